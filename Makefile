@@ -1,0 +1,84 @@
+# Everything a person does here. `make` alone prints this list.
+#
+# The Python environment is made once, in .venv, from requirements/dev.txt (pinned, with hashes)
+# and made again when that file changes.
+
+PYTHON ?= python3
+RUN := .venv/bin/python
+STAMP := .venv/.stamp
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check unit node live bench cluster cluster-down plugin images venv lock clean format coverage
+
+help:  ## print this list
+	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "  make %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(STAMP): requirements/dev.txt
+	@$(PYTHON) tests/cluster/preflight.py venv
+	@echo "making the Python environment in .venv (about a minute)" >&2
+	@$(PYTHON) -m venv --clear .venv
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@
+
+venv: $(STAMP)  ## make the Python environment
+
+demo:  ## the main job on a throw-away real Kubernetes: two pods, two networks, and a refused third
+	@$(PYTHON) tests/cluster/preflight.py cluster
+	@$(MAKE) -s venv
+	@$(RUN) -m tests.demo
+
+test:  ## everything: check, unit tests, real plugins, real Kubernetes (installs what it needs; needs root)
+	@$(PYTHON) tests/cluster/preflight.py cluster
+	@$(MAKE) -s check
+	@$(RUN) -m tests.cluster build
+	@$(RUN) -m pytest tests
+
+check: venv  ## format, lint, types, import contracts
+	@.venv/bin/ruff format --check --quiet . || { echo 'run "make format"' >&2; exit 1; }
+	@.venv/bin/ruff check --quiet .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports
+
+format: venv  ## put the code into its one format
+	@.venv/bin/ruff format .
+	@.venv/bin/ruff check --fix .
+
+unit: venv  ## unit tests: no root, no network, seconds
+	@$(RUN) -m pytest -q tests/unit
+
+coverage: venv  ## unit tests with branch coverage
+	@$(RUN) -m coverage run -m pytest -q tests/unit
+	@$(RUN) -m coverage report
+
+node: venv  ## the plugin with real CNI plugins in network namespaces (root)
+	@$(RUN) -m pytest -q tests/node
+
+live: venv  ## everything on the real Kubernetes (root)
+	@$(RUN) -m pytest tests/cluster
+
+bench: plugin  ## measure, and write the figures and charts of docs/performance.md (root)
+	@$(RUN) -m tests.bench
+
+cluster:  ## start or reuse a cluster with Genie: eval "$$(make -s cluster)"
+	@$(PYTHON) tests/cluster/preflight.py cluster
+	@$(MAKE) -s venv >&2
+	@$(RUN) -m tests.cluster up
+	@$(RUN) -m tests.cluster env
+
+cluster-down:  ## stop that cluster and remove all it left
+	@$(PYTHON) -m tests.cluster down
+
+plugin: venv  ## build/genie: the CNI plugin, for this machine's /usr/bin/python3
+	@$(RUN) -m dispatcher.plugin.build build
+
+images: venv  ## the container image, with buildah (BASE_IMAGE=… for another base)
+	@$(RUN) -m tests.cluster image
+
+lock: venv  ## renew requirements/*.txt from pyproject.toml
+	@for set in 'run' 'dev --group test --group lint'; do set -- $$set; name=$$1; shift; \
+	  .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url --no-annotate --custom-compile-command "make lock" \
+	    "$$@" pyproject.toml -o requirements/$$name.txt; done
+
+clean:  ## remove what was built in this tree
+	rm -rf build dist .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

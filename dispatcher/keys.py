@@ -1,0 +1,42 @@
+"""Every key, label and name by which Genie is known to Kubernetes and to the node.
+
+Spelled here and nowhere else in Python; a test holds the manifests against this module.
+"""
+
+ANNOTATION = "cni"
+"""On pods and pod templates: the networks. On a namespace: the default for its pods."""
+
+ALLOWED = "cni-genie.io/allowed"
+"""On a namespace: comma list of the only networks that its pods may name."""
+
+DEFAULTED = "cni-genie.io/defaulted"
+"""Label on a namespace that has a default. Spares calls; correctness never depends on it."""
+
+SCHEDULING = "cni-genie.io/scheduling"
+"""On a namespace: ``required``, ``preferred`` or ``off``, over the webhook's own setting."""
+
+NETWORK_LABEL = "network.cni-genie.io/"
+"""Prefix of the node labels; the rest of the key is the network's name."""
+
+NETWORK_STATUS = "k8s.v1.cni.cncf.io/network-status"
+"""On a pod: what was attached, in the format of the NPWG's specification, v1.3."""
+
+POD_ANNOTATIONS = "io.kubernetes.cri.pod-annotations"
+"""The capability, and key of ``runtimeConfig``, under which a runtime hands over annotations."""
+
+MIRROR = "kubernetes.io/config.mirror"
+"""On a pod: the API server's image of a static pod. Never judged."""
+
+PLUGIN_TYPE = "genie"
+"""The ``type`` of our plugin, and the name of its executable."""
+
+CONFLIST = "00-genie.conflist"
+"""The file name of our conflist: first in lexical order, so that the runtime loads it."""
+
+PRIMARY_INTERFACE = "eth0"
+"""In an annotation: the interface that the runtime asked for (CNI_IFNAME), whatever its name."""
+
+
+def network_label(network: str) -> str:
+    """Return the key of the node label that stands for *network*."""
+    return NETWORK_LABEL + network

@@ -1,0 +1,287 @@
+"""The API server, as the services see it: paths and JSON in, JSON or :class:`KubeError` out.
+
+The ``kubernetes`` library does what is hard to get right (in-cluster and kubeconfig log-in,
+token renewal, TLS, proxies). Its generated models are left aside: admission reviews and
+watches are JSON already, and a metadata-only list (``PartialObjectMetadata``) has no model.
+
+Rules: every call has a time-out; nothing is retried here, because only the caller knows
+whether trying again is right; a call either returns the decoded object or raises
+:class:`KubeError`, whose ``status`` is the API server's (0: no answer at all).
+Instances may be shared between threads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from urllib.parse import quote, urlencode
+
+import urllib3
+from kubernetes import client, config
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+TIMEOUT = 10.0
+"""Seconds for one call, unless the caller says otherwise."""
+
+METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+
+JSON_PATCH = "application/json-patch+json"
+MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC_PATCH = "application/strategic-merge-patch+json"
+
+CONFLICT = 409
+GONE = 410
+NOT_FOUND = 404
+UNPROCESSABLE = 422
+
+
+class KubeError(Exception):
+    """A call that failed.
+
+    ``status`` is the HTTP status (0 where there was no answer), ``reason`` Kubernetes' own
+    word for it (``NotFound``, ``Conflict``, …), ``message`` one sentence for a log or a person.
+    """
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        self.status = status
+        self.reason = reason
+        self.message = message
+        super().__init__(f"{message} ({status} {reason})" if status else message)
+
+
+class KubeClient(Protocol):
+    """What the rest of the tree relies on; tests of faults pass their own."""
+
+    def get(
+        self,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        *,
+        timeout: float = TIMEOUT,
+        accept: str = "application/json",
+    ) -> dict[str, Any]:
+        """Return the object or list at *path*."""
+        ...
+
+    def create(
+        self, path: str, body: Mapping[str, Any], *, timeout: float = TIMEOUT
+    ) -> dict[str, Any]:
+        """POST *body* to the collection at *path*; returns what was stored."""
+        ...
+
+    def update(
+        self, path: str, body: Mapping[str, Any], *, timeout: float = TIMEOUT
+    ) -> dict[str, Any]:
+        """PUT *body*; its ``metadata.resourceVersion`` makes it conditional (409 Conflict)."""
+        ...
+
+    def patch(
+        self, path: str, body: Any, kind: str = JSON_PATCH, *, timeout: float = TIMEOUT
+    ) -> dict[str, Any]:
+        """PATCH with *body* of the media type *kind*; returns what was stored."""
+        ...
+
+    def delete(self, path: str, *, timeout: float = TIMEOUT) -> dict[str, Any]:
+        """DELETE the object at *path*."""
+        ...
+
+    def watch(
+        self,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        *,
+        seconds: int,
+        accept: str = "application/json",
+    ) -> contextlib.AbstractContextManager[Iterator[dict[str, Any]]]:
+        """Watch *path*: a context whose value yields ``{"type": …, "object": …}``."""
+        ...
+
+
+class Kube:
+    """A :class:`KubeClient` on the real API server."""
+
+    def __init__(self, api: client.ApiClient) -> None:
+        self._api = api
+
+    @classmethod
+    def load(cls, user_agent: str) -> Kube:
+        """Log in as a pod does, else as kubectl does; raises :class:`KubeError` for neither."""
+        settings = client.Configuration()
+        try:
+            try:
+                config.load_incluster_config(settings)
+            except config.ConfigException:
+                config.load_kube_config(client_configuration=settings)
+        except config.ConfigException as error:
+            raise KubeError(0, "NoConfiguration", f"cannot log in to Kubernetes: {error}") from None
+        settings.retries = False
+        settings.connection_pool_maxsize = 8
+        api = client.ApiClient(settings)
+        api.user_agent = user_agent
+        return cls(api)
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        self._api.close()
+
+    def get(
+        self,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        *,
+        timeout: float = TIMEOUT,
+        accept: str = "application/json",
+    ) -> dict[str, Any]:
+        """Return the object or list at *path*; *accept* may ask for metadata only."""
+        return self._call("GET", _with_query(path, query), None, timeout=timeout, accept=accept)
+
+    def create(
+        self, path: str, body: Mapping[str, Any], *, timeout: float = TIMEOUT
+    ) -> dict[str, Any]:
+        """POST *body* to the collection at *path*; returns what was stored."""
+        return self._call("POST", path, body, timeout=timeout)
+
+    def update(
+        self, path: str, body: Mapping[str, Any], *, timeout: float = TIMEOUT
+    ) -> dict[str, Any]:
+        """PUT *body*; its ``metadata.resourceVersion`` makes it conditional (409 Conflict)."""
+        return self._call("PUT", path, body, timeout=timeout)
+
+    def patch(
+        self, path: str, body: Any, kind: str = JSON_PATCH, *, timeout: float = TIMEOUT
+    ) -> dict[str, Any]:
+        """PATCH with *body* of the media type *kind*; returns what was stored."""
+        return self._call("PATCH", path, body, timeout=timeout, content_type=kind)
+
+    def delete(self, path: str, *, timeout: float = TIMEOUT) -> dict[str, Any]:
+        """DELETE the object at *path*; returns it, or the server's status."""
+        return self._call("DELETE", path, None, timeout=timeout)
+
+    @contextlib.contextmanager
+    def watch(
+        self,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        *,
+        seconds: int,
+        accept: str = "application/json",
+    ) -> Iterator[Iterator[dict[str, Any]]]:
+        """Watch *path* for at most *seconds*; a context whose value yields events.
+
+        The iterator ends when the server closes the watch. Bookmarks are asked for. An
+        ``ERROR`` event raises :class:`KubeError` with its status (410: list again). A server
+        that falls silent for longer than *seconds* and a margin raises it with status 0.
+        """
+        asked = {
+            **(query or {}),
+            "watch": "1",
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(seconds),
+        }
+        response = self._open(
+            "GET",
+            _with_query(path, asked),
+            None,
+            timeout=(TIMEOUT, seconds + 10.0),
+            accept=accept,
+        )
+        try:
+            yield _events(response)
+        finally:
+            response.close()
+            response.release_conn()
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        body: Any,
+        *,
+        timeout: float,
+        accept: str = "application/json",
+        content_type: str = "application/json",
+    ) -> dict[str, Any]:
+        response = self._open(
+            method, path, body, timeout=timeout, accept=accept, content_type=content_type
+        )
+        try:
+            decoded: dict[str, Any] = json.loads(response.data)
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            _raise_no_answer(method, path, error)
+        except ValueError as error:
+            message = f"{method} {path}: the API server's answer is no JSON: {error}"
+            raise KubeError(0, "BadAnswer", message) from None
+        return decoded
+
+    def _open(
+        self,
+        method: str,
+        path: str,
+        body: Any,
+        *,
+        timeout: float | tuple[float, float],
+        accept: str,
+        content_type: str = "application/json",
+    ) -> urllib3.BaseHTTPResponse:
+        headers = {"Accept": accept}
+        if body is not None:
+            headers["Content-Type"] = content_type
+        try:
+            request = self._api.param_serialize(
+                method, path, header_params=headers, body=body, auth_settings=["BearerToken"]
+            )
+            response = self._api.call_api(*request, _request_timeout=timeout).response
+        except (urllib3.exceptions.HTTPError, client.ApiException, OSError) as error:
+            _raise_no_answer(method, path, error)
+        if not 200 <= response.status < 300:  # noqa: PLR2004 - success, as HTTP counts it
+            _raise_refused(method, path, response)
+        return response  # type: ignore[no-any-return]  # the library is untyped
+
+
+def object_path(collection: str, name: str) -> str:
+    """Return the path of the object *name* in *collection*, with the name escaped."""
+    return f"{collection}/{quote(name, safe='')}"
+
+
+def _with_query(path: str, query: Mapping[str, str] | None) -> str:
+    return f"{path}?{urlencode(query)}" if query else path
+
+
+def _events(response: urllib3.BaseHTTPResponse) -> Iterator[dict[str, Any]]:
+    pending = b""
+    try:
+        for chunk in response.stream(amt=None):
+            *lines, pending = (pending + chunk).split(b"\n")
+            for line in filter(None, lines):
+                event: dict[str, Any] = json.loads(line)
+                if event["type"] == "ERROR":
+                    _raise_status(event["object"], "watch")
+                yield event
+    except (urllib3.exceptions.HTTPError, OSError) as error:
+        raise KubeError(0, "NoAnswer", f"watch broke off: {error}") from None
+
+
+def _raise_no_answer(method: str, path: str, error: Exception) -> NoReturn:
+    message = f"{method} {path}: no answer from the API server: {error}"
+    raise KubeError(0, "NoAnswer", message) from None
+
+
+def _raise_refused(method: str, path: str, response: urllib3.BaseHTTPResponse) -> NoReturn:
+    try:
+        status = json.loads(response.data)
+    except (ValueError, urllib3.exceptions.HTTPError, OSError):
+        status = None
+    if not isinstance(status, dict):
+        status = {}
+    status.setdefault("code", response.status)
+    _raise_status(status, f"{method} {path}")
+
+
+def _raise_status(status: Mapping[str, Any], what: str) -> NoReturn:
+    reason = str(status.get("reason") or "Unknown")
+    message = str(status.get("message") or "no further explanation")
+    raise KubeError(int(status.get("code") or 0), reason, f"{what}: {message}")
