@@ -239,7 +239,7 @@ def _expected_network(interface: str | None) -> str:
 
 
 def _taken(position: int) -> str:
-    return f"item {position} is on this interface already; each needs its own"
+    return f"item {position} is on this interface already, and each needs its own"
 
 
 def _assign(items: list[tuple[str, str | None]]) -> Iterable[Selection]:
