@@ -14,7 +14,9 @@ help:  ## print this list
 	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "  make %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(STAMP): requirements/dev.txt
-	@$(PYTHON) tests/cluster/preflight.py venv
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Genie needs Python 3.11 or newer; $(PYTHON) is " + sys.version.split()[0])'
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "installing Debian package: python3-venv" >&2; \
+	  apt-get install -yqq python3-venv >&2 || { apt-get update -qq && apt-get install -yqq python3-venv >&2; }; }
 	@echo "making the Python environment in .venv (about a minute)" >&2
 	@$(PYTHON) -m venv --clear .venv
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
@@ -23,12 +25,12 @@ $(STAMP): requirements/dev.txt
 venv: $(STAMP)  ## make the Python environment
 
 demo:  ## the main job on a throw-away real Kubernetes: two pods, two networks, and a refused third
-	@$(PYTHON) tests/cluster/preflight.py cluster
+	@$(PYTHON) -m tests.cluster check
 	@$(MAKE) -s venv
 	@$(RUN) -m tests.demo
 
 test:  ## everything: check, unit tests, real plugins, real Kubernetes (installs what it needs; needs root)
-	@$(PYTHON) tests/cluster/preflight.py cluster
+	@$(PYTHON) -m tests.cluster check
 	@$(MAKE) -s check
 	@$(RUN) -m tests.cluster build
 	@$(RUN) -m pytest tests
@@ -60,7 +62,7 @@ bench: plugin  ## measure, and write the figures and charts of docs/performance.
 	@$(RUN) -m tests.bench
 
 cluster:  ## start or reuse a cluster with Genie: eval "$$(make -s cluster)"
-	@$(PYTHON) tests/cluster/preflight.py cluster
+	@$(PYTHON) -m tests.cluster check
 	@$(MAKE) -s venv >&2
 	@$(RUN) -m tests.cluster up
 	@$(RUN) -m tests.cluster env
