@@ -1,0 +1,215 @@
+"""The main job on a real Kubernetes: a pod names its networks and gets them.
+
+Everything a person does goes through kubectl; everything that is expected is read from the
+pods' own network namespaces, the node's bridges and the plugins' address stores.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from ipaddress import ip_address, ip_network
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.cluster.layout import OUTSIDE_IPV4, OUTSIDE_IPV6
+from tests.cluster.networks import NETWORKS
+from tests.cluster.observe import default_routes, http_status, interfaces
+from tests.cluster.seed import EXAMPLES, pod_manifest, seed_manifest
+
+if TYPE_CHECKING:
+    from tests.cluster.cluster import Cluster
+
+NODE = "node1"
+RUNNING_WITHIN = 30
+
+
+def wait_running(cluster: Cluster, namespace: str, *pods: str) -> None:
+    cluster.kubectl(
+        "wait", "-n", namespace, "--for=condition=Ready", f"--timeout={RUNNING_WITHIN}s",
+        *(f"pod/{pod}" for pod in pods),
+    )  # fmt: skip
+
+
+def pod_ips(cluster: Cluster, namespace: str, pod: str) -> list[str]:
+    status = cluster.get("pod", pod, "-n", namespace)["status"]
+    return [entry["ip"] for entry in status["podIPs"]]
+
+
+def is_of(address: str, network: str) -> bool:
+    """Tell whether *address* is from the range that *network* has on the first node."""
+    subnets = map(ip_network, NETWORKS[network].subnets(1))
+    return any(ip_address(address) in subnet for subnet in subnets)
+
+
+def test_the_seeds_two_pods_get_the_network_they_name(cluster: Cluster, namespace: str) -> None:
+    """Both pods of the seed run, each on its own network, and both are reachable by HTTP."""
+    pods = {f"nginx-{network}-master": network for network in ("canal", "weave")}
+    for network in pods.values():
+        cluster.apply(seed_manifest(network), "-n", namespace)
+    wait_running(cluster, namespace, *pods)
+    addresses = {}
+    for pod, network in pods.items():
+        eth0 = interfaces(cluster, pod, namespace)["eth0"]
+        assert eth0.bridge == NETWORKS[network].bridge
+        assert list(eth0.addresses) == pod_ips(cluster, namespace, pod)
+        assert all(is_of(address, network) for address in eth0.addresses)
+        addresses[pod] = eth0.addresses[0]
+    canal, weave = pods
+    for pod, other in ((canal, weave), (weave, canal)):
+        assert http_status(cluster, pod, namespace, addresses[other]) == "200"
+        node = cluster.node(NODE).run(["curl", "-sfm5", f"http://{addresses[pod]}/"])
+        assert pod in node.stdout
+
+
+def test_a_pod_on_two_networks_routes_through_its_primary(cluster: Cluster, namespace: str) -> None:
+    """``weave,canal@net1``: weave's addresses are the pod's, and only eth0 has default routes."""
+    cluster.apply(pod_manifest("both", " weave , canal@net1 "), "-n", namespace)
+    wait_running(cluster, namespace, "both")
+    stored = cluster.get("pod", "both", "-n", namespace)["metadata"]["annotations"]["cni"]
+    assert stored == "weave,canal@net1"
+    found = interfaces(cluster, "both", namespace)
+    assert {name: found[name].bridge for name in found} == {"eth0": "weave0", "net1": "canal0"}
+    assert list(found["eth0"].addresses) == pod_ips(cluster, namespace, "both")
+    assert [ip_address(a).version for a in found["eth0"].addresses] == [4, 6]
+    assert all(is_of(address, "weave") for address in found["eth0"].addresses)
+    assert all(is_of(address, "canal") for address in found["net1"].addresses)
+    assert default_routes(cluster, "both", namespace) == [("-4", "eth0"), ("-6", "eth0")]
+    assert http_status(cluster, "both", namespace, OUTSIDE_IPV4) == "200"
+    assert http_status(cluster, "both", namespace, OUTSIDE_IPV6) == "200"
+
+
+def test_a_namespace_gives_its_default(cluster: Cluster, namespace: str) -> None:
+    """A pod without the annotation, in a namespace annotated ``cni: weave``, is stored with it."""
+    cluster.kubectl("annotate", "namespace", namespace, "cni=weave")
+    manifest = pod_manifest("plain", None)
+
+    def defaulted() -> bool:
+        """Try without creating anything: the webhook learns of a change by its watch."""
+        tried = cluster.apply(
+            manifest, "-n", namespace, "--dry-run=server", "-o", "json", check=False
+        )
+        return '"cni": "weave"' in tried.stdout
+
+    cluster.wait_for(defaulted, 10, "the namespace's default to be known")
+    cluster.apply(manifest, "-n", namespace)
+    wait_running(cluster, namespace, "plain")
+    pod = cluster.get("pod", "plain", "-n", namespace)
+    assert pod["metadata"]["annotations"]["cni"] == "weave"
+    assert interfaces(cluster, "plain", namespace)["eth0"].bridge == "weave0"
+
+
+def test_without_any_choice_the_clusters_default_is_used(cluster: Cluster, namespace: str) -> None:
+    """No annotation, no namespace default: the pod gets the cluster's default network."""
+    cluster.apply(pod_manifest("plain", None), "-n", namespace)
+    wait_running(cluster, namespace, "plain")
+    assert "cni" not in cluster.get("pod", "plain", "-n", namespace)["metadata"].get(
+        "annotations", {}
+    )
+    assert interfaces(cluster, "plain", namespace)["eth0"].bridge == "canal0"
+
+
+def test_a_static_pod_is_served_though_never_admitted(cluster: Cluster) -> None:
+    """A file on the node with ``cni: " weave "`` gets weave: the plugin trims what nobody did."""
+    node = cluster.node(NODE)
+    path = node.path("/etc/kubernetes/manifests/from-a-file.json")
+    path.write_text(json.dumps(pod_manifest("from-a-file", " weave ")))
+    name = f"from-a-file-{NODE}"
+    try:
+        cluster.wait_for(
+            lambda: cluster.kubectl("get", "pod", name, check=False).returncode == 0,
+            30,
+            "the mirror pod",
+        )
+        wait_running(cluster, "default", name)
+        assert interfaces(cluster, name, "default")["eth0"].bridge == "weave0"
+    finally:
+        path.unlink()
+    cluster.kubectl("wait", "--for=delete", f"pod/{name}", "--timeout=60s")
+
+
+REFUSALS: list[Any] = [
+    pytest.param(
+        "wave",
+        r'Unsupported value: "wave".*supported values: "canal", "weave".*did you mean "weave"\?',
+        id="an unknown network, with the nearest name",
+    ),
+    pytest.param("weave@", r'Invalid value: "weave@".*must follow "@"', id="nothing after @"),
+    pytest.param(
+        "weave@eth0,canal@eth0", r'Duplicate value: "eth0": item 2', id="one interface twice"
+    ),
+    pytest.param("a/b", r'Invalid value: "a/b": item 1: a network name', id="a slash"),
+    pytest.param("n" * 64, r"Invalid value: .*up to 63", id="a name of 64 characters"),
+    pytest.param(
+        ",".join(["weave"] * 17), r'Too many: "?17"?: must have at most 16', id="17 networks"
+    ),
+]
+
+
+@pytest.mark.parametrize(("value", "words"), REFUSALS)
+def test_a_wrong_value_is_refused_at_apply(
+    cluster: Cluster, namespace: str, value: str, words: str
+) -> None:
+    """The message says what is wrong and where; no object is stored, so nothing reaches a node."""
+    before = cluster.node(NODE).records()
+    refused = cluster.apply(pod_manifest("wrong", value), "-n", namespace, check=False)
+    assert refused.returncode == 1
+    assert 'The Pod "wrong" is invalid: ' in refused.stderr
+    assert "metadata.annotations[cni]: " in refused.stderr
+    assert re.search(words, refused.stderr), refused.stderr
+    assert cluster.get("pods", "-n", namespace)["items"] == []
+    assert cluster.node(NODE).records() == before
+
+
+def test_the_mistaken_example_is_refused_with_a_suggestion(
+    cluster: Cluster, namespace: str
+) -> None:
+    """The third pod of the demo, as a person applies it from the file."""
+    file = EXAMPLES / "nginx-wave-master.yaml"
+    refused = cluster.kubectl("apply", "-n", namespace, "-f", str(file), check=False)
+    assert refused.returncode == 1
+    assert 'did you mean "weave"?' in refused.stderr
+
+
+def test_deleting_pods_frees_everything(cluster: Cluster, namespace: str) -> None:
+    """After deletion: no address, record, veth or network namespace more than before."""
+    node = cluster.node(NODE)
+
+    def held() -> dict[str, list[str]]:
+        links = json.loads(node.run(["ip", "-j", "link", "show", "type", "veth"]).stdout)
+        return {
+            "records": node.records(),
+            "addresses": [a for n in NETWORKS for a in node.addresses(n)],
+            "veths": sorted(link["ifname"] for link in links),
+            "netns": sorted(p.name for p in node.path("/run/netns").iterdir()),
+        }
+
+    before = held()
+    for index, value in enumerate(["weave", "canal", "weave,canal@net1", "canal,weave,weave"]):
+        cluster.apply(pod_manifest(f"p{index}", value), "-n", namespace)
+    wait_running(cluster, namespace, *(f"p{index}" for index in range(4)))
+    assert len(held()["records"]) == len(before["records"]) + 4
+    assert len(held()["addresses"]) > len(before["addresses"]) + 7
+    cluster.kubectl("delete", "pods", "--all", "-n", namespace, "--wait=true")
+    cluster.wait_for(lambda: held() == before, 60, "everything to be freed")
+
+
+def test_a_sandbox_is_freed_while_the_api_server_is_away(cluster: Cluster, namespace: str) -> None:
+    """Stopping a pod's sandbox through containerd frees its networks without the API server."""
+    cluster.apply(pod_manifest("orphan", "weave,canal@net1"), "-n", namespace)
+    wait_running(cluster, namespace, "orphan")
+    node = cluster.node(NODE)
+    sandbox = cluster.sandbox_of("orphan", namespace)
+    assert sandbox in node.records()
+    addresses = {a for i in interfaces(cluster, "orphan", namespace).values() for a in i.addresses}
+    cluster.control_plane.stop("kube-apiserver")
+    try:
+        cluster.stop_sandbox("orphan", namespace, sandbox)
+        assert sandbox not in node.records()
+        held = {a for n in NETWORKS for a in node.addresses(n)}
+        assert not addresses & held
+    finally:
+        cluster.control_plane.start("kube-apiserver")
+        cluster.control_plane.wait_until_ready()
+    cluster.kubectl("delete", "pod", "orphan", "-n", namespace, "--wait=true")
