@@ -1,0 +1,97 @@
+"""The command line of the cluster tool: `python -m tests.cluster --help`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+
+from tests.cluster import cleanup, fabric, machine, state
+from tests.cluster.cache import cache_folder
+from tests.cluster.cluster import BOTH_NETWORKS, DEFAULT_NAME, Cluster, take_down
+from tests.cluster.commands import ClusterError, say
+from tests.cluster.programs import prepare
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; return the exit code."""
+    args = _parser().parse_args(argv)
+    try:
+        return int(args.command(args))
+    except (ClusterError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.cluster",
+        description="A throw-away real Kubernetes on this machine, in namespaces of its own.",
+        epilog=f"Cache: {cache_folder()} (GENIE_CACHE). Clusters: {state.state_folder()} (GENIE_STATE).",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    build = commands.add_parser("build", help="build and cache all that clusters need")
+    build.set_defaults(command=_build)
+    up = commands.add_parser("up", help="start a cluster, or use the one of that name that runs")
+    up.add_argument(
+        "--nodes", type=int, default=1, metavar="N", help="nodes, each with both networks"
+    )
+    up.add_argument("--bare", action="store_true", help="without Genie")
+    up.set_defaults(command=_up)
+    down = commands.add_parser("down", help="take a cluster down, also what a crash left of it")
+    down.set_defaults(command=_down)
+    env = commands.add_parser("env", help='print shell commands: eval "$(… env)" leads to kubectl')
+    env.set_defaults(command=_env)
+    status = commands.add_parser("status", help="list the clusters on this machine")
+    status.set_defaults(command=_status)
+    for command in (up, down, env):
+        command.add_argument("--name", default=DEFAULT_NAME, help="of the cluster (%(default)s)")
+    return parser
+
+
+def _build(_args: argparse.Namespace) -> int:
+    machine.extend_path()
+    machine.check_machine(state.state_folder())
+    prepare("oldest")
+    return 0
+
+
+def _up(args: argparse.Namespace) -> int:
+    nodes = {f"node{number}": BOTH_NETWORKS for number in range(1, args.nodes + 1)}
+    cluster = Cluster.up(args.name, nodes)
+    say(
+        f"cluster {cluster.name} runs: {', '.join(cluster.nodes)}, API server {cluster.layout.api_url}"
+    )
+    return 0
+
+
+def _down(args: argparse.Namespace) -> int:
+    existed = take_down(args.name)
+    say(f"cluster {args.name}: taken down" if existed else f"there is no cluster {args.name}")
+    return 0
+
+
+def _env(args: argparse.Namespace) -> int:
+    cluster = Cluster.attach(args.name)
+    variables = {**cluster.environment, "PATH": f"{cluster.layout.bin}:{os.environ['PATH']}"}
+    for name, value in variables.items():
+        print(f"export {name}={shlex.quote(value)}")
+    return 0
+
+
+def _status(_args: argparse.Namespace) -> int:
+    for known in state.known():
+        running = len(cleanup.processes(known.layout))
+        how = "runs" if known.ready and running else "is not whole: take it down"
+        names = ", ".join(known.nodes)
+        spaces = len(fabric.namespaces(known.layout))
+        print(f"{known.name}: {how} ({names}; {running} processes, {spaces} namespaces)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

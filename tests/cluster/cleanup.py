@@ -1,0 +1,66 @@
+"""Takes a cluster down, whatever state it is in: also what a crash left behind.
+
+Only what is the cluster's own is touched: processes that it recorded, that are in its network
+namespaces or in its control groups; mounts, links, namespaces and groups under its names.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.cluster import cgroups, fabric
+from tests.cluster.commands import ClusterError, run
+from tests.cluster.processes import end
+
+if TYPE_CHECKING:
+    from tests.cluster.layout import Layout
+
+_ROUNDS = 5  # a shim may start a process while others are ended
+
+
+def take_down(layout: Layout) -> None:
+    """End and delete everything of a cluster except its logs. There may be nothing to do."""
+    for _ in range(_ROUNDS):
+        if not (left := processes(layout)):
+            break
+        end(sorted(left), patience=0)  # nothing of what they could still save is kept
+    else:
+        raise ClusterError(f"cluster {layout.name} keeps starting processes: {sorted(left)}")
+    for mount in mounts(layout):
+        run(["umount", "--lazy", mount])
+    fabric.delete(layout)
+    cgroups.delete(layout.cgroup)
+    if layout.state.exists():
+        shutil.rmtree(layout.state)
+
+
+def processes(layout: Layout) -> set[int]:
+    """Return the ids of the processes in the cluster's namespaces and control groups."""
+    files = [fabric.NETNS_FOLDER / name for name in fabric.namespaces(layout)]
+    if layout.mount_namespaces.is_dir():
+        files += layout.mount_namespaces.iterdir()
+    ours = {_identity(file) for file in files}
+    found = cgroups.members(layout.cgroup)
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it ended while we looked
+            if {_identity(process / "ns/net"), _identity(process / "ns/mnt")} & ours:
+                found.add(int(process.name))
+    found.discard(os.getpid())
+    return found
+
+
+def _identity(namespace: Path) -> tuple[int, int]:
+    status = namespace.stat()
+    return status.st_dev, status.st_ino
+
+
+def mounts(layout: Layout) -> list[str]:
+    """Return the mounts below the cluster's folder that the machine sees, innermost first."""
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    points = [line.split()[4].encode().decode("unicode_escape") for line in lines]
+    below = [point for point in points if Path(point).is_relative_to(layout.state)]
+    return sorted(below, reverse=True)

@@ -1,0 +1,155 @@
+"""etcd, kube-apiserver, kube-controller-manager and kube-scheduler of a cluster."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import time
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING
+
+from tests.cluster import fabric
+from tests.cluster.commands import ClusterError
+from tests.cluster.credentials import Credentials, write_kubeconfig
+from tests.cluster.layout import API_PORT, SERVICE_SUBNET, Layout
+from tests.cluster.processes import Service
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_PATIENCE = 60.0  # seconds for the API server to become ready
+
+
+class ControlPlane:
+    """The control plane's processes, by name: etcd, kube-apiserver and so on."""
+
+    def __init__(self, layout: Layout, programs: dict[str, Path]) -> None:
+        self._layout = layout
+        self.credentials = Credentials(layout.control_plane / "pki")
+        self._services = {
+            name: self._service(name, programs, flags)
+            for name, flags in {
+                "etcd": self._etcd_flags(),
+                "kube-apiserver": self._api_server_flags(),
+                "kube-controller-manager": self._controller_manager_flags(),
+                "kube-scheduler": self._client_flags("system:kube-scheduler"),
+            }.items()
+        }
+
+    def start_all(self) -> None:
+        """Start everything and return when the API server is ready."""
+        self.start("etcd")
+        self.start("kube-apiserver")
+        for name in ("kube-controller-manager", "kube-scheduler"):
+            self.start(name)
+
+    def start(self, name: str) -> None:
+        """Start one component; for the API server, return when it is ready."""
+        self._services[name].start()
+        if name == "kube-apiserver":
+            self.wait_until_ready()
+
+    def stop(self, name: str) -> None:
+        """End one component and wait until it is gone."""
+        self._services[name].stop()
+
+    def stop_all(self) -> None:
+        """End all components, those first that use the others."""
+        for service in reversed(self._services.values()):
+            service.stop()
+
+    def is_running(self) -> bool:
+        """Say whether all components run."""
+        return all(service.pid() is not None for service in self._services.values())
+
+    def wait_until_ready(self, patience: float = _PATIENCE) -> None:
+        """Return when the API server says it is ready.
+
+        Raises ClusterError when it ends, or is not ready after `patience` seconds.
+        """
+        deadline = time.monotonic() + patience
+        while not self._is_ready():
+            for name in ("etcd", "kube-apiserver"):
+                self._services[name].check()
+            if time.monotonic() > deadline:
+                log = self._services["kube-apiserver"]
+                raise ClusterError(f"the API server is not ready; its log:\n{log.tail()}")
+            time.sleep(0.1)
+
+    def _is_ready(self) -> bool:
+        context = ssl.create_default_context(cafile=self.credentials.ca)
+        opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}),  # whatever proxy the machine uses, not for this
+            urllib.request.HTTPSHandler(context=context),
+        )
+        try:
+            with opener.open(f"{self._layout.api_url}/readyz", timeout=5):
+                return True
+        except (OSError, urllib.error.URLError):
+            return False
+
+    def _service(self, name: str, programs: dict[str, Path], flags: list[str]) -> Service:
+        folder = self._layout.control_plane
+        netns = fabric.NETNS_FOLDER / self._layout.netns("cp")
+        argv = ["nsenter", f"--net={netns}", "--", os.fspath(programs[name]), *flags]
+        return Service(
+            name=name,
+            record=folder / "run" / f"{name}.json",
+            log=self._layout.logs / f"{name}.log",
+            argv=argv,
+            env={"HOME": os.fspath(folder)},
+        )
+
+    def _etcd_flags(self) -> list[str]:
+        return [
+            f"--data-dir={self._layout.control_plane / 'etcd'}",
+            "--unsafe-no-fsync",  # the data do not outlive the cluster
+            "--log-level=warn",
+        ]
+
+    def _api_server_flags(self) -> list[str]:
+        files = self.credentials
+        return [
+            "--etcd-servers=http://127.0.0.1:2379",
+            f"--advertise-address={self._layout.api_ipv4}",
+            f"--secure-port={API_PORT}",
+            f"--service-cluster-ip-range={SERVICE_SUBNET}",
+            f"--client-ca-file={files.ca}",
+            f"--tls-cert-file={files.certificate('apiserver')}",
+            f"--tls-private-key-file={files.key('apiserver')}",
+            f"--token-auth-file={files.tokens}",
+            "--authorization-mode=Node,RBAC",
+            "--enable-admission-plugins=NodeRestriction",
+            "--allow-privileged=true",
+            "--enable-aggregator-routing=true",  # webhooks are reached at their pods' addresses
+            "--kubelet-preferred-address-types=InternalIP",
+            f"--kubelet-client-certificate={files.certificate('kubelet-client')}",
+            f"--kubelet-client-key={files.key('kubelet-client')}",
+            "--service-account-issuer=https://kubernetes.default.svc",
+            f"--service-account-key-file={files.folder / 'service-accounts.pub'}",
+            f"--service-account-signing-key-file={files.key('service-accounts')}",
+        ]
+
+    def _controller_manager_flags(self) -> list[str]:
+        return [
+            *self._client_flags("system:kube-controller-manager"),
+            "--use-service-account-credentials=true",
+            f"--service-account-private-key-file={self.credentials.key('service-accounts')}",
+            f"--root-ca-file={self.credentials.ca}",
+            f"--cluster-signing-cert-file={self.credentials.ca}",
+            f"--cluster-signing-key-file={self.credentials.key('ca')}",
+        ]
+
+    def _client_flags(self, user: str) -> list[str]:
+        kubeconfig = self._kubeconfig(user)
+        return [f"--kubeconfig={kubeconfig}", "--leader-elect=false", "--secure-port=0"]
+
+    def _kubeconfig(self, user: str) -> Path:
+        return self._layout.control_plane / f"{user.removeprefix('system:')}.kubeconfig"
+
+    def write_kubeconfigs(self) -> None:
+        """Write the kubeconfigs of the components and of the administrator."""
+        for user in ("system:kube-controller-manager", "system:kube-scheduler"):
+            write_kubeconfig(self._kubeconfig(user), self._layout, self.credentials, user)
+        write_kubeconfig(self._layout.kubeconfig, self._layout, self.credentials, "admin")

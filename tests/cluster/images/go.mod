@@ -1,0 +1,3 @@
+module cluster.test/images
+
+go 1.24

@@ -1,0 +1,112 @@
+"""What the machine must have, checked before anything on it is changed.
+
+What Debian has packages for is installed; what nobody but the user can give (root, Debian, Go, the
+kernel) is asked for in one sentence.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+
+from tests.cluster.commands import ClusterError, CommandError, run, step
+
+GO_AT_LEAST = (1, 26, 6)
+
+PROGRAMS = {
+    "buildah": "buildah",
+    "conntrack": "conntrack",
+    "debootstrap": "debootstrap",
+    "ip": "iproute2",
+    "iptables": "iptables",
+    "nft": "nftables",
+    "openssl": "openssl",
+    "runc": "runc",
+}
+"""Programs that a cluster needs, and the Debian packages that have them."""
+
+_SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
+
+
+def extend_path() -> None:
+    """Let programs for administrators be found, whatever shell the tool was started from."""
+    known = os.environ.get("PATH", "").split(":")
+    missing = [folder for folder in _SYSTEM_FOLDERS if folder not in known]
+    os.environ["PATH"] = ":".join([*known, *missing])
+
+
+def check_machine(folder: Path) -> None:
+    """Raise ClusterError that names all that is missing; `folder` is where clusters will be."""
+    lacks = [*_lacking_basics(), *_lacking_go()]
+    if os.geteuid() == 0 and sys.platform == "linux":
+        lacks += _lacking_kernel_features(folder)
+    if lacks:
+        raise ClusterError(f"this machine cannot run a cluster: {'; '.join(lacks)}")
+
+
+def _lacking_basics() -> list[str]:
+    lacks = []
+    if sys.platform != "linux":
+        lacks.append("it needs Linux")
+    if os.geteuid() != 0:
+        lacks.append("it needs root (for namespaces and mounts): run it with sudo")
+    if not is_debian(_os_release()) or shutil.which("apt-get") is None:
+        lacks.append("it needs Debian or a system made from it (packages come from apt-get)")
+    return lacks
+
+
+def _os_release() -> str:
+    file = Path("/etc/os-release")
+    return file.read_text() if file.exists() else ""
+
+
+def is_debian(os_release: str) -> bool:
+    """Say whether the content of /etc/os-release is of Debian, or of what is made from it."""
+    ids = re.findall(r'^ID(?:_LIKE)?="?([^"\n]*)"?$', os_release, re.MULTILINE)
+    return "debian" in " ".join(ids).split()
+
+
+def _lacking_go() -> list[str]:
+    wanted = ".".join(map(str, GO_AT_LEAST))
+    if shutil.which("go") is None:
+        return [f"it needs Go {wanted} or newer on the PATH"]
+    found = run(["go", "env", "GOVERSION"]).stdout.strip()
+    if go_version(found) < GO_AT_LEAST:
+        return [f"it needs Go {wanted} or newer, and {shutil.which('go')} is {found}"]
+    return []
+
+
+def go_version(text: str) -> tuple[int, ...]:
+    """Return the numbers of a version as `go env GOVERSION` prints it; a development one is new."""
+    found = re.match(r"go(\d+(?:\.\d+)*)", text)
+    return tuple(int(part) for part in found[1].split(".")) if found else (999,)
+
+
+def _lacking_kernel_features(folder: Path) -> list[str]:
+    existing = folder
+    while not existing.is_dir():  # nothing is made yet: ask about the file system it will be on
+        existing = existing.parent
+    probe = Path(__file__).with_name("kernel.py")
+    command = ["unshare", "--net", "--mount", sys.executable, "-I", str(probe)]
+    try:
+        lacks = run(command, env={"PROBE_FOLDER": str(existing)}).stdout.splitlines()
+    except CommandError as error:
+        return [f"it needs a kernel that lets root make network and mount namespaces ({error})"]
+    return [f"its kernel does not have {feature}" for feature in lacks]
+
+
+def install_packages() -> None:
+    """Install, from Debian, the programs that are missing; what is there is left alone."""
+    packages = sorted({p for program, p in PROGRAMS.items() if shutil.which(program) is None})
+    if not packages:
+        return
+    install = ["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", "--no-remove"]
+    quiet = {"DEBIAN_FRONTEND": "noninteractive"}
+    with step(f"installing Debian packages: {' '.join(packages)}"):
+        if run([*install, *packages], env=quiet, check=False).returncode == 0:
+            return
+        run(["apt-get", "update", "--quiet"])  # the lists may be old, or there are none yet
+        run([*install, *packages], env=quiet)

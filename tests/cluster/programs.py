@@ -1,0 +1,45 @@
+"""Everything that must be built before a cluster starts: programs, images, Debian packages."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tests.cluster import gobuild, images, machine
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Programs:
+    """What a cluster is made of, in the cache."""
+
+    sets: dict[str, Path]
+    """The folders of the built sets, by their names."""
+    control_plane: dict[str, Path]
+    """The control plane's programs, by name, and kubectl."""
+    small_images: list[Path]
+    """Archives that every node imports."""
+
+
+def prepare(api_server: str = "current") -> Programs:
+    """Build what is missing, and install what Debian has packages for.
+
+    `api_server` is "current" or "oldest". Raises ClusterError that names what failed.
+    """
+    with ThreadPoolExecutor(max_workers=1) as beside:  # the network is idle while Go compiles
+        packages = beside.submit(machine.install_packages)
+        sets = {programs.name: gobuild.build(programs) for programs in gobuild.NEEDED}
+        small = images.small_images()
+        packages.result()
+    current = sets[gobuild.KUBERNETES.name]
+    names = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
+    control_plane = {name: current / name for name in names}
+    control_plane["etcd"] = sets[gobuild.ETCD.name] / "etcd"
+    control_plane |= gobuild.assets()
+    if api_server == "oldest":
+        oldest = gobuild.build(gobuild.KUBERNETES_OLDEST)
+        control_plane["kube-apiserver"] = oldest / "kube-apiserver"
+    return Programs(sets, control_plane, small)
