@@ -1,0 +1,65 @@
+"""ADD: attach a container to its networks, or to none.
+
+How it works: the plan is written down, then carried out one attachment after another in
+list order, each step written before the next begins. A default route that any but the
+primary brought is removed at once, so that a later primary's own is not refused. When
+anything fails, everything begun is freed in reverse with real DELs and the failure is
+returned; what cannot be freed stays in the record.
+"""
+
+from __future__ import annotations
+
+from dispatcher.plugin import delete, errors, record, result
+from dispatcher.plugin.errors import CNIError
+from dispatcher.plugin.record import ATTACHED, ATTACHING, Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from dispatcher.plugin.call import Call
+    from dispatcher.plugin.record import Attachment
+
+
+def add(call: Call) -> dict[str, Any]:
+    """Carry out ADD and return the result to print. Raises CNIError and OSError."""
+    planned = call.plan()
+    with call.locked():
+        kept = _judge_record(call)
+        made = Record(call.request.container_id, call.request.netns, kept + planned)
+        try:
+            return result.write(_attach(call, made, planned), call.conf.cni_version)
+        except BaseException:
+            delete.roll_back(call, made, planned)
+            raise
+
+
+def _judge_record(call: Call) -> list[Attachment]:
+    """Return what the container has on other interfaces; free what a killed ADD left."""
+    old = call.read_record()
+    if old is None:
+        return []
+    ours = [each for each in old.attachments if each.requested == call.request.interface]
+    if ours and all(each.phase == ATTACHED for each in ours):
+        raise CNIError(
+            errors.ALREADY_ATTACHED,
+            f"the container is attached on {call.request.interface} already; DEL comes first",
+        )
+    delete.free(call, old, ours)
+    return old.attachments
+
+
+def _attach(call: Call, made: Record, planned: list[Attachment]) -> dict[str, Any]:
+    """Attach everything and return the primary's result."""
+    of_primary: dict[str, Any] = {}
+    for attachment in planned:
+        attachment.phase = ATTACHING
+        record.write(call.state_dir, made)
+        attachment.result = call.chain.add(attachment, call.deadline.of_work)
+        attachment.phase = ATTACHED
+        if attachment.primary:
+            of_primary = attachment.result
+        else:
+            call.remove_default_routes(attachment)
+    record.write(call.state_dir, made)
+    return of_primary

@@ -1,0 +1,188 @@
+"""Build the plugin: ``python -m dispatcher.plugin.build build/``.
+
+What is built, below the target folder:
+
+    genie                              the launcher: an executable file of a few lines
+    .genie/<version>/<tag>.bundle      every module, compiled, for the interpreter <tag>
+    .genie/<version>/src/              their sources, for an interpreter of another version
+    .genie/<version>/python3           only if an interpreter is brought along (issue E)
+
+``<version>`` is the project's version and a hash of everything in the folder, so two builds
+never share one. To install: copy the folder to ``<cni-bin>/.genie/<version>/``, then rename a
+copy of the launcher over ``<cni-bin>/genie``. A call that began before still finds its own
+folder; old folders may go once no process has such a launcher open. The launcher finds its
+folder beside itself, symbolic links followed.
+
+Its first line names the interpreter: ``--interpreter`` (default ``/usr/bin/python3``, Python
+3.11 or later, started with ``-I -S``; nothing but its standard library is used). A name
+without a slash is one inside the versioned folder, at its place on the node under
+``--cni-bin`` (default ``/opt/cni/bin``), since a ``#!`` line needs an absolute path.
+
+How it works: all modules in one file because sixteen files cost sixteen times three system
+calls and a path search; each is unmarshalled when it is first imported. Docstrings,
+assertions and annotations are left out. The interpreter that will run them compiles them,
+since the format is its own: this file runs under it for that, with no other import.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import hashlib
+import marshal
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent.parent
+SHARED = ("__init__", "annotation", "jsontext", "keys", "networks")
+"""The modules of ``dispatcher`` itself that the plugin uses."""
+
+LAUNCHER = """\
+#!{shebang} -IS
+# Genie {version}: the CNI plugin, and the command line for people.
+import marshal, sys
+here = __file__.rpartition("/")[0] or "."
+try:
+    file = open(f"{{here}}/.genie/{version}/{{sys.implementation.cache_tag}}.bundle", "rb")
+except FileNotFoundError:
+    import os
+    here = os.path.dirname(os.path.realpath(__file__))
+    try:
+        file = open(f"{{here}}/.genie/{version}/{{sys.implementation.cache_tag}}.bundle", "rb")
+    except FileNotFoundError:
+        file = None
+        sys.path.insert(0, f"{{here}}/.genie/{version}/src")
+        sys.dont_write_bytecode = True
+if file:
+    import _frozen_importlib
+    modules = marshal.loads(file.read())
+    file.close()
+    class Bundle:
+        @staticmethod
+        def find_spec(name, path=None, target=None):
+            if name in modules:
+                return _frozen_importlib.ModuleSpec(
+                    name, Bundle, origin=name, is_package=modules[name][0])
+        @staticmethod
+        def create_module(spec):
+            return None
+        @staticmethod
+        def exec_module(module):
+            exec(marshal.loads(modules[module.__name__][1]), module.__dict__)
+    sys.meta_path.insert(0, Bundle)
+from dispatcher.plugin.main import main
+main(__file__)
+"""
+
+
+class _Slim(ast.NodeTransformer):
+    """Leaves out what only readers and checkers need, and costs time at start-up."""
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST | None:
+        return None if node.module == "__future__" else node
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        node.returns = None
+        arguments = node.args
+        for each in [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]:
+            each.annotation = None
+        for rest in (arguments.vararg, arguments.kwarg):
+            if rest is not None:
+                rest.annotation = None
+        self.generic_visit(node)
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:
+        if node.value is None:
+            return None
+        return ast.copy_location(ast.Assign(targets=[node.target], value=node.value), node)
+
+
+def modules() -> dict[str, Path]:
+    """Return the plugin's modules by name, packages before what they hold."""
+    files = [PACKAGE / f"{name}.py" for name in SHARED]
+    files += sorted((PACKAGE / "plugin").glob("*.py"))
+    named = {}
+    for file in files:
+        parts = list(file.relative_to(PACKAGE.parent).with_suffix("").parts)
+        if parts[-1] == "__init__":
+            parts.pop()
+        if parts[-1] != "build":
+            named[".".join(parts)] = file
+    return named
+
+
+def compile_bundle(target: Path) -> None:
+    """Write the bundle for the interpreter that runs this into *target*."""
+    compiled = {}
+    for name, file in modules().items():
+        tree = _Slim().visit(ast.parse(file.read_bytes()))
+        ast.fix_missing_locations(tree)
+        code = compile(tree, f"{name}.py", "exec", dont_inherit=True, optimize=2)
+        compiled[name] = (file.stem == "__init__", marshal.dumps(code))
+    (target / f"{sys.implementation.cache_tag}.bundle").write_bytes(marshal.dumps(compiled))
+
+
+def build(target: Path, *, compiler: str, shebang: str, cni_bin: str, release: str) -> Path:
+    """Build the plugin below *target* and return the launcher. See the module's docstring."""
+    digest = hashlib.sha256(LAUNCHER.encode())
+    for file in [*modules().values(), Path(__file__)]:
+        digest.update(file.read_bytes())
+    version = f"{release}-{digest.hexdigest()[:12]}"
+    folder = target / ".genie" / version
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in modules().values():
+        copy = folder / "src" / file.relative_to(PACKAGE.parent)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, copy)
+    subprocess.run(  # noqa: S603 - the interpreter that the caller named
+        [compiler, "-I", str(Path(__file__).resolve()), "--compile", str(folder)], check=True
+    )
+    if "/" not in shebang:
+        shebang = f"{cni_bin}/.genie/{version}/{shebang}"
+    launcher = target / "genie"
+    fresh = target / "genie.new"
+    fresh.write_text(LAUNCHER.format(shebang=shebang, version=version))
+    fresh.chmod(0o755)
+    fresh.replace(launcher)
+    for old in set(folder.parent.iterdir()) - {folder}:
+        shutil.rmtree(old)
+    return launcher
+
+
+def _release() -> str:
+    import tomllib
+
+    project = PACKAGE.parent / "pyproject.toml"
+    return str(tomllib.loads(project.read_text())["project"]["version"])
+
+
+def main() -> None:
+    """Build as the command line says."""
+    parser = argparse.ArgumentParser(description="Build the CNI plugin.")
+    parser.add_argument("target", type=Path, help="folder to build into")
+    parser.add_argument(
+        "--interpreter", default="/usr/bin/python3", help="what runs it on the node"
+    )
+    parser.add_argument("--compiler", help="the same interpreter here (default: --interpreter)")
+    parser.add_argument("--cni-bin", default="/opt/cni/bin", help="where it will be installed")
+    parser.add_argument("--version", help="release (default: from pyproject.toml)")
+    parser.add_argument("--compile", action="store_true", help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    if chosen.compile:
+        compile_bundle(chosen.target)
+        return
+    launcher = build(
+        chosen.target,
+        compiler=chosen.compiler or chosen.interpreter,
+        shebang=chosen.interpreter,
+        cni_bin=chosen.cni_bin,
+        release=chosen.version or _release(),
+    )
+    print(launcher)  # noqa: T201 - the answer of a command
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""One network of one container: the plugins of its chain, one after another.
+
+How it works: as libcni does it (specification, section 4). ADD goes through the chain in
+order, each plugin given the result of the one before; DEL goes through it in reverse and
+CHECK in order, each with the final result. A plugin gets its configuration as it was
+written, plus ``name``, ``cniVersion``, the capability arguments that it declares, and the
+result. A failure is returned as the plugin stated it, under a sentence that says which
+network, interface and plugin.
+"""
+
+from __future__ import annotations
+
+from dispatcher.annotation import quote
+from dispatcher.networks import VERSIONS
+from dispatcher.plugin import errors, result
+from dispatcher.plugin.errors import CNIError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from dispatcher.plugin.record import Attachment
+
+    Run = Callable[[dict[str, Any], dict[str, str], float], dict[str, Any] | None]
+
+_RESERVED = "cni.dev/"  # the specification keeps these keys for runtimes
+_HAS_PREV_RESULT = VERSIONS.index("0.4.0")  # on DEL; CHECK exists since then
+
+
+class Chain:
+    """Carries commands out for attachments of one container.
+
+    ``run`` runs one delegate (:class:`dispatcher.plugin.delegate.Runner`), ``netns`` is the
+    path of the network namespace, "" once it is gone. Times are of the monotonic clock.
+    """
+
+    __slots__ = ("_container_id", "_netns", "_run")
+
+    def __init__(self, run: Run, container_id: str, netns: str) -> None:
+        self._run = run
+        self._container_id = container_id
+        self._netns = netns
+
+    def add(self, attachment: Attachment, until: float) -> dict[str, Any]:
+        """Attach, and return the last plugin's result in the form of 1.1.0."""
+        previous: dict[str, Any] | None = None
+        for plugin in attachment.conf.plugins:
+            said = self._call("ADD", attachment, plugin, previous, until)
+            if said is None:
+                raise _no_result(attachment, plugin)
+            try:
+                previous = result.read(said, attachment.conf.cni_version)
+            except CNIError as error:
+                raise error.under(_sentence("ADD", attachment, plugin)) from None
+        return previous or result.read({}, attachment.conf.cni_version)
+
+    def delete(self, attachment: Attachment, until: float) -> None:
+        """Free what the attachment holds; what was never attached is no error."""
+        final = attachment.result if self._takes_result(attachment) else None
+        for plugin in reversed(attachment.conf.plugins):
+            self._call("DEL", attachment, plugin, final, until)
+
+    def check(self, attachment: Attachment, until: float) -> None:
+        """Let every plugin check that the attachment is as it was made."""
+        final = attachment.result
+        if final is not None and not attachment.primary:
+            # We removed those; a plugin that looks for them would call this attachment broken.
+            routes = [route for route in final["routes"] if not result.is_default(route)]
+            final = {**final, "routes": routes}
+        for plugin in attachment.conf.plugins:
+            self._call("CHECK", attachment, plugin, final, until)
+
+    @staticmethod
+    def _takes_result(attachment: Attachment) -> bool:
+        return VERSIONS.index(attachment.conf.cni_version) >= _HAS_PREV_RESULT
+
+    def _call(
+        self,
+        command: str,
+        attachment: Attachment,
+        plugin: dict[str, Any],
+        previous: dict[str, Any] | None,
+        until: float,
+    ) -> dict[str, Any] | None:
+        variables = {
+            "CNI_COMMAND": command,
+            "CNI_CONTAINERID": self._container_id,
+            "CNI_NETNS": self._netns,
+            "CNI_IFNAME": attachment.interface,
+            "CNI_ARGS": attachment.args,
+        }
+        try:
+            return self._run(plugin_conf(attachment, plugin, previous), variables, until)
+        except CNIError as error:
+            raise error.under(_sentence(command, attachment, plugin)) from None
+
+
+def plugin_conf(
+    attachment: Attachment, plugin: dict[str, Any], previous: dict[str, Any] | None
+) -> dict[str, Any]:
+    """Return what *plugin* reads on its standard input (libcni's buildOneConfig)."""
+    conf = attachment.conf
+    made = {key: value for key, value in plugin.items() if not key.startswith(_RESERVED)}
+    made["name"] = conf.name
+    made["cniVersion"] = conf.cni_version
+    given = {
+        capability: attachment.capability_args[capability]
+        for capability, enabled in plugin.get("capabilities", {}).items()
+        if enabled and capability in attachment.capability_args
+    }
+    if given:
+        made["runtimeConfig"] = given
+    if previous is not None:
+        made["prevResult"] = result.write(previous, conf.cni_version)
+    return made
+
+
+_DEEDS = {
+    "ADD": "was not attached to",
+    "DEL": "was not freed from",
+    "CHECK": "is not as it should be on",
+}
+
+
+def _sentence(command: str, attachment: Attachment, plugin: dict[str, Any]) -> str:
+    return (
+        f"the network {quote(attachment.network)} {_DEEDS[command]} the interface "
+        f"{quote(attachment.interface)} (plugin {plugin['type']})"
+    )
+
+
+def _no_result(attachment: Attachment, plugin: dict[str, Any]) -> CNIError:
+    error = CNIError(errors.DELEGATE_FAILED, "it succeeded and printed no result")
+    return error.under(_sentence("ADD", attachment, plugin))

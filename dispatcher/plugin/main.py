@@ -1,0 +1,172 @@
+"""The plugin's entry: environment and standard input in, one JSON answer and a code out.
+
+How it works: :func:`serve` reads, judges and carries out one call and returns what to print
+and the exit code; :func:`main` gives it the process's own environment and descriptors and
+ends the process at once, since there is nothing to tidy up. Without CNI_COMMAND the same
+executable is the command line for people, and nothing of that is loaded here.
+
+Rules of this file: standard output gets exactly one JSON object or nothing; every failure,
+foreseen or not, is an error object of the specification.
+"""
+
+from __future__ import annotations
+
+import posix
+import sys
+import time
+
+from dispatcher.jsontext import dump
+from dispatcher.networks import VERSIONS
+from dispatcher.plugin import errors
+from dispatcher.plugin.errors import CNIError
+from dispatcher.plugin.request import OwnConf, Request, read_conf, read_environment, stated_version
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any, NoReturn
+
+    from dispatcher.plugin.call import Call
+
+_CHUNK = 1 << 20
+_MAX_INPUT = 16 << 20
+_OWN_NETNS = "/proc/self/ns/net"
+
+
+def main(launcher: str) -> NoReturn:
+    """Run as the executable *launcher*, and end the process."""
+    environ = {_text(key): _text(value) for key, value in posix.environ.items()}
+    if _is_for_people(environ):
+        from dispatcher.plugin.cli import main as command_line
+
+        sys.exit(command_line(sys.argv[1:]))
+    code, answer = serve(environ, _read_stdin, launcher)
+    posix._exit(code if _print(answer) else 1)  # noqa: SLF001 - saves the interpreter's tidying up
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def _is_for_people(environ: Mapping[str, str]) -> bool:
+    if environ.get("CNI_COMMAND"):
+        return False
+    return len(sys.argv) > 1 or not any(key in environ for key in ("CNI_CONTAINERID", "CNI_PATH"))
+
+
+def _read_stdin() -> bytes:
+    chunks = []
+    size = 0
+    while chunk := posix.read(0, _CHUNK):
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > _MAX_INPUT:
+            raise CNIError(
+                errors.DECODING_FAILURE, f"standard input has more than {_MAX_INPUT >> 20} MiB"
+            )
+    return b"".join(chunks)
+
+
+def _print(answer: Any) -> bool:
+    if answer is None:
+        return True
+    left = memoryview(dump(answer) + b"\n")
+    try:
+        while left:
+            left = left[posix.write(1, left) :]
+    except OSError:
+        return False  # whoever called us is gone; the record says what was done
+    return True
+
+
+def serve(
+    environ: Mapping[str, str], read_stdin: Callable[[], bytes], launcher: str
+) -> tuple[int, Any]:
+    """Carry out one call; return the exit code and what to print, None for nothing."""
+    start = time.monotonic()
+    data = b""
+    try:
+        if environ.get("CNI_COMMAND") == "VERSION":
+            return 0, {"cniVersion": VERSIONS[-1], "supportedVersions": list(VERSIONS)}
+        request = read_environment(environ)
+        data = read_stdin()
+        conf = read_conf(data, request.command)
+        return 0, _carry_out(request, conf, launcher, start)
+    except CNIError as error:
+        failure = error
+    except OSError as error:
+        failure = CNIError(errors.IO_FAILURE, _system_error(error))
+    except Exception as error:  # noqa: BLE001 - the specification wants an object, never a trace
+        failure = CNIError(errors.INTERNAL, f"internal error: {_origin(error)}")
+    return 1, failure.as_json(stated_version(data))
+
+
+def _system_error(error: OSError) -> str:
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error)
+
+
+def _origin(error: BaseException) -> str:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = f" at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else ""
+    return f"{type(error).__name__}: {error}{where}"
+
+
+def _carry_out(request: Request, conf: OwnConf, launcher: str, start: float) -> Any:
+    _judge_netns(request)
+    call = _call(request, conf, launcher, start)
+    if request.command == "ADD":
+        from dispatcher.plugin.add import add
+
+        return add(call)
+    if request.command == "DEL":
+        from dispatcher.plugin.delete import delete
+
+        return delete(call)
+    raise CNIError(errors.INVALID_ENVIRONMENT, f"{request.command} is not carried out yet")
+
+
+def _judge_netns(request: Request) -> None:
+    """Refuse to work on the namespace that we run in (specification, error code 8)."""
+    if not request.netns or request.netns_override:
+        return
+    own = posix.stat(_OWN_NETNS)
+    try:
+        given = posix.stat(request.netns)
+    except (OSError, ValueError):
+        return  # gone, which is ordinary on DEL; on ADD the delegates say so
+    if (given.st_dev, given.st_ino) == (own.st_dev, own.st_ino):
+        raise CNIError(
+            errors.INVALID_NETNS,
+            "CNI_NETNS is the network namespace that the plugin itself runs in",
+            "set CNI_NETNS_OVERRIDE=1 to allow it",
+        )
+
+
+def _call(request: Request, conf: OwnConf, launcher: str, start: float) -> Call:
+    from dispatcher.plugin.call import Call, Deadline
+    from dispatcher.plugin.delegate import Runner
+
+    def remove_routes(netns: str, interface: str) -> None:
+        from dispatcher.plugin.routes import remove_default_routes
+
+        remove_default_routes(netns, interface)
+
+    own = posix.stat(launcher)
+    return Call(
+        request,
+        conf,
+        run=Runner(request.path, request.environ, (own.st_dev, own.st_ino)),
+        deadline=Deadline(conf.settings.deadline, start, time.monotonic),
+        now=time.time,
+        remove_routes=remove_routes,
+        complain=_complain,
+    )
+
+
+def _complain(sentence: str) -> None:
+    try:
+        posix.write(2, f"genie: {sentence}\n".encode("utf-8", "backslashreplace"))
+    except OSError:
+        pass  # nobody reads it

@@ -1,0 +1,129 @@
+"""What a pod gets: its annotation in, attachments out. Pure but for the look-up passed in.
+
+How it works: the value of the ``cni`` annotation is parsed again, whoever admitted the pod;
+a blank one, or none, means the node's default network. Each selected network's
+configuration is looked up, the primary takes the interface that the runtime asked for, and
+the runtime's capability arguments go to the primary alone, filtered to those which a plugin
+of its chain declares.
+"""
+
+from __future__ import annotations
+
+from dispatcher import keys
+from dispatcher.annotation import InvalidAnnotation, Selection, parse, quote
+from dispatcher.networks import BrokenConf, Conf, UnknownNetwork
+from dispatcher.plugin import errors
+from dispatcher.plugin.errors import CNIError
+from dispatcher.plugin.record import Attachment
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+
+def select(annotations: Mapping[str, Any], default: str) -> tuple[Selection, ...]:
+    """Return what a pod with *annotations* asks for.
+
+    Raises :class:`CNIError` with code 100 for a bad value, 7 where nothing is asked for and
+    there is no default.
+    """
+    value = annotations.get(keys.ANNOTATION, "")
+    if not isinstance(value, str):
+        raise CNIError(
+            errors.INVALID_ANNOTATION, f'the annotation "{keys.ANNOTATION}" is not a string'
+        )
+    try:
+        selections = parse(value)
+    except InvalidAnnotation as error:
+        raise CNIError(
+            errors.INVALID_ANNOTATION,
+            f'the annotation "{keys.ANNOTATION}" cannot be followed: {error}',
+        ) from None
+    if selections:
+        return selections
+    if not default:
+        raise CNIError(
+            errors.INVALID_CONF,
+            f'the pod has no annotation "{keys.ANNOTATION}", and the node no default network',
+            'set "default" in the Genie conflist, or annotate the pod',
+        )
+    return (Selection(default, keys.PRIMARY_INTERFACE),)
+
+
+def attachments(
+    selections: tuple[Selection, ...],
+    *,
+    interface: str,
+    args: str,
+    runtime_config: Mapping[str, Any],
+    find: Callable[[str], Conf],
+) -> list[Attachment]:
+    """Return what is to be attached, in order.
+
+    *interface* is the runtime's CNI_IFNAME, *find* returns a network's configuration.
+    Raises :class:`CNIError` with code 100, 101 or 102.
+    """
+    made = []
+    for selection in selections:
+        conf = look_up(selection.network, find)
+        if not selection.primary and selection.interface == interface:
+            raise CNIError(
+                errors.INVALID_ANNOTATION,
+                f"the network {quote(selection.network)} wants the interface {quote(interface)}, "
+                "which the runtime asked to be the pod's primary",
+            )
+        made.append(
+            Attachment(
+                selection.network,
+                interface if selection.primary else selection.interface,
+                interface,
+                conf,
+                args=args,
+                capability_args=_declared(conf, runtime_config) if selection.primary else {},
+                primary=selection.primary,
+            )
+        )
+    return made
+
+
+def look_up(network: str, find: Callable[[str], Conf]) -> Conf:
+    """Return the configuration of *network*. Raises :class:`CNIError` with 101 or 102."""
+    try:
+        return find(network)
+    except UnknownNetwork as error:
+        known = ", ".join(error.known) or "none"
+        raise CNIError(
+            errors.UNKNOWN_NETWORK, str(error), f"networks of this node: {known}"
+        ) from None
+    except BrokenConf as error:
+        raise CNIError(
+            errors.BROKEN_NETWORK,
+            f"the configuration of the network {quote(network)} cannot be used: {error}",
+        ) from None
+
+
+def _declared(conf: Conf, runtime_config: Mapping[str, Any]) -> dict[str, Any]:
+    declared = {
+        capability
+        for plugin in conf.plugins
+        for capability, enabled in plugin.get("capabilities", {}).items()
+        if enabled
+    }
+    return {
+        capability: _lower_keys(value) if capability == "portMappings" else value
+        for capability, value in runtime_config.items()
+        if capability in declared
+    }
+
+
+def _lower_keys(mappings: Any) -> Any:
+    """Return port mappings in the specification's spelling; containerd writes ``HostPort``."""
+    if not isinstance(mappings, list):
+        return mappings
+    return [
+        {key[:1].lower() + key[1:]: value for key, value in mapping.items()}
+        if isinstance(mapping, dict)
+        else mapping
+        for mapping in mappings
+    ]

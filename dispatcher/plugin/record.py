@@ -1,0 +1,312 @@
+"""What was done for a container, on disk: one file per container, written before the deed.
+
+How it works: ``<stateDir>/<containerID>.json`` (0600, in a directory of 0700) holds a
+:class:`Record` with one :class:`Attachment` for each network, in the order in which they
+are attached, each with everything that its DEL needs. :func:`write` is the only function
+that writes one: temporary file, fdatasync, rename. From the file alone DEL, CHECK, GC and
+the agent work.
+
+The format has a number, and names the oldest format whose readers understand it too. A
+reader takes older formats and newer ones that say so; keys that it does not know survive a
+rewrite. A newer record that it cannot read is :class:`NewerRecord`, one that nobody can
+read is :class:`CorruptRecord`.
+
+Rules of this file: it is also read by the node's agent, so it imports nothing that knows of
+commands; phases only move as the table below says.
+"""
+
+from __future__ import annotations
+
+import posix
+
+from dispatcher.jsontext import InvalidJSON, dump, parse
+from dispatcher.networks import Conf, is_cni_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+FORMAT = 1
+"""The format that this module writes."""
+
+OLDEST_READER = 1
+"""The oldest format whose readers understand what this module writes."""
+
+SUFFIX = ".json"
+
+# planned ──► attaching ──► attached ──► (gone: freed)
+#                 └────────────┴──► failed DEL: stays, with ``failure``; ──► parked
+PLANNED = "planned"
+"""No delegate of this attachment has been called yet: there is nothing to free."""
+ATTACHING = "attaching"
+"""Its ADD was begun, or ended in failure: there may be something to free."""
+ATTACHED = "attached"
+"""Its ADD succeeded."""
+PARKED = "parked"
+"""Its delegate cannot be run at all: DEL no longer waits for it, the agent frees it later."""
+
+
+class NewerRecord(Exception):  # noqa: N818 - named like packaging's InvalidVersion
+    """A record in a format that this reader is too old for."""
+
+
+class CorruptRecord(Exception):  # noqa: N818 - same
+    """A record that no version could read."""
+
+
+class Attachment:
+    """One network of one container.
+
+    ``network`` is the name asked for, ``interface`` the one inside the pod, ``requested``
+    the CNI_IFNAME of the call that made it, ``conf`` what libcni calls the network
+    configuration list, ``args`` the CNI_ARGS, ``capability_args`` the capability arguments,
+    ``result`` the last plugin's result once attached. ``failure`` tells why a DEL did not
+    succeed: ``since`` (seconds of the epoch), ``code``, ``msg``.
+    """
+
+    __slots__ = (
+        "args",
+        "capability_args",
+        "conf",
+        "extra",
+        "failure",
+        "interface",
+        "network",
+        "phase",
+        "primary",
+        "requested",
+        "result",
+    )
+
+    def __init__(
+        self,
+        network: str,
+        interface: str,
+        requested: str,
+        conf: Conf,
+        *,
+        args: str = "",
+        capability_args: dict[str, Any] | None = None,
+        primary: bool = False,
+    ) -> None:
+        self.network = network
+        self.interface = interface
+        self.requested = requested
+        self.conf = conf
+        self.args = args
+        self.capability_args = capability_args or {}
+        self.primary = primary
+        self.phase = PLANNED
+        self.result: dict[str, Any] | None = None
+        self.failure: dict[str, Any] | None = None
+        self.extra: dict[str, Any] = {}
+
+
+class Record:
+    """Everything that Genie did for one container. ``netns`` is the path that ADD was given."""
+
+    __slots__ = ("attachments", "container_id", "extra", "netns")
+
+    def __init__(self, container_id: str, netns: str, attachments: list[Attachment]) -> None:
+        self.container_id = container_id
+        self.netns = netns
+        self.attachments = attachments
+        self.extra: dict[str, Any] = {}
+
+    @property
+    def pod(self) -> tuple[str, str, str]:
+        """Namespace, name and UID of the pod, each "" where the runtime did not say."""
+        args = self.attachments[0].args if self.attachments else ""
+        pairs = dict(item.partition("=")[::2] for item in args.split(";"))
+        return (
+            pairs.get("K8S_POD_NAMESPACE", ""),
+            pairs.get("K8S_POD_NAME", ""),
+            pairs.get("K8S_POD_UID", ""),
+        )
+
+
+def path_of(state_dir: str, container_id: str) -> str:
+    """Return where the record of *container_id* is kept."""
+    return f"{state_dir}/{container_id}{SUFFIX}"
+
+
+def container_ids(state_dir: str) -> Iterator[str]:
+    """Yield the containers that have a record, in lexical order."""
+    try:
+        entries = posix.listdir(state_dir)
+    except FileNotFoundError:
+        return
+    for entry in sorted(entries):
+        if entry.endswith(SUFFIX) and is_cni_name(entry):
+            yield entry[: -len(SUFFIX)]
+
+
+def read(state_dir: str, container_id: str) -> Record | None:
+    """Return the record of *container_id*, or None if there is none.
+
+    Raises :class:`NewerRecord`, :class:`CorruptRecord`, and OSError for a file that is there
+    and cannot be read.
+    """
+    try:
+        with open(path_of(state_dir, container_id), "rb") as file:
+            data = file.read()
+    except FileNotFoundError:
+        return None
+    record = decode(data)
+    if record.container_id != container_id:
+        raise CorruptRecord(f"it speaks of the container {record.container_id!r}")
+    return record
+
+
+def write(state_dir: str, record: Record) -> None:
+    """Put *record* on disk, durably, in place of the one that was there.
+
+    The caller holds the container's lock. Raises OSError; the old record then still stands.
+    """
+    path = path_of(state_dir, record.container_id)
+    fresh = path + ".tmp"
+    flags = posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC | posix.O_NOFOLLOW
+    try:
+        file = posix.open(fresh, flags, 0o600)
+        try:
+            left = memoryview(encode(record))
+            while left:
+                left = left[posix.write(file, left) :]
+            posix.fdatasync(file)
+        finally:
+            posix.close(file)
+        posix.replace(fresh, path)
+    except OSError:
+        _unlink(fresh)
+        raise
+
+
+def exists(state_dir: str, container_id: str) -> bool:
+    """Tell whether *container_id* has a record, readable or not."""
+    return posix.access(path_of(state_dir, container_id), posix.F_OK)
+
+
+def remove(state_dir: str, container_id: str) -> None:
+    """Take the record of *container_id* from the disk, if there is one. Raises OSError."""
+    path = path_of(state_dir, container_id)
+    _unlink(path + ".tmp")
+    _unlink(path)
+
+
+def set_aside(state_dir: str, container_id: str) -> str:
+    """Move a corrupt record out of the way and return where it is now. Raises OSError."""
+    path = path_of(state_dir, container_id)
+    aside = path + ".corrupt"
+    posix.replace(path, aside)
+    return aside
+
+
+def _unlink(path: str) -> None:
+    try:
+        posix.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+def encode(record: Record) -> bytes:
+    """Return the file's content for *record*."""
+    return dump(
+        {
+            "format": FORMAT,
+            "oldestReader": OLDEST_READER,
+            "containerID": record.container_id,
+            "netns": record.netns,
+            "attachments": [_encode_attachment(each) for each in record.attachments],
+            **record.extra,
+        }
+    )
+
+
+def _encode_attachment(attachment: Attachment) -> dict[str, Any]:
+    conf = attachment.conf
+    return {
+        "network": attachment.network,
+        "interface": attachment.interface,
+        "requested": attachment.requested,
+        "primary": attachment.primary,
+        "phase": attachment.phase,
+        "args": attachment.args,
+        "capabilityArgs": attachment.capability_args,
+        "conf": {
+            "path": conf.path,
+            "name": conf.name,
+            "cniVersion": conf.cni_version,
+            "disableCheck": conf.disable_check,
+            "disableGC": conf.disable_gc,
+            "plugins": conf.plugins,
+        },
+        "result": attachment.result,
+        "failure": attachment.failure,
+        **attachment.extra,
+    }
+
+
+def decode(data: bytes) -> Record:
+    """Return the record that *data* is. Raises :class:`NewerRecord`, :class:`CorruptRecord`."""
+    try:
+        value = parse(data)
+    except InvalidJSON as error:
+        raise CorruptRecord(str(error)) from None
+    try:
+        written_by = value["format"]
+        if written_by > FORMAT and value["oldestReader"] > FORMAT:
+            raise NewerRecord(
+                f"it has format {written_by}; this version of Genie reads up to {FORMAT}"
+            )
+        return _decode(value)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CorruptRecord(f"{type(error).__name__}: {error}") from None
+
+
+def _decode(value: dict[str, Any]) -> Record:
+    record = Record(
+        _text(value.pop("containerID")),
+        _text(value.pop("netns")),
+        [_decode_attachment(each) for each in value.pop("attachments")],
+    )
+    for key in ("format", "oldestReader"):
+        value.pop(key)
+    record.extra = value
+    return record
+
+
+def _decode_attachment(value: dict[str, Any]) -> Attachment:
+    conf = value.pop("conf")
+    attachment = Attachment(
+        _text(value.pop("network")),
+        _text(value.pop("interface")),
+        _text(value.pop("requested")),
+        Conf(
+            _text(conf["path"]),
+            _text(conf["name"]),
+            _text(conf["cniVersion"]),
+            [_typed(plugin) for plugin in conf["plugins"]],
+            disable_check=bool(conf["disableCheck"]),
+            disable_gc=bool(conf["disableGC"]),
+        ),
+        args=_text(value.pop("args")),
+        capability_args=dict(value.pop("capabilityArgs")),
+        primary=bool(value.pop("primary")),
+    )
+    attachment.phase = _text(value.pop("phase"))
+    attachment.result = value.pop("result")
+    attachment.failure = value.pop("failure")
+    attachment.extra = value
+    return attachment
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"a string is expected, not {value!r}")
+    return value
+
+
+def _typed(plugin: Any) -> dict[str, Any]:
+    _text(plugin["type"])
+    return dict(plugin)

@@ -1,0 +1,256 @@
+"""What the runtime asks for: environment and configuration in, a judged request out.
+
+How it works: :data:`ENVIRONMENT` is the contract of the specification (section 2,
+"Parameters"), one row for each variable. :func:`read_environment` holds an environment
+against it and names everything that is missing together; :func:`read_conf` judges the
+configuration from standard input. Both only look at values: no file is touched here.
+"""
+
+from __future__ import annotations
+
+from dispatcher import keys
+from dispatcher.annotation import quote
+from dispatcher.jsontext import InvalidJSON, parse
+from dispatcher.networks import DIRECTORIES, VERSIONS, is_cni_name
+from dispatcher.plugin import errors
+from dispatcher.plugin.errors import CNIError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+COMMANDS = {
+    "ADD": "0.1.0",
+    "DEL": "0.1.0",
+    "CHECK": "0.4.0",
+    "GC": "1.1.0",
+    "STATUS": "1.1.0",
+    "VERSION": "0.1.0",
+}
+"""Every command, and the oldest version of the specification that has it."""
+
+_CONTAINER_COMMANDS = frozenset({"ADD", "DEL", "CHECK"})
+_MAX_CONTAINER_ID = 200  # file names end at 255 bytes, and the record's has a suffix
+_MAX_INTERFACE = 15
+
+
+def _judge_container_id(text: str) -> str | None:
+    if len(text) > _MAX_CONTAINER_ID:
+        return f"may have at most {_MAX_CONTAINER_ID} characters (has {len(text)})"
+    if not is_cni_name(text):
+        return 'must be letters, digits, "_", "." or "-", and start with a letter or digit'
+    return None
+
+
+def _judge_interface(text: str) -> str | None:
+    if len(text.encode("utf-8", "surrogateescape")) > _MAX_INTERFACE:
+        return f"may have at most {_MAX_INTERFACE} bytes"
+    if text in {".", ".."} or any(char in "/:" or char.isspace() for char in text):
+        return 'may not be "." or "..", nor hold "/", ":" or blanks'
+    return None
+
+
+ENVIRONMENT: dict[str, tuple[frozenset[str], Callable[[str], str | None] | None]] = {
+    "CNI_COMMAND": (frozenset(COMMANDS), None),
+    "CNI_CONTAINERID": (_CONTAINER_COMMANDS, _judge_container_id),
+    "CNI_NETNS": (frozenset({"ADD", "CHECK"}), None),
+    "CNI_IFNAME": (_CONTAINER_COMMANDS, _judge_interface),
+    "CNI_PATH": (frozenset(COMMANDS) - {"VERSION"}, None),
+    "CNI_ARGS": (frozenset(), None),
+    "CNI_NETNS_OVERRIDE": (frozenset(), None),
+}
+"""For each variable: the commands that need it, and what is wrong with a value, or None."""
+
+
+class Request:
+    """One call of the plugin: the environment's part.
+
+    ``path`` are the directories of CNI_PATH, ``environ`` is the whole environment, which
+    delegates inherit.
+    """
+
+    __slots__ = (
+        "args",
+        "command",
+        "container_id",
+        "environ",
+        "interface",
+        "netns",
+        "netns_override",
+        "path",
+    )
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.environ = environ
+        self.command = environ.get("CNI_COMMAND", "")
+        self.container_id = environ.get("CNI_CONTAINERID", "")
+        self.netns = environ.get("CNI_NETNS", "")
+        self.interface = environ.get("CNI_IFNAME", "")
+        self.args = environ.get("CNI_ARGS", "")
+        self.path = [entry for entry in environ.get("CNI_PATH", "").split(":") if entry]
+        self.netns_override = environ.get("CNI_NETNS_OVERRIDE", "").upper() in {"1", "TRUE"}
+
+
+def read_environment(environ: Mapping[str, str]) -> Request:
+    """Return what *environ* asks for. Raises :class:`CNIError` with code 4."""
+    request = Request(environ)
+    command = request.command
+    if command and command not in COMMANDS:
+        known = ", ".join(COMMANDS)
+        raise CNIError(
+            errors.INVALID_ENVIRONMENT, f"CNI_COMMAND is {quote(command)}, not one of {known}"
+        )
+    absent = []
+    for name, (needed_by, judge) in ENVIRONMENT.items():
+        value = environ.get(name, "")
+        if not value:
+            if command in needed_by or name == "CNI_COMMAND":
+                absent.append(name)
+            continue
+        fault = judge(value) if judge and command in needed_by else None
+        if fault:
+            raise CNIError(errors.INVALID_ENVIRONMENT, f"{name} {quote(value)} {fault}")
+    if absent:
+        raise CNIError(
+            errors.INVALID_ENVIRONMENT,
+            f"missing from the environment: {', '.join(absent)}",
+        )
+    return request
+
+
+class Settings:
+    """The options of Genie's own entry in its conflist.
+
+    ``default`` names the network of pods that ask for none ("": there is none), ``conf_dirs``
+    are searched for networks, ``state_dir`` holds the records, ``agent_socket`` is where the
+    node's agent answers for runtimes that hand over no annotations, ``deadline`` is the time
+    for a whole call, in seconds, and ``park_after`` how long a delegate that cannot be run
+    makes DEL fail, in seconds.
+    """
+
+    __slots__ = ("agent_socket", "conf_dirs", "deadline", "default", "park_after", "state_dir")
+
+    def __init__(self, conf: Mapping[str, Any]) -> None:
+        self.default: str = conf.get("default", "")
+        self.conf_dirs: list[str] = conf.get("confDirs", list(DIRECTORIES))
+        self.state_dir: str = conf.get("stateDir", "/var/lib/cni/genie")
+        self.agent_socket: str = conf.get("agentSocket", "/run/genie/agent.sock")
+        self.deadline: int = conf.get("deadlineSeconds", 90)
+        self.park_after: int = conf.get("parkAfterSeconds", 600)
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith("/") and "\0" not in value
+
+
+def _is_seconds(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= 24 * 3600
+
+
+_OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "default": (lambda value: isinstance(value, str), "the name of a network"),
+    "confDirs": (
+        lambda value: isinstance(value, list) and bool(value) and all(map(_is_path, value)),
+        "a list of absolute paths",
+    ),
+    "stateDir": (_is_path, "an absolute path"),
+    "agentSocket": (lambda value: value == "" or _is_path(value), 'an absolute path, or ""'),
+    "deadlineSeconds": (_is_seconds, "a whole number of seconds, from 1 to 86400"),
+    "parkAfterSeconds": (_is_seconds, "a whole number of seconds, from 1 to 86400"),
+}
+_STANDARD = frozenset(
+    {"cniVersion", "name", "type", "capabilities", "runtimeConfig", "prevResult", "args"}
+)
+"""Keys that the specification and runtimes put into every plugin's configuration."""
+
+
+class OwnConf:
+    """The configuration from standard input, judged.
+
+    ``runtime_config`` are the capability arguments, the pod's annotations among them;
+    ``valid_attachments`` is what GC may not free, None if the runtime did not say.
+    """
+
+    __slots__ = ("annotations", "cni_version", "runtime_config", "settings", "valid_attachments")
+
+    def __init__(self, conf: Mapping[str, Any], cni_version: str) -> None:
+        self.cni_version = cni_version
+        self.settings = Settings(conf)
+        self.runtime_config: dict[str, Any] = conf.get("runtimeConfig") or {}
+        self.annotations: dict[str, Any] | None = self.runtime_config.get(keys.POD_ANNOTATIONS)
+        self.valid_attachments: list[Any] | None = conf.get(
+            "cni.dev/valid-attachments", conf.get("cni.dev/attachments")
+        )
+
+
+def stated_version(data: bytes) -> str:
+    """Return the cniVersion in *data* to answer in, the oldest if there is none to be read."""
+    try:
+        value = parse(data)
+    except InvalidJSON:
+        return VERSIONS[0]
+    version = value.get("cniVersion") if isinstance(value, dict) else None
+    return version if version in VERSIONS else VERSIONS[0]
+
+
+def read_conf(data: bytes, command: str) -> OwnConf:
+    """Return the judged configuration in *data*.
+
+    Raises :class:`CNIError` with code 6 (cannot be decoded), 1 (version) or 7 (content).
+    """
+    try:
+        value = parse(data)
+    except InvalidJSON as error:
+        raise CNIError(
+            errors.DECODING_FAILURE, f"the configuration on standard input is not JSON: {error}"
+        ) from None
+    if not isinstance(value, dict):
+        raise CNIError(
+            errors.DECODING_FAILURE, "the configuration on standard input is not a JSON object"
+        )
+    version = _judge_version(value.get("cniVersion", ""), command)
+    name = value.get("name")
+    if not isinstance(name, str) or not is_cni_name(name):
+        shown = quote(name) if isinstance(name, str) else "missing, or not a string"
+        raise CNIError(errors.INVALID_CONF, f"the configuration's name is {shown}")
+    _judge_options(value)
+    return OwnConf(value, version)
+
+
+def _judge_version(stated: Any, command: str) -> str:
+    if not isinstance(stated, str):
+        raise CNIError(errors.DECODING_FAILURE, '"cniVersion" must be a string')
+    version = stated or VERSIONS[0]
+    if version not in VERSIONS:
+        raise CNIError(
+            errors.INCOMPATIBLE_VERSION,
+            f"cniVersion {quote(version)} is not supported",
+            f"supported: {', '.join(VERSIONS)}",
+        )
+    oldest = COMMANDS[command]
+    if VERSIONS.index(version) < VERSIONS.index(oldest):
+        raise CNIError(
+            errors.INCOMPATIBLE_VERSION,
+            f"cniVersion {version} does not have {command}, which came with {oldest}",
+        )
+    return version
+
+
+def _judge_options(value: Mapping[str, Any]) -> None:
+    for key, given in value.items():
+        if key in _OPTIONS:
+            fits, expected = _OPTIONS[key]
+            if not fits(given):
+                raise CNIError(errors.INVALID_CONF, f'the option "{key}" must be {expected}')
+        elif key not in _STANDARD and not key.startswith("cni.dev/"):
+            known = ", ".join(_OPTIONS)
+            raise CNIError(errors.INVALID_CONF, f"unknown option {quote(key)}; Genie's are {known}")
+    runtime_config = value.get("runtimeConfig") or {}
+    if not isinstance(runtime_config, dict):
+        raise CNIError(errors.INVALID_CONF, '"runtimeConfig" must be an object')
+    annotations = runtime_config.get(keys.POD_ANNOTATIONS)
+    if annotations is not None and not isinstance(annotations, dict):
+        raise CNIError(
+            errors.INVALID_CONF, f'"runtimeConfig" has "{keys.POD_ANNOTATIONS}" of a wrong type'
+        )

@@ -1,0 +1,209 @@
+"""Results of plugins, and their conversion between versions of the specification.
+
+How it works: :func:`read` turns what a plugin printed into one form, that of version 1.1.0;
+:func:`write` turns that form into what any version has. Three shapes exist: ``ip4``/``ip6``
+(0.1.0, 0.2.0), ``ips`` with ``version`` (0.3.0 to 0.4.0) and ``ips`` without (from 1.0.0).
+Which fields appear follows libcni, whose types every runtime reads results with: unknown
+fields are dropped, ``dns`` is always there before 1.0.0 and only with content since.
+
+Rules of this file: pure; a result that cannot be understood or expressed is a
+:class:`CNIError` that says which part.
+"""
+
+from __future__ import annotations
+
+from _socket import AF_INET, AF_INET6, inet_pton
+
+from dispatcher.annotation import quote
+from dispatcher.networks import VERSIONS
+from dispatcher.plugin.errors import DECODING_FAILURE, CNIError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_INTERFACE_KEYS = ("mac", "mtu", "sandbox", "socketPath", "pciID")
+_OLD_INTERFACE_KEYS = ("mac", "sandbox")
+_ROUTE_KEYS = ("gw", "mtu", "advmss", "priority", "table", "scope")
+_DNS_KEYS = ("nameservers", "domain", "search", "options")
+_OLDEST = ("0.1.0", "0.2.0")
+_OLD = ("0.3.0", "0.3.1", "0.4.0")
+_BITS = {4: 32, 6: 128}
+
+
+def read(said: dict[str, Any], conf_version: str) -> dict[str, Any]:
+    """Return the result that a plugin printed, in the form of 1.1.0 (without cniVersion).
+
+    A result without a version has that of the plugin's configuration, *conf_version*.
+    Raises :class:`CNIError` with code 6.
+    """
+    version = said.get("cniVersion") or conf_version
+    if version not in VERSIONS:
+        raise _fault(f'its "cniVersion" {_shown(version)} is not supported')
+    if version in _OLDEST:
+        return _read_oldest(said)
+    return {
+        "interfaces": [_interface(each) for each in _list(said, "interfaces")],
+        "ips": [_ip(each) for each in _list(said, "ips")],
+        "routes": [_route(each) for each in _list(said, "routes")],
+        "dns": _dns(said),
+    }
+
+
+def write(result: dict[str, Any], version: str) -> dict[str, Any]:
+    """Return *result*, as :func:`read` gave it, in the form of *version*.
+
+    Raises :class:`CNIError` with code 6 where a version before 0.3.0, which needs an
+    address, is asked for and there is none.
+    """
+    if version in _OLDEST:
+        return _write_oldest(result, version)
+    made: dict[str, Any] = {"cniVersion": version}
+    interfaces, ips = result["interfaces"], result["ips"]
+    if version in _OLD:
+        interfaces = [_pick(each, ("name", *_OLD_INTERFACE_KEYS)) for each in interfaces]
+        ips = [{"version": str(family(each["address"])), **each} for each in ips]
+    lists = {"interfaces": interfaces, "ips": ips, "routes": result["routes"]}
+    made |= {key: value for key, value in lists.items() if value}
+    if result["dns"] or version in _OLD:
+        made["dns"] = result["dns"]
+    return made
+
+
+def _read_oldest(said: dict[str, Any]) -> dict[str, Any]:
+    ips: list[dict[str, Any]] = []
+    routes: list[dict[str, Any]] = []
+    for key in ("ip4", "ip6"):
+        part = said.get(key)
+        if part is None:
+            continue
+        if not isinstance(part, dict):
+            raise _fault(f'its "{key}" is not an object')
+        ips.append(_ip({"address": part.get("ip"), "gateway": part.get("gateway")}))
+        routes += [_route(each) for each in _list(part, "routes")]
+    return {"interfaces": [], "ips": ips, "routes": routes, "dns": _dns(said)}
+
+
+def _write_oldest(result: dict[str, Any], version: str) -> dict[str, Any]:
+    made: dict[str, Any] = {"cniVersion": version}
+    for number in (4, 6):
+        first = next((ip for ip in result["ips"] if family(ip["address"]) == number), None)
+        if first is None:
+            continue
+        part = {"ip": first["address"], **_pick(first, ("gateway",))}
+        routes = [
+            _pick(route, ("dst", "gw"))
+            for route in result["routes"]
+            if family(route["dst"]) == number
+        ]
+        if routes:
+            part["routes"] = routes
+        made[f"ip{number}"] = part
+    if len(made) == 1:
+        raise _fault(f"version {version} needs an address, and it has none")
+    made["dns"] = result["dns"]
+    return made
+
+
+def family(cidr: str) -> int:
+    """Return 4 or 6 for an address with a prefix length; one of IPv4 in IPv6 counts as 4.
+
+    Raises :class:`CNIError` with code 6 for anything else.
+    """
+    address, _, bits = cidr.partition("/")
+    number = address_family(address)
+    if number and bits.isascii() and bits.isdecimal() and int(bits[:4]) <= _BITS[number]:
+        return number
+    raise _fault(f"{quote(cidr)} is not an address with a prefix length")
+
+
+def address_family(address: str) -> int | None:
+    """Return 4 or 6 for an address, None for text that is none."""
+    for number, kind in ((4, AF_INET), (6, AF_INET6)):
+        try:
+            packed = inet_pton(kind, address)
+        except (OSError, ValueError):
+            continue
+        mapped = number == 6 and packed.startswith(b"\0" * 10 + b"\xff\xff")  # noqa: PLR2004
+        return 4 if mapped else number
+    return None
+
+
+def is_default(route: dict[str, Any]) -> bool:
+    """Tell whether *route* is a default route, of either family."""
+    address, _, bits = route["dst"].partition("/")
+    return bits.strip("0") == "" and bool(address_family(address))
+
+
+def _interface(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise _fault('one of its "interfaces" is not an object')
+    return {"name": _string(value, "name") or "", **_pick(value, _INTERFACE_KEYS)}
+
+
+def _ip(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise _fault('one of its "ips" is not an object')
+    address = _string(value, "address") or ""
+    family(address)
+    made: dict[str, Any] = {}
+    index = value.get("interface")
+    if isinstance(index, int) and not isinstance(index, bool):
+        made["interface"] = index
+    made["address"] = address
+    return made | _gateway(value, "gateway")
+
+
+def _route(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise _fault('one of its "routes" is not an object')
+    dst = _string(value, "dst") or ""
+    family(dst)
+    return {"dst": dst, **_gateway(value, "gw"), **_pick(value, _ROUTE_KEYS[1:])}
+
+
+def _gateway(value: dict[str, Any], key: str) -> dict[str, Any]:
+    gateway = _string(value, key)
+    if not gateway:
+        return {}
+    if address_family(gateway) is None:
+        raise _fault(f'its "{key}" {quote(gateway)} is not an address')
+    return {key: gateway}
+
+
+def _dns(said: dict[str, Any]) -> dict[str, Any]:
+    value = said.get("dns") or {}
+    if not isinstance(value, dict):
+        raise _fault('its "dns" is not an object')
+    return _pick(value, _DNS_KEYS)
+
+
+def _pick(value: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+    return {key: value[key] for key in keys if key in value and _given(value[key], key)}
+
+
+def _given(value: Any, key: str) -> bool:
+    # libcni leaves out what is zero; table and scope are pointers there, so 0 is a value.
+    return value is not None if key in {"table", "scope"} else bool(value)
+
+
+def _list(said: dict[str, Any], key: str) -> list[Any]:
+    value = said.get(key) or []
+    if not isinstance(value, list):
+        raise _fault(f'its "{key}" is not a list')
+    return value
+
+
+def _string(value: dict[str, Any], key: str) -> str | None:
+    text = value.get(key)
+    if text is not None and not isinstance(text, str):
+        raise _fault(f'its "{key}" is not a string')
+    return text
+
+
+def _shown(value: Any) -> str:
+    return quote(value) if isinstance(value, str) else "is not a string and"
+
+
+def _fault(sentence: str) -> CNIError:
+    return CNIError(DECODING_FAILURE, f"the result cannot be used: {sentence}")
