@@ -31,9 +31,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tests.cluster",
         description="A throw-away real Kubernetes on this machine, in namespaces of its own.",
-        epilog=f"Cache: {cache_folder()} (GENIE_CACHE). Clusters: {state.state_folder()} (GENIE_STATE).",
+        epilog=f"The cache is {cache_folder()} (GENIE_CACHE), the clusters' files are in"
+        f" {state.state_folder()} (GENIE_STATE).",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    check = commands.add_parser("check", help="say what this machine lacks, changing nothing")
+    check.set_defaults(command=_check)
     build = commands.add_parser("build", help="build and cache all that clusters need")
     build.set_defaults(command=_build)
     up = commands.add_parser("up", help="start a cluster, or use the one of that name that runs")
@@ -53,9 +56,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _build(_args: argparse.Namespace) -> int:
+def _check(_args: argparse.Namespace) -> int:
     machine.extend_path()
     machine.check_machine(state.state_folder())
+    return 0
+
+
+def _build(args: argparse.Namespace) -> int:
+    _check(args)
     prepare("oldest")
     return 0
 
@@ -63,9 +71,7 @@ def _build(_args: argparse.Namespace) -> int:
 def _up(args: argparse.Namespace) -> int:
     nodes = {f"node{number}": BOTH_NETWORKS for number in range(1, args.nodes + 1)}
     cluster = Cluster.up(args.name, nodes)
-    say(
-        f"cluster {cluster.name} runs: {', '.join(cluster.nodes)}, API server {cluster.layout.api_url}"
-    )
+    say(f"cluster {cluster.name} runs at {cluster.layout.api_url}: {', '.join(cluster.nodes)}")
     return 0
 
 

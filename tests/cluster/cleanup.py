@@ -24,18 +24,22 @@ _ROUNDS = 5  # a shim may start a process while others are ended
 
 def take_down(layout: Layout) -> None:
     """End and delete everything of a cluster except its logs. There may be nothing to do."""
-    for _ in range(_ROUNDS):
-        if not (left := processes(layout)):
-            break
-        end(sorted(left), patience=0)  # nothing of what they could still save is kept
-    else:
-        raise ClusterError(f"cluster {layout.name} keeps starting processes: {sorted(left)}")
+    _end_processes(layout)
     for mount in mounts(layout):
         run(["umount", "--lazy", mount])
     fabric.delete(layout)
     cgroups.delete(layout.cgroup)
     if layout.state.exists():
         shutil.rmtree(layout.state)
+
+
+def _end_processes(layout: Layout) -> None:
+    for _ in range(_ROUNDS):
+        left = processes(layout)
+        if not left:
+            return
+        end(left, patience=0)  # nothing of what they could still save is kept
+    raise ClusterError(f"cluster {layout.name} keeps starting processes")
 
 
 def processes(layout: Layout) -> set[int]:

@@ -55,7 +55,7 @@ def create_control_plane(layout: Layout) -> None:
          "peer", "name", "host", "netns", netns])  # fmt: skip
     _batch(netns, f"link set host master {_BRIDGE}", "link set host up")
     run(["ip", "addr", "add", f"{layout.host_ipv4}/24", "dev", layout.host_link])
-    run(["ip", "link", "set", layout.host_link, "up"])
+    run(["ip", "link", "set", layout.host_link, "alias", _alias(layout), "up"])
 
 
 def create_outside(layout: Layout) -> None:
@@ -85,8 +85,18 @@ def delete(layout: Layout) -> None:
     """Delete the cluster's namespaces and the link to the machine, as far as they exist."""
     for netns in namespaces(layout):
         run(["ip", "netns", "delete", netns])
-    if Path("/sys/class/net", layout.host_link).exists():  # gone with the namespace of its peer
-        run(["ip", "link", "delete", layout.host_link], check=False)
+    for link in links(layout):  # usually gone with the namespace of its peer
+        run(["ip", "link", "delete", link], check=False)
+
+
+def links(layout: Layout) -> list[str]:
+    """Return the names of the cluster's links in the machine's own namespace."""
+    aliases = Path("/sys/class/net").glob("*/ifalias")
+    return sorted(a.parent.name for a in aliases if a.read_text().strip() == _alias(layout))
+
+
+def _alias(layout: Layout) -> str:
+    return f"genie-cluster {layout.name}"
 
 
 def _add_namespace(netns: str) -> None:

@@ -14,7 +14,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.cluster.cache import cached, digest
+from tests.cluster.cache import cached, digest, digest_files
 from tests.cluster.commands import ClusterError, run, step
 
 _MODULES = Path(__file__).with_name("gomod")
@@ -88,8 +88,8 @@ def tool_packages(go_mod: str) -> list[str]:
 def build(programs: ProgramSet) -> Path:
     """Return the folder with the programs of a set, built if they are not in the cache."""
     go_mod = (programs.folder / "go.mod").read_text()
-    go_sum = (programs.folder / "go.sum").read_text()
-    key = digest([go_mod, go_sum, *programs.flags, *_toolchain()])
+    sources = (file for file in programs.folder.rglob("*") if file.is_file())
+    key = digest([digest_files(programs.folder, sources), *programs.flags, *_toolchain()])
 
     def make(folder: Path) -> None:
         packages = tool_packages(go_mod)
@@ -104,8 +104,8 @@ def build_small_programs() -> Path:
     """Return the folder with the few programs of our own that the images consist of."""
     sources = sorted(_IMAGES.rglob("*.go"))
     flags = ["-trimpath", "-ldflags", "-s -w"]
-    contents = [(_IMAGES / "go.mod").read_text(), *(file.read_text() for file in sources)]
-    key = digest([*contents, *flags, *_toolchain()])
+    files = [_IMAGES / "go.mod", *sources]
+    key = digest([digest_files(_IMAGES, files), *flags, *_toolchain()])
 
     def make(folder: Path) -> None:
         packages = [f"./{file.parent.relative_to(_IMAGES)}" for file in sources]

@@ -16,7 +16,10 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SLOTS = 256
 MAX_NODES = 9
@@ -84,7 +87,7 @@ class Layout:
         return f"/genie-cluster/{self.name}"
 
     def ipv4(self, number: int) -> str:
-        """Return an address on the cluster's bridge (198.18.0.0/15 is for test set-ups, RFC 2544)."""
+        """Return an address on the cluster's bridge, of the range for test set-ups (RFC 2544)."""
         return f"198.18.{self.slot}.{number}"
 
     def ipv6(self, number: int) -> str:

@@ -19,6 +19,7 @@ GO_AT_LEAST = (1, 26, 6)
 PROGRAMS = {
     "buildah": "buildah",
     "conntrack": "conntrack",
+    "curl": "curl",
     "debootstrap": "debootstrap",
     "ip": "iproute2",
     "iptables": "iptables",

@@ -1,9 +1,9 @@
 """One node: containerd, kubelet and kube-proxy in a network and a mount namespace of their own.
 
-The mount namespace receives the machine's mounts and gives none back. In it /opt, /run and /var are
-the node's alone, /etc is the machine's with the node's changes on top (overlay), and the programs of
-the cluster are under /opt/cluster. So hostPath volumes mean this node, and nothing is ever installed
-into the machine.
+The mount namespace receives the machine's mounts and gives none back. In it /opt, /run and /var
+are the node's alone, /etc is the machine's with the node's changes on top (overlay), and the
+programs of the cluster are under /opt/cluster. So hostPath volumes mean this node, and nothing is
+ever installed into the machine.
 """
 
 from __future__ import annotations
@@ -13,18 +13,20 @@ import os
 import shutil
 import subprocess
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.cluster import cgroups, fabric, nodeconfig
 from tests.cluster.commands import ClusterError, run
-from tests.cluster.credentials import Credentials, write_kubeconfig
-from tests.cluster.layout import Layout, NodeLayout
+from tests.cluster.credentials import write_kubeconfig
 from tests.cluster.networks import NETWORKS
 from tests.cluster.processes import Service
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
+
+    from tests.cluster.credentials import Credentials
+    from tests.cluster.layout import Layout, NodeLayout
 
 _PROGRAMS = "/opt/cluster"
 _PATIENCE = 30.0  # seconds for containerd to answer
@@ -86,6 +88,10 @@ class Node:
     def ctr(self, *args: str, check: bool = True) -> Command:
         """Run containerd's client, in the namespace that the kubelet uses."""
         return self.run(["ctr", "--namespace=k8s.io", *args], check=check)
+
+    def sandbox(self, *args: str) -> str:
+        """Ask the runtime through CRI: "find" NAMESPACE POD, "netns" ID, "stop" ID, "remove" ID."""
+        return self.run(["sandbox", *args], timeout=180).stdout.strip()
 
     def path(self, inside: str) -> Path:
         """Return where the machine sees one of the node's own files; see NodeLayout.path."""

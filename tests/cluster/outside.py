@@ -1,4 +1,4 @@
-"""The rest of the world, as a cluster sees it: a namespace that answers HTTP, on addresses of no pod."""
+"""The rest of the world, as a cluster sees it: it answers HTTP, on addresses of no pod."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from tests.cluster.commands import ClusterError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
 _START_TIME_FIELD = 19  # of /proc/<pid>/stat, counted behind the command's closing parenthesis
 _PATIENCE = 10.0  # seconds between SIGTERM and SIGKILL
@@ -36,7 +36,7 @@ def start_time(pid: int) -> int | None:
     return None if fields[0] == "Z" else int(fields[_START_TIME_FIELD])
 
 
-def end(pids: Sequence[int], patience: float = _PATIENCE) -> None:
+def end(pids: Iterable[int], patience: float = _PATIENCE) -> None:
     """End processes and wait until they are gone: SIGTERM, then SIGKILL after `patience` seconds.
 
     Raises ClusterError when one is still there 10 s after its SIGKILL.
@@ -79,7 +79,7 @@ class Service:
     name: str
     record: Path
     log: Path
-    argv: Sequence[str]
+    argv: list[str]
     env: Mapping[str, str]
 
     def pid(self) -> int | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tests.cluster import gobuild, images, machine
+from tests.cluster.cache import digest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +24,12 @@ class Programs:
     """The control plane's programs, by name, and kubectl."""
     small_images: list[Path]
     """Archives that every node imports."""
+
+    @property
+    def digest(self) -> str:
+        """Return a short name for all of this."""
+        paths = [*self.sets.values(), *self.control_plane.values(), *self.small_images]
+        return digest(map(os.fspath, paths))
 
 
 def prepare(api_server: str = "current") -> Programs:

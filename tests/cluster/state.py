@@ -7,8 +7,9 @@ import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from tests.cluster.cache import locked
 from tests.cluster.commands import ClusterError
-from tests.cluster.layout import MAX_NODES, Layout, check_name, choose_slot
+from tests.cluster.layout import MAX_NODES, Layout, check_name, choose_slot, preferred_slot
 
 FILE = "cluster.json"
 
@@ -31,6 +32,8 @@ class State:
     api_server: str = "current"
     nodes: dict[str, list[str]] = field(default_factory=dict)
     """The networks of each node; the order of the nodes gives their numbers, from 1."""
+    programs: str = ""
+    """A name for what it was started from: it changes when a version or a program does."""
     ready: bool = False
     """Whether all of it was started once; where not, only taking it down makes sense."""
 
@@ -68,10 +71,20 @@ def known() -> list[State]:
 
 
 def new(name: str, nodes: dict[str, list[str]], api_server: str) -> State:
-    """Return the state of a cluster to be, in a free slot. Raises ClusterError for too many nodes."""
+    """Return the state of a cluster to be, with no slot reserved yet.
+
+    Raises ValueError for a bad name, ClusterError for too many nodes.
+    """
     for node in nodes:
         check_name(node)
     if len(nodes) > MAX_NODES:
         raise ClusterError(f"a cluster has at most {MAX_NODES} nodes")
-    slot = choose_slot(check_name(name), {state.slot for state in known()})
-    return State(name, slot, api_server, nodes)
+    return State(check_name(name), preferred_slot(name), api_server, nodes)
+
+
+def reserve(asked: State) -> None:
+    """Give a cluster a slot that no other has, and write its state."""
+    with locked(state_folder() / "slots.lock"):
+        taken = {other.slot for other in known() if other.name != asked.name}
+        asked.slot = choose_slot(asked.name, taken)
+        asked.save()

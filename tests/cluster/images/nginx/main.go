@@ -12,6 +12,8 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
+	"syscall"
 	"time"
 )
 
@@ -27,6 +29,13 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	// The first process of a container ends by SIGTERM only if it asks for it.
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	go func() {
+		log.Printf("%s: ending", <-signals)
+		os.Exit(0)
+	}()
 	log.Printf("%s serves on %s", host, *listen)
 	log.Fatal(http.ListenAndServe(*listen, page(host)))
 }
