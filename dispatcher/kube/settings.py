@@ -1,0 +1,112 @@
+"""Settings of a service: command line, environment, then one YAML file; all checked at once.
+
+A service describes its settings as a subclass of :class:`ServiceSettings`, each field with its
+unit, default and reason in ``description``, and calls :func:`load`. A field ``drain_seconds``
+is the option ``--drain-seconds``, the environment variable ``GENIE_DRAIN_SECONDS``, or the key
+``drain_seconds`` of the file that ``GENIE_CONFIG`` names; the earlier of these wins. All
+services read the same variables, so one ConfigMap can serve several of them.
+
+Rules: settings never change while a service runs; an unknown option, an unknown key in the
+file or a bad value stops the start, and :class:`InvalidSettings` says in one line which.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import yaml
+from pydantic import AfterValidator, BeforeValidator, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
+
+from dispatcher.annotation import is_network_name, quote
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+PREFIX = "GENIE_"
+FILE_VARIABLE = f"{PREFIX}CONFIG"
+
+
+class InvalidSettings(ValueError):  # noqa: N818 - named like the library's own errors
+    """A setting that cannot be used; the message is one line for a person."""
+
+
+class ServiceSettings(BaseSettings):
+    """The base of every service's settings."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+        cli_kebab_case=True,
+        cli_hide_none_type=True,
+        cli_avoid_json=True,
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the library's signature
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - same
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Put the file, where one is named, behind the command line and the environment."""
+        path = os.environ.get(FILE_VARIABLE)
+        file = [YamlConfigSettingsSource(settings_cls, yaml_file=path)] if path else []
+        return (init_settings, env_settings, *file)
+
+
+def _split(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    return tuple(filter(None, (part.strip() for part in value.split(","))))
+
+
+def _judge_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if not is_network_name(name):
+            raise ValueError(f"{quote(name)} is not the name of a network")
+    return names
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_judge_names)]
+"""Names of networks, as a YAML list or as text with commas."""
+
+S = TypeVar("S", bound=ServiceSettings)
+
+
+def load(kind: type[S], program: str, arguments: Sequence[str]) -> S:
+    """Return the settings of the service *kind*, which a person starts as *program*.
+
+    Prints all settings and exits for ``--help``. Raises :class:`InvalidSettings`.
+    """
+    path = os.environ.get(FILE_VARIABLE)
+    if path and not Path(path).is_file():
+        raise InvalidSettings(
+            f"{FILE_VARIABLE} names the file {quote(path, 256)}: it cannot be read"
+        )
+    try:
+        return kind(_cli_parse_args=list(arguments), _cli_prog_name=program)
+    except ValidationError as error:
+        raise InvalidSettings("; ".join(map(_explain, error.errors()))) from None
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise InvalidSettings(f"{FILE_VARIABLE}: {path} is no YAML: {reason}") from None
+
+
+def _explain(error: Any) -> str:
+    name = "_".join(str(part) for part in error["loc"][:1])
+    option = f"--{name.replace('_', '-')} ({PREFIX}{name.upper()})"
+    return f"setting {option}: {error['msg']}, got {quote(str(error['input']))}"

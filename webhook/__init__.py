@@ -1,0 +1,16 @@
+"""The admission webhook: every mistake about networks is caught at ``kubectl apply``.
+
+How it works: bytes from the API server become a :class:`webhook.review.Review`; a pure
+function judges it against a snapshot of namespaces and networks and returns a
+:class:`webhook.decision.Decision`; that becomes bytes again.
+
+    review, decision, snapshot      the values that pass through
+    value, pods, namespaces,
+    templates, affinity             what is right, as functions of values: no I/O, no clock
+    caches, lookup, labels          the API server, seen through watch caches
+    intake, app, server, probes     HTTP and TLS
+    settings, metrics, __main__     what runs it
+
+Rules: only the last two rows have effects. A pod that names no network, in a namespace
+without a default, is never ours to judge, whatever state we are in.
+"""

@@ -1,0 +1,71 @@
+"""The desk: which function judges which review, and with what knowledge.
+
+The only look-up in a request's path is here: a namespace that the cache does not have yet
+(or, for a pod that was sent to us because its namespace has a default, one whose default the
+cache does not have yet) is asked for once, with a deadline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from dispatcher.kube.client import METADATA, NOT_FOUND, KubeError, object_path
+from webhook.caches import NAMESPACES
+from webhook.decision import CannotDecide
+from webhook.pods import judge_pod, wants_default
+from webhook.review import MalformedReview
+from webhook.snapshot import Namespace, namespace_facts
+
+if TYPE_CHECKING:
+    from dispatcher.kube.client import KubeClient
+    from webhook.caches import Caches
+    from webhook.decision import Decision
+    from webhook.review import Review
+    from webhook.settings import WebhookSettings
+
+
+class Desk:
+    """Judges reviews with what the caches know."""
+
+    def __init__(self, kube: KubeClient, caches: Caches, settings: WebhookSettings) -> None:
+        self._kube = kube
+        self._caches = caches
+        self._settings = settings
+        self._lookups = 0
+
+    async def pods(self, review: Review) -> Decision:
+        """Judge a Pod."""
+        _expect(review, "Pod")
+        self._need_caches()
+        namespace = self._caches.namespace(review.namespace)
+        if namespace is None or (wants_default(review) and not namespace.default):
+            namespace = await self._look_up(review.namespace)
+        return judge_pod(review, namespace, self._caches.networks, self._settings.scheduling)
+
+    def _need_caches(self) -> None:
+        if not self._caches.synced:
+            raise CannotDecide("namespaces and nodes have not been read yet")
+
+    async def _look_up(self, name: str) -> Namespace:
+        if self._lookups >= self._settings.max_lookups:
+            raise CannotDecide("too many namespaces are being looked up")
+        self._lookups += 1
+        try:
+            return await asyncio.to_thread(self._get, name)
+        except KubeError as error:
+            if error.status == NOT_FOUND:
+                return Namespace(name)
+            raise CannotDecide(f"the namespace cannot be read: {error}") from None
+        finally:
+            self._lookups -= 1
+
+    def _get(self, name: str) -> Namespace:
+        path = object_path(NAMESPACES, name)
+        seconds = self._settings.lookup_seconds
+        return namespace_facts(self._kube.get(path, timeout=seconds, accept=METADATA))
+
+
+def _expect(review: Review, *kinds: str) -> None:
+    if review.kind not in kinds:
+        raise MalformedReview(f"this endpoint judges {', '.join(kinds)}, not {review.kind!r}")

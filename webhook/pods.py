@@ -1,0 +1,205 @@
+"""Pods: the value of ``cni`` judged and normalised, the default filled in, affinity added.
+
+CREATE is where a pod gets its networks. On UPDATE they are kept: the stored value stays
+whatever spelling of it is applied again, and every other value is refused (the policies in
+the API server refuse it too, also while we are down; our words are easier to read).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from dispatcher import keys
+from dispatcher.annotation import BLANKS, INVALID, InvalidAnnotation, normalise, parse, quote
+from webhook import affinity
+from webhook.decision import ALLOWED, FORBIDDEN, Cause, Decision, deny, warning
+from webhook.review import child, texts
+from webhook.value import Verdict, judge
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from webhook.review import Review
+    from webhook.snapshot import Namespace, Networks
+
+FIELD = f"metadata.annotations[{keys.ANNOTATION}]"
+
+NEAR_MISSES = ("CNI", "Cni", "cnis", "cni-genie", "cni-genie.io/cni")
+"""Annotation keys that someone who wanted ``cni`` may have written instead. The webhook's
+matchCondition has the same list: no other pod is sent to us for its sake."""
+
+
+class Choice(NamedTuple):
+    """The value that a new pod gets, and where it came from: ``annotation``, ``namespace``."""
+
+    value: str
+    source: str
+
+
+def judge_pod(
+    review: Review, namespace: Namespace, networks: Networks, scheduling: str
+) -> Decision:
+    """Return the decision on a Pod; *scheduling* is the setting of that name.
+
+    Raises CannotDecide when the pod names networks and none is known.
+    """
+    if review.subresource or excluded(review.object):
+        return ALLOWED
+    if review.operation == "CREATE":
+        return _created(review, namespace, networks, namespace.scheduling or scheduling)
+    if review.operation == "UPDATE":
+        return _updated(review, namespace)
+    return ALLOWED
+
+
+def excluded(pod: Mapping[str, Any]) -> bool:
+    """Tell whether *pod* is of a kind that Genie never attaches, like the policies do.
+
+    Those with the node's own network, the API server's images of static pods, Windows pods.
+    """
+    spec = child(pod, "spec")
+    return (
+        spec.get("hostNetwork") is True
+        or keys.MIRROR in texts(child(pod, "metadata"), "annotations")
+        or child(spec, "os").get("name") == "windows"
+        or child(spec, "nodeSelector").get("kubernetes.io/os") == "windows"
+    )
+
+
+def wants_default(review: Review) -> bool:
+    """Tell whether this is a new pod that leaves the choice to its namespace."""
+    value = texts(child(review.object, "metadata"), "annotations").get(keys.ANNOTATION, "")
+    return review.operation == "CREATE" and not value.strip(BLANKS)
+
+
+def _created(review: Review, namespace: Namespace, networks: Networks, scheduling: str) -> Decision:
+    annotations = texts(child(review.object, "metadata"), "annotations")
+    written = annotations.get(keys.ANNOTATION)
+    warnings = list(_near_misses(review.object))
+    choice = _choose(written, namespace)
+    if choice is None:
+        return ALLOWED._replace(warnings=tuple(warnings))
+    verdict = judge(choice.value, namespace, networks, FIELD)
+    audit = {"networks": verdict.normal, "source": choice.source}
+    if verdict.causes:
+        return deny(_explain(verdict, choice, review.namespace), audit)
+    spec = child(review.object, "spec")
+    warnings += _absent(verdict.networks, networks, scheduling, spec)
+    value_patch = _set(child(review.object, "metadata"), verdict.normal)
+    patch = [*value_patch, *affinity.add(spec, verdict.networks, scheduling)]
+    return Decision(
+        reason=_reason(choice, changed=bool(value_patch), patched=bool(patch)),
+        patch=patch,
+        warnings=tuple(warnings),
+        audit=audit,
+    )
+
+
+def _choose(written: str | None, namespace: Namespace) -> Choice | None:
+    if written is not None and written.strip(BLANKS):
+        return Choice(written, "annotation")
+    if namespace.default:
+        return Choice(namespace.default, "namespace")
+    return None if written is None else Choice("", "node")
+
+
+def _reason(choice: Choice, *, changed: bool, patched: bool) -> str:
+    if choice.source == "namespace":
+        return "defaulted"
+    if changed:
+        return "normalised"
+    return "scheduled" if patched else "valid"
+
+
+def _explain(verdict: Verdict, choice: Choice, namespace_name: str) -> Iterator[Cause]:
+    """Yield the causes; those of a default are the administrator's to mend, and say so."""
+    if choice.source != "namespace":
+        yield from verdict.causes
+        return
+    where = f"(the default of namespace {quote(namespace_name)})"
+    for cause in verdict.invalid:
+        yield Cause(FORBIDDEN, f"Forbidden: {cause.message} {where}; ask an administrator", FIELD)
+    for cause in verdict.doubtful:
+        yield cause._replace(message=f"{cause.message} {where}")
+
+
+def _near_misses(pod: Mapping[str, Any]) -> Iterator[str]:
+    metadata = child(pod, "metadata")
+    annotations = texts(metadata, "annotations")
+    if keys.ANNOTATION in annotations:
+        return
+    for key in NEAR_MISSES:
+        if key in annotations:
+            yield warning(f'metadata.annotations[{key}]: not used; did you mean "cni"?')
+    if keys.ANNOTATION in texts(metadata, "labels"):
+        yield warning('metadata.labels[cni]: not used; did you mean the annotation "cni"?')
+
+
+def _absent(
+    named: Sequence[str], networks: Networks, scheduling: str, spec: Mapping[str, Any]
+) -> Iterator[str]:
+    waits = scheduling == "required" and not spec.get("nodeName")
+    then = "the pod stays Pending until one has" if waits else "the pod may not start"
+    for name in named:
+        if name not in networks.present:
+            yield warning(f"no node has network {quote(name)} at present: {then}")
+
+
+def _set(metadata: Mapping[str, Any], value: str) -> list[dict[str, Any]]:
+    """Return the smallest patch that makes *value* the pod's annotation."""
+    annotations = metadata.get("annotations")
+    path = "/metadata/annotations"
+    if annotations is None:
+        return [{"op": "add", "path": path, "value": {keys.ANNOTATION: value}}]
+    if keys.ANNOTATION not in annotations:
+        return [{"op": "add", "path": f"{path}/{keys.ANNOTATION}", "value": value}]
+    if annotations[keys.ANNOTATION] != value:
+        return [{"op": "replace", "path": f"{path}/{keys.ANNOTATION}", "value": value}]
+    return []
+
+
+def _updated(review: Review, namespace: Namespace) -> Decision:
+    metadata, old_metadata = child(review.object, "metadata"), child(review.old_object, "metadata")
+    new = texts(metadata, "annotations").get(keys.ANNOTATION)
+    old = texts(old_metadata, "annotations").get(keys.ANNOTATION)
+    if not _same(new, old, namespace):
+        return deny([Cause(INVALID, _immutable(new, old), FIELD)])
+    patch = [] if old is None else _set(metadata, old)
+    spec, old_spec = child(review.object, "spec"), child(review.old_object, "spec")
+    patch += affinity.restore(spec, old_spec, _names(old or ""))
+    return Decision(reason="kept", patch=patch)
+
+
+def _same(new: str | None, old: str | None, namespace: Namespace) -> bool:
+    """Tell whether *new* asks for what the pod has: the same value, or a spelling of it.
+
+    A blank value asks for what was chosen; a missing one does where the choice was the
+    namespace's, so that a manifest without the annotation can be applied or replaced again.
+    """
+    if new == old:
+        return True
+    if old is None:
+        return False
+    if new is None:
+        return bool(namespace.default) and _normal(namespace.default) == _normal(old)
+    return not new.strip(BLANKS) or _normal(new) == _normal(old)
+
+
+def _normal(value: str) -> str:
+    try:
+        return normalise(value)
+    except InvalidAnnotation:
+        return value
+
+
+def _names(value: str) -> list[str]:
+    try:
+        return list(dict.fromkeys(selection.network for selection in parse(value)))
+    except InvalidAnnotation:
+        return []
+
+
+def _immutable(new: str | None, old: str | None) -> str:
+    found = "" if new is None else f"{quote(new)}: "
+    had = "was created without it" if old is None else f"has {quote(old)}"
+    return f"Invalid value: {found}field is immutable: the pod {had}; create a new pod to change it"

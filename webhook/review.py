@@ -1,0 +1,166 @@
+"""The wire: AdmissionReview ``admission.k8s.io/v1``, bytes to values and back.
+
+Only the fields that a decision needs are read; unknown ones are ignored, as the API's rules
+for clients ask. What is not an AdmissionReview at all raises :class:`MalformedReview`, which
+the HTTP layer answers with 400: a decision it is not.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from dispatcher.annotation import quote
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from webhook.decision import Decision
+
+API_VERSION = "admission.k8s.io/v1"
+
+UNPROCESSABLE = 422
+
+
+class MalformedReview(ValueError):  # noqa: N818 - says what it is
+    """Bytes that are no AdmissionReview of the version we speak; the message says why."""
+
+
+class Review(NamedTuple):
+    """The request of one AdmissionReview.
+
+    ``object`` and ``old_object`` are empty where the request has none (a DELETE has no object).
+    ``namespace`` is empty for cluster-scoped objects, ``name`` until the API server makes one.
+    """
+
+    uid: str
+    operation: str
+    group: str
+    kind: str
+    name: str
+    namespace: str
+    subresource: str
+    object: Mapping[str, Any]
+    old_object: Mapping[str, Any]
+
+
+def parse(body: bytes) -> Review:
+    """Return the request in *body*; raises :class:`MalformedReview`."""
+    try:
+        review = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise MalformedReview(f"the body is no JSON: {error}") from None
+    if not isinstance(review, dict):
+        raise MalformedReview("the body is no JSON object")
+    version = review.get("apiVersion")
+    if (version, review.get("kind")) != (API_VERSION, "AdmissionReview"):
+        found = quote(f"{version} {review.get('kind')}")
+        raise MalformedReview(f"expected {API_VERSION} AdmissionReview, found {found}")
+    request = review.get("request")
+    if not isinstance(request, dict):
+        raise MalformedReview("the review has no request")
+    return _request(request)
+
+
+def _request(request: dict[str, Any]) -> Review:
+    kind = _member(request, "kind", dict)
+    review = Review(
+        uid=_member(request, "uid", str),
+        operation=_member(request, "operation", str),
+        group=_member(kind, "group", str),
+        kind=_member(kind, "kind", str),
+        name=_member(request, "name", str),
+        namespace=_member(request, "namespace", str),
+        subresource=_member(request, "subResource", str),
+        object=_member(request, "object", dict),
+        old_object=_member(request, "oldObject", dict),
+    )
+    if not review.uid:
+        raise MalformedReview("the review's request has no uid")
+    return review
+
+
+def _member(holder: dict[str, Any], key: str, kind: type[Any]) -> Any:
+    value = holder.get(key)
+    if value is None:
+        return kind()
+    if not isinstance(value, kind):
+        raise MalformedReview(f"the request's {key} is {type(value).__name__}, not {kind.__name__}")
+    return value
+
+
+def answer(review: Review, decision: Decision) -> bytes:
+    """Return the AdmissionReview that tells the API server *decision*."""
+    response: dict[str, Any] = {"uid": review.uid, "allowed": decision.allowed}
+    if decision.warnings:
+        response["warnings"] = list(decision.warnings)
+    if decision.audit:
+        response["auditAnnotations"] = dict(decision.audit)
+    if not decision.allowed:
+        response["status"] = _status(review, decision)
+    elif decision.patch:
+        response["patchType"] = "JSONPatch"
+        response["patch"] = b64encode(_json(decision.patch)).decode()
+    return _json({"apiVersion": API_VERSION, "kind": "AdmissionReview", "response": response})
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def object_name(review: Review) -> str:
+    """Return what to call the object: its name, or ``web-*`` where only a prefix is known."""
+    metadata = review.object.get("metadata")
+    metadata = metadata if isinstance(metadata, dict) else {}
+    prefix = metadata.get("generateName")
+    return review.name or metadata.get("name") or (f"{prefix}*" if prefix else "")
+
+
+def _status(review: Review, decision: Decision) -> dict[str, Any]:
+    # kubectl prints the causes of an Invalid status, one a line, and drops the message if
+    # there are none; of a Forbidden one it prints the message.
+    texts = [f"{cause.field}: {cause.message}" for cause in decision.causes]
+    together = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
+    invalid = decision.code == UNPROCESSABLE
+    name = object_name(review)
+    return {
+        "status": "Failure",
+        "code": decision.code,
+        "reason": "Invalid" if invalid else "Forbidden",
+        "message": f'{review.kind} "{name}" is invalid: {together}' if invalid else together,
+        "details": {
+            "name": name,
+            "group": review.group,
+            "kind": review.kind,
+            "causes": [cause._asdict() for cause in decision.causes],
+        },
+    }
+
+
+def child(holder: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """Return the object at *key*, an empty one if it is missing or null."""
+    value = holder.get(key)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise MalformedReview(f"{key} is no object")
+    return value
+
+
+def elements(holder: Mapping[str, Any], key: str) -> list[Any]:
+    """Return the list of objects at *key*, an empty one if it is missing or null."""
+    value = holder.get(key)
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+        raise MalformedReview(f"{key} is no list of objects")
+    return value
+
+
+def texts(holder: Mapping[str, Any], key: str) -> Mapping[str, str]:
+    """Return the map of texts at *key* (labels, annotations)."""
+    value = child(holder, key)
+    if not all(isinstance(text, str) for text in value.values()):
+        raise MalformedReview(f"{key} holds something that is no text")
+    return value
