@@ -81,6 +81,9 @@ lock: venv  ## renew requirements/*.txt from pyproject.toml
 	  .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-annotate --custom-compile-command "make lock" \
 	    "$$@" pyproject.toml -o requirements/$$name.txt; done
+	@.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-annotate --custom-compile-command "make lock" \
+	  --group pyproject.toml:image -o requirements/image.txt
 
 clean:  ## remove what was built in this tree
 	rm -rf build dist .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,102 @@
+"""``python -m dispatcher.agent``: settings in, threads out, until SIGTERM.
+
+Stopping takes nothing from the node: plugin, conflist, labels and pods stay as they are.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from dispatcher.agent import watch, web
+from dispatcher.agent.events import Events
+from dispatcher.agent.labels import Labels
+from dispatcher.agent.loops import Loop
+from dispatcher.agent.node import Node, View
+from dispatcher.agent.plugin import InstallError, Plugin
+from dispatcher.agent.publish import Publication
+from dispatcher.agent.settings import Settings, load
+from dispatcher.kube import logs
+from dispatcher.kube.client import Kube, KubeClient, KubeError
+from dispatcher.kube.settings import InvalidSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+USER_AGENT = "cni-genie-agent"
+
+log = structlog.get_logger("agent")
+
+
+class Agent:
+    """The parts, and what they tell one another."""
+
+    def __init__(self, settings: Settings, plugin: Plugin, kube: KubeClient) -> None:
+        self._settings = settings
+        self._view = View({}, "the first look is not over")
+        self.events = Events(kube, settings.node_name)
+        self._node = Node(settings, plugin, self.events)
+        publication = Publication(settings.gone_seconds, time.monotonic() + settings.start_seconds)
+        self._labels = Labels(kube, settings.node_name, publication, self.events)
+        self._looking = Loop("look", self._look, settings.look_seconds, settle=0.2)
+        self._publishing = Loop("publish", self._publish, settings.look_seconds)
+        self.loops = (self._looking, self._publishing)
+
+    def start(self) -> None:
+        """Start every thread."""
+        above = [directory.rpartition("/")[0] for directory in self._settings.conf_dirs]
+        watch.start(above, self._looking.wake)
+        threading.Thread(target=self.events.run, name="events", daemon=True).start()
+        for loop in self.loops:
+            loop.start()
+        address = (self._settings.listen, self._settings.port)
+        server = web.start(address, health=self.health, readiness=self.readiness)
+        log.info("serving", port=server.server_address[1])
+
+    def health(self) -> str:
+        """Return what is stuck, or nothing."""
+        stuck = [loop.name for loop in self.loops if not loop.alive]
+        return f"stuck: {', '.join(stuck)}" if stuck else ""
+
+    def readiness(self) -> str:
+        """Return why new pods are not attached as the settings say, or nothing."""
+        return self._view.problem
+
+    def _look(self) -> None:
+        before, self._view = self._view, self._node.look()
+        if self._view != before:
+            log.info("looked", problem=self._view.problem, networks=sorted(self._view.networks))
+            self._publishing.wake.set()
+
+    def _publish(self) -> None:
+        if self._view.networks or not self._view.problem:
+            self._labels.publish(self._view.networks, self._node.absence)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run until SIGTERM or SIGINT; returns the exit code."""
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    try:
+        settings = load(arguments)
+        logs.configure(settings.log_level)
+        plugin = Plugin(settings.plugin_source, settings.cni_bin_dir)
+        agent = Agent(settings, plugin, Kube.load(USER_AGENT))
+        agent.start()
+    except (InvalidSettings, InstallError, KubeError, OSError) as error:
+        print(f"the agent cannot start: {error}", file=sys.stderr)  # noqa: T201 - before the log
+        return 1
+    log.info("agent started", node=settings.node_name, plugin=plugin.version, mode=settings.mode)
+    stopping.wait()
+    log.info("agent stops")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,86 @@
+"""The labels of our own Node, brought to what this node can attach.
+
+How it works: the labels are read once a minute and after every failure; in between, what the
+API server answered to our last patch is what is believed. A patch is sent only when something
+changes, and holds nothing but our own keys.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from dispatcher import keys
+from dispatcher.agent import events
+from dispatcher.agent.publish import FALSE, Publication
+from dispatcher.kube.client import MERGE_PATCH, METADATA, KubeClient, object_path
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from dispatcher.agent.events import Events
+
+READ_SECONDS = 60.0
+
+NODES = "/api/v1/nodes"
+
+log = structlog.get_logger("labels")
+
+
+class Labels:
+    """The labels of the Node *name*."""
+
+    def __init__(
+        self,
+        kube: KubeClient,
+        name: str,
+        publication: Publication,
+        say: Events,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._kube = kube
+        self._path = object_path(NODES, name)
+        self._name = name
+        self._publication = publication
+        self._events = say
+        self._clock = clock
+        self._labels: dict[str, str] | None = None
+        self._read_at = 0.0
+
+    def publish(self, networks: Mapping[str, str], absence: Callable[[str], str]) -> None:
+        """Bring the labels to *networks* (see :class:`Publication`).
+
+        *absence* tells why a network has no configuration. Raises
+        :class:`dispatcher.kube.client.KubeError`.
+        """
+        now = self._clock()
+        labels = self._read(now)
+        changes = self._publication.changes(networks, labels, now)
+        if not changes:
+            return
+        self._labels = None  # unknown until the API server has answered
+        self._labels = self._own(
+            self._kube.patch(self._path, {"metadata": {"labels": changes}}, MERGE_PATCH)
+        )
+        for key, value in changes.items():
+            name = key.removeprefix(keys.NETWORK_LABEL)
+            reason = networks.get(name) or absence(name)
+            if value == FALSE:
+                sentence = f'network "{name}" cannot be attached on this node: {reason}'
+                self._events.say(events.node(self._name), "NetworkUnavailable", sentence)
+            else:
+                log.info("network can be attached", network=name)
+
+    def _read(self, now: float) -> dict[str, str]:
+        if self._labels is None or now - self._read_at >= READ_SECONDS:
+            self._labels = self._own(self._kube.get(self._path, accept=METADATA))
+            self._read_at = now
+        return self._labels
+
+    @staticmethod
+    def _own(found: Mapping[str, object]) -> dict[str, str]:
+        metadata = found["metadata"]
+        labels = metadata.get("labels") if isinstance(metadata, dict) else None
+        return {k: v for k, v in (labels or {}).items() if k.startswith(keys.NETWORK_LABEL)}

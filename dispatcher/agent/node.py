@@ -1,0 +1,136 @@
+"""One look at the node: what it has in, plugin and conflist in place, what it can attach out.
+
+How it works: a look reads the networks' configurations, sees to the plugin and then to the
+conflist, and returns a :class:`View`. It runs every few seconds and whenever a configuration
+changes; where nothing changed it costs a few ``stat`` calls.
+
+Rules: the conflist is written only when the plugin is complete and the default network is
+ready, that is, its configuration is readable and every executable of its chain is there.
+Until then the node keeps what it had. Nothing here needs the API server.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from dispatcher import networks
+from dispatcher.agent import conflist as conflists
+from dispatcher.agent import events
+from dispatcher.agent.conflist import BACKUP, Conflist, ConflistError
+from dispatcher.agent.plugin import InstallError, Plugin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from dispatcher.agent.settings import Settings
+    from dispatcher.networks import Networks
+
+
+class View(NamedTuple):
+    """What a look found.
+
+    ``networks`` are those that have a configuration, each with the reason why it cannot be
+    attached here ("": it can). ``problem`` is why new pods are not attached as the settings
+    say ("": they are).
+    """
+
+    networks: dict[str, str]
+    problem: str
+
+
+class Node:
+    """The node's files, as *settings* want them."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        plugin: Plugin,
+        say: events.Events,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings = settings
+        self._plugin = plugin
+        self._conflist = Conflist(settings.cni_conf_dir)
+        self._events = say
+        self._clock = clock
+
+    def look(self) -> View:
+        """Look once, and put in place what is not."""
+        found = networks.scan(self._settings.conf_dirs, self._settings.ignored_networks)
+        problem = ""
+        try:
+            self._install(found)
+        except (InstallError, ConflistError) as error:
+            problem = str(error)
+        if problem:
+            self._say("NotInstalled", problem)
+        return View(self._judge(found, problem), problem)
+
+    def _install(self, found: Networks) -> None:
+        default = self._settings.default_network
+        if not default and not self._conflist.in_place:
+            raise InstallError(_unset(found))
+        for sentence in self._plugin.look():
+            self._say("Restored", sentence)
+        if not default:
+            raise InstallError(_unset(found))
+        reason = self._reason(default, found)
+        if reason:
+            raise InstallError(f'the default network "{default}" is not ready: {reason}')
+        for sentence in self._conflist.look(conflists.render(self._settings), self._clock()):
+            self._say("Restored", sentence)
+
+    def _judge(self, found: Networks, problem: str) -> dict[str, str]:
+        """Return each network with why it cannot be attached."""
+        judged = {name: self._reason(name, found) for name in found.confs | found.spoiled}
+        if problem and not self._usable():
+            absent = f"Genie is not installed on this node: {problem}"
+            return dict.fromkeys(judged, absent)
+        if self._settings.mode != "install":
+            return dict.fromkeys(judged, f"the agent's mode is {self._settings.mode}")
+        return judged
+
+    def _usable(self) -> bool:
+        try:
+            return self._conflist.in_place and self._plugin.launcher.exists()
+        except ConflistError:
+            return False
+
+    def _reason(self, name: str, found: Networks) -> str:
+        if name in found.spoiled:
+            return str(found.spoiled[name])
+        if name not in found.confs:
+            return self.absence(name)
+        absent = networks.missing(found.confs[name], [str(self._settings.cni_bin_dir)])
+        if absent:
+            return f"{self._settings.cni_bin_dir} has no executable {', '.join(absent)}"
+        return ""
+
+    def absence(self, name: str) -> str:
+        """Return why *name* has no configuration, as far as the directories tell."""
+        for directory in (self._settings.extra_conf_dir, self._settings.cni_conf_dir):
+            for path in _listed(directory):
+                stem = path.name.partition(".conf")[0]
+                if path.name.endswith(BACKUP) and name in {stem, stem.partition("-")[2]}:
+                    return f"Cilium has renamed its configuration to {path} (cni.exclusive)"
+        return f"no configuration in {' or '.join(self._settings.conf_dirs)}"
+
+    def _say(self, reason: str, sentence: str) -> None:
+        self._events.say(events.node(self._settings.node_name), reason, sentence)
+
+
+def _listed(directory: Path) -> list[Path]:
+    try:
+        return sorted(directory.iterdir())
+    except OSError:
+        return []
+
+
+def _unset(found: Networks) -> str:
+    names = ", ".join(sorted(found.confs)) or "none"
+    return (
+        "no default network is set, so pods are not attached through Genie; set "
+        f'"default-network" in the ConfigMap genie (networks of this node: {names})'
+    )

@@ -1,0 +1,188 @@
+"""Make the interpreter that the plugin brings along: ``python -m dispatcher.agent.relocatable``.
+
+Run while the image is built, with the interpreter that is to be copied. What it makes is one
+folder that runs on a host without Python and without glibc, from wherever it is put:
+
+    python3            the interpreter
+    ld.so              the loader that starts it
+    lib/*.so*          the libraries that it and its modules need
+    lib/pythonX.Y/     the part of the standard library that the plugin imports, compiled
+
+How it works: the plugin's modules are searched for imports (those inside functions, too), what
+they reach of the standard library is compiled without docstrings, and ``ldd`` names the
+libraries. The interpreter finds its libraries and modules by its own place. Only the path of
+the loader must be absolute (the kernel reads it), so a placeholder stands for it, which the
+agent fills in on the node (:data:`dispatcher.agent.plugin.LOADER`).
+
+Nothing here is particular to a processor or a distribution. Two runs give the same bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib.util
+import modulefinder
+import py_compile
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+from dispatcher.agent.plugin import LOADER
+
+ALWAYS = ("encodings", "encodings.aliases", "encodings.utf_8", "encodings.ascii")
+"""What every interpreter loads at its start, and the plugin's modules do not name."""
+
+NEVER = frozenset(
+    {
+        "_bz2",
+        "_hashlib",
+        "_lzma",
+        "_ssl",
+        "asyncio",
+        "bz2",
+        "concurrent",
+        "decimal",
+        "distutils",
+        "doctest",
+        "email",
+        "ensurepip",
+        "ftplib",
+        "http",
+        "lib2to3",
+        "logging",
+        "lzma",
+        "multiprocessing",
+        "pdb",
+        "pickle",
+        "pydoc",
+        "readline",
+        "socketserver",
+        "sqlite3",
+        "ssl",
+        "statistics",
+        "tarfile",
+        "test",
+        "tkinter",
+        "tracemalloc",
+        "unittest",
+        "webbrowser",
+        "xml",
+        "xmlrpc",
+        "zipfile",
+    }
+)
+"""What is reached on paper only: by tests inside modules, or where an import may fail."""
+
+STDLIB = Path(sysconfig.get_path("stdlib")).resolve()
+VERSION = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+
+
+def closure(scripts: list[Path], root: Path) -> dict[str, Path]:
+    """Return the modules of the standard library that *scripts* (below *root*) may import.
+
+    By name, each with its file; what is compiled into the interpreter has none and is absent.
+    """
+    finder = modulefinder.ModuleFinder([str(root), *sys.path], excludes=sorted(NEVER))
+    for script in scripts:
+        finder.load_file(str(script))
+    for name in ALWAYS:
+        finder.import_hook(name)
+    found = {
+        name: Path(file).resolve()
+        for name, module in finder.modules.items()
+        if (file := getattr(module, "__file__", None))
+    }
+    return {
+        name: file
+        for name, file in sorted(found.items())
+        if file.is_relative_to(STDLIB) and "-packages" not in file.parts
+    }
+
+
+def libraries(files: list[Path]) -> list[Path]:
+    """Return the shared libraries that *files* need, the loader not among them."""
+    needed = set()
+    for file in files:
+        listed = subprocess.run(["ldd", file], capture_output=True, text=True, check=True).stdout  # noqa: S603, S607
+        needed |= set(re.findall(r"=> (/\S+)", listed))
+    return sorted(Path(path) for path in needed)
+
+
+def make(target: Path, modules: dict[str, Path], patchelf: str) -> None:
+    """Fill the empty folder *target*."""
+    stdlib = target / "lib" / VERSION
+    (stdlib / "lib-dynload").mkdir(parents=True)
+    extensions = [_place(name, file, stdlib) for name, file in modules.items()]
+    interpreter = Path(sys.executable).resolve()
+    loader = _patchelf(patchelf, "--print-interpreter", interpreter).strip()
+    _copy(interpreter, target / "python3", 0o755)
+    _copy(Path(loader).resolve(), target / "ld.so", 0o755)
+    for library in libraries([interpreter, *filter(None, extensions)]):
+        _copy(library.resolve(), target / "lib" / library.name, 0o644)
+    _patchelf(patchelf, "--set-interpreter", LOADER.decode(), target / "python3")
+    # DT_RPATH, not DT_RUNPATH: the second would not hold for what the libraries need.
+    _patchelf(patchelf, "--force-rpath", "--set-rpath", "$ORIGIN/lib", target / "python3")
+
+
+def _place(name: str, file: Path, stdlib: Path) -> Path | None:
+    """Put one module where the interpreter looks; returns it if it is a shared library."""
+    if file.suffix == ".so":
+        _copy(file, stdlib / "lib-dynload" / file.name, 0o644)
+        return file
+    parts = name.split(".")
+    inside = [*parts, "__init__"] if file.stem == "__init__" else parts
+    target = stdlib.joinpath(*inside).with_suffix(".pyc")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    py_compile.compile(
+        str(file),
+        cfile=str(target),
+        dfile=f"{'/'.join(inside)}.py",
+        doraise=True,
+        optimize=2,
+        invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+    )
+    target.chmod(0o644)
+    return None
+
+
+def _copy(source: Path, target: Path, mode: int) -> None:
+    shutil.copyfile(source, target)
+    target.chmod(mode)
+
+
+def _patchelf(program: str, *arguments: str | Path) -> str:
+    done = subprocess.run([program, *arguments], capture_output=True, text=True, check=True)  # noqa: S603
+    return done.stdout
+
+
+def digest(folder: Path) -> str:
+    """Return a hash of the names and the content below *folder*."""
+    total = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        total.update(str(path.relative_to(folder)).encode() + b"\0")
+        total.update(hashlib.sha256(path.read_bytes()).digest())
+    return total.hexdigest()[:12]
+
+
+def main() -> None:
+    """Make the folder that the command line names, and print its hash."""
+    parser = argparse.ArgumentParser(description="Make a relocatable interpreter.")
+    parser.add_argument("target", type=Path, help="folder to make; it must not exist")
+    parser.add_argument("--patchelf", default="patchelf", help="the patchelf to use")
+    chosen = parser.parse_args()
+    package = importlib.util.find_spec("dispatcher")
+    if package is None or package.origin is None:
+        parser.error("the package dispatcher cannot be found")
+    dispatcher = Path(package.origin).parent
+    scripts = [*sorted(dispatcher.glob("*.py")), *sorted((dispatcher / "plugin").glob("*.py"))]
+    scripts = [script for script in scripts if script.stem != "build"]
+    make(chosen.target, closure(scripts, dispatcher.parent), chosen.patchelf)
+    print(digest(chosen.target))  # noqa: T201 - the answer of a command
+
+
+if __name__ == "__main__":
+    main()
