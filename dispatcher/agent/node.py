@@ -89,7 +89,9 @@ class Node:
             absent = f"Genie is not installed on this node: {problem}"
             return dict.fromkeys(judged, absent)
         if self._settings.mode != "install":
-            return dict.fromkeys(judged, f"the agent's mode is {self._settings.mode}")
+            reason = f"the agent's mode is {self._settings.mode}"
+            default = self._settings.default_network
+            judged = {name: why if name == default else reason for name, why in judged.items()}
         return judged
 
     def _usable(self) -> bool:

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dispatcher.agent.labels import Labels
+from dispatcher.agent.publish import Publication
+from dispatcher.kube.client import MERGE_PATCH, Kube, KubeError
+
+if TYPE_CHECKING:
+    from tests.unit.agent.conftest import Clock, Said
+
+KEY = "network.cni-genie.io/"
+
+
+class Api(Kube):
+    """Stands in for the API server, to count what it is asked and to refuse."""
+
+    def __init__(self, labels: dict[str, str]) -> None:
+        self.labels = labels
+        self.asked: list[tuple[str, Any]] = []
+        self.away = False
+
+    def _answer(self) -> dict[str, Any]:
+        if self.away:
+            raise KubeError(0, "NoAnswer", "away")
+        return {"metadata": {"name": "n1", "labels": dict(self.labels)}}
+
+    def get(self, path: str, *_: Any, **__: Any) -> dict[str, Any]:
+        """Return the node."""
+        self.asked.append(("GET", path))
+        return self._answer()
+
+    def patch(self, path: str, body: Any, kind: str = "", **_: Any) -> dict[str, Any]:
+        """Change the labels."""
+        assert kind == MERGE_PATCH
+        self.asked.append(("PATCH", body))
+        if not self.away:
+            self.labels |= body["metadata"]["labels"]
+        assert path == "/api/v1/nodes/n1"
+        return self._answer()
+
+
+def make(api: Api, said: Said, clock: Clock) -> Labels:
+    return Labels(api, "n1", Publication(60, 0), said, clock)
+
+
+def absence(name: str) -> str:
+    return f"no configuration for {name}"
+
+
+def test_only_changes_are_sent_and_only_our_own_labels(said: Said, clock: Clock) -> None:
+    """A node that is as it should be costs one read a minute."""
+    api = Api({"kubernetes.io/os": "linux"})
+    labels = make(api, said, clock)
+    for _ in range(10):
+        labels.publish({"weave": ""}, absence)
+        clock.now += 4
+    assert api.asked == [
+        ("GET", "/api/v1/nodes/n1"),
+        ("PATCH", {"metadata": {"labels": {KEY + "weave": "true"}}}),
+    ]
+    clock.now += 60
+    labels.publish({"weave": ""}, absence)
+    assert api.asked[2:] == [("GET", "/api/v1/nodes/n1")]
+
+
+def test_a_label_that_was_removed_by_hand_comes_back(said: Said, clock: Clock) -> None:
+    """At the next reading."""
+    api = Api({})
+    labels = make(api, said, clock)
+    labels.publish({"weave": ""}, absence)
+    api.labels.clear()
+    clock.now += 61
+    labels.publish({"weave": ""}, absence)
+    assert api.labels == {KEY + "weave": "true"}
+
+
+def test_why_a_network_is_gone_is_said_on_the_node(said: Said, clock: Clock) -> None:
+    """With the reason of the look, or that of its absence."""
+    api = Api({KEY + "weave": "true", KEY + "canal": "true"})
+    labels = make(api, said, clock)
+    labels.publish({"canal": "no executable bridge"}, absence)
+    clock.now += 61
+    labels.publish({"canal": "no executable bridge"}, absence)
+    assert sorted(said.events) == [
+        (
+            "n1",
+            "NetworkUnavailable",
+            'network "canal" cannot be attached on this node: no executable bridge',
+        ),
+        (
+            "n1",
+            "NetworkUnavailable",
+            'network "weave" cannot be attached on this node: no configuration for weave',
+        ),
+    ]
+
+
+def test_after_a_failed_patch_the_labels_are_read_again(said: Said, clock: Clock) -> None:
+    """Whether it was carried out is unknown."""
+    api = Api({})
+    labels = make(api, said, clock)
+    labels.publish({}, absence)
+    api.away = True
+    with pytest.raises(KubeError):
+        labels.publish({"weave": ""}, absence)
+    api.away = False
+    labels.publish({"weave": ""}, absence)
+    assert [verb for verb, _ in api.asked] == ["GET", "PATCH", "GET", "PATCH"]
+    assert api.labels == {KEY + "weave": "true"}

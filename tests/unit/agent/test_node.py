@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dispatcher.agent.node import Node
+    from tests.unit.agent.conftest import Host, Said
+
+
+def test_the_conflist_appears_when_the_default_network_is_ready(
+    host: Host, node: Callable[..., Node]
+) -> None:
+    """At first boot: first nothing, then a configuration, then its executables."""
+    ours = host.conf / "00-genie.conflist"
+    subject = node()
+    assert "no configuration" in subject.look().problem
+    host.network("canal", ["bridge", "portmap"])
+    host.executable("bridge")
+    view = subject.look()
+    assert "no executable portmap" in view.problem
+    assert "not installed" in view.networks["canal"]
+    assert not ours.exists()
+    host.executable("portmap")
+    view = subject.look()
+    assert view.problem == ""
+    assert view.networks["canal"] == ""
+    assert json.loads(ours.read_text())["plugins"][0]["default"] == "canal"
+    assert (host.bin / "genie").exists()
+
+
+def test_the_executable_of_ipam_counts(host: Host, node: Callable[..., Node]) -> None:
+    """A chain without its IPAM plugin cannot attach anything."""
+    path = host.network("canal")
+    conf = json.loads(path.read_text())
+    conf["plugins"][0]["ipam"] = {"type": "host-local"}
+    path.write_text(json.dumps(conf))
+    host.executable("bridge")
+    assert "no executable host-local" in node().look().problem
+
+
+def test_a_conflist_that_is_there_stays_when_the_default_network_goes(
+    host: Host, node: Callable[..., Node]
+) -> None:
+    """An installer that rewrites its files must not take the node's network away."""
+    path = host.network("canal")
+    host.executable("bridge")
+    subject = node()
+    subject.look()
+    path.unlink()
+    view = subject.look()
+    assert "not ready" in view.problem
+    assert (host.conf / "00-genie.conflist").exists()
+
+
+def test_without_a_default_nothing_is_installed_and_the_candidates_are_listed(
+    host: Host, node: Callable[..., Node], said: Said
+) -> None:
+    """The node keeps what it had, and its networks are known but not attachable."""
+    host.network("weave")
+    host.executable("bridge")
+    view = node(default_network="").look()
+    assert not (host.bin / "genie").exists()
+    assert not (host.conf / "00-genie.conflist").exists()
+    [(name, reason, message)] = said.events
+    assert (name, reason) == ("n1", "NotInstalled")
+    assert '"default-network"' in message
+    assert "weave" in message
+    assert view.networks["weave"].startswith("Genie is not installed")
+
+
+def test_unsetting_the_default_keeps_an_installed_plugin_whole(
+    host: Host, node: Callable[..., Node]
+) -> None:
+    """The conflist is there, so the plugin must be."""
+    host.network("canal")
+    host.executable("bridge")
+    node().look()
+    (host.bin / "genie").unlink()
+    view = node(default_network="").look()
+    assert "no default network" in view.problem
+    assert (host.bin / "genie").exists()
+    assert view.networks["canal"] == ""
+
+
+def test_a_broken_file_harms_only_its_own_network(host: Host, node: Callable[..., Node]) -> None:
+    """And its label will say why."""
+    host.network("canal")
+    host.executable("bridge")
+    (host.conf / "20-weave.conflist").write_text("{")
+    view = node().look()
+    assert view.problem == ""
+    assert view.networks["canal"] == ""
+    assert "20-weave.conflist" in view.networks["weave"]
+
+
+def test_ignored_networks_are_not_seen(host: Host, node: Callable[..., Node]) -> None:
+    """Neither attachable nor known."""
+    host.network("canal")
+    host.network("weave")
+    host.executable("bridge")
+    assert "weave" not in node(ignored_networks=("weave",)).look().networks
+
+
+def test_what_was_restored_is_said_on_the_node(
+    host: Host, node: Callable[..., Node], said: Said
+) -> None:
+    """One Event for each thing."""
+    host.network("canal")
+    host.executable("bridge")
+    subject = node()
+    subject.look()
+    (host.bin / "genie").unlink()
+    (host.conf / "00-genie.conflist").unlink()
+    subject.look()
+    assert said.reasons() == ["Restored", "Restored"]
+
+
+def test_a_foreign_launcher_stops_the_conflist(host: Host, node: Callable[..., Node]) -> None:
+    """No conf without a working plugin."""
+    host.network("canal")
+    host.executable("bridge", "genie")
+    assert "not ours" in node().look().problem
+    assert not (host.conf / "00-genie.conflist").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "words"),
+    [
+        ("10-weave.conflist.cilium_bak", "weave", "Cilium"),
+        ("weave.conf.cilium_bak", "weave", "Cilium"),
+        ("10-other.conflist.cilium_bak", "weave", "no configuration in"),
+        ("10-weave.conflist.old", "weave", "no configuration in"),
+    ],
+)
+def test_the_reason_of_an_absence_names_cilium_only_for_its_backup_of_that_network(
+    host: Host, node: Callable[..., Node], file: str, name: str, words: str
+) -> None:
+    """A network that vanished is explained as far as the directory tells."""
+    (host.conf / file).write_text("{}")
+    assert words in node().absence(name)
+
+
+def test_a_disabled_agent_publishes_the_default_network_alone(
+    host: Host, node: Callable[..., Node]
+) -> None:
+    """New pods get the default network only, so nothing may be scheduled for another."""
+    host.network("canal")
+    host.network("weave")
+    host.executable("bridge")
+    view = node(mode="disable").look()
+    assert view.problem == ""
+    assert "disable" in view.networks["weave"]
+    assert view.networks["canal"] == ""

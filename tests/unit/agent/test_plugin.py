@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dispatcher.agent.plugin import LOADER, InstallError, Plugin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.unit.agent.conftest import Host
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_a_first_look_puts_the_folder_and_the_launcher_in_place(host: Host) -> None:
+    """The launcher starts the interpreter of its own version's folder, at its place here."""
+    assert host.plugin().look() == []
+    assert (host.bin / "genie").read_text().splitlines()[0] == f"#!{host.bin}/.genie/v1/python3 -IS"
+    assert (host.bin / "genie").stat().st_mode & 0o777 == 0o755
+    assert (host.bin / ".genie/v1/lib/code").read_text() == "code of v1"
+    assert (host.bin / ".genie/v1/lib/code").stat().st_mode & 0o777 == 0o644
+
+
+def test_the_loader_gets_its_path_on_this_node_and_nothing_else_of_the_interpreter_changes(
+    host: Host,
+) -> None:
+    """The kernel takes a NUL-terminated path; every byte behind it keeps its place."""
+    host.plugin().look()
+    made = (host.bin / ".genie/v1/python3").read_bytes()
+    path = str(host.bin / ".genie/v1/ld.so").encode()
+    assert made == b"\x7fELF" + path.ljust(len(LOADER), b"\0") + b"\0 the rest"
+
+
+def test_a_second_look_changes_and_says_nothing(host: Host) -> None:
+    """Also after a restart of the agent."""
+    plugin = host.plugin()
+    plugin.look()
+    before = files(host.bin)
+    assert plugin.look() == []
+    assert host.plugin().look() == []
+    assert files(host.bin) == before
+
+
+def test_an_upgrade_keeps_the_old_folder_for_calls_that_run(host: Host) -> None:
+    """And says nothing: no one changed what was ours."""
+    host.plugin().look()
+    host.image("v2")
+    assert host.plugin("v2").look() == []
+    assert "/.genie/v2/python3" in (host.bin / "genie").read_text()
+    assert (host.bin / ".genie/v1/lib/code").exists()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        pytest.param(
+            lambda bin_dir: (bin_dir / ".genie/v1/lib/code").write_text("evil"),
+            "code was changed",
+            id="content of a file",
+        ),
+        pytest.param(
+            lambda bin_dir: (bin_dir / ".genie/v1/lib/code").unlink(),
+            "code was gone",
+            id="a file removed",
+        ),
+        pytest.param(
+            lambda bin_dir: (bin_dir / "genie").chmod(0o644),
+            "had other permissions",
+            id="permissions of the launcher",
+        ),
+        pytest.param(
+            lambda bin_dir: (bin_dir / "genie").unlink(), "genie was gone", id="launcher removed"
+        ),
+        pytest.param(
+            lambda bin_dir: (bin_dir / "genie").write_text(
+                (bin_dir / "genie").read_text() + "more"
+            ),
+            "genie was changed",
+            id="launcher edited",
+        ),
+        pytest.param(
+            lambda bin_dir: (bin_dir / ".genie").rename(bin_dir / "elsewhere"),
+            "was gone; it is back",
+            id="whole folder moved away",
+        ),
+    ],
+)
+@pytest.mark.parametrize("restarted", [False, True], ids=["while running", "between two runs"])
+def test_what_was_changed_by_hand_is_restored_and_said(
+    host: Host, spoil: Callable[[Path], None], said: str, *, restarted: bool
+) -> None:
+    """Whatever happened to our files, the next look leaves them as the image has them."""
+    plugin = host.plugin()
+    plugin.look()
+    spoil(host.bin)
+    if restarted:
+        plugin = host.plugin()
+    halves = [(host.bin / name).exists() for name in (".genie/v1", "genie")]
+    unknowable = restarted and not all(halves)  # it looks like an installation cut short
+    sentences = plugin.look()
+    if not unknowable:
+        assert any(said in sentence for sentence in sentences)
+    assert (host.bin / ".genie/v1/lib/code").read_text() == "code of v1"
+    assert (host.bin / "genie").read_bytes() == plugin.text()
+    assert (host.bin / "genie").stat().st_mode & 0o777 == 0o755
+    assert plugin.look() == []
+
+
+def test_a_file_called_genie_that_is_not_ours_is_never_touched(host: Host) -> None:
+    """The original CNI-Genie has its binary there."""
+    (host.bin / "genie").write_bytes(b"\x7fELF the original")
+    with pytest.raises(InstallError, match="is not ours"):
+        host.plugin().look()
+    assert (host.bin / "genie").read_bytes() == b"\x7fELF the original"
+
+
+def test_files_of_others_in_the_directory_stay(host: Host) -> None:
+    """Also what looks like a temporary file of somebody else."""
+    host.executable("bridge", ".hidden")
+    host.plugin().look()
+    host.plugin().remove()
+    assert sorted(path.name for path in host.bin.iterdir()) == [".hidden", "bridge"]
+
+
+def test_what_a_crash_left_half_copied_is_swept_away(host: Host) -> None:
+    """Temporary names begin with .genie-; no runtime reads them."""
+    (host.bin / ".genie" / ".genie-0123").mkdir(parents=True)
+    (host.bin / ".genie" / ".genie-0123" / "python3").write_text("half")
+    (host.bin / ".genie-4567").write_text("half a launcher")
+    host.plugin().look()
+    assert {path.name for path in host.bin.iterdir()} == {"genie", ".genie"}
+    assert {path.name for path in (host.bin / ".genie").iterdir()} == {"v1"}
+
+
+def test_a_directory_that_cannot_be_written_is_named(host: Host) -> None:
+    """The error is for an Event: file and reason."""
+    host.bin.rename(host.bin.with_name("gone"))
+    with pytest.raises(InstallError, match=r"opt/cni/bin.*No such file"):
+        host.plugin().look()
+
+
+def test_an_image_without_a_plugin_is_refused(tmp_path: Path) -> None:
+    """The agent does not start with nothing to install."""
+    with pytest.raises(InstallError, match="one version"):
+        Plugin(tmp_path, tmp_path)
+
+
+def test_removing_leaves_a_foreign_launcher(host: Host) -> None:
+    """What is not ours stays, whatever its name."""
+    host.plugin().look()
+    (host.bin / "genie").write_text("somebody else's")
+    host.plugin().remove()
+    assert (host.bin / "genie").read_text() == "somebody else's"
+    assert not (host.bin / ".genie").exists()
