@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 from urllib.parse import quote, urlencode
 
@@ -106,6 +107,9 @@ class Kube:
 
     def __init__(self, api: client.ApiClient) -> None:
         self._api = api
+        self.server_date: tuple[str, float] | None = None
+        """``Date`` of the API server's last answer, and this machine's boot clock at that moment:
+        who has to agree with the API server on the time (certificates) reads it here."""
 
     @classmethod
     def load(cls, user_agent: str) -> Kube:
@@ -235,6 +239,8 @@ class Kube:
                 method, path, header_params=headers, body=body, auth_settings=["BearerToken"]
             )
             response = self._api.call_api(*request, _request_timeout=timeout).response
+            if date := response.headers.get("Date"):
+                self.server_date = (date, time.clock_gettime(time.CLOCK_BOOTTIME))
         except (urllib3.exceptions.HTTPError, client.ApiException, OSError) as error:
             _raise_no_answer(method, path, error)
         if not 200 <= response.status < 300:  # noqa: PLR2004 - success, as HTTP counts it

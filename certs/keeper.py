@@ -1,0 +1,194 @@
+"""Where certificates come from: what a keeper is, and the one that keeps a CA in a Secret.
+
+The manager owns the order (observe, let the keeper take its step, write bundles, serve); a keeper
+knows which CAs to trust and which leaf to serve. The other keeper is :mod:`certs.files`.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import structlog
+
+from certs.authority import Pair, fingerprint, is_expired, is_own_ca, issue_ca
+from certs.rotation import Cause, Decision, Phase, Situation, decide
+from certs.serving import Leaf, make_leaf, why_new_leaf
+from certs.stored import Stored, parse
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Callable, Collection
+
+    from cryptography import x509
+
+    from certs.cluster import SecretStore
+    from certs.observed import Observed
+    from certs.settings import CertificateSettings
+
+log = structlog.get_logger("certs")
+
+LAST_PART = 0.1
+"""With no API server to ask, a leaf is made by the CA in memory when this part of a leaf's life is
+left: late, because a leaf by a CA that was replaced meanwhile would be of no use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """What the bundles must hold and must not, and how ours are told from foreign ones."""
+
+    trusted: tuple[x509.Certificate, ...]
+    retired: Collection[str]
+    is_own: Callable[[x509.Certificate], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a keeper stands, for people and metrics."""
+
+    phase: Phase | None = None
+    ca: x509.Certificate | None = None
+    waits_for: str = ""
+
+
+class Keeper(Protocol):
+    """Decides what to trust and what to serve."""
+
+    standing: Standing
+
+    def step(self, seen: Observed, now: dt.datetime, leaf: Leaf | None) -> Publication | None:
+        """Take the steps that are due; returns what to publish, None: nothing.
+
+        *leaf* is what this replica serves. Raises :class:`~dispatcher.kube.client.KubeError`.
+        """
+        ...
+
+    def next_leaf(
+        self, leaf: Leaf | None, seen: Observed, now: dt.datetime
+    ) -> tuple[Leaf, str] | None:
+        """Return the leaf to serve instead of *leaf*, and why; None: *leaf* stays."""
+        ...
+
+    def offline_leaf(self, leaf: Leaf | None, now: dt.datetime) -> tuple[Leaf, str] | None:
+        """Do the same while the API server does not answer."""
+        ...
+
+
+class SecretKeeper:
+    """Keeps the CA in a Secret that all replicas share, and signs this replica's leaves."""
+
+    def __init__(
+        self,
+        store: SecretStore,
+        settings: CertificateSettings,
+        *,
+        repaired: Callable[[Cause], None],
+        monotonic: Callable[[], float] = time.monotonic,
+        early: Callable[[], float] = random.random,
+    ) -> None:
+        self.standing = Standing()
+        self._store = store
+        self._settings = settings
+        self._repaired = repaired
+        self._monotonic = monotonic
+        self._early = early
+        self._memory: Stored | None = None
+        self._decision: Decision | None = None
+        self._missing_since: float | None = None
+
+    def step(self, seen: Observed, now: dt.datetime, leaf: Leaf | None) -> Publication | None:
+        """Read the Secret and move the rotation on, until nothing more is due."""
+        found = self._store.read()
+        decision, problems = self._decide(found, seen, now)
+        if decision.write is not None:
+            found = self._store.write(decision.write, found, drop_request=decision.drops_request)
+            self._tell(decision, problems)
+            # At most one step a round: should the next be due already, the watch wakes us for it.
+            decision, _ = self._decide(found, seen, now)
+        self._decision = decision
+        ca = decision.signer.certificate if decision.signer else None
+        self.standing = Standing(decision.phase, ca, decision.waits_for)
+        return self._publication(decision, leaf, now) if decision.signer else None
+
+    def _decide(
+        self, found: dict[str, Any] | None, seen: Observed, now: dt.datetime
+    ) -> tuple[Decision, tuple[str, ...]]:
+        reading = parse(found, self._settings.dns_name, now)
+        situation = Situation(
+            reading,
+            seen,
+            now,
+            self._settings,
+            mint=lambda: self._mint(now),
+            memory=self._memory,
+            missing_for=self._missing_for(present=found is not None),
+        )
+        decision = decide(situation)
+        if reading.stored and not reading.problems:
+            self._memory = reading.stored
+        return decision, reading.problems
+
+    def next_leaf(
+        self, leaf: Leaf | None, seen: Observed, now: dt.datetime
+    ) -> tuple[Leaf, str] | None:
+        """Make a leaf by the CA that signs, if one is wanted."""
+        decision = self._decision
+        if decision is None or decision.signer is None:
+            return None
+        why = why_new_leaf(leaf, decision, seen, now, self._settings.propagation)
+        return (self._make(decision.signer, now), why) if why else None
+
+    def offline_leaf(self, leaf: Leaf | None, now: dt.datetime) -> tuple[Leaf, str] | None:
+        """Make a leaf by the CA in memory, if *leaf* is about to expire."""
+        if leaf is None or self._memory is None:
+            return None
+        left = (leaf.certificate.not_valid_after_utc - now).total_seconds()
+        expired = is_expired(self._memory.ca.certificate, now)
+        if expired or left > self._settings.leaf_lifetime * LAST_PART:
+            return None
+        return self._make(self._memory.ca, now), "it expires and the API server does not answer"
+
+    def _publication(self, decision: Decision, leaf: Leaf | None, now: dt.datetime) -> Publication:
+        """Publish what the Secret says, and the CA of the leaf in use until it is given up."""
+        trusted = {fingerprint(one): one for one in decision.trusted}
+        if leaf and leaf.ca and not is_expired(leaf.ca, now):
+            trusted.setdefault(fingerprint(leaf.ca), leaf.ca)
+        name = self._settings.dns_name
+        return Publication(
+            tuple(trusted.values()), decision.retired.keys(), lambda one: is_own_ca(one, name)
+        )
+
+    def _mint(self, now: dt.datetime) -> Pair:
+        return issue_ca(
+            self._settings.dns_name,
+            now=now,
+            lifetime=self._settings.ca_lifetime,
+            backdating=self._settings.backdating,
+        )
+
+    def _make(self, ca: Pair, now: dt.datetime) -> Leaf:
+        return make_leaf(ca, now, self._settings, early=self._early())
+
+    def _missing_for(self, *, present: bool) -> float:
+        if present:
+            self._missing_since = None
+            return 0.0
+        if self._missing_since is None:
+            self._missing_since = self._monotonic()
+        return self._monotonic() - self._missing_since
+
+    def _tell(self, decision: Decision, problems: tuple[str, ...]) -> None:
+        if decision.cause is None or decision.write is None:
+            return
+        self._repaired(decision.cause)
+        ca = fingerprint(decision.write.ca.certificate)
+        following = decision.write.next
+        log.info(
+            "Secret written",
+            cause=decision.cause.value,
+            problems=list(problems),
+            ca=ca[:16],
+            next_ca=fingerprint(following.certificate)[:16] if following else None,
+        )

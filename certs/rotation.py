@@ -1,0 +1,236 @@
+"""The life of the CA: STEADY → PUBLISH → PROMOTE → RETIRE → STEADY, as a pure function.
+
+=======  ====================  ==================  ===========================================
+phase    the Secret holds      every bundle holds  it ends when
+=======  ====================  ==================  ===========================================
+STEADY   ca                    ca                  two thirds of the CA's life are over, or a
+                                                   person asks
+PUBLISH  ca, next              both                every configuration was seen to hold both,
+                                                   and ``propagation`` has passed since
+PROMOTE  ca (was next),        both                no leaf of *previous* can be valid any more
+         previous (was ca)
+RETIRE   ca, retired names     ca                  no bundle holds a retired CA any more
+=======  ====================  ==================  ===========================================
+
+Leaves are always signed by *ca*.
+
+:func:`decide` is asked again after every change and every few seconds. It takes what is stored,
+what is observed and the time, and says what to store next (if anything), which CAs bundles must
+hold and must not, and which CA signs. It remembers nothing: any replica may take any step, the
+API server lets one of two writers win (resourceVersion), and a crash between two writes leaves a
+state in which the next call finds the step that is missing.
+
+``now`` is the API server's clock (:mod:`certs.clock`), for it is the one that verifies.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from certs.authority import Pair, fingerprint, is_expired, is_own_ca, is_valid, renew_at
+from certs.stored import COMPROMISED, Reading, Stored
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from cryptography import x509
+
+    from certs.observed import Observed
+    from certs.settings import CertificateSettings
+
+
+class Phase(enum.StrEnum):
+    """Where the rotation stands."""
+
+    STEADY = "STEADY"
+    PUBLISH = "PUBLISH"
+    PROMOTE = "PROMOTE"
+    RETIRE = "RETIRE"
+
+
+class Cause(enum.StrEnum):
+    """Why the Secret is written."""
+
+    FIRST = "there was no CA"
+    REPLACED = "the CA was unusable"
+    RESTORED = "the Secret was gone or damaged"
+    REPAIRED = "the Secret was damaged in part"
+    COMPROMISED = "the CA was declared compromised"
+    PUBLISHED = "a new CA is due"
+    PROMOTED = "the new CA is known everywhere"
+    RETIRED = "no leaf of the old CA can be valid"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is to be done now. *write* None: the Secret stays as it is.
+
+    *signer* is the CA that signs leaves according to the Secret as read, None where none is
+    usable; *waits_for* one sentence for a person.
+    """
+
+    phase: Phase
+    signer: Pair | None = None
+    trusted: tuple[x509.Certificate, ...] = ()
+    retired: Mapping[str, dt.datetime] = field(default_factory=dict)
+    write: Stored | None = None
+    cause: Cause | None = None
+    waits_for: str = ""
+
+    @property
+    def drops_request(self) -> bool:
+        """Whether *write* is what a person's request asked for."""
+        return self.cause in (Cause.COMPROMISED, Cause.PUBLISHED)
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """All that a decision depends on.
+
+    *memory* is the last usable content that this replica read, *mint* makes a new CA, and
+    *missing_for* tells for how many seconds the replica has found no Secret.
+    """
+
+    reading: Reading
+    seen: Observed
+    now: dt.datetime
+    settings: CertificateSettings
+    mint: Callable[[], Pair]
+    memory: Stored | None = None
+    missing_for: float = 0.0
+
+
+def decide(situation: Situation) -> Decision:
+    """Decide on the next step."""
+    reading, seen = situation.reading, situation.seen
+    stored = reading.stored
+    if stored is None:
+        return _recover(situation)
+    standing = Decision(phase(stored, seen), stored.ca, stored.trusted, stored.retired)
+    if reading.request == COMPROMISED:
+        fresh = Stored(situation.mint(), retired=_retire_all(situation, stored))
+        return replace(standing, write=fresh, cause=Cause.COMPROMISED)
+    if reading.problems:
+        return replace(standing, write=_repaired(situation, stored), cause=Cause.REPAIRED)
+    if standing.phase is Phase.PUBLISH:
+        return _in_publish(situation, stored, standing)
+    if standing.phase is Phase.PROMOTE:
+        return _in_promote(situation, stored, standing)
+    return _in_steady(situation, stored, standing)
+
+
+def phase(stored: Stored, seen: Observed) -> Phase:
+    """Return the phase in which *stored* and the observed bundles are."""
+    if stored.next:
+        return Phase.PUBLISH
+    if stored.previous:
+        return Phase.PROMOTE
+    return Phase.RETIRE if seen.holders(stored.retired) else Phase.STEADY
+
+
+def _recover(situation: Situation) -> Decision:
+    """Nothing usable is stored: take memory, else the next CA, else what others restore, else new.
+
+    A CA in memory that the damaged Secret calls retired is not brought back.
+    """
+    reading, now, settings = situation.reading, situation.now, situation.settings
+    known = _usable(situation.memory, now)
+    if known and fingerprint(known.ca.certificate) not in reading.retired:
+        merged = replace(known, retired={**reading.retired, **known.retired})
+        return Decision(Phase.STEADY, write=merged, cause=Cause.RESTORED)
+    if reading.spare:
+        taken = Stored(reading.spare, retired=reading.retired)
+        return Decision(Phase.STEADY, write=taken, cause=Cause.REPLACED)
+    ours = situation.seen.certificates.values()
+    lost = any(is_own_ca(one, settings.dns_name) and is_valid(one, now) for one in ours)
+    if lost and reading.found is None and situation.missing_for < settings.restore_grace:
+        waits = f"another replica to restore Secret {settings.namespace}/{settings.secret}"
+        return Decision(Phase.STEADY, waits_for=waits)
+    cause = Cause.REPLACED if reading.found is not None or lost else Cause.FIRST
+    fresh = Stored(situation.mint(), retired=_unexpired(reading.retired, now))
+    return Decision(Phase.STEADY, write=fresh, cause=cause)
+
+
+def _repaired(situation: Situation, stored: Stored) -> Stored:
+    """Return what a partly damaged Secret should say: what is remembered, if its CA signs."""
+    known = _usable(situation.memory, situation.now)
+    if known is None or known.ca.certificate != stored.ca.certificate:
+        return stored
+    return replace(known, retired={**stored.retired, **known.retired})
+
+
+def _in_steady(situation: Situation, stored: Stored, standing: Decision) -> Decision:
+    settings = situation.settings
+    due = renew_at(
+        stored.ca.certificate, backdating=settings.backdating, fraction=settings.renew_fraction
+    )
+    if situation.reading.request or situation.now >= due:
+        kept = _unexpired(stored.retired, situation.now)
+        published = replace(stored, next=situation.mint(), retired=kept)
+        return replace(standing, write=published, cause=Cause.PUBLISHED)
+    holders = situation.seen.holders(stored.retired)
+    if holders:
+        return replace(standing, waits_for=f"retired CAs to leave {', '.join(holders)}")
+    return replace(standing, waits_for=f"the next rotation, {due:%FT%TZ}")
+
+
+def _in_publish(situation: Situation, stored: Stored, standing: Decision) -> Decision:
+    settings, seen = situation.settings, situation.seen
+    following = stored.next
+    assert following is not None  # noqa: S101 - what makes the phase PUBLISH
+    both = [fingerprint(one.certificate) for one in (stored.ca, following)]
+    missing = seen.missing(both)
+    if missing:
+        return replace(standing, waits_for=f"{', '.join(missing)} to hold both CAs")
+    if not seen.settled(both, settings.propagation):
+        left = settings.propagation - seen.steady_for
+        return replace(standing, waits_for=f"API servers that lag, {left:.0f} s more")
+    previous = stored.ca.certificate
+    overlap = dt.timedelta(seconds=settings.leaf_lifetime + settings.retire_margin)
+    promoted = Stored(
+        ca=following,
+        previous=previous,
+        retire_at=min(situation.now + overlap, previous.not_valid_after_utc),
+        retired=stored.retired,
+    )
+    return replace(standing, write=promoted, cause=Cause.PROMOTED)
+
+
+def _in_promote(situation: Situation, stored: Stored, standing: Decision) -> Decision:
+    previous = stored.previous
+    assert previous is not None  # noqa: S101 - what makes the phase PROMOTE
+    expiry = previous.not_valid_after_utc
+    until = min(stored.retire_at or expiry, expiry)
+    if situation.now < until:
+        asked = "; then the rotation that was asked for" if situation.reading.request else ""
+        waits = f"the last leaf of the old CA to expire, {until:%FT%TZ}{asked}"
+        return replace(standing, waits_for=waits)
+    retired = _retire_all(situation, stored)
+    retired.pop(fingerprint(stored.ca.certificate), None)
+    return replace(standing, write=Stored(stored.ca, retired=retired), cause=Cause.RETIRED)
+
+
+def _retire_all(situation: Situation, stored: Stored) -> dict[str, dt.datetime]:
+    """Return what is retired when every CA of ours goes, those that only bundles know included."""
+    name = situation.settings.dns_name
+    ours = [one for one in situation.seen.certificates.values() if is_own_ca(one, name)]
+    going = {fingerprint(one): one.not_valid_after_utc for one in (*stored.trusted, *ours)}
+    return _unexpired({**stored.retired, **going}, situation.now)
+
+
+def _unexpired(retired: Mapping[str, dt.datetime], now: dt.datetime) -> dict[str, dt.datetime]:
+    """Forget retired CAs that have expired: bundles lose those anyway."""
+    return {name: until for name, until in retired.items() if until >= now}
+
+
+def _usable(known: Stored | None, now: dt.datetime) -> Stored | None:
+    """Return *known* without what is not valid at *now*; None: its CA is not, or it is None."""
+    if known is None or not is_valid(known.ca.certificate, now):
+        return None
+    following = known.next if known.next and is_valid(known.next.certificate, now) else None
+    if known.previous is None or is_expired(known.previous, now):
+        return replace(known, next=following, previous=None, retire_at=None)
+    return replace(known, next=following)

@@ -1,0 +1,106 @@
+"""The settings of this package: names, and times in seconds.
+
+Read from the environment (``GENIE_CERTS_…``) or given by the caller. Each default says why.
+Tests of whole rotations shorten the times; nothing else in the package knows an interval.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 - pydantic reads the annotations when the module runs
+from typing import Self
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+DAY = 86_400.0
+
+
+class CertificateSettings(BaseSettings):
+    """How the serving certificates are made, renewed and published."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="GENIE_CERTS_", frozen=True, extra="forbid", use_attribute_docstrings=True
+    )
+
+    service: str = "genie-webhook"
+    """Name of the Service through which the API server calls the webhook."""
+
+    namespace: str = "genie-system"
+    """Namespace of that Service, and of the Secret."""
+
+    secret: str = "genie-webhook-ca"  # noqa: S105 - a name, not a secret
+    """Name of the Secret with the CA."""
+
+    label: str = "cni-genie.io/webhook=true"
+    """Label selector of the webhook configurations whose caBundle is ours to write."""
+
+    ca_lifetime: float = Field(30 * DAY, gt=0)
+    """Life of a CA. Short, so that a rotation is routine and not the event of a decade."""
+
+    leaf_lifetime: float = Field(7 * DAY, gt=0)
+    """Life of a leaf: bounds how long the old CA stays trusted after a rotation, and at a third
+    left to go still covers a weekend without an API server."""
+
+    renew_fraction: float = Field(2 / 3, gt=0, lt=1)
+    """Part of its life after which a CA or leaf is renewed: what cert-manager and kubelet do. A
+    third of the life remains for trying again."""
+
+    jitter: float = Field(0.1, ge=0, lt=0.5)
+    """Leaves are renewed up to this part of their life earlier, at random, so that replicas that
+    started together do not renew together."""
+
+    backdating: float = Field(300, ge=0)
+    """How far before their making certificates are valid: clocks of API servers differ, and
+    Kubernetes' own certificates allow the same five minutes."""
+
+    propagation: float = Field(60, ge=0)
+    """How long every configuration must have been seen to hold a CA before a leaf of it is served:
+    each API server reads configurations from a watch of its own, which may lag. A broken watch is
+    noticed and resumed in well under a minute."""
+
+    retire_margin: float = Field(3600, ge=0)
+    """How long a retired CA is trusted beyond the life of the last leaf that it may have signed:
+    covers a replica that was suspended between reading the Secret and signing."""
+
+    resync: float = Field(15, gt=0)
+    """Everything is read again this often, whether a watch reported a change or not: a lost event
+    costs seconds. Three small reads a replica."""
+
+    restore_grace: float = Field(5, ge=0)
+    """A starting replica that finds no Secret, but CAs of ours in the bundles, gives the others
+    this long to restore the Secret from memory before it makes a new CA."""
+
+    self_check: float = Field(60, gt=0)
+    """Time between dials to the replica's own listener, while they succeed."""
+
+    listen_address: str = "localhost"
+    """Where the replica's own listener answers, for that dial."""
+
+    listen_port: int = Field(8443, gt=0, lt=65536)
+    """Port of that listener."""
+
+    service_port: int = Field(443, gt=0, lt=65536)
+    """Port of the Service, for the dial through it."""
+
+    directory: Path | None = None
+    """Folder with ``tls.crt``, ``tls.key`` and perhaps ``ca.crt`` to use instead of the Secret:
+    a Secret mounted as a volume, for example cert-manager's."""
+
+    write_bundles: bool = True
+    """Whether caBundle is ours to write. False where something else does: cert-manager."""
+
+    @property
+    def dns_name(self) -> str:
+        """The name under which the API server calls the Service, and the one in each leaf."""
+        return f"{self.service}.{self.namespace}.svc"
+
+    @model_validator(mode="after")
+    def _overlap_fits(self) -> Self:
+        """Refuse times by which a CA is due for renewal while its predecessor is being retired."""
+        overlap = self.propagation + self.leaf_lifetime + self.retire_margin
+        if self.ca_lifetime * self.renew_fraction <= overlap:
+            raise ValueError(
+                f"ca_lifetime {self.ca_lifetime:g} s is too short: {self.renew_fraction:.0%} of it "
+                f"must be longer than propagation + leaf_lifetime + retire_margin ({overlap:g} s)"
+            )
+        return self
