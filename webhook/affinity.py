@@ -51,6 +51,12 @@ def restore(spec: Mapping[str, Any], old_spec: Mapping[str, Any], networks: Sequ
     return _merge(spec, networks, _mode_of(old_spec, networks))
 
 
+def covers(spec: Mapping[str, Any], network: str) -> bool:
+    """Tell whether *spec* asks for nodes with *network* already, in every alternative."""
+    required = child(child(spec, "affinity"), "nodeAffinity").get(REQUIRED)
+    return required is not None and not _merge(spec, (network,), "required")
+
+
 def expressions(networks: Sequence[str]) -> list[dict[str, Any]]:
     """Return the requirements that a node must meet, one for each network."""
     return [

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 from dispatcher.kube.client import METADATA, NOT_FOUND, KubeError, object_path
 from webhook.caches import NAMESPACES
 from webhook.decision import CannotDecide
+from webhook.namespaces import judge_namespace
 from webhook.pods import judge_pod, wants_default
 from webhook.review import MalformedReview
-from webhook.snapshot import Namespace, namespace_facts
+from webhook.snapshot import Namespace, Networks, namespace_facts
+from webhook.templates import PATHS, Rules, judge_template
 
 if TYPE_CHECKING:
     from dispatcher.kube.client import KubeClient
@@ -32,6 +34,9 @@ class Desk:
         self._kube = kube
         self._caches = caches
         self._settings = settings
+        self._rules = Rules(
+            settings.templates_invalid, settings.templates_doubtful, settings.scheduling
+        )
         self._lookups = 0
 
     async def pods(self, review: Review) -> Decision:
@@ -42,6 +47,20 @@ class Desk:
         if namespace is None or (wants_default(review) and not namespace.default):
             namespace = await self._look_up(review.namespace)
         return judge_pod(review, namespace, self._caches.networks, self._settings.scheduling)
+
+    async def namespaces(self, review: Review) -> Decision:
+        """Judge a Namespace: also before the first sync, by its form alone."""
+        _expect(review, "Namespace")
+        known = self._caches.networks if self._caches.synced else Networks()
+        return judge_namespace(review, known)
+
+    async def workloads(self, review: Review) -> Decision:
+        """Judge a workload's template."""
+        _expect(review, *PATHS)
+        self._need_caches()
+        found = self._caches.namespace(review.namespace)
+        namespace = await self._look_up(review.namespace) if found is None else found
+        return judge_template(review, namespace, self._caches.networks, self._rules)
 
     def _need_caches(self) -> None:
         if not self._caches.synced:

@@ -10,11 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dispatcher import keys
-from dispatcher.annotation import BLANKS, INVALID, InvalidAnnotation, normalise, parse, quote
+from dispatcher.annotation import BLANKS, INVALID, InvalidAnnotation, normalise, quote
 from webhook import affinity
-from webhook.decision import ALLOWED, FORBIDDEN, Cause, Decision, deny, warning
+from webhook.decision import ALLOWED, FORBIDDEN, CannotDecide, Cause, Decision, deny, warning
 from webhook.review import child, texts
-from webhook.value import Verdict, judge
+from webhook.value import Verdict, judge, named
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -75,14 +75,16 @@ def wants_default(review: Review) -> bool:
 def _created(review: Review, namespace: Namespace, networks: Networks, scheduling: str) -> Decision:
     annotations = texts(child(review.object, "metadata"), "annotations")
     written = annotations.get(keys.ANNOTATION)
-    warnings = list(_near_misses(review.object))
+    warnings = list(near_misses(review.object))
     choice = _choose(written, namespace)
     if choice is None:
         return ALLOWED._replace(warnings=tuple(warnings))
     verdict = judge(choice.value, namespace, networks, FIELD)
     audit = {"networks": verdict.normal, "source": choice.source}
-    if verdict.causes:
+    if verdict.findings:
         return deny(_explain(verdict, choice, review.namespace), audit)
+    if verdict.networks and not networks.known:
+        raise CannotDecide("no network is known yet: no agent has labelled a node")
     spec = child(review.object, "spec")
     warnings += _absent(verdict.networks, networks, scheduling, spec)
     value_patch = _set(child(review.object, "metadata"), verdict.normal)
@@ -113,26 +115,29 @@ def _reason(choice: Choice, *, changed: bool, patched: bool) -> str:
 
 def _explain(verdict: Verdict, choice: Choice, namespace_name: str) -> Iterator[Cause]:
     """Yield the causes; those of a default are the administrator's to mend, and say so."""
-    if choice.source != "namespace":
-        yield from verdict.causes
-        return
-    where = f"(the default of namespace {quote(namespace_name)})"
-    for cause in verdict.invalid:
-        yield Cause(FORBIDDEN, f"Forbidden: {cause.message} {where}; ask an administrator", FIELD)
-    for cause in verdict.doubtful:
-        yield cause._replace(message=f"{cause.message} {where}")
+    where = f" (the default of namespace {quote(namespace_name)})"
+    for finding in verdict.findings:
+        cause = finding.cause
+        if choice.source != "namespace":
+            yield cause
+        elif finding.doubtful:
+            yield cause._replace(message=cause.message + where)
+        else:
+            message = f"Forbidden: {cause.message}{where}; ask an administrator to correct it"
+            yield Cause(FORBIDDEN, message, FIELD)
 
 
-def _near_misses(pod: Mapping[str, Any]) -> Iterator[str]:
+def near_misses(pod: Mapping[str, Any], field: str = "metadata.") -> Iterator[str]:
+    """Yield a warning for what was probably meant to be the annotation; *field* leads to it."""
     metadata = child(pod, "metadata")
     annotations = texts(metadata, "annotations")
     if keys.ANNOTATION in annotations:
         return
     for key in NEAR_MISSES:
         if key in annotations:
-            yield warning(f'metadata.annotations[{key}]: not used; did you mean "cni"?')
+            yield warning(f'{field}annotations[{key}]: not used; did you mean "cni"?')
     if keys.ANNOTATION in texts(metadata, "labels"):
-        yield warning('metadata.labels[cni]: not used; did you mean the annotation "cni"?')
+        yield warning(f'{field}labels[cni]: not used; did you mean the annotation "cni"?')
 
 
 def _absent(
@@ -166,7 +171,7 @@ def _updated(review: Review, namespace: Namespace) -> Decision:
         return deny([Cause(INVALID, _immutable(new, old), FIELD)])
     patch = [] if old is None else _set(metadata, old)
     spec, old_spec = child(review.object, "spec"), child(review.old_object, "spec")
-    patch += affinity.restore(spec, old_spec, _names(old or ""))
+    patch += affinity.restore(spec, old_spec, named(old or ""))
     return Decision(reason="kept", patch=patch)
 
 
@@ -190,13 +195,6 @@ def _normal(value: str) -> str:
         return normalise(value)
     except InvalidAnnotation:
         return value
-
-
-def _names(value: str) -> list[str]:
-    try:
-        return list(dict.fromkeys(selection.network for selection in parse(value)))
-    except InvalidAnnotation:
-        return []
 
 
 def _immutable(new: str | None, old: str | None) -> str:

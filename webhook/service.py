@@ -19,6 +19,7 @@ from webhook.app import create_app
 from webhook.caches import Caches
 from webhook.desk import Desk
 from webhook.intake import Intake
+from webhook.labels import LabelKeeper
 from webhook.metrics import Metrics
 from webhook.probes import create_probes
 from webhook.server import Server, probe_server, webhook_server
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from dispatcher.kube.cache import WatchCache
     from dispatcher.kube.client import KubeClient
     from webhook.settings import WebhookSettings
+    from webhook.snapshot import Namespace
 
 log = structlog.get_logger("webhook")
 
@@ -71,7 +73,10 @@ class Service:
         self._draining = False
         self._stopping = asyncio.Event()
         self._metrics = Metrics()
-        self._caches = Caches(kube, settings.networks)
+        self._caches = Caches(kube, settings.networks, self._on_namespace)
+        self._labels = LabelKeeper(
+            kube, lambda: self._caches.namespaces_cache.items, self._metrics.count_repair
+        )
         self._desk = Desk(kube, self._caches, settings)
         certificates.register_metrics(self._metrics.registry)
         self._add_gauges()
@@ -97,6 +102,9 @@ class Service:
             lambda: len(caches.networks.known),
         )
 
+    def _on_namespace(self, name: str, facts: Namespace | None) -> None:
+        self._labels.notice(name, facts)
+
     def not_ready(self) -> str:
         """Return why no reviews should be sent here; empty: they should."""
         if self._draining:
@@ -118,10 +126,12 @@ class Service:
             loop.add_signal_handler(number, self.stop)
         probes = asyncio.create_task(self.probes.serve())
         self._caches.start()
+        self._labels.start()
         try:
             await asyncio.to_thread(self._certificates.start)
             await self._serve()
         finally:
+            self._labels.stop()
             self._caches.stop()
             self._certificates.stop()
             self.probes.should_exit = True
@@ -134,7 +144,9 @@ class Service:
             arriving=self._settings.max_arriving,
             seconds=self._settings.body_seconds,
         )
-        app = create_app({"/pods": self._desk.pods}, intake, self._metrics, lambda: self._draining)
+        desk = self._desk
+        judges = {"/pods": desk.pods, "/namespaces": desk.namespaces, "/workloads": desk.workloads}
+        app = create_app(judges, intake, self._metrics, lambda: self._draining)
         context = self._certificates.ssl_context()
         self.webhook = webhook_server(app, self._settings, context)
         serving = asyncio.create_task(self.webhook.serve())

@@ -6,6 +6,7 @@ finds every fault of a value at once.
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from dispatcher import keys
@@ -21,7 +22,7 @@ from dispatcher.annotation import (
     parse,
     quote,
 )
-from webhook.decision import FORBIDDEN, CannotDecide, Cause
+from webhook.decision import FORBIDDEN, Cause
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -32,48 +33,57 @@ SHOWN = 10
 """Names that a message lists before it says how many more there are."""
 
 
+class Finding(NamedTuple):
+    """One fault: its cause, whether it may mend itself, and the same in few words.
+
+    ``position`` counts items from 1; 0 is the value as a whole.
+    """
+
+    position: int
+    cause: Cause
+    doubtful: bool
+    brief: str
+
+
 class Verdict(NamedTuple):
     """What is right or wrong with one value.
 
-    ``normal`` is the normal form (empty if ``invalid``), ``networks`` the distinct names in
-    order. ``invalid`` can never become right; ``doubtful`` (unknown networks, networks that
-    the namespace does not allow) can, when the cluster changes.
+    ``normal`` is the normal form (empty for a value that is not of the grammar), ``networks``
+    the distinct names in order. ``findings`` are in the order of the items; the doubtful ones
+    (unknown networks, networks that the namespace does not allow) depend on the cluster.
     """
 
     normal: str
     networks: tuple[str, ...]
-    invalid: tuple[Cause, ...]
-    doubtful: tuple[Cause, ...]
-
-    @property
-    def causes(self) -> tuple[Cause, ...]:
-        """All faults."""
-        return self.invalid + self.doubtful
+    findings: tuple[Finding, ...]
 
 
 def judge(value: str, namespace: Namespace, networks: Networks, field: str) -> Verdict:
     """Judge *value*, which stands at *field*, for a pod in the namespace.
 
-    Raises :class:`CannotDecide` when the value names a network and none at all is known.
+    While no network at all is known, none is called unknown.
     """
-    named = list(_names(value))
-    if named and not networks.known:
-        raise CannotDecide("no network is known yet: no node has been labelled by an agent")
-    doubtful = [
-        cause
-        for position, name in named
-        if (cause := _doubt(position, name, namespace, networks.known, field))
-    ]
+    findings = list(_doubts(value, namespace, networks.known, field))
     try:
-        normal, names = normalise(value), tuple(dict.fromkeys(s.network for s in parse(value)))
-        invalid: tuple[Cause, ...] = ()
+        normal = normalise(value)
     except InvalidAnnotation as error:
-        normal, names = "", ()
-        invalid = tuple(Cause(fault.reason, str(fault), field) for fault in error.faults)
-    return Verdict(normal, names, invalid, tuple(doubtful))
+        normal = ""
+        for fault in error.faults:
+            cause = Cause(fault.reason, str(fault), field)
+            findings.append(Finding(fault.position, cause, doubtful=False, brief=str(fault)))
+    findings.sort(key=attrgetter("position"))
+    return Verdict(normal, named(normal), tuple(findings))
 
 
-def _names(value: str) -> Iterator[tuple[int, str]]:
+def named(value: str) -> tuple[str, ...]:
+    """Return the distinct networks of *value*, in order; none for an invalid value."""
+    try:
+        return tuple(dict.fromkeys(selection.network for selection in parse(value)))
+    except InvalidAnnotation:
+        return ()
+
+
+def _items(value: str) -> Iterator[tuple[int, str]]:
     """Yield position and name of every item whose network is well formed, once a name."""
     if len(value) > MAX_BYTES:
         return
@@ -85,26 +95,23 @@ def _names(value: str) -> Iterator[tuple[int, str]]:
             yield position, name
 
 
-def _doubt(
-    position: int, name: str, namespace: Namespace, known: Collection[str], field: str
-) -> Cause | None:
+def _doubts(
+    value: str, namespace: Namespace, known: Collection[str], field: str
+) -> Iterator[Finding]:
     allowed = namespace.allowed
-    if name not in known:
-        usable = known if allowed is None else [one for one in known if one in allowed]
-        return Cause(
-            UNSUPPORTED, str(Fault(UNSUPPORTED, position, name, _instead(name, usable))), field
-        )
-    if allowed is None or name in allowed:
-        return None
-    return Cause(FORBIDDEN, _forbidden(position, name, namespace.name, allowed), field)
-
-
-def _instead(name: str, usable: Collection[str]) -> str:
-    if not usable:
-        return "no network that this namespace allows is known"
-    near = nearest(name, usable)
-    hint = f" (did you mean {quote(near)}?)" if near else ""
-    return f"supported values: {listing(usable)}{hint}"
+    usable = known if allowed is None else [name for name in known if name in allowed]
+    for position, name in _items(value):
+        if known and name not in known:
+            near = nearest(name, usable)
+            hint = f" (did you mean {quote(near)}?)" if near else ""
+            expected = f"supported values: {listing(usable)}{hint}"
+            cause = Cause(UNSUPPORTED, str(Fault(UNSUPPORTED, position, name, expected)), field)
+            brief = f"unknown network {quote(name)}{hint}"
+            yield Finding(position, cause, doubtful=True, brief=brief)
+        elif allowed is not None and name not in allowed:
+            message = _forbidden(position, name, namespace.name, allowed)
+            brief = f"network {quote(name)} is not allowed in this namespace"
+            yield Finding(position, Cause(FORBIDDEN, message, field), doubtful=True, brief=brief)
 
 
 def _forbidden(position: int, name: str, namespace_name: str, allowed: Collection[str]) -> str:

@@ -1,0 +1,143 @@
+"""Namespaces: the default and the allow-list are judged when they are written.
+
+What can never become right is refused; a network that is not known (yet) is a warning, since
+namespaces are often applied before the nodes exist. On UPDATE a key is judged only if its
+value changed, and a namespace that is being deleted is never held up. The label that the
+webhook's selectors read is kept in step with the default.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dispatcher import keys
+from dispatcher.annotation import (
+    INVALID,
+    TOO_LONG,
+    UNSUPPORTED,
+    InvalidAnnotation,
+    is_network_name,
+    parse,
+    quote,
+)
+from webhook.decision import ALLOWED, Cause, Decision, deny, warning
+from webhook.review import child, texts
+from webhook.snapshot import namespace_facts
+from webhook.value import listing, named
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from webhook.review import Review
+    from webhook.snapshot import Namespace, Networks
+
+MAX_ALLOWED = 8192
+"""Bytes of an allow-list. The policies, which read it for every pod, have the same limit."""
+
+MODES = ("required", "preferred", "off")
+
+
+def judge_namespace(review: Review, networks: Networks) -> Decision:
+    """Return the decision on a Namespace."""
+    if review.subresource or review.operation not in {"CREATE", "UPDATE"}:
+        return ALLOWED
+    metadata = child(review.object, "metadata")
+    facts = namespace_facts(review.object)
+    if facts.terminating:
+        return ALLOWED
+    new = texts(metadata, "annotations")
+    old = texts(child(review.old_object, "metadata"), "annotations")
+    changed = {key for key in _KEYS if new.get(key) != old.get(key)}
+    causes = list(_causes(new, facts, changed))
+    if causes:
+        return deny(causes)
+    patch = _label_patch(metadata, facts)
+    return Decision(
+        reason="labelled" if patch else "valid",
+        patch=patch,
+        warnings=tuple(map(warning, _warnings(facts, networks, changed))),
+    )
+
+
+_KEYS = (keys.ANNOTATION, keys.ALLOWED, keys.SCHEDULING)
+
+
+def _field(key: str) -> str:
+    return f"metadata.annotations[{key}]"
+
+
+def _causes(new: Mapping[str, str], facts: Namespace, changed: set[str]) -> Iterator[Cause]:
+    if keys.ANNOTATION in changed and facts.default:
+        yield from _default_faults(facts.default)
+    if keys.ALLOWED in changed and facts.allowed is not None:
+        yield from _allowed_faults(new[keys.ALLOWED], facts.allowed)
+    if changed & {keys.ANNOTATION, keys.ALLOWED}:
+        yield from _disagreement(facts, changed)
+    if keys.SCHEDULING in changed and facts.scheduling and facts.scheduling not in MODES:
+        message = (
+            f"Unsupported value: {quote(facts.scheduling)}: supported values: {listing(MODES)}"
+        )
+        yield Cause(UNSUPPORTED, message, _field(keys.SCHEDULING))
+
+
+def _default_faults(default: str) -> Iterator[Cause]:
+    try:
+        parse(default)
+    except InvalidAnnotation as error:
+        for fault in error.faults:
+            yield Cause(fault.reason, str(fault), _field(keys.ANNOTATION))
+
+
+def _allowed_faults(value: str, names: tuple[str, ...]) -> Iterator[Cause]:
+    size = len(value.encode())
+    if size > MAX_ALLOWED:
+        message = f"Too long: may not be more than {MAX_ALLOWED} bytes (has {size})"
+        yield Cause(TOO_LONG, message, _field(keys.ALLOWED))
+        return
+    for position, name in enumerate(names, 1):
+        if not is_network_name(name):
+            message = f"Invalid value: {quote(name)}: item {position} is not the name of a network"
+            yield Cause(INVALID, message, _field(keys.ALLOWED))
+
+
+def _disagreement(facts: Namespace, changed: set[str]) -> Iterator[Cause]:
+    """Yield what is wrong between the default and the list, at the one that was changed."""
+    if facts.allowed is None:
+        return
+    field = _field(keys.ANNOTATION if keys.ANNOTATION in changed else keys.ALLOWED)
+    for name in named(facts.default):
+        if name not in facts.allowed:
+            message = (
+                f"Invalid value: the default network {quote(name)} must be among those that "
+                f"{quote(keys.ALLOWED)} allows ({listing(facts.allowed)})"
+            )
+            yield Cause(INVALID, message, field)
+
+
+def _warnings(facts: Namespace, networks: Networks, changed: set[str]) -> Iterator[str]:
+    written = {
+        keys.ANNOTATION: named(facts.default),
+        keys.ALLOWED: list(facts.allowed or ()),
+    }
+    for key in (keys.ANNOTATION, keys.ALLOWED):
+        for name in written[key] if key in changed and networks.known else ():
+            if name not in networks.known:
+                yield f"{_field(key)}: network {quote(name)} is not known at present"
+    if changed & {keys.ANNOTATION, keys.ALLOWED} and facts.allowed is not None:
+        if not facts.allowed:
+            yield f"{_field(keys.ALLOWED)}: is empty: pods here may name no network"
+        if not facts.default:
+            yield f"{_field(keys.ALLOWED)}: there is no default: pods without cni use the node's"
+
+
+def _label_patch(metadata: Mapping[str, Any], facts: Namespace) -> list[dict[str, Any]]:
+    path = "/metadata/labels/" + keys.DEFAULTED.replace("/", "~1")
+    labels = metadata.get("labels")
+    if not facts.default:
+        there = keys.DEFAULTED in (labels or {})
+        return [{"op": "remove", "path": path}] if there else []
+    if facts.labelled:
+        return []
+    if labels is None:
+        return [{"op": "add", "path": "/metadata/labels", "value": {keys.DEFAULTED: "true"}}]
+    return [{"op": "add", "path": path, "value": "true"}]
