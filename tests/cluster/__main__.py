@@ -10,7 +10,9 @@ import sys
 from tests.cluster import cleanup, fabric, machine, state
 from tests.cluster.cache import cache_folder
 from tests.cluster.cluster import BOTH_NETWORKS, DEFAULT_NAME, Cluster, take_down
-from tests.cluster.commands import ClusterError, say
+from tests.cluster.commands import ClusterError, say, step
+from tests.cluster.genie import install_genie
+from tests.cluster.imagebuild import build_genie
 from tests.cluster.programs import prepare
 
 
@@ -39,6 +41,13 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(command=_check)
     build = commands.add_parser("build", help="build and cache all that clusters need")
     build.set_defaults(command=_build)
+    image = commands.add_parser(
+        "image", help="build the project's image and print the archive's path"
+    )
+    image.add_argument(
+        "--build-arg", action="append", default=[], metavar="NAME=VALUE", help="e.g. BASE_IMAGE=…"
+    )
+    image.set_defaults(command=_image)
     up = commands.add_parser("up", help="start a cluster, or use the one of that name that runs")
     up.add_argument(
         "--nodes", type=int, default=1, metavar="N", help="nodes, each with both networks"
@@ -68,9 +77,20 @@ def _build(args: argparse.Namespace) -> int:
     return 0
 
 
+def _image(args: argparse.Namespace) -> int:
+    _check(args)
+    machine.install_packages()
+    given = (pair.partition("=") for pair in args.build_arg)
+    print(build_genie(build_args={name: value for name, _, value in given}))
+    return 0
+
+
 def _up(args: argparse.Namespace) -> int:
     nodes = {f"node{number}": BOTH_NETWORKS for number in range(1, args.nodes + 1)}
     cluster = Cluster.up(args.name, nodes)
+    if not args.bare:
+        with step("installing Genie from manifests/"):
+            install_genie(cluster)
     say(f"cluster {cluster.name} runs at {cluster.layout.api_url}: {', '.join(cluster.nodes)}")
     return 0
 

@@ -55,14 +55,15 @@ def locked(lock: Path) -> Iterator[None]:
         yield
 
 
-def cached(kind: str, key: str, make: Callable[[Path], None], *, keep_older: bool = True) -> Path:
+def cached(kind: str, key: str, make: Callable[[Path], None], *, keep: int = 3) -> Path:
     """Return the folder of a thing, made by `make` (which fills an empty folder) if need be.
 
-    With `keep_older` False, what other keys of the same kind made is deleted after.
+    Of the things of one kind the `keep` that were used last stay, the others are deleted.
     """
     home = cache_folder() / kind
     folder = home / key
     if folder.is_dir():
+        os.utime(folder)
         return folder
     with locked(home / "lock"):
         if folder.is_dir():
@@ -73,8 +74,7 @@ def cached(kind: str, key: str, make: Callable[[Path], None], *, keep_older: boo
         part.mkdir()
         make(part)
         part.rename(folder)
-        if not keep_older:
-            for other in home.iterdir():
-                if other.is_dir() and other != folder:
-                    shutil.rmtree(other)
+        folders = sorted((f for f in home.iterdir() if f.is_dir()), key=lambda f: f.stat().st_mtime)
+        for old in folders[:-keep]:
+            shutil.rmtree(old)
     return folder

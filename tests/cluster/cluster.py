@@ -167,6 +167,10 @@ class Cluster(Client):
         """Return a node by name."""
         return self.nodes[name]
 
+    def networks(self, node: str) -> list[str]:
+        """Return the names of the networks that a node was made with."""
+        return self._state.nodes[node]
+
     def node_of(self, pod: str, namespace: str = "default") -> Node:
         """Return the node that a pod runs on."""
         query = "jsonpath={.spec.nodeName}"

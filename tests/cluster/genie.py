@@ -1,0 +1,109 @@
+"""Installs Genie into a cluster, as an administrator would: kubectl and a small kustomize overlay.
+
+The overlay adds to manifests/ only what every installation must choose: where the image is and
+which network is the default. Installing again after a change of the tree rolls the change out.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+from tests.cluster import imagebuild
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.cluster.cluster import Cluster
+
+NAMESPACE = "genie-system"
+DEFAULT_NETWORK = "canal"
+_NAME_IN_MANIFESTS = "cni-genie"
+_BUILD_ANNOTATION = "tests.cni-genie.io/build"
+_PATIENCE = 60.0  # seconds for each thing to come true
+
+
+def overlay(base: str, image: str, build: str, default_network: str) -> dict[str, Any]:
+    """Return a kustomization of the folder `base`; a new `build` makes new pods."""
+    name, _, tag = image.rpartition(":")
+    settings = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "genie", "namespace": NAMESPACE},
+        "data": {"default-network": default_network},
+    }
+    annotations = {"template": {"metadata": {"annotations": {_BUILD_ANNOTATION: build}}}}
+    workload = {"apiVersion": "apps/v1", "kind": "any", "metadata": {"name": "any"}}
+    return {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": [base],
+        "images": [{"name": _NAME_IN_MANIFESTS, "newName": name, "newTag": tag}],
+        "patches": [
+            {"patch": json.dumps(settings)},
+            {
+                "target": {"kind": "Deployment|DaemonSet"},
+                "patch": json.dumps({**workload, "spec": annotations}),
+            },
+        ],
+    }
+
+
+def install_genie(cluster: Cluster, default_network: str = DEFAULT_NETWORK) -> None:
+    """Build the image, load it into every node, apply manifests/, and return when Genie works.
+
+    That is: everything is rolled out, each node has a label for each of its networks and Genie's
+    conflist, and the webhook answers. Raises ClusterError where one of these does not come true.
+    """
+    archive = imagebuild.build_genie()
+    for node in cluster.nodes.values():
+        node.import_image(archive)
+    folder = cluster.layout.state / "genie"
+    folder.mkdir(exist_ok=True)
+    base = os.path.relpath(imagebuild.PROJECT / "manifests", folder)
+    content = overlay(base, imagebuild.GENIE_IMAGE, archive.parent.name, default_network)
+    (folder / "kustomization.yaml").write_text(json.dumps(content, indent=1))
+    cluster.kubectl("apply", "-k", os.fspath(folder))
+    wait_until_working(cluster)
+
+
+def wait_until_working(cluster: Cluster) -> None:
+    """Return when what is installed is rolled out and does its work."""
+    for kind in ("daemonset", "deployment"):
+        for item in cluster.get(kind, "-n", NAMESPACE)["items"]:
+            name = f"{kind}/{item['metadata']['name']}"
+            rollout = ["rollout", "status", name, "-n", NAMESPACE, f"--timeout={_PATIENCE:.0f}s"]
+            cluster.kubectl(*rollout)
+    for name in cluster.nodes:
+        ready = functools.partial(_attaches, cluster, name)
+        cluster.wait_for(ready, _PATIENCE, f"the agent to make {name} ready")
+    cluster.wait_for(functools.partial(_refuses, cluster), _PATIENCE, "the webhook to answer")
+
+
+def _attaches(cluster: Cluster, name: str) -> bool:
+    """Say whether a node is labelled with its networks, and its runtime calls Genie."""
+    labels = cluster.get("node", name)["metadata"]["labels"]
+    labelled = (
+        labels.get(f"network.cni-genie.io/{network}") == "true"
+        for network in cluster.networks(name)
+    )
+    return all(labelled) and conflist(cluster, name).exists()
+
+
+def conflist(cluster: Cluster, node: str) -> Path:
+    """Return where the machine sees a node's conflist of Genie."""
+    return cluster.node(node).path("/etc/cni/net.d/00-genie.conflist")
+
+
+def _refuses(cluster: Cluster) -> bool:
+    """Say whether a pod with a value that can never be right is refused, by the webhook."""
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "probe", "annotations": {"cni": "@"}},
+        "spec": {"containers": [{"name": "probe", "image": "none"}]},
+    }
+    tried = cluster.apply(pod, "--dry-run=server", check=False)
+    return tried.returncode != 0 and "is invalid" in tried.stderr

@@ -1,0 +1,159 @@
+"""Builds the project's image, as its users do, from its Dockerfile: with buildah, on this machine.
+
+No registry is reachable, so the Dockerfile's base is Debian with Python, made by debootstrap from
+the mirror that the machine's own apt uses. buildah keeps its files in the cache, apart from any
+images that the machine has.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import functools
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.cluster import pipconf
+from tests.cluster.cache import cache_folder, cached, digest, digest_files, locked
+from tests.cluster.commands import ClusterError, CommandError, run, step
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Mapping
+
+GENIE_IMAGE = "localhost/cni-genie:dev"
+SUITE = "bookworm"
+PROJECT = Path(__file__).parents[2]
+
+_PACKAGES = ("ca-certificates", "python3", "python3-pip", "python3-venv")
+_USELESS = (
+    "usr/share/doc",
+    "usr/share/man",
+    "usr/share/locale",
+    "var/cache/apt",
+    "var/lib/apt/lists",
+)
+_POLICY = Path(__file__).with_name("images") / "policy.json"
+_BASE_DOCKERFILE = """\
+FROM scratch
+ADD root.tar /
+ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+CMD ["python3"]
+"""
+
+
+def build_genie(
+    context: Path = PROJECT, *, name: str = GENIE_IMAGE, build_args: Mapping[str, str] | None = None
+) -> Path:
+    """Build the Dockerfile of a folder and return the image as an archive for `ctr`.
+
+    It is built again only when the base, a build argument or a file of the context has changed.
+    Raises ClusterError, with the end of the build's output, when it fails.
+    """
+    args = {"BASE_IMAGE": base_image(), **(build_args or {})}
+    with tempfile.TemporaryDirectory() as scratch:
+        snapshot = Path(scratch)  # the tree may change while the build goes on
+        for file in [context / "Dockerfile", context / ".dockerignore", *context_files(context)]:
+            copy = snapshot / file.relative_to(context)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(file, copy)
+        content = digest_files(snapshot, (file for file in snapshot.rglob("*") if file.is_file()))
+        key = digest([content, name, *(f"{arg}={value}" for arg, value in sorted(args.items()))])
+        folder = cached("images/genie", key, functools.partial(_make_image, snapshot, name, args))
+    return folder / "image.tar"
+
+
+def _make_image(context: Path, name: str, args: Mapping[str, str], folder: Path) -> None:
+    with step(f"building image {name}"):
+        _bud(context, name, args, _pip_mounts(folder))
+        (folder / "pip.conf").unlink()
+        archive = f"docker-archive:{folder}/image.tar:{name}"
+        _buildah("push", f"--signature-policy={_POLICY}", name, archive)
+
+
+def base_image() -> str:
+    """Return the name of a local image of Debian with Python, made if it is not there."""
+    key = digest([SUITE, *_PACKAGES, *_USELESS, _BASE_DOCKERFILE])
+    name = f"localhost/genie-base:{SUITE}-{key}"
+    with locked(cache_folder() / "images/base.lock"):
+        if _buildah("images", "--quiet", name, check=False).returncode != 0:
+            context = cached("images/base", key, _make_base, keep=1)
+            with step(f"building image {name}"):
+                _bud(context, name, {}, [])
+    return name
+
+
+def context_files(context: Path) -> list[Path]:
+    """Return the files of a build context, by its .dockerignore.
+
+    Understood are an ignore file that begins with `*`, then `!path` for what belongs to the
+    context after all, and `**/name` for what is left out of it. Raises ClusterError for others.
+    """
+    lines = (context / ".dockerignore").read_text().splitlines()
+    patterns = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    roots = [context / p.removeprefix("!") for p in patterns if p.startswith("!")]
+    without = [p.removeprefix("**/") for p in patterns if p.startswith("**/")]
+    if patterns[:1] != ["*"] or len(patterns) != 1 + len(roots) + len(without):
+        raise ClusterError(f"{context / '.dockerignore'} is of a form that is not understood here")
+    found = [f for root in roots for f in ([root] if root.is_file() else root.rglob("*"))]
+    return sorted(file for file in found if file.is_file() and not _left_out(file, without))
+
+
+def _left_out(file: Path, without: list[str]) -> bool:
+    return any(fnmatch.fnmatch(part, name) for part in file.parts for name in without)
+
+
+def _make_base(folder: Path) -> None:
+    root = folder / "root"
+    with step(f"installing Debian {SUITE} for the base image, with debootstrap"):
+        # In a mount namespace of its own: what it mounts ends with it.
+        _alone("debootstrap", "--variant=minbase", f"--include={','.join(_PACKAGES)}",
+               SUITE, os.fspath(root), debian_mirror())  # fmt: skip
+    for useless in _USELESS:
+        shutil.rmtree(root / useless, ignore_errors=True)
+    run(["tar", "--numeric-owner", "-cf", folder / "root.tar", "-C", root, "."])
+    shutil.rmtree(root)
+    (folder / "Dockerfile").write_text(_BASE_DOCKERFILE)
+
+
+def debian_mirror() -> str:
+    """Return the URL of the Debian archive that the machine's apt uses."""
+    known = run(["apt-get", "indextargets", "--format=$(REPO_URI) $(ORIGIN) $(LABEL) $(COMPONENT)"])
+    for line in known.stdout.splitlines():
+        if line.endswith(" Debian Debian main"):
+            return line.split()[0]
+    raise ClusterError("apt knows no archive of Debian's: is there one in /etc/apt/sources.list*?")
+
+
+def _pip_mounts(folder: Path) -> list[str]:
+    configuration = pipconf.machine_configuration(os.environ)
+    (folder / "pip.conf").write_text(configuration)
+    return [
+        f"--volume={folder}/pip.conf:/etc/pip.conf:ro",
+        *(f"--volume={path}:{path}:ro" for path in pipconf.mounted_paths(configuration)),
+    ]
+
+
+def _bud(context: Path, name: str, args: Mapping[str, str], mounts: list[str]) -> None:
+    """Build a Dockerfile; proxies of the environment reach it, by buildah's own rule."""
+    arguments = [f"--build-arg={arg}={value}" for arg, value in args.items()]
+    _buildah("bud", "--isolation=chroot", "--network=host", "--layers", "--pull-never",
+             f"--signature-policy={_POLICY}", *arguments, *mounts, "-t", name,
+             os.fspath(context))  # fmt: skip
+
+
+def _buildah(*args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    home = cache_folder() / "buildah"
+    storage = [f"--root={home}/root", f"--runroot={home}/run", "--storage-driver=overlay"]
+    return _alone("buildah", *storage, *args, check=check)
+
+
+def _alone(*command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run a program whose mounts the machine shall not see, and which ends when the tool does."""
+    alone = ["unshare", "--mount", "setpriv", "--pdeathsig", "TERM", *command]
+    try:
+        return run(alone, check=check)
+    except CommandError as error:
+        raise ClusterError(f"{command[0]} failed: {error}") from error
