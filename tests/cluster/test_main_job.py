@@ -205,7 +205,7 @@ def test_a_sandbox_is_freed_while_the_api_server_is_away(cluster: Cluster, names
     addresses = {a for i in interfaces(cluster, "orphan", namespace).values() for a in i.addresses}
     cluster.control_plane.stop("kube-apiserver")
     try:
-        cluster.stop_sandbox("orphan", namespace, sandbox)
+        node.sandbox("stop", sandbox)
         assert sandbox not in node.records()
         held = {a for n in NETWORKS for a in node.addresses(n)}
         assert not addresses & held
