@@ -84,7 +84,7 @@ class Node:
 
     def _judge(self, found: Networks, problem: str) -> dict[str, str]:
         """Return each network with why it cannot be attached."""
-        judged = {name: self._reason(name, found) for name in found.confs | found.spoiled}
+        judged = {name: self._reason(name, found) for name in _published(found)}
         if problem and not self._usable():
             absent = f"Genie is not installed on this node: {problem}"
             return dict.fromkeys(judged, absent)
@@ -121,6 +121,15 @@ class Node:
 
     def _say(self, reason: str, sentence: str) -> None:
         self._events.say(events.node(self._settings.node_name), reason, sentence)
+
+
+def _published(found: Networks) -> set[str]:
+    """Return the names to publish: ``10-canal`` is no name of its own beside ``canal``."""
+    names: dict[str, object] = {**found.spoiled, **found.confs}
+    shorter = {name: name.lstrip("0123456789").removeprefix("-") for name in names}
+    return {
+        name for name, rest in shorter.items() if rest == name or names[name] != names.get(rest)
+    }
 
 
 def _listed(directory: Path) -> list[Path]:

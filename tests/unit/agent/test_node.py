@@ -156,3 +156,12 @@ def test_a_disabled_agent_publishes_the_default_network_alone(
     assert view.problem == ""
     assert "disable" in view.networks["weave"]
     assert view.networks["canal"] == ""
+
+
+def test_a_numeric_prefix_makes_no_second_name(host: Host, node: Callable[..., Node]) -> None:
+    """10-canal.conflist is canal; a name that only begins with digits is one like any other."""
+    host.network("canal", file="10-canal.conflist")
+    host.network("5g", file="20-5g.conflist")
+    (host.conf / "30-weave.conflist").write_text("{")
+    host.executable("bridge")
+    assert sorted(node().look().networks) == ["5g", "canal", "weave"]
