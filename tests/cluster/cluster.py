@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import shutil
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,8 @@ from tests.cluster.programs import Programs, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from tests.cluster.processes import Service
 
 DEFAULT_NAME = "genie"
 BOTH_NETWORKS = ("canal", "weave")
@@ -83,8 +86,12 @@ class Cluster(Client):
 
     def is_running(self) -> bool:
         """Say whether every process of the control plane and of the nodes runs."""
-        nodes_run = all(node.is_running() for node in self.nodes.values())
-        return nodes_run and self.control_plane.is_running()
+        return all(service.pid() is not None for service in self.services())
+
+    def services(self) -> list[Service]:
+        """Return every process of the control plane and of the nodes."""
+        of_nodes = [service for node in self.nodes.values() for service in node.services.values()]
+        return [*self.control_plane.services.values(), *of_nodes]
 
     @classmethod
     def _converge(cls, asked: state.State, programs: Programs) -> Cluster:
@@ -97,6 +104,7 @@ class Cluster(Client):
         if present is not None:
             say(f"cluster {asked.name}: taking down what is left of an earlier one")
         cleanup.take_down((present or asked).layout)
+        shutil.rmtree(asked.layout.logs, ignore_errors=True)
         with step(f"cluster {asked.name}: starting"):
             state.reserve(asked)
             cluster = cls(asked, programs)

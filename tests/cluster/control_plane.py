@@ -27,7 +27,7 @@ class ControlPlane:
     def __init__(self, layout: Layout, programs: dict[str, Path]) -> None:
         self._layout = layout
         self.credentials = Credentials(layout.control_plane / "pki")
-        self._services = {
+        self.services = {
             name: self._service(name, programs, flags)
             for name, flags in {
                 "etcd": self._etcd_flags(),
@@ -46,22 +46,18 @@ class ControlPlane:
 
     def start(self, name: str) -> None:
         """Start one component; for the API server, return when it is ready."""
-        self._services[name].start()
+        self.services[name].start()
         if name == "kube-apiserver":
             self.wait_until_ready()
 
     def stop(self, name: str) -> None:
         """End one component and wait until it is gone."""
-        self._services[name].stop()
+        self.services[name].stop()
 
     def stop_all(self) -> None:
         """End all components, those first that use the others."""
-        for service in reversed(self._services.values()):
+        for service in reversed(self.services.values()):
             service.stop()
-
-    def is_running(self) -> bool:
-        """Say whether all components run."""
-        return all(service.pid() is not None for service in self._services.values())
 
     def wait_until_ready(self, patience: float = _PATIENCE) -> None:
         """Return when the API server says it is ready.
@@ -71,9 +67,9 @@ class ControlPlane:
         deadline = time.monotonic() + patience
         while not self._is_ready():
             for name in ("etcd", "kube-apiserver"):
-                self._services[name].check()
+                self.services[name].check()
             if time.monotonic() > deadline:
-                log = self._services["kube-apiserver"]
+                log = self.services["kube-apiserver"]
                 raise ClusterError(f"the API server is not ready; its log:\n{log.tail()}")
             time.sleep(0.1)
 

@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any
 from tests.cluster import imagebuild
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.cluster.cluster import Cluster
 
 NAMESPACE = "genie-system"
@@ -66,10 +64,10 @@ def install_genie(cluster: Cluster, default_network: str = DEFAULT_NETWORK) -> N
     content = overlay(base, imagebuild.GENIE_IMAGE, archive.parent.name, default_network)
     (folder / "kustomization.yaml").write_text(json.dumps(content, indent=1))
     cluster.kubectl("apply", "-k", os.fspath(folder))
-    wait_until_working(cluster)
+    wait_until_working(cluster, default_network)
 
 
-def wait_until_working(cluster: Cluster) -> None:
+def wait_until_working(cluster: Cluster, default_network: str) -> None:
     """Return when what is installed is rolled out and does its work."""
     for kind in ("daemonset", "deployment"):
         for item in cluster.get(kind, "-n", NAMESPACE)["items"]:
@@ -77,24 +75,23 @@ def wait_until_working(cluster: Cluster) -> None:
             rollout = ["rollout", "status", name, "-n", NAMESPACE, f"--timeout={_PATIENCE:.0f}s"]
             cluster.kubectl(*rollout)
     for name in cluster.nodes:
-        ready = functools.partial(_attaches, cluster, name)
+        ready = functools.partial(_attaches, cluster, name, default_network)
         cluster.wait_for(ready, _PATIENCE, f"the agent to make {name} ready")
     cluster.wait_for(functools.partial(_refuses, cluster), _PATIENCE, "the webhook to answer")
 
 
-def _attaches(cluster: Cluster, name: str) -> bool:
-    """Say whether a node is labelled with its networks, and its runtime calls Genie."""
-    labels = cluster.get("node", name)["metadata"]["labels"]
-    labelled = (
-        labels.get(f"network.cni-genie.io/{network}") == "true"
-        for network in cluster.networks(name)
-    )
-    return all(labelled) and conflist(cluster, name).exists()
+def _attaches(cluster: Cluster, name: str, default_network: str) -> bool:
+    """Say whether a node is labelled with its networks, is Ready, and its runtime calls Genie.
 
-
-def conflist(cluster: Cluster, node: str) -> Path:
-    """Return where the machine sees a node's conflist of Genie."""
-    return cluster.node(node).path("/etc/cni/net.d/00-genie.conflist")
+    A node that lacks the default network keeps what it had.
+    """
+    node = cluster.get("node", name)
+    labels = node["metadata"]["labels"]
+    networks = cluster.networks(name)
+    labelled = all(labels.get(f"network.cni-genie.io/{n}") == "true" for n in networks)
+    ready = [c["status"] for c in node["status"]["conditions"] if c["type"] == "Ready"] == ["True"]
+    conflist = cluster.node(name).path("/etc/cni/net.d/00-genie.conflist")
+    return labelled and ready and (conflist.exists() or default_network not in networks)
 
 
 def _refuses(cluster: Cluster) -> bool:

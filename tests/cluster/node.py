@@ -112,10 +112,6 @@ class Node:
         self.stop(service)
         self.start(service)
 
-    def is_running(self) -> bool:
-        """Say whether all services of the node run."""
-        return all(service.pid() is not None for service in self.services.values())
-
     def records(self) -> list[str]:
         """Return the container ids of Genie's attachment records on this node."""
         return sorted(file.stem for file in self.path("/var/lib/cni/genie").glob("*.json"))

@@ -1,0 +1,84 @@
+"""Fixtures of all tests on a real Kubernetes.
+
+GENIE_CLUSTER names the cluster (default "genie-test"). One that runs already is used and left
+running; else it is started for the session and taken down after it.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.cluster import state
+from tests.cluster.cluster import BOTH_NETWORKS, Cluster
+from tests.cluster.diagnosis import describe
+from tests.cluster.genie import install_genie
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Mapping, Sequence
+
+_NAME = os.environ.get("GENIE_CLUSTER", "genie-test")
+
+
+def _running(name: str, nodes: Mapping[str, Sequence[str]]) -> Iterator[Cluster]:
+    found = state.load(name)
+    cluster = Cluster.up(name, nodes)
+    try:
+        install_genie(cluster)
+        yield cluster
+    finally:
+        if found is None:
+            cluster.down()
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """Give the cluster with Genie that most tests share: one node with both networks."""
+    yield from _running(_NAME, {"node1": BOTH_NETWORKS})
+
+
+@pytest.fixture(scope="session")
+def uneven_cluster() -> Iterator[Cluster]:
+    """Give a cluster with Genie whose nodes differ: node1 has both networks, node2 only weave."""
+    yield from _running(f"{_NAME}-uneven", {"node1": BOTH_NETWORKS, "node2": ["weave"]})
+
+
+@pytest.fixture
+def namespace(cluster: Cluster) -> Iterator[str]:
+    """Give a namespace of the test's own; its pods are gone when the next test begins."""
+    yield from fresh_namespace(cluster)
+
+
+@pytest.fixture
+def uneven_namespace(uneven_cluster: Cluster) -> Iterator[str]:
+    """Give a namespace of the test's own on the cluster whose nodes differ."""
+    yield from fresh_namespace(uneven_cluster)
+
+
+def fresh_namespace(cluster: Cluster) -> Iterator[str]:
+    name = f"test-{secrets.token_hex(4)}"
+    cluster.kubectl("create", "namespace", name)
+    account = ("get", "serviceaccount", "default", "-n", name)
+    cluster.wait_for(
+        lambda: cluster.kubectl(*account, check=False).returncode == 0, 30, "its service account"
+    )
+    yield name
+    cluster.kubectl("delete", "pods", "--all", "-n", name, "--grace-period=1", "--wait=true")
+    cluster.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add what the cluster's parts have said to the report of a test that failed."""
+    report = yield
+    used: dict[str, Any] = getattr(item, "funcargs", {})
+    for name in ("cluster", "uneven_cluster"):
+        if report.failed and isinstance(used.get(name), Cluster):
+            namespace = used.get("namespace" if name == "cluster" else "uneven_namespace")
+            report.sections.append((name, describe(used[name], namespace)))
+    return report
