@@ -1,0 +1,180 @@
+"""Tells the plugin a pod's networks, on nodes whose runtime hands over no annotations.
+
+Protocol, over the unix socket ``agentSocket`` of the conflist (default
+``/run/genie/agent.sock``, a stream, answers user 0 alone):
+
+1. The plugin connects and writes one JSON object on one line, at most 4 KiB, taken from
+   CNI_ARGS::
+
+       {"version": 1, "namespace": "default", "name": "web-0", "uid": "7c5f…"}
+
+   ``uid`` is "" where the runtime does not pass K8S_POD_UID.
+2. The agent answers with one JSON object on one line, at most 512 KiB, and closes. Either ::
+
+       {"annotations": {"cni": "weave,canal@net1"}}
+
+   with ``cni`` absent when the pod has no such annotation (nothing else is told), or an error,
+   whose members are those of the CNI specification, for the plugin to return as it is::
+
+       {"error": {"code": 11, "msg": "…", "details": "…"}}
+
+   ====  ==================================================  ==========================
+   code  meaning                                             trying again helps
+   ====  ==================================================  ==========================
+   11    the API server does not answer, or is busy          yes
+   120   there is no such pod                                no: the pod was deleted
+   121   the pod has another UID than the runtime's          no: it was replaced
+   122   looking up is not permitted                         no: an overlay is missing
+   123   the request is not as this page has it              no
+   ====  ==================================================  ==========================
+
+The answer comes within :data:`DEADLINE` seconds. The plugin gives the whole exchange 5 s, and
+an agent that is not there, or silent, is its own error with code 11.
+
+How it works: each request is one GET of one pod. A static pod's UID on the node is not the one
+of its mirror pod, which has it in an annotation instead; that is accepted, too.
+"""
+
+from __future__ import annotations
+
+import json
+import socketserver
+import struct
+import threading
+from pathlib import Path
+from socket import SO_PEERCRED, SOL_SOCKET
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import structlog
+
+from dispatcher import keys
+from dispatcher.kube.client import NOT_FOUND, KubeClient, KubeError
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Mapping
+
+DEADLINE = 4.0
+"""Seconds within which every request is answered."""
+
+MAX_REQUEST = 4096
+
+MAX_CALLS = 16
+"""How many requests are worked on at once; more are told to try again."""
+
+TRY_AGAIN = 11
+NO_POD = 120
+OTHER_POD = 121
+FORBIDDEN = 122
+BAD_REQUEST = 123
+
+CURE = (
+    "this runtime passes no annotations to CNI plugins; use containerd 1.5 or CRI-O 1.29 or "
+    "later, or apply the overlay manifests/overlays/old-runtimes"
+)
+
+log = structlog.get_logger("lookup")
+
+
+class Refusal(Exception):  # noqa: N818 - an answer, not a fault of ours
+    """Why a pod's annotation cannot be told: a code of the protocol, a sentence, details."""
+
+    def __init__(self, code: int, msg: str, details: str = "") -> None:
+        super().__init__(msg)
+        self.answer = {"error": {"code": code, "msg": msg, "details": details}}
+
+
+def answer(kube: KubeClient, line: bytes) -> dict[str, Any]:
+    """Return the answer to the request *line*."""
+    try:
+        namespace, name, uid = _request(line)
+        return {"annotations": _annotations(_pod(kube, namespace, name), uid, namespace, name)}
+    except Refusal as refusal:
+        return refusal.answer
+
+
+def _request(line: bytes) -> tuple[str, str, str]:
+    try:
+        value = json.loads(line)
+    except ValueError:
+        raise Refusal(BAD_REQUEST, "the request is not JSON") from None
+    if not isinstance(value, dict) or value.get("version") != 1:
+        raise Refusal(BAD_REQUEST, "the request must be an object of version 1")
+    parts = [value.get(key) for key in ("namespace", "name", "uid")]
+    if not all(isinstance(part, str) for part in parts) or not (parts[0] and parts[1]):
+        raise Refusal(BAD_REQUEST, '"namespace", "name" and "uid" must be strings')
+    namespace, name, uid = map(str, parts)
+    return namespace, name, uid
+
+
+def _pod(kube: KubeClient, namespace: str, name: str) -> dict[str, Any]:
+    path = f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(name, safe='')}"
+    try:
+        return kube.get(path, timeout=DEADLINE - 1)
+    except KubeError as error:
+        which = f"pod {namespace}/{name}"
+        if error.status == NOT_FOUND:
+            raise Refusal(NO_POD, f"{which} does not exist any more") from None
+        if error.status in {401, 403}:
+            message = f"the annotations of {which} may not be read"
+            raise Refusal(FORBIDDEN, message, CURE) from None
+        message = f"the annotations of {which} cannot be read now"
+        raise Refusal(TRY_AGAIN, message, str(error)) from None
+
+
+def _annotations(pod: Mapping[str, Any], uid: str, namespace: str, name: str) -> dict[str, str]:
+    metadata = pod["metadata"]
+    annotations = metadata.get("annotations") or {}
+    if uid and uid not in {metadata["uid"], annotations.get(keys.MIRROR)}:
+        message = f"pod {namespace}/{name} was replaced by another of that name"
+        raise Refusal(OTHER_POD, message, f"here {uid}, in the API {metadata['uid']}")
+    return {key: value for key, value in annotations.items() if key == keys.ANNOTATION}
+
+
+def start(kube: KubeClient, path: Path, user: int = 0) -> socketserver.BaseServer:
+    """Answer *user* on the socket *path*, in threads; returns what ``shutdown()`` ends.
+
+    Raises OSError when the socket cannot be made.
+    """
+    busy = threading.BoundedSemaphore(MAX_CALLS)
+
+    class Handler(socketserver.StreamRequestHandler):
+        timeout = DEADLINE
+
+        def handle(self) -> None:
+            if _peer(self.connection) != user:
+                return
+            try:
+                line = self.rfile.readline(MAX_REQUEST + 1)
+                self.wfile.write(json.dumps(self._answer(line)).encode() + b"\n")
+            except OSError as error:
+                log.warning("a look-up broke off", error=str(error))
+
+        @staticmethod
+        def _answer(line: bytes) -> dict[str, Any]:
+            if not busy.acquire(blocking=False):
+                return Refusal(TRY_AGAIN, "the agent has too many look-ups at once").answer
+            try:
+                return answer(kube, line)
+            finally:
+                busy.release()
+
+    path.unlink(missing_ok=True)
+    server = _Server(str(path), Handler)
+    threading.Thread(target=server.serve_forever, name="lookup", daemon=True).start()
+    return server
+
+
+class _Server(socketserver.ThreadingUnixStreamServer):
+    daemon_threads = True
+
+    def server_bind(self) -> None:
+        super().server_bind()
+        Path(str(self.server_address)).chmod(0o600)
+
+
+def _peer(connection: socket.socket) -> int:
+    credentials = connection.getsockopt(SOL_SOCKET, SO_PEERCRED, struct.calcsize("3i"))
+    _, user, _ = struct.unpack("3i", credentials)
+    return int(user)
