@@ -39,7 +39,8 @@ class Intake:
 
     async def read(self, request: Request) -> bytes:
         """Return the body; raises :class:`BodyTooLarge`, :class:`BodyTooSlow`."""
-        if int(request.headers.get("content-length") or 0) > self._largest:
+        declared = request.headers.get("content-length", "")
+        if declared.isdecimal() and int(declared) > self._largest:
             raise BodyTooLarge
         try:
             async with asyncio.timeout(self._seconds) as deadline:

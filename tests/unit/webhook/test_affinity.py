@@ -1,0 +1,174 @@
+"""Node affinity: every shape that a pod's own affinity can have."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jsonpatch
+import pytest
+
+from webhook import affinity
+
+WEAVE = {"key": "network.cni-genie.io/weave", "operator": "In", "values": ["true"]}
+CANAL = {"key": "network.cni-genie.io/canal", "operator": "In", "values": ["true"]}
+DISK = {"key": "disk", "operator": "Exists"}
+FIELDS = [{"key": "metadata.name", "operator": "In", "values": ["n1"]}]
+
+
+def required(*terms: dict[str, Any]) -> dict[str, Any]:
+    return {"nodeAffinity": {affinity.REQUIRED: {"nodeSelectorTerms": list(terms)}}}
+
+
+def preferred(*preferences: dict[str, Any]) -> dict[str, Any]:
+    return {"nodeAffinity": {affinity.PREFERRED: list(preferences)}}
+
+
+OURS = {"weight": 100, "preference": {"matchExpressions": [WEAVE]}}
+THEIRS = {"weight": 1, "preference": {"matchExpressions": [DISK]}}
+POD_AFFINITY: dict[str, Any] = {"podAffinity": {"x": []}}
+
+
+def after(
+    before: Any, mode: str = "required", networks: tuple[str, ...] = ("weave",), **spec: Any
+) -> Any:
+    found = {"spec": {**spec, **({} if before is None else {"affinity": before})}}
+    patch = affinity.add(found["spec"], networks, mode)
+    result = jsonpatch.apply_patch(found, patch)
+    assert not affinity.add(result["spec"], networks, mode), "it was added twice"
+    return result["spec"].get("affinity")
+
+
+@pytest.mark.parametrize(
+    ("before", "expected"),
+    [
+        pytest.param(None, required({"matchExpressions": [WEAVE]}), id="no-affinity"),
+        pytest.param({}, required({"matchExpressions": [WEAVE]}), id="empty-affinity"),
+        pytest.param(
+            POD_AFFINITY,
+            POD_AFFINITY | required({"matchExpressions": [WEAVE]}),
+            id="pod-affinity-only",
+        ),
+        pytest.param(
+            {"nodeAffinity": {}}, required({"matchExpressions": [WEAVE]}), id="empty-node-affinity"
+        ),
+        pytest.param(
+            preferred(THEIRS),
+            {
+                "nodeAffinity": preferred(THEIRS)["nodeAffinity"]
+                | required({"matchExpressions": [WEAVE]})["nodeAffinity"]
+            },
+            id="preferred-only",
+        ),
+        pytest.param(
+            required({"matchExpressions": [DISK]}, {"matchFields": FIELDS}),
+            required(
+                {"matchExpressions": [DISK, WEAVE]},
+                {"matchExpressions": [WEAVE], "matchFields": FIELDS},
+            ),
+            id="every-term-gets-it",
+        ),
+        pytest.param(
+            required({}, {"matchExpressions": []}, {"matchExpressions": [DISK]}),
+            required({}, {"matchExpressions": []}, {"matchExpressions": [DISK, WEAVE]}),
+            id="a-term-that-matches-nothing-stays-so",
+        ),
+        pytest.param(
+            required({"matchExpressions": [WEAVE]}),
+            required({"matchExpressions": [WEAVE]}),
+            id="is-there",
+        ),
+        pytest.param(required({}), required({}), id="only-an-empty-term"),
+    ],
+)
+def test_a_required_affinity_is_merged_into(before: Any, expected: Any) -> None:
+    """The pod goes only to nodes with the network, and nothing its author wrote is weakened."""
+    assert after(before) == expected
+
+
+def test_each_network_is_required() -> None:
+    """A pod on two networks needs a node that has both."""
+    assert after(None, networks=("weave", "canal")) == required(
+        {"matchExpressions": [WEAVE, CANAL]}
+    )
+    assert after(required({"matchExpressions": [CANAL]}), networks=("weave", "canal")) == required(
+        {"matchExpressions": [CANAL, WEAVE]}
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "expected"),
+    [
+        pytest.param(None, preferred(OURS), id="no-affinity"),
+        pytest.param(POD_AFFINITY, POD_AFFINITY | preferred(OURS), id="pod-affinity-only"),
+        pytest.param(
+            required({"matchExpressions": [DISK]}),
+            {
+                "nodeAffinity": required({"matchExpressions": [DISK]})["nodeAffinity"]
+                | preferred(OURS)["nodeAffinity"]
+            },
+            id="required-of-their-own",
+        ),
+        pytest.param(preferred(THEIRS), preferred(THEIRS, OURS), id="beside-theirs"),
+        pytest.param(preferred(OURS), preferred(OURS), id="is-there"),
+    ],
+)
+def test_a_preferred_affinity_is_merged_into(before: Any, expected: Any) -> None:
+    """With ``preferred`` the scheduler may choose a node without the network."""
+    assert after(before, "preferred") == expected
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param({"mode": "off"}, id="switched-off"),
+        pytest.param({"networks": ()}, id="no-network"),
+        pytest.param({"nodeName": "n1"}, id="node-is-chosen"),
+    ],
+)
+def test_no_affinity_is_added(arguments: dict[str, Any]) -> None:
+    """Kubelet ends a pod whose affinity does not fit the node that was chosen for it."""
+    assert after(None, **arguments) is None
+
+
+@pytest.mark.parametrize("mode", ["required", "preferred", "off"])
+@pytest.mark.parametrize(
+    "own",
+    [
+        None,
+        required({"matchExpressions": [DISK]}),
+        preferred(THEIRS),
+        required({"matchFields": FIELDS}),
+    ],
+    ids=["none", "required", "preferred", "fields"],
+)
+def test_an_update_brings_back_what_create_added(mode: str, own: Any) -> None:
+    """The manifest applied again gives the stored affinity, whatever the setting was then."""
+    manifest = {} if own is None else {"affinity": own}
+    stored = {**manifest, "affinity": after(own, mode)} if mode != "off" else manifest
+    patch = affinity.restore(manifest, stored, ("weave",))
+    assert jsonpatch.apply_patch({"spec": manifest}, patch)["spec"] == stored
+
+
+def test_an_update_of_a_pod_without_networks_adds_nothing() -> None:
+    """What was not ours at CREATE is not ours now."""
+    assert affinity.restore({}, {"affinity": required({"matchExpressions": [WEAVE]})}, ()) == []
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ({}, False),
+        ({"affinity": required({"matchExpressions": [WEAVE]})}, True),
+        (
+            {"affinity": required({"matchExpressions": [WEAVE]}, {"matchExpressions": [DISK]})},
+            False,
+        ),
+        ({"affinity": preferred(OURS)}, False),
+    ],
+    ids=["none", "asked-for", "one-alternative-does-not", "only-preferred"],
+)
+def test_covers_tells_whether_a_spec_asks_for_the_network(
+    spec: dict[str, Any], *, expected: bool
+) -> None:
+    """A DaemonSet that asks by itself gets no hint."""
+    assert affinity.covers(spec, "weave") is expected

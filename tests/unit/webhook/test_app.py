@@ -1,0 +1,219 @@
+"""The application: which status for what, and nothing that leaks."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from fastapi.testclient import TestClient
+from prometheus_client import generate_latest
+
+from tests.unit.webhook.builders import envelope, pod
+from webhook.app import create_app
+from webhook.decision import CannotDecide, Cause, Decision, deny
+from webhook.intake import Intake
+from webhook.metrics import Metrics
+from webhook.review import MalformedReview
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from webhook.review import Review
+
+REVIEW = json.dumps(envelope(pod("weave"))).encode()
+JSON = {"content-type": "application/json"}
+
+
+class Judged:
+    """An application whose judge does what a test wants."""
+
+    def __init__(self) -> None:
+        self.does: Callable[[Review], Decision] = lambda _: Decision()
+        self.draining = False
+        self.metrics = Metrics()
+        intake = Intake(largest=1000, together=2000, arriving=2, seconds=0.2)
+        app = create_app({"/pods": self._judge}, intake, self.metrics, lambda: self.draining)
+        self.client = TestClient(app)
+
+    async def _judge(self, review: Review) -> Decision:
+        return self.does(review)
+
+    def post(self, body: Any = REVIEW, **headers: str) -> Any:
+        """Send *body* to the one endpoint."""
+        return self.client.post("/pods", content=body, headers={**JSON, **headers})
+
+    def counted(self, outcome: str, reason: str) -> bool:
+        """Tell whether that was counted once."""
+        labels = f'endpoint="pods",outcome="{outcome}",reason="{reason}"'
+        line = f"genie_webhook_decisions_total{{{labels}}} 1.0"
+        return line in generate_latest(self.metrics.registry).decode()
+
+
+@pytest.fixture
+def judged() -> Judged:
+    return Judged()
+
+
+def raising(error: Exception) -> Callable[[Review], Decision]:
+    def judge(_: Review) -> Decision:
+        raise error
+
+    return judge
+
+
+REFUSED = deny([Cause("FieldValueInvalid", "Invalid value", "f")])
+
+
+@pytest.mark.parametrize(
+    ("decision", "outcome", "reason"),
+    [
+        pytest.param(Decision(), "allowed", "nothing-to-do", id="allowed"),
+        pytest.param(REFUSED, "denied", "invalid", id="denied"),
+        pytest.param(
+            Decision(reason="defaulted", patch=[{"op": "remove", "path": "/x"}]),
+            "patched",
+            "defaulted",
+            id="patched",
+        ),
+    ],
+)
+def test_every_decision_is_200_and_counted(
+    judged: Judged, decision: Decision, outcome: str, reason: str
+) -> None:
+    """Also a refusal is an answer."""
+    judged.does = lambda _: decision
+    response = judged.post()
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "application/json"
+    assert response.json()["response"]["allowed"] is decision.allowed
+    assert judged.counted(outcome, reason)
+    assert "connection" not in response.headers
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "reason", "text"),
+    [
+        pytest.param(
+            CannotDecide("caches are empty"), 503, "cannot-decide", "caches are empty", id="503"
+        ),
+        pytest.param(MalformedReview("spec is no object"), 400, "malformed", "spec is", id="400"),
+        pytest.param(KeyError("secret"), 500, "fault", "the webhook failed", id="500"),
+    ],
+)
+def test_what_is_no_decision_has_a_status_of_its_own(
+    judged: Judged, error: Exception, status: int, reason: str, text: str
+) -> None:
+    """So that failurePolicy decides; the text is one sentence and never a traceback."""
+    judged.does = raising(error)
+    response = judged.post()
+    assert response.status_code == status
+    assert text in response.text
+    assert "secret" not in response.text
+    assert "Traceback" not in response.text
+    assert response.headers["connection"] == "close"
+    assert judged.counted("error", reason)
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status"),
+    [
+        pytest.param(b"garbage", {}, 400, id="no-json"),
+        pytest.param(REVIEW, {"content-type": "text/plain"}, 415, id="another-type"),
+        pytest.param(REVIEW, {"content-type": "Application/JSON; charset=utf-8"}, 200, id="json"),
+        pytest.param(b"x" * 1001, {}, 413, id="too-large-by-its-length"),
+        pytest.param(iter([b"x" * 600] * 2), {}, 413, id="too-large-in-chunks"),
+    ],
+)
+def test_bodies_that_cannot_be_read(
+    judged: Judged, body: Any, headers: dict[str, str], status: int
+) -> None:
+    """Too large, of another type, or no review."""
+    assert judged.post(body, **headers).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/pods", 405), ("POST", "/other", 404), ("GET", "/docs", 404)],
+)
+def test_nothing_else_is_served(judged: Judged, method: str, path: str, status: int) -> None:
+    """No documentation, no other path or method."""
+    assert judged.client.request(method, path).status_code == status
+
+
+def test_while_draining_every_answer_closes_its_connection(judged: Judged) -> None:
+    """The API server's next call then goes to another replica."""
+    judged.draining = True
+    assert judged.post().headers["connection"] == "close"
+
+
+def test_a_refusal_is_logged_without_the_object(
+    judged: Judged, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line with who, what and why."""
+    judged.does = lambda _: REFUSED
+    judged.post(json.dumps(envelope(pod("weave", spec={"x": "a-secret"}))).encode())
+    out = capsys.readouterr().out
+    assert "denied" in out
+    assert "Invalid value" in out
+    assert "a-secret" not in out
+
+
+class Slow:
+    """A request whose body comes when the test lets it."""
+
+    def __init__(self, *chunks: bytes) -> None:
+        self.headers: dict[str, str] = {}
+        self.go = asyncio.Event()
+        self._chunks = chunks
+
+    async def stream(self) -> Any:
+        """Yield all but the last chunk, wait, and yield that."""
+        for chunk in self._chunks[:-1]:
+            yield chunk
+        await self.go.wait()
+        yield self._chunks[-1]
+
+
+def outcomes(intake: Intake, *requests: Slow) -> list[Any]:
+    async def run() -> list[Any]:
+        reads = [asyncio.create_task(intake.read(one)) for one in requests]  # type: ignore[arg-type]
+        await asyncio.sleep(0.05)
+        for one in requests:
+            one.go.set()
+        return await asyncio.gather(*reads, return_exceptions=True)
+
+    return [
+        found if isinstance(found, bytes) else type(found).__name__ for found in asyncio.run(run())
+    ]
+
+
+def intake(**limits: Any) -> Intake:
+    return Intake(**{"largest": 100, "together": 100, "arriving": 2, "seconds": 5.0, **limits})
+
+
+def test_bodies_arrive_side_by_side() -> None:
+    """As long as there is room for both."""
+    assert outcomes(intake(), Slow(b"a", b"b"), Slow(b"c", b"d")) == [b"ab", b"cd"]
+
+
+def test_a_body_that_takes_too_long_is_given_up() -> None:
+    """The deadline is for the whole body."""
+    assert outcomes(intake(seconds=0.01), Slow(b"a", b"b")) == ["BodyTooSlow"]
+
+
+def test_when_too_many_arrive_the_oldest_is_given_up() -> None:
+    """Under an attack with slow bodies that is the attacker's."""
+    assert outcomes(intake(), Slow(b"a", b"1"), Slow(b"b", b"2"), Slow(b"c", b"3")) == [
+        "BodyTooSlow",
+        b"b2",
+        b"c3",
+    ]
+
+
+def test_when_too_much_arrives_the_oldest_is_given_up() -> None:
+    """Memory is bounded for all bodies together; a body alone has room up to its own limit."""
+    two = Slow(b"x" * 60, b"1"), Slow(b"y" * 60, b"2")
+    assert outcomes(intake(), *two) == ["BodyTooSlow", b"y" * 60 + b"2"]
+    assert outcomes(intake(), Slow(b"x" * 99, b"1")) == [b"x" * 99 + b"1"]

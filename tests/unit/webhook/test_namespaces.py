@@ -1,0 +1,225 @@
+"""Namespaces: what is refused, what is a warning, and the label that follows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.unit.webhook.builders import NETWORKS, NOTHING_KNOWN, messages, patched, review
+from webhook.decision import Decision
+from webhook.namespaces import judge_namespace
+
+if TYPE_CHECKING:
+    from webhook.snapshot import Networks
+
+CNI = "metadata.annotations[cni]"
+ALLOWED = "metadata.annotations[cni-genie.io/allowed]"
+LABEL = "cni-genie.io/defaulted"
+
+
+def namespace(
+    cni: str | None = None, allowed: str | None = None, **metadata: Any
+) -> dict[str, Any]:
+    annotations: dict[str, str | None] = {
+        "cni": cni,
+        "cni-genie.io/allowed": allowed,
+        **metadata.pop("annotations", {}),
+    }
+    written = {key: value for key, value in annotations.items() if value is not None}
+    return {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": "team-a", "annotations": written, "labels": {}, **metadata},
+    }
+
+
+def decide(
+    found: dict[str, Any],
+    old: dict[str, Any] | None = None,
+    networks: Networks = NETWORKS,
+    **request: Any,
+) -> Decision:
+    return judge_namespace(review(found, old, **request), networks)
+
+
+def scheduling(value: str) -> dict[str, Any]:
+    return {"annotations": {"cni-genie.io/scheduling": value}}
+
+
+@pytest.mark.parametrize(
+    ("found", "old", "expected"),
+    [
+        pytest.param(
+            namespace("a/b,lo@lo"),
+            None,
+            [
+                f'{CNI}: Invalid value: "a/b": item 1',
+                f'{CNI}: Invalid value: "lo": item 2',
+            ],
+            id="default-of-bad-grammar",
+        ),
+        pytest.param(
+            namespace(allowed="weave, a/b ,-"),
+            None,
+            [
+                f'{ALLOWED}: Invalid value: "a/b": item 2 is not the name of a network',
+                f'{ALLOWED}: Invalid value: "-": item 3',
+            ],
+            id="allow-list-with-what-is-no-name",
+        ),
+        pytest.param(
+            namespace(allowed="w" * 8193),
+            None,
+            [f"{ALLOWED}: Too long: may not be more than 8192 bytes (has 8193)"],
+            id="allow-list-too-long",
+        ),
+        pytest.param(
+            namespace("weave,canal@net1", "weave"),
+            None,
+            [
+                (
+                    f'{CNI}: Invalid value: the default network "canal" must be among those that '
+                    f'"cni-genie.io/allowed" allows ("weave")'
+                )
+            ],
+            id="default-outside-the-list",
+        ),
+        pytest.param(
+            namespace("canal", "weave"),
+            namespace("canal"),
+            [f'{ALLOWED}: Invalid value: the default network "canal"'],
+            id="list-set-without-the-default",
+        ),
+        pytest.param(
+            namespace(**scheduling("always")),
+            None,
+            [
+                (
+                    'metadata.annotations[cni-genie.io/scheduling]: Unsupported value: "always": '
+                    'supported values: "off", "preferred", "required"'
+                )
+            ],
+            id="unknown-scheduling",
+        ),
+    ],
+)
+def test_what_can_never_work_is_refused(
+    found: dict[str, Any], old: dict[str, Any] | None, expected: list[str]
+) -> None:
+    """The administrator learns at once what no pod could ever be given."""
+    decision = decide(found, old)
+    assert decision.code == 422
+    assert len(decision.causes) == len(expected)
+    for message, start in zip(messages(decision), expected, strict=True):
+        assert message.startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("found", "old", "expected"),
+    [
+        pytest.param(namespace("weave", " weave , canal,"), None, [], id="all-is-well"),
+        pytest.param(
+            namespace("wave"),
+            None,
+            [f'{CNI}: network "wave" is not known at present'],
+            id="unknown-default",
+        ),
+        pytest.param(
+            namespace(allowed="wave"),
+            None,
+            [
+                f'{ALLOWED}: network "wave" is not known at present',
+                f"{ALLOWED}: there is no default: pods without cni use the node's",
+            ],
+            id="unknown-allowed-and-no-default",
+        ),
+        pytest.param(
+            namespace(None, "weave"),
+            namespace("weave", "weave"),
+            [f"{ALLOWED}: there is no default: pods without cni use the node's"],
+            id="default-taken-away-from-a-limited-namespace",
+        ),
+        pytest.param(
+            namespace(allowed=""),
+            None,
+            [
+                f"{ALLOWED}: is empty: pods here may name no network",
+                f"{ALLOWED}: there is no default: pods without cni use the node's",
+            ],
+            id="empty-allow-list",
+        ),
+    ],
+)
+def test_what_may_be_a_mistake_is_a_warning(
+    found: dict[str, Any], old: dict[str, Any] | None, expected: list[str]
+) -> None:
+    """Namespaces are often applied before the networks exist."""
+    decision = decide(found, old)
+    assert decision.allowed
+    assert list(decision.warnings) == expected
+
+
+def test_no_network_is_called_unknown_while_none_is_known() -> None:
+    """Before the caches are filled there is nothing to say about names."""
+    assert decide(namespace("wave"), networks=NOTHING_KNOWN).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("found", "old"),
+    [
+        pytest.param(
+            namespace("a/b", labels={LABEL: "true", "x": "y"}),
+            namespace("a/b", labels={LABEL: "true"}),
+            id="another-label-changes",
+        ),
+        pytest.param(
+            namespace("canal", "weave", labels={LABEL: "true"}, **scheduling("off")),
+            namespace("canal", "weave", labels={LABEL: "true"}),
+            id="another-key-changes",
+        ),
+        pytest.param(
+            namespace("a/b", deletionTimestamp="2026-01-01T00:00:00Z"),
+            namespace("weave"),
+            id="is-being-deleted",
+        ),
+    ],
+)
+def test_what_was_stored_before_holds_nothing_up(
+    found: dict[str, Any], old: dict[str, Any]
+) -> None:
+    """A key is judged only if its value changed, and a dying namespace not at all."""
+    decision = decide(found, old)
+    assert decision.allowed
+    assert not decision.patch
+
+
+@pytest.mark.parametrize(
+    "request_fields",
+    [{"operation": "DELETE", "object": None}, {"subResource": "finalize"}],
+    ids=["delete", "finalize"],
+)
+def test_deleting_and_finalising_pass(request_fields: dict[str, Any]) -> None:
+    """Whatever the annotations say."""
+    found = namespace("a/b")
+    assert decide(found, found, **request_fields) == Decision()
+
+
+@pytest.mark.parametrize(
+    ("cni", "labels", "expected"),
+    [
+        pytest.param("weave", {}, {LABEL: "true"}, id="added"),
+        pytest.param("weave", None, {LABEL: "true"}, id="added-with-the-map"),
+        pytest.param("weave", {LABEL: "no", "a": "b"}, {LABEL: "true", "a": "b"}, id="corrected"),
+        pytest.param("weave", {LABEL: "true"}, {LABEL: "true"}, id="stays"),
+        pytest.param(None, {LABEL: "true", "a": "b"}, {"a": "b"}, id="removed"),
+        pytest.param(" ", {LABEL: "true"}, {}, id="a-blank-default-is-none"),
+        pytest.param(None, None, None, id="nothing-to-do"),
+    ],
+)
+def test_the_label_follows_the_default(cni: str | None, labels: Any, expected: Any) -> None:
+    """The webhook's selector sees the default in the same moment."""
+    found = namespace(cni, labels=labels)
+    decision = decide(found)
+    assert patched(found, decision)["metadata"]["labels"] == expected
+    assert decision.reason == ("labelled" if decision.patch else "valid")

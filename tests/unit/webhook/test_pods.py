@@ -1,0 +1,496 @@
+"""New and changed pods: the whole table of decisions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.unit.webhook.builders import (
+    NETWORKS,
+    NOTHING_KNOWN,
+    PLAIN,
+    messages,
+    patched,
+    pod,
+    review,
+)
+from webhook.decision import CannotDecide, Decision
+from webhook.pods import excluded, judge_pod, wants_default
+from webhook.snapshot import Namespace, Networks
+
+CNI = "metadata.annotations[cni]"
+DEFAULTED = Namespace("team-a", default=" weave , canal@net1 ")
+LIMITED = Namespace("team-b", default="canal", allowed=("canal", "flannel"))
+
+
+def decide(
+    found: dict[str, Any],
+    namespace: Namespace = PLAIN,
+    networks: Networks = NETWORKS,
+    *,
+    scheduling: str = "off",
+    **request: Any,
+) -> Decision:
+    return judge_pod(review(found, **request), namespace, networks, scheduling)
+
+
+@pytest.mark.parametrize(
+    ("written", "namespace", "stored", "source"),
+    [
+        pytest.param("weave", PLAIN, "weave", "annotation", id="normal-form-stays"),
+        pytest.param(
+            " weave\t,canal @ net1 ", PLAIN, "weave,canal@net1", "annotation", id="blanks-go"
+        ),
+        pytest.param("weave,weave", PLAIN, "weave,weave", "annotation", id="one-network-twice"),
+        pytest.param("", PLAIN, "", "node", id="empty-leaves-it-to-the-node"),
+        pytest.param(" \t", PLAIN, "", "node", id="blank-leaves-it-to-the-node"),
+        pytest.param(None, PLAIN, None, None, id="nothing-asked-nothing-given"),
+        pytest.param(None, DEFAULTED, "weave,canal@net1", "namespace", id="missing-gets-default"),
+        pytest.param("", DEFAULTED, "weave,canal@net1", "namespace", id="blank-gets-default"),
+        pytest.param("canal", DEFAULTED, "canal", "annotation", id="own-choice-beats-default"),
+        pytest.param("canal", LIMITED, "canal", "annotation", id="allowed-network"),
+        pytest.param(None, LIMITED, "canal", "namespace", id="default-within-the-list"),
+    ],
+)
+def test_a_new_pod_is_stored_with(
+    written: str | None, namespace: Namespace, stored: str | None, source: str | None
+) -> None:
+    """What is stored is the choice of the pod or else of its namespace, in normal form."""
+    found = pod(written)
+    decision = decide(found, namespace)
+    assert decision.allowed
+    assert patched(found, decision)["metadata"].get("annotations", {}).get("cni") == stored
+    assert decision.audit.get("source") == source
+    assert decision.audit.get("networks", stored) == stored
+
+
+@pytest.mark.parametrize(
+    ("value", "namespace", "code", "expected"),
+    [
+        pytest.param(
+            "wave",
+            PLAIN,
+            422,
+            [
+                (
+                    f'{CNI}: Unsupported value: "wave": item 1: supported values: "canal", "weave"'
+                    ' (did you mean "weave"?)'
+                )
+            ],
+            id="unknown-network-with-the-nearest",
+        ),
+        pytest.param(
+            "a/b,wave,canal@lo",
+            PLAIN,
+            422,
+            [
+                f'{CNI}: Invalid value: "a/b": item 1: a network name has up to 63',
+                f'{CNI}: Unsupported value: "wave": item 2: supported',
+                f'{CNI}: Invalid value: "lo": item 3: an interface name',
+            ],
+            id="all-faults-at-once-in-order",
+        ),
+        pytest.param(
+            "weave@eth1,canal@eth1",
+            PLAIN,
+            422,
+            [f'{CNI}: Duplicate value: "eth1": item 2: item 1 is on this interface already'],
+            id="one-interface-twice",
+        ),
+        pytest.param(
+            "weave@net1",
+            PLAIN,
+            422,
+            [f'{CNI}: Required value: one network must be on interface "eth0"'],
+            id="no-primary",
+        ),
+        pytest.param(
+            ",".join(["weave"] * 17),
+            PLAIN,
+            422,
+            [f'{CNI}: Too many: "17": must have at most 16 networks'],
+            id="too-many-networks",
+        ),
+        pytest.param(
+            "w" * 1025,
+            PLAIN,
+            422,
+            [f"{CNI}: Too long: may not be more than 1024 bytes (has 1025)"],
+            id="too-long",
+        ),
+        pytest.param(
+            "weave",
+            LIMITED,
+            403,
+            [
+                (
+                    f'{CNI}: Forbidden: item 1: network "weave" is not allowed in namespace '
+                    '"team-b" (allowed: "canal", "flannel"); ask an administrator to add it to '
+                    'the namespace\'s annotation "cni-genie.io/allowed"'
+                )
+            ],
+            id="not-allowed-here",
+        ),
+        pytest.param(
+            "weave,wave",
+            LIMITED,
+            422,
+            [
+                f'{CNI}: Forbidden: item 1: network "weave"',
+                f'{CNI}: Unsupported value: "wave": item 2: supported values: "canal"',
+            ],
+            id="not-allowed-and-unknown-offers-only-what-is-allowed",
+        ),
+        pytest.param(
+            "weave",
+            Namespace("shut", allowed=()),
+            403,
+            [
+                (
+                    f'{CNI}: Forbidden: item 1: network "weave" is not allowed in namespace "shut"'
+                    " (allowed: none)"
+                )
+            ],
+            id="empty-allow-list-allows-nothing",
+        ),
+        pytest.param(
+            "wave",
+            Namespace("shut", allowed=("flannel",)),
+            422,
+            [f'{CNI}: Unsupported value: "wave": item 1: supported values: none'],
+            id="nothing-known-is-allowed",
+        ),
+    ],
+)
+def test_a_new_pod_is_refused(
+    value: str, namespace: Namespace, code: int, expected: list[str]
+) -> None:
+    """Every fault of a value is named at once, in Kubernetes' own form."""
+    decision = decide(pod(value), namespace)
+    assert (decision.allowed, decision.code) == (False, code)
+    assert len(decision.causes) == len(expected)
+    for message, start in zip(messages(decision), expected, strict=True):
+        assert message.startswith(start)
+    assert not decision.patch
+    assert decision.audit["reason"] == decision.reason
+
+
+@pytest.mark.parametrize(
+    ("default", "code", "expected"),
+    [
+        pytest.param(
+            "wave",
+            422,
+            'Unsupported value: "wave": item 1: supported values: "canal", "weave" (did you mean'
+            ' "weave"?) (the default of namespace "team-a")',
+            id="unknown",
+        ),
+        pytest.param(
+            "a/b",
+            403,
+            'Forbidden: Invalid value: "a/b": item 1: a network name has up to 63 letters, digits,'
+            " '.', '_' or '-', and starts and ends with a letter or digit (the default of"
+            ' namespace "team-a"); ask an administrator to correct it',
+            id="malformed",
+        ),
+    ],
+)
+def test_a_default_that_cannot_be_used_names_the_namespace(
+    default: str, code: int, expected: str
+) -> None:
+    """The author of the pod learns that the fault is not in the pod."""
+    decision = decide(pod(), Namespace("team-a", default=default))
+    assert decision.code == code
+    assert messages(decision) == [f"{CNI}: {expected}"]
+
+
+def test_names_beyond_ten_are_counted_not_listed() -> None:
+    """A cluster with many networks gets a message of bounded length."""
+    many = Networks(known=frozenset(f"net{n:02}" for n in range(40)))
+    (message,) = messages(decide(pod("zz"), networks=many))
+    assert message.endswith('"net08", "net09" and 30 more')
+
+
+@pytest.mark.parametrize(
+    ("value", "namespace"),
+    [("weave", PLAIN), (None, DEFAULTED)],
+    ids=["named", "from-the-default"],
+)
+def test_without_any_known_network_there_is_no_decision(
+    value: str | None, namespace: Namespace
+) -> None:
+    """A cluster whose nodes have no label yet is not a cluster in which every name is wrong."""
+    with pytest.raises(CannotDecide, match="no network is known yet"):
+        decide(pod(value), namespace, NOTHING_KNOWN)
+
+
+@pytest.mark.parametrize(
+    ("value", "code"), [("", 200), ("a/b", 422), (None, 200)], ids=["blank", "malformed", "none"]
+)
+def test_what_needs_no_known_network_is_decided_without(value: str | None, code: int) -> None:
+    """Bad grammar is bad in any cluster, and a pod that names nothing needs no list."""
+    assert decide(pod(value), networks=NOTHING_KNOWN).code == code
+
+
+EXCLUDED = {
+    "host-network": pod("a/b", spec={"hostNetwork": True}),
+    "mirror": pod(
+        "a/b", metadata={"annotations": {"cni": "a/b", "kubernetes.io/config.mirror": "x"}}
+    ),
+    "windows-by-os": pod("a/b", spec={"os": {"name": "windows"}}),
+    "windows-by-selector": pod("a/b", spec={"nodeSelector": {"kubernetes.io/os": "windows"}}),
+}
+
+
+@pytest.mark.parametrize("found", EXCLUDED.values(), ids=EXCLUDED)
+def test_pods_that_genie_never_attaches_are_not_judged(found: dict[str, Any]) -> None:
+    """The exclusion that webhook and policies share holds also if such a pod is sent to us."""
+    assert excluded(found)
+    assert decide(found, DEFAULTED, scheduling="required") == Decision()
+    assert not excluded(pod("a/b", spec={"hostNetwork": False, "os": {"name": "linux"}}))
+
+
+@pytest.mark.parametrize(
+    ("request_fields", "found"),
+    [
+        pytest.param({"subResource": "status"}, pod("a/b"), id="subresource"),
+        pytest.param(
+            {"operation": "DELETE", "object": None}, pod("a/b"), id="delete-without-object"
+        ),
+        pytest.param({"operation": "CONNECT"}, pod("a/b"), id="connect"),
+    ],
+)
+def test_other_requests_pass(request_fields: dict[str, Any], found: dict[str, Any]) -> None:
+    """What is not the writing of a pod is none of our business."""
+    assert decide(found, DEFAULTED, **request_fields) == Decision()
+
+
+@pytest.mark.parametrize(
+    ("metadata", "expected"),
+    [
+        pytest.param(
+            {"annotations": {"CNI": "weave"}},
+            'metadata.annotations[CNI]: not used; did you mean "cni"?',
+            id="upper-case",
+        ),
+        pytest.param(
+            {"labels": {"cni": "weave"}},
+            'metadata.labels[cni]: not used; did you mean the annotation "cni"?',
+            id="label",
+        ),
+    ],
+)
+def test_a_near_miss_is_a_warning(metadata: dict[str, Any], expected: str) -> None:
+    """A key that works for Kubernetes, and is probably a mistake, is pointed out."""
+    decision = decide(pod(metadata=metadata))
+    assert decision.allowed
+    assert decision.warnings == (expected,)
+
+
+def test_a_near_miss_beside_the_right_key_is_no_warning() -> None:
+    """Whoever wrote ``cni`` knows it."""
+    found = pod(metadata={"annotations": {"CNI": "x", "cni": "weave"}, "labels": {"cni": "y"}})
+    assert decide(found).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("scheduling", "spec", "expected"),
+    [
+        pytest.param(
+            "required",
+            {},
+            'no node has network "weave" at present: the pod stays Pending until one has',
+            id="required",
+        ),
+        pytest.param(
+            "off", {}, 'no node has network "weave" at present: the pod may not start', id="off"
+        ),
+        pytest.param(
+            "required",
+            {"nodeName": "n1"},
+            'no node has network "weave" at present: the pod may not start',
+            id="node-is-chosen",
+        ),
+    ],
+)
+def test_a_network_that_no_node_has_is_a_warning(
+    scheduling: str, spec: dict[str, Any], expected: str
+) -> None:
+    """The scheduler's own message names no network, so ours does, at apply."""
+    networks = Networks(known=NETWORKS.known, present=frozenset({"canal"}))
+    decision = decide(pod("weave,canal", spec=spec), networks=networks, scheduling=scheduling)
+    assert decision.warnings == (expected,)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "patch"),
+    [
+        pytest.param(
+            {},
+            {"op": "add", "path": "/metadata/annotations", "value": {"cni": "weave"}},
+            id="adds-the-map",
+        ),
+        pytest.param(
+            {"annotations": None},
+            {"op": "add", "path": "/metadata/annotations", "value": {"cni": "weave"}},
+            id="replaces-null",
+        ),
+        pytest.param(
+            {"annotations": {"a": "b"}},
+            {"op": "add", "path": "/metadata/annotations/cni", "value": "weave"},
+            id="adds-the-key",
+        ),
+        pytest.param(
+            {"annotations": {"a": "b", "cni": " "}},
+            {"op": "replace", "path": "/metadata/annotations/cni", "value": "weave"},
+            id="replaces-the-key",
+        ),
+    ],
+)
+def test_the_patch_is_the_smallest(metadata: dict[str, Any], patch: dict[str, Any]) -> None:
+    """Other annotations are never sent back: someone may be changing them."""
+    decision = decide(pod(metadata=metadata), Namespace("team-a", default="weave"))
+    assert list(decision.patch) == [patch]
+
+
+@pytest.mark.parametrize(
+    ("namespace", "expected"),
+    [
+        (Namespace("n", scheduling="preferred"), "preferred"),
+        (Namespace("n", scheduling="off"), None),
+        (Namespace("n"), "required"),
+    ],
+    ids=["preferred", "off", "setting"],
+)
+def test_the_namespace_chooses_how_pods_are_scheduled(
+    namespace: Namespace, expected: str | None
+) -> None:
+    """A namespace's annotation wins over the webhook's setting."""
+    found = pod("weave")
+    stored = patched(found, decide(found, namespace, scheduling="required"))
+    affinity = stored["spec"].get("affinity", {}).get("nodeAffinity", {})
+    kinds = [key.removesuffix("DuringSchedulingIgnoredDuringExecution") for key in affinity]
+    assert kinds == ([expected] if expected else [])
+
+
+@pytest.mark.parametrize(
+    ("written", "namespace", "reason"),
+    [
+        ("weave", PLAIN, "scheduled"),
+        (" weave", PLAIN, "normalised"),
+        (None, DEFAULTED, "defaulted"),
+    ],
+    ids=["affinity-only", "normalised", "defaulted"],
+)
+def test_the_reason_says_why_a_pod_was_patched(
+    written: str | None, namespace: Namespace, reason: str
+) -> None:
+    """Metrics and logs tell the kinds of change apart."""
+    decision = decide(pod(written), namespace, scheduling="required")
+    assert (decision.outcome, decision.reason) == ("patched", reason)
+    assert decide(pod("weave")).outcome == "allowed"
+
+
+def updated(
+    new: str | None, old: str | None, namespace: Namespace = PLAIN, **specs: Any
+) -> tuple[Decision, Any]:
+    found, stored = pod(new, spec=specs.get("spec")), pod(old, spec=specs.get("old_spec"))
+    decision = judge_pod(review(found, stored), namespace, NETWORKS, "required")
+    return decision, patched(found, decision) if decision.allowed else None
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "namespace"),
+    [
+        pytest.param(" weave , canal ", "weave,canal", PLAIN, id="the-spelling-of-the-manifest"),
+        pytest.param("", "weave", PLAIN, id="blank-keeps-what-was-chosen"),
+        pytest.param("weave", "weave", PLAIN, id="the-same"),
+        pytest.param("weave", " weave ", PLAIN, id="stored-before-genie-was-installed"),
+        pytest.param("a/b", "a/b", PLAIN, id="stored-malformed"),
+        pytest.param(
+            None,
+            "weave",
+            Namespace("team-a", default=" weave"),
+            id="missing-where-it-is-the-default",
+        ),
+        pytest.param(None, None, DEFAULTED, id="created-without"),
+    ],
+)
+def test_the_same_manifest_can_be_applied_again(
+    new: str | None, old: str | None, namespace: Namespace
+) -> None:
+    """Whatever spelling comes, what is stored stays."""
+    decision, stored = updated(new, old, namespace)
+    assert decision.allowed
+    assert stored["metadata"].get("annotations", {}).get("cni") == old
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "expected"),
+    [
+        pytest.param(
+            "canal",
+            "weave",
+            '"canal": field is immutable: the pod has "weave"',
+            id="changed",
+        ),
+        pytest.param(
+            None,
+            "weave",
+            'field is immutable: the pod has "weave"',
+            id="removed",
+        ),
+        pytest.param(
+            "weave",
+            None,
+            '"weave": field is immutable: the pod was created without it',
+            id="added",
+        ),
+        pytest.param(
+            "a/b",
+            "weave",
+            '"a/b": field is immutable: the pod has "weave"',
+            id="changed-to-nonsense",
+        ),
+    ],
+)
+def test_a_pod_keeps_its_networks(new: str | None, old: str | None, expected: str) -> None:
+    """Any other value is refused, with the value that the pod has."""
+    decision, _ = updated(new, old)
+    assert decision.code == 422
+    assert messages(decision) == [
+        f"{CNI}: Invalid value: {expected}; create a new pod to change it"
+    ]
+
+
+def test_affinity_that_the_manifest_lacks_is_put_back() -> None:
+    """A bare pod with affinity of its own can be applied again."""
+    own = {
+        "nodeAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": {
+                "nodeSelectorTerms": [{"matchExpressions": [{"key": "disk", "operator": "Exists"}]}]
+            }
+        }
+    }
+    created = patched(
+        pod("weave", spec={"affinity": own}),
+        decide(pod("weave", spec={"affinity": own}), scheduling="required"),
+    )
+    again = pod("weave", spec={"affinity": own, "nodeName": "n1"})
+    stored = {**created, "spec": {**created["spec"], "nodeName": "n1"}}
+    decision = judge_pod(review(again, stored), PLAIN, NETWORKS, "required")
+    assert patched(again, decision) == stored
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [(pod(), True), (pod(" "), True), (pod("weave"), False)],
+    ids=["missing", "blank", "named"],
+)
+def test_only_a_pod_without_a_value_wants_its_namespaces_default(
+    found: dict[str, Any], *, expected: bool
+) -> None:
+    """Only then may the cache's word on the default be doubted."""
+    assert wants_default(review(found)) is expected
+    assert not wants_default(review(found, found))

@@ -1,0 +1,156 @@
+"""Properties that hold for every value, not only for those someone thought of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dispatcher.annotation import MAX_BYTES, InvalidAnnotation, normalise, parse
+from tests.unit.webhook.builders import patched, pod, review
+from webhook.pods import judge_pod
+from webhook.snapshot import Namespace, Networks
+
+if TYPE_CHECKING:
+    from webhook.decision import Decision
+
+NAMES = ("weave", "canal", "Flannel.v2", "x")
+WORLD = Networks(known=frozenset(NAMES), present=frozenset(NAMES))
+
+blanks = st.sampled_from(["", " ", "\t "])
+interfaces = st.sampled_from(["", "@eth0", "@net1", " @ eth1", "@eth0 ", "@lo", "@", "@a/b"])
+items = st.builds(
+    "{}{}{}{}".format,
+    blanks,
+    st.sampled_from([*NAMES, "wave", "", "a/b", "-x", "é"]),
+    interfaces,
+    blanks,
+)
+values = st.lists(items, max_size=18).map(",".join) | st.text(max_size=40)
+other_annotations = st.dictionaries(
+    st.sampled_from(["a", "b/c", "CNI"]), st.text(max_size=5), max_size=3
+)
+expressions = st.lists(
+    st.fixed_dictionaries(
+        {"key": st.sampled_from(["disk", "zone"]), "operator": st.just("Exists")}
+    ),
+    max_size=2,
+)
+terms = st.fixed_dictionaries(
+    {}, optional={"matchExpressions": expressions, "matchFields": expressions}
+)
+affinities = st.none() | st.fixed_dictionaries(
+    {},
+    optional={
+        "podAffinity": st.just({"a": []}),
+        "nodeAffinity": st.fixed_dictionaries(
+            {},
+            optional={
+                "requiredDuringSchedulingIgnoredDuringExecution": st.fixed_dictionaries(
+                    {"nodeSelectorTerms": st.lists(terms, min_size=1, max_size=3)}
+                ),
+                "preferredDuringSchedulingIgnoredDuringExecution": st.just([]),
+            },
+        ),
+    },
+)
+modes = st.sampled_from(["required", "preferred", "off"])
+
+
+@st.composite
+def pods(draw: st.DrawFn) -> dict[str, Any]:
+    value = draw(st.none() | values)
+    others = draw(st.none() | other_annotations)
+    about = None if value is None and others is None else dict(others or {})
+    if value is not None and about is not None:
+        about["cni"] = value
+    affinity = draw(affinities)
+    return pod(
+        metadata={} if about is None else {"annotations": about},
+        spec={} if affinity is None else {"affinity": affinity},
+    )
+
+
+namespaces = st.builds(
+    Namespace,
+    name=st.just("team-a"),
+    default=st.sampled_from(["", "weave", " weave , canal@net1 ", "wave", "a/b"]),
+    allowed=st.none() | st.just(("weave", "canal")),
+    scheduling=st.sampled_from(["", "required", "preferred", "off"]),
+)
+
+
+def decide(found: dict[str, Any], namespace: Namespace, mode: str) -> Decision:
+    return judge_pod(review(found), namespace, WORLD, mode)
+
+
+def value_of(found: dict[str, Any]) -> str | None:
+    written = found["metadata"].get("annotations", {}).get("cni")
+    return None if written is None else str(written)
+
+
+@given(pods(), namespaces, modes)
+def test_a_pod_that_passed_passes_again_unchanged(
+    found: dict[str, Any], namespace: Namespace, mode: str
+) -> None:
+    """The API server may call twice (reinvocation); the second call changes nothing."""
+    first = decide(found, namespace, mode)
+    if first.allowed:
+        second = decide(patched(found, first), namespace, mode)
+        assert second.allowed
+        assert not second.patch
+
+
+@given(pods(), namespaces, modes)
+def test_the_patch_touches_only_the_annotation_and_the_affinity(
+    found: dict[str, Any], namespace: Namespace, mode: str
+) -> None:
+    """Every other part of the pod is the author's, to the last byte."""
+    decision = decide(found, namespace, mode)
+    stored = patched(found, decision)
+    for one in (found, stored):
+        one["metadata"].setdefault("annotations", {}).pop("cni", None)
+        one["spec"].pop("affinity", None)
+    assert stored == found
+
+
+@given(pods(), namespaces, modes)
+def test_what_passes_is_what_the_plugin_reads(
+    found: dict[str, Any], namespace: Namespace, mode: str
+) -> None:
+    """A stored value is in normal form, of known and allowed networks; a refused one is not."""
+    decision = decide(found, namespace, mode)
+    if not decision.allowed:
+        assert decision.causes
+        return
+    stored = value_of(patched(found, decision))
+    if stored is None:
+        assert not namespace.default
+        return
+    assert normalise(stored) == stored
+    named = {selection.network for selection in parse(stored)}
+    assert named <= (set(NAMES) if namespace.allowed is None else set(namespace.allowed))
+
+
+@given(values)
+def test_a_value_is_refused_exactly_if_the_plugin_would_not_know_what_to_do(value: str) -> None:
+    """Webhook and plugin have one grammar; the webhook adds which names exist."""
+    decision = decide(pod(value), Namespace("team-a"), "off")
+    try:
+        unknown = {selection.network for selection in parse(value)} - set(NAMES)
+    except InvalidAnnotation:
+        assert decision.code == 422
+        return
+    assert decision.allowed is not bool(unknown)
+    assert len(value.encode()) <= MAX_BYTES
+
+
+@given(pods(), pods(), namespaces)
+def test_an_update_never_changes_what_is_stored(
+    new: dict[str, Any], old: dict[str, Any], namespace: Namespace
+) -> None:
+    """Whatever is applied, the pod keeps the value it has, or the request is refused."""
+    decision = judge_pod(review(new, old), namespace, WORLD, "required")
+    if decision.allowed:
+        assert value_of(patched(new, decision)) == value_of(old)

@@ -1,0 +1,164 @@
+"""The wire form: what is read, what is refused, and what is answered."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.webhook.builders import envelope, pod, review
+from webhook.decision import FORBIDDEN, MAX_WARNING, Cause, Decision, deny, warning
+from webhook.review import MalformedReview, answer, child, elements, parse, texts
+
+
+def without(*path: str) -> dict[str, Any]:
+    found = envelope(pod("weave"))
+    holder = found
+    for key in path[:-1]:
+        holder = holder[key]
+    del holder[path[-1]]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        pytest.param(b"", "no JSON", id="nothing"),
+        pytest.param(b"{", "no JSON", id="half"),
+        pytest.param(b"\xff\xfe", "no JSON", id="not-utf8"),
+        pytest.param(b"[" * 100_000, "no JSON", id="nested-without-end"),
+        pytest.param(b"[]", "no JSON object", id="a-list"),
+        pytest.param(b"{}", "expected admission.k8s.io/v1 AdmissionReview", id="empty"),
+        pytest.param(
+            json.dumps({**envelope(pod()), "apiVersion": "admission.k8s.io/v1beta1"}).encode(),
+            'found "admission.k8s.io/v1beta1 AdmissionReview"',
+            id="other-version",
+        ),
+        pytest.param(json.dumps(without("request")).encode(), "no request", id="no-request"),
+        pytest.param(json.dumps(without("request", "uid")).encode(), "no uid", id="no-uid"),
+        pytest.param(
+            json.dumps(envelope(pod(), object=[])).encode(),
+            "object is list, not dict",
+            id="object-of-another-type",
+        ),
+        pytest.param(
+            json.dumps(envelope(pod(), operation=7)).encode(),
+            "operation is int, not str",
+            id="operation-of-another-type",
+        ),
+    ],
+)
+def test_what_is_no_review_is_refused(body: bytes, reason: str) -> None:
+    """The message says what was expected."""
+    with pytest.raises(MalformedReview, match=reason):
+        parse(body)
+
+
+def test_unknown_fields_are_ignored() -> None:
+    """Newer API servers may send more."""
+    found = envelope(pod("weave"), later={"x": 1})
+    found["later"] = []
+    assert parse(json.dumps(found).encode()) == review(pod("weave"))
+
+
+def test_null_objects_are_empty() -> None:
+    """A DELETE has no object, a CREATE no old one."""
+    read = review(pod(), operation="DELETE", object=None)
+    assert (read.object, read.old_object) == ({}, {})
+
+
+def answered(decision: Decision, found: dict[str, Any] | None = None) -> dict[str, Any]:
+    decoded = json.loads(answer(review(found or pod("x")), decision))
+    assert (decoded["apiVersion"], decoded["kind"]) == ("admission.k8s.io/v1", "AdmissionReview")
+    response: dict[str, Any] = decoded["response"]
+    assert response.pop("uid") == review(pod()).uid
+    return response
+
+
+def test_allowed_is_as_short_as_can_be() -> None:
+    """Nothing but the yes."""
+    assert answered(Decision()) == {"allowed": True}
+
+
+def test_a_patch_is_a_json_patch_in_base64() -> None:
+    """With warnings and audit annotations beside it."""
+    operation = {"op": "add", "path": "/metadata/annotations/cni", "value": "weave"}
+    response = answered(Decision(patch=[operation], warnings=("w",), audit={"networks": "weave"}))
+    assert json.loads(base64.b64decode(response.pop("patch"))) == [operation]
+    assert response == {
+        "allowed": True,
+        "patchType": "JSONPatch",
+        "warnings": ["w"],
+        "auditAnnotations": {"networks": "weave"},
+    }
+
+
+ONE = Cause("FieldValueInvalid", 'Invalid value: "x": no', "metadata.annotations[cni]")
+TWO = Cause("FieldValueNotSupported", 'Unsupported value: "y"', "metadata.annotations[cni]")
+NOT_HERE = Cause(FORBIDDEN, "Forbidden: not here", "metadata.annotations[cni]")
+
+
+def test_a_bad_value_is_an_invalid_status_with_causes() -> None:
+    """From which kubectl prints one line for each cause."""
+    status = answered(deny([ONE, TWO]))["status"]
+    assert status == {
+        "status": "Failure",
+        "code": 422,
+        "reason": "Invalid",
+        "message": 'Pod "web" is invalid: [metadata.annotations[cni]: Invalid value: "x": no, '
+        'metadata.annotations[cni]: Unsupported value: "y"]',
+        "details": {
+            "name": "web",
+            "group": "",
+            "kind": "Pod",
+            "causes": [ONE._asdict(), TWO._asdict()],
+        },
+    }
+
+
+def test_a_lack_of_permission_is_a_forbidden_status() -> None:
+    """Of which kubectl prints the message."""
+    status = answered(deny([NOT_HERE]))["status"]
+    assert (status["code"], status["reason"]) == (403, "Forbidden")
+    assert status["message"] == "metadata.annotations[cni]: Forbidden: not here"
+
+
+def test_a_bad_value_beside_a_lack_of_permission_is_invalid() -> None:
+    """Asking an administrator would not be enough."""
+    decision = deny([NOT_HERE, ONE])
+    assert (decision.code, decision.reason) == (422, "not-allowed")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "expected"),
+    [({"name": "web"}, "web"), ({"generateName": "web-"}, "web-*"), ({}, "")],
+    ids=["named", "to-be-named", "nameless"],
+)
+def test_the_object_is_called_by_what_is_known(metadata: dict[str, str], expected: str) -> None:
+    """A pod of a controller has no name yet."""
+    found = {"kind": "Pod", "metadata": metadata}
+    assert answered(deny([ONE]), found)["status"]["details"]["name"] == expected
+
+
+@given(st.text(max_size=300))
+def test_a_warning_is_printable_and_short(text: str) -> None:
+    """Whatever a hostile author puts into it."""
+    shown = warning(text)
+    assert len(shown) <= MAX_WARNING
+    assert shown.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("read", "value"),
+    [(child, []), (elements, {}), (elements, [1]), (texts, {"a": 1}), (texts, "x")],
+)
+def test_parts_of_the_wrong_type_are_malformed(read: Any, value: Any) -> None:
+    """Someone who is not an API server may send anything; it is refused without a traceback."""
+    with pytest.raises(MalformedReview):
+        read({"key": value}, "key")
+    assert not read({"key": None}, "key")
+    assert not read({}, "key")

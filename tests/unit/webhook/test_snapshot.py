@@ -1,0 +1,68 @@
+"""Facts from metadata."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from webhook.snapshot import Namespace, Networks, all_networks, namespace_facts, node_networks
+
+
+def meta(
+    annotations: dict[str, str] | None = None, labels: dict[str, str] | None = None, **more: Any
+) -> dict[str, Any]:
+    return {"metadata": {"name": "n", "annotations": annotations, "labels": labels, **more}}
+
+
+@pytest.mark.parametrize(
+    ("found", "facts"),
+    [
+        pytest.param(meta(), Namespace("n"), id="plain"),
+        pytest.param(meta({"cni": " weave"}), Namespace("n", default=" weave"), id="default"),
+        pytest.param(meta({"cni": " \t"}), Namespace("n"), id="blank-default"),
+        pytest.param(
+            meta({"cni-genie.io/allowed": " weave,, canal "}),
+            Namespace("n", allowed=("weave", "canal")),
+            id="allow-list-with-blanks",
+        ),
+        pytest.param(
+            meta({"cni-genie.io/allowed": ""}), Namespace("n", allowed=()), id="empty-allow-list"
+        ),
+        pytest.param(
+            meta({"cni-genie.io/scheduling": " off "}),
+            Namespace("n", scheduling="off"),
+            id="scheduling",
+        ),
+        pytest.param(
+            meta(labels={"cni-genie.io/defaulted": "true"}),
+            Namespace("n", labelled=True),
+            id="label",
+        ),
+        pytest.param(
+            meta(labels={"cni-genie.io/defaulted": "yes"}), Namespace("n"), id="other-label-value"
+        ),
+        pytest.param(
+            meta(deletionTimestamp="2026-01-01T00:00:00Z"),
+            Namespace("n", terminating=True),
+            id="terminating",
+        ),
+    ],
+)
+def test_facts_of_a_namespace(found: dict[str, Any], facts: Namespace) -> None:
+    """Metadata is all that is read."""
+    assert namespace_facts(found) == facts
+
+
+def test_networks_of_a_cluster() -> None:
+    """Known by any label or by the setting; present where a label says "true"."""
+    nodes = [
+        node_networks(meta(labels={"network.cni-genie.io/weave": "true", "other": "true"})),
+        node_networks(meta(labels={"network.cni-genie.io/weave": "false"})),
+        node_networks(meta(labels={"network.cni-genie.io/canal": "false"})),
+        node_networks(meta()),
+    ]
+    assert all_networks(nodes, ("flannel",)) == Networks(
+        known=frozenset({"weave", "canal", "flannel"}), present=frozenset({"weave"})
+    )
+    assert all_networks([]) == Networks()

@@ -1,0 +1,204 @@
+"""Workload templates: what their author reads at apply."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.unit.webhook.builders import NETWORKS, NOTHING_KNOWN, PLAIN, messages, review
+from webhook.decision import Decision
+from webhook.snapshot import Namespace, Networks
+from webhook.templates import PATHS, Rules, judge_template
+
+GROUPS = {"Job": "batch/v1", "CronJob": "batch/v1", "ReplicationController": "v1"}
+LIMITED = Namespace("team-b", allowed=("canal",))
+FIELD = "spec.template.metadata.annotations[cni]"
+
+
+def workload(
+    cni: str | None,
+    kind: str = "Deployment",
+    *,
+    spec: dict[str, Any] | None = None,
+    template: dict[str, Any] | None = None,
+    **metadata: Any,
+) -> dict[str, Any]:
+    about = {} if cni is None else {"annotations": {"cni": cni}}
+    found: dict[str, Any] = {"metadata": about, "spec": spec or {}, **(template or {})}
+    for key in reversed(PATHS[kind]):
+        found = {key: found}
+    return {
+        "apiVersion": GROUPS.get(kind, "apps/v1"),
+        "kind": kind,
+        "metadata": {"name": "web", "namespace": "team-a", **metadata},
+        **found,
+    }
+
+
+def decide(
+    found: dict[str, Any],
+    namespace: Namespace = PLAIN,
+    rules: Rules = Rules(),  # noqa: B008 - immutable
+    networks: Networks = NETWORKS,
+    **request: Any,
+) -> Decision:
+    return judge_template(review(found, **request), namespace, networks, rules)
+
+
+@pytest.mark.parametrize("kind", PATHS)
+def test_a_template_of_bad_grammar_is_refused(kind: str) -> None:
+    """Every kind of workload is refused, with the path of its own template."""
+    decision = decide(workload("a/b", kind))
+    path = ".".join(PATHS[kind])
+    assert decision.code == 422
+    (message,) = messages(decision)
+    assert message.startswith(f'{path}.metadata.annotations[cni]: Invalid value: "a/b": item 1')
+
+
+@pytest.mark.parametrize(
+    ("value", "namespace", "expected"),
+    [
+        pytest.param("weave", PLAIN, (), id="all-is-well"),
+        pytest.param(None, PLAIN, (), id="names-none"),
+        pytest.param(
+            "wave",
+            PLAIN,
+            (f'{FIELD}: unknown network "wave" (did you mean "weave"?): pods will be refused',),
+            id="unknown",
+        ),
+        pytest.param(
+            "weave,zz",
+            LIMITED,
+            (
+                f'{FIELD}: network "weave" is not allowed in this namespace: pods will be refused',
+                f'{FIELD}: unknown network "zz": pods will be refused',
+            ),
+            id="not-allowed-and-unknown",
+        ),
+    ],
+)
+def test_what_may_become_right_is_a_warning(
+    value: str | None, namespace: Namespace, expected: tuple[str, ...]
+) -> None:
+    """A template may be applied before its network."""
+    decision = decide(workload(value), namespace)
+    assert decision.allowed
+    assert decision.warnings == expected
+
+
+def test_no_network_is_called_unknown_while_none_is_known() -> None:
+    """A cluster without labelled nodes has no list to compare with."""
+    assert decide(workload("wave"), networks=NOTHING_KNOWN).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("rules", "value", "code", "warnings"),
+    [
+        pytest.param(Rules(invalid="warn"), "a/b", 200, 1, id="grammar-warns"),
+        pytest.param(Rules(invalid="off"), "a/b", 200, 0, id="grammar-is-left-alone"),
+        pytest.param(Rules(doubtful="deny"), "wave", 422, 0, id="unknown-is-refused"),
+        pytest.param(Rules(doubtful="off"), "wave", 200, 0, id="unknown-is-left-alone"),
+        pytest.param(Rules(doubtful="deny"), "a/b,wave", 422, 0, id="both-are-refused"),
+    ],
+)
+def test_the_settings_choose_how_strict_it_is(
+    rules: Rules, value: str, code: int, warnings: int
+) -> None:
+    """Either kind of fault can be refused, warned of, or left to the pods."""
+    decision = decide(workload(value), rules=rules)
+    assert (decision.code, len(decision.warnings)) == (code, warnings)
+
+
+def test_a_stored_value_does_not_stop_other_changes() -> None:
+    """A template that was stored while we were down can still be scaled and mended."""
+    stored = workload("a/b")
+    changed = workload("a/b", spec={"containers": [{"name": "c"}]})
+    decision = judge_template(review(changed, stored), PLAIN, NETWORKS, Rules())
+    assert decision.allowed
+    assert decision.warnings[0].startswith(f'{FIELD}: Invalid value: "a/b": item 1')
+
+
+@pytest.mark.parametrize(
+    ("found", "request_fields"),
+    [
+        pytest.param(workload("a/b", spec={"hostNetwork": True}), {}, id="host-network"),
+        pytest.param(
+            workload("a/b", ownerReferences=[{"name": "web", "controller": True}]),
+            {},
+            id="made-by-a-controller",
+        ),
+        pytest.param(workload("a/b"), {"subResource": "scale"}, id="subresource"),
+        pytest.param(workload("a/b"), {"operation": "DELETE", "object": None}, id="delete"),
+    ],
+)
+def test_what_is_not_judged(found: dict[str, Any], request_fields: dict[str, Any]) -> None:
+    """Scaling, deleting and the controllers' own writes pass."""
+    assert decide(found, **request_fields) == Decision()
+
+
+def test_an_owner_that_is_no_controller_does_not_hide_a_template() -> None:
+    """Anyone may write an ownerReference; only a controller's means that it made this."""
+    assert decide(workload("a/b", ownerReferences=[{"name": "x"}])).code == 422
+
+
+def test_a_near_miss_in_a_template_is_a_warning() -> None:
+    """The warning for the pod itself would go to the controller, where nobody reads it."""
+    found = workload(None, template={"metadata": {"annotations": {"CNI": "weave"}}})
+    assert decide(found).warnings == (
+        'spec.template.metadata.annotations[CNI]: not used; did you mean "cni"?',
+    )
+
+
+HINT = 'nodeSelector network.cni-genie.io/weave: "true" is missing: pods on nodes without "weave"'
+
+
+@pytest.mark.parametrize(
+    ("cni", "namespace", "spec", "hinted"),
+    [
+        pytest.param("weave", PLAIN, {}, True, id="named"),
+        pytest.param(None, Namespace("n", default="weave"), {}, True, id="inherited"),
+        pytest.param(None, PLAIN, {}, False, id="no-network"),
+        pytest.param(
+            "weave",
+            PLAIN,
+            {"nodeSelector": {"network.cni-genie.io/weave": "true"}},
+            False,
+            id="selector-is-there",
+        ),
+        pytest.param(
+            "weave",
+            PLAIN,
+            {
+                "affinity": {
+                    "nodeAffinity": {
+                        "requiredDuringSchedulingIgnoredDuringExecution": {
+                            "nodeSelectorTerms": [
+                                {
+                                    "matchExpressions": [
+                                        {
+                                            "key": "network.cni-genie.io/weave",
+                                            "operator": "In",
+                                            "values": ["true"],
+                                        }
+                                    ]
+                                }
+                            ]
+                        }
+                    }
+                }
+            },
+            False,
+            id="affinity-is-there",
+        ),
+        pytest.param("weave", Namespace("n", scheduling="off"), {}, False, id="not-scheduled"),
+    ],
+)
+def test_a_daemonset_is_told_which_selector_to_add(
+    cni: str | None, namespace: Namespace, spec: dict[str, Any], *, hinted: bool
+) -> None:
+    """Its pods would be counted, and stay Pending, on nodes that lack the network."""
+    decision = decide(workload(cni, "DaemonSet", spec=spec), namespace)
+    assert decision.allowed
+    assert [text.startswith(HINT) for text in decision.warnings] == ([True] if hinted else [])
+    assert decide(workload(cni, "Deployment", spec=spec), namespace).warnings == ()
