@@ -9,9 +9,10 @@ returned; what cannot be freed stays in the record.
 
 from __future__ import annotations
 
-from dispatcher.plugin import delete, errors, record, result
+from dispatcher.annotation import quote
+from dispatcher.plugin import delete, errors, result, store
 from dispatcher.plugin.errors import CNIError
-from dispatcher.plugin.record import ATTACHED, ATTACHING, Record
+from dispatcher.plugin.record import ATTACHED, ATTACHING, CorruptRecord, Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
 
 def add(call: Call) -> dict[str, Any]:
     """Carry out ADD and return the result to print. Raises CNIError and OSError."""
-    planned = call.plan()
+    planned = call.plan(call.selections())
+    _judge_executables(call, planned)
     with call.locked():
-        kept = _judge_record(call)
+        kept = _judge_record(call, planned)
         made = Record(call.request.container_id, call.request.netns, kept + planned)
         try:
             return result.write(_attach(call, made, planned), call.conf.cni_version)
@@ -34,32 +36,54 @@ def add(call: Call) -> dict[str, Any]:
             raise
 
 
-def _judge_record(call: Call) -> list[Attachment]:
-    """Return what the container has on other interfaces; free what a killed ADD left."""
-    old = call.read_record()
+def _judge_executables(call: Call, planned: list[Attachment]) -> None:
+    """Refuse a plan that could only fail half-way."""
+    for attachment in planned:
+        for kind in attachment.conf.types:
+            try:
+                call.run.locate(kind)
+            except CNIError as error:
+                sentence = f"the network {quote(attachment.network)} cannot be attached"
+                raise error.under(sentence) from None
+
+
+def _judge_record(call: Call, planned: list[Attachment]) -> list[Attachment]:
+    """Return what the container has through other calls; free what a killed ADD left."""
+    try:
+        old = call.read_record(call.request.container_id)
+    except CorruptRecord as error:
+        aside = store.set_aside(call.state_dir, call.request.container_id)
+        call.complain(f"a corrupt record is kept as {aside}: {error}")
+        return []
     if old is None:
         return []
-    ours = [each for each in old.attachments if each.requested == call.request.interface]
+    ours = old.of_call(call.request.interface)
     if ours and all(each.phase == ATTACHED for each in ours):
         raise CNIError(
             errors.ALREADY_ATTACHED,
             f"the container is attached on {call.request.interface} already; DEL comes first",
         )
-    delete.free(call, old, ours)
+    delete.free(call, old, ours, call.chain())
+    taken = {each.interface for each in old.attachments} & {each.interface for each in planned}
+    if taken:
+        raise CNIError(
+            errors.ALREADY_ATTACHED, f"the container has {', '.join(sorted(taken))} already"
+        )
     return old.attachments
 
 
 def _attach(call: Call, made: Record, planned: list[Attachment]) -> dict[str, Any]:
     """Attach everything and return the primary's result."""
     of_primary: dict[str, Any] = {}
+    chain = call.chain()
     for attachment in planned:
         attachment.phase = ATTACHING
-        record.write(call.state_dir, made)
-        attachment.result = call.chain.add(attachment, call.deadline.of_work)
+        store.write(call.state_dir, made)
+        attachment.result = chain.add(attachment, call.deadline.of_work)
         attachment.phase = ATTACHED
         if attachment.primary:
             of_primary = attachment.result
         else:
             call.remove_default_routes(attachment)
-    record.write(call.state_dir, made)
+    store.write(call.state_dir, made)
     return of_primary

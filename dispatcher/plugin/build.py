@@ -34,47 +34,78 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import CodeType
 
 PACKAGE = Path(__file__).resolve().parent.parent
-SHARED = ("__init__", "annotation", "jsontext", "keys", "networks")
+SHARED = ("__init__", "annotation", "conf", "jsontext", "keys", "networks")
 """The modules of ``dispatcher`` itself that the plugin uses."""
 
 LAUNCHER = """\
 #!{shebang} -IS
 # Genie {version}: the CNI plugin, and the command line for people.
-import marshal, sys
-here = __file__.rpartition("/")[0] or "."
+import sys, marshal
+def load(here):
+    with open(f"{{here}}/.genie/{version}/{{sys.implementation.cache_tag}}.bundle", "rb") as file:
+        return marshal.loads(file.read())
 try:
-    file = open(f"{{here}}/.genie/{version}/{{sys.implementation.cache_tag}}.bundle", "rb")
+    boot, *modules = load(__file__.rpartition("/")[0] or ".")
 except FileNotFoundError:
     import os
     here = os.path.dirname(os.path.realpath(__file__))
     try:
-        file = open(f"{{here}}/.genie/{version}/{{sys.implementation.cache_tag}}.bundle", "rb")
+        boot, *modules = load(here)
     except FileNotFoundError:
-        file = None
+        boot = None
         sys.path.insert(0, f"{{here}}/.genie/{version}/src")
         sys.dont_write_bytecode = True
-if file:
-    import _frozen_importlib
-    modules = marshal.loads(file.read())
-    file.close()
-    class Bundle:
-        @staticmethod
-        def find_spec(name, path=None, target=None):
-            if name in modules:
-                return _frozen_importlib.ModuleSpec(
-                    name, Bundle, origin=name, is_package=modules[name][0])
-        @staticmethod
-        def create_module(spec):
-            return None
-        @staticmethod
-        def exec_module(module):
-            exec(marshal.loads(modules[module.__name__][1]), module.__dict__)
-    sys.meta_path.insert(0, Bundle)
+if boot:
+    exec(boot, {{"modules": modules}})
 from dispatcher.plugin.main import main
 main(__file__)
 """
+
+BOOT = """
+import gc
+import posix
+import sys
+from _frozen_importlib import ModuleSpec
+from marshal import loads
+
+gc.disable()  # a call is over before there is garbage worth the search
+core, rest = modules
+
+class Bundle:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name in rest:
+            return ModuleSpec(name, Bundle, origin=name, is_package=rest[name][0])
+
+    @staticmethod
+    def create_module(spec):
+        return None
+
+    @staticmethod
+    def exec_module(module):
+        exec(loads(rest[module.__name__][1]), module.__dict__)
+
+sys.meta_path.insert(0, Bundle)
+if posix.environ.get(b"CNI_COMMAND") in (b"ADD", b"DEL"):
+    # Both need these anyway: made in order, without the search that an import does.
+    for name, code in loads(core):
+        module = sys.modules[name] = type(sys)(name)
+        package, _, last = name.rpartition(".")
+        if rest[name][0]:
+            module.__path__ = []
+        if package:
+            setattr(sys.modules[package], last, module)
+        exec(code, module.__dict__)
+"""
+
+CORE = "dispatcher.plugin.add"
+"""This module and all that it needs are loaded together, since every ADD and DEL does."""
 
 
 class _Slim(ast.NodeTransformer):
@@ -116,13 +147,41 @@ def modules() -> dict[str, Path]:
 
 def compile_bundle(target: Path) -> None:
     """Write the bundle for the interpreter that runs this into *target*."""
-    compiled = {}
-    for name, file in modules().items():
-        tree = _Slim().visit(ast.parse(file.read_bytes()))
-        ast.fix_missing_locations(tree)
-        code = compile(tree, f"{name}.py", "exec", dont_inherit=True, optimize=2)
-        compiled[name] = (file.stem == "__init__", marshal.dumps(code))
-    (target / f"{sys.implementation.cache_tag}.bundle").write_bytes(marshal.dumps(compiled))
+    trees = {name: ast.parse(file.read_bytes()) for name, file in modules().items()}
+    order = _in_order(trees)
+    codes = {name: _compiled(name, tree) for name, tree in trees.items()}
+    core = [(name, codes[name]) for name in order]
+    rest = {
+        name: (file.stem == "__init__", marshal.dumps(codes[name]))
+        for name, file in modules().items()
+    }
+    boot = compile(BOOT, "boot.py", "exec")
+    made = marshal.dumps((boot, marshal.dumps(core), rest))
+    (target / f"{sys.implementation.cache_tag}.bundle").write_bytes(made)
+
+
+def _compiled(name: str, tree: ast.Module) -> CodeType:
+    slim = ast.fix_missing_locations(_Slim().visit(tree))
+    return compile(slim, f"{name}.py", "exec", dont_inherit=True, optimize=2)
+
+
+def _in_order(trees: dict[str, ast.Module]) -> list[str]:
+    """Return what :data:`CORE` and ``main`` need, each after what it needs itself."""
+    order: list[str] = []
+
+    def visit(name: str) -> None:
+        if name in order or name not in trees:
+            return
+        visit(name.rpartition(".")[0])
+        for node in trees[name].body:
+            if isinstance(node, ast.ImportFrom) and node.module:
+                for each in (node.module, *(f"{node.module}.{to.name}" for to in node.names)):
+                    visit(each)
+        order.append(name)
+
+    visit(CORE)
+    visit("dispatcher.plugin.main")
+    return order
 
 
 def build(target: Path, *, compiler: str, shebang: str, cni_bin: str, release: str) -> Path:
@@ -138,7 +197,16 @@ def build(target: Path, *, compiler: str, shebang: str, cni_bin: str, release: s
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, copy)
     subprocess.run(  # noqa: S603 - the interpreter that the caller named
-        [compiler, "-I", str(Path(__file__).resolve()), "--compile", str(folder)], check=True
+        [
+            compiler,
+            "-I",
+            "-X",
+            "no_debug_ranges",
+            str(Path(__file__).resolve()),
+            "--compile",
+            str(folder),
+        ],
+        check=True,
     )
     if "/" not in shebang:
         shebang = f"{cni_bin}/.genie/{version}/{shebang}"

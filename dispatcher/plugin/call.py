@@ -1,4 +1,4 @@
-"""One call for a container: what was asked, what it may use, how long it has.
+"""One call of the plugin: what was asked, what it may use, how long it has.
 
 How it works: :class:`Call` ties the judged request to the few things that have effects, each
 made by ``main`` and replaceable in a test: the runner of delegates, the clocks, the state
@@ -7,19 +7,21 @@ directory. :class:`Deadline` divides the time of the whole call.
 
 from __future__ import annotations
 
-from dispatcher import networks
-from dispatcher.plugin import errors, lock, plan, record
+from dispatcher import keys, networks
+from dispatcher.plugin import errors, lock, plan, store
 from dispatcher.plugin.chain import Chain
 from dispatcher.plugin.errors import CNIError
+from dispatcher.plugin.record import NewerRecord
 from dispatcher.plugin.result import is_default
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
-    from typing import Self
 
-    from dispatcher.plugin.chain import Run
+    from dispatcher.annotation import Selection
+    from dispatcher.conf import Conf
+    from dispatcher.plugin.delegate import Runner
     from dispatcher.plugin.record import Attachment, Record
     from dispatcher.plugin.request import OwnConf, Request
 
@@ -38,6 +40,10 @@ class Deadline:
         self.of_lock = start + seconds * _RESERVE
         self.of_work = start + seconds * (1 - _RESERVE)
 
+    def within(self, seconds: float) -> float:
+        """Return the time *seconds* from now, or the end if that is sooner."""
+        return min(self._clock() + seconds, self.of_all)
+
     def share(self, left: int) -> float:
         """Return until when the next of *left* equal parts of the rest may last."""
         now = self._clock()
@@ -45,17 +51,18 @@ class Deadline:
 
 
 class Call:
-    """One ADD, DEL or CHECK. Used as ``with call.locked():`` around everything it does."""
+    """One call. What changes a container's attachments happens in ``with call.locked():``."""
 
     __slots__ = (
-        "_complain",
-        "_locks",
-        "_remove_routes",
-        "chain",
+        "ask_agent",
+        "cache_dir",
+        "complain",
         "conf",
         "deadline",
         "now",
+        "remove_routes",
         "request",
+        "run",
     )
 
     def __init__(
@@ -63,70 +70,100 @@ class Call:
         request: Request,
         conf: OwnConf,
         *,
-        run: Run,
+        run: Runner,
         deadline: Deadline,
         now: Callable[[], float],
         remove_routes: Callable[[str, str], None],
+        ask_agent: Callable[[str, str], str],
         complain: Callable[[str], None],
+        cache_dir: str,
     ) -> None:
         self.request = request
         self.conf = conf
-        self.chain = Chain(run, request.container_id, request.netns)
+        self.run = run
         self.deadline = deadline
         self.now = now
-        self._remove_routes = remove_routes
-        self._complain = complain
-        self._locks: lock.Locks | None = None
+        self.remove_routes = remove_routes
+        self.ask_agent = ask_agent
+        self.complain = complain
+        self.cache_dir = cache_dir
 
     @property
     def state_dir(self) -> str:
         """Where the records are."""
         return self.conf.settings.state_dir
 
-    def plan(self) -> list[Attachment]:
-        """Return what the pod's annotation, or the default, asks for. Raises CNIError."""
-        settings = self.conf.settings
+    def selections(self) -> tuple[Selection, ...]:
+        """Return what the pod's annotation, or the default, asks for. Raises CNIError.
+
+        The agent is asked only for a pod whose runtime does not hand over annotations.
+        """
+        annotations = self.conf.annotations
+        if annotations is None:
+            asked = self.ask_agent(self.conf.settings.agent_socket, self.request.args)
+            annotations = {keys.ANNOTATION: asked}
+        return plan.select(annotations, self.conf.settings.default)
+
+    def plan(self, selections: tuple[Selection, ...]) -> list[Attachment]:
+        """Return the attachments that *selections* are on this node. Raises CNIError."""
         return plan.attachments(
-            plan.select(self.conf.annotations or {}, settings.default),
+            selections,
             interface=self.request.interface,
             args=self.request.args,
             runtime_config=self.conf.runtime_config,
-            find=lambda name: networks.find(name, settings.conf_dirs),
+            find=self.find,
         )
 
-    def read_record(self) -> Record | None:
-        """Return the container's record, None if there is none. Raises CNIError, OSError."""
-        container_id = self.request.container_id
+    def find(self, network: str) -> Conf:
+        """Return the configuration of *network*. Raises UnknownNetwork and BrokenConf."""
+        return networks.find(network, self.conf.settings.conf_dirs)
+
+    def chain(self) -> Chain:
+        """Return what carries commands out for the container of this call."""
+        return Chain(self.run, self.request.container_id, self.request.netns)
+
+    def read_record(self, container_id: str) -> Record | None:
+        """Return a container's record, None if there is none.
+
+        Raises CNIError with code 11 for one of a later version, CorruptRecord and OSError.
+        """
         try:
-            return record.read(self.state_dir, container_id)
-        except record.NewerRecord as error:
-            path = record.path_of(self.state_dir, container_id)
+            return store.read(self.state_dir, container_id)
+        except NewerRecord as error:
+            path = store.path_of(self.state_dir, container_id)
             raise CNIError(
                 errors.TRY_AGAIN, f"{path} cannot be used: {error}", "upgrade Genie on this node"
             ) from None
-        except record.CorruptRecord as error:
-            aside = record.set_aside(self.state_dir, container_id)
-            self._complain(f"a corrupt record was moved to {aside}: {error}")
-            return None
 
     def remove_default_routes(self, attachment: Attachment) -> None:
         """Take the default routes that *attachment* brought out of the pod."""
         routes = attachment.result["routes"] if attachment.result else []
         if any(map(is_default, routes)):
-            self._remove_routes(self.request.netns, attachment.interface)
+            self.remove_routes(self.request.netns, attachment.interface)
 
-    def complain(self, sentence: str) -> None:
-        """Say *sentence* on standard error."""
-        self._complain(sentence)
+    def locked(self) -> Locked:
+        """Take the container's lock, for a ``with`` block. Raises CNIError, OSError."""
+        store.make_dir(self.state_dir)
+        return Locked(self.state_dir, self.request.container_id, self.deadline.of_lock)
 
-    def locked(self) -> Call:
-        """Take the container's lock for a ``with`` block. Raises CNIError, OSError."""
-        lock.make_state_dir(self.state_dir)
-        self._locks = lock.Locks(self.state_dir, self.request.container_id, self.deadline.of_lock)
-        return self
 
-    def __enter__(self) -> Self:
-        return self
+class Locked:
+    """The locks that a call for one container holds; left behind, they are released."""
+
+    __slots__ = ("_against_gc", "_container_id", "_of_container", "_state_dir")
+
+    def __init__(self, state_dir: str, container_id: str, until: float) -> None:
+        self._state_dir = state_dir
+        self._container_id = container_id
+        self._against_gc = lock.against_gc(state_dir, until)
+        try:
+            self._of_container = lock.of_container(state_dir, container_id, until)
+        except BaseException:
+            self._against_gc.release()
+            raise
+
+    def __enter__(self) -> None:
+        pass
 
     def __exit__(
         self,
@@ -134,7 +171,6 @@ class Call:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._locks is not None:
-            forget = not record.exists(self.state_dir, self.request.container_id)
-            self._locks.release(forget=forget)
-            self._locks = None
+        kept = store.exists(self._state_dir, self._container_id)
+        self._of_container.release(forget=not kept)
+        self._against_gc.release()

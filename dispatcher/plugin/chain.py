@@ -4,28 +4,28 @@ How it works: as libcni does it (specification, section 4). ADD goes through the
 order, each plugin given the result of the one before; DEL goes through it in reverse and
 CHECK in order, each with the final result. A plugin gets its configuration as it was
 written, plus ``name``, ``cniVersion``, the capability arguments that it declares, and the
-result. A failure is returned as the plugin stated it, under a sentence that says which
+result. STATUS and GC go through the chain in order and know of no container. A failure is
+returned as the plugin stated it, under a sentence that says which
 network, interface and plugin.
 """
 
 from __future__ import annotations
 
 from dispatcher.annotation import quote
-from dispatcher.networks import VERSIONS
 from dispatcher.plugin import errors, result
-from dispatcher.plugin.errors import CNIError
+from dispatcher.plugin.errors import CannotRun, CNIError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
+    from dispatcher.conf import Conf
+    from dispatcher.plugin.delegate import Runner
     from dispatcher.plugin.record import Attachment
 
-    Run = Callable[[dict[str, Any], dict[str, str], float], dict[str, Any] | None]
-
 _RESERVED = "cni.dev/"  # the specification keeps these keys for runtimes
-_HAS_PREV_RESULT = VERSIONS.index("0.4.0")  # on DEL; CHECK exists since then
+PREV_RESULT_ON_DEL = "0.4.0"
+"""The version of the specification since which DEL is given the result."""
 
 
 class Chain:
@@ -37,7 +37,7 @@ class Chain:
 
     __slots__ = ("_container_id", "_netns", "_run")
 
-    def __init__(self, run: Run, container_id: str, netns: str) -> None:
+    def __init__(self, run: Runner, container_id: str, netns: str) -> None:
         self._run = run
         self._container_id = container_id
         self._netns = netns
@@ -47,19 +47,23 @@ class Chain:
         previous: dict[str, Any] | None = None
         for plugin in attachment.conf.plugins:
             said = self._call("ADD", attachment, plugin, previous, until)
-            if said is None:
-                raise _no_result(attachment, plugin)
             try:
-                previous = result.read(said, attachment.conf.cni_version)
+                previous = _result(said, attachment.conf)
             except CNIError as error:
                 raise error.under(_sentence("ADD", attachment, plugin)) from None
         return previous or result.read({}, attachment.conf.cni_version)
 
     def delete(self, attachment: Attachment, until: float) -> None:
         """Free what the attachment holds; what was never attached is no error."""
-        final = attachment.result if self._takes_result(attachment) else None
+        final = attachment.result if attachment.conf.has(PREV_RESULT_ON_DEL) else None
+        cannot_run: CannotRun | None = None
         for plugin in reversed(attachment.conf.plugins):
-            self._call("DEL", attachment, plugin, final, until)
+            try:
+                self._call("DEL", attachment, plugin, final, until)
+            except CannotRun as error:
+                cannot_run = error  # the plugins before it hold what is worth freeing now
+        if cannot_run is not None:
+            raise cannot_run
 
     def check(self, attachment: Attachment, until: float) -> None:
         """Let every plugin check that the attachment is as it was made."""
@@ -70,10 +74,6 @@ class Chain:
             final = {**final, "routes": routes}
         for plugin in attachment.conf.plugins:
             self._call("CHECK", attachment, plugin, final, until)
-
-    @staticmethod
-    def _takes_result(attachment: Attachment) -> bool:
-        return VERSIONS.index(attachment.conf.cni_version) >= _HAS_PREV_RESULT
 
     def _call(
         self,
@@ -90,29 +90,48 @@ class Chain:
             "CNI_IFNAME": attachment.interface,
             "CNI_ARGS": attachment.args,
         }
+        given = plugin_conf(attachment.conf, plugin, attachment.capability_args)
+        if previous is not None:
+            given["prevResult"] = result.write(previous, attachment.conf.cni_version)
         try:
-            return self._run(plugin_conf(attachment, plugin, previous), variables, until)
+            return self._run(given, variables, until)
         except CNIError as error:
             raise error.under(_sentence(command, attachment, plugin)) from None
 
 
+def _result(said: dict[str, Any] | None, conf: Conf) -> dict[str, Any]:
+    if said is None:
+        raise CNIError(errors.DELEGATE_FAILED, "it succeeded and printed no result")
+    return result.read(said, conf.cni_version)
+
+
+def ask_network(
+    run: Runner, command: str, conf: Conf, plugin: dict[str, Any], *, until: float, **more: Any
+) -> None:
+    """Run STATUS or GC of one plugin of *conf*, with the keys *more* in its configuration."""
+    variables = dict.fromkeys(("CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_ARGS"), "")
+    variables["CNI_COMMAND"] = command
+    try:
+        run({**plugin_conf(conf, plugin, {}), **more}, variables, until)
+    except CNIError as error:
+        sentence = f"{command} of the network {quote(conf.name)} (plugin {plugin['type']})"
+        raise error.under(sentence) from None
+
+
 def plugin_conf(
-    attachment: Attachment, plugin: dict[str, Any], previous: dict[str, Any] | None
+    conf: Conf, plugin: dict[str, Any], capability_args: dict[str, Any]
 ) -> dict[str, Any]:
     """Return what *plugin* reads on its standard input (libcni's buildOneConfig)."""
-    conf = attachment.conf
     made = {key: value for key, value in plugin.items() if not key.startswith(_RESERVED)}
     made["name"] = conf.name
     made["cniVersion"] = conf.cni_version
     given = {
-        capability: attachment.capability_args[capability]
+        capability: capability_args[capability]
         for capability, enabled in plugin.get("capabilities", {}).items()
-        if enabled and capability in attachment.capability_args
+        if enabled and capability in capability_args
     }
     if given:
         made["runtimeConfig"] = given
-    if previous is not None:
-        made["prevResult"] = result.write(previous, conf.cni_version)
     return made
 
 
@@ -128,8 +147,3 @@ def _sentence(command: str, attachment: Attachment, plugin: dict[str, Any]) -> s
         f"the network {quote(attachment.network)} {_DEEDS[command]} the interface "
         f"{quote(attachment.interface)} (plugin {plugin['type']})"
     )
-
-
-def _no_result(attachment: Attachment, plugin: dict[str, Any]) -> CNIError:
-    error = CNIError(errors.DELEGATE_FAILED, "it succeeded and printed no result")
-    return error.under(_sentence("ADD", attachment, plugin))

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
+CHAIN = "GENIE_CHAIN"
+"""Set for delegates: a plugin of ours that finds it was called by itself, through whatever."""
+
 _SIGKILL = 9
 _MAX_OUTPUT = 8 * 1024 * 1024  # of a delegate's standard output; results have a few KiB
 _MAX_ERROR = 64 * 1024  # of its standard error; what is beyond is read and dropped
@@ -74,20 +77,24 @@ class Runner:
         that failed.
         """
         kind = conf["type"]
-        file = self._locate(kind)
-        ended = run(file, dump(conf), {**self._environ, **variables}, until)
+        file = self.locate(kind)
+        ended = run(file, dump(conf), {**self._environ, **variables, CHAIN: "1"}, until)
         if ended.timed_out:
             raise CNIError(
                 errors.TRY_AGAIN, f"the plugin {kind} did not end in time and was killed"
             )
         return _answer(kind, ended)
 
-    def _locate(self, kind: str) -> str:
+    def locate(self, kind: str) -> str:
+        """Return the executable of the plugin *kind*.
+
+        Raises :class:`CannotRun` if there is none, :class:`CNIError` if it is ourselves.
+        """
         file = locate(kind, self._path)
         if file is None:
-            raise CannotRun(
-                errors.INVALID_CONF, f"the plugin {kind} is not in {':'.join(self._path)}"
-            )
+            raise CannotRun(f"there is no plugin {kind} in {':'.join(self._path)}")
+        if not posix.access(file, posix.X_OK):
+            raise CannotRun(f"{file} is not executable")
         if self._own is not None:
             found = posix.stat(file)
             if (found.st_dev, found.st_ino) == self._own:
@@ -172,9 +179,7 @@ def _spawn(
             if error.errno == ETXTBSY and time.monotonic() < give_up:
                 time.sleep(_BUSY_PAUSE)
                 continue
-            raise CannotRun(
-                errors.INVALID_CONF, f"{file} cannot be executed: {error.strerror}"
-            ) from None
+            raise CannotRun(f"{file} cannot be executed: {error.strerror}") from None
 
 
 def _attend(child: int, out: int, err: int, until: float) -> Ended:

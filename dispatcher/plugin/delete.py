@@ -3,48 +3,127 @@
 How it works: what the record says is freed with the configuration that was recorded, last
 attachment first. Each one that is freed leaves the record; one that fails stays in it with
 its reason, the others are freed all the same, and the first failure is returned, so that
-the next DEL goes on from there. When nothing is left the record goes.
+the next DEL goes on from there. When nothing is left the record goes. An attachment whose
+delegate cannot be run at all makes DEL fail for a while and is parked then: DEL succeeds,
+and the agent frees it once the executable is back.
+
+Without a record, a container of libcni's cache was attached before Genie came to the node,
+and is freed with what the cache says. Failing that, the default network's DEL is run, as
+the runtime would have done without Genie. A record that nobody can read is replaced by what
+the call's own annotations ask for.
 """
 
 from __future__ import annotations
 
-from dispatcher.plugin import record
-from dispatcher.plugin.errors import CNIError
-from dispatcher.plugin.record import PLANNED
+import posix
+
+from dispatcher import keys
+from dispatcher.annotation import Selection
+from dispatcher.plugin import store
+from dispatcher.plugin.errors import CannotRun, CNIError
+from dispatcher.plugin.record import ATTACHING, PARKED, PLANNED, CorruptRecord, Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from dispatcher.plugin.call import Call
-    from dispatcher.plugin.record import Attachment, Record
+    from dispatcher.plugin.chain import Chain
+    from dispatcher.plugin.record import Attachment
 
 
 def delete(call: Call) -> None:
     """Carry out DEL. Raises CNIError and OSError."""
-    with call.locked():
-        old = call.read_record()
-        if old is None:
-            return
-        ours = [each for each in old.attachments if each.requested == call.request.interface]
-        free(call, old, ours)
+    try:
+        locked = call.locked()
+    except OSError:
+        if store.exists(call.state_dir, call.request.container_id):
+            raise
+        _delete_unrecorded(call, None)  # there is nothing that a lock could protect
+        return
+    with locked:
+        made = _read(call)
+        if made and (ours := made.of_call(call.request.interface)):
+            free(call, made, ours, call.chain())
+        else:
+            _delete_unrecorded(call, made)
 
 
-def free(call: Call, made: Record, ours: list[Attachment]) -> None:
+def _read(call: Call) -> Record | None:
+    container_id = call.request.container_id
+    try:
+        return call.read_record(container_id)
+    except CorruptRecord as error:
+        aside = store.set_aside(call.state_dir, container_id)
+        call.complain(f"a corrupt record is kept as {aside}: {error}")
+    made = Record(container_id, call.request.netns, _rebuild(call))
+    store.write(call.state_dir, made)
+    return made
+
+
+def _rebuild(call: Call) -> list[Attachment]:
+    """Return what the call's own annotations ask for, as far as this node still knows it."""
+    try:
+        selections = call.selections()
+    except CNIError as error:
+        call.complain(str(error))
+        return []
+    rebuilt = []
+    for selection in selections:
+        try:
+            rebuilt += call.plan((selection,))
+        except CNIError as error:
+            call.complain(str(error))
+    for attachment in rebuilt:
+        attachment.phase = ATTACHING
+    return rebuilt
+
+
+def _delete_unrecorded(call: Call, made: Record | None) -> None:
+    from dispatcher.plugin import cache
+
+    request = call.request
+    cached = cache.find(call.cache_dir, request.container_id, request.interface)
+    if cached is None:
+        _delete_default(call)
+    else:
+        made = made or Record(request.container_id, request.netns, [])
+        made.attachments.append(cached.attachment)
+        free(call, made, [cached.attachment], call.chain())
+        cached.forget()
+    if made is not None and not made.attachments:
+        store.remove(call.state_dir, made.container_id)
+
+
+def _delete_default(call: Call) -> None:
+    default = call.conf.settings.default
+    if not default:
+        return
+    try:
+        attachments = call.plan((Selection(default, keys.PRIMARY_INTERFACE),))
+    except CNIError as error:
+        call.complain(f"nothing is known of this container, and the default is no help: {error}")
+        return
+    try:
+        call.chain().delete(attachments[0], call.deadline.of_all)
+    except CNIError:
+        if call.request.netns and posix.access(call.request.netns, posix.F_OK):
+            raise
+
+
+def free(call: Call, made: Record, ours: list[Attachment], chain: Chain) -> None:
     """Free the attachments *ours* of *made*, in reverse; keep on disk what is left.
 
     Raises the first failure after all were tried.
     """
     first: CNIError | OSError | None = None
-    left = len(ours)
-    for attachment in reversed(ours):
+    for left, attachment in zip(range(len(ours), 0, -1), reversed(ours), strict=True):
         try:
             if attachment.phase != PLANNED:
-                call.chain.delete(attachment, call.deadline.share(left))
+                chain.delete(attachment, call.deadline.share(left))
         except CNIError as error:
-            attachment.failure = {"code": error.code, "msg": error.msg, "since": int(call.now())}
-            first = first or error
+            if not _is_parked(call, attachment, error):
+                first = first or error
         else:
             made.attachments.remove(attachment)
-        left -= 1
         try:
             _keep(call, made)
         except OSError as error:
@@ -53,16 +132,33 @@ def free(call: Call, made: Record, ours: list[Attachment]) -> None:
         raise first
 
 
+def _is_parked(call: Call, attachment: Attachment, error: CNIError) -> bool:
+    """Note the failure in *attachment*; tell whether DEL shall no longer wait for it."""
+    now = int(call.now())
+    old = attachment.failure or {}
+    cannot_run = isinstance(error, CannotRun)
+    since = old.get("since", now) if cannot_run and old.get("cannotRun") else now
+    attachment.failure = {
+        "since": since,
+        "cannotRun": cannot_run,
+        "code": error.code,
+        "msg": error.msg,
+    }
+    if cannot_run and now - since >= call.conf.settings.park_after:
+        attachment.phase = PARKED
+    return cannot_run and attachment.phase == PARKED
+
+
 def _keep(call: Call, made: Record) -> None:
     if made.attachments:
-        record.write(call.state_dir, made)
+        store.write(call.state_dir, made)
     else:
-        record.remove(call.state_dir, made.container_id)
+        store.remove(call.state_dir, made.container_id)
 
 
 def roll_back(call: Call, made: Record, planned: list[Attachment]) -> None:
     """Free what a failed ADD began; what cannot be freed stays in the record."""
     try:
-        free(call, made, planned)
+        free(call, made, planned, call.chain())
     except (CNIError, OSError) as error:
-        call.complain(f"roll-back of {made.container_id} is not complete: {error}")
+        call.complain(f"the roll-back of {made.container_id} is not complete: {error}")

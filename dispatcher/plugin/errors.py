@@ -29,6 +29,7 @@ DELEGATE_FAILED = 103
 ALREADY_ATTACHED = 104
 RECURSION = 105
 NOT_ATTACHED = 106
+CANNOT_RUN = 107
 
 
 class CNIError(Exception):
@@ -42,7 +43,7 @@ class CNIError(Exception):
 
     def under(self, sentence: str) -> CNIError:
         """Return this failure with *sentence* before its own words; code and details stay."""
-        return type(self)(self.code, f"{sentence}: {self.msg}", self.details)
+        return CNIError(self.code, f"{sentence}: {self.msg}", self.details)
 
     def as_json(self, cni_version: str) -> dict[str, str | int]:
         """Return the error object of the specification in *cni_version*."""
@@ -58,3 +59,10 @@ class CNIError(Exception):
 
 class CannotRun(CNIError):  # noqa: N818 - says what happened, as the module's reader needs it
     """A delegate whose executable is not there, or cannot be executed."""
+
+    def __init__(self, msg: str) -> None:
+        super().__init__(CANNOT_RUN, msg)
+
+    def under(self, sentence: str) -> CannotRun:
+        """See :meth:`CNIError.under`."""
+        return CannotRun(f"{sentence}: {self.msg}")

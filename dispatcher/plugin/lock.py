@@ -8,6 +8,9 @@ then holds nobody. The file is unlinked while locked; who waited for an unlinked
 by its inode and starts again. The GC lock is shared by all calls for containers, is taken
 alone by GC, and is never inherited.
 
+On a file system that is full or read-only no lock file can be made, but the one that ADD
+made can still be locked, so DEL works there.
+
 Rules of this file: taking a lock always ends in time; releasing never fails.
 """
 
@@ -19,82 +22,95 @@ from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN, flock
 
 from dispatcher.plugin.errors import TRY_AGAIN, CNIError
 
-GC_LOCK = ".gc.lock"  # container ids start with a letter or digit: no collision
+SUFFIX = ".lock"
+GC = ".gc"  # container ids start with a letter or digit: no collision
 
 _FIRST_PAUSE = 0.002
 _LONGEST_PAUSE = 0.05
+_FLAGS = posix.O_RDWR | posix.O_CREAT | posix.O_CLOEXEC | posix.O_NOFOLLOW
+_EXISTING = posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NOFOLLOW
 
 
-class Locks:
-    """The locks of one call: the container's, alone, and that against GC, shared."""
+class Lock:
+    """A lock that is held until :meth:`release`."""
 
-    __slots__ = ("_gc", "_path", "container")
+    __slots__ = ("_file", "_path")
 
-    def __init__(self, state_dir: str, container_id: str, until: float) -> None:
-        """Take both. *until* is a time of the monotonic clock. Raises CNIError, OSError."""
-        self._path = f"{state_dir}/{container_id}.lock"
-        self._gc = _take(f"{state_dir}/{GC_LOCK}", LOCK_SH, until, "a GC")
-        try:
-            self.container = _take_current(self._path, until)
-        except BaseException:
-            posix.close(self._gc)
-            raise
+    def __init__(self, path: str, file: int) -> None:
+        self._path = path
+        self._file = file
 
-    def release(self, *, forget: bool) -> None:
-        """Release both; *forget* the container's file too, when it has no record any more."""
+    def release(self, *, forget: bool = False) -> None:
+        """Let go; unlink the file first to *forget* it."""
         if forget:
             try:
                 posix.unlink(self._path)
             except OSError:
                 pass  # an empty file is left; nothing depends on its absence
-        flock(self.container, LOCK_UN)
-        posix.close(self.container)
-        posix.close(self._gc)
+        flock(self._file, LOCK_UN)
+        posix.close(self._file)
 
 
-def take_gc(state_dir: str, until: float) -> int:
-    """Take the GC lock alone and return its descriptor: closing it releases it."""
-    return _take(f"{state_dir}/{GC_LOCK}", LOCK_EX, until, "a call for a container")
+def of_container(state_dir: str, container_id: str, until: float) -> Lock:
+    """Take the lock of *container_id*, which delegates inherit.
+
+    *until* is a time of the monotonic clock. Raises CNIError with code 11, and OSError.
+    """
+    holder = "another call for this container, or its delegate,"
+    lock = _take(state_dir, container_id + SUFFIX, LOCK_EX, until, holder)
+    posix.set_inheritable(lock._file, True)  # noqa: FBT003, SLF001 - made here
+    return lock
 
 
-def _take_current(path: str, until: float) -> int:
+def against_gc(state_dir: str, until: float) -> Lock:
+    """Take the lock that keeps a GC away, together with other calls. Raises as above."""
+    return _take(state_dir, GC + SUFFIX, LOCK_SH, until, "a GC")
+
+
+def for_gc(state_dir: str, until: float) -> Lock:
+    """Take the same lock alone. Raises as above."""
+    return _take(state_dir, GC + SUFFIX, LOCK_EX, until, "a call for a container")
+
+
+def _take(state_dir: str, name: str, mode: int, until: float, holder: str) -> Lock:
+    path = f"{state_dir}/{name}"
     while True:
-        file = _take(path, LOCK_EX, until, "another call for this container, or its delegate,")
+        file = _open(path)
         try:
-            named = posix.stat(path)
-        except FileNotFoundError:
-            named = None
-        held = posix.fstat(file)
-        if named and (named.st_dev, named.st_ino) == (held.st_dev, held.st_ino):
-            return file
+            _wait(file, mode, until, f"{holder} still holds {path}")
+            if _is_at(path, file):
+                return Lock(path, file)
+        except BaseException:
+            posix.close(file)
+            raise
         posix.close(file)  # its last holder unlinked it while we waited
 
 
-def _take(path: str, mode: int, until: float, holder: str) -> int:
-    file = posix.open(path, posix.O_RDWR | posix.O_CREAT | posix.O_CLOEXEC, 0o600)
+def _open(path: str) -> int:
+    try:
+        return posix.open(path, _FLAGS, 0o600)
+    except OSError:
+        return posix.open(path, _EXISTING)
+
+
+def _is_at(path: str, file: int) -> bool:
+    held = posix.fstat(file)
+    try:
+        named = posix.stat(path)
+    except FileNotFoundError:
+        return False
+    return (named.st_dev, named.st_ino) == (held.st_dev, held.st_ino)
+
+
+def _wait(file: int, mode: int, until: float, sentence: str) -> None:
     pause = _FIRST_PAUSE
     while True:
         try:
             flock(file, mode | LOCK_NB)
         except BlockingIOError:
             if time.monotonic() + pause > until:
-                posix.close(file)
-                raise CNIError(TRY_AGAIN, f"{holder} still holds {path}") from None
+                raise CNIError(TRY_AGAIN, sentence) from None
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
-        except BaseException:
-            posix.close(file)
-            raise
         else:
-            return file
-
-
-def make_state_dir(state_dir: str) -> None:
-    """Make *state_dir* (0700), and what is above it, where it is not there. Raises OSError."""
-    try:
-        posix.mkdir(state_dir, 0o700)
-    except FileExistsError:
-        pass
-    except FileNotFoundError:
-        make_state_dir(state_dir.rstrip("/").rpartition("/")[0] or "/")
-        posix.mkdir(state_dir, 0o700)
+            return

@@ -15,8 +15,8 @@ import posix
 import sys
 import time
 
+from dispatcher.conf import VERSIONS
 from dispatcher.jsontext import dump
-from dispatcher.networks import VERSIONS
 from dispatcher.plugin import errors
 from dispatcher.plugin.errors import CNIError
 from dispatcher.plugin.request import OwnConf, Request, read_conf, read_environment, stated_version
@@ -90,6 +90,7 @@ def serve(
             return 0, {"cniVersion": VERSIONS[-1], "supportedVersions": list(VERSIONS)}
         request = read_environment(environ)
         data = read_stdin()
+        _judge_caller(environ)
         conf = read_conf(data, request.command)
         return 0, _carry_out(request, conf, launcher, start)
     except CNIError as error:
@@ -120,11 +121,44 @@ def _carry_out(request: Request, conf: OwnConf, launcher: str, start: float) -> 
         from dispatcher.plugin.add import add
 
         return add(call)
-    if request.command == "DEL":
-        from dispatcher.plugin.delete import delete
+    _COMMANDS[request.command](call)
+    return None
 
-        return delete(call)
-    raise CNIError(errors.INVALID_ENVIRONMENT, f"{request.command} is not carried out yet")
+
+def _delete(call: Call) -> None:
+    from dispatcher.plugin.delete import delete
+
+    delete(call)
+
+
+def _check(call: Call) -> None:
+    from dispatcher.plugin.check import check
+
+    check(call)
+
+
+def _gc(call: Call) -> None:
+    from dispatcher.plugin.gc import collect
+
+    collect(call)
+
+
+def _status(call: Call) -> None:
+    from dispatcher.plugin.status import status
+
+    status(call)
+
+
+_COMMANDS = {"DEL": _delete, "CHECK": _check, "GC": _gc, "STATUS": _status}
+
+
+def _judge_caller(environ: Mapping[str, str]) -> None:
+    from dispatcher.plugin.delegate import CHAIN
+
+    if CHAIN in environ:
+        raise CNIError(
+            errors.RECURSION, "Genie was called by a plugin that Genie itself called", CHAIN
+        )
 
 
 def _judge_netns(request: Request) -> None:
@@ -153,6 +187,11 @@ def _call(request: Request, conf: OwnConf, launcher: str, start: float) -> Call:
 
         remove_default_routes(netns, interface)
 
+    def ask_agent(address: str, args: str) -> str:
+        from dispatcher.plugin.ask import annotation
+
+        return annotation(address, args)
+
     own = posix.stat(launcher)
     return Call(
         request,
@@ -161,7 +200,9 @@ def _call(request: Request, conf: OwnConf, launcher: str, start: float) -> Call:
         deadline=Deadline(conf.settings.deadline, start, time.monotonic),
         now=time.time,
         remove_routes=remove_routes,
+        ask_agent=ask_agent,
         complain=_complain,
+        cache_dir="/var/lib/cni/results",
     )
 
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from dispatcher import keys
 from dispatcher.annotation import InvalidAnnotation, Selection, parse, quote
-from dispatcher.networks import BrokenConf, Conf, UnknownNetwork
+from dispatcher.conf import BrokenConf, Conf
+from dispatcher.networks import UnknownNetwork
 from dispatcher.plugin import errors
 from dispatcher.plugin.errors import CNIError
 from dispatcher.plugin.record import Attachment

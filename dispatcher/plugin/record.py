@@ -1,30 +1,25 @@
-"""What was done for a container, on disk: one file per container, written before the deed.
+"""What was done for a container: its attachments, and the bytes that stand for them on disk.
 
-How it works: ``<stateDir>/<containerID>.json`` (0600, in a directory of 0700) holds a
-:class:`Record` with one :class:`Attachment` for each network, in the order in which they
-are attached, each with everything that its DEL needs. :func:`write` is the only function
-that writes one: temporary file, fdatasync, rename. From the file alone DEL, CHECK, GC and
-the agent work.
+How it works: a :class:`Record` has one :class:`Attachment` for each network, in the order in
+which they are attached, each with everything that its DEL needs. ``store`` keeps records in
+files; from a record alone DEL, CHECK, GC and the agent work.
 
 The format has a number, and names the oldest format whose readers understand it too. A
 reader takes older formats and newer ones that say so; keys that it does not know survive a
 rewrite. A newer record that it cannot read is :class:`NewerRecord`, one that nobody can
 read is :class:`CorruptRecord`.
 
-Rules of this file: it is also read by the node's agent, so it imports nothing that knows of
-commands; phases only move as the table below says.
+Rules of this file: pure, since the node's agent and the tests read records too; phases only
+move as the table below says.
 """
 
 from __future__ import annotations
 
-import posix
-
+from dispatcher.conf import Conf
 from dispatcher.jsontext import InvalidJSON, dump, parse
-from dispatcher.networks import Conf, is_cni_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from typing import Any
 
 FORMAT = 1
@@ -32,8 +27,6 @@ FORMAT = 1
 
 OLDEST_READER = 1
 """The oldest format whose readers understand what this module writes."""
-
-SUFFIX = ".json"
 
 # planned ──► attaching ──► attached ──► (gone: freed)
 #                 └────────────┴──► failed DEL: stays, with ``failure``; ──► parked
@@ -114,99 +107,24 @@ class Record:
         self.attachments = attachments
         self.extra: dict[str, Any] = {}
 
+    def of_call(self, interface: str) -> list[Attachment]:
+        """Return what the call with the CNI_IFNAME *interface* made, in order."""
+        return [each for each in self.attachments if each.requested == interface]
+
     @property
     def pod(self) -> tuple[str, str, str]:
         """Namespace, name and UID of the pod, each "" where the runtime did not say."""
-        args = self.attachments[0].args if self.attachments else ""
-        pairs = dict(item.partition("=")[::2] for item in args.split(";"))
-        return (
-            pairs.get("K8S_POD_NAMESPACE", ""),
-            pairs.get("K8S_POD_NAME", ""),
-            pairs.get("K8S_POD_UID", ""),
-        )
+        return pod_of(self.attachments[0].args if self.attachments else "")
 
 
-def path_of(state_dir: str, container_id: str) -> str:
-    """Return where the record of *container_id* is kept."""
-    return f"{state_dir}/{container_id}{SUFFIX}"
-
-
-def container_ids(state_dir: str) -> Iterator[str]:
-    """Yield the containers that have a record, in lexical order."""
-    try:
-        entries = posix.listdir(state_dir)
-    except FileNotFoundError:
-        return
-    for entry in sorted(entries):
-        if entry.endswith(SUFFIX) and is_cni_name(entry):
-            yield entry[: -len(SUFFIX)]
-
-
-def read(state_dir: str, container_id: str) -> Record | None:
-    """Return the record of *container_id*, or None if there is none.
-
-    Raises :class:`NewerRecord`, :class:`CorruptRecord`, and OSError for a file that is there
-    and cannot be read.
-    """
-    try:
-        with open(path_of(state_dir, container_id), "rb") as file:
-            data = file.read()
-    except FileNotFoundError:
-        return None
-    record = decode(data)
-    if record.container_id != container_id:
-        raise CorruptRecord(f"it speaks of the container {record.container_id!r}")
-    return record
-
-
-def write(state_dir: str, record: Record) -> None:
-    """Put *record* on disk, durably, in place of the one that was there.
-
-    The caller holds the container's lock. Raises OSError; the old record then still stands.
-    """
-    path = path_of(state_dir, record.container_id)
-    fresh = path + ".tmp"
-    flags = posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC | posix.O_NOFOLLOW
-    try:
-        file = posix.open(fresh, flags, 0o600)
-        try:
-            left = memoryview(encode(record))
-            while left:
-                left = left[posix.write(file, left) :]
-            posix.fdatasync(file)
-        finally:
-            posix.close(file)
-        posix.replace(fresh, path)
-    except OSError:
-        _unlink(fresh)
-        raise
-
-
-def exists(state_dir: str, container_id: str) -> bool:
-    """Tell whether *container_id* has a record, readable or not."""
-    return posix.access(path_of(state_dir, container_id), posix.F_OK)
-
-
-def remove(state_dir: str, container_id: str) -> None:
-    """Take the record of *container_id* from the disk, if there is one. Raises OSError."""
-    path = path_of(state_dir, container_id)
-    _unlink(path + ".tmp")
-    _unlink(path)
-
-
-def set_aside(state_dir: str, container_id: str) -> str:
-    """Move a corrupt record out of the way and return where it is now. Raises OSError."""
-    path = path_of(state_dir, container_id)
-    aside = path + ".corrupt"
-    posix.replace(path, aside)
-    return aside
-
-
-def _unlink(path: str) -> None:
-    try:
-        posix.unlink(path)
-    except FileNotFoundError:
-        pass
+def pod_of(args: str) -> tuple[str, str, str]:
+    """Return namespace, name and UID of the pod in CNI_ARGS *args*, "" for what is not there."""
+    pairs = dict(item.partition("=")[::2] for item in args.split(";"))
+    return (
+        pairs.get("K8S_POD_NAMESPACE", ""),
+        pairs.get("K8S_POD_NAME", ""),
+        pairs.get("K8S_POD_UID", ""),
+    )
 
 
 def encode(record: Record) -> bytes:

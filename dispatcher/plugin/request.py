@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from dispatcher import keys
 from dispatcher.annotation import quote
+from dispatcher.conf import VERSIONS, is_cni_name
 from dispatcher.jsontext import InvalidJSON, parse
-from dispatcher.networks import DIRECTORIES, VERSIONS, is_cni_name
+from dispatcher.networks import DIRECTORIES
 from dispatcher.plugin import errors
 from dispatcher.plugin.errors import CNIError
 
@@ -124,9 +125,9 @@ class Settings:
 
     ``default`` names the network of pods that ask for none ("": there is none), ``conf_dirs``
     are searched for networks, ``state_dir`` holds the records, ``agent_socket`` is where the
-    node's agent answers for runtimes that hand over no annotations, ``deadline`` is the time
-    for a whole call, in seconds, and ``park_after`` how long a delegate that cannot be run
-    makes DEL fail, in seconds.
+    node's agent answers for runtimes that hand over no annotations ("": nobody is asked),
+    ``deadline`` is the time for a whole call, in seconds, and ``park_after`` how long a
+    delegate that cannot be run makes DEL fail, in seconds.
     """
 
     __slots__ = ("agent_socket", "conf_dirs", "deadline", "default", "park_after", "state_dir")
@@ -135,7 +136,7 @@ class Settings:
         self.default: str = conf.get("default", "")
         self.conf_dirs: list[str] = conf.get("confDirs", list(DIRECTORIES))
         self.state_dir: str = conf.get("stateDir", "/var/lib/cni/genie")
-        self.agent_socket: str = conf.get("agentSocket", "/run/genie/agent.sock")
+        self.agent_socket: str = conf.get("agentSocket", "")
         self.deadline: int = conf.get("deadlineSeconds", 90)
         self.park_after: int = conf.get("parkAfterSeconds", 600)
 
@@ -168,8 +169,8 @@ _STANDARD = frozenset(
 class OwnConf:
     """The configuration from standard input, judged.
 
-    ``runtime_config`` are the capability arguments, the pod's annotations among them;
-    ``valid_attachments`` is what GC may not free, None if the runtime did not say.
+    ``runtime_config`` are the capability arguments; ``annotations`` the pod's, None if the
+    runtime does not hand them over; ``valid_attachments`` is what GC may not free, as given.
     """
 
     __slots__ = ("annotations", "cni_version", "runtime_config", "settings", "valid_attachments")
@@ -178,8 +179,10 @@ class OwnConf:
         self.cni_version = cni_version
         self.settings = Settings(conf)
         self.runtime_config: dict[str, Any] = conf.get("runtimeConfig") or {}
-        self.annotations: dict[str, Any] | None = self.runtime_config.get(keys.POD_ANNOTATIONS)
-        self.valid_attachments: list[Any] | None = conf.get(
+        self.annotations: dict[str, Any] | None = None
+        if keys.POD_ANNOTATIONS in self.runtime_config:
+            self.annotations = self.runtime_config[keys.POD_ANNOTATIONS] or {}
+        self.valid_attachments: Any = conf.get(
             "cni.dev/valid-attachments", conf.get("cni.dev/attachments")
         )
 

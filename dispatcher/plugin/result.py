@@ -15,7 +15,7 @@ from __future__ import annotations
 from _socket import AF_INET, AF_INET6, inet_pton
 
 from dispatcher.annotation import quote
-from dispatcher.networks import VERSIONS
+from dispatcher.conf import VERSIONS
 from dispatcher.plugin.errors import DECODING_FAILURE, CNIError
 
 TYPE_CHECKING = False

@@ -1,0 +1,215 @@
+"""One network's configuration: the bytes of a file in, a judged :class:`Conf` out.
+
+How it works: what libcni calls a network configuration list (specification, section 1), in
+a ``.conflist``, or one plugin alone in a ``.conf`` or ``.json``, which counts as a list of
+one. Numbers, unknown keys and the order of keys stay as they were written, since delegates
+get them back.
+
+Rules of this file: whatever the bytes are, they give a :class:`Conf` whose fields have their
+types, or :class:`BrokenConf` with one sentence.
+"""
+
+from __future__ import annotations
+
+import posix
+
+from dispatcher import keys
+from dispatcher.annotation import quote
+from dispatcher.jsontext import InvalidJSON, parse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
+"""The versions of the CNI specification that Genie speaks, oldest first."""
+
+MAX_BYTES = 4 << 20
+"""How large a configuration file may be."""
+
+_CHUNK = 1 << 16
+
+
+class BrokenConf(Exception):  # noqa: N818 - named like packaging's InvalidVersion
+    """A configuration file that cannot be used; ``path`` names it and ``reason`` says why."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+class Conf:
+    """A network's configuration: what libcni calls a network configuration list.
+
+    ``name`` is the configuration's own name, which its plugins are told and which may differ
+    from the one that a pod asks for. ``plugins`` are the chain's configurations as written.
+    """
+
+    __slots__ = ("cni_version", "disable_check", "disable_gc", "name", "path", "plugins")
+
+    def __init__(
+        self,
+        path: str,
+        name: str,
+        cni_version: str,
+        plugins: list[dict[str, Any]],
+        *,
+        disable_check: bool = False,
+        disable_gc: bool = False,
+    ) -> None:
+        self.path = path
+        self.name = name
+        self.cni_version = cni_version
+        self.plugins = plugins
+        self.disable_check = disable_check
+        self.disable_gc = disable_gc
+
+    @property
+    def types(self) -> list[str]:
+        """The ``type`` of each plugin of the chain, in order."""
+        return [plugin["type"] for plugin in self.plugins]
+
+    def has(self, version: str) -> bool:
+        """Tell whether the configuration speaks *version* of the specification, or a later."""
+        return VERSIONS.index(self.cni_version) >= VERSIONS.index(version)
+
+    @property
+    def is_network(self) -> bool:
+        """False for a configuration of ours, and for the loopback alone."""
+        return keys.PLUGIN_TYPE not in self.types and set(self.types) != {"loopback"}
+
+
+def load(path: str) -> Conf:
+    """Return the configuration in the file *path*. Raises :class:`BrokenConf`."""
+    return decode(_contents(path), path)
+
+
+def decode(data: bytes, path: str) -> Conf:
+    """Return the configuration that *data* spells, which came from the file *path*.
+
+    Raises :class:`BrokenConf`.
+    """
+    value = _object(data, path)
+    if "plugins" not in value and "type" in value:
+        return _single(path, value)
+    conf = Conf(
+        path,
+        _name(path, value),
+        _version(path, value),
+        [_plugin(path, plugin) for plugin in _listed(path, value)],
+        disable_check=_flag(path, value, "disableCheck"),
+        disable_gc=_flag(path, value, "disableGC"),
+    )
+    if not _flag(path, value, "loadOnlyInlinedPlugins"):
+        conf.plugins += _more_plugins(f"{path.rpartition('/')[0]}/{conf.name}")
+    elif "plugins" not in value:
+        raise BrokenConf(path, '"loadOnlyInlinedPlugins" is true, and there is no "plugins"')
+    if not conf.plugins:
+        raise BrokenConf(path, "it holds no plugin")
+    return conf
+
+
+def _single(path: str, value: dict[str, Any]) -> Conf:
+    return Conf(path, _name(path, value), _version(path, value), [_plugin(path, value)])
+
+
+def _more_plugins(folder: str) -> list[dict[str, Any]]:
+    """Return the plugins that stand in files of their own, below the configuration's name."""
+    try:
+        names = sorted(name for name in posix.listdir(folder) if name.endswith(".conf"))
+    except OSError:
+        return []
+    files = [f"{folder}/{name}" for name in names]
+    return [_plugin(file, _object(_contents(file), file)) for file in files]
+
+
+def _contents(path: str) -> bytes:
+    try:
+        # Without waiting: a pipe in this place must not keep a pod from starting.
+        file = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK)
+        try:
+            data = b""
+            while (chunk := posix.read(file, _CHUNK)) and len(data) <= MAX_BYTES:
+                data += chunk
+        finally:
+            posix.close(file)
+    except (OSError, ValueError) as error:
+        raise BrokenConf(path, getattr(error, "strerror", None) or str(error)) from None
+    if len(data) > MAX_BYTES:
+        raise BrokenConf(path, f"it has more than {MAX_BYTES >> 20} MiB")
+    return data
+
+
+def _object(data: bytes, path: str) -> dict[str, Any]:
+    try:
+        value = parse(data)
+    except InvalidJSON as error:
+        raise BrokenConf(path, f"not valid JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise BrokenConf(path, "a JSON object is expected")
+    return value
+
+
+def _name(path: str, value: dict[str, Any]) -> str:
+    name = value.get("name")
+    if not isinstance(name, str) or not is_cni_name(name):
+        raise BrokenConf(path, '"name" must be letters, digits, "_", "." or "-"')
+    return name
+
+
+def is_cni_name(text: str) -> bool:
+    """Tell whether *text* may name a network or a container (CNI specification, section 1)."""
+    return (
+        text.isascii()
+        and text[:1].isalnum()
+        and text.replace("-", "").replace(".", "").replace("_", "").isalnum()
+    )
+
+
+def _version(path: str, value: dict[str, Any]) -> str:
+    stated = value.get("cniVersion", "")
+    offered = value.get("cniVersions", [])
+    if not isinstance(stated, str):
+        raise BrokenConf(path, '"cniVersion" must be a string')
+    if not isinstance(offered, list) or not all(isinstance(each, str) for each in offered):
+        raise BrokenConf(path, '"cniVersions" must be a list of strings')
+    spoken = [version for version in VERSIONS if version in offered or version == stated]
+    if spoken:
+        return spoken[-1]
+    if stated or offered:
+        named = stated or ", ".join(offered)
+        raise BrokenConf(path, f"Genie speaks no CNI version {quote(named)}")
+    return VERSIONS[0]
+
+
+def _listed(path: str, value: dict[str, Any]) -> list[Any]:
+    plugins = value.get("plugins", [])
+    if not isinstance(plugins, list):
+        raise BrokenConf(path, '"plugins" must be a list')
+    return plugins
+
+
+def _plugin(path: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise BrokenConf(path, "a plugin must be a JSON object")
+    kind = value.get("type")
+    if not isinstance(kind, str) or not kind:
+        raise BrokenConf(path, 'a plugin has no "type"')
+    if "/" in kind or "\0" in kind or kind in {".", ".."}:
+        raise BrokenConf(path, f"the type {quote(kind)} must be the name of an executable")
+    capabilities = value.get("capabilities", {})
+    if not isinstance(capabilities, dict) or not all(
+        isinstance(enabled, bool) for enabled in capabilities.values()
+    ):
+        raise BrokenConf(path, f'"capabilities" of {quote(kind)} must be an object of booleans')
+    return value
+
+
+def _flag(path: str, value: dict[str, Any], key: str) -> bool:
+    flag = value.get(key, False)
+    if isinstance(flag, str):
+        flag = {"true": True, "false": False}.get(flag.lower())
+    if not isinstance(flag, bool):
+        raise BrokenConf(path, f'"{key}" must be true or false')
+    return flag

@@ -1,0 +1,84 @@
+"""The node's agent is asked for a pod's annotation, where the runtime does not hand it over.
+
+How it works: containerd before 1.5 and CRI-O before 1.29 pass no annotations. The plugin
+then connects to the agent's unix socket, writes one JSON object and a newline, ends its half,
+and reads one object until the end of the stream:
+
+    request   {"namespace": "…", "name": "…", "uid": "…"}       uid "" if the runtime is silent
+    answer    {"annotation": "weave"}                           "" for a pod without one
+              {"code": 11, "msg": "…", "details": "…"}          an error of the specification
+
+The parts of the request are those of CNI_ARGS. The agent answers within its own time limits,
+and the plugin waits :data:`SECONDS` at most.
+
+Rules of this file: a call that names no pod (a person with cnitool) is not asked about; no
+answer is an error that says so, never the default network.
+"""
+
+from __future__ import annotations
+
+from _socket import AF_UNIX, SHUT_WR, SOCK_CLOEXEC, SOCK_STREAM, socket
+
+from dispatcher.jsontext import InvalidJSON, dump, parse
+from dispatcher.plugin.errors import TRY_AGAIN, CNIError
+from dispatcher.plugin.record import pod_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+SECONDS = 5.0
+"""How long one answer may take, all in all for each step of the exchange."""
+
+_MAX_ANSWER = 1 << 20
+
+
+def annotation(address: str, args: str) -> str:
+    """Return the annotation of the pod that CNI_ARGS *args* name, "" for none.
+
+    *address* is the agent's socket, "" where there is no agent. Raises :class:`CNIError`: the
+    agent's own, or one with code 11 when it cannot be asked.
+    """
+    namespace, name, uid = pod_of(args)
+    if not address or not name:
+        return ""
+    try:
+        said = parse(_exchange(address, {"namespace": namespace, "name": name, "uid": uid}))
+        return _judge(said)
+    except OSError as error:
+        raise _no_answer(address, error.strerror or str(error)) from None
+    except (InvalidJSON, KeyError, TypeError) as error:
+        raise _no_answer(address, f"its answer cannot be understood: {error}") from None
+
+
+def _exchange(address: str, request: dict[str, str]) -> bytes:
+    agent = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
+    try:
+        agent.settimeout(SECONDS)
+        agent.connect(address)
+        agent.sendall(dump(request) + b"\n")
+        agent.shutdown(SHUT_WR)
+        answer = b""
+        while (chunk := agent.recv(1 << 16)) and len(answer) < _MAX_ANSWER:
+            answer += chunk
+        return answer
+    finally:
+        agent.close()
+
+
+def _judge(said: Any) -> str:
+    if "code" in said:
+        raise CNIError(int(said["code"]), str(said["msg"]), str(said.get("details", "")))
+    value = said["annotation"]
+    if not isinstance(value, str):
+        raise TypeError("the annotation is not a string")
+    return value
+
+
+def _no_answer(address: str, reason: str) -> CNIError:
+    return CNIError(
+        TRY_AGAIN,
+        f"the runtime passes no annotations, and Genie's agent ({address}) cannot be asked: "
+        f"{reason}",
+        "is the agent's pod running on this node?",
+    )

@@ -1,0 +1,97 @@
+"""libcni's own cache: what the network plugin that ran before Genie attached.
+
+How it works: libcni, inside every container runtime, keeps a JSON file for each attachment
+that it made, with the configuration that it used. A container that our records do not know
+but such a file does was attached before Genie was installed; its DEL uses that file. The
+file's fields count, not its name, in which the parts cannot be told apart for certain.
+
+Rules of this file: a file of our own calls, or of the loopback, is never taken; one that
+cannot be understood is passed over, since it is not ours to judge.
+"""
+
+from __future__ import annotations
+
+import posix
+from binascii import a2b_base64
+
+from dispatcher.conf import BrokenConf, decode
+from dispatcher.jsontext import InvalidJSON, parse
+from dispatcher.plugin import result
+from dispatcher.plugin.errors import CNIError
+from dispatcher.plugin.record import ATTACHED, Attachment
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+_KIND = "cniCacheV1"
+
+
+class Cached:
+    """An attachment that was made before Genie, and the file that says so."""
+
+    __slots__ = ("attachment", "container_id", "path")
+
+    def __init__(self, path: str, container_id: str, attachment: Attachment) -> None:
+        self.path = path
+        self.container_id = container_id
+        self.attachment = attachment
+
+    def forget(self) -> None:
+        """Remove the file: the attachment is gone."""
+        try:
+            posix.unlink(self.path)
+        except OSError:
+            pass  # the runtime's own DEL would have ignored it too
+
+
+def find(directory: str, container_id: str, interface: str) -> Cached | None:
+    """Return what was attached to *container_id* as *interface* before Genie, or None."""
+    for cached in entries(directory, container_id.encode()):
+        if (cached.container_id, cached.attachment.interface) == (container_id, interface):
+            return cached
+    return None
+
+
+def entries(directory: str, holding: bytes = b"") -> Iterator[Cached]:
+    """Yield every attachment of the cache that is not ours and whose file has *holding*."""
+    try:
+        names = sorted(posix.listdir(directory))
+    except OSError:
+        return
+    for name in names:
+        path = f"{directory}/{name}"
+        try:
+            with open(path, "rb") as file:
+                data = file.read()
+            entry = _entry(path, data) if holding in data else None
+        except (OSError, InvalidJSON, BrokenConf, CNIError, KeyError, TypeError, ValueError):
+            continue
+        if entry is not None:
+            yield entry
+
+
+def _entry(path: str, data: bytes) -> Cached | None:
+    value = parse(data)
+    if value["kind"] != _KIND:
+        return None
+    conf = decode(a2b_base64(value["config"]), path)
+    if not conf.is_network:
+        return None
+    attachment = Attachment(
+        conf.name,
+        value["ifName"],
+        value["ifName"],
+        conf,
+        args=";".join("=".join(pair) for pair in value.get("cniArgs") or []),
+        capability_args=value.get("capabilityArgs") or {},
+        primary=True,
+    )
+    attachment.phase = ATTACHED
+    attachment.result = _result(value.get("result"), conf.cni_version)
+    return Cached(path, value["containerId"], attachment)
+
+
+def _result(said: Any, version: str) -> dict[str, Any] | None:
+    return result.read(said, version) if isinstance(said, dict) else None

@@ -1,0 +1,126 @@
+"""Records in files: ``<stateDir>/<containerID>.json``, one per container.
+
+How it works: :func:`write` is the only function that writes a record: into a temporary file
+beside it, fdatasync, rename, so that whoever reads sees the old one or the new one, whole,
+also after a power cut. Files have the mode 0600, since a delegate's configuration may hold
+secrets, in a directory of 0700.
+
+Rules of this file: who changes a record holds the container's lock; a record that nobody can
+read is kept beside its place, never thrown away.
+"""
+
+from __future__ import annotations
+
+import posix
+
+from dispatcher.conf import is_cni_name
+from dispatcher.plugin.record import CorruptRecord, decode, encode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dispatcher.plugin.record import Record
+
+SUFFIX = ".json"
+CORRUPT = ".corrupt"
+"""What is added to the name of a record that nobody could read."""
+
+
+def path_of(state_dir: str, container_id: str) -> str:
+    """Return where the record of *container_id* is kept."""
+    return f"{state_dir}/{container_id}{SUFFIX}"
+
+
+def container_ids(state_dir: str) -> Iterator[str]:
+    """Yield the containers that have a record, in lexical order."""
+    try:
+        entries = posix.listdir(state_dir)
+    except FileNotFoundError:
+        return
+    for entry in sorted(entries):
+        if entry.endswith(SUFFIX) and is_cni_name(entry):
+            yield entry[: -len(SUFFIX)]
+
+
+def read(state_dir: str, container_id: str) -> Record | None:
+    """Return the record of *container_id*, or None if there is none.
+
+    Raises :class:`NewerRecord`, :class:`CorruptRecord`, and OSError for a file that is there
+    and cannot be read.
+    """
+    try:
+        with open(path_of(state_dir, container_id), "rb") as file:
+            data = file.read()
+    except FileNotFoundError:
+        return None
+    record = decode(data)
+    if record.container_id != container_id:
+        raise CorruptRecord(f"it speaks of the container {record.container_id!r}")
+    return record
+
+
+def write(state_dir: str, record: Record) -> None:
+    """Put *record* on disk, durably, in place of the one that was there.
+
+    The caller holds the container's lock. Raises OSError; the old record then still stands.
+    """
+    path = path_of(state_dir, record.container_id)
+    fresh = path + ".tmp"
+    flags = posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC | posix.O_NOFOLLOW
+    try:
+        file = posix.open(fresh, flags, 0o600)
+        try:
+            left = memoryview(encode(record))
+            while left:
+                left = left[posix.write(file, left) :]
+            posix.fdatasync(file)
+        finally:
+            posix.close(file)
+        posix.replace(fresh, path)
+    except OSError:
+        _unlink(fresh)
+        raise
+
+
+def exists(state_dir: str, container_id: str) -> bool:
+    """Tell whether *container_id* has a record, readable or not."""
+    return posix.access(path_of(state_dir, container_id), posix.F_OK)
+
+
+def remove(state_dir: str, container_id: str) -> None:
+    """Take the record of *container_id* from the disk, if there is one. Raises OSError."""
+    path = path_of(state_dir, container_id)
+    _unlink(path + ".tmp")
+    _unlink(path)
+
+
+def set_aside(state_dir: str, container_id: str) -> str:
+    """Keep a corrupt record under another name, and return it. Raises OSError.
+
+    It keeps its old name too, until another record takes it or :func:`remove` is called:
+    whoever is killed in between leaves what the next call needs to see.
+    """
+    path = path_of(state_dir, container_id)
+    aside = path + CORRUPT
+    _unlink(aside)
+    posix.link(path, aside)
+    return aside
+
+
+def _unlink(path: str) -> None:
+    try:
+        posix.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+def make_dir(state_dir: str) -> None:
+    """Make *state_dir* (0700), and what is above it, where it is not there. Raises OSError."""
+    try:
+        posix.mkdir(state_dir, 0o700)
+    except FileExistsError:
+        pass
+    except FileNotFoundError:
+        make_dir(state_dir.rstrip("/").rpartition("/")[0] or "/")
+        posix.mkdir(state_dir, 0o700)
