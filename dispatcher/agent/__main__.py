@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from dispatcher.agent import watch, web
+from dispatcher.agent import lookup, watch, web
 from dispatcher.agent.events import Events
 from dispatcher.agent.labels import Labels
 from dispatcher.agent.loops import Loop
 from dispatcher.agent.node import Node, View
 from dispatcher.agent.plugin import InstallError, Plugin
 from dispatcher.agent.publish import Publication
+from dispatcher.agent.records import Records
 from dispatcher.agent.settings import Settings, load
+from dispatcher.agent.status import Status
 from dispatcher.kube import logs
 from dispatcher.kube.client import Kube, KubeClient, KubeError
 from dispatcher.kube.settings import InvalidSettings
@@ -38,6 +40,7 @@ class Agent:
 
     def __init__(self, settings: Settings, plugin: Plugin, kube: KubeClient) -> None:
         self._settings = settings
+        self._kube = kube
         self._view = View({}, "the first look is not over")
         self.events = Events(kube, settings.node_name)
         self._node = Node(settings, plugin, self.events)
@@ -45,12 +48,19 @@ class Agent:
         self._labels = Labels(kube, settings.node_name, publication, self.events)
         self._looking = Loop("look", self._look, settings.look_seconds, settle=0.2)
         self._publishing = Loop("publish", self._publish, settings.look_seconds)
-        self.loops = (self._looking, self._publishing)
+        self._records = Records(settings.state_dir)
+        self._status = Status(kube)
+        self._reading = Loop("records", self._read, settings.look_seconds, settle=0.5)
+        self.loops = (self._looking, self._publishing, self._reading)
 
     def start(self) -> None:
         """Start every thread."""
+        self._settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._settings.state_dir.chmod(0o700)
         above = [directory.rpartition("/")[0] for directory in self._settings.conf_dirs]
-        watch.start(above, self._looking.wake)
+        watched = dict.fromkeys(above, self._looking.wake)
+        watch.start({**watched, str(self._settings.state_dir): self._reading.wake})
+        lookup.start(self._kube, self._settings.socket)
         threading.Thread(target=self.events.run, name="events", daemon=True).start()
         for loop in self.loops:
             loop.start()
@@ -76,6 +86,9 @@ class Agent:
     def _publish(self) -> None:
         if self._view.networks or not self._view.problem:
             self._labels.publish(self._view.networks, self._node.absence)
+
+    def _read(self) -> None:
+        self._status.publish(self._records.read())
 
 
 def main(arguments: Sequence[str]) -> int:

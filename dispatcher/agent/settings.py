@@ -72,6 +72,18 @@ class Settings(service.ServiceSettings):
     socket: Path = Path("/run/genie/agent.sock")
     """where the plugin asks for a pod's annotations when the runtime passes none"""
 
+    runtime_socket: Path = Path("/run/containerd/containerd.sock")
+    """where the container runtime answers (CRI); the reaper asks it for its sandboxes"""
+
+    host_root: Path = Path("/")
+    """where the reaper sees the host's files"""
+
+    reap_age_seconds: float = Field(default=600.0, ge=0)
+    """how old a record must be before the reaper frees what it says"""
+
+    reap_look_seconds: float = Field(default=60.0, gt=0)
+    """how often the reaper looks; a sandbox must be missing twice in a row"""
+
     deadline_seconds: int = Field(default=90, ge=30, le=110)
     """what one call of the plugin may take; kubelet gives the end of a sandbox 120 s in all"""
 

@@ -25,7 +25,7 @@ from watchdog.observers import Observer
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Iterable
+    from collections.abc import Mapping
 
     from watchdog.observers.api import BaseObserver
 
@@ -52,11 +52,11 @@ class _Wake(FileSystemEventHandler):
         self._wake.set()
 
 
-def start(directories: Iterable[str], wake: threading.Event) -> BaseObserver:
-    """Set *wake* on every change below *directories*; returns what ``stop()`` ends."""
+def start(directories: Mapping[str, threading.Event]) -> BaseObserver:
+    """Set each directory's event on every change below it; returns what ``stop()`` ends."""
     observer = Observer()
     observer.daemon = True
-    for directory in sorted(set(directories)):
+    for directory, wake in directories.items():
         try:
             observer.schedule(_Wake(wake), directory, recursive=True, event_filter=CHANGES)
         except OSError as error:

@@ -1,0 +1,139 @@
+"""Asks the container runtime which sandboxes it has: CRI's ListPodSandbox, over its socket.
+
+How it works: CRI is gRPC, that is, HTTP/2 with protobuf inside. The library h2 speaks the
+first over a plain socket; of the second only two fields matter, and reading those takes a few
+lines (gRPC's own library is ten times as large as the rest of the image's needs for it).
+
+    ListPodSandboxRequest   {}                                  everything is asked for
+    ListPodSandboxResponse  {repeated PodSandbox items = 1}
+    PodSandbox              {string id = 1, …}
+
+Rules: one question, one connection, one deadline; any surprise is a :class:`CRIError`, because
+"the runtime does not know this sandbox" must never be concluded from an answer cut short.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+import h2.config
+import h2.connection
+import h2.events
+from h2.exceptions import ProtocolError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+DEADLINE = 10.0
+"""Seconds for each read and write. The answer takes milliseconds."""
+
+METHOD = "/runtime.v1.RuntimeService/ListPodSandbox"
+
+_EMPTY_MESSAGE = b"\0\0\0\0\0"  # not compressed, length 0
+_PREFIX = 5
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_HEADERS = [
+    (":method", "POST"),
+    (":scheme", "http"),
+    (":path", METHOD),
+    (":authority", "localhost"),
+    ("content-type", "application/grpc"),
+    ("te", "trailers"),
+]
+
+
+class CRIError(Exception):
+    """The runtime gave no answer that can be trusted."""
+
+
+def sandboxes(path: Path) -> set[str]:
+    """Return the ids of all sandboxes that the runtime at the socket *path* has.
+
+    Raises :class:`CRIError`.
+    """
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(DEADLINE)
+            connection.connect(str(path))
+            headers, data = _exchange(connection)
+    except (OSError, ProtocolError) as error:
+        raise CRIError(f"{path}: {error}") from None
+    status = headers.get(b"grpc-status")
+    if status != b"0":
+        message = headers.get(b"grpc-message", b"no message").decode(errors="replace")
+        raise CRIError(f"{path}: status {(status or b'missing').decode()}: {message}")
+    if len(data) < _PREFIX or data[0] != 0 or len(data) - _PREFIX != int.from_bytes(data[1:5]):
+        raise CRIError(f"{path}: the answer is not one whole message")
+    return set(identifiers(data[_PREFIX:]))
+
+
+def _exchange(connection: socket.socket) -> tuple[dict[bytes, bytes], bytes]:
+    """Send the one request; returns headers and trailers together, and the body."""
+    http = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding=None))
+    http.initiate_connection()
+    http.send_headers(1, _HEADERS)
+    http.send_data(1, _EMPTY_MESSAGE, end_stream=True)
+    headers: dict[bytes, bytes] = {}
+    body = b""
+    while True:
+        connection.sendall(http.data_to_send())
+        received = connection.recv(1 << 16)
+        if not received:
+            raise CRIError("the connection ended before the answer did")
+        for event in http.receive_data(received):
+            if isinstance(event, h2.events.ResponseReceived | h2.events.TrailersReceived):
+                headers |= dict(event.headers)
+            elif isinstance(event, h2.events.DataReceived):
+                body += event.data
+                http.acknowledge_received_data(event.flow_controlled_length, 1)
+            elif isinstance(event, h2.events.StreamEnded):
+                return headers, body
+            elif isinstance(event, h2.events.StreamReset | h2.events.ConnectionTerminated):
+                raise CRIError("the runtime broke off")
+
+
+def identifiers(message: bytes) -> Iterator[str]:
+    """Yield the id of each item of the ListPodSandboxResponse *message*. Raises CRIError."""
+    for number, item in _fields(message):
+        if number == 1:
+            names = [value for inner, value in _fields(item) if inner == 1]
+            if len(names) != 1 or not names[0]:
+                raise CRIError("an item of the answer has no id")
+            yield names[0].decode()
+
+
+def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield each field with its number; those that are not bytes are left out."""
+    at = 0
+    while at < len(message):
+        key, at = _varint(message, at)
+        kind = key & 7
+        if kind == _VARINT:
+            _, at = _varint(message, at)
+            continue
+        if kind == _BYTES:
+            size, at = _varint(message, at)
+        elif kind in {_FIXED64, _FIXED32}:
+            size = 8 if kind == _FIXED64 else 4
+        else:
+            raise CRIError(f"the answer has a field of the unknown kind {kind}")
+        if at + size > len(message):
+            raise CRIError("the answer is cut short")
+        if kind == _BYTES:
+            yield key >> 3, message[at : at + size]
+        at += size
+
+
+def _varint(message: bytes, at: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 64, 7):
+        if at >= len(message):
+            raise CRIError("the answer is cut short")
+        byte = message[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:  # noqa: PLR2004 - the bit that says more follows
+            return value, at
+    raise CRIError("the answer has a number that is too long")

@@ -1,0 +1,214 @@
+"""Frees what no container runtime will ask for again: ``python -m dispatcher.agent.reaper``.
+
+What is left behind: attachments of failed ADDs that the roll-back could not free (runtimes do
+not call again after a failed ADD), parked ones whose executable came back, and sandboxes that
+a crash or a reboot took away without a DEL.
+
+How it works: every minute it looks at the records and asks the runtime for its sandboxes.
+:func:`judge` says which records nobody else will ever free; for those the installed plugin's
+DEL is run, as the runtime would run it. This is the one part of Genie that needs the host's
+privileges, since delegates may be any program and do anything that a CNI plugin does. So it
+is a process and a container of its own, without a token and without a port. It sees the
+host's files below ``host_root`` and starts the plugin with that as its root.
+
+Rules: a record is acted on only if it is old enough, its lock is free, two looks in a row did
+not find its sandbox, and its network namespace is gone or holds no process. While the runtime
+does not answer, nothing is concluded: kubelet ends the sandboxes that the runtime knows.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+import structlog
+
+from dispatcher.agent import cri, delete
+from dispatcher.agent.host import resolve
+from dispatcher.agent.loops import Loop
+from dispatcher.agent.records import Records
+from dispatcher.agent.settings import Settings, load
+from dispatcher.kube import logs
+from dispatcher.kube.settings import InvalidSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from dispatcher.agent.records import Stored
+
+PAUSE_AFTER_FAILURE = 600.0
+"""Seconds before a DEL that failed is tried again; doubled each time, up to a day."""
+
+LONGEST_PAUSE = 86_400.0
+
+log = structlog.get_logger("reaper")
+
+
+class Facts(NamedTuple):
+    """What is known of one record beyond its content.
+
+    ``age`` in seconds; ``listed``: the runtime has the sandbox; ``missed``: looks in a row,
+    this one included, that did not find it; ``locked``: a call or a delegate holds its lock;
+    ``inhabited``: its network namespace holds a process.
+    """
+
+    age: float
+    listed: bool
+    missed: int
+    locked: bool
+    inhabited: bool
+
+
+def judge(facts: Facts, minimum_age: float) -> str:
+    """Return why a record must be left alone, or "" if nobody else will ever free it."""
+    if facts.listed:
+        return "the runtime has this sandbox"
+    if facts.missed < 2:  # noqa: PLR2004 - the second look
+        return "the runtime was asked only once"
+    if facts.age < minimum_age:
+        return "it is too young"
+    if facts.locked:
+        return "a call holds its lock"
+    if facts.inhabited:
+        return "its network namespace holds a process"
+    return ""
+
+
+class Reaper:
+    """Looks, and frees; *ask* returns the runtime's sandboxes, *free* runs one DEL."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        ask: Callable[[], set[str]],
+        free: Callable[[Stored], str],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings = settings
+        self._root = settings.host_root
+        self._state = resolve(self._root, settings.state_dir)
+        self._records = Records(self._state)
+        self._ask = ask
+        self._free = free
+        self._clock = clock
+        self._missed: dict[str, int] = {}
+        self._failed: dict[str, tuple[float, float]] = {}
+
+    def look(self) -> list[str]:
+        """Look once; returns the containers that were freed."""
+        records = self._records.read()
+        if not records:
+            return []
+        try:
+            listed = self._ask()
+        except cri.CRIError as error:
+            self._missed.clear()
+            log.warning("nothing is freed while the runtime does not answer", error=str(error))
+            return []
+        self._missed = {key: self._missed.get(key, 0) + 1 for key in records.keys() - listed}
+        self._failed = {key: value for key, value in self._failed.items() if key in records}
+        suspects = [records[key] for key in sorted(self._missed) if self._missed[key] > 1]
+        inhabited = _inhabited(self._root) if suspects else set()
+        return [stored.container_id for stored in suspects if self._reap(stored, inhabited)]
+
+    def _reap(self, stored: Stored, inhabited: set[tuple[int, int]]) -> bool:
+        container_id, now = stored.container_id, self._clock()
+        if stored.record is None or now < self._failed.get(container_id, (0.0, 0.0))[0]:
+            return False
+        netns = namespace(self._root, stored.record.netns)
+        facts = Facts(
+            age=now - stored.written,
+            listed=False,
+            missed=self._missed[container_id],
+            locked=_locked(self._state / f"{container_id}.lock"),
+            inhabited=netns in inhabited,
+        )
+        if judge(facts, self._settings.reap_age_seconds):
+            return False
+        pod = "/".join(stored.record.pod[:2])
+        fault = self._free(stored)
+        if fault:
+            _, pause = self._failed.get(container_id, (0.0, PAUSE_AFTER_FAILURE / 2))
+            pause = min(2 * pause, LONGEST_PAUSE)
+            self._failed[container_id] = (now + pause, pause)
+            log.warning("could not free", container=container_id, pod=pod, error=fault)
+            return False
+        log.info("freed what nobody would have asked for", container=container_id, pod=pod)
+        return True
+
+
+def namespace(root: Path, path: str) -> tuple[int, int] | None:
+    """Return what identifies the network namespace at the host's *path*; None: it is gone."""
+    if not path:
+        return None
+    try:
+        found = resolve(root, path).stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _inhabited(root: Path) -> set[tuple[int, int]]:
+    """Return every network namespace that a process of the host lives in."""
+    found = set()
+    for process in (root / "proc").iterdir():
+        if process.name.isdecimal():
+            try:
+                seen = (process / "ns/net").stat()
+            except OSError:
+                continue  # it ended
+            found.add((seen.st_dev, seen.st_ino))
+    return found
+
+
+def _locked(path: Path) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run until SIGTERM or SIGINT; returns the exit code."""
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    try:
+        settings = load(arguments)
+    except InvalidSettings as error:
+        print(f"the reaper cannot start: {error}", file=sys.stderr)  # noqa: T201 - before the log
+        return 1
+    logs.configure(settings.log_level)
+    reaper = Reaper(
+        settings,
+        ask=lambda: cri.sandboxes(resolve(settings.host_root, settings.runtime_socket)),
+        free=lambda stored: delete.run(settings, stored),
+    )
+    loop = Loop("reap", lambda: _step(reaper), settings.reap_look_seconds)
+    loop.start()
+    log.info("reaper started", node=settings.node_name)
+    stopping.wait()
+    return 0
+
+
+def _step(reaper: Reaper) -> None:
+    reaper.look()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,103 @@
+"""Writes onto each pod what it was attached to: ``k8s.v1.cni.cncf.io/network-status``.
+
+How it works: :func:`network_status` makes the annotation's value from a record (NPWG
+Multi-Network specification v1.3, section 5, "Network Attachment Status"). :class:`Status`
+writes it once for each record that is complete, by namespace, name and UID, without reading
+the pod. After a restart all are written again, which changes nothing where nothing changed.
+
+Rules: this is outside the ADD path and never fails a pod; a pod that is gone or was replaced
+is left alone; what another writes there later stays.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import structlog
+
+from dispatcher import keys
+from dispatcher.kube.client import CONFLICT, MERGE_PATCH, NOT_FOUND, KubeClient, KubeError
+from dispatcher.plugin.record import ATTACHED
+from dispatcher.plugin.result import is_default
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dispatcher.agent.records import Stored
+    from dispatcher.plugin.record import Attachment, Record
+
+log = structlog.get_logger("status")
+
+UNPROCESSABLE = 422
+FORBIDDEN = 403
+
+REFUSED = frozenset({NOT_FOUND, CONFLICT, UNPROCESSABLE, FORBIDDEN})
+"""Answers after which trying again is pointless: gone, replaced, or not ours to write."""
+
+
+def network_status(record: Record) -> str | None:
+    """Return the annotation's value for *record*, or None while it is not complete."""
+    if not all(attachment.phase == ATTACHED for attachment in record.attachments):
+        return None
+    return json.dumps([_entry(attachment) for attachment in record.attachments])
+
+
+def _entry(attachment: Attachment) -> dict[str, Any]:
+    result: dict[str, Any] = attachment.result or {}
+    entry: dict[str, Any] = {"name": attachment.network, "interface": attachment.interface}
+    ips = [str(ip["address"]).partition("/")[0] for ip in result.get("ips", ())]
+    if ips:
+        entry["ips"] = ips
+    inside = _interface(result, attachment.interface)
+    entry |= {key: inside[key] for key in ("mac", "mtu") if isinstance(inside.get(key), str | int)}
+    entry["default"] = attachment.primary
+    gateways = [route["gw"] for route in result.get("routes", ()) if _leads_out(route)]
+    if attachment.primary and gateways:
+        entry["gateway"] = gateways
+    entry["dns"] = {k: v for k, v in (result.get("dns") or {}).items() if k != "options"}
+    return entry
+
+
+def _interface(result: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    for interface in result.get("interfaces", ()):
+        if interface.get("name") == name and interface.get("sandbox"):
+            found: Mapping[str, Any] = interface
+            return found
+    return {}
+
+
+def _leads_out(route: dict[str, Any]) -> bool:
+    return is_default(route) and bool(route.get("gw"))
+
+
+class Status:
+    """What was written onto which pod."""
+
+    def __init__(self, kube: KubeClient) -> None:
+        self._kube = kube
+        self._written: dict[str, str] = {}
+
+    def publish(self, records: Mapping[str, Stored]) -> None:
+        """Write what is new. Raises KubeError when the API server does not answer."""
+        self._written = {key: old for key, old in self._written.items() if key in records}
+        for container_id, stored in records.items():
+            value = network_status(stored.record) if stored.record else None
+            if stored.record and value and self._written.get(container_id) != value:
+                self._write(stored.record, value)
+                self._written[container_id] = value
+
+    def _write(self, record: Record, value: str) -> None:
+        namespace, name, uid = record.pod
+        if not (namespace and name and uid):
+            return
+        path = f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(name, safe='')}/status"
+        body = {"metadata": {"uid": uid, "annotations": {keys.NETWORK_STATUS: value}}}
+        try:
+            self._kube.patch(path, body, MERGE_PATCH)
+        except KubeError as error:
+            if error.status not in REFUSED:
+                raise
+            # A static pod, too: its UID on the node is not that of its mirror in the API.
+            log.info("no status was written", pod=f"{namespace}/{name}", reason=error.reason)
