@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 def add(call: Call) -> dict[str, Any]:
     """Carry out ADD and return the result to print. Raises CNIError and OSError."""
-    planned = call.plan(call.selections())
+    selections = call.selections()
+    call.networks = [each.network for each in selections]
+    planned = call.plan(selections)
     _judge_executables(call, planned)
     with call.locked():
         kept = _judge_record(call, planned)

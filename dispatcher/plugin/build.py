@@ -34,8 +34,8 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import CodeType
 
@@ -134,7 +134,7 @@ class _Slim(ast.NodeTransformer):
 def modules() -> dict[str, Path]:
     """Return the plugin's modules by name, packages before what they hold."""
     files = [PACKAGE / f"{name}.py" for name in SHARED]
-    files += sorted((PACKAGE / "plugin").glob("*.py"))
+    files += sorted((PACKAGE / "plugin").rglob("*.py"))
     named = {}
     for file in files:
         parts = list(file.relative_to(PACKAGE.parent).with_suffix("").parts)

@@ -59,6 +59,7 @@ class Call:
         "complain",
         "conf",
         "deadline",
+        "networks",
         "now",
         "remove_routes",
         "request",
@@ -87,6 +88,8 @@ class Call:
         self.ask_agent = ask_agent
         self.complain = complain
         self.cache_dir = cache_dir
+        self.networks: list[str] = []
+        """The networks that this call is about, for the journal."""
 
     @property
     def state_dir(self) -> str:

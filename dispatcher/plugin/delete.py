@@ -115,6 +115,7 @@ def free(call: Call, made: Record, ours: list[Attachment], chain: Chain) -> None
     Raises the first failure after all were tried.
     """
     first: CNIError | OSError | None = None
+    call.networks = call.networks or [each.network for each in ours]
     for left, attachment in zip(range(len(ours), 0, -1), reversed(ours), strict=True):
         try:
             if attachment.phase != PLANNED:

@@ -37,7 +37,7 @@ def main(launcher: str) -> NoReturn:
     """Run as the executable *launcher*, and end the process."""
     environ = {_text(key): _text(value) for key, value in posix.environ.items()}
     if _is_for_people(environ):
-        from dispatcher.plugin.cli import main as command_line
+        from dispatcher.plugin.cli.main import main as command_line
 
         sys.exit(command_line(sys.argv[1:]))
     code, answer = serve(environ, _read_stdin, launcher)
@@ -85,21 +85,36 @@ def serve(
     """Carry out one call; return the exit code and what to print, None for nothing."""
     start = time.monotonic()
     data = b""
+    call: Call | None = None
     try:
         if environ.get("CNI_COMMAND") == "VERSION":
             return 0, {"cniVersion": VERSIONS[-1], "supportedVersions": list(VERSIONS)}
         request = read_environment(environ)
         data = read_stdin()
-        _judge_caller(environ)
         conf = read_conf(data, request.command)
-        return 0, _carry_out(request, conf, launcher, start)
+        _judge_caller(request)
+        call = _call(request, conf, launcher, start)
+        answer = _carry_out(call)
     except CNIError as error:
         failure = error
     except OSError as error:
         failure = CNIError(errors.IO_FAILURE, _system_error(error))
-    except Exception as error:  # noqa: BLE001 - the specification wants an object, never a trace
+    except BaseException as error:  # noqa: BLE001 - the specification wants an object, never a trace
         failure = CNIError(errors.INTERNAL, f"internal error: {_origin(error)}")
+    else:
+        _note(call, 0, start)
+        return 0, answer
+    if call is not None:
+        _note(call, failure.code, start)
     return 1, failure.as_json(stated_version(data))
+
+
+def _note(call: Call, code: int, start: float) -> None:
+    if call.request.command in {"ADD", "DEL"}:
+        from dispatcher.plugin.journal import note
+
+        seconds = time.monotonic() - start
+        note(call.state_dir, call.request, call.networks, code, now=time.time(), seconds=seconds)
 
 
 def _system_error(error: OSError) -> str:
@@ -114,14 +129,12 @@ def _origin(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}{where}"
 
 
-def _carry_out(request: Request, conf: OwnConf, launcher: str, start: float) -> Any:
-    _judge_netns(request)
-    call = _call(request, conf, launcher, start)
-    if request.command == "ADD":
+def _carry_out(call: Call) -> Any:
+    if call.request.command == "ADD":
         from dispatcher.plugin.add import add
 
         return add(call)
-    _COMMANDS[request.command](call)
+    _COMMANDS[call.request.command](call)
     return None
 
 
@@ -152,17 +165,14 @@ def _status(call: Call) -> None:
 _COMMANDS = {"DEL": _delete, "CHECK": _check, "GC": _gc, "STATUS": _status}
 
 
-def _judge_caller(environ: Mapping[str, str]) -> None:
+def _judge_caller(request: Request) -> None:
+    """Refuse a call by ourselves, and one for the namespace that we run in (code 8)."""
     from dispatcher.plugin.delegate import CHAIN
 
-    if CHAIN in environ:
+    if CHAIN in request.environ:
         raise CNIError(
             errors.RECURSION, "Genie was called by a plugin that Genie itself called", CHAIN
         )
-
-
-def _judge_netns(request: Request) -> None:
-    """Refuse to work on the namespace that we run in (specification, error code 8)."""
     if not request.netns or request.netns_override:
         return
     own = posix.stat(_OWN_NETNS)

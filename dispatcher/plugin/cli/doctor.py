@@ -1,0 +1,196 @@
+"""``genie doctor``: what is wrong with this node's networks, and how to cure it.
+
+How it works: each check looks at one thing and yields :class:`Finding`s; none changes
+anything. A finding that is a problem makes the command fail; the others are notes.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+
+from dispatcher import keys, networks
+from dispatcher.conf import BrokenConf
+from dispatcher.plugin import store
+from dispatcher.plugin.cli import views
+from dispatcher.plugin.errors import CNIError
+from dispatcher.plugin.record import PARKED
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from dispatcher.plugin.cli.own import Own
+
+_OLDEST_CONTAINERD = (1, 5)
+_OLDEST_CRIO = (1, 29)
+_ASK_SECONDS = 5
+
+
+class Finding:
+    """One thing that was looked at: ``problem`` tells whether it needs a cure."""
+
+    __slots__ = ("about", "cure", "problem", "said")
+
+    def __init__(self, about: str, said: str, cure: str = "") -> None:
+        self.about = about
+        self.said = said
+        self.cure = cure
+        self.problem = bool(cure)
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the finding as JSON has it."""
+        return {name: getattr(self, name) for name in ("about", "problem", "said", "cure")}
+
+
+def examine(
+    own: Own,
+    net_dir: str,
+    conf_dirs: Sequence[str],
+    cni_path: Sequence[str],
+    version_of: Callable[[str], str] | None = None,
+) -> list[Finding]:
+    """Return everything that was found. *version_of* tells what ``NAME --version`` prints."""
+    return [
+        *_conflist(own, net_dir),
+        *_default(own, conf_dirs, cni_path),
+        *_networks(conf_dirs, cni_path),
+        *_renamed(conf_dirs),
+        *_state(own.settings.state_dir),
+        *_records(own.settings.state_dir),
+        *_runtime(version_of or _version),
+    ]
+
+
+def _conflist(own: Own, net_dir: str) -> Iterator[Finding]:
+    if own.problem:
+        yield Finding("conflist", own.problem, "mend the file, or let Genie's agent write it")
+    elif own.conf is None:
+        yield Finding(
+            "conflist",
+            f"{net_dir} has no configuration of Genie's",
+            "is the agent's pod running here? It writes the file once the default is ready",
+        )
+    elif own.first != own.conf.path:
+        yield Finding(
+            "conflist",
+            f"the runtime loads {own.first}, the first in lexical order, not {own.conf.path}",
+            f"rename one of them; Genie's own is called {keys.CONFLIST}",
+        )
+    else:
+        yield Finding("conflist", f"the runtime loads {own.conf.path}")
+
+
+def _default(own: Own, conf_dirs: Sequence[str], cni_path: Sequence[str]) -> Iterator[Finding]:
+    default = own.settings.default
+    if not default:
+        yield Finding("default", "no default network: pods without an annotation are refused")
+        return
+    try:
+        conf = networks.find(default, conf_dirs)
+    except (LookupError, BrokenConf) as error:
+        yield Finding("default", str(error), "install that network, or change the setting")
+        return
+    lacking = networks.missing(conf, cni_path)
+    if not lacking:
+        yield Finding("default", f"{default} ({conf.path})")
+
+
+def _networks(conf_dirs: Sequence[str], cni_path: Sequence[str]) -> Iterator[Finding]:
+    for row in views.listing(conf_dirs, cni_path):
+        if not row["attachable"]:
+            about = f"network {row['network']}" if row["network"] else "file"
+            cure = f"install it in {':'.join(cni_path)}, or mend {row['file']}"
+            yield Finding(about, f"{row['file']}: {row['reason']}", cure)
+
+
+def _renamed(conf_dirs: Sequence[str]) -> Iterator[Finding]:
+    for directory in conf_dirs:
+        for name in sorted(os.listdir(directory)) if os.path.isdir(directory) else ():
+            if name.endswith(".cilium_bak"):
+                yield Finding(
+                    "renamed file",
+                    f"{directory}/{name} was renamed by Cilium and gives no network",
+                    "set cni.exclusive=false in Cilium, and rename the file back",
+                )
+
+
+def _state(state_dir: str) -> Iterator[Finding]:
+    place = state_dir
+    while not os.path.exists(place):
+        place = os.path.dirname(place) or "/"
+    writable = os.access(place, os.W_OK | os.X_OK) and not (os.statvfs(place).f_flag & os.ST_RDONLY)
+    if not writable:
+        yield Finding("state", f"{place} cannot be written", "no pod starts until it can be")
+        return
+    free = os.statvfs(place).f_bavail
+    if not free:
+        yield Finding("state", f"the file system of {place} is full", "make room on it")
+        return
+    yield Finding("state", f"{state_dir} can be written")
+
+
+def _records(state_dir: str) -> Iterator[Finding]:
+    for record in views.records(state_dir):
+        if isinstance(record, CNIError):
+            yield Finding("record", record.msg, "upgrade Genie, or remove the file after a drain")
+            continue
+        who = "/".join(filter(None, record.pod[:2])) or record.container_id
+        for attachment in record.attachments:
+            if attachment.phase == PARKED:
+                yield Finding(
+                    "record",
+                    f"{who}: {attachment.network} is parked: "
+                    f"{(attachment.failure or {}).get('msg', 'its plugin cannot be run')}",
+                    "install the plugin again; the agent then frees it",
+                )
+        if record.netns and not os.path.exists(record.netns):
+            yield Finding(
+                "record",
+                f"{who}: {record.netns} is gone, but {len(record.attachments)} attachments are "
+                "still recorded",
+                "the agent frees it; by hand: the plugin's DEL for this container",
+            )
+    for name in sorted(os.listdir(state_dir)) if os.path.isdir(state_dir) else ():
+        if name.endswith(store.CORRUPT):
+            yield Finding("record", f"{state_dir}/{name} was not readable", "look at it, remove it")
+
+
+def _runtime(version_of: Callable[[str], str]) -> Iterator[Finding]:
+    for name, oldest in (("containerd", _OLDEST_CONTAINERD), ("crio", _OLDEST_CRIO)):
+        words = version_of(name).replace(",", " ").split()
+        version = next((_numbers(word) for word in words if _numbers(word)), ())
+        if not version:
+            continue
+        shown = ".".join(map(str, version))
+        if version < oldest:
+            yield Finding(
+                "runtime",
+                f"{name} {shown} passes no pod annotations to CNI plugins",
+                "upgrade it, or use the overlay for old runtimes, where the agent asks the API",
+            )
+        else:
+            yield Finding("runtime", f"{name} {shown} passes pod annotations")
+
+
+def _numbers(word: str) -> tuple[int, ...]:
+    parts = word.removeprefix("v").split("-")[0].split("+")[0].split(".")
+    return tuple(map(int, parts)) if len(parts) > 1 and all(map(str.isdecimal, parts)) else ()
+
+
+def _version(name: str) -> str:
+    program = shutil.which(name)
+    if program is None:
+        return ""
+    try:
+        asked = subprocess.run(  # noqa: S603 - the node's own container runtime
+            [program, "--version"],
+            capture_output=True,
+            text=True,
+            timeout=_ASK_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return asked.stdout

@@ -1,0 +1,223 @@
+"""The command line for people: ``genie explain``, ``list``, ``attachments``, ``doctor``.
+
+It is the same executable as the plugin, told apart by the absence of CNI_COMMAND, and calls
+the same code. Nothing of this module, nor what it imports, is loaded for the container
+runtime. Answers go to standard output, reasons for failing to standard error; the exit code
+is 0 when all is well, 1 when something is wrong, 2 for a command that cannot be understood.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from dispatcher import jsontext
+from dispatcher.plugin.cli import views
+from dispatcher.plugin.cli.own import NET_DIR, Own
+from dispatcher.plugin.errors import CNIError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+CNI_PATH = "/opt/cni/bin"
+
+_RED, _PLAIN = "\x1b[31m", "\x1b[0m"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command in *arguments*; return the exit code."""
+    chosen = _parser().parse_args(arguments)
+    chosen.cni_path = chosen.cni_path or [CNI_PATH]
+    own = Own(chosen.net_dir)
+    chosen.conf_dirs = chosen.conf_dirs or own.settings.conf_dirs
+    try:
+        return int(chosen.run(chosen, own))
+    except (CNIError, OSError) as error:
+        _fail(str(error), getattr(error, "details", ""))
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--output", choices=["table", "json"], default="table", help="form")
+    common.add_argument("--net-dir", default=NET_DIR, help="where the runtime's files are")
+    common.add_argument(
+        "--conf-dir", action="append", dest="conf_dirs", help="where networks are (repeatable)"
+    )
+    common.add_argument(
+        "--cni-path", action="append", help=f"where plugins are (repeatable; {CNI_PATH})"
+    )
+    parser = argparse.ArgumentParser(
+        prog="genie",
+        description="Pick a pod's CNI networks by annotation: what this node knows and does.",
+        epilog="Called with CNI_COMMAND set, this program is the CNI plugin.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, run, words in (
+        ("explain", _explain, "what this node would do with a pod (a manifest in YAML or JSON)"),
+        ("list", _list, "networks that this node can attach, and why not the others"),
+        ("attachments", _attachments, "what is attached, from the records"),
+        ("doctor", _doctor, "look for what is wrong on this node"),
+    ):
+        command = commands.add_parser(name, help=words, description=words, parents=[common])
+        command.set_defaults(run=run)
+        if name == "explain":
+            command.add_argument("manifest", metavar="POD.yaml", help='the file, or "-"')
+            command.add_argument("--default", help="default network (from the node's conflist)")
+        if name in {"attachments", "doctor"}:
+            command.add_argument("--state-dir", help="where records are (from the conflist)")
+        if name == "attachments":
+            command.add_argument("--show-config", action="store_true", help="with secrets, if any")
+    return parser
+
+
+def _explain(chosen: argparse.Namespace, own: Own) -> int:
+    from dispatcher.plugin.cli.podfile import Unreadable, read
+
+    try:
+        pods = read(_contents(chosen.manifest))
+    except Unreadable as error:
+        raise CNIError(0, f"{chosen.manifest}: {error}") from None
+    default = own.settings.default if chosen.default is None else chosen.default
+    answers = []
+    failed = 0
+    for pod in pods:
+        answer: dict[str, Any] = {
+            "kind": pod.kind,
+            "namespace": pod.namespace,
+            "name": pod.name,
+            "annotation": pod.annotation,
+            "attachments": [],
+        }
+        try:
+            answer["attachments"] = views.explain(pod, chosen.conf_dirs, default, chosen.cni_path)
+        except CNIError as error:
+            answer["error"] = {"code": error.code, "msg": error.msg, "details": error.details}
+            failed = 1
+        answers.append(answer)
+    if chosen.output == "json":
+        _print_json(answers)
+    else:
+        for answer in answers:
+            _print_answer(answer)
+    return failed
+
+
+def _contents(name: str) -> bytes:
+    if name == "-":
+        return sys.stdin.buffer.read()
+    with open(name, "rb") as file:
+        return file.read()
+
+
+def _print_answer(answer: dict[str, Any]) -> None:
+    asked = answer["annotation"]
+    shown = "none, so the node's default" if asked is None else jsontext.dump(asked).decode()
+    print(f"{answer['kind']} {answer['namespace']}/{answer['name']}, annotation cni: {shown}")
+    if "error" in answer:
+        _fail(answer["error"]["msg"], answer["error"]["details"])
+        return
+    _print_table(
+        ("NETWORK", "INTERFACE", "FILE", "PLUGINS"),
+        [
+            (
+                each["network"],
+                each["interface"] + (" (primary)" if each["primary"] else ""),
+                each["file"],
+                ", ".join(each["plugins"])
+                + (f" - missing: {', '.join(each['missing'])}" if each["missing"] else ""),
+            )
+            for each in answer["attachments"]
+        ],
+    )
+
+
+def _list(chosen: argparse.Namespace, _own: Own) -> int:
+    rows = views.listing(chosen.conf_dirs, chosen.cni_path)
+    if chosen.output == "json":
+        _print_json(rows)
+        return 0
+    _print_table(
+        ("NETWORK", "ALSO CALLED", "ATTACHABLE", "FILE", "REASON"),
+        [
+            (
+                row["network"] or "-",
+                ", ".join(row["also"]) or "-",
+                _yes(row["attachable"]),
+                row["file"],
+                row["reason"],
+            )
+            for row in rows
+        ],
+    )
+    return 0
+
+
+def _yes(value: bool) -> str:  # noqa: FBT001 - the value that is shown
+    return "yes" if value else "no"
+
+
+def _attachments(chosen: argparse.Namespace, own: Own) -> int:
+    state_dir = chosen.state_dir or own.settings.state_dir
+    rows = views.attachments(state_dir, show_config=chosen.show_config)
+    broken = [each for each in views.records(state_dir) if isinstance(each, CNIError)]
+    if chosen.output == "json" or chosen.show_config:
+        _print_json(rows)
+    else:
+        _print_table(
+            ("POD", "CONTAINER", "NETWORK", "INTERFACE", "IPS", "PHASE"),
+            [
+                (
+                    f"{row['namespace']}/{row['pod']}" if row["pod"] else "-",
+                    row["container"][:13],
+                    row["network"],
+                    row["interface"] + (" (primary)" if row["primary"] else ""),
+                    ", ".join(row["ips"]) or "-",
+                    row["phase"] + (f": {row['failure']}" if row["failure"] else ""),
+                )
+                for row in rows
+            ],
+        )
+    for error in broken:
+        _fail(error.msg)
+    return 1 if broken else 0
+
+
+def _doctor(chosen: argparse.Namespace, own: Own) -> int:
+    from dispatcher.plugin.cli.doctor import examine
+
+    if chosen.state_dir:
+        own.settings.state_dir = chosen.state_dir
+    findings = examine(own, chosen.net_dir, chosen.conf_dirs, chosen.cni_path)
+    if chosen.output == "json":
+        _print_json([finding.as_dict() for finding in findings])
+    else:
+        for finding in findings:
+            mark = _coloured("problem") if finding.problem else "ok"
+            print(f"{mark}: {finding.about}: {finding.said}")
+            if finding.cure:
+                print(f"    cure: {finding.cure}")
+    return 1 if any(finding.problem for finding in findings) else 0
+
+
+def _print_json(value: Any) -> None:
+    print(jsontext.dump(value).decode())
+
+
+def _print_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    for row in (head, *rows):
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print("  ".join(cells).rstrip())
+
+
+def _fail(sentence: str, details: str = "") -> None:
+    print(f"{_coloured('error')}: {sentence}", file=sys.stderr)
+    if details:
+        print(f"    {details}", file=sys.stderr)
+
+
+def _coloured(word: str) -> str:
+    return f"{_RED}{word}{_PLAIN}" if sys.stdout.isatty() and sys.stderr.isatty() else word

@@ -1,0 +1,175 @@
+"""A pod's manifest, as far as ``genie explain`` needs it: name, namespace, ``cni``.
+
+How it works: JSON is read whole. Of YAML, which the standard library cannot read, the block
+mappings are read by their indentation, with plain, quoted and block scalars and one-line
+flow mappings; lists are passed over. That covers what people write and what kubectl prints
+above a pod's containers. A workload's pod template counts as the pod.
+
+Rules of this file: what cannot be read for certain (anchors, tags, tabs) on the way to the
+annotation is refused with :class:`Unreadable`, which says how to get the same as JSON.
+"""
+
+from __future__ import annotations
+
+import re
+
+from dispatcher import jsontext, keys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+_TEMPLATES = (("spec", "jobTemplate", "spec", "template"), ("spec", "template"))
+_KEY = re.compile(
+    r"""( *)("(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^\s'"#\-\[\]{},&*!|>%@`][^#]*?) *:(?= |$) *(.*)"""
+)
+_ITEM = re.compile(
+    r"""\s*("(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^,:{}\[\]]+?)\s*:\s+("(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^,{}\[\]]*?)\s*(?:,|$)"""
+)
+
+
+class Unreadable(ValueError):  # noqa: N818 - named like packaging's InvalidVersion
+    """A manifest that this reader does not understand."""
+
+
+class Pod:
+    """What a manifest says: ``annotation`` is None where the pod has none."""
+
+    __slots__ = ("annotation", "kind", "name", "namespace")
+
+    def __init__(self, manifest: dict[str, Any]) -> None:
+        self.kind = str(manifest.get("kind") or "Pod")
+        metadata = _mapping(manifest, "metadata")
+        self.name = str(metadata.get("name") or metadata.get("generateName") or "")
+        self.namespace = str(metadata.get("namespace") or "default")
+        pod = next(filter(None, (_at(manifest, path) for path in _TEMPLATES)), manifest)
+        self.annotation: Any = _mapping(_mapping(pod, "metadata"), "annotations").get(
+            keys.ANNOTATION
+        )
+
+
+def read(data: bytes) -> list[Pod]:
+    """Return the pods of the manifests in *data*. Raises :class:`Unreadable`."""
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        raise Unreadable("it is not UTF-8") from None
+    if text.lstrip().startswith("{"):
+        manifests = [_json(data)]
+    else:
+        documents = re.split(r"^---.*\n?", text, flags=re.MULTILINE)
+        manifests = [made for each in documents if (made := _yaml(each))]
+    listed = [
+        item
+        for made in manifests
+        for item in (made["items"] if isinstance(made.get("items"), list) else [made])
+    ]
+    if not listed or not all(isinstance(item, dict) for item in listed):
+        raise Unreadable("it holds no Kubernetes object")
+    return [Pod(item) for item in listed]
+
+
+def _json(data: bytes) -> dict[str, Any]:
+    try:
+        value = jsontext.parse(data)
+    except jsontext.InvalidJSON as error:
+        raise Unreadable(f"it is not JSON: {error}") from None
+    return dict(value)
+
+
+def _mapping(value: Any, key: str) -> dict[str, Any]:
+    inner = value.get(key) if isinstance(value, dict) else None
+    return inner if isinstance(inner, dict) else {}
+
+
+def _at(manifest: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
+    for key in path:
+        manifest = _mapping(manifest, key)
+    return manifest
+
+
+def _yaml(text: str) -> dict[str, Any]:
+    lines = [line for line in text.split("\n") if line.strip() and line.lstrip()[0] != "#"]
+    if not lines or lines[0].lstrip().startswith("%"):
+        return {}
+    made, rest = _block(lines, _indent(lines[0]))
+    if rest:
+        raise _odd(rest[0])
+    return made
+
+
+def _block(lines: list[str], indent: int) -> tuple[dict[str, Any], list[str]]:
+    """Return the mapping whose keys stand at *indent*, and the lines after it."""
+    made: dict[str, Any] = {}
+    while lines and _indent(lines[0]) >= indent:
+        line, lines = lines[0], lines[1:]
+        match = _KEY.fullmatch(line.rstrip())
+        if _indent(line) != indent or not match:
+            raise _odd(line)
+        inner = list(_deeper(lines, indent))
+        lines = lines[len(inner) :]
+        made[_scalar(match[2])] = _value(match[3], inner)
+    return made, lines
+
+
+def _deeper(lines: list[str], indent: int) -> Iterator[str]:
+    for line in lines:
+        depth = _indent(line)
+        if depth < indent or (depth == indent and not line.lstrip().startswith("- ")):
+            return
+        yield line
+
+
+def _value(text: str, inner: list[str]) -> Any:
+    text = re.sub(r"(?:^| )#.*$", "", text).strip() if not text.startswith(('"', "'")) else text
+    if text.startswith(("|", ">")):
+        joint = "\n" if text[0] == "|" else " "
+        return joint.join(line.strip() for line in inner) + ("" if "-" in text else "\n")
+    if text:
+        return _flow(" ".join([text, *(line.strip() for line in inner)]))
+    if not inner:
+        return None
+    if inner[0].lstrip().startswith("- ") or inner[0].strip() == "-":
+        return []  # nothing on the way to an annotation is a list
+    if not _KEY.fullmatch(inner[0].rstrip()):
+        return _flow(" ".join(line.strip() for line in inner))
+    return _block(inner, _indent(inner[0]))[0]
+
+
+def _flow(text: str) -> Any:
+    if text[0] == "[":
+        return []
+    if text[0] != "{":
+        return _scalar(text)
+    body = text[1 : text.rindex("}")] if "}" in text else ""
+    if body.strip() and "".join(match[0] for match in _ITEM.finditer(body)) != body:
+        raise _odd(text)
+    return {_scalar(match[1]): _scalar(match[2]) for match in _ITEM.finditer(body)}
+
+
+def _scalar(text: str) -> Any:
+    if text.startswith(("&", "*", "!")):
+        raise _odd(text)
+    quoted = re.match(r"""("(?:[^"\\]|\\.)*"|'(?:[^']|'')*')\s*(?:#.*)?$""", text)
+    if quoted and text[0] == "'":
+        return quoted[1][1:-1].replace("''", "'")
+    if quoted:
+        try:
+            return jsontext.parse(quoted[1].encode())
+        except jsontext.InvalidJSON:
+            raise _odd(text) from None
+    return None if text in {"", "~", "null"} else text
+
+
+def _indent(line: str) -> int:
+    if "\t" in line[: len(line) - len(line.lstrip())]:
+        raise _odd(line)
+    return len(line) - len(line.lstrip())
+
+
+def _odd(line: str) -> Unreadable:
+    return Unreadable(
+        f"this small reader of YAML does not understand {line.strip()[:60]!r}; "
+        "kubectl create --dry-run=client -o json -f FILE gives the same as JSON"
+    )

@@ -1,0 +1,135 @@
+"""What the command line shows, as plain values: pods explained, networks, attachments.
+
+How it works: each function looks at this node through the plugin's own code and returns
+lists of flat dictionaries, which ``cli`` prints as a table or as JSON.
+"""
+
+from __future__ import annotations
+
+from dispatcher import keys, networks
+from dispatcher.plugin import plan, store
+from dispatcher.plugin.errors import CNIError
+from dispatcher.plugin.record import CorruptRecord, NewerRecord
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Any
+
+    from dispatcher.conf import Conf
+    from dispatcher.plugin.cli.podfile import Pod
+    from dispatcher.plugin.record import Attachment, Record
+
+PRIMARY = "eth0"
+
+
+def explain(pod: Pod, conf_dirs: Sequence[str], default: str, cni_path: Sequence[str]) -> list[Any]:
+    """Return what this node would attach *pod* to, in order. Raises CNIError."""
+    annotations = {} if pod.annotation is None else {keys.ANNOTATION: pod.annotation}
+    attachments = plan.attachments(
+        plan.select(annotations, default),
+        interface=PRIMARY,
+        args="",
+        runtime_config={},
+        find=lambda name: networks.find(name, conf_dirs),
+    )
+    return [
+        {
+            "network": each.network,
+            "interface": each.interface,
+            "primary": each.primary,
+            "file": each.conf.path,
+            "cniName": each.conf.name,
+            "cniVersion": each.conf.cni_version,
+            "plugins": each.conf.types,
+            "missing": networks.missing(each.conf, cni_path),
+        }
+        for each in attachments
+    ]
+
+
+def listing(conf_dirs: Sequence[str], cni_path: Sequence[str]) -> list[Any]:
+    """Return the networks of this node, one row for each file, and why one cannot be attached.
+
+    ``network`` is the plainest of its names, ``also`` are the others.
+    """
+    found = networks.scan(conf_dirs)
+    names: dict[str, list[str]] = {}
+    for name, conf in found.confs.items():
+        names.setdefault(conf.path, []).append(name)
+    for name, error in found.spoiled.items():
+        names.setdefault(error.path, []).append(name)
+    rows = []
+    for path in sorted({*names, *found.broken}):
+        plain, *also = sorted(names.get(path, [""]), key=_plainness)
+        conf = found.confs.get(plain)
+        reason = _reason(conf, cni_path) if conf else found.broken[path].reason
+        rows.append(
+            {
+                "network": plain,
+                "also": also,
+                "attachable": not reason,
+                "reason": reason,
+                "file": path,
+            }
+        )
+    return rows
+
+
+def _plainness(name: str) -> tuple[bool, int, str]:
+    return name[:1].isdigit(), len(name), name
+
+
+def _reason(conf: Conf, cni_path: Sequence[str]) -> str:
+    lacking = networks.missing(conf, cni_path)
+    return f"no executable for {', '.join(lacking)}" if lacking else ""
+
+
+def attachments(state_dir: str, *, show_config: bool = False) -> list[Any]:
+    """Return every recorded attachment; configurations only where asked for."""
+    return [
+        _attachment(record, attachment, show_config=show_config)
+        for record in records(state_dir)
+        if not isinstance(record, CNIError)
+        for attachment in record.attachments
+    ]
+
+
+def records(state_dir: str) -> Iterator[Record | CNIError]:
+    """Yield every record, or the error that its file is."""
+    for container_id in store.container_ids(state_dir):
+        try:
+            record = store.read(state_dir, container_id)
+        except (NewerRecord, CorruptRecord, OSError) as error:
+            yield CNIError(0, f"{store.path_of(state_dir, container_id)}: {error}")
+        else:
+            if record is not None:
+                yield record
+
+
+def _attachment(record: Record, attachment: Attachment, *, show_config: bool) -> dict[str, Any]:
+    namespace, name, uid = record.pod
+    result = attachment.result or {}
+    shown = {
+        "namespace": namespace,
+        "pod": name,
+        "uid": uid,
+        "container": record.container_id,
+        "netns": record.netns,
+        "network": attachment.network,
+        "interface": attachment.interface,
+        "primary": attachment.primary,
+        "ips": [each["address"] for each in result.get("ips", [])],
+        "phase": attachment.phase,
+        "failure": (attachment.failure or {}).get("msg", ""),
+    }
+    if show_config:
+        shown["config"] = {
+            "path": attachment.conf.path,
+            "name": attachment.conf.name,
+            "cniVersion": attachment.conf.cni_version,
+            "plugins": attachment.conf.plugins,
+        }
+        shown["capabilityArgs"] = attachment.capability_args
+        shown["result"] = attachment.result
+    return shown
