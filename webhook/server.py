@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from asyncio.sslproto import SSLProtocol
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import h11
 import uvicorn
@@ -31,43 +31,47 @@ class Deadlines(H11Protocol):
 
     header_seconds = 5.0
     max_connections = 512
+    strangers: ClassVar[dict[Deadlines, None]] = {}
+    """Connections that have yet to send a request, oldest first; one dict for each server."""
 
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request; make room if there are too many connections."""
         super().connection_made(transport)
+        self.strangers[self] = None
         self._await_head()
         if len(self.connections) > self.max_connections:
-            self._make_room()
+            # Whoever has been served is left alone; the newcomer goes if there is nobody else.
+            next(iter(self.strangers)).leave()
 
     def data_received(self, data: bytes) -> None:
         """Take *data*; whatever begins a head starts the head's deadline."""
         super().data_received(data)
         if self.conn.their_state is not h11.IDLE:
+            self.strangers.pop(self, None)
             self._cancel()
         elif self._deadline is None and self.timeout_keep_alive_task is None:
             self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
+        self.strangers.pop(self, None)
         self._cancel()
         super().connection_lost(exc)
 
     def _await_head(self) -> None:
-        self._deadline = self.loop.call_later(self.header_seconds, self.transport.abort)
+        self._deadline = self.loop.call_later(self.header_seconds, self.leave)
 
     def _cancel(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
 
-    def _make_room(self) -> None:
-        # Those that have yet to send a request go first; clients at work are left alone.
-        for connection in self.connections:
-            if isinstance(connection, Deadlines) and connection.cycle is None:
-                connection.transport.abort()
-                return
+    def leave(self) -> None:
+        """End the connection at once."""
+        self.strangers.pop(self, None)
+        self.connections.discard(self)
         self.transport.abort()
 
 
@@ -115,6 +119,7 @@ def webhook_server(app: Any, settings: WebhookSettings, context: ssl.SSLContext)
         {
             "header_seconds": settings.header_seconds,
             "max_connections": settings.max_connections,
+            "strangers": {},
         },
     )
     server = Server(

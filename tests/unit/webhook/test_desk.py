@@ -1,0 +1,154 @@
+"""The desk: what a decision knows, and when the API server is asked."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dispatcher.kube.client import KubeError
+from tests.unit.webhook.apiserver import Api, thing, things
+from tests.unit.webhook.builders import pod, review
+from webhook.caches import Caches
+from webhook.decision import CannotDecide, Decision
+from webhook.desk import Desk
+from webhook.review import MalformedReview
+from webhook.settings import WebhookSettings
+from webhook.snapshot import Networks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NODE = thing("n1", labels={"network.cni-genie.io/weave": "true"})
+AWAY = KubeError(0, "NoAnswer", "no answer")
+
+
+class Office:
+    """A desk with filled caches over a stand-in for the API server."""
+
+    def __init__(self, *, start: bool = True, **settings: Any) -> None:
+        self.api = Api(
+            namespaces=things(thing("team-a"), thing("defaulted", {"cni": "weave"})),
+            nodes=things(NODE),
+        )
+        self.caches = Caches(self.api, ("flannel",))
+        self.desk = Desk(self.api, self.caches, WebhookSettings(**settings))
+        if start:
+            self.caches.start()
+            assert self.caches.namespaces_cache.wait(5)
+            assert self.caches.nodes_cache.wait(5)
+            self.api.calls.clear()
+
+    def judge(self, cni: str | None, namespace: str = "team-a") -> Decision:
+        """Judge a pod."""
+        found = pod(cni, metadata={"namespace": namespace})
+        return asyncio.run(self.desk.pods(review(found)))
+
+    def close(self) -> None:
+        """End the watches."""
+        self.caches.stop()
+        self.api.close()
+
+
+@pytest.fixture
+def office() -> Iterator[Office]:
+    made = Office()
+    yield made
+    made.close()
+
+
+def test_networks_are_the_nodes_and_the_settings(office: Office) -> None:
+    """Known by label or by setting; present by label."""
+    known = frozenset({"weave", "flannel"})
+    assert office.caches.networks == Networks(known=known, present=frozenset({"weave"}))
+    assert office.caches.networks is office.caches.networks
+
+
+def test_a_pod_in_a_cached_namespace_costs_no_request(office: Office) -> None:
+    """Nothing but memory is asked."""
+    assert office.judge("weave").allowed
+    assert office.judge(None, "defaulted").reason == "defaulted"
+    assert office.api.calls == []
+
+
+def test_a_namespace_younger_than_the_cache_is_asked_for_once(office: Office) -> None:
+    """A manifest with a namespace and its pods is applied in one go."""
+    office.api.objects["namespaces"]["new"] = thing("new", {"cni": "weave"})
+    assert office.judge(None, "new").reason == "defaulted"
+    assert [call[:2] for call in office.api.calls] == [("GET", "/api/v1/namespaces/new")]
+
+
+def test_a_default_younger_than_the_cache_is_asked_for(office: Office) -> None:
+    """The API server sent the pod because its namespace has a default; the cache is late."""
+    office.api.objects["namespaces"]["team-a"] = thing("team-a", {"cni": "weave"})
+    assert office.judge(None).reason == "defaulted"
+
+
+def test_a_namespace_that_is_gone_has_no_wishes(office: Office) -> None:
+    """Kubernetes itself refuses the pod."""
+    assert office.judge("weave", "gone").allowed
+
+
+def test_a_namespace_that_cannot_be_read_is_no_decision(office: Office) -> None:
+    """Neither a yes nor a no would be right."""
+    office.api.error = AWAY
+    with pytest.raises(CannotDecide, match="the namespace cannot be read"):
+        office.judge("weave", "new")
+
+
+def test_too_many_look_ups_are_refused_fast() -> None:
+    """A burst of young namespaces does not pile up behind a slow API server."""
+    office = Office(max_lookups=1)
+    office.api.seconds = 0.2
+
+    async def two() -> list[Any]:
+        asked = [
+            office.desk.pods(review(pod("weave", metadata={"namespace": name})))
+            for name in ("new1", "new2")
+        ]
+        found: list[Any] = await asyncio.gather(*asked, return_exceptions=True)
+        return found
+
+    first, second = asyncio.run(two())
+    assert first.allowed
+    assert isinstance(second, CannotDecide)
+    office.close()
+
+
+def test_before_the_caches_are_filled_pods_and_workloads_are_not_decided() -> None:
+    """A replica that has just started knows nothing and says so."""
+    office = Office(start=False)
+    with pytest.raises(CannotDecide, match="have not been read yet"):
+        office.judge("weave")
+    with pytest.raises(CannotDecide, match="have not been read yet"):
+        asyncio.run(office.desk.workloads(review({"kind": "Deployment", "metadata": {}})))
+
+
+def test_a_namespace_is_judged_by_its_form_before_the_caches_are_filled() -> None:
+    """Bad grammar is bad whatever the cluster has."""
+    office = Office(start=False)
+    found = {"kind": "Namespace", "metadata": {"name": "n", "annotations": {"cni": "a/b"}}}
+    assert asyncio.run(office.desk.namespaces(review(found))).code == 422
+
+
+def test_workloads_are_judged_with_their_namespace(office: Office) -> None:
+    """Cached or asked for, like a pod's."""
+    office.api.objects["namespaces"]["new"] = thing("new", {"cni-genie.io/allowed": "flannel"})
+    template = {"metadata": {"annotations": {"cni": "weave"}}}
+    for namespace, warned in (("team-a", 0), ("new", 1)):
+        found = {
+            "kind": "Deployment",
+            "metadata": {"name": "web", "namespace": namespace},
+            "spec": {"template": template},
+        }
+        decision = asyncio.run(office.desk.workloads(review(found)))
+        assert len(decision.warnings) == warned
+
+
+@pytest.mark.parametrize("endpoint", ["pods", "namespaces", "workloads"])
+def test_each_endpoint_judges_its_own_kinds(office: Office, endpoint: str) -> None:
+    """A rule that sends something else here is an error in the configuration."""
+    found = {"kind": "Service", "metadata": {"name": "x"}}
+    with pytest.raises(MalformedReview, match="not 'Service'"):
+        asyncio.run(getattr(office.desk, endpoint)(review(found)))

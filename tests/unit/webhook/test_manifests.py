@@ -1,0 +1,229 @@
+"""The manifests say what the code says: keys, paths, ports, names, and one shared exclusion."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dispatcher import annotation, keys
+from webhook import namespaces, pods
+from webhook.settings import WebhookSettings
+from webhook.templates import PATHS
+
+MANIFESTS = Path(__file__).parents[3] / "manifests"
+BASE = MANIFESTS / "base"
+
+
+def documents(folder: Path) -> list[dict[str, Any]]:
+    return [
+        found
+        for path in sorted(folder.glob("*.yaml"))
+        if path.name != "kustomization.yaml"
+        for found in yaml.safe_load_all(path.read_text())
+    ]
+
+
+WEBHOOK = {f"{one['kind']}/{one['metadata']['name']}": one for one in documents(BASE / "webhook")}
+POLICIES = [
+    one for one in documents(BASE / "policies") if one["kind"] == "ValidatingAdmissionPolicy"
+]
+ENTRIES = {
+    entry["name"]: entry
+    for kind in ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration")
+    for entry in WEBHOOK[f"{kind}/cni-genie"]["webhooks"]
+}
+
+
+def conditions(found: dict[str, Any]) -> dict[str, str]:
+    return {one["name"]: " ".join(one["expression"].split()) for one in found["matchConditions"]}
+
+
+@pytest.mark.parametrize("entry", ENTRIES.values(), ids=ENTRIES)
+def test_an_entry_is_harmless_when_we_are_down(entry: dict[str, Any]) -> None:
+    """FailurePolicy Ignore, no side effects, and the one version that we speak."""
+    assert entry["failurePolicy"] == "Ignore"
+    assert entry["sideEffects"] == "None"
+    assert entry["timeoutSeconds"] == 5
+    assert entry["matchPolicy"] == "Equivalent"
+    assert entry["admissionReviewVersions"] == ["v1"]
+    assert "caBundle" not in entry["clientConfig"]
+
+
+@pytest.mark.parametrize("entry", ENTRIES.values(), ids=ENTRIES)
+def test_an_entry_leads_to_an_endpoint_of_the_service(entry: dict[str, Any]) -> None:
+    """Path, Service and port are those that exist."""
+    target = entry["clientConfig"]["service"]
+    assert target["path"] in {"/pods", "/namespaces", "/workloads"}
+    service = WEBHOOK[f"Service/{target['name']}"]
+    assert target["port"] in {port["port"] for port in service["spec"]["ports"]}
+
+
+def test_mutating_entries_are_called_again_where_needed() -> None:
+    """Another webhook may have changed the annotation after us."""
+    mutating = WEBHOOK["MutatingWebhookConfiguration/cni-genie"]
+    assert {entry["reinvocationPolicy"] for entry in mutating["webhooks"]} == {"IfNeeded"}
+
+
+def test_both_configurations_are_labelled_for_the_certificates() -> None:
+    """The label by which caBundle is kept."""
+    for kind in ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"):
+        labels = WEBHOOK[f"{kind}/cni-genie"]["metadata"]["labels"]
+        assert labels["cni-genie.io/webhook"] == "true"
+
+
+def judging_pods() -> list[dict[str, Any]]:
+    entries = [one for one in ENTRIES.values() if one["clientConfig"]["service"]["path"] == "/pods"]
+    policies = [one["spec"] for one in POLICIES if "pod-networks" in one["metadata"]["name"]]
+    return entries + policies
+
+
+def test_one_exclusion_is_shared_by_webhook_and_policies() -> None:
+    """What the one does not see, the other does not refuse."""
+    shared = {"not-host-network", "not-mirror", "not-windows"}
+    seen = {
+        name: {
+            text.replace("oldObject", "object")
+            for one in judging_pods()
+            for key, text in conditions(one).items()
+            if key == name
+        }
+        for name in shared
+    }
+    assert all(len(texts) == 1 for texts in seen.values())
+    assert all(shared <= set(conditions(one)) for one in judging_pods())
+    assert keys.MIRROR in next(iter(seen["not-mirror"]))
+
+
+def test_the_excluded_namespaces_are_the_same_everywhere() -> None:
+    """kube-system and our own."""
+    selectors = [one["namespaceSelector"] for one in ENTRIES.values()]
+    selectors += [
+        one["spec"]["matchConstraints"]["namespaceSelector"]
+        for one in POLICIES
+        if "pod-networks" in one["metadata"]["name"]
+    ]
+    for selector in selectors:
+        assert selector["matchExpressions"][0] == {
+            "key": "kubernetes.io/metadata.name",
+            "operator": "NotIn",
+            "values": ["kube-system", "genie-system"],
+        }
+
+
+def test_near_misses_are_those_that_the_webhook_warns_of() -> None:
+    """A key in one list and not in the other would be a call without a warning."""
+    listed = "[" + ", ".join(f"'{key}'" for key in pods.NEAR_MISSES) + "]"
+    for name in ("pods", "templates", "cronjobs"):
+        assert listed in conditions(ENTRIES[f"{name}.cni-genie.io"])["names-networks"]
+
+
+def test_the_workloads_sent_are_those_that_are_judged() -> None:
+    """Every kind has a rule, every rule a kind."""
+    plurals = {
+        resource
+        for entry in ENTRIES.values()
+        if entry["clientConfig"]["service"]["path"] == "/workloads"
+        for rule in entry["rules"]
+        for resource in rule["resources"]
+    }
+    assert plurals == {f"{kind.lower()}s" for kind in PATHS}
+
+
+def test_no_expression_uses_a_key_that_is_not_ours() -> None:
+    """Keys are spelled in dispatcher.keys; the policies repeat them letter by letter."""
+    text = "".join(path.read_text() for path in BASE.glob("*/*.yaml"))
+    ours = set(re.findall(r"(?<![\w.])cni-genie\.io/[a-z-]+", text))
+    assert ours <= {
+        keys.ALLOWED,
+        keys.DEFAULTED,
+        keys.SCHEDULING,
+        "cni-genie.io/webhook",
+        "cni-genie.io/cni",
+    }
+
+
+def policy(name: str) -> dict[str, Any]:
+    (found,) = (one for one in POLICIES if one["metadata"]["name"] == name)
+    spec: dict[str, Any] = found["spec"]
+    return spec
+
+
+def variable(name: str) -> str:
+    found = policy("cni-genie-pod-networks")["variables"]
+    return str(next(one["expression"] for one in found if one["name"] == name))
+
+
+def test_the_policys_limits_are_the_grammars() -> None:
+    """Bytes, items, and the length of an allow-list."""
+    assert f"<= {annotation.MAX_BYTES}" in variable("short")
+    assert f"<= {annotation.MAX_ITEMS}" in variable("few")
+    assert f"<= {namespaces.MAX_ALLOWED}" in variable("allowed")
+
+
+def test_policies_are_closed_and_have_no_parameters() -> None:
+    """What must hold holds; a parameter that is missing would refuse every pod."""
+    for one in POLICIES:
+        assert one["spec"]["failurePolicy"] == "Fail"
+        assert "paramKind" not in one["spec"]
+        for validation in one["spec"]["validations"]:
+            assert validation["message"], "messageExpression alone is dropped when it fails"
+    bindings = [
+        one for one in documents(BASE / "policies") if one["kind"].endswith("PolicyBinding")
+    ]
+    assert {one["spec"]["policyName"] for one in bindings} == {
+        one["metadata"]["name"] for one in POLICIES
+    }
+    assert all(one["spec"]["validationActions"] == ["Deny"] for one in bindings)
+
+
+def pod_spec() -> dict[str, Any]:
+    spec: dict[str, Any] = WEBHOOK["Deployment/genie-webhook"]["spec"]["template"]["spec"]
+    return spec
+
+
+def test_the_pods_ports_are_the_settings_defaults() -> None:
+    """And the probes ask the port that answers."""
+    defaults = WebhookSettings()
+    ports = {one["name"]: one["containerPort"] for one in pod_spec()["containers"][0]["ports"]}
+    assert ports == {"https": defaults.port, "probes": defaults.probe_port}
+
+
+def test_the_pods_have_time_to_drain() -> None:
+    """The drain and uvicorn's own end fit into the grace period."""
+    assert pod_spec()["terminationGracePeriodSeconds"] > WebhookSettings().drain_seconds + 5
+
+
+def test_the_pods_are_restricted() -> None:
+    """Pod security's level "restricted", and a root file system that nobody can write."""
+    container = pod_spec()["containers"][0]["securityContext"]
+    assert pod_spec()["securityContext"]["runAsNonRoot"] is True
+    assert pod_spec()["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+def test_the_webhook_has_no_right_on_pods() -> None:
+    """What it must know of a pod is in the review."""
+    rules = [
+        rule
+        for one in WEBHOOK.values()
+        if one["kind"] in {"Role", "ClusterRole"}
+        for rule in one["rules"]
+    ]
+    assert not any("pods" in resource for rule in rules for resource in rule["resources"])
+    assert "*" not in str(rules)
+
+
+def test_settings_in_the_manifests_exist() -> None:
+    """Each variable that the ConfigMap sets is a setting."""
+    kustomization = yaml.safe_load((BASE / "webhook/kustomization.yaml").read_text())
+    for literal in kustomization["configMapGenerator"][0]["literals"]:
+        name = literal.partition("=")[0].removeprefix("GENIE_").lower()
+        assert name in WebhookSettings.model_fields

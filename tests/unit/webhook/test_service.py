@@ -1,0 +1,231 @@
+"""One replica from its start to its end, with real sockets and a stand-in for Kubernetes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import json
+import os
+import signal
+import ssl
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trustme
+
+from dispatcher.kube.client import KubeError
+from tests.unit.webhook.apiserver import Api, thing, things
+from tests.unit.webhook.builders import envelope, pod
+from tests.unit.webhook.test_server import free_port
+from webhook.service import Service
+from webhook.settings import WebhookSettings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from prometheus_client import CollectorRegistry
+
+NODE = thing("n1", labels={"network.cni-genie.io/weave": "true"})
+
+
+class Certificates:
+    """Certificates that are there at once; ``missing`` says why they are not trusted yet."""
+
+    def __init__(self) -> None:
+        self.authority = trustme.CA()
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.authority.issue_cert("localhost").configure_cert(self.context)
+        self.missing = ""
+        self.calls: list[str] = []
+
+    def start(self) -> None:
+        """Begin."""
+        self.calls.append("start")
+
+    def stop(self) -> None:
+        """End."""
+        self.calls.append("stop")
+
+    def ssl_context(self) -> ssl.SSLContext:
+        """Return the context."""
+        return self.context
+
+    def ready(self) -> bool:
+        """Tell whether nothing is missing."""
+        return not self.missing
+
+    def reason(self) -> str:
+        """Return what is missing."""
+        return self.missing
+
+    def register_metrics(self, registry: CollectorRegistry) -> None:
+        """Have none."""
+
+
+class Replica:
+    """A running service, and what the outside sees of it."""
+
+    def __init__(self, api: Api, **settings: Any) -> None:
+        self.api = api
+        self.certificates = Certificates()
+        self.settings = WebhookSettings(
+            address="127.0.0.1", port=free_port(), probe_port=free_port(), **settings
+        )
+        self.service = Service(self.settings, api, self.certificates)
+
+    def _probe(self, path: str) -> tuple[int, str]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.settings.probe_port, timeout=5)
+        with contextlib.closing(connection):
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, response.read().decode()
+
+    async def probe(self, path: str) -> tuple[int, str]:
+        """Return status and text of a probe, (0, "") while nobody listens."""
+        with contextlib.suppress(OSError):
+            return await asyncio.to_thread(self._probe, path)
+        return 0, ""
+
+    async def until(self, path: str, status: int, text: str = "") -> None:
+        """Wait for a probe to answer so."""
+        async with asyncio.timeout(10):
+            while True:
+                found = await self.probe(path)
+                if found[0] == status and text in found[1]:
+                    return
+                await asyncio.sleep(0.02)
+
+    def _review(self) -> tuple[int, str | None]:
+        context = ssl.create_default_context()
+        self.certificates.authority.configure_trust(context)
+        connection = http.client.HTTPSConnection(
+            "localhost", self.settings.port, timeout=5, context=context
+        )
+        with contextlib.closing(connection):
+            body = json.dumps(envelope(pod("weave")))
+            connection.request("POST", "/pods", body, {"content-type": "application/json"})
+            response = connection.getresponse()
+            return response.status, response.headers["connection"]
+
+    async def review(self) -> tuple[int, str | None]:
+        """Return status and Connection header of the answer to a review."""
+        return await asyncio.to_thread(self._review)
+
+
+@contextlib.asynccontextmanager
+async def started(replica: Replica) -> AsyncIterator[Replica]:
+    running = asyncio.create_task(replica.service.run())
+    try:
+        yield replica
+    finally:
+        replica.service.stop()
+        await running
+        replica.api.close()
+
+
+def healthy() -> Api:
+    return Api(namespaces=things(thing("team-a")), nodes=things(NODE))
+
+
+def test_a_replica_starts_serves_drains_and_leaves() -> None:
+    """On SIGTERM it goes on answering, each time closing the connection, and ends in time."""
+
+    async def scene() -> None:
+        replica = Replica(healthy(), drain_seconds=0.5)
+        async with started(replica):
+            await replica.until("/readyz", 200, "ok")
+            assert await replica.review() == (200, None)
+            assert replica.certificates.calls == ["start"]
+            os.kill(os.getpid(), signal.SIGTERM)
+            await replica.until("/readyz", 503, "draining")
+            assert await replica.review() == (200, "close")
+            assert (await replica.probe("/healthz"))[0] == 200
+        assert replica.certificates.calls == ["start", "stop"]
+        assert (await replica.probe("/healthz"))[0] == 0
+
+    asyncio.run(scene())
+
+
+def test_liveness_does_not_depend_on_the_api_server_and_readiness_does() -> None:
+    """Without an API server a replica lives, and says what it waits for."""
+
+    async def scene() -> None:
+        api = healthy()
+        api.error = KubeError(0, "NoAnswer", "no answer")
+        replica = Replica(api, drain_seconds=0)
+        async with started(replica):
+            await replica.until("/healthz", 200)
+            await replica.until("/readyz", 503, "namespaces and nodes have not been read yet")
+            assert await replica.review() == (503, "close")
+
+    asyncio.run(scene())
+
+
+def test_readiness_waits_for_trusted_certificates() -> None:
+    """A leaf that no configuration trusts yet would be refused by every API server."""
+
+    async def scene() -> None:
+        replica = Replica(healthy(), drain_seconds=0)
+        replica.certificates.missing = "the bundle is not written yet"
+        async with started(replica):
+            await replica.until("/readyz", 503, "the bundle is not written yet")
+            replica.certificates.missing = ""
+            await replica.until("/readyz", 200)
+
+    asyncio.run(scene())
+
+
+def test_metrics_are_served() -> None:
+    """Decisions, latency, caches and networks."""
+
+    async def scene() -> str:
+        replica = Replica(healthy(), networks=("canal",), drain_seconds=0)
+        async with started(replica):
+            await replica.until("/readyz", 200)
+            await replica.review()
+            return (await replica.probe("/metrics"))[1]
+
+    metrics = asyncio.run(scene())
+    for line in (
+        'genie_webhook_decisions_total{endpoint="pods",outcome="patched",reason="scheduled"} 1.0',
+        'genie_webhook_request_duration_seconds_bucket{endpoint="pods",le="0.0005"}',
+        "genie_webhook_in_flight_requests 0.0",
+        "genie_webhook_known_networks 2.0",
+        "genie_webhook_namespace_cache_objects 1.0",
+        "genie_webhook_node_cache_objects 1.0",
+    ):
+        assert line in metrics
+    assert "genie_webhook_node_cache_age_seconds NaN" not in metrics
+    assert "_created" not in metrics
+
+
+def test_labels_are_repaired_from_the_start() -> None:
+    """Of namespaces that were written while no webhook ran."""
+
+    async def scene() -> None:
+        api = Api(namespaces=things(thing("team-a", {"cni": "weave"})), nodes=things(NODE))
+        replica = Replica(api, drain_seconds=0)
+        async with started(replica):
+            await replica.until(
+                "/metrics", 200, 'genie_webhook_label_repairs_total{result="done"} 1.0'
+            )
+        assert [path for method, path, _ in api.calls if method == "PATCH"] == [
+            "/api/v1/namespaces/team-a"
+        ]
+
+    asyncio.run(scene())
+
+
+def test_a_port_that_is_taken_ends_the_replica() -> None:
+    """With an error, not by waiting."""
+
+    async def scene() -> None:
+        replica = Replica(healthy(), drain_seconds=0)
+        async with started(replica):
+            await replica.until("/readyz", 200)
+            second = Service(replica.settings, replica.api, replica.certificates)
+            with pytest.raises(OSError, match="address already in use"):
+                await second.run()
+
+    asyncio.run(scene())

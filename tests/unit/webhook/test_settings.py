@@ -1,0 +1,136 @@
+"""Settings: where they come from, and what a person reads when one is wrong."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dispatcher.kube.settings import InvalidSettings, load
+from webhook import __main__ as command
+from webhook.settings import WebhookSettings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_around(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GENIE_CONFIG", "GENIE_NETWORKS", "GENIE_PORT", "GENIE_DRAIN_SECONDS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def settings(*arguments: str) -> WebhookSettings:
+    return load(WebhookSettings, "python -m webhook", arguments)
+
+
+def test_defaults_are_complete() -> None:
+    """The webhook starts without a single setting."""
+    assert settings().port == 8443
+    assert settings().networks == ()
+
+
+def test_the_command_line_wins_over_the_environment_over_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of them may set any of them."""
+    file = tmp_path / "webhook.yaml"
+    file.write_text("port: 1001\nprobe_port: 1002\ndrain_seconds: 3.5\nnetworks: [weave]\n")
+    monkeypatch.setenv("GENIE_CONFIG", str(file))
+    monkeypatch.setenv("GENIE_PORT", "2001")
+    monkeypatch.setenv("GENIE_PROBE_PORT", "2002")
+    found = settings("--port", "3001")
+    assert (found.port, found.probe_port, found.drain_seconds) == (3001, 2002, 3.5)
+    assert found.networks == ("weave",)
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [("weave, canal", ("weave", "canal")), ("", ()), (" , weave,", ("weave",))],
+    ids=["two", "empty", "blanks"],
+)
+def test_networks_are_names_with_commas(
+    text: str, names: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in an allow-list."""
+    monkeypatch.setenv("GENIE_NETWORKS", text)
+    assert settings().networks == names
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--port", "0"], r"--port \(GENIE_PORT\): .*greater than or equal to 1, got \"0\""),
+        (["--networks", "a/b"], r"--networks .*\"a/b\" is not the name of a network"),
+        (["--scheduling", "maybe"], r"--scheduling \(GENIE_SCHEDULING\): .*'required'.*\"maybe\""),
+        (["--keep-alive-seconds", "5"], r"--keep-alive-seconds .*greater than or equal to 91"),
+    ],
+    ids=["port", "networks", "scheduling", "keep-alive"],
+)
+def test_a_bad_setting_is_one_line_that_names_it(arguments: list[str], sentence: str) -> None:
+    """And says what was given."""
+    with pytest.raises(InvalidSettings) as refused:
+        settings(*arguments)
+    assert re.search(sentence, str(refused.value))
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("ports: 1\n", "setting --ports .*Extra inputs are not permitted"),
+        ("port: [\n", "is no YAML"),
+        (None, "cannot be read"),
+    ],
+    ids=["unknown-key", "no-yaml", "no-file"],
+)
+def test_a_bad_file_is_one_line_that_names_it(
+    content: str | None, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key that nothing reads is a mistake too."""
+    file = tmp_path / "webhook.yaml"
+    if content is not None:
+        file.write_text(content)
+    monkeypatch.setenv("GENIE_CONFIG", str(file))
+    with pytest.raises(InvalidSettings, match=sentence) as refused:
+        settings()
+    assert "\n" not in str(refused.value)
+
+
+def test_help_lists_every_setting_with_its_default(capsys: pytest.CaptureFixture[str]) -> None:
+    """A person needs no other document."""
+    with pytest.raises(SystemExit) as ended:
+        settings("--help")
+    assert ended.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for name, field in WebhookSettings.model_fields.items():
+        assert f"--{name.replace('_', '-')} " in text
+        assert field.description
+        assert " ".join(field.description.split()[:5]) in text
+    assert "GENIE_CONFIG" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--port", "nine"], "python -m webhook: setting --port"),
+        ([], "python -m webhook: cannot log in to Kubernetes"),
+    ],
+    ids=["bad-setting", "no-kubernetes"],
+)
+def test_a_start_that_cannot_work_is_refused_in_one_line(
+    arguments: list[str],
+    sentence: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """Exit code 2, nothing started."""
+    nowhere = str(tmp_path / "none")
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", nowhere)
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    assert command.main(arguments) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith(sentence)
+    assert printed.count("\n") == 1
