@@ -70,7 +70,7 @@ def render(settings: Settings) -> bytes:
     }
     conflist = {
         "cniVersion": "1.0.0",
-        "cniVersions": ["0.4.0", "1.0.0"],
+        "cniVersions": ["0.4.0", "1.0.0", "1.1.0"],
         "name": "genie",
         "plugins": [plugin],
     }

@@ -101,7 +101,10 @@ def identifiers(message: bytes) -> Iterator[str]:
             names = [value for inner, value in _fields(item) if inner == 1]
             if len(names) != 1 or not names[0]:
                 raise CRIError("an item of the answer has no id")
-            yield names[0].decode()
+            try:
+                yield names[0].decode()
+            except UnicodeDecodeError:
+                raise CRIError("an id of the answer is no text") from None
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:

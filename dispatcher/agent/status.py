@@ -20,7 +20,7 @@ import structlog
 from dispatcher import keys
 from dispatcher.kube.client import CONFLICT, MERGE_PATCH, NOT_FOUND, KubeClient, KubeError
 from dispatcher.plugin.record import ATTACHED
-from dispatcher.plugin.result import is_default
+from dispatcher.plugin.result import family, is_default
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,8 +53,8 @@ def _entry(attachment: Attachment) -> dict[str, Any]:
     inside = _interface(result, attachment.interface)
     entry |= {key: inside[key] for key in ("mac", "mtu") if isinstance(inside.get(key), str | int)}
     entry["default"] = attachment.primary
-    gateways = [route["gw"] for route in result.get("routes", ()) if _leads_out(route)]
-    if attachment.primary and gateways:
+    gateways = _gateways(result) if attachment.primary else []
+    if gateways:
         entry["gateway"] = gateways
     entry["dns"] = {k: v for k, v in (result.get("dns") or {}).items() if k != "options"}
     return entry
@@ -68,8 +68,19 @@ def _interface(result: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return {}
 
 
-def _leads_out(route: dict[str, Any]) -> bool:
-    return is_default(route) and bool(route.get("gw"))
+def _gateways(result: Mapping[str, Any]) -> list[str]:
+    """Return the next hops of the default routes; one without takes its family's gateway."""
+    gateways = []
+    for route in result.get("routes", ()):
+        if is_default(route):
+            number = family(route["dst"])
+            of_ips = [
+                ip["gateway"]
+                for ip in result.get("ips", ())
+                if ip.get("gateway") and family(ip["address"]) == number
+            ]
+            gateways += [route["gw"]] if route.get("gw") else of_ips
+    return list(dict.fromkeys(gateways))
 
 
 class Status:

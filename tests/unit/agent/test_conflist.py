@@ -24,7 +24,7 @@ def test_the_conflist_is_what_the_plugin_reads(host: Host) -> None:
     assert own.settings.agent_socket == str(host.root / "agent.sock")
     assert own.settings.deadline == 80
     assert plugin["capabilities"]["io.kubernetes.cri.pod-annotations"] is True
-    assert conflist["cniVersions"] == ["0.4.0", "1.0.0"]
+    assert conflist["cniVersions"] == ["0.4.0", "1.0.0", "1.1.0"]
 
 
 def test_a_disabled_conflist_asks_for_no_annotations_and_no_agent(host: Host) -> None:

@@ -114,7 +114,8 @@ def exchange(path: Path, data: bytes) -> bytes:
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(10)
         client.connect(str(path))
-        client.sendall(data)
+        if data:
+            client.sendall(data)
         received = b""
         while chunk := client.recv(65536):
             received += chunk

@@ -69,6 +69,25 @@ def test_the_value_has_the_form_of_the_specification() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("routes", "gateways"),
+    [
+        ([{"dst": "0.0.0.0/0"}], ["10.1.0.1"]),
+        ([{"dst": "::/0"}], []),
+        ([{"dst": "10.9.0.0/16", "gw": "10.1.0.9"}], []),
+        ([{"dst": "0.0.0.0/0", "gw": "10.1.0.1"}, {"dst": "0.0.0.0/0"}], ["10.1.0.1"]),
+    ],
+    ids=["gateway of the address", "no gateway of that family", "no default route", "named once"],
+)
+def test_the_gateway_is_that_of_the_default_route(
+    routes: list[dict[str, str]], gateways: list[str]
+) -> None:
+    """A default route without a next hop goes through the address's gateway (bridge does so)."""
+    made = Record("c", "", [attached("weave", "eth0", {**WEAVE, "routes": routes})])
+    [entry] = json.loads(network_status(made) or "")
+    assert entry.get("gateway", []) == gateways
+
+
 def test_a_result_without_anything_still_names_network_and_interface() -> None:
     """A layer-2 network gives no address."""
     entry = json.loads(network_status(Record("c", "", [attached("l2", "eth0", {})])) or "")

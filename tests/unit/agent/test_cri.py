@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from typing import TYPE_CHECKING, Any
+
+import h2.config
+import h2.connection
+import h2.events
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dispatcher.agent.cri import METHOD, CRIError, identifiers, sandboxes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+Connection = h2.connection.H2Connection
+
+
+def varint(value: int) -> bytes:
+    out = b""
+    while value > 0x7F:
+        out += bytes([value & 0x7F | 0x80])
+        value >>= 7
+    return out + bytes([value])
+
+
+def field(number: int, data: bytes) -> bytes:
+    return varint(number << 3 | 2) + varint(len(data)) + data
+
+
+def response(*names: str) -> bytes:
+    """Build a ListPodSandboxResponse with fields of every kind around what is read."""
+    noise = (
+        varint(5 << 3)
+        + varint(1 << 60)
+        + varint(6 << 3 | 1)
+        + bytes(8)
+        + varint(7 << 3 | 5)
+        + bytes(4)
+    )
+    return b"".join(
+        field(1, noise + field(1, name.encode()) + field(2, b"metadata")) for name in names
+    )
+
+
+def framed(message: bytes) -> bytes:
+    return b"\0" + len(message).to_bytes(4) + message
+
+
+class Runtime:
+    """A runtime that answers one request as the test says; the real one is under tests/cluster."""
+
+    def __init__(self, path: Path, reply: Callable[[Connection, socket.socket], None]) -> None:
+        self.asked: list[dict[str, str]] = []
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        self._listener.listen()
+        self._reply = reply
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Wait for the one exchange to end."""
+        self._thread.join()
+        self._listener.close()
+
+    def _serve(self) -> None:
+        connection, _ = self._listener.accept()
+        http = Connection(h2.config.H2Configuration(client_side=False, header_encoding="utf-8"))
+        http.initiate_connection()
+        with connection:
+            while True:
+                connection.sendall(http.data_to_send())
+                for event in http.receive_data(connection.recv(65536)):
+                    if isinstance(event, h2.events.RequestReceived):
+                        self.asked.append({str(name): str(value) for name, value in event.headers})
+                    if isinstance(event, h2.events.StreamEnded):
+                        self._reply(http, connection)
+                        connection.sendall(http.data_to_send())
+                        connection.shutdown(socket.SHUT_WR)
+                        while connection.recv(65536):
+                            pass
+                        return
+
+
+def replying(
+    body: bytes, status: str | None = "0", message: str = ""
+) -> Callable[[Connection, socket.socket], None]:
+    def reply(http: Connection, connection: socket.socket) -> None:
+        http.send_headers(1, [(":status", "200"), ("content-type", "application/grpc")])
+        for start in range(0, len(body), 10_000):
+            http.send_data(1, body[start : start + 10_000])
+            connection.sendall(http.data_to_send())
+        trailers: list[Any] = [("grpc-status", status)] if status else [("x", "y")]
+        trailers += [("grpc-message", message)] if message else []
+        http.send_headers(1, trailers, end_stream=True)
+
+    return reply
+
+
+def ask(path: Path, reply: Callable[[Connection, socket.socket], None]) -> set[str]:
+    runtime = Runtime(path, reply)
+    try:
+        return sandboxes(path)
+    finally:
+        runtime.close()
+        assert runtime.asked[0][":path"] == METHOD
+
+
+def test_the_ids_of_all_sandboxes_are_returned(tmp_path: Path) -> None:
+    """Fields of other kinds are passed over."""
+    assert ask(tmp_path / "s", replying(framed(response("a1", "b2")))) == {"a1", "b2"}
+
+
+def test_a_node_without_pods_has_none(tmp_path: Path) -> None:
+    """An empty message is a whole answer."""
+    assert ask(tmp_path / "s", replying(framed(b""))) == set()
+
+
+def test_a_long_answer_arrives_whole(tmp_path: Path) -> None:
+    """In many frames."""
+    names = [f"{number:064d}" for number in range(500)]
+    assert ask(tmp_path / "s", replying(framed(response(*names)))) == set(names)
+
+
+def broken_off(http: Connection, connection: socket.socket) -> None:
+    http.send_headers(1, [(":status", "200")])
+    http.send_data(1, framed(response("a1"))[:9])
+    connection.sendall(http.data_to_send())
+
+
+def reset(http: Connection, _: socket.socket) -> None:
+    http.reset_stream(1)
+
+
+def not_http(_: Connection, connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    ("reply", "words"),
+    [
+        pytest.param(replying(b"", "12", "unknown method"), "unknown method", id="refused"),
+        pytest.param(replying(framed(b""), None), "status missing", id="no status"),
+        pytest.param(replying(framed(response("a"))[:-1]), "whole message", id="cut short"),
+        pytest.param(replying(b"\1" + framed(b"")[1:]), "whole message", id="compressed"),
+        pytest.param(replying(framed(field(1, field(2, b"x")))), "has no id", id="no id"),
+        pytest.param(broken_off, "ended before", id="connection ends"),
+        pytest.param(reset, "broke off", id="stream reset"),
+        pytest.param(not_http, "ended before", id="not HTTP/2"),
+    ],
+)
+def test_an_answer_that_cannot_be_trusted_is_an_error(
+    tmp_path: Path, reply: Callable[[Connection, socket.socket], None], words: str
+) -> None:
+    """Never a set that lacks somebody's sandbox."""
+    with pytest.raises(CRIError, match=words):
+        ask(tmp_path / "s", reply)
+
+
+def test_a_socket_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    """The runtime is down, or the setting is wrong: the path is named."""
+    with pytest.raises(CRIError, match="never"):
+        sandboxes(tmp_path / "never")
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_read_or_refused(message: bytes) -> None:
+    """No other error leaves the reader."""
+    with contextlib.suppress(CRIError):
+        list(identifiers(message))
+
+
+@given(st.lists(st.text(min_size=1, max_size=300)), st.data())
+def test_an_answer_cut_anywhere_never_gives_a_wrong_id(
+    names: list[str], data: st.DataObject
+) -> None:
+    """What is read of it is a beginning of the whole."""
+    message = response(*names)
+    end = data.draw(st.integers(0, len(message)))
+    seen: list[str] = []
+    with contextlib.suppress(CRIError):
+        seen.extend(identifiers(message[:end]))
+    assert seen == names[: len(seen)]

@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+import fcntl
+import itertools
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dispatcher.agent.cri import CRIError
+from dispatcher.agent.host import resolve
+from dispatcher.agent.reaper import Facts, Reaper, judge, namespace
+from dispatcher.plugin import store
+from tests.unit.agent.test_status import record
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dispatcher.agent.records import Stored
+    from tests.unit.agent.conftest import Clock, Host
+
+FREE = Facts(age=600, listed=False, missed=2, locked=False, inhabited=False)
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        (FREE._replace(listed=True), "the runtime has"),
+        (FREE._replace(missed=1), "only once"),
+        (FREE._replace(age=599), "too young"),
+        (FREE._replace(locked=True), "lock"),
+        (FREE._replace(inhabited=True), "a process"),
+    ],
+)
+def test_one_doubt_is_enough_to_leave_a_record_alone(facts: Facts, words: str) -> None:
+    """Each of the five conditions by itself."""
+    assert words in judge(facts, 600)
+
+
+def test_a_record_is_freed_in_one_case_of_all() -> None:
+    """Of every combination only the one without any doubt."""
+    combinations = itertools.product(
+        (599, 600), (True, False), (0, 1, 2), (True, False), (True, False)
+    )
+    free = [facts for each in combinations if not judge(facts := Facts(*each), 600)]
+    assert free == [FREE]
+
+
+class World:
+    """A host below a folder, a runtime and a plugin, all as the test says."""
+
+    def __init__(self, host: Host, clock: Clock) -> None:
+        self.root = host.root
+        self.clock = clock
+        self.listed: set[str] = set()
+        self.away = False
+        self.fault = ""
+        self.freed: list[str] = []
+        (self.root / "proc").mkdir()
+        self.state = host.root / "state"
+        self.state.mkdir()
+        self.reaper = Reaper(
+            host.settings(host_root=host.root, state_dir="/state"),
+            ask=self.ask,
+            free=self.free,
+            clock=clock,
+        )
+
+    def ask(self) -> set[str]:
+        """Answer as the runtime."""
+        if self.away:
+            raise CRIError("away")
+        return self.listed
+
+    def free(self, stored: Stored) -> str:
+        """Act as the plugin."""
+        self.freed.append(stored.container_id)
+        if not self.fault:
+            store.remove(str(self.state), stored.container_id)
+        return self.fault
+
+    def write(self, container_id: str, age: float = 1000) -> None:
+        """Write a record of *age* seconds."""
+        store.write(str(self.state), record(container_id))
+        written = self.clock.now - age
+        os.utime(store.path_of(str(self.state), container_id), (written, written))
+
+    def process(self, pid: int, namespace_file: Path) -> None:
+        """Add a process that lives in a network namespace."""
+        folder = self.root / "proc" / str(pid) / "ns"
+        folder.mkdir(parents=True)
+        (folder / "net").hardlink_to(namespace_file)
+
+    def netns(self) -> Path:
+        """Make the file of the records' network namespace."""
+        path = self.root / "run/netns/x"
+        path.parent.mkdir(parents=True)
+        path.touch()
+        return path
+
+
+@pytest.fixture
+def world(host: Host, clock: Clock) -> World:
+    return World(host, clock)
+
+
+def test_what_the_runtime_does_not_list_twice_is_freed(world: World) -> None:
+    """And what it lists stays, beside it."""
+    world.write("gone")
+    world.write("living")
+    world.listed = {"living"}
+    assert world.reaper.look() == []
+    assert world.reaper.look() == ["gone"]
+    assert world.reaper.look() == []
+    assert world.freed == ["gone"]
+
+
+def test_a_sandbox_that_is_listed_in_between_is_counted_anew(world: World) -> None:
+    """Two looks in a row, not two looks."""
+    world.write("c1")
+    world.reaper.look()
+    world.listed = {"c1"}
+    world.reaper.look()
+    world.listed = set()
+    assert world.reaper.look() == []
+    assert world.reaper.look() == ["c1"]
+
+
+def test_while_the_runtime_is_away_nothing_is_freed_and_looks_start_anew(world: World) -> None:
+    """It knows its sandboxes again only when it is up."""
+    world.write("c1")
+    world.reaper.look()
+    world.away = True
+    assert world.reaper.look() == []
+    world.away = False
+    assert world.reaper.look() == []
+    assert world.reaper.look() == ["c1"]
+
+
+def test_a_young_record_waits(world: World) -> None:
+    """An ADD that still runs has no sandbox in the runtime's list."""
+    world.write("c1", age=0)
+    for _ in range(3):
+        assert world.reaper.look() == []
+    world.clock.now += 600
+    assert world.reaper.look() == ["c1"]
+
+
+def test_a_locked_record_waits(world: World) -> None:
+    """A delegate that outlived its plugin holds the lock, too."""
+    world.write("c1")
+    lock = os.open(world.state / "c1.lock", os.O_CREAT | os.O_RDWR)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for _ in range(3):
+            assert world.reaper.look() == []
+    finally:
+        os.close(lock)
+    assert world.reaper.look() == ["c1"]
+
+
+def test_a_namespace_with_a_process_waits_and_an_empty_one_does_not(world: World) -> None:
+    """A pod lives as long as a process of it does, whatever the runtime lists."""
+    world.write("c1")
+    world.process(7, world.netns())
+    (world.root / "proc/self").mkdir()
+    (world.root / "proc/8").mkdir()
+    for _ in range(3):
+        assert world.reaper.look() == []
+    (world.root / "proc/7/ns/net").unlink()
+    assert world.reaper.look() == ["c1"]
+
+
+def test_a_failed_del_is_tried_again_ever_more_rarely(world: World) -> None:
+    """After ten minutes, twenty, forty."""
+    world.write("c1")
+    world.fault = "the delegate failed"
+    tries = []
+    for _ in range(80):
+        before = len(world.freed)
+        world.reaper.look()
+        if len(world.freed) > before:
+            tries.append(world.clock.now)
+        world.clock.now += 60
+    assert [late - early for early, late in itertools.pairwise(tries)] == [600, 1200, 2400]
+    world.fault = ""
+    world.clock.now += 86_400
+    assert world.reaper.look() == ["c1"]
+
+
+def test_a_record_that_cannot_be_read_is_left_to_those_who_can(world: World) -> None:
+    """A newer plugin's, say."""
+    (world.state / "bad.json").write_text("{")
+    for _ in range(3):
+        assert world.reaper.look() == []
+    assert (world.state / "bad.json").exists()
+
+
+def test_a_link_on_the_host_leads_to_the_host(tmp_path: Path) -> None:
+    """/var/run is a link to /run, and not to the container's own."""
+    (tmp_path / "run/netns").mkdir(parents=True)
+    (tmp_path / "run/netns/x").touch()
+    (tmp_path / "var").mkdir()
+    (tmp_path / "var/run").symlink_to("/run")
+    (tmp_path / "var/alias").symlink_to("../run/./netns")
+    assert resolve(tmp_path, "/var/run/netns/x") == tmp_path / "run/netns/x"
+    assert resolve(tmp_path, "/var/alias/x") == tmp_path / "run/netns/x"
+    assert resolve(tmp_path, "/../../var/run") == tmp_path / "run"
+    assert namespace(tmp_path, "/var/run/netns/x") is not None
+    assert namespace(tmp_path, "/var/run/netns/y") is None
+    assert namespace(tmp_path, "") is None
+
+
+def test_links_in_a_circle_are_an_error(tmp_path: Path) -> None:
+    """And a namespace behind them is gone."""
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(OSError, match="too many"):
+        resolve(tmp_path, "/a")
+    assert namespace(tmp_path, "/a") is None
