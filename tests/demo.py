@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from tests.cluster.cluster import Cluster, take_down
 from tests.cluster.commands import ClusterError, say, step
 from tests.cluster.genie import install_genie
+from tests.cluster.networks import NETWORKS
 from tests.cluster.observe import interfaces
 from tests.cluster.seed import EXAMPLES
 
@@ -78,8 +79,15 @@ def show_pods(cluster: Cluster) -> None:
 def attachments(cluster: Cluster, pod: str) -> list[tuple[str, ...]]:
     """Return the pod's rows of the table, one an interface, read from inside the pod."""
     asked = cluster.get("pod", pod)["metadata"]["annotations"]["cni"]
+    of_bridge = {network.bridge: name for name, network in NETWORKS.items()}
     return [
-        (pod, asked, interface.bridge, interface.name, ", ".join(interface.addresses))
+        (
+            pod,
+            asked,
+            f"{of_bridge.get(interface.bridge, '?')} (bridge {interface.bridge})",
+            interface.name,
+            ", ".join(interface.addresses),
+        )
         for interface in interfaces(cluster, pod, "default").values()
     ]
 
