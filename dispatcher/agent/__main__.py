@@ -84,7 +84,9 @@ class Agent:
             self._publishing.wake.set()
 
     def _publish(self) -> None:
-        if self._view.networks or not self._view.problem:
+        if self._view.removed:
+            self._labels.withdraw()
+        elif self._view.networks or not self._view.problem:
             self._labels.publish(self._view.networks, self._node.absence)
 
     def _read(self) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from dispatcher import keys
 from dispatcher.agent import files
+from dispatcher.agent.uninstall import EXTENSIONS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,10 +55,10 @@ class ConflistError(Exception):
 def render(settings: Settings) -> bytes:
     """Return the conflist that *settings* ask for.
 
-    Disabled means: the runtime is not asked for annotations and the plugin does not ask the
-    agent, so that every new pod gets the default network.
+    Disabled, and on the way to being removed, the runtime is not asked for annotations and the
+    plugin does not ask the agent, so that every new pod gets the default network.
     """
-    disabled = settings.mode == "disable"
+    disabled = settings.mode != "install"
     declared = CAPABILITIES if disabled else (keys.POD_ANNOTATIONS, *CAPABILITIES)
     plugin: dict[str, object] = {
         "type": keys.PLUGIN_TYPE,
@@ -160,9 +161,7 @@ class Conflist:
     def _refuse_shadow(self) -> None:
         """Complain about a file that the runtime would load instead of ours."""
         names = sorted(
-            path.name
-            for path in self.path.parent.iterdir()
-            if path.suffix in {".conf", ".conflist", ".json"}
+            path.name for path in self.path.parent.iterdir() if path.suffix in EXTENSIONS
         )
         if names and names[0] != self.path.name:
             raise ConflistError(

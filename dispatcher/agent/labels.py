@@ -73,6 +73,16 @@ class Labels:
             else:
                 log.info("network can be attached", network=name)
 
+    def withdraw(self) -> None:
+        """Remove every label of ours: Genie leaves this node. Raises KubeError."""
+        labels = self._read(self._clock())
+        if labels:
+            gone = dict.fromkeys(labels)
+            self._labels = None
+            self._labels = self._own(
+                self._kube.patch(self._path, {"metadata": {"labels": gone}}, MERGE_PATCH)
+            )
+
     def _read(self, now: float) -> dict[str, str]:
         if self._labels is None or now - self._read_at >= READ_SECONDS:
             self._labels = self._own(self._kube.get(self._path, accept=METADATA))

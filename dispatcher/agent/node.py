@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dispatcher import networks
 from dispatcher.agent import conflist as conflists
-from dispatcher.agent import events
+from dispatcher.agent import events, uninstall
 from dispatcher.agent.conflist import BACKUP, Conflist, ConflistError
 from dispatcher.agent.plugin import InstallError, Plugin
+from dispatcher.agent.records import Records
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,16 +29,20 @@ if TYPE_CHECKING:
     from dispatcher.networks import Networks
 
 
+REMOVING = ("remove", "remove --force")
+
+
 class View(NamedTuple):
     """What a look found.
 
     ``networks`` are those that have a configuration, each with the reason why it cannot be
     attached here ("": it can). ``problem`` is why new pods are not attached as the settings
-    say ("": they are).
+    say ("": they are). ``removed``: Genie has left this node, as the settings asked.
     """
 
     networks: dict[str, str]
     problem: str
+    removed: bool = False
 
 
 class Node:
@@ -55,12 +60,16 @@ class Node:
         self._conflist = Conflist(settings.cni_conf_dir)
         self._events = say
         self._clock = clock
+        self._records = Records(settings.state_dir)
+        self._left_at: float | None = None
 
     def look(self) -> View:
         """Look once, and put in place what is not."""
         found = networks.scan(self._settings.conf_dirs, self._settings.ignored_networks)
         problem = ""
         try:
+            if self._settings.mode in REMOVING and self._remove():
+                return View({}, "", removed=True)
             self._install(found)
         except (InstallError, ConflistError) as error:
             problem = str(error)
@@ -81,6 +90,28 @@ class Node:
             raise InstallError(f'the default network "{default}" is not ready: {reason}')
         for sentence in self._conflist.look(conflists.render(self._settings), self._clock()):
             self._say("Restored", sentence)
+
+    def _remove(self) -> bool:
+        """Take Genie from the node where no pod needs it; tells whether the conflist is gone.
+
+        Pods in the way are named in an Event. The plugin stays as long as a call
+        that has begun may take.
+        """
+        directory = self._settings.cni_conf_dir
+        following = uninstall.successor(directory)
+        blocking = uninstall.in_the_way(self._records.read().values(), following)
+        if blocking:
+            self._say("NotRemoved", uninstall.explain(blocking, following))
+            return False
+        if self._conflist.in_place:
+            self._conflist.remove()
+        if self._left_at is None:
+            self._left_at = self._clock()
+        elif self._clock() - self._left_at > self._settings.deadline_seconds:
+            self._plugin.remove()
+            for path in self._settings.state_dir.iterdir():
+                path.unlink()
+        return True
 
     def _judge(self, found: Networks, problem: str) -> dict[str, str]:
         """Return each network with why it cannot be attached."""

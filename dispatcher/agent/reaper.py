@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
-from dispatcher.agent import cri, delete
+from dispatcher.agent import cri, delete, uninstall
 from dispatcher.agent.host import resolve
 from dispatcher.agent.loops import Loop
 from dispatcher.agent.records import Records
@@ -101,6 +101,12 @@ class Reaper:
         self._missed: dict[str, int] = {}
         self._failed: dict[str, tuple[float, float]] = {}
 
+    def turn(self) -> None:
+        """Do what the mode asks for, once."""
+        if self._settings.mode == "remove --force":
+            self.clear()
+        self.look()
+
     def look(self) -> list[str]:
         """Look once; returns the containers that were freed."""
         records = self._records.read()
@@ -132,6 +138,27 @@ class Reaper:
         )
         if judge(facts, self._settings.reap_age_seconds):
             return False
+        return self._take(stored)
+
+    def clear(self) -> list[str]:
+        """Free what stands in the way of "remove --force"; returns the containers.
+
+        Their pods lose their networks, as the mode's documentation says.
+        """
+        directory = resolve(self._root, self._settings.cni_conf_dir)
+        name = uninstall.successor(directory).rpartition("/")[2]
+        following = str(self._settings.cni_conf_dir / name) if name else ""
+        blocking = uninstall.in_the_way(self._records.read().values(), following)
+        return [
+            stored.container_id
+            for stored in blocking
+            if not _locked(self._state / f"{stored.container_id}.lock") and self._take(stored)
+        ]
+
+    def _take(self, stored: Stored) -> bool:
+        if stored.record is None:
+            return False
+        container_id, now = stored.container_id, self._clock()
         pod = "/".join(stored.record.pod[:2])
         fault = self._free(stored)
         if fault:
@@ -199,15 +226,11 @@ def main(arguments: Sequence[str]) -> int:
         ask=lambda: cri.sandboxes(resolve(settings.host_root, settings.runtime_socket)),
         free=lambda stored: delete.run(settings, stored),
     )
-    loop = Loop("reap", lambda: _step(reaper), settings.reap_look_seconds)
+    loop = Loop("reap", reaper.turn, settings.reap_look_seconds)
     loop.start()
     log.info("reaper started", node=settings.node_name)
     stopping.wait()
     return 0
-
-
-def _step(reaper: Reaper) -> None:
-    reaper.look()
 
 
 if __name__ == "__main__":

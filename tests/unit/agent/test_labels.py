@@ -37,7 +37,8 @@ class Api(Kube):
         assert kind == MERGE_PATCH
         self.asked.append(("PATCH", body))
         if not self.away:
-            self.labels |= body["metadata"]["labels"]
+            wanted = self.labels | body["metadata"]["labels"]
+            self.labels = {key: value for key, value in wanted.items() if value is not None}
         assert path == "/api/v1/nodes/n1"
         return self._answer()
 
@@ -110,3 +111,13 @@ def test_after_a_failed_patch_the_labels_are_read_again(said: Said, clock: Clock
     labels.publish({"weave": ""}, absence)
     assert [verb for verb, _ in api.asked] == ["GET", "PATCH", "GET", "PATCH"]
     assert api.labels == {KEY + "weave": "true"}
+
+
+def test_leaving_the_node_removes_our_labels_and_no_other(said: Said, clock: Clock) -> None:
+    """And twice is once."""
+    api = Api({KEY + "weave": "true", "kubernetes.io/os": "linux"})
+    labels = make(api, said, clock)
+    labels.withdraw()
+    labels.withdraw()
+    assert api.labels == {"kubernetes.io/os": "linux"}
+    assert [verb for verb, _ in api.asked] == ["GET", "PATCH"]

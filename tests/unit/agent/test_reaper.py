@@ -196,6 +196,29 @@ def test_a_record_that_cannot_be_read_is_left_to_those_who_can(world: World) -> 
     assert (world.state / "bad.json").exists()
 
 
+def test_remove_by_force_frees_what_is_in_the_way_at_once(world: World, host: Host) -> None:
+    """Without asking the runtime; only a call in progress is waited for."""
+    world.away = True
+    for name in ("c1", "c2"):
+        world.write(name, age=0)
+    lock = os.open(world.state / "c2.lock", os.O_CREAT | os.O_RDWR)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        settings = host.settings(
+            host_root=host.root,
+            state_dir="/state",
+            cni_conf_dir="/etc/cni/net.d",
+            mode="remove --force",
+        )
+        reaper = Reaper(settings, ask=world.ask, free=world.free, clock=world.clock)
+        reaper.turn()
+        assert world.freed == ["c1"]
+    finally:
+        os.close(lock)
+    reaper.turn()
+    assert world.freed == ["c1", "c2"]
+
+
 def test_a_link_on_the_host_leads_to_the_host(tmp_path: Path) -> None:
     """/var/run is a link to /run, and not to the container's own."""
     (tmp_path / "run/netns").mkdir(parents=True)
