@@ -1,0 +1,34 @@
+"""What docs/developers.md says the webhook says, the webhook says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from webhook.pods import FIELD
+from webhook.snapshot import Namespace, Networks
+from webhook.value import judge
+
+PAGE = (Path(__file__).parents[3] / "docs" / "developers.md").read_text()
+ROWS = re.findall(r"^\| `([^`]*)` \| `([A-Z][a-z ]+: [^`]*)` \| .+ \|$", PAGE, re.MULTILINE)
+NETWORKS = ("canal", "weave")
+
+
+def test_the_table_is_found() -> None:
+    """A change of the page's form does not leave this file without anything to check."""
+    assert len(ROWS) == 10
+
+
+@pytest.mark.parametrize(("value", "message"), ROWS, ids=[value for value, _ in ROWS])
+def test_a_row_of_the_page_is_what_the_webhook_says(value: str, message: str) -> None:
+    """The value in the first column gives exactly the message in the second."""
+    forbidden = message.startswith("Forbidden")
+    namespace = Namespace("shop", allowed=NETWORKS if forbidden else None)
+    known = {*NETWORKS, "a", "secret"} if value.startswith("a,") or forbidden else {*NETWORKS}
+    networks = Networks(known=frozenset(known), present=frozenset(known))
+    findings = judge(value, namespace, networks, FIELD).findings
+    told = [f.cause.message for f in findings]
+    assert message in told
+    assert {f.cause.field for f in findings} == {FIELD}
