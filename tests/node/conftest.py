@@ -1,0 +1,46 @@
+"""Fixtures: the plugin, built once, and a fresh node for each test."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cluster import gobuild, machine
+from tests.node.harness import Node
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_TREE = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def plugins() -> Path:
+    """Give the folder with the real CNI plugins."""
+    if os.geteuid() != 0:
+        pytest.fail("these tests make network namespaces: run them as root (sudo make node)")
+    machine.extend_path()
+    return gobuild.build(gobuild.CNI_PLUGINS)
+
+
+@pytest.fixture(scope="session")
+def genie(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the launcher of the plugin, built from this tree as for a node."""
+    target = tmp_path_factory.mktemp("genie")
+    command = [sys.executable, "-m", "dispatcher.plugin.build", str(target)]
+    subprocess.run(command, cwd=_TREE, check=True, capture_output=True)
+    return target / "genie"
+
+
+@pytest.fixture
+def node(tmp_path: Path, genie: Path, plugins: Path) -> Iterator[Node]:
+    """Give a node with two networks, weave (the default) and canal."""
+    with Node(tmp_path, genie, plugins) as made:
+        made.bridge("weave", "10.32.0.0/16")
+        made.bridge("canal", "10.244.0.0/16")
+        yield made

@@ -1,0 +1,86 @@
+"""DEL frees all that ADD made, whatever has changed between them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.node.harness import Left
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.node.harness import Container, Node
+
+NOTHING = Left({"weave": [], "canal": []}, [], [], [])
+BOTH = "weave,canal@net1"
+
+
+def _after_reboot(node: Node, pod: Container) -> dict[str, Any]:
+    node.reboot(pod)
+    return {}
+
+
+def _after_reboot_without_netns(node: Node, pod: Container) -> dict[str, Any]:
+    node.reboot(pod)
+    return {"env": {"CNI_NETNS": ""}}
+
+
+def _empty_conf_dir(node: Node, _: Container) -> dict[str, Any]:
+    for file in (node.folder / "conf").iterdir():
+        file.unlink()
+    return {}
+
+
+CHANGES: dict[str, Callable[[Node, Container], dict[str, Any]]] = {
+    "nothing changed": lambda _, __: {},
+    "the node was rebooted": _after_reboot,
+    "the netns is gone and none is named": _after_reboot_without_netns,
+    "the conf directory is empty": _empty_conf_dir,
+    "the annotation names something else": lambda _, __: {"annotation": "weave"},
+    "the annotation is gone": lambda _, __: {"annotation": None},
+    "the annotation is refused by the grammar": lambda _, __: {"annotation": "..,@"},
+    "the default is another": lambda _, __: {"default": "another"},
+    "neither runtime nor API nor agent know the annotation": lambda _, __: {
+        "runtimeConfig": {},
+        "agentSocket": "/run/no-agent.sock",
+    },
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_del_frees_all_although(
+    node: Node, change: Callable[[Node, Container], dict[str, Any]]
+) -> None:
+    """DEL frees all from the record alone and returns success, and so does a second DEL."""
+    pod = node.container("pod")
+    node.add(pod, BOTH).succeeded()
+    assert node.links(pod) == ["eth0", "net1"]
+    assert [len(node.addresses(name)) for name in ("weave", "canal")] == [1, 1]
+    more = {"annotation": BOTH, **change(node, pod)}
+    for _ in range(2):
+        assert node.delete(pod, **more).succeeded() is None
+        assert node.left(*([pod] if pod.netns.exists() else [])) == NOTHING
+
+
+def test_a_delegate_that_really_fails_keeps_the_record_and_the_next_del_goes_on(
+    node: Node,
+) -> None:
+    """The delegate's error is returned, what was freed stays freed, and what is left stays."""
+    pod = node.container("pod")
+    node.add(pod, BOTH).succeeded()
+    refusal = '{"cniVersion": "1.0.0", "code": 123, "msg": "no", "details": "the switch is down"}'
+    node.delegate(
+        "bridge",
+        f"[ \"$CNI_IFNAME\" = eth0 ] || exec $REAL/bridge\necho '{refusal}'; exit 1",
+    )
+    error = node.delete(pod, BOTH).failed(123)
+    assert error["details"] == "the switch is down"
+    assert "weave" in error["msg"]
+    assert error["msg"].endswith(": no")
+    assert node.phases(pod) == {"eth0": "attached"}
+    assert (len(node.addresses("weave")), node.addresses("canal")) == (1, [])
+    (node.bin / "bridge").unlink()
+    node.delete(pod, BOTH).succeeded()
+    assert node.left(pod) == NOTHING
