@@ -1,0 +1,84 @@
+"""What the tests of admission share: namespaces with their annotations, and reviews by the API."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+from typing import TYPE_CHECKING, Any
+
+from tests.cluster.cluster import Cluster
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+NAMESPACE = "genie-system"
+NAME = "genie-webhook"
+
+SPACES: Mapping[str, Mapping[str, str]] = {
+    "plain": {},
+    "defaulted": {"cni": "weave"},
+    "limited": {"cni": "canal", "cni-genie.io/allowed": "canal,flannel"},
+    "scratch": {},
+}
+
+
+@contextlib.contextmanager
+def spaces(
+    cluster: Cluster, wanted: Mapping[str, Mapping[str, str]], *, force: bool = False
+) -> Iterator[None]:
+    """Make namespaces with these annotations, ready for pods; remove them in the end.
+
+    `force` is for clusters without nodes, where no kubelet would confirm the end of a pod.
+    """
+    for name, wishes in wanted.items():
+        metadata = {"name": name, "annotations": dict(wishes)}
+        cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+        has_account = functools.partial(_has_account, cluster, name)
+        cluster.wait_for(has_account, 30, f"the service account of {name}")
+    how = ("--grace-period=0", "--force") if force else ("--grace-period=1",)
+    try:
+        yield
+    finally:
+        for name in wanted:
+            cluster.kubectl("delete", "pods", "--all", "-n", name, *how)
+        cluster.kubectl("delete", "namespace", *wanted)
+
+
+def _has_account(cluster: Cluster, namespace: str) -> bool:
+    account = ("get", "serviceaccount", "default", "-n", namespace)
+    return cluster.kubectl(*account, check=False).returncode == 0
+
+
+@contextlib.contextmanager
+def own_cluster(suffix: str, **options: str) -> Iterator[Cluster]:
+    """Give an API server with what belongs to it and no node; it is taken down in the end."""
+    name = f"{os.environ.get('GENIE_CLUSTER', 'genie-test')}-{suffix}"
+    cluster = Cluster.up(name, {}, **options)
+    try:
+        yield cluster
+    finally:
+        cluster.down()
+
+
+def node(name: str) -> dict[str, Any]:
+    """Return a Node for clusters without kubelets: both networks, and one that it has no more."""
+    networks = {"canal": "true", "weave": "true", "flannel": "false"}
+    labels = {f"network.cni-genie.io/{network}": there for network, there in networks.items()}
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name, **labels}},
+    }
+
+
+def scale(cluster: Cluster, replicas: int) -> None:
+    """Scale the webhook, and wait until that many replicas answer and no other does."""
+    cluster.kubectl("scale", f"deployment/{NAME}", "-n", NAMESPACE, f"--replicas={replicas}")
+    cluster.kubectl("rollout", "status", f"deployment/{NAME}", "-n", NAMESPACE)
+
+    def settled() -> bool:
+        pods = cluster.get("pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/component=webhook")
+        return len(pods["items"]) == replicas
+
+    cluster.wait_for(settled, 60, f"{replicas} replicas of the webhook")
