@@ -1,0 +1,73 @@
+"""The agents of a cluster, as tests of the node side meet them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import TYPE_CHECKING, Any
+
+from tests.cluster.genie import DEFAULT_NETWORK, NAMESPACE, wait_until_working
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.cluster.cluster import Cluster
+
+DAEMONSET = "daemonset/genie-agent"
+CONFLIST = "/etc/cni/net.d/00-genie.conflist"
+LAUNCHER = "/opt/cni/bin/genie"
+
+
+def agent_pod(cluster: Cluster, node: str) -> str:
+    """Return the name of the agent's pod on *node*."""
+    pods = cluster.get("pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/name=genie-agent")
+    [name] = [
+        pod["metadata"]["name"]
+        for pod in pods["items"]
+        if pod["spec"].get("nodeName") == node and not pod["metadata"].get("deletionTimestamp")
+    ]
+    return str(name)
+
+
+def rolled_out(cluster: Cluster) -> None:
+    """Wait until every agent is the one that was asked for last, and ready."""
+    cluster.kubectl("rollout", "status", DAEMONSET, "-n", NAMESPACE, "--timeout=90s")
+
+
+@contextlib.contextmanager
+def agent_settings(cluster: Cluster, **settings: object) -> Iterator[None]:
+    """Give the agents other settings for a while, as an administrator would: by variables."""
+    names = [f"GENIE_{name.upper()}" for name in settings]
+    given = [f"{name}={value}" for name, value in zip(names, settings.values(), strict=True)]
+    _set(cluster, given)
+    try:
+        yield
+    finally:
+        _set(cluster, [f"{name}-" for name in names])
+        wait_until_working(cluster, DEFAULT_NETWORK)
+
+
+def _set(cluster: Cluster, changes: list[str]) -> None:
+    cluster.kubectl("set", "env", DAEMONSET, "-n", NAMESPACE, *changes)
+    rolled_out(cluster)
+
+
+def set_mode(cluster: Cluster, mode: str) -> None:
+    """Change the cluster-wide mode as docs/admins.md says."""
+    patch = json.dumps({"data": {"mode": mode}})
+    cluster.kubectl("patch", "configmap", "genie", "-n", NAMESPACE, "--type=merge", "-p", patch)
+    cluster.kubectl("rollout", "restart", DAEMONSET, "-n", NAMESPACE)
+
+
+def label(cluster: Cluster, node: str, network: str) -> str | None:
+    """Return the value of a node's label for *network*."""
+    labels = cluster.get("node", node)["metadata"]["labels"]
+    value: str | None = labels.get(f"network.cni-genie.io/{network}")
+    return value
+
+
+def node_events(cluster: Cluster, node: str, reason: str) -> list[str]:
+    """Return the messages of a Node's Events with *reason*."""
+    query = f"involvedObject.kind=Node,involvedObject.name={node},reason={reason}"
+    events: list[dict[str, Any]] = cluster.get("events", "--field-selector", query)["items"]
+    return [event["message"] for event in events]

@@ -1,0 +1,329 @@
+"""The agent on a real node: it installs, repairs, publishes, and may do no more than that."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cluster.agents import (
+    CONFLIST,
+    LAUNCHER,
+    agent_pod,
+    agent_settings,
+    label,
+    node_events,
+    rolled_out,
+)
+from tests.cluster.conftest import fresh_namespace
+from tests.cluster.genie import NAMESPACE
+from tests.cluster.observe import interfaces
+from tests.cluster.seed import pod_manifest
+from tests.cluster.test_main_job import wait_running
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.cluster.cluster import Cluster
+
+NODE = "node1"
+STATUS = "k8s.v1.cni.cncf.io/network-status"
+SPARE = {"cniVersion": "1.0.0", "name": "spare", "plugins": [{"type": "bridge"}]}
+
+
+def test_a_pod_tells_what_it_was_attached_to(cluster: Cluster, namespace: str) -> None:
+    """``network-status`` has what is inside the pod, the primary marked as the default."""
+    cluster.apply(pod_manifest("both", "weave,canal@net1"), "-n", namespace)
+    wait_running(cluster, namespace, "both")
+
+    def annotation() -> str:
+        metadata = cluster.get("pod", "both", "-n", namespace)["metadata"]
+        return str(metadata["annotations"].get(STATUS, ""))
+
+    cluster.wait_for(annotation, 10, "network-status")
+    status = {entry["interface"]: entry for entry in json.loads(annotation())}
+    found = interfaces(cluster, "both", namespace)
+    assert {name: entry["name"] for name, entry in status.items()} == {
+        "eth0": "weave",
+        "net1": "canal",
+    }
+    for name, entry in status.items():
+        assert entry["ips"] == list(found[name].addresses)
+    assert (status["eth0"]["default"], status["net1"]["default"]) == (True, False)
+    assert status["eth0"]["gateway"]
+    assert "gateway" not in status["net1"]
+
+
+def test_a_status_that_was_missed_is_written_when_the_agent_is_back(
+    cluster: Cluster, namespace: str
+) -> None:
+    """The pod starts without the agent, and learns what it has from the record."""
+    elsewhere = json.dumps({"spec": {"template": {"spec": {"nodeSelector": {"no": "node"}}}}})
+    daemonset = ("daemonset/genie-agent", "-n", NAMESPACE)
+    cluster.kubectl("patch", *daemonset, "-p", elsewhere)
+    try:
+        rolled_out(cluster)
+        cluster.apply(pod_manifest("early", "weave"), "-n", namespace)
+        wait_running(cluster, namespace, "early")
+        annotations = cluster.get("pod", "early", "-n", namespace)["metadata"]["annotations"]
+        assert STATUS not in annotations
+    finally:
+        back = [{"op": "remove", "path": "/spec/template/spec/nodeSelector/no"}]
+        cluster.kubectl("patch", *daemonset, "--type=json", "-p", json.dumps(back))
+        rolled_out(cluster)
+    cluster.wait_for(
+        lambda: STATUS in cluster.get("pod", "early", "-n", namespace)["metadata"]["annotations"],
+        15,
+        "network-status",
+    )
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        pytest.param(["rm", LAUNCHER], id="the launcher"),
+        pytest.param(["rm", "-rf", "/opt/cni/bin/.genie"], id="the hidden folder"),
+        pytest.param(
+            ["sh", "-c", "rm -rf /opt/cni/bin/genie /opt/cni/bin/.genie"], id="the whole plugin"
+        ),
+        pytest.param(["sh", "-c", f"echo more >> {LAUNCHER}"], id="an edit of the launcher"),
+    ],
+)
+def test_what_is_lost_of_the_plugin_is_back_within_5_seconds(
+    cluster: Cluster, loss: list[str]
+) -> None:
+    """And it answers the runtime again."""
+    node = cluster.node(NODE)
+    before = node.path(LAUNCHER).read_bytes()
+    node.run(loss)
+    lost_at = time.monotonic()
+    version = ["env", "-i", "CNI_COMMAND=VERSION", LAUNCHER]
+
+    def works() -> bool:
+        restored = node.path(LAUNCHER)
+        whole = restored.exists() and restored.read_bytes() == before
+        return whole and node.run(version, input="", check=False).returncode == 0
+
+    cluster.wait_for(works, 6, "the plugin to be back")
+    assert time.monotonic() - lost_at < 5.5
+
+
+def test_a_conflist_that_is_taken_away_twice_in_a_minute_is_not_fought_over(
+    cluster: Cluster,
+) -> None:
+    """As Cilium's ``cni.exclusive`` does it: once repaired, then explained on the Node."""
+    node = cluster.node(NODE)
+    path = node.path(CONFLIST)
+    with agent_settings(cluster, log_level="debug"):  # a fresh agent: it knows of no loss yet
+        try:
+            node.run(["mv", CONFLIST, f"{CONFLIST}.cilium_bak"])
+            cluster.wait_for(path.exists, 5, "the conflist to be back")
+            node.run(["mv", CONFLIST, f"{CONFLIST}.cilium_bak"])
+            cluster.wait_for(
+                lambda: any(
+                    "Cilium" in said for said in node_events(cluster, NODE, "NotInstalled")
+                ),
+                15,
+                "an Event that names Cilium",
+            )
+            assert not path.exists()
+        finally:
+            node.run(["mv", f"{CONFLIST}.cilium_bak", CONFLIST])
+
+
+def test_labels_follow_the_configurations(cluster: Cluster) -> None:
+    """True within 2 seconds; false when it has been away for as long as the setting says."""
+    node = cluster.node(NODE)
+    file = "/etc/cni/genie.d/spare.conflist"
+    with agent_settings(cluster, gone_seconds=5, start_seconds=0):
+        node.run(
+            ["sh", "-c", f"mkdir -p /etc/cni/genie.d && cat > {file}"], input=json.dumps(SPARE)
+        )
+        cluster.wait_for(lambda: label(cluster, NODE, "spare") == "true", 2.5, "the label")
+        node.run(["rm", file])
+        removed_at = time.monotonic()
+        cluster.wait_for(lambda: label(cluster, NODE, "spare") == "false", 15, "the label")
+        assert time.monotonic() - removed_at > 4.5
+        assert any(
+            '"spare"' in said and "no configuration" in said
+            for said in node_events(cluster, NODE, "NetworkUnavailable")
+        )
+    cluster.kubectl("label", "node", NODE, "network.cni-genie.io/spare-")
+
+
+def test_a_broken_file_makes_only_its_network_unavailable_and_says_why(cluster: Cluster) -> None:
+    """The default network goes on; the Event names the file."""
+    node = cluster.node(NODE)
+    file = "/etc/cni/genie.d/torn.conflist"
+    node.run(["sh", "-c", f"mkdir -p /etc/cni/genie.d && printf '{{' > {file}"])
+    try:
+        cluster.wait_for(lambda: label(cluster, NODE, "torn") == "false", 5, "the label")
+        assert label(cluster, NODE, "canal") == "true"
+        cluster.wait_for(
+            lambda: any(file in said for said in node_events(cluster, NODE, "NetworkUnavailable")),
+            10,
+            "an Event that names the file",
+        )
+    finally:
+        node.run(["rm", file])
+        cluster.kubectl("label", "node", NODE, "network.cni-genie.io/torn-")
+
+
+def test_the_agent_stands_no_pod_in_the_way(cluster: Cluster, namespace: str) -> None:
+    """With no agent on the node, pods start on both networks and are freed again."""
+    elsewhere = json.dumps({"spec": {"template": {"spec": {"nodeSelector": {"no": "node"}}}}})
+    daemonset = ("daemonset/genie-agent", "-n", NAMESPACE)
+    node = cluster.node(NODE)
+    before = node.records()
+    cluster.kubectl("patch", *daemonset, "-p", elsewhere)
+    try:
+        rolled_out(cluster)
+        for turn in range(3):
+            names = [f"p{turn}-{number}" for number in range(4)]
+            for name in names:
+                cluster.apply(pod_manifest(name, "weave,canal@net1"), "-n", namespace)
+            wait_running(cluster, namespace, *names)
+            cluster.kubectl("delete", "pods", "-n", namespace, "--wait=true", *names)
+        cluster.wait_for(lambda: node.records() == before, 30, "everything to be freed")
+        assert node.path(CONFLIST).exists()
+    finally:
+        back = [{"op": "remove", "path": "/spec/template/spec/nodeSelector/no"}]
+        cluster.kubectl("patch", *daemonset, "--type=json", "-p", json.dumps(back))
+        rolled_out(cluster)
+
+
+# ---- what a stolen token of the agent is worth
+
+
+@pytest.fixture
+def token(cluster: Cluster) -> str:
+    """Give a token like the one of node1's agent."""
+    bound = ("--bound-object-kind=Pod", f"--bound-object-name={agent_pod(cluster, NODE)}")
+    made = cluster.kubectl("create", "token", "genie-agent", "-n", NAMESPACE, *bound)
+    return made.stdout.strip()
+
+
+@pytest.fixture
+def thief(cluster: Cluster, token: str, tmp_path: Path) -> list[str]:
+    """Give kubectl's options for acting with that token."""
+    config = json.loads(cluster.kubectl("config", "view", "--raw", "-o", "json").stdout)
+    for user in config["users"]:
+        user["user"] = {"token": token}
+    path = tmp_path / "kubeconfig"
+    path.write_text(json.dumps(config))
+    return [f"--kubeconfig={path}"]
+
+
+PATCH_STATUS = {"metadata": {"annotations": {STATUS: "[]"}}}
+
+
+FORBIDDEN = {
+    "label another node": (
+        "may not change node",
+        ["label", "node", "other", "network.cni-genie.io/x=true"],
+    ),
+    "set a label that is not ours": (
+        "may change only labels that start with",
+        ["label", "node", NODE, "foo=bar"],
+    ),
+    "annotate its node": ("nothing but labels", ["annotate", "node", NODE, "foo=bar"]),
+    "cordon its node": (
+        "nothing but labels",
+        ["patch", "node", NODE, "-p", '{"spec": {"unschedulable": true}}'],
+    ),
+    "read a pod": ("cannot get", ["get", "pods", "-n", "NS", "far"]),
+    "list pods": ("cannot list", ["get", "pods", "-A"]),
+    "read a secret": ("cannot get", ["get", "secrets", "-n", NAMESPACE, "any"]),
+}
+
+
+@pytest.mark.parametrize(("words", "action"), FORBIDDEN.values(), ids=FORBIDDEN)
+def test_a_stolen_token_cannot(
+    cluster: Cluster, stage: str, thief: list[str], words: str, action: list[str]
+) -> None:
+    """Each attempt is refused, by rights or by policy, in a sentence that says why."""
+    arguments = [stage if part == "NS" else part for part in action]
+    refused = cluster.kubectl(*thief, *arguments, check=False)
+    assert refused.returncode != 0
+    assert words in refused.stderr, refused.stderr
+
+
+def raw_patch(
+    cluster: Cluster, token: str, path: str, body: object
+) -> subprocess.CompletedProcess[str]:
+    """Send one merge patch with *token*. kubectl would read the object first."""
+    content = "Content-Type: application/merge-patch+json"
+    command = ["curl", "-sk", "-X", "PATCH", "-H", f"Authorization: Bearer {token}", "-H", content]
+    url = f"{cluster.layout.api_url}{path}"
+    environment = {**os.environ, **cluster.environment}
+    return subprocess.run(
+        [*command, "-d", json.dumps(body), "-w", "\n%{http_code}", url],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+    )
+
+
+@pytest.mark.parametrize(
+    ("pod", "body", "expected"),
+    [
+        pytest.param(
+            "near", PATCH_STATUS, ("200", STATUS), id="its own pod's network-status: done"
+        ),
+        pytest.param("far", PATCH_STATUS, ("403", "pod of another node"), id="another node's pod"),
+        pytest.param(
+            "near",
+            {"metadata": {"annotations": {"cni": "weave"}}},
+            ("403", "nothing of a pod but"),
+            id="another annotation",
+        ),
+        pytest.param(
+            "near",
+            {"metadata": {"labels": {"app": "x"}}},
+            ("403", "nothing of a pod but"),
+            id="a label",
+        ),
+        pytest.param(
+            "near",
+            {"status": {"phase": "Failed"}},
+            ("403", "nothing of a pod but"),
+            id="the status itself",
+        ),
+    ],
+)
+def test_a_stolen_token_on_pods(  # noqa: PLR0917 - fixtures and parameters
+    cluster: Cluster, stage: str, token: str, pod: str, body: object, expected: tuple[str, str]
+) -> None:
+    """One annotation of the node's own pods, and nothing else."""
+    path = f"/api/v1/namespaces/{stage}/pods/{pod}/status"
+    answer, _, status = raw_patch(cluster, token, path, body).stdout.rpartition("\n")
+    assert (status, expected[1] in answer) == (expected[0], True), answer
+
+
+def test_a_stolen_token_may_label_its_own_node(cluster: Cluster, thief: list[str]) -> None:
+    """So the refusals are not because nothing works."""
+    cluster.kubectl(*thief, "label", "node", NODE, "network.cni-genie.io/stolen=false")
+    cluster.kubectl("label", "node", NODE, "network.cni-genie.io/stolen-")
+
+
+@pytest.fixture(scope="module")
+def stage(cluster: Cluster) -> Iterator[str]:
+    """Give a namespace with a pod of node1, one of another node, and that other node."""
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "other"}}
+    for namespace in fresh_namespace(cluster):
+        cluster.apply(node)
+        cluster.apply(pod_manifest("near", "canal"), "-n", namespace)
+        wait_running(cluster, namespace, "near")
+        far = pod_manifest("far", "canal")
+        far["spec"]["nodeName"] = "other"
+        cluster.apply(far, "-n", namespace)
+        yield namespace
+        now = ("--force", "--grace-period=0")  # no kubelet is there to end it
+        cluster.kubectl("delete", "pod", "far", "-n", namespace, *now)
+        cluster.kubectl("delete", "node", "other")
