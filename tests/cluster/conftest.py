@@ -15,7 +15,7 @@ import pytest
 from tests.cluster import state
 from tests.cluster.cluster import BOTH_NETWORKS, Cluster
 from tests.cluster.diagnosis import describe
-from tests.cluster.genie import install_genie
+from tests.cluster.genie import DEFAULT_NETWORK, install_genie
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -23,11 +23,13 @@ if TYPE_CHECKING:
 _NAME = os.environ.get("GENIE_CLUSTER", "genie-test")
 
 
-def _running(name: str, nodes: Mapping[str, Sequence[str]]) -> Iterator[Cluster]:
+def _running(
+    name: str, nodes: Mapping[str, Sequence[str]], default_network: str = DEFAULT_NETWORK
+) -> Iterator[Cluster]:
     found = state.load(name)
     cluster = Cluster.up(name, nodes)
     try:
-        install_genie(cluster)
+        install_genie(cluster, default_network)
         yield cluster
     finally:
         if found is None:
@@ -42,8 +44,12 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def uneven_cluster() -> Iterator[Cluster]:
-    """Give a cluster with Genie whose nodes differ: node1 has both networks, node2 only weave."""
-    yield from _running(f"{_NAME}-uneven", {"node1": BOTH_NETWORKS, "node2": ["weave"]})
+    """Give a cluster with Genie whose nodes differ: node1 has both networks, node2 only weave.
+
+    The default is the network that every node has: no node is complete without its default.
+    """
+    nodes = {"node1": BOTH_NETWORKS, "node2": ["weave"]}
+    yield from _running(f"{_NAME}-uneven", nodes, default_network="weave")
 
 
 @pytest.fixture
