@@ -161,16 +161,12 @@ _scan = make_scanner(_Rules)  # type: ignore[arg-type]  # typeshed wants a scann
 
 
 def _judge_depth(value: Any) -> None:
-    level = [value]
+    boxes = [value]
     for _ in range(MAX_DEPTH + 1):
-        level = [
-            item
-            for box in level
-            if isinstance(box, (dict, list))
-            for item in (box.values() if isinstance(box, dict) else box)
-        ]
-        if not level:
+        boxes = [box for box in boxes if isinstance(box, (dict, list))]
+        if not boxes:
             return
+        boxes = [item for box in boxes for item in (box.values() if isinstance(box, dict) else box)]
     raise InvalidJSON(_TOO_DEEP)
 
 

@@ -62,7 +62,7 @@ def find(name: str, directories: Sequence[str] = DIRECTORIES) -> Conf:
     Raises :class:`UnknownNetwork`, or :class:`BrokenConf` when the file that has this name
     cannot be used.
     """
-    for path in _files(directories):
+    for path in _files(directories) if is_network_name(name) else ():
         if name in _stems(path):
             conf = load(path)
             if conf.is_network:

@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 
 def add(call: Call) -> dict[str, Any]:
     """Carry out ADD and return the result to print. Raises CNIError and OSError."""
-    selections = call.selections()
-    call.networks = [each.network for each in selections]
-    planned = call.plan(selections)
+    planned = call.plan(call.selections())
     _judge_executables(call, planned)
     with call.locked():
         kept = _judge_record(call, planned)
@@ -77,11 +75,11 @@ def _judge_record(call: Call, planned: list[Attachment]) -> list[Attachment]:
 def _attach(call: Call, made: Record, planned: list[Attachment]) -> dict[str, Any]:
     """Attach everything and return the primary's result."""
     of_primary: dict[str, Any] = {}
-    chain = call.chain()
+    chain, until = call.chain(), call.deadline.of_work
     for attachment in planned:
         attachment.phase = ATTACHING
         store.write(call.state_dir, made)
-        attachment.result = chain.add(attachment, call.deadline.of_work)
+        attachment.result = call.carry_out(chain.add, attachment, until)
         attachment.phase = ATTACHED
         if attachment.primary:
             of_primary = attachment.result

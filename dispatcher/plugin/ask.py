@@ -4,12 +4,12 @@ How it works: containerd before 1.5 and CRI-O before 1.29 pass no annotations. T
 then connects to the agent's unix socket, writes one JSON object and a newline, ends its half,
 and reads one object until the end of the stream:
 
-    request   {"namespace": "…", "name": "…", "uid": "…"}       uid "" if the runtime is silent
-    answer    {"annotation": "weave"}                           "" for a pod without one
-              {"code": 11, "msg": "…", "details": "…"}          an error of the specification
+    request   {"version": 1, "namespace": "…", "name": "…", "uid": "…"}    uid "": not known
+    answer    {"annotations": {"cni": "weave"}}                            {} for a pod without
+              {"error": {"code": 11, "msg": "…", "details": "…"}}          returned as it is
 
 The parts of the request are those of CNI_ARGS. The agent answers within its own time limits,
-and the plugin waits :data:`SECONDS` at most.
+and the plugin waits :data:`SECONDS` at most for each step.
 
 Rules of this file: a call that names no pod (a person with cnitool) is not asked about; no
 answer is an error that says so, never the default network.
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from _socket import AF_UNIX, SHUT_WR, SOCK_CLOEXEC, SOCK_STREAM, socket
 
+from dispatcher import keys
 from dispatcher.jsontext import InvalidJSON, dump, parse
 from dispatcher.plugin.errors import TRY_AGAIN, CNIError
 from dispatcher.plugin.record import pod_of
@@ -28,13 +29,13 @@ if TYPE_CHECKING:
     from typing import Any
 
 SECONDS = 5.0
-"""How long one answer may take, all in all for each step of the exchange."""
+"""How long one step of the exchange may take."""
 
 _MAX_ANSWER = 1 << 20
 
 
 def annotation(address: str, args: str) -> str:
-    """Return the annotation of the pod that CNI_ARGS *args* name, "" for none.
+    """Return the value of ``cni`` on the pod that CNI_ARGS *args* name, "" for none.
 
     *address* is the agent's socket, "" where there is no agent. Raises :class:`CNIError`: the
     agent's own, or one with code 11 when it cannot be asked.
@@ -43,15 +44,15 @@ def annotation(address: str, args: str) -> str:
     if not address or not name:
         return ""
     try:
-        said = parse(_exchange(address, {"namespace": namespace, "name": name, "uid": uid}))
-        return _judge(said)
+        request = {"version": 1, "namespace": namespace, "name": name, "uid": uid}
+        return _judge(parse(_exchange(address, request)))
     except OSError as error:
         raise _no_answer(address, error.strerror or str(error)) from None
-    except (InvalidJSON, KeyError, TypeError) as error:
+    except (InvalidJSON, AttributeError, KeyError, TypeError, ValueError) as error:
         raise _no_answer(address, f"its answer cannot be understood: {error}") from None
 
 
-def _exchange(address: str, request: dict[str, str]) -> bytes:
+def _exchange(address: str, request: dict[str, Any]) -> bytes:
     agent = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
     try:
         agent.settimeout(SECONDS)
@@ -67,9 +68,10 @@ def _exchange(address: str, request: dict[str, str]) -> bytes:
 
 
 def _judge(said: Any) -> str:
-    if "code" in said:
-        raise CNIError(int(said["code"]), str(said["msg"]), str(said.get("details", "")))
-    value = said["annotation"]
+    if "error" in said:
+        error = said["error"]
+        raise CNIError(int(error["code"]), str(error["msg"]), str(error.get("details", "")))
+    value = said["annotations"].get(keys.ANNOTATION, "")
     if not isinstance(value, str):
         raise TypeError("the annotation is not a string")
     return value

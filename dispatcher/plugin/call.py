@@ -8,7 +8,7 @@ directory. :class:`Deadline` divides the time of the whole call.
 from __future__ import annotations
 
 from dispatcher import keys, networks
-from dispatcher.plugin import errors, lock, plan, store
+from dispatcher.plugin import errors, journal, lock, plan, store
 from dispatcher.plugin.chain import Chain
 from dispatcher.plugin.errors import CNIError
 from dispatcher.plugin.record import NewerRecord
@@ -18,12 +18,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
+    from typing import Any, TypeVar
 
     from dispatcher.annotation import Selection
     from dispatcher.conf import Conf
     from dispatcher.plugin.delegate import Runner
     from dispatcher.plugin.record import Attachment, Record
     from dispatcher.plugin.request import OwnConf, Request
+
+    T = TypeVar("T")
 
 _RESERVE = 20 / 90
 """The part of the whole time that is kept for roll-back, and the most a lock is waited for."""
@@ -32,21 +35,21 @@ _RESERVE = 20 / 90
 class Deadline:
     """The time of a call: ``of_lock``, ``of_work`` and ``of_all`` are monotonic times."""
 
-    __slots__ = ("_clock", "of_all", "of_lock", "of_work")
+    __slots__ = ("now", "of_all", "of_lock", "of_work")
 
     def __init__(self, seconds: float, start: float, clock: Callable[[], float]) -> None:
-        self._clock = clock
+        self.now = clock
         self.of_all = start + seconds
         self.of_lock = start + seconds * _RESERVE
         self.of_work = start + seconds * (1 - _RESERVE)
 
     def within(self, seconds: float) -> float:
         """Return the time *seconds* from now, or the end if that is sooner."""
-        return min(self._clock() + seconds, self.of_all)
+        return min(self.now() + seconds, self.of_all)
 
     def share(self, left: int) -> float:
         """Return until when the next of *left* equal parts of the rest may last."""
-        now = self._clock()
+        now = self.now()
         return now + (self.of_all - now) / left
 
 
@@ -55,11 +58,11 @@ class Call:
 
     __slots__ = (
         "ask_agent",
+        "begun",
         "cache_dir",
         "complain",
         "conf",
         "deadline",
-        "networks",
         "now",
         "remove_routes",
         "request",
@@ -88,8 +91,8 @@ class Call:
         self.ask_agent = ask_agent
         self.complain = complain
         self.cache_dir = cache_dir
-        self.networks: list[str] = []
-        """The networks that this call is about, for the journal."""
+        self.begun: list[dict[str, Any]] = []
+        """What the journal says of the attachments that this call began."""
 
     @property
     def state_dir(self) -> str:
@@ -138,6 +141,23 @@ class Call:
                 errors.TRY_AGAIN, f"{path} cannot be used: {error}", "upgrade Genie on this node"
             ) from None
 
+    def carry_out(
+        self, deed: Callable[[Attachment, float], T], attachment: Attachment, until: float
+    ) -> T:
+        """Return what *deed* returns, and note for the journal how it went."""
+        start = self.deadline.now()
+        code = 0
+        try:
+            return deed(attachment, until)
+        except CNIError as error:
+            code = error.code
+            raise
+        finally:
+            seconds = self.deadline.now() - start
+            self.begun.append(
+                journal.attachment(attachment.network, attachment.interface, seconds, code)
+            )
+
     def remove_default_routes(self, attachment: Attachment) -> None:
         """Take the default routes that *attachment* brought out of the pod."""
         routes = attachment.result["routes"] if attachment.result else []
@@ -175,5 +195,7 @@ class Locked:
         trace: TracebackType | None,
     ) -> None:
         kept = store.exists(self._state_dir, self._container_id)
+        if not kept:
+            store.forget_unfinished(self._state_dir, self._container_id)
         self._of_container.release(forget=not kept)
         self._against_gc.release()

@@ -114,12 +114,13 @@ def free(call: Call, made: Record, ours: list[Attachment], chain: Chain) -> None
 
     Raises the first failure after all were tried.
     """
-    first: CNIError | OSError | None = None
-    call.networks = call.networks or [each.network for each in ours]
+    first: CNIError | None = None
+    unwritten: OSError | None = None
     for left, attachment in zip(range(len(ours), 0, -1), reversed(ours), strict=True):
         try:
             if attachment.phase != PLANNED:
-                chain.delete(attachment, call.deadline.share(left))
+                until = call.deadline.share(left)
+                call.carry_out(chain.delete, attachment, until)
         except CNIError as error:
             if not _is_parked(call, attachment, error):
                 first = first or error
@@ -127,10 +128,12 @@ def free(call: Call, made: Record, ours: list[Attachment], chain: Chain) -> None
             made.attachments.remove(attachment)
         try:
             _keep(call, made)
+            unwritten = None
         except OSError as error:
-            first = first or error  # what stands on disk says more than is left: no harm
-    if first is not None:
-        raise first
+            unwritten = error  # what stands on disk says more than is left: no harm yet
+    failure = first or unwritten
+    if failure is not None:
+        raise failure
 
 
 def _is_parked(call: Call, attachment: Attachment, error: CNIError) -> bool:

@@ -1,12 +1,21 @@
-"""The journal: one line for each ADD and DEL, from which the agent makes its metrics.
+"""The journal: one line for each ADD and DEL, which the agent reads for metrics and Events.
 
-``<stateDir>/journal.jsonl`` has one JSON object per line: ``time`` (seconds of the epoch, when
-the call ended), ``command``, ``container``, ``namespace``, ``pod``, ``networks`` (as asked for,
-in order), ``code`` (0: success) and ``seconds`` (how long it took). At :data:`LIMIT` bytes the
-file becomes ``journal.jsonl.old``, in place of the one before.
+``<stateDir>/journal`` (0600) has one JSON object per line::
 
-Rules of this file: a line is one write, so lines of calls that run side by side never mix; a
-journal that cannot be written harms nobody.
+    {"time": 1700000000.123,            seconds of the epoch, at the end of the call
+     "command": "ADD",                  or DEL
+     "seconds": 0.0431,                 the whole call
+     "code": 0,                         0, or the CNI error code that was returned
+     "msg": "",                         the error's sentence, at most 1 KiB
+     "containerID": "…",
+     "pod": ["namespace", "name", "uid"],
+     "attachments": [{"network": "weave", "interface": "eth0", "seconds": 0.03, "code": 0}]}
+
+``attachments`` are those that were begun, in the order of the calls.
+
+Rules of this file: a line is one write of at most 4 KiB, so lines of calls that run side by
+side never mix; a journal of :data:`LIMIT` bytes, which nobody reads, is not added to; one that
+cannot be written harms nobody.
 """
 
 from __future__ import annotations
@@ -14,42 +23,68 @@ from __future__ import annotations
 import posix
 
 from dispatcher.jsontext import Number, dump
+from dispatcher.plugin import store
 from dispatcher.plugin.record import pod_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
+    from dispatcher.plugin.errors import CNIError
     from dispatcher.plugin.request import Request
 
-NAME = "journal.jsonl"
-OLD = ".old"
-LIMIT = 1 << 20
+NAME = "journal"
+LIMIT = 4 << 20
 
+_LINE = 4096
+_MSG = 1024
 _FLAGS = posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT | posix.O_CLOEXEC | posix.O_NOFOLLOW
 
 
 def note(
-    state_dir: str, request: Request, networks: list[str], code: int, *, now: float, seconds: float
+    state_dir: str,
+    request: Request,
+    attachments: list[dict[str, Any]],
+    failure: CNIError | None,
+    *,
+    now: float,
+    seconds: float,
 ) -> None:
-    """Add a line for a call that has ended."""
-    namespace, pod, _ = pod_of(request.args)
+    """Add a line for a call that has ended: well, or with *failure*."""
     line = {
         "time": Number(f"{now:.3f}"),
         "command": request.command,
-        "container": request.container_id,
-        "namespace": namespace,
-        "pod": pod,
-        "networks": networks,
-        "code": code,
         "seconds": Number(f"{seconds:.4f}"),
+        "code": failure.code if failure else 0,
+        "msg": _short(failure.msg) if failure else "",
+        "containerID": request.container_id,
+        "pod": list(pod_of(request.args)),
+        "attachments": attachments,
     }
-    path = f"{state_dir}/{NAME}"
+    written = dump(line) + b"\n"
+    if len(written) > _LINE:
+        written = dump({**line, "msg": "", "pod": ["", "", ""]}) + b"\n"
     try:
-        file = posix.open(path, _FLAGS, 0o600)
+        store.make_dir(state_dir)  # the first call of all may fail before it needs one
+        file = posix.open(f"{state_dir}/{NAME}", _FLAGS, 0o600)
         try:
-            if posix.fstat(file).st_size >= LIMIT:
-                posix.replace(path, path + OLD)
-            posix.write(file, dump(line) + b"\n")
+            if posix.fstat(file).st_size < LIMIT:
+                posix.write(file, written)
         finally:
             posix.close(file)
     except OSError:
         pass
+
+
+def _short(text: str) -> str:
+    return text.encode("utf-8", "replace")[:_MSG].decode("utf-8", "ignore")
+
+
+def attachment(network: str, interface: str, seconds: float, code: int) -> dict[str, Any]:
+    """Return what a line says of one attachment."""
+    return {
+        "network": network,
+        "interface": interface,
+        "seconds": Number(f"{seconds:.4f}"),
+        "code": code,
+    }

@@ -102,19 +102,19 @@ def serve(
     except BaseException as error:  # noqa: BLE001 - the specification wants an object, never a trace
         failure = CNIError(errors.INTERNAL, f"internal error: {_origin(error)}")
     else:
-        _note(call, 0, start)
+        _note(call, None, start)
         return 0, answer
     if call is not None:
-        _note(call, failure.code, start)
+        _note(call, failure, start)
     return 1, failure.as_json(stated_version(data))
 
 
-def _note(call: Call, code: int, start: float) -> None:
+def _note(call: Call, failure: CNIError | None, start: float) -> None:
     if call.request.command in {"ADD", "DEL"}:
         from dispatcher.plugin.journal import note
 
         seconds = time.monotonic() - start
-        note(call.state_dir, call.request, call.networks, code, now=time.time(), seconds=seconds)
+        note(call.state_dir, call.request, call.begun, failure, now=time.time(), seconds=seconds)
 
 
 def _system_error(error: OSError) -> str:

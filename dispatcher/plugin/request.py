@@ -249,7 +249,9 @@ def _judge_options(value: Mapping[str, Any]) -> None:
         elif key not in _STANDARD and not key.startswith("cni.dev/"):
             known = ", ".join(_OPTIONS)
             raise CNIError(errors.INVALID_CONF, f"unknown option {quote(key)}; Genie's are {known}")
-    runtime_config = value.get("runtimeConfig") or {}
+    runtime_config = value.get("runtimeConfig")
+    if runtime_config is None:
+        return
     if not isinstance(runtime_config, dict):
         raise CNIError(errors.INVALID_CONF, '"runtimeConfig" must be an object')
     annotations = runtime_config.get(keys.POD_ANNOTATIONS)

@@ -95,6 +95,14 @@ def remove(state_dir: str, container_id: str) -> None:
     _unlink(path)
 
 
+def forget_unfinished(state_dir: str, container_id: str) -> None:
+    """Remove what a plugin left that was killed while it wrote the first record."""
+    try:
+        posix.unlink(path_of(state_dir, container_id) + ".tmp")
+    except OSError:
+        pass  # it is not there, as nearly always, or the file system is read-only
+
+
 def set_aside(state_dir: str, container_id: str) -> str:
     """Keep a corrupt record under another name, and return it. Raises OSError.
 

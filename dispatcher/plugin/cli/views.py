@@ -62,8 +62,8 @@ def listing(conf_dirs: Sequence[str], cni_path: Sequence[str]) -> list[Any]:
     rows = []
     for path in sorted({*names, *found.broken}):
         plain, *also = sorted(names.get(path, [""]), key=_plainness)
-        conf = found.confs.get(plain)
-        reason = _reason(conf, cni_path) if conf else found.broken[path].reason
+        usable = found.confs.get(plain)
+        reason = _reason(usable, cni_path) if usable is not None else found.broken[path].reason
         rows.append(
             {
                 "network": plain,

@@ -1,0 +1,196 @@
+"""A node in a folder: configurations, state and delegates that are a model, not processes.
+
+The delegates fake what real ones do (they hold something per container, interface and network
+between ADD and DEL), so that faults can be put anywhere and leaks be counted. What the real
+ones do is tested in tests/node.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from dispatcher import keys
+from dispatcher.plugin import errors
+from dispatcher.plugin.add import add
+from dispatcher.plugin.call import Call, Deadline
+from dispatcher.plugin.check import check
+from dispatcher.plugin.delegate import Runner
+from dispatcher.plugin.delete import delete
+from dispatcher.plugin.errors import CannotRun, CNIError
+from dispatcher.plugin.gc import collect
+from dispatcher.plugin.request import read_conf, read_environment
+from dispatcher.plugin.status import status
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RESULT = {
+    "cniVersion": "1.0.0",
+    "interfaces": [{"name": "eth0", "sandbox": "/ns"}],
+    "ips": [{"address": "10.1.0.2/16", "gateway": "10.1.0.1", "interface": 0}],
+    "routes": [{"dst": "10.9.0.0/16"}],
+}
+COMMANDS: dict[str, Any] = {
+    "ADD": add,
+    "DEL": delete,
+    "CHECK": check,
+    "GC": collect,
+    "STATUS": status,
+}
+
+
+class Delegates(Runner):
+    """Stands in for processes. ``held`` is what was added and not freed.
+
+    ``faults`` maps (command, type) to an exception that is raised instead of succeeding; an
+    ADD that fails has taken its resource all the same, as a careless plugin would.
+    """
+
+    def __init__(self) -> None:
+        self.held: set[tuple[str, str, str, str]] = set()
+        self.faults: dict[tuple[str, str], BaseException] = {}
+        self.absent: set[str] = set()
+        self.results: dict[str, Any] = {}
+        self.calls: list[str] = []
+        self.given: list[dict[str, Any]] = []
+        self.environments: list[dict[str, str]] = []
+
+    def __call__(
+        self, conf: dict[str, Any], variables: dict[str, str], until: float
+    ) -> dict[str, Any] | None:
+        """Do what a plugin of this type would."""
+        assert until > 0
+        kind, command = conf["type"], variables["CNI_COMMAND"]
+        self.locate(kind)
+        container, interface = variables["CNI_CONTAINERID"], variables["CNI_IFNAME"]
+        self.calls.append(f"{command} {kind} {conf['name']} {interface}")
+        self.given.append(conf)
+        self.environments.append(variables)
+        resource = (container, interface, conf["name"], kind)
+        if command == "ADD":
+            self.held.add(resource)
+        fault = self.faults.get((command, kind))
+        if fault is not None:
+            raise fault
+        if command == "DEL":
+            self.held.discard(resource)
+        if command == "GC":
+            self.held = {each for each in self.held if self._is_valid(each, conf)}
+        return self.results.get(kind, RESULT) if command == "ADD" else None
+
+    @staticmethod
+    def _is_valid(resource: tuple[str, str, str, str], conf: dict[str, Any]) -> bool:
+        container, interface, network, kind = resource
+        if (network, kind) != (conf["name"], conf["type"]):
+            return True
+        listed = conf["cni.dev/valid-attachments"]
+        return {"containerID": container, "ifname": interface} in listed
+
+    def locate(self, kind: str) -> str:
+        """Find every type but those that are absent."""
+        if kind in self.absent:
+            raise CannotRun(f"there is no plugin {kind}")
+        return f"/bin/{kind}"
+
+
+class Rig:
+    """One node; each command is a new call of the plugin's core."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.state = folder / "state"
+        self.conf = folder / "conf"
+        self.cache = folder / "cache"
+        for made in (self.conf, self.cache):
+            made.mkdir()
+        self.delegates = Delegates()
+        self.now = 1_700_000_000.0
+        self.clock = 1000.0
+        self.routes_removed: list[str] = []
+        self.complaints: list[str] = []
+        self.agent = ""
+        self.options: dict[str, Any] = {}
+        self.version = "1.1.0"
+        self.begun: list[dict[str, Any]] = []
+        self.network("weave", "w1", "w2")
+        self.network("canal", "c1")
+
+    def network(self, name: str, *types: str, **more: Any) -> None:
+        """Install a network whose chain has these types."""
+        plugins = [{"type": kind} for kind in types]
+        conf = {"cniVersion": "1.1.0", "name": f"{name}-net", "plugins": plugins, **more}
+        (self.conf / f"10-{name}.conflist").write_text(json.dumps(conf))
+
+    def run(
+        self,
+        command: str,
+        cni: str | None = None,
+        *,
+        container: str = "c1",
+        interface: str = "eth0",
+        netns: str = "/ns",
+        **keys_of_conf: Any,
+    ) -> Any:
+        """Carry out one command and return its answer."""
+        environ = {
+            "CNI_COMMAND": command,
+            "CNI_CONTAINERID": container,
+            "CNI_IFNAME": interface,
+            "CNI_NETNS": netns,
+            "CNI_PATH": "/bin",
+            "CNI_ARGS": "K8S_POD_NAMESPACE=ns;K8S_POD_NAME=pod;K8S_POD_UID=u",
+        }
+        annotations = {} if cni is None else {keys.ANNOTATION: cni}
+        conf = {
+            "cniVersion": self.version,
+            "name": "genie",
+            "type": "genie",
+            "default": "canal",
+            "confDirs": [str(self.conf)],
+            "stateDir": str(self.state),
+            "runtimeConfig": {keys.POD_ANNOTATIONS: annotations},
+            **self.options,
+            **keys_of_conf,
+        }
+        own = read_conf(json.dumps(conf).encode(), command)
+        call = Call(
+            read_environment(environ),
+            own,
+            run=self.delegates,
+            deadline=Deadline(own.settings.deadline, self.clock, lambda: self.clock),
+            now=lambda: self.now,
+            remove_routes=lambda netns, name: self.routes_removed.append(f"{name} in {netns}"),
+            ask_agent=lambda _address, _args: self.agent,
+            complain=self.complaints.append,
+            cache_dir=str(self.cache),
+        )
+        try:
+            return COMMANDS[command](call)
+        finally:
+            self.begun = call.begun
+
+    @property
+    def records(self) -> list[str]:
+        """The containers that have a record."""
+        return sorted(file.stem for file in self.state.glob("*.json"))
+
+    def record(self, container: str = "c1") -> dict[str, Any]:
+        """Return a record as it stands on disk."""
+        value: dict[str, Any] = json.loads((self.state / f"{container}.json").read_bytes())
+        return value
+
+    def left(self) -> list[str]:
+        """Return the files of the state directory, less the GC lock that always stays."""
+        files = (file.name for file in self.state.iterdir())
+        return sorted(name for name in files if name != ".gc.lock")
+
+
+def failure(code: int = 7, msg: str = "no address left", details: str = "pool") -> CNIError:
+    """Return what a delegate says that fails."""
+    return CNIError(code, msg, details)
+
+
+def hung() -> CNIError:
+    """Return what the runner says of a delegate that was killed."""
+    return CNIError(errors.TRY_AGAIN, "did not end in time and was killed")

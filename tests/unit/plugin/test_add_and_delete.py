@@ -1,0 +1,562 @@
+"""ADD and DEL: what reaches the delegates, what is kept, what a failure leaves."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from dispatcher.plugin import errors, store
+from dispatcher.plugin.errors import CannotRun, CNIError
+from tests.unit.plugin.rig import Rig, failure, hung
+
+
+def caught(rig: Rig, command: str, *args: Any, **more: Any) -> CNIError:
+    with pytest.raises(CNIError) as raised:
+        rig.run(command, *args, **more)
+    return raised.value
+
+
+def test_one_network_is_attached_and_freed(rig: Rig) -> None:
+    """The chain is called in order on ADD and in reverse on DEL, and nothing is left."""
+    answer = rig.run("ADD", "weave")
+    assert answer["ips"][0]["address"] == "10.1.0.2/16"
+    assert rig.record()["attachments"][0]["phase"] == "attached"
+    rig.run("DEL", "weave")
+    assert rig.delegates.calls == [
+        "ADD w1 weave-net eth0",
+        "ADD w2 weave-net eth0",
+        "DEL w2 weave-net eth0",
+        "DEL w1 weave-net eth0",
+    ]
+    assert rig.left() == []
+
+
+def test_several_networks_in_list_order_and_the_primary_answers(rig: Rig) -> None:
+    """Attachments are made in list order, freed in reverse; the primary's result is the pod's."""
+    rig.delegates.results["w2"] = {
+        "cniVersion": "0.4.0",
+        "ips": [{"version": "4", "address": "10.2.0.9/24"}],
+    }
+    answer = rig.run("ADD", "canal@net1,weave")
+    assert answer == {"cniVersion": "1.1.0", "ips": [{"address": "10.2.0.9/24"}]}
+    rig.run("DEL", "")
+    assert [call.split()[1] for call in rig.delegates.calls] == ["c1", "w1", "w2", "w2", "w1", "c1"]
+
+
+@pytest.mark.parametrize("cni", [None, "", " \t"], ids=["absent", "empty", "blank"])
+def test_nothing_asked_for_means_the_default(rig: Rig, cni: str | None) -> None:
+    """A pod without a choice gets the node's default network."""
+    rig.run("ADD", cni)
+    assert rig.delegates.calls == ["ADD c1 canal-net eth0"]
+
+
+def test_the_primary_takes_the_interface_of_the_runtime(rig: Rig) -> None:
+    """`eth0` in an annotation stands for CNI_IFNAME."""
+    rig.run("ADD", "weave@net1,canal@eth0", interface="ens5")
+    assert [call.split()[3] for call in rig.delegates.calls] == ["net1", "net1", "ens5"]
+
+
+@pytest.mark.parametrize(
+    ("cni", "code", "part"),
+    [
+        pytest.param("weave@", errors.INVALID_ANNOTATION, "cannot be followed", id="bad grammar"),
+        pytest.param("wave", errors.UNKNOWN_NETWORK, 'did you mean "weave"', id="unknown"),
+        pytest.param("genie", errors.UNKNOWN_NETWORK, "no configuration", id="genie itself"),
+        pytest.param("broken", errors.BROKEN_NETWORK, "not valid JSON", id="a broken file"),
+        pytest.param("weave,canal@ens5", errors.INVALID_ANNOTATION, "primary", id="CNI_IFNAME"),
+        pytest.param("a/b", errors.INVALID_ANNOTATION, '"a/b"', id="a slash"),
+        pytest.param("..", errors.INVALID_ANNOTATION, '".."', id="two dots"),
+        pytest.param("we\0ave", errors.INVALID_ANNOTATION, "x00", id="a NUL"),
+        pytest.param("x" * 262_144, errors.INVALID_ANNOTATION, "1024 bytes", id="256 KiB"),
+    ],
+)
+def test_a_bad_choice_is_refused_before_anything_is_done(
+    rig: Rig, cni: str, code: int, part: str
+) -> None:
+    """Nothing is called, nothing is written."""
+    rig.network("genie", "genie")
+    (rig.conf / "broken.conf").write_text("{")
+    error = caught(rig, "ADD", cni, interface="ens5")
+    assert (error.code, part in error.msg) == (code, True), error.msg
+    assert rig.delegates.calls == []
+    assert not rig.state.exists()
+
+
+def test_no_default_is_an_error_that_says_how_to_set_one(rig: Rig) -> None:
+    """A pod that asks for nothing cannot be attached where there is no default."""
+    error = caught(rig, "ADD", None, default="")
+    assert error.code == errors.INVALID_CONF
+    assert "default" in error.details
+
+
+def test_an_absent_executable_is_told_before_anything_is_done(rig: Rig) -> None:
+    """A plan that could only fail half-way is not begun."""
+    rig.delegates.absent.add("w2")
+    error = caught(rig, "ADD", "canal,weave")
+    assert error.code == errors.CANNOT_RUN
+    assert error.msg == 'the network "weave" cannot be attached: there is no plugin w2'
+    assert rig.delegates.calls == []
+    assert not rig.state.exists()
+
+
+def test_the_record_is_on_disk_before_each_delegate(rig: Rig) -> None:
+    """When a delegate runs, the record already says that its attachment was begun."""
+    seen: list[list[str]] = []
+    run = rig.delegates.__class__.__call__
+
+    class Watching(type(rig.delegates)):  # type: ignore[misc]
+        def __call__(self, *args: Any) -> Any:
+            seen.append([each["phase"] for each in rig.record()["attachments"]])
+            return run(self, *args)
+
+    rig.delegates.__class__ = Watching
+    rig.run("ADD", "weave,canal")
+    assert seen == [
+        ["attaching", "planned"],
+        ["attaching", "planned"],
+        ["attached", "attaching"],
+    ]
+
+
+def test_a_failure_is_rolled_back_in_reverse(rig: Rig) -> None:
+    """The failing network too is freed; its own words stand under our sentence."""
+    rig.delegates.faults["ADD", "w2"] = failure(42, "no address left", "pool")
+    error = caught(rig, "ADD", "canal@net1,weave")
+    assert (error.code, error.details) == (42, "pool")
+    assert error.msg == (
+        'the network "weave" was not attached to the interface "eth0" (plugin w2): no address left'
+    )
+    assert rig.delegates.calls[3:] == [
+        "DEL w2 weave-net eth0",
+        "DEL w1 weave-net eth0",
+        "DEL c1 canal-net net1",
+    ]
+    assert rig.delegates.held == set()
+    assert rig.left() == []
+
+
+def test_what_a_roll_back_cannot_free_stays_recorded(rig: Rig) -> None:
+    """The first error is returned, the rest waits for a later DEL."""
+    rig.delegates.faults["ADD", "c1"] = failure()
+    rig.delegates.faults["DEL", "w1"] = hung()
+    error = caught(rig, "ADD", "weave@net1,canal")
+    assert error.msg.endswith("no address left")
+    kept = rig.record()["attachments"]
+    assert [(each["network"], each["failure"]["code"]) for each in kept] == [("weave", 11)]
+    assert any("not complete" in line for line in rig.complaints)
+    rig.delegates.faults.clear()
+    rig.run("DEL")
+    assert rig.delegates.held == set()
+    assert rig.left() == []
+
+
+@pytest.mark.parametrize(
+    ("result", "part"),
+    [
+        pytest.param(None, "printed no result", id="nothing"),
+        pytest.param({"cniVersion": "7.0.0"}, "not supported", id="a version nobody speaks"),
+        pytest.param({"ips": [{"address": "x"}]}, "not an address", id="no address"),
+    ],
+)
+def test_a_result_that_cannot_be_used_fails_the_add(rig: Rig, result: Any, part: str) -> None:
+    """Success with garbage counts as failure, and is rolled back."""
+    rig.delegates.results["c1"] = result
+    assert part in caught(rig, "ADD", "canal").msg
+    assert rig.delegates.held == set()
+
+
+def test_a_result_that_the_caller_cannot_have_fails_the_add(rig: Rig) -> None:
+    """Version 0.2.0 needs an address: without one everything is freed again."""
+    rig.version = "0.2.0"
+    rig.delegates.results["c1"] = {"cniVersion": "1.0.0"}
+    assert "needs an address" in caught(rig, "ADD", "canal").msg
+    assert rig.left() == []
+
+
+def test_a_second_add_is_refused(rig: Rig) -> None:
+    """What is attached stays as it is."""
+    rig.run("ADD", "weave")
+    assert caught(rig, "ADD", "weave").code == errors.ALREADY_ATTACHED
+    assert rig.record()["attachments"][0]["phase"] == "attached"
+
+
+def test_an_add_after_a_killed_one_frees_what_that_left(rig: Rig) -> None:
+    """A record that was never completed is freed first."""
+    rig.delegates.faults["ADD", "w2"] = failure()
+    rig.delegates.faults["DEL", "w2"] = failure()
+    caught(rig, "ADD", "weave")
+    rig.delegates.faults.clear()
+    rig.run("ADD", "canal")
+    assert {held[2] for held in rig.delegates.held} == {"canal-net"}
+    assert [each["network"] for each in rig.record()["attachments"]] == ["canal"]
+
+
+def test_two_calls_with_interfaces_of_their_own_share_a_record(rig: Rig) -> None:
+    """Each DEL frees what its own ADD made, and no more."""
+    rig.run("ADD", "weave", interface="eth0")
+    rig.run("ADD", "canal", interface="net7")
+    rig.run("DEL", interface="eth0")
+    assert {held[1] for held in rig.delegates.held} == {"net7"}
+    rig.run("DEL", interface="net7")
+    assert rig.left() == []
+
+
+def test_interfaces_of_two_calls_may_not_collide(rig: Rig) -> None:
+    """An interface that another call made is taken."""
+    rig.run("ADD", "weave,canal@net1", interface="eth0")
+    error = caught(rig, "ADD", "canal", interface="net1")
+    assert (error.code, error.msg) == (104, "the container has net1 already")
+    assert len(rig.record()["attachments"]) == 2
+
+
+def test_delete_needs_nothing_but_the_record(rig: Rig) -> None:
+    """Without netns, configurations, annotation: all is freed with what was recorded."""
+    rig.run("ADD", "weave,canal")
+    for file in rig.conf.iterdir():
+        file.unlink()
+    rig.run("DEL", "bad@@", netns="", default="")
+    assert rig.delegates.held == set()
+    assert rig.delegates.environments[-1]["CNI_NETNS"] == ""
+    assert rig.left() == []
+
+
+def test_a_first_record_that_was_never_finished_goes_with_the_next_delete(rig: Rig) -> None:
+    """A plugin killed while it wrote had attached nothing; its half file must not stay."""
+    rig.state.mkdir()
+    (rig.state / "c1.json.tmp").write_text('{"form')
+    rig.run("DEL")
+    assert rig.left() == []
+
+
+def test_delete_twice(rig: Rig) -> None:
+    """The second finds nothing and succeeds; the default's DEL is harmless."""
+    rig.run("ADD", "weave")
+    rig.run("DEL", "weave")
+    rig.run("DEL", "weave")
+    assert rig.left() == []
+
+
+def test_a_delegate_that_fails_keeps_its_record_and_the_others_are_freed(rig: Rig) -> None:
+    """The next DEL goes on from there."""
+    rig.run("ADD", "weave,canal,weave@net5")
+    rig.delegates.faults["DEL", "c1"] = failure(5, "busy", "later")
+    error = caught(rig, "DEL")
+    assert (error.code, error.details) == (5, "later")
+    assert [each["network"] for each in rig.record()["attachments"]] == ["canal"]
+    rig.delegates.faults.clear()
+    rig.delegates.calls.clear()
+    rig.run("DEL")
+    assert rig.delegates.calls == ["DEL c1 canal-net eth1"]
+    assert rig.left() == []
+
+
+def test_a_delegate_that_cannot_be_run_is_parked_after_ten_minutes(rig: Rig) -> None:
+    """An error first, success later; the attachment stays until its executable is back."""
+    rig.run("ADD", "weave")
+    rig.delegates.absent.add("w2")
+    assert caught(rig, "DEL").code == errors.CANNOT_RUN
+    assert {held[3] for held in rig.delegates.held} == {"w2"}, "the rest of the chain was freed"
+    rig.now += 599
+    assert isinstance(caught(rig, "DEL"), CannotRun)
+    rig.now += 1
+    rig.run("DEL")
+    assert rig.record()["attachments"][0]["phase"] == "parked"
+    rig.now += 9999
+    rig.run("DEL")
+    rig.delegates.absent.clear()
+    rig.run("DEL")
+    assert rig.delegates.held == set()
+    assert rig.left() == []
+
+
+def test_the_time_to_parking_starts_with_the_first_failure_of_that_kind(rig: Rig) -> None:
+    """A delegate that ran in between, and failed, is not parked for it."""
+    rig.run("ADD", "canal")
+    rig.delegates.absent.add("c1")
+    caught(rig, "DEL")
+    rig.delegates.absent.clear()
+    rig.delegates.faults["DEL", "c1"] = failure()
+    rig.now += 700
+    caught(rig, "DEL")
+    rig.delegates.absent.add("c1")
+    rig.now += 1
+    assert caught(rig, "DEL").code == errors.CANNOT_RUN
+    assert rig.record()["attachments"][0]["phase"] == "attached"
+
+
+@pytest.mark.parametrize(
+    ("exists", "fails"),
+    [
+        pytest.param(True, True, id="its error counts while the netns exists"),
+        pytest.param(False, False, id="its error is dropped once the netns is gone"),
+    ],
+)
+def test_a_container_that_nothing_knows(rig: Rig, *, exists: bool, fails: bool) -> None:
+    """The default network's DEL is run, as the runtime would have done without Genie."""
+    netns = rig.folder / "netns"
+    if exists:
+        netns.touch()
+    rig.delegates.faults["DEL", "c1"] = failure()
+    if fails:
+        assert caught(rig, "DEL", netns=str(netns)).code == 7
+    else:
+        rig.run("DEL", netns=str(netns))
+    assert rig.delegates.calls == ["DEL c1 canal-net eth0"]
+    assert rig.left() == []
+
+
+@pytest.mark.parametrize("default", ["", "gone"], ids=["no default", "a default that is gone"])
+def test_a_container_that_nothing_knows_where_nothing_can_be_done(rig: Rig, default: str) -> None:
+    """There is nothing to free, and that is success."""
+    rig.run("DEL", default=default)
+    assert rig.delegates.calls == []
+
+
+def cached(rig: Rig, types: list[str], *, interface: str = "eth0", name: str = "old") -> None:
+    """Write what libcni keeps of an attachment that it made."""
+    conf = {"cniVersion": "0.4.0", "name": "cbr0", "plugins": [{"type": each} for each in types]}
+    entry = {
+        "kind": "cniCacheV1",
+        "containerId": "c1",
+        "ifName": interface,
+        "networkName": "cbr0",
+        "netns": "/ns",
+        "config": base64.b64encode(json.dumps(conf).encode()).decode(),
+        "cniArgs": [["K8S_POD_NAME", "old"]],
+        "capabilityArgs": {"portMappings": [{"hostPort": 80}]},
+        "result": {"cniVersion": "0.4.0", "ips": [{"version": "4", "address": "10.4.0.5/24"}]},
+    }
+    (rig.cache / name).write_text(json.dumps(entry))
+
+
+def test_a_container_from_before_genie_is_freed_with_what_libcni_kept(rig: Rig) -> None:
+    """Its cached configuration and result are used; the entry goes after success."""
+    cached(rig, ["flannel"])
+    cached(rig, ["genie"], name="a-ours")
+    cached(rig, ["loopback"], interface="lo", name="b-lo")
+    (rig.cache / "c-garbage").write_text('{"c1":')
+    rig.delegates.faults["DEL", "flannel"] = failure()
+    assert caught(rig, "DEL").code == 7
+    assert rig.records == ["c1"]
+    rig.delegates.faults.clear()
+    rig.run("DEL")
+    assert rig.delegates.calls == ["DEL flannel cbr0 eth0"] * 2
+    assert rig.delegates.given[-1]["prevResult"]["ips"][0]["address"] == "10.4.0.5/24"
+    assert rig.delegates.environments[-1]["CNI_ARGS"] == "K8S_POD_NAME=old"
+    assert rig.left() == []
+
+
+def test_a_cache_entry_goes_with_its_attachment(rig: Rig) -> None:
+    """Nothing of the time before Genie is left after its DEL."""
+    cached(rig, ["flannel"])
+    rig.run("DEL")
+    assert list(rig.cache.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b'{"format":1,"oldestRea', id="truncated"),
+        pytest.param(b'{"some":"thing"}', id="foreign"),
+        pytest.param(b"[]", id="not an object"),
+        pytest.param(b"\x00\xff", id="noise"),
+    ],
+)
+def test_a_corrupt_record_is_rebuilt_from_the_annotations(rig: Rig, data: bytes) -> None:
+    """DEL frees what its own call asks for; the unreadable file is kept beside."""
+    rig.run("ADD", "weave,canal")
+    (rig.state / "c1.json").write_bytes(data)
+    rig.delegates.faults["DEL", "w1"] = failure()
+    caught(rig, "DEL", "weave,canal")
+    assert [each["network"] for each in rig.record()["attachments"]] == ["weave"]
+    rig.delegates.faults.clear()
+    rig.run("DEL", "anything")
+    assert rig.delegates.held == set()
+    assert rig.left() == ["c1.json.corrupt"]
+    assert (rig.state / "c1.json.corrupt").read_bytes() == data
+
+
+@pytest.mark.parametrize("cni", ["bad@@", "gone"], ids=["bad grammar", "an unknown network"])
+def test_a_corrupt_record_that_cannot_be_rebuilt(rig: Rig, cni: str) -> None:
+    """The default's DEL is all that is left to do, and DEL must come to an end."""
+    rig.run("ADD", "canal")
+    (rig.state / "c1.json").write_bytes(b"{")
+    rig.run("DEL", cni)
+    assert rig.delegates.held == set()
+    assert rig.left() == ["c1.json.corrupt"]
+    assert len(rig.complaints) == 2
+
+
+def test_an_add_over_a_corrupt_record(rig: Rig) -> None:
+    """The unreadable file is kept, and a new record begun."""
+    rig.state.mkdir()
+    (rig.state / "c1.json").write_bytes(b"{")
+    rig.run("ADD", "canal")
+    assert rig.record()["attachments"][0]["phase"] == "attached"
+    assert "c1.json.corrupt" in rig.left()
+
+
+@pytest.mark.parametrize("command", ["ADD", "DEL", "CHECK"])
+def test_a_record_of_a_later_version_is_never_touched(rig: Rig, command: str) -> None:
+    """It is an error that asks for an upgrade, and the file stays."""
+    rig.run("ADD", "canal")
+    record = rig.record() | {"format": 2, "oldestReader": 2}
+    (rig.state / "c1.json").write_text(json.dumps(record))
+    error = caught(rig, command, "canal")
+    assert error.code == errors.TRY_AGAIN
+    assert "upgrade" in error.details
+    assert rig.record() == record
+
+
+def test_a_record_of_a_later_version_that_we_can_read_is_used(rig: Rig) -> None:
+    """A newer plugin's ADD is freed by this one; keys unknown here survive a rewrite."""
+    rig.run("ADD", "weave,canal")
+    record = rig.record() | {"format": 2, "later": {"x": 1}}
+    record["attachments"][0]["colour"] = "red"
+    (rig.state / "c1.json").write_text(json.dumps(record))
+    rig.delegates.faults["DEL", "w1"] = failure()
+    caught(rig, "DEL")
+    assert rig.record()["later"] == {"x": 1}
+    assert rig.record()["attachments"][0]["colour"] == "red"
+    rig.delegates.faults.clear()
+    rig.run("DEL")
+    assert rig.delegates.held == set()
+
+
+def test_an_unreadable_record_is_an_error_that_names_it(rig: Rig) -> None:
+    """A file that is there and cannot be read is for a person to mend."""
+    rig.run("ADD", "canal")
+    (rig.state / "c1.json").unlink()
+    (rig.state / "c1.json").mkdir()
+    with pytest.raises(IsADirectoryError, match=r"c1\.json"):
+        rig.run("DEL")
+
+
+def test_default_routes_of_all_but_the_primary_are_removed(rig: Rig) -> None:
+    """Only where a result shows such a route, right after its attachment."""
+    rig.delegates.results["c1"] = {"cniVersion": "1.0.0", "routes": [{"dst": "0.0.0.0/0"}]}
+    rig.delegates.results["w2"] = {"cniVersion": "1.0.0", "routes": [{"dst": "::/0"}]}
+    rig.run("ADD", "canal@net1,weave,canal@net2,weave@net3")
+    assert rig.routes_removed == ["net1 in /ns", "net2 in /ns", "net3 in /ns"]
+
+
+def test_no_default_route_costs_nothing(rig: Rig) -> None:
+    """No namespace is entered where no result shows a default route."""
+    rig.run("ADD", "weave,canal")
+    assert rig.routes_removed == []
+
+
+def test_capability_arguments_reach_the_primary_alone(rig: Rig) -> None:
+    """Declared and given, on ADD and DEL alike; port mappings in the specification's spelling."""
+    for name, kind in (("p", "p1"), ("q", "q1")):
+        plugin = {
+            "type": kind,
+            "capabilities": {"portMappings": True, "bandwidth": False, "x": True},
+        }
+        conf = {"cniVersion": "1.0.0", "name": name, "plugins": [plugin]}
+        (rig.conf / f"{name}.conflist").write_text(json.dumps(conf))
+    mappings = [{"HostPort": 80, "ContainerPort": 8080, "protocol": "tcp"}, "odd"]
+    given = {
+        "portMappings": mappings,
+        "bandwidth": {"rate": 1},
+        "io.kubernetes.cri.pod-annotations": {"cni": "q@net1,p"},
+    }
+    rig.run("ADD", runtimeConfig=given)
+    rig.run("DEL", runtimeConfig={})
+    expected = {"portMappings": [{"hostPort": 80, "containerPort": 8080, "protocol": "tcp"}, "odd"]}
+    seen = {
+        (conf["type"], variables["CNI_COMMAND"]): conf.get("runtimeConfig")
+        for conf, variables in zip(rig.delegates.given, rig.delegates.environments, strict=True)
+    }
+    assert seen == {
+        ("p1", "ADD"): expected,
+        ("p1", "DEL"): expected,
+        ("q1", "ADD"): None,
+        ("q1", "DEL"): None,
+    }
+
+
+def test_the_agent_is_asked_only_where_the_runtime_is_silent(rig: Rig) -> None:
+    """A runtime without the capability: the agent's word counts."""
+    rig.agent = "weave"
+    rig.run("ADD", runtimeConfig={})
+    assert rig.delegates.calls[0] == "ADD w1 weave-net eth0"
+    rig.run("ADD", container="c2", runtimeConfig={"io.kubernetes.cri.pod-annotations": None})
+    assert rig.delegates.calls[2] == "ADD c1 canal-net eth0"
+
+
+def test_what_was_begun_is_noted_for_the_journal(rig: Rig) -> None:
+    """Each attachment with its code, in order."""
+    rig.delegates.faults["ADD", "c1"] = failure(42)
+    caught(rig, "ADD", "weave,canal")
+    assert [(each["network"], each["code"]) for each in rig.begun] == [
+        ("weave", 0),
+        ("canal", 42),
+        ("canal", 0),
+        ("weave", 0),
+    ]
+
+
+def test_a_state_directory_that_cannot_be_made(rig: Rig) -> None:
+    """ADD does nothing; DEL of a container that has no record goes on without a lock."""
+    rig.state.write_text("a file is in the way")
+    with pytest.raises(OSError, match="state"):
+        rig.run("ADD", "canal")
+    assert rig.delegates.calls == []
+    rig.run("DEL", "canal")
+    assert rig.delegates.calls == ["DEL c1 canal-net eth0"]
+
+
+def test_a_record_that_cannot_be_written_stops_the_add(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full at each write in turn: nothing is held in the end."""
+    writes = 0
+    real = store.write
+
+    for last in range(1, 5):
+        writes = 0
+
+        def write(state_dir: str, record: Any, last: int = last) -> None:
+            nonlocal writes
+            writes += 1
+            if writes >= last:
+                raise OSError(28, "No space left on device", "x.json.tmp")
+            real(state_dir, record)
+
+        monkeypatch.setattr(store, "write", write)
+        if last <= 3:
+            with pytest.raises(OSError, match="No space"):
+                rig.run("ADD", "weave,canal")
+            assert rig.delegates.held == set()
+            assert rig.left() == []
+        else:
+            rig.run("ADD", "weave,canal")
+    rig.run("DEL")
+    assert rig.delegates.held == set()
+    assert rig.left() == []
+
+
+def test_a_delegate_that_never_ended_leaves_time_for_the_others(rig: Rig) -> None:
+    """On DEL each attachment gets its share of the time that is left."""
+    rig.run("ADD", "weave,canal,weave,canal")
+    untils: list[float] = []
+    run = rig.delegates.__class__.__call__
+
+    class Slow(type(rig.delegates)):  # type: ignore[misc]
+        def __call__(self, conf: Any, variables: Any, until: float) -> Any:
+            untils.append(until)
+            if conf["type"] == "c1":
+                rig.clock = until
+                raise hung()
+            return run(self, conf, variables, until)
+
+    rig.delegates.__class__ = Slow
+    start = rig.clock
+    assert caught(rig, "DEL").code == errors.TRY_AGAIN
+    assert [round(until - start, 1) for until in untils] == [22.5, 45.0, 45.0, 56.2, 90.0, 90.0]
+    assert {held[2] for held in rig.delegates.held} == {"canal-net"}

@@ -1,0 +1,422 @@
+"""The command line for people: what it prints, and with which exit code."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dispatcher.plugin import store
+from dispatcher.plugin.cli import doctor, podfile
+from dispatcher.plugin.cli.main import main
+from dispatcher.plugin.cli.own import Own
+from dispatcher.plugin.cli.podfile import Unreadable
+from tests.unit.plugin.rig import Rig, failure
+from tests.unit.plugin.test_add_and_delete import caught
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+POD = """\
+apiVersion: v1
+kind: Pod
+metadata:
+  name: web
+  annotations:
+    cni: "canal, weave"
+spec:
+  containers:
+  - name: web
+"""
+
+
+@pytest.fixture
+def node(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Rig:
+    """Return a node with our conflist first, its networks, and their executables."""
+    net = rig.folder / "net.d"
+    net.mkdir()
+    own = {
+        "type": "genie",
+        "default": "canal",
+        "confDirs": [str(rig.conf)],
+        "stateDir": str(rig.state),
+    }
+    conf = {"cniVersion": "1.0.0", "name": "genie", "plugins": [own]}
+    (net / "00-genie.conflist").write_text(json.dumps(conf))
+    path = rig.folder / "bin"
+    path.mkdir()
+    for kind in ("w1", "w2", "c1"):
+        (path / kind).touch(mode=0o755)
+    monkeypatch.setattr(sys, "argv", ["genie", "--net-dir", str(net), "--cni-path", str(path)])
+    return rig
+
+
+def genie(*arguments: str) -> int:
+    """Run a command on the node."""
+    command, *rest = arguments
+    return main([command, *sys.argv[1:], *rest])
+
+
+def answer(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    """Return what a command says as JSON."""
+    genie(*arguments, "--output", "json")
+    return json.loads(capsys.readouterr().out)
+
+
+def test_explain_tells_what_a_pod_would_get(node: Rig, capsys: pytest.CaptureFixture[str]) -> None:
+    """Networks, interfaces and files, in order."""
+    pod = node.folder / "pod.yaml"
+    pod.write_text(POD)
+    assert genie("explain", str(pod)) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == 'Pod default/web, annotation cni: "canal, weave"'
+    assert lines[2].split() == [
+        "canal",
+        "eth0",
+        "(primary)",
+        f"{node.conf}/10-canal.conflist",
+        "c1",
+    ]
+    assert lines[3].split() == ["weave", "eth1", f"{node.conf}/10-weave.conflist", "w1,", "w2"]
+    [said] = answer(capsys, "explain", str(pod))
+    assert [each["plugins"] for each in said["attachments"]] == [["c1"], ["w1", "w2"]]
+
+
+def test_explain_tells_the_error_and_what_is_missing(
+    node: Rig, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The plugin's own words, and exit code 1."""
+    stdin = io.TextIOWrapper(io.BytesIO(POD.replace("canal,", "cnal,").encode()))
+    monkeypatch.setattr(sys, "stdin", stdin)
+    assert genie("explain", "-") == 1
+    assert 'did you mean "canal"' in capsys.readouterr().err
+    (node.folder / "bin" / "w2").unlink()
+    pod = node.folder / "pod.yaml"
+    pod.write_text(POD)
+    assert genie("explain", str(pod)) == 0
+    assert "missing: w2" in capsys.readouterr().out
+
+
+def test_explain_of_a_pod_without_a_choice(node: Rig, capsys: pytest.CaptureFixture[str]) -> None:
+    """The default comes from the node's conflist, or from the command line."""
+    pod = node.folder / "pod.json"
+    pod.write_text('{"kind":"Pod","metadata":{"name":"x","namespace":"y"}}')
+    [said] = answer(capsys, "explain", str(pod))
+    assert [each["network"] for each in said["attachments"]] == ["canal"]
+    assert genie("explain", str(pod), "--default", "weave") == 0
+    assert "none, so the node's default" in capsys.readouterr().out
+    assert genie("explain", str(pod), "--default", "") == 1
+    capsys.readouterr()
+    [said] = answer(capsys, "explain", str(pod), "--default", "")
+    assert said["error"]["code"] == 7
+
+
+@pytest.mark.parametrize("name", ["none.yaml", "odd.yaml", "list.yaml"])
+def test_explain_of_what_is_no_manifest(
+    node: Rig, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """The file is named."""
+    (node.folder / "odd.yaml").write_bytes(b"\xff")
+    (node.folder / "list.yaml").write_text("- a\n- b\n")
+    assert genie("explain", str(node.folder / name)) == 1
+    assert name in capsys.readouterr().err
+
+
+def test_list_tells_networks_and_why_not(node: Rig, capsys: pytest.CaptureFixture[str]) -> None:
+    """One row for each file."""
+    (node.conf / "broken.conf").write_text("{")
+    (node.conf / "a b.conf").write_text("{")
+    (node.folder / "bin" / "w2").unlink()
+    rows = {row["network"]: row for row in answer(capsys, "list")}
+    assert rows["canal"]["attachable"]
+    assert rows["canal"]["also"] == ["canal-net", "10-canal"]
+    assert rows["weave"]["reason"] == "no executable for w2"
+    assert "not valid JSON" in rows["broken"]["reason"]
+    assert genie("list") == 0
+    assert "-        -" in capsys.readouterr().out
+
+
+def test_attachments_are_shown_without_their_configuration(
+    node: Rig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Configurations may hold secrets: only where asked for."""
+    node.network("secret", "w1", password="hunter2")  # noqa: S106 - the secret of a test
+    conf = json.loads((node.conf / "10-secret.conflist").read_text())
+    conf["plugins"][0]["password"] = "hunter2"  # noqa: S105 - same
+    (node.conf / "10-secret.conflist").write_text(json.dumps(conf))
+    node.run("ADD", "secret,canal")
+    assert genie("attachments") == 0
+    assert genie("attachments", "--output", "json") == 0
+    shown = capsys.readouterr().out
+    assert "ns/pod" in shown
+    assert "10.1.0.2/16" in shown
+    assert "hunter2" not in shown
+    assert genie("attachments", "--show-config") == 0
+    assert "hunter2" in capsys.readouterr().out
+
+
+def test_attachments_whose_record_cannot_be_read(
+    node: Rig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The others are shown, the file is named, and the exit code says so."""
+    node.run("ADD", "canal")
+    (node.state / "odd.json").write_text("{")
+    assert genie("attachments") == 1
+    captured = capsys.readouterr()
+    assert "canal" in captured.out
+    assert "odd.json" in captured.err
+
+
+def problems(capsys: pytest.CaptureFixture[str], *more: str) -> dict[str, str]:
+    """Return what doctor finds wrong, by what it is about."""
+    findings = answer(capsys, "doctor", *more)
+    return {each["about"]: each["said"] for each in findings if each["problem"]}
+
+
+def test_doctor_of_a_healthy_node(node: Rig, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is wrong, and exit code 0 says so."""
+    node.run("ADD", "canal", netns="/proc/self/ns/net")
+    assert problems(capsys) == {}
+    assert genie("doctor") == 0
+    assert "ok: conflist: the runtime loads" in capsys.readouterr().out
+
+
+def test_doctor_finds_what_is_wrong(node: Rig, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each trouble with its cure, and exit code 1."""
+    node.run("ADD", "weave", container="gone")
+    node.run("ADD", "canal", container="parked")
+    node.delegates.absent.add("c1")
+    caught(node, "DEL", container="parked")
+    node.now += 601
+    node.run("DEL", container="parked")
+    (node.state / "odd.json").write_text("{")
+    (node.conf / "05-cilium.conflist.cilium_bak").touch()
+    (node.folder / "bin" / "w2").unlink()
+    (node.folder / "net.d" / "00-first.conflist").write_text("{}")
+    assert genie("doctor") == 1
+    shown = capsys.readouterr().out
+    for part in (
+        "00-first.conflist, the first in lexical order",
+        "renamed by Cilium",
+        "no executable for w2",
+        "canal is parked",
+        "/ns is gone, but 1 attachments are still recorded",
+        "odd.json",
+    ):
+        assert part in shown
+    assert shown.count("cure: ") == shown.count("problem: ")
+
+
+@pytest.mark.usefixtures("node")
+def test_doctor_knows_the_state_directory(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unwritable, and full."""
+    assert problems(capsys, "--state-dir", "/proc/none") != {}
+
+    class Full:
+        f_flag = 0
+        f_bavail = 0
+
+    monkeypatch.setattr("os.statvfs", lambda _: Full())
+    assert "full" in problems(capsys)["state"]
+
+
+def test_doctor_of_a_node_without_genie(tmp_path: Path) -> None:
+    """No conflist, a broken one, a default that is not there."""
+    conf = tmp_path / "00-genie.conflist"
+    own = Own(str(tmp_path))
+    assert any("no configuration of Genie's" in each.said for each in _examine(own, tmp_path))
+    conf.write_text("{")
+    own = Own(str(tmp_path))
+    assert any("not valid JSON" in each.said for each in _examine(own, tmp_path))
+    plugin = {"type": "genie", "default": "gone", "stateDir": str(tmp_path)}
+    conf.write_text(json.dumps({"name": "genie", "plugins": [plugin]}))
+    own = Own(str(tmp_path))
+    (tmp_path / "x.json.corrupt").touch()
+    said = [each.said for each in _examine(own, tmp_path) if each.problem]
+    assert any('"gone"' in each for each in said)
+    assert any("x.json.corrupt" in each for each in said)
+
+
+def _examine(
+    own: Own, folder: Path, versions: dict[str, str] | None = None
+) -> list[doctor.Finding]:
+    known = versions or {}
+    return doctor.examine(own, str(folder), [str(folder)], [], lambda name: known.get(name, ""))
+
+
+@pytest.mark.parametrize(
+    ("versions", "problem", "part"),
+    [
+        pytest.param(
+            {"containerd": "containerd github.com/x v2.4.2 abc"}, False, "2.4.2", id="new"
+        ),
+        pytest.param({"containerd": "containerd x 1.4.13"}, True, "1.4.13", id="old containerd"),
+        pytest.param({"crio": "crio version 1.28.4\nx"}, True, "1.28.4", id="old CRI-O"),
+        pytest.param({"crio": "crio version 1.31.0-dev+x"}, False, "1.31.0", id="new CRI-O"),
+    ],
+)
+def test_doctor_knows_runtimes(
+    tmp_path: Path, versions: dict[str, str], *, problem: bool, part: str
+) -> None:
+    """One that passes no annotations is told, with the way out."""
+    found = [each for each in _examine(Own("/none"), tmp_path, versions) if each.about == "runtime"]
+    assert [(each.problem, part in each.said) for each in found] == [(problem, True)]
+
+
+def test_doctor_asks_programs_for_their_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is not there, or does not answer, says nothing."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert doctor._version("containerd") == ""
+    program = tmp_path / "containerd"
+    program.write_text("#!/bin/sh\necho containerd x v1.2.3\n")
+    program.chmod(0o755)
+    assert doctor._version("containerd") == "containerd x v1.2.3\n"
+    program.write_text("#!/no/such/thing\n")
+    assert doctor._version("containerd") == ""
+
+
+@pytest.mark.usefixtures("node")
+def test_colour_only_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Escape sequences are for eyes, not for files."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    out = Terminal()
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", out)
+    genie("explain", "/none")
+    assert "\x1b[31merror\x1b[0m" in out.getvalue()
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["list", "--help"], ["dance"]])
+def test_help_and_misuse(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    """What can be asked for is told; exit code 2 for what cannot."""
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    captured = capsys.readouterr()
+    assert stopped.value.code == (0 if "--help" in arguments else 2)
+    assert "usage: genie" in captured.out + captured.err
+
+
+# Manifests
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param(POD, ("Pod", "default", "web", "canal, weave"), id="a pod as people write it"),
+        pytest.param(
+            "# c\nkind: Pod\nmetadata: {name: a, namespace: b}\n",
+            ("Pod", "b", "a", None),
+            id="flow",
+        ),
+        pytest.param(
+            "kind: Deployment\nmetadata:\n  name: d\nspec:\n  template:\n    metadata:\n"
+            "      annotations: {cni: 'weave', \"x\": y}\n",
+            ("Deployment", "default", "d", "weave"),
+            id="a workload",
+        ),
+        pytest.param(
+            "kind: CronJob\nspec:\n  jobTemplate:\n    spec:\n      template:\n        metadata:\n"
+            "          annotations:\n            cni: weave # why\n",
+            ("CronJob", "default", "", "weave"),
+            id="a cron job",
+        ),
+        pytest.param(
+            "kind: Pod\nmetadata:\n  generateName: g-\n  annotations:\n    note: |\n"
+            "      kind: x\n      cni: no\n    cni: ''\n    more: >-\n      a\n      b\n",
+            ("Pod", "default", "g-", ""),
+            id="block scalars between",
+        ),
+        pytest.param(
+            "kind: Pod\nmetadata:\n  annotations:\n    cni:\n",
+            ("Pod", "default", "", None),
+            id="null",
+        ),
+        pytest.param(
+            '{"kind":"Pod","metadata":{"annotations":{"cni":"a"}}}',
+            ("Pod", "default", "", "a"),
+            id="JSON",
+        ),
+        pytest.param(
+            '{"kind":"List","items":[{"kind":"Pod","metadata":{"name":"i"}}]}',
+            ("Pod", "default", "i", None),
+            id="a list",
+        ),
+    ],
+)
+def test_manifests(text: str, expected: tuple[str, str, str, Any]) -> None:
+    """What is said about name and annotation, in the forms that people use."""
+    [pod] = podfile.read(text.encode())
+    assert (pod.kind, pod.namespace, pod.name, pod.annotation) == expected
+
+
+def test_several_documents() -> None:
+    """Each is a pod of its own; empty ones and directives do not count."""
+    pods = podfile.read(f"%YAML 1.2\n---\n{POD}---\n---\n{POD}".encode())
+    assert [pod.name for pod in pods] == ["web", "web"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("", id="nothing"),
+        pytest.param("{", id="half JSON"),
+        pytest.param('{"items":[1]}', id="a list of numbers"),
+        pytest.param("metadata: &a\n  name: x\n", id="an anchor"),
+        pytest.param("metadata:\n\tname: x\n", id="a tab"),
+        pytest.param("metadata:\n  name: !!str x\n", id="a tag"),
+        pytest.param("metadata: {a: {b: c}}\n", id="flow in flow"),
+        pytest.param('metadata:\n  name: "\\x"\n', id="an escape that JSON has not"),
+        pytest.param("    a: b\n  c: d\n", id="outdented"),
+        pytest.param("just words\n", id="words"),
+    ],
+)
+def test_what_the_small_reader_refuses(text: str) -> None:
+    """What it cannot read for certain it does not guess."""
+    with pytest.raises(Unreadable):
+        podfile.read(text.encode())
+
+
+KEYS = st.sampled_from(["cni", "a", "x/y", "b-c"])
+SCALARS = st.text(st.characters(min_codepoint=32, max_codepoint=0x2FF), max_size=12) | st.none()
+
+
+@given(
+    st.dictionaries(KEYS, SCALARS), st.dictionaries(KEYS, SCALARS), st.lists(SCALARS, max_size=2)
+)
+def test_the_small_reader_agrees_with_a_full_one(
+    annotations: dict[str, str | None], labels: dict[str, str | None], args: list[str]
+) -> None:
+    """Whatever PyYAML writes as a pod is read the same, or refused."""
+    manifest = {
+        "kind": "Pod",
+        "metadata": {"labels": labels, "annotations": annotations, "name": "n"},
+        "spec": {"containers": [{"name": "c", "args": args, "env": [{"name": "a", "value": "b"}]}]},
+    }
+    try:
+        [pod] = podfile.read(yaml.safe_dump(manifest, allow_unicode=True).encode())
+    except Unreadable:
+        return
+    assert pod.annotation == annotations.get("cni")
+    assert pod.name == "n"
+
+
+def test_the_cli_reads_what_the_store_writes(node: Rig) -> None:
+    """Records of a failed roll-back are shown too."""
+    node.delegates.faults["ADD", "c1"] = failure()
+    node.delegates.faults["DEL", "c1"] = failure()
+    caught(node, "ADD", "canal")
+    assert list(store.container_ids(str(node.state))) == ["c1"]

@@ -1,0 +1,219 @@
+"""One delegate's process: what it is given, how it may end, and that nobody waits for ever."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from dispatcher.plugin import delegate, errors
+from dispatcher.plugin.delegate import Runner
+from dispatcher.plugin.errors import CannotRun, CNIError
+
+ENVIRON = {"PATH": "/usr/bin:/bin", "TRACEPARENT": "00-abc"}
+CONF = {"type": "plug", "cniVersion": "1.0.0", "name": "n"}
+
+
+def script(folder: Path, text: str, name: str = "plug") -> Path:
+    """Install a plugin that is a shell script."""
+    file = folder / name
+    file.write_text(f"#!/bin/sh\n{text}\n")
+    file.chmod(0o755)
+    return file
+
+
+def call(folder: Path, text: str, seconds: float = 10.0) -> object:
+    script(folder, text)
+    runner = Runner(["/none", str(folder)], ENVIRON, None)
+    return runner(CONF, {"CNI_COMMAND": "ADD"}, time.monotonic() + seconds)
+
+
+def caught(folder: Path, text: str, seconds: float = 10.0) -> CNIError:
+    with pytest.raises(CNIError) as raised:
+        call(folder, text, seconds)
+    return raised.value
+
+
+def test_configuration_and_environment_reach_the_delegate(tmp_path: Path) -> None:
+    """Standard input whole; the environment passed through, ours over it."""
+    seen = tmp_path / "seen"
+    said = call(tmp_path, f"cat; env > {seen}")
+    assert said == CONF
+    lines = seen.read_text().splitlines()
+    assert "TRACEPARENT=00-abc" in lines
+    assert "CNI_COMMAND=ADD" in lines
+    assert f"{delegate.CHAIN}=1" in lines
+
+
+def test_a_large_configuration_does_not_block(tmp_path: Path) -> None:
+    """A delegate that closes its standard input at once, or reads none of it, is no trouble."""
+    script(tmp_path, "exec 0<&-; echo '{}'")
+    runner = Runner([str(tmp_path)], ENVIRON, None)
+    conf = {**CONF, "much": "x" * 2_000_000}
+    assert runner(conf, {}, time.monotonic() + 10) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "msg", "details"),
+    [
+        pytest.param(
+            """echo '{"code":42,"msg":"no","details":"d"}'; exit 1""", 42, "no", "d", id="its error"
+        ),
+        pytest.param("exit 3", 103, "the plugin plug ended with exit code 3", "it printed nothing",
+                     id="an exit code alone"),
+        pytest.param("echo oops; exit 1", 103, "the plugin plug ended with exit code 1",
+                     "what it printed is not JSON: a value is expected at line 1 column 1",
+                     id="words and an exit code"),
+        pytest.param("echo oops", 103, "the plugin plug succeeded",
+                     "what it printed is not JSON: a value is expected at line 1 column 1",
+                     id="words and success"),
+        pytest.param("echo '[]'", 103, "the plugin plug succeeded",
+                     "what it printed is not a JSON object", id="a list"),
+        pytest.param("echo '{}'; exit 1", 103,
+                     "the plugin plug ended with exit code 1 and gave no reason", "",
+                     id="an empty object"),
+        pytest.param("""echo '{"code":"x","msg":7,"details":[]}'; exit 1""", 103,
+                     "the plugin plug ended with exit code 1 and gave no reason", "",
+                     id="an error of wrong types"),
+        pytest.param("kill -9 $$", 103, "the plugin plug was ended by signal 9",
+                     "it printed nothing", id="a signal"),
+        pytest.param("printf '\\377\\376'", 103, "the plugin plug succeeded",
+                     "what it printed is not JSON: byte 0 is not UTF-8", id="noise"),
+    ],
+)  # fmt: skip
+def test_how_a_delegate_may_fail(
+    tmp_path: Path, text: str, code: int, msg: str, details: str
+) -> None:
+    """Its own code, message and details where it gave them, else what is known."""
+    error = caught(tmp_path, text)
+    assert (error.code, error.msg, error.details) == (code, msg, details)
+
+
+def test_nothing_printed_is_no_result(tmp_path: Path) -> None:
+    """Right for DEL; ADD judges it."""
+    assert call(tmp_path, "exit 0") is None
+
+
+def test_a_delegate_that_hangs_is_killed_with_all_it_started(tmp_path: Path) -> None:
+    """When the time is over its whole process group goes."""
+    pids = tmp_path / "pids"
+    start = time.monotonic()
+    error = caught(tmp_path, f"sleep 60 & echo $! > {pids}; sleep 60", seconds=0.3)
+    assert error.code == errors.TRY_AGAIN
+    assert "did not end in time" in error.msg
+    assert time.monotonic() - start < 5
+    child = int(pids.read_text())
+    state = Path(f"/proc/{child}/stat")
+    for _ in range(100):
+        if not state.exists() or state.read_text().split()[2] == "Z":
+            break
+        time.sleep(0.02)
+    else:
+        pytest.fail("the delegate's child still runs")
+
+
+def test_a_daemon_that_keeps_every_descriptor_holds_nobody(tmp_path: Path) -> None:
+    """The delegate's own end counts, not the end of its output."""
+    pids = tmp_path / "pid"
+    start = time.monotonic()
+    said = call(tmp_path, f"setsid sleep 20 & echo $! > {pids}; echo '{{}}'")
+    assert said == {}
+    assert time.monotonic() - start < 5
+    os.kill(int(pids.read_text()), 9)
+
+
+def test_more_output_than_anyone_needs_is_dropped(tmp_path: Path) -> None:
+    """A delegate that prints without end neither blocks nor fills our memory."""
+    error = caught(tmp_path, "head -c 20000000 /dev/zero | tr '\\0' x; echo end >&2")
+    assert error.code == errors.DELEGATE_FAILED
+
+
+def test_what_it_complains_of_is_passed_on(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Standard error arrives on ours, as text."""
+    call(tmp_path, "echo 'a warning' >&2; echo '{}'")
+    assert capfd.readouterr().err == "a warning\n"
+
+
+def test_executables_that_cannot_be_run(tmp_path: Path) -> None:
+    """Absent, not executable, not a program, of a missing interpreter."""
+    runner = Runner([str(tmp_path)], ENVIRON, None)
+    until = time.monotonic() + 5
+    with pytest.raises(CannotRun, match=f"there is no plugin plug in {tmp_path}"):
+        runner(CONF, {}, until)
+    file = script(tmp_path, "")
+    file.chmod(0o644)
+    with pytest.raises(CannotRun, match="is not executable"):
+        runner(CONF, {}, until)
+    file.write_text("#!/no/such/interpreter\n")
+    file.chmod(0o755)
+    with pytest.raises(CannotRun, match="cannot be executed: No such file"):
+        runner(CONF, {}, until)
+    file.write_bytes(b"\0\0\0\0")
+    with pytest.raises(CannotRun, match="cannot be executed: Exec format error"):
+        runner(CONF, {}, until)
+
+
+def test_an_executable_that_is_being_written_is_waited_for(tmp_path: Path) -> None:
+    """ETXTBSY passes when the installer closes the file."""
+    file = script(tmp_path, "")
+    file.write_bytes(Path("/bin/true").read_bytes())
+    runner = Runner([str(tmp_path)], ENVIRON, None)
+    with file.open("ab") as writing:
+        threading.Timer(0.2, writing.close).start()
+        start = time.monotonic()
+        assert runner(CONF, {}, start + 10) is None
+        assert time.monotonic() - start > 0.15
+
+
+def test_an_executable_that_stays_busy_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The wait has an end."""
+    monkeypatch.setattr(delegate, "_BUSY_FOR", 0.05)
+    file = script(tmp_path, "")
+    file.write_bytes(Path("/bin/true").read_bytes())
+    with file.open("ab"), pytest.raises(CannotRun, match="Text file busy"):
+        Runner([str(tmp_path)], ENVIRON, None)(CONF, {}, time.monotonic() + 10)
+
+
+def test_our_own_executable_is_never_a_delegate(tmp_path: Path) -> None:
+    """Under whatever name, a symbolic or hard link to ourselves is refused."""
+    own = script(tmp_path, "", "genie")
+    (tmp_path / "plug").symlink_to(own)
+    stat = own.stat()
+    runner = Runner([str(tmp_path)], ENVIRON, (stat.st_dev, stat.st_ino))
+    with pytest.raises(CNIError, match="is Genie itself") as raised:
+        runner(CONF, {}, time.monotonic() + 5)
+    assert raised.value.code == errors.RECURSION
+
+
+def test_a_kernel_without_pidfds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before Linux 5.3 the child is asked for now and then, with the same outcome."""
+
+    def absent(_: int) -> int:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr("posix.pidfd_open", absent)
+    assert call(tmp_path, "sleep 0.05; cat") == CONF
+    assert call(tmp_path, "exec 1>&- 2>&-; sleep 0.05") is None
+    assert caught(tmp_path, "sleep 60", seconds=0.2).code == errors.TRY_AGAIN
+
+
+def test_standard_error_that_is_closed_is_no_failure(tmp_path: Path) -> None:
+    """Nobody reads what the delegate complains of: the call goes on."""
+    script(tmp_path, "echo x >&2; echo '{}'")
+    program = (
+        "import os, time; from dispatcher.plugin.delegate import Runner; os.close(2);"
+        f"print(Runner(['{tmp_path}'], {{}}, None)({CONF!r}, {{}}, time.monotonic() + 9))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    )
+    assert done.stdout == "{}\n"

@@ -1,0 +1,179 @@
+"""Whatever happens in whatever order, nothing is held that no record knows of."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from dispatcher.plugin import store
+from dispatcher.plugin.errors import CNIError
+from tests.unit.plugin.rig import Rig, failure
+
+KINDS = ("w1", "w2", "c1")
+CHOICES = st.sampled_from(["weave", "canal", "weave,canal", "canal@net1,weave", "weave,weave", ""])
+CONTAINERS = st.sampled_from(["a", "b"])
+
+
+class Killed(BaseException):
+    """Stands for a kill of the plugin: nothing more of it runs."""
+
+
+class Node(RuleBasedStateMachine):
+    """One node under ADDs, DELs, GCs, failing and vanishing delegates, kills and full disks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.rig = Rig(Path(self.folder.name))
+        self.rig.version = "1.0.0"
+        self.left = -1
+
+    def teardown(self) -> None:
+        """Cure everything; a DEL of each container must then free all."""
+        self.rig.delegates.faults.clear()
+        self.rig.delegates.absent.clear()
+        for container in ("a", "b"):
+            self.rig.run("DEL", container=container)
+        assert self.rig.delegates.held == set()
+        assert self.rig.left() == []
+        self.folder.cleanup()
+
+    @rule(kind=st.sampled_from(KINDS), command=st.sampled_from(["ADD", "DEL"]))
+    def a_delegate_begins_to_fail(self, kind: str, command: str) -> None:
+        """From now on."""
+        self.rig.delegates.faults[command, kind] = failure()
+
+    @rule(kind=st.sampled_from(KINDS))
+    def an_executable_vanishes(self, kind: str) -> None:
+        """Uninstall it."""
+        self.rig.delegates.absent.add(kind)
+
+    @rule()
+    def everything_is_cured(self) -> None:
+        """Mend all."""
+        self.rig.delegates.faults.clear()
+        self.rig.delegates.absent.clear()
+
+    @rule(seconds=st.sampled_from([1, 700]))
+    def time_passes(self, seconds: int) -> None:
+        """Long enough to park, or not."""
+        self.rig.now += seconds
+
+    @rule(container=CONTAINERS, cni=CHOICES)
+    def add(self, container: str, cni: str) -> None:
+        """Attach."""
+        with contextlib.suppress(CNIError):
+            self.rig.run("ADD", cni, container=container)
+
+    @rule(container=CONTAINERS)
+    def delete(self, container: str) -> None:
+        """Free."""
+        with contextlib.suppress(CNIError):
+            self.rig.run("DEL", container=container)
+
+    @rule(alive=st.sets(CONTAINERS))
+    def collect(self, alive: set[str]) -> None:
+        """Free what is not alive."""
+        listed: Any = [{"containerID": each, "ifname": "eth0"} for each in alive]
+        self.rig.version = "1.1.0"
+        with contextlib.suppress(CNIError):
+            self.rig.run("GC", **{"cni.dev/valid-attachments": listed})
+        self.rig.version = "1.0.0"
+
+    @rule(container=CONTAINERS, cni=CHOICES, writes=st.integers(0, 3))
+    def add_on_a_full_disk(self, container: str, cni: str, writes: int) -> None:
+        """After some writes there is no space left."""
+        real = store.write
+        left = writes
+
+        def write(*args: object) -> None:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise OSError(28, "No space left on device")
+            real(*args)  # type: ignore[arg-type]
+
+        store.write = write  # type: ignore[assignment]
+        try:
+            with contextlib.suppress(CNIError, OSError):
+                self.rig.run("ADD", cni, container=container)
+        finally:
+            store.write = real
+
+    @rule(
+        container=CONTAINERS,
+        cni=CHOICES,
+        command=st.sampled_from(["ADD", "DEL"]),
+        after=st.integers(0, 6),
+    )
+    def the_plugin_is_killed(self, container: str, cni: str, command: str, after: int) -> None:
+        """At any write of a record, or any call of a delegate, before or after it."""
+        steps = after
+        delegates = self.rig.delegates
+
+        def step() -> None:
+            nonlocal steps
+            steps -= 1
+            if steps == -1:
+                raise Killed
+
+        real_write, real_call = store.write, type(delegates).__call__
+
+        def write(*args: object) -> None:
+            self.step_or_die(step)
+            real_write(*args)  # type: ignore[arg-type]
+            self.step_or_die(step)
+
+        def call(delegate: object, *args: object) -> object:
+            self.step_or_die(step)
+            said = real_call(delegate, *args)  # type: ignore[arg-type]
+            self.step_or_die(step)
+            return said
+
+        self.dead = False
+        store.write = write  # type: ignore[assignment]
+        type(delegates).__call__ = call  # type: ignore[assignment, method-assign]
+        try:
+            with contextlib.suppress(CNIError, Killed):
+                self.rig.run(command, cni, container=container)
+        finally:
+            store.write = real_write
+            type(delegates).__call__ = real_call  # type: ignore[method-assign]
+
+    def step_or_die(self, step: object) -> None:
+        """Let nothing more happen once the plugin is dead, roll-back included."""
+        if self.dead:
+            raise Killed
+        try:
+            step()  # type: ignore[operator]
+        except Killed:
+            self.dead = True
+            raise
+
+    @invariant()
+    def what_is_held_is_recorded(self) -> None:
+        """Each thing that a delegate holds belongs to an attachment on disk that was begun."""
+        recorded = set()
+        for container in self.rig.records:
+            for attachment in self.rig.record(container)["attachments"]:
+                if attachment["phase"] != "planned":
+                    for plugin in attachment["conf"]["plugins"]:
+                        recorded.add(
+                            (
+                                container,
+                                attachment["interface"],
+                                attachment["conf"]["name"],
+                                plugin["type"],
+                            )
+                        )
+        assert self.rig.delegates.held <= recorded
+
+
+TestNode = Node.TestCase
+TestNode.settings = settings(max_examples=120, stateful_step_count=25, deadline=None)

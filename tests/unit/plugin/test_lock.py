@@ -1,0 +1,109 @@
+"""Locks: who waits for whom, and that nobody waits for ever."""
+
+from __future__ import annotations
+
+import os
+import posix
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dispatcher.plugin import lock
+from dispatcher.plugin.errors import TRY_AGAIN, CNIError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def soon(seconds: float = 5.0) -> float:
+    return time.monotonic() + seconds
+
+
+def test_a_second_call_for_a_container_waits_its_time_only(tmp_path: Path) -> None:
+    """While the first holds the lock, the second ends with code 11; another container is free."""
+    first = lock.of_container(str(tmp_path), "c1", soon())
+    with pytest.raises(CNIError, match="another call for this container") as caught:
+        lock.of_container(str(tmp_path), "c1", soon(0.05))
+    assert caught.value.code == TRY_AGAIN
+    lock.of_container(str(tmp_path), "c2", soon()).release(forget=True)
+    first.release(forget=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_who_waits_gets_the_lock_after_its_file_was_unlinked(tmp_path: Path) -> None:
+    """The waiter notices that its file is gone and locks the new one."""
+    first = lock.of_container(str(tmp_path), "c1", soon())
+    got: list[lock.Lock] = []
+    waiter = threading.Thread(
+        target=lambda: got.append(lock.of_container(str(tmp_path), "c1", soon()))
+    )
+    waiter.start()
+    time.sleep(0.05)
+    first.release(forget=True)
+    waiter.join(5)
+    with pytest.raises(CNIError):
+        lock.of_container(str(tmp_path), "c1", soon(0.01))
+    got[0].release(forget=True)
+
+
+def test_gc_is_alone(tmp_path: Path) -> None:
+    """Calls for containers run side by side; a GC waits for all, and they for it."""
+    one = lock.against_gc(str(tmp_path), soon())
+    two = lock.against_gc(str(tmp_path), soon())
+    with pytest.raises(CNIError, match="a call for a container"):
+        lock.for_gc(str(tmp_path), soon(0.01))
+    one.release()
+    two.release()
+    alone = lock.for_gc(str(tmp_path), soon())
+    with pytest.raises(CNIError, match="a GC still holds"):
+        lock.against_gc(str(tmp_path), soon(0.01))
+    alone.release()
+
+
+def test_a_delegate_inherits_the_lock_and_releasing_it_frees_it_all_the_same(
+    tmp_path: Path,
+) -> None:
+    """A delegate that outlives a killed plugin holds the lock; after a release it does not."""
+    held = lock.of_container(str(tmp_path), "c1", soon())
+    with subprocess.Popen(
+        [sys.executable, "-c", "import sys; sys.stdin.read()"],
+        stdin=subprocess.PIPE,
+        close_fds=False,
+    ) as delegate:
+        assert delegate.stdin is not None
+        os.close(held._file)  # as a kill of the plugin does
+        with pytest.raises(CNIError):
+            lock.of_container(str(tmp_path), "c1", soon(0.05))
+        delegate.stdin.close()
+    again = lock.of_container(str(tmp_path), "c1", soon())
+    with subprocess.Popen(
+        [sys.executable, "-c", "import sys; sys.stdin.read()"],
+        stdin=subprocess.PIPE,
+        close_fds=False,
+    ) as daemon:
+        assert daemon.stdin is not None
+        again.release()
+        lock.of_container(str(tmp_path), "c1", soon(1)).release(forget=True)
+        daemon.stdin.close()
+
+
+def test_a_file_that_cannot_be_made_but_is_there_is_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a read-only file system the lock of ADD's time still works."""
+    (tmp_path / "c1.lock").touch()
+    real = posix.open
+
+    def read_only(path: str, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_CREAT:
+            raise OSError(30, "Read-only file system", path)
+        return real(path, flags, mode)
+
+    monkeypatch.setattr("posix.open", read_only)
+    lock.of_container(str(tmp_path), "c1", soon()).release()
+    with pytest.raises(FileNotFoundError):
+        lock.of_container(str(tmp_path), "c2", soon())

@@ -1,0 +1,162 @@
+"""Records: what is written is read again, whole, by this version and its neighbours."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dispatcher.conf import Conf
+from dispatcher.plugin import record, store
+from dispatcher.plugin.record import Attachment, CorruptRecord, NewerRecord, Record
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+VALUE = st.recursive(
+    st.none() | st.booleans() | st.integers() | TEXT,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(TEXT, inner, max_size=2),
+    max_leaves=5,
+)
+
+
+@st.composite
+def records(draw: st.DrawFn) -> Record:
+    """Draw any record."""
+    attachments = []
+    for _ in range(draw(st.integers(0, 3))):
+        plugins = [{"type": "t", **draw(st.dictionaries(TEXT, VALUE, max_size=2)), "type2": 1}]
+        conf = Conf("/f", draw(TEXT), "1.0.0", plugins, disable_gc=draw(st.booleans()))
+        attachment = Attachment(
+            draw(TEXT),
+            draw(TEXT),
+            draw(TEXT),
+            conf,
+            args=draw(TEXT),
+            capability_args=draw(st.dictionaries(TEXT, VALUE, max_size=2)),
+            primary=draw(st.booleans()),
+        )
+        attachment.phase = draw(st.sampled_from(["planned", "attaching", "attached", "parked"]))
+        attachment.result = draw(st.none() | st.dictionaries(TEXT, VALUE, max_size=2))
+        attachment.failure = draw(st.none() | st.just({"since": 1, "code": 11, "msg": "m"}))
+        attachments.append(attachment)
+    return Record("c1", draw(TEXT), attachments)
+
+
+@given(records())
+def test_what_is_written_is_read_again(made: Record) -> None:
+    """Decoding what was encoded, and encoding that, gives the same bytes."""
+    data = record.encode(made)
+    assert record.encode(record.decode(data)) == data
+
+
+@given(records(), st.integers(0, 2000))
+def test_a_truncated_record_is_corrupt(made: Record, length: int) -> None:
+    """No part of a record is mistaken for the whole."""
+    data = record.encode(made)
+    if length < len(data):
+        with pytest.raises(CorruptRecord):
+            record.decode(data[:length])
+
+
+@given(st.binary(max_size=60) | VALUE.map(lambda value: json.dumps(value).encode()))
+def test_any_other_file_is_corrupt(data: bytes) -> None:
+    """Whatever stands there, reading ends in an error that is ours."""
+    with pytest.raises(CorruptRecord):
+        record.decode(data)
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        pytest.param({"format": 2}, None, id="newer, and readable"),
+        pytest.param({"format": 2, "oldestReader": 2}, NewerRecord, id="newer, and not readable"),
+        pytest.param({"format": 0, "oldestReader": 0}, None, id="older"),
+        pytest.param({"format": "1"}, CorruptRecord, id="a format of a wrong type"),
+        pytest.param({"attachments": {}}, None, id="no attachments in an object"),
+        pytest.param({"attachments": [1]}, CorruptRecord, id="an attachment of a wrong type"),
+        pytest.param({"netns": None}, CorruptRecord, id="a netns of a wrong type"),
+    ],
+)
+def test_formats(change: dict[str, Any], error: type[Exception] | None) -> None:
+    """Neighbouring versions read one another's records, or refuse in time."""
+    value = json.loads(record.encode(Record("c1", "/ns", [])))
+    data = json.dumps({**value, **change}).encode()
+    if error is None:
+        assert record.decode(data).container_id == "c1"
+    else:
+        with pytest.raises(error):
+            record.decode(data)
+
+
+def test_a_pod_is_known_from_cni_args() -> None:
+    """Keys come in any order, and some runtimes leave them out."""
+    args = "IgnoreUnknown=1;K8S_POD_UID=u;K8S_POD_NAME=p=q;K8S_POD_NAMESPACE=n"
+    attachment = Attachment("w", "eth0", "eth0", Conf("/f", "n", "1.0.0", []), args=args)
+    assert Record("c", "", [attachment]).pod == ("n", "p=q", "u")
+    assert Record("c", "", []).pod == ("", "", "")
+
+
+def test_files_are_private_and_replaced_whole(tmp_path: Path) -> None:
+    """Mode 0600 in a directory of 0700, made with what is above it."""
+    state = f"{tmp_path}/a/b"
+    old = os.umask(0)
+    try:
+        store.make_dir(state)
+        store.make_dir(state)
+        store.write(state, Record("c1", "/ns", []))
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE(Path(state).stat().st_mode) == 0o700
+    assert stat.S_IMODE(Path(state, "c1.json").stat().st_mode) == 0o600
+    store.write(state, Record("c1", "/other", []))
+    found = store.read(state, "c1")
+    assert found is not None
+    assert found.netns == "/other"
+    assert [file.name for file in Path(state).iterdir()] == ["c1.json"]
+    assert list(store.container_ids(state)) == ["c1"]
+    store.remove(state, "c1")
+    store.remove(state, "c1")
+    assert store.read(state, "c1") is None
+    assert not store.exists(state, "c1")
+    assert list(store.container_ids(f"{state}/none")) == []
+
+
+def test_a_write_that_fails_leaves_the_old_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither half a record nor a temporary file is left."""
+    state = str(tmp_path)
+    store.write(state, Record("c1", "/old", []))
+
+    def full(*_: Any) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("posix.fdatasync", full)
+    with pytest.raises(OSError, match="No space"):
+        store.write(state, Record("c1", "/new", []))
+    found = store.read(state, "c1")
+    assert found is not None
+    assert found.netns == "/old"
+    assert [file.name for file in Path(state).iterdir()] == ["c1.json"]
+
+
+def test_a_record_of_another_container_is_corrupt(tmp_path: Path) -> None:
+    """A copied file does not free somebody else's network."""
+    (tmp_path / "c2.json").write_bytes(record.encode(Record("c1", "", [])))
+    with pytest.raises(CorruptRecord, match="c1"):
+        store.read(str(tmp_path), "c2")
+
+
+def test_a_temporary_file_is_never_followed(tmp_path: Path) -> None:
+    """A symbolic link in its place is refused, not written through."""
+    target = tmp_path / "target"
+    target.write_text("mine")
+    (tmp_path / "c1.json.tmp").symlink_to(target)
+    with pytest.raises(OSError, match="symbolic links"):
+        store.write(str(tmp_path), Record("c1", "", []))
+    assert target.read_text() == "mine"
