@@ -13,19 +13,22 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from dispatcher.agent import lookup, watch, web
+from dispatcher.agent import events, lookup, watch, web
 from dispatcher.agent.events import Events
+from dispatcher.agent.journal import Entry, Journal
 from dispatcher.agent.labels import Labels
 from dispatcher.agent.loops import Loop
+from dispatcher.agent.metrics import Metrics
 from dispatcher.agent.node import Node, View
 from dispatcher.agent.plugin import InstallError, Plugin
 from dispatcher.agent.publish import Publication
-from dispatcher.agent.records import Records
+from dispatcher.agent.records import Records, Stored
 from dispatcher.agent.settings import Settings, load
 from dispatcher.agent.status import Status
 from dispatcher.kube import logs
 from dispatcher.kube.client import Kube, KubeClient, KubeError
 from dispatcher.kube.settings import InvalidSettings
+from dispatcher.plugin.record import PARKED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,13 +45,15 @@ class Agent:
         self._settings = settings
         self._kube = kube
         self._view = View({}, "the first look is not over")
+        self.metrics = Metrics()
         self.events = Events(kube, settings.node_name)
-        self._node = Node(settings, plugin, self.events)
+        self._node = Node(settings, plugin, self.events, self.metrics.restored.inc)
         publication = Publication(settings.gone_seconds, time.monotonic() + settings.start_seconds)
         self._labels = Labels(kube, settings.node_name, publication, self.events)
         self._looking = Loop("look", self._look, settings.look_seconds, settle=0.2)
         self._publishing = Loop("publish", self._publish, settings.look_seconds)
         self._records = Records(settings.state_dir)
+        self._journal = Journal(settings.state_dir)
         self._status = Status(kube)
         self._reading = Loop("records", self._read, settings.look_seconds, settle=0.5)
         self.loops = (self._looking, self._publishing, self._reading)
@@ -65,7 +70,12 @@ class Agent:
         for loop in self.loops:
             loop.start()
         address = (self._settings.listen, self._settings.port)
-        server = web.start(address, health=self.health, readiness=self.readiness)
+        server = web.start(
+            address,
+            health=self.health,
+            readiness=self.readiness,
+            registry=self.metrics.registry,
+        )
         log.info("serving", port=server.server_address[1])
 
     def health(self) -> str:
@@ -79,6 +89,7 @@ class Agent:
 
     def _look(self) -> None:
         before, self._view = self._view, self._node.look()
+        self.metrics.show_networks(self._view.networks, self._view.problem)
         if self._view != before:
             log.info("looked", problem=self._view.problem, networks=sorted(self._view.networks))
             self._publishing.wake.set()
@@ -90,7 +101,35 @@ class Agent:
             self._labels.publish(self._view.networks, self._node.absence)
 
     def _read(self) -> None:
-        self._status.publish(self._records.read())
+        entries = self._journal.take()
+        self.metrics.count(entries)
+        for entry in entries:
+            self._tell(entry)
+        records = self._records.read()
+        self.metrics.show_records(records.values())
+        for stored in records.values():
+            self._tell_trouble(stored)
+        self._status.publish(records)
+
+    def _tell(self, entry: Entry) -> None:
+        """Say on the pod why it has no network. What a DEL left shows in the metrics."""
+        if entry.code and entry.command == "ADD" and all(entry.pod):
+            self.events.say(events.Subject("Pod", *entry.pod), "NetworkNotAttached", entry.msg)
+
+    def _tell_trouble(self, stored: Stored) -> None:
+        """Say on the Node what a person may have to look after."""
+        about = events.node(self._settings.node_name)
+        if stored.record is None:
+            sentence = f"the record of container {stored.container_id}: {stored.fault}"
+            self.events.say(about, "RecordUnreadable", sentence)
+        for attachment in stored.record.attachments if stored.record else ():
+            if attachment.phase == PARKED:
+                reason = (attachment.failure or {}).get("msg", "its plugin cannot be run")
+                sentence = (
+                    f'network "{attachment.network}" of container {stored.container_id} waits '
+                    f"to be freed: {reason}"
+                )
+                self.events.say(about, "NetworkParked", sentence)
 
 
 def main(arguments: Sequence[str]) -> int:

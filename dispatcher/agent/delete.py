@@ -50,7 +50,7 @@ def environment(settings: Settings, stored: Stored, interface: str) -> dict[str,
         "CNI_IFNAME": interface,
         "CNI_NETNS": netns,
         "CNI_ARGS": args,
-        "CNI_PATH": str(settings.cni_bin_dir),
+        "CNI_PATH": ":".join(settings.bin_dirs),
     }
 
 

@@ -1,22 +1,88 @@
-"""Reads the plugin's journal: one line for every ADD and DEL, for metrics and for Events.
+"""Reads the plugin's journal: what each ADD and DEL was, for metrics and for Events.
 
-Protocol: after each ADD and DEL the plugin appends one JSON object on one line, with a single
-``write`` of at most 4 KiB in append mode (so lines of concurrent calls never mix), to
-``<stateDir>/journal`` (0600)::
+The plugin appends one JSON object on one line after each call
+(:mod:`dispatcher.plugin.journal` has the format) and stops at 4 MiB if nobody reads. Here the
+file is taken away by ``rename`` and read to its end at the next turn, so that a writer which
+had it open is not missed, and then removed.
 
-    {"time": 1700000000.123,            seconds of the epoch, at the end of the call
-     "command": "ADD",                  or DEL
-     "seconds": 0.043,                  the whole call
-     "code": 0,                         0, or the CNI error code that was returned
-     "msg": "",                         the error's sentence, at most 1 KiB
-     "containerID": "…",
-     "pod": ["namespace", "name", "uid"],
-     "attachments": [{"network": "weave", "interface": "eth0", "seconds": 0.03, "code": 0}]}
-
-``attachments`` are those that were begun, in the order of the calls. A journal that is larger
-than 4 MiB is not appended to: nobody reads it, and the disk is not ours to fill. A line that
-cannot be written is left out: the journal is never a reason for a call to fail or to wait.
-
-The agent takes the file away by ``rename`` to ``journal.taken``, and reads that to its end a
-little later, so that a writer which had it open is not missed; then it removes it.
+Rules: the content is believed as far as root wrote it, and no further than its form; a line
+that is not understood is left out.
 """
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, NamedTuple
+
+import structlog
+
+from dispatcher.plugin.journal import NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+log = structlog.get_logger("journal")
+
+
+class Step(NamedTuple):
+    """One attachment of a call; ``code`` is 0, or the CNI error code."""
+
+    network: str
+    seconds: float
+    code: int
+
+
+class Entry(NamedTuple):
+    """One call; ``pod`` is namespace, name and UID, each "" where it is not known."""
+
+    command: str
+    seconds: float
+    code: int
+    msg: str
+    pod: tuple[str, str, str]
+    steps: tuple[Step, ...]
+
+
+class Journal:
+    """The journal below *state_dir*."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._path = state_dir / NAME
+        self._taken = self._path.with_suffix(".taken")
+
+    def take(self) -> list[Entry]:
+        """Return the calls that ended since the turn before last. Raises OSError."""
+        entries: list[Entry] = []
+        if self._taken.exists():
+            entries = list(parse(self._taken.read_bytes()))
+            self._taken.unlink()
+        if self._path.exists():
+            self._path.rename(self._taken)
+        return entries
+
+
+def parse(data: bytes) -> Iterator[Entry]:
+    """Yield an entry for each line of *data* that is one."""
+    for line in data.splitlines():
+        try:
+            yield _entry(json.loads(line))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            log.warning("a line of the journal is not understood", error=str(error))
+
+
+def _entry(said: dict[str, object]) -> Entry:
+    pod, steps = said["pod"], said["attachments"]
+    if not isinstance(pod, list) or not isinstance(steps, list):
+        raise TypeError("pod and attachments must be lists")
+    namespace, name, uid = map(str, pod)
+    return Entry(
+        command=str(said["command"]),
+        seconds=float(str(said["seconds"])),
+        code=int(str(said["code"])),
+        msg=str(said["msg"]),
+        pod=(namespace, name, uid),
+        steps=tuple(
+            Step(str(step["network"]), float(step["seconds"]), int(step["code"])) for step in steps
+        ),
+    )

@@ -53,12 +53,14 @@ class Node:
         settings: Settings,
         plugin: Plugin,
         say: events.Events,
+        restored: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._plugin = plugin
         self._conflist = Conflist(settings.cni_conf_dir)
         self._events = say
+        self._restored = restored
         self._clock = clock
         self._records = Records(settings.state_dir)
         self._left_at: float | None = None
@@ -82,14 +84,14 @@ class Node:
         if not default and not self._conflist.in_place:
             raise InstallError(_unset(found))
         for sentence in self._plugin.look():
-            self._say("Restored", sentence)
+            self._tell_restored(sentence)
         if not default:
             raise InstallError(_unset(found))
         reason = self._reason(default, found)
         if reason:
             raise InstallError(f'the default network "{default}" is not ready: {reason}')
         for sentence in self._conflist.look(conflists.render(self._settings), self._clock()):
-            self._say("Restored", sentence)
+            self._tell_restored(sentence)
 
     def _remove(self) -> bool:
         """Take Genie from the node where no pod needs it; tells whether the conflist is gone.
@@ -136,9 +138,10 @@ class Node:
             return str(found.spoiled[name])
         if name not in found.confs:
             return self.absence(name)
-        absent = networks.missing(found.confs[name], [str(self._settings.cni_bin_dir)])
+        directories = self._settings.bin_dirs
+        absent = networks.missing(found.confs[name], directories)
         if absent:
-            return f"{self._settings.cni_bin_dir} has no executable {', '.join(absent)}"
+            return f"{' or '.join(directories)} has no executable {', '.join(absent)}"
         return ""
 
     def absence(self, name: str) -> str:
@@ -149,6 +152,10 @@ class Node:
                 if path.name.endswith(BACKUP) and name in {stem, stem.partition("-")[2]}:
                     return f"Cilium has renamed its configuration to {path} (cni.exclusive)"
         return f"no configuration in {' or '.join(self._settings.conf_dirs)}"
+
+    def _tell_restored(self, sentence: str) -> None:
+        self._restored()
+        self._say("Restored", sentence)
 
     def _say(self, reason: str, sentence: str) -> None:
         self._events.say(events.node(self._settings.node_name), reason, sentence)

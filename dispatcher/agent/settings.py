@@ -11,8 +11,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import AfterValidator, Field
-from pydantic_settings import SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from dispatcher import networks
 from dispatcher.annotation import is_network_name
@@ -33,6 +33,15 @@ def _network(name: str) -> str:
     if name and not is_network_name(name):
         raise ValueError("must be the name of one network")
     return name
+
+
+def _split(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return tuple(filter(None, (part.strip() for part in value.split(","))))
+
+
+Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split)]
 
 
 class Settings(service.ServiceSettings):
@@ -56,6 +65,9 @@ class Settings(service.ServiceSettings):
 
     cni_bin_dir: Path = Path("/opt/cni/bin")
     """where the container runtime looks for CNI plugins; Genie is installed there"""
+
+    other_bin_dirs: Paths = ()
+    """further directories that the runtime looks in for CNI plugins, separated by commas"""
 
     cni_conf_dir: Path = Path("/etc/cni/net.d")
     """where the container runtime looks for its conflist; Genie's is written there"""
@@ -111,6 +123,11 @@ class Settings(service.ServiceSettings):
     def conf_dirs(self) -> tuple[str, str]:
         """The directories in which networks are looked for, in order."""
         return str(self.extra_conf_dir), str(self.cni_conf_dir)
+
+    @property
+    def bin_dirs(self) -> list[str]:
+        """The directories of CNI plugins, in order: CNI_PATH."""
+        return [str(self.cni_bin_dir), *map(str, self.other_bin_dirs)]
 
 
 def load(arguments: Sequence[str]) -> Settings:

@@ -12,7 +12,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
-from prometheus_client import REGISTRY, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,11 @@ REQUEST_SECONDS = 5.0
 
 
 def start(
-    address: tuple[str, int], *, health: Callable[[], str], readiness: Callable[[], str]
+    address: tuple[str, int],
+    *,
+    health: Callable[[], str],
+    readiness: Callable[[], str],
+    registry: CollectorRegistry,
 ) -> ThreadingHTTPServer:
     """Serve on *address*, in threads. *health* and *readiness* return what is wrong, or ""."""
 
@@ -35,7 +39,7 @@ def start(
             elif self.path == "/readyz":
                 self._verdict(readiness())
             elif self.path == "/metrics":
-                self._answer(HTTPStatus.OK, generate_latest(REGISTRY))
+                self._answer(HTTPStatus.OK, generate_latest(registry))
             else:
                 self._answer(HTTPStatus.NOT_FOUND, b"there are /healthz, /readyz and /metrics\n")
 

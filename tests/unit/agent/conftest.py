@@ -122,6 +122,6 @@ def node(host: Host, said: Said, clock: Clock) -> Callable[..., Node]:
     from dispatcher.agent.node import Node  # noqa: PLC0415 - only tests of it pay for it
 
     def make(**settings: Any) -> Node:
-        return Node(host.settings(**settings), host.plugin(), said, clock)
+        return Node(host.settings(**settings), host.plugin(), said, lambda: None, clock)
 
     return make
