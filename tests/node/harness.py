@@ -155,8 +155,8 @@ class Node:
 
     @property
     def state(self) -> Path:
-        """The plugin's stateDir."""
-        return self.folder / "state"
+        """The plugin's stateDir, as the plugin sees it whatever is mounted there."""
+        return Path(f"/proc/{self.pid}/root{self.folder}/state")
 
     @property
     def bin(self) -> Path:
@@ -254,7 +254,7 @@ class Node:
             "type": "genie",
             "default": self.default,
             "confDirs": [str(self.folder / "conf")],
-            "stateDir": str(self.state),
+            "stateDir": f"{self.folder}/state",
             "runtimeConfig": {keys.POD_ANNOTATIONS: annotations},
             **self.options,
             **more,
@@ -355,8 +355,9 @@ class Node:
 
     def phases(self, container: Container) -> dict[str, str]:
         """Return the phase of each interface in the container's record."""
-        record = self.records().get(container.id, {"attachments": []})
-        return {each["interface"]: each["phase"] for each in record["attachments"]}
+        file = self.state / f"{container.id}.json"
+        attachments = json.loads(file.read_bytes())["attachments"] if file.exists() else []
+        return {each["interface"]: each["phase"] for each in attachments}
 
     def links(self, container: Container | None = None) -> list[str]:
         """Return the interfaces of a container; of the node itself without its bridges."""
@@ -373,8 +374,11 @@ class Node:
         return found
 
     def processes(self) -> list[str]:
-        """Return the command lines of what runs on the node."""
-        return sorted(filter(None, map(_command_line, self._processes())))
+        """Return the command lines of what runs on the node and does not end within a second."""
+        end = time.monotonic() + 1
+        while (running := self._processes()) and time.monotonic() < end:
+            time.sleep(0.005)
+        return sorted(filter(None, map(_command_line, running)))
 
     def _processes(self) -> list[int]:
         ours = _mount_namespace(self.pid)
