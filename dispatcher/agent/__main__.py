@@ -32,6 +32,7 @@ from dispatcher.plugin.record import PARKED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from http.server import ThreadingHTTPServer
 
 USER_AGENT = "cni-genie-agent"
 
@@ -58,25 +59,35 @@ class Agent:
         self._reading = Loop("records", self._read, settings.look_seconds, settle=0.5)
         self.loops = (self._looking, self._publishing, self._reading)
 
-    def start(self) -> None:
-        """Start every thread."""
+    def start(self) -> ThreadingHTTPServer:
+        """Start every thread; returns the server of probes and metrics."""
         self._settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._settings.state_dir.chmod(0o700)
         above = [directory.rpartition("/")[0] for directory in self._settings.conf_dirs]
         watched = dict.fromkeys(above, self._looking.wake)
-        watch.start({**watched, str(self._settings.state_dir): self._reading.wake})
-        lookup.start(self._kube, self._settings.socket)
+        self._observer = watch.start({**watched, str(self._settings.state_dir): self._reading.wake})
+        self._lookup = lookup.start(self._kube, self._settings.socket)
         threading.Thread(target=self.events.run, name="events", daemon=True).start()
         for loop in self.loops:
             loop.start()
         address = (self._settings.listen, self._settings.port)
-        server = web.start(
+        self._web = web.start(
             address,
             health=self.health,
             readiness=self.readiness,
             registry=self.metrics.registry,
         )
-        log.info("serving", port=server.server_address[1])
+        log.info("serving", port=self._web.server_address[1])
+        return self._web
+
+    def stop(self) -> None:
+        """End every thread, and take nothing away from the node."""
+        for loop in self.loops:
+            loop.stop()
+        self._observer.stop()
+        for server in (self._lookup, self._web):
+            server.shutdown()
+            server.server_close()
 
     def health(self) -> str:
         """Return what is stuck, or nothing."""
@@ -149,6 +160,7 @@ def main(arguments: Sequence[str]) -> int:
     log.info("agent started", node=settings.node_name, plugin=plugin.version, mode=settings.mode)
     stopping.wait()
     log.info("agent stops")
+    agent.stop()
     return 0
 
 

@@ -56,10 +56,10 @@ def start(directories: Mapping[str, threading.Event]) -> BaseObserver:
     """Set each directory's event on every change below it; returns what ``stop()`` ends."""
     observer = Observer()
     observer.daemon = True
+    observer.start()  # first: scheduling then tells at once of a directory that is not there
     for directory, wake in directories.items():
         try:
             observer.schedule(_Wake(wake), directory, recursive=True, event_filter=CHANGES)
         except OSError as error:
             log.warning("cannot watch; looking every few seconds", path=directory, error=str(error))
-    observer.start()
     return observer

@@ -1,0 +1,234 @@
+from __future__ import annotations
+
+import threading
+import time
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING, Any
+
+from dispatcher.agent import loops, watch
+from dispatcher.agent.__main__ import Agent, main
+from dispatcher.agent.events import Events, Subject, node
+from dispatcher.agent.loops import Loop
+from dispatcher.kube.client import Kube, KubeError
+from dispatcher.plugin import store
+from dispatcher.plugin.errors import CNIError
+from dispatcher.plugin.record import PARKED
+from tests.unit.agent.test_journal import write
+from tests.unit.agent.test_status import record
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+    from tests.unit.agent.conftest import Clock, Host
+
+
+class Api(Kube):
+    """A node's object in memory, and what was created and patched."""
+
+    def __init__(self) -> None:
+        self.labels: dict[str, str] = {}
+        self.created: list[dict[str, Any]] = []
+        self.patched: list[str] = []
+        self.away = False
+
+    def get(self, *_: Any, **__: Any) -> dict[str, Any]:
+        """Return the node."""
+        return {"metadata": {"labels": dict(self.labels)}}
+
+    def patch(self, path: str, body: Any, *_: Any, **__: Any) -> dict[str, Any]:
+        """Change the node's labels, or note a pod."""
+        self.patched.append(path)
+        if path.startswith("/api/v1/nodes/"):
+            wanted = self.labels | body["metadata"]["labels"]
+            self.labels = {key: value for key, value in wanted.items() if value is not None}
+        return self.get()
+
+    def create(self, path: str, body: Any, **_: Any) -> dict[str, Any]:
+        """Note an Event."""
+        if self.away:
+            raise KubeError(0, "NoAnswer", "away")
+        assert path.endswith("/events")
+        self.created.append(body)
+        return {}
+
+
+def eventually(holds: Any) -> None:
+    """Wait for what another thread brings about."""
+    deadline = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come true in 10 s"
+        time.sleep(0.02)
+
+
+def fetch(port: int, path: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def test_the_agent_installs_publishes_reads_and_answers(host: Host) -> None:
+    """All parts together, on files of a temporary folder."""
+    api = Api()
+    settings = host.settings(port=0, look_seconds=0.1)
+    agent = Agent(settings, host.plugin(), api)
+    server = agent.start()
+    try:
+        port = int(server.server_address[1])
+        eventually(lambda: "no configuration" in fetch(port, "/readyz")[1])
+        assert fetch(port, "/readyz")[0] == 503
+        host.executable("bridge")
+        host.network("canal")
+        eventually(lambda: fetch(port, "/readyz") == (200, "ok\n"))
+        eventually(lambda: api.labels == {"network.cni-genie.io/canal": "true"})
+        store.write(str(host.state), record())
+        eventually(lambda: "/api/v1/namespaces/ns/pods/p/status" in api.patched)
+        write(host.state, CNIError(103, "bridge: no address left"))
+        eventually(lambda: [e for e in api.created if e["reason"] == "NetworkNotAttached"])
+        event = next(e for e in api.created if e["reason"] == "NetworkNotAttached")
+        assert event["involvedObject"]["uid"] == "u1"
+        assert event["message"] == "bridge: no address left"
+        assert fetch(port, "/healthz") == (200, "ok\n")
+        assert 'genie_agent_records{state="attached"} 1.0' in fetch(port, "/metrics")[1]
+        assert fetch(port, "/other")[0] == 404
+        assert host.settings().socket.is_socket()
+        assert host.state.stat().st_mode & 0o777 == 0o700
+    finally:
+        agent.stop()
+
+
+def test_what_a_person_must_look_after_is_said_on_the_node(host: Host) -> None:
+    """Parked attachments, and records that cannot be read."""
+    api = Api()
+    parked = record()
+    parked.attachments[0].phase = PARKED
+    parked.attachments[0].failure = {"msg": "bridge is not there"}
+    store.write(str(host.state), parked)
+    (host.state / "bad.json").write_text("{")
+    agent = Agent(host.settings(port=0, look_seconds=0.1), host.plugin(), api)
+    agent.start()
+    try:
+        eventually(
+            lambda: {"NetworkParked", "RecordUnreadable"} <= {e["reason"] for e in api.created}
+        )
+    finally:
+        agent.stop()
+    said = {event["reason"]: event["message"] for event in api.created}
+    assert "bridge is not there" in said["NetworkParked"]
+    assert "container bad" in said["RecordUnreadable"]
+
+
+def test_leaving_removes_the_labels(host: Host) -> None:
+    """In the mode "remove"."""
+    api = Api()
+    api.labels = {"network.cni-genie.io/canal": "true"}
+    agent = Agent(host.settings(port=0, look_seconds=0.1, mode="remove"), host.plugin(), api)
+    agent.start()
+    try:
+        eventually(lambda: api.labels == {})
+        assert agent.readiness() == ""
+    finally:
+        agent.stop()
+
+
+def test_a_start_that_fails_says_why_and_exits_1(
+    host: Host, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Settings first, then what the image lacks."""
+    assert main([]) == 1
+    assert "node-name" in capsys.readouterr().err
+    assert main(["--node-name=n", f"--plugin-source={host.root}/none"]) == 1
+    assert "one version of the plugin" in capsys.readouterr().err
+
+
+def test_an_event_is_bounded_addressed_and_not_repeated(clock: Clock) -> None:
+    """Node Events go to the namespace default; a sentence comes again after ten minutes."""
+    api = Api()
+    events = Events(api, "n1", clock)
+    threading.Thread(target=events.run, daemon=True).start()
+    pod = Subject("Pod", "ns", "p", "u1")
+    for _ in range(3):
+        events.say(node("n1"), "Reason", "x" * 5000)
+        events.say(pod, "Reason", "same", warning=False)
+    eventually(lambda: len(api.created) == 2)
+    clock.now += 601
+    events.say(pod, "Reason", "same")
+    eventually(lambda: len(api.created) == 3)
+    first, second, third = api.created
+    assert (first["metadata"]["namespace"], len(first["message"])) == ("default", 1024)
+    assert first["involvedObject"] == {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "name": "n1",
+        "uid": "n1",
+    }
+    assert (second["metadata"]["namespace"], second["type"]) == ("ns", "Normal")
+    assert third["type"] == "Warning"
+
+
+def test_events_beyond_the_queue_and_without_an_api_server_are_dropped(clock: Clock) -> None:
+    """Nothing waits for them."""
+    api = Api()
+    api.away = True
+    events = Events(api, "n1", clock)
+    for number in range(300):
+        events.say(node("n1"), "Reason", str(number))
+    events.send({"metadata": {"namespace": "default"}, "reason": "Reason"})
+    assert api.created == []
+
+
+def test_a_loop_that_fails_pauses_longer_each_time_and_recovers() -> None:
+    """Up to half a minute; the first success ends it."""
+    failing = [KubeError(0, "NoAnswer", "away"), ValueError("bug")] * 4
+
+    def step() -> None:
+        if failing:
+            raise failing.pop()
+
+    loop = Loop("test", step, 2.0)
+    assert [loop.turn() for _ in range(9)] == [2, 4, 8, 16, 30, 30, 30, 30, 2]
+
+
+def test_a_loop_that_does_not_turn_is_not_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kubelet restarts the container then."""
+    loop = Loop("test", lambda: None, 2.0)
+    assert loop.alive
+    monkeypatch.setattr(loops, "SILENCE", -1.0)
+    assert not loop.alive
+
+
+def test_health_names_what_is_stuck(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the thread's name."""
+    agent = Agent(host.settings(port=0), host.plugin(), Api())
+    assert agent.health() == ""
+    monkeypatch.setattr(loops, "SILENCE", -1.0)
+    assert agent.health() == "stuck: look, publish, records"
+
+
+def test_changes_are_noticed_and_reading_is_not_one(tmp_path: Path) -> None:
+    """Also in a directory that was removed and made again; one that is not there is no error."""
+    wake = threading.Event()
+    folder = tmp_path / "net.d"
+    folder.mkdir()
+    observer = watch.start({str(tmp_path): wake, str(tmp_path / "never"): wake})
+    try:
+        folder.rmdir()
+        folder.mkdir()
+        assert wake.wait(5)
+        time.sleep(0.3)
+        wake.clear()
+        (folder / "10-canal.conflist").write_text("{}")
+        assert wake.wait(5)
+        time.sleep(1)
+        wake.clear()
+        (folder / "10-canal.conflist").read_text()
+        list(folder.iterdir())
+        assert not wake.wait(0.5)
+    finally:
+        observer.stop()
+        observer.join()
