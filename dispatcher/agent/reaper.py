@@ -33,6 +33,7 @@ from dispatcher.agent.host import resolve
 from dispatcher.agent.loops import Loop
 from dispatcher.agent.records import Records
 from dispatcher.agent.settings import Settings, load
+from dispatcher.agent.versions import Versions
 from dispatcher.kube import logs
 from dispatcher.kube.settings import InvalidSettings
 
@@ -226,8 +227,13 @@ def main(arguments: Sequence[str]) -> int:
         ask=lambda: cri.sandboxes(resolve(settings.host_root, settings.runtime_socket)),
         free=lambda stored: delete.run(settings, stored),
     )
-    loop = Loop("reap", reaper.turn, settings.reap_look_seconds)
-    loop.start()
+    versions = Versions(settings)
+
+    def turn() -> None:
+        reaper.turn()
+        versions.prune()
+
+    Loop("reap", turn, settings.reap_look_seconds).start()
     log.info("reaper started", node=settings.node_name)
     stopping.wait()
     return 0
