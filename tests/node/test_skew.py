@@ -1,0 +1,230 @@
+"""Two versions of the plugin on one node, as during an upgrade, and after one is taken back.
+
+There is one version in the tree, so the next one is made from it: the same sources with the
+record's format counted up and with keys in the record that today's version does not know. Both
+are built and installed as real plugins; each call says which of the two is run.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dispatcher.annotation import InvalidAnnotation, normalise
+from dispatcher.plugin import record
+from tests.node.harness import wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.node.harness import Node
+
+    Build = Callable[[dict[str, str]], Path]
+
+_TREE = Path(__file__).parents[2]
+BOTH = "weave,canal@net1"
+TRY_AGAIN = 11
+
+NEXT = {
+    f"FORMAT = {record.FORMAT}": f"FORMAT = {record.FORMAT + 1}",
+    '"netns": record.netns,': '"netns": record.netns, "future": {"of": "the record"},',
+    '"phase": attachment.phase,': '"phase": attachment.phase, "future": "of the attachment",',
+}
+"""Today's record.py -> the next version's, whose records today's plugin can still use."""
+
+BEYOND = NEXT | {
+    f"OLDEST_READER = {record.OLDEST_READER}": f"OLDEST_READER = {record.FORMAT + 1}",
+}
+"""The same, of a version whose records today's plugin cannot use, and they say so."""
+
+
+@pytest.fixture(scope="session")
+def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
+    """Give a function that builds the plugin from a copy of the tree with a changed record.py."""
+
+    def build(changes: dict[str, str]) -> Path:
+        copy = tmp_path_factory.mktemp("tree")
+        shutil.copytree(_TREE / "dispatcher", copy / "dispatcher")
+        shutil.copy(_TREE / "pyproject.toml", copy)
+        source = copy / "dispatcher" / "plugin" / "record.py"
+        text = source.read_text()
+        for old, new in changes.items():
+            assert len(re.findall(rf"^\s*{re.escape(old)}", text, re.MULTILINE)) == 1, old
+            text = re.sub(rf"^(\s*){re.escape(old)}", rf"\g<1>{new}", text, flags=re.MULTILINE)
+        source.write_text(text)
+        command = [sys.executable, "-m", "dispatcher.plugin.build", str(copy / "out")]
+        subprocess.run(command, cwd=copy, check=True, capture_output=True)
+        return copy / "out" / "genie"
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def next_genie(build: Build) -> Path:
+    """Give the launcher of the next version."""
+    return build(NEXT)
+
+
+@pytest.fixture(scope="session")
+def beyond_genie(build: Build) -> Path:
+    """Give the launcher of a version whose records today's cannot use."""
+    return build(BEYOND)
+
+
+def test_a_record_of_the_next_version_is_checked_and_freed_by_this_one(
+    node: Node, next_genie: Path
+) -> None:
+    """An upgrade that was taken back: the record has a newer format, and is used."""
+    before = node.left()
+    pod = node.container("pod")
+    node.add(pod, BOTH, program=[next_genie]).succeeded()
+    assert node.records()["pod"]["format"] == record.FORMAT + 1
+    assert node.links(pod) == ["eth0", "net1"]
+    node.check(pod).succeeded()
+    node.delete(pod).succeeded()
+    assert node.left(pod).links == before.links
+    assert (node.addresses("weave"), node.addresses("canal"), node.records()) == ([], [], {})
+
+
+def test_a_record_of_this_version_is_checked_and_freed_by_the_next(
+    node: Node, next_genie: Path
+) -> None:
+    """An upgrade: the pod is older than the plugin that deletes it."""
+    before = node.left()
+    pod = node.container("pod")
+    node.add(pod, BOTH).succeeded()
+    assert node.records()["pod"]["format"] == record.FORMAT
+    node.check(pod, program=[next_genie]).succeeded()
+    node.delete(pod, program=[next_genie]).succeeded()
+    assert node.left(pod).links == before.links
+    assert (node.addresses("weave"), node.addresses("canal"), node.records()) == ([], [], {})
+
+
+STUBBORN = """
+if [ "$CNI_COMMAND" = DEL ] && [ -e "$HERE/stubborn" ]; then
+  echo '{"cniVersion": "1.0.0", "code": 100, "msg": "not now"}'
+  exit 1
+fi
+exec "$REAL/bridge"
+"""
+"""A bridge plugin whose DEL fails while a file is there."""
+
+
+def test_what_one_version_did_not_finish_the_other_does(node: Node, next_genie: Path) -> None:
+    """Next, this, next: what this version does not know of a record survives its rewriting."""
+    node.delegate("stubborn", STUBBORN)
+    node.bridge("canal", "10.244.0.0/16", kind="stubborn")
+    pod = node.container("pod")
+    node.add(pod, BOTH, program=[next_genie]).succeeded()
+    (node.folder / "stubborn").touch()
+    node.delete(pod).failed()
+    kept = node.records()["pod"]
+    assert kept["format"] == record.FORMAT
+    assert kept["future"] == {"of": "the record"}
+    assert [(each["network"], each["future"]) for each in kept["attachments"]] == [
+        ("canal", "of the attachment")
+    ]
+    assert (node.addresses("weave"), len(node.addresses("canal"))) == ([], 1)
+    (node.folder / "stubborn").unlink()
+    node.delete(pod, program=[next_genie]).succeeded()
+    assert (node.addresses("canal"), node.records()) == ([], {})
+
+
+SLOW = """
+if [ "$CNI_COMMAND" = ADD ]; then
+  touch "$HERE/begun"
+  sleep 0.5
+fi
+exec "$REAL/bridge"
+"""
+"""A bridge plugin that takes its time."""
+
+
+@pytest.mark.parametrize("first", ["this", "next"])
+def test_an_add_that_one_version_was_killed_in_is_freed_by_the_other(
+    node: Node, genie: Path, next_genie: Path, first: str
+) -> None:
+    """The node's agent switches versions while a pod is being attached, and the call dies."""
+    versions = {"this": genie, "next": next_genie}
+    [second] = versions.keys() - {first}
+    node.delegate("slow", SLOW)
+    node.bridge("canal", "10.244.0.0/16", kind="slow")
+    pod = node.container("pod")
+    running = node.begin("ADD", pod, BOTH, program=[versions[first]])
+    wait_for((node.folder / "begun").exists, "canal's ADD")
+    running.kill()
+    assert running.answer().killed
+    node.delete(pod, program=[versions[second]]).succeeded()
+    assert (node.addresses("weave"), node.addresses("canal"), node.records()) == ([], [], {})
+    assert node.links(pod) == []
+
+
+@pytest.mark.parametrize("command", ["DEL", "CHECK"])
+def test_a_record_that_this_version_cannot_use_is_an_error_and_stays_as_it_is(
+    node: Node, beyond_genie: Path, command: str
+) -> None:
+    """Trying again helps once the newer version is back: so 11, and nothing is touched."""
+    pod = node.container("pod")
+    node.add(pod, BOTH, program=[beyond_genie]).succeeded()
+    file = node.state / "pod.json"
+    before, links = file.read_bytes(), node.links(pod)
+    error = node.call(command, pod).failed(TRY_AGAIN)
+    assert f"format {record.FORMAT + 1}" in error["msg"] + error.get("details", "")
+    assert (file.read_bytes(), node.links(pod)) == (before, links)
+    assert [path.name for path in node.state.iterdir() if "corrupt" in path.name] == []
+    node.delete(pod, program=[beyond_genie]).succeeded()
+    assert (node.addresses("weave"), node.addresses("canal"), node.records()) == ([], [], {})
+
+
+def test_a_record_that_this_version_cannot_use_is_nobody_elses_trouble(
+    node: Node, beyond_genie: Path
+) -> None:
+    """Beside it other pods come and go."""
+    strange, pod = node.container("strange"), node.container("pod")
+    node.add(strange, BOTH, program=[beyond_genie]).succeeded()
+    node.add(pod, BOTH).succeeded()
+    node.check(pod).succeeded()
+    node.delete(pod).succeeded()
+    assert list(node.records()) == ["strange"]
+    assert node.links(strange) == ["eth0", "net1"]
+
+
+# ---- the webhook is newer than the plugin
+
+_NETWORK = "[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
+_ITEM = f"{_NETWORK}(?:@[A-Za-z0-9][A-Za-z0-9._-]{{0,14}})?"
+FIRST_RELEASE = re.compile(f"(?:{_ITEM}(?:,{_ITEM}){{0,15}})?", re.ASCII)
+"""What the plugin of 0.1.0 understands. Written out here on purpose, and not to be changed: nodes
+that still have that plugin do not learn of a grammar that has grown."""
+
+
+@settings(deadline=None)  # the machine may be busy with other things
+@given(
+    st.lists(
+        st.tuples(
+            st.from_regex(rf"\A[ \t]*{_NETWORK}[ \t]*\Z"),
+            st.none() | st.from_regex(r"\A[ \t]*[A-Za-z0-9._-]{1,16}[ \t]*\Z"),
+        ),
+        max_size=17,
+    )
+    | st.text(max_size=40).map(lambda text: [(text, None)])
+)
+def test_the_webhook_writes_only_what_the_plugin_of_the_first_release_can_read(
+    items: list[tuple[str, str | None]],
+) -> None:
+    """Whatever a person writes: what is stored is normal form, or the pod is refused."""
+    written = ",".join(name if at is None else f"{name}@{at}" for name, at in items)
+    try:
+        stored = normalise(written)
+    except InvalidAnnotation:
+        return
+    assert FIRST_RELEASE.fullmatch(stored)
+    assert len(stored) <= 1024
