@@ -3,7 +3,8 @@
 What is built, below the target folder:
 
     genie                              the launcher: an executable file of a few lines
-    .genie/<version>/<tag>.bundle      every module, compiled, for the interpreter <tag>
+    .genie/<version>/<tag>.core        what ADD and DEL need, compiled, for the interpreter <tag>
+    .genie/<version>/<tag>.rest        the other commands, and the command line for people
     .genie/<version>/src/              their sources, for an interpreter of another version
     .genie/<version>/python3           only if an interpreter is brought along (issue E)
 
@@ -18,8 +19,8 @@ Its first line names the interpreter: ``--interpreter`` (default ``/usr/bin/pyth
 without a slash is one inside the versioned folder, at its place on the node under
 ``--cni-bin`` (default ``/opt/cni/bin``), since a ``#!`` line needs an absolute path.
 
-How it works: all modules in one file because sixteen files cost sixteen times three system
-calls and a path search; each is unmarshalled when it is first imported. Docstrings,
+How it works: modules in one file because twenty files cost twenty times three system calls
+and a path search; those of the core are made one after another without even that. Docstrings,
 assertions and annotations are left out. The interpreter that will run them compiles them,
 since the format is its own: this file runs under it for that, with no other import.
 """
@@ -48,64 +49,68 @@ LAUNCHER = """\
 # Genie {version}: the CNI plugin, and the command line for people.
 import sys, marshal
 def load(here):
-    with open(f"{{here}}/.genie/{version}/{{sys.implementation.cache_tag}}.bundle", "rb") as file:
-        return marshal.loads(file.read())
+    home = here + "/.genie/{version}/"
+    with open(home + sys.implementation.cache_tag + ".core", "rb") as file:
+        boot, core = marshal.loads(file.read())
+    exec(boot, {{"core": core, "home": home}})
 try:
-    boot, *modules = load(__file__.rpartition("/")[0] or ".")
+    load(__file__.rpartition("/")[0] or ".")
 except FileNotFoundError:
     import os
     here = os.path.dirname(os.path.realpath(__file__))
     try:
-        boot, *modules = load(here)
+        load(here)
     except FileNotFoundError:
-        boot = None
-        sys.path.insert(0, f"{{here}}/.genie/{version}/src")
+        sys.path.insert(0, here + "/.genie/{version}/src")
         sys.dont_write_bytecode = True
-if boot:
-    exec(boot, {{"modules": modules}})
 from dispatcher.plugin.main import main
 main(__file__)
 """
 
 BOOT = """
 import gc
-import posix
 import sys
-from _frozen_importlib import ModuleSpec
-from marshal import loads
 
 gc.disable()  # a call is over before there is garbage worth the search
-core, rest = modules
 
-class Bundle:
-    @staticmethod
-    def find_spec(name, path=None, target=None):
-        if name in rest:
-            return ModuleSpec(name, Bundle, origin=name, is_package=rest[name][0])
+# Made in order, without the search that an import does.
+for name, is_package, code in core:
+    module = sys.modules[name] = type(sys)(name)
+    package, _, last = name.rpartition(".")
+    if is_package:
+        module.__path__ = []
+    if package:
+        setattr(sys.modules[package], last, module)
+    exec(code, module.__dict__)
+
+class Rest:
+    modules = None
+
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        if not name.startswith("dispatcher."):
+            return None
+        if cls.modules is None:
+            import marshal
+            with open(home + sys.implementation.cache_tag + ".rest", "rb") as file:
+                cls.modules = marshal.loads(file.read())
+        if name in cls.modules:
+            from _frozen_importlib import ModuleSpec
+            return ModuleSpec(name, cls, origin=name, is_package=cls.modules[name][0])
 
     @staticmethod
     def create_module(spec):
         return None
 
-    @staticmethod
-    def exec_module(module):
-        exec(loads(rest[module.__name__][1]), module.__dict__)
+    @classmethod
+    def exec_module(cls, module):
+        exec(cls.modules[module.__name__][1], module.__dict__)
 
-sys.meta_path.insert(0, Bundle)
-if posix.environ.get(b"CNI_COMMAND") in (b"ADD", b"DEL"):
-    # Both need these anyway: made in order, without the search that an import does.
-    for name, code in loads(core):
-        module = sys.modules[name] = type(sys)(name)
-        package, _, last = name.rpartition(".")
-        if rest[name][0]:
-            module.__path__ = []
-        if package:
-            setattr(sys.modules[package], last, module)
-        exec(code, module.__dict__)
+sys.meta_path.insert(0, Rest)
 """
 
-CORE = "dispatcher.plugin.add"
-"""This module and all that it needs are loaded together, since every ADD and DEL does."""
+CORE = tuple(f"dispatcher.plugin.{name}" for name in ("add", "call", "delegate", "journal", "main"))
+"""These modules and all that they need are loaded together: every ADD and DEL needs them."""
 
 
 class _Slim(ast.NodeTransformer):
@@ -146,18 +151,19 @@ def modules() -> dict[str, Path]:
 
 
 def compile_bundle(target: Path) -> None:
-    """Write the bundle for the interpreter that runs this into *target*."""
+    """Write both bundles for the interpreter that runs this into *target*."""
     trees = {name: ast.parse(file.read_bytes()) for name, file in modules().items()}
-    order = _in_order(trees)
+    packages = {name for name, file in modules().items() if file.stem == "__init__"}
+    core_names = _in_order(trees)
     codes = {name: _compiled(name, tree) for name, tree in trees.items()}
-    core = [(name, codes[name]) for name in order]
+    core = [(name, name in packages, codes[name]) for name in core_names]
     rest = {
-        name: (file.stem == "__init__", marshal.dumps(codes[name]))
-        for name, file in modules().items()
+        name: (name in packages, code) for name, code in codes.items() if name not in core_names
     }
-    boot = compile(BOOT, "boot.py", "exec")
-    made = marshal.dumps((boot, marshal.dumps(core), rest))
-    (target / f"{sys.implementation.cache_tag}.bundle").write_bytes(made)
+    boot = compile(BOOT, "boot.py", "exec", optimize=2)
+    bundle = target / sys.implementation.cache_tag
+    bundle.with_suffix(".core").write_bytes(marshal.dumps((boot, core)))
+    bundle.with_suffix(".rest").write_bytes(marshal.dumps(rest))
 
 
 def _compiled(name: str, tree: ast.Module) -> CodeType:
@@ -179,8 +185,8 @@ def _in_order(trees: dict[str, ast.Module]) -> list[str]:
                     visit(each)
         order.append(name)
 
-    visit(CORE)
-    visit("dispatcher.plugin.main")
+    for name in CORE:
+        visit(name)
     return order
 
 

@@ -106,7 +106,8 @@ class Call:
         """
         annotations = self.conf.annotations
         if annotations is None:
-            asked = self.ask_agent(self.conf.settings.agent_socket, self.request.args)
+            agent = self.conf.settings.agent_socket
+            asked = self.ask_agent(agent, self.request.args) if agent else ""
             annotations = {keys.ANNOTATION: asked}
         return plan.select(annotations, self.conf.settings.default)
 

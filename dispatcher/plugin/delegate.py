@@ -32,6 +32,7 @@ CHAIN = "GENIE_CHAIN"
 """Set for delegates: a plugin of ours that finds it was called by itself, through whatever."""
 
 _SIGKILL = 9
+_ETXTBSY = 26  # Linux; the module errno would be loaded for this alone
 _MAX_OUTPUT = 8 * 1024 * 1024  # of a delegate's standard output; results have a few KiB
 _MAX_ERROR = 64 * 1024  # of its standard error; what is beyond is read and dropped
 _CHUNK = 65536
@@ -169,14 +170,12 @@ def _fill(file: int, given: bytes) -> None:
 def _spawn(
     file: str, environ: Mapping[str, str], actions: list[tuple[int, int, int]], until: float
 ) -> int:
-    from errno import ETXTBSY
-
     give_up = min(time.monotonic() + _BUSY_FOR, until)
     while True:
         try:
             return posix.posix_spawn(file, [file], environ, file_actions=actions, setpgroup=0)
         except OSError as error:
-            if error.errno == ETXTBSY and time.monotonic() < give_up:
+            if error.errno == _ETXTBSY and time.monotonic() < give_up:
                 time.sleep(_BUSY_PAUSE)
                 continue
             raise CannotRun(f"{file} cannot be executed: {error.strerror}") from None

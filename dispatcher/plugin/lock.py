@@ -89,8 +89,11 @@ def _take(state_dir: str, name: str, mode: int, until: float, holder: str) -> Lo
 def _open(path: str) -> int:
     try:
         return posix.open(path, _FLAGS, 0o600)
-    except OSError:
-        return posix.open(path, _EXISTING)
+    except OSError as refused:
+        try:
+            return posix.open(path, _EXISTING)
+        except OSError:
+            raise refused from None  # that one says why
 
 
 def _is_at(path: str, file: int) -> bool:

@@ -483,10 +483,11 @@ def test_capability_arguments_reach_the_primary_alone(rig: Rig) -> None:
 def test_the_agent_is_asked_only_where_the_runtime_is_silent(rig: Rig) -> None:
     """A runtime without the capability: the agent's word counts."""
     rig.agent = "weave"
-    rig.run("ADD", runtimeConfig={})
+    rig.run("ADD", runtimeConfig={}, agentSocket="/run/agent.sock")
     assert rig.delegates.calls[0] == "ADD w1 weave-net eth0"
     rig.run("ADD", container="c2", runtimeConfig={"io.kubernetes.cri.pod-annotations": None})
-    assert rig.delegates.calls[2] == "ADD c1 canal-net eth0"
+    rig.run("ADD", container="c3", runtimeConfig={})
+    assert rig.delegates.calls[2:] == ["ADD c1 canal-net eth0"] * 2
 
 
 def test_what_was_begun_is_noted_for_the_journal(rig: Rig) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.conf import BrokenConf
+from dispatcher.conf import BrokenConf, Conf
 from dispatcher.networks import UnknownNetwork, find, locate, missing, scan
 
 
@@ -100,7 +100,7 @@ def test_one_name_and_all_names_agree(files: dict[tuple[str, str, str], tuple[st
         directories = [f"{folder}/p", f"{folder}/q"]
         found = scan(directories)
         for name in ["a", "b", "c", "a-b", "10-a", "2-a", "x.y", "genie", "-a"]:
-            known = {**found.confs, **found.spoiled}
+            known: dict[str, Conf | BrokenConf] = {**found.confs, **found.spoiled}
             assert outcome(name, directories) == (known[name].path if name in known else "")
 
 

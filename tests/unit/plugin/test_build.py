@@ -1,0 +1,171 @@
+"""The built plugin: it runs from where it is put, and loads no more than it needs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dispatcher.plugin import build
+
+PYTHON = str(Path(sys._base_executable).resolve())  # type: ignore[attr-defined]
+
+PLUGIN = """#!/bin/sh
+cat > /dev/null
+[ "$CNI_COMMAND" = ADD ] && echo '{"ips":[{"address":"10.0.0.9/24"}]}'
+exit 0
+"""
+
+ALWAYS = {"_json", "_stat", "gc", "fcntl", "select"}
+BUDGET = {
+    "VERSION": ALWAYS,
+    "ADD": ALWAYS,
+    "DEL": ALWAYS,
+    "CHECK": ALWAYS,
+    "STATUS": ALWAYS,
+    "GC": ALWAYS | {"binascii"},
+}
+"""What a command may load besides what the interpreter itself does, and our own modules."""
+
+
+@pytest.fixture(scope="module")
+def launcher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the plugin, built for the interpreter that runs the tests."""
+    target = tmp_path_factory.mktemp("built")
+    return build.build(target, compiler=PYTHON, shebang=PYTHON, cni_bin="/x", release="1.2.3")
+
+
+def call(program: list[str], folder: Path, command: str) -> subprocess.CompletedProcess[str]:
+    """Call the plugin with one network, whose delegate is a shell script."""
+    (folder / "bin").mkdir(exist_ok=True)
+    plugin = folder / "bin" / "plug"
+    plugin.write_text(PLUGIN)
+    plugin.chmod(0o755)
+    conf = {"cniVersion": "1.0.0", "name": "net", "plugins": [{"type": "plug"}]}
+    (folder / "net.conflist").write_text(json.dumps(conf))
+    environ = {
+        "PATH": os.environ["PATH"],
+        "CNI_COMMAND": command,
+        "CNI_CONTAINERID": "c1",
+        "CNI_NETNS": "/none",
+        "CNI_IFNAME": "eth0",
+        "CNI_PATH": str(folder / "bin"),
+    }
+    given: dict[str, Any] = {
+        "cniVersion": "1.1.0",
+        "name": "genie",
+        "type": "genie",
+        "default": "net",
+        "confDirs": [str(folder)],
+        "stateDir": str(folder / "state"),
+        "cni.dev/valid-attachments": [{"containerID": "c1", "ifname": "eth0"}],
+    }
+    return subprocess.run(
+        program, input=json.dumps(given), env=environ, capture_output=True, text=True, check=False
+    )
+
+
+def loaded(program: list[str], folder: Path, command: str) -> set[str]:
+    """Return the modules that a call imports."""
+    done = call([PYTHON, "-I", "-S", "-X", "importtime", *program], folder, command)
+    assert done.returncode == 0, done.stdout
+    lines = (line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if "|" in line)
+    return {name for name in lines if name != "imported package"}
+
+
+@pytest.mark.parametrize("command", ["VERSION", "STATUS", "ADD", "CHECK", "GC", "DEL"])
+def test_a_command_loads_no_more_than_its_budget(
+    launcher: Path, tmp_path: Path, command: str
+) -> None:
+    """Each import costs start-up in front of every pod: what is not listed is too dear."""
+    if command in {"CHECK", "GC", "DEL"}:
+        call([str(launcher)], tmp_path, "ADD")
+    bare = loaded(["-c", "pass"], tmp_path, "VERSION")
+    more = loaded([str(launcher)], tmp_path, command) - bare
+    foreign = {name for name in more if name.partition(".")[0] != "dispatcher"}
+    assert foreign <= BUDGET[command]
+    assert not any(name.startswith("dispatcher.plugin.cli") for name in more)
+
+
+def test_nothing_is_built_that_the_plugin_does_not_need(launcher: Path) -> None:
+    """The folder holds the plugin's modules, not the services'."""
+    [folder] = (launcher.parent / ".genie").iterdir()
+    sources = {str(file.relative_to(folder / "src")) for file in folder.rglob("*.py")}
+    assert "dispatcher/plugin/main.py" in sources
+    assert "dispatcher/plugin/build.py" not in sources
+    assert not [name for name in sources if name.startswith(("dispatcher/agent", "webhook"))]
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["as built", "through a symbolic link", "by another interpreter", "from another place"],
+)
+def test_the_plugin_runs(launcher: Path, tmp_path: Path, change: str) -> None:
+    """Beside its hidden folder, through links, and from sources where the bundle does not fit."""
+    home = tmp_path / "cni-bin"
+    shutil.copytree(launcher.parent, home)
+    program = home / "genie"
+    if change == "through a symbolic link":
+        (tmp_path / "link").symlink_to(program)
+        program = tmp_path / "link"
+    if change == "by another interpreter":
+        for file in home.rglob("*.core"):
+            file.unlink()
+    if change == "from another place":
+        home.rename(tmp_path / "elsewhere")
+        program = tmp_path / "elsewhere" / "genie"
+    done = call([str(program)], tmp_path, "ADD")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout)["ips"] == [{"address": "10.0.0.9/24"}]
+    assert not list(tmp_path.rglob("__pycache__"))
+
+
+def test_the_command_line_is_the_same_executable(launcher: Path, tmp_path: Path) -> None:
+    """Without CNI_COMMAND it speaks to people."""
+    done = subprocess.run(
+        [launcher, "list", "--conf-dir", tmp_path], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("NETWORK")
+
+
+def test_two_builds_share_a_folder_only_if_they_are_the_same(tmp_path: Path) -> None:
+    """The version has a hash of everything; a build again changes nothing."""
+    first = build.build(tmp_path, compiler=PYTHON, shebang=PYTHON, cni_bin="/x", release="1")
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    build.build(tmp_path, compiler=PYTHON, shebang=PYTHON, cni_bin="/x", release="1")
+    assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
+    build.build(tmp_path, compiler=PYTHON, shebang=PYTHON, cni_bin="/x", release="2")
+    assert len(list((tmp_path / ".genie").iterdir())) == 1
+    assert first.read_text() != before[first].decode()
+
+
+def test_an_interpreter_that_is_brought_along_is_named_by_its_place_on_the_node(
+    tmp_path: Path,
+) -> None:
+    """A name without a slash stands in the versioned folder."""
+    made = build.build(
+        tmp_path, compiler=PYTHON, shebang="python3", cni_bin="/opt/cni/bin", release="1"
+    )
+    [folder] = (tmp_path / ".genie").iterdir()
+    first, second, *_ = made.read_text().splitlines()
+    assert first == f"#!/opt/cni/bin/.genie/{folder.name}/python3 -IS"
+    assert second.startswith("# Genie ")
+
+
+def test_the_build_command(tmp_path: Path) -> None:
+    """It prints where the launcher is."""
+    command = [sys.executable, "-m", "dispatcher.plugin.build", str(tmp_path)]
+    done = subprocess.run(
+        [*command, "--interpreter", PYTHON, "--version", "9"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=build.PACKAGE.parent,
+    )
+    assert done.stdout == f"{tmp_path}/genie\n"
