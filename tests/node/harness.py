@@ -240,8 +240,10 @@ class Node:
 
     def reboot(self, container: Container) -> None:
         """Take the container's network namespace away, as a reboot does."""
+        peers = len(self.links()) - len(self.links(container))
         self.sh(f"umount {container.netns}")
         container.netns.unlink()
+        wait_for(lambda: len(self.links()) == peers, "the kernel to remove the namespace")
 
     # -- calls -------------------------------------------------------------------------------
 

@@ -1,0 +1,168 @@
+"""Containers that were attached before Genie was installed: libcni's own cache knows them.
+
+The real cnitool, with the real libcni inside, attaches them and so writes the real cache.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.cluster import gobuild
+from tests.node.harness import LONG, Container, Left
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.node.harness import Node
+
+NOTHING = Left({"weave": []}, [], [], [])
+
+
+@pytest.fixture(scope="session")
+def cnitool(plugins: Path) -> Path:
+    """Give the real cnitool."""
+    assert plugins.is_dir()
+    return gobuild.build(gobuild.CNITOOL) / "cnitool"
+
+
+def _libcni(node: Node, cnitool: Path, command: str, network: str, pod: Container) -> None:
+    """Let libcni carry out a command, as the container runtime does."""
+    conf_dir = "net.d" if network == "genie" else "conf"
+    environ = {
+        "PATH": "/usr/bin:/bin:/usr/sbin:/sbin",
+        "CNI_PATH": f"{node.genie.parent}:{node.bin}:{node.plugins}",
+        "NETCONFPATH": str(node.folder / conf_dir),
+        "CNI_IFNAME": "eth0",
+    }
+    done = subprocess.run(
+        [*node.inside(), cnitool, command, network, str(pod.netns)],
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=LONG,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _id_given_by_cnitool(node: Node, pod: Container) -> Container:
+    """Return the container under the id that cnitool made of the path of its namespace."""
+    (entry,) = node.cache.iterdir()
+    return Container(json.loads(entry.read_bytes())["containerId"], pod.netns)
+
+
+def _install_genie(node: Node) -> None:
+    """Put Genie's conflist where libcni finds it, in a folder of its own."""
+    folder = node.folder / "net.d"
+    folder.mkdir()
+    entry = {key: value for key, value in node.conf().items() if key not in {"cniVersion", "name"}}
+    del entry["runtimeConfig"]
+    conflist: dict[str, Any] = {"cniVersion": "1.0.0", "name": "genie", "plugins": [entry]}
+    (folder / "00-genie.conflist").write_text(json.dumps(conflist))
+
+
+CHANGES = {
+    "and its conf is still there": lambda _: None,
+    "and its conf is gone since": lambda node: (node.folder / "conf/10-weave.conflist").unlink(),
+    "and its conf has another store since": lambda node: node.bridge(
+        "weave", "10.99.0.0/16", dataDir=str(node.folder / "other")
+    ),
+}
+
+
+@pytest.mark.parametrize("reboot", [False, True], ids=["", "and the node was rebooted"])
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_del_frees_a_container_that_was_attached_before_genie(
+    node: Node, cnitool: Path, change: Any, *, reboot: bool
+) -> None:
+    """DEL uses the cached configuration, and removes the cache's file."""
+    pod = node.container("pod")
+    _libcni(node, cnitool, "add", "weave", pod)
+    assert len(node.addresses("weave")) == 1
+    assert node.links(pod) == ["eth0"]
+    known = _id_given_by_cnitool(node, pod)
+    change(node)
+    if reboot:
+        node.reboot(pod)
+    node.delete(known, "canal", default="canal").succeeded()
+    assert node.left(*([] if reboot else [pod])) == NOTHING
+    assert list(node.cache.iterdir()) == []
+
+
+def test_a_del_that_fails_is_tried_again_with_the_cached_configuration(
+    node: Node, cnitool: Path
+) -> None:
+    """The cache's file goes only after success."""
+    pod = node.container("pod")
+    _libcni(node, cnitool, "add", "weave", pod)
+    known = _id_given_by_cnitool(node, pod)
+    node.delegate("bridge", "exit 1")
+    node.delete(known, default="canal").failed()
+    assert len(node.addresses("weave")) == 1
+    (node.bin / "bridge").unlink()
+    node.delete(known, default="canal").succeeded()
+    assert node.left(pod) == NOTHING
+
+
+def test_installing_genie_on_a_running_node_leaks_nothing(node: Node, cnitool: Path) -> None:
+    """One container from before and one from after, both deleted by libcni through Genie."""
+    before, after = node.container("before"), node.container("after")
+    _libcni(node, cnitool, "add", "weave", before)
+    _install_genie(node)
+    _libcni(node, cnitool, "add", "genie", after)
+    assert len(node.addresses("weave")) == 2
+    for pod in (before, after):
+        _libcni(node, cnitool, "del", "genie", pod)
+    assert node.left(before, after) == NOTHING
+
+
+def test_our_own_cache_entries_are_not_mistaken_for_old_ones(node: Node, cnitool: Path) -> None:
+    """Without a record, libcni's entry of our own call must not make Genie call Genie."""
+    pod = node.container("pod")
+    _install_genie(node)
+    _libcni(node, cnitool, "add", "genie", pod)
+    known = _id_given_by_cnitool(node, pod)
+    for file in (node.folder / "state").iterdir():
+        file.unlink()
+    node.delete(known).succeeded()  # the default network's DEL
+    assert node.left(pod) == NOTHING
+    assert len(list(node.cache.iterdir())) == 1, "that file is the runtime's to remove"
+
+
+def test_containerds_loopback_is_not_mistaken_for_a_network(node: Node, cnitool: Path) -> None:
+    """Its cache entry has the same container id; DEL is the default network's all the same."""
+    pod = node.container("pod")
+    node.network("cni-loopback", {"type": "loopback"})
+    _libcni(node, cnitool, "add", "cni-loopback", pod)
+    known = _id_given_by_cnitool(node, pod)
+    node.delegate("bridge", "echo $CNI_COMMAND $CNI_IFNAME >>$HERE/log\nexec $REAL/bridge")
+    node.delegate("loopback", "echo loopback >>$HERE/log\nexec $REAL/loopback")
+    node.delete(known).succeeded()
+    assert (node.folder / "log").read_text() == "DEL eth0\n"
+    assert len(list(node.cache.iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"<html>",
+        b"[]",
+        b"{}",
+        b'{"kind": "cniCacheV9"}',
+        b'{"kind": "cniCacheV1", "containerId": "pod", "ifName": "eth0", "config": "!!"}',
+        b'{"kind": "cniCacheV1", "containerId": "pod", "ifName": "eth0", "config": "e30="}',
+    ],
+)
+def test_a_cache_file_that_cannot_be_understood_is_passed_over(node: Node, content: bytes) -> None:
+    """DEL succeeds and leaves it where it is: it is not ours to judge."""
+    pod = node.container("pod")
+    node.cache.mkdir(parents=True)
+    file = node.cache / "weave-pod-eth0"
+    file.write_bytes(content)
+    node.delete(pod).succeeded()
+    assert file.read_bytes() == content

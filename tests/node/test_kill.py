@@ -1,0 +1,186 @@
+"""`kill -9` of the plugin at any instant leaves a record whose DEL frees everything, or nothing.
+
+The real host-local's store is counted before and after, with a neighbour in it that must stay.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dispatcher.plugin import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.node.harness import Answer, Container, Node
+
+DIE = Path(__file__).with_name("die.py")
+BOTH = "weave,canal@net1"
+MOST_STEPS = 100  # of one call: a bound, far above what any takes
+
+
+def _neighbour(node: Node) -> Container:
+    """Attach a container that no other call may touch."""
+    neighbour = node.container("neighbour")
+    node.add(neighbour, BOTH).succeeded()
+    return neighbour
+
+
+def _dying(node: Node, command: str, pod: Container, step: int) -> Answer:
+    """Make a call that is killed just before its effect number *step*."""
+    program = ["/usr/bin/python3", "-IS", DIE, str(step), node.genie]
+    return node.call(command, pod, BOTH, program=program)
+
+
+def _add_killed(node: Node, pod: Container, step: int) -> Answer:
+    return _dying(node, "ADD", pod, step)
+
+
+def _add_killed_then_added(node: Node, pod: Container, step: int) -> Answer:
+    died = _dying(node, "ADD", pod, step)
+    again = node.add(pod, BOTH)
+    # The first may have died between its last write and its answer: then it had done it all.
+    assert again.code == 0 or again.said["code"] == errors.ALREADY_ATTACHED, again
+    return died
+
+
+def _second_add_killed(node: Node, pod: Container, step: int) -> Answer:
+    node.delegate(
+        "bridge", '[ "$CNI_IFNAME$CNI_COMMAND" != net1ADD ] || kill -9 $PPID; exec $REAL/bridge'
+    )
+    assert node.add(pod, BOTH).killed
+    (node.bin / "bridge").unlink()
+    return _dying(node, "ADD", pod, step)
+
+
+def _del_killed(node: Node, pod: Container, step: int) -> Answer:
+    node.add(pod, BOTH).succeeded()
+    return _dying(node, "DEL", pod, step)
+
+
+def _roll_back_killed(node: Node, pod: Container, step: int) -> Answer:
+    node.delegate("bridge", '[ "$CNI_IFNAME$CNI_COMMAND" != net1ADD ] || exit 1; exec $REAL/bridge')
+    died = _dying(node, "ADD", pod, step)
+    (node.bin / "bridge").unlink()
+    return died
+
+
+@pytest.mark.parametrize(
+    ("scenario", "least"),
+    [
+        pytest.param(_add_killed, 16, id="ADD"),
+        pytest.param(_add_killed_then_added, 16, id="ADD, and a second ADD follows"),
+        pytest.param(_second_add_killed, 20, id="a second ADD, after one that was killed"),
+        pytest.param(_del_killed, 12, id="DEL"),
+        pytest.param(_roll_back_killed, 18, id="the roll-back of an ADD that fails"),
+    ],
+)
+def test_killed_at_every_step_boundary_of(
+    node: Node, scenario: Callable[[Node, Container, int], Answer], least: int
+) -> None:
+    """The plugin is killed before each of its effects in turn; DEL then frees everything."""
+    _neighbour(node)
+    pod = node.container("pod")
+    before = node.left(pod)
+    for step in range(MOST_STEPS):
+        died = scenario(node, pod, step)
+        node.delete(pod, BOTH).succeeded()
+        assert node.left(pod) == before, f"killed before effect {step}"
+        if not died.killed:
+            break
+    assert least <= step < MOST_STEPS, f"the call had {step} effects"
+
+
+KILL_PLUGIN = {
+    "bridge": "kill -9 $PPID",
+    "host-local": "read -r _ _ _ plugin _ </proc/$PPID/stat; kill -9 $plugin",  # bridge runs it
+}
+
+
+def _kills(kind: str, command: str, interface: str, when: str) -> str:
+    """Return a delegate that once, for this command and interface, ends the plugin.
+
+    It goes on for a while, as an orphan, and logs when it begins and ends.
+    """
+    how = KILL_PLUGIN[kind]
+    go_on = f"out=$($REAL/{kind}); code=$?"
+    chosen = f"{how}; sleep 0.2; {go_on}" if when == "before" else f"{go_on}; {how}; sleep 0.2"
+    return f"""
+echo "begin $CNI_COMMAND $CNI_IFNAME" >>$HERE/log
+if [ "$CNI_COMMAND $CNI_IFNAME" = "{command} {interface}" ] && mkdir $HERE/killed 2>/dev/null
+then {chosen}
+else {go_on}
+fi
+echo "end $CNI_COMMAND $CNI_IFNAME" >>$HERE/log
+printf %s "$out"
+exit $code"""
+
+
+@pytest.mark.parametrize("then", ["DEL", "second ADD"])
+@pytest.mark.parametrize("interface", ["eth0", "net1"])
+@pytest.mark.parametrize("command", ["ADD", "DEL"])
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("kind", ["bridge", "host-local"])
+def test_killed_while_a_delegate_runs_which_then_goes_on(  # noqa: PLR0917 - a table of five columns
+    node: Node, kind: str, when: str, command: str, interface: str, then: str
+) -> None:
+    """The delegate outlives the plugin; the next call for the container waits, and frees all."""
+    _neighbour(node)
+    pod = node.container("pod")
+    before = node.left(pod)
+    if command == "DEL":
+        node.add(pod, BOTH).succeeded()
+    node.delegate(kind, _kills(kind, command, interface, when))
+    assert node.call(command, pod, BOTH).killed
+    if then == "second ADD":
+        node.add(pod, BOTH)
+    node.delete(pod, BOTH).succeeded()
+    assert node.left(pod) == before
+    log = (node.folder / "log").read_text().splitlines()
+    assert len(log) >= 4
+    pairs = list(zip(log[::2], log[1::2], strict=True))
+    assert all(end == begin.replace("begin", "end") for begin, end in pairs), "calls ran at once"
+
+
+KILLS = 200
+THREADS = 4
+
+
+def _kill_at_random(node: Node, pod: Container, chance: random.Random, longest: float) -> None:
+    command = chance.choice(["ADD", "ADD", "ADD", "DEL"])
+    if command == "DEL":
+        node.add(pod, BOTH).succeeded()
+    running = node.begin(command, pod, BOTH)
+    time.sleep(chance.uniform(0, longest))  # the random instant, not a wait for something
+    running.kill()
+    running.answer()
+    if chance.random() < 0.25:
+        node.add(pod, BOTH)
+    node.delete(pod, BOTH).succeeded()
+    assert node.links(pod) == []
+    assert node.phases(pod) == {}
+
+
+def test_killed_at_200_random_instants(node: Node) -> None:
+    """DEL follows at once, sometimes a second ADD first; no address, interface, record is left."""
+    _neighbour(node)
+    pods = [node.container(f"pod{number}") for number in range(THREADS)]
+    before = node.left(*pods)
+    seed = time.time_ns()
+
+    def work(number: int) -> None:
+        pod, chance = pods[number], random.Random(f"{seed} {number}")  # noqa: S311 - instants
+        longest = 1.2 * node.add(pod, BOTH).seconds
+        node.delete(pod, BOTH).succeeded()
+        for _ in range(KILLS // THREADS):
+            _kill_at_random(node, pod, chance, longest)
+
+    with ThreadPoolExecutor(THREADS) as threads:
+        list(threads.map(work, range(THREADS)))
+    assert node.left(*pods) == before, f"seed {seed}"
