@@ -105,5 +105,5 @@ def test_a_file_that_cannot_be_made_but_is_there_is_locked(
 
     monkeypatch.setattr("posix.open", read_only)
     lock.of_container(str(tmp_path), "c1", soon()).release()
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(OSError, match="Read-only file system"):
         lock.of_container(str(tmp_path), "c2", soon())
