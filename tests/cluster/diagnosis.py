@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from typing import TYPE_CHECKING
 
 from tests.cluster.genie import NAMESPACE
@@ -22,12 +23,16 @@ def describe(cluster: Cluster, namespace: str | None) -> str:
     }
     if namespace:
         commands["events"] = ["get", "events", "-n", namespace, "--sort-by=.lastTimestamp"]
-    parts = [
-        f"--- {title}\n{cluster.kubectl(*command, check=False, timeout=20).stdout}"
-        for title, command in commands.items()
-    ]
+    parts = [f"--- {title}\n{_say(cluster, command)}" for title, command in commands.items()]
     parts += [f"--- {s.name} ({s.log})\n{s.tail(_LINES)}" for s in cluster.services()]
     return "\n".join(parts)
+
+
+def _say(cluster: Cluster, command: list[str]) -> str:
+    try:
+        return cluster.kubectl(*command, check=False, timeout=20).stdout
+    except subprocess.TimeoutExpired:  # logs of a workload without pods wait for them
+        return ""
 
 
 def _pod_logs(workload: str) -> list[str]:
