@@ -102,6 +102,11 @@ class Service:
             lambda: len(caches.networks.known),
         )
 
+    @property
+    def registry(self) -> CollectorRegistry:
+        """All metrics of this replica."""
+        return self._metrics.registry
+
     def _on_namespace(self, name: str, facts: Namespace | None) -> None:
         self._labels.notice(name, facts)
 

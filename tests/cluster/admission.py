@@ -7,6 +7,9 @@ import functools
 import os
 from typing import TYPE_CHECKING, Any
 
+from kubernetes.config import new_client_from_config
+
+from dispatcher.kube.client import Kube
 from tests.cluster.cluster import Cluster
 
 if TYPE_CHECKING:
@@ -82,3 +85,26 @@ def scale(cluster: Cluster, replicas: int) -> None:
         return len(pods["items"]) == replicas
 
     cluster.wait_for(settled, 60, f"{replicas} replicas of the webhook")
+
+
+def api(cluster: Cluster, token: str = "") -> Kube:
+    """Return a client of the API server: the administrator, or who has *token*."""
+    client = new_client_from_config(config_file=os.fspath(cluster.layout.kubeconfig))
+    client.configuration.retries = False
+    if token:
+        client.configuration.api_key["authorization"] = f"Bearer {token}"
+    return Kube(client)
+
+
+def pod(cni: str | None, **spec: Any) -> dict[str, Any]:
+    """Return a pod whose name the API server makes, and that is never scheduled."""
+    metadata: dict[str, Any] = {"generateName": "web-"}
+    if cni is not None:
+        metadata["annotations"] = {"cni": cni}
+    containers = [{"name": "c", "image": "nginx:latest"}]
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": metadata,
+        "spec": {"containers": containers, "nodeSelector": {"no": "node"}, **spec},
+    }

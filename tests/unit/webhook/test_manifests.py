@@ -8,9 +8,16 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
 
+from certs.metrics import Metrics as CertificateMetrics
 from dispatcher import annotation, keys
+from tests.unit.webhook.apiserver import Api
+from tests.unit.webhook.test_service import Certificates
 from webhook import namespaces, pods
+from webhook.service import Service
 from webhook.settings import WebhookSettings
 from webhook.templates import PATHS
 
@@ -227,3 +234,70 @@ def test_settings_in_the_manifests_exist() -> None:
     for literal in kustomization["configMapGenerator"][0]["literals"]:
         name = literal.partition("=")[0].removeprefix("GENIE_").lower()
         assert name in WebhookSettings.model_fields
+
+
+def test_alerts_and_dashboard_name_metrics_that_exist() -> None:
+    """A panel over a name that nobody exports would be empty for ever."""
+    names = {
+        f"{family.name}{suffix}"
+        for registry in (service_registry(), certificate_registry())
+        for family in registry.collect()
+        for suffix in ("", "_total", "_bucket")
+    }
+    text = "".join(path.read_text() for path in (MANIFESTS / "monitoring").iterdir())
+    used = set(re.findall(r"genie_(?:webhook|certificate)_[a-z_]+", text))
+    assert used <= names
+    assert len(used) >= 10
+
+
+def service_registry() -> CollectorRegistry:
+    service = Service(WebhookSettings(), Api(), Certificates())
+    return service.registry
+
+
+def certificate_registry() -> CollectorRegistry:
+    registry = CollectorRegistry()
+    CertificateMetrics().register(registry)
+    return registry
+
+
+def test_every_alert_says_what_it_means() -> None:
+    """Summary, description and severity."""
+    (rule,) = (
+        one for one in documents(MANIFESTS / "monitoring") if one["kind"] == "PrometheusRule"
+    )
+    alerts = rule["spec"]["groups"][0]["rules"]
+    assert len(alerts) >= 4
+    for alert in alerts:
+        assert set(alert["annotations"]) == {"summary", "description"}
+        assert alert["labels"]["severity"] in {"warning", "critical"}
+        assert alert["for"]
+
+
+def test_the_two_ways_to_add_affinity_without_a_webhook_are_one() -> None:
+    """CREATE and UPDATE have the same expression, letter by letter."""
+    policies = [
+        one
+        for one in documents(MANIFESTS / "overlays/without-webhook")
+        if one["kind"] == "MutatingAdmissionPolicy"
+    ]
+    assert len({str(one["spec"]["mutations"][1]) for one in policies}) == 1
+    for one in policies:
+        assert set(conditions(one["spec"])) >= {"not-host-network", "not-mirror", "not-windows"}
+
+
+@given(st.text("ab-._@,/é0", max_size=12) | st.text(max_size=6))
+def test_the_policys_pattern_is_the_grammars(value: str) -> None:
+    """What the pattern takes is made of names and interfaces that the parser takes."""
+    pattern = re.search(r"matches\('\^(.*)\$'\)", variable("spelled"))
+    assert pattern
+    spelled = re.fullmatch(pattern[1], value) is not None
+    items = [item.partition("@") for item in value.split(",")]
+    assert spelled is (
+        value == ""
+        or all(
+            annotation.is_network_name(network)
+            and (not at or (annotation.is_interface_name(interface) or interface == "lo"))
+            for network, at, interface in items
+        )
+    )

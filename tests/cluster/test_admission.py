@@ -1,0 +1,234 @@
+"""Admission on the live cluster: under load, from zero, while down, and with hostile values."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from typing import TYPE_CHECKING, Any, Self
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dispatcher.annotation import InvalidAnnotation, normalise
+from dispatcher.kube.client import MERGE_PATCH, KubeError
+from tests.cluster.admission import NAME, NAMESPACE, api, pod, scale, spaces
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dispatcher.kube.client import Kube
+    from tests.cluster.cluster import Cluster
+
+PODS = "/api/v1/namespaces/busy/pods"
+CREATIONS = 500
+WEBHOOK_PODS = ("-n", NAMESPACE, "-l", "app.kubernetes.io/component=webhook")
+
+
+@pytest.fixture(scope="module")
+def busy(cluster: Cluster) -> Iterator[Cluster]:
+    """Give the cluster with a namespace for pods that are never scheduled."""
+    with spaces(cluster, {"busy": {}}, force=True):
+        yield cluster
+
+
+class Load:
+    """Pods created by several clients without a pause, each with a value to be normalised."""
+
+    def __init__(self, cluster: Cluster, clients: int = 4) -> None:
+        self.created = 0
+        self.faults: list[str] = []
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._run, args=(api(cluster),)) for _ in range(clients)
+        ]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self, kube: Kube) -> None:
+        while not self._stopping.wait(0.03):
+            try:
+                stored = kube.create(PODS, pod(" weave , canal "))["metadata"]["annotations"]["cni"]
+                fault = "" if stored == "weave,canal" else f"stored as {stored!r}"
+            except KubeError as error:
+                fault = str(error)
+            with self._lock:
+                self.created += 1
+                if fault:
+                    self.faults.append(fault)
+
+
+def test_a_rolling_restart_under_load_costs_no_creation(busy: Cluster) -> None:
+    """500 pods and more are created while both replicas are replaced: all of them, normalised."""
+    with Load(busy) as load:
+        busy.wait_for(lambda: load.created > CREATIONS / 5, 60, "the load to begin")
+        busy.kubectl("rollout", "restart", f"deployment/{NAME}", "-n", NAMESPACE)
+        busy.kubectl("rollout", "status", f"deployment/{NAME}", "-n", NAMESPACE)
+        after = load.created
+        enough = max(CREATIONS, after + CREATIONS / 5)
+        busy.wait_for(lambda: load.created > enough, 120, "the load to go on")
+    assert load.faults == []
+    assert load.created >= CREATIONS
+    api(busy).delete(f"{PODS}?gracePeriodSeconds=0")
+
+
+def test_all_replicas_restarted_at_once_become_ready(cluster: Cluster) -> None:
+    """No replica waits for another, or for an endpoint of the Service that it would be itself."""
+    cluster.kubectl("delete", "pods", *WEBHOOK_PODS, "--grace-period=0", "--force")
+    scale(cluster, 2)
+    scale(cluster, 0)
+    scale(cluster, 2)
+    refused = cluster.kubectl(
+        "run", "web", "--image=nginx:latest", "--annotations=cni=@", "--dry-run=server", check=False
+    )
+    assert 'The Pod "web" is invalid' in refused.stderr
+
+
+@pytest.fixture(scope="module")
+def down(cluster: Cluster) -> Iterator[Cluster]:
+    """Give the cluster with the webhook scaled to zero."""
+    scale(cluster, 0)
+    yield cluster
+    scale(cluster, 2)
+
+
+NAMES = st.sampled_from(
+    ["weave", "canal", "a/b", "", "-x", "w" * 63, "w" * 64, "é", "A.b_c-d", "x"]
+)
+INTERFACES = st.sampled_from(["", "@eth0", "@eth1", "@lo", "@", "@a/b", "@" + "n" * 15, "@x@y"])
+BLANKS = st.sampled_from(["", "", "", " ", "\t"])
+ITEMS = st.builds("{}{}{}".format, BLANKS, NAMES, INTERFACES)
+VALUES = st.lists(ITEMS, min_size=1, max_size=17).map(",".join) | st.text(
+    st.characters(codec="utf-8", exclude_characters="\0"), max_size=20
+)
+
+
+@settings(
+    max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(value=VALUES)
+def test_policy_and_parser_accept_the_same_values(down: Cluster, value: str) -> None:
+    """The policy takes exactly the values that the parser takes and that are in normal form.
+
+    With the webhook's own tests (what it accepts is the parser's normal form): what one of
+    webhook, policy and plugin refuses, all three refuse.
+    """
+    try:
+        wanted = normalise(value) == value
+    except InvalidAnnotation:
+        wanted = False
+    assert _accepted(down, value) is wanted
+    if not wanted:
+        return
+    assert _accepted(down, f" {value}") is (value == "")
+
+
+_client: list[Kube] = []
+
+
+def _accepted(cluster: Cluster, value: str) -> bool:
+    if not _client:
+        _client.append(api(cluster))
+    try:
+        _client[0].create("/api/v1/namespaces/default/pods?dryRun=All", pod(value))
+    except KubeError as error:
+        if "cni-genie-pod-networks" not in error.message:
+            raise
+        return False
+    return True
+
+
+LABEL = "jsonpath={.metadata.labels.cni-genie\\.io/defaulted}"
+
+
+def test_labels_are_repaired_after_an_outage(cluster: Cluster, down: Cluster) -> None:
+    """A default that was written, and one that was taken away, while no webhook ran."""
+    with spaces(cluster, {"late-default": {"cni": "weave"}, "no-default": {}}):
+        cluster.kubectl("label", "namespace", "no-default", "cni-genie.io/defaulted=true")
+        scale(down, 2)
+        for name, expected in (("late-default", "true"), ("no-default", "")):
+            is_right = functools.partial(_has_label, cluster, name, expected)
+            cluster.wait_for(is_right, 30, f"the label of {name}")
+
+
+def _has_label(cluster: Cluster, namespace: str, value: str) -> bool:
+    return cluster.kubectl("get", "namespace", namespace, "-o", LABEL).stdout == value
+
+
+def token(cluster: Cluster) -> str:
+    return cluster.kubectl("create", "token", NAME, "-n", NAMESPACE).stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("metadata", "allowed"),
+    [
+        pytest.param({"labels": {"cni-genie.io/defaulted": None}}, True, id="its-label"),
+        pytest.param({"labels": {"a": "b"}}, False, id="another-label"),
+        pytest.param({"labels": {"kubernetes.io/metadata.name": "x"}}, False, id="the-name-label"),
+        pytest.param({"annotations": {"cni": "weave"}}, False, id="an-annotation"),
+        pytest.param({"finalizers": ["a/b"]}, False, id="a-finalizer"),
+    ],
+)
+def test_a_stolen_token_can_do_no_more_to_namespaces(
+    cluster: Cluster, metadata: dict[str, Any], *, allowed: bool
+) -> None:
+    """The right to patch namespaces is good for one label."""
+    kube = api(cluster, token(cluster))
+    body = {"metadata": metadata}
+    if allowed:
+        kube.patch("/api/v1/namespaces/default?dryRun=All", body, MERGE_PATCH)
+        return
+    with pytest.raises(KubeError, match="may change only the label") as refused:
+        kube.patch("/api/v1/namespaces/default?dryRun=All", body, MERGE_PATCH)
+    assert refused.value.status == 403
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/v1/pods",
+        "/api/v1/secrets",
+        "/api/v1/namespaces/genie-system/secrets",
+        "/api/v1/namespaces/default/configmaps",
+    ],
+)
+def test_the_webhook_can_read_neither_pods_nor_secrets(cluster: Cluster, path: str) -> None:
+    """What it must know of a pod is in the review."""
+    with pytest.raises(KubeError) as refused:
+        api(cluster, token(cluster)).get(path)
+    assert refused.value.status == 403
+
+
+def test_a_refused_pod_of_a_deployment_says_so_in_its_conditions(
+    cluster: Cluster, namespace: str
+) -> None:
+    """The words that kubectl would have printed for a pod are there for its author to find."""
+    template = {
+        "metadata": {"labels": {"app": "web"}, "annotations": {"cni": "wave"}},
+        "spec": {"containers": [{"name": "c", "image": "nginx:latest"}]},
+    }
+    manifest = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "web"},
+        "spec": {"selector": {"matchLabels": {"app": "web"}}, "template": template},
+    }
+    said = cluster.apply(manifest, "-n", namespace).stderr
+    assert 'unknown network "wave" (did you mean "weave"?): pods will be refused' in said
+
+    def condition() -> str:
+        found = cluster.get("deployment", "web", "-n", namespace)["status"].get("conditions", [])
+        return "".join(one["message"] for one in found if one["type"] == "ReplicaFailure")
+
+    cluster.wait_for(condition, 30, "the Deployment to say why it has no pods")
+    assert 'admission webhook "pods.cni-genie.io" denied the request' in condition()
+    assert 'Unsupported value: "wave": item 1: supported values: "canal", "weave"' in condition()
