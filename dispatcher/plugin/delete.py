@@ -3,7 +3,8 @@
 How it works: what the record says is freed with the configuration that was recorded, last
 attachment first. Each one that is freed leaves the record; one that fails stays in it with
 its reason, the others are freed all the same, and the first failure is returned, so that
-the next DEL goes on from there. When nothing is left the record goes. An attachment whose
+the next DEL goes on from there. One that fails before another of the same network is freed
+has a second try after it. When nothing is left the record goes. An attachment whose
 delegate cannot be run at all makes DEL fail for a while and is parked then: DEL succeeds,
 and the agent frees it once the executable is back.
 
@@ -20,7 +21,7 @@ import posix
 from dispatcher import keys
 from dispatcher.annotation import Selection
 from dispatcher.plugin import store
-from dispatcher.plugin.errors import CannotRun, CNIError
+from dispatcher.plugin.errors import TRY_AGAIN, CannotRun, CNIError
 from dispatcher.plugin.record import ATTACHING, PARKED, PLANNED, CorruptRecord, Record
 
 TYPE_CHECKING = False
@@ -116,12 +117,19 @@ def free(call: Call, made: Record, ours: list[Attachment], chain: Chain) -> None
     """
     first: CNIError | None = None
     unwritten: OSError | None = None
-    for left, attachment in zip(range(len(ours), 0, -1), reversed(ours), strict=True):
+    waiting = ours[::-1]
+    put_off: list[Attachment] = []
+    while waiting:
+        until = call.deadline.share(len(waiting))
+        attachment = waiting.pop(0)
         try:
             if attachment.phase != PLANNED:
-                until = call.deadline.share(left)
                 call.carry_out(chain.delete, attachment, until)
         except CNIError as error:
+            if attachment not in put_off and _hinges_on(attachment, waiting, error):
+                put_off.append(attachment)
+                waiting.append(attachment)
+                continue
             if not _is_parked(call, attachment, error):
                 first = first or error
         else:
@@ -134,6 +142,17 @@ def free(call: Call, made: Record, ours: list[Attachment], chain: Chain) -> None
     failure = first or unwritten
     if failure is not None:
         raise failure
+
+
+def _hinges_on(attachment: Attachment, waiting: list[Attachment], error: CNIError) -> bool:
+    """Tell whether *attachment* may be freed once one of those *waiting* is.
+
+    It is not where its delegate has used up its share of the time, or cannot be run at all.
+    Plugins keep state under network and container: of a pod that is twice on one network,
+    ``bridge`` cannot remove the masquerading rules of the first while the second's use them.
+    """
+    shared = any(other.conf.name == attachment.conf.name for other in waiting)
+    return shared and error.code != TRY_AGAIN and not isinstance(error, CannotRun)
 
 
 def _is_parked(call: Call, attachment: Attachment, error: CNIError) -> bool:

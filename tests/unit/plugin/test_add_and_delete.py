@@ -10,7 +10,7 @@ import pytest
 
 from dispatcher.plugin import errors, store
 from dispatcher.plugin.errors import CannotRun, CNIError
-from tests.unit.plugin.rig import Rig, failure, hung
+from tests.unit.plugin.rig import Delegates, Rig, failure, hung
 
 
 def caught(rig: Rig, command: str, *args: Any, **more: Any) -> CNIError:
@@ -251,6 +251,51 @@ def test_a_delegate_that_fails_keeps_its_record_and_the_others_are_freed(rig: Ri
     rig.run("DEL")
     assert rig.delegates.calls == ["DEL c1 canal-net eth1"]
     assert rig.left() == []
+
+
+class Sharing(Delegates):
+    """Frees all that a container has of a network with the last of its interfaces only."""
+
+    def __call__(
+        self, conf: dict[str, Any], variables: dict[str, str], until: float
+    ) -> dict[str, Any] | None:
+        """Fail a DEL while the network has another interface of the container."""
+        answer = super().__call__(conf, variables, until)
+        mine = (variables["CNI_CONTAINERID"], conf["name"], conf["type"])
+        shared = mine in {(container, name, kind) for container, _, name, kind in self.held}
+        if variables["CNI_COMMAND"] == "DEL" and shared:
+            raise failure(msg="busy")
+        return answer
+
+
+def test_a_network_that_is_there_twice_is_freed_by_one_delete(rig: Rig) -> None:
+    """What the first interface's DEL could not remove is tried again after the second's."""
+    rig.delegates = Sharing()
+    rig.run("ADD", "canal,weave@net1,canal@net2")
+    rig.delegates.calls.clear()
+    rig.run("DEL")
+    assert [call for call in rig.delegates.calls if "canal" in call] == [
+        "DEL c1 canal-net net2",
+        "DEL c1 canal-net eth0",
+        "DEL c1 canal-net net2",
+    ]
+    assert (rig.delegates.held, rig.left()) == (set(), [])
+
+
+def test_a_network_that_is_there_twice_and_never_freed_is_tried_twice(rig: Rig) -> None:
+    """There is an end to it, and both stay recorded."""
+    rig.run("ADD", "canal,canal@net1")
+    rig.delegates.faults["DEL", "c1"] = failure()
+    rig.delegates.calls.clear()
+    with pytest.raises(CNIError, match="no address left"):
+        rig.run("DEL")
+    assert rig.delegates.calls == [
+        "DEL c1 canal-net net1",
+        "DEL c1 canal-net eth0",
+        "DEL c1 canal-net net1",
+        "DEL c1 canal-net eth0",
+    ]
+    assert [each["failure"]["code"] for each in rig.record()["attachments"]] == [7, 7]
 
 
 def test_a_delegate_that_cannot_be_run_is_parked_after_ten_minutes(rig: Rig) -> None:
