@@ -1,0 +1,1 @@
+"""Benchmarks: figures and charts for docs/performance.md, by ``make bench``."""

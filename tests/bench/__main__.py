@@ -1,0 +1,41 @@
+"""``python -m tests.bench [--pairs N]``: measure the plugin, write docs/performance.md's part."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.bench import plugin_report
+from tests.bench.plugin import measure
+from tests.cluster import gobuild
+
+TREE = Path(__file__).parents[2]
+
+
+def main() -> int:
+    """Measure inside namespaces of our own, which the kernel removes with us."""
+    parser = argparse.ArgumentParser(description="Measure the plugin against direct calls.")
+    parser.add_argument("--pairs", type=int, default=60, help="rounds of each kind (default 60)")
+    parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    if os.geteuid() != 0:
+        print(
+            "the bench makes network namespaces: run it as root (sudo make bench)", file=sys.stderr
+        )
+        return 1
+    if chosen.inside is None:
+        plugins = gobuild.build(gobuild.CNI_PLUGINS)
+        again = [sys.executable, "-m", "tests.bench", "--pairs", str(chosen.pairs)]
+        alone = ["unshare", "--net", "--mount", "--propagation", "private"]
+        return subprocess.run([*alone, *again, "--inside", str(plugins)], check=False).returncode
+    figures = measure(TREE / "build" / "genie", chosen.inside, chosen.pairs)
+    plugin_report.write(figures, TREE / "docs")
+    print(plugin_report.table(figures))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,266 @@
+"""What the plugin costs: the same real delegates called directly, and through Genie.
+
+How it works: in each round the same network namespace is attached and freed once directly and
+once through Genie, in alternating order, and a bare interpreter is started. What is compared
+is the paired difference, so a machine that is busy with other things disturbs both sides alike.
+Direct means: the process `bridge` (with `host-local`), once per network, with the same
+configuration that Genie hands it. Everything happens in namespaces of this process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Time = tuple[float, float]
+
+PYTHON = "/usr/bin/python3"
+COUNTS = (1, 2, 4)
+CONCURRENT = 32
+
+
+@dataclass(slots=True)
+class Series:
+    """Times of one kind of call, in milliseconds: on the clock, and of the processor.
+
+    The processor's time is that of all processes of a call together. It leaves out waiting (for
+    the disk above all), and says more than the clock does on a machine that is busy.
+    """
+
+    values: list[float] = field(default_factory=list)
+    processor: list[float] = field(default_factory=list)
+
+    @property
+    def median(self) -> float:
+        """Half of the calls were faster."""
+        return statistics.median(self.values)
+
+    @property
+    def p95(self) -> float:
+        """One call in twenty was slower."""
+        return statistics.quantiles(self.values, n=20)[-1]
+
+
+@dataclass(slots=True)
+class Figures:
+    """Everything that was measured: ``times`` by (who, command, networks)."""
+
+    pairs: int
+    machine: dict[str, str]
+    times: dict[tuple[str, str, int], Series] = field(default_factory=dict)
+    concurrent: dict[str, Series] = field(default_factory=dict)
+    resident_kib: int = 0
+
+    def series(self, who: str, command: str, networks: int) -> Series:
+        """Return one series, made where it is new."""
+        return self.times.setdefault((who, command, networks), Series())
+
+    def over(self, command: str, networks: int) -> tuple[float, float]:
+        """Return the medians of the paired differences, Genie less direct: clock, processor."""
+        genie, direct = (self.times[who, command, networks] for who in ("genie", "direct"))
+        return (
+            _median_difference(genie.values, direct.values),
+            _median_difference(genie.processor, direct.processor),
+        )
+
+    @property
+    def bare(self) -> tuple[float, float]:
+        """The medians of a bare interpreter's start: clock, processor."""
+        series = self.times["python3 -I -S", "start", 0]
+        return series.median, statistics.median(series.processor)
+
+    def as_json(self) -> str:
+        """Return the raw values, for whoever wants to look closer."""
+        times = {" ".join(map(str, key)): asdict(each) for key, each in self.times.items()}
+        return json.dumps({"pairs": self.pairs, "machine": self.machine, "times": times})
+
+
+def _median_difference(more: list[float], less: list[float]) -> float:
+    return statistics.median(one - other for one, other in zip(more, less, strict=True))
+
+
+class Bench:
+    """Networks of real plugins in a folder, and calls that are timed."""
+
+    def __init__(self, folder: Path, genie: Path, plugins: Path) -> None:
+        self.folder = folder
+        self.genie = str(genie)
+        self.plugins = plugins
+        (folder / "conf").mkdir()
+        self.confs = [self._network(number) for number in range(1, max(COUNTS) + 1)]
+
+    def _network(self, number: int) -> dict[str, Any]:
+        ipam = {
+            "type": "host-local",
+            "dataDir": str(self.folder / "ipam"),
+            "ranges": [[{"subnet": f"10.{90 + number}.0.0/16"}]],
+        }
+        plugin = {"type": "bridge", "bridge": f"bench{number}", "isGateway": True, "ipam": ipam}
+        conf = {"cniVersion": "1.0.0", "name": f"n{number}", "plugins": [plugin]}
+        (self.folder / "conf" / f"n{number}.conflist").write_text(json.dumps(conf))
+        return {"cniVersion": "1.0.0", "name": f"n{number}", **plugin}
+
+    def netns(self, name: str) -> Path:
+        """Make a network namespace."""
+        path = self.folder / f"netns-{name}"
+        path.touch()
+        subprocess.run(["unshare", f"--net={path}", "true"], check=True)
+        return path
+
+    def environ(self, command: str, container: str, netns: Path, interface: str) -> dict[str, str]:
+        """Return what a runtime sets."""
+        return {
+            "PATH": os.environ["PATH"],
+            "CNI_COMMAND": command,
+            "CNI_CONTAINERID": container,
+            "CNI_NETNS": str(netns),
+            "CNI_IFNAME": interface,
+            "CNI_PATH": str(self.plugins),
+        }
+
+    def direct(self, command: str, container: str, netns: Path, networks: int) -> Time:
+        """Call the delegates as a runtime would without Genie; return the sum of their times."""
+        clock = processor = 0.0
+        numbers = range(networks) if command == "ADD" else reversed(range(networks))
+        for number in numbers:
+            environ = self.environ(command, container, netns, f"eth{number}")
+            program = [str(self.plugins / "bridge")]
+            one = timed(program, environ, json.dumps(self.confs[number]).encode())
+            clock, processor = clock + one[0], processor + one[1]
+        return clock, processor
+
+    def through(self, command: str, container: str, netns: Path, networks: int) -> Time:
+        """Call Genie with so many networks."""
+        asked = ",".join(f"n{number}" for number in range(1, networks + 1))
+        conf = {
+            "cniVersion": "1.0.0",
+            "name": "genie",
+            "type": "genie",
+            "default": "n1",
+            "confDirs": [str(self.folder / "conf")],
+            "stateDir": str(self.folder / "state"),
+            "runtimeConfig": {"io.kubernetes.cri.pod-annotations": {"cni": asked}},
+        }
+        environ = self.environ(command, container, netns, "eth0")
+        return timed([self.genie], environ, json.dumps(conf).encode())
+
+    def resident_kib(self, netns: Path) -> int:
+        """Return the peak memory of an ADD, which a delegate reads from its parent."""
+        probe = self.folder / "probe"
+        probe.mkdir()
+        script = probe / "bridge"
+        script.write_text(
+            f"#!/bin/sh\ngrep VmHWM /proc/$PPID/status > {probe}/peak\nexec {self.plugins}/bridge\n"
+        )
+        script.chmod(0o755)
+        plugins, self.plugins = self.plugins, probe
+        (probe / "host-local").symlink_to(plugins / "host-local")
+        for command in ("ADD", "DEL"):
+            self.through(command, "resident", netns, 1)
+        self.plugins = plugins
+        return int((probe / "peak").read_text().split()[1])
+
+
+def timed(program: list[str], environ: dict[str, str], given: bytes) -> Time:
+    """Run a program with *given* on standard input; return its times in milliseconds."""
+    stdin = os.memfd_create("stdin")
+    try:
+        os.write(stdin, given)
+        os.lseek(stdin, 0, os.SEEK_SET)
+        silent = (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0)
+        actions: list[Any] = [(os.POSIX_SPAWN_DUP2, stdin, 0), silent]
+        start = time.perf_counter()
+        child = os.posix_spawn(program[0], program, environ, file_actions=actions)
+        _, status, used = os.wait4(child, 0)
+        seconds = time.perf_counter() - start
+    finally:
+        os.close(stdin)
+    if status:
+        raise SystemExit(f"{program[0]} {environ.get('CNI_COMMAND')} failed: status {status}")
+    return seconds * 1000, (used.ru_utime + used.ru_stime) * 1000
+
+
+def measure(genie: Path, plugins: Path, pairs: int) -> Figures:
+    """Measure everything, with a line of progress for each part."""
+    figures = Figures(pairs, _machine())
+    with tempfile.TemporaryDirectory(prefix="genie-bench-") as name:
+        bench = Bench(Path(name), genie, plugins)
+        for networks in COUNTS:
+            _progress(f"{pairs} pairs with {networks} network(s)")
+            _pairs(bench, figures, networks)
+        _progress(f"{CONCURRENT} ADDs side by side, three times")
+        _concurrent(bench, figures)
+        figures.resident_kib = bench.resident_kib(bench.netns("resident"))
+        for path in Path(name).glob("netns-*"):
+            subprocess.run(["umount", str(path)], check=True)
+    return figures
+
+
+def _pairs(bench: Bench, figures: Figures, networks: int) -> None:
+    netns = bench.netns(f"pairs-{networks}")
+    ways = [("direct", bench.direct), ("genie", bench.through)]
+    for number in range(figures.pairs + 5):
+        ways.reverse()
+        measured = {
+            (who, command, networks): way(command, f"{who}{networks}-{number}", netns, networks)
+            for who, way in ways
+            for command in ("ADD", "DEL")
+        }
+        environ = {"PATH": os.environ["PATH"], "CNI_COMMAND": "VERSION"}
+        measured["python3 -I -S", "start", 0] = timed(
+            [PYTHON, "-I", "-S", "-c", "pass"], environ, b""
+        )
+        measured["genie", "VERSION", 0] = timed([bench.genie], environ, b"")
+        if number >= 5:  # the first rounds fill caches and make the bridges
+            for key, value in measured.items():
+                series = figures.series(*key)
+                series.values.append(value[0])
+                series.processor.append(value[1])
+
+
+def _concurrent(bench: Bench, figures: Figures) -> None:
+    spaces = [bench.netns(f"many-{number}") for number in range(CONCURRENT)]
+    with ThreadPoolExecutor(CONCURRENT) as pool:
+        for turn in range(3):
+            for who, way in (("direct", bench.direct), ("genie", bench.through)):
+                names = [f"{who}-{turn}-{number}" for number in range(CONCURRENT)]
+                start = time.perf_counter()
+                list(pool.map(partial(_one, way, "ADD"), names, spaces))
+                whole = (time.perf_counter() - start) * 1000
+                figures.concurrent.setdefault(who, Series()).values.append(whole)
+                list(pool.map(partial(_one, way, "DEL"), names, spaces))
+
+
+def _one(way: Callable[..., Time], command: str, container: str, netns: Path) -> None:
+    way(command, container, netns, 1)
+
+
+def _machine() -> dict[str, str]:
+    info = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.partition(":")[2].strip() for line in info if "model name" in line), "?")
+    asked = subprocess.run([PYTHON, "--version"], capture_output=True, text=True, check=True)
+    return {
+        "processor": f"{os.cpu_count()} of {model}",
+        "kernel": platform.release(),
+        "interpreter": f"{PYTHON} ({asked.stdout.strip()})",
+        "load average at the start": f"{os.getloadavg()[0]:.1f}",
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def _progress(sentence: str) -> None:
+    print(f"bench: {sentence}", file=sys.stderr, flush=True)

@@ -1,0 +1,123 @@
+"""The bench's figures as a table and a chart in docs/performance.md.
+
+The part of that page between the two markers belongs to this file; the words around it are
+people's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.bench.plugin import CONCURRENT, COUNTS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.bench.plugin import Figures
+
+BEGIN, END = "<!-- plugin figures: begin -->", "<!-- plugin figures: end -->"
+CHART = "performance-plugin.svg"
+
+_WIDTH, _ROW, _LEFT, _TOP = 720, 26, 210, 44
+_STYLE = """
+  text { font: 13px sans-serif; fill: #1f2328 }
+  .title { font-weight: bold } .small { font-size: 11px }
+  .direct { fill: #8c959f } .genie { fill: #0969da } .bare { stroke: #bc4c00; stroke-width: 2 }
+  @media (prefers-color-scheme: dark) {
+    text { fill: #e6edf3 } .direct { fill: #6e7681 } .genie { fill: #4493f8 }
+    .bare { stroke: #f0883e }
+  }
+"""
+
+
+def write(figures: Figures, docs: Path) -> None:
+    """Put table and chart where the page shows them."""
+    (docs / CHART).write_text(chart(figures))
+    page = docs / "performance.md"
+    before, _, rest = page.read_text().partition(BEGIN)
+    after = rest.partition(END)[2]
+    page.write_text(f"{before}{BEGIN}\n{table(figures)}\n{END}{after}")
+
+
+HEAD = """\
+| networks | command | direct: median / p95 | through Genie: median / p95 \
+| over | ÷ bare start | processor: over | ÷ bare start |
+|---|---|---|---|---|---|---|---|"""
+
+
+def table(figures: Figures) -> str:
+    """Return the figures as Markdown."""
+    rows = [_row(figures, command, count) for count in COUNTS for command in ("ADD", "DEL")]
+    return "\n".join([HEAD, *rows, "", "All in milliseconds.", "", *_remarks(figures)])
+
+
+def _row(figures: Figures, command: str, networks: int) -> str:
+    direct = figures.times["direct", command, networks]
+    genie = figures.times["genie", command, networks]
+    clock, processor = figures.over(command, networks)
+    bare_clock, bare_processor = figures.bare
+    cells = [
+        str(networks),
+        command,
+        f"{direct.median:.1f} / {direct.p95:.1f}",
+        f"{genie.median:.1f} / {genie.p95:.1f}",
+        f"{clock:.1f}",
+        f"{clock / bare_clock:.2f}",
+        f"{processor:.1f}",
+        f"{processor / bare_processor:.2f}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _remarks(figures: Figures) -> list[str]:
+    clock, processor = figures.bare
+    version = figures.times["genie", "VERSION", 0].median
+    further = [
+        f"{(figures.over('ADD', more)[0] - figures.over('ADD', 1)[0]) / (more - 1):.1f} (of {more})"
+        for more in COUNTS[1:]
+    ]
+    side_by_side = [f"{who} {each.median:.0f}" for who, each in figures.concurrent.items()]
+    machine = [f"{name}: {value}" for name, value in figures.machine.items()]
+    return [
+        f"- Bare `python3 -I -S -c pass`: median {clock:.1f}, of the processor {processor:.1f}.",
+        f"- `VERSION` by Genie: median {version:.1f}, {version / clock:.2f} of a bare start.",
+        f"- Each further network in an ADD, over its direct call: {', '.join(further)}.",
+        f"- {CONCURRENT} ADDs side by side, all done: {', '.join(side_by_side)} (median of 3).",
+        f"- Peak resident memory of an ADD: {figures.resident_kib / 1024:.1f} MiB.",
+        f"- {figures.pairs} pairs of each kind. {'; '.join(machine)}.",
+    ]
+
+
+def chart(figures: Figures) -> str:
+    """Return the medians as horizontal bars; colours follow the reader's light or dark."""
+    keys = [(command, networks) for command in ("ADD", "DEL") for networks in COUNTS]
+    longest = max(figures.times["genie", *key].median for key in keys)
+    scale = (_WIDTH - _LEFT - 70) / longest
+    height = _TOP + len(keys) * 2 * _ROW + 30
+    parts = [_bars(figures, key, _TOP + at * 2 * _ROW, scale) for at, key in enumerate(keys)]
+    bare = figures.bare[0]
+    x = _LEFT + bare * scale
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" role="img">'
+        f"<title>Time of ADD and DEL, direct and through Genie</title><style>{_STYLE}</style>"
+        '<text class="title" x="10" y="20">Milliseconds, median: <tspan class="direct">direct'
+        '</tspan> and <tspan class="genie">through Genie</tspan></text>'
+        + "".join(parts)
+        + f'<line class="bare" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP - 6}" y2="{height - 34}"/>'
+        f'<text class="small" x="{x:.1f}" y="{height - 18}" text-anchor="middle">'
+        f"bare interpreter {bare:.1f}</text></svg>\n"
+    )
+
+
+def _bars(figures: Figures, key: tuple[str, int], y: int, scale: float) -> str:
+    command, networks = key
+    label = f"{command}, {networks} network{'s' if networks > 1 else ''}"
+    made = f'<text x="{_LEFT - 10}" y="{y + 20}" text-anchor="end">{label}</text>'
+    for line, who in enumerate(("direct", "genie")):
+        value = figures.times[who, command, networks].median
+        top, end = y + line * 18, _LEFT + value * scale
+        made += (
+            f'<rect class="{who}" x="{_LEFT}" y="{top}" width="{end - _LEFT:.1f}" height="16"/>'
+            f'<text class="small" x="{end + 5:.1f}" y="{top + 12}">{value:.1f}</text>'
+        )
+    return made
