@@ -1,0 +1,103 @@
+"""Pods come and go through the real kubelet while Genie's own pods die: nothing fails or stays.
+
+These are short forms that fit into every run of the tests; ``make bench`` runs the long ones (300
+pods; ten minutes without an agent) with the same code and writes docs/performance.md.
+
+The reaper acts on nothing that is younger than ten minutes, so what is gone here has been freed
+by the calls that the runtime made.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cluster.churn import (
+    LANES,
+    WAVE,
+    churn,
+    failures,
+    for_seconds,
+    left_behind,
+    no_agents,
+    strays,
+    unrest,
+)
+
+if TYPE_CHECKING:
+    from tests.cluster.cluster import Cluster
+
+NODE = "node1"
+PODS = 60
+SECONDS_WITHOUT_AGENT = 30
+DEAD = "dead" * 16
+"""A container id of nobody."""
+
+LEFT = {
+    "records and locks": (
+        f"touch /var/lib/cni/genie/{DEAD}.lock",
+        f"rm /var/lib/cni/genie/{DEAD}.lock",
+    ),
+    "addresses": (
+        f"echo {DEAD} > /var/lib/cni/networks/canal/10.244.1.250",
+        "rm /var/lib/cni/networks/canal/10.244.1.250",
+    ),
+    "results": (
+        f"touch /var/lib/cni/results/genie-{DEAD}-eth0",
+        f"rm /var/lib/cni/results/genie-{DEAD}-eth0",
+    ),
+    "masquerading": (
+        f"""iptables -t nat -N CNI-dead
+        iptables -t nat -A CNI-dead -m comment --comment 'name: "canal" id: "{DEAD}"' -j RETURN""",
+        "iptables -t nat -F CNI-dead; iptables -t nat -X CNI-dead",
+    ),
+    "network namespaces": ("touch /run/netns/cni-dead", "rm /run/netns/cni-dead"),
+    "veths": ("ip link add vethdead type veth peer name dead", "ip link delete vethdead"),
+}
+"""By kind: how to leave something behind on the node, and how to take it away."""
+
+
+@pytest.mark.parametrize("kind", LEFT)
+def test_what_is_left_behind_is_seen(cluster: Cluster, kind: str) -> None:
+    """So that the tests below cannot pass by looking nowhere."""
+    node = cluster.node(NODE)
+    leave, take_away = LEFT[kind]
+    assert left_behind(node) == {}
+    node.run(["sh", "-ec", leave])
+    try:
+        assert list(strays(node)) == [kind]
+    finally:
+        node.run(["sh", "-ec", take_away])
+    assert left_behind(node) == {}
+
+
+def test_a_churn_of_pods_leaves_nothing_though_agent_and_webhook_keep_dying(
+    cluster: Cluster, namespace: str
+) -> None:
+    """60 pods on two networks each; every one gets them, and no address, rule or veth stays."""
+    node = cluster.node(NODE)
+    seed = time.time_ns()
+    print(f"unrest({seed})")
+    with unrest(cluster, seed, (1, 4)) as deeds:
+        figures = churn(cluster, node, namespace, lambda: range(PODS // WAVE // LANES))
+        print(figures, deeds)
+    assert figures.pods == PODS
+    assert any(deed.startswith("kill -9") for deed in deeds)
+    assert any(deed.startswith("deletion") for deed in deeds)
+    assert failures(cluster, namespace) == []
+    assert left_behind(node) == {}
+
+
+def test_pods_come_and_go_while_there_is_no_agent(cluster: Cluster, namespace: str) -> None:
+    """Half a minute of churn with every agent and reaper away: nothing fails, nothing is left.
+
+    What a pod leaves is counted before the agent is back.
+    """
+    node = cluster.node(NODE)
+    with no_agents(cluster):
+        figures = churn(cluster, node, namespace, for_seconds(SECONDS_WITHOUT_AGENT))
+        assert figures.pods >= LANES * WAVE
+        assert failures(cluster, namespace) == []
+        assert left_behind(node) == {}
