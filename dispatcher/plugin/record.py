@@ -221,7 +221,7 @@ def _decode_attachment(value: dict[str, Any]) -> Attachment:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"a string is expected, not {value!r}")
+        raise TypeError("a string is expected")  # not the value: it may be a secret
     return value
 
 

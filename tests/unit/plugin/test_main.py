@@ -355,3 +355,17 @@ def test_a_line_of_the_journal_is_one_write_of_a_page(node: Node) -> None:
     lines = (node.folder / "state/journal").read_bytes().splitlines()
     assert [json.loads(each)["code"] for each in lines] == [errors.INVALID_ANNOTATION] * 2
     assert all(len(each) < 4096 for each in lines)
+
+
+def test_a_delegate_reads_its_configuration_as_it_was_written(node: Node) -> None:
+    """Large integers, floats, the order of keys and unicode; ours are added behind."""
+    seen = node.folder / "seen"
+    plugin = node.folder / "bin" / "plug"
+    plugin.write_text(f"#!/bin/sh\ncat > {seen}\necho '{{}}'\n")
+    written = (
+        '{"z":12345678901234567890123,"type":"plug","a":1.10,"b":{"y":1E5,"x":"é\\u0001"},"-0":-0'
+    )
+    conf = f'{{"cniVersion":"1.0.0","name":"net","plugins":[{written},"cni.dev/x":1}}]}}'
+    (node.folder / "net.conflist").write_text(conf)
+    assert node.serve("ADD")[0] == 0
+    assert seen.read_text() == written + ',"name":"net","cniVersion":"1.0.0"}'
