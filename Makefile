@@ -60,6 +60,7 @@ live: venv  ## everything on the real Kubernetes (root)
 
 bench: plugin  ## measure, and write the figures and charts of docs/performance.md (root)
 	@$(RUN) -m tests.bench
+	@$(RUN) -m tests.bench.churn
 
 cluster:  ## start or reuse a cluster with Genie: eval "$$(make -s cluster)"
 	@$(PYTHON) -m tests.cluster check

@@ -1,0 +1,135 @@
+"""``python -m tests.bench.churn``: pods come and go on a real node, in the long form.
+
+Two churns with the code of tests/cluster/test_churn.py: one while parts of the agent and of the
+webhook are killed or deleted at random, one with no agent at all. After each the node is searched
+for what is left. The part of docs/performance.md between the two markers is written from it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.cluster import state
+from tests.cluster.churn import (
+    LANES,
+    WAVE,
+    Figures,
+    churn,
+    failures,
+    for_seconds,
+    left_behind,
+    no_agents,
+    unrest,
+)
+from tests.cluster.cluster import ONE_NODE, Cluster
+from tests.cluster.commands import ClusterError, say, step
+from tests.cluster.genie import install_genie
+
+if TYPE_CHECKING:
+    from collections import Counter
+
+PAGE = Path(__file__).parents[2] / "docs" / "performance.md"
+BEGIN, END = "<!-- churn figures: begin -->", "<!-- churn figures: end -->"
+NODE = "node1"
+PAUSE = (1.0, 4.0)
+
+HEAD = """\
+| meanwhile | pods | minutes | pods a minute | seconds to Ready: median / p95 / most \
+| sandboxes not made, not freed | left behind |
+|---|---|---|---|---|---|---|"""
+
+
+def main() -> int:
+    """Run both churns on a cluster of our own; the exit code is 1 where anything went wrong."""
+    parser = argparse.ArgumentParser(description="Let pods come and go on a real Kubernetes node.")
+    parser.add_argument("--pods", type=int, default=300, help="with unrest (default 300)")
+    parser.add_argument(
+        "--seconds", type=float, default=600, help="of churn without an agent (default 600)"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="of the unrest (default 1)")
+    parser.add_argument(
+        "--name", default="genie-bench", help="of the cluster (default %(default)s)"
+    )
+    chosen = parser.parse_args()
+    found = state.load(chosen.name)
+    try:
+        cluster = Cluster.up(chosen.name, ONE_NODE)
+        try:
+            install_genie(cluster)
+            rows, whole = _measure(cluster, chosen.pods, chosen.seconds, chosen.seed)
+        finally:
+            if found is None:
+                cluster.down()
+    except ClusterError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    table = "\n".join([HEAD, *rows])
+    _write(table)
+    print(table)
+    return 0 if whole else 1
+
+
+def _measure(cluster: Cluster, pods: int, seconds: float, seed: int) -> tuple[list[str], bool]:
+    """Return the lines below the table's head, and whether nothing failed and nothing was left."""
+    namespace = "bench-churn"
+    cluster.kubectl("create", "namespace", namespace)
+    account = ("get", "serviceaccount", "default", "-n", namespace)
+    cluster.wait_for(
+        lambda: cluster.kubectl(*account, check=False).returncode == 0, 30, "its service account"
+    )
+    load = os.getloadavg()[0]
+    node = cluster.node(NODE)
+    with step(f"{pods} pods, agent and webhook killed at random"):
+        with unrest(cluster, seed, PAUSE) as deeds:
+            killed = churn(cluster, node, namespace, lambda: range(pods // WAVE // LANES))
+        outcomes = [_outcome(cluster, namespace, killed)]
+    with step(f"{seconds:.0f} s of pods without an agent"), no_agents(cluster):
+        alone = churn(cluster, node, namespace, for_seconds(seconds))
+        outcomes.append(_outcome(cluster, namespace, alone))
+    cluster.kubectl("delete", "namespace", namespace)
+    rows = [
+        _row("agent and webhook killed at random", killed, outcomes[0]),
+        _row("no agent at all", alone, outcomes[1]),
+        "",
+        *_remarks(deeds, load),
+    ]
+    return rows, outcomes == [(0, 0), (0, 0)]
+
+
+def _outcome(cluster: Cluster, namespace: str, figures: Figures) -> tuple[int, int]:
+    """Return how many sandboxes the kubelet complained about, and how many things are left."""
+    complaints, left = failures(cluster, namespace), left_behind(cluster.node(NODE))
+    say(f"{figures.pods} pods in {figures.seconds:.0f} s; {complaints}; left behind: {left}")
+    return len(complaints), sum(map(len, left.values()))
+
+
+def _row(meanwhile: str, figures: Figures, outcome: tuple[int, int]) -> str:
+    minutes = figures.seconds / 60
+    quantiles = " / ".join(f"{figures.quantile(part):.0f}" for part in (0.5, 0.95, 1))
+    cells = [meanwhile, figures.pods, f"{minutes:.1f}", f"{figures.pods / minutes:.0f}", quantiles]
+    return "| " + " | ".join(map(str, [*cells, *outcome])) + " |"
+
+
+def _remarks(deeds: Counter[str], load: float) -> list[str]:
+    done = ", ".join(f"{deed} ({count})" for deed, count in sorted(deeds.items()))
+    machine = f"{os.cpu_count()} processors, which the control plane shares"
+    today = datetime.now(UTC).date()
+    return [
+        f"- Killed and deleted meanwhile, {PAUSE[0]:.0f} to {PAUSE[1]:.0f} s apart: {done}.",
+        f"- {machine}; kernel: {platform.release()}; load average: {load:.1f}; date: {today}.",
+    ]
+
+
+def _write(table: str) -> None:
+    before, _, rest = PAGE.read_text().partition(BEGIN)
+    PAGE.write_text(f"{before}{BEGIN}\n{table}\n{END}{rest.partition(END)[2]}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
