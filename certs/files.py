@@ -23,6 +23,7 @@ from certs.serving import Leaf, LiveContext
 
 if TYPE_CHECKING:
     import datetime as dt
+    from collections.abc import Callable
     from pathlib import Path
 
     from certs.observed import Observed
@@ -34,14 +35,17 @@ log = structlog.get_logger("certs")
 class FilesKeeper:
     """Takes the pair, and the CA to publish, from *directory*."""
 
-    def __init__(self, directory: Path, settings: CertificateSettings) -> None:
+    def __init__(
+        self, directory: Path, settings: CertificateSettings, now: Callable[[], dt.datetime]
+    ) -> None:
         self.standing = Standing()
         self._directory = directory
         self._settings = settings
+        self._now = now
         self._found: Leaf | None = None
         self._ca: tuple[x509.Certificate, ...] = ()
 
-    def step(self, _seen: Observed, _now: dt.datetime, _leaf: Leaf | None) -> Publication | None:
+    def step(self, _seen: Observed, _leaf: Leaf | None) -> Publication | None:
         """Read the files; publish what ``ca.crt`` holds, if bundles are ours to write."""
         self._read()
         if not self._ca or not self._settings.write_bundles:
@@ -49,31 +53,29 @@ class FilesKeeper:
         # Nothing marks the CAs of others as theirs: whatever has expired may go.
         return Publication(self._ca, (), lambda _certificate: True)
 
-    def next_leaf(
-        self, leaf: Leaf | None, seen: Observed, now: dt.datetime
-    ) -> tuple[Leaf, str] | None:
+    def next_leaf(self, leaf: Leaf | None, seen: Observed) -> tuple[Leaf, str] | None:
         """Take the pair in the files, once it is covered."""
         found = self._found
         if found is None or (leaf and leaf.chain_pem == found.chain_pem):
             return None
-        why = self._why(leaf, found, seen, now)
+        why = self._why(leaf, found, seen)
         return (found, why) if why else None
 
-    def offline_leaf(self, leaf: Leaf | None, now: dt.datetime) -> tuple[Leaf, str] | None:
+    def offline_leaf(self, leaf: Leaf | None) -> tuple[Leaf, str] | None:
         """Take the pair in the files if there is none in use that is valid."""
         self._read()
-        if self._found is None or (leaf and is_valid(leaf.certificate, now)):
+        if self._found is None or (leaf and is_valid(leaf.certificate, self._now())):
             return None
         if leaf and leaf.chain_pem == self._found.chain_pem:
             return None
         return self._found, "the files hold it and the API server does not answer"
 
-    def _why(self, leaf: Leaf | None, found: Leaf, seen: Observed, now: dt.datetime) -> str | None:
+    def _why(self, leaf: Leaf | None, found: Leaf, seen: Observed) -> str | None:
         if leaf is None:
             return "the files hold it"
-        if not is_valid(leaf.certificate, now):
+        if not is_valid(leaf.certificate, self._now()):
             return "the one in use is not valid at the API server's time"
-        name = self._settings.dns_name
+        name, now = self._settings.dns_name, self._now()
         refused = seen.refusals(found.chain, name, now)
         if not refused and seen.steady_for >= self._settings.propagation:
             return "the files hold another, and every bundle covers it"

@@ -30,10 +30,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("certs")
 
-LAST_PART = 0.1
-"""With no API server to ask, a leaf is made by the CA in memory when this part of a leaf's life is
-left: late, because a leaf by a CA that was replaced meanwhile would be of no use."""
-
 
 @dataclass(frozen=True, slots=True)
 class Publication:
@@ -58,20 +54,18 @@ class Keeper(Protocol):
 
     standing: Standing
 
-    def step(self, seen: Observed, now: dt.datetime, leaf: Leaf | None) -> Publication | None:
+    def step(self, seen: Observed, leaf: Leaf | None) -> Publication | None:
         """Take the steps that are due; returns what to publish, None: nothing.
 
         *leaf* is what this replica serves. Raises :class:`~dispatcher.kube.client.KubeError`.
         """
         ...
 
-    def next_leaf(
-        self, leaf: Leaf | None, seen: Observed, now: dt.datetime
-    ) -> tuple[Leaf, str] | None:
+    def next_leaf(self, leaf: Leaf | None, seen: Observed) -> tuple[Leaf, str] | None:
         """Return the leaf to serve instead of *leaf*, and why; None: *leaf* stays."""
         ...
 
-    def offline_leaf(self, leaf: Leaf | None, now: dt.datetime) -> tuple[Leaf, str] | None:
+    def offline_leaf(self, leaf: Leaf | None) -> tuple[Leaf, str] | None:
         """Do the same while the API server does not answer."""
         ...
 
@@ -84,6 +78,7 @@ class SecretKeeper:
         store: SecretStore,
         settings: CertificateSettings,
         *,
+        now: Callable[[], dt.datetime],
         repaired: Callable[[Cause], None],
         monotonic: Callable[[], float] = time.monotonic,
         early: Callable[[], float] = random.random,
@@ -91,6 +86,7 @@ class SecretKeeper:
         self.standing = Standing()
         self._store = store
         self._settings = settings
+        self._now = now
         self._repaired = repaired
         self._monotonic = monotonic
         self._early = early
@@ -98,9 +94,11 @@ class SecretKeeper:
         self._decision: Decision | None = None
         self._missing_since: float | None = None
 
-    def step(self, seen: Observed, now: dt.datetime, leaf: Leaf | None) -> Publication | None:
+    def step(self, seen: Observed, leaf: Leaf | None) -> Publication | None:
         """Read the Secret and move the rotation on, until nothing more is due."""
         found = self._store.read()
+        # Never earlier than the reading: a CA made a moment ago must not seem not yet valid.
+        now = self._now()
         decision, problems = self._decide(found, seen, now)
         if decision.write is not None:
             found = self._store.write(decision.write, found, drop_request=decision.drops_request)
@@ -130,23 +128,23 @@ class SecretKeeper:
             self._memory = reading.stored
         return decision, reading.problems
 
-    def next_leaf(
-        self, leaf: Leaf | None, seen: Observed, now: dt.datetime
-    ) -> tuple[Leaf, str] | None:
+    def next_leaf(self, leaf: Leaf | None, seen: Observed) -> tuple[Leaf, str] | None:
         """Make a leaf by the CA that signs, if one is wanted."""
         decision = self._decision
         if decision is None or decision.signer is None:
             return None
-        why = why_new_leaf(leaf, decision, seen, now, self._settings.propagation)
+        now = self._now()
+        why = why_new_leaf(leaf, decision, seen, now, self._settings)
         return (self._make(decision.signer, now), why) if why else None
 
-    def offline_leaf(self, leaf: Leaf | None, now: dt.datetime) -> tuple[Leaf, str] | None:
+    def offline_leaf(self, leaf: Leaf | None) -> tuple[Leaf, str] | None:
         """Make a leaf by the CA in memory, if *leaf* is about to expire."""
         if leaf is None or self._memory is None:
             return None
+        now = self._now()
         left = (leaf.certificate.not_valid_after_utc - now).total_seconds()
         expired = is_expired(self._memory.ca.certificate, now)
-        if expired or left > self._settings.leaf_lifetime * LAST_PART:
+        if expired or left > self._settings.last_part:
             return None
         return self._make(self._memory.ca, now), "it expires and the API server does not answer"
 

@@ -183,11 +183,21 @@ def _in_publish(situation: Situation, stored: Stored, standing: Decision) -> Dec
     assert following is not None  # noqa: S101 - what makes the phase PUBLISH
     both = [fingerprint(one.certificate) for one in (stored.ca, following)]
     missing = seen.missing(both)
+    left = (stored.ca.certificate.not_valid_after_utc - situation.now).total_seconds()
+    if left < 2 * settings.resync:
+        return _promoted(situation, stored, following, standing)  # Any other CA is better.
     if missing:
         return replace(standing, waits_for=f"{', '.join(missing)} to hold both CAs")
     if not seen.settled(both, settings.propagation):
-        left = settings.propagation - seen.steady_for
-        return replace(standing, waits_for=f"API servers that lag, {left:.0f} s more")
+        longer = settings.propagation - seen.steady_for
+        return replace(standing, waits_for=f"API servers that lag, {longer:.0f} s more")
+    return _promoted(situation, stored, following, standing)
+
+
+def _promoted(
+    situation: Situation, stored: Stored, following: Pair, standing: Decision
+) -> Decision:
+    settings = situation.settings
     previous = stored.ca.certificate
     overlap = dt.timedelta(seconds=settings.leaf_lifetime + settings.retire_margin)
     promoted = Stored(

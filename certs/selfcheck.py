@@ -1,25 +1,140 @@
-"""What a listener presents: the dial of the self-check.
+"""Self-check: would the API server accept what this replica presents.
 
 A TLS dial to the replica's own listener, with the server name that the API server uses, shows
 the certificate that is really presented, and that the listener has its key. It is then verified
 against each bundle as observed, at the API server's time: this machine's clock and trust store
 have no say. The dial through the Service shows whether the way there works; it may reach another
-replica and is only reported.
+replica, and is a metric only.
 """
 
 from __future__ import annotations
 
 import socket
 import ssl
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
+import structlog
 from cryptography import x509
+
+from certs.observed import Observed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from certs.clock import ServerClock
+    from certs.metrics import Metrics
+    from certs.serving import Leaf
+    from certs.settings import CertificateSettings
 
 TIMEOUT = 3.0
 """Seconds for connecting, and for the handshake: an API server gives a whole call 5 to 10."""
 
+CHECK_AGAIN = 1.0
+"""Seconds until the next self-check after one that failed: a server that starts is ready soon."""
+
+log = structlog.get_logger("certs")
+
 
 class DialError(Exception):
     """The listener could not be reached, or did not complete a handshake."""
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What a replica presents, and the bundles by which it is judged."""
+
+    leaf: Leaf | None = None
+    seen: Observed = field(default_factory=Observed)
+
+
+class SelfCheck:
+    """Dials in a thread of its own, and says what is wrong."""
+
+    def __init__(
+        self,
+        settings: CertificateSettings,
+        clock: ServerClock,
+        metrics: Metrics,
+        serving: Callable[[], Serving],
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._metrics = metrics
+        self._serving = serving
+        self._listener = "the own listener was not dialled yet"
+        self._stopping = False
+        self._wake = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="certificate check", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask the thread to end."""
+        self._stopping = True
+        self._wake.set()
+
+    def again(self) -> None:
+        """Check now: something has changed."""
+        self._wake.set()
+
+    def reason(self) -> str:
+        """Return why the API server cannot call this replica; empty: it can.
+
+        An entry whose bundle does not cover the leaf counts only if no entry covers it: a
+        configuration that someone else keeps breaking must not cost the others their webhook.
+        """
+        serving = self._serving()
+        if self._listener or serving.leaf is None:
+            return self._listener or "no certificate yet"
+        refusals = self._refusals(serving, serving.leaf.chain)
+        if refusals and len(refusals) == len(serving.seen.entries):
+            return f"no caBundle covers the certificate: {_join(refusals)}"
+        return ""
+
+    def check(self) -> bool:
+        """Dial the own listener, then the Service; tells whether the former is all right."""
+        before, self._listener = self._listener, self._dial_listener()
+        if self._listener and self._listener != before:
+            log.warning("self-check failed", reason=self._listener)
+        serving = self._serving()
+        refusals = self._refusals(serving, serving.leaf.chain) if serving.leaf else {}
+        self._metrics.self_check.set(not self._listener and not refusals)
+        self._metrics.service_dial.set(not self._dial_service())
+        return not self.reason()
+
+    def _run(self) -> None:
+        while not self._stopping:
+            self._wake.clear()
+            ok = self.check()
+            self._wake.wait(self._settings.self_check if ok else CHECK_AGAIN)
+
+    def _dial_listener(self) -> str:
+        settings = self._settings
+        try:
+            presented = dial(settings.listen_address, settings.listen_port, settings.dns_name)
+        except DialError as error:
+            return str(error)
+        leaf = self._serving().leaf
+        if leaf and presented != leaf.certificate:
+            return f"port {settings.listen_port} presents another certificate than ours"
+        return ""
+
+    def _dial_service(self) -> str:
+        settings, serving = self._settings, self._serving()
+        try:
+            presented = dial(settings.dns_name, settings.service_port, settings.dns_name)
+        except DialError as error:
+            return str(error)
+        own = serving.leaf is not None and presented == serving.leaf.certificate
+        chain = serving.leaf.chain if serving.leaf and own else (presented,)
+        return _join(self._refusals(serving, chain))
+
+    def _refusals(self, serving: Serving, chain: tuple[x509.Certificate, ...]) -> dict[str, str]:
+        return serving.seen.refusals(chain, self._settings.dns_name, self._clock.now())
 
 
 def dial(address: str, port: int, name: str) -> x509.Certificate:
@@ -42,3 +157,7 @@ def dial(address: str, port: int, name: str) -> x509.Certificate:
     if presented is None:
         raise DialError(f"{address}:{port} presented no certificate")
     return x509.load_der_x509_certificate(presented)
+
+
+def _join(refusals: dict[str, str]) -> str:
+    return "; ".join(f"{entry}: {why}" for entry, why in refusals.items())

@@ -51,7 +51,7 @@ def why_new_leaf(
     decision: Decision,
     seen: Observed,
     now: dt.datetime,
-    propagation: float,
+    settings: CertificateSettings,
 ) -> str | None:
     """Return why a leaf has to be made now, by the CA that *decision* says signs; None: keep it."""
     if decision.signer is None:
@@ -61,12 +61,16 @@ def why_new_leaf(
     if not is_valid(leaf.certificate, now):
         return "it is not valid at the API server's time"
     name, signer = fingerprint(leaf.ca), fingerprint(decision.signer.certificate)
-    covered = any(name in entry.trusted for entry in seen.entries)
+    if name == signer:
+        return "it is due for renewal" if now >= leaf.renew_at else None
+    left = (leaf.certificate.not_valid_after_utc - now).total_seconds()
     reasons = {
-        "it is due for renewal": name == signer and now >= leaf.renew_at,
         "its CA was retired": name in decision.retired,
-        "another CA signs": name != signer and seen.settled([signer], propagation),
-        "no bundle covers it": name != signer and not covered,
+        "another CA signs": seen.settled([signer], settings.propagation),
+        "no bundle covers it": not seen.holders([name]),
+        # An expired leaf is of no use to anyone, one that some API server may not trust yet is.
+        "it expires soon": left < settings.last_part and not seen.missing([signer]),
+        "it expires": left < 2 * settings.resync,
     }
     return next((reason for reason, applies in reasons.items() if applies), None)
 

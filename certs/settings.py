@@ -94,6 +94,15 @@ class CertificateSettings(BaseSettings):
         """The name under which the API server calls the Service, and the one in each leaf."""
         return f"{self.service}.{self.namespace}.svc"
 
+    @property
+    def last_part(self) -> float:
+        """A tenth of a leaf's life, in seconds: with so little left, waiting is over.
+
+        Late, because of a leaf that is made without having asked the API server which CA signs,
+        or before all API servers can have learnt it, one may not be sure.
+        """
+        return self.leaf_lifetime / 10
+
     @model_validator(mode="after")
     def _overlap_fits(self) -> Self:
         """Refuse times by which a CA is due for renewal while its predecessor is being retired."""

@@ -35,13 +35,18 @@ START = dt.datetime(2030, 1, 1, tzinfo=dt.UTC)
 
 
 class Api:
-    """Objects by path, and a clock. ``before`` is called ahead of every call, and may raise."""
+    """Objects by path, and a clock.
+
+    ``before`` is called ahead of every call and ``after`` once it has taken effect: both may
+    raise, be it an error or the end of the replica that called.
+    """
 
     def __init__(self) -> None:
         self.objects: dict[str, dict[str, Any]] = {}
         self.seconds = 0.0
         self.jumped = 0.0
         self.before: Callable[[str, str], None] = lambda _method, _path: None
+        self.after: Callable[[str, str], None] = lambda _method, _path: None
         self.on_change: Callable[[str], None] = lambda _path: None
         self._versions = itertools.count(1)
 
@@ -109,7 +114,7 @@ class Client:
         path = f"{path}/{body['metadata']['name']}"
         if path in self._api.objects:
             raise KubeError(CONFLICT, "AlreadyExists", f"POST {path}: already exists")
-        return self._api.store(path, dict(body))
+        return self._end("POST", path, self._api.store(path, dict(body)))
 
     def update(
         self, path: str, body: Mapping[str, Any], *, timeout: float = TIMEOUT
@@ -120,7 +125,7 @@ class Client:
         found = self._existing("PUT", path)
         if found["metadata"]["resourceVersion"] != body["metadata"]["resourceVersion"]:
             raise KubeError(CONFLICT, "Conflict", f"PUT {path}: the object has been modified")
-        return self._api.store(path, dict(body))
+        return self._end("PUT", path, self._api.store(path, dict(body)))
 
     def patch(
         self, path: str, body: Any, kind: str = JSON_PATCH, *, timeout: float = TIMEOUT
@@ -131,12 +136,12 @@ class Client:
         found = copy.deepcopy(self._existing("PATCH", path))
         if kind != JSON_PATCH:
             found["metadata"].setdefault("annotations", {}).update(body["metadata"]["annotations"])
-            return self._api.store(path, found)
+            return self._end("PATCH", path, self._api.store(path, found))
         try:
             patched = jsonpatch.apply_patch(found, body)
         except jsonpatch.JsonPatchException as error:
             raise KubeError(UNPROCESSABLE, "Invalid", f"PATCH {path}: {error}") from None
-        return self._api.store(path, patched)
+        return self._end("PATCH", path, self._api.store(path, patched))
 
     def delete(self, path: str, *, timeout: float = TIMEOUT) -> dict[str, Any]:
         """Remove an object; 404 where there is none."""
@@ -162,6 +167,10 @@ class Client:
     def _begin(self, method: str, path: str) -> None:
         self._api.before(method, path)
         self.server_date = (format_datetime(self._api.now, usegmt=True), self._api.seconds)
+
+    def _end(self, method: str, path: str, stored: dict[str, Any]) -> dict[str, Any]:
+        self._api.after(method, path)
+        return stored
 
     def _existing(self, method: str, path: str) -> dict[str, Any]:
         if path not in self._api.objects:
