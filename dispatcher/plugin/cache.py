@@ -29,21 +29,13 @@ _KIND = "cniCacheV1"
 
 
 class Cached:
-    """An attachment that was made before Genie, and the file that says so."""
+    """An attachment that was made before Genie; its configuration's path is the cache's file."""
 
-    __slots__ = ("attachment", "container_id", "path")
+    __slots__ = ("attachment", "container_id")
 
-    def __init__(self, path: str, container_id: str, attachment: Attachment) -> None:
-        self.path = path
+    def __init__(self, container_id: str, attachment: Attachment) -> None:
         self.container_id = container_id
         self.attachment = attachment
-
-    def forget(self) -> None:
-        """Remove the file: the attachment is gone."""
-        try:
-            posix.unlink(self.path)
-        except OSError:
-            pass  # the runtime's own DEL would have ignored it too
 
 
 def find(directory: str, container_id: str, interface: str) -> Cached | None:
@@ -90,7 +82,7 @@ def _entry(path: str, data: bytes) -> Cached | None:
     )
     attachment.phase = ATTACHED
     attachment.result = _result(value.get("result"), conf.cni_version)
-    return Cached(path, value["containerId"], attachment)
+    return Cached(value["containerId"], attachment)
 
 
 def _result(said: Any, version: str) -> dict[str, Any] | None:

@@ -89,7 +89,6 @@ def _delete_unrecorded(call: Call, made: Record | None) -> None:
         made = made or Record(request.container_id, request.netns, [])
         made.attachments.append(cached.attachment)
         free(call, made, [cached.attachment], call.chain())
-        cached.forget()
     if made is not None and not made.attachments:
         store.remove(call.state_dir, made.container_id)
 
@@ -134,6 +133,7 @@ def free(call: Call, made: Record, ours: list[Attachment], chain: Chain) -> None
                 first = first or error
         else:
             made.attachments.remove(attachment)
+            _forget_cached(call, attachment)
         try:
             _keep(call, made)
             unwritten = None
@@ -142,6 +142,15 @@ def free(call: Call, made: Record, ours: list[Attachment], chain: Chain) -> None
     failure = first or unwritten
     if failure is not None:
         raise failure
+
+
+def _forget_cached(call: Call, attachment: Attachment) -> None:
+    """Remove libcni's own file, if it is what this attachment's configuration came from."""
+    if attachment.conf.path.startswith(call.cache_dir + "/"):
+        try:
+            posix.unlink(attachment.conf.path)
+        except OSError:
+            pass  # the runtime's own DEL would have ignored it too
 
 
 def _hinges_on(attachment: Attachment, waiting: list[Attachment], error: CNIError) -> bool:

@@ -106,6 +106,7 @@ def test_a_del_that_fails_is_tried_again_with_the_cached_configuration(
     (node.bin / "bridge").unlink()
     node.delete(known, default="canal").succeeded()
     assert node.left(pod) == NOTHING
+    assert list(node.cache.iterdir()) == []
 
 
 def test_installing_genie_on_a_running_node_leaks_nothing(node: Node, cnitool: Path) -> None:
