@@ -258,6 +258,7 @@ def _machine() -> dict[str, str]:
         "kernel": platform.release(),
         "interpreter": f"{PYTHON} ({asked.stdout.strip()})",
         "load average at the start": f"{os.getloadavg()[0]:.1f}",
+        "niceness": str(os.nice(0)),
         "date": time.strftime("%Y-%m-%d"),
     }
 

@@ -535,6 +535,30 @@ def test_the_agent_is_asked_only_where_the_runtime_is_silent(rig: Rig) -> None:
     assert rig.delegates.calls[2:] == ["ADD c1 canal-net eth0"] * 2
 
 
+def test_a_network_twice_whose_plugin_frees_only_the_last_one_first(rig: Rig) -> None:
+    """What fails while the other is there has a second try after it, and no third."""
+    run = rig.delegates.__class__.__call__
+
+    class Tied(type(rig.delegates)):  # type: ignore[misc]
+        def __call__(self, conf: Any, variables: Any, until: float) -> Any:
+            ties = [each for each in self.held if each[3] == "w1"]
+            last = variables["CNI_IFNAME"] == "eth1" and len(ties) > 1
+            if variables["CNI_COMMAND"] == "DEL" and conf["type"] == "w1" and last:
+                raise failure(5, "busy")
+            return run(self, conf, variables, until)
+
+    rig.delegates.__class__ = Tied
+    rig.run("ADD", "weave,weave")
+    rig.run("DEL")
+    assert rig.left() == []
+    rig.delegates.__class__ = Delegates
+    rig.run("ADD", "weave,weave")
+    rig.delegates.faults["DEL", "w2"] = failure()
+    rig.delegates.calls.clear()
+    assert caught(rig, "DEL").code == 7
+    assert [call.split()[3] for call in rig.delegates.calls] == ["eth1", "eth0"] * 2
+
+
 def test_what_was_begun_is_noted_for_the_journal(rig: Rig) -> None:
     """Each attachment with its code, in order."""
     rig.delegates.faults["ADD", "c1"] = failure(42)
