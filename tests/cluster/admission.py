@@ -14,6 +14,7 @@ from tests.cluster.cluster import Cluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
 NAMESPACE = "genie-system"
 NAME = "genie-webhook"
@@ -87,12 +88,10 @@ def scale(cluster: Cluster, replicas: int) -> None:
     cluster.wait_for(settled, 60, f"{replicas} replicas of the webhook")
 
 
-def api(cluster: Cluster, token: str = "") -> Kube:
-    """Return a client of the API server: the administrator, or who has *token*."""
-    client = new_client_from_config(config_file=os.fspath(cluster.layout.kubeconfig))
+def api(cluster: Cluster, kubeconfig: Path | None = None) -> Kube:
+    """Return a client of the API server: the administrator, or whom *kubeconfig* logs in."""
+    client = new_client_from_config(config_file=os.fspath(kubeconfig or cluster.layout.kubeconfig))
     client.configuration.retries = False
-    if token:
-        client.configuration.api_key["authorization"] = f"Bearer {token}"
     return Kube(client)
 
 

@@ -58,7 +58,7 @@ def running_webhook(cluster: Cluster, **settings: str) -> Iterator[int]:
     environment = {
         **os.environ,
         **cluster.environment,
-        "KUBECONFIG": os.fspath(_kubeconfig(cluster)),
+        "KUBECONFIG": os.fspath(webhook_kubeconfig(cluster)),
         "GENIE_PORT": str(port),
         "GENIE_PROBE_PORT": str(probes),
         **settings,
@@ -95,7 +95,7 @@ def _endpoints(address: str, port: int) -> dict[str, Any]:
     }
 
 
-def _kubeconfig(cluster: Cluster) -> Path:
+def webhook_kubeconfig(cluster: Cluster) -> Path:
     """Write a kubeconfig with the token of the webhook's own ServiceAccount."""
     token = cluster.kubectl("create", "token", NAME, "-n", NAMESPACE).stdout.strip()
     content = json.loads(cluster.kubectl("config", "view", "--raw", "-o", "json").stdout)
