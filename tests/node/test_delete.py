@@ -84,3 +84,25 @@ def test_a_delegate_that_really_fails_keeps_the_record_and_the_next_del_goes_on(
     (node.bin / "bridge").unlink()
     node.delete(pod, BOTH).succeeded()
     assert node.left(pod) == NOTHING
+
+
+def test_a_call_frees_only_what_the_call_with_its_interface_made(node: Node) -> None:
+    """A runtime may attach a container twice; the DEL of one leaves the other's record."""
+    pod = node.container("pod")
+    node.add(pod, BOTH).succeeded()
+    node.add(pod, "canal,weave@net6", env={"CNI_IFNAME": "net5"}).succeeded()
+    assert node.links(pod) == ["eth0", "net1", "net5", "net6"]
+    node.delete(pod, BOTH).succeeded()
+    assert node.links(pod) == ["net5", "net6"]
+    assert list(node.phases(pod)) == ["net5", "net6"]
+    node.delete(pod, env={"CNI_IFNAME": "net5"}).succeeded()
+    assert node.left(pod) == NOTHING
+
+
+def test_the_chain_of_a_network_is_freed_when_its_last_plugin_fails(node: Node) -> None:
+    """ADD fails in portmap, after bridge: the roll-back goes through the whole chain."""
+    node.network("canal", node.bridge_conf("canal", "10.244.0.0/16"), {"type": "portmap"})
+    node.delegate("portmap", "[ $CNI_COMMAND != ADD ] || exit 1\nexec $REAL/portmap")
+    pod = node.container("pod")
+    assert "plugin portmap" in node.add(pod, BOTH).failed(103)["msg"]
+    assert node.left(pod) == NOTHING

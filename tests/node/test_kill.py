@@ -26,7 +26,9 @@ MOST_STEPS = 100  # of one call: a bound, far above what any takes
 
 
 def _neighbour(node: Node) -> Container:
-    """Attach a container that no other call may touch."""
+    """Attach a container that no other call may touch; canal is a chain of two plugins."""
+    bridge = node.bridge_conf("canal", "10.244.0.0/16")
+    node.network("canal", bridge, {"type": "tuning", "mtu": 1400})
     neighbour = node.container("neighbour")
     node.add(neighbour, BOTH).succeeded()
     return neighbour
@@ -71,6 +73,15 @@ def _roll_back_killed(node: Node, pod: Container, step: int) -> Answer:
     return died
 
 
+def _gc_killed(node: Node, pod: Container, step: int) -> Answer:
+    node.add(pod, BOTH).succeeded()
+    program = ["/usr/bin/python3", "-IS", DIE, str(step), node.genie]
+    died = node.gc(("neighbour", "eth0"), program=program)
+    node.gc(("neighbour", "eth0")).succeeded()
+    assert node.phases(pod) == {}
+    return died
+
+
 @pytest.mark.parametrize(
     ("scenario", "least"),
     [
@@ -79,6 +90,7 @@ def _roll_back_killed(node: Node, pod: Container, step: int) -> Answer:
         pytest.param(_second_add_killed, 20, id="a second ADD, after one that was killed"),
         pytest.param(_del_killed, 12, id="DEL"),
         pytest.param(_roll_back_killed, 18, id="the roll-back of an ADD that fails"),
+        pytest.param(_gc_killed, 10, id="GC, and a second GC follows"),
     ],
 )
 def test_killed_at_every_step_boundary_of(
@@ -152,19 +164,21 @@ KILLS = 200
 THREADS = 4
 
 
-def _kill_at_random(node: Node, pod: Container, chance: random.Random, longest: float) -> None:
+def _kill_at_random(node: Node, pod: Container, chance: random.Random, longest: float) -> bool:
+    """Tell whether the call had not ended before it was killed."""
     command = chance.choice(["ADD", "ADD", "ADD", "DEL"])
     if command == "DEL":
         node.add(pod, BOTH).succeeded()
     running = node.begin(command, pod, BOTH)
     time.sleep(chance.uniform(0, longest))  # the random instant, not a wait for something
     running.kill()
-    running.answer()
+    killed = running.answer().killed
     if chance.random() < 0.25:
         node.add(pod, BOTH)
     node.delete(pod, BOTH).succeeded()
     assert node.links(pod) == []
     assert node.phases(pod) == {}
+    return killed
 
 
 def test_killed_at_200_random_instants(node: Node) -> None:
@@ -174,13 +188,29 @@ def test_killed_at_200_random_instants(node: Node) -> None:
     before = node.left(*pods)
     seed = time.time_ns()
 
-    def work(number: int) -> None:
+    def work(number: int) -> int:
         pod, chance = pods[number], random.Random(f"{seed} {number}")  # noqa: S311 - instants
         longest = 1.2 * node.add(pod, BOTH).seconds
         node.delete(pod, BOTH).succeeded()
-        for _ in range(KILLS // THREADS):
-            _kill_at_random(node, pod, chance, longest)
+        rounds = range(KILLS // THREADS)
+        return sum(_kill_at_random(node, pod, chance, longest) for _ in rounds)
 
     with ThreadPoolExecutor(THREADS) as threads:
-        list(threads.map(work, range(THREADS)))
+        killed = sum(threads.map(work, range(THREADS)))
     assert node.left(*pods) == before, f"seed {seed}"
+    assert killed > KILLS / 3, "most calls had ended before they were killed: choose shorter waits"
+
+
+def test_the_runtime_may_end_before_it_reads_the_answer(node: Node) -> None:
+    """With nobody at the other end of stdout, ADD says so by its exit code, and DEL frees all."""
+    pod = node.container("pod")
+    before = node.left(pod)
+    running = node.begin("ADD", pod, BOTH)
+    assert running.process.stdout is not None
+    running.process.stdout.close()
+    running.process.stdout = None
+    assert running.answer().code == 1
+    assert node.phases(pod) == {"eth0": "attached", "net1": "attached"}
+    node.delete(pod, BOTH).succeeded()
+    assert node.left(pod).links == before.links
+    assert not any(node.left(pod).addresses.values())
