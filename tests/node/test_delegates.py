@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 NOTHING = Left({"weave": [], "canal": []}, [], [], [])
 BOTH = "weave,canal@net1"
 SIXTEEN = ",".join(["weave", *(f"canal@net{number}" for number in range(1, 16))])
-ENDS_SOON = 10.0
-"""Far less than what hangs would take, far more than a call takes on a busy machine, seconds."""
+ENDS_SOON = 20.0
+"""Far less than a daemon lives, far more than a call takes on a busy machine, seconds."""
 
 ON_ADD = '[ "$CNI_COMMAND $CNI_IFNAME" = "ADD net1" ] || exec $REAL/bridge\n'
 ATTACH = "$REAL/bridge >/dev/null\n"
@@ -99,6 +100,9 @@ def test_a_delegate_may_write_much_to_stderr(node: Node) -> None:
     assert node.left(pod).links == []
 
 
+START = 3.0
+"""What a busy machine may take until the plugin's own time begins, seconds."""
+
 HANGS = {
     "alone": "exec sleep 600",
     "with a child": "sleep 600; true",
@@ -107,15 +111,16 @@ HANGS = {
 }
 
 
-@pytest.mark.parametrize("hang", HANGS.values(), ids=HANGS)
-def test_a_delegate_that_hangs_is_killed_with_all_it_started(node: Node, hang: str) -> None:
+def test_a_delegate_that_hangs_is_killed_with_all_it_started(node: Node) -> None:
     """ADD ends within deadlineSeconds with code 11 and has freed what was attached."""
-    pod = node.container("pod")
-    node.delegate("bridge", ON_ADD + ATTACH + hang)
-    answer = node.add(pod, BOTH, deadlineSeconds=3)
-    answer.failed(errors.TRY_AGAIN)
-    assert answer.seconds < 3 + 1
-    assert node.left(pod) == NOTHING
+    pods = {node.container(f"pod{number}"): hang for number, hang in enumerate(HANGS.values())}
+    cases = "".join(f"{pod.id}) {hang} ;;\n" for pod, hang in pods.items())
+    node.delegate("bridge", f"{ON_ADD}{ATTACH}case $CNI_CONTAINERID in\n{cases}esac")
+    with ThreadPoolExecutor() as threads:  # each takes the whole of its time
+        for answer in threads.map(lambda pod: node.add(pod, BOTH, deadlineSeconds=9), pods):
+            answer.failed(errors.TRY_AGAIN)
+            assert answer.seconds < 9 + START
+    assert node.left(*pods) == NOTHING
 
 
 def test_sixteen_hanging_delegates_stay_inside_the_deadline(node: Node) -> None:
@@ -124,14 +129,14 @@ def test_sixteen_hanging_delegates_stay_inside_the_deadline(node: Node) -> None:
     node.delegate("bridge", "exec sleep 600")
     adding = node.add(pod, SIXTEEN, deadlineSeconds=4)
     adding.failed(errors.TRY_AGAIN)
-    assert adding.seconds < 4 + 1
+    assert adding.seconds < 4 + START
     assert node.phases(pod) == {"eth0": "attaching"}, "the only one that was begun"
     (node.bin / "bridge").unlink()
     node.add(pod, SIXTEEN).succeeded()
     node.delegate("bridge", "exec sleep 600")
     deleting = node.delete(pod, SIXTEEN, deadlineSeconds=4)
     deleting.failed(errors.TRY_AGAIN)
-    assert deleting.seconds < 4 + 1
+    assert deleting.seconds < 4 + START
     assert node.processes() == []
     assert set(node.phases(pod).values()) == {"attached"}
     assert len(node.phases(pod)) == 16
@@ -273,7 +278,7 @@ def test_an_executable_that_stays_busy_is_an_error_and_freed_later(node: Node) -
     with own.open("r+b"):
         answer = node.add(pod, BOTH, deadlineSeconds=5)
         answer.failed(errors.CANNOT_RUN)
-        assert answer.seconds < 5 + 1
+        assert answer.seconds < 5 + START
         assert node.phases(pod) == {"eth0": "attaching"}
     node.delete(pod, BOTH).succeeded()
     assert node.left(pod).state == []
