@@ -61,7 +61,8 @@ def create_app(
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, telemetry=off)
     for path, judge in judges.items():
         endpoint = _endpoint(path.strip("/"), judge, intake, metrics, draining)
-        app.add_api_route(path, endpoint, methods=["POST"], response_class=Response)
+        # A plain route: FastAPI's own would resolve parameters and dependencies that we have not.
+        app.add_route(path, endpoint, methods=["POST"])
     return app
 
 

@@ -6,6 +6,7 @@ finds every fault of a value at once.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -64,23 +65,36 @@ def judge(value: str, namespace: Namespace, networks: Networks, field: str) -> V
     While no network at all is known, none is called unknown.
     """
     findings = list(_doubts(value, namespace, networks.known, field))
-    try:
-        normal = normalise(value)
-    except InvalidAnnotation as error:
-        normal = ""
-        for fault in error.faults:
-            cause = Cause(fault.reason, str(fault), field)
-            findings.append(Finding(fault.position, cause, doubtful=False, brief=str(fault)))
+    read = _read(value)
+    for fault in read.faults:
+        cause = Cause(fault.reason, str(fault), field)
+        findings.append(Finding(fault.position, cause, doubtful=False, brief=str(fault)))
     findings.sort(key=attrgetter("position"))
-    return Verdict(normal, named(normal), tuple(findings))
+    return Verdict(read.normal, read.networks, tuple(findings))
 
 
 def named(value: str) -> tuple[str, ...]:
     """Return the distinct networks of *value*, in order; none for an invalid value."""
+    return _read(value).networks
+
+
+class _Read(NamedTuple):
+    normal: str = ""
+    networks: tuple[str, ...] = ()
+    faults: tuple[Fault, ...] = ()
+
+
+# The pods of one workload come with one value, and so do the tries after a refusal.
+@lru_cache(maxsize=1024)
+def _read(value: str) -> _Read:
     try:
-        return tuple(dict.fromkeys(selection.network for selection in parse(value)))
-    except InvalidAnnotation:
-        return ()
+        names = dict.fromkeys(selection.network for selection in parse(value))
+        return _Read(normalise(value), tuple(names))
+    except InvalidAnnotation as error:
+        return _Read(faults=error.faults)
+
+
+_nearest = lru_cache(maxsize=1024)(nearest)
 
 
 def _items(value: str) -> Iterator[tuple[int, str]]:
@@ -102,7 +116,7 @@ def _doubts(
     usable = known if allowed is None else [name for name in known if name in allowed]
     for position, name in _items(value):
         if known and name not in known:
-            near = nearest(name, usable)
+            near = _nearest(name, frozenset(usable))
             hint = f" (did you mean {quote(near)}?)" if near else ""
             expected = f"supported values: {listing(usable)}{hint}"
             cause = Cause(UNSUPPORTED, str(Fault(UNSUPPORTED, position, name, expected)), field)
