@@ -121,6 +121,33 @@ def test_installing_genie_on_a_running_node_leaks_nothing(node: Node, cnitool: P
     assert node.left(before, after) == NOTHING
 
 
+def test_gc_keeps_a_container_that_was_attached_before_genie(node: Node, cnitool: Path) -> None:
+    """The list of the network that the cache names holds it, and the default's does too.
+
+    bridge ignores GC, so a fake in front of it writes down what it is told.
+    """
+    told = "[ $CNI_COMMAND = GC ] || exec $REAL/bridge\ncat >>$HERE/told; echo >>$HERE/told"
+    node.delegate("bridge", told)
+    for name, subnet in (("weave", "10.32.0.0/16"), ("canal", "10.244.0.0/16")):
+        node.network(name, node.bridge_conf(name, subnet), version="1.1.0")
+    old, new = node.container("old"), node.container("new")
+    _libcni(node, cnitool, "add", "canal", old)
+    known = _id_given_by_cnitool(node, old)
+    node.add(new, "weave,canal@net1").succeeded()
+    node.gc((known.id, "eth0"), (new.id, "eth0")).succeeded()
+    lists = {}
+    for line in (node.folder / "told").read_text().splitlines():
+        conf = json.loads(line)
+        assert conf["cni.dev/attachments"] == conf["cni.dev/valid-attachments"]
+        lists[conf["name"]] = {
+            (each["containerID"], each["ifname"]) for each in conf["cni.dev/attachments"]
+        }
+    assert lists == {
+        "weave": {(known.id, "eth0"), ("new", "eth0")},
+        "canal": {(known.id, "eth0"), ("new", "net1")},
+    }
+
+
 def test_our_own_cache_entries_are_not_mistaken_for_old_ones(node: Node, cnitool: Path) -> None:
     """Without a record, libcni's entry of our own call must not make Genie call Genie."""
     pod = node.container("pod")
