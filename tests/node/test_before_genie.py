@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.cluster import gobuild
-from tests.node.harness import LONG, Container, Left
+from tests.node.calls import LONG
+from tests.node.harness import Left
+from tests.node.namespaces import Container
 
 if TYPE_CHECKING:
     from pathlib import Path

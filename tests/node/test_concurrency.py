@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from dispatcher.plugin import errors
-from tests.node.harness import Left, wait_for
+from tests.node.calls import wait_for
+from tests.node.harness import Left
 
 if TYPE_CHECKING:
     from tests.node.harness import Node

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dispatcher.plugin import errors
-from tests.node.harness import Left, wait_for
+from tests.node.calls import wait_for
+from tests.node.harness import Left
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,8 @@ from tests.node.harness import Left
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.node.harness import Container, Node
+    from tests.node.harness import Node
+    from tests.node.namespaces import Container
 
 NOTHING = Left({"weave": [], "canal": []}, [], [], [])
 BOTH = "weave,canal@net1"

@@ -18,7 +18,9 @@ from dispatcher.plugin import errors
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.node.harness import Answer, Container, Node
+    from tests.node.calls import Answer
+    from tests.node.harness import Node
+    from tests.node.namespaces import Container
 
 DIE = Path(__file__).with_name("die.py")
 BOTH = "weave,canal@net1"

@@ -11,7 +11,7 @@ import pytest
 from dispatcher import keys
 from dispatcher.conf import VERSIONS
 from dispatcher.plugin import errors
-from tests.node.harness import Container
+from tests.node.namespaces import Container
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,8 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.node.harness import Container, Node
+    from tests.node.harness import Node
+    from tests.node.namespaces import Container
 
 SUBNETS = {"weave": ("10.32.0.0/16", "fd00:32::/64"), "canal": ("10.244.0.0/16", "fd00:44::/64")}
 OWN = {"weave": ("10.132.0.0/16", "fd00:132::/64"), "canal": ("10.144.0.0/16", "fd00:144::/64")}

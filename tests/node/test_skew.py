@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from dispatcher.annotation import InvalidAnnotation, normalise
 from dispatcher.plugin import record
-from tests.node.harness import wait_for
+from tests.node.calls import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.node.harness import Container, Node
+    from tests.node.harness import Node
+    from tests.node.namespaces import Container
 
 NOTHING = Left({"weave": [], "canal": []}, [], [], [])
 BOTH = "weave,canal@net1"

@@ -1,0 +1,86 @@
+"""Calls of the plugin, as processes that a test can wait for, judge and kill.
+
+Rules of this file: no waiting for a fixed time, only for a condition with an end; the invariant
+of the protocol (standard output is empty or one JSON object) is held against every call.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable
+
+LONG = 60.0
+"""How long a call, or a condition, may take before the test gives up, seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one call of the plugin gave: exit code, both streams, and how long it took."""
+
+    code: int
+    out: bytes
+    err: str
+    seconds: float
+
+    @property
+    def said(self) -> Any:
+        """The object on standard output, None if there is none."""
+        return json.loads(self.out) if self.out else None
+
+    @property
+    def killed(self) -> bool:
+        """Whether the plugin was ended by SIGKILL."""
+        return self.code == -signal.SIGKILL
+
+    def succeeded(self) -> Any:
+        """Return the result; fail the test with the error where there was one."""
+        assert self.code == 0, f"{self.out!r} {self.err}"
+        return self.said
+
+    def failed(self, code: int | None = None) -> dict[str, Any]:
+        """Return the error; fail the test where there was none, or not one with *code*."""
+        assert self.code == 1, f"exit code {self.code}: {self.out!r} {self.err}"
+        assert code in {None, self.said["code"]}, self.said
+        error: dict[str, Any] = self.said
+        return error
+
+
+@dataclass(slots=True)
+class Running:
+    """A call that has begun: ``process`` is the plugin itself."""
+
+    process: subprocess.Popen[bytes]
+    started: float
+
+    def kill(self) -> None:
+        """Send SIGKILL to the plugin, and to nothing else."""
+        self.process.kill()
+
+    def answer(self) -> Answer:
+        """Wait for the end, and return what was said."""
+        said, err = self.process.communicate(timeout=LONG)
+        out = said or b""  # None where the test has closed it
+        seconds = time.monotonic() - self.started
+        if self.process.returncode >= 0:
+            assert_protocol(out)
+        return Answer(self.process.returncode, out, err.decode(errors="replace"), seconds)
+
+
+def assert_protocol(out: bytes) -> None:
+    """Hold standard output against "empty, or exactly one JSON object"."""
+    assert out == b"" or isinstance(json.loads(out), dict), out
+
+
+def wait_for(condition: Callable[[], object], what: str) -> None:
+    """Wait until *condition* holds; fail the test if it does not within :data:`LONG`."""
+    end = time.monotonic() + LONG
+    while not condition():
+        assert time.monotonic() < end, f"waited {LONG:.0f} s for {what}"
+        time.sleep(0.005)
