@@ -1,0 +1,210 @@
+"""``python -m certs``: see how the certificates stand, and ask for a rotation.
+
+It asks the API server as kubectl would (kubeconfig, or the ServiceAccount inside a pod), and never
+sees a private key leave: a rotation is asked for by an annotation, and done by a replica.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from certs.authority import fingerprint
+from certs.clock import DatedKube, ServerClock
+from certs.cluster import Configurations, SecretStore
+from certs.settings import CertificateSettings
+from certs.status import Status, as_json, as_table, assess
+from certs.stored import COMPROMISED, REQUEST, parse
+from dispatcher.kube.client import CONFLICT, Kube, KubeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import TextIO
+
+POLL = 0.5
+"""Seconds between looks while waiting: a rotation takes a minute, a person looks on."""
+
+COST = """\
+The old CA is trusted no more as soon as the bundles are rewritten. Until every replica has its new
+leaf and every API server has read the new bundles (seconds), calls of the webhook fail: pods that
+are created meanwhile are admitted as failurePolicy Ignore and the policies have it.
+"""
+
+
+class Terminal:
+    """What the commands work with: the API server, the settings, and where to write."""
+
+    def __init__(
+        self,
+        kube: DatedKube,
+        settings: CertificateSettings,
+        out: TextIO,
+        progress: TextIO,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.out = out
+        self.progress = progress
+        self.sleep = sleep
+        self.monotonic = monotonic
+        self._kube = kube
+        self._settings = settings
+        self._clock = ServerClock(kube)
+        self._store = SecretStore(kube, settings)
+        self._configurations = Configurations(kube, settings, monotonic)
+
+    @property
+    def secret(self) -> str:
+        """The Secret, as messages name it."""
+        return f"Secret {self._settings.namespace}/{self._settings.secret}"
+
+    def status(self) -> Status:
+        """Read everything; raises :class:`KubeError`."""
+        seen = self._configurations.read()
+        found = self._store.read()
+        now = self._clock.now()
+        reading = parse(found, self._settings.dns_name, now)
+        return assess(reading, seen, now, self._settings)
+
+    def ask(self, value: str) -> None:
+        """Ask for a rotation; raises :class:`KubeError`.
+
+        An update, not a patch: the webhook's own ServiceAccount may do it, so this works in its
+        pods too. The replicas write the Secret rarely; losing to them twice would be no accident.
+        """
+        try:
+            self._annotate(value)
+        except KubeError as error:
+            if error.status != CONFLICT:
+                raise
+            self._annotate(value)
+
+    def _annotate(self, value: str) -> None:
+        secret = self._kube.get(self._store.path)
+        metadata = secret["metadata"]
+        metadata["annotations"] = {**(metadata.get("annotations") or {}), REQUEST: value}
+        self._kube.update(self._store.path, secret)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a command; returns the exit code: 0, 1 if it failed, 2 if it was called wrongly."""
+    chosen = _parser().parse_args(arguments)
+    try:
+        settings = CertificateSettings(
+            service=chosen.service, namespace=chosen.namespace, secret=chosen.secret
+        )
+        terminal = Terminal(Kube.load("cni-genie-certs"), settings, sys.stdout, sys.stderr)
+        return run(chosen, terminal)
+    except (KubeError, ValidationError) as error:
+        sys.stderr.write(f"python -m certs: {error}\n")
+        return 1
+
+
+def run(chosen: argparse.Namespace, terminal: Terminal) -> int:
+    """Run the command in *chosen* on *terminal*; raises :class:`KubeError`."""
+    if chosen.command == "status":
+        status = terminal.status()
+        _show(chosen, status, terminal)
+        return 0 if status.phase != "NONE" else 1
+    return _rotate(chosen, terminal)
+
+
+def _show(chosen: argparse.Namespace, status: Status, terminal: Terminal) -> None:
+    as_text = json.dumps(as_json(status), indent=2) if chosen.output == "json" else as_table(status)
+    terminal.out.write(f"{as_text}\n")
+
+
+def _rotate(chosen: argparse.Namespace, terminal: Terminal) -> int:
+    before = terminal.status()
+    old = _signer(before)
+    if old is None:
+        terminal.progress.write(
+            f"python -m certs: {terminal.secret} holds no usable CA, so nothing can be rotated: "
+            "a running replica makes one (kubectl get pods -n genie-system)\n"
+        )
+        return 1
+    if chosen.compromised:
+        terminal.progress.write(COST)
+    terminal.ask(COMPROMISED if chosen.compromised else "requested")
+    if not chosen.compromised and before.phase == "PROMOTE":
+        terminal.progress.write(
+            f"asked for. A rotation is under way and waits for {before.waits_for}; yours begins "
+            "after it. --compromised would not wait\n"
+        )
+        return 0
+    terminal.progress.write("asked for\n")
+    if not chosen.wait:
+        terminal.progress.write('a replica takes it from here: see "python -m certs status"\n')
+        return 0
+    return _wait(chosen, terminal, old)
+
+
+def _wait(chosen: argparse.Namespace, terminal: Terminal, old: str) -> int:
+    """Follow the rotation until the new CA signs, and nothing trusts a compromised one."""
+    started, said = terminal.monotonic(), ""
+    while True:
+        elapsed = terminal.monotonic() - started
+        status = terminal.status()
+        line = f"{status.phase}: waits for {status.waits_for}"
+        # A countdown is one line, not one for each second.
+        topic = line.partition(",")[0]
+        if topic != said:
+            terminal.progress.write(f"{elapsed:5.0f} s  {line}\n")
+            said = topic
+        trusts = any(
+            fingerprint(one.certificate) == old and one.trusted_by for one in status.authorities
+        )
+        if _signer(status) not in (None, old) and not (chosen.compromised and trusts):
+            _show(chosen, status, terminal)
+            return 0
+        if elapsed > chosen.timeout:
+            terminal.progress.write(
+                f"python -m certs: not done after {chosen.timeout:g} s; it still waits for "
+                f"{status.waits_for} (docs/certificates.md says what to do when it is stuck)\n"
+            )
+            return 1
+        terminal.sleep(POLL)
+
+
+def _signer(status: Status) -> str | None:
+    signing = [fingerprint(a.certificate) for a in status.authorities if a.role == "signs"]
+    return signing[0] if signing else None
+
+
+def _parser() -> argparse.ArgumentParser:
+    default = CertificateSettings()
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--namespace", default=default.namespace, help="%(default)s")
+    common.add_argument("--service", default=default.service, help="%(default)s")
+    common.add_argument("--secret", default=default.secret, help="%(default)s")
+    common.add_argument("--output", choices=["table", "json"], default="table", help="form")
+    parser = argparse.ArgumentParser(
+        prog="python -m certs", description="The certificates of CNI-Genie's webhook."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.add_parser(
+        "status",
+        parents=[common],
+        help="phase, what signs, what is trusted, expiry, and what is waited for",
+    )
+    rotate = commands.add_parser("rotate", parents=[common], help="ask for a new CA")
+    rotate.add_argument("--wait", action="store_true", help="show progress until the new CA signs")
+    rotate.add_argument(
+        "--timeout", type=float, default=300, help="seconds to wait, at most (%(default)s)"
+    )
+    rotate.add_argument(
+        "--compromised",
+        action="store_true",
+        help="distrust the old CA at once, without an overlap: calls fail for seconds",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
