@@ -61,6 +61,7 @@ live: venv  ## everything on the real Kubernetes (root)
 bench: plugin  ## measure, and write the figures and charts of docs/performance.md (root)
 	@$(RUN) -m tests.bench
 	@$(RUN) -m tests.bench.churn
+	@$(RUN) -m tests.bench.webhook
 
 cluster:  ## start or reuse a cluster with Genie: eval "$$(make -s cluster)"
 	@$(PYTHON) -m tests.cluster check
