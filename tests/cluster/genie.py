@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from tests.cluster import imagebuild
@@ -56,8 +57,8 @@ def install_genie(cluster: Cluster, default_network: str = DEFAULT_NETWORK) -> N
     conflist, and the webhook answers. Raises ClusterError where one of these does not come true.
     """
     archive = imagebuild.build_genie()
-    for node in cluster.nodes.values():
-        node.import_image(archive)
+    with ThreadPoolExecutor() as together:
+        list(together.map(lambda node: node.import_image(archive), cluster.nodes.values()))
     folder = cluster.layout.state / "genie"
     folder.mkdir(exist_ok=True)
     base = os.path.relpath(imagebuild.PROJECT / "manifests", folder)

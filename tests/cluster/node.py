@@ -36,7 +36,7 @@ _FOLDERS = (
     *("opt/cni/bin", "opt/cluster/kubernetes", "opt/cluster/containerd"),
     *("run/netns", "run/lock"),
     *("var/lib/cni", "var/lib/kubelet", "var/lib/containerd", "var/log/pods", "var/log/containers"),
-    *("var/tmp", "var/cache"),
+    *("var/tmp", "var/cache", "imported"),
 )
 Command = subprocess.CompletedProcess[str]
 
@@ -148,7 +148,10 @@ class Node:
             write_kubeconfig(file, self.layout.cluster, credentials, user)
 
     def import_image(self, archive: Path) -> None:
-        """Load an image archive into containerd."""
+        """Load an image archive into containerd, unless it is the one there."""
+        imported = self.layout.folder / "imported" / archive.name
+        if imported.exists() and imported.read_text() == archive.parent.name:
+            return
         with archive.open("rb") as file:
             done = subprocess.run(
                 [*self._enter(), "ctr", "--namespace=k8s.io", "images", "import", "-"],
@@ -160,6 +163,7 @@ class Node:
             )
         if done.returncode != 0:
             raise ClusterError(f"{self.name} cannot import {archive}: {done.stdout}{done.stderr}")
+        imported.write_text(archive.parent.name)
 
     def _enter(self) -> list[str]:
         netns = fabric.NETNS_FOLDER / self.layout.netns
