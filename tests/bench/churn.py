@@ -87,25 +87,22 @@ def _measure(cluster: Cluster, pods: int, seconds: float, seed: int) -> tuple[li
     node = cluster.node(NODE)
     with step(f"{pods} pods, agent and webhook killed at random"):
         with unrest(cluster, seed, PAUSE) as deeds:
-            killed = churn(cluster, node, namespace, lambda: range(pods // WAVE // LANES))
-        outcomes = [_outcome(cluster, namespace, killed)]
+            figures = churn(cluster, node, namespace, lambda: range(pods // WAVE // LANES))
+        outcomes = [_outcome(cluster, namespace)]
+        rows = [_row("agent and webhook killed at random", figures, outcomes[-1])]
+        say("\n".join([*rows, *_remarks(deeds, load)]))  # it is long until the other half is over
     with step(f"{seconds:.0f} s of pods without an agent"), no_agents(cluster):
-        alone = churn(cluster, node, namespace, for_seconds(seconds))
-        outcomes.append(_outcome(cluster, namespace, alone))
+        figures = churn(cluster, node, namespace, for_seconds(seconds))
+        outcomes.append(_outcome(cluster, namespace))
+        rows.append(_row("no agent at all", figures, outcomes[-1]))
     cluster.kubectl("delete", "namespace", namespace)
-    rows = [
-        _row("agent and webhook killed at random", killed, outcomes[0]),
-        _row("no agent at all", alone, outcomes[1]),
-        "",
-        *_remarks(deeds, load),
-    ]
-    return rows, outcomes == [(0, 0), (0, 0)]
+    return [*rows, "", *_remarks(deeds, load)], outcomes == [(0, 0), (0, 0)]
 
 
-def _outcome(cluster: Cluster, namespace: str, figures: Figures) -> tuple[int, int]:
+def _outcome(cluster: Cluster, namespace: str) -> tuple[int, int]:
     """Return how many sandboxes the kubelet complained about, and how many things are left."""
     complaints, left = failures(cluster, namespace), left_behind(cluster.node(NODE))
-    say(f"{figures.pods} pods in {figures.seconds:.0f} s; {complaints}; left behind: {left}")
+    say(f"complaints: {complaints}; left behind: {left}")
     return len(complaints), sum(map(len, left.values()))
 
 
