@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable
 
-LONG = 60.0
-"""How long a call, or a condition, may take before the test gives up, seconds."""
+LONG = 150.0
+"""When a test gives up on a call or a condition: well after the plugin's own 90 s, seconds."""
 
 
 @dataclass(frozen=True, slots=True)

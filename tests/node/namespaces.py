@@ -126,7 +126,7 @@ class Host:
         """Return the command lines of what runs on the node and does not end within a second."""
         end = time.monotonic() + 1
         while (running := self._processes()) and time.monotonic() < end:
-            time.sleep(0.005)
+            time.sleep(0.05)
         return sorted(filter(None, map(_command_line, running)))
 
     def _processes(self) -> list[int]:
