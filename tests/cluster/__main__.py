@@ -9,7 +9,13 @@ import sys
 
 from tests.cluster import cleanup, fabric, machine, state
 from tests.cluster.cache import cache_folder
-from tests.cluster.cluster import BOTH_NETWORKS, DEFAULT_NAME, Cluster, take_down
+from tests.cluster.cluster import (
+    BOTH_NETWORKS,
+    DEFAULT_NAME,
+    Cluster,
+    sigterm_interrupts,
+    take_down,
+)
 from tests.cluster.commands import ClusterError, say, step
 from tests.cluster.genie import install_genie
 from tests.cluster.imagebuild import build_genie
@@ -20,7 +26,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; return the exit code."""
     args = _parser().parse_args(argv)
     try:
-        return int(args.command(args))
+        with sigterm_interrupts():
+            return int(args.command(args))
     except (ClusterError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -87,10 +94,16 @@ def _image(args: argparse.Namespace) -> int:
 
 def _up(args: argparse.Namespace) -> int:
     nodes = {f"node{number}": BOTH_NETWORKS for number in range(1, args.nodes + 1)}
+    existed = state.load(args.name) is not None
     cluster = Cluster.up(args.name, nodes)
     if not args.bare:
-        with step("installing Genie from manifests/"):
-            install_genie(cluster)
+        try:
+            with step("installing Genie from manifests/"):
+                install_genie(cluster)
+        except KeyboardInterrupt:
+            if not existed:  # what this command has started ends with it
+                cluster.down()
+            raise
     say(f"cluster {cluster.name} runs at {cluster.layout.api_url}: {', '.join(cluster.nodes)}")
     return 0
 

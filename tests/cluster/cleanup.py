@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from tests.cluster import cgroups, fabric
 from tests.cluster.commands import ClusterError, run
-from tests.cluster.processes import end
+from tests.cluster.processes import end, start_time
 
 if TYPE_CHECKING:
     from tests.cluster.layout import Layout
@@ -42,8 +42,8 @@ def _end_processes(layout: Layout) -> None:
     raise ClusterError(f"cluster {layout.name} keeps starting processes")
 
 
-def processes(layout: Layout) -> set[int]:
-    """Return the ids of the processes in the cluster's namespaces and control groups."""
+def processes(layout: Layout) -> dict[int, int]:
+    """Return the processes in the cluster's namespaces and control groups: id and start time."""
     files = [fabric.NETNS_FOLDER / name for name in fabric.namespaces(layout)]
     if layout.mount_namespaces.is_dir():
         files += layout.mount_namespaces.iterdir()
@@ -54,7 +54,8 @@ def processes(layout: Layout) -> set[int]:
             if {_identity(process / "ns/net"), _identity(process / "ns/mnt")} & ours:
                 found.add(int(process.name))
     found.discard(os.getpid())
-    return found
+    started = {pid: start_time(pid) for pid in found}
+    return {pid: when for pid, when in started.items() if when is not None}  # None: it ended
 
 
 def _identity(namespace: Path) -> tuple[int, int]:

@@ -216,7 +216,7 @@ def take_down(name: str) -> bool:
 @contextlib.contextmanager
 def _clean_up_on_failure(asked: state.State) -> Iterator[None]:
     """Take the cluster down when its start fails or is interrupted, also by SIGTERM."""
-    with _sigterm_interrupts():
+    with sigterm_interrupts():
         try:
             yield
         except BaseException:
@@ -227,7 +227,7 @@ def _clean_up_on_failure(asked: state.State) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
+def sigterm_interrupts() -> Iterator[None]:
     """Treat SIGTERM as Ctrl-C."""
 
     def interrupt(_number: int, _frame: object) -> None:

@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING
 from tests.cluster.commands import ClusterError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
 _START_TIME_FIELD = 19  # of /proc/<pid>/stat, counted behind the command's closing parenthesis
 _PATIENCE = 10.0  # seconds between SIGTERM and SIGKILL
+_KILL_PATIENCE = 60.0  # seconds for the kernel to end a killed process, on a machine under load
 
 
 def start_time(pid: int) -> int | None:
@@ -36,17 +37,22 @@ def start_time(pid: int) -> int | None:
     return None if fields[0] == "Z" else int(fields[_START_TIME_FIELD])
 
 
-def end(pids: Iterable[int], patience: float = _PATIENCE) -> None:
+def end(processes: Mapping[int, int], patience: float = _PATIENCE) -> None:
     """End processes and wait until they are gone: SIGTERM, then SIGKILL after `patience` seconds.
 
-    Raises ClusterError when one is still there 10 s after its SIGKILL.
+    `processes` maps ids to start times: an id that is another process by now is left alone.
+    Raises ClusterError when one is still there a minute after its SIGKILL.
     """
     handles: dict[int, int] = {}  # pidfd -> pid
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            handles[os.pidfd_open(pid)] = pid
     try:
-        for number, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, _PATIENCE)):
+        for pid, started in processes.items():
+            with contextlib.suppress(ProcessLookupError):
+                handle = os.pidfd_open(pid)
+                handles[handle] = pid
+                if start_time(pid) != started:  # checked behind the pidfd, which never changes
+                    os.close(handle)
+                    del handles[handle]
+        for number, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, _KILL_PATIENCE)):
             for handle in handles:
                 with contextlib.suppress(ProcessLookupError):
                     signal.pidfd_send_signal(handle, number)
@@ -88,8 +94,8 @@ class Service:
             known = json.loads(self.record.read_text())
         except (FileNotFoundError, ValueError):  # never started, or killed while writing
             return None
-        pid = int(known["pid"])
-        return pid if start_time(pid) == known["startTime"] else None
+        pid, started = int(known["pid"]), known["startTime"]
+        return pid if started is not None and start_time(pid) == started else None
 
     def start(self) -> None:
         """Start the process unless it runs; its output goes to the end of its log."""
@@ -117,8 +123,8 @@ class Service:
     def stop(self) -> None:
         """End the process, if it runs, and wait until it is gone."""
         pid = self.pid()
-        if pid is not None:
-            end([pid])
+        if pid is not None and (started := start_time(pid)) is not None:
+            end({pid: started})
         self.record.unlink(missing_ok=True)
 
     def check(self) -> None:
