@@ -94,7 +94,12 @@ def _read(value: str) -> _Read:
         return _Read(faults=error.faults)
 
 
-_nearest = lru_cache(maxsize=1024)(nearest)
+@lru_cache(maxsize=1024)
+def _instead(name: str, usable: frozenset[str]) -> tuple[str, str]:
+    """Return which names there are, and which of them was probably meant (or nothing)."""
+    near = nearest(name, usable)
+    hint = f" (did you mean {quote(near)}?)" if near else ""
+    return f"supported values: {listing(usable)}{hint}", hint
 
 
 def _items(value: str) -> Iterator[tuple[int, str]]:
@@ -116,9 +121,7 @@ def _doubts(
     usable = known if allowed is None else [name for name in known if name in allowed]
     for position, name in _items(value):
         if known and name not in known:
-            near = _nearest(name, frozenset(usable))
-            hint = f" (did you mean {quote(near)}?)" if near else ""
-            expected = f"supported values: {listing(usable)}{hint}"
+            expected, hint = _instead(name, frozenset(usable))
             cause = Cause(UNSUPPORTED, str(Fault(UNSUPPORTED, position, name, expected)), field)
             brief = f"unknown network {quote(name)}{hint}"
             yield Finding(position, cause, doubtful=True, brief=brief)
