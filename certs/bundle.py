@@ -60,7 +60,7 @@ def merge(
         if not (gone and is_own(certificate)):
             kept.append(text)
             present.add(name)
-    missing = {fingerprint(one): one for one in trusted}
+    missing = {fingerprint(one): one for one in trusted if not is_expired(one, now)}
     added = [missing[name] for name in missing.keys() - present - set(retired)]
     added.sort(key=lambda one: (one.not_valid_before_utc, fingerprint(one)))
     before = b"".join(kept)

@@ -16,7 +16,7 @@ import yaml
 
 from certs.observed import API, KINDS
 from tests.cluster.admission import NAMESPACE, node, own_cluster, spaces
-from tests.cluster.certs_site import WITHOUT_PODS, Load, Site, StrictClient, bundles
+from tests.cluster.certs_site import PODS, WITHOUT_PODS, Load, Site, StrictClient, bundles
 from tests.cluster.imagebuild import PROJECT
 from tests.cluster.outside_webhook import apply_folder
 
@@ -49,7 +49,7 @@ def fresh(site: Site) -> Iterator[None]:
     """Begin and end each test with one CA, and without the pods of the test."""
     site.wait_steady()
     yield
-    site.admin.delete("/api/v1/namespaces/busy/pods?gracePeriodSeconds=0")
+    site.admin.delete(f"{PODS}?gracePeriodSeconds=0")
 
 
 def configuration(site: Site) -> dict[str, Any]:

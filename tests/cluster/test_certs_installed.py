@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cluster.admission import NAME, NAMESPACE, spaces
-from tests.cluster.certs_site import SHORTENED, Load
+from tests.cluster.admission import NAME, NAMESPACE, api, spaces
+from tests.cluster.certs_site import PODS, SHORTENED, Load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +24,8 @@ def short_lived(cluster: Cluster) -> Iterator[Cluster]:
     _set(cluster, *(f"{name}={value}" for name, value in SHORTENED.items()))
     with spaces(cluster, {"busy": {}}, force=True):
         yield cluster
+        # At once: there are thousands, and kubectl deletes one after another.
+        api(cluster).delete(f"{PODS}?gracePeriodSeconds=0")
     _set(cluster, *(f"{name}-" for name in SHORTENED))
 
 

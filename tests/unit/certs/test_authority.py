@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from certs.authority import (
+    Pair,
+    UnusableError,
+    is_own_ca,
+    issue_ca,
+    issue_leaf,
+    load_ca,
+    load_certificate,
+    renew_at,
+)
+from certs.bundle import refusal
+from tests.unit.certs.conftest import NAME, NOW, SETTINGS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Maker = Callable[..., Pair]
+
+DAY = dt.timedelta(days=1)
+
+
+def leaf(ca: Pair, name: str = NAME, now: dt.datetime = NOW, days: float = 7) -> Pair:
+    return issue_leaf(ca, name, now=now, lifetime=days * 86_400, backdating=300)
+
+
+def test_a_ca_is_what_the_documentation_says(make_ca: Maker) -> None:
+    """P-256, 30 days, path length 0, our name only, no address, server certificates only."""
+    ca = make_ca().certificate
+    assert isinstance(ca.public_key(), ec.EllipticCurvePublicKey)
+    assert ca.not_valid_after_utc - NOW == 30 * DAY
+    assert NOW - ca.not_valid_before_utc == dt.timedelta(minutes=5)
+    found = ca.extensions.get_extension_for_class
+    basic = found(x509.BasicConstraints)
+    assert (basic.critical, basic.value.ca, basic.value.path_length) == (True, True, 0)
+    names = found(x509.NameConstraints)
+    assert names.critical
+    assert names.value.permitted_subtrees == [x509.DNSName(NAME)]
+    excluded = {str(one.value) for one in names.value.excluded_subtrees or ()}
+    assert excluded == {"0.0.0.0/0", "::/0"}
+    assert list(found(x509.ExtendedKeyUsage).value) == [ExtendedKeyUsageOID.SERVER_AUTH]
+
+
+def test_a_leaf_is_for_the_name_the_api_server_asks_for(make_ca: Maker) -> None:
+    """The one DNS name, 7 days, five minutes of back-dating, and no CA."""
+    made = leaf(make_ca()).certificate
+    names = made.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert list(names) == [x509.DNSName("genie-webhook.genie-system.svc")]
+    assert made.not_valid_after_utc - NOW == 7 * DAY
+    assert NOW - made.not_valid_before_utc == dt.timedelta(minutes=5)
+
+
+def test_serials_and_keys_are_never_the_same(make_ca: Maker) -> None:
+    """Two certificates made in the same instant differ in both."""
+    ca = make_ca()
+    one, other = leaf(ca), leaf(ca)
+    assert one.certificate.serial_number != other.certificate.serial_number
+    assert one.key_pem != other.key_pem
+
+
+def test_a_leaf_does_not_outlive_its_ca(make_ca: Maker) -> None:
+    """Made a day before the CA ends, it ends with it."""
+    ca = make_ca()
+    assert (
+        leaf(ca, now=NOW + 29 * DAY).certificate.not_valid_after_utc
+        == ca.certificate.not_valid_after_utc
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "at", "accepted"),
+    [
+        pytest.param(NAME, NOW, True, id="the leaf for our name is accepted"),
+        pytest.param("kubernetes.default.svc", NOW, False, id="no other name can be signed for"),
+        pytest.param(NAME, NOW + 8 * DAY, False, id="after its life it is refused"),
+        pytest.param(NAME, NOW - DAY, False, id="before its life it is refused"),
+    ],
+)
+def test_who_verifies(make_ca: Maker, name: str, at: dt.datetime, accepted: bool) -> None:  # noqa: FBT001
+    ca = make_ca()
+    reason = refusal((leaf(ca, name).certificate,), ca.certificate_pem, name, at)
+    assert (reason is None) == accepted
+
+
+def test_no_key_is_shown_by_accident(make_ca: Maker) -> None:
+    """A pair in a log line or a traceback shows its certificate alone."""
+    assert "key" not in repr(make_ca()).lower()
+
+
+def other_key(kind: str) -> bytes:
+    key = (
+        rsa.generate_private_key(65537, 2048)
+        if kind == "RSA"
+        else ec.generate_private_key(ec.SECP256R1())
+    )
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        pytest.param(lambda ca: (b"", ca.key_pem), "no certificate", id="no certificate"),
+        pytest.param(lambda ca: (ca.certificate_pem, b"x"), "no private key", id="no key"),
+        pytest.param(
+            lambda ca: (ca.certificate_pem, other_key("EC")),
+            "another certificate",
+            id="foreign key",
+        ),
+        pytest.param(lambda ca: (ca.certificate_pem, other_key("RSA")), "no ECDSA", id="RSA key"),
+        pytest.param(
+            lambda ca: (ca.certificate_pem[:200], ca.key_pem), "no certificate", id="truncated"
+        ),
+        pytest.param(
+            lambda ca: (leaf(ca).certificate_pem, leaf(ca).key_pem), "another", id="two leaves"
+        ),
+    ],
+)
+def test_a_ca_that_must_not_sign_is_refused(
+    make_ca: Maker, change: Callable[[Pair], tuple[bytes, bytes]], text: str
+) -> None:
+    with pytest.raises(UnusableError, match=text):
+        load_ca(*change(make_ca()), NAME, now=NOW)
+
+
+def test_a_leaf_or_the_ca_of_another_name_is_no_ca_of_ours(make_ca: Maker) -> None:
+    """Neither is taken for the CA in the Secret."""
+    ca, own = make_ca("other.genie-system.svc"), leaf(make_ca())
+    for pair in (ca, own):
+        assert not is_own_ca(pair.certificate, NAME)
+        with pytest.raises(UnusableError, match="no CA that Genie made"):
+            load_ca(pair.certificate_pem, pair.key_pem, NAME, now=NOW)
+
+
+def test_an_expired_ca_is_refused_with_its_dates(make_ca: Maker) -> None:
+    """The reason says from when to when it was valid."""
+    ca = make_ca()
+    with pytest.raises(UnusableError, match="2029-12-31T23:55:00Z to 2030-01-31T00:00:00Z"):
+        load_ca(ca.certificate_pem, ca.key_pem, NAME, now=NOW + 31 * DAY)
+    assert load_ca(ca.certificate_pem, ca.key_pem, NAME, now=NOW).certificate == ca.certificate
+
+
+def test_renewal_is_due_after_two_thirds_of_the_life(make_ca: Maker) -> None:
+    """Day 20 of 30: the back-dating does not count."""
+    ca = make_ca().certificate
+    assert renew_at(ca, backdating=300, fraction=SETTINGS.renew_fraction) == NOW + 20 * DAY
+
+
+def test_a_foreign_certificate_is_not_ours(make_ca: Maker) -> None:
+    """What lacks our organisation is an administrator's."""
+    foreign = issue_ca(NAME, now=NOW, lifetime=60, backdating=0).certificate
+    assert is_own_ca(foreign, NAME)
+    assert not is_own_ca(foreign, "x.y.svc")
+    with pytest.raises(UnusableError):
+        load_certificate(b"nonsense")
+    assert is_own_ca(make_ca().certificate, NAME)

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING
+
+import pytest
+import trustme
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from certs.authority import Pair, fingerprint, is_own_ca, issue_ca
+from certs.bundle import certificates, merge, refusal
+from tests.unit.certs.conftest import NAME, NOW
+
+if TYPE_CHECKING:
+    from cryptography import x509
+
+CAS = [issue_ca(NAME, now=NOW, lifetime=86_400 * days, backdating=300) for days in (1, 30, 30, 30)]
+EXPIRED, OLD, NEW, OTHER = CAS
+FOREIGN = trustme.CA().cert_pem.bytes()
+LATER = NOW + dt.timedelta(days=2)
+
+
+def own(certificate: x509.Certificate) -> bool:
+    return is_own_ca(certificate, NAME)
+
+
+def merged(bundle: bytes, *trusted: Pair, retired: tuple[Pair, ...] = ()) -> bytes:
+    return merge(
+        bundle,
+        [one.certificate for one in trusted],
+        retired=[fingerprint(one.certificate) for one in retired],
+        is_own=own,
+        now=LATER,
+    )
+
+
+def pem(*pairs: Pair) -> bytes:
+    return b"".join(one.certificate_pem for one in pairs)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param(merged(b"", OLD), pem(OLD), id="an empty bundle gets what is trusted"),
+        pytest.param(merged(b"\n", OLD), pem(OLD), id="a placeholder goes"),
+        pytest.param(merged(pem(OLD), OLD), pem(OLD), id="what is right stays as it is"),
+        pytest.param(merged(pem(OTHER), OLD), pem(OTHER, OLD), id="an unknown CA of ours stays"),
+        pytest.param(merged(pem(EXPIRED), OLD), pem(OLD), id="an expired CA of ours goes"),
+        pytest.param(
+            merged(pem(OLD, NEW), NEW, retired=(OLD,)), pem(NEW), id="a retired CA of ours goes"
+        ),
+        pytest.param(merged(b"", OLD, retired=(OLD,)), b"", id="a retired CA is not put back"),
+        pytest.param(merged(pem(OLD, OLD), OLD), pem(OLD), id="a doubled CA of ours is one"),
+        pytest.param(
+            merged(b"# ours\n" + FOREIGN + pem(OLD), OLD),
+            b"# ours\n" + FOREIGN + pem(OLD),
+            id="foreign certificates and comments stay in their place",
+        ),
+        pytest.param(
+            merged(FOREIGN.rstrip(), OLD), FOREIGN.rstrip() + b"\n" + pem(OLD), id="a line is ended"
+        ),
+        pytest.param(
+            merged(b"-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----", OLD),
+            b"-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n" + pem(OLD),
+            id="what cannot be read is not ours",
+        ),
+    ],
+)
+def test_a_bundle_is_merged(before: bytes, after: bytes) -> None:
+    assert before == after
+
+
+def test_an_expired_foreign_certificate_is_not_touched() -> None:
+    """Whose it is, he decides; only ours expire out of the bundle."""
+    long_after = NOW + dt.timedelta(days=40_000)
+    assert merge(FOREIGN, [], retired=(), is_own=own, now=long_after) == FOREIGN
+
+
+PARTS = st.lists(
+    st.sampled_from([*(one.certificate_pem for one in CAS), FOREIGN, b"# text\n", b"\n", b"x"]),
+    max_size=6,
+)
+CHOICES = st.lists(st.sampled_from(CAS), max_size=3)
+
+
+@given(parts=PARTS, trusted=CHOICES, retired=CHOICES)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_merging_is_idempotent_and_keeps_its_promises(
+    parts: list[bytes], trusted: list[Pair], retired: list[Pair]
+) -> None:
+    """Twice is once; what is trusted is there; what is foreign is there, in order; no retired."""
+    bundle = b"".join(parts)
+    gone = {fingerprint(one.certificate) for one in retired}
+    once = merged(bundle, *trusted, retired=tuple(retired))
+    assert merged(once, *trusted, retired=tuple(retired)) == once
+    names = [fingerprint(one) for one in certificates(once)]
+    wanted = {fingerprint(one.certificate) for one in trusted if one is not EXPIRED}
+    assert wanted - gone <= set(names)
+    assert not gone & set(names)
+    foreign = [fingerprint(one) for one in certificates(bundle) if not own(one)]
+    assert [name for name in names if name in foreign] == foreign
+
+
+def test_an_empty_bundle_accepts_nothing() -> None:
+    """And the reason says so."""
+    assert refusal((OLD.certificate,), b"", NAME, NOW) == "the bundle holds no certificate"

@@ -1,0 +1,423 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Self
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from certs import CertificateManager, CertificateSettings
+from certs.authority import UnusableError, issue_ca, to_pem
+from certs.clock import ServerClock
+from certs.observed import API, KINDS
+from certs.rotation import Cause
+from certs.selfcheck import DialError, dial
+from certs.serving import Leaf, LiveContext, make_leaf
+from certs.stored import REQUEST
+from dispatcher.kube.client import KubeError
+from tests.unit.certs.api import START, Api, configuration
+from tests.unit.certs.conftest import NAME, NOW, SETTINGS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from cryptography import x509
+
+MUTATING = f"{API}{KINDS[0]}/cni-genie"
+SECRET = "/api/v1/namespaces/genie-system/secrets/genie-webhook-ca"  # noqa: S105 - a path
+
+
+@pytest.fixture
+def api() -> Api:
+    """Give an API server with one configuration of ours and one of somebody else."""
+    made = Api()
+    made.store(MUTATING, configuration("cni-genie", "a", "b"))
+    foreign = configuration("foreign", "x")
+    foreign["metadata"]["labels"] = {}
+    made.store(f"{API}{KINDS[0]}/foreign", foreign)
+    return made
+
+
+def manager(api: Api, **settings: Any) -> CertificateManager:
+    return CertificateManager(
+        api.client(),
+        CertificateSettings(**settings),
+        monotonic=lambda: api.seconds,
+        boot=lambda: api.seconds,
+    )
+
+
+def served(made: CertificateManager) -> x509.Certificate | None:
+    return made.leaf.certificate if made.leaf else None
+
+
+def value(made: CertificateManager, name: str, **labels: str) -> float:
+    registry = CollectorRegistry()
+    made.register_metrics(registry)
+    found = registry.get_sample_value(f"genie_certificate_{name}", labels)
+    assert found is not None
+    return found
+
+
+def bundle(api: Api, path: str = MUTATING) -> str | None:
+    found: str | None = api.objects[path]["webhooks"][0]["clientConfig"].get("caBundle")
+    return found
+
+
+class Listener:
+    """A TLS listener in a thread of its own."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self.port = 0
+        self._context = context
+        self._loop = asyncio.new_event_loop()
+        self._started = threading.Event()
+        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._run(),))
+        self._stop = asyncio.Event()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._started.wait(5)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+        self._loop.close()
+
+    async def _run(self) -> None:
+        server = await asyncio.start_server(self._echo, "127.0.0.1", 0, ssl=self._context)
+        self.port = server.sockets[0].getsockname()[1]
+        self._started.set()
+        async with server:
+            await self._stop.wait()
+
+    async def _echo(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, ssl.SSLError):
+            while line := await reader.readline():
+                writer.write(line)
+            writer.close()
+
+
+def test_a_first_round_makes_everything(api: Api) -> None:
+    """The Secret, the bundle of each entry of ours, a leaf; nobody else's configuration."""
+    made = manager(api)
+    assert made.reason() == "no certificate yet"
+    assert made.round()
+    assert made.wait(0)
+    assert SECRET in api.objects
+    assert all("caBundle" in entry["clientConfig"] for entry in api.objects[MUTATING]["webhooks"])
+    assert bundle(api, f"{API}{KINDS[0]}/foreign") is None
+    assert value(made, "secret_writes_total", cause=Cause.FIRST.name.lower()) == 1
+    assert value(made, "rotation_phase", phase="STEADY") == 1
+    assert value(made, "uncovered_entries") == 0
+
+
+def test_a_second_round_writes_nothing(api: Api) -> None:
+    """What is right is left alone."""
+    made = manager(api)
+    made.round()
+    versions = {path: one["metadata"]["resourceVersion"] for path, one in api.objects.items()}
+    assert made.round()
+    assert versions == {p: one["metadata"]["resourceVersion"] for p, one in api.objects.items()}
+
+
+def test_of_two_replicas_one_creates_the_secret(api: Api) -> None:
+    """The other is told by a conflict, and adopts what it finds in the next round."""
+    one, other = manager(api), manager(api)
+
+    def overtake(method: str, _path: str) -> None:
+        if method == "POST":
+            api.before = lambda *_: None
+            other.round()
+
+    api.before = overtake
+    assert not one.round()
+    assert one.round()
+    assert one.leaf
+    assert other.leaf
+    assert one.leaf.ca == other.leaf.ca
+    assert value(one, "failures_total") == 0
+
+
+def test_what_cannot_be_written_keeps_nothing_else_from_it(api: Api) -> None:
+    """A configuration that may not be patched is named; the others and the leaf are done."""
+    other = f"{API}{KINDS[1]}/zz"
+    api.store(other, configuration("zz", "z"))
+
+    def forbid(method: str, path: str) -> None:
+        if method == "PATCH" and path == MUTATING:
+            raise KubeError(403, "Forbidden", f"PATCH {path}: not allowed")
+
+    api.before = forbid
+    made = manager(api)
+    assert not made.round()
+    assert made.leaf
+    assert bundle(api, other)
+    assert value(made, "failures_total") == 1
+    assert value(made, "uncovered_entries") == 2
+
+
+def test_lost_races_are_errors_only_in_a_row(api: Api) -> None:
+    """Three are bad luck; a fourth is counted and named."""
+    made = manager(api)
+
+    def conflict(method: str, path: str) -> None:
+        if method == "PATCH":
+            raise KubeError(422, "Invalid", f"PATCH {path}: the test fails")
+
+    api.before = conflict
+    for _ in range(3):
+        made.round()
+    assert value(made, "failures_total") == 0
+    made.round()
+    assert value(made, "failures_total") == 1
+
+
+def test_without_an_api_server_the_leaf_is_renewed_at_the_last(api: Api) -> None:
+    """By the CA in memory, when a tenth of its life is left; readiness names what is wrong."""
+    made = manager(api)
+
+    def unreachable(method: str, path: str) -> None:
+        raise KubeError(0, "NoAnswer", f"{method} {path}: no answer")
+
+    api.before = unreachable
+    assert not made.round()
+    assert "no answer" in made.reason()
+    api.before = lambda *_: None
+    made.round()
+    api.before = unreachable
+    before = made.leaf
+    api.seconds = 0.8 * SETTINGS.leaf_lifetime
+    made.round()
+    assert made.leaf is before
+    api.seconds = 0.95 * SETTINGS.leaf_lifetime
+    made.round()
+    assert made.leaf is not before
+    api.seconds = 2 * SETTINGS.ca_lifetime
+    last = made.leaf
+    made.round()
+    assert made.leaf is last
+
+
+def test_an_unexpected_error_ends_a_round_and_not_the_replica(api: Api) -> None:
+    """It is logged and counted, and the next round goes on."""
+    made = manager(api)
+
+    def broken(_method: str, _path: str) -> None:
+        raise ZeroDivisionError
+
+    api.before = broken
+    assert not made.round()
+    assert made.reason() == "an unexpected error; see the log"
+    api.before = lambda *_: None
+    assert made.round()
+
+
+def test_the_clock_is_the_api_servers(api: Api) -> None:
+    """Before its first answer it is this machine's; then it is carried on by the boot clock."""
+    client = api.client()
+    clock = ServerClock(client, lambda: api.seconds)
+    assert abs(clock.difference()) < 60
+    client.get(API + KINDS[0])
+    api.seconds = 90
+    assert (clock.now() - START).total_seconds() == 90
+    assert CertificateManager(client, SETTINGS).leaf is None
+
+
+def test_a_request_moves_the_rotation_and_is_gone(api: Api) -> None:
+    """From the annotation to PUBLISH in one round, to PROMOTE after the bundles settled."""
+    made = manager(api)
+    made.round()
+    api.objects[SECRET]["metadata"]["annotations"] = {REQUEST: "requested"}
+    made.round()
+    assert REQUEST not in api.objects[SECRET]["metadata"]["annotations"]
+    assert value(made, "rotation_phase", phase="PUBLISH") == 1
+    api.seconds = 61
+    made.round()
+    assert value(made, "rotation_phase", phase="PROMOTE") == 1
+    assert value(made, "leaves_total") == 2
+
+
+@pytest.fixture
+def running(api: Api) -> Iterator[tuple[CertificateManager, Api]]:
+    """Give a manager whose threads run, with its listener."""
+    live = LiveContext()
+    with Listener(live.context) as probe:
+        port = probe.port
+    made = CertificateManager(
+        api.client(),
+        CertificateSettings(
+            resync=0.1, self_check=0.1, listen_port=port, listen_address="127.0.0.1"
+        ),
+        boot=lambda: api.seconds,
+    )
+    made.start()
+    assert made.wait(10)
+    yield made, api
+    made.stop()
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_readiness_follows_listener_and_bundles(
+    running: tuple[CertificateManager, Api],
+) -> None:
+    """Not before the listener answers; not while no bundle covers; despite one that does not."""
+    made, api = running
+    eventually(lambda: "no TLS handshake" in made.reason())
+    with Listener(made.ssl_context()) as listener:
+        made._check._settings = made._check._settings.model_copy(
+            update={"listen_port": listener.port}
+        )
+        eventually(made.ready)
+        assert value(made, "self_check_ok") == 1
+        assert value(made, "service_dial_ok") == 0
+
+        def forbid(method: str, path: str) -> None:
+            if method == "PATCH":
+                raise KubeError(403, "Forbidden", f"PATCH {path}: not allowed")
+
+        api.before = forbid
+        api.store(f"{API}{KINDS[1]}/new", configuration("new", "n"))
+        eventually(lambda: value(made, "self_check_ok") == 0)
+        assert made.ready()
+        api.store(MUTATING, configuration("cni-genie", "a", "b"))
+        eventually(lambda: "no caBundle covers the certificate" in made.reason())
+
+
+def test_another_certificate_at_the_listener_is_noticed(
+    running: tuple[CertificateManager, Api],
+) -> None:
+    """Somebody else listens on our port."""
+    made, _ = running
+    foreign = LiveContext()
+    ca = issue_ca(NAME, now=NOW, lifetime=600, backdating=0)
+    foreign.load(make_leaf(ca, NOW, SETTINGS, early=0))
+    with Listener(foreign.context) as listener:
+        made._check._settings = made._check._settings.model_copy(
+            update={"listen_port": listener.port}
+        )
+        eventually(lambda: "presents another certificate" in made.reason())
+
+
+def leaf(early: float = 0) -> Leaf:
+    ca = issue_ca(NAME, now=NOW, lifetime=600, backdating=0)
+    return make_leaf(ca, NOW, SETTINGS, early=early)
+
+
+def test_a_pair_is_swapped_without_dropping_a_connection() -> None:
+    """The open connection goes on; the next handshake meets the new pair; a bad one is refused."""
+    live, one, other = LiveContext(), leaf(), leaf()
+    assert not live.loaded
+    live.load(one)
+    with Listener(live.context) as listener:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        with (
+            socket.create_connection(("127.0.0.1", listener.port), 5) as plain,
+            context.wrap_socket(plain, server_hostname=NAME) as opened,
+        ):
+            assert dial("127.0.0.1", listener.port, NAME) == one.certificate
+            live.load(other)
+            with pytest.raises(UnusableError):
+                live.load(Leaf(one.certificate, one.chain_pem, other.key_pem))
+            assert dial("127.0.0.1", listener.port, NAME) == other.certificate
+            opened.sendall(b"still here\n")
+            assert opened.recv(100) == b"still here\n"
+
+
+def test_before_the_first_pair_every_handshake_is_refused() -> None:
+    """Instead of a crash in the server, or a certificate of nobody."""
+    with (
+        Listener(LiveContext().context) as listener,
+        pytest.raises(DialError, match="no TLS handshake"),
+    ):
+        dial("127.0.0.1", listener.port, NAME)
+
+
+def write_files(folder: Path, made: Leaf, ca: bytes = b"") -> None:
+    (folder / "tls.crt").write_bytes(made.chain_pem)
+    (folder / "tls.key").write_bytes(made.key_pem)
+    if ca:
+        (folder / "ca.crt").write_bytes(ca)
+
+
+def test_mounted_files_are_served_and_published(api: Api, tmp_path: Path) -> None:
+    """No Secret is read; a new pair waits until the bundles have covered it for a while."""
+    one, other = leaf(), leaf()
+    assert one.ca
+    assert other.ca
+    made = manager(api, directory=tmp_path)
+    assert made.round()
+    assert "usable files" in made.reason()
+    write_files(tmp_path, one, to_pem(one.ca))
+    assert made.round()
+    assert served(made) == one.certificate
+    assert SECRET not in api.objects
+    api.seconds = 100
+    write_files(tmp_path, other, to_pem(other.ca))
+    made.round()
+    assert served(made) == one.certificate
+    api.seconds = 161
+    made.round()
+    assert served(made) == other.certificate
+
+
+def test_a_volume_is_read_in_one_version(api: Api, tmp_path: Path) -> None:
+    """Kubelet renames ``..data``; a key that does not fit is reported and the old pair stays."""
+    one, other = leaf(), leaf()
+    for name, pair in (("v1", one), ("v2", other)):
+        (tmp_path / name).mkdir()
+        write_files(tmp_path / name, pair)
+    link = tmp_path / "..data"
+    link.symlink_to("v1")
+    made = manager(api, directory=tmp_path, write_bundles=False)
+    made.round()
+    assert served(made) == one.certificate
+    assert bundle(api) is None
+    (tmp_path / "v2" / "tls.key").write_bytes(one.key_pem)
+    link.unlink()
+    link.symlink_to("v2")
+    made.round()
+    assert served(made) == one.certificate
+    write_files(tmp_path / "v2", other)
+    made.round()
+    assert served(made) == other.certificate
+    (tmp_path / "v2" / "tls.crt").write_bytes(b"x")
+    made.round()
+    assert served(made) == other.certificate
+
+
+def test_files_are_served_without_an_api_server(api: Api, tmp_path: Path) -> None:
+    """What is mounted needs nobody's leave; what is valid stays."""
+
+    def unreachable(method: str, path: str) -> None:
+        raise KubeError(0, "NoAnswer", f"{method} {path}: no answer")
+
+    api.before = unreachable
+    made = manager(api, directory=tmp_path)
+    made.round()
+    assert served(made) is None
+    one = leaf()
+    write_files(tmp_path, one)
+    made.round()
+    assert served(made) == one.certificate
+    made.round()
+
+
+def test_times_that_do_not_fit_are_refused() -> None:
+    """A CA that is due while its predecessor is retired would never come to rest."""
+    with pytest.raises(ValueError, match="ca_lifetime 86400 s is too short"):
+        CertificateSettings(ca_lifetime=86_400)
