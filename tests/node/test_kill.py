@@ -194,13 +194,19 @@ def test_killed_at_200_random_instants(node: Node) -> None:
         pod, chance = pods[number], random.Random(f"{seed} {number}")  # noqa: S311 - instants
         longest = 1.2 * node.add(pod, BOTH).seconds
         node.delete(pod, BOTH).succeeded()
-        rounds = range(KILLS // THREADS)
-        return sum(_kill_at_random(node, pod, chance, longest) for _ in rounds)
+        killed = 0
+        for _ in range(KILLS // THREADS):
+            if _kill_at_random(node, pod, chance, longest):
+                killed += 1
+                longest *= 1.1
+            else:
+                longest *= 0.8  # it had ended: the machine is faster than it was
+        return killed
 
     with ThreadPoolExecutor(THREADS) as threads:
         killed = sum(threads.map(work, range(THREADS)))
     assert node.left(*pods) == before, f"seed {seed}"
-    assert killed > KILLS / 3, "most calls had ended before they were killed: choose shorter waits"
+    assert killed > KILLS / 3, "most calls had ended before they were killed"
 
 
 def test_the_runtime_may_end_before_it_reads_the_answer(node: Node) -> None:
