@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import socket
+import socketserver
 import ssl
 import threading
 import time
@@ -70,39 +70,35 @@ def bundle(api: Api, path: str = MUTATING) -> str | None:
     return found
 
 
-class Listener:
-    """A TLS listener in a thread of its own."""
+class Echo(socketserver.BaseRequestHandler):
+    """One connection: TLS, then every line back."""
+
+    def handle(self) -> None:
+        """Serve until the other side is gone."""
+        assert isinstance(self.server, Listener)
+        with (
+            contextlib.suppress(OSError),
+            self.server.context.wrap_socket(self.request, server_side=True) as connection,
+        ):
+            while data := connection.recv(100):
+                connection.sendall(data)
+
+
+class Listener(socketserver.ThreadingTCPServer):
+    """A TLS listener in threads of its own."""
 
     def __init__(self, context: ssl.SSLContext) -> None:
-        self.port = 0
-        self._context = context
-        self._loop = asyncio.new_event_loop()
-        self._started = threading.Event()
-        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._run(),))
-        self._stop = asyncio.Event()
+        super().__init__(("127.0.0.1", 0), Echo)
+        self.context = context
+        self.port: int = self.server_address[1]
 
     def __enter__(self) -> Self:
-        self._thread.start()
-        self._started.wait(5)
+        threading.Thread(target=self.serve_forever, args=(0.05,)).start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join()
-        self._loop.close()
-
-    async def _run(self) -> None:
-        server = await asyncio.start_server(self._echo, "127.0.0.1", 0, ssl=self._context)
-        self.port = server.sockets[0].getsockname()[1]
-        self._started.set()
-        async with server:
-            await self._stop.wait()
-
-    async def _echo(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, ssl.SSLError):
-            while line := await reader.readline():
-                writer.write(line)
-            writer.close()
+        self.shutdown()
+        self.server_close()
 
 
 def test_a_first_round_makes_everything(api: Api) -> None:
@@ -282,7 +278,7 @@ def test_readiness_follows_listener_and_bundles(
             update={"listen_port": listener.port}
         )
         eventually(made.ready)
-        assert value(made, "self_check_ok") == 1
+        eventually(lambda: value(made, "self_check_ok") == 1)
         assert value(made, "service_dial_ok") == 0
 
         def forbid(method: str, path: str) -> None:
