@@ -79,7 +79,7 @@ class FilesKeeper:
         refused = seen.refusals(found.chain, name, now)
         if not refused and seen.steady_for >= self._settings.propagation:
             return "the files hold another, and every bundle covers it"
-        if refused and len(seen.refusals(leaf.chain, name, now)) == len(seen.entries):
+        if len(seen.refusals(leaf.chain, name, now)) == len(seen.entries):
             return "no bundle covers the one in use"
         self.standing = Standing(
             waits_for=f"the bundles to have covered the new {self._directory}/tls.crt for "

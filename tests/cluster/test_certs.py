@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from certs.observed import API, KINDS
-from tests.cluster.admission import NAMESPACE, node, own_cluster, spaces
+from tests.cluster.admission import NAME, NAMESPACE, node, own_cluster, spaces
 from tests.cluster.certs_site import PODS, WITHOUT_PODS, Load, Site, StrictClient, bundles
 from tests.cluster.imagebuild import PROJECT
 from tests.cluster.outside_webhook import apply_folder
@@ -165,6 +165,22 @@ def test_the_next_release_may_drop_and_rename_entries(site: Site, how: tuple[str
         assert sorted(e["name"] for e in configuration(site)["webhooks"]) == sorted(names)
         site.wait_steady()
     assert dropped in [entry["name"] for entry in configuration(site)["webhooks"]]
+
+
+def test_the_overlay_for_cert_manager_is_accepted(site: Site) -> None:
+    """By a real API server, all but cert-manager's own kinds; the injector is told what to do."""
+    folder = os.fspath(PROJECT / "manifests/overlays/cert-manager")
+    text = site.cluster.kubectl("kustomize", folder).stdout
+    objects: list[dict[str, Any]] = list(yaml.safe_load_all(text))
+    ours = [one for one in objects if one["apiVersion"] != "cert-manager.io/v1"]
+    site.cluster.apply(yaml.safe_dump_all(ours), "--dry-run=server")
+    marked = [
+        one["metadata"]["annotations"]["cert-manager.io/inject-ca-from"]
+        for one in ours
+        if one["kind"].endswith("WebhookConfiguration")
+    ]
+    assert marked == ["genie-system/genie-webhook"] * 2
+    assert not [one for one in ours if one["kind"] == "Role" and one["metadata"]["name"] == NAME]
 
 
 def test_a_compromised_ca_is_distrusted_at_once(site: Site) -> None:

@@ -6,6 +6,7 @@ import socketserver
 import ssl
 import threading
 import time
+from base64 import b64encode
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
@@ -369,6 +370,20 @@ def test_mounted_files_are_served_and_published(api: Api, tmp_path: Path) -> Non
     api.seconds = 161
     made.round()
     assert served(made) == other.certificate
+
+
+def test_files_that_alone_are_trusted_are_served_at_once(api: Api, tmp_path: Path) -> None:
+    """Another tool replaced every bundle: waiting would help nobody."""
+    one, other = leaf(), leaf()
+    made = manager(api, directory=tmp_path, write_bundles=False)
+    for pair in (one, other):
+        assert pair.ca
+        write_files(tmp_path, pair)
+        trusted = b64encode(to_pem(pair.ca)).decode()
+        found = configuration("cni-genie", "a", bundle=trusted)
+        api.store(MUTATING, found)
+        made.round()
+        assert served(made) == pair.certificate
 
 
 def test_a_volume_is_read_in_one_version(api: Api, tmp_path: Path) -> None:
