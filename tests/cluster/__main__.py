@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         with sigterm_interrupts():
             return int(args.command(args))
-    except (ClusterError, ValueError) as error:
+    except (ClusterError, ValueError, PermissionError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -94,6 +94,7 @@ def _image(args: argparse.Namespace) -> int:
 
 def _up(args: argparse.Namespace) -> int:
     nodes = {f"node{number}": BOTH_NETWORKS for number in range(1, args.nodes + 1)}
+    _check(args)
     existed = state.load(args.name) is not None
     cluster = Cluster.up(args.name, nodes)
     if not args.bare:

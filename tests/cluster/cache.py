@@ -14,6 +14,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.cluster.commands import held_locks
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
@@ -48,11 +50,19 @@ def digest_files(folder: Path, files: Iterable[Path]) -> str:
 
 @contextlib.contextmanager
 def locked(lock: Path) -> Iterator[None]:
-    """Hold a file lock; wait for whoever has it. It ends with the process, however that ends."""
+    """Hold a file lock; wait for whoever has it.
+
+    It ends with the process, however that ends, and with the programs that it still ran then.
+    """
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        held_locks.add(file.fileno())
+        try:
+            yield
+        finally:
+            held_locks.discard(file.fileno())
+            fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def cached(kind: str, key: str, make: Callable[[Path], None], *, keep: int = 3) -> Path:

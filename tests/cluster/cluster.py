@@ -40,7 +40,7 @@ class Cluster(Client):
         self.name = asked.name
         self.programs = programs
         self._state = asked
-        self.control_plane = ControlPlane(self.layout, programs.control_plane)
+        self.control_plane = ControlPlane(self.layout, programs.control_plane, asked.api_server)
         self.nodes = {
             name: Node(self.layout.node(name, asked.number(name))) for name in asked.nodes
         }

@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 _STARTED = time.monotonic()
 _LAST_LINES = 30
 
+held_locks: set[int] = set()
+"""Descriptors of the locks that this process holds, which the programs it runs inherit.
+
+When the tool is killed, a program that it ran may go on for a moment. Who takes the lock next then
+waits for that program too, instead of working against it.
+"""
+
 
 class ClusterError(Exception):
     """What went wrong, in a sentence for a person, with the cure where there is one."""
@@ -77,6 +84,7 @@ def run(
             cwd=cwd,
             check=False,
             timeout=timeout,
+            pass_fds=tuple(held_locks),
         )
     except FileNotFoundError as missing:
         raise CommandError(words, 127, f"no such program: {missing.filename}") from missing

@@ -24,7 +24,7 @@ _PATIENCE = 60.0  # seconds for the API server to become ready
 class ControlPlane:
     """The control plane's processes, by name: etcd, kube-apiserver and so on."""
 
-    def __init__(self, layout: Layout, programs: dict[str, Path]) -> None:
+    def __init__(self, layout: Layout, programs: dict[str, Path], api_server: str) -> None:
         self._layout = layout
         self.credentials = Credentials(layout.control_plane / "pki")
         self.services = {
@@ -33,7 +33,7 @@ class ControlPlane:
                 "etcd": self._etcd_flags(),
                 "kube-apiserver": self._api_server_flags(),
                 "kube-controller-manager": self._controller_manager_flags(),
-                "kube-scheduler": self._client_flags("system:kube-scheduler"),
+                "kube-scheduler": self._scheduler_flags(api_server),
             }.items()
         }
 
@@ -136,6 +136,11 @@ class ControlPlane:
             f"--cluster-signing-cert-file={self.credentials.ca}",
             f"--cluster-signing-key-file={self.credentials.key('ca')}",
         ]
+
+    def _scheduler_flags(self, api_server: str) -> list[str]:
+        # A scheduler waits for all that it watches; the oldest API server does not have this yet.
+        without = ["--feature-gates=DRADeviceTaintRules=false"] if api_server == "oldest" else []
+        return [*self._client_flags("system:kube-scheduler"), *without]
 
     def _client_flags(self, user: str) -> list[str]:
         kubeconfig = self._kubeconfig(user)

@@ -57,16 +57,23 @@ def has_nftables() -> bool:
 
 def has_overlayfs(folder: Path) -> bool:
     """Say whether overlay mounts work with their upper layer in a folder."""
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        for name in ("lower", "upper", "work", "merged"):
-            Path(scratch, name).mkdir()
-        options = ",".join(f"{layer}dir={scratch}/{layer}" for layer in ("lower", "upper", "work"))
-        merged = f"{scratch}/merged"
-        mount = ["mount", "-t", "overlay", "overlay", "-o", options, merged]
-        if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-            return False
-        subprocess.run(["umount", merged], check=True)
-        return True
+    try:
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            return _can_mount_overlay(scratch)
+    except OSError:  # not even a folder can be made there
+        return False
+
+
+def _can_mount_overlay(scratch: str) -> bool:
+    for name in ("lower", "upper", "work", "merged"):
+        Path(scratch, name).mkdir()
+    options = ",".join(f"{layer}dir={scratch}/{layer}" for layer in ("lower", "upper", "work"))
+    merged = f"{scratch}/merged"
+    mount = ["mount", "-t", "overlay", "overlay", "-o", options, merged]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        return False
+    subprocess.run(["umount", merged], check=True)
+    return True
 
 
 def missing(folder: Path) -> list[str]:

@@ -1,0 +1,286 @@
+"""The cluster tool itself: what it starts works, and what it takes down leaves nothing.
+
+What is left is looked for with the machine's own means (mounts, links, namespaces, control groups,
+processes), not by asking the tool.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.cluster import cleanup, state
+from tests.cluster.cgroups import hierarchies
+from tests.cluster.cluster import Cluster, take_down
+from tests.cluster.commands import CommandError
+from tests.cluster.layout import OUTSIDE_IPV4, OUTSIDE_IPV6
+from tests.cluster.processes import start_time
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+PROJECT = Path(__file__).parents[2]
+NAME = f"{os.environ.get('GENIE_CLUSTER', 'genie-test')}-tool"
+NETNS = Path("/run/netns")
+
+
+def tool(*args: str) -> list[str]:
+    return [sys.executable, "-m", "tests.cluster", *args, "--name", NAME]
+
+
+def run_tool(*args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(tool(*args), cwd=PROJECT, capture_output=True, text=True, check=False)
+
+
+def leftovers(name: str) -> list[str]:
+    """Return all that the machine has of a cluster, by the names that it would have."""
+    folder = str(state.state_folder() / name)
+    found = [f"namespace {path.name}" for path in NETNS.glob(f"{name}.*")]
+    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    found += [f"mount {line}" for line in mounts if f"{folder}/" in line or f"/{name}." in line]
+    for alias in Path("/sys/class/net").glob("*/ifalias"):
+        if alias.read_text().split()[-1:] == [name]:
+            found.append(f"link {alias.parent.name}")
+    groups = (hierarchy / "genie-cluster" / name for hierarchy in hierarchies())
+    found += [f"control group {group}" for group in groups if group.exists()]
+    found += [f"folder {folder}"] if Path(folder).exists() else []
+    return found
+
+
+def still_running(processes: dict[int, int]) -> list[int]:
+    return [pid for pid, started in processes.items() if start_time(pid) == started]
+
+
+def pod(name: str, **spec: Any) -> dict[str, Any]:
+    container = {"name": "web", "image": "nginx:latest", "imagePullPolicy": "IfNotPresent"}
+    metadata = {"name": name, "labels": {"app": name}}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": metadata,
+        "spec": {"containers": [container], "terminationGracePeriodSeconds": 1, **spec},
+    }
+
+
+def wait_ready(cluster: Cluster, *pods: str) -> None:
+    names = [f"pod/{name}" for name in pods]
+    cluster.kubectl("wait", "--for=condition=Ready", "--timeout=60s", *names)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    """End every test as it began: without a cluster of this name."""
+    take_down(NAME)
+    yield
+    take_down(NAME)
+    assert leftovers(NAME) == []
+
+
+def test_two_nodes_run_pods_that_reach_each_other_services_and_the_world() -> None:
+    """Across nodes, by pod address and by service; logs and exec go through the kubelets."""
+    cluster = Cluster.up(NAME, {"node1": ["weave"], "node2": ["weave"]})
+    for number in (1, 2):
+        cluster.apply(pod(f"web{number}", nodeName=f"node{number}"))
+    wait_ready(cluster, "web1", "web2")
+    cluster.kubectl("expose", "pod", "web2", "--port=80")
+    service = cluster.get("service", "web2")["spec"]["clusterIP"]
+    ipv4, ipv6 = (entry["ip"] for entry in cluster.get("pod", "web2")["status"]["podIPs"])
+
+    def page(address: str) -> str:
+        return cluster.in_pod("web1", ["curl", "-sSm5", f"http://{address}/"], check=False).stdout
+
+    assert "pod: web2" in page(ipv4)
+    assert "pod: web2" in page(f"[{ipv6}]")
+    cluster.wait_for(functools.partial(page, service), 20, "the service to be routed")
+    assert "pod: web2" in page(service)
+    assert f"address: {OUTSIDE_IPV4}:80" in page(OUTSIDE_IPV4)
+    assert f"address: [{OUTSIDE_IPV6}]:80" in page(f"[{OUTSIDE_IPV6}]")
+    got = cluster.kubectl("exec", "web1", "--", "/nginx", "-get", f"http://{ipv4}/").stdout
+    assert "pod: web2" in got
+    assert "web1 serves on :80" in cluster.kubectl("logs", "web1").stdout
+
+
+def test_down_leaves_nothing_and_the_machine_was_never_touched() -> None:
+    """Pods ran; while they did, none of the node's folders was the machine's."""
+    folders = ["/etc/cni", "/opt/cni", "/var/lib/cni", "/var/lib/kubelet", "/etc/kubernetes"]
+    before = [Path(folder).exists() for folder in folders]
+    cluster = Cluster.up(NAME)
+    cluster.apply(pod("web"))
+    wait_ready(cluster, "web")
+    assert cluster.node("node1").run(["ls", *folders]).returncode == 0
+    assert [Path(folder).exists() for folder in folders] == before
+    processes = cleanup.processes(cluster.layout)
+    assert len(processes) > len(cluster.services()) + 1  # shim, pause and the pod's own
+    assert len(leftovers(NAME)) > 4
+    cluster.down()
+    assert still_running(processes) == []
+    assert leftovers(NAME) == []
+
+
+MOMENTS: list[Any] = [
+    pytest.param((NETNS / f"{NAME}.cp").exists, id="its first namespace is there"),
+    pytest.param(
+        lambda: any(state.state_folder().glob(f"{NAME}/nodes/*/containerd.pid.json")),
+        id="containerd was started",
+    ),
+    pytest.param(
+        lambda: any(state.state_folder().glob(f"{NAME}/nodes/*/kubelet.pid.json")),
+        id="the kubelet was started",
+    ),
+]
+
+
+def interrupted(reached: Callable[[], bool], number: int) -> subprocess.CompletedProcess[str]:
+    """Start `up`, send the tool a signal at a moment, and return how it ended."""
+    with subprocess.Popen(
+        tool("up", "--bare"), cwd=PROJECT, stderr=subprocess.PIPE, text=True
+    ) as started:
+        deadline = time.monotonic() + 300
+        while not reached():
+            assert started.poll() is None, started.communicate()[1]
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        started.send_signal(number)
+        _, said = started.communicate(timeout=120)
+    return subprocess.CompletedProcess(started.args, started.returncode, "", said)
+
+
+@pytest.mark.parametrize("reached", MOMENTS)
+def test_down_removes_what_a_killed_up_has_left(reached: Callable[[], bool]) -> None:
+    """`kill -9` leaves things behind, at whatever moment; a later `down` finds them by the name."""
+    killed = interrupted(reached, signal.SIGKILL)
+    assert killed.returncode == -signal.SIGKILL
+    assert leftovers(NAME) != []
+    present = state.load(NAME)
+    assert present is not None
+    processes = cleanup.processes(present.layout)
+    done = run_tool("down")
+    assert done.returncode == 0, done.stderr
+    assert still_running(processes) == []
+    assert leftovers(NAME) == []
+
+
+def test_up_after_a_killed_up_starts_a_whole_cluster() -> None:
+    """Without a `down` in between."""
+    interrupted(MOMENTS[1].values[0], signal.SIGKILL)
+    done = run_tool("up", "--bare")
+    assert done.returncode == 0, done.stderr
+    assert "taking down what is left of an earlier one" in done.stderr
+    cluster = Cluster.attach(NAME)
+    assert [node["metadata"]["name"] for node in cluster.get("nodes")["items"]] == ["node1"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_an_interrupted_up_cleans_up_by_itself(number: int) -> None:
+    """And says so; the exit code is 130, as of any program that was interrupted."""
+    done = interrupted(MOMENTS[1].values[0], number)
+    assert done.returncode == 130, done.stderr
+    assert "cleaning up" in done.stderr
+    assert leftovers(NAME) == []
+
+
+def test_down_of_a_cluster_whose_files_are_gone_ends_it_all_the_same() -> None:
+    """Somebody removed the state folder: names alone lead to what is left."""
+    cluster = Cluster.up(NAME)
+    processes = cleanup.processes(cluster.layout)
+    (cluster.layout.state / state.FILE).unlink()
+    done = run_tool("down")
+    assert done.returncode == 0, done.stderr
+    assert still_running(processes) == []
+
+
+def test_up_reuses_what_runs_and_adds_the_node_that_is_missing() -> None:
+    """The processes stay the same; the second node joins, and only its own networks are on it."""
+    first = Cluster.up(NAME)
+    pids = {service.name: service.pid() for service in first.services()}
+    second = Cluster.up(NAME, {"node1": ["canal", "weave"], "node2": ["weave"]})
+    assert {s.name: s.pid() for s in second.services() if s.name in pids} == pids
+    assert len(second.get("nodes")["items"]) == 2
+    confs = second.node("node2").path("/etc/cni/net.d").iterdir()
+    assert [file.name for file in confs] == ["20-weave.conflist"]
+    assert json.loads(run_tool_env()["KUBECONFIG"])["current-context"] == NAME
+
+
+def run_tool_env() -> dict[str, str]:
+    """Evaluate what `env` prints in a shell, and return where it leads: each file's content."""
+    script = f'eval "$({sys.executable} -m tests.cluster env --name {NAME})"; cat "$KUBECONFIG"'
+    done = subprocess.run(["sh", "-c", script], cwd=PROJECT, capture_output=True, check=True)
+    return {"KUBECONFIG": done.stdout.decode()}
+
+
+def test_two_clusters_run_side_by_side() -> None:
+    """Each has its own API server; taking one down leaves the other alone."""
+    other = f"{NAME}-b"
+    one = Cluster.up(NAME)
+    try:
+        two = Cluster.up(other)
+        one.kubectl("create", "namespace", "only-in-one")
+        assert two.kubectl("get", "namespace", "only-in-one", check=False).returncode == 1
+        one.down()
+        assert two.is_running()
+        assert two.kubectl("get", "nodes").returncode == 0
+    finally:
+        take_down(other)
+    assert leftovers(other) == []
+
+
+def test_the_oldest_api_server_runs_pods_too() -> None:
+    """1.34, with the nodes of the newest."""
+    cluster = Cluster.up(NAME, api_server="oldest")
+    version = json.loads(cluster.kubectl("version", "-o", "json").stdout)
+    assert version["serverVersion"]["gitVersion"].startswith("v1.34.")
+    cluster.apply(pod("web"))
+    wait_ready(cluster, "web")
+
+
+def test_a_component_can_be_stopped_and_started() -> None:
+    """Pods go on without the API server and without the kubelet."""
+    cluster = Cluster.up(NAME)
+    cluster.apply(pod("web"))
+    wait_ready(cluster, "web")
+    address = cluster.get("pod", "web")["status"]["podIP"]
+    node = cluster.node("node1")
+    cluster.control_plane.stop("kube-apiserver")
+    node.stop("kubelet")
+    with pytest.raises(CommandError):
+        cluster.get("nodes")
+    assert "pod: web" in node.run(["curl", "-sm5", f"http://{address}/"]).stdout
+    cluster.control_plane.start("kube-apiserver")
+    node.start("kubelet")
+    wait_ready(cluster, "web")
+    assert cluster.is_running()
+
+
+LACKS: list[Any] = [
+    pytest.param(["setpriv", "--reuid=65534", "--clear-groups"], "needs root", id="root"),
+    pytest.param(["env", "PATH=/usr/bin:/bin"], "needs Go 1.26.6 or newer on the PATH", id="Go"),
+    pytest.param(
+        ["env", "GENIE_STATE=/proc/no/such"], "does not have overlayfs", id="a file system"
+    ),
+]
+
+
+@pytest.mark.parametrize(("command", "words"), LACKS)
+def test_what_the_machine_lacks_is_said_before_anything_is_changed(
+    tmp_path: Path, command: list[str], words: str
+) -> None:
+    """One sentence, exit code 1, nothing made: not even the cache."""
+    env = {**os.environ, "GENIE_CACHE": str(tmp_path / "cache"), "GENIE_STATE": str(tmp_path / "s")}
+    up = ["/usr/bin/python3", "-m", "tests.cluster", "up", "--bare", "--name", NAME]
+    done = subprocess.run(
+        [*command, *up], cwd=PROJECT, env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: this machine cannot run a cluster: ")
+    assert words in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
