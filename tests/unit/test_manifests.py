@@ -1,0 +1,183 @@
+"""The manifests hold what the code says: images, commands, ports, paths, names and settings."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dispatcher import keys
+from dispatcher.agent.settings import Settings
+
+MANIFESTS = Path(__file__).parents[2] / "manifests"
+NODE = MANIFESTS / "base" / "node"
+DEFAULTS = Settings(node_name="n")
+
+
+def documents(path: Path) -> list[dict[str, Any]]:
+    return [each for each in yaml.safe_load_all(path.read_text()) if each]
+
+
+def one(path: Path, kind: str) -> dict[str, Any]:
+    [found] = [each for each in documents(path) if each["kind"] == kind]
+    return found
+
+
+def daemonset() -> dict[str, Any]:
+    spec: dict[str, Any] = one(NODE / "daemonset.yaml", "DaemonSet")["spec"]["template"]["spec"]
+    return spec
+
+
+def container(name: str) -> dict[str, Any]:
+    [found] = [each for each in daemonset()["containers"] if each["name"] == name]
+    return dict(found)
+
+
+def variables(spec: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {each["name"]: each for each in spec["env"]}
+
+
+@pytest.mark.parametrize("name", ["agent", "reaper"])
+def test_every_variable_of_the_daemonset_is_a_setting(name: str) -> None:
+    """A misspelled one would be ignored in silence."""
+    known = {f"GENIE_{field.upper()}" for field in Settings.model_fields}
+    assert variables(container(name)).keys() <= known
+
+
+@pytest.mark.parametrize("name", ["agent", "reaper"])
+def test_every_command_is_a_module_of_ours(name: str) -> None:
+    """And the image is the one that overlays replace."""
+    python, flag, module = container(name)["command"]
+    assert (python, flag) == ("python", "-m")
+    assert importlib.util.find_spec(module)
+    assert container(name)["image"] == "cni-genie"
+
+
+def test_every_key_of_the_configmap_is_used_and_every_key_used_is_there() -> None:
+    """The names of its keys are those of the settings."""
+    data = one(MANIFESTS / "base" / "settings.yaml", "ConfigMap")["data"]
+    used = {
+        each["valueFrom"]["configMapKeyRef"]["key"]: variable
+        for name in ("agent", "reaper")
+        for variable, each in variables(container(name)).items()
+        if "configMapKeyRef" in each.get("valueFrom", {})
+    }
+    assert used.keys() == data.keys()
+    for key, variable in used.items():
+        assert variable == f"GENIE_{key.replace('-', '_').upper()}"
+
+
+def test_probes_ask_the_port_that_is_served() -> None:
+    """On loopback, where the agent listens."""
+    agent = container("agent")
+    port = int(variables(agent)["GENIE_PORT"]["value"])
+    assert port == DEFAULTS.port
+    for probe, path in (("livenessProbe", "/healthz"), ("readinessProbe", "/readyz")):
+        assert agent[probe]["httpGet"] == {"host": DEFAULTS.listen, "port": port, "path": path}
+
+
+def test_every_path_of_the_settings_is_mounted_where_the_host_has_it() -> None:
+    """So that a path in a log, in the conflist and on the node is one and the same."""
+    volumes = {
+        volume["name"]: volume["hostPath"]["path"]
+        for volume in daemonset()["volumes"]
+        if "hostPath" in volume
+    }
+    mounts = {mount["name"]: mount["mountPath"] for mount in container("agent")["volumeMounts"]}
+    for name, path in volumes.items():
+        if name in mounts:
+            assert mounts[name] == path
+    host_paths = [Path(volumes[name]) for name in mounts if name in volumes]
+    needed = (
+        DEFAULTS.cni_bin_dir,
+        DEFAULTS.cni_conf_dir,
+        DEFAULTS.extra_conf_dir,
+        DEFAULTS.state_dir,
+        DEFAULTS.socket,
+    )
+    for path in needed:
+        assert any(path.is_relative_to(mounted) for mounted in host_paths), path
+
+
+def test_the_container_with_the_token_has_no_privilege_and_the_other_no_token() -> None:
+    """A thief of one has not the other."""
+    assert daemonset()["automountServiceAccountToken"] is False
+    agent, reaper = container("agent"), container("reaper")
+    assert agent["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert "/" not in [mount["mountPath"] for mount in agent["volumeMounts"]]
+    assert [mount["name"] for mount in reaper["volumeMounts"]] == ["host"]
+    assert "ports" not in reaper
+
+
+def test_the_agent_runs_before_there_is_a_network() -> None:
+    """On every node, whatever its taints, with the node's own network."""
+    spec = daemonset()
+    assert spec["hostNetwork"] is True
+    assert spec["tolerations"] == [{"operator": "Exists"}]
+    assert spec["priorityClassName"] == "system-node-critical"
+
+
+def test_rights_are_what_the_code_calls_and_no_more() -> None:
+    """No right to read a pod, and none to list or watch anything."""
+    rules = one(NODE / "account.yaml", "ClusterRole")["rules"]
+    granted = {
+        (resource, verb)
+        for rule in rules
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    assert granted == {
+        ("nodes", "get"),
+        ("nodes", "patch"),
+        ("pods/status", "patch"),
+        ("events", "create"),
+    }
+
+
+def test_policies_name_the_agents_account_and_our_keys() -> None:
+    """A renamed account would be bound by nothing."""
+    account = one(NODE / "account.yaml", "ServiceAccount")["metadata"]["name"]
+    user = f"system:serviceaccount:genie-system:{account}"
+    assert daemonset()["serviceAccountName"] == account
+    text = (NODE / "policies.yaml").read_text()
+    policies = [e for e in documents(NODE / "policies.yaml") if e["kind"].endswith("Policy")]
+    for policy in policies:
+        [condition] = policy["spec"]["matchConditions"]
+        assert condition["expression"] == f"request.userInfo.username == '{user}'"
+        assert policy["spec"]["failurePolicy"] == "Fail"
+    assert keys.NETWORK_LABEL in text
+    assert keys.NETWORK_STATUS in text
+    bindings = [e for e in documents(NODE / "policies.yaml") if e["kind"].endswith("Binding")]
+    assert {each["spec"]["policyName"] for each in bindings} == {
+        each["metadata"]["name"] for each in policies
+    }
+
+
+COMPONENTS = sorted(MANIFESTS.glob("components/*/kustomization.yaml"))
+
+
+@pytest.mark.parametrize("path", COMPONENTS, ids=lambda path: path.parent.name)
+def test_every_component_has_an_overlay_and_sets_only_what_there_is(path: Path) -> None:
+    """Containers and variables that exist; a volume for each mount."""
+    overlay = MANIFESTS / "overlays" / path.parent.name / "kustomization.yaml"
+    assert documents(overlay)[0]["components"] == [f"../../components/{path.parent.name}"]
+    known = {f"GENIE_{field.upper()}" for field in Settings.model_fields}
+    for patch in documents(path)[0]["patches"]:
+        if "target" in patch:
+            assert patch["target"] == {"kind": "ClusterRole", "name": "genie-agent"}
+            continue
+        body = yaml.safe_load(patch["patch"])
+        assert (body["kind"], body["metadata"]["name"]) == ("DaemonSet", "genie-agent")
+        spec = body["spec"]["template"]["spec"]
+        volumes = {each["name"] for each in spec.get("volumes", [])}
+        for each in spec["containers"]:
+            assert each["name"] in {"agent", "reaper"}
+            assert variables(each).keys() <= known
+            assert {mount["name"] for mount in each.get("volumeMounts", [])} <= volumes
