@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.cluster import pipconf
-from tests.cluster.cache import cache_folder, cached, digest, digest_files, locked
+from tests.cluster.cache import cache_folder, cached, digest, digest_files
 from tests.cluster.commands import ClusterError, CommandError, run, step
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ _USELESS = (
     "var/lib/apt/lists",
 )
 _POLICY = Path(__file__).with_name("images") / "policy.json"
+_MOST_LAYERS = 100  # in buildah's storage: some 4 GB
 _BASE_DOCKERFILE = """\
 FROM scratch
 ADD root.tar /
@@ -52,7 +53,7 @@ def build_genie(
     It is built again only when the base, a build argument or a file of the context has changed.
     Raises ClusterError, with the end of the build's output, when it fails.
     """
-    args = {"BASE_IMAGE": base_image(), **(build_args or {})}
+    args = {"BASE_IMAGE": base_image_name(), **(build_args or {})}
     with tempfile.TemporaryDirectory() as scratch:
         snapshot = Path(scratch)  # the tree may change while the build goes on
         for file in [context / "Dockerfile", context / ".dockerignore", *context_files(context)]:
@@ -66,6 +67,9 @@ def build_genie(
 
 
 def _make_image(context: Path, name: str, args: Mapping[str, str], folder: Path) -> None:
+    _forget_old_layers()
+    if args["BASE_IMAGE"] == base_image_name():
+        _ensure_base_image()
     with step(f"building image {name}"):
         _bud(context, name, args, _pip_mounts(folder))
         (folder / "pip.conf").unlink()
@@ -73,16 +77,31 @@ def _make_image(context: Path, name: str, args: Mapping[str, str], folder: Path)
         _buildah("push", f"--signature-policy={_POLICY}", name, archive)
 
 
-def base_image() -> str:
-    """Return the name of a local image of Debian with Python, made if it is not there."""
-    key = digest([SUITE, *_PACKAGES, *_USELESS, _BASE_DOCKERFILE])
-    name = f"localhost/genie-base:{SUITE}-{key}"
-    with locked(cache_folder() / "images/base.lock"):
-        if _buildah("images", "--quiet", name, check=False).returncode != 0:
-            context = cached("images/base", key, _make_base, keep=1)
-            with step(f"building image {name}"):
-                _bud(context, name, {}, [])
-    return name
+def _forget_old_layers() -> None:
+    """Empty buildah's storage when many builds have filled it; what is needed is made again."""
+    if len(_buildah("images", "--all", "--quiet").stdout.split()) > _MOST_LAYERS:
+        _buildah("rmi", "--all", "--force")
+
+
+def base_image_name() -> str:
+    """Return the name of the local image of Debian with Python; it changes with its content."""
+    return f"localhost/genie-base:{SUITE}-{_base_key()}"
+
+
+def _base_key() -> str:
+    return digest([SUITE, *_PACKAGES, *_USELESS, _BASE_DOCKERFILE])
+
+
+def base_files() -> Path:
+    """Return the folder with the base image's files, made by debootstrap if they are not there."""
+    return cached("images/base", _base_key(), _make_base, keep=1)
+
+
+def _ensure_base_image() -> None:
+    name = base_image_name()
+    if _buildah("images", "--quiet", name, check=False).returncode != 0:
+        with step(f"building image {name}"):
+            _bud(base_files(), name, {}, [])
 
 
 def context_files(context: Path) -> list[Path]:

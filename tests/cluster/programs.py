@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.cluster import gobuild, images, machine
+from tests.cluster import gobuild, imagebuild, images, machine
 from tests.cluster.cache import digest
 
 if TYPE_CHECKING:
@@ -32,13 +32,18 @@ class Programs:
         return digest(map(os.fspath, paths))
 
 
+def _prepare_debian() -> None:
+    machine.install_packages()
+    imagebuild.base_files()
+
+
 def prepare(api_server: str = "current") -> Programs:
     """Build what is missing, and install what Debian has packages for.
 
     `api_server` is "current" or "oldest". Raises ClusterError that names what failed.
     """
     with ThreadPoolExecutor(max_workers=1) as beside:  # the network is idle while Go compiles
-        packages = beside.submit(machine.install_packages)
+        packages = beside.submit(_prepare_debian)
         sets = {programs.name: gobuild.build(programs) for programs in gobuild.NEEDED}
         small = images.small_images()
         packages.result()
