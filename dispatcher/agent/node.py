@@ -99,13 +99,13 @@ class Node:
         Pods in the way are named in an Event. The plugin stays as long as a call
         that has begun may take.
         """
-        directory = self._settings.cni_conf_dir
-        following = uninstall.successor(directory)
-        blocking = uninstall.in_the_way(self._records.read().values(), following)
-        if blocking:
-            self._say("NotRemoved", uninstall.explain(blocking, following))
-            return False
-        if self._conflist.in_place:
+        if self._conflist.in_place:  # once it is gone, nothing brings it back
+            directory = self._settings.cni_conf_dir
+            following = uninstall.successor(directory)
+            blocking = uninstall.in_the_way(self._records.read().values(), following)
+            if blocking:
+                self._say("NotRemoved", uninstall.explain(blocking, following))
+                return False
             self._conflist.remove()
         if self._left_at is None:
             self._left_at = self._clock()

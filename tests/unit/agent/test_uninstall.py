@@ -103,3 +103,16 @@ def test_removing_from_a_node_that_never_had_us_is_nothing(
     ready(host)
     assert node(mode=mode).look().removed
     assert [path.name for path in host.conf.iterdir()] == ["10-canal.conflist"]
+
+
+def test_what_has_left_does_not_come_back_for_a_record(
+    host: Host, node: Callable[..., Node]
+) -> None:
+    """Another configuration may come to follow later; the mode still says "remove"."""
+    ready(host)
+    node().look()
+    leaving = node(mode="remove")
+    assert leaving.look().removed
+    store.write(str(host.state), record())
+    assert leaving.look().removed
+    assert not (host.conf / "00-genie.conflist").exists()
