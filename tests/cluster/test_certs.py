@@ -117,7 +117,7 @@ def test_both_replicas_may_be_killed_in_a_rotation(site: Site, key: str) -> None
         for replica in site.replicas:
             replica.kill()
         site.start()
-        with Load(site.cluster) as load:
+        with Load(site.cluster, clients=1) as load:
             site.wait_steady()
             site.cluster.wait_for(lambda: load.calls >= 100, 60, "some calls")
     assert site.secret()["ca.crt"] != old
