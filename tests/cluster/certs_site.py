@@ -161,12 +161,16 @@ class Site:
     def wait_for_key(self, key: str, *, there: bool = True) -> None:
         """Return when the Secret has *key*, or has it no more."""
         self.cluster.wait_for(
-            lambda: (key in self.secret()) == there, 60, f"{key} to be there: {there}"
+            # A rotation waits until nothing it sees has changed for a while: on a machine that
+            # is busy with other things, that while may come late.
+            lambda: (key in self.secret()) == there,
+            180,
+            f"{key} to be there: {there}",
         )
 
     def wait_steady(self) -> None:
         """Return when one CA is left, in the Secret and in the bundles."""
-        self.cluster.wait_for(self._is_steady, 90, "the rotation to be over")
+        self.cluster.wait_for(self._is_steady, 180, "the rotation to be over")
 
     def _is_steady(self) -> bool:
         secret = self.secret()
