@@ -32,7 +32,7 @@ def main() -> int:
         alone = ["unshare", "--net", "--mount", "--propagation", "private"]
         return subprocess.run([*alone, *again, "--inside", str(plugins)], check=False).returncode
     figures = measure(TREE / "build" / "genie", chosen.inside, chosen.pairs)
-    plugin_report.write(figures, TREE / "docs")
+    plugin_report.write(figures)
     print(plugin_report.table(figures))
     return 0
 

@@ -12,9 +12,9 @@ import os
 import platform
 import sys
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.bench import page
 from tests.cluster import state
 from tests.cluster.churn import (
     LANES,
@@ -34,8 +34,6 @@ from tests.cluster.genie import install_genie
 if TYPE_CHECKING:
     from collections import Counter
 
-PAGE = Path(__file__).parents[2] / "docs" / "performance.md"
-BEGIN, END = "<!-- churn figures: begin -->", "<!-- churn figures: end -->"
 NODE = "node1"
 PAUSE = (1.0, 4.0)
 
@@ -70,7 +68,7 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     table = "\n".join([HEAD, *rows])
-    _write(table)
+    page.show("churn", table)
     print(table)
     return 0 if whole else 1
 
@@ -121,11 +119,6 @@ def _remarks(deeds: Counter[str], load: float) -> list[str]:
         f"- Killed and deleted meanwhile, {PAUSE[0]:.0f} to {PAUSE[1]:.0f} s apart: {done}.",
         f"- {machine}; kernel: {platform.release()}; load average: {load:.1f}; date: {today}.",
     ]
-
-
-def _write(table: str) -> None:
-    before, _, rest = PAGE.read_text().partition(BEGIN)
-    PAGE.write_text(f"{before}{BEGIN}\n{table}\n{END}{rest.partition(END)[2]}")
 
 
 if __name__ == "__main__":

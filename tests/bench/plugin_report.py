@@ -1,21 +1,15 @@
-"""The bench's figures as a table and a chart in docs/performance.md.
-
-The part of that page between the two markers belongs to this file; the words around it are
-people's.
-"""
+"""The figures of the plugin's benchmark as tables and a chart, for docs/performance.md."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tests.bench import page
 from tests.bench.plugin import CONCURRENT, COUNTS
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.bench.plugin import Figures
 
-BEGIN, END = "<!-- plugin figures: begin -->", "<!-- plugin figures: end -->"
 CHART = "performance-plugin.svg"
 
 _WIDTH, _ROW, _LEFT, _TOP = 720, 26, 210, 44
@@ -30,13 +24,10 @@ _STYLE = """
 """
 
 
-def write(figures: Figures, docs: Path) -> None:
-    """Put table and chart where the page shows them."""
-    (docs / CHART).write_text(chart(figures))
-    page = docs / "performance.md"
-    before, _, rest = page.read_text().partition(BEGIN)
-    after = rest.partition(END)[2]
-    page.write_text(f"{before}{BEGIN}\n{table(figures)}\n{END}{after}")
+def write(figures: Figures) -> None:
+    """Put tables and chart where the page shows them."""
+    (page.DOCS / CHART).write_text(chart(figures))
+    page.show("plugin", table(figures))
 
 
 HEAD = """\
@@ -48,7 +39,8 @@ HEAD = """\
 def table(figures: Figures) -> str:
     """Return the figures as Markdown."""
     rows = [_row(figures, command, count) for count in COUNTS for command in ("ADD", "DEL")]
-    return "\n".join([HEAD, *rows, "", "All in milliseconds.", "", *_remarks(figures)])
+    parts = [HEAD, *rows, "", "All in milliseconds.", "", *_remarks(figures), "", *_aims(figures)]
+    return "\n".join(parts)
 
 
 def _row(figures: Figures, command: str, networks: int) -> str:
@@ -69,23 +61,50 @@ def _row(figures: Figures, command: str, networks: int) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def _version(figures: Figures) -> float:
+    return figures.times["genie", "VERSION", 0].median / figures.bare[0]
+
+
+def _further(figures: Figures) -> dict[int, float]:
+    """Return what each network beyond the first adds to an ADD, in ms, by their number."""
+    first = figures.over("ADD", 1)[0]
+    return {more: (figures.over("ADD", more)[0] - first) / (more - 1) for more in COUNTS[1:]}
+
+
 def _remarks(figures: Figures) -> list[str]:
     clock, processor = figures.bare
     version = figures.times["genie", "VERSION", 0].median
-    further = [
-        f"{(figures.over('ADD', more)[0] - figures.over('ADD', 1)[0]) / (more - 1):.1f} (of {more})"
-        for more in COUNTS[1:]
-    ]
+    further = ", ".join(f"{cost:.1f} (of {more})" for more, cost in _further(figures).items())
     side_by_side = [f"{who} {each.median:.0f}" for who, each in figures.concurrent.items()]
     machine = [f"{name}: {value}" for name, value in figures.machine.items()]
     return [
         f"- Bare `python3 -I -S -c pass`: median {clock:.1f}, of the processor {processor:.1f}.",
-        f"- `VERSION` by Genie: median {version:.1f}, {version / clock:.2f} of a bare start.",
-        f"- Each further network in an ADD, over its direct call: {', '.join(further)}.",
+        f"- `VERSION` by Genie: median {version:.1f}, {_version(figures):.2f} of a bare start.",
+        f"- Each further network in an ADD, over its direct call: {further}.",
         f"- {CONCURRENT} ADDs side by side, all done: {', '.join(side_by_side)} (median of 3).",
         f"- Peak resident memory of an ADD: {figures.resident_kib / 1024:.1f} MiB.",
         f"- {figures.pairs} pairs of each kind. {'; '.join(machine)}.",
     ]
+
+
+def _aims(figures: Figures) -> list[str]:
+    """Return the aims beside what was seen, on the clock."""
+    bare = figures.bare[0]
+    seen = [
+        ("ADD with one network, over the direct call", 1.25, figures.over("ADD", 1)[0] / bare, _S),
+        ("DEL with one network, over the direct call", 1.4, figures.over("DEL", 1)[0] / bare, _S),
+        ("each further network, over its direct call", 1.5, max(_further(figures).values()), "ms"),
+        ("`VERSION`", 1.2, _version(figures), _S),
+        ("peak resident memory", 12, figures.resident_kib / 1024, "MiB"),
+    ]
+    rows = (
+        f"| {what} | at most {aim} {unit} | {value:.2f} | {'yes' if value <= aim else 'no'} |"
+        for what, aim, value, unit in seen
+    )
+    return ["| what | aim | seen | met |", "|---|---|---|---|", *rows]
+
+
+_S = "bare starts"
 
 
 def chart(figures: Figures) -> str:

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 import trustme
 
 from dispatcher.kube import logs
+from tests.bench import page
 from tests.unit.webhook.apiserver import Api, thing, things
 from tests.unit.webhook.builders import envelope, pod
 from tests.unit.webhook.test_server import free_port
@@ -45,8 +46,6 @@ if TYPE_CHECKING:
 
 OBJECTS = 5000
 CONNECTIONS = 8
-BEGIN, END = "<!-- webhook figures: begin -->", "<!-- webhook figures: end -->"
-PAGE = Path(__file__).parents[2] / "docs/performance.md"
 
 
 def kinds() -> dict[str, tuple[str, bytes]]:
@@ -293,8 +292,7 @@ def main() -> int:
         leaf.private_key_and_cert_chain_pem.write_to_path(str(folder / "leaf.pem"))
         figures = measure(folder, chosen.rounds, chosen.seconds)
     print(figures)
-    before, _, rest = PAGE.read_text().partition(BEGIN)
-    PAGE.write_text(f"{before}{BEGIN}\n{figures}\n{END}{rest.partition(END)[2]}")
+    page.show("webhook", figures)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What the tests of certificates share: replicas as processes, load, and a client that is strict.
+"""What the tests of certificates share: replicas as processes, and a client that is strict.
 
 The cluster has no nodes; everything else is what manifests/ install. The replicas log in as the
 webhook's ServiceAccount, with its rights and no more, and their times are shortened.
@@ -13,7 +13,6 @@ import socket
 import ssl
 import subprocess
 import sys
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -22,8 +21,9 @@ from typing import TYPE_CHECKING, Any, Self
 from certs.observed import API, KINDS
 from certs.settings import CertificateSettings
 from dispatcher.kube.client import KubeError
-from tests.cluster.admission import NAME, NAMESPACE, api, pod
+from tests.cluster.admission import NAME, NAMESPACE, api
 from tests.cluster.imagebuild import PROJECT
+from tests.cluster.load import Workers
 from tests.cluster.outside_webhook import webhook_kubeconfig
 
 if TYPE_CHECKING:
@@ -58,7 +58,6 @@ WITHOUT_PODS: list[dict[str, Any]] = [
 """Patches of the manifests: the Service leads where EndpointSlices say, and no pod is made."""
 
 DNS_NAME = CertificateSettings().dns_name
-PODS = "/api/v1/namespaces/busy/pods"
 
 
 class Replica:
@@ -178,72 +177,28 @@ class Site:
         return lone and set(bundles(self.admin).values()) == {secret.get("ca.crt")}
 
 
-class Load:
-    """Pods, created by several clients without a pause. Each must come out normalised."""
-
-    def __init__(self, cluster: Cluster, clients: int = 3) -> None:
-        self.calls = 0
-        self.faults: list[str] = []
-        self._lock = threading.Lock()
-        self._stopping = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._run, args=(api(cluster),)) for _ in range(clients)
-        ]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopping.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _run(self, kube: Kube) -> None:
-        wanted = pod(" weave , canal ", schedulerName="nobody")
-        while not self._stopping.is_set():
-            try:
-                stored = kube.create(PODS, wanted)["metadata"]["annotations"]["cni"]
-                fault = "" if stored == "weave,canal" else f"stored as {stored!r}"
-            except KubeError as error:
-                fault = str(error)
-            with self._lock:
-                self.calls += 1
-                if fault:
-                    self.faults.append(fault)
-
-
-class StrictClient:
+class StrictClient(Workers):
     """Opens TLS connections to each replica, trusting what bundles held :data:`LAG` seconds ago."""
 
     def __init__(self, site: Site) -> None:
+        super().__init__(self._observe, self._call)
         self.handshakes = 0
         self.faults: list[str] = []
         self._site = site
         self._views: list[tuple[float, dict[str, bytes]]] = []
-        self._stopping = threading.Event()
-        self._threads = [threading.Thread(target=run) for run in (self._observe, self._call)]
 
     def __enter__(self) -> Self:
         self._views = [(time.monotonic() - LAG, bundles(self._site.admin))]
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopping.set()
-        for thread in self._threads:
-            thread.join()
+        return super().__enter__()
 
     def _observe(self) -> None:
         kube = api(self._site.cluster)
-        while not self._stopping.wait(0.1):
+        while not self.stopping.wait(0.1):
             asked = time.monotonic()
             self._views.append((asked, bundles(kube)))
 
     def _call(self) -> None:
-        while not self._stopping.wait(0.02):
+        while not self.stopping.wait(0.02):
             due = [view for at, view in self._views if at <= time.monotonic() - LAG]
             for bundle in set(due[-1].values()):
                 for replica in self._site.replicas:

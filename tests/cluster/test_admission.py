@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-import threading
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 from dispatcher.annotation import InvalidAnnotation, normalise
 from dispatcher.kube.client import MERGE_PATCH, KubeError
 from tests.cluster.admission import NAME, NAMESPACE, api, pod, scale, spaces
+from tests.cluster.load import PODS, Load
 from tests.cluster.outside_webhook import webhook_kubeconfig
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from dispatcher.kube.client import Kube
     from tests.cluster.cluster import Cluster
 
-PODS = "/api/v1/namespaces/busy/pods"
 CREATIONS = 500
 WEBHOOK_PODS = ("-n", NAMESPACE, "-l", "app.kubernetes.io/component=webhook")
 
@@ -33,52 +32,17 @@ def busy(cluster: Cluster) -> Iterator[Cluster]:
         yield cluster
 
 
-class Load:
-    """Pods created by several clients without a pause, each with a value to be normalised."""
-
-    def __init__(self, cluster: Cluster, clients: int = 4) -> None:
-        self.created = 0
-        self.faults: list[str] = []
-        self._lock = threading.Lock()
-        self._stopping = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._run, args=(api(cluster),)) for _ in range(clients)
-        ]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopping.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _run(self, kube: Kube) -> None:
-        while not self._stopping.wait(0.03):
-            try:
-                stored = kube.create(PODS, pod(" weave , canal "))["metadata"]["annotations"]["cni"]
-                fault = "" if stored == "weave,canal" else f"stored as {stored!r}"
-            except KubeError as error:
-                fault = str(error)
-            with self._lock:
-                self.created += 1
-                if fault:
-                    self.faults.append(fault)
-
-
 def test_a_rolling_restart_under_load_costs_no_creation(busy: Cluster) -> None:
     """500 pods and more are created while both replicas are replaced: all of them, normalised."""
-    with Load(busy) as load:
-        busy.wait_for(lambda: load.created > CREATIONS / 5, 60, "the load to begin")
+    with Load(busy, clients=4, pause=0.03) as load:
+        busy.wait_for(lambda: load.calls > CREATIONS / 5, 60, "the load to begin")
         busy.kubectl("rollout", "restart", f"deployment/{NAME}", "-n", NAMESPACE)
         busy.kubectl("rollout", "status", f"deployment/{NAME}", "-n", NAMESPACE)
-        after = load.created
+        after = load.calls
         enough = max(CREATIONS, after + CREATIONS / 5)
-        busy.wait_for(lambda: load.created > enough, 120, "the load to go on")
+        busy.wait_for(lambda: load.calls > enough, 120, "the load to go on")
     assert load.faults == []
-    assert load.created >= CREATIONS
+    assert load.calls >= CREATIONS
     api(busy).delete(f"{PODS}?gracePeriodSeconds=0")
 
 

@@ -16,8 +16,9 @@ import yaml
 
 from certs.observed import API, KINDS
 from tests.cluster.admission import NAME, NAMESPACE, node, own_cluster, spaces
-from tests.cluster.certs_site import PODS, WITHOUT_PODS, Load, Site, StrictClient, bundles
+from tests.cluster.certs_site import WITHOUT_PODS, Site, StrictClient, bundles
 from tests.cluster.imagebuild import PROJECT
+from tests.cluster.load import PODS, Load
 from tests.cluster.outside_webhook import apply_folder
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cluster.admission import NAME, NAMESPACE, api, spaces
-from tests.cluster.certs_site import PODS, SHORTENED, Load
+from tests.cluster.certs_site import SHORTENED
+from tests.cluster.load import PODS, Load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -279,7 +279,7 @@ def raw_patch(
         pytest.param("far", PATCH_STATUS, ("403", "pod of another node"), id="another node's pod"),
         pytest.param(
             "near",
-            {"metadata": {"annotations": {"cni": "weave"}}},
+            {"metadata": {"annotations": {"example.com/owner": "thief"}}},
             ("403", "nothing of a pod but"),
             id="another annotation",
         ),
