@@ -24,13 +24,10 @@ RUN /tools/bin/hatchling build -t wheel -d /wheel \
     --no-index /wheel/*.whl \
  && /opt/genie/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/genie/venv
 
-# The plugin and its interpreter. The interpreter's hash is part of the plugin's version.
-RUN python=$(readlink -f "$(command -v python3)") \
- && hash=$("$python" -m dispatcher.agent.relocatable --patchelf /tools/bin/patchelf /interpreter) \
- && "$python" -m dispatcher.plugin.build /opt/genie/plugin --interpreter python3 \
-    --compiler "$python" \
-    --version "$("$python" -c 'import tomllib; print(tomllib.load(open("pyproject.toml","rb"))["project"]["version"])')-$hash" \
- && cp -a /interpreter/. /opt/genie/plugin/.genie/*/
+# The plugin and its interpreter, a copy of the base's; then one time for all, whenever it was built.
+RUN "$(readlink -f "$(command -v python3)")" -m dispatcher.agent.payload /opt/genie/plugin \
+    --patchelf /tools/bin/patchelf \
+ && find /opt/genie -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
 
 FROM ${BASE_IMAGE}
 COPY --from=build /opt/genie /opt/genie

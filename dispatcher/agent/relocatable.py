@@ -1,7 +1,7 @@
-"""Make the interpreter that the plugin brings along: ``python -m dispatcher.agent.relocatable``.
+"""The interpreter that the plugin brings along, a copy of the one that runs this.
 
-Run while the image is built, with the interpreter that is to be copied. What it makes is one
-folder that runs on a host without Python and without glibc, from wherever it is put:
+What :func:`make` makes, while the image is built, is one folder that runs on a host without
+Python and without glibc, from wherever it is put:
 
     python3            the interpreter
     ld.so              the loader that starts it
@@ -19,9 +19,7 @@ Nothing here is particular to a processor or a distribution. Two runs give the s
 
 from __future__ import annotations
 
-import argparse
 import hashlib
-import importlib.util
 import modulefinder
 import py_compile
 import re
@@ -32,6 +30,10 @@ import sysconfig
 from pathlib import Path
 
 from dispatcher.agent.plugin import LOADER
+from dispatcher.plugin import build
+
+INTERPRETER = "python3"
+"""Its name in the folder."""
 
 ALWAYS = ("encodings", "encodings.aliases", "encodings.utf_8", "encodings.ascii")
 """What every interpreter loads at its start, and the plugin's modules do not name."""
@@ -77,8 +79,16 @@ NEVER = frozenset(
 )
 """What is reached on paper only: by tests inside modules, or where an import may fail."""
 
+_PACKAGES = frozenset({"dist-packages", "site-packages"})
+"""Below the standard library, or beside it, but not of it."""
+
 STDLIB = Path(sysconfig.get_path("stdlib")).resolve()
 VERSION = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+
+
+def modules_of_the_plugin() -> dict[str, Path]:
+    """Return what the plugin of this tree needs of the standard library (see :func:`closure`)."""
+    return closure(list(build.modules().values()), build.PACKAGE.parent)
 
 
 def closure(scripts: list[Path], root: Path) -> dict[str, Path]:
@@ -99,7 +109,7 @@ def closure(scripts: list[Path], root: Path) -> dict[str, Path]:
     return {
         name: file
         for name, file in sorted(found.items())
-        if file.is_relative_to(STDLIB) and "-packages" not in file.parts
+        if file.is_relative_to(STDLIB) and not _PACKAGES.intersection(file.parts)
     }
 
 
@@ -108,24 +118,36 @@ def libraries(files: list[Path]) -> list[Path]:
     needed = set()
     for file in files:
         listed = subprocess.run(["ldd", file], capture_output=True, text=True, check=True).stdout  # noqa: S603, S607
-        needed |= set(re.findall(r"=> (/\S+)", listed))
-    return sorted(Path(path) for path in needed)
+        needed |= needs(listed)
+    return sorted(needed)
+
+
+def needs(listed: str) -> set[Path]:
+    """Return the libraries that ``ldd`` has *listed*: each with the place where it was found.
+
+    The loader has no ``=>``: it stands by itself, with the path that is compiled in.
+    """
+    return {Path(path) for path in re.findall(r"=> (/\S+)", listed)}
 
 
 def make(target: Path, modules: dict[str, Path], patchelf: str) -> None:
-    """Fill the empty folder *target*."""
+    """Make the folder *target* with the interpreter and *modules*."""
     stdlib = target / "lib" / VERSION
     (stdlib / "lib-dynload").mkdir(parents=True)
     extensions = [_place(name, file, stdlib) for name, file in modules.items()]
     interpreter = Path(sys.executable).resolve()
     loader = _patchelf(patchelf, "--print-interpreter", interpreter).strip()
-    _copy(interpreter, target / "python3", 0o755)
+    _copy(interpreter, target / INTERPRETER, 0o755)
     _copy(Path(loader).resolve(), target / "ld.so", 0o755)
     for library in libraries([interpreter, *filter(None, extensions)]):
         _copy(library.resolve(), target / "lib" / library.name, 0o644)
-    _patchelf(patchelf, "--set-interpreter", LOADER.decode(), target / "python3")
+    for copied in target.rglob("*.so*"):
+        # A path of its own, to where it was built, would come before the interpreter's.
+        if _patchelf(patchelf, "--print-rpath", copied).strip():
+            _patchelf(patchelf, "--remove-rpath", copied)
+    _patchelf(patchelf, "--set-interpreter", LOADER.decode(), target / INTERPRETER)
     # DT_RPATH, not DT_RUNPATH: the second would not hold for what the libraries need.
-    _patchelf(patchelf, "--force-rpath", "--set-rpath", "$ORIGIN/lib", target / "python3")
+    _patchelf(patchelf, "--force-rpath", "--set-rpath", "$ORIGIN/lib", target / INTERPRETER)
 
 
 def _place(name: str, file: Path, stdlib: Path) -> Path | None:
@@ -166,23 +188,3 @@ def digest(folder: Path) -> str:
         total.update(str(path.relative_to(folder)).encode() + b"\0")
         total.update(hashlib.sha256(path.read_bytes()).digest())
     return total.hexdigest()[:12]
-
-
-def main() -> None:
-    """Make the folder that the command line names, and print its hash."""
-    parser = argparse.ArgumentParser(description="Make a relocatable interpreter.")
-    parser.add_argument("target", type=Path, help="folder to make; it must not exist")
-    parser.add_argument("--patchelf", default="patchelf", help="the patchelf to use")
-    chosen = parser.parse_args()
-    package = importlib.util.find_spec("dispatcher")
-    if package is None or package.origin is None:
-        parser.error("the package dispatcher cannot be found")
-    dispatcher = Path(package.origin).parent
-    scripts = [*sorted(dispatcher.glob("*.py")), *sorted((dispatcher / "plugin").glob("*.py"))]
-    scripts = [script for script in scripts if script.stem != "build"]
-    make(chosen.target, closure(scripts, dispatcher.parent), chosen.patchelf)
-    print(digest(chosen.target))  # noqa: T201 - the answer of a command
-
-
-if __name__ == "__main__":
-    main()

