@@ -28,7 +28,7 @@ Protocol, over the unix socket ``agentSocket`` of the conflist (default
    123   the request is not as this page has it              no
    ====  ==================================================  ==========================
 
-The answer comes within :data:`DEADLINE` seconds. The plugin gives the whole exchange 5 s, and
+The answer comes within :data:`DEADLINE` seconds. The plugin gives the whole exchange 4.5 s, and
 an agent that is not there, or silent, is its own error with code 11.
 
 How it works: each request is one GET of one pod. A static pod's UID on the node is not the one
@@ -171,7 +171,18 @@ class _Server(socketserver.ThreadingUnixStreamServer):
 
     def server_bind(self) -> None:
         super().server_bind()
-        Path(str(self.server_address)).chmod(0o600)
+        self._path = Path(str(self.server_address))
+        self._path.chmod(0o600)
+        self._inode = self._path.stat().st_ino
+
+    def server_close(self) -> None:
+        super().server_close()
+        try:
+            ours = self._path.stat().st_ino == self._inode  # or that of an agent after us
+        except FileNotFoundError:
+            return
+        if ours:
+            self._path.unlink()
 
 
 def _peer(connection: socket.socket) -> int:

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dispatcher import networks
 from dispatcher.agent import conflist as conflists
-from dispatcher.agent import events, uninstall
+from dispatcher.agent import events, files, uninstall
 from dispatcher.agent.conflist import BACKUP, Conflist, ConflistError
 from dispatcher.agent.plugin import InstallError, Plugin
 from dispatcher.agent.records import Records
+from dispatcher.plugin import store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,6 +65,7 @@ class Node:
         self._clock = clock
         self._records = Records(settings.state_dir)
         self._left_at: float | None = None
+        self._noted: str | None = None
 
     def look(self) -> View:
         """Look once, and put in place what is not."""
@@ -71,12 +73,14 @@ class Node:
         problem = ""
         try:
             if self._settings.mode in REMOVING and self._remove():
+                self._noted = None
                 return View({}, "", removed=True)
             self._install(found)
         except (InstallError, ConflistError) as error:
             problem = str(error)
         if problem:
             self._say("NotInstalled", problem)
+        self._note(problem)
         return View(self._judge(found, problem), problem)
 
     def _install(self, found: Networks) -> None:
@@ -152,6 +156,20 @@ class Node:
                 if path.name.endswith(BACKUP) and name in {stem, stem.partition("-")[2]}:
                     return f"Cilium has renamed its configuration to {path} (cni.exclusive)"
         return f"no configuration in {' or '.join(self._settings.conf_dirs)}"
+
+    def _note(self, problem: str) -> None:
+        """Leave *problem* on the node for ``genie doctor``, which cannot ask the agent."""
+        if problem == self._noted:
+            return
+        path = self._settings.state_dir / store.PROBLEM
+        try:
+            if problem:
+                files.replace(path, problem.encode() + b"\n", 0o600)
+            else:
+                path.unlink(missing_ok=True)
+        except OSError:
+            return  # tried again with the next look; doctor tells of such a folder by itself
+        self._noted = problem
 
     def _tell_restored(self, sentence: str) -> None:
         self._restored()

@@ -1,9 +1,19 @@
 """Records in files: ``<stateDir>/<containerID>.json``, one per container.
 
-How it works: :func:`write` is the only function that writes a record: into a temporary file
-beside it, fdatasync, rename, so that whoever reads sees the old one or the new one, whole,
-also after a power cut. Files have the mode 0600, since a delegate's configuration may hold
-secrets, in a directory of 0700.
+How it works: every change goes into a temporary file that is renamed onto the record, so that
+whoever reads sees the old one or the new one, whole. :func:`write`, called before the first
+delegate and after the last, waits for the disk in between (fdatasync): what it wrote outlives
+the kernel. The steps of an ADD with several networks are written by :func:`note`, which does
+not wait: a step must outlive the plugin, but not a power cut, since network namespaces do not
+either. File systems differ in what such a cut leaves of a file that was not waited for, down to
+nothing at all; so the last record that was waited for keeps a second name meanwhile, and
+:func:`read` takes that if the first is no record. It may lack a step, a result above all, and
+call an attachment planned whose ADD had begun: DEL frees what is planned, too. Nor is the
+folder waited for: after a power cut the first record may still have its temporary name, and
+:func:`recover` gives it its own.
+
+Files have the mode 0600, since a delegate's configuration may hold secrets, in a directory of
+0700.
 
 Rules of this file: who changes a record holds the container's lock; a record that nobody can
 read is kept beside its place, never thrown away.
@@ -18,13 +28,24 @@ from dispatcher.plugin.record import CorruptRecord, decode, encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from dispatcher.plugin.record import Record
 
 SUFFIX = ".json"
+UNFINISHED = ".tmp"
+"""What is added to the name of a record while it is written."""
+
+SYNCED = ".synced"
+"""What is added to the name of the record that is certain while steps are noted."""
+
+BESIDE = (UNFINISHED, SYNCED)
+
 CORRUPT = ".corrupt"
 """What is added to the name of a record that nobody could read."""
+
+PROBLEM = ".agent-problem"
+"""Where the agent leaves what keeps it from its work on this node, for ``genie doctor``."""
 
 
 def path_of(state_dir: str, container_id: str) -> str:
@@ -49,8 +70,34 @@ def read(state_dir: str, container_id: str) -> Record | None:
     Raises :class:`NewerRecord`, :class:`CorruptRecord`, and OSError for a file that is there
     and cannot be read.
     """
+    path = path_of(state_dir, container_id)
     try:
-        with open(path_of(state_dir, container_id), "rb") as file:
+        return _read(path, container_id)
+    except CorruptRecord:
+        synced = _read(path + SYNCED, container_id)
+        if synced is None:
+            raise
+        return synced
+
+
+def recover(state_dir: str, container_id: str) -> bool:
+    """Make a record of what was written whole and not renamed; tell whether there was any.
+
+    For a container without a record; the caller holds its lock. Raises OSError, NewerRecord.
+    """
+    path = path_of(state_dir, container_id)
+    try:
+        if _read(path + UNFINISHED, container_id) is None:
+            return False
+    except CorruptRecord:
+        return False  # killed while it wrote: nothing had begun
+    posix.replace(path + UNFINISHED, path)
+    return True
+
+
+def _read(path: str, container_id: str) -> Record | None:
+    try:
+        with open(path, "rb", buffering=0) as file:
             data = file.read()
     except FileNotFoundError:
         return None
@@ -66,15 +113,36 @@ def write(state_dir: str, record: Record) -> None:
     The caller holds the container's lock. Raises OSError; the old record then still stands.
     """
     path = path_of(state_dir, record.container_id)
-    fresh = path + ".tmp"
+    _put(path, encode(record), posix.fdatasync)
+    _unlink(path + SYNCED)
+
+
+def note(state_dir: str, record: Record) -> None:
+    """Put *record*, which :func:`write` wrote before, on disk with a step more. See above.
+
+    The caller holds the container's lock. Raises OSError; the old record then still stands.
+    """
+    path = path_of(state_dir, record.container_id)
+    try:
+        posix.link(path, path + SYNCED)
+    except FileExistsError:
+        pass  # since the step before
+    except OSError:
+        write(state_dir, record)  # a file system without second names
+        return
+    _put(path, encode(record), lambda _: None)
+
+
+def _put(path: str, data: bytes, sync: Callable[[int], None]) -> None:
+    fresh = path + UNFINISHED
     flags = posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC | posix.O_NOFOLLOW
     try:
         file = posix.open(fresh, flags, 0o600)
         try:
-            left = memoryview(encode(record))
+            left = memoryview(data)
             while left:
                 left = left[posix.write(file, left) :]
-            posix.fdatasync(file)
+            sync(file)
         finally:
             posix.close(file)
         posix.replace(fresh, path)
@@ -91,16 +159,17 @@ def exists(state_dir: str, container_id: str) -> bool:
 def remove(state_dir: str, container_id: str) -> None:
     """Take the record of *container_id* from the disk, if there is one. Raises OSError."""
     path = path_of(state_dir, container_id)
-    _unlink(path + ".tmp")
-    _unlink(path)
+    for suffix in (*BESIDE, ""):
+        _unlink(path + suffix)
 
 
 def forget_unfinished(state_dir: str, container_id: str) -> None:
     """Remove what a plugin left that was killed while it wrote the first record."""
-    try:
-        posix.unlink(path_of(state_dir, container_id) + ".tmp")
-    except OSError:
-        pass  # it is not there, as nearly always, or the file system is read-only
+    for suffix in BESIDE:
+        try:
+            posix.unlink(path_of(state_dir, container_id) + suffix)
+        except OSError:
+            pass  # it is not there, as nearly always, or the file system is read-only
 
 
 def set_aside(state_dir: str, container_id: str) -> str:

@@ -7,6 +7,7 @@ images that the machine has.
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import functools
 import os
@@ -21,7 +22,7 @@ from tests.cluster.commands import ClusterError, CommandError, run, step
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 GENIE_IMAGE = "localhost/cni-genie:dev"
 SUITE = "bookworm"
@@ -54,24 +55,40 @@ def build_genie(
     Raises ClusterError, with the end of the build's output, when it fails.
     """
     args = {"BASE_IMAGE": base_image_name(), **(build_args or {})}
-    with tempfile.TemporaryDirectory() as scratch:
-        snapshot = Path(scratch)  # the tree may change while the build goes on
-        for file in [context / "Dockerfile", context / ".dockerignore", *context_files(context)]:
-            copy = snapshot / file.relative_to(context)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(file, copy)
+    with _snapshot(context) as snapshot:
         content = digest_files(snapshot, (file for file in snapshot.rglob("*") if file.is_file()))
         key = digest([content, name, *(f"{arg}={value}" for arg, value in sorted(args.items()))])
         folder = cached("images/genie", key, functools.partial(_make_image, snapshot, name, args))
     return folder / "image.tar"
 
 
-def _make_image(context: Path, name: str, args: Mapping[str, str], folder: Path) -> None:
+def build_anew(folder: Path, context: Path = PROJECT) -> Path:
+    """Build the Dockerfile into a folder as if nothing had been built before, but for its base."""
+    args = {"BASE_IMAGE": base_image_name()}
+    with _snapshot(context) as snapshot:
+        _make_image(snapshot, f"{GENIE_IMAGE}-anew", args, folder, anew=True)
+    return folder / "image.tar"
+
+
+@contextlib.contextmanager
+def _snapshot(context: Path) -> Iterator[Path]:
+    """Give a copy of a build context: the tree may change while the build goes on."""
+    with tempfile.TemporaryDirectory() as scratch:
+        for file in [context / "Dockerfile", context / ".dockerignore", *context_files(context)]:
+            copy = Path(scratch) / file.relative_to(context)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(file, copy)
+        yield Path(scratch)
+
+
+def _make_image(
+    context: Path, name: str, args: Mapping[str, str], folder: Path, *, anew: bool = False
+) -> None:
     _forget_old_layers()
     if args["BASE_IMAGE"] == base_image_name():
         _ensure_base_image()
     with step(f"building image {name}"):
-        _bud(context, name, args, _pip_mounts(folder))
+        _bud(context, name, args, [*_pip_mounts(folder), *(["--no-cache"] if anew else [])])
         (folder / "pip.conf").unlink()
         archive = f"docker-archive:{folder}/image.tar:{name}"
         _buildah("push", f"--signature-policy={_POLICY}", name, archive)
@@ -155,11 +172,11 @@ def _pip_mounts(folder: Path) -> list[str]:
     ]
 
 
-def _bud(context: Path, name: str, args: Mapping[str, str], mounts: list[str]) -> None:
+def _bud(context: Path, name: str, args: Mapping[str, str], options: list[str]) -> None:
     """Build a Dockerfile; proxies of the environment reach it, by buildah's own rule."""
     arguments = [f"--build-arg={arg}={value}" for arg, value in args.items()]
     _buildah("bud", "--isolation=chroot", "--network=host", "--layers", "--pull-never",
-             f"--signature-policy={_POLICY}", *arguments, *mounts, "-t", name,
+             f"--signature-policy={_POLICY}", *arguments, *options, "-t", name,
              os.fspath(context))  # fmt: skip
 
 

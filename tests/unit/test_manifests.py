@@ -15,6 +15,7 @@ from dispatcher.agent.settings import Settings
 MANIFESTS = Path(__file__).parents[2] / "manifests"
 NODE = MANIFESTS / "base" / "node"
 DEFAULTS = Settings(node_name="n")
+NAMESPACE = "genie-system"
 
 
 def documents(path: Path) -> list[dict[str, Any]]:
@@ -181,3 +182,77 @@ def test_every_component_has_an_overlay_and_sets_only_what_there_is(path: Path) 
             assert each["name"] in {"agent", "reaper"}
             assert variables(each).keys() <= known
             assert {mount["name"] for mount in each.get("volumeMounts", [])} <= volumes
+
+
+def effective(path: Path, name: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the variables with a value of a container, and its mounts, under a component.
+
+    Mounts are by the path in the container, each with the path on the host.
+    """
+    values: dict[str, str] = {}
+    mounts: dict[str, str] = {}
+    volumes: dict[str, dict[str, Any]] = {}
+    patches = [yaml.safe_load(each["patch"]) for each in documents(path)[0]["patches"]]
+    specs = [body["spec"]["template"]["spec"] for body in patches if isinstance(body, dict)]
+    for spec in (daemonset(), *specs):
+        volumes |= {each["name"]: each for each in spec.get("volumes", [])}
+        for each in spec["containers"]:
+            if each["name"] == name:
+                values |= {v["name"]: v["value"] for v in each.get("env", []) if "value" in v}
+                mounts |= {m["mountPath"]: m["name"] for m in each.get("volumeMounts", [])}
+    on_host = {
+        place: volumes[volume]["hostPath"]["path"]
+        for place, volume in mounts.items()
+        if "hostPath" in volumes[volume]
+    }
+    return values, on_host
+
+
+@pytest.mark.parametrize("path", COMPONENTS, ids=lambda path: path.parent.name)
+def test_every_path_that_a_component_sets_is_mounted_where_the_host_has_it(path: Path) -> None:
+    """And agent and reaper agree: one installs what the other runs."""
+    values, mounts = effective(path, "agent")
+    assert all(place == host for place, host in mounts.items())
+    for name in ("cni_bin_dir", "cni_conf_dir", "other_bin_dirs"):
+        for place in filter(None, values.get(f"GENIE_{name.upper()}", "").split(",")):
+            assert any(Path(place).is_relative_to(mount) for mount in mounts), place
+    reaper, _ = effective(path, "reaper")
+    shared = {key for key in values if key.endswith(("_DIR", "_DIRS"))}
+    assert {key: reaper[key] for key in shared} == {key: values[key] for key in shared}
+    assert not [key for key in values if "SOCKET" in key]
+
+
+EVERY = sorted(path for path in MANIFESTS.rglob("*.yaml") if path.parent.name != "examples")
+
+
+@pytest.mark.parametrize("path", EVERY, ids=lambda path: str(path.relative_to(MANIFESTS)))
+def test_every_image_is_ours_and_every_namespace_too(path: Path) -> None:
+    """Whatever the kind of object: nothing is fetched from elsewhere or put elsewhere."""
+
+    def walk(value: object) -> None:
+        if isinstance(value, list):
+            for each in value:
+                walk(each)
+        if isinstance(value, dict):
+            assert value.get("image", "cni-genie") == "cni-genie"
+            namespace = value.get("namespace", NAMESPACE)
+            assert not isinstance(namespace, str) or namespace == NAMESPACE
+            for each in value.values():
+                walk(each)
+
+    for document in documents(path):
+        walk(document)
+
+
+def test_every_kustomization_names_files_that_are_there_and_uses_all_of_its_own() -> None:
+    """A file that nothing names would be installed by nobody."""
+    for path in MANIFESTS.rglob("kustomization.yaml"):
+        [content] = documents(path)
+        generated = [
+            file for each in content.get("configMapGenerator", ()) for file in each.get("files", ())
+        ]
+        named = [*content.get("resources", ()), *content.get("components", ()), *generated]
+        for name in named:
+            assert (path.parent / name).exists(), f"{path}: {name}"
+        own = {each.name for each in path.parent.iterdir() if each.is_file()} - {path.name}
+        assert own <= set(named), path

@@ -58,6 +58,7 @@ def examine(
         *_networks(conf_dirs, cni_path),
         *_renamed(conf_dirs),
         *_state(own.settings.state_dir),
+        *_agent(own.settings.state_dir),
         *_records(own.settings.state_dir),
         *_runtime(version_of or _version),
     ]
@@ -131,6 +132,16 @@ def _state(state_dir: str) -> Iterator[Finding]:
     yield Finding("state", f"{state_dir} can be written")
 
 
+def _agent(state_dir: str) -> Iterator[Finding]:
+    """Tell what the agent said last, where it could not do its work."""
+    try:
+        with open(f"{state_dir}/{store.PROBLEM}", encoding="utf-8") as file:
+            said = file.read().strip()
+    except OSError:
+        return
+    yield Finding("agent", said, "as the agent says; it looks again every few seconds")
+
+
 def _records(state_dir: str) -> Iterator[Finding]:
     for record in views.records(state_dir):
         if isinstance(record, CNIError):
@@ -143,7 +154,7 @@ def _records(state_dir: str) -> Iterator[Finding]:
                     "record",
                     f"{who}: {attachment.network} is parked: "
                     f"{(attachment.failure or {}).get('msg', 'its plugin cannot be run')}",
-                    "install the plugin again; the agent then frees it",
+                    "install again what is missing; the agent then frees it",
                 )
         if record.netns and not os.path.exists(record.netns):
             yield Finding(

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dispatcher.agent.node import Node
-    from tests.unit.agent.conftest import Host, Said
+    from tests.unit.agent.conftest import Clock, Host, Said
 
 
 def test_the_conflist_appears_when_the_default_network_is_ready(
@@ -165,3 +165,49 @@ def test_a_numeric_prefix_makes_no_second_name(host: Host, node: Callable[..., N
     (host.conf / "30-weave.conflist").write_text("{")
     host.executable("bridge")
     assert sorted(node().look().networks) == ["5g", "canal", "weave"]
+
+
+def test_what_keeps_the_agent_from_its_work_is_left_for_the_doctor(
+    host: Host, node: Callable[..., Node]
+) -> None:
+    """``genie doctor`` cannot ask the agent; the note goes when the trouble does."""
+    note = host.state / ".agent-problem"
+    subject = node()
+    problem = subject.look().problem
+    assert note.read_text() == f"{problem}\n"
+    host.network("canal")
+    host.executable("bridge")
+    subject.look()
+    assert not note.exists()
+
+
+def test_a_conflist_that_is_fought_over_is_named_to_the_doctor(
+    host: Host, node: Callable[..., Node], said: Said, clock: Clock
+) -> None:
+    """With who it is and the cure, in the Event, the view (a metric shows that) and the note."""
+    host.network("canal")
+    host.executable("bridge")
+    subject = node()
+    subject.look()
+    ours = host.conf / "00-genie.conflist"
+    ours.rename(f"{ours}.cilium_bak")
+    assert subject.look().problem == ""
+    clock.now += 10
+    ours.rename(f"{ours}.cilium_bak")
+    problem = subject.look().problem
+    assert not ours.exists()
+    for sentence in (problem, said.events[-1][2], (host.state / ".agent-problem").read_text()):
+        assert "Cilium renames" in sentence
+        assert "cni.exclusive: false" in sentence
+
+
+def test_a_state_directory_that_cannot_be_written_does_not_stop_the_agent(
+    host: Host, node: Callable[..., Node]
+) -> None:
+    """The note is a help, not a need; it is left as soon as it can be."""
+    host.state.rmdir()
+    subject = node()
+    assert subject.look().problem
+    host.state.mkdir()
+    subject.look()
+    assert (host.state / ".agent-problem").exists()

@@ -199,6 +199,7 @@ def test_doctor_finds_what_is_wrong(node: Rig, capsys: pytest.CaptureFixture[str
     (node.conf / "05-cilium.conflist.cilium_bak").touch()
     (node.folder / "bin" / "w2").unlink()
     (node.folder / "net.d" / "00-first.conflist").write_text("{}")
+    (node.state / ".agent-problem").write_text("Cilium renames our file\n")
     assert genie("doctor") == 1
     shown = capsys.readouterr().out
     for part in (
@@ -208,6 +209,7 @@ def test_doctor_finds_what_is_wrong(node: Rig, capsys: pytest.CaptureFixture[str
         "canal is parked",
         "/ns is gone, but 1 attachments are still recorded",
         "odd.json",
+        "agent: Cilium renames our file",
     ):
         assert part in shown
     assert shown.count("cure: ") == shown.count("problem: ")
