@@ -3,11 +3,13 @@
 How it works: :func:`read` turns what a plugin printed into one form, that of version 1.1.0;
 :func:`write` turns that form into what any version has. Three shapes exist: ``ip4``/``ip6``
 (0.1.0, 0.2.0), ``ips`` with ``version`` (0.3.0 to 0.4.0) and ``ips`` without (from 1.0.0).
-Which fields appear follows libcni, whose types every runtime reads results with: unknown
-fields are dropped, ``dns`` is always there before 1.0.0 and only with content since.
+What is read, refused and written follows libcni, whose types every runtime reads results
+with: unknown fields are dropped, those of a wrong type refused, ``dns`` is always there
+before 1.0.0 and only with content since. ``tests/node/test_conversion.py`` holds all of it
+against libcni itself, and lists where we differ on purpose.
 
 Rules of this file: pure; a result that cannot be understood or expressed is a
-:class:`CNIError` that says which part.
+:class:`CNIError` that says which part; an address stays as it was spelled.
 """
 
 from __future__ import annotations
@@ -20,10 +22,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_INTERFACE_KEYS = ("mac", "mtu", "sandbox", "socketPath", "pciID")
-_OLD_INTERFACE_KEYS = ("mac", "sandbox")
-_ROUTE_KEYS = ("gw", "mtu", "advmss", "priority", "table", "scope")
-_DNS_KEYS = ("nameservers", "domain", "search", "options")
+_TEXT, _TEXTS, _WHOLE = "a string", "a list of strings", "a whole number"
+_OLD_INTERFACE = {"mac": _TEXT, "sandbox": _TEXT}
+_INTERFACE = {**_OLD_INTERFACE, "mtu": _WHOLE, "socketPath": _TEXT, "pciID": _TEXT}
+_ROUTE = dict.fromkeys(("mtu", "advmss", "priority", "table", "scope"), _WHOLE)
+_DNS = {"nameservers": _TEXTS, "domain": _TEXT, "search": _TEXTS, "options": _TEXTS}
 _OLDEST = ("0.1.0", "0.2.0")
 _OLD = ("0.3.0", "0.3.1", "0.4.0")
 _BITS = {4: 32, 6: 128}
@@ -34,16 +37,18 @@ _MAPPED = b"\0" * 10 + b"\xff\xff"  # how IPv6 writes an address of IPv4
 def read(said: dict[str, Any], conf_version: str) -> dict[str, Any]:
     """Return the result that a plugin printed, in the form of 1.1.0 (without cniVersion).
 
-    A result without a version has that of the plugin's configuration, *conf_version*.
+    A result that states no version has that of the plugin's configuration, *conf_version*.
     Raises :class:`CNIError` with code 6.
     """
-    version = said.get("cniVersion") or conf_version
+    stated = said.get("cniVersion")
+    version = stated if stated and isinstance(stated, str) else conf_version
     if version not in VERSIONS:
-        raise _fault(f'its "cniVersion" {_shown(version)} is not supported')
+        raise _fault(f'its "cniVersion" {quote(version)} is not supported')
     if version in _OLDEST:
         return _read_oldest(said)
+    fields = _OLD_INTERFACE if version in _OLD else _INTERFACE
     return {
-        "interfaces": [_interface(each) for each in _list(said, "interfaces")],
+        "interfaces": [_interface(each, fields) for each in _list(said, "interfaces")],
         "ips": [_ip(each) for each in _list(said, "ips")],
         "routes": [_route(each) for each in _list(said, "routes")],
         "dns": _dns(said),
@@ -61,7 +66,7 @@ def write(result: dict[str, Any], version: str) -> dict[str, Any]:
     made: dict[str, Any] = {"cniVersion": version}
     interfaces, ips = result["interfaces"], result["ips"]
     if version in _OLD:
-        interfaces = [_pick(each, ("name", *_OLD_INTERFACE_KEYS)) for each in interfaces]
+        interfaces = [_only(each, ("name", *_OLD_INTERFACE)) for each in interfaces]
         ips = [{"version": str(family(each["address"])), **each} for each in ips]
     lists = {"interfaces": interfaces, "ips": ips, "routes": result["routes"]}
     made |= {key: value for key, value in lists.items() if value}
@@ -90,9 +95,9 @@ def _write_oldest(result: dict[str, Any], version: str) -> dict[str, Any]:
         first = next((ip for ip in result["ips"] if family(ip["address"]) == number), None)
         if first is None:
             continue
-        part = {"ip": first["address"], **_pick(first, ("gateway",))}
+        part = {"ip": first["address"], **_only(first, ("gateway",))}
         routes = [
-            _pick(route, ("dst", "gw"))
+            _only(route, ("dst", "gw"))
             for route in result["routes"]
             if family(route["dst"]) == number
         ]
@@ -144,35 +149,33 @@ def is_default(route: dict[str, Any]) -> bool:
     return bits.strip("0") == "" and bool(address_family(address))
 
 
-def _interface(value: Any) -> dict[str, Any]:
+def _interface(value: Any, fields: dict[str, str]) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise _fault('one of its "interfaces" is not an object')
-    return {"name": _string(value, "name") or "", **_pick(value, _INTERFACE_KEYS)}
+    return {"name": _field(value, "name", _TEXT) or "", **_fields(value, fields)}
 
 
 def _ip(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise _fault('one of its "ips" is not an object')
-    address = _string(value, "address") or ""
+    address = _field(value, "address", _TEXT) or ""
     family(address)
-    made: dict[str, Any] = {}
-    index = value.get("interface")
-    if isinstance(index, int) and not isinstance(index, bool):
-        made["interface"] = index
-    made["address"] = address
-    return made | _gateway(value, "gateway")
+    _field(value, "version", _TEXT)  # what it says is known from the address
+    index = _field(value, "interface", _WHOLE)
+    made = {} if index is None else {"interface": index}
+    return {**made, "address": address, **_gateway(value, "gateway")}
 
 
 def _route(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise _fault('one of its "routes" is not an object')
-    dst = _string(value, "dst") or ""
+    dst = _field(value, "dst", _TEXT) or ""
     family(dst)
-    return {"dst": dst, **_gateway(value, "gw"), **_pick(value, _ROUTE_KEYS[1:])}
+    return {"dst": dst, **_gateway(value, "gw"), **_fields(value, _ROUTE)}
 
 
 def _gateway(value: dict[str, Any], key: str) -> dict[str, Any]:
-    gateway = _string(value, key)
+    gateway = _field(value, key, _TEXT)
     if not gateway:
         return {}
     if address_family(gateway) is None:
@@ -186,16 +189,35 @@ def _dns(said: dict[str, Any]) -> dict[str, Any]:
         return {}
     if not isinstance(value, dict):
         raise _fault('its "dns" is not an object')
-    return _pick(value, _DNS_KEYS)
+    return _fields(value, _DNS)
 
 
-def _pick(value: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
-    return {key: value[key] for key in keys if key in value and _given(value[key], key)}
+def _only(value: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+    return {key: value[key] for key in keys if key in value}
+
+
+def _fields(value: dict[str, Any], fields: dict[str, str]) -> dict[str, Any]:
+    made = {key: _field(value, key, kind) for key, kind in fields.items() if key in value}
+    return {key: field for key, field in made.items() if _given(field, key)}
 
 
 def _given(value: Any, key: str) -> bool:
     # libcni leaves out what is zero; table and scope are pointers there, so 0 is a value.
     return value is not None if key in {"table", "scope"} else bool(value)
+
+
+def _field(value: dict[str, Any], key: str, kind: str) -> Any:
+    """Return what *value* has under *key*, None for nothing. Raises CNIError for a wrong type."""
+    field = value.get(key)
+    if field is not None and not _is_a(field, kind):
+        raise _fault(f'its "{key}" is not {kind}')
+    return field
+
+
+def _is_a(value: Any, kind: str) -> bool:
+    if kind is _TEXTS:
+        return isinstance(value, list) and all(isinstance(each, str) for each in value)
+    return type(value) is (str if kind is _TEXT else int)
 
 
 def _list(said: dict[str, Any], key: str) -> list[Any]:
@@ -205,17 +227,6 @@ def _list(said: dict[str, Any], key: str) -> list[Any]:
     if not isinstance(value, list):
         raise _fault(f'its "{key}" is not a list')
     return value
-
-
-def _string(value: dict[str, Any], key: str) -> str | None:
-    text = value.get(key)
-    if text is not None and not isinstance(text, str):
-        raise _fault(f'its "{key}" is not a string')
-    return text
-
-
-def _shown(value: Any) -> str:
-    return quote(value) if isinstance(value, str) else "is not a string and"
 
 
 def _fault(sentence: str) -> CNIError:

@@ -2,7 +2,10 @@ module cluster.test/cnitool
 
 go 1.26.6
 
-tool github.com/containernetworking/cni/cnitool
+tool (
+	cluster.test/cnitool/cniconvert
+	github.com/containernetworking/cni/cnitool
+)
 
 require (
 	github.com/containernetworking/cni v1.3.1 // indirect
