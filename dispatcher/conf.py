@@ -117,10 +117,12 @@ def _single(path: str, value: dict[str, Any]) -> Conf:
 def _more_plugins(folder: str) -> list[dict[str, Any]]:
     """Return the plugins that stand in files of their own, below the configuration's name."""
     try:
-        names = sorted(name for name in posix.listdir(folder) if name.endswith(".conf"))
-    except OSError:
+        entries = [each for each in posix.scandir(folder) if each.name.endswith(".conf")]
+    except FileNotFoundError:
         return []
-    files = [f"{folder}/{name}" for name in names]
+    except OSError as error:
+        raise BrokenConf(folder, error.strerror or str(error)) from None
+    files = sorted(each.path for each in entries if not each.is_dir(follow_symlinks=False))
     return [_plugin(file, _object(_contents(file), file)) for file in files]
 
 
@@ -184,9 +186,11 @@ def _version(path: str, value: dict[str, Any]) -> str:
 
 
 def _listed(path: str, value: dict[str, Any]) -> list[Any]:
-    plugins = value.get("plugins", [])
-    if not isinstance(plugins, list):
-        raise BrokenConf(path, '"plugins" must be a list')
+    if "plugins" not in value:
+        return []
+    plugins = value["plugins"]
+    if not isinstance(plugins, list) or not plugins:
+        raise BrokenConf(path, '"plugins" must be a list of one plugin or more')
     return plugins
 
 
@@ -198,7 +202,9 @@ def _plugin(path: str, value: Any) -> dict[str, Any]:
         raise BrokenConf(path, 'a plugin has no "type"')
     if "/" in kind or "\0" in kind or kind in {".", ".."}:
         raise BrokenConf(path, f"the type {quote(kind)} must be the name of an executable")
-    capabilities = value.get("capabilities", {})
+    capabilities = value.get("capabilities")
+    if capabilities is None:
+        return value
     if not isinstance(capabilities, dict) or not all(
         isinstance(enabled, bool) for enabled in capabilities.values()
     ):

@@ -1,10 +1,11 @@
 """JSON text as the node reads and writes it: numbers stay as written, surprises are errors.
 
-How it works: the C scanner of the standard library does the reading. It is called without
-the ``json`` package, whose import costs as much as starting the interpreter does. Integers
-that Python would print the same become ``int``; every other number becomes a
-:class:`Number`, which keeps its spelling, so that a configuration which passes through us
-reaches the delegate as its author wrote it. Writing is a short recursion over that.
+How it works: the C scanner of the standard library does the reading, its C encoder the
+writing. They are called without the ``json`` package, whose import costs as much as starting
+the interpreter does. Integers that Python would print the same become ``int``; every other
+number becomes a :class:`Number`, which keeps its spelling, so that a configuration which
+passes through us reaches the delegate as its author wrote it. What holds such a number is
+written by a short recursion instead, since the encoder knows none.
 
 Rules of this file: any bytes are either read or refused with :class:`InvalidJSON`, whose
 message is one sentence; whatever was read can be written. Refused besides bad syntax: bytes
@@ -14,7 +15,7 @@ beyond a double, and nesting deeper than :data:`MAX_DEPTH`.
 
 from __future__ import annotations
 
-from _json import encode_basestring, make_scanner
+from _json import encode_basestring, make_encoder, make_scanner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -86,10 +87,24 @@ def _read(text: str, start: int) -> tuple[Any, int]:
 
 def dump(value: Any) -> bytes:
     """Return *value* as one line of JSON in UTF-8, keys in their order, numbers as read."""
-    parts: list[str] = []
-    _write(value, parts.append)
+    try:
+        parts = _encode(value, 0)
+    except _HasNumber:
+        parts = []
+        _write(value, parts.append)
     # A lone surrogate came from an escape and goes back to one: that is how Python spells it.
     return "".join(parts).encode("utf-8", "backslashreplace")
+
+
+class _HasNumber(Exception):  # noqa: N818 - says what was found
+    """A :class:`Number`, or what else the C encoder cannot write."""
+
+
+def _give_up(value: object) -> None:
+    raise _HasNumber(type(value))
+
+
+_encode = make_encoder(None, _give_up, encode_basestring, None, ":", ",", False, False, False)  # noqa: FBT003 - its parameters have no names
 
 
 def _write(value: Any, put: Any) -> None:
@@ -112,6 +127,8 @@ def _write(value: Any, put: Any) -> None:
         put("]" if value else "[]")
     elif kind is Number:
         put(value.text)
+    elif kind is float:
+        put(float.__repr__(value))
     else:
         put(_WORDS[value] if value is None or kind is bool else str(int(value)))
 

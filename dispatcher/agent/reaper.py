@@ -13,7 +13,8 @@ host's files below ``host_root`` and starts the plugin with that as its root.
 
 Rules: a record is acted on only if it is old enough, its lock is free, two looks in a row did
 not find its sandbox, and its network namespace is gone or holds no process. While the runtime
-does not answer, nothing is concluded: kubelet ends the sandboxes that the runtime knows.
+does not answer, nothing is concluded: kubelet ends the sandboxes that the runtime knows. What is
+parked waits until the executables of its chain are there again.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
+from dispatcher import networks
 from dispatcher.agent import cri, delete, uninstall
 from dispatcher.agent.host import resolve
 from dispatcher.agent.loops import Loop
@@ -36,12 +38,15 @@ from dispatcher.agent.settings import Settings, load
 from dispatcher.agent.versions import Versions
 from dispatcher.kube import logs
 from dispatcher.kube.settings import InvalidSettings
+from dispatcher.plugin import leftovers
+from dispatcher.plugin.record import PARKED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from dispatcher.agent.records import Stored
+    from dispatcher.plugin.record import Record
 
 PAUSE_AFTER_FAILURE = 600.0
 """Seconds before a DEL that failed is tried again; doubled each time, up to a day."""
@@ -106,6 +111,8 @@ class Reaper:
         """Do what the mode asks for, once."""
         if self._settings.mode == "remove --force":
             self.clear()
+        if swept := leftovers.sweep(str(self._state)):
+            log.info("removed what was left of calls that had done nothing yet", containers=swept)
         self.look()
 
     def look(self) -> list[str]:
@@ -137,9 +144,17 @@ class Reaper:
             locked=_locked(self._state / f"{container_id}.lock"),
             inhabited=netns in inhabited,
         )
-        if judge(facts, self._settings.reap_age_seconds):
+        if judge(facts, self._settings.reap_age_seconds) or self._parked(stored.record):
             return False
         return self._take(stored)
+
+    def _parked(self, record: Record) -> bool:
+        """Return whether nothing but parked attachments is left, and none can be freed yet."""
+        directories = [str(resolve(self._root, each)) for each in self._settings.bin_dirs]
+        return all(
+            attachment.phase == PARKED and networks.missing(attachment.conf, directories)
+            for attachment in record.attachments
+        )
 
     def clear(self) -> list[str]:
         """Free what stands in the way of "remove --force"; returns the containers.
@@ -167,6 +182,11 @@ class Reaper:
             pause = min(2 * pause, LONGEST_PAUSE)
             self._failed[container_id] = (now + pause, pause)
             log.warning("could not free", container=container_id, pod=pod, error=fault)
+            return False
+        if (self._state / f"{container_id}.json").exists():
+            log.warning(
+                "a part is parked until its plugin is back", container=container_id, pod=pod
+            )
             return False
         log.info("freed what nobody would have asked for", container=container_id, pod=pod)
         return True

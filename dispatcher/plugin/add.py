@@ -1,10 +1,10 @@
 """ADD: attach a container to its networks, or to none.
 
 How it works: the plan is written down, then carried out one attachment after another in
-list order, each step written before the next begins. A default route that any but the
-primary brought is removed at once, so that a later primary's own is not refused. When
-anything fails, everything begun is freed in reverse with real DELs and the failure is
-returned; what cannot be freed stays in the record.
+list order, each step noted before the next begins, and the whole written down at the end. A
+default route that any but the primary brought is removed at once, so that a later primary's
+own is not refused. When anything fails, everything begun is freed in reverse with real DELs
+and the failure is returned; what cannot be freed stays in the record.
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ def _attach(call: Call, made: Record, planned: list[Attachment]) -> dict[str, An
     chain, until = call.chain(), call.deadline.of_work
     for attachment in planned:
         attachment.phase = ATTACHING
-        store.write(call.state_dir, made)
+        put_down = store.write if attachment is planned[0] else store.note
+        put_down(call.state_dir, made)
         attachment.result = call.carry_out(chain.add, attachment, until)
         attachment.phase = ATTACHED
         if attachment.primary:

@@ -130,12 +130,15 @@ class Call:
         return Chain(self.run, self.request.container_id, self.request.netns)
 
     def read_record(self, container_id: str) -> Record | None:
-        """Return a container's record, None if there is none.
+        """Return a container's record, None if there is none. Its lock is held.
 
         Raises CNIError with code 11 for one of a later version, CorruptRecord and OSError.
         """
         try:
-            return store.read(self.state_dir, container_id)
+            made = store.read(self.state_dir, container_id)
+            if made is None and store.recover(self.state_dir, container_id):
+                made = store.read(self.state_dir, container_id)
+            return made
         except NewerRecord as error:
             path = store.path_of(self.state_dir, container_id)
             raise CNIError(

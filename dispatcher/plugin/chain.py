@@ -127,7 +127,7 @@ def plugin_conf(
     made["cniVersion"] = conf.cni_version
     given = {
         capability: capability_args[capability]
-        for capability, enabled in plugin.get("capabilities", {}).items()
+        for capability, enabled in (plugin.get("capabilities") or {}).items()
         if enabled and capability in capability_args
     }
     if given:

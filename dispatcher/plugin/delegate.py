@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import posix
 import time
-from select import POLLIN, poll
+from select import POLLIN, POLLOUT, poll
 
 from dispatcher.jsontext import InvalidJSON, dump, parse
 from dispatcher.networks import locate
@@ -36,6 +36,8 @@ _ETXTBSY = 26  # Linux; the module errno would be loaded for this alone
 _MAX_OUTPUT = 8 * 1024 * 1024  # of a delegate's standard output; results have a few KiB
 _MAX_ERROR = 64 * 1024  # of its standard error; what is beyond is read and dropped
 _CHUNK = 65536
+_PIPE_TAKES = 4096  # so much a pipe takes at once where it takes anything (PIPE_BUF), bytes
+_READER_GETS = 200  # how long a full pipe to our caller is waited for, milliseconds
 _BUSY_FOR = 3.0  # how long ETXTBSY is waited out: an installer that copies in place, seconds
 _BUSY_PAUSE = 0.02
 _WITHOUT_PIDFD = 0.01  # how often a kernel before 5.3 is asked whether the child ended, seconds
@@ -122,7 +124,7 @@ def _answer(kind: str, ended: Ended) -> dict[str, Any] | None:
         raise CNIError(errors.DELEGATE_FAILED, f"the plugin {kind} {how}", fault)
     code, msg, details = said.get("code"), said.get("msg"), said.get("details")
     raise CNIError(
-        code if isinstance(code, int) and code > 0 else errors.DELEGATE_FAILED,
+        code if type(code) is int and code > 0 else errors.DELEGATE_FAILED,
         msg if isinstance(msg, str) and msg else f"the plugin {kind} {how} and gave no reason",
         details if isinstance(details, str) else "",
     )
@@ -257,7 +259,12 @@ def _kill(child: int) -> None:
 
 
 def _copy_to_stderr(chunk: bytes) -> None:
+    """Pass on what a delegate complained of, as long as somebody reads it."""
+    watch = poll()
+    watch.register(2, POLLOUT)
+    left = memoryview(chunk)
     try:
-        posix.write(2, chunk)
+        while left and watch.poll(_READER_GETS):
+            left = left[posix.write(2, left[:_PIPE_TAKES]) :]
     except OSError:
-        pass  # nobody reads it
+        pass  # it is closed

@@ -1,17 +1,20 @@
 """DEL and roll-back: free what was attached, in reverse, and forget it.
 
 How it works: what the record says is freed with the configuration that was recorded, last
-attachment first. Each one that is freed leaves the record; one that fails stays in it with
-its reason, the others are freed all the same, and the first failure is returned, so that
-the next DEL goes on from there. One that fails before another of the same network is freed
-has a second try after it. When nothing is left the record goes. An attachment whose
+attachment first. One that fails stays in the record with its reason, the others are freed
+all the same, and the first failure is returned, so that the next DEL goes on from there. One
+that fails before another of the same network is freed has a second try after it. The record
+is touched once, at the end: it goes, or says what is left. A plugin that is killed before
+that leaves a record which says more than there is, and the next DEL repeats what was done;
+plugins must bear that (specification, section 2, "DEL"). An attachment whose
 delegate cannot be run at all makes DEL fail for a while and is parked then: DEL succeeds,
 and the agent frees it once the executable is back.
 
 Without a record, a container of libcni's cache was attached before Genie came to the node,
 and is freed with what the cache says. Failing that, the default network's DEL is run, as
 the runtime would have done without Genie. A record that nobody can read is replaced by what
-the call's own annotations ask for.
+the call's own annotations ask for; a network of theirs that the node does not know now counts
+as one whose delegate cannot be run, and is looked up again each time.
 """
 
 from __future__ import annotations
@@ -20,15 +23,22 @@ import posix
 
 from dispatcher import keys
 from dispatcher.annotation import Selection
-from dispatcher.plugin import store
+from dispatcher.conf import VERSIONS, Conf
+from dispatcher.plugin import plan, store
 from dispatcher.plugin.errors import TRY_AGAIN, CannotRun, CNIError
-from dispatcher.plugin.record import ATTACHING, PARKED, PLANNED, CorruptRecord, Record
+from dispatcher.plugin.record import (
+    ATTACHING,
+    PARKED,
+    PLANNED,
+    Attachment,
+    CorruptRecord,
+    Record,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from dispatcher.plugin.call import Call
     from dispatcher.plugin.chain import Chain
-    from dispatcher.plugin.record import Attachment
 
 
 def delete(call: Call) -> None:
@@ -61,21 +71,36 @@ def _read(call: Call) -> Record | None:
 
 
 def _rebuild(call: Call) -> list[Attachment]:
-    """Return what the call's own annotations ask for, as far as this node still knows it."""
+    """Return what the call's own annotations ask for. Raises CNIError if nobody can tell now."""
     try:
         selections = call.selections()
     except CNIError as error:
-        call.complain(str(error))
+        if error.code == TRY_AGAIN:
+            raise
+        call.complain(str(error))  # nothing was ever attached by such an annotation
         return []
     rebuilt = []
     for selection in selections:
         try:
             rebuilt += call.plan((selection,))
-        except CNIError as error:
-            call.complain(str(error))
+        except CNIError:
+            rebuilt.append(_unknown(call, selection))
     for attachment in rebuilt:
         attachment.phase = ATTACHING
     return rebuilt
+
+
+def _unknown(call: Call, selection: Selection) -> Attachment:
+    """Return the attachment to a network that has no configuration here: it has no plugins."""
+    request = call.request
+    return Attachment(
+        selection.network,
+        request.interface if selection.primary else selection.interface,
+        request.interface,
+        Conf("", selection.network, VERSIONS[-1], []),
+        args=request.args,
+        primary=selection.primary,
+    )
 
 
 def _delete_unrecorded(call: Call, made: Record | None) -> None:
@@ -115,33 +140,39 @@ def free(call: Call, made: Record, ours: list[Attachment], chain: Chain) -> None
     Raises the first failure after all were tried.
     """
     first: CNIError | None = None
-    unwritten: OSError | None = None
     waiting = ours[::-1]
     put_off: list[Attachment] = []
     while waiting:
         until = call.deadline.share(len(waiting))
         attachment = waiting.pop(0)
         try:
-            if attachment.phase != PLANNED:
-                call.carry_out(chain.delete, attachment, until)
+            if not attachment.conf.plugins:
+                attachment.conf = _look_up(call, attachment)
+            call.carry_out(chain.delete, attachment, until)
         except CNIError as error:
             if attachment not in put_off and _hinges_on(attachment, waiting, error):
                 put_off.append(attachment)
                 waiting.append(attachment)
-                continue
-            if not _is_parked(call, attachment, error):
+            elif not _is_parked(call, attachment, error):
                 first = first or error
         else:
             made.attachments.remove(attachment)
             _forget_cached(call, attachment)
-        try:
-            _keep(call, made)
-            unwritten = None
-        except OSError as error:
-            unwritten = error  # what stands on disk says more than is left: no harm yet
-    failure = first or unwritten
-    if failure is not None:
-        raise failure
+    try:
+        _keep(call, made)
+    except OSError:
+        if first is None:
+            raise  # what stands on disk says more than is left: no harm yet
+    if first is not None:
+        raise first
+
+
+def _look_up(call: Call, attachment: Attachment) -> Conf:
+    try:
+        return plan.look_up(attachment.network, call.find)
+    except CNIError as error:
+        interface = f"the interface {attachment.interface} cannot be freed"
+        raise CannotRun(f"{interface}: {error.msg}") from None
 
 
 def _forget_cached(call: Call, attachment: Attachment) -> None:
@@ -190,7 +221,9 @@ def _keep(call: Call, made: Record) -> None:
 
 def roll_back(call: Call, made: Record, planned: list[Attachment]) -> None:
     """Free what a failed ADD began; what cannot be freed stays in the record."""
+    begun = [each for each in planned if each.phase != PLANNED]
+    made.attachments = [each for each in made.attachments if each in begun or each not in planned]
     try:
-        free(call, made, planned, call.chain())
+        free(call, made, begun, call.chain())
     except (CNIError, OSError) as error:
         call.complain(f"the roll-back of {made.container_id} is not complete: {error}")

@@ -18,7 +18,7 @@ work, all are reported together.
 from __future__ import annotations
 
 from dispatcher.jsontext import dump
-from dispatcher.plugin import cache, chain, delete, errors, lock, plan, store
+from dispatcher.plugin import cache, chain, delete, errors, leftovers, lock, plan, store
 from dispatcher.plugin.chain import Chain
 from dispatcher.plugin.errors import CNIError
 from dispatcher.plugin.record import CorruptRecord
@@ -46,6 +46,7 @@ def collect(call: Call) -> None:
     alone = lock.for_gc(call.state_dir, call.deadline.of_lock)
     failures: list[CNIError] = []
     try:
+        leftovers.sweep(call.state_dir)
         records = _free_invalid(call, valid, failures)
         for network in _networks(call, records, valid):
             network.collect(call, failures)

@@ -6,7 +6,7 @@
      "command": "ADD",                  or DEL
      "seconds": 0.0431,                 the whole call
      "code": 0,                         0, or the CNI error code that was returned
-     "msg": "",                         the error's sentence, at most 1 KiB
+     "msg": "",                         the error's sentence and details, at most 1 KiB
      "containerID": "…",
      "pod": ["namespace", "name", "uid"],
      "attachments": [{"network": "weave", "interface": "eth0", "seconds": 0.03, "code": 0}]}
@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import posix
 
-from dispatcher.jsontext import Number, dump
+from dispatcher.jsontext import dump
 from dispatcher.plugin import store
 from dispatcher.plugin.record import pod_of
 
@@ -52,11 +52,11 @@ def note(
 ) -> None:
     """Add a line for a call that has ended: well, or with *failure*."""
     line = {
-        "time": Number(f"{now:.3f}"),
+        "time": round(now, 3),
         "command": request.command,
-        "seconds": Number(f"{seconds:.4f}"),
+        "seconds": round(seconds, 4),
         "code": failure.code if failure else 0,
-        "msg": _short(failure.msg) if failure else "",
+        "msg": _short("; ".join(filter(None, (failure.msg, failure.details)))) if failure else "",
         "containerID": request.container_id,
         "pod": list(pod_of(request.args)),
         "attachments": attachments,
@@ -85,6 +85,6 @@ def attachment(network: str, interface: str, seconds: float, code: int) -> dict[
     return {
         "network": network,
         "interface": interface,
-        "seconds": Number(f"{seconds:.4f}"),
+        "seconds": round(seconds, 4),
         "code": code,
     }

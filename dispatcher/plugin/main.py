@@ -55,6 +55,8 @@ def _is_for_people(environ: Mapping[str, str]) -> bool:
 
 
 def _read_stdin() -> bytes:
+    if posix.isatty(0):
+        return b""  # somebody tries us out: the error says what is missing
     chunks = []
     size = 0
     while chunk := posix.read(0, _CHUNK):
@@ -89,8 +91,8 @@ def serve(
     try:
         if environ.get("CNI_COMMAND") == "VERSION":
             return 0, {"cniVersion": VERSIONS[-1], "supportedVersions": list(VERSIONS)}
+        data = read_stdin()  # first, for the version to answer a wrong environment in
         request = read_environment(environ)
-        data = read_stdin()
         conf = read_conf(data, request.command)
         _judge_caller(request)
         call = _call(request, conf, launcher, start)

@@ -108,7 +108,7 @@ def _declared(conf: Conf, runtime_config: Mapping[str, Any]) -> dict[str, Any]:
     declared = {
         capability
         for plugin in conf.plugins
-        for capability, enabled in plugin.get("capabilities", {}).items()
+        for capability, enabled in (plugin.get("capabilities") or {}).items()
         if enabled
     }
     return {

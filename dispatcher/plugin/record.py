@@ -29,9 +29,9 @@ OLDEST_READER = 1
 """The oldest format whose readers understand what this module writes."""
 
 # planned ──► attaching ──► attached ──► (gone: freed)
-#                 └────────────┴──► failed DEL: stays, with ``failure``; ──► parked
+#    └────────────┴────────────┴──► failed DEL: stays, with ``failure``; ──► parked
 PLANNED = "planned"
-"""No delegate of this attachment has been called yet: there is nothing to free."""
+"""Its ADD had not begun when this was written. On disk that is no proof: see ``store``."""
 ATTACHING = "attaching"
 """Its ADD was begun, or ended in failure: there may be something to free."""
 ATTACHED = "attached"

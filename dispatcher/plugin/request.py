@@ -102,21 +102,18 @@ def read_environment(environ: Mapping[str, str]) -> Request:
         raise CNIError(
             errors.INVALID_ENVIRONMENT, f"CNI_COMMAND is {quote(command)}, not one of {known}"
         )
-    absent = []
+    absent, faults = [], []
     for name, (needed_by, judge) in ENVIRONMENT.items():
         value = environ.get(name, "")
         if not value:
             if command in needed_by or name == "CNI_COMMAND":
                 absent.append(name)
-            continue
-        fault = judge(value) if judge and command in needed_by else None
-        if fault:
-            raise CNIError(errors.INVALID_ENVIRONMENT, f"{name} {quote(value)} {fault}")
+        elif judge and command in needed_by and (fault := judge(value)):
+            faults.append(f"{name} {quote(value)} {fault}")
     if absent:
-        raise CNIError(
-            errors.INVALID_ENVIRONMENT,
-            f"missing from the environment: {', '.join(absent)}",
-        )
+        faults.insert(0, f"missing from the environment: {', '.join(absent)}")
+    if faults:
+        raise CNIError(errors.INVALID_ENVIRONMENT, "; ".join(faults))
     return request
 
 
@@ -182,9 +179,11 @@ class OwnConf:
         self.annotations: dict[str, Any] | None = None
         if keys.POD_ANNOTATIONS in self.runtime_config:
             self.annotations = self.runtime_config[keys.POD_ANNOTATIONS] or {}
-        self.valid_attachments: Any = conf.get(
-            "cni.dev/valid-attachments", conf.get("cni.dev/attachments")
-        )
+        self.valid_attachments: Any = None
+        for key in ("cni.dev/attachments", "cni.dev/valid-attachments"):
+            if key in conf:
+                # libcni writes a list that is empty as null; one that is not there it leaves out
+                self.valid_attachments = [] if conf[key] is None else conf[key]
 
 
 def stated_version(data: bytes) -> str:
@@ -213,6 +212,11 @@ def read_conf(data: bytes, command: str) -> OwnConf:
             errors.DECODING_FAILURE, "the configuration on standard input is not a JSON object"
         )
     version = _judge_version(value.get("cniVersion", ""), command)
+    if command == "ADD" and value.get("prevResult"):
+        raise CNIError(
+            errors.INVALID_CONF,
+            'Genie makes interfaces, so it is the first plugin of its list: "prevResult" is there',
+        )
     name = value.get("name")
     if not isinstance(name, str) or not is_cni_name(name):
         shown = quote(name) if isinstance(name, str) else "missing, or not a string"

@@ -28,6 +28,8 @@ _ITEM = re.compile(
     r"""\s*("(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^,:{}\[\]]+?)\s*:\s+("(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^,{}\[\]]*?)\s*(?:,|$)"""
 )
 
+_BREAK = re.compile(".*[\x85\u2028\u2029].*")  # ends a line for YAML 1.1, and not for 1.2
+
 
 class Unreadable(ValueError):  # noqa: N818 - named like packaging's InvalidVersion
     """A manifest that this reader does not understand."""
@@ -58,6 +60,8 @@ def read(data: bytes) -> list[Pod]:
     if text.lstrip().startswith("{"):
         manifests = [_json(data)]
     else:
+        if odd := _BREAK.search(text):
+            raise _odd(odd[0])
         documents = re.split(r"^---.*\n?", text, flags=re.MULTILINE)
         manifests = [made for each in documents if (made := _yaml(each))]
     listed = [

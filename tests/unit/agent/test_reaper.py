@@ -3,7 +3,7 @@ from __future__ import annotations
 import fcntl
 import itertools
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -11,6 +11,7 @@ from dispatcher.agent.cri import CRIError
 from dispatcher.agent.host import resolve
 from dispatcher.agent.reaper import Facts, Reaper, judge, namespace
 from dispatcher.plugin import store
+from dispatcher.plugin.record import PARKED
 from tests.unit.agent.test_status import record
 
 if TYPE_CHECKING:
@@ -59,12 +60,13 @@ class World:
         (self.root / "proc").mkdir()
         self.state = host.root / "state"
         self.state.mkdir()
-        self.reaper = Reaper(
-            host.settings(host_root=host.root, state_dir="/state"),
-            ask=self.ask,
-            free=self.free,
-            clock=clock,
-        )
+        self.parks = False
+        self.reaper = self.reap(host)
+
+    def reap(self, host: Host, **settings: Any) -> Reaper:
+        """Return a reaper with *settings*."""
+        given = host.settings(host_root=host.root, state_dir="/state", **settings)
+        return Reaper(given, ask=self.ask, free=self.free, clock=self.clock)
 
     def ask(self) -> set[str]:
         """Answer as the runtime."""
@@ -75,7 +77,7 @@ class World:
     def free(self, stored: Stored) -> str:
         """Act as the plugin."""
         self.freed.append(stored.container_id)
-        if not self.fault:
+        if not self.fault and not self.parks:
             store.remove(str(self.state), stored.container_id)
         return self.fault
 
@@ -137,6 +139,15 @@ def test_while_the_runtime_is_away_nothing_is_freed_and_looks_start_anew(world: 
     assert world.reaper.look() == ["c1"]
 
 
+def test_what_a_killed_call_left_without_a_record_goes_at_once(world: World) -> None:
+    """It stands for nothing, so the runtime need not be asked."""
+    world.away = True
+    (world.state / "c1.lock").touch()
+    (world.state / "c1.json.tmp").write_bytes(b"{")
+    world.reaper.turn()
+    assert list(world.state.iterdir()) == []
+
+
 def test_a_young_record_waits(world: World) -> None:
     """An ADD that still runs has no sandbox in the runtime's list."""
     world.write("c1", age=0)
@@ -188,6 +199,32 @@ def test_a_failed_del_is_tried_again_ever_more_rarely(world: World) -> None:
     assert world.reaper.look() == ["c1"]
 
 
+def test_what_is_parked_waits_for_the_executable_and_is_freed_soon_after(
+    world: World, host: Host
+) -> None:
+    """No DEL is tried in vain meanwhile: each would make the record younger again."""
+    reaper = world.reap(host, cni_bin_dir="/opt/cni/bin")
+    parked = record("c1")
+    for attachment in parked.attachments:
+        attachment.phase = PARKED
+    store.write(str(world.state), parked)
+    os.utime(store.path_of(str(world.state), "c1"), (0, 0))
+    for _ in range(5):
+        assert reaper.look() == []
+    assert world.freed == []
+    host.executable("bridge")
+    assert reaper.look() == ["c1"]
+
+
+def test_what_a_del_parks_is_not_called_freed(world: World) -> None:
+    """The plugin's DEL succeeds then, and the record stays."""
+    world.write("c1")
+    world.parks = True
+    for _ in range(3):
+        assert world.reaper.look() == []
+    assert world.freed == ["c1", "c1"]
+
+
 def test_a_record_that_cannot_be_read_is_left_to_those_who_can(world: World) -> None:
     """A newer plugin's, say."""
     (world.state / "bad.json").write_text("{")
@@ -204,13 +241,7 @@ def test_remove_by_force_frees_what_is_in_the_way_at_once(world: World, host: Ho
     lock = os.open(world.state / "c2.lock", os.O_CREAT | os.O_RDWR)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        settings = host.settings(
-            host_root=host.root,
-            state_dir="/state",
-            cni_conf_dir="/etc/cni/net.d",
-            mode="remove --force",
-        )
-        reaper = Reaper(settings, ask=world.ask, free=world.free, clock=world.clock)
+        reaper = world.reap(host, cni_conf_dir="/etc/cni/net.d", mode="remove --force")
         reaper.turn()
         assert world.freed == ["c1"]
     finally:

@@ -110,6 +110,7 @@ class Rig:
         self.routes_removed: list[str] = []
         self.complaints: list[str] = []
         self.agent = ""
+        self.agent_error: CNIError | None = None
         self.options: dict[str, Any] = {}
         self.version = "1.1.0"
         self.begun: list[dict[str, Any]] = []
@@ -161,7 +162,7 @@ class Rig:
             deadline=Deadline(own.settings.deadline, self.clock, lambda: self.clock),
             now=lambda: self.now,
             remove_routes=lambda netns, name: self.routes_removed.append(f"{name} in {netns}"),
-            ask_agent=lambda _address, _args: self.agent,
+            ask_agent=self._ask_agent,
             complain=self.complaints.append,
             cache_dir=str(self.cache),
         )
@@ -169,6 +170,11 @@ class Rig:
             return COMMANDS[command](call)
         finally:
             self.begun = call.begun
+
+    def _ask_agent(self, _address: str, _args: str) -> str:
+        if self.agent_error is not None:
+            raise self.agent_error
+        return self.agent
 
     @property
     def records(self) -> list[str]:

@@ -425,15 +425,75 @@ def test_a_corrupt_record_is_rebuilt_from_the_annotations(rig: Rig, data: bytes)
     assert (rig.state / "c1.json.corrupt").read_bytes() == data
 
 
-@pytest.mark.parametrize("cni", ["bad@@", "gone"], ids=["bad grammar", "an unknown network"])
-def test_a_corrupt_record_that_cannot_be_rebuilt(rig: Rig, cni: str) -> None:
-    """The default's DEL is all that is left to do, and DEL must come to an end."""
+def test_a_corrupt_record_with_an_annotation_that_nobody_could_follow(rig: Rig) -> None:
+    """Nothing was attached by it; the default's DEL is all that is left to do."""
     rig.run("ADD", "canal")
     (rig.state / "c1.json").write_bytes(b"{")
-    rig.run("DEL", cni)
+    rig.run("DEL", "bad@@")
     assert rig.delegates.held == set()
     assert rig.left() == ["c1.json.corrupt"]
     assert len(rig.complaints) == 2
+
+
+def test_a_corrupt_record_of_a_network_that_is_not_configured_now(rig: Rig) -> None:
+    """Its DEL fails, is parked in the end, and frees it once the configuration is back."""
+    rig.run("ADD", "canal,weave@net1")
+    (rig.state / "c1.json").write_bytes(b"{")
+    (rig.conf / "10-weave.conflist").unlink()
+    error = caught(rig, "DEL", "canal,weave@net1")
+    assert error.code == errors.CANNOT_RUN
+    assert "the interface net1 cannot be freed: no configuration" in error.msg
+    assert {held[2] for held in rig.delegates.held} == {"weave-net"}
+    rig.now += 600
+    rig.run("DEL", "whatever")
+    assert [each["phase"] for each in rig.record()["attachments"]] == ["parked"]
+    rig.network("weave", "w1", "w2")
+    rig.run("DEL", "whatever")
+    assert rig.delegates.held == set()
+    assert rig.left() == ["c1.json.corrupt"]
+
+
+def test_a_corrupt_record_while_nobody_can_tell_the_annotation(rig: Rig) -> None:
+    """An old runtime, and the agent away: the record waits where it is."""
+    rig.run("ADD", "weave")
+    (rig.state / "c1.json").write_bytes(b"{")
+    away: dict[str, Any] = {"runtimeConfig": {}, "agentSocket": "/run/agent.sock"}
+    rig.agent_error = CNIError(errors.TRY_AGAIN, "away")
+    assert caught(rig, "DEL", **away).code == errors.TRY_AGAIN
+    assert (rig.state / "c1.json").read_bytes() == b"{"
+    rig.agent_error, rig.agent = None, "weave"
+    rig.run("DEL", **away)
+    assert rig.delegates.held == set()
+    assert rig.left() == ["c1.json.corrupt"]
+
+
+def test_what_is_planned_on_disk_is_freed_too(rig: Rig) -> None:
+    """A power cut may have taken the step that said it had begun."""
+    rig.run("ADD", "weave,canal")
+    value = rig.record()
+    for attachment in value["attachments"]:
+        attachment["phase"] = "planned"
+    (rig.state / "c1.json").write_text(json.dumps(value))
+    rig.run("DEL")
+    assert rig.delegates.held == set()
+    assert rig.left() == []
+
+
+def test_a_roll_back_does_not_free_what_was_not_begun(rig: Rig) -> None:
+    """This process knows which delegates it called."""
+    rig.delegates.faults["ADD", "c1"] = failure()
+    caught(rig, "ADD", "canal,weave,weave")
+    assert rig.delegates.calls == ["ADD c1 canal-net eth0", "DEL c1 canal-net eth0"]
+    assert rig.left() == []
+
+
+def test_a_record_that_a_power_cut_left_unnamed_is_freed(rig: Rig) -> None:
+    """The folder is not waited for, the file is."""
+    rig.run("ADD", "weave,canal")
+    (rig.state / "c1.json").rename(rig.state / "c1.json.tmp")
+    rig.run("DEL", "canal")
+    assert rig.delegates.held == set()
+    assert rig.left() == []
 
 
 def test_an_add_over_a_corrupt_record(rig: Rig) -> None:
@@ -585,20 +645,16 @@ def test_a_record_that_cannot_be_written_stops_the_add(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The disk is full at each write in turn: nothing is held in the end."""
-    writes = 0
-    real = store.write
-
+    real = store._put  # of every write, waited for or not
     for last in range(1, 5):
-        writes = 0
+        writes = iter(range(1, 100))
 
-        def write(state_dir: str, record: Any, last: int = last) -> None:
-            nonlocal writes
-            writes += 1
-            if writes >= last:
+        def put(*args: Any, writes: Any = writes, last: int = last) -> None:
+            if next(writes) >= last:
                 raise OSError(28, "No space left on device", "x.json.tmp")
-            real(state_dir, record)
+            real(*args)
 
-        monkeypatch.setattr(store, "write", write)
+        monkeypatch.setattr(store, "_put", put)
         if last <= 3:
             with pytest.raises(OSError, match="No space"):
                 rig.run("ADD", "weave,canal")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import marshal
 import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +158,37 @@ def test_an_interpreter_that_is_brought_along_is_named_by_its_place_on_the_node(
     first, second, *_ = made.read_text().splitlines()
     assert first == f"#!/opt/cni/bin/.genie/{folder.name}/python3 -IS"
     assert second.startswith("# Genie ")
+
+
+def test_the_bundle_is_compiled_by_the_interpreter_that_will_run_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the build starts under that interpreter; the core comes in the order of its needs."""
+    monkeypatch.setattr("sys.argv", ["build", "--compile", str(tmp_path)])
+    build.main()
+    tag = sys.implementation.cache_tag
+    boot, core = marshal.loads((tmp_path / f"{tag}.core").read_bytes())  # noqa: S302 - just made
+    rest = marshal.loads((tmp_path / f"{tag}.rest").read_bytes())  # noqa: S302 - just made
+    names = [name for name, _, _ in core]
+    assert names[0] == "dispatcher"
+    assert names.index("dispatcher.jsontext") < names.index("dispatcher.plugin.main")
+    assert boot.co_name == "<module>"
+    assert "dispatcher.plugin.gc" in rest
+    assert not set(names) & set(rest)
+    assert {*names, *rest} == set(build.modules())
+
+
+def test_the_build_command_in_this_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The release is the project's where none is given; the compiler may be another program."""
+    arguments = [str(tmp_path), "--interpreter", "python3", "--compiler", PYTHON]
+    monkeypatch.setattr("sys.argv", ["build", *arguments])
+    build.main()
+    assert capsys.readouterr().out == f"{tmp_path}/genie\n"
+    [folder] = (tmp_path / ".genie").iterdir()
+    project = tomllib.loads((build.PACKAGE.parent / "pyproject.toml").read_text())["project"]
+    assert folder.name.startswith(f"{project['version']}-")
 
 
 def test_the_build_command(tmp_path: Path) -> None:

@@ -80,6 +80,8 @@ def test_a_large_configuration_does_not_block(tmp_path: Path) -> None:
         pytest.param("""echo '{"code":"x","msg":7,"details":[]}'; exit 1""", 103,
                      "the plugin plug ended with exit code 1 and gave no reason", "",
                      id="an error of wrong types"),
+        pytest.param("""echo '{"code":true,"msg":"no"}'; exit 1""", 103, "no", "",
+                     id="a boolean for a code"),
         pytest.param("kill -9 $$", 103, "the plugin plug was ended by signal 9",
                      "it printed nothing", id="a signal"),
         pytest.param("printf '\\377\\376'", 103, "the plugin plug succeeded",
@@ -204,6 +206,25 @@ def test_a_kernel_without_pidfds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert call(tmp_path, "sleep 0.05; cat") == CONF
     assert call(tmp_path, "exec 1>&- 2>&-; sleep 0.05") is None
     assert caught(tmp_path, "sleep 60", seconds=0.2).code == errors.TRY_AGAIN
+
+
+def test_a_caller_that_does_not_read_standard_error_holds_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What no longer fits into its pipe is dropped: a call ends in time whoever looks on."""
+    monkeypatch.setattr(delegate, "_READER_GETS", 10)
+    reader, writer = os.pipe()
+    kept = os.dup(2)
+    os.dup2(writer, 2)
+    try:
+        for _ in range(3):
+            assert call(tmp_path, "head -c 60000 /dev/zero | tr '\\0' x >&2; echo '{}'") == {}
+    finally:
+        os.dup2(kept, 2)
+        for each in (kept, writer):
+            os.close(each)
+    with os.fdopen(reader, "rb") as file:
+        assert 60_000 <= len(file.read()) <= 65536
 
 
 def test_standard_error_that_is_closed_is_no_failure(tmp_path: Path) -> None:

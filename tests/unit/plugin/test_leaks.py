@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -15,6 +15,9 @@ from dispatcher.plugin import store
 from dispatcher.plugin.errors import CNIError
 from tests.unit.plugin.rig import Rig, failure
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
 KINDS = ("w1", "w2", "c1")
 CHOICES = st.sampled_from(["weave", "canal", "weave,canal", "canal@net1,weave", "weave,weave", ""])
 CONTAINERS = st.sampled_from(["a", "b"])
@@ -22,6 +25,28 @@ CONTAINERS = st.sampled_from(["a", "b"])
 
 class Killed(BaseException):
     """Stands for a kill of the plugin: nothing more of it runs."""
+
+
+@contextlib.contextmanager
+def _at_each_write(before: Callable[[], None], after: Callable[[], None]) -> Iterator[None]:
+    """Do something before and after each write of a record, durable or not."""
+    real = {name: getattr(store, name) for name in ("write", "note")}
+
+    def watched(name: str) -> Callable[..., None]:
+        def write(*args: object) -> None:
+            before()
+            real[name](*args)
+            after()
+
+        return write
+
+    for name in real:
+        setattr(store, name, watched(name))
+    try:
+        yield
+    finally:
+        for name, function in real.items():
+            setattr(store, name, function)
 
 
 class Node(RuleBasedStateMachine):
@@ -89,22 +114,16 @@ class Node(RuleBasedStateMachine):
     @rule(container=CONTAINERS, cni=CHOICES, writes=st.integers(0, 3))
     def add_on_a_full_disk(self, container: str, cni: str, writes: int) -> None:
         """After some writes there is no space left."""
-        real = store.write
         left = writes
 
-        def write(*args: object) -> None:
+        def before() -> None:
             nonlocal left
             left -= 1
             if left < 0:
                 raise OSError(28, "No space left on device")
-            real(*args)  # type: ignore[arg-type]
 
-        store.write = write  # type: ignore[assignment]
-        try:
-            with contextlib.suppress(CNIError, OSError):
-                self.rig.run("ADD", cni, container=container)
-        finally:
-            store.write = real
+        with _at_each_write(before, lambda: None), contextlib.suppress(CNIError, OSError):
+            self.rig.run("ADD", cni, container=container)
 
     @rule(
         container=CONTAINERS,
@@ -123,11 +142,9 @@ class Node(RuleBasedStateMachine):
             if steps == -1:
                 raise Killed
 
-        real_write, real_call = store.write, type(delegates).__call__
+        real_call = type(delegates).__call__
 
-        def write(*args: object) -> None:
-            self.step_or_die(step)
-            real_write(*args)  # type: ignore[arg-type]
+        def die() -> None:
             self.step_or_die(step)
 
         def call(delegate: object, *args: object) -> object:
@@ -137,13 +154,11 @@ class Node(RuleBasedStateMachine):
             return said
 
         self.dead = False
-        store.write = write  # type: ignore[assignment]
         type(delegates).__call__ = call  # type: ignore[assignment, method-assign]
         try:
-            with contextlib.suppress(CNIError, Killed):
+            with _at_each_write(die, die), contextlib.suppress(CNIError, Killed):
                 self.rig.run(command, cni, container=container)
         finally:
-            store.write = real_write
             type(delegates).__call__ = real_call  # type: ignore[method-assign]
 
     def step_or_die(self, step: object) -> None:

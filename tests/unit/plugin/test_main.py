@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from dispatcher import keys
 from dispatcher.jsontext import dump
-from dispatcher.plugin import ask, errors, journal, main
+from dispatcher.plugin import ask, errors, journal, main, routes
 from dispatcher.plugin.errors import CNIError
 
 if TYPE_CHECKING:
@@ -136,6 +136,14 @@ def test_errors_speak_the_version_of_the_caller(node: Node) -> None:
     assert answer["details"] == "networks of this node: net"
 
 
+def test_an_error_of_the_environment_speaks_the_version_of_the_caller_too(node: Node) -> None:
+    """Standard input is read first, for its version alone."""
+    code, answer = node.serve("ADD", node.conf(cniVersion="1.0.0"), CNI_IFNAME="")
+    assert (code, answer["code"], answer["cniVersion"]) == (1, errors.INVALID_ENVIRONMENT, "1.0.0")
+    _, answer = node.serve("ADD", b"{", CNI_IFNAME="")
+    assert answer["code"] == errors.INVALID_ENVIRONMENT
+
+
 def test_trouble_of_the_system_is_an_error_object(node: Node) -> None:
     """A state directory that cannot be made: code 5, and the file is named."""
     (node.folder / "state").write_text("in the way")
@@ -223,6 +231,85 @@ def test_who_is_calling(
     """Without CNI_COMMAND the same executable is the command line."""
     monkeypatch.setattr("sys.argv", ["genie", *arguments])
     assert main._is_for_people(environ) is people
+
+
+def test_a_person_at_a_terminal_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for the end of what a terminal may still give."""
+    monkeypatch.setattr("posix.isatty", lambda _: True)
+    assert main._read_stdin() == b""
+
+
+class Ended(BaseException):
+    """Stands for the end of the process."""
+
+
+def _run(monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], launcher: str) -> int:
+    """Run the whole program as a process of its own would, and return its exit code."""
+
+    def end(code: int) -> None:
+        raise Ended(code)
+
+    monkeypatch.setattr("posix._exit", end)
+    monkeypatch.setattr("sys.argv", ["genie"])
+    raw = {key.encode(): value.encode() for key, value in environ.items()}
+    monkeypatch.setattr("posix.environ", raw)
+    with pytest.raises(Ended) as ended:
+        main.main(launcher)
+    return int(ended.value.args[0])
+
+
+def test_the_program_prints_one_object_and_ends(
+    node: Node, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """VERSION to standard output, with exit code 0; an error with 1; complaints to the other."""
+    assert _run(monkeypatch, {"CNI_COMMAND": "VERSION"}, str(node.launcher)) == 0
+    assert json.loads(capfd.readouterr().out)["cniVersion"] == "1.1.0"
+    monkeypatch.setattr("posix.isatty", lambda _: True)
+    assert _run(monkeypatch, {"CNI_COMMAND": "ADD"}, str(node.launcher)) == 1
+    assert json.loads(capfd.readouterr().out)["code"] == errors.INVALID_ENVIRONMENT
+    main._complain("look \ud800")
+    assert capfd.readouterr().err == "genie: look \\ud800\n"
+
+
+def test_an_answer_that_nobody_takes_is_a_failure(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The runtime is gone: the exit code tells whoever still looks; complaints are lost."""
+
+    def closed(*_: Any) -> int:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr("posix.write", closed)
+    assert _run(monkeypatch, {"CNI_COMMAND": "VERSION"}, str(node.launcher)) == 1
+    main._complain("nobody hears")
+
+
+def test_the_program_is_the_command_line_too(
+    node: Node, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without CNI_COMMAND, arguments are commands for people."""
+    monkeypatch.setattr("sys.argv", ["genie", "list", "--conf-dir", str(node.folder)])
+    monkeypatch.setattr("posix.environ", {})
+    with pytest.raises(SystemExit) as ended:
+        main.main(str(node.launcher))
+    assert ended.value.code == 0
+    assert "net.conflist" in capsys.readouterr().out
+
+
+def test_default_routes_are_removed_in_the_pods_namespace(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second network that brings one: the kernel is asked, in that namespace."""
+    (node.folder / "bin" / "plug").write_text(
+        """#!/bin/sh
+[ $CNI_COMMAND != ADD ] || echo '{"ips":[],"routes":[{"dst":"0.0.0.0/0"}]}'
+"""
+    )
+    removed: list[tuple[str, str]] = []
+    monkeypatch.setattr(routes, "remove_default_routes", lambda *where: removed.append(where))
+    conf = node.conf(runtimeConfig={keys.POD_ANNOTATIONS: {"cni": "net,net@net1"}})
+    assert node.serve("ADD", conf)[0] == 0
+    assert removed == [("/none", "net1")]
 
 
 def test_standard_input_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:

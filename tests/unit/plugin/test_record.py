@@ -6,7 +6,7 @@ import json
 import os
 import stat
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -15,6 +15,9 @@ from hypothesis import strategies as st
 from dispatcher.conf import Conf
 from dispatcher.plugin import record, store
 from dispatcher.plugin.record import Attachment, CorruptRecord, NewerRecord, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 VALUE = st.recursive(
@@ -143,6 +146,71 @@ def test_a_write_that_fails_leaves_the_old_record(
     assert found is not None
     assert found.netns == "/old"
     assert [file.name for file in Path(state).iterdir()] == ["c1.json"]
+
+
+NOTHING_LEFT = {
+    "a file of no length": lambda data: data[:0],
+    "zeros": lambda data: b"\0" * len(data),
+    "half of it": lambda data: data[: len(data) // 2],
+}
+
+
+@pytest.mark.parametrize("cut", NOTHING_LEFT.values(), ids=NOTHING_LEFT)
+def test_a_power_cut_leaves_the_last_record_that_was_waited_for(
+    tmp_path: Path, cut: Callable[[bytes], bytes]
+) -> None:
+    """A step that was only noted may be lost, and with it nothing else."""
+    state = str(tmp_path)
+    store.write(state, Record("c1", "/certain", []))
+    for netns in ("/noted", "/noted again"):
+        store.note(state, Record("c1", netns, []))
+        found = store.read(state, "c1")
+        assert found is not None
+        assert found.netns == netns
+    file = tmp_path / "c1.json"
+    file.write_bytes(cut(file.read_bytes()))
+    found = store.read(state, "c1")
+    assert found is not None
+    assert found.netns == "/certain"
+    store.write(state, Record("c1", "/new", []))
+    assert [each.name for each in tmp_path.iterdir()] == ["c1.json"]
+    store.note(state, Record("c1", "/noted", []))
+    store.remove(state, "c1")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_note_is_waited_for_where_there_are_no_second_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some file systems have no hard links: a step is then written like the first record."""
+    synced: list[int] = []
+    store.write(str(tmp_path), Record("c1", "/old", []))
+
+    def refused(*_: Any) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("posix.link", refused)
+    monkeypatch.setattr("posix.fdatasync", synced.append)
+    store.note(str(tmp_path), Record("c1", "/new", []))
+    found = store.read(str(tmp_path), "c1")
+    assert found is not None
+    assert (found.netns, len(synced)) == ("/new", 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "recovered"),
+    [(..., False), (b"", False), (b'{"format":1', False), (b"whole", True)],
+    ids=["nothing", "an empty file", "half a record", "a record"],
+)
+def test_a_record_that_was_not_renamed_is_recovered(
+    tmp_path: Path, content: Any, *, recovered: bool
+) -> None:
+    """A folder is not waited for: a power cut may leave the first record its temporary name."""
+    if content is not ...:
+        whole = record.encode(Record("c1", "/ns", []))
+        (tmp_path / "c1.json.tmp").write_bytes(whole if content == b"whole" else content)
+    assert store.recover(str(tmp_path), "c1") is recovered
+    assert store.exists(str(tmp_path), "c1") is recovered
 
 
 def test_a_record_of_another_container_is_corrupt(tmp_path: Path) -> None:

@@ -79,6 +79,18 @@ def test_values_are_judged_before_anything_is_done(name: str, value: str, part: 
     assert "\n" not in caught.value.msg
 
 
+def test_what_is_missing_and_what_is_wrong_are_named_together() -> None:
+    """Nobody mends a call twice."""
+    with pytest.raises(CNIError) as caught:
+        read_environment({"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "../x", "CNI_IFNAME": "a/b"})
+    assert caught.value.code == errors.INVALID_ENVIRONMENT
+    assert caught.value.msg == (
+        "missing from the environment: CNI_NETNS, CNI_PATH; "
+        'CNI_CONTAINERID "../x" must be letters, digits, "_", "." or "-", and start with a letter '
+        'or digit; CNI_IFNAME "a/b" may not be "." or "..", nor hold "/", ":" or blanks'
+    )
+
+
 def test_a_value_that_a_command_does_not_need_is_not_judged() -> None:
     """GC knows of no container."""
     read_environment({**FULL, "CNI_COMMAND": "GC", "CNI_CONTAINERID": "../x"})
@@ -203,3 +215,30 @@ def test_what_runtimes_put_in_is_no_option() -> None:
 def test_errors_are_told_in_a_version(data: bytes, version: str) -> None:
     """An error object needs one even when the configuration has none."""
     assert stated_version(data) == version
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        pytest.param({}, None, id="no list"),
+        pytest.param({"cni.dev/attachments": [1]}, [1], id="the older key"),
+        pytest.param({"cni.dev/valid-attachments": [1]}, [1], id="the key"),
+        pytest.param(
+            {"cni.dev/valid-attachments": [1], "cni.dev/attachments": [2]}, [1], id="both"
+        ),
+        pytest.param({"cni.dev/valid-attachments": None}, [], id="null, libcni's empty list"),
+    ],
+)
+def test_what_gc_may_not_free(given: dict[str, Any], expected: Any) -> None:
+    """An absent list is told from an empty one, however libcni spells that."""
+    assert read_conf(conf(**given), "GC").valid_attachments == expected
+
+
+def test_genie_is_the_first_plugin_of_its_list() -> None:
+    """A result of another plugin could only be lost; on DEL and CHECK it is our own."""
+    given = conf(prevResult={"cniVersion": "1.1.0"})
+    with pytest.raises(CNIError, match="first plugin") as caught:
+        read_conf(given, "ADD")
+    assert caught.value.code == errors.INVALID_CONF
+    read_conf(given, "DEL")
+    read_conf(given, "CHECK")

@@ -78,7 +78,7 @@ def test_a_configuration_is_read(
         pytest.param(conflist(cniVersion="2.0.0"), '"2.0.0"', id="a version from the future"),
         pytest.param(conflist(cniVersions="1.0.0"), '"cniVersions"', id="versions of a wrong type"),
         pytest.param(conflist(plugins={}), '"plugins"', id="plugins of a wrong type"),
-        pytest.param(conflist(plugins=[]), "no plugin", id="an empty chain"),
+        pytest.param(conflist(plugins=[]), '"plugins"', id="no plugins in the list"),
         pytest.param(
             conflist(plugins=["bridge"]), "must be a JSON object", id="a plugin in a word"
         ),
@@ -126,6 +126,24 @@ def test_plugins_in_files_of_their_own(tmp_path: Path, flag: Any, expected: list
     file = tmp_path / "net.conflist"
     file.write_bytes(conflist(loadOnlyInlinedPlugins=flag))
     assert load(str(file)).types == expected
+
+
+def test_a_folder_of_plugins_that_cannot_be_read(tmp_path: Path) -> None:
+    """A file in its place breaks the network, as libcni has it; a folder inside is no plugin."""
+    file = tmp_path / "net.conflist"
+    file.write_bytes(conflist())
+    (tmp_path / "net").touch()
+    with pytest.raises(BrokenConf, match="Not a directory"):
+        load(str(file))
+    (tmp_path / "net").unlink()
+    (tmp_path / "net" / "x.conf").mkdir(parents=True)
+    assert load(str(file)).types == ["bridge"]
+
+
+def test_capabilities_may_be_null() -> None:
+    """Go's JSON takes null for an object that is not there."""
+    conf = decode(conflist(plugins=[{"type": "a", "capabilities": None}]), "/x")
+    assert conf.plugins == [{"type": "a", "capabilities": None}]
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

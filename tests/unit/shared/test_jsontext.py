@@ -52,6 +52,12 @@ def test_what_we_write_is_read_back_the_same(value: Any) -> None:
     assert json.loads(dump(read)) == value
 
 
+@given(VALUES)
+def test_a_number_that_is_kept_changes_nothing_around_it(value: Any) -> None:
+    """What the C encoder writes, and what is written beside a number that it does not know."""
+    assert dump([value, Number("1.0")]) == b"[" + dump(value) + b",1.0]"
+
+
 @pytest.mark.parametrize(
     "text",
     [

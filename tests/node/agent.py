@@ -1,0 +1,26 @@
+"""Let the agent's reaper look twice, on the node of a test.
+
+    python -m tests.node.agent KNOWN,… SETTINGS
+
+It runs inside the node's namespaces, with a runtime that knows the sandboxes KNOWN and no others,
+and frees with the installed plugin, as it does on a node. SETTINGS are the agent's own. The last
+line says which containers were freed.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from dispatcher.agent import delete
+from dispatcher.agent.reaper import Reaper
+from dispatcher.agent.settings import load
+
+known, *arguments = sys.argv[1:]
+settings = load(["--node-name=test", "--reap-age-seconds=0", *arguments])
+reaper = Reaper(
+    settings,
+    ask=lambda: set(known.split(",")),
+    free=lambda stored: delete.run(settings, stored),
+)
+reaper.turn()
+print("freed:", *reaper.look())
