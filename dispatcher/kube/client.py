@@ -1,8 +1,8 @@
 """The API server, as the services see it: paths and JSON in, JSON or :class:`KubeError` out.
 
-The ``kubernetes`` library does what is hard to get right (in-cluster and kubeconfig log-in,
-token renewal, TLS, proxies). Its generated models are left aside: admission reviews and
-watches are JSON already, and a metadata-only list (``PartialObjectMetadata``) has no model.
+urllib3 does what is hard to get right (TLS, kept connections, proxies), and the module
+:mod:`dispatcher.kube.login` finds the API server. Generated models are left aside: admission
+reviews and watches are JSON already, and a list of ``PartialObjectMetadata`` has no model.
 
 Rules: every call has a time-out; nothing is retried here, because only the caller knows
 whether trying again is right; a call either returns the decoded object or raises
@@ -19,10 +19,13 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 from urllib.parse import quote, urlencode
 
 import urllib3
-from kubernetes import client, config
+
+from dispatcher.kube import login
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from dispatcher.kube.login import Login
 
 TIMEOUT = 10.0
 """Seconds for one call, unless the caller says otherwise."""
@@ -105,32 +108,25 @@ class KubeClient(Protocol):
 class Kube:
     """A :class:`KubeClient` on the real API server."""
 
-    def __init__(self, api: client.ApiClient) -> None:
-        self._api = api
+    def __init__(self, found: Login, user_agent: str) -> None:
+        self._login = found
+        self._user_agent = user_agent
         self.server_date: tuple[str, float] | None = None
         """``Date`` of the API server's last answer, and this machine's boot clock at that moment:
         who has to agree with the API server on the time (certificates) reads it here."""
 
     @classmethod
-    def load(cls, user_agent: str) -> Kube:
-        """Log in as a pod does, else as kubectl does; raises :class:`KubeError` for neither."""
-        settings = client.Configuration()
+    def load(cls, user_agent: str, kubeconfig: str | None = None) -> Kube:
+        """Log in with *kubeconfig*, else as a pod, else as kubectl does. Raises KubeError."""
         try:
-            try:
-                config.load_incluster_config(settings)
-            except config.ConfigException:
-                config.load_kube_config(client_configuration=settings)
-        except config.ConfigException as error:
+            found = login.as_kubectl(kubeconfig) if kubeconfig else login.find()
+        except login.LoginError as error:
             raise KubeError(0, "NoConfiguration", f"cannot log in to Kubernetes: {error}") from None
-        settings.retries = False
-        settings.connection_pool_maxsize = 8
-        api = client.ApiClient(settings)
-        api.user_agent = user_agent
-        return cls(api)
+        return cls(found, user_agent)
 
     def close(self) -> None:
         """Close the idle connections."""
-        self._api.close()
+        self._login.pool.clear()
 
     def get(
         self,
@@ -186,13 +182,9 @@ class Kube:
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(seconds),
         }
-        response = self._open(
-            "GET",
-            _with_query(path, asked),
-            None,
-            timeout=(TIMEOUT, seconds + 10.0),
-            accept=accept,
-        )
+        patience = urllib3.Timeout(connect=TIMEOUT, read=seconds + 10.0)
+        url = _with_query(path, asked)
+        response = self._open("GET", url, None, timeout=patience, accept=accept)
         try:
             yield _events(response)
         finally:
@@ -210,7 +202,12 @@ class Kube:
         content_type: str = "application/json",
     ) -> dict[str, Any]:
         response = self._open(
-            method, path, body, timeout=timeout, accept=accept, content_type=content_type
+            method,
+            path,
+            body,
+            timeout=urllib3.Timeout(total=timeout),
+            accept=accept,
+            content_type=content_type,
         )
         try:
             decoded: dict[str, Any] = json.loads(response.data)
@@ -227,25 +224,32 @@ class Kube:
         path: str,
         body: Any,
         *,
-        timeout: float | tuple[float, float],
+        timeout: urllib3.Timeout,
         accept: str,
         content_type: str = "application/json",
     ) -> urllib3.BaseHTTPResponse:
-        headers = {"Accept": accept}
+        headers = {"Accept": accept, "User-Agent": self._user_agent}
         if body is not None:
             headers["Content-Type"] = content_type
         try:
-            request = self._api.param_serialize(
-                method, path, header_params=headers, body=body, auth_settings=["BearerToken"]
+            if authorization := self._login.authorization():
+                headers["Authorization"] = authorization
+            response = self._login.pool.request(
+                method,
+                f"{self._login.url}{path}",
+                body=None if body is None else json.dumps(body),
+                headers=headers,
+                timeout=timeout,
+                preload_content=False,
+                retries=False,
             )
-            response = self._api.call_api(*request, _request_timeout=timeout).response
             if date := response.headers.get("Date"):
                 self.server_date = (date, time.clock_gettime(time.CLOCK_BOOTTIME))
-        except (urllib3.exceptions.HTTPError, client.ApiException, OSError) as error:
+        except (urllib3.exceptions.HTTPError, OSError) as error:
             _raise_no_answer(method, path, error)
         if not 200 <= response.status < 300:  # noqa: PLR2004 - success, as HTTP counts it
             _raise_refused(method, path, response)
-        return response  # type: ignore[no-any-return]  # the library is untyped
+        return response
 
 
 def object_path(collection: str, name: str) -> str:

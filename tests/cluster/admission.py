@@ -7,8 +7,6 @@ import functools
 import os
 from typing import TYPE_CHECKING, Any
 
-from kubernetes.config import new_client_from_config
-
 from dispatcher.kube.client import Kube
 from tests.cluster.cluster import Cluster
 
@@ -90,9 +88,7 @@ def scale(cluster: Cluster, replicas: int) -> None:
 
 def api(cluster: Cluster, kubeconfig: Path | None = None) -> Kube:
     """Return a client of the API server: the administrator, or whom *kubeconfig* logs in."""
-    client = new_client_from_config(config_file=os.fspath(kubeconfig or cluster.layout.kubeconfig))
-    client.configuration.retries = False
-    return Kube(client)
+    return Kube.load("genie-tests", os.fspath(kubeconfig or cluster.layout.kubeconfig))
 
 
 def pod(cni: str | None, **spec: Any) -> dict[str, Any]:
