@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 
 USER_AGENT = "cni-genie-agent"
 
+RECORDS_TURNS = 8
+"""Records are read when the kernel tells of a change, and once in so many looks at the node: a
+look costs something with every record, and nothing of a node is repaired by it."""
+
 log = structlog.get_logger("agent")
 
 
@@ -46,6 +50,7 @@ class Agent:
         self._settings = settings
         self._kube = kube
         self._view = View({}, "the first look is not over")
+        self._vanished: dict[str, str] = {}
         self.metrics = Metrics()
         self.events = Events(kube, settings.node_name)
         self._node = Node(settings, plugin, self.events, self.metrics.restored.inc)
@@ -55,8 +60,9 @@ class Agent:
         self._publishing = Loop("publish", self._publish, settings.look_seconds)
         self._records = Records(settings.state_dir)
         self._journal = Journal(settings.state_dir)
-        self._status = Status(kube)
-        self._reading = Loop("records", self._read, settings.look_seconds, settle=0.5)
+        self._status = Status(kube, settings.state_dir)
+        seldom = settings.look_seconds * RECORDS_TURNS
+        self._reading = Loop("records", self._read, seldom, settle=0.5)
         self.loops = (self._looking, self._publishing, self._reading)
 
     def start(self) -> ThreadingHTTPServer:
@@ -100,7 +106,8 @@ class Agent:
 
     def _look(self) -> None:
         before, self._view = self._view, self._node.look()
-        self.metrics.show_networks(self._view.networks, self._view.problem)
+        networks = {**self._vanished, **self._view.networks}
+        self.metrics.show_networks(networks, self._view.problem)
         if self._view != before:
             log.info("looked", problem=self._view.problem, networks=sorted(self._view.networks))
             self._publishing.wake.set()
@@ -109,7 +116,7 @@ class Agent:
         if self._view.removed:
             self._labels.withdraw()
         elif self._view.networks or not self._view.problem:
-            self._labels.publish(self._view.networks, self._node.absence)
+            self._vanished = self._labels.publish(self._view.networks, self._node.absence)
 
     def _read(self) -> None:
         entries = self._journal.take()
@@ -125,7 +132,8 @@ class Agent:
     def _tell(self, entry: Entry) -> None:
         """Say on the pod why it has no network. What a DEL left shows in the metrics."""
         if entry.code and entry.command == "ADD" and all(entry.pod):
-            self.events.say(events.Subject("Pod", *entry.pod), "NetworkNotAttached", entry.msg)
+            said = " ".join(entry.msg.split())  # a delegate may have said it in many lines
+            self.events.say(events.Subject("Pod", *entry.pod), "NetworkNotAttached", said)
 
     def _tell_trouble(self, stored: Stored) -> None:
         """Say on the Node what a person may have to look after."""

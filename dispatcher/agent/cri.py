@@ -27,21 +27,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DEADLINE = 10.0
-"""Seconds for each read and write. The answer takes milliseconds."""
+"""Seconds for each read and write, unless the caller says otherwise. A list takes milliseconds."""
 
 METHOD = "/runtime.v1.RuntimeService/ListPodSandbox"
 
-_EMPTY_MESSAGE = b"\0\0\0\0\0"  # not compressed, length 0
-_PREFIX = 5
+_PREFIX = 5  # one byte: not compressed; four: the length
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_HEADERS = [
-    (":method", "POST"),
-    (":scheme", "http"),
-    (":path", METHOD),
-    (":authority", "localhost"),
-    ("content-type", "application/grpc"),
-    ("te", "trailers"),
-]
+_PSEUDO_HEADERS = [(":method", "POST"), (":scheme", "http"), (":authority", "localhost")]
+_HEADERS = [("content-type", "application/grpc"), ("te", "trailers")]
 
 
 class CRIError(Exception):
@@ -53,11 +46,19 @@ def sandboxes(path: Path) -> set[str]:
 
     Raises :class:`CRIError`.
     """
+    return set(identifiers(call(path, METHOD, b"")))
+
+
+def call(path: Path, method: str, request: bytes, seconds: float = DEADLINE) -> bytes:
+    """Call one method of the runtime at *path* with a message; returns the one it answers.
+
+    Raises :class:`CRIError`, also for a refusal by the runtime.
+    """
     try:
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(DEADLINE)
+            connection.settimeout(seconds)
             connection.connect(str(path))
-            headers, data = _exchange(connection)
+            headers, data = _exchange(connection, method, request)
     except (OSError, ProtocolError) as error:
         raise CRIError(f"{path}: {error}") from None
     status = headers.get(b"grpc-status")
@@ -66,15 +67,17 @@ def sandboxes(path: Path) -> set[str]:
         raise CRIError(f"{path}: status {(status or b'missing').decode()}: {message}")
     if len(data) < _PREFIX or data[0] != 0 or len(data) - _PREFIX != int.from_bytes(data[1:5]):
         raise CRIError(f"{path}: the answer is not one whole message")
-    return set(identifiers(data[_PREFIX:]))
+    return data[_PREFIX:]
 
 
-def _exchange(connection: socket.socket) -> tuple[dict[bytes, bytes], bytes]:
+def _exchange(
+    connection: socket.socket, method: str, request: bytes
+) -> tuple[dict[bytes, bytes], bytes]:
     """Send the one request; returns headers and trailers together, and the body."""
     http = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding=None))
     http.initiate_connection()
-    http.send_headers(1, _HEADERS)
-    http.send_data(1, _EMPTY_MESSAGE, end_stream=True)
+    http.send_headers(1, [*_PSEUDO_HEADERS, (":path", method), *_HEADERS])
+    http.send_data(1, b"\0" + len(request).to_bytes(4) + request, end_stream=True)
     headers: dict[bytes, bytes] = {}
     body = b""
     while True:
@@ -96,9 +99,9 @@ def _exchange(connection: socket.socket) -> tuple[dict[bytes, bytes], bytes]:
 
 def identifiers(message: bytes) -> Iterator[str]:
     """Yield the id of each item of the ListPodSandboxResponse *message*. Raises CRIError."""
-    for number, item in _fields(message):
+    for number, item in fields(message):
         if number == 1:
-            names = [value for inner, value in _fields(item) if inner == 1]
+            names = [value for inner, value in fields(item) if inner == 1]
             if len(names) != 1 or not names[0]:
                 raise CRIError("an item of the answer has no id")
             try:
@@ -107,8 +110,8 @@ def identifiers(message: bytes) -> Iterator[str]:
                 raise CRIError("an id of the answer is no text") from None
 
 
-def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield each field with its number; those that are not bytes are left out."""
+def fields(message: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield each field of *message* with its number; those that are not bytes are left out."""
     at = 0
     while at < len(message):
         key, at = _varint(message, at)

@@ -5,6 +5,8 @@ The plugin appends one JSON object on one line after each call
 file is taken away by ``rename`` and read to its end at the next turn, so that a writer which
 had it open is not missed, and then removed.
 
+:class:`Retries` tells which calls are there because an earlier one failed.
+
 Rules: the content is believed as far as root wrote it, and no further than its form; a line
 that is not understood is left out.
 """
@@ -12,6 +14,7 @@ that is not understood is left out.
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
@@ -21,6 +24,9 @@ from dispatcher.plugin.journal import NAME
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+MOST_FAILED = 1000
+"""How many failed calls are remembered, to tell retries by."""
 
 log = structlog.get_logger("journal")
 
@@ -37,6 +43,7 @@ class Entry(NamedTuple):
     """One call; ``pod`` is namespace, name and UID, each "" where it is not known."""
 
     command: str
+    container_id: str
     seconds: float
     code: int
     msg: str
@@ -78,6 +85,7 @@ def _entry(said: dict[str, object]) -> Entry:
     namespace, name, uid = map(str, pod)
     return Entry(
         command=str(said["command"]),
+        container_id=str(said["containerID"]),
         seconds=float(str(said["seconds"])),
         code=int(str(said["code"])),
         msg=str(said["msg"]),
@@ -86,3 +94,26 @@ def _entry(said: dict[str, object]) -> Entry:
             Step(str(step["network"]), float(step["seconds"]), int(step["code"])) for step in steps
         ),
     )
+
+
+class Retries:
+    """Remembers failed calls, to know the next of the same kind for a retry.
+
+    kubelet makes a new sandbox after each ADD that failed, so what comes again is an ADD for the
+    same pod; a DEL comes again for the same container, be it from the runtime or the reaper.
+    """
+
+    def __init__(self) -> None:
+        self._failed: OrderedDict[tuple[str, str], None] = OrderedDict()
+
+    def is_one(self, entry: Entry) -> bool:
+        """Return whether *entry* repeats a call that failed; the entries come in order."""
+        whom = entry.pod[2] if entry.command == "ADD" else ""
+        key = entry.command, whom or entry.container_id
+        again = key in self._failed
+        self._failed.pop(key, None)
+        if entry.code:
+            self._failed[key] = None
+        if len(self._failed) > MOST_FAILED:
+            self._failed.popitem(last=False)
+        return again

@@ -49,29 +49,31 @@ class Labels:
         self._labels: dict[str, str] | None = None
         self._read_at = 0.0
 
-    def publish(self, networks: Mapping[str, str], absence: Callable[[str], str]) -> None:
+    def publish(self, networks: Mapping[str, str], absence: Callable[[str], str]) -> dict[str, str]:
         """Bring the labels to *networks* (see :class:`Publication`).
 
-        *absence* tells why a network has no configuration. Raises
-        :class:`dispatcher.kube.client.KubeError`.
+        *absence* tells why a network has no configuration. Returns those that have a label and
+        none, each with that reason. Raises :class:`dispatcher.kube.client.KubeError`.
         """
         now = self._clock()
         labels = self._read(now)
         changes = self._publication.changes(networks, labels, now)
-        if not changes:
-            return
-        self._labels = None  # unknown until the API server has answered
-        self._labels = self._own(
-            self._kube.patch(self._path, {"metadata": {"labels": changes}}, MERGE_PATCH)
-        )
-        for key, value in changes.items():
-            name = key.removeprefix(keys.NETWORK_LABEL)
-            reason = networks.get(name) or absence(name)
-            if value == FALSE:
-                sentence = f'network "{name}" cannot be attached on this node: {reason}'
-                self._events.say(events.node(self._name), "NetworkUnavailable", sentence)
-            else:
-                log.info("network can be attached", network=name)
+        vanished = {name: absence(name) for name in _names(labels) if name not in networks}
+        if changes:
+            self._labels = None  # unknown until the API server has answered
+            self._labels = self._own(
+                self._kube.patch(self._path, {"metadata": {"labels": changes}}, MERGE_PATCH)
+            )
+            for name, value in _names(changes).items():
+                self._tell(name, value, networks.get(name) or vanished.get(name, ""))
+        return vanished
+
+    def _tell(self, name: str, value: str, reason: str) -> None:
+        if value == FALSE:
+            sentence = f'network "{name}" cannot be attached on this node: {reason}'
+            self._events.say(events.node(self._name), "NetworkUnavailable", sentence)
+        else:
+            log.info("network can be attached", network=name)
 
     def withdraw(self) -> None:
         """Remove every label of ours: Genie leaves this node. Raises KubeError."""
@@ -94,3 +96,8 @@ class Labels:
         metadata = found["metadata"]
         labels = metadata.get("labels") if isinstance(metadata, dict) else None
         return {k: v for k, v in (labels or {}).items() if k.startswith(keys.NETWORK_LABEL)}
+
+
+def _names(labels: Mapping[str, str]) -> dict[str, str]:
+    """Return the values of our *labels* by the names of networks."""
+    return {key.removeprefix(keys.NETWORK_LABEL): value for key, value in labels.items()}

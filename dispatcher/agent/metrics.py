@@ -19,6 +19,7 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
+from dispatcher.agent.journal import Retries
 from dispatcher.plugin.record import ATTACHED, PARKED
 
 if TYPE_CHECKING:
@@ -57,6 +58,22 @@ class Metrics:
             buckets=SECONDS,
             registry=self.registry,
         )
+        self._retries = Counter(
+            "genie_agent_retries",
+            "Calls of the plugin that came again after one had failed: ADDs of the same pod, "
+            "DELs of the same container.",
+            ("command",),
+            registry=self.registry,
+        )
+        self._again = Retries()
+        for command in ("ADD", "DEL"):
+            self._retries.labels(command)
+        self._parked = Gauge(
+            "genie_agent_parked_attachments",
+            "Attachments that wait to be freed until their plugin can be run again.",
+            ("network",),
+            registry=self.registry,
+        )
         self._records = Gauge(
             "genie_agent_records",
             "Attachment records by state.",
@@ -81,6 +98,7 @@ class Metrics:
             ("problem",),
             registry=self.registry,
         )
+        self._shown: tuple[dict[str, str], str] = ({}, "")
         self.restored = Counter(
             "genie_agent_restored",
             "Files of ours that somebody removed or changed, and that were put right.",
@@ -91,18 +109,31 @@ class Metrics:
         """Count calls of the plugin."""
         for entry in entries:
             self._calls.labels(entry.command, str(entry.code)).observe(entry.seconds)
+            if self._again.is_one(entry):
+                self._retries.labels(entry.command).inc()
             for step in entry.steps:
                 labels = (entry.command, step.network, str(step.code))
                 self._attachments.labels(*labels).observe(step.seconds)
 
     def show_records(self, records: Iterable[Stored]) -> None:
-        """Show how many records there are of each state."""
-        tally = Tally(map(state, records))
+        """Show how many records there are of each state, and what is parked."""
+        tally: Tally[str] = Tally()
+        parked: Tally[str] = Tally()
+        for stored in records:
+            tally[state(stored)] += 1
+            for attachment in stored.record.attachments if stored.record else ():
+                parked[attachment.network] += attachment.phase == PARKED
         for each in STATES:
             self._records.labels(each).set(tally[each])
+        self._parked.clear()
+        for network, count in (+parked).items():
+            self._parked.labels(network).set(count)
 
     def show_networks(self, networks: Mapping[str, str], problem: str) -> None:
-        """Show what can be attached, and what is wrong (see :class:`View`)."""
+        """Show what can be attached (see :class:`View`), what has vanished, and what is wrong."""
+        if (shown := (dict(networks), problem)) == self._shown:
+            return  # a series that is set anew is not there for a moment
+        self._shown = shown
         for gauge in (self._available, self._unavailable, self._problem):
             gauge.clear()
         for network, reason in networks.items():

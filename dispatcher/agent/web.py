@@ -7,6 +7,7 @@ is ever changed by a request.
 
 from __future__ import annotations
 
+import socket
 import threading
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -57,7 +58,10 @@ def start(
         def log_message(self, *_: object) -> None:
             """Probes are not worth a line."""
 
-    server = ThreadingHTTPServer(address, Handler)
-    server.daemon_threads = True
+    class Server(ThreadingHTTPServer):
+        address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        daemon_threads = True
+
+    server = Server(address, Handler)
     threading.Thread(target=server.serve_forever, name="web", daemon=True).start()
     return server

@@ -8,8 +8,8 @@ and reads one object until the end of the stream:
     answer    {"annotations": {"cni": "weave"}}                            {} for a pod without
               {"error": {"code": 11, "msg": "…", "details": "…"}}          returned as it is
 
-The parts of the request are those of CNI_ARGS. The agent answers within its own time limits,
-and the plugin waits :data:`SECONDS` at most for each step.
+The parts of the request are those of CNI_ARGS. The agent answers within 4 s, and the plugin
+waits :data:`SECONDS` at most for the whole exchange.
 
 Rules of this file: a call that names no pod (a person with cnitool) is not asked about; no
 answer is an error that says so, never the default network.
@@ -18,6 +18,7 @@ answer is an error that says so, never the default network.
 from __future__ import annotations
 
 from _socket import AF_UNIX, SHUT_WR, SOCK_CLOEXEC, SOCK_STREAM, socket
+from time import monotonic
 
 from dispatcher import keys
 from dispatcher.jsontext import InvalidJSON, dump, parse
@@ -28,10 +29,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-SECONDS = 5.0
-"""How long one step of the exchange may take."""
+SECONDS = 4.5
+"""How long the exchange may take: with the start of the plugin it is over within 5 s."""
 
 _MAX_ANSWER = 1 << 20
+_SOON = 0.001  # 0 would mean not to wait at all, and be another error
 
 
 def annotation(address: str, args: str) -> str:
@@ -53,6 +55,7 @@ def annotation(address: str, args: str) -> str:
 
 
 def _exchange(address: str, request: dict[str, Any]) -> bytes:
+    until = monotonic() + SECONDS
     agent = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
     try:
         agent.settimeout(SECONDS)
@@ -62,6 +65,7 @@ def _exchange(address: str, request: dict[str, Any]) -> bytes:
         answer = b""
         while (chunk := agent.recv(1 << 16)) and len(answer) < _MAX_ANSWER:
             answer += chunk
+            agent.settimeout(max(until - monotonic(), _SOON))
         return answer
     finally:
         agent.close()

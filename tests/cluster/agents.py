@@ -71,3 +71,15 @@ def node_events(cluster: Cluster, node: str, reason: str) -> list[str]:
     query = f"involvedObject.kind=Node,involvedObject.name={node},reason={reason}"
     events: list[dict[str, Any]] = cluster.get("events", "--field-selector", query)["items"]
     return [event["message"] for event in events]
+
+
+def metrics(cluster: Cluster, node: str) -> str:
+    """Return what the agent of *node* shows Prometheus, on the node's loopback."""
+    return cluster.node(node).run(["curl", "-sS", "http://127.0.0.1:9471/metrics"]).stdout
+
+
+def pod_events(cluster: Cluster, namespace: str, pod: str, reason: str) -> list[str]:
+    """Return the messages of a pod's Events with *reason*."""
+    query = f"involvedObject.kind=Pod,involvedObject.name={pod},reason={reason}"
+    events = cluster.get("events", "-n", namespace, "--field-selector", query)["items"]
+    return [event["message"] for event in events]

@@ -107,7 +107,7 @@ def attachments(node: Node, pods: Iterable[dict[str, Any]]) -> Attachments:
 def strays(node: Node) -> dict[str, list[str]]:
     """Return what is on the node for no container that runs, by kind; nothing where all is well."""
     living = set(node.ctr("tasks", "ls", "-q").stdout.split())
-    own = {"", "journal"}  # .gc.lock, the journal
+    own = {"", "journal"}  # .gc.lock and the agent's notes, the journal
     state = {file.name for file in node.path("/var/lib/cni/genie").iterdir()}
     results = [file.name for file in node.path("/var/lib/cni/results").iterdir()]
     rules = node.run(["sh", "-ec", "iptables-save; ip6tables-save"]).stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -16,7 +17,9 @@ from tests.cluster.agents import (
     agent_pod,
     agent_settings,
     label,
+    metrics,
     node_events,
+    pod_events,
     rolled_out,
 )
 from tests.cluster.conftest import fresh_namespace
@@ -36,33 +39,45 @@ STATUS = "k8s.v1.cni.cncf.io/network-status"
 SPARE = {"cniVersion": "1.0.0", "name": "spare", "plugins": [{"type": "bridge"}]}
 
 
+def status(cluster: Cluster, namespace: str, pod: str) -> str:
+    metadata = cluster.get("pod", pod, "-n", namespace)["metadata"]
+    return str(metadata["annotations"].get(STATUS, ""))
+
+
 def test_a_pod_tells_what_it_was_attached_to(cluster: Cluster, namespace: str) -> None:
     """``network-status`` has what is inside the pod, the primary marked as the default."""
     cluster.apply(pod_manifest("both", "weave,canal@net1"), "-n", namespace)
     wait_running(cluster, namespace, "both")
 
-    def annotation() -> str:
-        metadata = cluster.get("pod", "both", "-n", namespace)["metadata"]
-        return str(metadata["annotations"].get(STATUS, ""))
-
-    cluster.wait_for(annotation, 10, "network-status")
-    status = {entry["interface"]: entry for entry in json.loads(annotation())}
+    cluster.wait_for(lambda: status(cluster, namespace, "both"), 10, "network-status")
+    told = {entry["interface"]: entry for entry in json.loads(status(cluster, namespace, "both"))}
     found = interfaces(cluster, "both", namespace)
-    assert {name: entry["name"] for name, entry in status.items()} == {
+    assert {name: entry["name"] for name, entry in told.items()} == {
         "eth0": "weave",
         "net1": "canal",
     }
-    for name, entry in status.items():
+    for name, entry in told.items():
         assert entry["ips"] == list(found[name].addresses)
-    assert (status["eth0"]["default"], status["net1"]["default"]) == (True, False)
-    assert status["eth0"]["gateway"]
-    assert "gateway" not in status["net1"]
+        assert entry["mac"]
+    assert (told["eth0"]["default"], told["net1"]["default"]) == (True, False)
+    assert told["eth0"]["gateway"]
+    assert "gateway" not in told["net1"]
 
 
-def test_a_status_that_was_missed_is_written_when_the_agent_is_back(
+def test_a_status_that_was_missed_is_written_when_the_agent_is_back_and_no_other_is_touched(
     cluster: Cluster, namespace: str
 ) -> None:
-    """The pod starts without the agent, and learns what it has from the record."""
+    """The pod starts without the agent, and learns what it has from the record.
+
+    What another writer has made of an older pod's status outlives the restart.
+    """
+    cluster.apply(pod_manifest("older", "weave"), "-n", namespace)
+    wait_running(cluster, namespace, "older")
+    cluster.wait_for(lambda: status(cluster, namespace, "older"), 10, "network-status")
+    [entry] = json.loads(status(cluster, namespace, "older"))
+    both = json.dumps([entry, {"name": "of-another", "interface": "net9", "default": False}])
+    annotate = ("annotate", "pod", "older", "-n", namespace, "--overwrite", f"{STATUS}={both}")
+    cluster.kubectl(*annotate)
     elsewhere = json.dumps({"spec": {"template": {"spec": {"nodeSelector": {"no": "node"}}}}})
     daemonset = ("daemonset/genie-agent", "-n", NAMESPACE)
     cluster.kubectl("patch", *daemonset, "-p", elsewhere)
@@ -70,17 +85,13 @@ def test_a_status_that_was_missed_is_written_when_the_agent_is_back(
         rolled_out(cluster)
         cluster.apply(pod_manifest("early", "weave"), "-n", namespace)
         wait_running(cluster, namespace, "early")
-        annotations = cluster.get("pod", "early", "-n", namespace)["metadata"]["annotations"]
-        assert STATUS not in annotations
+        assert not status(cluster, namespace, "early")
     finally:
         back = [{"op": "remove", "path": "/spec/template/spec/nodeSelector/no"}]
         cluster.kubectl("patch", *daemonset, "--type=json", "-p", json.dumps(back))
         rolled_out(cluster)
-    cluster.wait_for(
-        lambda: STATUS in cluster.get("pod", "early", "-n", namespace)["metadata"]["annotations"],
-        15,
-        "network-status",
-    )
+    cluster.wait_for(lambda: status(cluster, namespace, "early"), 15, "network-status")
+    assert status(cluster, namespace, "older") == both
 
 
 @pytest.mark.parametrize(
@@ -137,23 +148,39 @@ def test_a_conflist_that_is_taken_away_twice_in_a_minute_is_not_fought_over(
 
 
 def test_labels_follow_the_configurations(cluster: Cluster) -> None:
-    """True within 2 seconds; false when it has been away for as long as the setting says."""
+    """True within 2 seconds; false when it has been away for as long as the setting says.
+
+    Why it went is in an Event and a metric. A label from the node's birth is treated alike.
+    """
     node = cluster.node(NODE)
     file = "/etc/cni/genie.d/spare.conflist"
-    with agent_settings(cluster, gone_seconds=5, start_seconds=0):
-        node.run(
-            ["sh", "-c", f"mkdir -p /etc/cni/genie.d && cat > {file}"], input=json.dumps(SPARE)
-        )
-        cluster.wait_for(lambda: label(cluster, NODE, "spare") == "true", 2.5, "the label")
-        node.run(["rm", file])
-        removed_at = time.monotonic()
-        cluster.wait_for(lambda: label(cluster, NODE, "spare") == "false", 15, "the label")
-        assert time.monotonic() - removed_at > 4.5
-        assert any(
-            '"spare"' in said and "no configuration" in said
-            for said in node_events(cluster, NODE, "NetworkUnavailable")
-        )
-    cluster.kubectl("label", "node", NODE, "network.cni-genie.io/spare-")
+    cluster.kubectl("label", "node", NODE, "network.cni-genie.io/born=true")
+    try:
+        with agent_settings(cluster, gone_seconds=5, start_seconds=0):
+            node.run(
+                ["sh", "-c", f"mkdir -p /etc/cni/genie.d && cat > {file}"], input=json.dumps(SPARE)
+            )
+            cluster.wait_for(lambda: label(cluster, NODE, "spare") == "true", 2.5, "the label")
+            node.run(["mv", file, f"{file}.cilium_bak"])
+            removed_at = time.monotonic()
+            cluster.wait_for(lambda: label(cluster, NODE, "spare") == "false", 15, "the label")
+            assert time.monotonic() - removed_at > 4.5
+            assert any(
+                '"spare"' in said and "Cilium has renamed" in said
+                for said in node_events(cluster, NODE, "NetworkUnavailable")
+            )
+            shown = metrics(cluster, NODE)
+            assert 'genie_agent_network_unavailable{network="spare",reason="Cilium has' in shown
+            assert 'genie_agent_network_available{network="canal"} 1.0' in shown
+            cluster.wait_for(lambda: label(cluster, NODE, "born") == "false", 15, "the label")
+            assert any(
+                '"born"' in said and "no configuration" in said
+                for said in node_events(cluster, NODE, "NetworkUnavailable")
+            )
+    finally:
+        node.run(["rm", "-f", file, f"{file}.cilium_bak"])
+        ours = (f"network.cni-genie.io/{name}-" for name in ("spare", "born"))
+        cluster.kubectl("label", "node", NODE, *ours)
 
 
 def test_a_broken_file_makes_only_its_network_unavailable_and_says_why(cluster: Cluster) -> None:
@@ -172,6 +199,62 @@ def test_a_broken_file_makes_only_its_network_unavailable_and_says_why(cluster: 
     finally:
         node.run(["rm", file])
         cluster.kubectl("label", "node", NODE, "network.cni-genie.io/torn-")
+
+
+FULL = {
+    "cniVersion": "1.0.0",
+    "name": "full",
+    "plugins": [
+        {
+            "type": "bridge",
+            "bridge": "full0",
+            "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.79.0.0/30"}]]},
+        }
+    ],
+}
+"""A network with one address to give: its gateway has the other one."""
+
+
+def test_a_pod_that_cannot_be_attached_says_why_in_one_line(
+    cluster: Cluster, namespace: str
+) -> None:
+    """An Event of its own and the metrics tell network, plugin and reason; another pod lives."""
+    node = cluster.node(NODE)
+    file = "/etc/cni/genie.d/full.conflist"
+    node.run(["sh", "-c", f"mkdir -p /etc/cni/genie.d && cat > {file}"], input=json.dumps(FULL))
+    try:
+        cluster.wait_for(lambda: label(cluster, NODE, "full") == "true", 10, "the label")
+        first = pod_manifest("first", "full")
+        cluster.wait_for(
+            lambda: cluster.apply(first, "-n", namespace, check=False).returncode == 0,
+            20,
+            "the network to be known",
+        )
+        wait_running(cluster, namespace, "first")
+        cluster.apply(pod_manifest("second", "weave,full@net1"), "-n", namespace)
+        about = functools.partial(pod_events, cluster, namespace, "second", "NetworkNotAttached")
+        cluster.wait_for(about, 30, "the Event")
+        [said] = set(about())
+        print(said)
+        assert "\n" not in said
+        assert 'network "full"' in said
+        assert "bridge" in said
+        assert "no IP addresses available in range set: 10.79.0.1-10.79.0.2" in said
+        failed = 'genie_agent_attachment_duration_seconds_count{code="'
+        lines = metrics(cluster, NODE).splitlines()
+        counted = [line for line in lines if line.startswith(failed) and 'work="full"' in line]
+        assert [line for line in counted if 'code="0",command="ADD"' in line]
+        assert [line for line in counted if 'code="0"' not in line and '"ADD"' in line]
+        cluster.wait_for(
+            lambda: 'genie_agent_retries_total{command="ADD"} 0.0' not in metrics(cluster, NODE),
+            60,
+            "kubelet to try again, and the metric to tell",
+        )
+        cluster.kubectl("delete", "pods", "--all", "-n", namespace, "--grace-period=1")
+    finally:
+        node.run(["rm", "-f", file])
+        node.run(["ip", "link", "delete", "full0"], check=False)
+        cluster.kubectl("label", "node", NODE, "network.cni-genie.io/full-")
 
 
 def test_the_agent_stands_no_pod_in_the_way(cluster: Cluster, namespace: str) -> None:

@@ -121,3 +121,14 @@ def test_leaving_the_node_removes_our_labels_and_no_other(said: Said, clock: Clo
     labels.withdraw()
     assert api.labels == {"kubernetes.io/os": "linux"}
     assert [verb for verb, _ in api.asked] == ["GET", "PATCH"]
+
+
+def test_what_has_vanished_is_told_with_its_reason(said: Said, clock: Clock) -> None:
+    """For the metric: every network that has a label and no configuration, whatever its value."""
+    api = Api({KEY + "weave": "true", KEY + "spare": "false", "kubernetes.io/os": "linux"})
+    labels = make(api, said, clock)
+    assert labels.publish({"canal": ""}, absence) == {
+        "weave": "no configuration for weave",
+        "spare": "no configuration for spare",
+    }
+    assert labels.publish({"canal": "", "weave": "broken", "spare": ""}, absence) == {}

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatcher.agent.publish import Publication
+from dispatcher.agent.settings import Settings
 
 KEY = "network.cni-genie.io/"
 
@@ -67,6 +68,29 @@ def test_a_label_that_somebody_changed_is_put_right() -> None:
     assert publication.changes({"weave": ""}, {KEY + "weave": "maybe"}, 0) == {
         KEY + "weave": "true"
     }
+
+
+def test_as_shipped_that_is_60_seconds_and_5_minutes_after_a_start() -> None:
+    """The settings' defaults, with the agent's own arithmetic."""
+    settings = Settings(node_name="n1")
+    labels = {KEY + "weave": "true"}
+    publication = Publication(settings.gone_seconds, 1000 + settings.start_seconds)
+    looks = range(1000, 1000 + 400, 4)
+    due = [now for now in looks if publication.changes({}, labels, now)]
+    assert due[0] == 1000 + 300
+    later = [now for now in range(5000, 5100, 4) if publication.changes({"weave": ""}, labels, now)]
+    assert later == []
+    due = [now for now in range(6000, 6100, 4) if publication.changes({}, labels, now)]
+    assert due[0] == 6000 + 60
+
+
+def test_a_label_from_the_nodes_birth_is_adopted() -> None:
+    """A node group's template gives it; it turns false like one of ours if nothing is there."""
+    publication = Publication(60, not_before=300)
+    labels = {KEY + "weave": "true", KEY + "canal": "true"}
+    assert publication.changes({"weave": ""}, labels, 0) == {}
+    assert publication.changes({"weave": ""}, labels, 299) == {}
+    assert publication.changes({"weave": ""}, labels, 300) == {KEY + "canal": "false"}
 
 
 NAMES = st.sampled_from(["weave", "canal", "calico"])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dispatcher.agent.records import Records
-from dispatcher.agent.status import Status, network_status
+from dispatcher.agent.status import MEMORY, Status, network_status
 from dispatcher.conf import Conf
 from dispatcher.kube.client import MERGE_PATCH, Kube, KubeError
 from dispatcher.plugin import store
@@ -123,10 +123,12 @@ def records(tmp_path: Path) -> Records:
     return Records(tmp_path)
 
 
-def test_each_record_is_written_once_by_namespace_name_and_uid(records: Records) -> None:
+def test_each_record_is_written_once_by_namespace_name_and_uid(
+    records: Records, tmp_path: Path
+) -> None:
     """And no more, so that nobody else's later value is fought."""
     api = Api()
-    status = Status(api)
+    status = Status(api, tmp_path)
     for _ in range(3):
         status.publish(records.read())
     [(path, body)] = api.patches
@@ -135,10 +137,10 @@ def test_each_record_is_written_once_by_namespace_name_and_uid(records: Records)
     assert list(body["metadata"]["annotations"]) == ["k8s.v1.cni.cncf.io/network-status"]
 
 
-def test_while_the_api_server_is_away_it_stays_due(records: Records) -> None:
+def test_while_the_api_server_is_away_it_stays_due(records: Records, tmp_path: Path) -> None:
     """It is written when the API server is back."""
     api = Api()
-    status = Status(api)
+    status = Status(api, tmp_path)
     api.error = KubeError(0, "NoAnswer", "away")
     with pytest.raises(KubeError):
         status.publish(records.read())
@@ -148,10 +150,12 @@ def test_while_the_api_server_is_away_it_stays_due(records: Records) -> None:
 
 
 @pytest.mark.parametrize("code", [403, 404, 409, 422])
-def test_a_pod_that_is_gone_replaced_or_not_ours_is_given_up(records: Records, code: int) -> None:
+def test_a_pod_that_is_gone_replaced_or_not_ours_is_given_up(
+    records: Records, tmp_path: Path, code: int
+) -> None:
     """Another try could not end otherwise."""
     api = Api()
-    status = Status(api)
+    status = Status(api, tmp_path)
     api.error = KubeError(code, "Reason", "refused")
     status.publish(records.read())
     api.error = None
@@ -162,7 +166,7 @@ def test_a_pod_that_is_gone_replaced_or_not_ours_is_given_up(records: Records, c
 def test_a_container_that_comes_again_is_written_again(records: Records, tmp_path: Path) -> None:
     """What was written is forgotten with the record."""
     api = Api()
-    status = Status(api)
+    status = Status(api, tmp_path)
     status.publish(records.read())
     store.remove(str(tmp_path), "c1")
     status.publish(records.read())
@@ -171,11 +175,54 @@ def test_a_container_that_comes_again_is_written_again(records: Records, tmp_pat
     assert len(api.patches) == 2
 
 
+def test_a_new_agent_does_not_write_again_what_another_may_have_changed_since(
+    records: Records, tmp_path: Path
+) -> None:
+    """It remembers through a restart; what is new is written, what is gone forgotten."""
+    api = Api()
+    Status(api, tmp_path).publish(records.read())
+    status = Status(api, tmp_path)
+    status.publish(records.read())
+    assert len(api.patches) == 1
+    store.write(str(tmp_path), record("c2"))
+    status.publish(records.read())
+    assert len(api.patches) == 2
+    memory = tmp_path / MEMORY
+    assert json.loads(memory.read_bytes()).keys() == {"c1", "c2"}
+    assert memory.stat().st_mode & 0o777 == 0o600
+    for container in ("c1", "c2"):
+        store.remove(str(tmp_path), container)
+    Status(api, tmp_path).publish(records.read())
+    assert not memory.exists()
+
+
+def test_a_record_that_has_changed_is_written_by_a_new_agent_too(
+    records: Records, tmp_path: Path
+) -> None:
+    """What is remembered is the value, not only the container."""
+    api = Api()
+    Status(api, tmp_path).publish(records.read())
+    store.write(str(tmp_path), Record("c1", "", [attached("canal", "eth0", CANAL)]))
+    Status(api, tmp_path).publish(records.read())
+    assert len(api.patches) == 2
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff"])
+def test_a_memory_that_cannot_be_read_is_none(
+    records: Records, tmp_path: Path, content: bytes
+) -> None:
+    """Then everything is written once more."""
+    (tmp_path / MEMORY).write_bytes(content)
+    api = Api()
+    Status(api, tmp_path).publish(records.read())
+    assert len(api.patches) == 1
+
+
 def test_a_record_without_a_pod_is_left_alone(tmp_path: Path) -> None:
     """A runtime other than Kubernetes' gives no names."""
     store.write(str(tmp_path), record(args=""))
     api = Api()
-    Status(api).publish(Records(tmp_path).read())
+    Status(api, tmp_path).publish(Records(tmp_path).read())
     assert api.patches == []
 
 
@@ -189,7 +236,7 @@ def test_a_record_that_cannot_be_read_is_told_and_harms_no_other(
     assert "CorruptRecord" in found["bad"].fault
     assert found["c1"].record is not None
     api = Api()
-    Status(api).publish(found)
+    Status(api, tmp_path).publish(found)
     assert len(api.patches) == 1
     assert (tmp_path / "bad.json").exists()
 

@@ -1,0 +1,129 @@
+"""A runtime that passes no annotations: the plugin asks the agent, and says what is in the way.
+
+Plugin, socket and the agent's server are the real ones. What is behind the server, the API, is a
+stand-in, to fail as the test says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import urllib3
+
+from dispatcher.agent import lookup
+from dispatcher.kube.client import Kube, KubeError
+from dispatcher.kube.login import Login
+from dispatcher.plugin import ask, errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.node.calls import Answer
+    from tests.node.harness import Node
+
+UID = "2d7c5a52"
+POD = {"metadata": {"uid": UID, "annotations": {"cni": "canal"}}}
+
+
+class Api(Kube):
+    """Answers each GET with one pod, or raises one error."""
+
+    def __init__(self, given: dict[str, Any] | KubeError) -> None:
+        self._given = given
+
+    def get(self, *_: Any, **__: Any) -> dict[str, Any]:
+        """Return or raise what was given."""
+        if isinstance(self._given, KubeError):
+            raise self._given
+        return self._given
+
+
+@contextlib.contextmanager
+def agent(path: Path, api: Kube) -> Iterator[None]:
+    """Serve the agent's socket at *path*, with *api* behind it."""
+    server = lookup.start(api, path, os.geteuid())
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@contextlib.contextmanager
+def listening(address: str | tuple[str, int]) -> Iterator[socket.socket]:
+    """Take connections at *address*, and never say a word."""
+    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+    with socket.socket(family) as listener:
+        listener.bind(address)
+        listener.listen()
+        yield listener
+
+
+def add(node: Node, address: Path) -> Answer:
+    """Call ADD as an old runtime does: nothing but CNI_ARGS tells the pod."""
+    container = node.container("asking")
+    args = f"IgnoreUnknown=1;K8S_POD_NAMESPACE=ns;K8S_POD_NAME=web-0;K8S_POD_UID={UID}"
+    env = {"CNI_ARGS": args}
+    return node.add(container, env=env, runtimeConfig={}, agentSocket=str(address))
+
+
+def test_the_pod_gets_the_networks_that_the_api_tells(node: Node) -> None:
+    """Not the default, which is weave here."""
+    address = node.folder / "agent.sock"
+    with agent(address, Api(POD)):
+        result = add(node, address).succeeded()
+    assert "canal0" in [each["name"] for each in result["interfaces"]]
+
+
+REFUSALS: dict[str, tuple[Any, int, str]] = {
+    "a pod that is gone": (KubeError(404, "NotFound", "x"), lookup.NO_POD, "does not exist"),
+    "another pod of that name": ({"metadata": {"uid": "u2"}}, lookup.OTHER_POD, "was replaced"),
+    "a missing right": (KubeError(403, "Forbidden", "x"), lookup.FORBIDDEN, "may not be read"),
+    "an API server that is busy": (KubeError(429, "Busy", "x"), errors.TRY_AGAIN, "be read now"),
+}
+
+
+@pytest.mark.parametrize(("given", "code", "words"), REFUSALS.values(), ids=REFUSALS)
+def test_each_trouble_is_an_error_of_its_own(node: Node, given: Any, code: int, words: str) -> None:
+    """The pod is named; never is it attached to the default instead; nothing is left."""
+    address = node.folder / "agent.sock"
+    with agent(address, Api(given)):
+        answer = add(node, address)
+    said = answer.failed(code)
+    assert "ns/web-0" in said["msg"]
+    assert words in said["msg"]
+    assert answer.seconds < 5
+    assert node.records() == {}
+
+
+def test_an_api_server_that_is_away_is_told_within_5_seconds(node: Node) -> None:
+    """It takes the connection and is silent, which takes longest to notice. Code 11: try again."""
+    address = node.folder / "agent.sock"
+    with listening(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        login = Login(url, urllib3.PoolManager(), lambda: "")
+        with agent(address, Kube(login, "genie-tests")):
+            answer = add(node, address)
+    assert "cannot be read now" in answer.failed(errors.TRY_AGAIN)["msg"]
+    assert answer.seconds < 5
+
+
+def test_an_agent_that_is_away_is_told_at_once(node: Node) -> None:
+    """Its socket is not there. Code 11: it comes back."""
+    said = add(node, node.folder / "none.sock").failed(errors.TRY_AGAIN)
+    assert "cannot be asked" in said["msg"]
+    assert "is the agent's pod running on this node?" in said["details"]
+
+
+def test_an_agent_that_is_silent_is_told_within_5_seconds(node: Node) -> None:
+    """It hangs with its socket open. Code 11."""
+    address = node.folder / "agent.sock"
+    with listening(str(address)):
+        answer = add(node, address)
+    assert "cannot be asked" in answer.failed(errors.TRY_AGAIN)["msg"]
+    assert lookup.DEADLINE < ask.SECONDS < 5  # a busy machine may add to what was measured here
