@@ -12,15 +12,14 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
 from certs.authority import fingerprint
 from certs.clock import DatedKube, ServerClock
 from certs.cluster import Configurations, SecretStore
-from certs.settings import CertificateSettings
+from certs.settings import CertificateSettings, load
 from certs.status import Status, as_json, as_table, assess
 from certs.stored import COMPROMISED, REQUEST, parse
 from dispatcher.kube.client import CONFLICT, Kube, KubeError
+from dispatcher.kube.settings import InvalidSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -94,16 +93,16 @@ class Terminal:
 
 def main(arguments: Sequence[str]) -> int:
     """Run a command; returns the exit code: 0, 1 if it failed, 2 if it was called wrongly."""
-    chosen = _parser().parse_args(arguments)
     try:
-        settings = CertificateSettings(
-            service=chosen.service, namespace=chosen.namespace, secret=chosen.secret
-        )
+        default = load()
+        chosen = _parser(default).parse_args(arguments)
+        named = {field: getattr(chosen, field) for field in ("service", "namespace", "secret")}
+        settings = default.model_copy(update=named)
         terminal = Terminal(Kube.load("cni-genie-certs"), settings, sys.stdout, sys.stderr)
         return run(chosen, terminal)
-    except (KubeError, ValidationError) as error:
+    except (KubeError, InvalidSettings) as error:
         sys.stderr.write(f"python -m certs: {error}\n")
-        return 1
+        return 2 if isinstance(error, InvalidSettings) else 1
 
 
 def run(chosen: argparse.Namespace, terminal: Terminal) -> int:
@@ -177,8 +176,7 @@ def _signer(status: Status) -> str | None:
     return signing[0] if signing else None
 
 
-def _parser() -> argparse.ArgumentParser:
-    default = CertificateSettings()
+def _parser(default: CertificateSettings) -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--namespace", default=default.namespace, help="%(default)s")
     common.add_argument("--service", default=default.service, help="%(default)s")

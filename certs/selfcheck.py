@@ -109,7 +109,11 @@ class SelfCheck:
     def _run(self) -> None:
         while not self._stopping:
             self._wake.clear()
-            ok = self.check()
+            try:
+                ok = self.check()
+            except Exception as error:
+                log.exception("self-check failed")
+                self._listener, ok = f"the self-check failed: {error}", False
             self._wake.wait(self._settings.self_check if ok else CHECK_AGAIN)
 
     def _dial_listener(self) -> str:

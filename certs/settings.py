@@ -2,24 +2,40 @@
 
 Read from the environment (``GENIE_CERTS_…``) or given by the caller. Each default says why.
 Tests of whole rotations shorten the times; nothing else in the package knows an interval.
+
+Services call :func:`load`, which says in one line what is wrong with a value.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path  # noqa: TC003 - pydantic reads the annotations when the module runs
-from typing import Self
+from typing import Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from dispatcher.annotation import nearest, quote
+from dispatcher.kube.settings import InvalidSettings, explain
+
 DAY = 86_400.0
+
+LONGEST = 10 * 365 * DAY
+"""The most that any of the times may be: beyond it a calendar comes to its end."""
+
+PREFIX = "GENIE_CERTS_"
 
 
 class CertificateSettings(BaseSettings):
     """How the serving certificates are made, renewed and published."""
 
     model_config = SettingsConfigDict(
-        env_prefix="GENIE_CERTS_", frozen=True, extra="forbid", use_attribute_docstrings=True
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
     )
 
     service: str = "genie-webhook"
@@ -34,10 +50,10 @@ class CertificateSettings(BaseSettings):
     label: str = "cni-genie.io/webhook=true"
     """Label selector of the webhook configurations whose caBundle is ours to write."""
 
-    ca_lifetime: float = Field(30 * DAY, gt=0)
+    ca_lifetime: float = Field(30 * DAY, gt=0, le=LONGEST)
     """Life of a CA. Short, so that a rotation is routine and not the event of a decade."""
 
-    leaf_lifetime: float = Field(7 * DAY, gt=0)
+    leaf_lifetime: float = Field(7 * DAY, gt=0, le=LONGEST)
     """Life of a leaf: bounds how long the old CA stays trusted after a rotation, and at a third
     left to go still covers a weekend without an API server."""
 
@@ -49,28 +65,28 @@ class CertificateSettings(BaseSettings):
     """Leaves are renewed up to this part of their life earlier, at random, so that replicas that
     started together do not renew together."""
 
-    backdating: float = Field(300, ge=0)
+    backdating: float = Field(300, ge=0, le=LONGEST)
     """How far before their making certificates are valid: clocks of API servers differ, and
     Kubernetes' own certificates allow the same five minutes."""
 
-    propagation: float = Field(60, ge=0)
+    propagation: float = Field(60, ge=0, le=LONGEST)
     """How long every configuration must have been seen to hold a CA before a leaf of it is served:
     each API server reads configurations from a watch of its own, which may lag. A broken watch is
     noticed and resumed in well under a minute."""
 
-    retire_margin: float = Field(3600, ge=0)
+    retire_margin: float = Field(3600, ge=0, le=LONGEST)
     """How long a retired CA is trusted beyond the life of the last leaf that it may have signed:
     covers a replica that was suspended between reading the Secret and signing."""
 
-    resync: float = Field(15, gt=0)
+    resync: float = Field(15, gt=0, le=LONGEST)
     """Everything is read again this often, whether a watch reported a change or not: a lost event
     costs seconds. Three small reads a replica."""
 
-    restore_grace: float = Field(5, ge=0)
+    restore_grace: float = Field(5, ge=0, le=LONGEST)
     """A starting replica that finds no Secret, but CAs of ours in the bundles, gives the others
     this long to restore the Secret from memory before it makes a new CA."""
 
-    self_check: float = Field(60, gt=0)
+    self_check: float = Field(60, gt=0, le=LONGEST)
     """Time between dials to the replica's own listener, while they succeed."""
 
     listen_address: str = "localhost"
@@ -109,7 +125,33 @@ class CertificateSettings(BaseSettings):
         overlap = self.propagation + self.leaf_lifetime + self.retire_margin
         if self.ca_lifetime * self.renew_fraction <= overlap:
             raise ValueError(
-                f"ca_lifetime {self.ca_lifetime:g} s is too short: {self.renew_fraction:.0%} of it "
-                f"must be longer than propagation + leaf_lifetime + retire_margin ({overlap:g} s)"
+                f"setting {_variable('ca_lifetime')}: {self.ca_lifetime:g} s are too few: "
+                f"{self.renew_fraction:.0%} of it must be longer than "
+                f"{_variable('propagation')} + {_variable('leaf_lifetime')} + "
+                f"{_variable('retire_margin')}, {overlap:g} s together"
             )
         return self
+
+
+def load(**given: Any) -> CertificateSettings:
+    """Return the settings: those *given*, then the environment's.
+
+    Raises :class:`InvalidSettings` for a bad value, and for a variable that is none of ours: a
+    misspelt one would be ignored in silence.
+    """
+    fields = CertificateSettings.model_fields
+    for name in sorted(os.environ):
+        field = name.removeprefix(PREFIX).lower()
+        if name.startswith(PREFIX) and field not in fields:
+            meant = nearest(field, fields)
+            listed = ", ".join(map(_variable, fields))
+            hint = f"did you mean {_variable(meant)}?" if meant else f"there are {listed}"
+            raise InvalidSettings(f"variable {quote(name)} is no setting; {hint}")
+    try:
+        return CertificateSettings(**given)
+    except ValidationError as error:
+        raise explain(error, _variable) from None
+
+
+def _variable(field: str) -> str:
+    return f"{PREFIX}{field.upper()}"

@@ -6,10 +6,11 @@ import asyncio
 import sys
 
 from certs import CertificateManager
-from certs.settings import CertificateSettings
+from certs.settings import load as load_certificate_settings
 from dispatcher.kube import logs
 from dispatcher.kube.client import Kube, KubeError
 from dispatcher.kube.settings import InvalidSettings, load
+from webhook.server import CannotListen
 from webhook.service import Service
 from webhook.settings import WebhookSettings
 
@@ -21,13 +22,18 @@ def main(arguments: list[str]) -> int:
     try:
         settings = load(WebhookSettings, PROGRAM, arguments)
         logs.configure(settings.log_level)
-        certificate_settings = CertificateSettings(listen_port=settings.port)
+        here = {"listen_address": settings.address} if settings.address else {}
+        certificate_settings = load_certificate_settings(listen_port=settings.port, **here)
         kube = Kube.load("cni-genie-webhook")
     except (InvalidSettings, KubeError) as error:
         sys.stderr.write(f"{PROGRAM}: {error}\n")
         return 2
     certificates = CertificateManager(kube, certificate_settings)
-    asyncio.run(_run(settings, kube, certificates))
+    try:
+        asyncio.run(_run(settings, kube, certificates))
+    except CannotListen as error:
+        sys.stderr.write(f"{PROGRAM}: {error}\n")
+        return 2
     return 0
 
 

@@ -8,8 +8,12 @@
 =====================================  ===========================================
 
 Bodies are parsed by :mod:`webhook.review`, not by models: a pod has hundreds of fields, and
-we read five. While draining, every answer closes its connection, so that the API server's
-next call goes to another replica.
+we read five. An endpoint is an ASGI application of its own, which reviews reach directly: what
+FastAPI puts around a function (middleware, parameters, dependencies) would cost as much as a
+decision, and nothing of it is used. All else that is asked for is FastAPI's to answer.
+
+While draining, every answer closes its connection, so that the API server's next call goes to
+another replica.
 """
 
 from __future__ import annotations
@@ -18,17 +22,17 @@ import time
 from typing import TYPE_CHECKING
 
 import structlog
-from fastapi import FastAPI, Request, Response
-from starlette.requests import ClientDisconnect
+from fastapi import FastAPI
 
 from webhook.decision import CannotDecide
-from webhook.intake import BodyTooLarge, BodyTooSlow, Intake
+from webhook.intake import BodyGone, BodyTooLarge, BodyTooSlow, Intake
 from webhook.review import MalformedReview, Review, answer, object_name, parse
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from fastapi.telemetry import TelemetryConfig
+    from starlette.types import Receive, Scope, Send
 
     from webhook.decision import Decision
     from webhook.metrics import Metrics
@@ -37,7 +41,12 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("webhook")
 
-CLOSE = {"connection": "close"}
+CLOSE = (b"connection", b"close")
+JSON = (b"content-type", b"application/json")
+TEXT = (b"content-type", b"text/plain; charset=utf-8")
+
+LONGEST_NAME = 253
+"""Characters of the longest name in Kubernetes."""
 
 
 class Refusal(Exception):  # noqa: N818 - an HTTP answer that is no decision
@@ -50,69 +59,111 @@ class Refusal(Exception):  # noqa: N818 - an HTTP answer that is no decision
         self.sentence = sentence
 
 
+class Application(FastAPI):
+    """FastAPI, and before it the endpoints of reviews."""
+
+    def __init__(self, endpoints: Mapping[str, Endpoint]) -> None:
+        off: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
+        super().__init__(openapi_url=None, docs_url=None, redoc_url=None, telemetry=off)
+        self._endpoints = endpoints
+        for path, endpoint in endpoints.items():
+            self.add_route(path, endpoint, methods=["POST"])  # type: ignore[arg-type]  # ASGI too
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request (ASGI)."""
+        if scope["type"] == "http" and scope["method"] == "POST":
+            endpoint = self._endpoints.get(scope["path"])
+            if endpoint is not None:
+                await endpoint(scope, receive, send)
+                return
+        await super().__call__(scope, receive, send)
+
+
 def create_app(
     judges: Mapping[str, Judge],
     intake: Intake,
     metrics: Metrics,
     draining: Callable[[], bool] = lambda: False,
-) -> FastAPI:
+) -> Application:
     """Return the application; *judges* has the path of each endpoint and what decides there."""
-    off: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
-    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, telemetry=off)
-    for path, judge in judges.items():
-        endpoint = _endpoint(path.strip("/"), judge, intake, metrics, draining)
-        # A plain route: FastAPI's own would resolve parameters and dependencies that we have not.
-        app.add_route(path, endpoint, methods=["POST"])
-    return app
+    return Application(
+        {
+            path: Endpoint(path.strip("/"), judge, intake, metrics, draining)
+            for path, judge in judges.items()
+        }
+    )
 
 
-def _endpoint(
-    name: str, judge: Judge, intake: Intake, metrics: Metrics, draining: Callable[[], bool]
-) -> Callable[[Request], Awaitable[Response]]:
-    async def endpoint(request: Request) -> Response:
+class Endpoint:
+    """One path: reads a review, has it judged, answers, counts and logs."""
+
+    def __init__(
+        self,
+        name: str,
+        judge: Judge,
+        intake: Intake,
+        metrics: Metrics,
+        draining: Callable[[], bool],
+    ) -> None:
+        self._name = name
+        self._judge = judge
+        self._intake = intake
+        self._metrics = metrics
+        self._draining = draining
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request (ASGI)."""
+        self._metrics.in_flight += 1
+        try:
+            status, headers, body = await self._answer(dict(scope["headers"]), receive)
+        finally:
+            self._metrics.in_flight -= 1
+        headers.append((b"content-length", b"%d" % len(body)))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _answer(
+        self, headers: Mapping[bytes, bytes], receive: Receive
+    ) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+        """Return status, headers and body."""
         started = time.perf_counter()
-        with metrics.in_flight.track_inprogress():
-            try:
-                body, decision = await _decide(request, judge, intake)
-            except Refusal as refusal:
-                _note(name, refusal)
-                metrics.count(name, "error", refusal.word)
-                return Response(refusal.sentence, refusal.status, CLOSE, "text/plain")
-        metrics.count(name, decision.outcome, decision.reason)
-        metrics.observe(name, time.perf_counter() - started)
-        headers = CLOSE if draining() else None
-        return Response(body, headers=headers, media_type="application/json")
+        try:
+            review = parse_or_refuse(await _body(headers, receive, self._intake))
+            body, decision = await self._decide(review)
+        except Refusal as refusal:
+            _note(self._name, refusal)
+            self._metrics.count(self._name, "error", refusal.word)
+            return refusal.status, [TEXT, CLOSE], refusal.sentence.encode()
+        self._metrics.count(self._name, decision.outcome, decision.reason)
+        self._metrics.observe(self._name, time.perf_counter() - started)
+        return 200, [JSON, CLOSE] if self._draining() else [JSON], body
 
-    return endpoint
-
-
-async def _decide(request: Request, judge: Judge, intake: Intake) -> tuple[bytes, Decision]:
-    review = parse_or_refuse(await _body(request, intake))
-    try:
-        decision = await judge(review)
-    except CannotDecide as error:
-        raise Refusal(503, "cannot-decide", str(error)) from None
-    except MalformedReview as error:
-        raise Refusal(400, "malformed", str(error)) from None
-    except Exception as error:
-        log.exception("a review could not be judged", uid=review.uid)
-        raise Refusal(500, "fault", "the webhook failed; its log says why") from error
-    if decision.outcome != "allowed":
-        _tell(review, decision)
-    return answer(review, decision), decision
+    async def _decide(self, review: Review) -> tuple[bytes, Decision]:
+        try:
+            decision = await self._judge(review)
+            if decision.outcome != "allowed":
+                _tell(review, decision)
+            return answer(review, decision), decision
+        except CannotDecide as error:
+            raise Refusal(503, "cannot-decide", str(error)) from None
+        except MalformedReview as error:
+            raise Refusal(400, "malformed", str(error)) from None
+        except Exception as error:
+            log.exception("a review could not be judged", uid=review.uid[:LONGEST_NAME])
+            raise Refusal(500, "fault", "the webhook failed; its log says why") from error
 
 
-async def _body(request: Request, intake: Intake) -> bytes:
-    media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media != "application/json":
+async def _body(headers: Mapping[bytes, bytes], receive: Receive, intake: Intake) -> bytes:
+    media = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+    if media != b"application/json":
         raise Refusal(415, "wrong-type", "the Content-Type must be application/json")
     try:
-        return await intake.read(request)
+        return await intake.read(headers.get(b"content-length", b""), receive)
     except BodyTooLarge:
         raise Refusal(413, "too-large", "the review is too large") from None
     except BodyTooSlow:
         raise Refusal(408, "too-slow", "the body did not arrive in time") from None
-    except ClientDisconnect:
+    except BodyGone:
         raise Refusal(400, "gone", "the client went away") from None
 
 
@@ -125,14 +176,15 @@ def parse_or_refuse(body: bytes) -> Review:
 
 
 def _tell(review: Review, decision: Decision) -> None:
-    # One line for each refusal and each change; never the object, which may hold secrets.
+    # One line for each refusal and each change; never the object, which may hold secrets. What is
+    # longer than any name comes from no API server, and must not fill a disk.
     log.info(
         decision.outcome,
-        uid=review.uid,
+        uid=review.uid[:LONGEST_NAME],
         kind=review.kind,
-        namespace=review.namespace,
-        name=object_name(review),
-        operation=review.operation,
+        namespace=review.namespace[:LONGEST_NAME],
+        name=object_name(review)[:LONGEST_NAME],
+        operation=review.operation[:LONGEST_NAME],
         reason=decision.reason,
         causes=[cause.message for cause in decision.causes] or None,
         networks=decision.audit.get("networks"),

@@ -8,8 +8,10 @@ cache does not have yet) is asked for once, with a deadline.
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import TYPE_CHECKING
 
+from dispatcher.annotation import quote
 from dispatcher.kube.client import METADATA, NOT_FOUND, KubeError, object_path
 from webhook.caches import NAMESPACES
 from webhook.decision import CannotDecide
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from webhook.decision import Decision
     from webhook.review import Review
     from webhook.settings import WebhookSettings
+
+_NAMESPACE = re.compile("[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 class Desk:
@@ -44,7 +48,7 @@ class Desk:
         _expect(review, "Pod")
         self._need_caches()
         namespace = self._caches.namespace(review.namespace)
-        if namespace is None or (wants_default(review) and not namespace.default):
+        if namespace is None or (not namespace.default and wants_default(review)):
             namespace = await self._look_up(review.namespace)
         return judge_pod(review, namespace, self._caches.networks, self._settings.scheduling)
 
@@ -67,6 +71,9 @@ class Desk:
             raise CannotDecide("namespaces and nodes have not been read yet")
 
     async def _look_up(self, name: str) -> Namespace:
+        # Who is no API server may send anything: it must not become a path that we ask for.
+        if not _NAMESPACE.fullmatch(name):
+            raise MalformedReview(f"{quote(name)} is not the name of a namespace")
         if self._lookups >= self._settings.max_lookups:
             raise CannotDecide("too many namespaces are being looked up")
         self._lookups += 1
@@ -87,4 +94,4 @@ class Desk:
 
 def _expect(review: Review, *kinds: str) -> None:
     if review.kind not in kinds:
-        raise MalformedReview(f"this endpoint judges {', '.join(kinds)}, not {review.kind!r}")
+        raise MalformedReview(f"this endpoint judges {', '.join(kinds)}, not {quote(review.kind)}")

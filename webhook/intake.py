@@ -11,7 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from starlette.requests import Request
+    from starlette.types import Receive
 
 
 class BodyTooLarge(ValueError):  # noqa: N818 - says what it is
@@ -20,6 +20,10 @@ class BodyTooLarge(ValueError):  # noqa: N818 - says what it is
 
 class BodyTooSlow(TimeoutError):  # noqa: N818 - says what it is
     """A body that did not arrive in time, or was given up for others (HTTP 408)."""
+
+
+class BodyGone(ConnectionError):  # noqa: N818 - says what it is
+    """The client went away before its body had come."""
 
 
 class Intake:
@@ -37,26 +41,33 @@ class Intake:
         self._sizes: dict[asyncio.Timeout, int] = {}  # oldest first
         self._total = 0
 
-    async def read(self, request: Request) -> bytes:
-        """Return the body; raises :class:`BodyTooLarge`, :class:`BodyTooSlow`."""
-        declared = request.headers.get("content-length", "")
-        if declared.isdecimal() and int(declared) > self._largest:
+    async def read(self, declared: bytes, receive: Receive) -> bytes:
+        """Return the body of a request whose Content-Length is *declared* (empty: none).
+
+        Raises :class:`BodyTooLarge`, :class:`BodyTooSlow`, :class:`BodyGone`.
+        """
+        if declared.isdigit() and int(declared) > self._largest:
             raise BodyTooLarge
         try:
             async with asyncio.timeout(self._seconds) as deadline:
                 self._sizes[deadline] = 0
                 try:
-                    return await self._collect(request, deadline)
+                    return await self._collect(receive, deadline)
                 finally:
                     self._forget(deadline)
         except TimeoutError:
             raise BodyTooSlow from None
 
-    async def _collect(self, request: Request, deadline: asyncio.Timeout) -> bytes:
+    async def _collect(self, receive: Receive, deadline: asyncio.Timeout) -> bytes:
         chunks = []
         size = 0
+        more = True
         self._make_room()
-        async for chunk in request.stream():
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise BodyGone
+            chunk, more = message.get("body", b""), message.get("more_body", False)
             size += len(chunk)
             if size > self._largest:
                 raise BodyTooLarge

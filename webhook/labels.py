@@ -84,7 +84,10 @@ class LabelKeeper:
             if self._changed.wait(INTERVAL * random.uniform(0.8, 1.2)):  # noqa: S311 - jitter
                 self._stopping.wait(random.uniform(SETTLE / 4, SETTLE))  # noqa: S311 - jitter
             self._changed.clear()
-            self.repair_all()
+            try:
+                self.repair_all()
+            except Exception:
+                log.exception("labels cannot be looked after")
 
     def _repair(self, name: str, facts: Namespace) -> None:
         try:

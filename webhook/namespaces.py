@@ -22,7 +22,7 @@ from dispatcher.annotation import (
 )
 from webhook.decision import ALLOWED, Cause, Decision, deny, warning
 from webhook.review import child, texts
-from webhook.snapshot import namespace_facts
+from webhook.snapshot import SCHEDULING_MODES, namespace_facts
 from webhook.value import listing, named
 
 if TYPE_CHECKING:
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 MAX_ALLOWED = 8192
 """Bytes of an allow-list. The policies, which read it for every pod, have the same limit."""
-
-MODES = ("required", "preferred", "off")
 
 
 def judge_namespace(review: Review, networks: Networks) -> Decision:
@@ -73,9 +71,10 @@ def _causes(new: Mapping[str, str], facts: Namespace, changed: set[str]) -> Iter
         yield from _allowed_faults(new[keys.ALLOWED], facts.allowed)
     if changed & {keys.ANNOTATION, keys.ALLOWED}:
         yield from _disagreement(facts, changed)
-    if keys.SCHEDULING in changed and facts.scheduling and facts.scheduling not in MODES:
+    modes = SCHEDULING_MODES
+    if keys.SCHEDULING in changed and facts.scheduling and facts.scheduling not in modes:
         message = (
-            f"Unsupported value: {quote(facts.scheduling)}: supported values: {listing(MODES)}"
+            f"Unsupported value: {quote(facts.scheduling)}: supported values: {listing(modes)}"
         )
         yield Cause(UNSUPPORTED, message, _field(keys.SCHEDULING))
 

@@ -46,7 +46,7 @@ def judge_pod(
     if review.subresource or excluded(review.object):
         return ALLOWED
     if review.operation == "CREATE":
-        return _created(review, namespace, networks, namespace.scheduling or scheduling)
+        return _created(review, namespace, networks, namespace.scheduling_or(scheduling))
     if review.operation == "UPDATE":
         return _updated(review, namespace)
     return ALLOWED

@@ -7,9 +7,10 @@ the HTTP layer answers with 400: a decision it is not.
 
 from __future__ import annotations
 
-import json
 from base64 import b64encode
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+import orjson
 
 from dispatcher.annotation import quote
 
@@ -48,8 +49,8 @@ class Review(NamedTuple):
 def parse(body: bytes) -> Review:
     """Return the request in *body*; raises :class:`MalformedReview`."""
     try:
-        review = json.loads(body)
-    except (ValueError, RecursionError) as error:
+        review = orjson.loads(body)
+    except ValueError as error:
         raise MalformedReview(f"the body is no JSON: {error}") from None
     if not isinstance(review, dict):
         raise MalformedReview("the body is no JSON object")
@@ -78,6 +79,10 @@ def _request(request: dict[str, Any]) -> Review:
     )
     if not review.uid:
         raise MalformedReview("the review's request has no uid")
+    if review.operation in {"CREATE", "UPDATE"} and not review.object:
+        raise MalformedReview(f"a review of {review.operation} has an object")
+    if review.operation == "UPDATE" and not review.old_object:
+        raise MalformedReview("a review of UPDATE has an oldObject")
     return review
 
 
@@ -101,20 +106,17 @@ def answer(review: Review, decision: Decision) -> bytes:
         response["status"] = _status(review, decision)
     elif decision.patch:
         response["patchType"] = "JSONPatch"
-        response["patch"] = b64encode(_json(decision.patch)).decode()
-    return _json({"apiVersion": API_VERSION, "kind": "AdmissionReview", "response": response})
-
-
-def _json(value: Any) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode()
+        response["patch"] = b64encode(orjson.dumps(decision.patch)).decode()
+    return orjson.dumps(
+        {"apiVersion": API_VERSION, "kind": "AdmissionReview", "response": response}
+    )
 
 
 def object_name(review: Review) -> str:
     """Return what to call the object: its name, or ``web-*`` where only a prefix is known."""
-    metadata = review.object.get("metadata")
-    metadata = metadata if isinstance(metadata, dict) else {}
-    prefix = metadata.get("generateName")
-    return review.name or metadata.get("name") or (f"{prefix}*" if prefix else "")
+    metadata = child(review.object, "metadata")
+    name, prefix = metadata.get("name"), metadata.get("generateName")
+    return review.name or (str(name) if name else f"{prefix}*" if prefix else "")
 
 
 def _status(review: Review, decision: Decision) -> dict[str, Any]:
@@ -161,6 +163,6 @@ def elements(holder: Mapping[str, Any], key: str) -> list[Any]:
 def texts(holder: Mapping[str, Any], key: str) -> Mapping[str, str]:
     """Return the map of texts at *key* (labels, annotations)."""
     value = child(holder, key)
-    if not all(isinstance(text, str) for text in value.values()):
+    if not set(map(type, value.values())) <= {str}:
         raise MalformedReview(f"{key} holds something that is no text")
     return value

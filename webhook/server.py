@@ -26,6 +26,10 @@ TLS_BUFFER = 32 * 1024
 256 KiB would let 2,000 idle connections hold 512 MiB."""
 
 
+class CannotListen(OSError):  # noqa: N818 - says what it is
+    """The port cannot be listened on; the message names its setting."""
+
+
 class Deadlines(H11Protocol):
     """One connection. A head that does not arrive in time ends it, and so does crowding."""
 
@@ -79,6 +83,7 @@ class Server(uvicorn.Server):
     """A uvicorn server that leaves signals to its owner and limits TLS handshakes."""
 
     handshake_seconds: float | None = None
+    port_setting = ""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -86,20 +91,28 @@ class Server(uvicorn.Server):
         yield
 
     async def startup(self, sockets: Any = None) -> None:  # noqa: ARG002 - the base's signature
-        """Listen; the base has no way to pass the handshake's deadline on."""
+        """Listen; the base has no way to pass the handshake's deadline on.
+
+        Raises :class:`CannotListen`.
+        """
         await self.lifespan.startup()
         config = self.config
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(
-            lambda: config.http_protocol_class(  # type: ignore[call-arg]  # as uvicorn calls it
-                config=config, server_state=self.server_state, app_state=self.lifespan.state
-            ),
-            host=config.host or None,
-            port=config.port,
-            ssl=config.ssl,
-            backlog=config.backlog,
-            ssl_handshake_timeout=self.handshake_seconds,
-        )
+        try:
+            server = await loop.create_server(
+                lambda: config.http_protocol_class(  # type: ignore[call-arg]  # as uvicorn calls it
+                    config=config, server_state=self.server_state, app_state=self.lifespan.state
+                ),
+                host=config.host or None,
+                port=config.port,
+                ssl=config.ssl,
+                backlog=config.backlog,
+                ssl_handshake_timeout=self.handshake_seconds,
+            )
+        except OSError as error:
+            raise CannotListen(
+                f"setting {self.port_setting}: cannot listen on port {config.port}: {error}"
+            ) from None
         self.servers = [server]
         self.started = True
 
@@ -133,12 +146,15 @@ def webhook_server(app: Any, settings: WebhookSettings, context: ssl.SSLContext)
         )
     )
     server.handshake_seconds = settings.handshake_seconds
+    server.port_setting = "--port (GENIE_PORT)"
     return server
 
 
 def probe_server(app: Any, settings: WebhookSettings) -> Server:
     """Return the plain HTTP server for probes and metrics."""
-    return Server(_config(app, settings.address, settings.probe_port, http=H11Protocol))
+    server = Server(_config(app, settings.address, settings.probe_port, http=H11Protocol))
+    server.port_setting = "--probe-port (GENIE_PROBE_PORT)"
+    return server
 
 
 def _config(app: Any, host: str, port: int, **more: Any) -> uvicorn.Config:

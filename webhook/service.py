@@ -125,7 +125,10 @@ class Service:
         self._stopping.set()
 
     async def run(self) -> None:
-        """Serve until :meth:`stop` is called, then drain."""
+        """Serve until :meth:`stop` is called, then drain.
+
+        Raises :class:`~webhook.server.CannotListen` for either port.
+        """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
@@ -134,7 +137,7 @@ class Service:
         self._labels.start()
         try:
             await asyncio.to_thread(self._certificates.start)
-            await self._serve()
+            await self._serve(probes)
         finally:
             self._labels.stop()
             self._caches.stop()
@@ -142,7 +145,7 @@ class Service:
             self.probes.should_exit = True
             await probes
 
-    async def _serve(self) -> None:
+    async def _serve(self, probes: asyncio.Task[None]) -> None:
         intake = Intake(
             largest=self._settings.max_body_bytes,
             together=self._settings.max_buffered_bytes,
@@ -157,8 +160,9 @@ class Service:
         serving = asyncio.create_task(self.webhook.serve())
         log.info("serving", port=self._settings.port, probes=self._settings.probe_port)
         stopped = asyncio.create_task(self._stopping.wait())
-        await asyncio.wait({serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        if not serving.done():
+        # Probes that cannot listen end the replica: kubelet would kill it again and again.
+        await asyncio.wait({serving, stopped, probes}, return_when=asyncio.FIRST_COMPLETED)
+        if not serving.done() and not probes.done():
             self._draining = True
             log.info("draining", seconds=self._settings.drain_seconds)
             await asyncio.wait({serving}, timeout=self._settings.drain_seconds)

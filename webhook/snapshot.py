@@ -14,6 +14,8 @@ from dispatcher.annotation import BLANKS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+SCHEDULING_MODES = ("required", "preferred", "off")
+
 
 class Namespace(NamedTuple):
     """A namespace's wishes. ``allowed`` None: any network; ``default`` empty: none.
@@ -33,6 +35,13 @@ class Namespace(NamedTuple):
     def label_is_right(self) -> bool:
         """Whether the label says what the annotation says."""
         return self.labelled == bool(self.default)
+
+    def scheduling_or(self, setting: str) -> str:
+        """Return the namespace's wish, or *setting*; so too for a word written while we were down.
+
+        To take a word that means nothing for "off" would schedule pods to where they cannot start.
+        """
+        return self.scheduling if self.scheduling in SCHEDULING_MODES else setting
 
 
 class Networks(NamedTuple):
@@ -54,7 +63,7 @@ def namespace_facts(found: Mapping[str, Any]) -> Namespace:
         allowed=None if allowed is None else parse_allowed(allowed),
         scheduling=(annotations.get(keys.SCHEDULING) or "").strip(BLANKS),
         labelled=(metadata.get("labels") or {}).get(keys.DEFAULTED) == "true",
-        terminating="deletionTimestamp" in metadata,
+        terminating=bool(metadata.get("deletionTimestamp")),
     )
 
 

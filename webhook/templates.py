@@ -69,7 +69,7 @@ def judge_template(
         warnings += told
     else:
         verdict = judge(namespace.default, namespace, networks, "")
-    if review.kind == "DaemonSet" and (namespace.scheduling or rules.scheduling) == "required":
+    if review.kind == "DaemonSet" and namespace.scheduling_or(rules.scheduling) == "required":
         warnings += _selector_hints(child(template, "spec"), verdict.networks)
     return Decision(reason="template", warnings=tuple(warnings))
 

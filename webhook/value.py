@@ -14,6 +14,7 @@ from dispatcher import keys
 from dispatcher.annotation import (
     BLANKS,
     MAX_BYTES,
+    MAX_ITEMS,
     UNSUPPORTED,
     Fault,
     InvalidAnnotation,
@@ -26,7 +27,7 @@ from dispatcher.annotation import (
 from webhook.decision import FORBIDDEN, Cause
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from webhook.snapshot import Namespace, Networks
 
@@ -64,8 +65,8 @@ def judge(value: str, namespace: Namespace, networks: Networks, field: str) -> V
 
     While no network at all is known, none is called unknown.
     """
-    findings = list(_doubts(value, namespace, networks.known, field))
     read = _read(value)
+    findings = list(_doubts(read.items, namespace, networks.known, field))
     for fault in read.faults:
         cause = Cause(fault.reason, str(fault), field)
         findings.append(Finding(fault.position, cause, doubtful=False, brief=str(fault)))
@@ -82,16 +83,18 @@ class _Read(NamedTuple):
     normal: str = ""
     networks: tuple[str, ...] = ()
     faults: tuple[Fault, ...] = ()
+    items: tuple[tuple[int, str], ...] = ()
 
 
 # The pods of one workload come with one value, and so do the tries after a refusal.
 @lru_cache(maxsize=1024)
 def _read(value: str) -> _Read:
+    items = tuple(_items(value))
     try:
         names = dict.fromkeys(selection.network for selection in parse(value))
-        return _Read(normalise(value), tuple(names))
+        return _Read(normalise(value), tuple(names), items=items)
     except InvalidAnnotation as error:
-        return _Read(faults=error.faults)
+        return _Read(faults=error.faults, items=items)
 
 
 @lru_cache(maxsize=1024)
@@ -103,11 +106,15 @@ def _instead(name: str, usable: frozenset[str]) -> tuple[str, str]:
 
 
 def _items(value: str) -> Iterator[tuple[int, str]]:
-    """Yield position and name of every item whose network is well formed, once a name."""
+    """Yield position and name of every item whose network is well formed, once a name.
+
+    Only of the items that a value may have: looking for what was meant by hundreds of unknown
+    names would keep the API server waiting.
+    """
     if len(value) > MAX_BYTES:
         return
     seen: set[str] = set()
-    for position, item in enumerate(value.split(","), 1):
+    for position, item in enumerate(value.split(",", MAX_ITEMS)[:MAX_ITEMS], 1):
         name = item.partition("@")[0].strip(BLANKS)
         if is_network_name(name) and name not in seen:
             seen.add(name)
@@ -115,13 +122,14 @@ def _items(value: str) -> Iterator[tuple[int, str]]:
 
 
 def _doubts(
-    value: str, namespace: Namespace, known: Collection[str], field: str
+    items: Iterable[tuple[int, str]], namespace: Namespace, known: Collection[str], field: str
 ) -> Iterator[Finding]:
+    """Yield what depends on the cluster, of *items* (positions and names)."""
     allowed = namespace.allowed
-    usable = known if allowed is None else [name for name in known if name in allowed]
-    for position, name in _items(value):
+    for position, name in items:
         if known and name not in known:
-            expected, hint = _instead(name, frozenset(usable))
+            usable = frozenset(known if allowed is None else allowed).intersection(known)
+            expected, hint = _instead(name, usable)
             cause = Cause(UNSUPPORTED, str(Fault(UNSUPPORTED, position, name, expected)), field)
             brief = f"unknown network {quote(name)}{hint}"
             yield Finding(position, cause, doubtful=True, brief=brief)

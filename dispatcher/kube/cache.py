@@ -5,10 +5,10 @@ mapping without a lock, because it is replaced, never changed. ``keep`` decides 
 remembered of an object, so that a cache of 5,000 namespaces stays small.
 
 Rules: the last good mapping is served while the API server is away, and ``age`` says how
-long that has been; a watch that ends or breaks is resumed from the last resourceVersion,
-and only "410 Gone" or an error in the stream leads to a new list; waiting between attempts
-grows and has jitter, so that replicas do not come back all at once. A change that could not
-be handed to ``on_change`` never stops the cache.
+long that has been; a watch that ends or breaks is resumed from the last resourceVersion, and
+only an error that the server itself reports ("410 Gone", mostly) or that nobody thought of leads
+to a new list; waiting between attempts grows and has jitter, so that replicas do not come back
+all at once. A change that could not be handed to ``on_change`` never stops the cache.
 """
 
 from __future__ import annotations
@@ -114,8 +114,17 @@ class WatchCache(Generic[T]):
                 self._stopping.wait(random.uniform(0.1, 0.5))  # noqa: S311 - jitter
             except KubeError as error:
                 failures = self._note(error, failures)
-                longest = min(LONGEST_WAIT, 0.5 * 2 ** min(failures, 8))
-                self._stopping.wait(random.uniform(longest / 2, longest))  # noqa: S311 - jitter
+                self._pause(failures)
+            except Exception:
+                # Whatever it was, a cache that nobody fills any more would grow old in silence.
+                log.exception("watch cache failed", path=self._path)
+                self._version = ""
+                failures += 1
+                self._pause(failures)
+
+    def _pause(self, failures: int) -> None:
+        longest = min(LONGEST_WAIT, 0.5 * 2 ** min(failures, 8))
+        self._stopping.wait(random.uniform(longest / 2, longest))  # noqa: S311 - jitter
 
     def _note(self, error: KubeError, failures: int) -> int:
         if error.status:

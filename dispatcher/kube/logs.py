@@ -4,14 +4,26 @@ Every service calls :func:`configure` once at its start and then
 ``structlog.get_logger("name")``. Lines go to stderr; the standard library's loggers
 (uvicorn, urllib3) are given the same form. Nothing from an object or a Secret is logged
 whole: callers pass the few fields that a reader needs.
+
+Our own lines do not pass through :mod:`logging`: a webhook writes one for every pod that it
+changes, while the API server waits, and a line costs a tenth of what it would there. It is
+written before the call returns: a process that is killed has lost none.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
 import logging
 import sys
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
+import orjson
 import structlog
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, Processor, WrappedLogger
 
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -22,31 +34,59 @@ def configure(level: str = "info", *, json: bool | None = None) -> None:
     *level* is one of :data:`LEVELS`. *json* None means: JSON, unless stderr is a terminal.
     """
     as_json = not sys.stderr.isatty() if json is None else json
-    shared: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
+    shared: list[Processor] = [
+        structlog.processors.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     if as_json:
         shared.append(structlog.processors.format_exc_info)
-    render: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
-    )
+    render = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
+    fast: list[Processor] = [structlog.processors.JSONRenderer(_dumps)]
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
+        processors=[*shared, *(fast if as_json else (render, _encode))],
+        logger_factory=structlog.BytesLoggerFactory(cast("BinaryIO", _Stderr())),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
     )
+    _adopt_standard_library(level, shared, render)
+
+
+class _Stderr(io.RawIOBase):
+    """What is standard error at the moment. What it does not take is lost, as with logging."""
+
+    def write(self, line: Any) -> int:
+        """Write a line."""
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.buffer.write(line)
+        return len(line)
+
+    def flush(self) -> None:
+        """Hand on what was written."""
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.buffer.flush()
+
+
+def _adopt_standard_library(level: str, shared: list[Processor], render: Processor) -> None:
     handler = logging.StreamHandler(sys.stderr)
+    remove_meta = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
+            foreign_pre_chain=shared, processors=[remove_meta, render]
         )
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     logging.getLogger("urllib3").setLevel("WARNING")
+
+
+def _dumps(event: EventDict, **options: Any) -> bytes:
+    try:
+        return orjson.dumps(event, **options)
+    except TypeError:  # a file's name that is no UTF-8, a number of more than 64 bits
+        return json.dumps(event, **options).encode()
+
+
+def _encode(_logger: WrappedLogger, _method: str, line: Any) -> bytes:
+    return str(line).encode(errors="backslashreplace")

@@ -29,7 +29,7 @@ from pydantic_settings import (
 from dispatcher.annotation import is_network_name, quote
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
 PREFIX = "GENIE_"
@@ -51,6 +51,7 @@ class ServiceSettings(BaseSettings):
         cli_kebab_case=True,
         cli_hide_none_type=True,
         cli_avoid_json=True,
+        allow_inf_nan=False,
     )
 
     @classmethod
@@ -100,13 +101,26 @@ def load(kind: type[S], program: str, arguments: Sequence[str]) -> S:
     try:
         return kind(_cli_parse_args=list(arguments), _cli_prog_name=program)
     except ValidationError as error:
-        raise InvalidSettings("; ".join(map(_explain, error.errors()))) from None
+        raise explain(error, _option) from None
     except yaml.YAMLError as error:
         reason = " ".join(str(error).split())
         raise InvalidSettings(f"{FILE_VARIABLE}: {path} is no YAML: {reason}") from None
 
 
-def _explain(error: Any) -> str:
-    name = "_".join(str(part) for part in error["loc"][:1])
-    option = f"--{name.replace('_', '-')} ({PREFIX}{name.upper()})"
-    return f"setting {option}: {error['msg']}, got {quote(str(error['input']))}"
+def explain(error: ValidationError, named: Callable[[str], str]) -> InvalidSettings:
+    """Return *error* as one line; ``named(field)`` says how a person sets that field.
+
+    A fault of several settings together has no field: its own text has to name them.
+    """
+    return InvalidSettings("; ".join(_fault(one, named) for one in error.errors()))
+
+
+def _fault(fault: Any, named: Callable[[str], str]) -> str:
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    if not fault["loc"]:
+        return message
+    return f"setting {named(str(fault['loc'][0]))}: {message}, got {quote(str(fault['input']))}"
+
+
+def _option(field: str) -> str:
+    return f"--{field.replace('_', '-')} ({PREFIX}{field.upper()})"

@@ -45,7 +45,7 @@ class Site:
             monotonic=lambda: self.api.seconds,
         )
         terminal._clock._boot = lambda: self.api.seconds
-        code = command.run(command._parser().parse_args(arguments), terminal)
+        code = command.run(command._parser(CertificateSettings()).parse_args(arguments), terminal)
         return code, out.getvalue(), progress.getvalue()
 
     def _sleep(self, seconds: float) -> None:

@@ -426,9 +426,3 @@ def test_files_are_served_without_an_api_server(api: Api, tmp_path: Path) -> Non
     made.round()
     assert served(made) == one.certificate
     made.round()
-
-
-def test_times_that_do_not_fit_are_refused() -> None:
-    """A CA that is due while its predecessor is retired would never come to rest."""
-    with pytest.raises(ValueError, match="ca_lifetime 86400 s is too short"):
-        CertificateSettings(ca_lifetime=86_400)

@@ -139,6 +139,23 @@ def test_a_server_in_trouble_is_asked_again(log_in: LogIn, held: Event) -> None:
     run(log_in, days, {"ns": ""})
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param({"type": "ADDED", "object": {"metadata": {}}}, id="without-a-version"),
+        pytest.param({"type": "ADDED"}, id="without-an-object"),
+        pytest.param(b"{half\n", id="no-JSON"),
+        pytest.param({"type": "ADDED", "object": thing("b", 2) | {"metadata": None}}, id="null"),
+    ],
+)
+def test_an_event_that_makes_no_sense_leads_to_a_new_list(
+    line: Any, log_in: LogIn, held: Event
+) -> None:
+    """The thread goes on: a cache that nobody fills any more would grow old in silence."""
+    lists = [page(thing("a", 1)), page(thing("a", 1), thing("b", 2))]
+    run(log_in, Days(lists, [Answer(lines=[line])], held), {"a": "", "b": ""})
+
+
 def test_a_broken_watch_keeps_the_last_good_mapping(log_in: LogIn, held: Event) -> None:
     """While the server is away, readers keep what was last known."""
     with serve(Days([page(thing("a", 1))], [], held)) as script:

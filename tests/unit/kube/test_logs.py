@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
@@ -36,6 +38,44 @@ def test_ours_and_the_libraries_lines_have_one_form(capsys: pytest.CaptureFixtur
     )  # fmt: skip
     assert (theirs["event"], theirs["level"]) == ("slow", "warning")
     assert ours["timestamp"].endswith("Z")
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        pytest.param("conf \udcff", "conf \udcff", id="a-file-name-that-is-no-UTF-8"),
+        pytest.param(2**70, 2**70, id="a-number-beyond-64-bits"),
+        pytest.param(Path("/etc"), "PosixPath('/etc')", id="an-object"),
+    ],
+)
+def test_whatever_is_logged_makes_a_line(
+    value: Any, written: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who logs something unusual in the middle of trouble must not have more of it."""
+    logs.configure("info", json=True)
+    structlog.get_logger("agent").info("seen", what=value)
+    assert json.loads(capsys.readouterr().err)["what"] == written
+
+
+def test_an_exception_is_part_of_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Not lines of its own, which a collector would take for others."""
+    logs.configure("info", json=True)
+    try:
+        dict[str, int]()["x"]
+    except KeyError:
+        structlog.get_logger("agent").exception("failed")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "KeyError: 'x'" in json.loads(line)["exception"]
+
+
+def test_a_log_that_nobody_reads_any_more_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request is answered, whatever became of standard error."""
+    closed = io.TextIOWrapper(io.BytesIO())
+    closed.close()
+    monkeypatch.setattr("sys.stderr", io.TextIOWrapper(io.BytesIO()))
+    logs.configure("info", json=True)
+    monkeypatch.setattr("sys.stderr", closed)
+    structlog.get_logger("agent").info("lost")
 
 
 def test_a_level_hides_what_is_below_it(capsys: pytest.CaptureFixture[str]) -> None:

@@ -121,8 +121,9 @@ def test_before_the_caches_are_filled_pods_and_workloads_are_not_decided() -> No
     office = Office(start=False)
     with pytest.raises(CannotDecide, match="have not been read yet"):
         office.judge("weave")
+    found = {"kind": "Deployment", "metadata": {"namespace": "team-a"}}
     with pytest.raises(CannotDecide, match="have not been read yet"):
-        asyncio.run(office.desk.workloads(review({"kind": "Deployment", "metadata": {}})))
+        asyncio.run(office.desk.workloads(review(found)))
 
 
 def test_a_namespace_is_judged_by_its_form_before_the_caches_are_filled() -> None:
@@ -150,5 +151,18 @@ def test_workloads_are_judged_with_their_namespace(office: Office) -> None:
 def test_each_endpoint_judges_its_own_kinds(office: Office, endpoint: str) -> None:
     """A rule that sends something else here is an error in the configuration."""
     found = {"kind": "Service", "metadata": {"name": "x"}}
-    with pytest.raises(MalformedReview, match="not 'Service'"):
+    with pytest.raises(MalformedReview, match='not "Service"'):
         asyncio.run(getattr(office.desk, endpoint)(review(found)))
+
+
+@pytest.mark.parametrize("kind", ["Pod", "Deployment"])
+@pytest.mark.parametrize("namespace", ["", "..", "a/b", "A", "x" * 64], ids=repr)
+def test_what_is_no_name_of_a_namespace_is_never_asked_for(
+    office: Office, kind: str, namespace: str
+) -> None:
+    """Who can reach our port may send anything; the API server is not asked for it."""
+    found = {"kind": kind, "metadata": {"name": "web", "namespace": namespace}}
+    endpoint = office.desk.pods if kind == "Pod" else office.desk.workloads
+    with pytest.raises(MalformedReview, match="is not the name of a namespace"):
+        asyncio.run(endpoint(review(found)))
+    assert office.api.calls == []

@@ -99,6 +99,26 @@ def test_a_change_wakes_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     kept.keeper.stop()
 
 
+def test_an_error_that_nobody_thought_of_does_not_end_the_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is logged, and the next look comes."""
+    monkeypatch.setattr(labels, "INTERVAL", 0.01)
+    looks = iter([WRONG])
+    faults = iter([RuntimeError("dictionary changed size")])
+
+    def namespaces() -> dict[str, Namespace]:
+        for fault in faults:
+            raise fault
+        return next(looks, {})
+
+    kept = Kept({})
+    kept.keeper = LabelKeeper(kept.api, namespaces, kept.results.append)
+    kept.keeper.start()
+    until(lambda: len(kept.results) == 2)
+    kept.keeper.stop()
+
+
 def test_the_loop_looks_without_being_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """A lost event costs a minute, not the label."""
     monkeypatch.setattr(labels, "INTERVAL", 0.01)

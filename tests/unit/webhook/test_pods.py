@@ -35,6 +35,14 @@ def decide(
     return judge_pod(review(found, **request), namespace, networks, scheduling)
 
 
+def test_of_a_value_with_hundreds_of_networks_only_the_first_are_looked_up() -> None:
+    """Each look for what was meant takes time, and the API server waits."""
+    found = decide(pod(",".join(f"n{number}" for number in range(200))))
+    unknown = [cause for cause in found.causes if cause.reason == "FieldValueNotSupported"]
+    assert len(unknown) == 16
+    assert any(cause.message.startswith("Too many") for cause in found.causes)
+
+
 @pytest.mark.parametrize(
     ("written", "namespace", "stored", "source"),
     [

@@ -50,6 +50,19 @@ def without(*path: str) -> dict[str, Any]:
             "operation is int, not str",
             id="operation-of-another-type",
         ),
+        pytest.param(b'{"apiVersion": NaN}', "no JSON", id="not-a-number"),
+        pytest.param(b'{"apiVersion": "\\ud800"}', "no JSON", id="half-a-character"),
+        pytest.param(
+            json.dumps(envelope(None)).encode(), "CREATE has an object", id="nothing-created"
+        ),
+        pytest.param(
+            json.dumps(envelope(None, pod())).encode(), "UPDATE has an object", id="updated-to-null"
+        ),
+        pytest.param(
+            json.dumps(envelope(pod(), operation="UPDATE")).encode(),
+            "UPDATE has an oldObject",
+            id="updated-from-null",
+        ),
     ],
 )
 def test_what_is_no_review_is_refused(body: bytes, reason: str) -> None:
@@ -63,6 +76,12 @@ def test_unknown_fields_are_ignored() -> None:
     found = envelope(pod("weave"), later={"x": 1})
     found["later"] = []
     assert parse(json.dumps(found).encode()) == review(pod("weave"))
+
+
+def test_of_a_key_that_is_there_twice_the_last_counts() -> None:
+    """As in the API server's own decoder, and in every other that we have."""
+    twice = json.dumps(envelope(pod("weave"))).replace('"uid":', '"uid": "first", "uid":', 1)
+    assert parse(twice.encode()).uid == review(pod()).uid
 
 
 def test_null_objects_are_empty() -> None:
@@ -135,8 +154,13 @@ def test_a_bad_value_beside_a_lack_of_permission_is_invalid() -> None:
 
 @pytest.mark.parametrize(
     ("metadata", "expected"),
-    [({"name": "web"}, "web"), ({"generateName": "web-"}, "web-*"), ({}, "")],
-    ids=["named", "to-be-named", "nameless"],
+    [
+        ({"name": "web"}, "web"),
+        ({"generateName": "web-"}, "web-*"),
+        ({"generateName": 7}, "7*"),
+        ({}, ""),
+    ],
+    ids=["named", "to-be-named", "not-a-text", "nameless"],
 )
 def test_the_object_is_called_by_what_is_known(metadata: dict[str, str], expected: str) -> None:
     """A pod of a controller has no name yet."""

@@ -18,6 +18,7 @@ from dispatcher.kube.client import KubeError
 from tests.unit.webhook.apiserver import Api, thing, things
 from tests.unit.webhook.builders import envelope, pod
 from tests.unit.webhook.test_server import free_port
+from webhook.server import CannotListen
 from webhook.service import Service
 from webhook.settings import WebhookSettings
 
@@ -217,15 +218,24 @@ def test_labels_are_repaired_from_the_start() -> None:
     asyncio.run(scene())
 
 
-def test_a_port_that_is_taken_ends_the_replica() -> None:
-    """With an error, not by waiting."""
+@pytest.mark.parametrize(
+    ("taken", "setting"),
+    [("port", r"--port \(GENIE_PORT\)"), ("probe_port", r"--probe-port \(GENIE_PROBE_PORT\)")],
+)
+def test_a_port_that_is_taken_ends_the_replica(taken: str, setting: str) -> None:
+    """With an error that names the setting, not by waiting; the other port is free again."""
 
     async def scene() -> None:
         replica = Replica(healthy(), drain_seconds=0)
         async with started(replica):
             await replica.until("/readyz", 200)
-            second = Service(replica.settings, replica.api, replica.certificates)
-            with pytest.raises(OSError, match="address already in use"):
+            free = {"port": free_port(), "probe_port": free_port()}
+            settings = replica.settings.model_copy(
+                update={**free, taken: getattr(replica.settings, taken)}
+            )
+            second = Service(settings, replica.api, replica.certificates)
+            sentence = rf"setting {setting}: cannot listen on port .*: address already in use"
+            with pytest.raises(CannotListen, match=sentence):
                 await second.run()
 
     asyncio.run(scene())

@@ -66,3 +66,13 @@ def test_networks_of_a_cluster() -> None:
         known=frozenset({"weave", "canal", "flannel"}), present=frozenset({"weave"})
     )
     assert all_networks([]) == Networks()
+
+
+@pytest.mark.parametrize(
+    ("wish", "mode"),
+    [("off", "off"), ("preferred", "preferred"), ("", "required"), ("of", "required")],
+)
+def test_a_namespaces_wish_counts_if_it_means_something(wish: str, mode: str) -> None:
+    """A misspelt one, written while no webhook ran, leaves the setting as it is."""
+    facts = namespace_facts({"metadata": {"annotations": {"cni-genie.io/scheduling": wish}}})
+    assert facts.scheduling_or("required") == mode
