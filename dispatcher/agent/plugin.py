@@ -91,7 +91,8 @@ class Plugin:
         first, newline, rest = (self._source / keys.PLUGIN_TYPE).read_bytes().partition(b"\n")
         interpreter = self.folder / "python3"
         if (self._tree / "python3").is_file():
-            first = b"#!" + bytes(interpreter) + b" -IS"
+            # In UTF-8 mode: it has no other encodings, and the runtime's locale may ask for one.
+            first = b"#!" + bytes(interpreter) + b" -ISXutf8"
         return first + newline + rest
 
     def _install(self) -> list[str]:

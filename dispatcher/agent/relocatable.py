@@ -29,13 +29,18 @@ import sys
 import sysconfig
 from pathlib import Path
 
+from dispatcher.agent import encodings_file
 from dispatcher.agent.plugin import LOADER
 from dispatcher.plugin import build
 
 INTERPRETER = "python3"
 """Its name in the folder."""
 
-ALWAYS = ("encodings", "encodings.aliases", "encodings.utf_8", "encodings.ascii")
+ALWAYS = (
+    encodings_file.PACKAGE,
+    *encodings_file.INSIDE,
+    *(f"encodings.{name}" for name in encodings_file.CARRIED),
+)
 """What every interpreter loads at its start, and the plugin's modules do not name."""
 
 NEVER = frozenset(
@@ -130,11 +135,19 @@ def needs(listed: str) -> set[Path]:
     return {Path(path) for path in re.findall(r"=> (/\S+)", listed)}
 
 
-def make(target: Path, modules: dict[str, Path], patchelf: str) -> None:
-    """Make the folder *target* with the interpreter and *modules*."""
+def make(target: Path, modules: dict[str, Path], patchelf: str, *, one_file: bool = True) -> None:
+    """Make the folder *target* with the interpreter and *modules*.
+
+    *one_file*: with the encodings in one file (see :mod:`dispatcher.agent.encodings_file`).
+    """
     stdlib = target / "lib" / VERSION
     (stdlib / "lib-dynload").mkdir(parents=True)
     extensions = [_place(name, file, stdlib) for name, file in modules.items()]
+    if one_file:
+        for name in encodings_file.INSIDE:
+            (stdlib / name.replace(".", "/")).with_suffix(".pyc").unlink()
+        package = stdlib / encodings_file.PACKAGE / "__init__.pyc"
+        package.write_bytes(encodings_file.one_file(modules))
     interpreter = Path(sys.executable).resolve()
     loader = _patchelf(patchelf, "--print-interpreter", interpreter).strip()
     _copy(interpreter, target / INTERPRETER, 0o755)

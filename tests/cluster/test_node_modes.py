@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cluster.agents import CONFLIST, DAEMONSET, label, node_events, rolled_out, set_mode
+from tests.cluster.agents import (
+    CONFLIST,
+    LAUNCHER,
+    agent_settings,
+    label,
+    node_events,
+    rolled_out,
+    set_mode,
+)
+from tests.cluster.churn import no_agents, strays
 from tests.cluster.genie import DEFAULT_NETWORK, NAMESPACE, wait_until_working
 from tests.cluster.networks import NETWORKS
 from tests.cluster.observe import interfaces
@@ -18,35 +28,56 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.cluster.cluster import Cluster
+    from tests.cluster.node import Node
 
 NODE = "node1"
-CANAL = "/etc/cni/net.d/10-canal.conflist"
-FALLBACK = {
+BIN = "/opt/cni/bin"
+SOCKET = "/run/genie/agent.sock"
+CONFS = "/etc/cni/net.d"
+FALLBACK = "100-crio-bridge.conflist"
+CRIO = {
     "cniVersion": "1.0.0",
     "name": "crio",
-    "plugins": [{"type": "bridge", "bridge": "cni9", "ipam": {"type": "host-local"}}],
+    "plugins": [
+        {
+            "type": "bridge",
+            "bridge": "cni9",
+            "isGateway": True,
+            "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.88.0.0/16"}]]},
+        }
+    ],
 }
+ELSEWHERE = {
+    "apiVersion": "v1",
+    "kind": "Node",
+    "metadata": {"name": "elsewhere", "labels": {"network.cni-genie.io/canal": "false"}},
+}
+"""Another node, on which canal is known: so pods may name it before this one has it."""
 
 
 @pytest.fixture
 def first_boot(cluster: Cluster) -> Iterator[int]:
-    """Bring the node to where it is before the default network's installer has come.
+    """Bring the node to where it is before the networks' installers have come.
 
-    Gives how often the agent has complained before.
+    It has 100-crio-bridge.conflist and nothing else, and no label of Genie's. Gives how often the
+    agent has complained before.
     """
     node = cluster.node(NODE)
     complaints = len(waiting(cluster))
     set_mode(cluster, "remove")
     rolled_out(cluster)
     cluster.wait_for(lambda: not node.path(CONFLIST).exists(), 30, "Genie to leave")
-    node.run(["mv", CANAL, f"{CANAL}.later"])
-    fallback = "/etc/cni/net.d/100-crio-bridge.conflist"
-    node.run(["sh", "-c", f"cat > {fallback}"], input=json.dumps(FALLBACK))
-    cluster.kubectl("patch", "configmap", "genie", "-n", NAMESPACE, "--type=merge", "-p",
-                    '{"data": {"mode": "install"}}')  # fmt: skip
-    cluster.kubectl("rollout", "restart", DAEMONSET, "-n", NAMESPACE)
+    cluster.wait_for(lambda: label(cluster, NODE, "canal") is None, 15, "the labels to go")
+    node.run(["sh", "-c", f"cat > {CONFS}/{FALLBACK}"], input=json.dumps(CRIO))
+    for network in NETWORKS.values():
+        node.run(["mv", f"{CONFS}/{network.file}", f"{CONFS}/{network.file}.later"])
+    cluster.apply(ELSEWHERE)
+    set_mode(cluster, "install")
     yield complaints
-    node.run(["sh", "-c", f"rm -f {fallback}; test ! -e {CANAL}.later || mv {CANAL}.later {CANAL}"])
+    for network in NETWORKS.values():
+        arrives(cluster, network.file)
+    node.run(["rm", "-f", f"{CONFS}/{FALLBACK}"])
+    cluster.kubectl("delete", "node", "elsewhere")
     wait_until_working(cluster, DEFAULT_NETWORK)
 
 
@@ -55,58 +86,114 @@ def waiting(cluster: Cluster) -> list[str]:
     return [said for said in events if '"canal" is not ready' in said]
 
 
-def test_at_first_boot_the_conflist_waits_for_the_default_network(
+def arrives(cluster: Cluster, file: str) -> None:
+    """Let an installer put its configuration in place, if it has not."""
+    path = f"{CONFS}/{file}"
+    cluster.node(NODE).run(["sh", "-c", f"test ! -e {path}.later || mv {path}.later {path}"])
+
+
+def bridge(cluster: Cluster, pod: str, namespace: str) -> str:
+    return interfaces(cluster, pod, namespace)["eth0"].bridge
+
+
+def test_a_node_with_only_the_runtimes_bridge_until_canal_arrives_gives_no_pod_of_genies_the_bridge(
     cluster: Cluster, namespace: str, first_boot: int
 ) -> None:
-    """Only the runtime's own bridge is there: Genie says what it waits for, then takes over."""
+    """A node with only 100-crio-bridge.conflist; canal arrives: none of Genie's gets the bridge.
+
+    In life canal arrives 30 s later, here as soon as the agent has complained. A pod that Genie has
+    nothing to do with gets the bridge meanwhile: the node keeps what it had.
+    """
     node = cluster.node(NODE)
+    cluster.apply(pod_manifest("early", "canal"), "-n", namespace)
+    cluster.apply(pod_manifest("plain", None), "-n", namespace)
+    wait_running(cluster, namespace, "plain")
+    assert bridge(cluster, "plain", namespace) == "cni9"
     cluster.wait_for(
         lambda: len(waiting(cluster)) > first_boot, 60, "an Event that says what is missing"
     )
     assert not node.path(CONFLIST).exists()
-    node.run(["mv", f"{CANAL}.later", CANAL])
+    assert "nodeName" not in cluster.get("pod", "early", "-n", namespace)["spec"]
+    arrives(cluster, NETWORKS["canal"].file)
     cluster.wait_for(node.path(CONFLIST).exists, 5, "the conflist")
     cluster.wait_for(lambda: label(cluster, NODE, "canal") == "true", 10, "the label")
-    cluster.apply(pod_manifest("first", "canal"), "-n", namespace)
-    wait_running(cluster, namespace, "first")
-    assert interfaces(cluster, "first", namespace)["eth0"].bridge == NETWORKS["canal"].bridge
+    cluster.apply(pod_manifest("late", None), "-n", namespace)
+    wait_running(cluster, namespace, "early", "late")
+    bridges = {name: bridge(cluster, name, namespace) for name in ("early", "late")}
+    assert bridges == dict.fromkeys(("early", "late"), NETWORKS["canal"].bridge)
+    assert len(node.addresses("crio")) == 1
+    cluster.kubectl("delete", "pods", "--all", "-n", namespace, "--wait=true")
+    assert node.addresses("crio") == []
 
 
-def test_disable_then_remove_lose_nothing(cluster: Cluster, namespace: str) -> None:
-    """New pods get the default; a pod on another network is named; afterwards nothing is left."""
-    node = cluster.node(NODE)
-    cluster.apply(pod_manifest("needy", "weave"), "-n", namespace)
+def said_of(cluster: Cluster, pod: str) -> list[str]:
+    return [said for said in node_events(cluster, NODE, "NotRemoved") if pod in said]
+
+
+@pytest.fixture
+def leaving(cluster: Cluster) -> Iterator[Node]:
+    """Give the node whose agent waits no longer than it must, and install Genie again."""
+    with agent_settings(cluster, deadline_seconds=30):
+        yield cluster.node(NODE)
+        install = '{"data": {"mode": "install"}}'
+        cluster.kubectl(
+            "patch", "configmap", "genie", "-n", NAMESPACE, "--type=merge", "-p", install
+        )
+
+
+def test_disable_then_remove_lose_nothing(cluster: Cluster, namespace: str, leaving: Node) -> None:
+    """New pods get the default; a pod on two networks is named, and is freed only by force.
+
+    Nothing of what it had is left on any network, and nothing of Genie's on the node.
+    """
+    node = leaving
+    cluster.apply(pod_manifest("needy", "weave,canal@net1"), "-n", namespace)
     wait_running(cluster, namespace, "needy")
-    try:
-        set_mode(cluster, "disable")
-        rolled_out(cluster)
-        cluster.wait_for(
-            lambda: '"agentSocket": ""' in node.path(CONFLIST).read_text(), 15, "the conflist"
-        )
-        cluster.apply(pod_manifest("plain", None), "-n", namespace)
-        wait_running(cluster, namespace, "plain")
-        assert interfaces(cluster, "plain", namespace)["eth0"].bridge == "canal0"
-        set_mode(cluster, "remove")
-        rolled_out(cluster)
-        cluster.wait_for(
-            lambda: any(
-                f"{namespace}/needy" in said for said in node_events(cluster, NODE, "NotRemoved")
-            ),
-            20,
-            "an Event that names the pod",
-        )
-        assert node.path(CONFLIST).exists()
-        assert node.addresses("weave")
-        set_mode(cluster, "remove --force")
-        rolled_out(cluster)
-        cluster.wait_for(lambda: not node.path(CONFLIST).exists(), 90, "Genie to leave")
-        assert not node.addresses("weave")
-        cluster.wait_for(lambda: label(cluster, NODE, "weave") is None, 15, "the labels to go")
-        cluster.kubectl("delete", "pods", "--all", "-n", namespace, "--wait=true")
-    finally:
-        set_mode(cluster, "install")
-        rolled_out(cluster)
-        wait_until_working(cluster, DEFAULT_NETWORK)
+    before = {network: len(node.addresses(network)) for network in NETWORKS}
+    set_mode(cluster, "disable")
+    rolled_out(cluster)
+    cluster.wait_for(
+        lambda: '"agentSocket": ""' in node.path(CONFLIST).read_text(), 15, "the conflist"
+    )
+    cluster.apply(pod_manifest("plain", None), "-n", namespace)
+    wait_running(cluster, namespace, "plain")
+    assert bridge(cluster, "plain", namespace) == "canal0"
+    set_mode(cluster, "remove")
+    rolled_out(cluster)
+    named = f"{namespace}/needy"
+    cluster.wait_for(lambda: said_of(cluster, named), 20, "an Event that names the pod")
+    assert "Drain the node" in said_of(cluster, named)[0]
+    assert f"{namespace}/plain" not in said_of(cluster, named)[0]
+    assert node.path(CONFLIST).exists()
+    assert {network: len(node.addresses(network)) for network in NETWORKS} == {
+        "weave": before["weave"],
+        "canal": before["canal"] + 1,
+    }
+    set_mode(cluster, "remove --force")
+    rolled_out(cluster)
+    cluster.wait_for(lambda: not node.path(CONFLIST).exists(), 90, "Genie to leave")
+    assert {network: len(node.addresses(network)) for network in NETWORKS} == {
+        "weave": before["weave"] - 2,
+        "canal": before["canal"],
+    }
+    cluster.wait_for(lambda: label(cluster, NODE, "weave") is None, 15, "the labels to go")
+    cluster.kubectl("delete", "pods", "--all", "-n", namespace, "--wait=true")
+    cluster.wait_for(
+        lambda: not node.path(LAUNCHER).exists() and not node.records(),
+        60,
+        "the plugin and its records to go",
+    )
+    assert not node.path(f"{BIN}/.genie").exists()
+    assert node.path(f"{BIN}/bridge").exists()
+    labels = cluster.get("node", NODE)["metadata"]["labels"]
+    assert not [key for key in labels if "cni-genie.io" in key]
+    cluster.wait_for(lambda: strays(node).keys() <= {"results"}, 60, "everything to be freed")
+    # The runtime's own notes on pods that outlived Genie: docs/operators.md tells of them.
+    notes = [f"/var/lib/cni/results/{name}" for name in strays(node).get("results", [])]
+    assert all(Path(note).name.startswith("genie-") for note in notes)
+    node.run(["rm", "-f", *notes])
+    with no_agents(cluster):
+        assert not node.path(SOCKET).exists()
 
 
 @pytest.fixture

@@ -26,7 +26,8 @@ def files(folder: Path) -> dict[str, bytes]:
 def test_a_first_look_puts_the_folder_and_the_launcher_in_place(host: Host) -> None:
     """The launcher starts the interpreter of its own version's folder, at its place here."""
     assert host.plugin().look() == []
-    assert (host.bin / "genie").read_text().splitlines()[0] == f"#!{host.bin}/.genie/v1/python3 -IS"
+    first = (host.bin / "genie").read_text().splitlines()[0]
+    assert first == f"#!{host.bin}/.genie/v1/python3 -ISXutf8"
     assert (host.bin / "genie").stat().st_mode & 0o777 == 0o755
     assert (host.bin / ".genie/v1/lib/code").read_text() == "code of v1"
     assert (host.bin / ".genie/v1/lib/code").stat().st_mode & 0o777 == 0o644

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from dispatcher.agent import plugin, relocatable
+from dispatcher.agent import encodings_file, plugin, relocatable
 
 TREE = Path(__file__).parents[3]
 
@@ -141,3 +143,32 @@ def test_a_hash_names_the_content_and_the_names(tmp_path: Path) -> None:
     second = relocatable.digest(tmp_path)
     (tmp_path / "a").rename(tmp_path / "b")
     assert len({first, second, relocatable.digest(tmp_path)}) == 3
+
+
+def test_the_encodings_in_one_file_are_those_of_the_standard_library(tmp_path: Path) -> None:
+    """A new interpreter starts with nothing else, and knows what is carried by all its names."""
+    modules = relocatable.modules_of_the_plugin()
+    file = tmp_path / "encodings" / "__init__.pyc"
+    file.parent.mkdir()
+    file.write_bytes(encodings_file.one_file(modules))
+    assert file.read_bytes() == encodings_file.one_file(modules)
+    code = f"""
+import sys
+for name in [name for name in sys.modules if name.partition(".")[0] == "encodings"]:
+    del sys.modules[name]
+sys.path[:] = [{str(tmp_path)!r}]
+import encodings, encodings.utf_8
+assert encodings.__file__ == {str(file)!r}
+assert encodings.utf_8.getregentry().name == "utf-8"
+assert encodings.search_function("U8").encode("x")[0] == b"x"
+assert encodings.search_function("ebcdic_cp_us") is None
+"""
+    subprocess.run([sys.executable, "-IS", "-c", code], check=True)
+
+
+def test_the_encodings_are_compiled_for_the_interpreter_that_is_carried() -> None:
+    """And are never compared with a source: there is none on a node, and times mean nothing."""
+    made = encodings_file.one_file(relocatable.modules_of_the_plugin())
+    assert made[:4] == importlib.util.MAGIC_NUMBER
+    assert made[4:8] == b"\x01\0\0\0"
+    assert b"encodings/utf_8.py" in made

