@@ -30,6 +30,7 @@ import sys
 
 def load(name, code):
     module = sys.modules[name] = type(sys)(name)
+    globals()[name.rpartition(".")[2]] = module
     exec(code, module.__dict__)
 
 load("encodings.aliases", "code of encodings.aliases")
