@@ -160,7 +160,7 @@ sys.path[:] = [{str(tmp_path)!r}]
 import encodings, encodings.utf_8
 assert encodings.__file__ == {str(file)!r}
 assert encodings.utf_8.getregentry().name == "utf-8"
-assert encodings.search_function("U8").encode("x")[0] == b"x"
+assert encodings.search_function("u8").encode("x")[0] == b"x"
 assert encodings.search_function("ebcdic_cp_us") is None
 """
     subprocess.run([sys.executable, "-IS", "-c", code], check=True)
