@@ -22,7 +22,8 @@ without a slash is one inside the versioned folder, at its place on the node und
 How it works: modules in one file because twenty files cost twenty times three system calls
 and a path search; those of the core are made one after another without even that. Docstrings,
 assertions and annotations are left out. The interpreter that will run them compiles them,
-since the format is its own: this file runs under it for that, with no other import.
+since the format is its own: this file runs under it for that, with no other import. Garbage
+is not collected: a call is over before there is any worth the search.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ SHARED = ("__init__", "annotation", "conf", "jsontext", "keys", "networks")
 LAUNCHER = """\
 #!{shebang} -IS
 # Genie {version}: the CNI plugin, and the command line for people.
-import sys, marshal
+import gc, sys, marshal
+gc.disable()
 def load(here):
     home = here + "/.genie/{version}/"
     with open(home + sys.implementation.cache_tag + ".core", "rb") as file:
@@ -68,10 +70,7 @@ main(__file__)
 """
 
 BOOT = """
-import gc
 import sys
-
-gc.disable()  # a call is over before there is garbage worth the search
 
 # Made in order, without the search that an import does.
 for name, is_package, code in core:

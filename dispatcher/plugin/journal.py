@@ -65,8 +65,7 @@ def note(
     if len(written) > _LINE:
         written = dump({**line, "msg": "", "pod": ["", "", ""]}) + b"\n"
     try:
-        store.make_dir(state_dir)  # the first call of all may fail before it needs one
-        file = posix.open(f"{state_dir}/{NAME}", _FLAGS, 0o600)
+        file = _open(state_dir)
         try:
             if posix.fstat(file).st_size < LIMIT:
                 posix.write(file, written)
@@ -74,6 +73,15 @@ def note(
             posix.close(file)
     except OSError:
         pass
+
+
+def _open(state_dir: str) -> int:
+    path = f"{state_dir}/{NAME}"
+    try:
+        return posix.open(path, _FLAGS, 0o600)
+    except FileNotFoundError:  # the first call of all may fail before it needs a directory
+        store.make_dir(state_dir)
+        return posix.open(path, _FLAGS, 0o600)
 
 
 def _short(text: str) -> str:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from dispatcher.plugin.call import Call
 
-_CHUNK = 1 << 20
+_CHUNK = 1 << 16  # a larger one costs a mapping of memory
 _MAX_INPUT = 16 << 20
 _OWN_NETNS = "/proc/self/ns/net"
 
