@@ -23,16 +23,18 @@ from dispatcher.agent.node import Node, View
 from dispatcher.agent.plugin import InstallError, Plugin
 from dispatcher.agent.publish import Publication
 from dispatcher.agent.records import Records, Stored
-from dispatcher.agent.settings import Settings, load
 from dispatcher.agent.status import Status
+from dispatcher.agent.told import load
 from dispatcher.kube import logs
 from dispatcher.kube.client import Kube, KubeClient, KubeError
-from dispatcher.kube.settings import InvalidSettings
+from dispatcher.kube.errors import InvalidSettings
 from dispatcher.plugin.record import PARKED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from http.server import ThreadingHTTPServer
+
+    from dispatcher.agent.settings import Settings
 
 USER_AGENT = "cni-genie-agent"
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from dispatcher.kube.client import KubeError
+from dispatcher.kube.errors import KubeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -34,10 +34,10 @@ from dispatcher.agent import cri, delete, uninstall
 from dispatcher.agent.host import resolve
 from dispatcher.agent.loops import Loop
 from dispatcher.agent.records import Records
-from dispatcher.agent.settings import Settings, load
+from dispatcher.agent.told import load
 from dispatcher.agent.versions import Versions
 from dispatcher.kube import logs
-from dispatcher.kube.settings import InvalidSettings
+from dispatcher.kube.errors import InvalidSettings
 from dispatcher.plugin import leftovers
 from dispatcher.plugin.record import PARKED
 
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dispatcher.agent.records import Stored
+    from dispatcher.agent.settings import Settings
     from dispatcher.plugin.record import Record
 
 PAUSE_AFTER_FAILURE = 600.0

@@ -21,6 +21,7 @@ from urllib.parse import quote, urlencode
 import urllib3
 
 from dispatcher.kube import login
+from dispatcher.kube.errors import KubeError as KubeError  # noqa: PLC0414 - callers find it here
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -41,20 +42,6 @@ CONFLICT = 409
 GONE = 410
 NOT_FOUND = 404
 UNPROCESSABLE = 422
-
-
-class KubeError(Exception):
-    """A call that failed.
-
-    ``status`` is the HTTP status (0 where there was no answer), ``reason`` Kubernetes' own
-    word for it (``NotFound``, ``Conflict``, …), ``message`` one sentence for a log or a person.
-    """
-
-    def __init__(self, status: int, reason: str, message: str) -> None:
-        self.status = status
-        self.reason = reason
-        self.message = message
-        super().__init__(f"{message} ({status} {reason})" if status else message)
 
 
 class KubeClient(Protocol):

@@ -27,6 +27,7 @@ from pydantic_settings import (
 )
 
 from dispatcher.annotation import is_network_name, quote
+from dispatcher.kube.errors import InvalidSettings as InvalidSettings  # noqa: PLC0414 - see there
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,10 +35,6 @@ if TYPE_CHECKING:
 
 PREFIX = "GENIE_"
 FILE_VARIABLE = f"{PREFIX}CONFIG"
-
-
-class InvalidSettings(ValueError):  # noqa: N818 - named like the library's own errors
-    """A setting that cannot be used; the message is one line for a person."""
 
 
 class ServiceSettings(BaseSettings):

@@ -1,0 +1,25 @@
+"""The errors of the API client and of settings, apart from these for those who must be small.
+
+The client brings urllib3, TLS and HTTP along, settings bring pydantic, and each costs several MiB
+of memory for as long as the process lives. Who only has to know the error does without.
+"""
+
+from __future__ import annotations
+
+
+class KubeError(Exception):
+    """A call that failed.
+
+    ``status`` is the HTTP status (0 where there was no answer), ``reason`` Kubernetes' own
+    word for it (``NotFound``, ``Conflict``, …), ``message`` one sentence for a log or a person.
+    """
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        self.status = status
+        self.reason = reason
+        self.message = message
+        super().__init__(f"{message} ({status} {reason})" if status else message)
+
+
+class InvalidSettings(ValueError):  # noqa: N818 - named like pydantic's own errors
+    """A setting that cannot be used; the message is one line for a person."""

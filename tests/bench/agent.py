@@ -1,0 +1,168 @@
+"""``python -m tests.bench.agent``: what agent and reaper cost a node that has nothing to do.
+
+On a real node, with as many attachment records as a full node has: each is made by the installed
+plugin, on two networks, for a network namespace of its own. kubelet asks its probes meanwhile.
+After the node has come to rest, the processor time of both processes is counted, and at the end
+their memory is read. The part of docs/performance.md between the two markers is written from it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from tests.bench import page
+from tests.cluster import state
+from tests.cluster.agents import CONFLIST, LAUNCHER, agent_pod
+from tests.cluster.cluster import ONE_NODE, Cluster
+from tests.cluster.commands import ClusterError, step
+from tests.cluster.genie import NAMESPACE, install_genie
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.cluster.node import Node
+
+NODE = "node1"
+REST = 45.0
+"""Seconds before the measurement: the records have been read, their pods been looked for."""
+
+AIM_PERCENT, AIM_MEBIBYTES = 0.2, 90
+
+EACH = """
+genie() {{
+    env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin CNI_COMMAND=$1 CNI_CONTAINERID=$2 \\
+        CNI_NETNS=/run/netns/$2 CNI_IFNAME=eth0 CNI_PATH=/opt/cni/bin CNI_ARGS="$3" \\
+        {launcher} </var/tmp/genie-bench.json >/dev/null
+}}
+cat >/var/tmp/genie-bench.json
+for number in $(seq {count}); do {body}; done
+rm /var/tmp/genie-bench.json
+"""
+MAKE = (
+    "ip netns add bench-$number; genie ADD bench-$number "
+    '"IgnoreUnknown=1;K8S_POD_NAMESPACE=bench;K8S_POD_NAME=pod-$number;K8S_POD_UID=uid-$number"'
+)
+FREE = "genie DEL bench-$number IgnoreUnknown=1; ip netns delete bench-$number"
+
+
+class Taken(NamedTuple):
+    """What one process took: MiB resident, and its share of memory; percent of one core."""
+
+    resident: float
+    share: float
+    percent: float
+
+
+def main() -> int:
+    """Measure on a cluster of our own; the exit code is 1 where an aim is missed."""
+    parser = argparse.ArgumentParser(description="Measure agent and reaper on an idle node.")
+    parser.add_argument("--pods", type=int, default=200, help="with a record (default 200)")
+    parser.add_argument("--seconds", type=float, default=300, help="of idleness (default 300)")
+    parser.add_argument(
+        "--name", default="genie-bench", help="of the cluster (default %(default)s)"
+    )
+    chosen = parser.parse_args()
+    found = state.load(chosen.name)
+    try:
+        cluster = Cluster.up(chosen.name, ONE_NODE)
+        try:
+            install_genie(cluster)
+            taken = _measure(cluster, chosen.pods, chosen.seconds)
+        finally:
+            if found is None:
+                cluster.down()
+    except ClusterError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    table = _table(taken, chosen.pods, chosen.seconds)
+    page.show("agent", table)
+    print(table)
+    whole = _whole(taken)
+    return 0 if whole.percent < AIM_PERCENT and whole.resident <= AIM_MEBIBYTES else 1
+
+
+def _measure(cluster: Cluster, pods: int, seconds: float) -> dict[str, Taken]:
+    node = cluster.node(NODE)
+    with step(f"making {pods} records"):
+        _for_each(node, pods, MAKE)
+    try:
+        with step(f"waiting for {REST:.0f} s, then measuring for {seconds:.0f} s"):
+            time.sleep(REST)
+            running = dict(_processes(cluster))
+            before = {name: _processor_seconds(pid) for name, pid in running.items()}
+            begun = time.monotonic()
+            time.sleep(seconds)
+            past = time.monotonic() - begun
+            assert dict(_processes(cluster)) == running, "one of them was started anew"
+            return {
+                name: Taken(*_memory(pid), 100 * (_processor_seconds(pid) - before[name]) / past)
+                for name, pid in running.items()
+            }
+    finally:
+        _for_each(node, pods, FREE)
+
+
+def _for_each(node: Node, count: int, body: str) -> None:
+    """Run *body* for as many namespaces; the plugin is configured as the runtime's."""
+    own = json.loads(node.path(CONFLIST).read_text())["plugins"][0]
+    chosen = {"io.kubernetes.cri.pod-annotations": {"cni": "weave,canal@net1"}}
+    conf = {**own, "name": "genie", "cniVersion": "1.0.0", "runtimeConfig": chosen}
+    script = EACH.format(launcher=LAUNCHER, count=count, body=body)
+    node.run(["sh", "-ec", script], input=json.dumps(conf), timeout=600)
+
+
+def _processes(cluster: Cluster) -> Iterator[tuple[str, int]]:
+    """Yield the container's name and the process of agent and reaper."""
+    listed = cluster.node(NODE).ctr("tasks", "ls").stdout
+    tasks = dict(re.findall(r"^(\S+)\s+(\d+)\s+RUNNING", listed, re.MULTILINE))
+    pod = cluster.get("pod", agent_pod(cluster, NODE), "-n", NAMESPACE)
+    for container in pod["status"]["containerStatuses"]:
+        yield container["name"], int(tasks[container["containerID"].partition("://")[2]])
+
+
+def _processor_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _memory(pid: int) -> tuple[float, float]:
+    """Return what is resident, and the process's share of it, in MiB."""
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    found = dict(re.findall(r"^(Rss|Pss):\s+(\d+) kB", rollup, re.MULTILINE))
+    return int(found["Rss"]) / 1024, int(found["Pss"]) / 1024
+
+
+def _whole(taken: dict[str, Taken]) -> Taken:
+    return Taken(*map(sum, zip(*taken.values(), strict=True)))
+
+
+def _table(taken: dict[str, Taken], pods: int, seconds: float) -> str:
+    rows = {**taken, "both": _whole(taken)}
+    cells = [
+        f"| {name} | {one.resident:.0f} | {one.share:.0f} | {one.percent:.2f} |"
+        for name, one in rows.items()
+    ]
+    machine = f"{os.cpu_count()} processors, kernel {platform.release()}"
+    today = datetime.now(UTC).date()
+    return "\n".join([
+        "| process | resident, MiB | of that its own share, MiB | of one core, % |",
+        "|---|---|---|---|",
+        *cells,
+        f"| aim | {AIM_MEBIBYTES} | | {AIM_PERCENT} |",
+        "",
+        f"- {pods} records of two networks each; {seconds:.0f} s without a pod coming or going.",
+        f"- {machine}; load average: {os.getloadavg()[0]:.1f}; date: {today}.",
+    ])  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(main())
