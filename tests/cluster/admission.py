@@ -7,6 +7,8 @@ import functools
 import os
 from typing import TYPE_CHECKING, Any
 
+from hypothesis import strategies as st
+
 from dispatcher.kube.client import Kube
 from tests.cluster.cluster import Cluster
 
@@ -21,8 +23,21 @@ SPACES: Mapping[str, Mapping[str, str]] = {
     "plain": {},
     "defaulted": {"cni": "weave"},
     "limited": {"cni": "canal", "cni-genie.io/allowed": "canal,flannel"},
+    "preferring": {"cni-genie.io/scheduling": "preferred"},
+    "unscheduled": {"cni-genie.io/scheduling": "off"},
     "scratch": {},
 }
+
+NAMES = st.sampled_from(
+    ["weave", "canal", "a/b", "", "-x", "w" * 63, "w" * 64, "é", "A.b_c-d", "x"]
+)
+INTERFACES = st.sampled_from(["", "@eth0", "@eth1", "@lo", "@", "@a/b", "@" + "n" * 15, "@x@y"])
+BLANKS = st.sampled_from([""] * 12 + [" ", "\t"] * 2 + ["\n", "\u2003"])
+ITEMS = st.builds("{}{}{}{}".format, BLANKS, NAMES, INTERFACES, BLANKS)
+VALUES = st.lists(ITEMS, min_size=1, max_size=17).map(",".join) | st.text(
+    st.characters(codec="utf-8", exclude_characters="\0"), max_size=20
+)
+"""Values of the annotation, of which a fair part is right, or nearly."""
 
 
 @contextlib.contextmanager

@@ -96,7 +96,10 @@ def _attaches(cluster: Cluster, name: str, default_network: str) -> bool:
 
 
 def _refuses(cluster: Cluster) -> bool:
-    """Say whether a pod with a value that can never be right is refused, by the webhook."""
+    """Say whether a pod with a value that can never be right is refused, by the webhook.
+
+    The policy refuses it too, and calls it `The pods "probe"`.
+    """
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -104,4 +107,4 @@ def _refuses(cluster: Cluster) -> bool:
         "spec": {"containers": [{"name": "probe", "image": "none"}]},
     }
     tried = cluster.apply(pod, "--dry-run=server", check=False)
-    return tried.returncode != 0 and "is invalid" in tried.stderr
+    return tried.returncode != 0 and 'The Pod "probe" is invalid' in tried.stderr

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from dispatcher.annotation import InvalidAnnotation, normalise
 from dispatcher.kube.client import MERGE_PATCH, KubeError
-from tests.cluster.admission import NAME, NAMESPACE, api, pod, scale, spaces
+from tests.cluster.admission import NAME, NAMESPACE, VALUES, api, pod, scale, spaces
 from tests.cluster.load import PODS, Load
 from tests.cluster.outside_webhook import webhook_kubeconfig
 
@@ -43,7 +42,7 @@ def test_a_rolling_restart_under_load_costs_no_creation(busy: Cluster) -> None:
         busy.wait_for(lambda: load.calls > enough, 120, "the load to go on")
     assert load.faults == []
     assert load.calls >= CREATIONS
-    api(busy).delete(f"{PODS}?gracePeriodSeconds=0")
+    api(busy).delete(f"{PODS}?gracePeriodSeconds=0", timeout=100)
 
 
 def test_all_replicas_restarted_at_once_become_ready(cluster: Cluster) -> None:
@@ -64,17 +63,6 @@ def down(cluster: Cluster) -> Iterator[Cluster]:
     scale(cluster, 0)
     yield cluster
     scale(cluster, 2)
-
-
-NAMES = st.sampled_from(
-    ["weave", "canal", "a/b", "", "-x", "w" * 63, "w" * 64, "é", "A.b_c-d", "x"]
-)
-INTERFACES = st.sampled_from(["", "@eth0", "@eth1", "@lo", "@", "@a/b", "@" + "n" * 15, "@x@y"])
-BLANKS = st.sampled_from(["", "", "", " ", "\t"])
-ITEMS = st.builds("{}{}{}".format, BLANKS, NAMES, INTERFACES)
-VALUES = st.lists(ITEMS, min_size=1, max_size=17).map(",".join) | st.text(
-    st.characters(codec="utf-8", exclude_characters="\0"), max_size=20
-)
 
 
 @settings(

@@ -79,3 +79,10 @@ def rewrite(path: Path, section: Section, printed: list[tuple[str, str]]) -> Non
     consoles = re.compile(r"(?<=^```console\n).*?(?=^```$)", re.MULTILINE | re.DOTALL)
     changed = consoles.sub(lambda _: block, section.text, count=1)
     path.write_text(path.read_text().replace(section.text, changed, 1))
+
+
+def add(path: Path, title: str, printed: list[tuple[str, str]]) -> None:
+    """Put a new section at the end of the file, whose sentence a person has still to write."""
+    block = "".join(f"$ {command}\n{text}" for command, text in printed)
+    old = path.read_text().rstrip("\n")
+    path.write_text(f"{old}\n\n## {title}\n\nLost: ?\n\n```console\n{block}```\n")
