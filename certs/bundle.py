@@ -10,7 +10,9 @@ Pure. :func:`merge` is the only place where a bundle is composed. Its rules:
   agree on the bundle, so nothing is written twice.
 
 :func:`refusal` verifies a leaf as the API server does, at a given time, by cryptography's path
-validation (RFC 5280, name constraints included).
+validation (RFC 5280, name constraints included). What browsers demand beyond that (the CA/Browser
+Forum's profile, cryptography's default) Go does not, and the certificates of a company's own PKI
+often lack: a replica that judged by it would never be ready.
 """
 
 from __future__ import annotations
@@ -19,7 +21,14 @@ import re
 from typing import TYPE_CHECKING
 
 from cryptography import x509
-from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.verification import (
+    Criticality,
+    ExtensionPolicy,
+    PolicyBuilder,
+    Store,
+    VerificationError,
+)
 
 from certs.authority import UnusableError, fingerprint, is_expired, load_certificate, to_pem
 
@@ -82,11 +91,32 @@ def refusal(
     if not roots:
         return "the bundle holds no certificate"
     policy = PolicyBuilder().store(Store(roots)).time(now)
+    policy = policy.extension_policies(ee_policy=_LEAF, ca_policy=_AUTHORITY)
     try:
         policy.build_server_verifier(x509.DNSName(name)).verify(chain[0], list(chain[1:]))
-    except VerificationError as error:
+    except (VerificationError, ValueError) as error:  # ValueError: what cannot be taken apart
         return str(error)
     return None
+
+
+def _for_servers(
+    _policy: object, _certificate: x509.Certificate, usage: x509.ExtendedKeyUsage | None
+) -> None:
+    usages = {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
+    if usage is not None and usages.isdisjoint(usage):
+        raise ValueError("the extended key usage does not allow servers")
+
+
+_LEAF = (
+    ExtensionPolicy.permit_all()
+    .require_present(x509.SubjectAlternativeName, Criticality.AGNOSTIC, None)
+    .may_be_present(x509.ExtendedKeyUsage, Criticality.AGNOSTIC, _for_servers)
+)
+_AUTHORITY = (
+    ExtensionPolicy.permit_all()
+    .require_present(x509.BasicConstraints, Criticality.AGNOSTIC, None)
+    .may_be_present(x509.ExtendedKeyUsage, Criticality.AGNOSTIC, _for_servers)
+)
 
 
 def _parts(bundle: bytes) -> Iterator[tuple[bytes, x509.Certificate | None]]:

@@ -1,19 +1,16 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING
 
 import pytest
 import trustme
+from cryptography import x509
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from certs.authority import Pair, fingerprint, is_own_ca, issue_ca
+from certs.authority import Pair, fingerprint, is_own_ca, issue_ca, issue_leaf
 from certs.bundle import certificates, merge, refusal
 from tests.unit.certs.conftest import NAME, NOW
-
-if TYPE_CHECKING:
-    from cryptography import x509
 
 CAS = [issue_ca(NAME, now=NOW, lifetime=86_400 * days, backdating=300) for days in (1, 30, 30, 30)]
 EXPIRED, OLD, NEW, OTHER = CAS
@@ -105,3 +102,57 @@ def test_merging_is_idempotent_and_keeps_its_promises(
 def test_an_empty_bundle_accepts_nothing() -> None:
     """And the reason says so."""
     assert refusal((OLD.certificate,), b"", NAME, NOW) == "the bundle holds no certificate"
+
+
+def issued(*, by: trustme.CA, name: str = NAME) -> list[x509.Certificate]:
+    """Return what a server presents: a leaf with a critical name, as some PKIs make them."""
+    pems = by.issue_cert(name).cert_chain_pems
+    return [x509.load_pem_x509_certificate(one.bytes()) for one in pems]
+
+
+COMPANY = trustme.CA()
+TRUSTED = COMPANY.cert_pem.bytes()
+CLOCK = dt.datetime.now(dt.UTC)
+LEAF = issue_leaf(OLD, NAME, now=NOW, lifetime=86_400, backdating=300)
+
+
+@pytest.mark.parametrize(
+    ("chain", "bundle", "now", "why"),
+    [
+        pytest.param(issued(by=COMPANY), TRUSTED, CLOCK, None, id="a company's own CA"),
+        pytest.param(
+            issued(by=COMPANY.create_child_ca()), TRUSTED, CLOCK, None, id="its intermediate CA"
+        ),
+        pytest.param([LEAF.certificate], pem(OLD), NOW, None, id="our own CA"),
+        pytest.param(
+            issued(by=COMPANY, name="x.svc"), TRUSTED, CLOCK, "no matching", id="another name"
+        ),
+        pytest.param(
+            issued(by=trustme.CA()), TRUSTED, CLOCK, "candidates exhausted", id="another CA"
+        ),
+        pytest.param([LEAF.certificate], pem(OLD), LATER, "not valid at", id="an expired leaf"),
+        pytest.param(
+            [
+                issue_leaf(LEAF, NAME, now=NOW, lifetime=60, backdating=0).certificate,
+                LEAF.certificate,
+            ],
+            pem(OLD),
+            NOW,
+            "cA must be asserted",
+            id="a leaf that signs",
+        ),
+        pytest.param(
+            [issue_leaf(OLD, "x.svc", now=NOW, lifetime=60, backdating=0).certificate],
+            pem(OLD),
+            NOW,
+            "no matching",
+            id="another name by our own CA",
+        ),
+    ],
+)
+def test_a_leaf_is_judged_as_the_api_server_judges_it(
+    chain: list[x509.Certificate], bundle: bytes, now: dt.datetime, why: str | None
+) -> None:
+    """By RFC 5280, and not by what browsers demand beyond it."""
+    found = refusal(chain, bundle, NAME, now)
+    assert found is None if why is None else why in (found or "accepted")
