@@ -5,6 +5,8 @@ client is on another, where there is one). Rounds alternate between the echo and
 review. A rate is requests per second *of the server's processor time*, so that a busy machine
 disturbs the ratio little; the latency at half load is wall-clock time and is disturbed.
 The webhook's caches hold 5,000 namespaces and 5,000 nodes, from a stand-in for the API server.
+
+Then :mod:`tests.bench.creation` measures what is added to a pod's creation on a live cluster.
 """
 
 from __future__ import annotations
@@ -279,6 +281,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Measure the webhook against a bare ASGI echo.")
     parser.add_argument("--rounds", type=int, default=5, help="of each kind (%(default)s)")
     parser.add_argument("--seconds", type=float, default=2.0, help="of a round (%(default)s)")
+    parser.add_argument(
+        "--pairs",
+        type=int,
+        default=300,
+        help="of pod creations on a live cluster; 0: none (%(default)s)",
+    )
+    parser.add_argument("--name", default="genie-bench", help="of that cluster (%(default)s)")
     parser.add_argument("--serve", nargs=3, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.serve:
@@ -293,6 +302,22 @@ def main() -> int:
         figures = measure(folder, chosen.rounds, chosen.seconds)
     print(figures)
     page.show("webhook", figures)
+    return creations(chosen.name, chosen.pairs) if chosen.pairs else 0
+
+
+def creations(name: str, pairs: int) -> int:
+    """Measure pod creations on the cluster *name*; returns the exit code."""
+    # Here, so that the servers that are measured carry nothing of it.
+    from tests.bench import creation  # noqa: PLC0415
+    from tests.cluster.commands import ClusterError  # noqa: PLC0415
+
+    try:
+        figures = creation.measure(name, pairs)
+    except ClusterError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(figures)
+    page.show("creation", figures)
     return 0
 
 

@@ -1,14 +1,19 @@
-"""A whole rotation of what manifests/ install: two pods, their own ServiceAccount and network."""
+"""Certificates of what manifests/ install: two pods, their own ServiceAccount and network."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 
+from tests.cluster import imagebuild
 from tests.cluster.admission import NAME, NAMESPACE, api, spaces
+from tests.cluster.certs_manager import StandIn
 from tests.cluster.certs_site import SHORTENED
+from tests.cluster.genie import DEFAULT_NETWORK, overlay
 from tests.cluster.load import PODS, Load
 
 if TYPE_CHECKING:
@@ -26,7 +31,7 @@ def short_lived(cluster: Cluster) -> Iterator[Cluster]:
     with spaces(cluster, {"busy": {}}, force=True):
         yield cluster
         # At once: there are thousands, and kubectl deletes one after another.
-        api(cluster).delete(f"{PODS}?gracePeriodSeconds=0")
+        api(cluster).delete(f"{PODS}?gracePeriodSeconds=0", timeout=100)
     _set(cluster, *(f"{name}-" for name in SHORTENED))
 
 
@@ -41,17 +46,107 @@ def _certs(cluster: Cluster, *arguments: str) -> str:
 
 def test_a_rotation_asked_for_in_a_pod_costs_no_call(short_lived: Cluster) -> None:
     """``python -m certs rotate --wait`` in a pod, to its end, while pods are created."""
-    with Load(short_lived) as load:
+
+    def is_steady() -> bool:
+        return "STEADY" in _certs(short_lived, "status")
+
+    # On a cluster that was used before, the short-lived CA of another run may just be due.
+    short_lived.wait_for(is_steady, 90, "no rotation to be under way")
+    with Load(short_lived, pause=0.05) as load:
         before = json.loads(_certs(short_lived, "status", "--output", "json"))
-        assert before["phase"] == "STEADY"
         after = json.loads(_certs(short_lived, "rotate", "--wait", "--output", "json"))
         assert after["phase"] in {"PROMOTE", "RETIRE"}
-
-        def is_over() -> bool:
-            return "STEADY" in _certs(short_lived, "status")
-
-        short_lived.wait_for(is_over, 60, "the rotation to be over")
+        short_lived.wait_for(is_steady, 60, "the rotation to be over")
     old, new = ({a["fingerprint"] for a in s["certificateAuthorities"]} for s in (before, after))
     assert old < new
     assert load.faults == []
     assert load.calls > 0
+
+
+OVERLAY = imagebuild.PROJECT / "manifests/overlays/cert-manager"
+RIGHTS = ("role,rolebinding", NAME, "-n", NAMESPACE)
+
+
+def environment(values: dict[str, str]) -> dict[str, Any]:
+    """Return the patch of the Deployment that sets variables."""
+    variables = [{"name": name, "value": value} for name, value in values.items()]
+    containers = [{"name": "webhook", "env": variables}]
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": NAME, "namespace": NAMESPACE},
+        "spec": {"template": {"spec": {"containers": containers}}},
+    }
+
+
+def apply_overlay(cluster: Cluster) -> None:
+    """Apply the overlay for cert-manager as it is, but for cert-manager's own kinds."""
+    folder = cluster.layout.state / "cert-manager"
+    folder.mkdir(exist_ok=True)
+    archive = imagebuild.build_genie()
+    base = os.path.relpath(OVERLAY, folder)
+    content = overlay(base, imagebuild.GENIE_IMAGE, archive.parent.name, DEFAULT_NETWORK)
+    theirs = {"apiVersion": "cert-manager.io/v1", "kind": "any", "metadata": {"name": "any"}}
+    content["patches"] += [
+        {
+            "target": {"group": "cert-manager.io"},
+            "patch": json.dumps({"$patch": "delete", **theirs}),
+        },
+        {"patch": json.dumps(environment(SHORTENED))},
+    ]
+    (folder / "kustomization.yaml").write_text(json.dumps(content))
+    cluster.kubectl("apply", "-k", os.fspath(folder))
+    cluster.kubectl("delete", *RIGHTS)
+
+
+@pytest.fixture
+def cert_manager(cluster: Cluster) -> Iterator[StandIn]:
+    """Give what stands in for cert-manager, with both replicas serving its certificate."""
+    objects = yaml.safe_load_all((OVERLAY / "certificates.yaml").read_text())
+    (wanted,) = (one for one in objects if "dnsNames" in one["spec"])
+    admin = api(cluster)
+    made = StandIn(admin, wanted)
+    made.issue()
+    apply_overlay(cluster)
+    entries = made.inject()
+    assert entries == 7
+    cluster.kubectl("rollout", "status", *DEPLOYMENT, "--timeout=100s")
+    # Again, as cert-manager would: the replicas that went wrote the old CA beside the new one.
+    made.inject()
+    with spaces(cluster, {"busy": {}}, force=True):
+        yield made
+        admin.delete(f"{PODS}?gracePeriodSeconds=0", timeout=100)
+    made.withdraw()
+    cluster.kubectl("apply", "-k", os.fspath(cluster.layout.state / "genie"))
+    cluster.kubectl("rollout", "status", *DEPLOYMENT, "--timeout=100s")
+    cluster.kubectl("delete", "secret", made.secret, "-n", NAMESPACE)
+
+
+def taken_into_use(cluster: Cluster) -> list[float]:
+    """Return how many certificates each replica has taken into use."""
+    pods = cluster.get("pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/component=webhook")
+    found = []
+    for one in pods["items"]:
+        if "deletionTimestamp" not in one["metadata"]:
+            name = f"{one['metadata']['name']}:8080"
+            path = f"/api/v1/namespaces/{NAMESPACE}/pods/{name}/proxy/metrics"
+            lines = cluster.kubectl("get", "--raw", path).stdout.splitlines()
+            name = "genie_certificate_leaves_total "
+            found += [float(line.removeprefix(name)) for line in lines if line.startswith(name)]
+    return found
+
+
+def test_a_certificate_renewed_by_cert_manager_costs_no_call(
+    cluster: Cluster, cert_manager: StandIn
+) -> None:
+    """Kubelet swaps the volume under two replicas that may read no Secret; both take it up."""
+    assert taken_into_use(cluster) == [1, 1]
+    with Load(cluster, pause=0.05) as load:
+        cert_manager.issue()
+        # A change of the pod makes kubelet look at its volumes now, not within a minute.
+        label = ("-n", NAMESPACE, "-l", "app.kubernetes.io/component=webhook")
+        cluster.kubectl("annotate", "pods", *label, "tests.cni-genie.io/renewed=yes")
+        cluster.wait_for(lambda: taken_into_use(cluster) == [2, 2], 100, "the new certificate")
+        calls = load.calls
+        cluster.wait_for(lambda: load.calls >= calls + 100, 60, "the load to go on")
+    assert load.faults == []

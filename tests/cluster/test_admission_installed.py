@@ -1,0 +1,199 @@
+"""How the webhook is installed: evictions, nodes, the nodes' own network, what is counted."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from dispatcher.kube.client import KubeError
+from tests.cluster import imagebuild
+from tests.cluster.admission import NAME, NAMESPACE, api, scale
+from tests.cluster.test_admission import WEBHOOK_PODS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.cluster.cluster import Cluster
+
+PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
+REFUSED = 'The Pod "web" is invalid: '
+
+
+def refused(cluster: Cluster) -> bool:
+    """Tell whether a bad pod is refused in the webhook's own words."""
+    run = ("run", "web", "--image=nginx:latest", "--annotations=cni=@", "--dry-run=server")
+    return REFUSED in cluster.kubectl(*run, check=False).stderr
+
+
+def test_a_drain_takes_one_replica_at_a_time(cluster: Cluster) -> None:
+    """The second eviction is refused by the disruption budget; one replica serves meanwhile."""
+    scale(cluster, 2)
+    budget = ("poddisruptionbudget", NAME, "-n", NAMESPACE)
+
+    def may_go() -> bool:
+        return bool(cluster.get(*budget)["status"]["disruptionsAllowed"] == 1)
+
+    cluster.wait_for(may_go, 30, "both replicas to count as healthy")
+    admin = api(cluster)
+    first, second = (one["metadata"]["name"] for one in cluster.get("pods", *WEBHOOK_PODS)["items"])
+    admin.create(f"{PODS}/{first}/eviction", eviction(first))
+    with pytest.raises(KubeError, match="disruption budget") as kept:
+        admin.create(f"{PODS}/{second}/eviction", eviction(second))
+    assert kept.value.status == 429
+    assert refused(cluster)
+    cluster.kubectl("rollout", "status", f"deployment/{NAME}", "-n", NAMESPACE)
+
+
+def eviction(name: str) -> dict[str, Any]:
+    metadata = {"name": name, "namespace": NAMESPACE}
+    return {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata}
+
+
+def test_each_replica_has_a_node_of_its_own(uneven_cluster: Cluster) -> None:
+    """The scheduler spreads them, also when a new release takes the place of the old one."""
+    rollout = f"deployment/{NAME}", "-n", NAMESPACE
+    uneven_cluster.kubectl("rollout", "restart", *rollout)
+    uneven_cluster.kubectl("rollout", "status", *rollout)
+    pods = uneven_cluster.get("pods", *WEBHOOK_PODS)["items"]
+    living = [one for one in pods if "deletionTimestamp" not in one["metadata"]]
+    assert sorted(one["spec"]["nodeName"] for one in living) == ["node1", "node2"]
+
+
+HOST = f"{NAME}-on-the-host"
+HOST_LABELS = {"app.kubernetes.io/name": "cni-genie", "app.kubernetes.io/component": HOST}
+
+
+def overlay(cluster: Cluster) -> list[dict[str, Any]]:
+    """Return the overlay's Deployment and settings, so that they stand beside the installed ones.
+
+    One replica, with a name and labels of its own, and the image that the cluster has.
+    """
+    folder = os.fspath(imagebuild.PROJECT / "manifests/overlays/webhook-host-network")
+    objects = list(yaml.safe_load_all(cluster.kubectl("kustomize", folder).stdout))
+    (deployment,) = (one for one in objects if one["kind"] == "Deployment")
+    spec = deployment["spec"]
+    deployment["metadata"]["name"] = HOST
+    spec["replicas"], spec["selector"]["matchLabels"] = 1, HOST_LABELS
+    spec["template"]["metadata"]["labels"] = HOST_LABELS
+    container = spec["template"]["spec"]["containers"][0]
+    container["image"] = imagebuild.GENIE_IMAGE
+    settings = container["envFrom"][0]["configMapRef"]["name"]
+    return [deployment, *(one for one in objects if one["metadata"]["name"] == settings)]
+
+
+@pytest.fixture
+def on_the_host(cluster: Cluster) -> Iterator[Cluster]:
+    """Give the cluster with the Service leading to a replica on its node's own network."""
+    manifest = yaml.safe_dump_all(overlay(cluster))
+    cluster.apply(manifest)
+    before = cluster.get("service", NAME, "-n", NAMESPACE)["spec"]["selector"]
+    lead(cluster, HOST_LABELS)
+    yield cluster
+    lead(cluster, before)
+    cluster.kubectl("delete", "-f", "-", "--wait=false", input=manifest)
+
+
+def lead(cluster: Cluster, selector: dict[str, str]) -> None:
+    """Make the Service lead to the pods with these labels."""
+    patch = [{"op": "replace", "path": "/spec/selector", "value": selector}]
+    service = ("service", NAME, "-n", NAMESPACE)
+    cluster.kubectl("patch", *service, "--type=json", f"--patch={json.dumps(patch)}")
+
+
+def test_the_webhook_serves_on_its_nodes_own_network(on_the_host: Cluster) -> None:
+    """The API server calls the node's address, and nobody else has decided anything."""
+    cluster = on_the_host
+    cluster.kubectl("rollout", "status", f"deployment/{HOST}", "-n", NAMESPACE, "--timeout=60s")
+    component = f"app.kubernetes.io/component={HOST}"
+    (pod,) = cluster.get("pods", "-n", NAMESPACE, "-l", component)["items"]
+    node = cluster.get("node", pod["spec"]["nodeName"])
+    addresses = [one["address"] for one in node["status"]["addresses"]]
+    assert pod["status"]["podIP"] in addresses
+    metrics = f"{PODS}/{pod['metadata']['name']}:10080/proxy/metrics"
+
+    def has_refused() -> bool:
+        return refused(cluster) and 'outcome="denied"' in raw(cluster, metrics)
+
+    cluster.wait_for(has_refused, 30, "the API server to call the replica on the host")
+
+
+def raw(cluster: Cluster, path: str) -> str:
+    return cluster.kubectl("get", "--raw", path).stdout
+
+
+BROKEN = "broken.cni-genie.io"
+CONDITION = {
+    "apiVersion": "admissionregistration.k8s.io/v1",
+    "kind": "MutatingWebhookConfiguration",
+    "metadata": {"name": "cni-genie-broken"},
+    "webhooks": [
+        {
+            "name": BROKEN,
+            "admissionReviewVersions": ["v1"],
+            "sideEffects": "None",
+            "failurePolicy": "Ignore",
+            "clientConfig": {"url": "https://127.0.0.1:1"},
+            "rules": [
+                {
+                    "apiGroups": [""],
+                    "apiVersions": ["v1"],
+                    "operations": ["CREATE"],
+                    "resources": ["configmaps"],
+                }
+            ],
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "default"}},
+            "matchConditions": [
+                {"name": "fails", "expression": "object.metadata.annotations.x == 'y'"}
+            ],
+        }
+    ],
+}
+
+
+@pytest.fixture
+def trouble(cluster: Cluster) -> Iterator[Cluster]:
+    """Give the cluster without replicas, and with an entry whose condition cannot be evaluated."""
+    cluster.apply(CONDITION)
+    scale(cluster, 0)
+    yield cluster
+    cluster.kubectl("delete", "mutatingwebhookconfiguration", "cni-genie-broken")
+    scale(cluster, 2)
+
+
+def deed(cluster: Cluster, *kubectl: str) -> Callable[[str], bool]:
+    """Return what does something and then tells whether a counter of the API server has a line."""
+
+    def done(line: str) -> bool:
+        cluster.kubectl(*kubectl, "--dry-run=server", check=False)
+        return re.search(line, raw(cluster, "/metrics"), re.MULTILINE) is not None
+
+    return done
+
+
+def test_the_api_server_counts_what_the_alerts_watch(trouble: Cluster) -> None:
+    """Under the names that the expressions of alerts and dashboard select."""
+    image = "--image=nginx:latest"
+    deeds = {
+        r'^apiserver_admission_webhook_fail_open_count{name="pods[.]cni-genie[.]io"': (
+            deed(trouble, "run", "web", image, "--annotations=cni=weave")
+        ),
+        rf'^apiserver_admission_match_condition_evaluation_errors_total{{.*name="{BROKEN}"': (
+            deed(trouble, "create", "configmap", "x")
+        ),
+        r'^apiserver_validating_admission_policy_check_total{enforcement_action="deny",'
+        r'error_type="[a-z_]+",policy="cni-genie-pod-networks"': (
+            deed(trouble, "run", "web", image, "--annotations=cni=@")
+        ),
+    }
+    for line, does in deeds.items():
+        trouble.wait_for(lambda: does(line), 20, line)  # noqa: B023 - called at once
+    watched = "".join(
+        path.read_text() for path in (imagebuild.PROJECT / "manifests/monitoring").glob("webhook-*")
+    )
+    counted = {line.partition("{")[0].lstrip("^") for line in deeds}
+    assert set(re.findall(r"apiserver_\w+", watched)) == counted
