@@ -68,8 +68,6 @@ def find(name: str, directories: Sequence[str] = DIRECTORIES) -> Conf:
             if conf.is_network:
                 return conf
     networks = scan(directories)
-    if name in networks.spoiled:
-        raise networks.spoiled[name]
     if name not in networks.confs:
         raise UnknownNetwork(name, directories, networks.confs)
     return networks.confs[name]

@@ -128,7 +128,6 @@ def test_gc_goes_on_after_an_error_and_reports_all(node: Node) -> None:
     "conf",
     [
         {},
-        {"cni.dev/valid-attachments": None},
         {"cni.dev/valid-attachments": "none"},
         {"cni.dev/valid-attachments": [{"containerID": "pod"}]},
     ],

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from dispatcher.plugin import errors, store
+from dispatcher import keys
+from dispatcher.plugin import errors, lock, store
 from dispatcher.plugin.errors import CannotRun, CNIError
 from tests.unit.plugin.rig import Delegates, Rig, failure, hung
 
@@ -686,3 +687,80 @@ def test_a_delegate_that_never_ended_leaves_time_for_the_others(rig: Rig) -> Non
     assert caught(rig, "DEL").code == errors.TRY_AGAIN
     assert [round(until - start, 1) for until in untils] == [22.5, 45.0, 45.0, 56.2, 90.0, 90.0]
     assert {held[2] for held in rig.delegates.held} == {"canal-net"}
+
+
+def test_a_container_that_is_busy_does_not_keep_gc_away(rig: Rig) -> None:
+    """Who cannot have the container's lock lets go of the other."""
+    rig.state.mkdir()
+    held = lock.of_container(str(rig.state), "c1", 1e12)
+    error = caught(rig, "ADD", "canal", deadlineSeconds=1)
+    assert error.code == errors.TRY_AGAIN
+    held.release(forget=True)
+    lock.for_gc(str(rig.state), 1e12).release()
+
+
+def test_a_lock_that_cannot_be_had_stops_a_delete_of_what_is_recorded(rig: Rig) -> None:
+    """Without it a delegate that still runs could be raced."""
+    rig.run("ADD", "canal")
+    (rig.state / ".gc.lock").unlink()
+    (rig.state / ".gc.lock").symlink_to("elsewhere")
+    with pytest.raises(OSError, match=r"gc\.lock"):
+        rig.run("DEL")
+    assert rig.records == ["c1"]
+
+
+def test_a_delegates_failure_counts_more_than_a_full_disk(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is on disk says more than there is; the reason that can be cured is told."""
+    rig.run("ADD", "weave,canal")
+    rig.delegates.faults["DEL", "c1"] = failure(42)
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store, "write", full)
+    assert caught(rig, "DEL").code == 42
+    rig.delegates.faults.clear()
+    monkeypatch.setattr(store, "remove", full)
+    with pytest.raises(OSError, match="No space"):
+        rig.run("DEL")
+    monkeypatch.undo()
+    rig.run("DEL")
+    assert (rig.delegates.held, rig.left()) == (set(), [])
+
+
+def test_an_entry_of_the_cache_that_goes_by_itself(rig: Rig) -> None:
+    """The runtime removes its own files too; others of the same container are left alone."""
+    cached(rig, ["flannel"], interface="net7", name="a-other")
+    cached(rig, ["odd"], name="b-odd")
+    odd = json.loads((rig.cache / "b-odd").read_text())
+    (rig.cache / "b-odd").write_text(json.dumps({**odd, "kind": "cniCacheV2"}))
+    cached(rig, ["flannel"])
+    run = rig.delegates.__class__.__call__
+
+    class Removing(type(rig.delegates)):  # type: ignore[misc]
+        def __call__(self, *args: Any) -> Any:
+            (rig.cache / "old").unlink()
+            return run(self, *args)
+
+    rig.delegates.__class__ = Removing
+    rig.run("DEL")
+    assert rig.delegates.calls == ["DEL flannel cbr0 eth0"]
+    assert {file.name for file in rig.cache.iterdir()} == {"a-other", "b-odd"}
+
+
+def test_an_annotation_of_a_wrong_type_is_refused(rig: Rig) -> None:
+    """The API allows strings alone, a runtime may hand over anything."""
+    given = {keys.POD_ANNOTATIONS: {"cni": ["weave"]}}
+    error = caught(rig, "ADD", runtimeConfig=given)
+    assert (error.code, error.msg) == (100, 'the annotation "cni" is not a string')
+
+
+def test_port_mappings_of_a_wrong_type_reach_the_plugin_as_they_are(rig: Rig) -> None:
+    """It is the plugin's to say what is wrong with them."""
+    conf = json.loads((rig.conf / "10-canal.conflist").read_text())
+    conf["plugins"][0]["capabilities"] = {"portMappings": True}
+    (rig.conf / "10-canal.conflist").write_text(json.dumps(conf))
+    rig.run("ADD", runtimeConfig={"portMappings": "80", keys.POD_ANNOTATIONS: {}})
+    assert rig.delegates.given[-1]["runtimeConfig"] == {"portMappings": "80"}

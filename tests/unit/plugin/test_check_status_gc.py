@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dispatcher.plugin import errors, lock
+from dispatcher.plugin import errors, lock, store
 from dispatcher.plugin.errors import CNIError
 from tests.unit.plugin.rig import Rig, failure
 from tests.unit.plugin.test_add_and_delete import cached, caught
@@ -253,3 +253,20 @@ def test_gc_does_not_wait_for_a_container_that_is_locked(rig: Rig) -> None:
         held.release()
     assert raised.value.code == errors.TRY_AGAIN
     assert rig.records == ["busy"]
+
+
+def test_gc_passes_over_a_record_that_goes_meanwhile(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the list of the directory and the lock, a DEL may come to its end."""
+    rig.run("ADD", "weave")
+    monkeypatch.setattr(store, "container_ids", lambda _: iter(["c0", "c1"]))
+    rig.run("GC", **valid("c1/eth0"))
+    assert rig.left() == ["c1.json", "c1.lock"]
+
+
+def test_gc_leaves_what_was_before_genie_in_no_network_of_ours_to_the_default(rig: Rig) -> None:
+    """A network that has no record and is not the default is not called at all."""
+    cached(rig, ["f1"])
+    rig.run("GC", **valid("c1/eth0"))
+    assert gc_lists(rig) == {"c1": ["c1/eth0"]}

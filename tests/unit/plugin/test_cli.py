@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -422,3 +423,53 @@ def test_the_cli_reads_what_the_store_writes(node: Rig) -> None:
     node.delegates.faults["DEL", "c1"] = failure()
     caught(node, "ADD", "canal")
     assert list(store.container_ids(str(node.state))) == ["c1"]
+
+
+def test_a_manifest_with_breaks_that_only_some_readers_see() -> None:
+    """The next-line character ends a line for one version of YAML and not for the next."""
+    with pytest.raises(Unreadable):
+        podfile.read(b"metadata:\n  annotations:\n    cni: 'a\xc2\x85'\n")
+
+
+def test_values_on_lines_of_their_own() -> None:
+    """A flow mapping, a word and an empty list below their keys."""
+    text = (
+        "metadata:\n  annotations:\n    {cni: weave}\n  name:\n    web\nspec:\n  containers: []\n"
+    )
+    [pod] = podfile.read(text.encode())
+    assert (pod.annotation, pod.name) == ("weave", "web")
+
+
+def test_doctor_of_a_default_that_lacks_its_plugin_and_of_a_full_disk(
+    node: Rig, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network's own line says what is missing; the state's where there is no room."""
+    (node.folder / "bin" / "c1").unlink()
+    node.state.mkdir()
+    access = os.access
+    monkeypatch.setattr("os.access", lambda place, mode: not mode & os.W_OK or access(place, mode))
+    real = os.statvfs(node.state)
+    full = os.statvfs_result((*real[:4], 0, *real[5:]))
+    monkeypatch.setattr("os.statvfs", lambda _: full)
+    assert genie("doctor") == 1
+    shown = capsys.readouterr().out
+    assert "no executable for c1" in shown
+    assert f"the file system of {node.state} is full" in shown
+    monkeypatch.setattr("os.access", lambda _, mode: not mode & os.W_OK)
+    genie("doctor")
+    assert f"{node.state} cannot be written" in capsys.readouterr().out
+
+
+def test_other_files_beside_the_conflist(node: Rig, capsys: pytest.CaptureFixture[str]) -> None:
+    """A network in the runtime's own directory is not taken for Genie's conflist."""
+    other = {"cniVersion": "1.0.0", "name": "other", "plugins": [{"type": "w1"}]}
+    (node.folder / "net.d" / "00-another.conflist").write_text(json.dumps(other))
+    assert genie("doctor") == 1
+    assert "the runtime loads" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("node")
+def test_a_record_that_goes_while_it_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the list and the look a DEL may have come."""
+    monkeypatch.setattr(store, "container_ids", lambda _: iter(["gone"]))
+    assert genie("attachments", "--output", "json") == 0

@@ -238,3 +238,20 @@ def test_standard_error_that_is_closed_is_no_failure(tmp_path: Path) -> None:
         [sys.executable, "-c", program], check=True, capture_output=True, text=True
     )
     assert done.stdout == "{}\n"
+
+
+def test_standard_error_that_breaks_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when the caller closes it after the look, and before the write."""
+
+    def broken(*_: object) -> int:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr("posix.write", broken)
+    delegate._copy_to_stderr(b"x")
+
+
+def test_a_delegate_that_ends_while_it_is_being_killed() -> None:
+    """There is nobody left to kill then."""
+    with subprocess.Popen(["true"]) as ended:
+        ended.wait()
+    delegate._kill(ended.pid)

@@ -107,3 +107,11 @@ def test_a_file_that_cannot_be_made_but_is_there_is_locked(
     lock.of_container(str(tmp_path), "c1", soon()).release()
     with pytest.raises(OSError, match="Read-only file system"):
         lock.of_container(str(tmp_path), "c2", soon())
+
+
+def test_a_lock_file_that_somebody_removed_is_let_go_all_the_same(tmp_path: Path) -> None:
+    """Nothing depends on the file but who may have it."""
+    held = lock.of_container(str(tmp_path), "c1", soon())
+    (tmp_path / "c1.lock").unlink()
+    held.release(forget=True)
+    lock.of_container(str(tmp_path), "c1", soon(0.01)).release(forget=True)

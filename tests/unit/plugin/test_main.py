@@ -456,3 +456,19 @@ def test_a_delegate_reads_its_configuration_as_it_was_written(node: Node) -> Non
     (node.folder / "net.conflist").write_text(conf)
     assert node.serve("ADD")[0] == 0
     assert seen.read_text() == written + ',"name":"net","cniVersion":"1.0.0"}'
+
+
+def test_a_call_for_another_namespace_is_carried_out(node: Node, tmp_path: Path) -> None:
+    """Only the plugin's own is refused; one that is there and is another's is not."""
+    other = tmp_path / "netns"
+    other.touch()
+    assert node.serve("ADD", CNI_NETNS=str(other))[0] == 0
+
+
+def test_a_call_without_an_answer_prints_nothing(
+    node: Node, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """DEL succeeds in silence."""
+    monkeypatch.setattr(main, "_read_stdin", node.conf)
+    assert _run(monkeypatch, node.environ("DEL"), str(node.launcher)) == 0
+    assert capfd.readouterr().out == ""

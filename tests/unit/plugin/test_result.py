@@ -79,6 +79,13 @@ def test_the_oldest_versions_need_an_address(version: str) -> None:
     assert caught.value.code == DECODING_FAILURE
 
 
+def test_the_oldest_versions_have_routes_only_where_there_are_any() -> None:
+    """A family without a route says nothing of routes."""
+    said = {"ips": [{"address": "10.0.0.1/8"}], "routes": ROUTES[1:]}
+    made = write(read(said, "1.0.0"), "0.1.0")
+    assert made == {"cniVersion": "0.1.0", "ip4": {"ip": "10.0.0.1/8"}, "dns": {}}
+
+
 def test_the_oldest_versions_keep_the_first_address_of_each_family() -> None:
     """Of several addresses, and of routes only what the family has."""
     said = {"ips": [{"address": "10.0.0.1/8"}, {"address": "10.0.0.2/8"}], "routes": ROUTES}
@@ -152,6 +159,7 @@ def test_a_result_without_a_version_has_that_of_its_configuration(stated: Any) -
             {"ips": [{"address": "10.0.0.1/x"}]}, "prefix length", id="words for a prefix"
         ),
         pytest.param({"ips": [{"address": "10.0.0/8"}]}, "not an address", id="half an address"),
+        pytest.param({"ips": [{"address": "1:2/8"}]}, "not an address", id="half a long one"),
         pytest.param(
             {"ips": [{"address": "10.0.0.1/8", "gateway": "x"}]}, '"gateway"', id="a bad gateway"
         ),

@@ -56,6 +56,12 @@ class Kernel:
         """Keep a request."""
         self.asked.append(data)
 
+    def settimeout(self, _: float) -> None:
+        """Never be late."""
+
+    def close(self) -> None:
+        """Be done."""
+
     def recv(self, _: int) -> bytes:
         """Give the next answer."""
         return self.answers.pop(0)
@@ -137,3 +143,27 @@ def test_nothing_to_remove_is_well(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both families are asked for over a real socket; the loopback has no default route."""
     monkeypatch.setattr(routes, "_setns", lambda _: None)
     remove_default_routes("/proc/self/ns/net", "lo")
+
+
+def test_a_namespace_is_entered_and_left_before_python_3_12_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without the interpreter's own call the C library is asked; what it refuses is told."""
+    entered: list[int] = []
+    monkeypatch.setattr("posix.setns", lambda file, _: entered.append(file), raising=False)
+    remove_default_routes("/proc/self/ns/net", "lo")
+    assert len(entered) == 2
+    monkeypatch.delattr("posix.setns")
+    with pytest.raises(CNIError, match="cannot be entered: setns was refused"):
+        routes._enter("/dev/null")
+
+
+def test_what_the_kernel_answers_is_removed_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list of routes, then one acknowledged removal for each."""
+    dump = message(24, route(link(1))) + message(3, b"\0\0\0\0")
+    kernel = Kernel(dump, message(2, b"\0" * 20), message(3, b"\0\0\0\0"))
+    monkeypatch.setattr(routes, "socket", lambda *_: kernel)
+    monkeypatch.setattr(routes, "if_nametoindex", lambda _: 1)
+    routes._remove("lo")
+    kinds = [struct.unpack_from("=IH", each)[1] for each in kernel.asked]
+    assert kinds == [26, 25, 26]

@@ -79,6 +79,7 @@ def test_a_configuration_is_read(
         pytest.param(conflist(cniVersions="1.0.0"), '"cniVersions"', id="versions of a wrong type"),
         pytest.param(conflist(plugins={}), '"plugins"', id="plugins of a wrong type"),
         pytest.param(conflist(plugins=[]), '"plugins"', id="no plugins in the list"),
+        pytest.param(conflist(plugins=...), "holds no plugin", id="no plugins anywhere"),
         pytest.param(
             conflist(plugins=["bridge"]), "must be a JSON object", id="a plugin in a word"
         ),

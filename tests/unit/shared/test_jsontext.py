@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dispatcher import jsontext
 from dispatcher.jsontext import MAX_DEPTH, InvalidJSON, Number, dump, parse
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
@@ -132,3 +133,23 @@ def test_numbers_compare_by_their_spelling() -> None:
     assert Number("1.0") != math.inf
     assert len({Number("1e3"), Number("1e3")}) == 1
     assert repr(Number("1e3")) == "Number(1e3)"
+
+
+def test_a_scanner_that_fails_to_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before Python 3.13 it needs a module for its errors that is not loaded yet."""
+    real = jsontext._scan
+    failures = iter([SystemError("no error was set")])
+
+    def scan(text: str, start: int) -> Any:
+        for failure in failures:
+            raise failure
+        return real(text, start)
+
+    monkeypatch.setattr(jsontext, "_scan", scan)
+    assert parse(b"[1]") == [1]
+
+
+def test_figures_of_ours_are_written_beside_what_was_read() -> None:
+    """Floats are made here only, and are numbers like the others."""
+    assert dump({"seconds": 0.25, "kept": Number("1.0")}) == b'{"seconds":0.25,"kept":1.0}'
+    assert dump({"seconds": 0.25}) == b'{"seconds":0.25}'
