@@ -32,6 +32,7 @@ CHAIN = "GENIE_CHAIN"
 """Set for delegates: a plugin of ours that finds it was called by itself, through whatever."""
 
 _SIGKILL = 9
+_IGNORED_BY_PYTHON = (13, 25)  # SIGPIPE and SIGXFSZ: delegates get them as we were given them
 _ETXTBSY = 26  # Linux; the module errno would be loaded for this alone
 _MAX_OUTPUT = 8 * 1024 * 1024  # of a delegate's standard output; results have a few KiB
 _MAX_ERROR = 64 * 1024  # of its standard error; what is beyond is read and dropped
@@ -175,7 +176,14 @@ def _spawn(
     give_up = min(time.monotonic() + _BUSY_FOR, until)
     while True:
         try:
-            return posix.posix_spawn(file, [file], environ, file_actions=actions, setpgroup=0)
+            return posix.posix_spawn(
+                file,
+                [file],
+                environ,
+                file_actions=actions,
+                setpgroup=0,
+                setsigdef=_IGNORED_BY_PYTHON,
+            )
         except OSError as error:
             if error.errno == _ETXTBSY and time.monotonic() < give_up:
                 time.sleep(_BUSY_PAUSE)

@@ -102,7 +102,10 @@ def _networks(conf_dirs: Sequence[str], cni_path: Sequence[str]) -> Iterator[Fin
     for row in views.listing(conf_dirs, cni_path):
         if not row["attachable"]:
             about = f"network {row['network']}" if row["network"] else "file"
-            cure = f"install it in {':'.join(cni_path)}, or mend {row['file']}"
+            cure = "mend the file, or remove it"
+            if row["missing"]:
+                wanted = ", ".join(row["missing"])
+                cure = f"install {wanted} in {' or '.join(cni_path)}, or remove the file"
             yield Finding(about, f"{row['file']}: {row['reason']}", cure)
 
 

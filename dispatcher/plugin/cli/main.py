@@ -28,26 +28,43 @@ _RED, _PLAIN = "\x1b[31m", "\x1b[0m"
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command in *arguments*; return the exit code."""
-    chosen = _parser().parse_args(arguments)
+    parser = _parser()
+    if not arguments:
+        parser.print_help(sys.stderr)
+        return 2
+    chosen = parser.parse_args(arguments)
     chosen.cni_path = chosen.cni_path or [CNI_PATH]
     own = Own(chosen.net_dir)
     chosen.conf_dirs = chosen.conf_dirs or own.settings.conf_dirs
     try:
         return int(chosen.run(chosen, own))
-    except (CNIError, OSError) as error:
-        _fail(str(error), getattr(error, "details", ""))
-        return 1
+    except CNIError as error:
+        _fail(error.msg, error.details)
+    except OSError as error:
+        _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    return 1
 
 
 def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--output", choices=["table", "json"], default="table", help="form")
-    common.add_argument("--net-dir", default=NET_DIR, help="where the runtime's files are")
     common.add_argument(
-        "--conf-dir", action="append", dest="conf_dirs", help="where networks are (repeatable)"
+        "--output", choices=["table", "json"], default="table", help="form of the answer (table)"
     )
     common.add_argument(
-        "--cni-path", action="append", help=f"where plugins are (repeatable; {CNI_PATH})"
+        "--net-dir", metavar="DIR", default=NET_DIR, help=f"the runtime's own files ({NET_DIR})"
+    )
+    common.add_argument(
+        "--conf-dir",
+        metavar="DIR",
+        action="append",
+        dest="conf_dirs",
+        help="where networks are looked for; may be given again (confDirs of the node's conflist)",
+    )
+    common.add_argument(
+        "--cni-path",
+        metavar="DIR",
+        action="append",
+        help=f"where plugins are looked for; may be given again ({CNI_PATH})",
     )
     parser = argparse.ArgumentParser(
         prog="genie",
@@ -64,12 +81,26 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=words, description=words, parents=[common])
         command.set_defaults(run=run)
         if name == "explain":
-            command.add_argument("manifest", metavar="POD.yaml", help='the file, or "-"')
-            command.add_argument("--default", help="default network (from the node's conflist)")
+            command.add_argument(
+                "manifest", metavar="POD.yaml", help='the file; "-" is standard input'
+            )
+            command.add_argument(
+                "--default",
+                metavar="NETWORK",
+                help="the default network (that of the node's conflist)",
+            )
         if name in {"attachments", "doctor"}:
-            command.add_argument("--state-dir", help="where records are (from the conflist)")
+            command.add_argument(
+                "--state-dir",
+                metavar="DIR",
+                help="where records are (stateDir of the node's conflist)",
+            )
         if name == "attachments":
-            command.add_argument("--show-config", action="store_true", help="with secrets, if any")
+            command.add_argument(
+                "--show-config",
+                action="store_true",
+                help="all that is recorded, as JSON: it may hold secrets",
+            )
     return parser
 
 
@@ -139,6 +170,8 @@ def _list(chosen: argparse.Namespace, _own: Own) -> int:
     if chosen.output == "json":
         _print_json(rows)
         return 0
+    if not rows:
+        _note(f"no configuration of a network in {' or '.join(chosen.conf_dirs)}")
     _print_table(
         ("NETWORK", "ALSO CALLED", "ATTACHABLE", "FILE", "REASON"),
         [
@@ -166,6 +199,8 @@ def _attachments(chosen: argparse.Namespace, own: Own) -> int:
     if chosen.output == "json" or chosen.show_config:
         _print_json(rows)
     else:
+        if not rows:
+            _note(f"nothing is attached: {state_dir} has no record")
         _print_table(
             ("POD", "CONTAINER", "NETWORK", "INTERFACE", "IPS", "PHASE"),
             [
@@ -213,7 +248,12 @@ def _print_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
         print("  ".join(cells).rstrip())
 
 
+def _note(sentence: str) -> None:
+    print(sentence, file=sys.stderr)
+
+
 def _fail(sentence: str, details: str = "") -> None:
+    sys.stdout.flush()  # where both go to one place, what was printed before stands before
     print(f"{_coloured('error')}: {sentence}", file=sys.stderr)
     if details:
         print(f"    {details}", file=sys.stderr)

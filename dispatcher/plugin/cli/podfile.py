@@ -21,11 +21,14 @@ if TYPE_CHECKING:
     from typing import Any
 
 _TEMPLATES = (("spec", "jobTemplate", "spec", "template"), ("spec", "template"))
+_BLANKS = " \t\r"  # a no-break space is a letter like any other
 _KEY = re.compile(
-    r"""( *)("(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^\s'"#\-\[\]{},&*!|>%@`][^#]*?) *:(?= |$) *(.*)"""
+    r"""( *)("(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^\s'"#\-\[\]{},&*!|>%@`][^#]*?) *:(?= |$) *(.*)""",
+    re.ASCII,
 )
 _ITEM = re.compile(
-    r"""\s*("(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^,:{}\[\]]+?)\s*:\s+("(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^,{}\[\]]*?)\s*(?:,|$)"""
+    r"""\s*("(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^,:{}\[\]]+?)\s*:\s+("(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^,{}\[\]]*?)\s*(?:,|$)""",
+    re.ASCII,
 )
 
 _BREAK = re.compile(".*[\x85\u2028\u2029].*")  # ends a line for YAML 1.1, and not for 1.2
@@ -57,7 +60,7 @@ def read(data: bytes) -> list[Pod]:
         text = data.decode()
     except UnicodeDecodeError:
         raise Unreadable("it is not UTF-8") from None
-    if text.lstrip().startswith("{"):
+    if text.lstrip(f"{_BLANKS}\n").startswith("{"):
         manifests = [_json(data)]
     else:
         if odd := _BREAK.search(text):
@@ -94,8 +97,10 @@ def _at(manifest: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _yaml(text: str) -> dict[str, Any]:
-    lines = [line for line in text.split("\n") if line.strip() and line.lstrip()[0] != "#"]
-    if not lines or lines[0].lstrip().startswith("%"):
+    lines = [
+        line for line in text.split("\n") if line.strip(_BLANKS) and line.lstrip(_BLANKS)[0] != "#"
+    ]
+    if not lines or lines[0].lstrip(_BLANKS).startswith("%"):
         return {}
     made, rest = _block(lines, _indent(lines[0]))
     if rest:
@@ -108,7 +113,7 @@ def _block(lines: list[str], indent: int) -> tuple[dict[str, Any], list[str]]:
     made: dict[str, Any] = {}
     while lines and _indent(lines[0]) >= indent:
         line, lines = lines[0], lines[1:]
-        match = _KEY.fullmatch(line.rstrip())
+        match = _KEY.fullmatch(line.rstrip(_BLANKS))
         if _indent(line) != indent or not match:
             raise _odd(line)
         inner = list(_deeper(lines, indent))
@@ -120,24 +125,26 @@ def _block(lines: list[str], indent: int) -> tuple[dict[str, Any], list[str]]:
 def _deeper(lines: list[str], indent: int) -> Iterator[str]:
     for line in lines:
         depth = _indent(line)
-        if depth < indent or (depth == indent and not line.lstrip().startswith("- ")):
+        if depth < indent or (depth == indent and not line.lstrip(_BLANKS).startswith("- ")):
             return
         yield line
 
 
 def _value(text: str, inner: list[str]) -> Any:
-    text = re.sub(r"(?:^| )#.*$", "", text).strip() if not text.startswith(('"', "'")) else text
+    text = (
+        re.sub(r"(?:^| )#.*$", "", text).strip(_BLANKS) if not text.startswith(('"', "'")) else text
+    )
     if text.startswith(("|", ">")):
         joint = "\n" if text[0] == "|" else " "
-        return joint.join(line.strip() for line in inner) + ("" if "-" in text else "\n")
+        return joint.join(line.strip(_BLANKS) for line in inner) + ("" if "-" in text else "\n")
     if text:
-        return _flow(" ".join([text, *(line.strip() for line in inner)]))
+        return _flow(" ".join([text, *(line.strip(_BLANKS) for line in inner)]))
     if not inner:
         return None
-    if inner[0].lstrip().startswith("- ") or inner[0].strip() == "-":
+    if inner[0].lstrip(_BLANKS).startswith("- ") or inner[0].strip(_BLANKS) == "-":
         return []  # nothing on the way to an annotation is a list
-    if not _KEY.fullmatch(inner[0].rstrip()):
-        return _flow(" ".join(line.strip() for line in inner))
+    if not _KEY.fullmatch(inner[0].rstrip(_BLANKS)):
+        return _flow(" ".join(line.strip(_BLANKS) for line in inner))
     return _block(inner, _indent(inner[0]))[0]
 
 
@@ -147,7 +154,7 @@ def _flow(text: str) -> Any:
     if text[0] != "{":
         return _scalar(text)
     body = text[1 : text.rindex("}")] if "}" in text else ""
-    if body.strip() and "".join(match[0] for match in _ITEM.finditer(body)) != body:
+    if body.strip(_BLANKS) and "".join(match[0] for match in _ITEM.finditer(body)) != body:
         raise _odd(text)
     return {_scalar(match[1]): _scalar(match[2]) for match in _ITEM.finditer(body)}
 
@@ -155,7 +162,7 @@ def _flow(text: str) -> Any:
 def _scalar(text: str) -> Any:
     if text.startswith(("&", "*", "!")):
         raise _odd(text)
-    quoted = re.match(r"""("(?:[^"\\]|\\.)*"|'(?:[^']|'')*')\s*(?:#.*)?$""", text)
+    quoted = re.match(r"""("(?:[^"\\]|\\.)*"|'(?:[^']|'')*')\s*(?:#.*)?$""", text, re.ASCII)
     if quoted and text[0] == "'":
         return quoted[1][1:-1].replace("''", "'")
     if quoted:
@@ -167,13 +174,13 @@ def _scalar(text: str) -> Any:
 
 
 def _indent(line: str) -> int:
-    if "\t" in line[: len(line) - len(line.lstrip())]:
+    if "\t" in line[: len(line) - len(line.lstrip(_BLANKS))]:
         raise _odd(line)
-    return len(line) - len(line.lstrip())
+    return len(line) - len(line.lstrip(_BLANKS))
 
 
 def _odd(line: str) -> Unreadable:
     return Unreadable(
-        f"this small reader of YAML does not understand {line.strip()[:60]!r}; "
+        f"this small reader of YAML does not understand {line.strip(_BLANKS)[:60]!r}; "
         "kubectl create --dry-run=client -o json -f FILE gives the same as JSON"
     )

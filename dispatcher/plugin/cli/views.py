@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Any
 
-    from dispatcher.conf import Conf
     from dispatcher.plugin.cli.podfile import Pod
     from dispatcher.plugin.record import Attachment, Record
 
@@ -63,13 +62,17 @@ def listing(conf_dirs: Sequence[str], cni_path: Sequence[str]) -> list[Any]:
     for path in sorted({*names, *found.broken}):
         plain, *also = sorted(names.get(path, [""]), key=_plainness)
         usable = found.confs.get(plain)
-        reason = _reason(usable, cni_path) if usable is not None else found.broken[path].reason
+        missing = networks.missing(usable, cni_path) if usable is not None else []
+        reason = f"no executable for {', '.join(missing)}" if missing else ""
+        if usable is None:
+            reason = found.broken[path].reason
         rows.append(
             {
                 "network": plain,
                 "also": also,
                 "attachable": not reason,
                 "reason": reason,
+                "missing": missing,
                 "file": path,
             }
         )
@@ -78,11 +81,6 @@ def listing(conf_dirs: Sequence[str], cni_path: Sequence[str]) -> list[Any]:
 
 def _plainness(name: str) -> tuple[bool, int, str]:
     return name[:1].isdigit(), len(name), name
-
-
-def _reason(conf: Conf, cni_path: Sequence[str]) -> str:
-    lacking = networks.missing(conf, cni_path)
-    return f"no executable for {', '.join(lacking)}" if lacking else ""
 
 
 def attachments(state_dir: str, *, show_config: bool = False) -> list[Any]:

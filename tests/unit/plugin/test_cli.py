@@ -303,7 +303,15 @@ def test_colour_only_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "\x1b[31merror\x1b[0m" in out.getvalue()
 
 
-@pytest.mark.parametrize("arguments", [[], ["--help"], ["list", "--help"], ["dance"]])
+def test_without_a_command_all_commands_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing was asked for: the help goes to standard error, with the exit code of misuse."""
+    assert main([]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert all(word in captured.err for word in ("explain", "list", "attachments", "doctor"))
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["list", "--help"], ["dance"]])
 def test_help_and_misuse(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
     """What can be asked for is told; exit code 2 for what cannot."""
     with pytest.raises(SystemExit) as stopped:
@@ -311,6 +319,22 @@ def test_help_and_misuse(capsys: pytest.CaptureFixture[str], arguments: list[str
     captured = capsys.readouterr()
     assert stopped.value.code == (0 if "--help" in arguments else 2)
     assert "usage: genie" in captured.out + captured.err
+
+
+def test_an_empty_node_is_told_in_words(node: Rig, capsys: pytest.CaptureFixture[str]) -> None:
+    """A table without rows says why it has none, beside the table."""
+    for file in node.conf.iterdir():
+        file.unlink()
+    assert (genie("list"), genie("attachments")) == (0, 0)
+    said = capsys.readouterr().err
+    assert f"no configuration of a network in {node.conf}" in said
+    assert f"nothing is attached: {node.state} has no record" in said
+
+
+def test_a_manifest_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    """The file and the reason, in words."""
+    assert main(["explain", "/none"]) == 1
+    assert capsys.readouterr().err == "error: /none: No such file or directory\n"
 
 
 # Manifests

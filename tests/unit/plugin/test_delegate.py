@@ -50,6 +50,15 @@ def test_configuration_and_environment_reach_the_delegate(tmp_path: Path) -> Non
     assert f"{delegate.CHAIN}=1" in lines
 
 
+def test_a_delegate_ignores_no_signal(tmp_path: Path) -> None:
+    """What our interpreter ignores for itself would change how a delegate's pipes end."""
+    seen = tmp_path / "seen"
+    call(tmp_path, f"grep SigIgn /proc/self/status > {seen}; echo '{{}}'")
+    ignored = int(seen.read_text().split()[1], 16)
+    assert not ignored & (1 << 12), "SIGPIPE"
+    assert not ignored & (1 << 24), "SIGXFSZ"
+
+
 def test_a_large_configuration_does_not_block(tmp_path: Path) -> None:
     """A delegate that closes its standard input at once, or reads none of it, is no trouble."""
     script(tmp_path, "exec 0<&-; echo '{}'")
