@@ -20,8 +20,8 @@ from tests.cluster.agents import (
     metrics,
     node_events,
     pod_events,
-    rolled_out,
 )
+from tests.cluster.churn import no_agents
 from tests.cluster.conftest import fresh_namespace
 from tests.cluster.genie import NAMESPACE
 from tests.cluster.observe import interfaces
@@ -78,18 +78,10 @@ def test_a_status_that_was_missed_is_written_when_the_agent_is_back_and_no_other
     both = json.dumps([entry, {"name": "of-another", "interface": "net9", "default": False}])
     annotate = ("annotate", "pod", "older", "-n", namespace, "--overwrite", f"{STATUS}={both}")
     cluster.kubectl(*annotate)
-    elsewhere = json.dumps({"spec": {"template": {"spec": {"nodeSelector": {"no": "node"}}}}})
-    daemonset = ("daemonset/genie-agent", "-n", NAMESPACE)
-    cluster.kubectl("patch", *daemonset, "-p", elsewhere)
-    try:
-        rolled_out(cluster)
+    with no_agents(cluster):
         cluster.apply(pod_manifest("early", "weave"), "-n", namespace)
         wait_running(cluster, namespace, "early")
         assert not status(cluster, namespace, "early")
-    finally:
-        back = [{"op": "remove", "path": "/spec/template/spec/nodeSelector/no"}]
-        cluster.kubectl("patch", *daemonset, "--type=json", "-p", json.dumps(back))
-        rolled_out(cluster)
     cluster.wait_for(lambda: status(cluster, namespace, "early"), 15, "network-status")
     assert status(cluster, namespace, "older") == both
 
@@ -255,29 +247,6 @@ def test_a_pod_that_cannot_be_attached_says_why_in_one_line(
         node.run(["rm", "-f", file])
         node.run(["ip", "link", "delete", "full0"], check=False)
         cluster.kubectl("label", "node", NODE, "network.cni-genie.io/full-")
-
-
-def test_the_agent_stands_no_pod_in_the_way(cluster: Cluster, namespace: str) -> None:
-    """With no agent on the node, pods start on both networks and are freed again."""
-    elsewhere = json.dumps({"spec": {"template": {"spec": {"nodeSelector": {"no": "node"}}}}})
-    daemonset = ("daemonset/genie-agent", "-n", NAMESPACE)
-    node = cluster.node(NODE)
-    before = node.records()
-    cluster.kubectl("patch", *daemonset, "-p", elsewhere)
-    try:
-        rolled_out(cluster)
-        for turn in range(3):
-            names = [f"p{turn}-{number}" for number in range(4)]
-            for name in names:
-                cluster.apply(pod_manifest(name, "weave,canal@net1"), "-n", namespace)
-            wait_running(cluster, namespace, *names)
-            cluster.kubectl("delete", "pods", "-n", namespace, "--wait=true", *names)
-        cluster.wait_for(lambda: node.records() == before, 30, "everything to be freed")
-        assert node.path(CONFLIST).exists()
-    finally:
-        back = [{"op": "remove", "path": "/spec/template/spec/nodeSelector/no"}]
-        cluster.kubectl("patch", *daemonset, "--type=json", "-p", json.dumps(back))
-        rolled_out(cluster)
 
 
 # ---- what a stolen token of the agent is worth

@@ -1,0 +1,117 @@
+"""A real kubelet and containerd whose CNI configuration declares no annotations.
+
+That is how Genie meets a containerd before 1.5 or a CRI-O before 1.29: the plugin gets no
+annotation and asks the node's agent. Each trouble on that way is in tests/node/test_ask_agent.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from tests.cluster import sandboxes
+from tests.cluster.agents import CONFLIST, pod_events
+from tests.cluster.imagebuild import PROJECT
+from tests.cluster.observe import interfaces
+from tests.cluster.seed import pod_manifest
+from tests.cluster.test_main_job import wait_running
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.cluster.cluster import Cluster
+    from tests.cluster.node import Node
+
+NODE = "node1"
+COMPONENT = PROJECT / "manifests/components/old-runtimes/kustomization.yaml"
+OLD = "/etc/cni/net.d/00-before-genie.conflist"  # sorts before ours, so the runtime takes it
+SOCKET = "/run/genie/agent.sock"
+CONNECT = f"import socket; socket.socket(socket.AF_UNIX).connect({SOCKET!r})"
+
+
+@pytest.fixture
+def old_runtime(cluster: Cluster) -> Iterator[Node]:
+    """Give the node a runtime that does not know of annotations.
+
+    The agent would restore its own conflist, so the runtime gets a copy that it prefers, with the
+    one capability taken out.
+    """
+    node = cluster.node(NODE)
+    conflist = json.loads(node.path(CONFLIST).read_text())
+    del conflist["plugins"][0]["capabilities"]["io.kubernetes.cri.pod-annotations"]
+    write = ["sh", "-ec", f"cat > {OLD}.new && mv {OLD}.new {OLD}"]
+    node.run(write, input=json.dumps(conflist))
+    try:
+        cluster.wait_for(lambda: not hands_over(node), 30, "the runtime to load it")
+        yield node
+    finally:
+        node.run(["rm", OLD])
+        cluster.wait_for(lambda: hands_over(node), 30, "the runtime to load the other again")
+
+
+def hands_over(node: Node) -> bool:
+    return "io.kubernetes.cri.pod-annotations" in sandboxes.describe(node)
+
+
+def rights(cluster: Cluster) -> list[Any]:
+    found: list[Any] = cluster.get("clusterrole", "genie-agent")["rules"]
+    return found
+
+
+@pytest.fixture
+def component() -> list[Any]:
+    """Give what the component for old runtimes changes in the agent's rights."""
+    [patch] = yaml.safe_load(COMPONENT.read_text())["patches"]
+    assert patch["target"] == {"kind": "ClusterRole", "name": "genie-agent"}
+    changes: list[Any] = yaml.safe_load(patch["patch"])
+    return changes
+
+
+@contextlib.contextmanager
+def granted(cluster: Cluster, changes: list[Any]) -> Iterator[None]:
+    """Give the agent the component's rights for a while, as its overlay does."""
+    before = rights(cluster)
+    patch = ("patch", "clusterrole", "genie-agent", "--type=json", "-p")
+    cluster.kubectl(*patch, json.dumps(changes))
+    try:
+        yield
+    finally:
+        back = [{"op": "replace", "path": "/rules", "value": before}]
+        cluster.kubectl(*patch, json.dumps(back))
+
+
+def test_a_pod_gets_its_networks_through_the_agent(
+    cluster: Cluster, namespace: str, old_runtime: Node, component: list[Any]
+) -> None:
+    """Without the overlay it waits, and an Event names the cure; with it, it is attached.
+
+    Nobody but root may connect to the agent's socket.
+    """
+    node = old_runtime
+    cluster.apply(pod_manifest("asks", "weave,canal@net1"), "-n", namespace)
+    about = functools.partial(pod_events, cluster, namespace, "asks", "NetworkNotAttached")
+    cluster.wait_for(about, 30, "an Event")
+    [said] = set(about())
+    assert f"pod {namespace}/asks may not be read" in said
+    assert "manifests/overlays/old-runtimes" in said
+    with granted(cluster, component):
+        cluster.apply(pod_manifest("plain", None), "-n", namespace)
+        wait_running(cluster, namespace, "plain", "asks")
+        found = {pod: interfaces(cluster, pod, namespace) for pod in ("asks", "plain")}
+        bridges = {pod: {i.name: i.bridge for i in has.values()} for pod, has in found.items()}
+        assert bridges == {
+            "asks": {"eth0": "weave0", "net1": "canal0"},
+            "plain": {"eth0": "canal0"},
+        }
+        cluster.kubectl("delete", "pods", "--all", "-n", namespace, "--grace-period=1")
+    assert node.path(SOCKET).is_socket()
+    connect = ["/usr/bin/python3", "-c", CONNECT]
+    node.run(connect)
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    refused = node.run([*nobody, *connect], check=False)
+    assert "PermissionError" in refused.stderr
