@@ -134,7 +134,7 @@ INTERFACE = _fields(
 
 
 def _is_v4(cidr: str) -> bool:
-    return ":" not in cidr or "::ffff:" in cidr
+    return ":" not in cidr or ipaddress.IPv6Address(cidr.partition("/")[0]).ipv4_mapped is not None
 
 
 @st.composite
