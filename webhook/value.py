@@ -128,7 +128,9 @@ def _doubts(
     allowed = namespace.allowed
     for position, name in items:
         if known and name not in known:
-            usable = frozenset(known if allowed is None else allowed).intersection(known)
+            usable = frozenset(known)
+            if allowed is not None:
+                usable = usable.intersection(allowed)
             expected, hint = _instead(name, usable)
             cause = Cause(UNSUPPORTED, str(Fault(UNSUPPORTED, position, name, expected)), field)
             brief = f"unknown network {quote(name)}{hint}"

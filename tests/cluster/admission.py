@@ -48,11 +48,7 @@ def spaces(
 
     `force` is for clusters without nodes, where no kubelet would confirm the end of a pod.
     """
-    for name, wishes in wanted.items():
-        metadata = {"name": name, "annotations": dict(wishes)}
-        cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
-        has_account = functools.partial(_has_account, cluster, name)
-        cluster.wait_for(has_account, 30, f"the service account of {name}")
+    make_spaces(cluster, wanted)
     how = ("--grace-period=0", "--force") if force else ("--grace-period=1",)
     try:
         yield
@@ -60,6 +56,15 @@ def spaces(
         for name in wanted:
             cluster.kubectl("delete", "pods", "--all", "-n", name, *how)
         cluster.kubectl("delete", "namespace", *wanted)
+
+
+def make_spaces(cluster: Cluster, wanted: Mapping[str, Mapping[str, str]]) -> None:
+    """Make namespaces with these annotations, ready for pods."""
+    for name, wishes in wanted.items():
+        metadata = {"name": name, "annotations": dict(wishes)}
+        cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+        has_account = functools.partial(_has_account, cluster, name)
+        cluster.wait_for(has_account, 30, f"the service account of {name}")
 
 
 def _has_account(cluster: Cluster, namespace: str) -> bool:

@@ -117,7 +117,7 @@ class Cluster(Client):
         prepare_mount_namespaces(self.layout)
         later = {f"node{number}" for number in range(1, MAX_NODES + 1)}
         create_credentials(self.control_plane.credentials, self.layout, later | {*self.nodes})
-        self.control_plane.write_kubeconfigs()
+        self.control_plane.write_files()
         shell_programs.write(self.layout, self.programs.control_plane["kubectl"])
         with ThreadPoolExecutor() as together:
             starting = together.submit(self.control_plane.start_all)

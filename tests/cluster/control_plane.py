@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import ssl
 import time
@@ -19,6 +20,21 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _PATIENCE = 60.0  # seconds for the API server to become ready
+
+_AUDIT_POLICY = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    "rules": [
+        {
+            "level": "Metadata",
+            "verbs": ["create"],
+            "resources": [{"group": "", "resources": ["pods"]}],
+        },
+        {"level": "None"},
+    ],
+}
+"""Who created which pod, and what admission had to say of it; no object."""
 
 
 class ControlPlane:
@@ -125,6 +141,8 @@ class ControlPlane:
             "--service-account-issuer=https://kubernetes.default.svc",
             f"--service-account-key-file={files.folder / 'service-accounts.pub'}",
             f"--service-account-signing-key-file={files.key('service-accounts')}",
+            f"--audit-policy-file={self._audit_policy}",
+            f"--audit-log-path={self.audit_log}",
         ]
 
     def _controller_manager_flags(self) -> list[str]:
@@ -149,8 +167,18 @@ class ControlPlane:
     def _kubeconfig(self, user: str) -> Path:
         return self._layout.control_plane / f"{user.removeprefix('system:')}.kubeconfig"
 
-    def write_kubeconfigs(self) -> None:
-        """Write the kubeconfigs of the components and of the administrator."""
+    @property
+    def audit_log(self) -> Path:
+        """The API server's audit log, one JSON object a line."""
+        return self._layout.logs / "audit.log"
+
+    @property
+    def _audit_policy(self) -> Path:
+        return self._layout.control_plane / "audit.json"
+
+    def write_files(self) -> None:
+        """Write the kubeconfigs of the components and of the administrator, and what is audited."""
+        self._audit_policy.write_text(json.dumps(_AUDIT_POLICY))
         for user in ("system:kube-controller-manager", "system:kube-scheduler"):
             write_kubeconfig(self._kubeconfig(user), self._layout, self.credentials, user)
         write_kubeconfig(self._layout.kubeconfig, self._layout, self.credentials, "admin")

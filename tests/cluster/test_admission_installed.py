@@ -54,6 +54,38 @@ def eviction(name: str) -> dict[str, Any]:
     return {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata}
 
 
+@pytest.mark.parametrize(
+    ("cni", "said"),
+    [
+        pytest.param(
+            " weave , canal", {"networks": "weave,canal", "source": "annotation"}, id="changed"
+        ),
+        pytest.param(
+            "wave",
+            {"networks": "wave", "source": "annotation", "reason": "unknown-network"},
+            id="refused",
+        ),
+    ],
+)
+def test_the_audit_log_says_what_was_decided(
+    cluster: Cluster, cni: str, said: dict[str, str]
+) -> None:
+    """Networks, where they come from, and why not; an auditor needs no log of ours."""
+    name = f"audited-{said.get('reason', 'changed')}"
+    run = ("run", name, "--image=nginx:latest", f"--annotations=cni={cni}", "--dry-run=server")
+    cluster.kubectl(*run, check=False)
+    ours = {f"pods.cni-genie.io/{key}": value for key, value in said.items()}
+
+    def is_said() -> bool:
+        lines = cluster.control_plane.audit_log.read_text().rpartition("\n")[0].splitlines()
+        return any(
+            entry["objectRef"].get("name") == name and ours.items() <= entry["annotations"].items()
+            for entry in map(json.loads, lines)
+        )
+
+    cluster.wait_for(is_said, 10, f"{ours} in the audit log")
+
+
 def test_each_replica_has_a_node_of_its_own(uneven_cluster: Cluster) -> None:
     """The scheduler spreads them, also when a new release takes the place of the old one."""
     rollout = f"deployment/{NAME}", "-n", NAMESPACE

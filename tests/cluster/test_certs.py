@@ -15,10 +15,10 @@ import pytest
 import yaml
 
 from certs.observed import API, KINDS
-from tests.cluster.admission import NAME, NAMESPACE, node, own_cluster, spaces
+from tests.cluster.admission import NAME, NAMESPACE, make_spaces, node, own_cluster
 from tests.cluster.certs_site import WITHOUT_PODS, Site, StrictClient, bundles
 from tests.cluster.imagebuild import PROJECT
-from tests.cluster.load import PODS, Load
+from tests.cluster.load import Load
 from tests.cluster.outside_webhook import apply_folder
 
 if TYPE_CHECKING:
@@ -35,22 +35,21 @@ def site() -> Iterator[Site]:
     with own_cluster("certs") as cluster:
         cluster.apply(node("node1"))
         apply_folder(cluster, ".", *WITHOUT_PODS)
-        with spaces(cluster, {"busy": {}}, force=True):
-            made = Site(cluster)
-            try:
-                made.start()
-                yield made
-            finally:
-                for replica in made.replicas:
-                    replica.kill()
+        # What is in this namespace goes with the cluster: to delete thousands of pods takes longer.
+        make_spaces(cluster, {"busy": {}})
+        made = Site(cluster)
+        try:
+            made.start()
+            yield made
+        finally:
+            for replica in made.replicas:
+                replica.kill()
 
 
 @pytest.fixture(autouse=True)
-def fresh(site: Site) -> Iterator[None]:
-    """Begin and end each test with one CA, and without the pods of the test."""
+def _fresh(site: Site) -> None:
+    """Begin each test with one CA."""
     site.wait_steady()
-    yield
-    site.admin.delete(f"{PODS}?gracePeriodSeconds=0", timeout=100)
 
 
 def configuration(site: Site) -> dict[str, Any]:
