@@ -59,7 +59,7 @@ def _read_stdin() -> bytes:
         return b""  # somebody tries us out: the error says what is missing
     chunks = []
     size = 0
-    while chunk := posix.read(0, _CHUNK):
+    while chunk := _read_chunk():
         chunks.append(chunk)
         size += len(chunk)
         if size > _MAX_INPUT:
@@ -67,6 +67,15 @@ def _read_stdin() -> bytes:
                 errors.DECODING_FAILURE, f"standard input has more than {_MAX_INPUT >> 20} MiB"
             )
     return b"".join(chunks)
+
+
+def _read_chunk() -> bytes:
+    try:
+        return posix.read(0, _CHUNK)
+    except OSError as error:
+        raise CNIError(
+            errors.IO_FAILURE, f"standard input cannot be read: {error.strerror}"
+        ) from None
 
 
 def _print(answer: Any) -> bool:

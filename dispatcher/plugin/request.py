@@ -9,7 +9,7 @@ configuration from standard input. Both only look at values: no file is touched 
 from __future__ import annotations
 
 from dispatcher import keys
-from dispatcher.annotation import quote
+from dispatcher.annotation import nearest, quote
 from dispatcher.conf import VERSIONS, is_cni_name
 from dispatcher.jsontext import InvalidJSON, parse
 from dispatcher.networks import DIRECTORIES
@@ -191,9 +191,17 @@ def stated_version(data: bytes) -> str:
     try:
         value = parse(data)
     except InvalidJSON:
-        return VERSIONS[0]
-    version = value.get("cniVersion") if isinstance(value, dict) else None
+        version: Any = _version_at_first_sight(data)
+    else:
+        version = value.get("cniVersion") if isinstance(value, dict) else None
     return version if version in VERSIONS else VERSIONS[0]
+
+
+def _version_at_first_sight(data: bytes) -> str | None:
+    """Return what seems to be the cniVersion of JSON that something else is wrong with."""
+    _, _, rest = data.partition(b'"cniVersion"')
+    colon, _, rest = rest.partition(b'"')
+    return rest.partition(b'"')[0].decode("ascii", "replace") if colon.strip() == b":" else None
 
 
 def read_conf(data: bytes, command: str) -> OwnConf:
@@ -251,8 +259,13 @@ def _judge_options(value: Mapping[str, Any]) -> None:
             if not fits(given):
                 raise CNIError(errors.INVALID_CONF, f'the option "{key}" must be {expected}')
         elif key not in _STANDARD and not key.startswith("cni.dev/"):
-            known = ", ".join(_OPTIONS)
-            raise CNIError(errors.INVALID_CONF, f"unknown option {quote(key)}; Genie's are {known}")
+            near = nearest(key, _OPTIONS)
+            hint = f"; did you mean {quote(near)}?" if near else ""
+            raise CNIError(
+                errors.INVALID_CONF,
+                f"unknown option {quote(key)}{hint}",
+                f"Genie's options: {', '.join(_OPTIONS)}",
+            )
     runtime_config = value.get("runtimeConfig")
     if runtime_config is None:
         return

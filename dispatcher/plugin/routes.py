@@ -6,7 +6,9 @@ interface, those that are one of several next hops included. Then it returns to 
 namespace. Nothing here is loaded where no result shows such a route.
 
 Rules of this file: only default routes (destination length 0) of that one interface are
-touched; a route that somebody else removed meanwhile is no error.
+touched, and only in the main table: in another they stand for policy routing (the plugin
+``sbr`` moves them there), which says itself whom they concern. A route that somebody else
+removed meanwhile is no error.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ _ERROR, _DONE = 2, 3
 _REQUEST, _ACK, _DUMP = 1, 4, 0x300
 _OIF, _GATEWAY, _PRIORITY, _MULTIPATH, _TABLE = 4, 5, 6, 9, 15
 _RTN_UNICAST = 1
+_MAIN_TABLE = 254
 _ESRCH, _ENODEV = 3, 19
 _HEADER_SIZE, _ROUTE_SIZE, _HOP_SIZE = calcsize(_HEADER), calcsize(_ROUTE), calcsize(_HOP)
 
@@ -103,6 +106,8 @@ def _default_routes(kernel: socket, family: int, index: int) -> Iterator[bytes]:
         if got_family != family or length or kind != _RTN_UNICAST:
             continue
         attributes = dict(_attributes(body[_ROUTE_SIZE:]))
+        if attributes.get(_TABLE, pack("=I", table)) != pack("=I", _MAIN_TABLE):
+            continue
         head = pack(_ROUTE, family, 0, 0, tos, table, protocol, scope, kind, 0)
         shared = [(key, attributes[key]) for key in (_PRIORITY, _TABLE) if key in attributes]
         for hop in _hops(attributes):

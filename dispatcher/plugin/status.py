@@ -8,6 +8,7 @@ agent's to report: it must not make the node NotReady.
 from __future__ import annotations
 
 from dispatcher import networks
+from dispatcher.annotation import quote
 from dispatcher.plugin import chain, errors, plan
 from dispatcher.plugin.errors import CNIError
 
@@ -26,19 +27,19 @@ def status(call: Call) -> None:
     if not default:
         return  # pods that name their networks can be attached, and no others are promised
     try:
-        _ask(call, plan.look_up(default, call.find))
+        _ask(call, default, plan.look_up(default, call.find))
     except CNIError as error:
         if error.code in _STATES:
             raise
         raise CNIError(errors.NOT_AVAILABLE, error.msg, error.details) from None
 
 
-def _ask(call: Call, conf: Conf) -> None:
+def _ask(call: Call, default: str, conf: Conf) -> None:
     lacking = networks.missing(conf, call.request.path)
     if lacking:
         raise CNIError(
             errors.NOT_AVAILABLE,
-            f"the default network {conf.name} lacks executables: {', '.join(lacking)}",
+            f"the default network {quote(default)} lacks executables: {', '.join(lacking)}",
             f"looked for in {':'.join(call.request.path)}",
         )
     if conf.has(_SINCE):

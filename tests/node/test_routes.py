@@ -132,3 +132,26 @@ def test_the_nodes_own_default_route_is_never_touched(node: Node) -> None:
     node.add(pod, "weave,canal@net1").succeeded()
     assert "default via 192.0.2.2 dev up0" in node.sh("ip route")
     node.delete(pod).succeeded()
+
+
+MOVES_ITS_DEFAULT_ROUTE = """
+if [ $CNI_COMMAND = ADD ]; then
+  nsenter --net=$CNI_NETNS ip route del default dev $CNI_IFNAME
+  nsenter --net=$CNI_NETNS ip route add default via 10.244.0.1 dev $CNI_IFNAME table 100
+  exec sed 's/.*"prevResult"://; s/}$//'
+fi"""
+
+
+def test_a_default_route_in_a_table_of_its_own_stays(node: Node) -> None:
+    """As the chained plugin sbr moves it there (played by a script): no way out of the pod."""
+    _bridge(node, "weave")
+    node.delegate("mover", MOVES_ITS_DEFAULT_ROUTE)
+    ipam = node.ipam("10.244.0.0/16", routes=[{"dst": "0.0.0.0/0"}])
+    node.network("canal", {**node.bridge_conf("canal"), "ipam": ipam}, {"type": "mover"})
+    pod = node.container("pod")
+    node.add(pod, "weave,canal@net1").succeeded()
+    assert _defaults(node, pod, 4) == ["eth0"]
+    moved = node.sh("ip route show table 100", net=pod.netns)
+    assert "default via 10.244.0.1 dev net1" in moved
+    node.delete(pod).succeeded()
+    assert not any(node.left(pod).addresses.values())

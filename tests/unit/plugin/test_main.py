@@ -233,6 +233,19 @@ def test_who_is_calling(
     assert main._is_for_people(environ) is people
 
 
+def test_standard_input_that_cannot_be_read_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In words, and with the code for it."""
+
+    def closed(*_: int) -> bytes:
+        raise OSError(9, "Bad file descriptor")
+
+    monkeypatch.setattr("posix.read", closed)
+    monkeypatch.setattr("posix.isatty", lambda _: False)
+    with pytest.raises(CNIError, match="standard input cannot be read: Bad file") as caught:
+        main._read_stdin()
+    assert caught.value.code == errors.IO_FAILURE
+
+
 def test_a_person_at_a_terminal_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for the end of what a terminal may still give."""
     monkeypatch.setattr("posix.isatty", lambda _: True)

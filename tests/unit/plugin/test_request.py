@@ -218,6 +218,33 @@ def test_errors_are_told_in_a_version(data: bytes, version: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("data", "version"),
+    [
+        pytest.param(b'{"cniVersion": "1.0.0", "name":"a","name":"b"}', "1.0.0", id="a key twice"),
+        pytest.param(b'{"name": NaN, "cniVersion" : "0.4.0"}', "0.4.0", id="NaN"),
+        pytest.param(b'{"cniVersion": "1.0.0", "na', "1.0.0", id="cut off"),
+        pytest.param(b'{"cniVersion": "9.9.9", NaN', "0.1.0", id="one that nobody speaks"),
+        pytest.param(b'{"cniVersion", "1.0.0"', "0.1.0", id="no value"),
+        pytest.param(b'{"cniVersion": "1.0.\xff"', "0.1.0", id="not UTF-8"),
+        pytest.param(b'{"cniVersion"', "0.1.0", id="nothing behind"),
+    ],
+)
+def test_the_version_to_answer_in_is_seen_even_where_the_rest_is_broken(
+    data: bytes, version: str
+) -> None:
+    """An error is in the caller's version, also where the caller's JSON is none."""
+    assert stated_version(data) == version
+
+
+def test_an_option_that_is_nearly_right_is_suggested() -> None:
+    """With all that there are in the details."""
+    with pytest.raises(CNIError) as caught:
+        read_conf(conf(defualt="x"), "ADD")
+    assert caught.value.msg == 'unknown option "defualt"; did you mean "default"?'
+    assert "confDirs" in caught.value.details
+
+
+@pytest.mark.parametrize(
     ("given", "expected"),
     [
         pytest.param({}, None, id="no list"),

@@ -30,10 +30,11 @@ def link(index: int) -> bytes:
     return attribute(4, struct.pack("=i", index))
 
 
-def route(*attributes: bytes, length: int = 0, family: int = INET, kind: int = 1) -> bytes:
-    return struct.pack("=BBBBBBBBI", family, length, 0, 0, 254, 3, 0, kind, 0) + b"".join(
-        attributes
-    )
+def route(
+    *attributes: bytes, length: int = 0, family: int = INET, kind: int = 1, table: int = 254
+) -> bytes:
+    head = struct.pack("=BBBBBBBBI", family, length, 0, 0, table, 3, 0, kind, 0)
+    return head + b"".join(attributes)
 
 
 def hop(index: int, gateway: bytes) -> bytes:
@@ -83,6 +84,8 @@ def deleted(*found: bytes, family: int = INET) -> list[bytes]:
         pytest.param([route(link(7), family=INET6)], id="the other family's"),
         pytest.param([route(link(7), kind=7)], id="an unreachable one"),
         pytest.param([route()], id="without an interface"),
+        pytest.param([route(link(7), table=100)], id="of another table"),
+        pytest.param([route(attribute(15, b"\xe8\3\0\0"), link(7))], id="of a table beyond 255"),
     ],
 )
 def test_what_is_left_alone(found: list[bytes]) -> None:
