@@ -18,6 +18,7 @@ class WebhookSettings(ServiceSettings):
 
     Every option can also be set as an environment variable (--drain-seconds is
     GENIE_DRAIN_SECONDS) or as a key of the YAML file that GENIE_CONFIG names (drain_seconds).
+    The certificates have variables of their own, GENIE_CERTS_...: see docs/certificates.md.
     """
 
     networks: Names = Field(

@@ -309,6 +309,21 @@ def test_another_certificate_at_the_listener_is_noticed(
         eventually(lambda: "presents another certificate" in made.reason())
 
 
+def test_a_self_check_that_fails_in_a_new_way_goes_on(
+    running: tuple[CertificateManager, Api], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Readiness says what it was, until a later check succeeds."""
+    made, _ = running
+
+    def unreadable(*_: object) -> None:
+        raise ValueError("the certificate cannot be read")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("certs.selfcheck.dial", unreadable)
+        eventually(lambda: "the self-check failed: the certificate cannot" in made.reason())
+    eventually(lambda: "no TLS handshake" in made.reason())
+
+
 def leaf(early: float = 0) -> Leaf:
     ca = issue_ca(NAME, now=NOW, lifetime=600, backdating=0)
     return make_leaf(ca, NOW, SETTINGS, early=early)

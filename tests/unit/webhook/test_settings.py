@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
 
 from dispatcher.kube import logs
 from dispatcher.kube.settings import InvalidSettings, load
+from tests.unit.webhook.test_server import free_port
 from webhook import __main__ as command
 from webhook.settings import WebhookSettings
 
@@ -135,4 +137,34 @@ def test_a_start_that_cannot_work_is_refused_in_one_line(
     assert command.main(arguments) == 2
     printed = capsys.readouterr().err
     assert printed.startswith(sentence)
+    assert printed.count("\n") == 1
+
+
+KUBECONFIG = """
+apiVersion: v1
+kind: Config
+current-context: nowhere
+contexts: [{name: nowhere, context: {cluster: nowhere, user: nobody}}]
+clusters: [{name: nowhere, cluster: {server: "http://127.0.0.1:1"}}]
+users: [{name: nobody, user: {token: a-token-for-tests}}]
+"""
+
+
+def test_a_port_that_is_taken_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It names the setting; the replica ends instead of being killed by its probes for ever."""
+    file = tmp_path / "kubeconfig"
+    file.write_text(KUBECONFIG)
+    monkeypatch.setenv("KUBECONFIG", str(file))
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(file))
+    monkeypatch.setattr(logs, "configure", lambda _: None)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ports = [str(taken.getsockname()[1]), str(free_port())]
+        options = ["--address=127.0.0.1", f"--port={ports[0]}", f"--probe-port={ports[1]}"]
+        assert command.main(options) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith(
+        f"python -m webhook: setting --port (GENIE_PORT): cannot listen on port {ports[0]}: "
+    )
     assert printed.count("\n") == 1
