@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING, Any
 
-from dispatcher.agent import loops, watch
+import pytest
+
+from dispatcher.agent import loops, reaper, watch
 from dispatcher.agent.__main__ import Agent, main
 from dispatcher.agent.events import Events, Subject, node
 from dispatcher.agent.loops import Loop
+from dispatcher.kube import logs
 from dispatcher.kube.client import Kube, KubeError
 from dispatcher.plugin import store
 from dispatcher.plugin.errors import CNIError
@@ -18,9 +23,8 @@ from tests.unit.agent.test_journal import write
 from tests.unit.agent.test_status import record
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
-
-    import pytest
 
     from tests.unit.agent.conftest import Clock, Host
 
@@ -144,6 +148,66 @@ def test_a_start_that_fails_says_why_and_exits_1(
     assert "node-name" in capsys.readouterr().err
     assert main(["--node-name=n", f"--plugin-source={host.root}/none"]) == 1
     assert "one version of the plugin" in capsys.readouterr().err
+
+
+@pytest.fixture
+def sigterm_soon(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Send this process what kubelet sends, in a second; leave log and handlers as they were."""
+    monkeypatch.setattr(logs, "configure", lambda *_: None)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGTERM))
+    signal.signal(signal.SIGTERM, lambda *_: None)  # until what is tested has its own
+    timer.start()
+    yield
+    timer.join()
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("sigterm_soon")
+def test_sigterm_ends_the_agent_and_takes_nothing_away(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit code 0; what was installed stays, and the socket goes."""
+    monkeypatch.setattr(Kube, "load", lambda *_: Api())
+    host.executable("bridge")
+    host.network("canal")
+    assert main([*options(host), "--port=0"]) == 0
+    assert (host.conf / "00-genie.conflist").exists()
+    assert (host.bin / "genie").exists()
+    assert not (host.root / "agent.sock").exists()
+
+
+@pytest.mark.usefixtures("sigterm_soon")
+def test_sigterm_ends_the_reaper(host: Host) -> None:
+    """It needs neither the API server nor, without records, the runtime."""
+    assert reaper.main([*options(host), "--reap-look-seconds=0.1"]) == 0
+
+
+def options(host: Host) -> list[str]:
+    settings = host.settings()
+    names = ("node_name", "default_network", "cni_bin_dir", "cni_conf_dir", "extra_conf_dir")
+    names += ("state_dir", "socket", "plugin_source")
+    return [f"--{name.replace('_', '-')}={getattr(settings, name)}" for name in names]
+
+
+def test_a_reaper_with_a_bad_setting_says_why_and_exits_1(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """In one line."""
+    assert reaper.main(["--node-name=n", "--reap-age-seconds=-1"]) == 1
+    assert "--reap-age-seconds" in capsys.readouterr().err
+
+
+def test_the_metrics_are_served_on_a_nodes_ipv6_address_too(host: Host) -> None:
+    """The component agent-metrics sets the node's own address."""
+    agent = Agent(host.settings(port=0, listen="::1"), host.plugin(), Api())
+    port = int(agent.start().server_address[1])
+    try:
+        with urllib.request.urlopen(f"http://[::1]:{port}/metrics", timeout=5) as answer:
+            assert b"genie_agent_problem" in answer.read()
+    finally:
+        agent.stop()
 
 
 def test_an_event_is_bounded_addressed_and_not_repeated(clock: Clock) -> None:
