@@ -16,7 +16,6 @@ holds a plugin of type ``genie``, or loopback alone.
 from __future__ import annotations
 
 import posix
-from _stat import S_ISREG
 
 from dispatcher.annotation import is_network_name, nearest, quote
 from dispatcher.conf import BrokenConf, Conf, load
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 DIRECTORIES = ("/etc/cni/genie.d", "/etc/cni/net.d")
 """Where configurations are looked for, in order; the runtime reads only the second."""
 
+_KIND, _REGULAR = 0o170000, 0o100000  # of st_mode; the module for it would be loaded for this alone
 _EXTENSIONS = (".conf", ".conflist", ".json")
 
 
@@ -135,7 +135,7 @@ def locate(kind: str, path: Iterable[str]) -> str | None:
     for directory in path:
         file = f"{directory}/{kind}"
         try:
-            if S_ISREG(posix.stat(file).st_mode):
+            if posix.stat(file).st_mode & _KIND == _REGULAR:
                 return file
         except (OSError, ValueError):
             continue

@@ -199,7 +199,5 @@ class Locked:
         trace: TracebackType | None,
     ) -> None:
         kept = store.exists(self._state_dir, self._container_id)
-        if not kept:
-            store.forget_unfinished(self._state_dir, self._container_id)
         self._of_container.release(forget=not kept)
         self._against_gc.release()

@@ -56,6 +56,8 @@ def delete(call: Call) -> None:
             free(call, made, ours, call.chain())
         else:
             _delete_unrecorded(call, made)
+            if made is None:
+                store.forget_unfinished(call.state_dir, call.request.container_id)
 
 
 def _read(call: Call) -> Record | None:

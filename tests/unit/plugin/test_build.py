@@ -24,7 +24,7 @@ cat > /dev/null
 exit 0
 """
 
-ALWAYS = {"_json", "_stat", "gc", "fcntl", "select"}
+ALWAYS = {"_json", "gc", "fcntl", "select"}
 BUDGET = {
     "VERSION": ALWAYS,
     "ADD": ALWAYS,
