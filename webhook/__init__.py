@@ -7,7 +7,7 @@ function judges it against a snapshot of namespaces and networks and returns a
     review, decision, snapshot      the values that pass through
     value, pods, namespaces,
     templates, affinity             what is right, as functions of values: no I/O, no clock
-    caches, lookup, labels          the API server, seen through watch caches
+    caches, desk, labels            the API server, seen through watch caches
     intake, app, server, probes     HTTP and TLS
     settings, metrics, __main__     what runs it
 
