@@ -164,6 +164,7 @@ def _config(app: Any, host: str, port: int, **more: Any) -> uvicorn.Config:
         port=port,
         loop="asyncio",
         ws="none",
+        lifespan="off",
         log_config=None,
         log_level="warning",
         access_log=False,
