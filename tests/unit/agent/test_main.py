@@ -186,8 +186,8 @@ def test_sigterm_ends_the_reaper(host: Host) -> None:
 
 def options(host: Host) -> list[str]:
     settings = host.settings()
-    names = ("node_name", "default_network", "cni_bin_dir", "cni_conf_dir", "extra_conf_dir")
-    names += ("state_dir", "socket", "plugin_source")
+    names: tuple[str, ...] = ("node_name", "default_network", "cni_bin_dir")
+    names += ("cni_conf_dir", "extra_conf_dir", "state_dir", "socket", "plugin_source")
     return [f"--{name.replace('_', '-')}={getattr(settings, name)}" for name in names]
 
 
