@@ -3,10 +3,10 @@
 How it works: what the record says is freed with the configuration that was recorded, last
 attachment first. One that fails stays in the record with its reason, the others are freed
 all the same, and the first failure is returned, so that the next DEL goes on from there. One
-that fails before another of the same network is freed has a second try after it. The record
-is touched once, at the end: it goes, or says what is left. A plugin that is killed before
-that leaves a record which says more than there is, and the next DEL repeats what was done;
-plugins must bear that (specification, section 2, "DEL"). An attachment whose
+that fails before another of the same network is freed has a second try after it. What
+is freed leaves the record at once, though nothing waits for the disk: a kill, or a power cut,
+makes the next DEL repeat a step at most, which plugins must bear (specification, section 2,
+"DEL"). When nothing is left the record goes. An attachment whose
 delegate cannot be run at all makes DEL fail for a while and is parked then: DEL succeeds,
 and the agent frees it once the executable is back.
 
@@ -141,6 +141,18 @@ def free(call: Call, made: Record, ours: list[Attachment], chain: Chain) -> None
 
     Raises the first failure after all were tried.
     """
+    first = _try_all(call, made, ours, chain)
+    try:
+        _keep(call, made)
+    except OSError:
+        if first is None:
+            raise  # what stands on disk says more than is left: no harm yet
+    if first is not None:
+        raise first
+
+
+def _try_all(call: Call, made: Record, ours: list[Attachment], chain: Chain) -> CNIError | None:
+    """Free each of *ours*, take it from *made*; return the first failure."""
     first: CNIError | None = None
     waiting = ours[::-1]
     put_off: list[Attachment] = []
@@ -160,13 +172,16 @@ def free(call: Call, made: Record, ours: list[Attachment], chain: Chain) -> None
         else:
             made.attachments.remove(attachment)
             _forget_cached(call, attachment)
+            if waiting:
+                _note(call, made)
+    return first
+
+
+def _note(call: Call, made: Record) -> None:
     try:
-        _keep(call, made)
+        store.note(call.state_dir, made)
     except OSError:
-        if first is None:
-            raise  # what stands on disk says more than is left: no harm yet
-    if first is not None:
-        raise first
+        pass  # what stands on disk says more than is left: no harm yet
 
 
 def _look_up(call: Call, attachment: Attachment) -> Conf:

@@ -480,6 +480,28 @@ def test_what_is_planned_on_disk_is_freed_too(rig: Rig) -> None:
     assert rig.left() == []
 
 
+def test_a_delete_that_is_killed_has_forgotten_what_it_freed(rig: Rig) -> None:
+    """What was freed is not freed again: its address may have a new owner."""
+    rig.run("ADD", "weave,canal@net1")
+    rig.delegates.faults["DEL", "w2"] = SystemExit("killed")
+    with pytest.raises(SystemExit):
+        rig.run("DEL")
+    assert [each["network"] for each in rig.record()["attachments"]] == ["weave"]
+
+
+def test_a_delete_on_a_full_disk_frees_all(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its steps cannot be noted, and need not be."""
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device", "x.json.tmp")
+
+    rig.run("ADD", "weave,canal@net1")
+    monkeypatch.setattr(store, "_put", full)
+    rig.run("DEL")
+    assert rig.delegates.held == set()
+    assert rig.left() == []
+
+
 def test_a_roll_back_does_not_free_what_was_not_begun(rig: Rig) -> None:
     """This process knows which delegates it called."""
     rig.delegates.faults["ADD", "c1"] = failure()
