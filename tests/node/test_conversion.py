@@ -39,7 +39,7 @@ NEWEST = ("1.0.0", "1.1.0")
 ROUTE = ("mtu", "advmss", "priority", "table", "scope")
 ADDRESSES = ("address", "gateway", "ip", "dst", "gw")
 
-many = settings(max_examples=600, deadline=None, derandomize=True)
+many = settings(max_examples=600)
 
 
 class Libcni:

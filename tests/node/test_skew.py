@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatcher.annotation import InvalidAnnotation, normalise
@@ -206,7 +206,6 @@ FIRST_RELEASE = re.compile(f"(?:{_ITEM}(?:,{_ITEM}){{0,15}})?", re.ASCII)
 that still have that plugin do not learn of a grammar that has grown."""
 
 
-@settings(deadline=None)  # the machine may be busy with other things
 @given(
     st.lists(
         st.tuples(
