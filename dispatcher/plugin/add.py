@@ -74,7 +74,7 @@ def _judge_record(call: Call, planned: list[Attachment]) -> list[Attachment]:
 
 def _attach(call: Call, made: Record, planned: list[Attachment]) -> dict[str, Any]:
     """Attach everything and return the primary's result."""
-    of_primary: dict[str, Any] = {}
+    primary: Attachment | None = None
     chain, until = call.chain(), call.deadline.of_work
     for attachment in planned:
         attachment.phase = ATTACHING
@@ -83,8 +83,8 @@ def _attach(call: Call, made: Record, planned: list[Attachment]) -> dict[str, An
         attachment.result = call.carry_out(chain.add, attachment, until)
         attachment.phase = ATTACHED
         if attachment.primary:
-            of_primary = attachment.result
+            primary = attachment
         else:
-            call.remove_default_routes(attachment)
+            call.remove_default_routes(attachment, primary)
     store.write(call.state_dir, made)
-    return of_primary
+    return (primary and primary.result) or {}

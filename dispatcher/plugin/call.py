@@ -12,7 +12,7 @@ from dispatcher.plugin import errors, journal, lock, plan, store
 from dispatcher.plugin.chain import Chain
 from dispatcher.plugin.errors import CNIError
 from dispatcher.plugin.record import NewerRecord
-from dispatcher.plugin.result import is_default
+from dispatcher.plugin.result import default_gateways
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Call:
         run: Runner,
         deadline: Deadline,
         now: Callable[[], float],
-        remove_routes: Callable[[str, str], None],
+        remove_routes: Callable[[str, str, str, dict[int, str]], None],
         ask_agent: Callable[[str, str], str],
         complain: Callable[[str], None],
         cache_dir: str,
@@ -162,11 +162,16 @@ class Call:
                 journal.attachment(attachment.network, attachment.interface, seconds, code)
             )
 
-    def remove_default_routes(self, attachment: Attachment) -> None:
-        """Take the default routes that *attachment* brought out of the pod."""
-        routes = attachment.result["routes"] if attachment.result else []
-        if any(map(is_default, routes)):
-            self.remove_routes(self.request.netns, attachment.interface)
+    def remove_default_routes(self, attachment: Attachment, primary: Attachment | None) -> None:
+        """Take the default routes that *attachment* brought out of the pod.
+
+        *primary* is the primary attachment, None while it is not made: a plugin may have put
+        its own route in the place of the primary's.
+        """
+        if attachment.result and default_gateways(attachment.result):
+            kept = default_gateways(primary.result) if primary and primary.result else {}
+            name = primary.interface if primary else ""
+            self.remove_routes(self.request.netns, attachment.interface, name, kept)
 
     def locked(self) -> Locked:
         """Take the container's lock, for a ``with`` block. Raises CNIError, OSError."""

@@ -203,10 +203,10 @@ def _call(request: Request, conf: OwnConf, launcher: str, start: float) -> Call:
     from dispatcher.plugin.call import Call, Deadline
     from dispatcher.plugin.delegate import Runner
 
-    def remove_routes(netns: str, interface: str) -> None:
+    def remove_routes(netns: str, interface: str, primary: str, kept: dict[int, str]) -> None:
         from dispatcher.plugin.routes import remove_default_routes
 
-        remove_default_routes(netns, interface)
+        remove_default_routes(netns, interface, primary, kept)
 
     def ask_agent(address: str, args: str) -> str:
         from dispatcher.plugin.ask import annotation

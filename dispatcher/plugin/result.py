@@ -149,6 +149,24 @@ def is_default(route: dict[str, Any]) -> bool:
     return bits.strip("0") == "" and bool(address_family(address))
 
 
+def default_gateways(result: dict[str, Any]) -> dict[int, str]:
+    """Return the gateway of *result*'s default route, for each family that has one.
+
+    A route without a gateway goes through that of the first address of its family
+    (specification, section 5, "ADD Success"), and "" stands for a route without any.
+    """
+    made: dict[int, str] = {}
+    for route in filter(is_default, result["routes"]):
+        number = family(route["dst"])
+        of_addresses = (
+            ip["gateway"]
+            for ip in result["ips"]
+            if "gateway" in ip and family(ip["address"]) == number
+        )
+        made.setdefault(number, route.get("gw") or next(of_addresses, ""))
+    return made
+
+
 def _interface(value: Any, fields: dict[str, str]) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise _fault('one of its "interfaces" is not an object')

@@ -155,3 +155,63 @@ def test_a_default_route_in_a_table_of_its_own_stays(node: Node) -> None:
     assert "default via 10.244.0.1 dev net1" in moved
     node.delete(pod).succeeded()
     assert not any(node.left(pod).addresses.values())
+
+
+REPLACES_THE_DEFAULT_ROUTE = """
+if [ $CNI_COMMAND = ADD ]; then
+  nsenter --net=$CNI_NETNS ip route del default dev $CNI_IFNAME
+  nsenter --net=$CNI_NETNS ip route replace default via 10.244.0.1 dev $CNI_IFNAME
+  exec sed 's/.*"prevResult"://; s/}$//'
+fi"""
+ADDS_A_NEXT_HOP = """
+if [ $CNI_COMMAND = ADD ]; then
+  in="nsenter --net=$CNI_NETNS ip route"
+  $in del default; $in del default
+  $in add default nexthop FIRST nexthop SECOND
+  exec sed 's/.*"prevResult"://; s/}$//'
+fi"""
+OWN_HOP, PRIMARYS_HOP = "via 10.244.0.1 dev $CNI_IFNAME", "via 10.32.0.1 dev eth0"
+
+
+def _adds(first: str, second: str) -> str:
+    return ADDS_A_NEXT_HOP.replace("FIRST", first).replace("SECOND", second)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param(REPLACES_THE_DEFAULT_ROUTE, id="its own in the place of the primary's"),
+        pytest.param(_adds(OWN_HOP, PRIMARYS_HOP), id="itself as the first of two next hops"),
+        pytest.param(_adds(PRIMARYS_HOP, OWN_HOP), id="itself as the second of two next hops"),
+    ],
+)
+def test_the_primarys_default_route_survives_what_a_plugin_made_of_it(
+    node: Node, script: str
+) -> None:
+    """Played by a script, in a chain behind bridge: the pod goes out through its primary."""
+    weave = node.ipam("10.32.0.0/16", routes=[{"dst": "0.0.0.0/0"}])
+    node.network("weave", {**node.bridge_conf("weave"), "ipam": weave})
+    node.delegate("meddler", script)
+    canal = node.ipam("10.244.0.0/16", routes=[{"dst": "0.0.0.0/0"}])
+    node.network("canal", {**node.bridge_conf("canal"), "ipam": canal}, {"type": "meddler"})
+    pod = node.container("pod")
+    node.add(pod, "weave,canal@net1").succeeded()
+    defaults = [each for each in node.routes(pod, 4) if each["dst"] == "default"]
+    assert [(each["dev"], each["gateway"]) for each in defaults] == [("eth0", "10.32.0.1")]
+    node.delete(pod).succeeded()
+    assert not any(node.left(pod).addresses.values())
+
+
+WITHOUT_AN_INTERFACE = """
+if [ $CNI_COMMAND = ADD ]; then
+  echo '{"cniVersion": "1.0.0", "routes": [{"dst": "0.0.0.0/0"}]}'
+fi"""
+
+
+def test_a_network_without_an_interface_of_the_kernels_is_attached(node: Node) -> None:
+    """As those for user space are (played by a script): there is no route of theirs to remove."""
+    node.delegate("userspace", WITHOUT_AN_INTERFACE)
+    node.network("canal", {"type": "userspace"})
+    pod = node.container("pod")
+    node.add(pod, "weave,canal@net1").succeeded()
+    node.delete(pod).succeeded()

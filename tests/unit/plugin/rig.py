@@ -107,7 +107,7 @@ class Rig:
         self.delegates = Delegates()
         self.now = 1_700_000_000.0
         self.clock = 1000.0
-        self.routes_removed: list[str] = []
+        self.routes_removed: list[tuple[str, str, str, dict[int, str]]] = []
         self.complaints: list[str] = []
         self.agent = ""
         self.agent_error: CNIError | None = None
@@ -161,7 +161,7 @@ class Rig:
             run=self.delegates,
             deadline=Deadline(own.settings.deadline, self.clock, lambda: self.clock),
             now=lambda: self.now,
-            remove_routes=lambda netns, name: self.routes_removed.append(f"{name} in {netns}"),
+            remove_routes=lambda *given: self.routes_removed.append(given),
             ask_agent=self._ask_agent,
             complain=self.complaints.append,
             cache_dir=str(self.cache),

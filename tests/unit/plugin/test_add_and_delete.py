@@ -569,7 +569,10 @@ def test_default_routes_of_all_but_the_primary_are_removed(rig: Rig) -> None:
     rig.delegates.results["c1"] = {"cniVersion": "1.0.0", "routes": [{"dst": "0.0.0.0/0"}]}
     rig.delegates.results["w2"] = {"cniVersion": "1.0.0", "routes": [{"dst": "::/0"}]}
     rig.run("ADD", "canal@net1,weave,canal@net2,weave@net3")
-    assert rig.routes_removed == ["net1 in /ns", "net2 in /ns", "net3 in /ns"]
+    primary = ("eth0", {6: ""})
+    assert rig.routes_removed == [
+        ("/ns", "net1", "", {}), ("/ns", "net2", *primary), ("/ns", "net3", *primary)
+    ]  # fmt: skip
 
 
 def test_no_default_route_costs_nothing(rig: Rig) -> None:

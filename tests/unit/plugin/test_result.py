@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dispatcher.conf import VERSIONS
 from dispatcher.plugin.errors import DECODING_FAILURE, CNIError
-from dispatcher.plugin.result import family, is_default, read, write
+from dispatcher.plugin.result import default_gateways, family, is_default, read, write
 
 # One attachment as each shape of the specification has it.
 ROUTES = [{"dst": "0.0.0.0/0", "gw": "10.1.0.1"}, {"dst": "fd00::/8", "gw": "fd00::1"}]
@@ -249,3 +249,13 @@ def test_any_object_is_converted_or_refused(
     except CNIError:
         return
     assert write(read(made, "0.1.0"), target) == made
+
+
+def test_the_gateways_of_default_routes() -> None:
+    """The route's own, else the first of an address of its family, else none."""
+    ips = [{"address": "fd00::2/64", "gateway": "fd00::1"}, {"address": "10.0.0.2/24"}]
+    routes = [{"dst": "10.1.0.0/16", "gw": "10.0.0.9"}, {"dst": "0.0.0.0/0"}, {"dst": "::/0"}]
+    said = {"cniVersion": "1.0.0", "ips": ips, "routes": routes}
+    assert default_gateways(read(said, "1.0.0")) == {4: "", 6: "fd00::1"}
+    routes[1]["gw"] = "10.0.0.3"
+    assert default_gateways(read(said, "1.0.0")) == {4: "10.0.0.3", 6: "fd00::1"}

@@ -14,7 +14,7 @@ import pytest
 
 from dispatcher.plugin import routes
 from dispatcher.plugin.errors import INVALID_NETNS, IO_FAILURE, CNIError
-from dispatcher.plugin.routes import _default_routes, remove_default_routes
+from dispatcher.plugin.routes import _changes, _default_routes, remove_default_routes
 
 INET, INET6 = int(socket.AF_INET), int(socket.AF_INET6)
 GATEWAY = socket.inet_pton(socket.AF_INET, "10.0.0.1")
@@ -68,11 +68,18 @@ class Kernel:
         return self.answers.pop(0)
 
 
-def deleted(*found: bytes, family: int = INET) -> list[bytes]:
-    """Return what would be deleted of these routes through the interface 7."""
+def asked(*found: bytes, family: int = INET) -> list[tuple[int, int, bytes]]:
+    """Return the requests (type, flags, body) that free these routes from the interface 7."""
     dump = b"".join(message(24, body) for body in found)
     kernel: Any = Kernel(dump, message(3, b"\0\0\0\0"))
-    return list(_default_routes(kernel, family, 7))
+    return _changes(list(_default_routes(kernel, family)), 7)
+
+
+def deleted(*found: bytes, family: int = INET) -> list[bytes]:
+    """Return what would be deleted of these routes, where nothing else is asked for."""
+    changes = asked(*found, family=family)
+    assert {(kind, flags) for kind, flags, _ in changes} <= {(25, 0)}
+    return [body for _, _, body in changes]
 
 
 @pytest.mark.parametrize(
@@ -101,11 +108,32 @@ def test_a_default_route_is_named_exactly() -> None:
     assert deleted(route(link(8)), body) == [expected]
 
 
-def test_one_next_hop_of_several_is_removed() -> None:
-    """Of a route over two interfaces, the part through ours."""
-    body = route(attribute(9, hop(8, OTHER) + hop(7, GATEWAY)), attribute(6, b"\0\4\0\0"))
-    expected = route(attribute(6, b"\0\4\0\0"), link(7), attribute(5, GATEWAY))
-    assert deleted(body) == [expected]
+def test_one_next_hop_of_several_is_removed_of_ipv6() -> None:
+    """Of a route over two interfaces, the part through ours: each hop is a route there."""
+    body = route(
+        attribute(9, hop(8, OTHER) + hop(7, GATEWAY)), attribute(6, b"\0\4\0\0"), family=INET6
+    )
+    expected = route(attribute(6, b"\0\4\0\0"), link(7), attribute(5, GATEWAY), family=INET6)
+    assert deleted(body, family=INET6) == [expected]
+
+
+def test_an_ipv4_route_is_made_again_with_its_other_next_hops() -> None:
+    """The kernel only knows such a route whole; what it says of a dead link is not repeated."""
+    priority, source = attribute(6, b"\0\4\0\0"), attribute(7, OTHER)
+    dead = struct.pack("=HBBi", 16, 1 | 4, 2, 8) + attribute(5, OTHER)
+    alive = struct.pack("=HBBi", 16, 4, 2, 8) + attribute(5, OTHER)
+    whole = attribute(9, dead + hop(7, GATEWAY))
+    assert asked(route(whole, priority, source)) == [
+        (25, 0, route(priority, attribute(9, alive + hop(7, GATEWAY)))),
+        (24, 0xC00, route(priority, source, attribute(9, alive))),
+    ]
+
+
+def test_an_ipv4_route_whose_next_hops_are_all_ours_goes_whole() -> None:
+    """And one that has none of ours stays."""
+    whole = attribute(9, hop(7, OTHER) + hop(7, GATEWAY))
+    assert deleted(route(whole)) == [route(whole)]
+    assert deleted(route(attribute(9, hop(8, OTHER)))) == []
 
 
 @pytest.mark.parametrize(
@@ -129,23 +157,31 @@ def test_a_namespace_that_is_gone_or_is_none(tmp_path: Path) -> None:
     before = own.readlink()
     for path in (tmp_path / "none", tmp_path / "file"):
         with pytest.raises(CNIError, match=str(path)) as caught:
-            remove_default_routes(str(path), "net1")
+            remove_default_routes(str(path), "net1", "", {})
         assert caught.value.code == INVALID_NETNS
     assert own.readlink() == before
 
 
 def test_an_interface_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Code 5, and the interface is named."""
+    """A network may attach without an interface of the kernel's: nothing is to be removed."""
     monkeypatch.setattr(routes, "_setns", lambda _: None)
-    with pytest.raises(CNIError, match="none0") as caught:
-        remove_default_routes("/proc/self/ns/net", "none0")
+    remove_default_routes("/proc/self/ns/net", "none0", "", {})
+
+
+def test_a_refusal_names_the_interface(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Code 5, with the kernel's reason."""
+    kernel = Kernel(message(2, struct.pack("=i", -1) + b"\0" * 16))
+    monkeypatch.setattr(routes, "_setns", lambda _: None)
+    monkeypatch.setattr(routes, "socket", lambda *_: kernel)
+    with pytest.raises(CNIError, match=r"default routes of lo .* not permitted") as caught:
+        remove_default_routes("/proc/self/ns/net", "lo", "", {})
     assert caught.value.code == IO_FAILURE
 
 
 def test_nothing_to_remove_is_well(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both families are asked for over a real socket; the loopback has no default route."""
     monkeypatch.setattr(routes, "_setns", lambda _: None)
-    remove_default_routes("/proc/self/ns/net", "lo")
+    remove_default_routes("/proc/self/ns/net", "lo", "", {})
 
 
 def test_a_namespace_is_entered_and_left_before_python_3_12_too(
@@ -154,19 +190,45 @@ def test_a_namespace_is_entered_and_left_before_python_3_12_too(
     """Without the interpreter's own call the C library is asked; what it refuses is told."""
     entered: list[int] = []
     monkeypatch.setattr("posix.setns", lambda file, _: entered.append(file), raising=False)
-    remove_default_routes("/proc/self/ns/net", "lo")
+    remove_default_routes("/proc/self/ns/net", "lo", "", {})
     assert len(entered) == 2
     monkeypatch.delattr("posix.setns")
     with pytest.raises(CNIError, match="cannot be entered: setns was refused"):
         routes._enter("/dev/null")
 
 
-def test_what_the_kernel_answers_is_removed_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A list of routes, then one acknowledged removal for each."""
-    dump = message(24, route(link(1))) + message(3, b"\0\0\0\0")
-    kernel = Kernel(dump, message(2, b"\0" * 20), message(3, b"\0\0\0\0"))
+DONE, YES = message(3, b"\0\0\0\0"), message(2, b"\0" * 20)
+
+
+@pytest.mark.parametrize(
+    ("left", "gateways", "made"),
+    [
+        pytest.param(
+            b"",
+            {4: "10.0.0.1", 6: "fd00::1"},
+            [route(link(1), attribute(5, GATEWAY))],
+            id="where none is left, the primary's is made again",
+        ),
+        pytest.param(
+            b"",
+            {4: ""},
+            [struct.pack("=BBBBBBBBI", INET, 0, 0, 0, 254, 3, 253, 1, 0) + link(1)],
+            id="one without a gateway, too",
+        ),
+        pytest.param(message(24, route(link(2))), {4: "10.0.0.1"}, [], id="another is left"),
+        pytest.param(b"", {6: "fd00::1"}, [], id="the primary had none of this family"),
+    ],
+)
+def test_what_the_kernel_answers_is_removed_one_by_one(
+    monkeypatch: pytest.MonkeyPatch, left: bytes, gateways: dict[int, str], made: list[bytes]
+) -> None:
+    """A list of routes, an acknowledged removal of each, a look at what is left."""
+    dump = message(24, route(link(1))) + DONE
+    looks_again = [left + DONE] if 4 in gateways else []
+    kernel = Kernel(dump, YES, *looks_again, *(YES for _ in made), DONE)
     monkeypatch.setattr(routes, "socket", lambda *_: kernel)
     monkeypatch.setattr(routes, "if_nametoindex", lambda _: 1)
-    routes._remove("lo")
+    routes._remove("lo", "eth0", gateways)
     kinds = [struct.unpack_from("=IH", each)[1] for each in kernel.asked]
-    assert kinds == [26, 25, 26]
+    assert kinds == [26, 25, *(26 for _ in looks_again), *(24 for _ in made), 26]
+    assert [each[16:] for each in kernel.asked if each[4] == 24] == made
