@@ -19,6 +19,7 @@ from dispatcher.jsontext import InvalidJSON, parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
 VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
@@ -82,13 +83,14 @@ class Conf:
 
 def load(path: str) -> Conf:
     """Return the configuration in the file *path*. Raises :class:`BrokenConf`."""
-    return decode(_contents(path), path)
+    return decode(_contents(path), path, (path.rpartition("/")[0],))
 
 
-def decode(data: bytes, path: str) -> Conf:
+def decode(data: bytes, path: str, conf_dirs: Iterable[str] = ()) -> Conf:
     """Return the configuration that *data* spells, which came from the file *path*.
 
-    Raises :class:`BrokenConf`.
+    Plugins in files of their own come from the first of *conf_dirs* that has any. Raises
+    :class:`BrokenConf`.
     """
     value = _object(data, path)
     if "plugins" not in value and "type" in value:
@@ -102,7 +104,8 @@ def decode(data: bytes, path: str) -> Conf:
         disable_gc=_flag(path, value, "disableGC"),
     )
     if not _flag(path, value, "loadOnlyInlinedPlugins"):
-        conf.plugins += _more_plugins(f"{path.rpartition('/')[0]}/{conf.name}")
+        more = (_more_plugins(f"{folder}/{conf.name}") for folder in conf_dirs)
+        conf.plugins += next(filter(None, more), [])
     elif "plugins" not in value:
         raise BrokenConf(path, '"loadOnlyInlinedPlugins" is true, and there is no "plugins"')
     if not conf.plugins:

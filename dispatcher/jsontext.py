@@ -10,7 +10,7 @@ written by a short recursion instead, since the encoder knows none.
 Rules of this file: any bytes are either read or refused with :class:`InvalidJSON`, whose
 message is one sentence; whatever was read can be written. Refused besides bad syntax: bytes
 that are not UTF-8, a key that stands twice in one object, NaN and infinities, numbers
-beyond a double, and nesting deeper than :data:`MAX_DEPTH`.
+beyond a double, and nesting deeper than :data:`MAX_DEPTH`, or what the caller allows.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class Number:
         return f"Number({self.text})"
 
 
-def parse(data: bytes) -> Any:
-    """Return the value that *data* spells. Raises :class:`InvalidJSON`."""
+def parse(data: bytes, depth: int = MAX_DEPTH) -> Any:
+    """Return the value that *data* spells, *depth* levels at most. Raises :class:`InvalidJSON`."""
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
@@ -62,15 +62,15 @@ def parse(data: bytes) -> Any:
     except StopIteration as stop:
         raise InvalidJSON(_where(text, stop.value, "a value is expected")) from None
     except RecursionError:
-        raise InvalidJSON(_TOO_DEEP) from None
+        raise InvalidJSON(_too_deep(depth)) from None
     except InvalidJSON:
         raise
     except ValueError as error:  # json.JSONDecodeError; its class is not imported for this
         raise InvalidJSON(str(error)) from None
     if text[end:].strip(_BLANK):
         raise InvalidJSON(_where(text, end, "nothing more is expected"))
-    if text.count("[") + text.count("{") > MAX_DEPTH:
-        _judge_depth(value)
+    if text.count("[") + text.count("{") > depth:
+        _judge_depth(value, depth)
     return value
 
 
@@ -134,7 +134,6 @@ def _write(value: Any, put: Any) -> None:
 
 
 _WORDS = {None: "null", True: "true", False: "false"}
-_TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
 
 
 def _integer(text: str) -> int | Number:
@@ -177,14 +176,18 @@ class _Rules:
 _scan = make_scanner(_Rules)  # type: ignore[arg-type]  # typeshed wants a scanner here
 
 
-def _judge_depth(value: Any) -> None:
+def _judge_depth(value: Any, depth: int) -> None:
     boxes = [value]
-    for _ in range(MAX_DEPTH + 1):
+    for _ in range(depth + 1):
         boxes = [box for box in boxes if isinstance(box, (dict, list))]
         if not boxes:
             return
         boxes = [item for box in boxes for item in (box.values() if isinstance(box, dict) else box)]
-    raise InvalidJSON(_TOO_DEEP)
+    raise InvalidJSON(_too_deep(depth))
+
+
+def _too_deep(depth: int) -> str:
+    return f"nested deeper than {depth} levels"
 
 
 def _where(text: str, index: int, sentence: str) -> str:

@@ -57,15 +57,18 @@ def annotation(address: str, args: str) -> str:
 def _exchange(address: str, request: dict[str, Any]) -> bytes:
     until = monotonic() + SECONDS
     agent = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
+
+    def in_time() -> socket:
+        agent.settimeout(max(until - monotonic(), _SOON))
+        return agent
+
     try:
-        agent.settimeout(SECONDS)
-        agent.connect(address)
-        agent.sendall(dump(request) + b"\n")
+        in_time().connect(address)
+        in_time().sendall(dump(request) + b"\n")
         agent.shutdown(SHUT_WR)
         answer = b""
-        while (chunk := agent.recv(1 << 16)) and len(answer) < _MAX_ANSWER:
+        while (chunk := in_time().recv(1 << 16)) and len(answer) < _MAX_ANSWER:
             answer += chunk
-            agent.settimeout(max(until - monotonic(), _SOON))
         return answer
     finally:
         agent.close()

@@ -3,7 +3,9 @@
 How it works: libcni, inside every container runtime, keeps a JSON file for each attachment
 that it made, with the configuration that it used. A container that our records do not know
 but such a file does was attached before Genie was installed; its DEL uses that file. The
-file's fields count, not its name, in which the parts cannot be told apart for certain.
+file's fields count, not its name, in which the parts cannot be told apart for certain. The
+configuration in it is the list as it was written; plugins that stood in files of their own
+(``loadOnlyInlinedPlugins`` false) are looked for where configurations are.
 
 Rules of this file: a file of our own calls, or of the loopback, is never taken; one that
 cannot be understood is passed over, since it is not ours to judge.
@@ -22,7 +24,7 @@ from dispatcher.plugin.record import ATTACHED, Attachment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from typing import Any
 
 _KIND = "cniCacheV1"
@@ -38,15 +40,17 @@ class Cached:
         self.attachment = attachment
 
 
-def find(directory: str, container_id: str, interface: str) -> Cached | None:
+def find(
+    directory: str, conf_dirs: Sequence[str], container_id: str, interface: str
+) -> Cached | None:
     """Return what was attached to *container_id* as *interface* before Genie, or None."""
-    for cached in entries(directory, container_id.encode()):
+    for cached in entries(directory, conf_dirs, container_id.encode()):
         if (cached.container_id, cached.attachment.interface) == (container_id, interface):
             return cached
     return None
 
 
-def entries(directory: str, holding: bytes = b"") -> Iterator[Cached]:
+def entries(directory: str, conf_dirs: Sequence[str], holding: bytes = b"") -> Iterator[Cached]:
     """Yield every attachment of the cache that is not ours and whose file has *holding*."""
     try:
         names = sorted(posix.listdir(directory))
@@ -57,18 +61,18 @@ def entries(directory: str, holding: bytes = b"") -> Iterator[Cached]:
         try:
             with open(path, "rb") as file:
                 data = file.read()
-            entry = _entry(path, data) if holding in data else None
-        except (OSError, InvalidJSON, BrokenConf, CNIError, KeyError, TypeError, ValueError):
+            entry = _entry(path, data, conf_dirs) if holding in data else None
+        except (OSError, InvalidJSON, BrokenConf, KeyError, TypeError, ValueError):
             continue
         if entry is not None:
             yield entry
 
 
-def _entry(path: str, data: bytes) -> Cached | None:
+def _entry(path: str, data: bytes, conf_dirs: Sequence[str]) -> Cached | None:
     value = parse(data)
     if value["kind"] != _KIND:
         return None
-    conf = decode(a2b_base64(value["config"]), path)
+    conf = decode(a2b_base64(value["config"]), path, conf_dirs)
     if not conf.is_network:
         return None
     attachment = Attachment(
@@ -86,4 +90,7 @@ def _entry(path: str, data: bytes) -> Cached | None:
 
 
 def _result(said: Any, version: str) -> dict[str, Any] | None:
-    return result.read(said, version) if isinstance(said, dict) else None
+    try:
+        return result.read(said, version) if isinstance(said, dict) else None
+    except CNIError:
+        return None  # its plugins free without it, as after an ADD that was killed

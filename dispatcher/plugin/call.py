@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from dispatcher.annotation import Selection
     from dispatcher.conf import Conf
+    from dispatcher.plugin.cache import Cached
     from dispatcher.plugin.delegate import Runner
     from dispatcher.plugin.record import Attachment, Record
     from dispatcher.plugin.request import OwnConf, Request
@@ -144,6 +145,13 @@ class Call:
             raise CNIError(
                 errors.TRY_AGAIN, f"{path} cannot be used: {error}", "upgrade Genie on this node"
             ) from None
+
+    def cached(self) -> Cached | None:
+        """Return what was attached to the container before Genie came to the node, if anything."""
+        from dispatcher.plugin import cache
+
+        request, conf_dirs = self.request, self.conf.settings.conf_dirs
+        return cache.find(self.cache_dir, conf_dirs, request.container_id, request.interface)
 
     def carry_out(
         self, deed: Callable[[Attachment, float], T], attachment: Attachment, until: float

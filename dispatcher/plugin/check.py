@@ -44,9 +44,7 @@ def _attachments(call: Call) -> list[Attachment]:
         ) from None
     ours = made.of_call(request.interface) if made else []
     if not ours:
-        from dispatcher.plugin import cache
-
-        cached = cache.find(call.cache_dir, request.container_id, request.interface)
+        cached = call.cached()
         ours = [cached.attachment] if cached else []
     if not ours:
         raise CNIError(

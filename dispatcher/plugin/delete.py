@@ -106,10 +106,9 @@ def _unknown(call: Call, selection: Selection) -> Attachment:
 
 
 def _delete_unrecorded(call: Call, made: Record | None) -> None:
-    from dispatcher.plugin import cache
 
     request = call.request
-    cached = cache.find(call.cache_dir, request.container_id, request.interface)
+    cached = call.cached()
     if cached is None:
         _delete_default(call)
     else:

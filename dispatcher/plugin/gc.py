@@ -140,7 +140,7 @@ def _networks(call: Call, records: Recorded, valid: Valid) -> Iterable[_Network]
             if (made.container_id, attachment.requested) in valid:
                 network.valid.add((made.container_id, attachment.interface))
                 unknown.discard((made.container_id, attachment.requested))
-    for cached in cache.entries(call.cache_dir):
+    for cached in cache.entries(call.cache_dir, call.conf.settings.conf_dirs):
         pair = (cached.container_id, cached.attachment.interface)
         if pair in unknown and cached.attachment.conf.name in networks:
             networks[cached.attachment.conf.name].valid.add(pair)

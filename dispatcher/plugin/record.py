@@ -5,9 +5,9 @@ which they are attached, each with everything that its DEL needs. ``store`` keep
 files; from a record alone DEL, CHECK, GC and the agent work.
 
 The format has a number, and names the oldest format whose readers understand it too. A
-reader takes older formats and newer ones that say so; keys that it does not know survive a
-rewrite. A newer record that it cannot read is :class:`NewerRecord`, one that nobody can
-read is :class:`CorruptRecord`.
+reader takes older formats and newer ones that say so; keys of a record and of its attachments
+that it does not know survive a rewrite. A newer record that it cannot read is
+:class:`NewerRecord`, one that nobody can read is :class:`CorruptRecord`.
 
 Rules of this file: pure, since the node's agent and the tests read records too; phases only
 move as the table below says.
@@ -16,7 +16,7 @@ move as the table below says.
 from __future__ import annotations
 
 from dispatcher.conf import Conf
-from dispatcher.jsontext import InvalidJSON, dump, parse
+from dispatcher.jsontext import MAX_DEPTH, InvalidJSON, dump, parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ FORMAT = 1
 
 OLDEST_READER = 1
 """The oldest format whose readers understand what this module writes."""
+
+_DEPTH = MAX_DEPTH + 10  # a record holds whole configurations, results and capability arguments
 
 # planned ──► attaching ──► attached ──► (gone: freed)
 #    └────────────┴────────────┴──► failed DEL: stays, with ``failure``; ──► parked
@@ -168,7 +170,7 @@ def _encode_attachment(attachment: Attachment) -> dict[str, Any]:
 def decode(data: bytes) -> Record:
     """Return the record that *data* is. Raises :class:`NewerRecord`, :class:`CorruptRecord`."""
     try:
-        value = parse(data)
+        value = parse(data, _DEPTH)
     except InvalidJSON as error:
         raise CorruptRecord(str(error)) from None
     try:

@@ -6,7 +6,7 @@ delegate and after the last, waits for the disk in between (fdatasync): what it 
 the kernel. The steps of an ADD with several networks are written by :func:`note`, which does
 not wait: a step must outlive the plugin, but not a power cut, since network namespaces do not
 either. File systems differ in what such a cut leaves of a file that was not waited for, down to
-nothing at all; so the last record that was waited for keeps a second name meanwhile, and
+an empty file; so the last record that was waited for keeps a second name meanwhile, and
 :func:`read` takes that if the first is no record. It may lack a step, a result above all, and
 call an attachment planned whose ADD had begun: DEL frees what is planned, too. Nor is the
 folder waited for: after a power cut the first record may still have its temporary name, and
@@ -110,7 +110,7 @@ def _read(path: str, container_id: str) -> Record | None:
 def write(state_dir: str, record: Record) -> None:
     """Put *record* on disk, durably, in place of the one that was there.
 
-    The caller holds the container's lock. Raises OSError; the old record then still stands.
+    The caller holds the container's lock. Raises OSError; one of the two then stands, whole.
     """
     path = path_of(state_dir, record.container_id)
     _put(path, encode(record), posix.fdatasync)
@@ -181,7 +181,11 @@ def set_aside(state_dir: str, container_id: str) -> str:
     path = path_of(state_dir, container_id)
     aside = path + CORRUPT
     _unlink(aside)
-    posix.link(path, aside)
+    try:
+        posix.link(path, aside)
+    except OSError:  # a file system without second names
+        with open(path, "rb", buffering=0) as file:
+            _put(aside, file.read(), posix.fdatasync)
     return aside
 
 
@@ -195,9 +199,14 @@ def _unlink(path: str) -> None:
 def make_dir(state_dir: str) -> None:
     """Make *state_dir* (0700), and what is above it, where it is not there. Raises OSError."""
     try:
-        posix.mkdir(state_dir, 0o700)
-    except FileExistsError:
-        pass
+        _make_dir(state_dir)
     except FileNotFoundError:
         make_dir(state_dir.rstrip("/").rpartition("/")[0] or "/")
-        posix.mkdir(state_dir, 0o700)
+        _make_dir(state_dir)
+
+
+def _make_dir(path: str) -> None:
+    try:
+        posix.mkdir(path, 0o700)
+    except FileExistsError:
+        pass  # perhaps since a moment ago, by the call for another container

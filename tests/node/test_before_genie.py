@@ -111,6 +111,34 @@ def test_a_del_that_fails_is_tried_again_with_the_cached_configuration(
     assert list(node.cache.iterdir()) == []
 
 
+def test_plugins_that_stand_in_files_of_their_own_free_too(node: Node, cnitool: Path) -> None:
+    """The cache holds the list alone; the plugin that libcni loaded beside it is called as well."""
+    more = node.folder / "conf" / "weave"
+    more.mkdir()
+    (more / "10-more.conf").write_text('{"type": "more"}')
+    passes_on = "import json, sys; print(json.dumps(json.load(sys.stdin)['prevResult']))"
+    node.delegate("more", f'echo $CNI_COMMAND >>$HERE/log\nexec python3 -IS -c "{passes_on}"')
+    pod = node.container("pod")
+    _libcni(node, cnitool, "add", "weave", pod)
+    node.delete(_id_given_by_cnitool(node, pod), default="canal").succeeded()
+    assert (node.folder / "log").read_text().split() == ["ADD", "DEL"]
+    assert node.left(pod) == NOTHING
+
+
+def test_a_cached_result_that_cannot_be_used_keeps_nothing_from_being_freed(
+    node: Node, cnitool: Path
+) -> None:
+    """The configuration is what counts: its plugins free without a result."""
+    pod = node.container("pod")
+    _libcni(node, cnitool, "add", "weave", pod)
+    (entry,) = node.cache.iterdir()
+    content = json.loads(entry.read_bytes())
+    content["result"]["ips"][0]["address"] = "nonsense"
+    entry.write_text(json.dumps(content))
+    node.delete(_id_given_by_cnitool(node, pod), default="canal").succeeded()
+    assert node.left(pod) == NOTHING
+
+
 def test_installing_genie_on_a_running_node_leaks_nothing(node: Node, cnitool: Path) -> None:
     """One container from before and one from after, both deleted by libcni through Genie."""
     before, after = node.container("before"), node.container("after")

@@ -318,11 +318,11 @@ def test_default_routes_are_removed_in_the_pods_namespace(
 [ $CNI_COMMAND != ADD ] || echo '{"ips":[],"routes":[{"dst":"0.0.0.0/0"}]}'
 """
     )
-    removed: list[tuple[str, str]] = []
+    removed: list[tuple[object, ...]] = []
     monkeypatch.setattr(routes, "remove_default_routes", lambda *where: removed.append(where))
     conf = node.conf(runtimeConfig={keys.POD_ANNOTATIONS: {"cni": "net,net@net1"}})
     assert node.serve("ADD", conf)[0] == 0
-    assert removed == [("/none", "net1")]
+    assert removed == [("/none", "net1", "eth0", {4: ""})]
 
 
 def test_standard_input_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatcher.conf import Conf
+from dispatcher.jsontext import MAX_DEPTH
 from dispatcher.plugin import record, store
 from dispatcher.plugin.record import Attachment, CorruptRecord, NewerRecord, Record
 
@@ -94,6 +95,21 @@ def test_formats(change: dict[str, Any], error: type[Exception] | None) -> None:
     else:
         with pytest.raises(error):
             record.decode(data)
+
+
+@pytest.mark.parametrize("where", ["conf", "capability_args", "result"])
+def test_what_is_nested_as_deep_as_may_be_is_read_again(where: str) -> None:
+    """A record holds whole configurations: they stand deeper in it than in files of their own."""
+    deep: Any = []
+    for _ in range(MAX_DEPTH - 4):
+        deep = [deep]
+    attachment = Attachment("w", "eth0", "eth0", Conf("/f", "n", "1.0.0", [{"type": "t"}]))
+    if where == "conf":
+        attachment.conf.plugins[0]["deep"] = deep
+    else:
+        setattr(attachment, where, {"deep": deep})
+    data = record.encode(Record("c1", "", [attachment]))
+    assert record.encode(record.decode(data)) == data
 
 
 def test_a_pod_is_known_from_cni_args() -> None:
@@ -195,6 +211,38 @@ def test_a_note_is_waited_for_where_there_are_no_second_names(
     found = store.read(str(tmp_path), "c1")
     assert found is not None
     assert (found.netns, len(synced)) == ("/new", 1)
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["", "where there are no second names"])
+def test_a_corrupt_record_is_kept_beside_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, links: bool
+) -> None:
+    """And in its place, until another takes it."""
+
+    def refused(*_: Any) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    if not links:
+        monkeypatch.setattr("posix.link", refused)
+    (tmp_path / "c1.json").write_bytes(b"{")
+    aside = store.set_aside(str(tmp_path), "c1")
+    assert Path(aside).read_bytes() == (tmp_path / "c1.json").read_bytes() == b"{"
+    assert stat.S_IMODE(Path(aside).stat().st_mode) & 0o077 == 0 or links
+
+
+def test_two_first_calls_make_the_directory_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever comes second finds it made."""
+    mkdir = os.mkdir
+
+    def both(path: str, mode: int) -> None:
+        mkdir(path, mode)
+        mkdir(path, mode)
+
+    monkeypatch.setattr("posix.mkdir", both)
+    store.make_dir(f"{tmp_path}/a/b")
+    assert (tmp_path / "a" / "b").is_dir()
 
 
 @pytest.mark.parametrize(
