@@ -47,11 +47,13 @@ class UnknownNetwork(LookupError):  # noqa: N818 - same
 class Networks:
     """What a node's directories hold: ``confs`` by name, ``broken`` files by path."""
 
-    __slots__ = ("broken", "confs", "spoiled")
+    __slots__ = ("broken", "confs", "ignored", "spoiled")
 
     def __init__(self) -> None:
         self.confs: dict[str, Conf] = {}
         self.broken: dict[str, BrokenConf] = {}
+        self.ignored: set[str] = set()
+        """Every name of what is ignored."""
         self.spoiled: dict[str, BrokenConf] = {}
         """Names that a broken file has won, each with that file's error."""
 
@@ -74,29 +76,40 @@ def find(name: str, directories: Sequence[str] = DIRECTORIES) -> Conf:
 
 
 def scan(directories: Sequence[str] = DIRECTORIES, ignore: Iterable[str] = ()) -> Networks:
-    """Return every network of the node, less the names in *ignore*."""
+    """Return every network of the node, less those that have a name in *ignore*."""
     networks = Networks()
+    winners = _winners(directories, networks.broken)
+    ignored = {id(winners[name]) for name in ignore if name in winners}
+    for name, entry in winners.items():
+        if not is_network_name(name):
+            continue
+        if id(entry) in ignored:  # by all its names: 10-weave is what was meant by weave
+            networks.ignored.add(name)
+        elif isinstance(entry, Conf):
+            networks.confs[name] = entry
+        else:
+            networks.spoiled[name] = entry
+    return networks
+
+
+def _winners(
+    directories: Sequence[str], broken: dict[str, BrokenConf]
+) -> dict[str, Conf | BrokenConf]:
+    """Return what has won each name, and put files that cannot be used into *broken*."""
     best: dict[str, tuple[int, Conf | BrokenConf]] = {}
     for path in _files(directories):
         entry: Conf | BrokenConf
         try:
             entry = load(path)
         except BrokenConf as error:
-            entry = networks.broken[path] = error
+            entry = broken[path] = error
         else:
             if not entry.is_network:
                 continue
         for rank, name in _claims(path, entry):
             if name not in best or rank < best[name][0]:
                 best[name] = (rank, entry)
-    for name, (_, entry) in best.items():
-        if name in ignore or not is_network_name(name):
-            continue
-        if isinstance(entry, Conf):
-            networks.confs[name] = entry
-        else:
-            networks.spoiled[name] = entry
-    return networks
+    return {name: entry for name, (_, entry) in best.items()}
 
 
 def _claims(path: str, entry: Conf | BrokenConf) -> Iterator[tuple[int, str]]:

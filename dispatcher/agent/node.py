@@ -2,7 +2,7 @@
 
 How it works: a look reads the networks' configurations, sees to the plugin and then to the
 conflist, and returns a :class:`View`. It runs every few seconds and whenever a configuration
-changes; where nothing changed it costs a few ``stat`` calls.
+changes. Every look reads all configurations; of the plugin's files it asks for their ``stat``.
 
 Rules: the conflist is written only when the plugin is complete and the default network is
 ready, that is, its configuration is readable and every executable of its chain is there.
@@ -66,10 +66,12 @@ class Node:
         self._records = Records(settings.state_dir)
         self._left_at: float | None = None
         self._noted: str | None = None
+        self._ignored: set[str] = set()
 
     def look(self) -> View:
         """Look once, and put in place what is not."""
         found = networks.scan(self._settings.conf_dirs, self._settings.ignored_networks)
+        self._ignored = found.ignored
         problem = ""
         try:
             if self._settings.mode in REMOVING and self._remove():
@@ -149,7 +151,9 @@ class Node:
         return ""
 
     def absence(self, name: str) -> str:
-        """Return why *name* has no configuration, as far as the directories tell."""
+        """Return why *name* has no configuration, as far as settings and directories tell."""
+        if name in self._ignored:
+            return 'the setting "ignored-networks" leaves it out'
         for directory in (self._settings.extra_conf_dir, self._settings.cni_conf_dir):
             for path in _listed(directory):
                 stem = path.name.partition(".conf")[0]

@@ -99,11 +99,20 @@ def test_a_broken_file_harms_only_its_own_network(host: Host, node: Callable[...
 
 
 def test_ignored_networks_are_not_seen(host: Host, node: Callable[..., Node]) -> None:
-    """Neither attachable nor known."""
+    """Neither attachable nor known, by none of their names."""
     host.network("canal")
-    host.network("weave")
+    host.network("weave", file="10-weave.conflist")
+    host.network("k8s-pod-network", file="10-calico.conflist")
     host.executable("bridge")
-    assert "weave" not in node(ignored_networks=("weave",)).look().networks
+    view = node(ignored_networks=("weave", "calico")).look()
+    assert view.networks == {"canal": ""}
+
+
+def test_a_default_that_is_ignored_is_told_as_that(host: Host, node: Callable[..., Node]) -> None:
+    """Its configuration is there, so that it is not would be a false reason."""
+    host.network("canal")
+    host.executable("bridge")
+    assert 'the setting "ignored-networks"' in node(ignored_networks=("canal",)).look().problem
 
 
 def test_what_was_restored_is_said_on_the_node(

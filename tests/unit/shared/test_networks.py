@@ -126,11 +126,29 @@ def test_an_unknown_name_is_told_with_the_nearest(tmp_path: Path) -> None:
     assert caught.value.known == ("10-weave", "weave", "weave-net")
 
 
-def test_networks_can_be_ignored(tmp_path: Path) -> None:
-    """A setting of the agent leaves some out."""
-    put(tmp_path / "weave.conf", "weave")
+@pytest.mark.parametrize("name", ["calico", "10-calico", "k8s-pod-network"])
+def test_what_is_ignored_by_one_name_is_ignored_by_all(tmp_path: Path, name: str) -> None:
+    """A setting of the agent leaves some networks out; it need not list each one's names."""
+    put(tmp_path / "10-calico.conf", "k8s-pod-network")
     put(tmp_path / "canal.conf", "canal")
-    assert list(scan([str(tmp_path)], ignore=["weave"]).confs) == ["canal"]
+    found = scan([str(tmp_path)], ignore=[name, "absent"])
+    assert list(found.confs) == ["canal"]
+    assert {"10-calico", "calico", "k8s-pod-network"} <= found.ignored
+    assert "canal" not in found.ignored
+
+
+def test_ignoring_a_name_leaves_the_other_file_that_has_it_too(tmp_path: Path) -> None:
+    """What the name stands for is ignored, as the plugin would find it; the rest is a network."""
+    put(tmp_path / "10-weave.conf", "weave")
+    put(tmp_path / "20-weave.conf", "weave")
+    assert list(scan([str(tmp_path)], ignore=["weave"]).confs) == ["20-weave"]
+
+
+def test_a_broken_file_can_be_ignored(tmp_path: Path) -> None:
+    """By all its names, too."""
+    tmp_path.joinpath("10-weave.conf").write_text("{")
+    found = scan([str(tmp_path)], ignore=["weave"])
+    assert (found.spoiled, found.ignored) == ({}, {"weave", "10-weave"})
 
 
 def test_names_that_no_annotation_could_hold_are_left_out(tmp_path: Path) -> None:
