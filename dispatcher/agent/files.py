@@ -7,6 +7,7 @@ with ``.genie-``, which no container runtime reads and :func:`sweep` removes.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -56,9 +57,10 @@ def sync(directory: Path) -> None:
 
 
 def sweep(directory: Path) -> None:
-    """Remove what a crash left of temporary files in *directory*."""
+    """Remove what a crash left of temporary files in *directory*, where that can be done."""
     for path in directory.glob(f"{TEMPORARY}*"):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                path.unlink()

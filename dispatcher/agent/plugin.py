@@ -13,14 +13,13 @@ changed or removed is put back, and said.
 from __future__ import annotations
 
 import errno
+import os
 import shutil
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
 from dispatcher import keys
 from dispatcher.agent import files
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 FOLDER = ".genie"
 """The hidden folder, in the directory of CNI plugins, that holds the versions."""
@@ -72,12 +71,32 @@ class Plugin:
 
         Raises :class:`InstallError`.
         """
-        if self._verified is not None and self._signatures() == self._verified:
+        if self._whole:
             return []
         try:
             return self._install()
         except OSError as error:
             raise InstallError(f"{error.filename or self._bin}: {error.strerror}") from None
+
+    @property
+    def runs(self) -> bool:
+        """Whether the runtime, calling us, would start a plugin of ours: this version or another.
+
+        Of another, which stays where this one cannot be installed (a full disk), no more can be
+        told than that its interpreter is there.
+        """
+        if self._whole:
+            return True
+        try:
+            head = self.launcher.read_bytes()[:512]
+        except OSError:
+            return False
+        interpreter = Path(os.fsdecode(head[2:].split(maxsplit=1)[0])) if MARK in head else None
+        return (
+            interpreter is not None
+            and interpreter.parent != self.folder
+            and os.access(interpreter, os.X_OK)
+        )
 
     def remove(self) -> None:
         """Take the launcher and every version away; what is not ours stays."""
@@ -97,6 +116,7 @@ class Plugin:
 
     def _install(self) -> list[str]:
         self._refuse_foreign()
+        self._bin.mkdir(mode=0o755, exist_ok=True)  # the folder above is the node's own
         (self._bin / FOLDER).mkdir(mode=0o755, exist_ok=True)
         files.sweep(self._bin)
         files.sweep(self._bin / FOLDER)
@@ -179,6 +199,10 @@ class Plugin:
 
     def _mode(self, name: Path) -> int:
         return 0o755 if (self._tree / name).stat().st_mode & 0o100 else 0o644
+
+    @property
+    def _whole(self) -> bool:
+        return self._verified is not None and self._signatures() == self._verified
 
     def _signatures(self) -> dict[Path, Signature] | None:
         found = {}

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -146,9 +147,19 @@ def test_what_a_crash_left_half_copied_is_swept_away(host: Host) -> None:
 
 def test_a_directory_that_cannot_be_written_is_named(host: Host) -> None:
     """The error is for an Event: file and reason."""
-    host.bin.rename(host.bin.with_name("gone"))
+    host.bin.parent.rename(host.bin.parent.with_name("gone"))
     with pytest.raises(InstallError, match=r"opt/cni/bin.*No such file"):
         host.plugin().look()
+
+
+def test_a_directory_of_plugins_that_is_not_there_is_made(host: Host) -> None:
+    """A host with all its plugins elsewhere has none; an upgrade of a node may remove it."""
+    plugin = host.plugin()
+    for _ in range(2):
+        shutil.rmtree(host.bin)
+        plugin.look()
+        assert (host.bin / "genie").read_bytes() == plugin.text()
+        assert host.bin.stat().st_mode & 0o777 == 0o755
 
 
 def test_an_image_without_a_plugin_is_refused(tmp_path: Path) -> None:
