@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from dispatcher.agent import events, lookup, watch, web
+from dispatcher.agent import events, files, lookup, watch, web
 from dispatcher.agent.events import Events
 from dispatcher.agent.journal import Entry, Journal
 from dispatcher.agent.labels import Labels
@@ -42,6 +42,8 @@ RECORDS_TURNS = 8
 """Records are read when the kernel tells of a change, and once in so many looks at the node: a
 look costs something with every record, and nothing of a node is repaired by it."""
 
+NO_VIEW = View({}, "the first look is not over")
+
 log = structlog.get_logger("agent")
 
 
@@ -51,12 +53,14 @@ class Agent:
     def __init__(self, settings: Settings, plugin: Plugin, kube: KubeClient) -> None:
         self._settings = settings
         self._kube = kube
-        self._view = View({}, "the first look is not over")
+        self._view = NO_VIEW
         self._vanished: dict[str, str] = {}
         self.metrics = Metrics()
         self.events = Events(kube, settings.node_name)
         self._node = Node(settings, plugin, self.events, self.metrics.restored.inc)
-        publication = Publication(settings.gone_seconds, time.monotonic() + settings.start_seconds)
+        only = None if settings.mode == "install" else settings.default_network
+        young_until = time.monotonic() + settings.start_seconds
+        publication = Publication(settings.gone_seconds, young_until, only)
         self._labels = Labels(kube, settings.node_name, publication, self.events)
         self._looking = Loop("look", self._look, settings.look_seconds, settle=0.2)
         self._publishing = Loop("publish", self._publish, settings.look_seconds)
@@ -71,6 +75,8 @@ class Agent:
         """Start every thread; returns the server of probes and metrics."""
         self._settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._settings.state_dir.chmod(0o700)
+        for folder in (self._settings.state_dir, self._settings.cni_conf_dir):
+            files.sweep(folder)  # before any thread writes there
         above = [directory.rpartition("/")[0] for directory in self._settings.conf_dirs]
         watched = dict.fromkeys(above, self._looking.wake)
         self._observer = watch.start({**watched, str(self._settings.state_dir): self._reading.wake})
@@ -115,10 +121,15 @@ class Agent:
             self._publishing.wake.set()
 
     def _publish(self) -> None:
+        if self._view is NO_VIEW:
+            return
         if self._view.removed:
             self._labels.withdraw()
-        elif self._view.networks or not self._view.problem:
-            self._vanished = self._labels.publish(self._view.networks, self._node.absence)
+            return
+        self._vanished = self._labels.publish(self._view.networks, self._node.absence)
+        if not self._node.labelled:
+            self._node.labelled = True
+            self._looking.wake.set()
 
     def _read(self) -> None:
         entries = self._journal.take()

@@ -16,8 +16,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from dispatcher import keys
-from dispatcher.agent import files
-from dispatcher.agent.uninstall import EXTENSIONS
+from dispatcher.agent import files, uninstall
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,6 +91,15 @@ class Conflist:
         """Whether a conflist of ours is there now, be it of an earlier setting."""
         return self._ours(self._read())
 
+    def holds(self, wanted: bytes) -> bool:
+        """Whether *wanted* is in place already."""
+        return self._read() == wanted
+
+    @property
+    def loaded(self) -> bool:
+        """Whether a conflist of ours is what the runtime loads."""
+        return self.in_place and self._shadow() is None
+
     def look(self, wanted: bytes, now: float) -> list[str]:
         """Put *wanted* in place; returns what had to be restored, in sentences.
 
@@ -159,12 +167,14 @@ class Conflist:
         )
 
     def _refuse_shadow(self) -> None:
-        """Complain about a file that the runtime would load instead of ours."""
-        names = sorted(
-            path.name for path in self.path.parent.iterdir() if path.suffix in EXTENSIONS
-        )
-        if names and names[0] != self.path.name:
+        shadow = self._shadow()
+        if shadow is not None:
             raise ConflistError(
-                f"{self.path.with_name(names[0])} sorts before {self.path.name}, so the runtime "
-                "loads it instead: rename or remove it"
+                f"{shadow} sorts before {self.path.name}, so the runtime loads it instead: "
+                "rename or remove it"
             )
+
+    def _shadow(self) -> Path | None:
+        """Return the file that the runtime loads instead of ours, if there is one."""
+        first = min(uninstall.configurations(self.path.parent), default=self.path)
+        return first if first < self.path else None

@@ -6,13 +6,17 @@ changes. Every look reads all configurations; of the plugin's files it asks for 
 
 Rules: the conflist is written only when the plugin is complete and the default network is
 ready, that is, its configuration is readable and every executable of its chain is there.
-Until then the node keeps what it had. Nothing here needs the API server.
+Until then the node keeps what it had. Where the mode takes the choice of networks from new pods,
+the node's labels say so first: else the scheduler sends pods here that get another network than
+they ask for. Nothing waits long for the API server.
 """
 
 from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING, NamedTuple
+
+import structlog
 
 from dispatcher import networks
 from dispatcher.agent import conflist as conflists
@@ -30,7 +34,15 @@ if TYPE_CHECKING:
     from dispatcher.networks import Networks
 
 
-REMOVING = ("remove", "remove --force")
+LABEL_SECONDS = 60.0
+"""For so long the mode waits for the labels; with the API server away nobody is scheduled either,
+but what was bound before is attached."""
+
+log = structlog.get_logger("node")
+
+
+class Unlabelled(Exception):  # noqa: N818 - it is no error, it passes
+    """The node's labels do not say yet what the mode is about to take from new pods."""
 
 
 class View(NamedTuple):
@@ -57,6 +69,8 @@ class Node:
         restored: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.labelled = False
+        """Whether the node's labels say what a look has found; whoever publishes them sets it."""
         self._settings = settings
         self._plugin = plugin
         self._conflist = Conflist(settings.cni_conf_dir)
@@ -64,6 +78,7 @@ class Node:
         self._restored = restored
         self._clock = clock
         self._records = Records(settings.state_dir)
+        self._waiting_since: float | None = None
         self._left_at: float | None = None
         self._noted: str | None = None
         self._ignored: set[str] = set()
@@ -74,13 +89,14 @@ class Node:
         self._ignored = found.ignored
         problem = ""
         try:
-            if self._settings.mode in REMOVING and self._remove():
+            if self._settings.mode in uninstall.REMOVING and self._remove():
                 self._noted = None
                 return View({}, "", removed=True)
             self._install(found)
+        except Unlabelled as passing:
+            problem = str(passing)
         except (InstallError, ConflistError) as error:
             problem = str(error)
-        if problem:
             self._say("NotInstalled", problem)
         self._note(problem)
         return View(self._judge(found, problem), problem)
@@ -96,36 +112,58 @@ class Node:
         reason = self._reason(default, found)
         if reason:
             raise InstallError(f'the default network "{default}" is not ready: {reason}')
-        for sentence in self._conflist.look(conflists.render(self._settings), self._clock()):
+        wanted = conflists.render(self._settings)
+        if not self._conflist.holds(wanted) and self._waits():
+            raise Unlabelled(
+                f'the mode "{self._settings.mode}" takes effect when this node\'s labels say that '
+                "it attaches the default network only; if the API server does not answer, after "
+                f"{LABEL_SECONDS:.0f} seconds"
+            )
+        for sentence in self._conflist.look(wanted, self._clock()):
             self._tell_restored(sentence)
+
+    def _waits(self) -> bool:
+        """Tell whether the scheduler may still send pods here that would not get their network."""
+        if self._settings.mode == "install" or self.labelled:
+            return False
+        if self._waiting_since is None:
+            self._waiting_since = self._clock()
+        if self._clock() - self._waiting_since < LABEL_SECONDS:
+            return True
+        log.warning("the mode takes effect before the labels are set", mode=self._settings.mode)
+        return False
 
     def _remove(self) -> bool:
         """Take Genie from the node where no pod needs it; tells whether the conflist is gone.
 
-        Pods in the way are named in an Event. The plugin stays as long as a call
-        that has begun may take.
+        Pods in the way are named in an Event. The plugin and the records stay as long as there are
+        any, whoever took the conflist, and as long as a call that has begun may take.
         """
+        following = uninstall.successor(self._settings.cni_conf_dir)
+        blocking = uninstall.in_the_way(self._records.read().values(), following)
+        if blocking:
+            force = self._settings.mode != "remove"
+            self._say("NotRemoved", uninstall.explain(blocking, following, force=force))
         if self._conflist.in_place:  # once it is gone, nothing brings it back
-            directory = self._settings.cni_conf_dir
-            following = uninstall.successor(directory)
-            blocking = uninstall.in_the_way(self._records.read().values(), following)
-            if blocking:
-                self._say("NotRemoved", uninstall.explain(blocking, following))
+            self._left_at = None
+            if blocking or self._waits():
                 return False
             self._conflist.remove()
         if self._left_at is None:
             self._left_at = self._clock()
-        elif self._clock() - self._left_at > self._settings.deadline_seconds:
+        if not blocking and self._clock() - self._left_at > self._settings.deadline_seconds:
             self._plugin.remove()
-            for path in self._settings.state_dir.iterdir():
-                path.unlink()
+            uninstall.purge(self._settings.state_dir)
+        left = uninstall.left_behind(self._settings.state_dir)
+        if left:
+            self._say("NotFreed", left)
         return True
 
     def _judge(self, found: Networks, problem: str) -> dict[str, str]:
         """Return each network with why it cannot be attached."""
         judged = {name: self._reason(name, found) for name in _published(found)}
         if problem and not self._usable():
-            absent = f"Genie is not installed on this node: {problem}"
+            absent = f"Genie does not attach pods on this node: {problem}"
             return dict.fromkeys(judged, absent)
         if self._settings.mode != "install":
             reason = f"the agent's mode is {self._settings.mode}"
@@ -134,8 +172,9 @@ class Node:
         return judged
 
     def _usable(self) -> bool:
+        """Return whether the runtime calls Genie, whatever else is not as it should be."""
         try:
-            return self._conflist.in_place and self._plugin.launcher.exists()
+            return self._conflist.loaded and self._plugin.runs
         except ConflistError:
             return False
 

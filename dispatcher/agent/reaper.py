@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
-from dispatcher import networks
+from dispatcher import keys, networks
 from dispatcher.agent import cri, delete, uninstall
 from dispatcher.agent.host import resolve
 from dispatcher.agent.loops import Loop
@@ -53,6 +53,9 @@ PAUSE_AFTER_FAILURE = 600.0
 """Seconds before a DEL that failed is tried again; doubled each time, up to a day."""
 
 LONGEST_PAUSE = 86_400.0
+
+FORCED_TRIES = 3
+"""How often "remove --force" tries to free a record, in one look each, before it goes without."""
 
 log = structlog.get_logger("reaper")
 
@@ -107,11 +110,15 @@ class Reaper:
         self._clock = clock
         self._missed: dict[str, int] = {}
         self._failed: dict[str, tuple[float, float]] = {}
+        self._tries: dict[str, int] = {}
 
     def turn(self) -> None:
         """Do what the mode asks for, once."""
         if self._settings.mode == "remove --force":
             self.clear()
+        launcher = self._settings.cni_bin_dir / keys.PLUGIN_TYPE
+        if self._settings.mode in uninstall.REMOVING and not resolve(self._root, launcher).exists():
+            uninstall.forget_results(resolve(self._root, uninstall.RESULTS))
         if swept := leftovers.sweep(str(self._state)):
             log.info("removed what was left of calls that had done nothing yet", containers=swept)
         self.look()
@@ -165,12 +172,23 @@ class Reaper:
         directory = resolve(self._root, self._settings.cni_conf_dir)
         name = uninstall.successor(directory).rpartition("/")[2]
         following = str(self._settings.cni_conf_dir / name) if name else ""
-        blocking = uninstall.in_the_way(self._records.read().values(), following)
-        return [
-            stored.container_id
-            for stored in blocking
-            if not _locked(self._state / f"{stored.container_id}.lock") and self._take(stored)
-        ]
+        freed = []
+        for stored in uninstall.in_the_way(self._records.read().values(), following):
+            if _locked(self._state / f"{stored.container_id}.lock"):
+                continue
+            if self._take(stored):
+                freed.append(stored.container_id)
+            else:
+                self._give_up(stored.container_id)
+        return freed
+
+    def _give_up(self, container_id: str) -> None:
+        """Leave behind what was tried in vain often enough, so that the mode comes to an end."""
+        self._tries[container_id] = self._tries.get(container_id, 0) + 1
+        if self._tries[container_id] < FORCED_TRIES:
+            return
+        if uninstall.set_aside(self._state, container_id):
+            log.warning("left behind what could not be freed", container=container_id)
 
     def _take(self, stored: Stored) -> bool:
         if stored.record is None:

@@ -3,32 +3,59 @@
 When our conflist is gone the runtime loads the next configuration in its directory, and runs
 DELs of pods that Genie attached with that. So a record is in the way unless its only
 attachment is the pod's primary on that very network.
+
+The mode "remove --force" takes these pods' networks away. What cannot be freed even so after some
+tries is left behind: its record is kept under another name, is in nobody's way, and is told.
 """
 
 from __future__ import annotations
 
+import json
+from binascii import a2b_base64
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dispatcher import keys
+from dispatcher.conf import BrokenConf
+from dispatcher.conf import decode as conf_of
+from dispatcher.plugin import lock, store
+from dispatcher.plugin.errors import CNIError
+from dispatcher.plugin.record import CorruptRecord, NewerRecord, decode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from dispatcher.agent.records import Stored
+    from dispatcher.plugin.record import Record
 
 EXTENSIONS = frozenset({".conf", ".conflist", ".json"})
 """What runtimes read in their configuration directory."""
+
+REMOVING = ("remove", "remove --force")
+"""The modes that take Genie from a node."""
+
+RESULTS = Path("/var/lib/cni/results")
+"""Where every container runtime keeps libcni's notes: one file for each attachment it made."""
+
+LEFT = ".left"
+"""What is added to the name of a record whose networks were left behind."""
 
 SHOWN = 10
 """How many pods a sentence names."""
 
 
+def configurations(directory: Path) -> list[Path]:
+    """Return what a runtime reads in its configuration *directory*, in its order."""
+    try:
+        return sorted(path for path in directory.iterdir() if path.suffix in EXTENSIONS)
+    except FileNotFoundError:
+        return []
+
+
 def successor(directory: Path) -> str:
     """Return the path of the configuration that the runtime would load without ours, or ""."""
-    names = sorted(path.name for path in directory.iterdir() if path.suffix in EXTENSIONS)
-    others = [name for name in names if name != keys.CONFLIST]
-    return str(directory / others[0]) if others else ""
+    others = [path for path in configurations(directory) if path.name != keys.CONFLIST]
+    return str(others[0]) if others else ""
 
 
 def in_the_way(records: Iterable[Stored], following: str) -> list[Stored]:
@@ -45,17 +72,87 @@ def _frees(following: str, stored: Stored) -> bool:
     )
 
 
-def explain(blocking: list[Stored], following: str) -> str:
+def explain(blocking: list[Stored], following: str, *, force: bool) -> str:
     """Return why Genie cannot be removed, naming the pods, and what to do."""
-    names = ["/".join(s.record.pod[:2]) if s.record else s.container_id for s in blocking]
-    shown = ", ".join(names[:SHOWN])
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    pods = _shown([_pod(stored.record) or stored.container_id for stored in blocking])
     why = (
-        f"{following}, which would follow, cannot free the networks of {shown}{more}"
+        f"{following}, which would follow, cannot free the networks of {pods}"
         if following
-        else f"no configuration would follow that could free the networks of {shown}{more}"
+        else f"no configuration would follow that could free the networks of {pods}"
     )
+    if force:
+        return (
+            f"Genie is not removed yet: {why}. The reaper takes them away; what it cannot free "
+            "in some tries it leaves behind"
+        )
     return (
         f"Genie is not removed: {why}. Drain the node, or set the mode "
         '"remove --force", which takes these pods\' networks away'
     )
+
+
+def set_aside(state_dir: Path, container_id: str) -> bool:
+    """Leave behind what *container_id* has: keep its record under another name; tell if done."""
+    path = Path(store.path_of(str(state_dir), container_id))
+    try:
+        held = lock.of_container(str(state_dir), container_id, until=0)
+    except (CNIError, OSError):
+        return False
+    try:
+        path.replace(path.with_name(path.name + LEFT))
+        store.forget_unfinished(str(state_dir), container_id)
+    except OSError:
+        return False
+    finally:
+        held.release(forget=True)
+    return True
+
+
+def left_behind(state_dir: Path) -> str:
+    """Return what was left behind, naming the pods, and what to do; "" if there is nothing."""
+    kept = sorted(state_dir.glob(f"*{LEFT}"))
+    if not kept:
+        return ""
+    pods = []
+    for path in kept:
+        try:
+            pod = _pod(decode(path.read_bytes()))
+        except (CorruptRecord, NewerRecord, OSError):
+            pod = ""
+        pods.append(pod or path.name.partition(".")[0])
+    return (
+        f"the networks of {_shown(pods)} could not be freed, and their addresses may stay taken; "
+        f"{state_dir}/*{LEFT} say what they had. Free that by hand and remove the files"
+    )
+
+
+def purge(state_dir: Path) -> None:
+    """Remove the plugin's files, but what tells of networks that were left behind."""
+    for path in state_dir.glob("*"):
+        if not path.name.endswith(LEFT) and not path.is_dir():
+            path.unlink(missing_ok=True)  # other threads rename and remove files here, too
+
+
+def forget_results(directory: Path) -> None:
+    """Remove libcni's notes on our own attachments from *directory*.
+
+    It looks for them by the name of our conflist, which is gone: they would stay for ever.
+    """
+    for path in directory.glob("*"):
+        try:
+            conf = conf_of(a2b_base64(json.loads(path.read_bytes())["config"]), str(path))
+        except (BrokenConf, OSError, KeyError, TypeError, ValueError):
+            continue  # not ours to judge
+        if keys.PLUGIN_TYPE in conf.types:
+            path.unlink(missing_ok=True)
+
+
+def _pod(record: Record | None) -> str:
+    """Return a pod's namespace and name, or "" where nobody knows."""
+    namespace, name, _ = record.pod if record else ("", "", "")
+    return f"{namespace}/{name}" if name else ""
+
+
+def _shown(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more

@@ -121,7 +121,9 @@ def said() -> Said:
 def node(host: Host, said: Said, clock: Clock) -> Callable[..., Node]:
     from dispatcher.agent.node import Node  # noqa: PLC0415 - only tests of it pay for it
 
-    def make(**settings: Any) -> Node:
-        return Node(host.settings(**settings), host.plugin(), said, lambda: None, clock)
+    def make(*, labelled: bool = True, **settings: Any) -> Node:
+        made = Node(host.settings(**settings), host.plugin(), said, lambda: None, clock)
+        made.labelled = labelled
+        return made
 
     return make

@@ -9,6 +9,7 @@ import urllib.request
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from prometheus_client import generate_latest
 
 from dispatcher.agent import loops, reaper, watch
 from dispatcher.agent.__main__ import Agent, main
@@ -23,7 +24,7 @@ from tests.unit.agent.test_journal import write
 from tests.unit.agent.test_status import record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.unit.agent.conftest import Clock, Host
@@ -125,6 +126,128 @@ def test_what_a_person_must_look_after_is_said_on_the_node(host: Host) -> None:
     said = {event["reason"]: event["message"] for event in api.created}
     assert "bridge is not there" in said["NetworkParked"]
     assert "container bad" in said["RecordUnreadable"]
+
+
+CANAL = "network.cni-genie.io/canal"
+WEAVE = "network.cni-genie.io/weave"
+
+
+class Turns:
+    """An agent whose loops turn when the test says so, and see no delay."""
+
+    def __init__(self, host: Host, api: Api, **settings: Any) -> None:
+        at_once = {"gone_seconds": 0, "start_seconds": 0}
+        given = host.settings(**{**at_once, **settings})
+        self.agent = Agent(given, host.plugin(), api)
+        self._look, self._publish, _ = self.agent.loops
+
+    def look(self) -> None:
+        """Look at the node, and publish what was seen; look again, as the agent does."""
+        for loop in (self._look, self._publish, self._look):
+            loop.turn()
+
+    def publish(self) -> None:
+        """Publish without a look before."""
+        self._publish.turn()
+
+    def shows(self, series: str) -> bool:
+        """Tell whether the metrics have a line that begins so."""
+        lines = generate_latest(self.agent.metrics.registry).decode().splitlines()
+        return any(line.startswith(series) for line in lines)
+
+
+@pytest.mark.parametrize(
+    "leave",
+    [
+        pytest.param(lambda path: path.unlink(), id="is removed"),
+        pytest.param(lambda path: path.rename(f"{path}.cilium_bak"), id="is renamed by Cilium"),
+        pytest.param(lambda path: path.write_text("{"), id="is broken"),
+    ],
+)
+def test_the_label_of_a_nodes_only_network_turns_false_when_it(
+    host: Host, leave: Callable[[Path], object]
+) -> None:
+    """Also where nothing else is left to publish; the metrics say so, too."""
+    api = Api()
+    host.executable("bridge")
+    path = host.network("canal")
+    turns = Turns(host, api)
+    turns.look()
+    assert api.labels == {CANAL: "true"}
+    assert turns.shows('genie_agent_network_available{network="canal"} 1.0')
+    leave(path)
+    turns.look()
+    assert api.labels == {CANAL: "false"}
+    assert turns.shows('genie_agent_network_available{network="canal"} 0.0')
+    assert turns.shows('genie_agent_network_unavailable{network="canal"')
+
+
+def test_nothing_is_published_before_the_first_look(host: Host) -> None:
+    """What is not known yet is not absent."""
+    api = Api()
+    api.labels = {CANAL: "true"}
+    Turns(host, api).publish()
+    assert api.labels == {CANAL: "true"}
+
+
+def test_labels_turn_false_while_the_runtime_loads_another_configuration(host: Host) -> None:
+    """From the look through the publication to the API server, and back."""
+    api = Api()
+    host.executable("bridge")
+    host.network("canal")
+    turns = Turns(host, api)
+    turns.look()
+    shadow = host.conf / "00-aaa.conf"
+    shadow.write_text("{}")
+    turns.look()
+    assert api.labels[CANAL] == "false"
+    shadow.unlink()
+    turns.look()
+    assert api.labels[CANAL] == "true"
+
+
+class Watched(Api):
+    """Notes what a file held when the labels were patched."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self._file = file
+        self.seen: list[bytes] = []
+
+    def patch(self, path: str, body: Any, *more: Any, **named: Any) -> dict[str, Any]:
+        """Note, and change the labels."""
+        self.seen.append(self._file.read_bytes())
+        return super().patch(path, body, *more, **named)
+
+
+def test_disabling_turns_the_labels_before_the_conflist_and_waits_for_no_delay(host: Host) -> None:
+    """Of the networks that new pods do not get any more; the default's stays."""
+    host.executable("bridge")
+    host.network("canal")
+    host.network("weave")
+    conflist = host.conf / "00-genie.conflist"
+    installing = Api()
+    Turns(host, installing).look()
+    assert installing.labels == {CANAL: "true", WEAVE: "true"}
+    before = conflist.read_bytes()
+    api = Watched(conflist)
+    api.labels = installing.labels
+    turns = Turns(host, api, mode="disable", start_seconds=300)
+    turns.look()
+    assert api.labels == {CANAL: "true", WEAVE: "false"}
+    assert api.seen == [before]
+    assert b'"agentSocket": ""' in conflist.read_bytes()
+    assert turns.agent.readiness() == ""
+
+
+def test_what_a_crash_left_half_written_is_swept_away_at_a_start(host: Host) -> None:
+    """In the runtime's configuration directory and in the records', too."""
+    for folder in (host.conf, host.state):
+        (folder / ".genie-0123").write_text("half")
+    agent = Agent(host.settings(port=0), host.plugin(), Api())
+    agent.start()
+    agent.stop()
+    assert not [*host.conf.glob(".genie-*"), *host.state.glob(".genie-*")]
 
 
 def test_leaving_removes_the_labels(host: Host) -> None:

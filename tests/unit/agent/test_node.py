@@ -1,15 +1,21 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 
+from dispatcher.agent.node import Node
+from tests.unit.agent.conftest import Said
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
-    from dispatcher.agent.node import Node
-    from tests.unit.agent.conftest import Clock, Host, Said
+    from tests.unit.agent.conftest import Clock, Host
 
 
 def test_the_conflist_appears_when_the_default_network_is_ready(
@@ -23,7 +29,7 @@ def test_the_conflist_appears_when_the_default_network_is_ready(
     host.executable("bridge")
     view = subject.look()
     assert "no executable portmap" in view.problem
-    assert "not installed" in view.networks["canal"]
+    assert "does not attach pods on this node" in view.networks["canal"]
     assert not ours.exists()
     host.executable("portmap")
     view = subject.look()
@@ -70,7 +76,7 @@ def test_without_a_default_nothing_is_installed_and_the_candidates_are_listed(
     assert (name, reason) == ("n1", "NotInstalled")
     assert '"default-network"' in message
     assert "weave" in message
-    assert view.networks["weave"].startswith("Genie is not installed")
+    assert view.networks["weave"].startswith("Genie does not attach pods")
 
 
 def test_unsetting_the_default_keeps_an_installed_plugin_whole(
@@ -135,6 +141,110 @@ def test_a_foreign_launcher_stops_the_conflist(host: Host, node: Callable[..., N
     host.executable("bridge", "genie")
     assert "not ours" in node().look().problem
     assert not (host.conf / "00-genie.conflist").exists()
+
+
+def test_nothing_can_be_attached_while_the_runtime_loads_another_file(
+    host: Host, node: Callable[..., Node]
+) -> None:
+    """The runtime does not call Genie then, and pods that ask for weave would get the other."""
+    host.network("canal")
+    host.network("weave")
+    host.executable("bridge")
+    subject = node()
+    assert set(subject.look().networks.values()) == {""}
+    shadow = host.conf / "00-aaa.conflist"
+    shadow.write_text("{}")
+    view = subject.look()
+    for reason in (view.problem, view.networks["canal"], view.networks["weave"]):
+        assert "00-aaa.conflist sorts before" in reason
+    shadow.unlink()
+    assert set(subject.look().networks.values()) == {""}
+
+
+def test_nothing_can_be_attached_by_a_launcher_that_is_not_ours(
+    host: Host, node: Callable[..., Node]
+) -> None:
+    """It was replaced while the agent looked away: by the original CNI-Genie's installer, say."""
+    host.network("canal")
+    host.executable("bridge")
+    subject = node()
+    subject.look()
+    host.executable("genie")
+    assert "not ours" in subject.look().networks["canal"]
+
+
+def test_nothing_can_be_attached_by_a_version_that_cannot_be_put_back(
+    host: Host, node: Callable[..., Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A launcher without its folder starts nothing. The full disk is injected."""
+    host.network("canal")
+    host.executable("bridge")
+    subject = node()
+    subject.look()
+    shutil.rmtree(host.bin / ".genie")
+    full_disk(monkeypatch)
+    assert "No space left" in subject.look().networks["canal"]
+
+
+def test_an_upgrade_that_the_disk_has_no_room_for_leaves_the_networks_attachable(
+    host: Host, node: Callable[..., Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The version before works on. The full disk is injected."""
+    host.network("canal")
+    host.executable("bridge")
+    node().look()
+    host.image("v2")
+    plugin = host.plugin("v2")
+    full_disk(monkeypatch)
+    said = Said()
+    view = Node(host.settings(), plugin, said, lambda: None).look()
+    assert "No space left" in view.problem
+    assert view.networks == {"canal": ""}
+
+
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(path: Path, *_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr("dispatcher.agent.files.write", write)
+
+
+@pytest.mark.parametrize("mode", ["disable", "remove"])
+def test_the_choice_of_networks_is_taken_from_pods_only_when_the_labels_say_so(
+    host: Host, node: Callable[..., Node], said: Said, mode: str
+) -> None:
+    """Else a pod that asks for weave is scheduled here still, and silently gets canal."""
+    host.network("canal")
+    host.network("weave")
+    host.executable("bridge")
+    node().look()
+    ours = host.conf / "00-genie.conflist"
+    before = ours.read_bytes()
+    subject = node(mode=mode, labelled=False)
+    view = subject.look()
+    assert ours.read_bytes() == before
+    assert f'"{mode}" takes effect when this node\'s labels say' in view.problem
+    assert (view.networks["canal"], view.networks["weave"]) == ("", f"the agent's mode is {mode}")
+    assert said.events == []
+    subject.labelled = True
+    assert subject.look().problem == ""
+    assert not ours.exists() if mode == "remove" else ours.read_bytes() != before
+
+
+def test_a_mode_does_not_wait_for_ever_for_an_api_server_that_is_away(
+    host: Host, node: Callable[..., Node], clock: Clock
+) -> None:
+    """After a minute it takes effect; a restart in this mode waits for nothing."""
+    host.network("canal")
+    host.executable("bridge")
+    node().look()
+    subject = node(mode="disable", labelled=False)
+    for _ in range(15):
+        assert subject.look().problem
+        clock.now += 4
+    assert subject.look().problem == ""
+    assert '"agentSocket": ""' in (host.conf / "00-genie.conflist").read_text()
+    assert node(mode="disable", labelled=False).look().problem == ""
 
 
 @pytest.mark.parametrize(

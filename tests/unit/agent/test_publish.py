@@ -56,6 +56,17 @@ def test_nothing_turns_false_while_the_agent_is_young() -> None:
     assert publication.changes({}, labels, 300) == {KEY + "weave": "false"}
 
 
+def test_what_the_mode_takes_away_is_false_at_once() -> None:
+    """Whatever the delays: also a network without a configuration, but not the default."""
+    publication = Publication(60, not_before=300, only="canal")
+    labels = {KEY + "weave": "true", KEY + "canal": "true", KEY + "born": "true"}
+    assert publication.changes({"weave": "the mode"}, labels, 0) == {
+        KEY + "weave": "false",
+        KEY + "born": "false",
+    }
+    assert publication.changes({}, {KEY + "canal": "true"}, 300) == {KEY + "canal": "false"}
+
+
 def test_labels_of_others_are_not_looked_at() -> None:
     """Only our own prefix is ever in a change."""
     publication = Publication(60, not_before=0)

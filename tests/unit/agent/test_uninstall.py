@@ -1,21 +1,29 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from typing import TYPE_CHECKING
 
 import pytest
 
 from dispatcher.agent.records import Stored
-from dispatcher.agent.uninstall import explain, in_the_way, successor
-from dispatcher.plugin import store
+from dispatcher.agent.uninstall import explain, in_the_way, set_aside, successor
+from dispatcher.plugin import lock, store
+from tests.unit.agent.test_reaper import World
 from tests.unit.agent.test_status import ARGS, CANAL, attached, record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from dispatcher.agent.node import Node
     from dispatcher.plugin.record import Record
     from tests.unit.agent.conftest import Clock, Host, Said
+
+
+@pytest.fixture
+def world(host: Host, clock: Clock) -> World:
+    return World(host, clock)
 
 
 def only_canal(path: str) -> Record:
@@ -53,12 +61,20 @@ def test_only_a_pod_with_nothing_but_the_successors_network_is_not_in_the_way() 
 def test_the_explanation_names_pods_and_what_to_do() -> None:
     """Ten of them, and how many more."""
     stored = [Stored(f"c{number}", 0, record(), "") for number in range(12)]
-    sentence = explain([*stored[:11], Stored("bad", 0, None, "x")], "/etc/cni/net.d/10-canal.conf")
+    unreadable = Stored("bad", 0, None, "x")
+    sentence = explain([*stored[:11], unreadable], "/etc/cni/net.d/10-canal.conf", force=False)
     assert "ns/p, ns/p" in sentence
     assert "and 2 more" in sentence
-    assert "Drain" in sentence
-    assert "no configuration would follow" in explain(stored[:1], "")
-    assert "of bad." in explain([Stored("bad", 0, None, "x")], "/x")
+    assert 'Drain the node, or set the mode "remove --force"' in sentence
+    assert "no configuration would follow" in explain(stored[:1], "", force=False)
+    assert "of bad." in explain([Stored("bad", 0, None, "x")], "/x", force=False)
+
+
+def test_by_force_the_explanation_does_not_advise_force() -> None:
+    """It says what is going on instead."""
+    sentence = explain([Stored("c", 0, record(), "")], "/x", force=True)
+    assert "ns/p. The reaper takes them away" in sentence
+    assert "Drain" not in sentence
 
 
 def test_removing_refuses_while_a_pod_needs_us_and_says_which(
@@ -105,14 +121,151 @@ def test_removing_from_a_node_that_never_had_us_is_nothing(
     assert [path.name for path in host.conf.iterdir()] == ["10-canal.conflist"]
 
 
-def test_what_has_left_does_not_come_back_for_a_record(
-    host: Host, node: Callable[..., Node]
+@pytest.mark.parametrize("mode", ["remove", "remove --force"])
+@pytest.mark.parametrize(
+    "taken",
+    [
+        pytest.param(True, id="somebody else took the conflist before"),
+        pytest.param(False, id="an ADD under way wrote its record later"),
+    ],
+)
+def test_without_a_conflist_too_plugin_and_records_stay_while_a_pod_needs_them(
+    host: Host, node: Callable[..., Node], clock: Clock, said: Said, mode: str, *, taken: bool
 ) -> None:
-    """Another configuration may come to follow later; the mode still says "remove"."""
+    """The pod is named; what has left does not come back for it, and goes on when it is freed."""
     ready(host)
     node().look()
-    leaving = node(mode="remove")
+    if taken:
+        (host.conf / "00-genie.conflist").unlink()
+        store.write(str(host.state), record())
+    leaving = node(mode=mode)
     assert leaving.look().removed
     store.write(str(host.state), record())
-    assert leaving.look().removed
+    for _ in range(3):
+        clock.now += 91
+        assert leaving.look().removed
     assert not (host.conf / "00-genie.conflist").exists()
+    assert (host.bin / "genie").exists()
+    assert [path.name for path in host.state.glob("*.json")] == ["c1.json"]
+    assert "NotRemoved" in said.reasons()
+    assert "ns/p" in said.events[-1][2]
+    store.remove(str(host.state), "c1")
+    leaving.look()
+    assert not (host.bin / "genie").exists()
+    assert list(host.state.iterdir()) == []
+
+
+def test_a_node_that_gets_its_conflist_back_waits_again_for_the_calls_that_it_brings(
+    host: Host, node: Callable[..., Node], clock: Clock
+) -> None:
+    """Whoever puts it back: a call may begin until it is taken away again."""
+    ready(host)
+    node().look()
+    conflist = (host.conf / "00-genie.conflist").read_bytes()
+    leaving = node(mode="remove")
+    leaving.look()
+    clock.now += 89
+    (host.conf / "00-genie.conflist").write_bytes(conflist)
+    leaving.look()
+    clock.now += 89
+    leaving.look()
+    assert (host.bin / "genie").exists()
+    clock.now += 2
+    leaving.look()
+    assert not (host.bin / "genie").exists()
+
+
+def test_folders_in_the_state_directory_are_nobodys_trouble(
+    host: Host, node: Callable[..., Node], clock: Clock
+) -> None:
+    """A file system of its own has a lost+found."""
+    ready(host)
+    node().look()
+    (host.state / "lost+found").mkdir()
+    (host.state / "journal").touch()
+    leaving = node(mode="remove")
+    leaving.look()
+    clock.now += 91
+    assert leaving.look().removed
+    assert [path.name for path in host.state.iterdir()] == ["lost+found"]
+
+
+def test_a_runtime_without_a_configuration_directory_has_no_successor(host: Host) -> None:
+    """Leaving must not fail for ever where the directory is gone."""
+    assert successor(host.conf / "gone") == ""
+
+
+def test_force_leaves_behind_what_three_tries_could_not_free_and_says_so(
+    host: Host, world: World, said: Said, clock: Clock, node: Callable[..., Node]
+) -> None:
+    """Failing, parked and unreadable alike; a record that is freed meanwhile is not among them."""
+    ready(host)
+    node().look()
+    node_state = {"state_dir": world.state, "mode": "remove --force"}
+    for container in ("failing", "freed"):
+        world.write(container)
+    (world.state / "torn.json").write_text("{")
+    world.fault = "bridge: it does not work"
+    reaper = world.reap(host, cni_conf_dir="/etc/cni/net.d", mode="remove --force")
+    for _ in range(2):
+        assert reaper.clear() == []
+        assert not list(world.state.glob("*.left"))
+    leaving = node(**node_state)
+    assert not leaving.look().removed
+    store.remove(str(world.state), "freed")
+    reaper.clear()
+    assert sorted(path.name for path in world.state.glob("*.json*")) == [
+        "failing.json.left",
+        "torn.json.left",
+    ]
+    assert leaving.look().removed
+    clock.now += 91
+    assert leaving.look().removed
+    assert not (host.bin / "genie").exists()
+    assert len(list(world.state.glob("*.left"))) == 2
+    reason, sentence = said.events[-1][1:]
+    assert reason == "NotFreed"
+    assert "of ns/p, torn could not be freed" in sentence
+
+
+def test_a_record_that_a_call_holds_is_not_left_behind(world: World) -> None:
+    """Who changes a record holds its lock."""
+    world.write("busy")
+    held = lock.of_container(str(world.state), "busy", until=0)
+    assert not set_aside(world.state, "busy")
+    held.release()
+    assert not set_aside(world.state, "gone")
+    assert set_aside(world.state, "busy")
+
+
+def note(folder: Path, name: str, *types: str) -> None:
+    """Write a file of libcni's cache, as runtimes do."""
+    plugins = [{"type": kind} for kind in types]
+    conflist = json.dumps({"cniVersion": "1.0.0", "name": name, "plugins": plugins})
+    value = {"kind": "cniCacheV1", "config": b64encode(conflist.encode()).decode()}
+    (folder / f"{name}-c-eth0").write_text(json.dumps({**value, "networkName": name}))
+
+
+def test_when_the_plugin_is_gone_libcnis_notes_on_its_calls_go_too(
+    host: Host, world: World
+) -> None:
+    """Those of other networks stay, and so does everything while the plugin is there."""
+    folder = host.root / "var/lib/cni/results"
+    folder.mkdir()
+    note(folder, "genie", "genie")
+    note(folder, "genie-of-another-kind", "bridge", "portmap")
+    (folder / "genie-torn-eth0").write_text("{")
+    (folder / "genie-list-eth0").write_text("[]")
+    host.executable("genie")
+    places = {"cni_conf_dir": "/etc/cni/net.d", "cni_bin_dir": "/opt/cni/bin"}
+    world.reap(host, mode="remove", **places).turn()
+    assert len(list(folder.iterdir())) == 4
+    (host.bin / "genie").unlink()
+    world.reap(host, mode="install", **places).turn()
+    assert len(list(folder.iterdir())) == 4
+    world.reap(host, mode="remove", **places).turn()
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "genie-list-eth0",
+        "genie-of-another-kind-c-eth0",
+        "genie-torn-eth0",
+    ]
