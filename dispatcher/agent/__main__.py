@@ -79,7 +79,11 @@ class Agent:
             files.sweep(folder)  # before any thread writes there
         above = [directory.rpartition("/")[0] for directory in self._settings.conf_dirs]
         watched = dict.fromkeys(above, self._looking.wake)
-        self._observer = watch.start({**watched, str(self._settings.state_dir): self._reading.wake})
+        bin_dir = self._settings.cni_bin_dir
+        self._observer = watch.start(
+            {**watched, str(self._settings.state_dir): self._reading.wake},
+            {str(each): self._looking.wake for each in (bin_dir, bin_dir.parent)},
+        )
         self._lookup = lookup.start(self._kube, self._settings.socket)
         threading.Thread(target=self.events.run, name="events", daemon=True).start()
         for loop in self.loops:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 import time
@@ -402,7 +403,7 @@ def test_changes_are_noticed_and_reading_is_not_one(tmp_path: Path) -> None:
     wake = threading.Event()
     folder = tmp_path / "net.d"
     folder.mkdir()
-    observer = watch.start({str(tmp_path): wake, str(tmp_path / "never"): wake})
+    observer = watch.start({str(tmp_path): wake, str(tmp_path / "never"): wake}, {})
     try:
         folder.rmdir()
         folder.mkdir()
@@ -419,3 +420,41 @@ def test_changes_are_noticed_and_reading_is_not_one(tmp_path: Path) -> None:
     finally:
         observer.stop()
         observer.join()
+
+
+def test_of_the_directory_of_plugins_only_what_is_in_it_is_noticed(tmp_path: Path) -> None:
+    """Not what is being written under a temporary name, and nothing in the folders below."""
+    wake = threading.Event()
+    (tmp_path / ".genie" / "v1").mkdir(parents=True)
+    (tmp_path / "genie").touch()
+    observer = watch.start({}, {str(tmp_path): wake})
+    try:
+        (tmp_path / ".genie" / "v1" / "code").touch()
+        (tmp_path / ".genie-0123").write_text("half")
+        (tmp_path / ".genie-0123").unlink()
+        assert not wake.wait(0.5)
+        (tmp_path / ".genie-4567").touch()
+        (tmp_path / ".genie-4567").rename(tmp_path / "genie")
+        assert wake.wait(5)
+        time.sleep(0.3)
+        wake.clear()
+        shutil.rmtree(tmp_path / ".genie")
+        assert wake.wait(5)
+    finally:
+        observer.stop()
+        observer.join()
+
+
+def test_a_launcher_that_is_removed_is_noticed_before_the_next_look_is_due(host: Host) -> None:
+    """So it is back at once, and not after some seconds."""
+    host.executable("bridge")
+    host.network("canal")
+    agent = Agent(host.settings(port=0, look_seconds=60), host.plugin(), Api())
+    agent.start()
+    try:
+        eventually((host.conf / "00-genie.conflist").exists)
+        time.sleep(0.5)  # what its own installation has set off is over
+        (host.bin / "genie").unlink()
+        eventually((host.bin / "genie").exists)
+    finally:
+        agent.stop()
