@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +17,7 @@ from tests.cluster.agents import (
     rolled_out,
     set_mode,
 )
-from tests.cluster.churn import no_agents, strays
+from tests.cluster.churn import left_behind, no_agents
 from tests.cluster.genie import DEFAULT_NETWORK, NAMESPACE, wait_until_working
 from tests.cluster.networks import NETWORKS
 from tests.cluster.observe import interfaces
@@ -53,6 +53,10 @@ ELSEWHERE = {
     "metadata": {"name": "elsewhere", "labels": {"network.cni-genie.io/canal": "false"}},
 }
 """Another node, on which canal is known: so pods may name it before this one has it."""
+
+
+ARRIVES_AFTER = 30.0
+"""Seconds that the node has been up when the installer of canal comes."""
 
 
 @pytest.fixture
@@ -99,11 +103,12 @@ def bridge(cluster: Cluster, pod: str, namespace: str) -> str:
 def test_a_node_with_only_the_runtimes_bridge_until_canal_arrives_gives_no_pod_of_genies_the_bridge(
     cluster: Cluster, namespace: str, first_boot: int
 ) -> None:
-    """A node with only 100-crio-bridge.conflist; canal arrives: none of Genie's gets the bridge.
+    """A node with only 100-crio-bridge.conflist; canal arrives 30 s later: none gets the bridge.
 
-    In life canal arrives 30 s later, here as soon as the agent has complained. A pod that Genie has
-    nothing to do with gets the bridge meanwhile: the node keeps what it had.
+    None of Genie's, that is: a pod that it has nothing to do with gets the bridge meanwhile, since
+    the node keeps what it had.
     """
+    begun = time.monotonic()
     node = cluster.node(NODE)
     cluster.apply(pod_manifest("early", "canal"), "-n", namespace)
     cluster.apply(pod_manifest("plain", None), "-n", namespace)
@@ -112,6 +117,7 @@ def test_a_node_with_only_the_runtimes_bridge_until_canal_arrives_gives_no_pod_o
     cluster.wait_for(
         lambda: len(waiting(cluster)) > first_boot, 60, "an Event that says what is missing"
     )
+    time.sleep(max(0.0, begun + ARRIVES_AFTER - time.monotonic()))
     assert not node.path(CONFLIST).exists()
     assert "nodeName" not in cluster.get("pod", "early", "-n", namespace)["spec"]
     arrives(cluster, NETWORKS["canal"].file)
@@ -132,8 +138,8 @@ def said_of(cluster: Cluster, pod: str) -> list[str]:
 
 @pytest.fixture
 def leaving(cluster: Cluster) -> Iterator[Node]:
-    """Give the node whose agent waits no longer than it must, and install Genie again."""
-    with agent_settings(cluster, deadline_seconds=30):
+    """Give the node whose agent and reaper wait no longer than they must; install Genie again."""
+    with agent_settings(cluster, deadline_seconds=30, reap_look_seconds=2):
         yield cluster.node(NODE)
         install = '{"data": {"mode": "install"}}'
         cluster.kubectl(
@@ -142,7 +148,7 @@ def leaving(cluster: Cluster) -> Iterator[Node]:
 
 
 def test_disable_then_remove_lose_nothing(cluster: Cluster, namespace: str, leaving: Node) -> None:
-    """New pods get the default; a pod on two networks is named, and is freed only by force.
+    """New pods get the default, or wait; a pod on two networks is named, and freed only by force.
 
     Nothing of what it had is left on any network, and nothing of Genie's on the node.
     """
@@ -155,9 +161,15 @@ def test_disable_then_remove_lose_nothing(cluster: Cluster, namespace: str, leav
     cluster.wait_for(
         lambda: '"agentSocket": ""' in node.path(CONFLIST).read_text(), 15, "the conflist"
     )
+    labels = {network: label(cluster, NODE, network) for network in NETWORKS}
+    assert labels == {"canal": "true", "weave": "false"}
+    cluster.apply(pod_manifest("asks", "weave"), "-n", namespace)
     cluster.apply(pod_manifest("plain", None), "-n", namespace)
     wait_running(cluster, namespace, "plain")
     assert bridge(cluster, "plain", namespace) == "canal0"
+    assert cluster.get("pod", "asks", "-n", namespace)["status"]["phase"] == "Pending"
+    assert "nodeName" not in cluster.get("pod", "asks", "-n", namespace)["spec"]
+    cluster.kubectl("delete", "pod", "asks", "-n", namespace)
     set_mode(cluster, "remove")
     rolled_out(cluster)
     named = f"{namespace}/needy"
@@ -185,13 +197,9 @@ def test_disable_then_remove_lose_nothing(cluster: Cluster, namespace: str, leav
     )
     assert not node.path(f"{BIN}/.genie").exists()
     assert node.path(f"{BIN}/bridge").exists()
-    labels = cluster.get("node", NODE)["metadata"]["labels"]
-    assert not [key for key in labels if "cni-genie.io" in key]
-    cluster.wait_for(lambda: strays(node).keys() <= {"results"}, 60, "everything to be freed")
-    # The runtime's own notes on pods that outlived Genie: docs/operators.md tells of them.
-    notes = [f"/var/lib/cni/results/{name}" for name in strays(node).get("results", [])]
-    assert all(Path(note).name.startswith("genie-") for note in notes)
-    node.run(["rm", "-f", *notes])
+    keys = cluster.get("node", NODE)["metadata"]["labels"]
+    assert not [key for key in keys if "cni-genie.io" in key]
+    assert left_behind(node) == {}
     with no_agents(cluster):
         assert not node.path(SOCKET).exists()
 
