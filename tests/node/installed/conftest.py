@@ -16,3 +16,10 @@ if TYPE_CHECKING:
 def payload(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give the folder /opt/genie/plugin of the image, with Debian's interpreter in it."""
     return image.make(tmp_path_factory.mktemp("payload") / "plugin", image.DEBIAN)
+
+
+@pytest.fixture(scope="session")
+def payloads(payload: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Give that and another, with the interpreter of the tests: as a new image may have another."""
+    own = image.make(tmp_path_factory.mktemp("payload") / "plugin", image.OWN)
+    return payload, own

@@ -37,18 +37,23 @@ BETWEEN_LOOKS = 1.0
 
 
 class Host:
-    """The node's directory of CNI plugins, and images with different versions."""
+    """The node's directory of CNI plugins, and images with different versions.
 
-    def __init__(self, node: Node, payload: Path) -> None:
+    Two payloads take turns, so that a folder or a call that is made of both has the interpreter of
+    the one and the libraries of the other.
+    """
+
+    def __init__(self, node: Node, payloads: tuple[Path, Path]) -> None:
         self.bin = node.folder / "cni-bin"
         self.bin.mkdir()
         self._node = node
-        self._payload = payload
+        self._payloads = itertools.cycle(payloads)
         self._versions = Versions(Settings(node_name="n", cni_bin_dir=self.bin))
 
     def install(self, name: str) -> Plugin:
         """Upgrade to the version *name*, as an agent that has just started."""
-        source = image.relabelled(self._payload, self._node.folder / f"image-{name}", name)
+        payload = next(self._payloads)
+        source = image.relabelled(payload, self._node.folder / f"image-{name}", name)
         plugin = Plugin(source, self.bin)
         assert plugin.look() == []
         return plugin
@@ -65,9 +70,9 @@ class Host:
 
 
 @pytest.fixture
-def host(node: Node, payload: Path) -> Host:
+def host(node: Node, payloads: tuple[Path, Path]) -> Host:
     """Give a node on which nothing is installed."""
-    return Host(node, payload)
+    return Host(node, payloads)
 
 
 class Lane:
