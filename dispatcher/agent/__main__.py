@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from dispatcher.agent import events, files, lookup, watch, web
+from dispatcher.agent import events, files, lookup, uninstall, watch, web
 from dispatcher.agent.events import Events
 from dispatcher.agent.journal import Entry, Journal
 from dispatcher.agent.labels import Labels
@@ -123,6 +123,7 @@ class Agent:
         if self._view != before:
             log.info("looked", problem=self._view.problem, networks=sorted(self._view.networks))
             self._publishing.wake.set()
+            self._reading.wake.set()  # it may be over
 
     def _publish(self) -> None:
         if self._view is NO_VIEW:
@@ -136,6 +137,9 @@ class Agent:
             self._looking.wake.set()
 
     def _read(self) -> None:
+        """Take what the plugin has written; this thread alone removes what lies in its folder."""
+        if self._view.over:
+            uninstall.purge(self._settings.state_dir)
         entries = self._journal.take()
         self.metrics.count(entries)
         for entry in entries:

@@ -50,12 +50,14 @@ class View(NamedTuple):
 
     ``networks`` are those that have a configuration, each with the reason why it cannot be
     attached here ("": it can). ``problem`` is why new pods are not attached as the settings
-    say ("": they are). ``removed``: Genie has left this node, as the settings asked.
+    say ("": they are). ``removed``: the conflist has left this node, as the settings asked;
+    ``over``: the plugin, too, so that what it kept in its folder may go.
     """
 
     networks: dict[str, str]
     problem: str
     removed: bool = False
+    over: bool = False
 
 
 class Node:
@@ -80,6 +82,7 @@ class Node:
         self._records = Records(settings.state_dir)
         self._waiting_since: float | None = None
         self._left_at: float | None = None
+        self._over = False
         self._noted: str | None = None
         self._ignored: set[str] = set()
 
@@ -91,7 +94,7 @@ class Node:
         try:
             if self._settings.mode in uninstall.REMOVING and self._remove():
                 self._noted = None
-                return View({}, "", removed=True)
+                return View({}, "", removed=True, over=self._over)
             self._install(found)
         except Unlabelled as passing:
             problem = str(passing)
@@ -145,15 +148,16 @@ class Node:
             force = self._settings.mode != "remove"
             self._say("NotRemoved", uninstall.explain(blocking, following, force=force))
         if self._conflist.in_place:  # once it is gone, nothing brings it back
-            self._left_at = None
+            self._left_at, self._over = None, False
             if blocking or self._waits():
                 return False
             self._conflist.remove()
         if self._left_at is None:
             self._left_at = self._clock()
-        if not blocking and self._clock() - self._left_at > self._settings.deadline_seconds:
+        waited = self._clock() - self._left_at
+        self._over = not blocking and waited > self._settings.deadline_seconds
+        if self._over:
             self._plugin.remove()
-            uninstall.purge(self._settings.state_dir)
         left = uninstall.left_behind(self._settings.state_dir)
         if left:
             self._say("NotFreed", left)

@@ -130,7 +130,7 @@ def purge(state_dir: Path) -> None:
     """Remove the plugin's files, but what tells of networks that were left behind."""
     for path in state_dir.glob("*"):
         if not path.name.endswith(LEFT) and not path.is_dir():
-            path.unlink(missing_ok=True)  # other threads rename and remove files here, too
+            path.unlink(missing_ok=True)  # the reaper removes files here, too
 
 
 def forget_results(directory: Path) -> None:

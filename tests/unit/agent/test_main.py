@@ -251,6 +251,22 @@ def test_what_a_crash_left_half_written_is_swept_away_at_a_start(host: Host) -> 
     assert not [*host.conf.glob(".genie-*"), *host.state.glob(".genie-*")]
 
 
+def test_when_the_plugin_has_left_what_it_kept_goes(host: Host) -> None:
+    """By the thread that takes the journal and remembers what was written onto pods."""
+    host.executable("bridge")
+    host.network("canal")
+    Turns(host, Api()).look()
+    (host.state / "journal").touch()
+    api = Api()
+    settings = host.settings(mode="remove").model_copy(update={"deadline_seconds": 0})
+    look, publish, read = Agent(settings, host.plugin(), api).loops
+    for loop in (look, publish, look, look, publish, read):
+        loop.turn()
+    assert list(host.state.iterdir()) == []
+    assert not (host.bin / "genie").exists()
+    assert api.labels == {}
+
+
 def test_leaving_removes_the_labels(host: Host) -> None:
     """In the mode "remove"."""
     api = Api()

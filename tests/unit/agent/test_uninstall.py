@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dispatcher.agent.records import Stored
-from dispatcher.agent.uninstall import explain, in_the_way, set_aside, successor
+from dispatcher.agent.uninstall import explain, in_the_way, purge, set_aside, successor
 from dispatcher.plugin import lock, store
 from tests.unit.agent.test_reaper import World
 from tests.unit.agent.test_status import ARGS, CANAL, attached, record
@@ -96,7 +96,7 @@ def test_removing_refuses_while_a_pod_needs_us_and_says_which(
 def test_removing_takes_the_conflist_first_and_the_plugin_when_no_call_can_run(
     host: Host, node: Callable[..., Node], clock: Clock
 ) -> None:
-    """And then the records, which are the next configuration's business."""
+    """Then the records may go, too: they are the next configuration's business."""
     ready(host)
     node().look()
     store.write(str(host.state), only_canal(str(host.conf / "10-canal.conflist")))
@@ -105,9 +105,8 @@ def test_removing_takes_the_conflist_first_and_the_plugin_when_no_call_can_run(
     assert not (host.conf / "00-genie.conflist").exists()
     assert (host.bin / "genie").exists()
     clock.now += 91
-    assert leaving.look().removed
+    assert leaving.look().over
     assert [path.name for path in host.bin.iterdir()] == ["bridge"]
-    assert list(host.state.iterdir()) == []
     assert [path.name for path in host.conf.iterdir()] == ["10-canal.conflist"]
 
 
@@ -143,16 +142,16 @@ def test_without_a_conflist_too_plugin_and_records_stay_while_a_pod_needs_them(
     store.write(str(host.state), record())
     for _ in range(3):
         clock.now += 91
-        assert leaving.look().removed
+        view = leaving.look()
+        assert (view.removed, view.over) == (True, False)
     assert not (host.conf / "00-genie.conflist").exists()
     assert (host.bin / "genie").exists()
     assert [path.name for path in host.state.glob("*.json")] == ["c1.json"]
     assert "NotRemoved" in said.reasons()
     assert "ns/p" in said.events[-1][2]
     store.remove(str(host.state), "c1")
-    leaving.look()
+    assert leaving.look().over
     assert not (host.bin / "genie").exists()
-    assert list(host.state.iterdir()) == []
 
 
 def test_a_node_that_gets_its_conflist_back_waits_again_for_the_calls_that_it_brings(
@@ -175,19 +174,14 @@ def test_a_node_that_gets_its_conflist_back_waits_again_for_the_calls_that_it_br
     assert not (host.bin / "genie").exists()
 
 
-def test_folders_in_the_state_directory_are_nobodys_trouble(
-    host: Host, node: Callable[..., Node], clock: Clock
-) -> None:
-    """A file system of its own has a lost+found."""
-    ready(host)
-    node().look()
+def test_only_files_are_removed_from_the_folder_of_records(host: Host) -> None:
+    """A file system of its own has a lost+found; what was left behind stays to be read."""
     (host.state / "lost+found").mkdir()
-    (host.state / "journal").touch()
-    leaving = node(mode="remove")
-    leaving.look()
-    clock.now += 91
-    assert leaving.look().removed
-    assert [path.name for path in host.state.iterdir()] == ["lost+found"]
+    for name in ("journal", ".gc.lock", "c.json", "c.json.corrupt", "left.json.left"):
+        (host.state / name).touch()
+    purge(host.state)
+    purge(host.state / "never")
+    assert sorted(path.name for path in host.state.iterdir()) == ["left.json.left", "lost+found"]
 
 
 def test_a_runtime_without_a_configuration_directory_has_no_successor(host: Host) -> None:
@@ -220,7 +214,7 @@ def test_force_leaves_behind_what_three_tries_could_not_free_and_says_so(
     ]
     assert leaving.look().removed
     clock.now += 91
-    assert leaving.look().removed
+    assert leaving.look().over
     assert not (host.bin / "genie").exists()
     assert len(list(world.state.glob("*.left"))) == 2
     reason, sentence = said.events[-1][1:]
