@@ -101,7 +101,8 @@ def gone(*names: str) -> list[str]:
 def others_plugins(cluster: Cluster) -> Iterator[None]:
     """Put back the plugins of others, if a test took them."""
     yield
-    script = f"test ! -e {GONE} || cp -an {GONE}/. {BIN}; rm -rf {GONE}"
+    others = f"rm -rf {GONE}/genie {GONE}/.genie; cp -a {GONE}/. {BIN}"
+    script = f"if test -e {GONE}; then {others}; rm -rf {GONE}; fi"
     cluster.node(NODE).run(["sh", "-ec", script])
 
 
@@ -173,7 +174,7 @@ def labelled_at(cluster: Cluster, network: str) -> float:
     """Return when the API server had taken the label "true" last, in seconds of the epoch."""
     logs = cluster.kubectl("logs", agent_pod(cluster, NODE), "-n", NAMESPACE, "-c", "agent")
     lines = [json.loads(line) for line in logs.stdout.splitlines() if line.startswith("{")]
-    told = [each for each in lines if each["event"] == "network can be attached"]
+    told = [each for each in lines if each.get("event") == "network can be attached"]
     when = [each["timestamp"] for each in told if each["network"] == network]
     return datetime.fromisoformat(when[-1]).timestamp()
 
