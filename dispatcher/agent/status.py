@@ -7,13 +7,16 @@ the pod. Which records that was done for is remembered in a file, :data:`MEMORY`
 directory, so that a new agent does not write them again.
 
 Rules: this is outside the ADD path and never fails a pod; a pod that is gone or was replaced
-is left alone; what another writes there later stays, through restarts of the agent too.
+is left alone; what another writes there later stays, through restarts of the agent too. One
+pod that is refused keeps no other from its status. A record that shrinks is being freed, and
+of the sandboxes of one pod only the last speaks for it.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
+import time
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -26,7 +29,7 @@ from dispatcher.plugin.record import ATTACHED
 from dispatcher.plugin.result import family, is_default
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from dispatcher.agent.records import Stored
@@ -35,20 +38,32 @@ if TYPE_CHECKING:
 log = structlog.get_logger("status")
 
 MEMORY = ".agent-status"
-"""The file that says, by container, what was written: ``{"<id>": "<hash of the value>"}``."""
+"""The file that says what was written: ``{"<container>": <how many attachments>}``."""
 
 UNPROCESSABLE = 422
-FORBIDDEN = 403
 
-REFUSED = frozenset({NOT_FOUND, CONFLICT, UNPROCESSABLE, FORBIDDEN})
-"""Answers after which trying again is pointless: gone, replaced, or not ours to write."""
+REFUSED = frozenset({NOT_FOUND, CONFLICT, UNPROCESSABLE})
+"""Answers after which trying again is pointless: the pod is gone, or was replaced."""
+
+PASS_SECONDS = 30.0
+"""How long one call of :meth:`Status.publish` writes; the thread that calls it has more to do."""
+
+PAUSE = 30.0
+"""Seconds before a pod that was refused for another reason is tried again."""
 
 
 def network_status(record: Record) -> str | None:
-    """Return the annotation's value for *record*, or None while it is not complete."""
-    if not all(attachment.phase == ATTACHED for attachment in record.attachments):
+    """Return the annotation's value for *record*, or None if it is not wholly attached.
+
+    An attachment with a failure is one that a roll-back or a DEL could not free.
+    """
+    if not _is_whole(record):
         return None
     return json.dumps([_entry(attachment) for attachment in record.attachments])
+
+
+def _is_whole(record: Record) -> bool:
+    return all(each.phase == ATTACHED and not each.failure for each in record.attachments)
 
 
 def _entry(attachment: Attachment) -> dict[str, Any]:
@@ -93,33 +108,68 @@ def _gateways(result: Mapping[str, Any]) -> list[str]:
 class Status:
     """What was written onto which pod; *state_dir* is where that is remembered."""
 
-    def __init__(self, kube: KubeClient, state_dir: Path) -> None:
+    def __init__(
+        self, kube: KubeClient, state_dir: Path, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._kube = kube
         self._memory = state_dir / MEMORY
+        self._clock = clock
         self._remembered = _load(self._memory)
         self._written = dict(self._remembered)
-        self._seen: dict[str, Stored] = {}
+        self._again_at: dict[str, float] = {}
 
     def publish(self, records: Mapping[str, Stored]) -> None:
-        """Write what is new. Raises KubeError when the API server does not answer, and OSError."""
+        """Write what is new, as far as there is time; the rest is for the next turn.
+
+        That one follows at once, since the memory is in the folder whose changes bring it about.
+        Raises KubeError when the API server does not answer, and OSError.
+        """
         self._written = {key: old for key, old in self._written.items() if key in records}
-        self._seen = {key: old for key, old in self._seen.items() if key in records}
+        self._again_at = {key: old for key, old in self._again_at.items() if key in records}
+        until = self._clock() + PASS_SECONDS
         try:
-            for container_id, stored in records.items():
-                if self._seen.get(container_id) is not stored:
-                    self._consider(container_id, stored.record)
-                    self._seen[container_id] = stored
+            for record in self._due(records):
+                self._write(record)
+                if self._clock() > until:
+                    break
         finally:
             self._remember()
 
-    def _consider(self, container_id: str, record: Record | None) -> None:
-        value = network_status(record) if record else None
-        if record is None or value is None:
-            return
-        mark = hashlib.sha256(value.encode()).hexdigest()[:16]
-        if self._written.get(container_id) != mark:
-            self._write(record, value)
-            self._written[container_id] = mark
+    def _due(self, records: Mapping[str, Stored]) -> list[Record]:
+        """Return what is to be written now."""
+        last: dict[tuple[str, str, str], Record] = {}
+        for stored in sorted(records.values(), key=attrgetter("written")):
+            record = stored.record
+            shrunk = record and len(record.attachments) < self._done(record)
+            if record and not shrunk and _is_whole(record) and all(record.pod):
+                last[record.pod] = record
+        now = self._clock()
+        return [
+            record
+            for record in last.values()
+            if len(record.attachments) > self._done(record)
+            and now >= self._again_at.get(record.container_id, now)
+        ]
+
+    def _done(self, record: Record) -> int:
+        return self._written.get(record.container_id, 0)
+
+    def _write(self, record: Record) -> None:
+        value = network_status(record)
+        namespace, name, uid = record.pod
+        path = f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(name, safe='')}/status"
+        body = {"metadata": {"uid": uid, "annotations": {keys.NETWORK_STATUS: value}}}
+        try:
+            self._kube.patch(path, body, MERGE_PATCH)
+        except KubeError as error:
+            if not error.status:
+                raise
+            # A static pod, too: its UID on the node is not that of its mirror in the API.
+            log.info("no status was written", pod=f"{namespace}/{name}", error=str(error))
+            if error.status not in REFUSED:
+                self._again_at[record.container_id] = self._clock() + PAUSE
+                return
+        self._written[record.container_id] = len(record.attachments)
 
     def _remember(self) -> None:
         if self._written == self._remembered:
@@ -130,25 +180,13 @@ class Status:
             self._memory.unlink(missing_ok=True)
         self._remembered = dict(self._written)
 
-    def _write(self, record: Record, value: str) -> None:
-        namespace, name, uid = record.pod
-        if not (namespace and name and uid):
-            return
-        path = f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(name, safe='')}/status"
-        body = {"metadata": {"uid": uid, "annotations": {keys.NETWORK_STATUS: value}}}
-        try:
-            self._kube.patch(path, body, MERGE_PATCH)
-        except KubeError as error:
-            if error.status not in REFUSED:
-                raise
-            # A static pod, too: its UID on the node is not that of its mirror in the API.
-            log.info("no status was written", pod=f"{namespace}/{name}", reason=error.reason)
 
-
-def _load(memory: Path) -> dict[str, str]:
+def _load(memory: Path) -> dict[str, int]:
     """Return what an earlier agent wrote; of a file that cannot be read, nothing."""
     try:
         found = json.loads(memory.read_bytes())
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        return {}
+    return {key: count for key, count in found.items() if isinstance(count, int)}

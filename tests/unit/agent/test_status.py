@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from dispatcher.agent.records import Records
-from dispatcher.agent.status import MEMORY, Status, network_status
+from dispatcher.agent.status import MEMORY, PASS_SECONDS, PAUSE, Status, network_status
 from dispatcher.conf import Conf
 from dispatcher.kube.client import MERGE_PATCH, Kube, KubeError
 from dispatcher.plugin import store
@@ -14,6 +15,8 @@ from dispatcher.plugin.record import ATTACHED, ATTACHING, Attachment, Record
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.unit.agent.conftest import Clock
 
 ARGS = "IgnoreUnknown=1;K8S_POD_NAMESPACE=ns;K8S_POD_NAME=p;K8S_POD_UID=u1"
 WEAVE = {
@@ -101,20 +104,37 @@ def test_there_is_no_status_before_everything_is_attached() -> None:
     assert network_status(unfinished) is None
 
 
-class Api(Kube):
-    """Notes patches, and fails as it is told."""
+def test_there_is_no_status_from_what_a_failed_add_left() -> None:
+    """The roll-back's DEL failed: the address is still taken, and the pod does not have it."""
+    left = record()
+    left.attachments.pop()
+    left.attachments[0].failure = {"code": 11, "msg": "not now"}
+    assert network_status(left) is None
 
-    def __init__(self) -> None:
+
+class Api(Kube):
+    """Notes patches, takes its time, and fails as it is told, for *refused* alone if set."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
         self.patches: list[tuple[str, Any]] = []
         self.error: KubeError | None = None
+        self.refused = ""
+        self.seconds = 0.0
+        self._clock = clock
 
     def patch(self, path: str, body: Any, kind: str = "", **_: Any) -> dict[str, Any]:
         """Note one."""
         assert kind == MERGE_PATCH
-        if self.error:
+        if self._clock:
+            self._clock.now += self.seconds
+        if self.error and self.refused in path:
             raise self.error
         self.patches.append((path, body))
         return {}
+
+    def pods(self) -> list[str]:
+        """Return the names of the pods that were written to."""
+        return [path.split("/")[-2] for path, _ in self.patches]
 
 
 @pytest.fixture
@@ -149,8 +169,8 @@ def test_while_the_api_server_is_away_it_stays_due(records: Records, tmp_path: P
     assert len(api.patches) == 1
 
 
-@pytest.mark.parametrize("code", [403, 404, 409, 422])
-def test_a_pod_that_is_gone_replaced_or_not_ours_is_given_up(
+@pytest.mark.parametrize("code", [404, 409, 422])
+def test_a_pod_that_is_gone_or_was_replaced_is_given_up(
     records: Records, tmp_path: Path, code: int
 ) -> None:
     """Another try could not end otherwise."""
@@ -161,6 +181,78 @@ def test_a_pod_that_is_gone_replaced_or_not_ours_is_given_up(
     api.error = None
     status.publish(records.read())
     assert api.patches == []
+
+
+def of_pod(name: str) -> str:
+    return ARGS.replace("K8S_POD_NAME=p", f"K8S_POD_NAME={name}").replace("u1", f"uid-{name}")
+
+
+@pytest.mark.parametrize("code", [400, 403, 500])
+def test_one_pod_that_is_refused_keeps_no_other_from_its_status(
+    tmp_path: Path, clock: Clock, code: int
+) -> None:
+    """It is tried again after a while, since what refuses it may pass, but not at every turn."""
+    for name in "abc":
+        store.write(str(tmp_path), record(f"c-{name}", args=of_pod(name)))
+    records = Records(tmp_path)
+    api = Api()
+    api.error, api.refused = KubeError(code, "Reason", "refused"), "/b/"
+    status = Status(api, tmp_path, clock)
+    status.publish(records.read())
+    assert sorted(api.pods()) == ["a", "c"]
+    api.error = None
+    status.publish(records.read())
+    assert len(api.patches) == 2
+    clock.now += PAUSE
+    status.publish(records.read())
+    assert sorted(api.pods()) == ["a", "b", "c"]
+
+
+def test_a_slow_api_server_is_written_to_in_passes_and_none_is_written_twice(
+    tmp_path: Path, clock: Clock
+) -> None:
+    """A pass ends long before kubelet takes the thread for stuck; an agent killed then goes on."""
+    names = [f"p{number:03d}" for number in range(20)]
+    for name in names:
+        store.write(str(tmp_path), record(f"c-{name}", args=of_pod(name)))
+    records = Records(tmp_path)
+    api = Api(clock)
+    api.seconds = 10.0
+    passes = 0
+    while len(api.patches) < len(names):
+        Status(api, tmp_path, clock).publish(records.read())
+        passes += 1
+        assert len(api.patches) * api.seconds <= passes * (PASS_SECONDS + api.seconds)
+    assert sorted(api.pods()) == names
+
+
+def test_of_two_sandboxes_of_a_pod_the_later_speaks(tmp_path: Path) -> None:
+    """Also where the dead one's container id comes later, and it is freed only half."""
+    store.write(str(tmp_path), record("z-dead"))
+    os.utime(tmp_path / "z-dead.json", (1, 1))
+    store.write(str(tmp_path), Record("a-living", "", [attached("canal", "eth0", CANAL)]))
+    records, api = Records(tmp_path), Api()
+    status = Status(api, tmp_path)
+    status.publish(records.read())
+    half_freed = record("z-dead")
+    half_freed.attachments[0].failure = {"code": 11}
+    store.write(str(tmp_path), half_freed)
+    status.publish(records.read())
+    [(_, body)] = api.patches
+    assert [each["name"] for each in written(body)] == ["canal"]
+
+
+def written(body: Any) -> Any:
+    return json.loads(body["metadata"]["annotations"]["k8s.v1.cni.cncf.io/network-status"])
+
+
+def test_a_record_that_is_being_freed_is_not_written(records: Records, tmp_path: Path) -> None:
+    """A DEL takes one attachment after another from it; also of that a new agent knows."""
+    api = Api()
+    Status(api, tmp_path).publish(records.read())
+    store.write(str(tmp_path), Record("c1", "", [attached("weave", "eth0", WEAVE)]))
+    Status(api, tmp_path).publish(records.read())
+    assert len(api.patches) == 1
 
 
 def test_a_container_that_comes_again_is_written_again(records: Records, tmp_path: Path) -> None:
@@ -196,18 +288,20 @@ def test_a_new_agent_does_not_write_again_what_another_may_have_changed_since(
     assert not memory.exists()
 
 
-def test_a_record_that_has_changed_is_written_by_a_new_agent_too(
+def test_a_record_that_has_grown_is_written_by_a_new_agent_too(
     records: Records, tmp_path: Path
 ) -> None:
-    """What is remembered is the value, not only the container."""
+    """A runtime may attach a container once more, under another interface."""
     api = Api()
     Status(api, tmp_path).publish(records.read())
-    store.write(str(tmp_path), Record("c1", "", [attached("canal", "eth0", CANAL)]))
+    grown = record()
+    grown.attachments.append(attached("canal", "net2", CANAL))
+    store.write(str(tmp_path), grown)
     Status(api, tmp_path).publish(records.read())
     assert len(api.patches) == 2
 
 
-@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff"])
+@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff", b'{"c1": "2"}'])
 def test_a_memory_that_cannot_be_read_is_none(
     records: Records, tmp_path: Path, content: bytes
 ) -> None:
