@@ -1,8 +1,8 @@
 """Runs the installed plugin's DEL for a record, as the container runtime would.
 
-With the host's root directory, the host's network namespace (the container has it), the same
-CNI_PATH, and the configuration that the runtime has now; where there is none any more, one
-that says no more than where the records are.
+With the host's root directory, the host's network and process namespaces (the container has
+them), the same CNI_PATH, and the configuration that the runtime has now; where there is none
+any more, one that says no more than where the records are.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 from dispatcher import keys
-from dispatcher.agent.host import resolve
+from dispatcher.agent.host import namespace, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,6 +31,7 @@ def run(settings: Settings, stored: Stored) -> str:
     if stored.record is None:
         return stored.fault
     requested = dict.fromkeys(each.requested for each in stored.record.attachments)
+    requested = requested or {keys.PRIMARY_INTERFACE: None}  # nothing is left but the record
     faults = [_call(settings, stored, interface) for interface in reversed(requested)]
     return "; ".join(filter(None, faults))
 
@@ -40,7 +41,8 @@ def environment(settings: Settings, stored: Stored, interface: str) -> dict[str,
     record = stored.record
     attachments = record.attachments if record else []
     netns = record.netns if record else ""
-    if netns and not resolve(settings.host_root, netns).exists():
+    # A path below /proc names whatever process has that number by now.
+    if netns.startswith("/proc/") or namespace(settings.host_root, netns) is None:
         netns = ""
     args = next((each.args for each in attachments if each.requested == interface), "")
     return {

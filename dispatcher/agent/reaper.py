@@ -4,12 +4,13 @@ What is left behind: attachments of failed ADDs that the roll-back could not fre
 not call again after a failed ADD), parked ones whose executable came back, and sandboxes that
 a crash or a reboot took away without a DEL.
 
-How it works: every minute it looks at the records and asks the runtime for its sandboxes.
-:func:`judge` says which records nobody else will ever free; for those the installed plugin's
-DEL is run, as the runtime would run it. This is the one part of Genie that needs the host's
-privileges, since delegates may be any program and do anything that a CNI plugin does. So it
-is a process and a container of its own, without a token and without a port. It sees the
-host's files below ``host_root`` and starts the plugin with that as its root.
+How it works: every minute it looks at the records and asks the runtime for its sandboxes. For
+records that nobody else will ever free it runs the installed plugin's DEL, as the runtime
+would. This is the one part of Genie that needs the host's privileges, since delegates may be
+any program and do anything that a CNI plugin does. So it is a process and a container of its
+own, without a token and without a port. It sees the host's files below ``host_root`` and
+starts the plugin with that as its root, in the host's network and process namespaces. The
+mount namespace is the container's: the host's mounts are seen, and none is made or undone there.
 
 Rules: a record is acted on only if it is old enough, its lock is free, two looks in a row did
 not find its sandbox, and its network namespace is gone or holds no process. While the runtime
@@ -25,13 +26,13 @@ import signal
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import structlog
 
 from dispatcher import keys, networks
 from dispatcher.agent import cri, delete, uninstall
-from dispatcher.agent.host import resolve
+from dispatcher.agent.host import namespace, resolve
 from dispatcher.agent.loops import Loop
 from dispatcher.agent.records import Records
 from dispatcher.agent.told import load
@@ -60,36 +61,6 @@ FORCED_TRIES = 3
 log = structlog.get_logger("reaper")
 
 
-class Facts(NamedTuple):
-    """What is known of one record beyond its content.
-
-    ``age`` in seconds; ``listed``: the runtime has the sandbox; ``missed``: looks in a row,
-    this one included, that did not find it; ``locked``: a call or a delegate holds its lock;
-    ``inhabited``: its network namespace holds a process.
-    """
-
-    age: float
-    listed: bool
-    missed: int
-    locked: bool
-    inhabited: bool
-
-
-def judge(facts: Facts, minimum_age: float) -> str:
-    """Return why a record must be left alone, or "" if nobody else will ever free it."""
-    if facts.listed:
-        return "the runtime has this sandbox"
-    if facts.missed < 2:  # noqa: PLR2004 - the second look
-        return "the runtime was asked only once"
-    if facts.age < minimum_age:
-        return "it is too young"
-    if facts.locked:
-        return "a call holds its lock"
-    if facts.inhabited:
-        return "its network namespace holds a process"
-    return ""
-
-
 class Reaper:
     """Looks, and frees; *ask* returns the runtime's sandboxes, *free* runs one DEL."""
 
@@ -109,6 +80,7 @@ class Reaper:
         self._free = free
         self._clock = clock
         self._missed: dict[str, int] = {}
+        self._doubts: dict[str, str] = {}
         self._failed: dict[str, tuple[float, float]] = {}
         self._tries: dict[str, int] = {}
 
@@ -136,30 +108,43 @@ class Reaper:
             return []
         self._missed = {key: self._missed.get(key, 0) + 1 for key in records.keys() - listed}
         self._failed = {key: value for key, value in self._failed.items() if key in records}
-        suspects = [records[key] for key in sorted(self._missed) if self._missed[key] > 1]
+        now = self._clock()
+        suspects = [
+            records[container_id]
+            for container_id, missed in sorted(self._missed.items())
+            if missed > 1 and now >= self._failed.get(container_id, (now, 0.0))[0]
+        ]
         inhabited = _inhabited(self._root) if suspects else set()
-        return [stored.container_id for stored in suspects if self._reap(stored, inhabited)]
+        before, self._doubts = self._doubts, {}
+        freed = []
+        for stored in suspects:
+            doubt = self._doubt(stored, inhabited)
+            if doubt:
+                self._doubts[stored.container_id] = doubt
+                if doubt != before.get(stored.container_id):
+                    log.info("left alone", container=stored.container_id, reason=doubt)
+            elif self._take(stored):
+                freed.append(stored.container_id)
+        return freed
 
-    def _reap(self, stored: Stored, inhabited: set[tuple[int, int]]) -> bool:
-        container_id, now = stored.container_id, self._clock()
-        if stored.record is None or now < self._failed.get(container_id, (0.0, 0.0))[0]:
-            return False
-        netns = namespace(self._root, stored.record.netns)
-        facts = Facts(
-            age=now - stored.written,
-            listed=False,
-            missed=self._missed[container_id],
-            locked=_locked(self._state / f"{container_id}.lock"),
-            inhabited=netns in inhabited,
-        )
-        if judge(facts, self._settings.reap_age_seconds) or self._parked(stored.record):
-            return False
-        return self._take(stored)
+    def _doubt(self, stored: Stored, inhabited: set[tuple[int, int]]) -> str:
+        """Return why *stored*, which the runtime does not list, must be left alone for now."""
+        if stored.record is None:
+            return stored.fault
+        if self._clock() - stored.written < self._settings.reap_age_seconds:
+            return "it is too young"
+        if _locked(self._state / f"{stored.container_id}.lock"):
+            return "a call or a delegate holds its lock"
+        if namespace(self._root, stored.record.netns) in inhabited:
+            return "its network namespace holds a process"
+        if self._parked(stored.record):
+            return "it is parked, and an executable of its chain is not there"
+        return ""
 
     def _parked(self, record: Record) -> bool:
         """Return whether nothing but parked attachments is left, and none can be freed yet."""
         directories = [str(resolve(self._root, each)) for each in self._settings.bin_dirs]
-        return all(
+        return bool(record.attachments) and all(
             attachment.phase == PARKED and networks.missing(attachment.conf, directories)
             for attachment in record.attachments
         )
@@ -209,17 +194,6 @@ class Reaper:
             return False
         log.info("freed what nobody would have asked for", container=container_id, pod=pod)
         return True
-
-
-def namespace(root: Path, path: str) -> tuple[int, int] | None:
-    """Return what identifies the network namespace at the host's *path*; None: it is gone."""
-    if not path:
-        return None
-    try:
-        found = resolve(root, path).stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def _inhabited(root: Path) -> set[tuple[int, int]]:

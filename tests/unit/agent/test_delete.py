@@ -8,6 +8,7 @@ import pytest
 from dispatcher.agent import delete
 from dispatcher.agent.conflist import render
 from dispatcher.agent.records import Stored
+from dispatcher.plugin.record import Record
 from tests.unit.agent.test_status import ARGS, record
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def test_the_plugin_is_called_as_the_runtime_would(host: Host) -> None:
     """Environment from the record, configuration from the runtime's own directory."""
     install(host, "exit 0")
     (host.conf / "00-genie.conflist").write_bytes(render(host.settings()))
-    (host.root / "netns").touch()
+    (host.root / "netns").symlink_to("/proc/self/ns/net")
     assert delete.run(host.settings(), stored(str(host.root / "netns"))) == ""
     *environment, conf = (host.root / "out").read_text().splitlines()
     assert environment == [
@@ -56,11 +57,26 @@ def test_the_plugin_is_called_as_the_runtime_would(host: Host) -> None:
     assert "capabilities" not in said
 
 
-def test_a_namespace_that_is_gone_is_not_named(host: Host) -> None:
+@pytest.mark.parametrize(
+    "netns",
+    [
+        pytest.param("/run/netns/never-was", id="nothing is there"),
+        pytest.param("/etc/passwd", id="a plain file is left of it"),
+        pytest.param("/proc/self/ns/net", id="the number may be another process's"),
+    ],
+)
+def test_a_namespace_that_is_gone_is_not_named(host: Host, netns: str) -> None:
     """An empty CNI_NETNS means so (specification, section 2, DEL)."""
     install(host, "exit 0")
-    assert delete.run(host.settings(), stored("/run/netns/never-was")) == ""
+    assert delete.run(host.settings(), stored(netns)) == ""
     assert "CNI_NETNS=\n" in (host.root / "out").read_text()
+
+
+def test_a_record_of_nothing_gets_a_del_all_the_same(host: Host) -> None:
+    """For the interface that every pod has: the plugin's DEL is what takes the record away."""
+    install(host, "exit 0")
+    assert delete.run(host.settings(), Stored("c1", 0.0, Record("c1", "", []), "")) == ""
+    assert "CNI_IFNAME=eth0\n" in (host.root / "out").read_text()
 
 
 def test_without_a_conflist_the_settings_say_where_the_records_are(host: Host) -> None:

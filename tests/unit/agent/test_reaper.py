@@ -3,48 +3,22 @@ from __future__ import annotations
 import fcntl
 import itertools
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from dispatcher.agent.cri import CRIError
-from dispatcher.agent.host import resolve
-from dispatcher.agent.reaper import Facts, Reaper, judge, namespace
+from dispatcher.agent.host import namespace, resolve
+from dispatcher.agent.reaper import Reaper
 from dispatcher.plugin import store
-from dispatcher.plugin.record import PARKED
+from dispatcher.plugin.record import PARKED, Record
 from tests.unit.agent.test_status import record
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from dispatcher.agent.records import Stored
     from tests.unit.agent.conftest import Clock, Host
-
-FREE = Facts(age=600, listed=False, missed=2, locked=False, inhabited=False)
-
-
-@pytest.mark.parametrize(
-    ("facts", "words"),
-    [
-        (FREE._replace(listed=True), "the runtime has"),
-        (FREE._replace(missed=1), "only once"),
-        (FREE._replace(age=599), "too young"),
-        (FREE._replace(locked=True), "lock"),
-        (FREE._replace(inhabited=True), "a process"),
-    ],
-)
-def test_one_doubt_is_enough_to_leave_a_record_alone(facts: Facts, words: str) -> None:
-    """Each of the five conditions by itself."""
-    assert words in judge(facts, 600)
-
-
-def test_a_record_is_freed_in_one_case_of_all() -> None:
-    """Of every combination only the one without any doubt."""
-    combinations = itertools.product(
-        (599, 600), (True, False), (0, 1, 2), (True, False), (True, False)
-    )
-    free = [facts for each in combinations if not judge(facts := Facts(*each), 600)]
-    assert free == [FREE]
 
 
 class World:
@@ -81,23 +55,27 @@ class World:
             store.remove(str(self.state), stored.container_id)
         return self.fault
 
-    def write(self, container_id: str, age: float = 1000) -> None:
+    def write(self, container_id: str, age: float = 1000, netns: str = "/run/netns/x") -> None:
         """Write a record of *age* seconds."""
-        store.write(str(self.state), record(container_id))
+        made = record(container_id)
+        made.netns = netns
+        store.write(str(self.state), made)
         written = self.clock.now - age
         os.utime(store.path_of(str(self.state), container_id), (written, written))
 
-    def process(self, pid: int, namespace_file: Path) -> None:
-        """Add a process that lives in a network namespace."""
-        folder = self.root / "proc" / str(pid) / "ns"
-        folder.mkdir(parents=True)
-        (folder / "net").hardlink_to(namespace_file)
+    def process(self, pid: int) -> Path:
+        """Add a process that lives in the network namespace of the test; returns its link to it."""
+        return self.link(f"proc/{pid}/ns/net")
 
-    def netns(self) -> Path:
-        """Make the file of the records' network namespace."""
-        path = self.root / "run/netns/x"
+    def netns(self) -> None:
+        """Make that the namespace of the records, too."""
+        self.link("run/netns/x")
+
+    def link(self, place: str) -> Path:
+        """Make *place* that namespace, by a link: only the kernel makes such files."""
+        path = self.root / place
         path.parent.mkdir(parents=True)
-        path.touch()
+        path.symlink_to("/proc/self/ns/net")
         return path
 
 
@@ -173,12 +151,23 @@ def test_a_locked_record_waits(world: World) -> None:
 def test_a_namespace_with_a_process_waits_and_an_empty_one_does_not(world: World) -> None:
     """A pod lives as long as a process of it does, whatever the runtime lists."""
     world.write("c1")
-    world.process(7, world.netns())
+    world.netns()
+    lives = world.process(7)
     (world.root / "proc/self").mkdir()
     (world.root / "proc/8").mkdir()
     for _ in range(3):
         assert world.reaper.look() == []
-    (world.root / "proc/7/ns/net").unlink()
+    lives.unlink()
+    assert world.reaper.look() == ["c1"]
+
+
+def test_a_namespace_that_is_known_by_a_process_waits_for_its_end(world: World) -> None:
+    """``/proc/<pid>/ns/net`` leads nowhere by name; it is what some runtimes give as a path."""
+    lives = world.process(7)
+    world.write("c1", netns="/proc/7/ns/net")
+    for _ in range(3):
+        assert world.reaper.look() == []
+    lives.unlink()
     assert world.reaper.look() == ["c1"]
 
 
@@ -214,6 +203,31 @@ def test_what_is_parked_waits_for_the_executable_and_is_freed_soon_after(
     assert world.freed == []
     host.executable("bridge")
     assert reaper.look() == ["c1"]
+
+
+def test_a_record_of_nothing_is_freed(world: World) -> None:
+    """A DEL was killed between the last attachment and the record."""
+    store.write(str(world.state), Record("c1", "", []))
+    os.utime(store.path_of(str(world.state), "c1"), (0, 0))
+    world.reaper.look()
+    assert world.reaper.look() == ["c1"]
+
+
+def test_why_a_record_is_left_alone_is_in_the_log_once(
+    world: World,
+) -> None:
+    """Not at every look, and again when the reason is another."""
+    world.write("c1", age=0)
+    with capture_logs() as said:
+        for _ in range(5):
+            world.reaper.look()
+        world.clock.now += 600
+        world.netns()
+        world.process(7)
+        for _ in range(5):
+            world.reaper.look()
+    reasons = [each["reason"] for each in said if each["event"] == "left alone"]
+    assert reasons == ["it is too young", "its network namespace holds a process"]
 
 
 def test_what_a_del_parks_is_not_called_freed(world: World) -> None:
@@ -253,16 +267,25 @@ def test_remove_by_force_frees_what_is_in_the_way_at_once(world: World, host: Ho
 def test_a_link_on_the_host_leads_to_the_host(tmp_path: Path) -> None:
     """/var/run is a link to /run, and not to the container's own."""
     (tmp_path / "run/netns").mkdir(parents=True)
-    (tmp_path / "run/netns/x").touch()
+    (tmp_path / "run/netns/x").symlink_to("/proc/self/ns/net")
     (tmp_path / "var").mkdir()
     (tmp_path / "var/run").symlink_to("/run")
     (tmp_path / "var/alias").symlink_to("../run/./netns")
-    assert resolve(tmp_path, "/var/run/netns/x") == tmp_path / "run/netns/x"
-    assert resolve(tmp_path, "/var/alias/x") == tmp_path / "run/netns/x"
+    assert resolve(tmp_path, "/var/run/netns") == tmp_path / "run/netns"
+    assert resolve(tmp_path, "/var/alias/y") == tmp_path / "run/netns/y"
     assert resolve(tmp_path, "/../../var/run") == tmp_path / "run"
     assert namespace(tmp_path, "/var/run/netns/x") is not None
+    assert namespace(tmp_path, "/var/alias/x") == namespace(tmp_path, "/run/netns/x")
     assert namespace(tmp_path, "/var/run/netns/y") is None
     assert namespace(tmp_path, "") is None
+
+
+def test_a_namespace_is_what_the_kernel_calls_one(tmp_path: Path) -> None:
+    """Those of a process are; a plain file, which a reboot leaves where one was mounted, is not."""
+    own = Path("/proc/self/ns/net").stat()
+    assert namespace(Path("/"), f"/proc/{os.getpid()}/ns/net") == (own.st_dev, own.st_ino)
+    (tmp_path / "left").touch()
+    assert namespace(tmp_path, "/left") is None
 
 
 def test_links_in_a_circle_are_an_error(tmp_path: Path) -> None:
@@ -271,4 +294,4 @@ def test_links_in_a_circle_are_an_error(tmp_path: Path) -> None:
     (tmp_path / "b").symlink_to("a")
     with pytest.raises(OSError, match="too many"):
         resolve(tmp_path, "/a")
-    assert namespace(tmp_path, "/a") is None
+    assert namespace(tmp_path, "/a/x") is None
