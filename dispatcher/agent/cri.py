@@ -15,6 +15,7 @@ Rules: one question, one connection, one deadline; any surprise is a :class:`CRI
 from __future__ import annotations
 
 import socket
+import time
 from typing import TYPE_CHECKING
 
 import h2.config
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DEADLINE = 10.0
-"""Seconds for each read and write, unless the caller says otherwise. A list takes milliseconds."""
+"""Seconds for a whole call, unless the caller says otherwise. A list takes milliseconds."""
 
 METHOD = "/runtime.v1.RuntimeService/ListPodSandbox"
 
@@ -54,11 +55,12 @@ def call(path: Path, method: str, request: bytes, seconds: float = DEADLINE) -> 
 
     Raises :class:`CRIError`, also for a refusal by the runtime.
     """
+    until = time.monotonic() + seconds
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(seconds)
             connection.connect(str(path))
-            headers, data = _exchange(connection, method, request)
+            headers, data = _exchange(connection, method, request, until)
     except (OSError, ProtocolError) as error:
         raise CRIError(f"{path}: {error}") from None
     status = headers.get(b"grpc-status")
@@ -71,7 +73,7 @@ def call(path: Path, method: str, request: bytes, seconds: float = DEADLINE) -> 
 
 
 def _exchange(
-    connection: socket.socket, method: str, request: bytes
+    connection: socket.socket, method: str, request: bytes, until: float
 ) -> tuple[dict[bytes, bytes], bytes]:
     """Send the one request; returns headers and trailers together, and the body."""
     http = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding=None))
@@ -81,6 +83,9 @@ def _exchange(
     headers: dict[bytes, bytes] = {}
     body = b""
     while True:
+        if (left := until - time.monotonic()) <= 0:
+            raise TimeoutError("timed out")
+        connection.settimeout(left)
         connection.sendall(http.data_to_send())
         received = connection.recv(1 << 16)
         if not received:

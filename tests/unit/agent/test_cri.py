@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import h2.config
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.agent.cri import METHOD, CRIError, identifiers, sandboxes
+from dispatcher.agent.cri import METHOD, CRIError, call, identifiers, sandboxes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,10 +82,11 @@ class Runtime:
                         self.asked.append({str(name): str(value) for name, value in event.headers})
                     if isinstance(event, h2.events.StreamEnded):
                         self._reply(http, connection)
-                        connection.sendall(http.data_to_send())
-                        connection.shutdown(socket.SHUT_WR)
-                        while connection.recv(65536):
-                            pass
+                        with contextlib.suppress(OSError):  # it may have hung up
+                            connection.sendall(http.data_to_send())
+                            connection.shutdown(socket.SHUT_WR)
+                            while connection.recv(65536):
+                                pass
                         return
 
 
@@ -161,6 +163,25 @@ def test_an_answer_that_cannot_be_trusted_is_an_error(
     """Never a set that lacks somebody's sandbox."""
     with pytest.raises(CRIError, match=words):
         ask(tmp_path / "s", reply)
+
+
+def test_an_answer_that_trickles_in_is_not_waited_for_beyond_the_deadline(tmp_path: Path) -> None:
+    """Each part comes in time, and the whole never would."""
+
+    def trickle(http: Connection, connection: socket.socket) -> None:
+        http.send_headers(1, [(":status", "200")])
+        with contextlib.suppress(OSError):  # they hang up
+            for _ in range(300):
+                http.send_data(1, b"\0")
+                connection.sendall(http.data_to_send())
+                time.sleep(0.01)
+
+    runtime = Runtime(tmp_path / "s", trickle)
+    try:
+        with pytest.raises(CRIError, match="timed out"):
+            call(tmp_path / "s", METHOD, b"", seconds=0.1)
+    finally:
+        runtime.close()
 
 
 def test_a_socket_that_is_not_there_is_an_error(tmp_path: Path) -> None:
