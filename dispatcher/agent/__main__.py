@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from dispatcher.agent import events, files, lookup, uninstall, watch, web
+from dispatcher.agent import complaint, events, files, lookup, uninstall, watch, web
 from dispatcher.agent.events import Events
 from dispatcher.agent.journal import Entry, Journal
 from dispatcher.agent.labels import Labels
@@ -148,6 +148,7 @@ class Agent:
         self.metrics.show_records(records.values())
         for stored in records.values():
             self._tell_trouble(stored)
+        self._tell_of_reaper(complaint.hear(self._settings.state_dir))
         self._status.publish(records)
 
     def _tell(self, entry: Entry) -> None:
@@ -155,6 +156,12 @@ class Agent:
         if entry.code and entry.command == "ADD" and all(entry.pod):
             said = " ".join(entry.msg.split())  # a delegate may have said it in many lines
             self.events.say(events.Subject("Pod", *entry.pod), "NetworkNotAttached", said)
+
+    def _tell_of_reaper(self, problem: str) -> None:
+        """Say what the other container, which has no token, left here."""
+        self.metrics.show_reaper(problem)
+        if problem:
+            self.events.say(events.node(self._settings.node_name), "NothingFreed", problem)
 
     def _tell_trouble(self, stored: Stored) -> None:
         """Say on the Node what a person may have to look after."""

@@ -78,7 +78,10 @@ class Events:
     def run(self) -> None:
         """Send what is queued, for ever; an Event that cannot be sent is dropped."""
         while True:
-            self.send(self._queue.get())
+            try:
+                self.send(self._queue.get())
+            except Exception:
+                log.exception("an Event was dropped")  # the next may do
 
     def send(self, event: dict[str, Any]) -> None:
         """Send one."""

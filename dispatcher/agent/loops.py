@@ -20,24 +20,33 @@ if TYPE_CHECKING:
 LONGEST_PAUSE = 30.0
 
 SILENCE = 120.0
-"""A thread that has not finished a step for so many seconds is taken for stuck."""
+"""How long a step may take, unless its loop says otherwise."""
 
 log = structlog.get_logger("agent")
 
 
 class Loop:
-    """Calls *step* every *seconds*, and *settle* seconds after :attr:`wake` is set."""
+    """Calls *step* every *seconds*, and *settle* seconds after :attr:`wake` is set.
+
+    One that does not :meth:`beat` for *silence* seconds is taken for stuck.
+    """
 
     def __init__(
-        self, name: str, step: Callable[[], None], seconds: float, settle: float = 0.0
+        self,
+        name: str,
+        step: Callable[[], None],
+        seconds: float,
+        settle: float = 0.0,
+        silence: float = SILENCE,
     ) -> None:
         self.name = name
         self.wake = threading.Event()
         self._step = step
         self._seconds = seconds
         self._settle = settle
+        self._silence = silence
         self._stopping = threading.Event()
-        self._turned_at = time.monotonic()
+        self._beat_at = time.monotonic()
         self._failures = 0
 
     def start(self) -> None:
@@ -51,8 +60,12 @@ class Loop:
 
     @property
     def alive(self) -> bool:
-        """Whether a step was finished lately."""
-        return time.monotonic() - self._turned_at < SILENCE
+        """Whether a step was finished, or went on, lately."""
+        return time.monotonic() - self._beat_at < self._silence
+
+    def beat(self) -> None:
+        """Say that a step goes on; one that is made of many may take long."""
+        self._beat_at = time.monotonic()
 
     def turn(self) -> float:
         """Do one step; returns how long to wait for the next, in seconds."""
@@ -68,7 +81,7 @@ class Loop:
             log.exception("a step failed", loop=self.name)
         else:
             self._failures = 0
-        self._turned_at = time.monotonic()
+        self.beat()
         if not self._failures:
             return self._seconds
         return min(LONGEST_PAUSE, max(self._seconds, 1.0) * 2.0 ** min(self._failures - 1, 6))

@@ -98,6 +98,13 @@ class Metrics:
             ("problem",),
             registry=self.registry,
         )
+        self._reaper_problem = Gauge(
+            "genie_agent_reaper_problem",
+            "Why nothing that was left behind is freed; always 1. Absent: it is.",
+            ("problem",),
+            registry=self.registry,
+        )
+        self._reaper_said = ""
         self._shown: tuple[dict[str, str], str] = ({}, "")
         self.restored = Counter(
             "genie_agent_restored",
@@ -128,6 +135,15 @@ class Metrics:
         self._parked.clear()
         for network, count in (+parked).items():
             self._parked.labels(network).set(count)
+
+    def show_reaper(self, problem: str) -> None:
+        """Show what keeps the reaper from its work."""
+        if problem == self._reaper_said:
+            return
+        self._reaper_said = problem
+        self._reaper_problem.clear()
+        if problem:
+            self._reaper_problem.labels(problem).set(1)
 
     def show_networks(self, networks: Mapping[str, str], problem: str) -> None:
         """Show what can be attached (see :class:`View`), what has vanished, and what is wrong."""

@@ -14,8 +14,10 @@ mount namespace is the container's: the host's mounts are seen, and none is made
 
 Rules: a record is acted on only if it is old enough, its lock is free, two looks in a row did
 not find its sandbox, and its network namespace is gone or holds no process. While the runtime
-does not answer, nothing is concluded: kubelet ends the sandboxes that the runtime knows. What is
-parked waits until the executables of its chain are there again.
+does not answer, nothing is concluded, and before long the agent is asked to say so: kubelet ends
+the sandboxes that the runtime knows. What is parked waits until the executables of its chain are
+there again. A reaper that is stuck (a delegate that cannot even be killed) ends, so that its
+container's restarts show it.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from dispatcher import keys, networks
-from dispatcher.agent import cri, delete, uninstall
+from dispatcher.agent import complaint, cri, delete, uninstall
 from dispatcher.agent.host import namespace, resolve
 from dispatcher.agent.loops import Loop
 from dispatcher.agent.records import Records
@@ -58,6 +60,12 @@ LONGEST_PAUSE = 86_400.0
 FORCED_TRIES = 3
 """How often "remove --force" tries to free a record, in one look each, before it goes without."""
 
+UNANSWERED = 5
+"""Looks in a row without an answer of the runtime, after which the agent shall tell of it."""
+
+WATCH_SECONDS = 30.0
+"""How often it is looked whether the reaper still turns."""
+
 log = structlog.get_logger("reaper")
 
 
@@ -80,6 +88,7 @@ class Reaper:
         self._free = free
         self._clock = clock
         self._missed: dict[str, int] = {}
+        self._silent = 0
         self._doubts: dict[str, str] = {}
         self._failed: dict[str, tuple[float, float]] = {}
         self._tries: dict[str, int] = {}
@@ -98,14 +107,13 @@ class Reaper:
     def look(self) -> list[str]:
         """Look once; returns the containers that were freed."""
         records = self._records.read()
-        if not records:
-            return []
         try:
-            listed = self._ask()
+            listed = self._ask() if records else set()
         except cri.CRIError as error:
-            self._missed.clear()
-            log.warning("nothing is freed while the runtime does not answer", error=str(error))
+            self._unanswered(str(error))
             return []
+        self._silent = 0
+        complaint.leave(self._state, "")
         self._missed = {key: self._missed.get(key, 0) + 1 for key in records.keys() - listed}
         self._failed = {key: value for key, value in self._failed.items() if key in records}
         now = self._clock()
@@ -126,6 +134,15 @@ class Reaper:
             elif self._take(stored):
                 freed.append(stored.container_id)
         return freed
+
+    def _unanswered(self, error: str) -> None:
+        """Note that the runtime did not answer; have it told when that goes on."""
+        self._missed.clear()
+        self._silent += 1
+        sentence = f"nothing is freed while the container runtime does not answer: {error}"
+        log.warning(sentence)
+        if self._silent >= UNANSWERED:
+            complaint.leave(self._state, sentence)
 
     def _doubt(self, stored: Stored, inhabited: set[tuple[int, int]]) -> str:
         """Return why *stored*, which the runtime does not list, must be left alone for now."""
@@ -235,20 +252,31 @@ def main(arguments: Sequence[str]) -> int:
         print(f"the reaper cannot start: {error}", file=sys.stderr)  # noqa: T201 - before the log
         return 1
     logs.configure(settings.log_level)
+    versions = Versions(settings)
+
+    def free(stored: Stored) -> str:
+        loop.beat()
+        return delete.run(settings, stored)
+
     reaper = Reaper(
         settings,
         ask=lambda: cri.sandboxes(resolve(settings.host_root, settings.runtime_socket)),
-        free=lambda stored: delete.run(settings, stored),
+        free=free,
     )
-    versions = Versions(settings)
 
     def turn() -> None:
         reaper.turn()
         versions.prune()
 
-    Loop("reap", turn, settings.reap_look_seconds).start()
+    # Between two beats: a wait, and a DEL for each interface that was asked for (mostly it is one).
+    silence = settings.reap_look_seconds + 3 * (settings.deadline_seconds + delete.MARGIN)
+    loop = Loop("reap", turn, settings.reap_look_seconds, silence=silence)
+    loop.start()
     log.info("reaper started", node=settings.node_name)
-    stopping.wait()
+    while not stopping.wait(WATCH_SECONDS):
+        if not loop.alive:
+            log.error("the reaper is stuck; its container is to be started anew")
+            return 1
     return 0
 
 

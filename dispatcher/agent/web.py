@@ -1,8 +1,8 @@
 """What kubelet and Prometheus ask: ``/healthz``, ``/readyz`` and ``/metrics``.
 
-``/healthz`` says that every thread still turns, ``/readyz`` that new pods of this node are
-attached as the settings say, else it gives the reason. Neither tells a secret, and nothing
-is ever changed by a request.
+``/healthz`` says that the loops turn which look at the node, publish its labels and read its
+records; ``/readyz`` that new pods of this node are attached as the settings say, else it gives
+the reason. Neither tells a secret, and nothing is ever changed by a request.
 """
 
 from __future__ import annotations

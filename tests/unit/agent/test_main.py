@@ -7,12 +7,13 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from prometheus_client import generate_latest
 
-from dispatcher.agent import loops, reaper, watch
+from dispatcher.agent import complaint, loops, reaper, watch
 from dispatcher.agent.__main__ import Agent, main
 from dispatcher.agent.events import Events, Subject, node
 from dispatcher.agent.loops import Loop
@@ -267,6 +268,22 @@ def test_when_the_plugin_has_left_what_it_kept_goes(host: Host) -> None:
     assert api.labels == {}
 
 
+def test_what_keeps_the_reaper_from_its_work_is_said_for_it(host: Host) -> None:
+    """On the Node and as a metric; the reaper has neither a token nor a port."""
+    api = Api()
+    complaint.leave(host.state, "nothing is freed while …")
+    agent = Agent(host.settings(port=0, look_seconds=0.1), host.plugin(), api)
+    port = int(agent.start().server_address[1])
+    try:
+        eventually(lambda: "NothingFreed" in {e["reason"] for e in api.created})
+        metric = 'genie_agent_reaper_problem{problem="nothing is freed while …"} 1.0'
+        assert metric in fetch(port, "/metrics")[1]
+        complaint.leave(host.state, "")
+        eventually(lambda: "genie_agent_reaper_problem{" not in fetch(port, "/metrics")[1])
+    finally:
+        agent.stop()
+
+
 def test_leaving_removes_the_labels(host: Host) -> None:
     """In the mode "remove"."""
     api = Api()
@@ -291,17 +308,24 @@ def test_a_start_that_fails_says_why_and_exits_1(
 
 
 @pytest.fixture
-def sigterm_soon(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Send this process what kubelet sends, in a second; leave log and handlers as they were."""
+def signals(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Leave log and handlers of signals as they were."""
     monkeypatch.setattr(logs, "configure", lambda *_: None)
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def sigterm_soon(signals: None) -> Iterator[None]:
+    """Send this process what kubelet sends, in a second."""
+    del signals
     timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGTERM))
     signal.signal(signal.SIGTERM, lambda *_: None)  # until what is tested has its own
     timer.start()
     yield
     timer.join()
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 @pytest.mark.usefixtures("sigterm_soon")
@@ -322,6 +346,14 @@ def test_sigterm_ends_the_agent_and_takes_nothing_away(
 def test_sigterm_ends_the_reaper(host: Host) -> None:
     """It needs neither the API server nor, without records, the runtime."""
     assert reaper.main([*options(host), "--reap-look-seconds=0.1"]) == 0
+
+
+@pytest.mark.usefixtures("signals")
+def test_a_reaper_that_is_stuck_ends(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody asks it how it is; its container is started anew, and that is seen."""
+    monkeypatch.setattr(Loop, "alive", False)
+    monkeypatch.setattr(reaper, "WATCH_SECONDS", 0.01)
+    assert reaper.main(options(host)) == 1
 
 
 def options(host: Host) -> list[str]:
@@ -386,6 +418,22 @@ def test_events_beyond_the_queue_and_without_an_api_server_are_dropped(clock: Cl
     assert api.created == []
 
 
+def test_an_event_that_breaks_its_sender_takes_no_other_along(clock: Clock) -> None:
+    """The thread that sends goes on, whatever the error is."""
+
+    class Broken(Api):
+        def create(self, path: str, body: Any, **more: Any) -> dict[str, Any]:
+            assert body["message"] != "first"
+            return super().create(path, body, **more)
+
+    api = Broken()
+    events = Events(api, "n1", clock)
+    threading.Thread(target=events.run, daemon=True).start()
+    for message in ("first", "second"):
+        events.say(node("n1"), "Reason", message)
+    eventually(lambda: [each["message"] for each in api.created] == ["second"])
+
+
 def test_a_loop_that_fails_pauses_longer_each_time_and_recovers() -> None:
     """Up to half a minute; the first success ends it."""
     failing = [KubeError(0, "NoAnswer", "away"), ValueError("bug")] * 4
@@ -398,19 +446,30 @@ def test_a_loop_that_fails_pauses_longer_each_time_and_recovers() -> None:
     assert [loop.turn() for _ in range(9)] == [2, 4, 8, 16, 30, 30, 30, 30, 2]
 
 
-def test_a_loop_that_does_not_turn_is_not_alive(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Kubelet restarts the container then."""
+def test_a_loop_that_does_not_turn_is_not_alive(
+    monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    """Kubelet restarts the container then; a step that is made of many says that it goes on."""
+    monkeypatch.setattr(loops, "time", SimpleNamespace(monotonic=clock))
     loop = Loop("test", lambda: None, 2.0)
-    assert loop.alive
-    monkeypatch.setattr(loops, "SILENCE", -1.0)
-    assert not loop.alive
+
+    def alive_after(seconds: float) -> bool:
+        clock.now += seconds
+        return loop.alive
+
+    assert alive_after(loops.SILENCE - 1)
+    loop.beat()
+    assert alive_after(loops.SILENCE - 1)
+    assert not alive_after(1)
+    loop.turn()
+    assert alive_after(0)
 
 
 def test_health_names_what_is_stuck(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the thread's name."""
     agent = Agent(host.settings(port=0), host.plugin(), Api())
     assert agent.health() == ""
-    monkeypatch.setattr(loops, "SILENCE", -1.0)
+    monkeypatch.setattr(Loop, "alive", False)
     assert agent.health() == "stuck: look, publish, records"
 
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
+from dispatcher.agent import complaint
 from dispatcher.agent.cri import CRIError
 from dispatcher.agent.host import namespace, resolve
-from dispatcher.agent.reaper import Reaper
+from dispatcher.agent.reaper import UNANSWERED, Reaper
 from dispatcher.plugin import store
 from dispatcher.plugin.record import PARKED, Record
 from tests.unit.agent.test_status import record
@@ -115,6 +116,35 @@ def test_while_the_runtime_is_away_nothing_is_freed_and_looks_start_anew(world: 
     world.away = False
     assert world.reaper.look() == []
     assert world.reaper.look() == ["c1"]
+
+
+def test_that_the_runtime_stays_away_is_left_for_the_agent_to_say(world: World) -> None:
+    """After some looks, since runtimes are restarted; it is taken back with the first answer."""
+    world.write("c1")
+    world.away = True
+    for _ in range(UNANSWERED - 1):
+        world.reaper.look()
+    assert complaint.hear(world.state) == ""
+    world.reaper.look()
+    assert "runtime does not answer: away" in complaint.hear(world.state)
+    world.away = False
+    world.reaper.look()
+    assert complaint.hear(world.state) == ""
+
+
+def test_a_node_without_records_has_nothing_to_complain_of(world: World) -> None:
+    """What an earlier reaper left goes, though the runtime is not asked."""
+    world.away = True
+    complaint.leave(world.state, "earlier")
+    world.reaper.look()
+    assert complaint.hear(world.state) == ""
+
+
+def test_a_folder_that_cannot_be_written_keeps_nobody_from_work(world: World) -> None:
+    """The complaint is in the log all the same."""
+    with capture_logs() as said:
+        complaint.leave(world.state / "never", "sentence")
+    assert said[0]["sentence"] == "sentence"
 
 
 def test_what_a_killed_call_left_without_a_record_goes_at_once(world: World) -> None:
