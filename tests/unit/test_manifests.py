@@ -103,14 +103,14 @@ def test_every_path_of_the_settings_is_mounted_where_the_host_has_it() -> None:
         assert any(path.is_relative_to(mounted) for mounted in host_paths), path
 
 
-def test_the_container_with_the_token_has_no_privilege_and_the_other_no_token() -> None:
-    """A thief of one has not the other."""
+def test_the_container_with_the_token_may_only_write_files_and_the_other_has_no_token() -> None:
+    """A thief of one has not the other; what may be written is what is mounted."""
     assert daemonset()["automountServiceAccountToken"] is False
     agent, reaper = container("agent"), container("reaper")
     assert agent["securityContext"] == {
         "allowPrivilegeEscalation": False,
         "readOnlyRootFilesystem": True,
-        "capabilities": {"drop": ["ALL"]},
+        "capabilities": {"drop": ["ALL"], "add": ["DAC_OVERRIDE"]},
     }
     assert "/" not in [mount["mountPath"] for mount in agent["volumeMounts"]]
     assert [mount["name"] for mount in reaper["volumeMounts"]] == ["host"]
@@ -123,6 +123,17 @@ def test_the_agent_runs_before_there_is_a_network() -> None:
     assert spec["hostNetwork"] is True
     assert spec["tolerations"] == [{"operator": "Exists"}]
     assert spec["priorityClassName"] == "system-node-critical"
+
+
+def test_pods_of_our_priorities_are_admitted_in_our_namespace() -> None:
+    """Some clusters allow these outside of kube-system only where a quota names them."""
+    webhook = one(MANIFESTS / "base/webhook/deployment.yaml", "Deployment")["spec"]["template"]
+    used = {daemonset()["priorityClassName"], webhook["spec"]["priorityClassName"]}
+    quota = one(MANIFESTS / "base/quota.yaml", "ResourceQuota")
+    assert quota["metadata"]["namespace"] == NAMESPACE
+    [named] = quota["spec"]["scopeSelector"]["matchExpressions"]
+    assert (named["scopeName"], named["operator"]) == ("PriorityClass", "In")
+    assert set(named["values"]) == used
 
 
 def test_rights_are_what_the_code_calls_and_no_more() -> None:
