@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dispatcher import keys
-from dispatcher.agent import complaint
+from dispatcher.agent import complaint, lookup
 from dispatcher.agent.metrics import Metrics
 from dispatcher.agent.settings import Settings
 from dispatcher.plugin import journal, store
@@ -85,6 +85,13 @@ def test_every_command_that_the_page_shows_is_one() -> None:
     shown = set(re.findall(r"genie ([a-z]+)", PAGE.partition("## Look")[2].partition("\n##")[0]))
     assert shown == {"doctor", "list", "attachments", "explain"}
     assert all(command in usage for command in shown)
+
+
+def test_every_answer_of_the_agent_is_in_the_plugins_table() -> None:
+    """The plugin passes them on."""
+    codes = re.findall(r"^\| (\d+) \|", (DOCS / "plugin.md").read_text(), re.MULTILINE)
+    ours = (lookup.TRY_AGAIN, lookup.NO_POD, lookup.OTHER_POD, lookup.FORBIDDEN, lookup.BAD_REQUEST)
+    assert set(map(str, ours)) <= set(codes)
 
 
 @pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
