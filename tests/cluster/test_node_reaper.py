@@ -122,6 +122,19 @@ def chosen(networks: str, **more: Any) -> dict[str, Any]:
 @pytest.fixture
 def container(node: Node) -> Iterator[str]:
     """Give the name of a network namespace that no runtime knows; it is gone afterwards."""
+    with unknown(node) as name:
+        yield name
+
+
+@pytest.fixture
+def another(node: Node) -> Iterator[str]:
+    """Give a second one, so that the reaper has something to do beside what it must leave."""
+    with unknown(node) as name:
+        yield name
+
+
+@contextlib.contextmanager
+def unknown(node: Node) -> Iterator[str]:
     name = f"unknown-{secrets.token_hex(4)}"
     node.run(["ip", "netns", "add", name])
     try:
@@ -144,7 +157,7 @@ def port_rules(node: Node) -> list[str]:
 def test_a_sandbox_that_the_runtime_forgot_loses_its_host_ports_too(
     cluster: Cluster, node: Node, container: str
 ) -> None:
-    """The rules of portmap vanish from the host: the DEL ran in the host's namespaces."""
+    """The rules of portmap vanish from the host: the DEL ran in the host's network."""
     port = {"hostPort": 18080, "containerPort": 80, "protocol": "tcp"}
     call(node, "ADD", container, runtimeConfig=chosen("canal", portMappings=[port]))
     assert port_rules(node)
@@ -195,15 +208,19 @@ def parks(node: Node, container: str) -> bool:
     return '"parked"' in node.path(f"{STATE}/{container}.json").read_text()
 
 
-def test_a_namespace_with_a_process_is_left_alone(node: Node, container: str) -> None:
-    """Whatever the runtime lists: something lives there."""
-    call(node, "ADD", container, runtimeConfig=chosen("weave"))
+def test_a_namespace_with_a_process_is_left_alone(
+    cluster: Cluster, node: Node, container: str, another: str
+) -> None:
+    """Whatever the runtime lists: something lives there. The empty one beside it is freed."""
+    for each in (container, another):
+        call(node, "ADD", each, runtimeConfig=chosen("weave"))
     resident = f"nsenter --net=/run/netns/{container} sleep 120 >/dev/null 2>&1 & echo $!"
     pid = int(node.run(["sh", "-c", resident]).stdout)
     try:
-        put_back_the_clock(node, container)
+        put_back_the_clock(node, container, another)
+        cluster.wait_for(lambda: not has_record(node, another), 30, "the reaper to be at work")
         seen_at = time.monotonic()
-        while time.monotonic() < seen_at + 6:
+        while time.monotonic() < seen_at + 3:  # more looks
             assert has_record(node, container)
             time.sleep(0.5)
     finally:
