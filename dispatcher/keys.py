@@ -1,6 +1,7 @@
-"""Every key, label and name by which Genie is known to Kubernetes and to the node.
+"""Every key, label and name of networks by which Genie is known to Kubernetes and to the node.
 
-Spelled here and nowhere else in Python; a test holds the manifests against this module.
+No other module of dispatcher/ and webhook/ spells one; a test holds the manifests against this
+one. What only certs/ knows (its label, its annotation, its Secret) is spelled there.
 """
 
 ANNOTATION = "cni"
@@ -10,7 +11,8 @@ ALLOWED = "cni-genie.io/allowed"
 """On a namespace: comma list of the only networks that its pods may name."""
 
 DEFAULTED = "cni-genie.io/defaulted"
-"""Label on a namespace that has a default. Spares calls; correctness never depends on it."""
+"""Label on a namespace that has a default: only there does the API server ask for it to be filled
+in. No pod gets a wrong network for want of it; the policies read the annotation."""
 
 SCHEDULING = "cni-genie.io/scheduling"
 """On a namespace: ``required``, ``preferred`` or ``off``, over the webhook's own setting."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-INVALID = 422
+UNPROCESSABLE = 422
 FORBIDDEN_CODE = 403
 
 FORBIDDEN = "FieldValueForbidden"
@@ -64,7 +64,7 @@ def deny(causes: Iterable[Cause], audit: Mapping[str, str] | None = None) -> Dec
     return Decision(
         allowed=False,
         reason=reason,
-        code=FORBIDDEN_CODE if forbidden else INVALID,
+        code=FORBIDDEN_CODE if forbidden else UNPROCESSABLE,
         causes=causes,
         audit={**(audit or {}), "reason": reason},
     )

@@ -2,12 +2,14 @@
 
 The only look-up in a request's path is here: a namespace that the cache does not have yet
 (or, for a pod that was sent to us because its namespace has a default, one whose default the
-cache does not have yet) is asked for once, with a deadline.
+cache does not have yet) is asked for once, with a deadline. In the second case what is cached
+will do if the API server has no answer: whether the default was filled in, a policy sees too.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from typing import TYPE_CHECKING
 
@@ -16,7 +18,7 @@ from dispatcher.kube.client import METADATA, NOT_FOUND, KubeError, object_path
 from webhook.caches import NAMESPACES
 from webhook.decision import CannotDecide
 from webhook.namespaces import judge_namespace
-from webhook.pods import judge_pod, wants_default
+from webhook.pods import judge_pod, promises_default
 from webhook.review import MalformedReview
 from webhook.snapshot import Namespace, Networks, namespace_facts
 from webhook.templates import PATHS, Rules, judge_template
@@ -48,8 +50,11 @@ class Desk:
         _expect(review, "Pod")
         self._need_caches()
         namespace = self._caches.namespace(review.namespace)
-        if namespace is None or (not namespace.default and wants_default(review)):
+        if namespace is None:
             namespace = await self._look_up(review.namespace)
+        elif not namespace.default and promises_default(review):
+            with contextlib.suppress(CannotDecide):
+                namespace = await self._look_up(review.namespace)
         return judge_pod(review, namespace, self._caches.networks, self._settings.scheduling)
 
     async def namespaces(self, review: Review) -> Decision:

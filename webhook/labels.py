@@ -1,9 +1,11 @@
 """The repair of ``cni-genie.io/defaulted``: the label of a namespace follows its annotation.
 
 The webhook sets the label when a namespace is written through it. This loop finds those that
-were labelled by hand, restored from a backup or changed while no webhook ran. Until it has,
-nothing is wrong: the policies read the annotation itself. Every replica runs the loop; a patch
-that another one made already is refused by its own ``test`` and does no harm.
+were labelled by hand, restored from a backup or changed while no webhook ran. Until it has, no
+pod gets a wrong network, but where the label is missing a pod without the annotation is refused:
+the API server does not ask us for the default, and the policies, which read the namespace's
+annotation itself, see that it is not filled in. Every replica runs the loop; a patch that another
+one made already is refused by its own ``test`` and does no harm.
 """
 
 from __future__ import annotations

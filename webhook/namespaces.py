@@ -40,10 +40,10 @@ def judge_namespace(review: Review, networks: Networks) -> Decision:
     if review.subresource or review.operation not in {"CREATE", "UPDATE"}:
         return ALLOWED
     metadata = child(review.object, "metadata")
+    new, _ = texts(metadata, "annotations"), texts(metadata, "labels")
     facts = namespace_facts(review.object)
     if facts.terminating:
         return ALLOWED
-    new = texts(metadata, "annotations")
     old = texts(child(review.old_object, "metadata"), "annotations")
     changed = {key for key in _KEYS if new.get(key) != old.get(key)}
     causes = list(_causes(new, facts, changed))
@@ -121,12 +121,12 @@ def _warnings(facts: Namespace, networks: Networks, changed: set[str]) -> Iterat
     for key in (keys.ANNOTATION, keys.ALLOWED):
         for name in written[key] if key in changed and networks.known else ():
             if name not in networks.known:
-                yield f"{_field(key)}: network {quote(name)} is not known at present"
+                yield f"{key}: network {quote(name)} is not known at present"
     if changed & {keys.ANNOTATION, keys.ALLOWED} and facts.allowed is not None:
         if not facts.allowed:
-            yield f"{_field(keys.ALLOWED)}: is empty: pods here may name no network"
+            yield f"{keys.ALLOWED}: is empty: pods here may name no network"
         if not facts.default:
-            yield f"{_field(keys.ALLOWED)}: there is no default: pods without cni use the node's"
+            yield f"{keys.ALLOWED}: there is no default: pods without cni use the node's"
 
 
 def _label_patch(metadata: Mapping[str, Any], facts: Namespace) -> list[dict[str, Any]]:

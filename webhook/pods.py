@@ -66,10 +66,14 @@ def excluded(pod: Mapping[str, Any]) -> bool:
     )
 
 
-def wants_default(review: Review) -> bool:
-    """Tell whether this is a new pod that leaves the choice to its namespace."""
-    value = texts(child(review.object, "metadata"), "annotations").get(keys.ANNOTATION, "")
-    return review.operation == "CREATE" and not value.strip(BLANKS)
+def promises_default(review: Review) -> bool:
+    """Tell whether this new pod was sent because its namespace has a default.
+
+    A pod with a blank value, or with a near miss of the key, is sent from every namespace.
+    """
+    annotations = texts(child(review.object, "metadata"), "annotations")
+    missing = keys.ANNOTATION not in annotations and not any(near_misses(review.object))
+    return review.operation == "CREATE" and missing
 
 
 def _created(review: Review, namespace: Namespace, networks: Networks, scheduling: str) -> Decision:
@@ -81,11 +85,15 @@ def _created(review: Review, namespace: Namespace, networks: Networks, schedulin
         return ALLOWED._replace(warnings=tuple(warnings))
     verdict = judge(choice.value, namespace, networks, FIELD)
     audit = {"networks": verdict.normal, "source": choice.source}
-    if verdict.findings:
-        return deny(_explain(verdict, choice, review.namespace), audit)
+    spec = child(review.object, "spec")
+    causes = list(_explain(verdict, choice, review.namespace))
+    unschedulable = affinity.refusal(spec, verdict.networks, scheduling)
+    if unschedulable:
+        causes.append(unschedulable)
+    if causes:
+        return deny(causes, audit)
     if verdict.networks and not networks.known:
         raise CannotDecide("no network is known yet: no agent has labelled a node")
-    spec = child(review.object, "spec")
     warnings += _absent(verdict.networks, networks, scheduling, spec)
     value_patch = _set(child(review.object, "metadata"), verdict.normal)
     patch = [*value_patch, *affinity.add(spec, verdict.networks, scheduling)]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from dispatcher.annotation import quote
+from webhook.decision import UNPROCESSABLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from webhook.decision import Decision
 
 API_VERSION = "admission.k8s.io/v1"
-
-UNPROCESSABLE = 422
 
 
 class MalformedReview(ValueError):  # noqa: N818 - says what it is

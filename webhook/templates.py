@@ -11,20 +11,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dispatcher import keys
-from dispatcher.annotation import BLANKS, quote
+from dispatcher.annotation import BLANKS
 from webhook import affinity
 from webhook.decision import ALLOWED, Decision, deny, warning
 from webhook.pods import excluded, near_misses
 from webhook.review import child, elements, texts
-from webhook.value import Verdict, judge
+from webhook.value import judge
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from webhook.decision import Cause
     from webhook.review import Review
     from webhook.settings import Scheduling, Severity
     from webhook.snapshot import Namespace, Networks
+    from webhook.value import Finding
 
 _TEMPLATE = ("spec", "template")
 PATHS = {
@@ -56,21 +57,18 @@ def judge_template(
     template = _at(review.object, path)
     if excluded(template) or _is_managed(review.object):
         return ALLOWED
-    field = ".".join(path) + ".metadata."
-    warnings = list(near_misses(template, field))
+    field = ".".join(path)
     value = _value(template)
-    if value.strip(BLANKS):
-        where = f"{field}annotations[{keys.ANNOTATION}]"
-        verdict = judge(value, namespace, networks, where)
-        unchanged = review.operation == "UPDATE" and _value(_at(review.old_object, path)) == value
-        denied, told = _weigh(verdict, where, rules, unchanged=unchanged)
-        if denied:
-            return deny(denied)
-        warnings += told
-    else:
-        verdict = judge(namespace.default, namespace, networks, "")
-    if review.kind == "DaemonSet" and namespace.scheduling_or(rules.scheduling) == "required":
-        warnings += _selector_hints(child(template, "spec"), verdict.networks)
+    unchanged = review.operation == "UPDATE" and _value(_at(review.old_object, path)) == value
+    written = value.strip(BLANKS)
+    where = f"{field}.metadata.annotations[{keys.ANNOTATION}]"
+    verdict = judge(value if written else namespace.default, namespace, networks, where)
+    denied, told = _weigh(verdict.findings if written else (), rules, unchanged=unchanged)
+    if denied:
+        return deny(denied)
+    warnings = [*near_misses(template, f"{field}.metadata."), *told]
+    if namespace.scheduling_or(rules.scheduling) == "required":
+        warnings += _scheduling(review.kind, child(template, "spec"), verdict.networks)
     return Decision(reason="template", warnings=tuple(warnings))
 
 
@@ -91,7 +89,7 @@ def _is_managed(workload: Mapping[str, Any]) -> bool:
 
 
 def _weigh(
-    verdict: Verdict, field: str, rules: Rules, *, unchanged: bool
+    findings: Iterable[Finding], rules: Rules, *, unchanged: bool
 ) -> tuple[list[Cause], list[str]]:
     """Return what the workload is refused for, and what is only said.
 
@@ -99,21 +97,29 @@ def _weigh(
     """
     denied: list[Cause] = []
     told: list[str] = []
-    for finding in verdict.findings:
+    for finding in findings:
         severity = rules.doubtful if finding.doubtful else rules.invalid
         if severity == "deny" and not unchanged:
             denied.append(finding.cause)
         elif severity != "off":
-            told.append(warning(f"{field}: {finding.brief}: pods will be refused"))
+            told.append(warning(f"pods will be refused: {finding.brief}"))
     return denied, told
+
+
+def _scheduling(kind: str, spec: Mapping[str, Any], networks: tuple[str, ...]) -> Iterator[str]:
+    """Yield what is wrong with the nodes that the pods may go to. The namespace may change that."""
+    refusal = affinity.refusal(spec, networks, "required")
+    if refusal:
+        yield warning(f"pods will be refused: nodeSelectorTerms: {refusal.message}")
+    elif kind == "DaemonSet":
+        yield from _selector_hints(spec, networks)
 
 
 def _selector_hints(spec: Mapping[str, Any], networks: tuple[str, ...]) -> Iterator[str]:
     selector = texts(spec, "nodeSelector")
     for name in networks:
         label = keys.network_label(name)
-        if selector.get(label) != "true" and not affinity.covers(spec, name):
+        if selector.get(label) != "true" and not affinity.covers(spec, (name,)):
             yield warning(
-                f'nodeSelector {label}: "true" is missing: pods on nodes without '
-                f"{quote(name)} stay Pending"
+                f'nodeSelector lacks {label}: "true": on other nodes the pods stay Pending'
             )

@@ -36,7 +36,7 @@ SHOWN = 10
 
 
 class Finding(NamedTuple):
-    """One fault: its cause, whether it may mend itself, and the same in few words.
+    """One fault: its cause, whether it may mend itself, and the same in few words for a warning.
 
     ``position`` counts items from 1; 0 is the value as a whole.
     """
@@ -69,7 +69,8 @@ def judge(value: str, namespace: Namespace, networks: Networks, field: str) -> V
     findings = list(_doubts(read.items, namespace, networks.known, field))
     for fault in read.faults:
         cause = Cause(fault.reason, str(fault), field)
-        findings.append(Finding(fault.position, cause, doubtful=False, brief=str(fault)))
+        brief = f"{keys.ANNOTATION}: {fault}"
+        findings.append(Finding(fault.position, cause, doubtful=False, brief=brief))
     findings.sort(key=attrgetter("position"))
     return Verdict(read.normal, read.networks, tuple(findings))
 
@@ -137,7 +138,7 @@ def _doubts(
             yield Finding(position, cause, doubtful=True, brief=brief)
         elif allowed is not None and name not in allowed:
             message = _forbidden(position, name, namespace.name, allowed)
-            brief = f"network {quote(name)} is not allowed in this namespace"
+            brief = f"this namespace does not allow {quote(name)}"
             yield Finding(position, Cause(FORBIDDEN, message, field), doubtful=True, brief=brief)
 
 

@@ -149,6 +149,60 @@ def test_an_update_brings_back_what_create_added(mode: str, own: Any) -> None:
     assert jsonpatch.apply_patch({"spec": manifest}, patch)["spec"] == stored
 
 
+PARTLY = required({"matchExpressions": [WEAVE]}, {"matchExpressions": [DISK]})
+
+
+@pytest.mark.parametrize(
+    ("own", "stored"),
+    [
+        pytest.param(PARTLY, PARTLY, id="one-alternative-has-it-by-its-author"),
+        pytest.param(PARTLY, PARTLY | {"podAffinity": {}}, id="and-something-else-was-added"),
+        pytest.param(required({}), required({}), id="no-alternative-matches-a-node"),
+    ],
+)
+def test_an_update_adds_nothing_that_create_did_not(own: Any, stored: Any) -> None:
+    """Where scheduling was off, or the node chosen, an author's own terms are not completed.
+
+    A new requirement would change the pod's spec, which the API server forbids.
+    """
+    assert affinity.restore({"affinity": own}, {"affinity": stored}, ("weave",)) == []
+
+
+MANY = required(*[{"matchExpressions": [{}]}] * (affinity.MAX_TERMS + 1))
+MOST = required(*[{"matchExpressions": [{}]}] * affinity.MAX_TERMS)
+
+
+@pytest.mark.parametrize(
+    ("found", "networks", "mode"),
+    [
+        pytest.param({"affinity": MOST}, ("weave",), "required", id="as-many-as-there-may-be"),
+        pytest.param({"affinity": MANY}, ("weave",), "preferred", id="nothing-is-added-to-each"),
+        pytest.param({"affinity": MANY}, ("weave",), "off", id="switched-off"),
+        pytest.param({"affinity": MANY}, (), "required", id="no-network"),
+        pytest.param(
+            {"affinity": MANY, "nodeName": "n1"}, ("weave",), "required", id="node-is-chosen"
+        ),
+    ],
+)
+def test_alternatives_are_counted_only_where_each_gets_the_networks(
+    found: dict[str, Any], networks: tuple[str, ...], mode: str
+) -> None:
+    """Kubernetes itself has no limit, and what is not ours is not ours to refuse."""
+    assert affinity.refusal(found, networks, mode) is None
+
+
+def test_too_many_alternatives_are_named_and_never_patched() -> None:
+    """100,000 of them would be 100,000 operations for each network, from 3 MB that anyone sends."""
+    refusal = affinity.refusal({"affinity": MANY}, ("weave",), "required")
+    assert refusal is not None
+    assert refusal.field == f"spec.affinity.nodeAffinity.{affinity.REQUIRED}.nodeSelectorTerms"
+    assert refusal.message == (
+        "Too many: 101: must have at most 100 items in a pod that has networks"
+    )
+    stored = {"affinity": after(required({"matchExpressions": [DISK]}))}
+    assert affinity.restore({"affinity": MANY}, stored, ("weave",)) == []
+
+
 def test_an_update_of_a_pod_without_networks_adds_nothing() -> None:
     """What was not ours at CREATE is not ours now."""
     assert affinity.restore({}, {"affinity": required({"matchExpressions": [WEAVE]})}, ()) == []
@@ -159,16 +213,20 @@ def test_an_update_of_a_pod_without_networks_adds_nothing() -> None:
     [
         ({}, False),
         ({"affinity": required({"matchExpressions": [WEAVE]})}, True),
-        (
-            {"affinity": required({"matchExpressions": [WEAVE]}, {"matchExpressions": [DISK]})},
-            False,
-        ),
+        ({"affinity": PARTLY}, False),
+        ({"affinity": required({"matchExpressions": [WEAVE]}, {})}, True),
         ({"affinity": preferred(OURS)}, False),
     ],
-    ids=["none", "asked-for", "one-alternative-does-not", "only-preferred"],
+    ids=[
+        "none",
+        "asked-for",
+        "one-alternative-does-not",
+        "one-alternative-matches-no-node",
+        "only-preferred",
+    ],
 )
 def test_covers_tells_whether_a_spec_asks_for_the_network(
     spec: dict[str, Any], *, expected: bool
 ) -> None:
     """A DaemonSet that asks by itself gets no hint."""
-    assert affinity.covers(spec, "weave") is expected
+    assert affinity.covers(spec, ("weave",)) is expected

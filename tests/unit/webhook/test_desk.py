@@ -85,6 +85,42 @@ def test_a_default_younger_than_the_cache_is_asked_for(office: Office) -> None:
     assert office.judge(None).reason == "defaulted"
 
 
+@pytest.mark.parametrize(
+    "found",
+    [
+        pytest.param(pod(" "), id="blank"),
+        pytest.param(pod(metadata={"annotations": {"CNI": "weave"}}), id="near-miss"),
+        pytest.param(pod(metadata={"labels": {"cni": "weave"}}), id="label"),
+    ],
+)
+def test_a_pod_that_any_namespace_sends_costs_no_request(
+    office: Office, found: dict[str, Any]
+) -> None:
+    """It says nothing of its namespace, so the cache's word on it stands."""
+    assert asyncio.run(office.desk.pods(review(found))).allowed
+    assert office.api.calls == []
+
+
+def test_a_namespace_that_is_cached_will_do_if_there_is_no_answer(office: Office) -> None:
+    """Whether the default was filled in, a policy sees too."""
+    office.api.error = AWAY
+    assert office.judge(None).allowed
+
+
+def test_a_namespace_that_is_cached_will_do_if_too_many_are_looked_up() -> None:
+    """A workload of many pods in a namespace with a stale label gets its pods."""
+    office = Office(max_lookups=1)
+    office.api.seconds = 0.1
+
+    async def two() -> tuple[Decision, ...]:
+        found = review(pod(metadata={"namespace": "team-a"}))
+        return await asyncio.gather(office.desk.pods(found), office.desk.pods(found))
+
+    assert all(decision.allowed for decision in asyncio.run(two()))
+    assert len(office.api.calls) == 1
+    office.close()
+
+
 def test_a_namespace_that_is_gone_has_no_wishes(office: Office) -> None:
     """Kubernetes itself refuses the pod."""
     assert office.judge("weave", "gone").allowed

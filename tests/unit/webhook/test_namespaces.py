@@ -9,6 +9,7 @@ import pytest
 from tests.unit.webhook.builders import NETWORKS, NOTHING_KNOWN, messages, patched, review
 from webhook.decision import Decision
 from webhook.namespaces import judge_namespace
+from webhook.review import MalformedReview
 
 if TYPE_CHECKING:
     from webhook.snapshot import Networks
@@ -122,30 +123,30 @@ def test_what_can_never_work_is_refused(
         pytest.param(
             namespace("wave"),
             None,
-            [f'{CNI}: network "wave" is not known at present'],
+            ['cni: network "wave" is not known at present'],
             id="unknown-default",
         ),
         pytest.param(
             namespace(allowed="wave"),
             None,
             [
-                f'{ALLOWED}: network "wave" is not known at present',
-                f"{ALLOWED}: there is no default: pods without cni use the node's",
+                'cni-genie.io/allowed: network "wave" is not known at present',
+                "cni-genie.io/allowed: there is no default: pods without cni use the node's",
             ],
             id="unknown-allowed-and-no-default",
         ),
         pytest.param(
             namespace(None, "weave"),
             namespace("weave", "weave"),
-            [f"{ALLOWED}: there is no default: pods without cni use the node's"],
+            ["cni-genie.io/allowed: there is no default: pods without cni use the node's"],
             id="default-taken-away-from-a-limited-namespace",
         ),
         pytest.param(
             namespace(allowed=""),
             None,
             [
-                f"{ALLOWED}: is empty: pods here may name no network",
-                f"{ALLOWED}: there is no default: pods without cni use the node's",
+                "cni-genie.io/allowed: is empty: pods here may name no network",
+                "cni-genie.io/allowed: there is no default: pods without cni use the node's",
             ],
             id="empty-allow-list",
         ),
@@ -158,6 +159,33 @@ def test_what_may_be_a_mistake_is_a_warning(
     decision = decide(found, old)
     assert decision.allowed
     assert list(decision.warnings) == expected
+
+
+def test_a_warning_is_whole_with_the_longest_name() -> None:
+    """The API server passes on 120 characters."""
+    name = "w" * 63
+    told = decide(namespace(name, name)).warnings
+    assert len(told) == 2
+    assert all(one.endswith(f'network "{name}" is not known at present') for one in told)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"annotations": {"cni": 5}},
+        {"annotations": {"cni-genie.io/allowed": 7}},
+        {"annotations": {"cni-genie.io/scheduling": {}}},
+        {"annotations": [1]},
+        {"labels": [1]},
+        {"labels": {"a": None}},
+    ],
+    ids=str,
+)
+def test_what_no_namespace_can_hold_is_malformed(metadata: dict[str, Any]) -> None:
+    """It comes from no API server, and is no fault of ours."""
+    found = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team-a", **metadata}}
+    with pytest.raises(MalformedReview):
+        decide(found)
 
 
 def test_no_network_is_called_unknown_while_none_is_known() -> None:

@@ -16,7 +16,7 @@ from tests.unit.webhook.builders import (
     review,
 )
 from webhook.decision import CannotDecide, Decision
-from webhook.pods import excluded, judge_pod, wants_default
+from webhook.pods import excluded, judge_pod, promises_default
 from webhook.snapshot import Namespace, Networks
 
 CNI = "metadata.annotations[cni]"
@@ -493,12 +493,41 @@ def test_affinity_that_the_manifest_lacks_is_put_back() -> None:
 
 @pytest.mark.parametrize(
     ("found", "expected"),
-    [(pod(), True), (pod(" "), True), (pod("weave"), False)],
-    ids=["missing", "blank", "named"],
+    [
+        pytest.param(pod(), True, id="missing"),
+        pytest.param(pod(" "), False, id="blank"),
+        pytest.param(pod("weave"), False, id="named"),
+        pytest.param(pod(metadata={"annotations": {"CNI": "weave"}}), False, id="near-miss"),
+        pytest.param(pod(metadata={"labels": {"cni": "weave"}}), False, id="label"),
+    ],
 )
-def test_only_a_pod_without_a_value_wants_its_namespaces_default(
+def test_only_a_pod_without_anything_of_ours_was_sent_for_its_namespaces_default(
     found: dict[str, Any], *, expected: bool
 ) -> None:
     """Only then may the cache's word on the default be doubted."""
-    assert wants_default(review(found)) is expected
-    assert not wants_default(review(found, found))
+    assert promises_default(review(found)) is expected
+    assert not promises_default(review(found, found))
+
+
+def crowded(cni: str, terms: int) -> dict[str, Any]:
+    """Return a pod with that many alternatives."""
+    selector: dict[str, Any] = {"nodeSelectorTerms": [{"matchExpressions": [{}]}] * terms}
+    required = {"requiredDuringSchedulingIgnoredDuringExecution": selector}
+    return pod(cni, spec={"affinity": {"nodeAffinity": required}})
+
+
+def test_a_pod_with_too_many_alternatives_is_refused() -> None:
+    """Each would get each network: a review of 5 MB would become a patch of 90."""
+    field = (
+        "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution"
+        ".nodeSelectorTerms"
+    )
+    decision = decide(crowded("weave", 101), scheduling="required")
+    assert decision.code == 422
+    assert messages(decision) == [
+        f"{field}: Too many: 101: must have at most 100 items in a pod that has networks"
+    ]
+    both = decide(crowded("weave,wave", 101), scheduling="required").causes
+    assert [cause.field for cause in both] == [CNI, field]
+    assert decide(crowded("weave", 101), scheduling="off").allowed
+    assert len(decide(crowded("weave,canal", 100), scheduling="required").patch) == 200

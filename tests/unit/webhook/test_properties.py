@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
 from hypothesis import given
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from dispatcher.annotation import MAX_BYTES, InvalidAnnotation, normalise, parse
 from tests.unit.webhook.builders import patched, pod, review
+from webhook.affinity import PREFERRED, REQUIRED
 from webhook.pods import judge_pod
 from webhook.snapshot import Namespace, Networks
 
@@ -32,8 +34,13 @@ other_annotations = st.dictionaries(
     st.sampled_from(["a", "b/c", "CNI"]), st.text(max_size=5), max_size=3
 )
 expressions = st.lists(
-    st.fixed_dictionaries(
-        {"key": st.sampled_from(["disk", "zone"]), "operator": st.just("Exists")}
+    st.fixed_dictionaries({"key": st.sampled_from(["disk", "zone"]), "operator": st.just("Exists")})
+    | st.fixed_dictionaries(
+        {
+            "key": st.sampled_from([f"network.cni-genie.io/{name}" for name in ("weave", "canal")]),
+            "operator": st.just("In"),
+            "values": st.just(["true"]),
+        }
     ),
     max_size=2,
 )
@@ -68,7 +75,10 @@ def pods(draw: st.DrawFn) -> dict[str, Any]:
     affinity = draw(affinities)
     return pod(
         metadata={} if about is None else {"annotations": about},
-        spec={} if affinity is None else {"affinity": affinity},
+        spec={
+            **({} if affinity is None else {"affinity": affinity}),
+            **draw(st.sampled_from([{}, {}, {"nodeName": "n1"}])),
+        },
     )
 
 
@@ -113,6 +123,50 @@ def test_the_patch_touches_only_the_annotation_and_the_affinity(
         one["metadata"].setdefault("annotations", {}).pop("cni", None)
         one["spec"].pop("affinity", None)
     assert stored == found
+
+
+def expected(found: dict[str, Any], namespace: Namespace, mode: str) -> dict[str, Any]:
+    """Return the pod that *found*, which is right, is to become; no patch, only the object."""
+    written = value_of(found)
+    value = written if written and written.strip(" \t") else namespace.default or written
+    wanted: dict[str, Any] = copy.deepcopy(found)
+    if value is None:
+        return wanted
+    value = normalise(value) if value.strip(" \t") else ""
+    wanted["metadata"].setdefault("annotations", {})["cni"] = value
+    ours = [
+        {"key": f"network.cni-genie.io/{name}", "operator": "In", "values": ["true"]}
+        for name in dict.fromkeys(item.partition("@")[0] for item in value.split(",") if item)
+    ]
+    mode = namespace.scheduling or mode
+    if ours and mode != "off" and "nodeName" not in wanted["spec"]:
+        node = wanted["spec"].setdefault("affinity", {}).setdefault("nodeAffinity", {})
+        if mode == "preferred":
+            preference = {"weight": 100, "preference": {"matchExpressions": ours}}
+            node.setdefault(PREFERRED, []).append(preference)
+        elif REQUIRED not in node:
+            node[REQUIRED] = {"nodeSelectorTerms": [{"matchExpressions": ours}]}
+        else:
+            for term in filter(any_requirement, node[REQUIRED]["nodeSelectorTerms"]):
+                there = term.get("matchExpressions", [])
+                term["matchExpressions"] = [*there, *(one for one in ours if one not in there)]
+    return wanted
+
+
+def any_requirement(term: dict[str, Any]) -> bool:
+    return bool(term.get("matchExpressions") or term.get("matchFields"))
+
+
+@given(pods(), namespaces, modes)
+def test_the_patch_gives_exactly_the_object_that_was_meant(
+    found: dict[str, Any], namespace: Namespace, mode: str
+) -> None:
+    """Applied by a library that is not ours: value, default and affinity, and nothing else."""
+    decision = decide(found, namespace, mode)
+    if decision.allowed:
+        assert patched(found, decision) == expected(found, namespace, mode)
+    else:
+        assert not decision.patch
 
 
 @given(pods(), namespaces, modes)
