@@ -7,9 +7,10 @@ import functools
 import os
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import strategies as st
 
-from dispatcher.kube.client import Kube
+from dispatcher.kube.client import Kube, KubeError
 from tests.cluster.cluster import Cluster
 
 if TYPE_CHECKING:
@@ -38,6 +39,62 @@ VALUES = st.lists(ITEMS, min_size=1, max_size=17).map(",".join) | st.text(
     st.characters(codec="utf-8", exclude_characters="\0"), max_size=20
 )
 """Values of the annotation, of which a fair part is right, or nearly."""
+
+
+CONFIGURATIONS = (
+    "mutatingwebhookconfigurations/cni-genie",
+    "validatingwebhookconfigurations/cni-genie",
+)
+_ENTRY = "/webhooks/0"
+_CLIENT = f"{_ENTRY}/clientConfig"
+
+
+def _replace(path: str, value: Any) -> list[dict[str, Any]]:
+    return [{"op": "replace", "path": path, "value": value}]
+
+
+THEFTS: Mapping[str, list[dict[str, Any]]] = {
+    "a-url": [
+        {"op": "remove", "path": f"{_CLIENT}/service"},
+        {"op": "add", "path": f"{_CLIENT}/url", "value": "https://thief.example/"},
+    ],
+    "another-service": _replace(f"{_CLIENT}/service/namespace", "default"),
+    "another-path": _replace(f"{_CLIENT}/service/path", "/x"),
+    "all-resources": _replace(f"{_ENTRY}/rules/0/resources", ["*"]),
+    "all-groups": _replace(f"{_ENTRY}/rules/0/apiGroups", ["*"]),
+    "all-namespaces": _replace(f"{_ENTRY}/namespaceSelector", {}),
+    "some-objects": _replace(f"{_ENTRY}/objectSelector", {"matchLabels": {"a": "b"}}),
+    "no-conditions": [{"op": "remove", "path": f"{_ENTRY}/matchConditions"}],
+    "another-match": _replace(f"{_ENTRY}/matchPolicy", "Exact"),
+    "closed": _replace(f"{_ENTRY}/failurePolicy", "Fail"),
+    "patience": _replace(f"{_ENTRY}/timeoutSeconds", 30),
+    "side-effects": _replace(f"{_ENTRY}/sideEffects", "NoneOnDryRun"),
+    "versions": _replace(f"{_ENTRY}/admissionReviewVersions", ["v1beta1", "v1"]),
+    "another-name": _replace(f"{_ENTRY}/name", "other.cni-genie.io"),
+    "an-entry-more": [
+        {"op": "copy", "from": _ENTRY, "path": "/webhooks/1"},
+        *_replace("/webhooks/1/name", "other.cni-genie.io"),
+    ],
+    "an-entry-less": [{"op": "remove", "path": _ENTRY}],
+    "no-label": [{"op": "remove", "path": "/metadata/labels"}],
+    "an-annotation": [{"op": "add", "path": "/metadata/annotations", "value": {"a": "b"}}],
+    "a-finalizer": [{"op": "add", "path": "/metadata/finalizers", "value": ["a.example/b"]}],
+}
+"""Changes of a webhook configuration that the webhook's token must not be good for."""
+
+
+def change(client: Kube, configuration: str, patch: list[dict[str, Any]]) -> None:
+    """Try a change of a webhook configuration, without making it."""
+    path = f"/apis/admissionregistration.k8s.io/v1/{configuration}?dryRun=All"
+    client.patch(path, patch)
+
+
+def cannot_change(thief: Kube, theft: list[dict[str, Any]]) -> None:
+    """Expect that *thief*, who has the webhook's token, cannot make this change anywhere."""
+    for configuration in CONFIGURATIONS:
+        with pytest.raises(KubeError, match="may change only caBundle") as refused:
+            change(thief, configuration, theft)
+        assert refused.value.status == 403
 
 
 @contextlib.contextmanager

@@ -10,7 +10,19 @@ from hypothesis import HealthCheck, given, settings
 
 from dispatcher.annotation import InvalidAnnotation, normalise
 from dispatcher.kube.client import MERGE_PATCH, KubeError
-from tests.cluster.admission import NAME, NAMESPACE, VALUES, api, pod, scale, spaces
+from tests.cluster.admission import (
+    CONFIGURATIONS,
+    NAME,
+    NAMESPACE,
+    THEFTS,
+    VALUES,
+    api,
+    cannot_change,
+    change,
+    pod,
+    scale,
+    spaces,
+)
 from tests.cluster.load import PODS, Load
 from tests.cluster.outside_webhook import webhook_kubeconfig
 
@@ -142,6 +154,37 @@ def test_a_stolen_token_can_do_no_more_to_namespaces(
     assert refused.value.status == 403
 
 
+@pytest.mark.parametrize("theft", THEFTS.values(), ids=THEFTS)
+def test_a_stolen_token_cannot_change_what_is_sent_where(
+    thief: Kube, theft: list[dict[str, Any]]
+) -> None:
+    """Else it could have every Secret that is written sent to an address of its own."""
+    cannot_change(thief, theft)
+
+
+def test_a_stolen_token_cannot_have_the_webhook_called_again_or_not(thief: Kube) -> None:
+    """Only mutating entries have that field."""
+    never = [{"op": "replace", "path": "/webhooks/0/reinvocationPolicy", "value": "Never"}]
+    with pytest.raises(KubeError, match="may change only caBundle"):
+        change(thief, CONFIGURATIONS[0], never)
+
+
+@pytest.mark.parametrize("configuration", CONFIGURATIONS)
+def test_the_webhook_may_change_the_bundle(thief: Kube, configuration: str) -> None:
+    """That is what it has the right for."""
+    change(thief, configuration, [{"op": "remove", "path": "/webhooks/0/clientConfig/caBundle"}])
+
+
+@pytest.mark.parametrize("theft", THEFTS.values(), ids=THEFTS)
+def test_an_administrator_may_change_everything(
+    cluster: Cluster, theft: list[dict[str, Any]]
+) -> None:
+    """The policy is for one account."""
+    admin = api(cluster)
+    for configuration in CONFIGURATIONS:
+        change(admin, configuration, theft)
+
+
 @pytest.mark.parametrize(
     "path",
     [
@@ -173,7 +216,7 @@ def test_a_refused_pod_of_a_deployment_says_so_in_its_conditions(
         "spec": {"selector": {"matchLabels": {"app": "web"}}, "template": template},
     }
     said = cluster.apply(manifest, "-n", namespace).stderr
-    assert 'unknown network "wave" (did you mean "weave"?): pods will be refused' in said
+    assert 'pods will be refused: unknown network "wave" (did you mean "weave"?)' in said
 
     def condition() -> str:
         found = cluster.get("deployment", "web", "-n", namespace)["status"].get("conditions", [])

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 
 from dispatcher.annotation import InvalidAnnotation, normalise
 from dispatcher.kube.client import KubeError
-from tests.cluster.admission import SPACES, VALUES, api, node, own_cluster, pod, scale, spaces
+from tests.cluster.admission import (
+    SPACES,
+    THEFTS,
+    VALUES,
+    api,
+    cannot_change,
+    node,
+    own_cluster,
+    pod,
+    scale,
+    spaces,
+)
 from tests.cluster.imagebuild import PROJECT
-from tests.cluster.outside_webhook import apply_folder, running_webhook
+from tests.cluster.outside_webhook import apply_folder, running_webhook, webhook_kubeconfig
 from tests.cluster.transcript import Section, add, replay, rewrite, sections
 
 if TYPE_CHECKING:
@@ -45,12 +57,34 @@ def with_webhook_down(with_webhook: Cluster) -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="module")
-def with_oldest_api_server() -> Iterator[Cluster]:
-    """Give a cluster of the oldest API server that is supported; the webhook runs outside it."""
-    with own_cluster("oldest", api_server="oldest") as cluster:
+def oldest() -> Iterator[tuple[Cluster, contextlib.ExitStack]]:
+    """Give a cluster of the oldest API server that is supported, and what ends its webhook.
+
+    The webhook runs outside it.
+    """
+    with (
+        own_cluster("oldest", api_server="oldest") as cluster,
+        contextlib.ExitStack() as webhook,
+    ):
         cluster.apply(node("node1"))
-        with running_webhook(cluster), spaces(cluster, SPACES, force=True):
-            yield cluster
+        webhook.enter_context(running_webhook(cluster))
+        with spaces(cluster, SPACES, force=True):
+            yield cluster, webhook
+
+
+@pytest.fixture(scope="module")
+def with_oldest_api_server(oldest: tuple[Cluster, contextlib.ExitStack]) -> Cluster:
+    """Give that cluster while its webhook runs."""
+    cluster, _ = oldest
+    return cluster
+
+
+@pytest.fixture(scope="module")
+def with_oldest_api_server_alone(oldest: tuple[Cluster, contextlib.ExitStack]) -> Cluster:
+    """Give that cluster once its webhook has ended."""
+    cluster, webhook = oldest
+    webhook.close()
+    return cluster
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +138,23 @@ def test_on_the_oldest_api_server(
 ) -> None:
     """Entries and policies work the same, and so do the texts."""
     check(with_oldest_api_server, path, section)
+
+
+@transcript("down.md")
+def test_on_the_oldest_api_server_while_no_webhook_runs(
+    with_oldest_api_server_alone: Cluster, path: Path, section: Section
+) -> None:
+    """There, too, the policies refuse by themselves."""
+    check(with_oldest_api_server_alone, path, section)
+
+
+@pytest.mark.parametrize("theft", THEFTS.values(), ids=THEFTS)
+def test_a_stolen_token_is_no_better_on_the_oldest_api_server(
+    with_oldest_api_server: Cluster, theft: list[dict[str, Any]]
+) -> None:
+    """Policies can look at webhook configurations there too."""
+    thief = api(with_oldest_api_server, webhook_kubeconfig(with_oldest_api_server))
+    cannot_change(thief, theft)
 
 
 LOST = {

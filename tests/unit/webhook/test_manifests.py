@@ -84,10 +84,21 @@ def test_both_configurations_are_labelled_for_the_certificates() -> None:
         assert labels["cni-genie.io/webhook"] == "true"
 
 
+WITHOUT_WEBHOOK = [
+    one
+    for one in documents(MANIFESTS / "overlays/without-webhook")
+    if one["kind"] == "MutatingAdmissionPolicy"
+]
+
+
+def policies_on_pods() -> list[dict[str, Any]]:
+    policies = [one["spec"] for one in POLICIES if "pod-networks" in one["metadata"]["name"]]
+    return policies + [one["spec"] for one in WITHOUT_WEBHOOK]
+
+
 def judging_pods() -> list[dict[str, Any]]:
     entries = [one for one in ENTRIES.values() if one["clientConfig"]["service"]["path"] == "/pods"]
-    policies = [one["spec"] for one in POLICIES if "pod-networks" in one["metadata"]["name"]]
-    return entries + policies
+    return entries + policies_on_pods()
 
 
 def test_one_exclusion_is_shared_by_webhook_and_policies() -> None:
@@ -110,11 +121,7 @@ def test_one_exclusion_is_shared_by_webhook_and_policies() -> None:
 def test_the_excluded_namespaces_are_the_same_everywhere() -> None:
     """kube-system and our own."""
     selectors = [one["namespaceSelector"] for one in ENTRIES.values()]
-    selectors += [
-        one["spec"]["matchConstraints"]["namespaceSelector"]
-        for one in POLICIES
-        if "pod-networks" in one["metadata"]["name"]
-    ]
+    selectors += [one["matchConstraints"]["namespaceSelector"] for one in policies_on_pods()]
     for selector in selectors:
         assert selector["matchExpressions"][0] == {
             "key": "kubernetes.io/metadata.name",
@@ -143,13 +150,14 @@ def test_the_workloads_sent_are_those_that_are_judged() -> None:
 
 
 def test_no_expression_uses_a_key_that_is_not_ours() -> None:
-    """Keys are spelled in dispatcher.keys; the policies repeat them letter by letter."""
-    text = "".join(path.read_text() for path in BASE.glob("*/*.yaml"))
-    ours = set(re.findall(r"(?<![\w.])cni-genie\.io/[a-z-]+", text))
-    assert ours <= {
+    """Keys are spelled in dispatcher.keys; base and overlays repeat them letter by letter."""
+    text = "".join(path.read_text() for path in MANIFESTS.rglob("*.yaml"))
+    ours = set(re.findall(r"[\w.-]*cni-genie\.io/[a-z-]*", text))
+    assert ours == {
         keys.ALLOWED,
         keys.DEFAULTED,
         keys.SCHEDULING,
+        keys.NETWORK_LABEL,
         "cni-genie.io/webhook",
         "cni-genie.io/cni",
     }
@@ -171,6 +179,29 @@ def test_the_policys_limits_are_the_grammars() -> None:
     assert f"<= {annotation.MAX_BYTES}" in variable("short")
     assert f"<= {annotation.MAX_ITEMS}" in variable("few")
     assert f"<= {namespaces.MAX_ALLOWED}" in variable("allowed")
+    (updates,) = (one for one in WITHOUT_WEBHOOK if one["metadata"]["name"] == "cni-genie-updates")
+    for name in ("had-networks", "short"):
+        assert f"<= {annotation.MAX_BYTES}" in conditions(updates["spec"])[name]
+
+
+def test_every_field_of_an_entry_but_its_bundle_is_kept_from_a_thief() -> None:
+    """A field that the policy forgets is one that a stolen token may set."""
+    rule = policy("cni-genie-webhook-configurations")["validations"][1]["expression"]
+    fields = {key for entry in ENTRIES.values() for key in entry} - {"clientConfig", "name"}
+    for field in fields | {"objectSelector"}:
+        assert f"new.?{field} == old.?{field}" in rule
+    for target in {key for entry in ENTRIES.values() for key in entry["clientConfig"]} | {"url"}:
+        assert f"new.clientConfig.?{target} == old.clientConfig.?{target}" in rule
+    assert "caBundle" not in rule
+
+
+def test_the_webhooks_rights_are_capped_for_the_account_that_has_them() -> None:
+    """A policy for an account that does not exist would never say no."""
+    account = pod_spec()["serviceAccountName"]
+    assert f"ServiceAccount/{account}" in WEBHOOK
+    for name in ("cni-genie-webhook-rights", "cni-genie-webhook-configurations"):
+        expected = f"request.userInfo.username == 'system:serviceaccount:genie-system:{account}'"
+        assert conditions(policy(name)) == {"is-webhook": expected}
 
 
 def test_policies_are_closed_and_have_no_parameters() -> None:
@@ -311,14 +342,7 @@ def test_every_alert_says_what_it_means() -> None:
 
 def test_the_two_ways_to_add_affinity_without_a_webhook_are_one() -> None:
     """CREATE and UPDATE have the same expression, letter by letter."""
-    policies = [
-        one
-        for one in documents(MANIFESTS / "overlays/without-webhook")
-        if one["kind"] == "MutatingAdmissionPolicy"
-    ]
-    assert len({str(one["spec"]["mutations"][1]) for one in policies}) == 1
-    for one in policies:
-        assert set(conditions(one["spec"])) >= {"not-host-network", "not-mirror", "not-windows"}
+    assert len({str(one["spec"]["mutations"][1]) for one in WITHOUT_WEBHOOK}) == 1
 
 
 @given(st.text("ab-._@,/é0", max_size=12) | st.text(max_size=6))
