@@ -85,15 +85,21 @@ def until(holds: Any) -> None:
 
 
 def test_a_change_wakes_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And without one it looks again after a while."""
+    """If it makes a label wrong; every other one would cost a look at all namespaces."""
     monkeypatch.setattr(labels, "SETTLE", 0.01)
-    known: dict[str, Namespace] = dict(RIGHT)
-    kept = Kept(known)
-    kept.keeper.start()
+    looks = []
+
+    def namespaces() -> dict[str, Namespace]:
+        looks.append(WRONG)
+        return WRONG
+
+    kept = Kept({})
+    kept.keeper = LabelKeeper(kept.api, namespaces, kept.results.append)
     kept.keeper.notice("with", RIGHT["with"])
     kept.keeper.notice("gone", None)
-    assert kept.results == []
-    known.update(WRONG)
+    kept.keeper.start()
+    time.sleep(0.1)
+    assert looks == [], "the loop had been told of a change before it began"
     kept.keeper.notice("unlabelled", WRONG["unlabelled"])
     until(lambda: len(kept.results) == 2)
     kept.keeper.stop()
