@@ -201,6 +201,26 @@ def test_the_webhook_can_read_neither_pods_nor_secrets(thief: Kube, path: str) -
     assert refused.value.status == 403
 
 
+def test_a_workload_of_many_owners_is_judged_soon(cluster: Cluster, namespace: str) -> None:
+    """A loop over all of them in the API server would keep it busy for half a minute."""
+    owner = {"apiVersion": "v1", "kind": "x"}
+    owners = [{**owner, "name": f"{one}", "uid": f"{one}"} for one in range(30_000)]
+    template = {
+        "metadata": {"labels": {"app": "web"}, "annotations": {"cni": "@"}},
+        "spec": {"containers": [{"name": "c", "image": "nginx:latest"}]},
+    }
+    manifest = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "owned", "ownerReferences": owners},
+        "spec": {"selector": {"matchLabels": {"app": "web"}}, "template": template},
+    }
+    path = f"/apis/apps/v1/namespaces/{namespace}/deployments?dryRun=All"
+    with pytest.raises(KubeError, match="a network name must come before") as refused:
+        api(cluster).create(path, manifest, timeout=15)
+    assert refused.value.status == 422
+
+
 def test_a_refused_pod_of_a_deployment_says_so_in_its_conditions(
     cluster: Cluster, namespace: str
 ) -> None:

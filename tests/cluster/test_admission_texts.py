@@ -217,6 +217,43 @@ def test_without_webhook_pods_the_grammar_is_the_parsers(
     assert _stored(with_policies_alone, value) == wanted
 
 
+def test_without_webhook_pods_a_wish_that_means_nothing_is_none(
+    with_policies_alone: Cluster,
+) -> None:
+    """Taken for "off", a misspelt word would send pods to where they cannot start."""
+    with spaces(with_policies_alone, {"misspelt": {"cni-genie.io/scheduling": "of"}}, force=True):
+        admin = api(with_policies_alone)
+        found = admin.create("/api/v1/namespaces/misspelt/pods?dryRun=All", pod("weave"))
+    assert "requiredDuringSchedulingIgnoredDuringExecution" in str(found["spec"]["affinity"])
+
+
+EXISTS = {"key": "disk", "operator": "Exists"}
+
+
+@pytest.mark.parametrize(
+    ("terms", "expressions", "taken"),
+    [
+        pytest.param(100, 1, True, id="as-many-as-there-may-be"),
+        pytest.param(25_000, 1, False, id="too-many-terms"),
+        pytest.param(1, 50_000, False, id="too-many-expressions"),
+    ],
+)
+def test_without_webhook_pods_too_many_alternatives_are_refused_soon(
+    with_policies_alone: Cluster, terms: int, expressions: int, *, taken: bool
+) -> None:
+    """A loop over all of them would keep the API server busy for half a minute."""
+    selector = {"nodeSelectorTerms": [{"matchExpressions": [EXISTS] * expressions}] * terms}
+    required = {"requiredDuringSchedulingIgnoredDuringExecution": selector}
+    found = pod("weave,canal", affinity={"nodeAffinity": required})
+    admin = api(with_policies_alone)
+    path = "/api/v1/namespaces/plain/pods?dryRun=All"
+    if taken:
+        assert str(admin.create(path, found)["spec"]["affinity"]).count("/canal") == terms
+        return
+    with pytest.raises(KubeError, match="Too many: must have at most 100 items"):
+        admin.create(path, found, timeout=15)
+
+
 _client: list[Kube] = []
 
 
