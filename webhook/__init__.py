@@ -7,10 +7,12 @@ function judges it against a snapshot of namespaces and networks and returns a
     review, decision, snapshot      the values that pass through
     value, pods, namespaces,
     templates, affinity             what is right, as functions of values: no I/O, no clock
-    caches, desk, labels            the API server, seen through watch caches
-    intake, app, server, probes     HTTP and TLS
-    settings, metrics, __main__     what runs it
+    caches, desk, labels            what asks the API server, and keeps labels right there
+    connections, server, intake,
+    app, probes                     TLS and HTTP
+    settings, metrics, service,
+    __main__                        what runs it
 
-Rules: only the last two rows have effects. A pod that names no network, in a namespace
+Rules: the first two rows have no effects. A pod that names no network, in a namespace
 without a default, is never ours to judge, whatever state we are in.
 """

@@ -10,7 +10,7 @@ from certs.settings import load as load_certificate_settings
 from dispatcher.kube import logs
 from dispatcher.kube.client import Kube, KubeError
 from dispatcher.kube.settings import InvalidSettings, load
-from webhook.server import CannotListen
+from webhook.server import CannotListen, raise_descriptor_limit
 from webhook.service import Service
 from webhook.settings import WebhookSettings
 
@@ -28,6 +28,7 @@ def main(arguments: list[str]) -> int:
     except (InvalidSettings, KubeError) as error:
         sys.stderr.write(f"{PROGRAM}: {error}\n")
         return 2
+    raise_descriptor_limit()
     certificates = CertificateManager(kube, certificate_settings)
     try:
         asyncio.run(_run(settings, kube, certificates))

@@ -12,8 +12,8 @@ we read five. An endpoint is an ASGI application of its own, which reviews reach
 FastAPI puts around a function (middleware, parameters, dependencies) would cost as much as a
 decision, and nothing of it is used. All else that is asked for is FastAPI's to answer.
 
-While draining, every answer closes its connection, so that the API server's next call goes to
-another replica.
+Only a decision leaves its connection open: who gets another answer is no API server, or should
+try another replica. While draining, decisions close it too, for the same reason.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from fastapi.telemetry import TelemetryConfig
-    from starlette.types import Receive, Scope, Send
+    from starlette.types import Message, Receive, Scope, Send
 
     from webhook.decision import Decision
     from webhook.metrics import Metrics
@@ -76,7 +76,13 @@ class Application(FastAPI):
             if endpoint is not None:
                 await endpoint(scope, receive, send)
                 return
-        await super().__call__(scope, receive, send)
+
+        async def send_and_close(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], CLOSE]
+            await send(message)
+
+        await super().__call__(scope, receive, send_and_close)
 
 
 def create_app(

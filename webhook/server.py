@@ -1,19 +1,20 @@
-"""Uvicorn, with the deadlines it lacks: for handshakes and for the heads of requests.
+"""The two servers: uvicorn, listening with connections of our own.
 
 The TLS context is one living object from :mod:`certs`, whose chain is exchanged in place as
-leaves are renewed. Bodies have their deadline in :mod:`webhook.intake`.
+leaves are renewed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from asyncio.sslproto import SSLProtocol
-from typing import TYPE_CHECKING, Any, ClassVar
+import resource
+from typing import TYPE_CHECKING, Any
 
-import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from webhook.connections import Connection, Crowd, Handshake
 
 if TYPE_CHECKING:
     import ssl
@@ -21,69 +22,29 @@ if TYPE_CHECKING:
 
     from webhook.settings import WebhookSettings
 
-TLS_BUFFER = 32 * 1024
-"""Bytes that asyncio sets aside for each TLS connection, from its first packet on. Its own
-256 KiB would let 2,000 idle connections hold 512 MiB."""
+PROBE_CONNECTIONS = 128
+"""Kubelet and Prometheus have one each; whoever else comes must not take what reviews need."""
 
 
 class CannotListen(OSError):  # noqa: N818 - says what it is
     """The port cannot be listened on; the message names its setting."""
 
 
-class Deadlines(H11Protocol):
-    """One connection. A head that does not arrive in time ends it, and so does crowding."""
-
-    header_seconds = 5.0
-    max_connections = 512
-    strangers: ClassVar[dict[Deadlines, None]] = {}
-    """Connections that have yet to send a request, oldest first; one dict for each server."""
-
-    _deadline: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for the first request; make room if there are too many connections."""
-        super().connection_made(transport)
-        self.strangers[self] = None
-        self._await_head()
-        if len(self.connections) > self.max_connections:
-            # Whoever has been served is left alone; the newcomer goes if there is nobody else.
-            next(iter(self.strangers)).leave()
-
-    def data_received(self, data: bytes) -> None:
-        """Take *data*; whatever begins a head starts the head's deadline."""
-        super().data_received(data)
-        if self.conn.their_state is not h11.IDLE:
-            self.strangers.pop(self, None)
-            self._cancel()
-        elif self._deadline is None and self.timeout_keep_alive_task is None:
-            self._await_head()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
-        self.strangers.pop(self, None)
-        self._cancel()
-        super().connection_lost(exc)
-
-    def _await_head(self) -> None:
-        self._deadline = self.loop.call_later(self.header_seconds, self.leave)
-
-    def _cancel(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
-
-    def leave(self) -> None:
-        """End the connection at once."""
-        self.strangers.pop(self, None)
-        self.connections.discard(self)
-        self.transport.abort()
-
-
 class Server(uvicorn.Server):
-    """A uvicorn server that leaves signals to its owner and limits TLS handshakes."""
+    """A uvicorn server that leaves signals to its owner, and whose connections are a crowd."""
 
-    handshake_seconds: float | None = None
-    port_setting = ""
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        crowd: Crowd,
+        port_setting: str,
+        tls: tuple[ssl.SSLContext, float] | None = None,
+    ) -> None:
+        """*tls* are its context and the seconds for a handshake."""
+        super().__init__(config)
+        self._crowd = crowd
+        self._port_setting = port_setting
+        self._tls = tls
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -91,30 +52,25 @@ class Server(uvicorn.Server):
         yield
 
     async def startup(self, sockets: Any = None) -> None:  # noqa: ARG002 - the base's signature
-        """Listen; the base has no way to pass the handshake's deadline on.
-
-        Raises :class:`CannotListen`.
-        """
+        """Listen; raises :class:`CannotListen`."""
         await self.lifespan.startup()
         config = self.config
-        loop = asyncio.get_running_loop()
         try:
-            server = await loop.create_server(
-                lambda: config.http_protocol_class(  # type: ignore[call-arg]  # as uvicorn calls it
-                    config=config, server_state=self.server_state, app_state=self.lifespan.state
-                ),
-                host=config.host or None,
-                port=config.port,
-                ssl=config.ssl,
-                backlog=config.backlog,
-                ssl_handshake_timeout=self.handshake_seconds,
+            server = await asyncio.get_running_loop().create_server(
+                self._connect, host=config.host or None, port=config.port, backlog=config.backlog
             )
         except OSError as error:
             raise CannotListen(
-                f"setting {self.port_setting}: cannot listen on port {config.port}: {error}"
+                f"setting {self._port_setting}: cannot listen on port {config.port}: {error}"
             ) from None
         self.servers = [server]
         self.started = True
+
+    def _connect(self) -> asyncio.BaseProtocol:
+        connection = Connection(
+            self._crowd, config=self.config, server_state=self.server_state, app_state={}
+        )
+        return Handshake(connection, self._crowd, *self._tls) if self._tls else connection
 
     @property
     def port(self) -> int:
@@ -125,36 +81,32 @@ class Server(uvicorn.Server):
 
 def webhook_server(app: Any, settings: WebhookSettings, context: ssl.SSLContext) -> Server:
     """Return the HTTPS server for the API servers."""
-    SSLProtocol.max_size = TLS_BUFFER
-    protocol = type(
-        "Connection",
-        (Deadlines,),
-        {
-            "header_seconds": settings.header_seconds,
-            "max_connections": settings.max_connections,
-            "strangers": {},
-        },
+    keep_alive = settings.keep_alive_seconds
+    return Server(
+        _config(app, settings.address, settings.port, timeout_keep_alive=keep_alive),
+        Crowd(settings.max_connections, settings.header_seconds),
+        "--port (GENIE_PORT)",
+        (context, settings.handshake_seconds),
     )
-    server = Server(
-        _config(
-            app,
-            settings.address,
-            settings.port,
-            http=protocol,
-            ssl_context_factory=lambda _config, _default: context,
-            timeout_keep_alive=settings.keep_alive_seconds,
-        )
-    )
-    server.handshake_seconds = settings.handshake_seconds
-    server.port_setting = "--port (GENIE_PORT)"
-    return server
 
 
 def probe_server(app: Any, settings: WebhookSettings) -> Server:
     """Return the plain HTTP server for probes and metrics."""
-    server = Server(_config(app, settings.address, settings.probe_port, http=H11Protocol))
-    server.port_setting = "--probe-port (GENIE_PROBE_PORT)"
-    return server
+    return Server(
+        _config(app, settings.address, settings.probe_port),
+        Crowd(PROBE_CONNECTIONS, settings.header_seconds),
+        "--probe-port (GENIE_PROBE_PORT)",
+    )
+
+
+def raise_descriptor_limit() -> None:
+    """Let this process have as many descriptors as it may.
+
+    Container runtimes start it with 1,024: fewer than there may be connections and handshakes,
+    and without a descriptor no connection can even be accepted.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _config(app: Any, host: str, port: int, **more: Any) -> uvicorn.Config:
@@ -163,6 +115,7 @@ def _config(app: Any, host: str, port: int, **more: Any) -> uvicorn.Config:
         host=host,
         port=port,
         loop="asyncio",
+        http=H11Protocol,
         ws="none",
         lifespan="off",
         log_config=None,

@@ -58,18 +58,32 @@ class WebhookSettings(ServiceSettings):
         "over it the one that has been arriving longest is given up",
     )
     max_arriving: int = Field(
-        256, ge=1, description="reviews whose bodies are arriving at one time; same rule"
+        256,
+        ge=1,
+        description="reviews whose bodies are arriving at one time; same rule; to be of use, "
+        "well below max_connections",
     )
     max_connections: int = Field(
-        512, ge=8, description="open connections; over it one that never sent a request is closed"
+        512,
+        ge=8,
+        description="open connections; over it the one that has waited longest for its client "
+        "is closed",
     )
     max_lookups: int = Field(
         16, ge=1, description="live look-ups of namespaces at one time; over it the answer is 503"
     )
     handshake_seconds: float = Field(
-        5.0, gt=0, description="for a TLS handshake; our own timeoutSeconds in Kubernetes"
+        5.0,
+        gt=0,
+        description="for a TLS handshake, and for its counterpart at the end; our own "
+        "timeoutSeconds in Kubernetes",
     )
-    header_seconds: float = Field(5.0, gt=0, description="for the head of a request")
+    header_seconds: float = Field(
+        5.0,
+        gt=0,
+        description="for the head of a request, from its first byte; and for a client "
+        "to take an answer",
+    )
     body_seconds: float = Field(5.0, gt=0, description="for the body of a request")
     lookup_seconds: float = Field(
         1.0, gt=0, lt=5, description="for one live look-up of a namespace that the cache lacks"
@@ -77,12 +91,14 @@ class WebhookSettings(ServiceSettings):
     keep_alive_seconds: int = Field(
         120,
         ge=91,
-        description="a connection may be idle; more than the 90 s after which API servers close "
-        "it themselves, so that none is closed under a request",
+        description="a connection may be idle, also before its first request; more than the "
+        "90 s after which API servers close it themselves, so that none is closed under a request",
     )
     drain_seconds: float = Field(
         10.0,
         ge=0,
+        le=20,
         description="serving goes on after SIGTERM, with every connection closed after its "
-        "answer, until all API servers have moved to other replicas",
+        "answer, until all API servers have moved to other replicas; 5 s for the last answers "
+        "follow, and all of it must fit into the pod's terminationGracePeriodSeconds (30)",
     )

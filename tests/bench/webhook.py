@@ -40,7 +40,7 @@ from webhook.caches import Caches
 from webhook.desk import Desk
 from webhook.intake import Intake
 from webhook.metrics import Metrics
-from webhook.server import webhook_server
+from webhook.server import raise_descriptor_limit, webhook_server
 from webhook.settings import WebhookSettings
 
 if TYPE_CHECKING:
@@ -104,6 +104,7 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
 def serve(what: str, port: int, folder: Path) -> None:
     """Serve the echo or the webhook until the process is ended."""
     logs.configure(json=True)
+    raise_descriptor_limit()
     settings = WebhookSettings(address="127.0.0.1", port=port)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "leaf.pem")

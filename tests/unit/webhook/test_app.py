@@ -138,8 +138,10 @@ def test_bodies_that_cannot_be_read(
     [("GET", "/pods", 405), ("POST", "/other", 404), ("GET", "/docs", 404)],
 )
 def test_nothing_else_is_served(judged: Judged, method: str, path: str, status: int) -> None:
-    """No documentation, no other path or method."""
-    assert judged.client.request(method, path).status_code == status
+    """No documentation, no other path or method; and who asks for it is no API server."""
+    response = judged.client.request(method, path)
+    assert response.status_code == status
+    assert response.headers["connection"] == "close"
 
 
 def test_while_draining_every_answer_closes_its_connection(judged: Judged) -> None:

@@ -11,18 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trustme
+from prometheus_client import CollectorRegistry
 
 from tests.unit.webhook.builders import envelope, pod
+from webhook import connections, server
 from webhook.app import create_app
 from webhook.decision import Decision
 from webhook.intake import Intake
 from webhook.metrics import Metrics
-from webhook.server import Server, webhook_server
+from webhook.probes import create_probes
+from webhook.server import Server, probe_server, webhook_server
 from webhook.settings import WebhookSettings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
+    from webhook.app import Judge
     from webhook.review import Review
 
 BODY = json.dumps(envelope(pod("weave"))).encode()
@@ -39,7 +43,7 @@ def authority() -> trustme.CA:
 
 
 class Running:
-    """A server with short deadlines, and clients for it."""
+    """A server with short deadlines for what clients may dawdle over, and clients for it."""
 
     def __init__(self, server: Server, authority: trustme.CA) -> None:
         self.port = server.port
@@ -61,15 +65,27 @@ class Running:
         self._writers.append(writer)
         return reader, writer
 
-    async def ask(self) -> bytes:
-        """Send a normal review over a connection of its own; returns the status line."""
+    async def served(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Return an open TLS connection over which a review has been answered."""
         reader, writer = await self.dial()
-        writer.write(REQUEST)
+        assert await answered(reader, writer)
+        return reader, writer
+
+    async def ask(self, *, tls: bool = True, request: bytes = REQUEST) -> bytes:
+        """Send a normal request over a connection of its own; returns the status line."""
+        reader, writer = await (self.dial() if tls else self.dial_plainly())
+        writer.write(request)
         line = await reader.readline()
         writer.close()
         with contextlib.suppress(OSError, ssl.SSLError):
             await writer.wait_closed()
         return line
+
+    async def until(self, holds: Callable[[int], bool]) -> None:
+        """Wait until that holds of the number of connections."""
+        async with asyncio.timeout(5):
+            while not holds(len(self.server.server_state.connections)):  # noqa: ASYNC110 - no event
+                await asyncio.sleep(0.01)
 
     async def close(self) -> None:
         """Drop every connection, then stop the server."""
@@ -81,18 +97,31 @@ class Running:
         self.server.should_exit = True
 
 
+async def answered(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    """Send a review; tells whether it was decided."""
+    writer.write(REQUEST)
+    with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, ssl.SSLError):
+        return (await reader.readuntil(b"}}")).startswith(b"HTTP/1.1 200")
+    return False
+
+
+async def yes(_: Review) -> Decision:
+    return Decision()
+
+
+def limits_of(**limits: Any) -> WebhookSettings:
+    # A normal client sends heads and bodies whole, so that their deadlines may be short; its
+    # handshake takes some time on a busy machine.
+    short = {"header_seconds": 0.3, "handshake_seconds": 1.0, "body_seconds": 0.3}
+    free = {"address": "127.0.0.1", "port": free_port(), "probe_port": free_port()}
+    return WebhookSettings(**{**free, **short, **limits})
+
+
 @contextlib.asynccontextmanager
-async def running(authority: trustme.CA, **limits: Any) -> AsyncIterator[Running]:
-    settings = WebhookSettings(
-        **{
-            "address": "127.0.0.1",
-            "port": free_port(),
-            "header_seconds": 0.3,
-            "handshake_seconds": 0.3,
-            "body_seconds": 0.3,
-            **limits,
-        }
-    )
+async def running(
+    authority: trustme.CA, judge: Judge = yes, **limits: Any
+) -> AsyncIterator[Running]:
+    settings = limits_of(**limits)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(context)
     intake = Intake(
@@ -101,7 +130,20 @@ async def running(authority: trustme.CA, **limits: Any) -> AsyncIterator[Running
         arriving=settings.max_arriving,
         seconds=settings.body_seconds,
     )
-    server = webhook_server(create_app({"/pods": yes}, intake, Metrics()), settings, context)
+    server = webhook_server(create_app({"/pods": judge}, intake, Metrics()), settings, context)
+    async with served_by(server, authority) as one:
+        yield one
+
+
+@contextlib.asynccontextmanager
+async def probed(authority: trustme.CA) -> AsyncIterator[Running]:
+    app = create_probes(lambda: "", CollectorRegistry())
+    async with served_by(probe_server(app, limits_of()), authority) as one:
+        yield one
+
+
+@contextlib.asynccontextmanager
+async def served_by(server: Server, authority: trustme.CA) -> AsyncIterator[Running]:
     serving = asyncio.create_task(server.serve())
     while not server.started:  # noqa: ASYNC110 - uvicorn has a flag, not an event
         await asyncio.sleep(0.01)
@@ -111,10 +153,6 @@ async def running(authority: trustme.CA, **limits: Any) -> AsyncIterator[Running
     finally:
         await one.close()
         await serving
-
-
-async def yes(_: Review) -> Decision:
-    return Decision()
 
 
 def free_port() -> int:
@@ -129,12 +167,6 @@ async def ended(reader: asyncio.StreamReader) -> bytes:
     with contextlib.suppress(ConnectionError, ssl.SSLError):
         return await asyncio.wait_for(reader.read(), 5)
     return b""
-
-
-async def silent(one: Running) -> bytes:
-    """Shake hands and say nothing."""
-    reader, _ = await one.dial()
-    return await ended(reader)
 
 
 async def half_a_head(one: Running) -> bytes:
@@ -195,14 +227,31 @@ async def half_closed(one: Running) -> bytes:
     return await ended(reader)
 
 
+async def answered_before_its_body(one: Running) -> bytes:
+    """Send what is answered unread, and then some of the body: no timer is left for that."""
+    reader, writer = await one.dial()
+    writer.write(b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000000\r\n\r\n")
+    assert b"404" in await reader.readline()
+    writer.write(b"x")
+    return await ended(reader)
+
+
+async def asking_for_what_is_not_there(one: Running) -> bytes:
+    """Get an answer that is no decision."""
+    reader, writer = await one.dial()
+    writer.write(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+    return await ended(reader)
+
+
 MISBEHAVIOUR = [
-    silent,
     half_a_head,
     dripping_head,
     dripping_second_head,
     no_handshake,
     garbage,
     half_closed,
+    answered_before_its_body,
+    asking_for_what_is_not_there,
 ]
 
 
@@ -262,20 +311,167 @@ def test_connections_that_never_asked_make_room_for_those_that_do(authority: tru
     asyncio.run(scene())
 
 
-def test_connections_at_work_are_not_closed_for_newcomers(authority: trustme.CA) -> None:
-    """A client that has been served keeps its connection; the newcomer is turned away."""
+def test_served_connections_make_room_in_the_end(authority: trustme.CA) -> None:
+    """Whoever was answered once does not keep its place for ever: the one idle longest goes."""
 
     async def scene() -> None:
         async with running(authority, max_connections=8) as one:
-            served = [await one.dial() for _ in range(8)]
-            for reader, writer in served:
-                writer.write(REQUEST)
-                await reader.readuntil(b"}}")
+            served = [await one.served() for _ in range(8)]
+            assert await answered(*served[0])
+            assert b"200" in await one.ask()
+            assert await ended(served[1][0]) == b""
+            assert all([await answered(*other) for other in (served[0], *served[2:])])
+
+    asyncio.run(scene())
+
+
+def test_a_silent_crowd_does_not_push_out_who_was_served(authority: trustme.CA) -> None:
+    """An API server's connections stay, however many strangers come."""
+
+    async def scene() -> None:
+        async with running(authority, max_connections=8) as one:
+            served = [await one.served() for _ in range(3)]
+            for _ in range(30):
+                await one.dial()
+            assert all([await answered(*other) for other in served])
+
+    asyncio.run(scene())
+
+
+def test_a_busy_crowd_does_not_push_out_who_has_yet_to_ask(authority: trustme.CA) -> None:
+    """An API server's new connection has time for its request."""
+
+    async def scene() -> None:
+        async with running(authority, max_connections=8) as one:
+            for _ in range(8):
+                await one.served()
+            stranger = await one.dial()
+            for _ in range(8):
+                await one.served()
+            assert await answered(*stranger)
+
+    asyncio.run(scene())
+
+
+def test_connections_at_work_are_not_closed_for_newcomers(authority: trustme.CA) -> None:
+    """When all are at work the newcomer is turned away, and each gets its answer."""
+
+    async def scene() -> None:
+        go = asyncio.Event()
+        at_work = asyncio.Semaphore(0)
+
+        async def slowly(_: Review) -> Decision:
+            at_work.release()
+            await go.wait()
+            return Decision()
+
+        async with running(authority, slowly, max_connections=8) as one:
+            busy = [asyncio.create_task(one.ask()) for _ in range(8)]
+            for _ in busy:
+                await at_work.acquire()
             newcomer, _ = await one.dial()
             assert await ended(newcomer) == b""
-            for reader, writer in served:
-                writer.write(REQUEST)
-                assert b"200" in await reader.readline()
+            go.set()
+            assert all(b"200" in line for line in await asyncio.gather(*busy))
+
+    asyncio.run(scene())
+
+
+def test_connections_that_were_told_to_go_make_room(authority: trustme.CA) -> None:
+    """A client that does not close its side of TLS holds no place meanwhile."""
+
+    async def scene() -> None:
+        async with running(authority, max_connections=8, handshake_seconds=60) as one:
+            for _ in range(8):
+                _, writer = await one.dial()
+                writer.transport.pause_reading()  # type: ignore[attr-defined]  # it is a whole one
+                writer.write(b"this is no HTTP\r\n\r\n")
+            await one.until(lambda connections: connections == 8)
+            assert b"200" in await one.ask()
+
+    asyncio.run(scene())
+
+
+def test_handshakes_that_do_not_end_make_room(
+    authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They hold descriptors and memory, too: the oldest is given up."""
+    monkeypatch.setattr(connections, "HANDSHAKES", 8)
+
+    async def scene() -> None:
+        async with running(authority, handshake_seconds=60) as one:
+            waiting = [await one.dial_plainly() for _ in range(9)]
+            assert b"200" in await one.ask()
+            assert [await ended(reader) for reader, _ in waiting[:2]] == [b"", b""]
+            assert not any(reader.at_eof() for reader, _ in waiting[2:])
+
+    asyncio.run(scene())
+
+
+def test_a_client_that_takes_no_answers_is_cut_off(authority: trustme.CA) -> None:
+    """They would stay in our memory, and the connection at work for ever."""
+    large = Decision(patch=[{"op": "add", "path": "/x", "value": "x" * 2**24}])
+
+    async def scene() -> None:
+        asked = asyncio.Event()
+
+        async def much(_: Review) -> Decision:
+            asked.set()
+            return large
+
+        async with running(authority, much) as one:
+            reader, writer = await one.dial()
+            writer.transport.pause_reading()  # type: ignore[attr-defined]  # see above
+            writer.write(2 * REQUEST)
+            await asked.wait()
+            await one.until(lambda connections: connections == 0)
+            writer.transport.resume_reading()  # type: ignore[attr-defined]  # see above
+            assert len(await ended(reader)) < 2 * 2**24
+
+    asyncio.run(scene())
+
+
+def test_a_connection_may_wait_for_its_first_request(authority: trustme.CA) -> None:
+    """API servers keep some in reserve: the deadline for a head begins with the head."""
+
+    async def scene() -> None:
+        async with running(authority, header_seconds=0.05) as one:
+            reserve = await one.dial()
+            await asyncio.sleep(0.2)
+            assert await answered(*reserve)
+
+    asyncio.run(scene())
+
+
+GET = b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n"
+
+
+def test_the_probes_port_has_deadlines_too(authority: trustme.CA) -> None:
+    """Half a head, and a body that nobody reads."""
+
+    async def scene() -> None:
+        async with probed(authority) as one:
+            for begun in (GET[:9], GET[:-2] + b"Content-Length: 9\r\n\r\n"):
+                reader, writer = await one.dial_plainly()
+                writer.write(begun)
+                await ended(reader)
+            assert b"200" in await one.ask(tls=False, request=GET)
+
+    asyncio.run(scene())
+
+
+def test_the_probes_port_is_not_kept_from_kubelet(
+    authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever holds connections there gives way."""
+    monkeypatch.setattr(server, "PROBE_CONNECTIONS", 8)
+
+    async def scene() -> None:
+        async with probed(authority) as one:
+            for _ in range(30):
+                await one.dial_plainly()
+            assert b"200" in await one.ask(tls=False, request=GET)
+            assert len(one.server.server_state.connections) <= 8
 
     asyncio.run(scene())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import resource
 import socket
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from webhook import __main__ as command
 from webhook.settings import WebhookSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -68,8 +70,9 @@ def test_networks_are_names_with_commas(
         (["--networks", "a/b"], r"--networks .*\"a/b\" is not the name of a network"),
         (["--scheduling", "maybe"], r"--scheduling \(GENIE_SCHEDULING\): .*'required'.*\"maybe\""),
         (["--keep-alive-seconds", "5"], r"--keep-alive-seconds .*greater than or equal to 91"),
+        (["--drain-seconds", "30"], r"--drain-seconds .*less than or equal to 20"),
     ],
-    ids=["port", "networks", "scheduling", "keep-alive"],
+    ids=["port", "networks", "scheduling", "keep-alive", "longer-than-the-grace-period"],
 )
 def test_a_bad_setting_is_one_line_that_names_it(arguments: list[str], sentence: str) -> None:
     """And says what was given."""
@@ -150,15 +153,39 @@ users: [{name: nobody, user: {token: a-token-for-tests}}]
 """
 
 
-def test_a_port_that_is_taken_is_one_line(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """It names the setting; the replica ends instead of being killed by its probes for ever."""
+@pytest.fixture
+def unreachable_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Provide credentials for an API server that is not there."""
     file = tmp_path / "kubeconfig"
     file.write_text(KUBECONFIG)
     monkeypatch.setenv("KUBECONFIG", str(file))
     monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(file))
     monkeypatch.setattr(logs, "configure", lambda _: None)
+
+
+@pytest.fixture
+def few_descriptors() -> Iterator[int]:
+    """Give the hard limit of descriptors while the soft one is what container runtimes set."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, hard))
+    yield hard
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("unreachable_cluster")
+def test_a_start_takes_all_descriptors_it_may_have(few_descriptors: int) -> None:
+    """Those that a container gets without asking are fewer than connections may need."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        options = [f"--port={taken.getsockname()[1]}", f"--probe-port={free_port()}"]
+        assert command.main(["--address=127.0.0.1", *options]) == 2
+    assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == few_descriptors
+
+
+@pytest.mark.usefixtures("unreachable_cluster")
+def test_a_port_that_is_taken_is_one_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It names the setting; the replica ends instead of being killed by its probes for ever."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         ports = [str(taken.getsockname()[1]), str(free_port())]
         options = ["--address=127.0.0.1", f"--port={ports[0]}", f"--probe-port={ports[1]}"]
