@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 API_VERSION = "admission.k8s.io/v1"
 
 
+MAX_PARTS = 300_000
+"""Values in one review, of which each may take 200 bytes of memory. An object as large as etcd
+takes has some 100,000, and an update has two of it. Commas and brackets within texts count, too."""
+
+
 class MalformedReview(ValueError):  # noqa: N818 - says what it is
     """Bytes that are no AdmissionReview of the version we speak; the message says why."""
 
@@ -47,20 +52,28 @@ class Review(NamedTuple):
 
 def parse(body: bytes) -> Review:
     """Return the request in *body*; raises :class:`MalformedReview`."""
+    if _parts(body) > MAX_PARTS:
+        raise MalformedReview(f"the review has more than {MAX_PARTS} values")
     try:
         review = orjson.loads(body)
     except ValueError as error:
         raise MalformedReview(f"the body is no JSON: {error}") from None
     if not isinstance(review, dict):
         raise MalformedReview("the body is no JSON object")
-    version = review.get("apiVersion")
-    if (version, review.get("kind")) != (API_VERSION, "AdmissionReview"):
-        found = quote(f"{version} {review.get('kind')}")
+    version, kind = review.get("apiVersion"), review.get("kind")
+    if (version, kind) != (API_VERSION, "AdmissionReview"):
+        texts_both = isinstance(version, str) and isinstance(kind, str)
+        found = quote(f"{version} {kind}") if texts_both else "something else"
         raise MalformedReview(f"expected {API_VERSION} AdmissionReview, found {found}")
     request = review.get("request")
     if not isinstance(request, dict):
         raise MalformedReview("the review has no request")
     return _request(request)
+
+
+def _parts(body: bytes) -> int:
+    """Return how many values *body* has at most, 0 where its size alone says few enough."""
+    return sum(map(body.count, (b"{", b"[", b","))) if len(body) > MAX_PARTS else 0
 
 
 def _request(request: dict[str, Any]) -> Review:
@@ -114,8 +127,11 @@ def answer(review: Review, decision: Decision) -> bytes:
 def object_name(review: Review) -> str:
     """Return what to call the object: its name, or ``web-*`` where only a prefix is known."""
     metadata = child(review.object, "metadata")
-    name, prefix = metadata.get("name"), metadata.get("generateName")
-    return review.name or (str(name) if name else f"{prefix}*" if prefix else "")
+    name, prefix = (
+        found if isinstance(found := metadata.get(key), str) else ""
+        for key in ("name", "generateName")
+    )
+    return review.name or name or (f"{prefix}*" if prefix else "")
 
 
 def _status(review: Review, decision: Decision) -> dict[str, Any]:
