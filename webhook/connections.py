@@ -21,8 +21,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 if TYPE_CHECKING:
     import ssl
 
-HANDSHAKES = 2048
-"""TLS handshakes at one time. Each holds a descriptor and about 50 KiB until its deadline."""
+HANDSHAKES = 1024
+"""TLS handshakes at one time. Each may hold 115 KiB, and a descriptor."""
 
 TLS_BUFFER = 32 * 1024
 """Bytes that asyncio sets aside for each TLS connection, from its first packet on. Its own
