@@ -236,7 +236,7 @@ def test_a_port_that_is_taken_ends_the_replica(taken: str, setting: str) -> None
                 update={**free, taken: getattr(replica.settings, taken)}
             )
             second = Service(settings, replica.api, replica.certificates)
-            sentence = rf"setting {setting}: cannot listen on port .*: address already in use"
+            sentence = rf"setting {setting}: cannot listen on port .* address already in use"
             with pytest.raises(CannotListen, match=sentence):
                 await second.run()
 
