@@ -118,7 +118,7 @@ def family(cidr: str) -> int:
     address, _, bits = cidr.partition("/")
     number = address_family(address)
     longest = _BITS[6 if ":" in address else 4]
-    if number and bits.isascii() and bits.isdecimal() and int(bits[:4]) <= longest:
+    if number and bits.isascii() and bits.isdecimal() and _number(bits) <= longest:
         return number
     raise _fault(f"{quote(cidr)} is not an address with a prefix length")
 
@@ -135,6 +135,10 @@ def address_family(address: str) -> int | None:
     except (OSError, ValueError):
         return None
     return 4 if packed.startswith(_MAPPED) else 6
+
+
+def _number(digits: str) -> int:
+    return int(digits.lstrip("0")[:4] or "0")  # so many judge it, and int() has a limit
 
 
 def _is_octet(text: str) -> bool:

@@ -22,7 +22,7 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dispatcher.conf import VERSIONS
@@ -267,10 +267,18 @@ def test_a_result_with_one_odd_value_is_refused_where_libcni_refuses_it(
 
 
 ADDRESS_LIKE = st.text(st.sampled_from("0123456789abcdefF:::.../"), min_size=1, max_size=18)
+LENGTH = st.from_regex(r"0{0,6}[0-9]{1,6}", fullmatch=True)
 
 
 @many
-@given(ADDRESS_LIKE | st.tuples(V4 | V6, TEXT).map("/".join), st.sampled_from(["address", "gw"]))
+@given(
+    ADDRESS_LIKE | st.tuples(V4 | V6, TEXT | LENGTH).map("/".join),
+    st.sampled_from(["address", "gw"]),
+)
+@example("10.0.0.1/0000032", "address")
+@example("10.0.0.1/00320", "address")
+@example("10.0.0.1/000320000", "address")
+@example(f"10.0.0.1/{'0' * 5000}", "address")
 def test_an_address_is_one_where_it_is_one_for_libcni(libcni: Libcni, text: str, key: str) -> None:
     """Whatever stands in its place, with or without the length of a prefix."""
     if key == "gw":

@@ -156,6 +156,12 @@ def test_a_result_without_a_version_has_that_of_its_configuration(stated: Any) -
             {"ips": [{"address": "10.0.0.1/33"}]}, "prefix length", id="too long a prefix"
         ),
         pytest.param(
+            {"ips": [{"address": "10.0.0.1/00320"}]}, "prefix length", id="one behind zeros"
+        ),
+        pytest.param(
+            {"ips": [{"address": "10.0.0.1/9999999"}]}, "prefix length", id="a very long one"
+        ),
+        pytest.param(
             {"ips": [{"address": "10.0.0.1/x"}]}, "prefix length", id="words for a prefix"
         ),
         pytest.param({"ips": [{"address": "10.0.0/8"}]}, "not an address", id="half an address"),
@@ -196,7 +202,10 @@ def test_a_result_is_refused(said: dict[str, Any], part: str) -> None:
         ("::ffff:10.0.0.1/104", 4),
         ("::/0", 6),
         ("0.0.0.0/0", 4),
+        ("10.0.0.1/0000032", 4),
+        (f"10.0.0.1/{'0' * 5000}8", 4),
     ],
+    ids=lambda value: str(value)[:24],
 )
 def test_families(cidr: str, expected: int) -> None:
     """IPv4 in IPv6 counts as IPv4, as in Go's library."""
