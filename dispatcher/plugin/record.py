@@ -15,12 +15,14 @@ move as the table below says.
 
 from __future__ import annotations
 
-from dispatcher.conf import Conf
+from dispatcher.conf import VERSIONS, Conf
 from dispatcher.jsontext import MAX_DEPTH, InvalidJSON, dump, parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
 
 FORMAT = 1
 """The format that this module writes."""
@@ -205,28 +207,58 @@ def _decode_attachment(value: dict[str, Any]) -> Attachment:
         Conf(
             _text(conf["path"]),
             _text(conf["name"]),
-            _text(conf["cniVersion"]),
-            [_typed(plugin) for plugin in conf["plugins"]],
+            _version(conf["cniVersion"]),
+            [_plugin(plugin) for plugin in _a(list, conf["plugins"])],
             disable_check=bool(conf["disableCheck"]),
             disable_gc=bool(conf["disableGC"]),
         ),
         args=_text(value.pop("args")),
-        capability_args=dict(value.pop("capabilityArgs")),
+        capability_args=_a(dict, value.pop("capabilityArgs")),
         primary=bool(value.pop("primary")),
     )
     attachment.phase = _text(value.pop("phase"))
-    attachment.result = value.pop("result")
-    attachment.failure = value.pop("failure")
+    attachment.result = _result(value.pop("result"))
+    attachment.failure = _failure(value.pop("failure"))
     attachment.extra = value
     return attachment
 
 
+def _version(value: Any) -> str:
+    if value not in VERSIONS:
+        raise ValueError("a version of the CNI specification is expected")
+    return _text(value)
+
+
+def _plugin(value: Any) -> dict[str, Any]:
+    _text(value["type"])
+    _a(dict, value.get("capabilities") or {})
+    return _a(dict, value)
+
+
+def _result(value: Any) -> dict[str, Any] | None:
+    """Judge the form of a result; an address is left to whoever needs to understand it."""
+    if value is None:
+        return None
+    for part, key in (("interfaces", "name"), ("ips", "address"), ("routes", "dst")):
+        for each in _a(list, value[part]):
+            _text(each[key])
+    _a(dict, value["dns"])
+    return _a(dict, value)
+
+
+def _failure(value: Any) -> dict[str, Any] | None:
+    if value is None:
+        return None
+    _a(int, value["since"])
+    _text(value["msg"])
+    return _a(dict, value)
+
+
 def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError("a string is expected")  # not the value: it may be a secret
+    return _a(str, value)
+
+
+def _a(kind: type[T], value: Any) -> T:
+    if not isinstance(value, kind):
+        raise TypeError(f"{kind.__name__} is expected")  # not the value: it may be a secret
     return value
-
-
-def _typed(plugin: Any) -> dict[str, Any]:
-    _text(plugin["type"])
-    return dict(plugin)

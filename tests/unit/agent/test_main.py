@@ -114,7 +114,7 @@ def test_what_a_person_must_look_after_is_said_on_the_node(host: Host) -> None:
     api = Api()
     parked = record()
     parked.attachments[0].phase = PARKED
-    parked.attachments[0].failure = {"msg": "bridge is not there"}
+    parked.attachments[0].failure = {"since": 1, "code": 107, "msg": "bridge is not there"}
     store.write(str(host.state), parked)
     (host.state / "bad.json").write_text("{")
     agent = Agent(host.settings(port=0, look_seconds=0.1), host.plugin(), api)

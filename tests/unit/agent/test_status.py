@@ -32,7 +32,12 @@ WEAVE = {
     ],
     "dns": {"nameservers": ["10.1.0.53"], "search": ["a.b"], "options": ["ndots:5"]},
 }
-CANAL = {"ips": [{"address": "10.2.0.2/24"}], "routes": [{"dst": "0.0.0.0/0", "gw": "10.2.0.1"}]}
+CANAL = {
+    "interfaces": [],
+    "ips": [{"address": "10.2.0.2/24"}],
+    "routes": [{"dst": "0.0.0.0/0", "gw": "10.2.0.1"}],
+    "dns": {},
+}
 
 
 def attached(

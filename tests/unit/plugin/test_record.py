@@ -26,6 +26,15 @@ VALUE = st.recursive(
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(TEXT, inner, max_size=2),
     max_leaves=5,
 )
+RESULT = st.fixed_dictionaries(
+    {
+        "interfaces": st.lists(st.fixed_dictionaries({"name": TEXT}, optional={"mtu": VALUE})),
+        "ips": st.lists(st.fixed_dictionaries({"address": TEXT}, optional={"interface": VALUE})),
+        "routes": st.lists(st.fixed_dictionaries({"dst": TEXT}, optional={"gw": TEXT})),
+        "dns": st.dictionaries(TEXT, VALUE, max_size=2),
+    },
+    optional={"later": VALUE},
+)
 
 
 @st.composite
@@ -45,7 +54,7 @@ def records(draw: st.DrawFn) -> Record:
             primary=draw(st.booleans()),
         )
         attachment.phase = draw(st.sampled_from(["planned", "attaching", "attached", "parked"]))
-        attachment.result = draw(st.none() | st.dictionaries(TEXT, VALUE, max_size=2))
+        attachment.result = draw(st.none() | RESULT)
         attachment.failure = draw(st.none() | st.just({"since": 1, "code": 11, "msg": "m"}))
         attachments.append(attachment)
     return Record("c1", draw(TEXT), attachments)
@@ -97,6 +106,14 @@ def test_formats(change: dict[str, Any], error: type[Exception] | None) -> None:
             record.decode(data)
 
 
+GOOD: dict[str, Any] = {
+    "interfaces": [{"name": "eth0"}],
+    "ips": [{"address": "10.0.0.1/8"}],
+    "routes": [{"dst": "10.0.0.0/8"}],
+    "dns": {},
+}
+
+
 @pytest.mark.parametrize("where", ["conf", "capability_args", "result"])
 def test_what_is_nested_as_deep_as_may_be_is_read_again(where: str) -> None:
     """A record holds whole configurations: they stand deeper in it than in files of their own."""
@@ -107,9 +124,43 @@ def test_what_is_nested_as_deep_as_may_be_is_read_again(where: str) -> None:
     if where == "conf":
         attachment.conf.plugins[0]["deep"] = deep
     else:
-        setattr(attachment, where, {"deep": deep})
+        setattr(attachment, where, {**GOOD, "deep": deep})
     data = record.encode(Record("c1", "", [attachment]))
     assert record.encode(record.decode(data)) == data
+
+
+FOREIGN: dict[str, dict[str, Any]] = {
+    "a result without its parts": {"result": {}},
+    "a result that is a list": {"result": []},
+    "addresses that are none": {"result": {**GOOD, "ips": [{}]}},
+    "addresses in an object": {"result": {**GOOD, "ips": {}}},
+    "an interface without a name": {"result": {**GOOD, "interfaces": [{"mac": "x"}]}},
+    "a route of a number": {"result": {**GOOD, "routes": [{"dst": 1}]}},
+    "dns in a list": {"result": {**GOOD, "dns": []}},
+    "a version nobody speaks": {"conf": {"cniVersion": "1.2.0"}},
+    "a version that is a list": {"conf": {"cniVersion": []}},
+    "plugins in an object": {"conf": {"plugins": {"type": "x"}}},
+    "a plugin without a type": {"conf": {"plugins": [{}]}},
+    "capabilities in a list": {"conf": {"plugins": [{"type": "t", "capabilities": ["x"]}]}},
+    "capability arguments in a list": {"capabilityArgs": []},
+    "a failure in words": {"failure": "no"},
+    "a failure of no time": {"failure": {"since": "now", "code": 1, "msg": ""}},
+    "a failure without words": {"failure": {"since": 1, "code": 1}},
+}
+
+
+@pytest.mark.parametrize("change", FOREIGN.values(), ids=FOREIGN)
+def test_what_no_call_could_work_with_is_corrupt(change: dict[str, Any]) -> None:
+    """JSON of the right outline with something else inside: no DEL fails on it for ever."""
+    made = Attachment("n", "eth0", "eth0", Conf("/f", "n", "1.0.0", [{"type": "t"}]))
+    made.result = GOOD
+    value = json.loads(record.encode(Record("c1", "/ns", [made])))
+    [attachment] = value["attachments"]
+    assert record.decode(json.dumps(value).encode()).attachments[0].result == GOOD
+    conf = {**attachment["conf"], **change.get("conf", {})}
+    value["attachments"] = [{**attachment, **change, "conf": conf}]
+    with pytest.raises(CorruptRecord):
+        record.decode(json.dumps(value).encode())
 
 
 def test_a_pod_is_known_from_cni_args() -> None:
