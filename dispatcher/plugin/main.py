@@ -37,8 +37,11 @@ def main(launcher: str) -> NoReturn:
     """Run as the executable *launcher*, and end the process."""
     environ = {_text(key): _text(value) for key, value in posix.environ.items()}
     if _is_for_people(environ):
+        from signal import SIG_DFL, SIGPIPE, signal
+
         from dispatcher.plugin.cli.main import main as command_line
 
+        signal(SIGPIPE, SIG_DFL)  # `genie list | head` ends as other programs do, without a word
         sys.exit(command_line(sys.argv[1:]))
     code, answer = serve(environ, _read_stdin, launcher)
     posix._exit(code if _print(answer) else 1)  # noqa: SLF001 - saves the interpreter's tidying up

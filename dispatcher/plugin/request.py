@@ -229,7 +229,7 @@ def read_conf(data: bytes, command: str) -> OwnConf:
     if not isinstance(name, str) or not is_cni_name(name):
         shown = quote(name) if isinstance(name, str) else "missing, or not a string"
         raise CNIError(errors.INVALID_CONF, f"the configuration's name is {shown}")
-    _judge_options(value)
+    judge_options(value)
     return OwnConf(value, version)
 
 
@@ -252,7 +252,8 @@ def _judge_version(stated: Any, command: str) -> str:
     return version
 
 
-def _judge_options(value: Mapping[str, Any]) -> None:
+def judge_options(value: Mapping[str, Any]) -> None:
+    """Judge the options in Genie's own entry *value*. Raises :class:`CNIError` with code 7."""
     for key, given in value.items():
         if key in _OPTIONS:
             fits, expected = _OPTIONS[key]

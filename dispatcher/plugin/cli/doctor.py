@@ -52,41 +52,55 @@ def examine(
     version_of: Callable[[str], str] | None = None,
 ) -> list[Finding]:
     """Return everything that was found. *version_of* tells what ``NAME --version`` prints."""
-    return [
-        *_conflist(own, net_dir),
-        *_default(own, conf_dirs, cni_path),
-        *_networks(conf_dirs, cni_path),
-        *_renamed(conf_dirs),
-        *_state(own.settings.state_dir),
-        *_agent(own.settings.state_dir),
-        *_records(own.settings.state_dir),
-        *_runtime(version_of or _version),
-    ]
+    state_dir = own.settings.state_dir
+    checks = {
+        "conflist": _conflist(own, net_dir),
+        "default": _default(own, conf_dirs, cni_path),
+        "network": _networks(conf_dirs, cni_path),
+        "directory": _directories(conf_dirs),
+        "state": _state(state_dir),
+        "agent": _agent(state_dir),
+        "record": _records(state_dir),
+        "runtime": _runtime(version_of or _version),
+    }
+    return [found for about, check in checks.items() for found in _whole(about, check)]
+
+
+def _whole(about: str, check: Iterator[Finding]) -> Iterator[Finding]:
+    """Yield what *check* finds, and where it could look no further."""
+    try:
+        yield from check
+    except OSError as error:
+        yield Finding(about, f"{error.filename}: {error.strerror}", "look at it as root")
 
 
 def _conflist(own: Own, net_dir: str) -> Iterator[Finding]:
     if own.problem:
-        yield Finding("conflist", own.problem, "mend the file, or let Genie's agent write it")
-    elif own.conf is None:
         yield Finding(
-            "conflist",
-            f"{net_dir} has no configuration of Genie's",
-            "is the agent's pod running here? It writes the file once the default is ready",
+            "conflist", own.problem, "mend the file, or remove it: Genie's agent writes it anew"
         )
+    if own.conf is None:
+        if not own.problem:
+            yield Finding(
+                "conflist",
+                f"{net_dir} has no configuration of Genie's",
+                "is the agent's pod running here? It writes the file once the default is ready",
+            )
     elif own.first != own.conf.path:
         yield Finding(
             "conflist",
             f"the runtime loads {own.first}, the first in lexical order, not {own.conf.path}",
             f"rename one of them; Genie's own is called {keys.CONFLIST}",
         )
-    else:
+    elif not own.problem:
         yield Finding("conflist", f"the runtime loads {own.conf.path}")
 
 
 def _default(own: Own, conf_dirs: Sequence[str], cni_path: Sequence[str]) -> Iterator[Finding]:
     default = own.settings.default
     if not default:
-        yield Finding("default", "no default network: pods without an annotation are refused")
+        if not own.problem:
+            yield Finding("default", "no default network: pods without an annotation are refused")
         return
     try:
         conf = networks.find(default, conf_dirs)
@@ -109,9 +123,9 @@ def _networks(conf_dirs: Sequence[str], cni_path: Sequence[str]) -> Iterator[Fin
             yield Finding(about, f"{row['file']}: {row['reason']}", cure)
 
 
-def _renamed(conf_dirs: Sequence[str]) -> Iterator[Finding]:
-    for directory in conf_dirs:
-        for name in sorted(os.listdir(directory)) if os.path.isdir(directory) else ():
+def _directories(conf_dirs: Sequence[str]) -> Iterator[Finding]:
+    for directory in filter(os.path.isdir, conf_dirs):
+        for name in sorted(os.listdir(directory)):
             if name.endswith(".cilium_bak"):
                 yield Finding(
                     "renamed file",
@@ -124,12 +138,18 @@ def _state(state_dir: str) -> Iterator[Finding]:
     place = state_dir
     while not os.path.exists(place):
         place = os.path.dirname(place) or "/"
-    writable = os.access(place, os.W_OK | os.X_OK) and not (os.statvfs(place).f_flag & os.ST_RDONLY)
-    if not writable:
+    if not os.path.isdir(place):
+        yield Finding("state", f"{place} is not a directory", "no pod starts until it is one")
+        return
+    system = os.statvfs(place)
+    permitted = os.access(place, os.W_OK | os.X_OK)
+    if system.f_flag & os.ST_RDONLY or (not permitted and os.geteuid() == 0):
         yield Finding("state", f"{place} cannot be written", "no pod starts until it can be")
         return
-    free = os.statvfs(place).f_bavail
-    if not free:
+    if not permitted:
+        yield Finding("state", f"whether {state_dir} can be written only root can tell")
+        return
+    if not system.f_bavail:
         yield Finding("state", f"the file system of {place} is full", "make room on it")
         return
     yield Finding("state", f"{state_dir} can be written")

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 CNI_PATH = "/opt/cni/bin"
 
+_ON_MISSING = """\
+The exit code judges the annotation, so that a manifest can be tried anywhere: executables that are
+not on this machine are named and do not change it. On a node, ADD fails without them."""
+
 _RED, _PLAIN = "\x1b[31m", "\x1b[0m"
 
 
@@ -35,6 +39,8 @@ def main(arguments: Sequence[str]) -> int:
     chosen = parser.parse_args(arguments)
     chosen.cni_path = chosen.cni_path or [CNI_PATH]
     own = Own(chosen.net_dir)
+    if own.problem and chosen.run is not _doctor:
+        _note(f"{own.problem}; see genie doctor")
     chosen.conf_dirs = chosen.conf_dirs or own.settings.conf_dirs
     try:
         return int(chosen.run(chosen, own))
@@ -46,13 +52,51 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument(
-        "--output", choices=["table", "json"], default="table", help="form of the answer (table)"
+    parser = argparse.ArgumentParser(
+        prog="genie",
+        description="Pick a pod's CNI networks by annotation: what this node knows and does.",
+        epilog="Called with CNI_COMMAND set, this program is the CNI plugin.",
+        parents=[_common()],
     )
-    common.add_argument(
-        "--net-dir", metavar="DIR", default=NET_DIR, help=f"the runtime's own files ({NET_DIR})"
+    parser.set_defaults(output="table", net_dir=NET_DIR, conf_dirs=None, cni_path=None)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    made = {}
+    for name, run, words in (
+        ("explain", _explain, "what this node would do with a pod (a manifest in YAML or JSON)"),
+        ("list", _list, "networks that this node can attach, and why not the others"),
+        ("attachments", _attachments, "what is attached, from the records"),
+        ("doctor", _doctor, "look for what is wrong on this node"),
+    ):
+        made[name] = commands.add_parser(name, help=words, description=words, parents=[_common()])
+        made[name].set_defaults(run=run)
+    made["explain"].epilog = _ON_MISSING
+    made["explain"].add_argument(
+        "manifest", metavar="POD.yaml", help='the file; "-" is standard input'
     )
+    made["explain"].add_argument(
+        "--default", metavar="NETWORK", help="the default network (that of the node's conflist)"
+    )
+    for name in ("attachments", "doctor"):
+        made[name].add_argument(
+            "--state-dir", metavar="DIR", help="where records are (stateDir of the node's conflist)"
+        )
+    made["attachments"].add_argument(
+        "--show-config",
+        action="store_true",
+        help="all that is recorded, as JSON: it may hold secrets",
+    )
+    return parser
+
+
+def _common() -> argparse.ArgumentParser:
+    """Return the options that may stand before a command and behind it, without defaults.
+
+    Made anew for each: parsers share the options of their parents, defaults included, and those
+    of a command would hide what stands before it.
+    """
+    common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    common.add_argument("--output", choices=["table", "json"], help="form of the answer (table)")
+    common.add_argument("--net-dir", metavar="DIR", help=f"the runtime's own files ({NET_DIR})")
     common.add_argument(
         "--conf-dir",
         metavar="DIR",
@@ -66,42 +110,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         help=f"where plugins are looked for; may be given again ({CNI_PATH})",
     )
-    parser = argparse.ArgumentParser(
-        prog="genie",
-        description="Pick a pod's CNI networks by annotation: what this node knows and does.",
-        epilog="Called with CNI_COMMAND set, this program is the CNI plugin.",
-    )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, run, words in (
-        ("explain", _explain, "what this node would do with a pod (a manifest in YAML or JSON)"),
-        ("list", _list, "networks that this node can attach, and why not the others"),
-        ("attachments", _attachments, "what is attached, from the records"),
-        ("doctor", _doctor, "look for what is wrong on this node"),
-    ):
-        command = commands.add_parser(name, help=words, description=words, parents=[common])
-        command.set_defaults(run=run)
-        if name == "explain":
-            command.add_argument(
-                "manifest", metavar="POD.yaml", help='the file; "-" is standard input'
-            )
-            command.add_argument(
-                "--default",
-                metavar="NETWORK",
-                help="the default network (that of the node's conflist)",
-            )
-        if name in {"attachments", "doctor"}:
-            command.add_argument(
-                "--state-dir",
-                metavar="DIR",
-                help="where records are (stateDir of the node's conflist)",
-            )
-        if name == "attachments":
-            command.add_argument(
-                "--show-config",
-                action="store_true",
-                help="all that is recorded, as JSON: it may hold secrets",
-            )
-    return parser
+    return common
 
 
 def _explain(chosen: argparse.Namespace, own: Own) -> int:
@@ -113,21 +122,24 @@ def _explain(chosen: argparse.Namespace, own: Own) -> int:
         raise CNIError(0, f"{chosen.manifest}: {error}") from None
     default = own.settings.default if chosen.default is None else chosen.default
     answers = []
-    failed = 0
+    failed = int(bool(own.problem))
     for pod in pods:
         answer: dict[str, Any] = {
             "kind": pod.kind,
             "namespace": pod.namespace,
             "name": pod.name,
             "annotation": pod.annotation,
+            "passedOver": pod.passed_over,
             "attachments": [],
         }
+        answers.append(answer)
+        if pod.passed_over:
+            continue
         try:
             answer["attachments"] = views.explain(pod, chosen.conf_dirs, default, chosen.cni_path)
         except CNIError as error:
             answer["error"] = {"code": error.code, "msg": error.msg, "details": error.details}
             failed = 1
-        answers.append(answer)
     if chosen.output == "json":
         _print_json(answers)
     else:
@@ -144,9 +156,13 @@ def _contents(name: str) -> bytes:
 
 
 def _print_answer(answer: dict[str, Any]) -> None:
+    who = f"{answer['kind']} {answer['namespace']}/{answer['name']}"
+    if answer["passedOver"]:
+        _print(f"{who}: {answer['passedOver']}")
+        return
     asked = answer["annotation"]
     shown = "none, so the node's default" if asked is None else jsontext.dump(asked).decode()
-    print(f"{answer['kind']} {answer['namespace']}/{answer['name']}, annotation cni: {shown}")
+    _print(f"{who}, annotation cni: {shown}")
     if "error" in answer:
         _fail(answer["error"]["msg"], answer["error"]["details"])
         return
@@ -194,12 +210,15 @@ def _yes(value: bool) -> str:  # noqa: FBT001 - the value that is shown
 
 def _attachments(chosen: argparse.Namespace, own: Own) -> int:
     state_dir = chosen.state_dir or own.settings.state_dir
-    rows = views.attachments(state_dir, show_config=chosen.show_config)
-    broken = [each for each in views.records(state_dir) if isinstance(each, CNIError)]
+    found = list(views.records(state_dir))
+    broken = [each for each in found if isinstance(each, CNIError)]
+    rows = views.attachments(
+        (each for each in found if not isinstance(each, CNIError)), show_config=chosen.show_config
+    )
     if chosen.output == "json" or chosen.show_config:
         _print_json(rows)
     else:
-        if not rows:
+        if not found:
             _note(f"nothing is attached: {state_dir} has no record")
         _print_table(
             ("POD", "CONTAINER", "NETWORK", "INTERFACE", "IPS", "PHASE"),
@@ -231,9 +250,9 @@ def _doctor(chosen: argparse.Namespace, own: Own) -> int:
     else:
         for finding in findings:
             mark = _coloured("problem") if finding.problem else "ok"
-            print(f"{mark}: {finding.about}: {finding.said}")
+            _print(f"{finding.about}: {finding.said}", before=f"{mark}: ")
             if finding.cure:
-                print(f"    cure: {finding.cure}")
+                _print(finding.cure, before="    cure: ")
     return 1 if any(finding.problem for finding in findings) else 0
 
 
@@ -242,21 +261,31 @@ def _print_json(value: Any) -> None:
 
 
 def _print_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    for row in (head, *rows):
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+    lines = [head, *(tuple(map(_shown, row)) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
         print("  ".join(cells).rstrip())
 
 
+def _print(text: str, *, before: str = "") -> None:
+    print(before + _shown(text))
+
+
 def _note(sentence: str) -> None:
-    print(sentence, file=sys.stderr)
+    print(_shown(sentence), file=sys.stderr)
 
 
 def _fail(sentence: str, details: str = "") -> None:
     sys.stdout.flush()  # where both go to one place, what was printed before stands before
-    print(f"{_coloured('error')}: {sentence}", file=sys.stderr)
+    print(f"{_coloured('error')}: {_shown(sentence)}", file=sys.stderr)
     if details:
-        print(f"    {details}", file=sys.stderr)
+        print(f"    {_shown(details)}", file=sys.stderr)
+
+
+def _shown(text: str) -> str:
+    """Return *text*, which may be anybody's, so that no terminal takes a part for a command."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _coloured(word: str) -> str:

@@ -10,7 +10,8 @@ import posix
 
 from dispatcher import keys
 from dispatcher.conf import BrokenConf, Conf, load
-from dispatcher.plugin.request import Settings
+from dispatcher.plugin.errors import CNIError
+from dispatcher.plugin.request import Settings, judge_options
 
 NET_DIR = "/etc/cni/net.d"
 """Where container runtimes look for their configuration."""
@@ -19,7 +20,9 @@ NET_DIR = "/etc/cni/net.d"
 class Own:
     """The conflist of ours that the runtime would load: ``conf`` is None where there is none.
 
-    ``first`` is the file that the runtime loads in fact: the first in lexical order.
+    ``first`` is the file that the runtime loads in fact: the first in lexical order. ``problem``
+    says why the plugin refuses its calls, "" where it does not; ``settings`` are the defaults
+    where the options are wrong.
     """
 
     __slots__ = ("conf", "first", "problem", "settings")
@@ -27,7 +30,8 @@ class Own:
     def __init__(self, net_dir: str = NET_DIR) -> None:
         self.conf: Conf | None = None
         self.problem = ""
-        files = _files(net_dir)
+        self.settings = Settings({})
+        files = self._files(net_dir)
         self.first = files[0] if files else ""
         for file in files:
             try:
@@ -37,18 +41,30 @@ class Own:
                     self.problem = str(error)
                 continue
             if keys.PLUGIN_TYPE in conf.types:
-                self.conf = conf
+                self._take(conf)
                 break
-        self.settings = Settings(self._options())
 
-    def _options(self) -> dict[str, object]:
-        plugins = self.conf.plugins if self.conf else []
-        return next((each for each in plugins if each["type"] == keys.PLUGIN_TYPE), {})
+    def _files(self, net_dir: str) -> list[str]:
+        try:
+            names = sorted(posix.listdir(net_dir))
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            self.problem = f"{net_dir}: {error.strerror}"
+            return []
+        extensions = (".conf", ".conflist", ".json")
+        return [f"{net_dir}/{name}" for name in names if name.endswith(extensions)]
 
-
-def _files(net_dir: str) -> list[str]:
-    try:
-        names = sorted(posix.listdir(net_dir))
-    except OSError:
-        return []
-    return [f"{net_dir}/{name}" for name in names if name.endswith((".conf", ".conflist", ".json"))]
+    def _take(self, conf: Conf) -> None:
+        self.conf = conf
+        options = next(each for each in conf.plugins if each["type"] == keys.PLUGIN_TYPE)
+        try:
+            judge_options(options)
+        except CNIError as error:
+            self.problem = f"{conf.path}: {error.msg}"
+            return
+        self.settings = Settings(options)
+        if keys.PLUGIN_TYPE in conf.types[1:]:
+            self.problem = (
+                f"{conf.path}: Genie makes interfaces, so only the first plugin may be it"
+            )

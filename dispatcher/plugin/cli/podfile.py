@@ -3,7 +3,8 @@
 How it works: JSON is read whole. Of YAML, which the standard library cannot read, the block
 mappings are read by their indentation, with plain, quoted and block scalars and one-line
 flow mappings; lists are passed over. That covers what people write and what kubectl prints
-above a pod's containers. A workload's pod template counts as the pod.
+above a pod's containers. A workload's pod template counts as the pod; other objects are
+passed over.
 
 Rules of this file: what cannot be read for certain (anchors, tags, tabs) on the way to the
 annotation is refused with :class:`Unreadable`, which says how to get the same as JSON.
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-_TEMPLATES = (("spec", "jobTemplate", "spec", "template"), ("spec", "template"))
+_TEMPLATES = (("spec", "jobTemplate", "spec", "template"), ("spec", "template"), ("template",))
 _BLANKS = " \t\r"  # a no-break space is a letter like any other
 _KEY = re.compile(
     r"""( *)("(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^\s'"#\-\[\]{},&*!|>%@`][^#]*?) *:(?= |$) *(.*)""",
@@ -31,6 +32,7 @@ _ITEM = re.compile(
     re.ASCII,
 )
 
+_TRUE = ("true", "yes", "on", "y")  # for YAML 1.1, which Kubernetes reads; in any case
 _BREAK = re.compile(".*[\x85\u2028\u2029].*")  # ends a line for YAML 1.1, and not for 1.2
 
 
@@ -39,19 +41,33 @@ class Unreadable(ValueError):  # noqa: N818 - named like packaging's InvalidVers
 
 
 class Pod:
-    """What a manifest says: ``annotation`` is None where the pod has none."""
+    """What a manifest says: ``annotation`` is None where the pod has none.
 
-    __slots__ = ("annotation", "kind", "name", "namespace")
+    ``passed_over`` tells why Genie attaches nothing, whatever the annotation; "" if it does.
+    """
 
-    def __init__(self, manifest: dict[str, Any]) -> None:
-        self.kind = str(manifest.get("kind") or "Pod")
+    __slots__ = ("annotation", "kind", "name", "namespace", "passed_over")
+
+    def __init__(self, manifest: dict[str, Any], kind: str) -> None:
+        self.kind = kind
         metadata = _mapping(manifest, "metadata")
         self.name = str(metadata.get("name") or metadata.get("generateName") or "")
         self.namespace = str(metadata.get("namespace") or "default")
-        pod = next(filter(None, (_at(manifest, path) for path in _TEMPLATES)), manifest)
+        pod = manifest if kind == "Pod" else _template(manifest)
         self.annotation: Any = _mapping(_mapping(pod, "metadata"), "annotations").get(
             keys.ANNOTATION
         )
+        self.passed_over = ""
+        if not pod:
+            self.passed_over = "it has no pods, so nothing is attached"
+        elif str(_mapping(pod, "spec").get("hostNetwork")).lower() in _TRUE:
+            self.passed_over = "hostNetwork: its network is the node's, so nothing is attached"
+
+
+def _template(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Return the pod template in *manifest*, nothing where it has none."""
+    found = (_at(manifest, path) for path in _TEMPLATES)
+    return next((each for each in found if "containers" in _mapping(each, "spec")), {})
 
 
 def read(data: bytes) -> list[Pod]:
@@ -67,14 +83,31 @@ def read(data: bytes) -> list[Pod]:
             raise _odd(odd[0])
         documents = re.split(r"^---.*\n?", text, flags=re.MULTILINE)
         manifests = [made for each in documents if (made := _yaml(each))]
-    listed = [
-        item
-        for made in manifests
-        for item in (made["items"] if isinstance(made.get("items"), list) else [made])
-    ]
-    if not listed or not all(isinstance(item, dict) for item in listed):
-        raise Unreadable("it holds no Kubernetes object")
-    return [Pod(item) for item in listed]
+        if any(isinstance(made.get("items"), list) for made in manifests):
+            raise _odd("items:")  # lists are passed over
+    pods = [pod for made in manifests for pod in _pods(made)]
+    if not pods:
+        raise _nothing()
+    return pods
+
+
+def _pods(made: dict[str, Any]) -> Iterator[Pod]:
+    kind = made.get("kind")
+    if not isinstance(kind, str) or not kind:
+        raise _nothing()
+    items = made.get("items")
+    if not isinstance(items, list):
+        yield Pod(made, kind)
+        return
+    for item in items:
+        if not isinstance(item, dict):
+            raise _nothing()
+        # The API server's own lists, of one kind each, do not repeat it in their items.
+        yield Pod(item, str(item.get("kind") or kind.removesuffix("List")))
+
+
+def _nothing() -> Unreadable:
+    return Unreadable("it holds no Kubernetes object")
 
 
 def _json(data: bytes) -> dict[str, Any]:

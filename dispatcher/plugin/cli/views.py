@@ -13,7 +13,7 @@ from dispatcher.plugin.record import CorruptRecord, NewerRecord
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from typing import Any
 
     from dispatcher.plugin.cli.podfile import Pod
@@ -83,12 +83,11 @@ def _plainness(name: str) -> tuple[bool, int, str]:
     return name[:1].isdigit(), len(name), name
 
 
-def attachments(state_dir: str, *, show_config: bool = False) -> list[Any]:
-    """Return every recorded attachment; configurations only where asked for."""
+def attachments(records: Iterable[Record], *, show_config: bool = False) -> list[Any]:
+    """Return every attachment of *records*; configurations only where asked for."""
     return [
         _attachment(record, attachment, show_config=show_config)
-        for record in records(state_dir)
-        if not isinstance(record, CNIError)
+        for record in records
         for attachment in record.attachments
     ]
 

@@ -6,6 +6,7 @@ import json
 import marshal
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tomllib
@@ -134,6 +135,18 @@ def test_the_command_line_is_the_same_executable(launcher: Path, tmp_path: Path)
         [launcher, "list", "--conf-dir", tmp_path], capture_output=True, text=True, check=True
     )
     assert done.stdout.startswith("NETWORK")
+
+
+@pytest.mark.parametrize("arguments", ["list --output json", "--help", "doctor"])
+def test_a_reader_that_goes_is_no_failure_to_speak_of(launcher: Path, arguments: str) -> None:
+    """`genie list | true` ends by SIGPIPE, as other programs do, and says nothing of it."""
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [launcher, *arguments.split()], stdout=write, stderr=subprocess.PIPE, check=False
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (-signal.SIGPIPE, b"")
 
 
 def test_two_builds_share_a_folder_only_if_they_are_the_same(tmp_path: Path) -> None:

@@ -162,13 +162,40 @@ def test_attachments_are_shown_without_their_configuration(
     assert "hunter2" in capsys.readouterr().out
 
 
-def test_attachments_whose_record_cannot_be_read(
-    node: Rig, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("result", "said"),
+    [("{}", "interfaces"), ('{"interfaces":[],"ips":[{}],"routes":[],"dns":{}}', "address")],
+)
+def test_a_record_with_something_foreign_inside_is_told(
+    node: Rig, capsys: pytest.CaptureFixture[str], result: str, said: str
 ) -> None:
-    """The others are shown, the file is named, and the exit code says so."""
+    """Its file is named instead of a traceback."""
+    node.run("ADD", "canal")
+    value = node.record()
+    value["attachments"][0]["result"] = json.loads(result)
+    (node.state / "c1.json").write_text(json.dumps(value))
+    assert genie("attachments") == 1
+    captured = capsys.readouterr()
+    assert "c1.json: KeyError" in captured.err
+    assert said in captured.err
+    assert "nothing is attached" not in captured.err
+
+
+def test_attachments_whose_record_cannot_be_read(
+    node: Rig, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others are shown, the file is named, and the exit code says so; all from one look."""
     node.run("ADD", "canal")
     (node.state / "odd.json").write_text("{")
+    read, looked = store.read, []
+
+    def look(state_dir: str, container_id: str) -> Any:
+        looked.append(container_id)
+        return read(state_dir, container_id)
+
+    monkeypatch.setattr(store, "read", look)
     assert genie("attachments") == 1
+    assert looked == ["c1", "odd"]
     captured = capsys.readouterr()
     assert "canal" in captured.out
     assert "odd.json" in captured.err
@@ -229,6 +256,85 @@ def test_doctor_knows_the_state_directory(
 
     monkeypatch.setattr("os.statvfs", lambda _: Full())
     assert "full" in problems(capsys)["state"]
+
+
+REFUSED = {
+    "an option that does not exist": ([{"type": "genie", "defualt": "canal"}], '"default"?'),
+    "a default of a wrong type": ([{"type": "genie", "default": 5}], '"default" must be'),
+    "directories in one string": ([{"type": "genie", "confDirs": "/etc"}], '"confDirs" must be'),
+    "a deadline of none": ([{"type": "genie", "deadlineSeconds": 0}], '"deadlineSeconds" must be'),
+    "another plugin before it": ([{"type": "w1"}, {"type": "genie"}], "only the first plugin"),
+    "itself behind it": ([{"type": "genie"}, {"type": "genie"}], "only the first plugin"),
+}
+
+
+@pytest.mark.parametrize(("plugins", "part"), REFUSED.values(), ids=REFUSED)
+def test_a_conflist_that_the_plugin_refuses_is_told(
+    node: Rig, capsys: pytest.CaptureFixture[str], plugins: list[dict[str, Any]], part: str
+) -> None:
+    """Doctor says what each call is answered; the other commands say it, too, and go on."""
+    options = {"confDirs": [str(node.conf)], "stateDir": str(node.state)}
+    entries = [{**options, **each} if each["type"] == "genie" else each for each in plugins]
+    file = node.folder / "net.d" / "00-genie.conflist"
+    file.write_text(json.dumps({"cniVersion": "1.0.0", "name": "genie", "plugins": entries}))
+    more = ("--conf-dir", str(node.conf), "--state-dir", str(node.state))
+    assert genie("doctor", *more) == 1
+    assert capsys.readouterr().out.startswith("problem: conflist: ")
+    said = problems(capsys, *more)["conflist"]
+    assert said.startswith(f"{file}: ")
+    assert part in said
+    pod = node.folder / "pod.yaml"
+    pod.write_text(POD)
+    assert genie("explain", str(pod), "--conf-dir", str(node.conf)) == 1
+    captured = capsys.readouterr()
+    assert f"{said}; see genie doctor\n" in captured.err
+    assert "10-canal.conflist" in captured.out
+
+
+def test_doctor_goes_on_where_it_may_not_look(
+    node: Rig, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without root: each directory that is closed is named, and all else is looked at."""
+    real = os.listdir
+    closed = {str(node.conf), str(node.state)}
+
+    def listdir(path: str) -> list[str]:
+        if path in closed:
+            raise PermissionError(13, "Permission denied", path)
+        return real(path)
+
+    node.state.mkdir()
+    monkeypatch.setattr("os.listdir", listdir)
+    monkeypatch.setattr("posix.listdir", listdir)
+    monkeypatch.setattr("os.access", lambda *_: False)
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert genie("doctor") == 1
+    shown = capsys.readouterr().out
+    assert f"problem: directory: {node.conf}: Permission denied" in shown
+    assert f"problem: record: {node.state}: Permission denied" in shown
+    assert "cure: look at it as root" in shown
+    assert f"ok: state: whether {node.state} can be written only root can tell" in shown
+    assert "ok: conflist" in shown
+
+
+def test_a_directory_of_the_runtime_that_is_closed(
+    node: Rig, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not said to be empty."""
+
+    def closed(path: str) -> list[str]:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr("posix.listdir", closed)
+    assert problems(capsys)["conflist"] == f"{node.folder}/net.d: Permission denied"
+
+
+def test_a_file_where_the_state_directory_should_be(
+    node: Rig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No record can be written into it, whatever its mode."""
+    node.state.touch(mode=0o777)
+    assert problems(capsys)["state"] == f"{node.state} is not a directory"
 
 
 def test_doctor_of_a_node_without_genie(tmp_path: Path) -> None:
@@ -311,6 +417,43 @@ def test_without_a_command_all_commands_are_told(capsys: pytest.CaptureFixture[s
     assert all(word in captured.err for word in ("explain", "list", "attachments", "doctor"))
 
 
+def test_options_stand_before_the_command_or_behind_it(
+    node: Rig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is given behind it wins."""
+    assert main(["--output", "json", *sys.argv[1:], "list"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["file"] == f"{node.conf}/10-canal.conflist"
+    assert main(["--output", "json", *sys.argv[1:], "list", "--output", "table"]) == 0
+    assert capsys.readouterr().out.startswith("NETWORK")
+    assert main([*sys.argv[1:], "--conf-dir", "/none", "--output", "json", "list"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_names_are_shown_so_that_a_terminal_takes_them_for_text(
+    node: Rig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Escape sequences and lone surrogates, in manifests, in files and in what plugins said."""
+    odd = json.dumps({"kind": "Pod", "metadata": {"name": "\x1b[31mweb", "namespace": "\ud800"}})
+    (node.folder / "odd.json").write_text(odd)
+    (node.conf / "a\x1b[2J.conf").write_text("{")
+    node.run("ADD", "canal")
+    node.delegates.faults["DEL", "c1"] = failure(7, "no\n\x9bmore")
+    caught(node, "DEL")
+    for arguments in (
+        ["explain", str(node.folder / "odd.json")],
+        ["list"],
+        ["attachments"],
+        ["doctor"],
+    ):
+        genie(*arguments)
+    captured = capsys.readouterr()
+    assert "\x1b" not in captured.out + captured.err
+    assert "\x9b" not in captured.out + captured.err
+    assert "Pod \\ud800/\\x1b[31mweb" in captured.out
+    assert "a\\x1b[2J.conf" in captured.out
+    assert "no\\n\\x9bmore" in captured.out
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["list", "--help"], ["dance"]])
 def test_help_and_misuse(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
     """What can be asked for is told; exit code 2 for what cannot."""
@@ -351,13 +494,14 @@ def test_a_manifest_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> Non
         ),
         pytest.param(
             "kind: Deployment\nmetadata:\n  name: d\nspec:\n  template:\n    metadata:\n"
-            "      annotations: {cni: 'weave', \"x\": y}\n",
+            "      annotations: {cni: 'weave', \"x\": y}\n    spec:\n      containers: []\n",
             ("Deployment", "default", "d", "weave"),
             id="a workload",
         ),
         pytest.param(
             "kind: CronJob\nspec:\n  jobTemplate:\n    spec:\n      template:\n        metadata:\n"
-            "          annotations:\n            cni: weave # why\n",
+            "          annotations:\n            cni: weave # why\n"
+            "        spec:\n          containers:\n          - name: c\n",
             ("CronJob", "default", "", "weave"),
             id="a cron job",
         ),
@@ -382,12 +526,80 @@ def test_a_manifest_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> Non
             ("Pod", "default", "i", None),
             id="a list",
         ),
+        pytest.param(
+            '{"kind":"PodList","items":[{"metadata":{"annotations":{"cni":"a"}}}]}',
+            ("Pod", "default", "", "a"),
+            id="a list of the API server's own",
+        ),
+        pytest.param(
+            '{"kind":"PodTemplate","template":{"metadata":{"annotations":{"cni":"a"}},'
+            '"spec":{"containers":[]}}}',
+            ("PodTemplate", "default", "", "a"),
+            id="a pod template",
+        ),
     ],
 )
 def test_manifests(text: str, expected: tuple[str, str, str, Any]) -> None:
     """What is said about name and annotation, in the forms that people use."""
     [pod] = podfile.read(text.encode())
     assert (pod.kind, pod.namespace, pod.name, pod.annotation) == expected
+    assert pod.passed_over == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        pytest.param("kind: Service\nmetadata:\n  name: n\n", "no pods", id="a service"),
+        pytest.param(
+            "kind: Namespace\nmetadata:\n  name: n\n  annotations:\n    cni: canal\n",
+            "no pods",
+            id="a namespace with an annotation",
+        ),
+        pytest.param(
+            "kind: SealedSecret\nmetadata:\n  name: n\nspec:\n  template:\n    metadata:\n"
+            "      annotations: {cni: canal}\n    type: Opaque\n",
+            "no pods",
+            id="a template of something else",
+        ),
+        pytest.param(f"{POD}  hostNetwork: true\n".replace("web", "n"), "hostNetwork", id="a pod"),
+        pytest.param(
+            "kind: DaemonSet\nmetadata: {name: n}\nspec:\n  template:\n    spec:\n"
+            "      hostNetwork: Yes # as YAML 1.1 has it\n      containers: []\n",
+            "hostNetwork",
+            id="a workload",
+        ),
+        pytest.param(
+            '{"kind":"Pod","metadata":{"name":"n"},"spec":{"hostNetwork":true}}',
+            "hostNetwork",
+            id="JSON",
+        ),
+    ],
+)
+def test_explain_attaches_nothing_where_a_node_does_not(
+    node: Rig, capsys: pytest.CaptureFixture[str], text: str, reason: str
+) -> None:
+    """What no runtime calls us for is passed over, with the reason."""
+    file = node.folder / "n.yaml"
+    file.write_text(text)
+    assert genie("explain", str(file)) == 0
+    [line] = capsys.readouterr().out.splitlines()
+    assert f" default/n: {reason}" in line or f" default/n: it has {reason}" in line
+    [said] = answer(capsys, "explain", str(file))
+    assert (said["attachments"], reason in said["passedOver"]) == ([], True)
+
+
+@pytest.mark.parametrize("value", ["false", "no", "null", "'x'"])
+def test_a_pod_with_a_network_of_its_own(value: str) -> None:
+    """It says so, or nothing, or what the API server refuses."""
+    [pod] = podfile.read(f"{POD}  hostNetwork: {value}\n".encode())
+    assert pod.passed_over == ""
+
+
+def test_a_list_in_yaml_is_not_said_to_be_empty() -> None:
+    """As `kubectl get pod -o yaml` prints it: lists are passed over, so JSON is asked for."""
+    text = "apiVersion: v1\nitems:\n- kind: Pod\n  metadata:\n    name: a\nkind: List\n"
+    with pytest.raises(Unreadable, match="-o json"):
+        podfile.read(text.encode())
 
 
 def test_several_documents() -> None:
@@ -401,7 +613,10 @@ def test_several_documents() -> None:
     [
         pytest.param("", id="nothing"),
         pytest.param("{", id="half JSON"),
-        pytest.param('{"items":[1]}', id="a list of numbers"),
+        pytest.param('{"kind":"List","items":[1]}', id="a list of numbers"),
+        pytest.param('{"kind":"List","items":[]}', id="an empty list"),
+        pytest.param("metadata:\n  name: x\n", id="no kind"),
+        pytest.param('{"kind":7}', id="a kind of a wrong type"),
         pytest.param("metadata: &a\n  name: x\n", id="an anchor"),
         pytest.param("metadata:\n\tname: x\n", id="a tab"),
         pytest.param("metadata:\n  name: !!str x\n", id="a tag"),
@@ -458,7 +673,8 @@ def test_a_manifest_with_breaks_that_only_some_readers_see() -> None:
 def test_values_on_lines_of_their_own() -> None:
     """A flow mapping, a word and an empty list below their keys."""
     text = (
-        "metadata:\n  annotations:\n    {cni: weave}\n  name:\n    web\nspec:\n  containers: []\n"
+        "kind: Pod\nmetadata:\n  annotations:\n    {cni: weave}\n  name:\n    web\n"
+        "spec:\n  containers: []\n"
     )
     [pod] = podfile.read(text.encode())
     assert (pod.annotation, pod.name) == ("weave", "web")
