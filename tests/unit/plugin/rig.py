@@ -106,7 +106,7 @@ class Rig:
             made.mkdir()
         self.delegates = Delegates()
         self.now = 1_700_000_000.0
-        self.clock = 1000.0
+        self.clock = 1.0  # long past for locks, which go by the machine's own: none is waited for
         self.routes_removed: list[tuple[str, str, str, dict[int, str]]] = []
         self.complaints: list[str] = []
         self.agent = ""

@@ -9,7 +9,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dispatcher import keys
@@ -178,36 +178,40 @@ HOSTILE = st.text(max_size=12) | st.sampled_from(
 )
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    st.sampled_from(["ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION", "add", ""]),
-    st.dictionaries(
-        st.sampled_from(["CNI_CONTAINERID", "CNI_IFNAME", "CNI_NETNS", "CNI_PATH", "CNI_ARGS"]),
-        HOSTILE.map(lambda text: text.replace("\0", "")),  # no environment holds a NUL
-    ),
-    st.binary(max_size=40) | HOSTILE,
+COMMANDS = st.sampled_from(["ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION", "add", ""])
+VARIABLES = st.dictionaries(
+    st.sampled_from(["CNI_CONTAINERID", "CNI_IFNAME", "CNI_NETNS", "CNI_PATH", "CNI_ARGS"]),
+    HOSTILE.map(lambda text: text.replace("\0", "")),  # no environment holds a NUL
 )
-def test_any_call_ends_in_one_object_or_none(
-    node: Node, command: str, changes: dict[str, str], given_in: bytes | str
-) -> None:
+
+
+def test_any_call_ends_in_one_object_or_none(node: Node) -> None:
     """Hostile environment, standard input and annotation: an answer, and no file elsewhere."""
-    if isinstance(given_in, bytes):
-        data = given_in
-    else:
-        data = node.conf(
-            runtimeConfig={keys.POD_ANNOTATIONS: {"cni": given_in}},
-            **{"cni.dev/valid-attachments": []},
+    before = _outside_the_state(node)
+
+    @settings(max_examples=300)
+    @given(COMMANDS, VARIABLES, st.binary(max_size=40) | HOSTILE)
+    def holds(command: str, changes: dict[str, str], given_in: bytes | str) -> None:
+        annotations = {keys.ANNOTATION: given_in if isinstance(given_in, str) else ""}
+        conf = node.conf(
+            runtimeConfig={keys.POD_ANNOTATIONS: annotations}, **{"cni.dev/valid-attachments": []}
         )
-    before = set(node.folder.iterdir())
-    code, answer = node.serve(command, data, **changes)
-    assert code in {0, 1}
-    assert answer is None or isinstance(answer, dict)
-    if code:
-        assert answer is not None
-        text = dump(answer).decode()
-        assert "Traceback" not in text
-        assert answer["code"] != errors.INTERNAL, answer
-    assert set(node.folder.iterdir()) - before <= {node.folder / "state"}
+        data = given_in if isinstance(given_in, bytes) else conf
+        code, answer = node.serve(command, data, **changes)
+        assert code in {0, 1}
+        assert answer is None or isinstance(answer, dict)
+        if code:
+            assert answer is not None
+            assert "Traceback" not in dump(answer).decode()
+            assert answer["code"] != errors.INTERNAL, answer
+        assert _outside_the_state(node) == before
+
+    holds()
+
+
+def _outside_the_state(node: Node) -> set[Path]:
+    state = node.folder / "state"
+    return {file for file in node.folder.rglob("*") if file != state and state not in file.parents}
 
 
 @pytest.mark.parametrize(
