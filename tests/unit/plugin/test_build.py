@@ -7,23 +7,28 @@ import marshal
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dispatcher.plugin import build
+from dispatcher import keys
+from dispatcher.plugin import build, errors
 
 PYTHON = str(Path(sys._base_executable).resolve())  # type: ignore[attr-defined]
 
 PLUGIN = """#!/bin/sh
 cat > /dev/null
-[ "$CNI_COMMAND" = ADD ] && echo '{"ips":[{"address":"10.0.0.9/24"}]}'
+[ "$CNI_COMMAND" = ADD ] && echo '%s'
 exit 0
 """
+V4 = {"ips": [{"address": "10.0.0.9/24"}]}
+V6 = {"ips": [{"address": "fd00::9/64"}], "routes": [{"dst": "::/0", "gw": "fd00::1"}]}
 
 ALWAYS = {"_json", "gc", "fcntl", "select"}
 BUDGET = {
@@ -44,11 +49,19 @@ def launcher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build.build(target, compiler=PYTHON, shebang=PYTHON, cni_bin="/x", release="1.2.3")
 
 
-def call(program: list[str], folder: Path, command: str) -> subprocess.CompletedProcess[str]:
-    """Call the plugin with one network, whose delegate is a shell script."""
+def call(
+    program: list[str],
+    folder: Path,
+    command: str,
+    *,
+    result: dict[str, Any] = V4,
+    netns: str = "/none",
+    **more: Any,
+) -> subprocess.CompletedProcess[str]:
+    """Call the plugin with one network, whose delegate is a shell script that prints *result*."""
     (folder / "bin").mkdir(exist_ok=True)
     plugin = folder / "bin" / "plug"
-    plugin.write_text(PLUGIN)
+    plugin.write_text(PLUGIN % json.dumps(result))
     plugin.chmod(0o755)
     conf = {"cniVersion": "1.0.0", "name": "net", "plugins": [{"type": "plug"}]}
     (folder / "net.conflist").write_text(json.dumps(conf))
@@ -56,8 +69,9 @@ def call(program: list[str], folder: Path, command: str) -> subprocess.Completed
         "PATH": os.environ["PATH"],
         "CNI_COMMAND": command,
         "CNI_CONTAINERID": "c1",
-        "CNI_NETNS": "/none",
+        "CNI_NETNS": netns,
         "CNI_IFNAME": "eth0",
+        "CNI_ARGS": "K8S_POD_NAMESPACE=n;K8S_POD_NAME=p",
         "CNI_PATH": str(folder / "bin"),
     }
     given: dict[str, Any] = {
@@ -68,18 +82,29 @@ def call(program: list[str], folder: Path, command: str) -> subprocess.Completed
         "confDirs": [str(folder)],
         "stateDir": str(folder / "state"),
         "cni.dev/valid-attachments": [{"containerID": "c1", "ifname": "eth0"}],
+        **more,
     }
     return subprocess.run(
         program, input=json.dumps(given), env=environ, capture_output=True, text=True, check=False
     )
 
 
-def loaded(program: list[str], folder: Path, command: str) -> set[str]:
-    """Return the modules that a call imports."""
-    done = call([PYTHON, "-I", "-S", "-X", "importtime", *program], folder, command)
-    assert done.returncode == 0, done.stdout
+def loaded(
+    program: list[str], folder: Path, command: str, *, code: int = 0, **more: Any
+) -> set[str]:
+    """Return the modules that a call imports, which ends with the error *code*."""
+    done = call([PYTHON, "-I", "-S", "-X", "importtime", *program], folder, command, **more)
+    assert (json.loads(done.stdout or "{}").get("code", 0)) == code, done.stdout
     lines = (line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if "|" in line)
     return {name for name in lines if name != "imported package"}
+
+
+def foreign(launcher: Path, folder: Path, command: str, **more: Any) -> set[str]:
+    """Return what a call imports that is neither ours nor the bare interpreter's."""
+    bare = loaded(["-c", "pass"], folder, "VERSION")
+    names = loaded([str(launcher)], folder, command, **more) - bare
+    assert not any(name.startswith("dispatcher.plugin.cli") for name in names)
+    return {name for name in names if name.partition(".")[0] != "dispatcher"}
 
 
 @pytest.mark.parametrize("command", ["VERSION", "STATUS", "ADD", "CHECK", "GC", "DEL"])
@@ -89,11 +114,49 @@ def test_a_command_loads_no_more_than_its_budget(
     """Each import costs start-up in front of every pod: what is not listed is too dear."""
     if command in {"CHECK", "GC", "DEL"}:
         call([str(launcher)], tmp_path, "ADD")
-    bare = loaded(["-c", "pass"], tmp_path, "VERSION")
-    more = loaded([str(launcher)], tmp_path, command) - bare
-    foreign = {name for name in more if name.partition(".")[0] != "dispatcher"}
-    assert foreign <= BUDGET[command]
-    assert not any(name.startswith("dispatcher.plugin.cli") for name in more)
+    assert foreign(launcher, tmp_path, command) <= BUDGET[command]
+
+
+def test_addresses_of_ipv6_cost_one_module_where_they_must_be_understood(
+    launcher: Path, tmp_path: Path
+) -> None:
+    """On ADD; DEL hands on what ADD understood."""
+    assert foreign(launcher, tmp_path, "ADD", result=V6) <= ALWAYS | {"_socket"}
+    assert foreign(launcher, tmp_path, "DEL", result=V6) <= ALWAYS
+
+
+def test_a_default_route_to_remove_costs_what_netlink_and_namespaces_need(
+    launcher: Path, tmp_path: Path
+) -> None:
+    """Of ctypes the core alone. The namespace is a file that is none, so nothing is removed."""
+    netns = tmp_path / "netns"
+    netns.touch()
+    more = {
+        "result": {"routes": [{"dst": "0.0.0.0/0"}]},
+        "netns": str(netns),
+        "runtimeConfig": {keys.POD_ANNOTATIONS: {keys.ANNOTATION: "net,net@net1"}},
+        "code": errors.INVALID_NETNS,
+    }
+    budget = ALWAYS | {"_socket", "_struct", "_ctypes"}
+    assert foreign(launcher, tmp_path, "ADD", **more) <= budget
+
+
+def test_asking_the_agent_costs_one_module(launcher: Path, tmp_path: Path) -> None:
+    """Its answer is read with what is there already."""
+    address = str(tmp_path / "agent.sock")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(address)
+        listener.listen()
+
+        def answer() -> None:
+            with listener.accept()[0] as peer:
+                peer.makefile("rb").read()
+                peer.sendall(b'{"annotations":{"cni":"net"}}')
+
+        threading.Thread(target=answer, daemon=True).start()
+        names = foreign(launcher, tmp_path, "ADD", agentSocket=address)
+    assert "_socket" in names
+    assert names <= ALWAYS | {"_socket"}
 
 
 def test_nothing_is_built_that_the_plugin_does_not_need(launcher: Path) -> None:
