@@ -1,82 +1,186 @@
-"""The fuzz target: any bytes as environment and standard input, one call, one verdict.
+"""The fuzz target: any bytes as environment and standard input, one verdict on what is printed.
 
 ``python -m tests.unit.plugin.fuzz [-max_total_time=60 …]`` drives it with atheris, which finds
 its way by coverage (``pip install atheris`` beside the other tools); without it, hypothesis
-drives the same function in test_fuzz.py. A delegate that fakes success stands in for real
-ones, so that thousands of calls a second get past it into records and results.
+drives the same function in test_fuzz.py, and in tests/node the built executable with the same
+bytes. A delegate that fakes success stands in for real ones, so that hundreds of calls a
+second get past it into records and results.
 """
 
 from __future__ import annotations
 
 import importlib
+import json
+import posix
+import shutil
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
-from dispatcher.jsontext import dump
-from dispatcher.plugin import delegate, errors, main, request
+from dispatcher.plugin import delegate, errors, main, request, routes
 from dispatcher.plugin.request import Settings
 
-COMMANDS = ("ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION", "add", "")
-NAMES = ("CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_PATH", "CNI_ARGS", "CNI_NETNS_OVERRIDE")
+SEQUENCES = (
+    ("ADD", "CHECK", "DEL"),
+    ("ADD", "GC", "DEL"),
+    ("ADD", "ADD"),
+    ("DEL",),
+    ("CHECK",),
+    ("GC",),
+    ("STATUS",),
+    ("VERSION",),
+    ("add",),
+    ("",),
+)
+"""The commands of a case: the first byte chooses, and all get the same environment and input."""
+
+NAMES = ("CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_ARGS", "CNI_NETNS_OVERRIDE")
 CONF = b'{"cniVersion":"1.1.0","name":"net","plugins":[{"type":"plug","capabilities":{"x":true}}]}'
 
 SEED = (
-    b"\nc1\n/none\neth0\n\nK8S_POD_NAME=p\n1\n\n"
-    b'{"ips":[{"address":"10.0.0.9/24"}],"routes":[{"dst":"0.0.0.0/0","gw":"10.0.0.1"}]}\n\n\n'
+    b"\0c1\0/none\0eth0\0K8S_POD_NAME=p\x001\0"
+    b'{"ips":[{"address":"10.0.0.9/24"}],"routes":[{"dst":"0.0.0.0/0","gw":"10.0.0.1"}]}\0'
     b'{"cniVersion":"1.1.0","name":"genie","type":"genie","default":"net","confDirs":["$F"],'
     b'"stateDir":"$F/state","runtimeConfig":{"io.kubernetes.cri.pod-annotations":'
     b'{"cni":"net,net@net1"}},"cni.dev/valid-attachments":[{"containerID":"c1","ifname":"eth0"}]}'
 )
-"""A call that succeeds, from which the fuzzer sets out."""
+"""A case whose calls succeed, from which the fuzzer sets out."""
+
+
+class Case:
+    """What *data* says, in which a NUL ends each part: no environment and no JSON holds one.
+
+    After the byte that chooses the commands come the values of NAMES, what the delegates print,
+    and standard input, where ``$F`` stands for the node's folder.
+    """
+
+    def __init__(self, data: bytes, folder: Path) -> None:
+        self.commands = SEQUENCES[data[0] % len(SEQUENCES)] if data else SEQUENCES[0]
+        *values, self.said, stdin = _padded(data[1:].split(b"\0", len(NAMES) + 1))
+        self.stdin = stdin.replace(b"$F", str(folder).encode())
+        self.environ = dict(zip(map(str.encode, NAMES), values, strict=True))
+
+
+def _padded(parts: list[bytes]) -> list[bytes]:
+    return parts + [b""] * (len(NAMES) + 2 - len(parts))
+
+
+_STDOUT = 1
+_AT_ONCE = 100
+
+
+class _Ended(BaseException):
+    """Stands for the end of the process."""
+
+
+class Edge:
+    """The module ``posix`` as the plugin's entry sees it: a process of the fuzzer's making."""
+
+    def __init__(self, environ: dict[bytes, bytes], stdin: bytes) -> None:
+        self.environ = environ
+        self.stdin = stdin
+        self.out = b""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(posix, name)
+
+    def isatty(self, _: int) -> bool:
+        """Tell that nobody types."""
+        return False
+
+    def read(self, _: int, size: int) -> bytes:
+        """Read from standard input."""
+        taken, self.stdin = self.stdin[:size], self.stdin[size:]
+        return taken
+
+    def write(self, file: int, data: memoryview) -> int:
+        """Keep what goes to standard output; like a pipe that is nearly full, take a part."""
+        taken = data[:_AT_ONCE]
+        if file == _STDOUT:
+            self.out += taken
+        return len(taken)
+
+    def _exit(self, code: int) -> None:
+        raise _Ended(code)
 
 
 class Target:
-    """A node in *folder* whose only delegate prints what the fuzzer wants."""
+    """A node in *folder* whose only delegate prints, on ADD, what the fuzzer wants.
+
+    ``succeeded`` are the commands that ended well so far, by which a test sees that the cases
+    get anywhere.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.state = folder / "state"
         self.said = b""
+        self.succeeded: set[str] = set()
         (folder / "net.conflist").write_bytes(CONF)
         (folder / "bin").mkdir()
         for name in ("plug", "genie"):
             (folder / "bin" / name).touch(mode=0o755)
-        delegate.run = self._run  # type: ignore[assignment]
-        request.Settings = self._settings  # type: ignore[assignment, misc]
+        self.files = self._files()
 
     def _settings(self, conf: dict[str, Any]) -> Settings:
         """Whatever stateDir the fuzzer thinks of: the machine's own files are none of it."""
         made = Settings(conf)
-        made.state_dir, made.agent_socket = str(self.folder / "state"), ""
+        made.state_dir, made.agent_socket = str(self.state), ""
         return made
 
-    def _run(self, *_: Any) -> delegate.Ended:
-        return delegate.Ended(0, self.said, timed_out=False)
+    def _run(self, _: str, _given: bytes, environ: dict[str, str], _until: float) -> delegate.Ended:
+        said = self.said if environ["CNI_COMMAND"] == "ADD" else b""
+        return delegate.Ended(0, said, timed_out=False)
+
+    def _files(self) -> set[Path]:
+        return {each for each in self.folder.rglob("*") if self.state not in (each, *each.parents)}
 
     def __call__(self, data: bytes) -> None:
-        """Make one call of *data* and hold the plugin's invariants against it."""
-        head, _, rest = data.partition(b"\n")
-        values, _, rest = rest.partition(b"\n\n")
-        self.said, _, stdin = rest.partition(b"\n\n\n")
-        command = COMMANDS[len(head) % len(COMMANDS)]
-        environ = {"CNI_COMMAND": command, "CNI_PATH": str(self.folder / "bin")}
-        for name, value in zip(NAMES, values.replace(b"\0", b"").split(b"\n"), strict=False):
-            environ[name] = value.decode("utf-8", "surrogateescape")
-        given = stdin.replace(b"$F", str(self.folder).encode())
-        code, answer = main.serve(environ, lambda: given, str(self.folder / "bin" / "genie"))
-        self._judge(code, answer)
+        """Make the calls of one case on a node without records, and judge what each prints."""
+        shutil.rmtree(self.state, ignore_errors=True)
+        case = Case(data, self.folder)
+        self.said = case.said
+        for command in case.commands:
+            code, out = self._call(command, case)
+            judge(code, out)
+            assert self._files() == self.files
+            if code == 0:
+                self.succeeded.add(command)
+            if (command, code) in {("ADD", 1), ("DEL", 0)} and case.commands != ("ADD", "ADD"):
+                assert not list(self.state.glob("*.json")), "a delegate that succeeds was not freed"
 
-    def _judge(self, code: int, answer: dict[str, Any] | None) -> None:
-        assert code in {0, 1}
-        if answer is not None:
-            assert dump(answer).count(b"\n") == 0
-        if code:
-            assert answer is not None
-            assert answer["code"] != errors.INTERNAL, answer
-            assert "Traceback" not in answer["msg"]
-        known = {"net.conflist", "bin", "state"}
-        assert {file.name for file in self.folder.iterdir()} <= known
+    def _call(self, command: str, case: Case) -> tuple[int, bytes]:
+        named = {b"CNI_COMMAND": command.encode(), b"CNI_PATH": bytes(self.folder / "bin")}
+        edge = Edge({**case.environ, **named}, case.stdin)
+        try:
+            with (
+                # The command line is another program, and no namespace of the machine's is entered.
+                mock.patch.multiple(main, posix=edge, _is_for_people=lambda _: False),
+                mock.patch.object(routes, "remove_default_routes", _nothing),
+                mock.patch("posix.fdatasync", _nothing),  # no power is cut here
+                mock.patch.object(request, "Settings", self._settings),
+                mock.patch.object(delegate, "run", self._run),
+            ):
+                main.main(str(self.folder / "bin" / "genie"))
+        except _Ended as ended:
+            return int(ended.args[0]), edge.out
+
+
+def _nothing(*_: Any) -> None:
+    pass
+
+
+def judge(code: int, out: bytes) -> None:
+    """Hold the plugin's invariants against the exit code and standard output of one call."""
+    assert code in {0, 1}
+    answer = json.loads(out) if out else None
+    assert answer is None or isinstance(answer, dict), out
+    if code:
+        assert answer is not None, "a failure without a reason"
+        assert answer["code"] != errors.INTERNAL, answer
+        assert "Traceback" not in answer["msg"]
 
 
 def _fuzz() -> None:

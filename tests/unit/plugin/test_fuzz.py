@@ -6,12 +6,11 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dispatcher import keys
-from dispatcher.plugin import delegate, request
-from tests.unit.plugin.fuzz import NAMES, Target
+from tests.unit.plugin.fuzz import NAMES, SEED, SEQUENCES, Target
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,48 +23,63 @@ VALUE = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(ODD, inner, max_size=3),
     max_leaves=6,
 )
+ENVIRON = ("c1", "/none", "eth0", "K8S_POD_NAME=p", "1")
+RESULT: dict[str, Any] = {
+    "ips": [{"address": "10.0.0.9/24"}],
+    "ip4": {"ip": "10.0.0.9/24"},
+    "routes": [{"dst": "0.0.0.0/0"}],
+    "interfaces": [{"name": "eth0"}],
+    "dns": {},
+}
+ANNOTATIONS = st.just({"cni": "net,net@n"}) | ODD.map(lambda text: {"cni": text}) | VALUE
 
 
 @st.composite
 def calls(draw: st.DrawFn) -> bytes:
-    """Draw a call that is well formed here and there."""
-    environ = "\n".join(draw(ODD) for _ in NAMES)
+    """Draw calls that are well formed but for one thing or another, or none."""
+    environ = list(ENVIRON)
+    for index in draw(st.sets(st.integers(0, len(NAMES) - 1), max_size=1)):
+        environ[index] = draw(ODD)
+    versions = st.sampled_from(["1.1.0", "1.1.0", "0.4.0", "0.2.0", "9"])
     conf: dict[str, Any] = {
-        "cniVersion": draw(st.sampled_from(["1.1.0", "0.4.0", "0.2.0", "9"])),
+        "cniVersion": draw(versions),
         "name": "genie",
         "default": "net",
         "confDirs": ["$F"],
-        "stateDir": "$F/state",
-        "runtimeConfig": {keys.POD_ANNOTATIONS: {"cni": draw(ODD)}, "x": draw(VALUE)},
-        "cni.dev/valid-attachments": draw(
-            VALUE | st.just([{"containerID": "c1", "ifname": "eth0"}])
-        ),
+        "runtimeConfig": {
+            keys.POD_ANNOTATIONS: draw(ANNOTATIONS),
+            "x": draw(VALUE),
+        },
+        "cni.dev/valid-attachments": [{"containerID": "c1", "ifname": "eth0"}],
     }
-    if draw(st.booleans()):
-        conf[draw(st.sampled_from([*conf, "odd"]))] = draw(VALUE)
-    said = draw(
-        st.dictionaries(st.sampled_from(["ips", "ip4", "routes", "dns", "interfaces"]), VALUE)
-    )
-    parts = ["x" * draw(st.integers(0, 7)), environ]
-    return (
-        "\n".join(parts).encode()
-        + b"\n\n"
-        + json.dumps(said).encode()
-        + b"\n\n\n"
-        + json.dumps(conf).encode()
-    )
+    for key in draw(st.sets(st.sampled_from([*conf, "odd"]), max_size=1)):
+        conf[key] = draw(VALUE)
+    said = dict(RESULT)
+    for key in draw(st.sets(st.sampled_from([*RESULT, "cniVersion"]), max_size=1)):
+        said[key] = draw(VALUE)
+    conf["stateDir"] = "$F/state"
+    texts = [*environ, json.dumps(said), json.dumps(conf)]
+    return bytes([draw(st.integers(0, len(SEQUENCES) - 1))]) + "\0".join(texts).encode()
 
 
-@pytest.fixture
-def target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Target:
-    """Return the target; what it replaces comes back when the test does."""
-    monkeypatch.setattr(delegate, "run", delegate.run)
-    monkeypatch.setattr(request, "Settings", request.Settings)
-    return Target(tmp_path)
+@pytest.mark.parametrize("commands", SEQUENCES, ids="-".join)
+def test_the_fuzzer_sets_out_from_calls_that_succeed(
+    tmp_path: Path, commands: tuple[str, ...]
+) -> None:
+    """Each command that there is, where it makes sense; what is refused is refused for itself."""
+    target = Target(tmp_path)
+    target(bytes([SEQUENCES.index(commands)]) + SEED[1:])
+    assert target.succeeded == set(commands) - {"add", ""} - ({"CHECK"} & set(commands[:1]))
 
 
-@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(calls() | st.binary(max_size=120))
-def test_no_bytes_break_the_plugin(target: Target, data: bytes) -> None:
+def test_no_bytes_break_the_plugin(tmp_path: Path) -> None:
     """Standard output is empty or exactly one object, and no file is touched elsewhere."""
-    target(data)
+    target = Target(tmp_path)
+
+    @settings(max_examples=400)
+    @given(calls() | st.binary(max_size=120))
+    def holds(data: bytes) -> None:
+        target(data)
+
+    holds()
+    assert target.succeeded == {"ADD", "CHECK", "DEL", "GC", "STATUS", "VERSION"}
