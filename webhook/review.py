@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 API_VERSION = "admission.k8s.io/v1"
 
-
 MAX_PARTS = 300_000
 """Values in one review, of which each may take 200 bytes of memory. An object as large as etcd
 takes has some 100,000, and an update has two of it. Commas and brackets within texts count, too."""
