@@ -26,7 +26,7 @@ from dispatcher import keys
 from dispatcher.agent import files
 from dispatcher.kube.client import CONFLICT, MERGE_PATCH, NOT_FOUND, KubeClient, KubeError
 from dispatcher.plugin.record import ATTACHED
-from dispatcher.plugin.result import family, is_default
+from dispatcher.plugin.result import default_gateways
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -75,7 +75,8 @@ def _entry(attachment: Attachment) -> dict[str, Any]:
     inside = _interface(result, attachment.interface)
     entry |= {key: inside[key] for key in ("mac", "mtu") if isinstance(inside.get(key), str | int)}
     entry["default"] = attachment.primary
-    gateways = _gateways(result) if attachment.primary else []
+    of_routes = default_gateways(result).values() if attachment.primary and result else ()
+    gateways = [gateway for gateway in of_routes if gateway]
     if gateways:
         entry["gateway"] = gateways
     entry["dns"] = {k: v for k, v in (result.get("dns") or {}).items() if k != "options"}
@@ -88,21 +89,6 @@ def _interface(result: Mapping[str, Any], name: str) -> Mapping[str, Any]:
             found: Mapping[str, Any] = interface
             return found
     return {}
-
-
-def _gateways(result: Mapping[str, Any]) -> list[str]:
-    """Return the next hops of the default routes; one without takes its family's gateway."""
-    gateways = []
-    for route in result.get("routes", ()):
-        if is_default(route):
-            number = family(route["dst"])
-            of_ips = [
-                ip["gateway"]
-                for ip in result.get("ips", ())
-                if ip.get("gateway") and family(ip["address"]) == number
-            ]
-            gateways += [route["gw"]] if route.get("gw") else of_ips
-    return list(dict.fromkeys(gateways))
 
 
 class Status:
