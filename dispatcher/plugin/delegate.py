@@ -8,8 +8,9 @@ ours afterwards; the runtime's own descriptor is never handed on, since its wait
 as long as such a daemon. The delegate leads a process group of its own, which is killed
 whole when the time is over.
 
-Rules of this file: a call ends no later than its time says, whatever the delegate does; the
-container's lock is the only further descriptor that is inherited.
+Rules of this file: a call ends when its time does, give or take what a kill and a full pipe may
+take (a second), whatever the delegate does; a lock is the only further descriptor that is
+inherited.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import posix
 import time
 from select import POLLIN, POLLOUT, poll
 
+from dispatcher.annotation import quote
 from dispatcher.jsontext import InvalidJSON, dump, parse
 from dispatcher.networks import locate
 from dispatcher.plugin import errors
@@ -25,33 +27,47 @@ from dispatcher.plugin.errors import CannotRun, CNIError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
+
+    Keep = Callable[[bytearray, bytes], None]
+    Sinks = dict[int, tuple[bytearray, Keep]]
 
 CHAIN = "GENIE_CHAIN"
 """Set for delegates: a plugin of ours that finds it was called by itself, through whatever."""
 
 _SIGKILL = 9
 _IGNORED_BY_PYTHON = (13, 25)  # SIGPIPE and SIGXFSZ: delegates get them as we were given them
-_ETXTBSY = 26  # Linux; the module errno would be loaded for this alone
+_ETXTBSY = 26  # Linux; the module errno would be loaded for these alone
+_OF_THE_FILE = (1, 2, 8, 13, 20, 21, _ETXTBSY, 40, 80)
+"""EPERM, ENOENT, ENOEXEC, EACCES, ENOTDIR, EISDIR, ETXTBSY, ELOOP, ELIBBAD: it cannot be executed.
+Any other error is the machine's (no memory, no descriptors) and passes."""
+
 _MAX_OUTPUT = 8 * 1024 * 1024  # of a delegate's standard output; results have a few KiB
-_MAX_ERROR = 64 * 1024  # of its standard error; what is beyond is read and dropped
+_MAX_ERROR = 64 * 1024  # of its standard error, the end of it; what was before is dropped
+_LAST_WORDS = 500  # of its standard error, for the error that we return, characters
 _CHUNK = 65536
+_MOST_CHUNKS = 17  # that are read at once: all that the largest pipe holds (1 MiB)
 _PIPE_TAKES = 4096  # so much a pipe takes at once where it takes anything (PIPE_BUF), bytes
-_READER_GETS = 200  # how long a full pipe to our caller is waited for, milliseconds
+_READER_GETS = 0.2  # how long a full pipe to our caller is waited for in all, seconds
+_DIES_WITHIN = 1.0  # so long the kernel may take over a SIGKILL, seconds
 _BUSY_FOR = 3.0  # how long ETXTBSY is waited out: an installer that copies in place, seconds
 _BUSY_PAUSE = 0.02
 _WITHOUT_PIDFD = 0.01  # how often a kernel before 5.3 is asked whether the child ended, seconds
 
 
 class Ended:
-    """How a delegate ended: its exit ``status`` (negative: the signal) and what it printed."""
+    """How a delegate ended: its exit ``status`` (negative: the signal) and what it printed.
 
-    __slots__ = ("out", "status", "timed_out")
+    ``out`` is the beginning of its standard output, ``err`` the end of its standard error.
+    """
 
-    def __init__(self, status: int, out: bytes, *, timed_out: bool) -> None:
+    __slots__ = ("err", "out", "status", "timed_out")
+
+    def __init__(self, status: int, out: bytes, err: bytes = b"", *, timed_out: bool) -> None:
         self.status = status
         self.out = out
+        self.err = err
         self.timed_out = timed_out
 
 
@@ -76,18 +92,24 @@ class Runner:
     ) -> dict[str, Any] | None:
         """Run the plugin that *conf* names, with *variables* over the inherited environment.
 
-        Return the object that it printed, None if it printed nothing. *until* is a time of
-        the monotonic clock. Raises :class:`CannotRun`, or :class:`CNIError` for a delegate
-        that failed.
+        Return the object that it printed on ADD, None if it printed nothing. *until* is a time
+        of the monotonic clock; nothing is begun after it. Raises :class:`CannotRun`, or
+        :class:`CNIError` for a delegate that failed.
         """
         kind = conf["type"]
         file = self.locate(kind)
-        ended = run(file, dump(conf), {**self._environ, **variables, CHAIN: "1"}, until)
+        if time.monotonic() >= until:
+            raise CNIError(errors.TRY_AGAIN, f"no time was left for the plugin {kind}")
+        try:
+            ended = run(file, dump(conf), {**self._environ, **variables, CHAIN: "1"}, until)
+        except OSError as error:
+            reason = f"the plugin {kind} could not be started: {error.strerror}"
+            raise CNIError(errors.TRY_AGAIN, reason) from None
         if ended.timed_out:
             raise CNIError(
                 errors.TRY_AGAIN, f"the plugin {kind} did not end in time and was killed"
             )
-        return _answer(kind, ended)
+        return _answer(kind, variables["CNI_COMMAND"], ended)
 
     def locate(self, kind: str) -> str:
         """Return the executable of the plugin *kind*.
@@ -99,36 +121,61 @@ class Runner:
             raise CannotRun(f"there is no plugin {kind} in {':'.join(self._path)}")
         if not posix.access(file, posix.X_OK):
             raise CannotRun(f"{file} is not executable")
-        if self._own is not None:
-            found = posix.stat(file)
-            if (found.st_dev, found.st_ino) == self._own:
-                raise CNIError(errors.RECURSION, f"the plugin {kind} is Genie itself ({file})")
+        if self._own is not None and _identity(file) == self._own:
+            raise CNIError(errors.RECURSION, f"the plugin {kind} is Genie itself ({file})")
         return file
 
 
-def _answer(kind: str, ended: Ended) -> dict[str, Any] | None:
-    said: Any = None
-    fault = ""
-    if ended.out.strip():
-        try:
-            said = parse(ended.out)
-        except InvalidJSON as error:
-            fault = f"what it printed is not JSON: {error}"
-        else:
-            if not isinstance(said, dict):
-                said, fault = None, "what it printed is not a JSON object"
+def _identity(file: str) -> tuple[int, int]:
+    try:
+        found = posix.stat(file)
+    except OSError as error:
+        raise CannotRun(f"{file} cannot be executed: {error.strerror}") from None  # it went
+    return found.st_dev, found.st_ino
+
+
+def _answer(kind: str, command: str, ended: Ended) -> dict[str, Any] | None:
+    if ended.status == 0 and command != "ADD":
+        return None  # what it printed is nobody's business, as in libcni
+    said, fault = _read(ended.out)
     if ended.status == 0 and not fault:
-        return said if said is None else dict(said)
-    how = _how(ended.status)
-    if said is None:
-        fault = fault or "it printed nothing"
-        raise CNIError(errors.DELEGATE_FAILED, f"the plugin {kind} {how}", fault)
-    code, msg, details = said.get("code"), said.get("msg"), said.get("details")
-    raise CNIError(
+        return said
+    raise _failure(kind, ended, said, fault)
+
+
+def _failure(kind: str, ended: Ended, said: dict[str, Any] | None, fault: str) -> CNIError:
+    """Return the delegate's own error, or what is known where it *said* none."""
+    own = said or {}
+    code, msg, details = own.get("code"), own.get("msg"), own.get("details")
+    if not isinstance(msg, str) or not msg:
+        msg = f"the plugin {kind} {_how(ended.status)}"
+        msg += "" if said is None else " and gave no reason"
+        details = "; ".join(filter(None, (fault, _last_words(ended.err))))
+    return CNIError(
         code if type(code) is int and code > 0 else errors.DELEGATE_FAILED,
-        msg if isinstance(msg, str) and msg else f"the plugin {kind} {how} and gave no reason",
+        msg,
         details if isinstance(details, str) else "",
     )
+
+
+def _last_words(err: bytes) -> str:
+    """Return the end of standard error: runtimes show an error object, and then not that."""
+    text = err.decode("utf-8", "replace").strip()
+    last = quote(text[-_LAST_WORDS:], _LAST_WORDS)
+    return f"its standard error ends with {last}" if text else ""
+
+
+def _read(out: bytes) -> tuple[dict[str, Any] | None, str]:
+    """Return the object in *out*, None if there is none, and what is wrong with it."""
+    if not out.strip():
+        return None, ""
+    try:
+        said = parse(out)
+    except InvalidJSON as error:
+        return None, f"what it printed is not JSON: {error}"
+    if not isinstance(said, dict):
+        return None, "what it printed is not a JSON object"
+    return dict(said), ""
 
 
 def _how(status: int) -> str:
@@ -140,7 +187,7 @@ def _how(status: int) -> str:
 def run(file: str, given: bytes, environ: Mapping[str, str], until: float) -> Ended:
     """Execute *file* with *given* on its standard input, until it ends or time is over.
 
-    Raises :class:`CannotRun` if it cannot be executed.
+    Raises :class:`CannotRun` if it cannot be executed, OSError if the machine has no room.
     """
     stdin = posix.memfd_create("cni", posix.MFD_CLOEXEC)
     out, out_end = posix.pipe2(posix.O_CLOEXEC)
@@ -188,29 +235,34 @@ def _spawn(
             if error.errno == _ETXTBSY and time.monotonic() < give_up:
                 time.sleep(_BUSY_PAUSE)
                 continue
+            if error.errno not in _OF_THE_FILE:
+                raise
             raise CannotRun(f"{file} cannot be executed: {error.strerror}") from None
 
 
 def _attend(child: int, out: int, err: int, until: float) -> Ended:
-    said: list[bytes] = []
-    complained: list[bytes] = []
-    posix.set_blocking(out, False)
-    posix.set_blocking(err, False)
-    timed_out = not _wait(child, {out: said, err: complained}, until)
+    said, complained = bytearray(), bytearray()
+    sinks: Sinks = {out: (said, _keep_first), err: (complained, _keep_last)}
+    for each in sinks:
+        posix.set_blocking(each, False)
+    status = -_SIGKILL
+    has_ended = _wait(child, sinks, until)
+    timed_out = not has_ended
     if timed_out:
         _kill(child)
-    _, status = posix.waitpid(child, 0)
-    _drain(out, said, _MAX_OUTPUT)
-    _drain(err, complained, _MAX_ERROR)
-    for chunk in complained:
-        _copy_to_stderr(chunk)
-    return Ended(posix.waitstatus_to_exitcode(status), b"".join(said), timed_out=timed_out)
+        has_ended = _wait(child, sinks, time.monotonic() + _DIES_WITHIN)
+    if has_ended:  # else the kernel has it (state D), and it never runs again
+        status = posix.waitstatus_to_exitcode(posix.waitpid(child, 0)[1])
+    for each in sinks:
+        _drain(each, *sinks[each])
+    _copy_to_stderr(complained)
+    return Ended(status, bytes(said), bytes(complained), timed_out=timed_out)
 
 
-def _wait(child: int, streams: dict[int, list[bytes]], until: float) -> bool:
-    """Read *streams* until *child* has ended; False if the time was over first."""
+def _wait(child: int, sinks: Sinks, until: float) -> bool:
+    """Read into *sinks* until *child* has ended; False if the time was over first."""
     watch = poll()
-    for stream in streams:
+    for stream in sinks:
         watch.register(stream, POLLIN)
     end = _pidfd(child)
     if end is not None:
@@ -219,8 +271,7 @@ def _wait(child: int, streams: dict[int, list[bytes]], until: float) -> bool:
         while (left := until - time.monotonic()) > 0:
             ready = [each for each, _ in watch.poll(1000 * _at_most(left, end))]
             for stream in ready:
-                # Both are read to the same limit here; what is too much is dropped.
-                if stream != end and not _drain(stream, streams[stream], _MAX_OUTPUT):
+                if stream != end and not _drain(stream, *sinks[stream]):
                     watch.unregister(stream)
             if end in ready or (end is None and _has_ended(child)):
                 return True
@@ -246,33 +297,46 @@ def _pidfd(child: int) -> int | None:
         return None
 
 
-def _drain(stream: int, chunks: list[bytes], limit: int) -> bool:
-    """Read what is there into *chunks*; False at the end of file."""
-    while True:
+def _drain(stream: int, kept: bytearray, keep: Keep) -> bool:
+    """Read what is there, but not for ever from one who floods it; False at the end of file."""
+    for _ in range(_MOST_CHUNKS):
         try:
             chunk = posix.read(stream, _CHUNK)
         except BlockingIOError:
             return True
         if not chunk:
             return False
-        if sum(map(len, chunks)) + len(chunk) <= limit:
-            chunks.append(chunk)
+        keep(kept, chunk)
+    return True
+
+
+def _keep_first(kept: bytearray, chunk: bytes) -> None:
+    if len(kept) + len(chunk) <= _MAX_OUTPUT:
+        kept += chunk
+
+
+def _keep_last(kept: bytearray, chunk: bytes) -> None:
+    kept += chunk
+    del kept[:-_MAX_ERROR]
 
 
 def _kill(child: int) -> None:
+    """Kill *child*, which nobody has waited for yet, and the process group that it was given."""
+    posix.kill(child, _SIGKILL)
     try:
         posix.killpg(child, _SIGKILL)
     except ProcessLookupError:
-        pass  # it ended just now
+        pass  # it went into another group, and nobody is left in its own
 
 
-def _copy_to_stderr(chunk: bytes) -> None:
+def _copy_to_stderr(complained: bytes | bytearray) -> None:
     """Pass on what a delegate complained of, as long as somebody reads it."""
     watch = poll()
     watch.register(2, POLLOUT)
-    left = memoryview(chunk)
+    until = time.monotonic() + _READER_GETS
+    left = memoryview(complained)
     try:
-        while left and watch.poll(_READER_GETS):
+        while left and watch.poll(max(0.0, 1000 * (until - time.monotonic()))):
             left = left[posix.write(2, left[:_PIPE_TAKES]) :]
     except OSError:
         pass  # it is closed

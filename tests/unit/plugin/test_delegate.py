@@ -18,6 +18,7 @@ from dispatcher.plugin.errors import CannotRun, CNIError
 
 ENVIRON = {"PATH": "/usr/bin:/bin", "TRACEPARENT": "00-abc"}
 CONF = {"type": "plug", "cniVersion": "1.0.0", "name": "n"}
+ADD = {"CNI_COMMAND": "ADD"}
 
 
 def script(folder: Path, text: str, name: str = "plug") -> Path:
@@ -28,15 +29,15 @@ def script(folder: Path, text: str, name: str = "plug") -> Path:
     return file
 
 
-def call(folder: Path, text: str, seconds: float = 10.0) -> object:
+def call(folder: Path, text: str, seconds: float = 10.0, command: str = "ADD") -> object:
     script(folder, text)
     runner = Runner(["/none", str(folder)], ENVIRON, None)
-    return runner(CONF, {"CNI_COMMAND": "ADD"}, time.monotonic() + seconds)
+    return runner(CONF, {"CNI_COMMAND": command}, time.monotonic() + seconds)
 
 
-def caught(folder: Path, text: str, seconds: float = 10.0) -> CNIError:
+def caught(folder: Path, text: str, seconds: float = 10.0, command: str = "ADD") -> CNIError:
     with pytest.raises(CNIError) as raised:
-        call(folder, text, seconds)
+        call(folder, text, seconds, command)
     return raised.value
 
 
@@ -65,7 +66,7 @@ def test_a_large_configuration_does_not_block(tmp_path: Path) -> None:
     script(tmp_path, "exec 0<&-; echo '{}'")
     runner = Runner([str(tmp_path)], ENVIRON, None)
     conf = {**CONF, "much": "x" * 2_000_000}
-    assert runner(conf, {}, time.monotonic() + 10) == {}
+    assert runner(conf, ADD, time.monotonic() + 10) == {}
 
 
 @pytest.mark.parametrize(
@@ -74,8 +75,16 @@ def test_a_large_configuration_does_not_block(tmp_path: Path) -> None:
         pytest.param(
             """echo '{"code":42,"msg":"no","details":"d"}'; exit 1""", 42, "no", "d", id="its error"
         ),
-        pytest.param("exit 3", 103, "the plugin plug ended with exit code 3", "it printed nothing",
+        pytest.param("exit 3", 103, "the plugin plug ended with exit code 3", "",
                      id="an exit code alone"),
+        pytest.param("echo 'no route' >&2; exit 3", 103, "the plugin plug ended with exit code 3",
+                     'its standard error ends with "no route"', id="words on standard error"),
+        pytest.param("echo oops; echo why >&2; exit 1", 103,
+                     "the plugin plug ended with exit code 1",
+                     "what it printed is not JSON: a value is expected at line 1 column 1; "
+                     'its standard error ends with "why"', id="words on both"),
+        pytest.param("""echo why >&2; echo '{"code":42,"msg":"no"}'; exit 1""", 42, "no", "",
+                     id="its error, and words beside"),
         pytest.param("echo oops; exit 1", 103, "the plugin plug ended with exit code 1",
                      "what it printed is not JSON: a value is expected at line 1 column 1",
                      id="words and an exit code"),
@@ -93,7 +102,7 @@ def test_a_large_configuration_does_not_block(tmp_path: Path) -> None:
         pytest.param("""echo '{"code":true,"msg":"no"}'; exit 1""", 103, "no", "",
                      id="a boolean for a code"),
         pytest.param("kill -9 $$", 103, "the plugin plug was ended by signal 9",
-                     "it printed nothing", id="a signal"),
+                     "", id="a signal"),
         pytest.param("printf '\\377\\376'", 103, "the plugin plug succeeded",
                      "what it printed is not JSON: byte 0 is not UTF-8", id="noise"),
     ],
@@ -107,8 +116,31 @@ def test_how_a_delegate_may_fail(
 
 
 def test_nothing_printed_is_no_result(tmp_path: Path) -> None:
-    """Right for DEL; ADD judges it."""
+    """ADD judges it."""
     assert call(tmp_path, "exit 0") is None
+
+
+@pytest.mark.parametrize("command", ["DEL", "CHECK", "GC", "STATUS"])
+def test_what_a_delegate_prints_that_succeeds_counts_on_add_alone(
+    tmp_path: Path, command: str
+) -> None:
+    """As with libcni: a word too many on DEL must not keep a pod from going."""
+    assert call(tmp_path, "echo freed", command=command) is None
+    assert call(tmp_path, "echo '{}'", command=command) is None
+    assert caught(tmp_path, "echo freed; exit 1", command=command).code == errors.DELEGATE_FAILED
+
+
+def test_only_the_end_of_standard_error_is_told(tmp_path: Path) -> None:
+    """A program that breaks says why at last; what it wrote before is no part of the error."""
+    error = caught(tmp_path, "head -c 200000 /dev/zero | tr '\\0' x >&2; echo why >&2; exit 2")
+    assert error.details.endswith('xwhy"')
+    assert len(error.details) < 600
+
+
+def test_after_the_time_is_over_no_delegate_is_begun(tmp_path: Path) -> None:
+    """It could only be killed at once."""
+    error = caught(tmp_path, "", seconds=0)
+    assert (error.code, error.msg) == (errors.TRY_AGAIN, "no time was left for the plugin plug")
 
 
 def test_a_delegate_that_hangs_in_silence_is_killed(tmp_path: Path) -> None:
@@ -130,7 +162,7 @@ def test_a_delegate_that_hangs_is_killed_with_all_it_started(
     monkeypatch.setattr(delegate, "time", clock)
     script(tmp_path, f"sleep 60 & echo $! > {pid}.new; mv {pid}.new {pid}; echo; sleep 60")
     with pytest.raises(CNIError, match="did not end in time"):
-        Runner([str(tmp_path)], ENVIRON, None)(CONF, {}, 500.0)
+        Runner([str(tmp_path)], ENVIRON, None)(CONF, ADD, 500.0)
     child = int(pid.read_text())
     state = Path(f"/proc/{child}/stat")
     for _ in range(100):
@@ -170,18 +202,50 @@ def test_executables_that_cannot_be_run(tmp_path: Path) -> None:
     runner = Runner([str(tmp_path)], ENVIRON, None)
     until = time.monotonic() + 5
     with pytest.raises(CannotRun, match=f"there is no plugin plug in {tmp_path}"):
-        runner(CONF, {}, until)
+        runner(CONF, ADD, until)
     file = script(tmp_path, "")
     file.chmod(0o644)
     with pytest.raises(CannotRun, match="is not executable"):
-        runner(CONF, {}, until)
+        runner(CONF, ADD, until)
     file.write_text("#!/no/such/interpreter\n")
     file.chmod(0o755)
     with pytest.raises(CannotRun, match="cannot be executed: No such file"):
-        runner(CONF, {}, until)
+        runner(CONF, ADD, until)
     file.write_bytes(b"\0\0\0\0")
     with pytest.raises(CannotRun, match="cannot be executed: Exec format error"):
-        runner(CONF, {}, until)
+        runner(CONF, ADD, until)
+
+
+@pytest.mark.parametrize("function", ["memfd_create", "pipe2", "posix_spawn"])
+@pytest.mark.parametrize("number", [11, 12, 24], ids=["EAGAIN", "ENOMEM", "EMFILE"])
+def test_a_machine_without_room_says_try_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str, number: int
+) -> None:
+    """It is not the plugin that is missing, and no crash either. Injected: the error."""
+
+    def refuse(*_: object, **__: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(f"posix.{function}", refuse)
+    error = caught(tmp_path, "")
+    assert not isinstance(error, CannotRun)
+    assert error.code == errors.TRY_AGAIN
+    assert error.msg == f"the plugin plug could not be started: {os.strerror(number)}"
+
+
+def test_an_executable_that_goes_while_it_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is as if it had gone before. Injected: the moment."""
+    file = script(tmp_path, "")
+
+    def gone(*_: object) -> bool:
+        file.unlink()
+        return True
+
+    monkeypatch.setattr("posix.access", gone)
+    with pytest.raises(CannotRun, match="No such file"):
+        Runner([str(tmp_path)], ENVIRON, (1, 1)).locate("plug")
 
 
 def test_an_executable_that_is_being_written_is_waited_for(tmp_path: Path) -> None:
@@ -192,7 +256,7 @@ def test_an_executable_that_is_being_written_is_waited_for(tmp_path: Path) -> No
     with file.open("ab") as writing:
         start = time.monotonic()
         threading.Timer(0.2, writing.close).start()
-        assert runner(CONF, {}, start + 10) is None
+        assert runner(CONF, ADD, start + 10) is None
         assert time.monotonic() - start > 0.15
 
 
@@ -204,7 +268,7 @@ def test_an_executable_that_stays_busy_is_an_error(
     file = script(tmp_path, "")
     file.write_bytes(Path("/bin/true").read_bytes())
     with file.open("ab"), pytest.raises(CannotRun, match="Text file busy"):
-        Runner([str(tmp_path)], ENVIRON, None)(CONF, {}, time.monotonic() + 10)
+        Runner([str(tmp_path)], ENVIRON, None)(CONF, ADD, time.monotonic() + 10)
 
 
 def test_our_own_executable_is_never_a_delegate(tmp_path: Path) -> None:
@@ -214,7 +278,7 @@ def test_our_own_executable_is_never_a_delegate(tmp_path: Path) -> None:
     stat = own.stat()
     runner = Runner([str(tmp_path)], ENVIRON, (stat.st_dev, stat.st_ino))
     with pytest.raises(CNIError, match="is Genie itself") as raised:
-        runner(CONF, {}, time.monotonic() + 5)
+        runner(CONF, ADD, time.monotonic() + 5)
     assert raised.value.code == errors.RECURSION
 
 
@@ -233,20 +297,50 @@ def test_a_kernel_without_pidfds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_caller_that_does_not_read_standard_error_holds_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What no longer fits into its pipe is dropped: a call ends in time whoever looks on."""
-    monkeypatch.setattr(delegate, "_READER_GETS", 10)
+    """What no longer fits into its pipe is dropped after one wait, however much there is."""
+    monkeypatch.setattr(delegate, "_READER_GETS", 0.05)
     reader, writer = os.pipe()
     kept = os.dup(2)
     os.dup2(writer, 2)
+    many = "for i in 1 2 3 4 5 6 7 8 9 10; do head -c 60000 /dev/zero >&2; sleep 0.01; done"
     try:
+        start = time.monotonic()
         for _ in range(3):
-            assert call(tmp_path, "head -c 60000 /dev/zero | tr '\\0' x >&2; echo '{}'") == {}
+            assert call(tmp_path, f"{many}; echo '{{}}'") == {}
+        taken = time.monotonic() - start
     finally:
         os.dup2(kept, 2)
         for each in (kept, writer):
             os.close(each)
+    assert taken < 3
     with os.fdopen(reader, "rb") as file:
         assert 60_000 <= len(file.read()) <= 65536
+
+
+def test_standard_error_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader that takes a little now and then gets no more time for that. Fake: the clock."""
+    now = [0.0]
+
+    def write(_: int, data: bytes) -> int:
+        now[0] += 0.15
+        return len(data)
+
+    monkeypatch.setattr("posix.write", write)
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    monkeypatch.setattr(delegate, "poll", Ready)
+    delegate._copy_to_stderr(b"x" * 65536)
+    assert now[0] == pytest.approx(0.3)
+
+
+class Ready:
+    """A poll that finds its descriptor ready as long as it may wait for it."""
+
+    def register(self, *_: object) -> None:
+        """Look at nothing."""
+
+    def poll(self, milliseconds: float) -> list[int]:
+        """Say so."""
+        return [2] if milliseconds else []
 
 
 def test_standard_error_that_is_closed_is_no_failure(tmp_path: Path) -> None:
@@ -254,7 +348,7 @@ def test_standard_error_that_is_closed_is_no_failure(tmp_path: Path) -> None:
     script(tmp_path, "echo x >&2; echo '{}'")
     program = (
         "import os, time; from dispatcher.plugin.delegate import Runner; os.close(2);"
-        f"print(Runner(['{tmp_path}'], {{}}, None)({CONF!r}, {{}}, time.monotonic() + 9))"
+        f"print(Runner(['{tmp_path}'], {{}}, None)({CONF!r}, {ADD!r}, time.monotonic() + 9))"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], check=True, capture_output=True, text=True
@@ -272,8 +366,42 @@ def test_standard_error_that_breaks_is_no_failure(monkeypatch: pytest.MonkeyPatc
     delegate._copy_to_stderr(b"x")
 
 
-def test_a_delegate_that_ends_while_it_is_being_killed() -> None:
-    """There is nobody left to kill then."""
-    with subprocess.Popen(["true"]) as ended:
-        ended.wait()
-    delegate._kill(ended.pid)
+LEAVES_ITS_GROUP = """
+import os, pathlib, time
+there = pathlib.Path(__file__).with_name("pids")
+other = os.fork()
+if other:
+    there.write_text(f"{os.getpid()} {other}")
+    time.sleep(0.1)
+    os.setpgid(0, other)
+else:
+    os.setpgid(0, 0)
+time.sleep(60)
+"""
+
+
+def test_a_delegate_that_left_its_process_group_is_killed_too(tmp_path: Path) -> None:
+    """As one that makes a job of itself does; its old group has nobody left."""
+    file = script(tmp_path, "")
+    file.write_text(f"#!{sys.executable} -IS\n{LEAVES_ITS_GROUP}")
+    start = time.monotonic()
+    with pytest.raises(CNIError, match="did not end in time"):
+        Runner([str(tmp_path)], ENVIRON, None)(CONF, ADD, start + 1.0)
+    assert time.monotonic() - start < 20
+    own, other = (tmp_path / "pids").read_text().split()
+    assert not Path(f"/proc/{own}").exists()
+    os.kill(int(other), 9)
+
+
+def test_a_delegate_that_no_kill_ends_holds_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel keeps one in state D. Fake: no kill is sent, since none would be heard."""
+    real = os.killpg
+    asked: list[int] = []
+    monkeypatch.setattr(delegate, "_kill", asked.append)
+    monkeypatch.setattr(delegate, "_DIES_WITHIN", 0.05)
+    assert caught(tmp_path, "sleep 60", seconds=0.05).code == errors.TRY_AGAIN
+    [child] = asked
+    real(child, 9)
+    os.waitpid(child, 0)
