@@ -63,7 +63,7 @@ def _judge_record(call: Call, planned: list[Attachment]) -> list[Attachment]:
             errors.ALREADY_ATTACHED,
             f"the container is attached on {call.request.interface} already; DEL comes first",
         )
-    delete.free(call, old, ours, call.chain())
+    delete.free(call, old, ours, call.chain(), call.deadline.of_work)
     taken = {each.interface for each in old.attachments} & {each.interface for each in planned}
     if taken:
         raise CNIError(

@@ -48,10 +48,10 @@ class Deadline:
         """Return the time *seconds* from now, or the end if that is sooner."""
         return min(self.now() + seconds, self.of_all)
 
-    def share(self, left: int) -> float:
-        """Return until when the next of *left* equal parts of the rest may last."""
+    def share(self, left: int, until: float) -> float:
+        """Return when the next of *left* equal parts of the time to *until* is over."""
         now = self.now()
-        return now + (self.of_all - now) / left
+        return now + (until - now) / left
 
 
 class Call:

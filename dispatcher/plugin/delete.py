@@ -53,7 +53,7 @@ def delete(call: Call) -> None:
     with locked:
         made = _read(call)
         if made and (ours := made.of_call(call.request.interface)):
-            free(call, made, ours, call.chain())
+            free(call, made, ours, call.chain(), call.deadline.of_all)
         else:
             _delete_unrecorded(call, made)
             if made is None:
@@ -114,7 +114,7 @@ def _delete_unrecorded(call: Call, made: Record | None) -> None:
     else:
         made = made or Record(request.container_id, request.netns, [])
         made.attachments.append(cached.attachment)
-        free(call, made, [cached.attachment], call.chain())
+        free(call, made, [cached.attachment], call.chain(), call.deadline.of_all)
     if made is not None and not made.attachments:
         store.remove(call.state_dir, made.container_id)
 
@@ -135,12 +135,14 @@ def _delete_default(call: Call) -> None:
             raise
 
 
-def free(call: Call, made: Record, ours: list[Attachment], chain: Chain) -> None:
+def free(call: Call, made: Record, ours: list[Attachment], chain: Chain, until: float) -> None:
     """Free the attachments *ours* of *made*, in reverse; keep on disk what is left.
+
+    They share the time to *until*, so that one that hangs leaves some for the others.
 
     Raises the first failure after all were tried.
     """
-    first = _try_all(call, made, ours, chain)
+    first = _try_all(call, made, ours, chain, until)
     try:
         _keep(call, made)
     except OSError:
@@ -150,18 +152,20 @@ def free(call: Call, made: Record, ours: list[Attachment], chain: Chain) -> None
         raise first
 
 
-def _try_all(call: Call, made: Record, ours: list[Attachment], chain: Chain) -> CNIError | None:
+def _try_all(
+    call: Call, made: Record, ours: list[Attachment], chain: Chain, until: float
+) -> CNIError | None:
     """Free each of *ours*, take it from *made*; return the first failure."""
     first: CNIError | None = None
     waiting = ours[::-1]
     put_off: list[Attachment] = []
     while waiting:
-        until = call.deadline.share(len(waiting))
+        share = call.deadline.share(len(waiting), until)
         attachment = waiting.pop(0)
         try:
             if not attachment.conf.plugins:
                 attachment.conf = _look_up(call, attachment)
-            call.carry_out(chain.delete, attachment, until)
+            call.carry_out(chain.delete, attachment, share)
         except CNIError as error:
             if attachment not in put_off and _hinges_on(attachment, waiting, error):
                 put_off.append(attachment)
@@ -240,6 +244,6 @@ def roll_back(call: Call, made: Record, planned: list[Attachment]) -> None:
     begun = [each for each in planned if each.phase != PLANNED]
     made.attachments = [each for each in made.attachments if each in begun or each not in planned]
     try:
-        free(call, made, begun, call.chain())
+        free(call, made, begun, call.chain(), call.deadline.of_all)
     except (CNIError, OSError) as error:
         call.complain(f"the roll-back of {made.container_id} is not complete: {error}")

@@ -1,31 +1,33 @@
 """GC: free what belongs to no living container, and let the networks do the same.
 
 How it works: the runtime names the attachments of *our* network that are valid. Recorded
-attachments of other containers are freed with real DELs first. Then every network that has
-records, and the default, is given the list that is true for it: of a valid container, the
-interfaces that we attached to that network. An attachment that the runtime calls valid and
-no record knows was made before Genie: the default's list keeps it unchanged, and so does
-the list of the network that libcni's cache names for it; else a delegate would free a
-living pod.
+attachments that are not are freed with real DELs first, beside other calls and under each
+container's own lock, like any DEL. Then the networks are collected, alone, since a plugin
+frees what its list lacks, a pod that is being attached too: every network that has, or just
+had, records, and the default. Each is told what is recorded of it still. An attachment that
+the runtime calls valid and no record knows was made before Genie, in a network that nobody
+can tell for certain, so every list has it. A pair too many keeps something for a while; a
+pair too few frees a living pod, so no network is collected while the record of a container
+that may live cannot be used.
 
 Networks are told apart by the configuration's own name, since that is what their plugins
 keep their state under: two names of ours may lead to one of theirs.
 
 Rules of this file: nothing is freed without the runtime's list; an error never ends the
-work, all are reported together.
+work, all are reported together; time is shared, so that one who hangs does not take it from
+the others, and a GC is alone for less time than another call waits for it.
 """
 
 from __future__ import annotations
 
 from dispatcher.jsontext import dump
-from dispatcher.plugin import cache, chain, delete, errors, leftovers, lock, plan, store
+from dispatcher.plugin import chain, delete, errors, leftovers, lock, plan, store
 from dispatcher.plugin.chain import Chain
 from dispatcher.plugin.errors import CNIError
-from dispatcher.plugin.record import CorruptRecord
+from dispatcher.plugin.record import CorruptRecord, NewerRecord
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from typing import Any
 
     from dispatcher.conf import Conf
@@ -33,27 +35,25 @@ if TYPE_CHECKING:
     from dispatcher.plugin.record import Attachment, Record
 
     Valid = set[tuple[str, str]]
-    Recorded = list[tuple[Record, list[Attachment]]]
 
 _SINCE = "1.1.0"
-_LOCK_WAIT = 1.0  # for a container whose delegate outlived a killed plugin, seconds
 
 
 def collect(call: Call) -> None:
     """Carry out GC. Raises CNIError, which holds every failure, and OSError."""
-    valid = _valid(call)
+    gc = _GC(call, _valid(call))
     store.make_dir(call.state_dir)
-    alone = lock.for_gc(call.state_dir, call.deadline.of_lock)
-    failures: list[CNIError] = []
-    try:
-        leftovers.sweep(call.state_dir)
-        records = _free_invalid(call, valid, failures)
-        for network in _networks(call, records, valid):
-            network.collect(call, failures)
-    finally:
-        alone.release()
-    if failures:
-        raise _joined(failures)
+    with lock.against_gc(call.state_dir, call.deadline.of_lock):
+        gc.free_stale()
+    # The same that a call for a container waits for us, and we are done in half of it.
+    wait = call.deadline.of_all - call.deadline.of_work
+    latest = call.deadline.of_all - wait / 2
+    with lock.for_gc(call.state_dir, min(call.deadline.within(wait), latest)):
+        until = call.deadline.within(wait / 2)
+        if gc.reads_all():
+            gc.collect_networks(until)
+    if gc.failures:
+        raise _joined(gc.failures)
 
 
 def _valid(call: Call) -> Valid:
@@ -73,36 +73,6 @@ def _is_attachment(value: Any) -> bool:
     )
 
 
-def _free_invalid(call: Call, valid: Valid, failures: list[CNIError]) -> Recorded:
-    """Free what is recorded and not valid; return the records with what they held before."""
-    records: Recorded = []
-    for container_id in list(store.container_ids(call.state_dir)):
-        try:
-            until = call.deadline.within(_LOCK_WAIT)
-            held = lock.of_container(call.state_dir, container_id, until)
-            try:
-                made = call.read_record(container_id)
-                if made is not None:
-                    records.append((made, list(made.attachments)))
-                    _free_stale(call, made, valid)
-            finally:
-                held.release(forget=not store.exists(call.state_dir, container_id))
-        except CNIError as error:
-            failures.append(error)
-        except (CorruptRecord, OSError) as error:
-            path = store.path_of(call.state_dir, container_id)
-            failures.append(CNIError(errors.IO_FAILURE, f"{path}: {error}"))
-    return records
-
-
-def _free_stale(call: Call, made: Record, valid: Valid) -> None:
-    stale = [each for each in made.attachments if (made.container_id, each.requested) not in valid]
-    if stale:
-        # A path below /proc names whatever process has that number by now.
-        netns = "" if made.netns.startswith("/proc/") else made.netns
-        delete.free(call, made, stale, Chain(call.run, made.container_id, netns))
-
-
 class _Network:
     """One network to be collected: its configurations, and the list that is true for it."""
 
@@ -110,55 +80,122 @@ class _Network:
         self.confs: dict[bytes, Conf] = {}
         self.valid: Valid = set()
 
-    def add(self, conf: Conf) -> None:
-        self.confs[dump(conf.plugins)] = conf
 
-    def collect(self, call: Call, failures: list[CNIError]) -> None:
-        listed = [
-            {"containerID": container_id, "ifname": interface}
-            for container_id, interface in sorted(self.valid)
+class _GC:
+    """One GC: what is known so far of networks and containers, and what went wrong."""
+
+    def __init__(self, call: Call, valid: Valid) -> None:
+        self._call = call
+        self._valid = valid
+        self._dead: set[str] = set()
+        self._networks: dict[str, _Network] = {}
+        self.failures: list[CNIError] = []
+
+    def free_stale(self) -> None:
+        """Free what is recorded and not valid."""
+        call = self._call
+        leftovers.sweep(call.state_dir)
+        recorded = list(store.container_ids(call.state_dir))
+        self._dead = set(recorded) - {container_id for container_id, _ in self._valid}
+        waiting = [each for each in recorded if self._is_stale(each)]
+        while waiting:
+            until = call.deadline.share(len(waiting), call.deadline.of_work)
+            container_id = waiting.pop(0)
+            try:
+                self._free(container_id, until)
+            except CNIError as error:
+                self.failures.append(error)
+            except (CorruptRecord, OSError) as error:
+                self.failures.append(_unreadable(call, container_id, error))
+
+    def _is_stale(self, container_id: str) -> bool:
+        try:
+            made = store.read(self._call.state_dir, container_id)
+        except (CorruptRecord, NewerRecord, OSError):
+            return False  # it is told when all are read
+        return made is not None and (not made.attachments or bool(self._stale(made)))
+
+    def _stale(self, made: Record) -> list[Attachment]:
+        return [
+            each
+            for each in made.attachments
+            if (made.container_id, each.requested) not in self._valid
         ]
-        more = {"cni.dev/valid-attachments": listed, "cni.dev/attachments": listed}
-        for conf in self.confs.values():
-            if conf.disable_gc or not conf.has(_SINCE):
+
+    def _free(self, container_id: str, until: float) -> None:
+        call = self._call
+        # Not waited for: a call that goes on says that the container lives, or frees it itself.
+        held = lock.of_container(call.state_dir, container_id, until=0)
+        try:
+            made = call.read_record(container_id)
+            if made is None:
+                return
+            for attachment in made.attachments:
+                self._network(attachment.conf)
+            # A path below /proc names whatever process has that number by now.
+            netns = "" if made.netns.startswith("/proc/") else made.netns
+            stale = self._stale(made)
+            delete.free(call, made, stale, Chain(call.run, container_id, netns), until)
+        finally:
+            held.release(forget=not store.exists(call.state_dir, container_id))
+
+    def _network(self, conf: Conf) -> _Network:
+        network = self._networks.setdefault(conf.name, _Network())
+        network.confs[dump(conf.plugins)] = conf
+        return network
+
+    def reads_all(self) -> bool:
+        """Learn what each network has; False if that cannot be known of a living container."""
+        call = self._call
+        unknown = set(self._valid)
+        complete = True
+        for container_id in store.container_ids(call.state_dir):
+            try:
+                made = call.read_record(container_id)
+            except (CNIError, CorruptRecord, OSError) as error:
+                self.failures.append(_unreadable(call, container_id, error))
+                complete = complete and container_id in self._dead
                 continue
-            for plugin in conf.plugins:
-                try:
-                    until = call.deadline.of_all
-                    chain.ask_network(call.run, "GC", conf, plugin, until=until, **more)
-                except CNIError as error:
-                    failures.append(error)
+            for attachment in made.attachments if made else ():
+                self._network(attachment.conf).valid.add((container_id, attachment.interface))
+                unknown.discard((container_id, attachment.requested))
+        self._add_default()
+        for network in self._networks.values():
+            network.valid |= unknown
+        return complete
+
+    def _add_default(self) -> None:
+        name = self._call.conf.settings.default
+        try:
+            if name:
+                self._network(plan.look_up(name, self._call.find))
+        except CNIError as error:
+            self.failures.append(error.under("the default network is left out of GC"))
+
+    def collect_networks(self, until: float) -> None:
+        """Let each plugin of each network free what its list lacks."""
+        waiting = [
+            (conf, plugin, network.valid)
+            for network in self._networks.values()
+            for conf in network.confs.values()
+            if conf.has(_SINCE) and not conf.disable_gc
+            for plugin in conf.plugins
+        ]
+        while waiting:
+            share = self._call.deadline.share(len(waiting), until)
+            conf, plugin, valid = waiting.pop(0)
+            listed = [{"containerID": each, "ifname": name} for each, name in sorted(valid)]
+            more = {"cni.dev/valid-attachments": listed, "cni.dev/attachments": listed}
+            try:
+                chain.ask_network(self._call.run, "GC", conf, plugin, until=share, **more)
+            except CNIError as error:
+                self.failures.append(error)
 
 
-def _networks(call: Call, records: Recorded, valid: Valid) -> Iterable[_Network]:
-    networks: dict[str, _Network] = {}
-    unknown = set(valid)
-    for made, attachments in records:
-        for attachment in attachments:
-            network = networks.setdefault(attachment.conf.name, _Network())
-            network.add(attachment.conf)
-            if (made.container_id, attachment.requested) in valid:
-                network.valid.add((made.container_id, attachment.interface))
-                unknown.discard((made.container_id, attachment.requested))
-    for cached in cache.entries(call.cache_dir, call.conf.settings.conf_dirs):
-        pair = (cached.container_id, cached.attachment.interface)
-        if pair in unknown and cached.attachment.conf.name in networks:
-            networks[cached.attachment.conf.name].valid.add(pair)
-    default = _default(call)
-    if default is not None:
-        network = networks.setdefault(default.name, _Network())
-        network.add(default)
-        network.valid |= unknown
-    return networks.values()
-
-
-def _default(call: Call) -> Conf | None:
-    name = call.conf.settings.default
-    try:
-        return plan.look_up(name, call.find) if name else None
-    except CNIError as error:
-        call.complain(f"the default network is left out of GC: {error}")
-        return None
+def _unreadable(call: Call, container_id: str, error: Exception) -> CNIError:
+    if isinstance(error, CNIError):
+        return error  # it names the file
+    return CNIError(errors.IO_FAILURE, f"{store.path_of(call.state_dir, container_id)}: {error}")
 
 
 def _joined(failures: list[CNIError]) -> CNIError:

@@ -5,8 +5,9 @@ inherit its descriptor, so a delegate that outlives a killed plugin still holds 
 the next DEL waits for it instead of racing it. A holder that ends in the ordinary way
 unlocks explicitly: a daemon that a delegate left behind, and that still has the descriptor,
 then holds nobody. The file is unlinked while locked; who waited for an unlinked file notices
-by its inode and starts again. The GC lock is shared by all calls for containers, is taken
-alone by GC, and is never inherited.
+by its inode and starts again. The GC lock is shared by all calls for containers, and taken
+alone by a GC while networks collect. Their plugins inherit it then, as one that outlives a
+killed GC would free pods that its list is too old to have.
 
 On a file system that is full or read-only no lock file can be made, but the one that ADD
 made can still be locked, so DEL works there.
@@ -40,6 +41,12 @@ class Lock:
         self._path = path
         self._file = file
 
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *failure: object) -> None:
+        self.release()
+
     def release(self, *, forget: bool = False) -> None:
         """Let go; unlink the file first to *forget* it."""
         if forget:
@@ -57,9 +64,7 @@ def of_container(state_dir: str, container_id: str, until: float) -> Lock:
     *until* is a time of the monotonic clock. Raises CNIError with code 11, and OSError.
     """
     holder = "another call for this container, or its delegate,"
-    lock = _take(state_dir, container_id + SUFFIX, LOCK_EX, until, holder)
-    posix.set_inheritable(lock._file, True)  # noqa: FBT003, SLF001 - made here
-    return lock
+    return _inherited(_take(state_dir, container_id + SUFFIX, LOCK_EX, until, holder))
 
 
 def against_gc(state_dir: str, until: float) -> Lock:
@@ -68,8 +73,13 @@ def against_gc(state_dir: str, until: float) -> Lock:
 
 
 def for_gc(state_dir: str, until: float) -> Lock:
-    """Take the same lock alone. Raises as above."""
-    return _take(state_dir, GC + SUFFIX, LOCK_EX, until, "a call for a container")
+    """Take the same lock alone; delegates inherit it. Raises as above."""
+    return _inherited(_take(state_dir, GC + SUFFIX, LOCK_EX, until, "a call for a container"))
+
+
+def _inherited(lock: Lock) -> Lock:
+    posix.set_inheritable(lock._file, True)  # noqa: FBT003, SLF001 - made here
+    return lock
 
 
 def _take(state_dir: str, name: str, mode: int, until: float, holder: str) -> Lock:

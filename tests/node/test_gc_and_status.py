@@ -13,11 +13,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dispatcher.plugin import errors
+from tests.node.calls import wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.node.harness import Node
+
+START = 3.0
+"""What a busy machine may take until the plugin's own time begins, seconds."""
 
 SWEEPER = """#!/usr/bin/python3 -IS
 import json, os, sys
@@ -65,6 +69,11 @@ def _before_genie(node: Node, network: str, container: str) -> None:
     folder = node.folder / "held" / network
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{container}@eth0").touch()
+
+
+def _valid(*pairs: tuple[str, str]) -> dict[str, Any]:
+    listed = [{"containerID": container, "ifname": name} for container, name in pairs]
+    return {"cni.dev/valid-attachments": listed}
 
 
 def _log(node: Node) -> list[str]:
@@ -139,6 +148,72 @@ def test_gc_without_a_list_that_can_be_read_frees_nothing(node: Node, conf: dict
     node.call("GC", **conf).failed(errors.INVALID_CONF)
     assert node.links(pod) == ["eth0"]
     assert len(node.addresses("weave")) == 1
+
+
+@pytest.mark.parametrize(
+    "data", [b"{", b'{"format": 99, "oldestReader": 98}'], ids=["corrupt", "of a newer Genie"]
+)
+def test_gc_with_an_unreadable_record_of_a_valid_pod_frees_nobody_that_lives(
+    node: Node, data: bytes
+) -> None:
+    """Its networks would be told lists without it: none is called, and the failure names it."""
+    _sweeper(node, "weave")
+    _sweeper(node, "canal")
+    for name in ("valid", "invalid"):
+        node.add(node.container(name), "weave,canal@net1").succeeded()
+    (node.state / "valid.json").write_bytes(data)
+    error = node.gc(("valid", "eth0")).failed()
+    assert "valid.json" in error["msg"]
+    assert (_held(node, "weave"), _held(node, "canal")) == (["valid@eth0"], ["valid@net1"])
+    assert not [line for line in _log(node) if line.startswith("GC")]
+
+
+def test_gc_keeps_a_pod_from_before_genie_while_the_default_cannot_be_read(node: Node) -> None:
+    """An installer rewrites the default's conf just now, and a record is on that network."""
+    _sweeper(node, "weave")
+    node.add(node.container("valid"), "weave").succeeded()
+    _before_genie(node, "weave", "old")
+    _spoil_conf(node, "weave")
+    node.gc(("valid", "eth0"), ("old", "eth0")).failed(errors.BROKEN_NETWORK)
+    assert _held(node, "weave") == ["old@eth0", "valid@eth0"]
+
+
+def test_a_plugin_that_hangs_costs_neither_other_networks_nor_other_calls_their_time(
+    node: Node,
+) -> None:
+    """GC ends in time and has freed the rest; a pod is attached meanwhile. Fake: the hang."""
+    _sweeper(node, "weave")
+    _sweeper(node, "canal")
+    node.network("stuck", {"type": "stuck"}, version="1.1.0")
+    node.delegate("stuck", "[ $CNI_COMMAND != ADD ] || { echo '{}'; exit; }\nexec sleep 600")
+    for name, networks in (("a", "stuck"), ("b", "weave,canal@net1"), ("valid", "stuck,weave@n1")):
+        node.add(node.container(name), networks).succeeded()
+    collecting = node.begin("GC", **_valid(("valid", "eth0")), deadlineSeconds=18)
+    wait_for(lambda: "sleep 600" in node.processes(), "a hang")
+    node.add(node.container("new"), "weave", deadlineSeconds=18).succeeded()
+    answer = collecting.answer()
+    answer.failed(errors.TRY_AGAIN)
+    assert answer.seconds < 18 + START
+    assert set(node.records()) == {"a", "valid", "new"}
+    assert _held(node, "weave") == ["new@eth0", "valid@n1"]
+    assert node.processes() == []
+
+
+def test_a_plugin_that_outlives_a_killed_gc_frees_no_pod_made_afterwards(node: Node) -> None:
+    """Its list is older than such a pod, whose ADD therefore waits for its end."""
+    _sweeper(node, "weave")
+    file = node.bin / "sweeper"
+    begun = node.folder / "held.gc"
+    slow = "import time; open(f\"{conf['held']}.gc\", 'w').close(); time.sleep(1)"
+    file.write_text(SWEEPER.replace('command == "GC":\n', f'command == "GC":\n    {slow}\n'))
+    collecting = node.begin("GC", **_valid())
+    wait_for(begun.exists, "the plugin's GC")
+    collecting.kill()
+    assert collecting.answer().killed
+    pod = node.container("pod")
+    node.add(pod, "weave").succeeded()
+    assert node.processes() == []
+    assert _held(node, "weave") == ["pod@eth0"]
 
 
 def test_gc_understands_the_older_key(node: Node) -> None:

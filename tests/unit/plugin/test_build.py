@@ -37,7 +37,7 @@ BUDGET = {
     "DEL": ALWAYS,
     "CHECK": ALWAYS,
     "STATUS": ALWAYS,
-    "GC": ALWAYS | {"binascii"},
+    "GC": ALWAYS,
 }
 """What a command may load besides what the interpreter itself does, and our own modules."""
 

@@ -9,7 +9,7 @@ import pytest
 
 from dispatcher.plugin import errors, lock, store
 from dispatcher.plugin.errors import CNIError
-from tests.unit.plugin.rig import Rig, failure
+from tests.unit.plugin.rig import Rig, failure, hung
 from tests.unit.plugin.test_add_and_delete import cached, caught
 
 DEFAULT_ROUTE = {"cniVersion": "1.0.0", "routes": [{"dst": "0.0.0.0/0"}, {"dst": "10.0.0.0/8"}]}
@@ -134,14 +134,14 @@ def gc_lists(rig: Rig) -> dict[str, list[str]]:
 
 
 def test_gc_frees_what_is_not_valid_and_translates_the_rest(rig: Rig) -> None:
-    """Real DELs first; then each network hears of its own interfaces, the default of strangers."""
+    """Real DELs first; then each network hears of its own interfaces, and of every stranger."""
     rig.run("ADD", "weave,canal@net1", container="alive")
     rig.run("ADD", "canal,weave@net1", container="dead")
     rig.delegates.held.add(("before", "eth0", "canal-net", "c1"))
     rig.run("GC", **valid("alive/eth0", "before/eth0"))
     assert gc_lists(rig) == {
-        "w1": ["alive/eth0"],
-        "w2": ["alive/eth0"],
+        "w1": ["alive/eth0", "before/eth0"],
+        "w2": ["alive/eth0", "before/eth0"],
         "c1": ["alive/net1", "before/eth0"],
     }
     assert rig.records == ["alive"]
@@ -166,15 +166,119 @@ def test_gc_tells_networks_apart_by_their_own_name(rig: Rig) -> None:
     assert gc_lists(rig)["t1"] == gc_lists(rig)["w1"] == ["a/eth0", "b/eth0"]
 
 
-def test_gc_keeps_a_stranger_in_the_network_that_libcni_knows_it_in(rig: Rig) -> None:
-    """A container from before Genie, in a network that is not the default now."""
-    rig.network("cbr0", "f1")
-    conf = json.loads((rig.conf / "10-cbr0.conflist").read_text()) | {"name": "cbr0"}
-    (rig.conf / "10-cbr0.conflist").write_text(json.dumps(conf))
-    cached(rig, ["f1"])
-    rig.run("ADD", "cbr0", container="new")
-    rig.run("GC", **valid("new/eth0", "c1/eth0"))
-    assert gc_lists(rig) == {"f1": ["c1/eth0", "new/eth0"], "c1": ["c1/eth0"]}
+@pytest.mark.parametrize("default", ["canal", "broken"])
+def test_gc_keeps_a_stranger_in_whatever_network(rig: Rig, default: str) -> None:
+    """A container from before Genie, in a network that is not the default now, or cannot be read.
+
+    An installer that rewrites the default's configuration just now must not cost a pod.
+    """
+    (rig.conf / "broken.conf").write_text("{")
+    rig.delegates.held.add(("before", "eth0", "weave-net", "w1"))
+    rig.run("ADD", "weave", container="new")
+    if default == "broken":
+        error = caught(rig, "GC", default=default, **valid("new/eth0", "before/eth0"))
+        assert (error.code, "left out of GC" in error.msg) == (errors.BROKEN_NETWORK, True)
+    else:
+        rig.run("GC", default=default, **valid("new/eth0", "before/eth0"))
+    assert gc_lists(rig)["w1"] == ["before/eth0", "new/eth0"]
+    assert {held[0] for held in rig.delegates.held} == {"before", "new"}
+
+
+def unreadable(rig: Rig, container: str, how: str) -> None:
+    """Make the record of *container* one that cannot be used."""
+    file = rig.state / f"{container}.json"
+    if how == "corrupt":
+        file.write_text("{")
+    elif how == "newer":
+        file.write_text(json.dumps(rig.record(container) | {"format": 9, "oldestReader": 9}))
+    else:
+        file.unlink()
+        file.mkdir()
+
+
+@pytest.mark.parametrize("how", ["corrupt", "newer", "failing disk"])
+def test_gc_collects_no_network_while_the_record_of_a_living_pod_cannot_be_read(
+    rig: Rig, how: str
+) -> None:
+    """Nobody knows what must be kept; what is dead is freed by its own record all the same."""
+    rig.run("ADD", "weave,canal", container="alive")
+    rig.run("ADD", "weave", container="dead")
+    unreadable(rig, "alive", how)
+    error = caught(rig, "GC", **valid("alive/eth0"))
+    assert "alive.json" in error.msg
+    assert gc_lists(rig) == {}
+    assert {held[0] for held in rig.delegates.held} == {"alive"}
+    assert rig.records == ["alive"]
+
+
+@pytest.mark.parametrize("how", ["corrupt", "newer", "failing disk"])
+def test_gc_collects_though_the_record_of_a_dead_pod_cannot_be_read(rig: Rig, how: str) -> None:
+    """Whatever it had is not in the lists, and may go."""
+    rig.run("ADD", "weave", container="dead")
+    unreadable(rig, "dead", how)
+    assert "dead.json" in caught(rig, "GC", **valid()).msg
+    assert set(gc_lists(rig)) == {"c1"}
+
+
+def test_gc_keeps_what_is_attached_while_it_works(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pod that the runtime's list is too old to have is neither freed nor left out."""
+    rig.run("ADD", "weave", container="dead")
+    real = lock.for_gc
+
+    def meanwhile(*given: Any) -> lock.Lock:
+        rig.run("ADD", "weave,canal@net1", container="new")
+        return real(*given)
+
+    monkeypatch.setattr(lock, "for_gc", meanwhile)
+    rig.run("GC", **valid())
+    assert gc_lists(rig) == {"w1": ["new/eth0"], "w2": ["new/eth0"], "c1": ["new/net1"]}
+    assert rig.records == ["new"]
+
+
+def test_gc_keeps_what_it_could_not_free(rig: Rig) -> None:
+    """Its record stays, and with it the next DEL: no network frees it behind the record's back."""
+    rig.run("ADD", "weave", container="dead")
+    rig.delegates.faults["DEL", "w1"] = failure()
+    caught(rig, "GC", **valid())
+    assert gc_lists(rig)["w1"] == ["dead/eth0"]
+
+
+def test_gc_removes_a_record_that_holds_nothing(rig: Rig) -> None:
+    """As a DEL leaves it that could not free what nobody knows of."""
+    rig.run("ADD", "weave")
+    (rig.state / "c1.json").write_text(json.dumps(rig.record() | {"attachments": []}))
+    rig.run("GC", **valid())
+    assert rig.left() == []
+
+
+def test_one_that_hangs_leaves_time_for_the_others_of_a_gc(rig: Rig) -> None:
+    """Stale containers share the time, and so do networks, which are collected alone.
+
+    That is over in half the time that another call waits for it. Fake: delegates that hang.
+    """
+    for container in ("a", "b", "c"):
+        rig.run("ADD", "canal" if container == "a" else "weave", container=container)
+    untils: dict[str, list[float]] = {"DEL": [], "GC": []}
+    run = rig.delegates.__class__.__call__
+    start = rig.clock
+
+    class Slow(type(rig.delegates)):  # type: ignore[misc]
+        def __call__(self, conf: Any, variables: Any, until: float) -> Any:
+            untils[variables["CNI_COMMAND"]].append(round(until - start, 1))
+            if conf["type"] == "c1":
+                rig.clock = until
+                raise hung()
+            return run(self, conf, variables, until)
+
+    rig.delegates.__class__ = Slow
+    assert caught(rig, "GC", **valid()).code == errors.TRY_AGAIN
+    # The first hung for its third of 70 s; the plugins of a container share what is left.
+    assert untils["DEL"] == [23.3, 46.7, 46.7, 70.0, 70.0]
+    assert rig.records == ["a"]
+    # Three plugins in 10 s; the first hung for its third.
+    assert untils["GC"] == [26.7, 30.0, 33.3]
 
 
 def test_gc_goes_on_after_errors_and_reports_all(rig: Rig) -> None:
@@ -225,11 +329,10 @@ def test_gc_leaves_out_what_does_not_want_it(rig: Rig) -> None:
     assert gc_lists(rig) == {}
 
 
-@pytest.mark.parametrize("default", ["", "gone"])
-def test_gc_without_a_default(rig: Rig, default: str) -> None:
+def test_gc_without_a_default(rig: Rig) -> None:
     """The networks with records are collected all the same."""
     rig.run("ADD", "weave")
-    rig.run("GC", default=default, **valid("c1/eth0"))
+    rig.run("GC", default="", **valid("c1/eth0"))
     assert set(gc_lists(rig)) == {"w1", "w2"}
 
 

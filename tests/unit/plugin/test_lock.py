@@ -16,6 +16,7 @@ from dispatcher.plugin import lock
 from dispatcher.plugin.errors import TRY_AGAIN, CNIError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -64,11 +65,18 @@ def test_gc_is_alone(tmp_path: Path) -> None:
     alone.release()
 
 
+@pytest.mark.parametrize(
+    "take",
+    [
+        pytest.param(lambda folder, until: lock.of_container(folder, "c1", until), id="container"),
+        pytest.param(lock.for_gc, id="GC"),
+    ],
+)
 def test_a_delegate_inherits_the_lock_and_releasing_it_frees_it_all_the_same(
-    tmp_path: Path,
+    tmp_path: Path, take: Callable[[str, float], lock.Lock]
 ) -> None:
     """A delegate that outlives a killed plugin holds the lock; after a release it does not."""
-    held = lock.of_container(str(tmp_path), "c1", soon())
+    held = take(str(tmp_path), soon())
     with subprocess.Popen(
         [sys.executable, "-c", "import sys; sys.stdin.read()"],
         stdin=subprocess.PIPE,
@@ -77,9 +85,9 @@ def test_a_delegate_inherits_the_lock_and_releasing_it_frees_it_all_the_same(
         assert delegate.stdin is not None
         os.close(held._file)  # as a kill of the plugin does
         with pytest.raises(CNIError):
-            lock.of_container(str(tmp_path), "c1", soon(0.05))
+            take(str(tmp_path), soon(0.05))
         delegate.stdin.close()
-    again = lock.of_container(str(tmp_path), "c1", soon())
+    again = take(str(tmp_path), soon())
     with subprocess.Popen(
         [sys.executable, "-c", "import sys; sys.stdin.read()"],
         stdin=subprocess.PIPE,
@@ -87,7 +95,7 @@ def test_a_delegate_inherits_the_lock_and_releasing_it_frees_it_all_the_same(
     ) as daemon:
         assert daemon.stdin is not None
         again.release()
-        lock.of_container(str(tmp_path), "c1", soon(1)).release(forget=True)
+        take(str(tmp_path), soon(1)).release(forget=True)
         daemon.stdin.close()
 
 
