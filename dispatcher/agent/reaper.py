@@ -41,7 +41,7 @@ from dispatcher.agent.told import load
 from dispatcher.agent.versions import Versions
 from dispatcher.kube import logs
 from dispatcher.kube.errors import InvalidSettings
-from dispatcher.plugin import leftovers
+from dispatcher.plugin import leftovers, lock
 from dispatcher.plugin.record import PARKED
 
 if TYPE_CHECKING:
@@ -234,6 +234,7 @@ def _locked(path: Path) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
+        lock.end_overdue(descriptor)  # as the next DEL would; where none comes we are the next
         return True
     else:
         return False

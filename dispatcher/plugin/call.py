@@ -184,26 +184,26 @@ class Call:
     def locked(self) -> Locked:
         """Take the container's lock, for a ``with`` block. Raises CNIError, OSError."""
         store.make_dir(self.state_dir)
-        return Locked(self.state_dir, self.request.container_id, self.deadline.of_lock)
+        return Locked(self)
 
 
 class Locked:
     """The locks that a call for one container holds; left behind, they are released."""
 
-    __slots__ = ("_against_gc", "_container_id", "_of_container", "_state_dir")
+    __slots__ = ("_against_gc", "_call", "_of_container")
 
-    def __init__(self, state_dir: str, container_id: str, until: float) -> None:
-        self._state_dir = state_dir
-        self._container_id = container_id
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        state_dir, until = call.state_dir, call.deadline.of_lock
         self._against_gc = lock.against_gc(state_dir, until)
         try:
-            self._of_container = lock.of_container(state_dir, container_id, until)
+            self._of_container = lock.of_container(state_dir, call.request.container_id, until)
         except BaseException:
             self._against_gc.release()
             raise
 
     def __enter__(self) -> None:
-        pass
+        self._call.run.lock = self._of_container
 
     def __exit__(
         self,
@@ -211,6 +211,7 @@ class Locked:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        kept = store.exists(self._state_dir, self._container_id)
+        self._call.run.lock = None
+        kept = store.exists(self._call.state_dir, self._call.request.container_id)
         self._of_container.release(forget=not kept)
         self._against_gc.release()

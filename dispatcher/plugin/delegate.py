@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
+    from dispatcher.plugin.lock import Lock
+
     Keep = Callable[[bytearray, bytes], None]
     Sinks = dict[int, tuple[bytearray, Keep]]
 
@@ -75,10 +77,11 @@ class Runner:
     """Runs delegates for one call of the plugin.
 
     ``path`` are the directories of CNI_PATH, ``environ`` what delegates inherit, ``own`` the
-    identity (device, inode) of our own executable, which is never a delegate.
+    identity (device, inode) of our own executable, which is never a delegate. ``lock`` is the
+    lock that they inherit now, and that is told of each.
     """
 
-    __slots__ = ("_environ", "_own", "_path")
+    __slots__ = ("_environ", "_own", "_path", "lock")
 
     def __init__(
         self, path: Sequence[str], environ: Mapping[str, str], own: tuple[int, int] | None
@@ -86,6 +89,7 @@ class Runner:
         self._path = path
         self._environ = environ
         self._own = own
+        self.lock: Lock | None = None
 
     def __call__(
         self, conf: dict[str, Any], variables: dict[str, str], until: float
@@ -101,7 +105,8 @@ class Runner:
         if time.monotonic() >= until:
             raise CNIError(errors.TRY_AGAIN, f"no time was left for the plugin {kind}")
         try:
-            ended = run(file, dump(conf), {**self._environ, **variables, CHAIN: "1"}, until)
+            environ = {**self._environ, **variables, CHAIN: "1"}
+            ended = run(file, dump(conf), environ, until, self.lock)
         except OSError as error:
             reason = f"the plugin {kind} could not be started: {error.strerror}"
             raise CNIError(errors.TRY_AGAIN, reason) from None
@@ -184,7 +189,9 @@ def _how(status: int) -> str:
     return f"ended with exit code {status}" if status else "succeeded"
 
 
-def run(file: str, given: bytes, environ: Mapping[str, str], until: float) -> Ended:
+def run(
+    file: str, given: bytes, environ: Mapping[str, str], until: float, lock: Lock | None = None
+) -> Ended:
     """Execute *file* with *given* on its standard input, until it ends or time is over.
 
     Raises :class:`CannotRun` if it cannot be executed, OSError if the machine has no room.
@@ -200,6 +207,8 @@ def run(file: str, given: bytes, environ: Mapping[str, str], until: float) -> En
             (posix.POSIX_SPAWN_DUP2, err_end, 2),
         ]
         child = _spawn(file, environ, actions, until)
+        if lock is not None:
+            lock.note(child, until)
         posix.close(out_end)
         posix.close(err_end)
         out_end = err_end = -1

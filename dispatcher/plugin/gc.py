@@ -48,7 +48,9 @@ def collect(call: Call) -> None:
     # The same that a call for a container waits for us, and we are done in half of it.
     wait = call.deadline.of_all - call.deadline.of_work
     latest = call.deadline.of_all - wait / 2
-    with lock.for_gc(call.state_dir, min(call.deadline.within(wait), latest)):
+    alone = lock.for_gc(call.state_dir, min(call.deadline.within(wait), latest))
+    with alone:
+        call.run.lock = alone
         until = call.deadline.within(wait / 2)
         if gc.reads_all():
             gc.collect_networks(until)
@@ -125,7 +127,7 @@ class _GC:
     def _free(self, container_id: str, until: float) -> None:
         call = self._call
         # Not waited for: a call that goes on says that the container lives, or frees it itself.
-        held = lock.of_container(call.state_dir, container_id, until=0)
+        held = call.run.lock = lock.of_container(call.state_dir, container_id, until=0)
         try:
             made = call.read_record(container_id)
             if made is None:
@@ -137,6 +139,7 @@ class _GC:
             stale = self._stale(made)
             delete.free(call, made, stale, Chain(call.run, container_id, netns), until)
         finally:
+            call.run.lock = None
             held.release(forget=not store.exists(call.state_dir, container_id))
 
     def _network(self, conf: Conf) -> _Network:

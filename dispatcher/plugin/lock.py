@@ -9,6 +9,11 @@ by its inode and starts again. The GC lock is shared by all calls for containers
 alone by a GC while networks collect. Their plugins inherit it then, as one that outlives a
 killed GC would free pods that its list is too old to have.
 
+The file says which delegate works under the lock, and for how long. Where its time is over by
+far, its plugin was killed and nobody is left who ends it: whoever waits kills it with all it
+started, as the plugin would have. It must have the file open itself, since a number may be
+another process's by now. A daemon that it left behind is not killed, and holds the lock.
+
 On a file system that is full or read-only no lock file can be made, but the one that ADD
 made can still be locked, so DEL works there.
 
@@ -26,6 +31,9 @@ from dispatcher.plugin.errors import TRY_AGAIN, CNIError
 SUFFIX = ".lock"
 GC = ".gc"  # container ids start with a letter or digit: no collision
 
+_SIGKILL = 9
+_OVERDUE = 5.0  # so long after its time a delegate has no plugin that would have killed it, seconds
+_NOTE_SIZE = 64
 _FIRST_PAUSE = 0.002
 _LONGEST_PAUSE = 0.05
 _FLAGS = posix.O_RDWR | posix.O_CREAT | posix.O_CLOEXEC | posix.O_NOFOLLOW
@@ -47,13 +55,22 @@ class Lock:
     def __exit__(self, *failure: object) -> None:
         self.release()
 
+    def note(self, delegate: int, until: float) -> None:
+        """Write down which process works under this lock now, and until when."""
+        try:
+            posix.pwrite(self._file, f"{delegate} {until:.0f}\n".encode().rjust(_NOTE_SIZE), 0)
+        except OSError:
+            pass  # full, or read-only: it is only not ended by others
+
     def release(self, *, forget: bool = False) -> None:
         """Let go; unlink the file first to *forget* it."""
         if forget:
             try:
                 posix.unlink(self._path)
             except OSError:
-                pass  # an empty file is left; nothing depends on its absence
+                pass  # a file is left; nothing depends on its absence
+        else:
+            _forget_note(self._file)
         flock(self._file, LOCK_UN)
         posix.close(self._file)
 
@@ -88,7 +105,8 @@ def _take(state_dir: str, name: str, mode: int, until: float, holder: str) -> Lo
         file = _open(path)
         try:
             _wait(file, mode, until, f"{holder} still holds {path}")
-            if _is_at(path, file):
+            if _is_at(path, posix.fstat(file)):
+                _forget_note(file)
                 return Lock(path, file)
         except BaseException:
             posix.close(file)
@@ -106,13 +124,21 @@ def _open(path: str) -> int:
             raise refused from None  # that one says why
 
 
-def _is_at(path: str, file: int) -> bool:
-    held = posix.fstat(file)
+def _is_at(path: str, held: posix.stat_result) -> bool:
     try:
         named = posix.stat(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
     return (named.st_dev, named.st_ino) == (held.st_dev, held.st_ino)
+
+
+def _forget_note(file: int) -> None:
+    """Remove what a call that was killed left: the number may be another process's by now."""
+    if posix.fstat(file).st_size:
+        try:
+            posix.ftruncate(file, 0)
+        except OSError:
+            pass  # read-only
 
 
 def _wait(file: int, mode: int, until: float, sentence: str) -> None:
@@ -121,9 +147,34 @@ def _wait(file: int, mode: int, until: float, sentence: str) -> None:
         try:
             flock(file, mode | LOCK_NB)
         except BlockingIOError:
+            end_overdue(file)
             if time.monotonic() + pause > until:
                 raise CNIError(TRY_AGAIN, sentence) from None
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
         else:
             return
+
+
+def end_overdue(file: int) -> None:
+    """Kill the delegate that works under the lock in *file*, if its time is over by far."""
+    note = posix.pread(file, _NOTE_SIZE, 0).split()
+    if len(note) != 2 or not (note[0].isdigit() and note[1].isdigit()):  # noqa: PLR2004 - a pair
+        return
+    delegate, until = map(int, note)
+    if time.monotonic() > until + _OVERDUE and _has(delegate, file):
+        for kill in (posix.killpg, posix.kill):
+            try:
+                kill(delegate, _SIGKILL)
+            except OSError:
+                pass  # it has ended just now, or has left its group
+
+
+def _has(process: int, file: int) -> bool:
+    own = posix.fstat(file)
+    folder = f"/proc/{process}/fd"
+    try:
+        entries = posix.listdir(folder)
+    except OSError:
+        return False  # it has ended
+    return any(_is_at(f"{folder}/{entry}", own) for entry in entries)

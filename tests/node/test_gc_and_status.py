@@ -216,6 +216,23 @@ def test_a_plugin_that_outlives_a_killed_gc_frees_no_pod_made_afterwards(node: N
     assert _held(node, "weave") == ["pod@eth0"]
 
 
+def test_a_plugin_that_hangs_after_a_killed_gc_does_not_keep_pods_away_for_ever(
+    node: Node,
+) -> None:
+    """Its time is over some day, and whoever waits for the lock ends it then. Fake: the hang."""
+    hang = "touch $HERE/hangs; exec sleep 600"
+    node.delegate("stuck", f"[ $CNI_COMMAND != GC ] || {{ {hang}; }}\necho '{{}}'")
+    node.network("stuck", {"type": "stuck"}, version="1.1.0")
+    pod = node.container("pod")
+    node.add(pod, "stuck").succeeded()
+    collecting = node.begin("GC", **_valid(("pod", "eth0")), deadlineSeconds=9)
+    wait_for((node.folder / "hangs").exists, "the plugin's GC")
+    collecting.kill()
+    assert collecting.answer().killed
+    node.add(node.container("new"), "weave").succeeded()
+    assert node.processes() == []
+
+
 def test_gc_understands_the_older_key(node: Node) -> None:
     """`cni.dev/attachments` is what the list was called in drafts that runtimes still send."""
     pods = [node.container(name) for name in ("valid", "invalid")]

@@ -162,6 +162,20 @@ def test_killed_while_a_delegate_runs_which_then_goes_on(  # noqa: PLR0917 - a t
     assert all(end == begin.replace("begin", "end") for begin, end in pairs), "calls ran at once"
 
 
+def test_killed_while_a_delegate_hangs_for_ever(node: Node) -> None:
+    """Nobody is left to end it but the next call, once its time is over; that frees all."""
+    pod = node.container("pod")
+    before = node.left(pod)
+    hang = "kill -9 $PPID; sleep 600; true"
+    node.delegate("bridge", f'[ "$CNI_COMMAND" != ADD ] || {{ {hang}; }}\nexec $REAL/bridge')
+    assert node.add(pod, BOTH, deadlineSeconds=2).killed
+    node.delete(pod, BOTH, deadlineSeconds=1).failed(errors.TRY_AGAIN)
+    node.delete(pod, BOTH).succeeded()
+    assert node.left(pod).links == before.links
+    assert node.processes() == []
+    assert node.records() == {}
+
+
 KILLS = 200
 THREADS = 4
 

@@ -3,6 +3,8 @@ from __future__ import annotations
 import fcntl
 import itertools
 import os
+import subprocess
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +15,7 @@ from dispatcher.agent import complaint
 from dispatcher.agent.cri import CRIError
 from dispatcher.agent.host import namespace, resolve
 from dispatcher.agent.reaper import UNANSWERED, Reaper
-from dispatcher.plugin import store
+from dispatcher.plugin import lock, store
 from dispatcher.plugin.record import PARKED, Record
 from tests.unit.agent.test_status import record
 
@@ -168,13 +170,26 @@ def test_a_young_record_waits(world: World) -> None:
 def test_a_locked_record_waits(world: World) -> None:
     """A delegate that outlived its plugin holds the lock, too."""
     world.write("c1")
-    lock = os.open(world.state / "c1.lock", os.O_CREAT | os.O_RDWR)
+    held = os.open(world.state / "c1.lock", os.O_CREAT | os.O_RDWR)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        fcntl.flock(held, fcntl.LOCK_EX)
         for _ in range(3):
             assert world.reaper.look() == []
     finally:
-        os.close(lock)
+        os.close(held)
+    assert world.reaper.look() == ["c1"]
+
+
+def test_a_delegate_whose_time_is_over_and_whose_plugin_is_gone_is_ended(world: World) -> None:
+    """Where no DEL comes any more nobody else would, and its container would wait for ever."""
+    world.write("c1")
+    held = lock.of_container(str(world.state), "c1", time.monotonic() + 5)
+    with subprocess.Popen(["sleep", "60"], close_fds=False, process_group=0) as delegate:
+        held.note(delegate.pid, time.monotonic() - 60)
+        os.close(held._file)  # as a kill of the plugin does
+        for _ in range(2):  # the first only notes that the runtime does not know it
+            assert world.reaper.look() == []
+        assert delegate.wait(30) == -9
     assert world.reaper.look() == ["c1"]
 
 
@@ -282,14 +297,14 @@ def test_remove_by_force_frees_what_is_in_the_way_at_once(world: World, host: Ho
     world.away = True
     for name in ("c1", "c2"):
         world.write(name, age=0)
-    lock = os.open(world.state / "c2.lock", os.O_CREAT | os.O_RDWR)
+    held = os.open(world.state / "c2.lock", os.O_CREAT | os.O_RDWR)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        fcntl.flock(held, fcntl.LOCK_EX)
         reaper = world.reap(host, cni_conf_dir="/etc/cni/net.d", mode="remove --force")
         reaper.turn()
         assert world.freed == ["c1"]
     finally:
-        os.close(lock)
+        os.close(held)
     reaper.turn()
     assert world.freed == ["c1", "c2"]
 

@@ -130,7 +130,7 @@ class Target:
         made.state_dir, made.agent_socket = str(self.state), ""
         return made
 
-    def _run(self, _: str, _given: bytes, environ: dict[str, str], _until: float) -> delegate.Ended:
+    def _run(self, _: str, _given: bytes, environ: dict[str, str], *_more: Any) -> delegate.Ended:
         said = self.said if environ["CNI_COMMAND"] == "ADD" else b""
         return delegate.Ended(0, said, timed_out=False)
 

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from dispatcher.plugin import delegate, errors
+from dispatcher.plugin import delegate, errors, lock
 from dispatcher.plugin.delegate import Runner
 from dispatcher.plugin.errors import CannotRun, CNIError
 
@@ -141,6 +141,21 @@ def test_after_the_time_is_over_no_delegate_is_begun(tmp_path: Path) -> None:
     """It could only be killed at once."""
     error = caught(tmp_path, "", seconds=0)
     assert (error.code, error.msg) == (errors.TRY_AGAIN, "no time was left for the plugin plug")
+
+
+def test_the_lock_is_told_who_works_under_it_and_for_how_long(tmp_path: Path) -> None:
+    """For whoever waits for it, should we be killed."""
+    held = lock.of_container(str(tmp_path), "c1", time.monotonic() + 5)
+    runner = Runner([str(tmp_path)], ENVIRON, None)
+    runner.lock = held
+    until = time.monotonic() + 10
+    file = tmp_path / "c1.lock"
+    wait = f"while [ ! -s {file} ]; do sleep 0.01; done"
+    script(tmp_path, f"{wait}; echo $$ $(cat {file}) > {tmp_path}/seen")
+    runner(CONF, {"CNI_COMMAND": "DEL"}, until)
+    own, noted, time_noted = (tmp_path / "seen").read_text().split()
+    assert (noted, time_noted) == (own, f"{until:.0f}")
+    held.release()
 
 
 def test_a_delegate_that_hangs_in_silence_is_killed(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -97,6 +97,76 @@ def test_a_delegate_inherits_the_lock_and_releasing_it_frees_it_all_the_same(
         again.release()
         take(str(tmp_path), soon(1)).release(forget=True)
         daemon.stdin.close()
+
+
+def sleeper(**more: Any) -> subprocess.Popen[bytes]:
+    """Start a process that leads a group of its own, as a delegate does."""
+    return subprocess.Popen(["sleep", "60"], process_group=0, **more)
+
+
+def test_a_delegate_that_nobody_is_left_to_end_is_ended_by_who_waits(tmp_path: Path) -> None:
+    """Its plugin was killed and its time is over: else its container could never be freed."""
+    held = lock.of_container(str(tmp_path), "c1", soon())
+    with sleeper(close_fds=False) as delegate:
+        held.note(delegate.pid, time.monotonic() - 1)
+        os.close(held._file)  # as a kill of the plugin does
+        with pytest.raises(CNIError):  # the plugin may be about to end it
+            lock.of_container(str(tmp_path), "c1", soon(0.02))
+        held = lock.of_container(str(tmp_path), "c1", soon(60))
+        assert delegate.wait() == -9
+    held.release()
+    assert (tmp_path / "c1.lock").read_bytes() == b""
+
+
+def test_a_delegate_that_left_its_process_group_is_ended_too(tmp_path: Path) -> None:
+    """It has the lock all the same."""
+    held = lock.of_container(str(tmp_path), "c1", soon())
+    with subprocess.Popen(["sleep", "60"], close_fds=False) as delegate:
+        held.note(delegate.pid, time.monotonic() - 60)
+        os.close(held._file)
+        lock.of_container(str(tmp_path), "c1", soon(60)).release()
+        assert delegate.wait() == -9
+
+
+@pytest.mark.parametrize("note", [None, b"\0" * 64, b"1", b"one 2", b"1 two", b"-1 -1"])
+def test_no_other_process_is_ended(tmp_path: Path, note: bytes | None) -> None:
+    """Neither one that got the number later and has no lock, nor one that cannot be meant."""
+    held = lock.of_container(str(tmp_path), "c1", soon())
+    with sleeper() as other:
+        if note is None:
+            held.note(other.pid, time.monotonic() - 60)
+        else:
+            os.pwrite(held._file, note, 0)
+        with pytest.raises(CNIError, match="still holds"):
+            lock.of_container(str(tmp_path), "c1", soon(0.02))
+        assert other.poll() is None
+        other.kill()
+    held.release()
+
+
+def test_what_a_killed_call_wrote_down_is_forgotten(tmp_path: Path) -> None:
+    """The next holder has other delegates, and that number may be anybody's."""
+    (tmp_path / ".gc.lock").write_text("1 1\n")
+    one = lock.against_gc(str(tmp_path), soon())
+    assert (tmp_path / ".gc.lock").read_bytes() == b""
+    one.release()
+
+
+def test_a_lock_file_that_cannot_be_written_is_a_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a full disk nobody learns who works under it, and that is all. Injected: the error."""
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    held = lock.of_container(str(tmp_path), "c1", soon())
+    held.note(1, 1)
+    monkeypatch.setattr("posix.pwrite", full)
+    monkeypatch.setattr("posix.ftruncate", full)
+    held.note(1, 1)
+    held.release()
+    lock.of_container(str(tmp_path), "c1", soon(0.01)).release()
 
 
 def test_a_file_that_cannot_be_made_but_is_there_is_locked(
