@@ -12,7 +12,7 @@ from __future__ import annotations
 from dispatcher.annotation import quote
 from dispatcher.plugin import delete, errors, result, store
 from dispatcher.plugin.errors import CNIError
-from dispatcher.plugin.record import ATTACHED, ATTACHING, CorruptRecord, Record
+from dispatcher.plugin.record import ATTACHED, ATTACHING, Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,13 +48,11 @@ def _judge_executables(call: Call, planned: list[Attachment]) -> None:
 
 
 def _judge_record(call: Call, planned: list[Attachment]) -> list[Attachment]:
-    """Return what the container has through other calls; free what a killed ADD left."""
-    try:
-        old = call.read_record(call.request.container_id)
-    except CorruptRecord as error:
-        aside = store.set_aside(call.state_dir, call.request.container_id)
-        call.complain(f"a corrupt record is kept as {aside}: {error}")
-        return []
+    """Return what the container has through other calls; free what a killed ADD left.
+
+    A record that nobody can read may be of such a one, too.
+    """
+    old = delete.recorded(call)
     if old is None:
         return []
     ours = old.of_call(call.request.interface)

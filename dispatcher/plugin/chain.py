@@ -91,9 +91,9 @@ class Chain:
             "CNI_ARGS": attachment.args,
         }
         given = plugin_conf(attachment.conf, plugin, attachment.capability_args)
-        if previous is not None:
-            given["prevResult"] = result.write(previous, attachment.conf.cni_version)
         try:
+            if previous is not None:
+                given["prevResult"] = result.write(previous, attachment.conf.cni_version)
             return self._run(given, variables, until)
         except CNIError as error:
             raise error.under(_sentence(command, attachment, plugin)) from None

@@ -14,7 +14,8 @@ Without a record, a container of libcni's cache was attached before Genie came t
 and is freed with what the cache says. Failing that, the default network's DEL is run, as
 the runtime would have done without Genie. A record that nobody can read is replaced by what
 the call's own annotations ask for; a network of theirs that the node does not know now counts
-as one whose delegate cannot be run, and is looked up again each time.
+as one whose delegate cannot be run, and is looked up again each time. Where nobody can tell
+the annotations the record stays, and DEL fails.
 """
 
 from __future__ import annotations
@@ -25,7 +26,13 @@ from dispatcher import keys
 from dispatcher.annotation import Selection
 from dispatcher.conf import VERSIONS, Conf
 from dispatcher.plugin import plan, store
-from dispatcher.plugin.errors import TRY_AGAIN, CannotRun, CNIError
+from dispatcher.plugin.errors import (
+    INVALID_ANNOTATION,
+    INVALID_CONF,
+    TRY_AGAIN,
+    CannotRun,
+    CNIError,
+)
 from dispatcher.plugin.record import (
     ATTACHING,
     PARKED,
@@ -41,6 +48,11 @@ if TYPE_CHECKING:
     from dispatcher.plugin.chain import Chain
 
 
+_NEVER_ATTACHED = (INVALID_ANNOTATION, INVALID_CONF)
+"""What an annotation is answered with that cannot be followed, or none without a default: the
+ADD was refused for the same reason. Any other answer is of who was asked, and says nothing."""
+
+
 def delete(call: Call) -> None:
     """Carry out DEL. Raises CNIError and OSError."""
     try:
@@ -51,7 +63,7 @@ def delete(call: Call) -> None:
         _delete_unrecorded(call, None)  # there is nothing that a lock could protect
         return
     with locked:
-        made = _read(call)
+        made = recorded(call)
         if made and (ours := made.of_call(call.request.interface)):
             free(call, made, ours, call.chain(), call.deadline.of_all)
         else:
@@ -60,7 +72,11 @@ def delete(call: Call) -> None:
                 store.forget_unfinished(call.state_dir, call.request.container_id)
 
 
-def _read(call: Call) -> Record | None:
+def recorded(call: Call) -> Record | None:
+    """Return the container's record, made anew if nobody can read it. Its lock is held.
+
+    Raises CNIError and OSError.
+    """
     container_id = call.request.container_id
     try:
         return call.read_record(container_id)
@@ -77,9 +93,10 @@ def _rebuild(call: Call) -> list[Attachment]:
     try:
         selections = call.selections()
     except CNIError as error:
-        if error.code == TRY_AGAIN:
-            raise
-        call.complain(str(error))  # nothing was ever attached by such an annotation
+        if error.code not in _NEVER_ATTACHED:
+            path = store.path_of(call.state_dir, call.request.container_id)
+            raise error.under(f"{path} is corrupt, and nobody can tell what it held") from None
+        call.complain(str(error))
         return []
     rebuilt = []
     for selection in selections:

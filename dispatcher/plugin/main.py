@@ -106,6 +106,8 @@ def serve(
         data = read_stdin()  # first, for the version to answer a wrong environment in
         request = read_environment(environ)
         conf = read_conf(data, request.command)
+        if _is_nested_delete(request):
+            return 0, None
         _judge_caller(request)
         call = _call(request, conf, launcher, start)
         answer = _carry_out(call)
@@ -179,14 +181,22 @@ def _status(call: Call) -> None:
 _COMMANDS = {"DEL": _delete, "CHECK": _check, "GC": _gc, "STATUS": _status}
 
 
-def _judge_caller(request: Request) -> None:
-    """Refuse a call by ourselves, and one for the namespace that we run in (code 8)."""
+def _is_nested_delete(request: Request) -> bool:
+    """Tell whether this is a DEL by a plugin that we called; refuse its other commands.
+
+    Its ADD was refused, so there is nothing to free, and the pod must be able to go.
+    """
     from dispatcher.plugin.delegate import CHAIN
 
-    if CHAIN in request.environ:
-        raise CNIError(
-            errors.RECURSION, "Genie was called by a plugin that Genie itself called", CHAIN
-        )
+    if CHAIN not in request.environ:
+        return False
+    if request.command == "DEL":
+        return True
+    raise CNIError(errors.RECURSION, "Genie was called by a plugin that Genie itself called", CHAIN)
+
+
+def _judge_caller(request: Request) -> None:
+    """Refuse a call for the namespace that we run in (code 8)."""
     if not request.netns or request.netns_override:
         return
     own = posix.stat(_OWN_NETNS)

@@ -176,6 +176,8 @@ def test_a_network_that_is_genie_in_disguise_is_refused(
     assert "Genie" in answer.failed(errors.RECURSION)["msg"]
     left = node.left(pod)
     assert (left.links, any(left.addresses.values()), left.processes) == ([], False, [])
+    assert node.records() == {}
+    node.delete(pod, BOTH).succeeded()
 
 
 @pytest.mark.parametrize("annotation", ["genie", "00-genie", "chain", "weave,genie"])

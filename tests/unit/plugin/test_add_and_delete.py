@@ -177,6 +177,17 @@ def test_a_result_that_the_caller_cannot_have_fails_the_add(rig: Rig) -> None:
     assert rig.left() == []
 
 
+def test_a_result_that_the_next_plugin_cannot_have_says_which_network(rig: Rig) -> None:
+    """Versions before 0.3.0 need an address; the sentence is that of any other failure."""
+    rig.network("old", "o1", "o2", cniVersion="0.2.0")
+    rig.delegates.results["o1"] = {"cniVersion": "0.2.0"}
+    error = caught(rig, "ADD", "old")
+    assert error.code == errors.DECODING_FAILURE
+    assert error.msg.startswith(
+        'the network "old" was not attached to the interface "eth0" (plugin o2): '
+    )
+
+
 def test_a_second_add_is_refused(rig: Rig) -> None:
     """What is attached stays as it is."""
     rig.run("ADD", "weave")
@@ -454,13 +465,16 @@ def test_a_corrupt_record_of_a_network_that_is_not_configured_now(rig: Rig) -> N
     assert rig.left() == ["c1.json.corrupt"]
 
 
-def test_a_corrupt_record_while_nobody_can_tell_the_annotation(rig: Rig) -> None:
-    """An old runtime, and the agent away: the record waits where it is."""
+@pytest.mark.parametrize("code", [errors.TRY_AGAIN, 120, 121, 122, 123])
+def test_a_corrupt_record_while_nobody_can_tell_the_annotation(rig: Rig, code: int) -> None:
+    """An old runtime, and the agent is away or has another answer: the record waits."""
     rig.run("ADD", "weave")
     (rig.state / "c1.json").write_bytes(b"{")
     away: dict[str, Any] = {"runtimeConfig": {}, "agentSocket": "/run/agent.sock"}
-    rig.agent_error = CNIError(errors.TRY_AGAIN, "away")
-    assert caught(rig, "DEL", **away).code == errors.TRY_AGAIN
+    rig.agent_error = CNIError(code, "no such pod")
+    error = caught(rig, "DEL", **away)
+    assert error.code == code
+    assert error.msg.endswith("c1.json is corrupt, and nobody can tell what it held: no such pod")
     assert (rig.state / "c1.json").read_bytes() == b"{"
     rig.agent_error, rig.agent = None, "weave"
     rig.run("DEL", **away)
@@ -520,12 +534,30 @@ def test_a_record_that_a_power_cut_left_unnamed_is_freed(rig: Rig) -> None:
 
 
 def test_an_add_over_a_corrupt_record(rig: Rig) -> None:
-    """The unreadable file is kept, and a new record begun."""
+    """The unreadable file is kept, and what it may have held is freed before it is attached."""
     rig.state.mkdir()
     (rig.state / "c1.json").write_bytes(b"{")
-    rig.run("ADD", "canal")
-    assert rig.record()["attachments"][0]["phase"] == "attached"
+    rig.run("ADD", "canal,weave")
+    assert rig.delegates.calls == [
+        "DEL w2 weave-net eth1",
+        "DEL w1 weave-net eth1",
+        "DEL c1 canal-net eth0",
+        "ADD c1 canal-net eth0",
+        "ADD w1 weave-net eth1",
+        "ADD w2 weave-net eth1",
+    ]
+    assert {each["phase"] for each in rig.record()["attachments"]} == {"attached"}
     assert "c1.json.corrupt" in rig.left()
+
+
+def test_an_add_over_a_corrupt_record_that_cannot_be_freed(rig: Rig) -> None:
+    """It fails, as after an ADD that was killed, and what it may have held stays recorded."""
+    rig.state.mkdir()
+    (rig.state / "c1.json").write_bytes(b"{")
+    rig.delegates.faults["DEL", "c1"] = failure(42)
+    assert caught(rig, "ADD", "canal").code == 42
+    assert [each["network"] for each in rig.record()["attachments"]] == ["canal"]
+    assert not rig.delegates.held
 
 
 @pytest.mark.parametrize("command", ["ADD", "DEL", "CHECK"])

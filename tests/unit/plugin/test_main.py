@@ -125,6 +125,11 @@ def test_a_call_by_our_own_delegate_is_refused(node: Node) -> None:
     assert (code, answer["code"]) == (1, errors.RECURSION)
 
 
+def test_a_delete_by_our_own_delegate_has_nothing_to_do(node: Node) -> None:
+    """The ADD was refused; a DEL that failed would keep the pod for ever."""
+    assert node.serve("DEL", GENIE_CHAIN="1") == (0, None)
+
+
 def test_errors_speak_the_version_of_the_caller(node: Node) -> None:
     """The object has cniVersion, code, msg and, where there are any, details."""
     conf = node.conf(cniVersion="0.4.0", runtimeConfig={keys.POD_ANNOTATIONS: {"cni": "nett"}})
