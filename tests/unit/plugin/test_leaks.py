@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order, nothing is held that no record knows of."""
+"""Whatever happens in whatever order, what is held is recorded, and what lives is held."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Node(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory()
         self.rig = Rig(Path(self.folder.name))
         self.rig.version = "1.0.0"
-        self.left = -1
+        self.alive: set[str] = set()
 
     def teardown(self) -> None:
         """Cure everything; a DEL of each container must then free all."""
@@ -95,21 +95,35 @@ class Node(RuleBasedStateMachine):
         """Attach."""
         with contextlib.suppress(CNIError):
             self.rig.run("ADD", cni, container=container)
+            self.alive.add(container)
 
     @rule(container=CONTAINERS)
     def delete(self, container: str) -> None:
         """Free."""
+        self.alive.discard(container)
         with contextlib.suppress(CNIError):
             self.rig.run("DEL", container=container)
 
     @rule(alive=st.sets(CONTAINERS))
     def collect(self, alive: set[str]) -> None:
-        """Free what is not alive."""
+        """Free what the runtime does not list, and no more than that."""
+        self.alive &= alive
         listed: Any = [{"containerID": each, "ifname": "eth0"} for each in alive]
         self.rig.version = "1.1.0"
         with contextlib.suppress(CNIError):
             self.rig.run("GC", **{"cni.dev/valid-attachments": listed})
         self.rig.version = "1.0.0"
+
+    @rule(container=CONTAINERS)
+    def collect_while_a_record_cannot_be_read(self, container: str) -> None:
+        """As by a version that is too old for it, which an upgrade replaces again."""
+        file = self.rig.state / f"{container}.json"
+        kept = file.read_bytes() if file.exists() else b""
+        if kept:
+            file.write_text('{"format": 9, "oldestReader": 9}')
+        self.collect(self.alive)
+        if kept:
+            file.write_bytes(kept)
 
     @rule(container=CONTAINERS, cni=CHOICES, writes=st.integers(0, 3))
     def add_on_a_full_disk(self, container: str, cni: str, writes: int) -> None:
@@ -153,6 +167,7 @@ class Node(RuleBasedStateMachine):
             self.step_or_die(step)
             return said
 
+        self.alive -= {container} if command == "DEL" else set()
         self.dead = False
         type(delegates).__call__ = call  # type: ignore[assignment, method-assign]
         try:
@@ -171,23 +186,27 @@ class Node(RuleBasedStateMachine):
             self.dead = True
             raise
 
+    def recorded(self, *phases: str) -> set[tuple[str, str, str, str]]:
+        """Return what the attachments on disk that are in one of *phases* stand for."""
+        return {
+            (container, attachment["interface"], attachment["conf"]["name"], plugin["type"])
+            for container in self.rig.records
+            for attachment in self.rig.record(container)["attachments"]
+            for plugin in attachment["conf"]["plugins"]
+            if attachment["phase"] in phases
+        }
+
     @invariant()
     def what_is_held_is_recorded(self) -> None:
         """Each thing that a delegate holds belongs to an attachment on disk that was begun."""
-        recorded = set()
-        for container in self.rig.records:
-            for attachment in self.rig.record(container)["attachments"]:
-                if attachment["phase"] != "planned":
-                    for plugin in attachment["conf"]["plugins"]:
-                        recorded.add(
-                            (
-                                container,
-                                attachment["interface"],
-                                attachment["conf"]["name"],
-                                plugin["type"],
-                            )
-                        )
-        assert self.rig.delegates.held <= recorded
+        assert self.rig.delegates.held <= self.recorded("attaching", "attached", "parked")
+
+    @invariant()
+    def what_is_alive_is_held(self) -> None:
+        """Find what was attached, and neither deleted since nor left out by the runtime."""
+        attached = self.recorded("attached")
+        assert self.alive <= {container for container, *_ in attached}
+        assert {each for each in attached if each[0] in self.alive} <= self.rig.delegates.held
 
 
 TestNode = Node.TestCase
