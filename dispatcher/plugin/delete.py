@@ -123,7 +123,6 @@ def _unknown(call: Call, selection: Selection) -> Attachment:
 
 
 def _delete_unrecorded(call: Call, made: Record | None) -> None:
-
     request = call.request
     cached = call.cached()
     if cached is None:
