@@ -44,13 +44,13 @@ def find(
     directory: str, conf_dirs: Sequence[str], container_id: str, interface: str
 ) -> Cached | None:
     """Return what was attached to *container_id* as *interface* before Genie, or None."""
-    for cached in entries(directory, conf_dirs, container_id.encode()):
+    for cached in _entries(directory, conf_dirs, container_id.encode()):
         if (cached.container_id, cached.attachment.interface) == (container_id, interface):
             return cached
     return None
 
 
-def entries(directory: str, conf_dirs: Sequence[str], holding: bytes = b"") -> Iterator[Cached]:
+def _entries(directory: str, conf_dirs: Sequence[str], holding: bytes) -> Iterator[Cached]:
     """Yield every attachment of the cache that is not ours and whose file has *holding*."""
     try:
         names = sorted(posix.listdir(directory))
