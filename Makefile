@@ -13,10 +13,14 @@ STAMP := .venv/.stamp
 help:  ## print this list
 	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "  make %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+# Runs with any Python; the tools of this tree do not.
+NEW_PYTHON = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Genie needs Python 3.11 or newer; $(PYTHON) is " + sys.version.split()[0])'
+APT = apt-get -o DPkg::Lock::Timeout=300
+
 $(STAMP): requirements/dev.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Genie needs Python 3.11 or newer; $(PYTHON) is " + sys.version.split()[0])'
+	@$(NEW_PYTHON)
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "installing Debian package: python3-venv" >&2; \
-	  apt-get install -yqq python3-venv >&2 || { apt-get update -qq && apt-get install -yqq python3-venv >&2; }; }
+	  $(APT) install -yqq python3-venv >&2 || { $(APT) update -qq && $(APT) install -yqq python3-venv >&2; }; }
 	@echo "making the Python environment in .venv (about a minute)" >&2
 	@$(PYTHON) -m venv --clear .venv
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
@@ -25,11 +29,13 @@ $(STAMP): requirements/dev.txt
 venv: $(STAMP)  ## make the Python environment
 
 demo:  ## the main job on a throw-away real Kubernetes: two pods, two networks, and a refused third
+	@$(NEW_PYTHON)
 	@$(PYTHON) -m tests.cluster check
 	@$(MAKE) -s venv
 	@$(RUN) -m tests.demo
 
 test:  ## everything: check, unit tests, real plugins, real Kubernetes (installs what it needs; needs root)
+	@$(NEW_PYTHON)
 	@$(PYTHON) -m tests.cluster check
 	@$(MAKE) -s check
 	@$(RUN) -m tests.cluster build
@@ -64,19 +70,21 @@ bench: plugin  ## measure, and write the figures and charts of docs/performance.
 	@$(RUN) -m tests.bench.webhook
 
 cluster:  ## start or reuse a cluster with Genie: eval "$$(make -s cluster)"
+	@$(NEW_PYTHON)
 	@$(PYTHON) -m tests.cluster check
 	@$(MAKE) -s venv >&2
 	@$(RUN) -m tests.cluster up
 	@$(RUN) -m tests.cluster env
 
 cluster-down:  ## stop that cluster and remove all it left
+	@$(NEW_PYTHON)
 	@$(PYTHON) -m tests.cluster down
 
 plugin: venv  ## build/genie: the CNI plugin, for this machine's /usr/bin/python3
 	@$(RUN) -m dispatcher.plugin.build build
 
 images: venv  ## the container image, with buildah (BASE_IMAGE=… for another base)
-	@$(RUN) -m tests.cluster image
+	@$(RUN) -m tests.cluster image $(if $(BASE_IMAGE),--build-arg 'BASE_IMAGE=$(BASE_IMAGE)')
 
 lock: venv  ## renew requirements/*.txt from pyproject.toml
 	@for set in 'run' 'dev --group test --group lint'; do set -- $$set; name=$$1; shift; \

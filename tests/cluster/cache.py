@@ -65,6 +65,11 @@ def locked(lock: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_UN)
 
 
+def is_cached(kind: str, key: str) -> bool:
+    """Say whether `cached` would find a thing, without making it."""
+    return (cache_folder() / kind / key).is_dir()
+
+
 def cached(kind: str, key: str, make: Callable[[Path], None], *, keep: int = 3) -> Path:
     """Return the folder of a thing, made by `make` (which fills an empty folder) if need be.
 

@@ -2,20 +2,26 @@
 
 Each set is a Go module of its own under gomod/, which names its packages with `tool` directives;
 go.sum pins every byte. The registry and its proxies are the machine's (GOPROXY and the like).
-KUBEBUILDER_ASSETS, where set, supplies kube-apiserver, etcd and kubectl instead.
+KUBEBUILDER_ASSETS, where set, supplies kube-apiserver, etcd and kubectl instead. Only etcd is then
+not built: the other two come with the rest of Kubernetes.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.cluster.cache import cached, digest, digest_files
 from tests.cluster.commands import ClusterError, run, step
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 _MODULES = Path(__file__).with_name("gomod")
 _IMAGES = Path(__file__).with_name("images")
@@ -66,8 +72,8 @@ CONTAINERD = ProgramSet(
 )
 CNI_PLUGINS = ProgramSet("cni-plugins", "github.com/containernetworking/plugins")
 CNITOOL = ProgramSet("cnitool", "github.com/containernetworking/cni")
-NEEDED = (KUBERNETES, ETCD, CONTAINERD, CNI_PLUGINS, CNITOOL)
-"""What every cluster needs, the longest first."""
+NEEDED = (CNITOOL, CNI_PLUGINS, CONTAINERD, ETCD, KUBERNETES)
+"""What every cluster needs, the longest last: what else goes wrong meanwhile is said before it."""
 
 
 def pinned_version(go_mod: str, module: str) -> str:
@@ -115,6 +121,7 @@ def build_small_programs() -> Path:
     return cached("go/images", key, make)
 
 
+@functools.cache
 def _toolchain() -> list[str]:
     known = json.loads(run(["go", "env", "-json", "GOVERSION", "GOOS", "GOARCH"]).stdout)
     return [f"{name}={known[name]}" for name in sorted(known)]
@@ -125,6 +132,11 @@ def _go_build(module: Path, output: Path, flags: list[str], packages: list[str])
     target = f"{output}/" if output.is_dir() else output
     command = ["setpriv", "--pdeathsig", "TERM", "go", "build", *flags, "-o", target]
     run([*command, *packages], cwd=module, env={"CGO_ENABLED": "0"})
+
+
+def needed(supplied: Collection[str]) -> list[ProgramSet]:
+    """Return the sets to build for a cluster that is supplied with these programs."""
+    return [programs for programs in NEEDED if programs.only not in supplied]
 
 
 def assets() -> dict[str, Path]:

@@ -1,8 +1,8 @@
 """Builds the project's image, as its users do, from its Dockerfile: with buildah, on this machine.
 
-No registry is reachable, so the Dockerfile's base is Debian with Python, made by debootstrap from
-the mirror that the machine's own apt uses. buildah keeps its files in the cache, apart from any
-images that the machine has.
+No registry is asked, unless another base is given: the Dockerfile's base is Debian with Python,
+made by debootstrap from the mirror that the machine's own apt uses. buildah keeps its files in the
+cache, apart from any images that the machine has.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.cluster import pipconf
-from tests.cluster.cache import cache_folder, cached, digest, digest_files
+from tests.cluster.cache import cache_folder, cached, digest, digest_files, is_cached
 from tests.cluster.commands import ClusterError, CommandError, run, step
+from tests.cluster.machine import update_lists
 
 if TYPE_CHECKING:
     import subprocess
@@ -85,10 +86,12 @@ def _make_image(
     context: Path, name: str, args: Mapping[str, str], folder: Path, *, anew: bool = False
 ) -> None:
     _forget_old_layers()
+    options = [*_pip_mounts(folder), *(["--no-cache"] if anew else [])]
     if args["BASE_IMAGE"] == base_image_name():
         _ensure_base_image()
+        options.append("--pull-never")
     with step(f"building image {name}"):
-        _bud(context, name, args, [*_pip_mounts(folder), *(["--no-cache"] if anew else [])])
+        _bud(context, name, args, options)
         (folder / "pip.conf").unlink()
         archive = f"docker-archive:{folder}/image.tar:{name}"
         _buildah("push", f"--signature-policy={_POLICY}", name, archive)
@@ -114,11 +117,17 @@ def base_files() -> Path:
     return cached("images/base", _base_key(), _make_base, keep=1)
 
 
+def check_base() -> None:
+    """Raise ClusterError if the base image's files must be made and apt knows of no Debian."""
+    if not is_cached("images/base", _base_key()):
+        debian_mirror()
+
+
 def _ensure_base_image() -> None:
     name = base_image_name()
     if _buildah("images", "--quiet", name, check=False).returncode != 0:
         with step(f"building image {name}"):
-            _bud(base_files(), name, {}, [])
+            _bud(base_files(), name, {}, ["--pull-never"])
 
 
 def context_files(context: Path) -> list[Path]:
@@ -156,11 +165,19 @@ def _make_base(folder: Path) -> None:
 
 def debian_mirror() -> str:
     """Return the URL of the Debian archive that the machine's apt uses."""
-    known = run(["apt-get", "indextargets", "--format=$(REPO_URI) $(ORIGIN) $(LABEL) $(COMPONENT)"])
-    for line in known.stdout.splitlines():
-        if line.endswith(" Debian Debian main"):
-            return line.split()[0]
+    known = _known_mirrors()
+    if not known:  # apt tells of an archive only what its lists say, and there may be none yet
+        update_lists()
+        known = _known_mirrors()
+    if known:
+        return known[0]
     raise ClusterError("apt knows no archive of Debian's: is there one in /etc/apt/sources.list*?")
+
+
+def _known_mirrors() -> list[str]:
+    known = run(["apt-get", "indextargets", "--format=$(REPO_URI) $(ORIGIN) $(LABEL) $(COMPONENT)"])
+    lines = known.stdout.splitlines()
+    return [line.split()[0] for line in lines if line.endswith(" Debian Debian main")]
 
 
 def _pip_mounts(folder: Path) -> list[str]:
@@ -175,7 +192,7 @@ def _pip_mounts(folder: Path) -> list[str]:
 def _bud(context: Path, name: str, args: Mapping[str, str], options: list[str]) -> None:
     """Build a Dockerfile; proxies of the environment reach it, by buildah's own rule."""
     arguments = [f"--build-arg={arg}={value}" for arg, value in args.items()]
-    _buildah("bud", "--isolation=chroot", "--network=host", "--layers", "--pull-never",
+    _buildah("bud", "--isolation=chroot", "--network=host", "--layers",
              f"--signature-policy={_POLICY}", *arguments, *options, "-t", name,
              os.fspath(context))  # fmt: skip
 

@@ -81,6 +81,8 @@ def missing(folder: Path) -> list[str]:
     lacks = [f"{kind} links" for kind in ("veth", "bridge") if not has_link_kind(kind)]
     if not has_nftables():
         lacks.append("nftables")
+    if not Path("/proc/sys/net/ipv6/conf/all/forwarding").exists():
+        lacks.append("IPv6")
     if not has_overlayfs(folder):
         lacks.append(f"overlayfs with its upper layer in {folder}")
     return lacks

@@ -12,6 +12,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from tests.cluster import cgroups
 from tests.cluster.commands import ClusterError, CommandError, run, step
 
 GO_AT_LEAST = (1, 26, 6)
@@ -25,9 +26,15 @@ PROGRAMS = {
     "iptables": "iptables",
     "nft": "nftables",
     "openssl": "openssl",
+    "/usr/bin/python3": "python3",
     "runc": "runc",
 }
-"""Programs that a cluster needs, and the Debian packages that have them."""
+"""Programs that a cluster and the tests need, and the Debian packages that have them.
+
+The plugin runs with the Python of Debian: whatever Python started the tool is not enough.
+"""
+
+DEBIAN_AT_LEAST = 12
 
 _SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
@@ -43,7 +50,7 @@ def check_machine(folder: Path) -> None:
     """Raise ClusterError that names all that is missing; `folder` is where clusters will be."""
     lacks = [*_lacking_basics(), *_lacking_go()]
     if os.geteuid() == 0 and sys.platform == "linux":
-        lacks += _lacking_kernel_features(folder)
+        lacks += [*_lacking_kernel_features(folder), *cgroups.lacking(cgroups.hierarchies())]
     if lacks:
         raise ClusterError(f"this machine cannot run a cluster: {'; '.join(lacks)}")
 
@@ -54,8 +61,8 @@ def _lacking_basics() -> list[str]:
         lacks.append("it needs Linux")
     if os.geteuid() != 0:
         lacks.append("it needs root (for namespaces and mounts): run it with sudo")
-    if not is_debian(_os_release()) or shutil.which("apt-get") is None:
-        lacks.append("it needs Debian or a system made from it (packages come from apt-get)")
+    if not is_new_debian(_os_release()) or shutil.which("apt-get") is None:
+        lacks.append(f"it needs Debian {DEBIAN_AT_LEAST} or newer (packages come from its archive)")
     return lacks
 
 
@@ -64,10 +71,15 @@ def _os_release() -> str:
     return file.read_text() if file.exists() else ""
 
 
-def is_debian(os_release: str) -> bool:
-    """Say whether the content of /etc/os-release is of Debian, or of what is made from it."""
-    ids = re.findall(r'^ID(?:_LIKE)?="?([^"\n]*)"?$', os_release, re.MULTILINE)
-    return "debian" in " ".join(ids).split()
+def is_new_debian(os_release: str) -> bool:
+    """Say whether the content of /etc/os-release is of a Debian that is new enough.
+
+    What is made from Debian has an archive of its own, from which no Debian can be installed.
+    Debian's testing and unstable have no version.
+    """
+    known = dict(re.findall(r'^(ID|VERSION_ID)="?([^"\n]*)"?$', os_release, re.MULTILINE))
+    version = known.get("VERSION_ID", str(DEBIAN_AT_LEAST))
+    return known.get("ID") == "debian" and float(version) >= DEBIAN_AT_LEAST
 
 
 def _lacking_go() -> list[str]:
@@ -105,9 +117,15 @@ def install_packages() -> None:
     if not packages:
         return
     install = ["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", "--no-remove"]
+    install += ["-o", "DPkg::Lock::Timeout=300"]  # unattended upgrades may be at work
     quiet = {"DEBIAN_FRONTEND": "noninteractive"}
     with step(f"installing Debian packages: {' '.join(packages)}"):
         if run([*install, *packages], env=quiet, check=False).returncode == 0:
             return
-        run(["apt-get", "update", "--quiet"])  # the lists may be old, or there are none yet
+        update_lists()  # they may be old, or there are none yet
         run([*install, *packages], env=quiet)
+
+
+def update_lists() -> None:
+    """Have apt read what its archives offer."""
+    run(["apt-get", "update", "--quiet"])

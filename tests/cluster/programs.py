@@ -32,26 +32,29 @@ class Programs:
         return digest(map(os.fspath, paths))
 
 
-def _prepare_debian() -> None:
-    machine.install_packages()
-    imagebuild.base_files()
-
-
 def prepare(api_server: str = "current") -> Programs:
     """Build what is missing, and install what Debian has packages for.
 
     `api_server` is "current" or "oldest". Raises ClusterError that names what failed.
     """
+    supplied = gobuild.assets()
+    machine.install_packages()
+    imagebuild.check_base()
+    sets = {}
     with ThreadPoolExecutor(max_workers=1) as beside:  # the network is idle while Go compiles
-        packages = beside.submit(_prepare_debian)
-        sets = {programs.name: gobuild.build(programs) for programs in gobuild.NEEDED}
+        base = beside.submit(imagebuild.base_files)
+        for programs in gobuild.needed(supplied):
+            sets[programs.name] = gobuild.build(programs)
+            if base.done():
+                base.result()  # raises what went wrong, before the next minutes of building
         small = images.small_images()
-        packages.result()
+        base.result()
     current = sets[gobuild.KUBERNETES.name]
     names = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
     control_plane = {name: current / name for name in names}
-    control_plane["etcd"] = sets[gobuild.ETCD.name] / "etcd"
-    control_plane |= gobuild.assets()
+    if gobuild.ETCD.name in sets:
+        control_plane["etcd"] = sets[gobuild.ETCD.name] / "etcd"
+    control_plane |= supplied
     if api_server == "oldest":
         oldest = gobuild.build(gobuild.KUBERNETES_OLDEST)
         control_plane["kube-apiserver"] = oldest / "kube-apiserver"

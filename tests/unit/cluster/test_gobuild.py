@@ -5,11 +5,13 @@ import pytest
 from tests.cluster.commands import ClusterError
 from tests.cluster.gobuild import (
     CNITOOL,
+    ETCD,
     KUBERNETES,
     KUBERNETES_OLDEST,
     NEEDED,
     ProgramSet,
     assets,
+    needed,
     pinned_version,
     tool_packages,
 )
@@ -74,6 +76,14 @@ def test_kubernetes_reports_its_version() -> None:
 def test_the_oldest_api_server_is_the_oldest_supported() -> None:
     """1.34, as the documentation says."""
     assert KUBERNETES_OLDEST.version.startswith("1.34.")
+
+
+def test_what_is_supplied_is_not_built() -> None:
+    """The set etcd has one program; the other two come with Kubernetes."""
+    supplied = {"kube-apiserver", "etcd", "kubectl"}
+    assert needed(()) == list(NEEDED)
+    assert set(NEEDED) - set(needed(supplied)) == {ETCD}
+    assert NEEDED[-1] is KUBERNETES  # which takes the longest
 
 
 def test_kubebuilder_assets_supply_three_programs(
