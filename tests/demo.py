@@ -13,9 +13,10 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from tests.cluster.cluster import Cluster, take_down
+from tests.cluster.cluster import Cluster, reserved, take_down
 from tests.cluster.commands import ClusterError, say, step
 from tests.cluster.genie import install_genie
+from tests.cluster.interrupts import as_interrupts
 from tests.cluster.networks import NETWORKS
 from tests.cluster.observe import interfaces
 from tests.cluster.seed import EXAMPLES
@@ -41,16 +42,9 @@ To go on by yourself, on a cluster that stays:
 def main() -> int:
     """Run the demo; returns the exit code."""
     try:
-        cluster = Cluster.up(NAME)
-        try:
-            with step("installing Genie from manifests/"):
-                install_genie(cluster)
-            show_pods(cluster)
-            show_refusal(cluster)
-        finally:
-            say("taking the cluster down")
-            take_down(NAME)
-    except ClusterError as error:
+        with as_interrupts(), reserved(NAME):
+            show()
+    except (ClusterError, OSError) as error:
         print(f"\nThe demo failed: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -58,6 +52,19 @@ def main() -> int:
         return 130
     print(GO_ON)
     return 0
+
+
+def show() -> None:
+    """Show it all, on a cluster that is taken down whatever happens."""
+    cluster = Cluster.up(NAME)
+    try:
+        with step("installing Genie from manifests/"):
+            install_genie(cluster)
+        show_pods(cluster)
+        show_refusal(cluster)
+    finally:
+        say("taking the cluster down")
+        take_down(NAME)
 
 
 def show_pods(cluster: Cluster) -> None:

@@ -36,10 +36,8 @@ METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
-STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 
 CONFLICT = 409
-GONE = 410
 NOT_FOUND = 404
 UNPROCESSABLE = 422
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 # The codes of the specification.
 INCOMPATIBLE_VERSION = 1
-UNSUPPORTED_FIELD = 2
 UNKNOWN_CONTAINER = 3
 INVALID_ENVIRONMENT = 4
 IO_FAILURE = 5

@@ -13,12 +13,12 @@ from tests.cluster.cluster import (
     BOTH_NETWORKS,
     DEFAULT_NAME,
     Cluster,
-    sigterm_interrupts,
     take_down,
 )
 from tests.cluster.commands import ClusterError, say, step
 from tests.cluster.genie import install_genie
 from tests.cluster.imagebuild import build_genie
+from tests.cluster.interrupts import as_interrupts
 from tests.cluster.programs import prepare
 
 
@@ -26,9 +26,9 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; return the exit code."""
     args = _parser().parse_args(argv)
     try:
-        with sigterm_interrupts():
+        with as_interrupts():
             return int(args.command(args))
-    except (ClusterError, ValueError, PermissionError) as error:
+    except (ClusterError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -105,6 +105,9 @@ def _up(args: argparse.Namespace) -> int:
             if not existed:  # what this command has started ends with it
                 cluster.down()
             raise
+        except ClusterError:
+            say(f"cluster {args.name} runs on, without a working Genie: `up` tries again")
+            raise
     say(f"cluster {cluster.name} runs at {cluster.layout.api_url}: {', '.join(cluster.nodes)}")
     return 0
 
@@ -117,7 +120,11 @@ def _down(args: argparse.Namespace) -> int:
 
 def _env(args: argparse.Namespace) -> int:
     cluster = Cluster.attach(args.name)
-    variables = {**cluster.environment, "PATH": f"{cluster.layout.bin}:{os.environ['PATH']}"}
+    variables = {
+        **cluster.environment,
+        "PATH": f"{cluster.layout.bin}:{os.environ['PATH']}",
+        "GENIE_CLUSTER": args.name,  # the one that tests use
+    }
     for name, value in variables.items():
         print(f"export {name}={shlex.quote(value)}")
     return 0

@@ -14,7 +14,7 @@ _ON_NODE = """\
 # on-node NODE COMMAND...: run a command as if logged in on a node.
 node=$1; shift
 exec nsenter --net=/run/netns/{name}."$node" --mount='{mount_namespaces}'/"$node" -- \\
-    env PATH=/opt/cluster/kubernetes:/opt/cluster/containerd:"$PATH" "$@"
+    env PATH=/opt/cluster/kubernetes:/opt/cluster/containerd:"$PATH" NO_PROXY='*' no_proxy='*' "$@"
 """
 
 _CTR = """\

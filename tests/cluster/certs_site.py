@@ -24,7 +24,7 @@ from dispatcher.kube.client import KubeError
 from tests.cluster.admission import NAME, NAMESPACE, api
 from tests.cluster.imagebuild import PROJECT
 from tests.cluster.load import Workers
-from tests.cluster.outside_webhook import webhook_kubeconfig
+from tests.cluster.outside_webhook import ending_with_this, free_port, webhook_kubeconfig
 
 if TYPE_CHECKING:
     from dispatcher.kube.client import Kube
@@ -66,7 +66,7 @@ class Replica:
     def __init__(self, cluster: Cluster, number: int) -> None:
         self.cluster = cluster
         self.number = number
-        self.port, self.probes = _free_port(), _free_port()
+        self.port, self.probes = free_port(), free_port()
         self.process: subprocess.Popen[bytes] | None = None
         self.log = cluster.layout.state / f"replica-{number}.log"
 
@@ -82,7 +82,7 @@ class Replica:
         }
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.cluster.certs_replica"],
+                ending_with_this([sys.executable, "-m", "tests.cluster.certs_replica"]),
                 env=environment,
                 stderr=log,
                 cwd=PROJECT,
@@ -245,10 +245,3 @@ def _endpoints(address: str, replica: Replica) -> dict[str, Any]:
         "ports": [{"name": "https", "port": replica.port, "protocol": "TCP"}],
         "endpoints": [{"addresses": [address], "conditions": {"ready": True}}],
     }
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("", 0))
-        port: int = one.getsockname()[1]
-        return port

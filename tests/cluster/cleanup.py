@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.cluster import cgroups, fabric
+from tests.cluster import cgroups, fabric, interrupts
 from tests.cluster.commands import ClusterError, run
 from tests.cluster.processes import end, start_time
 
@@ -23,14 +23,18 @@ _ROUNDS = 5  # a shim may start a process while others are ended
 
 
 def take_down(layout: Layout) -> None:
-    """End and delete everything of a cluster except its logs. There may be nothing to do."""
-    _end_processes(layout)
-    for mount in mounts(layout):
-        run(["umount", "--lazy", mount])
-    fabric.delete(layout)
-    cgroups.delete(layout.cgroup)
-    if layout.state.exists():
-        shutil.rmtree(layout.state)
+    """End and delete everything of a cluster except its logs. There may be nothing to do.
+
+    A Ctrl-C takes effect when all is done.
+    """
+    with interrupts.put_off():
+        _end_processes(layout)
+        for mount in mounts(layout):
+            run(["umount", "--lazy", mount])
+        fabric.delete(layout)
+        cgroups.delete(layout.cgroup)
+        if layout.state.exists():
+            shutil.rmtree(layout.state)
 
 
 def _end_processes(layout: Layout) -> None:

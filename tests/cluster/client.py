@@ -29,7 +29,10 @@ class Client:
     @property
     def environment(self) -> dict[str, str]:
         """Return the environment variables with which kubectl reaches the cluster."""
-        reachable = {"KUBECONFIG": os.fspath(self.layout.kubeconfig)}
+        reachable = {
+            "KUBECONFIG": os.fspath(self.layout.kubeconfig),
+            "KUBECACHEDIR": os.fspath(self.layout.kubectl_cache),  # else ~/.kube/cache
+        }
         for name in ("NO_PROXY", "no_proxy"):
             reachable[name] = ",".join(filter(None, [os.environ.get(name), self.layout.api_ipv4]))
         return reachable

@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import functools
 import shutil
-import signal
-import threading
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from tests.cluster import bin as shell_programs
-from tests.cluster import cleanup, fabric, machine, outside, state
+from tests.cluster import cleanup, fabric, interrupts, machine, outside, state
 from tests.cluster.cache import locked
 from tests.cluster.client import Client, Command
 from tests.cluster.commands import ClusterError, say, step
@@ -58,8 +57,9 @@ class Cluster(Client):
         """Start a cluster without Genie, or return the one of that name that runs.
 
         `nodes` maps each node to its networks (see networks.NETWORKS); a node that a running
-        cluster lacks is added. `api_server` is "current" or "oldest" (the oldest that Genie
-        supports). Raises ClusterError; then, and on Ctrl-C, nothing is left but the logs.
+        cluster lacks is added, and one that runs with other programs or networks is replaced.
+        `api_server` is "current" or "oldest" (the oldest that Genie supports). Raises
+        ClusterError; then, and on Ctrl-C, nothing is left but the logs.
         """
         if nodes is None:
             nodes = ONE_NODE
@@ -98,7 +98,7 @@ class Cluster(Client):
         present = state.load(asked.name)
         if present is not None and present.ready:
             cluster = cls(present, programs)
-            if present.programs == asked.programs and cluster.is_running():
+            if cluster._serves(asked) and cluster.is_running():
                 cluster._add_missing(asked.nodes)
                 return cluster
         if present is not None:
@@ -110,6 +110,12 @@ class Cluster(Client):
             cluster = cls(asked, programs)
             cluster._start()
         return cluster
+
+    def _serves(self, asked: state.State) -> bool:
+        """Say whether the cluster has these programs, and its nodes the networks asked for."""
+        present = self._state
+        alike = (present.nodes.get(n, networks) == networks for n, networks in asked.nodes.items())
+        return present.programs == asked.programs and all(alike)
 
     def _start(self) -> None:
         fabric.create_control_plane(self.layout)
@@ -202,6 +208,29 @@ class Cluster(Client):
         return node.run(["nsenter", f"--net={netns}", "--", *argv], check=check)
 
 
+def runs(name: str) -> bool:
+    """Say whether there is a cluster of that name, and all of it runs."""
+    present = state.load(name)
+    return present is not None and present.ready and Cluster.attach(name).is_running()
+
+
+@contextlib.contextmanager
+def reserved(name: str) -> Iterator[None]:
+    """Keep a cluster's name to this process, for a use that none may share.
+
+    It ends with the process, however that ends, and is known to all users of the machine. Raises
+    ClusterError when another process has it.
+    """
+    with socket.socket(socket.AF_UNIX) as mark:
+        try:
+            mark.bind(f"\0genie-cluster/{name}")  # a name in the kernel: no file is left behind
+        except OSError as taken:
+            raise ClusterError(
+                f"another demo or test run uses the cluster {name} now: wait until it has ended"
+            ) from taken
+        yield
+
+
 def take_down(name: str) -> bool:
     """Take a cluster down, whatever state it is in; return whether there was anything of it."""
     machine.extend_path()
@@ -215,8 +244,8 @@ def take_down(name: str) -> bool:
 
 @contextlib.contextmanager
 def _clean_up_on_failure(asked: state.State) -> Iterator[None]:
-    """Take the cluster down when its start fails or is interrupted, also by SIGTERM."""
-    with sigterm_interrupts():
+    """Take the cluster down when its start fails or is interrupted."""
+    with interrupts.as_interrupts():
         try:
             yield
         except BaseException:
@@ -224,21 +253,3 @@ def _clean_up_on_failure(asked: state.State) -> Iterator[None]:
             present = state.load(asked.name) or asked
             cleanup.take_down(present.layout)
             raise
-
-
-@contextlib.contextmanager
-def sigterm_interrupts() -> Iterator[None]:
-    """Treat SIGTERM as Ctrl-C."""
-
-    def interrupt(_number: int, _frame: object) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: cleaning up goes on
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    former = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, former)

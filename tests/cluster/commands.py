@@ -69,7 +69,8 @@ def run(
     """Run a program to its end and return what it said.
 
     `env` is added to this process's environment; `timeout` is in seconds.
-    Raises CommandError when `check` and the exit code is not 0, or when there is no such program.
+    Raises CommandError when `check` and the exit code is not 0, and, whatever `check` says, when
+    there is no such program or it takes longer than the timeout.
     """
     words = [os.fspath(word) for word in argv]
     try:
@@ -88,6 +89,8 @@ def run(
         )
     except FileNotFoundError as missing:
         raise CommandError(words, 127, f"no such program: {missing.filename}") from missing
+    except subprocess.TimeoutExpired as late:
+        raise CommandError(words, 124, f"not done within {late.timeout:.0f} s") from late
     if check and done.returncode != 0:
         raise CommandError(words, done.returncode, done.stdout + done.stderr)
     return done

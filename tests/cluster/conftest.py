@@ -1,7 +1,8 @@
 """Fixtures of all tests on a real Kubernetes.
 
-GENIE_CLUSTER names the cluster (default "genie-test"). One that runs already is used and left
-running; else it is started for the session and taken down after it.
+GENIE_CLUSTER names a cluster to use; if it runs already, it is left running. Else the cluster
+(genie-test, where none is named) is started anew and taken down after the tests: what a killed run
+has left is not used.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.cluster import state
-from tests.cluster.cluster import BOTH_NETWORKS, Cluster
+from tests.cluster.cluster import BOTH_NETWORKS, Cluster, reserved, runs, take_down
+from tests.cluster.commands import ClusterError
 from tests.cluster.diagnosis import describe
 from tests.cluster.genie import DEFAULT_NETWORK, install_genie
+from tests.cluster.interrupts import as_interrupts
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -26,14 +28,26 @@ _NAME = os.environ.get("GENIE_CLUSTER", "genie-test")
 def _running(
     name: str, nodes: Mapping[str, Sequence[str]], default_network: str = DEFAULT_NETWORK
 ) -> Iterator[Cluster]:
-    found = state.load(name)
+    keep = "GENIE_CLUSTER" in os.environ and runs(name)
+    if not keep:
+        take_down(name)
     cluster = Cluster.up(name, nodes)
     try:
         install_genie(cluster, default_network)
         yield cluster
     finally:
-        if found is None:
+        if not keep:
             cluster.down()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_run_at_a_time() -> Iterator[None]:
+    """Keep the names to this run, which SIGTERM and a lost terminal end as Ctrl-C does."""
+    try:
+        with as_interrupts(), reserved(_NAME):
+            yield
+    except ClusterError as taken:
+        pytest.exit(str(taken), returncode=1)
 
 
 @pytest.fixture(scope="session")

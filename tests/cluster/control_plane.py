@@ -70,11 +70,6 @@ class ControlPlane:
         """End one component and wait until it is gone."""
         self.services[name].stop()
 
-    def stop_all(self) -> None:
-        """End all components, those first that use the others."""
-        for service in reversed(self.services.values()):
-            service.stop()
-
     def wait_until_ready(self, patience: float = _PATIENCE) -> None:
         """Return when the API server says it is ready.
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
 from typing import TYPE_CHECKING
 
+from tests.cluster.commands import CommandError
 from tests.cluster.genie import NAMESPACE
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def describe(cluster: Cluster, namespace: str | None) -> str:
 def _say(cluster: Cluster, command: list[str]) -> str:
     try:
         return cluster.kubectl(*command, check=False, timeout=20).stdout
-    except subprocess.TimeoutExpired:  # logs of a workload without pods wait for them
+    except CommandError:  # logs of a workload without pods wait for them
         return ""
 
 

@@ -153,6 +153,11 @@ class Layout:
         """Return the administrator's kubeconfig."""
         return self.state / "kubeconfig"
 
+    @property
+    def kubectl_cache(self) -> Path:
+        """Return the folder in which kubectl keeps what it has learned of the API server."""
+        return self.state / "kubectl-cache"
+
 
 @dataclass(frozen=True, slots=True)
 class NodeLayout:

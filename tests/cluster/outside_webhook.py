@@ -53,7 +53,7 @@ def running_webhook(cluster: Cluster, **settings: str) -> Iterator[int]:
         _patch("v1", "Service", {"selector": selectorless}),
         _patch("apps/v1", "Deployment", {"replicas": 0}),
     )
-    port, probes = _free_port(), _free_port()
+    port, probes = free_port(), free_port()
     cluster.apply(_endpoints(cluster.layout.host_ipv4, port))
     environment = {
         **os.environ,
@@ -65,7 +65,10 @@ def running_webhook(cluster: Cluster, **settings: str) -> Iterator[int]:
     }
     with (cluster.layout.state / "webhook.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "webhook"], env=environment, stderr=log, cwd=PROJECT
+            ending_with_this([sys.executable, "-m", "webhook"]),
+            env=environment,
+            stderr=log,
+            cwd=PROJECT,
         )
         try:
             cluster.wait_for(lambda: _is_ready(process, probes), 60, "the webhook to be ready")
@@ -117,7 +120,16 @@ def _is_ready(process: subprocess.Popen[bytes], probes: int) -> bool:
     return False
 
 
-def _free_port() -> int:
+def ending_with_this(argv: list[str]) -> list[str]:
+    """Return the command that runs a program which the kernel ends when this process ends.
+
+    Start it from the main thread: the kernel takes the end of the starting thread for that.
+    """
+    return ["setpriv", "--pdeathsig", "KILL", *argv]
+
+
+def free_port() -> int:
+    """Return a port that nobody uses at the moment."""
     with socket.socket() as one:
         one.bind(("", 0))
         port: int = one.getsockname()[1]

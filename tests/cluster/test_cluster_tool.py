@@ -141,9 +141,9 @@ MOMENTS: list[Any] = [
 
 def interrupted(reached: Callable[[], bool], number: int) -> subprocess.CompletedProcess[str]:
     """Start `up`, send the tool a signal at a moment, and return how it ended."""
-    with subprocess.Popen(
-        tool("up", "--bare"), cwd=PROJECT, stderr=subprocess.PIPE, text=True
-    ) as started:
+    # As from a terminal, also where the tests themselves were started to ignore Ctrl-C.
+    command = ["env", "--default-signal=INT", *tool("up", "--bare")]
+    with subprocess.Popen(command, cwd=PROJECT, stderr=subprocess.PIPE, text=True) as started:
         deadline = time.monotonic() + 300
         while not reached():
             assert started.poll() is None, started.communicate()[1]

@@ -28,6 +28,13 @@ def test_a_failure_that_is_expected_is_returned() -> None:
     assert run(["sh", "-c", "exit 4"], check=False).returncode == 4
 
 
+def test_a_program_that_takes_too_long_is_a_failed_program() -> None:
+    """124, as timeout(1) says; also where a failure would be returned."""
+    with pytest.raises(CommandError, match="sleep 60: exit code 124\nnot done within 0 s") as error:
+        run(["sleep", "60"], check=False, timeout=0.01)
+    assert error.value.returncode == 124
+
+
 def test_input_and_environment_reach_the_program() -> None:
     """The environment is added to, not replaced."""
     done = run(["sh", "-c", 'read word; echo "$word $MORE $PATH"'], input="hi\n", env={"MORE": "x"})

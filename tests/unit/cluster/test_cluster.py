@@ -1,0 +1,65 @@
+from pathlib import Path
+
+import pytest
+
+from tests.cluster import cluster, state
+from tests.cluster.client import Client
+from tests.cluster.commands import ClusterError
+from tests.cluster.programs import Programs
+
+
+@pytest.fixture
+def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> state.State:
+    monkeypatch.setenv("GENIE_STATE", str(tmp_path))
+    return state.new("genie", {"node1": ["canal"]}, "current")
+
+
+def test_kubectl_keeps_its_cache_with_the_cluster(asked: state.State) -> None:
+    """Not in ~/.kube, which is the user's; it goes when the cluster does."""
+    kubectl = Client(asked.layout, Path("kubectl"))
+    folder = kubectl.environment["KUBECACHEDIR"]
+    assert Path(folder).is_relative_to(asked.layout.state)
+
+
+def test_a_cluster_is_used_by_one_run_at_a_time() -> None:
+    """Who comes second is told, and harms nothing; other names, and later runs, are free."""
+    name = "genie-unit-test"
+    with cluster.reserved(name):
+        with pytest.raises(ClusterError, match=f"another .* uses the cluster {name} now"):
+            cluster.reserved(name).__enter__()
+        with cluster.reserved(f"{name}-b"):
+            pass
+    with cluster.reserved(name):
+        pass
+
+
+def test_a_cluster_that_is_dead_or_was_never_whole_does_not_run(asked: state.State) -> None:
+    """Its files alone say nothing: a run that was killed left them."""
+    assert not cluster.runs("genie")
+    asked.save()
+    assert not cluster.runs("genie")
+
+
+@pytest.mark.parametrize(
+    ("nodes", "serves"),
+    [
+        pytest.param({"node1": ["canal"]}, True, id="the same"),
+        pytest.param({"node2": ["weave"]}, True, id="a node that it lacks"),
+        pytest.param({"node1": ["canal", "weave"]}, False, id="other networks"),
+    ],
+)
+def test_a_cluster_serves_who_asks_for_the_networks_it_has(
+    asked: state.State, nodes: dict[str, list[str]], *, serves: bool
+) -> None:
+    """A node's networks do not change while it runs: the cluster is made anew."""
+    programs = Programs({}, {"kubectl": Path("kubectl")} | dict.fromkeys(SERVICES, Path()), [])
+    asked.programs = "x"
+    present = cluster.Cluster(asked, programs)
+    other = state.new("genie", nodes, "current")
+    other.programs = "x"
+    assert present._serves(other) is serves
+    other.programs = "y"
+    assert not present._serves(other)
+
+
+SERVICES = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
