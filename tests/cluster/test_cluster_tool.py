@@ -9,9 +9,11 @@ from __future__ import annotations
 import functools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -207,14 +209,17 @@ def test_up_reuses_what_runs_and_adds_the_node_that_is_missing() -> None:
     assert len(second.get("nodes")["items"]) == 2
     confs = second.node("node2").path("/etc/cni/net.d").iterdir()
     assert [file.name for file in confs] == ["20-weave.conflist"]
-    assert json.loads(run_tool_env()["KUBECONFIG"])["current-context"] == NAME
+    lines = run_tool_env()
+    assert lines[0] == NAME  # GENIE_CLUSTER: the tests that are run now use this cluster
+    assert json.loads("\n".join(lines[1:]))["current-context"] == NAME
 
 
-def run_tool_env() -> dict[str, str]:
-    """Evaluate what `env` prints in a shell, and return where it leads: each file's content."""
-    script = f'eval "$({sys.executable} -m tests.cluster env --name {NAME})"; cat "$KUBECONFIG"'
+def run_tool_env() -> list[str]:
+    """Evaluate what `env` prints in a shell; return the lines of what it leads to."""
+    prints = f"{sys.executable} -m tests.cluster env --name {NAME}"
+    script = f'eval "$({prints})"; echo "$GENIE_CLUSTER"; cat "$KUBECONFIG"'
     done = subprocess.run(["sh", "-c", script], cwd=PROJECT, capture_output=True, check=True)
-    return {"KUBECONFIG": done.stdout.decode()}
+    return done.stdout.decode().splitlines()
 
 
 def test_two_clusters_run_side_by_side() -> None:
@@ -260,9 +265,29 @@ def test_a_component_can_be_stopped_and_started() -> None:
     assert cluster.is_running()
 
 
+@pytest.fixture
+def copy() -> Iterator[Path]:
+    """Give a copy of the tool that every user can read, and a PATH of all programs but Go."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        for part in PROJECT.glob("tests/cluster/**/*"):
+            if part.is_file() and "__pycache__" not in part.parts:
+                target = folder / part.relative_to(PROJECT)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(part, target)
+        (folder / "without-go").mkdir()
+        for known in ("/usr/bin", "/usr/sbin"):
+            for program in Path(known).iterdir():
+                link = folder / "without-go" / program.name
+                if program.name != "go" and not link.is_symlink():
+                    link.symlink_to(program)
+        yield folder
+
+
 LACKS: list[Any] = [
     pytest.param(["setpriv", "--reuid=65534", "--clear-groups"], "needs root", id="root"),
-    pytest.param(["env", "PATH=/usr/bin:/bin"], "needs Go 1.26.6 or newer on the PATH", id="Go"),
+    pytest.param(["env", "PATH=without-go"], "needs Go 1.26.6 or newer on the PATH", id="Go"),
     pytest.param(
         ["env", "GENIE_STATE=/proc/no/such"], "does not have overlayfs", id="a file system"
     ),
@@ -271,15 +296,15 @@ LACKS: list[Any] = [
 
 @pytest.mark.parametrize(("command", "words"), LACKS)
 def test_what_the_machine_lacks_is_said_before_anything_is_changed(
-    tmp_path: Path, command: list[str], words: str
+    tmp_path: Path, copy: Path, command: list[str], words: str
 ) -> None:
     """One sentence, exit code 1, nothing made: not even the cache."""
     env = {**os.environ, "GENIE_CACHE": str(tmp_path / "cache"), "GENIE_STATE": str(tmp_path / "s")}
     up = ["/usr/bin/python3", "-m", "tests.cluster", "up", "--bare", "--name", NAME]
     done = subprocess.run(
-        [*command, *up], cwd=PROJECT, env=env, capture_output=True, text=True, check=False
+        [*command, *up], cwd=copy, env=env, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 1
+    assert done.returncode == 1, done.stderr
     assert done.stderr.startswith("error: this machine cannot run a cluster: ")
     assert words in done.stderr
     assert len(done.stderr.splitlines()) == 1
