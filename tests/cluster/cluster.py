@@ -127,9 +127,13 @@ class Cluster(Client):
         shell_programs.write(self.layout, self.programs.control_plane["kubectl"])
         with ThreadPoolExecutor() as together:
             starting = together.submit(self.control_plane.start_all)
-            for node in self.nodes.values():
-                self._create_node(node)
-            starting.result()
+            try:
+                for node in self.nodes.values():
+                    self._create_node(node)
+                starting.result()
+            except BaseException:  # a Ctrl-C does not wait until the API server is ready
+                self.control_plane.give_up()
+                raise
         self._join_nodes(self.nodes.values())
         self.wait_for(self._takes_pods, _NODE_PATIENCE, "the default service account")
         self._state.ready = True

@@ -5,7 +5,11 @@ import pytest
 from tests.cluster import cluster, state
 from tests.cluster.client import Client
 from tests.cluster.commands import ClusterError
+from tests.cluster.control_plane import ControlPlane
+from tests.cluster.processes import Service
 from tests.cluster.programs import Programs
+
+SERVICES = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 
 
 @pytest.fixture
@@ -40,6 +44,18 @@ def test_a_cluster_that_is_dead_or_was_never_whole_does_not_run(asked: state.Sta
     assert not cluster.runs("genie")
 
 
+def test_an_interrupted_start_does_not_wait_for_the_api_server(
+    asked: state.State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may take half a minute. The API server is a fake that is never ready."""
+    plane = ControlPlane(asked.layout, dict.fromkeys(SERVICES, Path()), "current")
+    monkeypatch.setattr(Service, "check", lambda _service: None)
+    monkeypatch.setattr(plane, "_is_ready", lambda: False)
+    plane.give_up()
+    with pytest.raises(ClusterError, match="is not ready"):
+        plane.wait_until_ready(patience=3600)
+
+
 @pytest.mark.parametrize(
     ("nodes", "serves"),
     [
@@ -60,6 +76,3 @@ def test_a_cluster_serves_who_asks_for_the_networks_it_has(
     assert present._serves(other) is serves
     other.programs = "y"
     assert not present._serves(other)
-
-
-SERVICES = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
