@@ -80,7 +80,7 @@ def _read(text: str, start: int) -> tuple[Any, int]:
     except SystemError:
         # The scanner takes its error class from json.decoder if that is loaded, and fails
         # to fail otherwise (until Python 3.13). Errors may cost an import.
-        import json.decoder  # noqa: F401
+        import json.decoder  # noqa: F401 - the scanner looks it up itself
 
         return _scan(text, start)
 

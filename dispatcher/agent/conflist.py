@@ -150,7 +150,8 @@ class Conflist:
     def _count(self, now: float) -> None:
         self._written = None  # one loss is counted once
         self._losses.append(now)
-        if len(self._losses) == 2 and now - self._losses[0] <= FIGHT_SECONDS:  # noqa: PLR2004
+        full = len(self._losses) == self._losses.maxlen
+        if full and now - self._losses[0] <= FIGHT_SECONDS:
             self._truce_until = now + TRUCE_SECONDS
             self._losses.clear()
 

@@ -122,8 +122,9 @@ def libraries(files: list[Path]) -> list[Path]:
     """Return the shared libraries that *files* need, the loader not among them."""
     needed = set()
     for file in files:
-        listed = subprocess.run(["ldd", file], capture_output=True, text=True, check=True).stdout  # noqa: S603, S607
-        needed |= needs(listed)
+        ldd = ["ldd", str(file)]
+        done = subprocess.run(ldd, capture_output=True, text=True, check=True)  # noqa: S603 - while the image is built
+        needed |= needs(done.stdout)
     return sorted(needed)
 
 
@@ -190,7 +191,8 @@ def _copy(source: Path, target: Path, mode: int) -> None:
 
 
 def _patchelf(program: str, *arguments: str | Path) -> str:
-    done = subprocess.run([program, *arguments], capture_output=True, text=True, check=True)  # noqa: S603
+    command = [program, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 - while the image is built
     return done.stdout
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 TREE = Path(__file__).parents[3]
 DEBIAN = Path("/usr/bin/python3")
-OWN = Path(sys._base_executable)  # type: ignore[attr-defined]
+OWN = Path(sys._base_executable)  # type: ignore[attr-defined]  # typeshed lacks it
 """The interpreter of the tests. Where it is not Debian's, it has another prefix than /usr."""
 
 

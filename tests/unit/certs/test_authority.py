@@ -86,7 +86,7 @@ def test_a_leaf_does_not_outlive_its_ca(make_ca: Maker) -> None:
         pytest.param(NAME, NOW - DAY, False, id="before its life it is refused"),
     ],
 )
-def test_who_verifies(make_ca: Maker, name: str, at: dt.datetime, accepted: bool) -> None:  # noqa: FBT001
+def test_who_verifies(make_ca: Maker, name: str, at: dt.datetime, *, accepted: bool) -> None:
     ca = make_ca()
     reason = refusal((leaf(ca, name).certificate,), ca.certificate_pem, name, at)
     assert (reason is None) == accepted

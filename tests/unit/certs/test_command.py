@@ -166,7 +166,7 @@ def test_rotate_without_a_ca_says_who_makes_one(site: Site) -> None:
         pytest.param(2, True, id="two in a row are reported"),
     ],
 )
-def test_rotate_meets_a_conflict(site: Site, conflicts: int, fails: bool) -> None:  # noqa: FBT001
+def test_rotate_meets_a_conflict(site: Site, conflicts: int, *, fails: bool) -> None:
     left = [conflicts]
 
     def conflict(method: str, path: str) -> None:

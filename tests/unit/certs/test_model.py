@@ -195,12 +195,12 @@ class Cluster(RuleBasedStateMachine):
             self._round(1)
 
     @rule(which=st.integers(0, 1), call=st.integers(0, 8), after=st.booleans())
-    def other_runs_in_between(self, which: int, call: int, after: bool) -> None:  # noqa: FBT001
+    def other_runs_in_between(self, which: int, call: int, *, after: bool) -> None:
         """Run a round, with one of the other replica in the middle."""
         self._round(which, at=call, after=after, then=lambda: self._round(1 - which))
 
     @rule(which=st.integers(0, 1), call=st.integers(0, 8), after=st.booleans())
-    def replica_ends_in_a_round(self, which: int, call: int, after: bool) -> None:  # noqa: FBT001
+    def replica_ends_in_a_round(self, which: int, call: int, *, after: bool) -> None:
         """End a replica before or after a call has taken effect, and start it again."""
 
         def end() -> None:
@@ -211,7 +211,7 @@ class Cluster(RuleBasedStateMachine):
         self.replicas[which].start()
 
     @rule(which=st.integers(0, 1), call=st.integers(0, 8), after=st.booleans())
-    def call_fails(self, which: int, call: int, after: bool) -> None:  # noqa: FBT001
+    def call_fails(self, which: int, call: int, *, after: bool) -> None:
         """Let a call fail, before or after it has taken effect."""
 
         def fail() -> None:
@@ -220,7 +220,7 @@ class Cluster(RuleBasedStateMachine):
         self._round(which, at=call, after=after, then=fail)
 
     @rule(which=st.integers(0, 1), cut_off=st.booleans())
-    def network(self, which: int, cut_off: bool) -> None:  # noqa: FBT001
+    def network(self, which: int, *, cut_off: bool) -> None:
         """Cut a replica off from the API server, or let it back."""
         self.replicas[which].cut_off = cut_off
         self.replicas[which].stale |= cut_off
@@ -272,7 +272,7 @@ class Cluster(RuleBasedStateMachine):
     # What people and tools do.
 
     @rule(compromised=st.booleans())
-    def rotation_is_asked_for(self, compromised: bool) -> None:  # noqa: FBT001
+    def rotation_is_asked_for(self, *, compromised: bool) -> None:
         """Ask, as ``python -m certs rotate`` does."""
         if SECRET in self.api.objects:
             secret = self.api.objects[SECRET]
