@@ -6,7 +6,7 @@ What is built, below the target folder:
     .genie/<version>/<tag>.core        what ADD and DEL need, compiled, for the interpreter <tag>
     .genie/<version>/<tag>.rest        the other commands, and the command line for people
     .genie/<version>/src/              their sources, for an interpreter of another version
-    .genie/<version>/python3           only if an interpreter is brought along (issue E)
+    .genie/<version>/python3           only if an interpreter is brought along
 
 ``<version>`` is the project's version and a hash of everything in the folder, so two builds
 never share one. To install: copy the folder to ``<cni-bin>/.genie/<version>/``, then rename a
