@@ -6,7 +6,10 @@ import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from tests.cluster.genie import DEFAULT_NETWORK, NAMESPACE, wait_until_working
+from tests.cluster.imagebuild import PROJECT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,6 +50,12 @@ def agent_settings(cluster: Cluster, **settings: object) -> Iterator[None]:
         wait_until_working(cluster, DEFAULT_NETWORK)
 
 
+def fresh_agents(cluster: Cluster) -> None:
+    """Put agents that remember nothing in the place of those that run."""
+    cluster.kubectl("rollout", "restart", DAEMONSET, "-n", NAMESPACE)
+    rolled_out(cluster)
+
+
 def _set(cluster: Cluster, changes: list[str]) -> None:
     cluster.kubectl("set", "env", DAEMONSET, "-n", NAMESPACE, *changes)
     rolled_out(cluster)
@@ -83,3 +92,25 @@ def pod_events(cluster: Cluster, namespace: str, pod: str, reason: str) -> list[
     query = f"involvedObject.kind=Pod,involvedObject.name={pod},reason={reason}"
     events = cluster.get("events", "-n", namespace, "--field-selector", query)["items"]
     return [event["message"] for event in events]
+
+
+def rights_for_old_runtimes() -> list[Any]:
+    """Return what the component for old runtimes changes in the agent's rights."""
+    component = PROJECT / "manifests/components/old-runtimes/kustomization.yaml"
+    [patch] = yaml.safe_load(component.read_text())["patches"]
+    assert patch["target"] == {"kind": "ClusterRole", "name": "genie-agent"}
+    changes: list[Any] = yaml.safe_load(patch["patch"])
+    return changes
+
+
+@contextlib.contextmanager
+def granted(cluster: Cluster, changes: list[Any]) -> Iterator[None]:
+    """Change the agent's rights for a while, as an overlay does."""
+    before = cluster.get("clusterrole", "genie-agent")["rules"]
+    patch = ("patch", "clusterrole", "genie-agent", "--type=json", "-p")
+    cluster.kubectl(*patch, json.dumps(changes))
+    try:
+        yield
+    finally:
+        back = [{"op": "replace", "path": "/rules", "value": before}]
+        cluster.kubectl(*patch, json.dumps(back))

@@ -12,8 +12,10 @@ from tests.cluster.agents import (
     CONFLIST,
     LAUNCHER,
     agent_settings,
+    granted,
     label,
     node_events,
+    rights_for_old_runtimes,
     rolled_out,
     set_mode,
 )
@@ -121,8 +123,8 @@ def test_a_node_with_only_the_runtimes_bridge_until_canal_arrives_gives_no_pod_o
     assert not node.path(CONFLIST).exists()
     assert "nodeName" not in cluster.get("pod", "early", "-n", namespace)["spec"]
     arrives(cluster, NETWORKS["canal"].file)
-    cluster.wait_for(node.path(CONFLIST).exists, 5, "the conflist")
-    cluster.wait_for(lambda: label(cluster, NODE, "canal") == "true", 10, "the label")
+    cluster.wait_for(node.path(CONFLIST).exists, 30, "the conflist")
+    cluster.wait_for(lambda: label(cluster, NODE, "canal") == "true", 30, "the label")
     cluster.apply(pod_manifest("late", None), "-n", namespace)
     wait_running(cluster, namespace, "early", "late")
     bridges = {name: bridge(cluster, name, namespace) for name in ("early", "late")}
@@ -207,12 +209,8 @@ def test_disable_then_remove_lose_nothing(cluster: Cluster, namespace: str, leav
 @pytest.fixture
 def old_runtime(cluster: Cluster) -> Iterator[None]:
     """Let the agent read pods, as the overlay for old runtimes does."""
-    rule = {"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}
-    cluster.kubectl("patch", "clusterrole", "genie-agent", "--type=json", "-p",
-                    json.dumps([{"op": "add", "path": "/rules/-", "value": rule}]))  # fmt: skip
-    yield
-    cluster.kubectl("patch", "clusterrole", "genie-agent", "--type=json", "-p",
-                    json.dumps([{"op": "remove", "path": "/rules/3"}]))  # fmt: skip
+    with granted(cluster, rights_for_old_runtimes()):
+        yield
 
 
 ANSWERS = {

@@ -6,17 +6,14 @@ annotation and asks the node's agent. Each trouble on that way is in tests/node/
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-import yaml
 
 from tests.cluster import sandboxes
-from tests.cluster.agents import CONFLIST, pod_events
-from tests.cluster.imagebuild import PROJECT
+from tests.cluster.agents import CONFLIST, granted, pod_events, rights_for_old_runtimes
 from tests.cluster.observe import interfaces
 from tests.cluster.seed import pod_manifest
 from tests.cluster.test_main_job import wait_running
@@ -28,7 +25,6 @@ if TYPE_CHECKING:
     from tests.cluster.node import Node
 
 NODE = "node1"
-COMPONENT = PROJECT / "manifests/components/old-runtimes/kustomization.yaml"
 OLD = "/etc/cni/net.d/00-before-genie.conflist"  # sorts before ours, so the runtime takes it
 SOCKET = "/run/genie/agent.sock"
 CONNECT = f"import socket; socket.socket(socket.AF_UNIX).connect({SOCKET!r})"
@@ -58,35 +54,8 @@ def hands_over(node: Node) -> bool:
     return "io.kubernetes.cri.pod-annotations" in sandboxes.describe(node)
 
 
-def rights(cluster: Cluster) -> list[Any]:
-    found: list[Any] = cluster.get("clusterrole", "genie-agent")["rules"]
-    return found
-
-
-@pytest.fixture
-def component() -> list[Any]:
-    """Give what the component for old runtimes changes in the agent's rights."""
-    [patch] = yaml.safe_load(COMPONENT.read_text())["patches"]
-    assert patch["target"] == {"kind": "ClusterRole", "name": "genie-agent"}
-    changes: list[Any] = yaml.safe_load(patch["patch"])
-    return changes
-
-
-@contextlib.contextmanager
-def granted(cluster: Cluster, changes: list[Any]) -> Iterator[None]:
-    """Give the agent the component's rights for a while, as its overlay does."""
-    before = rights(cluster)
-    patch = ("patch", "clusterrole", "genie-agent", "--type=json", "-p")
-    cluster.kubectl(*patch, json.dumps(changes))
-    try:
-        yield
-    finally:
-        back = [{"op": "replace", "path": "/rules", "value": before}]
-        cluster.kubectl(*patch, json.dumps(back))
-
-
 def test_a_pod_gets_its_networks_through_the_agent(
-    cluster: Cluster, namespace: str, old_runtime: Node, component: list[Any]
+    cluster: Cluster, namespace: str, old_runtime: Node
 ) -> None:
     """Without the overlay it waits, and an Event names the cure; with it, it is attached.
 
@@ -99,7 +68,7 @@ def test_a_pod_gets_its_networks_through_the_agent(
     [said] = set(about())
     assert f"pod {namespace}/asks may not be read" in said
     assert "manifests/overlays/old-runtimes" in said
-    with granted(cluster, component):
+    with granted(cluster, rights_for_old_runtimes()):
         cluster.apply(pod_manifest("plain", None), "-n", namespace)
         wait_running(cluster, namespace, "plain", "asks")
         found = {pod: interfaces(cluster, pod, namespace) for pod in ("asks", "plain")}
