@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
 LANES = 2
 WAVE = 10
-READY_WITHIN = 90
-GONE_WITHIN = 90
+READY_WITHIN = 180
+GONE_WITHIN = 180
 FREED_WITHIN = 60
 
 CHOICES: dict[str, dict[str, str]] = {
@@ -196,12 +196,14 @@ def _wave(cluster: Cluster, node: Node, namespace: str, wave: str, figures: Figu
     pods = [pod_manifest(name, cni, labels={"wave": wave}) for name, cni in wanted.items()]
     ours = ("pods", "-n", namespace, "-l", f"wave={wave}")
     cluster.apply({"apiVersion": "v1", "kind": "List", "items": pods}, "-n", namespace)
-    cluster.kubectl("wait", *ours, "--for=condition=Ready", f"--timeout={READY_WITHIN}s")
+    ready = ("wait", *ours, "--for=condition=Ready", f"--timeout={READY_WITHIN}s")
+    cluster.kubectl(*ready, timeout=2 * READY_WITHIN)
     stored = cluster.get(*ours)["items"]
     found = attachments(node, stored)
     assert found == {name: CHOICES[cni] for name, cni in wanted.items()}
     figures.ready += map(_seconds_to_ready, stored)
-    cluster.kubectl("delete", *ours, "--wait=true", f"--timeout={GONE_WITHIN}s")
+    delete = ("delete", *ours, "--wait=true", f"--timeout={GONE_WITHIN}s")
+    cluster.kubectl(*delete, timeout=2 * GONE_WITHIN)
 
 
 def _seconds_to_ready(pod: dict[str, Any]) -> float:
@@ -218,16 +220,18 @@ def _seconds_to_ready(pod: dict[str, Any]) -> float:
 def unrest(cluster: Cluster, seed: int, pause: tuple[float, float]) -> Iterator[Counter[str]]:
     """Kill and delete parts of agent and webhook meanwhile, *pause* seconds apart (least, most).
 
-    Gives what was done so far. In the end every part is replaced, since the kubelet makes one
-    that died often wait for minutes, and works again.
+    By turns, so that a short time has both. Gives what was done so far. In the end every part is
+    replaced, since the kubelet makes one that died often wait for minutes, and works again.
     """
     dice = random.Random(seed)  # noqa: S311 - which pod dies is no secret
     deeds: Counter[str] = Counter()
     over = threading.Event()
 
     def act() -> None:
-        while not over.wait(dice.uniform(*pause)):
-            deeds[_deed(cluster, dice)] += 1
+        for kill in itertools.cycle((True, False)):
+            if over.wait(dice.uniform(*pause)):
+                return
+            deeds[_deed(cluster, dice, kill=kill)] += 1
 
     with ThreadPoolExecutor(1) as together:
         acting = together.submit(act)
@@ -241,7 +245,7 @@ def unrest(cluster: Cluster, seed: int, pause: tuple[float, float]) -> Iterator[
             wait_until_working(cluster, DEFAULT_NETWORK)
 
 
-def _deed(cluster: Cluster, dice: random.Random) -> str:
+def _deed(cluster: Cluster, dice: random.Random, *, kill: bool) -> str:
     """Kill one process, or delete one pod; return what was done."""
     pods = [
         pod
@@ -253,7 +257,7 @@ def _deed(cluster: Cluster, dice: random.Random) -> str:
     pod = dice.choice(pods)
     part = pod["metadata"]["labels"]["app.kubernetes.io/component"]
     running = [c for c in pod["status"].get("containerStatuses", []) if "running" in c["state"]]
-    if running and dice.random() < 0.5:
+    if running and kill:
         container = dice.choice(running)
         node = cluster.node(pod["spec"]["nodeName"])
         identifier = container["containerID"].removeprefix("containerd://")

@@ -80,7 +80,7 @@ def test_a_churn_of_pods_leaves_nothing_though_agent_and_webhook_keep_dying(
     node = cluster.node(NODE)
     seed = time.time_ns()
     print(f"unrest({seed})")
-    with unrest(cluster, seed, (1, 4)) as deeds:
+    with unrest(cluster, seed, (4, 10)) as deeds:
         figures = churn(cluster, node, namespace, lambda: range(PODS // WAVE // LANES))
         print(figures, deeds)
     assert figures.pods == PODS
