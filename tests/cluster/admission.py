@@ -155,10 +155,12 @@ def scale(cluster: Cluster, replicas: int) -> None:
     """Scale the webhook, and wait until that many replicas answer and no other does."""
     cluster.kubectl("scale", f"deployment/{NAME}", "-n", NAMESPACE, f"--replicas={replicas}")
     cluster.kubectl("rollout", "status", f"deployment/{NAME}", "-n", NAMESPACE)
+    pods = ("pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/component=webhook")
+    if replicas == 0:  # none is there to be called instead: nothing is gained by their draining
+        cluster.kubectl("delete", *pods, "--grace-period=1")
 
     def settled() -> bool:
-        pods = cluster.get("pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/component=webhook")
-        return len(pods["items"]) == replicas
+        return len(cluster.get(*pods)["items"]) == replicas
 
     cluster.wait_for(settled, 60, f"{replicas} replicas of the webhook")
 

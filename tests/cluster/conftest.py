@@ -50,13 +50,14 @@ def one_run_at_a_time() -> Iterator[None]:
         pytest.exit(str(taken), returncode=1)
 
 
-@pytest.fixture(scope="session")
+# Of the package, not the session: none of them runs beside other tests, which need the machine.
+@pytest.fixture(scope="package")
 def cluster() -> Iterator[Cluster]:
     """Give the cluster with Genie that most tests share: one node with both networks."""
     yield from _running(_NAME, {"node1": BOTH_NETWORKS})
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def uneven_cluster() -> Iterator[Cluster]:
     """Give a cluster with Genie whose nodes differ: node1 has both networks, node2 only weave.
 

@@ -7,6 +7,7 @@ server judges where such an object is put and what it is called, and not what st
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ OTHERS = ("cert-manager.io", "monitoring.coreos.com")
 """The groups of kinds that the cluster under test does not have."""
 
 
+@functools.cache  # it takes a second each
 def rendered(cluster: Cluster, folder: Path) -> list[dict[str, Any]]:
     text = cluster.kubectl("kustomize", str(folder)).stdout
     return [each for each in yaml.safe_load_all(text) if each]
