@@ -19,6 +19,7 @@ from tests.cluster.admission import (
     VALUES,
     api,
     cannot_change,
+    make_spaces,
     node,
     own_cluster,
     pod,
@@ -68,8 +69,8 @@ def oldest() -> Iterator[tuple[Cluster, contextlib.ExitStack]]:
     ):
         cluster.apply(node("node1"))
         webhook.enter_context(running_webhook(cluster))
-        with spaces(cluster, SPACES, force=True):
-            yield cluster, webhook
+        make_spaces(cluster, SPACES)
+        yield cluster, webhook
 
 
 @pytest.fixture(scope="module")
@@ -93,8 +94,8 @@ def with_policies_alone() -> Iterator[Cluster]:
     with own_cluster("policies") as cluster:
         cluster.apply(node("node1"))
         apply_folder(cluster, "overlays/without-webhook")
-        with spaces(cluster, SPACES, force=True):
-            yield cluster
+        make_spaces(cluster, SPACES)
+        yield cluster
 
 
 def surroundings(cluster: Cluster) -> dict[str, str]:
@@ -221,9 +222,9 @@ def test_without_webhook_pods_a_wish_that_means_nothing_is_none(
     with_policies_alone: Cluster,
 ) -> None:
     """Taken for "off", a misspelt word would send pods to where they cannot start."""
-    with spaces(with_policies_alone, {"misspelt": {"cni-genie.io/scheduling": "of"}}, force=True):
-        admin = api(with_policies_alone)
-        found = admin.create("/api/v1/namespaces/misspelt/pods?dryRun=All", pod("weave"))
+    make_spaces(with_policies_alone, {"misspelt": {"cni-genie.io/scheduling": "of"}})
+    admin = api(with_policies_alone)
+    found = admin.create("/api/v1/namespaces/misspelt/pods?dryRun=All", pod("weave"))
     assert "requiredDuringSchedulingIgnoredDuringExecution" in str(found["spec"]["affinity"])
 
 
