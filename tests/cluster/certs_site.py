@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import json
 import os
 import socket
 import ssl
@@ -16,6 +17,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from certs.observed import API, KINDS
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
 TIMES = {
     "ca_lifetime": 900,
-    "leaf_lifetime": 12,
+    "leaf_lifetime": 18,  # a third is left when it is renewed: a replica may be starved meanwhile
     "propagation": 4,
     "retire_margin": 2,
     "resync": 3,
@@ -98,6 +100,15 @@ class Replica:
             self.process.kill()
             self.process.wait(60)
             self.process = None
+
+    def wrote(self, configuration: str) -> list[float]:
+        """Return when its writes of the bundles of a configuration were done, by its log."""
+        lines = (json.loads(line) for line in self.log.read_text().splitlines() if line[:1] == "{")
+        return [
+            datetime.fromisoformat(line["timestamp"]).timestamp()
+            for line in lines
+            if (line["event"], line.get("configuration")) == ("caBundle written", configuration)
+        ]
 
     def metric(self, name: str) -> float:
         """Return the value of the metric *name* (with its labels)."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,11 +23,14 @@ from tests.cluster.load import Load
 from tests.cluster.outside_webhook import apply_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 SECRET = f"/api/v1/namespaces/{NAMESPACE}/secrets/genie-webhook-ca"
-MUTATING = f"{API}{KINDS[0]}/cni-genie"
+NAMED = f"{KINDS[0]}/cni-genie"
+MUTATING = f"{API}{NAMED}"
 ENOUGH = 2000
+PAUSE = 0.02
+"""Seconds between the calls of a client: the replicas and the API server share the processors."""
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +81,7 @@ def test_a_whole_rotation_costs_no_call(site: Site) -> None:
     In the middle the manifests are applied again, which leaves caBundle alone.
     """
     old = site.secret()["ca.crt"]
-    with Load(site.cluster) as load, StrictClient(site) as strict:
+    with Load(site.cluster, pause=PAUSE) as load, StrictClient(site) as strict:
         site.certs("rotate")
         site.wait_for_key("next.crt")
         apply_folder(site.cluster, ".", *WITHOUT_PODS)
@@ -96,7 +100,7 @@ def test_a_whole_rotation_costs_no_call(site: Site) -> None:
 def test_the_secret_may_be_deleted_under_load(site: Site) -> None:
     """The replicas restore it from memory, with the same CA, and no call fails."""
     before = site.secret()
-    with Load(site.cluster) as load, StrictClient(site) as strict:
+    with Load(site.cluster, pause=PAUSE) as load, StrictClient(site) as strict:
         for _ in range(3):
             site.admin.delete(SECRET)
             site.wait_for_key("ca.crt")
@@ -117,7 +121,7 @@ def test_both_replicas_may_be_killed_in_a_rotation(site: Site) -> None:
             for replica in site.replicas:
                 replica.kill()
             site.start()
-        with Load(site.cluster, clients=1) as load:
+        with Load(site.cluster, clients=1, pause=PAUSE) as load:
             site.wait_steady()
             site.cluster.wait_for(lambda: load.calls >= 100, 60, "some calls")
     assert site.secret()["ca.crt"] != old
@@ -125,30 +129,56 @@ def test_both_replicas_may_be_killed_in_a_rotation(site: Site) -> None:
     assert strict.faults == []
 
 
-def test_a_bundle_that_is_taken_away_is_back_within_a_second(site: Site) -> None:
-    """Emptied, replaced by the manifest, deleted and created again: it comes back each time."""
+def empty(site: Site) -> float:
+    found = configuration(site)
+    for entry in found["webhooks"]:
+        entry["clientConfig"]["caBundle"] = ""
+    begun = time.time()
+    site.admin.update(MUTATING, found)
+    return begun
+
+
+def replace(site: Site) -> float:
     manifest = rendered(site)
+    manifest["metadata"]["resourceVersion"] = configuration(site)["metadata"]["resourceVersion"]
+    begun = time.time()
+    site.admin.update(MUTATING, manifest)
+    return begun
 
-    def empty() -> None:
-        found = configuration(site)
-        for entry in found["webhooks"]:
-            entry["clientConfig"]["caBundle"] = ""
-        site.admin.update(MUTATING, found)
 
-    def replace() -> None:
-        version = configuration(site)["metadata"]["resourceVersion"]
-        metadata = {**manifest["metadata"], "resourceVersion": version}
-        site.admin.update(MUTATING, {**manifest, "metadata": metadata})
+def recreate(site: Site) -> float:
+    manifest = rendered(site)
+    site.admin.delete(MUTATING)
+    begun = time.time()
+    site.admin.create(API + KINDS[0], manifest)
+    return begun
 
-    def recreate() -> None:
-        site.admin.delete(MUTATING)
-        site.admin.create(API + KINDS[0], manifest)
 
-    for take_away in (empty, replace, recreate):
-        take_away()
-        gone = time.monotonic()
-        while set(bundles(site.admin).values()) != {site.secret()["ca.crt"]}:
-            assert time.monotonic() < gone + 1, f"{take_away.__name__}: not back after a second"
+def seconds_until_back(site: Site, take_away: Callable[[Site], float]) -> float:
+    """Take a bundle away; return the seconds until a replica had written it again, by its log."""
+    begun = take_away(site)
+
+    def written() -> list[float]:
+        return [at for replica in site.replicas for at in replica.wrote(NAMED) if at > begun]
+
+    site.cluster.wait_for(written, 30, "a replica to write the bundle")
+    site.wait_steady()
+    return min(written()) - begun
+
+
+@pytest.mark.parametrize("take_away", [empty, replace, recreate])
+def test_a_bundle_that_is_taken_away_is_back_within_a_second(
+    site: Site, take_away: Callable[[Site], float]
+) -> None:
+    """Emptied, replaced by the manifest, deleted and created again: it comes back each time.
+
+    The replicas' logs say when; how soon the test notices is no matter. The median of three is
+    judged, since on a busy machine a replica may be starved for a second at any time; one that
+    looked only every few seconds would be late twice and more.
+    """
+    took = [seconds_until_back(site, take_away) for _ in range(3)]
+    print(took)
+    assert median(took) < 1
 
 
 @pytest.mark.parametrize("how", [(), ("--server-side", "--force-conflicts")], ids=["client", "SSA"])
