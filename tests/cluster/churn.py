@@ -215,23 +215,26 @@ def _seconds_to_ready(pod: dict[str, Any]) -> float:
 
 # ---- Genie's own pods
 
+TURNS = (("agent", True), ("webhook", False), ("agent", False), ("webhook", True))
+"""Whose process is killed (or pod deleted) in which order; which one of them is left to chance."""
+
 
 @contextlib.contextmanager
 def unrest(cluster: Cluster, seed: int, pause: tuple[float, float]) -> Iterator[Counter[str]]:
     """Kill and delete parts of agent and webhook meanwhile, *pause* seconds apart (least, most).
 
-    By turns, so that a short time has both. Gives what was done so far. In the end every part is
-    replaced, since the kubelet makes one that died often wait for minutes, and works again.
+    By turns, so that a short time has both, of both. Gives what was done so far. In the end every
+    part is replaced, since the kubelet makes one that died often wait for minutes, and works again.
     """
     dice = random.Random(seed)  # noqa: S311 - which pod dies is no secret
     deeds: Counter[str] = Counter()
     over = threading.Event()
 
     def act() -> None:
-        for kill in itertools.cycle((True, False)):
+        for part, kill in itertools.cycle(TURNS):
             if over.wait(dice.uniform(*pause)):
                 return
-            deeds[_deed(cluster, dice, kill=kill)] += 1
+            deeds[_deed(cluster, dice, part, kill=kill)] += 1
 
     with ThreadPoolExecutor(1) as together:
         acting = together.submit(act)
@@ -245,17 +248,15 @@ def unrest(cluster: Cluster, seed: int, pause: tuple[float, float]) -> Iterator[
             wait_until_working(cluster, DEFAULT_NETWORK)
 
 
-def _deed(cluster: Cluster, dice: random.Random, *, kill: bool) -> str:
-    """Kill one process, or delete one pod; return what was done."""
+def _deed(cluster: Cluster, dice: random.Random, part: str, *, kill: bool) -> str:
+    """Kill one process of *part*, or delete one pod; return what was done."""
+    ours = ("pods", "-n", NAMESPACE, "-l", f"app.kubernetes.io/component={part}")
     pods = [
-        pod
-        for pod in cluster.get("pods", "-n", NAMESPACE)["items"]
-        if not pod["metadata"].get("deletionTimestamp")
+        pod for pod in cluster.get(*ours)["items"] if not pod["metadata"].get("deletionTimestamp")
     ]
     if not pods:
         return "found nobody"
     pod = dice.choice(pods)
-    part = pod["metadata"]["labels"]["app.kubernetes.io/component"]
     running = [c for c in pod["status"].get("containerStatuses", []) if "running" in c["state"]]
     if running and kill:
         container = dice.choice(running)
