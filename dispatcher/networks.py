@@ -106,13 +106,17 @@ def _winners(
         else:
             if not entry.is_network:
                 continue
-        for rank, name in _claims(path, entry):
+        for rank, name in claims(path, entry):
             if name not in best or rank < best[name][0]:
                 best[name] = (rank, entry)
     return {name: entry for name, (_, entry) in best.items()}
 
 
-def _claims(path: str, entry: Conf | BrokenConf) -> Iterator[tuple[int, str]]:
+def claims(path: str, entry: Conf | BrokenConf) -> Iterator[tuple[int, str]]:
+    """Yield the names under which the file *path*, which holds *entry*, offers its network.
+
+    Each has its rank: of several files that offer one name, the lowest wins.
+    """
     for stem in _stems(path):
         yield 1, stem
     if isinstance(entry, Conf):

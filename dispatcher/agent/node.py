@@ -24,6 +24,7 @@ from dispatcher.agent import events, files, uninstall
 from dispatcher.agent.conflist import BACKUP, Conflist, ConflistError
 from dispatcher.agent.plugin import InstallError, Plugin
 from dispatcher.agent.records import Records
+from dispatcher.conf import BrokenConf, load
 from dispatcher.plugin import store
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dispatcher.agent.settings import Settings
+    from dispatcher.conf import Conf
     from dispatcher.networks import Networks
 
 
@@ -199,8 +201,7 @@ class Node:
             return 'the setting "ignored-networks" leaves it out'
         for directory in (self._settings.extra_conf_dir, self._settings.cni_conf_dir):
             for path in _listed(directory):
-                stem = path.name.partition(".conf")[0]
-                if path.name.endswith(BACKUP) and name in {stem, stem.partition("-")[2]}:
+                if path.name.endswith(BACKUP) and name in _names(path):
                     return f"Cilium has renamed its configuration to {path} (cni.exclusive)"
         return f"no configuration in {' or '.join(self._settings.conf_dirs)}"
 
@@ -224,6 +225,16 @@ class Node:
 
     def _say(self, reason: str, sentence: str) -> None:
         self._events.say(events.node(self._settings.node_name), reason, sentence)
+
+
+def _names(backup: Path) -> set[str]:
+    """Return what the network in *backup* was called while its file had its own name."""
+    entry: Conf | BrokenConf
+    try:
+        entry = load(str(backup))
+    except BrokenConf as error:
+        entry = error
+    return {name for _, name in networks.claims(str(backup).removesuffix(BACKUP), entry)}
 
 
 def _published(found: Networks) -> set[str]:

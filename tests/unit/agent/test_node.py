@@ -248,20 +248,21 @@ def test_a_mode_does_not_wait_for_ever_for_an_api_server_that_is_away(
 
 
 @pytest.mark.parametrize(
-    ("file", "name", "words"),
+    ("file", "content", "words"),
     [
-        ("10-weave.conflist.cilium_bak", "weave", "Cilium"),
-        ("weave.conf.cilium_bak", "weave", "Cilium"),
-        ("10-other.conflist.cilium_bak", "weave", "no configuration in"),
-        ("10-weave.conflist.old", "weave", "no configuration in"),
+        ("10-weave.conflist.cilium_bak", "{}", "Cilium"),
+        ("weave.conf.cilium_bak", "{}", "Cilium"),
+        ("05-net.conf.cilium_bak", '{"name": "weave", "type": "bridge"}', "Cilium"),
+        ("10-other.conflist.cilium_bak", "{}", "no configuration in"),
+        ("10-weave.conflist.old", "{}", "no configuration in"),
     ],
 )
 def test_the_reason_of_an_absence_names_cilium_only_for_its_backup_of_that_network(
-    host: Host, node: Callable[..., Node], file: str, name: str, words: str
+    host: Host, node: Callable[..., Node], file: str, content: str, words: str
 ) -> None:
     """A network that vanished is explained as far as the directory tells."""
-    (host.conf / file).write_text("{}")
-    assert words in node().absence(name)
+    (host.conf / file).write_text(content)
+    assert words in node().absence("weave")
 
 
 def test_a_disabled_agent_publishes_the_default_network_alone(
