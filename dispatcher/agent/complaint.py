@@ -1,7 +1,7 @@
 """What keeps the reaper from its work, told to the agent, which has a voice: the reaper has none.
 
-How it works: one sentence in the file :data:`NAME` of the folder that both share, the records'.
-Changes there are what the agent's thread of the records waits for. No file: no complaint.
+How it works: one sentence in a file of the folder that both share, the records'. Changes there
+are what the agent's thread of the records waits for. No file: no complaint.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 import structlog
 
 from dispatcher.agent import files
+from dispatcher.plugin.store import REAPER_PROBLEM
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-NAME = ".reaper-problem"
 
 log = structlog.get_logger("complaint")
 
@@ -29,9 +28,9 @@ def leave(state_dir: Path, sentence: str) -> None:
         return
     try:
         if sentence:
-            files.replace(state_dir / NAME, sentence.encode(), 0o600)
+            files.replace(state_dir / REAPER_PROBLEM, sentence.encode(), 0o600)
         else:
-            (state_dir / NAME).unlink(missing_ok=True)
+            (state_dir / REAPER_PROBLEM).unlink(missing_ok=True)
     except OSError as error:
         log.warning("the agent cannot be told", sentence=sentence, error=str(error))
 
@@ -39,6 +38,6 @@ def leave(state_dir: Path, sentence: str) -> None:
 def hear(state_dir: Path) -> str:
     """Return the sentence that was left, or ""."""
     try:
-        return (state_dir / NAME).read_text(errors="replace")
+        return (state_dir / REAPER_PROBLEM).read_text(errors="replace")
     except OSError:
         return ""

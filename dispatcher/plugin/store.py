@@ -47,6 +47,9 @@ CORRUPT = ".corrupt"
 PROBLEM = ".agent-problem"
 """Where the agent leaves what keeps it from its work on this node, for ``genie doctor``."""
 
+REAPER_PROBLEM = ".reaper-problem"
+"""The same of the reaper, for the agent as well."""
+
 
 def path_of(state_dir: str, container_id: str) -> str:
     """Return where the record of *container_id* is kept."""

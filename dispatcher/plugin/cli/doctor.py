@@ -156,13 +156,23 @@ def _state(state_dir: str) -> Iterator[Finding]:
 
 
 def _agent(state_dir: str) -> Iterator[Finding]:
-    """Tell what the agent said last, where it could not do its work."""
-    try:
-        with open(f"{state_dir}/{store.PROBLEM}", encoding="utf-8") as file:
-            said = file.read().strip()
-    except OSError:
-        return
-    yield Finding("agent", said, "as the agent says; it looks again every few seconds")
+    """Tell what agent and reaper said last, where they could not do their work."""
+    for name, check, cure in _TOLD:
+        try:
+            with open(f"{state_dir}/{name}", encoding="utf-8") as file:
+                yield Finding(check, file.read().strip(), cure)
+        except OSError:
+            continue
+
+
+_TOLD = (
+    (store.PROBLEM, "agent", "as the agent says; it looks again every few seconds"),
+    (
+        store.REAPER_PROBLEM,
+        "reaper",
+        "if the runtime is up, its socket is not GENIE_RUNTIME_SOCKET of the agent's pod",
+    ),
+)
 
 
 def _records(state_dir: str) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dispatcher import keys
-from dispatcher.agent import complaint, lookup
+from dispatcher.agent import lookup
 from dispatcher.agent.metrics import Metrics
 from dispatcher.agent.settings import Settings
 from dispatcher.plugin import journal, store
@@ -67,7 +67,7 @@ def test_the_places_are_those_of_the_code() -> None:
         settings.extra_conf_dir,
         settings.state_dir / journal.NAME,
         settings.state_dir / store.PROBLEM,
-        settings.state_dir / complaint.NAME,
+        settings.state_dir / store.REAPER_PROBLEM,
         settings.state_dir / f"<container>{store.SUFFIX}{store.CORRUPT}",
         settings.socket,
     ):

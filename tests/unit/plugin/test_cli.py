@@ -228,6 +228,7 @@ def test_doctor_finds_what_is_wrong(node: Rig, capsys: pytest.CaptureFixture[str
     (node.folder / "bin" / "w2").unlink()
     (node.folder / "net.d" / "00-first.conflist").write_text("{}")
     (node.state / ".agent-problem").write_text("Cilium renames our file\n")
+    (node.state / ".reaper-problem").write_text("the runtime does not answer")
     assert genie("doctor") == 1
     shown = capsys.readouterr().out
     for part in (
@@ -238,6 +239,7 @@ def test_doctor_finds_what_is_wrong(node: Rig, capsys: pytest.CaptureFixture[str
         "/ns is gone, but 1 attachments are still recorded",
         "odd.json",
         "agent: Cilium renames our file",
+        "reaper: the runtime does not answer",
     ):
         assert part in shown
     assert shown.count("cure: ") == shown.count("problem: ")
