@@ -5,12 +5,14 @@ It is read in every round. kubelet swaps such a volume by renaming the symbolic 
 all three files are read from the folder that the link names at one moment, so that a pair is never
 made of two versions.
 
-The rule for taking a new pair into use is the same as for our own leaves: not before every bundle
-has covered it for ``propagation`` seconds, unless the pair in use is no good.
+A pair in use is given up only for one that every bundle which covers the old one has covered for
+``propagation`` seconds: a bundle that covers neither has nothing to lose. As with our own leaves,
+waiting ends before the pair in use does.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -32,6 +34,14 @@ if TYPE_CHECKING:
 log = structlog.get_logger("certs")
 
 
+@dataclass(frozen=True, slots=True)
+class Files:
+    """What one version of the files says: the pair to serve, and the CAs to publish."""
+
+    leaf: Leaf
+    authorities: tuple[x509.Certificate, ...]
+
+
 class FilesKeeper:
     """Takes the pair, and the CA to publish, from *directory*."""
 
@@ -44,6 +54,8 @@ class FilesKeeper:
         self._now = now
         self._found: Leaf | None = None
         self._ca: tuple[x509.Certificate, ...] = ()
+        self._unusable = ""
+        self._waits = ""
 
     def step(self, _seen: Observed, _leaf: Leaf | None) -> Publication | None:
         """Read the files; publish what ``ca.crt`` holds, if bundles are ours to write."""
@@ -58,49 +70,85 @@ class FilesKeeper:
         found = self._found
         if found is None or (leaf and leaf.chain_pem == found.chain_pem):
             return None
-        why = self._why(leaf, found, seen)
+        why = self._why(leaf, found, seen) if leaf else "the files hold it"
+        if why:
+            self._waits = ""
         return (found, why) if why else None
 
     def offline_leaf(self, leaf: Leaf | None) -> tuple[Leaf, str] | None:
-        """Take the pair in the files if there is none in use that is valid."""
+        """Take the pair in the files if there is none in use that is valid for long."""
         self._read()
-        if self._found is None or (leaf and is_valid(leaf.certificate, self._now())):
+        found = self._found
+        if found is None or (leaf and leaf.chain_pem == found.chain_pem):
             return None
-        if leaf and leaf.chain_pem == self._found.chain_pem:
-            return None
-        return self._found, "the files hold it and the API server does not answer"
+        if leaf and is_valid(leaf.certificate, self._now()):
+            expires_soon = self._left(leaf) < self._last_part(leaf)
+            if not (expires_soon and self._outlives(found, leaf)):
+                return None
+        return found, "the files hold it and the API server does not answer"
 
-    def _why(self, leaf: Leaf | None, found: Leaf, seen: Observed) -> str | None:
-        if leaf is None:
-            return "the files hold it"
-        if not is_valid(leaf.certificate, self._now()):
+    def _why(self, leaf: Leaf, found: Leaf, seen: Observed) -> str | None:
+        settings, now = self._settings, self._now()
+        if not is_valid(leaf.certificate, now):
             return "the one in use is not valid at the API server's time"
-        name, now = self._settings.dns_name, self._now()
-        refused = seen.refusals(found.chain, name, now)
-        if not refused and seen.steady_for >= self._settings.propagation:
-            return "the files hold another, and every bundle covers it"
-        if len(seen.refusals(leaf.chain, name, now)) == len(seen.entries):
-            return "no bundle covers the one in use"
-        self.standing = Standing(
-            waits_for=f"the bundles to have covered the new {self._directory}/tls.crt for "
+        refused = seen.refusals(leaf.chain, settings.dns_name, now)
+        losing = seen.refusals(found.chain, settings.dns_name, now).keys() - refused.keys()
+        left, outlives = self._left(leaf), self._outlives(found, leaf)
+        covered, settled = not losing, seen.steady_for >= settings.propagation
+        reasons = {
+            "every bundle that covers the one in use covers it": covered and settled,
+            "no bundle covers the one in use": len(refused) == len(seen.entries),
+            "the one in use expires soon": outlives and covered and left < self._last_part(leaf),
+            "the one in use expires": outlives and left < 2 * settings.resync,
+        }
+        why = next((reason for reason, applies in reasons.items() if applies), None)
+        if why is None:
+            self._wait(sorted(losing))
+        return why
+
+    def _outlives(self, found: Leaf, leaf: Leaf) -> bool:
+        until = leaf.certificate.not_valid_after_utc
+        return (
+            is_valid(found.certificate, self._now())
+            and found.certificate.not_valid_after_utc > until
+        )
+
+    def _left(self, leaf: Leaf) -> float:
+        return (leaf.certificate.not_valid_after_utc - self._now()).total_seconds()
+
+    def _last_part(self, leaf: Leaf) -> float:
+        """Return how much of its life is left when waiting is over: its maker chose the life."""
+        certificate = leaf.certificate
+        life = certificate.not_valid_after_utc - certificate.not_valid_before_utc
+        return min(life.total_seconds() / 10, self._settings.last_part)
+
+    def _wait(self, losing: list[str]) -> None:
+        """Say what keeps the pair in the files from being used; in the log once for each cause."""
+        bundles = f"caBundle of {', '.join(losing)}" if losing else "the bundles"
+        waits = (
+            f"{bundles} to have covered the new {self._directory}/tls.crt for "
             f"{self._settings.propagation:g} s"
         )
-        return None
+        if waits != self._waits:
+            log.info("a new mounted certificate waits", waits_for=waits)
+        self._waits = waits
+        self.standing = replace(self.standing, waits_for=waits)
 
     def _read(self) -> None:
         try:
-            found, ca = _load(self._directory)
+            files = load_files(self._directory)
         except UnusableError as error:
-            waits = f"usable files in {self._directory}: {error}"
-            if self.standing.waits_for != waits:
+            if str(error) != self._unusable:
                 log.warning("mounted certificate not usable", error=str(error))
-            self.standing = Standing(waits_for=waits)
+            self._unusable = str(error)
+            self.standing = Standing(waits_for=f"usable files in {self._directory}: {error}")
             return
-        self._found, self._ca = found, ca
-        self.standing = Standing(ca=ca[0] if ca else None)
+        self._unusable = ""
+        self._found, self._ca = files.leaf, files.authorities
+        self.standing = Standing(ca=self._ca[0] if self._ca else None)
 
 
-def _load(directory: Path) -> tuple[Leaf, tuple[x509.Certificate, ...]]:
+def load_files(directory: Path) -> Files:
     """Read one version of the files; raises :class:`UnusableError`."""
     link = directory / "..data"
     try:
@@ -116,4 +164,4 @@ def _load(directory: Path) -> tuple[Leaf, tuple[x509.Certificate, ...]]:
         raise UnusableError(f"tls.crt: {error}") from None
     leaf = Leaf(chain[0], chain_pem, key_pem, intermediates=tuple(chain[1:]))
     LiveContext().load(leaf)  # a certificate and a key of two versions do not load
-    return leaf, tuple(certificates(ca_pem))
+    return Files(leaf, tuple(certificates(ca_pem)))
