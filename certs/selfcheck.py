@@ -4,7 +4,7 @@ A TLS dial to the replica's own listener, with the server name that the API serv
 the certificate that is really presented, and that the listener has its key. It is then verified
 against each bundle as observed, at the API server's time: this machine's clock and trust store
 have no say. The dial through the Service shows whether the way there works; it may reach another
-replica, and is a metric only.
+replica, and is a metric only. It has a thread of its own: a look-up of the name has no time-out.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Serving:
 
 
 class SelfCheck:
-    """Dials in a thread of its own, and says what is wrong."""
+    """Dials the own listener in one thread and the Service in another, and says what is wrong."""
 
     def __init__(
         self,
@@ -65,21 +65,22 @@ class SelfCheck:
         self._serving = serving
         self._listener = "the own listener was not dialled yet"
         self._stopping = False
-        self._wake = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="certificate check", daemon=True)
+        self._wake, self._wake_service = threading.Event(), threading.Event()
 
     def start(self) -> None:
         """Begin."""
-        self._thread.start()
+        for target, name in ((self._run, "certificate check"), (self._run_service, "service dial")):
+            threading.Thread(target=target, name=name, daemon=True).start()
 
     def stop(self) -> None:
         """Ask the thread to end."""
         self._stopping = True
-        self._wake.set()
+        self.again()
 
     def again(self) -> None:
         """Check now: something has changed."""
         self._wake.set()
+        self._wake_service.set()
 
     def reason(self) -> str:
         """Return why the API server cannot call this replica; empty: it can.
@@ -96,15 +97,23 @@ class SelfCheck:
         return ""
 
     def check(self) -> bool:
-        """Dial the own listener, then the Service; tells whether the former is all right."""
+        """Dial the own listener; tells whether all is right."""
         before, self._listener = self._listener, self._dial_listener()
         if self._listener and self._listener != before:
             log.warning("self-check failed", reason=self._listener)
         serving = self._serving()
         refusals = self._refusals(serving, serving.leaf.chain) if serving.leaf else {}
         self._metrics.self_check.set(not self._listener and not refusals)
-        self._metrics.service_dial.set(not self._dial_service())
         return not self.reason()
+
+    def check_service(self) -> None:
+        """Dial the Service, for the metric; nothing else depends on it."""
+        try:
+            ok = not self._dial_service()
+        except Exception:
+            log.exception("the dial through the Service failed")
+            ok = False
+        self._metrics.service_dial.set(ok)
 
     def _run(self) -> None:
         while not self._stopping:
@@ -115,6 +124,12 @@ class SelfCheck:
                 log.exception("self-check failed")
                 self._listener, ok = f"the self-check failed: {error}", False
             self._wake.wait(self._settings.self_check if ok else CHECK_AGAIN)
+
+    def _run_service(self) -> None:
+        while not self._stopping:
+            self._wake_service.clear()
+            self.check_service()
+            self._wake_service.wait(self._settings.self_check)
 
     def _dial_listener(self) -> str:
         settings = self._settings

@@ -1,0 +1,104 @@
+"""What the dial through the Service must not do to readiness. The dials are fakes: faults."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from certs.authority import issue_ca
+from certs.clock import ServerClock
+from certs.metrics import Metrics
+from certs.observed import Observed
+from certs.selfcheck import SelfCheck, Serving
+from certs.serving import make_leaf
+from tests.unit.certs.api import Api
+from tests.unit.certs.conftest import NAME, NOW, SETTINGS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from cryptography import x509
+
+LEAF = make_leaf(issue_ca(NAME, now=NOW, lifetime=600, backdating=0), NOW, SETTINGS, early=0)
+
+
+class Dials:
+    """Stands in for :func:`certs.selfcheck.dial`: the listener answers, the Service does this."""
+
+    def __init__(self) -> None:
+        self.service: Callable[[], None] = lambda: None
+        self.dialled = threading.Event()
+
+    def __call__(self, _address: str, port: int, _name: str) -> x509.Certificate:
+        """Return what is presented."""
+        if port == SETTINGS.service_port:
+            self.dialled.set()
+            self.service()
+        return LEAF.certificate
+
+
+@pytest.fixture
+def dials(monkeypatch: pytest.MonkeyPatch) -> Dials:
+    """Give the fake dials."""
+    made = Dials()
+    monkeypatch.setattr("certs.selfcheck.dial", made)
+    return made
+
+
+METRICS = Metrics()
+
+
+@pytest.fixture
+def check() -> Iterator[SelfCheck]:
+    """Give the self-check of a replica that serves, without any configuration."""
+    clock = ServerClock(Api().client())
+    made = SelfCheck(SETTINGS, clock, METRICS, lambda: Serving(LEAF, Observed()))
+    yield made
+    made.stop()
+
+
+def service_dial() -> float | None:
+    registry = CollectorRegistry()
+    registry.register(METRICS.service_dial)
+    return registry.get_sample_value("genie_certificate_service_dial_ok")
+
+
+def test_a_look_up_of_the_service_that_hangs_keeps_no_replica_from_being_ready(
+    check: SelfCheck, dials: Dials
+) -> None:
+    """A look-up has no time-out: cluster DNS that does not answer takes many seconds."""
+    answered = threading.Event()
+    dials.service = lambda: assert_in_time(answered)
+    check.start()
+    assert dials.dialled.wait(20)
+    deadline = time.monotonic() + 20
+    while check.reason():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    answered.set()
+
+
+def assert_in_time(event: threading.Event) -> None:
+    assert event.wait(30)
+
+
+def test_a_service_dial_that_fails_in_a_new_way_is_a_metric_only(
+    check: SelfCheck, dials: Dials
+) -> None:
+    """It is logged, the gauge falls, and the replica stays ready."""
+    assert check.check()
+    check.check_service()
+    assert service_dial() == 1
+
+    def fail() -> None:
+        raise ValueError("a label of the name is too long")
+
+    dials.service = fail
+    check.check_service()
+    assert service_dial() == 0
+    assert check.check()
+    assert check.reason() == ""
