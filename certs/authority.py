@@ -15,6 +15,7 @@ import ipaddress
 from dataclasses import dataclass, field
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -124,11 +125,15 @@ def load_ca(certificate_pem: bytes, key_pem: bytes, name: str, *, now: dt.dateti
     certificate = load_certificate(certificate_pem)
     try:
         key = serialization.load_pem_private_key(key_pem, password=None)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise UnusableError(f"no private key: {error}") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise UnusableError("the private key is no ECDSA key")
-    if key.public_key() != certificate.public_key():
+    try:
+        fits = key.public_key() == certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise UnusableError(f"the certificate's key cannot be used: {error}") from None
+    if not fits:
         raise UnusableError("the private key belongs to another certificate")
     if not is_own_ca(certificate, name):
         raise UnusableError(f"the certificate is no CA that Genie made for {name}")

@@ -1,19 +1,19 @@
 from __future__ import annotations
 
+import base64
 import datetime as dt
 from typing import TYPE_CHECKING
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from certs.authority import (
     Pair,
     UnusableError,
     is_own_ca,
-    issue_ca,
     issue_leaf,
     load_ca,
     load_certificate,
@@ -110,6 +110,33 @@ def other_key(kind: str) -> bytes:
     )
 
 
+P256 = bytes.fromhex("06082a8648ce3d030107")
+SECP224K1 = bytes.fromhex("06052b81040020")
+"""The names of two curves in DER; cryptography knows only the first."""
+
+
+def unsupported_curve() -> bytes:
+    """Return a private key on secp224k1: the curve's name is read before anything else."""
+    version, algorithm = "020100", "301006072a8648ce3d0201" + SECP224K1.hex()
+    inner = "302302010104" + "1e" + "01" * 30
+    body = version + algorithm + "0425" + inner
+    der = bytes.fromhex(f"30{len(body) // 2:02x}{body}")
+    encoded = base64.encodebytes(der)
+    return b"-----BEGIN PRIVATE KEY-----\n" + encoded + b"-----END PRIVATE KEY-----\n"
+
+
+def on_unsupported_curve(ca: Pair) -> bytes:
+    """Return the certificate of *ca* with another curve's name, of the same length."""
+    der = ca.certificate.public_bytes(serialization.Encoding.DER)
+    unknown = bytes.fromhex("06082a8648ce3d030102")  # prime192v2
+    assert der.count(P256) == 1
+    return (
+        b"-----BEGIN CERTIFICATE-----\n"
+        + base64.encodebytes(der.replace(P256, unknown))
+        + b"-----END CERTIFICATE-----\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("change", "text"),
     [
@@ -121,6 +148,16 @@ def other_key(kind: str) -> bytes:
             id="foreign key",
         ),
         pytest.param(lambda ca: (ca.certificate_pem, other_key("RSA")), "no ECDSA", id="RSA key"),
+        pytest.param(
+            lambda ca: (ca.certificate_pem, unsupported_curve()),
+            "no private key",
+            id="secp224k1 key",
+        ),
+        pytest.param(
+            lambda ca: (on_unsupported_curve(ca), ca.key_pem),
+            "key cannot be used",
+            id="certificate of a prime192v2 key",
+        ),
         pytest.param(
             lambda ca: (ca.certificate_pem[:200], ca.key_pem), "no certificate", id="truncated"
         ),
@@ -160,10 +197,24 @@ def test_renewal_is_due_after_two_thirds_of_the_life(make_ca: Maker) -> None:
 
 
 def test_a_foreign_certificate_is_not_ours(make_ca: Maker) -> None:
-    """What lacks our organisation is an administrator's."""
-    foreign = issue_ca(NAME, now=NOW, lifetime=60, backdating=0).certificate
-    assert is_own_ca(foreign, NAME)
-    assert not is_own_ca(foreign, "x.y.svc")
-    with pytest.raises(UnusableError):
+    """What lacks our organisation is an administrator's, whatever else it says."""
+    own = make_ca().certificate
+    assert is_own_ca(own, NAME)
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "example.org")])
+    builder = (
+        x509.CertificateBuilder(subject_name=name, issuer_name=name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(NOW)
+        .not_valid_after(NOW + DAY)
+    )
+    for extension in own.extensions:
+        builder = builder.add_extension(extension.value, extension.critical)
+    assert not is_own_ca(builder.sign(key, hashes.SHA256()), NAME)
+
+
+def test_what_is_no_certificate_is_refused() -> None:
+    """With a reason, as anything that cannot be used."""
+    with pytest.raises(UnusableError, match="no certificate"):
         load_certificate(b"nonsense")
-    assert is_own_ca(make_ca().certificate, NAME)
