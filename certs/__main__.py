@@ -1,7 +1,8 @@
 """``python -m certs``: see how the certificates stand, and ask for a rotation.
 
-It asks the API server as kubectl would (kubeconfig, or the ServiceAccount inside a pod), and never
-sees a private key leave: a rotation is asked for by an annotation, and done by a replica.
+It asks the API server as kubectl would (kubeconfig, or the ServiceAccount inside a pod). It reads
+the whole Secret, the CA's key included, but prints no key: a rotation is asked for by an
+annotation, and done by a replica.
 """
 
 from __future__ import annotations
@@ -12,21 +13,26 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from certs.authority import fingerprint
+from certs.authority import UnusableError, fingerprint
 from certs.clock import DatedKube, ServerClock
 from certs.cluster import Configurations, SecretStore
+from certs.files import Files, load_files
 from certs.settings import CertificateSettings, load
-from certs.status import Status, as_json, as_table, assess
+from certs.status import Status, as_json, as_table, assess, assess_files
 from certs.stored import COMPROMISED, REQUEST, parse
 from dispatcher.kube.client import CONFLICT, Kube, KubeError
 from dispatcher.kube.settings import InvalidSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
     from typing import TextIO
 
 POLL = 0.5
 """Seconds between looks while waiting: a rotation takes a minute, a person looks on."""
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as a shell has it."""
 
 COST = """\
 The old CA is trusted no more as soon as the bundles are rewritten. Until every replica has its new
@@ -48,12 +54,12 @@ class Terminal:
         sleep: Callable[[float], None] = time.sleep,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.settings = settings
         self.out = out
         self.progress = progress
         self.sleep = sleep
         self.monotonic = monotonic
         self._kube = kube
-        self._settings = settings
         self._clock = ServerClock(kube)
         self._store = SecretStore(kube, settings)
         self._configurations = Configurations(kube, settings, monotonic)
@@ -61,15 +67,19 @@ class Terminal:
     @property
     def secret(self) -> str:
         """The Secret, as messages name it."""
-        return f"Secret {self._settings.namespace}/{self._settings.secret}"
+        return f"Secret {self.settings.namespace}/{self.settings.secret}"
 
     def status(self) -> Status:
         """Read everything; raises :class:`KubeError`."""
+        settings = self.settings
         seen = self._configurations.read()
+        if settings.directory:
+            files = _load_files(settings.directory)
+            return assess_files(files, seen, self._clock.now(), settings)
         found = self._store.read()
         now = self._clock.now()
-        reading = parse(found, self._settings.dns_name, now)
-        return assess(reading, seen, now, self._settings)
+        reading = parse(found, settings.dns_name, now)
+        return assess(reading, seen, now, settings)
 
     def ask(self, value: str) -> None:
         """Ask for a rotation; raises :class:`KubeError`.
@@ -91,8 +101,18 @@ class Terminal:
         self._kube.update(self._store.path, secret)
 
 
+def _load_files(directory: Path) -> Files | UnusableError:
+    try:
+        return load_files(directory)
+    except UnusableError as error:
+        return error
+
+
 def main(arguments: Sequence[str]) -> int:
-    """Run a command; returns the exit code: 0, 1 if it failed, 2 if it was called wrongly."""
+    """Run a command; returns its exit code.
+
+    0, 1 if it failed, 2 if it was called wrongly, 130 if it was interrupted.
+    """
     try:
         default = load()
         chosen = _parser(default).parse_args(arguments)
@@ -103,6 +123,9 @@ def main(arguments: Sequence[str]) -> int:
     except (KubeError, InvalidSettings) as error:
         sys.stderr.write(f"python -m certs: {error}\n")
         return 2 if isinstance(error, InvalidSettings) else 1
+    except KeyboardInterrupt:
+        sys.stderr.write("python -m certs: interrupted; what was asked for stays asked for\n")
+        return INTERRUPTED
 
 
 def run(chosen: argparse.Namespace, terminal: Terminal) -> int:
@@ -110,7 +133,7 @@ def run(chosen: argparse.Namespace, terminal: Terminal) -> int:
     if chosen.command == "status":
         status = terminal.status()
         _show(chosen, status, terminal)
-        return 0 if status.phase != "NONE" else 1
+        return 0 if status.usable else 1
     return _rotate(chosen, terminal)
 
 
@@ -120,55 +143,82 @@ def _show(chosen: argparse.Namespace, status: Status, terminal: Terminal) -> Non
 
 
 def _rotate(chosen: argparse.Namespace, terminal: Terminal) -> int:
+    settings, say = terminal.settings, terminal.progress.write
+    if settings.directory:
+        say(
+            f"python -m certs: certificates come from files in {settings.directory}, so there is "
+            "nothing to rotate here: whoever makes the files renews them\n"
+        )
+        return 1
     before = terminal.status()
     old = _signer(before)
     if old is None:
-        terminal.progress.write(
+        say(
             f"python -m certs: {terminal.secret} holds no usable CA, so nothing can be rotated: "
-            "a running replica makes one (kubectl get pods -n genie-system)\n"
+            f"a running replica makes one (kubectl get pods -n {settings.namespace})\n"
         )
         return 1
-    if chosen.compromised:
-        terminal.progress.write(COST)
-    terminal.ask(COMPROMISED if chosen.compromised else "requested")
-    if not chosen.compromised and before.phase == "PROMOTE":
-        terminal.progress.write(
-            f"asked for. A rotation is under way and waits for {before.waits_for}; yours begins "
-            "after it. --compromised would not wait\n"
-        )
-        return 0
-    terminal.progress.write("asked for\n")
+    _ask(chosen, terminal, before)
     if not chosen.wait:
-        terminal.progress.write('a replica takes it from here: see "python -m certs status"\n')
+        say('a replica takes it from here: see "python -m certs status"\n')
         return 0
     return _wait(chosen, terminal, old)
+
+
+def _ask(chosen: argparse.Namespace, terminal: Terminal, before: Status) -> None:
+    """Ask for what was chosen, unless it is what happens anyway."""
+    say = terminal.progress.write
+    if chosen.compromised:
+        say(COST)
+        terminal.ask(COMPROMISED)
+        say("asked for\n")
+    elif before.phase == "PUBLISH":
+        say(f"under way already: it waits for {before.waits_for}\n")
+    else:
+        terminal.ask("requested")
+        say("asked for\n")
+        if before.phase == "PROMOTE":
+            say(
+                f"the last rotation is not over: it waits for {terminal.status().waits_for}. "
+                "--compromised would not wait\n"
+            )
 
 
 def _wait(chosen: argparse.Namespace, terminal: Terminal, old: str) -> int:
     """Follow the rotation until the new CA signs, and nothing trusts a compromised one."""
     started, said = terminal.monotonic(), ""
     while True:
+        status, line = _look(terminal)
         elapsed = terminal.monotonic() - started
-        status = terminal.status()
-        line = f"{status.phase}: waits for {status.waits_for}"
-        # A countdown is one line, not one for each second.
-        topic = line.partition(",")[0]
-        if topic != said:
+        if line != said:
             terminal.progress.write(f"{elapsed:5.0f} s  {line}\n")
-            said = topic
-        trusts = any(
-            fingerprint(one.certificate) == old and one.trusted_by for one in status.authorities
-        )
-        if _signer(status) not in (None, old) and not (chosen.compromised and trusts):
+            said = line
+        if status and _is_done(status, old, until_distrusted=chosen.compromised):
             _show(chosen, status, terminal)
             return 0
         if elapsed > chosen.timeout:
             terminal.progress.write(
-                f"python -m certs: not done after {chosen.timeout:g} s; it still waits for "
-                f"{status.waits_for} (docs/certificates.md says what to do when it is stuck)\n"
+                f"python -m certs: not done after {chosen.timeout:g} s: {line} "
+                "(docs/certificates.md says what to do when it is stuck)\n"
             )
             return 1
         terminal.sleep(POLL)
+
+
+def _look(terminal: Terminal) -> tuple[Status | None, str]:
+    """Return the status, None if it could not be read just now, and a line about it."""
+    try:
+        status = terminal.status()
+    except KubeError as error:
+        return None, f"no answer: {error}"
+    return status, f"{status.phase}: waits for {status.waits_for}"
+
+
+def _is_done(status: Status, old: str, *, until_distrusted: bool) -> bool:
+    trusts = any(
+        fingerprint(one.certificate) == old and one.trusted_by for one in status.authorities
+    )
+    return _signer(status) not in (None, old) and not (until_distrusted and trusts)
 
 
 def _signer(status: Status) -> str | None:
@@ -178,10 +228,19 @@ def _signer(status: Status) -> str | None:
 
 def _parser(default: CertificateSettings) -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--namespace", default=default.namespace, help="%(default)s")
-    common.add_argument("--service", default=default.service, help="%(default)s")
-    common.add_argument("--secret", default=default.secret, help="%(default)s")
-    common.add_argument("--output", choices=["table", "json"], default="table", help="form")
+    common.add_argument(
+        "--namespace", default=default.namespace, help="of Service and Secret (%(default)s)"
+    )
+    common.add_argument(
+        "--service", default=default.service, help="by which the webhook is called (%(default)s)"
+    )
+    common.add_argument("--secret", default=default.secret, help="with the CA (%(default)s)")
+    common.add_argument(
+        "--output",
+        choices=["table", "json"],
+        default="table",
+        help="for people or for programs (%(default)s)",
+    )
     parser = argparse.ArgumentParser(
         prog="python -m certs", description="The certificates of CNI-Genie's webhook."
     )

@@ -189,8 +189,9 @@ def _in_publish(situation: Situation, stored: Stored, standing: Decision) -> Dec
     if missing:
         return replace(standing, waits_for=f"{', '.join(missing)} to hold both CAs")
     if not seen.settled(both, settings.propagation):
-        longer = settings.propagation - seen.steady_for
-        return replace(standing, waits_for=f"API servers that lag, {longer:.0f} s more")
+        # No countdown: "python -m certs status" does not know what a replica has seen.
+        lag = f"API servers that lag, {settings.propagation:g} s after the last change of a bundle"
+        return replace(standing, waits_for=lag)
     return _promoted(situation, stored, following, standing)
 
 

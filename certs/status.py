@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from certs.authority import fingerprint, is_own_ca, issue_ca
+from certs.authority import UnusableError, fingerprint, is_own_ca, issue_ca
 from certs.rotation import Decision, Situation, decide
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from cryptography import x509
 
+    from certs.files import Files
     from certs.observed import Observed
     from certs.settings import CertificateSettings
     from certs.stored import Reading
@@ -28,6 +29,7 @@ MEANING = {
     "PROMOTE": "the new CA signs; the old one is still trusted",
     "RETIRE": "the old CA is being taken out of the bundles",
     "NONE": "there is no usable CA",
+    "FILES": "certificates come from files",
 }
 
 
@@ -53,6 +55,7 @@ class Status:
     authorities: tuple[Authority, ...]
     entries: int
     now: dt.datetime
+    usable: bool
 
 
 def assess(
@@ -78,6 +81,32 @@ def assess(
         authorities=tuple(_authorities(reading, seen, settings.dns_name)),
         entries=len(seen.entries),
         now=now,
+        usable=decision.signer is not None,
+    )
+
+
+def assess_files(
+    files: Files | UnusableError, seen: Observed, now: dt.datetime, settings: CertificateSettings
+) -> Status:
+    """Return the status where certificates come from *files*, or why those cannot be used."""
+    authorities: tuple[x509.Certificate, ...] = ()
+    if isinstance(files, UnusableError):
+        waits_for, refused = f"usable files in {settings.directory}: {files}", {}
+    else:
+        authorities = files.authorities
+        until = files.leaf.certificate.not_valid_after_utc
+        waits_for = f"the next pair in {settings.directory}; the one there expires {until:%FT%TZ}"
+        refused = seen.refusals(files.leaf.chain, settings.dns_name, now)
+    return Status(
+        name=settings.dns_name,
+        phase="FILES",
+        waits_for=waits_for,
+        request="",
+        problems=tuple(f"{entry} refuses the pair: {why}" for entry, why in refused.items()),
+        authorities=tuple(_authority(one, "file", seen) for one in authorities),
+        entries=len(seen.entries),
+        now=now,
+        usable=not isinstance(files, UnusableError),
     )
 
 

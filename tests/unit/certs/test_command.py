@@ -3,17 +3,24 @@ from __future__ import annotations
 import datetime as dt
 import io
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import certs.__main__ as command
 from certs import CertificateManager, CertificateSettings
+from certs.authority import Pair, issue_ca
 from certs.observed import API, KINDS
+from certs.serving import Leaf, make_leaf
+from certs.settings import DAY
 from certs.status import span
-from certs.stored import COMPROMISED, REQUEST
+from certs.stored import REQUEST
 from dispatcher.kube.client import KubeError
 from tests.unit.certs.api import Api, configuration
+from tests.unit.certs.conftest import NAME, NOW, SETTINGS
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MUTATING = f"{API}{KINDS[0]}/cni-genie"
 SECRET = "/api/v1/namespaces/genie-system/secrets/genie-webhook-ca"  # noqa: S105 - a path
@@ -33,12 +40,12 @@ class Site:
         )
         self.replica_runs = True
 
-    def run(self, *arguments: str) -> tuple[int, str, str]:
-        """Run a command; returns its exit code, and what it wrote to stdout and stderr."""
+    def run(self, *arguments: str, **given: Any) -> tuple[int, str, str]:
+        """Run a command with these settings; returns its exit code, and its stdout and stderr."""
         out, progress = io.StringIO(), io.StringIO()
         terminal = command.Terminal(
             self.api.client(),
-            CertificateSettings(),
+            CertificateSettings(**given),
             out,
             progress,
             sleep=self._sleep,
@@ -106,6 +113,59 @@ def test_status_names_what_is_missing_and_what_is_broken(site: Site) -> None:
     assert progress == ""
 
 
+def test_status_in_publish_counts_nothing_down(site: Site) -> None:
+    """How much longer only a replica knows; a number here would be the same for ever."""
+    site.run("rotate")
+    site.replica.round()
+    site.api.seconds = 50
+    assert "waits for  API servers that lag, 60 s after the last change" in site.run("status")[1]
+
+
+def pair() -> tuple[Pair, Leaf]:
+    ca = issue_ca(NAME, now=NOW, lifetime=30 * DAY, backdating=300)
+    return ca, make_leaf(ca, NOW, SETTINGS, early=0)
+
+
+def forbidden(_method: str, path: str) -> None:
+    """Fail where a ServiceAccount without a right on Secrets does."""
+    if "/secrets" in path:
+        raise KubeError(403, "Forbidden", f"{path}: not allowed")
+
+
+def test_status_of_mounted_files_names_their_expiry_and_who_refuses_them(
+    site: Site, tmp_path: Path
+) -> None:
+    """No Secret is read: the ServiceAccount may have no right on it."""
+    ca, leaf = pair()
+    (tmp_path / "tls.crt").write_bytes(leaf.chain_pem)
+    (tmp_path / "tls.key").write_bytes(leaf.key_pem)
+    (tmp_path / "ca.crt").write_bytes(ca.certificate_pem)
+    site.api.before = forbidden
+    code, text, _ = site.run("status", directory=tmp_path)
+    assert code == 0
+    lines = text.splitlines()
+    assert lines[1] == "phase      FILES: certificates come from files"
+    expires = "the one there expires 2030-01-08T00:00:00Z"
+    assert lines[2] == f"waits for  the next pair in {tmp_path}; {expires}"
+    assert lines[3].startswith("problem    mutatingwebhookconfigurations/cni-genie/a refuses the ")
+    assert lines[6].split()[1:6] == ["file", "0", "of", "1", "entries"]
+
+
+def test_status_of_mounted_files_that_cannot_be_used_says_why(site: Site, tmp_path: Path) -> None:
+    """Exit code 1, as where there is no usable CA."""
+    code, text, _ = site.run("status", directory=tmp_path)
+    assert code == 1
+    assert f"waits for  usable files in {tmp_path}: {tmp_path}/tls.crt: No such file" in text
+
+
+def test_rotate_with_mounted_files_says_who_renews_them(site: Site, tmp_path: Path) -> None:
+    """Nothing is asked of anyone: no replica would hear it."""
+    site.api.before = forbidden
+    code, _, progress = site.run("rotate", directory=tmp_path)
+    assert code == 1
+    assert f"certificates come from files in {tmp_path}, so there is nothing to rotate" in progress
+
+
 def test_rotate_asks_and_returns(site: Site) -> None:
     """The annotation is there, and the replica takes it from there."""
     code, _, progress = site.run("rotate")
@@ -124,11 +184,67 @@ def test_rotate_with_wait_shows_progress_until_the_new_ca_signs(site: Site) -> N
 
 
 def test_rotate_in_promote_says_when_it_will_be(site: Site) -> None:
-    """A second rotation waits for the first, unless the CA is compromised."""
+    """A second rotation waits for the first, unless the CA is compromised; told once, not twice."""
     site.run("rotate", "--wait")
+    for _ in range(2):
+        code, _, progress = site.run("rotate")
+        assert code == 0
+        assert "2030-01-08T01:01:05Z; then the rotation that was asked for. --comp" in progress
+
+
+def test_rotate_with_wait_in_promote_waits_for_the_second_rotation(site: Site) -> None:
+    """For as long as it may: a success that nobody saw would be none."""
+    site.run("rotate", "--wait")
+    code, text, progress = site.run("rotate", "--wait", "--timeout", "20", "--output", "json")
+    assert (code, text) == (1, "")
+    assert "not done after 20 s: PROMOTE: waits for the last leaf" in progress
+    site.api.seconds = 7.1 * 86_400
+    code, text, _ = site.run("rotate", "--wait", "--output", "json")
+    assert code == 0
+    assert json.loads(text)["phase"] == "PROMOTE"
+
+
+def test_rotate_in_publish_asks_for_no_second_rotation(site: Site) -> None:
+    """What is under way is what is wanted: it is followed."""
+    site.run("rotate")
+    site.replica.round()
     code, _, progress = site.run("rotate", "--wait")
     assert code == 0
-    assert "yours begins after it. --compromised would not wait" in progress
+    assert progress.startswith("under way already: it waits for API servers that lag, 60 s after")
+    assert REQUEST not in site.api.objects[SECRET]["metadata"]["annotations"]
+
+
+def test_a_wait_outlives_an_api_server_that_does_not_answer(site: Site) -> None:
+    """It is said, and the wait goes on; only its own time-out ends it."""
+    silent_until = [15.0]
+
+    def silent(method: str, path: str) -> None:
+        if method == "GET" and 0 < site.api.seconds < silent_until[0]:
+            raise KubeError(0, "NoAnswer", f"{method} {path}: no answer")
+
+    site.api.before = silent
+    code, _, progress = site.run("rotate", "--wait")
+    assert code == 0
+    assert progress.count("s  no answer: GET") == 1
+    silent_until[0] = 1e9
+    site.api.seconds = 0
+    site.replica_runs = False
+    code, _, progress = site.run("rotate", "--compromised", "--wait", "--timeout", "20")
+    assert code == 1
+    assert "not done after 20 s: no answer: GET" in progress
+
+
+def test_ctrl_c_ends_a_command_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the exit code that a shell expects, and what becomes of the request."""
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("certs.__main__.Kube.load", interrupted)
+    assert command.main(["rotate"]) == 130
+    assert capsys.readouterr().err.endswith("interrupted; what was asked for stays asked for\n")
 
 
 def test_compromised_says_what_it_costs_and_leaves_no_trust(site: Site) -> None:
@@ -140,7 +256,6 @@ def test_compromised_says_what_it_costs_and_leaves_no_trust(site: Site) -> None:
     assert [one["role"] for one in json.loads(text)["certificateAuthorities"]] == ["signs"]
     assert site.replica.leaf is not old
     assert REQUEST not in site.api.objects[SECRET]["metadata"]["annotations"]
-    assert COMPROMISED == "compromised"
 
 
 def test_rotate_gives_up_with_a_reason(site: Site) -> None:
@@ -148,7 +263,7 @@ def test_rotate_gives_up_with_a_reason(site: Site) -> None:
     site.replica_runs = False
     code, _, progress = site.run("rotate", "--wait", "--timeout", "20")
     assert code == 1
-    assert "not done after 20 s; it still waits for a replica to take the next step" in progress
+    assert "not done after 20 s: STEADY: waits for a replica to take the next step" in progress
 
 
 def test_rotate_without_a_ca_says_who_makes_one(site: Site) -> None:
@@ -156,7 +271,10 @@ def test_rotate_without_a_ca_says_who_makes_one(site: Site) -> None:
     site.api.remove(SECRET)
     code, _, progress = site.run("rotate")
     assert code == 1
-    assert "a running replica makes one" in progress
+    assert "a running replica makes one (kubectl get pods -n genie-system)" in progress
+    progress = site.run("rotate", namespace="elsewhere")[2]
+    assert "Secret elsewhere/genie-webhook-ca" in progress
+    assert "(kubectl get pods -n elsewhere)" in progress
 
 
 @pytest.mark.parametrize(

@@ -193,7 +193,7 @@ def test_a_step_is_taken(
             PUBLISH,
             observed((OLD, NEW), steady_for=15),
             Phase.PUBLISH,
-            "API servers that lag, 45 s more",
+            "API servers that lag, 60 s after the last change of a bundle",
             id="PUBLISH for API servers that lag",
         ),
         pytest.param(
