@@ -172,6 +172,24 @@ def test_a_stolen_token_cannot_have_the_webhook_called_again_or_not(thief: Kube)
         change(thief, CONFIGURATIONS[0], never)
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        pytest.param("genie-webhook-ca", "kubernetes.io/service-account-token", id="a-token"),
+        pytest.param("another", "Opaque", id="another-name"),
+    ],
+)
+def test_a_stolen_token_creates_no_secret_but_the_webhooks_own(
+    thief: Kube, name: str, kind: str
+) -> None:
+    """Else the API server would write the token of another ServiceAccount into it."""
+    annotations = {"kubernetes.io/service-account.name": NAME}
+    body = {"metadata": {"name": name, "annotations": annotations}, "type": kind}
+    with pytest.raises(KubeError, match="may create only the Secret genie-webhook-ca") as refused:
+        thief.create(f"/api/v1/namespaces/{NAMESPACE}/secrets?dryRun=All", body)
+    assert refused.value.status == 403
+
+
 @pytest.mark.parametrize("configuration", CONFIGURATIONS)
 def test_the_webhook_may_change_the_bundle(thief: Kube, configuration: str) -> None:
     """That is what it has the right for."""
