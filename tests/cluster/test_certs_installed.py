@@ -64,7 +64,6 @@ def test_a_rotation_asked_for_in_a_pod_costs_no_call(short_lived: Cluster) -> No
 
 
 OVERLAY = imagebuild.PROJECT / "manifests/overlays/cert-manager"
-RIGHTS = ("role,rolebinding", NAME, "-n", NAMESPACE)
 
 
 def environment(values: dict[str, str]) -> dict[str, Any]:
@@ -96,7 +95,6 @@ def apply_overlay(cluster: Cluster) -> None:
     ]
     (folder / "kustomization.yaml").write_text(json.dumps(content))
     cluster.kubectl("apply", "-k", os.fspath(folder))
-    cluster.kubectl("delete", *RIGHTS)
 
 
 @pytest.fixture

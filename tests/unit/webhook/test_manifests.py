@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import re
 from pathlib import Path
@@ -14,7 +15,10 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
+from certs import CertificateSettings
+from certs.authority import issue_ca
 from certs.metrics import Metrics as CertificateMetrics
+from certs.stored import Stored, render
 from dispatcher import annotation, keys
 from tests.unit.webhook.apiserver import Api
 from tests.unit.webhook.test_service import Certificates
@@ -213,9 +217,38 @@ def test_the_webhooks_rights_are_capped_for_the_account_that_has_them() -> None:
     """A policy for an account that does not exist would never say no."""
     account = pod_spec()["serviceAccountName"]
     assert f"ServiceAccount/{account}" in WEBHOOK
-    for name in ("cni-genie-webhook-rights", "cni-genie-webhook-configurations"):
+    for name in ("rights", "configurations", "secret"):
         expected = f"request.userInfo.username == 'system:serviceaccount:genie-system:{account}'"
-        assert conditions(policy(name)) == {"is-webhook": expected}
+        assert conditions(policy(f"cni-genie-webhook-{name}")) == {"is-webhook": expected}
+
+
+def test_the_secret_that_the_webhook_may_create_is_the_one_it_keeps() -> None:
+    """By name, and of the type that no controller fills with a token."""
+    (rule,) = policy("cni-genie-webhook-secret")["validations"]
+    name = f"object.metadata.?name.orValue('') == '{CertificateSettings().secret}'"
+    assert rule["expression"] == f"{name} && object.?type.orValue('Opaque') == 'Opaque'"
+    now = dt.datetime(2030, 1, 1, tzinfo=dt.UTC)
+    ca = issue_ca("x", now=now, lifetime=60, backdating=0)
+    assert render(Stored(ca), None, name="x", namespace="x")["type"] == "Opaque"
+
+
+def test_with_cert_manager_the_webhook_loses_the_rights_it_does_not_need() -> None:
+    """By an apply over what is installed: a Role that is left out would stay."""
+    overlay = MANIFESTS / "overlays" / "cert-manager" / "kustomization.yaml"
+    patches = yaml.safe_load(overlay.read_text())["patches"]
+    changes = {
+        one["target"]["kind"]: yaml.safe_load(one["patch"])
+        for one in patches
+        if one.get("target", {}).get("kind") in {"Role", "ClusterRole"}
+    }
+    assert changes["Role"] == [{"op": "replace", "path": "/rules", "value": []}]
+    rule = WEBHOOK["ClusterRole/genie-webhook"]["rules"][3]
+    for change in changes["ClusterRole"]:
+        assert change["path"].startswith("/rules/3")
+        if change["op"] == "test":
+            assert rule[change["path"].rpartition("/")[2]] == change["value"]
+    assert changes["ClusterRole"][-1] == {"op": "remove", "path": "/rules/3"}
+    assert rule["verbs"] == ["patch"]
 
 
 def test_policies_are_closed_and_have_no_parameters() -> None:
