@@ -152,14 +152,19 @@ def load_certificate(pem: bytes) -> x509.Certificate:
 
 def is_own_ca(certificate: x509.Certificate, name: str) -> bool:
     """Tell whether *certificate* is a CA that we (any release) made for the DNS *name*."""
-    organisation = certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
-    if [attribute.value for attribute in organisation] != [ORGANISATION]:
-        return False
     try:
+        organisation = certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
+        if [attribute.value for attribute in organisation] != [ORGANISATION]:
+            return False
         extensions = certificate.extensions
         basic = extensions.get_extension_for_class(x509.BasicConstraints).value
         names = extensions.get_extension_for_class(x509.NameConstraints).value
-    except (x509.ExtensionNotFound, ValueError):
+    except (
+        x509.ExtensionNotFound,
+        x509.DuplicateExtension,
+        x509.UnsupportedGeneralNameType,
+        ValueError,
+    ):
         return False
     return basic.ca and names.permitted_subtrees == [x509.DNSName(name)]
 

@@ -214,6 +214,23 @@ def test_a_foreign_certificate_is_not_ours(make_ca: Maker) -> None:
     assert not is_own_ca(builder.sign(key, hashes.SHA256()), NAME)
 
 
+@pytest.mark.parametrize(
+    ("part", "damaged"),
+    [
+        pytest.param("0603551d0e", "0603551d13", id="an extension that is there twice"),
+        pytest.param("0c0c636e69", "0c0cffffff", id="a subject that is no text"),
+    ],
+)
+def test_a_certificate_that_cannot_be_taken_apart_is_not_ours(
+    make_ca: Maker, part: str, damaged: str
+) -> None:
+    """Read lazily, it shows that only here."""
+    der = make_ca().certificate.public_bytes(serialization.Encoding.DER)
+    assert bytes.fromhex(part) in der
+    found = der.replace(bytes.fromhex(part), bytes.fromhex(damaged))
+    assert not is_own_ca(x509.load_der_x509_certificate(found), NAME)
+
+
 def test_what_is_no_certificate_is_refused() -> None:
     """With a reason, as anything that cannot be used."""
     with pytest.raises(UnusableError, match="no certificate"):
