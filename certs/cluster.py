@@ -7,6 +7,7 @@ the other reads again.
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +77,7 @@ class Configurations:
         self._label = settings.label
         self._monotonic = monotonic
         self._since: dict[tuple[str, int], float] = {}
+        self._lost_at = -math.inf
 
     def read(self) -> Observed:
         """List them; raises :class:`KubeError`."""
@@ -85,9 +87,11 @@ class Configurations:
             for item in self._kube.get(API + kind, {"labelSelector": self._label}).get("items")
             or ()
         ]
-        known = {_generation(item) for _, item in found}
+        now, known = self._monotonic(), {_generation(item) for _, item in found}
+        if not {uid for uid, _ in self._since} <= {uid for uid, _ in known}:
+            self._lost_at = now
         self._since = {key: at for key, at in self._since.items() if key in known}
-        return Observed(tuple(self._parse(kind, item) for kind, item in found))
+        return Observed(tuple(self._parse(kind, item) for kind, item in found), now - self._lost_at)
 
     def write(
         self,
@@ -122,7 +126,7 @@ class Configurations:
             except KubeError as error:
                 after.append(one)
                 errors.append(error)
-        return Observed(tuple(after)), written, errors
+        return Observed(tuple(after), seen.lost_for), written, errors
 
     def _parse(self, kind: str, item: Mapping[str, Any]) -> Configuration:
         now = self._monotonic()

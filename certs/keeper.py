@@ -6,17 +6,19 @@ knows which CAs to trust and which leaf to serve. The other keeper is :mod:`cert
 
 from __future__ import annotations
 
+import math
 import random
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
 from certs.authority import Pair, fingerprint, is_expired, is_own_ca, issue_ca
-from certs.rotation import Cause, Decision, Phase, Situation, decide
+from certs.rotation import Cause, Decision, Phase, Situation, decide, is_out_of_date
 from certs.serving import Leaf, make_leaf, why_new_leaf
 from certs.stored import Stored, parse
+from dispatcher.kube.client import KubeError
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -42,11 +44,17 @@ class Publication:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where a keeper stands, for people and metrics."""
+    """Where a keeper stands, for people and metrics.
+
+    *again_in* is after how many seconds at the latest it wants to take its next step, *failure*
+    what it could not do in the last one, though it could go on.
+    """
 
     phase: Phase | None = None
     ca: x509.Certificate | None = None
     waits_for: str = ""
+    again_in: float = math.inf
+    failure: KubeError | None = None
 
 
 class Keeper(Protocol):
@@ -79,7 +87,7 @@ class SecretKeeper:
         settings: CertificateSettings,
         *,
         now: Callable[[], dt.datetime],
-        repaired: Callable[[Cause], None],
+        wrote: Callable[[Cause], None],
         monotonic: Callable[[], float] = time.monotonic,
         early: Callable[[], float] = random.random,
     ) -> None:
@@ -87,7 +95,7 @@ class SecretKeeper:
         self._store = store
         self._settings = settings
         self._now = now
-        self._repaired = repaired
+        self._wrote = wrote
         self._monotonic = monotonic
         self._early = early
         self._memory: Stored | None = None
@@ -95,20 +103,32 @@ class SecretKeeper:
         self._missing_since: float | None = None
 
     def step(self, seen: Observed, leaf: Leaf | None) -> Publication | None:
-        """Read the Secret and move the rotation on, until nothing more is due."""
+        """Read the Secret and take the step that is due.
+
+        A Secret that cannot be written keeps neither bundles nor leaf from what it says, or from
+        what it would say if it could be restored.
+        """
         found = self._store.read()
         # Never earlier than the reading: a CA made a moment ago must not seem not yet valid.
         now = self._now()
         decision, problems = self._decide(found, seen, now)
+        failure: KubeError | None = None
         if decision.write is not None:
-            found = self._store.write(decision.write, found, drop_request=decision.drops_request)
-            self._tell(decision, problems)
-            # At most one step a round: should the next be due already, the watch wakes us for it.
-            decision, _ = self._decide(found, seen, now)
+            try:
+                stored = self._store.write(
+                    decision.write, found, drop_request=decision.drops_request
+                )
+            except KubeError as error:
+                failure = error
+                decision = _unwritten(decision)
+            else:
+                self._tell(decision, problems)
+                # One step a round: should the next be due already, the watch wakes us for it.
+                decision, _ = self._decide(stored, seen, now)
         self._decision = decision
         ca = decision.signer.certificate if decision.signer else None
-        self.standing = Standing(decision.phase, ca, decision.waits_for)
-        return self._publication(decision, leaf, now) if decision.signer else None
+        self.standing = Standing(decision.phase, ca, decision.waits_for, decision.again_in, failure)
+        return self._publication(decision, leaf, seen, now) if decision.signer else None
 
     def _decide(
         self, found: dict[str, Any] | None, seen: Observed, now: dt.datetime
@@ -141,19 +161,22 @@ class SecretKeeper:
         """Make a leaf by the CA in memory, if *leaf* is about to expire."""
         if leaf is None or self._memory is None:
             return None
-        now = self._now()
-        left = (leaf.certificate.not_valid_after_utc - now).total_seconds()
-        expired = is_expired(self._memory.ca.certificate, now)
-        if expired or left > self._settings.last_part:
+        ca, now, expiry = self._memory.ca, self._now(), leaf.certificate.not_valid_after_utc
+        left = (expiry - now).total_seconds()
+        if is_expired(ca.certificate, now) or left > self._settings.last_part:
             return None
-        return self._make(self._memory.ca, now), "it expires and the API server does not answer"
+        if expiry >= ca.certificate.not_valid_after_utc:
+            return None  # no leaf of this CA lives longer
+        return self._make(ca, now), "it expires and the API server cannot be asked"
 
-    def _publication(self, decision: Decision, leaf: Leaf | None, now: dt.datetime) -> Publication:
+    def _publication(
+        self, decision: Decision, leaf: Leaf | None, seen: Observed, now: dt.datetime
+    ) -> Publication:
         """Publish what the Secret says, and the CA of the leaf in use until it is given up."""
-        trusted = {fingerprint(one): one for one in decision.trusted}
-        if leaf and leaf.ca and not is_expired(leaf.ca, now):
-            trusted.setdefault(fingerprint(leaf.ca), leaf.ca)
         name = self._settings.dns_name
+        trusted = {fingerprint(one): one for one in decision.trusted}
+        if leaf and leaf.ca and not is_out_of_date(leaf.ca, seen, now, name):
+            trusted.setdefault(fingerprint(leaf.ca), leaf.ca)
         return Publication(
             tuple(trusted.values()), decision.retired.keys(), lambda one: is_own_ca(one, name)
         )
@@ -180,7 +203,7 @@ class SecretKeeper:
     def _tell(self, decision: Decision, problems: tuple[str, ...]) -> None:
         if decision.cause is None or decision.write is None:
             return
-        self._repaired(decision.cause)
+        self._wrote(decision.cause)
         ca = fingerprint(decision.write.ca.certificate)
         following = decision.write.next
         log.info(
@@ -190,3 +213,11 @@ class SecretKeeper:
             ca=ca[:16],
             next_ca=fingerprint(following.certificate)[:16] if following else None,
         )
+
+
+def _unwritten(decision: Decision) -> Decision:
+    """Return what holds where the Secret could not be written: as it was read, or from memory."""
+    if decision.cause is not Cause.RESTORED or decision.write is None:
+        return decision
+    known = decision.write
+    return replace(decision, signer=known.ca, trusted=known.trusted, retired=known.retired)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -23,10 +24,11 @@ import structlog
 from certs.authority import fingerprint
 from certs.clock import DatedKube, ServerClock
 from certs.cluster import Configurations, SecretStore
+from certs.contest import Contests
 from certs.files import FilesKeeper
-from certs.keeper import Keeper, SecretKeeper
+from certs.keeper import Keeper, Publication, SecretKeeper
 from certs.metrics import Metrics
-from certs.observed import API, KINDS
+from certs.observed import API, KINDS, Observed
 from certs.selfcheck import SelfCheck, Serving
 from certs.serving import Leaf, LiveContext
 from dispatcher.kube.cache import WatchCache
@@ -47,14 +49,14 @@ LOST_RACE = frozenset({CONFLICT, NOT_FOUND, UNPROCESSABLE})
 with 422, an update with 409, or 404 where the object is gone."""
 
 RACES_IN_A_ROW = 3
-"""So many can be lost by bad luck; more are an error with a name."""
+"""So many rounds can be lost by bad luck; more are an error with a name."""
 
-PAUSE = 0.1
-"""Seconds between rounds, at least: a change is often followed by another, and someone who takes
-our bundle away in a loop must not make a loop of us."""
+PAUSE, PAUSE_AFTER_FAILURE = 0.1, 0.5
+"""Seconds between rounds, at least: a change is often followed by another. After a failure longer,
+but still so short that what can be repaired is repaired within a second of the change."""
 
-LONGEST_PAUSE = 15.0
-"""Seconds before the next try after failures, at most."""
+LONGEST_WAIT = 15.0
+"""Seconds before the next try after failures, at most, where nothing changes."""
 
 
 class CertificateManager:
@@ -83,15 +85,16 @@ class CertificateManager:
                 SecretStore(kube, settings),
                 settings,
                 now=self._clock.now,
-                repaired=lambda cause: self._metrics.secret_writes.labels(cause.name.lower()).inc(),
+                wrote=lambda cause: self._metrics.secret_writes.labels(cause.name.lower()).inc(),
                 monotonic=monotonic,
             )
         )
         self._live = LiveContext()
         self._serving = Serving()
         self._check = SelfCheck(settings, self._clock, self._metrics, lambda: self._serving)
+        self._contests = Contests(monotonic, self._metrics.contested_writes.inc)
         self._error = ""
-        self._lost_races = 0
+        self._failed_rounds = 0
         self._stopping = threading.Event()
         self._wake = threading.Event()
         self._served = threading.Event()
@@ -143,13 +146,9 @@ class CertificateManager:
 
     def round(self) -> bool:
         """Observe, step, publish, serve; tells whether all went well. Never raises."""
+        self._failed_rounds += 1
         try:
-            errors = self._reconcile()
-        except KubeError as error:
-            self._failed(error)
-            if error.status not in LOST_RACE:
-                self._serve(self._keeper.offline_leaf(self.leaf))
-            return False
+            errors = self._reconcile_or_hold()
         except Exception:
             self._error = "an unexpected error; see the log"
             self._metrics.failures.inc()
@@ -158,31 +157,58 @@ class CertificateManager:
         for failure in errors:
             self._failed(failure)
         if not errors:
-            self._lost_races, self._error = 0, ""
+            self._failed_rounds, self._error = 0, ""
         return not errors
+
+    def _reconcile_or_hold(self) -> list[KubeError]:
+        """Do the work of a round; whatever ends it, see that the leaf in use does not expire."""
+        complete = False
+        try:
+            errors = self._reconcile()
+            complete = True
+        except KubeError as error:
+            errors = [error]
+        finally:
+            if not complete:
+                self._serve(self._keeper.offline_leaf(self.leaf))
+        return errors
 
     def _reconcile(self) -> list[KubeError]:
         """Do the work of a round; returns what could not be written, raises what ended it."""
         seen = self._configurations.read()
+        self._clock.report_jump()
         publication = self._keeper.step(seen, self.leaf)
-        errors: list[KubeError] = []
+        failure = self._keeper.standing.failure
+        errors = [failure] if failure else []
         if publication:
-            seen, written, errors = self._configurations.write(
-                seen,
-                publication.trusted,
-                retired=publication.retired,
-                is_own=publication.is_own,
-                now=self._clock.now(),
-            )
-            self._metrics.bundle_writes.inc(len(written))
-            for name in written:
-                log.info("caBundle written", configuration=name)
+            seen, unwritten = self._publish(seen, publication)
+            errors += unwritten
         if seen.entries != self._serving.seen.entries:
             self._check.again()
         self._serving = Serving(self.leaf, seen)
         self._serve(self._keeper.next_leaf(self.leaf, seen))
         self._report()
         return errors
+
+    def _publish(
+        self, seen: Observed, publication: Publication
+    ) -> tuple[Observed, list[KubeError]]:
+        """Write the bundles that differ; returns what is known then, and what failed."""
+        free = tuple(one for one in seen.configurations if self._contests.may_write(one.name))
+        after, written, errors = self._configurations.write(
+            replace(seen, configurations=free),
+            publication.trusted,
+            retired=publication.retired,
+            is_own=publication.is_own,
+            now=self._clock.now(),
+        )
+        self._metrics.bundle_writes.inc(len(written))
+        for name in written:
+            self._contests.wrote(name)
+            log.info("caBundle written", configuration=name)
+        latest = {one.name: one for one in after.configurations}
+        known = tuple(latest.get(one.name, one) for one in seen.configurations)
+        return replace(seen, configurations=known), errors
 
     def _serve(self, chosen: tuple[Leaf, str] | None) -> None:
         if chosen is None:
@@ -202,24 +228,26 @@ class CertificateManager:
         )
 
     def _failed(self, error: KubeError) -> None:
-        self._lost_races += 1
-        if error.status not in LOST_RACE or self._lost_races > RACES_IN_A_ROW:
+        if error.status not in LOST_RACE or self._failed_rounds > RACES_IN_A_ROW:
             self._error = str(error)
             self._metrics.failures.inc()
             log.warning("certificates cannot be looked after", error=str(error))
 
     def _run(self) -> None:
-        failures = 0
-        while not self._stopping.is_set():
+        while True:
             self._wake.clear()
-            if self.round():
-                failures = 0
-                self._wake.wait(self._settings.resync)
-                self._stopping.wait(PAUSE)
-            else:
-                failures += 1
-                longest = min(LONGEST_PAUSE, PAUSE * 2 ** min(failures, 8))
-                self._stopping.wait(random.uniform(longest / 2, longest))  # noqa: S311 - jitter
+            if self._stopping.is_set():  # asked after the clearing, or a stop could be missed
+                return
+            good = self.round()
+            self._wake.wait(self._patience())
+            self._stopping.wait(PAUSE if good else PAUSE_AFTER_FAILURE)
+
+    def _patience(self) -> float:
+        """Return how many seconds may pass to the next round if nothing changes."""
+        if self._failed_rounds:
+            longest = min(LONGEST_WAIT, PAUSE * 2 ** min(self._failed_rounds, 8))
+            return random.uniform(longest / 2, longest)  # noqa: S311 - jitter
+        return min(self._settings.resync, self._keeper.standing.again_in, self._contests.left())
 
     def _report(self) -> None:
         standing, leaf, seen = self._keeper.standing, self.leaf, self._serving.seen

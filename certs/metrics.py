@@ -39,6 +39,9 @@ class Metrics:
             "secret_writes", "Writes of the Secret, by what made them necessary.", "cause"
         )
         self.bundle_writes = _counter("bundle_writes", "Webhook configurations given a bundle.")
+        self.contested_writes = _counter(
+            "contested_writes", "Bundles written again because somebody else had replaced them."
+        )
         self.leaves = _counter("leaves", "Leaves taken into use.")
         self.failures = _counter("failures", "Rounds that ended in an error.")
         for cause in Cause:

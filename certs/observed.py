@@ -97,9 +97,14 @@ class Configuration:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """All our configurations at one moment."""
+    """All our configurations at one moment.
+
+    ``lost_for`` is how many seconds ago this process last found that one had gone: an API server
+    that lags may have it still, with a bundle that nobody sees any more.
+    """
 
     configurations: tuple[Configuration, ...] = ()
+    lost_for: float = math.inf
 
     @property
     def entries(self) -> tuple[Entry, ...]:
@@ -114,8 +119,8 @@ class Observed:
 
     @property
     def steady_for(self) -> float:
-        """For how many seconds no configuration has changed, as far as we saw."""
-        return min((one.steady_for for one in self.configurations), default=math.inf)
+        """For how many seconds no configuration has changed or gone, as far as we saw."""
+        return min([self.lost_for, *(one.steady_for for one in self.configurations)])
 
     def missing(self, names: Iterable[str]) -> list[str]:
         """Return the configurations with an entry that lacks a CA of *names* (fingerprints)."""

@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
+import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -69,7 +70,8 @@ class Decision:
     """What is to be done now. *write* None: the Secret stays as it is.
 
     *signer* is the CA that signs leaves according to the Secret as read, None where none is
-    usable; *waits_for* one sentence for a person.
+    usable; *waits_for* one sentence for a person. *again_in* is after how many seconds at the
+    latest to ask again, where that is sooner than usual.
     """
 
     phase: Phase
@@ -79,6 +81,7 @@ class Decision:
     write: Stored | None = None
     cause: Cause | None = None
     waits_for: str = ""
+    again_in: float = math.inf
 
     @property
     def drops_request(self) -> bool:
@@ -131,25 +134,47 @@ def phase(stored: Stored, seen: Observed) -> Phase:
     return Phase.RETIRE if seen.holders(stored.retired) else Phase.STEADY
 
 
+def is_out_of_date(ca: x509.Certificate, seen: Observed, now: dt.datetime, name: str) -> bool:
+    """Tell whether *ca* has left every bundle, and they trust others that we made for *name*.
+
+    A replica that was cut off may know a CA that has been replaced since, or was declared
+    compromised, and is to bring it back neither into the Secret nor into a bundle.
+    """
+    ours = _ours(seen, now, name)
+    return bool(ours) and fingerprint(ca) not in ours
+
+
+def _ours(seen: Observed, now: dt.datetime, name: str) -> set[str]:
+    """Return the CAs (fingerprints) that we made for *name*, valid and in a bundle."""
+    return {
+        key for key, one in seen.certificates.items() if is_own_ca(one, name) and is_valid(one, now)
+    }
+
+
 def _recover(situation: Situation) -> Decision:
     """Nothing usable is stored: take memory, else the next CA, else what others restore, else new.
 
-    A CA in memory that the damaged Secret calls retired is not brought back.
+    A CA in memory that the damaged Secret calls retired is not brought back, nor one that is out
+    of date.
     """
     reading, now, settings = situation.reading, situation.now, situation.settings
     known = _usable(situation.memory, now)
-    if known and fingerprint(known.ca.certificate) not in reading.retired:
+    if (
+        known
+        and fingerprint(known.ca.certificate) not in reading.retired
+        and not is_out_of_date(known.ca.certificate, situation.seen, now, settings.dns_name)
+    ):
         merged = replace(known, retired={**reading.retired, **known.retired})
         return Decision(Phase.STEADY, write=merged, cause=Cause.RESTORED)
     if reading.spare:
         taken = Stored(reading.spare, retired=reading.retired)
         return Decision(Phase.STEADY, write=taken, cause=Cause.REPLACED)
-    ours = situation.seen.certificates.values()
-    lost = any(is_own_ca(one, settings.dns_name) and is_valid(one, now) for one in ours)
-    if lost and reading.found is None and situation.missing_for < settings.restore_grace:
+    ours = _ours(situation.seen, now, settings.dns_name)
+    left = settings.restore_grace - situation.missing_for
+    if ours and reading.found is None and left > 0:
         waits = f"another replica to restore Secret {settings.namespace}/{settings.secret}"
-        return Decision(Phase.STEADY, waits_for=waits)
-    cause = Cause.REPLACED if reading.found is not None or lost else Cause.FIRST
+        return Decision(Phase.STEADY, waits_for=waits, again_in=left)
+    cause = Cause.REPLACED if reading.found is not None or ours else Cause.FIRST
     fresh = Stored(situation.mint(), retired=_unexpired(reading.retired, now))
     return Decision(Phase.STEADY, write=fresh, cause=cause)
 

@@ -120,6 +120,16 @@ class CertificateSettings(BaseSettings):
         return self.leaf_lifetime / 10
 
     @model_validator(mode="after")
+    def _renewal_lies_ahead(self) -> Self:
+        """Refuse a jitter by which a leaf is due for renewal before it is made."""
+        if self.jitter >= self.renew_fraction:
+            raise ValueError(
+                f"setting {_variable('jitter')}: {self.jitter:g} is too much: it must be less than "
+                f"{_variable('renew_fraction')}, {self.renew_fraction:g}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _overlap_fits(self) -> Self:
         """Refuse times by which a CA is due for renewal while its predecessor is being retired."""
         overlap = self.propagation + self.leaf_lifetime + self.retire_margin

@@ -46,6 +46,8 @@ REQUEST = "cni-genie.io/rotate"
 COMPROMISED = "compromised"
 """Its value for a rotation without overlap. Any other value asks for an ordinary one."""
 
+KEYS = ("ca.crt", "ca.key", "next.crt", "next.key", "previous.crt", "state")
+
 LABELS = {"app.kubernetes.io/name": "cni-genie", "app.kubernetes.io/component": "webhook"}
 
 
@@ -116,12 +118,14 @@ def render(
     if drop_request:
         annotations = metadata.get("annotations") or {}
         metadata["annotations"] = {k: v for k, v in annotations.items() if k != REQUEST}
+    others = {k: v for k, v in ((found or {}).get("data") or {}).items() if k not in KEYS}
+    values = _values(stored)
     return {
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": metadata,
         "type": (found or {}).get("type", "Opaque"),
-        "data": {key: base64.b64encode(value).decode() for key, value in _values(stored).items()},
+        "data": others | {k: base64.b64encode(value).decode() for k, value in values.items()},
     }
 
 

@@ -6,20 +6,23 @@ import socketserver
 import ssl
 import threading
 import time
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 
 from certs import CertificateManager, CertificateSettings
 from certs.authority import UnusableError, issue_ca, to_pem
 from certs.clock import ServerClock
+from certs.cluster import SecretStore
+from certs.contest import Contests
 from certs.observed import API, KINDS
 from certs.rotation import Cause
 from certs.selfcheck import DialError, dial
 from certs.serving import Leaf, LiveContext, make_leaf
-from certs.stored import REQUEST
+from certs.stored import COMPROMISED, REQUEST, parse
 from dispatcher.kube.client import KubeError
 from tests.unit.certs.api import START, Api, configuration
 from tests.unit.certs.conftest import NAME, NOW, SETTINGS
@@ -203,6 +206,202 @@ def test_without_an_api_server_the_leaf_is_renewed_at_the_last(api: Api) -> None
     assert made.leaf is last
 
 
+def refuse(api: Api, status: int, *methods: str, path: str = SECRET.rpartition("/")[0]) -> None:
+    """Answer calls with *methods* of what is at *path* with *status*."""
+
+    def before(method: str, called: str) -> None:
+        if method in methods and called.startswith(path):
+            raise KubeError(status, "Refused", f"{method} {called}: refused")
+
+    api.before = before
+
+
+def ask(api: Api, value: str) -> None:
+    """Ask for a rotation, as ``python -m certs rotate`` does."""
+    api.objects[SECRET]["metadata"]["annotations"] = {REQUEST: value}
+
+
+@pytest.mark.parametrize("status", [403, 409, 422])
+@pytest.mark.parametrize("lost", [False, True], ids=["due for rotation", "deleted"])
+def test_a_secret_that_cannot_be_written_keeps_nothing_else_from_its_work(
+    api: Api, *, lost: bool, status: int
+) -> None:
+    """Bundles are repaired and the leaf is renewed, by the CA as read or as remembered."""
+    made = manager(api)
+    made.round()
+    before = made.leaf
+    assert before
+    if lost:
+        api.remove(SECRET)
+    else:
+        ask(api, "requested")
+    refuse(api, status, "PUT", "POST")
+    for _ in range(4):
+        assert not made.round()
+    assert "refused" in made._error
+    api.store(MUTATING, configuration("cni-genie", "a", "b"))
+    api.seconds = SETTINGS.leaf_lifetime * 0.7
+    made.round()
+    assert bundle(api)
+    assert made.leaf is not before
+    assert made.leaf
+    assert made.leaf.ca == before.ca
+
+
+def test_an_unexpected_error_does_not_let_the_leaf_expire(api: Api) -> None:
+    """Whatever the API server answers, the CA in memory signs when a tenth of the life is left."""
+    made = manager(api)
+    made.round()
+    before = made.leaf
+
+    def broken(_method: str, _path: str) -> None:
+        raise ZeroDivisionError
+
+    api.before = broken
+    api.seconds = SETTINGS.leaf_lifetime * 0.95
+    assert not made.round()
+    assert made.leaf is not before
+
+
+def test_offline_no_leaf_is_made_that_would_not_live_longer(api: Api) -> None:
+    """In the last days of a CA its leaves end with it: another would be no better."""
+    made = manager(api)
+    made.round()
+    refuse(api, 0, "GET", path="/")
+    for part in (0.24, 0.48, 0.72, 0.95, 0.99, 0.999):
+        api.seconds = SETTINGS.ca_lifetime * part
+        made.round()
+        last = made.leaf
+        made.round()
+        assert made.leaf is last
+    assert made.leaf
+    assert made.leaf.ca
+    assert made.leaf.certificate.not_valid_after_utc == made.leaf.ca.not_valid_after_utc
+    assert value(made, "leaves_total") == 5
+
+
+def test_a_replica_that_was_cut_off_brings_no_compromised_ca_back(api: Api) -> None:
+    """Nobody else is left, and the Secret is gone: it makes a new CA after a few seconds."""
+    one, other = manager(api), manager(api)
+    for made in (one, other):
+        made.round()
+    assert other.leaf
+    assert other.leaf.ca
+    bad = other.leaf.ca
+    ask(api, COMPROMISED)
+    one.round()
+    api.remove(SECRET)
+    other.round()
+    assert other._patience() <= SETTINGS.restore_grace
+    api.seconds = 6
+    other.round()
+    stored = parse(api.objects[SECRET], NAME, api.now).stored
+    assert stored
+    assert stored.ca.certificate != bad
+    assert bundle(api)
+    assert to_pem(bad) not in b64decode(bundle(api) or "")
+
+
+def test_the_ca_of_a_leaf_in_use_is_published_whatever_the_secret_says(api: Api) -> None:
+    """Somebody restored another Secret: both CAs are trusted until the leaf has changed."""
+    made = manager(api)
+    made.round()
+    assert made.leaf
+    assert made.leaf.ca
+    before = to_pem(made.leaf.ca)
+    elsewhere = Api()
+    manager(elsewhere).round()
+    api.store(SECRET, elsewhere.objects[SECRET])
+    api.store(MUTATING, configuration("cni-genie", "a", "b"))
+    made.round()
+    assert before in b64decode(bundle(api) or "")
+    assert to_pem(made.leaf.ca) == before
+
+
+def test_a_secret_is_written_over_no_other_version_than_was_read(api: Api) -> None:
+    """Of two replicas that read it, one writes; the other is told by a conflict."""
+    made = manager(api)
+    made.round()
+    store = SecretStore(api.client(), SETTINGS)
+    found = store.read()
+    stored = parse(found, NAME, api.now).stored
+    assert stored
+    store.write(stored, found)
+    with pytest.raises(KubeError) as refused:
+        store.write(stored, found)
+    assert refused.value.status == 409
+
+
+def test_after_all_configurations_are_deleted_a_new_ca_still_waits(api: Api) -> None:
+    """An API server that lags may know them yet, with the old CA alone."""
+    made = manager(api)
+    made.round()
+    ask(api, "requested")
+    made.round()
+    api.remove(MUTATING)
+    api.seconds = 1
+    made.round()
+    assert value(made, "rotation_phase", phase="PUBLISH") == 1
+    api.seconds = 62
+    made.round()
+    assert value(made, "rotation_phase", phase="PROMOTE") == 1
+
+
+def test_who_takes_the_bundle_away_again_and_again_is_answered_ever_later(api: Api) -> None:
+    """In ten seconds a handful of writes instead of a hundred; others wait for nothing."""
+    made = manager(api)
+    made.round()
+    other = f"{API}{KINDS[1]}/other"
+    with capture_logs() as logs:
+        for tenth in range(100):
+            api.seconds = tenth / 10
+            api.store(MUTATING, configuration("cni-genie", "a", "b"))
+            made.round()
+    assert 4 <= value(made, "bundle_writes_total") <= 10
+    assert value(made, "contested_writes_total") >= 2
+    assert sum("again and again" in one["event"] for one in logs) == 1
+    assert 0 < made._patience() <= 15
+    api.store(other, configuration("other", "o"))
+    made.round()
+    assert bundle(api, other)
+    api.seconds += 15
+    made.round()
+    assert bundle(api)
+
+
+def test_a_contest_is_over_after_a_minute_of_peace() -> None:
+    """Then the next write is the first of a row again, and waits for nothing."""
+    now = [0.0]
+    contests = Contests(lambda: now[0], lambda: None)
+    for _ in range(3):
+        contests.wrote("a")
+    assert not contests.may_write("a")
+    assert contests.may_write("b")
+    now[0] = 61
+    contests.wrote("a")
+    assert contests.may_write("a")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        pytest.param(-3600, -3600, id="backwards"),
+        pytest.param(86_400, 86_400, id="forwards"),
+        pytest.param(3, None, id="three seconds are two API servers"),
+    ],
+)
+def test_a_jump_of_the_clock_is_logged_once(api: Api, seconds: float, told: int | None) -> None:
+    made = manager(api)
+    made.round()
+    api.jumped = seconds
+    with capture_logs() as logs:
+        made.round()
+        made.round()
+    assert [one["seconds"] for one in logs if "clock jumped" in one["event"]] == (
+        [told] if told else []
+    )
+
+
 def test_an_unexpected_error_ends_a_round_and_not_the_replica(api: Api) -> None:
     """It is logged and counted, and the next round goes on."""
     made = manager(api)
@@ -259,6 +458,23 @@ def running(api: Api) -> Iterator[tuple[CertificateManager, Api]]:
     assert made.wait(10)
     yield made, api
     made.stop()
+
+
+def test_what_fails_for_good_delays_no_repair_of_the_rest(
+    running: tuple[CertificateManager, Api],
+) -> None:
+    """A round that waits after many failures is woken by a change."""
+    made, api = running
+    refuse(api, 403, "PATCH", path=f"{API}{KINDS[1]}")
+    api.store(f"{API}{KINDS[1]}/zz", configuration("zz", "z"))
+    eventually(lambda: value(made, "failures_total") > 0)
+    made._failed_rounds = 100  # from here on it waits 7 to 15 seconds
+    eventually(lambda: made._failed_rounds > 100)
+    api.store(MUTATING, configuration("cni-genie", "a", "b"))
+    woken = time.monotonic()
+    made._wake.set()
+    eventually(lambda: bundle(api) is not None)
+    assert time.monotonic() - woken < 5
 
 
 def eventually(holds: Callable[[], bool]) -> None:

@@ -305,6 +305,31 @@ def test_memory_restores(
     assert names(found.write) == after
 
 
+@pytest.mark.parametrize(
+    ("read", "missing_for", "cause"),
+    [
+        pytest.param(Reading(), 4, None, id="others are waited for first"),
+        pytest.param(Reading(), 5, Cause.REPLACED, id="then there is a new CA"),
+        pytest.param(
+            reading(None), 0, Cause.REPLACED, id="with the Secret damaged there is a new CA at once"
+        ),
+    ],
+)
+def test_memory_of_a_ca_that_has_left_the_bundles_is_not_brought_back(
+    read: Reading, missing_for: float, cause: Cause | None
+) -> None:
+    """A replica was cut off while the CA that it remembers was replaced, or found compromised."""
+    found = decision(read, observed((NEW,)), memory=STEADY, missing_for=missing_for)
+    assert found.cause is cause
+    if cause:
+        assert names(found.write) == ("made", None, None)
+
+
+def test_memory_restores_where_the_bundles_are_lost_as_well() -> None:
+    """No bundle holds a CA of ours: nothing says that the memory is out of date."""
+    assert decision(Reading(), observed(()), memory=STEADY).cause is Cause.RESTORED
+
+
 def test_memory_that_has_expired_restores_nothing() -> None:
     """Nor does its next CA once that has; its previous one is left out then."""
     late = EXPIRY + DAY
@@ -320,6 +345,7 @@ def test_a_starting_replica_lets_the_others_restore_the_secret() -> None:
     """For five seconds, where the bundles hold a CA of ours that is still valid."""
     waiting = decision(Reading(), observed((OLD,)), missing_for=4)
     assert waiting.write is None
+    assert waiting.again_in == 1
     assert waiting.waits_for == "another replica to restore Secret genie-system/genie-webhook-ca"
     assert decision(Reading(), observed((OLD,)), missing_for=5).cause is Cause.REPLACED
     late = EXPIRY + DAY

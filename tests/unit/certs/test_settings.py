@@ -32,6 +32,13 @@ TREE = Path(__file__).parents[3]
             id="too-much",
         ),
         pytest.param(
+            "RENEW_FRACTION",
+            "0.1",
+            "setting GENIE_CERTS_JITTER: 0.1 is too much: it must be less than "
+            "GENIE_CERTS_RENEW_FRACTION, 0.1",
+            id="due-before-it-is-made",
+        ),
+        pytest.param(
             "SELF_CHECK",
             "inf",
             'setting GENIE_CERTS_SELF_CHECK: Input should be a finite number, got "inf"',

@@ -125,7 +125,10 @@ def test_a_previous_ca_without_a_date_is_trusted_to_its_end(make_ca: Maker) -> N
 
 
 def test_the_rest_of_the_object_survives_a_write(make_ca: Maker) -> None:
-    """Labels and annotations of others stay; the request goes when it is carried out."""
+    """Labels, annotations and keys of others stay; the request goes when it is carried out.
+
+    A Secret of the type ``kubernetes.io/tls``, say, is refused without its ``tls.crt``.
+    """
     found = secret(Stored(make_ca()))
     found["metadata"] |= {
         "resourceVersion": "7",
@@ -133,6 +136,7 @@ def test_the_rest_of_the_object_survives_a_write(make_ca: Maker) -> None:
         "annotations": {REQUEST: "requested", "note": "b"},
         "managedFields": [{}],
     }
+    found["data"] |= {"tls.crt": "", "next.crt": "gone"}
     assert parse(found, NAME, NOW).request == "requested"
     written = render(
         Stored(make_ca()), found, name="ca", namespace="genie-system", drop_request=True
@@ -141,5 +145,6 @@ def test_the_rest_of_the_object_survives_a_write(make_ca: Maker) -> None:
     assert written["metadata"]["labels"]["team"] == "a"
     assert written["metadata"]["annotations"] == {"note": "b"}
     assert "managedFields" not in written["metadata"]
+    assert set(written["data"]) == {"tls.crt", "ca.crt", "ca.key", "state"}
     kept = render(Stored(make_ca()), found, name="ca", namespace="genie-system")
     assert kept["metadata"]["annotations"][REQUEST] == "requested"
