@@ -8,8 +8,9 @@ who delete, empty, replace and restore configurations and the Secret; requests f
 
 The invariant, after every single call: each served leaf verifies against the bundle of each entry
 of each configuration in the view of each API server, unless the replica cannot have a leaf that
-would: no CA whose key it has is in that bundle. Excused is only what someone else wrote into a
-configuration, and until every replica has had a round to see it.
+would: in that bundle is no CA whose key it has, and none of a leaf that it gave up while it was
+still valid and its CA trusted. Excused is only what someone else wrote into a configuration, and
+until every replica has had a round to see it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import base64
 import contextlib
 import copy
 import functools
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -106,6 +108,10 @@ class Replica:
     def start(self) -> None:
         """Start the process, whose memory is empty."""
         self.known: Stored | None = None
+        self.had: dict[str, Leaf] = {}
+        """The last leaf that it served of each CA, so that giving up a good one is noticed."""
+        self.excused: set[str] = set()
+        """CAs whose leaves it may give up: the world changed while it served one."""
         self.manager = CertificateManager(
             self.api.client(),
             TIMES,
@@ -122,6 +128,8 @@ class Replica:
     def own_cas(self) -> list[x509.Certificate]:
         """The CAs by which it has, or can make, a leaf: the Secret's too, if it can be read."""
         found = [self.leaf.ca] if self.leaf and self.leaf.ca else []
+        now = self.api.now
+        found += [one.ca for one in self.had.values() if one.ca and is_valid(one.certificate, now)]
         known = [self.known]
         if not self.stale:
             known.append(parse(self.api.objects.get(SECRET), TIMES.dns_name, self.api.now).stored)
@@ -130,6 +138,19 @@ class Replica:
             if stored.next and not self.stale:
                 found.append(stored.next.certificate)
         return found
+
+    def note_leaf(self) -> None:
+        """Remember the leaf in use."""
+        name = fingerprint(self.leaf.ca) if self.leaf and self.leaf.ca else ""
+        if self.leaf and name and name not in self.excused:
+            self.had[name] = self.leaf
+
+    def excuse(self) -> None:
+        """Hold the replica to nothing that it knew: the world changed at once."""
+        self.behind = True
+        self.note_leaf()
+        self.excused |= self.had.keys()
+        self.had.clear()
 
     def had_a_round(self, *, steady_clock: bool) -> None:
         """Note a round without errors: from now on the replica is held to what it has seen."""
@@ -230,7 +251,7 @@ class Cluster(RuleBasedStateMachine):
         """Let time pass for all but this replica, in the middle of its round."""
 
         def sleep() -> None:
-            self.replicas[which].behind = seconds > TIMES.propagation
+            self.replicas[which].behind |= seconds > TIMES.propagation
             self._pass(seconds, but=which)
 
         self._round(which, at=call, after=False, then=sleep)
@@ -267,7 +288,7 @@ class Cluster(RuleBasedStateMachine):
         """Set the clock of the API servers."""
         self.api.jumped += seconds
         for replica in self.replicas:
-            replica.behind = True
+            replica.excuse()
 
     # What people and tools do.
 
@@ -446,7 +467,7 @@ class Cluster(RuleBasedStateMachine):
         finally:
             self.api.before, self.api.after = hooks
         event(f"{replica.manager._keeper.standing.phase}")
-        if complete:
+        if complete and math.isinf(replica.manager._contests.left()):
             self._had_a_round(which, started)
             replica.had_a_round(steady_clock=self.api.jumped == jumped)
         self._check()
@@ -487,7 +508,7 @@ class Cluster(RuleBasedStateMachine):
         pending = metadata.get("annotations", {}).get(REQUEST) == COMPROMISED
         if self.compromise_pending and not pending:
             for replica in self.replicas:
-                replica.behind = True
+                replica.excuse()
         self.compromise_pending = pending
 
     def _write(self, path: str, found: dict[str, Any]) -> None:
@@ -504,6 +525,8 @@ class Cluster(RuleBasedStateMachine):
 
     def _check(self) -> None:
         """Hold every served leaf against every view, unless nothing changed since the last time."""
+        for replica in self.replicas:
+            replica.note_leaf()
         leaves = [replica.leaf for replica in self.replicas]
         state = (self.api.now, tuple(self.servers), len(self.history), tuple(map(id, leaves)))
         if state == self.checked:
