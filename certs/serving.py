@@ -67,7 +67,8 @@ def why_new_leaf(
     reasons = {
         "its CA was retired": name in decision.retired,
         "another CA signs": seen.settled([signer], settings.propagation),
-        "no bundle covers it": not seen.holders([name]),
+        # Where no configuration is left, API servers that lag may still have one, with this CA.
+        "no bundle covers it": bool(seen.configurations) and not seen.holders([name]),
         # An expired leaf is of no use to anyone, one that some API server may not trust yet is.
         "it expires soon": left < settings.last_part and not seen.missing([signer]),
         "it expires": left < 2 * settings.resync,

@@ -415,6 +415,14 @@ END = LEAF.certificate.not_valid_after_utc
         pytest.param(
             NEW,
             (),
+            Observed(lost_for=59),
+            NOW,
+            None,
+            id="but not because the configurations were deleted a moment ago",
+        ),
+        pytest.param(
+            NEW,
+            (),
             observed((OLD, NEW), steady_for=0),
             END - 0.5 * DAY,
             "it expires soon",
