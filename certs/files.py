@@ -97,7 +97,7 @@ class FilesKeeper:
         covered, settled = not losing, seen.steady_for >= settings.propagation
         reasons = {
             "every bundle that covers the one in use covers it": covered and settled,
-            "no bundle covers the one in use": len(refused) == len(seen.entries),
+            "no bundle covers the one in use": 0 < len(seen.entries) == len(refused),
             "the one in use expires soon": outlives and covered and left < self._last_part(leaf),
             "the one in use expires": outlives and left < 2 * settings.resync,
         }

@@ -106,7 +106,9 @@ def raise_descriptor_limit() -> None:
     and without a descriptor no connection can even be accepted.
     """
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    # The kernel refuses a hard limit beyond fs.nr_open, though we may have inherited it.
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _config(app: Any, host: str, port: int, **more: Any) -> uvicorn.Config:

@@ -97,7 +97,6 @@ class WebhookSettings(ServiceSettings):
     drain_seconds: float = Field(
         10.0,
         ge=0,
-        le=20,
         description="serving goes on after SIGTERM, with every connection closed after its "
         "answer, until all API servers have moved to other replicas; 5 s for the last answers "
         "follow, and all of it must fit into the pod's terminationGracePeriodSeconds (30)",

@@ -41,7 +41,7 @@ def seen(*bundles: tuple[Pair, ...], steady_for: float = 1000) -> Observed:
         item = configuration(f"c{number}", "entry", bundle=encoded)
         item["metadata"] |= {"uid": str(number), "resourceVersion": "1"}
         found.append(Configuration.parse("mutating", item, steady_for))
-    return Observed(tuple(found))
+    return Observed(tuple(found), lost_for=steady_for)
 
 
 class Mounted:
@@ -92,6 +92,10 @@ SOON = "the one in use expires soon"
         pytest.param(
             NEW, seen((NEW,), (), steady_for=LAG), 5, "no bundle covers the one in use",
             id="a pair in use that nobody trusts is given up at once",
+        ),
+        pytest.param(
+            NEW, seen(steady_for=LAG), 5, None,
+            id="API servers that lag may have what was deleted just now",
         ),
         pytest.param(
             NEW, seen((OLD, NEW), steady_for=LAG), 5, None,
