@@ -12,7 +12,7 @@ from dispatcher.plugin import errors, journal, lock, plan, store
 from dispatcher.plugin.chain import Chain
 from dispatcher.plugin.errors import CNIError
 from dispatcher.plugin.record import NewerRecord
-from dispatcher.plugin.result import default_gateways
+from dispatcher.plugin.result import default_gateways, is_default
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ class Call:
         *primary* is the primary attachment, None while it is not made: a plugin may have put
         its own route in the place of the primary's.
         """
-        if attachment.result and default_gateways(attachment.result):
+        if attachment.result and any(map(is_default, attachment.result["routes"])):
             kept = default_gateways(primary.result) if primary and primary.result else {}
             name = primary.interface if primary else ""
             self.remove_routes(self.request.netns, attachment.interface, name, kept)

@@ -48,10 +48,14 @@ def collect(call: Call) -> None:
     # The same that a call for a container waits for us, and we are done in half of it.
     wait = call.deadline.of_all - call.deadline.of_work
     latest = call.deadline.of_all - wait / 2
-    alone = lock.for_gc(call.state_dir, min(call.deadline.within(wait), latest))
+    try:
+        alone = lock.for_gc(call.state_dir, min(call.deadline.within(wait), latest))
+    except CNIError as error:
+        raise _joined([*gc.failures, error]) from None
     with alone:
         call.run.lock = alone
         until = call.deadline.within(wait / 2)
+        alone.note(lock.NOBODY, until)
         if gc.reads_all():
             gc.collect_networks(until)
     if gc.failures:

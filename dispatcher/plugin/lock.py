@@ -12,7 +12,9 @@ killed GC would free pods that its list is too old to have.
 The file says which delegate works under the lock, and for how long. Where its time is over by
 far, its plugin was killed and nobody is left who ends it: whoever waits kills it with all it
 started, as the plugin would have. It must have the file open itself, since a number may be
-another process's by now. A daemon that it left behind is not killed, and holds the lock.
+another process's by now. A daemon that it left behind is not killed, and holds the lock: of a
+container for ever, since nobody knows what it does there, but not the GC lock, which all pods of
+the node would wait for. That is given a new file then.
 
 On a file system that is full or read-only no lock file can be made, but the one that ADD
 made can still be locked, so DEL works there.
@@ -30,6 +32,10 @@ from dispatcher.plugin.errors import TRY_AGAIN, CNIError
 
 SUFFIX = ".lock"
 GC = ".gc"  # container ids start with a letter or digit: no collision
+_GC_FILE = GC + SUFFIX
+
+NOBODY = 0
+"""In a note: no delegate works yet."""
 
 _SIGKILL = 9
 _OVERDUE = 5.0  # so long after its time a delegate has no plugin that would have killed it, seconds
@@ -86,12 +92,12 @@ def of_container(state_dir: str, container_id: str, until: float) -> Lock:
 
 def against_gc(state_dir: str, until: float) -> Lock:
     """Take the lock that keeps a GC away, together with other calls. Raises as above."""
-    return _take(state_dir, GC + SUFFIX, LOCK_SH, until, "a GC")
+    return _take(state_dir, _GC_FILE, LOCK_SH, until, "a GC")
 
 
 def for_gc(state_dir: str, until: float) -> Lock:
     """Take the same lock alone; delegates inherit it. Raises as above."""
-    return _inherited(_take(state_dir, GC + SUFFIX, LOCK_EX, until, "a call for a container"))
+    return _inherited(_take(state_dir, _GC_FILE, LOCK_EX, until, "a call for a container"))
 
 
 def _inherited(lock: Lock) -> Lock:
@@ -104,14 +110,20 @@ def _take(state_dir: str, name: str, mode: int, until: float, holder: str) -> Lo
     while True:
         file = _open(path)
         try:
-            _wait(file, mode, until, f"{holder} still holds {path}")
-            if _is_at(path, posix.fstat(file)):
+            sentence = f"{holder} still holds {path}"
+            locked = _wait(file, mode, until, sentence, ends=name != _GC_FILE)
+            named = _is_at(path, posix.fstat(file))
+            if locked and named:
                 _forget_note(file)
                 return Lock(path, file)
+            if named:
+                posix.unlink(path)
+        except FileNotFoundError:
+            pass  # another one who waited was faster
         except BaseException:
             posix.close(file)
             raise
-        posix.close(file)  # its last holder unlinked it while we waited
+        posix.close(file)  # it was unlinked, by its last holder while we waited or by us
 
 
 def _open(path: str) -> int:
@@ -127,7 +139,7 @@ def _open(path: str) -> int:
 def _is_at(path: str, held: posix.stat_result) -> bool:
     try:
         named = posix.stat(path)
-    except (FileNotFoundError, ProcessLookupError):
+    except FileNotFoundError:
         return False
     return (named.st_dev, named.st_ino) == (held.st_dev, held.st_ino)
 
@@ -141,33 +153,42 @@ def _forget_note(file: int) -> None:
             pass  # read-only
 
 
-def _wait(file: int, mode: int, until: float, sentence: str) -> None:
+def _wait(file: int, mode: int, until: float, sentence: str, *, ends: bool) -> bool:
+    """Lock *file*; False if that is left for a daemon, and nobody must wait for its *ends*."""
     pause = _FIRST_PAUSE
     while True:
         try:
             flock(file, mode | LOCK_NB)
         except BlockingIOError:
-            end_overdue(file)
+            if end_overdue(file) and not ends:
+                return False
             if time.monotonic() + pause > until:
                 raise CNIError(TRY_AGAIN, sentence) from None
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
         else:
-            return
+            return True
 
 
-def end_overdue(file: int) -> None:
-    """Kill the delegate that works under the lock in *file*, if its time is over by far."""
+def end_overdue(file: int) -> bool:
+    """Kill the delegate that works under the lock in *file*, if its time is over by far.
+
+    Tell whether it is over, and the delegate has ended: who else has the file is a daemon.
+    """
     note = posix.pread(file, _NOTE_SIZE, 0).split()
     if len(note) != 2 or not (note[0].isdigit() and note[1].isdigit()):  # noqa: PLR2004 - a pair
-        return
+        return False
     delegate, until = map(int, note)
-    if time.monotonic() > until + _OVERDUE and _has(delegate, file):
+    if time.monotonic() <= until + _OVERDUE:
+        return False
+    alive = _has(delegate, file)
+    if alive:
         for kill in (posix.killpg, posix.kill):
             try:
                 kill(delegate, _SIGKILL)
             except OSError:
                 pass  # it has ended just now, or has left its group
+    return not alive
 
 
 def _has(process: int, file: int) -> bool:
@@ -177,4 +198,12 @@ def _has(process: int, file: int) -> bool:
         entries = posix.listdir(folder)
     except OSError:
         return False  # it has ended
-    return any(_is_at(f"{folder}/{entry}", own) for entry in entries)
+    return any(_is_file(f"{folder}/{entry}", own) for entry in entries)
+
+
+def _is_file(link: str, own: posix.stat_result) -> bool:
+    """Tell whether *link* is *own*. No other file is looked at: a mount that is dead would hang."""
+    try:
+        return posix.readlink(link).endswith(SUFFIX) and _is_at(link, own)
+    except OSError:
+        return False

@@ -31,6 +31,7 @@ _OLDEST = ("0.1.0", "0.2.0")
 _OLD = ("0.3.0", "0.3.1", "0.4.0")
 _BITS = {4: 32, 6: 128}
 _OCTET = 255
+_MAIN_TABLE = 254  # of the kernel's; routes of others stand for policy routing
 _MAPPED = b"\0" * 10 + b"\xff\xff"  # how IPv6 writes an address of IPv4
 
 
@@ -154,10 +155,11 @@ def is_default(route: dict[str, Any]) -> bool:
 
 
 def default_gateways(result: dict[str, Any]) -> dict[int, str]:
-    """Return the gateway of *result*'s default route, for each family that has one.
+    """Return the gateway of *result*'s default route in the main table, for each family with one.
 
     A route without a gateway goes through that of the first address of its family
-    (specification, section 5, "ADD Success"), and "" stands for a route without any.
+    (specification, section 5, "ADD Success"), and "" stands for a route without any. One through a
+    gateway of the other family is left out.
     """
     made: dict[int, str] = {}
     for route in filter(is_default, result["routes"]):
@@ -167,7 +169,10 @@ def default_gateways(result: dict[str, Any]) -> dict[int, str]:
             for ip in result["ips"]
             if "gateway" in ip and family(ip["address"]) == number
         )
-        made.setdefault(number, route.get("gw") or next(of_addresses, ""))
+        gateway = route.get("gw") or next(of_addresses, "")
+        fits = not gateway or address_family(gateway) == number
+        if fits and route.get("table", _MAIN_TABLE) == _MAIN_TABLE:
+            made.setdefault(number, gateway)
     return made
 
 

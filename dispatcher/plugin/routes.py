@@ -75,9 +75,8 @@ def remove_default_routes(
         try:
             _remove(interface, primary, gateways)
         except OSError as error:
-            raise CNIError(
-                IO_FAILURE, f"the default routes of {interface} cannot be removed: {error}"
-            ) from None
+            sentence = f"the pod's default routes cannot be kept to its primary, not {interface}"
+            raise CNIError(IO_FAILURE, f"{sentence}: {error}") from None
         finally:
             _setns(home)
     finally:
@@ -132,8 +131,9 @@ def _index(interface: str) -> int | None:
 
 
 def _restore(kernel: socket, family: int, primary: str, gateway: str) -> None:
-    scope = _EVERYWHERE if gateway else _THIS_LINK
-    body = pack(_ROUTE, family, 0, 0, 0, _MAIN_TABLE, _BY_BOOT, scope, _RTN_UNICAST, 0)
+    # On the link: some plugins give pods a gateway that no subnet of theirs has.
+    scope, flags = (_EVERYWHERE, _ONLINK) if gateway else (_THIS_LINK, 0)
+    body = pack(_ROUTE, family, 0, 0, 0, _MAIN_TABLE, _BY_BOOT, scope, _RTN_UNICAST, flags)
     body += _attribute(_OIF, pack("=i", if_nametoindex(primary)))
     if gateway:
         body += _attribute(_GATEWAY, inet_pton(family, gateway))

@@ -128,6 +128,40 @@ def test_a_delegate_that_left_its_process_group_is_ended_too(tmp_path: Path) -> 
         assert delegate.wait() == -9
 
 
+def daemon_with(held: lock.Lock) -> subprocess.Popen[bytes]:
+    """Start what a delegate of a call left behind that was killed: it has the lock, and stays."""
+    daemon = subprocess.Popen(["sleep", "60"], close_fds=False)
+    os.close(held._file)
+    return daemon
+
+
+@pytest.mark.parametrize("take", [lock.against_gc, lock.for_gc], ids=["a call", "a GC"])
+def test_a_daemon_of_a_killed_gc_does_not_hold_up_the_node(
+    tmp_path: Path, take: Callable[[str, float], lock.Lock]
+) -> None:
+    """The file that it has is given up; whoever comes later finds the new one."""
+    held = lock.for_gc(str(tmp_path), soon())
+    held.note(lock.NOBODY, time.monotonic() - 60)
+    with daemon_with(held) as daemon:
+        again = take(str(tmp_path), soon(1))
+        assert daemon.poll() is None
+        with pytest.raises(CNIError):
+            lock.for_gc(str(tmp_path), soon(0.02))
+        again.release()
+        lock.for_gc(str(tmp_path), soon(1)).release()
+        daemon.kill()
+
+
+def test_a_daemon_of_a_killed_call_keeps_its_containers_lock(tmp_path: Path) -> None:
+    """Nobody knows what it does to that container; the others have locks of their own."""
+    held = lock.of_container(str(tmp_path), "c1", soon())
+    held.note(lock.NOBODY, time.monotonic() - 60)
+    with daemon_with(held) as daemon:
+        with pytest.raises(CNIError, match="still holds"):
+            lock.of_container(str(tmp_path), "c1", soon(0.02))
+        daemon.kill()
+
+
 @pytest.mark.parametrize("note", [None, b"\0" * 64, b"1", b"one 2", b"1 two", b"-1 -1"])
 def test_no_other_process_is_ended(tmp_path: Path, note: bytes | None) -> None:
     """Neither one that got the number later and has no lock, nor one that cannot be meant."""

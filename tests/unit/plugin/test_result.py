@@ -268,3 +268,13 @@ def test_the_gateways_of_default_routes() -> None:
     assert default_gateways(read(said, "1.0.0")) == {4: "", 6: "fd00::1"}
     routes[1]["gw"] = "10.0.0.3"
     assert default_gateways(read(said, "1.0.0")) == {4: "10.0.0.3", 6: "fd00::1"}
+    routes[1]["gw"] = "fe80::1"
+    assert default_gateways(read(said, "1.0.0")) == {6: "fd00::1"}
+
+
+def test_a_default_route_of_another_table_has_no_say() -> None:
+    """It stands for policy routing; a pod has no way out by it."""
+    routes = [{"dst": "0.0.0.0/0", "gw": "10.0.0.1", "table": 100}]
+    assert default_gateways(read({"cniVersion": "1.1.0", "routes": routes}, "1.1.0")) == {}
+    routes[0]["table"] = 254
+    assert default_gateways(read({"cniVersion": "1.1.0", "routes": routes}, "1.1.0")) != {}

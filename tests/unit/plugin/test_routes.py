@@ -173,7 +173,7 @@ def test_a_refusal_names_the_interface(monkeypatch: pytest.MonkeyPatch) -> None:
     kernel = Kernel(message(2, struct.pack("=i", -1) + b"\0" * 16))
     monkeypatch.setattr(routes, "_setns", lambda _: None)
     monkeypatch.setattr(routes, "socket", lambda *_: kernel)
-    with pytest.raises(CNIError, match=r"default routes of lo .* not permitted") as caught:
+    with pytest.raises(CNIError, match=r"not lo: .* not permitted") as caught:
         remove_default_routes("/proc/self/ns/net", "lo", "", {})
     assert caught.value.code == IO_FAILURE
 
@@ -206,7 +206,11 @@ DONE, YES = message(3, b"\0\0\0\0"), message(2, b"\0" * 20)
         pytest.param(
             b"",
             {4: "10.0.0.1", 6: "fd00::1"},
-            [route(link(1), attribute(5, GATEWAY))],
+            [
+                struct.pack("=BBBBBBBBI", INET, 0, 0, 0, 254, 3, 0, 1, 4)
+                + link(1)
+                + attribute(5, GATEWAY)
+            ],
             id="where none is left, the primary's is made again",
         ),
         pytest.param(
