@@ -166,7 +166,8 @@ def test_killed_while_a_delegate_hangs_for_ever(node: Node) -> None:
     """Nobody is left to end it but the next call, once its time is over; that frees all."""
     pod = node.container("pod")
     before = node.left(pod)
-    hang = "kill -9 $PPID; sleep 600; true"
+    noted = "until [ -s $HERE/state/pod.lock ]; do sleep 0.01; done"  # the plugin knows it now
+    hang = f"{noted}; kill -9 $PPID; sleep 600; true"
     node.delegate("bridge", f'[ "$CNI_COMMAND" != ADD ] || {{ {hang}; }}\nexec $REAL/bridge')
     assert node.add(pod, BOTH, deadlineSeconds=2).killed
     node.delete(pod, BOTH, deadlineSeconds=1).failed(errors.TRY_AGAIN)
