@@ -31,7 +31,8 @@ _OLDEST = ("0.1.0", "0.2.0")
 _OLD = ("0.3.0", "0.3.1", "0.4.0")
 _BITS = {4: 32, 6: 128}
 _OCTET = 255
-_MAIN_TABLE = 254  # of the kernel's; routes of others stand for policy routing
+MAIN_TABLE = 254
+"""The kernel's own table of routes; routes of others stand for policy routing."""
 _MAPPED = b"\0" * 10 + b"\xff\xff"  # how IPv6 writes an address of IPv4
 
 
@@ -171,7 +172,7 @@ def default_gateways(result: dict[str, Any]) -> dict[int, str]:
         )
         gateway = route.get("gw") or next(of_addresses, "")
         fits = not gateway or address_family(gateway) == number
-        if fits and route.get("table", _MAIN_TABLE) == _MAIN_TABLE:
+        if fits and route.get("table", MAIN_TABLE) == MAIN_TABLE:
             made.setdefault(number, gateway)
     return made
 

@@ -28,6 +28,7 @@ from _socket import (
 from _struct import calcsize, pack, unpack_from
 
 from dispatcher.plugin.errors import INVALID_NETNS, IO_FAILURE, CNIError
+from dispatcher.plugin.result import MAIN_TABLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,7 +53,6 @@ _EXCLUSIVE, _CREATE, _APPEND = 0x200, 0x400, 0x800
 _OIF, _GATEWAY, _PRIORITY, _SOURCE, _METRICS, _MULTIPATH, _TABLE = 4, 5, 6, 7, 8, 9, 15
 _RTN_UNICAST = 1
 _ONLINK = 4  # the only flag of a next hop that may be given; the kernel keeps the others
-_MAIN_TABLE = 254
 _BY_BOOT = 3  # the protocol that ip(8) and CNI plugins give their routes
 _EVERYWHERE, _THIS_LINK = 0, 253  # scopes: through a gateway, without one
 _ESRCH, _ENODEV = 3, 19
@@ -133,7 +133,7 @@ def _index(interface: str) -> int | None:
 def _restore(kernel: socket, family: int, primary: str, gateway: str) -> None:
     # On the link: some plugins give pods a gateway that no subnet of theirs has.
     scope, flags = (_EVERYWHERE, _ONLINK) if gateway else (_THIS_LINK, 0)
-    body = pack(_ROUTE, family, 0, 0, 0, _MAIN_TABLE, _BY_BOOT, scope, _RTN_UNICAST, flags)
+    body = pack(_ROUTE, family, 0, 0, 0, MAIN_TABLE, _BY_BOOT, scope, _RTN_UNICAST, flags)
     body += _attribute(_OIF, pack("=i", if_nametoindex(primary)))
     if gateway:
         body += _attribute(_GATEWAY, inet_pton(family, gateway))
@@ -148,7 +148,7 @@ def _default_routes(kernel: socket, family: int) -> Iterator[tuple[bytes, dict[i
         if got_family != family or length or kind != _RTN_UNICAST:
             continue
         attributes = dict(_attributes(body[_ROUTE_SIZE:]))
-        if attributes.get(_TABLE, pack("=I", table)) == pack("=I", _MAIN_TABLE):
+        if attributes.get(_TABLE, pack("=I", table)) == pack("=I", MAIN_TABLE):
             yield pack(_ROUTE, family, 0, 0, tos, table, protocol, scope, kind, 0), attributes
 
 
