@@ -166,16 +166,34 @@ def dial(address: str, port: int, name: str) -> x509.Certificate:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     try:
-        with (
-            socket.create_connection((address, port), TIMEOUT) as connection,
-            context.wrap_socket(connection, server_hostname=name) as tls,
-        ):
+        with connected(context, address, port, name) as tls:
             presented = tls.getpeercert(binary_form=True)
     except OSError as error:
         raise DialError(f"no TLS handshake with {address}:{port}: {error}") from None
     if presented is None:
         raise DialError(f"{address}:{port} presented no certificate")
     return x509.load_der_x509_certificate(presented)
+
+
+def connected(context: ssl.SSLContext, address: str, port: int, name: str) -> ssl.SSLSocket:
+    """Return a connection to the first of *address*' addresses that completes a handshake.
+
+    The socket is wrapped before it connects: where a peer resets a connection before it is
+    wrapped, Python 3.11 neither returns the socket nor closes it. Raises :class:`OSError`, the
+    last address' own.
+    """
+    failed = OSError(f"{address} has no address")
+    for family, kind, proto, _, where in socket.getaddrinfo(address, port, type=socket.SOCK_STREAM):
+        tls = context.wrap_socket(socket.socket(family, kind, proto), server_hostname=name)
+        try:
+            tls.settimeout(TIMEOUT)
+            tls.connect(where)
+        except OSError as error:
+            tls.close()
+            failed = error
+        else:
+            return tls
+    raise failed
 
 
 def _join(refusals: dict[str, str]) -> str:

@@ -10,7 +10,6 @@ import base64
 import contextlib
 import json
 import os
-import socket
 import ssl
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from certs.observed import API, KINDS
+from certs.selfcheck import connected
 from certs.settings import CertificateSettings
 from dispatcher.kube.client import KubeError
 from tests.cluster.admission import NAME, NAMESPACE, api
@@ -219,10 +219,7 @@ class StrictClient(Workers):
         address = self._site.cluster.layout.host_ipv4, replica.port
         context = ssl.create_default_context(cadata=bundle.decode())
         try:
-            with (
-                socket.create_connection(address, 5) as connection,
-                context.wrap_socket(connection, server_hostname=DNS_NAME),
-            ):
+            with connected(context, *address, DNS_NAME):
                 self.handshakes += 1
         except ssl.SSLCertVerificationError as error:
             self.handshakes += 1

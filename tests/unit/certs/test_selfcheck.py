@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import socket
+import ssl
+import struct
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -13,7 +17,7 @@ from certs.authority import issue_ca
 from certs.clock import ServerClock
 from certs.metrics import Metrics
 from certs.observed import Observed
-from certs.selfcheck import DialError, SelfCheck, Serving
+from certs.selfcheck import DialError, SelfCheck, Serving, connected, dial
 from certs.serving import make_leaf
 from tests.unit.certs.api import Api
 from tests.unit.certs.conftest import NAME, NOW, SETTINGS
@@ -112,3 +116,34 @@ def test_a_service_dial_that_fails_in_a_new_way_is_a_metric_only(
     assert service_dial() == 0
     assert check.check()
     assert check.reason() == ""
+
+
+def test_a_peer_that_resets_every_connection_is_a_reason_and_costs_no_socket(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    """At whatever instant of connecting and handshake the reset arrives."""
+    reset_on_close = struct.pack("ii", 1, 0)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+
+        def reset_all() -> None:
+            for _ in range(20):
+                peer, _ = listener.accept()
+                peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset_on_close)
+                peer.close()
+
+        resetting = threading.Thread(target=reset_all)
+        resetting.start()
+        for _ in range(20):
+            with pytest.raises(DialError, match=f"no TLS handshake with 127.0.0.1:{port}: "):
+                dial("127.0.0.1", port, NAME)
+        resetting.join()
+    gc.collect()
+    assert not recwarn.list
+
+
+def test_a_name_without_addresses_is_an_error_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fake resolver answers with nothing."""
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: [])
+    with pytest.raises(OSError, match="nowhere has no address"):
+        connected(ssl.create_default_context(), "nowhere", 443, NAME)
