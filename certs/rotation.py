@@ -114,7 +114,9 @@ def decide(situation: Situation) -> Decision:
         return _recover(situation)
     standing = Decision(phase(stored, seen), stored.ca, stored.trusted, stored.retired)
     if reading.request == COMPROMISED:
-        fresh = Stored(situation.mint(), retired=_retire_all(situation, stored))
+        ours = _in_bundles(seen, situation.settings.dns_name)
+        gone = _retired(situation, stored, *stored.trusted, *ours)
+        fresh = Stored(situation.mint(), retired=gone)
         return replace(standing, write=fresh, cause=Cause.COMPROMISED)
     if reading.problems:
         return replace(standing, write=_repaired(situation, stored), cause=Cause.REPAIRED)
@@ -146,9 +148,12 @@ def is_out_of_date(ca: x509.Certificate, seen: Observed, now: dt.datetime, name:
 
 def _ours(seen: Observed, now: dt.datetime, name: str) -> set[str]:
     """Return the CAs (fingerprints) that we made for *name*, valid and in a bundle."""
-    return {
-        key for key, one in seen.certificates.items() if is_own_ca(one, name) and is_valid(one, now)
-    }
+    return {fingerprint(one) for one in _in_bundles(seen, name) if is_valid(one, now)}
+
+
+def _in_bundles(seen: Observed, name: str) -> list[x509.Certificate]:
+    """Return the CAs that we made for *name* and bundles hold, known to the Secret or not."""
+    return [one for one in seen.certificates.values() if is_own_ca(one, name)]
 
 
 def _recover(situation: Situation) -> Decision:
@@ -244,17 +249,19 @@ def _in_promote(situation: Situation, stored: Stored, standing: Decision) -> Dec
         asked = "; then the rotation that was asked for" if situation.reading.request else ""
         waits = f"the last leaf of the old CA to expire, {until:%FT%TZ}{asked}"
         return replace(standing, waits_for=waits)
-    retired = _retire_all(situation, stored)
-    retired.pop(fingerprint(stored.ca.certificate), None)
+    # One that only bundles know may sign still: where a backup was restored, the newest is such.
+    ours = _in_bundles(situation.seen, situation.settings.dns_name)
+    useless = [one for one in ours if not is_valid(one, situation.now)]
+    retired = _retired(situation, stored, previous, *useless)
     return replace(standing, write=Stored(stored.ca, retired=retired), cause=Cause.RETIRED)
 
 
-def _retire_all(situation: Situation, stored: Stored) -> dict[str, dt.datetime]:
-    """Return what is retired when every CA of ours goes, those that only bundles know included."""
-    name = situation.settings.dns_name
-    ours = [one for one in situation.seen.certificates.values() if is_own_ca(one, name)]
-    going = {fingerprint(one): one.not_valid_after_utc for one in (*stored.trusted, *ours)}
-    return _unexpired({**stored.retired, **going}, situation.now)
+def _retired(
+    situation: Situation, stored: Stored, *going: x509.Certificate
+) -> dict[str, dt.datetime]:
+    """Return what is retired when *going* goes too."""
+    more = {fingerprint(one): one.not_valid_after_utc for one in going}
+    return _unexpired({**stored.retired, **more}, situation.now)
 
 
 def _unexpired(retired: Mapping[str, dt.datetime], now: dt.datetime) -> dict[str, dt.datetime]:

@@ -10,7 +10,8 @@ The invariant, after every single call: each served leaf verifies against the bu
 of each configuration in the view of each API server, unless the replica cannot have a leaf that
 would: in that bundle is no CA whose key it has, and none of a leaf that it gave up while it was
 still valid and its CA trusted. Excused is only what someone else wrote into a configuration, and
-until every replica has had a round to see it.
+until every replica has had a round to see it; and a replica whose round has failed knows only what
+it knew, until its next, which in life is due within a second.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import copy
+import datetime as dt
 import functools
 import math
 from dataclasses import dataclass
@@ -43,7 +45,6 @@ from dispatcher.kube.client import KubeError
 from tests.unit.certs.api import Api, configuration
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Callable
 
     from cryptography import x509
@@ -101,6 +102,8 @@ class Replica:
         self.cut_off = False
         self.stale = False
         """It was cut off, and has had no round since: it cannot know better."""
+        self.failed = False
+        """Its last round failed: what the Secret says since, it reads in the next."""
         self.behind = False
         """The world changed at once (a clock, a CA compromised): excused until its next round."""
         self.start()
@@ -131,7 +134,7 @@ class Replica:
         now = self.api.now
         found += [one.ca for one in self.had.values() if one.ca and is_valid(one.certificate, now)]
         known = [self.known]
-        if not self.stale:
+        if not self.stale and not self.failed:
             known.append(parse(self.api.objects.get(SECRET), TIMES.dns_name, self.api.now).stored)
         for stored in filter(None, known):
             found.append(stored.ca.certificate)
@@ -467,6 +470,7 @@ class Cluster(RuleBasedStateMachine):
         finally:
             self.api.before, self.api.after = hooks
         event(f"{replica.manager._keeper.standing.phase}")
+        replica.failed = not complete
         if complete and math.isinf(replica.manager._contests.left()):
             self._had_a_round(which, started)
             replica.had_a_round(steady_clock=self.api.jumped == jumped)
@@ -475,11 +479,20 @@ class Cluster(RuleBasedStateMachine):
     def _pass(self, seconds: float, *, but: int | None = None) -> None:
         """Let time pass with rounds every so often, of all replicas but one."""
         while seconds > 0:
-            self._tick(min(TICK, seconds))
-            seconds -= TICK
+            tick = self._to_next_rounds()
+            self._tick(min(tick, seconds))
+            seconds -= tick
             for which in range(len(self.replicas)):
                 if which != but:
                     self._round(which)
+
+    def _to_next_rounds(self) -> float:
+        """Return how long replicas wait: as in life where a CA is about to end."""
+        last = TICK + 2 * TIMES.resync
+        leaves = [replica.leaf for replica in self.replicas]
+        ends = [leaf.ca.not_valid_after_utc for leaf in leaves if leaf and leaf.ca]
+        ending = any(0 < (end - self.api.now).total_seconds() < last for end in ends)
+        return TIMES.resync if ending else TICK
 
     def _tick(self, seconds: float) -> None:
         self.api.seconds += seconds
@@ -546,10 +559,12 @@ class Cluster(RuleBasedStateMachine):
         now = self.api.now
         if accepted(leaf, bundle, now):
             return
+        # A CA that ends before the next look but one is given up for any other.
+        soon = now + dt.timedelta(seconds=2 * TIMES.resync)
         possible = [
             fingerprint(one)[:8]
             for one in replica.own_cas
-            if is_valid(one, now) and fingerprint(one) in roots(bundle)
+            if is_valid(one, now) and is_valid(one, soon) and fingerprint(one) in roots(bundle)
         ]
         assert not possible, (
             f"a leaf is not covered by {[name[:8] for name in roots(bundle)]}; "

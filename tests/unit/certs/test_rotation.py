@@ -244,11 +244,19 @@ def test_the_old_ca_is_trusted_for_the_life_of_its_last_leaf_and_a_margin() -> N
     assert late.retire_at == EXPIRY
 
 
-def test_what_is_retired_stays_retired_until_it_expires() -> None:
-    """Also a CA of ours that only a bundle knew; and then it is forgotten."""
-    found = decision(reading(PROMOTE), observed((OLD, NEW, MINTED)), NOW + 7 * DAY).write
+def test_a_backup_that_is_restored_late_retires_no_ca_that_may_sign_still() -> None:
+    """Its last step is due at once; what only bundles know is retired if it is of no use now."""
+    future = issue_ca(NAME, now=NOW + 60 * DAY, lifetime=SETTINGS.ca_lifetime, backdating=300)
+    found = decision(reading(PROMOTE), observed((OLD, NEW, MINTED, future)), NOW + 7 * DAY).write
     assert found
-    assert set(found.retired) == {fingerprint(p.certificate) for p in (OLD, MINTED)}
+    assert set(found.retired) == {fingerprint(each.certificate) for each in (OLD, future)}
+
+
+def test_what_is_retired_stays_retired_until_it_expires() -> None:
+    """And then it is forgotten."""
+    found = decision(reading(PROMOTE), observed((OLD, NEW)), NOW + 7 * DAY).write
+    assert found
+    assert set(found.retired) == {fingerprint(OLD.certificate)}
     later = decision(asked(found, "requested"), observed((NEW,)), NOW + 29 * DAY).write
     assert later
     assert later.retired == found.retired
