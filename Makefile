@@ -64,7 +64,7 @@ node: venv  ## the plugin with real CNI plugins in network namespaces (root)
 live: venv  ## everything on the real Kubernetes (root)
 	@$(RUN) -m pytest tests/cluster
 
-bench: plugin  ## measure, and write the figures and charts of docs/performance.md (root)
+bench: venv  ## measure, and write the figures and charts of docs/performance.md (root)
 	@$(RUN) -m tests.bench
 	@$(RUN) -m tests.bench.churn
 	@$(RUN) -m tests.bench.webhook

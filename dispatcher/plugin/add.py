@@ -1,7 +1,8 @@
 """ADD: attach a container to its networks, or to none.
 
 How it works: the plan is written down, then carried out one attachment after another in
-list order, each step noted before the next begins, and the whole written down at the end. A
+list order, each step noted before the next begins, and the whole written down at the end. The
+disk is waited for while the first delegate starts, which is told what to do only then. A
 default route that any but the primary brought is removed at once, so that a later primary's
 own is not refused. When anything fails, everything begun is freed in reverse with real DELs
 and the failure is returned; what cannot be freed stays in the record.
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from dispatcher.plugin.call import Call
+    from dispatcher.plugin.chain import Chain
     from dispatcher.plugin.record import Attachment
 
 
@@ -72,17 +74,25 @@ def _judge_record(call: Call, planned: list[Attachment]) -> list[Attachment]:
 
 def _attach(call: Call, made: Record, planned: list[Attachment]) -> dict[str, Any]:
     """Attach everything and return the primary's result."""
-    primary: Attachment | None = None
-    chain, until = call.chain(), call.deadline.of_work
-    for attachment in planned:
+    first, *others = planned
+    first.phase = ATTACHING
+    chain, until = call.chain(store.begin(call.state_dir, made)), call.deadline.of_work
+    primary = _attach_one(call, chain, first, None, until)
+    for attachment in others:
         attachment.phase = ATTACHING
-        put_down = store.write if attachment is planned[0] else store.note
-        put_down(call.state_dir, made)
-        attachment.result = call.carry_out(chain.add, attachment, until)
-        attachment.phase = ATTACHED
-        if attachment.primary:
-            primary = attachment
-        else:
-            call.remove_default_routes(attachment, primary)
+        store.note(call.state_dir, made)
+        primary = _attach_one(call, chain, attachment, primary, until)
     store.write(call.state_dir, made)
     return (primary and primary.result) or {}
+
+
+def _attach_one(
+    call: Call, chain: Chain, attachment: Attachment, primary: Attachment | None, until: float
+) -> Attachment | None:
+    """Attach one, and return the primary attachment if it is made by now."""
+    attachment.result = call.carry_out(chain.add, attachment, until)
+    attachment.phase = ATTACHED
+    if attachment.primary:
+        return attachment
+    call.remove_default_routes(attachment, primary)
+    return primary

@@ -126,9 +126,9 @@ class Call:
         """Return the configuration of *network*. Raises UnknownNetwork and BrokenConf."""
         return networks.find(network, self.conf.settings.conf_dirs)
 
-    def chain(self) -> Chain:
+    def chain(self, meanwhile: Callable[[], None] | None = None) -> Chain:
         """Return what carries commands out for the container of this call."""
-        return Chain(self.run, self.request.container_id, self.request.netns)
+        return Chain(self.run, self.request.container_id, self.request.netns, meanwhile)
 
     def read_record(self, container_id: str) -> Record | None:
         """Return a container's record, None if there is none. Its lock is held.

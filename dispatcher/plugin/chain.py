@@ -17,6 +17,7 @@ from dispatcher.plugin.errors import CannotRun, CNIError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from dispatcher.conf import Conf
@@ -32,13 +33,21 @@ class Chain:
     """Carries commands out for attachments of one container.
 
     ``run`` runs one delegate (:class:`dispatcher.plugin.delegate.Runner`), ``netns`` is the
-    path of the network namespace, "" once it is gone. Times are of the monotonic clock.
+    path of the network namespace, "" once it is gone. ``meanwhile`` is done once, while the first
+    plugin of all starts and does not know yet what to do. Times are of the monotonic clock.
     """
 
-    __slots__ = ("_container_id", "_netns", "_run")
+    __slots__ = ("_container_id", "_meanwhile", "_netns", "_run")
 
-    def __init__(self, run: Runner, container_id: str, netns: str) -> None:
+    def __init__(
+        self,
+        run: Runner,
+        container_id: str,
+        netns: str,
+        meanwhile: Callable[[], None] | None = None,
+    ) -> None:
         self._run = run
+        self._meanwhile = meanwhile
         self._container_id = container_id
         self._netns = netns
 
@@ -94,7 +103,8 @@ class Chain:
         try:
             if previous is not None:
                 given["prevResult"] = result.write(previous, attachment.conf.cni_version)
-            return self._run(given, variables, until)
+            meanwhile, self._meanwhile = self._meanwhile, None
+            return self._run(given, variables, until, meanwhile)
         except CNIError as error:
             raise error.under(_sentence(command, attachment, plugin)) from None
 

@@ -1,16 +1,16 @@
 """Records in files: ``<stateDir>/<containerID>.json``, one per container.
 
 How it works: every change goes into a temporary file that is renamed onto the record, so that
-whoever reads sees the old one or the new one, whole. :func:`write`, called before the first
-delegate and after the last, waits for the disk in between (fdatasync): what it wrote outlives
-the kernel. The steps of an ADD with several networks are written by :func:`note`, which does
-not wait: a step must outlive the plugin, but not a power cut, since network namespaces do not
-either. File systems differ in what such a cut leaves of a file that was not waited for, down to
-an empty file; so the last record that was waited for keeps a second name meanwhile, and
-:func:`read` takes that if the first is no record. It may lack a step, a result above all, and
-call an attachment planned whose ADD had begun: DEL frees what is planned, too. Nor is the
-folder waited for: after a power cut the first record may still have its temporary name, and
-:func:`recover` gives it its own.
+whoever reads sees the old one or the new one, whole. :func:`begin`, before the first delegate is
+told what to do, and :func:`write`, after the last, wait for the disk in between (fdatasync):
+what they wrote outlives the kernel. The steps of an ADD with several networks are written by
+:func:`note`, which does not wait: a step must outlive the plugin, but not a power cut, since
+network namespaces do not either. File systems differ in what such a cut leaves of a file that
+was not waited for, down to an empty file; so the last record that was waited for keeps a second
+name meanwhile, and :func:`read` takes that if the first is no record. It may lack a step, a
+result above all, and call an attachment planned whose ADD had begun: DEL frees what is planned,
+too. Nor is the folder waited for: after a power cut the first record may still have its
+temporary name, and :func:`recover` gives it its own.
 
 Files have the mode 0600, since a delegate's configuration may hold secrets, in a directory of
 0700.
@@ -110,6 +110,26 @@ def _read(path: str, container_id: str) -> Record | None:
     return record
 
 
+def begin(state_dir: str, record: Record) -> Callable[[], None]:
+    """Write *record*, the first of a container, whole; return what makes it durable and names it.
+
+    In between a delegate may be started that does not know yet what to do: were we killed then,
+    :func:`recover` would find what was written. Where the container has a record already, nobody
+    would look for that, and all is done at once. The caller holds the container's lock. Both
+    raise OSError.
+    """
+    if exists(state_dir, record.container_id):
+        write(state_dir, record)
+        return lambda: None
+    path = path_of(state_dir, record.container_id)
+    file = _write_beside(path, encode(record))
+
+    def finish() -> None:
+        _name(path, file, posix.fdatasync)
+
+    return finish
+
+
 def write(state_dir: str, record: Record) -> None:
     """Put *record* on disk, durably, in place of the one that was there.
 
@@ -137,21 +157,36 @@ def note(state_dir: str, record: Record) -> None:
 
 
 def _put(path: str, data: bytes, sync: Callable[[int], None]) -> None:
-    fresh = path + UNFINISHED
+    _name(path, _write_beside(path, data), sync)
+
+
+def _write_beside(path: str, data: bytes) -> int:
+    """Write *data* under the temporary name of *path*, and return the file."""
     flags = posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC | posix.O_NOFOLLOW
+    file = -1
     try:
-        file = posix.open(fresh, flags, 0o600)
-        try:
-            left = memoryview(data)
-            while left:
-                left = left[posix.write(file, left) :]
-            sync(file)
-        finally:
-            posix.close(file)
-        posix.replace(fresh, path)
+        file = posix.open(path + UNFINISHED, flags, 0o600)
+        left = memoryview(data)
+        while left:
+            left = left[posix.write(file, left) :]
     except OSError:
-        _unlink(fresh)
+        if file >= 0:
+            posix.close(file)
+        _unlink(path + UNFINISHED)
         raise
+    return file
+
+
+def _name(path: str, file: int, sync: Callable[[int], None]) -> None:
+    """Give the temporary *file* the name *path* after *sync*, and close it."""
+    try:
+        sync(file)
+        posix.replace(path + UNFINISHED, path)
+    except OSError:
+        _unlink(path + UNFINISHED)
+        raise
+    finally:
+        posix.close(file)
 
 
 def exists(state_dir: str, container_id: str) -> bool:

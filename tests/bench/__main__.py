@@ -6,13 +6,12 @@ import argparse
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
-from tests.bench import plugin_report
-from tests.bench.plugin import measure
+from tests.bench import plugin_report, startup
+from tests.bench.plugin import BY_SYSTEM, GENIE, measure
 from tests.cluster import gobuild
-
-TREE = Path(__file__).parents[2]
 
 
 def main() -> int:
@@ -31,7 +30,12 @@ def main() -> int:
         again = [sys.executable, "-m", "tests.bench", "--pairs", str(chosen.pairs)]
         alone = ["unshare", "--net", "--mount", "--propagation", "private"]
         return subprocess.run([*alone, *again, "--inside", str(plugins)], check=False).returncode
-    figures = measure(TREE / "build" / "genie", chosen.inside, chosen.pairs)
+    with tempfile.TemporaryDirectory(prefix="genie-bench-built-") as made:
+        launchers = {
+            GENIE: startup.installed(Path(made)).launcher,
+            BY_SYSTEM: startup.built(Path(made) / "own"),
+        }
+        figures = measure(launchers, chosen.inside, chosen.pairs)
     plugin_report.write(figures)
     print(plugin_report.table(figures))
     return 0

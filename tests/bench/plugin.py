@@ -1,10 +1,12 @@
 """What the plugin costs: the same real delegates called directly, and through Genie.
 
-How it works: in each round the same network namespace is attached and freed once directly and
-once through Genie, in alternating order, and a bare interpreter is started. What is compared
-is the paired difference, so a machine that is busy with other things disturbs both sides alike.
-Direct means: the process `bridge` (with `host-local`), once per network, with the same
-configuration that Genie hands it. Everything happens in namespaces of this process.
+How it works: in each round, and for each number of networks, the same network namespace is
+attached and freed once directly and once through Genie, in alternating order, and a bare
+interpreter is started. What is compared is the paired difference, so a machine that is busy with
+other things disturbs both sides alike. Direct means: the process `bridge` (with `host-local`),
+once per network, with the same configuration that Genie hands it. Genie is installed as the
+agent does it, with the interpreter that the image brings; with one network it is called a third
+time, built for the system's interpreter. Everything happens in namespaces of this process.
 
 Between an ADD and its DEL there is a pause, for both ways. Without it the direct DEL is some
 milliseconds faster than it ever is on a node: to delete an interface the kernel waits for a grace
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     Time = tuple[float, float]
 
 PYTHON = "/usr/bin/python3"
+GENIE, BY_SYSTEM = "genie", "genie by the system's python3"
 COUNTS = (1, 2, 4)
 CONCURRENT = 32
 PAUSE = 0.05
@@ -75,9 +78,9 @@ class Figures:
         """Return one series, made where it is new."""
         return self.times.setdefault((who, command, networks), Series())
 
-    def over(self, command: str, networks: int) -> tuple[float, float]:
-        """Return the medians of the paired differences, Genie less direct: clock, processor."""
-        genie, direct = (self.times[who, command, networks] for who in ("genie", "direct"))
+    def over(self, who: str, command: str, networks: int) -> tuple[float, float]:
+        """Return the medians of the paired differences, *who* less direct: clock, processor."""
+        genie, direct = (self.times[each, command, networks] for each in (who, "direct"))
         return (
             _median_difference(genie.values, direct.values),
             _median_difference(genie.processor, direct.processor),
@@ -102,9 +105,9 @@ def _median_difference(more: list[float], less: list[float]) -> float:
 class Bench:
     """Networks of real plugins in a folder, and calls that are timed."""
 
-    def __init__(self, folder: Path, genie: Path, plugins: Path) -> None:
+    def __init__(self, folder: Path, launchers: dict[str, Path], plugins: Path) -> None:
         self.folder = folder
-        self.genie = str(genie)
+        self.launchers = launchers
         self.plugins = plugins
         (folder / "conf").mkdir()
         self.confs = [self._network(number) for number in range(1, max(COUNTS) + 1)]
@@ -149,8 +152,8 @@ class Bench:
             clock, processor = clock + one[0], processor + one[1]
         return clock, processor
 
-    def through(self, command: str, container: str, netns: Path, networks: int) -> Time:
-        """Call Genie with so many networks."""
+    def through(self, who: str, command: str, container: str, netns: Path, networks: int) -> Time:
+        """Call Genie, as built for *who*, with so many networks."""
         asked = ",".join(f"n{number}" for number in range(1, networks + 1))
         conf = {
             "cniVersion": "1.0.0",
@@ -162,7 +165,7 @@ class Bench:
             "runtimeConfig": {"io.kubernetes.cri.pod-annotations": {"cni": asked}},
         }
         environ = self.environ(command, container, netns, "eth0")
-        return timed([self.genie], environ, json.dumps(conf).encode())
+        return timed([str(self.launchers[who])], environ, json.dumps(conf).encode())
 
     def resident_kib(self, netns: Path) -> int:
         """Return the peak memory of an ADD, which a delegate reads from its parent."""
@@ -176,7 +179,7 @@ class Bench:
         plugins, self.plugins = self.plugins, probe
         (probe / "host-local").symlink_to(plugins / "host-local")
         for command in ("ADD", "DEL"):
-            self.through(command, "resident", netns, 1)
+            self.through(GENIE, command, "resident", netns, 1)
         self.plugins = plugins
         return int((probe / "peak").read_text().split()[1])
 
@@ -200,14 +203,13 @@ def timed(program: list[str], environ: dict[str, str], given: bytes) -> Time:
     return seconds * 1000, (used.ru_utime + used.ru_stime) * 1000
 
 
-def measure(genie: Path, plugins: Path, pairs: int) -> Figures:
+def measure(launchers: dict[str, Path], plugins: Path, pairs: int) -> Figures:
     """Measure everything, with a line of progress for each part."""
     figures = Figures(pairs, _machine())
     with tempfile.TemporaryDirectory(prefix="genie-bench-") as name:
-        bench = Bench(Path(name), genie, plugins)
-        for networks in COUNTS:
-            _progress(f"{pairs} pairs with {networks} network(s)")
-            _pairs(bench, figures, networks)
+        bench = Bench(Path(name), launchers, plugins)
+        _progress(f"{pairs} rounds with {', '.join(map(str, COUNTS))} networks")
+        _rounds(bench, figures)
         _progress(f"{CONCURRENT} ADDs side by side, three times")
         _concurrent(bench, figures)
         figures.resident_kib = bench.resident_kib(bench.netns("resident"))
@@ -216,34 +218,42 @@ def measure(genie: Path, plugins: Path, pairs: int) -> Figures:
     return figures
 
 
-def _pairs(bench: Bench, figures: Figures, networks: int) -> None:
-    netns = bench.netns(f"pairs-{networks}")
-    ways = [("direct", bench.direct), ("genie", bench.through)]
+def _rounds(bench: Bench, figures: Figures) -> None:
+    netns = {networks: bench.netns(f"pairs-{networks}") for networks in COUNTS}
+    ways: list[tuple[str, Callable[..., Time]]] = [
+        ("direct", bench.direct),
+        *((who, partial(bench.through, who)) for who in bench.launchers),
+    ]
+    environ = {"PATH": os.environ["PATH"], "CNI_COMMAND": "VERSION"}
     for number in range(figures.pairs + 5):
         ways.reverse()
-        measured = {}
-        for who, way in ways:
-            for command in ("ADD", "DEL"):
-                container = f"{who}{networks}-{number}"
-                measured[who, command, networks] = way(command, container, netns, networks)
-                time.sleep(PAUSE)
-        environ = {"PATH": os.environ["PATH"], "CNI_COMMAND": "VERSION"}
-        measured["python3 -I -S", "start", 0] = timed(
-            [PYTHON, "-I", "-S", "-c", "pass"], environ, b""
-        )
-        measured["genie", "VERSION", 0] = timed([bench.genie], environ, b"")
-        if number >= 5:  # the first rounds fill caches and make the bridges
-            for key, value in measured.items():
-                series = figures.series(*key)
-                series.values.append(value[0])
-                series.processor.append(value[1])
+        for networks in COUNTS:
+            measured = {}
+            for who, way in ways:
+                if who == BY_SYSTEM and networks > 1:
+                    continue
+                for command in ("ADD", "DEL"):
+                    container = f"{networks}-{number}"
+                    measured[who, command, networks] = way(
+                        command, container, netns[networks], networks
+                    )
+                    time.sleep(PAUSE)
+            bare = [PYTHON, "-I", "-S", "-c", "pass"]
+            measured["python3 -I -S", "start", 0] = timed(bare, environ, b"")
+            version = [str(bench.launchers[GENIE])]
+            measured[GENIE, "VERSION", 0] = timed(version, environ, b"")
+            if number >= 5:  # the first rounds fill caches and make the bridges
+                for key, value in measured.items():
+                    series = figures.series(*key)
+                    series.values.append(value[0])
+                    series.processor.append(value[1])
 
 
 def _concurrent(bench: Bench, figures: Figures) -> None:
     spaces = [bench.netns(f"many-{number}") for number in range(CONCURRENT)]
     with ThreadPoolExecutor(CONCURRENT) as pool:
         for turn in range(3):
-            for who, way in (("direct", bench.direct), ("genie", bench.through)):
+            for who, way in (("direct", bench.direct), (GENIE, partial(bench.through, GENIE))):
                 names = [f"{who}-{turn}-{number}" for number in range(CONCURRENT)]
                 start = time.perf_counter()
                 list(pool.map(partial(_one, way, "ADD"), names, spaces))
@@ -263,7 +273,7 @@ def _machine() -> dict[str, str]:
     return {
         "processor": f"{os.cpu_count()} of {model}",
         "kernel": platform.release(),
-        "interpreter": f"{PYTHON} ({asked.stdout.strip()})",
+        "system's interpreter": f"{PYTHON} ({asked.stdout.strip()})",
         "load average at the start": f"{os.getloadavg()[0]:.1f}",
         "niceness": str(os.nice(0)),
         "date": time.strftime("%Y-%m-%d"),

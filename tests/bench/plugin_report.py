@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.bench import page
-from tests.bench.plugin import CONCURRENT, COUNTS
+from tests.bench.plugin import BY_SYSTEM, CONCURRENT, COUNTS, GENIE
 
 if TYPE_CHECKING:
     from tests.bench.plugin import Figures
@@ -38,19 +38,21 @@ HEAD = """\
 
 def table(figures: Figures) -> str:
     """Return the figures as Markdown."""
-    rows = [_row(figures, command, count) for count in COUNTS for command in ("ADD", "DEL")]
+    calls = [(count, command) for count in COUNTS for command in ("ADD", "DEL")]
+    rows = [_row(figures, GENIE, command, count) for count, command in calls]
+    rows += [_row(figures, BY_SYSTEM, command, 1) for command in ("ADD", "DEL")]
     parts = [HEAD, *rows, "", "All in milliseconds.", "", *_remarks(figures), "", *_aims(figures)]
     return "\n".join(parts)
 
 
-def _row(figures: Figures, command: str, networks: int) -> str:
+def _row(figures: Figures, who: str, command: str, networks: int) -> str:
     direct = figures.times["direct", command, networks]
-    genie = figures.times["genie", command, networks]
-    clock, processor = figures.over(command, networks)
+    genie = figures.times[who, command, networks]
+    clock, processor = figures.over(who, command, networks)
     bare_clock, bare_processor = figures.bare
     cells = [
         str(networks),
-        command,
+        command if who == GENIE else f"{command}, by the system's `python3`",
         f"{direct.median:.1f} / {direct.p95:.1f}",
         f"{genie.median:.1f} / {genie.p95:.1f}",
         f"{clock:.1f}",
@@ -62,18 +64,18 @@ def _row(figures: Figures, command: str, networks: int) -> str:
 
 
 def _version(figures: Figures) -> float:
-    return figures.times["genie", "VERSION", 0].median / figures.bare[0]
+    return figures.times[GENIE, "VERSION", 0].median / figures.bare[0]
 
 
 def _further(figures: Figures) -> dict[int, float]:
     """Return what each network beyond the first adds to an ADD, in ms, by their number."""
-    first = figures.over("ADD", 1)[0]
-    return {more: (figures.over("ADD", more)[0] - first) / (more - 1) for more in COUNTS[1:]}
+    first = figures.over(GENIE, "ADD", 1)[0]
+    return {more: (figures.over(GENIE, "ADD", more)[0] - first) / (more - 1) for more in COUNTS[1:]}
 
 
 def _remarks(figures: Figures) -> list[str]:
     clock, processor = figures.bare
-    version = figures.times["genie", "VERSION", 0].median
+    version = figures.times[GENIE, "VERSION", 0].median
     further = ", ".join(f"{cost:.1f} (of {more})" for more, cost in _further(figures).items())
     side_by_side = [f"{who} {each.median:.0f}" for who, each in figures.concurrent.items()]
     machine = [f"{name}: {value}" for name, value in figures.machine.items()]
@@ -91,8 +93,18 @@ def _aims(figures: Figures) -> list[str]:
     """Return the aims beside what was seen, on the clock."""
     bare = figures.bare[0]
     seen = [
-        ("ADD with one network, over the direct call", 1.25, figures.over("ADD", 1)[0] / bare, _S),
-        ("DEL with one network, over the direct call", 1.4, figures.over("DEL", 1)[0] / bare, _S),
+        (
+            "ADD with one network, over the direct call",
+            1.25,
+            figures.over(GENIE, "ADD", 1)[0] / bare,
+            _S,
+        ),
+        (
+            "DEL with one network, over the direct call",
+            1.4,
+            figures.over(GENIE, "DEL", 1)[0] / bare,
+            _S,
+        ),
         ("each further network, over its direct call", 1.5, max(_further(figures).values()), "ms"),
         ("`VERSION`", 1.2, _version(figures), _S),
         ("peak resident memory", 12, figures.resident_kib / 1024, "MiB"),
@@ -110,7 +122,7 @@ _S = "bare starts"
 def chart(figures: Figures) -> str:
     """Return the medians as horizontal bars; colours follow the reader's light or dark."""
     keys = [(command, networks) for command in ("ADD", "DEL") for networks in COUNTS]
-    longest = max(figures.times["genie", *key].median for key in keys)
+    longest = max(figures.times[GENIE, *key].median for key in keys)
     scale = (_WIDTH - _LEFT - 70) / longest
     height = _TOP + len(keys) * 2 * _ROW + 30
     parts = [_bars(figures, key, _TOP + at * 2 * _ROW, scale) for at, key in enumerate(keys)]
@@ -132,7 +144,7 @@ def _bars(figures: Figures, key: tuple[str, int], y: int, scale: float) -> str:
     command, networks = key
     label = f"{command}, {networks} network{'s' if networks > 1 else ''}"
     made = f'<text x="{_LEFT - 10}" y="{y + 20}" text-anchor="end">{label}</text>'
-    for line, who in enumerate(("direct", "genie")):
+    for line, who in enumerate(("direct", GENIE)):
         value = figures.times[who, command, networks].median
         top, end = y + line * 18, _LEFT + value * scale
         made += (

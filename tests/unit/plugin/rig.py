@@ -23,6 +23,7 @@ from dispatcher.plugin.request import read_conf, read_environment
 from dispatcher.plugin.status import status
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 RESULT = {
@@ -57,12 +58,18 @@ class Delegates(Runner):
         self.environments: list[dict[str, str]] = []
 
     def __call__(
-        self, conf: dict[str, Any], variables: dict[str, str], until: float
+        self,
+        conf: dict[str, Any],
+        variables: dict[str, str],
+        until: float,
+        meanwhile: Callable[[], None] | None = None,
     ) -> dict[str, Any] | None:
         """Do what a plugin of this type would."""
         assert until > 0
         kind, command = conf["type"], variables["CNI_COMMAND"]
         self.locate(kind)
+        if meanwhile is not None:
+            meanwhile()
         container, interface = variables["CNI_CONTAINERID"], variables["CNI_IFNAME"]
         self.calls.append(f"{command} {kind} {conf['name']} {interface}")
         self.given.append(conf)

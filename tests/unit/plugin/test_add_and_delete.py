@@ -104,14 +104,18 @@ def test_an_absent_executable_is_told_before_anything_is_done(rig: Rig) -> None:
 
 
 def test_the_record_is_on_disk_before_each_delegate(rig: Rig) -> None:
-    """When a delegate runs, the record already says that its attachment was begun."""
+    """When a delegate knows what to do, the record says that its attachment was begun."""
     seen: list[list[str]] = []
     run = rig.delegates.__class__.__call__
 
     class Watching(type(rig.delegates)):  # type: ignore[misc]
-        def __call__(self, *args: Any) -> Any:
-            seen.append([each["phase"] for each in rig.record()["attachments"]])
-            return run(self, *args)
+        def __call__(self, conf: Any, variables: Any, until: float, meanwhile: Any) -> Any:
+            def told() -> None:
+                if meanwhile:
+                    meanwhile()
+                seen.append([each["phase"] for each in rig.record()["attachments"]])
+
+            return run(self, conf, variables, until, told)
 
     rig.delegates.__class__ = Watching
     rig.run("ADD", "weave,canal")
@@ -269,10 +273,10 @@ class Sharing(Delegates):
     """Frees all that a container has of a network with the last of its interfaces only."""
 
     def __call__(
-        self, conf: dict[str, Any], variables: dict[str, str], until: float
+        self, conf: dict[str, Any], variables: dict[str, str], until: float, *more: Any
     ) -> dict[str, Any] | None:
         """Fail a DEL while the network has another interface of the container."""
-        answer = super().__call__(conf, variables, until)
+        answer = super().__call__(conf, variables, until, *more)
         mine = (variables["CNI_CONTAINERID"], conf["name"], conf["type"])
         shared = mine in {(container, name, kind) for container, _, name, kind in self.held}
         if variables["CNI_COMMAND"] == "DEL" and shared:
@@ -658,12 +662,12 @@ def test_a_network_twice_whose_plugin_frees_only_the_last_one_first(rig: Rig) ->
     run = rig.delegates.__class__.__call__
 
     class Tied(type(rig.delegates)):  # type: ignore[misc]
-        def __call__(self, conf: Any, variables: Any, until: float) -> Any:
+        def __call__(self, conf: Any, variables: Any, until: float, *more: Any) -> Any:
             ties = [each for each in self.held if each[3] == "w1"]
             last = variables["CNI_IFNAME"] == "eth1" and len(ties) > 1
             if variables["CNI_COMMAND"] == "DEL" and conf["type"] == "w1" and last:
                 raise failure(5, "busy")
-            return run(self, conf, variables, until)
+            return run(self, conf, variables, until, *more)
 
     rig.delegates.__class__ = Tied
     rig.run("ADD", "weave,weave")
@@ -702,18 +706,25 @@ def test_a_state_directory_that_cannot_be_made(rig: Rig) -> None:
 def test_a_record_that_cannot_be_written_stops_the_add(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The disk is full at each write in turn: nothing is held in the end."""
-    real = store._put  # of every write, waited for or not
-    for last in range(1, 5):
-        writes = iter(range(1, 100))
+    """The disk is full at each step of each write in turn: nothing is held in the end."""
+    begin, end = store._write_beside, store._name  # the steps, of every write
+    for last in range(1, 8):
+        steps = iter(range(1, 100))
 
-        def put(*args: Any, writes: Any = writes, last: int = last) -> None:
-            if next(writes) >= last:
-                raise OSError(28, "No space left on device", "x.json.tmp")
-            real(*args)
+        def full(*_: object) -> None:
+            raise OSError(28, "No space left on device", "x.json.tmp")
 
-        monkeypatch.setattr(store, "_put", put)
-        if last <= 3:
+        def write_beside(*args: Any, steps: Any = steps, last: int = last) -> int:
+            if next(steps) >= last:
+                full()
+            return begin(*args)
+
+        def name(path: str, file: int, sync: Any, steps: Any = steps, last: int = last) -> None:
+            end(path, file, full if next(steps) >= last else sync)
+
+        monkeypatch.setattr(store, "_write_beside", write_beside)
+        monkeypatch.setattr(store, "_name", name)
+        if last <= 6:
             with pytest.raises(OSError, match="No space"):
                 rig.run("ADD", "weave,canal")
             assert rig.delegates.held == set()
@@ -732,12 +743,12 @@ def test_a_delegate_that_never_ended_leaves_time_for_the_others(rig: Rig) -> Non
     run = rig.delegates.__class__.__call__
 
     class Slow(type(rig.delegates)):  # type: ignore[misc]
-        def __call__(self, conf: Any, variables: Any, until: float) -> Any:
+        def __call__(self, conf: Any, variables: Any, until: float, *more: Any) -> Any:
             untils.append(until)
             if conf["type"] == "c1":
                 rig.clock = until
                 raise hung()
-            return run(self, conf, variables, until)
+            return run(self, conf, variables, until, *more)
 
     rig.delegates.__class__ = Slow
     start = rig.clock

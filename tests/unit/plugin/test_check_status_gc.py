@@ -265,12 +265,12 @@ def test_one_that_hangs_leaves_time_for_the_others_of_a_gc(rig: Rig) -> None:
     start = rig.clock
 
     class Slow(type(rig.delegates)):  # type: ignore[misc]
-        def __call__(self, conf: Any, variables: Any, until: float) -> Any:
+        def __call__(self, conf: Any, variables: Any, until: float, *more: Any) -> Any:
             untils[variables["CNI_COMMAND"]].append(round(until - start, 1))
             if conf["type"] == "c1":
                 rig.clock = until
                 raise hung()
-            return run(self, conf, variables, until)
+            return run(self, conf, variables, until, *more)
 
     rig.delegates.__class__ = Slow
     assert caught(rig, "GC", **valid()).code == errors.TRY_AGAIN

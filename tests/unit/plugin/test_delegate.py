@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from dispatcher.plugin import delegate, errors, lock
+from dispatcher.plugin import delegate, errors, lock, process
 from dispatcher.plugin.delegate import Runner
 from dispatcher.plugin.errors import CannotRun, CNIError
 
@@ -67,6 +67,47 @@ def test_a_large_configuration_does_not_block(tmp_path: Path) -> None:
     runner = Runner([str(tmp_path)], ENVIRON, None)
     conf = {**CONF, "much": "x" * 2_000_000}
     assert runner(conf, ADD, time.monotonic() + 10) == {}
+
+
+def test_a_large_configuration_arrives_whole(tmp_path: Path) -> None:
+    """In as many parts as a pipe takes, while what it prints is read."""
+    script(tmp_path, "sleep 0.05; cat")
+    conf = {**CONF, "much": "x" * 2_000_000}
+    assert Runner([str(tmp_path)], ENVIRON, None)(conf, ADD, time.monotonic() + 10) == conf
+
+
+def test_a_delegate_knows_nothing_before_what_is_done_meanwhile_is_done(tmp_path: Path) -> None:
+    """It runs by then, and waits for its configuration."""
+    runs, told = tmp_path / "runs", tmp_path / "told"
+    script(tmp_path, f"touch {runs}; read -r conf; touch {told}; echo '{{}}'")
+
+    def meanwhile() -> None:
+        until = time.monotonic() + 10
+        while not runs.exists() and time.monotonic() < until:
+            time.sleep(0.01)
+        assert runs.exists()
+        assert not told.exists()
+
+    runner = Runner([str(tmp_path)], ENVIRON, None)
+    assert runner(CONF, ADD, time.monotonic() + 20, meanwhile) == {}
+    assert told.exists()
+
+
+def test_a_delegate_is_ended_if_what_is_done_meanwhile_fails(tmp_path: Path) -> None:
+    """As when the disk is full: it never learns what it was started for."""
+    pids, told = tmp_path / "pid", tmp_path / "told"
+    script(tmp_path, f"echo $$ > {pids}; cat > {told}; sleep 60")
+
+    def meanwhile() -> None:
+        while not (pids.exists() and pids.read_text()):
+            time.sleep(0.01)
+        raise OSError(28, "No space left on device")
+
+    runner = Runner([str(tmp_path)], ENVIRON, None)
+    with pytest.raises(OSError, match="No space left"):
+        runner(CONF, ADD, time.monotonic() + 20, meanwhile)
+    assert not Path(f"/proc/{pids.read_text().strip()}").exists()
+    assert not told.exists() or told.read_text() == ""
 
 
 @pytest.mark.parametrize(
@@ -174,6 +215,7 @@ def test_a_delegate_that_hangs_is_killed_with_all_it_started(
     pid = tmp_path / "pid"
     # The time is over once the child is known, however long the machine takes until then.
     clock = SimpleNamespace(monotonic=lambda: 1000.0 if pid.exists() else 0.0, sleep=time.sleep)
+    monkeypatch.setattr(process, "time", clock)
     monkeypatch.setattr(delegate, "time", clock)
     script(tmp_path, f"sleep 60 & echo $! > {pid}.new; mv {pid}.new {pid}; echo; sleep 60")
     with pytest.raises(CNIError, match="did not end in time"):
@@ -231,7 +273,7 @@ def test_executables_that_cannot_be_run(tmp_path: Path) -> None:
         runner(CONF, ADD, until)
 
 
-@pytest.mark.parametrize("function", ["memfd_create", "pipe2", "posix_spawn"])
+@pytest.mark.parametrize("function", ["pipe2", "posix_spawn"])
 @pytest.mark.parametrize("number", [11, 12, 24], ids=["EAGAIN", "ENOMEM", "EMFILE"])
 def test_a_machine_without_room_says_try_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str, number: int
@@ -279,7 +321,7 @@ def test_an_executable_that_stays_busy_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The wait has an end."""
-    monkeypatch.setattr(delegate, "_BUSY_FOR", 0.05)
+    monkeypatch.setattr(process, "_BUSY_FOR", 0.05)
     file = script(tmp_path, "")
     file.write_bytes(Path("/bin/true").read_bytes())
     with file.open("ab"), pytest.raises(CannotRun, match="Text file busy"):
@@ -313,7 +355,7 @@ def test_a_caller_that_does_not_read_standard_error_holds_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What no longer fits into its pipe is dropped after one wait, however much there is."""
-    monkeypatch.setattr(delegate, "_READER_GETS", 0.05)
+    monkeypatch.setattr(process, "_READER_GETS", 0.05)
     reader, writer = os.pipe()
     kept = os.dup(2)
     os.dup2(writer, 2)
@@ -342,8 +384,8 @@ def test_standard_error_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr("posix.write", write)
     monkeypatch.setattr("time.monotonic", lambda: now[0])
-    monkeypatch.setattr(delegate, "poll", Ready)
-    delegate._copy_to_stderr(b"x" * 65536)
+    monkeypatch.setattr(process, "poll", Ready)
+    process._copy_to_stderr(b"x" * 65536)
     assert now[0] == pytest.approx(0.3)
 
 
@@ -378,7 +420,7 @@ def test_standard_error_that_breaks_is_no_failure(monkeypatch: pytest.MonkeyPatc
         raise BrokenPipeError(32, "Broken pipe")
 
     monkeypatch.setattr("posix.write", broken)
-    delegate._copy_to_stderr(b"x")
+    process._copy_to_stderr(b"x")
 
 
 LEAVES_ITS_GROUP = """
@@ -414,8 +456,8 @@ def test_a_delegate_that_no_kill_ends_holds_nobody(
     """The kernel keeps one in state D. Fake: no kill is sent, since none would be heard."""
     real = os.killpg
     asked: list[int] = []
-    monkeypatch.setattr(delegate, "_kill", asked.append)
-    monkeypatch.setattr(delegate, "_DIES_WITHIN", 0.05)
+    monkeypatch.setattr(process, "_kill", asked.append)
+    monkeypatch.setattr(process, "_DIES_WITHIN", 0.05)
     assert caught(tmp_path, "sleep 60", seconds=0.05).code == errors.TRY_AGAIN
     [child] = asked
     real(child, 9)

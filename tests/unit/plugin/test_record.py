@@ -215,6 +215,42 @@ def test_a_write_that_fails_leaves_the_old_record(
     assert [file.name for file in Path(state).iterdir()] == ["c1.json"]
 
 
+def test_a_first_record_is_whole_before_it_has_its_name(tmp_path: Path) -> None:
+    """In between a delegate starts; were the plugin killed, the next call would find the record."""
+    state = str(tmp_path)
+    finish = store.begin(state, Record("c1", "/ns", []))
+    assert not store.exists(state, "c1")
+    assert record.decode((tmp_path / "c1.json.tmp").read_bytes()).netns == "/ns"
+    finish()
+    assert [file.name for file in tmp_path.iterdir()] == ["c1.json"]
+
+
+def test_a_further_record_has_its_name_at_once(tmp_path: Path) -> None:
+    """The next call would take the one that is there already, and look for no other."""
+    state = str(tmp_path)
+    store.write(state, Record("c1", "/old", []))
+    finish = store.begin(state, Record("c1", "/new", []))
+    for _ in range(2):
+        found = store.read(state, "c1")
+        assert found is not None
+        assert found.netns == "/new"
+        finish()
+
+
+def test_a_file_system_that_is_full_gets_no_half_a_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is made, its content finds no room."""
+
+    def full(*_: Any) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("posix.write", full)
+    with pytest.raises(OSError, match="No space"):
+        store.begin(str(tmp_path), Record("c1", "/ns", []))
+    assert list(tmp_path.iterdir()) == []
+
+
 NOTHING_LEFT = {
     "a file of no length": lambda data: data[:0],
     "zeros": lambda data: b"\0" * len(data),
