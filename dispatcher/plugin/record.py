@@ -241,7 +241,7 @@ def _result(value: Any) -> dict[str, Any] | None:
         return None
     for part, key in (("interfaces", "name"), ("ips", "address"), ("routes", "dst")):
         for each in _a(list, value[part]):
-            _text(each[key])
+            _a(str, each[key])
     _a(dict, value["dns"])
     return _a(dict, value)
 
@@ -250,12 +250,16 @@ def _failure(value: Any) -> dict[str, Any] | None:
     if value is None:
         return None
     _a(int, value["since"])
-    _text(value["msg"])
+    _a(str, value["msg"])
     return _a(dict, value)
 
 
 def _text(value: Any) -> str:
-    return _a(str, value)
+    """Return *value*, which a call will hand to the system."""
+    text = _a(str, value)
+    if "\0" in text:
+        raise ValueError("it has a NUL, which neither a path nor an environment can hold")
+    return text
 
 
 def _a(kind: type[T], value: Any) -> T:

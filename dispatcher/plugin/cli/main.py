@@ -257,7 +257,13 @@ def _doctor(chosen: argparse.Namespace, own: Own) -> int:
 
 
 def _print_json(value: Any) -> None:
-    print(jsontext.dump(value).decode())
+    print("".join(c if c.isprintable() else _escaped(c) for c in jsontext.dump(value).decode()))
+
+
+def _escaped(char: str) -> str:
+    """Return the escape in JSON of what a terminal may take for a command (U+009B above all)."""
+    units = char.encode("utf-16-be").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
 
 
 def _print_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:

@@ -446,6 +446,7 @@ def test_names_are_shown_so_that_a_terminal_takes_them_for_text(
         ["list"],
         ["attachments"],
         ["doctor"],
+        ["attachments", "--output", "json"],
     ):
         genie(*arguments)
     captured = capsys.readouterr()
@@ -454,6 +455,21 @@ def test_names_are_shown_so_that_a_terminal_takes_them_for_text(
     assert "Pod \\ud800/\\x1b[31mweb" in captured.out
     assert "a\\x1b[2J.conf" in captured.out
     assert "no\\n\\x9bmore" in captured.out
+    assert "no\\n\\u009bmore" in captured.out
+
+
+def test_json_loses_nothing_for_the_terminals_sake(
+    node: Rig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a terminal may act upon is escaped as JSON has it, also beyond 16 bits."""
+    name = "a\x9b\u202e\U000e0001é😀"
+    pod = node.folder / "pod.json"
+    pod.write_text(json.dumps({"kind": "Pod", "metadata": {"name": name}}))
+    genie("explain", str(pod), "--output", "json")
+    out = capsys.readouterr().out
+    assert json.loads(out)[0]["name"] == name
+    assert out.strip().isprintable()
+    assert "é😀" in out
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["list", "--help"], ["dance"]])

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+FOR_THE_SYSTEM = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8
+)
 VALUE = st.recursive(
     st.none() | st.booleans() | st.integers() | TEXT,
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(TEXT, inner, max_size=2),
@@ -43,13 +46,13 @@ def records(draw: st.DrawFn) -> Record:
     attachments = []
     for _ in range(draw(st.integers(0, 3))):
         plugins = [{"type": "t", **draw(st.dictionaries(TEXT, VALUE, max_size=2)), "type2": 1}]
-        conf = Conf("/f", draw(TEXT), "1.0.0", plugins, disable_gc=draw(st.booleans()))
+        conf = Conf("/f", draw(FOR_THE_SYSTEM), "1.0.0", plugins, disable_gc=draw(st.booleans()))
         attachment = Attachment(
-            draw(TEXT),
-            draw(TEXT),
-            draw(TEXT),
+            draw(FOR_THE_SYSTEM),
+            draw(FOR_THE_SYSTEM),
+            draw(FOR_THE_SYSTEM),
             conf,
-            args=draw(TEXT),
+            args=draw(FOR_THE_SYSTEM),
             capability_args=draw(st.dictionaries(TEXT, VALUE, max_size=2)),
             primary=draw(st.booleans()),
         )
@@ -57,7 +60,7 @@ def records(draw: st.DrawFn) -> Record:
         attachment.result = draw(st.none() | RESULT)
         attachment.failure = draw(st.none() | st.just({"since": 1, "code": 11, "msg": "m"}))
         attachments.append(attachment)
-    return Record("c1", draw(TEXT), attachments)
+    return Record("c1", draw(FOR_THE_SYSTEM), attachments)
 
 
 @given(records())
@@ -143,6 +146,8 @@ FOREIGN: dict[str, dict[str, Any]] = {
     "a plugin without a type": {"conf": {"plugins": [{}]}},
     "capabilities in a list": {"conf": {"plugins": [{"type": "t", "capabilities": ["x"]}]}},
     "capability arguments in a list": {"capabilityArgs": []},
+    "an interface with a NUL": {"interface": "eth0\0"},
+    "a plugin's type with a NUL": {"conf": {"plugins": [{"type": "t\0"}]}},
     "a failure in words": {"failure": "no"},
     "a failure of no time": {"failure": {"since": "now", "code": 1, "msg": ""}},
     "a failure without words": {"failure": {"since": 1, "code": 1}},
