@@ -158,12 +158,15 @@ class Call:
     ) -> T:
         """Return what *deed* returns, and note for the journal how it went."""
         start = self.deadline.now()
-        code = 0
+        code = errors.IO_FAILURE  # the system's own, as of a disk that is full
         try:
-            return deed(attachment, until)
+            done = deed(attachment, until)
         except CNIError as error:
             code = error.code
             raise
+        else:
+            code = 0
+            return done
         finally:
             seconds = self.deadline.now() - start
             self.begun.append(

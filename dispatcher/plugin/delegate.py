@@ -68,8 +68,7 @@ class Runner:
         """
         kind = conf["type"]
         file = self.locate(kind)
-        if time.monotonic() >= until:
-            raise CNIError(errors.TRY_AGAIN, f"no time was left for the plugin {kind}")
+        _need_time(kind, until)
         try:
             process = Process(file, {**self._environ, **variables, CHAIN: "1"}, until)
         except OSError as error:
@@ -80,6 +79,7 @@ class Runner:
                 self.lock.note(process.number, until)
             if meanwhile is not None:
                 meanwhile()
+                _need_time(kind, until)
             ended = process.attend(dump(conf), until)
         if ended.timed_out:
             raise CNIError(
@@ -100,6 +100,11 @@ class Runner:
         if self._own is not None and _identity(file) == self._own:
             raise CNIError(errors.RECURSION, f"the plugin {kind} is Genie itself ({file})")
         return file
+
+
+def _need_time(kind: str, until: float) -> None:
+    if time.monotonic() >= until:
+        raise CNIError(errors.TRY_AGAIN, f"no time was left for the plugin {kind}")
 
 
 def _identity(file: str) -> tuple[int, int]:

@@ -39,6 +39,7 @@ from dispatcher.plugin.record import (
     PLANNED,
     Attachment,
     CorruptRecord,
+    NewerRecord,
     Record,
 )
 
@@ -256,10 +257,22 @@ def _keep(call: Call, made: Record) -> None:
 
 
 def roll_back(call: Call, made: Record, planned: list[Attachment]) -> None:
-    """Free what a failed ADD began; what cannot be freed stays in the record."""
+    """Free what a failed ADD began; what cannot be freed stays in the record.
+
+    The failure may have been that the record got no name, when a delegate ran already.
+    """
+    if not store.exists(call.state_dir, made.container_id):
+        _name_record(call, made.container_id)
     begun = [each for each in planned if each.phase != PLANNED]
     made.attachments = [each for each in made.attachments if each in begun or each not in planned]
     try:
         free(call, made, begun, call.chain(), call.deadline.of_all)
     except (CNIError, OSError) as error:
         call.complain(f"the roll-back of {made.container_id} is not complete: {error}")
+
+
+def _name_record(call: Call, container_id: str) -> None:
+    try:
+        store.recover(call.state_dir, container_id)
+    except (OSError, NewerRecord) as error:
+        call.complain(f"the record of {container_id} cannot be named: {error}")

@@ -1,10 +1,10 @@
 """What is left of calls that were killed before their first record had its name.
 
-How it works: such a call has attached nothing, so there is nothing to free, but its lock and
-its unfinished record stay. The next DEL of the container removes both; where none comes (a
-sandbox whose ADD was killed is nobody's), GC and the node's reaper do it here. A record that
-is whole, as a power cut may leave it, is made one, and freed as such. A container's lock is
-taken first, so no call that is going on is disturbed.
+How it works: such a call told no delegate what to do, though it may have started one. Its
+lock and its unfinished record stay. The next DEL of the container removes both; where none
+comes (a sandbox whose ADD was killed is nobody's), GC and the node's reaper do it here. A
+record that is whole, as a kill or a power cut in its last moment leaves it, is made one, and
+freed as such. A container's lock is taken first, so no call that is going on is disturbed.
 """
 
 from __future__ import annotations

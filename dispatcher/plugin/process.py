@@ -103,7 +103,6 @@ class Process:
 
     def attend(self, given: bytes, until: float) -> Ended:
         """Write *given* to its standard input and wait until it ends; kill it after *until*."""
-        self._attended = True
         feed, out, err = self._feed, self._out, self._err
         said, complained, rest = bytearray(), bytearray(), bytearray(given)
         streams: Streams = {
@@ -115,6 +114,7 @@ class Process:
             posix.set_blocking(each, False)
         timed_out = not _wait(self.number, streams, self._close, until)
         status = _end(self.number, streams, self._close) if timed_out else _status(self.number)
+        self._attended = True
         for each in (out, err):
             if each in streams:
                 streams[each][1]()

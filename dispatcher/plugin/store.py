@@ -10,7 +10,7 @@ was not waited for, down to an empty file; so the last record that was waited fo
 name meanwhile, and :func:`read` takes that if the first is no record. It may lack a step, a
 result above all, and call an attachment planned whose ADD had begun: DEL frees what is planned,
 too. Nor is the folder waited for: after a power cut the first record may still have its
-temporary name, and :func:`recover` gives it its own.
+temporary name, as after a kill before it was named, and :func:`recover` gives it its own.
 
 Files have the mode 0600, since a delegate's configuration may hold secrets, in a directory of
 0700.
@@ -93,7 +93,7 @@ def recover(state_dir: str, container_id: str) -> bool:
         if _read(path + UNFINISHED, container_id) is None:
             return False
     except CorruptRecord:
-        return False  # killed while it wrote: nothing had begun
+        return False  # killed while it was written, or lost in a power cut: nobody was told to act
     posix.replace(path + UNFINISHED, path)
     return True
 
@@ -125,7 +125,15 @@ def begin(state_dir: str, record: Record) -> Callable[[], None]:
     file = _write_beside(path, encode(record))
 
     def finish() -> None:
-        _name(path, file, posix.fdatasync)
+        # What fails leaves the file: a delegate runs that may have done something, told or not.
+        try:
+            posix.fdatasync(file)
+            posix.replace(path + UNFINISHED, path)
+        except OSError as error:
+            raise _of(error, path) from None
+        finally:
+            posix.close(file)
+        _unlink(path + SYNCED)
 
     return finish
 
@@ -141,7 +149,7 @@ def write(state_dir: str, record: Record) -> None:
 
 
 def note(state_dir: str, record: Record) -> None:
-    """Put *record*, which :func:`write` wrote before, on disk with a step more. See above.
+    """Put *record*, which is on disk already, there with a step more. See above.
 
     The caller holds the container's lock. Raises OSError; the old record then still stands.
     """
@@ -169,12 +177,18 @@ def _write_beside(path: str, data: bytes) -> int:
         left = memoryview(data)
         while left:
             left = left[posix.write(file, left) :]
-    except OSError:
+    except OSError as error:
         if file >= 0:
             posix.close(file)
         _unlink(path + UNFINISHED)
-        raise
+        raise _of(error, path) from None
     return file
+
+
+def _of(error: OSError, path: str) -> OSError:
+    """Let *error* name the file: what fails on an open one does not."""
+    error.filename = error.filename or path + UNFINISHED
+    return error
 
 
 def _name(path: str, file: int, sync: Callable[[int], None]) -> None:
@@ -182,9 +196,9 @@ def _name(path: str, file: int, sync: Callable[[int], None]) -> None:
     try:
         sync(file)
         posix.replace(path + UNFINISHED, path)
-    except OSError:
+    except OSError as error:
         _unlink(path + UNFINISHED)
-        raise
+        raise _of(error, path) from None
     finally:
         posix.close(file)
 

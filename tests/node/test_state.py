@@ -65,7 +65,7 @@ def test_a_state_directory_of_a_few_pages_leaks_nothing(node: Node, pages: int) 
 
 
 def test_add_on_a_full_disk_attaches_nothing(node: Node) -> None:
-    """The plan cannot be written down, so no delegate's ADD is called."""
+    """The plan cannot be written down, so no delegate is even started."""
     pod = node.container("pod")
     _small_disk(node, 8)
     node.add(pod, BOTH).succeeded()

@@ -703,28 +703,71 @@ def test_a_state_directory_that_cannot_be_made(rig: Rig) -> None:
     assert rig.delegates.calls == ["DEL c1 canal-net eth0"]
 
 
+def test_what_a_delegate_did_before_it_was_told_is_recorded_though_the_disk_fails(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that reads nothing has acted by then; where its DEL fails as well, a later one frees."""
+    run = rig.delegates.__class__.__call__
+
+    class Deaf(type(rig.delegates)):  # type: ignore[misc]
+        def __call__(self, conf: Any, variables: Any, until: float, meanwhile: Any) -> Any:
+            said = run(self, conf, variables, until)
+            if meanwhile:
+                meanwhile()
+            return said
+
+    def broken(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    rig.delegates.__class__ = Deaf
+    rig.delegates.faults["DEL", "w1"] = failure(7, "busy")
+    monkeypatch.setattr("posix.fdatasync", broken)
+    with pytest.raises(OSError, match=r"Input/output error: '.*c1\.json\.tmp'"):
+        rig.run("ADD", "weave")
+    assert rig.delegates.held
+    assert [each["phase"] for each in rig.record()["attachments"]] == ["attaching"]
+    assert rig.begun[0]["code"] == errors.IO_FAILURE
+    monkeypatch.undo()
+    rig.delegates.faults.clear()
+    rig.run("DEL")
+    assert rig.delegates.held == set()
+    assert rig.left() == []
+
+
+def test_a_record_that_cannot_be_named_again_is_complained_of(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The roll-back goes on."""
+
+    def read_only(*_: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("posix.replace", read_only)
+    with pytest.raises(OSError, match="Read-only"):
+        rig.run("ADD", "weave")
+    assert rig.delegates.held == set()
+    assert any("cannot be named" in each for each in rig.complaints)
+
+
 def test_a_record_that_cannot_be_written_stops_the_add(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The disk is full at each step of each write in turn: nothing is held in the end."""
-    begin, end = store._write_beside, store._name  # the steps, of every write
-    for last in range(1, 8):
+    real = store._write_beside
+    for last in range(1, 7):
         steps = iter(range(1, 100))
 
-        def full(*_: object) -> None:
-            raise OSError(28, "No space left on device", "x.json.tmp")
-
-        def write_beside(*args: Any, steps: Any = steps, last: int = last) -> int:
+        def step(*_: object, steps: Any = steps, last: int = last) -> None:
             if next(steps) >= last:
-                full()
-            return begin(*args)
+                raise OSError(28, "No space left on device", "x.json.tmp")
 
-        def name(path: str, file: int, sync: Any, steps: Any = steps, last: int = last) -> None:
-            end(path, file, full if next(steps) >= last else sync)
+        def write_beside(*args: Any, step: Any = step) -> int:
+            step()
+            return real(*args)
 
         monkeypatch.setattr(store, "_write_beside", write_beside)
-        monkeypatch.setattr(store, "_name", name)
-        if last <= 6:
+        monkeypatch.setattr("posix.fdatasync", step)
+        if last <= 5:
             with pytest.raises(OSError, match="No space"):
                 rig.run("ADD", "weave,canal")
             assert rig.delegates.held == set()

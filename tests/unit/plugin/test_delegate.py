@@ -93,6 +93,36 @@ def test_a_delegate_knows_nothing_before_what_is_done_meanwhile_is_done(tmp_path
     assert told.exists()
 
 
+def test_a_delegate_is_told_nothing_if_the_time_is_over_meanwhile(tmp_path: Path) -> None:
+    """It is not its fault, and no error says so."""
+    told = tmp_path / "told"
+    script(tmp_path, f"read -r conf && touch {told}")
+    runner = Runner([str(tmp_path)], ENVIRON, None)
+    until = time.monotonic() + 1.0
+    with pytest.raises(CNIError, match="no time was left for the plugin plug"):
+        runner(CONF, ADD, until, lambda: time.sleep(max(0.0, until - time.monotonic())))
+    assert not told.exists()
+
+
+def test_a_delegate_is_ended_if_it_cannot_be_attended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is left that could act beside the roll-back. Injected: the error."""
+    pids = tmp_path / "pid"
+    script(tmp_path, f"echo $$ > {pids}; exec sleep 60")
+
+    def refuse(*_: object) -> None:
+        while not (pids.exists() and pids.read_text()):
+            time.sleep(0.01)
+        monkeypatch.undo()
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr(process, "poll", refuse)
+    with pytest.raises(OSError, match="Cannot allocate memory"):
+        Runner([str(tmp_path)], ENVIRON, None)(CONF, ADD, time.monotonic() + 20)
+    assert not Path(f"/proc/{pids.read_text().strip()}").exists()
+
+
 def test_a_delegate_is_ended_if_what_is_done_meanwhile_fails(tmp_path: Path) -> None:
     """As when the disk is full: it never learns what it was started for."""
     pids, told = tmp_path / "pid", tmp_path / "told"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -40,13 +42,22 @@ def _at_each_write(before: Callable[[], None], after: Callable[[], None]) -> Ite
 
         return write
 
-    for name in real:
-        setattr(store, name, watched(name))
-    try:
+    def begin(*args: object) -> Callable[[], None]:
+        before()
+        finish = real_begin(*args)  # type: ignore[arg-type]
+        after()
+
+        def watched_finish() -> None:
+            with mock.patch("posix.fdatasync", side_effect=lambda _: before()):
+                finish()
+            after()
+
+        return watched_finish
+
+    real_begin = store.begin
+    put_in: dict[str, Any] = {"begin": begin, **{name: watched(name) for name in real}}
+    with mock.patch.multiple(store, **put_in):
         yield
-    finally:
-        for name, function in real.items():
-            setattr(store, name, function)
 
 
 class Node(RuleBasedStateMachine):
@@ -188,10 +199,13 @@ class Node(RuleBasedStateMachine):
 
     def recorded(self, *phases: str) -> set[tuple[str, str, str, str]]:
         """Return what the attachments on disk that are in one of *phases* stand for."""
+        found = {container: self.rig.record(container) for container in self.rig.records}
+        for file in self.rig.state.glob("*.json.tmp"):  # whole, or the next call forgets it
+            found.setdefault(file.name.partition(".")[0], json.loads(file.read_bytes()))
         return {
             (container, attachment["interface"], attachment["conf"]["name"], plugin["type"])
-            for container in self.rig.records
-            for attachment in self.rig.record(container)["attachments"]
+            for container, record in found.items()
+            for attachment in record["attachments"]
             for plugin in attachment["conf"]["plugins"]
             if attachment["phase"] in phases
         }
