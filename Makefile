@@ -64,8 +64,10 @@ node: venv  ## the plugin with real CNI plugins in network namespaces (root)
 live: venv  ## everything on the real Kubernetes (root)
 	@$(RUN) -m pytest tests/cluster
 
-bench: venv  ## measure, and write the figures and charts of docs/performance.md (root)
+bench: venv  ## measure, and write the figures and the chart of docs/performance.md (root)
 	@$(RUN) -m tests.bench
+	@$(RUN) -m tests.bench.startup
+	@$(RUN) -m tests.bench.agent
 	@$(RUN) -m tests.bench.churn
 	@$(RUN) -m tests.bench.webhook
 

@@ -242,7 +242,7 @@ def _parser(default: CertificateSettings) -> argparse.ArgumentParser:
         help="for people or for programs (%(default)s)",
     )
     parser = argparse.ArgumentParser(
-        prog="python -m certs", description="The certificates of CNI-Genie's webhook."
+        prog="python -m certs", description="The certificates of Genie's webhook."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser(

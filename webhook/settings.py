@@ -14,7 +14,7 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 
 
 class WebhookSettings(ServiceSettings):
-    """Admission webhook of CNI-Genie.
+    """Admission webhook of Genie.
 
     Every option can also be set as an environment variable (--drain-seconds is
     GENIE_DRAIN_SECONDS) or as a key of the YAML file that GENIE_CONFIG names (drain_seconds).
