@@ -70,7 +70,7 @@ def _causes(new: Mapping[str, str], facts: Namespace, changed: set[str]) -> Iter
     if keys.ALLOWED in changed and facts.allowed is not None:
         yield from _allowed_faults(new[keys.ALLOWED], facts.allowed)
     if changed & {keys.ANNOTATION, keys.ALLOWED}:
-        yield from _disagreement(facts, changed)
+        yield from _disagreement(new, facts, changed)
     modes = SCHEDULING_MODES
     if keys.SCHEDULING in changed and facts.scheduling and facts.scheduling not in modes:
         message = (
@@ -99,9 +99,12 @@ def _allowed_faults(value: str, names: tuple[str, ...]) -> Iterator[Cause]:
             yield Cause(INVALID, message, _field(keys.ALLOWED))
 
 
-def _disagreement(facts: Namespace, changed: set[str]) -> Iterator[Cause]:
-    """Yield what is wrong between the default and the list, at the one that was changed."""
-    if facts.allowed is None:
+def _disagreement(new: Mapping[str, str], facts: Namespace, changed: set[str]) -> Iterator[Cause]:
+    """Yield what is wrong between the default and the list, at the one that was changed.
+
+    A list that is too long is not looked through: its size is what is wrong with it.
+    """
+    if facts.allowed is None or len(new[keys.ALLOWED]) > MAX_ALLOWED:
         return
     field = _field(keys.ANNOTATION if keys.ANNOTATION in changed else keys.ALLOWED)
     for name in named(facts.default):

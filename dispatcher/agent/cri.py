@@ -1,12 +1,13 @@
 """Asks the container runtime which sandboxes it has: CRI's ListPodSandbox, over its socket.
 
 How it works: CRI is gRPC, that is, HTTP/2 with protobuf inside. The library h2 speaks the
-first over a plain socket; of the second only two fields matter, and reading those takes a few
+first over a plain socket; of the second only few fields matter, and reading those takes a few
 lines (gRPC's own library is ten times as large as the rest of the image's needs for it).
 
     ListPodSandboxRequest   {}                                  everything is asked for
     ListPodSandboxResponse  {repeated PodSandbox items = 1}
-    PodSandbox              {string id = 1, …}
+    PodSandbox              {string id = 1, PodSandboxMetadata metadata = 2, …}
+    PodSandboxMetadata      {string name = 1, string uid = 2, …}
 
 Rules: one question, one connection, one deadline; any surprise is a :class:`CRIError`, because
 "the runtime does not know this sandbox" must never be concluded from an answer cut short.
@@ -42,12 +43,16 @@ class CRIError(Exception):
     """The runtime gave no answer that can be trusted."""
 
 
-def sandboxes(path: Path) -> set[str]:
+def sandboxes(path: Path, own: str) -> set[str]:
     """Return the ids of all sandboxes that the runtime at the socket *path* has.
 
-    Raises :class:`CRIError`.
+    *own* is the UID of the pod that asks, "" outside of one. A runtime that does not have it is not
+    the one of kubelet, and knows none of its pods. Raises :class:`CRIError`, for that too.
     """
-    return set(identifiers(call(path, METHOD, b"")))
+    message = call(path, METHOD, b"")
+    if own and own not in pods(message):
+        raise CRIError(f"{path}: the runtime there does not run this pod, so it is not kubelet's")
+    return set(identifiers(message))
 
 
 def call(path: Path, method: str, request: bytes, seconds: float = DEADLINE) -> bytes:
@@ -113,6 +118,17 @@ def identifiers(message: bytes) -> Iterator[str]:
                 yield names[0].decode()
             except UnicodeDecodeError:
                 raise CRIError("an id of the answer is no text") from None
+
+
+def pods(message: bytes) -> Iterator[str]:
+    """Yield the UID of the pod of each item of the ListPodSandboxResponse. Raises CRIError."""
+    for item in _inner(message, 1):
+        for metadata in _inner(item, 2):
+            yield from (uid.decode(errors="replace") for uid in _inner(metadata, 2))
+
+
+def _inner(message: bytes, number: int) -> Iterator[bytes]:
+    return (value for each, value in fields(message) if each == number)
 
 
 def fields(message: bytes) -> Iterator[tuple[int, bytes]]:

@@ -1,7 +1,8 @@
 """Events: what ``kubectl describe`` shows of this node, and of pods, from the agent.
 
 Rules: an Event is never worth a delay, so they are sent from a thread of their own, from a
-queue that is bounded; what is said about an object is not said again within ten minutes.
+queue that is bounded; what is said about an object is not said again within ten minutes, and of a
+pod, for one reason, no more than a few different sentences: some plugins put a new name into each.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ COMPONENT = "genie-agent"
 
 REPEAT_SECONDS = 600.0
 """How long the same sentence about the same object is kept back."""
+
+DIFFERENT = 5
+"""So many sentences about one pod, for one reason, are sent within that time."""
 
 MAX_MESSAGE = 1024
 """The API server refuses a longer message."""
@@ -66,8 +70,11 @@ class Events:
             self._said = {k: at for k, at in self._said.items() if now - at < REPEAT_SECONDS}
             if key in self._said:
                 return
+            alike = sum(said[:2] == key[:2] for said in self._said)
             self._said[key] = now
         log.log(30 if warning else 20, message, reason=reason, about=subject.name)
+        if subject.kind == "Pod" and alike >= DIFFERENT:
+            return
         try:
             self._queue.put_nowait(
                 self._event(subject, reason, message, "Warning" if warning else "Normal")

@@ -120,7 +120,8 @@ class Plugin:
         (self._bin / FOLDER).mkdir(mode=0o755, exist_ok=True)
         files.sweep(self._bin)
         files.sweep(self._bin / FOLDER)
-        restored = self._restore() if self.folder.is_dir() else self._copy()
+        restored = [] if self.folder.is_dir() else self._copy()
+        restored += self._restore()  # also of what was copied: the switch is to a whole version
         restored += self._switch()
         self._verified = self._signatures()
         return restored
@@ -151,8 +152,7 @@ class Plugin:
         except OSError as error:
             if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
                 raise
-            shutil.rmtree(scratch)  # another agent was quicker; what it made is verified now
-            return self._restore()
+            shutil.rmtree(scratch)  # another agent was quicker; what it made is verified next
         files.sync(self._bin / FOLDER)
         return [f"{self.folder} was gone; it is back"] if known else []
 

@@ -261,7 +261,9 @@ def main(arguments: Sequence[str]) -> int:
 
     reaper = Reaper(
         settings,
-        ask=lambda: cri.sandboxes(resolve(settings.host_root, settings.runtime_socket)),
+        ask=lambda: cri.sandboxes(
+            resolve(settings.host_root, settings.runtime_socket), settings.pod_uid
+        ),
         free=free,
     )
 

@@ -52,6 +52,10 @@ class Settings(service.ServiceSettings):
     node_name: str = Field(min_length=1)
     """name of this node; the manifests take it from the downward API"""
 
+    pod_uid: str = ""
+    """UID of the pod that this is, from the downward API; empty: it is not asked whether the
+    runtime has it"""
+
     default_network: Annotated[str, AfterValidator(_network)] = ""
     """network of the pods that ask for none; empty: nothing is installed"""
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from dispatcher import keys
+from dispatcher.agent import files
 from dispatcher.agent.host import resolve
 from dispatcher.agent.plugin import FOLDER
 
@@ -38,6 +39,8 @@ class Versions:
         try:
             launcher = (directory / keys.PLUGIN_TYPE).read_bytes()
             folders = {path.name for path in (directory / FOLDER).iterdir() if path.is_dir()}
+            # The agent may be copying just now, however long that takes; it sweeps them itself.
+            folders = {name for name in folders if not name.startswith(files.TEMPORARY)}
         except OSError:
             self._idle.clear()  # the agent is at work, or has not begun
             return []

@@ -7,8 +7,10 @@ the reason. Neither tells a secret, and nothing is ever changed by a request.
 
 from __future__ import annotations
 
+import io
 import socket
 import threading
+import time
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
@@ -19,7 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 REQUEST_SECONDS = 5.0
-"""A client that is slower than this is dropped."""
+"""A client that takes longer to send its request, or to take a part of the answer, is dropped."""
+
+LARGEST = 8192
+"""Bytes of a request. Who asks has a few hundred."""
 
 
 def start(
@@ -33,6 +38,11 @@ def start(
 
     class Handler(BaseHTTPRequestHandler):
         timeout = REQUEST_SECONDS
+
+        def setup(self) -> None:
+            """Read the request at once, under one limit of time and one of size."""
+            super().setup()
+            self.rfile = io.BytesIO(_request(self.connection))
 
         def do_GET(self) -> None:
             if self.path == "/healthz":
@@ -65,3 +75,19 @@ def start(
     server = Server(address, Handler)
     threading.Thread(target=server.serve_forever, name="web", daemon=True).start()
     return server
+
+
+def _request(connection: socket.socket) -> bytes:
+    """Return what *connection* asks, b"" if that does not come in time."""
+    until, data = time.monotonic() + REQUEST_SECONDS, b""
+    try:
+        while b"\r\n\r\n" not in data and len(data) < LARGEST:
+            connection.settimeout(max(0.001, until - time.monotonic()))
+            received = connection.recv(LARGEST - len(data))
+            if not received:
+                break
+            data += received
+    except OSError:
+        return b""
+    connection.settimeout(REQUEST_SECONDS)
+    return data

@@ -188,3 +188,21 @@ def test_a_normal_client_is_served_beside_hostile_ones(target: Target) -> None:
     answers = asyncio.run(scene())
     assert answers == [b"HTTP/1.1 200 OK"] * (2 * REQUESTS)
     assert target.most_mib() < MEMORY_LIMIT_MIB
+
+
+def test_values_of_many_megabytes_are_not_remembered(target: Target) -> None:
+    """Each is refused, as often as its like comes, and keeps nothing of the memory that it took."""
+
+    async def refused(number: int) -> bytes:
+        value = f"{number}{'x' * (6 * 2**20)}\U0001f600"  # which takes four bytes a character
+        body = BODY.replace(b" net1 , net2 ", value.encode())
+        async with target.connection() as (reader, writer):
+            writer.write(f"{HEAD}{len(body)}\r\n\r\n".encode() + body)
+            head: bytes = await reader.readline()
+            return head.strip()
+
+    async def scene() -> list[bytes]:
+        return [await refused(number) for number in range(30)]
+
+    assert asyncio.run(scene()) == [b"HTTP/1.1 200 OK"] * 30
+    assert target.most_mib() < MEMORY_LIMIT_MIB

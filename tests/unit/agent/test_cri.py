@@ -45,8 +45,15 @@ def response(*names: str) -> bytes:
         + bytes(4)
     )
     return b"".join(
-        field(1, noise + field(1, name.encode()) + field(2, b"metadata")) for name in names
+        field(1, noise + field(1, name.encode()) + field(2, metadata(f"uid-{name[-4:]}")))
+        for name in names
     )
+
+
+def metadata(uid: str) -> bytes:
+    """Build a PodSandboxMetadata: name, uid, namespace, attempt."""
+    parts = (b"p", uid.encode(), b"n")
+    return b"".join(field(at, part) for at, part in enumerate(parts, 1)) + varint(4 << 3) + b"\1"
 
 
 def framed(message: bytes) -> bytes:
@@ -105,10 +112,10 @@ def replying(
     return reply
 
 
-def ask(path: Path, reply: Callable[[Connection, socket.socket], None]) -> set[str]:
+def ask(path: Path, reply: Callable[[Connection, socket.socket], None], own: str = "") -> set[str]:
     runtime = Runtime(path, reply)
     try:
-        return sandboxes(path)
+        return sandboxes(path, own)
     finally:
         runtime.close()
         assert runtime.asked[0][":path"] == METHOD
@@ -117,6 +124,21 @@ def ask(path: Path, reply: Callable[[Connection, socket.socket], None]) -> set[s
 def test_the_ids_of_all_sandboxes_are_returned(tmp_path: Path) -> None:
     """Fields of other kinds are passed over."""
     assert ask(tmp_path / "s", replying(framed(response("a1", "b2")))) == {"a1", "b2"}
+
+
+def test_a_runtime_that_runs_the_pod_which_asks_is_believed(tmp_path: Path) -> None:
+    """It is the one that kubelet uses."""
+    answer = replying(framed(response("a1", "b2")))
+    assert ask(tmp_path / "s", answer, "uid-b2") == {"a1", "b2"}
+
+
+@pytest.mark.parametrize("others", [[], ["a1"]], ids=["no sandbox", "others' sandboxes"])
+def test_a_runtime_that_does_not_run_the_pod_which_asks_is_another(
+    tmp_path: Path, others: list[str]
+) -> None:
+    """As a second one of the node, left from a migration: every pod would seem to be gone."""
+    with pytest.raises(CRIError, match="does not run this pod, so it is not kubelet's"):
+        ask(tmp_path / "s", replying(framed(response(*others))), "uid-b2")
 
 
 def test_a_node_without_pods_has_none(tmp_path: Path) -> None:
@@ -187,7 +209,7 @@ def test_an_answer_that_trickles_in_is_not_waited_for_beyond_the_deadline(tmp_pa
 def test_a_socket_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     """The runtime is down, or the setting is wrong: the path is named."""
     with pytest.raises(CRIError, match="never"):
-        sandboxes(tmp_path / "never")
+        sandboxes(tmp_path / "never", "")
 
 
 @given(st.binary(max_size=200))

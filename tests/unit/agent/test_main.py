@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import threading
 import time
 import urllib.error
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from prometheus_client import generate_latest
 
-from dispatcher.agent import complaint, loops, reaper, watch
+from dispatcher.agent import complaint, loops, reaper, watch, web
 from dispatcher.agent.__main__ import Agent, main
 from dispatcher.agent.events import Events, Subject, node
 from dispatcher.agent.loops import Loop
@@ -382,6 +383,37 @@ def test_the_metrics_are_served_on_a_nodes_ipv6_address_too(host: Host) -> None:
         agent.stop()
 
 
+@pytest.mark.parametrize(
+    ("sent", "read"),
+    [
+        pytest.param([b"GET / HT", b"TP/1.0\r\n\r\n"], b"GET / HTTP/1.0\r\n\r\n", id="in parts"),
+        pytest.param([b"GET"] + [b"x"] * 20, b"", id="drop by drop, beyond the time for all of it"),
+        pytest.param([b"x" * web.LARGEST * 2], b"x" * web.LARGEST, id="without end"),
+        pytest.param([b"GET /", b""], b"GET /", id="and then nothing more"),
+    ],
+)
+def test_a_request_is_read_under_limits(
+    sent: list[bytes], read: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who opens connections and feeds them slowly takes neither the agent's memory nor its time."""
+    monkeypatch.setattr(web, "REQUEST_SECONDS", 0.3)
+    ours, theirs = socket.socketpair()
+
+    def send() -> None:
+        for part in sent:
+            if part:
+                theirs.sendall(part)
+            else:
+                theirs.shutdown(socket.SHUT_WR)
+            time.sleep(0.05)
+
+    with ours, theirs:
+        sender = threading.Thread(target=send)
+        sender.start()
+        assert web._request(ours) == read
+        sender.join()
+
+
 def test_an_event_is_bounded_addressed_and_not_repeated(clock: Clock) -> None:
     """Node Events go to the namespace default; a sentence comes again after ten minutes."""
     api = Api()
@@ -405,6 +437,21 @@ def test_an_event_is_bounded_addressed_and_not_repeated(clock: Clock) -> None:
     }
     assert (second["metadata"]["namespace"], second["type"]) == ("ns", "Normal")
     assert third["type"] == "Warning"
+
+
+def test_a_pod_whose_failure_has_new_words_each_time_gets_a_few_events(clock: Clock) -> None:
+    """Else one broken network could fill etcd; ten minutes later there are some more."""
+    api = Api()
+    events = Events(api, "n1", clock)
+    threading.Thread(target=events.run, daemon=True).start()
+    for number in range(20):
+        events.say(Subject("Pod", "ns", "p", "u1"), "Reason", f"veth{number}")
+        events.say(node("n1"), "Reason", f"network {number}")
+    events.say(Subject("Pod", "ns", "p", "u1"), "Another", "why")
+    eventually(lambda: len(api.created) == 5 + 20 + 1)
+    clock.now += 601
+    events.say(Subject("Pod", "ns", "p", "u1"), "Reason", "veth20")
+    eventually(lambda: len(api.created) == 5 + 20 + 2)
 
 
 def test_events_beyond_the_queue_and_without_an_api_server_are_dropped(clock: Clock) -> None:

@@ -145,6 +145,27 @@ def test_what_a_crash_left_half_copied_is_swept_away(host: Host) -> None:
     assert {path.name for path in (host.bin / ".genie").iterdir()} == {"v1"}
 
 
+def test_what_vanishes_while_it_is_copied_is_there_before_the_switch(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The launcher never names a version that is not whole. Injected: the moment."""
+    plugin = host.plugin()
+    copy = plugin._copy
+
+    def losing() -> list[str]:
+        said = copy()
+        (plugin.folder / "lib/code").unlink()
+        return said
+
+    def switch() -> list[str]:
+        assert (plugin.folder / "lib/code").exists()
+        return []
+
+    monkeypatch.setattr(plugin, "_copy", losing)
+    monkeypatch.setattr(plugin, "_switch", switch)
+    plugin.look()
+
+
 def test_a_directory_that_cannot_be_written_is_named(host: Host) -> None:
     """The error is for an Event: file and reason."""
     host.bin.parent.rename(host.bin.parent.with_name("gone"))

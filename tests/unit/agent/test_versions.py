@@ -43,6 +43,16 @@ def test_a_running_call_keeps_its_version(host: Host) -> None:
     assert subject.prune() == ["v1"]
 
 
+def test_what_the_agent_copies_just_now_stays(host: Host) -> None:
+    """However long that takes: only the agent knows whether it goes on."""
+    subject = versions(host)
+    scratch = host.bin / ".genie/.genie-ab12"
+    scratch.mkdir()
+    for _ in range(3):
+        subject.prune()
+    assert present(host) == [".genie-ab12", "v2"]
+
+
 def test_without_a_launcher_nothing_is_removed(host: Host) -> None:
     """The agent is about to put it back."""
     subject = versions(host)

@@ -76,6 +76,12 @@ def scheduling(value: str) -> dict[str, Any]:
             id="allow-list-too-long",
         ),
         pytest.param(
+            namespace("weave,canal@net1", ",".join(f"n{number}" for number in range(2000))),
+            None,
+            [f"{ALLOWED}: Too long: may not be more than 8192 bytes (has 10889)"],
+            id="allow-list-too-long-to-be-compared-with-the-default",
+        ),
+        pytest.param(
             namespace("weave,canal@net1", "weave"),
             None,
             [

@@ -15,6 +15,7 @@ from tests.unit.webhook.builders import (
     pod,
     review,
 )
+from webhook import value
 from webhook.decision import CannotDecide, Decision
 from webhook.pods import excluded, judge_pod, promises_default
 from webhook.snapshot import Namespace, Networks
@@ -33,6 +34,15 @@ def decide(
     **request: Any,
 ) -> Decision:
     return judge_pod(review(found, **request), namespace, networks, scheduling)
+
+
+def test_a_value_that_is_too_long_is_not_remembered() -> None:
+    """It is refused, and may have megabytes."""
+    before = value._read_once.cache_info().currsize
+    for number in range(3):
+        found = decide(pod(f"{number}{'x' * 1024}"))
+        assert messages(found) == [f"{CNI}: Too long: may not be more than 1024 bytes (has 1025)"]
+    assert value._read_once.cache_info().currsize == before
 
 
 def test_of_a_value_with_hundreds_of_networks_only_the_first_are_looked_up() -> None:
