@@ -384,19 +384,21 @@ def test_the_metrics_are_served_on_a_nodes_ipv6_address_too(host: Host) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sent", "read"),
+    ("sent", "seconds", "read"),
     [
-        pytest.param([b"GET / HT", b"TP/1.0\r\n\r\n"], b"GET / HTTP/1.0\r\n\r\n", id="in parts"),
-        pytest.param([b"GET"] + [b"x"] * 20, b"", id="drop by drop, beyond the time for all of it"),
-        pytest.param([b"x" * web.LARGEST * 2], b"x" * web.LARGEST, id="without end"),
-        pytest.param([b"GET /", b""], b"GET /", id="and then nothing more"),
+        pytest.param(
+            [b"GET / HT", b"TP/1.0\r\n\r\n"], 30.0, b"GET / HTTP/1.0\r\n\r\n", id="in parts"
+        ),
+        pytest.param([b"GET"] + [b"x"] * 20, 0.3, b"", id="drop by drop, longer than all may take"),
+        pytest.param([b"x" * web.LARGEST * 2], 30.0, b"x" * web.LARGEST, id="without end"),
+        pytest.param([b"GET /", b""], 30.0, b"GET /", id="and then nothing more"),
     ],
 )
 def test_a_request_is_read_under_limits(
-    sent: list[bytes], read: bytes, monkeypatch: pytest.MonkeyPatch
+    sent: list[bytes], seconds: float, read: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who opens connections and feeds them slowly takes neither the agent's memory nor its time."""
-    monkeypatch.setattr(web, "REQUEST_SECONDS", 0.3)
+    monkeypatch.setattr(web, "REQUEST_SECONDS", seconds)
     ours, theirs = socket.socketpair()
 
     def send() -> None:
