@@ -93,12 +93,6 @@ def _read(value: str) -> _Read:
     return _read_once(value) if len(value) <= MAX_BYTES else _read_anew(value)
 
 
-# The pods of one workload come with one value, and so do the tries after a refusal.
-@lru_cache(maxsize=1024)
-def _read_once(value: str) -> _Read:
-    return _read_anew(value)
-
-
 def _read_anew(value: str) -> _Read:
     items = tuple(_items(value))
     try:
@@ -106,6 +100,10 @@ def _read_anew(value: str) -> _Read:
         return _Read(normalise(value), tuple(names), items=items)
     except InvalidAnnotation as error:
         return _Read(faults=error.faults, items=items)
+
+
+# The pods of one workload come with one value, and so do the tries after a refusal.
+_read_once = lru_cache(maxsize=1024)(_read_anew)
 
 
 @lru_cache(maxsize=1024)

@@ -109,15 +109,14 @@ def _exchange(
 
 def identifiers(message: bytes) -> Iterator[str]:
     """Yield the id of each item of the ListPodSandboxResponse *message*. Raises CRIError."""
-    for number, item in fields(message):
-        if number == 1:
-            names = [value for inner, value in fields(item) if inner == 1]
-            if len(names) != 1 or not names[0]:
-                raise CRIError("an item of the answer has no id")
-            try:
-                yield names[0].decode()
-            except UnicodeDecodeError:
-                raise CRIError("an id of the answer is no text") from None
+    for item in _inner(message, 1):
+        names = list(_inner(item, 1))
+        if len(names) != 1 or not names[0]:
+            raise CRIError("an item of the answer has no id")
+        try:
+            yield names[0].decode()
+        except UnicodeDecodeError:
+            raise CRIError("an id of the answer is no text") from None
 
 
 def pods(message: bytes) -> Iterator[str]:
@@ -128,6 +127,7 @@ def pods(message: bytes) -> Iterator[str]:
 
 
 def _inner(message: bytes, number: int) -> Iterator[bytes]:
+    """Yield the values of the field *number*."""
     return (value for each, value in fields(message) if each == number)
 
 

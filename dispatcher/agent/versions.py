@@ -38,9 +38,12 @@ class Versions:
         directory = resolve(root, self._settings.cni_bin_dir)
         try:
             launcher = (directory / keys.PLUGIN_TYPE).read_bytes()
-            folders = {path.name for path in (directory / FOLDER).iterdir() if path.is_dir()}
-            # The agent may be copying just now, however long that takes; it sweeps them itself.
-            folders = {name for name in folders if not name.startswith(files.TEMPORARY)}
+            # The agent may be copying just now, however long that takes; it sweeps those itself.
+            folders = {
+                path.name
+                for path in (directory / FOLDER).iterdir()
+                if path.is_dir() and not path.name.startswith(files.TEMPORARY)
+            }
         except OSError:
             self._idle.clear()  # the agent is at work, or has not begun
             return []

@@ -36,14 +36,7 @@ def start(
 ) -> ThreadingHTTPServer:
     """Serve on *address*, in threads. *health* and *readiness* return what is wrong, or ""."""
 
-    class Handler(BaseHTTPRequestHandler):
-        timeout = REQUEST_SECONDS
-
-        def setup(self) -> None:
-            """Read the request at once, under one limit of time and one of size."""
-            super().setup()
-            self.rfile = io.BytesIO(_request(self.connection))
-
+    class Handler(_Handler):
         def do_GET(self) -> None:
             if self.path == "/healthz":
                 self._verdict(health())
@@ -54,20 +47,6 @@ def start(
             else:
                 self._answer(HTTPStatus.NOT_FOUND, b"there are /healthz, /readyz and /metrics\n")
 
-        def _verdict(self, wrong: str) -> None:
-            status = HTTPStatus.SERVICE_UNAVAILABLE if wrong else HTTPStatus.OK
-            self._answer(status, (wrong or "ok").encode() + b"\n")
-
-        def _answer(self, status: HTTPStatus, body: bytes) -> None:
-            self.send_response(status)
-            self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            """Probes are not worth a line."""
-
     class Server(ThreadingHTTPServer):
         address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         daemon_threads = True
@@ -75,6 +54,29 @@ def start(
     server = Server(address, Handler)
     threading.Thread(target=server.serve_forever, name="web", daemon=True).start()
     return server
+
+
+class _Handler(BaseHTTPRequestHandler):
+    timeout = REQUEST_SECONDS
+
+    def setup(self) -> None:
+        """Read the request at once, under one limit of time and one of size."""
+        super().setup()
+        self.rfile = io.BytesIO(_request(self.connection))
+
+    def _verdict(self, wrong: str) -> None:
+        status = HTTPStatus.SERVICE_UNAVAILABLE if wrong else HTTPStatus.OK
+        self._answer(status, (wrong or "ok").encode() + b"\n")
+
+    def _answer(self, status: HTTPStatus, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Probes are not worth a line."""
 
 
 def _request(connection: socket.socket) -> bytes:

@@ -126,13 +126,7 @@ def begin(state_dir: str, record: Record) -> Callable[[], None]:
 
     def finish() -> None:
         # What fails leaves the file: a delegate runs that may have done something, told or not.
-        try:
-            posix.fdatasync(file)
-            posix.replace(path + UNFINISHED, path)
-        except OSError as error:
-            raise _of(error, path) from None
-        finally:
-            posix.close(file)
+        _name(path, file, posix.fdatasync)
         _unlink(path + SYNCED)
 
     return finish
@@ -165,7 +159,12 @@ def note(state_dir: str, record: Record) -> None:
 
 
 def _put(path: str, data: bytes, sync: Callable[[int], None]) -> None:
-    _name(path, _write_beside(path, data), sync)
+    file = _write_beside(path, data)
+    try:
+        _name(path, file, sync)
+    except OSError:
+        _unlink(path + UNFINISHED)
+        raise
 
 
 def _write_beside(path: str, data: bytes) -> int:
@@ -197,7 +196,6 @@ def _name(path: str, file: int, sync: Callable[[int], None]) -> None:
         sync(file)
         posix.replace(path + UNFINISHED, path)
     except OSError as error:
-        _unlink(path + UNFINISHED)
         raise _of(error, path) from None
     finally:
         posix.close(file)

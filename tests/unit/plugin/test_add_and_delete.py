@@ -707,11 +707,10 @@ def test_what_a_delegate_did_before_it_was_told_is_recorded_though_the_disk_fail
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that reads nothing has acted by then; where its DEL fails as well, a later one frees."""
-    run = rig.delegates.__class__.__call__
 
-    class Deaf(type(rig.delegates)):  # type: ignore[misc]
-        def __call__(self, conf: Any, variables: Any, until: float, meanwhile: Any) -> Any:
-            said = run(self, conf, variables, until)
+    class Deaf(Delegates):
+        def __call__(self, conf: Any, variables: Any, until: float, meanwhile: Any = None) -> Any:
+            said = super().__call__(conf, variables, until)
             if meanwhile:
                 meanwhile()
             return said

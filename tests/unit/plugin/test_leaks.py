@@ -42,9 +42,9 @@ def _at_each_write(before: Callable[[], None], after: Callable[[], None]) -> Ite
 
         return write
 
-    def begin(*args: object) -> Callable[[], None]:
+    def begin(*args: Any) -> Callable[[], None]:
         before()
-        finish = real_begin(*args)  # type: ignore[arg-type]
+        finish = real_begin(*args)
         after()
 
         def watched_finish() -> None:
