@@ -2,10 +2,10 @@
 
 How it works: the plan is written down, then carried out one attachment after another in
 list order, each step noted before the next begins, and the whole written down at the end. The
-disk is waited for while the first delegate starts, which is told what to do only then. A
-default route that any but the primary brought is removed at once, so that a later primary's
-own is not refused. When anything fails, everything begun is freed in reverse with real DELs
-and the failure is returned; what cannot be freed stays in the record.
+disk is waited for while the first delegate starts, which is told what to do only then. With
+several networks, :mod:`dispatcher.plugin.default_routes` keeps the pod's default routes the
+primary's. When anything fails, everything begun is freed in reverse with real DELs and the
+failure is returned; what cannot be freed stays in the record.
 """
 
 from __future__ import annotations
@@ -74,25 +74,54 @@ def _judge_record(call: Call, planned: list[Attachment]) -> list[Attachment]:
 
 def _attach(call: Call, made: Record, planned: list[Attachment]) -> dict[str, Any]:
     """Attach everything and return the primary's result."""
-    first, *others = planned
-    first.phase = ATTACHING
-    chain, until = call.chain(store.begin(call.state_dir, made)), call.deadline.of_work
-    primary = _attach_one(call, chain, first, None, until)
-    for attachment in others:
-        attachment.phase = ATTACHING
-        store.note(call.state_dir, made)
-        primary = _attach_one(call, chain, attachment, primary, until)
+    if len(planned) > 1:
+        _attach_several(call, made, planned)
+    else:
+        [only] = planned
+        only.phase = ATTACHING
+        chain = call.chain(store.begin(call.state_dir, made))
+        _attach_one(call, chain, only, call.deadline.of_work)
     store.write(call.state_dir, made)
-    return (primary and primary.result) or {}
+    return next((each.result for each in planned if each.primary), None) or {}
 
 
-def _attach_one(
-    call: Call, chain: Chain, attachment: Attachment, primary: Attachment | None, until: float
-) -> Attachment | None:
-    """Attach one, and return the primary attachment if it is made by now."""
+def _attach_several(call: Call, made: Record, planned: list[Attachment]) -> None:
+    """Attach the networks one after another, and keep the default routes the primary's."""
+    from dispatcher.plugin.default_routes import DefaultRoutes
+
+    first, *others = planned
+    until = call.deadline.of_work
+    namespace = call.open_namespace(made.netns)
+    try:
+        earlier = [each for each in made.attachments if each not in planned]
+        default_routes = DefaultRoutes(namespace, made, earlier)
+
+        # No route is removed before it is in the record, and the record on disk.
+        first.phase = ATTACHING
+        default_routes.before(first)
+        finish = store.begin(call.state_dir, made)
+
+        def finish_and_remove() -> None:
+            finish()
+            default_routes.remove_held()
+
+        chain = call.chain(finish_and_remove)
+        _attach_one(call, chain, first, until)
+        default_routes.after(first)
+
+        for attachment in others:
+            attachment.phase = ATTACHING
+            default_routes.before(attachment)
+            store.note(call.state_dir, made)
+            default_routes.remove_held()
+            _attach_one(call, chain, attachment, until)
+            default_routes.after(attachment)
+
+        default_routes.put_back()
+    finally:
+        namespace.close()
+
+
+def _attach_one(call: Call, chain: Chain, attachment: Attachment, until: float) -> None:
     attachment.result = call.carry_out(chain.add, attachment, until)
     attachment.phase = ATTACHED
-    if attachment.primary:
-        return attachment
-    call.remove_default_routes(attachment, primary)
-    return primary

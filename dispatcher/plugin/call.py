@@ -12,7 +12,6 @@ from dispatcher.plugin import errors, journal, lock, plan, store
 from dispatcher.plugin.chain import Chain
 from dispatcher.plugin.errors import CNIError
 from dispatcher.plugin.record import NewerRecord
-from dispatcher.plugin.result import default_gateways, is_default
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from dispatcher.conf import Conf
     from dispatcher.plugin.cache import Cached
     from dispatcher.plugin.delegate import Runner
+    from dispatcher.plugin.netlink import Namespace
     from dispatcher.plugin.record import Attachment, Record
     from dispatcher.plugin.request import OwnConf, Request
 
@@ -65,7 +65,7 @@ class Call:
         "conf",
         "deadline",
         "now",
-        "remove_routes",
+        "open_namespace",
         "request",
         "run",
     )
@@ -78,7 +78,7 @@ class Call:
         run: Runner,
         deadline: Deadline,
         now: Callable[[], float],
-        remove_routes: Callable[[str, str, str, dict[int, str]], None],
+        open_namespace: Callable[[str], Namespace],
         ask_agent: Callable[[str, str], str],
         complain: Callable[[str], None],
         cache_dir: str,
@@ -88,7 +88,7 @@ class Call:
         self.run = run
         self.deadline = deadline
         self.now = now
-        self.remove_routes = remove_routes
+        self.open_namespace = open_namespace
         self.ask_agent = ask_agent
         self.complain = complain
         self.cache_dir = cache_dir
@@ -172,17 +172,6 @@ class Call:
             self.begun.append(
                 journal.attachment(attachment.network, attachment.interface, seconds, code)
             )
-
-    def remove_default_routes(self, attachment: Attachment, primary: Attachment | None) -> None:
-        """Take the default routes that *attachment* brought out of the pod.
-
-        *primary* is the primary attachment, None while it is not made: a plugin may have put
-        its own route in the place of the primary's.
-        """
-        if attachment.result and any(map(is_default, attachment.result["routes"])):
-            kept = default_gateways(primary.result) if primary and primary.result else {}
-            name = primary.interface if primary else ""
-            self.remove_routes(self.request.netns, attachment.interface, name, kept)
 
     def locked(self) -> Locked:
         """Take the container's lock, for a ``with`` block. Raises CNIError, OSError."""

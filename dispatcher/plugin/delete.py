@@ -160,6 +160,8 @@ def free(call: Call, made: Record, ours: list[Attachment], chain: Chain, until: 
     Raises the first failure after all were tried.
     """
     first = _try_all(call, made, ours, chain, until)
+    if made.held_routes:
+        _put_back_routes(call, made)
     try:
         _keep(call, made)
     except OSError:
@@ -167,6 +169,22 @@ def free(call: Call, made: Record, ours: list[Attachment], chain: Chain, until: 
             raise  # what stands on disk says more than is left: no harm yet
     if first is not None:
         raise first
+
+
+def _put_back_routes(call: Call, made: Record) -> None:
+    """Put back the default routes that an unfinished ADD held, as far as it can be done.
+
+    What is left in *made* may be attachments of other calls, which such an ADD must not harm. A
+    route that the kernel refuses keeps nothing from being freed.
+    """
+    from dispatcher.plugin.default_routes import put_back_remaining
+
+    try:
+        if made.attachments:
+            put_back_remaining(call.open_namespace, made)
+    except (CNIError, OSError) as error:
+        call.complain(f"cannot restore the default routes of {made.container_id}: {error}")
+    made.held_routes = []
 
 
 def _try_all(

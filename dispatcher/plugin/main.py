@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from dispatcher.plugin.call import Call
+    from dispatcher.plugin.netlink import Namespace
 
 _CHUNK = 1 << 16  # a larger one costs a mapping of memory
 _MAX_INPUT = 16 << 20
@@ -216,10 +217,10 @@ def _call(request: Request, conf: OwnConf, launcher: str, start: float) -> Call:
     from dispatcher.plugin.call import Call, Deadline
     from dispatcher.plugin.delegate import Runner
 
-    def remove_routes(netns: str, interface: str, primary: str, kept: dict[int, str]) -> None:
-        from dispatcher.plugin.routes import remove_default_routes
+    def open_namespace(netns: str) -> Namespace:
+        from dispatcher.plugin.netlink import Namespace
 
-        remove_default_routes(netns, interface, primary, kept)
+        return Namespace(netns)
 
     def ask_agent(address: str, args: str) -> str:
         from dispatcher.plugin.ask import annotation
@@ -233,7 +234,7 @@ def _call(request: Request, conf: OwnConf, launcher: str, start: float) -> Call:
         run=Runner(request.path, request.environ, (own.st_dev, own.st_ino)),
         deadline=Deadline(conf.settings.deadline, start, time.monotonic),
         now=time.time,
-        remove_routes=remove_routes,
+        open_namespace=open_namespace,
         ask_agent=ask_agent,
         complain=_complain,
         cache_dir="/var/lib/cni/results",

@@ -32,6 +32,8 @@ OLDEST_READER = 1
 
 _DEPTH = MAX_DEPTH + 10  # a record holds whole configurations, results and capability arguments
 
+_RTMSG_SIZE = 12  # of linux/rtnetlink.h, with which every request about a route begins
+
 # planned ──► attaching ──► attached ──► (gone: freed)
 #    └────────────┴────────────┴──► failed DEL: stays, with ``failure``; ──► parked
 PLANNED = "planned"
@@ -101,14 +103,19 @@ class Attachment:
 
 
 class Record:
-    """Everything that Genie did for one container. ``netns`` is the path that ADD was given."""
+    """Everything that Genie did for one container. ``netns`` is the path that ADD was given.
 
-    __slots__ = ("attachments", "container_id", "extra", "netns")
+    ``held_routes`` are default routes of the pod that an ADD has set aside while it attaches
+    further networks, each as the hexadecimal digits of the rtnetlink request that makes it again.
+    """
+
+    __slots__ = ("attachments", "container_id", "extra", "held_routes", "netns")
 
     def __init__(self, container_id: str, netns: str, attachments: list[Attachment]) -> None:
         self.container_id = container_id
         self.netns = netns
         self.attachments = attachments
+        self.held_routes: list[str] = []
         self.extra: dict[str, Any] = {}
 
     def of_call(self, interface: str) -> list[Attachment]:
@@ -140,6 +147,7 @@ def encode(record: Record) -> bytes:
             "containerID": record.container_id,
             "netns": record.netns,
             "attachments": [_encode_attachment(each) for each in record.attachments],
+            **({"heldRoutes": record.held_routes} if record.held_routes else {}),
             **record.extra,
         }
     )
@@ -192,6 +200,7 @@ def _decode(value: dict[str, Any]) -> Record:
         _text(value.pop("netns")),
         [_decode_attachment(each) for each in value.pop("attachments")],
     )
+    record.held_routes = [_route(each) for each in _a(list, value.pop("heldRoutes", []))]
     for key in ("format", "oldestReader"):
         value.pop(key)
     record.extra = value
@@ -221,6 +230,13 @@ def _decode_attachment(value: dict[str, Any]) -> Attachment:
     attachment.failure = _failure(value.pop("failure"))
     attachment.extra = value
     return attachment
+
+
+def _route(value: Any) -> str:
+    text = _a(str, value)
+    if len(bytes.fromhex(text)) < _RTMSG_SIZE:
+        raise ValueError("a route is expected")
+    return text
 
 
 def _version(value: Any) -> str:

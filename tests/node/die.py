@@ -3,7 +3,8 @@
     python3 -IS die.py N LAUNCHER
 
 An effect is what others can see or what waits for them: a file made, opened for writing, renamed,
-linked or removed, a folder made, a lock taken or released, a delegate started. The interpreter
+linked or removed, a folder made, a lock taken or released, a delegate started, a question or a
+change sent to the kernel over rtnetlink. The interpreter
 reports each to its audit hooks before it happens, so the product needs no hook of its own, and
 what lies between two effects leaves nothing behind but the content of an open file.
 """
@@ -12,7 +13,15 @@ import os
 import signal
 import sys
 
-EFFECTS = {"os.rename", "os.remove", "os.mkdir", "os.link", "os.posix_spawn", "fcntl.flock"}
+EFFECTS = {
+    "os.rename",
+    "os.remove",
+    "os.mkdir",
+    "os.link",
+    "os.posix_spawn",
+    "fcntl.flock",
+    "socket.sendto",
+}
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 left = int(sys.argv[1])

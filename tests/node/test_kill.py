@@ -9,11 +9,12 @@ import random
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from dispatcher.plugin import errors
+from tests.node.test_default_routes import default_routes, product
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -237,3 +238,55 @@ def test_the_runtime_may_end_before_it_reads_the_answer(node: Node) -> None:
     node.delete(pod, BOTH).succeeded()
     assert node.left(pod).links == before.links
     assert not any(node.left(pod).addresses.values())
+
+
+PRODUCTS = "fails,appends@net1,replaces@net2"
+LATER: dict[str, Any] = {"env": {"CNI_IFNAME": "eth7"}}
+
+
+def _products(node: Node) -> None:
+    """Install networks that all bring default routes, each in another way."""
+    for number, how in enumerate(("fails", "appends", "replaces", "skips"), 1):
+        product(node, how, number, families=[4, 6], default=how)
+    node.default = "fails"  # what a DEL without a record asks
+
+
+def test_killed_while_the_default_routes_are_set_aside(node: Node) -> None:
+    """Before each effect, the requests to the kernel included: DEL frees all."""
+    _products(node)
+    pod = node.container("pod")
+    node.add(pod, PRODUCTS).succeeded()
+    node.delete(pod).succeeded()
+    before = node.left(pod)
+    for step in range(MOST_STEPS):
+        program = ["/usr/bin/python3", "-IS", DIE, str(step), node.genie]
+        died = node.add(pod, PRODUCTS, program=program)
+        node.delete(pod, PRODUCTS).succeeded()
+        assert node.left(pod) == before, f"killed before effect {step}"
+        if not died.killed:
+            break
+    assert 40 <= step < MOST_STEPS, f"the call had {step} effects"
+
+
+def test_killed_while_the_default_routes_of_an_earlier_call_are_set_aside(node: Node) -> None:
+    """The pod has an attachment already: DEL of the later call gives it its routes back."""
+    _products(node)
+    pod = node.container("pod")
+    node.add(pod, "skips").succeeded()
+    alone = default_routes(node, pod)
+    assert "default" in alone
+    before = node.left(pod)
+    for step in range(MOST_STEPS):
+        program = ["/usr/bin/python3", "-IS", DIE, str(step), node.genie]
+        died = node.add(pod, PRODUCTS, program=program, **LATER)
+        node.delete(pod, PRODUCTS, **LATER).succeeded()
+        assert default_routes(node, pod) == alone, f"killed before effect {step}"
+        held = {name: kept for name, kept in node.left(pod).addresses.items() if kept}
+        assert held == before.addresses, f"killed before effect {step}"
+        assert node.left(pod).links == before.links, f"killed before effect {step}"
+        if not died.killed:
+            break
+    assert 40 <= step < MOST_STEPS, f"the call had {step} effects"
+    node.delete(pod).succeeded()
+    assert not any(node.left(pod).addresses.values())
+    assert node.records() == {}

@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any, Self
 from unittest import mock
 
-from dispatcher.plugin import delegate, errors, lock, main, request, routes
+from dispatcher.plugin import delegate, errors, lock, main, netlink, request
 from dispatcher.plugin.process import Ended
 from dispatcher.plugin.request import Settings
+from tests.unit.plugin.kernel import Pod
 
 SEQUENCES = (
     ("ADD", "CHECK", "DEL"),
@@ -158,7 +159,7 @@ class Target:
             with (
                 # The command line is another program, and no namespace of the machine's is entered.
                 mock.patch.multiple(main, posix=edge, _is_for_people=lambda _: False),
-                mock.patch.object(routes, "remove_default_routes", _nothing),
+                mock.patch.object(netlink, "Namespace", Pod().open),
                 mock.patch("posix.fdatasync", _nothing),  # no power is cut here
                 mock.patch.object(request, "Settings", self._settings),
                 mock.patch.object(delegate, "Process", self._process),

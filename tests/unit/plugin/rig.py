@@ -21,6 +21,7 @@ from dispatcher.plugin.errors import CannotRun, CNIError
 from dispatcher.plugin.gc import collect
 from dispatcher.plugin.request import read_conf, read_environment
 from dispatcher.plugin.status import status
+from tests.unit.plugin.kernel import Pod
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,6 +57,10 @@ class Delegates(Runner):
         self.calls: list[str] = []
         self.given: list[dict[str, Any]] = []
         self.environments: list[dict[str, str]] = []
+        self.pod = Pod()
+        """The namespace of the one container whose routes matter."""
+        self.without_route: set[str] = set()
+        """Types that bring no default route."""
 
     def __call__(
         self,
@@ -77,11 +82,14 @@ class Delegates(Runner):
         resource = (container, interface, conf["name"], kind)
         if command == "ADD":
             self.held.add(resource)
+            if interface not in self.pod.interfaces:
+                self.pod.attach(interface, default_route=kind not in self.without_route)
         fault = self.faults.get((command, kind))
         if fault is not None:
             raise fault
         if command == "DEL":
             self.held.discard(resource)
+            self.pod.detach(interface)
         if command == "GC":
             self.held = {each for each in self.held if self._is_valid(each, conf)}
         return self.results.get(kind, RESULT) if command == "ADD" else None
@@ -114,7 +122,7 @@ class Rig:
         self.delegates = Delegates()
         self.now = 1_700_000_000.0
         self.clock = 1.0  # long past for locks, which go by the machine's own: none is waited for
-        self.routes_removed: list[tuple[str, str, str, dict[int, str]]] = []
+        self.pod = self.delegates.pod
         self.complaints: list[str] = []
         self.agent = ""
         self.agent_error: CNIError | None = None
@@ -168,7 +176,7 @@ class Rig:
             run=self.delegates,
             deadline=Deadline(own.settings.deadline, self.clock, lambda: self.clock),
             now=lambda: self.now,
-            remove_routes=lambda *given: self.routes_removed.append(given),
+            open_namespace=self._open_namespace,
             ask_agent=self._ask_agent,
             complain=self.complaints.append,
             cache_dir=str(self.cache),
@@ -177,6 +185,9 @@ class Rig:
             return COMMANDS[command](call)
         finally:
             self.begun = call.begun
+
+    def _open_namespace(self, netns: str) -> Any:
+        return self.pod.open(netns)
 
     def _ask_agent(self, _address: str, _args: str) -> str:
         if self.agent_error is not None:

@@ -600,23 +600,6 @@ def test_an_unreadable_record_is_an_error_that_names_it(rig: Rig) -> None:
         rig.run("DEL")
 
 
-def test_default_routes_of_all_but_the_primary_are_removed(rig: Rig) -> None:
-    """Only where a result shows such a route, right after its attachment."""
-    rig.delegates.results["c1"] = {"cniVersion": "1.0.0", "routes": [{"dst": "0.0.0.0/0"}]}
-    rig.delegates.results["w2"] = {"cniVersion": "1.0.0", "routes": [{"dst": "::/0"}]}
-    rig.run("ADD", "canal@net1,weave,canal@net2,weave@net3")
-    primary = ("eth0", {6: ""})
-    assert rig.routes_removed == [
-        ("/ns", "net1", "", {}), ("/ns", "net2", *primary), ("/ns", "net3", *primary)
-    ]  # fmt: skip
-
-
-def test_no_default_route_costs_nothing(rig: Rig) -> None:
-    """No namespace is entered where no result shows a default route."""
-    rig.run("ADD", "weave,canal")
-    assert rig.routes_removed == []
-
-
 def test_capability_arguments_reach_the_primary_alone(rig: Rig) -> None:
     """Declared and given, on ADD and DEL alike; port mappings in the specification's spelling."""
     for name, kind in (("p", "p1"), ("q", "q1")):

@@ -125,14 +125,13 @@ def test_addresses_of_ipv6_cost_one_module_where_they_must_be_understood(
     assert foreign(launcher, tmp_path, "DEL", result=V6) <= ALWAYS
 
 
-def test_a_default_route_to_remove_costs_what_netlink_and_namespaces_need(
+def test_several_networks_cost_what_netlink_and_namespaces_need(
     launcher: Path, tmp_path: Path
 ) -> None:
-    """Of ctypes the core alone. The namespace is a file that is none, so nothing is removed."""
+    """Of ctypes the core alone. The namespace is a file that is none, so nothing is attached."""
     netns = tmp_path / "netns"
     netns.touch()
     more = {
-        "result": {"routes": [{"dst": "0.0.0.0/0"}]},
         "netns": str(netns),
         "runtimeConfig": {keys.POD_ANNOTATIONS: {keys.ANNOTATION: "net,net@net1"}},
         "code": errors.INVALID_NETNS,

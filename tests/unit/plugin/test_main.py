@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from dispatcher import keys
 from dispatcher.jsontext import dump
-from dispatcher.plugin import ask, errors, journal, main, routes
+from dispatcher.plugin import ask, errors, journal, main, netlink
 from dispatcher.plugin.errors import CNIError
+from tests.unit.plugin.kernel import Model, Pod
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -319,20 +320,27 @@ def test_the_program_is_the_command_line_too(
     assert "net.conflist" in capsys.readouterr().out
 
 
-def test_default_routes_are_removed_in_the_pods_namespace(
+def test_several_networks_need_the_pods_namespace(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A second network that brings one: the kernel is asked, in that namespace."""
-    (node.folder / "bin" / "plug").write_text(
-        """#!/bin/sh
-[ $CNI_COMMAND != ADD ] || echo '{"ips":[],"routes":[{"dst":"0.0.0.0/0"}]}'
+    """It is opened before anything is attached; a pod with one network does without."""
+    script = """#!/bin/sh
+[ $CNI_COMMAND != ADD ] || echo '{"ips":[]}'
 """
-    )
-    removed: list[tuple[object, ...]] = []
-    monkeypatch.setattr(routes, "remove_default_routes", lambda *where: removed.append(where))
+    (node.folder / "bin" / "plug").write_text(script)
+    opened: list[str] = []
+    pod = Pod()
+
+    def open_namespace(netns: str) -> Model:
+        opened.append(netns)
+        return pod.open(netns)
+
+    monkeypatch.setattr(netlink, "Namespace", open_namespace)
+    assert node.serve("ADD", node.conf())[0] == 0
+    assert (node.serve("DEL", node.conf())[0], opened) == (0, [])
     conf = node.conf(runtimeConfig={keys.POD_ANNOTATIONS: {"cni": "net,net@net1"}})
     assert node.serve("ADD", conf)[0] == 0
-    assert removed == [("/none", "net1", "eth0", {4: ""})]
+    assert (opened, pod.opened) == (["/none"], 0)
 
 
 def test_standard_input_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:

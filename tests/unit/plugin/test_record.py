@@ -60,7 +60,10 @@ def records(draw: st.DrawFn) -> Record:
         attachment.result = draw(st.none() | RESULT)
         attachment.failure = draw(st.none() | st.just({"since": 1, "code": 11, "msg": "m"}))
         attachments.append(attachment)
-    return Record("c1", draw(FOR_THE_SYSTEM), attachments)
+    made = Record("c1", draw(FOR_THE_SYSTEM), attachments)
+    routes = draw(st.lists(st.binary(min_size=12, max_size=40), max_size=2))
+    made.held_routes = [each.hex() for each in routes]
+    return made
 
 
 @given(records())

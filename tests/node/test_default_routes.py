@@ -1,0 +1,243 @@
+"""The pod's default routes are the primary's alone, whatever the plugins do with theirs.
+
+The delegates are fakes that treat default routes as products do (``product.py``); the kernel is
+real. What the pod has with several networks is compared with what its primary alone gives it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+from dispatcher.plugin import errors
+from tests.node.calls import wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from tests.node.harness import Node
+    from tests.node.namespaces import Container
+
+PRODUCT = Path(__file__).with_name("product.py")
+DEFAULTS = ("appends", "fails", "skips", "replaces", "none")
+FAMILIES = {"IPv4": [4], "IPv6": [6], "dual-stack": [4, 6]}
+THREADS = 4
+
+
+class Case(NamedTuple):
+    """One pod: how each of its networks treats default routes, and which is the primary."""
+
+    defaults: Sequence[str]
+    primary: int
+
+    @property
+    def annotation(self) -> str:
+        """The value of ``cni``: the network at position P is called <behaviour>P."""
+        return ",".join(
+            f"{how}{place}" + ("" if place == self.primary else f"@net{place}")
+            for place, how in enumerate(self.defaults)
+        )
+
+
+def product(node: Node, name: str, number: int, **behaviour: Any) -> None:
+    """Install a network whose only plugin behaves like a product."""
+    program = node.bin / "product"
+    if not program.exists():
+        shutil.copy(PRODUCT, program)
+    conf = {"type": "product", "number": number, "families": [4], "default": "none"}
+    store = str(node.folder / "ipam")
+    node.network(name, {**conf, "dataDir": store, **behaviour})
+
+
+def default_routes(node: Node, pod: Container) -> str:
+    """Return the pod's default routes of both families, with all that the kernel says of them."""
+    show = "ip -details -{} route show default"
+    return node.sh(f"{show.format(4)}; {show.format(6)}", net=pod.netns)
+
+
+def _cases(families: list[int]) -> Iterator[Case]:
+    """Every pair; every three in dual-stack, and every order of four that differ."""
+    yield from (Case(pair, at) for pair in itertools.product(DEFAULTS, repeat=2) for at in range(2))
+    if families == [4, 6]:
+        installing = [how for how in DEFAULTS if how != "none"]
+        for three in itertools.product(installing, repeat=3):
+            yield from (Case(three, at) for at in range(3))
+        for four in itertools.permutations(installing):
+            yield from (Case(four, at) for at in range(4))
+
+
+@pytest.mark.parametrize("families", FAMILIES.values(), ids=FAMILIES)
+def test_the_default_routes_are_those_of_the_primary_alone(node: Node, families: list[int]) -> None:
+    """In every order of networks that add, refuse, skip, replace or bring no default route."""
+    places = range(4)
+    for number, (how, place) in enumerate(itertools.product(DEFAULTS, places)):
+        product(node, f"{how}{place}", number, families=families, default=how)
+    pods = [node.container(f"pod{number}") for number in range(THREADS)]
+
+    expected = {}
+    for how, place in itertools.product(DEFAULTS, places):
+        node.add(pods[0], f"{how}{place}").succeeded()
+        expected[f"{how}{place}"] = default_routes(node, pods[0])
+        node.delete(pods[0]).succeeded()
+    assert all(bool(text) == ("none" not in name) for name, text in expected.items()), expected
+
+    def wrong(pod: Container, cases: list[Case]) -> list[str]:
+        return [text for case in cases if (text := _attach(node, pod, case, expected))]
+
+    cases = list(_cases(families))
+    with ThreadPoolExecutor(THREADS) as threads:
+        found = threads.map(wrong, pods, (cases[number::THREADS] for number in range(THREADS)))
+        faults = list(itertools.chain.from_iterable(found))
+    assert not faults, f"{len(faults)} of {len(cases)}: {faults[:5]}"
+    left = node.left(*pods)
+    assert (left.links, any(left.addresses.values()), left.state) == ([], False, [])
+
+
+def _attach(node: Node, pod: Container, case: Case, expected: dict[str, str]) -> str:
+    """Attach and release one pod; return what is wrong with its default routes."""
+    answer = node.add(pod, case.annotation)
+    routes = default_routes(node, pod)
+    node.delete(pod, case.annotation).succeeded()
+    if answer.code:
+        return f"{case.annotation}: {answer.said}"
+    right = expected[f"{case.defaults[case.primary]}{case.primary}"]
+    return "" if routes == right else f"{case.annotation}: {routes!r}, expected {right!r}"
+
+
+SHAPER = """
+I=$CNI_IFNAME; set -e
+if [ $CNI_COMMAND = ADD ]; then
+  COMMANDS
+  exec sed 's/.*"prevResult"://; s/}$//'
+fi"""
+IN_POD = "nsenter --net=$CNI_NETNS ip"
+SHAPES = {
+    "a metric": "route add default via 10.7.0.1 dev $I metric 77",
+    "no gateway": "route add default dev $I scope link",
+    "a gateway that no subnet has": "route add default via 192.0.2.9 dev $I onlink",
+    "a source address": "route add default via 10.7.0.1 dev $I src 10.7.0.9",
+    "an MTU and a window": "route add default via 10.7.0.1 dev $I mtu 1300 advmss 1200",
+    "a protocol and a type of service": "route add default via 10.7.0.1 dev $I proto 42 tos 0x10",
+    "two next hops": "route add default nexthop via 10.7.0.1 dev $I weight 3 "
+    "nexthop via 10.7.0.2 dev $I weight 5",
+    "a next hop of IPv6": "route add default via inet6 fe80::1 dev $I",
+    "a nexthop object": "nexthop add id 9 via 10.7.0.1 dev $I; route add default nhid 9",
+    "IPv6 with a metric": "-6 route add default via fd00:7::1 dev $I metric 77",
+    "IPv6 with a preference": "-6 route add default via fd00:7::1 dev $I pref high",
+    "IPv6 with two next hops": "-6 route add default nexthop via fd00:7::1 dev $I "
+    "nexthop via fd00:7::3 dev $I",
+    "IPv6 with a source address": "-6 route add default via fd00:7::1 dev $I src fd00:7::9",
+    "two routes of different metrics": "route add default via 10.7.0.1 dev $I metric 5; "
+    "route add default via 10.7.0.2 dev $I metric 6",
+    "two routes of one metric": "route add default via 10.7.0.1 dev $I; "
+    "route append default via 10.7.0.2 dev $I",
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_a_default_route_is_put_back_exactly(node: Node, shape: str) -> None:
+    """Whatever the primary's plugin made of it (a script, in a chain behind a fake product)."""
+    addresses = ["address add 10.7.0.9/24 dev $I", "address add fd00:7::9/64 dev $I nodad"]
+    commands = "; ".join(f"{IN_POD} {each.strip()}" for each in [*addresses, *shape.split(";")])
+    node.delegate("shaper", SHAPER.replace("COMMANDS", commands))
+    plugin = {"type": "product", "number": 7, "families": [4, 6], "default": "none"}
+    store = {"dataDir": str(node.folder / "ipam")}
+    node.network("shaped", {**plugin, **store}, {"type": "shaper"})
+    product(node, "fails", 8, families=[4, 6], default="fails")
+    product(node, "replaces", 9, families=[4, 6], default="replaces")
+    pod = node.container("pod")
+
+    node.add(pod, "shaped").succeeded()
+    alone = default_routes(node, pod)
+    node.delete(pod).succeeded()
+    assert "default" in alone
+
+    node.add(pod, "shaped,fails@net1,replaces@net2").succeeded()
+    assert default_routes(node, pod) == alone
+    node.delete(pod).succeeded()
+
+
+ROUTER = Path(__file__).with_name("router.py")
+
+
+def _advertised(node: Node, pod: Container) -> list[str]:
+    """Return the interfaces of the default routes that the pod's kernel has learnt."""
+    found = [each for each in node.routes(pod, 6) if each["dst"] == "default"]
+    return sorted(each["dev"] for each in found if each["protocol"] == "ra")
+
+
+@pytest.mark.parametrize("annotation", ["learns,taught@net1", "taught@net1,learns"])
+def test_a_default_route_that_routers_advertise_comes_from_the_primary_alone(
+    node: Node, annotation: str
+) -> None:
+    """What the primary learnt during ADD stays in place; on a secondary none is learnt, ever."""
+    product(node, "learns", 1, families=[6], router=str(ROUTER))
+    product(node, "taught", 2, families=[6], router=str(ROUTER))
+    pod = node.container("pod")
+    node.add(pod, annotation).succeeded()
+    assert _advertised(node, pod) == ["eth0"]
+
+    # An advertisement after ADD, which the kernel processes: the pod makes itself an address.
+    node.sh("ip -6 address flush dev net1 scope global", net=pod.netns)
+    node.sh(f"{ROUTER} p2pod.net1 fe80::2:1 fd0b:2::")
+    wait_for(
+        lambda: "fd0b:2:" in node.sh("ip -6 address show dev net1", net=pod.netns),
+        "the advertised prefix",
+    )
+    assert _advertised(node, pod) == ["eth0"]
+    node.delete(pod).succeeded()
+
+
+def test_a_secondary_that_removes_the_primarys_interface_fails_the_pod(node: Node) -> None:
+    """Two networks whose plugin keeps one link a container, as Calico does: nothing is left."""
+    product(node, "one", 1, oneLink=True)
+    product(node, "other", 2, default="appends")
+    pod = node.container("pod")
+    before = node.left(pod)
+    error = node.add(pod, "one,other@net1,one@net2").failed(errors.DELEGATE_FAILED)
+    assert error["msg"] == (
+        'attaching the network "one" on net2 removed the interface eth0 of the network "one"; '
+        "these two networks cannot be combined in one pod"
+    )
+    assert node.left(pod).links == before.links
+    assert not any(node.left(pod).addresses.values())
+    assert node.records() == {}
+
+
+def test_routes_of_an_earlier_call_survive_a_later_call_that_fails(node: Node) -> None:
+    """A second CNI_IFNAME: its networks hold the pod's default routes, and put them back."""
+    product(node, "first", 1, families=[4, 6], default="appends")
+    product(node, "second", 2, families=[4, 6], default="fails")
+    product(node, "third", 3, families=[4, 6], default="replaces")
+    product(node, "broken", 4, needs="/run/broken/subnet.env")
+    pod = node.container("pod")
+    node.add(pod, "first").succeeded()
+    alone = default_routes(node, pod)
+    assert "default" in alone
+
+    later: dict[str, Any] = {"env": {"CNI_IFNAME": "eth7"}}
+    error = node.add(pod, "third@net1,second,broken@net2", **later).failed(11)
+    assert "/run/broken/subnet.env" in error["msg"]
+    assert default_routes(node, pod) == alone
+    node.add(pod, "third@net1,second", **later).succeeded()
+    assert default_routes(node, pod) == alone
+    node.delete(pod, **later).succeeded()
+    assert default_routes(node, pod) == alone
+    node.delete(pod).succeeded()
+    assert not any(node.left(pod).addresses.values())
+
+
+def test_what_a_plugin_writes_around_its_result_and_to_stderr_does_no_harm(node: Node) -> None:
+    """Blank lines are JSON's; standard error is passed on."""
+    product(node, "loud", 1, default="appends", noise="time=now level=info msg=hello")
+    product(node, "other", 2, default="fails")
+    pod = node.container("pod")
+    answer = node.add(pod, "other,loud@net1")
+    answer.succeeded()
+    assert "msg=hello" in answer.err
+    node.delete(pod).succeeded()

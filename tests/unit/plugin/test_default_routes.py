@@ -1,0 +1,199 @@
+"""Default routes: the primary's alone, and what happens when the kernel refuses a step."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dispatcher.plugin import store
+from dispatcher.plugin.errors import DELEGATE_FAILED, IO_FAILURE, CNIError
+from tests.unit.plugin.rig import Rig, failure
+from tests.unit.plugin.test_netlink import link, route
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+REFUSED = PermissionError(1, "Operation not permitted")
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    """Give a node whose networks all bring a default route."""
+    return Rig(tmp_path)
+
+
+ORDERS = [
+    ",".join(items)
+    for count in (2, 3, 4)
+    for items in itertools.permutations(["weave", "canal@a", "weave@b", "canal@c"][:count])
+]
+
+
+@pytest.mark.parametrize("annotation", ORDERS)
+def test_the_way_out_is_the_primary_in_every_order(rig: Rig, annotation: str) -> None:
+    """Every network brings a default route; nothing is held once ADD is over."""
+    rig.run("ADD", annotation)
+    assert rig.pod.ways_out == ["eth0"]
+    secondaries = [each.partition("@")[2] for each in annotation.split(",") if "@" in each]
+    assert sorted(rig.pod.ignored) == sorted(secondaries)
+    assert "heldRoutes" not in rig.record()
+    assert rig.pod.opened == 0
+    rig.run("DEL")
+    assert rig.delegates.held == set()
+
+
+def test_one_network_never_opens_the_namespace(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It costs nothing of this."""
+    monkeypatch.setattr(rig.pod, "open", lambda _: pytest.fail("the namespace was opened"))
+    rig.run("ADD", "weave")
+    rig.run("DEL")
+
+
+def test_a_primary_without_a_default_route_leaves_the_pod_without(rig: Rig) -> None:
+    """A secondary never becomes the way out."""
+    rig.delegates.without_route = {"w1", "w2"}
+    rig.run("ADD", "weave,canal@net1")
+    assert rig.pod.ways_out == []
+
+
+def test_a_network_without_an_interface_of_the_kernels(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one for user space is: there is nothing to check and nothing to remove."""
+    attach = rig.pod.attach
+    monkeypatch.setattr(
+        rig.pod, "attach", lambda name, **how: None if name == "net1" else attach(name, **how)
+    )
+    rig.run("ADD", "canal@net1,weave")
+    rig.run("DEL")
+    rig.run("ADD", "weave,canal@net1")
+    assert (rig.pod.ways_out, rig.pod.ignored) == (["eth0"], [])
+
+
+def test_what_the_primary_learnt_from_a_router_stays_in_place(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is neither held nor removed; one that a secondary learnt meanwhile is removed."""
+    attach = rig.pod.attach
+
+    def learn(interface: str, **how: bool) -> None:
+        attach(interface, **how)
+        advertised = route(link(rig.pod.interfaces[interface]), family=10, protocol=9)
+        rig.pod.routes.append(advertised)
+
+    monkeypatch.setattr(rig.pod, "attach", learn)
+    rig.run("ADD", "weave,canal@net1")
+    assert rig.pod.ways_out == ["eth0", "eth0"]
+
+
+def test_the_record_has_the_routes_before_they_are_removed(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On disk, as the request that makes them again."""
+    held: list[list[str]] = []
+
+    def look(_: object, gone: object) -> None:
+        held.append(rig.record().get("heldRoutes", []))
+        rig.pod.routes.remove(gone.body)  # type: ignore[attr-defined]
+
+    monkeypatch.setattr("tests.unit.plugin.kernel.Model.remove", look)
+    rig.run("ADD", "weave,canal@net1")
+    eth0 = route(link(rig.pod.interfaces["eth0"])).hex()
+    assert held == [[eth0], [eth0]]  # the primary's is removed, and then the secondary's
+
+
+@pytest.mark.parametrize(
+    ("refused", "sentence"),
+    [
+        ("default_routes", "cannot read the pod's default routes: "),
+        ("remove", "cannot set the pod's default routes aside for its other networks: "),
+        ("index", 'cannot remove the default routes added by the network "weave" on eth0: '),
+        ("restore", "cannot restore the pod's default routes after its networks: "),
+    ],
+)
+def test_a_step_that_the_kernel_refuses_fails_the_add(
+    rig: Rig, refused: str, sentence: str
+) -> None:
+    """Code 5, with the kernel's reason; everything is rolled back."""
+    rig.pod.faults[refused] = REFUSED
+    with pytest.raises(CNIError, match=sentence + r".*not permitted") as caught:
+        rig.run("ADD", "weave,canal@net1")
+    assert caught.value.code == IO_FAILURE
+    assert (rig.delegates.held, rig.records, rig.pod.opened) == (set(), [], 0)
+
+
+def test_a_plugin_that_removes_another_interface_fails_the_add(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both networks are named, and everything is rolled back."""
+    attach = rig.pod.attach
+
+    def meddle(interface: str, **how: bool) -> None:
+        attach(interface, **how)
+        if interface == "net1":
+            rig.pod.detach("eth0")
+
+    monkeypatch.setattr(rig.pod, "attach", meddle)
+    sentence = (
+        'attaching the network "canal" on net1 removed the interface eth0 of the network "weave"'
+    )
+    with pytest.raises(CNIError, match=sentence) as caught:
+        rig.run("ADD", "weave,canal@net1")
+    assert caught.value.code == DELEGATE_FAILED
+    assert (rig.delegates.held, rig.records) == (set(), [])
+
+
+LATER = "canal@net1,canal,weave@net2"
+
+
+def test_of_two_calls_the_earlier_ones_primary_is_the_pods(rig: Rig) -> None:
+    """A later call with several networks brings no default route."""
+    rig.run("ADD", "weave")
+    rig.run("ADD", LATER, interface="eth7")
+    assert rig.pod.ways_out == ["eth0"]
+    rig.run("DEL", interface="eth7")
+    assert rig.pod.ways_out == ["eth0"]
+
+
+def test_a_later_call_that_fails_gives_the_earlier_one_its_routes_back(rig: Rig) -> None:
+    """They were held when the second of its networks failed."""
+    rig.run("ADD", "weave")
+    rig.delegates.faults["ADD", "w2"] = failure()
+    with pytest.raises(CNIError, match="no address left"):
+        rig.run("ADD", LATER, interface="eth7")
+    assert rig.pod.ways_out == ["eth0"]
+    assert "heldRoutes" not in rig.record()
+
+
+def test_the_del_after_a_killed_call_gives_the_earlier_one_its_routes_back(rig: Rig) -> None:
+    """From the record; a route of an interface that went is not made again."""
+    rig.run("ADD", "weave")
+    rig.run("ADD", LATER, interface="eth7")
+    kept, gone = rig.pod.routes.copy(), route(link(99))
+    rig.pod.routes.clear()
+    _hold(rig, *kept, gone)
+    rig.run("DEL", interface="eth7")
+    assert rig.pod.routes == kept
+    assert "heldRoutes" not in rig.record()
+
+
+def test_a_route_that_cannot_be_given_back_keeps_nothing_from_being_freed(rig: Rig) -> None:
+    """DEL succeeds, and complains."""
+    rig.run("ADD", "weave")
+    rig.run("ADD", LATER, interface="eth7")
+    _hold(rig, *rig.pod.routes)
+    rig.pod.faults["restore"] = REFUSED
+    rig.run("DEL", interface="eth7")
+    [complaint] = rig.complaints
+    assert complaint.startswith("cannot restore the default routes of c1: ")
+    assert "heldRoutes" not in rig.record()
+
+
+def _hold(rig: Rig, *routes: bytes) -> None:
+    """Leave the record as a kill does that comes while these routes are held."""
+    made = store.read(str(rig.state), "c1")
+    assert made is not None
+    made.held_routes = [each.hex() for each in routes]
+    store.write(str(rig.state), made)

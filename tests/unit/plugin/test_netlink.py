@@ -1,0 +1,268 @@
+"""Netlink: what is asked of the kernel, and what is understood of its answer.
+
+The kernel is played by bytes here; tests/node asks the real one, in real namespaces.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dispatcher.plugin import netlink
+from dispatcher.plugin.errors import INVALID_NETNS, CNIError
+from dispatcher.plugin.netlink import Namespace, Route
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+INET, INET6 = int(socket.AF_INET), int(socket.AF_INET6)
+GATEWAY = socket.inet_pton(socket.AF_INET, "10.0.0.1")
+OTHER = socket.inet_pton(socket.AF_INET, "10.0.0.2")
+HERE = "/proc/thread-self/ns/net"
+
+
+def attribute(key: int, value: bytes) -> bytes:
+    return struct.pack("=HH", 4 + len(value), key) + value + bytes(-len(value) % 4)
+
+
+def link(index: int) -> bytes:
+    return attribute(4, struct.pack("=i", index))
+
+
+def route(
+    *attributes: bytes,
+    length: int = 0,
+    family: int = INET,
+    kind: int = 1,
+    table: int = 254,
+    protocol: int = 3,
+    flags: int = 0,
+) -> bytes:
+    head = struct.pack("=BBBBBBBBI", family, length, 0, 0, table, protocol, 0, kind, flags)
+    return head + b"".join(attributes)
+
+
+def hop(index: int, gateway: bytes, flags: int = 0) -> bytes:
+    inner = attribute(5, gateway)
+    return struct.pack("=HBBi", 8 + len(inner), flags, 0, index) + inner
+
+
+def message(kind: int, body: bytes) -> bytes:
+    return struct.pack("=IHHII", 16 + len(body), kind, 0, 1, 0) + body
+
+
+DONE, YES = message(3, bytes(4)), message(2, bytes(20))
+
+
+def no(errno: int) -> bytes:
+    return message(2, struct.pack("=i", -errno) + bytes(16))
+
+
+class Kernel:
+    """Answers with the messages given, and keeps what it was asked. A fake."""
+
+    def __init__(self, *answers: bytes) -> None:
+        self.answers = list(answers)
+        self.requests: list[bytes] = []
+
+    def sendto(self, data: bytes, _address: tuple[int, int]) -> None:
+        """Keep a request."""
+        self.requests.append(data)
+
+    def settimeout(self, _: float) -> None:
+        """Never be late."""
+
+    def close(self) -> None:
+        """Be done."""
+
+    def recv(self, _: int) -> bytes:
+        """Give the next answer."""
+        return self.answers.pop(0)
+
+
+@pytest.fixture
+def namespace(monkeypatch: pytest.MonkeyPatch) -> Iterator[Namespace]:
+    """Give our own namespace, asked through a real socket."""
+    monkeypatch.setattr(netlink, "_setns", lambda _: None)
+    opened = Namespace(HERE)
+    yield opened
+    opened.close()
+
+
+def asked(monkeypatch: pytest.MonkeyPatch, *answers: bytes) -> tuple[Namespace, Kernel]:
+    """Return a namespace whose kernel gives these answers."""
+    kernel: Any = Kernel(*answers)
+    monkeypatch.setattr(netlink, "_setns", lambda _: None)
+    monkeypatch.setattr(netlink, "socket", lambda *_: kernel)
+    return Namespace(HERE), kernel
+
+
+def listed(monkeypatch: pytest.MonkeyPatch, *bodies: bytes) -> list[bytes]:
+    """Return the requests that make these routes again, as far as they are listed."""
+    dump = b"".join(message(24, body) for body in bodies)
+    namespace, _ = asked(monkeypatch, dump, DONE, DONE)
+    return [each.body for each in namespace.default_routes()]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(route(link(7), length=8), id="not a default route"),
+        pytest.param(route(link(7), family=INET6), id="the other family's"),
+        pytest.param(route(link(7), kind=7), id="an unreachable one"),
+        pytest.param(route(link(7), table=100), id="of another table"),
+        pytest.param(route(attribute(15, b"\xe8\3\0\0"), link(7)), id="of a table beyond 255"),
+    ],
+)
+def test_a_route_that_is_not_listed(monkeypatch: pytest.MonkeyPatch, body: bytes) -> None:
+    """Only unicast default routes of the main table are."""
+    assert listed(monkeypatch, body) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "again"),
+    [
+        pytest.param(
+            route(
+                attribute(15, b"\xfe\0\0\0"), attribute(5, GATEWAY), link(7), attribute(99, b"x")
+            ),
+            route(
+                attribute(15, b"\xfe\0\0\0"), attribute(5, GATEWAY), link(7), attribute(99, b"x")
+            ),
+            id="every attribute stays, one that nobody here knows too",
+        ),
+        pytest.param(
+            route(link(7), flags=1 | 4 | 16),
+            route(link(7), flags=4),
+            id="of the flags onlink alone",
+        ),
+        pytest.param(
+            route(attribute(9, hop(8, OTHER, 1 | 4) + hop(7, GATEWAY))),
+            route(attribute(9, hop(8, OTHER, 4) + hop(7, GATEWAY))),
+            id="of the flags of each next hop, too",
+        ),
+        pytest.param(
+            route(attribute(30, b"\x09\0\0\0"), attribute(5, GATEWAY), link(7)),
+            route(attribute(30, b"\x09\0\0\0")),
+            id="a nexthop object without what it stands for",
+        ),
+        pytest.param(
+            route(link(7), attribute(12, struct.pack("=IIiIIII", 0, 0, 201, 0, 0, 0, 0))),
+            route(link(7), attribute(23, struct.pack("=I", 3))),
+            id="an expiry in seconds, rounded up from ticks",
+        ),
+        pytest.param(
+            route(link(7), attribute(12, bytes(28))), route(link(7)), id="no expiry of one without"
+        ),
+    ],
+)
+def test_the_request_that_makes_a_route_again(
+    monkeypatch: pytest.MonkeyPatch, body: bytes, again: bytes
+) -> None:
+    """What the kernel computes itself is left out: it would refuse it."""
+    assert listed(monkeypatch, body) == [again]
+
+
+def test_what_a_route_is_known_by() -> None:
+    """Its interfaces, through several next hops too, and whether a router advertised it."""
+    plain = Route(route(link(7)))
+    assert (set(plain.interfaces), plain.is_advertised) == ({7}, False)
+    assert Route(route(attribute(9, hop(8, OTHER) + hop(7, GATEWAY)))).interfaces == {7, 8}
+    assert Route(route(link(3), family=INET6, protocol=9)).is_advertised
+
+
+@given(st.binary(min_size=12, max_size=120))
+def test_any_bytes_are_a_route(body: bytes) -> None:
+    """Those of a damaged record are for the kernel to refuse."""
+    assert Route(body).body == body
+
+
+@pytest.mark.parametrize(
+    ("change", "errno", "fails"),
+    [("remove", 0, False), ("remove", 3, False), ("remove", 1, True), ("remove", 17, True),
+     ("restore", 0, False), ("restore", 17, False), ("restore", 3, True), ("restore", 101, True)],
+    ids=["removed", "gone already", "refused", "a removal that says it exists",
+         "restored", "there already", "gone as an answer to restoring", "gateway unreachable"],
+)  # fmt: skip
+def test_the_answer_to_a_change(
+    monkeypatch: pytest.MonkeyPatch, change: str, errno: int, *, fails: bool
+) -> None:
+    """What is so already is no error; a refusal is, with the kernel's reason."""
+    namespace, kernel = asked(monkeypatch, no(errno) if errno else YES)
+    body = route(link(7), attribute(5, GATEWAY))
+    if fails:
+        with pytest.raises(OSError) as caught:
+            getattr(namespace, change)(Route(body))
+        assert caught.value.errno == errno
+    else:
+        getattr(namespace, change)(Route(body))
+    [request] = kernel.requests
+    _, kind, flags = struct.unpack_from("=IHH", request)
+    assert (kind, flags) == {"remove": (25, 5), "restore": (24, 0xC05)}[change]
+    assert request[16:] == body
+
+
+def test_interfaces_are_found_by_name_and_by_index(namespace: Namespace) -> None:
+    """The real kernel is asked for the loopback of our own namespace."""
+    assert namespace.index("lo") == 1
+    assert namespace.has(1)
+    assert namespace.index("none0") is None
+    assert not namespace.has(999_999)
+
+
+def test_the_routes_of_our_own_namespace_can_be_listed(namespace: Namespace) -> None:
+    """Whatever they are."""
+    assert all(isinstance(each, Route) for each in namespace.default_routes())
+
+
+def test_a_namespace_that_is_gone_or_is_none(tmp_path: Path) -> None:
+    """Code 8, and the path is named; our own namespace is where we are afterwards."""
+    (tmp_path / "file").touch()
+    own = Path(HERE)
+    before = own.readlink()
+    for path in (tmp_path / "none", tmp_path / "file"):
+        with pytest.raises(CNIError, match=str(path)) as caught:
+            Namespace(str(path))
+        assert caught.value.code == INVALID_NETNS
+    assert own.readlink() == before
+
+
+def test_a_namespace_is_entered_and_left_before_python_3_12_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without the interpreter's own call the C library is asked; its refusal is passed on."""
+    entered: list[int] = []
+    monkeypatch.setattr("posix.setns", lambda file, _: entered.append(file), raising=False)
+    Namespace(HERE).close()
+    assert len(entered) == 2
+    monkeypatch.delattr("posix.setns")
+    with pytest.raises(CNIError, match="setns failed"):
+        Namespace("/dev/null")
+
+
+def test_advertised_routes_are_ignored_on_one_interface(
+    monkeypatch: pytest.MonkeyPatch, namespace: Namespace
+) -> None:
+    """By the kernel's setting for it; where there is no IPv6 there is nothing to set."""
+    opened: list[str] = []
+    real_open = os.open
+
+    def open_file(path: str, flags: int) -> int:
+        if not path.startswith("/proc/sys/"):
+            return real_open(path, flags)
+        opened.append(path)
+        if "net2" in path:
+            raise FileNotFoundError(path)
+        return real_open("/dev/null", flags)
+
+    monkeypatch.setattr("posix.open", open_file)
+    namespace.ignore_advertised_routes("net1")
+    namespace.ignore_advertised_routes("net2")
+    assert opened == [f"/proc/sys/net/ipv6/conf/net{n}/accept_ra_defrtr" for n in (1, 2)]
