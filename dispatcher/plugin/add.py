@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dispatcher.annotation import quote
 from dispatcher.plugin import delete, errors, result, store
+from dispatcher.plugin.default_routes import DefaultRoutes
 from dispatcher.plugin.errors import CNIError
 from dispatcher.plugin.record import ATTACHED, ATTACHING, Record
 
@@ -87,31 +88,31 @@ def _attach(call: Call, made: Record, planned: list[Attachment]) -> dict[str, An
 
 def _attach_several(call: Call, made: Record, planned: list[Attachment]) -> None:
     """Attach the networks one after another, and keep the default routes the primary's."""
-    from dispatcher.plugin.default_routes import DefaultRoutes
-
     first, *others = planned
     until = call.deadline.of_work
-    namespace = call.open_namespace(made.netns)
-    try:
-        earlier = [each for each in made.attachments if each not in planned]
-        default_routes = DefaultRoutes(namespace, made, earlier)
+    earlier = [each for each in made.attachments if each not in planned]
+    default_routes = DefaultRoutes(call.open_namespace, made, earlier)
 
-        # No route is removed before it is in the record, and the record on disk.
-        first.phase = ATTACHING
+    def prepare() -> None:
+        """Do what takes time while the first delegate starts, which takes longer."""
+        finish()
+        default_routes.open()
         default_routes.before(first)
-        finish = store.begin(call.state_dir, made)
-
-        def finish_and_remove() -> None:
-            finish()
+        if made.held_routes:
+            store.note(call.state_dir, made)
             default_routes.remove_held()
 
-        chain = call.chain(finish_and_remove)
+    first.phase = ATTACHING
+    finish = store.begin(call.state_dir, made)
+    chain = call.chain(prepare)
+    try:
         _attach_one(call, chain, first, until)
         default_routes.after(first)
 
         for attachment in others:
             attachment.phase = ATTACHING
             default_routes.before(attachment)
+            # No route is removed before it is in the record, and the record in its place.
             store.note(call.state_dir, made)
             default_routes.remove_held()
             _attach_one(call, chain, attachment, until)
@@ -119,7 +120,7 @@ def _attach_several(call: Call, made: Record, planned: list[Attachment]) -> None
 
         default_routes.put_back()
     finally:
-        namespace.close()
+        default_routes.close()
 
 
 def _attach_one(call: Call, chain: Chain, attachment: Attachment, until: float) -> None:

@@ -27,47 +27,64 @@ from __future__ import annotations
 
 from dispatcher.annotation import quote
 from dispatcher.plugin.errors import DELEGATE_FAILED, IO_FAILURE, CNIError
-from dispatcher.plugin.netlink import Route
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dispatcher.plugin.netlink import Namespace
+    from dispatcher.plugin.netlink import Namespace, Route
     from dispatcher.plugin.record import Attachment, Record
 
 
 class DefaultRoutes:
-    """The default routes in *namespace* while the networks of *record* are attached to it.
+    """The pod's default routes while the networks of *record* are attached.
 
-    *earlier* are the attachments of other calls for the container. Raises :class:`CNIError` with
-    code 5 (the kernel refuses) and 103 (a plugin removed another's interface), and OSError.
+    *open_namespace* opens the pod's network namespace by its path; *earlier* are the attachments
+    of other calls for the container. Methods raise :class:`CNIError` with code 5 (the kernel
+    refuses), 8 (there is no namespace) and 103 (a plugin removed another network's interface).
     """
 
     __slots__ = (
         "_all_held",
-        "_has_primary",
+        "_earlier",
         "_interfaces",
         "_kept",
         "_namespace",
+        "_open_namespace",
         "_record",
         "_to_remove",
     )
 
-    def __init__(self, namespace: Namespace, record: Record, earlier: list[Attachment]) -> None:
-        self._namespace = namespace
+    _namespace: Namespace
+
+    def __init__(
+        self,
+        open_namespace: Callable[[str], Namespace],
+        record: Record,
+        earlier: list[Attachment],
+    ) -> None:
+        self._open_namespace = open_namespace
         self._record = record
-        self._has_primary = any(each.primary for each in earlier)
+        self._earlier = earlier
         self._interfaces: dict[str, tuple[str, int]] = {}
         """By name, the network and the index of each interface that must stay."""
         self._kept: set[int] = set()
         """The interfaces through which the pod's own default routes go."""
         self._all_held = False
         self._to_remove: list[Route] = []
-        for attachment in earlier:
+
+    def open(self) -> None:
+        """Open the pod's network namespace; nothing else works before."""
+        self._namespace = self._open_namespace(self._record.netns)
+        for attachment in self._earlier:
             index = self._remember(attachment)
             if attachment.primary and index is not None:
                 self._kept.add(index)
+
+    def close(self) -> None:
+        """Let go of the namespace, if it was opened."""
+        if hasattr(self, "_namespace"):
+            self._namespace.close()
 
     def before(self, attachment: Attachment) -> None:
         """Before a secondary, put the pod's default routes into the record."""
@@ -123,7 +140,7 @@ class DefaultRoutes:
         """Put back what is held, and clear it from the record in memory."""
         for held in self._record.held_routes:
             try:
-                self._namespace.restore(Route(bytes.fromhex(held)))
+                self._namespace.restore(bytes.fromhex(held))
             except OSError as error:
                 raise CNIError(
                     IO_FAILURE,
@@ -149,7 +166,7 @@ class DefaultRoutes:
         return index
 
     def _is_primary(self, attachment: Attachment) -> bool:
-        return attachment.primary and not self._has_primary
+        return attachment.primary and not any(each.primary for each in self._earlier)
 
 
 def put_back_remaining(open_namespace: Callable[[str], Namespace], record: Record) -> None:
@@ -161,8 +178,8 @@ def put_back_remaining(open_namespace: Callable[[str], Namespace], record: Recor
     namespace = open_namespace(record.netns)
     try:
         for held in record.held_routes:
-            route = Route(bytes.fromhex(held))
-            if all(map(namespace.has, route.interfaces)):
-                namespace.restore(route)
+            body = bytes.fromhex(held)
+            if namespace.has_interfaces_of(body):
+                namespace.restore(body)
     finally:
         namespace.close()

@@ -117,6 +117,7 @@ class Bench:
             "type": "host-local",
             "dataDir": str(self.folder / "ipam"),
             "ranges": [[{"subnet": f"10.{90 + number}.0.0/16"}]],
+            "routes": [{"dst": "0.0.0.0/0"}],  # as real networks have: the primary's alone stays
         }
         plugin = {"type": "bridge", "bridge": f"bench{number}", "isGateway": True, "ipam": ipam}
         conf = {"cniVersion": "1.0.0", "name": f"n{number}", "plugins": [plugin]}

@@ -105,7 +105,7 @@ def _aims(figures: Figures) -> list[str]:
             figures.over(GENIE, "DEL", 1)[0] / bare,
             _S,
         ),
-        ("each further network, over its direct call", 1.5, max(_further(figures).values()), "ms"),
+        ("each further network, over its direct call", 1.0, max(_further(figures).values()), "ms"),
         ("`VERSION`", 1.2, _version(figures), _S),
         ("peak resident memory", 12, figures.resident_kib / 1024, "MiB"),
     ]

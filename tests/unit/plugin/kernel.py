@@ -64,9 +64,9 @@ class Model:
         self._fault("index")
         return self._pod.interfaces.get(interface)
 
-    def has(self, index: int) -> bool:
-        """Find an interface by index."""
-        return index in self._pod.interfaces.values()
+    def has_interfaces_of(self, body: bytes) -> bool:
+        """Find interfaces by index."""
+        return Route(body).interfaces <= set(self._pod.interfaces.values())
 
     def default_routes(self) -> list[Route]:
         """List the routes."""
@@ -78,11 +78,11 @@ class Model:
         self._fault("remove")
         self._pod.routes.remove(gone.body)
 
-    def restore(self, again: Route) -> None:
+    def restore(self, body: bytes) -> None:
         """Make a route again."""
         self._fault("restore")
-        if again.body not in self._pod.routes:
-            self._pod.routes.append(again.body)
+        if body not in self._pod.routes:
+            self._pod.routes.append(body)
 
     def ignore_advertised_routes(self, interface: str) -> None:
         """Note which interface learns no default route any more."""

@@ -197,12 +197,19 @@ def test_the_answer_to_a_change(
     """What is so already is no error; a refusal is, with the kernel's reason."""
     namespace, kernel = asked(monkeypatch, no(errno) if errno else YES)
     body = route(link(7), attribute(5, GATEWAY))
+
+    def make() -> None:
+        if change == "remove":
+            namespace.remove(Route(body))
+        else:
+            namespace.restore(body)
+
     if fails:
         with pytest.raises(OSError) as caught:
-            getattr(namespace, change)(Route(body))
+            make()
         assert caught.value.errno == errno
     else:
-        getattr(namespace, change)(Route(body))
+        make()
     [request] = kernel.requests
     _, kind, flags = struct.unpack_from("=IHH", request)
     assert (kind, flags) == {"remove": (25, 5), "restore": (24, 0xC05)}[change]
@@ -212,9 +219,22 @@ def test_the_answer_to_a_change(
 def test_interfaces_are_found_by_name_and_by_index(namespace: Namespace) -> None:
     """The real kernel is asked for the loopback of our own namespace."""
     assert namespace.index("lo") == 1
-    assert namespace.has(1)
+    assert namespace.has_interfaces_of(route(link(1)))
     assert namespace.index("none0") is None
-    assert not namespace.has(999_999)
+    assert not namespace.has_interfaces_of(route(attribute(9, hop(1, OTHER) + hop(999, GATEWAY))))
+
+
+def test_an_interface_that_the_kernel_will_not_speak_of(
+    monkeypatch: pytest.MonkeyPatch, namespace: Namespace
+) -> None:
+    """Any other answer than that it is not there is an error."""
+
+    def refuse(*_: object) -> bytes:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(netlink, "ioctl", refuse)
+    with pytest.raises(PermissionError):
+        namespace.index("lo")
 
 
 def test_the_routes_of_our_own_namespace_can_be_listed(namespace: Namespace) -> None:
