@@ -241,3 +241,25 @@ def test_what_a_plugin_writes_around_its_result_and_to_stderr_does_no_harm(node:
     answer.succeeded()
     assert "msg=hello" in answer.err
     node.delete(pod).succeeded()
+
+
+def test_networks_that_keep_their_state_by_container_alone_are_released(node: Node) -> None:
+    """Two of them in one pod, each with a store of its own, as Flannel has: nothing is left."""
+    product(node, "one", 1, default="appends", keepsByContainer=True)
+    product(node, "other", 2, default="skips", keepsByContainer=True)
+    pod = node.container("pod")
+    node.add(pod, "other@net1,one").succeeded()
+    assert (len(node.addresses("one")), len(node.addresses("other"))) == (1, 1)
+    node.delete(pod).succeeded()
+    assert not any(node.left(pod).addresses.values())
+
+
+def test_a_network_whose_daemon_is_not_ready_fails_the_pod_and_nothing_is_left(node: Node) -> None:
+    """The other network was attached already; the plugin's own words are in the error."""
+    product(node, "one", 1, default="appends")
+    product(node, "daemon", 2, needs="/run/flannel/subnet.env")
+    pod = node.container("pod")
+    error = node.add(pod, "one,daemon@net1").failed(11)
+    assert "open /run/flannel/subnet.env: no such file or directory" in error["msg"]
+    assert not any(node.left(pod).addresses.values())
+    assert node.records() == {}

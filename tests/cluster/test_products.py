@@ -1,0 +1,87 @@
+"""Networks whose plugins treat default routes as products do, through kubelet and containerd.
+
+The plugin is a fake (``tests/node/product.py``); the whole matrix runs in ``tests/node``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cluster.agents import label
+from tests.cluster.observe import default_routes
+from tests.cluster.seed import pod_manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.cluster.cluster import Cluster
+
+NODE = "node1"
+PRODUCT = Path(__file__).parents[1] / "node" / "product.py"
+STORE = "/var/lib/cni/networks"
+NETWORKS = {"like-calico": "fails", "like-weave": "skips", "like-flannel": "appends"}
+"""Each network with what its plugin does where a default route exists."""
+
+
+@pytest.fixture(scope="module")
+def products(cluster: Cluster) -> Iterator[None]:
+    """Install the networks on the node, and remove them afterwards."""
+    node = cluster.node(NODE)
+    program = node.path("/opt/cni/bin/product")
+    shutil.copy(PRODUCT, program)
+    files = [node.path(f"/etc/cni/net.d/50-{name}.conflist") for name in NETWORKS]
+    for number, (file, (name, how)) in enumerate(zip(files, NETWORKS.items(), strict=True), 71):
+        plugin = {"type": "product", "number": number, "families": [4, 6], "default": how}
+        conf = {"cniVersion": "1.0.0", "name": name, "plugins": [{**plugin, "dataDir": STORE}]}
+        file.write_text(json.dumps(conf))
+    _wait_for_labels(cluster, "true")
+    yield
+    for file in (*files, program):
+        file.unlink()
+    _wait_for_labels(cluster, "false")
+    cluster.kubectl("label", "node", NODE, *(f"network.cni-genie.io/{name}-" for name in NETWORKS))
+
+
+def _wait_for_labels(cluster: Cluster, value: str) -> None:
+    cluster.wait_for(
+        lambda: all(label(cluster, NODE, name) == value for name in NETWORKS), 90, "the labels"
+    )
+
+
+def _orders() -> dict[str, str]:
+    """Return pods with every order of the networks, and each of them as the primary."""
+    pods = {}
+    for number, (order, primary) in enumerate(
+        itertools.product(itertools.permutations(NETWORKS), NETWORKS)
+    ):
+        items = (name if name == primary else f"{name}@net{at}" for at, name in enumerate(order))
+        pods[f"order-{number}"] = ",".join(items)
+    return pods
+
+
+@pytest.mark.usefixtures("products")
+def test_pods_start_in_every_order_and_go_out_through_their_primary(
+    cluster: Cluster, namespace: str
+) -> None:
+    """18 pods on three networks each; afterwards no address is held."""
+    pods = _orders()
+    for name, annotation in pods.items():
+        cluster.apply(pod_manifest(name, annotation), "-n", namespace)
+    cluster.kubectl(
+        "wait", "-n", namespace, "--for=condition=Ready", "--timeout=120s",
+        *(f"pod/{name}" for name in pods),
+    )  # fmt: skip
+    found = {name: default_routes(cluster, name, namespace) for name in pods}
+    assert found == {name: [("-4", "eth0"), ("-6", "eth0")] for name in pods}
+
+    cluster.kubectl("delete", "pods", "--all", "-n", namespace, "--grace-period=1", "--wait=true")
+    folders = [cluster.node(NODE).path(f"{STORE}/{name}") for name in NETWORKS]
+    cluster.wait_for(
+        lambda: not any(any(folder.iterdir()) for folder in folders), 60, "the addresses"
+    )
