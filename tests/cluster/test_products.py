@@ -40,18 +40,13 @@ def products(cluster: Cluster) -> Iterator[None]:
         plugin = {"type": "product", "number": number, "families": [4, 6], "default": how}
         conf = {"cniVersion": "1.0.0", "name": name, "plugins": [{**plugin, "dataDir": STORE}]}
         file.write_text(json.dumps(conf))
-    _wait_for_labels(cluster, "true")
+    cluster.wait_for(
+        lambda: all(label(cluster, NODE, name) == "true" for name in NETWORKS), 30, "the labels"
+    )
     yield
     for file in (*files, program):
         file.unlink()
-    _wait_for_labels(cluster, "false")
     cluster.kubectl("label", "node", NODE, *(f"network.cni-genie.io/{name}-" for name in NETWORKS))
-
-
-def _wait_for_labels(cluster: Cluster, value: str) -> None:
-    cluster.wait_for(
-        lambda: all(label(cluster, NODE, name) == value for name in NETWORKS), 90, "the labels"
-    )
 
 
 def _orders() -> dict[str, str]:
