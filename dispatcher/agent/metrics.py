@@ -20,7 +20,7 @@ from prometheus_client import (
 )
 
 from dispatcher.agent.journal import Retries
-from dispatcher.plugin.record import ATTACHED, PARKED
+from dispatcher.plugin.record import PARKED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -169,5 +169,4 @@ def state(stored: Stored) -> str:
         return "parked"
     if any(attachment.failure for attachment in attachments):
         return "failed"
-    whole = all(attachment.phase == ATTACHED for attachment in attachments)
-    return "attached" if whole else "incomplete"
+    return "attached" if stored.record.is_complete else "incomplete"

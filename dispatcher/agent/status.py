@@ -25,7 +25,6 @@ import structlog
 from dispatcher import keys
 from dispatcher.agent import files
 from dispatcher.kube.client import CONFLICT, MERGE_PATCH, NOT_FOUND, KubeClient, KubeError
-from dispatcher.plugin.record import ATTACHED
 from dispatcher.plugin.result import default_gateways
 
 if TYPE_CHECKING:
@@ -53,23 +52,20 @@ PAUSE = 30.0
 
 
 def network_status(record: Record) -> str | None:
-    """Return the annotation's value for *record*, or None if it is not wholly attached.
+    """Return the annotation's value for *record*, or None if it is not complete.
 
-    An attachment with a failure is one that a roll-back or a DEL could not free.
+    The primary comes first, then the secondaries in the order of the list.
     """
-    if not _is_whole(record):
+    if not record.is_complete:
         return None
-    return json.dumps([_entry(attachment) for attachment in record.attachments])
-
-
-def _is_whole(record: Record) -> bool:
-    return all(each.phase == ATTACHED and not each.failure for each in record.attachments)
+    ordered = sorted(record.attachments, key=lambda each: not each.primary)
+    return json.dumps([_entry(attachment) for attachment in ordered])
 
 
 def _entry(attachment: Attachment) -> dict[str, Any]:
     result: dict[str, Any] = attachment.result or {}
     entry: dict[str, Any] = {"name": attachment.network, "interface": attachment.interface}
-    ips = [str(ip["address"]).partition("/")[0] for ip in result.get("ips", ())]
+    ips = [str(ip["address"]).partition("/")[0] for ip in _ips(result, attachment.interface)]
     if ips:
         entry["ips"] = ips
     inside = _interface(result, attachment.interface)
@@ -83,9 +79,27 @@ def _entry(attachment: Attachment) -> dict[str, Any]:
     return entry
 
 
+def _ips(result: Mapping[str, Any], interface: str) -> list[Mapping[str, Any]]:
+    """Return the addresses of *result* that are on the pod's *interface*.
+
+    One that does not say where it is counts, and all do where the plugin lists the host's end
+    alone: the pod has them somewhere.
+    """
+    ips: list[Mapping[str, Any]] = result.get("ips", [])
+    listed = result.get("interfaces", [])
+    own = {index for index, each in enumerate(listed) if _is_inside(each, interface)}
+    if not own:
+        return ips
+    return [ip for ip in ips if ip.get("interface", -1) not in set(range(len(listed))) - own]
+
+
+def _is_inside(listed: Mapping[str, Any], name: str) -> bool:
+    return listed.get("name") == name and bool(listed.get("sandbox"))
+
+
 def _interface(result: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     for interface in result.get("interfaces", ()):
-        if interface.get("name") == name and interface.get("sandbox"):
+        if _is_inside(interface, name):
             found: Mapping[str, Any] = interface
             return found
     return {}
@@ -127,7 +141,7 @@ class Status:
         for stored in sorted(records.values(), key=attrgetter("written")):
             record = stored.record
             shrunk = record and len(record.attachments) < self._done(record)
-            if record and not shrunk and _is_whole(record) and all(record.pod):
+            if record and not shrunk and record.is_complete and all(record.pod):
                 last[record.pod] = record
         now = self._clock()
         return [

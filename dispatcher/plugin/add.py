@@ -33,7 +33,10 @@ def add(call: Call) -> dict[str, Any]:
         kept = _judge_record(call, planned)
         made = Record(call.request.container_id, call.request.netns, kept + planned)
         try:
-            return result.write(_attach(call, made, planned), call.conf.cni_version)
+            output = result.write(_attach(call, made, planned), call.conf.cni_version)
+            # Last of all that may fail: from here on the agent publishes what was attached.
+            store.write(call.state_dir, made)
+            return output
         except BaseException:
             delete.roll_back(call, made, planned)
             raise
@@ -82,7 +85,6 @@ def _attach(call: Call, made: Record, planned: list[Attachment]) -> dict[str, An
         only.phase = ATTACHING
         chain = call.chain(store.begin(call.state_dir, made))
         _attach_one(call, chain, only, call.deadline.of_work)
-    store.write(call.state_dir, made)
     return next((each.result for each in planned if each.primary), None) or {}
 
 

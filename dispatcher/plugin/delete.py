@@ -37,6 +37,7 @@ from dispatcher.plugin.record import (
     ATTACHING,
     PARKED,
     PLANNED,
+    RELEASING,
     Attachment,
     CorruptRecord,
     NewerRecord,
@@ -159,9 +160,13 @@ def free(call: Call, made: Record, ours: list[Attachment], chain: Chain, until: 
 
     Raises the first failure after all were tried.
     """
+    made.extra[RELEASING] = True
     first = _try_all(call, made, ours, chain, until)
     if made.held_routes:
         _put_back_routes(call, made)
+    if not any(each in made.attachments for each in ours):
+        made.extra.pop(RELEASING)  # what is left is of other calls, and stays
+
     try:
         _keep(call, made)
     except OSError:
@@ -283,6 +288,10 @@ def roll_back(call: Call, made: Record, planned: list[Attachment]) -> None:
         _name_record(call, made.container_id)
     begun = [each for each in planned if each.phase != PLANNED]
     made.attachments = [each for each in made.attachments if each in begun or each not in planned]
+    if made.is_complete:  # perhaps on disk as well, where the agent must not take it for a success
+        made.extra[RELEASING] = True
+        _note(call, made)
+
     try:
         free(call, made, begun, call.chain(), call.deadline.of_all)
     except (CNIError, OSError) as error:

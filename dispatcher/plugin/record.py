@@ -45,6 +45,10 @@ ATTACHED = "attached"
 PARKED = "parked"
 """Its delegate cannot be run at all: DEL no longer waits for it, the agent frees it later."""
 
+RELEASING = "releasing"
+"""Key of a record (true) once a DEL or a roll-back has begun: what it lists is what is left, so it
+is no account of a pod's networks, even where each attachment listed is ``attached``."""
+
 
 class NewerRecord(Exception):  # noqa: N818 - named like packaging's InvalidVersion
     """A record in a format that this reader is too old for."""
@@ -121,6 +125,15 @@ class Record:
     def of_call(self, interface: str) -> list[Attachment]:
         """Return what the call with the CNI_IFNAME *interface* made, in order."""
         return [each for each in self.attachments if each.requested == interface]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the ADD of everything listed has succeeded and no release has begun.
+
+        An attachment with a failure is one that a roll-back or a DEL could not free.
+        """
+        attached = all(each.phase == ATTACHED and not each.failure for each in self.attachments)
+        return attached and not self.extra.get(RELEASING)
 
     @property
     def pod(self) -> tuple[str, str, str]:

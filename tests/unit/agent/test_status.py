@@ -11,7 +11,7 @@ from dispatcher.agent.status import MEMORY, PASS_SECONDS, PAUSE, Status, network
 from dispatcher.conf import Conf
 from dispatcher.kube.client import MERGE_PATCH, Kube, KubeError
 from dispatcher.plugin import store
-from dispatcher.plugin.record import ATTACHED, ATTACHING, Attachment, Record
+from dispatcher.plugin.record import ATTACHED, ATTACHING, RELEASING, Attachment, Record
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,6 +94,69 @@ def test_the_gateway_is_that_of_the_default_route(
     made = Record("c", "", [attached("weave", "eth0", {**WEAVE, "routes": routes})])
     [entry] = json.loads(network_status(made) or "")
     assert entry.get("gateway", []) == gateways
+
+
+POD_END = {"name": "eth0", "sandbox": "/run/netns/x"}
+HOST_END = {"name": "eth0"}
+BRIDGE = {"name": "br0"}
+OTHER_END = {"name": "extra0", "sandbox": "/run/netns/x"}
+
+
+@pytest.mark.parametrize(
+    ("interfaces", "places", "shown"),
+    [
+        ([BRIDGE, POD_END], [1, 1], "ab"),
+        ([BRIDGE, POD_END], [0, 1], "b"),
+        ([HOST_END, POD_END], [0, 1], "b"),
+        ([POD_END, OTHER_END], [1, 0], "b"),
+        ([POD_END, OTHER_END], [None, 1], "a"),
+        ([POD_END], [7, -1], "ab"),
+        ([BRIDGE], [0, 0], "ab"),
+        ([], [0, None], "ab"),
+        ([OTHER_END, POD_END], [0, 0], ""),
+    ],
+    ids=[
+        "all on the pod's interface",
+        "one on the bridge",
+        "one on the host's end, which has the same name",
+        "one on another interface of the pod",
+        "one that does not say where it is",
+        "on interfaces that are not listed",
+        "the plugin lists the host's side alone",
+        "the plugin lists no interface",
+        "none on the pod's interface",
+    ],
+)
+def test_only_addresses_of_the_attachments_own_interface_are_listed(
+    interfaces: list[dict[str, str]], places: list[int | None], shown: str
+) -> None:
+    """An address that names no interface counts; ``interface`` is an index into the list."""
+    ips: list[dict[str, Any]] = [
+        {"address": f"{address}/24"} | ({} if place is None else {"interface": place})
+        for address, place in zip(("10.0.0.1", "10.0.0.2"), places, strict=True)
+    ]
+    result = {"interfaces": interfaces, "ips": ips, "routes": [], "dns": {}}
+    [entry] = json.loads(network_status(Record("c", "", [attached("x", "eth0", result)])) or "")
+    names = {"a": "10.0.0.1", "b": "10.0.0.2"}
+    assert entry.get("ips", []) == [names[letter] for letter in shown]
+
+
+def test_the_primary_comes_first_wherever_the_annotation_lists_it() -> None:
+    """Then the secondaries in the order of the list; each says whether it is the default."""
+    made = [attached(name, at, CANAL) for name, at in (("x", "net1"), ("y", "eth0"), ("z", "net2"))]
+    entries = json.loads(network_status(Record("c", "", made)) or "")
+    assert [(entry["name"], entry["default"]) for entry in entries] == [
+        ("y", True),
+        ("x", False),
+        ("z", False),
+    ]
+
+
+def test_there_is_no_status_of_what_is_being_released() -> None:
+    """What a roll-back or a DEL has left looks whole, and is not what the pod has."""
+    left = record()
+    left.extra[RELEASING] = True
+    assert network_status(left) is None
 
 
 def test_a_result_without_anything_still_names_network_and_interface() -> None:
