@@ -58,9 +58,8 @@ class Agent:
         self.metrics = Metrics()
         self.events = Events(kube, settings.node_name)
         self._node = Node(settings, plugin, self.events, self.metrics.restored.inc)
-        only = None if settings.mode == "install" else settings.default_network
         young_until = time.monotonic() + settings.start_seconds
-        publication = Publication(settings.gone_seconds, young_until, only)
+        publication = Publication(settings.gone_seconds, young_until)
         self._labels = Labels(kube, settings.node_name, publication, self.events)
         self._looking = Loop("look", self._look, settings.look_seconds, settle=0.2)
         self._publishing = Loop("publish", self._publish, settings.look_seconds)
@@ -131,7 +130,9 @@ class Agent:
         if self._view.removed:
             self._labels.withdraw()
             return
-        self._vanished = self._labels.publish(self._view.networks, self._node.absence)
+        self._vanished = self._labels.publish(
+            self._view.networks, self._node.absence, self._view.patience
+        )
         if not self._node.labelled:
             self._node.labelled = True
             self._looking.wake.set()

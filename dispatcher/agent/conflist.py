@@ -172,7 +172,7 @@ class Conflist:
         if shadow is not None:
             raise ConflistError(
                 f"{shadow} sorts before {self.path.name}, so the runtime loads it instead: "
-                "rename or remove it"
+                f"rename it so that it sorts after {self.path.name}"
             )
 
     def _shadow(self) -> Path | None:

@@ -14,7 +14,7 @@ import structlog
 
 from dispatcher import keys
 from dispatcher.agent import events
-from dispatcher.agent.publish import FALSE, Publication
+from dispatcher.agent.publish import FALSE, PATIENT, Patience, Publication
 from dispatcher.kube.client import MERGE_PATCH, METADATA, KubeClient, object_path
 
 if TYPE_CHECKING:
@@ -49,7 +49,12 @@ class Labels:
         self._labels: dict[str, str] | None = None
         self._read_at = 0.0
 
-    def publish(self, networks: Mapping[str, str], absence: Callable[[str], str]) -> dict[str, str]:
+    def publish(
+        self,
+        networks: Mapping[str, str],
+        absence: Callable[[str], str],
+        patience: Patience = PATIENT,
+    ) -> dict[str, str]:
         """Bring the labels to *networks* (see :class:`Publication`).
 
         *absence* tells why a network has no configuration. Returns those that have a label and
@@ -57,7 +62,7 @@ class Labels:
         """
         now = self._clock()
         labels = self._read(now)
-        changes = self._publication.changes(networks, labels, now)
+        changes = self._publication.changes(networks, labels, now, patience)
         vanished = {name: absence(name) for name in _names(labels) if name not in networks}
         if changes:
             self._labels = None  # unknown until the API server has answered

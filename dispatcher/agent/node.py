@@ -23,6 +23,7 @@ from dispatcher.agent import conflist as conflists
 from dispatcher.agent import events, files, uninstall
 from dispatcher.agent.conflist import BACKUP, Conflist, ConflistError
 from dispatcher.agent.plugin import InstallError, Plugin
+from dispatcher.agent.publish import PATIENT, Patience
 from dispatcher.agent.records import Records
 from dispatcher.conf import BrokenConf, load
 from dispatcher.plugin import store
@@ -52,12 +53,14 @@ class View(NamedTuple):
 
     ``networks`` are those that have a configuration, each with the reason why it cannot be
     attached here ("": it can). ``problem`` is why new pods are not attached as the settings
-    say ("": they are). ``removed``: the conflist has left this node, as the settings asked;
-    ``over``: the plugin, too, so that what it kept in its folder may go.
+    say ("": they are). ``patience``: how soon labels must follow. ``removed``: the conflist has
+    left this node, as the settings asked; ``over``: the plugin, too, so that what it kept in its
+    folder may go.
     """
 
     networks: dict[str, str]
     problem: str
+    patience: Patience = PATIENT
     removed: bool = False
     over: bool = False
 
@@ -104,7 +107,7 @@ class Node:
             problem = str(error)
             self._say("NotInstalled", problem)
         self._note(problem)
-        return View(self._judge(found, problem), problem)
+        return self._view(found, problem)
 
     def _install(self, found: Networks) -> None:
         default = self._settings.default_network
@@ -165,17 +168,37 @@ class Node:
             self._say("NotFreed", left)
         return True
 
-    def _judge(self, found: Networks, problem: str) -> dict[str, str]:
-        """Return each network with why it cannot be attached."""
-        judged = {name: self._reason(name, found) for name in _published(found)}
+    def _view(self, found: Networks, problem: str) -> View:
+        """Return each network with why it cannot be attached, and how soon labels must say so."""
+        reasons = {name: self._reason(name, found) for name in _published(found)}
         if problem and not self._usable():
             absent = f"Genie does not attach pods on this node: {problem}"
-            return dict.fromkeys(judged, absent)
+            bypassed = dict.fromkeys(reasons, absent)
+            return View(bypassed, problem, self._patience_bypassed(reasons, found))
         if self._settings.mode != "install":
             reason = f"the agent's mode is {self._settings.mode}"
             default = self._settings.default_network
-            judged = {name: why if name == default else reason for name, why in judged.items()}
-        return judged
+            reasons = {name: why if name == default else reason for name, why in reasons.items()}
+            return View(reasons, problem, Patience(frozenset({default})))
+        return View(reasons, problem)
+
+    def _patience_bypassed(self, reasons: dict[str, str], found: Networks) -> Patience:
+        """Return how soon labels must follow when the runtime does not call Genie.
+
+        This is the state at the end of a look, after the agent tried to restore its files: what
+        another program takes away once, and is back, never shows. Without any configuration the
+        runtime attaches no pod at all, so none gets a wrong network, and labels may wait: a node
+        that boots has had no installer yet.
+        """
+        effective = uninstall.effective(self._settings.cni_conf_dir)
+        if not effective:
+            return PATIENT
+        unchanged = {
+            name
+            for name, reason in reasons.items()
+            if not reason and found.confs[name].path == effective
+        }
+        return Patience(frozenset(), frozenset(unchanged))
 
     def _usable(self) -> bool:
         """Return whether the runtime calls Genie, whatever else is not as it should be."""

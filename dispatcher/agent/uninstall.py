@@ -52,6 +52,11 @@ def configurations(directory: Path) -> list[Path]:
         return []
 
 
+def effective(directory: Path) -> str:
+    """Return the path of the configuration that the runtime loads, or ""."""
+    return next(map(str, configurations(directory)), "")
+
+
 def successor(directory: Path) -> str:
     """Return the path of the configuration that the runtime would load without ours, or ""."""
     others = [path for path in configurations(directory) if path.name != keys.CONFLIST]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dispatcher.agent.node import Node
+from dispatcher.agent.publish import PATIENT, Patience
 from tests.unit.agent.conftest import Said
 
 if TYPE_CHECKING:
@@ -159,6 +160,82 @@ def test_nothing_can_be_attached_while_the_runtime_loads_another_file(
         assert "00-aaa.conflist sorts before" in reason
     shadow.unlink()
     assert set(subject.look().networks.values()) == {""}
+
+
+@pytest.mark.parametrize(
+    ("shadow", "unchanged"),
+    [
+        pytest.param("00-aaa.conflist", {"aaa", "weave-net"}, id="a network of its own"),
+        pytest.param("00-broken.conf", set(), id="a file that cannot be used"),
+    ],
+)
+def test_labels_follow_at_once_when_the_runtime_uses_another_file(
+    host: Host, node: Callable[..., Node], shadow: str, unchanged: set[str]
+) -> None:
+    """All but those of the network that the runtime itself uses: pods get it that ask for it."""
+    host.network("canal")
+    host.executable("bridge")
+    subject = node()
+    assert subject.look().patience == PATIENT
+    if shadow.endswith(".conf"):
+        (host.conf / shadow).write_text("{")
+    else:
+        host.network("weave-net", file=shadow)
+    assert subject.look().patience == Patience(frozenset(), frozenset(unchanged))
+    (host.conf / shadow).unlink()
+    assert subject.look().patience == PATIENT
+
+
+def test_a_network_that_the_runtime_uses_but_cannot_attach_is_false_at_once_too(
+    host: Host, node: Callable[..., Node]
+) -> None:
+    """Its executable is missing, so no pod gets it."""
+    host.network("canal")
+    host.executable("bridge")
+    subject = node()
+    subject.look()
+    host.network("weave", ["weave-net"], file="00-aaa.conflist")
+    assert subject.look().patience == Patience(frozenset(), frozenset())
+
+
+def test_a_file_that_was_taken_once_and_is_back_never_shows_in_the_labels(
+    host: Host, node: Callable[..., Node], clock: Clock
+) -> None:
+    """The state at the end of a look counts. Who takes it again wins, and the labels say so."""
+    host.network("canal")
+    host.network("cilium", file="05-cilium.conflist")
+    host.executable("bridge")
+    subject = node()
+    subject.look()
+    ours = host.conf / "00-genie.conflist"
+    ours.rename(f"{ours}.cilium_bak")
+    view = subject.look()
+    assert (view.patience, set(view.networks.values())) == (PATIENT, {""})
+    clock.now += 10
+    ours.rename(f"{ours}.cilium_bak")
+    assert subject.look().patience == Patience(frozenset(), frozenset({"cilium"}))
+
+
+def test_on_a_node_without_any_configuration_labels_may_wait(
+    host: Host, node: Callable[..., Node]
+) -> None:
+    """It boots: the runtime attaches no pod, so none gets a wrong network; installers follow."""
+    host.extra.joinpath("canal.conflist").write_text("{")
+    view = node().look()
+    assert view.problem
+    assert view.patience == PATIENT
+
+
+def test_labels_follow_at_once_when_the_plugin_cannot_be_started(
+    host: Host, node: Callable[..., Node]
+) -> None:
+    """The runtime calls it in vain for every pod."""
+    host.network("canal")
+    host.executable("bridge")
+    subject = node()
+    subject.look()
+    host.executable("genie")
+    assert subject.look().patience == Patience(frozenset(), frozenset())
 
 
 def test_nothing_can_be_attached_by_a_launcher_that_is_not_ours(

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.agent.publish import Publication
+from dispatcher.agent.publish import Patience, Publication
 from dispatcher.agent.settings import Settings
 
 KEY = "network.cni-genie.io/"
@@ -58,13 +58,31 @@ def test_nothing_turns_false_while_the_agent_is_young() -> None:
 
 def test_what_the_mode_takes_away_is_false_at_once() -> None:
     """Whatever the delays: also a network without a configuration, but not the default."""
-    publication = Publication(60, not_before=300, only="canal")
+    publication = Publication(60, not_before=300)
+    canal_alone = Patience(frozenset({"canal"}))
     labels = {KEY + "weave": "true", KEY + "canal": "true", KEY + "born": "true"}
-    assert publication.changes({"weave": "the mode"}, labels, 0) == {
+    assert publication.changes({"weave": "the mode"}, labels, 0, canal_alone) == {
         KEY + "weave": "false",
         KEY + "born": "false",
     }
-    assert publication.changes({}, {KEY + "canal": "true"}, 300) == {KEY + "canal": "false"}
+    changes = publication.changes({}, {KEY + "canal": "true"}, 300, canal_alone)
+    assert changes == {KEY + "canal": "false"}
+
+
+def test_while_the_runtime_uses_one_network_itself_every_other_is_false_at_once() -> None:
+    """Also while the agent is young. The label of that network stays, whatever it says."""
+    publication = Publication(60, not_before=300)
+    bypassed = Patience(frozenset(), frozenset({"canal"}))
+    networks = {"canal": "bypassed", "weave": "bypassed"}
+    labels = {KEY + "weave": "true", KEY + "canal": "true", KEY + "born": "true"}
+    changes = publication.changes(networks, labels, 0, bypassed)
+    assert changes == {KEY + "weave": "false", KEY + "born": "false"}
+    labels = settled(labels, changes)
+    assert publication.changes(networks, labels, 900, bypassed) == {}
+    labels[KEY + "canal"] = "false"
+    assert publication.changes(networks, labels, 904, bypassed) == {}
+    back = publication.changes({"canal": "", "weave": ""}, labels, 905)
+    assert back == {KEY + "canal": "true", KEY + "weave": "true"}
 
 
 def test_labels_of_others_are_not_looked_at() -> None:
