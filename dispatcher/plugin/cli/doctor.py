@@ -1,7 +1,8 @@
 """``genie doctor``: what is wrong with this node's networks, and how to cure it.
 
 How it works: each check looks at one thing and yields :class:`Finding`s; none changes
-anything. A finding that is a problem makes the command fail; the others are notes.
+anything. A finding that is a problem makes the command fail. A warning has a cure, too, but may be
+meant as it is; the others are notes.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from _socket import AF_UNIX, SHUT_WR, SOCK_STREAM, socket
 
 from dispatcher import keys, networks
 from dispatcher.conf import BrokenConf
 from dispatcher.plugin import store
-from dispatcher.plugin.cli import views
+from dispatcher.plugin.cli import conflicts, views
+from dispatcher.plugin.cli.finding import Finding
 from dispatcher.plugin.errors import CNIError
 from dispatcher.plugin.record import PARKED
 
@@ -28,22 +31,6 @@ _OLDEST_CRIO = (1, 29)
 _ASK_SECONDS = 5
 
 
-class Finding:
-    """One thing that was looked at: ``problem`` tells whether it needs a cure."""
-
-    __slots__ = ("about", "cure", "problem", "said")
-
-    def __init__(self, about: str, said: str, cure: str = "") -> None:
-        self.about = about
-        self.said = said
-        self.cure = cure
-        self.problem = bool(cure)
-
-    def as_dict(self) -> dict[str, object]:
-        """Return the finding as JSON has it."""
-        return {name: getattr(self, name) for name in ("about", "problem", "said", "cure")}
-
-
 def examine(
     own: Own,
     net_dir: str,
@@ -56,10 +43,13 @@ def examine(
     checks = {
         "conflist": _conflist(own, net_dir),
         "default": _default(own, conf_dirs, cni_path),
-        "network": _networks(conf_dirs, cni_path),
+        "network": conflicts.attachable(own, net_dir, conf_dirs, cni_path),
+        "name": conflicts.names(conf_dirs),
+        "addresses": conflicts.addresses(conf_dirs),
+        "whereabouts": conflicts.whereabouts(own, conf_dirs),
         "directory": _directories(conf_dirs),
         "state": _state(state_dir),
-        "agent": _agent(state_dir),
+        "agent": _agent(own, conf_dirs),
         "record": _records(state_dir),
         "runtime": _runtime(version_of or _version),
     }
@@ -112,17 +102,6 @@ def _default(own: Own, conf_dirs: Sequence[str], cni_path: Sequence[str]) -> Ite
         yield Finding("default", f"{default} ({conf.path})")
 
 
-def _networks(conf_dirs: Sequence[str], cni_path: Sequence[str]) -> Iterator[Finding]:
-    for row in views.listing(conf_dirs, cni_path):
-        if not row["attachable"]:
-            about = f"network {row['network']}" if row["network"] else "file"
-            cure = "mend the file, or remove it"
-            if row["missing"]:
-                wanted = ", ".join(row["missing"])
-                cure = f"install {wanted} in {' or '.join(cni_path)}, or remove the file"
-            yield Finding(about, f"{row['file']}: {row['reason']}", cure)
-
-
 def _directories(conf_dirs: Sequence[str]) -> Iterator[Finding]:
     for directory in filter(os.path.isdir, conf_dirs):
         for name in sorted(os.listdir(directory)):
@@ -155,14 +134,45 @@ def _state(state_dir: str) -> Iterator[Finding]:
     yield Finding("state", f"{state_dir} can be written")
 
 
-def _agent(state_dir: str) -> Iterator[Finding]:
-    """Tell what agent and reaper said last, where they could not do their work."""
+def _agent(own: Own, conf_dirs: Sequence[str]) -> Iterator[Finding]:
+    """Tell whether the agent runs, and what it and the reaper could not do."""
+    address = own.settings.agent_socket
+    if address:
+        yield from _running(address, conflicts.of_whereabouts(conf_dirs))
     for name, check, cure in _TOLD:
         try:
-            with open(f"{state_dir}/{name}", encoding="utf-8") as file:
+            with open(f"{own.settings.state_dir}/{name}", encoding="utf-8") as file:
                 yield Finding(check, file.read().strip(), cure)
         except OSError:
             continue
+
+
+def _running(address: str, of_whereabouts: list[str]) -> Iterator[Finding]:
+    agent = socket(AF_UNIX, SOCK_STREAM)
+    agent.settimeout(_ASK_SECONDS)
+    try:
+        agent.connect(address)
+        agent.shutdown(SHUT_WR)
+        agent.recv(1)  # it answers that nothing was asked, and does not find us gone
+    except PermissionError:
+        yield Finding("agent", "whether the agent runs only root can tell")
+    except OSError as error:
+        released = (
+            f", and whereabouts' reconciler releases addresses of new pods on "
+            f"{', '.join(of_whereabouts)}"
+            if of_whereabouts
+            else ""
+        )
+        yield Finding(
+            "agent",
+            f"it does not answer on {address} ({error.strerror or error}): labels do not follow "
+            f"this node's networks, new pods get no network-status{released}",
+            "start the agent's pod: kubectl -n genie-system get pods -o wide",
+        )
+    else:
+        yield Finding("agent", f"it answers on {address}")
+    finally:
+        agent.close()
 
 
 _TOLD = (

@@ -249,7 +249,7 @@ def _doctor(chosen: argparse.Namespace, own: Own) -> int:
         _print_json([finding.as_dict() for finding in findings])
     else:
         for finding in findings:
-            mark = _coloured("problem") if finding.problem else "ok"
+            mark = _coloured(finding.level) if finding.cure else finding.level
             _print(f"{finding.about}: {finding.said}", before=f"{mark}: ")
             if finding.cure:
                 _print(finding.cure, before="    cure: ")

@@ -17,6 +17,16 @@ NET_DIR = "/etc/cni/net.d"
 """Where container runtimes look for their configuration."""
 
 
+def runtime_files(net_dir: str) -> list[str]:
+    """Return what a runtime reads in *net_dir*, in its order. Raises OSError."""
+    try:
+        names = sorted(posix.listdir(net_dir))
+    except FileNotFoundError:
+        return []
+    extensions = (".conf", ".conflist", ".json")
+    return [f"{net_dir}/{name}" for name in names if name.endswith(extensions)]
+
+
 class Own:
     """The conflist of ours that the runtime would load: ``conf`` is None where there is none.
 
@@ -46,14 +56,10 @@ class Own:
 
     def _files(self, net_dir: str) -> list[str]:
         try:
-            names = sorted(posix.listdir(net_dir))
-        except FileNotFoundError:
-            return []
+            return runtime_files(net_dir)
         except OSError as error:
             self.problem = f"{net_dir}: {error.strerror}"
             return []
-        extensions = (".conf", ".conflist", ".json")
-        return [f"{net_dir}/{name}" for name in names if name.endswith(extensions)]
 
     def _take(self, conf: Conf) -> None:
         self.conf = conf

@@ -24,6 +24,8 @@ from tests.unit.plugin.test_add_and_delete import caught
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from dispatcher.plugin.cli.finding import Finding
+
 POD = """\
 apiVersion: v1
 kind: Pod
@@ -356,9 +358,7 @@ def test_doctor_of_a_node_without_genie(tmp_path: Path) -> None:
     assert any("x.json.corrupt" in each for each in said)
 
 
-def _examine(
-    own: Own, folder: Path, versions: dict[str, str] | None = None
-) -> list[doctor.Finding]:
+def _examine(own: Own, folder: Path, versions: dict[str, str] | None = None) -> list[Finding]:
     known = versions or {}
     return doctor.examine(own, str(folder), [str(folder)], [], lambda name: known.get(name, ""))
 

@@ -1,0 +1,148 @@
+"""Which addresses the networks of a node hand out, and from which store.
+
+How it works: ``host-local`` keeps what it has handed out in one folder for each configuration's
+name. Two configurations with different names do not see each other's addresses; where their
+ranges overlap, two pods get the same address. The configurations alone tell the ranges, but for
+the node's podCIDR: ``flannel`` and Calico's ``usePodCidr`` stand for it, and flannel's own file
+on the node spells it.
+
+Rules of this file: what cannot be understood is passed over, since its plugin will refuse it.
+"""
+
+from __future__ import annotations
+
+from _socket import AF_INET, AF_INET6, inet_pton
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import Any
+
+    from dispatcher.conf import Conf
+
+SUBNET_FILE = "/run/flannel/subnet.env"
+"""Where flannel's daemon leaves the node's podCIDR."""
+
+POD_CIDR = "the node's podCIDR"
+
+_STORES = "/var/lib/cni/networks"
+_BITS = {4: 32, 6: 128}
+_USE_POD_CIDR = {"usepodcidr": 4, "usepodcidripv6": 6}
+_VARIABLES = {"FLANNEL_SUBNET": 4, "FLANNEL_IPV6_SUBNET": 6}
+
+
+class Range:
+    """Addresses that a configuration hands out from ``store``: ``first`` to ``last``, as numbers.
+
+    Both are None where it is the podCIDR that nothing on the node spells.
+    """
+
+    __slots__ = ("family", "first", "last", "store", "text")
+
+    def __init__(
+        self, store: str, text: str, family: int, first: int | None, last: int | None
+    ) -> None:
+        self.store = store
+        self.text = text
+        self.family = family
+        self.first = first
+        self.last = last
+
+    def overlaps(self, other: Range) -> bool:
+        """Tell whether both may hand out one address without knowing of each other."""
+        if self.store == other.store or self.family != other.family:
+            return False
+        if None in {self.first, other.first}:
+            return self.text == other.text == POD_CIDR
+        return bool(self.first <= other.last and other.first <= self.last)  # type: ignore[operator]
+
+
+def overlapping(confs: Iterable[Conf], subnet_file: str) -> Iterator[tuple[Conf, Conf, str]]:
+    """Yield each two of *confs* that may hand out the same addresses, and which these are."""
+    pod_cidr = _pod_cidr(subnet_file)
+    known = [(conf, list(_ranges(conf, pod_cidr))) for conf in confs]
+    for at, (conf, ranges) in enumerate(known):
+        for other, others in known[at + 1 :]:
+            shared = [one.text for one in ranges for two in others if one.overlaps(two)]
+            if shared:
+                yield conf, other, ", ".join(dict.fromkeys(shared))
+
+
+def ipam_types(conf: Conf) -> list[str]:
+    """Return the ``type`` of each IPAM plugin of *conf*'s chain, in order."""
+    types = [_ipam(plugin).get("type") for plugin in conf.plugins]
+    return [each for each in types if isinstance(each, str)]
+
+
+def _ipam(plugin: dict[str, Any]) -> dict[str, Any]:
+    ipam = plugin.get("ipam")
+    return ipam if isinstance(ipam, dict) else {}
+
+
+def _ranges(conf: Conf, pod_cidr: dict[int, str]) -> Iterator[Range]:
+    for plugin in conf.plugins:
+        ipam = _ipam(plugin)
+        store = f"{ipam.get('dataDir') or _STORES}/{conf.name}"
+        if plugin["type"] == "flannel":
+            for family in pod_cidr or (4,):
+                yield _range(store, POD_CIDR, pod_cidr.get(family, ""), {}, family)
+        elif ipam.get("type") == "host-local":
+            yield from _of_host_local(store, ipam, pod_cidr)
+
+
+def _of_host_local(store: str, ipam: dict[str, Any], pod_cidr: dict[int, str]) -> Iterator[Range]:
+    sets = ipam.get("ranges")
+    listed = [each for some in sets if isinstance(some, list) for each in some] if sets else []
+    for each in (ipam, *listed):
+        subnet = each.get("subnet") if isinstance(each, dict) else None
+        if not isinstance(subnet, str):
+            continue
+        family = _USE_POD_CIDR.get(subnet.lower())
+        try:
+            if family:
+                yield _range(store, POD_CIDR, pod_cidr.get(family, ""), {}, family)
+            else:
+                yield _range(store, subnet, subnet, each, 0)
+        except (OSError, ValueError, TypeError):
+            continue
+
+
+def _range(store: str, text: str, subnet: str, given: dict[str, Any], family: int) -> Range:
+    """Return the range of *subnet*, or what *given* leaves of it. Raises OSError, ValueError."""
+    if not subnet:
+        return Range(store, text, family, None, None)
+    address, _, bits = subnet.partition("/")
+    family = 6 if ":" in address else 4
+    host_bits = _BITS[family] - int(bits)
+    base = _number(address) >> host_bits << host_bits
+    last = base + (1 << host_bits) - 1 - (family == 4)  # noqa: PLR2004 - no broadcast address in IPv6
+    start, end = given.get("rangeStart"), given.get("rangeEnd")
+    return Range(
+        store,
+        text,
+        family,
+        _number(start) if start else base + 1,
+        _number(end) if end else last,
+    )
+
+
+def _number(address: str) -> int:
+    return int.from_bytes(inet_pton(AF_INET6 if ":" in address else AF_INET, address), "big")
+
+
+def _pod_cidr(subnet_file: str) -> dict[int, str]:
+    """Return the node's podCIDR of each family, as far as flannel's daemon has told it."""
+    try:
+        with open(subnet_file, encoding="utf-8") as file:
+            pairs = dict(line.strip().partition("=")[::2] for line in file)
+    except (OSError, ValueError):
+        return {}
+    found = {family: pairs.get(name, "") for name, family in _VARIABLES.items()}
+    return {family: subnet for family, subnet in found.items() if _is_subnet(subnet)}
+
+
+def _is_subnet(subnet: str) -> bool:
+    try:
+        return bool(subnet) and _range("", "", subnet, {}, 0).first is not None
+    except (OSError, ValueError):
+        return False
