@@ -22,6 +22,7 @@ from dispatcher import networks
 from dispatcher.agent import conflist as conflists
 from dispatcher.agent import events, files, uninstall
 from dispatcher.agent.conflist import BACKUP, Conflist, ConflistError
+from dispatcher.agent.moves import Moves
 from dispatcher.agent.plugin import InstallError, Plugin
 from dispatcher.agent.publish import PATIENT, Patience
 from dispatcher.agent.records import Records
@@ -90,6 +91,7 @@ class Node:
         self._over = False
         self._noted: str | None = None
         self._ignored: set[str] = set()
+        self._moves = Moves(settings.state_dir)
 
     def look(self) -> View:
         """Look once, and put in place what is not."""
@@ -107,6 +109,7 @@ class Node:
             problem = str(error)
             self._say("NotInstalled", problem)
         self._note(problem)
+        self._tell_moved(found)
         return self._view(found, problem)
 
     def _install(self, found: Networks) -> None:
@@ -241,6 +244,11 @@ class Node:
         except OSError:
             return  # tried again with the next look; doctor tells of such a folder by itself
         self._noted = problem
+
+    def _tell_moved(self, found: Networks) -> None:
+        winners: dict[str, Conf | BrokenConf] = {**found.spoiled, **found.confs}
+        for move in self._moves.look({name: winners[name].path for name in _published(found)}):
+            self._say("NetworkMoved", move.sentence)
 
     def _tell_restored(self, sentence: str) -> None:
         self._restored()

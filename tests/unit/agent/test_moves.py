@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dispatcher.agent.moves import MEMORY, Moves
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from dispatcher.agent.node import Node
+    from tests.unit.agent.conftest import Host, Said
+
+
+def moved(said: Said) -> list[str]:
+    return [message for _, reason, message in said.events if reason == "NetworkMoved"]
+
+
+@pytest.fixture
+def canal(host: Host) -> Path:
+    """Return the file of canal, which carries a name that Calico's has, too."""
+    host.executable("bridge")
+    host.network("canal", file="10-canal.conflist")
+    return host.network("k8s-pod-network", file="10-canal.conflist")
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["seen", "while no agent ran"])
+def test_a_name_that_another_file_takes_over_is_told_once(
+    host: Host, node: Callable[..., Node], said: Said, canal: Path, *, restarted: bool
+) -> None:
+    """The file's own name stays, so pods that ask for canal are not concerned."""
+    subject = node()
+    subject.look()
+    assert moved(said) == []
+    calico = host.network("k8s-pod-network", file="10-calico.conflist")
+    for _ in range(2):
+        subject = node() if restarted else subject
+        subject.look()
+    [sentence] = moved(said)
+    assert sentence.startswith(
+        f'network "k8s-pod-network" moved from {canal} to {calico}: new pods'
+    )
+    calico.unlink()
+    subject.look()
+    assert len(moved(said)) == 2
+
+
+def test_an_installers_rewrite_of_its_file_moves_nothing(
+    host: Host, node: Callable[..., Node], said: Said, canal: Path
+) -> None:
+    """With other content, or by removing it first."""
+    subject = node()
+    subject.look()
+    host.network("k8s-pod-network", ["bridge", "portmap"], file="10-canal.conflist")
+    subject.look()
+    content = canal.read_bytes()
+    canal.unlink()
+    subject.look()
+    node().look()
+    canal.write_bytes(content)
+    subject.look()
+    assert moved(said) == []
+
+
+def test_a_renamed_file_is_told_once_with_all_its_names(
+    host: Host, node: Callable[..., Node], said: Said, canal: Path
+) -> None:
+    """As an upgrade does it; also where the new file is broken."""
+    subject = node()
+    subject.look()
+    canal.rename(host.conf / "20-canal.conflist")
+    subject.look()
+    (host.conf / "20-canal.conflist").rename(host.conf / "30-canal.conflist")
+    (host.conf / "30-canal.conflist").write_text("{")
+    subject.look()
+    subject.look()
+    first, second = moved(said)
+    assert first.startswith('network "canal", "k8s-pod-network" moved from')
+    assert second.startswith('network "canal" moved from')
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff", b'{"canal": 5}'])
+def test_a_memory_that_cannot_be_read_is_none(tmp_path: Path, content: bytes) -> None:
+    """Then the first look only remembers."""
+    (tmp_path / MEMORY).write_bytes(content)
+    moves = Moves(tmp_path)
+    assert moves.look({"canal": "/a"}) == []
+    assert [move.new for move in Moves(tmp_path).look({"canal": "/b"})] == ["/b"]
+    assert (tmp_path / MEMORY).stat().st_mode & 0o777 == 0o600
+
+
+def test_what_cannot_be_remembered_now_is_with_the_next_look(tmp_path: Path) -> None:
+    """The folder comes with the first pod, or the disk has room again."""
+    moves = Moves(tmp_path / "state")
+    moves.look({"canal": "/a"})
+    (tmp_path / "state").mkdir()
+    moves.look({"canal": "/a"})
+    assert (tmp_path / "state" / MEMORY).exists()
