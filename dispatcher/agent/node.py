@@ -20,7 +20,7 @@ import structlog
 
 from dispatcher import networks
 from dispatcher.agent import conflist as conflists
-from dispatcher.agent import events, files, uninstall
+from dispatcher.agent import events, files, gone, uninstall
 from dispatcher.agent.conflist import BACKUP, Conflist, ConflistError
 from dispatcher.agent.moves import Moves
 from dispatcher.agent.plugin import InstallError, Plugin
@@ -154,7 +154,8 @@ class Node:
         blocking = uninstall.in_the_way(self._records.read().values(), following)
         if blocking:
             force = self._settings.mode != "remove"
-            self._say("NotRemoved", uninstall.explain(blocking, following, force=force))
+            absent = gone.read(self._settings.state_dir)
+            self._say("NotRemoved", uninstall.explain(blocking, following, absent, force=force))
         if self._conflist.in_place:  # once it is gone, nothing brings it back
             self._left_at, self._over = None, False
             if blocking or self._waits():

@@ -33,7 +33,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from dispatcher import keys, networks
-from dispatcher.agent import complaint, cri, delete, uninstall
+from dispatcher.agent import complaint, cri, delete, gone, uninstall
+from dispatcher.agent.handover import hand_over
 from dispatcher.agent.host import namespace, resolve
 from dispatcher.agent.loops import Loop
 from dispatcher.agent.records import Records
@@ -99,6 +100,8 @@ class Reaper:
             self.clear()
         launcher = self._settings.cni_bin_dir / keys.PLUGIN_TYPE
         if self._settings.mode in uninstall.REMOVING and not resolve(self._root, launcher).exists():
+            records = self._records.read().values()
+            hand_over(records, self._following(), self._root, self._state)
             uninstall.forget_results(resolve(self._root, uninstall.RESULTS))
         if swept := leftovers.sweep(str(self._state)):
             log.info("removed what was left of calls that had done nothing yet", containers=swept)
@@ -115,6 +118,7 @@ class Reaper:
         self._silent = 0
         complaint.leave(self._state, "")
         self._missed = {key: self._missed.get(key, 0) + 1 for key in records.keys() - listed}
+        gone.write(self._state, (key for key, missed in self._missed.items() if missed > 1))
         self._failed = {key: value for key, value in self._failed.items() if key in records}
         now = self._clock()
         suspects = [
@@ -138,6 +142,7 @@ class Reaper:
     def _unanswered(self, error: str) -> None:
         """Note that the runtime did not answer; have it told when that goes on."""
         self._missed.clear()
+        gone.write(self._state, ())
         self._silent += 1
         sentence = f"nothing is freed while the container runtime does not answer: {error}"
         log.warning(sentence)
@@ -171,11 +176,8 @@ class Reaper:
 
         Their pods lose their networks, as the mode's documentation says.
         """
-        directory = resolve(self._root, self._settings.cni_conf_dir)
-        name = uninstall.successor(directory).rpartition("/")[2]
-        following = str(self._settings.cni_conf_dir / name) if name else ""
         freed = []
-        for stored in uninstall.in_the_way(self._records.read().values(), following):
+        for stored in uninstall.in_the_way(self._records.read().values(), self._following()):
             if _locked(self._state / f"{stored.container_id}.lock"):
                 continue
             if self._take(stored):
@@ -183,6 +185,12 @@ class Reaper:
             else:
                 self._give_up(stored.container_id)
         return freed
+
+    def _following(self) -> str:
+        """Return the host's path of what the runtime loads without our conflist, or ""."""
+        directory = resolve(self._root, self._settings.cni_conf_dir)
+        name = uninstall.successor(directory).rpartition("/")[2]
+        return str(self._settings.cni_conf_dir / name) if name else ""
 
     def _give_up(self, container_id: str) -> None:
         """Leave behind what was tried in vain often enough, so that the mode comes to an end."""

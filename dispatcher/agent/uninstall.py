@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from binascii import a2b_base64
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from dispatcher import keys
 from dispatcher.conf import BrokenConf
@@ -44,6 +44,13 @@ SHOWN = 10
 """How many pods a sentence names."""
 
 
+class Readable(NamedTuple):
+    """A record that could be read."""
+
+    container_id: str
+    record: Record
+
+
 def configurations(directory: Path) -> list[Path]:
     """Return what a runtime reads in its configuration *directory*, in its order."""
     try:
@@ -68,6 +75,15 @@ def in_the_way(records: Iterable[Stored], following: str) -> list[Stored]:
     return [stored for stored in records if not _frees(following, stored)]
 
 
+def released_by(records: Iterable[Stored], following: str) -> list[Readable]:
+    """Return the records that the configuration *following* can free."""
+    return [
+        Readable(stored.container_id, stored.record)
+        for stored in records
+        if stored.record is not None and _frees(following, stored)
+    ]
+
+
 def _frees(following: str, stored: Stored) -> bool:
     if stored.record is None:
         return False
@@ -77,13 +93,22 @@ def _frees(following: str, stored: Stored) -> bool:
     )
 
 
-def explain(blocking: list[Stored], following: str, *, force: bool) -> str:
-    """Return why Genie cannot be removed, naming the pods, and what to do."""
-    pods = _shown([_pod(stored.record) or stored.container_id for stored in blocking])
+def explain(blocking: list[Stored], following: str, gone: set[str], *, force: bool) -> str:
+    """Return why Genie cannot be removed, naming the pods, and what to do.
+
+    Of the containers *gone*, which the runtime no longer has, only the number is told.
+    """
+    living = [stored for stored in blocking if stored.container_id not in gone]
+    pods = _shown([_pod(stored.record) or stored.container_id for stored in living])
+    left = len(blocking) - len(living)
+    remains = f"what is left of {left} container{'s' if left > 1 else ''} that the runtime has not"
+    whose = " and ".join(
+        filter(None, (f"the networks of {pods}" * bool(pods), remains * bool(left)))
+    )
     why = (
-        f"{following}, which would follow, cannot free the networks of {pods}"
+        f"{following}, which would follow, cannot free {whose}"
         if following
-        else f"no configuration would follow that could free the networks of {pods}"
+        else f"no configuration would follow that could free {whose}"
     )
     if force:
         return (
@@ -132,9 +157,12 @@ def left_behind(state_dir: Path) -> str:
 
 
 def purge(state_dir: Path) -> None:
-    """Remove the plugin's files, but what tells of networks that were left behind."""
+    """Remove the plugin's files, but what tells of networks that were left behind.
+
+    Records of pods that keep running go when the reaper has handed them over.
+    """
     for path in state_dir.glob("*"):
-        if not path.name.endswith(LEFT) and not path.is_dir():
+        if not path.name.endswith((LEFT, store.SUFFIX)) and not path.is_dir():
             path.unlink(missing_ok=True)  # the reaper removes files here, too
 
 
@@ -158,6 +186,7 @@ def _pod(record: Record | None) -> str:
     return f"{namespace}/{name}" if name else ""
 
 
-def _shown(names: list[str]) -> str:
+def _shown(pods: list[str]) -> str:
+    names = list(dict.fromkeys(pods))  # a pod has a record for each of its sandboxes
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more

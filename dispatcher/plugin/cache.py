@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Any
 
-_KIND = "cniCacheV1"
+KIND = "cniCacheV1"
+"""What libcni calls the form of these files."""
 
 
 class Cached:
@@ -70,7 +71,7 @@ def _entries(directory: str, conf_dirs: Sequence[str], holding: bytes) -> Iterat
 
 def _entry(path: str, data: bytes, conf_dirs: Sequence[str]) -> Cached | None:
     value = parse(data)
-    if value["kind"] != _KIND:
+    if value["kind"] != KIND:
         return None
     conf = decode(a2b_base64(value["config"]), path, conf_dirs)
     if not conf.is_network:

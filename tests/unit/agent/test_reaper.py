@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
-from dispatcher.agent import complaint
+from dispatcher.agent import complaint, gone
 from dispatcher.agent.cri import CRIError
 from dispatcher.agent.host import namespace, resolve
 from dispatcher.agent.reaper import UNANSWERED, Reaper
@@ -96,6 +96,33 @@ def test_what_the_runtime_does_not_list_twice_is_freed(world: World) -> None:
     assert world.reaper.look() == ["gone"]
     assert world.reaper.look() == []
     assert world.freed == ["gone"]
+
+
+def test_the_agent_learns_which_containers_the_runtime_no_longer_has(world: World) -> None:
+    """After two looks; what is listed again is there again, and while it is away none is gone."""
+    for container in ("gone", "living"):
+        world.write(container, age=0)
+    world.listed = {"living"}
+    world.reaper.look()
+    assert gone.read(world.state) == set()
+    world.reaper.look()
+    assert gone.read(world.state) == {"gone"}
+    world.away = True
+    world.reaper.look()
+    assert not (world.state / gone.NAME).exists()
+    world.away = False
+    for _ in range(2):
+        world.reaper.look()
+    assert gone.read(world.state) == {"gone"}
+    world.listed = {"gone", "living"}
+    world.reaper.look()
+    assert gone.read(world.state) == set()
+
+
+def test_a_folder_that_cannot_be_written_does_not_stop_the_reaper(tmp_path: Path) -> None:
+    """What the agent is to know waits for the next look."""
+    gone.write(tmp_path / "none", {"c1"})
+    assert gone.read(tmp_path / "none") == set()
 
 
 def test_a_sandbox_that_is_listed_in_between_is_counted_anew(world: World) -> None:

@@ -58,23 +58,49 @@ def test_only_a_pod_with_nothing_but_the_successors_network_is_not_in_the_way() 
     assert len(in_the_way([alone], "")) == 1
 
 
+def of_pod(name: str) -> Record:
+    return record(args=ARGS.replace("K8S_POD_NAME=p", f"K8S_POD_NAME={name}"))
+
+
 def test_the_explanation_names_pods_and_what_to_do() -> None:
     """Ten of them, and how many more."""
-    stored = [Stored(f"c{number}", 0, record(), "") for number in range(12)]
+    stored = [Stored(f"c{number}", 0, of_pod(f"p{number}"), "") for number in range(11)]
     unreadable = Stored("bad", 0, None, "x")
-    sentence = explain([*stored[:11], unreadable], "/etc/cni/net.d/10-canal.conf", force=False)
-    assert "ns/p, ns/p" in sentence
-    assert "and 2 more" in sentence
+    following = "/etc/cni/net.d/10-canal.conf"
+    sentence = explain([*stored, unreadable], following, set(), force=False)
+    assert "the networks of ns/p0, ns/p1, " in sentence
+    assert "ns/p9 and 2 more" in sentence
     assert 'Drain the node, or set the mode "remove --force"' in sentence
-    assert "no configuration would follow" in explain(stored[:1], "", force=False)
-    assert "of bad." in explain([Stored("bad", 0, None, "x")], "/x", force=False)
+    assert "no configuration would follow" in explain(stored[:1], "", set(), force=False)
+    assert "of bad." in explain([Stored("bad", 0, None, "x")], "/x", set(), force=False)
 
 
 def test_by_force_the_explanation_does_not_advise_force() -> None:
     """It says what is going on instead."""
-    sentence = explain([Stored("c", 0, record(), "")], "/x", force=True)
+    sentence = explain([Stored("c", 0, record(), "")], "/x", set(), force=True)
     assert "ns/p. The reaper takes them away" in sentence
     assert "Drain" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("gone", "whose"),
+    [
+        (set(), "the networks of ns/p, ns/q."),
+        ({"c1"}, "the networks of ns/p, ns/q and what is left of 1 container that the runtime"),
+        ({"c1", "c3"}, "the networks of ns/p and what is left of 2 containers that the runtime"),
+        ({"c1", "c2", "c3"}, "cannot free what is left of 3 containers that the runtime"),
+    ],
+    ids=["all living", "a former sandbox", "a pod that is gone", "nothing but remains"],
+)
+def test_each_pod_is_named_once_and_only_while_the_runtime_has_it(
+    gone: set[str], whose: str
+) -> None:
+    """A pod has a record for each of its sandboxes, and one that is gone may have one left."""
+    stored = [
+        Stored(container, 0, of_pod(pod), "")
+        for container, pod in (("c1", "p"), ("c2", "p"), ("c3", "q"))
+    ]
+    assert whose in explain(stored, "/x", gone, force=False)
 
 
 def test_removing_refuses_while_a_pod_needs_us_and_says_which(
@@ -175,13 +201,18 @@ def test_a_node_that_gets_its_conflist_back_waits_again_for_the_calls_that_it_br
 
 
 def test_only_files_are_removed_from_the_folder_of_records(host: Host) -> None:
-    """A file system of its own has a lost+found; what was left behind stays to be read."""
+    """A file system of its own has a lost+found; what was left behind stays to be read.
+
+    A record stays until the reaper has handed it over.
+    """
     (host.state / "lost+found").mkdir()
-    for name in ("journal", ".gc.lock", "c.json", "c.json.corrupt", "left.json.left"):
+    names = ("journal", ".gc.lock", "c.json", "c.json.synced", "c.json.corrupt", "left.json.left")
+    for name in names:
         (host.state / name).touch()
     purge(host.state)
     purge(host.state / "never")
-    assert sorted(path.name for path in host.state.iterdir()) == ["left.json.left", "lost+found"]
+    kept = ["c.json", "left.json.left", "lost+found"]
+    assert sorted(path.name for path in host.state.iterdir()) == kept
 
 
 def test_a_runtime_without_a_configuration_directory_has_no_successor(host: Host) -> None:

@@ -1,0 +1,69 @@
+"""Containers that outlive Genie on their node: the runtime releases them, or a Genie that is back.
+
+The real cnitool, with the real libcni inside, is the runtime.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from dispatcher.agent.handover import write_notes
+from dispatcher.plugin import store
+from tests.node.test_before_genie import (
+    NOTHING,
+    _id_given_by_cnitool,
+    _install_genie,
+    _libcni,
+    cnitool,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.node.harness import Node
+    from tests.node.namespaces import Container
+
+__all__ = ["cnitool"]
+
+
+def leave(node: Node, pod: Container) -> None:
+    """Do what the reaper does with the record of *pod* when Genie leaves."""
+    state = str(node.folder / "state")
+    record = store.read(state, pod.id)
+    assert record is not None
+    for note in node.cache.iterdir():
+        note.unlink()
+    write_notes(node.cache, record)
+    store.remove(state, pod.id)
+    (node.folder / "state" / f"{pod.id}.lock").unlink()
+
+
+def test_a_genie_with_another_default_releases_what_was_handed_over(node: Node) -> None:
+    """The pod was on the former default network, and no annotation says so."""
+    node.bridge("canal", "10.244.0.0/16")
+    node.cache.mkdir(parents=True, exist_ok=True)
+    pod = node.container("pod")
+    node.add(pod, default="weave").succeeded()
+    leave(node, pod)
+    assert len(node.addresses("weave")) == 1
+    node.delete(pod, default="canal").succeeded()
+    assert node.left(pod) == NOTHING
+    assert list(node.cache.iterdir()) == []
+
+
+def test_the_runtime_releases_what_was_handed_over_with_the_result(
+    node: Node, cnitool: Path
+) -> None:
+    """It reads the note as its own, gives the plugins the result, and removes the note."""
+    _install_genie(node)
+    pod = node.container("pod")
+    _libcni(node, cnitool, "add", "genie", pod)
+    leave(node, _id_given_by_cnitool(node, pod))
+    told = "[ $CNI_COMMAND = DEL ] || exec $REAL/bridge\ntee $HERE/told | $REAL/bridge"
+    node.delegate("bridge", told)
+    _libcni(node, cnitool, "del", "weave", pod)
+    given = json.loads((node.folder / "told").read_bytes())
+    assert given["prevResult"]["ips"]
+    assert node.left(pod) == NOTHING
+    assert list(node.cache.iterdir()) == []
