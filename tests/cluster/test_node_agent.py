@@ -234,6 +234,37 @@ def test_labels_follow_the_configurations(cluster: Cluster) -> None:
         cluster.kubectl("label", "node", NODE, *ours)
 
 
+def test_when_the_runtime_stops_calling_genie_no_pod_comes_for_another_network(
+    cluster: Cluster, namespace: str
+) -> None:
+    """Canal's file is renamed so that it sorts before Genie's, just after an agent's start.
+
+    Every pod gets canal then. The label of weave turns though nothing turns to "false" so soon for
+    another reason; that of canal stays, and its pods are freed by Genie when it is back.
+    """
+    node = cluster.node(NODE)
+    ours, first = "/etc/cni/net.d/10-canal.conflist", "/etc/cni/net.d/00-canal.conflist"
+    fresh_agents(cluster)  # for 300 s they turn no label of a network that went away
+    held = node.addresses("canal")
+    try:
+        node.run(["mv", ours, first])
+        cluster.wait_for(lambda: label(cluster, NODE, "weave") == "false", 30, "the label")
+        assert label(cluster, NODE, "canal") == "true"
+        wait_for_event(cluster, "NetworkUnavailable", '"weave"', "00-canal.conflist sorts before")
+        wait_for_event(cluster, "NetworkMoved", '"canal"', f"from {ours} to {first}")
+        cluster.apply(pod_manifest("asks", "weave"), "-n", namespace)
+        cluster.apply(pod_manifest("gets", "canal"), "-n", namespace)
+        wait_running(cluster, namespace, "gets")
+        assert interfaces(cluster, "gets", namespace)["eth0"].bridge == "canal0"
+        assert "nodeName" not in cluster.get("pod", "asks", "-n", namespace)["spec"]
+    finally:
+        node.run(["mv", first, ours])
+    wait_running(cluster, namespace, "asks")
+    assert interfaces(cluster, "asks", namespace)["eth0"].bridge == "weave0"
+    cluster.kubectl("delete", "pods", "--all", "-n", namespace, "--grace-period=1")
+    cluster.wait_for(lambda: node.addresses("canal") == held, 30, "the address to be free")
+
+
 def test_a_broken_file_makes_only_its_network_unavailable_and_says_why(cluster: Cluster) -> None:
     """The default network goes on; the Event names the file."""
     node = cluster.node(NODE)
@@ -303,6 +334,52 @@ def test_a_pod_that_cannot_be_attached_says_why_in_one_line(
         node.run(["rm", "-f", file])
         node.run(["ip", "link", "delete", "full0"], check=False)
         cluster.kubectl("label", "node", NODE, "network.cni-genie.io/full-")
+
+
+REPLICAS = 6
+
+
+def test_no_pod_whose_second_network_fails_tells_what_it_was_attached_to(
+    cluster: Cluster, namespace: str
+) -> None:
+    """Each has had weave and lost it in the roll-back; the address may be another pod's by then."""
+    node = cluster.node(NODE)
+    file = "/etc/cni/genie.d/full.conflist"
+    node.run(["sh", "-c", f"mkdir -p /etc/cni/genie.d && cat > {file}"], input=json.dumps(FULL))
+    names = [f"half-{number}" for number in range(REPLICAS)]
+    try:
+        cluster.wait_for(lambda: label(cluster, NODE, "full") == "true", 10, "the label")
+        taken = pod_manifest("taken", "full")
+        cluster.wait_for(
+            lambda: cluster.apply(taken, "-n", namespace, check=False).returncode == 0,
+            20,
+            "the network to be known",
+        )
+        wait_running(cluster, namespace, "taken")
+        before = freed(cluster, "weave")
+        for name in names:
+            cluster.apply(pod_manifest(name, "weave,full@net1"), "-n", namespace)
+        for name in names:
+            failed = functools.partial(pod_events, cluster, namespace, name, "NetworkNotAttached")
+            cluster.wait_for(failed, 60, f"an Event of {name}")
+        cluster.wait_for(
+            lambda: freed(cluster, "weave") >= before + 3 * REPLICAS, 120, "kubelet to try again"
+        )
+        told = {name: status(cluster, namespace, name) for name in names}
+        assert told == dict.fromkeys(names, "")
+        assert status(cluster, namespace, "taken")
+        cluster.kubectl("delete", "pods", "--all", "-n", namespace, "--grace-period=1")
+    finally:
+        node.run(["rm", "-f", file])
+        node.run(["ip", "link", "delete", "full0"], check=False)
+        cluster.kubectl("label", "node", NODE, "network.cni-genie.io/full-")
+
+
+def freed(cluster: Cluster, network: str) -> float:
+    """Return how often attachments to *network* were freed, as the metrics tell."""
+    series = 'genie_agent_attachment_duration_seconds_count{code="0",command="'
+    counted = [line for line in metrics(cluster, NODE).splitlines() if line.startswith(series)]
+    return sum(float(line.split()[-1]) for line in counted if f'work="{network}"' in line)
 
 
 # ---- what a stolen token of the agent is worth

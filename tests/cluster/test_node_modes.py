@@ -206,6 +206,47 @@ def test_disable_then_remove_lose_nothing(cluster: Cluster, namespace: str, leav
         assert not node.path(SOCKET).exists()
 
 
+def set_default(cluster: Cluster, network: str) -> None:
+    patch = json.dumps({"data": {"mode": "install", "default-network": network}})
+    cluster.kubectl("patch", "configmap", "genie", "-n", NAMESPACE, "--type=merge", "-p", patch)
+    cluster.kubectl("rollout", "restart", "daemonset/genie-agent", "-n", NAMESPACE)
+    wait_until_working(cluster, network)
+
+
+@pytest.fixture
+def removed_with_a_survivor(cluster: Cluster, namespace: str, leaving: Node) -> Iterator[list[str]]:
+    """Take Genie from the node under a pod on the default network; give the addresses before."""
+    node = leaving
+    before = node.addresses("canal")
+    for name in ("survivor", "mourned"):
+        cluster.apply(pod_manifest(name, None), "-n", namespace)
+    wait_running(cluster, namespace, "survivor", "mourned")
+    set_mode(cluster, "remove --force")
+    rolled_out(cluster)
+    cluster.wait_for(
+        lambda: not node.path(LAUNCHER).exists() and not node.records(),
+        90,
+        "the plugin and its records to go",
+    )
+    yield before
+    set_default(cluster, DEFAULT_NETWORK)
+
+
+def test_a_pod_that_outlives_genie_is_released_by_the_runtime_and_by_a_genie_with_another_default(
+    cluster: Cluster, namespace: str, leaving: Node, removed_with_a_survivor: list[str]
+) -> None:
+    """One ends while Genie is away, one when it is back and knows another default network."""
+    node = leaving
+    assert len(node.addresses("canal")) == len(removed_with_a_survivor) + 2
+    cluster.kubectl("delete", "pod", "mourned", "-n", namespace, "--wait=true")
+    assert len(node.addresses("canal")) == len(removed_with_a_survivor) + 1
+    sandbox = cluster.sandbox_of("survivor", namespace)
+    set_default(cluster, "weave")
+    cluster.kubectl("delete", "pod", "survivor", "-n", namespace, "--wait=true")
+    assert node.addresses("canal") == removed_with_a_survivor
+    assert sandbox not in node.run(["ls", "/var/lib/cni/results"]).stdout
+
+
 @pytest.fixture
 def old_runtime(cluster: Cluster) -> Iterator[None]:
     """Let the agent read pods, as the overlay for old runtimes does."""
