@@ -26,16 +26,16 @@ def write(state_dir: Path, containers: Iterable[str]) -> None:
 
     Where the folder cannot be written nothing happens; the next look comes here again.
     """
-    wanted = set(containers)
-    if wanted == read(state_dir):
+    ids = set(containers)
+    if ids == read(state_dir):
         return
     try:
-        if wanted:
-            files.replace(state_dir / NAME, "\n".join(sorted(wanted)).encode(), 0o600)
+        if ids:
+            files.replace(state_dir / NAME, "\n".join(sorted(ids)).encode(), 0o600)
         else:
             (state_dir / NAME).unlink(missing_ok=True)
     except OSError as error:
-        log.warning("the agent cannot be told", error=str(error))
+        log.warning("cannot write which containers are gone", error=str(error))
 
 
 def read(state_dir: Path) -> set[str]:

@@ -43,20 +43,21 @@ def hand_over(records: Iterable[Stored], following: str, root: Path, state_dir: 
     results = resolve(root, uninstall.RESULTS)
     for stored in uninstall.released_by(records, following):
         try:
-            held = lock.of_container(str(state_dir), stored.container_id, until=0)
+            container_lock = lock.of_container(str(state_dir), stored.container_id, until=0)
         except (CNIError, OSError):
             continue  # its DEL is under way
-        dropped = False
+
+        is_done = False
         try:
             # Of a sandbox that is gone nobody will ask for the note.
             if namespace(root, stored.record.netns) is not None:
                 write_notes(results, stored.record)
             store.remove(str(state_dir), stored.container_id)
-            dropped = True
+            is_done = True
         except OSError as error:
-            log.warning("not handed over", container=stored.container_id, error=str(error))
+            log.warning("cannot hand over", container=stored.container_id, error=str(error))
         finally:
-            held.release(forget=dropped)
+            container_lock.release(forget=is_done)
 
 
 def write_notes(results: Path, record: Record) -> None:

@@ -44,36 +44,37 @@ class Moves:
 
     def __init__(self, state_dir: Path) -> None:
         self._memory = state_dir / MEMORY
-        self._remembered = _load(self._memory)
-        self._known = dict(self._remembered)
+        self._on_disk = _load(self._memory)
+        self._places = dict(self._on_disk)
 
     def look(self, places: Mapping[str, str]) -> list[Move]:
         """Return what has moved; *places* has the file of each name that has one now."""
-        moved: dict[tuple[str, str], list[str]] = {}
+        moves: dict[tuple[str, str], list[str]] = {}
         for name, new in sorted(places.items()):
-            old = self._known.get(name, new)
+            old = self._places.get(name, new)
             if old != new:
-                moved.setdefault((old, new), []).append(name)
-        self._known |= places
-        self._remember()
-        return [Move(tuple(names), old, new) for (old, new), names in moved.items()]
+                moves.setdefault((old, new), []).append(name)
 
-    def _remember(self) -> None:
-        if self._known == self._remembered:
+        self._places |= places
+        self._save()
+        return [Move(tuple(names), old, new) for (old, new), names in moves.items()]
+
+    def _save(self) -> None:
+        if self._places == self._on_disk:
             return
         try:
-            files.replace(self._memory, json.dumps(self._known).encode(), 0o600)
+            files.replace(self._memory, json.dumps(self._places).encode(), 0o600)
         except OSError:
             return  # tried again with the next look; doctor reports such a folder by itself
-        self._remembered = dict(self._known)
+        self._on_disk = dict(self._places)
 
 
 def _load(memory: Path) -> dict[str, str]:
     """Return what an earlier agent left; of a file that cannot be read, nothing."""
     try:
-        found = json.loads(memory.read_bytes())
+        content = json.loads(memory.read_bytes())
     except (OSError, ValueError):
         return {}
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         return {}
-    return {name: path for name, path in found.items() if isinstance(path, str)}
+    return {name: path for name, path in content.items() if isinstance(path, str)}

@@ -101,7 +101,8 @@ def explain(blocking: list[Stored], following: str, gone: set[str], *, force: bo
     living = [stored for stored in blocking if stored.container_id not in gone]
     pods = _shown([_pod(stored.record) or stored.container_id for stored in living])
     left = len(blocking) - len(living)
-    remains = f"what is left of {left} container{'s' if left > 1 else ''} that the runtime has not"
+    noun = "container that no longer exists" if left == 1 else "containers that no longer exist"
+    remains = f"what is left of {left} {noun}"
     whose = " and ".join(
         filter(None, (f"the networks of {pods}" * bool(pods), remains * bool(left)))
     )

@@ -60,12 +60,12 @@ class Range:
 def overlapping(confs: Iterable[Conf], subnet_file: str) -> Iterator[tuple[Conf, Conf, str]]:
     """Yield each two of *confs* that may hand out the same addresses, and which these are."""
     pod_cidr = _pod_cidr(subnet_file)
-    known = [(conf, list(_ranges(conf, pod_cidr))) for conf in confs]
-    for at, (conf, ranges) in enumerate(known):
-        for other, others in known[at + 1 :]:
-            shared = [one.text for one in ranges for two in others if one.overlaps(two)]
-            if shared:
-                yield conf, other, ", ".join(dict.fromkeys(shared))
+    pools = [(conf, list(_ranges(conf, pod_cidr))) for conf in confs]
+    for index, (conf, ranges) in enumerate(pools):
+        for other, other_ranges in pools[index + 1 :]:
+            texts = [one.text for one in ranges for two in other_ranges if one.overlaps(two)]
+            if texts:
+                yield conf, other, ", ".join(dict.fromkeys(texts))
 
 
 def ipam_types(conf: Conf) -> list[str]:
@@ -92,8 +92,9 @@ def _ranges(conf: Conf, pod_cidr: dict[int, str]) -> Iterator[Range]:
 
 def _of_host_local(store: str, ipam: dict[str, Any], pod_cidr: dict[int, str]) -> Iterator[Range]:
     sets = ipam.get("ranges")
-    listed = [each for some in sets if isinstance(some, list) for each in some] if sets else []
-    for each in (ipam, *listed):
+    sets = sets if isinstance(sets, list) else []
+    ranges = [each for some in sets if isinstance(some, list) for each in some]
+    for each in (ipam, *ranges):
         subnet = each.get("subnet") if isinstance(each, dict) else None
         if not isinstance(subnet, str):
             continue
@@ -137,8 +138,8 @@ def _pod_cidr(subnet_file: str) -> dict[int, str]:
             pairs = dict(line.strip().partition("=")[::2] for line in file)
     except (OSError, ValueError):
         return {}
-    found = {family: pairs.get(name, "") for name, family in _VARIABLES.items()}
-    return {family: subnet for family, subnet in found.items() if _is_subnet(subnet)}
+    subnets = {family: pairs.get(name, "") for name, family in _VARIABLES.items()}
+    return {family: subnet for family, subnet in subnets.items() if _is_subnet(subnet)}
 
 
 def _is_subnet(subnet: str) -> bool:

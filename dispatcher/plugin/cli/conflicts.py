@@ -43,9 +43,9 @@ def _needed(own: Own, net_dir: str, conf_dirs: Sequence[str]) -> dict[str, str]:
     for record in views.records(own.settings.state_dir):
         for attachment in () if isinstance(record, CNIError) else record.attachments:
             reasons[attachment.conf.path] = "pods of this node use its network"
-    found = networks.scan(conf_dirs)
+    all_networks = networks.scan(conf_dirs)
     default = own.settings.default
-    winner = found.confs.get(default) or found.spoiled.get(default)
+    winner = all_networks.confs.get(default) or all_networks.spoiled.get(default)
     if winner:
         reasons[winner.path] = "it is the default network"
     return {path: f"do not remove the file: {reason}" for path, reason in reasons.items()}
@@ -59,7 +59,7 @@ def attachable(
     try:
         needed = _needed(own, net_dir, conf_dirs)
     except OSError:
-        needed, otherwise = {}, "do not remove the file: only root can see whether pods use it"
+        needed, otherwise = {}, "run as root to learn whether pods use it"
     for row in views.listing(conf_dirs, cni_path):
         if not row["attachable"]:
             about = f"network {row['network']}" if row["network"] else "file"
@@ -82,7 +82,7 @@ def names(conf_dirs: Sequence[str]) -> Iterator[Finding]:
         else:
             why = f"of equal claims ({_RULES[rank]}) the first file in lexical order wins"
             cure = _AMBIGUOUS
-        sentence = f"{winner} has it, not {others}: {why}"
+        sentence = f"belongs to {winner}, not to {others}: {why}"
         yield Finding(f"name {name}", sentence, cure, problem=False)
 
 
@@ -123,6 +123,6 @@ def whereabouts(own: Own, conf_dirs: Sequence[str]) -> Iterator[Finding]:
 
 def of_whereabouts(conf_dirs: Sequence[str]) -> list[str]:
     """Return the networks whose addresses come from whereabouts, one name for each file."""
-    found = networks.scan(conf_dirs).confs
+    confs = networks.scan(conf_dirs).confs
     plain = [row["network"] for row in views.listing(conf_dirs, ())]
-    return [name for name in plain if name in found and "whereabouts" in ipam_types(found[name])]
+    return [name for name in plain if name in confs and "whereabouts" in ipam_types(confs[name])]

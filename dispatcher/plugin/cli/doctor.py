@@ -155,7 +155,7 @@ def _running(address: str, of_whereabouts: list[str]) -> Iterator[Finding]:
         agent.shutdown(SHUT_WR)
         agent.recv(1)  # it answers that nothing was asked, and does not find us gone
     except PermissionError:
-        yield Finding("agent", "whether the agent runs only root can tell")
+        yield Finding("agent", "cannot check whether the agent runs: run as root")
     except OSError as error:
         released = (
             f", and whereabouts' reconciler releases addresses of new pods on "
@@ -165,12 +165,12 @@ def _running(address: str, of_whereabouts: list[str]) -> Iterator[Finding]:
         )
         yield Finding(
             "agent",
-            f"it does not answer on {address} ({error.strerror or error}): labels do not follow "
-            f"this node's networks, new pods get no network-status{released}",
+            f"the agent does not answer on {address} ({error.strerror or error}): labels do not "
+            f"follow this node's networks, new pods get no network-status{released}",
             "start the agent's pod: kubectl -n genie-system get pods -o wide",
         )
     else:
-        yield Finding("agent", f"it answers on {address}")
+        yield Finding("agent", f"the agent answers on {address}")
     finally:
         agent.close()
 

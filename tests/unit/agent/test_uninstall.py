@@ -86,9 +86,15 @@ def test_by_force_the_explanation_does_not_advise_force() -> None:
     ("gone", "whose"),
     [
         (set(), "the networks of ns/p, ns/q."),
-        ({"c1"}, "the networks of ns/p, ns/q and what is left of 1 container that the runtime"),
-        ({"c1", "c3"}, "the networks of ns/p and what is left of 2 containers that the runtime"),
-        ({"c1", "c2", "c3"}, "cannot free what is left of 3 containers that the runtime"),
+        (
+            {"c1"},
+            "the networks of ns/p, ns/q and what is left of 1 container that no longer exists",
+        ),
+        (
+            {"c1", "c3"},
+            "the networks of ns/p and what is left of 2 containers that no longer exist",
+        ),
+        ({"c1", "c2", "c3"}, "cannot free what is left of 3 containers that no longer exist"),
     ],
     ids=["all living", "a former sandbox", "a pod that is gone", "nothing but remains"],
 )

@@ -126,7 +126,7 @@ def test_without_root_no_file_is_advised_to_be_removed(
 
     monkeypatch.setattr("posix.listdir", listdir)
     [finding] = node.findings("network spare")
-    assert finding.cure.endswith("do not remove the file: only root can see whether pods use it")
+    assert finding.cure == "repair the file; run as root to learn whether pods use it"
 
 
 # Names that several files claim
@@ -144,7 +144,7 @@ def test_of_equal_claims_the_first_file_wins_and_that_is_a_warning(node: Node) -
     canal = node.network("10-canal2.conflist", "k8s-pod-network")
     [(level, said)] = node.levels("name ")
     assert level == "warning"
-    assert said.startswith(f"{calico} has it, not {canal}: ")
+    assert said.startswith(f"belongs to {calico}, not to {canal}: ")
     assert 'equal claims (its "name") the first file in lexical order wins' in said
 
 
@@ -162,7 +162,7 @@ def test_a_claim_that_is_settled_by_a_rule_is_a_note(
     """Who wins does not change with the next file."""
     path = node.network(file, name)
     assert node.levels("name weave") == [
-        ("ok", f"{node.rig.conf}/10-weave.conflist has it, not {path}: {why}")
+        ("ok", f"belongs to {node.rig.conf}/10-weave.conflist, not to {path}: {why}")
     ]
 
 
@@ -296,7 +296,7 @@ def agent(node: Node) -> Iterator[str]:
 def test_an_agent_that_answers_is_a_note(node: Node, agent: str) -> None:
     """It is asked nothing, and does not find the caller gone."""
     node.own(default="canal", agentSocket=agent)
-    assert node.levels("agent") == [("ok", f"it answers on {agent}")]
+    assert node.levels("agent") == [("ok", f"the agent answers on {agent}")]
 
 
 def test_an_agent_that_is_down_is_a_problem_and_names_what_whereabouts_frees_meanwhile(
@@ -307,7 +307,7 @@ def test_an_agent_that_is_down_is_a_problem_and_names_what_whereabouts_frees_mea
     node.own(default="canal", agentSocket=gone)
     [(level, said)] = node.levels("agent")
     assert (level, "whereabouts" in said) == ("problem", False)
-    assert f"it does not answer on {gone} (No such file or directory)" in said
+    assert f"the agent does not answer on {gone} (No such file or directory)" in said
     node.network("10-wide.conflist", "wide", {"type": "whereabouts"})
     [(_, said)] = node.levels("agent")
     assert said.endswith("whereabouts' reconciler releases addresses of new pods on wide")
@@ -333,7 +333,7 @@ def test_whether_the_agent_runs_only_root_can_tell(
 
     monkeypatch.setattr("dispatcher.plugin.cli.doctor.socket", Closed)
     node.own(default="canal", agentSocket="/run/genie/agent.sock")
-    assert node.levels("agent") == [("ok", "whether the agent runs only root can tell")]
+    assert node.levels("agent") == [("ok", "cannot check whether the agent runs: run as root")]
 
 
 def test_a_warning_is_printed_with_its_cure_and_fails_nothing(
