@@ -97,14 +97,14 @@ def _winners(
 ) -> dict[str, Conf | BrokenConf]:
     """Return what has won each name, and put files that cannot be used into *broken*."""
     best: dict[str, tuple[int, Conf | BrokenConf]] = {}
-    for path, entry in _entries(directories, broken):
+    for path, entry in entries(directories, broken):
         for rank, name in claims(path, entry):
             if name not in best or rank < best[name][0]:
                 best[name] = (rank, entry)
     return {name: entry for name, (_, entry) in best.items()}
 
 
-def _entries(
+def entries(
     directories: Sequence[str], broken: dict[str, BrokenConf]
 ) -> Iterator[tuple[str, Conf | BrokenConf]]:
     """Yield each file of a network with its configuration; add what is broken to *broken*."""
@@ -117,20 +117,6 @@ def _entries(
         else:
             if conf.is_network:
                 yield path, conf
-
-
-def contested(directories: Sequence[str] = DIRECTORIES) -> dict[str, list[tuple[int, str]]]:
-    """Return the names that several files offer: rank and path of each file, the winner first."""
-    claimants: dict[str, dict[str, int]] = {}
-    for path, entry in _entries(directories, {}):
-        for rank, name in claims(path, entry):
-            if is_network_name(name):
-                claimants.setdefault(name, {}).setdefault(path, rank)
-    return {
-        name: sorted(((rank, path) for path, rank in files.items()), key=lambda each: each[0])
-        for name, files in claimants.items()
-        if len(files) > 1
-    }
 
 
 def claims(path: str, entry: Conf | BrokenConf) -> Iterator[tuple[int, str]]:

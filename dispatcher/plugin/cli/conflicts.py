@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from dispatcher import networks
+from dispatcher.annotation import is_network_name
 from dispatcher.plugin.cli import views
 from dispatcher.plugin.cli.addresses import SUBNET_FILE, ipam_types, overlapping
 from dispatcher.plugin.cli.finding import Finding
@@ -72,7 +73,7 @@ def attachable(
 
 def names(conf_dirs: Sequence[str]) -> Iterator[Finding]:
     """Name each name that several files offer, with the file that has it and why."""
-    for name, claimants in sorted(networks.contested(conf_dirs).items()):
+    for name, claimants in sorted(_contested(conf_dirs).items()):
         (rank, winner), (next_rank, second), *_ = claimants
         others = ", ".join(path for _, path in claimants[1:])
         if rank < next_rank:
@@ -84,6 +85,20 @@ def names(conf_dirs: Sequence[str]) -> Iterator[Finding]:
             cure = _AMBIGUOUS
         sentence = f"belongs to {winner}, not to {others}: {why}"
         yield Finding(f"name {name}", sentence, cure, problem=False)
+
+
+def _contested(conf_dirs: Sequence[str]) -> dict[str, list[tuple[int, str]]]:
+    """Return the names that several files offer: rank and path of each file, the winner first."""
+    claimants: dict[str, dict[str, int]] = {}
+    for path, entry in networks.entries(conf_dirs, {}):
+        for rank, name in networks.claims(path, entry):
+            if is_network_name(name):
+                claimants.setdefault(name, {}).setdefault(path, rank)  # its strongest claim first
+    return {
+        name: sorted(((rank, path) for path, rank in files.items()), key=lambda each: each[0])
+        for name, files in claimants.items()
+        if len(files) > 1
+    }
 
 
 def addresses(conf_dirs: Sequence[str]) -> Iterator[Finding]:
