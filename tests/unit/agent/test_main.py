@@ -223,6 +223,26 @@ class Watched(Api):
         return super().patch(path, body, *more, **named)
 
 
+def test_labels_turn_without_delay_when_the_runtime_uses_another_network_itself(
+    host: Host,
+) -> None:
+    """Just after a start, too. Its own label stays, and all are back as soon as Genie is."""
+    for name in ("canal", "weave"):
+        host.network(name)
+    host.executable("bridge")
+    api = Api()
+    turns = Turns(host, api, gone_seconds=60, start_seconds=300)
+    turns.look()
+    turns.look()
+    assert api.labels == {CANAL: "true", WEAVE: "true"}
+    (host.conf / "10-canal.conflist").rename(host.conf / "00-canal.conflist")
+    turns.look()
+    assert api.labels == {CANAL: "true", WEAVE: "false"}
+    (host.conf / "00-canal.conflist").rename(host.conf / "10-canal.conflist")
+    turns.look()
+    assert api.labels == {CANAL: "true", WEAVE: "true"}
+
+
 def test_disabling_turns_the_labels_before_the_conflist_and_waits_for_no_delay(host: Host) -> None:
     """Of the networks that new pods do not get any more; the default's stays."""
     host.executable("bridge")
