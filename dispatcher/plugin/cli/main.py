@@ -261,9 +261,15 @@ def _print_json(value: Any) -> None:
 
 
 def _escaped(char: str) -> str:
-    """Return the escape in JSON of what a terminal may take for a command (U+009B above all)."""
-    units = char.encode("utf-16-be").hex()
-    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
+    """Return the escape in JSON of what a terminal may take for a command (U+009B above all).
+
+    Worked out here: the installed interpreter carries UTF-8 and ASCII, and no codec for this.
+    """
+    code = ord(char)
+    if code < 0x10000:  # noqa: PLR2004 - one unit of UTF-16
+        return f"\\u{code:04x}"
+    above = code - 0x10000
+    return f"\\u{0xD800 + (above >> 10):04x}\\u{0xDC00 + (above & 0x3FF):04x}"
 
 
 def _print_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
@@ -291,7 +297,7 @@ def _fail(sentence: str, details: str = "") -> None:
 
 def _shown(text: str) -> str:
     """Return *text*, which may be anybody's, so that no terminal takes a part for a command."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _coloured(word: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from dispatcher.agent import encodings_file, plugin, relocatable
+from dispatcher.plugin import build
 
 TREE = Path(__file__).parents[3]
 
@@ -164,6 +166,28 @@ assert encodings.search_function("u8").encode("x")[0] == b"x"
 assert encodings.search_function("ebcdic_cp_us") is None
 """
     subprocess.run([sys.executable, "-IS", "-c", code], check=True)
+
+
+def encodings_named(source: str) -> set[str]:
+    """Return the encodings that *source* names where text becomes bytes or bytes text."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call):
+            continue
+        named = [keyword.value for keyword in node.keywords if keyword.arg == "encoding"]
+        if isinstance(node.func, ast.Attribute) and node.func.attr in {"encode", "decode"}:
+            named += node.args[:1]
+        found |= {each.value for each in named if isinstance(each, ast.Constant)}
+    return found
+
+
+def test_the_plugin_names_no_encoding_that_is_not_carried() -> None:
+    """Every interpreter of the tests has them all; the installed one dies of a LookupError."""
+    assert encodings_named('x.encode("a"); x.decode("b"); open(x, encoding="c")') == {"a", "b", "c"}
+    sources = {name: encodings_named(file.read_text()) for name, file in build.modules().items()}
+    named = set().union(*sources.values())
+    assert "utf-8" in named
+    assert {str(each).replace("-", "_") for each in named} <= set(encodings_file.CARRIED), sources
 
 
 def test_the_encodings_are_compiled_for_the_interpreter_that_is_carried() -> None:

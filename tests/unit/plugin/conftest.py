@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dispatcher.agent.plugin import Plugin
+from tests.node.installed import image
 from tests.unit.plugin.rig import Rig
 
 if TYPE_CHECKING:
@@ -14,3 +16,12 @@ if TYPE_CHECKING:
 def rig(tmp_path: Path) -> Rig:
     """Return a node with the networks weave and canal."""
     return Rig(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def payload_launcher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the plugin as the agent installs it, with an interpreter of its own."""
+    folder = tmp_path_factory.mktemp("payload")
+    plugin = Plugin(image.make(folder / "image", image.OWN), folder / "bin")
+    plugin.look()
+    return plugin.launcher

@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import json
 import os
+import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 import yaml
@@ -22,6 +23,7 @@ from tests.unit.plugin.rig import Rig, failure
 from tests.unit.plugin.test_add_and_delete import caught
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from dispatcher.plugin.cli.finding import Finding
@@ -40,7 +42,7 @@ spec:
 
 
 @pytest.fixture
-def node(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Rig:
+def node(rig: Rig) -> Rig:
     """Return a node with our conflist first, its networks, and their executables."""
     net = rig.folder / "net.d"
     net.mkdir()
@@ -56,28 +58,91 @@ def node(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Rig:
     path.mkdir()
     for kind in ("w1", "w2", "c1"):
         (path / kind).touch(mode=0o755)
-    monkeypatch.setattr(sys, "argv", ["genie", "--net-dir", str(net), "--cni-path", str(path)])
     return rig
 
 
-def genie(*arguments: str) -> int:
-    """Run a command on the node."""
-    command, *rest = arguments
-    return main([command, *sys.argv[1:], *rest])
+class Answer(NamedTuple):
+    """What a command printed, and its exit code."""
+
+    code: int
+    out: str
+    err: str
 
 
-def answer(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
-    """Return what a command says as JSON."""
-    genie(*arguments, "--output", "json")
-    return json.loads(capsys.readouterr().out)
+class CommandLine:
+    """The command line on a node; ``options`` say where the node's folders are."""
+
+    def __init__(self, run: Callable[[Sequence[str], bytes], Answer], options: list[str]) -> None:
+        self._run = run
+        self.options = options
+
+    def __call__(self, command: str, *more: str, stdin: bytes = b"") -> Answer:
+        """Run a command on the node."""
+        return self.bare(command, *self.options, *more, stdin=stdin)
+
+    def bare(self, *arguments: str, stdin: bytes = b"") -> Answer:
+        """Run it with these arguments alone."""
+        return self._run(arguments, stdin)
+
+    def json(self, *arguments: str) -> Any:
+        """Return what a command answers as JSON."""
+        return json.loads(self(*arguments, "--output", "json").out)
 
 
-def test_explain_tells_what_a_pod_would_get(node: Rig, capsys: pytest.CaptureFixture[str]) -> None:
+HERE, INSTALLED = "in this process", "as installed"
+
+
+@pytest.fixture(params=[HERE, INSTALLED])
+def genie(request: pytest.FixtureRequest, node: Rig) -> CommandLine:
+    """Give the command line: this process's, and that of the payload with its own interpreter."""
+    run = request.getfixturevalue("here" if request.param == HERE else "installed")
+    options = ["--net-dir", f"{node.folder}/net.d", "--cni-path", f"{node.folder}/bin"]
+    return CommandLine(run, options)
+
+
+patched = pytest.mark.parametrize("genie", [HERE], indirect=True)
+"""For tests that change something of the process."""
+
+
+@pytest.fixture
+def here(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Sequence[str], bytes], Answer]:
+    """Give a function that runs a command in this process."""
+
+    def run(arguments: Sequence[str], stdin: bytes) -> Answer:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        capsys.readouterr()
+        code: Any = None
+        try:
+            code = main(arguments)
+        except SystemExit as stopped:
+            code = stopped.code
+        return Answer(code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def installed(payload_launcher: Path) -> Callable[[Sequence[str], bytes], Answer]:
+    """Give a function that runs a command as a person on a node does."""
+
+    def run(arguments: Sequence[str], stdin: bytes) -> Answer:
+        environ = {"PATH": os.environ["PATH"]}
+        command = [payload_launcher, *arguments]
+        done = subprocess.run(command, input=stdin, capture_output=True, env=environ, check=False)
+        return Answer(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    return run
+
+
+def test_explain_tells_what_a_pod_would_get(node: Rig, genie: CommandLine) -> None:
     """Networks, interfaces and files, in order."""
     pod = node.folder / "pod.yaml"
     pod.write_text(POD)
-    assert genie("explain", str(pod)) == 0
-    lines = capsys.readouterr().out.splitlines()
+    done = genie("explain", str(pod))
+    assert done.code == 0
+    lines = done.out.splitlines()
     assert lines[0] == 'Pod default/web, annotation cni: "canal, weave"'
     assert lines[2].split() == [
         "canal",
@@ -87,81 +152,78 @@ def test_explain_tells_what_a_pod_would_get(node: Rig, capsys: pytest.CaptureFix
         "c1",
     ]
     assert lines[3].split() == ["weave", "eth1", f"{node.conf}/10-weave.conflist", "w1,", "w2"]
-    [said] = answer(capsys, "explain", str(pod))
+    [said] = genie.json("explain", str(pod))
     assert [each["plugins"] for each in said["attachments"]] == [["c1"], ["w1", "w2"]]
 
 
-def test_explain_tells_the_error_and_what_is_missing(
-    node: Rig, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_explain_tells_the_error_and_what_is_missing(node: Rig, genie: CommandLine) -> None:
     """The plugin's own words, and exit code 1."""
-    stdin = io.TextIOWrapper(io.BytesIO(POD.replace("canal,", "cnal,").encode()))
-    monkeypatch.setattr(sys, "stdin", stdin)
-    assert genie("explain", "-") == 1
-    assert 'did you mean "canal"' in capsys.readouterr().err
+    done = genie("explain", "-", stdin=POD.replace("canal,", "cnal,").encode())
+    assert done.code == 1
+    assert 'did you mean "canal"' in done.err
     (node.folder / "bin" / "w2").unlink()
     pod = node.folder / "pod.yaml"
     pod.write_text(POD)
-    assert genie("explain", str(pod)) == 0
-    assert "missing: w2" in capsys.readouterr().out
+    done = genie("explain", str(pod))
+    assert done.code == 0
+    assert "missing: w2" in done.out
 
 
-def test_explain_of_a_pod_without_a_choice(node: Rig, capsys: pytest.CaptureFixture[str]) -> None:
+def test_explain_of_a_pod_without_a_choice(node: Rig, genie: CommandLine) -> None:
     """The default comes from the node's conflist, or from the command line."""
     pod = node.folder / "pod.json"
     pod.write_text('{"kind":"Pod","metadata":{"name":"x","namespace":"y"}}')
-    [said] = answer(capsys, "explain", str(pod))
+    [said] = genie.json("explain", str(pod))
     assert [each["network"] for each in said["attachments"]] == ["canal"]
-    assert genie("explain", str(pod), "--default", "weave") == 0
-    assert "none, so the node's default" in capsys.readouterr().out
-    assert genie("explain", str(pod), "--default", "") == 1
-    capsys.readouterr()
-    [said] = answer(capsys, "explain", str(pod), "--default", "")
+    done = genie("explain", str(pod), "--default", "weave")
+    assert done.code == 0
+    assert "none, so the node's default" in done.out
+    assert genie("explain", str(pod), "--default", "").code == 1
+    [said] = genie.json("explain", str(pod), "--default", "")
     assert said["error"]["code"] == 7
 
 
 @pytest.mark.parametrize("name", ["none.yaml", "odd.yaml", "list.yaml"])
-def test_explain_of_what_is_no_manifest(
-    node: Rig, capsys: pytest.CaptureFixture[str], name: str
-) -> None:
+def test_explain_of_what_is_no_manifest(node: Rig, genie: CommandLine, name: str) -> None:
     """The file is named."""
     (node.folder / "odd.yaml").write_bytes(b"\xff")
     (node.folder / "list.yaml").write_text("- a\n- b\n")
-    assert genie("explain", str(node.folder / name)) == 1
-    assert name in capsys.readouterr().err
+    done = genie("explain", str(node.folder / name))
+    assert done.code == 1
+    assert name in done.err
 
 
-def test_list_tells_networks_and_why_not(node: Rig, capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_tells_networks_and_why_not(node: Rig, genie: CommandLine) -> None:
     """One row for each file."""
     (node.conf / "broken.conf").write_text("{")
     (node.conf / "a b.conf").write_text("{")
     (node.folder / "bin" / "w2").unlink()
-    rows = {row["network"]: row for row in answer(capsys, "list")}
+    rows = {row["network"]: row for row in genie.json("list")}
     assert rows["canal"]["attachable"]
     assert rows["canal"]["also"] == ["canal-net", "10-canal"]
     assert rows["weave"]["reason"] == "no executable for w2"
     assert "not valid JSON" in rows["broken"]["reason"]
-    assert genie("list") == 0
-    assert "-        -" in capsys.readouterr().out
+    done = genie("list")
+    assert done.code == 0
+    assert "-        -" in done.out
 
 
-def test_attachments_are_shown_without_their_configuration(
-    node: Rig, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_attachments_are_shown_without_their_configuration(node: Rig, genie: CommandLine) -> None:
     """Configurations may hold secrets: only where asked for."""
     node.network("secret", "w1", password="hunter2")  # noqa: S106 - the secret of a test
     conf = json.loads((node.conf / "10-secret.conflist").read_text())
     conf["plugins"][0]["password"] = "hunter2"  # noqa: S105 - same
     (node.conf / "10-secret.conflist").write_text(json.dumps(conf))
     node.run("ADD", "secret,canal")
-    assert genie("attachments") == 0
-    assert genie("attachments", "--output", "json") == 0
-    shown = capsys.readouterr().out
+    done = [genie("attachments"), genie("attachments", "--output", "json")]
+    assert [each.code for each in done] == [0, 0]
+    shown = "".join(each.out for each in done)
     assert "ns/pod" in shown
     assert "10.1.0.2/16" in shown
     assert "hunter2" not in shown
-    assert genie("attachments", "--show-config") == 0
-    assert "hunter2" in capsys.readouterr().out
+    done = genie("attachments", "--show-config")
+    assert done.code == 0
+    assert "hunter2" in done.out
 
 
 @pytest.mark.parametrize(
@@ -169,22 +231,23 @@ def test_attachments_are_shown_without_their_configuration(
     [("{}", "interfaces"), ('{"interfaces":[],"ips":[{}],"routes":[],"dns":{}}', "address")],
 )
 def test_a_record_with_something_foreign_inside_is_told(
-    node: Rig, capsys: pytest.CaptureFixture[str], result: str, said: str
+    node: Rig, genie: CommandLine, result: str, said: str
 ) -> None:
     """Its file is named instead of a traceback."""
     node.run("ADD", "canal")
     value = node.record()
     value["attachments"][0]["result"] = json.loads(result)
     (node.state / "c1.json").write_text(json.dumps(value))
-    assert genie("attachments") == 1
-    captured = capsys.readouterr()
+    captured = genie("attachments")
+    assert captured.code == 1
     assert "c1.json: KeyError" in captured.err
     assert said in captured.err
     assert "nothing is attached" not in captured.err
 
 
+@patched
 def test_attachments_whose_record_cannot_be_read(
-    node: Rig, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    node: Rig, genie: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The others are shown, the file is named, and the exit code says so; all from one look."""
     node.run("ADD", "canal")
@@ -196,28 +259,29 @@ def test_attachments_whose_record_cannot_be_read(
         return read(state_dir, container_id)
 
     monkeypatch.setattr(store, "read", look)
-    assert genie("attachments") == 1
+    captured = genie("attachments")
+    assert captured.code == 1
     assert looked == ["c1", "odd"]
-    captured = capsys.readouterr()
     assert "canal" in captured.out
     assert "odd.json" in captured.err
 
 
-def problems(capsys: pytest.CaptureFixture[str], *more: str) -> dict[str, str]:
+def problems(genie: CommandLine, *more: str) -> dict[str, str]:
     """Return what doctor finds wrong, by what it is about."""
-    findings = answer(capsys, "doctor", *more)
+    findings = genie.json("doctor", *more)
     return {each["about"]: each["said"] for each in findings if each["problem"]}
 
 
-def test_doctor_of_a_healthy_node(node: Rig, capsys: pytest.CaptureFixture[str]) -> None:
+def test_doctor_of_a_healthy_node(node: Rig, genie: CommandLine) -> None:
     """Nothing is wrong, and exit code 0 says so."""
     node.run("ADD", "canal", netns="/proc/self/ns/net")
-    assert problems(capsys) == {}
-    assert genie("doctor") == 0
-    assert "ok: conflist: the runtime loads" in capsys.readouterr().out
+    assert problems(genie) == {}
+    done = genie("doctor")
+    assert done.code == 0
+    assert "ok: conflist: the runtime loads" in done.out
 
 
-def test_doctor_finds_what_is_wrong(node: Rig, capsys: pytest.CaptureFixture[str]) -> None:
+def test_doctor_finds_what_is_wrong(node: Rig, genie: CommandLine) -> None:
     """Each trouble with its cure, and exit code 1."""
     node.run("ADD", "weave", container="gone")
     node.run("ADD", "canal", container="parked")
@@ -231,8 +295,9 @@ def test_doctor_finds_what_is_wrong(node: Rig, capsys: pytest.CaptureFixture[str
     (node.folder / "net.d" / "00-first.conflist").write_text("{}")
     (node.state / ".agent-problem").write_text("Cilium renames our file\n")
     (node.state / ".reaper-problem").write_text("the runtime does not answer")
-    assert genie("doctor") == 1
-    shown = capsys.readouterr().out
+    done = genie("doctor")
+    assert done.code == 1
+    shown = done.out
     for part in (
         "00-first.conflist, the first in lexical order",
         "renamed by Cilium",
@@ -247,19 +312,19 @@ def test_doctor_finds_what_is_wrong(node: Rig, capsys: pytest.CaptureFixture[str
     assert shown.count("cure: ") == shown.count("problem: ")
 
 
-@pytest.mark.usefixtures("node")
+@patched
 def test_doctor_knows_the_state_directory(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    genie: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Unwritable, and full."""
-    assert problems(capsys, "--state-dir", "/proc/none") != {}
+    assert problems(genie, "--state-dir", "/proc/none") != {}
 
     class Full:
         f_flag = 0
         f_bavail = 0
 
     monkeypatch.setattr("os.statvfs", lambda _: Full())
-    assert "full" in problems(capsys)["state"]
+    assert "full" in problems(genie)["state"]
 
 
 REFUSED = {
@@ -274,7 +339,7 @@ REFUSED = {
 
 @pytest.mark.parametrize(("plugins", "part"), REFUSED.values(), ids=REFUSED)
 def test_a_conflist_that_the_plugin_refuses_is_told(
-    node: Rig, capsys: pytest.CaptureFixture[str], plugins: list[dict[str, Any]], part: str
+    node: Rig, genie: CommandLine, plugins: list[dict[str, Any]], part: str
 ) -> None:
     """Doctor says what each call is answered; the other commands say it, too, and go on."""
     options = {"confDirs": [str(node.conf)], "stateDir": str(node.state)}
@@ -282,21 +347,23 @@ def test_a_conflist_that_the_plugin_refuses_is_told(
     file = node.folder / "net.d" / "00-genie.conflist"
     file.write_text(json.dumps({"cniVersion": "1.0.0", "name": "genie", "plugins": entries}))
     more = ("--conf-dir", str(node.conf), "--state-dir", str(node.state))
-    assert genie("doctor", *more) == 1
-    assert capsys.readouterr().out.startswith("problem: conflist: ")
-    said = problems(capsys, *more)["conflist"]
+    done = genie("doctor", *more)
+    assert done.code == 1
+    assert done.out.startswith("problem: conflist: ")
+    said = problems(genie, *more)["conflist"]
     assert said.startswith(f"{file}: ")
     assert part in said
     pod = node.folder / "pod.yaml"
     pod.write_text(POD)
-    assert genie("explain", str(pod), "--conf-dir", str(node.conf)) == 1
-    captured = capsys.readouterr()
+    captured = genie("explain", str(pod), "--conf-dir", str(node.conf))
+    assert captured.code == 1
     assert f"{said}; see genie doctor\n" in captured.err
     assert "10-canal.conflist" in captured.out
 
 
+@patched
 def test_doctor_goes_on_where_it_may_not_look(
-    node: Rig, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    node: Rig, genie: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without root: each directory that is closed is named, and all else is looked at."""
     real = os.listdir
@@ -312,8 +379,9 @@ def test_doctor_goes_on_where_it_may_not_look(
     monkeypatch.setattr("posix.listdir", listdir)
     monkeypatch.setattr("os.access", lambda *_: False)
     monkeypatch.setattr("os.geteuid", lambda: 1000)
-    assert genie("doctor") == 1
-    shown = capsys.readouterr().out
+    done = genie("doctor")
+    assert done.code == 1
+    shown = done.out
     assert f"problem: directory: {node.conf}: Permission denied" in shown
     assert f"problem: record: {node.state}: Permission denied" in shown
     assert "cure: look at it as root" in shown
@@ -321,8 +389,9 @@ def test_doctor_goes_on_where_it_may_not_look(
     assert "ok: conflist" in shown
 
 
+@patched
 def test_a_directory_of_the_runtime_that_is_closed(
-    node: Rig, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    node: Rig, genie: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is not said to be empty."""
 
@@ -330,15 +399,13 @@ def test_a_directory_of_the_runtime_that_is_closed(
         raise PermissionError(13, "Permission denied", path)
 
     monkeypatch.setattr("posix.listdir", closed)
-    assert problems(capsys)["conflist"] == f"{node.folder}/net.d: Permission denied"
+    assert problems(genie)["conflist"] == f"{node.folder}/net.d: Permission denied"
 
 
-def test_a_file_where_the_state_directory_should_be(
-    node: Rig, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_file_where_the_state_directory_should_be(node: Rig, genie: CommandLine) -> None:
     """No record can be written into it, whatever its mode."""
     node.state.touch(mode=0o777)
-    assert problems(capsys)["state"] == f"{node.state} is not a directory"
+    assert problems(genie)["state"] == f"{node.state} is not a directory"
 
 
 def test_doctor_of_a_node_without_genie(tmp_path: Path) -> None:
@@ -396,8 +463,8 @@ def test_doctor_asks_programs_for_their_version(
     assert doctor._version("containerd") == ""
 
 
-@pytest.mark.usefixtures("node")
-def test_colour_only_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+@patched
+def test_colour_only_on_a_terminal(genie: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Escape sequences are for eyes, not for files."""
 
     class Terminal(io.StringIO):
@@ -411,36 +478,35 @@ def test_colour_only_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "\x1b[31merror\x1b[0m" in out.getvalue()
 
 
-def test_without_a_command_all_commands_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_command_all_commands_are_told(genie: CommandLine) -> None:
     """Nothing was asked for: the help goes to standard error, with the exit code of misuse."""
-    assert main([]) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
+    captured = genie.bare()
+    assert (captured.code, captured.out) == (2, "")
     assert all(word in captured.err for word in ("explain", "list", "attachments", "doctor"))
 
 
-def test_options_stand_before_the_command_or_behind_it(
-    node: Rig, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_options_stand_before_the_command_or_behind_it(node: Rig, genie: CommandLine) -> None:
     """What is given behind it wins."""
-    assert main(["--output", "json", *sys.argv[1:], "list"]) == 0
-    assert json.loads(capsys.readouterr().out)[0]["file"] == f"{node.conf}/10-canal.conflist"
-    assert main(["--output", "json", *sys.argv[1:], "list", "--output", "table"]) == 0
-    assert capsys.readouterr().out.startswith("NETWORK")
-    assert main([*sys.argv[1:], "--conf-dir", "/none", "--output", "json", "list"]) == 0
-    assert json.loads(capsys.readouterr().out) == []
+    before = ("--output", "json", *genie.options)
+    done = genie.bare(*before, "list")
+    assert json.loads(done.out)[0]["file"] == f"{node.conf}/10-canal.conflist"
+    assert genie.bare(*before, "list", "--output", "table").out.startswith("NETWORK")
+    done = genie.bare(*before, "--conf-dir", "/none", "list")
+    assert (done.code, json.loads(done.out)) == (0, [])
 
 
 def test_names_are_shown_so_that_a_terminal_takes_them_for_text(
-    node: Rig, capsys: pytest.CaptureFixture[str]
+    node: Rig, genie: CommandLine
 ) -> None:
     """Escape sequences and lone surrogates, in manifests, in files and in what plugins said."""
     odd = json.dumps({"kind": "Pod", "metadata": {"name": "\x1b[31mweb", "namespace": "\ud800"}})
     (node.folder / "odd.json").write_text(odd)
     (node.conf / "a\x1b[2J.conf").write_text("{")
+    node.network("odd", "\x1b[31mtype")
     node.run("ADD", "canal")
     node.delegates.faults["DEL", "c1"] = failure(7, "no\n\x9bmore")
     caught(node, "DEL")
+    shown = ""
     for arguments in (
         ["explain", str(node.folder / "odd.json")],
         ["list"],
@@ -448,54 +514,52 @@ def test_names_are_shown_so_that_a_terminal_takes_them_for_text(
         ["doctor"],
         ["attachments", "--output", "json"],
     ):
-        genie(*arguments)
-    captured = capsys.readouterr()
-    assert "\x1b" not in captured.out + captured.err
-    assert "\x9b" not in captured.out + captured.err
-    assert "Pod \\ud800/\\x1b[31mweb" in captured.out
-    assert "a\\x1b[2J.conf" in captured.out
-    assert "no\\n\\x9bmore" in captured.out
-    assert "no\\n\\u009bmore" in captured.out
+        done = genie(*arguments)
+        shown += done.out + done.err
+    assert "\x1b" not in shown
+    assert "\x9b" not in shown
+    assert "Traceback" not in shown
+    assert "Pod \\ud800/\\x1b[31mweb" in shown
+    assert "a\\x1b[2J.conf" in shown
+    assert "no executable for \\x1b[31mtype" in shown
+    assert "no\\n\\x9bmore" in shown
+    assert "no\\n\\u009bmore" in shown
 
 
-def test_json_loses_nothing_for_the_terminals_sake(
-    node: Rig, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_json_loses_nothing_for_the_terminals_sake(node: Rig, genie: CommandLine) -> None:
     """What a terminal may act upon is escaped as JSON has it, also beyond 16 bits."""
     name = "a\x9b\u202e\U000e0001é😀"
     pod = node.folder / "pod.json"
     pod.write_text(json.dumps({"kind": "Pod", "metadata": {"name": name}}))
-    genie("explain", str(pod), "--output", "json")
-    out = capsys.readouterr().out
+    out = genie("explain", str(pod), "--output", "json").out
     assert json.loads(out)[0]["name"] == name
     assert out.strip().isprintable()
     assert "é😀" in out
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["list", "--help"], ["dance"]])
-def test_help_and_misuse(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+def test_help_and_misuse(genie: CommandLine, arguments: list[str]) -> None:
     """What can be asked for is told; exit code 2 for what cannot."""
-    with pytest.raises(SystemExit) as stopped:
-        main(arguments)
-    captured = capsys.readouterr()
-    assert stopped.value.code == (0 if "--help" in arguments else 2)
+    captured = genie.bare(*arguments)
+    assert captured.code == (0 if "--help" in arguments else 2)
     assert "usage: genie" in captured.out + captured.err
 
 
-def test_an_empty_node_is_told_in_words(node: Rig, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_empty_node_is_told_in_words(node: Rig, genie: CommandLine) -> None:
     """A table without rows says why it has none, beside the table."""
     for file in node.conf.iterdir():
         file.unlink()
-    assert (genie("list"), genie("attachments")) == (0, 0)
-    said = capsys.readouterr().err
+    done = [genie("list"), genie("attachments")]
+    assert [each.code for each in done] == [0, 0]
+    said = "".join(each.err for each in done)
     assert f"no configuration of a network in {node.conf}" in said
     assert f"nothing is attached: {node.state} has no record" in said
 
 
-def test_a_manifest_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_manifest_that_is_not_there(genie: CommandLine) -> None:
     """The file and the reason, in words."""
-    assert main(["explain", "/none"]) == 1
-    assert capsys.readouterr().err == "error: /none: No such file or directory\n"
+    done = genie.bare("explain", "/none")
+    assert (done.code, done.err) == (1, "error: /none: No such file or directory\n")
 
 
 # Manifests
@@ -594,15 +658,16 @@ def test_manifests(text: str, expected: tuple[str, str, str, Any]) -> None:
     ],
 )
 def test_explain_attaches_nothing_where_a_node_does_not(
-    node: Rig, capsys: pytest.CaptureFixture[str], text: str, reason: str
+    node: Rig, genie: CommandLine, text: str, reason: str
 ) -> None:
     """What no runtime calls us for is passed over, with the reason."""
     file = node.folder / "n.yaml"
     file.write_text(text)
-    assert genie("explain", str(file)) == 0
-    [line] = capsys.readouterr().out.splitlines()
+    done = genie("explain", str(file))
+    assert done.code == 0
+    [line] = done.out.splitlines()
     assert f" default/n: {reason}" in line or f" default/n: it has {reason}" in line
-    [said] = answer(capsys, "explain", str(file))
+    [said] = genie.json("explain", str(file))
     assert (said["attachments"], reason in said["passedOver"]) == ([], True)
 
 
@@ -698,8 +763,9 @@ def test_values_on_lines_of_their_own() -> None:
     assert (pod.annotation, pod.name) == ("weave", "web")
 
 
+@patched
 def test_doctor_of_a_default_that_lacks_its_plugin_and_of_a_full_disk(
-    node: Rig, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    node: Rig, genie: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The network's own line says what is missing; the state's where there is no room."""
     (node.folder / "bin" / "c1").unlink()
@@ -709,25 +775,28 @@ def test_doctor_of_a_default_that_lacks_its_plugin_and_of_a_full_disk(
     real = os.statvfs(node.state)
     full = os.statvfs_result((*real[:4], 0, *real[5:]))
     monkeypatch.setattr("os.statvfs", lambda _: full)
-    assert genie("doctor") == 1
-    shown = capsys.readouterr().out
+    done = genie("doctor")
+    assert done.code == 1
+    shown = done.out
     assert "no executable for c1" in shown
     assert f"the file system of {node.state} is full" in shown
     monkeypatch.setattr("os.access", lambda _, mode: not mode & os.W_OK)
-    genie("doctor")
-    assert f"{node.state} cannot be written" in capsys.readouterr().out
+    assert f"{node.state} cannot be written" in genie("doctor").out
 
 
-def test_other_files_beside_the_conflist(node: Rig, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_files_beside_the_conflist(node: Rig, genie: CommandLine) -> None:
     """A network in the runtime's own directory is not taken for Genie's conflist."""
     other = {"cniVersion": "1.0.0", "name": "other", "plugins": [{"type": "w1"}]}
     (node.folder / "net.d" / "00-another.conflist").write_text(json.dumps(other))
-    assert genie("doctor") == 1
-    assert "the runtime loads" in capsys.readouterr().out
+    done = genie("doctor")
+    assert done.code == 1
+    assert "the runtime loads" in done.out
 
 
-@pytest.mark.usefixtures("node")
-def test_a_record_that_goes_while_it_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+@patched
+def test_a_record_that_goes_while_it_is_looked_for(
+    genie: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Between the list and the look a DEL may have come."""
     monkeypatch.setattr(store, "container_ids", lambda _: iter(["gone"]))
-    assert genie("attachments", "--output", "json") == 0
+    assert genie("attachments", "--output", "json").code == 0
