@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dispatcher.annotation import quote
 from dispatcher.plugin import errors, result
-from dispatcher.plugin.errors import CannotRun, CNIError
+from dispatcher.plugin.errors import CannotRun, CNIError, NotStartedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,10 +52,19 @@ class Chain:
         self._netns = netns
 
     def add(self, attachment: Attachment, until: float) -> dict[str, Any]:
-        """Attach, and return the last plugin's result in the form of 1.1.0."""
+        """Attach, and return the last plugin's result in the form of 1.1.0.
+
+        Where a plugin was not started, the attachment's chain ends before it from now on.
+        """
         previous: dict[str, Any] | None = None
-        for plugin in attachment.conf.plugins:
-            said = self._call("ADD", attachment, plugin, previous, until)
+        for position, plugin in enumerate(attachment.conf.plugins):
+            try:
+                said = self._call("ADD", attachment, plugin, previous, until)
+            except NotStartedError:
+                # It holds nothing, and its DEL would fail as its ADD did, for ten minutes.
+                attachment.conf = attachment.conf.up_to(position)
+                raise
+
             try:
                 previous = _result(said, attachment.conf)
             except CNIError as error:

@@ -17,7 +17,7 @@ from dispatcher.annotation import quote
 from dispatcher.jsontext import InvalidJSON, dump, parse
 from dispatcher.networks import locate
 from dispatcher.plugin import errors
-from dispatcher.plugin.errors import CannotRun, CNIError
+from dispatcher.plugin.errors import CannotRun, CNIError, NotStartedError
 from dispatcher.plugin.process import Process
 
 TYPE_CHECKING = False
@@ -63,23 +63,26 @@ class Runner:
 
         Return the object that it printed on ADD, None if it printed nothing. *until* is a time
         of the monotonic clock; nothing is begun after it. *meanwhile* is done while the plugin
-        starts, before it gets *conf*. Raises :class:`CannotRun`, :class:`CNIError` for a delegate
-        that failed, and what *meanwhile* raises.
+        starts, before it gets *conf*. Raises :class:`NotStartedError` (:class:`CannotRun` where
+        no try can succeed), :class:`CNIError` for a delegate that failed, and what *meanwhile*
+        raises.
         """
         kind = conf["type"]
         file = self.locate(kind)
-        _need_time(kind, until)
+        if time.monotonic() >= until:
+            raise NotStartedError(errors.TRY_AGAIN, _no_time(kind))
         try:
             process = Process(file, {**self._environ, **variables, CHAIN: "1"}, until)
         except OSError as error:
             reason = f"the plugin {kind} could not be started: {error.strerror}"
-            raise CNIError(errors.TRY_AGAIN, reason) from None
+            raise NotStartedError(errors.TRY_AGAIN, reason) from None
         with process:
             if self.lock is not None:
                 self.lock.note(process.number, until)
             if meanwhile is not None:
                 meanwhile()
-                _need_time(kind, until)
+                if time.monotonic() >= until:
+                    raise CNIError(errors.TRY_AGAIN, _no_time(kind))
             ended = process.attend(dump(conf), until)
         if ended.timed_out:
             raise CNIError(
@@ -90,7 +93,7 @@ class Runner:
     def locate(self, kind: str) -> str:
         """Return the executable of the plugin *kind*.
 
-        Raises :class:`CannotRun` if there is none, :class:`CNIError` if it is ourselves.
+        Raises :class:`CannotRun` if there is none, :class:`NotStartedError` if it is ourselves.
         """
         file = locate(kind, self._path)
         if file is None:
@@ -98,13 +101,12 @@ class Runner:
         if not posix.access(file, posix.X_OK):
             raise CannotRun(f"{file} is not executable")
         if self._own is not None and _identity(file) == self._own:
-            raise CNIError(errors.RECURSION, f"the plugin {kind} is Genie itself ({file})")
+            raise NotStartedError(errors.RECURSION, f"the plugin {kind} is Genie itself ({file})")
         return file
 
 
-def _need_time(kind: str, until: float) -> None:
-    if time.monotonic() >= until:
-        raise CNIError(errors.TRY_AGAIN, f"no time was left for the plugin {kind}")
+def _no_time(kind: str) -> str:
+    return f"no time was left for the plugin {kind}"
 
 
 def _identity(file: str) -> tuple[int, int]:

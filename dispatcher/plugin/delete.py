@@ -282,11 +282,13 @@ def _keep(call: Call, made: Record) -> None:
 def roll_back(call: Call, made: Record, planned: list[Attachment]) -> None:
     """Free what a failed ADD began; what cannot be freed stays in the record.
 
+    An attachment whose first delegate was not started has no plugins left, and nothing to free.
+
     The failure may have been that the record got no name, when a delegate ran already.
     """
     if not store.exists(call.state_dir, made.container_id):
         _name_record(call, made.container_id)
-    begun = [each for each in planned if each.phase != PLANNED]
+    begun = [each for each in planned if each.phase != PLANNED and each.conf.plugins]
     made.attachments = [each for each in made.attachments if each in begun or each not in planned]
     if made.is_complete:  # perhaps on disk as well, where the agent must not take it for a success
         made.extra[RELEASING] = True

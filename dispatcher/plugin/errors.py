@@ -56,7 +56,15 @@ class CNIError(Exception):
         return shown
 
 
-class CannotRun(CNIError):  # noqa: N818 - says what happened, as the module's reader needs it
+class NotStartedError(CNIError):
+    """A delegate that was not started: this call of it did nothing, so there is nothing to free."""
+
+    def under(self, sentence: str) -> CNIError:
+        """See :meth:`CNIError.under`."""
+        return NotStartedError(self.code, f"{sentence}: {self.msg}", self.details)
+
+
+class CannotRun(NotStartedError):  # noqa: N818 - says what happened, as the module's reader needs it
     """A delegate whose executable is not there, or cannot be executed."""
 
     def __init__(self, msg: str) -> None:

@@ -11,7 +11,7 @@ import os
 import shutil
 import signal
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -270,15 +270,36 @@ def test_an_executable_that_is_being_written_is_waited_for(node: Node) -> None:
     assert node.left(pod).links == []
 
 
-def test_an_executable_that_stays_busy_is_an_error_and_freed_later(node: Node) -> None:
-    """ETXTBSY without end is "cannot be executed"; the record stays for the next DEL."""
+def test_an_executable_that_stays_busy_is_an_error_and_leaves_nothing(node: Node) -> None:
+    """ETXTBSY without end is "cannot be executed": what never ran holds no DEL up."""
     pod = node.container("pod")
-    own = node.bin / "bridge"
+    own = _canal_of_its_own_type(node)
     shutil.copy2(node.plugins / "bridge", own)
     with own.open("r+b"):
-        answer = node.add(pod, BOTH, deadlineSeconds=5)
+        answer = node.add(pod, BOTH, deadlineSeconds=9)
         answer.failed(errors.CANNOT_RUN)
-        assert answer.seconds < 5 + START
-        assert node.phases(pod) == {"eth0": "attaching"}
+        assert answer.seconds < 9 + START
+        assert node.left(pod) == Left({"weave": []}, [], [], [])
+        node.delete(pod, BOTH).succeeded()
+    assert node.left(pod) == Left({"weave": []}, [], [], [])
+
+
+CHAINS: dict[str, list[dict[str, Any]]] = {
+    "the only plugin": [],
+    "behind one that ran": [{"type": "bridge", "bridge": "canal0", "isGateway": True}],
+}
+
+
+@pytest.mark.parametrize("before", CHAINS.values(), ids=CHAINS)
+def test_what_a_delegate_of_a_missing_interpreter_leaves(
+    node: Node, before: list[dict[str, Any]]
+) -> None:
+    """ADD says 107 and has freed all that ran; DEL succeeds at once."""
+    pod = node.container("pod")
+    chain = [{**each, "ipam": node.ipam("10.244.0.0/16")} for each in before]
+    node.network("canal", *chain, {"type": "odd"})
+    node.delegate("odd", "").write_text("#!/no/such/interpreter\n")
+    node.add(pod, BOTH).failed(errors.CANNOT_RUN)
+    left = node.left(pod)
+    assert (left.links, left.state, any(left.addresses.values())) == ([], [], False)
     node.delete(pod, BOTH).succeeded()
-    assert node.left(pod).state == []

@@ -17,7 +17,7 @@ from dispatcher.plugin.call import Call, Deadline
 from dispatcher.plugin.check import check
 from dispatcher.plugin.delegate import Runner
 from dispatcher.plugin.delete import delete
-from dispatcher.plugin.errors import CannotRun, CNIError
+from dispatcher.plugin.errors import CannotRun, CNIError, NotStartedError
 from dispatcher.plugin.gc import collect
 from dispatcher.plugin.request import read_conf, read_environment
 from dispatcher.plugin.status import status
@@ -46,13 +46,15 @@ class Delegates(Runner):
     """Stands in for processes. ``held`` is what was added and not freed.
 
     ``faults`` maps (command, type) to an exception that is raised instead of succeeding; an
-    ADD that fails has taken its resource all the same, as a careless plugin would.
+    ADD that fails has taken its resource all the same, as a careless plugin would. Types that are
+    ``not_started`` are there and cannot be executed: they raise what is said, and take nothing.
     """
 
     def __init__(self) -> None:
         self.held: set[tuple[str, str, str, str]] = set()
         self.faults: dict[tuple[str, str], BaseException] = {}
         self.absent: set[str] = set()
+        self.not_started: dict[str, NotStartedError] = {}
         self.results: dict[str, Any] = {}
         self.calls: list[str] = []
         self.given: list[dict[str, Any]] = []
@@ -73,6 +75,8 @@ class Delegates(Runner):
         assert until > 0
         kind, command = conf["type"], variables["CNI_COMMAND"]
         self.locate(kind)
+        if kind in self.not_started:
+            raise self.not_started[kind]
         if meanwhile is not None:
             meanwhile()
         container, interface = variables["CNI_CONTAINERID"], variables["CNI_IFNAME"]

@@ -10,7 +10,7 @@ import pytest
 
 from dispatcher import keys
 from dispatcher.plugin import errors, lock, store
-from dispatcher.plugin.errors import CannotRun, CNIError
+from dispatcher.plugin.errors import CannotRun, CNIError, NotStartedError
 from tests.unit.plugin.rig import Delegates, Rig, failure, hung
 
 
@@ -156,6 +156,56 @@ def test_what_a_roll_back_cannot_free_stays_recorded(rig: Rig) -> None:
     rig.run("DEL")
     assert rig.delegates.held == set()
     assert rig.left() == []
+
+
+NOT_STARTED = {
+    "cannot be executed": CannotRun("/bin/x cannot be executed: Text file busy"),
+    "finds no room on the machine": NotStartedError(errors.TRY_AGAIN, "no memory"),
+}
+NEVER_RAN = {
+    "the primary": ("canal", "c1", []),
+    "a secondary": ("weave,canal@net1", "c1", ["w2", "w1"]),
+    "the second of a chain": ("weave", "w2", ["w1"]),
+    "the second of a secondary's chain": ("canal,weave@net1", "w2", ["w1", "c1"]),
+}
+"""By what it is: the annotation, its type, and what ran before it and has to be freed."""
+
+
+@pytest.mark.parametrize("error", NOT_STARTED.values(), ids=NOT_STARTED)
+@pytest.mark.parametrize(("cni", "kind", "freed"), NEVER_RAN.values(), ids=NEVER_RAN)
+def test_a_delegate_that_never_ran_leaves_nothing_to_free(
+    rig: Rig, error: NotStartedError, cni: str, kind: str, freed: list[str]
+) -> None:
+    """It can be executed no better on DEL: what ran before it is freed, and no DEL waits for it."""
+    rig.delegates.not_started[kind] = error
+    assert caught(rig, "ADD", cni).code == error.code
+    called = [call.split()[1] for call in rig.delegates.calls if call.startswith("DEL")]
+    assert called == freed
+    assert (rig.delegates.held, rig.left()) == (set(), [])
+
+
+@pytest.mark.parametrize("error", [failure(), hung()], ids=["fails", "hangs"])
+def test_a_delegate_that_ran_is_freed_with_all_that_ran_before_it(
+    rig: Rig, error: CNIError
+) -> None:
+    """It may have done something before it was ended."""
+    rig.delegates.faults["ADD", "w2"] = error
+    caught(rig, "ADD", "canal,weave@net1")
+    called = [call.split()[1] for call in rig.delegates.calls if call.startswith("DEL")]
+    assert called == ["w2", "w1", "c1"]
+    assert (rig.delegates.held, rig.left()) == (set(), [])
+
+
+def test_the_record_of_a_failed_roll_back_holds_what_ran_alone(rig: Rig) -> None:
+    """A later DEL frees that though the plugin behind it still cannot be executed."""
+    rig.delegates.not_started["w2"] = CannotRun("busy")
+    rig.delegates.faults["DEL", "w1"] = failure()
+    caught(rig, "ADD", "weave")
+    [kept] = rig.record()["attachments"]
+    assert [each["type"] for each in kept["conf"]["plugins"]] == ["w1"]
+    rig.delegates.faults.clear()
+    rig.run("DEL")
+    assert (rig.delegates.held, rig.left()) == (set(), [])
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,7 @@ def installed(payload_launcher: Path) -> Callable[[Sequence[str], bytes], Answer
 
     def run(arguments: Sequence[str], stdin: bytes) -> Answer:
         environ = {"PATH": os.environ["PATH"]}
-        command = [payload_launcher, *arguments]
+        command = [str(payload_launcher), *arguments]
         done = subprocess.run(command, input=stdin, capture_output=True, env=environ, check=False)
         return Answer(done.returncode, done.stdout.decode(), done.stderr.decode())
 
@@ -215,9 +215,9 @@ def test_attachments_are_shown_without_their_configuration(node: Rig, genie: Com
     conf["plugins"][0]["password"] = "hunter2"  # noqa: S105 - same
     (node.conf / "10-secret.conflist").write_text(json.dumps(conf))
     node.run("ADD", "secret,canal")
-    done = [genie("attachments"), genie("attachments", "--output", "json")]
-    assert [each.code for each in done] == [0, 0]
-    shown = "".join(each.out for each in done)
+    plain = [genie("attachments"), genie("attachments", "--output", "json")]
+    assert [each.code for each in plain] == [0, 0]
+    shown = "".join(each.out for each in plain)
     assert "ns/pod" in shown
     assert "10.1.0.2/16" in shown
     assert "hunter2" not in shown
