@@ -214,8 +214,11 @@ def _plugin(path: str, value: Any) -> dict[str, Any]:
     kind = value.get("type")
     if not isinstance(kind, str) or not kind:
         raise BrokenConf(path, 'a plugin has no "type"')
-    if "/" in kind or "\0" in kind or kind in {".", ".."}:
-        raise BrokenConf(path, f"the type {quote(kind)} must be the name of an executable")
+    if not _is_file_name(kind):
+        raise BrokenConf(path, f'"type" must be the name of an executable, not {quote(kind)}')
+    ipam = value.get("ipam")
+    if isinstance(ipam, dict):
+        _validate_ipam_type(path, kind, ipam.get("type"))
     capabilities = value.get("capabilities")
     if capabilities is None:
         return value
@@ -224,6 +227,19 @@ def _plugin(path: str, value: Any) -> dict[str, Any]:
     ):
         raise BrokenConf(path, f'"capabilities" of {quote(kind)} must be an object of booleans')
     return value
+
+
+def _validate_ipam_type(path: str, kind: str, value: Any) -> None:
+    if value is None or value == "":
+        return  # plugins then give no address
+    if not isinstance(value, str) or not _is_file_name(value):
+        shown = quote(value) if isinstance(value, str) else "a value of another type"
+        expected = f'"ipam.type" of {quote(kind)} must be the name of an executable'
+        raise BrokenConf(path, f"{expected}, not {shown}")
+
+
+def _is_file_name(text: str) -> bool:
+    return "/" not in text and "\0" not in text and text not in {".", ".."}
 
 
 def _flag(path: str, value: dict[str, Any], key: str) -> bool:

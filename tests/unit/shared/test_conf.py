@@ -87,6 +87,21 @@ def test_a_configuration_is_read(
         pytest.param(conflist(plugins=[{"type": "a/b"}]), '"a/b"', id="a type with a slash"),
         pytest.param(conflist(plugins=[{"type": ".."}]), '".."', id="a type that is a directory"),
         pytest.param(conflist(plugins=[{"type": "a\0"}]), '"a\\x00"', id="a type with a NUL"),
+        *[
+            pytest.param(
+                conflist(plugins=[{"type": "bridge", "ipam": {"type": value}}]),
+                f'"ipam.type" of "bridge" must be the name of an executable, not {shown}',
+                id=f"an ipam.type that is {name}",
+            )
+            for name, value, shown in [
+                ("a path", "../../bin/sh", '"../../bin/sh"'),
+                ("a folder", "..", '".."'),
+                ("a NUL", "a\0", '"a\\x00"'),
+                ("a number", 7, "a value of another type"),
+                ("a list", ["host-local"], "a value of another type"),
+                ("false", False, "a value of another type"),
+            ]
+        ],
         pytest.param(
             conflist(plugins=[{"type": "a", "capabilities": []}]), '"capabilities"', id="no object"
         ),
@@ -107,6 +122,23 @@ def test_a_configuration_is_refused(data: bytes, part: str) -> None:
         decode(data, "/x.conflist")
     assert part in caught.value.reason
     assert str(caught.value).startswith("/x.conflist: ")
+
+
+@pytest.mark.parametrize(
+    "plugin",
+    [
+        pytest.param({}, id="none"),
+        pytest.param({"ipam": {}}, id="an empty one"),
+        pytest.param({"ipam": None}, id="null"),
+        pytest.param({"ipam": {"type": ""}}, id="one of no type"),
+        pytest.param({"ipam": {"type": None}}, id="one whose type is null"),
+        pytest.param({"ipam": {"type": "host-local"}}, id="one of a type"),
+    ],
+)
+def test_an_ipam_may_be(plugin: dict[str, Any]) -> None:
+    """As plugins take it: without a type there is no address plugin."""
+    value = {"type": "bridge", **plugin}
+    assert decode(conflist(plugins=[value]), "/x.conflist").plugins == [value]
 
 
 @pytest.mark.parametrize(
