@@ -50,7 +50,7 @@ class Number:
         return f"Number({self.text})"
 
 
-def parse(data: bytes, depth: int = MAX_DEPTH) -> Any:
+def parse(data: bytes | bytearray, depth: int = MAX_DEPTH) -> Any:
     """Return the value that *data* spells, *depth* levels at most. Raises :class:`InvalidJSON`."""
     try:
         text = data.decode()

@@ -18,7 +18,7 @@ from dispatcher.jsontext import InvalidJSON, dump, parse
 from dispatcher.networks import locate
 from dispatcher.plugin import errors
 from dispatcher.plugin.errors import CannotRun, CNIError, NotStartedError
-from dispatcher.plugin.process import Process
+from dispatcher.plugin.process import MAX_OUTPUT, Process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ CHAIN = "GENIE_CHAIN"
 """Set for delegates: a plugin of ours that finds it was called by itself, through whatever."""
 
 _LAST_WORDS = 500  # of its standard error, for the error that we return, characters
+_FIRST_WORDS = 200  # of its standard output where that is no JSON, characters
 
 
 class Runner:
@@ -120,6 +121,10 @@ def _identity(file: str) -> tuple[int, int]:
 def _answer(kind: str, command: str, ended: Ended) -> dict[str, Any] | None:
     if ended.status == 0 and command != "ADD":
         return None  # what it printed is nobody's business, as in libcni
+    if len(ended.out) > MAX_OUTPUT:
+        # Not parsed: reading 16 MiB of JSON takes ten times as much memory, and more.
+        msg = f"the plugin {kind} printed more than {MAX_OUTPUT >> 20} MiB and {_how(ended.status)}"
+        raise CNIError(errors.DELEGATE_FAILED, msg, _first_words(ended.out))
     said, fault = _read(ended.out)
     if ended.status == 0 and not fault:
         return said
@@ -148,16 +153,22 @@ def _last_words(err: bytes) -> str:
     return f"its standard error ends with {last}" if text else ""
 
 
-def _read(out: bytes) -> tuple[dict[str, Any] | None, str]:
+def _first_words(out: bytes | bytearray) -> str:
+    """Return the beginning of standard output, by which a person sees what printed it."""
+    text = out[: 4 * (_FIRST_WORDS + 1)].decode("utf-8", "replace").strip()
+    return f"it begins with {quote(text, _FIRST_WORDS)}"
+
+
+def _read(out: bytes | bytearray) -> tuple[dict[str, Any] | None, str]:
     """Return the object in *out*, None if there is none, and what is wrong with it."""
     if not out.strip():
         return None, ""
     try:
         said = parse(out)
     except InvalidJSON as error:
-        return None, f"what it printed is not JSON: {error}"
+        return None, f"what it printed is not JSON: {error}; {_first_words(out)}"
     if not isinstance(said, dict):
-        return None, "what it printed is not a JSON object"
+        return None, f"what it printed is not a JSON object; {_first_words(out)}"
     return dict(said), ""
 
 

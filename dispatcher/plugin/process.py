@@ -38,7 +38,9 @@ _OF_THE_FILE = (1, 2, 8, 13, 20, 21, _ETXTBSY, 40, 80)
 """EPERM, ENOENT, ENOEXEC, EACCES, ENOTDIR, EISDIR, ETXTBSY, ELOOP, ELIBBAD: it cannot be executed.
 Any other error is the machine's (no memory, no descriptors) and passes."""
 
-_MAX_OUTPUT = 8 * 1024 * 1024  # of a delegate's standard output; results have a few KiB
+MAX_OUTPUT = 16 << 20
+"""How much a delegate may print on its standard output, bytes; results have a few KiB."""
+
 _MAX_ERROR = 64 * 1024  # of its standard error, the end of it; what was before is dropped
 _CHUNK = 65536
 _MOST_CHUNKS = 17  # that are read at once: all that the largest pipe holds (1 MiB)
@@ -53,12 +55,15 @@ _WITHOUT_PIDFD = 0.01  # how often a kernel before 5.3 is asked whether the chil
 class Ended:
     """How a process ended: its exit ``status`` (negative: the signal) and what it printed.
 
-    ``out`` is the beginning of its standard output, ``err`` the end of its standard error.
+    ``out`` is its standard output, and more than :data:`MAX_OUTPUT` bytes only where the process
+    printed more; ``err`` is the end of its standard error.
     """
 
     __slots__ = ("err", "out", "status", "timed_out")
 
-    def __init__(self, status: int, out: bytes, err: bytes = b"", *, timed_out: bool) -> None:
+    def __init__(
+        self, status: int, out: bytes | bytearray, err: bytes = b"", *, timed_out: bool
+    ) -> None:
         self.status = status
         self.out = out
         self.err = err
@@ -119,7 +124,7 @@ class Process:
             if each in streams:
                 streams[each][1]()
         _copy_to_stderr(complained)
-        return Ended(status, bytes(said), bytes(complained), timed_out=timed_out)
+        return Ended(status, said, bytes(complained), timed_out=timed_out)
 
 
 def _spawn(
@@ -226,7 +231,8 @@ def _drain(stream: int, kept: bytearray, keep: Keep) -> bool:
 
 
 def _keep_first(kept: bytearray, chunk: bytes) -> None:
-    if len(kept) + len(chunk) <= _MAX_OUTPUT:
+    # What is beyond the limit is read, so that the process can end, and dropped.
+    if len(kept) <= MAX_OUTPUT:
         kept += chunk
 
 

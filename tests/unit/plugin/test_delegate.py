@@ -153,17 +153,23 @@ def test_a_delegate_is_ended_if_what_is_done_meanwhile_fails(tmp_path: Path) -> 
         pytest.param("echo oops; echo why >&2; exit 1", 103,
                      "the plugin plug ended with exit code 1",
                      "what it printed is not JSON: a value is expected at line 1 column 1; "
-                     'its standard error ends with "why"', id="words on both"),
+                     'it begins with "oops"; its standard error ends with "why"',
+                     id="words on both"),
         pytest.param("""echo why >&2; echo '{"code":42,"msg":"no"}'; exit 1""", 42, "no", "",
                      id="its error, and words beside"),
         pytest.param("echo oops; exit 1", 103, "the plugin plug ended with exit code 1",
-                     "what it printed is not JSON: a value is expected at line 1 column 1",
-                     id="words and an exit code"),
+                     "what it printed is not JSON: a value is expected at line 1 column 1; "
+                     'it begins with "oops"', id="words and an exit code"),
         pytest.param("echo oops", 103, "the plugin plug succeeded",
-                     "what it printed is not JSON: a value is expected at line 1 column 1",
-                     id="words and success"),
+                     "what it printed is not JSON: a value is expected at line 1 column 1; "
+                     'it begins with "oops"', id="words and success"),
+        pytest.param("printf '\\033[31m<html>'; head -c 9999 /dev/zero | tr '\\0' x", 103,
+                     "the plugin plug succeeded",
+                     "what it printed is not JSON: a value is expected at line 1 column 1; "
+                     rf'it begins with "\x1b[31m<html>{"x" * 189}…"',
+                     id="many words that a terminal would act upon"),
         pytest.param("echo '[]'", 103, "the plugin plug succeeded",
-                     "what it printed is not a JSON object", id="a list"),
+                     'what it printed is not a JSON object; it begins with "[]"', id="a list"),
         pytest.param("echo '{}'; exit 1", 103,
                      "the plugin plug ended with exit code 1 and gave no reason", "",
                      id="an empty object"),
@@ -175,7 +181,8 @@ def test_a_delegate_is_ended_if_what_is_done_meanwhile_fails(tmp_path: Path) -> 
         pytest.param("kill -9 $$", 103, "the plugin plug was ended by signal 9",
                      "", id="a signal"),
         pytest.param("printf '\\377\\376'", 103, "the plugin plug succeeded",
-                     "what it printed is not JSON: byte 0 is not UTF-8", id="noise"),
+                     "what it printed is not JSON: byte 0 is not UTF-8; "
+                     r'it begins with "\ufffd\ufffd"', id="noise"),
     ],
 )  # fmt: skip
 def test_how_a_delegate_may_fail(
@@ -270,10 +277,64 @@ def test_a_daemon_that_keeps_every_descriptor_holds_nobody(tmp_path: Path) -> No
     os.kill(int(pids.read_text()), 9)
 
 
-def test_more_output_than_anyone_needs_is_dropped(tmp_path: Path) -> None:
-    """A delegate that prints without end neither blocks nor fills our memory."""
-    error = caught(tmp_path, "head -c 20000000 /dev/zero | tr '\\0' x; echo end >&2")
+MANY_VALUES = "printf '['; yes '[],' | head -c"
+
+
+@pytest.mark.parametrize(
+    ("end", "how"),
+    [("", "succeeded"), ("; exit 3", "ended with exit code 3"), ("; kill -9 $$", "was ended by")],
+    ids=["and it succeeds", "and it fails", "and it is killed"],
+)
+def test_more_output_than_anyone_needs_is_an_error_that_says_so(
+    tmp_path: Path, end: str, how: str
+) -> None:
+    """It names the plugin and the limit, whatever is wrong besides."""
+    error = caught(tmp_path, f"{MANY_VALUES} 50000000{end}", seconds=60)
     assert error.code == errors.DELEGATE_FAILED
+    assert error.msg.startswith(f"the plugin plug printed more than 16 MiB and {how}")
+    assert error.details.startswith(r'it begins with "[[],\x0a[],')
+    assert len(error.details) < 1000
+
+
+@pytest.mark.parametrize("more", [0, 1], ids=["as much as may be", "a byte more"])
+def test_the_limit_of_output_is_exact(tmp_path: Path, more: int) -> None:
+    """What fits is read whole."""
+    size = process.MAX_OUTPUT - len('{"a":""}') + more
+    text = f"""printf '{{"a":"'; head -c {size} /dev/zero | tr '\\0' x; printf '"}}'"""
+    if more:
+        assert "more than 16 MiB" in caught(tmp_path, text, seconds=60).msg
+    else:
+        assert call(tmp_path, text, seconds=60) == {"a": "x" * size}
+
+
+def test_output_beyond_the_limit_is_no_matter_where_none_is_read(tmp_path: Path) -> None:
+    """A DEL that succeeds has succeeded, as with libcni."""
+    assert call(tmp_path, f"{MANY_VALUES} 50000000", seconds=60, command="DEL") is None
+
+
+PEAK = """
+import sys, time
+sys.path.insert(0, {tree!r})
+from dispatcher.plugin.delegate import Runner
+from dispatcher.plugin.errors import CNIError
+run = Runner([{folder!r}], {{"PATH": "/usr/bin:/bin"}}, None)
+try:
+    run({conf!r}, {add!r}, time.monotonic() + 60)
+except CNIError as error:
+    print(error.msg)
+print([line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")][0])
+"""
+
+
+def test_output_beyond_the_limit_takes_little_more_memory_than_the_limit(tmp_path: Path) -> None:
+    """50 MB of JSON are not parsed: 8 MB of it took 230 MiB. Peak of the resident set, in KiB."""
+    script(tmp_path, f"{MANY_VALUES} 50000000")
+    places = {"tree": str(Path(__file__).parents[3]), "folder": str(tmp_path)}
+    code = PEAK.format(**places, conf=CONF, add=ADD)
+    command = [sys.executable, "-IS", "-c", code]
+    out = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    assert "more than 16 MiB" in out[0]
+    assert int(out[1]) < 48 << 10
 
 
 def test_what_it_complains_of_is_passed_on(
