@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from dispatcher.agent import files
-from dispatcher.plugin.store import REAPER_PROBLEM
+from dispatcher.plugin.store import REAPER_PROBLEM, read_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,6 +38,6 @@ def leave(state_dir: Path, sentence: str) -> None:
 def hear(state_dir: Path) -> str:
     """Return the sentence that was left, or ""."""
     try:
-        return (state_dir / REAPER_PROBLEM).read_text(errors="replace")
+        return read_file(str(state_dir / REAPER_PROBLEM)).decode(errors="replace")
     except OSError:
         return ""

@@ -13,6 +13,7 @@ that is not understood is left out.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import OrderedDict
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import structlog
 
 from dispatcher.plugin.journal import NAME
+from dispatcher.plugin.store import IrregularFileError, read_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,12 +63,19 @@ class Journal:
     def take(self) -> list[Entry]:
         """Return the calls that ended since the turn before last. Raises OSError."""
         entries: list[Entry] = []
-        if self._taken.exists():
-            entries = list(parse(self._taken.read_bytes()))
+        with contextlib.suppress(FileNotFoundError):
+            entries = list(parse(self._read()))
             self._taken.unlink()
-        if self._path.exists():
+        with contextlib.suppress(FileNotFoundError):
             self._path.rename(self._taken)
         return entries
+
+    def _read(self) -> bytes:
+        try:
+            return read_file(str(self._taken))
+        except IrregularFileError as error:
+            log.warning("the journal is removed", path=str(self._taken), error=error.strerror)
+            return b""
 
 
 def parse(data: bytes) -> Iterator[Entry]:

@@ -236,9 +236,11 @@ def _inhabited(root: Path) -> set[tuple[int, int]]:
 
 def _locked(path: Path) -> bool:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
+        # Without waiting: a pipe in its place would hold the reaper up for ever.
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
+        descriptor = os.open(path, flags)
+    except OSError:
+        return False  # nobody holds what cannot be opened
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

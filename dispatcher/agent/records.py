@@ -40,7 +40,7 @@ class Records:
         known: dict[str, tuple[tuple[int, int], Stored]] = {}
         for container_id in store.container_ids(self._dir):
             try:
-                stat = (self._state_dir / f"{container_id}.json").stat()
+                stat = (self._state_dir / f"{container_id}.json").lstat()
             except FileNotFoundError:
                 continue  # freed since we listed the directory
             mark = (stat.st_mtime_ns, stat.st_ino)

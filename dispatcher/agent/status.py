@@ -26,6 +26,7 @@ from dispatcher import keys
 from dispatcher.agent import files
 from dispatcher.kube.client import CONFLICT, MERGE_PATCH, NOT_FOUND, KubeClient, KubeError
 from dispatcher.plugin.result import default_gateways
+from dispatcher.plugin.store import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -184,7 +185,7 @@ class Status:
 def _load(memory: Path) -> dict[str, int]:
     """Return what an earlier agent wrote; of a file that cannot be read, nothing."""
     try:
-        found = json.loads(memory.read_bytes())
+        found = json.loads(read_file(str(memory)))
     except (OSError, ValueError):
         return {}
     if not isinstance(found, dict):

@@ -147,7 +147,7 @@ def left_behind(state_dir: Path) -> str:
     pods = []
     for path in kept:
         try:
-            pod = _pod(decode(path.read_bytes()))
+            pod = _pod(decode(store.read_file(str(path))))
         except (CorruptRecord, NewerRecord, OSError):
             pod = ""
         pods.append(pod or path.name.partition(".")[0])
@@ -174,7 +174,8 @@ def forget_results(directory: Path) -> None:
     """
     for path in directory.glob("*"):
         try:
-            conf = conf_of(a2b_base64(json.loads(path.read_bytes())["config"]), str(path))
+            cached = json.loads(store.read_file(str(path)))
+            conf = conf_of(a2b_base64(cached["config"]), str(path))
         except (BrokenConf, OSError, KeyError, TypeError, ValueError):
             continue  # not ours to judge
         if keys.PLUGIN_TYPE in conf.types:

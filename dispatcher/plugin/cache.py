@@ -18,7 +18,7 @@ from binascii import a2b_base64
 
 from dispatcher.conf import BrokenConf, decode
 from dispatcher.jsontext import InvalidJSON, parse
-from dispatcher.plugin import result
+from dispatcher.plugin import result, store
 from dispatcher.plugin.errors import CNIError
 from dispatcher.plugin.record import ATTACHED, Attachment
 
@@ -60,8 +60,7 @@ def _entries(directory: str, conf_dirs: Sequence[str], holding: bytes) -> Iterat
     for name in names:
         path = f"{directory}/{name}"
         try:
-            with open(path, "rb") as file:
-                data = file.read()
+            data = store.read_file(path)
             entry = _entry(path, data, conf_dirs) if holding in data else None
         except (OSError, InvalidJSON, BrokenConf, KeyError, TypeError, ValueError):
             continue

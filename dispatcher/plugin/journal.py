@@ -39,6 +39,7 @@ LIMIT = 4 << 20
 _LINE = 4096
 _MSG = 1024
 _FLAGS = posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT | posix.O_CLOEXEC | posix.O_NOFOLLOW
+_FLAGS |= posix.O_NONBLOCK  # a pipe in its place keeps no call from ending
 
 
 def note(

@@ -42,8 +42,10 @@ _OVERDUE = 5.0  # so long after its time a delegate has no plugin that would hav
 _NOTE_SIZE = 64
 _FIRST_PAUSE = 0.002
 _LONGEST_PAUSE = 0.05
-_FLAGS = posix.O_RDWR | posix.O_CREAT | posix.O_CLOEXEC | posix.O_NOFOLLOW
-_EXISTING = posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NOFOLLOW
+# Without waiting: a pipe in its place can be locked as well, and goes when that is released.
+_EXISTING = posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NOFOLLOW | posix.O_NONBLOCK
+_FLAGS = posix.O_RDWR | posix.O_CREAT | posix.O_CLOEXEC | posix.O_NOFOLLOW | posix.O_NONBLOCK
+_NO_FILE = (6, 40)  # ENXIO, ELOOP: a socket, a symbolic link
 
 
 class Lock:
@@ -133,6 +135,9 @@ def _open(path: str) -> int:
         try:
             return posix.open(path, _EXISTING)
         except OSError:
+            if refused.errno in _NO_FILE:
+                sentence = "it is not a regular file: remove it"
+                raise OSError(refused.errno, sentence, path) from None
             raise refused from None  # that one says why
 
 
@@ -175,7 +180,10 @@ def end_overdue(file: int) -> bool:
 
     Tell whether it is over, and the delegate has ended: who else has the file is a daemon.
     """
-    note = posix.pread(file, _NOTE_SIZE, 0).split()
+    try:
+        note = posix.pread(file, _NOTE_SIZE, 0).split()
+    except OSError:
+        return False  # a pipe in its place
     if len(note) != 2 or not (note[0].isdigit() and note[1].isdigit()):  # noqa: PLR2004 - a pair
         return False
     delegate, until = map(int, note)

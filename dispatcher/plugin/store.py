@@ -16,7 +16,7 @@ Files have the mode 0600, since a delegate's configuration may hold secrets, in 
 0700.
 
 Rules of this file: who changes a record holds the container's lock; a record that nobody can
-read is kept beside its place, never thrown away.
+read is kept beside its place, never thrown away; nothing that is no regular file is waited for.
 """
 
 from __future__ import annotations
@@ -51,6 +51,16 @@ REAPER_PROBLEM = ".reaper-problem"
 """The same of the reaper, for the agent as well."""
 
 
+_READING = posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NOFOLLOW | posix.O_NONBLOCK
+_WRITING = posix.O_WRONLY | posix.O_CLOEXEC | posix.O_CREAT | posix.O_EXCL
+_KIND, _REGULAR, _FOLDER = 0o170000, 0o100000, 0o040000  # as in stat, which would be an import
+_NO_FILE = (6, 19, 40)  # ENXIO, ENODEV, ELOOP: a socket, a device without a driver, a symbolic link
+
+
+class IrregularFileError(OSError):
+    """A pipe, a link, a device or a socket that has the name of a file of ours."""
+
+
 def path_of(state_dir: str, container_id: str) -> str:
     """Return where the record of *container_id* is kept."""
     return f"{state_dir}/{container_id}{SUFFIX}"
@@ -77,10 +87,17 @@ def read(state_dir: str, container_id: str) -> Record | None:
     try:
         return _read(path, container_id)
     except CorruptRecord:
-        synced = _read(path + SYNCED, container_id)
+        synced = _read_synced(path, container_id)
         if synced is None:
             raise
         return synced
+
+
+def _read_synced(path: str, container_id: str) -> Record | None:
+    try:
+        return _read(path + SYNCED, container_id)
+    except CorruptRecord:
+        return None  # what is wrong with the record itself says more
 
 
 def recover(state_dir: str, container_id: str) -> bool:
@@ -100,14 +117,44 @@ def recover(state_dir: str, container_id: str) -> bool:
 
 def _read(path: str, container_id: str) -> Record | None:
     try:
-        with open(path, "rb", buffering=0) as file:
-            data = file.read()
+        data = read_file(path)
     except FileNotFoundError:
         return None
+    except IrregularFileError as error:
+        raise CorruptRecord(error.strerror) from None
     record = decode(data)
     if record.container_id != container_id:
         raise CorruptRecord(f"it speaks of the container {record.container_id!r}")
     return record
+
+
+def read_file(path: str) -> bytes:
+    """Return the content of the regular file *path*, without waiting for anybody.
+
+    Raises OSError; that is :class:`IrregularFileError` for what nobody could read: a pipe would be
+    waited for without end, and a link leads to what is not ours.
+    """
+    sentence = "it is not a regular file"
+    try:
+        file = posix.open(path, _READING)
+    except OSError as error:
+        if error.errno in _NO_FILE:
+            raise IrregularFileError(error.errno, sentence, path) from None
+        raise
+
+    try:
+        status = posix.fstat(file)
+        if status.st_mode & _KIND not in {_REGULAR, _FOLDER}:
+            raise IrregularFileError(_NO_FILE[0], sentence, path)
+        data = b""
+        while chunk := posix.read(file, status.st_size + 1):
+            data += chunk
+        return data
+    except OSError as error:
+        error.filename = path  # what fails on an open file does not name it
+        raise
+    finally:
+        posix.close(file)
 
 
 def begin(state_dir: str, record: Record) -> Callable[[], None]:
@@ -169,10 +216,9 @@ def _put(path: str, data: bytes, sync: Callable[[int], None]) -> None:
 
 def _write_beside(path: str, data: bytes) -> int:
     """Write *data* under the temporary name of *path*, and return the file."""
-    flags = posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC | posix.O_NOFOLLOW
     file = -1
     try:
-        file = posix.open(path + UNFINISHED, flags, 0o600)
+        file = _create(path + UNFINISHED)
         left = memoryview(data)
         while left:
             left = left[posix.write(file, left) :]
@@ -182,6 +228,15 @@ def _write_beside(path: str, data: bytes) -> int:
         _unlink(path + UNFINISHED)
         raise _of(error, path) from None
     return file
+
+
+def _create(path: str) -> int:
+    """Make the file *path*, in place of what a killed call, or anybody else, left there."""
+    try:
+        return posix.open(path, _WRITING, 0o600)
+    except FileExistsError:
+        _unlink(path)
+        return posix.open(path, _WRITING, 0o600)
 
 
 def _of(error: OSError, path: str) -> OSError:
@@ -203,7 +258,11 @@ def _name(path: str, file: int, sync: Callable[[int], None]) -> None:
 
 def exists(state_dir: str, container_id: str) -> bool:
     """Tell whether *container_id* has a record, readable or not."""
-    return posix.access(path_of(state_dir, container_id), posix.F_OK)
+    try:
+        posix.lstat(path_of(state_dir, container_id))
+    except OSError:
+        return False
+    return True
 
 
 def remove(state_dir: str, container_id: str) -> None:
@@ -232,10 +291,14 @@ def set_aside(state_dir: str, container_id: str) -> str:
     aside = path + CORRUPT
     _unlink(aside)
     try:
-        posix.link(path, aside)
+        posix.link(path, aside, follow_symlinks=False)
     except OSError:  # a file system without second names
-        with open(path, "rb", buffering=0) as file:
-            _put(aside, file.read(), posix.fdatasync)
+        try:
+            data = read_file(path)
+        except IrregularFileError:
+            posix.rename(path, aside)
+        else:
+            _put(aside, data, posix.fdatasync)
     return aside
 
 
@@ -244,6 +307,8 @@ def _unlink(path: str) -> None:
         posix.unlink(path)
     except FileNotFoundError:
         pass
+    except IsADirectoryError:
+        posix.rename(path, path + CORRUPT)
 
 
 def make_dir(state_dir: str) -> None:

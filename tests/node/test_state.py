@@ -6,6 +6,7 @@ Each test counts the real host-local's addresses: none is leaked, whatever could
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -188,6 +189,30 @@ def test_del_frees_all_with_a_record_that_is(node: Node, spoil: Callable[[bytes]
     assert "pod.json.corrupt" in answer.err
     assert (node.state / "pod.json.corrupt").read_bytes() == spoilt
     (node.state / "pod.json.corrupt").unlink()
+    assert node.left(pod) == NOTHING
+
+
+PLACES = ["pod.json", "pod.json.tmp", "pod.json.synced", "pod.lock", ".gc.lock", "journal"]
+FAR_FROM_ITS_DEADLINE = 30.0
+"""Seconds; a call has 90."""
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_no_call_waits_for_a_pipe_at(node: Node, place: str) -> None:
+    """ADD and DEL succeed as if it were not there; one in a record's place is set aside."""
+    pod = node.container("pod")
+    pipe = node.state / place
+    node.add(pod, BOTH).succeeded()
+    node.delete(pod, BOTH).succeeded()
+    for call in (node.add, node.delete):
+        pipe.unlink(missing_ok=True)
+        os.mkfifo(pipe)
+        answer = call(pod, BOTH)
+        answer.succeeded()
+        assert answer.seconds < FAR_FROM_ITS_DEADLINE
+        if place == "pod.json":
+            assert "pod.json.corrupt: it is not a regular file" in answer.err
+            (node.state / "pod.json.corrupt").unlink()
     assert node.left(pod) == NOTHING
 
 

@@ -141,10 +141,10 @@ def _agent(own: Own, conf_dirs: Sequence[str]) -> Iterator[Finding]:
         yield from _running(address, conflicts.of_whereabouts(conf_dirs))
     for name, check, cure in _TOLD:
         try:
-            with open(f"{own.settings.state_dir}/{name}", encoding="utf-8") as file:
-                yield Finding(check, file.read().strip(), cure)
+            said = store.read_file(f"{own.settings.state_dir}/{name}").decode("utf-8", "replace")
         except OSError:
             continue
+        yield Finding(check, said.strip(), cure)
 
 
 def _running(address: str, of_whereabouts: list[str]) -> Iterator[Finding]:

@@ -1,0 +1,81 @@
+"""Pipes, links and sockets in the place of files: neither agent nor reaper waits for them."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dispatcher.agent import complaint, reaper, status, uninstall
+from dispatcher.agent.journal import Journal
+from dispatcher.agent.records import Records
+from tests.unit.irregular import IRREGULAR, ends, irregular
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Put = Callable[[Path], None]
+
+
+@irregular
+def test_a_record_that_is_no_file_is_a_fault(tmp_path: Path, put: Put) -> None:
+    """With its reason, for the Event and for doctor."""
+    put(tmp_path / "c1.json")
+    with ends():
+        stored = Records(tmp_path).read()["c1"]
+    assert (stored.record, stored.fault) == (None, "CorruptRecord: it is not a regular file")
+
+
+@irregular
+@pytest.mark.parametrize("name", ["journal", "journal.taken"])
+def test_a_journal_that_is_no_file_is_read_as_empty_and_removed(
+    tmp_path: Path, put: Put, name: str
+) -> None:
+    """The plugin then writes another."""
+    put(tmp_path / name)
+    journal = Journal(tmp_path)
+    with ends():
+        assert [journal.take() for _ in range(3)] == [[], [], []]
+    assert list(tmp_path.iterdir()) == []
+
+
+READERS: dict[str, Callable[[Path], object]] = {
+    ".reaper-problem": complaint.hear,
+    status.MEMORY: lambda folder: status._load(folder / status.MEMORY),
+    "c1.lock": lambda folder: reaper._locked(folder / "c1.lock"),
+    "cbr0-c1-eth0": uninstall.forget_results,
+}
+
+
+@irregular
+@pytest.mark.parametrize(("name", "read"), READERS.items(), ids=READERS)
+def test_a_file_that_is_none_says_nothing(
+    tmp_path: Path, put: Put, name: str, read: Callable[[Path], object]
+) -> None:
+    """As one that is not there."""
+    put(tmp_path / name)
+    with ends():
+        assert not read(tmp_path)
+
+
+@irregular
+def test_what_was_left_behind_is_named_though_it_is_no_file(tmp_path: Path, put: Put) -> None:
+    """By its container: nobody can tell the pod."""
+    put(tmp_path / "c1.json.left")
+    with ends():
+        assert "the networks of c1 could not be freed" in uninstall.left_behind(tmp_path)
+
+
+def test_a_pipe_that_is_locked_is_a_lock(tmp_path: Path) -> None:
+    """The plugin locks it, too."""
+    IRREGULAR["a pipe"](tmp_path / "c1.lock")
+    held = os.open(tmp_path / "c1.lock", os.O_RDWR)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with ends():
+            assert reaper._locked(tmp_path / "c1.lock")
+    finally:
+        os.close(held)
