@@ -9,6 +9,11 @@ reader takes older formats and newer ones that say so; keys of a record and of i
 that it does not know survive a rewrite. A newer record that it cannot read is
 :class:`NewerRecord`, one that nobody can read is :class:`CorruptRecord`.
 
+A record ends in a checksum of all before it, so a bit that a disk has flipped inside a value is
+corruption, too, and not another network or address. It came with format 2 and counts only in a
+record of the reader's own format: another version that rewrote the record, even one of format 1,
+has kept it as a key that it does not know.
+
 Rules of this file: pure, since the node's agent and the tests read records too; phases only
 move as the table below says.
 """
@@ -24,11 +29,15 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-FORMAT = 1
+FORMAT = 2
 """The format that this module writes."""
 
 OLDEST_READER = 1
 """The oldest format whose readers understand what this module writes."""
+
+_CHECKSUM = "checksum"
+_MARK = b',"checksum":'
+_PRIME = (1 << 32) - 5  # the largest of 32 bits
 
 _DEPTH = MAX_DEPTH + 10  # a record holds whole configurations, results and capability arguments
 
@@ -153,7 +162,7 @@ def pod_of(args: str) -> tuple[str, str, str]:
 
 def encode(record: Record) -> bytes:
     """Return the file's content for *record*."""
-    return dump(
+    content = dump(
         {
             "format": FORMAT,
             "oldestReader": OLDEST_READER,
@@ -164,6 +173,21 @@ def encode(record: Record) -> bytes:
             **record.extra,
         }
     )
+    return _sealed(content[:-1])
+
+
+def _sealed(content: bytes) -> bytes:
+    """Return *content*, an object that is not closed yet, with its checksum."""
+    return b"%b%b%d}" % (content, _MARK, checksum(content))
+
+
+def checksum(content: bytes) -> int:
+    """Return the remainder of *content* taken as one number.
+
+    Every change within 32 bits shows in it, and any other but for one in four billion. CRC-32
+    shows no more, and is an import of 0.07 to 0.35 ms; this takes 0.01 ms for an ordinary record.
+    """
+    return int.from_bytes(content, "little") % _PRIME
 
 
 def _encode_attachment(attachment: Attachment) -> dict[str, Any]:
@@ -202,9 +226,20 @@ def decode(data: bytes) -> Record:
             raise NewerRecord(
                 f"it has format {written_by}; this version of Genie reads up to {FORMAT}"
             )
+        if written_by == FORMAT:
+            _verify(data, value)
         return _decode(value)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CorruptRecord(f"{type(error).__name__}: {error}") from None
+
+
+def _verify(data: bytes, value: dict[str, Any]) -> None:
+    if _sealed(data.rpartition(_MARK)[0]) == data:
+        return
+    # Written out in another way, as an editor does, it says the same.
+    content = dump({key: item for key, item in value.items() if key != _CHECKSUM})
+    if value.get(_CHECKSUM) != checksum(content[:-1]):
+        raise CorruptRecord("its content does not match its checksum")
 
 
 def _decode(value: dict[str, Any]) -> Record:
@@ -216,6 +251,7 @@ def _decode(value: dict[str, Any]) -> Record:
     record.held_routes = [_route(each) for each in _a(list, value.pop("heldRoutes", []))]
     for key in ("format", "oldestReader"):
         value.pop(key)
+    value.pop(_CHECKSUM, None)  # of another version's writing; it is made anew
     record.extra = value
     return record
 

@@ -14,6 +14,7 @@ import pytest
 
 from dispatcher.plugin import errors
 from tests.node.calls import wait_for
+from tests.records import sealed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -123,7 +124,8 @@ def test_gc_goes_on_after_an_error_and_reports_all(node: Node) -> None:
         node.add(pod, annotation).succeeded()
     _sweeper(node, "weave", fails=["GC"])
     record = node.state / "pod0.json"  # its network now refuses DEL
-    record.write_text(record.read_text().replace('"held"', '"fails":["DEL"],"held"'))
+    changed = record.read_text().replace('"held"', '"fails":["DEL"],"held"')
+    record.write_bytes(sealed(json.loads(changed)))
     error = node.gc(("pod2", "eth0")).failed(123)
     assert error["msg"].startswith("2 parts of GC failed: ")
     assert "DEL of canal is refused" in error["msg"]

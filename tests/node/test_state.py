@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from dispatcher.plugin import errors
+from dispatcher.plugin.record import FORMAT
 from tests.node.harness import Left
+from tests.records import sealed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -154,6 +157,14 @@ def test_a_state_directory_that_is_a_file_is_an_error_and_harms_nobody(node: Nod
     node.delete(pod, BOTH).succeeded()
 
 
+def _flipped(data: bytes) -> bytes:
+    """Change an address by one bit: 10.32.0.2 becomes 10.32.0.3."""
+    found = re.search(rb'"address":"10[.]32[.]0[.]\d', data)
+    assert found
+    at = found.end() - 1
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+
 CORRUPT: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda _: b"",
     "cut after a byte": lambda data: data[:1],
@@ -165,7 +176,8 @@ CORRUPT: dict[str, Callable[[bytes], bytes]] = {
     "a list": lambda _: b"[]",
     "without its attachments": lambda data: _without(data, "attachments"),
     "without its format": lambda data: _without(data, "format"),
-    "of another container": lambda data: data.replace(b'"pod"', b'"dop"'),
+    "of another container": lambda data: sealed({**json.loads(data), "containerID": "dop"}),
+    "changed by one bit": _flipped,
     "nested without end": lambda _: b"[" * 100_000,
 }
 
@@ -173,7 +185,7 @@ CORRUPT: dict[str, Callable[[bytes], bytes]] = {
 def _without(data: bytes, key: str) -> bytes:
     value = json.loads(data)
     del value[key]
-    return json.dumps(value).encode()
+    return sealed(value)
 
 
 @pytest.mark.parametrize("spoil", CORRUPT.values(), ids=CORRUPT)
@@ -246,7 +258,7 @@ def test_a_record_that_cannot_be_read_is_an_error_and_stays(node: Node) -> None:
 
 def _rewrite(node: Node, pod: Container, **changes: Any) -> bytes:
     file = node.state / f"{pod.id}.json"
-    file.write_text(json.dumps({**json.loads(file.read_bytes()), **changes}))
+    file.write_bytes(sealed({**json.loads(file.read_bytes()), **changes}))
     return file.read_bytes()
 
 
@@ -269,6 +281,6 @@ def test_a_newer_record_that_says_we_can_use_it_is_used(node: Node) -> None:
     """DEL by this version frees what the next version attached."""
     pod = node.container("pod")
     node.add(pod, BOTH).succeeded()
-    _rewrite(node, pod, format=2, oldestReader=1, colour="green")
+    _rewrite(node, pod, format=FORMAT + 1, colour="green")
     node.delete(pod, BOTH).succeeded()
     assert node.left(pod) == NOTHING

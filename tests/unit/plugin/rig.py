@@ -21,6 +21,7 @@ from dispatcher.plugin.errors import CannotRun, CNIError, NotStartedError
 from dispatcher.plugin.gc import collect
 from dispatcher.plugin.request import read_conf, read_environment
 from dispatcher.plugin.status import status
+from tests.records import sealed
 from tests.unit.plugin.kernel import Pod
 
 if TYPE_CHECKING:
@@ -207,6 +208,10 @@ class Rig:
         """Return a record as it stands on disk."""
         value: dict[str, Any] = json.loads((self.state / f"{container}.json").read_bytes())
         return value
+
+    def rewrite(self, value: dict[str, Any], container: str = "c1") -> None:
+        """Put a record that says *value* on disk."""
+        (self.state / f"{container}.json").write_bytes(sealed(value))
 
     def left(self) -> list[str]:
         """Return the files of the state directory, less the GC lock that always stays."""

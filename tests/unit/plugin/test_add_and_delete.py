@@ -11,6 +11,7 @@ import pytest
 from dispatcher import keys
 from dispatcher.plugin import errors, lock, store
 from dispatcher.plugin.errors import CannotRun, CNIError, NotStartedError
+from dispatcher.plugin.record import FORMAT
 from tests.unit.plugin.rig import Delegates, Rig, failure, hung
 
 
@@ -542,7 +543,7 @@ def test_what_is_planned_on_disk_is_freed_too(rig: Rig) -> None:
     value = rig.record()
     for attachment in value["attachments"]:
         attachment["phase"] = "planned"
-    (rig.state / "c1.json").write_text(json.dumps(value))
+    rig.rewrite(value)
     rig.run("DEL")
     assert rig.delegates.held == set()
     assert rig.left() == []
@@ -618,20 +619,20 @@ def test_an_add_over_a_corrupt_record_that_cannot_be_freed(rig: Rig) -> None:
 def test_a_record_of_a_later_version_is_never_touched(rig: Rig, command: str) -> None:
     """It is an error that asks for an upgrade, and the file stays."""
     rig.run("ADD", "canal")
-    record = rig.record() | {"format": 2, "oldestReader": 2}
-    (rig.state / "c1.json").write_text(json.dumps(record))
+    rig.rewrite(rig.record() | {"format": FORMAT + 1, "oldestReader": FORMAT + 1})
+    before = rig.record()
     error = caught(rig, command, "canal")
     assert error.code == errors.TRY_AGAIN
     assert "upgrade" in error.details
-    assert rig.record() == record
+    assert rig.record() == before
 
 
 def test_a_record_of_a_later_version_that_we_can_read_is_used(rig: Rig) -> None:
     """A newer plugin's ADD is freed by this one; keys unknown here survive a rewrite."""
     rig.run("ADD", "weave,canal")
-    record = rig.record() | {"format": 2, "later": {"x": 1}}
+    record = rig.record() | {"format": FORMAT + 1, "later": {"x": 1}}
     record["attachments"][0]["colour"] = "red"
-    (rig.state / "c1.json").write_text(json.dumps(record))
+    rig.rewrite(record)
     rig.delegates.faults["DEL", "w1"] = failure()
     caught(rig, "DEL")
     assert rig.record()["later"] == {"x": 1}

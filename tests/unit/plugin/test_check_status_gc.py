@@ -248,7 +248,7 @@ def test_gc_keeps_what_it_could_not_free(rig: Rig) -> None:
 def test_gc_removes_a_record_that_holds_nothing(rig: Rig) -> None:
     """As a DEL leaves it that could not free what nobody knows of."""
     rig.run("ADD", "weave")
-    (rig.state / "c1.json").write_text(json.dumps(rig.record() | {"attachments": []}))
+    rig.rewrite(rig.record() | {"attachments": []})
     rig.run("GC", **valid())
     assert rig.left() == []
 

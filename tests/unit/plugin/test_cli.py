@@ -237,7 +237,7 @@ def test_a_record_with_something_foreign_inside_is_told(
     node.run("ADD", "canal")
     value = node.record()
     value["attachments"][0]["result"] = json.loads(result)
-    (node.state / "c1.json").write_text(json.dumps(value))
+    node.rewrite(value)
     captured = genie("attachments")
     assert captured.code == 1
     assert "c1.json: KeyError" in captured.err

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.unit.plugin.rig import Rig
 
 WHOLE = record.encode(Record("c1", "/ns", []))
-NEWER = WHOLE.replace(b'"format":1,"oldestReader":1', b'"format":9,"oldestReader":9')
+NEWER = WHOLE.replace(b'"format":2,"oldestReader":1', b'"format":9,"oldestReader":9')
 
 LEFT = {
     "nothing": ({}, [], []),

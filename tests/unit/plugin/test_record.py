@@ -16,6 +16,7 @@ from dispatcher.conf import Conf
 from dispatcher.jsontext import MAX_DEPTH
 from dispatcher.plugin import record, store
 from dispatcher.plugin.record import Attachment, CorruptRecord, NewerRecord, Record
+from tests.records import sealed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,6 +83,95 @@ def test_a_truncated_record_is_corrupt(made: Record, length: int) -> None:
             record.decode(data[:length])
 
 
+def flipped(data: bytes, bit: int) -> bytes:
+    """Return *data* with one bit of it changed."""
+    byte, place = divmod(bit, 8)
+    return data[:byte] + bytes([data[byte] ^ 1 << place]) + data[byte + 1 :]
+
+
+def is_seen(data: bytes, changed: bytes) -> bool:
+    """Tell whether *changed* is corrupt; where it is not, it must say what *data* says."""
+    try:
+        found = record.decode(changed)
+    except CorruptRecord:
+        return True
+    assert record.encode(found) == data
+    return False
+
+
+GOOD: dict[str, Any] = {
+    "interfaces": [{"name": "eth0"}],
+    "ips": [{"address": "10.0.0.1/8"}],
+    "routes": [{"dst": "10.0.0.0/8"}],
+    "dns": {},
+}
+
+
+def ordinary() -> bytes:
+    """Return the record of a container with an address."""
+    plugins = [{"type": "bridge", "ipam": {"type": "host-local", "subnet": "10.32.1.0/24"}}]
+    conf = Conf("/etc/cni/net.d/20-weave.conflist", "weave", "1.0.0", plugins)
+    attachment = Attachment("weave", "eth0", "eth0", conf, args="K8S_POD_NAME=wéb", primary=True)
+    attachment.phase = "attached"
+    attachment.result = GOOD
+    attachment.failure = {"since": 1_700_000_000, "code": 11, "msg": "m"}
+    return record.encode(Record("c1", "/run/netns/c1", [attachment]))
+
+
+def test_every_bit_of_a_record_counts() -> None:
+    """A disk that changes one makes no other record: but for its format, it says what it said."""
+    data = ordinary()
+    unseen = [bit for bit in range(8 * len(data)) if not is_seen(data, flipped(data, bit))]
+    of_format = data.index(b'"format":2') + len(b'"format":')
+    assert {bit // 8 for bit in unseen} <= {of_format}
+
+
+@given(records(), st.data())
+def test_a_bit_that_is_changed_is_never_another_record(made: Record, data: st.DataObject) -> None:
+    """Whatever the record holds."""
+    content = record.encode(made)
+    is_seen(content, flipped(content, data.draw(st.integers(0, 8 * len(content) - 1))))
+
+
+REWRITTEN: dict[str, Callable[[bytes], bytes]] = {
+    "with a line's end": lambda data: data + b"\n",
+    "indented": lambda data: json.dumps(json.loads(data), indent=1, ensure_ascii=False).encode(),
+    "in ASCII": lambda data: json.dumps(json.loads(data)).encode(),
+}
+
+
+@pytest.mark.parametrize("write", REWRITTEN.values(), ids=REWRITTEN)
+def test_a_record_that_an_editor_wrote_out_again_says_the_same(
+    write: Callable[[bytes], bytes],
+) -> None:
+    """The checksum is of what is said, not of blanks."""
+    assert record.encode(record.decode(write(ordinary()))) == ordinary()
+
+
+UNSEALED: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "no checksum": lambda value: {k: v for k, v in value.items() if k != "checksum"},
+    "a checksum of another record": lambda value: {**value, "netns": "/other"},
+    "a checksum in a string": lambda value: {**value, "checksum": str(value["checksum"])},
+    "a key behind its checksum": lambda value: {**value, "more": 1},
+}
+
+
+@pytest.mark.parametrize("change", UNSEALED.values(), ids=UNSEALED)
+def test_a_checksum_counts_in_a_record_of_this_format_alone(
+    change: Callable[[dict[str, Any]], dict[str, Any]],
+) -> None:
+    """Other versions keep it, as a key that they do not know, beside what they have changed."""
+    value = change(json.loads(ordinary()))
+    with pytest.raises(CorruptRecord, match="does not match its checksum"):
+        record.decode(json.dumps(value).encode())
+    for other in (1, record.FORMAT + 1):
+        found = record.decode(json.dumps({**value, "format": other}).encode())
+        assert found.netns == value["netns"]
+        written = record.encode(found)
+        assert written.count(b'"checksum"') == 1
+        assert record.encode(record.decode(written)) == written
+
+
 @given(st.binary(max_size=60) | VALUE.map(lambda value: json.dumps(value).encode()))
 def test_any_other_file_is_corrupt(data: bytes) -> None:
     """Whatever stands there, reading ends in an error that is ours."""
@@ -92,9 +182,9 @@ def test_any_other_file_is_corrupt(data: bytes) -> None:
 @pytest.mark.parametrize(
     ("change", "error"),
     [
-        pytest.param({"format": 2}, None, id="newer, and readable"),
-        pytest.param({"format": 2, "oldestReader": 2}, NewerRecord, id="newer, and not readable"),
-        pytest.param({"format": 0, "oldestReader": 0}, None, id="older"),
+        pytest.param({"format": 3}, None, id="newer, and readable"),
+        pytest.param({"format": 3, "oldestReader": 3}, NewerRecord, id="newer, and not readable"),
+        pytest.param({"format": 1}, None, id="older"),
         pytest.param({"format": "1"}, CorruptRecord, id="a format of a wrong type"),
         pytest.param({"attachments": {}}, None, id="no attachments in an object"),
         pytest.param({"attachments": [1]}, CorruptRecord, id="an attachment of a wrong type"),
@@ -104,20 +194,12 @@ def test_any_other_file_is_corrupt(data: bytes) -> None:
 def test_formats(change: dict[str, Any], error: type[Exception] | None) -> None:
     """Neighbouring versions read one another's records, or refuse in time."""
     value = json.loads(record.encode(Record("c1", "/ns", [])))
-    data = json.dumps({**value, **change}).encode()
+    data = sealed({**value, **change})
     if error is None:
         assert record.decode(data).container_id == "c1"
     else:
         with pytest.raises(error):
             record.decode(data)
-
-
-GOOD: dict[str, Any] = {
-    "interfaces": [{"name": "eth0"}],
-    "ips": [{"address": "10.0.0.1/8"}],
-    "routes": [{"dst": "10.0.0.0/8"}],
-    "dns": {},
-}
 
 
 @pytest.mark.parametrize("where", ["conf", "capability_args", "result"])
@@ -164,11 +246,11 @@ def test_what_no_call_could_work_with_is_corrupt(change: dict[str, Any]) -> None
     made.result = GOOD
     value = json.loads(record.encode(Record("c1", "/ns", [made])))
     [attachment] = value["attachments"]
-    assert record.decode(json.dumps(value).encode()).attachments[0].result == GOOD
+    assert record.decode(sealed(value)).attachments[0].result == GOOD
     conf = {**attachment["conf"], **change.get("conf", {})}
     value["attachments"] = [{**attachment, **change, "conf": conf}]
-    with pytest.raises(CorruptRecord):
-        record.decode(json.dumps(value).encode())
+    with pytest.raises(CorruptRecord, match="Error: "):
+        record.decode(sealed(value))
 
 
 def test_a_pod_is_known_from_cni_args() -> None:
