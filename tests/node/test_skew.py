@@ -1,8 +1,9 @@
 """Two versions of the plugin on one node, as during an upgrade, and after one is taken back.
 
-There is one version in the tree, so the next one is made from it: the same sources with the
-record's format counted up and with keys in the record that today's version does not know. Both
-are built and installed as real plugins; each call says which of the two is run.
+The version before this one comes from the history (:mod:`tests.predecessor`). The next one is made
+from the tree: the same sources with the record's format counted up and with keys in the record that
+today's version does not know. All are built and installed as real plugins; each call says which of
+them is run.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ from hypothesis import strategies as st
 
 from dispatcher.annotation import InvalidAnnotation, normalise
 from dispatcher.plugin import record
+from tests import predecessor
 from tests.node.calls import wait_for
+from tests.unit.plugin.test_record import records
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.node.harness import Node
 
@@ -74,19 +77,34 @@ def next_genie(build: Build) -> Path:
 
 
 @pytest.fixture(scope="session")
+def previous_genie(predecessor: Path) -> Path:
+    """Give the launcher of the version before this one."""
+    command = [sys.executable, "-m", "dispatcher.plugin.build", str(predecessor / "out")]
+    subprocess.run(command, cwd=predecessor, check=True, capture_output=True)
+    return predecessor / "out" / "genie"
+
+
+@pytest.fixture(params=["previous", "next"])
+def other_genie(request: pytest.FixtureRequest) -> Path:
+    """Give the launcher of each version that this one meets on a node."""
+    launcher: Path = request.getfixturevalue(f"{request.param}_genie")
+    return launcher
+
+
+@pytest.fixture(scope="session")
 def beyond_genie(build: Build) -> Path:
     """Give the launcher of a version whose records today's cannot use."""
     return build(BEYOND)
 
 
-def test_a_record_of_the_next_version_is_checked_and_freed_by_this_one(
-    node: Node, next_genie: Path
+def test_a_record_of_another_version_is_checked_and_freed_by_this_one(
+    node: Node, other_genie: Path
 ) -> None:
-    """An upgrade that was taken back: the record has a newer format, and is used."""
+    """An upgrade, and one that was taken back: the record has another format, and is used."""
     before = node.left()
     pod = node.container("pod")
-    node.add(pod, BOTH, program=[next_genie]).succeeded()
-    assert node.records()["pod"]["format"] == record.FORMAT + 1
+    node.add(pod, BOTH, program=[other_genie]).succeeded()
+    assert node.records()["pod"]["format"] in {predecessor.FORMAT, record.FORMAT + 1}
     assert node.links(pod) == ["eth0", "net1"]
     node.check(pod).succeeded()
     node.delete(pod).succeeded()
@@ -94,16 +112,16 @@ def test_a_record_of_the_next_version_is_checked_and_freed_by_this_one(
     assert (node.addresses("weave"), node.addresses("canal"), node.records()) == ([], [], {})
 
 
-def test_a_record_of_this_version_is_checked_and_freed_by_the_next(
-    node: Node, next_genie: Path
+def test_a_record_of_this_version_is_checked_and_freed_by_another(
+    node: Node, other_genie: Path
 ) -> None:
-    """An upgrade: the pod is older than the plugin that deletes it."""
+    """A downgrade, and the next upgrade: the pod is of another age than what deletes it."""
     before = node.left()
     pod = node.container("pod")
     node.add(pod, BOTH).succeeded()
     assert node.records()["pod"]["format"] == record.FORMAT
-    node.check(pod, program=[next_genie]).succeeded()
-    node.delete(pod, program=[next_genie]).succeeded()
+    node.check(pod, program=[other_genie]).succeeded()
+    node.delete(pod, program=[other_genie]).succeeded()
     assert node.left(pod).links == before.links
     assert (node.addresses("weave"), node.addresses("canal"), node.records()) == ([], [], {})
 
@@ -138,6 +156,81 @@ def test_what_one_version_did_not_finish_the_other_does(node: Node, next_genie: 
     assert (node.addresses("canal"), node.records()) == ([], {})
 
 
+ORDERS = {
+    "upgraded, and taken back": ["previous", "this", "previous"],
+    "upgraded": ["previous", "this", "this"],
+    "taken back, and upgraded again": ["this", "previous", "this"],
+    "taken back": ["this", "previous", "previous"],
+}
+
+
+@pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS)
+def test_a_record_survives_every_rewriting_where_the_node_is(
+    node: Node, genie: Path, previous_genie: Path, order: list[str]
+) -> None:
+    """ADD, a DEL that frees one of two networks, a DEL that frees the other; nothing is corrupt."""
+    versions = {"this": genie, "previous": previous_genie}
+    formats = {"this": record.FORMAT, "previous": predecessor.FORMAT}
+    first, second, third = order
+    node.delegate("stubborn", STUBBORN)
+    node.bridge("canal", "10.244.0.0/16", kind="stubborn")
+    pod = node.container("pod")
+    node.add(pod, BOTH, program=[versions[first]]).succeeded()
+    assert node.records()["pod"]["format"] == formats[first]
+    (node.folder / "stubborn").touch()
+    deleting = node.delete(pod, program=[versions[second]])
+    deleting.failed(100)
+    assert node.records()["pod"]["format"] == formats[second]
+    assert (node.addresses("weave"), len(node.addresses("canal"))) == ([], 1)
+    (node.folder / "stubborn").unlink()
+    last = node.delete(pod, program=[versions[third]])
+    last.succeeded()
+    assert "corrupt" not in deleting.err + last.err
+    left = node.left(pod)
+    assert (left.links, left.state, any(left.addresses.values())) == ([], [], False)
+
+
+REWRITE = """
+import sys
+from dispatcher.plugin.record import decode, encode
+for line in sys.stdin:
+    print(encode(decode(bytes.fromhex(line))).hex(), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def rewritten(predecessor: Path) -> Iterator[Callable[[bytes], bytes]]:
+    """Give what the version before this one makes of a record when it reads and writes it."""
+    command = [sys.executable, "-IS", "-c", f"import sys; sys.path[:0] = ['.']{REWRITE}"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=predecessor, stdin=pipe, stdout=pipe, text=True) as worker:
+        given, taken = worker.stdin, worker.stdout
+        assert given
+        assert taken
+
+        def rewrite(data: bytes) -> bytes:
+            print(data.hex(), file=given, flush=True)
+            return bytes.fromhex(taken.readline())
+
+        yield rewrite
+        given.close()
+
+
+@given(made=records())
+def test_what_the_predecessor_rewrites_says_the_same(
+    rewritten: Callable[[bytes], bytes], made: record.Record
+) -> None:
+    """Whatever the record holds, once and again; the checksum that it keeps is no matter."""
+    data = record.encode(made)
+    theirs = rewritten(data)
+    assert b'"format":1,' in theirs
+    assert record.encode(record.decode(theirs)) == data
+    made.netns = "/another"
+    changed = rewritten(record.encode(made))
+    assert record.decode(changed).netns == "/another"
+    assert rewritten(changed) == changed
+
+
 SLOW = """
 if [ "$CNI_COMMAND" = ADD ]; then
   touch "$HERE/begun"
@@ -148,12 +241,12 @@ exec "$REAL/bridge"
 """A bridge plugin that takes its time."""
 
 
-@pytest.mark.parametrize("first", ["this", "next"])
+@pytest.mark.parametrize("first", ["this", "the other"])
 def test_an_add_that_one_version_was_killed_in_is_freed_by_the_other(
-    node: Node, genie: Path, next_genie: Path, first: str
+    node: Node, genie: Path, other_genie: Path, first: str
 ) -> None:
     """The node's agent switches versions while a pod is being attached, and the call dies."""
-    versions = {"this": genie, "next": next_genie}
+    versions = {"this": genie, "the other": other_genie}
     [second] = versions.keys() - {first}
     node.delegate("slow", SLOW)
     node.bridge("canal", "10.244.0.0/16", kind="slow")

@@ -23,3 +23,10 @@ def payloads(payload: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
     """Give that and another, with the interpreter of the tests: as a new image may have another."""
     own = image.make(tmp_path_factory.mktemp("payload") / "plugin", image.OWN)
     return payload, own
+
+
+@pytest.fixture(scope="session")
+def previous_payload(predecessor: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the same folder of the predecessor's image."""
+    target = tmp_path_factory.mktemp("payload") / "plugin"
+    return image.make(target, image.DEBIAN, predecessor)

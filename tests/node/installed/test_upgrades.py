@@ -7,6 +7,8 @@ meanwhile the plugin is called as the runtime calls it, with the real bridge and
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -186,4 +188,82 @@ def test_a_container_attached_by_one_version_is_freed_by_each_later_one(
         host.install(str(number))
         host.prune()
         node.delete(pod, program=[host.bin / "genie"]).succeeded()
+    assert (node.addresses("weave"), node.addresses("canal"), node.records()) == ([], [], {})
+
+
+INSTALL = """
+import sys
+from pathlib import Path
+from dispatcher.agent.plugin import Plugin
+Plugin(Path(sys.argv[1]), Path(sys.argv[2])).look()
+"""
+
+
+class Pair:
+    """A node where this version and the one before it take turns, each installed by its agent."""
+
+    def __init__(self, node: Node, predecessor: Path, payload: Path, previous: Path) -> None:
+        self._bin = node.folder / "cni-bin"
+        self._bin.mkdir()
+        self._images = {"this": (image.TREE, payload), "the predecessor": (predecessor, previous)}
+        self.program = [self._bin / "genie"]
+
+    def install(self, version: str) -> None:
+        """Upgrade or downgrade, as an agent that has just started."""
+        tree, payload = self._images[version]
+        command = [sys.executable, "-c", INSTALL, payload, self._bin]
+        subprocess.run(command, cwd=tree, check=True, capture_output=True)
+
+
+@pytest.fixture
+def pair(node: Node, predecessor: Path, payload: Path, previous_payload: Path) -> Pair:
+    """Give a node on which neither version is installed."""
+    return Pair(node, predecessor, payload, previous_payload)
+
+
+def test_an_upgrade_that_is_taken_back_and_made_again_loses_nothing(node: Node, pair: Pair) -> None:
+    """At each turn a pod of every version so far goes, one stays, and one comes."""
+    left: list[Container] = []
+    turns = ["the predecessor", "this", "the predecessor", "this"]
+    for turn, version in enumerate(turns):
+        pair.install(version)
+        for pod in left:
+            node.check(pod, program=pair.program).succeeded()
+        for number, annotation in enumerate((BOTH, "canal", BOTH)):
+            pod = node.container(f"pod{turn}{number}")
+            node.add(pod, annotation, program=pair.program).succeeded()
+            left.append(pod)
+        for pod in left[:: 2 if turn < len(turns) - 1 else 1]:
+            answer = node.delete(pod, program=pair.program)
+            answer.succeeded()
+            assert "corrupt" not in answer.err
+            left.remove(pod)
+        expected = sorted(pod.id for pod in left)
+        assert sorted(node.records()) == expected
+        assert len(node.addresses("canal")) == len(left)
+    assert (node.addresses("weave"), node.addresses("canal"), node.records()) == ([], [], {})
+    assert {file.name for file in node.state.iterdir()} == {".gc.lock", "journal"}
+
+
+@pytest.mark.parametrize("order", [["this", "the predecessor"], ["the predecessor", "this"]])
+def test_what_one_version_could_not_free_the_other_frees(
+    node: Node, pair: Pair, order: list[str]
+) -> None:
+    """Its record was rewritten in between, by the version that failed."""
+    node.delegate(
+        "slow", '[ "$CNI_COMMAND" = DEL ] && [ -e "$HERE/fail" ] && exit 1\nexec $REAL/bridge'
+    )
+    node.bridge("canal", "10.244.0.0/16", kind="slow")
+    pod = node.container("pod")
+    (node.folder / "fail").touch()
+    pair.install(order[0])
+    node.add(pod, BOTH, program=pair.program).succeeded()
+    pair.install(order[1])
+    node.delete(pod, program=pair.program).failed(103)
+    pair.install(order[0])
+    node.delete(pod, program=pair.program).failed(103)
+    assert (len(node.addresses("canal")), list(node.records())) == (1, ["pod"])
+    (node.folder / "fail").unlink()
+    pair.install(order[1])
+    node.delete(pod, program=pair.program).succeeded()
     assert (node.addresses("weave"), node.addresses("canal"), node.records()) == ([], [], {})
