@@ -10,11 +10,14 @@ import functools
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tests.cluster import imagebuild
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.cluster.cluster import Cluster
 
 NAMESPACE = "genie-system"
@@ -22,6 +25,17 @@ DEFAULT_NETWORK = "canal"
 _NAME_IN_MANIFESTS = "cni-genie"
 _BUILD_ANNOTATION = "tests.cni-genie.io/build"
 _PATIENCE = 60.0  # seconds for each thing to come true
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """One version of Genie: its tree, and the name that its image gets."""
+
+    tree: Path = imagebuild.PROJECT
+    image: str = imagebuild.GENIE_IMAGE
+
+
+THIS = Release()
 
 
 def overlay(base: str, image: str, build: str, default_network: str) -> dict[str, Any]:
@@ -50,19 +64,22 @@ def overlay(base: str, image: str, build: str, default_network: str) -> dict[str
     }
 
 
-def install_genie(cluster: Cluster, default_network: str = DEFAULT_NETWORK) -> None:
+def install_genie(
+    cluster: Cluster, default_network: str = DEFAULT_NETWORK, release: Release = THIS
+) -> None:
     """Build the image, load it into every node, apply manifests/, and return when Genie works.
 
-    That is: everything is rolled out, each node has a label for each of its networks and Genie's
+    Over another release it is an upgrade or a downgrade, as an administrator makes one. Genie
+    works when everything is rolled out, each node has a label for each of its networks and Genie's
     conflist, and the webhook answers. Raises ClusterError where one of these does not come true.
     """
-    archive = imagebuild.build_genie()
+    archive = imagebuild.build_genie(release.tree, name=release.image)
     with ThreadPoolExecutor() as together:
         list(together.map(lambda node: node.import_image(archive), cluster.nodes.values()))
     folder = cluster.layout.state / "genie"
     folder.mkdir(exist_ok=True)
-    base = os.path.relpath(imagebuild.PROJECT / "manifests", folder)
-    content = overlay(base, imagebuild.GENIE_IMAGE, archive.parent.name, default_network)
+    base = os.path.relpath(release.tree / "manifests", folder)
+    content = overlay(base, release.image, archive.parent.name, default_network)
     (folder / "kustomization.yaml").write_text(json.dumps(content, indent=1))
     cluster.kubectl("apply", "-k", os.fspath(folder))
     wait_until_working(cluster, default_network)

@@ -211,7 +211,7 @@ class Pair:
     def install(self, version: str) -> None:
         """Upgrade or downgrade, as an agent that has just started."""
         tree, payload = self._images[version]
-        command = [sys.executable, "-c", INSTALL, payload, self._bin]
+        command = [sys.executable, "-c", INSTALL, str(payload), str(self._bin)]
         subprocess.run(command, cwd=tree, check=True, capture_output=True)
 
 
