@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from dispatcher.agent import files
+from dispatcher.plugin.store import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,6 +42,6 @@ def write(state_dir: Path, containers: Iterable[str]) -> None:
 def read(state_dir: Path) -> set[str]:
     """Return the ids of containers that are gone."""
     try:
-        return set((state_dir / NAME).read_text(errors="replace").split())
+        return set(read_file(str(state_dir / NAME)).decode(errors="replace").split())
     except OSError:
         return set()

@@ -13,6 +13,7 @@ import json
 from typing import TYPE_CHECKING, NamedTuple
 
 from dispatcher.agent import files
+from dispatcher.plugin.store import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -72,7 +73,7 @@ class Moves:
 def _load(memory: Path) -> dict[str, str]:
     """Return what an earlier agent left; of a file that cannot be read, nothing."""
     try:
-        content = json.loads(memory.read_bytes())
+        content = json.loads(read_file(str(memory)))
     except (OSError, ValueError):
         return {}
     if not isinstance(content, dict):

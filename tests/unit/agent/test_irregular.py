@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dispatcher.agent import complaint, reaper, status, uninstall
+from dispatcher.agent import complaint, gone, moves, reaper, status, uninstall
 from dispatcher.agent.journal import Journal
 from dispatcher.agent.records import Records
 from tests.unit.irregular import IRREGULAR, ends, irregular
@@ -44,6 +44,8 @@ def test_a_journal_that_is_no_file_is_read_as_empty_and_removed(
 
 READERS: dict[str, Callable[[Path], object]] = {
     ".reaper-problem": complaint.hear,
+    gone.NAME: gone.read,
+    moves.MEMORY: lambda folder: moves._load(folder / moves.MEMORY),
     status.MEMORY: lambda folder: status._load(folder / status.MEMORY),
     "c1.lock": lambda folder: reaper._locked(folder / "c1.lock"),
     "cbr0-c1-eth0": uninstall.forget_results,
