@@ -20,6 +20,9 @@ SCHEDULING = "cni-genie.io/scheduling"
 NETWORK_LABEL = "network.cni-genie.io/"
 """Prefix of the node labels; the rest of the key is the network's name."""
 
+PLUGIN_TYPES = "cni-genie.io/plugin-types"
+"""On a node: the plugin types of its networks, in the form of :mod:`dispatcher.plugin_types`."""
+
 NETWORK_STATUS = "k8s.v1.cni.cncf.io/network-status"
 """On a pod: what was attached, in the format of the NPWG's specification, v1.3."""
 

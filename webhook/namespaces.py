@@ -23,7 +23,7 @@ from dispatcher.annotation import (
 from webhook.decision import ALLOWED, Cause, Decision, deny, warning
 from webhook.review import child, texts
 from webhook.snapshot import SCHEDULING_MODES, namespace_facts
-from webhook.value import listing, named
+from webhook.value import combined, listing, named
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -125,11 +125,21 @@ def _warnings(facts: Namespace, networks: Networks, changed: set[str]) -> Iterat
         for name in written[key] if key in changed and networks.known else ():
             if name not in networks.known:
                 yield f"{key}: network {quote(name)} is not known at present"
+    if keys.ANNOTATION in changed:
+        yield from _combination_warnings(facts.default, networks)
     if changed & {keys.ANNOTATION, keys.ALLOWED} and facts.allowed is not None:
         if not facts.allowed:
             yield f"{keys.ALLOWED}: is empty: pods here may name no network"
         if not facts.default:
             yield f"{keys.ALLOWED}: there is no default: pods without cni use the node's"
+
+
+def _combination_warnings(default: str, networks: Networks) -> Iterator[str]:
+    """Yield what keeps the default's networks from one pod; the nodes may change that."""
+    combination = combined(default, networks)
+    for brief in combination.briefs:
+        yield f"pods will be refused: {brief}"
+    yield from combination.warnings
 
 
 def _label_patch(metadata: Mapping[str, Any], facts: Namespace) -> list[dict[str, Any]]:

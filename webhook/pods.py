@@ -95,6 +95,7 @@ def _created(review: Review, namespace: Namespace, networks: Networks, schedulin
     if verdict.networks and not networks.known:
         raise CannotDecide("no network is known yet: no agent has labelled a node")
     warnings += _absent(verdict.networks, networks, scheduling, spec)
+    warnings += map(warning, verdict.warnings)
     value_patch = _set(child(review.object, "metadata"), verdict.normal)
     patch = [*value_patch, *affinity.add(spec, verdict.networks, scheduling)]
     return Decision(

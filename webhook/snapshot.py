@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dispatcher import keys
+from dispatcher import keys, plugin_rules, plugin_types
 from dispatcher.annotation import BLANKS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Container, Iterable, Mapping
+
+    PluginTypes = Mapping[str, tuple[str, ...]]
+    """Of one kind of node: attachable networks, each with those plugin types that have rules."""
 
 SCHEDULING_MODES = ("required", "preferred", "off")
 
@@ -45,10 +48,24 @@ class Namespace(NamedTuple):
 
 
 class Networks(NamedTuple):
-    """The networks of the cluster: ``known`` by label or setting, ``present`` on some node."""
+    """The networks of the cluster: ``known`` by label or setting, ``present`` on some node.
+
+    ``plugin_types`` has one entry for each kind of node, as far as the rules for plugins need it.
+    """
 
     known: frozenset[str] = frozenset()
     present: frozenset[str] = frozenset()
+    plugin_types: tuple[PluginTypes, ...] = ()
+
+
+class NodeNetworks(NamedTuple):
+    """The networks of one node: ``pairs`` of a name and whether it is attachable now.
+
+    ``plugin_types`` has those of the attachable ones that use plugins for which there are rules.
+    """
+
+    pairs: frozenset[tuple[str, bool]] = frozenset()
+    plugin_types: frozenset[tuple[str, tuple[str, ...]]] = frozenset()
 
 
 def namespace_facts(found: Mapping[str, Any]) -> Namespace:
@@ -72,24 +89,48 @@ def parse_allowed(value: str) -> tuple[str, ...]:
     return tuple(filter(None, (name.strip() for name in value.split(","))))
 
 
-def node_networks(found: Mapping[str, Any]) -> frozenset[tuple[str, bool]]:
-    """Return the networks that a Node's labels name, each with whether it is attachable now."""
+def node_networks(found: Mapping[str, Any]) -> NodeNetworks:
+    """Return the networks that a Node's labels name, with what its annotation says of them."""
     labels = (found.get("metadata") or {}).get("labels") or {}
     prefix = keys.NETWORK_LABEL
-    return frozenset(
+    pairs = frozenset(
         (key[len(prefix) :], value == "true")
         for key, value in labels.items()
         if key.startswith(prefix)
     )
+    return NodeNetworks(pairs, _limited_types(found, {name for name, there in pairs if there}))
 
 
-def all_networks(
-    nodes: Iterable[frozenset[tuple[str, bool]]], listed: Iterable[str] = ()
-) -> Networks:
+def _limited_types(
+    found: Mapping[str, Any], attachable: Container[str]
+) -> frozenset[tuple[str, tuple[str, ...]]]:
+    text = ((found.get("metadata") or {}).get("annotations") or {}).get(keys.PLUGIN_TYPES) or ""
+    limited = (
+        (name, tuple(sorted(plugin_rules.LIMITED.intersection(types))))
+        for name, types in plugin_types.decode(text).items()
+        if name in attachable
+    )
+    return frozenset((name, types) for name, types in limited if types)
+
+
+def all_networks(nodes: Iterable[NodeNetworks], listed: Iterable[str] = ()) -> Networks:
     """Return the union of what *nodes* have and the setting *listed* names."""
-    # Nodes of one kind have equal sets: thousands of nodes are a handful of them.
-    pairs = frozenset[tuple[str, bool]]().union(*set(nodes))
+    # Nodes of one kind have equal values: thousands of nodes are a handful of them.
+    kinds = set(nodes)
+    pairs = frozenset[tuple[str, bool]]().union(*(kind.pairs for kind in kinds))
     return Networks(
         known=frozenset(name for name, _ in pairs) | frozenset(listed),
         present=frozenset(name for name, there in pairs if there),
+        plugin_types=_plugin_types(kinds),
     )
+
+
+def _plugin_types(kinds: Iterable[NodeNetworks]) -> tuple[PluginTypes, ...]:
+    """Return, once for each kind of node, its networks for which there are rules on some node."""
+    limited = {name for kind in kinds for name, _ in kind.plugin_types}
+    seen = set()
+    for kind in kinds if limited else ():
+        types = dict(kind.plugin_types)
+        names = sorted(name for name, there in kind.pairs if there and name in limited)
+        seen.add(tuple((name, types.get(name, ())) for name in names))
+    return tuple(dict(each) for each in sorted(seen) if each)

@@ -66,6 +66,8 @@ def judge_template(
     denied, told = _weigh(verdict.findings if written else (), rules, unchanged=unchanged)
     if denied:
         return deny(denied)
+    if written and rules.doubtful != "off":
+        told += map(warning, verdict.warnings)
     warnings = [*near_misses(template, f"{field}.metadata."), *told]
     if namespace.scheduling_or(rules.scheduling) == "required":
         warnings += _scheduling(review.kind, child(template, "spec"), verdict.networks)

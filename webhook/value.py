@@ -25,11 +25,14 @@ from dispatcher.annotation import (
     parse,
     quote,
 )
+from webhook.combinations import combine
 from webhook.decision import FORBIDDEN, Cause
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
+    from dispatcher.annotation import Selection
+    from webhook.combinations import Combination
     from webhook.snapshot import Namespace, Networks
 
 SHOWN = 10
@@ -53,12 +56,14 @@ class Verdict(NamedTuple):
 
     ``normal`` is the normal form (empty for a value that is not of the grammar), ``networks``
     the distinct names in order. ``findings`` are in the order of the items; the doubtful ones
-    (unknown networks, networks that the namespace does not allow) depend on the cluster.
+    (unknown networks, networks that the namespace does not allow, or that no node can attach
+    together) depend on the cluster. ``warnings`` tell of what is no fault everywhere.
     """
 
     normal: str
     networks: tuple[str, ...]
     findings: tuple[Finding, ...]
+    warnings: tuple[str, ...] = ()
 
 
 def judge(value: str, namespace: Namespace, networks: Networks, field: str) -> Verdict:
@@ -72,8 +77,10 @@ def judge(value: str, namespace: Namespace, networks: Networks, field: str) -> V
         cause = Cause(fault.reason, str(fault), field)
         brief = f"{keys.ANNOTATION}: {fault}"
         findings.append(Finding(fault.position, cause, doubtful=False, brief=brief))
+    combination = combine(read.selections, networks.plugin_types)
+    findings += _conflicts(combination, field)
     findings.sort(key=attrgetter("position"))
-    return Verdict(read.normal, read.networks, tuple(findings))
+    return Verdict(read.normal, read.networks, tuple(findings), combination.warnings)
 
 
 def named(value: str) -> tuple[str, ...]:
@@ -81,8 +88,14 @@ def named(value: str) -> tuple[str, ...]:
     return _read(value).networks
 
 
+def combined(value: str, networks: Networks) -> Combination:
+    """Return what the nodes say of the networks of *value* together."""
+    return combine(_read(value).selections, networks.plugin_types)
+
+
 class _Read(NamedTuple):
     normal: str = ""
+    selections: tuple[Selection, ...] = ()
     networks: tuple[str, ...] = ()
     faults: tuple[Fault, ...] = ()
     items: tuple[tuple[int, str], ...] = ()
@@ -96,8 +109,9 @@ def _read(value: str) -> _Read:
 def _read_anew(value: str) -> _Read:
     items = tuple(_items(value))
     try:
-        names = dict.fromkeys(selection.network for selection in parse(value))
-        return _Read(normalise(value), tuple(names), items=items)
+        selections = parse(value)
+        names = dict.fromkeys(selection.network for selection in selections)
+        return _Read(normalise(value), selections, tuple(names), items=items)
     except InvalidAnnotation as error:
         return _Read(faults=error.faults, items=items)
 
@@ -148,6 +162,12 @@ def _doubts(
             message = _forbidden(position, name, namespace.name, allowed)
             brief = f"this namespace does not allow {quote(name)}"
             yield Finding(position, Cause(FORBIDDEN, message, field), doubtful=True, brief=brief)
+
+
+def _conflicts(combination: Combination, field: str) -> Iterator[Finding]:
+    for fault, brief in zip(combination.faults, combination.briefs, strict=True):
+        cause = Cause(fault.reason, str(fault), field)
+        yield Finding(fault.position, cause, doubtful=True, brief=brief)
 
 
 def _forbidden(position: int, name: str, namespace_name: str, allowed: Collection[str]) -> str:

@@ -131,7 +131,10 @@ class Agent:
             self._labels.withdraw()
             return
         self._vanished = self._labels.publish(
-            self._view.networks, self._node.absence, self._view.patience
+            self._view.networks,
+            self._node.absence,
+            self._view.patience,
+            types=self._view.plugin_types,
         )
         if not self._node.labelled:
             self._node.labelled = True

@@ -1,8 +1,9 @@
-"""The labels of our own Node, brought to what this node can attach.
+"""The labels of our own Node, brought to what this node can attach, and one annotation.
 
-How it works: the labels are read once a minute and after every failure; in between, what the
-API server answered to our last patch is what is believed. A patch is sent only when something
-changes, and holds nothing but our own keys.
+How it works: the Node's metadata is read once a minute and after every failure; in between, what
+the API server answered to our last patch is what is believed. A patch is sent only when something
+changes, and holds nothing but our own keys. The annotation says which plugin types the networks
+have; labels never wait for it.
 """
 
 from __future__ import annotations
@@ -12,19 +13,22 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from dispatcher import keys
+from dispatcher import keys, plugin_types
 from dispatcher.agent import events
 from dispatcher.agent.publish import FALSE, PATIENT, Patience, Publication
-from dispatcher.kube.client import MERGE_PATCH, METADATA, KubeClient, object_path
+from dispatcher.kube.client import MERGE_PATCH, METADATA, KubeClient, KubeError, object_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
 
     from dispatcher.agent.events import Events
 
 READ_SECONDS = 60.0
 
 NODES = "/api/v1/nodes"
+
+FORBIDDEN = 403
 
 log = structlog.get_logger("labels")
 
@@ -47,6 +51,7 @@ class Labels:
         self._events = say
         self._clock = clock
         self._labels: dict[str, str] | None = None
+        self._plugin_types = ""
         self._read_at = 0.0
 
     def publish(
@@ -54,8 +59,10 @@ class Labels:
         networks: Mapping[str, str],
         absence: Callable[[str], str],
         patience: Patience = PATIENT,
+        *,
+        types: Mapping[str, Sequence[str]],
     ) -> dict[str, str]:
-        """Bring the labels to *networks* (see :class:`Publication`).
+        """Bring the labels to *networks* (see :class:`Publication`), the annotation to *types*.
 
         *absence* tells why a network has no configuration. Returns those that have a label and
         none, each with that reason. Raises :class:`dispatcher.kube.client.KubeError`.
@@ -64,13 +71,10 @@ class Labels:
         labels = self._read(now)
         changes = self._publication.changes(networks, labels, now, patience)
         vanished = {name: absence(name) for name in _names(labels) if name not in networks}
-        if changes:
-            self._labels = None  # unknown until the API server has answered
-            self._labels = self._own(
-                self._kube.patch(self._path, {"metadata": {"labels": changes}}, MERGE_PATCH)
-            )
-            for name, value in _names(changes).items():
-                self._tell(name, value, networks.get(name) or vanished.get(name, ""))
+
+        self._patch(changes, plugin_types.encode(types))
+        for name, value in _names(changes).items():
+            self._tell(name, value, networks.get(name) or vanished.get(name, ""))
         return vanished
 
     def _tell(self, name: str, value: str, reason: str) -> None:
@@ -81,26 +85,47 @@ class Labels:
             log.info("network can be attached", network=name)
 
     def withdraw(self) -> None:
-        """Remove every label of ours: Genie leaves this node. Raises KubeError."""
+        """Remove every label of ours, and the annotation: Genie leaves this node.
+
+        Raises KubeError.
+        """
         labels = self._read(self._clock())
-        if labels:
-            gone = dict.fromkeys(labels)
-            self._labels = None
-            self._labels = self._own(
-                self._kube.patch(self._path, {"metadata": {"labels": gone}}, MERGE_PATCH)
-            )
+        self._patch(dict.fromkeys(labels), "")
+
+    def _patch(self, labels: Mapping[str, str | None], text: str) -> None:
+        """Change *labels*, and make *text* the annotation; nothing is sent if nothing changes."""
+        known = self._labels
+        try:
+            self._send(labels, text)
+        except KubeError as error:
+            if error.status != FORBIDDEN or text == self._plugin_types:
+                raise
+            # The policy of an older version knows no annotation. Labels decide where pods go, so
+            # they are set without it. It is tried again after the next read.
+            log.warning("plugin types not published", error=str(error))
+            self._labels, self._plugin_types = known, text
+            self._send(labels, text)
+
+    def _send(self, labels: Mapping[str, str | None], text: str) -> None:
+        metadata: dict[str, Any] = {"labels": labels} if labels else {}
+        if text != self._plugin_types:
+            metadata["annotations"] = {keys.PLUGIN_TYPES: text or None}
+        if metadata:
+            self._labels = None  # unknown until the API server has answered
+            self._take(self._kube.patch(self._path, {"metadata": metadata}, MERGE_PATCH))
 
     def _read(self, now: float) -> dict[str, str]:
         if self._labels is None or now - self._read_at >= READ_SECONDS:
-            self._labels = self._own(self._kube.get(self._path, accept=METADATA))
+            self._take(self._kube.get(self._path, accept=METADATA))
             self._read_at = now
-        return self._labels
+        return self._labels or {}
 
-    @staticmethod
-    def _own(found: Mapping[str, object]) -> dict[str, str]:
+    def _take(self, found: Mapping[str, Any]) -> None:
+        """Remember what the Node has of ours."""
         metadata = found["metadata"]
-        labels = metadata.get("labels") if isinstance(metadata, dict) else None
-        return {k: v for k, v in (labels or {}).items() if k.startswith(keys.NETWORK_LABEL)}
+        labels = metadata.get("labels") or {}
+        self._labels = {k: v for k, v in labels.items() if k.startswith(keys.NETWORK_LABEL)}
+        self._plugin_types = (metadata.get("annotations") or {}).get(keys.PLUGIN_TYPES, "")
 
 
 def _names(labels: Mapping[str, str]) -> dict[str, str]:

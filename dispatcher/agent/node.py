@@ -14,6 +14,7 @@ they ask for. Nothing waits long for the API server.
 from __future__ import annotations
 
 import time
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
@@ -30,7 +31,7 @@ from dispatcher.conf import BrokenConf, load
 from dispatcher.plugin import store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from dispatcher.agent.settings import Settings
@@ -56,7 +57,7 @@ class View(NamedTuple):
     attached here ("": it can). ``problem`` is why new pods are not attached as the settings
     say ("": they are). ``patience``: how soon labels must follow. ``removed``: the conflist has
     left this node, as the settings asked; ``over``: the plugin, too, so that what it kept in its
-    folder may go.
+    folder may go. ``plugin_types`` are those of each network whose configuration can be read.
     """
 
     networks: dict[str, str]
@@ -64,6 +65,7 @@ class View(NamedTuple):
     patience: Patience = PATIENT
     removed: bool = False
     over: bool = False
+    plugin_types: Mapping[str, Sequence[str]] = MappingProxyType({})
 
 
 class Node:
@@ -110,7 +112,7 @@ class Node:
             self._say("NotInstalled", problem)
         self._note(problem)
         self._tell_moved(found)
-        return self._view(found, problem)
+        return self._view(found, problem)._replace(plugin_types=_plugin_types(found))
 
     def _install(self, found: Networks) -> None:
         default = self._settings.default_network
@@ -276,6 +278,10 @@ def _published(found: Networks) -> set[str]:
     return {
         name for name, rest in shorter.items() if rest == name or names[name] != names.get(rest)
     }
+
+
+def _plugin_types(found: Networks) -> dict[str, list[str]]:
+    return {name: found.confs[name].types for name in _published(found) if name in found.confs}
 
 
 def _listed(directory: Path) -> list[Path]:

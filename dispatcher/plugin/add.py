@@ -11,7 +11,7 @@ failure is returned; what cannot be freed stays in the record.
 from __future__ import annotations
 
 from dispatcher.annotation import quote
-from dispatcher.plugin import delete, errors, result, store
+from dispatcher.plugin import delete, errors, plan, result, store
 from dispatcher.plugin.default_routes import DefaultRoutes
 from dispatcher.plugin.errors import CNIError
 from dispatcher.plugin.record import ATTACHED, ATTACHING, Record
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 def add(call: Call) -> dict[str, Any]:
     """Carry out ADD and return the result to print. Raises CNIError and OSError."""
     planned = call.plan(call.selections())
+    plan.refuse_conflicts(planned)
     _judge_executables(call, planned)
     with call.locked():
         kept = _judge_record(call, planned)

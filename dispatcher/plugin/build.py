@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from types import CodeType
 
 PACKAGE = Path(__file__).resolve().parent.parent
-SHARED = ("__init__", "annotation", "conf", "jsontext", "keys", "networks")
+SHARED = ("__init__", "annotation", "conf", "jsontext", "keys", "networks", "plugin_rules")
 """The modules of ``dispatcher`` itself that the plugin uses."""
 
 LAUNCHER = """\

@@ -37,10 +37,7 @@ def select(annotations: Mapping[str, Any], default: str) -> tuple[Selection, ...
     try:
         selections = parse(value)
     except InvalidAnnotation as error:
-        raise CNIError(
-            errors.INVALID_ANNOTATION,
-            f'the annotation "{keys.ANNOTATION}" cannot be followed: {error}',
-        ) from None
+        raise _invalid(error) from None
     if selections:
         return selections
     if not default:
@@ -102,6 +99,42 @@ def look_up(network: str, find: Callable[[str], Conf]) -> Conf:
             errors.BROKEN_NETWORK,
             f"the configuration of the network {quote(network)} cannot be used: {error}",
         ) from None
+
+
+def refuse_conflicts(planned: list[Attachment]) -> None:
+    """Refuse what known plugins cannot do, before anything is attached.
+
+    Raises :class:`CNIError` with code 100.
+    """
+    if len(planned) < 2:  # noqa: PLR2004 - one attachment alone has no conflict, and pays nothing
+        return
+    from dispatcher import plugin_rules
+
+    networks = [attachment.network for attachment in planned]
+    found = plugin_rules.conflicts([attachment.conf.types for attachment in planned])
+    if found:
+        faults = [plugin_rules.fault(conflict, networks) for conflict in found]
+        raise _invalid(InvalidAnnotation(faults))
+
+
+def warnings(planned: list[Attachment]) -> list[str]:
+    """Return what can be attached, but to no use. ADD has nobody to warn; the command line has."""
+    from dispatcher import plugin_rules
+
+    return [
+        plugin_rules.primary_only_warning(attachment.network, plugin_type)
+        for attachment in planned
+        if not attachment.primary
+        for plugin_type in attachment.conf.types
+        if plugin_type in plugin_rules.PRIMARY_ONLY
+    ]
+
+
+def _invalid(error: InvalidAnnotation) -> CNIError:
+    return CNIError(
+        errors.INVALID_ANNOTATION,
+        f'the annotation "{keys.ANNOTATION}" cannot be followed: {error}',
+    )
 
 
 def _declared(conf: Conf, runtime_config: Mapping[str, Any]) -> dict[str, Any]:

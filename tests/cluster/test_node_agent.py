@@ -416,7 +416,22 @@ FORBIDDEN = {
         "may change only labels that start with",
         ["label", "node", NODE, "foo=bar"],
     ),
-    "annotate its node": ("nothing but labels", ["annotate", "node", NODE, "foo=bar"]),
+    "annotate its node": (
+        "may change only the annotation cni-genie.io/plugin-types",
+        ["annotate", "node", NODE, "foo=bar"],
+    ),
+    "remove an annotation of its node": (
+        "may change only the annotation cni-genie.io/plugin-types",
+        ["annotate", "node", NODE, "node.alpha.kubernetes.io/ttl-"],
+    ),
+    "annotate its node without end": (
+        "at most 8192 characters",
+        ["annotate", "node", NODE, "--overwrite", f"cni-genie.io/plugin-types={'x' * 8193}"],
+    ),
+    "say another node's plugin types": (
+        "may not change node",
+        ["annotate", "node", "other", "cni-genie.io/plugin-types=weave=weave-net"],
+    ),
     "cordon its node": (
         "nothing but labels",
         ["patch", "node", NODE, "-p", '{"spec": {"unschedulable": true}}'],
@@ -492,7 +507,9 @@ def test_a_stolen_token_on_pods(  # noqa: PLR0917 - fixtures and parameters
 
 
 def test_a_stolen_token_may_label_its_own_node(cluster: Cluster, thief: list[str]) -> None:
-    """So the refusals are not because nothing works."""
+    """So the refusals are not because nothing works. The agent puts the annotation right."""
+    types = "cni-genie.io/plugin-types=weave=weave-net"
+    cluster.kubectl(*thief, "annotate", "node", NODE, "--overwrite", types)
     cluster.kubectl(*thief, "label", "node", NODE, "network.cni-genie.io/stolen=false")
     cluster.kubectl("label", "node", NODE, "network.cni-genie.io/stolen-")
 

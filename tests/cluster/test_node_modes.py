@@ -74,6 +74,8 @@ def first_boot(cluster: Cluster) -> Iterator[int]:
     rolled_out(cluster)
     cluster.wait_for(lambda: not node.path(CONFLIST).exists(), 30, "Genie to leave")
     cluster.wait_for(lambda: label(cluster, NODE, "canal") is None, 15, "the labels to go")
+    annotations = cluster.get("node", NODE)["metadata"].get("annotations", {})
+    assert "cni-genie.io/plugin-types" not in annotations
     node.run(["sh", "-c", f"cat > {CONFS}/{FALLBACK}"], input=json.dumps(CRIO))
     for network in NETWORKS.values():
         node.run(["mv", f"{CONFS}/{network.file}", f"{CONFS}/{network.file}.later"])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from dispatcher import keys
+from dispatcher import keys, plugin_types
 from dispatcher.agent.settings import Settings
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"
@@ -166,6 +166,8 @@ def test_policies_name_the_agents_account_and_our_keys() -> None:
         assert policy["spec"]["failurePolicy"] == "Fail"
     assert keys.NETWORK_LABEL in text
     assert keys.NETWORK_STATUS in text
+    assert keys.PLUGIN_TYPES in text
+    assert f"<= {plugin_types.MAX_BYTES}" in text
     bindings = [e for e in documents(NODE / "policies.yaml") if e["kind"].endswith("Binding")]
     assert {each["spec"]["policyName"] for each in bindings} == {
         each["metadata"]["name"] for each in policies

@@ -131,12 +131,15 @@ def _explain(chosen: argparse.Namespace, own: Own) -> int:
             "annotation": pod.annotation,
             "passedOver": pod.passed_over,
             "attachments": [],
+            "warnings": [],
         }
         answers.append(answer)
         if pod.passed_over:
             continue
         try:
-            answer["attachments"] = views.explain(pod, chosen.conf_dirs, default, chosen.cni_path)
+            answer["attachments"], answer["warnings"] = views.explain(
+                pod, chosen.conf_dirs, default, chosen.cni_path
+            )
         except CNIError as error:
             answer["error"] = {"code": error.code, "msg": error.msg, "details": error.details}
             failed = 1
@@ -179,6 +182,8 @@ def _print_answer(answer: dict[str, Any]) -> None:
             for each in answer["attachments"]
         ],
     )
+    for sentence in answer["warnings"]:
+        _print(sentence, before="warning: ")
 
 
 def _list(chosen: argparse.Namespace, _own: Own) -> int:

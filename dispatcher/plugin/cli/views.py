@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 PRIMARY = "eth0"
 
 
-def explain(pod: Pod, conf_dirs: Sequence[str], default: str, cni_path: Sequence[str]) -> list[Any]:
-    """Return what this node would attach *pod* to, in order. Raises CNIError."""
+def explain(
+    pod: Pod, conf_dirs: Sequence[str], default: str, cni_path: Sequence[str]
+) -> tuple[list[Any], list[str]]:
+    """Return what this node would attach *pod* to, in order, and warnings. Raises CNIError."""
     annotations = {} if pod.annotation is None else {keys.ANNOTATION: pod.annotation}
     attachments = plan.attachments(
         plan.select(annotations, default),
@@ -32,7 +34,8 @@ def explain(pod: Pod, conf_dirs: Sequence[str], default: str, cni_path: Sequence
         runtime_config={},
         find=lambda name: networks.find(name, conf_dirs),
     )
-    return [
+    plan.refuse_conflicts(attachments)
+    rows = [
         {
             "network": each.network,
             "interface": each.interface,
@@ -45,6 +48,7 @@ def explain(pod: Pod, conf_dirs: Sequence[str], default: str, cni_path: Sequence
         }
         for each in attachments
     ]
+    return rows, plan.warnings(attachments)
 
 
 def listing(conf_dirs: Sequence[str], cni_path: Sequence[str]) -> list[Any]:

@@ -408,3 +408,18 @@ def test_a_state_directory_that_cannot_be_written_does_not_stop_the_agent(
     host.state.mkdir()
     subject.look()
     assert (host.state / ".agent-problem").exists()
+
+
+def test_the_plugin_types_of_every_readable_network_are_told(
+    host: Host, node: Callable[..., Node]
+) -> None:
+    """By the names that have a label; whether the executables are there is the label's matter."""
+    host.network("canal", ["calico", "portmap"])
+    host.network("k8s-pod-network", ["calico"], file="10-calico.conflist")
+    (host.conf / "20-weave.conflist").write_text("{")
+    view = node().look()
+    assert view.plugin_types == {
+        "canal": ["calico", "portmap"],
+        "calico": ["calico"],
+        "k8s-pod-network": ["calico"],
+    }

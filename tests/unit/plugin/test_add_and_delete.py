@@ -908,3 +908,31 @@ def test_port_mappings_of_a_wrong_type_reach_the_plugin_as_they_are(rig: Rig) ->
     (rig.conf / "10-canal.conflist").write_text(json.dumps(conf))
     rig.run("ADD", runtimeConfig={"portMappings": "80", keys.POD_ANNOTATIONS: {}})
     assert rig.delegates.given[-1]["runtimeConfig"] == {"portMappings": "80"}
+
+
+def test_what_a_known_plugin_cannot_do_is_refused_before_anything_is_attached(rig: Rig) -> None:
+    """Two networks of one such plugin; the delegates are not called and nothing is recorded."""
+    rig.network("flannel", "flannel", "portmap")
+    rig.network("other", "flannel")
+    error = caught(rig, "ADD", "weave,flannel@net1,other@net2")
+    assert error.code == errors.INVALID_ANNOTATION
+    assert error.msg == (
+        'the annotation "cni" cannot be followed: Invalid value: "other": item 3: item 2 '
+        '("flannel") uses the same plugin "flannel", which can attach a pod only once: it '
+        "remembers one attachment per container, so the address of the other is never released; "
+        "choose one of the two networks"
+    )
+    assert (rig.delegates.calls, rig.records) == ([], [])
+    assert not rig.state.exists()
+
+
+def test_networks_of_known_plugins_are_attached_where_each_is_named_once(rig: Rig) -> None:
+    """And other plugins as often as a pod likes."""
+    rig.network("flannel", "flannel")
+    rig.network("calico", "calico")
+    rig.run("ADD", "flannel,calico@net1,weave@net2,weave@net3")
+    assert [call.split()[1] for call in rig.delegates.calls] == [
+        "flannel",
+        "calico",
+        *("w1", "w2") * 2,
+    ]

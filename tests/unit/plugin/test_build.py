@@ -117,6 +117,17 @@ def test_a_command_loads_no_more_than_its_budget(
     assert foreign(launcher, tmp_path, command) <= BUDGET[command]
 
 
+def test_the_rules_for_known_plugins_are_loaded_for_two_networks_or_more(
+    launcher: Path, tmp_path: Path
+) -> None:
+    """A pod on one network does not pay for them. The second fails later: it has no namespace."""
+    for value, code, there in (("net", 0, False), ("net,net@net1", errors.INVALID_NETNS, True)):
+        annotations = {keys.POD_ANNOTATIONS: {keys.ANNOTATION: value}}
+        names = loaded([str(launcher)], tmp_path, "ADD", code=code, runtimeConfig=annotations)
+        call([str(launcher)], tmp_path, "DEL")
+        assert ("dispatcher.plugin_rules" in names) == there
+
+
 def test_addresses_of_ipv6_cost_one_module_where_they_must_be_understood(
     launcher: Path, tmp_path: Path
 ) -> None:

@@ -169,6 +169,42 @@ def test_explain_tells_the_error_and_what_is_missing(node: Rig, genie: CommandLi
     assert "missing: w2" in done.out
 
 
+def test_explain_tells_what_cannot_be_combined_in_the_plugins_own_words(
+    node: Rig, genie: CommandLine
+) -> None:
+    """What ADD would refuse on this node has exit code 1."""
+    node.network("calico", "calico", "portmap")
+    node.network("flannel", "calico")
+    pod = node.folder / "pod.yaml"
+    pod.write_text(POD.replace("canal, weave", "calico,flannel@net1"))
+    done = genie("explain", str(pod))
+    assert done.code == 1
+    refusal = caught(node, "ADD", "calico,flannel@net1")
+    assert f"error: {refusal.msg}" in done.err
+    [answer] = genie.json("explain", str(pod))
+    assert answer["error"] == {"code": refusal.code, "msg": refusal.msg, "details": ""}
+
+
+def test_explain_warns_of_a_network_that_works_only_as_the_primary(
+    node: Rig, genie: CommandLine
+) -> None:
+    """The pod would start, so the exit code is 0."""
+    node.network("calico", "calico")
+    pod = node.folder / "pod.yaml"
+    sentence = (
+        '"calico" works only as the primary (on eth0): calico leaves other interfaces unreachable'
+    )
+    for value, warnings in (("weave,calico@net1", [sentence]), ("weave@net1,calico", [])):
+        pod.write_text(POD.replace("canal, weave", value))
+        done = genie("explain", str(pod))
+        assert done.code == 0
+        assert [line for line in done.out.splitlines() if line.startswith("warning: ")] == [
+            f"warning: {each}" for each in warnings
+        ]
+        [answer] = genie.json("explain", str(pod))
+        assert answer["warnings"] == warnings
+
+
 def test_explain_of_a_pod_without_a_choice(node: Rig, genie: CommandLine) -> None:
     """The default comes from the node's conflist, or from the command line."""
     pod = node.folder / "pod.json"

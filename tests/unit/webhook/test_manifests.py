@@ -162,6 +162,7 @@ def test_no_expression_uses_a_key_that_is_not_ours() -> None:
         keys.DEFAULTED,
         keys.SCHEDULING,
         keys.NETWORK_LABEL,
+        keys.PLUGIN_TYPES,
         "cni-genie.io/webhook",
         "cni-genie.io/cni",
     }

@@ -1,0 +1,239 @@
+"""Networks that cannot be combined: refused where all nodes agree, else a warning."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from dispatcher import keys, plugin_types
+from tests.unit.webhook.builders import PLAIN, messages, pod, review
+from tests.unit.webhook.test_templates import workload
+from webhook.caches import MAX_INTERNED, Caches
+from webhook.namespaces import judge_namespace
+from webhook.pods import judge_pod
+from webhook.snapshot import Namespace, Networks, all_networks, node_networks
+from webhook.templates import Rules, judge_template
+
+if TYPE_CHECKING:
+    from dispatcher.kube.client import KubeClient
+
+TWICE = (
+    'metadata.annotations[cni]: Invalid value: "weave": item 2: item 1 is the same network, and '
+    'its plugin "weave-net" can attach a pod only once: it names the host side of the link after '
+    "the container, so the second attachment fails; list it once"
+)
+SOME_TWICE = (
+    'some nodes will refuse the pod: twice "weave": plugin weave-net can attach a pod only once'
+)
+CALICO_SECONDARY = (
+    '"calico" works only as the primary (on eth0): calico leaves other interfaces unreachable'
+)
+WEAVE = "weave=weave-net"
+
+
+def node(*networks: str, types: str | None = None, absent: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return a Node with the labels of *networks* and *types* as its annotation."""
+    labels = {keys.network_label(name): "true" for name in networks}
+    labels |= {keys.network_label(name): "false" for name in absent}
+    annotations = {} if types is None else {keys.PLUGIN_TYPES: types}
+    return {"metadata": {"name": "n", "labels": labels, "annotations": annotations}}
+
+
+def cluster(*nodes: dict[str, Any]) -> Networks:
+    return all_networks(map(node_networks, nodes))
+
+
+def decide(value: str, *nodes: dict[str, Any]) -> tuple[list[str], tuple[str, ...]]:
+    """Return why a pod with *value* is refused, and what it is warned of."""
+    decision = judge_pod(review(pod(value)), PLAIN, cluster(*nodes), "off")
+    return messages(decision), decision.warnings
+
+
+@pytest.mark.parametrize(
+    ("nodes", "refusals", "warnings"),
+    [
+        pytest.param([node("weave", types=WEAVE)], [TWICE], (), id="the only node"),
+        pytest.param([node("weave", types=WEAVE)] * 3, [TWICE], (), id="every node"),
+        pytest.param(
+            [node("weave", types=f"{WEAVE},portmap"), node("weave", "canal", types=WEAVE)],
+            [TWICE],
+            (),
+            id="nodes of different kinds that agree",
+        ),
+        pytest.param(
+            [node("weave", types=WEAVE), node("canal", types="canal=bridge"), node()],
+            [TWICE],
+            (),
+            id="nodes without the network are not asked",
+        ),
+        pytest.param(
+            [node("weave", types=WEAVE), node("canal", types="canal=ptp", absent=("weave",))],
+            [TWICE],
+            (),
+            id="nor those that cannot attach it now",
+        ),
+        pytest.param([node("weave")], [], (), id="no annotation"),
+        pytest.param([node("weave", types="weave=bridge")], [], (), id="a plugin without a limit"),
+        pytest.param(
+            [node("weave", types=WEAVE), node("weave", types="weave=bridge")],
+            [],
+            (SOME_TWICE,),
+            id="one node disagrees",
+        ),
+        pytest.param(
+            [node("weave", types=WEAVE), node("weave")],
+            [],
+            (SOME_TWICE,),
+            id="one node has no annotation",
+        ),
+        pytest.param(
+            [node("weave", types=WEAVE), node("weave", types="x" * (plugin_types.MAX_BYTES + 1))],
+            [],
+            (SOME_TWICE,),
+            id="one node has an annotation that is too long",
+        ),
+        pytest.param(
+            [node("weave", types=WEAVE), node("weave", types="weave=weave=net;;\x00")],
+            [],
+            (SOME_TWICE,),
+            id="one node has an annotation that is malformed",
+        ),
+        pytest.param(
+            [node("weave", types="weave=bridge"), node("weave", types=f"{WEAVE};canal=calico")],
+            [],
+            (SOME_TWICE,),
+            id="one hostile node refuses nothing",
+        ),
+        pytest.param(
+            [node("weave", types="weave=bridge"), node(types=WEAVE)],
+            [],
+            (),
+            id="a node that names a network without having it",
+        ),
+        pytest.param(
+            [node("weave", types="weave=calico"), node("weave", types="weave=flannel")],
+            [],
+            (
+                SOME_TWICE.replace("weave-net", "calico"),
+                SOME_TWICE.replace("weave-net", "flannel"),
+                CALICO_SECONDARY.replace("calico", "weave", 1),
+            ),
+            id="nodes that refuse for different reasons do not agree",
+        ),
+    ],
+)
+def test_one_network_twice_is(
+    nodes: list[dict[str, Any]], refusals: list[str], warnings: tuple[str, ...]
+) -> None:
+    """Refused if every node that has the network says so."""
+    assert decide("weave,weave@net1", *nodes) == (refusals, warnings)
+
+
+BOTH = "canal=calico,portmap;calico=calico"
+
+
+@pytest.mark.parametrize(
+    ("nodes", "refused"),
+    [
+        pytest.param([node("canal", "calico", types=BOTH)], True, id="one node with both"),
+        pytest.param(
+            [node("canal", "calico", types=BOTH), node("canal", types="canal=bridge")],
+            True,
+            id="a node with one of them cannot run the pod",
+        ),
+        pytest.param(
+            [node("canal", "calico", types=BOTH), node("canal", "calico", types="calico=calico")],
+            False,
+            id="a node that says nothing of one of them",
+        ),
+        pytest.param(
+            [node("canal", types=BOTH), node("calico", types=BOTH)], False, id="no node has both"
+        ),
+    ],
+)
+def test_two_networks_of_one_plugin(nodes: list[dict[str, Any]], refused: bool) -> None:  # noqa: FBT001 - a column of the table
+    """Are refused by plugin type, whatever their names."""
+    refusals, _ = decide("canal,calico", *nodes)
+    assert bool(refusals) == refused
+    assert not refused or '"calico": item 2: item 1 ("canal") uses the same plugin' in refusals[0]
+
+
+def test_a_secondary_that_would_be_unreachable_is_a_warning() -> None:
+    """The pod starts; nobody reaches it there."""
+    nodes = [node("weave", "calico", types=f"calico=calico;{WEAVE}")]
+    assert decide("weave,calico@net1", *nodes) == ([], (CALICO_SECONDARY,))
+    assert decide("weave@net1,calico", *nodes) == ([], ())
+    assert decide("calico", *nodes) == ([], ())
+
+
+def test_a_conflict_stands_among_the_other_faults_in_the_order_of_the_items() -> None:
+    """Everything that is wrong with a value is said at once."""
+    refusals, _ = decide("weave,wave,weave", node("weave", types=WEAVE))
+    assert [text.partition(": item ")[2][:1] for text in refusals] == ["2", "3"]
+
+
+def test_a_default_that_was_filled_in_is_named_as_such() -> None:
+    """Its author is not the pod's."""
+    namespace = Namespace("team-a", default="weave,weave")
+    networks = cluster(node("weave", types=WEAVE))
+    refusal = judge_pod(review(pod()), namespace, networks, "off")
+    assert messages(refusal) == [f'{TWICE} (the default of namespace "team-a")']
+
+
+TEMPLATE = 'pods will be refused: twice "weave": plugin weave-net can attach a pod only once'
+
+
+@pytest.mark.parametrize(
+    ("types", "rules", "code", "warnings"),
+    [
+        pytest.param((WEAVE,), Rules(), 200, (TEMPLATE,), id="a warning"),
+        pytest.param((WEAVE,), Rules(doubtful="deny"), 422, (), id="a refusal, if so set"),
+        pytest.param((WEAVE,), Rules(doubtful="off"), 200, (), id="nothing, if so set"),
+        pytest.param((WEAVE, "weave=bridge"), Rules(), 200, (SOME_TWICE,), id="of some nodes"),
+        pytest.param((WEAVE, ""), Rules(doubtful="off"), 200, (), id="of some nodes, off"),
+    ],
+)
+def test_a_template_is_treated_as_for_other_faults_that_may_pass(
+    types: tuple[str, ...], rules: Rules, code: int, warnings: tuple[str, ...]
+) -> None:
+    """The nodes may change."""
+    networks = cluster(*(node("weave", types=each) for each in types))
+    rules = rules._replace(scheduling="off")
+    decision = judge_template(review(workload("weave,weave")), PLAIN, networks, rules)
+    assert (decision.code, decision.warnings) == (code, warnings)
+
+
+@pytest.mark.parametrize(
+    ("types", "warnings"),
+    [
+        pytest.param((WEAVE,), (TEMPLATE,), id="every node"),
+        pytest.param((WEAVE, "weave=bridge"), (SOME_TWICE,), id="some nodes"),
+        pytest.param(("weave=bridge",), (), id="none"),
+    ],
+)
+def test_a_namespaces_default_is_warned_of(
+    types: tuple[str, ...], warnings: tuple[str, ...]
+) -> None:
+    """Namespaces are often written before the nodes exist, so it is no refusal."""
+    found = {"kind": "Namespace", "metadata": {"name": "x", "annotations": {"cni": "weave,weave"}}}
+    networks = cluster(*(node("weave", types=each) for each in types))
+    decision = judge_namespace(review(found), networks)
+    assert (decision.allowed, decision.warnings) == (True, warnings)
+
+
+def test_thousands_of_nodes_of_one_kind_are_one_entry() -> None:
+    """And nodes that differ in nothing that a rule is about are of one kind."""
+    nodes = [
+        node("weave", f"own-{number}", types=f"{WEAVE};own-{number}=bridge")
+        for number in range(2000)
+    ]
+    assert cluster(*nodes).plugin_types == ({"weave": ("weave-net",)},)
+
+
+def test_a_node_that_changes_for_ever_fills_no_memory() -> None:
+    """Kinds of nodes that are gone are forgotten."""
+    caches = Caches(cast("KubeClient", None), ())  # nothing is asked for
+    for number in range(3 * MAX_INTERNED):
+        caches._keep_node(node("weave", types=f"n{number}=calico", absent=(f"n{number}",)))
+    assert len(caches._interned) <= MAX_INTERNED
