@@ -17,6 +17,12 @@ in. No pod gets a wrong network for want of it; the policies read the annotation
 SCHEDULING = "cni-genie.io/scheduling"
 """On a namespace: ``required``, ``preferred`` or ``off``, over the webhook's own setting."""
 
+MAX_ATTACHMENTS = "cni-genie.io/max-attachments"
+"""On a namespace: how many networks a pod may have, over the cluster's setting of that name."""
+
+MAX_PER_NETWORK = "cni-genie.io/max-per-network"
+"""On a namespace: how often a pod may name one network, over the cluster's setting."""
+
 NETWORK_LABEL = "network.cni-genie.io/"
 """Prefix of the node labels; the rest of the key is the network's name."""
 
@@ -31,6 +37,13 @@ POD_ANNOTATIONS = "io.kubernetes.cri.pod-annotations"
 
 MIRROR = "kubernetes.io/config.mirror"
 """On a pod: the API server's image of a static pod. Never judged."""
+
+CONFIG_SOURCE = "kubernetes.io/config.source"
+"""On every pod that kubelet hands to the runtime, written by kubelet alone: where it has the pod
+from. ``api``, or of a static pod ``file`` or ``http``."""
+
+CONF_ARGS = "cni-genie.io"
+"""In ``args`` of our conflist: options that a plugin which does not know them ignores."""
 
 PLUGIN_TYPE = "genie"
 """The ``type`` of our plugin, and the name of its executable."""

@@ -17,6 +17,7 @@ from dispatcher.annotation import quote
 from dispatcher.kube.client import METADATA, NOT_FOUND, KubeError, object_path
 from webhook.caches import NAMESPACES
 from webhook.decision import CannotDecide
+from webhook.limits import Limits
 from webhook.namespaces import judge_namespace
 from webhook.pods import judge_pod, promises_default
 from webhook.review import MalformedReview
@@ -40,8 +41,16 @@ class Desk:
         self._kube = kube
         self._caches = caches
         self._settings = settings
+        self._limits = Limits(
+            settings.max_attachments,
+            settings.max_per_network,
+            are_enforced=settings.limits == "enforce",
+        )
         self._rules = Rules(
-            settings.templates_invalid, settings.templates_doubtful, settings.scheduling
+            settings.templates_invalid,
+            settings.templates_doubtful,
+            settings.scheduling,
+            self._limits,
         )
         self._lookups = 0
 
@@ -55,13 +64,14 @@ class Desk:
         elif not namespace.default and promises_default(review):
             with contextlib.suppress(CannotDecide):
                 namespace = await self._look_up(review.namespace)
-        return judge_pod(review, namespace, self._caches.networks, self._settings.scheduling)
+        scheduling = self._settings.scheduling
+        return judge_pod(review, namespace, self._caches.networks, scheduling, self._limits)
 
     async def namespaces(self, review: Review) -> Decision:
         """Judge a Namespace: also before the first sync, by its form alone."""
         _expect(review, "Namespace")
         known = self._caches.networks if self._caches.synced else Networks()
-        return judge_namespace(review, known)
+        return judge_namespace(review, known, self._limits)
 
     async def workloads(self, review: Review) -> Decision:
         """Judge a workload's template."""

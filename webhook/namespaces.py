@@ -21,6 +21,7 @@ from dispatcher.annotation import (
     quote,
 )
 from webhook.decision import ALLOWED, Cause, Decision, deny, warning
+from webhook.limits import CLUSTER, default_faults, limit_faults
 from webhook.review import child, texts
 from webhook.snapshot import SCHEDULING_MODES, namespace_facts
 from webhook.value import combined, listing, named
@@ -28,6 +29,7 @@ from webhook.value import combined, listing, named
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from webhook.limits import Limits
     from webhook.review import Review
     from webhook.snapshot import Namespace, Networks
 
@@ -35,8 +37,8 @@ MAX_ALLOWED = 8192
 """Bytes of an allow-list. The policies, which read it for every pod, have the same limit."""
 
 
-def judge_namespace(review: Review, networks: Networks) -> Decision:
-    """Return the decision on a Namespace."""
+def judge_namespace(review: Review, networks: Networks, limits: Limits = CLUSTER) -> Decision:
+    """Return the decision on a Namespace; *limits* are the cluster's."""
     if review.subresource or review.operation not in {"CREATE", "UPDATE"}:
         return ALLOWED
     metadata = child(review.object, "metadata")
@@ -45,19 +47,30 @@ def judge_namespace(review: Review, networks: Networks) -> Decision:
     if facts.terminating:
         return ALLOWED
     old = texts(child(review.old_object, "metadata"), "annotations")
-    changed = {key for key in _KEYS if new.get(key) != old.get(key)}
-    causes = list(_causes(new, facts, changed))
+    changed = {key for key in KEYS if new.get(key) != old.get(key)}
+    causes = [*_causes(new, facts, changed), *limit_faults(new, changed)]
+    over = list(default_faults(new, facts, limits, changed))
+    causes += over if limits.are_enforced else ()
     if causes:
         return deny(causes)
     patch = _label_patch(metadata, facts)
     return Decision(
         reason="labelled" if patch else "valid",
         patch=patch,
-        warnings=tuple(map(warning, _warnings(facts, networks, changed))),
+        warnings=(
+            *map(warning, _warnings(facts, networks, changed)),
+            *(warning(f"{cause.field}: {cause.message}") for cause in over),
+        ),
     )
 
 
-_KEYS = (keys.ANNOTATION, keys.ALLOWED, keys.SCHEDULING)
+KEYS = (
+    keys.ANNOTATION,
+    keys.ALLOWED,
+    keys.SCHEDULING,
+    keys.MAX_ATTACHMENTS,
+    keys.MAX_PER_NETWORK,
+)
 
 
 def _field(key: str) -> str:

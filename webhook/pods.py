@@ -13,12 +13,14 @@ from dispatcher import keys
 from dispatcher.annotation import BLANKS, INVALID, InvalidAnnotation, normalise, quote
 from webhook import affinity
 from webhook.decision import ALLOWED, FORBIDDEN, CannotDecide, Cause, Decision, deny, warning
+from webhook.limits import CLUSTER, pod_cause, pod_excesses, pod_warning
 from webhook.review import child, texts
 from webhook.value import Verdict, judge, named
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from webhook.limits import Limits
     from webhook.review import Review
     from webhook.snapshot import Namespace, Networks
 
@@ -37,16 +39,20 @@ class Choice(NamedTuple):
 
 
 def judge_pod(
-    review: Review, namespace: Namespace, networks: Networks, scheduling: str
+    review: Review,
+    namespace: Namespace,
+    networks: Networks,
+    scheduling: str,
+    limits: Limits = CLUSTER,
 ) -> Decision:
-    """Return the decision on a Pod; *scheduling* is the setting of that name.
+    """Return the decision on a Pod; *scheduling* is the setting of that name, *limits* likewise.
 
     Raises CannotDecide when the pod names networks and none is known.
     """
     if review.subresource or excluded(review.object):
         return ALLOWED
     if review.operation == "CREATE":
-        return _created(review, namespace, networks, namespace.scheduling_or(scheduling))
+        return _created(review, namespace, networks, namespace.scheduling_or(scheduling), limits)
     if review.operation == "UPDATE":
         return _updated(review, namespace)
     return ALLOWED
@@ -76,7 +82,9 @@ def promises_default(review: Review) -> bool:
     return review.operation == "CREATE" and missing
 
 
-def _created(review: Review, namespace: Namespace, networks: Networks, scheduling: str) -> Decision:
+def _created(
+    review: Review, namespace: Namespace, networks: Networks, scheduling: str, limits: Limits
+) -> Decision:
     annotations = texts(child(review.object, "metadata"), "annotations")
     written = annotations.get(keys.ANNOTATION)
     warnings = list(near_misses(review.object))
@@ -87,6 +95,11 @@ def _created(review: Review, namespace: Namespace, networks: Networks, schedulin
     audit = {"networks": verdict.normal, "source": choice.source}
     spec = child(review.object, "spec")
     causes = list(_explain(verdict, choice, review.namespace))
+    excesses = pod_excesses(verdict.normal, namespace, limits)
+    if limits.are_enforced:
+        causes += (pod_cause(excess, review.namespace, FIELD) for excess in excesses)
+    else:
+        warnings += (pod_warning(excess, FIELD) for excess in excesses)
     unschedulable = affinity.refusal(spec, verdict.networks, scheduling)
     if unschedulable:
         causes.append(unschedulable)

@@ -7,9 +7,11 @@ from typing import Literal
 from pydantic import Field
 
 from dispatcher.kube.settings import Names, ServiceSettings
+from webhook.limits import CLUSTER, MAX_LIMIT
 
 Severity = Literal["deny", "warn", "off"]
 Scheduling = Literal["required", "preferred", "off"]
+LimitsMode = Literal["enforce", "warn"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
@@ -39,6 +41,25 @@ class WebhookSettings(ServiceSettings):
         "warn",
         description="what happens to a workload that names a network which is unknown, or not "
         "allowed in its namespace, at present",
+    )
+    max_attachments: int = Field(
+        CLUSTER.attachments,
+        ge=1,
+        le=MAX_LIMIT,
+        description="networks that one pod may have; a namespace's annotation "
+        "cni-genie.io/max-attachments wins over it",
+    )
+    max_per_network: int = Field(
+        CLUSTER.per_network,
+        ge=1,
+        le=MAX_LIMIT,
+        description="times that one pod may name one network; a namespace's annotation "
+        "cni-genie.io/max-per-network wins over it",
+    )
+    limits: LimitsMode = Field(
+        "enforce",
+        description="what happens to a pod over these limits: it is refused, or only warned of; "
+        "the policy cni-genie-pod-limits must say the same",
     )
     address: str = Field("", description="address to listen on; empty: all, IPv4 and IPv6")
     port: int = Field(8443, ge=1, le=65535, description="port of the webhook (HTTPS)")

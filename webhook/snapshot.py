@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dispatcher import keys, plugin_rules, plugin_types
 from dispatcher.annotation import BLANKS
+from webhook.limits import parse_limit
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping
@@ -24,7 +25,8 @@ class Namespace(NamedTuple):
     """A namespace's wishes. ``allowed`` None: any network; ``default`` empty: none.
 
     ``default`` is as written, not normalised; ``labelled`` tells whether the label for the
-    webhook's selector is there; ``scheduling`` is empty where the annotation is missing.
+    webhook's selector is there; ``scheduling`` is empty where the annotation is missing;
+    ``max_attachments`` and ``max_per_network`` are None where the cluster's limits count.
     """
 
     name: str = ""
@@ -33,6 +35,8 @@ class Namespace(NamedTuple):
     scheduling: str = ""
     labelled: bool = False
     terminating: bool = False
+    max_attachments: int | None = None
+    max_per_network: int | None = None
 
     @property
     def label_is_right(self) -> bool:
@@ -81,6 +85,8 @@ def namespace_facts(found: Mapping[str, Any]) -> Namespace:
         scheduling=(annotations.get(keys.SCHEDULING) or "").strip(BLANKS),
         labelled=(metadata.get("labels") or {}).get(keys.DEFAULTED) == "true",
         terminating=bool(metadata.get("deletionTimestamp")),
+        max_attachments=parse_limit(annotations.get(keys.MAX_ATTACHMENTS) or ""),
+        max_per_network=parse_limit(annotations.get(keys.MAX_PER_NETWORK) or ""),
     )
 
 

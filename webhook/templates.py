@@ -14,18 +14,19 @@ from dispatcher import keys
 from dispatcher.annotation import BLANKS
 from webhook import affinity
 from webhook.decision import ALLOWED, Decision, deny, warning
+from webhook.limits import CLUSTER, pod_cause, pod_excesses, pod_warning
 from webhook.pods import excluded, near_misses
 from webhook.review import child, elements, texts
-from webhook.value import judge
+from webhook.value import Finding, judge
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from webhook.decision import Cause
+    from webhook.limits import Limits
     from webhook.review import Review
     from webhook.settings import Scheduling, Severity
     from webhook.snapshot import Namespace, Networks
-    from webhook.value import Finding
 
 _TEMPLATE = ("spec", "template")
 PATHS = {
@@ -45,6 +46,7 @@ class Rules(NamedTuple):
     invalid: Severity = "deny"
     doubtful: Severity = "warn"
     scheduling: Scheduling = "required"
+    limits: Limits = CLUSTER
 
 
 def judge_template(
@@ -63,7 +65,19 @@ def judge_template(
     written = value.strip(BLANKS)
     where = f"{field}.metadata.annotations[{keys.ANNOTATION}]"
     verdict = judge(value if written else namespace.default, namespace, networks, where)
-    denied, told = _weigh(verdict.findings if written else (), rules, unchanged=unchanged)
+    excesses = pod_excesses(verdict.normal, namespace, rules.limits)
+    findings = list(verdict.findings if written else ())
+    if rules.limits.are_enforced:
+        # An administrator may raise the limit, as an allow-list may be extended.
+        findings += (
+            Finding(
+                0, pod_cause(excess, review.namespace, where), doubtful=True, brief=excess.brief
+            )
+            for excess in excesses
+        )
+    denied, told = _weigh(findings, rules, unchanged=unchanged)
+    if not rules.limits.are_enforced:
+        told += (pod_warning(excess, where) for excess in excesses)
     if denied:
         return deny(denied)
     if written and rules.doubtful != "off":

@@ -68,6 +68,14 @@ def render(settings: Settings) -> bytes:
         "agentSocket": "" if disabled else str(settings.socket),
         "deadlineSeconds": settings.deadline_seconds,
     }
+    if settings.limits == "enforce":
+        # In "args" and not beside the other options: an older plugin refuses an option that it does
+        # not know, and after a downgrade it may meet this file before its agent has replaced it.
+        limits = {
+            "maxAttachments": settings.max_attachments,
+            "maxPerNetwork": settings.max_per_network,
+        }
+        plugin["args"] = {keys.CONF_ARGS: limits}
     conflist = {
         "cniVersion": "1.0.0",
         "cniVersions": ["0.4.0", "1.0.0", "1.1.0"],

@@ -64,6 +64,15 @@ class Settings(service.ServiceSettings):
     the default network only. remove: take both away where no pod needs them any more.
     "remove --force": detach such pods and take both away"""
 
+    max_attachments: int = Field(default=4, ge=1, le=32)
+    """networks that a static pod may have; admission limits all other pods"""
+
+    max_per_network: int = Field(default=2, ge=1, le=32)
+    """times that a static pod may name one network"""
+
+    limits: Literal["enforce", "warn"] = "enforce"
+    """enforce: a static pod over these limits is not attached. warn: it is attached"""
+
     ignored_networks: Names = ()
     """networks that are never published, separated by commas"""
 

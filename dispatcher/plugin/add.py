@@ -61,6 +61,7 @@ def _judge_record(call: Call, planned: list[Attachment]) -> list[Attachment]:
     """
     old = delete.recorded(call)
     if old is None:
+        call.refuse_excess(planned)  # a container with a record keeps what it was given
         return []
     ours = old.of_call(call.request.interface)
     if ours and all(each.phase == ATTACHED for each in ours):

@@ -122,6 +122,20 @@ class Call:
             find=self.find,
         )
 
+    def refuse_excess(self, planned: list[Attachment]) -> None:
+        """Refuse a static pod that is over the cluster's limits. Raises CNIError.
+
+        The API server admits every other pod, within the limits of its namespace.
+        """
+        source = (self.conf.annotations or {}).get(keys.CONFIG_SOURCE, "api")
+        if source != "api":
+            settings = self.conf.settings
+            plan.refuse_excess(
+                planned,
+                max_attachments=settings.max_attachments,
+                max_per_network=settings.max_per_network,
+            )
+
     def find(self, network: str) -> Conf:
         """Return the configuration of *network*. Raises UnknownNetwork and BrokenConf."""
         return networks.find(network, self.conf.settings.conf_dirs)

@@ -85,6 +85,30 @@ def attachments(
     return made
 
 
+def refuse_excess(planned: list[Attachment], *, max_attachments: int, max_per_network: int) -> None:
+    """Refuse the plan of a static pod that is over a limit; 0 is no limit.
+
+    A network counts by its configuration, whichever of its names is used. Raises
+    :class:`CNIError` with code 100.
+    """
+    if 0 < max_attachments < len(planned):
+        raise CNIError(
+            errors.INVALID_ANNOTATION,
+            f"a static pod may have at most {max_attachments} networks (has {len(planned)})",
+            'an administrator can raise "max-attachments" in the ConfigMap genie',
+        )
+    paths = [attachment.conf.path for attachment in planned]
+    for attachment in planned:
+        count = paths.count(attachment.conf.path)
+        if 0 < max_per_network < count:
+            raise CNIError(
+                errors.INVALID_ANNOTATION,
+                f"a static pod may have at most {max_per_network} attachments of network "
+                f"{quote(attachment.network)} (has {count})",
+                'an administrator can raise "max-per-network" in the ConfigMap genie',
+            )
+
+
 def look_up(network: str, find: Callable[[str], Conf]) -> Conf:
     """Return the configuration of *network*. Raises :class:`CNIError` with 101 or 102."""
     try:

@@ -124,10 +124,20 @@ class Settings:
     are searched for networks, ``state_dir`` holds the records, ``agent_socket`` is where the
     node's agent answers for runtimes that hand over no annotations ("": nobody is asked),
     ``deadline`` is the time for a whole call, in seconds, and ``park_after`` how long a
-    delegate that cannot be run makes DEL fail, in seconds.
+    delegate that cannot be run makes DEL fail, in seconds. ``max_attachments`` and
+    ``max_per_network`` are the limits of static pods (0: there is none).
     """
 
-    __slots__ = ("agent_socket", "conf_dirs", "deadline", "default", "park_after", "state_dir")
+    __slots__ = (
+        "agent_socket",
+        "conf_dirs",
+        "deadline",
+        "default",
+        "max_attachments",
+        "max_per_network",
+        "park_after",
+        "state_dir",
+    )
 
     def __init__(self, conf: Mapping[str, Any]) -> None:
         self.default: str = conf.get("default", "")
@@ -136,10 +146,28 @@ class Settings:
         self.agent_socket: str = conf.get("agentSocket", "")
         self.deadline: int = conf.get("deadlineSeconds", 90)
         self.park_after: int = conf.get("parkAfterSeconds", 600)
+        limits = _own_args(conf)
+        self.max_attachments: int = limits.get("maxAttachments", 0)
+        self.max_per_network: int = limits.get("maxPerNetwork", 0)
+
+
+def _own_args(conf: Mapping[str, Any]) -> dict[str, Any]:
+    """Return our part of ``args``; what else is in there is the runtime's.
+
+    The specification leaves ``args`` open and every version of the plugin takes it, so what the
+    agent writes there is refused by none, whichever of the two is upgraded or taken back first.
+    """
+    args = conf.get("args")
+    own = args.get(keys.CONF_ARGS) if isinstance(args, dict) else None
+    return own if isinstance(own, dict) else {}
 
 
 def _is_path(value: Any) -> bool:
     return isinstance(value, str) and value.startswith("/") and "\0" not in value
+
+
+def _is_limit(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _is_seconds(value: Any) -> bool:
@@ -266,6 +294,11 @@ def judge_options(value: Mapping[str, Any]) -> None:
                 errors.INVALID_CONF,
                 f"unknown option {quote(key)}{hint}",
                 f"Genie's options: {', '.join(_OPTIONS)}",
+            )
+    for key in ("maxAttachments", "maxPerNetwork"):
+        if not _is_limit(_own_args(value).get(key, 0)):
+            raise CNIError(
+                errors.INVALID_CONF, f'"{key}" in "args" must be a whole number, 0 for no limit'
             )
     runtime_config = value.get("runtimeConfig")
     if runtime_config is None:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import strategies as st
 
+from dispatcher.annotation import InvalidAnnotation, normalise
 from dispatcher.kube.client import Kube, KubeError
 from tests.cluster.cluster import Cluster
+from webhook.limits import CLUSTER, excesses
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,6 +28,7 @@ SPACES: Mapping[str, Mapping[str, str]] = {
     "limited": {"cni": "canal", "cni-genie.io/allowed": "canal,flannel"},
     "preferring": {"cni-genie.io/scheduling": "preferred"},
     "unscheduled": {"cni-genie.io/scheduling": "off"},
+    "roomy": {"cni-genie.io/max-attachments": "6", "cni-genie.io/max-per-network": "3"},
     "scratch": {},
 }
 
@@ -39,6 +42,18 @@ VALUES = st.lists(ITEMS, min_size=1, max_size=17).map(",".join) | st.text(
     st.characters(codec="utf-8", exclude_characters="\0"), max_size=20
 )
 """Values of the annotation, of which a fair part is right, or nearly."""
+
+
+def admitted(value: str) -> str | None:
+    """Return the normal form in which a pod with *value* is admitted, None where it is refused.
+
+    In a namespace that has neither limits of its own nor an allow-list.
+    """
+    try:
+        normal = normalise(value)
+    except InvalidAnnotation:
+        return None
+    return None if any(excesses(normal, CLUSTER)) else normal
 
 
 CONFIGURATIONS = (

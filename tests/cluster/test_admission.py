@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from dispatcher.annotation import InvalidAnnotation, normalise
 from dispatcher.kube.client import MERGE_PATCH, KubeError
 from tests.cluster.admission import (
     CONFIGURATIONS,
@@ -16,6 +15,7 @@ from tests.cluster.admission import (
     NAMESPACE,
     THEFTS,
     VALUES,
+    admitted,
     api,
     cannot_change,
     change,
@@ -72,6 +72,44 @@ def test_all_replicas_restarted_at_once_become_ready(cluster: Cluster) -> None:
     )
 
 
+SIXTEEN_TIMES = ",".join(["canal"] * 16)
+GREEDY = 17
+
+
+def attack(cluster: Cluster, namespace: str) -> list[str]:
+    """Create pods that would take all addresses of the default network; returns the refusals.
+
+    Each names the network as often as the grammar lets it. That would be 272 of 253 addresses.
+    """
+    client, refusals = api(cluster), []
+    for _ in range(GREEDY):
+        try:
+            found = pod(SIXTEEN_TIMES, nodeSelector={})
+            client.create(f"/api/v1/namespaces/{namespace}/pods", found)
+        except KubeError as error:
+            refusals.append(error.message)
+    return refusals
+
+
+def starts(cluster: Cluster, namespace: str) -> None:
+    """Expect that a pod that asks for nothing is running soon."""
+    image = ("--image=nginx:latest", "--image-pull-policy=IfNotPresent")
+    cluster.kubectl("run", "modest", *image, "-n", namespace)
+    ready = ("--for=condition=Ready", "pod/modest", "--timeout=30s")
+    cluster.kubectl("wait", *ready, "-n", namespace)
+
+
+def test_one_author_cannot_take_a_networks_addresses(cluster: Cluster) -> None:
+    """17 pods that each name the default network 16 times: all refused, and the next pod starts."""
+    with spaces(cluster, {"greedy": {}}):
+        refusals = attack(cluster, "greedy")
+        assert len(refusals) == GREEDY
+        for said in refusals:
+            assert 'must have at most 4 networks in namespace "greedy" (has 16)' in said
+            assert 'must have at most 2 attachments of network "canal"' in said
+        starts(cluster, "greedy")
+
+
 @pytest.fixture(scope="module")
 def down(cluster: Cluster) -> Iterator[Cluster]:
     """Give the cluster with the webhook scaled to zero."""
@@ -85,16 +123,23 @@ def down(cluster: Cluster) -> Iterator[Cluster]:
 )
 @given(value=VALUES)
 def test_policy_and_parser_accept_the_same_values(down: Cluster, value: str) -> None:
-    """The policy takes exactly the values that the parser takes and that are in normal form.
+    """The policies take exactly the values within the limits that the parser takes as they are.
 
     With the webhook's own tests (what it accepts is the parser's normal form): what one of
     webhook, policy and plugin refuses, all three refuse.
     """
-    try:
-        wanted = normalise(value) == value
-    except InvalidAnnotation:
-        wanted = False
-    assert _accepted(down, value) is wanted
+    assert _accepted(down, value) is (admitted(value) == value)
+
+
+def test_nor_can_one_while_no_webhook_runs(down: Cluster) -> None:
+    """The policy refuses them in nearly the same words."""
+    with spaces(down, {"greedy-too": {}}):
+        refusals = attack(down, "greedy-too")
+        assert len(refusals) == GREEDY
+        for said in refusals:
+            assert "ValidatingAdmissionPolicy 'cni-genie-pod-limits'" in said
+            assert 'must have at most 4 networks in namespace "greedy-too" (has 16)' in said
+        starts(down, "greedy-too")
 
 
 _client: list[Kube] = []
@@ -106,7 +151,7 @@ def _accepted(cluster: Cluster, value: str) -> bool:
     try:
         _client[0].create("/api/v1/namespaces/default/pods?dryRun=All", pod(value))
     except KubeError as error:
-        if "cni-genie-pod-networks" not in error.message:
+        if "cni-genie-pod-" not in error.message:
             raise
         return False
     return True

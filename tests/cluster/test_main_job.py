@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.cluster.agents import pod_events
 from tests.cluster.layout import OUTSIDE_IPV4, OUTSIDE_IPV6
 from tests.cluster.networks import NETWORKS
 from tests.cluster.observe import default_routes, http_status, interfaces
@@ -124,6 +125,26 @@ def test_a_static_pod_is_served_though_never_admitted(cluster: Cluster) -> None:
         )
         wait_running(cluster, "default", name)
         assert interfaces(cluster, name, "default")["eth0"].bridge == "weave0"
+    finally:
+        path.unlink()
+    cluster.kubectl("wait", "--for=delete", f"pod/{name}", "--timeout=60s")
+
+
+def test_a_static_pod_over_the_limits_is_not_attached(cluster: Cluster) -> None:
+    """Nothing admitted it, so the node counts: kubelet tells the runtime the pod's source."""
+    path = cluster.node(NODE).path("/etc/kubernetes/manifests/greedy.json")
+    path.write_text(json.dumps(pod_manifest("greedy", "weave,weave,weave")))
+    name = f"greedy-{NODE}"
+    sentence = 'a static pod may have at most 2 attachments of network "weave" (has 3)'
+    try:
+        cluster.wait_for(
+            lambda: any(
+                sentence in said
+                for said in pod_events(cluster, "default", name, "FailedCreatePodSandBox")
+            ),
+            30,
+            "the refusal",
+        )
     finally:
         path.unlink()
     cluster.kubectl("wait", "--for=delete", f"pod/{name}", "--timeout=60s")

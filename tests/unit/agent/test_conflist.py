@@ -35,6 +35,27 @@ def test_a_disabled_conflist_asks_for_no_annotations_and_no_agent(host: Host) ->
     assert plugin["default"] == "canal"
 
 
+FIRST_VERSIONS = {
+    *("type", "default", "capabilities", "confDirs", "stateDir", "agentSocket"),
+    *("deadlineSeconds", "parkAfterSeconds", "args"),
+}
+"""What every version of the plugin takes in Genie's own entry."""
+
+
+def test_limits_of_static_pods_are_where_an_older_plugin_does_not_refuse_them(host: Host) -> None:
+    """After a downgrade it may meet this file before its own agent has replaced it."""
+    [plugin] = json.loads(render(host.settings(max_attachments=8, max_per_network=3)))["plugins"]
+    assert plugin.keys() <= FIRST_VERSIONS
+    own = read_conf(json.dumps({**plugin, "name": "genie", "cniVersion": "1.1.0"}).encode(), "ADD")
+    assert (own.settings.max_attachments, own.settings.max_per_network) == (8, 3)
+
+
+def test_limits_that_only_warn_are_none_for_static_pods(host: Host) -> None:
+    """Nobody reads a warning of the plugin."""
+    [plugin] = json.loads(render(host.settings(limits="warn")))["plugins"]
+    assert "args" not in plugin
+
+
 OURS = b'{"plugins": [{"type": "genie"}]}'
 
 

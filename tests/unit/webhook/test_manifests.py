@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import jsonpatch
 import pytest
 import yaml
 from hypothesis import given
@@ -20,9 +21,10 @@ from certs.authority import issue_ca
 from certs.metrics import Metrics as CertificateMetrics
 from certs.stored import Stored, render
 from dispatcher import annotation, keys
+from dispatcher.agent.settings import Settings as AgentSettings
 from tests.unit.webhook.apiserver import Api
 from tests.unit.webhook.test_service import Certificates
-from webhook import affinity, namespaces, pods
+from webhook import affinity, limits, namespaces, pods
 from webhook.service import Service
 from webhook.settings import WebhookSettings
 from webhook.templates import PATHS
@@ -96,7 +98,7 @@ WITHOUT_WEBHOOK = {
 
 
 def policies_on_pods() -> list[dict[str, Any]]:
-    policies = [one["spec"] for one in POLICIES if "pod-networks" in one["metadata"]["name"]]
+    policies = [one["spec"] for one in POLICIES if "-pod-" in one["metadata"]["name"]]
     return [*policies, *WITHOUT_WEBHOOK.values()]
 
 
@@ -161,6 +163,8 @@ def test_no_expression_uses_a_key_that_is_not_ours() -> None:
         keys.ALLOWED,
         keys.DEFAULTED,
         keys.SCHEDULING,
+        keys.MAX_ATTACHMENTS,
+        keys.MAX_PER_NETWORK,
         keys.NETWORK_LABEL,
         keys.PLUGIN_TYPES,
         "cni-genie.io/webhook",
@@ -174,9 +178,8 @@ def policy(name: str) -> dict[str, Any]:
     return spec
 
 
-def variable(name: str) -> str:
-    found = policy("cni-genie-pod-networks")["variables"]
-    return str(next(one["expression"] for one in found if one["name"] == name))
+def variable(name: str, of: str = "cni-genie-pod-networks") -> str:
+    return str(next(one["expression"] for one in policy(of)["variables"] if one["name"] == name))
 
 
 def test_the_policys_limits_are_the_grammars() -> None:
@@ -187,6 +190,122 @@ def test_the_policys_limits_are_the_grammars() -> None:
     updates = conditions(WITHOUT_WEBHOOK["cni-genie-updates"])
     for name in ("had-networks", "short"):
         assert f"<= {annotation.MAX_BYTES}" in updates[name]
+
+
+LIMITS = "cni-genie-pod-limits"
+
+
+def cluster_limits() -> dict[str, str]:
+    found = yaml.safe_load((BASE / "settings.yaml").read_text())["data"]
+    return {key: found[key] for key in ("max-attachments", "max-per-network", "limits")}
+
+
+def test_the_limits_of_policy_webhook_and_agents_are_the_same() -> None:
+    """Literals of the policy, the ConfigMap, and the defaults of both programs."""
+    expected = {
+        "max-attachments": variable("clusterMaxAttachments", LIMITS),
+        "max-per-network": variable("clusterMaxPerNetwork", LIMITS),
+        "limits": "enforce",
+    }
+    assert cluster_limits() == expected
+    for settings in (WebhookSettings(), AgentSettings(node_name="n")):
+        assert {key: str(getattr(settings, key.replace("-", "_"))) for key in expected} == expected
+    assert limits.Limits() == (
+        int(expected["max-attachments"]),
+        int(expected["max-per-network"]),
+        True,
+    )
+    for name in ("clusterMaxAttachments", "clusterMaxPerNetwork"):
+        assert limits.parse_limit(variable(name, LIMITS))
+
+
+def test_the_webhook_reads_its_limits_where_the_agents_do() -> None:
+    """From the ConfigMap genie, of which an older one may lack them."""
+    environment = {one["name"]: one["valueFrom"] for one in pod_spec()["containers"][0]["env"]}
+    assert environment == {
+        f"GENIE_{key.upper().replace('-', '_')}": {
+            "configMapKeyRef": {"name": "genie", "key": key, "optional": True}
+        }
+        for key in cluster_limits()
+    }
+
+
+def documented_patches() -> list[list[dict[str, Any]]]:
+    """Return the patches of each kustomization that docs/admission.md shows for the limits."""
+    text = (MANIFESTS.parent / "docs" / "admission.md").read_text()
+    (part,) = re.findall(r"^## Limits per pod$(.*?)^## ", text, re.MULTILINE | re.DOTALL)
+    return [
+        yaml.safe_load(block)["patches"]
+        for block in re.findall(r"```yaml\n(.*?)```", part, re.DOTALL)
+    ]
+
+
+@pytest.mark.parametrize("patches", documented_patches(), ids=["numbers", "warn"])
+def test_the_documented_patch_changes_policy_webhook_and_agents_together(
+    patches: list[dict[str, Any]],
+) -> None:
+    """One that misses its target would leave the webhook and the policies at odds."""
+    data: dict[str, str] = {}
+    policies = {
+        f"{one['kind']}/{one['metadata']['name']}": one for one in documents(BASE / "policies")
+    }
+    for one in patches:
+        body = yaml.safe_load(one["patch"])
+        if "target" in one:
+            name = f"{one['target']['kind']}/{one['target']['name']}"
+            policies[name] = jsonpatch.apply_patch(policies[name], body)
+        else:
+            assert (body["kind"], body["metadata"]["name"]) == ("ConfigMap", "genie")
+            data |= body["data"]
+    wanted = cluster_limits() | data
+    assert wanted != cluster_limits()
+    variables = policies[f"ValidatingAdmissionPolicy/{LIMITS}"]["spec"]["variables"]
+    assert variables[:2] == [
+        {"name": "clusterMaxAttachments", "expression": wanted["max-attachments"]},
+        {"name": "clusterMaxPerNetwork", "expression": wanted["max-per-network"]},
+    ]
+    actions = policies[f"ValidatingAdmissionPolicyBinding/{LIMITS}"]["spec"]["validationActions"]
+    assert actions == [{"enforce": "Deny", "warn": "Warn"}[wanted["limits"]]]
+
+
+@given(st.integers(-1, 99).map(str) | st.text("0123456789+ \n\u0663", max_size=4))
+def test_the_policys_limits_are_read_like_the_webhooks(value: str) -> None:
+    """The pattern comes before int(), which would fail on anything else."""
+    for name in ("maxAttachments", "maxPerNetwork"):
+        expression = " ".join(variable(name, LIMITS).split())
+        written = f"variables.writtenM{name[1:]}"
+        pattern = re.search(r"matches\('\^(.*?)\$'\)", expression)
+        assert pattern
+        assert expression.startswith(
+            f"size({written}) <= 2 && {written}.matches('^{pattern[1]}$') ?"
+        )
+        matches = len(value) <= 2 and re.fullmatch(pattern[1], value) is not None
+        assert matches is (limits.parse_limit(value) is not None)
+
+
+def test_who_may_set_a_namespaces_keys_is_asked_for_each_of_them_and_for_the_whole_cluster() -> (
+    None
+):
+    """A Role in the namespace may write the Namespace object: it must not be enough."""
+    listed = "[" + ", ".join(f"'{key}'" for key in namespaces.KEYS) + "].exists(key,"
+    rules = policy("cni-genie-namespace-keys")
+    assert listed in conditions(rules)["ours-changed"]
+    assert listed in conditions(ENTRIES["namespaces.cni-genie.io"])["ours-changed"]
+    assert listed.replace("exists", "filter") in " ".join(
+        rules["variables"][0]["expression"].split()
+    )
+    (constraint,) = rules["matchConstraints"]["resourceRules"]
+    assert constraint["resources"] == ["namespaces", "namespaces/*"]
+    assert constraint["operations"] == ["CREATE", "UPDATE"]
+    (rule,) = rules["validations"]
+    assert ".namespace(" not in rule["expression"]
+
+
+def test_every_key_of_a_namespace_is_validated_and_guarded() -> None:
+    """A new one that is missing in the list could be set by anyone who may write the namespace."""
+    text = Path(keys.__file__).read_text()
+    found = re.findall(r'^[A-Z_]+ = "(\S+)"\n"""On a namespace:', text, re.MULTILINE)
+    assert {keys.ANNOTATION, *found} == set(namespaces.KEYS)
 
 
 def test_no_expression_loops_over_thousands_of_what_an_author_writes() -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from dispatcher.annotation import MAX_BYTES, InvalidAnnotation, normalise, parse
 from tests.unit.webhook.builders import patched, pod, review
 from webhook.affinity import PREFERRED, REQUIRED
+from webhook.limits import CLUSTER, excesses
 from webhook.pods import judge_pod
 from webhook.snapshot import Namespace, Networks
 
@@ -189,14 +190,14 @@ def test_what_passes_is_what_the_plugin_reads(
 
 @given(values)
 def test_a_value_is_refused_exactly_if_the_plugin_would_not_know_what_to_do(value: str) -> None:
-    """Webhook and plugin have one grammar; the webhook adds which names exist."""
+    """Webhook and plugin have one grammar; the webhook adds which names exist, and the limits."""
     decision = decide(pod(value), Namespace("team-a"), "off")
     try:
         unknown = {selection.network for selection in parse(value)} - set(NAMES)
     except InvalidAnnotation:
         assert decision.code == 422
         return
-    assert decision.allowed is not bool(unknown)
+    assert decision.allowed is not (bool(unknown) or any(excesses(normalise(value), CLUSTER)))
     assert len(value.encode()) <= MAX_BYTES
 
 
