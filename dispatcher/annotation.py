@@ -1,7 +1,7 @@
 """The grammar of the ``cni`` annotation: text in, selections or faults out.
 
     value     := item ("," item)*            at most 16 items and 1024 bytes, as written
-    item      := network ["@" interface]     blanks around any part are dropped
+    item      := network ["@" interface]     blanks (space, tab, CR, LF) around any part are dropped
     network   := [A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?
     interface := [A-Za-z0-9][A-Za-z0-9._-]{0,14}, not "lo"
 
@@ -34,7 +34,8 @@ MAX_INTERFACE = 15
 MAX_NETWORK = 63
 """A network's name becomes the name part of a label key, which is at most 63 long."""
 
-BLANKS = " \t"
+BLANKS = " \t\r\n"
+"""Dropped around every part. A newline is one: a YAML block (``cni: |``) ends in it."""
 
 _ALNUM = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
 _INNER = _ALNUM | frozenset("._-")

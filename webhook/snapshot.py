@@ -69,7 +69,7 @@ def namespace_facts(found: Mapping[str, Any]) -> Namespace:
 
 def parse_allowed(value: str) -> tuple[str, ...]:
     """Return the names in an allow-list, in order, without blanks and empty items."""
-    return tuple(filter(None, (name.strip() for name in value.split(","))))
+    return tuple(filter(None, (name.strip(BLANKS) for name in value.split(","))))
 
 
 def node_networks(found: Mapping[str, Any]) -> frozenset[tuple[str, bool]]:

@@ -91,6 +91,20 @@ def test_explain_tells_what_a_pod_would_get(node: Rig, capsys: pytest.CaptureFix
     assert [each["plugins"] for each in said["attachments"]] == [["c1"], ["w1", "w2"]]
 
 
+@pytest.mark.parametrize("header", ["|", "|-", ">"])
+def test_explain_reads_a_block_of_several_lines(
+    node: Rig, capsys: pytest.CaptureFixture[str], header: str
+) -> None:
+    """Ends of lines are blanks, so `cni: |` names the same networks as one line."""
+    pod = node.folder / "pod.yaml"
+    pod.write_text(
+        "kind: Pod\nmetadata:\n  name: web\n  annotations:\n"
+        f"    cni: {header}\n      canal,\n      weave\n"
+    )
+    [said] = answer(capsys, "explain", str(pod))
+    assert [each["network"] for each in said["attachments"]] == ["canal", "weave"]
+
+
 def test_explain_tells_the_error_and_what_is_missing(
     node: Rig, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -188,6 +188,15 @@ def test_the_policys_limits_are_the_grammars() -> None:
         assert f"<= {annotation.MAX_BYTES}" in updates[name]
 
 
+def test_the_policies_blanks_are_the_grammars() -> None:
+    """Each class of characters that has one end of line or tab has all of them."""
+    text = "".join(path.read_text() for path in MANIFESTS.rglob("*.yaml"))
+    classes = set(re.findall(r"\[ (?:-~)?((?:\\{1,2}[a-z])+)\]", text))
+    escaped = "".join({"\t": "\\t", "\r": "\\r", "\n": "\\n"}.get(c, "") for c in annotation.BLANKS)
+    assert annotation.BLANKS[0] == " "
+    assert {found.replace("\\\\", "\\") for found in classes} == {escaped}
+
+
 def test_no_expression_loops_over_thousands_of_what_an_author_writes() -> None:
     """Its time grows with the square: 40,000 would keep the API server busy for ten seconds."""
     for entry in ENTRIES.values():

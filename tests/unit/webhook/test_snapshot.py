@@ -20,17 +20,27 @@ def meta(
     [
         pytest.param(meta(), Namespace("n"), id="plain"),
         pytest.param(meta({"cni": " weave"}), Namespace("n", default=" weave"), id="default"),
-        pytest.param(meta({"cni": " \t"}), Namespace("n"), id="blank-default"),
+        pytest.param(meta({"cni": " \t\r\n"}), Namespace("n"), id="blank-default"),
         pytest.param(
             meta({"cni-genie.io/allowed": " weave,, canal "}),
             Namespace("n", allowed=("weave", "canal")),
             id="allow-list-with-blanks",
         ),
         pytest.param(
+            meta({"cni-genie.io/allowed": "weave,\r\ncanal\n"}),
+            Namespace("n", allowed=("weave", "canal")),
+            id="allow-list-of-several-lines",
+        ),
+        pytest.param(
+            meta({"cni-genie.io/allowed": "weave\x1c,canal\v,flannel\u2003"}),
+            Namespace("n", allowed=("weave\x1c", "canal\v", "flannel\u2003")),
+            id="white-space-that-is-no-blank-is-part-of-a-name",
+        ),
+        pytest.param(
             meta({"cni-genie.io/allowed": ""}), Namespace("n", allowed=()), id="empty-allow-list"
         ),
         pytest.param(
-            meta({"cni-genie.io/scheduling": " off "}),
+            meta({"cni-genie.io/scheduling": " off\n"}),
             Namespace("n", scheduling="off"),
             id="scheduling",
         ),
