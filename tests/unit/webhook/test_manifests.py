@@ -22,7 +22,7 @@ from certs.stored import Stored, render
 from dispatcher import annotation, keys
 from tests.unit.webhook.apiserver import Api
 from tests.unit.webhook.test_service import Certificates
-from webhook import affinity, namespaces, pods
+from webhook import affinity, ignored, namespaces
 from webhook.service import Service
 from webhook.settings import WebhookSettings
 from webhook.templates import PATHS
@@ -134,11 +134,20 @@ def test_the_excluded_namespaces_are_the_same_everywhere() -> None:
         }
 
 
-def test_near_misses_are_those_that_the_webhook_warns_of() -> None:
+def listed(keys_: tuple[str, ...]) -> str:
+    return "[" + ", ".join(f"'{key}'" for key in keys_) + "].exists(key,"
+
+
+def test_ignored_keys_are_those_that_the_webhook_warns_of() -> None:
     """A key in one list and not in the other would be a call without a warning."""
-    listed = "[" + ", ".join(f"'{key}'" for key in pods.NEAR_MISSES) + "]"
     for name in ("pods", "templates", "cronjobs"):
-        assert listed in conditions(ENTRIES[f"{name}.cni-genie.io"])["names-networks"]
+        condition = conditions(ENTRIES[f"{name}.cni-genie.io"])["names-networks"]
+        assert listed(ignored.POD_KEYS) in condition
+    namespace = conditions(ENTRIES["namespaces.cni-genie.io"])["ours-changed"]
+    assert listed(ignored.NAMESPACE_NEAR_MISSES) in namespace
+    assert listed((keys.DEFAULTED, *ignored.LABELS)) in namespace
+    assert listed(namespaces.KEYS) in namespace
+    assert f"key.startsWith('{ignored.PREFIX}')" in namespace
 
 
 def test_the_workloads_sent_are_those_that_are_judged() -> None:
@@ -164,6 +173,7 @@ def test_no_expression_uses_a_key_that_is_not_ours() -> None:
         keys.NETWORK_LABEL,
         "cni-genie.io/webhook",
         "cni-genie.io/cni",
+        ignored.PREFIX,
     }
 
 
