@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import structlog
+
 from dispatcher.kube.cache import WatchCache
-from webhook.snapshot import Namespace, Networks, all_networks, namespace_facts, node_networks
+from webhook.snapshot import (
+    MAX_PER_NODE,
+    Namespace,
+    Networks,
+    NodeNetworks,
+    all_networks,
+    namespace_facts,
+    node_networks,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -15,6 +25,11 @@ if TYPE_CHECKING:
 
 NAMESPACES = "/api/v1/namespaces"
 NODES = "/api/v1/nodes"
+
+MAX_INTERNED = 1024
+"""Sets of networks that are remembered: a node that changes its labels for ever fills no memory."""
+
+log = structlog.get_logger("caches")
 
 
 class Caches:
@@ -30,12 +45,12 @@ class Caches:
         on_namespace: Callable[[str, Namespace | None], None] | None = None,
     ) -> None:
         self._listed = listed
-        self._interned: dict[frozenset[tuple[str, bool]], frozenset[tuple[str, bool]]] = {}
+        self._interned: dict[NodeNetworks, NodeNetworks] = {}
         self.namespaces_cache = WatchCache(
             kube, NAMESPACES, keep=namespace_facts, on_change=on_namespace
         )
         self.nodes_cache = WatchCache(kube, NODES, keep=self._keep_node)
-        self._networks_of: Mapping[str, frozenset[tuple[str, bool]]] | None = None
+        self._networks_of: Mapping[str, NodeNetworks] | None = None
         self._networks = Networks()
 
     def start(self) -> None:
@@ -66,7 +81,24 @@ class Caches:
             self._networks_of = nodes
         return self._networks
 
-    def _keep_node(self, node: dict[str, Any]) -> frozenset[tuple[str, bool]]:
+    @property
+    def dropped(self) -> int:
+        """How many networks were left out because a node, or all together, name too many."""
+        nodes = self.nodes_cache.items.values()
+        return self.networks.dropped + sum(node.dropped for node in nodes)
+
+    def _keep_node(self, node: dict[str, Any]) -> NodeNetworks:
         # Nodes of one kind have the same networks; the cache then holds one set for all.
         found = node_networks(node)
+        if found in self._interned:
+            return self._interned[found]
+        if found.dropped:
+            log.warning(
+                "a node names too many networks",
+                node=(node.get("metadata") or {}).get("name"),
+                limit=MAX_PER_NODE,
+                dropped=found.dropped,
+            )
+        if len(self._interned) >= MAX_INTERNED:
+            self._interned.clear()
         return self._interned.setdefault(found, found)

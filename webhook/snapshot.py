@@ -6,15 +6,22 @@ started with, whatever the caches do meanwhile.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dispatcher import keys
-from dispatcher.annotation import BLANKS
+from dispatcher.annotation import BLANKS, is_network_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 SCHEDULING_MODES = ("required", "preferred", "off")
+
+MAX_PER_NODE = 256
+"""Networks that one node may make known. Its own kubelet can give it thousands of labels."""
+
+MAX_KNOWN = 1024
+"""Networks that all nodes together may make known: those that the most nodes have."""
 
 
 class Namespace(NamedTuple):
@@ -45,10 +52,24 @@ class Namespace(NamedTuple):
 
 
 class Networks(NamedTuple):
-    """The networks of the cluster: ``known`` by label or setting, ``present`` on some node."""
+    """The networks of the cluster: ``known`` by label or setting, ``present`` on some node.
+
+    ``dropped`` is how many were left out, because the nodes name more than :data:`MAX_KNOWN`.
+    """
 
     known: frozenset[str] = frozenset()
     present: frozenset[str] = frozenset()
+    dropped: int = 0
+
+
+class NodeNetworks(NamedTuple):
+    """The networks of one node: ``pairs`` of a name and whether it is attachable now.
+
+    ``dropped`` is how many were left out, because the node names more than :data:`MAX_PER_NODE`.
+    """
+
+    pairs: frozenset[tuple[str, bool]]
+    dropped: int = 0
 
 
 def namespace_facts(found: Mapping[str, Any]) -> Namespace:
@@ -72,24 +93,39 @@ def parse_allowed(value: str) -> tuple[str, ...]:
     return tuple(filter(None, (name.strip(BLANKS) for name in value.split(","))))
 
 
-def node_networks(found: Mapping[str, Any]) -> frozenset[tuple[str, bool]]:
-    """Return the networks that a Node's labels name, each with whether it is attachable now."""
+def node_networks(found: Mapping[str, Any]) -> NodeNetworks:
+    """Return the networks that a Node's labels name; of too many, the attachable ones first."""
     labels = (found.get("metadata") or {}).get("labels") or {}
     prefix = keys.NETWORK_LABEL
-    return frozenset(
+    pairs = [
         (key[len(prefix) :], value == "true")
         for key, value in labels.items()
-        if key.startswith(prefix)
-    )
+        if key.startswith(prefix) and is_network_name(key[len(prefix) :])
+    ]
+    if len(pairs) > MAX_PER_NODE:
+        pairs.sort(key=lambda pair: (not pair[1], pair[0]))
+    return NodeNetworks(frozenset(pairs[:MAX_PER_NODE]), max(0, len(pairs) - MAX_PER_NODE))
 
 
-def all_networks(
-    nodes: Iterable[frozenset[tuple[str, bool]]], listed: Iterable[str] = ()
-) -> Networks:
+def all_networks(nodes: Iterable[NodeNetworks], listed: Iterable[str] = ()) -> Networks:
     """Return the union of what *nodes* have and the setting *listed* names."""
     # Nodes of one kind have equal sets: thousands of nodes are a handful of them.
-    pairs = frozenset[tuple[str, bool]]().union(*set(nodes))
+    kinds = Counter(node.pairs for node in nodes)
+    pairs = frozenset[tuple[str, bool]]().union(*kinds)
+    named = frozenset(name for name, _ in pairs)
+    known = named if len(named) <= MAX_KNOWN else _most_common(kinds)
     return Networks(
-        known=frozenset(name for name, _ in pairs) | frozenset(listed),
-        present=frozenset(name for name, there in pairs if there),
+        known=known | frozenset(listed),
+        present=frozenset(name for name, there in pairs if there and name in known),
+        dropped=len(named) - len(known),
     )
+
+
+def _most_common(kinds: Mapping[frozenset[tuple[str, bool]], int]) -> frozenset[str]:
+    """Return the names that the most nodes have: a node with invented ones displaces no other's."""
+    count = Counter[str]()
+    for pairs, nodes in kinds.items():
+        for name, _ in pairs:
+            count[name] += nodes
+    ranked = sorted(count, key=lambda name: (-count[name], name))
+    return frozenset(ranked[:MAX_KNOWN])

@@ -9,7 +9,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dispatcher import annotation
-from dispatcher.annotation import InvalidAnnotation, Selection, nearest, normalise, parse, quote
+from dispatcher.annotation import (
+    InvalidAnnotation,
+    Selection,
+    nearest,
+    normalise,
+    parse,
+    quote,
+    shortlist,
+)
 
 ALNUM = string.ascii_letters + string.digits
 INNER = ALNUM + "._-"
@@ -205,6 +213,15 @@ def test_a_quoted_text_is_one_printable_line(text: str) -> None:
 def test_the_nearest_name(name: str, expected: str | None) -> None:
     """A typing mistake leads to the name that was meant; a strange name leads nowhere."""
     assert nearest(name, ["weave", "canal", "calico", "flannel"]) == expected
+
+
+def test_an_unknown_name_is_compared_with_few_of_many_known_ones() -> None:
+    """15,000 names kept the webhook busy for a second; what was meant is still among the few."""
+    known = {f"{letter}et-{number}" for letter in "mnop" for number in range(4000)}
+    assert len(shortlist("net-unknown", known)) == annotation.MAX_COMPARED
+    assert nearest("wave", {*known, "Weave"}) == "Weave"
+    few = sorted(known)[: annotation.MAX_COMPARED]
+    assert shortlist("net-unknown", few) is few
 
 
 def test_values_compare_by_content_and_print_readably() -> None:

@@ -70,7 +70,7 @@ def test_an_entry_is_harmless_when_we_are_down(entry: dict[str, Any]) -> None:
 def test_an_entry_leads_to_an_endpoint_of_the_service(entry: dict[str, Any]) -> None:
     """Path, Service and port are those that exist."""
     target = entry["clientConfig"]["service"]
-    assert target["path"] in {"/pods", "/namespaces", "/workloads"}
+    assert target["path"] in {"/pods", "/bindings", "/namespaces", "/workloads"}
     service = WEBHOOK[f"Service/{target['name']}"]
     assert target["port"] in {port["port"] for port in service["spec"]["ports"]}
 
@@ -95,9 +95,13 @@ WITHOUT_WEBHOOK = {
 }
 
 
+BINDINGS = "cni-genie-bindings"
+
+
 def policies_on_pods() -> list[dict[str, Any]]:
     policies = [one["spec"] for one in POLICIES if "pod-networks" in one["metadata"]["name"]]
-    return [*policies, *WITHOUT_WEBHOOK.values()]
+    others = [spec for name, spec in WITHOUT_WEBHOOK.items() if name != BINDINGS]
+    return [*policies, *others]
 
 
 def judging_pods() -> list[dict[str, Any]]:
@@ -125,7 +129,8 @@ def test_one_exclusion_is_shared_by_webhook_and_policies() -> None:
 def test_the_excluded_namespaces_are_the_same_everywhere() -> None:
     """kube-system and our own."""
     selectors = [one["namespaceSelector"] for one in ENTRIES.values()]
-    selectors += [one["matchConstraints"]["namespaceSelector"] for one in policies_on_pods()]
+    policies = [*policies_on_pods(), policy("cni-genie-binding"), WITHOUT_WEBHOOK[BINDINGS]]
+    selectors += [one["matchConstraints"]["namespaceSelector"] for one in policies]
     for selector in selectors:
         assert selector["matchExpressions"][0] == {
             "key": "kubernetes.io/metadata.name",
@@ -150,6 +155,22 @@ def test_ignored_keys_are_those_that_the_webhook_warns_of() -> None:
     assert f"key.startsWith('{ignored.PREFIX}')" in namespace
 
 
+def test_bindings_lose_the_keys_that_the_policy_refuses() -> None:
+    """A key that is not removed would keep a scheduler that sends it from binding any pod."""
+    entry = ENTRIES["bindings.cni-genie.io"]
+    overlay = WITHOUT_WEBHOOK[BINDINGS]
+    own = policy("cni-genie-binding")
+    assert entry["rules"] == overlay["matchConstraints"]["resourceRules"]
+    assert entry["rules"] == own["matchConstraints"]["resourceRules"]
+    fixed = listed(keys.FIXED)
+    assert conditions(entry) == conditions(overlay)
+    assert fixed in conditions(entry)["has-our-keys"]
+    (mutation,) = overlay["mutations"]
+    assert mutation["jsonPatch"]["expression"].startswith(fixed.partition(".exists")[0])
+    refused = [one["expression"] for one in own["validations"]]
+    assert refused == [f"!object.metadata.?annotations[?'{key}'].hasValue()" for key in keys.FIXED]
+
+
 def test_the_workloads_sent_are_those_that_are_judged() -> None:
     """Every kind has a rule, every rule a kind."""
     plurals = {
@@ -168,6 +189,7 @@ def test_no_expression_uses_a_key_that_is_not_ours() -> None:
     ours = set(re.findall(r"[\w.-]*cni-genie\.io/[a-z-]*", text))
     assert ours == {
         keys.ALLOWED,
+        keys.ATTACHMENTS,
         keys.DEFAULTED,
         keys.SCHEDULING,
         keys.NETWORK_LABEL,
@@ -408,7 +430,7 @@ def test_every_alert_says_what_it_means() -> None:
 
 def test_the_two_ways_to_add_affinity_without_a_webhook_are_one() -> None:
     """CREATE and UPDATE have the same expression, letter by letter."""
-    found = [str(one["mutations"][1]) for one in WITHOUT_WEBHOOK.values() if "mutations" in one]
+    found = [str(one["mutations"][1]) for one in policies_on_pods() if "mutations" in one]
     assert len(found) == 2
     assert len(set(found)) == 1
 
