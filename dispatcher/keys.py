@@ -10,7 +10,7 @@ ANNOTATION = "cni"
 ATTACHMENTS = "cni-genie.io/attachments"
 """On a pod: its validated NetworkAttachmentDefinitions. Reserved: nothing reads it yet."""
 
-FIXED = (ANNOTATION, ATTACHMENTS)
+POD_KEYS = (ANNOTATION, ATTACHMENTS)
 """On pods, decided when a pod is created: no Binding may bring one of these."""
 
 ALLOWED = "cni-genie.io/allowed"

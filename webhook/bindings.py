@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from webhook.review import Review
 
 
-def judge_binding(review: Review) -> Decision:
-    """Return the decision on a Binding, which is never refused here."""
+def strip_binding(review: Review) -> Decision:
+    """Return the patch that removes our keys from a Binding, which is never refused here."""
     annotations = texts(child(review.object, "metadata"), "annotations")
-    removed = [key for key in keys.FIXED if key in annotations]
+    removed = [key for key in keys.POD_KEYS if key in annotations]
     if review.operation != "CREATE" or not removed:
         return ALLOWED
     patch = [

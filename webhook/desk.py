@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from dispatcher.annotation import quote
 from dispatcher.kube.client import METADATA, NOT_FOUND, KubeError, object_path
-from webhook.bindings import judge_binding
+from webhook.bindings import strip_binding
 from webhook.caches import NAMESPACES
 from webhook.decision import CannotDecide
 from webhook.lookups import LookUps
@@ -69,9 +69,9 @@ class Desk:
         return judge_namespace(review, known)
 
     async def bindings(self, review: Review) -> Decision:
-        """Judge a Binding: by itself alone, so also before the first sync."""
+        """Strip a Binding of our keys: also before the first sync, since no cache is needed."""
         _expect(review, "Binding")
-        return judge_binding(review)
+        return strip_binding(review)
 
     async def workloads(self, review: Review) -> Decision:
         """Judge a workload's template."""

@@ -37,7 +37,7 @@ _OTHERS = {
     keys.SCHEDULING: _ON_NAMESPACE,
 }
 
-POD_KEYS = (*NEAR_MISSES, *_OTHERS)
+IGNORED_ON_PODS = (*NEAR_MISSES, *_OTHERS)
 """Annotations for which a pod, or a workload for its template, is sent to the webhook."""
 
 NAMESPACE_NEAR_MISSES = (*NEAR_MISSES, "cni-genie/allowed", "genie.io/allowed")
@@ -53,7 +53,7 @@ def is_sent(metadata: Mapping[str, Any]) -> bool:
     return (
         keys.ANNOTATION in annotations
         or keys.ANNOTATION in texts(metadata, "labels")
-        or any(key in annotations for key in POD_KEYS)
+        or any(key in annotations for key in IGNORED_ON_PODS)
     )
 
 

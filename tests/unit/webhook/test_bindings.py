@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.unit.webhook.builders import patched, review
-from webhook.bindings import judge_binding
+from webhook.bindings import strip_binding
 from webhook.decision import Decision
 from webhook.review import MalformedReview
 
@@ -41,23 +41,23 @@ def test_exactly_our_keys_are_removed(
 ) -> None:
     """A scheduler that copies a pod's annotations binds the pod, which keeps what it has."""
     found = binding(annotations)
-    decision = judge_binding(review(found, subResource=subresource))
+    decision = strip_binding(review(found, subResource=subresource))
     assert decision.allowed
     assert (decision.outcome, decision.reason) == ("patched", "stripped")
     assert decision.audit == {"removed": removed}
     after = patched(found, decision)
     assert after == binding(left)
-    assert judge_binding(review(after)) == Decision()
+    assert strip_binding(review(after)) == Decision()
 
 
 @pytest.mark.parametrize("annotations", [None, {}, {"a": "b"}], ids=str)
 def test_a_binding_without_our_keys_is_left_alone(annotations: dict[str, str] | None) -> None:
     """Nothing is patched that is not there: such a patch would fail the Binding."""
-    assert judge_binding(review(binding(annotations))) == Decision()
+    assert strip_binding(review(binding(annotations))) == Decision()
 
 
 @pytest.mark.parametrize("annotations", [5, {"cni": 5}, ["cni"]], ids=str)
 def test_what_no_binding_can_hold_is_malformed(annotations: Any) -> None:
     """It comes from no API server."""
     with pytest.raises(MalformedReview):
-        judge_binding(review(binding(annotations)))
+        strip_binding(review(binding(annotations)))

@@ -147,7 +147,7 @@ def test_ignored_keys_are_those_that_the_webhook_warns_of() -> None:
     """A key in one list and not in the other would be a call without a warning."""
     for name in ("pods", "templates", "cronjobs"):
         condition = conditions(ENTRIES[f"{name}.cni-genie.io"])["names-networks"]
-        assert listed(ignored.POD_KEYS) in condition
+        assert listed(ignored.IGNORED_ON_PODS) in condition
     namespace = conditions(ENTRIES["namespaces.cni-genie.io"])["ours-changed"]
     assert listed(ignored.NAMESPACE_NEAR_MISSES) in namespace
     assert listed((keys.DEFAULTED, *ignored.LABELS)) in namespace
@@ -162,13 +162,15 @@ def test_bindings_lose_the_keys_that_the_policy_refuses() -> None:
     own = policy("cni-genie-binding")
     assert entry["rules"] == overlay["matchConstraints"]["resourceRules"]
     assert entry["rules"] == own["matchConstraints"]["resourceRules"]
-    fixed = listed(keys.FIXED)
+    fixed = listed(keys.POD_KEYS)
     assert conditions(entry) == conditions(overlay)
     assert fixed in conditions(entry)["has-our-keys"]
     (mutation,) = overlay["mutations"]
     assert mutation["jsonPatch"]["expression"].startswith(fixed.partition(".exists")[0])
     refused = [one["expression"] for one in own["validations"]]
-    assert refused == [f"!object.metadata.?annotations[?'{key}'].hasValue()" for key in keys.FIXED]
+    assert refused == [
+        f"!object.metadata.?annotations[?'{key}'].hasValue()" for key in keys.POD_KEYS
+    ]
 
 
 def test_the_workloads_sent_are_those_that_are_judged() -> None:
