@@ -35,10 +35,15 @@ def documented() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def authority() -> trustme.CA:
+    """Give the CA of the clients."""
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def guarded(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Give an API server with a client certificate, and a webhook that demands one."""
     folder = tmp_path_factory.mktemp("client-ca")
-    authority = trustme.CA()
     authority.cert_pem.write_to_path(folder / "ca.crt")
     with own_cluster("client-ca") as cluster:
         present(cluster, folder, authority.issue_cert("api-server"))
@@ -61,15 +66,26 @@ def present(cluster: Cluster, folder: Path, client: trustme.LeafCert) -> None:
     cluster.control_plane.start("kube-apiserver")
 
 
-def test_only_the_api_server_is_answered(guarded: Cluster) -> None:
+def test_only_the_api_server_is_answered(guarded: Cluster, authority: trustme.CA) -> None:
     """A pod is judged in the webhook's own words; whoever else asks is refused."""
     run = ("run", "web", "--image=nginx:latest", "--annotations=cni=wave", "--dry-run=server")
     assert 'did you mean "weave"?' in guarded.kubectl(*run, check=False).stderr
     (slice_,) = guarded.get("endpointslices", "-n", "genie-system")["items"]
     address, port = slice_["endpoints"][0]["addresses"][0], slice_["ports"][0]["port"]
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    with pytest.raises(
-        (ssl.SSLError, urllib.error.URLError, OSError), match="certificate required"
-    ):
-        urllib.request.urlopen(f"https://{address}:{port}/pods", b"{}", 5, context=context)
+    stranger, friend = ssl.create_default_context(), ssl.create_default_context()
+    for context in (stranger, friend):
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    authority.issue_cert("another-api-server").configure_cert(friend)
+    assert answer_to(stranger, f"https://{address}:{port}/pods") == "none"
+    assert answer_to(friend, f"https://{address}:{port}/pods") == "HTTP 415"
+
+
+def answer_to(context: ssl.SSLContext, url: str) -> str:
+    """Send what is no review; returns the status of the answer."""
+    try:
+        with urllib.request.urlopen(url, b"?", 5, context=context) as answer:  # noqa: S310 - https
+            return f"HTTP {answer.status}"
+    except urllib.error.HTTPError as error:
+        return f"HTTP {error.code}"
+    except OSError:
+        return "none"
