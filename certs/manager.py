@@ -89,7 +89,7 @@ class CertificateManager:
                 monotonic=monotonic,
             )
         )
-        self._live = LiveContext()
+        self._live = LiveContext(settings.client_ca)
         self._serving = Serving()
         self._check = SelfCheck(settings, self._clock, self._metrics, lambda: self._serving)
         self._contests = Contests(monotonic, self._metrics.contested_writes.inc)

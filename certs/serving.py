@@ -20,6 +20,7 @@ from certs.authority import UnusableError, fingerprint, is_valid, issue_leaf
 
 if TYPE_CHECKING:
     import datetime as dt
+    from pathlib import Path
 
     from cryptography import x509
 
@@ -91,10 +92,14 @@ def make_leaf(ca: Pair, now: dt.datetime, settings: CertificateSettings, *, earl
 
 
 class LiveContext:
-    """The context that a server keeps, and the pair that it presents."""
+    """The context that a server keeps, and the pair that it presents.
 
-    def __init__(self) -> None:
-        self.context = _server_context()
+    Where there is a *client_ca*, a client must present a certificate that this file's CA signed.
+    """
+
+    def __init__(self, client_ca: Path | None = None) -> None:
+        self._client_ca = client_ca
+        self.context = _server_context(client_ca)
         self.context.sni_callback = self._choose
         self._current: ssl.SSLContext | None = None
 
@@ -109,7 +114,9 @@ class LiveContext:
         The pair passes through an anonymous file in memory, because OpenSSL's loader wants a
         path; it never reaches a disk.
         """
-        scratch = _server_context()
+        # OpenSSL takes what is demanded of clients from the context that a connection began with,
+        # and whom to trust from the one that the callback chose: both must have it.
+        scratch = _server_context(self._client_ca)
         descriptor = os.memfd_create("serving pair")
         try:
             with os.fdopen(os.dup(descriptor), "wb") as file:
@@ -130,11 +137,14 @@ class LiveContext:
         return None
 
 
-def _server_context() -> ssl.SSLContext:
+def _server_context(client_ca: Path | None) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     # A resumed session would present no certificate: every connection shows the pair in use.
     context.options |= ssl.OP_NO_TICKET
     context.num_tickets = 0
+    if client_ca is not None:
+        context.load_verify_locations(client_ca)
+        context.verify_mode = ssl.CERT_REQUIRED
     return context

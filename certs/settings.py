@@ -9,10 +9,11 @@ Services call :func:`load`, which says in one line what is wrong with a value.
 from __future__ import annotations
 
 import os
+import ssl
 from pathlib import Path  # noqa: TC003 - pydantic reads the annotations when the module runs
 from typing import Any, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from dispatcher.annotation import nearest, quote
@@ -102,6 +103,10 @@ class CertificateSettings(BaseSettings):
     """Folder with ``tls.crt``, ``tls.key`` and perhaps ``ca.crt`` to use instead of the Secret:
     a Secret mounted as a volume, for example cert-manager's."""
 
+    client_ca: Path | None = None
+    """File with the CA of the API servers' client certificates: every other client is refused. Off
+    by default, because API servers present one only if they are told to."""
+
     write_bundles: bool = True
     """Whether caBundle is ours to write. False where something else does: cert-manager."""
 
@@ -118,6 +123,18 @@ class CertificateSettings(BaseSettings):
         or before all API servers can have learnt it, one may not be sure.
         """
         return self.leaf_lifetime / 10
+
+    @field_validator("client_ca")
+    @classmethod
+    def _client_ca_loads(cls, path: Path | None) -> Path | None:
+        if path is not None:
+            try:
+                ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(path)
+            except ssl.SSLError:
+                raise ValueError("the file holds no certificate (PEM)") from None
+            except OSError as error:
+                raise ValueError(f"the file cannot be read: {error.strerror}") from None
+        return path
 
     @model_validator(mode="after")
     def _renewal_lies_ahead(self) -> Self:

@@ -1,7 +1,7 @@
 """The grammar of the ``cni`` annotation: text in, selections or faults out.
 
     value     := item ("," item)*            at most 16 items and 1024 bytes, as written
-    item      := network ["@" interface]     blanks around any part are dropped
+    item      := network ["@" interface]     blanks (space, tab, CR, LF) around any part are dropped
     network   := [A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?
     interface := [A-Za-z0-9][A-Za-z0-9._-]{0,14}, not "lo"
 
@@ -20,7 +20,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
 MAX_BYTES = 1024
 """Length limit of a value in UTF-8 bytes. The policies test it before anything else."""
@@ -34,7 +34,11 @@ MAX_INTERFACE = 15
 MAX_NETWORK = 63
 """A network's name becomes the name part of a label key, which is at most 63 long."""
 
-BLANKS = " \t"
+MAX_COMPARED = 256
+"""How many known names an unknown one is compared with: each takes some microseconds."""
+
+BLANKS = " \t\r\n"
+"""Dropped around every part. A newline is one: a YAML block (``cni: |``) ends in it."""
 
 _ALNUM = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
 _INNER = _ALNUM | frozenset("._-")
@@ -262,6 +266,21 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     """
     from difflib import get_close_matches  # noqa: PLC0415 - dear, and only errors need it
 
+    folded = name.lower()
     by_folded = {candidate.lower(): candidate for candidate in sorted(known, reverse=True)}
-    close = get_close_matches(name.lower(), by_folded, n=1, cutoff=2 / 3)
+    close = get_close_matches(folded, shortlist(folded, by_folded), n=1, cutoff=2 / 3)
     return by_folded[close[0]] if close else None
+
+
+def shortlist(name: str, known: Collection[str]) -> Collection[str]:
+    """Return those of *known* that are worth comparing with *name*, at most :data:`MAX_COMPARED`.
+
+    Of more, those that begin alike, and of these the ones of the most similar length.
+    """
+    if len(known) <= MAX_COMPARED:
+        return known
+
+    def distance(candidate: str) -> tuple[bool, int, str]:
+        return candidate[:1] != name[:1], abs(len(candidate) - len(name)), candidate
+
+    return sorted(known, key=distance)[:MAX_COMPARED]

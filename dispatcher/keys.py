@@ -7,6 +7,12 @@ one. What only certs/ knows (its label, its annotation, its Secret) is spelled t
 ANNOTATION = "cni"
 """On pods and pod templates: the networks. On a namespace: the default for its pods."""
 
+ATTACHMENTS = "cni-genie.io/attachments"
+"""On a pod: its validated NetworkAttachmentDefinitions. Reserved: nothing reads it yet."""
+
+POD_KEYS = (ANNOTATION, ATTACHMENTS)
+"""On pods, decided when a pod is created: no Binding may bring one of these."""
+
 ALLOWED = "cni-genie.io/allowed"
 """On a namespace: comma list of the only networks that its pods may name."""
 

@@ -5,9 +5,9 @@ function judges it against a snapshot of namespaces and networks and returns a
 :class:`webhook.decision.Decision`; that becomes bytes again.
 
     review, decision, snapshot      the values that pass through
-    value, pods, namespaces,
-    templates, affinity             what is right, as functions of values: no I/O, no clock
-    caches, desk, labels            what asks the API server, and keeps labels right there
+    value, pods, bindings, ignored,
+    namespaces, templates, affinity what is right, as functions of values: no I/O, no clock
+    caches, desk, lookups, labels   what asks the API server, and keeps labels right there
     connections, server, intake,
     app, probes                     TLS and HTTP
     settings, metrics, service,

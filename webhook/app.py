@@ -64,7 +64,13 @@ class Application(FastAPI):
 
     def __init__(self, endpoints: Mapping[str, Endpoint]) -> None:
         off: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
-        super().__init__(openapi_url=None, docs_url=None, redoc_url=None, telemetry=off)
+        super().__init__(
+            openapi_url=None,
+            docs_url=None,
+            redoc_url=None,
+            redirect_slashes=False,  # a review is never sent again to where it is redirected
+            telemetry=off,
+        )
         self._endpoints = endpoints
         for path, endpoint in endpoints.items():
             self.add_route(path, endpoint, methods=["POST"])  # type: ignore[arg-type]  # ASGI too

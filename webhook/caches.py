@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import structlog
+
 from dispatcher.kube.cache import WatchCache
 from webhook.snapshot import (
+    MAX_PER_NODE,
     Namespace,
     Networks,
     NodeNetworks,
@@ -25,6 +28,8 @@ NODES = "/api/v1/nodes"
 
 MAX_INTERNED = 1024
 """Kinds of nodes that are remembered: a node that changes for ever fills no memory."""
+
+log = structlog.get_logger("caches")
 
 
 class Caches:
@@ -76,9 +81,24 @@ class Caches:
             self._networks_of = nodes
         return self._networks
 
+    @property
+    def dropped(self) -> int:
+        """How many networks were left out because a node, or all together, name too many."""
+        nodes = self.nodes_cache.items.values()
+        return self.networks.dropped + sum(node.dropped for node in nodes)
+
     def _keep_node(self, node: dict[str, Any]) -> NodeNetworks:
         # Nodes of one kind have the same networks; the cache then holds one set for all.
         found = node_networks(node)
+        if found in self._interned:
+            return self._interned[found]
+        if found.dropped:
+            log.warning(
+                "a node names too many networks",
+                node=(node.get("metadata") or {}).get("name"),
+                limit=MAX_PER_NODE,
+                dropped=found.dropped,
+            )
         if len(self._interned) >= MAX_INTERNED:
             self._interned.clear()
         return self._interned.setdefault(found, found)

@@ -18,8 +18,8 @@ FORBIDDEN_CODE = 403
 FORBIDDEN = "FieldValueForbidden"
 """The cause of what is well formed and yet not permitted (metav1.CauseType)."""
 
-MAX_WARNING = 120
-"""Characters of a warning; kubectl and the API server cut longer ones."""
+MAX_WARNING = 256
+"""Characters of a warning. API servers may cut longer ones."""
 
 
 class CannotDecide(Exception):  # noqa: N818 - says what it is
@@ -74,6 +74,6 @@ _WORDS = {FORBIDDEN: "not-allowed", "FieldValueNotSupported": "unknown-network"}
 
 
 def warning(text: str) -> str:
-    """Return *text* as the API server takes it: printable, at most 120 characters."""
+    """Return *text* as the API server takes it: printable, and not too long."""
     shown = "".join(char if char.isprintable() else "?" for char in text)
     return shown if len(shown) <= MAX_WARNING else shown[: MAX_WARNING - 1] + "…"

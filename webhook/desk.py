@@ -2,8 +2,9 @@
 
 The only look-up in a request's path is here: a namespace that the cache does not have yet
 (or, for a pod that was sent to us because its namespace has a default, one whose default the
-cache does not have yet) is asked for once, with a deadline. In the second case what is cached
-will do if the API server has no answer: whether the default was filled in, a policy sees too.
+cache does not have yet) is asked for once, with a deadline and within the limits of
+:mod:`webhook.lookups`. In the second case what is cached will do if the API server has no answer:
+whether the default was filled in, a policy sees too.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from typing import TYPE_CHECKING
 
 from dispatcher.annotation import quote
 from dispatcher.kube.client import METADATA, NOT_FOUND, KubeError, object_path
+from webhook.bindings import strip_binding
 from webhook.caches import NAMESPACES
 from webhook.decision import CannotDecide
 from webhook.limits import Limits
+from webhook.lookups import LookUps
 from webhook.namespaces import judge_namespace
 from webhook.pods import judge_pod, promises_default
 from webhook.review import MalformedReview
@@ -52,7 +55,9 @@ class Desk:
             settings.scheduling,
             self._limits,
         )
-        self._lookups = 0
+        self._lookups = LookUps(
+            self._ask, at_once=settings.max_lookups, per_second=settings.max_lookups_per_second
+        )
 
     async def pods(self, review: Review) -> Decision:
         """Judge a Pod."""
@@ -60,10 +65,10 @@ class Desk:
         self._need_caches()
         namespace = self._caches.namespace(review.namespace)
         if namespace is None:
-            namespace = await self._look_up(review.namespace)
+            namespace = await self._lookups.get(_checked(review.namespace))
         elif not namespace.default and promises_default(review):
             with contextlib.suppress(CannotDecide):
-                namespace = await self._look_up(review.namespace)
+                namespace = await self._lookups.get_default(_checked(review.namespace))
         scheduling = self._settings.scheduling
         return judge_pod(review, namespace, self._caches.networks, scheduling, self._limits)
 
@@ -73,38 +78,43 @@ class Desk:
         known = self._caches.networks if self._caches.synced else Networks()
         return judge_namespace(review, known, self._limits)
 
+    async def bindings(self, review: Review) -> Decision:
+        """Strip a Binding of our keys: also before the first sync, since no cache is needed."""
+        _expect(review, "Binding")
+        return strip_binding(review)
+
     async def workloads(self, review: Review) -> Decision:
         """Judge a workload's template."""
         _expect(review, *PATHS)
         self._need_caches()
-        found = self._caches.namespace(review.namespace)
-        namespace = await self._look_up(review.namespace) if found is None else found
+        namespace = self._caches.namespace(review.namespace)
+        if namespace is None:
+            namespace = await self._lookups.get(_checked(review.namespace))
         return judge_template(review, namespace, self._caches.networks, self._rules)
 
     def _need_caches(self) -> None:
         if not self._caches.synced:
             raise CannotDecide("namespaces and nodes have not been read yet")
 
-    async def _look_up(self, name: str) -> Namespace:
-        # Who is no API server may send anything: it must not become a path that we ask for.
-        if not _NAMESPACE.fullmatch(name):
-            raise MalformedReview(f"{quote(name)} is not the name of a namespace")
-        if self._lookups >= self._settings.max_lookups:
-            raise CannotDecide("too many namespaces are being looked up")
-        self._lookups += 1
+    async def _ask(self, name: str) -> Namespace | None:
         try:
             return await asyncio.to_thread(self._get, name)
         except KubeError as error:
             if error.status == NOT_FOUND:
-                return Namespace(name)
+                return None
             raise CannotDecide(f"the namespace cannot be read: {error}") from None
-        finally:
-            self._lookups -= 1
 
     def _get(self, name: str) -> Namespace:
         path = object_path(NAMESPACES, name)
         seconds = self._settings.lookup_seconds
         return namespace_facts(self._kube.get(path, timeout=seconds, accept=METADATA))
+
+
+def _checked(name: str) -> str:
+    # Who is no API server may send anything: it must not become a path that we ask for.
+    if not _NAMESPACE.fullmatch(name):
+        raise MalformedReview(f"{quote(name)} is not the name of a namespace")
+    return name
 
 
 def _expect(review: Review, *kinds: str) -> None:

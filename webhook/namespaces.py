@@ -8,10 +8,12 @@ webhook's selectors read is kept in step with the default.
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from dispatcher import keys
 from dispatcher.annotation import (
+    BLANKS,
     INVALID,
     TOO_LONG,
     UNSUPPORTED,
@@ -21,13 +23,14 @@ from dispatcher.annotation import (
     quote,
 )
 from webhook.decision import ALLOWED, Cause, Decision, deny, warning
+from webhook.ignored import namespace_warnings
 from webhook.limits import CLUSTER, default_faults, limit_faults
 from webhook.review import child, texts
 from webhook.snapshot import SCHEDULING_MODES, namespace_facts
-from webhook.value import combined, listing, named
+from webhook.value import SHOWN, combined, listing, named, suggestion
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from webhook.limits import Limits
     from webhook.review import Review
@@ -46,7 +49,8 @@ def judge_namespace(review: Review, networks: Networks, limits: Limits = CLUSTER
     facts = namespace_facts(review.object)
     if facts.terminating:
         return ALLOWED
-    old = texts(child(review.old_object, "metadata"), "annotations")
+    old_metadata = child(review.old_object, "metadata")
+    old = texts(old_metadata, "annotations")
     changed = {key for key in KEYS if new.get(key) != old.get(key)}
     causes = [*_causes(new, facts, changed), *limit_faults(new, changed)]
     over = list(default_faults(new, facts, limits, changed))
@@ -54,10 +58,12 @@ def judge_namespace(review: Review, networks: Networks, limits: Limits = CLUSTER
     if causes:
         return deny(causes)
     patch = _label_patch(metadata, facts)
+    ignored = islice(namespace_warnings(metadata, old_metadata, KEYS), SHOWN)
     return Decision(
         reason="labelled" if patch else "valid",
         patch=patch,
         warnings=(
+            *ignored,
             *map(warning, _warnings(facts, networks, changed)),
             *(warning(f"{cause.field}: {cause.message}") for cause in over),
         ),
@@ -71,6 +77,7 @@ KEYS = (
     keys.MAX_ATTACHMENTS,
     keys.MAX_PER_NETWORK,
 )
+"""The annotations of a namespace that are ours."""
 
 
 def _field(key: str) -> str:
@@ -81,7 +88,7 @@ def _causes(new: Mapping[str, str], facts: Namespace, changed: set[str]) -> Iter
     if keys.ANNOTATION in changed and facts.default:
         yield from _default_faults(facts.default)
     if keys.ALLOWED in changed and facts.allowed is not None:
-        yield from _allowed_faults(new[keys.ALLOWED], facts.allowed)
+        yield from _allowed_faults(new[keys.ALLOWED])
     if changed & {keys.ANNOTATION, keys.ALLOWED}:
         yield from _disagreement(new, facts, changed)
     modes = SCHEDULING_MODES
@@ -100,14 +107,24 @@ def _default_faults(default: str) -> Iterator[Cause]:
             yield Cause(fault.reason, str(fault), _field(keys.ANNOTATION))
 
 
-def _allowed_faults(value: str, names: tuple[str, ...]) -> Iterator[Cause]:
+def _allowed_faults(value: str) -> Iterator[Cause]:
+    """Yield what is wrong with an allow-list: of thousands of faults the first ten."""
     size = len(value.encode())
     if size > MAX_ALLOWED:
         message = f"Too long: may not be more than {MAX_ALLOWED} bytes (has {size})"
         yield Cause(TOO_LONG, message, _field(keys.ALLOWED))
         return
-    for position, name in enumerate(names, 1):
-        if not is_network_name(name):
+    yield from islice(_item_faults(value), SHOWN)
+
+
+def _item_faults(value: str) -> Iterator[Cause]:
+    """Yield what is wrong with the items of an allow-list; a blank list has none."""
+    for position, item in enumerate(value.split(",") if value.strip(BLANKS) else (), 1):
+        name = item.strip(BLANKS)
+        if not name:
+            message = f'Invalid value: "": item {position} is empty (a comma too many)'
+            yield Cause(INVALID, message, _field(keys.ALLOWED))
+        elif not is_network_name(name):
             message = f"Invalid value: {quote(name)}: item {position} is not the name of a network"
             yield Cause(INVALID, message, _field(keys.ALLOWED))
 
@@ -135,24 +152,36 @@ def _warnings(facts: Namespace, networks: Networks, changed: set[str]) -> Iterat
         keys.ALLOWED: list(facts.allowed or ()),
     }
     for key in (keys.ANNOTATION, keys.ALLOWED):
-        for name in written[key] if key in changed and networks.known else ():
-            if name not in networks.known:
-                yield f"{key}: network {quote(name)} is not known at present"
+        if key in changed and networks.known:
+            yield from _unknown(written[key], networks.known, _field(key))
     if keys.ANNOTATION in changed:
         yield from _combination_warnings(facts.default, networks)
     if changed & {keys.ANNOTATION, keys.ALLOWED} and facts.allowed is not None:
+        field = _field(keys.ALLOWED)
         if not facts.allowed:
-            yield f"{keys.ALLOWED}: is empty: pods here may name no network"
+            yield f"{field}: is empty: pods here may name no network"
         if not facts.default:
-            yield f"{keys.ALLOWED}: there is no default: pods without cni use the node's"
+            yield f"{field}: there is no default: pods without cni use the node's"
+
+
+def _unknown(names: Iterable[str], known: frozenset[str], field: str) -> Iterator[str]:
+    """Yield a warning for each unknown name: of thousands, for the first ten."""
+    unknown = [name for name in names if name not in known]
+    for name in unknown[:SHOWN]:
+        hint = suggestion(name, known)
+        yield f"{field}: network {quote(name)} is not known at present{hint}"
+    if len(unknown) > SHOWN:
+        yield f"{field}: {len(unknown) - SHOWN} more networks are not known at present"
 
 
 def _combination_warnings(default: str, networks: Networks) -> Iterator[str]:
     """Yield what keeps the default's networks from one pod; the nodes may change that."""
     combination = combined(default, networks)
+    field = _field(keys.ANNOTATION)
     for brief in combination.briefs:
-        yield f"pods will be refused: {brief}"
-    yield from combination.warnings
+        yield f"{field}: pods will be refused: {brief}"
+    for each in combination.warnings:
+        yield f"{field}: {each}"
 
 
 def _label_patch(metadata: Mapping[str, Any], facts: Namespace) -> list[dict[str, Any]]:

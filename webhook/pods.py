@@ -13,6 +13,7 @@ from dispatcher import keys
 from dispatcher.annotation import BLANKS, INVALID, InvalidAnnotation, normalise, quote
 from webhook import affinity
 from webhook.decision import ALLOWED, FORBIDDEN, CannotDecide, Cause, Decision, deny, warning
+from webhook.ignored import is_sent, pod_warnings
 from webhook.limits import CLUSTER, pod_cause, pod_excesses, pod_warning
 from webhook.review import child, texts
 from webhook.value import Verdict, judge, named
@@ -25,10 +26,6 @@ if TYPE_CHECKING:
     from webhook.snapshot import Namespace, Networks
 
 FIELD = f"metadata.annotations[{keys.ANNOTATION}]"
-
-NEAR_MISSES = ("CNI", "Cni", "cnis", "cni-genie", "cni-genie.io/cni")
-"""Annotation keys that someone who wanted ``cni`` may have written instead. The webhook's
-matchCondition has the same list: no other pod is sent to us for its sake."""
 
 
 class Choice(NamedTuple):
@@ -75,19 +72,17 @@ def excluded(pod: Mapping[str, Any]) -> bool:
 def promises_default(review: Review) -> bool:
     """Tell whether this new pod was sent because its namespace has a default.
 
-    A pod with a blank value, or with a near miss of the key, is sent from every namespace.
+    A pod with a key of its own (see :mod:`webhook.ignored`) is sent from every namespace.
     """
-    annotations = texts(child(review.object, "metadata"), "annotations")
-    missing = keys.ANNOTATION not in annotations and not any(near_misses(review.object))
-    return review.operation == "CREATE" and missing
+    return review.operation == "CREATE" and not is_sent(child(review.object, "metadata"))
 
 
 def _created(
     review: Review, namespace: Namespace, networks: Networks, scheduling: str, limits: Limits
 ) -> Decision:
-    annotations = texts(child(review.object, "metadata"), "annotations")
-    written = annotations.get(keys.ANNOTATION)
-    warnings = list(near_misses(review.object))
+    metadata = child(review.object, "metadata")
+    written = texts(metadata, "annotations").get(keys.ANNOTATION)
+    warnings = list(pod_warnings(metadata))
     choice = _choose(written, namespace)
     if choice is None:
         return ALLOWED._replace(warnings=tuple(warnings))
@@ -109,7 +104,7 @@ def _created(
         raise CannotDecide("no network is known yet: no agent has labelled a node")
     warnings += _absent(verdict.networks, networks, scheduling, spec)
     warnings += map(warning, verdict.warnings)
-    value_patch = _set(child(review.object, "metadata"), verdict.normal)
+    value_patch = _set(metadata, verdict.normal)
     patch = [*value_patch, *affinity.add(spec, verdict.networks, scheduling)]
     return Decision(
         reason=_reason(choice, changed=bool(value_patch), patched=bool(patch)),
@@ -147,19 +142,6 @@ def _explain(verdict: Verdict, choice: Choice, namespace_name: str) -> Iterator[
         else:
             message = f"Forbidden: {cause.message}{where}; ask an administrator to correct it"
             yield Cause(FORBIDDEN, message, FIELD)
-
-
-def near_misses(pod: Mapping[str, Any], field: str = "metadata.") -> Iterator[str]:
-    """Yield a warning for what was probably meant to be the annotation; *field* leads to it."""
-    metadata = child(pod, "metadata")
-    annotations = texts(metadata, "annotations")
-    if keys.ANNOTATION in annotations:
-        return
-    for key in NEAR_MISSES:
-        if key in annotations:
-            yield warning(f'{field}annotations[{key}]: not used; did you mean "cni"?')
-    if keys.ANNOTATION in texts(metadata, "labels"):
-        yield warning(f'{field}labels[cni]: not used; did you mean the annotation "cni"?')
 
 
 def _absent(

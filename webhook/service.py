@@ -101,6 +101,11 @@ class Service:
             "Networks that pods may name.",
             lambda: len(caches.networks.known),
         )
+        add(
+            "genie_webhook_dropped_networks",
+            "Networks left out because nodes name too many: pods may not name them.",
+            lambda: caches.dropped,
+        )
 
     @property
     def registry(self) -> CollectorRegistry:
@@ -153,7 +158,12 @@ class Service:
             seconds=self._settings.body_seconds,
         )
         desk = self._desk
-        judges = {"/pods": desk.pods, "/namespaces": desk.namespaces, "/workloads": desk.workloads}
+        judges = {
+            "/pods": desk.pods,
+            "/bindings": desk.bindings,
+            "/namespaces": desk.namespaces,
+            "/workloads": desk.workloads,
+        }
         app = create_app(judges, intake, self._metrics, lambda: self._draining)
         context = self._certificates.ssl_context()
         self.webhook = webhook_server(app, self._settings, context)

@@ -93,6 +93,9 @@ class WebhookSettings(ServiceSettings):
     max_lookups: int = Field(
         16, ge=1, description="live look-ups of namespaces at one time; over it the answer is 503"
     )
+    max_lookups_per_second: float = Field(
+        20.0, ge=1, description="live look-ups of namespaces in one second; same rule"
+    )
     handshake_seconds: float = Field(
         5.0,
         gt=0,

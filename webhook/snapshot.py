@@ -6,10 +6,11 @@ started with, whatever the caches do meanwhile.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dispatcher import keys, plugin_rules, plugin_types
-from dispatcher.annotation import BLANKS
+from dispatcher.annotation import BLANKS, is_network_name
 from webhook.limits import parse_limit
 
 if TYPE_CHECKING:
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
     """Of one kind of node: attachable networks, each with those plugin types that have rules."""
 
 SCHEDULING_MODES = ("required", "preferred", "off")
+
+MAX_PER_NODE = 256
+"""Networks that one node may make known. Its own kubelet can give it thousands of labels."""
+
+MAX_KNOWN = 1024
+"""Networks that all nodes together may make known: those that the most nodes have."""
 
 
 class Namespace(NamedTuple):
@@ -54,22 +61,26 @@ class Namespace(NamedTuple):
 class Networks(NamedTuple):
     """The networks of the cluster: ``known`` by label or setting, ``present`` on some node.
 
-    ``plugin_types`` has one entry for each kind of node, as far as the rules for plugins need it.
+    ``plugin_types`` has one entry for each kind of node, as far as the rules for plugins need it;
+    ``dropped`` is how many were left out, because the nodes name more than :data:`MAX_KNOWN`.
     """
 
     known: frozenset[str] = frozenset()
     present: frozenset[str] = frozenset()
     plugin_types: tuple[PluginTypes, ...] = ()
+    dropped: int = 0
 
 
 class NodeNetworks(NamedTuple):
     """The networks of one node: ``pairs`` of a name and whether it is attachable now.
 
-    ``plugin_types`` has those of the attachable ones that use plugins for which there are rules.
+    ``plugin_types`` has those of the attachable ones that use plugins for which there are rules;
+    ``dropped`` is how many were left out, because the node names more than :data:`MAX_PER_NODE`.
     """
 
     pairs: frozenset[tuple[str, bool]] = frozenset()
     plugin_types: frozenset[tuple[str, tuple[str, ...]]] = frozenset()
+    dropped: int = 0
 
 
 def namespace_facts(found: Mapping[str, Any]) -> Namespace:
@@ -92,19 +103,29 @@ def namespace_facts(found: Mapping[str, Any]) -> Namespace:
 
 def parse_allowed(value: str) -> tuple[str, ...]:
     """Return the names in an allow-list, in order, without blanks and empty items."""
-    return tuple(filter(None, (name.strip() for name in value.split(","))))
+    return tuple(filter(None, (name.strip(BLANKS) for name in value.split(","))))
 
 
 def node_networks(found: Mapping[str, Any]) -> NodeNetworks:
-    """Return the networks that a Node's labels name, with what its annotation says of them."""
+    """Return the networks that a Node's labels name, with what its annotation says of them.
+
+    Of too many, the attachable ones first.
+    """
     labels = (found.get("metadata") or {}).get("labels") or {}
     prefix = keys.NETWORK_LABEL
-    pairs = frozenset(
+    named = [
         (key[len(prefix) :], value == "true")
         for key, value in labels.items()
-        if key.startswith(prefix)
+        if key.startswith(prefix) and is_network_name(key[len(prefix) :])
+    ]
+    if len(named) > MAX_PER_NODE:
+        named.sort(key=lambda pair: (not pair[1], pair[0]))
+    pairs = frozenset(named[:MAX_PER_NODE])
+    return NodeNetworks(
+        pairs,
+        _limited_types(found, {name for name, there in pairs if there}),
+        len(named) - len(pairs),
     )
-    return NodeNetworks(pairs, _limited_types(found, {name for name, there in pairs if there}))
 
 
 def _limited_types(
@@ -122,12 +143,15 @@ def _limited_types(
 def all_networks(nodes: Iterable[NodeNetworks], listed: Iterable[str] = ()) -> Networks:
     """Return the union of what *nodes* have and the setting *listed* names."""
     # Nodes of one kind have equal values: thousands of nodes are a handful of them.
-    kinds = set(nodes)
+    kinds = Counter(nodes)
     pairs = frozenset[tuple[str, bool]]().union(*(kind.pairs for kind in kinds))
+    named = frozenset(name for name, _ in pairs)
+    known = named if len(named) <= MAX_KNOWN else _most_common(kinds)
     return Networks(
-        known=frozenset(name for name, _ in pairs) | frozenset(listed),
-        present=frozenset(name for name, there in pairs if there),
+        known=known | frozenset(listed),
+        present=frozenset(name for name, there in pairs if there and name in known),
         plugin_types=_plugin_types(kinds),
+        dropped=len(named) - len(known),
     )
 
 
@@ -140,3 +164,13 @@ def _plugin_types(kinds: Iterable[NodeNetworks]) -> tuple[PluginTypes, ...]:
         names = sorted(name for name, there in kind.pairs if there and name in limited)
         seen.add(tuple((name, types.get(name, ())) for name in names))
     return tuple(dict(each) for each in sorted(seen) if each)
+
+
+def _most_common(kinds: Mapping[NodeNetworks, int]) -> frozenset[str]:
+    """Return the names that the most nodes have: a node with invented ones displaces no other's."""
+    count = Counter[str]()
+    for kind, nodes in kinds.items():
+        for name, _ in kind.pairs:
+            count[name] += nodes
+    ranked = sorted(count, key=lambda name: (-count[name], name))
+    return frozenset(ranked[:MAX_KNOWN])

@@ -14,8 +14,9 @@ from dispatcher import keys
 from dispatcher.annotation import BLANKS
 from webhook import affinity
 from webhook.decision import ALLOWED, Decision, deny, warning
+from webhook.ignored import pod_warnings
 from webhook.limits import CLUSTER, pod_cause, pod_excesses, pod_warning
-from webhook.pods import excluded, near_misses
+from webhook.pods import excluded
 from webhook.review import child, elements, texts
 from webhook.value import Finding, judge
 
@@ -81,10 +82,11 @@ def judge_template(
     if denied:
         return deny(denied)
     if written and rules.doubtful != "off":
-        told += map(warning, verdict.warnings)
-    warnings = [*near_misses(template, f"{field}.metadata."), *told]
+        told += (warning(f"{where}: {each}") for each in verdict.warnings)
+    warnings = [*pod_warnings(child(template, "metadata"), f"{field}.metadata."), *told]
     if namespace.scheduling_or(rules.scheduling) == "required":
-        warnings += _scheduling(review.kind, child(template, "spec"), verdict.networks)
+        spec = child(template, "spec")
+        warnings += _scheduling(review.kind, spec, verdict.networks, f"{field}.spec.")
     return Decision(reason="template", warnings=tuple(warnings))
 
 
@@ -118,24 +120,35 @@ def _weigh(
         if severity == "deny" and not unchanged:
             denied.append(finding.cause)
         elif severity != "off":
-            told.append(warning(f"pods will be refused: {finding.brief}"))
+            told.append(_will_be_refused(finding.cause.field, finding.brief))
     return denied, told
 
 
-def _scheduling(kind: str, spec: Mapping[str, Any], networks: tuple[str, ...]) -> Iterator[str]:
-    """Yield what is wrong with the nodes that the pods may go to. The namespace may change that."""
+def _will_be_refused(field: str, why: str) -> str:
+    return warning(f"{field}: pods will be refused: {why}")
+
+
+def _scheduling(
+    kind: str, spec: Mapping[str, Any], networks: tuple[str, ...], field: str
+) -> Iterator[str]:
+    """Yield what is wrong with the nodes that the pods may go to. The namespace may change that.
+
+    *field* leads to the pods' spec.
+    """
     refusal = affinity.refusal(spec, networks, "required")
     if refusal:
-        yield warning(f"pods will be refused: nodeSelectorTerms: {refusal.message}")
+        yield _will_be_refused(f"{field}{affinity.TERMS}", refusal.message)
     elif kind == "DaemonSet":
-        yield from _selector_hints(spec, networks)
+        yield from _selector_hints(spec, networks, field)
 
 
-def _selector_hints(spec: Mapping[str, Any], networks: tuple[str, ...]) -> Iterator[str]:
+def _selector_hints(
+    spec: Mapping[str, Any], networks: tuple[str, ...], field: str
+) -> Iterator[str]:
     selector = texts(spec, "nodeSelector")
     for name in networks:
         label = keys.network_label(name)
         if selector.get(label) != "true" and not affinity.covers(spec, (name,)):
             yield warning(
-                f'nodeSelector lacks {label}: "true": on other nodes the pods stay Pending'
+                f'{field}nodeSelector: lacks {label}: "true"; on other nodes the pods stay Pending'
             )

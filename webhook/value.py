@@ -75,8 +75,7 @@ def judge(value: str, namespace: Namespace, networks: Networks, field: str) -> V
     findings = list(_doubts(read.items, namespace, networks.known, field))
     for fault in read.faults:
         cause = Cause(fault.reason, str(fault), field)
-        brief = f"{keys.ANNOTATION}: {fault}"
-        findings.append(Finding(fault.position, cause, doubtful=False, brief=brief))
+        findings.append(Finding(fault.position, cause, doubtful=False, brief=str(fault)))
     combination = combine(read.selections, networks.plugin_types)
     findings += _conflicts(combination, field)
     findings.sort(key=attrgetter("position"))
@@ -121,11 +120,15 @@ _read_once = lru_cache(maxsize=1024)(_read_anew)
 
 
 @lru_cache(maxsize=1024)
-def _instead(name: str, usable: frozenset[str]) -> tuple[str, str]:
-    """Return which names there are, and which of them was probably meant (or nothing)."""
+def suggestion(name: str, usable: frozenset[str]) -> str:
+    """Return which of the *usable* names was probably meant, in brackets; nothing if none was."""
     near = nearest(name, usable)
-    hint = f" (did you mean {quote(near)}?)" if near else ""
-    return f"supported values: {listing(usable)}{hint}", hint
+    return f" (did you mean {quote(near)}?)" if near else ""
+
+
+@lru_cache(maxsize=1024)
+def _expected(name: str, usable: frozenset[str]) -> str:
+    return f"supported values: {listing(usable)}{suggestion(name, usable)}"
 
 
 def _items(value: str) -> Iterator[tuple[int, str]]:
@@ -154,9 +157,9 @@ def _doubts(
             usable = frozenset(known)
             if allowed is not None:
                 usable = usable.intersection(allowed)
-            expected, hint = _instead(name, usable)
-            cause = Cause(UNSUPPORTED, str(Fault(UNSUPPORTED, position, name, expected)), field)
-            brief = f"unknown network {quote(name)}{hint}"
+            fault = Fault(UNSUPPORTED, position, name, _expected(name, usable))
+            cause = Cause(UNSUPPORTED, str(fault), field)
+            brief = f"unknown network {quote(name)}{suggestion(name, usable)}"
             yield Finding(position, cause, doubtful=True, brief=brief)
         elif allowed is not None and name not in allowed:
             message = _forbidden(position, name, namespace.name, allowed)

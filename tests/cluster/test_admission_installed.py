@@ -158,6 +158,34 @@ def raw(cluster: Cluster, path: str) -> str:
     return cluster.kubectl("get", "--raw", path).stdout
 
 
+def calls(cluster: Cluster) -> float:
+    """Return how many new pods the API server has sent to the webhook for a key of their own."""
+    series = r'^apiserver_admission_webhook_request_total{.*name="pods[.]cni-genie[.]io".*} (.+)$'
+    return sum(map(float, re.findall(series, raw(cluster, "/metrics"), re.MULTILINE)))
+
+
+@pytest.mark.parametrize(
+    ("annotation", "sent"),
+    [
+        ("a.example/networks=x", 0),
+        ("cni-genie.example/cni=x", 0),
+        ("networks=x", 1),
+        ("multi-ip-preferences=", 1),
+        ("k8s.v1.cni.cncf.io/networks=x", 1),
+        ("cni-genie.io/scheduling=off", 1),
+        ("cni=weave", 1),
+    ],
+)
+def test_a_pod_is_sent_for_a_key_of_its_own_alone(
+    cluster: Cluster, namespace: str, annotation: str, sent: int
+) -> None:
+    """Ignored keys are warned of, and every other pod of the cluster still costs nothing."""
+    before = calls(cluster)
+    run = ("run", "web", "-n", namespace, "--image=nginx:latest", f"--annotations={annotation}")
+    cluster.kubectl(*run, "--dry-run=server")
+    assert calls(cluster) == before + sent
+
+
 BROKEN = "broken.cni-genie.io"
 CONDITION = {
     "apiVersion": "admissionregistration.k8s.io/v1",

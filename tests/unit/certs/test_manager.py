@@ -10,6 +10,7 @@ from base64 import b64decode, b64encode
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
+import trustme
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
@@ -564,6 +565,50 @@ def test_a_pair_is_swapped_without_dropping_a_connection() -> None:
             assert dial("127.0.0.1", listener.port, NAME) == other.certificate
             opened.sendall(b"still here\n")
             assert opened.recv(100) == b"still here\n"
+
+
+def is_answered(port: int, client: trustme.LeafCert | None) -> bool:
+    """Tell whether the listener at *port* answers a client with that certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    if client is not None:
+        client.configure_cert(context)
+    with (
+        socket.create_connection(("127.0.0.1", port), 5) as plain,
+        context.wrap_socket(plain, server_hostname=NAME) as opened,
+    ):
+        try:
+            opened.sendall(b"a review\n")
+            return opened.recv(100) == b"a review\n"
+        except OSError:
+            return False
+
+
+def test_with_a_client_ca_only_its_clients_are_answered(tmp_path: Path) -> None:
+    """Before and after a new pair; the self-check still sees what is presented."""
+    ours, others = trustme.CA(), trustme.CA()
+    ours.cert_pem.write_to_path(tmp_path / "ca.crt")
+    client = ours.issue_cert("api-server")
+    live = LiveContext(tmp_path / "ca.crt")
+    for pair in (leaf(), leaf()):
+        live.load(pair)
+        with Listener(live.context) as listener:
+            assert is_answered(listener.port, client)
+            assert not is_answered(listener.port, None)
+            assert not is_answered(listener.port, others.issue_cert("api-server"))
+            assert dial("127.0.0.1", listener.port, NAME) == pair.certificate
+
+
+def test_the_manager_hands_the_client_ca_to_its_listener(api: Api, tmp_path: Path) -> None:
+    """And without one, every client is answered."""
+    ours = trustme.CA()
+    ours.cert_pem.write_to_path(tmp_path / "ca.crt")
+    for client_ca, answered in ((tmp_path / "ca.crt", False), (None, True)):
+        made = manager(api, client_ca=client_ca)
+        made.round()
+        with Listener(made.ssl_context()) as listener:
+            assert is_answered(listener.port, None) is answered
+            assert is_answered(listener.port, ours.issue_cert("api-server"))
 
 
 def test_before_the_first_pair_every_handshake_is_refused() -> None:

@@ -52,6 +52,19 @@ TREE = Path(__file__).parents[3]
             id="beyond-the-calendar",
         ),
         pytest.param(
+            "CLIENT_CA",
+            "/no/such/file",
+            "setting GENIE_CERTS_CLIENT_CA: the file cannot be read: No such file or directory, "
+            'got "/no/such/file"',
+            id="a-file-that-is-missing",
+        ),
+        pytest.param(
+            "CLIENT_CA",
+            os.devnull,
+            'setting GENIE_CERTS_CLIENT_CA: the file holds no certificate (PEM), got "/dev/null"',
+            id="a-file-without-a-certificate",
+        ),
+        pytest.param(
             "WRITE_BUNDLES",
             "perhaps",
             "setting GENIE_CERTS_WRITE_BUNDLES: Input should be a valid boolean, unable to "

@@ -156,6 +156,18 @@ def test_explain_tells_what_a_pod_would_get(node: Rig, genie: CommandLine) -> No
     assert [each["plugins"] for each in said["attachments"]] == [["c1"], ["w1", "w2"]]
 
 
+@pytest.mark.parametrize("header", ["|", "|-", ">"])
+def test_explain_reads_a_block_of_several_lines(node: Rig, genie: CommandLine, header: str) -> None:
+    """Ends of lines are blanks, so `cni: |` names the same networks as one line."""
+    pod = node.folder / "pod.yaml"
+    pod.write_text(
+        "kind: Pod\nmetadata:\n  name: web\n  annotations:\n"
+        f"    cni: {header}\n      canal,\n      weave\n"
+    )
+    [answer] = genie.json("explain", str(pod))
+    assert [each["network"] for each in answer["attachments"]] == ["canal", "weave"]
+
+
 def test_explain_tells_the_error_and_what_is_missing(node: Rig, genie: CommandLine) -> None:
     """The plugin's own words, and exit code 1."""
     done = genie("explain", "-", stdin=POD.replace("canal,", "cnal,").encode())

@@ -9,7 +9,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dispatcher import annotation
-from dispatcher.annotation import InvalidAnnotation, Selection, nearest, normalise, parse, quote
+from dispatcher.annotation import (
+    InvalidAnnotation,
+    Selection,
+    nearest,
+    normalise,
+    parse,
+    quote,
+    shortlist,
+)
 
 ALNUM = string.ascii_letters + string.digits
 INNER = ALNUM + "._-"
@@ -36,13 +44,17 @@ INNER = ALNUM + "._-"
             f"a,b@{'i' * 15}", ["a@eth0", f"b@{'i' * 15}"], id="an interface of 15 characters"
         ),
         pytest.param(" weave\t, canal @ net1 ", ["weave@eth0", "canal@net1"], id="blanks"),
+        pytest.param("weave\n", ["weave@eth0"], id="a YAML block ends in a newline"),
+        pytest.param(
+            "\r\nweave,\r\ncanal\n@\nnet1\r\n", ["weave@eth0", "canal@net1"], id="ends of lines"
+        ),
         pytest.param(
             ",".join(f"n{i}" for i in range(16)),
             [f"n{i}@eth{i}" for i in range(16)],
             id="sixteen networks",
         ),
         pytest.param("", [], id="empty means choose for me"),
-        pytest.param(" \t ", [], id="blank means choose for me"),
+        pytest.param(" \t\r\n ", [], id="blank means choose for me"),
     ],
 )
 def test_a_value_selects(value: str, expected: list[str]) -> None:
@@ -59,7 +71,11 @@ def test_a_value_selects(value: str, expected: list[str]) -> None:
         pytest.param("weave,", annotation.INVALID, 2, "missing", id="trailing comma"),
         pytest.param("a/b", annotation.INVALID, 1, '"a/b"', id="slash"),
         pytest.param("..", annotation.INVALID, 1, '".."', id="parent folder"),
-        pytest.param("weave\n", annotation.INVALID, 1, '"weave\\x0a"', id="newline is no blank"),
+        pytest.param(
+            "we\nave", annotation.INVALID, 1, '"we\\x0aave"', id="a newline inside a name"
+        ),
+        pytest.param("weave\v", annotation.INVALID, 1, '"weave\\x0b"', id="a vertical tab"),
+        pytest.param("weave\x1c", annotation.INVALID, 1, '"weave\\x1c"', id="a file separator"),
         pytest.param("wea\0ve", annotation.INVALID, 1, '"wea\\x00ve"', id="NUL"),
         pytest.param("wéave", annotation.INVALID, 1, '"w\\xe9ave"', id="not ASCII"),
         pytest.param("\u2003weave", annotation.INVALID, 1, "\\u2003", id="a blank of Unicode"),
@@ -110,7 +126,7 @@ def test_too_many_items_are_not_each_judged() -> None:
 
 networks = st.from_regex(r"\A[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?\Z")
 interfaces = st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,14}\Z").filter(lambda i: i != "lo")
-blanks = st.text(" \t", max_size=2)
+blanks = st.text(annotation.BLANKS, max_size=2)
 
 
 @st.composite
@@ -159,7 +175,7 @@ def test_normalising_is_idempotent_and_keeps_the_meaning(
     assert normalise(normal) == normal
 
 
-@given(st.text(alphabet=INNER + "@, \t/é\0", max_size=60))
+@given(st.text(alphabet=INNER + "@, \t\r\n/é\0", max_size=60))
 @example("\ud800")
 @example("," * 30)
 def test_any_text_is_parsed_or_refused(text: str) -> None:
@@ -197,6 +213,15 @@ def test_a_quoted_text_is_one_printable_line(text: str) -> None:
 def test_the_nearest_name(name: str, expected: str | None) -> None:
     """A typing mistake leads to the name that was meant; a strange name leads nowhere."""
     assert nearest(name, ["weave", "canal", "calico", "flannel"]) == expected
+
+
+def test_an_unknown_name_is_compared_with_few_of_many_known_ones() -> None:
+    """15,000 names kept the webhook busy for a second; what was meant is still among the few."""
+    known = {f"{letter}et-{number}" for letter in "mnop" for number in range(4000)}
+    assert len(shortlist("net-unknown", known)) == annotation.MAX_COMPARED
+    assert nearest("wave", {*known, "Weave"}) == "Weave"
+    few = sorted(known)[: annotation.MAX_COMPARED]
+    assert shortlist("net-unknown", few) is few
 
 
 def test_values_compare_by_content_and_print_readably() -> None:

@@ -135,11 +135,16 @@ def test_bodies_that_cannot_be_read(
 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
-    [("GET", "/pods", 405), ("POST", "/other", 404), ("GET", "/docs", 404)],
+    [
+        ("GET", "/pods", 405),
+        ("POST", "/other", 404),
+        ("POST", "/pods/", 404),
+        ("GET", "/docs", 404),
+    ],
 )
 def test_nothing_else_is_served(judged: Judged, method: str, path: str, status: int) -> None:
     """No documentation, no other path or method; and who asks for it is no API server."""
-    response = judged.client.request(method, path)
+    response = judged.client.request(method, path, follow_redirects=False)
     assert response.status_code == status
     assert response.headers["connection"] == "close"
 

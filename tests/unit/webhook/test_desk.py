@@ -6,11 +6,12 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from dispatcher.kube.client import KubeError
 from tests.unit.webhook.apiserver import Api, thing, things
 from tests.unit.webhook.builders import pod, review
-from webhook.caches import Caches
+from webhook.caches import MAX_INTERNED, Caches
 from webhook.decision import CannotDecide, Decision
 from webhook.desk import Desk
 from webhook.review import MalformedReview
@@ -63,6 +64,22 @@ def test_networks_are_the_nodes_and_the_settings(office: Office) -> None:
     known = frozenset({"weave", "flannel"})
     assert office.caches.networks == Networks(known=known, present=frozenset({"weave"}))
     assert office.caches.networks is office.caches.networks
+
+
+def test_networks_of_a_node_that_names_too_many_are_counted_and_logged_once() -> None:
+    """The node goes on changing its labels, which fills no memory either."""
+    office = Office(start=False)
+    names = {f"network.cni-genie.io/n{number}": "true" for number in range(300)}
+    office.api.objects["nodes"] = things(thing("n1", labels=names), thing("n2", labels=names))
+    with capture_logs() as logged:
+        office.caches.start()
+        assert office.caches.nodes_cache.wait(5)
+    assert [line["dropped"] for line in logged if "too many networks" in line["event"]] == [44]
+    assert office.caches.dropped == 88
+    for number in range(2 * MAX_INTERNED):
+        office.caches._keep_node(thing("n3", labels={f"network.cni-genie.io/n{number}": "true"}))
+    assert len(office.caches._interned) <= MAX_INTERNED
+    office.close()
 
 
 def test_a_pod_in_a_cached_namespace_costs_no_request(office: Office) -> None:
@@ -126,6 +143,24 @@ def test_a_namespace_that_is_gone_has_no_wishes(office: Office) -> None:
     assert office.judge("weave", "gone").allowed
 
 
+def test_look_ups_have_a_rate_for_all_of_the_replica() -> None:
+    """Beyond it a review is not decided, so that failurePolicy decides."""
+    office = Office(max_lookups_per_second=1)
+    assert office.judge("weave", "new1").allowed
+    with pytest.raises(CannotDecide, match="too many namespaces"):
+        office.judge("weave", "new2")
+    assert office.judge("weave").allowed
+    office.close()
+
+
+def test_a_binding_is_judged_before_the_caches_are_filled() -> None:
+    """It depends on nothing but itself: a scheduler need not wait."""
+    office = Office(start=False)
+    metadata = {"name": "web", "namespace": "team-a", "annotations": {"cni": "weave"}}
+    found = review({"kind": "Binding", "metadata": metadata}, subResource="binding")
+    assert asyncio.run(office.desk.bindings(found)).reason == "stripped"
+
+
 def test_a_namespace_that_cannot_be_read_is_no_decision(office: Office) -> None:
     """Neither a yes nor a no would be right."""
     office.api.error = AWAY
@@ -183,7 +218,7 @@ def test_workloads_are_judged_with_their_namespace(office: Office) -> None:
         assert len(decision.warnings) == warned
 
 
-@pytest.mark.parametrize("endpoint", ["pods", "namespaces", "workloads"])
+@pytest.mark.parametrize("endpoint", ["pods", "bindings", "namespaces", "workloads"])
 def test_each_endpoint_judges_its_own_kinds(office: Office, endpoint: str) -> None:
     """A rule that sends something else here is an error in the configuration."""
     found = {"kind": "Service", "metadata": {"name": "x"}}

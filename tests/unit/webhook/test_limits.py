@@ -153,7 +153,9 @@ def test_a_template_over_a_limit_is_treated_like_one_that_its_namespace_does_not
     template = workload("a,b,c,d,e")
     decision = judge_template(review(template), shop(), NETWORKS, Rules(doubtful=severity))
     if severity == "warn":
-        assert decision.warnings == ("pods will be refused: max-attachments is 4, has 5",)
+        field = "spec.template.metadata.annotations[cni]"
+        brief = "pods will be refused: max-attachments is 4, has 5"
+        assert decision.warnings == (f"{field}: {brief}",)
         return
     assert messages(decision) == [f"spec.template.{too_many(4, 5)}".replace("shop", "team-a")]
 

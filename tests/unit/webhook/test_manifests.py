@@ -24,7 +24,7 @@ from dispatcher import annotation, keys
 from dispatcher.agent.settings import Settings as AgentSettings
 from tests.unit.webhook.apiserver import Api
 from tests.unit.webhook.test_service import Certificates
-from webhook import affinity, limits, namespaces, pods
+from webhook import affinity, ignored, limits, namespaces
 from webhook.service import Service
 from webhook.settings import WebhookSettings
 from webhook.templates import PATHS
@@ -72,7 +72,7 @@ def test_an_entry_is_harmless_when_we_are_down(entry: dict[str, Any]) -> None:
 def test_an_entry_leads_to_an_endpoint_of_the_service(entry: dict[str, Any]) -> None:
     """Path, Service and port are those that exist."""
     target = entry["clientConfig"]["service"]
-    assert target["path"] in {"/pods", "/namespaces", "/workloads"}
+    assert target["path"] in {"/pods", "/bindings", "/namespaces", "/workloads"}
     service = WEBHOOK[f"Service/{target['name']}"]
     assert target["port"] in {port["port"] for port in service["spec"]["ports"]}
 
@@ -97,9 +97,13 @@ WITHOUT_WEBHOOK = {
 }
 
 
+BINDINGS = "cni-genie-bindings"
+
+
 def policies_on_pods() -> list[dict[str, Any]]:
     policies = [one["spec"] for one in POLICIES if "-pod-" in one["metadata"]["name"]]
-    return [*policies, *WITHOUT_WEBHOOK.values()]
+    others = [spec for name, spec in WITHOUT_WEBHOOK.items() if name != BINDINGS]
+    return [*policies, *others]
 
 
 def judging_pods() -> list[dict[str, Any]]:
@@ -127,7 +131,8 @@ def test_one_exclusion_is_shared_by_webhook_and_policies() -> None:
 def test_the_excluded_namespaces_are_the_same_everywhere() -> None:
     """kube-system and our own."""
     selectors = [one["namespaceSelector"] for one in ENTRIES.values()]
-    selectors += [one["matchConstraints"]["namespaceSelector"] for one in policies_on_pods()]
+    policies = [*policies_on_pods(), policy("cni-genie-binding"), WITHOUT_WEBHOOK[BINDINGS]]
+    selectors += [one["matchConstraints"]["namespaceSelector"] for one in policies]
     for selector in selectors:
         assert selector["matchExpressions"][0] == {
             "key": "kubernetes.io/metadata.name",
@@ -136,11 +141,38 @@ def test_the_excluded_namespaces_are_the_same_everywhere() -> None:
         }
 
 
-def test_near_misses_are_those_that_the_webhook_warns_of() -> None:
+def listed(keys_: tuple[str, ...]) -> str:
+    return "[" + ", ".join(f"'{key}'" for key in keys_) + "].exists(key,"
+
+
+def test_ignored_keys_are_those_that_the_webhook_warns_of() -> None:
     """A key in one list and not in the other would be a call without a warning."""
-    listed = "[" + ", ".join(f"'{key}'" for key in pods.NEAR_MISSES) + "]"
     for name in ("pods", "templates", "cronjobs"):
-        assert listed in conditions(ENTRIES[f"{name}.cni-genie.io"])["names-networks"]
+        condition = conditions(ENTRIES[f"{name}.cni-genie.io"])["names-networks"]
+        assert listed(ignored.IGNORED_ON_PODS) in condition
+    namespace = conditions(ENTRIES["namespaces.cni-genie.io"])["ours-changed"]
+    assert listed(ignored.NAMESPACE_NEAR_MISSES) in namespace
+    assert listed((keys.DEFAULTED, *ignored.LABELS)) in namespace
+    assert listed(namespaces.KEYS) in namespace
+    assert f"key.startsWith('{ignored.PREFIX}')" in namespace
+
+
+def test_bindings_lose_the_keys_that_the_policy_refuses() -> None:
+    """A key that is not removed would keep a scheduler that sends it from binding any pod."""
+    entry = ENTRIES["bindings.cni-genie.io"]
+    overlay = WITHOUT_WEBHOOK[BINDINGS]
+    own = policy("cni-genie-binding")
+    assert entry["rules"] == overlay["matchConstraints"]["resourceRules"]
+    assert entry["rules"] == own["matchConstraints"]["resourceRules"]
+    fixed = listed(keys.POD_KEYS)
+    assert conditions(entry) == conditions(overlay)
+    assert fixed in conditions(entry)["has-our-keys"]
+    (mutation,) = overlay["mutations"]
+    assert mutation["jsonPatch"]["expression"].startswith(fixed.partition(".exists")[0])
+    refused = [one["expression"] for one in own["validations"]]
+    assert refused == [
+        f"!object.metadata.?annotations[?'{key}'].hasValue()" for key in keys.POD_KEYS
+    ]
 
 
 def test_the_workloads_sent_are_those_that_are_judged() -> None:
@@ -161,6 +193,7 @@ def test_no_expression_uses_a_key_that_is_not_ours() -> None:
     ours = set(re.findall(r"[\w.-]*cni-genie\.io/[a-z-]*", text))
     assert ours == {
         keys.ALLOWED,
+        keys.ATTACHMENTS,
         keys.DEFAULTED,
         keys.SCHEDULING,
         keys.MAX_ATTACHMENTS,
@@ -169,6 +202,7 @@ def test_no_expression_uses_a_key_that_is_not_ours() -> None:
         keys.PLUGIN_TYPES,
         "cni-genie.io/webhook",
         "cni-genie.io/cni",
+        ignored.PREFIX,
     }
 
 
@@ -306,6 +340,15 @@ def test_every_key_of_a_namespace_is_validated_and_guarded() -> None:
     text = Path(keys.__file__).read_text()
     found = re.findall(r'^[A-Z_]+ = "(\S+)"\n"""On a namespace:', text, re.MULTILINE)
     assert {keys.ANNOTATION, *found} == set(namespaces.KEYS)
+
+
+def test_the_policies_blanks_are_the_grammars() -> None:
+    """Each class of characters that has one end of line or tab has all of them."""
+    text = "".join(path.read_text() for path in MANIFESTS.rglob("*.yaml"))
+    classes = set(re.findall(r"\[ (?:-~)?((?:\\{1,2}[a-z])+)\]", text))
+    escaped = "".join({"\t": "\\t", "\r": "\\r", "\n": "\\n"}.get(c, "") for c in annotation.BLANKS)
+    assert annotation.BLANKS[0] == " "
+    assert {found.replace("\\\\", "\\") for found in classes} == {escaped}
 
 
 def test_no_expression_loops_over_thousands_of_what_an_author_writes() -> None:
@@ -509,7 +552,7 @@ def test_every_alert_says_what_it_means() -> None:
 
 def test_the_two_ways_to_add_affinity_without_a_webhook_are_one() -> None:
     """CREATE and UPDATE have the same expression, letter by letter."""
-    found = [str(one["mutations"][1]) for one in WITHOUT_WEBHOOK.values() if "mutations" in one]
+    found = [str(one["mutations"][1]) for one in policies_on_pods() if "mutations" in one]
     assert len(found) == 2
     assert len(set(found)) == 1
 

@@ -70,6 +70,30 @@ def scheduling(value: str) -> dict[str, Any]:
             id="allow-list-with-what-is-no-name",
         ),
         pytest.param(
+            namespace(allowed="canal,"),
+            None,
+            [f'{ALLOWED}: Invalid value: "": item 2 is empty (a comma too many)'],
+            id="allow-list-with-a-comma-too-many",
+        ),
+        pytest.param(
+            namespace(allowed="canal,\n,weave"),
+            None,
+            [f'{ALLOWED}: Invalid value: "": item 2 is empty'],
+            id="allow-list-with-an-empty-item",
+        ),
+        pytest.param(
+            namespace(allowed="weave\x1c"),
+            None,
+            [f'{ALLOWED}: Invalid value: "weave\\x1c": item 1 is not the name of a network'],
+            id="allow-list-with-white-space-that-is-no-blank",
+        ),
+        pytest.param(
+            namespace(allowed="," * 8192),
+            None,
+            [f'{ALLOWED}: Invalid value: "": item {position} is' for position in range(1, 11)],
+            id="of-thousands-of-faults-ten-are-named",
+        ),
+        pytest.param(
             namespace(allowed="w" * 8193),
             None,
             [f"{ALLOWED}: Too long: may not be more than 8192 bytes (has 8193)"],
@@ -125,36 +149,48 @@ def test_what_can_never_work_is_refused(
 @pytest.mark.parametrize(
     ("found", "old", "expected"),
     [
-        pytest.param(namespace("weave", " weave , canal,"), None, [], id="all-is-well"),
+        pytest.param(namespace("weave", "\n weave ,\r\n canal\n"), None, [], id="all-is-well"),
         pytest.param(
             namespace("wave"),
             None,
-            ['cni: network "wave" is not known at present'],
+            [f'{CNI}: network "wave" is not known at present (did you mean "weave"?)'],
             id="unknown-default",
         ),
         pytest.param(
             namespace(allowed="wave"),
             None,
             [
-                'cni-genie.io/allowed: network "wave" is not known at present',
-                "cni-genie.io/allowed: there is no default: pods without cni use the node's",
+                f'{ALLOWED}: network "wave" is not known at present (did you mean "weave"?)',
+                f"{ALLOWED}: there is no default: pods without cni use the node's",
             ],
             id="unknown-allowed-and-no-default",
         ),
         pytest.param(
             namespace(None, "weave"),
             namespace("weave", "weave"),
-            ["cni-genie.io/allowed: there is no default: pods without cni use the node's"],
+            [f"{ALLOWED}: there is no default: pods without cni use the node's"],
             id="default-taken-away-from-a-limited-namespace",
         ),
         pytest.param(
             namespace(allowed=""),
             None,
             [
-                "cni-genie.io/allowed: is empty: pods here may name no network",
-                "cni-genie.io/allowed: there is no default: pods without cni use the node's",
+                f"{ALLOWED}: is empty: pods here may name no network",
+                f"{ALLOWED}: there is no default: pods without cni use the node's",
             ],
             id="empty-allow-list",
+        ),
+        pytest.param(
+            namespace("weave", "weave," + ",".join(f"n{number}" for number in range(12))),
+            None,
+            [
+                *(
+                    f'{ALLOWED}: network "n{number}" is not known at present'
+                    for number in range(10)
+                ),
+                f"{ALLOWED}: 2 more networks are not known at present",
+            ],
+            id="of-many-unknown-networks-ten-are-named",
         ),
     ],
 )
@@ -168,11 +204,74 @@ def test_what_may_be_a_mistake_is_a_warning(
 
 
 def test_a_warning_is_whole_with_the_longest_name() -> None:
-    """The API server passes on 120 characters."""
+    """The API server may cut it after 256 characters."""
     name = "w" * 63
     told = decide(namespace(name, name)).warnings
     assert len(told) == 2
     assert all(one.endswith(f'network "{name}" is not known at present') for one in told)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "expected"),
+    [
+        pytest.param(
+            {"annotations": {"cni-genie.io/alowed": "x"}},
+            "metadata.annotations[cni-genie.io/alowed]: not used; "
+            'did you mean "cni-genie.io/allowed"?',
+            id="misspelt-allow-list",
+        ),
+        pytest.param(
+            {"annotations": {"cni-genie.io/schedule": "off"}},
+            "metadata.annotations[cni-genie.io/schedule]: not used; "
+            'did you mean "cni-genie.io/scheduling"?',
+            id="misspelt-scheduling",
+        ),
+        pytest.param(
+            {"annotations": {"genie.io/allowed": "x"}},
+            "metadata.annotations[genie.io/allowed]: not used; "
+            'did you mean "cni-genie.io/allowed"?',
+            id="another-prefix",
+        ),
+        pytest.param(
+            {"annotations": {"cni-genie.io/xyz": "x"}},
+            "metadata.annotations[cni-genie.io/xyz]: not used",
+            id="nothing-like-it",
+        ),
+        pytest.param(
+            {"annotations": {"CNI": "weave"}},
+            'metadata.annotations[CNI]: not used; did you mean "cni"?',
+            id="near-miss-of-the-default",
+        ),
+        pytest.param(
+            {"labels": {"cni": "weave"}},
+            'metadata.labels[cni]: not used; did you mean the annotation "cni"?',
+            id="label-for-the-default",
+        ),
+        pytest.param(
+            {"labels": {"cni-genie.io/allowed": "weave"}},
+            "metadata.labels[cni-genie.io/allowed]: not used; it is an annotation",
+            id="label-for-the-allow-list",
+        ),
+    ],
+)
+def test_a_key_that_is_ignored_is_a_warning_once(metadata: dict[str, Any], expected: str) -> None:
+    """When it is written, and not with every later change of the namespace."""
+    found = namespace(**metadata)
+    assert decide(found).warnings == (expected,)
+    assert decide(found, namespace()).warnings == (expected,)
+    assert decide(found, found).warnings == ()
+
+
+def test_our_own_keys_and_those_of_others_are_no_warning() -> None:
+    """Also beside the key that was probably meant."""
+    found = namespace("weave", "weave", annotations={"CNI": "x", "a.example/cni": "y"})
+    assert decide(found).warnings == ()
+
+
+def test_of_many_ignored_keys_ten_are_named() -> None:
+    """A namespace of thousands keeps nobody waiting."""
+    written = {f"cni-genie.io/{number}": "x" for number in range(5000)}
+    assert len(decide(namespace(annotations=written)).warnings) == 10
 
 
 @pytest.mark.parametrize(

@@ -284,6 +284,9 @@ def test_other_requests_pass(request_fields: dict[str, Any], found: dict[str, An
     assert decide(found, DEFAULTED, **request_fields) == Decision()
 
 
+USE_CNI = 'not used by Genie; name networks in the annotation "cni"'
+
+
 @pytest.mark.parametrize(
     ("metadata", "expected"),
     [
@@ -297,13 +300,44 @@ def test_other_requests_pass(request_fields: dict[str, Any], found: dict[str, An
             'metadata.labels[cni]: not used; did you mean the annotation "cni"?',
             id="label",
         ),
+        *(
+            pytest.param(
+                {"annotations": {key: "x"}}, f"metadata.annotations[{key}]: {words}", id=key
+            )
+            for key, words in {
+                "k8s.v1.cni.cncf.io/networks": USE_CNI,
+                "v1.multus-cni.io/default-network": USE_CNI,
+                "networks": f"{USE_CNI} (there are no logical networks)",
+                "multi-ip-preferences": (
+                    "not used by Genie; "
+                    'the pod\'s addresses will be in "k8s.v1.cni.cncf.io/network-status"'
+                ),
+                "cni-genie.io/allowed": "not used on a pod; it is an annotation of namespaces",
+                "cni-genie.io/scheduling": "not used on a pod; it is an annotation of namespaces",
+            }.items()
+        ),
     ],
 )
-def test_a_near_miss_is_a_warning(metadata: dict[str, Any], expected: str) -> None:
+def test_a_key_that_is_ignored_is_a_warning(metadata: dict[str, Any], expected: str) -> None:
     """A key that works for Kubernetes, and is probably a mistake, is pointed out."""
-    decision = decide(pod(metadata=metadata))
+    found = pod(metadata=metadata)
+    decision = decide(found)
     assert decision.allowed
     assert decision.warnings == (expected,)
+    assert not promises_default(review(found))
+
+
+def test_what_another_product_would_read_is_a_warning_beside_the_right_key() -> None:
+    """Its author may take it for a second way to name networks."""
+    about = {"cni": "weave", "k8s.v1.cni.cncf.io/networks": "canal"}
+    (told,) = decide(pod(metadata={"annotations": about})).warnings
+    assert told == f"metadata.annotations[k8s.v1.cni.cncf.io/networks]: {USE_CNI}"
+
+
+@pytest.mark.parametrize("value", ["", " "])
+def test_an_address_that_was_never_filled_in_is_no_warning(value: str) -> None:
+    """So CNI-Genie was asked for it; nothing is lost."""
+    assert decide(pod(metadata={"annotations": {"multi-ip-preferences": value}})).warnings == ()
 
 
 def test_a_near_miss_beside_the_right_key_is_no_warning() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.annotation import MAX_BYTES, InvalidAnnotation, normalise, parse
+from dispatcher.annotation import BLANKS, MAX_BYTES, InvalidAnnotation, normalise, parse
 from tests.unit.webhook.builders import patched, pod, review
 from webhook.affinity import PREFERRED, REQUIRED
 from webhook.limits import CLUSTER, excesses
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 NAMES = ("weave", "canal", "Flannel.v2", "x")
 WORLD = Networks(known=frozenset(NAMES), present=frozenset(NAMES))
 
-blanks = st.sampled_from(["", " ", "\t "])
+blanks = st.sampled_from(["", " ", "\t ", "\n", "\r\n"])
 interfaces = st.sampled_from(["", "@eth0", "@net1", " @ eth1", "@eth0 ", "@lo", "@", "@a/b"])
 items = st.builds(
     "{}{}{}{}".format,
@@ -86,7 +86,7 @@ def pods(draw: st.DrawFn) -> dict[str, Any]:
 namespaces = st.builds(
     Namespace,
     name=st.just("team-a"),
-    default=st.sampled_from(["", "weave", " weave , canal@net1 ", "wave", "a/b"]),
+    default=st.sampled_from(["", "weave", " weave ,\n canal@net1\n", "wave", "a/b"]),
     allowed=st.none() | st.just(("weave", "canal")),
     scheduling=st.sampled_from(["", "required", "preferred", "off"]),
 )
@@ -129,11 +129,11 @@ def test_the_patch_touches_only_the_annotation_and_the_affinity(
 def expected(found: dict[str, Any], namespace: Namespace, mode: str) -> dict[str, Any]:
     """Return the pod that *found*, which is right, is to become; no patch, only the object."""
     written = value_of(found)
-    value = written if written and written.strip(" \t") else namespace.default or written
+    value = written if written and written.strip(BLANKS) else namespace.default or written
     wanted: dict[str, Any] = copy.deepcopy(found)
     if value is None:
         return wanted
-    value = normalise(value) if value.strip(" \t") else ""
+    value = normalise(value) if value.strip(BLANKS) else ""
     wanted["metadata"].setdefault("annotations", {})["cni"] = value
     ours = [
         {"key": f"network.cni-genie.io/{name}", "operator": "In", "values": ["true"]}

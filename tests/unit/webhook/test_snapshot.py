@@ -6,7 +6,16 @@ from typing import Any
 
 import pytest
 
-from webhook.snapshot import Namespace, Networks, all_networks, namespace_facts, node_networks
+from webhook.snapshot import (
+    MAX_KNOWN,
+    MAX_PER_NODE,
+    Namespace,
+    Networks,
+    NodeNetworks,
+    all_networks,
+    namespace_facts,
+    node_networks,
+)
 
 
 def meta(
@@ -20,17 +29,27 @@ def meta(
     [
         pytest.param(meta(), Namespace("n"), id="plain"),
         pytest.param(meta({"cni": " weave"}), Namespace("n", default=" weave"), id="default"),
-        pytest.param(meta({"cni": " \t"}), Namespace("n"), id="blank-default"),
+        pytest.param(meta({"cni": " \t\r\n"}), Namespace("n"), id="blank-default"),
         pytest.param(
             meta({"cni-genie.io/allowed": " weave,, canal "}),
             Namespace("n", allowed=("weave", "canal")),
             id="allow-list-with-blanks",
         ),
         pytest.param(
+            meta({"cni-genie.io/allowed": "weave,\r\ncanal\n"}),
+            Namespace("n", allowed=("weave", "canal")),
+            id="allow-list-of-several-lines",
+        ),
+        pytest.param(
+            meta({"cni-genie.io/allowed": "weave\x1c,canal\v,flannel\u2003"}),
+            Namespace("n", allowed=("weave\x1c", "canal\v", "flannel\u2003")),
+            id="white-space-that-is-no-blank-is-part-of-a-name",
+        ),
+        pytest.param(
             meta({"cni-genie.io/allowed": ""}), Namespace("n", allowed=()), id="empty-allow-list"
         ),
         pytest.param(
-            meta({"cni-genie.io/scheduling": " off "}),
+            meta({"cni-genie.io/scheduling": " off\n"}),
             Namespace("n", scheduling="off"),
             id="scheduling",
         ),
@@ -66,6 +85,37 @@ def test_networks_of_a_cluster() -> None:
         known=frozenset({"weave", "canal", "flannel"}), present=frozenset({"weave"})
     )
     assert all_networks([]) == Networks()
+
+
+def node(*names: str, there: str = "true") -> NodeNetworks:
+    return node_networks(meta(labels={f"network.cni-genie.io/{name}": there for name in names}))
+
+
+def test_a_node_makes_few_networks_known() -> None:
+    """Its kubelet may give it thousands of labels; those it can attach now come first."""
+    many = {f"network.cni-genie.io/a{number}": "false" for number in range(15_000)}
+    found = node_networks(meta(labels={**many, "network.cni-genie.io/weave": "true"}))
+    assert len(found.pairs) == MAX_PER_NODE
+    assert found.dropped == 15_001 - MAX_PER_NODE
+    assert ("weave", True) in found.pairs
+    assert node(*(f"n{number}" for number in range(MAX_PER_NODE))).dropped == 0
+
+
+@pytest.mark.parametrize("name", ["", "-x", "a/b", "w" * 64, "a\nb"], ids=repr)
+def test_what_is_no_name_of_a_network_is_not_made_known(name: str) -> None:
+    """Names are printed, and compared with what pods ask for."""
+    assert node(name, "weave").pairs == frozenset({("weave", True)})
+
+
+def test_all_nodes_together_make_few_networks_known_and_the_common_ones_stay() -> None:
+    """Some nodes with invented names displace no network that most nodes have."""
+    honest = [node("weave"), node("weave", "zebra"), node("zebra", there="false")]
+    hostile = [node(*(f"{letter}{number}" for number in range(256))) for letter in "abcdefgh"]
+    found = all_networks([*honest, *hostile], ("zz-listed",))
+    assert len(found.known) == MAX_KNOWN + 1
+    assert found.known >= {"weave", "zebra", "zz-listed"}
+    assert found.present == found.known - {"zz-listed"}
+    assert found.dropped == 8 * 256 + 2 - MAX_KNOWN
 
 
 @pytest.mark.parametrize(

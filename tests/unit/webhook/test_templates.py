@@ -64,15 +64,15 @@ def test_a_template_of_bad_grammar_is_refused(kind: str) -> None:
         pytest.param(
             "wave",
             PLAIN,
-            ('pods will be refused: unknown network "wave" (did you mean "weave"?)',),
+            (f'{FIELD}: pods will be refused: unknown network "wave" (did you mean "weave"?)',),
             id="unknown",
         ),
         pytest.param(
             "weave,zz",
             LIMITED,
             (
-                'pods will be refused: this namespace does not allow "weave"',
-                'pods will be refused: unknown network "zz"',
+                f'{FIELD}: pods will be refused: this namespace does not allow "weave"',
+                f'{FIELD}: pods will be refused: unknown network "zz"',
             ),
             id="not-allowed-and-unknown",
         ),
@@ -117,7 +117,7 @@ def test_a_stored_value_does_not_stop_other_changes() -> None:
     decision = judge_template(review(changed, stored), PLAIN, NETWORKS, Rules())
     assert decision.allowed
     (told,) = decision.warnings
-    assert told.startswith('pods will be refused: cni: Invalid value: "a/b": item 1')
+    assert told.startswith(f'{FIELD}: pods will be refused: Invalid value: "a/b": item 1')
 
 
 @pytest.mark.parametrize(
@@ -143,12 +143,23 @@ def test_an_owner_that_is_no_controller_does_not_hide_a_template() -> None:
     assert decide(workload("a/b", ownerReferences=[{"name": "x"}])).code == 422
 
 
-def test_a_near_miss_in_a_template_is_a_warning() -> None:
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("CNI", 'not used; did you mean "cni"?'),
+        (
+            "v1.multus-cni.io/default-network",
+            'not used by Genie; name networks in the annotation "cni"',
+        ),
+        ("cni-genie.io/allowed", "not used on a pod; it is an annotation of namespaces"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["Deployment", "CronJob"])
+def test_a_key_that_is_ignored_in_a_template_is_a_warning(kind: str, key: str, words: str) -> None:
     """The warning for the pod itself would go to the controller, where nobody reads it."""
-    found = workload(None, template={"metadata": {"annotations": {"CNI": "weave"}}})
-    assert decide(found).warnings == (
-        'spec.template.metadata.annotations[CNI]: not used; did you mean "cni"?',
-    )
+    found = workload(None, kind, template={"metadata": {"annotations": {key: "weave"}}})
+    field = ".".join((*PATHS[kind], "metadata"))
+    assert decide(found).warnings == (f"{field}.annotations[{key}]: {words}",)
 
 
 LONGEST = "w" * 63
@@ -158,28 +169,25 @@ LONGEST = "w" * 63
 @pytest.mark.parametrize(
     ("namespace", "known", "expected"),
     [
+        pytest.param(PLAIN, "canal", f'unknown network "{LONGEST}"', id="unknown"),
         pytest.param(
-            PLAIN, "canal", f'pods will be refused: unknown network "{LONGEST}"', id="unknown"
-        ),
-        pytest.param(
-            LIMITED,
-            LONGEST,
-            f'pods will be refused: this namespace does not allow "{LONGEST}"',
-            id="not-allowed",
+            LIMITED, LONGEST, f'this namespace does not allow "{LONGEST}"', id="not-allowed"
         ),
     ],
 )
 def test_a_warning_is_whole_with_the_longest_name(
     kind: str, namespace: Namespace, known: str, expected: str
 ) -> None:
-    """Of the 120 characters that the API server passes on, none is spent on a path."""
+    """The API server may cut it after 256 characters, of which the path takes its part."""
     networks = Networks(known=frozenset({known}), present=frozenset({known}))
     told = decide(workload(LONGEST, kind), namespace, networks=networks).warnings
-    assert told[0] == expected
-    hints = [one for one in told if one.startswith("nodeSelector")]
+    path = ".".join(PATHS[kind])
+    assert told[0] == f"{path}.metadata.annotations[cni]: pods will be refused: {expected}"
+    hints = [one for one in told if one.startswith(f"{path}.spec.nodeSelector: ")]
     assert [f'network.cni-genie.io/{LONGEST}: "true"' in one for one in hints] == (
         [True] if kind == "DaemonSet" else []
     )
+    assert not [one for one in told if "…" in one]
 
 
 def crowded(terms: int) -> dict[str, Any]:
@@ -194,11 +202,18 @@ def test_alternatives_that_the_pods_may_not_have_are_a_warning(kind: str) -> Non
     """The namespace may yet leave scheduling alone, so it is no reason to refuse the template."""
     found = workload("weave", kind, spec=crowded(101))
     (told,) = decide(found).warnings
-    assert told.startswith("pods will be refused: nodeSelectorTerms: Too many: 101: must have at")
+    field = (
+        "spec.template.spec.affinity.nodeAffinity"
+        ".requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms"
+    )
+    assert told.startswith(f"{field}: pods will be refused: Too many: 101: must have at")
     assert decide(found, Namespace("n", scheduling="off")).warnings == ()
 
 
-HINT = 'nodeSelector lacks network.cni-genie.io/weave: "true": on other nodes the pods stay Pending'
+HINT = (
+    'spec.template.spec.nodeSelector: lacks network.cni-genie.io/weave: "true"; '
+    "on other nodes the pods stay Pending"
+)
 
 
 @pytest.mark.parametrize(

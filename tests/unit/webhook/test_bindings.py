@@ -1,0 +1,63 @@
+"""Bindings: what is removed from them, and what is not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.unit.webhook.builders import patched, review
+from webhook.bindings import strip_binding
+from webhook.decision import Decision
+from webhook.review import MalformedReview
+
+ATTACHMENTS = "cni-genie.io/attachments"
+
+
+def binding(annotations: Any = None) -> dict[str, Any]:
+    metadata = {"name": "web", "namespace": "team-a"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Binding",
+        "metadata": metadata if annotations is None else {**metadata, "annotations": annotations},
+        "target": {"apiVersion": "v1", "kind": "Node", "name": "node1"},
+    }
+
+
+@pytest.mark.parametrize("subresource", ["binding", ""], ids=["pods/binding", "bindings"])
+@pytest.mark.parametrize(
+    ("annotations", "left", "removed"),
+    [
+        pytest.param({"cni": "weave"}, {}, "cni", id="networks"),
+        pytest.param({"cni": "", "a/b": "c"}, {"a/b": "c"}, "cni", id="a-copy-of-all"),
+        pytest.param({"cni": "x", ATTACHMENTS: "y"}, {}, f"cni,{ATTACHMENTS}", id="both-keys"),
+        pytest.param(
+            {ATTACHMENTS: "y", "CNI": "z"}, {"CNI": "z"}, ATTACHMENTS, id="a-prefixed-key"
+        ),
+    ],
+)
+def test_exactly_our_keys_are_removed(
+    annotations: dict[str, str], left: dict[str, str], removed: str, subresource: str
+) -> None:
+    """A scheduler that copies a pod's annotations binds the pod, which keeps what it has."""
+    found = binding(annotations)
+    decision = strip_binding(review(found, subResource=subresource))
+    assert decision.allowed
+    assert (decision.outcome, decision.reason) == ("patched", "stripped")
+    assert decision.audit == {"removed": removed}
+    after = patched(found, decision)
+    assert after == binding(left)
+    assert strip_binding(review(after)) == Decision()
+
+
+@pytest.mark.parametrize("annotations", [None, {}, {"a": "b"}], ids=str)
+def test_a_binding_without_our_keys_is_left_alone(annotations: dict[str, str] | None) -> None:
+    """Nothing is patched that is not there: such a patch would fail the Binding."""
+    assert strip_binding(review(binding(annotations))) == Decision()
+
+
+@pytest.mark.parametrize("annotations", [5, {"cni": 5}, ["cni"]], ids=str)
+def test_what_no_binding_can_hold_is_malformed(annotations: Any) -> None:
+    """It comes from no API server."""
+    with pytest.raises(MalformedReview):
+        strip_binding(review(binding(annotations)))
