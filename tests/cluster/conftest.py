@@ -18,21 +18,26 @@ from tests.cluster.commands import ClusterError
 from tests.cluster.diagnosis import describe
 from tests.cluster.genie import DEFAULT_NETWORK, install_genie
 from tests.cluster.interrupts import as_interrupts
+from tests.cluster.products import FLANNEL, install_products
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
 _NAME = os.environ.get("GENIE_CLUSTER", "genie-test")
 
 
 def _running(
-    name: str, nodes: Mapping[str, Sequence[str]], default_network: str = DEFAULT_NETWORK
+    name: str,
+    nodes: Mapping[str, Sequence[str]],
+    default_network: str = DEFAULT_NETWORK,
+    add_networks: Callable[[Cluster], None] = lambda _: None,
 ) -> Iterator[Cluster]:
     keep = "GENIE_CLUSTER" in os.environ and runs(name)
     if not keep:
         take_down(name)
     cluster = Cluster.up(name, nodes)
     try:
+        add_networks(cluster)
         install_genie(cluster, default_network)
         yield cluster
     finally:
@@ -67,6 +72,22 @@ def uneven_cluster() -> Iterator[Cluster]:
     yield from _running(f"{_NAME}-uneven", nodes, default_network="weave")
 
 
+@pytest.fixture(scope="module")
+def real_cluster() -> Iterator[Cluster]:
+    """Give a cluster with Genie and the networks of products.py on two nodes; flannel is default.
+
+    The nodes start with canal, since a node without any network is not Ready.
+    """
+    nodes = {"node1": ["canal"], "node2": ["canal"]}
+    yield from _running(f"{_NAME}-real", nodes, FLANNEL.network, install_products)
+
+
+@pytest.fixture
+def real_namespace(real_cluster: Cluster) -> Iterator[str]:
+    """Give a namespace of the test's own on the cluster with the networks of products.py."""
+    yield from fresh_namespace(real_cluster)
+
+
 @pytest.fixture
 def namespace(cluster: Cluster) -> Iterator[str]:
     """Give a namespace of the test's own; its pods are gone when the next test begins."""
@@ -98,8 +119,8 @@ def pytest_runtest_makereport(
     """Add what the cluster's parts have said to the report of a test that failed."""
     report = yield
     used: dict[str, Any] = getattr(item, "funcargs", {})
-    for name in ("cluster", "uneven_cluster"):
+    for name in ("cluster", "uneven_cluster", "real_cluster"):
         if report.failed and isinstance(used.get(name), Cluster):
-            namespace = used.get("namespace" if name == "cluster" else "uneven_namespace")
+            namespace = used.get(name.replace("cluster", "namespace"))
             report.sections.append((name, describe(used[name], namespace)))
     return report
