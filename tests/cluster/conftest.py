@@ -7,18 +7,21 @@ has left is not used.
 
 from __future__ import annotations
 
+import itertools
 import os
 import secrets
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.cluster.agents import label, wait_for_default
 from tests.cluster.cluster import BOTH_NETWORKS, Cluster, reserved, runs, take_down
 from tests.cluster.commands import ClusterError
 from tests.cluster.diagnosis import describe
-from tests.cluster.genie import DEFAULT_NETWORK, install_genie
+from tests.cluster.genie import install_genie
 from tests.cluster.interrupts import as_interrupts
-from tests.cluster.products import FLANNEL, install_products
+from tests.cluster.products import FLANNEL, PRODUCTS, install_products
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -29,16 +32,14 @@ _NAME = os.environ.get("GENIE_CLUSTER", "genie-test")
 def _running(
     name: str,
     nodes: Mapping[str, Sequence[str]],
-    default_network: str = DEFAULT_NETWORK,
-    add_networks: Callable[[Cluster], None] = lambda _: None,
+    install: Callable[[Cluster], None] = install_genie,
 ) -> Iterator[Cluster]:
     keep = "GENIE_CLUSTER" in os.environ and runs(name)
     if not keep:
         take_down(name)
     cluster = Cluster.up(name, nodes)
     try:
-        add_networks(cluster)
-        install_genie(cluster, default_network)
+        install(cluster)
         yield cluster
     finally:
         if not keep:
@@ -69,7 +70,7 @@ def uneven_cluster() -> Iterator[Cluster]:
     The default is the network that every node has: no node is complete without its default.
     """
     nodes = {"node1": BOTH_NETWORKS, "node2": ["weave"]}
-    yield from _running(f"{_NAME}-uneven", nodes, default_network="weave")
+    yield from _running(f"{_NAME}-uneven", nodes, partial(install_genie, default_network="weave"))
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +80,19 @@ def real_cluster() -> Iterator[Cluster]:
     The nodes start with canal, since a node without any network is not Ready.
     """
     nodes = {"node1": ["canal"], "node2": ["canal"]}
-    yield from _running(f"{_NAME}-real", nodes, FLANNEL.network, install_products)
+    yield from _running(f"{_NAME}-real", nodes, _install_with_products)
+
+
+def _install_with_products(cluster: Cluster) -> None:
+    install_products(cluster)
+    install_genie(cluster, FLANNEL.network)
+    wait_for_default(cluster, FLANNEL.network)
+    expected = list(itertools.product(cluster.nodes, PRODUCTS))
+    cluster.wait_for(
+        lambda: all(label(cluster, node, network) == "true" for node, network in expected),
+        30,
+        "the labels of all networks",
+    )
 
 
 @pytest.fixture
