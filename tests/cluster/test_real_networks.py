@@ -239,7 +239,7 @@ def test_a_bridge_network_twice_gives_two_addresses(
     assert found["eth0"] != found["net1"]
     assert default_routes(real_cluster, "twice", real_namespace) == [("-4", "eth0")]
     real_cluster.kubectl("delete", "pod", "twice", "-n", real_namespace, "--wait=true")
-    assert held(real_cluster) == before
+    real_cluster.wait_for(lambda: held(real_cluster) == before, 60, "both addresses to be freed")
 
 
 def test_probes_host_ports_and_services_lead_to_the_primary(
@@ -367,7 +367,7 @@ def test_deleting_pods_frees_everything(real_cluster: Cluster, real_namespace: s
     during = held(real_cluster)
     assert {kind for kind in before if before[kind] == during[kind]} == set()
     real_cluster.kubectl("delete", "pods", "--all", "-n", real_namespace, "--wait=true")
-    assert held(real_cluster) == before
+    real_cluster.wait_for(lambda: held(real_cluster) == before, 60, "everything to be freed")
 
 
 @pytest.mark.usefixtures("default_restored")
