@@ -11,7 +11,7 @@ Protocol, over the unix socket ``agentSocket`` of the conflist (default
    ``uid`` is "" where the runtime does not pass K8S_POD_UID.
 2. The agent answers with one JSON object on one line, at most 512 KiB, and closes. Either ::
 
-       {"annotations": {"cni": "weave,canal@net1"}}
+       {"annotations": {"cni": "canal,weave@net1"}}
 
    with ``cni`` absent when the pod has no such annotation (nothing else is told), or an error,
    whose members are those of the CNI specification, for the plugin to return as it is::

@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 
-from tests.cluster import cleanup, fabric, machine, state
+from tests.cluster import cleanup, fabric, gobuild, machine, state
 from tests.cluster.cache import cache_folder
 from tests.cluster.cluster import (
     BOTH_NETWORKS,
@@ -81,6 +81,8 @@ def _check(_args: argparse.Namespace) -> int:
 def _build(args: argparse.Namespace) -> int:
     _check(args)
     prepare("oldest")
+    for programs in gobuild.THIRD_PARTY:
+        gobuild.build(programs)
     return 0
 
 

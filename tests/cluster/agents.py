@@ -68,6 +68,17 @@ def set_mode(cluster: Cluster, mode: str) -> None:
     cluster.kubectl("rollout", "restart", DAEMONSET, "-n", NAMESPACE)
 
 
+def wait_for_default(cluster: Cluster, network: str) -> None:
+    """Wait until every node's runtime calls Genie with *network* as the default."""
+    conflists = [node.path(CONFLIST) for node in cluster.nodes.values()]
+    wanted = f'"default": "{network}"'
+    cluster.wait_for(
+        lambda: all(file.exists() and wanted in file.read_text() for file in conflists),
+        30,
+        f"the default {network}",
+    )
+
+
 def label(cluster: Cluster, node: str, network: str) -> str | None:
     """Return the value of a node's label for *network*."""
     labels = cluster.get("node", node)["metadata"]["labels"]

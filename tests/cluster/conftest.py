@@ -7,33 +7,39 @@ has left is not used.
 
 from __future__ import annotations
 
+import itertools
 import os
 import secrets
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.cluster.agents import label, wait_for_default
 from tests.cluster.cluster import BOTH_NETWORKS, Cluster, reserved, runs, take_down
 from tests.cluster.commands import ClusterError
 from tests.cluster.diagnosis import describe
-from tests.cluster.genie import DEFAULT_NETWORK, install_genie
+from tests.cluster.genie import install_genie
 from tests.cluster.interrupts import as_interrupts
+from tests.cluster.products import FLANNEL, PRODUCTS, install_products
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
 _NAME = os.environ.get("GENIE_CLUSTER", "genie-test")
 
 
 def _running(
-    name: str, nodes: Mapping[str, Sequence[str]], default_network: str = DEFAULT_NETWORK
+    name: str,
+    nodes: Mapping[str, Sequence[str]],
+    install: Callable[[Cluster], None] = install_genie,
 ) -> Iterator[Cluster]:
     keep = "GENIE_CLUSTER" in os.environ and runs(name)
     if not keep:
         take_down(name)
     cluster = Cluster.up(name, nodes)
     try:
-        install_genie(cluster, default_network)
+        install(cluster)
         yield cluster
     finally:
         if not keep:
@@ -64,7 +70,35 @@ def uneven_cluster() -> Iterator[Cluster]:
     The default is the network that every node has: no node is complete without its default.
     """
     nodes = {"node1": BOTH_NETWORKS, "node2": ["weave"]}
-    yield from _running(f"{_NAME}-uneven", nodes, default_network="weave")
+    yield from _running(f"{_NAME}-uneven", nodes, partial(install_genie, default_network="weave"))
+
+
+@pytest.fixture(scope="module")
+def real_cluster() -> Iterator[Cluster]:
+    """Give a cluster with Genie and the networks of products.py on two nodes; flannel is default.
+
+    The nodes start with canal, since a node without any network is not Ready.
+    """
+    nodes = {"node1": ["canal"], "node2": ["canal"]}
+    yield from _running(f"{_NAME}-real", nodes, _install_with_products)
+
+
+def _install_with_products(cluster: Cluster) -> None:
+    install_products(cluster)
+    install_genie(cluster, FLANNEL.network)
+    wait_for_default(cluster, FLANNEL.network)
+    expected = list(itertools.product(cluster.nodes, PRODUCTS))
+    cluster.wait_for(
+        lambda: all(label(cluster, node, network) == "true" for node, network in expected),
+        30,
+        "the labels of all networks",
+    )
+
+
+@pytest.fixture
+def real_namespace(real_cluster: Cluster) -> Iterator[str]:
+    """Give a namespace of the test's own on the cluster with the networks of products.py."""
+    yield from fresh_namespace(real_cluster)
 
 
 @pytest.fixture
@@ -98,8 +132,8 @@ def pytest_runtest_makereport(
     """Add what the cluster's parts have said to the report of a test that failed."""
     report = yield
     used: dict[str, Any] = getattr(item, "funcargs", {})
-    for name in ("cluster", "uneven_cluster"):
+    for name in ("cluster", "uneven_cluster", "real_cluster"):
         if report.failed and isinstance(used.get(name), Cluster):
-            namespace = used.get("namespace" if name == "cluster" else "uneven_namespace")
+            namespace = used.get(name.replace("cluster", "namespace"))
             report.sections.append((name, describe(used[name], namespace)))
     return report

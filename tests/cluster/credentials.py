@@ -82,26 +82,31 @@ def create(credentials: Credentials, layout: Layout, nodes: Iterable[str]) -> No
     credentials.tokens.write_text("\n".join(lines) + "\n")
 
 
-def kubeconfig(layout: Layout, credentials: Credentials, user: str) -> str:
-    """Return the kubeconfig with which a user logs in; it holds all it needs."""
+def kubeconfig(layout: Layout, credentials: Credentials, user: str, token: str = "") -> str:
+    """Return the kubeconfig with which a user logs in; it holds all it needs.
+
+    Without `token` the user is one of those that the API server's token file lists.
+    """
     ca = base64.b64encode(credentials.ca.read_bytes()).decode()
     cluster = {"server": layout.api_url, "certificate-authority-data": ca}
     content: dict[str, Any] = {
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [{"name": layout.name, "cluster": cluster}],
-        "users": [{"name": user, "user": {"token": credentials.token(user)}}],
+        "users": [{"name": user, "user": {"token": token or credentials.token(user)}}],
         "contexts": [{"name": layout.name, "context": {"cluster": layout.name, "user": user}}],
         "current-context": layout.name,
     }
     return json.dumps(content, indent=1)
 
 
-def write_kubeconfig(path: Path, layout: Layout, credentials: Credentials, user: str) -> Path:
+def write_kubeconfig(
+    path: Path, layout: Layout, credentials: Credentials, user: str, token: str = ""
+) -> Path:
     """Write a user's kubeconfig, readable by its owner alone, and return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch(mode=0o600)
-    path.write_text(kubeconfig(layout, credentials, user))
+    path.write_text(kubeconfig(layout, credentials, user, token))
     return path
 
 

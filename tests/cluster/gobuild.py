@@ -37,6 +37,7 @@ class ProgramSet:
     tags: str = ""
     only: str = ""  # the name of the set's only program, where Go would not call it so
     stamped: bool = False  # with the version that Kubernetes components report
+    files: tuple[str, ...] = ()  # of the module, which are copied beside its programs
 
     @property
     def folder(self) -> Path:
@@ -72,8 +73,29 @@ CONTAINERD = ProgramSet(
 )
 CNI_PLUGINS = ProgramSet("cni-plugins", "github.com/containernetworking/plugins")
 CNITOOL = ProgramSet("cnitool", "github.com/containernetworking/cni")
+FLANNEL = ProgramSet(
+    "flannel", "github.com/flannel-io/flannel", files=("Documentation/kube-flannel.yml",)
+)
+KUBE_ROUTER = ProgramSet(
+    "kube-router",
+    "github.com/cloudnativelabs/kube-router/v2",
+    files=("daemonset/kubeadm-kuberouter-all-features-hostport.yaml",),
+)
+WHEREABOUTS = ProgramSet(
+    "whereabouts",
+    "github.com/k8snetworkplumbingwg/whereabouts",
+    only="whereabouts",
+    files=(
+        "doc/crds/daemonset-install.yaml",
+        "doc/crds/whereabouts.cni.cncf.io_ippools.yaml",
+        "doc/crds/whereabouts.cni.cncf.io_nodeslicepools.yaml",
+        "doc/crds/whereabouts.cni.cncf.io_overlappingrangeipreservations.yaml",
+    ),
+)
 NEEDED = (CNITOOL, CNI_PLUGINS, CONTAINERD, ETCD, KUBERNETES)
 """What every cluster needs, the longest last: what else goes wrong meanwhile is said before it."""
+THIRD_PARTY = (FLANNEL, WHEREABOUTS, KUBE_ROUTER)
+"""Networks of other projects, which only their own tests need."""
 
 
 def pinned_version(go_mod: str, module: str) -> str:
@@ -95,13 +117,16 @@ def build(programs: ProgramSet) -> Path:
     """Return the folder with the programs of a set, built if they are not in the cache."""
     go_mod = (programs.folder / "go.mod").read_text()
     sources = (file for file in programs.folder.rglob("*") if file.is_file())
-    key = digest([digest_files(programs.folder, sources), *programs.flags, *_toolchain()])
+    parts = [digest_files(programs.folder, sources), *programs.flags, *programs.files]
+    key = digest([*parts, *_toolchain()])
 
     def make(folder: Path) -> None:
         packages = tool_packages(go_mod)
         names = programs.only or " ".join(package.rpartition("/")[2] for package in packages)
         with step(f"building {programs.name} {programs.version} ({names})"):
             _go_build(programs.folder, folder / programs.only, programs.flags, packages)
+        for file in programs.files:
+            shutil.copy2(_module_folder(programs) / file, folder)
 
     return cached(f"go/{programs.name}", key, make)
 
@@ -119,6 +144,12 @@ def build_small_programs() -> Path:
             _go_build(_IMAGES, folder, flags, packages)
 
     return cached("go/images", key, make)
+
+
+def _module_folder(programs: ProgramSet) -> Path:
+    """Return where Go keeps the module's sources, as it was published."""
+    listed = run(["go", "list", "-m", "-f", "{{.Dir}}", programs.module], cwd=programs.folder)
+    return Path(listed.stdout.strip())
 
 
 @functools.cache

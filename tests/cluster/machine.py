@@ -23,6 +23,7 @@ PROGRAMS = {
     "curl": "curl",
     "debootstrap": "debootstrap",
     "ip": "iproute2",
+    "ipset": "ipset",
     "iptables": "iptables",
     "nft": "nftables",
     "openssl": "openssl",

@@ -98,8 +98,12 @@ class Node:
         """Return where the machine sees one of the node's own files; see NodeLayout.path."""
         return self.layout.path(inside)
 
+    def add_service(self, name: str, argv: list[str]) -> None:
+        """Let `start` and `stop` know another program of this node."""
+        self.services[name] = self._service(name, argv)
+
     def start(self, service: str) -> None:
-        """Start "containerd", "kubelet" or "kube-proxy", if it does not run."""
+        """Start "containerd", "kubelet", "kube-proxy" or an added one, if it does not run."""
         self.services[service].start()
         if service == "containerd":
             self._wait_for_containerd()
