@@ -163,9 +163,14 @@ def failures(cluster: Cluster, namespace: str) -> list[str]:
 
 
 def churn(
-    cluster: Cluster, node: Node, namespace: str, waves: Callable[[], Iterable[object]]
+    cluster: Cluster,
+    node: Node,
+    namespace: str,
+    waves: Callable[[], Iterable[object]],
+    *,
+    pods: int = WAVE,
 ) -> Figures:
-    """Let pods come and go, in each lane one wave for each item of *waves*; see the module.
+    """Let *pods* come and go, in each lane one wave for each item of *waves*; see the module.
 
     Raises CommandError where a pod is refused, does not become Ready or does not go; fails an
     assertion where one has not what it asked for.
@@ -175,7 +180,7 @@ def churn(
 
     def lane(number: int) -> None:
         for turn, _ in enumerate(waves()):
-            _wave(cluster, node, namespace, f"lane{number}-{turn}", figures)
+            figures.ready += _wave(cluster, node, namespace, f"lane{number}-{turn}", pods)
 
     with ThreadPoolExecutor(LANES) as together:
         for done in [together.submit(lane, number) for number in range(LANES)]:
@@ -190,9 +195,10 @@ def for_seconds(seconds: float) -> Callable[[], Iterator[object]]:
     return lambda: itertools.takewhile(lambda _: time.monotonic() < end, itertools.count())
 
 
-def _wave(cluster: Cluster, node: Node, namespace: str, wave: str, figures: Figures) -> None:
+def _wave(cluster: Cluster, node: Node, namespace: str, wave: str, size: int) -> list[float]:
+    """Make, compare and delete so many pods; return the seconds that each took to be Ready."""
     values = itertools.cycle(CHOICES)
-    wanted = {f"{wave}-{number}": next(values) for number in range(WAVE)}
+    wanted = {f"{wave}-{number}": next(values) for number in range(size)}
     pods = [pod_manifest(name, cni, labels={"wave": wave}) for name, cni in wanted.items()]
     ours = ("pods", "-n", namespace, "-l", f"wave={wave}")
     cluster.apply({"apiVersion": "v1", "kind": "List", "items": pods}, "-n", namespace)
@@ -201,9 +207,9 @@ def _wave(cluster: Cluster, node: Node, namespace: str, wave: str, figures: Figu
     stored = cluster.get(*ours)["items"]
     found = attachments(node, stored)
     assert found == {name: CHOICES[cni] for name, cni in wanted.items()}
-    figures.ready += map(_seconds_to_ready, stored)
     delete = ("delete", *ours, "--wait=true", f"--timeout={GONE_WITHIN}s")
     cluster.kubectl(*delete, timeout=2 * GONE_WITHIN)
+    return [_seconds_to_ready(pod) for pod in stored]
 
 
 def _seconds_to_ready(pod: dict[str, Any]) -> float:

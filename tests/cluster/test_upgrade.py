@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from tests.cluster.node import Node
 
 NODE = "node1"
+AT_ONCE = 4
+"""Pods that come and go together in each lane: enough to be at work in every second of a roll."""
 
 CHOICES: dict[str, tuple[str | None, dict[str, str]]] = {
     "default": (None, {"eth0": DEFAULT_NETWORK}),
@@ -49,7 +51,7 @@ def pods_come_and_go(cluster: Cluster, node: Node, namespace: str) -> Iterator[l
         return itertools.takewhile(lambda _: not over.is_set(), itertools.count())
 
     with ThreadPoolExecutor(1) as together:
-        churning = together.submit(churn, cluster, node, namespace, waves)
+        churning = together.submit(churn, cluster, node, namespace, waves, pods=AT_ONCE)
         try:
             yield done
         finally:
