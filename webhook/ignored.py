@@ -35,6 +35,8 @@ _OTHERS = {
     _MULTI_IP: f"not used by Genie; the pod's addresses will be in {quote(keys.NETWORK_STATUS)}",
     keys.ALLOWED: _ON_NAMESPACE,
     keys.SCHEDULING: _ON_NAMESPACE,
+    keys.MAX_ATTACHMENTS: _ON_NAMESPACE,
+    keys.MAX_PER_NETWORK: _ON_NAMESPACE,
 }
 
 IGNORED_ON_PODS = (*NEAR_MISSES, *_OTHERS)
@@ -43,7 +45,13 @@ IGNORED_ON_PODS = (*NEAR_MISSES, *_OTHERS)
 NAMESPACE_NEAR_MISSES = (*NEAR_MISSES, "cni-genie/allowed", "genie.io/allowed")
 """Annotations for which a namespace is sent, besides our own and all others with our prefix."""
 
-LABELS = (keys.ANNOTATION, keys.ALLOWED, keys.SCHEDULING)
+LABELS = (
+    keys.ANNOTATION,
+    keys.ALLOWED,
+    keys.SCHEDULING,
+    keys.MAX_ATTACHMENTS,
+    keys.MAX_PER_NETWORK,
+)
 """Labels of namespaces that should have been annotations. On pods only ``cni`` counts as one."""
 
 
