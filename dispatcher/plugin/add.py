@@ -31,8 +31,9 @@ def add(call: Call) -> dict[str, Any]:
     plan.refuse_conflicts(planned)
     _judge_executables(call, planned)
     with call.locked():
-        kept = _judge_record(call, planned)
-        made = Record(call.request.container_id, call.request.netns, kept + planned)
+        made = _judge_record(call, planned) or Record(call.request.container_id, "", [])
+        made.netns = call.request.netns
+        made.attachments += planned
         try:
             output = result.write(_attach(call, made, planned), call.conf.cni_version)
             # Last of all that may fail: from here on the agent publishes what was attached.
@@ -54,15 +55,15 @@ def _judge_executables(call: Call, planned: list[Attachment]) -> None:
                 raise error.under(sentence) from None
 
 
-def _judge_record(call: Call, planned: list[Attachment]) -> list[Attachment]:
-    """Return what the container has through other calls; free what a killed ADD left.
+def _judge_record(call: Call, planned: list[Attachment]) -> Record | None:
+    """Return the record of what other calls attached; free what a killed ADD left.
 
     A record that nobody can read may be of such a one, too.
     """
     old = delete.recorded(call)
     if old is None:
         call.refuse_excess(planned)  # a container with a record keeps what it was given
-        return []
+        return None
     ours = old.of_call(call.request.interface)
     if ours and all(each.phase == ATTACHED for each in ours):
         raise CNIError(
@@ -75,12 +76,13 @@ def _judge_record(call: Call, planned: list[Attachment]) -> list[Attachment]:
         raise CNIError(
             errors.ALREADY_ATTACHED, f"the container has {', '.join(sorted(taken))} already"
         )
-    return old.attachments
+    plan.refuse_conflicts([*old.attachments, *planned])
+    return old
 
 
 def _attach(call: Call, made: Record, planned: list[Attachment]) -> dict[str, Any]:
     """Attach everything and return the primary's result."""
-    if len(planned) > 1:
+    if len(made.attachments) > 1:
         _attach_several(call, made, planned)
     else:
         [only] = planned

@@ -37,7 +37,7 @@ class Chain:
     plugin of all starts and does not know yet what to do. Times are of the monotonic clock.
     """
 
-    __slots__ = ("_container_id", "_meanwhile", "_netns", "_run")
+    __slots__ = ("_container_id", "_meanwhile", "_run", "netns")
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Chain:
         self._run = run
         self._meanwhile = meanwhile
         self._container_id = container_id
-        self._netns = netns
+        self.netns = netns
 
     def add(self, attachment: Attachment, until: float) -> dict[str, Any]:
         """Attach, and return the last plugin's result in the form of 1.1.0.
@@ -104,7 +104,7 @@ class Chain:
         variables = {
             "CNI_COMMAND": command,
             "CNI_CONTAINERID": self._container_id,
-            "CNI_NETNS": self._netns,
+            "CNI_NETNS": self.netns,
             "CNI_IFNAME": attachment.interface,
             "CNI_ARGS": attachment.args,
         }

@@ -20,7 +20,7 @@ pod's, and every network of this call is a secondary.
 
 Rules of this file: a route is removed only once the record that holds it is on disk; only the
 main table and unicast routes of destination length 0 count (:mod:`dispatcher.plugin.netlink`).
-A pod with one network costs nothing of this.
+A pod with one network opens no namespace and asks the kernel nothing.
 """
 
 from __future__ import annotations
@@ -76,6 +76,10 @@ class DefaultRoutes:
     def open(self) -> None:
         """Open the pod's network namespace; nothing else works before."""
         self._namespace = self._open_namespace(self._record.netns)
+        held = self._record.held_routes  # by an ADD that was killed, and not put back since
+        self._record.held_routes = [
+            each for each in held if self._namespace.has_interfaces_of(bytes.fromhex(each))
+        ]
         for attachment in self._earlier:
             index = self._remember(attachment)
             if attachment.primary and index is not None:
@@ -127,7 +131,8 @@ class DefaultRoutes:
             if index is not None:
                 self._namespace.ignore_advertised_routes(attachment.interface)
             for route in self._namespace.default_routes():
-                if not route.interfaces <= self._kept:
+                # All others that are the pod's own are held.
+                if not (route.is_advertised and route.interfaces <= self._kept):
                     self._namespace.remove(route)
         except OSError as error:
             raise CNIError(
@@ -169,17 +174,17 @@ class DefaultRoutes:
         return attachment.primary and not any(each.primary for each in self._earlier)
 
 
-def put_back_remaining(open_namespace: Callable[[str], Namespace], record: Record) -> None:
+def put_back_remaining(namespace: Namespace, record: Record) -> None:
     """Put back the held routes of interfaces that are still there, after an unfinished ADD.
 
-    Those of attachments that were released went with their interfaces. Raises CNIError where the
-    namespace is gone, and OSError.
+    Those of attachments that were released went with their interfaces. Closes *namespace*. Raises
+    OSError; the record then still has the routes.
     """
-    namespace = open_namespace(record.netns)
     try:
         for held in record.held_routes:
             body = bytes.fromhex(held)
             if namespace.has_interfaces_of(body):
                 namespace.restore(body)
+        record.held_routes = []
     finally:
         namespace.close()

@@ -160,12 +160,10 @@ def free(call: Call, made: Record, ours: list[Attachment], chain: Chain, until: 
 
     Raises the first failure after all were tried.
     """
-    made.extra[RELEASING] = True
+    _begin_release(ours)
     first = _try_all(call, made, ours, chain, until)
-    if made.held_routes:
-        _put_back_routes(call, made)
-    if not any(each in made.attachments for each in ours):
-        made.extra.pop(RELEASING)  # what is left is of other calls, and stays
+    if made.held_routes and chain.netns and made.attachments:
+        _put_back_routes(call, made, chain.netns)
 
     try:
         _keep(call, made)
@@ -176,20 +174,27 @@ def free(call: Call, made: Record, ours: list[Attachment], chain: Chain, until: 
         raise first
 
 
-def _put_back_routes(call: Call, made: Record) -> None:
+def _begin_release(ours: list[Attachment]) -> None:
+    for attachment in ours:
+        if attachment.phase != PARKED:
+            attachment.phase = RELEASING
+
+
+def _put_back_routes(call: Call, made: Record, netns: str) -> None:
     """Put back the default routes that an unfinished ADD held, as far as it can be done.
 
-    What is left in *made* may be attachments of other calls, which such an ADD must not harm. A
-    route that the kernel refuses keeps nothing from being freed.
+    What is left in *made* may be attachments of other calls, which such an ADD must not harm.
+    *netns* is the path that this call was given: the recorded one may lead to another pod by now.
+    A route that the kernel refuses keeps nothing from being freed, and is tried again next time.
     """
     from dispatcher.plugin.default_routes import put_back_remaining
 
     try:
-        if made.attachments:
-            put_back_remaining(call.open_namespace, made)
-    except (CNIError, OSError) as error:
+        put_back_remaining(call.open_namespace(netns), made)
+    except CNIError:
+        made.held_routes = []  # the namespace is gone, and the routes with it
+    except OSError as error:
         call.complain(f"cannot restore the default routes of {made.container_id}: {error}")
-    made.held_routes = []
 
 
 def _try_all(
@@ -291,7 +296,7 @@ def roll_back(call: Call, made: Record, planned: list[Attachment]) -> None:
     begun = [each for each in planned if each.phase != PLANNED and each.conf.plugins]
     made.attachments = [each for each in made.attachments if each in begun or each not in planned]
     if made.is_complete:  # perhaps on disk as well, where the agent must not take it for a success
-        made.extra[RELEASING] = True
+        _begin_release(begun)
         _note(call, made)
 
     try:

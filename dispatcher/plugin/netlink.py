@@ -20,7 +20,7 @@ from _struct import calcsize, pack, unpack_from
 from fcntl import ioctl
 from sys import byteorder
 
-from dispatcher.plugin.errors import INVALID_NETNS, CNIError
+from dispatcher.plugin.errors import INVALID_NETNS, IO_FAILURE, CNIError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +41,8 @@ _HOP = "=HBBi"  # rtnexthop: length, flags, hops, ifindex
 _ATTRIBUTE = "=HH"
 _NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
 _ERROR, _DONE = 2, 3
-_REQUEST, _ACK, _DUMP = 1, 4, 0x300
+_REQUEST, _ACK, _DUMP, _INTERRUPTED = 1, 4, 0x300, 0x10
+_TRIES = 10  # of a list that changes while the kernel gives it
 _CREATE, _APPEND = 0x400, 0x800
 _OIF, _GATEWAY, _MULTIPATH, _FLOW, _CACHEINFO, _TABLE = 4, 5, 9, 11, 12, 15
 _VIA, _ENCAP_TYPE, _ENCAP, _EXPIRES, _NEXTHOP_ID = 18, 21, 22, 23, 30
@@ -142,33 +143,51 @@ class Namespace:
     def ignore_advertised_routes(self, interface: str) -> None:
         """Keep the kernel from adding default routes that routers advertise on *interface*.
 
-        Other advertised settings (addresses, prefixes, MTU) are accepted as before.
+        Other advertised settings (addresses, prefixes, MTU) are accepted as before. Raises
+        :class:`CNIError` with code 5.
         """
         path = f"/proc/sys/net/ipv6/conf/{interface}/accept_ra_defrtr"
         with _Inside(self._netns):
             try:
                 file = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC)
+                try:
+                    posix.write(file, b"0")
+                finally:
+                    posix.close(file)
             except FileNotFoundError:
-                return  # this kernel, or this interface, has no IPv6
-            try:
-                posix.write(file, b"0")
-            finally:
-                posix.close(file)
+                pass  # this kernel, or this interface, has no IPv6
+            except OSError as error:
+                raise CNIError(
+                    IO_FAILURE,
+                    f"cannot turn off default routes by router advertisement on {interface}: "
+                    f"{path}: {error.strerror}",
+                ) from None
 
     def _ask(self, command: int, flags: int, body: bytes, *, ignored: int = 0) -> list[bytes]:
         """Send one request; return the bodies of the answer's messages. Raises OSError.
 
-        *ignored* is the errno that counts as success.
+        *ignored* is the errno that counts as success. A list that changed meanwhile is asked for
+        again, since it may lack a route.
         """
+        for _ in range(_TRIES):
+            bodies = self._ask_once(command, flags, body, ignored)
+            if bodies is not None:
+                return bodies
+        raise OSError("the kernel's routes change too fast to be listed")
+
+    def _ask_once(self, command: int, flags: int, body: bytes, ignored: int) -> list[bytes] | None:
+        """Return None for a list that changed while the kernel gave it."""
         request = pack(_HEADER, _HEADER_SIZE + len(body), command, flags, 1, 0) + body
         self._kernel.sendto(request, _TO_THE_KERNEL)
         bodies: list[bytes] = []
+        interrupted = 0
         while True:
             data = self._kernel.recv(_RECEIVE)
             while len(data) >= _HEADER_SIZE:
-                length, answer, _, _, _ = unpack_from(_HEADER, data)
+                length, answer, about, _, _ = unpack_from(_HEADER, data)
+                interrupted |= about & _INTERRUPTED
                 if answer == _DONE:
-                    return bodies
+                    return None if interrupted else bodies
                 if answer == _ERROR:
                     (code,) = unpack_from("=i", data, _HEADER_SIZE)
                     if -code not in {0, ignored}:

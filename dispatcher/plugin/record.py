@@ -43,20 +43,18 @@ _DEPTH = MAX_DEPTH + 10  # a record holds whole configurations, results and capa
 
 _RTMSG_SIZE = 12  # of linux/rtnetlink.h, with which every request about a route begins
 
-# planned ──► attaching ──► attached ──► (gone: freed)
-#    └────────────┴────────────┴──► failed DEL: stays, with ``failure``; ──► parked
+# planned ──► attaching ──► attached ──► releasing ──► (gone: freed)
+#    └────────────┴──────────────────────────┘  └──► failed DEL: stays, with ``failure``; ──► parked
 PLANNED = "planned"
 """Its ADD had not begun when this was written. On disk that is no proof: see ``store``."""
 ATTACHING = "attaching"
 """Its ADD was begun, or ended in failure: there may be something to free."""
 ATTACHED = "attached"
 """Its ADD succeeded."""
+RELEASING = "releasing"
+"""Its DEL, or the roll-back of its ADD, was begun: there may be something left of it."""
 PARKED = "parked"
 """Its delegate cannot be run at all: DEL no longer waits for it, the agent frees it later."""
-
-RELEASING = "releasing"
-"""Key of a record (true) once a DEL or a roll-back has begun: what it lists is what is left, so it
-is no account of a pod's networks, even where each attachment listed is ``attached``."""
 
 
 class NewerRecord(Exception):  # noqa: N818 - named like packaging's InvalidVersion
@@ -142,7 +140,7 @@ class Record:
         An attachment with a failure is one that a roll-back or a DEL could not free.
         """
         attached = all(each.phase == ATTACHED and not each.failure for each in self.attachments)
-        return attached and not self.extra.get(RELEASING)
+        return bool(self.attachments) and attached
 
     @property
     def pod(self) -> tuple[str, str, str]:

@@ -396,7 +396,7 @@ def test_the_time_to_parking_starts_with_the_first_failure_of_that_kind(rig: Rig
     rig.delegates.absent.add("c1")
     rig.now += 1
     assert caught(rig, "DEL").code == errors.CANNOT_RUN
-    assert rig.record()["attachments"][0]["phase"] == "attached"
+    assert rig.record()["attachments"][0]["phase"] == "releasing"
 
 
 @pytest.mark.parametrize(

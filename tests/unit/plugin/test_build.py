@@ -151,6 +151,13 @@ def test_several_networks_cost_what_netlink_and_namespaces_need(
     assert foreign(launcher, tmp_path, "ADD", **more) <= budget
 
 
+def test_one_network_loads_nothing_that_asks_the_kernel(launcher: Path, tmp_path: Path) -> None:
+    """Its default routes are its own business."""
+    names = loaded([str(launcher)], tmp_path, "ADD")
+    assert "dispatcher.plugin.delegate" not in names  # the core is made without an import
+    assert "dispatcher.plugin.netlink" not in names
+
+
 def test_asking_the_agent_costs_one_module(launcher: Path, tmp_path: Path) -> None:
     """Its answer is read with what is there already."""
     address = str(tmp_path / "agent.sock")

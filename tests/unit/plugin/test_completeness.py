@@ -1,4 +1,4 @@
-"""A record is complete from the success of its ADD to the beginning of its release, never else.
+"""A record is complete from the success of its ADD to the first step of its release, never else.
 
 The agent publishes what a complete record lists as the pod's networks.
 """
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dispatcher.plugin import store
-from dispatcher.plugin.record import RELEASING, CorruptRecord, Record, decode, encode
+from dispatcher.plugin.record import CorruptRecord, Record, decode
 from tests.unit.plugin.rig import Delegates, Rig, failure
 from tests.unit.plugin.test_add_and_delete import caught
 
@@ -119,14 +119,17 @@ def test_the_attachments_of_another_call_are_complete_again(watched: Rig) -> Non
     watched.run("ADD", "third", interface="eth7")
     watched.run("DEL", interface="eth7")
     assert is_complete(watched.state)
-    assert RELEASING not in watched.record()
 
 
-def test_the_record_of_an_older_plugin_is_complete_without_the_new_key(watched: Rig) -> None:
-    """It is published, too; and an older plugin keeps the key that it does not know."""
-    watched.run("ADD", "canal")
-    record = decode((watched.state / "c1.json").read_bytes())
-    assert record.extra == {}
-    assert record.is_complete
-    record.extra[RELEASING] = True
-    assert not decode(encode(record)).is_complete
+def test_what_a_release_left_stays_incomplete_whatever_is_attached_beside_it(watched: Rig) -> None:
+    """A half-released attachment is no network of the pod's."""
+    watched.run("ADD", "canal,third", interface="eth0")
+    watched.delegates.faults["DEL", "c1"] = failure()
+    assert caught(watched, "DEL", interface="eth0").code == 7
+    watched.run("ADD", "weave", interface="eth7")
+    assert not is_complete(watched.state)
+
+
+def test_a_record_that_lists_nothing_is_not_complete() -> None:
+    """It accounts for no pod."""
+    assert not Record("c1", "/ns", []).is_complete

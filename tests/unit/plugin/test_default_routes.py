@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
 from dispatcher.plugin import store
-from dispatcher.plugin.errors import DELEGATE_FAILED, IO_FAILURE, CNIError
+from dispatcher.plugin.errors import (
+    DELEGATE_FAILED,
+    INVALID_ANNOTATION,
+    INVALID_NETNS,
+    IO_FAILURE,
+    CNIError,
+)
 from tests.unit.plugin.rig import Rig, failure
+from tests.unit.plugin.test_add_and_delete import caught
 from tests.unit.plugin.test_netlink import link, route
 
 if TYPE_CHECKING:
@@ -180,15 +187,93 @@ def test_the_del_after_a_killed_call_gives_the_earlier_one_its_routes_back(rig: 
 
 
 def test_a_route_that_cannot_be_given_back_keeps_nothing_from_being_freed(rig: Rig) -> None:
-    """DEL succeeds, and complains."""
+    """DEL succeeds, and complains; the next call for the container tries again."""
     rig.run("ADD", "weave")
     rig.run("ADD", LATER, interface="eth7")
-    _hold(rig, *rig.pod.routes)
+    kept = rig.pod.routes.copy()
+    rig.pod.routes.clear()
+    _hold(rig, *kept)
     rig.pod.faults["restore"] = REFUSED
     rig.run("DEL", interface="eth7")
     [complaint] = rig.complaints
     assert complaint.startswith("cannot restore the default routes of c1: ")
+    assert rig.record()["heldRoutes"] == [each.hex() for each in kept]
+
+    rig.pod.faults.clear()
+    rig.run("ADD", LATER, interface="eth7")
+    assert rig.pod.routes == kept
     assert "heldRoutes" not in rig.record()
+
+
+def test_routes_are_given_back_only_in_the_namespace_of_the_call(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A recorded path below /proc may be another pod's by now, so GC and reaper give none."""
+    rig.run("ADD", "weave")
+    rig.run("ADD", LATER, interface="eth7")
+    _hold(rig, *rig.pod.routes)
+    monkeypatch.setattr(rig.pod, "open", lambda _: pytest.fail("the namespace was opened"))
+    rig.run("DEL", interface="eth7", netns="")
+    assert rig.record()["heldRoutes"]
+
+
+def test_routes_of_a_namespace_that_is_gone_are_forgotten(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They went with it."""
+    rig.run("ADD", "weave")
+    rig.run("ADD", LATER, interface="eth7")
+    _hold(rig, *rig.pod.routes)
+
+    def gone(netns: str) -> NoReturn:
+        raise CNIError(INVALID_NETNS, f"cannot enter the network namespace {netns}")
+
+    monkeypatch.setattr(rig.pod, "open", gone)
+    rig.run("DEL", interface="eth7")
+    assert "heldRoutes" not in rig.record()
+
+
+def test_a_later_call_with_one_network_brings_no_default_route(rig: Rig) -> None:
+    """The pod has its primary already."""
+    rig.run("ADD", "weave")
+    rig.run("ADD", "canal", interface="eth7")
+    assert rig.pod.ways_out == ["eth0"]
+
+
+def test_a_later_call_is_held_against_what_the_container_has(rig: Rig) -> None:
+    """Plugins that can attach a pod only once are refused over both calls."""
+    rig.network("first", "calico")
+    rig.network("second", "calico")
+    rig.run("ADD", "first")
+    assert caught(rig, "ADD", "second", interface="eth7").code == INVALID_ANNOTATION
+    assert [name for _, name, _, _ in rig.delegates.held] == ["eth0"]
+
+
+def test_a_later_call_keeps_what_a_newer_version_wrote_into_the_record(rig: Rig) -> None:
+    """Keys that are not understood survive."""
+    rig.run("ADD", "weave")
+    made = store.read(str(rig.state), "c1")
+    assert made is not None
+    made.extra["later"] = {"a": 1}
+    store.write(str(rig.state), made)
+    rig.run("ADD", "canal", interface="eth7")
+    assert rig.record()["later"] == {"a": 1}
+
+
+def test_a_default_route_that_a_secondary_adds_through_the_primary_is_removed(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only what the primary had counts, and what its routers advertise."""
+    attach = rig.pod.attach
+
+    def meddle(interface: str, **how: bool) -> None:
+        attach(interface, **how)
+        if interface == "net1":
+            rig.pod.routes.append(route(link(rig.pod.interfaces["eth0"]), protocol=4))
+
+    monkeypatch.setattr(rig.pod, "attach", meddle)
+    rig.run("ADD", "weave,canal@net1")
+    assert rig.pod.routes == [route(link(rig.pod.interfaces["eth0"]))]
 
 
 def _hold(rig: Rig, *routes: bytes) -> None:

@@ -213,7 +213,9 @@ class Node(RuleBasedStateMachine):
     @invariant()
     def what_is_held_is_recorded(self) -> None:
         """Each thing that a delegate holds belongs to an attachment on disk that was begun."""
-        assert self.rig.delegates.held <= self.recorded("attaching", "attached", "parked")
+        assert self.rig.delegates.held <= self.recorded(
+            "attaching", "attached", "releasing", "parked"
+        )
 
     @invariant()
     def what_is_alive_is_held(self) -> None:

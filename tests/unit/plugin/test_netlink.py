@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatcher.plugin import netlink
-from dispatcher.plugin.errors import INVALID_NETNS, CNIError
+from dispatcher.plugin.errors import INVALID_NETNS, IO_FAILURE, CNIError
 from dispatcher.plugin.netlink import Namespace, Route
 
 if TYPE_CHECKING:
@@ -170,6 +170,18 @@ def test_the_request_that_makes_a_route_again(
     assert listed(monkeypatch, body) == [again]
 
 
+def test_a_list_that_changed_meanwhile_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may lack a route; what changes without end is an error."""
+    interrupted = struct.pack("=IHHII", 16 + 4, 3, 0x10, 1, 0) + bytes(4)
+    whole = message(24, route(link(7))) + DONE
+    namespace, kernel = asked(monkeypatch, interrupted, whole, DONE)
+    assert [set(each.interfaces) for each in namespace.default_routes()] == [{7}]
+    assert len(kernel.requests) == 3
+    namespace, _ = asked(monkeypatch, *[interrupted] * 20)
+    with pytest.raises(OSError, match="change too fast"):
+        namespace.default_routes()
+
+
 def test_what_a_route_is_known_by() -> None:
     """Its interfaces, through several next hops too, and whether a router advertised it."""
     plain = Route(route(link(7)))
@@ -280,9 +292,14 @@ def test_advertised_routes_are_ignored_on_one_interface(
         opened.append(path)
         if "net2" in path:
             raise FileNotFoundError(path)
+        if "net3" in path:
+            raise OSError(30, "Read-only file system", path)
         return real_open("/dev/null", flags)
 
     monkeypatch.setattr("posix.open", open_file)
     namespace.ignore_advertised_routes("net1")
     namespace.ignore_advertised_routes("net2")
-    assert opened == [f"/proc/sys/net/ipv6/conf/net{n}/accept_ra_defrtr" for n in (1, 2)]
+    with pytest.raises(CNIError, match=r"by router advertisement on net3: .*Read-only") as caught:
+        namespace.ignore_advertised_routes("net3")
+    assert caught.value.code == IO_FAILURE
+    assert opened == [f"/proc/sys/net/ipv6/conf/net{n}/accept_ra_defrtr" for n in (1, 2, 3)]

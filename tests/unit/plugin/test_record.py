@@ -41,6 +41,10 @@ RESULT = st.fixed_dictionaries(
 )
 
 
+LATER = st.fixed_dictionaries({}, optional={"later": VALUE})
+"""Keys that a newer version wrote."""
+
+
 @st.composite
 def records(draw: st.DrawFn) -> Record:
     """Draw any record."""
@@ -57,13 +61,17 @@ def records(draw: st.DrawFn) -> Record:
             capability_args=draw(st.dictionaries(TEXT, VALUE, max_size=2)),
             primary=draw(st.booleans()),
         )
-        attachment.phase = draw(st.sampled_from(["planned", "attaching", "attached", "parked"]))
+        attachment.phase = draw(
+            st.sampled_from(["planned", "attaching", "attached", "releasing", "parked"])
+        )
         attachment.result = draw(st.none() | RESULT)
         attachment.failure = draw(st.none() | st.just({"since": 1, "code": 11, "msg": "m"}))
+        attachment.extra = draw(LATER)
         attachments.append(attachment)
     made = Record("c1", draw(FOR_THE_SYSTEM), attachments)
     routes = draw(st.lists(st.binary(min_size=12, max_size=40), max_size=2))
     made.held_routes = [each.hex() for each in routes]
+    made.extra = draw(LATER)
     return made
 
 
