@@ -1,7 +1,9 @@
-"""Which containers with a record the runtime no longer has: the reaper knows, the agent says so.
+"""Lists the containers that have a record but no longer exist.
 
-How it works: a file in the folder of the records, which both containers share: one id a line.
-No file: none is known to be gone.
+How it works: the reaper writes their ids, one a line, to a file in the folder of the records. Only
+the reaper can ask the container runtime and see the host's network namespaces. The agent reads the
+file, since such a record keeps Genie from being removed. The file is absent while the list is
+empty.
 """
 
 from __future__ import annotations
@@ -23,9 +25,9 @@ log = structlog.get_logger("gone")
 
 
 def write(state_dir: Path, containers: Iterable[str]) -> None:
-    """Leave the ids of *containers* for the agent.
+    """Write the ids of *containers* for the agent.
 
-    Where the folder cannot be written nothing happens; the next look comes here again.
+    A failure is only logged, since the reaper writes the list again within a minute.
     """
     ids = set(containers)
     if ids == read(state_dir):
@@ -36,11 +38,11 @@ def write(state_dir: Path, containers: Iterable[str]) -> None:
         else:
             (state_dir / NAME).unlink(missing_ok=True)
     except OSError as error:
-        log.warning("cannot write which containers are gone", error=str(error))
+        log.warning("cannot write the list of containers that are gone", error=str(error))
 
 
 def read(state_dir: Path) -> set[str]:
-    """Return the ids of containers that are gone."""
+    """Return the ids of the containers that no longer exist."""
     try:
         return set(read_file(str(state_dir / NAME)).decode(errors="replace").split())
     except OSError:

@@ -1,13 +1,19 @@
-"""Hands what pods keep over to the container runtime when Genie leaves a node.
+"""Hands running pods over to the container runtime when Genie leaves a node.
 
-How it works: a pod whose only attachment is on the network that follows Genie keeps running, and
-the runtime releases it with that network's configuration. For such a pod libcni's cache has a
-note of Genie's call, which nobody could use any more. In its place goes the note that the runtime
-would have made had it attached the pod to that network by itself. Its DEL then gets the result,
-as the specification asks; and a Genie that comes back, be it with another default network, finds
-there what the container has (:mod:`dispatcher.plugin.cache`).
+How it works: a pod whose only attachment is on the network that the runtime loads after Genie
+keeps running, and the runtime releases it with that network's configuration. libcni's cache has
+an entry for the call of Genie, which is useless without Genie. The reaper replaces it with the
+entry that libcni writes when the runtime attaches a pod to that network itself. The runtime's DEL
+then passes the cached result to the plugins, as the specification asks. If Genie is installed
+again, with whatever default network, it reads the container's network from that entry
+(:mod:`dispatcher.plugin.cache`).
 
-Rules: a record goes only when its note is written; what is handed over in part is so again.
+The runtime never runs DEL for a container that no longer exists, and an incomplete record lists
+what a DEL or a roll-back could not free. The reaper frees both while the plugin is installed.
+Without the plugin it sets their records aside, so that an Event names what stays taken.
+
+Rules: a record is removed only after its cache entries are written, so a hand-over that was
+interrupted is repeated as a whole.
 """
 
 from __future__ import annotations
@@ -20,13 +26,13 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from dispatcher.agent import files, uninstall
-from dispatcher.agent.host import namespace, resolve
+from dispatcher.agent.host import resolve
 from dispatcher.plugin import lock, result, store
 from dispatcher.plugin.cache import KIND
 from dispatcher.plugin.errors import CNIError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection
     from pathlib import Path
 
     from dispatcher.agent.records import Stored
@@ -35,42 +41,57 @@ if TYPE_CHECKING:
 log = structlog.get_logger("handover")
 
 
-def hand_over(records: Iterable[Stored], following: str, root: Path, state_dir: Path) -> None:
-    """Write libcni's notes for what the configuration *following* can release; drop the records.
+def hand_over(
+    records: Collection[Stored],
+    following: str,
+    gone: Collection[str],
+    root: Path,
+    state_dir: Path,
+) -> None:
+    """Replace the records that the runtime will free by entries of libcni's cache.
 
-    *root* is where the host's files are, *state_dir* where the records are, below it.
+    *following* is the configuration that the runtime loads, *gone* are the containers that no
+    longer exist, *root* is where the host's files are, and *state_dir* has the records, below it.
+    To be called when plugin and conflist are gone: records that only Genie could free are set
+    aside.
     """
     results = resolve(root, uninstall.RESULTS)
-    for stored in uninstall.released_by(records, following):
-        try:
-            container_lock = lock.of_container(str(state_dir), stored.container_id, until=0)
-        except (CNIError, OSError):
-            continue  # its DEL is under way
+    for released in uninstall.released_by(records, following, gone):
+        _hand_over(released, results, state_dir)
 
-        is_done = False
-        try:
-            # Of a sandbox that is gone nobody will ask for the note.
-            if namespace(root, stored.record.netns) is not None:
-                write_notes(results, stored.record)
-            store.remove(str(state_dir), stored.container_id)
-            is_done = True
-        except OSError as error:
-            log.warning("cannot hand over", container=stored.container_id, error=str(error))
-        finally:
-            container_lock.release(forget=is_done)
+    for stored in uninstall.remains(records, gone):
+        if uninstall.set_aside(state_dir, stored.container_id):
+            log.warning("set aside: the plugin is gone", container=stored.container_id)
 
 
-def write_notes(results: Path, record: Record) -> None:
-    """Write libcni's notes for what *record* lists into the folder *results*."""
+def _hand_over(released: uninstall.Readable, results: Path, state_dir: Path) -> None:
+    try:
+        container_lock = lock.of_container(str(state_dir), released.container_id, until=0)
+    except (CNIError, OSError):
+        return  # its DEL is under way
+
+    is_done = False
+    try:
+        write_cache_entries(results, released.record)
+        store.remove(str(state_dir), released.container_id)
+        is_done = True
+    except OSError as error:
+        log.warning("cannot hand over", container=released.container_id, error=str(error))
+    finally:
+        container_lock.release(forget=is_done)
+
+
+def write_cache_entries(results: Path, record: Record) -> None:
+    """Write an entry of libcni's cache for each attachment of *record* into *results*."""
     results.mkdir(mode=0o700, parents=True, exist_ok=True)
     for attachment in record.attachments:
         name = f"{attachment.conf.name}-{record.container_id}-{attachment.interface}"
-        content = json.dumps(note(record, attachment)).encode()
+        content = json.dumps(cache_entry(record, attachment)).encode()
         files.replace(results / name, content, 0o600)
 
 
-def note(record: Record, attachment: Attachment) -> dict[str, Any]:
-    """Return what libcni notes of an attachment that it made."""
+def cache_entry(record: Record, attachment: Attachment) -> dict[str, Any]:
+    """Return what libcni caches of an attachment that the runtime made."""
     conf = attachment.conf
     pairs = [item.partition("=")[::2] for item in attachment.args.split(";") if item]
     config = {
@@ -92,7 +113,8 @@ def note(record: Record, attachment: Attachment) -> dict[str, Any]:
         "capabilityArgs": attachment.capability_args,
     }
     if attachment.result is not None:
-        # Without one where the version has no form for it: plugins release so, as after a kill.
+        # A result that the network's version has no form for is omitted: plugins can release
+        # without one, as after an ADD that was killed.
         with contextlib.suppress(CNIError):
             entry["result"] = result.write(attachment.result, conf.cni_version)
     return entry

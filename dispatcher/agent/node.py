@@ -153,10 +153,10 @@ class Node:
         any, whoever took the conflist, and as long as a call that has begun may take.
         """
         following = uninstall.successor(self._settings.cni_conf_dir)
-        blocking = uninstall.in_the_way(self._records.read().values(), following)
+        absent = gone.read(self._settings.state_dir)
+        blocking = uninstall.in_the_way(self._records.read().values(), following, absent)
         if blocking:
             force = self._settings.mode != "remove"
-            absent = gone.read(self._settings.state_dir)
             self._say("NotRemoved", uninstall.explain(blocking, following, absent, force=force))
         if self._conflist.in_place:  # once it is gone, nothing brings it back
             self._left_at, self._over = None, False

@@ -46,7 +46,7 @@ from dispatcher.plugin import leftovers, lock
 from dispatcher.plugin.record import PARKED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from dispatcher.agent.records import Stored
@@ -57,9 +57,6 @@ PAUSE_AFTER_FAILURE = 600.0
 """Seconds before a DEL that failed is tried again; doubled each time, up to a day."""
 
 LONGEST_PAUSE = 86_400.0
-
-FORCED_TRIES = 3
-"""How often "remove --force" tries to free a record, in one look each, before it goes without."""
 
 UNANSWERED = 5
 """Looks in a row without an answer of the runtime, after which the agent shall tell of it."""
@@ -98,10 +95,10 @@ class Reaper:
         """Do what the mode asks for, once."""
         if self._settings.mode == "remove --force":
             self.clear()
-        launcher = self._settings.cni_bin_dir / keys.PLUGIN_TYPE
-        if self._settings.mode in uninstall.REMOVING and not resolve(self._root, launcher).exists():
-            records = self._records.read().values()
-            hand_over(records, self._following(), self._root, self._state)
+        if self._settings.mode in uninstall.REMOVING and self._has_left():
+            records = self._records.read()
+            gone_ids = self._gone(records)
+            hand_over(records.values(), self._following(), gone_ids, self._root, self._state)
             uninstall.forget_results(resolve(self._root, uninstall.RESULTS))
         if swept := leftovers.sweep(str(self._state)):
             log.info("removed what was left of calls that had done nothing yet", containers=swept)
@@ -113,12 +110,12 @@ class Reaper:
         try:
             listed = self._ask() if records else set()
         except cri.CRIError as error:
-            self._unanswered(str(error))
+            self._unanswered(records, str(error))
             return []
         self._silent = 0
         complaint.leave(self._state, "")
         self._missed = {key: self._missed.get(key, 0) + 1 for key in records.keys() - listed}
-        gone.write(self._state, (key for key, missed in self._missed.items() if missed > 1))
+        gone.write(self._state, self._gone(records))
         self._failed = {key: value for key, value in self._failed.items() if key in records}
         now = self._clock()
         suspects = [
@@ -137,12 +134,35 @@ class Reaper:
                     log.info("left alone", container=stored.container_id, reason=doubt)
             elif self._take(stored):
                 freed.append(stored.container_id)
+
+        gone.write(self._state, self._gone(records) - set(freed))  # DELs may have taken minutes
         return freed
 
-    def _unanswered(self, error: str) -> None:
+    def _has_left(self) -> bool:
+        """Return whether the runtime can no longer call Genie on this node.
+
+        A launcher that is missing for some seconds is not enough: while the conflist is there the
+        runtime still calls Genie, whose records must stay.
+        """
+        ours = (
+            self._settings.cni_bin_dir / keys.PLUGIN_TYPE,
+            self._settings.cni_conf_dir / keys.CONFLIST,
+        )
+        return not any(resolve(self._root, path).exists() for path in ours)
+
+    def _gone(self, records: Mapping[str, Stored]) -> set[str]:
+        """Return the containers that the runtime did not list twice or that have no namespace."""
+        unlisted = {key for key, missed in self._missed.items() if missed > 1}
+        return (unlisted & records.keys()) | {
+            container_id
+            for container_id, stored in records.items()
+            if stored.record is not None and namespace(self._root, stored.record.netns) is None
+        }
+
+    def _unanswered(self, records: Mapping[str, Stored], error: str) -> None:
         """Note that the runtime did not answer; have it told when that goes on."""
         self._missed.clear()
-        gone.write(self._state, ())
+        gone.write(self._state, self._gone(records))
         self._silent += 1
         sentence = f"nothing is freed while the container runtime does not answer: {error}"
         log.warning(sentence)
@@ -177,7 +197,9 @@ class Reaper:
         Their pods lose their networks, as the mode's documentation says.
         """
         freed = []
-        for stored in uninstall.in_the_way(self._records.read().values(), self._following()):
+        records = self._records.read()
+        following = self._following()
+        for stored in uninstall.in_the_way(records.values(), following, self._gone(records)):
             if _locked(self._state / f"{stored.container_id}.lock"):
                 continue
             if self._take(stored):
@@ -195,7 +217,7 @@ class Reaper:
     def _give_up(self, container_id: str) -> None:
         """Leave behind what was tried in vain often enough, so that the mode comes to an end."""
         self._tries[container_id] = self._tries.get(container_id, 0) + 1
-        if self._tries[container_id] < FORCED_TRIES:
+        if self._tries[container_id] < uninstall.FORCED_TRIES:
             return
         if uninstall.set_aside(self._state, container_id):
             log.warning("left behind what could not be freed", container=container_id)

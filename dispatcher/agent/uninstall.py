@@ -1,11 +1,14 @@
 """Which pods would lose something if Genie left the node.
 
 When our conflist is gone the runtime loads the next configuration in its directory, and runs
-DELs of pods that Genie attached with that. So a record is in the way unless its only
-attachment is the pod's primary on that very network.
+DELs of pods that Genie attached with that. So a record is in the way unless it is complete, its
+container still exists and its only attachment is the pod's primary on that very network. For a
+container that no longer exists the runtime runs no DEL; an incomplete record lists what a DEL or a
+roll-back could not free. Only Genie frees such records.
 
-The mode "remove --force" takes these pods' networks away. What cannot be freed even so after some
-tries is left behind: its record is kept under another name, is in nobody's way, and is told.
+The mode "remove --force" takes these pods' networks away. A record that cannot be freed, by that
+mode or because the plugin is gone, is set aside: it keeps its content under another name, no
+longer blocks the removal, and an Event names its pod.
 """
 
 from __future__ import annotations
@@ -16,17 +19,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from dispatcher import keys
-from dispatcher.conf import BrokenConf
+from dispatcher.conf import BrokenConf, is_cni_name
 from dispatcher.conf import decode as conf_of
 from dispatcher.plugin import lock, store
 from dispatcher.plugin.errors import CNIError
 from dispatcher.plugin.record import CorruptRecord, NewerRecord, decode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from dispatcher.agent.records import Stored
-    from dispatcher.plugin.record import Record
+    from dispatcher.plugin.record import Attachment, Record
 
 EXTENSIONS = frozenset({".conf", ".conflist", ".json"})
 """What runtimes read in their configuration directory."""
@@ -35,10 +38,13 @@ REMOVING = ("remove", "remove --force")
 """The modes that take Genie from a node."""
 
 RESULTS = Path("/var/lib/cni/results")
-"""Where every container runtime keeps libcni's notes: one file for each attachment it made."""
+"""Where every container runtime keeps libcni's cache: one file for each attachment."""
 
 LEFT = ".left"
 """What is added to the name of a record whose networks were left behind."""
+
+FORCED_TRIES = 3
+"""How often "remove --force" tries to free a record, in one look each, before it goes without."""
 
 SHOWN = 10
 """How many pods a sentence names."""
@@ -70,33 +76,62 @@ def successor(directory: Path) -> str:
     return str(others[0]) if others else ""
 
 
-def in_the_way(records: Iterable[Stored], following: str) -> list[Stored]:
-    """Return the records that the configuration *following* could not free."""
-    return [stored for stored in records if not _frees(following, stored)]
+def in_the_way(records: Iterable[Stored], following: str, gone: Collection[str]) -> list[Stored]:
+    """Return the records that the runtime will not free with the configuration *following*.
 
-
-def released_by(records: Iterable[Stored], following: str) -> list[Readable]:
-    """Return the records that the configuration *following* can free."""
+    *gone* are the containers that no longer exist.
+    """
     return [
-        Readable(stored.container_id, stored.record)
+        stored
         for stored in records
-        if stored.record is not None and _frees(following, stored)
+        if not _is_of_running_pod(stored, gone) or not _frees(following, stored.record)
     ]
 
 
-def _frees(following: str, stored: Stored) -> bool:
-    if stored.record is None:
-        return False
-    return all(
-        attachment.primary and attachment.conf.path == following
-        for attachment in stored.record.attachments
+def released_by(records: Iterable[Stored], following: str, gone: Collection[str]) -> list[Readable]:
+    """Return the records that the runtime will free with the configuration *following*."""
+    return [
+        Readable(stored.container_id, stored.record)
+        for stored in records
+        if stored.record is not None
+        and _is_of_running_pod(stored, gone)
+        and _frees(following, stored.record)
+    ]
+
+
+def remains(records: Iterable[Stored], gone: Collection[str]) -> list[Stored]:
+    """Return the readable records that only Genie's DEL could free."""
+    return [
+        stored
+        for stored in records
+        if stored.record is not None and not _is_of_running_pod(stored, gone)
+    ]
+
+
+def _is_of_running_pod(stored: Stored, gone: Collection[str]) -> bool:
+    complete = stored.record is not None and stored.record.is_complete
+    return complete and stored.container_id not in gone
+
+
+def _frees(following: str, record: Record | None) -> bool:
+    return record is not None and all(
+        attachment.primary and attachment.conf.path == following and _has_file_name(attachment)
+        for attachment in record.attachments
     )
+
+
+def _has_file_name(attachment: Attachment) -> bool:
+    """Tell whether libcni's cache can have an entry for *attachment*.
+
+    The entry's name has both parts, and a record is only data: it must not lead to another folder.
+    """
+    return is_cni_name(attachment.conf.name) and not {"/", "\0"} & set(attachment.interface)
 
 
 def explain(blocking: list[Stored], following: str, gone: set[str], *, force: bool) -> str:
     """Return why Genie cannot be removed, naming the pods, and what to do.
 
-    Of the containers *gone*, which the runtime no longer has, only the number is told.
+    The containers in *gone* no longer exist; the sentence has only their number.
     """
     living = [stored for stored in blocking if stored.container_id not in gone]
     pods = _shown([_pod(stored.record) or stored.container_id for stored in living])
@@ -113,8 +148,8 @@ def explain(blocking: list[Stored], following: str, gone: set[str], *, force: bo
     )
     if force:
         return (
-            f"Genie is not removed yet: {why}. The reaper takes them away; what it cannot free "
-            "in some tries it leaves behind"
+            f"Genie is not removed yet: {why}. The reaper runs their DEL; after {FORCED_TRIES} "
+            f"failures it keeps the record as *{LEFT} and the removal goes on"
         )
     return (
         f"Genie is not removed: {why}. Drain the node, or set the mode "
@@ -123,7 +158,10 @@ def explain(blocking: list[Stored], following: str, gone: set[str], *, force: bo
 
 
 def set_aside(state_dir: Path, container_id: str) -> bool:
-    """Leave behind what *container_id* has: keep its record under another name; tell if done."""
+    """Keep the record of *container_id* under another name; tell whether that was done.
+
+    The record is then no longer in the way, and :func:`left_behind` reports it.
+    """
     path = Path(store.path_of(str(state_dir), container_id))
     try:
         held = lock.of_container(str(state_dir), container_id, until=0)
@@ -158,19 +196,22 @@ def left_behind(state_dir: Path) -> str:
 
 
 def purge(state_dir: Path) -> None:
-    """Remove the plugin's files, but what tells of networks that were left behind.
+    """Remove the plugin's files, except records and those that were set aside.
 
-    Records of pods that keep running go when the reaper has handed them over.
+    The reaper hands a record over later. Until then everything that has the container's id stays,
+    too: the last record that is safe on the disk, and the lock that the reaper holds meanwhile.
     """
+    used = tuple(f"{each}." for each in store.container_ids(str(state_dir)))
     for path in state_dir.glob("*"):
-        if not path.name.endswith((LEFT, store.SUFFIX)) and not path.is_dir():
+        is_kept = path.name.startswith(used) or path.name.endswith((LEFT, store.SUFFIX))
+        if not is_kept and not path.is_dir():
             path.unlink(missing_ok=True)  # the reaper removes files here, too
 
 
 def forget_results(directory: Path) -> None:
-    """Remove libcni's notes on our own attachments from *directory*.
+    """Remove libcni's cache entries for calls of Genie from *directory*.
 
-    It looks for them by the name of our conflist, which is gone: they would stay for ever.
+    libcni removes an entry with a DEL of the same configuration. Ours is gone, so they would stay.
     """
     for path in directory.glob("*"):
         try:

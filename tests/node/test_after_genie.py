@@ -8,8 +8,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from dispatcher.agent.handover import write_notes
-from dispatcher.plugin import store
 from tests.node.test_before_genie import (
     NOTHING,
     _id_given_by_cnitool,
@@ -17,6 +15,7 @@ from tests.node.test_before_genie import (
     _libcni,
     cnitool,
 )
+from tests.node.test_put_off import reap
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,24 +27,20 @@ __all__ = ["cnitool"]
 
 
 def leave(node: Node, pod: Container) -> None:
-    """Do what the reaper does with the record of *pod* when Genie leaves."""
-    state = str(node.folder / "state")
-    record = store.read(state, pod.id)
-    assert record is not None
-    for note in node.cache.iterdir():
-        note.unlink()
-    write_notes(node.cache, record)
-    store.remove(state, pod.id)
-    (node.folder / "state" / f"{pod.id}.lock").unlink()
+    """Let the reaper hand *pod* over, on a node without Genie where weave follows."""
+    (node.folder / "conf" / "10-canal.conflist").unlink()
+    arguments = ["--mode=remove", f"--cni-bin-dir={node.bin}", f"--cni-conf-dir={node.folder}/conf"]
+    assert reap(node, pod.id, arguments) == []
+    left = sorted(path.name for path in node.state.iterdir())
+    assert left == [".gc.lock", "journal"]
 
 
 def test_a_genie_with_another_default_releases_what_was_handed_over(node: Node) -> None:
     """The pod was on the former default network, and no annotation says so."""
-    node.bridge("canal", "10.244.0.0/16")
-    node.cache.mkdir(parents=True, exist_ok=True)
     pod = node.container("pod")
     node.add(pod, default="weave").succeeded()
     leave(node, pod)
+    node.bridge("canal", "10.244.0.0/16")
     assert len(node.addresses("weave")) == 1
     node.delete(pod, default="canal").succeeded()
     assert node.left(pod) == NOTHING
@@ -55,7 +50,7 @@ def test_a_genie_with_another_default_releases_what_was_handed_over(node: Node) 
 def test_the_runtime_releases_what_was_handed_over_with_the_result(
     node: Node, cnitool: Path
 ) -> None:
-    """It reads the note as its own, gives the plugins the result, and removes the note."""
+    """It reads the entry as its own, gives the plugins the result, and removes the entry."""
     _install_genie(node)
     pod = node.container("pod")
     _libcni(node, cnitool, "add", "genie", pod)

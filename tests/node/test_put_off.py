@@ -34,14 +34,22 @@ def _agent_looks(node: Node, *known: str) -> list[str]:
     own = {"cniVersion": "1.0.0", "name": "genie", "plugins": [node.conf()]}
     (node.folder / "net.d").mkdir(exist_ok=True)
     (node.folder / "net.d" / "00-genie.conflist").write_text(json.dumps(own))
-    arguments = [
-        f"--state-dir={node.folder}/state",
-        f"--cni-bin-dir={node.genie.parent}",
-        f"--other-bin-dirs={node.bin},{node.plugins}",
-        f"--cni-conf-dir={node.folder}/net.d",
-    ]
+    return reap(
+        node,
+        ",".join(known),
+        [
+            f"--cni-bin-dir={node.genie.parent}",
+            f"--other-bin-dirs={node.bin},{node.plugins}",
+            f"--cni-conf-dir={node.folder}/net.d",
+        ],
+    )
+
+
+def reap(node: Node, known: str, arguments: list[str]) -> list[str]:
+    """Let the agent look twice with the settings *arguments*; return what it freed."""
+    words = [f"--state-dir={node.folder}/state", *arguments]
     done = subprocess.run(
-        [*node.inside(), sys.executable, "-m", "tests.node.agent", ",".join(known), *arguments],
+        [*node.inside(), sys.executable, "-m", "tests.node.agent", known, *words],
         env={**os.environ, "PYTHONPATH": str(TREE)},
         capture_output=True,
         text=True,

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 from base64 import b64decode
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dispatcher.agent import handover
+from dispatcher.agent import handover, uninstall
 from dispatcher.conf import VERSIONS
 from dispatcher.plugin import cache, lock, store
+from dispatcher.plugin.record import ATTACHING, PARKED, RELEASING
 from tests.unit.agent.test_reaper import World
 from tests.unit.agent.test_status import ARGS, CANAL, attached
 from tests.unit.agent.test_uninstall import note as note_of_runtime
 from tests.unit.agent.test_uninstall import only_canal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
+    from dispatcher.agent.node import Node
     from dispatcher.agent.reaper import Reaper
     from dispatcher.plugin.record import Record
     from tests.unit.agent.conftest import Clock, Host
@@ -35,8 +39,8 @@ class Leaving:
         self.results.mkdir()
         host.network("canal")
         self.world.netns()
-        places = {"cni_conf_dir": "/etc/cni/net.d", "cni_bin_dir": "/opt/cni/bin"}
-        self.reaper: Reaper = self.world.reap(host, mode="remove", **places)
+        self.places = {"cni_conf_dir": "/etc/cni/net.d", "cni_bin_dir": "/opt/cni/bin"}
+        self.reaper: Reaper = self.world.reap(host, mode="remove", **self.places)
 
     def write(self, record: Record) -> None:
         """Put *record* on the disk."""
@@ -51,6 +55,11 @@ class Leaving:
     def left(self) -> list[str]:
         """The files in the folder of the records."""
         return sorted(path.name for path in self.world.state.iterdir())
+
+    @property
+    def event(self) -> str:
+        """The sentence of the Event ``NotFreed``, or ""."""
+        return uninstall.left_behind(self.world.state)
 
     def found(self, container: str = "c1") -> cache.Cached | None:
         """Return what a Genie that comes back finds of *container*."""
@@ -81,7 +90,7 @@ def test_a_pod_that_keeps_running_is_found_by_a_genie_that_comes_back(leaving: L
     assert leaving.notes == ["canal-c1-eth0"]
 
 
-def test_the_note_has_the_form_of_libcnis_own(leaving: Leaving) -> None:
+def test_the_entry_has_the_form_of_libcnis_own(leaving: Leaving) -> None:
     """Field by field, so that the runtime's next DEL gets the result (specification, section 4)."""
     record = only_canal(FOLLOWING)
     record.attachments[0].capability_args = {"portMappings": [{"hostPort": 80}]}
@@ -107,25 +116,122 @@ def test_the_note_has_the_form_of_libcnis_own(leaving: Leaving) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_result_is_noted_in_the_version_of_its_network(version: str) -> None:
+def test_a_result_is_cached_in_the_version_of_its_network(version: str) -> None:
     """Where that has no form for it, without one: plugins release so, too."""
     record = only_canal(FOLLOWING)
     record.attachments[0].conf.cni_version = version
-    noted = handover.note(record, record.attachments[0])
-    assert noted["result"]["cniVersion"] == version
+    entry = handover.cache_entry(record, record.attachments[0])
+    assert entry["result"]["cniVersion"] == version
     record.attachments[0].result = {"interfaces": [], "ips": [], "routes": [], "dns": {}}
-    assert ("result" in handover.note(record, record.attachments[0])) == (version > "0.2.0")
+    has_result = "result" in handover.cache_entry(record, record.attachments[0])
+    assert has_result == (version > "0.2.0")
     record.attachments[0].result = None
-    assert "result" not in handover.note(record, record.attachments[0])
+    assert "result" not in handover.cache_entry(record, record.attachments[0])
 
 
-def test_of_a_sandbox_that_is_gone_no_note_is_left(leaving: Leaving) -> None:
-    """Nobody will ask for it; its record goes."""
-    record = only_canal(FOLLOWING)
+def without_namespace(record: Record) -> None:
     record.netns = "/run/netns/gone"
+
+
+def attaching(record: Record) -> None:
+    record.attachments[0].phase = ATTACHING
+
+
+def parked(record: Record) -> None:
+    record.attachments[0].phase = PARKED
+
+
+def failed(record: Record) -> None:
+    record.attachments[0].failure = {"since": 0, "code": 999, "msg": "the roll-back failed"}
+
+
+def releasing(record: Record) -> None:
+    record.attachments[0].phase = RELEASING
+
+
+NOT_HANDED_OVER = [without_namespace, attaching, parked, failed, releasing]
+
+
+@pytest.mark.parametrize("change", NOT_HANDED_OVER)
+def test_a_record_that_only_genie_could_free_is_set_aside_when_the_plugin_is_gone(
+    leaving: Leaving, change: Callable[[Record], None]
+) -> None:
+    """The runtime runs no DEL for it, so the Event names what stays taken."""
+    record = only_canal(FOLLOWING)
+    change(record)
     leaving.write(record)
     leaving.reaper.turn()
-    assert (leaving.notes, leaving.left) == ([], [])
+    assert (leaving.notes, leaving.left) == ([], ["c1.json.left"])
+    assert "the networks of ns/p could not be freed" in leaving.event
+
+
+def test_a_record_of_a_sandbox_that_the_runtime_lost_is_set_aside(leaving: Leaving) -> None:
+    """Its namespace outlived it, but no DEL will read a cache entry."""
+    leaving.write(only_canal(FOLLOWING))
+    held = lock.of_container(str(leaving.world.state), "c1", until=0)
+    for _ in range(2):
+        leaving.reaper.turn()
+    held.release(forget=True)
+    leaving.reaper.turn()
+    assert (leaving.notes, leaving.left) == ([], ["c1.json.left"])
+
+
+@pytest.mark.parametrize("mode", ["remove", "remove --force"])
+@pytest.mark.parametrize("change", NOT_HANDED_OVER)
+def test_a_record_that_only_genie_could_free_is_freed_while_the_plugin_is_there(
+    host: Host, leaving: Leaving, node: Callable[..., Node], mode: str, change: Callable[..., None]
+) -> None:
+    """The agent keeps the plugin until then."""
+    host.executable("bridge")
+    node().look()
+    (host.conf / "00-genie.conflist").unlink()
+    record = only_canal(str(host.conf / "10-canal.conflist"))
+    change(record)
+    leaving.write(record)
+    leaving.reaper.look()
+    agent = node(mode=mode, state_dir=leaving.world.state)
+    assert agent.look().removed
+    leaving.world.clock.now += 1000
+    assert not agent.look().over
+    assert (host.bin / "genie").exists()
+    reaper = leaving.world.reap(host, mode=mode, **leaving.places, reap_age_seconds=0)
+    os.utime(store.path_of(str(leaving.world.state), "c1"), (0, 0))
+    for _ in range(2):
+        reaper.turn()
+    assert leaving.world.freed == ["c1"]
+    assert agent.look().over
+    assert (leaving.notes, leaving.event) == ([], "")
+
+
+def test_while_the_conflist_is_there_nothing_is_handed_over(host: Host, leaving: Leaving) -> None:
+    """A launcher may be missing for seconds, and Genie still serves the node."""
+    leaving.write(only_canal(FOLLOWING))
+    note_of_runtime(leaving.results, "genie", "genie")
+    conflist = host.conf / "00-genie.conflist"
+    conflist.touch()
+    leaving.reaper.turn()
+    assert (leaving.notes, leaving.left) == (["genie-c-eth0"], ["c1.json"])
+    conflist.unlink()
+    leaving.reaper.turn()
+    assert (leaving.notes, leaving.left) == (["canal-c1-eth0"], [])
+
+
+@pytest.mark.parametrize(
+    ("name", "interface"),
+    [("../canal", "eth0"), ("canal", "../eth0"), ("canal", "../../../../../tmp/x")],
+)
+def test_a_name_that_leads_to_another_folder_is_not_handed_over(
+    leaving: Leaving, name: str, interface: str
+) -> None:
+    """The record is only data, and the reaper may write everywhere; force still frees it."""
+    record = only_canal(FOLLOWING)
+    record.attachments[0].conf.name = name
+    record.attachments[0].interface = interface
+    leaving.write(record)
+    before = sorted(leaving.world.root.rglob("*"))
+    leaving.reaper.turn()
+    assert sorted(leaving.world.root.rglob("*")) == before
+    assert leaving.left == ["c1.json"]
 
 
 def test_what_the_next_configuration_cannot_release_is_not_handed_over(leaving: Leaving) -> None:

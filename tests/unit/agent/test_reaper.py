@@ -100,6 +100,7 @@ def test_what_the_runtime_does_not_list_twice_is_freed(world: World) -> None:
 
 def test_the_agent_learns_which_containers_the_runtime_no_longer_has(world: World) -> None:
     """After two looks; what is listed again is there again, and while it is away none is gone."""
+    world.netns()
     for container in ("gone", "living"):
         world.write(container, age=0)
     world.listed = {"living"}
@@ -117,6 +118,17 @@ def test_the_agent_learns_which_containers_the_runtime_no_longer_has(world: Worl
     world.listed = {"gone", "living"}
     world.reaper.look()
     assert gone.read(world.state) == set()
+
+
+def test_the_agent_learns_which_containers_have_no_namespace(world: World) -> None:
+    """A reboot took it; the runtime lists such a sandbox for a while, or does not answer."""
+    world.write("rebooted", age=0, netns="/run/netns/gone")
+    world.listed = {"rebooted"}
+    world.reaper.look()
+    assert gone.read(world.state) == {"rebooted"}
+    world.away = True
+    world.reaper.look()
+    assert gone.read(world.state) == {"rebooted"}
 
 
 def test_a_folder_that_cannot_be_written_does_not_stop_the_reaper(tmp_path: Path) -> None:

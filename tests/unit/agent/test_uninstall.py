@@ -53,9 +53,10 @@ def test_only_a_pod_with_nothing_but_the_successors_network_is_not_in_the_way() 
     other = Stored("b", 0, only_canal("/etc/cni/net.d/20-weave.conflist"), "")
     both = Stored("c", 0, record(), "")
     unreadable = Stored("d", 0, None, "corrupt")
-    found = in_the_way([alone, other, both, unreadable], following)
+    found = in_the_way([alone, other, both, unreadable], following, set())
     assert [stored.container_id for stored in found] == ["b", "c", "d"]
-    assert len(in_the_way([alone], "")) == 1
+    assert len(in_the_way([alone], "", set())) == 1
+    assert in_the_way([alone], following, {"a"}) == [alone]
 
 
 def of_pod(name: str) -> Record:
@@ -78,7 +79,7 @@ def test_the_explanation_names_pods_and_what_to_do() -> None:
 def test_by_force_the_explanation_does_not_advise_force() -> None:
     """It says what is going on instead."""
     sentence = explain([Stored("c", 0, record(), "")], "/x", set(), force=True)
-    assert "ns/p. The reaper takes them away" in sentence
+    assert "ns/p. The reaper runs their DEL" in sentence
     assert "Drain" not in sentence
 
 
@@ -207,18 +208,22 @@ def test_a_node_that_gets_its_conflist_back_waits_again_for_the_calls_that_it_br
 
 
 def test_only_files_are_removed_from_the_folder_of_records(host: Host) -> None:
-    """A file system of its own has a lost+found; what was left behind stays to be read.
+    """A file system of its own has a lost+found; a record that was set aside is for the admin.
 
-    A record stays until the reaper has handed it over.
+    A record stays until the reaper has handed it over, with all that belongs to its container.
     """
     (host.state / "lost+found").mkdir()
-    names = ("journal", ".gc.lock", "c.json", "c.json.synced", "c.json.corrupt", "left.json.left")
-    for name in names:
+    beside = ("c.json", "c.json.corrupt", "c.json.synced", "c.json.tmp", "c.lock")
+    removed = ("journal", ".gc.lock", "cc.lock", "d.json.corrupt", "d.json.synced")
+    for name in (*beside, *removed, "left.json.left"):
         (host.state / name).touch()
     purge(host.state)
     purge(host.state / "never")
-    kept = ["c.json", "left.json.left", "lost+found"]
+    kept = [*beside, "left.json.left", "lost+found"]
     assert sorted(path.name for path in host.state.iterdir()) == kept
+    (host.state / "c.json").unlink()
+    purge(host.state)
+    assert sorted(path.name for path in host.state.iterdir()) == ["left.json.left", "lost+found"]
 
 
 def test_a_runtime_without_a_configuration_directory_has_no_successor(host: Host) -> None:
