@@ -177,28 +177,38 @@ class Node:
     def _view(self, found: Networks, problem: str) -> View:
         """Return each network with why it cannot be attached, and how soon labels must say so."""
         reasons = {name: self._reason(name, found) for name in _published(found)}
+        is_installing = self._settings.mode == "install"
+        default = self._settings.default_network
+        patience = PATIENT if is_installing else Patience(frozenset({default}))
         if problem and not self._usable():
             absent = f"Genie does not attach pods on this node: {problem}"
-            bypassed = dict.fromkeys(reasons, absent)
-            return View(bypassed, problem, self._patience_bypassed(reasons, found))
-        if self._settings.mode != "install":
+            if self._attaches_otherwise():
+                patience = self._patience_bypassed(reasons, found)
+            return View(dict.fromkeys(reasons, absent), problem, patience)
+
+        if not is_installing:
             reason = f"the agent's mode is {self._settings.mode}"
-            default = self._settings.default_network
             reasons = {name: why if name == default else reason for name, why in reasons.items()}
-            return View(reasons, problem, Patience(frozenset({default})))
-        return View(reasons, problem)
+        return View(reasons, problem, patience)
+
+    def _attaches_otherwise(self) -> bool:
+        """Return whether the runtime attaches new pods, but not by Genie.
+
+        If the runtime loads our conflist and cannot start the plugin, each ADD fails and is
+        retried: no pod gets a wrong network. Without any configuration no ADD is run at all: a
+        node that boots has had no installer yet.
+        """
+        if self._is_loaded():
+            return self._plugin.is_foreign
+        return bool(uninstall.effective(self._settings.cni_conf_dir))
 
     def _patience_bypassed(self, reasons: dict[str, str], found: Networks) -> Patience:
-        """Return how soon labels must follow when the runtime does not call Genie.
+        """Return how soon labels must follow when the runtime attaches pods without Genie.
 
         This is the state at the end of a look, after the agent tried to restore its files: what
-        another program takes away once, and is back, never shows. Without any configuration the
-        runtime attaches no pod at all, so none gets a wrong network, and labels may wait: a node
-        that boots has had no installer yet.
+        another program takes away once, and is back, never shows.
         """
         effective = uninstall.effective(self._settings.cni_conf_dir)
-        if not effective:
-            return PATIENT
         unchanged = {
             name
             for name, reason in reasons.items()
@@ -208,8 +218,12 @@ class Node:
 
     def _usable(self) -> bool:
         """Return whether the runtime calls Genie, whatever else is not as it should be."""
+        return self._is_loaded() and self._plugin.runs
+
+    def _is_loaded(self) -> bool:
+        """Return whether the runtime loads our conflist."""
         try:
-            return self._conflist.loaded and self._plugin.runs
+            return self._conflist.loaded
         except ConflistError:
             return False
 

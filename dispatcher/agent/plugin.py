@@ -98,6 +98,14 @@ class Plugin:
             and os.access(interpreter, os.X_OK)
         )
 
+    @property
+    def is_foreign(self) -> bool:
+        """Whether the launcher is another program's, so that nobody knows what it attaches."""
+        try:
+            return MARK not in self.launcher.read_bytes()[:512]
+        except OSError:
+            return False
+
     def remove(self) -> None:
         """Take the launcher and every version away; what is not ours stays."""
         self._verified = None
@@ -127,11 +135,7 @@ class Plugin:
         return restored
 
     def _refuse_foreign(self) -> None:
-        try:
-            head = self.launcher.read_bytes()[:512]
-        except FileNotFoundError:
-            return
-        if MARK not in head:
+        if self.is_foreign:
             raise InstallError(
                 f"{self.launcher} is there and is not ours (the original CNI-Genie's?): "
                 "move it away, and the agent goes on"

@@ -4,7 +4,7 @@ Rules: a network that can be attached is ``"true"`` at once. One that is known b
 attached is ``"false"``: at once if it has no label yet, and only after a while if it was
 ``"true"``, since installers rewrite their files and a pod must not become unschedulable for
 that. It is ``"false"`` at once, too, where a pod that asks for it would get another network: the
-mode leaves new pods the default network only, or the runtime does not call Genie. Such a state may
+mode leaves new pods the default network only, or the runtime attaches pods without Genie. That may
 pass within seconds; then a pod stays Pending for as long, which harms less than a pod on the wrong
 network. The network that the runtime itself uses meanwhile keeps its label: its pods get what they
 ask for. A key is never removed (the webhook's list of known

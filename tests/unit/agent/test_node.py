@@ -226,10 +226,35 @@ def test_on_a_node_without_any_configuration_labels_may_wait(
     assert view.patience == PATIENT
 
 
-def test_labels_follow_at_once_when_the_plugin_cannot_be_started(
+@pytest.mark.parametrize(
+    ("mode", "patience"), [("install", PATIENT), ("disable", Patience(frozenset({"canal"})))]
+)
+@pytest.mark.parametrize("gone", ["genie", ".genie"], ids=["no launcher", "no version"])
+def test_labels_wait_as_usual_when_our_conflist_is_loaded_and_the_plugin_cannot_be_started(
+    host: Host,
+    node: Callable[..., Node],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    gone: str,
+    mode: str,
+    patience: Patience,
+) -> None:
+    """Each ADD fails and is retried, so no pod gets a wrong network. The full disk is injected."""
+    host.network("canal")
+    host.executable("bridge")
+    subject = node(mode=mode)
+    subject.look()
+    (host.bin / gone).rename(host.bin / "elsewhere")
+    full_disk(monkeypatch)
+    view = subject.look()
+    assert "does not attach pods" in view.networks["canal"]
+    assert view.patience == patience
+
+
+def test_labels_follow_at_once_when_the_launcher_is_another_programs(
     host: Host, node: Callable[..., Node]
 ) -> None:
-    """The runtime calls it in vain for every pod."""
+    """It may attach each pod to a network of its choice."""
     host.network("canal")
     host.executable("bridge")
     subject = node()
