@@ -1,8 +1,10 @@
-"""Notices when a network's name moves from one configuration file to another.
+"""Detects when a network's name moves from one configuration file to another.
 
-How it works: the file that has each name is remembered, in :data:`MEMORY` in the state directory,
-so a move while no agent ran is noticed, too. A name keeps its file while it has none: an installer
-that removes its file and writes it again moves nothing.
+How it works: the agent keeps the file of each name in :data:`MEMORY` in the state directory, so it
+detects a move while no agent ran, too. A name that has no file keeps its last one for a day: an
+installer that removes its file and writes it again moves nothing. After that day the name is
+forgotten, so a network that is installed months later has not moved, and the memory stays small.
+The day starts anew when the agent does.
 
 Rules: a file that is rewritten is no move, whatever is in it; one that is renamed is one, once.
 """
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
 
 MEMORY = ".agent-networks"
 """The file that says which file had each name last: ``{"<network>": "<path>"}``."""
+
+
+ABSENT_SECONDS = 86_400.0
+"""How long a name keeps its last file while it has none."""
 
 
 class Move(NamedTuple):
@@ -47,14 +53,25 @@ class Moves:
         self._memory = state_dir / MEMORY
         self._on_disk = _load(self._memory)
         self._places = dict(self._on_disk)
+        self._absent_since: dict[str, float] = {}
 
-    def look(self, places: Mapping[str, str]) -> list[Move]:
-        """Return what has moved; *places* has the file of each name that has one now."""
+    def record_places(self, places: Mapping[str, str], now: float) -> list[Move]:
+        """Keep *places*, the file of each name that has one now; return what has moved.
+
+        *now* is a monotonic time in seconds.
+        """
         moves: dict[tuple[str, str], list[str]] = {}
         for name, new in sorted(places.items()):
             old = self._places.get(name, new)
             if old != new:
                 moves.setdefault((old, new), []).append(name)
+
+        self._absent_since = {
+            name: self._absent_since.get(name, now) for name in self._places.keys() - places.keys()
+        }
+        for name, since in self._absent_since.items():
+            if now - since >= ABSENT_SECONDS:
+                del self._places[name]
 
         self._places |= places
         self._save()

@@ -264,7 +264,8 @@ class Node:
 
     def _tell_moved(self, found: Networks) -> None:
         winners: dict[str, Conf | BrokenConf] = {**found.spoiled, **found.confs}
-        for move in self._moves.look({name: winners[name].path for name in _published(found)}):
+        places = {name: winners[name].path for name in _published(found)}
+        for move in self._moves.record_places(places, self._clock()):
             self._say("NetworkMoved", move.sentence)
 
     def _tell_restored(self, sentence: str) -> None:

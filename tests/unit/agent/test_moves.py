@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dispatcher.agent.moves import MEMORY, Moves
+from dispatcher.agent.moves import ABSENT_SECONDS, MEMORY, Moves
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,15 +86,43 @@ def test_a_memory_that_cannot_be_read_is_none(tmp_path: Path, content: bytes) ->
     """Then the first look only remembers."""
     (tmp_path / MEMORY).write_bytes(content)
     moves = Moves(tmp_path)
-    assert moves.look({"canal": "/a"}) == []
-    assert [move.new for move in Moves(tmp_path).look({"canal": "/b"})] == ["/b"]
+    assert moves.record_places({"canal": "/a"}, 0) == []
+    assert [move.new for move in Moves(tmp_path).record_places({"canal": "/b"}, 0)] == ["/b"]
     assert (tmp_path / MEMORY).stat().st_mode & 0o777 == 0o600
 
 
 def test_what_cannot_be_remembered_now_is_with_the_next_look(tmp_path: Path) -> None:
     """The folder comes with the first pod, or the disk has room again."""
     moves = Moves(tmp_path / "state")
-    moves.look({"canal": "/a"})
+    moves.record_places({"canal": "/a"}, 0)
     (tmp_path / "state").mkdir()
-    moves.look({"canal": "/a"})
+    moves.record_places({"canal": "/a"}, 4)
     assert (tmp_path / "state" / MEMORY).exists()
+
+
+@pytest.mark.parametrize(
+    ("absent_seconds", "moved_to"),
+    [(ABSENT_SECONDS - 1, ["/b"]), (ABSENT_SECONDS, [])],
+    ids=["within a day", "after a day"],
+)
+def test_a_name_that_was_absent_for_a_day_is_forgotten(
+    tmp_path: Path, absent_seconds: float, moved_to: list[str]
+) -> None:
+    """Installed again in another file, it has not moved; also after a restart of the agent."""
+    moves = Moves(tmp_path)
+    moves.record_places({"canal": "/a", "weave": "/w"}, 0)
+    for now in (100, 100 + absent_seconds):
+        assert moves.record_places({"weave": "/w"}, now) == []
+    for agent in (moves, Moves(tmp_path)):  # both have read the memory by now
+        found = agent.record_places({"canal": "/b", "weave": "/w"}, 100_000)
+        assert [move.new for move in found] == moved_to
+
+
+def test_a_name_that_comes_and_goes_is_absent_anew_each_time(tmp_path: Path) -> None:
+    """Only one day without a break counts."""
+    moves = Moves(tmp_path)
+    half = ABSENT_SECONDS / 2 + 1
+    for step, places in enumerate([{"canal": "/a"}, {}, {"canal": "/a"}, {}, {}]):
+        assert moves.record_places(places, step * half) == []
+    [move] = moves.record_places({"canal": "/b"}, 4 * half)
+    assert (move.old, move.new) == ("/a", "/b")
