@@ -76,7 +76,7 @@ def test_del_waits_for_an_executable_that_is_being_written(node: Node) -> None:
         running = node.begin("DEL", pod, BOTH)
         wait_for(lambda: "net1" not in node.links(pod), "the other network to be freed")
         time.sleep(0.3)  # so long the installer takes
-        assert (running.process.poll(), node.phases(pod)) == (None, {"eth0": "attached"})
+        assert (running.process.poll(), node.phases(pod)) == (None, {"eth0": "releasing"})
     running.answer().succeeded()
     assert node.left(pod) == NOTHING
 
@@ -89,7 +89,7 @@ def test_del_of_an_executable_that_stays_busy_fails_and_the_next_one_goes_on(nod
     with own.open("r+b"):
         error = node.delete(pod, BOTH).failed(errors.CANNOT_RUN)
         assert "Text file busy" in error["msg"]
-        assert node.phases(pod) == {"eth0": "attached"}
+        assert node.phases(pod) == {"eth0": "releasing"}
         assert (len(node.addresses("weave")), node.addresses("canal")) == (1, [])
     node.delete(pod, BOTH).succeeded()
     assert node.left(pod) == NOTHING

@@ -155,7 +155,7 @@ def test_the_primary_comes_first_wherever_the_annotation_lists_it() -> None:
 def test_there_is_no_status_of_what_is_being_released() -> None:
     """What a roll-back or a DEL has left looks whole, and is not what the pod has."""
     left = record()
-    left.extra[RELEASING] = True
+    left.attachments[0].phase = RELEASING
     assert network_status(left) is None
 
 
