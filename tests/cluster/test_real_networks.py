@@ -363,9 +363,8 @@ def test_deleting_pods_frees_everything(real_cluster: Cluster, real_namespace: s
     """Addresses in host-local's and whereabouts' stores, links and records: none is left."""
     before = held(real_cluster)
     pods = [
-        pod(f"pair{number}-{node}", value, node)
+        pod(f"pair{number}", value, (FIRST, SECOND)[number % 2])
         for number, value in enumerate(PAIRS)
-        for node in (FIRST, SECOND)
     ]
     start(real_cluster, real_namespace, pods)
     during = held(real_cluster)
