@@ -245,14 +245,18 @@ def test_a_bridge_network_twice_gives_two_addresses(
 def test_probes_host_ports_and_services_lead_to_the_primary(
     real_cluster: Cluster, real_namespace: str
 ) -> None:
-    """A pod on two networks, for each primary: from the other node, by hostPort and ClusterIP."""
+    """A pod on two networks, for each primary: from the other node, by hostPort and ClusterIP.
+
+    The Services' clients are pods of every network.
+    """
     servers = {
         FLANNEL.network: "flannel,whereabouts-bridge@net1",
         KUBE_ROUTER.network: "kuberouter,flannel@net1",
         WHEREABOUTS.network: "whereabouts-bridge,flannel@net1",
     }
     ports = {network: 8081 + number for number, network in enumerate(servers)}
-    manifests = [pod("client", None, SECOND)]
+    clients = {f"client-{network}": network for network in PRODUCTS}
+    manifests = [pod(name, network, SECOND) for name, network in clients.items()]
     for network, value in servers.items():
         manifest = pod(network, value, FIRST, labels={"app": network})
         [container] = manifest["spec"]["containers"]
@@ -268,7 +272,7 @@ def test_probes_host_ports_and_services_lead_to_the_primary(
         real_cluster.wait_for(reached, ANSWERS_WITHIN, f"the hostPort of {network} to answer")
     services = real_cluster.get("services", "-n", real_namespace)["items"]
     addresses = [found["spec"]["clusterIP"] for found in services]
-    assert_all_answer(real_cluster, real_namespace, ["client"], addresses)
+    assert_all_answer(real_cluster, real_namespace, clients, addresses)
     for network in servers:
         expected = pod_ips(real_cluster, real_namespace, network)
         assert endpoints(real_cluster, real_namespace, network) == expected
@@ -359,9 +363,8 @@ def test_deleting_pods_frees_everything(real_cluster: Cluster, real_namespace: s
     """Addresses in host-local's and whereabouts' stores, links and records: none is left."""
     before = held(real_cluster)
     pods = [
-        pod(f"pair{number}-{node}", value, node)
+        pod(f"pair{number}", value, (FIRST, SECOND)[number % 2])
         for number, value in enumerate(PAIRS)
-        for node in (FIRST, SECOND)
     ]
     start(real_cluster, real_namespace, pods)
     during = held(real_cluster)
