@@ -17,7 +17,7 @@ from webhook.decision import warning
 from webhook.review import texts
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from typing import Any
 
 NEAR_MISSES = ("CNI", "Cni", "cnis", "cni-genie", "cni-genie.io/cni")
@@ -33,10 +33,7 @@ _OTHERS = {
     "v1.multus-cni.io/default-network": _USE_CNI,
     "networks": f"{_USE_CNI} (there are no logical networks)",
     _MULTI_IP: f"not used by Genie; the pod's addresses will be in {quote(keys.NETWORK_STATUS)}",
-    keys.ALLOWED: _ON_NAMESPACE,
-    keys.SCHEDULING: _ON_NAMESPACE,
-    keys.MAX_ATTACHMENTS: _ON_NAMESPACE,
-    keys.MAX_PER_NETWORK: _ON_NAMESPACE,
+    **{key: _ON_NAMESPACE for key in keys.NAMESPACE_KEYS if key not in keys.POD_KEYS},
 }
 
 IGNORED_ON_PODS = (*NEAR_MISSES, *_OTHERS)
@@ -45,14 +42,7 @@ IGNORED_ON_PODS = (*NEAR_MISSES, *_OTHERS)
 NAMESPACE_NEAR_MISSES = (*NEAR_MISSES, "cni-genie/allowed", "genie.io/allowed")
 """Annotations for which a namespace is sent, besides our own and all others with our prefix."""
 
-LABELS = (
-    keys.ANNOTATION,
-    keys.ALLOWED,
-    keys.SCHEDULING,
-    keys.MAX_ATTACHMENTS,
-    keys.MAX_PER_NETWORK,
-)
-"""Labels of namespaces that should have been annotations. On pods only ``cni`` counts as one."""
+_SHORT_NAMES = {key.removeprefix(PREFIX): key for key in keys.NAMESPACE_KEYS}
 
 
 def is_sent(metadata: Mapping[str, Any]) -> bool:
@@ -76,25 +66,22 @@ def pod_warnings(metadata: Mapping[str, Any], field: str = "metadata.") -> Itera
 
 
 def namespace_warnings(
-    metadata: Mapping[str, Any], old_metadata: Mapping[str, Any], ours: Collection[str]
+    metadata: Mapping[str, Any], old_metadata: Mapping[str, Any]
 ) -> Iterator[str]:
-    """Yield a warning for each key that is ignored on a namespace, if it was just written.
-
-    *ours* are the annotations that are not ignored.
-    """
+    """Yield a warning for each key that is ignored on a namespace, if it was just written."""
     annotations = _changed(metadata, old_metadata, "annotations")
     labels = _changed(metadata, old_metadata, "labels")
     if keys.ANNOTATION not in texts(metadata, "annotations"):
         yield from _near_misses(annotations, labels, "metadata.")
     for key in annotations:
-        if key in NEAR_MISSES or key in ours:
+        if key in NEAR_MISSES or key in keys.NAMESPACE_KEYS:
             continue
         if key in NAMESPACE_NEAR_MISSES or key.startswith(PREFIX):
-            near = nearest(key.rpartition("/")[2], [one.removeprefix(PREFIX) for one in ours])
-            hint = f"; did you mean {quote(_full(near, ours))}?" if near else ""
+            near = nearest(key.rpartition("/")[2], _SHORT_NAMES)
+            hint = f"; did you mean {quote(_SHORT_NAMES[near])}?" if near else ""
             yield warning(f"metadata.annotations[{key}]: not used{hint}")
-    for key in LABELS[1:]:
-        if key in labels:
+    for key in keys.NAMESPACE_KEYS:
+        if key in labels and key != keys.ANNOTATION:  # which is a near miss
             yield warning(f"metadata.labels[{key}]: not used; it is an annotation")
 
 
@@ -115,7 +102,3 @@ def _changed(
 ) -> dict[str, str]:
     old = texts(old_metadata, key)
     return {name: value for name, value in texts(metadata, key).items() if old.get(name) != value}
-
-
-def _full(name: str, ours: Collection[str]) -> str:
-    return next(key for key in ours if key.removeprefix(PREFIX) == name)
