@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 SHOWN = 10
 """Names that a message lists before it says how many more there are."""
 
+MAX_SUGGESTIONS = 32
+"""Answers on unknown names that are remembered, enough for the tries of two pods. Few: each
+keeps the set of all known names alive, and a node that changes its labels makes ever new sets."""
+
 
 class Finding(NamedTuple):
     """One fault: its cause, whether it may mend itself, and the same in few words for a warning.
@@ -119,14 +123,14 @@ def _read_anew(value: str) -> _Read:
 _read_once = lru_cache(maxsize=1024)(_read_anew)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=MAX_SUGGESTIONS)
 def suggestion(name: str, usable: frozenset[str]) -> str:
     """Return which of the *usable* names was probably meant, in brackets; nothing if none was."""
     near = nearest(name, usable)
     return f" (did you mean {quote(near)}?)" if near else ""
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=MAX_SUGGESTIONS)
 def _expected(name: str, usable: frozenset[str]) -> str:
     return f"supported values: {listing(usable)}{suggestion(name, usable)}"
 

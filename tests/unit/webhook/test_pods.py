@@ -45,6 +45,15 @@ def test_a_value_that_is_too_long_is_not_remembered() -> None:
     assert value._read_once.cache_info().currsize == before
 
 
+def test_a_node_that_changes_its_networks_for_ever_fills_no_memory() -> None:
+    """Each answer on an unknown name keeps a set of up to a thousand names alive."""
+    for number in range(3 * value.MAX_SUGGESTIONS):
+        known = frozenset(f"n{number}-{each}" for each in range(1000))
+        decide(pod("weave"), networks=Networks(known=known))
+    for remembered in (value.suggestion, value._expected):
+        assert remembered.cache_info().currsize <= 64  # each some 130 KB
+
+
 def test_of_a_value_with_hundreds_of_networks_only_the_first_are_looked_up() -> None:
     """Each look for what was meant takes time, and the API server waits."""
     found = decide(pod(",".join(f"n{number}" for number in range(200))))
