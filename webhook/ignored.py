@@ -45,16 +45,6 @@ NAMESPACE_NEAR_MISSES = (*NEAR_MISSES, "cni-genie/allowed", "genie.io/allowed")
 _SHORT_NAMES = {key.removeprefix(PREFIX): key for key in keys.NAMESPACE_KEYS}
 
 
-def is_sent(metadata: Mapping[str, Any]) -> bool:
-    """Tell whether a pod with *metadata* is sent for a key of its own, whatever its namespace."""
-    annotations = texts(metadata, "annotations")
-    return (
-        keys.ANNOTATION in annotations
-        or keys.ANNOTATION in texts(metadata, "labels")
-        or any(key in annotations for key in IGNORED_ON_PODS)
-    )
-
-
 def pod_warnings(metadata: Mapping[str, Any], field: str = "metadata.") -> Iterator[str]:
     """Yield a warning for each key that is ignored on a pod; *field* leads to its metadata."""
     annotations = texts(metadata, "annotations")

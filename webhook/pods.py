@@ -13,7 +13,7 @@ from dispatcher import keys
 from dispatcher.annotation import BLANKS, INVALID, InvalidAnnotation, normalise, quote
 from webhook import affinity
 from webhook.decision import ALLOWED, FORBIDDEN, CannotDecide, Cause, Decision, deny, warning
-from webhook.ignored import is_sent, pod_warnings
+from webhook.ignored import pod_warnings
 from webhook.limits import CLUSTER, pod_cause, pod_excesses, pod_warning
 from webhook.review import child, texts
 from webhook.value import Verdict, judge, named
@@ -70,11 +70,12 @@ def excluded(pod: Mapping[str, Any]) -> bool:
 
 
 def promises_default(review: Review) -> bool:
-    """Tell whether this new pod was sent because its namespace has a default.
+    """Tell whether this new pod may have been sent because its namespace has a default.
 
-    A pod with a key of its own (see :mod:`webhook.ignored`) is sent from every namespace.
+    A pod with a key of another product is sent from every namespace, and may need a default too.
     """
-    return review.operation == "CREATE" and not is_sent(child(review.object, "metadata"))
+    annotations = texts(child(review.object, "metadata"), "annotations")
+    return review.operation == "CREATE" and keys.ANNOTATION not in annotations
 
 
 def _created(

@@ -103,18 +103,26 @@ def test_a_default_younger_than_the_cache_is_asked_for(office: Office) -> None:
 
 
 @pytest.mark.parametrize(
-    "found",
+    "metadata",
     [
-        pytest.param(pod(" "), id="blank"),
-        pytest.param(pod(metadata={"annotations": {"CNI": "weave"}}), id="near-miss"),
-        pytest.param(pod(metadata={"labels": {"cni": "weave"}}), id="label"),
+        pytest.param({"annotations": {"CNI": "weave"}}, id="near-miss"),
+        pytest.param({"annotations": {"k8s.v1.cni.cncf.io/networks": "x"}}, id="another-product"),
+        pytest.param({"labels": {"cni": "weave"}}, id="label"),
     ],
 )
-def test_a_pod_that_any_namespace_sends_costs_no_request(
-    office: Office, found: dict[str, Any]
+def test_a_pod_with_a_key_that_is_ignored_gets_a_default_younger_than_the_cache(
+    office: Office, metadata: dict[str, Any]
 ) -> None:
-    """It says nothing of its namespace, so the cache's word on it stands."""
-    assert asyncio.run(office.desk.pods(review(found))).allowed
+    """The key does not keep it from its namespace's network; the policy would refuse it without."""
+    office.api.objects["namespaces"]["team-a"] = thing("team-a", {"cni": "weave"})
+    decision = asyncio.run(office.desk.pods(review(pod(metadata=metadata))))
+    assert decision.reason == "defaulted"
+    assert len(decision.warnings) == 1
+
+
+def test_a_blank_value_costs_no_request(office: Office) -> None:
+    """Any namespace sends such a pod, so the cache's word on the default stands."""
+    assert office.judge(" ").allowed
     assert office.api.calls == []
 
 
