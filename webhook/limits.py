@@ -50,6 +50,10 @@ class Limits(NamedTuple):
 
 CLUSTER = Limits()
 
+OVER_LIMIT = "over-limit"
+"""Why a pod is refused, or, while limits only warn, the reason that its decision is counted with.
+Also the key of the audit annotation that says by how much."""
+
 
 class Excess(NamedTuple):
     """One limit that a value is over; ``network`` is the repeated one, empty for all together."""

@@ -14,7 +14,7 @@ from dispatcher.annotation import BLANKS, INVALID, InvalidAnnotation, normalise,
 from webhook import affinity
 from webhook.decision import ALLOWED, FORBIDDEN, CannotDecide, Cause, Decision, deny, warning
 from webhook.ignored import pod_warnings
-from webhook.limits import CLUSTER, pod_cause, pod_excesses, pod_warning
+from webhook.limits import CLUSTER, OVER_LIMIT, pod_cause, pod_excesses, pod_warning
 from webhook.review import child, texts
 from webhook.value import Verdict, judge, named
 
@@ -92,6 +92,9 @@ def _created(
     spec = child(review.object, "spec")
     causes = list(_explain(verdict, choice, review.namespace))
     excesses = pod_excesses(verdict.normal, namespace, limits)
+    over_limit = OVER_LIMIT if excesses and not causes else ""
+    if excesses:
+        audit[OVER_LIMIT] = "; ".join(excess.brief for excess in excesses)
     if limits.are_enforced:
         causes += (pod_cause(excess, review.namespace, FIELD) for excess in excesses)
     else:
@@ -100,7 +103,7 @@ def _created(
     if unschedulable:
         causes.append(unschedulable)
     if causes:
-        return deny(causes, audit)
+        return deny(causes, audit, over_limit if limits.are_enforced else "")
     if verdict.networks and not networks.known:
         raise CannotDecide("no network is known yet: no agent has labelled a node")
     warnings += _absent(verdict.networks, networks, scheduling, spec)
@@ -108,7 +111,7 @@ def _created(
     value_patch = _set(metadata, verdict.normal)
     patch = [*value_patch, *affinity.add(spec, verdict.networks, scheduling)]
     return Decision(
-        reason=_reason(choice, changed=bool(value_patch), patched=bool(patch)),
+        reason=over_limit or _reason(choice, changed=bool(value_patch), patched=bool(patch)),
         patch=patch,
         warnings=tuple(warnings),
         audit=audit,
