@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping
 
     PluginTypes = Mapping[str, tuple[str, ...]]
-    """Of one kind of node: attachable networks, each with those plugin types that have rules."""
+    """Of one kind of node: its networks, each with those plugin types that have rules.
+
+    A network that it cannot attach at present has none.
+    """
 
 SCHEDULING_MODES = ("required", "preferred", "off")
 
@@ -61,13 +64,15 @@ class Namespace(NamedTuple):
 class Networks(NamedTuple):
     """The networks of the cluster: ``known`` by label or setting, ``present`` on some node.
 
-    ``plugin_types`` has one entry for each kind of node, as far as the rules for plugins need it;
+    ``plugin_types`` has one entry for each kind of node, as far as the rules for plugins need it,
+    and ``promised`` has those of its networks that the setting names, for nodes that are to come;
     ``dropped`` is how many were left out, because the nodes name more than :data:`MAX_KNOWN`.
     """
 
     known: frozenset[str] = frozenset()
     present: frozenset[str] = frozenset()
     plugin_types: tuple[PluginTypes, ...] = ()
+    promised: frozenset[str] = frozenset()
     dropped: int = 0
 
 
@@ -147,21 +152,24 @@ def all_networks(nodes: Iterable[NodeNetworks], listed: Iterable[str] = ()) -> N
     pairs = frozenset[tuple[str, bool]]().union(*(kind.pairs for kind in kinds))
     named = frozenset(name for name, _ in pairs)
     known = named if len(named) <= MAX_KNOWN else _most_common(kinds)
+    limited = known.intersection(name for kind in kinds for name, _ in kind.plugin_types)
     return Networks(
         known=known | frozenset(listed),
         present=frozenset(name for name, there in pairs if there and name in known),
-        plugin_types=_plugin_types(kinds),
+        plugin_types=_plugin_types(kinds, limited),
+        promised=limited.intersection(listed),
         dropped=len(named) - len(known),
     )
 
 
-def _plugin_types(kinds: Iterable[NodeNetworks]) -> tuple[PluginTypes, ...]:
-    """Return, once for each kind of node, its networks for which there are rules on some node."""
-    limited = {name for kind in kinds for name, _ in kind.plugin_types}
+def _plugin_types(
+    kinds: Iterable[NodeNetworks], limited: frozenset[str]
+) -> tuple[PluginTypes, ...]:
+    """Return, once for each kind of node, its *limited* networks: some node has a rule for them."""
     seen = set()
     for kind in kinds if limited else ():
         types = dict(kind.plugin_types)
-        names = sorted(name for name, there in kind.pairs if there and name in limited)
+        names = sorted(name for name, _ in kind.pairs if name in limited)
         seen.add(tuple((name, types.get(name, ())) for name in names))
     return tuple(dict(each) for each in sorted(seen) if each)
 

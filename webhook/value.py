@@ -80,7 +80,7 @@ def judge(value: str, namespace: Namespace, networks: Networks, field: str) -> V
     for fault in read.faults:
         cause = Cause(fault.reason, str(fault), field)
         findings.append(Finding(fault.position, cause, doubtful=False, brief=str(fault)))
-    combination = combine(read.selections, networks.plugin_types)
+    combination = combine(read.selections, networks)
     findings += _conflicts(combination, field)
     findings.sort(key=attrgetter("position"))
     return Verdict(read.normal, read.networks, tuple(findings), combination.warnings)
@@ -93,7 +93,7 @@ def named(value: str) -> tuple[str, ...]:
 
 def combined(value: str, networks: Networks) -> Combination:
     """Return what the nodes say of the networks of *value* together."""
-    return combine(_read(value).selections, networks.plugin_types)
+    return combine(_read(value).selections, networks)
 
 
 class _Read(NamedTuple):
