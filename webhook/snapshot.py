@@ -66,7 +66,7 @@ class Networks(NamedTuple):
 
     ``plugin_types`` has one entry for each kind of node, as far as the rules for plugins need it,
     and ``promised`` has those of its networks that the setting names, for nodes that are to come;
-    ``dropped`` is how many were left out, because the nodes name more than :data:`MAX_KNOWN`.
+    ``dropped`` is how many were left out, because one node or all together name too many.
     """
 
     known: frozenset[str] = frozenset()
@@ -80,12 +80,13 @@ class NodeNetworks(NamedTuple):
     """The networks of one node: ``pairs`` of a name and whether it is attachable now.
 
     ``plugin_types`` has those of the attachable ones that use plugins for which there are rules;
-    ``dropped`` is how many were left out, because the node names more than :data:`MAX_PER_NODE`.
+    ``dropped`` are those left out because the node names more than :data:`MAX_PER_NODE`: as many
+    more, so that they fill no memory either.
     """
 
     pairs: frozenset[tuple[str, bool]] = frozenset()
     plugin_types: frozenset[tuple[str, tuple[str, ...]]] = frozenset()
-    dropped: int = 0
+    dropped: frozenset[str] = frozenset()
 
 
 def namespace_facts(found: Mapping[str, Any]) -> Namespace:
@@ -129,7 +130,7 @@ def node_networks(found: Mapping[str, Any]) -> NodeNetworks:
     return NodeNetworks(
         pairs,
         _limited_types(found, {name for name, there in pairs if there}),
-        len(named) - len(pairs),
+        frozenset(name for name, _ in named[MAX_PER_NODE : 2 * MAX_PER_NODE]),
     )
 
 
@@ -153,12 +154,13 @@ def all_networks(nodes: Iterable[NodeNetworks], listed: Iterable[str] = ()) -> N
     named = frozenset(name for name, _ in pairs)
     known = named if len(named) <= MAX_KNOWN else _most_common(kinds)
     limited = known.intersection(name for kind in kinds for name, _ in kind.plugin_types)
+    known_or_listed = known.union(listed)
     return Networks(
-        known=known | frozenset(listed),
+        known=known_or_listed,
         present=frozenset(name for name, there in pairs if there and name in known),
         plugin_types=_plugin_types(kinds, limited),
         promised=limited.intersection(listed),
-        dropped=len(named) - len(known),
+        dropped=len(named.union(*(kind.dropped for kind in kinds)) - known_or_listed),
     )
 
 
