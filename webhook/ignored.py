@@ -28,9 +28,9 @@ PREFIX = "cni-genie.io/"
 _MULTI_IP = "multi-ip-preferences"
 _USE_CNI = f"not used by Genie; name networks in the annotation {quote(keys.ANNOTATION)}"
 _ON_NAMESPACE = "not used on a pod; it is an annotation of namespaces"
+_MULTUS_KEYS = ("k8s.v1.cni.cncf.io/networks", "v1.multus-cni.io/default-network")
 _OTHERS = {
-    "k8s.v1.cni.cncf.io/networks": _USE_CNI,
-    "v1.multus-cni.io/default-network": _USE_CNI,
+    **dict.fromkeys(_MULTUS_KEYS, _USE_CNI),
     "networks": f"{_USE_CNI} (there are no logical networks)",
     _MULTI_IP: f"not used by Genie; the pod's addresses will be in {quote(keys.NETWORK_STATUS)}",
     **{key: _ON_NAMESPACE for key in keys.NAMESPACE_KEYS if key not in keys.POD_KEYS},
@@ -45,11 +45,18 @@ NAMESPACE_NEAR_MISSES = (*NEAR_MISSES, "cni-genie/allowed", "genie.io/allowed")
 _SHORT_NAMES = {key.removeprefix(PREFIX): key for key in keys.NAMESPACE_KEYS}
 
 
-def pod_warnings(metadata: Mapping[str, Any], field: str = "metadata.") -> Iterator[str]:
-    """Yield a warning for each key that is ignored on a pod; *field* leads to its metadata."""
+def pod_warnings(
+    metadata: Mapping[str, Any], field: str = "metadata.", *, has_multus: bool = False
+) -> Iterator[str]:
+    """Yield a warning for each key that is ignored on a pod; *field* leads to its metadata.
+
+    On a network of Multus, Multus reads its own keys.
+    """
     annotations = texts(metadata, "annotations")
     yield from _near_misses(annotations, texts(metadata, "labels"), field)
     for key, words in _OTHERS.items():
+        if has_multus and key in _MULTUS_KEYS:
+            continue
         # An empty one asked CNI-Genie to fill it in: it names no address that would be lost.
         if key in annotations and (key != _MULTI_IP or annotations[key].strip(BLANKS)):
             yield warning(f"{field}annotations[{key}]: {words}")

@@ -83,11 +83,12 @@ def _created(
 ) -> Decision:
     metadata = child(review.object, "metadata")
     written = texts(metadata, "annotations").get(keys.ANNOTATION)
-    warnings = list(pod_warnings(metadata))
     choice = _choose(written, namespace)
     if choice is None:
-        return ALLOWED._replace(warnings=tuple(warnings))
+        return ALLOWED._replace(warnings=tuple(pod_warnings(metadata)))
     verdict = judge(choice.value, namespace, networks, FIELD)
+    has_multus = networks.have_multus(verdict.networks)
+    warnings = list(pod_warnings(metadata, has_multus=has_multus))
     audit = {"networks": verdict.normal, "source": choice.source}
     spec = child(review.object, "spec")
     causes = list(_explain(verdict, choice, review.namespace))

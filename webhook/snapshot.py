@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     A network that it cannot attach at present has none.
     """
 
+MULTUS = "multus"
+"""Plugin type of Multus, and the name of its network where no node says what its plugin is."""
+
 SCHEDULING_MODES = ("required", "preferred", "off")
 
 MAX_PER_NODE = 256
@@ -66,6 +69,7 @@ class Networks(NamedTuple):
 
     ``plugin_types`` has one entry for each kind of node, as far as the rules for plugins need it,
     and ``promised`` has those of its networks that the setting names, for nodes that are to come;
+    ``multus`` are the networks that some node attaches with Multus;
     ``dropped`` is how many were left out, because one node or all together name too many.
     """
 
@@ -73,19 +77,26 @@ class Networks(NamedTuple):
     present: frozenset[str] = frozenset()
     plugin_types: tuple[PluginTypes, ...] = ()
     promised: frozenset[str] = frozenset()
+    multus: frozenset[str] = frozenset({MULTUS})
     dropped: int = 0
+
+    def have_multus(self, names: Iterable[str]) -> bool:
+        """Tell whether one of *names* is a network of Multus, as far as the nodes tell."""
+        return not self.multus.isdisjoint(names)
 
 
 class NodeNetworks(NamedTuple):
     """The networks of one node: ``pairs`` of a name and whether it is attachable now.
 
     ``plugin_types`` has those of the attachable ones that use plugins for which there are rules;
+    ``multus`` are those that use Multus, or perhaps do: named so, with no plugin type published;
     ``dropped`` are those left out because the node names more than :data:`MAX_PER_NODE`: as many
     more, so that they fill no memory either.
     """
 
     pairs: frozenset[tuple[str, bool]] = frozenset()
     plugin_types: frozenset[tuple[str, tuple[str, ...]]] = frozenset()
+    multus: frozenset[str] = frozenset()
     dropped: frozenset[str] = frozenset()
 
 
@@ -127,23 +138,25 @@ def node_networks(found: Mapping[str, Any]) -> NodeNetworks:
     if len(named) > MAX_PER_NODE:
         named.sort(key=lambda pair: (not pair[1], pair[0]))
     pairs = frozenset(named[:MAX_PER_NODE])
+    text = ((found.get("metadata") or {}).get("annotations") or {}).get(keys.PLUGIN_TYPES) or ""
+    types = plugin_types.decode(text)
     return NodeNetworks(
         pairs,
-        _limited_types(found, {name for name, there in pairs if there}),
+        _limited_types(types, {name for name, there in pairs if there}),
+        frozenset(name for name, _ in pairs if MULTUS in types.get(name, (name,))),
         frozenset(name for name, _ in named[MAX_PER_NODE : 2 * MAX_PER_NODE]),
     )
 
 
 def _limited_types(
-    found: Mapping[str, Any], attachable: Container[str]
+    types: Mapping[str, Iterable[str]], attachable: Container[str]
 ) -> frozenset[tuple[str, tuple[str, ...]]]:
-    text = ((found.get("metadata") or {}).get("annotations") or {}).get(keys.PLUGIN_TYPES) or ""
     limited = (
-        (name, tuple(sorted(plugin_rules.LIMITED.intersection(types))))
-        for name, types in plugin_types.decode(text).items()
+        (name, tuple(sorted(plugin_rules.LIMITED.intersection(types[name]))))
+        for name in types
         if name in attachable
     )
-    return frozenset((name, types) for name, types in limited if types)
+    return frozenset((name, found) for name, found in limited if found)
 
 
 def all_networks(nodes: Iterable[NodeNetworks], listed: Iterable[str] = ()) -> Networks:
@@ -160,6 +173,7 @@ def all_networks(nodes: Iterable[NodeNetworks], listed: Iterable[str] = ()) -> N
         present=frozenset(name for name, there in pairs if there and name in known),
         plugin_types=_plugin_types(kinds, limited),
         promised=limited.intersection(listed),
+        multus=frozenset({MULTUS} - named).union(*(kind.multus for kind in kinds)),
         dropped=len(named.union(*(kind.dropped for kind in kinds)) - known_or_listed),
     )
 

@@ -18,7 +18,8 @@ from tests.unit.webhook.builders import (
 from webhook import value
 from webhook.decision import CannotDecide, Decision
 from webhook.pods import excluded, judge_pod, promises_default
-from webhook.snapshot import Namespace, Networks
+from webhook.snapshot import Namespace, Networks, NodeNetworks, all_networks, node_networks
+from webhook.templates import Rules, judge_template
 
 CNI = "metadata.annotations[cni]"
 DEFAULTED = Namespace("team-a", default=" weave , canal@net1 ")
@@ -340,6 +341,52 @@ def test_what_another_product_would_read_is_a_warning_beside_the_right_key() -> 
     about = {"cni": "weave", "k8s.v1.cni.cncf.io/networks": "canal"}
     (told,) = decide(pod(metadata={"annotations": about})).warnings
     assert told == f"metadata.annotations[k8s.v1.cni.cncf.io/networks]: {USE_CNI}"
+
+
+def node(name: str, there: str, types: str | None) -> NodeNetworks:
+    annotations = {} if types is None else {"cni-genie.io/plugin-types": types}
+    labels = {f"network.cni-genie.io/{name}": there}
+    return node_networks({"metadata": {"labels": labels, "annotations": annotations}})
+
+
+@pytest.mark.parametrize(
+    ("name", "nodes", "is_warned"),
+    [
+        pytest.param("meta", [("true", "meta=multus")], False, id="by-its-plugin"),
+        pytest.param("meta", [("false", "meta=multus,x")], False, id="not-attachable-at-present"),
+        pytest.param(
+            "meta", [("true", None), ("true", "meta=multus")], False, id="on-one-of-the-nodes"
+        ),
+        pytest.param("meta", [("true", "meta=bridge")], True, id="another-plugin"),
+        pytest.param("meta", [("true", None)], True, id="of-an-unknown-plugin"),
+        pytest.param("multus", [("true", None)], False, id="by-its-name"),
+        pytest.param("multus", [], False, id="by-its-name-on-no-node"),
+        pytest.param("multus", [("true", "multus=bridge")], True, id="a-name-that-misleads"),
+    ],
+)
+@pytest.mark.parametrize("is_default", [False, True])
+@pytest.mark.parametrize("key", ["k8s.v1.cni.cncf.io/networks", "v1.multus-cni.io/default-network"])
+def test_a_key_of_multus_is_no_mistake_on_a_network_of_multus(
+    key: str,
+    name: str,
+    nodes: list[tuple[str, str | None]],
+    *,
+    is_warned: bool,
+    is_default: bool,
+) -> None:
+    """Multus reads it. Another product's key is warned of all the same."""
+    networks = all_networks([node(name, *each) for each in nodes], (name,))
+    own = {} if is_default else {"cni": f"weave,{name}@net1"}
+    namespace = Namespace("team-a", default=name if is_default else "")
+    networks = networks._replace(
+        known=networks.known | {"weave"}, present=frozenset({name, "weave"})
+    )
+    found = pod(metadata={"annotations": {**own, key: "x", "networks": "x"}})
+    told = decide(found, namespace, networks).warnings
+    assert [key in each for each in told] == [True, False][not is_warned :]
+    workload = {"kind": "Deployment", "spec": {"template": found}}
+    told = judge_template(review(workload), namespace, networks, Rules(scheduling="off")).warnings
+    assert [key in each for each in told] == [True, False][not is_warned :]
 
 
 @pytest.mark.parametrize("value", ["", " "])
