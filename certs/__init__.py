@@ -23,7 +23,8 @@ With mounted files (``GENIE_CERTS_DIRECTORY``) no right on Secrets is needed, an
 ``GENIE_CERTS_WRITE_BUNDLES=false`` no ``patch``.
 """
 
+from certs.authority import UnusableError
 from certs.manager import CertificateManager
 from certs.settings import CertificateSettings
 
-__all__ = ["CertificateManager", "CertificateSettings"]
+__all__ = ["CertificateManager", "CertificateSettings", "UnusableError"]

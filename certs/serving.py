@@ -95,11 +95,12 @@ class LiveContext:
     """The context that a server keeps, and the pair that it presents.
 
     Where there is a *client_ca*, a client must present a certificate that this file's CA signed.
+    The file is read here and never again; raises :class:`UnusableError`.
     """
 
     def __init__(self, client_ca: Path | None = None) -> None:
-        self._client_ca = client_ca
-        self.context = _server_context(client_ca)
+        self._client_ca = None if client_ca is None else read_client_ca(client_ca)
+        self.context = _server_context(self._client_ca)
         self.context.sni_callback = self._choose
         self._current: ssl.SSLContext | None = None
 
@@ -137,7 +138,20 @@ class LiveContext:
         return None
 
 
-def _server_context(client_ca: Path | None) -> ssl.SSLContext:
+def read_client_ca(path: Path) -> str:
+    """Return the certificates (PEM) in *path*; raises :class:`UnusableError`."""
+    try:
+        # What stands around the certificates may be any text; OpenSSL's binding takes ASCII.
+        pem = path.read_text(encoding="ascii", errors="ignore")
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cadata=pem)
+    except (ssl.SSLError, ValueError):
+        raise UnusableError("the file holds no certificate (PEM)") from None
+    except OSError as error:
+        raise UnusableError(f"the file cannot be read: {error.strerror}") from None
+    return pem
+
+
+def _server_context(client_ca: str | None) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
@@ -145,6 +159,6 @@ def _server_context(client_ca: Path | None) -> ssl.SSLContext:
     context.options |= ssl.OP_NO_TICKET
     context.num_tickets = 0
     if client_ca is not None:
-        context.load_verify_locations(client_ca)
+        context.load_verify_locations(cadata=client_ca)
         context.verify_mode = ssl.CERT_REQUIRED
     return context

@@ -9,13 +9,13 @@ Services call :func:`load`, which says in one line what is wrong with a value.
 from __future__ import annotations
 
 import os
-import ssl
 from pathlib import Path  # noqa: TC003 - pydantic reads the annotations when the module runs
 from typing import Any, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from certs.serving import read_client_ca
 from dispatcher.annotation import nearest, quote
 from dispatcher.kube.settings import InvalidSettings, explain
 
@@ -128,12 +128,7 @@ class CertificateSettings(BaseSettings):
     @classmethod
     def _client_ca_loads(cls, path: Path | None) -> Path | None:
         if path is not None:
-            try:
-                ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(path)
-            except ssl.SSLError:
-                raise ValueError("the file holds no certificate (PEM)") from None
-            except OSError as error:
-                raise ValueError(f"the file cannot be read: {error.strerror}") from None
+            read_client_ca(path)
         return path
 
     @model_validator(mode="after")

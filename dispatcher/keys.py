@@ -29,6 +29,12 @@ MAX_ATTACHMENTS = "cni-genie.io/max-attachments"
 MAX_PER_NETWORK = "cni-genie.io/max-per-network"
 """On a namespace: how often a pod may name one network, over the cluster's setting."""
 
+LIMIT_KEYS = (MAX_ATTACHMENTS, MAX_PER_NETWORK)
+"""On namespaces: the limits of a pod."""
+
+NAMESPACE_KEYS = (ANNOTATION, ALLOWED, SCHEDULING, *LIMIT_KEYS)
+"""On namespaces: our annotations. Policies, matchConditions and warnings have this list."""
+
 NETWORK_LABEL = "network.cni-genie.io/"
 """Prefix of the node labels; the rest of the key is the network's name."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from certs import CertificateManager
+from certs import CertificateManager, UnusableError
 from certs.settings import load as load_certificate_settings
 from dispatcher.kube import logs
 from dispatcher.kube.client import Kube, KubeError
@@ -29,7 +29,11 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"{PROGRAM}: {error}\n")
         return 2
     raise_descriptor_limit()
-    certificates = CertificateManager(kube, certificate_settings)
+    try:
+        certificates = CertificateManager(kube, certificate_settings)
+    except UnusableError as error:  # the file was usable a moment ago
+        sys.stderr.write(f"{PROGRAM}: setting GENIE_CERTS_CLIENT_CA: {error}\n")
+        return 2
     try:
         asyncio.run(_run(settings, kube, certificates))
     except CannotListen as error:

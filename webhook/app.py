@@ -26,6 +26,7 @@ from fastapi import FastAPI
 
 from webhook.decision import CannotDecide
 from webhook.intake import BodyGone, BodyTooLarge, BodyTooSlow, Intake
+from webhook.limits import OVER_LIMIT
 from webhook.review import MalformedReview, Review, answer, object_name, parse
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ class Endpoint:
     async def _decide(self, review: Review) -> tuple[bytes, Decision]:
         try:
             decision = await self._judge(review)
-            if decision.outcome != "allowed":
+            if decision.outcome != "allowed" or decision.reason == OVER_LIMIT:
                 _tell(review, decision)
             return answer(review, decision), decision
         except CannotDecide as error:
@@ -188,8 +189,9 @@ def parse_or_refuse(body: bytes) -> Review:
 
 
 def _tell(review: Review, decision: Decision) -> None:
-    # One line for each refusal and each change; never the object, which may hold secrets. What is
-    # longer than any name comes from no API server, and must not fill a disk.
+    # One line for each refusal, each change, and each pod that limits only warn of; never the
+    # object, which may hold secrets. What is longer than any name comes from no API server, and
+    # must not fill a disk.
     log.info(
         decision.outcome,
         uid=review.uid[:LONGEST_NAME],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import structlog
@@ -29,6 +30,9 @@ NODES = "/api/v1/nodes"
 MAX_INTERNED = 1024
 """Kinds of nodes that are remembered: a node that changes for ever fills no memory."""
 
+LOGGED_AGAIN_SECONDS = 3600.0
+"""How long a node that names too many networks is not logged again, however often it changes."""
+
 log = structlog.get_logger("caches")
 
 
@@ -43,9 +47,12 @@ class Caches:
         kube: KubeClient,
         listed: tuple[str, ...],
         on_namespace: Callable[[str, Namespace | None], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._listed = listed
+        self._clock = clock
         self._interned: dict[NodeNetworks, NodeNetworks] = {}
+        self._logged_at: dict[str, float] = {}
         self.namespaces_cache = WatchCache(
             kube, NAMESPACES, keep=namespace_facts, on_change=on_namespace
         )
@@ -79,26 +86,28 @@ class Caches:
         if nodes is not self._networks_of:
             self._networks = all_networks(nodes.values(), self._listed)
             self._networks_of = nodes
+            if self._networks.dropped and self._may_log(""):
+                log.warning("networks are unknown", left_out=self._networks.dropped)
         return self._networks
 
-    @property
-    def dropped(self) -> int:
-        """How many networks were left out because a node, or all together, name too many."""
-        nodes = self.nodes_cache.items.values()
-        return self.networks.dropped + sum(node.dropped for node in nodes)
-
     def _keep_node(self, node: dict[str, Any]) -> NodeNetworks:
-        # Nodes of one kind have the same networks; the cache then holds one set for all.
         found = node_networks(node)
+        name = (node.get("metadata") or {}).get("name") or ""
+        if found.dropped and self._may_log(name):
+            log.warning("a node names too many networks", node=name, limit=MAX_PER_NODE)
+        # Nodes of one kind have the same networks; the cache then holds one set for all.
         if found in self._interned:
             return self._interned[found]
-        if found.dropped:
-            log.warning(
-                "a node names too many networks",
-                node=(node.get("metadata") or {}).get("name"),
-                limit=MAX_PER_NODE,
-                dropped=found.dropped,
-            )
         if len(self._interned) >= MAX_INTERNED:
             self._interned.clear()
         return self._interned.setdefault(found, found)
+
+    def _may_log(self, name: str) -> bool:
+        """Tell whether *name* was not logged in the last hour, and remember that it is now."""
+        now = self._clock()
+        if now - self._logged_at.get(name, float("-inf")) < LOGGED_AGAIN_SECONDS:
+            return False
+        if len(self._logged_at) >= MAX_INTERNED:
+            self._logged_at.clear()
+        self._logged_at[name] = now
+        return True

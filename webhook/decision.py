@@ -56,11 +56,16 @@ class Decision(NamedTuple):
 ALLOWED = Decision()
 
 
-def deny(causes: Iterable[Cause], audit: Mapping[str, str] | None = None) -> Decision:
-    """Return a refusal: 403 if all that is wrong is a lack of permission, else 422."""
+def deny(
+    causes: Iterable[Cause], audit: Mapping[str, str] | None = None, reason: str = ""
+) -> Decision:
+    """Return a refusal: 403 if all that is wrong is a lack of permission, else 422.
+
+    Without a *reason* it is that of the first cause.
+    """
     causes = tuple(causes)
     forbidden = all(cause.reason == FORBIDDEN for cause in causes)
-    reason = _WORDS.get(causes[0].reason, "invalid")
+    reason = reason or _WORDS.get(causes[0].reason, "invalid")
     return Decision(
         allowed=False,
         reason=reason,

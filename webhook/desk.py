@@ -1,10 +1,10 @@
 """The desk: which function judges which review, and with what knowledge.
 
 The only look-up in a request's path is here: a namespace that the cache does not have yet
-(or, for a pod that was sent to us because its namespace has a default, one whose default the
-cache does not have yet) is asked for once, with a deadline and within the limits of
-:mod:`webhook.lookups`. In the second case what is cached will do if the API server has no answer:
-whether the default was filled in, a policy sees too.
+(or, for a new pod without the annotation ``cni``, which may have been sent because its namespace
+has a default, one whose default the cache does not have yet) is asked for once, with a deadline and
+within the limits of :mod:`webhook.lookups`. In the second case what is cached will do if the API
+server has no answer: whether the default was filled in, a policy sees too.
 """
 
 from __future__ import annotations

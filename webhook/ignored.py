@@ -17,7 +17,7 @@ from webhook.decision import warning
 from webhook.review import texts
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from typing import Any
 
 NEAR_MISSES = ("CNI", "Cni", "cnis", "cni-genie", "cni-genie.io/cni")
@@ -28,15 +28,12 @@ PREFIX = "cni-genie.io/"
 _MULTI_IP = "multi-ip-preferences"
 _USE_CNI = f"not used by Genie; name networks in the annotation {quote(keys.ANNOTATION)}"
 _ON_NAMESPACE = "not used on a pod; it is an annotation of namespaces"
+_MULTUS_KEYS = ("k8s.v1.cni.cncf.io/networks", "v1.multus-cni.io/default-network")
 _OTHERS = {
-    "k8s.v1.cni.cncf.io/networks": _USE_CNI,
-    "v1.multus-cni.io/default-network": _USE_CNI,
+    **dict.fromkeys(_MULTUS_KEYS, _USE_CNI),
     "networks": f"{_USE_CNI} (there are no logical networks)",
     _MULTI_IP: f"not used by Genie; the pod's addresses will be in {quote(keys.NETWORK_STATUS)}",
-    keys.ALLOWED: _ON_NAMESPACE,
-    keys.SCHEDULING: _ON_NAMESPACE,
-    keys.MAX_ATTACHMENTS: _ON_NAMESPACE,
-    keys.MAX_PER_NETWORK: _ON_NAMESPACE,
+    **{key: _ON_NAMESPACE for key in keys.NAMESPACE_KEYS if key not in keys.POD_KEYS},
 }
 
 IGNORED_ON_PODS = (*NEAR_MISSES, *_OTHERS)
@@ -45,56 +42,43 @@ IGNORED_ON_PODS = (*NEAR_MISSES, *_OTHERS)
 NAMESPACE_NEAR_MISSES = (*NEAR_MISSES, "cni-genie/allowed", "genie.io/allowed")
 """Annotations for which a namespace is sent, besides our own and all others with our prefix."""
 
-LABELS = (
-    keys.ANNOTATION,
-    keys.ALLOWED,
-    keys.SCHEDULING,
-    keys.MAX_ATTACHMENTS,
-    keys.MAX_PER_NETWORK,
-)
-"""Labels of namespaces that should have been annotations. On pods only ``cni`` counts as one."""
+_SHORT_NAMES = {key.removeprefix(PREFIX): key for key in keys.NAMESPACE_KEYS}
 
 
-def is_sent(metadata: Mapping[str, Any]) -> bool:
-    """Tell whether a pod with *metadata* is sent for a key of its own, whatever its namespace."""
-    annotations = texts(metadata, "annotations")
-    return (
-        keys.ANNOTATION in annotations
-        or keys.ANNOTATION in texts(metadata, "labels")
-        or any(key in annotations for key in IGNORED_ON_PODS)
-    )
+def pod_warnings(
+    metadata: Mapping[str, Any], field: str = "metadata.", *, has_multus: bool = False
+) -> Iterator[str]:
+    """Yield a warning for each key that is ignored on a pod; *field* leads to its metadata.
 
-
-def pod_warnings(metadata: Mapping[str, Any], field: str = "metadata.") -> Iterator[str]:
-    """Yield a warning for each key that is ignored on a pod; *field* leads to its metadata."""
+    On a network of Multus, Multus reads its own keys.
+    """
     annotations = texts(metadata, "annotations")
     yield from _near_misses(annotations, texts(metadata, "labels"), field)
     for key, words in _OTHERS.items():
+        if has_multus and key in _MULTUS_KEYS:
+            continue
         # An empty one asked CNI-Genie to fill it in: it names no address that would be lost.
         if key in annotations and (key != _MULTI_IP or annotations[key].strip(BLANKS)):
             yield warning(f"{field}annotations[{key}]: {words}")
 
 
 def namespace_warnings(
-    metadata: Mapping[str, Any], old_metadata: Mapping[str, Any], ours: Collection[str]
+    metadata: Mapping[str, Any], old_metadata: Mapping[str, Any]
 ) -> Iterator[str]:
-    """Yield a warning for each key that is ignored on a namespace, if it was just written.
-
-    *ours* are the annotations that are not ignored.
-    """
+    """Yield a warning for each key that is ignored on a namespace, if it was just written."""
     annotations = _changed(metadata, old_metadata, "annotations")
     labels = _changed(metadata, old_metadata, "labels")
     if keys.ANNOTATION not in texts(metadata, "annotations"):
         yield from _near_misses(annotations, labels, "metadata.")
     for key in annotations:
-        if key in NEAR_MISSES or key in ours:
+        if key in NEAR_MISSES or key in keys.NAMESPACE_KEYS:
             continue
         if key in NAMESPACE_NEAR_MISSES or key.startswith(PREFIX):
-            near = nearest(key.rpartition("/")[2], [one.removeprefix(PREFIX) for one in ours])
-            hint = f"; did you mean {quote(_full(near, ours))}?" if near else ""
+            near = nearest(key.rpartition("/")[2], _SHORT_NAMES)
+            hint = f"; did you mean {quote(_SHORT_NAMES[near])}?" if near else ""
             yield warning(f"metadata.annotations[{key}]: not used{hint}")
-    for key in LABELS[1:]:
-        if key in labels:
+    for key in keys.NAMESPACE_KEYS:
+        if key in labels and key != keys.ANNOTATION:  # which is a near miss
             yield warning(f"metadata.labels[{key}]: not used; it is an annotation")
 
 
@@ -115,7 +99,3 @@ def _changed(
 ) -> dict[str, str]:
     old = texts(old_metadata, key)
     return {name: value for name, value in texts(metadata, key).items() if old.get(name) != value}
-
-
-def _full(name: str, ours: Collection[str]) -> str:
-    return next(key for key in ours if key.removeprefix(PREFIX) == name)

@@ -50,6 +50,10 @@ class Limits(NamedTuple):
 
 CLUSTER = Limits()
 
+OVER_LIMIT = "over-limit"
+"""Why a pod is refused, or, while limits only warn, the reason that its decision is counted with.
+Also the key of the audit annotation that says by how much."""
+
 
 class Excess(NamedTuple):
     """One limit that a value is over; ``network`` is the repeated one, empty for all together."""
@@ -116,7 +120,7 @@ def pod_warning(excess: Excess, field: str) -> str:
 
 def limit_faults(annotations: Mapping[str, str], changed: set[str]) -> Iterator[Cause]:
     """Yield the annotations of a namespace that were changed to what is no limit."""
-    for key in _KEYS:
+    for key in keys.LIMIT_KEYS:
         value = annotations.get(key)
         if key in changed and value is not None and parse_limit(value) is None:
             rule = f"must be a whole number from 1 to {MAX_LIMIT}"
@@ -140,9 +144,6 @@ def default_faults(
             yield Cause(TOO_MANY, message, _field(keys.ANNOTATION))
         elif excess.key in changed and (written is None or parse_limit(written)):
             yield _too_low(excess, written)
-
-
-_KEYS = (keys.MAX_ATTACHMENTS, keys.MAX_PER_NETWORK)
 
 
 def _too_low(excess: Excess, written: str | None) -> Cause:

@@ -51,14 +51,14 @@ def judge_namespace(review: Review, networks: Networks, limits: Limits = CLUSTER
         return ALLOWED
     old_metadata = child(review.old_object, "metadata")
     old = texts(old_metadata, "annotations")
-    changed = {key for key in KEYS if new.get(key) != old.get(key)}
+    changed = {key for key in keys.NAMESPACE_KEYS if new.get(key) != old.get(key)}
     causes = [*_causes(new, facts, changed), *limit_faults(new, changed)]
     over = list(default_faults(new, facts, limits, changed))
     causes += over if limits.are_enforced else ()
     if causes:
         return deny(causes)
     patch = _label_patch(metadata, facts)
-    ignored = islice(namespace_warnings(metadata, old_metadata, KEYS), SHOWN)
+    ignored = islice(namespace_warnings(metadata, old_metadata), SHOWN)
     return Decision(
         reason="labelled" if patch else "valid",
         patch=patch,
@@ -68,16 +68,6 @@ def judge_namespace(review: Review, networks: Networks, limits: Limits = CLUSTER
             *(warning(f"{cause.field}: {cause.message}") for cause in over),
         ),
     )
-
-
-KEYS = (
-    keys.ANNOTATION,
-    keys.ALLOWED,
-    keys.SCHEDULING,
-    keys.MAX_ATTACHMENTS,
-    keys.MAX_PER_NETWORK,
-)
-"""The annotations of a namespace that are ours."""
 
 
 def _field(key: str) -> str:

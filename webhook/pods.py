@@ -13,8 +13,8 @@ from dispatcher import keys
 from dispatcher.annotation import BLANKS, INVALID, InvalidAnnotation, normalise, quote
 from webhook import affinity
 from webhook.decision import ALLOWED, FORBIDDEN, CannotDecide, Cause, Decision, deny, warning
-from webhook.ignored import is_sent, pod_warnings
-from webhook.limits import CLUSTER, pod_cause, pod_excesses, pod_warning
+from webhook.ignored import pod_warnings
+from webhook.limits import CLUSTER, OVER_LIMIT, pod_cause, pod_excesses, pod_warning
 from webhook.review import child, texts
 from webhook.value import Verdict, judge, named
 
@@ -70,11 +70,12 @@ def excluded(pod: Mapping[str, Any]) -> bool:
 
 
 def promises_default(review: Review) -> bool:
-    """Tell whether this new pod was sent because its namespace has a default.
+    """Tell whether this new pod may have been sent because its namespace has a default.
 
-    A pod with a key of its own (see :mod:`webhook.ignored`) is sent from every namespace.
+    A pod with a key of another product is sent from every namespace, and may need a default too.
     """
-    return review.operation == "CREATE" and not is_sent(child(review.object, "metadata"))
+    annotations = texts(child(review.object, "metadata"), "annotations")
+    return review.operation == "CREATE" and keys.ANNOTATION not in annotations
 
 
 def _created(
@@ -82,15 +83,19 @@ def _created(
 ) -> Decision:
     metadata = child(review.object, "metadata")
     written = texts(metadata, "annotations").get(keys.ANNOTATION)
-    warnings = list(pod_warnings(metadata))
     choice = _choose(written, namespace)
     if choice is None:
-        return ALLOWED._replace(warnings=tuple(warnings))
+        return ALLOWED._replace(warnings=tuple(pod_warnings(metadata)))
     verdict = judge(choice.value, namespace, networks, FIELD)
+    has_multus = networks.have_multus(verdict.networks)
+    warnings = list(pod_warnings(metadata, has_multus=has_multus))
     audit = {"networks": verdict.normal, "source": choice.source}
     spec = child(review.object, "spec")
     causes = list(_explain(verdict, choice, review.namespace))
     excesses = pod_excesses(verdict.normal, namespace, limits)
+    over_limit = OVER_LIMIT if excesses and not causes else ""
+    if excesses:
+        audit[OVER_LIMIT] = "; ".join(excess.brief for excess in excesses)
     if limits.are_enforced:
         causes += (pod_cause(excess, review.namespace, FIELD) for excess in excesses)
     else:
@@ -99,7 +104,7 @@ def _created(
     if unschedulable:
         causes.append(unschedulable)
     if causes:
-        return deny(causes, audit)
+        return deny(causes, audit, over_limit if limits.are_enforced else "")
     if verdict.networks and not networks.known:
         raise CannotDecide("no network is known yet: no agent has labelled a node")
     warnings += _absent(verdict.networks, networks, scheduling, spec)
@@ -107,7 +112,7 @@ def _created(
     value_patch = _set(metadata, verdict.normal)
     patch = [*value_patch, *affinity.add(spec, verdict.networks, scheduling)]
     return Decision(
-        reason=_reason(choice, changed=bool(value_patch), patched=bool(patch)),
+        reason=over_limit or _reason(choice, changed=bool(value_patch), patched=bool(patch)),
         patch=patch,
         warnings=tuple(warnings),
         audit=audit,

@@ -104,7 +104,7 @@ class Service:
         add(
             "genie_webhook_dropped_networks",
             "Networks left out because nodes name too many: pods may not name them.",
-            lambda: caches.dropped,
+            lambda: caches.networks.dropped,
         )
 
     @property

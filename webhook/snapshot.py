@@ -17,7 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping
 
     PluginTypes = Mapping[str, tuple[str, ...]]
-    """Of one kind of node: attachable networks, each with those plugin types that have rules."""
+    """Of one kind of node: its networks, each with those plugin types that have rules.
+
+    A network that it cannot attach at present has none.
+    """
+
+MULTUS = "multus"
+"""Plugin type of Multus, and the name of its network where no node says what its plugin is."""
 
 SCHEDULING_MODES = ("required", "preferred", "off")
 
@@ -61,26 +67,37 @@ class Namespace(NamedTuple):
 class Networks(NamedTuple):
     """The networks of the cluster: ``known`` by label or setting, ``present`` on some node.
 
-    ``plugin_types`` has one entry for each kind of node, as far as the rules for plugins need it;
-    ``dropped`` is how many were left out, because the nodes name more than :data:`MAX_KNOWN`.
+    ``plugin_types`` has one entry for each kind of node, as far as the rules for plugins need it,
+    and ``promised`` has those of its networks that the setting names, for nodes that are to come;
+    ``multus`` are the networks that some node attaches with Multus;
+    ``dropped`` is how many were left out, because one node or all together name too many.
     """
 
     known: frozenset[str] = frozenset()
     present: frozenset[str] = frozenset()
     plugin_types: tuple[PluginTypes, ...] = ()
+    promised: frozenset[str] = frozenset()
+    multus: frozenset[str] = frozenset({MULTUS})
     dropped: int = 0
+
+    def have_multus(self, names: Iterable[str]) -> bool:
+        """Tell whether one of *names* is a network of Multus, as far as the nodes tell."""
+        return not self.multus.isdisjoint(names)
 
 
 class NodeNetworks(NamedTuple):
     """The networks of one node: ``pairs`` of a name and whether it is attachable now.
 
     ``plugin_types`` has those of the attachable ones that use plugins for which there are rules;
-    ``dropped`` is how many were left out, because the node names more than :data:`MAX_PER_NODE`.
+    ``multus`` are those that use Multus, or perhaps do: named so, with no plugin type published;
+    ``dropped`` are those left out because the node names more than :data:`MAX_PER_NODE`: as many
+    more, so that they fill no memory either.
     """
 
     pairs: frozenset[tuple[str, bool]] = frozenset()
     plugin_types: frozenset[tuple[str, tuple[str, ...]]] = frozenset()
-    dropped: int = 0
+    multus: frozenset[str] = frozenset()
+    dropped: frozenset[str] = frozenset()
 
 
 def namespace_facts(found: Mapping[str, Any]) -> Namespace:
@@ -121,23 +138,25 @@ def node_networks(found: Mapping[str, Any]) -> NodeNetworks:
     if len(named) > MAX_PER_NODE:
         named.sort(key=lambda pair: (not pair[1], pair[0]))
     pairs = frozenset(named[:MAX_PER_NODE])
+    text = ((found.get("metadata") or {}).get("annotations") or {}).get(keys.PLUGIN_TYPES) or ""
+    types = plugin_types.decode(text)
     return NodeNetworks(
         pairs,
-        _limited_types(found, {name for name, there in pairs if there}),
-        len(named) - len(pairs),
+        _limited_types(types, {name for name, there in pairs if there}),
+        frozenset(name for name, _ in pairs if MULTUS in types.get(name, (name,))),
+        frozenset(name for name, _ in named[MAX_PER_NODE : 2 * MAX_PER_NODE]),
     )
 
 
 def _limited_types(
-    found: Mapping[str, Any], attachable: Container[str]
+    types: Mapping[str, Iterable[str]], attachable: Container[str]
 ) -> frozenset[tuple[str, tuple[str, ...]]]:
-    text = ((found.get("metadata") or {}).get("annotations") or {}).get(keys.PLUGIN_TYPES) or ""
     limited = (
-        (name, tuple(sorted(plugin_rules.LIMITED.intersection(types))))
-        for name, types in plugin_types.decode(text).items()
+        (name, tuple(sorted(plugin_rules.LIMITED.intersection(types[name]))))
+        for name in types
         if name in attachable
     )
-    return frozenset((name, types) for name, types in limited if types)
+    return frozenset((name, found) for name, found in limited if found)
 
 
 def all_networks(nodes: Iterable[NodeNetworks], listed: Iterable[str] = ()) -> Networks:
@@ -147,21 +166,26 @@ def all_networks(nodes: Iterable[NodeNetworks], listed: Iterable[str] = ()) -> N
     pairs = frozenset[tuple[str, bool]]().union(*(kind.pairs for kind in kinds))
     named = frozenset(name for name, _ in pairs)
     known = named if len(named) <= MAX_KNOWN else _most_common(kinds)
+    limited = known.intersection(name for kind in kinds for name, _ in kind.plugin_types)
+    known_or_listed = known.union(listed)
     return Networks(
-        known=known | frozenset(listed),
+        known=known_or_listed,
         present=frozenset(name for name, there in pairs if there and name in known),
-        plugin_types=_plugin_types(kinds),
-        dropped=len(named) - len(known),
+        plugin_types=_plugin_types(kinds, limited),
+        promised=limited.intersection(listed),
+        multus=frozenset({MULTUS} - named).union(*(kind.multus for kind in kinds)),
+        dropped=len(named.union(*(kind.dropped for kind in kinds)) - known_or_listed),
     )
 
 
-def _plugin_types(kinds: Iterable[NodeNetworks]) -> tuple[PluginTypes, ...]:
-    """Return, once for each kind of node, its networks for which there are rules on some node."""
-    limited = {name for kind in kinds for name, _ in kind.plugin_types}
+def _plugin_types(
+    kinds: Iterable[NodeNetworks], limited: frozenset[str]
+) -> tuple[PluginTypes, ...]:
+    """Return, once for each kind of node, its *limited* networks: some node has a rule for them."""
     seen = set()
     for kind in kinds if limited else ():
         types = dict(kind.plugin_types)
-        names = sorted(name for name, there in kind.pairs if there and name in limited)
+        names = sorted(name for name, _ in kind.pairs if name in limited)
         seen.add(tuple((name, types.get(name, ())) for name in names))
     return tuple(dict(each) for each in sorted(seen) if each)
 

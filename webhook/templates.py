@@ -83,7 +83,8 @@ def judge_template(
         return deny(denied)
     if written and rules.doubtful != "off":
         told += (warning(f"{where}: {each}") for each in verdict.warnings)
-    warnings = [*pod_warnings(child(template, "metadata"), f"{field}.metadata."), *told]
+    metadata, has_multus = child(template, "metadata"), networks.have_multus(verdict.networks)
+    warnings = [*pod_warnings(metadata, f"{field}.metadata.", has_multus=has_multus), *told]
     if namespace.scheduling_or(rules.scheduling) == "required":
         spec = child(template, "spec")
         warnings += _scheduling(review.kind, spec, verdict.networks, f"{field}.spec.")

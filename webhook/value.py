@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 SHOWN = 10
 """Names that a message lists before it says how many more there are."""
 
+MAX_SUGGESTIONS = 32
+"""Answers on unknown names that are remembered, enough for the tries of two pods. Few: each
+keeps the set of all known names alive, and a node that changes its labels makes ever new sets."""
+
 
 class Finding(NamedTuple):
     """One fault: its cause, whether it may mend itself, and the same in few words for a warning.
@@ -76,7 +80,7 @@ def judge(value: str, namespace: Namespace, networks: Networks, field: str) -> V
     for fault in read.faults:
         cause = Cause(fault.reason, str(fault), field)
         findings.append(Finding(fault.position, cause, doubtful=False, brief=str(fault)))
-    combination = combine(read.selections, networks.plugin_types)
+    combination = combine(read.selections, networks)
     findings += _conflicts(combination, field)
     findings.sort(key=attrgetter("position"))
     return Verdict(read.normal, read.networks, tuple(findings), combination.warnings)
@@ -89,7 +93,7 @@ def named(value: str) -> tuple[str, ...]:
 
 def combined(value: str, networks: Networks) -> Combination:
     """Return what the nodes say of the networks of *value* together."""
-    return combine(_read(value).selections, networks.plugin_types)
+    return combine(_read(value).selections, networks)
 
 
 class _Read(NamedTuple):
@@ -119,14 +123,14 @@ def _read_anew(value: str) -> _Read:
 _read_once = lru_cache(maxsize=1024)(_read_anew)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=MAX_SUGGESTIONS)
 def suggestion(name: str, usable: frozenset[str]) -> str:
     """Return which of the *usable* names was probably meant, in brackets; nothing if none was."""
     near = nearest(name, usable)
     return f" (did you mean {quote(near)}?)" if near else ""
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=MAX_SUGGESTIONS)
 def _expected(name: str, usable: frozenset[str]) -> str:
     return f"supported values: {listing(usable)}{suggestion(name, usable)}"
 

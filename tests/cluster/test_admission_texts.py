@@ -160,9 +160,9 @@ def test_a_stolen_token_is_no_better_on_the_oldest_api_server(
 
 LOST = {
     "known networks": "unknown networks are not noticed, and nothing is suggested",
-    "warnings": "nothing that works is warned of",
-    "namespaces": "namespaces are not judged, and have no label",
-    "workloads": "templates of workloads are not judged",
+    "warnings": "there are none",
+    "namespaces": "namespaces are not checked, and have no label",
+    "workloads": "templates are not checked",
     "preferred": "affinity is required or there is none",
     "words": "a refusal is in the policy's words, and names one fault",
 }

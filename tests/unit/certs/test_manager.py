@@ -599,6 +599,42 @@ def test_with_a_client_ca_only_its_clients_are_answered(tmp_path: Path) -> None:
             assert dial("127.0.0.1", listener.port, NAME) == pair.certificate
 
 
+def test_the_client_ca_is_read_once_at_the_start(tmp_path: Path) -> None:
+    """A file that goes away, or is being replaced, keeps no new leaf from being served."""
+    ours, path = trustme.CA(), tmp_path / "ca.crt"
+    path.write_bytes("the CA of Åsa's API server\n".encode() + ours.cert_pem.bytes())
+    live = LiveContext(path)
+    path.unlink()
+    made = leaf()
+    live.load(made)
+    with Listener(live.context) as listener:
+        assert is_answered(listener.port, ours.issue_cert("api-server"))
+        assert not is_answered(listener.port, None)
+        assert dial("127.0.0.1", listener.port, NAME) == made.certificate
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        pytest.param(None, "the file cannot be read: No such file", id="missing"),
+        pytest.param(b"", "holds no certificate", id="empty"),
+        pytest.param(b"\xff\xfe no PEM", "holds no certificate", id="something-else"),
+    ],
+)
+def test_a_client_ca_that_cannot_be_used_ends_the_start(
+    api: Api, tmp_path: Path, content: bytes | None, words: str
+) -> None:
+    """Also where the file was usable when the settings were read."""
+    path = tmp_path / "ca.crt"
+    trustme.CA().cert_pem.write_to_path(path)
+    chosen = CertificateSettings(client_ca=path)
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UnusableError, match=words):
+        CertificateManager(api.client(), chosen)
+
+
 def test_the_manager_hands_the_client_ca_to_its_listener(api: Api, tmp_path: Path) -> None:
     """And without one, every client is answered."""
     ours = trustme.CA()

@@ -167,6 +167,17 @@ def test_a_refusal_is_logged_without_the_object(
     assert "a-secret" not in out
 
 
+@pytest.mark.parametrize(("reason", "lines"), [("over-limit", 1), ("valid", 0)])
+def test_a_pod_over_a_limit_is_logged_while_limits_only_warn(
+    judged: Judged, capsys: pytest.CaptureFixture[str], reason: str, lines: int
+) -> None:
+    """By the name of its controller: it will be refused one day."""
+    judged.does = lambda _: Decision(reason=reason)
+    judged.post(json.dumps(envelope(pod("weave", metadata={"generateName": "web-"}))).encode())
+    assert capsys.readouterr().out.count(reason) == lines
+    assert judged.counted("allowed", reason)
+
+
 def test_a_name_without_end_fills_no_log(
     judged: Judged, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,13 +6,21 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from dispatcher import keys, plugin_types
+from dispatcher import keys, plugin_rules, plugin_types
 from tests.unit.webhook.builders import PLAIN, messages, pod, review
 from tests.unit.webhook.test_templates import workload
+from webhook import combinations
 from webhook.caches import MAX_INTERNED, Caches
 from webhook.namespaces import judge_namespace
 from webhook.pods import judge_pod
-from webhook.snapshot import Namespace, Networks, all_networks, node_networks
+from webhook.snapshot import (
+    MAX_KNOWN,
+    MAX_PER_NODE,
+    Namespace,
+    Networks,
+    all_networks,
+    node_networks,
+)
 from webhook.templates import Rules, judge_template
 
 if TYPE_CHECKING:
@@ -40,8 +48,8 @@ def node(*networks: str, types: str | None = None, absent: tuple[str, ...] = ())
     return {"metadata": {"name": "n", "labels": labels, "annotations": annotations}}
 
 
-def cluster(*nodes: dict[str, Any]) -> Networks:
-    return all_networks(map(node_networks, nodes))
+def cluster(*nodes: dict[str, Any], listed: tuple[str, ...] = ()) -> Networks:
+    return all_networks(map(node_networks, nodes), listed)
 
 
 def decide(value: str, *nodes: dict[str, Any]) -> tuple[list[str], tuple[str, ...]]:
@@ -69,9 +77,15 @@ def decide(value: str, *nodes: dict[str, Any]) -> tuple[list[str], tuple[str, ..
         ),
         pytest.param(
             [node("weave", types=WEAVE), node("canal", types="canal=ptp", absent=("weave",))],
-            [TWICE],
-            (),
-            id="nor those that cannot attach it now",
+            [],
+            (SOME_TWICE,),
+            id="one node cannot attach it now, and may do it otherwise",
+        ),
+        pytest.param(
+            [node("canal", types=WEAVE, absent=("weave",)), node("weave", types=WEAVE)],
+            [],
+            (SOME_TWICE,),
+            id="one node that claims to be the only one refuses nothing",
         ),
         pytest.param([node("weave")], [], (), id="no annotation"),
         pytest.param([node("weave", types="weave=bridge")], [], (), id="a plugin without a limit"),
@@ -148,6 +162,16 @@ BOTH = "canal=calico,portmap;calico=calico"
             id="a node that says nothing of one of them",
         ),
         pytest.param(
+            [node("canal", "calico", types=BOTH), node("canal", absent=("calico",))],
+            False,
+            id="a node that has both, one of them not at present",
+        ),
+        pytest.param(
+            [node("canal", "calico", types=BOTH), node(absent=("canal", "calico"))],
+            False,
+            id="a node that has neither at present",
+        ),
+        pytest.param(
             [node("canal", types=BOTH), node("calico", types=BOTH)], False, id="no node has both"
         ),
     ],
@@ -157,6 +181,57 @@ def test_two_networks_of_one_plugin(nodes: list[dict[str, Any]], refused: bool) 
     refusals, _ = decide("canal,calico", *nodes)
     assert bool(refusals) == refused
     assert not refused or '"calico": item 2: item 1 ("canal") uses the same plugin' in refusals[0]
+
+
+@pytest.mark.parametrize("listed", ["canal", "calico"])
+def test_a_network_of_the_setting_is_refused_by_no_node_that_exists(listed: str) -> None:
+    """A node group that scales from zero may bring nodes which can run the pod."""
+    networks = cluster(node("canal", "calico", types=BOTH), listed=(listed, "weave"))
+    decision = judge_pod(review(pod("canal,calico")), PLAIN, networks, "off")
+    both = '"canal", "calico": plugin calico can attach a pod only once'
+    assert decision.allowed
+    assert decision.warnings[0] == f"some nodes will refuse the pod: {both}"
+
+
+def test_kinds_of_nodes_that_say_the_same_of_a_pod_are_asked_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A review costs little with hundreds of kinds of nodes, the next of its value nothing."""
+    asked: list[Any] = []
+    conflicts = plugin_rules.conflicts
+
+    def counted(plan: Any) -> Any:
+        asked.append(plan)
+        return conflicts(plan)
+
+    monkeypatch.setattr(plugin_rules, "conflicts", counted)
+    nodes = [node("weave", f"n{i}", types=f"{WEAVE};n{i}=calico") for i in range(500)]
+    networks = cluster(*nodes)
+    assert len(networks.plugin_types) == 500
+    for _ in range(2):
+        decision = judge_pod(review(pod("weave,weave@net1")), PLAIN, networks, "off")
+        assert (messages(decision), len(asked)) == ([TWICE], 1)
+
+
+def test_what_the_nodes_said_is_forgotten_when_they_change() -> None:
+    """And of many values only some are remembered."""
+    for types, refusals in ((WEAVE, [TWICE]), ("weave=bridge", [])):
+        networks = cluster(node("weave", types=types))
+        for number in range(2 * combinations.MAX_REMEMBERED):
+            decision = judge_pod(review(pod(f"weave,weave@n{number}")), PLAIN, networks, "off")
+            assert messages(decision) == refusals
+    assert len(combinations._answers._kept) <= combinations.MAX_REMEMBERED
+
+
+def test_plugins_of_networks_that_are_left_out_are_left_out_too() -> None:
+    """Pods cannot name them: nodes with ever more names do not make reviews slower."""
+    hostile = [
+        node(*names, types=";".join(f"{name}=calico" for name in names))
+        for letter in "abcde"
+        for names in [[f"{letter}{number}" for number in range(MAX_PER_NODE)]]
+    ]
+    named = {name for kind in cluster(*hostile).plugin_types for name in kind}
+    assert len(named) == MAX_KNOWN
 
 
 def test_a_secondary_that_would_be_unreachable_is_a_warning() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from structlog.testing import capture_logs
@@ -20,6 +20,8 @@ from webhook.snapshot import Networks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from dispatcher.kube.client import KubeClient
 
 NODE = thing("n1", labels={"network.cni-genie.io/weave": "true"})
 AWAY = KubeError(0, "NoAnswer", "no answer")
@@ -66,20 +68,39 @@ def test_networks_are_the_nodes_and_the_settings(office: Office) -> None:
     assert office.caches.networks is office.caches.networks
 
 
-def test_networks_of_a_node_that_names_too_many_are_counted_and_logged_once() -> None:
-    """The node goes on changing its labels, which fills no memory either."""
+def too_many(name: str, version: int = 0) -> dict[str, Any]:
+    """Return a Node with 300 networks, others in each *version*."""
+    networks = range(version, version + 300)
+    return thing(name, labels={f"network.cni-genie.io/n{number}": "true" for number in networks})
+
+
+def test_networks_of_nodes_that_name_too_many_are_counted_once_and_each_node_is_logged() -> None:
+    """The nodes are named, and so is the total."""
     office = Office(start=False)
-    names = {f"network.cni-genie.io/n{number}": "true" for number in range(300)}
-    office.api.objects["nodes"] = things(thing("n1", labels=names), thing("n2", labels=names))
+    office.api.objects["nodes"] = things(too_many("n1"), too_many("n2"))
     with capture_logs() as logged:
         office.caches.start()
         assert office.caches.nodes_cache.wait(5)
-    assert [line["dropped"] for line in logged if "too many networks" in line["event"]] == [44]
-    assert office.caches.dropped == 88
-    for number in range(2 * MAX_INTERNED):
-        office.caches._keep_node(thing("n3", labels={f"network.cni-genie.io/n{number}": "true"}))
-    assert len(office.caches._interned) <= MAX_INTERNED
+        assert office.caches.networks.dropped == 44
+    assert {line["node"] for line in logged if "too many networks" in line["event"]} == {"n1", "n2"}
+    assert [line["left_out"] for line in logged if "left_out" in line] == [44]
     office.close()
+
+
+def test_a_node_that_changes_its_labels_for_ever_fills_no_log() -> None:
+    """It is logged once an hour; of nodes that come and go, not all are remembered for that."""
+    now = [0.0]
+    caches = Caches(cast("KubeClient", None), (), clock=lambda: now[0])
+    with capture_logs() as logged:
+        for version in range(10):
+            caches._keep_node(too_many("n1", version))
+        assert len(logged) == 1
+        now[0] = 3600.0
+        caches._keep_node(too_many("n1"))
+        assert len(logged) == 2
+        for number in range(MAX_INTERNED + 10):
+            caches._keep_node(too_many(f"n{number}"))
+    assert len(caches._logged_at) <= MAX_INTERNED
 
 
 def test_a_pod_in_a_cached_namespace_costs_no_request(office: Office) -> None:
@@ -103,18 +124,26 @@ def test_a_default_younger_than_the_cache_is_asked_for(office: Office) -> None:
 
 
 @pytest.mark.parametrize(
-    "found",
+    "metadata",
     [
-        pytest.param(pod(" "), id="blank"),
-        pytest.param(pod(metadata={"annotations": {"CNI": "weave"}}), id="near-miss"),
-        pytest.param(pod(metadata={"labels": {"cni": "weave"}}), id="label"),
+        pytest.param({"annotations": {"CNI": "weave"}}, id="near-miss"),
+        pytest.param({"annotations": {"k8s.v1.cni.cncf.io/networks": "x"}}, id="another-product"),
+        pytest.param({"labels": {"cni": "weave"}}, id="label"),
     ],
 )
-def test_a_pod_that_any_namespace_sends_costs_no_request(
-    office: Office, found: dict[str, Any]
+def test_a_pod_with_a_key_that_is_ignored_gets_a_default_younger_than_the_cache(
+    office: Office, metadata: dict[str, Any]
 ) -> None:
-    """It says nothing of its namespace, so the cache's word on it stands."""
-    assert asyncio.run(office.desk.pods(review(found))).allowed
+    """The key does not keep it from its namespace's network; the policy would refuse it without."""
+    office.api.objects["namespaces"]["team-a"] = thing("team-a", {"cni": "weave"})
+    decision = asyncio.run(office.desk.pods(review(pod(metadata=metadata))))
+    assert decision.reason == "defaulted"
+    assert len(decision.warnings) == 1
+
+
+def test_a_blank_value_costs_no_request(office: Office) -> None:
+    """Any namespace sends such a pod, so the cache's word on the default stands."""
+    assert office.judge(" ").allowed
     assert office.api.calls == []
 
 

@@ -145,6 +145,46 @@ def test_while_limits_only_warn_a_pod_over_them_passes(value: str, expected: lis
     assert list(told.warnings) == [f"spec.template.{CNI}: {one}" for one in expected]
 
 
+@pytest.mark.parametrize(
+    ("value", "limits", "reason", "audit"),
+    [
+        pytest.param(
+            "a,b,c,d,e,e,e",
+            CLUSTER,
+            "over-limit",
+            'max-attachments is 4, has 7; max-per-network is 2, has 3 of "e"',
+            id="refused",
+        ),
+        pytest.param(
+            " a,b,c,d,e", WARNING, "over-limit", "max-attachments is 4, has 5", id="warned-of"
+        ),
+        pytest.param("a,b", CLUSTER, "valid", None, id="within"),
+        pytest.param("a,b", WARNING, "valid", None, id="within-while-limits-warn"),
+        pytest.param(
+            "wave,b,c,d,e",
+            CLUSTER,
+            "unknown-network",
+            "max-attachments is 4, has 5",
+            id="refused-for-something-else-too",
+        ),
+        pytest.param(
+            "wave,b,c,d,e",
+            WARNING,
+            "unknown-network",
+            "max-attachments is 4, has 5",
+            id="refused-for-something-else-while-limits-warn",
+        ),
+        pytest.param(",".join("abcdefgh" * 3), CLUSTER, "invalid", None, id="over-the-grammars"),
+    ],
+)
+def test_metrics_and_audit_tell_of_pods_over_a_limit(
+    value: str, limits: Limits, reason: str, audit: str | None
+) -> None:
+    """The author of most pods is a controller, which reads no warning."""
+    decision = decide(value, shop(), limits)
+    assert (decision.reason, decision.audit.get("over-limit")) == (reason, audit)
+
+
 @pytest.mark.parametrize("severity", ["warn", "deny"])
 def test_a_template_over_a_limit_is_treated_like_one_that_its_namespace_does_not_allow(
     severity: Any,

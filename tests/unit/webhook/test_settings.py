@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from certs import UnusableError
 from dispatcher.kube import logs
 from dispatcher.kube.settings import InvalidSettings, load
 from tests.unit.webhook.test_server import free_port
@@ -191,6 +192,22 @@ def test_a_limit_of_descriptors_that_cannot_be_raised_is_lived_with(
 
     monkeypatch.setattr("resource.setrlimit", refused)
     raise_descriptor_limit()
+
+
+@pytest.mark.usefixtures("unreachable_cluster")
+def test_a_client_ca_that_went_away_during_the_start_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The settings read the file, too; the manager, a moment later, is the one that uses it."""
+
+    def refused(*_: object) -> None:
+        raise UnusableError("the file cannot be read: No such file or directory")
+
+    monkeypatch.setattr(command, "CertificateManager", refused)
+    assert command.main([]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    sentence = "setting GENIE_CERTS_CLIENT_CA: the file cannot be read: No such file or directory"
+    assert line == f"python -m webhook: {sentence}"
 
 
 @pytest.mark.usefixtures("unreachable_cluster")

@@ -96,9 +96,26 @@ def test_a_node_makes_few_networks_known() -> None:
     many = {f"network.cni-genie.io/a{number}": "false" for number in range(15_000)}
     found = node_networks(meta(labels={**many, "network.cni-genie.io/weave": "true"}))
     assert len(found.pairs) == MAX_PER_NODE
-    assert found.dropped == 15_001 - MAX_PER_NODE
+    assert len(found.dropped) == MAX_PER_NODE
+    assert found.dropped.isdisjoint(name for name, _ in found.pairs)
     assert ("weave", True) in found.pairs
-    assert node(*(f"n{number}" for number in range(MAX_PER_NODE))).dropped == 0
+    assert node(*(f"n{number}" for number in range(MAX_PER_NODE))).dropped == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("nodes", "listed", "dropped"),
+    [
+        pytest.param([300, 300], (), 44, id="two-nodes-that-drop-the-same"),
+        pytest.param([300, 256], (), 0, id="another-node-that-makes-them-known"),
+        pytest.param([300], ("n99", "n98"), 42, id="some-of-them-in-the-setting"),
+    ],
+)
+def test_a_network_that_is_left_out_counts_once(
+    nodes: list[int], listed: tuple[str, ...], dropped: int
+) -> None:
+    """And not at all if another node or the setting makes it known."""
+    found = [node(*(f"n{number}" for number in range(count))) for count in nodes]
+    assert all_networks(found, listed).dropped == dropped
 
 
 @pytest.mark.parametrize("name", ["", "-x", "a/b", "w" * 64, "a\nb"], ids=repr)
