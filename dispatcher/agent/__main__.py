@@ -28,7 +28,7 @@ from dispatcher.agent.told import load
 from dispatcher.kube import logs
 from dispatcher.kube.client import Kube, KubeClient, KubeError
 from dispatcher.kube.errors import InvalidSettings
-from dispatcher.plugin.record import PARKED
+from dispatcher.state.record import PARKED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from dispatcher.agent import files
-from dispatcher.plugin.store import REAPER_PROBLEM, read_file
+from dispatcher.state.store import REAPER_PROBLEM, read_file
 
 if TYPE_CHECKING:
     from pathlib import Path

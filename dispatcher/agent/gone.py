@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from dispatcher.agent import files
-from dispatcher.plugin.store import read_file
+from dispatcher.state.store import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

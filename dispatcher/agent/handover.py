@@ -25,18 +25,19 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from dispatcher import cni_result
 from dispatcher.agent import files, uninstall
 from dispatcher.agent.host import resolve
-from dispatcher.plugin import lock, result, store
+from dispatcher.cni_errors import CNIError
 from dispatcher.plugin.cache import KIND
-from dispatcher.plugin.errors import CNIError
+from dispatcher.state import lock, store
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
     from dispatcher.agent.records import Stored
-    from dispatcher.plugin.record import Attachment, Record
+    from dispatcher.state.record import Attachment, Record
 
 log = structlog.get_logger("handover")
 
@@ -116,5 +117,5 @@ def cache_entry(record: Record, attachment: Attachment) -> dict[str, Any]:
         # A result that the network's version has no form for is omitted: plugins can release
         # without one, as after an ADD that was killed.
         with contextlib.suppress(CNIError):
-            entry["result"] = result.write(attachment.result, conf.cni_version)
+            entry["result"] = cni_result.write(attachment.result, conf.cni_version)
     return entry

@@ -1,7 +1,7 @@
 """Reads the plugin's journal: what each ADD and DEL was, for metrics and for Events.
 
 The plugin appends one JSON object on one line after each call
-(:mod:`dispatcher.plugin.journal` has the format) and stops at 4 MiB if nobody reads. Here the
+(:mod:`dispatcher.state.journal` has the format) and stops at 4 MiB if nobody reads. Here the
 file is taken away by ``rename`` and read to its end at the next turn, so that a writer which
 had it open is not missed, and then removed.
 
@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
-from dispatcher.plugin.journal import NAME
-from dispatcher.plugin.store import IrregularFileError, read_file
+from dispatcher.state.journal import NAME
+from dispatcher.state.store import IrregularFileError, read_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -20,7 +20,7 @@ from prometheus_client import (
 )
 
 from dispatcher.agent.journal import Retries
-from dispatcher.plugin.record import PARKED
+from dispatcher.state.record import PARKED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

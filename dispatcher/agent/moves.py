@@ -15,7 +15,7 @@ import json
 from typing import TYPE_CHECKING, NamedTuple
 
 from dispatcher.agent import files
-from dispatcher.plugin.store import read_file
+from dispatcher.state.store import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -28,7 +28,7 @@ from dispatcher.agent.plugin import InstallError, Plugin
 from dispatcher.agent.publish import PATIENT, Patience
 from dispatcher.agent.records import Records
 from dispatcher.conf import BrokenConf, load
-from dispatcher.plugin import store
+from dispatcher.state import store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -42,8 +42,8 @@ from dispatcher.agent.told import load
 from dispatcher.agent.versions import Versions
 from dispatcher.kube import logs
 from dispatcher.kube.errors import InvalidSettings
-from dispatcher.plugin import leftovers, lock
-from dispatcher.plugin.record import PARKED
+from dispatcher.state import leftovers, lock
+from dispatcher.state.record import PARKED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
     from dispatcher.agent.records import Stored
     from dispatcher.agent.settings import Settings
-    from dispatcher.plugin.record import Record
+    from dispatcher.state.record import Record
 
 PAUSE_AFTER_FAILURE = 600.0
 """Seconds before a DEL that failed is tried again; doubled each time, up to a day."""

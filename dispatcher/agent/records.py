@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from dispatcher.plugin import store
-from dispatcher.plugin.record import CorruptRecord, NewerRecord, Record
+from dispatcher.state import store
+from dispatcher.state.record import CorruptRecord, NewerRecord, Record
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -24,16 +24,16 @@ import structlog
 
 from dispatcher import keys
 from dispatcher.agent import files
+from dispatcher.cni_result import default_gateways
 from dispatcher.kube.client import CONFLICT, MERGE_PATCH, NOT_FOUND, KubeClient, KubeError
-from dispatcher.plugin.result import default_gateways
-from dispatcher.plugin.store import read_file
+from dispatcher.state.store import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from dispatcher.agent.records import Stored
-    from dispatcher.plugin.record import Attachment, Record
+    from dispatcher.state.record import Attachment, Record
 
 log = structlog.get_logger("status")
 

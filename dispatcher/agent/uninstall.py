@@ -19,17 +19,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from dispatcher import keys
+from dispatcher.cni_errors import CNIError
 from dispatcher.conf import BrokenConf, is_cni_name
 from dispatcher.conf import decode as conf_of
-from dispatcher.plugin import lock, store
-from dispatcher.plugin.errors import CNIError
-from dispatcher.plugin.record import CorruptRecord, NewerRecord, decode
+from dispatcher.state import lock, store
+from dispatcher.state.record import CorruptRecord, NewerRecord, decode
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from dispatcher.agent.records import Stored
-    from dispatcher.plugin.record import Attachment, Record
+    from dispatcher.state.record import Attachment, Record
 
 EXTENSIONS = frozenset({".conf", ".conflist", ".json"})
 """What runtimes read in their configuration directory."""

@@ -10,11 +10,13 @@ failure is returned; what cannot be freed stays in the record.
 
 from __future__ import annotations
 
+from dispatcher import cni_errors, cni_result
 from dispatcher.annotation import quote
-from dispatcher.plugin import delete, errors, plan, result, store
+from dispatcher.cni_errors import CNIError
+from dispatcher.plugin import delete, plan
 from dispatcher.plugin.default_routes import DefaultRoutes
-from dispatcher.plugin.errors import CNIError
-from dispatcher.plugin.record import ATTACHED, ATTACHING, Record
+from dispatcher.state import store
+from dispatcher.state.record import ATTACHED, ATTACHING, Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
     from dispatcher.plugin.call import Call
     from dispatcher.plugin.chain import Chain
-    from dispatcher.plugin.record import Attachment
+    from dispatcher.state.record import Attachment
 
 
 def add(call: Call) -> dict[str, Any]:
@@ -35,7 +37,7 @@ def add(call: Call) -> dict[str, Any]:
         made.netns = call.request.netns
         made.attachments += planned
         try:
-            output = result.write(_attach(call, made, planned), call.conf.cni_version)
+            output = cni_result.write(_attach(call, made, planned), call.conf.cni_version)
             # Last of all that may fail: from here on the agent publishes what was attached.
             store.write(call.state_dir, made)
             return output
@@ -67,14 +69,14 @@ def _judge_record(call: Call, planned: list[Attachment]) -> Record | None:
     ours = old.of_call(call.request.interface)
     if ours and all(each.phase == ATTACHED for each in ours):
         raise CNIError(
-            errors.ALREADY_ATTACHED,
+            cni_errors.ALREADY_ATTACHED,
             f"the container is attached on {call.request.interface} already; DEL comes first",
         )
     delete.free(call, old, ours, call.chain(), call.deadline.of_work)
     taken = {each.interface for each in old.attachments} & {each.interface for each in planned}
     if taken:
         raise CNIError(
-            errors.ALREADY_ATTACHED, f"the container has {', '.join(sorted(taken))} already"
+            cni_errors.ALREADY_ATTACHED, f"the container has {', '.join(sorted(taken))} already"
         )
     plan.refuse_conflicts([*old.attachments, *planned])
     return old

@@ -21,9 +21,9 @@ from _socket import AF_UNIX, SHUT_WR, SOCK_CLOEXEC, SOCK_STREAM, socket
 from time import monotonic
 
 from dispatcher import keys
+from dispatcher.cni_errors import TRY_AGAIN, CNIError
 from dispatcher.jsontext import InvalidJSON, dump, parse
-from dispatcher.plugin.errors import TRY_AGAIN, CNIError
-from dispatcher.plugin.record import pod_of
+from dispatcher.state.record import pod_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

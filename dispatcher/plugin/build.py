@@ -42,7 +42,17 @@ if TYPE_CHECKING:
     from types import CodeType
 
 PACKAGE = Path(__file__).resolve().parent.parent
-SHARED = ("__init__", "annotation", "conf", "jsontext", "keys", "networks", "plugin_rules")
+SHARED = (
+    "__init__",
+    "annotation",
+    "cni_errors",
+    "cni_result",
+    "conf",
+    "jsontext",
+    "keys",
+    "networks",
+    "plugin_rules",
+)
 """The modules of ``dispatcher`` itself that the plugin uses."""
 
 LAUNCHER = """\
@@ -108,7 +118,10 @@ class Rest:
 sys.meta_path.insert(0, Rest)
 """
 
-CORE = tuple(f"dispatcher.plugin.{name}" for name in ("add", "call", "delegate", "journal", "main"))
+CORE = (
+    *(f"dispatcher.plugin.{name}" for name in ("add", "call", "delegate", "main")),
+    "dispatcher.state.journal",
+)
 """These modules and all that they need are loaded together: every ADD and DEL needs them."""
 
 
@@ -138,7 +151,8 @@ class _Slim(ast.NodeTransformer):
 def modules() -> dict[str, Path]:
     """Return the plugin's modules by name, packages before what they hold."""
     files = [PACKAGE / f"{name}.py" for name in SHARED]
-    files += sorted((PACKAGE / "plugin").rglob("*.py"))
+    for folder in ("state", "plugin"):
+        files += sorted((PACKAGE / folder).rglob("*.py"))
     named = {}
     for file in files:
         parts = list(file.relative_to(PACKAGE.parent).with_suffix("").parts)

@@ -16,11 +16,12 @@ from __future__ import annotations
 import posix
 from binascii import a2b_base64
 
+from dispatcher import cni_result
+from dispatcher.cni_errors import CNIError
 from dispatcher.conf import BrokenConf, decode
 from dispatcher.jsontext import InvalidJSON, parse
-from dispatcher.plugin import result, store
-from dispatcher.plugin.errors import CNIError
-from dispatcher.plugin.record import ATTACHED, Attachment
+from dispatcher.state import store
+from dispatcher.state.record import ATTACHED, Attachment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -91,6 +92,6 @@ def _entry(path: str, data: bytes, conf_dirs: Sequence[str]) -> Cached | None:
 
 def _result(said: Any, version: str) -> dict[str, Any] | None:
     try:
-        return result.read(said, version) if isinstance(said, dict) else None
+        return cni_result.read(said, version) if isinstance(said, dict) else None
     except CNIError:
         return None  # its plugins free without it, as after an ADD that was killed

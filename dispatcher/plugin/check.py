@@ -7,14 +7,14 @@ result; the first plugin that objects is the answer. A configuration that says
 
 from __future__ import annotations
 
-from dispatcher.plugin import errors
-from dispatcher.plugin.errors import CNIError
-from dispatcher.plugin.record import ATTACHED, CorruptRecord
+from dispatcher import cni_errors
+from dispatcher.cni_errors import CNIError
+from dispatcher.state.record import ATTACHED, CorruptRecord
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from dispatcher.plugin.call import Call
-    from dispatcher.plugin.record import Attachment
+    from dispatcher.state.record import Attachment
 
 _SINCE = "0.4.0"
 
@@ -27,7 +27,7 @@ def check(call: Call) -> None:
         for attachment in ours:
             if attachment.phase != ATTACHED:
                 raise CNIError(
-                    errors.NOT_ATTACHED,
+                    cni_errors.NOT_ATTACHED,
                     f"the network {attachment.network} is not attached: its ADD did not succeed",
                 )
             if attachment.conf.has(_SINCE) and not attachment.conf.disable_check:
@@ -40,7 +40,7 @@ def _attachments(call: Call) -> list[Attachment]:
         made = call.read_record(request.container_id)
     except CorruptRecord as error:
         raise CNIError(
-            errors.NOT_ATTACHED, f"the record of {request.container_id} is corrupt: {error}"
+            cni_errors.NOT_ATTACHED, f"the record of {request.container_id} is corrupt: {error}"
         ) from None
     ours = made.of_call(request.interface) if made else []
     if not ours:
@@ -48,7 +48,7 @@ def _attachments(call: Call) -> list[Attachment]:
         ours = [cached.attachment] if cached else []
     if not ours:
         raise CNIError(
-            errors.UNKNOWN_CONTAINER,
+            cni_errors.UNKNOWN_CONTAINER,
             f"{request.container_id} has no attachment on {request.interface}",
         )
     return ours

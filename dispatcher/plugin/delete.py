@@ -24,16 +24,11 @@ import posix
 
 from dispatcher import keys
 from dispatcher.annotation import Selection
+from dispatcher.cni_errors import INVALID_ANNOTATION, INVALID_CONF, TRY_AGAIN, CannotRun, CNIError
 from dispatcher.conf import VERSIONS, Conf
-from dispatcher.plugin import plan, store
-from dispatcher.plugin.errors import (
-    INVALID_ANNOTATION,
-    INVALID_CONF,
-    TRY_AGAIN,
-    CannotRun,
-    CNIError,
-)
-from dispatcher.plugin.record import (
+from dispatcher.plugin import plan
+from dispatcher.state import store
+from dispatcher.state.record import (
     ATTACHING,
     PARKED,
     PLANNED,

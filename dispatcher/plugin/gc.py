@@ -20,11 +20,13 @@ the others, and a GC is alone for less time than another call waits for it.
 
 from __future__ import annotations
 
+from dispatcher import cni_errors
+from dispatcher.cni_errors import CNIError
 from dispatcher.jsontext import dump
-from dispatcher.plugin import chain, delete, errors, leftovers, lock, plan, store
+from dispatcher.plugin import chain, delete, plan
 from dispatcher.plugin.chain import Chain
-from dispatcher.plugin.errors import CNIError
-from dispatcher.plugin.record import CorruptRecord, NewerRecord
+from dispatcher.state import leftovers, lock, store
+from dispatcher.state.record import CorruptRecord, NewerRecord
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
     from dispatcher.conf import Conf
     from dispatcher.plugin.call import Call
-    from dispatcher.plugin.record import Attachment, Record
+    from dispatcher.state.record import Attachment, Record
 
     Valid = set[tuple[str, str]]
 
@@ -68,7 +70,7 @@ def _valid(call: Call) -> Valid:
     if isinstance(listed, list) and all(map(_is_attachment, listed)):
         return {(each["containerID"], each["ifname"]) for each in listed}
     raise CNIError(
-        errors.INVALID_CONF,
+        cni_errors.INVALID_CONF,
         'GC needs "cni.dev/valid-attachments": a list of objects with containerID and ifname',
     )
 
@@ -202,7 +204,9 @@ class _GC:
 def _unreadable(call: Call, container_id: str, error: Exception) -> CNIError:
     if isinstance(error, CNIError):
         return error  # it names the file
-    return CNIError(errors.IO_FAILURE, f"{store.path_of(call.state_dir, container_id)}: {error}")
+    return CNIError(
+        cni_errors.IO_FAILURE, f"{store.path_of(call.state_dir, container_id)}: {error}"
+    )
 
 
 def _joined(failures: list[CNIError]) -> CNIError:

@@ -7,10 +7,10 @@ agent's to report: it must not make the node NotReady.
 
 from __future__ import annotations
 
-from dispatcher import networks
+from dispatcher import cni_errors, networks
 from dispatcher.annotation import quote
-from dispatcher.plugin import chain, errors, plan
-from dispatcher.plugin.errors import CNIError
+from dispatcher.cni_errors import CNIError
+from dispatcher.plugin import chain, plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dispatcher.plugin.call import Call
 
 _SINCE = "1.1.0"
-_STATES = (errors.NOT_AVAILABLE, errors.LIMITED_CONNECTIVITY)
+_STATES = (cni_errors.NOT_AVAILABLE, cni_errors.LIMITED_CONNECTIVITY)
 
 
 def status(call: Call) -> None:
@@ -31,14 +31,14 @@ def status(call: Call) -> None:
     except CNIError as error:
         if error.code in _STATES:
             raise
-        raise CNIError(errors.NOT_AVAILABLE, error.msg, error.details) from None
+        raise CNIError(cni_errors.NOT_AVAILABLE, error.msg, error.details) from None
 
 
 def _ask(call: Call, default: str, conf: Conf) -> None:
     lacking = networks.missing(conf, call.request.path)
     if lacking:
         raise CNIError(
-            errors.NOT_AVAILABLE,
+            cni_errors.NOT_AVAILABLE,
             f"the default network {quote(default)} lacks executables: {', '.join(lacking)}",
             f"looked for in {':'.join(call.request.path)}",
         )

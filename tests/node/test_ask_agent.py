@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import urllib3
 
+from dispatcher import cni_errors
 from dispatcher.agent import lookup
 from dispatcher.kube.client import Kube, KubeError
 from dispatcher.kube.login import Login
-from dispatcher.plugin import ask, errors
+from dispatcher.plugin import ask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,7 +85,11 @@ REFUSALS: dict[str, tuple[Any, int, str]] = {
     "a pod that is gone": (KubeError(404, "NotFound", "x"), lookup.NO_POD, "does not exist"),
     "another pod of that name": ({"metadata": {"uid": "u2"}}, lookup.OTHER_POD, "was replaced"),
     "a missing right": (KubeError(403, "Forbidden", "x"), lookup.FORBIDDEN, "may not be read"),
-    "an API server that is busy": (KubeError(429, "Busy", "x"), errors.TRY_AGAIN, "be read now"),
+    "an API server that is busy": (
+        KubeError(429, "Busy", "x"),
+        cni_errors.TRY_AGAIN,
+        "be read now",
+    ),
 }
 
 
@@ -109,13 +114,13 @@ def test_an_api_server_that_is_away_is_told_within_5_seconds(node: Node) -> None
         login = Login(url, urllib3.PoolManager(), lambda: "")
         with agent(address, Kube(login, "genie-tests")):
             answer = add(node, address)
-    assert "cannot be read now" in answer.failed(errors.TRY_AGAIN)["msg"]
+    assert "cannot be read now" in answer.failed(cni_errors.TRY_AGAIN)["msg"]
     assert answer.seconds < 5
 
 
 def test_an_agent_that_is_away_is_told_at_once(node: Node) -> None:
     """Its socket is not there. Code 11: it comes back."""
-    said = add(node, node.folder / "none.sock").failed(errors.TRY_AGAIN)
+    said = add(node, node.folder / "none.sock").failed(cni_errors.TRY_AGAIN)
     assert "cannot be asked" in said["msg"]
     assert "is the agent's pod running on this node?" in said["details"]
 
@@ -125,5 +130,5 @@ def test_an_agent_that_is_silent_is_told_within_5_seconds(node: Node) -> None:
     address = node.folder / "agent.sock"
     with listening(str(address)):
         answer = add(node, address)
-    assert "cannot be asked" in answer.failed(errors.TRY_AGAIN)["msg"]
+    assert "cannot be asked" in answer.failed(cni_errors.TRY_AGAIN)["msg"]
     assert lookup.DEADLINE < ask.SECONDS < 5  # a busy machine may add to what was measured here

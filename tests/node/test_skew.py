@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatcher.annotation import InvalidAnnotation, normalise
-from dispatcher.plugin import record
+from dispatcher.state import record
 from tests import predecessor
 from tests.node.calls import wait_for
 from tests.unit.plugin.test_record import records
@@ -57,7 +57,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
         copy = tmp_path_factory.mktemp("tree")
         shutil.copytree(_TREE / "dispatcher", copy / "dispatcher")
         shutil.copy(_TREE / "pyproject.toml", copy)
-        source = copy / "dispatcher" / "plugin" / "record.py"
+        source = copy / "dispatcher" / "state" / "record.py"
         text = source.read_text()
         for old, new in changes.items():
             assert len(re.findall(rf"^\s*{re.escape(old)}", text, re.MULTILINE)) == 1, old
@@ -192,7 +192,7 @@ def test_a_record_survives_every_rewriting_where_the_node_is(
 
 REWRITE = """
 import sys
-from dispatcher.plugin.record import decode, encode
+from dispatcher.state.record import decode, encode
 for line in sys.stdin:
     print(encode(decode(bytes.fromhex(line))).hex(), flush=True)
 """

@@ -8,7 +8,7 @@ import pytest
 from dispatcher.agent import delete
 from dispatcher.agent.conflist import render
 from dispatcher.agent.records import Stored
-from dispatcher.plugin.record import Record
+from dispatcher.state.record import Record
 from tests.unit.agent.test_status import ARGS, record
 
 if TYPE_CHECKING:

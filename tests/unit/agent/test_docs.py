@@ -12,8 +12,8 @@ from dispatcher import keys
 from dispatcher.agent import lookup
 from dispatcher.agent.metrics import Metrics
 from dispatcher.agent.settings import Settings
-from dispatcher.plugin import journal, store
 from dispatcher.plugin.cli.main import _parser
+from dispatcher.state import journal, store
 
 TREE = Path(__file__).parents[3]
 DOCS = TREE / "docs"

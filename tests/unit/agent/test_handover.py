@@ -11,8 +11,9 @@ import pytest
 
 from dispatcher.agent import handover, uninstall
 from dispatcher.conf import VERSIONS
-from dispatcher.plugin import cache, lock, store
-from dispatcher.plugin.record import ATTACHING, PARKED, RELEASING
+from dispatcher.plugin import cache
+from dispatcher.state import lock, store
+from dispatcher.state.record import ATTACHING, PARKED, RELEASING
 from tests.unit.agent.test_reaper import World
 from tests.unit.agent.test_status import ARGS, CANAL, attached
 from tests.unit.agent.test_uninstall import note as note_of_runtime
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from dispatcher.agent.node import Node
     from dispatcher.agent.reaper import Reaper
-    from dispatcher.plugin.record import Record
+    from dispatcher.state.record import Record
     from tests.unit.agent.conftest import Clock, Host
 
 FOLLOWING = "/etc/cni/net.d/10-canal.conflist"

@@ -9,23 +9,29 @@ from prometheus_client import generate_latest
 from dispatcher.agent.journal import MOST_FAILED, Entry, Journal, Retries, Step, parse
 from dispatcher.agent.metrics import Metrics, state
 from dispatcher.agent.records import Stored
-from dispatcher.plugin import journal as written
-from dispatcher.plugin.errors import CNIError
-from dispatcher.plugin.record import ATTACHING, PARKED
-from dispatcher.plugin.request import Request
+from dispatcher.cni_errors import CNIError
+from dispatcher.state import journal as written
+from dispatcher.state.record import ATTACHING, PARKED
 from tests.unit.agent.test_status import ARGS, record
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-REQUEST = Request({"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "c1", "CNI_ARGS": ARGS})
 
 
 def write(folder: Path, failure: CNIError | None = None) -> None:
     """Add a line, as the plugin does."""
     code = failure.code if failure else 0
     steps = [written.attachment("weave", "eth0", 0.03, code)]
-    written.note(str(folder), REQUEST, steps, failure, now=1.0, seconds=0.04)
+    written.append(
+        str(folder),
+        command="ADD",
+        container_id="c1",
+        args=ARGS,
+        attachments=steps,
+        failure=failure,
+        now=1.0,
+        seconds=0.04,
+    )
 
 
 def test_what_the_plugin_writes_is_what_the_agent_reads(tmp_path: Path) -> None:

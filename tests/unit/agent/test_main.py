@@ -18,11 +18,11 @@ from dispatcher.agent import complaint, loops, reaper, watch, web
 from dispatcher.agent.__main__ import Agent, main
 from dispatcher.agent.events import Events, Subject, node
 from dispatcher.agent.loops import Loop
+from dispatcher.cni_errors import CNIError
 from dispatcher.kube import logs
 from dispatcher.kube.client import Kube, KubeError
-from dispatcher.plugin import store
-from dispatcher.plugin.errors import CNIError
-from dispatcher.plugin.record import PARKED
+from dispatcher.state import store
+from dispatcher.state.record import PARKED
 from tests.unit.agent.test_journal import write
 from tests.unit.agent.test_status import record
 

@@ -15,8 +15,8 @@ from dispatcher.agent import complaint, gone
 from dispatcher.agent.cri import CRIError
 from dispatcher.agent.host import namespace, resolve
 from dispatcher.agent.reaper import UNANSWERED, Reaper
-from dispatcher.plugin import lock, store
-from dispatcher.plugin.record import PARKED, Record
+from dispatcher.state import lock, store
+from dispatcher.state.record import PARKED, Record
 from tests.unit.agent.test_status import record
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from dispatcher.agent.records import Records
 from dispatcher.agent.status import MEMORY, PASS_SECONDS, PAUSE, Status, network_status
 from dispatcher.conf import Conf
 from dispatcher.kube.client import MERGE_PATCH, Kube, KubeError
-from dispatcher.plugin import store
-from dispatcher.plugin.record import ATTACHED, ATTACHING, RELEASING, Attachment, Record
+from dispatcher.state import store
+from dispatcher.state.record import ATTACHED, ATTACHING, RELEASING, Attachment, Record
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,7 @@ import pytest
 
 from dispatcher.agent.records import Stored
 from dispatcher.agent.uninstall import explain, in_the_way, purge, set_aside, successor
-from dispatcher.plugin import lock, store
+from dispatcher.state import lock, store
 from tests.unit.agent.test_reaper import World
 from tests.unit.agent.test_status import ARGS, CANAL, attached, record
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dispatcher.agent.node import Node
-    from dispatcher.plugin.record import Record
+    from dispatcher.state.record import Record
     from tests.unit.agent.conftest import Clock, Host, Said
 
 

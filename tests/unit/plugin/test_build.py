@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from dispatcher import keys
-from dispatcher.plugin import build, errors
+from dispatcher import cni_errors, keys
+from dispatcher.plugin import build
 
 PYTHON = str(Path(sys._base_executable).resolve())  # type: ignore[attr-defined]
 
@@ -121,7 +121,7 @@ def test_the_rules_for_known_plugins_are_loaded_for_two_networks_or_more(
     launcher: Path, tmp_path: Path
 ) -> None:
     """A pod on one network does not pay for them. The second fails later: it has no namespace."""
-    for value, code, there in (("net", 0, False), ("net,net@net1", errors.INVALID_NETNS, True)):
+    for value, code, there in (("net", 0, False), ("net,net@net1", cni_errors.INVALID_NETNS, True)):
         annotations = {keys.POD_ANNOTATIONS: {keys.ANNOTATION: value}}
         names = loaded([str(launcher)], tmp_path, "ADD", code=code, runtimeConfig=annotations)
         call([str(launcher)], tmp_path, "DEL")
@@ -145,7 +145,7 @@ def test_several_networks_cost_what_netlink_and_namespaces_need(
     more = {
         "netns": str(netns),
         "runtimeConfig": {keys.POD_ANNOTATIONS: {keys.ANNOTATION: "net,net@net1"}},
-        "code": errors.INVALID_NETNS,
+        "code": cni_errors.INVALID_NETNS,
     }
     budget = ALWAYS | {"_socket", "_struct", "_ctypes"}
     assert foreign(launcher, tmp_path, "ADD", **more) <= budget

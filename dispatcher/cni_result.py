@@ -15,8 +15,8 @@ Rules of this file: pure; a result that cannot be understood or expressed is a
 from __future__ import annotations
 
 from dispatcher.annotation import quote
+from dispatcher.cni_errors import DECODING_FAILURE, CNIError
 from dispatcher.conf import VERSIONS
-from dispatcher.plugin.errors import DECODING_FAILURE, CNIError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

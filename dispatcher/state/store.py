@@ -24,13 +24,13 @@ from __future__ import annotations
 import posix
 
 from dispatcher.conf import is_cni_name
-from dispatcher.plugin.record import CorruptRecord, decode, encode
+from dispatcher.state.record import CorruptRecord, decode, encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from dispatcher.plugin.record import Record
+    from dispatcher.state.record import Record
 
 SUFFIX = ".json"
 UNFINISHED = ".tmp"

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import posix
 
+from dispatcher.cni_errors import CNIError
 from dispatcher.conf import is_cni_name
-from dispatcher.plugin import lock, store
-from dispatcher.plugin.errors import CNIError
-from dispatcher.plugin.record import NewerRecord
+from dispatcher.state import lock, store
+from dispatcher.state.record import NewerRecord
 
 
 def sweep(state_dir: str) -> list[str]:

@@ -23,15 +23,14 @@ from __future__ import annotations
 import posix
 
 from dispatcher.jsontext import dump
-from dispatcher.plugin import store
-from dispatcher.plugin.record import pod_of
+from dispatcher.state import store
+from dispatcher.state.record import pod_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from dispatcher.plugin.errors import CNIError
-    from dispatcher.plugin.request import Request
+    from dispatcher.cni_errors import CNIError
 
 NAME = "journal"
 LIMIT = 4 << 20
@@ -42,24 +41,29 @@ _FLAGS = posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT | posix.O_CLOEXEC | pos
 _FLAGS |= posix.O_NONBLOCK  # a pipe in its place keeps no call from ending
 
 
-def note(
+def append(
     state_dir: str,
-    request: Request,
+    *,
+    command: str,
+    container_id: str,
+    args: str,
     attachments: list[dict[str, Any]],
     failure: CNIError | None,
-    *,
     now: float,
     seconds: float,
 ) -> None:
-    """Add a line for a call that has ended: well, or with *failure*."""
+    """Add a line for a call that has ended: well, or with *failure*.
+
+    *args* are the CNI_ARGS of the call, which name the pod.
+    """
     line = {
         "time": round(now, 3),
-        "command": request.command,
+        "command": command,
         "seconds": round(seconds, 4),
         "code": failure.code if failure else 0,
         "msg": _short("; ".join(filter(None, (failure.msg, failure.details)))) if failure else "",
-        "containerID": request.container_id,
-        "pod": list(pod_of(request.args)),
+        "containerID": container_id,
+        "pod": list(pod_of(args)),
         "attachments": attachments,
     }
     written = dump(line) + b"\n"

@@ -28,7 +28,7 @@ import posix
 import time
 from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN, flock
 
-from dispatcher.plugin.errors import TRY_AGAIN, CNIError
+from dispatcher.cni_errors import TRY_AGAIN, CNIError
 
 SUFFIX = ".lock"
 GC = ".gc"  # container ids start with a letter or digit: no collision
