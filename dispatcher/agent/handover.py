@@ -6,7 +6,7 @@ an entry for the call of Genie, which is useless without Genie. The reaper repla
 entry that libcni writes when the runtime attaches a pod to that network itself. The runtime's DEL
 then passes the cached result to the plugins, as the specification asks. If Genie is installed
 again, with whatever default network, it reads the container's network from that entry
-(:mod:`dispatcher.plugin.cache`).
+(:mod:`dispatcher.plugin.libcni_cache`).
 
 The runtime never runs DEL for a container that no longer exists, and an incomplete record lists
 what a DEL or a roll-back could not free. The reaper frees both while the plugin is installed.
@@ -29,7 +29,7 @@ from dispatcher import cni_result
 from dispatcher.agent import files, uninstall
 from dispatcher.agent.host import resolve
 from dispatcher.cni_errors import CNIError
-from dispatcher.plugin.cache import KIND
+from dispatcher.plugin.libcni_cache import KIND
 from dispatcher.state import lock, store
 
 if TYPE_CHECKING:

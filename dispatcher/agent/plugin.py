@@ -48,7 +48,7 @@ class Signature(NamedTuple):
 class Plugin:
     """The plugin in the directory *bin_dir*, to be as *source* has it.
 
-    *source* is what :mod:`dispatcher.plugin.build` makes.
+    *source* is what :mod:`dispatcher.build.bundle` makes.
     """
 
     def __init__(self, source: Path, bin_dir: Path) -> None:

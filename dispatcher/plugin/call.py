@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from dispatcher.annotation import Selection
     from dispatcher.conf import Conf
-    from dispatcher.plugin.cache import Cached
     from dispatcher.plugin.delegate import Runner
+    from dispatcher.plugin.libcni_cache import Cached
     from dispatcher.plugin.netlink import Namespace
     from dispatcher.plugin.request import OwnConf, Request
     from dispatcher.state.record import Attachment, Record
@@ -165,10 +165,10 @@ class Call:
 
     def cached(self) -> Cached | None:
         """Return what was attached to the container before Genie came to the node, if anything."""
-        from dispatcher.plugin import cache
+        from dispatcher.plugin import libcni_cache
 
         request, conf_dirs = self.request, self.conf.settings.conf_dirs
-        return cache.find(self.cache_dir, conf_dirs, request.container_id, request.interface)
+        return libcni_cache.find(self.cache_dir, conf_dirs, request.container_id, request.interface)
 
     def carry_out(
         self, deed: Callable[[Attachment, float], T], attachment: Attachment, until: float

@@ -157,7 +157,7 @@ def _origin(error: BaseException) -> str:
 
 def _carry_out(call: Call) -> Any:
     if call.request.command == "ADD":
-        from dispatcher.plugin.add import add
+        from dispatcher.plugin.commands.add import add
 
         return add(call)
     _COMMANDS[call.request.command](call)
@@ -165,25 +165,25 @@ def _carry_out(call: Call) -> Any:
 
 
 def _delete(call: Call) -> None:
-    from dispatcher.plugin.delete import delete
+    from dispatcher.plugin.commands.delete import delete
 
     delete(call)
 
 
 def _check(call: Call) -> None:
-    from dispatcher.plugin.check import check
+    from dispatcher.plugin.commands.check import check
 
     check(call)
 
 
 def _gc(call: Call) -> None:
-    from dispatcher.plugin.gc import collect
+    from dispatcher.plugin.commands.gc import collect
 
     collect(call)
 
 
 def _status(call: Call) -> None:
-    from dispatcher.plugin.status import status
+    from dispatcher.plugin.commands.status import status
 
     status(call)
 
@@ -234,7 +234,7 @@ def _call(request: Request, conf: OwnConf, launcher: str, start: float) -> Call:
         return Namespace(netns)
 
     def ask_agent(address: str, args: str) -> str:
-        from dispatcher.plugin.ask import annotation
+        from dispatcher.plugin.agent_client import annotation
 
         return annotation(address, args)
 

@@ -57,7 +57,7 @@ class Host:
         self.image("v1")
 
     def image(self, version: str) -> Path:
-        """Make the image's plugin of *version*, as dispatcher.plugin.build lays it out."""
+        """Make the image's plugin of *version*, as dispatcher.build.bundle lays it out."""
         source = self.root / f"image-{version}"
         tree = source / ".genie" / version
         (tree / "lib").mkdir(parents=True)

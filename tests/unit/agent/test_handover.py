@@ -11,7 +11,7 @@ import pytest
 
 from dispatcher.agent import handover, uninstall
 from dispatcher.conf import VERSIONS
-from dispatcher.plugin import cache
+from dispatcher.plugin import libcni_cache
 from dispatcher.state import lock, store
 from dispatcher.state.record import ATTACHING, PARKED, RELEASING
 from tests.unit.agent.test_reaper import World
@@ -62,9 +62,9 @@ class Leaving:
         """The sentence of the Event ``NotFreed``, or ""."""
         return uninstall.left_behind(self.world.state)
 
-    def found(self, container: str = "c1") -> cache.Cached | None:
+    def found(self, container: str = "c1") -> libcni_cache.Cached | None:
         """Return what a Genie that comes back finds of *container*."""
-        return cache.find(str(self.results), [], container, "eth0")
+        return libcni_cache.find(str(self.results), [], container, "eth0")
 
 
 @pytest.fixture

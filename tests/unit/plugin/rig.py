@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from dispatcher import cni_errors, keys
 from dispatcher.cni_errors import CannotRun, CNIError, NotStartedError
-from dispatcher.plugin.add import add
 from dispatcher.plugin.call import Call, Deadline
-from dispatcher.plugin.check import check
+from dispatcher.plugin.commands.add import add
+from dispatcher.plugin.commands.check import check
+from dispatcher.plugin.commands.delete import delete
+from dispatcher.plugin.commands.gc import collect
+from dispatcher.plugin.commands.status import status
 from dispatcher.plugin.delegate import Runner
-from dispatcher.plugin.delete import delete
-from dispatcher.plugin.gc import collect
 from dispatcher.plugin.request import read_conf, read_environment
-from dispatcher.plugin.status import status
 from tests.records import sealed
 from tests.unit.plugin.kernel import Pod
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from dispatcher import cni_errors, keys
 from dispatcher.cni_errors import CNIError
 from dispatcher.jsontext import dump
-from dispatcher.plugin import ask, main, netlink
+from dispatcher.plugin import agent_client, main, netlink
 from dispatcher.state import journal
 from tests.unit.plugin.kernel import Model, Pod
 
@@ -397,7 +397,7 @@ ARGS = "K8S_POD_NAME=p;K8S_POD_NAMESPACE=n;K8S_POD_UID=u"
 def test_the_agent_tells_the_annotation(tmp_path: Path, answer: bytes, expected: str) -> None:
     """One object each way."""
     address, asked = agent(tmp_path, answer)
-    assert ask.annotation(address, ARGS) == expected
+    assert agent_client.annotation(address, ARGS) == expected
     assert json.loads(asked[0]) == {"version": 1, "namespace": "n", "name": "p", "uid": "u"}
 
 
@@ -417,7 +417,7 @@ def test_the_agent_cannot_tell(tmp_path: Path, answer: bytes, code: int, part: s
     """Its own error as it is; anything else asks to try again."""
     address, _ = agent(tmp_path, answer)
     with pytest.raises(CNIError) as caught:
-        ask.annotation(address, ARGS)
+        agent_client.annotation(address, ARGS)
     assert caught.value.code == code
     assert part in caught.value.msg
 
@@ -425,14 +425,14 @@ def test_the_agent_cannot_tell(tmp_path: Path, answer: bytes, code: int, part: s
 def test_an_agent_that_is_away_or_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Code 11 within the time, never the default network."""
     with pytest.raises(CNIError, match="No such file") as caught:
-        ask.annotation(str(tmp_path / "none.sock"), ARGS)
+        agent_client.annotation(str(tmp_path / "none.sock"), ARGS)
     assert caught.value.code == cni_errors.TRY_AGAIN
-    monkeypatch.setattr(ask, "SECONDS", 0.05)
+    monkeypatch.setattr(agent_client, "SECONDS", 0.05)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "silent.sock"))
         listener.listen()
         with pytest.raises(CNIError, match="timed out"):
-            ask.annotation(str(tmp_path / "silent.sock"), ARGS)
+            agent_client.annotation(str(tmp_path / "silent.sock"), ARGS)
 
 
 @pytest.mark.parametrize(
@@ -440,7 +440,7 @@ def test_an_agent_that_is_away_or_silent(tmp_path: Path, monkeypatch: pytest.Mon
 )
 def test_nobody_is_asked(address: str, args: str) -> None:
     """Without a socket in the conflist, or a pod in the call, there is nothing to ask."""
-    assert ask.annotation(address, args) == ""
+    assert agent_client.annotation(address, args) == ""
 
 
 def test_the_agent_is_asked_by_a_call(node: Node) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from dispatcher.agent import encodings_file, plugin, relocatable
-from dispatcher.plugin import build
+from dispatcher.agent import plugin
+from dispatcher.build import bundle, encodings_file, interpreter
 
 TREE = Path(__file__).parents[3]
 
@@ -68,7 +68,7 @@ def test_libraries_are_those_that_the_loader_found_without_the_loader_itself(
     listed: str, expected: set[str]
 ) -> None:
     """The loader's own name and place differ by processor; it is asked of the interpreter."""
-    assert {str(path) for path in relocatable.needs(listed)} == expected
+    assert {str(path) for path in interpreter.needs(listed)} == expected
 
 
 PARTICULAR = re.compile(r"x86|amd64|aarch64|arm64|lib64|ld-linux|linux-gnu|\bgnu\b|EM_|e_machine")
@@ -78,10 +78,10 @@ PARTICULAR = re.compile(r"x86|amd64|aarch64|arm64|lib64|ld-linux|linux-gnu|\bgnu
     "file",
     [
         "Dockerfile",
-        "dispatcher/agent/payload.py",
+        "dispatcher/build/payload.py",
         "dispatcher/agent/plugin.py",
-        "dispatcher/agent/relocatable.py",
-        "dispatcher/plugin/build.py",
+        "dispatcher/build/interpreter.py",
+        "dispatcher/build/bundle.py",
     ],
 )
 def test_nothing_that_makes_the_image_names_a_processor(file: str) -> None:
@@ -94,7 +94,7 @@ def aarch64_interpreter(path: Path) -> bytes:
     """Write what the carried interpreter of an arm64 image begins with, and return it.
 
     A header of the processor (EM_AARCH64 is 183), one program header PT_INTERP, and the path of
-    the loader as :mod:`dispatcher.agent.relocatable` leaves it.
+    the loader as :mod:`dispatcher.build.interpreter` leaves it.
     """
     header = b"\x7fELF\x02\x01\x01" + bytes(9) + (3).to_bytes(2, "little")
     header += (183).to_bytes(2, "little") + (1).to_bytes(4, "little") + bytes(8)
@@ -114,12 +114,12 @@ def test_the_loaders_place_is_filled_in_whatever_the_processor(tmp_path: Path) -
     tree = tmp_path / "image" / plugin.FOLDER / "v1"
     tree.mkdir(parents=True)
     (tree / "ld.so").write_text("the loader")
-    content = aarch64_interpreter(tree / relocatable.INTERPRETER)
+    content = aarch64_interpreter(tree / interpreter.INTERPRETER)
     (tmp_path / "image" / "genie").write_text("#!/x/python3 -IS\n# Genie v1\n")
     (tmp_path / "bin").mkdir()
     installed = plugin.Plugin(tmp_path / "image", tmp_path / "bin")
     installed.look()
-    made = (installed.folder / relocatable.INTERPRETER).read_bytes()
+    made = (installed.folder / interpreter.INTERPRETER).read_bytes()
     assert len(made) == len(content)
     assert made[:120] == content[:120]
     offset = int.from_bytes(made[72:80], "little")
@@ -129,27 +129,27 @@ def test_the_loaders_place_is_filled_in_whatever_the_processor(tmp_path: Path) -
 
 def test_only_modules_of_the_standard_library_are_carried() -> None:
     """Also where packages of others lie below it, and nothing that is there only for tests."""
-    carried = relocatable.modules_of_the_plugin()
+    carried = interpreter.modules_of_the_plugin()
     assert {"os", "encodings.utf_8"} <= carried.keys()
     assert not [name for name in carried if name.partition(".")[0] not in sys.stdlib_module_names]
-    assert not relocatable.NEVER & {name.partition(".")[0] for name in carried}
+    assert not interpreter.NEVER & {name.partition(".")[0] for name in carried}
     assert not [path for path in carried.values() if "site-packages" in path.parts]
 
 
 def test_a_hash_names_the_content_and_the_names(tmp_path: Path) -> None:
     """A file that changes, or is called otherwise, makes another version."""
     (tmp_path / "a").write_text("1")
-    first = relocatable.digest(tmp_path)
-    assert relocatable.digest(tmp_path) == first
+    first = interpreter.digest(tmp_path)
+    assert interpreter.digest(tmp_path) == first
     (tmp_path / "a").write_text("2")
-    second = relocatable.digest(tmp_path)
+    second = interpreter.digest(tmp_path)
     (tmp_path / "a").rename(tmp_path / "b")
-    assert len({first, second, relocatable.digest(tmp_path)}) == 3
+    assert len({first, second, interpreter.digest(tmp_path)}) == 3
 
 
 def test_the_encodings_in_one_file_are_those_of_the_standard_library(tmp_path: Path) -> None:
     """A new interpreter starts with nothing else, and knows what is carried by all its names."""
-    modules = relocatable.modules_of_the_plugin()
+    modules = interpreter.modules_of_the_plugin()
     file = tmp_path / "encodings" / "__init__.pyc"
     file.parent.mkdir()
     file.write_bytes(encodings_file.one_file(modules))
@@ -184,7 +184,7 @@ def encodings_named(source: str) -> set[str]:
 def test_the_plugin_names_no_encoding_that_is_not_carried() -> None:
     """Every interpreter of the tests has them all; the installed one dies of a LookupError."""
     assert encodings_named('x.encode("a"); x.decode("b"); open(x, encoding="c")') == {"a", "b", "c"}
-    sources = {name: encodings_named(file.read_text()) for name, file in build.modules().items()}
+    sources = {name: encodings_named(file.read_text()) for name, file in bundle.modules().items()}
     named = set().union(*sources.values())
     assert "utf-8" in named
     assert {each.replace("-", "_") for each in named} <= set(encodings_file.CARRIED), sources
@@ -192,7 +192,7 @@ def test_the_plugin_names_no_encoding_that_is_not_carried() -> None:
 
 def test_the_encodings_are_compiled_for_the_interpreter_that_is_carried() -> None:
     """And are never compared with a source: there is none on a node, and times mean nothing."""
-    made = encodings_file.one_file(relocatable.modules_of_the_plugin())
+    made = encodings_file.one_file(interpreter.modules_of_the_plugin())
     assert made[:4] == importlib.util.MAGIC_NUMBER
     assert made[4:8] == b"\x01\0\0\0"
     assert b"encodings/utf_8.py" in made

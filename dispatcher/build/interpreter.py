@@ -29,9 +29,8 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from dispatcher.agent import encodings_file
 from dispatcher.agent.plugin import LOADER
-from dispatcher.plugin import build
+from dispatcher.build import bundle, encodings_file
 
 INTERPRETER = "python3"
 """Its name in the folder."""
@@ -93,7 +92,7 @@ VERSION = f"python{sys.version_info[0]}.{sys.version_info[1]}"
 
 def modules_of_the_plugin() -> dict[str, Path]:
     """Return what the plugin of this tree needs of the standard library (see :func:`closure`)."""
-    return closure(list(build.modules().values()), build.PACKAGE.parent)
+    return closure(list(bundle.modules().values()), bundle.PACKAGE.parent)
 
 
 def closure(scripts: list[Path], root: Path) -> dict[str, Path]:
@@ -139,7 +138,7 @@ def needs(listed: str) -> set[Path]:
 def make(target: Path, modules: dict[str, Path], patchelf: str, *, one_file: bool = True) -> None:
     """Make the folder *target* with the interpreter and *modules*.
 
-    *one_file*: with the encodings in one file (see :mod:`dispatcher.agent.encodings_file`).
+    *one_file*: with the encodings in one file (see :mod:`dispatcher.build.encodings_file`).
     """
     stdlib = target / "lib" / VERSION
     (stdlib / "lib-dynload").mkdir(parents=True)

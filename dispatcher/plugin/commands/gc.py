@@ -23,8 +23,9 @@ from __future__ import annotations
 from dispatcher import cni_errors
 from dispatcher.cni_errors import CNIError
 from dispatcher.jsontext import dump
-from dispatcher.plugin import chain, delete, plan
+from dispatcher.plugin import chain, plan
 from dispatcher.plugin.chain import Chain
+from dispatcher.plugin.commands import delete
 from dispatcher.state import leftovers, lock, store
 from dispatcher.state.record import CorruptRecord, NewerRecord
 

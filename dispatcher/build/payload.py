@@ -1,4 +1,4 @@
-"""Make what the image carries for a node: ``python -m dispatcher.agent.payload /opt/genie/plugin``.
+"""Make what the image carries for a node: ``python -m dispatcher.build.payload /opt/genie/plugin``.
 
 That is the plugin with an interpreter of its own, as :class:`dispatcher.agent.plugin.Plugin`
 installs it: the launcher ``genie``, and ``.genie/<version>/`` with everything else. ``<version>``
@@ -19,9 +19,8 @@ import tempfile
 import tomllib
 from pathlib import Path
 
-from dispatcher.agent import relocatable
 from dispatcher.agent.plugin import FOLDER
-from dispatcher.plugin import build
+from dispatcher.build import bundle, interpreter
 
 PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 
@@ -33,18 +32,18 @@ def make(target: Path, patchelf: str) -> Path:
     """Make the folder *target*, which must not exist; returns the version's folder in it."""
     target.mkdir(parents=True)
     with tempfile.TemporaryDirectory() as scratch:
-        interpreter = Path(scratch) / "interpreter"
-        relocatable.make(interpreter, relocatable.modules_of_the_plugin(), patchelf)
+        home = Path(scratch) / "interpreter"
+        interpreter.make(home, interpreter.modules_of_the_plugin(), patchelf)
         project = tomllib.loads(PROJECT.read_text())["project"]["version"]
-        build.build(
+        bundle.build(
             target,
             compiler=str(Path(sys.executable).resolve()),
-            shebang=relocatable.INTERPRETER,
+            shebang=interpreter.INTERPRETER,
             cni_bin=PLACE,
-            release=f"{project}-{relocatable.digest(interpreter)}",
+            release=f"{project}-{interpreter.digest(home)}",
         )
         [folder] = (target / FOLDER).iterdir()
-        shutil.copytree(interpreter, folder, dirs_exist_ok=True)
+        shutil.copytree(home, folder, dirs_exist_ok=True)
     for path in target.rglob("*"):
         path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
     return folder

@@ -1,4 +1,4 @@
-"""Build the plugin: ``python -m dispatcher.plugin.build build/``.
+"""Build the plugin: ``python -m dispatcher.build.bundle build/``.
 
 What is built, below the target folder:
 
@@ -35,6 +35,7 @@ import marshal
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 TYPE_CHECKING = False
@@ -119,7 +120,7 @@ sys.meta_path.insert(0, Rest)
 """
 
 CORE = (
-    *(f"dispatcher.plugin.{name}" for name in ("add", "call", "delegate", "main")),
+    *(f"dispatcher.plugin.{name}" for name in ("call", "commands.add", "delegate", "main")),
     "dispatcher.state.journal",
 )
 """These modules and all that they need are loaded together: every ADD and DEL needs them."""
@@ -158,8 +159,7 @@ def modules() -> dict[str, Path]:
         parts = list(file.relative_to(PACKAGE.parent).with_suffix("").parts)
         if parts[-1] == "__init__":
             parts.pop()
-        if parts[-1] != "build":
-            named[".".join(parts)] = file
+        named[".".join(parts)] = file
     return named
 
 
@@ -240,8 +240,6 @@ def build(target: Path, *, compiler: str, shebang: str, cni_bin: str, release: s
 
 
 def _release() -> str:
-    import tomllib
-
     project = PACKAGE.parent / "pyproject.toml"
     return str(tomllib.loads(project.read_text())["project"]["version"])
 

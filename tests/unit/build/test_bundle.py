@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from dispatcher import cni_errors, keys
-from dispatcher.plugin import build
+from dispatcher.build import bundle
 
 PYTHON = str(Path(sys._base_executable).resolve())  # type: ignore[attr-defined]
 
@@ -46,7 +46,7 @@ BUDGET = {
 def launcher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the plugin, built for the interpreter that runs the tests."""
     target = tmp_path_factory.mktemp("built")
-    return build.build(target, compiler=PYTHON, shebang=PYTHON, cni_bin="/x", release="1.2.3")
+    return bundle.build(target, compiler=PYTHON, shebang=PYTHON, cni_bin="/x", release="1.2.3")
 
 
 def call(
@@ -181,8 +181,12 @@ def test_nothing_is_built_that_the_plugin_does_not_need(launcher: Path) -> None:
     [folder] = (launcher.parent / ".genie").iterdir()
     sources = {str(file.relative_to(folder / "src")) for file in folder.rglob("*.py")}
     assert "dispatcher/plugin/main.py" in sources
-    assert "dispatcher/plugin/build.py" not in sources
-    assert not [name for name in sources if name.startswith(("dispatcher/agent", "webhook"))]
+    assert "dispatcher/state/record.py" in sources
+    assert not [
+        name
+        for name in sources
+        if name.startswith(("dispatcher/agent", "dispatcher/build", "webhook"))
+    ]
 
 
 @pytest.mark.parametrize(
@@ -231,11 +235,11 @@ def test_a_reader_that_goes_is_no_failure_to_speak_of(launcher: Path, arguments:
 
 def test_two_builds_share_a_folder_only_if_they_are_the_same(tmp_path: Path) -> None:
     """The version has a hash of everything; a build again changes nothing."""
-    first = build.build(tmp_path, compiler=PYTHON, shebang=PYTHON, cni_bin="/x", release="1")
+    first = bundle.build(tmp_path, compiler=PYTHON, shebang=PYTHON, cni_bin="/x", release="1")
     before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
-    build.build(tmp_path, compiler=PYTHON, shebang=PYTHON, cni_bin="/x", release="1")
+    bundle.build(tmp_path, compiler=PYTHON, shebang=PYTHON, cni_bin="/x", release="1")
     assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
-    build.build(tmp_path, compiler=PYTHON, shebang=PYTHON, cni_bin="/x", release="2")
+    bundle.build(tmp_path, compiler=PYTHON, shebang=PYTHON, cni_bin="/x", release="2")
     assert len(list((tmp_path / ".genie").iterdir())) == 1
     assert first.read_text() != before[first].decode()
 
@@ -244,7 +248,7 @@ def test_an_interpreter_that_is_brought_along_is_named_by_its_place_on_the_node(
     tmp_path: Path,
 ) -> None:
     """A name without a slash stands in the versioned folder."""
-    made = build.build(
+    made = bundle.build(
         tmp_path, compiler=PYTHON, shebang="python3", cni_bin="/opt/cni/bin", release="1"
     )
     [folder] = (tmp_path / ".genie").iterdir()
@@ -258,7 +262,7 @@ def test_the_bundle_is_compiled_by_the_interpreter_that_will_run_it(
 ) -> None:
     """What the build starts under that interpreter; the core comes in the order of its needs."""
     monkeypatch.setattr("sys.argv", ["build", "--compile", str(tmp_path)])
-    build.main()
+    bundle.main()
     tag = sys.implementation.cache_tag
     boot, core = marshal.loads((tmp_path / f"{tag}.core").read_bytes())  # noqa: S302 - just made
     rest = marshal.loads((tmp_path / f"{tag}.rest").read_bytes())  # noqa: S302 - just made
@@ -266,9 +270,9 @@ def test_the_bundle_is_compiled_by_the_interpreter_that_will_run_it(
     assert names[0] == "dispatcher"
     assert names.index("dispatcher.jsontext") < names.index("dispatcher.plugin.main")
     assert boot.co_name == "<module>"
-    assert "dispatcher.plugin.gc" in rest
+    assert "dispatcher.plugin.commands.gc" in rest
     assert not set(names) & set(rest)
-    assert {*names, *rest} == set(build.modules())
+    assert {*names, *rest} == set(bundle.modules())
 
 
 def test_the_build_command_in_this_process(
@@ -277,21 +281,21 @@ def test_the_build_command_in_this_process(
     """The release is the project's where none is given; the compiler may be another program."""
     arguments = [str(tmp_path), "--interpreter", "python3", "--compiler", PYTHON]
     monkeypatch.setattr("sys.argv", ["build", *arguments])
-    build.main()
+    bundle.main()
     assert capsys.readouterr().out == f"{tmp_path}/genie\n"
     [folder] = (tmp_path / ".genie").iterdir()
-    project = tomllib.loads((build.PACKAGE.parent / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((bundle.PACKAGE.parent / "pyproject.toml").read_text())["project"]
     assert folder.name.startswith(f"{project['version']}-")
 
 
 def test_the_build_command(tmp_path: Path) -> None:
     """It prints where the launcher is."""
-    command = [sys.executable, "-m", "dispatcher.plugin.build", str(tmp_path)]
+    command = [sys.executable, "-m", "dispatcher.build.bundle", str(tmp_path)]
     done = subprocess.run(
         [*command, "--interpreter", PYTHON, "--version", "9"],
         capture_output=True,
         text=True,
         check=True,
-        cwd=build.PACKAGE.parent,
+        cwd=bundle.PACKAGE.parent,
     )
     assert done.stdout == f"{tmp_path}/genie\n"

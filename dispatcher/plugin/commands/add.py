@@ -13,7 +13,8 @@ from __future__ import annotations
 from dispatcher import cni_errors, cni_result
 from dispatcher.annotation import quote
 from dispatcher.cni_errors import CNIError
-from dispatcher.plugin import delete, plan
+from dispatcher.plugin import plan
+from dispatcher.plugin.commands import delete
 from dispatcher.plugin.default_routes import DefaultRoutes
 from dispatcher.state import store
 from dispatcher.state.record import ATTACHED, ATTACHING, Record
