@@ -12,7 +12,7 @@ How it works: the plugin's modules are searched for imports (those inside functi
 they reach of the standard library is compiled without docstrings, and ``ldd`` names the
 libraries. The interpreter finds its libraries and modules by its own place. Only the path of
 the loader must be absolute (the kernel reads it), so a placeholder stands for it, which the
-agent fills in on the node (:data:`dispatcher.agent.plugin.LOADER`).
+agent fills in on the node (:data:`dispatcher.node.plugin_layout.LOADER`).
 
 Nothing here is particular to a processor or a distribution. Two runs give the same bytes.
 """
@@ -29,8 +29,8 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from dispatcher.agent.plugin import LOADER
 from dispatcher.build import bundle, encodings_file
+from dispatcher.node.plugin_layout import LOADER
 
 INTERPRETER = "python3"
 """Its name in the folder."""

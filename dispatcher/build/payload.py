@@ -1,6 +1,6 @@
 """Make what the image carries for a node: ``python -m dispatcher.build.payload /opt/genie/plugin``.
 
-That is the plugin with an interpreter of its own, as :class:`dispatcher.agent.plugin.Plugin`
+That is the plugin with an interpreter of its own, as :class:`dispatcher.agent.installer.Plugin`
 installs it: the launcher ``genie``, and ``.genie/<version>/`` with everything else. ``<version>``
 is the project's, a hash of the interpreter, and one of the plugin, so that two different ones
 never share a folder.
@@ -19,8 +19,8 @@ import tempfile
 import tomllib
 from pathlib import Path
 
-from dispatcher.agent.plugin import FOLDER
 from dispatcher.build import bundle, interpreter
+from dispatcher.node.plugin_layout import FOLDER
 
 PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 

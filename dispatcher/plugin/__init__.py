@@ -6,7 +6,7 @@ How it works, module by module:
     request         reads and checks what the runtime said (pure)
     plan            decides what the pod gets (pure)
     call            what a command has at hand: request, clock, locks, plan, journal
-    commands/       ADD, DEL, CHECK, GC and STATUS
+    commands        ADD, DEL, CHECK, GC and STATUS
     chain           one network's plugins, in order
     delegate        one run of one of them
     process         its process
@@ -14,7 +14,7 @@ How it works, module by module:
     netlink         routes and interfaces of a network namespace
     libcni_cache    what was attached before Genie was installed
     agent_client    asks the agent for a pod's annotation, where the runtime does not pass it
-    cli/            the command line for people
+    cli             the command line for people
 
 What was done is in :mod:`dispatcher.state`.
 

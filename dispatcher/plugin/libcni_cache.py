@@ -16,7 +16,7 @@ from __future__ import annotations
 import posix
 from binascii import a2b_base64
 
-from dispatcher import cni_result
+from dispatcher import cni_result, keys
 from dispatcher.cni_errors import CNIError
 from dispatcher.conf import BrokenConf, decode
 from dispatcher.jsontext import InvalidJSON, parse
@@ -27,9 +27,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Any
-
-KIND = "cniCacheV1"
-"""What libcni calls the form of these files."""
 
 
 class Cached:
@@ -71,7 +68,7 @@ def _entries(directory: str, conf_dirs: Sequence[str], holding: bytes) -> Iterat
 
 def _entry(path: str, data: bytes, conf_dirs: Sequence[str]) -> Cached | None:
     value = parse(data)
-    if value["kind"] != KIND:
+    if value["kind"] != keys.LIBCNI_CACHE_KIND:
         return None
     conf = decode(a2b_base64(value["config"]), path, conf_dirs)
     if not conf.is_network:

@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from dispatcher.agent.plugin import Plugin
+from dispatcher.agent.installer import Plugin
 from tests.bench import page
 from tests.bench.plugin import Series, timed
 

@@ -15,7 +15,7 @@ import pytest
 import urllib3
 
 from dispatcher import cni_errors
-from dispatcher.agent import lookup
+from dispatcher.agent import annotation_server
 from dispatcher.kube.client import Kube, KubeError
 from dispatcher.kube.login import Login
 from dispatcher.plugin import agent_client
@@ -47,7 +47,7 @@ class Api(Kube):
 @contextlib.contextmanager
 def agent(path: Path, api: Kube) -> Iterator[None]:
     """Serve the agent's socket at *path*, with *api* behind it."""
-    server = lookup.start(api, path, os.geteuid())
+    server = annotation_server.start(api, path, os.geteuid())
     try:
         yield
     finally:
@@ -82,9 +82,21 @@ def test_the_pod_gets_the_networks_that_the_api_tells(node: Node) -> None:
 
 
 REFUSALS: dict[str, tuple[Any, int, str]] = {
-    "a pod that is gone": (KubeError(404, "NotFound", "x"), lookup.NO_POD, "does not exist"),
-    "another pod of that name": ({"metadata": {"uid": "u2"}}, lookup.OTHER_POD, "was replaced"),
-    "a missing right": (KubeError(403, "Forbidden", "x"), lookup.FORBIDDEN, "may not be read"),
+    "a pod that is gone": (
+        KubeError(404, "NotFound", "x"),
+        annotation_server.NO_POD,
+        "does not exist",
+    ),
+    "another pod of that name": (
+        {"metadata": {"uid": "u2"}},
+        annotation_server.OTHER_POD,
+        "was replaced",
+    ),
+    "a missing right": (
+        KubeError(403, "Forbidden", "x"),
+        annotation_server.FORBIDDEN,
+        "may not be read",
+    ),
     "an API server that is busy": (
         KubeError(429, "Busy", "x"),
         cni_errors.TRY_AGAIN,
@@ -132,5 +144,5 @@ def test_an_agent_that_is_silent_is_told_within_5_seconds(node: Node) -> None:
         answer = add(node, address)
     assert "cannot be asked" in answer.failed(cni_errors.TRY_AGAIN)["msg"]
     assert (
-        lookup.DEADLINE < agent_client.SECONDS < 5
+        annotation_server.DEADLINE < agent_client.SECONDS < 5
     )  # a busy machine may add to what was measured here

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dispatcher.agent.plugin import FOLDER
+from dispatcher.node.plugin_layout import FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

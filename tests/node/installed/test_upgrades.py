@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dispatcher.agent.plugin import FOLDER, Plugin
-from dispatcher.agent.settings import Settings
-from dispatcher.agent.versions import Versions
+from dispatcher.agent.installer import Plugin
+from dispatcher.node.plugin_layout import FOLDER
+from dispatcher.node.settings import Settings
+from dispatcher.reaper.old_versions import Versions
 from tests import predecessor as of_history
 from tests.node.calls import LONG, wait_for
 from tests.node.installed import image

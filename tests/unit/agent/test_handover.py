@@ -9,22 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dispatcher.agent import handover, uninstall
 from dispatcher.conf import VERSIONS
+from dispatcher.node import removal
 from dispatcher.plugin import libcni_cache
+from dispatcher.reaper import handover
 from dispatcher.state import lock, store
 from dispatcher.state.record import ATTACHING, PARKED, RELEASING
+from tests.unit.agent.test_network_status import ARGS, CANAL, attached
 from tests.unit.agent.test_reaper import World
-from tests.unit.agent.test_status import ARGS, CANAL, attached
-from tests.unit.agent.test_uninstall import note as note_of_runtime
-from tests.unit.agent.test_uninstall import only_canal
+from tests.unit.agent.test_removal import note as note_of_runtime
+from tests.unit.agent.test_removal import only_canal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from dispatcher.agent.node import Node
-    from dispatcher.agent.reaper import Reaper
+    from dispatcher.agent.reconciler import Node
+    from dispatcher.reaper.reaper import Reaper
     from dispatcher.state.record import Record
     from tests.unit.agent.conftest import Clock, Host
 
@@ -60,7 +61,7 @@ class Leaving:
     @property
     def event(self) -> str:
         """The sentence of the Event ``NotFreed``, or ""."""
-        return uninstall.left_behind(self.world.state)
+        return removal.left_behind(self.world.state)
 
     def found(self, container: str = "c1") -> libcni_cache.Cached | None:
         """Return what a Genie that comes back finds of *container*."""

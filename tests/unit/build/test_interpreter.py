@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from dispatcher.agent import plugin
+from dispatcher.agent import installer
 from dispatcher.build import bundle, encodings_file, interpreter
+from dispatcher.node import plugin_layout
 
 TREE = Path(__file__).parents[3]
 
@@ -79,7 +80,7 @@ PARTICULAR = re.compile(r"x86|amd64|aarch64|arm64|lib64|ld-linux|linux-gnu|\bgnu
     [
         "Dockerfile",
         "dispatcher/build/payload.py",
-        "dispatcher/agent/plugin.py",
+        "dispatcher/agent/installer.py",
         "dispatcher/build/interpreter.py",
         "dispatcher/build/bundle.py",
     ],
@@ -100,10 +101,10 @@ def aarch64_interpreter(path: Path) -> bytes:
     header += (183).to_bytes(2, "little") + (1).to_bytes(4, "little") + bytes(8)
     header += (64).to_bytes(8, "little") + bytes(12) + (64).to_bytes(2, "little")
     header += (56).to_bytes(2, "little") + (1).to_bytes(2, "little") + bytes(6)
-    size = len(plugin.LOADER) + 1
+    size = len(plugin_layout.LOADER) + 1
     interp = (3).to_bytes(4, "little") + (4).to_bytes(4, "little")
     interp += b"".join(number.to_bytes(8, "little") for number in (120, 120, 120, size, size, 1))
-    content = header + interp + plugin.LOADER + b"\0" + b"code of another processor"
+    content = header + interp + plugin_layout.LOADER + b"\0" + b"code of another processor"
     path.write_bytes(content)
     path.chmod(0o755)
     return content
@@ -111,13 +112,13 @@ def aarch64_interpreter(path: Path) -> bytes:
 
 def test_the_loaders_place_is_filled_in_whatever_the_processor(tmp_path: Path) -> None:
     """The agent replaces bytes of one length: it knows nothing of ELF, so nothing of processors."""
-    tree = tmp_path / "image" / plugin.FOLDER / "v1"
+    tree = tmp_path / "image" / plugin_layout.FOLDER / "v1"
     tree.mkdir(parents=True)
     (tree / "ld.so").write_text("the loader")
     content = aarch64_interpreter(tree / interpreter.INTERPRETER)
     (tmp_path / "image" / "genie").write_text("#!/x/python3 -IS\n# Genie v1\n")
     (tmp_path / "bin").mkdir()
-    installed = plugin.Plugin(tmp_path / "image", tmp_path / "bin")
+    installed = installer.Plugin(tmp_path / "image", tmp_path / "bin")
     installed.look()
     made = (installed.folder / interpreter.INTERPRETER).read_bytes()
     assert len(made) == len(content)

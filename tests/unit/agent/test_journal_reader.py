@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client import generate_latest
 
-from dispatcher.agent.journal import MOST_FAILED, Entry, Journal, Retries, Step, parse
+from dispatcher.agent.journal_reader import MOST_FAILED, Entry, Journal, Retries, Step, parse
 from dispatcher.agent.metrics import Metrics, state
-from dispatcher.agent.records import Stored
 from dispatcher.cni_errors import CNIError
+from dispatcher.node.record_cache import Stored
 from dispatcher.state import journal as written
 from dispatcher.state.record import ATTACHING, PARKED
-from tests.unit.agent.test_status import ARGS, record
+from tests.unit.agent.test_network_status import ARGS, record
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,4 +1,4 @@
-"""Frees what no container runtime will ask for again: ``python -m dispatcher.agent.reaper``.
+"""Frees what no container runtime will ask for again.
 
 What is left behind: attachments of failed ADDs that the roll-back could not free (runtimes do
 not call again after a failed ADD), parked ones whose executable came back, and sandboxes that
@@ -16,41 +16,33 @@ Rules: a record is acted on only if it is old enough, its lock is free, two look
 not find its sandbox, and its network namespace is gone or holds no process. While the runtime
 does not answer, nothing is concluded, and before long the agent is asked to say so: kubelet ends
 the sandboxes that the runtime knows. What is parked waits until the executables of its chain are
-there again. A reaper that is stuck (a delegate that cannot even be killed) ends, so that its
-container's restarts show it.
+there again.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-import signal
-import sys
-import threading
 import time
 from typing import TYPE_CHECKING
 
 import structlog
 
 from dispatcher import keys, networks
-from dispatcher.agent import complaint, cri, delete, gone, uninstall
-from dispatcher.agent.handover import hand_over
-from dispatcher.agent.host import namespace, resolve
-from dispatcher.agent.loops import Loop
-from dispatcher.agent.records import Records
-from dispatcher.agent.told import load
-from dispatcher.agent.versions import Versions
-from dispatcher.kube import logs
-from dispatcher.kube.errors import InvalidSettings
+from dispatcher.node import conf_dir, gone_containers, reaper_problem, removal
+from dispatcher.node.record_cache import Records
+from dispatcher.reaper import cri, give_up
+from dispatcher.reaper.handover import hand_over
+from dispatcher.reaper.host_paths import namespace, resolve
 from dispatcher.state import leftovers, lock
 from dispatcher.state.record import PARKED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from dispatcher.agent.records import Stored
-    from dispatcher.agent.settings import Settings
+    from dispatcher.node.record_cache import Stored
+    from dispatcher.node.settings import Settings
     from dispatcher.state.record import Record
 
 PAUSE_AFTER_FAILURE = 600.0
@@ -61,8 +53,6 @@ LONGEST_PAUSE = 86_400.0
 UNANSWERED = 5
 """Looks in a row without an answer of the runtime, after which the agent shall tell of it."""
 
-WATCH_SECONDS = 30.0
-"""How often it is looked whether the reaper still turns."""
 
 log = structlog.get_logger("reaper")
 
@@ -95,11 +85,11 @@ class Reaper:
         """Do what the mode asks for, once."""
         if self._settings.mode == "remove --force":
             self.clear()
-        if self._settings.mode in uninstall.REMOVING and self._has_left():
+        if self._settings.mode in removal.REMOVING and self._has_left():
             records = self._records.read()
             gone_ids = self._gone(records)
             hand_over(records.values(), self._following(), gone_ids, self._root, self._state)
-            uninstall.forget_results(resolve(self._root, uninstall.RESULTS))
+            give_up.forget_results(resolve(self._root, give_up.RESULTS))
         if swept := leftovers.sweep(str(self._state)):
             log.info("removed what was left of calls that had done nothing yet", containers=swept)
         self.look()
@@ -113,9 +103,9 @@ class Reaper:
             self._unanswered(records, str(error))
             return []
         self._silent = 0
-        complaint.leave(self._state, "")
+        reaper_problem.leave(self._state, "")
         self._missed = {key: self._missed.get(key, 0) + 1 for key in records.keys() - listed}
-        gone.write(self._state, self._gone(records))
+        gone_containers.write(self._state, self._gone(records))
         self._failed = {key: value for key, value in self._failed.items() if key in records}
         now = self._clock()
         suspects = [
@@ -135,7 +125,9 @@ class Reaper:
             elif self._take(stored):
                 freed.append(stored.container_id)
 
-        gone.write(self._state, self._gone(records) - set(freed))  # DELs may have taken minutes
+        gone_containers.write(
+            self._state, self._gone(records) - set(freed)
+        )  # DELs may have taken minutes
         return freed
 
     def _has_left(self) -> bool:
@@ -162,12 +154,12 @@ class Reaper:
     def _unanswered(self, records: Mapping[str, Stored], error: str) -> None:
         """Note that the runtime did not answer; have it told when that goes on."""
         self._missed.clear()
-        gone.write(self._state, self._gone(records))
+        gone_containers.write(self._state, self._gone(records))
         self._silent += 1
         sentence = f"nothing is freed while the container runtime does not answer: {error}"
         log.warning(sentence)
         if self._silent >= UNANSWERED:
-            complaint.leave(self._state, sentence)
+            reaper_problem.leave(self._state, sentence)
 
     def _doubt(self, stored: Stored, inhabited: set[tuple[int, int]]) -> str:
         """Return why *stored*, which the runtime does not list, must be left alone for now."""
@@ -199,7 +191,7 @@ class Reaper:
         freed = []
         records = self._records.read()
         following = self._following()
-        for stored in uninstall.in_the_way(records.values(), following, self._gone(records)):
+        for stored in removal.in_the_way(records.values(), following, self._gone(records)):
             if _locked(self._state / f"{stored.container_id}.lock"):
                 continue
             if self._take(stored):
@@ -211,15 +203,15 @@ class Reaper:
     def _following(self) -> str:
         """Return the host's path of what the runtime loads without our conflist, or ""."""
         directory = resolve(self._root, self._settings.cni_conf_dir)
-        name = uninstall.successor(directory).rpartition("/")[2]
+        name = conf_dir.successor(directory).rpartition("/")[2]
         return str(self._settings.cni_conf_dir / name) if name else ""
 
     def _give_up(self, container_id: str) -> None:
         """Leave behind what was tried in vain often enough, so that the mode comes to an end."""
         self._tries[container_id] = self._tries.get(container_id, 0) + 1
-        if self._tries[container_id] < uninstall.FORCED_TRIES:
+        if self._tries[container_id] < removal.FORCED_TRIES:
             return
-        if uninstall.set_aside(self._state, container_id):
+        if give_up.set_aside(self._state, container_id):
             log.warning("left behind what could not be freed", container=container_id)
 
     def _take(self, stored: Stored) -> bool:
@@ -272,48 +264,3 @@ def _locked(path: Path) -> bool:
         return False
     finally:
         os.close(descriptor)
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Run until SIGTERM or SIGINT; returns the exit code."""
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
-    try:
-        settings = load(arguments)
-    except InvalidSettings as error:
-        print(f"the reaper cannot start: {error}", file=sys.stderr)  # noqa: T201 - before the log
-        return 1
-    logs.configure(settings.log_level)
-    versions = Versions(settings)
-
-    def free(stored: Stored) -> str:
-        loop.beat()
-        return delete.run(settings, stored)
-
-    reaper = Reaper(
-        settings,
-        ask=lambda: cri.sandboxes(
-            resolve(settings.host_root, settings.runtime_socket), settings.pod_uid
-        ),
-        free=free,
-    )
-
-    def turn() -> None:
-        reaper.turn()
-        versions.prune()
-
-    # Between two beats: a wait, and a DEL for each interface that was asked for (mostly it is one).
-    silence = settings.reap_look_seconds + 3 * (settings.deadline_seconds + delete.MARGIN)
-    loop = Loop("reap", turn, settings.reap_look_seconds, silence=silence)
-    loop.start()
-    log.info("reaper started", node=settings.node_name)
-    while not stopping.wait(WATCH_SECONDS):
-        if not loop.alive:
-            log.error("the reaper is stuck; its container is to be started anew")
-            return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

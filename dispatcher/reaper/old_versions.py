@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 import structlog
 
 from dispatcher import keys
-from dispatcher.agent import files
-from dispatcher.agent.host import resolve
-from dispatcher.agent.plugin import FOLDER
+from dispatcher.node import atomic_file
+from dispatcher.node.plugin_layout import FOLDER
+from dispatcher.reaper.host_paths import resolve
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dispatcher.agent.settings import Settings
+    from dispatcher.node.settings import Settings
 
 log = structlog.get_logger("versions")
 
@@ -42,7 +42,7 @@ class Versions:
             folders = {
                 path.name
                 for path in (directory / FOLDER).iterdir()
-                if path.is_dir() and not path.name.startswith(files.TEMPORARY)
+                if path.is_dir() and not path.name.startswith(atomic_file.TEMPORARY)
             }
         except OSError:
             self._idle.clear()  # the agent is at work, or has not begun

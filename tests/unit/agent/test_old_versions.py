@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dispatcher.agent.versions import Versions
+from dispatcher.reaper.old_versions import Versions
 
 if TYPE_CHECKING:
     from tests.unit.agent.conftest import Host

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dispatcher.agent.records import Records
-from dispatcher.agent.status import MEMORY, PASS_SECONDS, PAUSE, Status, network_status
+from dispatcher.agent.network_status import MEMORY, PASS_SECONDS, PAUSE, Status, network_status
 from dispatcher.conf import Conf
 from dispatcher.kube.client import MERGE_PATCH, Kube, KubeError
+from dispatcher.node.record_cache import Records
 from dispatcher.state import store
 from dispatcher.state.record import ATTACHED, ATTACHING, RELEASING, Attachment, Record
 

@@ -28,7 +28,7 @@ from watchdog.events import (
 )
 from watchdog.observers import Observer
 
-from dispatcher.agent import files
+from dispatcher.node import atomic_file
 
 if TYPE_CHECKING:
     import threading
@@ -56,7 +56,7 @@ class _Wake(FileSystemEventHandler):
 
     def on_any_event(self, event: FileSystemEvent) -> None:
         path = os.fsdecode(event.dest_path or event.src_path)
-        if not path.rpartition("/")[2].startswith(files.TEMPORARY):
+        if not path.rpartition("/")[2].startswith(atomic_file.TEMPORARY):
             self._wake.set()
 
 

@@ -6,17 +6,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dispatcher.agent.records import Stored
-from dispatcher.agent.uninstall import explain, in_the_way, purge, set_aside, successor
+from dispatcher.node.conf_dir import successor
+from dispatcher.node.record_cache import Stored
+from dispatcher.node.removal import explain, in_the_way, purge
+from dispatcher.reaper.give_up import set_aside
 from dispatcher.state import lock, store
+from tests.unit.agent.test_network_status import ARGS, CANAL, attached, record
 from tests.unit.agent.test_reaper import World
-from tests.unit.agent.test_status import ARGS, CANAL, attached, record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from dispatcher.agent.node import Node
+    from dispatcher.agent.reconciler import Node
     from dispatcher.state.record import Record
     from tests.unit.agent.conftest import Clock, Host, Said
 

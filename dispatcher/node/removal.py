@@ -13,32 +13,23 @@ longer blocks the removal, and an Event names its pod.
 
 from __future__ import annotations
 
-import json
-from binascii import a2b_base64
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from dispatcher import keys
-from dispatcher.cni_errors import CNIError
-from dispatcher.conf import BrokenConf, is_cni_name
-from dispatcher.conf import decode as conf_of
-from dispatcher.state import lock, store
+from dispatcher.conf import is_cni_name
+from dispatcher.state import store
 from dispatcher.state.record import CorruptRecord, NewerRecord, decode
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
+    from pathlib import Path
 
-    from dispatcher.agent.records import Stored
+    from dispatcher.node.record_cache import Stored
     from dispatcher.state.record import Attachment, Record
 
-EXTENSIONS = frozenset({".conf", ".conflist", ".json"})
-"""What runtimes read in their configuration directory."""
 
 REMOVING = ("remove", "remove --force")
 """The modes that take Genie from a node."""
 
-RESULTS = Path("/var/lib/cni/results")
-"""Where every container runtime keeps libcni's cache: one file for each attachment."""
 
 LEFT = ".left"
 """What is added to the name of a record whose networks were left behind."""
@@ -55,25 +46,6 @@ class Readable(NamedTuple):
 
     container_id: str
     record: Record
-
-
-def configurations(directory: Path) -> list[Path]:
-    """Return what a runtime reads in its configuration *directory*, in its order."""
-    try:
-        return sorted(path for path in directory.iterdir() if path.suffix in EXTENSIONS)
-    except FileNotFoundError:
-        return []
-
-
-def effective(directory: Path) -> str:
-    """Return the path of the configuration that the runtime loads, or ""."""
-    return next(map(str, configurations(directory)), "")
-
-
-def successor(directory: Path) -> str:
-    """Return the path of the configuration that the runtime would load without ours, or ""."""
-    others = [path for path in configurations(directory) if path.name != keys.CONFLIST]
-    return str(others[0]) if others else ""
 
 
 def in_the_way(records: Iterable[Stored], following: str, gone: Collection[str]) -> list[Stored]:
@@ -157,26 +129,6 @@ def explain(blocking: list[Stored], following: str, gone: set[str], *, force: bo
     )
 
 
-def set_aside(state_dir: Path, container_id: str) -> bool:
-    """Keep the record of *container_id* under another name; tell whether that was done.
-
-    The record is then no longer in the way, and :func:`left_behind` reports it.
-    """
-    path = Path(store.path_of(str(state_dir), container_id))
-    try:
-        held = lock.of_container(str(state_dir), container_id, until=0)
-    except (CNIError, OSError):
-        return False
-    try:
-        path.replace(path.with_name(path.name + LEFT))
-        store.forget_unfinished(str(state_dir), container_id)
-    except OSError:
-        return False
-    finally:
-        held.release(forget=True)
-    return True
-
-
 def left_behind(state_dir: Path) -> str:
     """Return what was left behind, naming the pods, and what to do; "" if there is nothing."""
     kept = sorted(state_dir.glob(f"*{LEFT}"))
@@ -206,21 +158,6 @@ def purge(state_dir: Path) -> None:
         is_kept = path.name.startswith(used) or path.name.endswith((LEFT, store.SUFFIX))
         if not is_kept and not path.is_dir():
             path.unlink(missing_ok=True)  # the reaper removes files here, too
-
-
-def forget_results(directory: Path) -> None:
-    """Remove libcni's cache entries for calls of Genie from *directory*.
-
-    libcni removes an entry with a DEL of the same configuration. Ours is gone, so they would stay.
-    """
-    for path in directory.glob("*"):
-        try:
-            cached = json.loads(store.read_file(str(path)))
-            conf = conf_of(a2b_base64(cached["config"]), str(path))
-        except (BrokenConf, OSError, KeyError, TypeError, ValueError):
-            continue  # not ours to judge
-        if keys.PLUGIN_TYPE in conf.types:
-            path.unlink(missing_ok=True)
 
 
 def _pod(record: Record | None) -> str:

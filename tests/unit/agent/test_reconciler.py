@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dispatcher.agent.node import Node
-from dispatcher.agent.publish import PATIENT, Patience
+from dispatcher.agent.label_policy import PATIENT, Patience
+from dispatcher.agent.reconciler import Node
 from tests.unit.agent.conftest import Said
 
 if TYPE_CHECKING:
@@ -308,7 +308,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     def write(path: Path, *_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
-    monkeypatch.setattr("dispatcher.agent.files.write", write)
+    monkeypatch.setattr("dispatcher.node.atomic_file.write", write)
 
 
 @pytest.mark.parametrize("mode", ["disable", "remove"])

@@ -21,22 +21,23 @@ import structlog
 
 from dispatcher import networks
 from dispatcher.agent import conflist as conflists
-from dispatcher.agent import events, files, gone, uninstall
+from dispatcher.agent import events
 from dispatcher.agent.conflist import BACKUP, Conflist, ConflistError
+from dispatcher.agent.installer import InstallError, Plugin
+from dispatcher.agent.label_policy import PATIENT, Patience
 from dispatcher.agent.moves import Moves
-from dispatcher.agent.plugin import InstallError, Plugin
-from dispatcher.agent.publish import PATIENT, Patience
-from dispatcher.agent.records import Records
 from dispatcher.conf import BrokenConf, load
+from dispatcher.node import atomic_file, conf_dir, gone_containers, removal
+from dispatcher.node.record_cache import Records
 from dispatcher.state import store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from dispatcher.agent.settings import Settings
     from dispatcher.conf import Conf
     from dispatcher.networks import Networks
+    from dispatcher.node.settings import Settings
 
 
 LABEL_SECONDS = 60.0
@@ -101,7 +102,7 @@ class Node:
         self._ignored = found.ignored
         problem = ""
         try:
-            if self._settings.mode in uninstall.REMOVING and self._remove():
+            if self._settings.mode in removal.REMOVING and self._remove():
                 self._noted = None
                 return View({}, "", removed=True, over=self._over)
             self._install(found)
@@ -152,12 +153,12 @@ class Node:
         Pods in the way are named in an Event. The plugin and the records stay as long as there are
         any, whoever took the conflist, and as long as a call that has begun may take.
         """
-        following = uninstall.successor(self._settings.cni_conf_dir)
-        absent = gone.read(self._settings.state_dir)
-        blocking = uninstall.in_the_way(self._records.read().values(), following, absent)
+        following = conf_dir.successor(self._settings.cni_conf_dir)
+        absent = gone_containers.read(self._settings.state_dir)
+        blocking = removal.in_the_way(self._records.read().values(), following, absent)
         if blocking:
             force = self._settings.mode != "remove"
-            self._say("NotRemoved", uninstall.explain(blocking, following, absent, force=force))
+            self._say("NotRemoved", removal.explain(blocking, following, absent, force=force))
         if self._conflist.in_place:  # once it is gone, nothing brings it back
             self._left_at, self._over = None, False
             if blocking or self._waits():
@@ -169,7 +170,7 @@ class Node:
         self._over = not blocking and waited > self._settings.deadline_seconds
         if self._over:
             self._plugin.remove()
-        left = uninstall.left_behind(self._settings.state_dir)
+        left = removal.left_behind(self._settings.state_dir)
         if left:
             self._say("NotFreed", left)
         return True
@@ -200,7 +201,7 @@ class Node:
         """
         if self._is_loaded():
             return self._plugin.is_foreign
-        return bool(uninstall.effective(self._settings.cni_conf_dir))
+        return bool(conf_dir.effective(self._settings.cni_conf_dir))
 
     def _patience_bypassed(self, reasons: dict[str, str], found: Networks) -> Patience:
         """Return how soon labels must follow when the runtime attaches pods without Genie.
@@ -208,7 +209,7 @@ class Node:
         This is the state at the end of a look, after the agent tried to restore its files: what
         another program takes away once, and is back, never shows.
         """
-        effective = uninstall.effective(self._settings.cni_conf_dir)
+        effective = conf_dir.effective(self._settings.cni_conf_dir)
         unchanged = {
             name
             for name, reason in reasons.items()
@@ -255,7 +256,7 @@ class Node:
         path = self._settings.state_dir / store.PROBLEM
         try:
             if problem:
-                files.replace(path, problem.encode() + b"\n", 0o600)
+                atomic_file.replace(path, problem.encode() + b"\n", 0o600)
             else:
                 path.unlink(missing_ok=True)
         except OSError:

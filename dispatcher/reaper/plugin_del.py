@@ -12,13 +12,13 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 from dispatcher import keys
-from dispatcher.agent.host import namespace, resolve
+from dispatcher.reaper.host_paths import namespace, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from dispatcher.agent.records import Stored
-    from dispatcher.agent.settings import Settings
+    from dispatcher.node.record_cache import Stored
+    from dispatcher.node.settings import Settings
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dispatcher.agent import lookup
+from dispatcher.agent import annotation_server
 from dispatcher.kube.client import Kube, KubeError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Api(Kube):
 
 def asked(api: Api, **changes: Any) -> dict[str, Any]:
     request = {"version": 1, "namespace": "ns", "name": "p", "uid": "u1", **changes}
-    return lookup.answer(api, json.dumps(request).encode())
+    return annotation_server.answer(api, json.dumps(request).encode())
 
 
 def code(reply: dict[str, Any]) -> int:
@@ -99,7 +99,7 @@ def test_a_missing_right_is_answered_with_the_cure() -> None:
 def test_a_request_that_is_not_of_the_protocol_is_refused(line: bytes) -> None:
     """Before the API server is asked anything."""
     api = Api(POD)
-    assert code(lookup.answer(api, line)) == 123
+    assert code(annotation_server.answer(api, line)) == 123
     assert api.paths == []
 
 
@@ -126,7 +126,7 @@ def test_over_the_socket_one_line_is_answered_with_one_line(tmp_path: Path) -> N
     """And a stale socket of an earlier agent is replaced; it is for user 0 alone."""
     path = tmp_path / "agent.sock"
     path.touch()
-    server = lookup.start(Api(POD), path, os.geteuid())
+    server = annotation_server.start(Api(POD), path, os.geteuid())
     try:
         request = b'{"version": 1, "namespace": "ns", "name": "p", "uid": "u1"}\n'
         assert exchange(path, request) == b'{"annotations": {"cni": "weave"}}\n'
@@ -140,7 +140,7 @@ def test_more_calls_than_can_be_worked_on_are_told_to_try_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A flood cannot pile up threads that wait for the API server."""
-    monkeypatch.setattr(lookup, "MAX_CALLS", 1)
+    monkeypatch.setattr(annotation_server, "MAX_CALLS", 1)
     inside, leave = threading.Event(), threading.Event()
 
     class Slow(Api):
@@ -151,7 +151,7 @@ def test_more_calls_than_can_be_worked_on_are_told_to_try_again(
             return super().get(path)
 
     path = tmp_path / "agent.sock"
-    server = lookup.start(Slow(POD), path, os.geteuid())
+    server = annotation_server.start(Slow(POD), path, os.geteuid())
     request = b'{"version": 1, "namespace": "ns", "name": "p", "uid": "u1"}\n'
     first: list[bytes] = []
     thread = threading.Thread(target=lambda: first.append(exchange(path, request)))
@@ -170,7 +170,7 @@ def test_more_calls_than_can_be_worked_on_are_told_to_try_again(
 def test_only_one_user_is_answered(tmp_path: Path) -> None:
     """Also where somebody has opened up the socket's permissions."""
     path = tmp_path / "agent.sock"
-    server = lookup.start(Api(POD), path, user=os.geteuid() + 1)
+    server = annotation_server.start(Api(POD), path, user=os.geteuid() + 1)
     try:
         assert exchange(path, b"") == b""
     finally:

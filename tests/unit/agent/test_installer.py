@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dispatcher.agent.plugin import LOADER, InstallError, Plugin
+from dispatcher.agent.installer import InstallError, Plugin
+from dispatcher.node.plugin_layout import LOADER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -216,7 +217,7 @@ def cut_short(host: Host, version: str, step: int, monkeypatch: pytest.MonkeyPat
         durably(descriptor)
 
     with monkeypatch.context() as patched:
-        patched.setattr("dispatcher.agent.files.os.fsync", fsync)
+        patched.setattr("dispatcher.node.atomic_file.os.fsync", fsync)
         try:
             host.plugin(version).look()
         except Cut:

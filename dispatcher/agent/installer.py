@@ -19,17 +19,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dispatcher import keys
-from dispatcher.agent import files
-
-FOLDER = ".genie"
-"""The hidden folder, in the directory of CNI plugins, that holds the versions."""
-
-MARK = b"\n# Genie "
-"""What the second line of every launcher of ours begins with."""
-
-LOADER = b"/genie-fills-in-the-path-of-its-loader/".ljust(255, b"-")
-"""What stands in the carried interpreter for the path of its loader: the kernel wants that
-absolute, and only the node knows it."""
+from dispatcher.node import atomic_file
+from dispatcher.node.plugin_layout import FOLDER, LOADER, MARK
 
 
 class InstallError(Exception):
@@ -126,8 +117,8 @@ class Plugin:
         self._refuse_foreign()
         self._bin.mkdir(mode=0o755, exist_ok=True)  # the folder above is the node's own
         (self._bin / FOLDER).mkdir(mode=0o755, exist_ok=True)
-        files.sweep(self._bin)
-        files.sweep(self._bin / FOLDER)
+        atomic_file.sweep(self._bin)
+        atomic_file.sweep(self._bin / FOLDER)
         restored = [] if self.folder.is_dir() else self._copy()
         restored += self._restore()  # also of what was copied: the switch is to a whole version
         restored += self._switch()
@@ -143,21 +134,21 @@ class Plugin:
 
     def _copy(self) -> list[str]:
         known = self._verified is not None
-        scratch = files.temporary(self._bin / FOLDER)
+        scratch = atomic_file.temporary(self._bin / FOLDER)
         for name in self._names:
             target = scratch / name
             target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            files.write(target, self._content(name), self._mode(name))
+            atomic_file.write(target, self._content(name), self._mode(name))
         for folder in [scratch, *(path for path in scratch.rglob("*") if path.is_dir())]:
             folder.chmod(0o755)
-            files.sync(folder)
+            atomic_file.sync(folder)
         try:
             scratch.rename(self.folder)
         except OSError as error:
             if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
                 raise
             shutil.rmtree(scratch)  # another agent was quicker; what it made is verified next
-        files.sync(self._bin / FOLDER)
+        atomic_file.sync(self._bin / FOLDER)
         return [f"{self.folder} was gone; it is back"] if known else []
 
     def _restore(self) -> list[str]:
@@ -167,7 +158,7 @@ class Plugin:
             reason = self._difference(target, self._content(name), self._mode(name))
             if reason:
                 target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-                files.replace(target, self._content(name), self._mode(name))
+                atomic_file.replace(target, self._content(name), self._mode(name))
                 restored.append(f"{target} {reason}; it is as it should be again")
         return restored
 
@@ -178,7 +169,7 @@ class Plugin:
         if not reason:
             return []
         ours = self.launcher.is_file() and bytes(self.folder) in self.launcher.read_bytes()
-        files.replace(self.launcher, wanted, 0o755)
+        atomic_file.replace(self.launcher, wanted, 0o755)
         if known or ours:
             return [f"{self.launcher} {reason}; it is as it should be again"]
         return []

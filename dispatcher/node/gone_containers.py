@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from dispatcher.agent import files
+from dispatcher.node import atomic_file
 from dispatcher.state.store import read_file
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def write(state_dir: Path, containers: Iterable[str]) -> None:
         return
     try:
         if ids:
-            files.replace(state_dir / NAME, "\n".join(sorted(ids)).encode(), 0o600)
+            atomic_file.replace(state_dir / NAME, "\n".join(sorted(ids)).encode(), 0o600)
         else:
             (state_dir / NAME).unlink(missing_ok=True)
     except OSError as error:

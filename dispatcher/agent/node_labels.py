@@ -15,7 +15,7 @@ import structlog
 
 from dispatcher import keys, plugin_types
 from dispatcher.agent import events
-from dispatcher.agent.publish import FALSE, PATIENT, Patience, Publication
+from dispatcher.agent.label_policy import FALSE, PATIENT, Patience, Publication
 from dispatcher.kube.client import MERGE_PATCH, METADATA, KubeClient, KubeError, object_path
 
 if TYPE_CHECKING:

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dispatcher.agent import delete
 from dispatcher.agent.conflist import render
-from dispatcher.agent.records import Stored
+from dispatcher.node.record_cache import Stored
+from dispatcher.reaper import plugin_del
 from dispatcher.state.record import Record
-from tests.unit.agent.test_status import ARGS, record
+from tests.unit.agent.test_network_status import ARGS, record
 
 if TYPE_CHECKING:
     from tests.unit.agent.conftest import Host
@@ -38,7 +38,7 @@ def test_the_plugin_is_called_as_the_runtime_would(host: Host) -> None:
     install(host, "exit 0")
     (host.conf / "00-genie.conflist").write_bytes(render(host.settings()))
     (host.root / "netns").symlink_to("/proc/self/ns/net")
-    assert delete.run(host.settings(), stored(str(host.root / "netns"))) == ""
+    assert plugin_del.run(host.settings(), stored(str(host.root / "netns"))) == ""
     *environment, conf = (host.root / "out").read_text().splitlines()
     assert environment == [
         f"CNI_ARGS={ARGS}",
@@ -68,14 +68,14 @@ def test_the_plugin_is_called_as_the_runtime_would(host: Host) -> None:
 def test_a_namespace_that_is_gone_is_not_named(host: Host, netns: str) -> None:
     """An empty CNI_NETNS means so (specification, section 2, DEL)."""
     install(host, "exit 0")
-    assert delete.run(host.settings(), stored(netns)) == ""
+    assert plugin_del.run(host.settings(), stored(netns)) == ""
     assert "CNI_NETNS=\n" in (host.root / "out").read_text()
 
 
 def test_a_record_of_nothing_gets_a_del_all_the_same(host: Host) -> None:
     """For the interface that every pod has: the plugin's DEL is what takes the record away."""
     install(host, "exit 0")
-    assert delete.run(host.settings(), Stored("c1", 0.0, Record("c1", "", []), "")) == ""
+    assert plugin_del.run(host.settings(), Stored("c1", 0.0, Record("c1", "", []), "")) == ""
     assert "CNI_IFNAME=eth0\n" in (host.root / "out").read_text()
 
 
@@ -83,7 +83,7 @@ def test_without_a_conflist_the_settings_say_where_the_records_are(host: Host) -
     """After an uninstall, or with a file that is broken."""
     install(host, "exit 0")
     (host.conf / "00-genie.conflist").write_text("{")
-    assert delete.run(host.settings(), stored()) == ""
+    assert plugin_del.run(host.settings(), stored()) == ""
     said = json.loads((host.root / "out").read_text().splitlines()[-1])
     assert said["stateDir"] == str(host.state)
     assert said["agentSocket"] == ""
@@ -95,7 +95,7 @@ def test_each_interface_that_was_asked_for_is_freed_latest_first(host: Host) -> 
     both = stored()
     assert both.record is not None
     both.record.attachments[1].requested = "eth9"
-    delete.run(host.settings(), both)
+    plugin_del.run(host.settings(), both)
     lines = (host.root / "out").read_text().splitlines()
     assert [line for line in lines if line.startswith("CNI_IFNAME")] == [
         "CNI_IFNAME=eth9",
@@ -113,17 +113,17 @@ def test_each_interface_that_was_asked_for_is_freed_latest_first(host: Host) -> 
 def test_a_failure_is_told_in_the_plugins_own_words(host: Host, then: str, words: str) -> None:
     """Its message, or what it wrote to stderr."""
     install(host, then)
-    assert words in delete.run(host.settings(), stored())
+    assert words in plugin_del.run(host.settings(), stored())
 
 
 def test_a_plugin_that_is_not_there_is_a_failure(host: Host) -> None:
     """It will be tried again when the agent has put it back."""
-    assert "No such file" in delete.run(host.settings(), stored())
+    assert "No such file" in plugin_del.run(host.settings(), stored())
 
 
 def test_a_record_that_cannot_be_read_is_not_acted_on(host: Host) -> None:
     """Its fault is the answer."""
-    assert delete.run(host.settings(), Stored("c1", 0.0, None, "corrupt")) == "corrupt"
+    assert plugin_del.run(host.settings(), Stored("c1", 0.0, None, "corrupt")) == "corrupt"
 
 
 def test_the_hosts_root_becomes_the_plugins(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,5 +135,5 @@ def test_the_hosts_root_becomes_the_plugins(host: Host, monkeypatch: pytest.Monk
         raise FileNotFoundError("stop here")
 
     monkeypatch.setattr("subprocess.run", run)
-    delete.run(host.settings(host_root=host.root, cni_bin_dir="/opt/cni/bin"), stored())
+    plugin_del.run(host.settings(host_root=host.root, cni_bin_dir="/opt/cni/bin"), stored())
     assert commands == [["chroot", str(host.root), "/opt/cni/bin/genie"]]

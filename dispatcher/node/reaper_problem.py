@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from dispatcher.agent import files
+from dispatcher.node import atomic_file
 from dispatcher.state.store import REAPER_PROBLEM, read_file
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def leave(state_dir: Path, sentence: str) -> None:
         return
     try:
         if sentence:
-            files.replace(state_dir / REAPER_PROBLEM, sentence.encode(), 0o600)
+            atomic_file.replace(state_dir / REAPER_PROBLEM, sentence.encode(), 0o600)
         else:
             (state_dir / REAPER_PROBLEM).unlink(missing_ok=True)
     except OSError as error:

@@ -2,9 +2,9 @@
 
 What judges them (pydantic) costs twelve MiB, is needed for a third of a second, and would stay in
 memory for as long as the agent or the reaper runs: on every node, twice. So each of the two asks
-``python -m dispatcher.agent.told`` with its own arguments, and gets plain values.
+``python -m dispatcher.node.settings_loader`` with its own arguments, and gets plain values.
 
-Rules: what is judged is :class:`dispatcher.agent.settings.Settings`, and nothing else is a setting;
+Rules: what is judged is :class:`dispatcher.node.settings.Settings`, and nothing else is a setting;
 what the child wrote is the only thing that is ever unpickled.
 """
 
@@ -21,7 +21,7 @@ from dispatcher.kube.errors import InvalidSettings
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dispatcher.agent.settings import Settings
+    from dispatcher.node.settings import Settings
 
 HELP = frozenset({"-h", "--help"})
 
@@ -31,7 +31,7 @@ def load(arguments: Sequence[str]) -> Settings:
 
     Raises :class:`InvalidSettings`.
     """
-    asked = [sys.executable, "-m", "dispatcher.agent.told", *arguments]
+    asked = [sys.executable, "-m", "dispatcher.node.settings_loader", *arguments]
     wants_help = HELP & set(arguments)
     done = subprocess.run(asked, check=False, capture_output=not wants_help)  # noqa: S603 - ourselves
     if wants_help:
@@ -44,7 +44,7 @@ def load(arguments: Sequence[str]) -> Settings:
 
 def main(arguments: Sequence[str]) -> int:
     """Judge the settings and write them to standard output; returns the exit code."""
-    from dispatcher.agent import settings  # noqa: PLC0415 - this is what the caller shall not load
+    from dispatcher.node import settings  # noqa: PLC0415 - this is what the caller shall not load
 
     try:
         judged = settings.load(arguments)

@@ -3,8 +3,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.agent.publish import Patience, Publication
-from dispatcher.agent.settings import Settings
+from dispatcher.agent.label_policy import Patience, Publication
+from dispatcher.node.settings import Settings
 
 KEY = "network.cni-genie.io/"
 

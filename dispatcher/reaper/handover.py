@@ -25,18 +25,18 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from dispatcher import cni_result
-from dispatcher.agent import files, uninstall
-from dispatcher.agent.host import resolve
+from dispatcher import cni_result, keys
 from dispatcher.cni_errors import CNIError
-from dispatcher.plugin.libcni_cache import KIND
+from dispatcher.node import atomic_file, removal
+from dispatcher.reaper import give_up
+from dispatcher.reaper.host_paths import resolve
 from dispatcher.state import lock, store
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
-    from dispatcher.agent.records import Stored
+    from dispatcher.node.record_cache import Stored
     from dispatcher.state.record import Attachment, Record
 
 log = structlog.get_logger("handover")
@@ -56,16 +56,16 @@ def hand_over(
     To be called when plugin and conflist are gone: records that only Genie could free are set
     aside.
     """
-    results = resolve(root, uninstall.RESULTS)
-    for released in uninstall.released_by(records, following, gone):
+    results = resolve(root, give_up.RESULTS)
+    for released in removal.released_by(records, following, gone):
         _hand_over(released, results, state_dir)
 
-    for stored in uninstall.remains(records, gone):
-        if uninstall.set_aside(state_dir, stored.container_id):
+    for stored in removal.remains(records, gone):
+        if give_up.set_aside(state_dir, stored.container_id):
             log.warning("set aside: the plugin is gone", container=stored.container_id)
 
 
-def _hand_over(released: uninstall.Readable, results: Path, state_dir: Path) -> None:
+def _hand_over(released: removal.Readable, results: Path, state_dir: Path) -> None:
     try:
         container_lock = lock.of_container(str(state_dir), released.container_id, until=0)
     except (CNIError, OSError):
@@ -88,7 +88,7 @@ def write_cache_entries(results: Path, record: Record) -> None:
     for attachment in record.attachments:
         name = f"{attachment.conf.name}-{record.container_id}-{attachment.interface}"
         content = json.dumps(cache_entry(record, attachment)).encode()
-        files.replace(results / name, content, 0o600)
+        atomic_file.replace(results / name, content, 0o600)
 
 
 def cache_entry(record: Record, attachment: Attachment) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def cache_entry(record: Record, attachment: Attachment) -> dict[str, Any]:
         "plugins": conf.plugins,
     }
     entry = {
-        "kind": KIND,
+        "kind": keys.LIBCNI_CACHE_KIND,
         "containerId": record.container_id,
         "config": b64encode(json.dumps(config).encode()).decode(),
         "ifName": attachment.interface,

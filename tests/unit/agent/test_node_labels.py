@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dispatcher.agent.labels import Labels
-from dispatcher.agent.publish import Publication
+from dispatcher.agent.label_policy import Publication
+from dispatcher.agent.node_labels import Labels
 from dispatcher.kube.client import MERGE_PATCH, Kube, KubeError
 
 if TYPE_CHECKING:

@@ -23,16 +23,16 @@ from urllib.parse import quote
 import structlog
 
 from dispatcher import keys
-from dispatcher.agent import files
 from dispatcher.cni_result import default_gateways
 from dispatcher.kube.client import CONFLICT, MERGE_PATCH, NOT_FOUND, KubeClient, KubeError
+from dispatcher.node import atomic_file
 from dispatcher.state.store import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from dispatcher.agent.records import Stored
+    from dispatcher.node.record_cache import Stored
     from dispatcher.state.record import Attachment, Record
 
 log = structlog.get_logger("status")
@@ -176,7 +176,7 @@ class Status:
         if self._written == self._remembered:
             return
         if self._written:
-            files.replace(self._memory, json.dumps(self._written).encode(), 0o600)
+            atomic_file.replace(self._memory, json.dumps(self._written).encode(), 0o600)
         else:
             self._memory.unlink(missing_ok=True)
         self._remembered = dict(self._written)
