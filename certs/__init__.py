@@ -5,8 +5,28 @@ One Secret holds the CA; each replica signs a leaf for itself, in memory. The CA
 it in :mod:`certs.manager`, what a person does with it in ``docs/certificates.md``. Certificates
 from mounted files, cert-manager's for example, take its place if a setting says so.
 
-Pure: settings, authority, bundle, observed, stored, rotation, and the choice of a leaf in serving.
-Effects: cluster (the API server), files, serving (TLS), selfcheck (a dial), clock, manager.
+Pure:
+
+    settings   names, and times in seconds
+    authority  a CA that can sign for one Service only, and its leaves
+    bundle     caBundle: the certificates that the API server trusts, as PEM
+    observed   the webhook configurations that are ours, as last read
+    stored     the Secret: which CAs there are, and what each is for
+    rotation   the life of the CA, as a state machine
+    contest    configurations that another program writes as often as we do
+    status     how the certificates stand, as a table or as JSON
+
+Effects:
+
+    cluster    the API server: Secret and caBundles
+    keeper     where certificates come from: a CA in a Secret
+    files      the same from mounted files
+    serving    the leaf of this replica, its choice (pure), and the live TLS context
+    selfcheck  whether the API server would accept what this replica presents
+    clock      the API server's time
+    manager    the threads that keep the certificate right
+    metrics    the metrics of this package
+    __main__   ``python -m certs``
 
 What the ServiceAccount that runs this needs, and nothing more:
 

@@ -63,6 +63,9 @@ PLUGIN_TYPE = "genie"
 CONFLIST = "00-genie.conflist"
 """The file name of our conflist: first in lexical order, so that the runtime loads it."""
 
+LIBCNI_CACHE_KIND = "cniCacheV1"
+"""What libcni calls the form of its notes: one file for each attachment that it made."""
+
 PRIMARY_INTERFACE = "eth0"
 """In an annotation: the interface that the runtime asked for (CNI_IFNAME), whatever its name."""
 

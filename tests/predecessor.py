@@ -15,6 +15,12 @@ COMMIT = "9b126213d844e21caedc831a6ce2cd573cd1f890"
 FORMAT = 1
 """The format of its records."""
 
+BUILD = "dispatcher.plugin.build"
+PAYLOAD = "dispatcher.agent.payload"
+INSTALLER = "dispatcher.agent.plugin"
+RECORD = "dispatcher.plugin.record"
+"""The names of its modules that tests start, which may be other ones in this tree."""
+
 
 class NoPredecessorError(Exception):
     """The commit is not in this clone; the text says what to do."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from dispatcher.plugin import record
+from dispatcher.state import record
 
 
 def sealed(value: dict[str, Any]) -> bytes:

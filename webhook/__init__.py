@@ -4,17 +4,47 @@ How it works: bytes from the API server become a :class:`webhook.review.Review`;
 function judges it against a snapshot of namespaces and networks and returns a
 :class:`webhook.decision.Decision`; that becomes bytes again.
 
-    review, decision, snapshot      the values that pass through
-    value, combinations, limits,
-    pods, namespaces, templates,
-    bindings, affinity, ignored     what is right, as functions of values: no I/O, no clock
-    caches, desk, lookups, labels   what asks the API server, and keeps labels right there
-    connections, server, intake,
-    app, probes                     TLS and HTTP
-    settings, metrics, service,
-    __main__                        what runs it
+Values that pass through:
 
-Rules: the first two rows have no effects. The API server sends a new pod only if it has a key of
+    review        AdmissionReview, bytes to values and back
+    decision      what was decided about one review
+    snapshot      the facts of one namespace and the networks of the cluster
+
+What is right, as functions of values, without I/O and without a clock:
+
+    value         whether a value of ``cni`` is well formed, known and allowed
+    limits        how many attachments a pod may have
+    combinations  networks that known plugins cannot attach to one pod
+    pods          pods: the value normalised, the default filled in, affinity added
+    affinity      a pod goes only to nodes that have its networks
+    templates     the pods of a Deployment and of other workloads
+    bindings      our keys are removed from Bindings
+    namespaces    the default and the allow-list of a namespace
+    ignored       annotations that Genie ignores, each with a warning
+
+What asks the API server, and keeps labels right there:
+
+    caches        namespaces and nodes, from watch caches
+    lookups       live look-ups of namespaces
+    desk          which function judges which review, and with what knowledge
+    labels        keeps the label ``cni-genie.io/defaulted`` right
+
+TLS and HTTP:
+
+    connections   deadlines of connections, and room for new ones
+    server        the two servers
+    intake        bodies of requests, read under limits
+    app           the FastAPI application
+    probes        what kubelet and Prometheus ask
+
+What runs it:
+
+    settings      the webhook's settings
+    metrics       its metrics
+    service       its parts wired together
+    __main__      ``python -m webhook``
+
+Rules: the first two groups have no effects. The API server sends a new pod only if it has a key of
 ours, one that its author may have meant for ours, or a namespace that is labelled as having a
 default; every other pod is created whatever state the webhook is in.
 """

@@ -16,12 +16,12 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from dispatcher import keys
-from dispatcher.agent import files, uninstall
+from dispatcher.node import atomic_file, conf_dir
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dispatcher.agent.settings import Settings
+    from dispatcher.node.settings import Settings
 
 CAPABILITIES = (
     "portMappings",
@@ -128,7 +128,7 @@ class Conflist:
         if now < self._truce_until:
             raise ConflistError(self._complaint())
         try:
-            files.replace(self.path, wanted, 0o644)
+            atomic_file.replace(self.path, wanted, 0o644)
         except OSError as error:
             raise ConflistError(f"{self.path}: {error.strerror}") from None
         self._written = wanted
@@ -141,7 +141,7 @@ class Conflist:
         self._written = None
         if self._ours(self._read()):
             self.path.unlink()
-            files.sync(self.path.parent)
+            atomic_file.sync(self.path.parent)
 
     def _read(self) -> bytes | None:
         try:
@@ -185,5 +185,5 @@ class Conflist:
 
     def _shadow(self) -> Path | None:
         """Return the file that the runtime loads instead of ours, if there is one."""
-        first = min(uninstall.configurations(self.path.parent), default=self.path)
+        first = min(conf_dir.configurations(self.path.parent), default=self.path)
         return first if first < self.path else None

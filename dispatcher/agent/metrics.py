@@ -19,14 +19,14 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
-from dispatcher.agent.journal import Retries
-from dispatcher.plugin.record import PARKED
+from dispatcher.agent.journal_reader import Retries
+from dispatcher.state.record import PARKED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from dispatcher.agent.journal import Entry
-    from dispatcher.agent.records import Stored
+    from dispatcher.agent.journal_reader import Entry
+    from dispatcher.node.record_cache import Stored
 
 SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 90.0)
 """An ADD takes tens of milliseconds, and may not take longer than its deadline of 90 s."""

@@ -14,8 +14,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, NamedTuple
 
-from dispatcher.agent import files
-from dispatcher.plugin.store import read_file
+from dispatcher.node import atomic_file
+from dispatcher.state.store import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -81,7 +81,7 @@ class Moves:
         if self._places == self._on_disk:
             return
         try:
-            files.replace(self._memory, json.dumps(self._places).encode(), 0o600)
+            atomic_file.replace(self._memory, json.dumps(self._places).encode(), 0o600)
         except OSError:
             return  # tried again with the next look; doctor reports such a folder by itself
         self._on_disk = dict(self._places)

@@ -1,5 +1,12 @@
-"""What the services share: API client, watch cache, settings, logs and metrics.
+"""What the services share: API client, watch cache, settings and logs.
 
-Never imported by the plugin. The only place in the tree that knows the Kubernetes client
-library is :mod:`dispatcher.kube.client`.
+    client    the API server: paths and JSON in, JSON or KubeError out
+    login     where the API server is, and how to log in to it
+    cache     a list-and-watch cache of one kind of object
+    errors    the errors of client and settings, for those who must stay small
+    settings  settings from command line, environment and file
+    logs      structured logs
+
+Never imported by the plugin. The only module of the tree that imports the Kubernetes client
+library is :mod:`dispatcher.kube.login`, and only for a kubeconfig.
 """

@@ -7,11 +7,12 @@ directory. :class:`Deadline` divides the time of the whole call.
 
 from __future__ import annotations
 
-from dispatcher import keys, networks
-from dispatcher.plugin import errors, journal, lock, plan, store
+from dispatcher import cni_errors, keys, networks
+from dispatcher.cni_errors import CNIError
+from dispatcher.plugin import plan
 from dispatcher.plugin.chain import Chain
-from dispatcher.plugin.errors import CNIError
-from dispatcher.plugin.record import NewerRecord
+from dispatcher.state import journal, lock, store
+from dispatcher.state.record import NewerRecord
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,11 +22,11 @@ if TYPE_CHECKING:
 
     from dispatcher.annotation import Selection
     from dispatcher.conf import Conf
-    from dispatcher.plugin.cache import Cached
     from dispatcher.plugin.delegate import Runner
+    from dispatcher.plugin.libcni_cache import Cached
     from dispatcher.plugin.netlink import Namespace
-    from dispatcher.plugin.record import Attachment, Record
     from dispatcher.plugin.request import OwnConf, Request
+    from dispatcher.state.record import Attachment, Record
 
     T = TypeVar("T")
 
@@ -157,22 +158,24 @@ class Call:
         except NewerRecord as error:
             path = store.path_of(self.state_dir, container_id)
             raise CNIError(
-                errors.TRY_AGAIN, f"{path} cannot be used: {error}", "upgrade Genie on this node"
+                cni_errors.TRY_AGAIN,
+                f"{path} cannot be used: {error}",
+                "upgrade Genie on this node",
             ) from None
 
     def cached(self) -> Cached | None:
         """Return what was attached to the container before Genie came to the node, if anything."""
-        from dispatcher.plugin import cache
+        from dispatcher.plugin import libcni_cache
 
         request, conf_dirs = self.request, self.conf.settings.conf_dirs
-        return cache.find(self.cache_dir, conf_dirs, request.container_id, request.interface)
+        return libcni_cache.find(self.cache_dir, conf_dirs, request.container_id, request.interface)
 
     def carry_out(
         self, deed: Callable[[Attachment, float], T], attachment: Attachment, until: float
     ) -> T:
         """Return what *deed* returns, and note for the journal how it went."""
         start = self.deadline.now()
-        code = errors.IO_FAILURE  # the system's own, as of a disk that is full
+        code = cni_errors.IO_FAILURE  # the system's own, as of a disk that is full
         try:
             done = deed(attachment, until)
         except CNIError as error:

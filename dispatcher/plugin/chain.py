@@ -11,9 +11,9 @@ network, interface and plugin.
 
 from __future__ import annotations
 
+from dispatcher import cni_errors, cni_result
 from dispatcher.annotation import quote
-from dispatcher.plugin import errors, result
-from dispatcher.plugin.errors import CannotRun, CNIError, NotStartedError
+from dispatcher.cni_errors import CannotRun, CNIError, NotStartedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from dispatcher.conf import Conf
     from dispatcher.plugin.delegate import Runner
-    from dispatcher.plugin.record import Attachment
+    from dispatcher.state.record import Attachment
 
 _RESERVED = "cni.dev/"  # the specification keeps these keys for runtimes
 PREV_RESULT_ON_DEL = "0.4.0"
@@ -69,7 +69,7 @@ class Chain:
                 previous = _result(said, attachment.conf)
             except CNIError as error:
                 raise error.under(_sentence("ADD", attachment, plugin)) from None
-        return previous or result.read({}, attachment.conf.cni_version)
+        return previous or cni_result.read({}, attachment.conf.cni_version)
 
     def delete(self, attachment: Attachment, until: float) -> None:
         """Free what the attachment holds; what was never attached is no error."""
@@ -88,7 +88,7 @@ class Chain:
         final = attachment.result
         if final is not None and not attachment.primary:
             # We removed those; a plugin that looks for them would call this attachment broken.
-            routes = [route for route in final["routes"] if not result.is_default(route)]
+            routes = [route for route in final["routes"] if not cni_result.is_default(route)]
             final = {**final, "routes": routes}
         for plugin in attachment.conf.plugins:
             self._call("CHECK", attachment, plugin, final, until)
@@ -111,7 +111,7 @@ class Chain:
         given = plugin_conf(attachment.conf, plugin, attachment.capability_args)
         try:
             if previous is not None:
-                given["prevResult"] = result.write(previous, attachment.conf.cni_version)
+                given["prevResult"] = cni_result.write(previous, attachment.conf.cni_version)
             meanwhile, self._meanwhile = self._meanwhile, None
             return self._run(given, variables, until, meanwhile)
         except CNIError as error:
@@ -120,8 +120,8 @@ class Chain:
 
 def _result(said: dict[str, Any] | None, conf: Conf) -> dict[str, Any]:
     if said is None:
-        raise CNIError(errors.DELEGATE_FAILED, "it succeeded and printed no result")
-    return result.read(said, conf.cni_version)
+        raise CNIError(cni_errors.DELEGATE_FAILED, "it succeeded and printed no result")
+    return cni_result.read(said, conf.cni_version)
 
 
 def ask_network(

@@ -26,14 +26,14 @@ A pod with one network opens no namespace and asks the kernel nothing.
 from __future__ import annotations
 
 from dispatcher.annotation import quote
-from dispatcher.plugin.errors import DELEGATE_FAILED, IO_FAILURE, CNIError
+from dispatcher.cni_errors import DELEGATE_FAILED, IO_FAILURE, CNIError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dispatcher.plugin.netlink import Namespace, Route
-    from dispatcher.plugin.record import Attachment, Record
+    from dispatcher.state.record import Attachment, Record
 
 
 class DefaultRoutes:

@@ -13,11 +13,11 @@ from __future__ import annotations
 import posix
 import time
 
+from dispatcher import cni_errors
 from dispatcher.annotation import quote
+from dispatcher.cni_errors import CannotRun, CNIError, NotStartedError
 from dispatcher.jsontext import InvalidJSON, dump, parse
 from dispatcher.networks import locate
-from dispatcher.plugin import errors
-from dispatcher.plugin.errors import CannotRun, CNIError, NotStartedError
 from dispatcher.plugin.process import MAX_OUTPUT, Process
 
 TYPE_CHECKING = False
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
-    from dispatcher.plugin.lock import Lock
     from dispatcher.plugin.process import Ended
+    from dispatcher.state.lock import Lock
 
 CHAIN = "GENIE_CHAIN"
 """Set for delegates: a plugin of ours that finds it was called by itself, through whatever."""
@@ -71,23 +71,23 @@ class Runner:
         kind = conf["type"]
         file = self.locate(kind)
         if time.monotonic() >= until:
-            raise NotStartedError(errors.TRY_AGAIN, _no_time(kind))
+            raise NotStartedError(cni_errors.TRY_AGAIN, _no_time(kind))
         try:
             process = Process(file, {**self._environ, **variables, CHAIN: "1"}, until)
         except OSError as error:
             reason = f"the plugin {kind} could not be started: {error.strerror}"
-            raise NotStartedError(errors.TRY_AGAIN, reason) from None
+            raise NotStartedError(cni_errors.TRY_AGAIN, reason) from None
         with process:
             if self.lock is not None:
                 self.lock.note(process.number, until)
             if meanwhile is not None:
                 meanwhile()
                 if time.monotonic() >= until:
-                    raise CNIError(errors.TRY_AGAIN, _no_time(kind))
+                    raise CNIError(cni_errors.TRY_AGAIN, _no_time(kind))
             ended = process.attend(dump(conf), until)
         if ended.timed_out:
             raise CNIError(
-                errors.TRY_AGAIN, f"the plugin {kind} did not end in time and was killed"
+                cni_errors.TRY_AGAIN, f"the plugin {kind} did not end in time and was killed"
             )
         return _answer(kind, variables["CNI_COMMAND"], ended)
 
@@ -102,7 +102,9 @@ class Runner:
         if not posix.access(file, posix.X_OK):
             raise CannotRun(f"{file} is not executable")
         if self._own is not None and _identity(file) == self._own:
-            raise NotStartedError(errors.RECURSION, f"the plugin {kind} is Genie itself ({file})")
+            raise NotStartedError(
+                cni_errors.RECURSION, f"the plugin {kind} is Genie itself ({file})"
+            )
         return file
 
 
@@ -124,7 +126,7 @@ def _answer(kind: str, command: str, ended: Ended) -> dict[str, Any] | None:
     if len(ended.out) > MAX_OUTPUT:
         # Not parsed: reading 16 MiB of JSON takes ten times as much memory, and more.
         msg = f"the plugin {kind} printed more than {MAX_OUTPUT >> 20} MiB and {_how(ended.status)}"
-        raise CNIError(errors.DELEGATE_FAILED, msg, _first_words(ended.out))
+        raise CNIError(cni_errors.DELEGATE_FAILED, msg, _first_words(ended.out))
     said, fault = _read(ended.out)
     if ended.status == 0 and not fault:
         return said
@@ -140,7 +142,7 @@ def _failure(kind: str, ended: Ended, said: dict[str, Any] | None, fault: str) -
         msg += "" if said is None else " and gave no reason"
         details = "; ".join(filter(None, (fault, _last_words(ended.err))))
     return CNIError(
-        code if type(code) is int and code > 0 else errors.DELEGATE_FAILED,
+        code if type(code) is int and code > 0 else cni_errors.DELEGATE_FAILED,
         msg,
         details if isinstance(details, str) else "",
     )

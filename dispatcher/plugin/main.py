@@ -15,10 +15,10 @@ import posix
 import sys
 import time
 
+from dispatcher import cni_errors
+from dispatcher.cni_errors import CNIError
 from dispatcher.conf import VERSIONS
 from dispatcher.jsontext import dump
-from dispatcher.plugin import errors
-from dispatcher.plugin.errors import CNIError
 from dispatcher.plugin.request import OwnConf, Request, read_conf, read_environment, stated_version
 
 TYPE_CHECKING = False
@@ -68,7 +68,7 @@ def _read_stdin() -> bytes:
         size += len(chunk)
         if size > _MAX_INPUT:
             raise CNIError(
-                errors.DECODING_FAILURE, f"standard input has more than {_MAX_INPUT >> 20} MiB"
+                cni_errors.DECODING_FAILURE, f"standard input has more than {_MAX_INPUT >> 20} MiB"
             )
     return b"".join(chunks)
 
@@ -78,7 +78,7 @@ def _read_chunk() -> bytes:
         return posix.read(0, _CHUNK)
     except OSError as error:
         raise CNIError(
-            errors.IO_FAILURE, f"standard input cannot be read: {error.strerror}"
+            cni_errors.IO_FAILURE, f"standard input cannot be read: {error.strerror}"
         ) from None
 
 
@@ -115,9 +115,9 @@ def serve(
     except CNIError as error:
         failure = error
     except OSError as error:
-        failure = CNIError(errors.IO_FAILURE, _system_error(error))
+        failure = CNIError(cni_errors.IO_FAILURE, _system_error(error))
     except BaseException as error:  # noqa: BLE001 - the specification wants an object, never a trace
-        failure = CNIError(errors.INTERNAL, f"internal error: {_origin(error)}")
+        failure = CNIError(cni_errors.INTERNAL, f"internal error: {_origin(error)}")
     else:
         _note(call, None, start)
         return 0, answer
@@ -128,10 +128,19 @@ def serve(
 
 def _note(call: Call, failure: CNIError | None, start: float) -> None:
     if call.request.command in {"ADD", "DEL"}:
-        from dispatcher.plugin.journal import note
+        from dispatcher.state import journal
 
-        seconds = time.monotonic() - start
-        note(call.state_dir, call.request, call.begun, failure, now=time.time(), seconds=seconds)
+        request = call.request
+        journal.append(
+            call.state_dir,
+            command=request.command,
+            container_id=request.container_id,
+            args=request.args,
+            attachments=call.begun,
+            failure=failure,
+            now=time.time(),
+            seconds=time.monotonic() - start,
+        )
 
 
 def _system_error(error: OSError) -> str:
@@ -148,7 +157,7 @@ def _origin(error: BaseException) -> str:
 
 def _carry_out(call: Call) -> Any:
     if call.request.command == "ADD":
-        from dispatcher.plugin.add import add
+        from dispatcher.plugin.commands.add import add
 
         return add(call)
     _COMMANDS[call.request.command](call)
@@ -156,25 +165,25 @@ def _carry_out(call: Call) -> Any:
 
 
 def _delete(call: Call) -> None:
-    from dispatcher.plugin.delete import delete
+    from dispatcher.plugin.commands.delete import delete
 
     delete(call)
 
 
 def _check(call: Call) -> None:
-    from dispatcher.plugin.check import check
+    from dispatcher.plugin.commands.check import check
 
     check(call)
 
 
 def _gc(call: Call) -> None:
-    from dispatcher.plugin.gc import collect
+    from dispatcher.plugin.commands.gc import collect
 
     collect(call)
 
 
 def _status(call: Call) -> None:
-    from dispatcher.plugin.status import status
+    from dispatcher.plugin.commands.status import status
 
     status(call)
 
@@ -193,7 +202,9 @@ def _is_nested_delete(request: Request) -> bool:
         return False
     if request.command == "DEL":
         return True
-    raise CNIError(errors.RECURSION, "Genie was called by a plugin that Genie itself called", CHAIN)
+    raise CNIError(
+        cni_errors.RECURSION, "Genie was called by a plugin that Genie itself called", CHAIN
+    )
 
 
 def _judge_caller(request: Request) -> None:
@@ -207,7 +218,7 @@ def _judge_caller(request: Request) -> None:
         return  # gone, which is ordinary on DEL; on ADD the delegates say so
     if (given.st_dev, given.st_ino) == (own.st_dev, own.st_ino):
         raise CNIError(
-            errors.INVALID_NETNS,
+            cni_errors.INVALID_NETNS,
             "CNI_NETNS is the network namespace that the plugin itself runs in",
             "set CNI_NETNS_OVERRIDE=1 to allow it",
         )
@@ -223,7 +234,7 @@ def _call(request: Request, conf: OwnConf, launcher: str, start: float) -> Call:
         return Namespace(netns)
 
     def ask_agent(address: str, args: str) -> str:
-        from dispatcher.plugin.ask import annotation
+        from dispatcher.plugin.agent_client import annotation
 
         return annotation(address, args)
 

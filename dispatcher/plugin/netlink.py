@@ -20,7 +20,7 @@ from _struct import calcsize, pack, unpack_from
 from fcntl import ioctl
 from sys import byteorder
 
-from dispatcher.plugin.errors import INVALID_NETNS, IO_FAILURE, CNIError
+from dispatcher.cni_errors import INVALID_NETNS, IO_FAILURE, CNIError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

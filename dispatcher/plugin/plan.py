@@ -9,13 +9,12 @@ of its chain declares.
 
 from __future__ import annotations
 
-from dispatcher import keys
+from dispatcher import cni_errors, keys
 from dispatcher.annotation import InvalidAnnotation, Selection, parse, quote
+from dispatcher.cni_errors import CNIError
 from dispatcher.conf import BrokenConf, Conf
 from dispatcher.networks import UnknownNetwork
-from dispatcher.plugin import errors
-from dispatcher.plugin.errors import CNIError
-from dispatcher.plugin.record import Attachment
+from dispatcher.state.record import Attachment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ def select(annotations: Mapping[str, Any], default: str) -> tuple[Selection, ...
     value = annotations.get(keys.ANNOTATION, "")
     if not isinstance(value, str):
         raise CNIError(
-            errors.INVALID_ANNOTATION, f'the annotation "{keys.ANNOTATION}" is not a string'
+            cni_errors.INVALID_ANNOTATION, f'the annotation "{keys.ANNOTATION}" is not a string'
         )
     try:
         selections = parse(value)
@@ -42,7 +41,7 @@ def select(annotations: Mapping[str, Any], default: str) -> tuple[Selection, ...
         return selections
     if not default:
         raise CNIError(
-            errors.INVALID_CONF,
+            cni_errors.INVALID_CONF,
             f'the pod has no annotation "{keys.ANNOTATION}", and the node no default network',
             'set "default" in the Genie conflist, or annotate the pod',
         )
@@ -67,7 +66,7 @@ def attachments(
         conf = look_up(selection.network, find)
         if not selection.primary and selection.interface == interface:
             raise CNIError(
-                errors.INVALID_ANNOTATION,
+                cni_errors.INVALID_ANNOTATION,
                 f"the network {quote(selection.network)} wants the interface {quote(interface)}, "
                 "which the runtime asked to be the pod's primary",
             )
@@ -93,7 +92,7 @@ def refuse_excess(planned: list[Attachment], *, max_attachments: int, max_per_ne
     """
     if 0 < max_attachments < len(planned):
         raise CNIError(
-            errors.INVALID_ANNOTATION,
+            cni_errors.INVALID_ANNOTATION,
             f"a static pod may have at most {max_attachments} networks (has {len(planned)})",
             'an administrator can raise "max-attachments" in the ConfigMap genie',
         )
@@ -102,7 +101,7 @@ def refuse_excess(planned: list[Attachment], *, max_attachments: int, max_per_ne
         count = paths.count(attachment.conf.path)
         if 0 < max_per_network < count:
             raise CNIError(
-                errors.INVALID_ANNOTATION,
+                cni_errors.INVALID_ANNOTATION,
                 f"a static pod may have at most {max_per_network} attachments of network "
                 f"{quote(attachment.network)} (has {count})",
                 'an administrator can raise "max-per-network" in the ConfigMap genie',
@@ -116,11 +115,11 @@ def look_up(network: str, find: Callable[[str], Conf]) -> Conf:
     except UnknownNetwork as error:
         known = ", ".join(error.known) or "none"
         raise CNIError(
-            errors.UNKNOWN_NETWORK, str(error), f"networks of this node: {known}"
+            cni_errors.UNKNOWN_NETWORK, str(error), f"networks of this node: {known}"
         ) from None
     except BrokenConf as error:
         raise CNIError(
-            errors.BROKEN_NETWORK,
+            cni_errors.BROKEN_NETWORK,
             f"the configuration of the network {quote(network)} cannot be used: {error}",
         ) from None
 
@@ -156,7 +155,7 @@ def warnings(planned: list[Attachment]) -> list[str]:
 
 def _invalid(error: InvalidAnnotation) -> CNIError:
     return CNIError(
-        errors.INVALID_ANNOTATION,
+        cni_errors.INVALID_ANNOTATION,
         f'the annotation "{keys.ANNOTATION}" cannot be followed: {error}',
     )
 

@@ -20,7 +20,7 @@ import posix
 import time
 from select import POLLIN, POLLOUT, poll
 
-from dispatcher.plugin.errors import CannotRun
+from dispatcher.cni_errors import CannotRun
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

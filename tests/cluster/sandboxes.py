@@ -13,7 +13,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from dispatcher.agent import cri
+from dispatcher.reaper import cri
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dispatcher.agent.cri import CRIError
+from dispatcher.reaper.cri import CRIError
 from tests.cluster import sandboxes
 from tests.cluster.agents import CONFLIST, LAUNCHER, agent_settings, metrics, node_events
 from tests.cluster.networks import NETWORKS

@@ -14,7 +14,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from dispatcher.plugin.record import FORMAT
+from dispatcher.state.record import FORMAT
 from tests import predecessor as of_history
 from tests.cluster.churn import READY_WITHIN, attachments, churn, failures, left_behind
 from tests.cluster.genie import DEFAULT_NETWORK, THIS, Release, install_genie

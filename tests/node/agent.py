@@ -11,16 +11,16 @@ from __future__ import annotations
 
 import sys
 
-from dispatcher.agent import delete
-from dispatcher.agent.reaper import Reaper
-from dispatcher.agent.settings import load
+from dispatcher.node.settings import load
+from dispatcher.reaper import plugin_del
+from dispatcher.reaper.reaper import Reaper
 
 known, *arguments = sys.argv[1:]
 settings = load(["--node-name=test", "--reap-age-seconds=0", *arguments])
 reaper = Reaper(
     settings,
     ask=lambda: set(known.split(",")),
-    free=lambda stored: delete.run(settings, stored),
+    free=lambda stored: plugin_del.run(settings, stored),
 )
 reaper.turn()
 print("freed:", *reaper.look())

@@ -32,7 +32,7 @@ def plugins() -> Path:
 def genie(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give the launcher of the plugin, built from this tree as for a node."""
     target = tmp_path_factory.mktemp("genie")
-    command = [sys.executable, "-m", "dispatcher.plugin.build", str(target)]
+    command = [sys.executable, "-m", "dispatcher.build.bundle", str(target)]
     subprocess.run(command, cwd=_TREE, check=True, capture_output=True)
     return target / "genie"
 

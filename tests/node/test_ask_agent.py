@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import urllib3
 
-from dispatcher.agent import lookup
+from dispatcher import cni_errors
+from dispatcher.agent import annotation_server
 from dispatcher.kube.client import Kube, KubeError
 from dispatcher.kube.login import Login
-from dispatcher.plugin import ask, errors
+from dispatcher.plugin import agent_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,7 +47,7 @@ class Api(Kube):
 @contextlib.contextmanager
 def agent(path: Path, api: Kube) -> Iterator[None]:
     """Serve the agent's socket at *path*, with *api* behind it."""
-    server = lookup.start(api, path, os.geteuid())
+    server = annotation_server.start(api, path, os.geteuid())
     try:
         yield
     finally:
@@ -81,10 +82,26 @@ def test_the_pod_gets_the_networks_that_the_api_tells(node: Node) -> None:
 
 
 REFUSALS: dict[str, tuple[Any, int, str]] = {
-    "a pod that is gone": (KubeError(404, "NotFound", "x"), lookup.NO_POD, "does not exist"),
-    "another pod of that name": ({"metadata": {"uid": "u2"}}, lookup.OTHER_POD, "was replaced"),
-    "a missing right": (KubeError(403, "Forbidden", "x"), lookup.FORBIDDEN, "may not be read"),
-    "an API server that is busy": (KubeError(429, "Busy", "x"), errors.TRY_AGAIN, "be read now"),
+    "a pod that is gone": (
+        KubeError(404, "NotFound", "x"),
+        annotation_server.NO_POD,
+        "does not exist",
+    ),
+    "another pod of that name": (
+        {"metadata": {"uid": "u2"}},
+        annotation_server.OTHER_POD,
+        "was replaced",
+    ),
+    "a missing right": (
+        KubeError(403, "Forbidden", "x"),
+        annotation_server.FORBIDDEN,
+        "may not be read",
+    ),
+    "an API server that is busy": (
+        KubeError(429, "Busy", "x"),
+        cni_errors.TRY_AGAIN,
+        "be read now",
+    ),
 }
 
 
@@ -109,13 +126,13 @@ def test_an_api_server_that_is_away_is_told_within_5_seconds(node: Node) -> None
         login = Login(url, urllib3.PoolManager(), lambda: "")
         with agent(address, Kube(login, "genie-tests")):
             answer = add(node, address)
-    assert "cannot be read now" in answer.failed(errors.TRY_AGAIN)["msg"]
+    assert "cannot be read now" in answer.failed(cni_errors.TRY_AGAIN)["msg"]
     assert answer.seconds < 5
 
 
 def test_an_agent_that_is_away_is_told_at_once(node: Node) -> None:
     """Its socket is not there. Code 11: it comes back."""
-    said = add(node, node.folder / "none.sock").failed(errors.TRY_AGAIN)
+    said = add(node, node.folder / "none.sock").failed(cni_errors.TRY_AGAIN)
     assert "cannot be asked" in said["msg"]
     assert "is the agent's pod running on this node?" in said["details"]
 
@@ -125,5 +142,7 @@ def test_an_agent_that_is_silent_is_told_within_5_seconds(node: Node) -> None:
     address = node.folder / "agent.sock"
     with listening(str(address)):
         answer = add(node, address)
-    assert "cannot be asked" in answer.failed(errors.TRY_AGAIN)["msg"]
-    assert lookup.DEADLINE < ask.SECONDS < 5  # a busy machine may add to what was measured here
+    assert "cannot be asked" in answer.failed(cni_errors.TRY_AGAIN)["msg"]
+    assert (
+        annotation_server.DEADLINE < agent_client.SECONDS < 5
+    )  # a busy machine may add to what was measured here

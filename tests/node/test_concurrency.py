@@ -6,7 +6,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from dispatcher.plugin import errors
+from dispatcher import cni_errors
 from tests.node.calls import wait_for
 from tests.node.harness import Left
 
@@ -45,7 +45,7 @@ def test_the_same_container_twice_at_once(node: Node) -> None:
         for _ in range(10):
             adding = [threads.submit(node.add, pod, BOTH) for _ in range(2)]
             codes = sorted((each.result().said or {}).get("code", 0) for each in adding)
-            assert codes == [0, errors.ALREADY_ATTACHED]
+            assert codes == [0, cni_errors.ALREADY_ATTACHED]
             assert (len(node.addresses("weave")), len(node.addresses("canal"))) == (1, 1)
             deleting = [threads.submit(node.delete, pod, BOTH) for _ in range(2)]
             for call in deleting:
@@ -77,7 +77,7 @@ def test_a_call_waits_for_another_of_its_container_and_gives_way_in_time(node: N
     node.delegate("bridge", f"[ {held} != podADD ] || read -r _ <{go_on}\nexec $REAL/bridge")
     slow = node.begin("ADD", pod, "weave")
     wait_for(lambda: node.phases(pod) == {"eth0": "attaching"}, "the first step")
-    error = node.delete(pod, "weave", deadlineSeconds=3).failed(errors.TRY_AGAIN)
+    error = node.delete(pod, "weave", deadlineSeconds=3).failed(cni_errors.TRY_AGAIN)
     assert "pod.lock" in error["msg"]
     node.add(other, "weave").succeeded()  # another container is not held up
     waiting = node.begin("DEL", pod, "weave")

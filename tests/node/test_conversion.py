@@ -25,10 +25,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from dispatcher.cni_errors import CNIError
+from dispatcher.cni_result import read, write
 from dispatcher.conf import VERSIONS
 from dispatcher.jsontext import dump, parse
-from dispatcher.plugin.errors import CNIError
-from dispatcher.plugin.result import read, write
 from tests.cluster import gobuild
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from dispatcher.plugin import errors
+from dispatcher import cni_errors
 from tests.node.calls import wait_for
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ def test_a_secondary_that_removes_the_primarys_interface_fails_the_pod(node: Nod
     product(node, "other", 2, default="appends")
     pod = node.container("pod")
     before = node.left(pod)
-    error = node.add(pod, "one,other@net1,one@net2").failed(errors.DELEGATE_FAILED)
+    error = node.add(pod, "one,other@net1,one@net2").failed(cni_errors.DELEGATE_FAILED)
     assert error["msg"] == (
         'attaching the network "one" on net2 removed the interface eth0 of the network "one"; '
         "these two networks cannot be combined in one pod"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dispatcher.plugin import errors
+from dispatcher import cni_errors
 from tests.node.calls import wait_for
 from tests.node.harness import Left
 
@@ -119,7 +119,7 @@ def test_a_delegate_that_hangs_is_killed_with_all_it_started(node: Node) -> None
     node.delegate("bridge", f"{ON_ADD}{ATTACH}case $CNI_CONTAINERID in\n{cases}esac")
     with ThreadPoolExecutor() as threads:  # each takes the whole of its time
         for answer in threads.map(lambda pod: node.add(pod, BOTH, deadlineSeconds=9), pods):
-            answer.failed(errors.TRY_AGAIN)
+            answer.failed(cni_errors.TRY_AGAIN)
             assert answer.seconds < 9 + START
     assert node.left(*pods) == NOTHING
 
@@ -129,14 +129,14 @@ def test_sixteen_hanging_delegates_stay_inside_the_deadline(node: Node) -> None:
     pod = node.container("pod")
     node.delegate("bridge", "exec sleep 600")
     adding = node.add(pod, SIXTEEN, deadlineSeconds=4)
-    adding.failed(errors.TRY_AGAIN)
+    adding.failed(cni_errors.TRY_AGAIN)
     assert adding.seconds < 4 + START
     assert node.phases(pod) == {"eth0": "attaching"}, "the only one that was begun"
     (node.bin / "bridge").unlink()
     node.add(pod, SIXTEEN).succeeded()
     node.delegate("bridge", "exec sleep 600")
     deleting = node.delete(pod, SIXTEEN, deadlineSeconds=4)
-    deleting.failed(errors.TRY_AGAIN)
+    deleting.failed(cni_errors.TRY_AGAIN)
     assert deleting.seconds < 4 + START
     assert node.processes() == []
     assert set(node.phases(pod).values()) == {"attached"}
@@ -173,7 +173,7 @@ exec $REAL/bridge"""
         assert len(daemons) == 2
         if killed:
             # Now the daemons hold the lock, like a delegate that still works: DEL gives way.
-            node.delete(pod, BOTH, deadlineSeconds=5).failed(errors.TRY_AGAIN)
+            node.delete(pod, BOTH, deadlineSeconds=5).failed(cni_errors.TRY_AGAIN)
         else:
             deleting = node.delete(pod, BOTH)
             deleting.succeeded()
@@ -226,7 +226,7 @@ def test_add_attaches_nothing_when_a_delegate(node: Node, spoil: type) -> None:
     """ADD is refused with the reason, the network before it is freed or was never begun."""
     pod = node.container("pod")
     spoil(_canal_of_its_own_type(node))
-    error = node.add(pod, BOTH).failed(errors.CANNOT_RUN)
+    error = node.add(pod, BOTH).failed(cni_errors.CANNOT_RUN)
     assert "canal" in error["msg"]
     assert "own" in error["msg"]
     left = node.left(pod)
@@ -242,7 +242,7 @@ def test_between_add_and_del_a_delegate(node: Node, spoil: type) -> None:
     kept = node.folder / "kept"
     shutil.copy2(file, kept)
     spoil(file)
-    node.delete(pod, BOTH).failed(errors.CANNOT_RUN)
+    node.delete(pod, BOTH).failed(cni_errors.CANNOT_RUN)
     assert node.phases(pod) == {"net1": "attached"}
     assert (node.addresses("weave"), len(node.addresses("canal"))) == ([], 1)
     wait_for(lambda: node.delete(pod, BOTH, parkAfterSeconds=1).code == 0, "parking")
@@ -277,7 +277,7 @@ def test_an_executable_that_stays_busy_is_an_error_and_leaves_nothing(node: Node
     shutil.copy2(node.plugins / "bridge", own)
     with own.open("r+b"):
         answer = node.add(pod, BOTH, deadlineSeconds=9)
-        answer.failed(errors.CANNOT_RUN)
+        answer.failed(cni_errors.CANNOT_RUN)
         assert answer.seconds < 9 + START
         assert node.left(pod) == Left({"weave": []}, [], [], [])
         node.delete(pod, BOTH).succeeded()
@@ -299,7 +299,7 @@ def test_what_a_delegate_of_a_missing_interpreter_leaves(
     chain = [{**each, "ipam": node.ipam("10.244.0.0/16")} for each in before]
     node.network("canal", *chain, {"type": "odd"})
     node.delegate("odd", "").write_text("#!/no/such/interpreter\n")
-    node.add(pod, BOTH).failed(errors.CANNOT_RUN)
+    node.add(pod, BOTH).failed(cni_errors.CANNOT_RUN)
     left = node.left(pod)
     assert (left.links, left.state, any(left.addresses.values())) == ([], [], False)
     node.delete(pod, BOTH).succeeded()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dispatcher.plugin import errors
+from dispatcher import cni_errors
 from tests.node.calls import wait_for
 from tests.records import sealed
 
@@ -147,7 +147,7 @@ def test_gc_without_a_list_that_can_be_read_frees_nothing(node: Node, conf: dict
     """An absent list is never taken for an empty one."""
     pod = node.container("pod")
     node.add(pod, "weave").succeeded()
-    node.call("GC", **conf).failed(errors.INVALID_CONF)
+    node.call("GC", **conf).failed(cni_errors.INVALID_CONF)
     assert node.links(pod) == ["eth0"]
     assert len(node.addresses("weave")) == 1
 
@@ -176,7 +176,7 @@ def test_gc_keeps_a_pod_from_before_genie_while_the_default_cannot_be_read(node:
     node.add(node.container("valid"), "weave").succeeded()
     _before_genie(node, "weave", "old")
     _spoil_conf(node, "weave")
-    node.gc(("valid", "eth0"), ("old", "eth0")).failed(errors.BROKEN_NETWORK)
+    node.gc(("valid", "eth0"), ("old", "eth0")).failed(cni_errors.BROKEN_NETWORK)
     assert _held(node, "weave") == ["old@eth0", "valid@eth0"]
 
 
@@ -194,7 +194,7 @@ def test_a_plugin_that_hangs_costs_neither_other_networks_nor_other_calls_their_
     wait_for(lambda: "sleep 600" in node.processes(), "a hang")
     node.add(node.container("new"), "weave", deadlineSeconds=18).succeeded()
     answer = collecting.answer()
-    answer.failed(errors.TRY_AGAIN)
+    answer.failed(cni_errors.TRY_AGAIN)
     assert answer.seconds < 18 + START
     assert set(node.records()) == {"a", "valid", "new"}
     assert _held(node, "weave") == ["new@eth0", "valid@n1"]

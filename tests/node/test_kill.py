@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dispatcher.plugin import errors
+from dispatcher import cni_errors
 from tests.node.test_default_routes import default_routes, product
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def _add_killed_then_added(node: Node, pod: Container, step: int) -> Answer:
     died = _dying(node, "ADD", pod, step)
     again = node.add(pod, BOTH)
     # The first may have died between its last write and its answer: then it had done it all.
-    assert again.code == 0 or again.said["code"] == errors.ALREADY_ATTACHED, again
+    assert again.code == 0 or again.said["code"] == cni_errors.ALREADY_ATTACHED, again
     return died
 
 
@@ -171,7 +171,7 @@ def test_killed_while_a_delegate_hangs_for_ever(node: Node) -> None:
     hang = f"{noted}; kill -9 $PPID; sleep 600; true"
     node.delegate("bridge", f'[ "$CNI_COMMAND" != ADD ] || {{ {hang}; }}\nexec $REAL/bridge')
     assert node.add(pod, BOTH, deadlineSeconds=2).killed
-    node.delete(pod, BOTH, deadlineSeconds=1).failed(errors.TRY_AGAIN)
+    node.delete(pod, BOTH, deadlineSeconds=1).failed(cni_errors.TRY_AGAIN)
     node.delete(pod, BOTH).succeeded()
     assert node.left(pod).links == before.links
     assert node.processes() == []

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dispatcher.plugin import errors
+from dispatcher import cni_errors
 
 if TYPE_CHECKING:
     from tests.node.harness import Node
@@ -44,7 +44,9 @@ def test_a_plugin_that_can_attach_a_pod_only_once_is_not_called_twice(
     pod = node.container("pod")
     before = node.left(pod)
 
-    refused = node.add(pod, f"weave,{first}@net1,{second}@net2").failed(errors.INVALID_ANNOTATION)
+    refused = node.add(pod, f"weave,{first}@net1,{second}@net2").failed(
+        cni_errors.INVALID_ANNOTATION
+    )
     assert f'plugin "{plugin_type}"' in refused["msg"]
     assert "can attach a pod only once" in refused["msg"]
     assert (calls.exists(), node.left(pod)) == (False, before)

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dispatcher import keys
+from dispatcher import cni_errors, keys
 from dispatcher.conf import VERSIONS
-from dispatcher.plugin import errors
 from tests.node.namespaces import Container
 
 if TYPE_CHECKING:
@@ -89,7 +88,7 @@ def test_check_finds_what_was_taken_away(node: Node) -> None:
     node.sh("ip link del net1", net=pod.netns)
     assert "canal" in node.check(pod).failed()["msg"]
     node.delete(pod).succeeded()
-    node.check(pod).failed(errors.UNKNOWN_CONTAINER)
+    node.check(pod).failed(cni_errors.UNKNOWN_CONTAINER)
 
 
 def test_its_own_network_namespace_is_refused_before_any_delegate_runs(node: Node) -> None:
@@ -99,7 +98,7 @@ def test_its_own_network_namespace_is_refused_before_any_delegate_runs(node: Nod
     host = Container("host", node.folder / "unused")
     for command in ("ADD", "DEL", "CHECK"):
         env = {"CNI_NETNS": f"/proc/{node.pid}/ns/net"}
-        node.call(command, host, "weave", env=env).failed(errors.INVALID_NETNS)
+        node.call(command, host, "weave", env=env).failed(cni_errors.INVALID_NETNS)
     assert not called.exists()
     assert node.records() == {}
 
@@ -173,7 +172,7 @@ def test_a_network_that_is_genie_in_disguise_is_refused(
     node.network("canal", {**entry, "type": "disguised", "default": "canal"})
     pod = node.container("pod")
     answer = node.add(pod, BOTH)
-    assert "Genie" in answer.failed(errors.RECURSION)["msg"]
+    assert "Genie" in answer.failed(cni_errors.RECURSION)["msg"]
     left = node.left(pod)
     assert (left.links, any(left.addresses.values()), left.processes) == ([], False, [])
     assert node.records() == {}
@@ -188,7 +187,7 @@ def test_genie_is_never_a_network(node: Node, annotation: str) -> None:
     file.rename(file.with_name("00-genie.conflist"))
     node.network("chain", node.bridge_conf("weave", "10.32.0.0/16"), entry)
     pod = node.container("pod")
-    node.add(pod, annotation).failed(errors.UNKNOWN_NETWORK)
+    node.add(pod, annotation).failed(cni_errors.UNKNOWN_NETWORK)
     assert node.left(pod).links == []
     assert node.records() == {}
 
@@ -265,8 +264,8 @@ def test_hostile_input_is_a_clear_error(
     given = stdin if stdin is not None else json.dumps(node.conf(annotation)).encode()
     answer = node.start(node.environ("ADD", pod, **env), given).answer()
     error = answer.failed()
-    assert 0 < error["code"] < errors.INTERNAL + 1
-    assert error["code"] != errors.INTERNAL
+    assert 0 < error["code"] < cni_errors.INTERNAL + 1
+    assert error["code"] != cni_errors.INTERNAL
     assert len(answer.out) < 4096
     assert answer.err == ""
     assert {name for name in _files(node.folder) - before if not name.startswith("state")} == set()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dispatcher.plugin import errors
+from dispatcher import cni_errors
 from tests.node.calls import wait_for
 from tests.node.harness import Left
 from tests.node.test_kill import DIE
@@ -87,7 +87,7 @@ def test_del_of_an_executable_that_stays_busy_fails_and_the_next_one_goes_on(nod
     own = _busy(node)
     node.add(pod, BOTH).succeeded()
     with own.open("r+b"):
-        error = node.delete(pod, BOTH).failed(errors.CANNOT_RUN)
+        error = node.delete(pod, BOTH).failed(cni_errors.CANNOT_RUN)
         assert "Text file busy" in error["msg"]
         assert node.phases(pod) == {"eth0": "releasing"}
         assert (len(node.addresses("weave")), node.addresses("canal")) == (1, [])
@@ -101,7 +101,7 @@ def test_what_is_parked_is_freed_by_the_agent_once_the_executable_is_back(node: 
     own = _busy(node)
     node.add(pod, BOTH).succeeded()
     own.rename(node.folder / "kept")
-    node.delete(pod, BOTH).failed(errors.CANNOT_RUN)
+    node.delete(pod, BOTH).failed(cni_errors.CANNOT_RUN)
     wait_for(lambda: node.delete(pod, BOTH, parkAfterSeconds=1).code == 0, "parking")
     assert node.phases(pod) == {"eth0": "parked"}
     assert _agent_looks(node) == []
@@ -121,7 +121,7 @@ def test_a_corrupt_record_of_a_network_that_is_not_configured_now_is_not_forgott
     (node.state / "pod.json").write_bytes(b"")
     conf = node.folder / "conf" / "10-canal.conflist"
     conf.rename(node.folder / "kept")
-    error = node.delete(pod, BOTH).failed(errors.CANNOT_RUN)
+    error = node.delete(pod, BOTH).failed(cni_errors.CANNOT_RUN)
     assert 'no configuration for the network "canal"' in error["msg"]
     assert (node.addresses("weave"), len(node.addresses("canal"))) == ([], 1)
     wait_for(lambda: node.delete(pod, BOTH, parkAfterSeconds=1).code == 0, "parking")

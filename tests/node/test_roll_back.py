@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dispatcher.plugin import store
+from dispatcher.state import store
 from tests.node.calls import wait_for
 from tests.node.harness import Left
 

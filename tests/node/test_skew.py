@@ -20,8 +20,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatcher.annotation import InvalidAnnotation, normalise
-from dispatcher.plugin import record
-from tests import predecessor
+from dispatcher.state import record
+from tests import predecessor as of_history
 from tests.node.calls import wait_for
 from tests.unit.plugin.test_record import records
 
@@ -57,13 +57,13 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
         copy = tmp_path_factory.mktemp("tree")
         shutil.copytree(_TREE / "dispatcher", copy / "dispatcher")
         shutil.copy(_TREE / "pyproject.toml", copy)
-        source = copy / "dispatcher" / "plugin" / "record.py"
+        source = copy / "dispatcher" / "state" / "record.py"
         text = source.read_text()
         for old, new in changes.items():
             assert len(re.findall(rf"^\s*{re.escape(old)}", text, re.MULTILINE)) == 1, old
             text = re.sub(rf"^(\s*){re.escape(old)}", rf"\g<1>{new}", text, flags=re.MULTILINE)
         source.write_text(text)
-        command = [sys.executable, "-m", "dispatcher.plugin.build", str(copy / "out")]
+        command = [sys.executable, "-m", "dispatcher.build.bundle", str(copy / "out")]
         subprocess.run(command, cwd=copy, check=True, capture_output=True)
         return copy / "out" / "genie"
 
@@ -79,7 +79,7 @@ def next_genie(build: Build) -> Path:
 @pytest.fixture(scope="session")
 def previous_genie(predecessor: Path) -> Path:
     """Give the launcher of the version before this one."""
-    command = [sys.executable, "-m", "dispatcher.plugin.build", str(predecessor / "out")]
+    command = [sys.executable, "-m", of_history.BUILD, str(predecessor / "out")]
     subprocess.run(command, cwd=predecessor, check=True, capture_output=True)
     return predecessor / "out" / "genie"
 
@@ -104,7 +104,7 @@ def test_a_record_of_another_version_is_checked_and_freed_by_this_one(
     before = node.left()
     pod = node.container("pod")
     node.add(pod, BOTH, program=[other_genie]).succeeded()
-    assert node.records()["pod"]["format"] in {predecessor.FORMAT, record.FORMAT + 1}
+    assert node.records()["pod"]["format"] in {of_history.FORMAT, record.FORMAT + 1}
     assert node.links(pod) == ["eth0", "net1"]
     node.check(pod).succeeded()
     node.delete(pod).succeeded()
@@ -170,7 +170,7 @@ def test_a_record_survives_every_rewriting_where_the_node_is(
 ) -> None:
     """ADD, a DEL that frees one of two networks, a DEL that frees the other; nothing is corrupt."""
     versions = {"this": genie, "previous": previous_genie}
-    formats = {"this": record.FORMAT, "previous": predecessor.FORMAT}
+    formats = {"this": record.FORMAT, "previous": of_history.FORMAT}
     first, second, third = order
     node.delegate("stubborn", STUBBORN)
     node.bridge("canal", "10.244.0.0/16", kind="stubborn")
@@ -190,9 +190,9 @@ def test_a_record_survives_every_rewriting_where_the_node_is(
     assert (left.links, left.state, any(left.addresses.values())) == ([], [], False)
 
 
-REWRITE = """
+REWRITE = f"""
 import sys
-from dispatcher.plugin.record import decode, encode
+from {of_history.RECORD} import decode, encode
 for line in sys.stdin:
     print(encode(decode(bytes.fromhex(line))).hex(), flush=True)
 """

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dispatcher.plugin import errors
-from dispatcher.plugin.record import FORMAT
+from dispatcher import cni_errors
+from dispatcher.state.record import FORMAT
 from tests.node.harness import Left
 from tests.records import sealed
 
@@ -55,7 +55,7 @@ def test_a_state_directory_of_a_few_pages_leaks_nothing(node: Node, pages: int) 
     answers = [node.add(pod, BOTH) for pod in pods]
     for pod, answer in zip(pods, answers, strict=True):
         if answer.code:
-            answer.failed(errors.IO_FAILURE)
+            answer.failed(cni_errors.IO_FAILURE)
             assert node.links(pod) == []
         else:
             assert node.links(pod) == ["eth0", "net1"]
@@ -76,7 +76,7 @@ def test_add_on_a_full_disk_attaches_nothing(node: Node) -> None:
     node.delete(pod, BOTH).succeeded()
     _fill(node)
     node.delegate("bridge", "[ $CNI_COMMAND = DEL ] || touch $HERE/was-called\nexec $REAL/bridge")
-    error = node.add(pod, BOTH).failed(errors.IO_FAILURE)
+    error = node.add(pod, BOTH).failed(cni_errors.IO_FAILURE)
     assert "No space" in error["msg"]
     assert node.links(pod) == []
     assert not (node.folder / "was-called").exists()
@@ -92,7 +92,7 @@ def test_del_on_a_full_disk_frees_all(node: Node) -> None:
     assert (node.links(pod), node.addresses("weave"), node.addresses("canal")) == ([], [], [])
     ballast.unlink()
     if answer.code:
-        answer.failed(errors.IO_FAILURE)
+        answer.failed(cni_errors.IO_FAILURE)
         node.delete(pod, BOTH).succeeded()
     assert node.records() == {}
 
@@ -107,7 +107,7 @@ def test_add_on_a_read_only_state_directory_attaches_nothing(node: Node) -> None
     """No record, no attachment: an error that names the directory, and nothing to free."""
     pod = node.container("pod")
     _read_only(node)
-    error = node.add(pod, BOTH).failed(errors.IO_FAILURE)
+    error = node.add(pod, BOTH).failed(cni_errors.IO_FAILURE)
     assert "Read-only" in error["msg"]
     assert node.links(pod) == []
     node.delete(pod, BOTH).succeeded()
@@ -119,7 +119,7 @@ def test_del_on_a_read_only_state_directory_frees_all(node: Node) -> None:
     node.add(pod, BOTH).succeeded()
     _read_only(node)
     for _ in range(2):
-        node.delete(pod, BOTH).failed(errors.IO_FAILURE)
+        node.delete(pod, BOTH).failed(cni_errors.IO_FAILURE)
         assert (node.links(pod), node.addresses("weave"), node.addresses("canal")) == ([], [], [])
     node.sh(f"umount {node.folder}/state")
     node.delete(pod, BOTH).succeeded()
@@ -152,7 +152,7 @@ def test_a_state_directory_that_is_a_file_is_an_error_and_harms_nobody(node: Nod
     """ADD is refused, DEL of what was never attached succeeds."""
     pod = node.container("pod")
     (node.folder / "state").write_text("a file")
-    node.add(pod, BOTH).failed(errors.IO_FAILURE)
+    node.add(pod, BOTH).failed(cni_errors.IO_FAILURE)
     assert node.links(pod) == []
     node.delete(pod, BOTH).succeeded()
 
@@ -248,7 +248,7 @@ def test_a_record_that_cannot_be_read_is_an_error_and_stays(node: Node) -> None:
     kept = node.state / "kept"
     (node.state / "pod.json").rename(kept)
     (node.state / "pod.json").mkdir()
-    error = node.delete(pod, BOTH).failed(errors.IO_FAILURE)
+    error = node.delete(pod, BOTH).failed(cni_errors.IO_FAILURE)
     assert "pod.json" in error["msg"]
     (node.state / "pod.json").rmdir()
     kept.rename(node.state / "pod.json")
@@ -270,7 +270,7 @@ def test_a_newer_record_that_we_cannot_use_is_an_error_and_never_set_aside(
     pod = node.container("pod")
     node.add(pod, BOTH).succeeded()
     newer = _rewrite(node, pod, format=99, oldestReader=98)
-    error = node.call(command, pod, BOTH).failed(errors.TRY_AGAIN)
+    error = node.call(command, pod, BOTH).failed(cni_errors.TRY_AGAIN)
     assert "pod.json" in error["msg"]
     assert "upgrade" in error["details"]
     assert (node.state / "pod.json").read_bytes() == newer

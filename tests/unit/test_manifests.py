@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from dispatcher import keys, plugin_types
-from dispatcher.agent.settings import Settings
+from dispatcher.node.settings import Settings
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"
 NODE = MANIFESTS / "base" / "node"

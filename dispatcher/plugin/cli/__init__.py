@@ -1,6 +1,13 @@
 """The command line for people: the same executable, without CNI_COMMAND.
 
-``main`` reads arguments and prints, ``views`` and ``doctor`` look at the node through the
-plugin's own code, ``podfile`` reads manifests, ``own`` Genie's conflist. Nothing of this
-package is loaded when the container runtime calls.
+    main       reads arguments and prints
+    views      pods explained, networks, attachments, as plain values
+    doctor     ``genie doctor``: what is wrong with this node, and how to cure it
+    conflicts  its checks of networks
+    addresses  which addresses the networks hand out
+    finding    one thing that was checked, and its cure
+    own        Genie's own conflist, read for people
+    podfile    a pod's manifest, as far as ``genie explain`` needs it
+
+Nothing of this package is loaded when the container runtime calls.
 """

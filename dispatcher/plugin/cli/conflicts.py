@@ -10,11 +10,11 @@ import os
 
 from dispatcher import networks
 from dispatcher.annotation import is_network_name
+from dispatcher.cni_errors import CNIError
 from dispatcher.plugin.cli import views
 from dispatcher.plugin.cli.addresses import SUBNET_FILE, ipam_types, overlapping
 from dispatcher.plugin.cli.finding import Finding
 from dispatcher.plugin.cli.own import runtime_files
-from dispatcher.plugin.errors import CNIError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -13,12 +13,12 @@ import subprocess
 from _socket import AF_UNIX, SHUT_WR, SOCK_STREAM, socket
 
 from dispatcher import keys, networks
+from dispatcher.cni_errors import CNIError
 from dispatcher.conf import BrokenConf
-from dispatcher.plugin import store
 from dispatcher.plugin.cli import conflicts, views
 from dispatcher.plugin.cli.finding import Finding
-from dispatcher.plugin.errors import CNIError
-from dispatcher.plugin.record import PARKED
+from dispatcher.state import store
+from dispatcher.state.record import PARKED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ import argparse
 import sys
 
 from dispatcher import jsontext
+from dispatcher.cni_errors import CNIError
 from dispatcher.plugin.cli import views
 from dispatcher.plugin.cli.own import NET_DIR, Own
-from dispatcher.plugin.errors import CNIError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import posix
 
 from dispatcher import keys
+from dispatcher.cni_errors import CNIError
 from dispatcher.conf import BrokenConf, Conf, load
-from dispatcher.plugin.errors import CNIError
 from dispatcher.plugin.request import Settings, judge_options
 
 NET_DIR = "/etc/cni/net.d"

@@ -7,9 +7,10 @@ lists of flat dictionaries, which ``cli`` prints as a table or as JSON.
 from __future__ import annotations
 
 from dispatcher import keys, networks
-from dispatcher.plugin import plan, store
-from dispatcher.plugin.errors import CNIError
-from dispatcher.plugin.record import CorruptRecord, NewerRecord
+from dispatcher.cni_errors import CNIError
+from dispatcher.plugin import plan
+from dispatcher.state import store
+from dispatcher.state.record import CorruptRecord, NewerRecord
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from dispatcher.plugin.cli.podfile import Pod
-    from dispatcher.plugin.record import Attachment, Record
+    from dispatcher.state.record import Attachment, Record
 
 PRIMARY = "eth0"
 

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dispatcher.agent.plugin import Plugin
+from dispatcher.agent.installer import Plugin
 from tests.node.calls import LONG, Answer
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests import predecessor as of_history
 from tests.node.installed import image
 
 if TYPE_CHECKING:
@@ -29,4 +30,4 @@ def payloads(payload: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
 def previous_payload(predecessor: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give the same folder of the predecessor's image."""
     target = tmp_path_factory.mktemp("payload") / "plugin"
-    return image.make(target, image.DEBIAN, predecessor)
+    return image.make(target, image.DEBIAN, predecessor, of_history.PAYLOAD)

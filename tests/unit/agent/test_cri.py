@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.agent.cri import METHOD, CRIError, call, identifiers, sandboxes
+from dispatcher.reaper.cri import METHOD, CRIError, call, identifiers, sandboxes
 
 if TYPE_CHECKING:
     from collections.abc import Callable

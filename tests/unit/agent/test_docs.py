@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from dispatcher import keys
-from dispatcher.agent import lookup
+from dispatcher.agent import annotation_server
 from dispatcher.agent.metrics import Metrics
-from dispatcher.agent.settings import Settings
-from dispatcher.plugin import journal, store
+from dispatcher.node.settings import Settings
 from dispatcher.plugin.cli.main import _parser
+from dispatcher.state import journal, store
 
 TREE = Path(__file__).parents[3]
 DOCS = TREE / "docs"
@@ -90,7 +90,13 @@ def test_every_command_that_the_page_shows_is_one() -> None:
 def test_every_answer_of_the_agent_is_in_the_plugins_table() -> None:
     """The plugin passes them on."""
     codes = re.findall(r"^\| (\d+) \|", (DOCS / "plugin.md").read_text(), re.MULTILINE)
-    ours = (lookup.TRY_AGAIN, lookup.NO_POD, lookup.OTHER_POD, lookup.FORBIDDEN, lookup.BAD_REQUEST)
+    ours = (
+        annotation_server.TRY_AGAIN,
+        annotation_server.NO_POD,
+        annotation_server.OTHER_POD,
+        annotation_server.FORBIDDEN,
+        annotation_server.BAD_REQUEST,
+    )
     assert set(map(str, ours)) <= set(codes)
 
 

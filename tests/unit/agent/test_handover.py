@@ -9,22 +9,24 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dispatcher.agent import handover, uninstall
 from dispatcher.conf import VERSIONS
-from dispatcher.plugin import cache, lock, store
-from dispatcher.plugin.record import ATTACHING, PARKED, RELEASING
+from dispatcher.node import removal
+from dispatcher.plugin import libcni_cache
+from dispatcher.reaper import handover
+from dispatcher.state import lock, store
+from dispatcher.state.record import ATTACHING, PARKED, RELEASING
+from tests.unit.agent.test_network_status import ARGS, CANAL, attached
 from tests.unit.agent.test_reaper import World
-from tests.unit.agent.test_status import ARGS, CANAL, attached
-from tests.unit.agent.test_uninstall import note as note_of_runtime
-from tests.unit.agent.test_uninstall import only_canal
+from tests.unit.agent.test_removal import note as note_of_runtime
+from tests.unit.agent.test_removal import only_canal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from dispatcher.agent.node import Node
-    from dispatcher.agent.reaper import Reaper
-    from dispatcher.plugin.record import Record
+    from dispatcher.agent.reconciler import Node
+    from dispatcher.reaper.reaper import Reaper
+    from dispatcher.state.record import Record
     from tests.unit.agent.conftest import Clock, Host
 
 FOLLOWING = "/etc/cni/net.d/10-canal.conflist"
@@ -59,11 +61,11 @@ class Leaving:
     @property
     def event(self) -> str:
         """The sentence of the Event ``NotFreed``, or ""."""
-        return uninstall.left_behind(self.world.state)
+        return removal.left_behind(self.world.state)
 
-    def found(self, container: str = "c1") -> cache.Cached | None:
+    def found(self, container: str = "c1") -> libcni_cache.Cached | None:
         """Return what a Genie that comes back finds of *container*."""
-        return cache.find(str(self.results), [], container, "eth0")
+        return libcni_cache.find(str(self.results), [], container, "eth0")
 
 
 @pytest.fixture

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dispatcher.agent import complaint, gone, moves, reaper, status, uninstall
-from dispatcher.agent.journal import Journal
-from dispatcher.agent.records import Records
+from dispatcher.agent import moves, network_status
+from dispatcher.agent.journal_reader import Journal
+from dispatcher.node import gone_containers, reaper_problem, removal
+from dispatcher.node.record_cache import Records
+from dispatcher.reaper import give_up, reaper
 from tests.unit.irregular import IRREGULAR, ends, irregular
 
 if TYPE_CHECKING:
@@ -43,12 +45,12 @@ def test_a_journal_that_is_no_file_is_read_as_empty_and_removed(
 
 
 READERS: dict[str, Callable[[Path], object]] = {
-    ".reaper-problem": complaint.hear,
-    gone.NAME: gone.read,
+    ".reaper-problem": reaper_problem.hear,
+    gone_containers.NAME: gone_containers.read,
     moves.MEMORY: lambda folder: moves._load(folder / moves.MEMORY),
-    status.MEMORY: lambda folder: status._load(folder / status.MEMORY),
+    network_status.MEMORY: lambda folder: network_status._load(folder / network_status.MEMORY),
     "c1.lock": lambda folder: reaper._locked(folder / "c1.lock"),
-    "cbr0-c1-eth0": uninstall.forget_results,
+    "cbr0-c1-eth0": give_up.forget_results,
 }
 
 
@@ -68,7 +70,7 @@ def test_what_was_left_behind_is_named_though_it_is_no_file(tmp_path: Path, put:
     """By its container: nobody can tell the pod."""
     put(tmp_path / "c1.json.left")
     with ends():
-        assert "the networks of c1 could not be freed" in uninstall.left_behind(tmp_path)
+        assert "the networks of c1 could not be freed" in removal.left_behind(tmp_path)
 
 
 def test_a_pipe_that_is_locked_is_a_lock(tmp_path: Path) -> None:

@@ -14,17 +14,21 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from prometheus_client import generate_latest
 
-from dispatcher.agent import complaint, loops, reaper, watch, web
-from dispatcher.agent.__main__ import Agent, main
+from dispatcher.agent import http_endpoints, inotify
+from dispatcher.agent.__main__ import main
+from dispatcher.agent.agent import Agent
 from dispatcher.agent.events import Events, Subject, node
-from dispatcher.agent.loops import Loop
+from dispatcher.cni_errors import CNIError
 from dispatcher.kube import logs
 from dispatcher.kube.client import Kube, KubeError
-from dispatcher.plugin import store
-from dispatcher.plugin.errors import CNIError
-from dispatcher.plugin.record import PARKED
-from tests.unit.agent.test_journal import write
-from tests.unit.agent.test_status import record
+from dispatcher.node import loop as loops
+from dispatcher.node import reaper_problem
+from dispatcher.node.loop import Loop
+from dispatcher.reaper import __main__ as reaper_command
+from dispatcher.state import store
+from dispatcher.state.record import PARKED
+from tests.unit.agent.test_journal_reader import write
+from tests.unit.agent.test_network_status import record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -292,14 +296,14 @@ def test_when_the_plugin_has_left_what_it_kept_goes(host: Host) -> None:
 def test_what_keeps_the_reaper_from_its_work_is_said_for_it(host: Host) -> None:
     """On the Node and as a metric; the reaper has neither a token nor a port."""
     api = Api()
-    complaint.leave(host.state, "nothing is freed while …")
+    reaper_problem.leave(host.state, "nothing is freed while …")
     agent = Agent(host.settings(port=0, look_seconds=0.1), host.plugin(), api)
     port = int(agent.start().server_address[1])
     try:
         eventually(lambda: "NothingFreed" in {e["reason"] for e in api.created})
         metric = 'genie_agent_reaper_problem{problem="nothing is freed while …"} 1.0'
         assert metric in fetch(port, "/metrics")[1]
-        complaint.leave(host.state, "")
+        reaper_problem.leave(host.state, "")
         eventually(lambda: "genie_agent_reaper_problem{" not in fetch(port, "/metrics")[1])
     finally:
         agent.stop()
@@ -366,15 +370,15 @@ def test_sigterm_ends_the_agent_and_takes_nothing_away(
 @pytest.mark.usefixtures("sigterm_soon")
 def test_sigterm_ends_the_reaper(host: Host) -> None:
     """It needs neither the API server nor, without records, the runtime."""
-    assert reaper.main([*options(host), "--reap-look-seconds=0.1"]) == 0
+    assert reaper_command.main([*options(host), "--reap-look-seconds=0.1"]) == 0
 
 
 @pytest.mark.usefixtures("signals")
 def test_a_reaper_that_is_stuck_ends(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody asks it how it is; its container is started anew, and that is seen."""
     monkeypatch.setattr(Loop, "alive", False)
-    monkeypatch.setattr(reaper, "WATCH_SECONDS", 0.01)
-    assert reaper.main(options(host)) == 1
+    monkeypatch.setattr(reaper_command, "WATCH_SECONDS", 0.01)
+    assert reaper_command.main(options(host)) == 1
 
 
 def options(host: Host) -> list[str]:
@@ -388,7 +392,7 @@ def test_a_reaper_with_a_bad_setting_says_why_and_exits_1(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """In one line."""
-    assert reaper.main(["--node-name=n", "--reap-age-seconds=-1"]) == 1
+    assert reaper_command.main(["--node-name=n", "--reap-age-seconds=-1"]) == 1
     assert "--reap-age-seconds" in capsys.readouterr().err
 
 
@@ -410,7 +414,12 @@ def test_the_metrics_are_served_on_a_nodes_ipv6_address_too(host: Host) -> None:
             [b"GET / HT", b"TP/1.0\r\n\r\n"], 30.0, b"GET / HTTP/1.0\r\n\r\n", id="in parts"
         ),
         pytest.param([b"GET"] + [b"x"] * 20, 0.3, b"", id="drop by drop, longer than all may take"),
-        pytest.param([b"x" * web.LARGEST * 2], 30.0, b"x" * web.LARGEST, id="without end"),
+        pytest.param(
+            [b"x" * http_endpoints.LARGEST * 2],
+            30.0,
+            b"x" * http_endpoints.LARGEST,
+            id="without end",
+        ),
         pytest.param([b"GET /", b""], 30.0, b"GET /", id="and then nothing more"),
     ],
 )
@@ -418,7 +427,7 @@ def test_a_request_is_read_under_limits(
     sent: list[bytes], seconds: float, read: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who opens connections and feeds them slowly takes neither the agent's memory nor its time."""
-    monkeypatch.setattr(web, "REQUEST_SECONDS", seconds)
+    monkeypatch.setattr(http_endpoints, "REQUEST_SECONDS", seconds)
     ours, theirs = socket.socketpair()
 
     def send() -> None:
@@ -432,7 +441,7 @@ def test_a_request_is_read_under_limits(
     with ours, theirs:
         sender = threading.Thread(target=send)
         sender.start()
-        assert web._request(ours) == read
+        assert http_endpoints._request(ours) == read
         sender.join()
 
 
@@ -547,7 +556,7 @@ def test_changes_are_noticed_and_reading_is_not_one(tmp_path: Path) -> None:
     wake = threading.Event()
     folder = tmp_path / "net.d"
     folder.mkdir()
-    observer = watch.start({str(tmp_path): wake, str(tmp_path / "never"): wake}, {})
+    observer = inotify.start({str(tmp_path): wake, str(tmp_path / "never"): wake}, {})
     try:
         folder.rmdir()
         folder.mkdir()
@@ -571,7 +580,7 @@ def test_of_the_directory_of_plugins_only_what_is_in_it_is_noticed(tmp_path: Pat
     wake = threading.Event()
     (tmp_path / ".genie" / "v1").mkdir(parents=True)
     (tmp_path / "genie").touch()
-    observer = watch.start({}, {str(tmp_path): wake})
+    observer = inotify.start({}, {str(tmp_path): wake})
     try:
         (tmp_path / ".genie" / "v1" / "code").touch()
         (tmp_path / ".genie-0123").write_text("half")

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from dispatcher.agent.metrics import STATES, Metrics
-from dispatcher.agent.settings import Settings
+from dispatcher.node.settings import Settings
 
 MANIFESTS = Path(__file__).parents[3] / "manifests"
 MONITORING = MANIFESTS / "monitoring"

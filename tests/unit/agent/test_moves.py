@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from dispatcher.agent.node import Node
+    from dispatcher.agent.reconciler import Node
     from tests.unit.agent.conftest import Host, Said
 
 

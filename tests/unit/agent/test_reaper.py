@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
-from dispatcher.agent import complaint, gone
-from dispatcher.agent.cri import CRIError
-from dispatcher.agent.host import namespace, resolve
-from dispatcher.agent.reaper import UNANSWERED, Reaper
-from dispatcher.plugin import lock, store
-from dispatcher.plugin.record import PARKED, Record
-from tests.unit.agent.test_status import record
+from dispatcher.node import gone_containers, reaper_problem
+from dispatcher.reaper.cri import CRIError
+from dispatcher.reaper.host_paths import namespace, resolve
+from dispatcher.reaper.reaper import UNANSWERED, Reaper
+from dispatcher.state import lock, store
+from dispatcher.state.record import PARKED, Record
+from tests.unit.agent.test_network_status import record
 
 if TYPE_CHECKING:
-    from dispatcher.agent.records import Stored
+    from dispatcher.node.record_cache import Stored
     from tests.unit.agent.conftest import Clock, Host
 
 
@@ -105,19 +105,19 @@ def test_the_agent_learns_which_containers_the_runtime_no_longer_has(world: Worl
         world.write(container, age=0)
     world.listed = {"living"}
     world.reaper.look()
-    assert gone.read(world.state) == set()
+    assert gone_containers.read(world.state) == set()
     world.reaper.look()
-    assert gone.read(world.state) == {"gone"}
+    assert gone_containers.read(world.state) == {"gone"}
     world.away = True
     world.reaper.look()
-    assert not (world.state / gone.NAME).exists()
+    assert not (world.state / gone_containers.NAME).exists()
     world.away = False
     for _ in range(2):
         world.reaper.look()
-    assert gone.read(world.state) == {"gone"}
+    assert gone_containers.read(world.state) == {"gone"}
     world.listed = {"gone", "living"}
     world.reaper.look()
-    assert gone.read(world.state) == set()
+    assert gone_containers.read(world.state) == set()
 
 
 def test_the_agent_learns_which_containers_have_no_namespace(world: World) -> None:
@@ -125,16 +125,16 @@ def test_the_agent_learns_which_containers_have_no_namespace(world: World) -> No
     world.write("rebooted", age=0, netns="/run/netns/gone")
     world.listed = {"rebooted"}
     world.reaper.look()
-    assert gone.read(world.state) == {"rebooted"}
+    assert gone_containers.read(world.state) == {"rebooted"}
     world.away = True
     world.reaper.look()
-    assert gone.read(world.state) == {"rebooted"}
+    assert gone_containers.read(world.state) == {"rebooted"}
 
 
 def test_a_folder_that_cannot_be_written_does_not_stop_the_reaper(tmp_path: Path) -> None:
     """What the agent is to know waits for the next look."""
-    gone.write(tmp_path / "none", {"c1"})
-    assert gone.read(tmp_path / "none") == set()
+    gone_containers.write(tmp_path / "none", {"c1"})
+    assert gone_containers.read(tmp_path / "none") == set()
 
 
 def test_a_sandbox_that_is_listed_in_between_is_counted_anew(world: World) -> None:
@@ -165,26 +165,26 @@ def test_that_the_runtime_stays_away_is_left_for_the_agent_to_say(world: World) 
     world.away = True
     for _ in range(UNANSWERED - 1):
         world.reaper.look()
-    assert complaint.hear(world.state) == ""
+    assert reaper_problem.hear(world.state) == ""
     world.reaper.look()
-    assert "runtime does not answer: away" in complaint.hear(world.state)
+    assert "runtime does not answer: away" in reaper_problem.hear(world.state)
     world.away = False
     world.reaper.look()
-    assert complaint.hear(world.state) == ""
+    assert reaper_problem.hear(world.state) == ""
 
 
 def test_a_node_without_records_has_nothing_to_complain_of(world: World) -> None:
     """What an earlier reaper left goes, though the runtime is not asked."""
     world.away = True
-    complaint.leave(world.state, "earlier")
+    reaper_problem.leave(world.state, "earlier")
     world.reaper.look()
-    assert complaint.hear(world.state) == ""
+    assert reaper_problem.hear(world.state) == ""
 
 
 def test_a_folder_that_cannot_be_written_keeps_nobody_from_work(world: World) -> None:
     """The complaint is in the log all the same."""
     with capture_logs() as said:
-        complaint.leave(world.state / "never", "sentence")
+        reaper_problem.leave(world.state / "never", "sentence")
     assert said[0]["sentence"] == "sentence"
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from dispatcher.agent.settings import Settings, load
 from dispatcher.kube.settings import InvalidSettings
+from dispatcher.node.settings import Settings, load
 
 
 def test_the_environment_is_read_with_one_prefix(monkeypatch: pytest.MonkeyPatch) -> None:

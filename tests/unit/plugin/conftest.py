@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dispatcher.agent.plugin import Plugin
+from dispatcher.agent.installer import Plugin
 from tests.node.installed import image
 from tests.unit.plugin.rig import Rig
 

@@ -19,9 +19,11 @@ from pathlib import Path
 from typing import Any, Self
 from unittest import mock
 
-from dispatcher.plugin import delegate, errors, lock, main, netlink, request
+from dispatcher import cni_errors
+from dispatcher.plugin import delegate, main, netlink, request
 from dispatcher.plugin.process import Ended
 from dispatcher.plugin.request import Settings
+from dispatcher.state import lock
 from tests.unit.plugin.kernel import Pod
 
 SEQUENCES = (
@@ -199,7 +201,7 @@ def judge(code: int, out: bytes) -> None:
     assert answer is None or isinstance(answer, dict), out
     if code:
         assert answer is not None, "a failure without a reason"
-        assert answer["code"] != errors.INTERNAL, answer
+        assert answer["code"] != cni_errors.INTERNAL, answer
         assert "Traceback" not in answer["msg"]
 
 

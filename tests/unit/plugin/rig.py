@@ -10,17 +10,16 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from dispatcher import keys
-from dispatcher.plugin import errors
-from dispatcher.plugin.add import add
+from dispatcher import cni_errors, keys
+from dispatcher.cni_errors import CannotRun, CNIError, NotStartedError
 from dispatcher.plugin.call import Call, Deadline
-from dispatcher.plugin.check import check
+from dispatcher.plugin.commands.add import add
+from dispatcher.plugin.commands.check import check
+from dispatcher.plugin.commands.delete import delete
+from dispatcher.plugin.commands.gc import collect
+from dispatcher.plugin.commands.status import status
 from dispatcher.plugin.delegate import Runner
-from dispatcher.plugin.delete import delete
-from dispatcher.plugin.errors import CannotRun, CNIError, NotStartedError
-from dispatcher.plugin.gc import collect
 from dispatcher.plugin.request import read_conf, read_environment
-from dispatcher.plugin.status import status
 from tests.records import sealed
 from tests.unit.plugin.kernel import Pod
 
@@ -226,4 +225,4 @@ def failure(code: int = 7, msg: str = "no address left", details: str = "pool") 
 
 def hung() -> CNIError:
     """Return what the runner says of a delegate that was killed."""
-    return CNIError(errors.TRY_AGAIN, "did not end in time and was killed")
+    return CNIError(cni_errors.TRY_AGAIN, "did not end in time and was killed")

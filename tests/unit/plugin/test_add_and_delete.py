@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from dispatcher import keys
-from dispatcher.plugin import errors, lock, store
-from dispatcher.plugin.errors import CannotRun, CNIError, NotStartedError
-from dispatcher.plugin.record import FORMAT
+from dispatcher import cni_errors, keys
+from dispatcher.cni_errors import CannotRun, CNIError, NotStartedError
+from dispatcher.state import lock, store
+from dispatcher.state.record import FORMAT
 from tests.unit.plugin.rig import Delegates, Rig, failure, hung
 
 
@@ -64,15 +64,17 @@ def test_the_primary_takes_the_interface_of_the_runtime(rig: Rig) -> None:
 @pytest.mark.parametrize(
     ("cni", "code", "part"),
     [
-        pytest.param("weave@", errors.INVALID_ANNOTATION, "cannot be followed", id="bad grammar"),
-        pytest.param("wave", errors.UNKNOWN_NETWORK, 'did you mean "weave"', id="unknown"),
-        pytest.param("genie", errors.UNKNOWN_NETWORK, "no configuration", id="genie itself"),
-        pytest.param("broken", errors.BROKEN_NETWORK, "not valid JSON", id="a broken file"),
-        pytest.param("weave,canal@ens5", errors.INVALID_ANNOTATION, "primary", id="CNI_IFNAME"),
-        pytest.param("a/b", errors.INVALID_ANNOTATION, '"a/b"', id="a slash"),
-        pytest.param("..", errors.INVALID_ANNOTATION, '".."', id="two dots"),
-        pytest.param("we\0ave", errors.INVALID_ANNOTATION, "x00", id="a NUL"),
-        pytest.param("x" * 262_144, errors.INVALID_ANNOTATION, "1024 bytes", id="256 KiB"),
+        pytest.param(
+            "weave@", cni_errors.INVALID_ANNOTATION, "cannot be followed", id="bad grammar"
+        ),
+        pytest.param("wave", cni_errors.UNKNOWN_NETWORK, 'did you mean "weave"', id="unknown"),
+        pytest.param("genie", cni_errors.UNKNOWN_NETWORK, "no configuration", id="genie itself"),
+        pytest.param("broken", cni_errors.BROKEN_NETWORK, "not valid JSON", id="a broken file"),
+        pytest.param("weave,canal@ens5", cni_errors.INVALID_ANNOTATION, "primary", id="CNI_IFNAME"),
+        pytest.param("a/b", cni_errors.INVALID_ANNOTATION, '"a/b"', id="a slash"),
+        pytest.param("..", cni_errors.INVALID_ANNOTATION, '".."', id="two dots"),
+        pytest.param("we\0ave", cni_errors.INVALID_ANNOTATION, "x00", id="a NUL"),
+        pytest.param("x" * 262_144, cni_errors.INVALID_ANNOTATION, "1024 bytes", id="256 KiB"),
     ],
 )
 def test_a_bad_choice_is_refused_before_anything_is_done(
@@ -90,7 +92,7 @@ def test_a_bad_choice_is_refused_before_anything_is_done(
 def test_no_default_is_an_error_that_says_how_to_set_one(rig: Rig) -> None:
     """A pod that asks for nothing cannot be attached where there is no default."""
     error = caught(rig, "ADD", None, default="")
-    assert error.code == errors.INVALID_CONF
+    assert error.code == cni_errors.INVALID_CONF
     assert "default" in error.details
 
 
@@ -98,7 +100,7 @@ def test_an_absent_executable_is_told_before_anything_is_done(rig: Rig) -> None:
     """A plan that could only fail half-way is not begun."""
     rig.delegates.absent.add("w2")
     error = caught(rig, "ADD", "canal,weave")
-    assert error.code == errors.CANNOT_RUN
+    assert error.code == cni_errors.CANNOT_RUN
     assert error.msg == 'the network "weave" cannot be attached: there is no plugin w2'
     assert rig.delegates.calls == []
     assert not rig.state.exists()
@@ -161,7 +163,7 @@ def test_what_a_roll_back_cannot_free_stays_recorded(rig: Rig) -> None:
 
 NOT_STARTED = {
     "cannot be executed": CannotRun("/bin/x cannot be executed: Text file busy"),
-    "finds no room on the machine": NotStartedError(errors.TRY_AGAIN, "no memory"),
+    "finds no room on the machine": NotStartedError(cni_errors.TRY_AGAIN, "no memory"),
 }
 NEVER_RAN = {
     "the primary": ("canal", "c1", []),
@@ -237,7 +239,7 @@ def test_a_result_that_the_next_plugin_cannot_have_says_which_network(rig: Rig) 
     rig.network("old", "o1", "o2", cniVersion="0.2.0")
     rig.delegates.results["o1"] = {"cniVersion": "0.2.0"}
     error = caught(rig, "ADD", "old")
-    assert error.code == errors.DECODING_FAILURE
+    assert error.code == cni_errors.DECODING_FAILURE
     assert error.msg.startswith(
         'the network "old" was not attached to the interface "eth0" (plugin o2): '
     )
@@ -246,7 +248,7 @@ def test_a_result_that_the_next_plugin_cannot_have_says_which_network(rig: Rig) 
 def test_a_second_add_is_refused(rig: Rig) -> None:
     """What is attached stays as it is."""
     rig.run("ADD", "weave")
-    assert caught(rig, "ADD", "weave").code == errors.ALREADY_ATTACHED
+    assert caught(rig, "ADD", "weave").code == cni_errors.ALREADY_ATTACHED
     assert rig.record()["attachments"][0]["phase"] == "attached"
 
 
@@ -369,7 +371,7 @@ def test_a_delegate_that_cannot_be_run_is_parked_after_ten_minutes(rig: Rig) -> 
     """An error first, success later; the attachment stays until its executable is back."""
     rig.run("ADD", "weave")
     rig.delegates.absent.add("w2")
-    assert caught(rig, "DEL").code == errors.CANNOT_RUN
+    assert caught(rig, "DEL").code == cni_errors.CANNOT_RUN
     assert {held[3] for held in rig.delegates.held} == {"w2"}, "the rest of the chain was freed"
     rig.now += 599
     assert isinstance(caught(rig, "DEL"), CannotRun)
@@ -395,7 +397,7 @@ def test_the_time_to_parking_starts_with_the_first_failure_of_that_kind(rig: Rig
     caught(rig, "DEL")
     rig.delegates.absent.add("c1")
     rig.now += 1
-    assert caught(rig, "DEL").code == errors.CANNOT_RUN
+    assert caught(rig, "DEL").code == cni_errors.CANNOT_RUN
     assert rig.record()["attachments"][0]["phase"] == "releasing"
 
 
@@ -508,7 +510,7 @@ def test_a_corrupt_record_of_a_network_that_is_not_configured_now(rig: Rig) -> N
     (rig.state / "c1.json").write_bytes(b"{")
     (rig.conf / "10-weave.conflist").unlink()
     error = caught(rig, "DEL", "canal,weave@net1")
-    assert error.code == errors.CANNOT_RUN
+    assert error.code == cni_errors.CANNOT_RUN
     assert "the interface net1 cannot be freed: no configuration" in error.msg
     assert {held[2] for held in rig.delegates.held} == {"weave-net"}
     rig.now += 600
@@ -520,7 +522,7 @@ def test_a_corrupt_record_of_a_network_that_is_not_configured_now(rig: Rig) -> N
     assert rig.left() == ["c1.json.corrupt"]
 
 
-@pytest.mark.parametrize("code", [errors.TRY_AGAIN, 120, 121, 122, 123])
+@pytest.mark.parametrize("code", [cni_errors.TRY_AGAIN, 120, 121, 122, 123])
 def test_a_corrupt_record_while_nobody_can_tell_the_annotation(rig: Rig, code: int) -> None:
     """An old runtime, and the agent is away or has another answer: the record waits."""
     rig.run("ADD", "weave")
@@ -622,7 +624,7 @@ def test_a_record_of_a_later_version_is_never_touched(rig: Rig, command: str) ->
     rig.rewrite(rig.record() | {"format": FORMAT + 1, "oldestReader": FORMAT + 1})
     before = rig.record()
     error = caught(rig, command, "canal")
-    assert error.code == errors.TRY_AGAIN
+    assert error.code == cni_errors.TRY_AGAIN
     assert "upgrade" in error.details
     assert rig.record() == before
 
@@ -759,7 +761,7 @@ def test_what_a_delegate_did_before_it_was_told_is_recorded_though_the_disk_fail
         rig.run("ADD", "weave")
     assert rig.delegates.held
     assert [each["phase"] for each in rig.record()["attachments"]] == ["attaching"]
-    assert rig.begun[0]["code"] == errors.IO_FAILURE
+    assert rig.begun[0]["code"] == cni_errors.IO_FAILURE
     monkeypatch.undo()
     rig.delegates.faults.clear()
     rig.run("DEL")
@@ -828,7 +830,7 @@ def test_a_delegate_that_never_ended_leaves_time_for_the_others(rig: Rig) -> Non
 
     rig.delegates.__class__ = Slow
     start = rig.clock
-    assert caught(rig, "DEL").code == errors.TRY_AGAIN
+    assert caught(rig, "DEL").code == cni_errors.TRY_AGAIN
     assert [round(until - start, 1) for until in untils] == [22.5, 45.0, 45.0, 56.2, 90.0, 90.0]
     assert {held[2] for held in rig.delegates.held} == {"canal-net"}
 
@@ -838,7 +840,7 @@ def test_a_container_that_is_busy_does_not_keep_gc_away(rig: Rig) -> None:
     rig.state.mkdir()
     held = lock.of_container(str(rig.state), "c1", 1e12)
     error = caught(rig, "ADD", "canal", deadlineSeconds=1)
-    assert error.code == errors.TRY_AGAIN
+    assert error.code == cni_errors.TRY_AGAIN
     held.release(forget=True)
     lock.for_gc(str(rig.state), 1e12).release()
 
@@ -915,7 +917,7 @@ def test_what_a_known_plugin_cannot_do_is_refused_before_anything_is_attached(ri
     rig.network("flannel", "flannel", "portmap")
     rig.network("other", "flannel")
     error = caught(rig, "ADD", "weave,flannel@net1,other@net2")
-    assert error.code == errors.INVALID_ANNOTATION
+    assert error.code == cni_errors.INVALID_ANNOTATION
     assert error.msg == (
         'the annotation "cni" cannot be followed: Invalid value: "other": item 3: item 2 '
         '("flannel") uses the same plugin "flannel", which can attach a pod only once: it '

@@ -8,7 +8,7 @@ import pytest
 
 from dispatcher.conf import VERSIONS, Conf
 from dispatcher.plugin.chain import Chain
-from dispatcher.plugin.record import Attachment
+from dispatcher.state.record import Attachment
 from tests.unit.plugin.rig import Delegates
 
 if TYPE_CHECKING:

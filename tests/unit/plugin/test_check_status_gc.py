@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from dispatcher.plugin import errors, lock, store
-from dispatcher.plugin.errors import CNIError
+from dispatcher import cni_errors
+from dispatcher.cni_errors import CNIError
+from dispatcher.state import lock, store
 from tests.unit.plugin.rig import Rig, failure, hung
 from tests.unit.plugin.test_add_and_delete import cached, caught
 
@@ -55,11 +56,11 @@ def test_check_passes_over_a_network(rig: Rig, more: dict[str, Any]) -> None:
 
 def test_check_of_what_is_not_attached(rig: Rig) -> None:
     """An unknown container is code 3; an ADD that failed, and a corrupt record, are ours."""
-    assert caught(rig, "CHECK").code == errors.UNKNOWN_CONTAINER
+    assert caught(rig, "CHECK").code == cni_errors.UNKNOWN_CONTAINER
     rig.delegates.faults["ADD", "c1"] = failure()
     rig.delegates.faults["DEL", "c1"] = failure()
     caught(rig, "ADD", "canal")
-    assert caught(rig, "CHECK").code == errors.NOT_ATTACHED
+    assert caught(rig, "CHECK").code == cni_errors.NOT_ATTACHED
     (rig.state / "c1.json").write_text("{")
     assert "corrupt" in caught(rig, "CHECK").msg
 
@@ -177,7 +178,7 @@ def test_gc_keeps_a_stranger_in_whatever_network(rig: Rig, default: str) -> None
     rig.run("ADD", "weave", container="new")
     if default == "broken":
         error = caught(rig, "GC", default=default, **valid("new/eth0", "before/eth0"))
-        assert (error.code, "left out of GC" in error.msg) == (errors.BROKEN_NETWORK, True)
+        assert (error.code, "left out of GC" in error.msg) == (cni_errors.BROKEN_NETWORK, True)
     else:
         rig.run("GC", default=default, **valid("new/eth0", "before/eth0"))
     assert gc_lists(rig)["w1"] == ["before/eth0", "new/eth0"]
@@ -273,7 +274,7 @@ def test_one_that_hangs_leaves_time_for_the_others_of_a_gc(rig: Rig) -> None:
             return run(self, conf, variables, until, *more)
 
     rig.delegates.__class__ = Slow
-    assert caught(rig, "GC", **valid()).code == errors.TRY_AGAIN
+    assert caught(rig, "GC", **valid()).code == cni_errors.TRY_AGAIN
     # The first hung for its third of 70 s; the plugins of a container share what is left.
     assert untils["DEL"] == [23.3, 46.7, 46.7, 70.0, 70.0]
     assert rig.records == ["a"]
@@ -316,7 +317,7 @@ def test_a_single_failure_of_gc_is_returned_as_it_is(rig: Rig) -> None:
 def test_gc_without_a_list_frees_nothing(rig: Rig, given: dict[str, Any]) -> None:
     """An absent list is never an empty one."""
     rig.run("ADD", "weave")
-    assert caught(rig, "GC", **given).code == errors.INVALID_CONF
+    assert caught(rig, "GC", **given).code == cni_errors.INVALID_CONF
     assert rig.records == ["c1"]
 
 
@@ -354,7 +355,7 @@ def test_gc_does_not_wait_for_a_container_that_is_locked(rig: Rig) -> None:
             rig.run("GC", **valid())
     finally:
         held.release()
-    assert raised.value.code == errors.TRY_AGAIN
+    assert raised.value.code == cni_errors.TRY_AGAIN
     assert rig.records == ["busy"]
 
 

@@ -14,11 +14,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.plugin import store
 from dispatcher.plugin.cli import doctor, podfile
 from dispatcher.plugin.cli.main import main
 from dispatcher.plugin.cli.own import Own
 from dispatcher.plugin.cli.podfile import Unreadable
+from dispatcher.state import store
 from tests.unit.plugin.rig import Rig, failure
 from tests.unit.plugin.test_add_and_delete import caught
 

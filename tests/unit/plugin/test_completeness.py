@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dispatcher.plugin import store
-from dispatcher.plugin.record import CorruptRecord, Record, decode
+from dispatcher.state import store
+from dispatcher.state.record import CorruptRecord, Record, decode
 from tests.unit.plugin.rig import Delegates, Rig, failure
 from tests.unit.plugin.test_add_and_delete import caught
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from dispatcher.plugin import store
-from dispatcher.plugin.errors import (
+from dispatcher.cni_errors import (
     DELEGATE_FAILED,
     INVALID_ANNOTATION,
     INVALID_NETNS,
     IO_FAILURE,
     CNIError,
 )
+from dispatcher.state import store
 from tests.unit.plugin.rig import Rig, failure
 from tests.unit.plugin.test_add_and_delete import caught
 from tests.unit.plugin.test_netlink import link, route

@@ -12,9 +12,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from dispatcher.plugin import delegate, errors, lock, process
+from dispatcher import cni_errors
+from dispatcher.cni_errors import CannotRun, CNIError
+from dispatcher.plugin import delegate, process
 from dispatcher.plugin.delegate import Runner
-from dispatcher.plugin.errors import CannotRun, CNIError
+from dispatcher.state import lock
 
 ENVIRON = {"PATH": "/usr/bin:/bin", "TRACEPARENT": "00-abc"}
 CONF = {"type": "plug", "cniVersion": "1.0.0", "name": "n"}
@@ -205,7 +207,9 @@ def test_what_a_delegate_prints_that_succeeds_counts_on_add_alone(
     """As with libcni: a word too many on DEL must not keep a pod from going."""
     assert call(tmp_path, "echo freed", command=command) is None
     assert call(tmp_path, "echo '{}'", command=command) is None
-    assert caught(tmp_path, "echo freed; exit 1", command=command).code == errors.DELEGATE_FAILED
+    assert (
+        caught(tmp_path, "echo freed; exit 1", command=command).code == cni_errors.DELEGATE_FAILED
+    )
 
 
 def test_only_the_end_of_standard_error_is_told(tmp_path: Path) -> None:
@@ -218,7 +222,7 @@ def test_only_the_end_of_standard_error_is_told(tmp_path: Path) -> None:
 def test_after_the_time_is_over_no_delegate_is_begun(tmp_path: Path) -> None:
     """It could only be killed at once."""
     error = caught(tmp_path, "", seconds=0)
-    assert (error.code, error.msg) == (errors.TRY_AGAIN, "no time was left for the plugin plug")
+    assert (error.code, error.msg) == (cni_errors.TRY_AGAIN, "no time was left for the plugin plug")
 
 
 def test_the_lock_is_told_who_works_under_it_and_for_how_long(tmp_path: Path) -> None:
@@ -240,7 +244,7 @@ def test_a_delegate_that_hangs_in_silence_is_killed(tmp_path: Path) -> None:
     """Nobody waits for its output."""
     start = time.monotonic()
     error = caught(tmp_path, "exec sleep 60", seconds=0.2)
-    assert error.code == errors.TRY_AGAIN
+    assert error.code == cni_errors.TRY_AGAIN
     assert "did not end in time" in error.msg
     assert time.monotonic() - start < 30
 
@@ -290,7 +294,7 @@ def test_more_output_than_anyone_needs_is_an_error_that_says_so(
 ) -> None:
     """It names the plugin and the limit, whatever is wrong besides."""
     error = caught(tmp_path, f"{MANY_VALUES} 50000000{end}", seconds=60)
-    assert error.code == errors.DELEGATE_FAILED
+    assert error.code == cni_errors.DELEGATE_FAILED
     assert error.msg.startswith(f"the plugin plug printed more than 16 MiB and {how}")
     assert error.details.startswith(r'it begins with "[[],\x0a[],')
     assert len(error.details) < 1000
@@ -316,7 +320,7 @@ PEAK = """
 import sys, time
 sys.path.insert(0, {tree!r})
 from dispatcher.plugin.delegate import Runner
-from dispatcher.plugin.errors import CNIError
+from dispatcher.cni_errors import CNIError
 run = Runner([{folder!r}], {{"PATH": "/usr/bin:/bin"}}, None)
 try:
     run({conf!r}, {add!r}, time.monotonic() + 60)
@@ -377,7 +381,7 @@ def test_a_machine_without_room_says_try_again(
     monkeypatch.setattr(f"posix.{function}", refuse)
     error = caught(tmp_path, "")
     assert not isinstance(error, CannotRun)
-    assert error.code == errors.TRY_AGAIN
+    assert error.code == cni_errors.TRY_AGAIN
     assert error.msg == f"the plugin plug could not be started: {os.strerror(number)}"
 
 
@@ -427,7 +431,7 @@ def test_our_own_executable_is_never_a_delegate(tmp_path: Path) -> None:
     runner = Runner([str(tmp_path)], ENVIRON, (stat.st_dev, stat.st_ino))
     with pytest.raises(CNIError, match="is Genie itself") as raised:
         runner(CONF, ADD, time.monotonic() + 5)
-    assert raised.value.code == errors.RECURSION
+    assert raised.value.code == cni_errors.RECURSION
 
 
 def test_a_kernel_without_pidfds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -439,7 +443,7 @@ def test_a_kernel_without_pidfds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("posix.pidfd_open", absent)
     assert call(tmp_path, "sleep 0.05; cat") == CONF
     assert call(tmp_path, "exec 1>&- 2>&-; sleep 0.05") is None
-    assert caught(tmp_path, "sleep 60", seconds=0.2).code == errors.TRY_AGAIN
+    assert caught(tmp_path, "sleep 60", seconds=0.2).code == cni_errors.TRY_AGAIN
 
 
 def test_a_caller_that_does_not_read_standard_error_holds_nobody(
@@ -549,7 +553,7 @@ def test_a_delegate_that_no_kill_ends_holds_nobody(
     asked: list[int] = []
     monkeypatch.setattr(process, "_kill", asked.append)
     monkeypatch.setattr(process, "_DIES_WITHIN", 0.05)
-    assert caught(tmp_path, "sleep 60", seconds=0.05).code == errors.TRY_AGAIN
+    assert caught(tmp_path, "sleep 60", seconds=0.05).code == cni_errors.TRY_AGAIN
     [child] = asked
     real(child, 9)
     os.waitpid(child, 0)

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dispatcher.plugin import journal, lock, store
+from dispatcher.cni_errors import CNIError
 from dispatcher.plugin.cli import doctor
 from dispatcher.plugin.cli.own import Own
-from dispatcher.plugin.errors import CNIError
-from dispatcher.plugin.record import CorruptRecord, Record
-from dispatcher.plugin.request import Request
+from dispatcher.state import journal, lock, store
+from dispatcher.state.record import CorruptRecord, Record
 from tests.unit.irregular import IRREGULAR, ends, irregular
 from tests.unit.plugin.test_add_and_delete import cached, caught
 
@@ -155,9 +154,17 @@ def test_what_cannot_be_locked_is_an_error_with_its_cure(tmp_path: Path, name: s
 def test_a_journal_that_is_no_file_holds_no_call_up(tmp_path: Path, put: Put) -> None:
     """Its line is lost."""
     put(tmp_path / "journal")
-    request = Request({"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "c1"})
     with ends():
-        journal.note(str(tmp_path), request, [], None, now=1.0, seconds=0.1)
+        journal.append(
+            str(tmp_path),
+            command="ADD",
+            container_id="c1",
+            args="",
+            attachments=[],
+            failure=None,
+            now=1.0,
+            seconds=0.1,
+        )
     assert not is_regular(tmp_path / "journal")
 
 

@@ -13,8 +13,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from dispatcher.plugin import store
-from dispatcher.plugin.errors import CNIError
+from dispatcher.cni_errors import CNIError
+from dispatcher.state import store
 from tests.unit.plugin.rig import Rig, failure
 
 if TYPE_CHECKING:

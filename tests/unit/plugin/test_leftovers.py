@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dispatcher.plugin import leftovers, lock, record, store
-from dispatcher.plugin.record import Record
+from dispatcher.state import leftovers, lock, record, store
+from dispatcher.state.record import Record
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dispatcher import keys
-from dispatcher.plugin import errors
-from dispatcher.plugin.errors import CNIError
+from dispatcher import cni_errors, keys
+from dispatcher.cni_errors import CNIError
 from dispatcher.plugin.request import read_conf
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ def test_a_static_pod_over_a_limit_is_refused_before_anything_is_attached(
         rig.network(name, "x")
     with pytest.raises(CNIError) as refused:
         rig.run("ADD", **ask(cni, source))
-    assert (refused.value.code, refused.value.msg) == (errors.INVALID_ANNOTATION, sentence)
+    assert (refused.value.code, refused.value.msg) == (cni_errors.INVALID_ANNOTATION, sentence)
     assert "in the ConfigMap genie" in refused.value.details
     assert (rig.delegates.calls, rig.records) == ([], [])
 
@@ -123,4 +122,4 @@ def test_what_is_in_args_is_an_error_only_where_it_is_a_limit_of_a_wrong_type(
         return
     with pytest.raises(CNIError, match=word) as refused:
         read_conf(data, "ADD")
-    assert refused.value.code == errors.INVALID_CONF
+    assert refused.value.code == cni_errors.INVALID_CONF

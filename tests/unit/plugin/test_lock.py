@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dispatcher.plugin import lock
-from dispatcher.plugin.errors import TRY_AGAIN, CNIError
+from dispatcher.cni_errors import TRY_AGAIN, CNIError
+from dispatcher.state import lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable

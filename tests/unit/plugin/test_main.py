@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dispatcher import keys
+from dispatcher import cni_errors, keys
+from dispatcher.cni_errors import CNIError
 from dispatcher.jsontext import dump
-from dispatcher.plugin import ask, errors, journal, main, netlink
-from dispatcher.plugin.errors import CNIError
+from dispatcher.plugin import agent_client, main, netlink
+from dispatcher.state import journal
 from tests.unit.plugin.kernel import Model, Pod
 
 if TYPE_CHECKING:
@@ -114,16 +115,16 @@ def test_version_works_whatever_is_given(node: Node, data: bytes) -> None:
 def test_the_netns_of_the_plugin_itself_is_refused(node: Node, command: str) -> None:
     """Code 8 before any delegate runs, unless the override is set."""
     code, answer = node.serve(command, CNI_NETNS="/proc/self/ns/net")
-    assert (code, answer["code"]) == (1, errors.INVALID_NETNS)
+    assert (code, answer["code"]) == (1, cni_errors.INVALID_NETNS)
     assert not (node.folder / "state").exists()
     _, answer = node.serve(command, CNI_NETNS="/proc/self/ns/net", CNI_NETNS_OVERRIDE="true")
-    assert errors.INVALID_NETNS not in (answer or {}).values()
+    assert cni_errors.INVALID_NETNS not in (answer or {}).values()
 
 
 def test_a_call_by_our_own_delegate_is_refused(node: Node) -> None:
     """Whatever stands between, Genie is not called by itself."""
     code, answer = node.serve("ADD", GENIE_CHAIN="1")
-    assert (code, answer["code"]) == (1, errors.RECURSION)
+    assert (code, answer["code"]) == (1, cni_errors.RECURSION)
 
 
 def test_a_delete_by_our_own_delegate_has_nothing_to_do(node: Node) -> None:
@@ -137,7 +138,7 @@ def test_errors_speak_the_version_of_the_caller(node: Node) -> None:
     code, answer = node.serve("ADD", conf)
     assert code == 1
     assert answer["cniVersion"] == "0.4.0"
-    assert answer["code"] == errors.UNKNOWN_NETWORK
+    assert answer["code"] == cni_errors.UNKNOWN_NETWORK
     assert 'did you mean "net"' in answer["msg"]
     assert answer["details"] == "networks of this node: net"
 
@@ -145,16 +146,20 @@ def test_errors_speak_the_version_of_the_caller(node: Node) -> None:
 def test_an_error_of_the_environment_speaks_the_version_of_the_caller_too(node: Node) -> None:
     """Standard input is read first, for its version alone."""
     code, answer = node.serve("ADD", node.conf(cniVersion="1.0.0"), CNI_IFNAME="")
-    assert (code, answer["code"], answer["cniVersion"]) == (1, errors.INVALID_ENVIRONMENT, "1.0.0")
+    assert (code, answer["code"], answer["cniVersion"]) == (
+        1,
+        cni_errors.INVALID_ENVIRONMENT,
+        "1.0.0",
+    )
     _, answer = node.serve("ADD", b"{", CNI_IFNAME="")
-    assert answer["code"] == errors.INVALID_ENVIRONMENT
+    assert answer["code"] == cni_errors.INVALID_ENVIRONMENT
 
 
 def test_trouble_of_the_system_is_an_error_object(node: Node) -> None:
     """A state directory that cannot be made: code 5, and the file is named."""
     (node.folder / "state").write_text("in the way")
     code, answer = node.serve("ADD")
-    assert (code, answer["code"]) == (1, errors.IO_FAILURE)
+    assert (code, answer["code"]) == (1, cni_errors.IO_FAILURE)
     assert str(node.folder / "state") in answer["msg"]
 
 
@@ -164,7 +169,7 @@ def test_a_fault_of_ours_is_an_error_object_too(
     """Never a trace; the place is told in one line."""
     monkeypatch.setattr(main, "_carry_out", lambda _: 1 // 0)
     code, answer = node.serve("ADD")
-    assert (code, answer["code"]) == (1, errors.INTERNAL)
+    assert (code, answer["code"]) == (1, cni_errors.INTERNAL)
     assert "ZeroDivisionError" in answer["msg"]
     assert "test_main.py" in answer["msg"]
 
@@ -209,7 +214,7 @@ def test_any_call_ends_in_one_object_or_none(node: Node) -> None:
         if code:
             assert answer is not None
             assert "Traceback" not in dump(answer).decode()
-            assert answer["code"] != errors.INTERNAL, answer
+            assert answer["code"] != cni_errors.INTERNAL, answer
         assert _outside_the_state(node) == before
 
     holds()
@@ -253,7 +258,7 @@ def test_standard_input_that_cannot_be_read_is_told(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("posix.isatty", lambda _: False)
     with pytest.raises(CNIError, match="standard input cannot be read: Bad file") as caught:
         main._read_stdin()
-    assert caught.value.code == errors.IO_FAILURE
+    assert caught.value.code == cni_errors.IO_FAILURE
 
 
 def test_a_person_at_a_terminal_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -289,7 +294,7 @@ def test_the_program_prints_one_object_and_ends(
     assert json.loads(capfd.readouterr().out)["cniVersion"] == "1.1.0"
     monkeypatch.setattr("posix.isatty", lambda _: True)
     assert _run(monkeypatch, {"CNI_COMMAND": "ADD"}, str(node.launcher)) == 1
-    assert json.loads(capfd.readouterr().out)["code"] == errors.INVALID_ENVIRONMENT
+    assert json.loads(capfd.readouterr().out)["code"] == cni_errors.INVALID_ENVIRONMENT
     main._complain("look \ud800")
     assert capfd.readouterr().err == "genie: look \\ud800\n"
 
@@ -392,7 +397,7 @@ ARGS = "K8S_POD_NAME=p;K8S_POD_NAMESPACE=n;K8S_POD_UID=u"
 def test_the_agent_tells_the_annotation(tmp_path: Path, answer: bytes, expected: str) -> None:
     """One object each way."""
     address, asked = agent(tmp_path, answer)
-    assert ask.annotation(address, ARGS) == expected
+    assert agent_client.annotation(address, ARGS) == expected
     assert json.loads(asked[0]) == {"version": 1, "namespace": "n", "name": "p", "uid": "u"}
 
 
@@ -412,7 +417,7 @@ def test_the_agent_cannot_tell(tmp_path: Path, answer: bytes, code: int, part: s
     """Its own error as it is; anything else asks to try again."""
     address, _ = agent(tmp_path, answer)
     with pytest.raises(CNIError) as caught:
-        ask.annotation(address, ARGS)
+        agent_client.annotation(address, ARGS)
     assert caught.value.code == code
     assert part in caught.value.msg
 
@@ -420,14 +425,14 @@ def test_the_agent_cannot_tell(tmp_path: Path, answer: bytes, code: int, part: s
 def test_an_agent_that_is_away_or_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Code 11 within the time, never the default network."""
     with pytest.raises(CNIError, match="No such file") as caught:
-        ask.annotation(str(tmp_path / "none.sock"), ARGS)
-    assert caught.value.code == errors.TRY_AGAIN
-    monkeypatch.setattr(ask, "SECONDS", 0.05)
+        agent_client.annotation(str(tmp_path / "none.sock"), ARGS)
+    assert caught.value.code == cni_errors.TRY_AGAIN
+    monkeypatch.setattr(agent_client, "SECONDS", 0.05)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "silent.sock"))
         listener.listen()
         with pytest.raises(CNIError, match="timed out"):
-            ask.annotation(str(tmp_path / "silent.sock"), ARGS)
+            agent_client.annotation(str(tmp_path / "silent.sock"), ARGS)
 
 
 @pytest.mark.parametrize(
@@ -435,14 +440,14 @@ def test_an_agent_that_is_away_or_silent(tmp_path: Path, monkeypatch: pytest.Mon
 )
 def test_nobody_is_asked(address: str, args: str) -> None:
     """Without a socket in the conflist, or a pod in the call, there is nothing to ask."""
-    assert ask.annotation(address, args) == ""
+    assert agent_client.annotation(address, args) == ""
 
 
 def test_the_agent_is_asked_by_a_call(node: Node) -> None:
     """A runtime that hands over nothing, and an agent that is away: the pod waits."""
     conf = node.conf(agentSocket=str(node.folder / "none.sock"))
     code, answer = node.serve("ADD", conf)
-    assert (code, answer["code"]) == (1, errors.TRY_AGAIN)
+    assert (code, answer["code"]) == (1, cni_errors.TRY_AGAIN)
     assert node.serve("DEL", conf) == (0, None)
 
 
@@ -471,7 +476,7 @@ def test_a_line_of_the_journal_is_one_write_of_a_page(node: Node) -> None:
     node.serve("ADD", conf, CNI_ARGS=args)
     node.serve("ADD", conf)
     lines = (node.folder / "state/journal").read_bytes().splitlines()
-    assert [json.loads(each)["code"] for each in lines] == [errors.INVALID_ANNOTATION] * 2
+    assert [json.loads(each)["code"] for each in lines] == [cni_errors.INVALID_ANNOTATION] * 2
     assert all(len(each) < 4096 for each in lines)
 
 

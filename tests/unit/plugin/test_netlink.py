@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dispatcher.cni_errors import INVALID_NETNS, IO_FAILURE, CNIError
 from dispatcher.plugin import netlink
-from dispatcher.plugin.errors import INVALID_NETNS, IO_FAILURE, CNIError
 from dispatcher.plugin.netlink import Namespace, Route
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from dispatcher.conf import Conf
 from dispatcher.jsontext import MAX_DEPTH
-from dispatcher.plugin import record, store
-from dispatcher.plugin.record import Attachment, CorruptRecord, NewerRecord, Record
+from dispatcher.state import record, store
+from dispatcher.state.record import Attachment, CorruptRecord, NewerRecord, Record
 from tests.records import sealed
 
 if TYPE_CHECKING:

@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher import keys
+from dispatcher import cni_errors, keys
+from dispatcher.cni_errors import CNIError
 from dispatcher.conf import VERSIONS
-from dispatcher.plugin import errors
-from dispatcher.plugin.errors import CNIError
 from dispatcher.plugin.request import (
     COMMANDS,
     ENVIRONMENT,
@@ -46,7 +45,7 @@ def test_everything_that_is_missing_is_named_together(command: str, needed: str)
     """The specification's table of required variables, with code 4."""
     with pytest.raises(CNIError) as caught:
         read_environment({"CNI_COMMAND": command})
-    assert caught.value.code == errors.INVALID_ENVIRONMENT
+    assert caught.value.code == cni_errors.INVALID_ENVIRONMENT
     assert caught.value.msg == f"missing from the environment: {needed}"
     if command:
         request = read_environment({**FULL, "CNI_COMMAND": command})
@@ -74,7 +73,7 @@ def test_values_are_judged_before_anything_is_done(name: str, value: str, part: 
     """A bad value is refused with code 4 and its own sentence."""
     with pytest.raises(CNIError) as caught:
         read_environment({**FULL, "CNI_COMMAND": "ADD", name: value})
-    assert caught.value.code == errors.INVALID_ENVIRONMENT
+    assert caught.value.code == cni_errors.INVALID_ENVIRONMENT
     assert part in caught.value.msg
     assert "\n" not in caught.value.msg
 
@@ -83,7 +82,7 @@ def test_what_is_missing_and_what_is_wrong_are_named_together() -> None:
     """Nobody mends a call twice."""
     with pytest.raises(CNIError) as caught:
         read_environment({"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "../x", "CNI_IFNAME": "a/b"})
-    assert caught.value.code == errors.INVALID_ENVIRONMENT
+    assert caught.value.code == cni_errors.INVALID_ENVIRONMENT
     assert caught.value.msg == (
         "missing from the environment: CNI_NETNS, CNI_PATH; "
         'CNI_CONTAINERID "../x" must be letters, digits, "_", "." or "-", and start with a letter '
@@ -170,7 +169,7 @@ def test_commands_exist_since_a_version(command: str, version: str) -> None:
         return
     with pytest.raises(CNIError) as caught:
         read_conf(conf(cniVersion=version), command)
-    assert caught.value.code == errors.INCOMPATIBLE_VERSION
+    assert caught.value.code == cni_errors.INCOMPATIBLE_VERSION
     assert since in caught.value.msg
 
 
@@ -266,6 +265,6 @@ def test_genie_is_the_first_plugin_of_its_list() -> None:
     given = conf(prevResult={"cniVersion": "1.1.0"})
     with pytest.raises(CNIError, match="first plugin") as caught:
         read_conf(given, "ADD")
-    assert caught.value.code == errors.INVALID_CONF
+    assert caught.value.code == cni_errors.INVALID_CONF
     read_conf(given, "DEL")
     read_conf(given, "CHECK")

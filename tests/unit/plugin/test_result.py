@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dispatcher.cni_errors import DECODING_FAILURE, CNIError
+from dispatcher.cni_result import default_gateways, family, is_default, read, write
 from dispatcher.conf import VERSIONS
-from dispatcher.plugin.errors import DECODING_FAILURE, CNIError
-from dispatcher.plugin.result import default_gateways, family, is_default, read, write
 
 # One attachment as each shape of the specification has it.
 ROUTES = [{"dst": "0.0.0.0/0", "gw": "10.1.0.1"}, {"dst": "fd00::/8", "gw": "fd00::1"}]

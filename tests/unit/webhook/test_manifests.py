@@ -21,7 +21,7 @@ from certs.authority import issue_ca
 from certs.metrics import Metrics as CertificateMetrics
 from certs.stored import Stored, render
 from dispatcher import annotation, keys
-from dispatcher.agent.settings import Settings as AgentSettings
+from dispatcher.node.settings import Settings as AgentSettings
 from tests.unit.webhook.apiserver import Api
 from tests.unit.webhook.test_service import Certificates
 from webhook import affinity, ignored, limits, namespaces

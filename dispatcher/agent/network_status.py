@@ -1,0 +1,193 @@
+"""Writes onto each pod what it was attached to: ``k8s.v1.cni.cncf.io/network-status``.
+
+How it works: :func:`network_status` makes the annotation's value from a record (NPWG
+Multi-Network specification v1.3, section 5, "Network Attachment Status"). :class:`Status`
+writes it once for each record that is complete, by namespace, name and UID, without reading
+the pod. Which records that was done for is remembered in a file, :data:`MEMORY` in the state
+directory, so that a new agent does not write them again.
+
+Rules: this is outside the ADD path and never fails a pod; a pod that is gone or was replaced
+is left alone; what another writes there later stays, through restarts of the agent too. One
+pod that is refused keeps no other from its status. A record that shrinks is being freed, and
+of the sandboxes of one pod only the last speaks for it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import structlog
+
+from dispatcher import keys
+from dispatcher.cni_result import default_gateways
+from dispatcher.kube.client import CONFLICT, MERGE_PATCH, NOT_FOUND, KubeClient, KubeError
+from dispatcher.node import atomic_file
+from dispatcher.state.store import read_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from dispatcher.node.record_cache import Stored
+    from dispatcher.state.record import Attachment, Record
+
+log = structlog.get_logger("status")
+
+MEMORY = ".agent-status"
+"""The file that says what was written: ``{"<container>": <how many attachments>}``."""
+
+UNPROCESSABLE = 422
+
+REFUSED = frozenset({NOT_FOUND, CONFLICT, UNPROCESSABLE})
+"""Answers after which trying again is pointless: the pod is gone, or was replaced."""
+
+PASS_SECONDS = 30.0
+"""How long one call of :meth:`Status.publish` writes; the thread that calls it has more to do."""
+
+PAUSE = 30.0
+"""Seconds before a pod that was refused for another reason is tried again."""
+
+
+def network_status(record: Record) -> str | None:
+    """Return the annotation's value for *record*, or None if it is not complete.
+
+    The primary comes first, then the secondaries in the order of the list.
+    """
+    if not record.is_complete:
+        return None
+    ordered = sorted(record.attachments, key=lambda each: not each.primary)
+    return json.dumps([_entry(attachment) for attachment in ordered])
+
+
+def _entry(attachment: Attachment) -> dict[str, Any]:
+    result: dict[str, Any] = attachment.result or {}
+    entry: dict[str, Any] = {"name": attachment.network, "interface": attachment.interface}
+    ips = [str(ip["address"]).partition("/")[0] for ip in _ips(result, attachment.interface)]
+    if ips:
+        entry["ips"] = ips
+    inside = _interface(result, attachment.interface)
+    entry |= {key: inside[key] for key in ("mac", "mtu") if isinstance(inside.get(key), str | int)}
+    entry["default"] = attachment.primary
+    of_routes = default_gateways(result).values() if attachment.primary and result else ()
+    gateways = [gateway for gateway in of_routes if gateway]
+    if gateways:
+        entry["gateway"] = gateways
+    entry["dns"] = {k: v for k, v in (result.get("dns") or {}).items() if k != "options"}
+    return entry
+
+
+def _ips(result: Mapping[str, Any], interface: str) -> list[Mapping[str, Any]]:
+    """Return the addresses of *result* that are on the pod's *interface*.
+
+    One that does not say where it is counts, and all do where the plugin lists the host's end
+    alone: the pod has them somewhere.
+    """
+    ips: list[Mapping[str, Any]] = result.get("ips", [])
+    listed = result.get("interfaces", [])
+    own = {index for index, each in enumerate(listed) if _is_inside(each, interface)}
+    if not own:
+        return ips
+    return [ip for ip in ips if ip.get("interface", -1) not in set(range(len(listed))) - own]
+
+
+def _is_inside(listed: Mapping[str, Any], name: str) -> bool:
+    return listed.get("name") == name and bool(listed.get("sandbox"))
+
+
+def _interface(result: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    for interface in result.get("interfaces", ()):
+        if _is_inside(interface, name):
+            found: Mapping[str, Any] = interface
+            return found
+    return {}
+
+
+class Status:
+    """What was written onto which pod; *state_dir* is where that is remembered."""
+
+    def __init__(
+        self, kube: KubeClient, state_dir: Path, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._kube = kube
+        self._memory = state_dir / MEMORY
+        self._clock = clock
+        self._remembered = _load(self._memory)
+        self._written = dict(self._remembered)
+        self._again_at: dict[str, float] = {}
+
+    def publish(self, records: Mapping[str, Stored]) -> None:
+        """Write what is new, as far as there is time; the rest is for the next turn.
+
+        That one follows at once, since the memory is in the folder whose changes bring it about.
+        Raises KubeError when the API server does not answer, and OSError.
+        """
+        self._written = {key: old for key, old in self._written.items() if key in records}
+        self._again_at = {key: old for key, old in self._again_at.items() if key in records}
+        until = self._clock() + PASS_SECONDS
+        try:
+            for record in self._due(records):
+                self._write(record)
+                if self._clock() > until:
+                    break
+        finally:
+            self._remember()
+
+    def _due(self, records: Mapping[str, Stored]) -> list[Record]:
+        """Return what is to be written now."""
+        last: dict[tuple[str, str, str], Record] = {}
+        for stored in sorted(records.values(), key=attrgetter("written")):
+            record = stored.record
+            shrunk = record and len(record.attachments) < self._done(record)
+            if record and not shrunk and record.is_complete and all(record.pod):
+                last[record.pod] = record
+        now = self._clock()
+        return [
+            record
+            for record in last.values()
+            if len(record.attachments) > self._done(record)
+            and now >= self._again_at.get(record.container_id, now)
+        ]
+
+    def _done(self, record: Record) -> int:
+        return self._written.get(record.container_id, 0)
+
+    def _write(self, record: Record) -> None:
+        value = network_status(record)
+        namespace, name, uid = record.pod
+        path = f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(name, safe='')}/status"
+        body = {"metadata": {"uid": uid, "annotations": {keys.NETWORK_STATUS: value}}}
+        try:
+            self._kube.patch(path, body, MERGE_PATCH)
+        except KubeError as error:
+            if not error.status:
+                raise
+            # A static pod, too: its UID on the node is not that of its mirror in the API.
+            log.info("no status was written", pod=f"{namespace}/{name}", error=str(error))
+            if error.status not in REFUSED:
+                self._again_at[record.container_id] = self._clock() + PAUSE
+                return
+        self._written[record.container_id] = len(record.attachments)
+
+    def _remember(self) -> None:
+        if self._written == self._remembered:
+            return
+        if self._written:
+            atomic_file.replace(self._memory, json.dumps(self._written).encode(), 0o600)
+        else:
+            self._memory.unlink(missing_ok=True)
+        self._remembered = dict(self._written)
+
+
+def _load(memory: Path) -> dict[str, int]:
+    """Return what an earlier agent wrote; of a file that cannot be read, nothing."""
+    try:
+        found = json.loads(read_file(str(memory)))
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    return {key: count for key, count in found.items() if isinstance(count, int)}

@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from prometheus_client import generate_latest
+
+from dispatcher.agent.journal_reader import MOST_FAILED, Entry, Journal, Retries, Step, parse
+from dispatcher.agent.metrics import Metrics, state
+from dispatcher.cni_errors import CNIError
+from dispatcher.node.record_cache import Stored
+from dispatcher.state import journal as written
+from dispatcher.state.record import ATTACHING, PARKED
+from tests.unit.agent.test_network_status import ARGS, record
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def write(folder: Path, failure: CNIError | None = None) -> None:
+    """Add a line, as the plugin does."""
+    code = failure.code if failure else 0
+    steps = [written.attachment("weave", "eth0", 0.03, code)]
+    written.append(
+        str(folder),
+        command="ADD",
+        container_id="c1",
+        args=ARGS,
+        attachments=steps,
+        failure=failure,
+        now=1.0,
+        seconds=0.04,
+    )
+
+
+def test_what_the_plugin_writes_is_what_the_agent_reads(tmp_path: Path) -> None:
+    """A line is read at the turn after the one that took the file away."""
+    write(tmp_path)
+    write(tmp_path, CNIError(103, "bridge: no address left"))
+    journal = Journal(tmp_path)
+    assert journal.take() == []
+    pod = ("ns", "p", "u1")
+    assert journal.take() == [
+        Entry("ADD", "c1", 0.04, 0, "", pod, (Step("weave", 0.03, 0),)),
+        Entry("ADD", "c1", 0.04, 103, "bridge: no address left", pod, (Step("weave", 0.03, 103),)),
+    ]
+    assert journal.take() == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_writer_that_had_the_file_open_is_not_missed(tmp_path: Path) -> None:
+    """It writes to the file that was taken away, before that is read."""
+    write(tmp_path)
+    with (tmp_path / "journal").open("ab") as slow:
+        journal = Journal(tmp_path)
+        journal.take()
+        line = (tmp_path / "journal.taken").read_bytes()
+        slow.write(line)
+        slow.flush()
+        write(tmp_path)
+        assert len(journal.take()) == 2
+    assert len(journal.take()) == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"{",
+        b"[]",
+        b"{}",
+        b'{"command":"ADD","containerID":"c","seconds":"x","code":0,"msg":"","pod":["","",""],"attachments":[]}',
+        b'{"command":"ADD","containerID":"c","seconds":1,"code":0,"msg":"","pod":["",""],"attachments":[]}',
+        b'{"command":"ADD","containerID":"c","seconds":1,"code":0,"msg":"","pod":[1],"attachments":{}}',
+        b'{"command":"ADD","containerID":"c","seconds":1,"code":0,"msg":"","pod":["","",""],"attachments":[1]}',
+        b"\xff\xfe",
+    ],
+)
+def test_a_line_that_is_not_understood_is_left_out(line: bytes) -> None:
+    """Those around it are read."""
+    good = {"command": "DEL", "containerID": "c", "seconds": 1, "code": 0, "msg": ""}
+    whole = json.dumps({**good, "pod": ["", "", ""], "attachments": []}).encode()
+    found = list(parse(whole + b"\n" + line + b"\n" + whole + b"\n"))
+    assert [entry.command for entry in found] == ["DEL", "DEL"]
+
+
+def shown(metrics: Metrics) -> list[str]:
+    return generate_latest(metrics.registry).decode().splitlines()
+
+
+def test_calls_are_counted_by_command_network_and_code() -> None:
+    """With their durations."""
+    metrics = Metrics()
+    pod = ("", "", "")
+    metrics.count([Entry("ADD", "c1", 0.04, 0, "", pod, (Step("weave", 0.03, 0),))] * 2)
+    metrics.count([Entry("DEL", "c1", 0.04, 11, "x", pod, ())])
+    lines = shown(metrics)
+    assert 'genie_agent_call_duration_seconds_count{code="0",command="ADD"} 2.0' in lines
+    assert 'genie_agent_call_duration_seconds_count{code="11",command="DEL"} 1.0' in lines
+    attachment = 'genie_agent_attachment_duration_seconds_bucket{code="0",command="ADD",le="0.05"'
+    assert f'{attachment},network="weave"}} 2.0' in lines
+
+
+def entry(command: str, container: str, code: int, uid: str = "u1") -> Entry:
+    return Entry(command, container, 0.1, code, "x" if code else "", ("ns", "p", uid), ())
+
+
+RETRIES = {
+    "an ADD after a failed one of the same pod, in a new sandbox": (
+        [entry("ADD", "c1", 103), entry("ADD", "c2", 0)],
+        [False, True],
+    ),
+    "a DEL after a failed one of the same container": (
+        [entry("DEL", "c1", 11), entry("DEL", "c1", 11), entry("DEL", "c1", 0)],
+        [False, True, True],
+    ),
+    "not an ADD of another pod": (
+        [entry("ADD", "c1", 103), entry("ADD", "c2", 0, uid="u2")],
+        [False, False],
+    ),
+    "not a DEL of another container of the pod": (
+        [entry("DEL", "c1", 11), entry("DEL", "c2", 0)],
+        [False, False],
+    ),
+    "not the DEL that follows a failed ADD": (
+        [entry("ADD", "c1", 103), entry("DEL", "c1", 0)],
+        [False, False],
+    ),
+    "not what follows a success": (
+        [entry("ADD", "c1", 103), entry("ADD", "c2", 0), entry("ADD", "c3", 0)],
+        [False, True, False],
+    ),
+    "where the runtime tells no UID, by container": (
+        [
+            entry("ADD", "c1", 103, uid=""),
+            entry("ADD", "c2", 0, uid=""),
+            entry("ADD", "c1", 0, uid=""),
+        ],
+        [False, False, True],
+    ),
+}
+
+
+@pytest.mark.parametrize(("entries", "expected"), RETRIES.values(), ids=RETRIES)
+def test_a_retry_is(entries: list[Entry], expected: list[bool]) -> None:
+    """What comes again because it failed before; the metric counts it by command."""
+    retries = Retries()
+    assert [retries.is_one(each) for each in entries] == expected
+    metrics = Metrics()
+    metrics.count(entries)
+    counted = sum(
+        float(line.rpartition(" ")[2])
+        for line in shown(metrics)
+        if line.startswith("genie_agent_retries_total{")
+    )
+    assert counted == sum(expected)
+
+
+def test_only_so_many_failures_are_remembered() -> None:
+    """A node on which everything fails costs no more memory; the oldest are forgotten."""
+    retries = Retries()
+    for number in range(MOST_FAILED + 1):
+        retries.is_one(entry("DEL", f"c{number}", 11))
+    assert not retries.is_one(entry("DEL", "c0", 0))
+    assert retries.is_one(entry("DEL", "c2", 0))
+
+
+def test_records_are_shown_by_state() -> None:
+    """A record that is several of these counts as the worst."""
+    whole, incomplete, failed, parked = (record() for _ in range(4))
+    incomplete.attachments[1].phase = ATTACHING
+    failed.attachments[1].failure = {"code": 11, "msg": "x"}
+    parked.attachments[1].failure = {"code": 11, "msg": "x"}
+    parked.attachments[1].phase = PARKED
+    stored = [Stored("c", 0, each, "") for each in (whole, incomplete, failed, parked)]
+    stored.append(Stored("c", 0, None, "corrupt"))
+    assert [state(each) for each in stored] == [
+        "attached",
+        "incomplete",
+        "failed",
+        "parked",
+        "unreadable",
+    ]
+    metrics = Metrics()
+    metrics.show_records([stored[0], stored[0], stored[3]])
+    lines = shown(metrics)
+    assert 'genie_agent_records{state="attached"} 2.0' in lines
+    assert 'genie_agent_records{state="parked"} 1.0' in lines
+    assert 'genie_agent_records{state="failed"} 0.0' in lines
+    assert 'genie_agent_parked_attachments{network="canal"} 1.0' in lines
+    metrics.show_records([stored[0]])
+    assert not [line for line in shown(metrics) if "parked_attachments{" in line]
+
+
+def test_networks_are_shown_with_the_reason_of_their_absence() -> None:
+    """What was shown before and is no more does not linger."""
+    metrics = Metrics()
+    metrics.show_networks({"weave": "no binary"}, "not installed")
+    lines = shown(metrics)
+    assert 'genie_agent_network_available{network="weave"} 0.0' in lines
+    assert 'genie_agent_network_unavailable{network="weave",reason="no binary"} 1.0' in lines
+    assert 'genie_agent_problem{problem="not installed"} 1.0' in lines
+    metrics.show_networks({"weave": ""}, "")
+    after = shown(metrics)
+    assert 'genie_agent_network_available{network="weave"} 1.0' in after
+    assert not [line for line in after if "no binary" in line or "not installed" in line]

@@ -1,0 +1,412 @@
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dispatcher.agent.network_status import MEMORY, PASS_SECONDS, PAUSE, Status, network_status
+from dispatcher.conf import Conf
+from dispatcher.kube.client import MERGE_PATCH, Kube, KubeError
+from dispatcher.node.record_cache import Records
+from dispatcher.state import store
+from dispatcher.state.record import ATTACHED, ATTACHING, RELEASING, Attachment, Record
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.unit.agent.conftest import Clock
+
+ARGS = "IgnoreUnknown=1;K8S_POD_NAMESPACE=ns;K8S_POD_NAME=p;K8S_POD_UID=u1"
+WEAVE = {
+    "interfaces": [
+        {"name": "weave0", "mac": "00:00:00:00:00:01"},
+        {"name": "eth0", "mac": "00:00:00:00:00:02", "mtu": 1450, "sandbox": "/run/netns/x"},
+    ],
+    "ips": [{"address": "10.1.0.2/24", "gateway": "10.1.0.1"}, {"address": "fd00::2/64"}],
+    "routes": [
+        {"dst": "0.0.0.0/0", "gw": "10.1.0.1"},
+        {"dst": "::/0", "gw": "fd00::1"},
+        {"dst": "10.9.0.0/16", "gw": "10.1.0.9"},
+    ],
+    "dns": {"nameservers": ["10.1.0.53"], "search": ["a.b"], "options": ["ndots:5"]},
+}
+CANAL = {
+    "interfaces": [],
+    "ips": [{"address": "10.2.0.2/24"}],
+    "routes": [{"dst": "0.0.0.0/0", "gw": "10.2.0.1"}],
+    "dns": {},
+}
+
+
+def attached(
+    network: str, interface: str, result: dict[str, Any], *, args: str = ARGS
+) -> Attachment:
+    conf = Conf(f"/etc/{network}", network, "1.0.0", [{"type": "bridge"}])
+    made = Attachment(network, interface, "eth0", conf, args=args, primary=interface == "eth0")
+    made.phase, made.result = ATTACHED, result
+    return made
+
+
+def record(container_id: str = "c1", args: str = ARGS) -> Record:
+    pair = [attached("weave", "eth0", WEAVE, args=args), attached("canal", "net1", CANAL)]
+    return Record(container_id, "/run/netns/x", pair)
+
+
+def test_the_value_has_the_form_of_the_specification() -> None:
+    """Addresses without prefix, mac and mtu of the pod's end, gateways of the primary alone."""
+    assert json.loads(network_status(record()) or "") == [
+        {
+            "name": "weave",
+            "interface": "eth0",
+            "ips": ["10.1.0.2", "fd00::2"],
+            "mac": "00:00:00:00:00:02",
+            "mtu": 1450,
+            "default": True,
+            "gateway": ["10.1.0.1", "fd00::1"],
+            "dns": {"nameservers": ["10.1.0.53"], "search": ["a.b"]},
+        },
+        {
+            "name": "canal",
+            "interface": "net1",
+            "ips": ["10.2.0.2"],
+            "default": False,
+            "dns": {},
+        },
+    ]
+
+
+@pytest.mark.parametrize(
+    ("routes", "gateways"),
+    [
+        ([{"dst": "0.0.0.0/0"}], ["10.1.0.1"]),
+        ([{"dst": "::/0"}], []),
+        ([{"dst": "10.9.0.0/16", "gw": "10.1.0.9"}], []),
+        ([{"dst": "0.0.0.0/0", "gw": "10.1.0.1"}, {"dst": "0.0.0.0/0"}], ["10.1.0.1"]),
+    ],
+    ids=["gateway of the address", "no gateway of that family", "no default route", "named once"],
+)
+def test_the_gateway_is_that_of_the_default_route(
+    routes: list[dict[str, str]], gateways: list[str]
+) -> None:
+    """A default route without a next hop goes through the address's gateway (bridge does so)."""
+    made = Record("c", "", [attached("weave", "eth0", {**WEAVE, "routes": routes})])
+    [entry] = json.loads(network_status(made) or "")
+    assert entry.get("gateway", []) == gateways
+
+
+POD_END = {"name": "eth0", "sandbox": "/run/netns/x"}
+HOST_END = {"name": "eth0"}
+BRIDGE = {"name": "br0"}
+OTHER_END = {"name": "extra0", "sandbox": "/run/netns/x"}
+
+
+@pytest.mark.parametrize(
+    ("interfaces", "places", "shown"),
+    [
+        ([BRIDGE, POD_END], [1, 1], "ab"),
+        ([BRIDGE, POD_END], [0, 1], "b"),
+        ([HOST_END, POD_END], [0, 1], "b"),
+        ([POD_END, OTHER_END], [1, 0], "b"),
+        ([POD_END, OTHER_END], [None, 1], "a"),
+        ([POD_END], [7, -1], "ab"),
+        ([BRIDGE], [0, 0], "ab"),
+        ([], [0, None], "ab"),
+        ([OTHER_END, POD_END], [0, 0], ""),
+    ],
+    ids=[
+        "all on the pod's interface",
+        "one on the bridge",
+        "one on the host's end, which has the same name",
+        "one on another interface of the pod",
+        "one that does not say where it is",
+        "on interfaces that are not listed",
+        "the plugin lists the host's side alone",
+        "the plugin lists no interface",
+        "none on the pod's interface",
+    ],
+)
+def test_only_addresses_of_the_attachments_own_interface_are_listed(
+    interfaces: list[dict[str, str]], places: list[int | None], shown: str
+) -> None:
+    """An address that names no interface counts; ``interface`` is an index into the list."""
+    ips: list[dict[str, Any]] = [
+        {"address": f"{address}/24"} | ({} if place is None else {"interface": place})
+        for address, place in zip(("10.0.0.1", "10.0.0.2"), places, strict=True)
+    ]
+    result = {"interfaces": interfaces, "ips": ips, "routes": [], "dns": {}}
+    [entry] = json.loads(network_status(Record("c", "", [attached("x", "eth0", result)])) or "")
+    names = {"a": "10.0.0.1", "b": "10.0.0.2"}
+    assert entry.get("ips", []) == [names[letter] for letter in shown]
+
+
+def test_the_primary_comes_first_wherever_the_annotation_lists_it() -> None:
+    """Then the secondaries in the order of the list; each says whether it is the default."""
+    made = [attached(name, at, CANAL) for name, at in (("x", "net1"), ("y", "eth0"), ("z", "net2"))]
+    entries = json.loads(network_status(Record("c", "", made)) or "")
+    assert [(entry["name"], entry["default"]) for entry in entries] == [
+        ("y", True),
+        ("x", False),
+        ("z", False),
+    ]
+
+
+def test_there_is_no_status_of_what_is_being_released() -> None:
+    """What a roll-back or a DEL has left looks whole, and is not what the pod has."""
+    left = record()
+    left.attachments[0].phase = RELEASING
+    assert network_status(left) is None
+
+
+def test_a_result_without_anything_still_names_network_and_interface() -> None:
+    """A layer-2 network gives no address."""
+    entry = json.loads(network_status(Record("c", "", [attached("l2", "eth0", {})])) or "")
+    assert entry == [{"name": "l2", "interface": "eth0", "default": True, "dns": {}}]
+
+
+def test_there_is_no_status_before_everything_is_attached() -> None:
+    """Half of the truth would be read as the whole."""
+    unfinished = record()
+    unfinished.attachments[1].phase = ATTACHING
+    assert network_status(unfinished) is None
+
+
+def test_there_is_no_status_from_what_a_failed_add_left() -> None:
+    """The roll-back's DEL failed: the address is still taken, and the pod does not have it."""
+    left = record()
+    left.attachments.pop()
+    left.attachments[0].failure = {"code": 11, "msg": "not now"}
+    assert network_status(left) is None
+
+
+class Api(Kube):
+    """Notes patches, takes its time, and fails as it is told, for *refused* alone if set."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self.patches: list[tuple[str, Any]] = []
+        self.error: KubeError | None = None
+        self.refused = ""
+        self.seconds = 0.0
+        self._clock = clock
+
+    def patch(self, path: str, body: Any, kind: str = "", **_: Any) -> dict[str, Any]:
+        """Note one."""
+        assert kind == MERGE_PATCH
+        if self._clock:
+            self._clock.now += self.seconds
+        if self.error and self.refused in path:
+            raise self.error
+        self.patches.append((path, body))
+        return {}
+
+    def pods(self) -> list[str]:
+        """Return the names of the pods that were written to."""
+        return [path.split("/")[-2] for path, _ in self.patches]
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Records:
+    store.write(str(tmp_path), record())
+    return Records(tmp_path)
+
+
+def test_each_record_is_written_once_by_namespace_name_and_uid(
+    records: Records, tmp_path: Path
+) -> None:
+    """And no more, so that nobody else's later value is fought."""
+    api = Api()
+    status = Status(api, tmp_path)
+    for _ in range(3):
+        status.publish(records.read())
+    [(path, body)] = api.patches
+    assert path == "/api/v1/namespaces/ns/pods/p/status"
+    assert body["metadata"]["uid"] == "u1"
+    assert list(body["metadata"]["annotations"]) == ["k8s.v1.cni.cncf.io/network-status"]
+
+
+def test_while_the_api_server_is_away_it_stays_due(records: Records, tmp_path: Path) -> None:
+    """It is written when the API server is back."""
+    api = Api()
+    status = Status(api, tmp_path)
+    api.error = KubeError(0, "NoAnswer", "away")
+    with pytest.raises(KubeError):
+        status.publish(records.read())
+    api.error = None
+    status.publish(records.read())
+    assert len(api.patches) == 1
+
+
+@pytest.mark.parametrize("code", [404, 409, 422])
+def test_a_pod_that_is_gone_or_was_replaced_is_given_up(
+    records: Records, tmp_path: Path, code: int
+) -> None:
+    """Another try could not end otherwise."""
+    api = Api()
+    status = Status(api, tmp_path)
+    api.error = KubeError(code, "Reason", "refused")
+    status.publish(records.read())
+    api.error = None
+    status.publish(records.read())
+    assert api.patches == []
+
+
+def of_pod(name: str) -> str:
+    return ARGS.replace("K8S_POD_NAME=p", f"K8S_POD_NAME={name}").replace("u1", f"uid-{name}")
+
+
+@pytest.mark.parametrize("code", [400, 403, 500])
+def test_one_pod_that_is_refused_keeps_no_other_from_its_status(
+    tmp_path: Path, clock: Clock, code: int
+) -> None:
+    """It is tried again after a while, since what refuses it may pass, but not at every turn."""
+    for name in "abc":
+        store.write(str(tmp_path), record(f"c-{name}", args=of_pod(name)))
+    records = Records(tmp_path)
+    api = Api()
+    api.error, api.refused = KubeError(code, "Reason", "refused"), "/b/"
+    status = Status(api, tmp_path, clock)
+    status.publish(records.read())
+    assert sorted(api.pods()) == ["a", "c"]
+    api.error = None
+    status.publish(records.read())
+    assert len(api.patches) == 2
+    clock.now += PAUSE
+    status.publish(records.read())
+    assert sorted(api.pods()) == ["a", "b", "c"]
+
+
+def test_a_slow_api_server_is_written_to_in_passes_and_none_is_written_twice(
+    tmp_path: Path, clock: Clock
+) -> None:
+    """A pass ends long before kubelet takes the thread for stuck; an agent killed then goes on."""
+    names = [f"p{number:03d}" for number in range(20)]
+    for name in names:
+        store.write(str(tmp_path), record(f"c-{name}", args=of_pod(name)))
+    records = Records(tmp_path)
+    api = Api(clock)
+    api.seconds = 10.0
+    passes = 0
+    while len(api.patches) < len(names):
+        Status(api, tmp_path, clock).publish(records.read())
+        passes += 1
+        assert len(api.patches) * api.seconds <= passes * (PASS_SECONDS + api.seconds)
+    assert sorted(api.pods()) == names
+
+
+def test_of_two_sandboxes_of_a_pod_the_later_speaks(tmp_path: Path) -> None:
+    """Also where the dead one's container id comes later, and it is freed only half."""
+    store.write(str(tmp_path), record("z-dead"))
+    os.utime(tmp_path / "z-dead.json", (1, 1))
+    store.write(str(tmp_path), Record("a-living", "", [attached("canal", "eth0", CANAL)]))
+    records, api = Records(tmp_path), Api()
+    status = Status(api, tmp_path)
+    status.publish(records.read())
+    half_freed = record("z-dead")
+    half_freed.attachments[0].failure = {"code": 11}
+    store.write(str(tmp_path), half_freed)
+    status.publish(records.read())
+    [(_, body)] = api.patches
+    assert [each["name"] for each in written(body)] == ["canal"]
+
+
+def written(body: Any) -> Any:
+    return json.loads(body["metadata"]["annotations"]["k8s.v1.cni.cncf.io/network-status"])
+
+
+def test_a_record_that_is_being_freed_is_not_written(records: Records, tmp_path: Path) -> None:
+    """A DEL takes one attachment after another from it; also of that a new agent knows."""
+    api = Api()
+    Status(api, tmp_path).publish(records.read())
+    store.write(str(tmp_path), Record("c1", "", [attached("weave", "eth0", WEAVE)]))
+    Status(api, tmp_path).publish(records.read())
+    assert len(api.patches) == 1
+
+
+def test_a_container_that_comes_again_is_written_again(records: Records, tmp_path: Path) -> None:
+    """What was written is forgotten with the record."""
+    api = Api()
+    status = Status(api, tmp_path)
+    status.publish(records.read())
+    store.remove(str(tmp_path), "c1")
+    status.publish(records.read())
+    store.write(str(tmp_path), record())
+    status.publish(records.read())
+    assert len(api.patches) == 2
+
+
+def test_a_new_agent_does_not_write_again_what_another_may_have_changed_since(
+    records: Records, tmp_path: Path
+) -> None:
+    """It remembers through a restart; what is new is written, what is gone forgotten."""
+    api = Api()
+    Status(api, tmp_path).publish(records.read())
+    status = Status(api, tmp_path)
+    status.publish(records.read())
+    assert len(api.patches) == 1
+    store.write(str(tmp_path), record("c2"))
+    status.publish(records.read())
+    assert len(api.patches) == 2
+    memory = tmp_path / MEMORY
+    assert json.loads(memory.read_bytes()).keys() == {"c1", "c2"}
+    assert memory.stat().st_mode & 0o777 == 0o600
+    for container in ("c1", "c2"):
+        store.remove(str(tmp_path), container)
+    Status(api, tmp_path).publish(records.read())
+    assert not memory.exists()
+
+
+def test_a_record_that_has_grown_is_written_by_a_new_agent_too(
+    records: Records, tmp_path: Path
+) -> None:
+    """A runtime may attach a container once more, under another interface."""
+    api = Api()
+    Status(api, tmp_path).publish(records.read())
+    grown = record()
+    grown.attachments.append(attached("canal", "net2", CANAL))
+    store.write(str(tmp_path), grown)
+    Status(api, tmp_path).publish(records.read())
+    assert len(api.patches) == 2
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff", b'{"c1": "2"}'])
+def test_a_memory_that_cannot_be_read_is_none(
+    records: Records, tmp_path: Path, content: bytes
+) -> None:
+    """Then everything is written once more."""
+    (tmp_path / MEMORY).write_bytes(content)
+    api = Api()
+    Status(api, tmp_path).publish(records.read())
+    assert len(api.patches) == 1
+
+
+def test_a_record_without_a_pod_is_left_alone(tmp_path: Path) -> None:
+    """A runtime other than Kubernetes' gives no names."""
+    store.write(str(tmp_path), record(args=""))
+    api = Api()
+    Status(api, tmp_path).publish(Records(tmp_path).read())
+    assert api.patches == []
+
+
+def test_a_record_that_cannot_be_read_is_told_and_harms_no_other(
+    records: Records, tmp_path: Path
+) -> None:
+    """It stays on the disk for those who can read it."""
+    (tmp_path / "bad.json").write_text("{")
+    found = records.read()
+    assert found["bad"].record is None
+    assert "CorruptRecord" in found["bad"].fault
+    assert found["c1"].record is not None
+    api = Api()
+    Status(api, tmp_path).publish(found)
+    assert len(api.patches) == 1
+    assert (tmp_path / "bad.json").exists()
+
+
+def test_an_unchanged_record_is_not_read_twice(
+    records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two hundred pods cost two hundred stats, not two hundred files."""
+    first = records.read()["c1"]
+    monkeypatch.setattr(store, "read", None)
+    assert records.read()["c1"] is first

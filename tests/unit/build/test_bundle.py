@@ -1,0 +1,301 @@
+"""The built plugin: it runs from where it is put, and loads no more than it needs."""
+
+from __future__ import annotations
+
+import json
+import marshal
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dispatcher import cni_errors, keys
+from dispatcher.build import bundle
+
+PYTHON = str(Path(sys._base_executable).resolve())  # type: ignore[attr-defined]
+
+PLUGIN = """#!/bin/sh
+cat > /dev/null
+[ "$CNI_COMMAND" = ADD ] && echo '%s'
+exit 0
+"""
+V4 = {"ips": [{"address": "10.0.0.9/24"}]}
+V6 = {"ips": [{"address": "fd00::9/64"}], "routes": [{"dst": "::/0", "gw": "fd00::1"}]}
+
+ALWAYS = {"_json", "gc", "fcntl", "select"}
+BUDGET = {
+    "VERSION": ALWAYS,
+    "ADD": ALWAYS,
+    "DEL": ALWAYS,
+    "CHECK": ALWAYS,
+    "STATUS": ALWAYS,
+    "GC": ALWAYS,
+}
+"""What a command may load besides what the interpreter itself does, and our own modules."""
+
+
+@pytest.fixture(scope="module")
+def launcher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the plugin, built for the interpreter that runs the tests."""
+    target = tmp_path_factory.mktemp("built")
+    return bundle.build(target, compiler=PYTHON, shebang=PYTHON, cni_bin="/x", release="1.2.3")
+
+
+def call(
+    program: list[str],
+    folder: Path,
+    command: str,
+    *,
+    result: dict[str, Any] = V4,
+    netns: str = "/none",
+    **more: Any,
+) -> subprocess.CompletedProcess[str]:
+    """Call the plugin with one network, whose delegate is a shell script that prints *result*."""
+    (folder / "bin").mkdir(exist_ok=True)
+    plugin = folder / "bin" / "plug"
+    plugin.write_text(PLUGIN % json.dumps(result))
+    plugin.chmod(0o755)
+    conf = {"cniVersion": "1.0.0", "name": "net", "plugins": [{"type": "plug"}]}
+    (folder / "net.conflist").write_text(json.dumps(conf))
+    environ = {
+        "PATH": os.environ["PATH"],
+        "CNI_COMMAND": command,
+        "CNI_CONTAINERID": "c1",
+        "CNI_NETNS": netns,
+        "CNI_IFNAME": "eth0",
+        "CNI_ARGS": "K8S_POD_NAMESPACE=n;K8S_POD_NAME=p",
+        "CNI_PATH": str(folder / "bin"),
+    }
+    given: dict[str, Any] = {
+        "cniVersion": "1.1.0",
+        "name": "genie",
+        "type": "genie",
+        "default": "net",
+        "confDirs": [str(folder)],
+        "stateDir": str(folder / "state"),
+        "cni.dev/valid-attachments": [{"containerID": "c1", "ifname": "eth0"}],
+        **more,
+    }
+    return subprocess.run(
+        program, input=json.dumps(given), env=environ, capture_output=True, text=True, check=False
+    )
+
+
+def loaded(
+    program: list[str], folder: Path, command: str, *, code: int = 0, **more: Any
+) -> set[str]:
+    """Return the modules that a call imports, which ends with the error *code*."""
+    done = call([PYTHON, "-I", "-S", "-X", "importtime", *program], folder, command, **more)
+    assert (json.loads(done.stdout or "{}").get("code", 0)) == code, done.stdout
+    lines = (line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if "|" in line)
+    return {name for name in lines if name != "imported package"}
+
+
+def foreign(launcher: Path, folder: Path, command: str, **more: Any) -> set[str]:
+    """Return what a call imports that is neither ours nor the bare interpreter's."""
+    bare = loaded(["-c", "pass"], folder, "VERSION")
+    names = loaded([str(launcher)], folder, command, **more) - bare
+    assert not any(name.startswith("dispatcher.plugin.cli") for name in names)
+    return {name for name in names if name.partition(".")[0] != "dispatcher"}
+
+
+@pytest.mark.parametrize("command", ["VERSION", "STATUS", "ADD", "CHECK", "GC", "DEL"])
+def test_a_command_loads_no_more_than_its_budget(
+    launcher: Path, tmp_path: Path, command: str
+) -> None:
+    """Each import costs start-up in front of every pod: what is not listed is too dear."""
+    if command in {"CHECK", "GC", "DEL"}:
+        call([str(launcher)], tmp_path, "ADD")
+    assert foreign(launcher, tmp_path, command) <= BUDGET[command]
+
+
+def test_the_rules_for_known_plugins_are_loaded_for_two_networks_or_more(
+    launcher: Path, tmp_path: Path
+) -> None:
+    """A pod on one network does not pay for them. The second fails later: it has no namespace."""
+    for value, code, there in (("net", 0, False), ("net,net@net1", cni_errors.INVALID_NETNS, True)):
+        annotations = {keys.POD_ANNOTATIONS: {keys.ANNOTATION: value}}
+        names = loaded([str(launcher)], tmp_path, "ADD", code=code, runtimeConfig=annotations)
+        call([str(launcher)], tmp_path, "DEL")
+        assert ("dispatcher.plugin_rules" in names) == there
+
+
+def test_addresses_of_ipv6_cost_one_module_where_they_must_be_understood(
+    launcher: Path, tmp_path: Path
+) -> None:
+    """On ADD; DEL hands on what ADD understood."""
+    assert foreign(launcher, tmp_path, "ADD", result=V6) <= ALWAYS | {"_socket"}
+    assert foreign(launcher, tmp_path, "DEL", result=V6) <= ALWAYS
+
+
+def test_several_networks_cost_what_netlink_and_namespaces_need(
+    launcher: Path, tmp_path: Path
+) -> None:
+    """Of ctypes the core alone. The namespace is a file that is none, so nothing is attached."""
+    netns = tmp_path / "netns"
+    netns.touch()
+    more = {
+        "netns": str(netns),
+        "runtimeConfig": {keys.POD_ANNOTATIONS: {keys.ANNOTATION: "net,net@net1"}},
+        "code": cni_errors.INVALID_NETNS,
+    }
+    budget = ALWAYS | {"_socket", "_struct", "_ctypes"}
+    assert foreign(launcher, tmp_path, "ADD", **more) <= budget
+
+
+def test_one_network_loads_nothing_that_asks_the_kernel(launcher: Path, tmp_path: Path) -> None:
+    """Its default routes are its own business."""
+    names = loaded([str(launcher)], tmp_path, "ADD")
+    assert "dispatcher.plugin.delegate" not in names  # the core is made without an import
+    assert "dispatcher.plugin.netlink" not in names
+
+
+def test_asking_the_agent_costs_one_module(launcher: Path, tmp_path: Path) -> None:
+    """Its answer is read with what is there already."""
+    address = str(tmp_path / "agent.sock")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(address)
+        listener.listen()
+
+        def answer() -> None:
+            with listener.accept()[0] as peer:
+                peer.makefile("rb").read()
+                peer.sendall(b'{"annotations":{"cni":"net"}}')
+
+        threading.Thread(target=answer, daemon=True).start()
+        names = foreign(launcher, tmp_path, "ADD", agentSocket=address)
+    assert "_socket" in names
+    assert names <= ALWAYS | {"_socket"}
+
+
+def test_nothing_is_built_that_the_plugin_does_not_need(launcher: Path) -> None:
+    """The folder holds the plugin's modules, not the services'."""
+    [folder] = (launcher.parent / ".genie").iterdir()
+    sources = {str(file.relative_to(folder / "src")) for file in folder.rglob("*.py")}
+    assert "dispatcher/plugin/main.py" in sources
+    assert "dispatcher/state/record.py" in sources
+    assert not [
+        name
+        for name in sources
+        if name.startswith(("dispatcher/agent", "dispatcher/build", "webhook"))
+    ]
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["as built", "through a symbolic link", "by another interpreter", "from another place"],
+)
+def test_the_plugin_runs(launcher: Path, tmp_path: Path, change: str) -> None:
+    """Beside its hidden folder, through links, and from sources where the bundle does not fit."""
+    home = tmp_path / "cni-bin"
+    shutil.copytree(launcher.parent, home)
+    program = home / "genie"
+    if change == "through a symbolic link":
+        (tmp_path / "link").symlink_to(program)
+        program = tmp_path / "link"
+    if change == "by another interpreter":
+        for file in home.rglob("*.core"):
+            file.unlink()
+    if change == "from another place":
+        home.rename(tmp_path / "elsewhere")
+        program = tmp_path / "elsewhere" / "genie"
+    done = call([str(program)], tmp_path, "ADD")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout)["ips"] == [{"address": "10.0.0.9/24"}]
+    assert not list(tmp_path.rglob("__pycache__"))
+
+
+def test_the_command_line_is_the_same_executable(launcher: Path, tmp_path: Path) -> None:
+    """Without CNI_COMMAND it speaks to people."""
+    done = subprocess.run(
+        [launcher, "list", "--conf-dir", tmp_path], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("NETWORK")
+
+
+@pytest.mark.parametrize("arguments", ["list --output json", "--help", "doctor"])
+def test_a_reader_that_goes_is_no_failure_to_speak_of(launcher: Path, arguments: str) -> None:
+    """`genie list | true` ends by SIGPIPE, as other programs do, and says nothing of it."""
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [launcher, *arguments.split()], stdout=write, stderr=subprocess.PIPE, check=False
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (-signal.SIGPIPE, b"")
+
+
+def test_two_builds_share_a_folder_only_if_they_are_the_same(tmp_path: Path) -> None:
+    """The version has a hash of everything; a build again changes nothing."""
+    first = bundle.build(tmp_path, compiler=PYTHON, shebang=PYTHON, cni_bin="/x", release="1")
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    bundle.build(tmp_path, compiler=PYTHON, shebang=PYTHON, cni_bin="/x", release="1")
+    assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
+    bundle.build(tmp_path, compiler=PYTHON, shebang=PYTHON, cni_bin="/x", release="2")
+    assert len(list((tmp_path / ".genie").iterdir())) == 1
+    assert first.read_text() != before[first].decode()
+
+
+def test_an_interpreter_that_is_brought_along_is_named_by_its_place_on_the_node(
+    tmp_path: Path,
+) -> None:
+    """A name without a slash stands in the versioned folder."""
+    made = bundle.build(
+        tmp_path, compiler=PYTHON, shebang="python3", cni_bin="/opt/cni/bin", release="1"
+    )
+    [folder] = (tmp_path / ".genie").iterdir()
+    first, second, *_ = made.read_text().splitlines()
+    assert first == f"#!/opt/cni/bin/.genie/{folder.name}/python3 -IS"
+    assert second.startswith("# Genie ")
+
+
+def test_the_bundle_is_compiled_by_the_interpreter_that_will_run_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the build starts under that interpreter; the core comes in the order of its needs."""
+    monkeypatch.setattr("sys.argv", ["build", "--compile", str(tmp_path)])
+    bundle.main()
+    tag = sys.implementation.cache_tag
+    boot, core = marshal.loads((tmp_path / f"{tag}.core").read_bytes())  # noqa: S302 - just made
+    rest = marshal.loads((tmp_path / f"{tag}.rest").read_bytes())  # noqa: S302 - just made
+    names = [name for name, _, _ in core]
+    assert names[0] == "dispatcher"
+    assert names.index("dispatcher.jsontext") < names.index("dispatcher.plugin.main")
+    assert boot.co_name == "<module>"
+    assert "dispatcher.plugin.commands.gc" in rest
+    assert not set(names) & set(rest)
+    assert {*names, *rest} == set(bundle.modules())
+
+
+def test_the_build_command_in_this_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The release is the project's where none is given; the compiler may be another program."""
+    arguments = [str(tmp_path), "--interpreter", "python3", "--compiler", PYTHON]
+    monkeypatch.setattr("sys.argv", ["build", *arguments])
+    bundle.main()
+    assert capsys.readouterr().out == f"{tmp_path}/genie\n"
+    [folder] = (tmp_path / ".genie").iterdir()
+    project = tomllib.loads((bundle.PACKAGE.parent / "pyproject.toml").read_text())["project"]
+    assert folder.name.startswith(f"{project['version']}-")
+
+
+def test_the_build_command(tmp_path: Path) -> None:
+    """It prints where the launcher is."""
+    command = [sys.executable, "-m", "dispatcher.build.bundle", str(tmp_path)]
+    done = subprocess.run(
+        [*command, "--interpreter", PYTHON, "--version", "9"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=bundle.PACKAGE.parent,
+    )
+    assert done.stdout == f"{tmp_path}/genie\n"

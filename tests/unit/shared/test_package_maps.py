@@ -1,0 +1,31 @@
+"""The docstring of each package is its map: one line for each of its modules."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+TREE = Path(__file__).parents[3]
+PACKAGES = sorted(
+    file.parent
+    for root in ("certs", "dispatcher", "webhook")
+    for file in (TREE / root).rglob("__init__.py")
+)
+
+
+def modules(package: Path) -> list[str]:
+    """Return the modules and packages right below *package*."""
+    files = {file.stem for file in package.glob("*.py")} - {"__init__"}
+    return sorted(files | {init.parent.name for init in package.glob("*/__init__.py")})
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda path: str(path.relative_to(TREE)))
+def test_a_package_names_each_of_its_modules_once(package: Path) -> None:
+    """With what it is for; a module that was moved or renamed is not named any more."""
+    tree = ast.parse((package / "__init__.py").read_text())
+    text = ast.get_docstring(tree, clean=False) or ""
+    named = re.findall(r"^    (\w+) {2,}\S", text, flags=re.MULTILINE)
+    assert sorted(named) == modules(package)
