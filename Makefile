@@ -41,11 +41,13 @@ test:  ## everything: check, unit tests, real plugins, real Kubernetes (installs
 	@$(RUN) -m tests.cluster build
 	@$(RUN) -m pytest tests
 
-check: venv  ## format, lint, types, import contracts
+check: venv  ## format, lint, types, import contracts, dependencies, spelling
 	@.venv/bin/ruff format --check --quiet . || { echo 'run "make format"' >&2; exit 1; }
 	@.venv/bin/ruff check --quiet .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
+	@.venv/bin/deptry --no-ansi .
+	@.venv/bin/codespell
 
 format: venv  ## put the code into its one format
 	@.venv/bin/ruff format .

@@ -2,8 +2,8 @@
 
 A pod has everything in two variables and two files, which takes a page to read. A kubeconfig has
 dozens of forms (exec plugins, client certificates, proxies): that is left to the ``kubernetes``
-library, which is imported only then, because it costs 30 MiB and a quarter of a second and no
-pod needs it.
+library, which is imported only then, because it costs 21 MiB (docs/adr/0007-own-api-client.md) and
+no pod needs it.
 
 Rules: an account's token is read again each minute, since kubelet replaces it; neither a token
 nor a key is ever part of an error's text.
