@@ -107,7 +107,7 @@ def cert_manager(cluster: Cluster) -> Iterator[StandIn]:
     made.issue()
     apply_overlay(cluster)
     entries = made.inject()
-    assert entries == 7
+    assert entries == 8
     cluster.kubectl("rollout", "status", *DEPLOYMENT, "--timeout=100s")
     # Again, as cert-manager would: the replicas that went wrote the old CA beside the new one.
     made.inject()
