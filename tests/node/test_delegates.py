@@ -131,7 +131,7 @@ def test_sixteen_hanging_delegates_stay_inside_the_deadline(node: Node) -> None:
     adding = node.add(pod, SIXTEEN, deadlineSeconds=4)
     adding.failed(cni_errors.TRY_AGAIN)
     assert adding.seconds < 4 + START
-    assert node.phases(pod) == {"eth0": "attaching"}, "the only one that was begun"
+    assert node.phases(pod) == {"eth0": "releasing"}, "the only one that was begun"
     (node.bin / "bridge").unlink()
     node.add(pod, SIXTEEN).succeeded()
     node.delegate("bridge", "exec sleep 600")
@@ -139,7 +139,7 @@ def test_sixteen_hanging_delegates_stay_inside_the_deadline(node: Node) -> None:
     deleting.failed(cni_errors.TRY_AGAIN)
     assert deleting.seconds < 4 + START
     assert node.processes() == []
-    assert set(node.phases(pod).values()) == {"attached"}
+    assert set(node.phases(pod).values()) == {"releasing"}
     assert len(node.phases(pod)) == 16
     (node.bin / "bridge").unlink()
     node.delete(pod, SIXTEEN).succeeded()
@@ -243,7 +243,7 @@ def test_between_add_and_del_a_delegate(node: Node, spoil: type) -> None:
     shutil.copy2(file, kept)
     spoil(file)
     node.delete(pod, BOTH).failed(cni_errors.CANNOT_RUN)
-    assert node.phases(pod) == {"net1": "attached"}
+    assert node.phases(pod) == {"net1": "releasing"}
     assert (node.addresses("weave"), len(node.addresses("canal"))) == ([], 1)
     wait_for(lambda: node.delete(pod, BOTH, parkAfterSeconds=1).code == 0, "parking")
     assert node.phases(pod) == {"net1": "parked"}

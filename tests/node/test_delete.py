@@ -80,7 +80,7 @@ def test_a_delegate_that_really_fails_keeps_the_record_and_the_next_del_goes_on(
     assert error["details"] == "the switch is down"
     assert "weave" in error["msg"]
     assert error["msg"].endswith(": no")
-    assert node.phases(pod) == {"eth0": "attached"}
+    assert node.phases(pod) == {"eth0": "releasing"}
     assert (len(node.addresses("weave")), node.addresses("canal")) == (1, [])
     (node.bin / "bridge").unlink()
     node.delete(pod, BOTH).succeeded()

@@ -15,7 +15,7 @@ HELD_DEL = "while [ $CNI_COMMAND = DEL ] && [ -e $HERE/hold ]; do sleep 0.02; do
 
 
 def test_a_roll_back_that_is_killed_half_way_leaves_no_complete_record(node: Node) -> None:
-    """One attachment is released, the other is still attached, and that alone looks whole.
+    """One attachment is released, the other still holds what it has, and alone it would look whole.
 
     The DEL that follows releases it.
     """
@@ -27,7 +27,7 @@ def test_a_roll_back_that_is_killed_half_way_leaves_no_complete_record(node: Nod
     call = node.begin("ADD", pod, "weave,broken@net1")
 
     # net1 is released then, and the DEL of eth0 is held.
-    wait_for(lambda: node.phases(pod) == {"eth0": "attached"}, "the first half of the roll-back")
+    wait_for(lambda: node.phases(pod) == {"eth0": "releasing"}, "the first half of the roll-back")
     call.kill()
     call.answer()
     record = store.read(str(node.folder / "state"), pod.id)
