@@ -62,7 +62,10 @@ def test_a_pod_gets_its_networks_through_the_agent(
     Nobody but root may connect to the agent's socket.
     """
     node = old_runtime
-    cluster.apply(pod_manifest("asks", "weave,canal@net1"), "-n", namespace)
+    pod = pod_manifest("asks", "weave,canal@net1")
+    # The agent takes the copy for another program's file, so the node's labels say "false".
+    pod["spec"]["nodeName"] = NODE
+    cluster.apply(pod, "-n", namespace)
     about = functools.partial(pod_events, cluster, namespace, "asks", "NetworkNotAttached")
     cluster.wait_for(about, 30, "an Event")
     [said] = set(about())
