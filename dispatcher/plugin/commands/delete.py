@@ -159,6 +159,8 @@ def free(call: Call, made: Record, ours: list[Attachment], chain: Chain, until: 
     first = _try_all(call, made, ours, chain, until)
     if made.held_routes and chain.netns and made.attachments:
         _put_back_routes(call, made, chain.netns)
+    if not made.attachments:
+        made.held_routes = []  # they went with the interfaces
 
     try:
         _keep(call, made)

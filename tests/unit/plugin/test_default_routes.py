@@ -233,6 +233,18 @@ def test_routes_of_a_namespace_that_is_gone_are_forgotten(
     assert "heldRoutes" not in rig.record()
 
 
+def test_an_add_after_one_that_was_killed_inherits_no_held_routes(rig: Rig) -> None:
+    """Everything that the killed one attached is released first, its routes with it."""
+    rig.run("ADD", "weave,canal@net1")
+    made = store.read(str(rig.state), "c1")
+    assert made is not None
+    made.attachments[1].phase = "attaching"
+    made.held_routes = [each.hex() for each in rig.pod.routes]
+    store.write(str(rig.state), made)
+    rig.run("ADD", "weave")
+    assert "heldRoutes" not in rig.record()
+
+
 def test_a_later_call_with_one_network_brings_no_default_route(rig: Rig) -> None:
     """The pod has its primary already."""
     rig.run("ADD", "weave")
