@@ -76,7 +76,10 @@ def _further(figures: Figures) -> dict[int, float]:
 def _remarks(figures: Figures) -> list[str]:
     clock, processor = figures.bare
     version = figures.times[GENIE, "VERSION", 0].median
-    further = ", ".join(f"{cost:.1f} (of {more})" for more, cost in _further(figures).items())
+    further = ", ".join(
+        f"{cost:.1f} ms or {cost / clock:.2f} bare starts (of {more})"
+        for more, cost in _further(figures).items()
+    )
     side_by_side = [f"{who} {each.median:.0f}" for who, each in figures.concurrent.items()]
     machine = [f"{name}: {value}" for name, value in figures.machine.items()]
     return [
@@ -105,7 +108,12 @@ def _aims(figures: Figures) -> list[str]:
             figures.over(GENIE, "DEL", 1)[0] / bare,
             _S,
         ),
-        ("each further network, over its direct call", 1.0, max(_further(figures).values()), "ms"),
+        (
+            "each further network, over its direct call",
+            0.14,  # 1.0 ms on a machine whose bare start takes 7.3 ms, which the aim was set on
+            max(_further(figures).values()) / bare,
+            _S,
+        ),
         ("`VERSION`", 1.2, _version(figures), _S),
         ("peak resident memory", 12, figures.resident_kib / 1024, "MiB"),
     ]
