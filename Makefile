@@ -30,15 +30,15 @@ venv: $(STAMP)  ## make the Python environment
 
 demo:  ## the main job on a throw-away real Kubernetes: two pods, two networks, and a refused third
 	@$(NEW_PYTHON)
-	@$(PYTHON) -m tests.cluster check
+	@$(PYTHON) -m tests.devcluster check
 	@$(MAKE) -s venv
 	@$(RUN) -m tests.demo
 
 test:  ## everything: check, unit tests, real plugins, real Kubernetes (installs what it needs; needs root)
 	@$(NEW_PYTHON)
-	@$(PYTHON) -m tests.cluster check
+	@$(PYTHON) -m tests.devcluster check
 	@$(MAKE) -s check
-	@$(RUN) -m tests.cluster build
+	@$(RUN) -m tests.devcluster build
 	@$(RUN) -m pytest tests
 
 check: venv  ## format, lint, types, import contracts, dependencies, spelling
@@ -75,20 +75,20 @@ bench: venv  ## measure, and write the figures and the chart of docs/performance
 
 cluster:  ## start or reuse a cluster with Genie: eval "$$(make -s cluster)"
 	@$(NEW_PYTHON)
-	@$(PYTHON) -m tests.cluster check
+	@$(PYTHON) -m tests.devcluster check
 	@$(MAKE) -s venv >&2
-	@$(RUN) -m tests.cluster up
-	@$(RUN) -m tests.cluster env
+	@$(RUN) -m tests.devcluster up
+	@$(RUN) -m tests.devcluster env
 
 cluster-down:  ## stop that cluster and remove all it left
 	@$(NEW_PYTHON)
-	@$(PYTHON) -m tests.cluster down
+	@$(PYTHON) -m tests.devcluster down
 
 plugin: venv  ## build/genie: the CNI plugin, for this machine's /usr/bin/python3
 	@$(RUN) -m dispatcher.build.bundle build
 
 images: venv  ## the container image, with buildah (BASE_IMAGE=… for another base)
-	@$(RUN) -m tests.cluster image $(if $(BASE_IMAGE),--build-arg 'BASE_IMAGE=$(BASE_IMAGE)')
+	@$(RUN) -m tests.devcluster image $(if $(BASE_IMAGE),--build-arg 'BASE_IMAGE=$(BASE_IMAGE)')
 
 lock: venv  ## renew requirements/*.txt from pyproject.toml
 	@for set in 'run' 'dev --group test --group lint'; do set -- $$set; name=$$1; shift; \

@@ -7,26 +7,26 @@ from mounted files, cert-manager's for example, take its place if a setting says
 
 Pure:
 
-    settings   names, and times in seconds
-    authority  a CA that can sign for one Service only, and its leaves
-    bundle     caBundle: the certificates that the API server trusts, as PEM
-    observed   the webhook configurations that are ours, as last read
-    stored     the Secret: which CAs there are, and what each is for
-    rotation   the life of the CA, as a state machine
-    contest    configurations that another program writes as often as we do
-    status     how the certificates stand, as a table or as JSON
+    settings         names, and times in seconds
+    authority        a CA that can sign for one Service only, and its leaves
+    bundle           caBundle: the certificates that the API server trusts, as PEM
+    webhook_configs  the webhook configurations that are ours, as last read
+    ca_secret        the Secret: which CAs there are, and what each is for
+    rotation         the life of the CA, as a state machine
+    write_backoff    configurations that another program writes as often as we do
+    status           how the certificates stand, as a table or as JSON
 
 Effects:
 
-    cluster    the API server: Secret and caBundles
-    keeper     where certificates come from: a CA in a Secret
-    files      the same from mounted files
-    serving    the leaf of this replica, its choice (pure), and the live TLS context
-    selfcheck  whether the API server would accept what this replica presents
-    clock      the API server's time
-    manager    the threads that keep the certificate right
-    metrics    the metrics of this package
-    __main__   ``python -m certs``
+    kube_store       the API server: Secret and caBundles
+    source           where certificates come from: a CA in a Secret
+    file_source      the same from mounted files
+    serving          the leaf of this replica, its choice (pure), and the live TLS context
+    selfcheck        whether the API server would accept what this replica presents
+    server_clock     the API server's time
+    manager          the threads that keep the certificate right
+    metrics          the metrics of this package
+    __main__         ``python -m certs``
 
 What the ServiceAccount that runs this needs, and nothing more:
 

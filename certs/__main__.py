@@ -14,14 +14,14 @@ import time
 from typing import TYPE_CHECKING
 
 from certs.authority import UnusableError, fingerprint
-from certs.clock import DatedKube, ServerClock
-from certs.cluster import Configurations, SecretStore
-from certs.files import Files, load_files
+from certs.ca_secret import COMPROMISED, REQUEST, parse
+from certs.file_source import Files, load_files
+from certs.kube_store import Configurations, SecretStore
+from certs.server_clock import DatedKube, ServerClock
 from certs.settings import CertificateSettings, load
 from certs.status import Status, as_json, as_table, assess, assess_files
-from certs.stored import COMPROMISED, REQUEST, parse
 from dispatcher.kube.client import CONFLICT, Kube, KubeError
-from dispatcher.kube.settings import InvalidSettings
+from dispatcher.kube.settings import InvalidSettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -120,9 +120,9 @@ def main(arguments: Sequence[str]) -> int:
         settings = default.model_copy(update=named)
         terminal = Terminal(Kube.load("cni-genie-certs"), settings, sys.stdout, sys.stderr)
         return run(chosen, terminal)
-    except (KubeError, InvalidSettings) as error:
+    except (KubeError, InvalidSettingsError) as error:
         sys.stderr.write(f"python -m certs: {error}\n")
-        return 2 if isinstance(error, InvalidSettings) else 1
+        return 2 if isinstance(error, InvalidSettingsError) else 1
     except KeyboardInterrupt:
         sys.stderr.write("python -m certs: interrupted; what was asked for stays asked for\n")
         return INTERRUPTED

@@ -22,15 +22,15 @@ from typing import TYPE_CHECKING
 import structlog
 
 from certs.authority import fingerprint
-from certs.clock import DatedKube, ServerClock
-from certs.cluster import Configurations, SecretStore
-from certs.contest import Contests
-from certs.files import FilesKeeper
-from certs.keeper import Keeper, Publication, SecretKeeper
+from certs.file_source import FilesKeeper
+from certs.kube_store import Configurations, SecretStore
 from certs.metrics import Metrics
-from certs.observed import API, KINDS, Observed
 from certs.selfcheck import SelfCheck, Serving
+from certs.server_clock import DatedKube, ServerClock
 from certs.serving import Leaf, LiveContext
+from certs.source import Keeper, Publication, SecretKeeper
+from certs.webhook_configs import API, KINDS, Observed
+from certs.write_backoff import Contests
 from dispatcher.kube.cache import WatchCache
 from dispatcher.kube.client import CONFLICT, NOT_FOUND, UNPROCESSABLE, KubeError
 

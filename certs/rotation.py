@@ -20,7 +20,7 @@ hold and must not, and which CA signs. It remembers nothing: any replica may tak
 API server lets one of two writers win (resourceVersion), and a crash between two writes leaves a
 state in which the next call finds the step that is missing.
 
-``now`` is the API server's clock (:mod:`certs.clock`), for it is the one that verifies.
+``now`` is the API server's clock (:mod:`certs.server_clock`), for it is the one that verifies.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from certs.authority import Pair, fingerprint, is_expired, is_own_ca, is_valid, renew_at
-from certs.stored import COMPROMISED, Reading, Stored
+from certs.ca_secret import COMPROMISED, Reading, Stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from cryptography import x509
 
-    from certs.observed import Observed
     from certs.settings import CertificateSettings
+    from certs.webhook_configs import Observed
 
 
 class Phase(enum.StrEnum):

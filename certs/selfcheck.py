@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING
 import structlog
 from cryptography import x509
 
-from certs.observed import Observed
+from certs.webhook_configs import Observed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from certs.clock import ServerClock
     from certs.metrics import Metrics
+    from certs.server_clock import ServerClock
     from certs.serving import Leaf
     from certs.settings import CertificateSettings
 

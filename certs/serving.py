@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from cryptography import x509
 
     from certs.authority import Pair
-    from certs.observed import Observed
     from certs.rotation import Decision
     from certs.settings import CertificateSettings
+    from certs.webhook_configs import Observed
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from certs.serving import read_client_ca
 from dispatcher.annotation import nearest, quote
-from dispatcher.kube.settings import InvalidSettings, explain
+from dispatcher.kube.settings import InvalidSettingsError, explain
 
 DAY = 86_400.0
 
@@ -158,7 +158,7 @@ class CertificateSettings(BaseSettings):
 def load(**given: Any) -> CertificateSettings:
     """Return the settings: those *given*, then the environment's.
 
-    Raises :class:`InvalidSettings` for a bad value, and for a variable that is none of ours: a
+    Raises :class:`InvalidSettingsError` for a bad value, and for a variable that is none of ours: a
     misspelt one would be ignored in silence.
     """
     fields = CertificateSettings.model_fields
@@ -168,7 +168,7 @@ def load(**given: Any) -> CertificateSettings:
             meant = nearest(field, fields)
             listed = ", ".join(map(_variable, fields))
             hint = f"did you mean {_variable(meant)}?" if meant else f"there are {listed}"
-            raise InvalidSettings(f"variable {quote(name)} is no setting; {hint}")
+            raise InvalidSettingsError(f"variable {quote(name)} is no setting; {hint}")
     try:
         return CertificateSettings(**given)
     except ValidationError as error:

@@ -1,7 +1,7 @@
 """What a person wants to know of the certificates, as a table or as JSON.
 
 Pure: from what was read of the Secret and the configurations to text. The reader of the Secret
-here is :func:`certs.stored.parse` and the judge is :func:`certs.rotation.decide`, as in the
+here is :func:`certs.ca_secret.parse` and the judge is :func:`certs.rotation.decide`, as in the
 replicas; nothing is written.
 """
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     from cryptography import x509
 
-    from certs.files import Files
-    from certs.observed import Observed
+    from certs.ca_secret import Reading
+    from certs.file_source import Files
     from certs.settings import CertificateSettings
-    from certs.stored import Reading
+    from certs.webhook_configs import Observed
 
 MEANING = {
     "STEADY": "one CA, known everywhere",

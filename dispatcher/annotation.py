@@ -9,7 +9,7 @@ How it works: :func:`parse` splits the value, judges every part, gives interface
 items that name none (in list order the lowest free ``eth0``, ``eth1``, …) and returns a
 tuple of :class:`Selection`. The item on ``eth0`` is the primary. A blank value means
 "choose for me" and is the empty tuple. All faults of a value are found in one pass and
-raised together as :class:`InvalidAnnotation`, so that nobody mends a value twice.
+raised together as :class:`InvalidAnnotationError`, so that nobody mends a value twice.
 
 Rules of this file: it is the only grammar in the tree (webhook, plugin and command line
 call it), it is total (any ``str`` is either parsed or refused), and it imports nothing,
@@ -118,7 +118,7 @@ class Fault:
         return f"Fault({self})"
 
 
-class InvalidAnnotation(ValueError):  # noqa: N818 - named like packaging's InvalidVersion
+class InvalidAnnotationError(ValueError):
     """A value that does not follow the grammar; ``faults`` holds every reason, in order."""
 
     def __init__(self, faults: Iterable[Fault]) -> None:
@@ -142,7 +142,7 @@ def _escape(char: str) -> str:
 def normalise(value: str) -> str:
     """Return the normal form of *value*: the same items without blanks.
 
-    Idempotent. Raises :class:`InvalidAnnotation` for what :func:`parse` refuses.
+    Idempotent. Raises :class:`InvalidAnnotationError` for what :func:`parse` refuses.
     """
     parse(value)
     return _strip(value)
@@ -151,12 +151,12 @@ def normalise(value: str) -> str:
 def parse(value: str) -> tuple[Selection, ...]:
     """Return what *value* asks for, in list order; a blank value gives the empty tuple.
 
-    Raises :class:`InvalidAnnotation` with every fault of the value.
+    Raises :class:`InvalidAnnotationError` with every fault of the value.
     """
     size = len(value.encode("utf-8", "surrogatepass"))
     if size > MAX_BYTES:
         limit = f"may not be more than {MAX_BYTES} bytes (has {size})"
-        raise InvalidAnnotation([Fault(TOO_LONG, 0, None, limit)])
+        raise InvalidAnnotationError([Fault(TOO_LONG, 0, None, limit)])
     if not value.strip(BLANKS):
         return ()
     items = [_split(item) for item in value.split(",")]
@@ -166,7 +166,7 @@ def parse(value: str) -> tuple[Selection, ...]:
             Fault(TOO_MANY, 0, str(len(items)), f"must have at most {MAX_ITEMS} networks")
         )
     if faults:
-        raise InvalidAnnotation(faults)
+        raise InvalidAnnotationError(faults)
     return tuple(_assign(items))
 
 

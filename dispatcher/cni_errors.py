@@ -64,12 +64,12 @@ class NotStartedError(CNIError):
         return NotStartedError(self.code, f"{sentence}: {self.msg}", self.details)
 
 
-class CannotRun(NotStartedError):  # noqa: N818 - says what happened, as the module's reader needs it
+class CannotRunError(NotStartedError):
     """A delegate whose executable is not there, or cannot be executed."""
 
     def __init__(self, msg: str) -> None:
         super().__init__(CANNOT_RUN, msg)
 
-    def under(self, sentence: str) -> CannotRun:
+    def under(self, sentence: str) -> CannotRunError:
         """See :meth:`CNIError.under`."""
-        return CannotRun(f"{sentence}: {self.msg}")
+        return CannotRunError(f"{sentence}: {self.msg}")

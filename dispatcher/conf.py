@@ -6,7 +6,7 @@ one. Numbers, unknown keys and the order of keys stay as they were written, sinc
 get them back.
 
 Rules of this file: whatever the bytes are, they give a :class:`Conf` whose fields have their
-types, or :class:`BrokenConf` with one sentence.
+types, or :class:`InvalidConfError` with one sentence.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import posix
 
 from dispatcher import keys
 from dispatcher.annotation import quote
-from dispatcher.jsontext import InvalidJSON, parse
+from dispatcher.jsontext import InvalidJSONError, parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ MAX_BYTES = 4 << 20
 _CHUNK = 1 << 16
 
 
-class BrokenConf(Exception):  # noqa: N818 - named like packaging's InvalidVersion
+class InvalidConfError(Exception):
     """A configuration file that cannot be used; ``path`` names it and ``reason`` says why."""
 
     def __init__(self, path: str, reason: str) -> None:
@@ -93,7 +93,7 @@ class Conf:
 
 
 def load(path: str) -> Conf:
-    """Return the configuration in the file *path*. Raises :class:`BrokenConf`."""
+    """Return the configuration in the file *path*. Raises :class:`InvalidConfError`."""
     return decode(_contents(path), path, (path.rpartition("/")[0],))
 
 
@@ -101,7 +101,7 @@ def decode(data: bytes, path: str, conf_dirs: Iterable[str] = ()) -> Conf:
     """Return the configuration that *data* spells, which came from the file *path*.
 
     Plugins in files of their own come from the first of *conf_dirs* that has any. Raises
-    :class:`BrokenConf`.
+    :class:`InvalidConfError`.
     """
     value = _object(data, path)
     if "plugins" not in value and "type" in value:
@@ -118,9 +118,9 @@ def decode(data: bytes, path: str, conf_dirs: Iterable[str] = ()) -> Conf:
         more = (_more_plugins(f"{folder}/{conf.name}") for folder in conf_dirs)
         conf.plugins += next(filter(None, more), [])
     elif "plugins" not in value:
-        raise BrokenConf(path, '"loadOnlyInlinedPlugins" is true, and there is no "plugins"')
+        raise InvalidConfError(path, '"loadOnlyInlinedPlugins" is true, and there is no "plugins"')
     if not conf.plugins:
-        raise BrokenConf(path, "it holds no plugin")
+        raise InvalidConfError(path, "it holds no plugin")
     return conf
 
 
@@ -135,7 +135,7 @@ def _more_plugins(folder: str) -> list[dict[str, Any]]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise BrokenConf(folder, error.strerror or str(error)) from None
+        raise InvalidConfError(folder, error.strerror or str(error)) from None
     files = sorted(each.path for each in entries if not each.is_dir(follow_symlinks=False))
     return [_plugin(file, _object(_contents(file), file)) for file in files]
 
@@ -151,26 +151,26 @@ def _contents(path: str) -> bytes:
         finally:
             posix.close(file)
     except (OSError, ValueError) as error:
-        raise BrokenConf(path, getattr(error, "strerror", None) or str(error)) from None
+        raise InvalidConfError(path, getattr(error, "strerror", None) or str(error)) from None
     if len(data) > MAX_BYTES:
-        raise BrokenConf(path, f"it has more than {MAX_BYTES >> 20} MiB")
+        raise InvalidConfError(path, f"it has more than {MAX_BYTES >> 20} MiB")
     return data
 
 
 def _object(data: bytes, path: str) -> dict[str, Any]:
     try:
         value = parse(data)
-    except InvalidJSON as error:
-        raise BrokenConf(path, f"not valid JSON: {error}") from None
+    except InvalidJSONError as error:
+        raise InvalidConfError(path, f"not valid JSON: {error}") from None
     if not isinstance(value, dict):
-        raise BrokenConf(path, "a JSON object is expected")
+        raise InvalidConfError(path, "a JSON object is expected")
     return value
 
 
 def _name(path: str, value: dict[str, Any]) -> str:
     name = value.get("name")
     if not isinstance(name, str) or not is_cni_name(name):
-        raise BrokenConf(path, '"name" must be letters, digits, "_", "." or "-"')
+        raise InvalidConfError(path, '"name" must be letters, digits, "_", "." or "-"')
     return name
 
 
@@ -187,15 +187,15 @@ def _version(path: str, value: dict[str, Any]) -> str:
     stated = value.get("cniVersion", "")
     offered = value.get("cniVersions", [])
     if not isinstance(stated, str):
-        raise BrokenConf(path, '"cniVersion" must be a string')
+        raise InvalidConfError(path, '"cniVersion" must be a string')
     if not isinstance(offered, list) or not all(isinstance(each, str) for each in offered):
-        raise BrokenConf(path, '"cniVersions" must be a list of strings')
+        raise InvalidConfError(path, '"cniVersions" must be a list of strings')
     spoken = [version for version in VERSIONS if version in offered or version == stated]
     if spoken:
         return spoken[-1]
     if stated or offered:
         named = stated or ", ".join(offered)
-        raise BrokenConf(path, f"Genie speaks no CNI version {quote(named)}")
+        raise InvalidConfError(path, f"Genie speaks no CNI version {quote(named)}")
     return VERSIONS[0]
 
 
@@ -204,18 +204,18 @@ def _listed(path: str, value: dict[str, Any]) -> list[Any]:
         return []
     plugins = value["plugins"]
     if not isinstance(plugins, list) or not plugins:
-        raise BrokenConf(path, '"plugins" must be a list of one plugin or more')
+        raise InvalidConfError(path, '"plugins" must be a list of one plugin or more')
     return plugins
 
 
 def _plugin(path: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise BrokenConf(path, "a plugin must be a JSON object")
+        raise InvalidConfError(path, "a plugin must be a JSON object")
     kind = value.get("type")
     if not isinstance(kind, str) or not kind:
-        raise BrokenConf(path, 'a plugin has no "type"')
+        raise InvalidConfError(path, 'a plugin has no "type"')
     if not _is_file_name(kind):
-        raise BrokenConf(path, f'"type" must be the name of an executable, not {quote(kind)}')
+        raise InvalidConfError(path, f'"type" must be the name of an executable, not {quote(kind)}')
     ipam = value.get("ipam")
     if isinstance(ipam, dict):
         _validate_ipam_type(path, kind, ipam.get("type"))
@@ -225,7 +225,9 @@ def _plugin(path: str, value: Any) -> dict[str, Any]:
     if not isinstance(capabilities, dict) or not all(
         isinstance(enabled, bool) for enabled in capabilities.values()
     ):
-        raise BrokenConf(path, f'"capabilities" of {quote(kind)} must be an object of booleans')
+        raise InvalidConfError(
+            path, f'"capabilities" of {quote(kind)} must be an object of booleans'
+        )
     return value
 
 
@@ -235,7 +237,7 @@ def _validate_ipam_type(path: str, kind: str, value: Any) -> None:
     if not isinstance(value, str) or not _is_file_name(value):
         shown = quote(value) if isinstance(value, str) else "a value of another type"
         expected = f'"ipam.type" of {quote(kind)} must be the name of an executable'
-        raise BrokenConf(path, f"{expected}, not {shown}")
+        raise InvalidConfError(path, f"{expected}, not {shown}")
 
 
 def _is_file_name(text: str) -> bool:
@@ -247,5 +249,5 @@ def _flag(path: str, value: dict[str, Any], key: str) -> bool:
     if isinstance(flag, str):
         flag = {"true": True, "false": False}.get(flag.lower())
     if not isinstance(flag, bool):
-        raise BrokenConf(path, f'"{key}" must be true or false')
+        raise InvalidConfError(path, f'"{key}" must be true or false')
     return flag

@@ -7,7 +7,7 @@ number becomes a :class:`Number`, which keeps its spelling, so that a configurat
 passes through us reaches the delegate as its author wrote it. What holds such a number is
 written by a short recursion instead, since the encoder knows none.
 
-Rules of this file: any bytes are either read or refused with :class:`InvalidJSON`, whose
+Rules of this file: any bytes are either read or refused with :class:`InvalidJSONError`, whose
 message is one sentence; whatever was read can be written. Refused besides bad syntax: bytes
 that are not UTF-8, a key that stands twice in one object, NaN and infinities, numbers
 beyond a double, and nesting deeper than :data:`MAX_DEPTH`, or what the caller allows.
@@ -28,7 +28,7 @@ _BLANK = " \t\n\r"
 _PLAIN_DIGITS = 18  # an int of so many digits costs nothing and prints as it was written
 
 
-class InvalidJSON(ValueError):  # noqa: N818 - named like packaging's InvalidVersion
+class InvalidJSONError(ValueError):
     """Text that is not JSON as this module accepts it; ``str()`` is the reason."""
 
 
@@ -51,24 +51,27 @@ class Number:
 
 
 def parse(data: bytes | bytearray, depth: int = MAX_DEPTH) -> Any:
-    """Return the value that *data* spells, *depth* levels at most. Raises :class:`InvalidJSON`."""
+    """Return the value that *data* spells, *depth* levels at most.
+
+    Raises :class:`InvalidJSONError`.
+    """
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
-        raise InvalidJSON(f"byte {error.start} is not UTF-8") from None
+        raise InvalidJSONError(f"byte {error.start} is not UTF-8") from None
     start = len(text) - len(text.lstrip(_BLANK))
     try:
         value, end = _read(text, start)
     except StopIteration as stop:
-        raise InvalidJSON(_where(text, stop.value, "a value is expected")) from None
+        raise InvalidJSONError(_where(text, stop.value, "a value is expected")) from None
     except RecursionError:
-        raise InvalidJSON(_too_deep(depth)) from None
-    except InvalidJSON:
+        raise InvalidJSONError(_too_deep(depth)) from None
+    except InvalidJSONError:
         raise
     except ValueError as error:  # json.JSONDecodeError; its class is not imported for this
-        raise InvalidJSON(str(error)) from None
+        raise InvalidJSONError(str(error)) from None
     if text[end:].strip(_BLANK):
-        raise InvalidJSON(_where(text, end, "nothing more is expected"))
+        raise InvalidJSONError(_where(text, end, "nothing more is expected"))
     if text.count("[") + text.count("{") > depth:
         _judge_depth(value, depth)
     return value
@@ -89,19 +92,19 @@ def dump(value: Any) -> bytes:
     """Return *value* as one line of JSON in UTF-8, keys in their order, numbers as read."""
     try:
         parts = _encode(value, 0)
-    except _HasNumber:
+    except _NumberFoundError:
         parts = []
         _write(value, parts.append)
     # A lone surrogate came from an escape and goes back to one: that is how Python spells it.
     return "".join(parts).encode("utf-8", "backslashreplace")
 
 
-class _HasNumber(Exception):  # noqa: N818 - says what was found
+class _NumberFoundError(Exception):
     """A :class:`Number`, or what else the C encoder cannot write."""
 
 
 def _give_up(value: object) -> None:
-    raise _HasNumber(type(value))
+    raise _NumberFoundError(type(value))
 
 
 _encode = make_encoder(None, _give_up, encode_basestring, None, ":", ",", False, False, False)  # noqa: FBT003 - its parameters have no names
@@ -142,7 +145,7 @@ def _integer(text: str) -> int | Number:
 
 def _fraction(text: str) -> Number:
     if float(text) in (_INFINITY, -_INFINITY):
-        raise InvalidJSON(f"the number {text[:40]} is too large")
+        raise InvalidJSONError(f"the number {text[:40]} is too large")
     return Number(text)
 
 
@@ -150,7 +153,7 @@ _INFINITY = float("inf")
 
 
 def _constant(text: str) -> None:
-    raise InvalidJSON(f"{text} is not JSON")
+    raise InvalidJSONError(f"{text} is not JSON")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -158,7 +161,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(made) != len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
-        raise InvalidJSON(f"the key {encode_basestring(twice[:64])} stands twice in one object")
+        raise InvalidJSONError(
+            f"the key {encode_basestring(twice[:64])} stands twice in one object"
+        )
     return made
 
 
@@ -183,7 +188,7 @@ def _judge_depth(value: Any, depth: int) -> None:
         if not boxes:
             return
         boxes = [item for box in boxes for item in (box.values() if isinstance(box, dict) else box)]
-    raise InvalidJSON(_too_deep(depth))
+    raise InvalidJSONError(_too_deep(depth))
 
 
 def _too_deep(depth: int) -> str:

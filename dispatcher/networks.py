@@ -18,7 +18,7 @@ from __future__ import annotations
 import posix
 
 from dispatcher.annotation import is_network_name, nearest, quote
-from dispatcher.conf import BrokenConf, Conf, load
+from dispatcher.conf import Conf, InvalidConfError, load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _KIND, _REGULAR = 0o170000, 0o100000  # of st_mode; the module for it would be l
 _EXTENSIONS = (".conf", ".conflist", ".json")
 
 
-class UnknownNetwork(LookupError):  # noqa: N818 - same
+class UnknownNetworkError(LookupError):
     """A name that no configuration file of this node has; ``known`` are those it has."""
 
     def __init__(self, name: str, directories: Sequence[str], known: Iterable[str]) -> None:
@@ -51,18 +51,18 @@ class Networks:
 
     def __init__(self) -> None:
         self.confs: dict[str, Conf] = {}
-        self.broken: dict[str, BrokenConf] = {}
+        self.broken: dict[str, InvalidConfError] = {}
         self.ignored: set[str] = set()
         """Every name of what is ignored."""
-        self.spoiled: dict[str, BrokenConf] = {}
+        self.spoiled: dict[str, InvalidConfError] = {}
         """Names that a broken file has won, each with that file's error."""
 
 
 def find(name: str, directories: Sequence[str] = DIRECTORIES) -> Conf:
     """Return the configuration of the network *name*.
 
-    Raises :class:`UnknownNetwork`, or :class:`BrokenConf` when the file that has this name
-    cannot be used.
+    Raises :class:`UnknownNetworkError`, or :class:`InvalidConfError` when the file that has this
+    name cannot be used.
     """
     for path in _files(directories) if is_network_name(name) else ():
         if name in _stems(path):
@@ -71,7 +71,7 @@ def find(name: str, directories: Sequence[str] = DIRECTORIES) -> Conf:
                 return conf
     networks = scan(directories)
     if name not in networks.confs:
-        raise UnknownNetwork(name, directories, networks.confs)
+        raise UnknownNetworkError(name, directories, networks.confs)
     return networks.confs[name]
 
 
@@ -93,10 +93,10 @@ def scan(directories: Sequence[str] = DIRECTORIES, ignore: Iterable[str] = ()) -
 
 
 def _winners(
-    directories: Sequence[str], broken: dict[str, BrokenConf]
-) -> dict[str, Conf | BrokenConf]:
+    directories: Sequence[str], broken: dict[str, InvalidConfError]
+) -> dict[str, Conf | InvalidConfError]:
     """Return what has won each name, and put files that cannot be used into *broken*."""
-    best: dict[str, tuple[int, Conf | BrokenConf]] = {}
+    best: dict[str, tuple[int, Conf | InvalidConfError]] = {}
     for path, entry in entries(directories, broken):
         for rank, name in claims(path, entry):
             if name not in best or rank < best[name][0]:
@@ -105,13 +105,13 @@ def _winners(
 
 
 def entries(
-    directories: Sequence[str], broken: dict[str, BrokenConf]
-) -> Iterator[tuple[str, Conf | BrokenConf]]:
+    directories: Sequence[str], broken: dict[str, InvalidConfError]
+) -> Iterator[tuple[str, Conf | InvalidConfError]]:
     """Yield each file of a network with its configuration; add what is broken to *broken*."""
     for path in _files(directories):
         try:
             conf = load(path)
-        except BrokenConf as error:
+        except InvalidConfError as error:
             broken[path] = error
             yield path, error
         else:
@@ -119,7 +119,7 @@ def entries(
                 yield path, conf
 
 
-def claims(path: str, entry: Conf | BrokenConf) -> Iterator[tuple[int, str]]:
+def claims(path: str, entry: Conf | InvalidConfError) -> Iterator[tuple[int, str]]:
     """Yield the names under which the file *path*, which holds *entry*, offers its network.
 
     Each has its rank: of several files that offer one name, the lowest wins.

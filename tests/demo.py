@@ -13,13 +13,13 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from tests.cluster.cluster import Cluster, reserved, take_down
-from tests.cluster.commands import ClusterError, say, step
-from tests.cluster.genie import install_genie
-from tests.cluster.interrupts import as_interrupts
-from tests.cluster.networks import NETWORKS
-from tests.cluster.observe import interfaces
-from tests.cluster.seed import EXAMPLES
+from tests.cluster.support.observe import interfaces
+from tests.cluster.support.seed import EXAMPLES
+from tests.devcluster.cluster import Cluster, reserved, take_down
+from tests.devcluster.commands import ClusterError, say, step
+from tests.devcluster.genie import install_genie
+from tests.devcluster.interrupts import as_interrupts
+from tests.devcluster.network.networks import NETWORKS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,43 +6,43 @@ function judges it against a snapshot of namespaces and networks and returns a
 
 Values that pass through:
 
-    review        AdmissionReview, bytes to values and back
-    decision      what was decided about one review
-    snapshot      the facts of one namespace and the networks of the cluster
+    review             AdmissionReview, bytes to values and back
+    decision           what was decided about one review
+    snapshot           the facts of one namespace and the networks of the cluster
 
-What is right, as functions of values, without I/O and without a clock:
+Validation, as functions of values, without I/O and without a clock:
 
-    value         whether a value of ``cni`` is well formed, known and allowed
-    limits        how many attachments a pod may have
-    combinations  networks that known plugins cannot attach to one pod
-    pods          pods: the value normalised, the default filled in, affinity added
-    affinity      a pod goes only to nodes that have its networks
-    templates     the pods of a Deployment and of other workloads
-    bindings      our keys are removed from Bindings
-    namespaces    the default and the allow-list of a namespace
-    ignored       annotations that Genie ignores, each with a warning
+    annotation_check   whether a value of ``cni`` is well formed, known and allowed
+    limits             how many attachments a pod may have
+    combinations       networks that known plugins cannot attach to one pod
+    pods               pods: the value normalised, the default filled in, affinity added
+    affinity           a pod goes only to nodes that have its networks
+    templates          the pods of a Deployment and of other workloads
+    bindings           removes our keys from Bindings
+    namespaces         the default and the allow-list of a namespace
+    ignored            annotations that Genie ignores, each with a warning
 
 What asks the API server, and keeps labels right there:
 
-    caches        namespaces and nodes, from watch caches
-    lookups       live look-ups of namespaces
-    desk          which function judges which review, and with what knowledge
-    labels        keeps the label ``cni-genie.io/defaulted`` right
+    caches             namespaces and nodes, from watch caches
+    lookups            live look-ups of namespaces
+    handlers           one function per endpoint: which rules apply, with what knowledge
+    label_reconciler   keeps the label ``cni-genie.io/defaulted`` right
 
 TLS and HTTP:
 
-    connections   deadlines of connections, and room for new ones
-    server        the two servers
-    intake        bodies of requests, read under limits
-    app           the FastAPI application
-    probes        what kubelet and Prometheus ask
+    connection_limits  deadlines of connections, and how many there may be
+    server             the two servers
+    body_reader        bodies of requests, read under limits
+    app                the FastAPI application
+    probes             what kubelet and Prometheus ask
 
 What runs it:
 
-    settings      the webhook's settings
-    metrics       its metrics
-    service       its parts wired together
-    __main__      ``python -m webhook``
+    settings           the webhook's settings
+    metrics            its metrics
+    service            its parts wired together
+    __main__           ``python -m webhook``
 
 Rules: the first two groups have no effects. The API server sends a new pod only if it has a key of
 ours, one that its author may have meant for ours, or a namespace that is labelled as having a

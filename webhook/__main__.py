@@ -9,8 +9,8 @@ from certs import CertificateManager, UnusableError
 from certs.settings import load as load_certificate_settings
 from dispatcher.kube import logs
 from dispatcher.kube.client import Kube, KubeError
-from dispatcher.kube.settings import InvalidSettings, load
-from webhook.server import CannotListen, raise_descriptor_limit
+from dispatcher.kube.settings import InvalidSettingsError, load
+from webhook.server import ListenError, raise_descriptor_limit
 from webhook.service import Service
 from webhook.settings import WebhookSettings
 
@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> int:
         here = {"listen_address": settings.address} if settings.address else {}
         certificate_settings = load_certificate_settings(listen_port=settings.port, **here)
         kube = Kube.load("cni-genie-webhook")
-    except (InvalidSettings, KubeError) as error:
+    except (InvalidSettingsError, KubeError) as error:
         sys.stderr.write(f"{PROGRAM}: {error}\n")
         return 2
     raise_descriptor_limit()
@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> int:
         return 2
     try:
         asyncio.run(_run(settings, kube, certificates))
-    except CannotListen as error:
+    except ListenError as error:
         sys.stderr.write(f"{PROGRAM}: {error}\n")
         return 2
     return 0

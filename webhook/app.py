@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING
 import structlog
 from fastapi import FastAPI
 
-from webhook.decision import CannotDecide
-from webhook.intake import BodyGone, BodyTooLarge, BodyTooSlow, Intake
+from webhook.body_reader import BodyTimeoutError, BodyTooLargeError, ClientDisconnectedError, Intake
+from webhook.decision import NoDecisionError
 from webhook.limits import OVER_LIMIT
-from webhook.review import MalformedReview, Review, answer, object_name, parse
+from webhook.review import MalformedReviewError, Review, answer, object_name, parse
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -50,7 +50,7 @@ LONGEST_NAME = 253
 """Characters of the longest name in Kubernetes."""
 
 
-class Refusal(Exception):  # noqa: N818 - an HTTP answer that is no decision
+class RequestRefusedError(Exception):
     """An answer other than 200: ``status``, one ``sentence``, one word for the metrics."""
 
     def __init__(self, status: int, word: str, sentence: str) -> None:
@@ -143,7 +143,7 @@ class Endpoint:
         try:
             review = parse_or_refuse(await _body(headers, receive, self._intake))
             body, decision = await self._decide(review)
-        except Refusal as refusal:
+        except RequestRefusedError as refusal:
             _note(self._name, refusal)
             self._metrics.count(self._name, "error", refusal.word)
             return refusal.status, [TEXT, CLOSE], refusal.sentence.encode()
@@ -157,35 +157,37 @@ class Endpoint:
             if decision.outcome != "allowed" or decision.reason == OVER_LIMIT:
                 _tell(review, decision)
             return answer(review, decision), decision
-        except CannotDecide as error:
-            raise Refusal(503, "cannot-decide", str(error)) from None
-        except MalformedReview as error:
-            raise Refusal(400, "malformed", str(error)) from None
+        except NoDecisionError as error:
+            raise RequestRefusedError(503, "cannot-decide", str(error)) from None
+        except MalformedReviewError as error:
+            raise RequestRefusedError(400, "malformed", str(error)) from None
         except Exception as error:
             log.exception("a review could not be judged", uid=review.uid[:LONGEST_NAME])
-            raise Refusal(500, "fault", "the webhook failed; its log says why") from error
+            raise RequestRefusedError(
+                500, "fault", "the webhook failed; its log says why"
+            ) from error
 
 
 async def _body(headers: Mapping[bytes, bytes], receive: Receive, intake: Intake) -> bytes:
     media = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
     if media != b"application/json":
-        raise Refusal(415, "wrong-type", "the Content-Type must be application/json")
+        raise RequestRefusedError(415, "wrong-type", "the Content-Type must be application/json")
     try:
         return await intake.read(headers.get(b"content-length", b""), receive)
-    except BodyTooLarge:
-        raise Refusal(413, "too-large", "the review is too large") from None
-    except BodyTooSlow:
-        raise Refusal(408, "too-slow", "the body did not arrive in time") from None
-    except BodyGone:
-        raise Refusal(400, "gone", "the client went away") from None
+    except BodyTooLargeError:
+        raise RequestRefusedError(413, "too-large", "the review is too large") from None
+    except BodyTimeoutError:
+        raise RequestRefusedError(408, "too-slow", "the body did not arrive in time") from None
+    except ClientDisconnectedError:
+        raise RequestRefusedError(400, "gone", "the client went away") from None
 
 
 def parse_or_refuse(body: bytes) -> Review:
-    """Return the review in *body*; raises :class:`Refusal` with 400."""
+    """Return the review in *body*; raises :class:`RequestRefusedError` with 400."""
     try:
         return parse(body)
-    except MalformedReview as error:
-        raise Refusal(400, "malformed", str(error)) from None
+    except MalformedReviewError as error:
+        raise RequestRefusedError(400, "malformed", str(error)) from None
 
 
 def _tell(review: Review, decision: Decision) -> None:
@@ -205,5 +207,5 @@ def _tell(review: Review, decision: Decision) -> None:
     )
 
 
-def _note(endpoint: str, refusal: Refusal) -> None:
+def _note(endpoint: str, refusal: RequestRefusedError) -> None:
     log.warning("no decision", endpoint=endpoint, status=refusal.status, reason=refusal.sentence)

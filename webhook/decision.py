@@ -22,7 +22,7 @@ MAX_WARNING = 256
 """Characters of a warning. API servers may cut longer ones."""
 
 
-class CannotDecide(Exception):  # noqa: N818 - says what it is
+class NoDecisionError(Exception):
     """There is no answer now. It becomes HTTP 503, so that ``failurePolicy`` decides."""
 
 

@@ -16,7 +16,7 @@ from dispatcher.annotation import (
     INVALID,
     REQUIRED,
     TOO_MANY,
-    InvalidAnnotation,
+    InvalidAnnotationError,
     normalise,
     quote,
 )
@@ -162,5 +162,5 @@ def _field(key: str) -> str:
 def _normal(value: str) -> str:
     try:
         return normalise(value)
-    except InvalidAnnotation:
+    except InvalidAnnotationError:
         return ""

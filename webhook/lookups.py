@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING
 
 from dispatcher.annotation import quote
-from webhook.decision import CannotDecide
+from webhook.decision import NoDecisionError
 from webhook.snapshot import Namespace
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class LookUps:
     """The live look-ups of one replica; used by its event loop alone.
 
     ``look_up(name)`` asks the API server: None means that there is no such namespace. It raises
-    :class:`CannotDecide` without an answer.
+    :class:`NoDecisionError` without an answer.
     """
 
     def __init__(
@@ -76,12 +76,12 @@ class LookUps:
     async def get(self, name: str) -> Namespace:
         """Return the namespace *name* as the API server has it; one that is gone has no wishes.
 
-        Raises :class:`CannotDecide` without an answer, or when one more look-up is too many.
+        Raises :class:`NoDecisionError` without an answer, or when one more look-up is too many.
         """
         return await self._get(name, self._missing)
 
     async def get_default(self, name: str) -> Namespace:
-        """Return a namespace that exists, for its default; raises :class:`CannotDecide`, too."""
+        """Return a namespace that exists, for its default; raises :class:`NoDecisionError`, too."""
         return await self._get(name, self._without_default)
 
     async def _get(self, name: str, fruitless: dict[str, float]) -> Namespace:
@@ -96,9 +96,9 @@ class LookUps:
 
     def _permit(self, name: str, fruitless: dict[str, float]) -> None:
         if self._clock() - fruitless.get(name, float("-inf")) < REMEMBERED_SECONDS:
-            raise CannotDecide(f"namespace {quote(name)} was looked up a moment ago")
+            raise NoDecisionError(f"namespace {quote(name)} was looked up a moment ago")
         if len(self._running) >= self._at_once or not self._rate.take():
-            raise CannotDecide("too many namespaces are being looked up")
+            raise NoDecisionError("too many namespaces are being looked up")
 
     def _ended(self, name: str, task: asyncio.Task[Namespace | None]) -> None:
         del self._running[name]

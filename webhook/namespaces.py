@@ -17,17 +17,17 @@ from dispatcher.annotation import (
     INVALID,
     TOO_LONG,
     UNSUPPORTED,
-    InvalidAnnotation,
+    InvalidAnnotationError,
     is_network_name,
     parse,
     quote,
 )
+from webhook.annotation_check import SHOWN, combined, listing, named, suggestion
 from webhook.decision import ALLOWED, Cause, Decision, deny, warning
 from webhook.ignored import namespace_warnings
 from webhook.limits import CLUSTER, default_faults, limit_faults
 from webhook.review import child, texts
 from webhook.snapshot import SCHEDULING_MODES, namespace_facts
-from webhook.value import SHOWN, combined, listing, named, suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -92,7 +92,7 @@ def _causes(new: Mapping[str, str], facts: Namespace, changed: set[str]) -> Iter
 def _default_faults(default: str) -> Iterator[Cause]:
     try:
         parse(default)
-    except InvalidAnnotation as error:
+    except InvalidAnnotationError as error:
         for fault in error.faults:
             yield Cause(fault.reason, str(fault), _field(keys.ANNOTATION))
 

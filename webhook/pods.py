@@ -10,13 +10,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dispatcher import keys
-from dispatcher.annotation import BLANKS, INVALID, InvalidAnnotation, normalise, quote
+from dispatcher.annotation import BLANKS, INVALID, InvalidAnnotationError, normalise, quote
 from webhook import affinity
-from webhook.decision import ALLOWED, FORBIDDEN, CannotDecide, Cause, Decision, deny, warning
+from webhook.annotation_check import Verdict, judge, named
+from webhook.decision import ALLOWED, FORBIDDEN, Cause, Decision, NoDecisionError, deny, warning
 from webhook.ignored import pod_warnings
 from webhook.limits import CLUSTER, OVER_LIMIT, pod_cause, pod_excesses, pod_warning
 from webhook.review import child, texts
-from webhook.value import Verdict, judge, named
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -44,7 +44,7 @@ def judge_pod(
 ) -> Decision:
     """Return the decision on a Pod; *scheduling* is the setting of that name, *limits* likewise.
 
-    Raises CannotDecide when the pod names networks and none is known.
+    Raises NoDecisionError when the pod names networks and none is known.
     """
     if review.subresource or excluded(review.object):
         return ALLOWED
@@ -106,7 +106,7 @@ def _created(
     if causes:
         return deny(causes, audit, over_limit if limits.are_enforced else "")
     if verdict.networks and not networks.known:
-        raise CannotDecide("no network is known yet: no agent has labelled a node")
+        raise NoDecisionError("no network is known yet: no agent has labelled a node")
     warnings += _absent(verdict.networks, networks, scheduling, spec)
     warnings += map(warning, verdict.warnings)
     value_patch = _set(metadata, verdict.normal)
@@ -202,7 +202,7 @@ def _same(new: str | None, old: str | None, namespace: Namespace) -> bool:
 def _normal(value: str) -> str:
     try:
         return normalise(value)
-    except InvalidAnnotation:
+    except InvalidAnnotationError:
         return value
 
 

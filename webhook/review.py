@@ -1,7 +1,7 @@
 """The wire: AdmissionReview ``admission.k8s.io/v1``, bytes to values and back.
 
 Only the fields that a decision needs are read; unknown ones are ignored, as the API's rules
-for clients ask. What is not an AdmissionReview at all raises :class:`MalformedReview`, which
+for clients ask. What is not an AdmissionReview at all raises :class:`MalformedReviewError`, which
 the HTTP layer answers with 400: a decision it is not.
 """
 
@@ -27,7 +27,7 @@ MAX_PARTS = 300_000
 takes has some 100,000, and an update has two of it. Commas and brackets within texts count, too."""
 
 
-class MalformedReview(ValueError):  # noqa: N818 - says what it is
+class MalformedReviewError(ValueError):
     """Bytes that are no AdmissionReview of the version we speak; the message says why."""
 
 
@@ -50,23 +50,23 @@ class Review(NamedTuple):
 
 
 def parse(body: bytes) -> Review:
-    """Return the request in *body*; raises :class:`MalformedReview`."""
+    """Return the request in *body*; raises :class:`MalformedReviewError`."""
     if _parts(body) > MAX_PARTS:
-        raise MalformedReview(f"the review has more than {MAX_PARTS} values")
+        raise MalformedReviewError(f"the review has more than {MAX_PARTS} values")
     try:
         review = orjson.loads(body)
     except ValueError as error:
-        raise MalformedReview(f"the body is no JSON: {error}") from None
+        raise MalformedReviewError(f"the body is no JSON: {error}") from None
     if not isinstance(review, dict):
-        raise MalformedReview("the body is no JSON object")
+        raise MalformedReviewError("the body is no JSON object")
     version, kind = review.get("apiVersion"), review.get("kind")
     if (version, kind) != (API_VERSION, "AdmissionReview"):
         texts_both = isinstance(version, str) and isinstance(kind, str)
         found = quote(f"{version} {kind}") if texts_both else "something else"
-        raise MalformedReview(f"expected {API_VERSION} AdmissionReview, found {found}")
+        raise MalformedReviewError(f"expected {API_VERSION} AdmissionReview, found {found}")
     request = review.get("request")
     if not isinstance(request, dict):
-        raise MalformedReview("the review has no request")
+        raise MalformedReviewError("the review has no request")
     return _request(request)
 
 
@@ -89,11 +89,11 @@ def _request(request: dict[str, Any]) -> Review:
         old_object=_member(request, "oldObject", dict),
     )
     if not review.uid:
-        raise MalformedReview("the review's request has no uid")
+        raise MalformedReviewError("the review's request has no uid")
     if review.operation in {"CREATE", "UPDATE"} and not review.object:
-        raise MalformedReview(f"a review of {review.operation} has an object")
+        raise MalformedReviewError(f"a review of {review.operation} has an object")
     if review.operation == "UPDATE" and not review.old_object:
-        raise MalformedReview("a review of UPDATE has an oldObject")
+        raise MalformedReviewError("a review of UPDATE has an oldObject")
     return review
 
 
@@ -102,7 +102,9 @@ def _member(holder: dict[str, Any], key: str, kind: type[Any]) -> Any:
     if value is None:
         return kind()
     if not isinstance(value, kind):
-        raise MalformedReview(f"the request's {key} is {type(value).__name__}, not {kind.__name__}")
+        raise MalformedReviewError(
+            f"the request's {key} is {type(value).__name__}, not {kind.__name__}"
+        )
     return value
 
 
@@ -160,7 +162,7 @@ def child(holder: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise MalformedReview(f"{key} is no object")
+        raise MalformedReviewError(f"{key} is no object")
     return value
 
 
@@ -170,7 +172,7 @@ def elements(holder: Mapping[str, Any], key: str) -> list[Any]:
     if value is None:
         return []
     if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
-        raise MalformedReview(f"{key} is no list of objects")
+        raise MalformedReviewError(f"{key} is no list of objects")
     return value
 
 
@@ -178,5 +180,5 @@ def texts(holder: Mapping[str, Any], key: str) -> Mapping[str, str]:
     """Return the map of texts at *key* (labels, annotations)."""
     value = child(holder, key)
     if not set(map(type, value.values())) <= {str}:
-        raise MalformedReview(f"{key} holds something that is no text")
+        raise MalformedReviewError(f"{key} holds something that is no text")
     return value

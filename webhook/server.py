@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from webhook.connections import Connection, Crowd, Handshake
+from webhook.connection_limits import Connection, Crowd, Handshake
 
 if TYPE_CHECKING:
     import ssl
@@ -26,7 +26,7 @@ PROBE_CONNECTIONS = 128
 """Kubelet and Prometheus have one each; whoever else comes must not take what reviews need."""
 
 
-class CannotListen(OSError):  # noqa: N818 - says what it is
+class ListenError(OSError):
     """The port cannot be listened on; the message names its setting."""
 
 
@@ -52,7 +52,7 @@ class Server(uvicorn.Server):
         yield
 
     async def startup(self, sockets: Any = None) -> None:  # noqa: ARG002 - the base's signature
-        """Listen; raises :class:`CannotListen`."""
+        """Listen; raises :class:`ListenError`."""
         await self.lifespan.startup()
         config = self.config
         try:
@@ -60,7 +60,7 @@ class Server(uvicorn.Server):
                 self._connect, host=config.host or None, port=config.port, backlog=config.backlog
             )
         except OSError as error:
-            raise CannotListen(
+            raise ListenError(
                 f"setting {self._port_setting}: cannot listen on port {config.port}: {error}"
             ) from None
         self.servers = [server]

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import structlog
 
 from webhook.app import create_app
+from webhook.body_reader import Intake
 from webhook.caches import Caches
-from webhook.desk import Desk
-from webhook.intake import Intake
-from webhook.labels import LabelKeeper
+from webhook.handlers import Desk
+from webhook.label_reconciler import LabelKeeper
 from webhook.metrics import Metrics
 from webhook.probes import create_probes
 from webhook.server import Server, probe_server, webhook_server
@@ -132,7 +132,7 @@ class Service:
     async def run(self) -> None:
         """Serve until :meth:`stop` is called, then drain.
 
-        Raises :class:`~webhook.server.CannotListen` for either port.
+        Raises :class:`~webhook.server.ListenError` for either port.
         """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):

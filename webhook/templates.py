@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dispatcher import keys
 from dispatcher.annotation import BLANKS
 from webhook import affinity
+from webhook.annotation_check import Finding, judge
 from webhook.decision import ALLOWED, Decision, deny, warning
 from webhook.ignored import pod_warnings
 from webhook.limits import CLUSTER, pod_cause, pod_excesses, pod_warning
 from webhook.pods import excluded
 from webhook.review import child, elements, texts
-from webhook.value import Finding, judge
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

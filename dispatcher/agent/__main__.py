@@ -13,7 +13,7 @@ from dispatcher.agent.agent import Agent
 from dispatcher.agent.installer import InstallError, Plugin
 from dispatcher.kube import logs
 from dispatcher.kube.client import Kube, KubeError
-from dispatcher.kube.errors import InvalidSettings
+from dispatcher.kube.errors import InvalidSettingsError
 from dispatcher.node.settings_loader import load
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
         plugin = Plugin(settings.plugin_source, settings.cni_bin_dir)
         agent = Agent(settings, plugin, Kube.load(USER_AGENT))
         agent.start()
-    except (InvalidSettings, InstallError, KubeError, OSError) as error:
+    except (InvalidSettingsError, InstallError, KubeError, OSError) as error:
         print(f"the agent cannot start: {error}", file=sys.stderr)  # noqa: T201 - before the log
         return 1
     log.info("agent started", node=settings.node_name, plugin=plugin.version, mode=settings.mode)

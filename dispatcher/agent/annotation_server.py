@@ -77,7 +77,7 @@ CURE = (
 log = structlog.get_logger("lookup")
 
 
-class Refusal(Exception):  # noqa: N818 - an answer, not a fault of ours
+class LookupRefusedError(Exception):
     """Why a pod's annotation cannot be told: a code of the protocol, a sentence, details."""
 
     def __init__(self, code: int, msg: str, details: str = "") -> None:
@@ -90,7 +90,7 @@ def answer(kube: KubeClient, line: bytes) -> dict[str, Any]:
     try:
         namespace, name, uid = _request(line)
         return {"annotations": _annotations(_pod(kube, namespace, name), uid, namespace, name)}
-    except Refusal as refusal:
+    except LookupRefusedError as refusal:
         return refusal.answer
 
 
@@ -98,12 +98,12 @@ def _request(line: bytes) -> tuple[str, str, str]:
     try:
         value = json.loads(line)
     except ValueError:
-        raise Refusal(BAD_REQUEST, "the request is not JSON") from None
+        raise LookupRefusedError(BAD_REQUEST, "the request is not JSON") from None
     if not isinstance(value, dict) or value.get("version") != 1:
-        raise Refusal(BAD_REQUEST, "the request must be an object of version 1")
+        raise LookupRefusedError(BAD_REQUEST, "the request must be an object of version 1")
     parts = [value.get(key) for key in ("namespace", "name", "uid")]
     if not all(isinstance(part, str) for part in parts) or not (parts[0] and parts[1]):
-        raise Refusal(BAD_REQUEST, '"namespace", "name" and "uid" must be strings')
+        raise LookupRefusedError(BAD_REQUEST, '"namespace", "name" and "uid" must be strings')
     namespace, name, uid = map(str, parts)
     return namespace, name, uid
 
@@ -115,12 +115,12 @@ def _pod(kube: KubeClient, namespace: str, name: str) -> dict[str, Any]:
     except KubeError as error:
         which = f"pod {namespace}/{name}"
         if error.status == NOT_FOUND:
-            raise Refusal(NO_POD, f"{which} does not exist any more") from None
+            raise LookupRefusedError(NO_POD, f"{which} does not exist any more") from None
         if error.status in {401, 403}:
             message = f"the annotations of {which} may not be read"
-            raise Refusal(FORBIDDEN, message, CURE) from None
+            raise LookupRefusedError(FORBIDDEN, message, CURE) from None
         message = f"the annotations of {which} cannot be read now"
-        raise Refusal(TRY_AGAIN, message, str(error)) from None
+        raise LookupRefusedError(TRY_AGAIN, message, str(error)) from None
 
 
 def _annotations(pod: Mapping[str, Any], uid: str, namespace: str, name: str) -> dict[str, str]:
@@ -128,7 +128,7 @@ def _annotations(pod: Mapping[str, Any], uid: str, namespace: str, name: str) ->
     annotations = metadata.get("annotations") or {}
     if uid and uid not in {metadata["uid"], annotations.get(keys.MIRROR)}:
         message = f"pod {namespace}/{name} was replaced by another of that name"
-        raise Refusal(OTHER_POD, message, f"here {uid}, in the API {metadata['uid']}")
+        raise LookupRefusedError(OTHER_POD, message, f"here {uid}, in the API {metadata['uid']}")
     return {key: value for key, value in annotations.items() if key == keys.ANNOTATION}
 
 
@@ -154,7 +154,9 @@ def start(kube: KubeClient, path: Path, user: int = 0) -> socketserver.BaseServe
         @staticmethod
         def _answer(line: bytes) -> dict[str, Any]:
             if not busy.acquire(blocking=False):
-                return Refusal(TRY_AGAIN, "the agent has too many look-ups at once").answer
+                return LookupRefusedError(
+                    TRY_AGAIN, "the agent has too many look-ups at once"
+                ).answer
             try:
                 return answer(kube, line)
             finally:

@@ -26,7 +26,7 @@ from dispatcher.agent.conflist import BACKUP, Conflist, ConflistError
 from dispatcher.agent.installer import InstallError, Plugin
 from dispatcher.agent.label_policy import PATIENT, Patience
 from dispatcher.agent.moves import Moves
-from dispatcher.conf import BrokenConf, load
+from dispatcher.conf import InvalidConfError, load
 from dispatcher.node import atomic_file, conf_dir, gone_containers, removal
 from dispatcher.node.record_cache import Records
 from dispatcher.state import store
@@ -47,7 +47,7 @@ but what was bound before is attached."""
 log = structlog.get_logger("node")
 
 
-class Unlabelled(Exception):  # noqa: N818 - it is no error, it passes
+class LabelsPendingError(Exception):
     """The node's labels do not say yet what the mode is about to take from new pods."""
 
 
@@ -106,7 +106,7 @@ class Node:
                 self._noted = None
                 return View({}, "", removed=True, over=self._over)
             self._install(found)
-        except Unlabelled as passing:
+        except LabelsPendingError as passing:
             problem = str(passing)
         except (InstallError, ConflistError) as error:
             problem = str(error)
@@ -128,7 +128,7 @@ class Node:
             raise InstallError(f'the default network "{default}" is not ready: {reason}')
         wanted = conflists.render(self._settings)
         if not self._conflist.holds(wanted) and self._waits():
-            raise Unlabelled(
+            raise LabelsPendingError(
                 f'the mode "{self._settings.mode}" takes effect when this node\'s labels say that '
                 "it attaches the default network only; if the API server does not answer, after "
                 f"{LABEL_SECONDS:.0f} seconds"
@@ -264,7 +264,7 @@ class Node:
         self._noted = problem
 
     def _tell_moved(self, found: Networks) -> None:
-        winners: dict[str, Conf | BrokenConf] = {**found.spoiled, **found.confs}
+        winners: dict[str, Conf | InvalidConfError] = {**found.spoiled, **found.confs}
         places = {name: winners[name].path for name in _published(found)}
         for move in self._moves.record_places(places, self._clock()):
             self._say("NetworkMoved", move.sentence)
@@ -279,10 +279,10 @@ class Node:
 
 def _names(backup: Path) -> set[str]:
     """Return what the network in *backup* was called while its file had its own name."""
-    entry: Conf | BrokenConf
+    entry: Conf | InvalidConfError
     try:
         entry = load(str(backup))
-    except BrokenConf as error:
+    except InvalidConfError as error:
         entry = error
     return {name for _, name in networks.claims(str(backup).removesuffix(BACKUP), entry)}
 

@@ -21,5 +21,5 @@ class KubeError(Exception):
         super().__init__(f"{message} ({status} {reason})" if status else message)
 
 
-class InvalidSettings(ValueError):  # noqa: N818 - named like pydantic's own errors
+class InvalidSettingsError(ValueError):
     """A setting that cannot be used; the message is one line for a person."""

@@ -7,7 +7,7 @@ is the option ``--drain-seconds``, the environment variable ``GENIE_DRAIN_SECOND
 services read the same variables, so one ConfigMap can serve several of them.
 
 Rules: settings never change while a service runs; an unknown option, an unknown key in the
-file or a bad value stops the start, and :class:`InvalidSettings` says in one line which.
+file or a bad value stops the start, and :class:`InvalidSettingsError` says in one line which.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pydantic_settings import (
 )
 
 from dispatcher.annotation import is_network_name, quote
-from dispatcher.kube.errors import InvalidSettings as InvalidSettings  # noqa: PLC0414 - see there
+from dispatcher.kube.errors import InvalidSettingsError as InvalidSettingsError  # noqa: PLC0414 - see there
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -88,11 +88,11 @@ S = TypeVar("S", bound=ServiceSettings)
 def load(kind: type[S], program: str, arguments: Sequence[str]) -> S:
     """Return the settings of the service *kind*, which a person starts as *program*.
 
-    Prints all settings and exits for ``--help``. Raises :class:`InvalidSettings`.
+    Prints all settings and exits for ``--help``. Raises :class:`InvalidSettingsError`.
     """
     path = os.environ.get(FILE_VARIABLE)
     if path and not Path(path).is_file():
-        raise InvalidSettings(
+        raise InvalidSettingsError(
             f"{FILE_VARIABLE} names the file {quote(path, 256)}: it cannot be read"
         )
     try:
@@ -101,15 +101,15 @@ def load(kind: type[S], program: str, arguments: Sequence[str]) -> S:
         raise explain(error, _option) from None
     except yaml.YAMLError as error:
         reason = " ".join(str(error).split())
-        raise InvalidSettings(f"{FILE_VARIABLE}: {path} is no YAML: {reason}") from None
+        raise InvalidSettingsError(f"{FILE_VARIABLE}: {path} is no YAML: {reason}") from None
 
 
-def explain(error: ValidationError, named: Callable[[str], str]) -> InvalidSettings:
+def explain(error: ValidationError, named: Callable[[str], str]) -> InvalidSettingsError:
     """Return *error* as one line; ``named(field)`` says how a person sets that field.
 
     A fault of several settings together has no field: its own text has to name them.
     """
-    return InvalidSettings("; ".join(_fault(one, named) for one in error.errors()))
+    return InvalidSettingsError("; ".join(_fault(one, named) for one in error.errors()))
 
 
 def _fault(fault: Any, named: Callable[[str], str]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from dispatcher.state import store
-from dispatcher.state.record import CorruptRecord, NewerRecord, Record
+from dispatcher.state.record import CorruptRecordError, NewerRecordError, Record
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,6 +55,6 @@ class Records:
     def _load(self, container_id: str, written: float) -> Stored | None:
         try:
             record = store.read(self._dir, container_id)
-        except (CorruptRecord, NewerRecord, OSError) as error:
+        except (CorruptRecordError, NewerRecordError, OSError) as error:
             return Stored(container_id, written, None, f"{type(error).__name__}: {error}")
         return None if record is None else Stored(container_id, written, record, "")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dispatcher.conf import is_cni_name
 from dispatcher.state import store
-from dispatcher.state.record import CorruptRecord, NewerRecord, decode
+from dispatcher.state.record import CorruptRecordError, NewerRecordError, decode
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -138,7 +138,7 @@ def left_behind(state_dir: Path) -> str:
     for path in kept:
         try:
             pod = _pod(decode(store.read_file(str(path))))
-        except (CorruptRecord, NewerRecord, OSError):
+        except (CorruptRecordError, NewerRecordError, OSError):
             pod = ""
         pods.append(pod or path.name.partition(".")[0])
     return (

@@ -146,6 +146,6 @@ class Settings(service.ServiceSettings):
 def load(arguments: Sequence[str]) -> Settings:
     """Return the settings; *arguments* are those of the command line. ``--help`` exits.
 
-    Raises :class:`dispatcher.kube.settings.InvalidSettings`.
+    Raises :class:`dispatcher.kube.settings.InvalidSettingsError`.
     """
     return service.load(Settings, PROGRAM, arguments)

@@ -16,7 +16,7 @@ import sys
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
-from dispatcher.kube.errors import InvalidSettings
+from dispatcher.kube.errors import InvalidSettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +29,7 @@ HELP = frozenset({"-h", "--help"})
 def load(arguments: Sequence[str]) -> Settings:
     """Return the settings with the same attributes as :class:`Settings`. ``--help`` exits.
 
-    Raises :class:`InvalidSettings`.
+    Raises :class:`InvalidSettingsError`.
     """
     asked = [sys.executable, "-m", "dispatcher.node.settings_loader", *arguments]
     wants_help = HELP & set(arguments)
@@ -37,7 +37,7 @@ def load(arguments: Sequence[str]) -> Settings:
     if wants_help:
         raise SystemExit(done.returncode)
     if done.returncode != 0:
-        raise InvalidSettings(done.stderr.decode(errors="replace").strip())
+        raise InvalidSettingsError(done.stderr.decode(errors="replace").strip())
     values = pickle.loads(done.stdout)  # noqa: S301 - see the module
     return cast("Settings", SimpleNamespace(**values))
 
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
 
     try:
         judged = settings.load(arguments)
-    except InvalidSettings as error:
+    except InvalidSettingsError as error:
         print(error, file=sys.stderr)  # noqa: T201 - for our caller
         return 1
     names = (*settings.Settings.model_fields, "conf_dirs", "bin_dirs")

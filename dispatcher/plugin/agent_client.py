@@ -22,7 +22,7 @@ from time import monotonic
 
 from dispatcher import keys
 from dispatcher.cni_errors import TRY_AGAIN, CNIError
-from dispatcher.jsontext import InvalidJSON, dump, parse
+from dispatcher.jsontext import InvalidJSONError, dump, parse
 from dispatcher.state.record import pod_of
 
 TYPE_CHECKING = False
@@ -50,7 +50,7 @@ def annotation(address: str, args: str) -> str:
         return _judge(parse(_exchange(address, request)))
     except OSError as error:
         raise _no_answer(address, error.strerror or str(error)) from None
-    except (InvalidJSON, AttributeError, KeyError, TypeError, ValueError) as error:
+    except (InvalidJSONError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise _no_answer(address, f"its answer cannot be understood: {error}") from None
 
 

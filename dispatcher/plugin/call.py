@@ -12,7 +12,7 @@ from dispatcher.cni_errors import CNIError
 from dispatcher.plugin import plan
 from dispatcher.plugin.chain import Chain
 from dispatcher.state import journal, lock, store
-from dispatcher.state.record import NewerRecord
+from dispatcher.state.record import NewerRecordError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -138,7 +138,10 @@ class Call:
             )
 
     def find(self, network: str) -> Conf:
-        """Return the configuration of *network*. Raises UnknownNetwork and BrokenConf."""
+        """Return the configuration of *network*.
+
+        Raises UnknownNetworkError and InvalidConfError.
+        """
         return networks.find(network, self.conf.settings.conf_dirs)
 
     def chain(self, meanwhile: Callable[[], None] | None = None) -> Chain:
@@ -148,14 +151,14 @@ class Call:
     def read_record(self, container_id: str) -> Record | None:
         """Return a container's record, None if there is none. Its lock is held.
 
-        Raises CNIError with code 11 for one of a later version, CorruptRecord and OSError.
+        Raises CNIError with code 11 for one of a later version, CorruptRecordError and OSError.
         """
         try:
             made = store.read(self.state_dir, container_id)
             if made is None and store.recover(self.state_dir, container_id):
                 made = store.read(self.state_dir, container_id)
             return made
-        except NewerRecord as error:
+        except NewerRecordError as error:
             path = store.path_of(self.state_dir, container_id)
             raise CNIError(
                 cni_errors.TRY_AGAIN,

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dispatcher import cni_errors, cni_result
 from dispatcher.annotation import quote
-from dispatcher.cni_errors import CannotRun, CNIError, NotStartedError
+from dispatcher.cni_errors import CannotRunError, CNIError, NotStartedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,11 +74,11 @@ class Chain:
     def delete(self, attachment: Attachment, until: float) -> None:
         """Free what the attachment holds; what was never attached is no error."""
         final = attachment.result if attachment.conf.has(PREV_RESULT_ON_DEL) else None
-        cannot_run: CannotRun | None = None
+        cannot_run: CannotRunError | None = None
         for plugin in reversed(attachment.conf.plugins):
             try:
                 self._call("DEL", attachment, plugin, final, until)
-            except CannotRun as error:
+            except CannotRunError as error:
                 cannot_run = error  # the plugins before it hold what is worth freeing now
         if cannot_run is not None:
             raise cannot_run

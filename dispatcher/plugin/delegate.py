@@ -15,8 +15,8 @@ import time
 
 from dispatcher import cni_errors
 from dispatcher.annotation import quote
-from dispatcher.cni_errors import CannotRun, CNIError, NotStartedError
-from dispatcher.jsontext import InvalidJSON, dump, parse
+from dispatcher.cni_errors import CannotRunError, CNIError, NotStartedError
+from dispatcher.jsontext import InvalidJSONError, dump, parse
 from dispatcher.networks import locate
 from dispatcher.plugin.process import MAX_OUTPUT, Process
 
@@ -64,9 +64,10 @@ class Runner:
 
         Return the object that it printed on ADD, None if it printed nothing. *until* is a time
         of the monotonic clock; nothing is begun after it. *meanwhile* is done while the plugin
-        starts, before it gets *conf*. Raises :class:`NotStartedError` (:class:`CannotRun` where
-        no try can succeed), :class:`CNIError` for a delegate that failed, and what *meanwhile*
-        raises.
+        starts, before it gets *conf*.
+
+        Raises :class:`NotStartedError` (:class:`CannotRunError` where no try can succeed),
+        :class:`CNIError` for a delegate that failed, and what *meanwhile* raises.
         """
         kind = conf["type"]
         file = self.locate(kind)
@@ -94,13 +95,14 @@ class Runner:
     def locate(self, kind: str) -> str:
         """Return the executable of the plugin *kind*.
 
-        Raises :class:`CannotRun` if there is none, :class:`NotStartedError` if it is ourselves.
+        Raises :class:`CannotRunError` if there is none, and :class:`NotStartedError` if it is
+        ourselves.
         """
         file = locate(kind, self._path)
         if file is None:
-            raise CannotRun(f"there is no plugin {kind} in {':'.join(self._path)}")
+            raise CannotRunError(f"there is no plugin {kind} in {':'.join(self._path)}")
         if not posix.access(file, posix.X_OK):
-            raise CannotRun(f"{file} is not executable")
+            raise CannotRunError(f"{file} is not executable")
         if self._own is not None and _identity(file) == self._own:
             raise NotStartedError(
                 cni_errors.RECURSION, f"the plugin {kind} is Genie itself ({file})"
@@ -116,7 +118,7 @@ def _identity(file: str) -> tuple[int, int]:
     try:
         found = posix.stat(file)
     except OSError as error:
-        raise CannotRun(f"{file} cannot be executed: {error.strerror}") from None  # it went
+        raise CannotRunError(f"{file} cannot be executed: {error.strerror}") from None  # it went
     return found.st_dev, found.st_ino
 
 
@@ -167,7 +169,7 @@ def _read(out: bytes | bytearray) -> tuple[dict[str, Any] | None, str]:
         return None, ""
     try:
         said = parse(out)
-    except InvalidJSON as error:
+    except InvalidJSONError as error:
         return None, f"what it printed is not JSON: {error}; {_first_words(out)}"
     if not isinstance(said, dict):
         return None, f"what it printed is not a JSON object; {_first_words(out)}"

@@ -18,8 +18,8 @@ from binascii import a2b_base64
 
 from dispatcher import cni_result, keys
 from dispatcher.cni_errors import CNIError
-from dispatcher.conf import BrokenConf, decode
-from dispatcher.jsontext import InvalidJSON, parse
+from dispatcher.conf import InvalidConfError, decode
+from dispatcher.jsontext import InvalidJSONError, parse
 from dispatcher.state import store
 from dispatcher.state.record import ATTACHED, Attachment
 
@@ -60,7 +60,7 @@ def _entries(directory: str, conf_dirs: Sequence[str], holding: bytes) -> Iterat
         try:
             data = store.read_file(path)
             entry = _entry(path, data, conf_dirs) if holding in data else None
-        except (OSError, InvalidJSON, BrokenConf, KeyError, TypeError, ValueError):
+        except (OSError, InvalidJSONError, InvalidConfError, KeyError, TypeError, ValueError):
             continue
         if entry is not None:
             yield entry

@@ -10,10 +10,10 @@ of its chain declares.
 from __future__ import annotations
 
 from dispatcher import cni_errors, keys
-from dispatcher.annotation import InvalidAnnotation, Selection, parse, quote
+from dispatcher.annotation import InvalidAnnotationError, Selection, parse, quote
 from dispatcher.cni_errors import CNIError
-from dispatcher.conf import BrokenConf, Conf
-from dispatcher.networks import UnknownNetwork
+from dispatcher.conf import Conf, InvalidConfError
+from dispatcher.networks import UnknownNetworkError
 from dispatcher.state.record import Attachment
 
 TYPE_CHECKING = False
@@ -35,7 +35,7 @@ def select(annotations: Mapping[str, Any], default: str) -> tuple[Selection, ...
         )
     try:
         selections = parse(value)
-    except InvalidAnnotation as error:
+    except InvalidAnnotationError as error:
         raise _invalid(error) from None
     if selections:
         return selections
@@ -112,12 +112,12 @@ def look_up(network: str, find: Callable[[str], Conf]) -> Conf:
     """Return the configuration of *network*. Raises :class:`CNIError` with 101 or 102."""
     try:
         return find(network)
-    except UnknownNetwork as error:
+    except UnknownNetworkError as error:
         known = ", ".join(error.known) or "none"
         raise CNIError(
             cni_errors.UNKNOWN_NETWORK, str(error), f"networks of this node: {known}"
         ) from None
-    except BrokenConf as error:
+    except InvalidConfError as error:
         raise CNIError(
             cni_errors.BROKEN_NETWORK,
             f"the configuration of the network {quote(network)} cannot be used: {error}",
@@ -137,7 +137,7 @@ def refuse_conflicts(planned: list[Attachment]) -> None:
     found = plugin_rules.conflicts([attachment.conf.types for attachment in planned])
     if found:
         faults = [plugin_rules.fault(conflict, networks) for conflict in found]
-        raise _invalid(InvalidAnnotation(faults))
+        raise _invalid(InvalidAnnotationError(faults))
 
 
 def warnings(planned: list[Attachment]) -> list[str]:
@@ -153,7 +153,7 @@ def warnings(planned: list[Attachment]) -> list[str]:
     ]
 
 
-def _invalid(error: InvalidAnnotation) -> CNIError:
+def _invalid(error: InvalidAnnotationError) -> CNIError:
     return CNIError(
         cni_errors.INVALID_ANNOTATION,
         f'the annotation "{keys.ANNOTATION}" cannot be followed: {error}',

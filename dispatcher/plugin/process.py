@@ -20,7 +20,7 @@ import posix
 import time
 from select import POLLIN, POLLOUT, poll
 
-from dispatcher.cni_errors import CannotRun
+from dispatcher.cni_errors import CannotRunError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Process:
     """A process that was started, and has been given nothing yet: ``with Process(…) as it:``.
 
     Made by executing *file*; one that is busy (ETXTBSY) is waited for, but not after *until*.
-    Raises :class:`CannotRun` if it cannot be executed, OSError if the machine has no room.
+    Raises :class:`CannotRunError` if it cannot be executed, OSError if the machine has no room.
     Left without :meth:`attend`, as by an exception, it is killed.
     """
 
@@ -148,7 +148,7 @@ def _spawn(
                 continue
             if error.errno not in _OF_THE_FILE:
                 raise
-            raise CannotRun(f"{file} cannot be executed: {error.strerror}") from None
+            raise CannotRunError(f"{file} cannot be executed: {error.strerror}") from None
 
 
 def _end(child: int, streams: Streams, close: Callable[[int], None]) -> int:

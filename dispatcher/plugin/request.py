@@ -12,7 +12,7 @@ from dispatcher import cni_errors, keys
 from dispatcher.annotation import nearest, quote
 from dispatcher.cni_errors import CNIError
 from dispatcher.conf import VERSIONS, is_cni_name
-from dispatcher.jsontext import InvalidJSON, parse
+from dispatcher.jsontext import InvalidJSONError, parse
 from dispatcher.networks import DIRECTORIES
 
 TYPE_CHECKING = False
@@ -217,7 +217,7 @@ def stated_version(data: bytes) -> str:
     """Return the cniVersion in *data* to answer in, the oldest if there is none to be read."""
     try:
         value = parse(data)
-    except InvalidJSON:
+    except InvalidJSONError:
         version: Any = _version_at_first_sight(data)
     else:
         version = value.get("cniVersion") if isinstance(value, dict) else None
@@ -238,7 +238,7 @@ def read_conf(data: bytes, command: str) -> OwnConf:
     """
     try:
         value = parse(data)
-    except InvalidJSON as error:
+    except InvalidJSONError as error:
         raise CNIError(
             cni_errors.DECODING_FAILURE, f"the configuration on standard input is not JSON: {error}"
         ) from None

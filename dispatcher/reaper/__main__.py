@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from dispatcher.kube import logs
-from dispatcher.kube.errors import InvalidSettings
+from dispatcher.kube.errors import InvalidSettingsError
 from dispatcher.node.loop import Loop
 from dispatcher.node.settings_loader import load
 from dispatcher.reaper import cri, plugin_del
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
         signal.signal(number, lambda *_: stopping.set())
     try:
         settings = load(arguments)
-    except InvalidSettings as error:
+    except InvalidSettingsError as error:
         print(f"the reaper cannot start: {error}", file=sys.stderr)  # noqa: T201 - before the log
         return 1
     logs.configure(settings.log_level)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from dispatcher import keys
 from dispatcher.cni_errors import CNIError
-from dispatcher.conf import BrokenConf
+from dispatcher.conf import InvalidConfError
 from dispatcher.conf import decode as conf_of
 from dispatcher.node.removal import LEFT
 from dispatcher.state import lock, store
@@ -52,7 +52,7 @@ def forget_results(directory: Path) -> None:
         try:
             cached = json.loads(store.read_file(str(path)))
             conf = conf_of(a2b_base64(cached["config"]), str(path))
-        except (BrokenConf, OSError, KeyError, TypeError, ValueError):
+        except (InvalidConfError, OSError, KeyError, TypeError, ValueError):
             continue  # not ours to judge
         if keys.PLUGIN_TYPE in conf.types:
             path.unlink(missing_ok=True)

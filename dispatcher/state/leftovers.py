@@ -14,7 +14,7 @@ import posix
 from dispatcher.cni_errors import CNIError
 from dispatcher.conf import is_cni_name
 from dispatcher.state import lock, store
-from dispatcher.state.record import NewerRecord
+from dispatcher.state.record import NewerRecordError
 
 
 def sweep(state_dir: str) -> list[str]:
@@ -48,7 +48,7 @@ def _remove(state_dir: str, container_id: str) -> bool:
         kept = store.exists(state_dir, container_id) or store.recover(state_dir, container_id)
         if not kept:
             store.forget_unfinished(state_dir, container_id)
-    except (NewerRecord, OSError):
+    except (NewerRecordError, OSError):
         pass  # it stays where it is
     finally:
         held.release(forget=not kept)

@@ -7,7 +7,7 @@ files; from a record alone DEL, CHECK, GC and the agent work.
 The format has a number, and names the oldest format whose readers understand it too. A
 reader takes older formats and newer ones that say so; keys of a record and of its attachments
 that it does not know survive a rewrite. A newer record that it cannot read is
-:class:`NewerRecord`, one that nobody can read is :class:`CorruptRecord`.
+:class:`NewerRecordError`, one that nobody can read is :class:`CorruptRecordError`.
 
 A record ends in a checksum of all before it, so a bit that a disk has flipped inside a value is
 corruption, too, and not another network or address. It came with format 2 and counts only in a
@@ -21,7 +21,7 @@ move as the table below says.
 from __future__ import annotations
 
 from dispatcher.conf import VERSIONS, Conf
-from dispatcher.jsontext import MAX_DEPTH, InvalidJSON, dump, parse
+from dispatcher.jsontext import MAX_DEPTH, InvalidJSONError, dump, parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,11 +57,11 @@ PARKED = "parked"
 """Its delegate cannot be run at all: DEL no longer waits for it, the agent frees it later."""
 
 
-class NewerRecord(Exception):  # noqa: N818 - named like packaging's InvalidVersion
+class NewerRecordError(Exception):
     """A record in a format that this reader is too old for."""
 
 
-class CorruptRecord(Exception):  # noqa: N818 - same
+class CorruptRecordError(Exception):
     """A record that no version could read."""
 
 
@@ -213,22 +213,25 @@ def _encode_attachment(attachment: Attachment) -> dict[str, Any]:
 
 
 def decode(data: bytes) -> Record:
-    """Return the record that *data* is. Raises :class:`NewerRecord`, :class:`CorruptRecord`."""
+    """Return the record that *data* holds.
+
+    Raises :class:`NewerRecordError` and :class:`CorruptRecordError`.
+    """
     try:
         value = parse(data, _DEPTH)
-    except InvalidJSON as error:
-        raise CorruptRecord(str(error)) from None
+    except InvalidJSONError as error:
+        raise CorruptRecordError(str(error)) from None
     try:
         written_by = value["format"]
         if written_by > FORMAT and value["oldestReader"] > FORMAT:
-            raise NewerRecord(
+            raise NewerRecordError(
                 f"it has format {written_by}; this version of Genie reads up to {FORMAT}"
             )
         if written_by == FORMAT:
             _verify(data, value)
         return _decode(value)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CorruptRecord(f"{type(error).__name__}: {error}") from None
+        raise CorruptRecordError(f"{type(error).__name__}: {error}") from None
 
 
 def _verify(data: bytes, value: dict[str, Any]) -> None:
@@ -237,7 +240,7 @@ def _verify(data: bytes, value: dict[str, Any]) -> None:
     # Written out in another way, as an editor does, it says the same.
     content = dump({key: item for key, item in value.items() if key != _CHECKSUM})
     if value.get(_CHECKSUM) != checksum(content[:-1]):
-        raise CorruptRecord("its content does not match its checksum")
+        raise CorruptRecordError("its content does not match its checksum")
 
 
 def _decode(value: dict[str, Any]) -> Record:

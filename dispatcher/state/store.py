@@ -24,7 +24,7 @@ from __future__ import annotations
 import posix
 
 from dispatcher.conf import is_cni_name
-from dispatcher.state.record import CorruptRecord, decode, encode
+from dispatcher.state.record import CorruptRecordError, decode, encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,13 +80,13 @@ def container_ids(state_dir: str) -> Iterator[str]:
 def read(state_dir: str, container_id: str) -> Record | None:
     """Return the record of *container_id*, or None if there is none.
 
-    Raises :class:`NewerRecord`, :class:`CorruptRecord`, and OSError for a file that is there
-    and cannot be read.
+    Raises :class:`NewerRecordError`, :class:`CorruptRecordError`, and OSError for a file that
+    exists and cannot be read.
     """
     path = path_of(state_dir, container_id)
     try:
         return _read(path, container_id)
-    except CorruptRecord:
+    except CorruptRecordError:
         synced = _read_synced(path, container_id)
         if synced is None:
             raise
@@ -96,20 +96,20 @@ def read(state_dir: str, container_id: str) -> Record | None:
 def _read_synced(path: str, container_id: str) -> Record | None:
     try:
         return _read(path + SYNCED, container_id)
-    except CorruptRecord:
+    except CorruptRecordError:
         return None  # what is wrong with the record itself says more
 
 
 def recover(state_dir: str, container_id: str) -> bool:
     """Make a record of what was written whole and not renamed; tell whether there was any.
 
-    For a container without a record; the caller holds its lock. Raises OSError, NewerRecord.
+    For a container without a record; the caller holds its lock. Raises OSError, NewerRecordError.
     """
     path = path_of(state_dir, container_id)
     try:
         if _read(path + UNFINISHED, container_id) is None:
             return False
-    except CorruptRecord:
+    except CorruptRecordError:
         return False  # killed while it was written, or lost in a power cut: nobody was told to act
     posix.replace(path + UNFINISHED, path)
     return True
@@ -121,10 +121,10 @@ def _read(path: str, container_id: str) -> Record | None:
     except FileNotFoundError:
         return None
     except IrregularFileError as error:
-        raise CorruptRecord(error.strerror) from None
+        raise CorruptRecordError(error.strerror) from None
     record = decode(data)
     if record.container_id != container_id:
-        raise CorruptRecord(f"it speaks of the container {record.container_id!r}")
+        raise CorruptRecordError(f"it speaks of the container {record.container_id!r}")
     return record
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.bench import plugin_report, startup
 from tests.bench.plugin import BY_SYSTEM, GENIE, measure
-from tests.cluster import gobuild
+from tests.devcluster.build import gobuild
 
 
 def main() -> int:

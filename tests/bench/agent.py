@@ -20,16 +20,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from tests.bench import page
-from tests.cluster import state
-from tests.cluster.agents import CONFLIST, LAUNCHER, agent_pod
-from tests.cluster.cluster import ONE_NODE, Cluster
-from tests.cluster.commands import ClusterError, step
-from tests.cluster.genie import NAMESPACE, install_genie
+from tests.cluster.support.agents import CONFLIST, LAUNCHER, agent_pod
+from tests.devcluster import state
+from tests.devcluster.cluster import ONE_NODE, Cluster
+from tests.devcluster.commands import ClusterError, step
+from tests.devcluster.genie import NAMESPACE, install_genie
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.cluster.node import Node
+    from tests.devcluster.node.node import Node
 
 NODE = "node1"
 REST = 45.0

@@ -15,8 +15,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from tests.bench import page
-from tests.cluster import state
-from tests.cluster.churn import (
+from tests.cluster.support.churn import (
     LANES,
     WAVE,
     Figures,
@@ -27,9 +26,10 @@ from tests.cluster.churn import (
     no_agents,
     unrest,
 )
-from tests.cluster.cluster import ONE_NODE, Cluster
-from tests.cluster.commands import ClusterError, say, step
-from tests.cluster.genie import install_genie
+from tests.devcluster import state
+from tests.devcluster.cluster import ONE_NODE, Cluster
+from tests.devcluster.commands import ClusterError, say, step
+from tests.devcluster.genie import install_genie
 
 if TYPE_CHECKING:
     from collections import Counter

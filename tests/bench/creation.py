@@ -14,11 +14,11 @@ import statistics
 import time
 from typing import TYPE_CHECKING
 
-from tests.cluster import state
-from tests.cluster.admission import api, pod, spaces
-from tests.cluster.cluster import ONE_NODE, Cluster
-from tests.cluster.commands import step
-from tests.cluster.genie import install_genie
+from tests.cluster.support.admission import api, pod, spaces
+from tests.devcluster import state
+from tests.devcluster.cluster import ONE_NODE, Cluster
+from tests.devcluster.commands import step
+from tests.devcluster.genie import install_genie
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +37,7 @@ WARM_UP = 20
 
 
 def measure(name: str, pairs: int) -> str:
-    """Return the figures as Markdown; raises :class:`~tests.cluster.commands.ClusterError`.
+    """Return the figures as Markdown; raises :class:`~tests.devcluster.commands.ClusterError`.
 
     A running cluster of this *name* is used and left running, else one is started for a while.
     """

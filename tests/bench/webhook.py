@@ -36,9 +36,9 @@ from tests.unit.webhook.apiserver import Api, thing, things
 from tests.unit.webhook.builders import envelope, pod
 from tests.unit.webhook.test_server import free_port
 from webhook.app import create_app
+from webhook.body_reader import Intake
 from webhook.caches import Caches
-from webhook.desk import Desk
-from webhook.intake import Intake
+from webhook.handlers import Desk
 from webhook.metrics import Metrics
 from webhook.server import raise_descriptor_limit, webhook_server
 from webhook.settings import WebhookSettings
@@ -310,7 +310,7 @@ def creations(name: str, pairs: int) -> int:
     """Measure pod creations on the cluster *name*; returns the exit code."""
     # The servers that are measured import this module, too.
     from tests.bench import creation  # noqa: PLC0415 - they carry nothing of it
-    from tests.cluster.commands import ClusterError  # noqa: PLC0415 - same
+    from tests.devcluster.commands import ClusterError  # noqa: PLC0415 - same
 
     try:
         figures = creation.measure(name, pairs)

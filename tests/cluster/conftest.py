@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.cluster.agents import label, wait_for_default
-from tests.cluster.cluster import BOTH_NETWORKS, Cluster, reserved, runs, take_down
-from tests.cluster.commands import ClusterError
-from tests.cluster.diagnosis import describe
-from tests.cluster.genie import install_genie
-from tests.cluster.interrupts import as_interrupts
-from tests.cluster.products import FLANNEL, PRODUCTS, install_products
+from tests.cluster.support.agents import label, wait_for_default
+from tests.devcluster.cluster import BOTH_NETWORKS, Cluster, reserved, runs, take_down
+from tests.devcluster.commands import ClusterError
+from tests.devcluster.diagnosis import describe
+from tests.devcluster.genie import install_genie
+from tests.devcluster.interrupts import as_interrupts
+from tests.devcluster.network.products import FLANNEL, PRODUCTS, install_products
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from dispatcher.kube.client import MERGE_PATCH, KubeError
-from tests.cluster.admission import (
+from tests.cluster.support.admission import (
     CONFIGURATIONS,
     NAME,
     NAMESPACE,
@@ -23,14 +23,14 @@ from tests.cluster.admission import (
     scale,
     spaces,
 )
-from tests.cluster.load import PODS, Load
-from tests.cluster.outside_webhook import webhook_kubeconfig
+from tests.cluster.support.load import PODS, Load
+from tests.cluster.support.outside_webhook import webhook_kubeconfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dispatcher.kube.client import Kube
-    from tests.cluster.cluster import Cluster
+    from tests.devcluster.cluster import Cluster
 
 CREATIONS = 500
 WEBHOOK_PODS = ("-n", NAMESPACE, "-l", "app.kubernetes.io/component=webhook")

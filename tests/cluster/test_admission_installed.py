@@ -11,14 +11,14 @@ import pytest
 import yaml
 
 from dispatcher.kube.client import KubeError
-from tests.cluster import imagebuild
-from tests.cluster.admission import NAME, NAMESPACE, api, scale
+from tests.cluster.support.admission import NAME, NAMESPACE, api, scale
 from tests.cluster.test_admission import WEBHOOK_PODS
+from tests.devcluster.build import imagebuild
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.cluster.cluster import Cluster
+    from tests.devcluster.cluster import Cluster
 
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 REFUSED = 'The Pod "web" is invalid: '

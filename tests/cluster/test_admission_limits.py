@@ -16,10 +16,10 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dispatcher.annotation import InvalidAnnotation, normalise
+from dispatcher.annotation import InvalidAnnotationError, normalise
 from dispatcher.kube.client import KubeError
-from tests.cluster.admission import api, make_spaces, own_cluster, pod
-from tests.cluster.imagebuild import PROJECT
+from tests.cluster.support.admission import api, make_spaces, own_cluster, pod
+from tests.devcluster.build.imagebuild import PROJECT
 from webhook.limits import CLUSTER, pod_cause, pod_excesses
 from webhook.pods import FIELD
 from webhook.snapshot import namespace_facts
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from dispatcher.kube.client import Kube
-    from tests.cluster.cluster import Cluster
+    from tests.devcluster.cluster import Cluster
     from webhook.limits import Excess
 
 ATTACHMENTS = "cni-genie.io/max-attachments"
@@ -136,7 +136,7 @@ def test_a_value_of_any_form_never_makes_the_policy_fail(admin: Kube, value: str
     assert "resulted in error" not in said
     try:
         is_normal = normalise(value) == value
-    except InvalidAnnotation:
+    except InvalidAnnotationError:
         is_normal = False
     assert not said or POLICY in said or not is_normal
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from dispatcher.kube.client import KubeError
-from tests.cluster.admission import (
+from tests.cluster.support.admission import (
     SPACES,
     THEFTS,
     VALUES,
@@ -26,15 +26,15 @@ from tests.cluster.admission import (
     scale,
     spaces,
 )
-from tests.cluster.imagebuild import PROJECT
-from tests.cluster.outside_webhook import apply_folder, running_webhook, webhook_kubeconfig
-from tests.cluster.transcript import Section, add, replay, rewrite, sections
+from tests.cluster.support.outside_webhook import apply_folder, running_webhook, webhook_kubeconfig
+from tests.cluster.support.transcript import Section, add, replay, rewrite, sections
+from tests.devcluster.build.imagebuild import PROJECT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dispatcher.kube.client import Kube
-    from tests.cluster.cluster import Cluster
+    from tests.devcluster.cluster import Cluster
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts"
 REWRITE = bool(os.environ.get("GENIE_REWRITE"))

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from certs.observed import API, KINDS
-from tests.cluster.admission import NAME, NAMESPACE, make_spaces, node, own_cluster
-from tests.cluster.certs_site import WITHOUT_PODS, Site, StrictClient, bundles
-from tests.cluster.imagebuild import PROJECT
-from tests.cluster.load import Load
-from tests.cluster.outside_webhook import apply_folder
+from certs.webhook_configs import API, KINDS
+from tests.cluster.support.admission import NAME, NAMESPACE, make_spaces, node, own_cluster
+from tests.cluster.support.certs_site import WITHOUT_PODS, Site, StrictClient, bundles
+from tests.cluster.support.load import Load
+from tests.cluster.support.outside_webhook import apply_folder
+from tests.devcluster.build.imagebuild import PROJECT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from tests.cluster import imagebuild
-from tests.cluster.admission import NAME, NAMESPACE, api, spaces
-from tests.cluster.certs_manager import StandIn
-from tests.cluster.certs_site import SHORTENED
-from tests.cluster.genie import DEFAULT_NETWORK, overlay
-from tests.cluster.load import PODS, Load
+from tests.cluster.support.admission import NAME, NAMESPACE, api, spaces
+from tests.cluster.support.certs_manager import StandIn
+from tests.cluster.support.certs_site import SHORTENED
+from tests.cluster.support.load import PODS, Load
+from tests.devcluster.build import imagebuild
+from tests.devcluster.genie import DEFAULT_NETWORK, overlay
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.cluster.cluster import Cluster
+    from tests.devcluster.cluster import Cluster
 
 DEPLOYMENT = ("-n", NAMESPACE, f"deployment/{NAME}")
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cluster.churn import (
+from tests.cluster.support.churn import (
     LANES,
     WAVE,
     churn,
@@ -27,7 +27,7 @@ from tests.cluster.churn import (
 )
 
 if TYPE_CHECKING:
-    from tests.cluster.cluster import Cluster
+    from tests.devcluster.cluster import Cluster
 
 NODE = "node1"
 PODS = 60

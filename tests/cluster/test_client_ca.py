@@ -13,15 +13,15 @@ import pytest
 import trustme
 import yaml
 
-from tests.cluster.admission import own_cluster
-from tests.cluster.imagebuild import PROJECT
-from tests.cluster.outside_webhook import running_webhook
+from tests.cluster.support.admission import own_cluster
+from tests.cluster.support.outside_webhook import running_webhook
+from tests.devcluster.build.imagebuild import PROJECT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.cluster.cluster import Cluster
+    from tests.devcluster.cluster import Cluster
 
 KUBECONFIG = "/etc/kubernetes/genie-webhook.kubeconfig"
 PKI = "/etc/kubernetes/pki/genie-webhook-client"

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.cluster import cleanup, state
-from tests.cluster.cgroups import hierarchies
-from tests.cluster.cluster import Cluster, take_down
-from tests.cluster.commands import CommandError
-from tests.cluster.layout import OUTSIDE_IPV4, OUTSIDE_IPV6
-from tests.cluster.processes import start_time
+from tests.devcluster import cleanup, state
+from tests.devcluster.cluster import Cluster, take_down
+from tests.devcluster.commands import CommandError
+from tests.devcluster.layout import OUTSIDE_IPV4, OUTSIDE_IPV6
+from tests.devcluster.node.cgroups import hierarchies
+from tests.devcluster.processes import start_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,7 +36,7 @@ NETNS = Path("/run/netns")
 
 
 def tool(*args: str) -> list[str]:
-    return [sys.executable, "-m", "tests.cluster", *args, "--name", NAME]
+    return [sys.executable, "-m", "tests.devcluster", *args, "--name", NAME]
 
 
 def run_tool(*args: str) -> subprocess.CompletedProcess[str]:
@@ -216,7 +216,7 @@ def test_up_reuses_what_runs_and_adds_the_node_that_is_missing() -> None:
 
 def run_tool_env() -> list[str]:
     """Evaluate what `env` prints in a shell; return the lines of what it leads to."""
-    prints = f"{sys.executable} -m tests.cluster env --name {NAME}"
+    prints = f"{sys.executable} -m tests.devcluster env --name {NAME}"
     script = f'eval "$({prints})"; echo "$GENIE_CLUSTER"; cat "$KUBECONFIG"'
     done = subprocess.run(["sh", "-c", script], cwd=PROJECT, capture_output=True, check=True)
     return done.stdout.decode().splitlines()
@@ -300,7 +300,7 @@ def test_what_the_machine_lacks_is_said_before_anything_is_changed(
 ) -> None:
     """One sentence, exit code 1, nothing made: not even the cache."""
     env = {**os.environ, "GENIE_CACHE": str(tmp_path / "cache"), "GENIE_STATE": str(tmp_path / "s")}
-    up = ["/usr/bin/python3", "-m", "tests.cluster", "up", "--bare", "--name", NAME]
+    up = ["/usr/bin/python3", "-m", "tests.devcluster", "up", "--bare", "--name", NAME]
     done = subprocess.run(
         [*command, *up], cwd=copy, env=env, capture_output=True, text=True, check=False
     )

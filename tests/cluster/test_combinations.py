@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.cluster.agents import label, pod_events
-from tests.cluster.observe import interfaces
-from tests.cluster.seed import pod_manifest
+from tests.cluster.support.agents import label, pod_events
+from tests.cluster.support.observe import interfaces
+from tests.cluster.support.seed import pod_manifest
 from tests.cluster.test_main_job import wait_running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.cluster.cluster import Cluster
+    from tests.devcluster.cluster import Cluster
 
 NODE = "node1"
 TYPES = "cni-genie.io/plugin-types"

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.cluster.agents import pod_events
-from tests.cluster.layout import OUTSIDE_IPV4, OUTSIDE_IPV6
-from tests.cluster.networks import NETWORKS
-from tests.cluster.observe import default_routes, http_status, interfaces
-from tests.cluster.seed import EXAMPLES, pod_manifest, seed_manifest
+from tests.cluster.support.agents import pod_events
+from tests.cluster.support.observe import default_routes, http_status, interfaces
+from tests.cluster.support.seed import EXAMPLES, pod_manifest, seed_manifest
+from tests.devcluster.layout import OUTSIDE_IPV4, OUTSIDE_IPV6
+from tests.devcluster.network.networks import NETWORKS
 
 if TYPE_CHECKING:
-    from tests.cluster.cluster import Cluster
+    from tests.devcluster.cluster import Cluster
 
 NODE = "node1"
 RUNNING_WITHIN = 30

@@ -18,7 +18,7 @@ import yaml
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.cluster.cluster import Cluster
+    from tests.devcluster.cluster import Cluster
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"
 FOLDERS = [MANIFESTS, MANIFESTS / "monitoring", *sorted((MANIFESTS / "overlays").iterdir())]

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cluster.agents import (
+from tests.cluster.conftest import fresh_namespace
+from tests.cluster.support.agents import (
     CONFLIST,
     LAUNCHER,
     agent_pod,
@@ -24,19 +25,18 @@ from tests.cluster.agents import (
     node_events,
     pod_events,
 )
-from tests.cluster.churn import no_agents
-from tests.cluster.conftest import fresh_namespace
-from tests.cluster.genie import NAMESPACE
-from tests.cluster.observe import interfaces
-from tests.cluster.seed import pod_manifest
+from tests.cluster.support.churn import no_agents
+from tests.cluster.support.observe import interfaces
+from tests.cluster.support.seed import pod_manifest
 from tests.cluster.test_main_job import wait_running
+from tests.devcluster.genie import NAMESPACE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.cluster.cluster import Cluster
-    from tests.cluster.node import Node
+    from tests.devcluster.cluster import Cluster
+    from tests.devcluster.node.node import Node
 
 NODE = "node1"
 STATUS = "k8s.v1.cni.cncf.io/network-status"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cluster.agents import (
+from tests.cluster.support.agents import (
     CONFLIST,
     LAUNCHER,
     agent_settings,
@@ -19,18 +19,18 @@ from tests.cluster.agents import (
     rolled_out,
     set_mode,
 )
-from tests.cluster.churn import left_behind, no_agents
-from tests.cluster.genie import DEFAULT_NETWORK, NAMESPACE, wait_until_working
-from tests.cluster.networks import NETWORKS
-from tests.cluster.observe import interfaces
-from tests.cluster.seed import pod_manifest
+from tests.cluster.support.churn import left_behind, no_agents
+from tests.cluster.support.observe import interfaces
+from tests.cluster.support.seed import pod_manifest
 from tests.cluster.test_main_job import wait_running
+from tests.devcluster.genie import DEFAULT_NETWORK, NAMESPACE, wait_until_working
+from tests.devcluster.network.networks import NETWORKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.cluster.cluster import Cluster
-    from tests.cluster.node import Node
+    from tests.devcluster.cluster import Cluster
+    from tests.devcluster.node.node import Node
 
 NODE = "node1"
 BIN = "/opt/cni/bin"

@@ -21,15 +21,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dispatcher.reaper.cri import CRIError
-from tests.cluster import sandboxes
-from tests.cluster.agents import CONFLIST, LAUNCHER, agent_settings, metrics, node_events
-from tests.cluster.networks import NETWORKS
+from tests.cluster.support import sandboxes
+from tests.cluster.support.agents import CONFLIST, LAUNCHER, agent_settings, metrics, node_events
+from tests.devcluster.network.networks import NETWORKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.cluster.cluster import Cluster
-    from tests.cluster.node import Node
+    from tests.devcluster.cluster import Cluster
+    from tests.devcluster.node.node import Node
 
 NODE = "node1"
 ANNOTATIONS = "io.kubernetes.cri.pod-annotations"

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cluster import sandboxes
-from tests.cluster.agents import CONFLIST, granted, pod_events, rights_for_old_runtimes
-from tests.cluster.observe import interfaces
-from tests.cluster.seed import pod_manifest
+from tests.cluster.support import sandboxes
+from tests.cluster.support.agents import CONFLIST, granted, pod_events, rights_for_old_runtimes
+from tests.cluster.support.observe import interfaces
+from tests.cluster.support.seed import pod_manifest
 from tests.cluster.test_main_job import wait_running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.cluster.cluster import Cluster
-    from tests.cluster.node import Node
+    from tests.devcluster.cluster import Cluster
+    from tests.devcluster.node.node import Node
 
 NODE = "node1"
 OLD = "/etc/cni/net.d/00-before-genie.conflist"  # sorts before ours, so the runtime takes it

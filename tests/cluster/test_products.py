@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cluster.agents import label
-from tests.cluster.observe import default_routes
-from tests.cluster.seed import pod_manifest
+from tests.cluster.support.agents import label
+from tests.cluster.support.observe import default_routes
+from tests.cluster.support.seed import pod_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.cluster.cluster import Cluster
+    from tests.devcluster.cluster import Cluster
 
 NODE = "node1"
 PRODUCT = Path(__file__).parents[1] / "node" / "product.py"

@@ -16,18 +16,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.cluster.agents import fresh_agents, wait_for_default
-from tests.cluster.genie import NAMESPACE
-from tests.cluster.observe import default_routes, http_status, interfaces
-from tests.cluster.products import FLANNEL, KUBE_ROUTER, PRODUCTS, WHEREABOUTS
-from tests.cluster.seed import pod_manifest
+from tests.cluster.support.agents import fresh_agents, wait_for_default
+from tests.cluster.support.observe import default_routes, http_status, interfaces
+from tests.cluster.support.seed import pod_manifest
 from tests.cluster.test_main_job import pod_ips, wait_running
+from tests.devcluster.genie import NAMESPACE
+from tests.devcluster.network.products import FLANNEL, KUBE_ROUTER, PRODUCTS, WHEREABOUTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from tests.cluster.cluster import Cluster
-    from tests.cluster.node import Node
+    from tests.devcluster.cluster import Cluster
+    from tests.devcluster.node.node import Node
 
 FIRST, SECOND = "node1", "node2"
 PAIRS: dict[str, dict[str, str]] = {

@@ -16,18 +16,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.cluster.agents import agent_settings, label
-from tests.cluster.genie import NAMESPACE
-from tests.cluster.networks import NETWORKS
-from tests.cluster.observe import http_status, interfaces
-from tests.cluster.seed import pod_manifest
+from tests.cluster.support.agents import agent_settings, label
+from tests.cluster.support.observe import http_status, interfaces
+from tests.cluster.support.seed import pod_manifest
 from tests.cluster.test_main_job import pod_ips, wait_running
+from tests.devcluster.genie import NAMESPACE
+from tests.devcluster.network.networks import NETWORKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.cluster.cluster import Cluster
-    from tests.cluster.node import Node
+    from tests.devcluster.cluster import Cluster
+    from tests.devcluster.node.node import Node
 
 BOTH, WEAVE_ONLY = "node1", "node2"
 CANAL_FILE = f"/etc/cni/net.d/{NETWORKS['canal'].file}"

@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING
 
 from dispatcher.state.record import FORMAT
 from tests import predecessor as of_history
-from tests.cluster.churn import READY_WITHIN, attachments, churn, failures, left_behind
-from tests.cluster.genie import DEFAULT_NETWORK, THIS, Release, install_genie
-from tests.cluster.seed import pod_manifest
+from tests.cluster.support.churn import READY_WITHIN, attachments, churn, failures, left_behind
+from tests.cluster.support.seed import pod_manifest
+from tests.devcluster.genie import DEFAULT_NETWORK, THIS, Release, install_genie
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.cluster.churn import Attachments, Figures
-    from tests.cluster.cluster import Cluster
-    from tests.cluster.node import Node
+    from tests.cluster.support.churn import Attachments, Figures
+    from tests.devcluster.cluster import Cluster
+    from tests.devcluster.node.node import Node
 
 NODE = "node1"
 AT_ONCE = 4

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cluster import gobuild, machine
+from tests.devcluster import machine
+from tests.devcluster.build import gobuild
 from tests.node.harness import Node
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.cluster import gobuild
+from tests.devcluster.build import gobuild
 from tests.node.calls import LONG
 from tests.node.harness import Left
 from tests.node.namespaces import Container

@@ -29,7 +29,7 @@ from dispatcher.cni_errors import CNIError
 from dispatcher.cni_result import read, write
 from dispatcher.conf import VERSIONS
 from dispatcher.jsontext import dump, parse
-from tests.cluster import gobuild
+from tests.devcluster.build import gobuild
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

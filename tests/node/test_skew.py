@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.annotation import InvalidAnnotation, normalise
+from dispatcher.annotation import InvalidAnnotationError, normalise
 from dispatcher.state import record
 from tests import predecessor as of_history
 from tests.node.calls import wait_for
@@ -316,7 +316,7 @@ def test_the_webhook_writes_only_what_the_plugin_of_the_first_release_can_read(
     written = ",".join(name if at is None else f"{name}@{at}" for name, at in items)
     try:
         stored = normalise(written)
-    except InvalidAnnotation:
+    except InvalidAnnotationError:
         return
     assert FIRST_RELEASE.fullmatch(stored)
     assert len(stored) <= 1024

@@ -14,7 +14,7 @@ from _socket import AF_UNIX, SHUT_WR, SOCK_STREAM, socket
 
 from dispatcher import keys, networks
 from dispatcher.cni_errors import CNIError
-from dispatcher.conf import BrokenConf
+from dispatcher.conf import InvalidConfError
 from dispatcher.plugin.cli import conflicts, views
 from dispatcher.plugin.cli.finding import Finding
 from dispatcher.state import store
@@ -94,7 +94,7 @@ def _default(own: Own, conf_dirs: Sequence[str], cni_path: Sequence[str]) -> Ite
         return
     try:
         conf = networks.find(default, conf_dirs)
-    except (LookupError, BrokenConf) as error:
+    except (LookupError, InvalidConfError) as error:
         yield Finding("default", str(error), "install that network, or change the setting")
         return
     lacking = networks.missing(conf, cni_path)

@@ -114,11 +114,11 @@ def _common() -> argparse.ArgumentParser:
 
 
 def _explain(chosen: argparse.Namespace, own: Own) -> int:
-    from dispatcher.plugin.cli.podfile import Unreadable, read
+    from dispatcher.plugin.cli.podfile import PodFileError, read
 
     try:
         pods = read(_contents(chosen.manifest))
-    except Unreadable as error:
+    except PodFileError as error:
         raise CNIError(0, f"{chosen.manifest}: {error}") from None
     default = own.settings.default if chosen.default is None else chosen.default
     answers = []

@@ -10,7 +10,7 @@ import posix
 
 from dispatcher import keys
 from dispatcher.cni_errors import CNIError
-from dispatcher.conf import BrokenConf, Conf, load
+from dispatcher.conf import Conf, InvalidConfError, load
 from dispatcher.plugin.request import Settings, judge_options
 
 NET_DIR = "/etc/cni/net.d"
@@ -46,7 +46,7 @@ class Own:
         for file in files:
             try:
                 conf = load(file)
-            except BrokenConf as error:
+            except InvalidConfError as error:
                 if file.endswith(keys.CONFLIST):
                     self.problem = str(error)
                 continue

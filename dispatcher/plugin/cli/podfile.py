@@ -7,7 +7,7 @@ above a pod's containers. A workload's pod template counts as the pod; other obj
 passed over.
 
 Rules of this file: what cannot be read for certain (anchors, tags, tabs) on the way to the
-annotation is refused with :class:`Unreadable`, which says how to get the same as JSON.
+annotation is refused with :class:`PodFileError`, which says how to get the same as JSON.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _TRUE = ("true", "yes", "on", "y")  # for YAML 1.1, which Kubernetes reads; in a
 _BREAK = re.compile(".*[\x85\u2028\u2029].*")  # ends a line for YAML 1.1, and not for 1.2
 
 
-class Unreadable(ValueError):  # noqa: N818 - named like packaging's InvalidVersion
+class PodFileError(ValueError):
     """A manifest that this reader does not understand."""
 
 
@@ -71,11 +71,11 @@ def _template(manifest: dict[str, Any]) -> dict[str, Any]:
 
 
 def read(data: bytes) -> list[Pod]:
-    """Return the pods of the manifests in *data*. Raises :class:`Unreadable`."""
+    """Return the pods of the manifests in *data*. Raises :class:`PodFileError`."""
     try:
         text = data.decode()
     except UnicodeDecodeError:
-        raise Unreadable("it is not UTF-8") from None
+        raise PodFileError("it is not UTF-8") from None
     if text.lstrip(f"{_BLANKS}\n").startswith("{"):
         manifests = [_json(data)]
     else:
@@ -106,15 +106,15 @@ def _pods(made: dict[str, Any]) -> Iterator[Pod]:
         yield Pod(item, str(item.get("kind") or kind.removesuffix("List")))
 
 
-def _nothing() -> Unreadable:
-    return Unreadable("it holds no Kubernetes object")
+def _nothing() -> PodFileError:
+    return PodFileError("it holds no Kubernetes object")
 
 
 def _json(data: bytes) -> dict[str, Any]:
     try:
         value = jsontext.parse(data)
-    except jsontext.InvalidJSON as error:
-        raise Unreadable(f"it is not JSON: {error}") from None
+    except jsontext.InvalidJSONError as error:
+        raise PodFileError(f"it is not JSON: {error}") from None
     return dict(value)
 
 
@@ -201,7 +201,7 @@ def _scalar(text: str) -> Any:
     if quoted:
         try:
             return jsontext.parse(quoted[1].encode())
-        except jsontext.InvalidJSON:
+        except jsontext.InvalidJSONError:
             raise _odd(text) from None
     return None if text in {"", "~", "null"} else text
 
@@ -212,8 +212,8 @@ def _indent(line: str) -> int:
     return len(line) - len(line.lstrip(_BLANKS))
 
 
-def _odd(line: str) -> Unreadable:
-    return Unreadable(
+def _odd(line: str) -> PodFileError:
+    return PodFileError(
         f"this small reader of YAML does not understand {line.strip(_BLANKS)[:60]!r}; "
         "kubectl create --dry-run=client -o json -f FILE gives the same as JSON"
     )

@@ -10,7 +10,7 @@ from dispatcher import keys, networks
 from dispatcher.cni_errors import CNIError
 from dispatcher.plugin import plan
 from dispatcher.state import store
-from dispatcher.state.record import CorruptRecord, NewerRecord
+from dispatcher.state.record import CorruptRecordError, NewerRecordError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def records(state_dir: str) -> Iterator[Record | CNIError]:
     for container_id in store.container_ids(state_dir):
         try:
             record = store.read(state_dir, container_id)
-        except (NewerRecord, CorruptRecord, OSError) as error:
+        except (NewerRecordError, CorruptRecordError, OSError) as error:
             yield CNIError(0, f"{store.path_of(state_dir, container_id)}: {error}")
         else:
             if record is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dispatcher import cni_errors
 from dispatcher.cni_errors import CNIError
-from dispatcher.state.record import ATTACHED, CorruptRecord
+from dispatcher.state.record import ATTACHED, CorruptRecordError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def _attachments(call: Call) -> list[Attachment]:
     request = call.request
     try:
         made = call.read_record(request.container_id)
-    except CorruptRecord as error:
+    except CorruptRecordError as error:
         raise CNIError(
             cni_errors.NOT_ATTACHED, f"the record of {request.container_id} is corrupt: {error}"
         ) from None

@@ -24,7 +24,13 @@ import posix
 
 from dispatcher import keys
 from dispatcher.annotation import Selection
-from dispatcher.cni_errors import INVALID_ANNOTATION, INVALID_CONF, TRY_AGAIN, CannotRun, CNIError
+from dispatcher.cni_errors import (
+    INVALID_ANNOTATION,
+    INVALID_CONF,
+    TRY_AGAIN,
+    CannotRunError,
+    CNIError,
+)
 from dispatcher.conf import VERSIONS, Conf
 from dispatcher.plugin import plan
 from dispatcher.state import store
@@ -34,8 +40,8 @@ from dispatcher.state.record import (
     PLANNED,
     RELEASING,
     Attachment,
-    CorruptRecord,
-    NewerRecord,
+    CorruptRecordError,
+    NewerRecordError,
     Record,
 )
 
@@ -77,7 +83,7 @@ def recorded(call: Call) -> Record | None:
     container_id = call.request.container_id
     try:
         return call.read_record(container_id)
-    except CorruptRecord as error:
+    except CorruptRecordError as error:
         aside = store.set_aside(call.state_dir, container_id)
         call.complain(f"a corrupt record is kept as {aside}: {error}")
     made = Record(container_id, call.request.netns, _rebuild(call))
@@ -234,7 +240,7 @@ def _look_up(call: Call, attachment: Attachment) -> Conf:
         return plan.look_up(attachment.network, call.find)
     except CNIError as error:
         interface = f"the interface {attachment.interface} cannot be freed"
-        raise CannotRun(f"{interface}: {error.msg}") from None
+        raise CannotRunError(f"{interface}: {error.msg}") from None
 
 
 def _forget_cached(call: Call, attachment: Attachment) -> None:
@@ -254,14 +260,14 @@ def _hinges_on(attachment: Attachment, waiting: list[Attachment], error: CNIErro
     ``bridge`` cannot remove the masquerading rules of the first while the second's use them.
     """
     shared = any(other.conf.name == attachment.conf.name for other in waiting)
-    return shared and error.code != TRY_AGAIN and not isinstance(error, CannotRun)
+    return shared and error.code != TRY_AGAIN and not isinstance(error, CannotRunError)
 
 
 def _is_parked(call: Call, attachment: Attachment, error: CNIError) -> bool:
     """Note the failure in *attachment*; tell whether DEL shall no longer wait for it."""
     now = int(call.now())
     old = attachment.failure or {}
-    cannot_run = isinstance(error, CannotRun)
+    cannot_run = isinstance(error, CannotRunError)
     since = old.get("since", now) if cannot_run and old.get("cannotRun") else now
     attachment.failure = {
         "since": since,
@@ -305,5 +311,5 @@ def roll_back(call: Call, made: Record, planned: list[Attachment]) -> None:
 def _name_record(call: Call, container_id: str) -> None:
     try:
         store.recover(call.state_dir, container_id)
-    except (OSError, NewerRecord) as error:
+    except (OSError, NewerRecordError) as error:
         call.complain(f"the record of {container_id} cannot be named: {error}")

@@ -27,7 +27,7 @@ from dispatcher.plugin import chain, plan
 from dispatcher.plugin.chain import Chain
 from dispatcher.plugin.commands import delete
 from dispatcher.state import leftovers, lock, store
-from dispatcher.state.record import CorruptRecord, NewerRecord
+from dispatcher.state.record import CorruptRecordError, NewerRecordError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -114,13 +114,13 @@ class _GC:
                 self._free(container_id, until)
             except CNIError as error:
                 self.failures.append(error)
-            except (CorruptRecord, OSError) as error:
+            except (CorruptRecordError, OSError) as error:
                 self.failures.append(_unreadable(call, container_id, error))
 
     def _is_stale(self, container_id: str) -> bool:
         try:
             made = store.read(self._call.state_dir, container_id)
-        except (CorruptRecord, NewerRecord, OSError):
+        except (CorruptRecordError, NewerRecordError, OSError):
             return False  # it is told when all are read
         return made is not None and (not made.attachments or bool(self._stale(made)))
 
@@ -162,7 +162,7 @@ class _GC:
         for container_id in store.container_ids(call.state_dir):
             try:
                 made = call.read_record(container_id)
-            except (CNIError, CorruptRecord, OSError) as error:
+            except (CNIError, CorruptRecordError, OSError) as error:
                 self.failures.append(_unreadable(call, container_id, error))
                 complete = complete and container_id in self._dead
                 continue

@@ -9,7 +9,7 @@ from dispatcher.agent.conflist import Conflist, ConflistError, render
 from dispatcher.plugin.request import read_conf
 
 if TYPE_CHECKING:
-    from tests.unit.agent.conftest import Host
+    from tests.unit.host import Host
 
 
 def test_the_conflist_is_what_the_plugin_reads(host: Host) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.unit.agent.conftest import Host
+    from tests.unit.host import Host
 
 
 def files(folder: Path) -> dict[str, bytes]:

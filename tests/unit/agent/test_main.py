@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.unit.agent.conftest import Clock, Host
+    from tests.unit.host import Clock, Host
 
 
 class Api(Kube):

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dispatcher.agent.reconciler import Node
-    from tests.unit.agent.conftest import Host, Said
+    from tests.unit.host import Host, Said
 
 
 def moved(said: Said) -> list[str]:

@@ -16,7 +16,7 @@ from dispatcher.state.record import ATTACHED, ATTACHING, RELEASING, Attachment, 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.unit.agent.conftest import Clock
+    from tests.unit.host import Clock
 
 ARGS = "IgnoreUnknown=1;K8S_POD_NAMESPACE=ns;K8S_POD_NAME=p;K8S_POD_UID=u1"
 WEAVE = {
@@ -395,7 +395,7 @@ def test_a_record_that_cannot_be_read_is_told_and_harms_no_other(
     (tmp_path / "bad.json").write_text("{")
     found = records.read()
     assert found["bad"].record is None
-    assert "CorruptRecord" in found["bad"].fault
+    assert "CorruptRecordError" in found["bad"].fault
     assert found["c1"].record is not None
     api = Api()
     Status(api, tmp_path).publish(found)

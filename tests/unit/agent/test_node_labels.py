@@ -9,7 +9,7 @@ from dispatcher.agent.node_labels import Labels
 from dispatcher.kube.client import MERGE_PATCH, Kube, KubeError
 
 if TYPE_CHECKING:
-    from tests.unit.agent.conftest import Clock, Said
+    from tests.unit.host import Clock, Said
 
 KEY = "network.cni-genie.io/"
 TYPES = "cni-genie.io/plugin-types"

@@ -10,13 +10,13 @@ import pytest
 
 from dispatcher.agent.label_policy import PATIENT, Patience
 from dispatcher.agent.reconciler import Node
-from tests.unit.agent.conftest import Said
+from tests.unit.host import Said
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.unit.agent.conftest import Clock, Host
+    from tests.unit.host import Clock, Host
 
 
 def test_the_conflist_appears_when_the_default_network_is_ready(

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import jsonpatch
 
-from certs.observed import API
+from certs.webhook_configs import API
 from dispatcher.kube.client import (
     CONFLICT,
     JSON_PATCH,

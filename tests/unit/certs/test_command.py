@@ -10,11 +10,11 @@ import pytest
 import certs.__main__ as command
 from certs import CertificateManager, CertificateSettings
 from certs.authority import Pair, issue_ca
-from certs.observed import API, KINDS
+from certs.ca_secret import REQUEST
 from certs.serving import Leaf, make_leaf
 from certs.settings import DAY
 from certs.status import span
-from certs.stored import REQUEST
+from certs.webhook_configs import API, KINDS
 from dispatcher.kube.client import KubeError
 from tests.unit.certs.api import Api, configuration
 from tests.unit.certs.conftest import NAME, NOW, SETTINGS

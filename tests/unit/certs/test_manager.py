@@ -16,14 +16,14 @@ from structlog.testing import capture_logs
 
 from certs import CertificateManager, CertificateSettings
 from certs.authority import UnusableError, issue_ca, to_pem
-from certs.clock import ServerClock
-from certs.cluster import SecretStore
-from certs.contest import Contests
-from certs.observed import API, KINDS
+from certs.ca_secret import COMPROMISED, REQUEST, parse
+from certs.kube_store import SecretStore
 from certs.rotation import Cause
 from certs.selfcheck import DialError, dial
+from certs.server_clock import ServerClock
 from certs.serving import Leaf, LiveContext, make_leaf
-from certs.stored import COMPROMISED, REQUEST, parse
+from certs.webhook_configs import API, KINDS
+from certs.write_backoff import Contests
 from dispatcher.kube.client import KubeError
 from tests.unit.certs.api import START, Api, configuration
 from tests.unit.certs.conftest import NAME, NOW, SETTINGS

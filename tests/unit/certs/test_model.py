@@ -38,9 +38,9 @@ from hypothesis.stateful import (
 from certs import CertificateManager, CertificateSettings
 from certs.authority import fingerprint, is_valid, issue_ca
 from certs.bundle import certificates, refusal
-from certs.keeper import SecretKeeper
-from certs.observed import API, KINDS
-from certs.stored import COMPROMISED, REQUEST, Stored, parse, render
+from certs.ca_secret import COMPROMISED, REQUEST, Stored, parse, render
+from certs.source import SecretKeeper
+from certs.webhook_configs import API, KINDS
 from dispatcher.kube.client import KubeError
 from tests.unit.certs.api import Api, configuration
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from certs.authority import Pair, fingerprint, issue_ca
-from certs.observed import Configuration, Observed
+from certs.ca_secret import COMPROMISED, REQUEST, Reading, Stored
 from certs.rotation import Cause, Decision, Phase, Situation, decide
 from certs.serving import make_leaf, why_new_leaf
-from certs.stored import COMPROMISED, REQUEST, Reading, Stored
+from certs.webhook_configs import Configuration, Observed
 from tests.unit.certs.api import configuration
 from tests.unit.certs.conftest import NAME, NOW, SETTINGS
 

@@ -14,11 +14,11 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from certs.authority import issue_ca
-from certs.clock import ServerClock
 from certs.metrics import Metrics
-from certs.observed import Observed
 from certs.selfcheck import DialError, SelfCheck, Serving, connected, dial
+from certs.server_clock import ServerClock
 from certs.serving import make_leaf
+from certs.webhook_configs import Observed
 from tests.unit.certs.api import Api
 from tests.unit.certs.conftest import NAME, NOW, SETTINGS
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from certs.settings import CertificateSettings, load
-from dispatcher.kube.settings import InvalidSettings
+from dispatcher.kube.settings import InvalidSettingsError
 
 TREE = Path(__file__).parents[3]
 
@@ -93,7 +93,7 @@ def test_a_bad_value_is_one_line_that_names_the_variable(
 ) -> None:
     """The variable, the reason, and what was given or what would do."""
     monkeypatch.setenv(f"GENIE_CERTS_{name}", value)
-    with pytest.raises(InvalidSettings) as refused:
+    with pytest.raises(InvalidSettingsError) as refused:
         load()
     assert str(refused.value) == sentence
 
@@ -103,7 +103,7 @@ def test_a_variable_that_is_like_none_of_ours_is_answered_with_all_of_them(
 ) -> None:
     """So that the right one is found without a document."""
     monkeypatch.setenv("GENIE_CERTS_X", "1")
-    with pytest.raises(InvalidSettings) as refused:
+    with pytest.raises(InvalidSettingsError) as refused:
         load()
     for field in CertificateSettings.model_fields:
         assert f"GENIE_CERTS_{field.upper()}" in str(refused.value)

@@ -11,7 +11,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from dispatcher import cni_errors, keys
-from dispatcher.cni_errors import CannotRun, CNIError, NotStartedError
+from dispatcher.cni_errors import CannotRunError, CNIError, NotStartedError
 from dispatcher.plugin.call import Call, Deadline
 from dispatcher.plugin.commands.add import add
 from dispatcher.plugin.commands.check import check
@@ -109,7 +109,7 @@ class Delegates(Runner):
     def locate(self, kind: str) -> str:
         """Find every type but those that are absent."""
         if kind in self.absent:
-            raise CannotRun(f"there is no plugin {kind}")
+            raise CannotRunError(f"there is no plugin {kind}")
         return f"/bin/{kind}"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dispatcher import cni_errors, keys
-from dispatcher.cni_errors import CannotRun, CNIError, NotStartedError
+from dispatcher.cni_errors import CannotRunError, CNIError, NotStartedError
 from dispatcher.state import lock, store
 from dispatcher.state.record import FORMAT
 from tests.unit.plugin.rig import Delegates, Rig, failure, hung
@@ -162,7 +162,7 @@ def test_what_a_roll_back_cannot_free_stays_recorded(rig: Rig) -> None:
 
 
 NOT_STARTED = {
-    "cannot be executed": CannotRun("/bin/x cannot be executed: Text file busy"),
+    "cannot be executed": CannotRunError("/bin/x cannot be executed: Text file busy"),
     "finds no room on the machine": NotStartedError(cni_errors.TRY_AGAIN, "no memory"),
 }
 NEVER_RAN = {
@@ -201,7 +201,7 @@ def test_a_delegate_that_ran_is_freed_with_all_that_ran_before_it(
 
 def test_the_record_of_a_failed_roll_back_holds_what_ran_alone(rig: Rig) -> None:
     """A later DEL frees that though the plugin behind it still cannot be executed."""
-    rig.delegates.not_started["w2"] = CannotRun("busy")
+    rig.delegates.not_started["w2"] = CannotRunError("busy")
     rig.delegates.faults["DEL", "w1"] = failure()
     caught(rig, "ADD", "weave")
     [kept] = rig.record()["attachments"]
@@ -374,7 +374,7 @@ def test_a_delegate_that_cannot_be_run_is_parked_after_ten_minutes(rig: Rig) -> 
     assert caught(rig, "DEL").code == cni_errors.CANNOT_RUN
     assert {held[3] for held in rig.delegates.held} == {"w2"}, "the rest of the chain was freed"
     rig.now += 599
-    assert isinstance(caught(rig, "DEL"), CannotRun)
+    assert isinstance(caught(rig, "DEL"), CannotRunError)
     rig.now += 1
     rig.run("DEL")
     assert rig.record()["attachments"][0]["phase"] == "parked"

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from dispatcher.plugin.cli import doctor, podfile
 from dispatcher.plugin.cli.main import main
 from dispatcher.plugin.cli.own import Own
-from dispatcher.plugin.cli.podfile import Unreadable
+from dispatcher.plugin.cli.podfile import PodFileError
 from dispatcher.state import store
 from tests.unit.plugin.rig import Rig, failure
 from tests.unit.plugin.test_add_and_delete import caught
@@ -729,7 +729,7 @@ def test_a_pod_with_a_network_of_its_own(value: str) -> None:
 def test_a_list_in_yaml_is_not_said_to_be_empty() -> None:
     """As `kubectl get pod -o yaml` prints it: lists are passed over, so JSON is asked for."""
     text = "apiVersion: v1\nitems:\n- kind: Pod\n  metadata:\n    name: a\nkind: List\n"
-    with pytest.raises(Unreadable, match="-o json"):
+    with pytest.raises(PodFileError, match="-o json"):
         podfile.read(text.encode())
 
 
@@ -759,7 +759,7 @@ def test_several_documents() -> None:
 )
 def test_what_the_small_reader_refuses(text: str) -> None:
     """What it cannot read for certain it does not guess."""
-    with pytest.raises(Unreadable):
+    with pytest.raises(PodFileError):
         podfile.read(text.encode())
 
 
@@ -781,7 +781,7 @@ def test_the_small_reader_agrees_with_a_full_one(
     }
     try:
         [pod] = podfile.read(yaml.safe_dump(manifest, allow_unicode=True).encode())
-    except Unreadable:
+    except PodFileError:
         return
     assert pod.annotation == annotations.get("cni")
     assert pod.name == "n"
@@ -797,7 +797,7 @@ def test_the_cli_reads_what_the_store_writes(node: Rig) -> None:
 
 def test_a_manifest_with_breaks_that_only_some_readers_see() -> None:
     """The next-line character ends a line for one version of YAML and not for the next."""
-    with pytest.raises(Unreadable):
+    with pytest.raises(PodFileError):
         podfile.read(b"metadata:\n  annotations:\n    cni: 'a\xc2\x85'\n")
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dispatcher.state import store
-from dispatcher.state.record import CorruptRecord, Record, decode
+from dispatcher.state.record import CorruptRecordError, Record, decode
 from tests.unit.plugin.rig import Delegates, Rig, failure
 from tests.unit.plugin.test_add_and_delete import caught
 
@@ -37,7 +37,7 @@ class Watching(Delegates):
 def is_complete(state: Path) -> bool:
     try:
         record = store.read(str(state), "c1")
-    except CorruptRecord:
+    except CorruptRecordError:
         return False
     return record is not None and record.is_complete
 

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from dispatcher import cni_errors
-from dispatcher.cni_errors import CannotRun, CNIError
+from dispatcher.cni_errors import CannotRunError, CNIError
 from dispatcher.plugin import delegate, process
 from dispatcher.plugin.delegate import Runner
 from dispatcher.state import lock
@@ -353,18 +353,18 @@ def test_executables_that_cannot_be_run(tmp_path: Path) -> None:
     """Absent, not executable, not a program, of a missing interpreter."""
     runner = Runner([str(tmp_path)], ENVIRON, None)
     until = time.monotonic() + 5
-    with pytest.raises(CannotRun, match=f"there is no plugin plug in {tmp_path}"):
+    with pytest.raises(CannotRunError, match=f"there is no plugin plug in {tmp_path}"):
         runner(CONF, ADD, until)
     file = script(tmp_path, "")
     file.chmod(0o644)
-    with pytest.raises(CannotRun, match="is not executable"):
+    with pytest.raises(CannotRunError, match="is not executable"):
         runner(CONF, ADD, until)
     file.write_text("#!/no/such/interpreter\n")
     file.chmod(0o755)
-    with pytest.raises(CannotRun, match="cannot be executed: No such file"):
+    with pytest.raises(CannotRunError, match="cannot be executed: No such file"):
         runner(CONF, ADD, until)
     file.write_bytes(b"\0\0\0\0")
-    with pytest.raises(CannotRun, match="cannot be executed: Exec format error"):
+    with pytest.raises(CannotRunError, match="cannot be executed: Exec format error"):
         runner(CONF, ADD, until)
 
 
@@ -380,7 +380,7 @@ def test_a_machine_without_room_says_try_again(
 
     monkeypatch.setattr(f"posix.{function}", refuse)
     error = caught(tmp_path, "")
-    assert not isinstance(error, CannotRun)
+    assert not isinstance(error, CannotRunError)
     assert error.code == cni_errors.TRY_AGAIN
     assert error.msg == f"the plugin plug could not be started: {os.strerror(number)}"
 
@@ -396,7 +396,7 @@ def test_an_executable_that_goes_while_it_is_looked_at(
         return True
 
     monkeypatch.setattr("posix.access", gone)
-    with pytest.raises(CannotRun, match="No such file"):
+    with pytest.raises(CannotRunError, match="No such file"):
         Runner([str(tmp_path)], ENVIRON, (1, 1)).locate("plug")
 
 
@@ -419,7 +419,7 @@ def test_an_executable_that_stays_busy_is_an_error(
     monkeypatch.setattr(process, "_BUSY_FOR", 0.05)
     file = script(tmp_path, "")
     file.write_bytes(Path("/bin/true").read_bytes())
-    with file.open("ab"), pytest.raises(CannotRun, match="Text file busy"):
+    with file.open("ab"), pytest.raises(CannotRunError, match="Text file busy"):
         Runner([str(tmp_path)], ENVIRON, None)(CONF, ADD, time.monotonic() + 10)
 
 

@@ -12,7 +12,7 @@ from dispatcher.cni_errors import CNIError
 from dispatcher.plugin.cli import doctor
 from dispatcher.plugin.cli.own import Own
 from dispatcher.state import journal, lock, store
-from dispatcher.state.record import CorruptRecord, Record
+from dispatcher.state.record import CorruptRecordError, Record
 from tests.unit.irregular import IRREGULAR, ends, irregular
 from tests.unit.plugin.test_add_and_delete import cached, caught
 
@@ -41,7 +41,7 @@ def test_a_record_that_is_no_file_is_corrupt_and_set_aside(
         put(tmp_path / "c1.json.synced")
     with ends():
         assert store.exists(state, "c1")
-        with pytest.raises(CorruptRecord, match="not a regular file"):
+        with pytest.raises(CorruptRecordError, match="not a regular file"):
             store.read(state, "c1")
         aside = store.set_aside(state, "c1")
         assert aside == f"{path}.corrupt"
@@ -71,7 +71,7 @@ def test_what_is_wrong_with_a_record_counts_more_than_with_its_second_name(tmp_p
     """The error is of the file that it names."""
     (tmp_path / "c1.json").write_text("{")
     (tmp_path / "c1.json.synced").symlink_to("/none")
-    with pytest.raises(CorruptRecord, match="line 1 column 2"):
+    with pytest.raises(CorruptRecordError, match="line 1 column 2"):
         store.read(str(tmp_path), "c1")
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from dispatcher.conf import Conf
 from dispatcher.jsontext import MAX_DEPTH
 from dispatcher.state import record, store
-from dispatcher.state.record import Attachment, CorruptRecord, NewerRecord, Record
+from dispatcher.state.record import Attachment, CorruptRecordError, NewerRecordError, Record
 from tests.records import sealed
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def test_a_truncated_record_is_corrupt(made: Record, length: int) -> None:
     """No part of a record is mistaken for the whole."""
     data = record.encode(made)
     if length < len(data):
-        with pytest.raises(CorruptRecord):
+        with pytest.raises(CorruptRecordError):
             record.decode(data[:length])
 
 
@@ -101,7 +101,7 @@ def is_seen(data: bytes, changed: bytes) -> bool:
     """Tell whether *changed* is corrupt; where it is not, it must say what *data* says."""
     try:
         found = record.decode(changed)
-    except CorruptRecord:
+    except CorruptRecordError:
         return True
     assert record.encode(found) == data
     return False
@@ -170,7 +170,7 @@ def test_a_checksum_counts_in_a_record_of_this_format_alone(
 ) -> None:
     """Other versions keep it, as a key that they do not know, beside what they have changed."""
     value = change(json.loads(ordinary()))
-    with pytest.raises(CorruptRecord, match="does not match its checksum"):
+    with pytest.raises(CorruptRecordError, match="does not match its checksum"):
         record.decode(json.dumps(value).encode())
     for other in (1, record.FORMAT + 1):
         found = record.decode(json.dumps({**value, "format": other}).encode())
@@ -183,7 +183,7 @@ def test_a_checksum_counts_in_a_record_of_this_format_alone(
 @given(st.binary(max_size=60) | VALUE.map(lambda value: json.dumps(value).encode()))
 def test_any_other_file_is_corrupt(data: bytes) -> None:
     """Whatever stands there, reading ends in an error that is ours."""
-    with pytest.raises(CorruptRecord):
+    with pytest.raises(CorruptRecordError):
         record.decode(data)
 
 
@@ -191,12 +191,14 @@ def test_any_other_file_is_corrupt(data: bytes) -> None:
     ("change", "error"),
     [
         pytest.param({"format": 3}, None, id="newer, and readable"),
-        pytest.param({"format": 3, "oldestReader": 3}, NewerRecord, id="newer, and not readable"),
+        pytest.param(
+            {"format": 3, "oldestReader": 3}, NewerRecordError, id="newer, and not readable"
+        ),
         pytest.param({"format": 1}, None, id="older"),
-        pytest.param({"format": "1"}, CorruptRecord, id="a format of a wrong type"),
+        pytest.param({"format": "1"}, CorruptRecordError, id="a format of a wrong type"),
         pytest.param({"attachments": {}}, None, id="no attachments in an object"),
-        pytest.param({"attachments": [1]}, CorruptRecord, id="an attachment of a wrong type"),
-        pytest.param({"netns": None}, CorruptRecord, id="a netns of a wrong type"),
+        pytest.param({"attachments": [1]}, CorruptRecordError, id="an attachment of a wrong type"),
+        pytest.param({"netns": None}, CorruptRecordError, id="a netns of a wrong type"),
     ],
 )
 def test_formats(change: dict[str, Any], error: type[Exception] | None) -> None:
@@ -257,7 +259,7 @@ def test_what_no_call_could_work_with_is_corrupt(change: dict[str, Any]) -> None
     assert record.decode(sealed(value)).attachments[0].result == GOOD
     conf = {**attachment["conf"], **change.get("conf", {})}
     value["attachments"] = [{**attachment, **change, "conf": conf}]
-    with pytest.raises(CorruptRecord, match="Error: "):
+    with pytest.raises(CorruptRecordError, match="Error: "):
         record.decode(sealed(value))
 
 
@@ -449,7 +451,7 @@ def test_a_record_that_was_not_renamed_is_recovered(
 def test_a_record_of_another_container_is_corrupt(tmp_path: Path) -> None:
     """A copied file does not free somebody else's network."""
     (tmp_path / "c2.json").write_bytes(record.encode(Record("c1", "", [])))
-    with pytest.raises(CorruptRecord, match="c1"):
+    with pytest.raises(CorruptRecordError, match="c1"):
         store.read(str(tmp_path), "c2")
 
 

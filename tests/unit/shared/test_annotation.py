@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dispatcher import annotation
 from dispatcher.annotation import (
-    InvalidAnnotation,
+    InvalidAnnotationError,
     Selection,
     nearest,
     normalise,
@@ -97,7 +97,7 @@ def test_a_value_selects(value: str, expected: list[str]) -> None:
 )
 def test_a_value_is_refused(value: str, reason: str, position: int, part: str) -> None:
     """A malformed value is refused with the kind, the item and the words that help."""
-    with pytest.raises(InvalidAnnotation) as caught:
+    with pytest.raises(InvalidAnnotationError) as caught:
         parse(value)
     first = caught.value.faults[0]
     assert (first.reason, first.position) == (reason, position)
@@ -106,7 +106,7 @@ def test_a_value_is_refused(value: str, reason: str, position: int, part: str) -
 
 def test_all_faults_are_told_at_once() -> None:
     """A value with several faults names each of them, in order of their items."""
-    with pytest.raises(InvalidAnnotation) as caught:
+    with pytest.raises(InvalidAnnotationError) as caught:
         parse("a/b,weave@,c@x,d@x,")
     assert [(f.reason, f.position) for f in caught.value.faults] == [
         (annotation.INVALID, 1),
@@ -119,7 +119,7 @@ def test_all_faults_are_told_at_once() -> None:
 
 def test_too_many_items_are_not_each_judged() -> None:
     """A thousand commas give a handful of faults, not a thousand lines of error."""
-    with pytest.raises(InvalidAnnotation) as caught:
+    with pytest.raises(InvalidAnnotationError) as caught:
         parse("," * 1000)
     assert len(caught.value.faults) == annotation.MAX_ITEMS + 1
 
@@ -179,11 +179,11 @@ def test_normalising_is_idempotent_and_keeps_the_meaning(
 @example("\ud800")
 @example("," * 30)
 def test_any_text_is_parsed_or_refused(text: str) -> None:
-    """No text raises anything but InvalidAnnotation, and every fault prints in ASCII."""
+    """No text raises anything but InvalidAnnotationError, and every fault prints in ASCII."""
     try:
         parse(text)
         told = "nothing to tell"
-    except InvalidAnnotation as error:
+    except InvalidAnnotationError as error:
         told = str(error).replace("…", "")
     assert told
     assert told.isascii()

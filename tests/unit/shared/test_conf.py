@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.conf import MAX_BYTES, BrokenConf, decode, is_cni_name, load
+from dispatcher.conf import MAX_BYTES, InvalidConfError, decode, is_cni_name, load
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -118,7 +118,7 @@ def test_a_configuration_is_read(
 )
 def test_a_configuration_is_refused(data: bytes, part: str) -> None:
     """What cannot be used says why, and in which file."""
-    with pytest.raises(BrokenConf) as caught:
+    with pytest.raises(InvalidConfError) as caught:
         decode(data, "/x.conflist")
     assert part in caught.value.reason
     assert str(caught.value).startswith("/x.conflist: ")
@@ -166,7 +166,7 @@ def test_a_folder_of_plugins_that_cannot_be_read(tmp_path: Path) -> None:
     file = tmp_path / "net.conflist"
     file.write_bytes(conflist())
     (tmp_path / "net").touch()
-    with pytest.raises(BrokenConf, match="Not a directory"):
+    with pytest.raises(InvalidConfError, match="Not a directory"):
         load(str(file))
     (tmp_path / "net").unlink()
     (tmp_path / "net" / "x.conf").mkdir(parents=True)
@@ -191,7 +191,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         ("huge.conf", "more than 4 MiB"),
         ("a\0b.conf", "null"),
     ):
-        with pytest.raises(BrokenConf) as caught:
+        with pytest.raises(InvalidConfError) as caught:
             load(f"{tmp_path}/{name}")
         assert part in caught.value.reason
 
@@ -242,10 +242,10 @@ def test_names_are_what_the_specification_allows(text: str) -> None:
     )
 )
 def test_any_object_is_read_or_refused(value: dict[str, Any]) -> None:
-    """No object gets past :class:`BrokenConf`, and what is read has its types."""
+    """No object gets past :class:`InvalidConfError`, and what is read has its types."""
     try:
         conf = decode(json.dumps(value).encode(), "/x")
-    except BrokenConf:
+    except InvalidConfError:
         return
     assert all(isinstance(kind, str) for kind in conf.types)
     assert is_cni_name(conf.name)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatcher import jsontext
-from dispatcher.jsontext import MAX_DEPTH, InvalidJSON, Number, dump, parse
+from dispatcher.jsontext import MAX_DEPTH, InvalidJSONError, Number, dump, parse
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 VALUES = st.recursive(
@@ -104,7 +104,7 @@ def test_text_is_written_as_it_was_read(text: str) -> None:
 )
 def test_what_is_refused(data: bytes, part: str) -> None:
     """Whatever is not JSON, or would not survive, is refused in one sentence."""
-    with pytest.raises(InvalidJSON) as caught:
+    with pytest.raises(InvalidJSONError) as caught:
         parse(data)
     assert part in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -118,10 +118,10 @@ def test_the_deepest_nesting_that_is_read() -> None:
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(data: bytes) -> None:
-    """No input gets past :class:`InvalidJSON`, and what is read can be written."""
+    """No input gets past :class:`InvalidJSONError`, and what is read can be written."""
     try:
         value = parse(data)
-    except InvalidJSON:
+    except InvalidJSONError:
         return
     dump(value)
 

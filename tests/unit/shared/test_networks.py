@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.conf import BrokenConf, Conf
-from dispatcher.networks import UnknownNetwork, find, locate, missing, scan
+from dispatcher.conf import Conf, InvalidConfError
+from dispatcher.networks import UnknownNetworkError, find, locate, missing, scan
 
 
 def put(file: Path, name: str = "", kind: str = "bridge", **more: Any) -> Path:
@@ -62,7 +62,7 @@ def test_a_name_leads_to_a_file(
         put(tmp_path / file, name)
     directories = [f"{tmp_path}/a", f"{tmp_path}/b"]
     if expected is None:
-        with pytest.raises(UnknownNetwork):
+        with pytest.raises(UnknownNetworkError):
             find(asked, directories)
     else:
         assert find(asked, directories).path == f"{tmp_path}/{expected}"
@@ -73,9 +73,9 @@ def outcome(name: str, directories: list[str]) -> str:
     """Return the file that a name leads to, broken or not."""
     try:
         return find(name, directories).path
-    except BrokenConf as error:
+    except InvalidConfError as error:
         return error.path
-    except UnknownNetwork:
+    except UnknownNetworkError:
         return ""
 
 
@@ -100,7 +100,7 @@ def test_one_name_and_all_names_agree(files: dict[tuple[str, str, str], tuple[st
         directories = [f"{folder}/p", f"{folder}/q"]
         found = scan(directories)
         for name in ["a", "b", "c", "a-b", "10-a", "2-a", "x.y", "genie", "-a"]:
-            known: dict[str, Conf | BrokenConf] = {**found.confs, **found.spoiled}
+            known: dict[str, Conf | InvalidConfError] = {**found.confs, **found.spoiled}
             assert outcome(name, directories) == (known[name].path if name in known else "")
 
 
@@ -112,7 +112,7 @@ def test_a_broken_file_harms_only_itself(tmp_path: Path) -> None:
     assert sorted(found.confs) == ["10-weave", "weave"]
     assert list(found.broken) == [f"{tmp_path}/20-canal.conf"]
     assert sorted(found.spoiled) == ["20-canal", "canal"]
-    with pytest.raises(BrokenConf, match=r"20-canal\.conf: not valid JSON"):
+    with pytest.raises(InvalidConfError, match=r"20-canal\.conf: not valid JSON"):
         find("canal", [str(tmp_path)])
 
 
@@ -120,7 +120,7 @@ def test_an_unknown_name_is_told_with_the_nearest(tmp_path: Path) -> None:
     """The error names the directories and what was probably meant."""
     put(tmp_path / "10-weave.conf", "weave-net")
     with pytest.raises(
-        UnknownNetwork, match=r'"wave" in .* or /none; did you mean "weave"\?'
+        UnknownNetworkError, match=r'"wave" in .* or /none; did you mean "weave"\?'
     ) as caught:
         find("wave", [str(tmp_path), "/none"])
     assert caught.value.known == ("10-weave", "weave", "weave-net")

@@ -12,10 +12,10 @@ from prometheus_client import generate_latest
 
 from tests.unit.webhook.builders import envelope, pod
 from webhook.app import create_app
-from webhook.decision import CannotDecide, Cause, Decision, deny
-from webhook.intake import Intake
+from webhook.body_reader import Intake
+from webhook.decision import Cause, Decision, NoDecisionError, deny
 from webhook.metrics import Metrics
-from webhook.review import MalformedReview
+from webhook.review import MalformedReviewError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,9 +96,11 @@ def test_every_decision_is_200_and_counted(
     ("error", "status", "reason", "text"),
     [
         pytest.param(
-            CannotDecide("caches are empty"), 503, "cannot-decide", "caches are empty", id="503"
+            NoDecisionError("caches are empty"), 503, "cannot-decide", "caches are empty", id="503"
         ),
-        pytest.param(MalformedReview("spec is no object"), 400, "malformed", "spec is", id="400"),
+        pytest.param(
+            MalformedReviewError("spec is no object"), 400, "malformed", "spec is", id="400"
+        ),
         pytest.param(KeyError("secret"), 500, "fault", "the webhook failed", id="500"),
     ],
 )
@@ -231,13 +233,13 @@ def test_bodies_arrive_side_by_side() -> None:
 
 def test_a_body_that_takes_too_long_is_given_up() -> None:
     """The deadline is for the whole body."""
-    assert outcomes(intake(seconds=0.01), Slow(b"a", b"b")) == ["BodyTooSlow"]
+    assert outcomes(intake(seconds=0.01), Slow(b"a", b"b")) == ["BodyTimeoutError"]
 
 
 def test_when_too_many_arrive_the_oldest_is_given_up() -> None:
     """Under an attack with slow bodies that is the attacker's."""
     assert outcomes(intake(), Slow(b"a", b"1"), Slow(b"b", b"2"), Slow(b"c", b"3")) == [
-        "BodyTooSlow",
+        "BodyTimeoutError",
         b"b2",
         b"c3",
     ]
@@ -246,5 +248,5 @@ def test_when_too_many_arrive_the_oldest_is_given_up() -> None:
 def test_when_too_much_arrives_the_oldest_is_given_up() -> None:
     """Memory is bounded for all bodies together; a body alone has room up to its own limit."""
     two = Slow(b"x" * 60, b"1"), Slow(b"y" * 60, b"2")
-    assert outcomes(intake(), *two) == ["BodyTooSlow", b"y" * 60 + b"2"]
+    assert outcomes(intake(), *two) == ["BodyTimeoutError", b"y" * 60 + b"2"]
     assert outcomes(intake(), Slow(b"x" * 99, b"1")) == [b"x" * 99 + b"1"]

@@ -9,7 +9,7 @@ import pytest
 from tests.unit.webhook.builders import patched, review
 from webhook.bindings import strip_binding
 from webhook.decision import Decision
-from webhook.review import MalformedReview
+from webhook.review import MalformedReviewError
 
 ATTACHMENTS = "cni-genie.io/attachments"
 
@@ -59,5 +59,5 @@ def test_a_binding_without_our_keys_is_left_alone(annotations: dict[str, str] | 
 @pytest.mark.parametrize("annotations", [5, {"cni": 5}, ["cni"]], ids=str)
 def test_what_no_binding_can_hold_is_malformed(annotations: Any) -> None:
     """It comes from no API server."""
-    with pytest.raises(MalformedReview):
+    with pytest.raises(MalformedReviewError):
         strip_binding(review(binding(annotations)))

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from webhook.annotation_check import judge
 from webhook.pods import FIELD
 from webhook.snapshot import Namespace, Networks
-from webhook.value import judge
 
 PAGE = (Path(__file__).parents[3] / "docs" / "developers.md").read_text()
 ROWS = re.findall(r"^\| `([^`]*)` \| `([A-Z][a-z ]+: [^`]*)` \| .+ \|$", PAGE, re.MULTILINE)

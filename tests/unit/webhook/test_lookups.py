@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from webhook.decision import CannotDecide
+from webhook.decision import NoDecisionError
 from webhook.lookups import MAX_REMEMBERED, REMEMBERED_SECONDS, LookUps
 from webhook.snapshot import Namespace
 
@@ -64,7 +64,7 @@ def test_a_namespace_that_was_not_found_is_not_asked_for_again_for_some_seconds(
     assert world.get("gone") == Namespace("gone")
     world.namespaces["gone"] = Namespace("gone", default="weave")
     world.now += REMEMBERED_SECONDS - 0.01
-    with pytest.raises(CannotDecide, match=f'namespace "gone" {AGAIN}'):
+    with pytest.raises(NoDecisionError, match=f'namespace "gone" {AGAIN}'):
         world.get("gone")
     world.now += 0.02
     assert world.get("gone").default == "weave"
@@ -85,7 +85,7 @@ def test_a_default_that_is_not_there_is_not_asked_for_again_for_some_seconds() -
     world = World()
     world.namespaces["stale"] = Namespace("stale")
     asyncio.run(world.lookups.get_default("stale"))
-    with pytest.raises(CannotDecide, match=AGAIN):
+    with pytest.raises(NoDecisionError, match=AGAIN):
         asyncio.run(world.lookups.get_default("stale"))
     world.now += REMEMBERED_SECONDS
     world.namespaces["stale"] = Namespace("stale", default="weave")
@@ -117,7 +117,7 @@ def test_look_ups_in_a_second_are_limited_for_all_together() -> None:
         world.now += 0.001
         try:
             world.get(f"n{number}")
-        except CannotDecide as error:
+        except NoDecisionError as error:
             assert str(error) == TOO_MANY  # noqa: PT017 - most are refused, and some are not
             refused += 1
     assert len(world.asked) == 8000 - refused
@@ -127,8 +127,8 @@ def test_look_ups_in_a_second_are_limited_for_all_together() -> None:
 def test_a_look_up_without_an_answer_is_tried_again() -> None:
     """That the API server was away for a moment says nothing of the namespace."""
     world = World()
-    world.error = CannotDecide("no answer")
-    with pytest.raises(CannotDecide, match="no answer"):
+    world.error = NoDecisionError("no answer")
+    with pytest.raises(NoDecisionError, match="no answer"):
         world.get("new")
     world.error = None
     world.namespaces["new"] = Namespace("new")
@@ -143,7 +143,7 @@ def test_names_without_end_fill_no_memory() -> None:
     assert len(world.lookups._missing) == MAX_REMEMBERED
     assert len(world.lookups._without_default) == MAX_REMEMBERED
     assert world.get("n0") == Namespace("n0")
-    with pytest.raises(CannotDecide):
+    with pytest.raises(NoDecisionError):
         world.get(f"n{MAX_REMEMBERED}")
 
 

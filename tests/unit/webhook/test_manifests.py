@@ -18,8 +18,8 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from certs import CertificateSettings
 from certs.authority import issue_ca
+from certs.ca_secret import Stored, render
 from certs.metrics import Metrics as CertificateMetrics
-from certs.stored import Stored, render
 from dispatcher import annotation, keys
 from dispatcher.node.settings import Settings as AgentSettings
 from tests.unit.webhook.apiserver import Api

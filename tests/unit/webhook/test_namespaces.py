@@ -9,7 +9,7 @@ import pytest
 from tests.unit.webhook.builders import NETWORKS, NOTHING_KNOWN, messages, patched, review
 from webhook.decision import Decision
 from webhook.namespaces import judge_namespace
-from webhook.review import MalformedReview
+from webhook.review import MalformedReviewError
 
 if TYPE_CHECKING:
     from webhook.snapshot import Networks
@@ -289,7 +289,7 @@ def test_of_many_ignored_keys_ten_are_named() -> None:
 def test_what_no_namespace_can_hold_is_malformed(metadata: dict[str, Any]) -> None:
     """It comes from no API server, and is no fault of ours."""
     found = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team-a", **metadata}}
-    with pytest.raises(MalformedReview):
+    with pytest.raises(MalformedReviewError):
         decide(found)
 
 

@@ -15,8 +15,8 @@ from tests.unit.webhook.builders import (
     pod,
     review,
 )
-from webhook import value
-from webhook.decision import CannotDecide, Decision
+from webhook import annotation_check
+from webhook.decision import Decision, NoDecisionError
 from webhook.pods import excluded, judge_pod, promises_default
 from webhook.snapshot import Namespace, Networks, NodeNetworks, all_networks, node_networks
 from webhook.templates import Rules, judge_template
@@ -39,19 +39,19 @@ def decide(
 
 def test_a_value_that_is_too_long_is_not_remembered() -> None:
     """It is refused, and may have megabytes."""
-    before = value._read_once.cache_info().currsize
+    before = annotation_check._read_once.cache_info().currsize
     for number in range(3):
         found = decide(pod(f"{number}{'x' * 1024}"))
         assert messages(found) == [f"{CNI}: Too long: may not be more than 1024 bytes (has 1025)"]
-    assert value._read_once.cache_info().currsize == before
+    assert annotation_check._read_once.cache_info().currsize == before
 
 
 def test_a_node_that_changes_its_networks_for_ever_fills_no_memory() -> None:
     """Each answer on an unknown name keeps a set of up to a thousand names alive."""
-    for number in range(3 * value.MAX_SUGGESTIONS):
+    for number in range(3 * annotation_check.MAX_SUGGESTIONS):
         known = frozenset(f"n{number}-{each}" for each in range(1000))
         decide(pod("weave"), networks=Networks(known=known))
-    for remembered in (value.suggestion, value._expected):
+    for remembered in (annotation_check.suggestion, annotation_check._expected):
         assert remembered.cache_info().currsize <= 64  # each some 130 KB
 
 
@@ -249,7 +249,7 @@ def test_without_any_known_network_there_is_no_decision(
     value: str | None, namespace: Namespace
 ) -> None:
     """A cluster whose nodes have no label yet is not a cluster in which every name is wrong."""
-    with pytest.raises(CannotDecide, match="no network is known yet"):
+    with pytest.raises(NoDecisionError, match="no network is known yet"):
         decide(pod(value), namespace, NOTHING_KNOWN)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.annotation import BLANKS, MAX_BYTES, InvalidAnnotation, normalise, parse
+from dispatcher.annotation import BLANKS, MAX_BYTES, InvalidAnnotationError, normalise, parse
 from tests.unit.webhook.builders import patched, pod, review
 from webhook.affinity import PREFERRED, REQUIRED
 from webhook.limits import CLUSTER, excesses
@@ -194,7 +194,7 @@ def test_a_value_is_refused_exactly_if_the_plugin_would_not_know_what_to_do(valu
     decision = decide(pod(value), Namespace("team-a"), "off")
     try:
         unknown = {selection.network for selection in parse(value)} - set(NAMES)
-    except InvalidAnnotation:
+    except InvalidAnnotationError:
         assert decision.code == 422
         return
     assert decision.allowed is not (bool(unknown) or any(excesses(normalise(value), CLUSTER)))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.unit.webhook.builders import envelope, pod, review
 from webhook.decision import FORBIDDEN, MAX_WARNING, Cause, Decision, deny, warning
-from webhook.review import MalformedReview, answer, child, elements, parse, texts
+from webhook.review import MalformedReviewError, answer, child, elements, parse, texts
 
 
 def without(*path: str) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def without(*path: str) -> dict[str, Any]:
 )
 def test_what_is_no_review_is_refused(body: bytes, reason: str) -> None:
     """The message says what was expected."""
-    with pytest.raises(MalformedReview, match=reason):
+    with pytest.raises(MalformedReviewError, match=reason):
         parse(body)
 
 
@@ -202,7 +202,7 @@ def test_a_warning_is_printable_and_short(text: str) -> None:
 )
 def test_parts_of_the_wrong_type_are_malformed(read: Any, value: Any) -> None:
     """Someone who is not an API server may send anything; it is refused without a traceback."""
-    with pytest.raises(MalformedReview):
+    with pytest.raises(MalformedReviewError):
         read({"key": value}, "key")
     assert not read({"key": None}, "key")
     assert not read({}, "key")

@@ -14,10 +14,10 @@ import trustme
 from prometheus_client import CollectorRegistry
 
 from tests.unit.webhook.builders import envelope, pod
-from webhook import connections, server
+from webhook import connection_limits, server
 from webhook.app import create_app
+from webhook.body_reader import Intake
 from webhook.decision import Decision
-from webhook.intake import Intake
 from webhook.metrics import Metrics
 from webhook.probes import create_probes
 from webhook.server import Server, probe_server, webhook_server
@@ -396,7 +396,7 @@ def test_handshakes_that_do_not_end_make_room(
     authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They hold descriptors and memory, too: the oldest is given up."""
-    monkeypatch.setattr(connections, "HANDSHAKES", 8)
+    monkeypatch.setattr(connection_limits, "HANDSHAKES", 8)
 
     async def scene() -> None:
         async with running(authority, handshake_seconds=60) as one:

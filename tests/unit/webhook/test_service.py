@@ -18,7 +18,7 @@ from dispatcher.kube.client import KubeError
 from tests.unit.webhook.apiserver import Api, thing, things
 from tests.unit.webhook.builders import envelope, pod
 from tests.unit.webhook.test_server import free_port
-from webhook.server import CannotListen
+from webhook.server import ListenError
 from webhook.service import Service
 from webhook.settings import WebhookSettings
 
@@ -237,7 +237,7 @@ def test_a_port_that_is_taken_ends_the_replica(taken: str, setting: str) -> None
             )
             second = Service(settings, replica.api, replica.certificates)
             sentence = rf"setting {setting}: cannot listen on port .* address already in use"
-            with pytest.raises(CannotListen, match=sentence):
+            with pytest.raises(ListenError, match=sentence):
                 await second.run()
 
     asyncio.run(scene())

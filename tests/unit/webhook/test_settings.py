@@ -11,7 +11,7 @@ import pytest
 
 from certs import UnusableError
 from dispatcher.kube import logs
-from dispatcher.kube.settings import InvalidSettings, load
+from dispatcher.kube.settings import InvalidSettingsError, load
 from tests.unit.webhook.test_server import free_port
 from webhook import __main__ as command
 from webhook.server import raise_descriptor_limit
@@ -77,7 +77,7 @@ def test_networks_are_names_with_commas(
 )
 def test_a_bad_setting_is_one_line_that_names_it(arguments: list[str], sentence: str) -> None:
     """And says what was given."""
-    with pytest.raises(InvalidSettings) as refused:
+    with pytest.raises(InvalidSettingsError) as refused:
         settings(*arguments)
     assert re.search(sentence, str(refused.value))
     assert "\n" not in str(refused.value)
@@ -100,7 +100,7 @@ def test_a_bad_file_is_one_line_that_names_it(
     if content is not None:
         file.write_text(content)
     monkeypatch.setenv("GENIE_CONFIG", str(file))
-    with pytest.raises(InvalidSettings, match=sentence) as refused:
+    with pytest.raises(InvalidSettingsError, match=sentence) as refused:
         settings()
     assert "\n" not in str(refused.value)
 

@@ -1,0 +1,1 @@
+"""What several tests on a cluster share."""

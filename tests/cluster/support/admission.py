@@ -1,0 +1,199 @@
+"""What the tests of admission share: namespaces with their annotations, and reviews by the API."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import strategies as st
+
+from dispatcher.annotation import InvalidAnnotationError, normalise
+from dispatcher.kube.client import Kube, KubeError
+from tests.devcluster.cluster import Cluster
+from webhook.limits import CLUSTER, excesses
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+NAMESPACE = "genie-system"
+NAME = "genie-webhook"
+
+SPACES: Mapping[str, Mapping[str, str]] = {
+    "plain": {},
+    "defaulted": {"cni": "weave"},
+    "limited": {"cni": "canal", "cni-genie.io/allowed": "canal,flannel"},
+    "preferring": {"cni-genie.io/scheduling": "preferred"},
+    "unscheduled": {"cni-genie.io/scheduling": "off"},
+    "roomy": {"cni-genie.io/max-attachments": "6", "cni-genie.io/max-per-network": "3"},
+    "scratch": {},
+}
+
+NAMES = st.sampled_from(
+    ["weave", "canal", "a/b", "", "-x", "w" * 63, "w" * 64, "é", "A.b_c-d", "x"]
+)
+INTERFACES = st.sampled_from(["", "@eth0", "@eth1", "@lo", "@", "@a/b", "@" + "n" * 15, "@x@y"])
+BLANKS = st.sampled_from([""] * 12 + [" ", "\t", "\n", "\r\n"] + ["\v", "\x1c", "\u2003"])
+ITEMS = st.builds("{}{}{}{}".format, BLANKS, NAMES, INTERFACES, BLANKS)
+VALUES = st.lists(ITEMS, min_size=1, max_size=17).map(",".join) | st.text(
+    st.characters(codec="utf-8", exclude_characters="\0"), max_size=20
+)
+"""Values of the annotation, of which a fair part is right, or nearly."""
+
+
+def admitted(value: str) -> str | None:
+    """Return the normal form in which a pod with *value* is admitted, None where it is refused.
+
+    In a namespace that has neither limits of its own nor an allow-list.
+    """
+    try:
+        normal = normalise(value)
+    except InvalidAnnotationError:
+        return None
+    return None if any(excesses(normal, CLUSTER)) else normal
+
+
+CONFIGURATIONS = (
+    "mutatingwebhookconfigurations/cni-genie",
+    "validatingwebhookconfigurations/cni-genie",
+)
+_ENTRY = "/webhooks/0"
+_CLIENT = f"{_ENTRY}/clientConfig"
+
+
+def _replace(path: str, value: Any) -> list[dict[str, Any]]:
+    return [{"op": "replace", "path": path, "value": value}]
+
+
+THEFTS: Mapping[str, list[dict[str, Any]]] = {
+    "a-url": [
+        {"op": "remove", "path": f"{_CLIENT}/service"},
+        {"op": "add", "path": f"{_CLIENT}/url", "value": "https://thief.example/"},
+    ],
+    "another-service": _replace(f"{_CLIENT}/service/namespace", "default"),
+    "another-path": _replace(f"{_CLIENT}/service/path", "/x"),
+    "all-resources": _replace(f"{_ENTRY}/rules/0/resources", ["*"]),
+    "all-groups": _replace(f"{_ENTRY}/rules/0/apiGroups", ["*"]),
+    "all-namespaces": _replace(f"{_ENTRY}/namespaceSelector", {}),
+    "some-objects": _replace(f"{_ENTRY}/objectSelector", {"matchLabels": {"a": "b"}}),
+    "no-conditions": [{"op": "remove", "path": f"{_ENTRY}/matchConditions"}],
+    "another-match": _replace(f"{_ENTRY}/matchPolicy", "Exact"),
+    "closed": _replace(f"{_ENTRY}/failurePolicy", "Fail"),
+    "patience": _replace(f"{_ENTRY}/timeoutSeconds", 30),
+    "side-effects": _replace(f"{_ENTRY}/sideEffects", "NoneOnDryRun"),
+    "versions": _replace(f"{_ENTRY}/admissionReviewVersions", ["v1beta1", "v1"]),
+    "another-name": _replace(f"{_ENTRY}/name", "other.cni-genie.io"),
+    "an-entry-more": [
+        {"op": "copy", "from": _ENTRY, "path": "/webhooks/1"},
+        *_replace("/webhooks/1/name", "other.cni-genie.io"),
+    ],
+    "an-entry-less": [{"op": "remove", "path": _ENTRY}],
+    "no-label": [{"op": "remove", "path": "/metadata/labels"}],
+    "an-annotation": [{"op": "add", "path": "/metadata/annotations", "value": {"a": "b"}}],
+    "a-finalizer": [{"op": "add", "path": "/metadata/finalizers", "value": ["a.example/b"]}],
+}
+"""Changes of a webhook configuration that the webhook's token must not be good for."""
+
+
+def change(client: Kube, configuration: str, patch: list[dict[str, Any]]) -> None:
+    """Try a change of a webhook configuration, without making it."""
+    path = f"/apis/admissionregistration.k8s.io/v1/{configuration}?dryRun=All"
+    client.patch(path, patch)
+
+
+def cannot_change(thief: Kube, theft: list[dict[str, Any]]) -> None:
+    """Expect that *thief*, who has the webhook's token, cannot make this change anywhere."""
+    for configuration in CONFIGURATIONS:
+        with pytest.raises(KubeError, match="may change only caBundle") as refused:
+            change(thief, configuration, theft)
+        assert refused.value.status == 403
+
+
+@contextlib.contextmanager
+def spaces(
+    cluster: Cluster, wanted: Mapping[str, Mapping[str, str]], *, force: bool = False
+) -> Iterator[None]:
+    """Make namespaces with these annotations, ready for pods; remove them in the end.
+
+    `force` is for clusters without nodes, where no kubelet would confirm the end of a pod.
+    """
+    make_spaces(cluster, wanted)
+    how = ("--grace-period=0", "--force") if force else ("--grace-period=1",)
+    try:
+        yield
+    finally:
+        for name in wanted:
+            cluster.kubectl("delete", "pods", "--all", "-n", name, *how)
+        cluster.kubectl("delete", "namespace", *wanted)
+
+
+def make_spaces(cluster: Cluster, wanted: Mapping[str, Mapping[str, str]]) -> None:
+    """Make namespaces with these annotations, ready for pods."""
+    for name, wishes in wanted.items():
+        metadata = {"name": name, "annotations": dict(wishes)}
+        cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+        has_account = functools.partial(_has_account, cluster, name)
+        cluster.wait_for(has_account, 30, f"the service account of {name}")
+
+
+def _has_account(cluster: Cluster, namespace: str) -> bool:
+    account = ("get", "serviceaccount", "default", "-n", namespace)
+    return cluster.kubectl(*account, check=False).returncode == 0
+
+
+@contextlib.contextmanager
+def own_cluster(suffix: str, **options: str) -> Iterator[Cluster]:
+    """Give an API server with what belongs to it and no node; it is taken down in the end."""
+    name = f"{os.environ.get('GENIE_CLUSTER', 'genie-test')}-{suffix}"
+    cluster = Cluster.up(name, {}, **options)
+    try:
+        yield cluster
+    finally:
+        cluster.down()
+
+
+def node(name: str) -> dict[str, Any]:
+    """Return a Node for clusters without kubelets: both networks, and one that it has no more."""
+    networks = {"canal": "true", "weave": "true", "flannel": "false"}
+    labels = {f"network.cni-genie.io/{network}": there for network, there in networks.items()}
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name, **labels}},
+    }
+
+
+def scale(cluster: Cluster, replicas: int) -> None:
+    """Scale the webhook, and wait until that many replicas answer and no other does."""
+    cluster.kubectl("scale", f"deployment/{NAME}", "-n", NAMESPACE, f"--replicas={replicas}")
+    cluster.kubectl("rollout", "status", f"deployment/{NAME}", "-n", NAMESPACE)
+    pods = ("pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/component=webhook")
+    if replicas == 0:  # none is there to be called instead: nothing is gained by their draining
+        cluster.kubectl("delete", *pods, "--grace-period=1")
+
+    def settled() -> bool:
+        return len(cluster.get(*pods)["items"]) == replicas
+
+    cluster.wait_for(settled, 60, f"{replicas} replicas of the webhook")
+
+
+def api(cluster: Cluster, kubeconfig: Path | None = None) -> Kube:
+    """Return a client of the API server: the administrator, or whom *kubeconfig* logs in."""
+    return Kube.load("genie-tests", os.fspath(kubeconfig or cluster.layout.kubeconfig))
+
+
+def pod(cni: str | None, **spec: Any) -> dict[str, Any]:
+    """Return a pod whose name the API server makes, and that is never scheduled."""
+    metadata: dict[str, Any] = {"generateName": "web-"}
+    if cni is not None:
+        metadata["annotations"] = {"cni": cni}
+    containers = [{"name": "c", "image": "nginx:latest"}]
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": metadata,
+        "spec": {"containers": containers, "nodeSelector": {"no": "node"}, **spec},
+    }

@@ -1,0 +1,127 @@
+"""The agents of a cluster, as tests of the node side meet them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from tests.devcluster.build.imagebuild import PROJECT
+from tests.devcluster.genie import DEFAULT_NETWORK, NAMESPACE, wait_until_working
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.devcluster.cluster import Cluster
+
+DAEMONSET = "daemonset/genie-agent"
+CONFLIST = "/etc/cni/net.d/00-genie.conflist"
+LAUNCHER = "/opt/cni/bin/genie"
+
+
+def agent_pod(cluster: Cluster, node: str) -> str:
+    """Return the name of the agent's pod on *node*."""
+    pods = cluster.get("pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/name=genie-agent")
+    [name] = [
+        pod["metadata"]["name"]
+        for pod in pods["items"]
+        if pod["spec"].get("nodeName") == node and not pod["metadata"].get("deletionTimestamp")
+    ]
+    return str(name)
+
+
+def rolled_out(cluster: Cluster) -> None:
+    """Wait until every agent is the one that was asked for last, and ready."""
+    cluster.kubectl("rollout", "status", DAEMONSET, "-n", NAMESPACE, "--timeout=90s")
+
+
+@contextlib.contextmanager
+def agent_settings(cluster: Cluster, **settings: object) -> Iterator[None]:
+    """Give the agents other settings for a while, as an administrator would: by variables."""
+    names = [f"GENIE_{name.upper()}" for name in settings]
+    given = [f"{name}={value}" for name, value in zip(names, settings.values(), strict=True)]
+    _set(cluster, given)
+    try:
+        yield
+    finally:
+        _set(cluster, [f"{name}-" for name in names])
+        wait_until_working(cluster, DEFAULT_NETWORK)
+
+
+def fresh_agents(cluster: Cluster) -> None:
+    """Put agents that remember nothing in the place of those that run."""
+    cluster.kubectl("rollout", "restart", DAEMONSET, "-n", NAMESPACE)
+    rolled_out(cluster)
+
+
+def _set(cluster: Cluster, changes: list[str]) -> None:
+    cluster.kubectl("set", "env", DAEMONSET, "-n", NAMESPACE, *changes)
+    rolled_out(cluster)
+
+
+def set_mode(cluster: Cluster, mode: str) -> None:
+    """Change the cluster-wide mode as docs/admins.md says."""
+    patch = json.dumps({"data": {"mode": mode}})
+    cluster.kubectl("patch", "configmap", "genie", "-n", NAMESPACE, "--type=merge", "-p", patch)
+    cluster.kubectl("rollout", "restart", DAEMONSET, "-n", NAMESPACE)
+
+
+def wait_for_default(cluster: Cluster, network: str) -> None:
+    """Wait until every node's runtime calls Genie with *network* as the default."""
+    conflists = [node.path(CONFLIST) for node in cluster.nodes.values()]
+    wanted = f'"default": "{network}"'
+    cluster.wait_for(
+        lambda: all(file.exists() and wanted in file.read_text() for file in conflists),
+        30,
+        f"the default {network}",
+    )
+
+
+def label(cluster: Cluster, node: str, network: str) -> str | None:
+    """Return the value of a node's label for *network*."""
+    labels = cluster.get("node", node)["metadata"]["labels"]
+    value: str | None = labels.get(f"network.cni-genie.io/{network}")
+    return value
+
+
+def node_events(cluster: Cluster, node: str, reason: str) -> list[str]:
+    """Return the messages of a Node's Events with *reason*."""
+    query = f"involvedObject.kind=Node,involvedObject.name={node},reason={reason}"
+    events: list[dict[str, Any]] = cluster.get("events", "--field-selector", query)["items"]
+    return [event["message"] for event in events]
+
+
+def metrics(cluster: Cluster, node: str) -> str:
+    """Return what the agent of *node* shows Prometheus, on the node's loopback."""
+    return cluster.node(node).run(["curl", "-sS", "http://127.0.0.1:9471/metrics"]).stdout
+
+
+def pod_events(cluster: Cluster, namespace: str, pod: str, reason: str) -> list[str]:
+    """Return the messages of a pod's Events with *reason*."""
+    query = f"involvedObject.kind=Pod,involvedObject.name={pod},reason={reason}"
+    events = cluster.get("events", "-n", namespace, "--field-selector", query)["items"]
+    return [event["message"] for event in events]
+
+
+def rights_for_old_runtimes() -> list[Any]:
+    """Return what the component for old runtimes changes in the agent's rights."""
+    component = PROJECT / "manifests/components/old-runtimes/kustomization.yaml"
+    [patch] = yaml.safe_load(component.read_text())["patches"]
+    assert patch["target"] == {"kind": "ClusterRole", "name": "genie-agent"}
+    changes: list[Any] = yaml.safe_load(patch["patch"])
+    return changes
+
+
+@contextlib.contextmanager
+def granted(cluster: Cluster, changes: list[Any]) -> Iterator[None]:
+    """Change the agent's rights for a while, as an overlay does."""
+    before = cluster.get("clusterrole", "genie-agent")["rules"]
+    patch = ("patch", "clusterrole", "genie-agent", "--type=json", "-p")
+    cluster.kubectl(*patch, json.dumps(changes))
+    try:
+        yield
+    finally:
+        back = [{"op": "replace", "path": "/rules", "value": before}]
+        cluster.kubectl(*patch, json.dumps(back))

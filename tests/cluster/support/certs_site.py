@@ -1,0 +1,255 @@
+"""What the tests of certificates share: replicas as processes, and a client that is strict.
+
+The cluster has no nodes; everything else is what manifests/ install. The replicas log in as the
+webhook's ServiceAccount, with its rights and no more, and their times are shortened.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import ssl
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Self
+
+from certs.selfcheck import connected
+from certs.settings import CertificateSettings
+from certs.webhook_configs import API, KINDS
+from dispatcher.kube.client import KubeError
+from tests.cluster.support.admission import NAME, NAMESPACE, api
+from tests.cluster.support.load import Workers
+from tests.cluster.support.outside_webhook import ending_with_this, free_port, webhook_kubeconfig
+from tests.devcluster.build.imagebuild import PROJECT
+
+if TYPE_CHECKING:
+    from dispatcher.kube.client import Kube
+    from tests.devcluster.cluster import Cluster
+
+TIMES = {
+    "ca_lifetime": 900,
+    "leaf_lifetime": 18,  # a third is left when it is renewed: a replica may be starved meanwhile
+    "propagation": 4,
+    "retire_margin": 2,
+    "resync": 3,
+    "self_check": 1,
+    "restore_grace": 3,
+}
+SHORTENED = {f"GENIE_CERTS_{name.upper()}": str(value) for name, value in TIMES.items()}
+LAG = 3.0
+"""The strict client trusts what the bundles held so many seconds ago: an API server that lags."""
+
+WITHOUT_PODS: list[dict[str, Any]] = [
+    {
+        "apiVersion": version,
+        "kind": kind,
+        "metadata": {"name": NAME, "namespace": NAMESPACE},
+        "spec": spec,
+    }
+    for version, kind, spec in (
+        ("v1", "Service", {"selector": {"$patch": "replace"}}),
+        ("apps/v1", "Deployment", {"replicas": 0}),
+    )
+]
+"""Patches of the manifests: the Service leads where EndpointSlices say, and no pod is made."""
+
+DNS_NAME = CertificateSettings().dns_name
+
+
+class Replica:
+    """One replica of the webhook, as a process on this machine."""
+
+    def __init__(self, cluster: Cluster, number: int) -> None:
+        self.cluster = cluster
+        self.number = number
+        self.port, self.probes = free_port(), free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+        self.log = cluster.layout.state / f"replica-{number}.log"
+
+    def start(self) -> None:
+        """Start it; it is not ready yet."""
+        environment = {
+            **os.environ,
+            **self.cluster.environment,
+            **SHORTENED,
+            "KUBECONFIG": os.fspath(self.cluster.layout.state / "webhook.kubeconfig"),
+            "GENIE_PORT": str(self.port),
+            "GENIE_PROBE_PORT": str(self.probes),
+        }
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                ending_with_this([sys.executable, "-m", "tests.cluster.support.certs_replica"]),
+                env=environment,
+                stderr=log,
+                cwd=PROJECT,
+            )
+
+    def wait_ready(self) -> None:
+        """Return when it says that it is ready."""
+        self.cluster.wait_for(self._is_ready, 60, f"replica {self.number} to be ready")
+
+    def kill(self) -> None:
+        """End it as a node that loses power does."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(60)
+            self.process = None
+
+    def wrote(self, configuration: str) -> list[float]:
+        """Return when its writes of the bundles of a configuration were done, by its log."""
+        lines = (json.loads(line) for line in self.log.read_text().splitlines() if line[:1] == "{")
+        return [
+            datetime.fromisoformat(line["timestamp"]).timestamp()
+            for line in lines
+            if (line["event"], line.get("configuration")) == ("caBundle written", configuration)
+        ]
+
+    def metric(self, name: str) -> float:
+        """Return the value of the metric *name* (with its labels)."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.probes}/metrics", timeout=5) as page:
+            lines = page.read().decode().splitlines()
+        return next(float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{name} "))
+
+    def _is_ready(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, self.log.read_text()[-2000:]
+        with contextlib.suppress(OSError, urllib.error.URLError):
+            url = f"http://127.0.0.1:{self.probes}/readyz"
+            with urllib.request.urlopen(url, timeout=2) as answer:
+                return bool(answer.status == 200)
+        return False
+
+
+class Site:
+    """The cluster with two replicas."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.admin = api(cluster)
+        webhook_kubeconfig(cluster)
+        self.replicas = [Replica(cluster, number) for number in (1, 2)]
+        for replica in self.replicas:
+            cluster.apply(_endpoints(cluster.layout.host_ipv4, replica))
+
+    def start(self) -> None:
+        """Start both replicas at the same time, and wait for both."""
+        for replica in self.replicas:
+            replica.start()
+        for replica in self.replicas:
+            replica.wait_ready()
+
+    def certs(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run ``python -m certs`` as the administrator."""
+        done = subprocess.run(
+            [sys.executable, "-m", "certs", *arguments],
+            env={**os.environ, **self.cluster.environment},
+            cwd=PROJECT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert not check or done.returncode == 0, done.stderr
+        return done
+
+    def secret(self) -> dict[str, Any]:
+        """Return the data of the Secret, decoded; empty where there is none."""
+        try:
+            path = f"/api/v1/namespaces/{NAMESPACE}/secrets/genie-webhook-ca"
+            data = self.admin.get(path).get("data") or {}
+        except KubeError as error:
+            if error.status != 404:
+                raise
+            return {}
+        return {key: base64.b64decode(value) for key, value in data.items()}
+
+    def wait_for_key(self, key: str, *, there: bool = True) -> None:
+        """Return when the Secret has *key*, or has it no more."""
+        self.cluster.wait_for(
+            # A rotation waits until nothing it sees has changed for a while: on a machine that
+            # is busy with other things, that while may come late.
+            lambda: (key in self.secret()) == there,
+            180,
+            f"{key} to be there: {there}",
+        )
+
+    def wait_steady(self) -> None:
+        """Return when one CA is left, in the Secret and in the bundles."""
+        self.cluster.wait_for(self._is_steady, 180, "the rotation to be over")
+
+    def _is_steady(self) -> bool:
+        secret = self.secret()
+        lone = "next.crt" not in secret and "previous.crt" not in secret
+        return lone and set(bundles(self.admin).values()) == {secret.get("ca.crt")}
+
+
+class StrictClient(Workers):
+    """Opens TLS connections to each replica, trusting what bundles held :data:`LAG` seconds ago."""
+
+    def __init__(self, site: Site) -> None:
+        super().__init__(self._observe, self._call)
+        self.handshakes = 0
+        self.faults: list[str] = []
+        self._site = site
+        self._views: list[tuple[float, dict[str, bytes]]] = []
+
+    def __enter__(self) -> Self:
+        self._views = [(time.monotonic() - LAG, bundles(self._site.admin))]
+        return super().__enter__()
+
+    def _observe(self) -> None:
+        kube = api(self._site.cluster)
+        while not self.stopping.wait(0.1):
+            asked = time.monotonic()
+            self._views.append((asked, bundles(kube)))
+
+    def _call(self) -> None:
+        while not self.stopping.wait(0.02):
+            due = [view for at, view in self._views if at <= time.monotonic() - LAG]
+            for bundle in set(due[-1].values()):
+                for replica in self._site.replicas:
+                    self._connect(replica, bundle)
+
+    def _connect(self, replica: Replica, bundle: bytes) -> None:
+        address = self._site.cluster.layout.host_ipv4, replica.port
+        context = ssl.create_default_context(cadata=bundle.decode())
+        try:
+            with connected(context, *address, DNS_NAME):
+                self.handshakes += 1
+        except ssl.SSLCertVerificationError as error:
+            self.handshakes += 1
+            self.faults.append(f"replica {replica.number}: {error}")
+        except OSError:
+            return  # it was killed, or is starting: nothing was presented
+
+
+def bundles(kube: Kube) -> dict[str, bytes]:
+    """Return the caBundle of every entry of ours, by configuration and entry."""
+    return {
+        f"{kind}/{found['metadata']['name']}/{entry['name']}": base64.b64decode(
+            entry["clientConfig"].get("caBundle", "")
+        )
+        for kind in KINDS
+        for found in kube.get(API + kind, {"labelSelector": "cni-genie.io/webhook=true"})["items"]
+        for entry in found["webhooks"]
+    }
+
+
+def _endpoints(address: str, replica: Replica) -> dict[str, Any]:
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "name": f"{NAME}-replica-{replica.number}",
+            "namespace": NAMESPACE,
+            "labels": {"kubernetes.io/service-name": NAME},
+        },
+        "addressType": "IPv4",
+        "ports": [{"name": "https", "port": replica.port, "protocol": "TCP"}],
+        "endpoints": [{"addresses": [address], "conditions": {"ready": True}}],
+    }

@@ -1,0 +1,67 @@
+"""Load on the real API server: pods that are created without end, and what went wrong with them.
+
+Everything happens in the cluster's own namespaces, and ends with the ``with`` block.
+"""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from typing import TYPE_CHECKING, Self
+
+from dispatcher.kube.client import KubeError
+from tests.cluster.support.admission import api, pod
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dispatcher.kube.client import Kube
+    from tests.devcluster.cluster import Cluster
+
+PODS = "/api/v1/namespaces/busy/pods"
+"""Where the load goes: tests make this namespace, and empty it."""
+
+
+class Workers:
+    """Threads that run while a ``with`` block does; each ends soon after :attr:`stopping`."""
+
+    def __init__(self, *runs: Callable[[], None]) -> None:
+        self.stopping = threading.Event()
+        self._threads = [threading.Thread(target=run) for run in runs]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stopping.set()
+        for thread in self._threads:
+            thread.join()
+
+
+class Load(Workers):
+    """Pods, created by several clients, *pause* seconds apart. Each must come out normalised.
+
+    No scheduler takes note of them: what is under load is admission.
+    """
+
+    def __init__(self, cluster: Cluster, clients: int = 3, *, pause: float = 0.0) -> None:
+        super().__init__(*(partial(self._run, api(cluster)) for _ in range(clients)))
+        self.calls = 0
+        self.faults: list[str] = []
+        self._pause = pause
+        self._pod = pod(" weave , canal ", schedulerName="nobody")
+        self._lock = threading.Lock()
+
+    def _run(self, kube: Kube) -> None:
+        while not self.stopping.wait(self._pause):
+            try:
+                stored = kube.create(PODS, self._pod)["metadata"]["annotations"]["cni"]
+                fault = "" if stored == "weave,canal" else f"stored as {stored!r}"
+            except KubeError as error:
+                fault = str(error)
+            with self._lock:
+                self.calls += 1
+                if fault:
+                    self.faults.append(fault)

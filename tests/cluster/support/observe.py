@@ -1,0 +1,61 @@
+"""What a pod's network is, read from inside its network namespace and from the node.
+
+The demo's table and the tests' expectations both come from here: nothing is taken from what
+Genie says of itself.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tests.devcluster.cluster import Cluster
+
+
+@dataclass(frozen=True)
+class Interface:
+    """One interface of a pod: its name, the node's bridge it hangs on, its global addresses."""
+
+    name: str
+    bridge: str
+    addresses: tuple[str, ...]
+
+
+def interfaces(cluster: Cluster, pod: str, namespace: str) -> dict[str, Interface]:
+    """Return the pod's interfaces by name, without the loopback."""
+    inside = json.loads(_in_pod(cluster, pod, namespace, "ip", "-j", "address"))
+    node = cluster.node_of(pod, namespace)
+    outside = {link["ifindex"]: link for link in json.loads(node.run(["ip", "-j", "link"]).stdout)}
+    return {
+        link["ifname"]: Interface(
+            link["ifname"],
+            str(outside.get(link.get("link_index"), {}).get("master", "none")),
+            tuple(a["local"] for a in link["addr_info"] if a["scope"] == "global"),
+        )
+        for link in inside
+        if link["ifname"] != "lo"
+    }
+
+
+def default_routes(cluster: Cluster, pod: str, namespace: str) -> list[tuple[str, str]]:
+    """Return the pod's default routes as (family, interface), in the kernel's order."""
+    found: list[tuple[str, str]] = []
+    for family in ("-4", "-6"):
+        routes: list[dict[str, Any]] = json.loads(
+            _in_pod(cluster, pod, namespace, "ip", "-j", family, "route", "show", "default")
+        )
+        found += [(family, route["dev"]) for route in routes]
+    return found
+
+
+def http_status(cluster: Cluster, pod: str, namespace: str, address: str) -> str:
+    """Fetch ``http://address/`` from inside the pod; returns the status code, "000" for none."""
+    host = f"[{address}]" if ":" in address else address
+    argv = ("curl", "-s", "-o", "/dev/null", "-m", "5", "-w", "%{http_code}", f"http://{host}/")
+    return cluster.in_pod(pod, argv, namespace=namespace, check=False).stdout.strip()
+
+
+def _in_pod(cluster: Cluster, pod: str, namespace: str, *argv: str) -> str:
+    return cluster.in_pod(pod, argv, namespace=namespace).stdout

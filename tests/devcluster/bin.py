@@ -1,0 +1,36 @@
+"""The programs that `env` puts on the PATH: kubectl, and what looks into a node."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.devcluster.layout import Layout
+
+_ON_NODE = """\
+#!/bin/sh
+# on-node NODE COMMAND...: run a command as if logged in on a node.
+node=$1; shift
+exec nsenter --net=/run/netns/{name}."$node" --mount='{mount_namespaces}'/"$node" -- \\
+    env PATH=/opt/cluster/kubernetes:/opt/cluster/containerd:"$PATH" NO_PROXY='*' no_proxy='*' "$@"
+"""
+
+_CTR = """\
+#!/bin/sh
+# containerd's client, in the kubelet's namespace, on node1 or the node that $NODE names.
+exec '{bin}'/on-node "${{NODE:-node1}}" ctr --namespace=k8s.io "$@"
+"""
+
+
+def write(layout: Layout, kubectl: Path) -> None:
+    """Write the folder that goes on the PATH."""
+    layout.bin.mkdir()
+    (layout.bin / "kubectl").symlink_to(kubectl)
+    for name, text in (("on-node", _ON_NODE), ("ctr", _CTR)):
+        script = layout.bin / name
+        script.write_text(
+            text.format(name=layout.name, mount_namespaces=layout.mount_namespaces, bin=layout.bin)
+        )
+        script.chmod(0o755)

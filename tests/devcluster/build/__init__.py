@@ -1,0 +1,1 @@
+"""Programs and images of a cluster, built once and cached."""

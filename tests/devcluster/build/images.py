@@ -1,0 +1,34 @@
+"""The images of a cluster, all made on this machine: no registry is asked.
+
+localhost/pause:local              the process that holds a pod's namespaces
+docker.io/library/nginx:latest     a stand-in, images/nginx: serves HTTP on port 80
+localhost/genie-base:<suite>       Debian with Python, the base of the project's Dockerfile here
+localhost/cni-genie:dev            the project's image, from its Dockerfile
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.devcluster.build.cache import cached, digest
+from tests.devcluster.build.gobuild import build_small_programs
+from tests.devcluster.build.oci import write_image
+from tests.devcluster.node.nodeconfig import PAUSE_IMAGE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NGINX_IMAGE = "docker.io/library/nginx:latest"
+_FORMAT = "1"  # of the archives; changes when the way they are written does
+
+
+def small_images() -> list[Path]:
+    """Return the archives of the pause image and of the stand-in for nginx."""
+    programs = build_small_programs()
+
+    def make(folder: Path) -> None:
+        write_image(folder / "pause.tar", PAUSE_IMAGE, programs / "pause")
+        write_image(folder / "nginx.tar", NGINX_IMAGE, programs / "nginx", ports=["80/tcp"])
+
+    folder = cached("images/small", digest([programs.name, _FORMAT]), make)
+    return [folder / "pause.tar", folder / "nginx.tar"]

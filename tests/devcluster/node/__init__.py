@@ -1,0 +1,1 @@
+"""One node of a cluster: its programs, their configuration and control groups."""

@@ -1,0 +1,90 @@
+"""What a cluster was asked to be, kept in its folder so that every later command finds it."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from tests.devcluster.build.cache import locked
+from tests.devcluster.commands import ClusterError
+from tests.devcluster.layout import MAX_NODES, Layout, check_name, choose_slot, preferred_slot
+
+FILE = "cluster.json"
+
+
+def state_folder() -> Path:
+    """Return where clusters keep their files: GENIE_STATE, or in the user's state folder."""
+    given = os.environ.get("GENIE_STATE")
+    if given:
+        return Path(given).absolute()
+    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
+    return Path(base, "genie-cluster").absolute()
+
+
+@dataclass(slots=True)
+class State:
+    """One cluster, as it is meant to be."""
+
+    name: str
+    slot: int
+    api_server: str = "current"
+    nodes: dict[str, list[str]] = field(default_factory=dict)
+    """The networks of each node; the order of the nodes gives their numbers, from 1."""
+    programs: str = ""
+    """A name for what it was started from: it changes when a version or a program does."""
+    ready: bool = False
+    """Whether all of it was started once; where not, only taking it down makes sense."""
+
+    @property
+    def layout(self) -> Layout:
+        """Return where the cluster is."""
+        return Layout(self.name, self.slot, state_folder() / self.name)
+
+    def number(self, node: str) -> int:
+        """Return a node's number, from 1."""
+        return list(self.nodes).index(node) + 1
+
+    def save(self) -> None:
+        """Write the state; the file is whole at any time."""
+        folder = self.layout.state
+        folder.mkdir(parents=True, exist_ok=True)
+        part = folder / f"{FILE}.part"
+        part.write_text(json.dumps(asdict(self), indent=1))
+        part.rename(folder / FILE)
+
+
+def load(name: str) -> State | None:
+    """Return the state of a cluster, or None if there is none of that name."""
+    try:
+        content = (state_folder() / check_name(name) / FILE).read_text()
+    except FileNotFoundError:
+        return None
+    return State(**json.loads(content))
+
+
+def known() -> list[State]:
+    """Return all clusters of this user that have files."""
+    names = sorted(file.parent.name for file in state_folder().glob(f"*/{FILE}"))
+    return [state for name in names if (state := load(name)) is not None]
+
+
+def new(name: str, nodes: dict[str, list[str]], api_server: str) -> State:
+    """Return the state of a cluster to be, with no slot reserved yet.
+
+    Raises ValueError for a bad name, ClusterError for too many nodes.
+    """
+    for node in nodes:
+        check_name(node)
+    if len(nodes) > MAX_NODES:
+        raise ClusterError(f"a cluster has at most {MAX_NODES} nodes")
+    return State(check_name(name), preferred_slot(name), api_server, nodes)
+
+
+def reserve(asked: State) -> None:
+    """Give a cluster a slot that no other has, and write its state."""
+    with locked(state_folder() / "slots.lock"):
+        taken = {other.slot for other in known() if other.name != asked.name}
+        asked.slot = choose_slot(asked.name, taken)
+        asked.save()

@@ -1,0 +1,182 @@
+"""When a new mounted pair takes over from the one in use."""
+
+from __future__ import annotations
+
+import datetime as dt
+from base64 import b64encode
+from typing import TYPE_CHECKING
+
+import pytest
+from structlog.testing import capture_logs
+
+from certs.authority import Pair, issue_ca
+from certs.file_source import FilesKeeper
+from certs.serving import Leaf, make_leaf
+from certs.settings import DAY
+from certs.webhook_configs import Configuration, Observed
+from tests.unit.certs.api import configuration
+from tests.unit.certs.conftest import NAME, NOW, SETTINGS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+OLD = issue_ca(NAME, now=NOW, lifetime=30 * DAY, backdating=300)
+NEW = issue_ca(NAME, now=NOW, lifetime=60 * DAY, backdating=300)
+LEAF = make_leaf(OLD, NOW, SETTINGS, early=0)
+"""The pair in use: seven days from day 0."""
+
+LAG = 10.0
+"""Less than ``propagation``: an API server may not yet have read the bundles."""
+
+
+def at(day: float) -> dt.datetime:
+    return NOW + dt.timedelta(days=day)
+
+
+def seen(*bundles: tuple[Pair, ...], steady_for: float = 1000) -> Observed:
+    """Return one configuration, of one entry, for each bundle."""
+    found = []
+    for number, bundle in enumerate(bundles):
+        encoded = b64encode(b"".join(ca.certificate_pem for ca in bundle)).decode()
+        item = configuration(f"c{number}", "entry", bundle=encoded)
+        item["metadata"] |= {"uid": str(number), "resourceVersion": "1"}
+        found.append(Configuration.parse("mutating", item, steady_for))
+    return Observed(tuple(found), lost_for=steady_for)
+
+
+class Mounted:
+    """A keeper with its folder, on a day that the test chooses."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.day = 5.0
+        self.keeper = FilesKeeper(folder, SETTINGS, lambda: at(self.day))
+
+    def put(self, pair: Leaf) -> None:
+        """Write *pair* into the folder."""
+        (self.folder / "tls.crt").write_bytes(pair.chain_pem)
+        (self.folder / "tls.key").write_bytes(pair.key_pem)
+
+    def why(self, observed: Observed) -> str | None:
+        """Run a round with LEAF in use; returns why it is replaced, None: it stays."""
+        self.keeper.step(observed, LEAF)
+        chosen = self.keeper.next_leaf(LEAF, observed)
+        return chosen[1] if chosen else None
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> Mounted:
+    """Give a folder."""
+    return Mounted(tmp_path)
+
+
+def renewed(ca: Pair) -> Leaf:
+    return make_leaf(ca, at(4.7), SETTINGS, early=0)
+
+
+COVERED = "every bundle that covers the one in use covers it"
+SOON = "the one in use expires soon"
+
+
+@pytest.mark.parametrize(
+    ("ca", "observed", "day", "why"),
+    [
+        pytest.param(
+            OLD, seen((OLD,), ()), 5, COVERED,
+            id="a bundle that nobody fills covers neither and holds nothing up",
+        ),
+        pytest.param(
+            NEW, seen((OLD, NEW), (OLD,)), 5, None,
+            id="a bundle that covers only the one in use is waited for",
+        ),
+        pytest.param(
+            NEW, seen((NEW,), (), steady_for=LAG), 5, "no bundle covers the one in use",
+            id="a pair in use that nobody trusts is given up at once",
+        ),
+        pytest.param(
+            NEW, seen(steady_for=LAG), 5, None,
+            id="API servers that lag may have what was deleted just now",
+        ),
+        pytest.param(
+            NEW, seen((OLD, NEW), steady_for=LAG), 5, None,
+            id="bundles that have just changed are given time",
+        ),
+        pytest.param(
+            NEW, seen((OLD, NEW), steady_for=LAG), 6.5, SOON,
+            id="but not in the last tenth of a life",
+        ),
+        pytest.param(
+            NEW, seen((OLD, NEW), (OLD,)), 6.5, None,
+            id="in the last tenth a bundle that would lose is still waited for",
+        ),
+        pytest.param(
+            NEW, seen((OLD, NEW), (OLD,)), 7 - 20 / DAY, "the one in use expires",
+            id="nothing is waited for when an expired pair is the alternative",
+        ),
+        pytest.param(
+            NEW, seen((OLD,)), 8, "the one in use is not valid at the API server's time",
+            id="a pair that has expired in use is given up",
+        ),
+    ],
+)  # fmt: skip
+def test_a_new_pair_takes_over(
+    mounted: Mounted, ca: Pair, observed: Observed, day: float, why: str | None
+) -> None:
+    mounted.day = day
+    mounted.put(renewed(ca))
+    assert mounted.why(observed) == why
+
+
+def test_a_pair_that_expires_earlier_never_cuts_waiting_short(mounted: Mounted) -> None:
+    """Somebody put an old Secret back: it would be no gain."""
+    mounted.put(make_leaf(NEW, at(-1), SETTINGS, early=0))
+    mounted.day = 5.99999
+    earlier = mounted.why(seen((OLD, NEW), (OLD,)))
+    mounted.day = 7 - 20 / DAY
+    assert (earlier, mounted.why(seen((OLD, NEW), (OLD,)))) == (None, None)
+
+
+def test_of_a_pair_of_an_hour_the_last_tenth_is_six_minutes(mounted: Mounted) -> None:
+    """The life of a mounted pair is its maker's choice; that of our leaves says nothing of it."""
+    short = SETTINGS.model_copy(update={"leaf_lifetime": 3300.0})
+    in_use = make_leaf(OLD, at(5), short, early=0)
+    mounted.put(make_leaf(NEW, at(5) + dt.timedelta(minutes=30), short, early=0))
+    observed = seen((OLD, NEW), steady_for=LAG)
+    taken = {}
+    for minute in (45, 50):
+        mounted.day = 5 + minute / 1440
+        mounted.keeper.step(observed, in_use)
+        taken[minute] = mounted.keeper.next_leaf(in_use, observed) is not None
+    assert taken == {45: False, 50: True}
+
+
+def test_what_a_new_pair_waits_for_is_said_once(mounted: Mounted) -> None:
+    """The log names the configuration that lacks its CA; the next renewal is told anew."""
+    mounted.put(renewed(NEW))
+    with capture_logs() as logs:
+        for _ in range(3):
+            assert mounted.why(seen((OLD, NEW), (OLD,))) is None
+        assert mounted.why(seen((OLD, NEW), (OLD, NEW)))
+        assert mounted.why(seen((OLD, NEW), (OLD,))) is None
+    waits = (
+        f"caBundle of mutating/c1/entry to have covered the new {mounted.folder}/tls.crt for 60 s"
+    )
+    assert [one["waits_for"] for one in logs] == [waits, waits]
+    assert mounted.keeper.standing.waits_for == waits
+
+
+@pytest.mark.parametrize(
+    ("day", "taken"),
+    [
+        pytest.param(5, False, id="a pair with a third of its life left stays"),
+        pytest.param(6.5, True, id="in its last tenth it is given up for the renewed one"),
+    ],
+)
+def test_while_the_api_server_does_not_answer(
+    mounted: Mounted,
+    day: float,
+    taken: bool,  # noqa: FBT001
+) -> None:
+    mounted.day = day
+    mounted.put(renewed(OLD))
+    assert (mounted.keeper.offline_leaf(LEAF) is not None) == taken

@@ -1,0 +1,78 @@
+from pathlib import Path
+
+import pytest
+
+from tests.devcluster import cluster, state
+from tests.devcluster.build.programs import Programs
+from tests.devcluster.client import Client
+from tests.devcluster.commands import ClusterError
+from tests.devcluster.control_plane import ControlPlane
+from tests.devcluster.processes import Service
+
+SERVICES = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+
+
+@pytest.fixture
+def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> state.State:
+    monkeypatch.setenv("GENIE_STATE", str(tmp_path))
+    return state.new("genie", {"node1": ["canal"]}, "current")
+
+
+def test_kubectl_keeps_its_cache_with_the_cluster(asked: state.State) -> None:
+    """Not in ~/.kube, which is the user's; it goes when the cluster does."""
+    kubectl = Client(asked.layout, Path("kubectl"))
+    folder = kubectl.environment["KUBECACHEDIR"]
+    assert Path(folder).is_relative_to(asked.layout.state)
+
+
+def test_a_cluster_is_used_by_one_run_at_a_time() -> None:
+    """Who comes second is told, and harms nothing; other names, and later runs, are free."""
+    name = "genie-unit-test"
+    with cluster.reserved(name):
+        with pytest.raises(ClusterError, match=f"another .* uses the cluster {name} now"):
+            cluster.reserved(name).__enter__()
+        with cluster.reserved(f"{name}-b"):
+            pass
+    with cluster.reserved(name):
+        pass
+
+
+def test_a_cluster_that_is_dead_or_was_never_whole_does_not_run(asked: state.State) -> None:
+    """Its files alone say nothing: a run that was killed left them."""
+    assert not cluster.runs("genie")
+    asked.save()
+    assert not cluster.runs("genie")
+
+
+def test_an_interrupted_start_does_not_wait_for_the_api_server(
+    asked: state.State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may take half a minute. The API server is a fake that is never ready."""
+    plane = ControlPlane(asked.layout, dict.fromkeys(SERVICES, Path()), "current")
+    monkeypatch.setattr(Service, "check", lambda _service: None)
+    monkeypatch.setattr(plane, "_is_ready", lambda: False)
+    plane.give_up()
+    with pytest.raises(ClusterError, match="is not ready"):
+        plane.wait_until_ready(patience=3600)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "serves"),
+    [
+        pytest.param({"node1": ["canal"]}, True, id="the same"),
+        pytest.param({"node2": ["weave"]}, True, id="a node that it lacks"),
+        pytest.param({"node1": ["canal", "weave"]}, False, id="other networks"),
+    ],
+)
+def test_a_cluster_serves_who_asks_for_the_networks_it_has(
+    asked: state.State, nodes: dict[str, list[str]], *, serves: bool
+) -> None:
+    """A node's networks do not change while it runs: the cluster is made anew."""
+    programs = Programs({}, {"kubectl": Path("kubectl")} | dict.fromkeys(SERVICES, Path()), [])
+    asked.programs = "x"
+    present = cluster.Cluster(asked, programs)
+    other = state.new("genie", nodes, "current")
+    other.programs = "x"
+    assert present._serves(other) is serves
+    other.programs = "y"
+    assert not present._serves(other)

@@ -1,0 +1,135 @@
+"""A node for tests of the agent and the reaper: its folders, a clock, and Events that are kept.
+
+The conftest of each of these folders imports the fixtures that its tests use.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dispatcher.agent.events import Events, Subject
+from dispatcher.agent.installer import Plugin
+from dispatcher.node.plugin_layout import LOADER
+from dispatcher.node.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from dispatcher.agent.reconciler import Node
+
+
+class Clock:
+    """A clock that the test sets."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        """Return the time that the test has set."""
+        return self.now
+
+
+class Said(Events):
+    """Events that are kept instead of sent."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, str, str]] = []
+
+    def say(self, subject: Subject, reason: str, message: str, *, warning: bool = True) -> None:
+        """Keep one."""
+        del warning
+        self.events.append((subject.name, reason, message))
+
+    def reasons(self) -> list[str]:
+        """Return the reasons, in order."""
+        return [reason for _, reason, _ in self.events]
+
+
+class Host:
+    """A node's folders below a temporary directory, and an image's plugin."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.bin = root / "opt/cni/bin"
+        self.conf = root / "etc/cni/net.d"
+        self.extra = root / "etc/cni/genie.d"
+        self.state = root / "var/lib/cni/genie"
+        for folder in (self.bin, self.conf, self.extra, self.state):
+            folder.mkdir(parents=True)
+        self.image("v1")
+
+    def image(self, version: str) -> Path:
+        """Make the image's plugin of *version*, as dispatcher.build.bundle lays it out."""
+        source = self.root / f"image-{version}"
+        tree = source / ".genie" / version
+        (tree / "lib").mkdir(parents=True)
+        (tree / "python3").write_bytes(b"\x7fELF" + LOADER + b"\0 the rest")
+        (tree / "python3").chmod(0o755)
+        (tree / "lib" / "code").write_text(f"code of {version}")
+        (source / "genie").write_text(f"#!/build/python3 -IS\n# Genie {version}: …\nmain()\n")
+        return source
+
+    def plugin(self, version: str = "v1") -> Plugin:
+        """Return the plugin of the image of *version*, to be installed here."""
+        return Plugin(self.root / f"image-{version}", self.bin)
+
+    def settings(self, **given: Any) -> Settings:
+        """Return settings for this node, with what is *given*."""
+        defaults: dict[str, Any] = {
+            "node_name": "n1",
+            "default_network": "canal",
+            "cni_bin_dir": self.bin,
+            "cni_conf_dir": self.conf,
+            "extra_conf_dir": self.extra,
+            "state_dir": self.state,
+            "socket": self.root / "agent.sock",
+            "plugin_source": self.root / "image-v1",
+        }
+        return Settings(**{**defaults, **given})
+
+    def executable(self, *names: str) -> None:
+        """Put executables into the directory of CNI plugins."""
+        for name in names:
+            path = self.bin / name
+            path.write_text("#!/bin/true\n")
+            path.chmod(0o755)
+
+    def network(self, name: str, types: Iterable[str] = ("bridge",), *, file: str = "") -> Path:
+        """Write the configuration of a network."""
+        path = self.conf / (file or f"10-{name}.conflist")
+        plugins = [{"type": kind} for kind in types]
+        path.write_text(json.dumps({"cniVersion": "1.0.0", "name": name, "plugins": plugins}))
+        return path
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    for name in ("GENIE_CONFIG", "GENIE_NODE_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    return Host(tmp_path)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def said() -> Said:
+    return Said()
+
+
+@pytest.fixture
+def node(host: Host, said: Said, clock: Clock) -> Callable[..., Node]:
+    from dispatcher.agent.reconciler import Node  # noqa: PLC0415 - only tests of it pay for it
+
+    def make(*, labelled: bool = True, **settings: Any) -> Node:
+        made = Node(host.settings(**settings), host.plugin(), said, lambda: None, clock)
+        made.labelled = labelled
+        return made
+
+    return make

@@ -1,0 +1,309 @@
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dispatcher.node.conf_dir import successor
+from dispatcher.node.record_cache import Stored
+from dispatcher.node.removal import explain, in_the_way, purge
+from dispatcher.reaper.give_up import set_aside
+from dispatcher.state import lock, store
+from tests.unit.agent.test_network_status import ARGS, CANAL, attached, record
+from tests.unit.reaper.test_reaper import World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from dispatcher.agent.reconciler import Node
+    from dispatcher.state.record import Record
+    from tests.unit.host import Clock, Host, Said
+
+
+@pytest.fixture
+def world(host: Host, clock: Clock) -> World:
+    return World(host, clock)
+
+
+def only_canal(path: str) -> Record:
+    made = record()
+    made.attachments = [attached("canal", "eth0", CANAL, args=ARGS)]
+    made.attachments[0].conf.path = path
+    return made
+
+
+def ready(host: Host) -> None:
+    host.network("canal", file="10-canal.conflist")
+    host.executable("bridge")
+
+
+def test_the_successor_is_the_first_other_configuration(host: Host) -> None:
+    """In lexical order, as runtimes read the directory."""
+    assert successor(host.conf) == ""
+    for name in ("00-genie.conflist", "05-readme.txt", "20-weave.conf", "10-canal.conflist"):
+        (host.conf / name).touch()
+    assert successor(host.conf) == str(host.conf / "10-canal.conflist")
+
+
+def test_only_a_pod_with_nothing_but_the_successors_network_is_not_in_the_way() -> None:
+    """Whatever else, the runtime's DEL after us would leave something."""
+    following = "/etc/cni/net.d/10-canal.conflist"
+    alone = Stored("a", 0, only_canal(following), "")
+    other = Stored("b", 0, only_canal("/etc/cni/net.d/20-weave.conflist"), "")
+    both = Stored("c", 0, record(), "")
+    unreadable = Stored("d", 0, None, "corrupt")
+    found = in_the_way([alone, other, both, unreadable], following, set())
+    assert [stored.container_id for stored in found] == ["b", "c", "d"]
+    assert len(in_the_way([alone], "", set())) == 1
+    assert in_the_way([alone], following, {"a"}) == [alone]
+
+
+def of_pod(name: str) -> Record:
+    return record(args=ARGS.replace("K8S_POD_NAME=p", f"K8S_POD_NAME={name}"))
+
+
+def test_the_explanation_names_pods_and_what_to_do() -> None:
+    """Ten of them, and how many more."""
+    stored = [Stored(f"c{number}", 0, of_pod(f"p{number}"), "") for number in range(11)]
+    unreadable = Stored("bad", 0, None, "x")
+    following = "/etc/cni/net.d/10-canal.conf"
+    sentence = explain([*stored, unreadable], following, set(), force=False)
+    assert "the networks of ns/p0, ns/p1, " in sentence
+    assert "ns/p9 and 2 more" in sentence
+    assert 'Drain the node, or set the mode "remove --force"' in sentence
+    assert "no configuration would follow" in explain(stored[:1], "", set(), force=False)
+    assert "of bad." in explain([Stored("bad", 0, None, "x")], "/x", set(), force=False)
+
+
+def test_by_force_the_explanation_does_not_advise_force() -> None:
+    """It says what is going on instead."""
+    sentence = explain([Stored("c", 0, record(), "")], "/x", set(), force=True)
+    assert "ns/p. The reaper runs their DEL" in sentence
+    assert "Drain" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("gone", "whose"),
+    [
+        (set(), "the networks of ns/p, ns/q."),
+        (
+            {"c1"},
+            "the networks of ns/p, ns/q and what is left of 1 container that no longer exists",
+        ),
+        (
+            {"c1", "c3"},
+            "the networks of ns/p and what is left of 2 containers that no longer exist",
+        ),
+        ({"c1", "c2", "c3"}, "cannot free what is left of 3 containers that no longer exist"),
+    ],
+    ids=["all living", "a former sandbox", "a pod that is gone", "nothing but remains"],
+)
+def test_each_pod_is_named_once_and_only_while_the_runtime_has_it(
+    gone: set[str], whose: str
+) -> None:
+    """A pod has a record for each of its sandboxes, and one that is gone may have one left."""
+    stored = [
+        Stored(container, 0, of_pod(pod), "")
+        for container, pod in (("c1", "p"), ("c2", "p"), ("c3", "q"))
+    ]
+    assert whose in explain(stored, "/x", gone, force=False)
+
+
+def test_removing_refuses_while_a_pod_needs_us_and_says_which(
+    host: Host, node: Callable[..., Node], said: Said
+) -> None:
+    """Meanwhile new pods get the default network only."""
+    ready(host)
+    node().look()
+    store.write(str(host.state), record())
+    view = node(mode="remove").look()
+    assert not view.removed
+    [plugin] = json.loads((host.conf / "00-genie.conflist").read_text())["plugins"]
+    assert plugin["agentSocket"] == ""
+    assert said.reasons() == ["NotRemoved"]
+    assert "ns/p" in said.events[0][2]
+    assert (host.bin / "genie").exists()
+
+
+def test_removing_takes_the_conflist_first_and_the_plugin_when_no_call_can_run(
+    host: Host, node: Callable[..., Node], clock: Clock
+) -> None:
+    """Then the records may go, too: they are the next configuration's business."""
+    ready(host)
+    node().look()
+    store.write(str(host.state), only_canal(str(host.conf / "10-canal.conflist")))
+    leaving = node(mode="remove")
+    assert leaving.look().removed
+    assert not (host.conf / "00-genie.conflist").exists()
+    assert (host.bin / "genie").exists()
+    clock.now += 91
+    assert leaving.look().over
+    assert [path.name for path in host.bin.iterdir()] == ["bridge"]
+    assert [path.name for path in host.conf.iterdir()] == ["10-canal.conflist"]
+
+
+@pytest.mark.parametrize("mode", ["remove", "remove --force"])
+def test_removing_from_a_node_that_never_had_us_is_nothing(
+    host: Host, node: Callable[..., Node], mode: str
+) -> None:
+    """A node that joins meanwhile stays as it is."""
+    ready(host)
+    assert node(mode=mode).look().removed
+    assert [path.name for path in host.conf.iterdir()] == ["10-canal.conflist"]
+
+
+@pytest.mark.parametrize("mode", ["remove", "remove --force"])
+@pytest.mark.parametrize(
+    "taken",
+    [
+        pytest.param(True, id="somebody else took the conflist before"),
+        pytest.param(False, id="an ADD under way wrote its record later"),
+    ],
+)
+def test_without_a_conflist_too_plugin_and_records_stay_while_a_pod_needs_them(
+    host: Host, node: Callable[..., Node], clock: Clock, said: Said, mode: str, *, taken: bool
+) -> None:
+    """The pod is named; what has left does not come back for it, and goes on when it is freed."""
+    ready(host)
+    node().look()
+    if taken:
+        (host.conf / "00-genie.conflist").unlink()
+        store.write(str(host.state), record())
+    leaving = node(mode=mode)
+    assert leaving.look().removed
+    store.write(str(host.state), record())
+    for _ in range(3):
+        clock.now += 91
+        view = leaving.look()
+        assert (view.removed, view.over) == (True, False)
+    assert not (host.conf / "00-genie.conflist").exists()
+    assert (host.bin / "genie").exists()
+    assert [path.name for path in host.state.glob("*.json")] == ["c1.json"]
+    assert "NotRemoved" in said.reasons()
+    assert "ns/p" in said.events[-1][2]
+    store.remove(str(host.state), "c1")
+    assert leaving.look().over
+    assert not (host.bin / "genie").exists()
+
+
+def test_a_node_that_gets_its_conflist_back_waits_again_for_the_calls_that_it_brings(
+    host: Host, node: Callable[..., Node], clock: Clock
+) -> None:
+    """Whoever puts it back: a call may begin until it is taken away again."""
+    ready(host)
+    node().look()
+    conflist = (host.conf / "00-genie.conflist").read_bytes()
+    leaving = node(mode="remove")
+    leaving.look()
+    clock.now += 89
+    (host.conf / "00-genie.conflist").write_bytes(conflist)
+    leaving.look()
+    clock.now += 89
+    leaving.look()
+    assert (host.bin / "genie").exists()
+    clock.now += 2
+    leaving.look()
+    assert not (host.bin / "genie").exists()
+
+
+def test_only_files_are_removed_from_the_folder_of_records(host: Host) -> None:
+    """A file system of its own has a lost+found; a record that was set aside is for the admin.
+
+    A record stays until the reaper has handed it over, with all that belongs to its container.
+    """
+    (host.state / "lost+found").mkdir()
+    beside = ("c.json", "c.json.corrupt", "c.json.synced", "c.json.tmp", "c.lock")
+    removed = ("journal", ".gc.lock", "cc.lock", "d.json.corrupt", "d.json.synced")
+    for name in (*beside, *removed, "left.json.left"):
+        (host.state / name).touch()
+    purge(host.state)
+    purge(host.state / "never")
+    kept = [*beside, "left.json.left", "lost+found"]
+    assert sorted(path.name for path in host.state.iterdir()) == kept
+    (host.state / "c.json").unlink()
+    purge(host.state)
+    assert sorted(path.name for path in host.state.iterdir()) == ["left.json.left", "lost+found"]
+
+
+def test_a_runtime_without_a_configuration_directory_has_no_successor(host: Host) -> None:
+    """Leaving must not fail for ever where the directory is gone."""
+    assert successor(host.conf / "gone") == ""
+
+
+def test_force_leaves_behind_what_three_tries_could_not_free_and_says_so(
+    host: Host, world: World, said: Said, clock: Clock, node: Callable[..., Node]
+) -> None:
+    """Failing, parked and unreadable alike; a record that is freed meanwhile is not among them."""
+    ready(host)
+    node().look()
+    node_state = {"state_dir": world.state, "mode": "remove --force"}
+    for container in ("failing", "freed"):
+        world.write(container)
+    (world.state / "torn.json").write_text("{")
+    world.fault = "bridge: it does not work"
+    reaper = world.reap(host, cni_conf_dir="/etc/cni/net.d", mode="remove --force")
+    for _ in range(2):
+        assert reaper.clear() == []
+        assert not list(world.state.glob("*.left"))
+    leaving = node(**node_state)
+    assert not leaving.look().removed
+    store.remove(str(world.state), "freed")
+    reaper.clear()
+    assert sorted(path.name for path in world.state.glob("*.json*")) == [
+        "failing.json.left",
+        "torn.json.left",
+    ]
+    assert leaving.look().removed
+    clock.now += 91
+    assert leaving.look().over
+    assert not (host.bin / "genie").exists()
+    assert len(list(world.state.glob("*.left"))) == 2
+    reason, sentence = said.events[-1][1:]
+    assert reason == "NotFreed"
+    assert "of ns/p, torn could not be freed" in sentence
+
+
+def test_a_record_that_a_call_holds_is_not_left_behind(world: World) -> None:
+    """Who changes a record holds its lock."""
+    world.write("busy")
+    held = lock.of_container(str(world.state), "busy", until=0)
+    assert not set_aside(world.state, "busy")
+    held.release()
+    assert not set_aside(world.state, "gone")
+    assert set_aside(world.state, "busy")
+
+
+def note(folder: Path, name: str, *types: str) -> None:
+    """Write a file of libcni's cache, as runtimes do."""
+    plugins = [{"type": kind} for kind in types]
+    conflist = json.dumps({"cniVersion": "1.0.0", "name": name, "plugins": plugins})
+    value = {"kind": "cniCacheV1", "config": b64encode(conflist.encode()).decode()}
+    (folder / f"{name}-c-eth0").write_text(json.dumps({**value, "networkName": name}))
+
+
+def test_when_the_plugin_is_gone_libcnis_notes_on_its_calls_go_too(
+    host: Host, world: World
+) -> None:
+    """Those of other networks stay, and so does everything while the plugin is there."""
+    folder = host.root / "var/lib/cni/results"
+    folder.mkdir()
+    note(folder, "genie", "genie")
+    note(folder, "genie-of-another-kind", "bridge", "portmap")
+    (folder / "genie-torn-eth0").write_text("{")
+    (folder / "genie-list-eth0").write_text("[]")
+    host.executable("genie")
+    places = {"cni_conf_dir": "/etc/cni/net.d", "cni_bin_dir": "/opt/cni/bin"}
+    world.reap(host, mode="remove", **places).turn()
+    assert len(list(folder.iterdir())) == 4
+    (host.bin / "genie").unlink()
+    world.reap(host, mode="install", **places).turn()
+    assert len(list(folder.iterdir())) == 4
+    world.reap(host, mode="remove", **places).turn()
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "genie-list-eth0",
+        "genie-of-another-kind-c-eth0",
+        "genie-torn-eth0",
+    ]

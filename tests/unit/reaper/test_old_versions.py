@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dispatcher.reaper.old_versions import Versions
+
+if TYPE_CHECKING:
+    from tests.unit.host import Host
+
+
+def versions(host: Host) -> Versions:
+    host.plugin("v1").look()
+    host.image("v2")
+    host.plugin("v2").look()
+    (host.root / "proc/self").mkdir(parents=True)
+    (host.root / "proc/9").mkdir()
+    return Versions(host.settings(host_root=host.root, cni_bin_dir="/opt/cni/bin"))
+
+
+def present(host: Host) -> list[str]:
+    return sorted(path.name for path in (host.bin / ".genie").iterdir())
+
+
+def test_a_version_that_nothing_uses_goes_at_the_second_look(host: Host) -> None:
+    """And the one that the launcher names never."""
+    subject = versions(host)
+    assert subject.prune() == []
+    assert subject.prune() == ["v1"]
+    assert subject.prune() == []
+    assert present(host) == ["v2"]
+
+
+def test_a_running_call_keeps_its_version(host: Host) -> None:
+    """Counted anew from when it has ended."""
+    subject = versions(host)
+    process = host.root / "proc/7"
+    process.mkdir()
+    (process / "exe").symlink_to(host.bin / ".genie/v1/python3")
+    subject.prune()
+    assert subject.prune() == []
+    (process / "exe").unlink()
+    assert subject.prune() == []
+    assert subject.prune() == ["v1"]
+
+
+def test_what_the_agent_copies_just_now_stays(host: Host) -> None:
+    """However long that takes: only the agent knows whether it goes on."""
+    subject = versions(host)
+    scratch = host.bin / ".genie/.genie-ab12"
+    scratch.mkdir()
+    for _ in range(3):
+        subject.prune()
+    assert present(host) == [".genie-ab12", "v2"]
+
+
+def test_without_a_launcher_nothing_is_removed(host: Host) -> None:
+    """The agent is about to put it back."""
+    subject = versions(host)
+    subject.prune()
+    (host.bin / "genie").unlink()
+    assert subject.prune() == []
+    host.plugin("v2").look()
+    assert subject.prune() == []
+    assert present(host) == ["v1", "v2"]

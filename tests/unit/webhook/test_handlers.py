@@ -1,0 +1,268 @@
+"""The desk: what a decision knows, and when the API server is asked."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+from structlog.testing import capture_logs
+
+from dispatcher.kube.client import KubeError
+from tests.unit.webhook.apiserver import Api, thing, things
+from tests.unit.webhook.builders import pod, review
+from webhook.caches import MAX_INTERNED, Caches
+from webhook.decision import Decision, NoDecisionError
+from webhook.handlers import Desk
+from webhook.review import MalformedReviewError
+from webhook.settings import WebhookSettings
+from webhook.snapshot import Networks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dispatcher.kube.client import KubeClient
+
+NODE = thing("n1", labels={"network.cni-genie.io/weave": "true"})
+AWAY = KubeError(0, "NoAnswer", "no answer")
+
+
+class Office:
+    """A desk with filled caches over a stand-in for the API server."""
+
+    def __init__(self, *, start: bool = True, **settings: Any) -> None:
+        self.api = Api(
+            namespaces=things(thing("team-a"), thing("defaulted", {"cni": "weave"})),
+            nodes=things(NODE),
+        )
+        self.caches = Caches(self.api, ("flannel",))
+        self.desk = Desk(self.api, self.caches, WebhookSettings(**settings))
+        if start:
+            self.caches.start()
+            assert self.caches.namespaces_cache.wait(5)
+            assert self.caches.nodes_cache.wait(5)
+            self.api.calls.clear()
+
+    def judge(self, cni: str | None, namespace: str = "team-a") -> Decision:
+        """Judge a pod."""
+        found = pod(cni, metadata={"namespace": namespace})
+        return asyncio.run(self.desk.pods(review(found)))
+
+    def close(self) -> None:
+        """End the watches."""
+        self.caches.stop()
+        self.api.close()
+
+
+@pytest.fixture
+def office() -> Iterator[Office]:
+    made = Office()
+    yield made
+    made.close()
+
+
+def test_networks_are_the_nodes_and_the_settings(office: Office) -> None:
+    """Known by label or by setting; present by label."""
+    known = frozenset({"weave", "flannel"})
+    assert office.caches.networks == Networks(known=known, present=frozenset({"weave"}))
+    assert office.caches.networks is office.caches.networks
+
+
+def too_many(name: str, version: int = 0) -> dict[str, Any]:
+    """Return a Node with 300 networks, others in each *version*."""
+    networks = range(version, version + 300)
+    return thing(name, labels={f"network.cni-genie.io/n{number}": "true" for number in networks})
+
+
+def test_networks_of_nodes_that_name_too_many_are_counted_once_and_each_node_is_logged() -> None:
+    """The nodes are named, and so is the total."""
+    office = Office(start=False)
+    office.api.objects["nodes"] = things(too_many("n1"), too_many("n2"))
+    with capture_logs() as logged:
+        office.caches.start()
+        assert office.caches.nodes_cache.wait(5)
+        assert office.caches.networks.dropped == 44
+    assert {line["node"] for line in logged if "too many networks" in line["event"]} == {"n1", "n2"}
+    assert [line["left_out"] for line in logged if "left_out" in line] == [44]
+    office.close()
+
+
+def test_a_node_that_changes_its_labels_for_ever_fills_no_log() -> None:
+    """It is logged once an hour; of nodes that come and go, not all are remembered for that."""
+    now = [0.0]
+    caches = Caches(cast("KubeClient", None), (), clock=lambda: now[0])
+    with capture_logs() as logged:
+        for version in range(10):
+            caches._keep_node(too_many("n1", version))
+        assert len(logged) == 1
+        now[0] = 3600.0
+        caches._keep_node(too_many("n1"))
+        assert len(logged) == 2
+        for number in range(MAX_INTERNED + 10):
+            caches._keep_node(too_many(f"n{number}"))
+    assert len(caches._logged_at) <= MAX_INTERNED
+
+
+def test_a_pod_in_a_cached_namespace_costs_no_request(office: Office) -> None:
+    """Nothing but memory is asked."""
+    assert office.judge("weave").allowed
+    assert office.judge(None, "defaulted").reason == "defaulted"
+    assert office.api.calls == []
+
+
+def test_a_namespace_younger_than_the_cache_is_asked_for_once(office: Office) -> None:
+    """A manifest with a namespace and its pods is applied in one go."""
+    office.api.objects["namespaces"]["new"] = thing("new", {"cni": "weave"})
+    assert office.judge(None, "new").reason == "defaulted"
+    assert [call[:2] for call in office.api.calls] == [("GET", "/api/v1/namespaces/new")]
+
+
+def test_a_default_younger_than_the_cache_is_asked_for(office: Office) -> None:
+    """The API server sent the pod because its namespace has a default; the cache is late."""
+    office.api.objects["namespaces"]["team-a"] = thing("team-a", {"cni": "weave"})
+    assert office.judge(None).reason == "defaulted"
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        pytest.param({"annotations": {"CNI": "weave"}}, id="near-miss"),
+        pytest.param({"annotations": {"k8s.v1.cni.cncf.io/networks": "x"}}, id="another-product"),
+        pytest.param({"labels": {"cni": "weave"}}, id="label"),
+    ],
+)
+def test_a_pod_with_a_key_that_is_ignored_gets_a_default_younger_than_the_cache(
+    office: Office, metadata: dict[str, Any]
+) -> None:
+    """The key does not keep it from its namespace's network; the policy would refuse it without."""
+    office.api.objects["namespaces"]["team-a"] = thing("team-a", {"cni": "weave"})
+    decision = asyncio.run(office.desk.pods(review(pod(metadata=metadata))))
+    assert decision.reason == "defaulted"
+    assert len(decision.warnings) == 1
+
+
+def test_a_blank_value_costs_no_request(office: Office) -> None:
+    """Any namespace sends such a pod, so the cache's word on the default stands."""
+    assert office.judge(" ").allowed
+    assert office.api.calls == []
+
+
+def test_a_namespace_that_is_cached_will_do_if_there_is_no_answer(office: Office) -> None:
+    """Whether the default was filled in, a policy sees too."""
+    office.api.error = AWAY
+    assert office.judge(None).allowed
+
+
+def test_a_namespace_that_is_cached_will_do_if_too_many_are_looked_up() -> None:
+    """A workload of many pods in a namespace with a stale label gets its pods."""
+    office = Office(max_lookups=1)
+    office.api.seconds = 0.1
+
+    async def two() -> tuple[Decision, ...]:
+        found = review(pod(metadata={"namespace": "team-a"}))
+        return await asyncio.gather(office.desk.pods(found), office.desk.pods(found))
+
+    assert all(decision.allowed for decision in asyncio.run(two()))
+    assert len(office.api.calls) == 1
+    office.close()
+
+
+def test_a_namespace_that_is_gone_has_no_wishes(office: Office) -> None:
+    """Kubernetes itself refuses the pod."""
+    assert office.judge("weave", "gone").allowed
+
+
+def test_look_ups_have_a_rate_for_all_of_the_replica() -> None:
+    """Beyond it a review is not decided, so that failurePolicy decides."""
+    office = Office(max_lookups_per_second=1)
+    assert office.judge("weave", "new1").allowed
+    with pytest.raises(NoDecisionError, match="too many namespaces"):
+        office.judge("weave", "new2")
+    assert office.judge("weave").allowed
+    office.close()
+
+
+def test_a_binding_is_judged_before_the_caches_are_filled() -> None:
+    """It depends on nothing but itself: a scheduler need not wait."""
+    office = Office(start=False)
+    metadata = {"name": "web", "namespace": "team-a", "annotations": {"cni": "weave"}}
+    found = review({"kind": "Binding", "metadata": metadata}, subResource="binding")
+    assert asyncio.run(office.desk.bindings(found)).reason == "stripped"
+
+
+def test_a_namespace_that_cannot_be_read_is_no_decision(office: Office) -> None:
+    """Neither a yes nor a no would be right."""
+    office.api.error = AWAY
+    with pytest.raises(NoDecisionError, match="the namespace cannot be read"):
+        office.judge("weave", "new")
+
+
+def test_too_many_look_ups_are_refused_fast() -> None:
+    """A burst of young namespaces does not pile up behind a slow API server."""
+    office = Office(max_lookups=1)
+    office.api.seconds = 0.2
+
+    async def two() -> list[Any]:
+        asked = [
+            office.desk.pods(review(pod("weave", metadata={"namespace": name})))
+            for name in ("new1", "new2")
+        ]
+        found: list[Any] = await asyncio.gather(*asked, return_exceptions=True)
+        return found
+
+    first, second = asyncio.run(two())
+    assert first.allowed
+    assert isinstance(second, NoDecisionError)
+    office.close()
+
+
+def test_before_the_caches_are_filled_pods_and_workloads_are_not_decided() -> None:
+    """A replica that has just started knows nothing and says so."""
+    office = Office(start=False)
+    with pytest.raises(NoDecisionError, match="have not been read yet"):
+        office.judge("weave")
+    found = {"kind": "Deployment", "metadata": {"namespace": "team-a"}}
+    with pytest.raises(NoDecisionError, match="have not been read yet"):
+        asyncio.run(office.desk.workloads(review(found)))
+
+
+def test_a_namespace_is_judged_by_its_form_before_the_caches_are_filled() -> None:
+    """Bad grammar is bad whatever the cluster has."""
+    office = Office(start=False)
+    found = {"kind": "Namespace", "metadata": {"name": "n", "annotations": {"cni": "a/b"}}}
+    assert asyncio.run(office.desk.namespaces(review(found))).code == 422
+
+
+def test_workloads_are_judged_with_their_namespace(office: Office) -> None:
+    """Cached or asked for, like a pod's."""
+    office.api.objects["namespaces"]["new"] = thing("new", {"cni-genie.io/allowed": "flannel"})
+    template = {"metadata": {"annotations": {"cni": "weave"}}}
+    for namespace, warned in (("team-a", 0), ("new", 1)):
+        found = {
+            "kind": "Deployment",
+            "metadata": {"name": "web", "namespace": namespace},
+            "spec": {"template": template},
+        }
+        decision = asyncio.run(office.desk.workloads(review(found)))
+        assert len(decision.warnings) == warned
+
+
+@pytest.mark.parametrize("endpoint", ["pods", "bindings", "namespaces", "workloads"])
+def test_each_endpoint_judges_its_own_kinds(office: Office, endpoint: str) -> None:
+    """A rule that sends something else here is an error in the configuration."""
+    found = {"kind": "Service", "metadata": {"name": "x"}}
+    with pytest.raises(MalformedReviewError, match='not "Service"'):
+        asyncio.run(getattr(office.desk, endpoint)(review(found)))
+
+
+@pytest.mark.parametrize("kind", ["Pod", "Deployment"])
+@pytest.mark.parametrize("namespace", ["", "..", "a/b", "A", "x" * 64], ids=repr)
+def test_what_is_no_name_of_a_namespace_is_never_asked_for(
+    office: Office, kind: str, namespace: str
+) -> None:
+    """Who can reach our port may send anything; the API server is not asked for it."""
+    found = {"kind": kind, "metadata": {"name": "web", "namespace": namespace}}
+    endpoint = office.desk.pods if kind == "Pod" else office.desk.workloads
+    with pytest.raises(MalformedReviewError, match="is not the name of a namespace"):
+        asyncio.run(endpoint(review(found)))
+    assert office.api.calls == []

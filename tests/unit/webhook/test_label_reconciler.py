@@ -1,0 +1,136 @@
+"""The repair loop for the namespaces' label."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from dispatcher.kube.client import KubeError
+from tests.unit.webhook.apiserver import Api
+from webhook import label_reconciler
+from webhook.label_reconciler import LabelKeeper, label_patch, needs_repair
+from webhook.snapshot import Namespace
+
+RIGHT = {
+    "with": Namespace("with", default="weave", labelled=True),
+    "without": Namespace("without"),
+    "dying": Namespace("dying", default="weave", terminating=True),
+}
+WRONG = {
+    "unlabelled": Namespace("unlabelled", default=" weave"),
+    "labelled": Namespace("labelled", labelled=True),
+}
+PATH = "/metadata/labels/cni-genie.io~1defaulted"
+
+
+class Kept:
+    """A keeper over a stand-in for the API server, and what it counted."""
+
+    def __init__(self, namespaces: dict[str, Namespace]) -> None:
+        self.api = Api()
+        self.results: list[str] = []
+        self.keeper = LabelKeeper(self.api, lambda: namespaces, self.results.append)
+
+    def patches(self) -> dict[str, Any]:
+        """Return what was patched, by name."""
+        return {path.rpartition("/")[2]: body for _, path, body in self.api.calls}
+
+
+def test_only_what_is_wrong_is_mended() -> None:
+    """A namespace in order costs no request; one that is being deleted is left alone."""
+    kept = Kept({**RIGHT, **WRONG})
+    kept.keeper.repair_all()
+    assert set(kept.patches()) == set(WRONG)
+    assert kept.results == ["done", "done"]
+
+
+@pytest.mark.parametrize(
+    ("facts", "patch"),
+    [
+        pytest.param(
+            WRONG["unlabelled"],
+            [
+                {"op": "test", "path": "/metadata/annotations/cni", "value": " weave"},
+                {"op": "add", "path": PATH, "value": "true"},
+            ],
+            id="added-if-the-default-is-still-so",
+        ),
+        pytest.param(WRONG["labelled"], [{"op": "remove", "path": PATH}], id="removed"),
+    ],
+)
+def test_the_patch(facts: Namespace, patch: list[dict[str, Any]]) -> None:
+    """It changes the one label, and nothing if the namespace has changed meanwhile."""
+    assert label_patch(facts) == patch
+
+
+@pytest.mark.parametrize(
+    ("status", "result"),
+    [(404, "stale"), (409, "stale"), (422, "stale"), (403, "failed"), (0, "failed")],
+)
+def test_a_patch_that_fails_is_counted(status: int, result: str) -> None:
+    """Lost races are expected; what an administrator must know of is told apart."""
+    kept = Kept(WRONG)
+    kept.api.error = KubeError(status, "Reason", "message")
+    kept.keeper.repair_all()
+    assert kept.results == [result, result]
+
+
+def until(holds: Any) -> None:
+    limit = time.monotonic() + 5
+    while not holds():
+        assert time.monotonic() < limit, "waited 5 s in vain"
+        time.sleep(0.01)
+
+
+def test_a_change_wakes_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If it makes a label wrong; every other one would cost a look at all namespaces."""
+    monkeypatch.setattr(label_reconciler, "SETTLE", 0.01)
+    looks = []
+
+    def namespaces() -> dict[str, Namespace]:
+        looks.append(WRONG)
+        return WRONG
+
+    kept = Kept({})
+    kept.keeper = LabelKeeper(kept.api, namespaces, kept.results.append)
+    kept.keeper.notice("with", RIGHT["with"])
+    kept.keeper.notice("gone", None)
+    kept.keeper.start()
+    time.sleep(0.1)
+    assert looks == [], "the loop had been told of a change before it began"
+    kept.keeper.notice("unlabelled", WRONG["unlabelled"])
+    until(lambda: len(kept.results) == 2)
+    kept.keeper.stop()
+
+
+def test_an_error_that_nobody_thought_of_does_not_end_the_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is logged, and the next look comes."""
+    monkeypatch.setattr(label_reconciler, "INTERVAL", 0.01)
+    looks = iter([WRONG])
+    faults = iter([RuntimeError("dictionary changed size")])
+
+    def namespaces() -> dict[str, Namespace]:
+        for fault in faults:
+            raise fault
+        return next(looks, {})
+
+    kept = Kept({})
+    kept.keeper = LabelKeeper(kept.api, namespaces, kept.results.append)
+    kept.keeper.start()
+    until(lambda: len(kept.results) == 2)
+    kept.keeper.stop()
+
+
+def test_the_loop_looks_without_being_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lost event costs a minute, not the label."""
+    monkeypatch.setattr(label_reconciler, "INTERVAL", 0.01)
+    kept = Kept(WRONG)
+    kept.keeper.start()
+    until(lambda: kept.results)
+    kept.keeper.stop()
+    kept.keeper.repair_all()
+    assert needs_repair(WRONG["labelled"])
