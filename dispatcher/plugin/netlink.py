@@ -31,7 +31,7 @@ _TO_THE_KERNEL = (0, 0)
 _CLONE_NEWNET = 0x40000000
 _OWN_NETNS = "/proc/thread-self/ns/net"
 _KERNEL_ANSWERS = 5  # at most so long, seconds
-_RECEIVE = 1 << 18  # more than any message of a dump
+_RECEIVE = 1 << 16  # messages of a dump have 32 KiB at most; more would be mapped for each answer
 
 # linux/netlink.h and linux/rtnetlink.h
 _HEADER = "=IHHII"  # nlmsghdr: length, type, flags, sequence, port
