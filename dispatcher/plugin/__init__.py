@@ -3,7 +3,8 @@
 How it works, module by module:
 
     main            turns environment and standard input into one JSON answer and an exit code
-    request         reads and checks what the runtime said (pure)
+    request         reads and validates the environment of a call (pure)
+    genie_conf      reads and validates the plugin's own configuration (pure)
     plan            decides what the pod gets (pure)
     call            what a command has at hand: request, clock, locks, plan, journal
     commands        ADD, DEL, CHECK, GC and STATUS

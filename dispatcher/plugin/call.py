@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from dispatcher.annotation import Selection
     from dispatcher.conf import Conf
     from dispatcher.plugin.delegate import Runner
+    from dispatcher.plugin.genie_conf import GenieConf
     from dispatcher.plugin.libcni_cache import Cached
     from dispatcher.plugin.netlink import Namespace
-    from dispatcher.plugin.request import OwnConf, Request
+    from dispatcher.plugin.request import Request
     from dispatcher.state.record import Attachment, Record
 
     T = TypeVar("T")
@@ -74,7 +75,7 @@ class Call:
     def __init__(
         self,
         request: Request,
-        conf: OwnConf,
+        conf: GenieConf,
         *,
         run: Runner,
         deadline: Deadline,

@@ -19,7 +19,8 @@ from dispatcher import cni_errors
 from dispatcher.cni_errors import CNIError
 from dispatcher.conf import VERSIONS
 from dispatcher.jsontext import dump
-from dispatcher.plugin.request import OwnConf, Request, read_conf, read_environment, stated_version
+from dispatcher.plugin.genie_conf import GenieConf, read_conf, stated_version
+from dispatcher.plugin.request import Request, read_environment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -224,7 +225,7 @@ def _judge_caller(request: Request) -> None:
         )
 
 
-def _call(request: Request, conf: OwnConf, launcher: str, start: float) -> Call:
+def _call(request: Request, conf: GenieConf, launcher: str, start: float) -> Call:
     from dispatcher.plugin.call import Call, Deadline
     from dispatcher.plugin.delegate import Runner
 

@@ -1,24 +1,19 @@
-"""What the runtime asks for: environment and configuration in, a judged request out.
+"""Read and validate the environment of a call: the CNI_* variables.
 
-How it works: :data:`ENVIRONMENT` is the contract of the specification (section 2,
-"Parameters"), one row for each variable. :func:`read_environment` holds an environment
-against it and names everything that is missing together; :func:`read_conf` judges the
-configuration from standard input. Both only look at values: no file is touched here.
+:data:`ENVIRONMENT` is the contract of the specification (section 2, "Parameters"), one row for
+each variable. :func:`read_environment` reports all faults together. Pure: it reads no file.
 """
 
 from __future__ import annotations
 
-from dispatcher import cni_errors, keys
-from dispatcher.annotation import nearest, quote
+from dispatcher import cni_errors
+from dispatcher.annotation import quote
 from dispatcher.cni_errors import CNIError
-from dispatcher.conf import VERSIONS, is_cni_name
-from dispatcher.jsontext import InvalidJSONError, parse
-from dispatcher.networks import DIRECTORIES
+from dispatcher.conf import is_cni_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from typing import Any
 
 COMMANDS = {
     "ADD": "0.1.0",
@@ -114,198 +109,3 @@ def read_environment(environ: Mapping[str, str]) -> Request:
     if faults:
         raise CNIError(cni_errors.INVALID_ENVIRONMENT, "; ".join(faults))
     return request
-
-
-class Settings:
-    """The options of Genie's own entry in its conflist.
-
-    ``default`` names the network of pods that ask for none ("": there is none), ``conf_dirs``
-    are searched for networks, ``state_dir`` holds the records, ``agent_socket`` is where the
-    node's agent answers for runtimes that hand over no annotations ("": nobody is asked),
-    ``deadline`` is the time for a whole call, in seconds, and ``park_after`` how long a
-    delegate that cannot be run makes DEL fail, in seconds. ``max_attachments`` and
-    ``max_per_network`` are the limits of static pods (0: there is none).
-    """
-
-    __slots__ = (
-        "agent_socket",
-        "conf_dirs",
-        "deadline",
-        "default",
-        "max_attachments",
-        "max_per_network",
-        "park_after",
-        "state_dir",
-    )
-
-    def __init__(self, conf: Mapping[str, Any]) -> None:
-        self.default: str = conf.get("default", "")
-        self.conf_dirs: list[str] = conf.get("confDirs", list(DIRECTORIES))
-        self.state_dir: str = conf.get("stateDir", "/var/lib/cni/genie")
-        self.agent_socket: str = conf.get("agentSocket", "")
-        self.deadline: int = conf.get("deadlineSeconds", 90)
-        self.park_after: int = conf.get("parkAfterSeconds", 600)
-        limits = _own_args(conf)
-        self.max_attachments: int = limits.get("maxAttachments", 0)
-        self.max_per_network: int = limits.get("maxPerNetwork", 0)
-
-
-def _own_args(conf: Mapping[str, Any]) -> dict[str, Any]:
-    """Return our part of ``args``; what else is in there is the runtime's.
-
-    The specification leaves ``args`` open and every version of the plugin takes it, so what the
-    agent writes there is refused by none, whichever of the two is upgraded or taken back first.
-    """
-    args = conf.get("args")
-    own = args.get(keys.CONF_ARGS) if isinstance(args, dict) else None
-    return own if isinstance(own, dict) else {}
-
-
-def _is_path(value: Any) -> bool:
-    return isinstance(value, str) and value.startswith("/") and "\0" not in value
-
-
-def _is_limit(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _is_seconds(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= 24 * 3600
-
-
-_OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "default": (lambda value: isinstance(value, str), "the name of a network"),
-    "confDirs": (
-        lambda value: isinstance(value, list) and bool(value) and all(map(_is_path, value)),
-        "a list of absolute paths",
-    ),
-    "stateDir": (_is_path, "an absolute path"),
-    "agentSocket": (lambda value: value == "" or _is_path(value), 'an absolute path, or ""'),
-    "deadlineSeconds": (_is_seconds, "a whole number of seconds, from 1 to 86400"),
-    "parkAfterSeconds": (_is_seconds, "a whole number of seconds, from 1 to 86400"),
-}
-_STANDARD = frozenset(
-    {"cniVersion", "name", "type", "capabilities", "runtimeConfig", "prevResult", "args"}
-)
-"""Keys that the specification and runtimes put into every plugin's configuration."""
-
-
-class OwnConf:
-    """The configuration from standard input, judged.
-
-    ``runtime_config`` are the capability arguments; ``annotations`` the pod's, None if the
-    runtime does not hand them over; ``valid_attachments`` is what GC may not free, as given.
-    """
-
-    __slots__ = ("annotations", "cni_version", "runtime_config", "settings", "valid_attachments")
-
-    def __init__(self, conf: Mapping[str, Any], cni_version: str) -> None:
-        self.cni_version = cni_version
-        self.settings = Settings(conf)
-        self.runtime_config: dict[str, Any] = conf.get("runtimeConfig") or {}
-        self.annotations: dict[str, Any] | None = None
-        if keys.POD_ANNOTATIONS in self.runtime_config:
-            self.annotations = self.runtime_config[keys.POD_ANNOTATIONS] or {}
-        self.valid_attachments: Any = None
-        for key in ("cni.dev/attachments", "cni.dev/valid-attachments"):
-            if key in conf:
-                # libcni writes a list that is empty as null; one that is not there it leaves out
-                self.valid_attachments = [] if conf[key] is None else conf[key]
-
-
-def stated_version(data: bytes) -> str:
-    """Return the cniVersion in *data* to answer in, the oldest if there is none to be read."""
-    try:
-        value = parse(data)
-    except InvalidJSONError:
-        version: Any = _version_at_first_sight(data)
-    else:
-        version = value.get("cniVersion") if isinstance(value, dict) else None
-    return version if version in VERSIONS else VERSIONS[0]
-
-
-def _version_at_first_sight(data: bytes) -> str | None:
-    """Return what seems to be the cniVersion of JSON that something else is wrong with."""
-    _, _, rest = data.partition(b'"cniVersion"')
-    colon, _, rest = rest.partition(b'"')
-    return rest.partition(b'"')[0].decode("ascii", "replace") if colon.strip() == b":" else None
-
-
-def read_conf(data: bytes, command: str) -> OwnConf:
-    """Return the judged configuration in *data*.
-
-    Raises :class:`CNIError` with code 6 (cannot be decoded), 1 (version) or 7 (content).
-    """
-    try:
-        value = parse(data)
-    except InvalidJSONError as error:
-        raise CNIError(
-            cni_errors.DECODING_FAILURE, f"the configuration on standard input is not JSON: {error}"
-        ) from None
-    if not isinstance(value, dict):
-        raise CNIError(
-            cni_errors.DECODING_FAILURE, "the configuration on standard input is not a JSON object"
-        )
-    version = _judge_version(value.get("cniVersion", ""), command)
-    if command == "ADD" and value.get("prevResult"):
-        raise CNIError(
-            cni_errors.INVALID_CONF,
-            'Genie makes interfaces, so it is the first plugin of its list: "prevResult" is there',
-        )
-    name = value.get("name")
-    if not isinstance(name, str) or not is_cni_name(name):
-        shown = quote(name) if isinstance(name, str) else "missing, or not a string"
-        raise CNIError(cni_errors.INVALID_CONF, f"the configuration's name is {shown}")
-    judge_options(value)
-    return OwnConf(value, version)
-
-
-def _judge_version(stated: Any, command: str) -> str:
-    if not isinstance(stated, str):
-        raise CNIError(cni_errors.DECODING_FAILURE, '"cniVersion" must be a string')
-    version = stated or VERSIONS[0]
-    if version not in VERSIONS:
-        raise CNIError(
-            cni_errors.INCOMPATIBLE_VERSION,
-            f"cniVersion {quote(version)} is not supported",
-            f"supported: {', '.join(VERSIONS)}",
-        )
-    oldest = COMMANDS[command]
-    if VERSIONS.index(version) < VERSIONS.index(oldest):
-        raise CNIError(
-            cni_errors.INCOMPATIBLE_VERSION,
-            f"cniVersion {version} does not have {command}, which came with {oldest}",
-        )
-    return version
-
-
-def judge_options(value: Mapping[str, Any]) -> None:
-    """Judge the options in Genie's own entry *value*. Raises :class:`CNIError` with code 7."""
-    for key, given in value.items():
-        if key in _OPTIONS:
-            fits, expected = _OPTIONS[key]
-            if not fits(given):
-                raise CNIError(cni_errors.INVALID_CONF, f'the option "{key}" must be {expected}')
-        elif key not in _STANDARD and not key.startswith("cni.dev/"):
-            near = nearest(key, _OPTIONS)
-            hint = f"; did you mean {quote(near)}?" if near else ""
-            raise CNIError(
-                cni_errors.INVALID_CONF,
-                f"unknown option {quote(key)}{hint}",
-                f"Genie's options: {', '.join(_OPTIONS)}",
-            )
-    for key in ("maxAttachments", "maxPerNetwork"):
-        if not _is_limit(_own_args(value).get(key, 0)):
-            raise CNIError(
-                cni_errors.INVALID_CONF, f'"{key}" in "args" must be a whole number, 0 for no limit'
-            )
-    runtime_config = value.get("runtimeConfig")
-    if runtime_config is None:
-        return
-    if not isinstance(runtime_config, dict):
-        raise CNIError(cni_errors.INVALID_CONF, '"runtimeConfig" must be an object')
-    annotations = runtime_config.get(keys.POD_ANNOTATIONS)
-    if annotations is not None and not isinstance(annotations, dict):
-        raise CNIError(
-            cni_errors.INVALID_CONF, f'"runtimeConfig" has "{keys.POD_ANNOTATIONS}" of a wrong type'
-        )

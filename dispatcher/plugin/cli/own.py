@@ -11,7 +11,7 @@ import posix
 from dispatcher import keys
 from dispatcher.cni_errors import CNIError
 from dispatcher.conf import Conf, InvalidConfError, load
-from dispatcher.plugin.request import Settings, judge_options
+from dispatcher.plugin.genie_conf import PluginSettings, validate_options
 
 NET_DIR = "/etc/cni/net.d"
 """Where container runtimes look for their configuration."""
@@ -40,7 +40,7 @@ class Own:
     def __init__(self, net_dir: str = NET_DIR) -> None:
         self.conf: Conf | None = None
         self.problem = ""
-        self.settings = Settings({})
+        self.settings = PluginSettings({})
         files = self._files(net_dir)
         self.first = files[0] if files else ""
         for file in files:
@@ -65,11 +65,11 @@ class Own:
         self.conf = conf
         options = next(each for each in conf.plugins if each["type"] == keys.PLUGIN_TYPE)
         try:
-            judge_options(options)
+            validate_options(options)
         except CNIError as error:
             self.problem = f"{conf.path}: {error.msg}"
             return
-        self.settings = Settings(options)
+        self.settings = PluginSettings(options)
         if keys.PLUGIN_TYPE in conf.types[1:]:
             self.problem = (
                 f"{conf.path}: Genie makes interfaces, so only the first plugin may be it"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dispatcher.agent.conflist import Conflist, ConflistError, render
-from dispatcher.plugin.request import read_conf
+from dispatcher.plugin.genie_conf import read_conf
 
 if TYPE_CHECKING:
     from tests.unit.host import Host

@@ -20,9 +20,9 @@ from typing import Any, Self
 from unittest import mock
 
 from dispatcher import cni_errors
-from dispatcher.plugin import delegate, main, netlink, request
+from dispatcher.plugin import delegate, genie_conf, main, netlink
+from dispatcher.plugin.genie_conf import PluginSettings
 from dispatcher.plugin.process import Ended
-from dispatcher.plugin.request import Settings
 from dispatcher.state import lock
 from tests.unit.plugin.kernel import Pod
 
@@ -128,9 +128,9 @@ class Target:
             (folder / "bin" / name).touch(mode=0o755)
         self.files = self._files()
 
-    def _settings(self, conf: dict[str, Any]) -> Settings:
+    def _settings(self, conf: dict[str, Any]) -> PluginSettings:
         """Whatever stateDir the fuzzer thinks of: the machine's own files are none of it."""
-        made = Settings(conf)
+        made = PluginSettings(conf)
         made.state_dir, made.agent_socket = str(self.state), ""
         return made
 
@@ -163,7 +163,7 @@ class Target:
                 mock.patch.multiple(main, posix=edge, _is_for_people=lambda _: False),
                 mock.patch.object(netlink, "Namespace", Pod().open),
                 mock.patch("posix.fdatasync", _nothing),  # no power is cut here
-                mock.patch.object(request, "Settings", self._settings),
+                mock.patch.object(genie_conf, "PluginSettings", self._settings),
                 mock.patch.object(delegate, "Process", self._process),
             ):
                 main.main(str(self.folder / "bin" / "genie"))

@@ -19,7 +19,8 @@ from dispatcher.plugin.commands.delete import delete
 from dispatcher.plugin.commands.gc import collect
 from dispatcher.plugin.commands.status import status
 from dispatcher.plugin.delegate import Runner
-from dispatcher.plugin.request import read_conf, read_environment
+from dispatcher.plugin.genie_conf import read_conf
+from dispatcher.plugin.request import read_environment
 from tests.records import sealed
 from tests.unit.plugin.kernel import Pod
 

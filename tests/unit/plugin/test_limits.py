@@ -9,7 +9,7 @@ import pytest
 
 from dispatcher import cni_errors, keys
 from dispatcher.cni_errors import CNIError
-from dispatcher.plugin.request import read_conf
+from dispatcher.plugin.genie_conf import read_conf
 
 if TYPE_CHECKING:
     from tests.unit.plugin.rig import Rig

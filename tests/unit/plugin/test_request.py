@@ -12,13 +12,8 @@ from hypothesis import strategies as st
 from dispatcher import cni_errors, keys
 from dispatcher.cni_errors import CNIError
 from dispatcher.conf import VERSIONS
-from dispatcher.plugin.request import (
-    COMMANDS,
-    ENVIRONMENT,
-    read_conf,
-    read_environment,
-    stated_version,
-)
+from dispatcher.plugin.genie_conf import read_conf, stated_version
+from dispatcher.plugin.request import COMMANDS, ENVIRONMENT, read_environment
 
 FULL = {
     "CNI_CONTAINERID": "c1",
