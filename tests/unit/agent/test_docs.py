@@ -6,8 +6,6 @@ import ast
 import re
 from pathlib import Path
 
-import pytest
-
 from dispatcher import keys
 from dispatcher.agent import annotation_server
 from dispatcher.agent.metrics import Metrics
@@ -98,10 +96,3 @@ def test_every_answer_of_the_agent_is_in_the_plugins_table() -> None:
         annotation_server.BAD_REQUEST,
     )
     assert set(map(str, ours)) <= set(codes)
-
-
-@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
-def test_links_lead_to_what_is_there(page: Path) -> None:
-    """Files of the repository, from every page."""
-    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
-        assert "://" in target or (page.parent / target).exists(), target
