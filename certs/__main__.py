@@ -20,7 +20,8 @@ from certs.kube_store import Configurations, SecretStore
 from certs.server_clock import DatedKube, ServerClock
 from certs.settings import CertificateSettings, load
 from certs.status import Status, as_json, as_table, assess, assess_files
-from dispatcher.kube.client import CONFLICT, Kube, KubeError
+from dispatcher.kube.client import Kube
+from dispatcher.kube.errors import CONFLICT, KubeError
 from dispatcher.kube.settings import InvalidSettingsError
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from certs.bundle import merge
 from certs.ca_secret import render
 from certs.webhook_configs import API, KINDS, Configuration, Observed
-from dispatcher.kube.client import NOT_FOUND, KubeError, object_path
+from dispatcher.kube.client import object_path
+from dispatcher.kube.errors import NOT_FOUND, KubeError
 
 if TYPE_CHECKING:
     import datetime as dt

@@ -31,8 +31,9 @@ from certs.serving import Leaf, LiveContext
 from certs.source import Keeper, Publication, SecretKeeper
 from certs.webhook_configs import API, KINDS, Observed
 from certs.write_backoff import Contests
+from dispatcher.kube.backoff import Backoff
 from dispatcher.kube.cache import WatchCache
-from dispatcher.kube.client import CONFLICT, NOT_FOUND, UNPROCESSABLE, KubeError
+from dispatcher.kube.errors import LOST_RACE, KubeError
 
 if TYPE_CHECKING:
     import ssl
@@ -44,10 +45,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("certs")
 
-LOST_RACE = frozenset({CONFLICT, NOT_FOUND, UNPROCESSABLE})
-"""Answers to a conditional write that another replica overtook: the JSON patch's ``test`` fails
-with 422, an update with 409, or 404 where the object is gone."""
-
 RACES_IN_A_ROW = 3
 """So many rounds can be lost by bad luck; more are an error with a name."""
 
@@ -55,8 +52,8 @@ PAUSE, PAUSE_AFTER_FAILURE = 0.1, 0.5
 """Seconds between rounds, at least: a change is often followed by another. After a failure longer,
 but still so short that what can be repaired is repaired within a second of the change."""
 
-LONGEST_WAIT = 15.0
-"""Seconds before the next try after failures, at most, where nothing changes."""
+FIRST_DELAY, LONGEST_DELAY = 0.2, 15.0
+"""Seconds before the next round after failures, where nothing changes: after one, and at most."""
 
 
 class CertificateManager:
@@ -94,7 +91,7 @@ class CertificateManager:
         self._check = SelfCheck(settings, self._clock, self._metrics, lambda: self._serving)
         self._contests = Contests(monotonic, self._metrics.contested_writes.inc)
         self._error = ""
-        self._failed_rounds = 0
+        self._backoff = Backoff(FIRST_DELAY, LONGEST_DELAY, random.uniform)
         self._stopping = threading.Event()
         self._wake = threading.Event()
         self._served = threading.Event()
@@ -146,7 +143,7 @@ class CertificateManager:
 
     def round(self) -> bool:
         """Observe, step, publish, serve; tells whether all went well. Never raises."""
-        self._failed_rounds += 1
+        self._backoff.fail()  # until the round has gone well
         try:
             errors = self._reconcile_or_hold()
         except Exception:
@@ -157,7 +154,8 @@ class CertificateManager:
         for failure in errors:
             self._failed(failure)
         if not errors:
-            self._failed_rounds, self._error = 0, ""
+            self._backoff.reset()
+            self._error = ""
         return not errors
 
     def _reconcile_or_hold(self) -> list[KubeError]:
@@ -228,7 +226,7 @@ class CertificateManager:
         )
 
     def _failed(self, error: KubeError) -> None:
-        if error.status not in LOST_RACE or self._failed_rounds > RACES_IN_A_ROW:
+        if error.status not in LOST_RACE or self._backoff.failures > RACES_IN_A_ROW:
             self._error = str(error)
             self._metrics.failures.inc()
             log.warning("certificates cannot be looked after", error=str(error))
@@ -244,9 +242,8 @@ class CertificateManager:
 
     def _patience(self) -> float:
         """Return how many seconds may pass to the next round if nothing changes."""
-        if self._failed_rounds:
-            longest = min(LONGEST_WAIT, PAUSE * 2 ** min(self._failed_rounds, 8))
-            return random.uniform(longest / 2, longest)  # noqa: S311 - jitter
+        if self._backoff.failures:
+            return self._backoff.delay()
         return min(self._settings.resync, self._keeper.standing.again_in, self._contests.left())
 
     def _report(self) -> None:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from dispatcher.kube.backoff import Backoff
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -42,7 +44,7 @@ class Row:
         beyond = self.count - FREE
         if beyond < 0:
             return self.last
-        return self.last + min(LONGEST, SHORTEST * 2.0 ** min(beyond, 10))
+        return self.last + Backoff(SHORTEST, LONGEST, failures=beyond + 1).delay()
 
 
 class Contests:

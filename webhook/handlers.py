@@ -15,7 +15,8 @@ import re
 from typing import TYPE_CHECKING
 
 from dispatcher.annotation import quote
-from dispatcher.kube.client import METADATA, NOT_FOUND, KubeError, object_path
+from dispatcher.kube.client import METADATA, object_path
+from dispatcher.kube.errors import NOT_FOUND, KubeError
 from webhook.bindings import strip_binding
 from webhook.caches import NAMESPACES
 from webhook.decision import NoDecisionError

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from dispatcher import keys
-from dispatcher.kube.client import CONFLICT, NOT_FOUND, UNPROCESSABLE, KubeError, object_path
+from dispatcher.kube.client import object_path
+from dispatcher.kube.errors import LOST_RACE, KubeError
 from webhook.caches import NAMESPACES
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class LabelKeeper:
             self._count("done")
             log.info("label repaired", namespace=name, defaulted=bool(facts.default))
         except KubeError as error:
-            if error.status in {CONFLICT, NOT_FOUND, UNPROCESSABLE}:
+            if error.status in LOST_RACE:
                 self._count("stale")
                 return
             self._count("failed")

@@ -49,11 +49,13 @@ from urllib.parse import quote
 import structlog
 
 from dispatcher import keys
-from dispatcher.kube.client import NOT_FOUND, KubeClient, KubeError
+from dispatcher.kube.errors import FORBIDDEN, NOT_FOUND, UNAUTHORIZED, KubeError
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Mapping
+
+    from dispatcher.kube.client import KubeClient
 
 DEADLINE = 4.0
 """Seconds within which every request is answered."""
@@ -66,7 +68,7 @@ MAX_CALLS = 16
 TRY_AGAIN = 11
 NO_POD = 120
 OTHER_POD = 121
-FORBIDDEN = 122
+NOT_PERMITTED = 122
 BAD_REQUEST = 123
 
 CURE = (
@@ -116,9 +118,9 @@ def _pod(kube: KubeClient, namespace: str, name: str) -> dict[str, Any]:
         which = f"pod {namespace}/{name}"
         if error.status == NOT_FOUND:
             raise LookupRefusedError(NO_POD, f"{which} does not exist any more") from None
-        if error.status in {401, 403}:
+        if error.status in {UNAUTHORIZED, FORBIDDEN}:
             message = f"the annotations of {which} may not be read"
-            raise LookupRefusedError(FORBIDDEN, message, CURE) from None
+            raise LookupRefusedError(NOT_PERMITTED, message, CURE) from None
         message = f"the annotations of {which} cannot be read now"
         raise LookupRefusedError(TRY_AGAIN, message, str(error)) from None
 

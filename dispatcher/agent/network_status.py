@@ -24,7 +24,8 @@ import structlog
 
 from dispatcher import keys
 from dispatcher.cni_result import default_gateways
-from dispatcher.kube.client import CONFLICT, MERGE_PATCH, NOT_FOUND, KubeClient, KubeError
+from dispatcher.kube.client import MERGE_PATCH, KubeClient
+from dispatcher.kube.errors import LOST_RACE, KubeError
 from dispatcher.node import atomic_file
 from dispatcher.state.store import read_file
 
@@ -39,11 +40,6 @@ log = structlog.get_logger("status")
 
 MEMORY = ".agent-status"
 """The file that says what was written: ``{"<container>": <how many attachments>}``."""
-
-UNPROCESSABLE = 422
-
-REFUSED = frozenset({NOT_FOUND, CONFLICT, UNPROCESSABLE})
-"""Answers after which trying again is pointless: the pod is gone, or was replaced."""
 
 PASS_SECONDS = 30.0
 """How long one call of :meth:`Status.publish` writes; the thread that calls it has more to do."""
@@ -167,7 +163,7 @@ class Status:
                 raise
             # A static pod, too: its UID on the node is not that of its mirror in the API.
             log.info("no status was written", pod=f"{namespace}/{name}", error=str(error))
-            if error.status not in REFUSED:
+            if error.status not in LOST_RACE:  # else the pod is gone, or was replaced
                 self._again_at[record.container_id] = self._clock() + PAUSE
                 return
         self._written[record.container_id] = len(record.attachments)

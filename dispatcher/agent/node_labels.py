@@ -16,7 +16,8 @@ import structlog
 from dispatcher import keys, plugin_types
 from dispatcher.agent import events
 from dispatcher.agent.label_policy import FALSE, PATIENT, Patience, Publication
-from dispatcher.kube.client import MERGE_PATCH, METADATA, KubeClient, KubeError, object_path
+from dispatcher.kube.client import MERGE_PATCH, METADATA, KubeClient, object_path
+from dispatcher.kube.errors import FORBIDDEN, KubeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 READ_SECONDS = 60.0
 
 NODES = "/api/v1/nodes"
-
-FORBIDDEN = 403
 
 log = structlog.get_logger("labels")
 

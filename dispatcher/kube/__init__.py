@@ -3,6 +3,7 @@
     client    the API server: paths and JSON in, JSON or KubeError out
     login     where the API server is, and how to log in to it
     cache     a list-and-watch cache of one kind of object
+    backoff   the growing delay between retries
     errors    the errors of client and settings, for those who must stay small
     settings  settings from command line, environment and file
     logs      structured logs

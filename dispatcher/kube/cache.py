@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import structlog
 
+from dispatcher.kube.backoff import Backoff
 from dispatcher.kube.client import METADATA, METADATA_LIST, KubeClient, KubeError
 
 if TYPE_CHECKING:
@@ -34,8 +35,8 @@ WATCH_SECONDS = 300
 """How long one watch lasts before it is asked for again. A silent connection is noticed by
 the client 10 s after that."""
 
-LONGEST_WAIT = 15.0
-"""Seconds between attempts, at most; halved at random."""
+FIRST_DELAY, LONGEST_DELAY = 1.0, 15.0
+"""Seconds before the first retry and between later ones, at most; random down to half of it."""
 
 log = structlog.get_logger("cache")
 
@@ -103,36 +104,32 @@ class WatchCache(Generic[T]):
         return self._items
 
     def _run(self) -> None:
-        failures = 0
+        backoff = Backoff(FIRST_DELAY, LONGEST_DELAY, random.uniform)
         while not self._stopping.is_set():
             try:
                 if not self._version:
                     self._list()
                 self._watch()
-                failures = 0
+                backoff.reset()
                 # A server that closes every watch at once must not be asked in a tight loop.
                 self._stopping.wait(random.uniform(0.1, 0.5))  # noqa: S311 - jitter
             except KubeError as error:
-                failures = self._note(error, failures)
-                self._pause(failures)
+                self._report(error)
+                backoff.fail()
+                self._stopping.wait(backoff.delay())
             except Exception:
                 # Whatever it was, a cache that nobody fills any more would grow old in silence.
                 log.exception("watch cache failed", path=self._path)
                 self._version = ""
-                failures += 1
-                self._pause(failures)
+                backoff.fail()
+                self._stopping.wait(backoff.delay())
 
-    def _pause(self, failures: int) -> None:
-        longest = min(LONGEST_WAIT, 0.5 * 2 ** min(failures, 8))
-        self._stopping.wait(random.uniform(longest / 2, longest))  # noqa: S311 - jitter
-
-    def _note(self, error: KubeError, failures: int) -> int:
+    def _report(self, error: KubeError) -> None:
         if error.status:
             # The server answered, and what we watch from is not good any more (410), or it
             # refuses us: the next attempt starts with a new list.
             self._version = ""
         log.warning("watch cache cannot follow", path=self._path, error=str(error))
-        return failures + 1
 
     def _list(self) -> None:
         items: dict[str, T] = {}

@@ -37,10 +37,6 @@ METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 
-CONFLICT = 409
-NOT_FOUND = 404
-UNPROCESSABLE = 422
-
 
 class KubeClient(Protocol):
     """What the rest of the tree relies on; tests of faults pass their own."""

@@ -6,6 +6,19 @@ of memory for as long as the process lives. Who only has to know the error does 
 
 from __future__ import annotations
 
+UNAUTHORIZED = 401
+FORBIDDEN = 403
+NOT_FOUND = 404
+CONFLICT = 409
+UNPROCESSABLE = 422
+
+LOST_RACE = frozenset({NOT_FOUND, CONFLICT, UNPROCESSABLE})
+"""Statuses of a conditional write that another writer overtook.
+
+An update fails with 409; a JSON patch with 422, because its ``test`` fails; either with 404 where
+the object was deleted. To send the same write again is pointless.
+"""
+
 
 class KubeError(Exception):
     """A call that failed.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from dispatcher.kube.backoff import Backoff
 from dispatcher.kube.errors import KubeError
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Loop:
         self._silence = silence
         self._stopping = threading.Event()
         self._beat_at = time.monotonic()
-        self._failures = 0
+        self._backoff = Backoff(max(seconds, 1.0), LONGEST_PAUSE)
 
     def start(self) -> None:
         """Begin, in a thread of its own."""
@@ -72,19 +73,17 @@ class Loop:
         try:
             self._step()
         except KubeError as error:
-            self._failures += 1
+            self._backoff.fail()
             log.warning(
                 "the API server did not do what was asked", loop=self.name, error=str(error)
             )
         except Exception:
-            self._failures += 1
+            self._backoff.fail()
             log.exception("a step failed", loop=self.name)
         else:
-            self._failures = 0
+            self._backoff.reset()
         self.beat()
-        if not self._failures:
-            return self._seconds
-        return min(LONGEST_PAUSE, max(self._seconds, 1.0) * 2.0 ** min(self._failures - 1, 6))
+        return self._backoff.delay() or self._seconds
 
     def _run(self) -> None:
         while not self._stopping.is_set():

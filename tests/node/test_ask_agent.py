@@ -94,7 +94,7 @@ REFUSALS: dict[str, tuple[Any, int, str]] = {
     ),
     "a missing right": (
         KubeError(403, "Forbidden", "x"),
-        annotation_server.FORBIDDEN,
+        annotation_server.NOT_PERMITTED,
         "may not be read",
     ),
     "an API server that is busy": (

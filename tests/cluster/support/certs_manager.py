@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import trustme
 
 from certs.webhook_configs import API, KINDS
-from dispatcher.kube.client import NOT_FOUND, KubeError
+from dispatcher.kube.errors import NOT_FOUND, KubeError
 
 if TYPE_CHECKING:
     from dispatcher.kube.client import Kube

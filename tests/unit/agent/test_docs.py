@@ -92,7 +92,7 @@ def test_every_answer_of_the_agent_is_in_the_plugins_table() -> None:
         annotation_server.TRY_AGAIN,
         annotation_server.NO_POD,
         annotation_server.OTHER_POD,
-        annotation_server.FORBIDDEN,
+        annotation_server.NOT_PERMITTED,
         annotation_server.BAD_REQUEST,
     )
     assert set(map(str, ours)) <= set(codes)

@@ -19,14 +19,8 @@ from typing import TYPE_CHECKING, Any
 import jsonpatch
 
 from certs.webhook_configs import API
-from dispatcher.kube.client import (
-    CONFLICT,
-    JSON_PATCH,
-    NOT_FOUND,
-    TIMEOUT,
-    UNPROCESSABLE,
-    KubeError,
-)
+from dispatcher.kube.client import JSON_PATCH, TIMEOUT
+from dispatcher.kube.errors import CONFLICT, NOT_FOUND, UNPROCESSABLE, KubeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

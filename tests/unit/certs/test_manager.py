@@ -469,8 +469,8 @@ def test_what_fails_for_good_delays_no_repair_of_the_rest(
     refuse(api, 403, "PATCH", path=f"{API}{KINDS[1]}")
     api.store(f"{API}{KINDS[1]}/zz", configuration("zz", "z"))
     eventually(lambda: value(made, "failures_total") > 0)
-    made._failed_rounds = 100  # from here on it waits 7 to 15 seconds
-    eventually(lambda: made._failed_rounds > 100)
+    made._backoff.failures = 100  # from here on it waits 7 to 15 seconds
+    eventually(lambda: made._backoff.failures > 100)
     api.store(MUTATING, configuration("cni-genie", "a", "b"))
     woken = time.monotonic()
     made._wake.set()

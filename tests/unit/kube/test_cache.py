@@ -85,7 +85,7 @@ def run(
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait less than replicas in trouble do."""
-    monkeypatch.setattr(cache_module, "LONGEST_WAIT", 0.01)
+    monkeypatch.setattr(cache_module, "LONGEST_DELAY", 0.01)
 
 
 @pytest.fixture

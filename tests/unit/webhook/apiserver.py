@@ -11,7 +11,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from dispatcher.kube.client import JSON_PATCH, NOT_FOUND, TIMEOUT, KubeError
+from dispatcher.kube.client import JSON_PATCH, TIMEOUT
+from dispatcher.kube.errors import NOT_FOUND, KubeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
