@@ -1,7 +1,7 @@
 """The admission webhook: every mistake about networks is caught at ``kubectl apply``.
 
 How it works: bytes from the API server become a :class:`webhook.review.Review`; a pure
-function judges it against a snapshot of namespaces and networks and returns a
+function handlers it against a snapshot of namespaces and networks and returns a
 :class:`webhook.decision.Decision`; that becomes bytes again.
 
 Values that pass through:
@@ -20,13 +20,13 @@ Validation, as functions of values, without I/O and without a clock:
     templates          the pods of a Deployment and of other workloads
     bindings           removes our keys from Bindings
     namespaces         the default and the allow-list of a namespace
-    ignored            annotations that Genie ignores, each with a warning
+    ignored_keys       annotations that Genie ignores, each with a warning
 
 What asks the API server, and keeps labels right there:
 
-    caches             namespaces and nodes, from watch caches
+    informer_caches    namespaces and nodes, from list-and-watch caches
     lookups            live look-ups of namespaces
-    handlers           one function per endpoint: which rules apply, with what knowledge
+    handlers           one method for each endpoint: which rules apply, with what knowledge
     label_reconciler   keeps the label ``cni-genie.io/defaulted`` right
 
 TLS and HTTP:

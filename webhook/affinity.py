@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from dispatcher import keys
 from dispatcher.annotation import TOO_MANY
 from webhook.decision import Cause
-from webhook.review import child, elements
+from webhook.review import child, object_list
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -76,7 +76,7 @@ def covers(spec: Mapping[str, Any], networks: Sequence[str]) -> bool:
     ours = expressions(networks)
     terms = [term for term in _terms(spec) if _matches_some(term)]
     return bool(terms) and all(
-        one in elements(term, "matchExpressions") for term in terms for one in ours
+        one in object_list(term, "matchExpressions") for term in terms for one in ours
     )
 
 
@@ -95,7 +95,7 @@ def _mode_of(spec: Mapping[str, Any], networks: Sequence[str]) -> str:
     # A term of ours beside one without is its author's: we would have added to both.
     if covers(spec, networks):
         return "required"
-    if _preference(networks) in elements(_node_affinity(spec), PREFERRED):
+    if _preference(networks) in object_list(_node_affinity(spec), PREFERRED):
         return "preferred"
     return "off"
 
@@ -109,7 +109,7 @@ def _merge(spec: Mapping[str, Any], networks: Sequence[str], mode: str) -> Patch
         ours: Any = {"nodeSelectorTerms": [{"matchExpressions": expressions(networks)}]}
         return _new(spec, REQUIRED, ours)
     if mode == "preferred":
-        preferences, ours = elements(node_affinity, PREFERRED), _preference(networks)
+        preferences, ours = object_list(node_affinity, PREFERRED), _preference(networks)
         if ours in preferences:
             return []
         if preferences:
@@ -123,11 +123,11 @@ def _node_affinity(spec: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _terms(spec: Mapping[str, Any]) -> list[Any]:
-    return elements(child(_node_affinity(spec), REQUIRED), "nodeSelectorTerms")
+    return object_list(child(_node_affinity(spec), REQUIRED), "nodeSelectorTerms")
 
 
 def _matches_some(term: Mapping[str, Any]) -> bool:
-    return bool(elements(term, "matchExpressions") or elements(term, "matchFields"))
+    return bool(object_list(term, "matchExpressions") or object_list(term, "matchFields"))
 
 
 def _new(spec: Mapping[str, Any], key: str, value: Any) -> Patch:
@@ -146,7 +146,7 @@ def _into_terms(
         if not _matches_some(term):
             continue
         path = f"{NODE_AFFINITY}/{REQUIRED}/nodeSelectorTerms/{index}/matchExpressions"
-        there = elements(term, "matchExpressions")
+        there = object_list(term, "matchExpressions")
         missing = [one for one in ours if one not in there]
         if missing and not there:
             yield {"op": "add", "path": path, "value": missing}

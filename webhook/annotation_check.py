@@ -1,7 +1,7 @@
 """Tell whether a value of ``cni`` is well formed, known, and allowed in its namespace.
 
-One function, :func:`judge`, for pods, workload templates and the defaults of namespaces. It
-finds every fault of a value at once.
+Pods, workload templates and the defaults of namespaces use :func:`validate_annotation`, which
+reports every fault of a value at once.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from dispatcher.annotation import Selection
     from webhook.combinations import Combination
-    from webhook.snapshot import Namespace, Networks
+    from webhook.snapshot import ClusterNetworks, Namespace
 
 SHOWN = 10
 """Names that a message lists before it says how many more there are."""
@@ -51,11 +51,11 @@ class Finding(NamedTuple):
 
     position: int
     cause: Cause
-    doubtful: bool
+    is_doubtful: bool
     brief: str
 
 
-class Verdict(NamedTuple):
+class ValidationResult(NamedTuple):
     """What is right or wrong with one value.
 
     ``normal`` is the normal form (empty for a value that is not of the grammar), ``networks``
@@ -70,8 +70,10 @@ class Verdict(NamedTuple):
     warnings: tuple[str, ...] = ()
 
 
-def judge(value: str, namespace: Namespace, networks: Networks, field: str) -> Verdict:
-    """Judge *value*, which stands at *field*, for a pod in the namespace.
+def validate_annotation(
+    value: str, namespace: Namespace, networks: ClusterNetworks, field: str
+) -> ValidationResult:
+    """Check *value*, which stands at *field*, for a pod in the namespace.
 
     While no network at all is known, none is called unknown.
     """
@@ -79,19 +81,19 @@ def judge(value: str, namespace: Namespace, networks: Networks, field: str) -> V
     findings = list(_doubts(read.items, namespace, networks.known, field))
     for fault in read.faults:
         cause = Cause(fault.reason, str(fault), field)
-        findings.append(Finding(fault.position, cause, doubtful=False, brief=str(fault)))
+        findings.append(Finding(fault.position, cause, is_doubtful=False, brief=str(fault)))
     combination = combine(read.selections, networks)
     findings += _conflicts(combination, field)
     findings.sort(key=attrgetter("position"))
-    return Verdict(read.normal, read.networks, tuple(findings), combination.warnings)
+    return ValidationResult(read.normal, read.networks, tuple(findings), combination.warnings)
 
 
-def named(value: str) -> tuple[str, ...]:
+def networks_of(value: str) -> tuple[str, ...]:
     """Return the distinct networks of *value*, in order; none for an invalid value."""
     return _read(value).networks
 
 
-def combined(value: str, networks: Networks) -> Combination:
+def combination_of(value: str, networks: ClusterNetworks) -> Combination:
     """Return what the nodes say of the networks of *value* together."""
     return combine(_read(value).selections, networks)
 
@@ -132,7 +134,7 @@ def suggestion(name: str, usable: frozenset[str]) -> str:
 
 @lru_cache(maxsize=MAX_SUGGESTIONS)
 def _expected(name: str, usable: frozenset[str]) -> str:
-    return f"supported values: {listing(usable)}{suggestion(name, usable)}"
+    return f"supported values: {format_names(usable)}{suggestion(name, usable)}"
 
 
 def _items(value: str) -> Iterator[tuple[int, str]]:
@@ -164,28 +166,28 @@ def _doubts(
             fault = Fault(UNSUPPORTED, position, name, _expected(name, usable))
             cause = Cause(UNSUPPORTED, str(fault), field)
             brief = f"unknown network {quote(name)}{suggestion(name, usable)}"
-            yield Finding(position, cause, doubtful=True, brief=brief)
+            yield Finding(position, cause, is_doubtful=True, brief=brief)
         elif allowed is not None and name not in allowed:
             message = _forbidden(position, name, namespace.name, allowed)
             brief = f"this namespace does not allow {quote(name)}"
-            yield Finding(position, Cause(FORBIDDEN, message, field), doubtful=True, brief=brief)
+            yield Finding(position, Cause(FORBIDDEN, message, field), is_doubtful=True, brief=brief)
 
 
 def _conflicts(combination: Combination, field: str) -> Iterator[Finding]:
     for fault, brief in zip(combination.faults, combination.briefs, strict=True):
         cause = Cause(fault.reason, str(fault), field)
-        yield Finding(fault.position, cause, doubtful=True, brief=brief)
+        yield Finding(fault.position, cause, is_doubtful=True, brief=brief)
 
 
 def _forbidden(position: int, name: str, namespace_name: str, allowed: Collection[str]) -> str:
     return (
         f"Forbidden: item {position}: network {quote(name)} is not allowed in namespace "
-        f"{quote(namespace_name)} (allowed: {listing(allowed)}); ask an administrator to add it "
-        f"to the namespace's annotation {quote(keys.ALLOWED)}"
+        f"{quote(namespace_name)} (allowed: {format_names(allowed)}); "
+        f"ask an administrator to add it to the namespace's annotation {quote(keys.ALLOWED)}"
     )
 
 
-def listing(names: Collection[str]) -> str:
+def format_names(names: Collection[str]) -> str:
     """Return *names* sorted and quoted, the first ten of them and how many more there are."""
     shown = ", ".join(map(quote, nsmallest(SHOWN, names)))  # of perhaps a hundred thousand
     more = len(names) - SHOWN

@@ -24,10 +24,15 @@ from typing import TYPE_CHECKING
 import structlog
 from fastapi import FastAPI
 
-from webhook.body_reader import BodyTimeoutError, BodyTooLargeError, ClientDisconnectedError, Intake
+from webhook.body_reader import (
+    BodyReader,
+    BodyTimeoutError,
+    BodyTooLargeError,
+    ClientDisconnectedError,
+)
 from webhook.decision import NoDecisionError
 from webhook.limits import OVER_LIMIT
-from webhook.review import MalformedReviewError, Review, answer, object_name, parse
+from webhook.review import MalformedReviewError, Review, encode_response, object_name, parse_review
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -36,9 +41,9 @@ if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
 
     from webhook.decision import Decision
-    from webhook.metrics import Metrics
+    from webhook.metrics import WebhookMetrics
 
-    Judge = Callable[[Review], Awaitable[Decision]]
+    ReviewHandler = Callable[[Review], Awaitable[Decision]]
 
 log = structlog.get_logger("webhook")
 
@@ -93,16 +98,16 @@ class Application(FastAPI):
 
 
 def create_app(
-    judges: Mapping[str, Judge],
-    intake: Intake,
-    metrics: Metrics,
+    handlers: Mapping[str, ReviewHandler],
+    body_reader: BodyReader,
+    metrics: WebhookMetrics,
     draining: Callable[[], bool] = lambda: False,
 ) -> Application:
-    """Return the application; *judges* has the path of each endpoint and what decides there."""
+    """Return the application; *handlers* has the path of each endpoint and what decides there."""
     return Application(
         {
-            path: Endpoint(path.strip("/"), judge, intake, metrics, draining)
-            for path, judge in judges.items()
+            path: Endpoint(path.strip("/"), handle, body_reader, metrics, draining)
+            for path, handle in handlers.items()
         }
     )
 
@@ -113,14 +118,14 @@ class Endpoint:
     def __init__(
         self,
         name: str,
-        judge: Judge,
-        intake: Intake,
-        metrics: Metrics,
+        handle: ReviewHandler,
+        body_reader: BodyReader,
+        metrics: WebhookMetrics,
         draining: Callable[[], bool],
     ) -> None:
         self._name = name
-        self._judge = judge
-        self._intake = intake
+        self._handle = handle
+        self._body_reader = body_reader
         self._metrics = metrics
         self._draining = draining
 
@@ -141,10 +146,10 @@ class Endpoint:
         """Return status, headers and body."""
         started = time.perf_counter()
         try:
-            review = parse_or_refuse(await _body(headers, receive, self._intake))
+            review = parse_request(await _body(headers, receive, self._body_reader))
             body, decision = await self._decide(review)
         except RequestRefusedError as refusal:
-            _note(self._name, refusal)
+            _log_refusal(self._name, refusal)
             self._metrics.count(self._name, "error", refusal.word)
             return refusal.status, [TEXT, CLOSE], refusal.sentence.encode()
         self._metrics.count(self._name, decision.outcome, decision.reason)
@@ -153,10 +158,10 @@ class Endpoint:
 
     async def _decide(self, review: Review) -> tuple[bytes, Decision]:
         try:
-            decision = await self._judge(review)
+            decision = await self._handle(review)
             if decision.outcome != "allowed" or decision.reason == OVER_LIMIT:
-                _tell(review, decision)
-            return answer(review, decision), decision
+                _log_decision(review, decision)
+            return encode_response(review, decision), decision
         except NoDecisionError as error:
             raise RequestRefusedError(503, "cannot-decide", str(error)) from None
         except MalformedReviewError as error:
@@ -168,12 +173,12 @@ class Endpoint:
             ) from error
 
 
-async def _body(headers: Mapping[bytes, bytes], receive: Receive, intake: Intake) -> bytes:
+async def _body(headers: Mapping[bytes, bytes], receive: Receive, body_reader: BodyReader) -> bytes:
     media = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
     if media != b"application/json":
         raise RequestRefusedError(415, "wrong-type", "the Content-Type must be application/json")
     try:
-        return await intake.read(headers.get(b"content-length", b""), receive)
+        return await body_reader.read(headers.get(b"content-length", b""), receive)
     except BodyTooLargeError:
         raise RequestRefusedError(413, "too-large", "the review is too large") from None
     except BodyTimeoutError:
@@ -182,15 +187,15 @@ async def _body(headers: Mapping[bytes, bytes], receive: Receive, intake: Intake
         raise RequestRefusedError(400, "gone", "the client went away") from None
 
 
-def parse_or_refuse(body: bytes) -> Review:
+def parse_request(body: bytes) -> Review:
     """Return the review in *body*; raises :class:`RequestRefusedError` with 400."""
     try:
-        return parse(body)
+        return parse_review(body)
     except MalformedReviewError as error:
         raise RequestRefusedError(400, "malformed", str(error)) from None
 
 
-def _tell(review: Review, decision: Decision) -> None:
+def _log_decision(review: Review, decision: Decision) -> None:
     # One line for each refusal, each change, and each pod that limits only warn of; never the
     # object, which may hold secrets. What is longer than any name comes from no API server, and
     # must not fill a disk.
@@ -207,5 +212,5 @@ def _tell(review: Review, decision: Decision) -> None:
     )
 
 
-def _note(endpoint: str, refusal: RequestRefusedError) -> None:
+def _log_refusal(endpoint: str, refusal: RequestRefusedError) -> None:
     log.warning("no decision", endpoint=endpoint, status=refusal.status, reason=refusal.sentence)

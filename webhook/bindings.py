@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from dispatcher import keys
 from webhook.decision import ALLOWED, Decision
-from webhook.review import child, texts
+from webhook.review import child, string_map
 
 if TYPE_CHECKING:
     from webhook.review import Review
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def strip_binding(review: Review) -> Decision:
     """Return the patch that removes our keys from a Binding, which is never refused here."""
-    annotations = texts(child(review.object, "metadata"), "annotations")
+    annotations = string_map(child(review.object, "metadata"), "annotations")
     removed = [key for key in keys.POD_KEYS if key in annotations]
     if review.operation != "CREATE" or not removed:
         return ALLOWED

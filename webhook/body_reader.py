@@ -26,7 +26,7 @@ class ClientDisconnectedError(ConnectionError):
     """The client went away before its body had come."""
 
 
-class Intake:
+class BodyReader:
     """Reads bodies; one instance for the whole server.
 
     ``largest`` and ``together`` are bytes, of one body and of all that are arriving;

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from dispatcher.annotation import Fault, Selection
     from dispatcher.plugin_rules import Conflict
-    from webhook.snapshot import Networks
+    from webhook.snapshot import ClusterNetworks
 
     Plan = tuple[tuple[str, ...] | None, ...]
     """What some nodes say of the networks of a pod, item by item; None: they lack the network."""
@@ -46,10 +46,10 @@ class _Answers:
     """Answers for the nodes as they are; forgotten when the nodes change."""
 
     def __init__(self) -> None:
-        self._networks: Networks | None = None
+        self._networks: ClusterNetworks | None = None
         self._kept: dict[tuple[Selection, ...], Combination] = {}
 
-    def get(self, selections: tuple[Selection, ...], networks: Networks) -> Combination:
+    def get(self, selections: tuple[Selection, ...], networks: ClusterNetworks) -> Combination:
         """Return what :func:`_combine` says, from memory where possible."""
         if networks is not self._networks or len(self._kept) >= MAX_REMEMBERED:
             self._networks, self._kept = networks, {}
@@ -62,14 +62,14 @@ class _Answers:
 _answers = _Answers()
 
 
-def combine(selections: tuple[Selection, ...], networks: Networks) -> Combination:
+def combine(selections: tuple[Selection, ...], networks: ClusterNetworks) -> Combination:
     """Return what the cluster's nodes say of a pod with *selections*."""
     if len(selections) < 2 or not networks.plugin_types:  # noqa: PLR2004 - one conflicts with nothing
         return Combination()
     return _answers.get(selections, networks)
 
 
-def _combine(selections: Sequence[Selection], networks: Networks) -> Combination:
+def _combine(selections: Sequence[Selection], networks: ClusterNetworks) -> Combination:
     names = [selection.network for selection in selections]
     # Of hundreds of kinds of nodes, most say the same of these few networks.
     plans: set[Plan] = {tuple(map(node.get, names)) for node in networks.plugin_types}

@@ -1,4 +1,4 @@
-"""The desk: which function judges which review, and with what knowledge.
+"""The handlers: which function handlers which review, and with what knowledge.
 
 The only look-up in a request's path is here: a namespace that the cache does not have yet
 (or, for a new pod without the annotation ``cni``, which may have been sent because its namespace
@@ -18,30 +18,30 @@ from dispatcher.annotation import quote
 from dispatcher.kube.client import METADATA, object_path
 from dispatcher.kube.errors import NOT_FOUND, KubeError
 from webhook.bindings import strip_binding
-from webhook.caches import NAMESPACES
 from webhook.decision import NoDecisionError
+from webhook.informer_caches import NAMESPACES
 from webhook.limits import Limits
-from webhook.lookups import LookUps
-from webhook.namespaces import judge_namespace
-from webhook.pods import judge_pod, promises_default
+from webhook.lookups import NamespaceLookups
+from webhook.namespaces import admit_namespace
+from webhook.pods import admit_pod, may_get_default
 from webhook.review import MalformedReviewError
-from webhook.snapshot import Namespace, Networks, namespace_facts
-from webhook.templates import PATHS, Rules, judge_template
+from webhook.snapshot import ClusterNetworks, Namespace, parse_namespace
+from webhook.templates import PATHS, TemplateRules, admit_workload
 
 if TYPE_CHECKING:
     from dispatcher.kube.client import KubeClient
-    from webhook.caches import Caches
     from webhook.decision import Decision
+    from webhook.informer_caches import InformerCaches
     from webhook.review import Review
     from webhook.settings import WebhookSettings
 
 _NAMESPACE = re.compile("[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
-class Desk:
+class Handlers:
     """Judges reviews with what the caches know."""
 
-    def __init__(self, kube: KubeClient, caches: Caches, settings: WebhookSettings) -> None:
+    def __init__(self, kube: KubeClient, caches: InformerCaches, settings: WebhookSettings) -> None:
         self._kube = kube
         self._caches = caches
         self._settings = settings
@@ -50,34 +50,34 @@ class Desk:
             settings.max_per_network,
             are_enforced=settings.limits == "enforce",
         )
-        self._rules = Rules(
+        self._rules = TemplateRules(
             settings.templates_invalid,
             settings.templates_doubtful,
             settings.scheduling,
             self._limits,
         )
-        self._lookups = LookUps(
+        self._lookups = NamespaceLookups(
             self._ask, at_once=settings.max_lookups, per_second=settings.max_lookups_per_second
         )
 
     async def pods(self, review: Review) -> Decision:
-        """Judge a Pod."""
+        """ReviewHandler a Pod."""
         _expect(review, "Pod")
         self._need_caches()
         namespace = self._caches.namespace(review.namespace)
         if namespace is None:
             namespace = await self._lookups.get(_checked(review.namespace))
-        elif not namespace.default and promises_default(review):
+        elif not namespace.default and may_get_default(review):
             with contextlib.suppress(NoDecisionError):
                 namespace = await self._lookups.get_default(_checked(review.namespace))
         scheduling = self._settings.scheduling
-        return judge_pod(review, namespace, self._caches.networks, scheduling, self._limits)
+        return admit_pod(review, namespace, self._caches.networks, scheduling, self._limits)
 
     async def namespaces(self, review: Review) -> Decision:
-        """Judge a Namespace: also before the first sync, by its form alone."""
+        """ReviewHandler a Namespace: also before the first sync, by its form alone."""
         _expect(review, "Namespace")
-        known = self._caches.networks if self._caches.synced else Networks()
-        return judge_namespace(review, known, self._limits)
+        known = self._caches.networks if self._caches.synced else ClusterNetworks()
+        return admit_namespace(review, known, self._limits)
 
     async def bindings(self, review: Review) -> Decision:
         """Strip a Binding of our keys: also before the first sync, since no cache is needed."""
@@ -85,13 +85,13 @@ class Desk:
         return strip_binding(review)
 
     async def workloads(self, review: Review) -> Decision:
-        """Judge a workload's template."""
+        """ReviewHandler a workload's template."""
         _expect(review, *PATHS)
         self._need_caches()
         namespace = self._caches.namespace(review.namespace)
         if namespace is None:
             namespace = await self._lookups.get(_checked(review.namespace))
-        return judge_template(review, namespace, self._caches.networks, self._rules)
+        return admit_workload(review, namespace, self._caches.networks, self._rules)
 
     def _need_caches(self) -> None:
         if not self._caches.synced:
@@ -108,7 +108,7 @@ class Desk:
     def _get(self, name: str) -> Namespace:
         path = object_path(NAMESPACES, name)
         seconds = self._settings.lookup_seconds
-        return namespace_facts(self._kube.get(path, timeout=seconds, accept=METADATA))
+        return parse_namespace(self._kube.get(path, timeout=seconds, accept=METADATA))
 
 
 def _checked(name: str) -> str:
@@ -121,5 +121,5 @@ def _checked(name: str) -> str:
 def _expect(review: Review, *kinds: str) -> None:
     if review.kind not in kinds:
         raise MalformedReviewError(
-            f"this endpoint judges {', '.join(kinds)}, not {quote(review.kind)}"
+            f"this endpoint handlers {', '.join(kinds)}, not {quote(review.kind)}"
         )

@@ -19,7 +19,7 @@ import structlog
 from dispatcher import keys
 from dispatcher.kube.client import object_path
 from dispatcher.kube.errors import LOST_RACE, KubeError
-from webhook.caches import NAMESPACES
+from webhook.informer_caches import NAMESPACES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -39,7 +39,7 @@ PAUSE = 0.05
 log = structlog.get_logger("labels")
 
 
-class LabelKeeper:
+class LabelReconciler:
     """Keeps the labels in step, from a thread of its own.
 
     ``namespaces()`` returns what is known; ``count(result)`` is told of each patch: ``done``,
@@ -68,17 +68,17 @@ class LabelKeeper:
         self._stopping.set()
         self._changed.set()
 
-    def notice(self, _name: str, facts: Namespace | None) -> None:
+    def on_change(self, _name: str, facts: Namespace | None) -> None:
         """Take note of a change (what the cache calls)."""
-        if facts is not None and needs_repair(facts):
+        if facts is not None and has_wrong_label(facts):
             self._changed.set()
 
-    def repair_all(self) -> None:
+    def reconcile_all(self) -> None:
         """Look at every namespace once and mend what is wrong."""
         for name, facts in self._namespaces().items():
             if self._stopping.is_set():
                 return
-            if needs_repair(facts):
+            if has_wrong_label(facts):
                 self._repair(name, facts)
                 self._stopping.wait(PAUSE)
 
@@ -88,7 +88,7 @@ class LabelKeeper:
                 self._stopping.wait(random.uniform(SETTLE / 4, SETTLE))  # noqa: S311 - jitter
             self._changed.clear()
             try:
-                self.repair_all()
+                self.reconcile_all()
             except Exception:
                 log.exception("labels cannot be looked after")
 
@@ -105,7 +105,7 @@ class LabelKeeper:
             log.warning("label not repaired", namespace=name, error=str(error))
 
 
-def needs_repair(facts: Namespace) -> bool:
+def has_wrong_label(facts: Namespace) -> bool:
     """Tell whether the label of a living namespace is wrong."""
     return not facts.terminating and not facts.label_is_right
 

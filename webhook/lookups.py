@@ -29,7 +29,7 @@ MAX_REMEMBERED = 1024
 """Look-ups that are remembered for that, the oldest given up first."""
 
 
-class Rate:
+class RateLimiter:
     """So many events a second, and as many at once after a quiet second."""
 
     def __init__(self, per_second: float, clock: Callable[[], float]) -> None:
@@ -50,7 +50,7 @@ class Rate:
         return True
 
 
-class LookUps:
+class NamespaceLookups:
     """The live look-ups of one replica; used by its event loop alone.
 
     ``look_up(name)`` asks the API server: None means that there is no such namespace. It raises
@@ -67,7 +67,7 @@ class LookUps:
     ) -> None:
         self._look_up = look_up
         self._at_once = at_once
-        self._rate = Rate(per_second, clock)
+        self._rate = RateLimiter(per_second, clock)
         self._clock = clock
         self._running: dict[str, asyncio.Task[Namespace | None]] = {}
         self._missing: dict[str, float] = {}

@@ -23,7 +23,7 @@ BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # one more series for each, which no alert or panel reads
 
 
-class Metrics:
+class WebhookMetrics:
     """All metrics of one process, in a registry of their own."""
 
     def __init__(self) -> None:

@@ -22,35 +22,37 @@ from dispatcher.annotation import (
     parse,
     quote,
 )
-from webhook.annotation_check import SHOWN, combined, listing, named, suggestion
+from webhook.annotation_check import SHOWN, combination_of, format_names, networks_of, suggestion
 from webhook.decision import ALLOWED, Cause, Decision, deny, warning
-from webhook.ignored import namespace_warnings
+from webhook.ignored_keys import namespace_warnings
 from webhook.limits import CLUSTER, default_faults, limit_faults
-from webhook.review import child, texts
-from webhook.snapshot import SCHEDULING_MODES, namespace_facts
+from webhook.review import child, string_map
+from webhook.snapshot import SCHEDULING_MODES, parse_namespace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from webhook.limits import Limits
     from webhook.review import Review
-    from webhook.snapshot import Namespace, Networks
+    from webhook.snapshot import ClusterNetworks, Namespace
 
 MAX_ALLOWED = 8192
 """Bytes of an allow-list. The policies, which read it for every pod, have the same limit."""
 
 
-def judge_namespace(review: Review, networks: Networks, limits: Limits = CLUSTER) -> Decision:
+def admit_namespace(
+    review: Review, networks: ClusterNetworks, limits: Limits = CLUSTER
+) -> Decision:
     """Return the decision on a Namespace; *limits* are the cluster's."""
     if review.subresource or review.operation not in {"CREATE", "UPDATE"}:
         return ALLOWED
     metadata = child(review.object, "metadata")
-    new, _ = texts(metadata, "annotations"), texts(metadata, "labels")
-    facts = namespace_facts(review.object)
+    new, _ = string_map(metadata, "annotations"), string_map(metadata, "labels")
+    facts = parse_namespace(review.object)
     if facts.terminating:
         return ALLOWED
     old_metadata = child(review.old_object, "metadata")
-    old = texts(old_metadata, "annotations")
+    old = string_map(old_metadata, "annotations")
     changed = {key for key in keys.NAMESPACE_KEYS if new.get(key) != old.get(key)}
     causes = [*_causes(new, facts, changed), *limit_faults(new, changed)]
     over = list(default_faults(new, facts, limits, changed))
@@ -84,7 +86,7 @@ def _causes(new: Mapping[str, str], facts: Namespace, changed: set[str]) -> Iter
     modes = SCHEDULING_MODES
     if keys.SCHEDULING in changed and facts.scheduling and facts.scheduling not in modes:
         message = (
-            f"Unsupported value: {quote(facts.scheduling)}: supported values: {listing(modes)}"
+            f"Unsupported value: {quote(facts.scheduling)}: supported values: {format_names(modes)}"
         )
         yield Cause(UNSUPPORTED, message, _field(keys.SCHEDULING))
 
@@ -127,18 +129,18 @@ def _disagreement(new: Mapping[str, str], facts: Namespace, changed: set[str]) -
     if facts.allowed is None or len(new[keys.ALLOWED]) > MAX_ALLOWED:
         return
     field = _field(keys.ANNOTATION if keys.ANNOTATION in changed else keys.ALLOWED)
-    for name in named(facts.default):
+    for name in networks_of(facts.default):
         if name not in facts.allowed:
             message = (
                 f"Invalid value: the default network {quote(name)} must be among those that "
-                f"{quote(keys.ALLOWED)} allows ({listing(facts.allowed)})"
+                f"{quote(keys.ALLOWED)} allows ({format_names(facts.allowed)})"
             )
             yield Cause(INVALID, message, field)
 
 
-def _warnings(facts: Namespace, networks: Networks, changed: set[str]) -> Iterator[str]:
+def _warnings(facts: Namespace, networks: ClusterNetworks, changed: set[str]) -> Iterator[str]:
     written = {
-        keys.ANNOTATION: named(facts.default),
+        keys.ANNOTATION: networks_of(facts.default),
         keys.ALLOWED: list(facts.allowed or ()),
     }
     for key in (keys.ANNOTATION, keys.ALLOWED):
@@ -164,9 +166,9 @@ def _unknown(names: Iterable[str], known: frozenset[str], field: str) -> Iterato
         yield f"{field}: {len(unknown) - SHOWN} more networks are not known at present"
 
 
-def _combination_warnings(default: str, networks: Networks) -> Iterator[str]:
+def _combination_warnings(default: str, networks: ClusterNetworks) -> Iterator[str]:
     """Yield what keeps the default's networks from one pod; the nodes may change that."""
-    combination = combined(default, networks)
+    combination = combination_of(default, networks)
     field = _field(keys.ANNOTATION)
     for brief in combination.briefs:
         yield f"{field}: pods will be refused: {brief}"

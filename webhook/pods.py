@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dispatcher import keys
 from dispatcher.annotation import BLANKS, INVALID, InvalidAnnotationError, normalise, quote
 from webhook import affinity
-from webhook.annotation_check import Verdict, judge, named
+from webhook.annotation_check import ValidationResult, networks_of, validate_annotation
 from webhook.decision import ALLOWED, FORBIDDEN, Cause, Decision, NoDecisionError, deny, warning
-from webhook.ignored import pod_warnings
+from webhook.ignored_keys import pod_warnings
 from webhook.limits import CLUSTER, OVER_LIMIT, pod_cause, pod_excesses, pod_warning
-from webhook.review import child, texts
+from webhook.review import child, string_map
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from webhook.limits import Limits
     from webhook.review import Review
-    from webhook.snapshot import Namespace, Networks
+    from webhook.snapshot import ClusterNetworks, Namespace
 
 FIELD = f"metadata.annotations[{keys.ANNOTATION}]"
 
@@ -35,10 +35,10 @@ class Choice(NamedTuple):
     source: str
 
 
-def judge_pod(
+def admit_pod(
     review: Review,
     namespace: Namespace,
-    networks: Networks,
+    networks: ClusterNetworks,
     scheduling: str,
     limits: Limits = CLUSTER,
 ) -> Decision:
@@ -46,7 +46,7 @@ def judge_pod(
 
     Raises NoDecisionError when the pod names networks and none is known.
     """
-    if review.subresource or excluded(review.object):
+    if review.subresource or is_excluded(review.object):
         return ALLOWED
     if review.operation == "CREATE":
         return _created(review, namespace, networks, namespace.scheduling_or(scheduling), limits)
@@ -55,7 +55,7 @@ def judge_pod(
     return ALLOWED
 
 
-def excluded(pod: Mapping[str, Any]) -> bool:
+def is_excluded(pod: Mapping[str, Any]) -> bool:
     """Tell whether *pod* is of a kind that Genie never attaches, like the policies do.
 
     Those with the node's own network, the API server's images of static pods, Windows pods.
@@ -63,30 +63,30 @@ def excluded(pod: Mapping[str, Any]) -> bool:
     spec = child(pod, "spec")
     return (
         spec.get("hostNetwork") is True
-        or keys.MIRROR in texts(child(pod, "metadata"), "annotations")
+        or keys.MIRROR in string_map(child(pod, "metadata"), "annotations")
         or child(spec, "os").get("name") == "windows"
         or child(spec, "nodeSelector").get("kubernetes.io/os") == "windows"
     )
 
 
-def promises_default(review: Review) -> bool:
+def may_get_default(review: Review) -> bool:
     """Tell whether this new pod may have been sent because its namespace has a default.
 
     A pod with a key of another product is sent from every namespace, and may need a default too.
     """
-    annotations = texts(child(review.object, "metadata"), "annotations")
+    annotations = string_map(child(review.object, "metadata"), "annotations")
     return review.operation == "CREATE" and keys.ANNOTATION not in annotations
 
 
 def _created(
-    review: Review, namespace: Namespace, networks: Networks, scheduling: str, limits: Limits
+    review: Review, namespace: Namespace, networks: ClusterNetworks, scheduling: str, limits: Limits
 ) -> Decision:
     metadata = child(review.object, "metadata")
-    written = texts(metadata, "annotations").get(keys.ANNOTATION)
+    written = string_map(metadata, "annotations").get(keys.ANNOTATION)
     choice = _choose(written, namespace)
     if choice is None:
         return ALLOWED._replace(warnings=tuple(pod_warnings(metadata)))
-    verdict = judge(choice.value, namespace, networks, FIELD)
+    verdict = validate_annotation(choice.value, namespace, networks, FIELD)
     has_multus = networks.have_multus(verdict.networks)
     warnings = list(pod_warnings(metadata, has_multus=has_multus))
     audit = {"networks": verdict.normal, "source": choice.source}
@@ -135,14 +135,14 @@ def _reason(choice: Choice, *, changed: bool, patched: bool) -> str:
     return "scheduled" if patched else "valid"
 
 
-def _explain(verdict: Verdict, choice: Choice, namespace_name: str) -> Iterator[Cause]:
+def _explain(verdict: ValidationResult, choice: Choice, namespace_name: str) -> Iterator[Cause]:
     """Yield the causes; those of a default are the administrator's to mend, and say so."""
     where = f" (the default of namespace {quote(namespace_name)})"
     for finding in verdict.findings:
         cause = finding.cause
         if choice.source != "namespace":
             yield cause
-        elif finding.doubtful:
+        elif finding.is_doubtful:
             yield cause._replace(message=cause.message + where)
         else:
             message = f"Forbidden: {cause.message}{where}; ask an administrator to correct it"
@@ -150,7 +150,7 @@ def _explain(verdict: Verdict, choice: Choice, namespace_name: str) -> Iterator[
 
 
 def _absent(
-    named: Sequence[str], networks: Networks, scheduling: str, spec: Mapping[str, Any]
+    named: Sequence[str], networks: ClusterNetworks, scheduling: str, spec: Mapping[str, Any]
 ) -> Iterator[str]:
     waits = scheduling == "required" and not spec.get("nodeName")
     then = "the pod stays Pending until one has" if waits else "the pod may not start"
@@ -174,13 +174,13 @@ def _set(metadata: Mapping[str, Any], value: str) -> list[dict[str, Any]]:
 
 def _updated(review: Review, namespace: Namespace) -> Decision:
     metadata, old_metadata = child(review.object, "metadata"), child(review.old_object, "metadata")
-    new = texts(metadata, "annotations").get(keys.ANNOTATION)
-    old = texts(old_metadata, "annotations").get(keys.ANNOTATION)
+    new = string_map(metadata, "annotations").get(keys.ANNOTATION)
+    old = string_map(old_metadata, "annotations").get(keys.ANNOTATION)
     if not _same(new, old, namespace):
         return deny([Cause(INVALID, _immutable(new, old), FIELD)])
     patch = [] if old is None else _set(metadata, old)
     spec, old_spec = child(review.object, "spec"), child(review.old_object, "spec")
-    patch += affinity.restore(spec, old_spec, named(old or ""))
+    patch += affinity.restore(spec, old_spec, networks_of(old or ""))
     return Decision(reason="kept", patch=patch)
 
 

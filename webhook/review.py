@@ -49,7 +49,7 @@ class Review(NamedTuple):
     old_object: Mapping[str, Any]
 
 
-def parse(body: bytes) -> Review:
+def parse_review(body: bytes) -> Review:
     """Return the request in *body*; raises :class:`MalformedReviewError`."""
     if _parts(body) > MAX_PARTS:
         raise MalformedReviewError(f"the review has more than {MAX_PARTS} values")
@@ -108,7 +108,7 @@ def _member(holder: dict[str, Any], key: str, kind: type[Any]) -> Any:
     return value
 
 
-def answer(review: Review, decision: Decision) -> bytes:
+def encode_response(review: Review, decision: Decision) -> bytes:
     """Return the AdmissionReview that tells the API server *decision*."""
     response: dict[str, Any] = {"uid": review.uid, "allowed": decision.allowed}
     if decision.warnings:
@@ -166,7 +166,7 @@ def child(holder: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return value
 
 
-def elements(holder: Mapping[str, Any], key: str) -> list[Any]:
+def object_list(holder: Mapping[str, Any], key: str) -> list[Any]:
     """Return the list of objects at *key*, an empty one if it is missing or null."""
     value = holder.get(key)
     if value is None:
@@ -176,7 +176,7 @@ def elements(holder: Mapping[str, Any], key: str) -> list[Any]:
     return value
 
 
-def texts(holder: Mapping[str, Any], key: str) -> Mapping[str, str]:
+def string_map(holder: Mapping[str, Any], key: str) -> Mapping[str, str]:
     """Return the map of texts at *key* (labels, annotations)."""
     value = child(holder, key)
     if not set(map(type, value.values())) <= {str}:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from webhook.connection_limits import Connection, Crowd, Handshake
+from webhook.connection_limits import ConnectionTable, HttpConnection, TlsProtocol
 
 if TYPE_CHECKING:
     import ssl
@@ -30,19 +30,19 @@ class ListenError(OSError):
     """The port cannot be listened on; the message names its setting."""
 
 
-class Server(uvicorn.Server):
+class WebhookServer(uvicorn.Server):
     """A uvicorn server that leaves signals to its owner, and whose connections are a crowd."""
 
     def __init__(
         self,
         config: uvicorn.Config,
-        crowd: Crowd,
+        table: ConnectionTable,
         port_setting: str,
         tls: tuple[ssl.SSLContext, float] | None = None,
     ) -> None:
         """*tls* are its context and the seconds for a handshake."""
         super().__init__(config)
-        self._crowd = crowd
+        self._table = table
         self._port_setting = port_setting
         self._tls = tls
 
@@ -67,10 +67,10 @@ class Server(uvicorn.Server):
         self.started = True
 
     def _connect(self) -> asyncio.BaseProtocol:
-        connection = Connection(
-            self._crowd, config=self.config, server_state=self.server_state, app_state={}
+        connection = HttpConnection(
+            self._table, config=self.config, server_state=self.server_state, app_state={}
         )
-        return Handshake(connection, self._crowd, *self._tls) if self._tls else connection
+        return TlsProtocol(connection, self._table, *self._tls) if self._tls else connection
 
     @property
     def port(self) -> int:
@@ -79,22 +79,22 @@ class Server(uvicorn.Server):
         return number
 
 
-def webhook_server(app: Any, settings: WebhookSettings, context: ssl.SSLContext) -> Server:
+def webhook_server(app: Any, settings: WebhookSettings, context: ssl.SSLContext) -> WebhookServer:
     """Return the HTTPS server for the API servers."""
     keep_alive = settings.keep_alive_seconds
-    return Server(
+    return WebhookServer(
         _config(app, settings.address, settings.port, timeout_keep_alive=keep_alive),
-        Crowd(settings.max_connections, settings.header_seconds),
+        ConnectionTable(settings.max_connections, settings.header_seconds),
         "--port (GENIE_PORT)",
         (context, settings.handshake_seconds),
     )
 
 
-def probe_server(app: Any, settings: WebhookSettings) -> Server:
+def probe_server(app: Any, settings: WebhookSettings) -> WebhookServer:
     """Return the plain HTTP server for probes and metrics."""
-    return Server(
+    return WebhookServer(
         _config(app, settings.address, settings.probe_port),
-        Crowd(PROBE_CONNECTIONS, settings.header_seconds),
+        ConnectionTable(PROBE_CONNECTIONS, settings.header_seconds),
         "--probe-port (GENIE_PROBE_PORT)",
     )
 

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 import structlog
 
 from webhook.app import create_app
-from webhook.body_reader import Intake
-from webhook.caches import Caches
-from webhook.handlers import Desk
-from webhook.label_reconciler import LabelKeeper
-from webhook.metrics import Metrics
+from webhook.body_reader import BodyReader
+from webhook.handlers import Handlers
+from webhook.informer_caches import InformerCaches
+from webhook.label_reconciler import LabelReconciler
+from webhook.metrics import WebhookMetrics
 from webhook.probes import create_probes
-from webhook.server import Server, probe_server, webhook_server
+from webhook.server import WebhookServer, probe_server, webhook_server
 
 if TYPE_CHECKING:
     import ssl
@@ -72,16 +72,16 @@ class Service:
         self._certificates = certificates
         self._draining = False
         self._stopping = asyncio.Event()
-        self._metrics = Metrics()
-        self._caches = Caches(kube, settings.networks, self._on_namespace)
-        self._labels = LabelKeeper(
+        self._metrics = WebhookMetrics()
+        self._caches = InformerCaches(kube, settings.networks, self._on_namespace)
+        self._labels = LabelReconciler(
             kube, lambda: self._caches.namespaces_cache.items, self._metrics.count_repair
         )
-        self._desk = Desk(kube, self._caches, settings)
+        self._handlers = Handlers(kube, self._caches, settings)
         certificates.register_metrics(self._metrics.registry)
         self._add_gauges()
         self.probes = probe_server(create_probes(self.not_ready, self._metrics.registry), settings)
-        self.webhook: Server | None = None
+        self.webhook: WebhookServer | None = None
 
     def _add_gauges(self) -> None:
         caches, add = self._caches, self._metrics.gauge
@@ -113,7 +113,7 @@ class Service:
         return self._metrics.registry
 
     def _on_namespace(self, name: str, facts: Namespace | None) -> None:
-        self._labels.notice(name, facts)
+        self._labels.on_change(name, facts)
 
     def not_ready(self) -> str:
         """Return why no reviews should be sent here; empty: they should."""
@@ -151,20 +151,19 @@ class Service:
             await probes
 
     async def _serve(self, probes: asyncio.Task[None]) -> None:
-        intake = Intake(
+        body_reader = BodyReader(
             largest=self._settings.max_body_bytes,
             together=self._settings.max_buffered_bytes,
             arriving=self._settings.max_arriving,
             seconds=self._settings.body_seconds,
         )
-        desk = self._desk
-        judges = {
-            "/pods": desk.pods,
-            "/bindings": desk.bindings,
-            "/namespaces": desk.namespaces,
-            "/workloads": desk.workloads,
+        endpoints = {
+            "/pods": self._handlers.pods,
+            "/bindings": self._handlers.bindings,
+            "/namespaces": self._handlers.namespaces,
+            "/workloads": self._handlers.workloads,
         }
-        app = create_app(judges, intake, self._metrics, lambda: self._draining)
+        app = create_app(endpoints, body_reader, self._metrics, lambda: self._draining)
         context = self._certificates.ssl_context()
         self.webhook = webhook_server(app, self._settings, context)
         serving = asyncio.create_task(self.webhook.serve())

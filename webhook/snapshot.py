@@ -64,7 +64,7 @@ class Namespace(NamedTuple):
         return self.scheduling if self.scheduling in SCHEDULING_MODES else setting
 
 
-class Networks(NamedTuple):
+class ClusterNetworks(NamedTuple):
     """The networks of the cluster: ``known`` by label or setting, ``present`` on some node.
 
     ``plugin_types`` has one entry for each kind of node, as far as the rules for plugins need it,
@@ -100,7 +100,7 @@ class NodeNetworks(NamedTuple):
     dropped: frozenset[str] = frozenset()
 
 
-def namespace_facts(found: Mapping[str, Any]) -> Namespace:
+def parse_namespace(found: Mapping[str, Any]) -> Namespace:
     """Return the facts of a Namespace object (its metadata is enough)."""
     metadata = found.get("metadata") or {}
     annotations = metadata.get("annotations") or {}
@@ -123,7 +123,7 @@ def parse_allowed(value: str) -> tuple[str, ...]:
     return tuple(filter(None, (name.strip(BLANKS) for name in value.split(","))))
 
 
-def node_networks(found: Mapping[str, Any]) -> NodeNetworks:
+def parse_node(found: Mapping[str, Any]) -> NodeNetworks:
     """Return the networks that a Node's labels name, with what its annotation says of them.
 
     Of too many, the attachable ones first.
@@ -159,7 +159,7 @@ def _limited_types(
     return frozenset((name, found) for name, found in limited if found)
 
 
-def all_networks(nodes: Iterable[NodeNetworks], listed: Iterable[str] = ()) -> Networks:
+def merge_nodes(nodes: Iterable[NodeNetworks], listed: Iterable[str] = ()) -> ClusterNetworks:
     """Return the union of what *nodes* have and the setting *listed* names."""
     # Nodes of one kind have equal values: thousands of nodes are a handful of them.
     kinds = Counter(nodes)
@@ -168,7 +168,7 @@ def all_networks(nodes: Iterable[NodeNetworks], listed: Iterable[str] = ()) -> N
     known = named if len(named) <= MAX_KNOWN else _most_common(kinds)
     limited = known.intersection(name for kind in kinds for name, _ in kind.plugin_types)
     known_or_listed = known.union(listed)
-    return Networks(
+    return ClusterNetworks(
         known=known_or_listed,
         present=frozenset(name for name, there in pairs if there and name in known),
         plugin_types=_plugin_types(kinds, limited),

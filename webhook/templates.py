@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dispatcher import keys
 from dispatcher.annotation import BLANKS
 from webhook import affinity
-from webhook.annotation_check import Finding, judge
+from webhook.annotation_check import Finding, validate_annotation
 from webhook.decision import ALLOWED, Decision, deny, warning
-from webhook.ignored import pod_warnings
+from webhook.ignored_keys import pod_warnings
 from webhook.limits import CLUSTER, pod_cause, pod_excesses, pod_warning
-from webhook.pods import excluded
-from webhook.review import child, elements, texts
+from webhook.pods import is_excluded
+from webhook.review import child, object_list, string_map
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from webhook.limits import Limits
     from webhook.review import Review
     from webhook.settings import Scheduling, Severity
-    from webhook.snapshot import Namespace, Networks
+    from webhook.snapshot import ClusterNetworks, Namespace
 
 _TEMPLATE = ("spec", "template")
 PATHS = {
@@ -41,7 +41,7 @@ PATHS = {
 }
 
 
-class Rules(NamedTuple):
+class TemplateRules(NamedTuple):
     """The settings that matter here."""
 
     invalid: Severity = "deny"
@@ -50,29 +50,31 @@ class Rules(NamedTuple):
     limits: Limits = CLUSTER
 
 
-def judge_template(
-    review: Review, namespace: Namespace, networks: Networks, rules: Rules
+def admit_workload(
+    review: Review, namespace: Namespace, networks: ClusterNetworks, rules: TemplateRules
 ) -> Decision:
     """Return the decision on a workload, by its template."""
     if review.subresource or review.operation not in {"CREATE", "UPDATE"}:
         return ALLOWED
     path = PATHS[review.kind]
     template = _at(review.object, path)
-    if excluded(template) or _is_managed(review.object):
+    if is_excluded(template) or _is_managed(review.object):
         return ALLOWED
     field = ".".join(path)
     value = _value(template)
     unchanged = review.operation == "UPDATE" and _value(_at(review.old_object, path)) == value
     written = value.strip(BLANKS)
     where = f"{field}.metadata.annotations[{keys.ANNOTATION}]"
-    verdict = judge(value if written else namespace.default, namespace, networks, where)
+    verdict = validate_annotation(
+        value if written else namespace.default, namespace, networks, where
+    )
     excesses = pod_excesses(verdict.normal, namespace, rules.limits)
     findings = list(verdict.findings if written else ())
     if rules.limits.are_enforced:
         # An administrator may raise the limit, as an allow-list may be extended.
         findings += (
             Finding(
-                0, pod_cause(excess, review.namespace, where), doubtful=True, brief=excess.brief
+                0, pod_cause(excess, review.namespace, where), is_doubtful=True, brief=excess.brief
             )
             for excess in excesses
         )
@@ -98,17 +100,17 @@ def _at(found: Mapping[str, Any], path: tuple[str, ...]) -> Mapping[str, Any]:
 
 
 def _value(template: Mapping[str, Any]) -> str:
-    return texts(child(template, "metadata"), "annotations").get(keys.ANNOTATION, "")
+    return string_map(child(template, "metadata"), "annotations").get(keys.ANNOTATION, "")
 
 
 def _is_managed(workload: Mapping[str, Any]) -> bool:
     """Tell whether a controller made this (a Deployment's ReplicaSet): it was judged there."""
-    owners = elements(child(workload, "metadata"), "ownerReferences")
+    owners = object_list(child(workload, "metadata"), "ownerReferences")
     return any(owner.get("controller") is True for owner in owners)
 
 
 def _weigh(
-    findings: Iterable[Finding], rules: Rules, *, unchanged: bool
+    findings: Iterable[Finding], rules: TemplateRules, *, unchanged: bool
 ) -> tuple[list[Cause], list[str]]:
     """Return what the workload is refused for, and what is only said.
 
@@ -117,7 +119,7 @@ def _weigh(
     denied: list[Cause] = []
     told: list[str] = []
     for finding in findings:
-        severity = rules.doubtful if finding.doubtful else rules.invalid
+        severity = rules.doubtful if finding.is_doubtful else rules.invalid
         if severity == "deny" and not unchanged:
             denied.append(finding.cause)
         elif severity != "off":
@@ -146,7 +148,7 @@ def _scheduling(
 def _selector_hints(
     spec: Mapping[str, Any], networks: tuple[str, ...], field: str
 ) -> Iterator[str]:
-    selector = texts(spec, "nodeSelector")
+    selector = string_map(spec, "nodeSelector")
     for name in networks:
         label = keys.network_label(name)
         if selector.get(label) != "true" and not affinity.covers(spec, (name,)):

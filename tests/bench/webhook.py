@@ -36,10 +36,10 @@ from tests.unit.webhook.apiserver import Api, thing, things
 from tests.unit.webhook.builders import envelope, pod
 from tests.unit.webhook.test_server import free_port
 from webhook.app import create_app
-from webhook.body_reader import Intake
-from webhook.caches import Caches
-from webhook.handlers import Desk
-from webhook.metrics import Metrics
+from webhook.body_reader import BodyReader
+from webhook.handlers import Handlers
+from webhook.informer_caches import InformerCaches
+from webhook.metrics import WebhookMetrics
 from webhook.server import raise_descriptor_limit, webhook_server
 from webhook.settings import WebhookSettings
 
@@ -111,15 +111,16 @@ def serve(what: str, port: int, folder: Path) -> None:
     app: Any = echo
     if what == "webhook":
         api = stand_in()
-        caches = Caches(api, ())
+        caches = InformerCaches(api, ())
         caches.start()
         if not (caches.namespaces_cache.wait(60) and caches.nodes_cache.wait(60)):
             raise SystemExit("the caches were not filled")
         api.objects.clear()
-        desk = Desk(api, caches, settings)
-        judges = {"/pods": desk.pods, "/namespaces": desk.namespaces, "/workloads": desk.workloads}
-        intake = Intake(largest=7 << 20, together=32 << 20, arriving=256, seconds=5)
-        app = create_app(judges, intake, Metrics())
+        handlers = Handlers(api, caches, settings)
+        names = ("pods", "namespaces", "workloads")
+        endpoints = {f"/{name}": getattr(handlers, name) for name in names}
+        body_reader = BodyReader(largest=7 << 20, together=32 << 20, arriving=256, seconds=5)
+        app = create_app(endpoints, body_reader, WebhookMetrics())
     asyncio.run(webhook_server(app, settings, context).serve())
 
 

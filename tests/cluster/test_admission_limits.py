@@ -22,7 +22,7 @@ from tests.cluster.support.admission import api, make_spaces, own_cluster, pod
 from tests.devcluster.build.imagebuild import PROJECT
 from webhook.limits import CLUSTER, pod_cause, pod_excesses
 from webhook.pods import FIELD
-from webhook.snapshot import namespace_facts
+from webhook.snapshot import parse_namespace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -79,7 +79,7 @@ def refusal(admin: Kube, namespace: str, value: str | None) -> str:
 
 def wanted(namespace: str, value: str) -> list[Excess]:
     """Return what the webhook would refuse a pod with this value for."""
-    facts = namespace_facts({"metadata": {"name": namespace, "annotations": SPACES[namespace]}})
+    facts = parse_namespace({"metadata": {"name": namespace, "annotations": SPACES[namespace]}})
     return pod_excesses(value, facts, CLUSTER)
 
 

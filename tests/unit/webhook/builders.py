@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import jsonpatch
 
-from webhook.review import Review, parse
-from webhook.snapshot import Namespace, Networks
+from webhook.review import Review, parse_review
+from webhook.snapshot import ClusterNetworks, Namespace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from webhook.decision import Decision
 
-NETWORKS = Networks(known=frozenset({"canal", "weave"}), present=frozenset({"canal", "weave"}))
-NOTHING_KNOWN = Networks()
+NETWORKS = ClusterNetworks(
+    known=frozenset({"canal", "weave"}), present=frozenset({"canal", "weave"})
+)
+NOTHING_KNOWN = ClusterNetworks()
 PLAIN = Namespace("team-a")
 
 
@@ -74,7 +76,7 @@ def review(
     found: Mapping[str, Any] | None, old: Mapping[str, Any] | None = None, **request: Any
 ) -> Review:
     """Return what is read from such an AdmissionReview."""
-    return parse(json.dumps(envelope(found, old, **request)).encode())
+    return parse_review(json.dumps(envelope(found, old, **request)).encode())
 
 
 def patched(found: Mapping[str, Any], decision: Decision) -> Any:

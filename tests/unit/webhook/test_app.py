@@ -12,9 +12,9 @@ from prometheus_client import generate_latest
 
 from tests.unit.webhook.builders import envelope, pod
 from webhook.app import create_app
-from webhook.body_reader import Intake
+from webhook.body_reader import BodyReader
 from webhook.decision import Cause, Decision, NoDecisionError, deny
-from webhook.metrics import Metrics
+from webhook.metrics import WebhookMetrics
 from webhook.review import MalformedReviewError
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ class Judged:
     def __init__(self) -> None:
         self.does: Callable[[Review], Decision] = lambda _: Decision()
         self.draining = False
-        self.metrics = Metrics()
-        intake = Intake(largest=2000, together=4000, arriving=2, seconds=0.2)
-        app = create_app({"/pods": self._judge}, intake, self.metrics, lambda: self.draining)
+        self.metrics = WebhookMetrics()
+        body_reader = BodyReader(largest=2000, together=4000, arriving=2, seconds=0.2)
+        app = create_app({"/pods": self._judge}, body_reader, self.metrics, lambda: self.draining)
         self.client = TestClient(app)
 
     async def _judge(self, review: Review) -> Decision:
@@ -209,9 +209,9 @@ class Slow:
         return {"type": "http.request", "body": chunk, "more_body": bool(self._chunks)}
 
 
-def outcomes(intake: Intake, *requests: Slow) -> list[Any]:
+def outcomes(body_reader: BodyReader, *requests: Slow) -> list[Any]:
     async def run() -> list[Any]:
-        reads = [asyncio.create_task(intake.read(b"", one.receive)) for one in requests]
+        reads = [asyncio.create_task(body_reader.read(b"", one.receive)) for one in requests]
         await asyncio.sleep(0.05)
         for one in requests:
             one.go.set()
@@ -222,8 +222,8 @@ def outcomes(intake: Intake, *requests: Slow) -> list[Any]:
     ]
 
 
-def intake(**limits: Any) -> Intake:
-    return Intake(**{"largest": 100, "together": 100, "arriving": 2, "seconds": 5.0, **limits})
+def intake(**limits: Any) -> BodyReader:
+    return BodyReader(**{"largest": 100, "together": 100, "arriving": 2, "seconds": 5.0, **limits})
 
 
 def test_bodies_arrive_side_by_side() -> None:

@@ -10,18 +10,18 @@ from dispatcher import keys, plugin_rules, plugin_types
 from tests.unit.webhook.builders import PLAIN, messages, pod, review
 from tests.unit.webhook.test_templates import workload
 from webhook import combinations
-from webhook.caches import MAX_INTERNED, Caches
-from webhook.namespaces import judge_namespace
-from webhook.pods import judge_pod
+from webhook.informer_caches import MAX_INTERNED, InformerCaches
+from webhook.namespaces import admit_namespace
+from webhook.pods import admit_pod
 from webhook.snapshot import (
     MAX_KNOWN,
     MAX_PER_NODE,
+    ClusterNetworks,
     Namespace,
-    Networks,
-    all_networks,
-    node_networks,
+    merge_nodes,
+    parse_node,
 )
-from webhook.templates import Rules, judge_template
+from webhook.templates import TemplateRules, admit_workload
 
 if TYPE_CHECKING:
     from dispatcher.kube.client import KubeClient
@@ -48,13 +48,13 @@ def node(*networks: str, types: str | None = None, absent: tuple[str, ...] = ())
     return {"metadata": {"name": "n", "labels": labels, "annotations": annotations}}
 
 
-def cluster(*nodes: dict[str, Any], listed: tuple[str, ...] = ()) -> Networks:
-    return all_networks(map(node_networks, nodes), listed)
+def cluster(*nodes: dict[str, Any], listed: tuple[str, ...] = ()) -> ClusterNetworks:
+    return merge_nodes(map(parse_node, nodes), listed)
 
 
 def decide(value: str, *nodes: dict[str, Any]) -> tuple[list[str], tuple[str, ...]]:
     """Return why a pod with *value* is refused, and what it is warned of."""
-    decision = judge_pod(review(pod(value)), PLAIN, cluster(*nodes), "off")
+    decision = admit_pod(review(pod(value)), PLAIN, cluster(*nodes), "off")
     return messages(decision), decision.warnings
 
 
@@ -187,7 +187,7 @@ def test_two_networks_of_one_plugin(nodes: list[dict[str, Any]], refused: bool) 
 def test_a_network_of_the_setting_is_refused_by_no_node_that_exists(listed: str) -> None:
     """A node group that scales from zero may bring nodes which can run the pod."""
     networks = cluster(node("canal", "calico", types=BOTH), listed=(listed, "weave"))
-    decision = judge_pod(review(pod("canal,calico")), PLAIN, networks, "off")
+    decision = admit_pod(review(pod("canal,calico")), PLAIN, networks, "off")
     both = '"canal", "calico": plugin calico can attach a pod only once'
     assert decision.allowed
     assert decision.warnings[0] == f"some nodes will refuse the pod: {both}"
@@ -209,7 +209,7 @@ def test_kinds_of_nodes_that_say_the_same_of_a_pod_are_asked_once(
     networks = cluster(*nodes)
     assert len(networks.plugin_types) == 500
     for _ in range(2):
-        decision = judge_pod(review(pod("weave,weave@net1")), PLAIN, networks, "off")
+        decision = admit_pod(review(pod("weave,weave@net1")), PLAIN, networks, "off")
         assert (messages(decision), len(asked)) == ([TWICE], 1)
 
 
@@ -218,7 +218,7 @@ def test_what_the_nodes_said_is_forgotten_when_they_change() -> None:
     for types, refusals in ((WEAVE, [TWICE]), ("weave=bridge", [])):
         networks = cluster(node("weave", types=types))
         for number in range(2 * combinations.MAX_REMEMBERED):
-            decision = judge_pod(review(pod(f"weave,weave@n{number}")), PLAIN, networks, "off")
+            decision = admit_pod(review(pod(f"weave,weave@n{number}")), PLAIN, networks, "off")
             assert messages(decision) == refusals
     assert len(combinations._answers._kept) <= combinations.MAX_REMEMBERED
 
@@ -252,7 +252,7 @@ def test_a_default_that_was_filled_in_is_named_as_such() -> None:
     """Its author is not the pod's."""
     namespace = Namespace("team-a", default="weave,weave")
     networks = cluster(node("weave", types=WEAVE))
-    refusal = judge_pod(review(pod()), namespace, networks, "off")
+    refusal = admit_pod(review(pod()), namespace, networks, "off")
     assert messages(refusal) == [f'{TWICE} (the default of namespace "team-a")']
 
 
@@ -264,20 +264,22 @@ IN_NAMESPACE = "metadata.annotations[cni]: "
 @pytest.mark.parametrize(
     ("types", "rules", "code", "warnings"),
     [
-        pytest.param((WEAVE,), Rules(), 200, (TEMPLATE,), id="a warning"),
-        pytest.param((WEAVE,), Rules(doubtful="deny"), 422, (), id="a refusal, if so set"),
-        pytest.param((WEAVE,), Rules(doubtful="off"), 200, (), id="nothing, if so set"),
-        pytest.param((WEAVE, "weave=bridge"), Rules(), 200, (SOME_TWICE,), id="of some nodes"),
-        pytest.param((WEAVE, ""), Rules(doubtful="off"), 200, (), id="of some nodes, off"),
+        pytest.param((WEAVE,), TemplateRules(), 200, (TEMPLATE,), id="a warning"),
+        pytest.param((WEAVE,), TemplateRules(doubtful="deny"), 422, (), id="a refusal, if so set"),
+        pytest.param((WEAVE,), TemplateRules(doubtful="off"), 200, (), id="nothing, if so set"),
+        pytest.param(
+            (WEAVE, "weave=bridge"), TemplateRules(), 200, (SOME_TWICE,), id="of some nodes"
+        ),
+        pytest.param((WEAVE, ""), TemplateRules(doubtful="off"), 200, (), id="of some nodes, off"),
     ],
 )
 def test_a_template_is_treated_as_for_other_faults_that_may_pass(
-    types: tuple[str, ...], rules: Rules, code: int, warnings: tuple[str, ...]
+    types: tuple[str, ...], rules: TemplateRules, code: int, warnings: tuple[str, ...]
 ) -> None:
     """The nodes may change."""
     networks = cluster(*(node("weave", types=each) for each in types))
     rules = rules._replace(scheduling="off")
-    decision = judge_template(review(workload("weave,weave")), PLAIN, networks, rules)
+    decision = admit_workload(review(workload("weave,weave")), PLAIN, networks, rules)
     expected = tuple(f"{IN_TEMPLATE}{each}" for each in warnings)
     assert (decision.code, decision.warnings) == (code, expected)
 
@@ -296,7 +298,7 @@ def test_a_namespaces_default_is_warned_of(
     """Namespaces are often written before the nodes exist, so it is no refusal."""
     found = {"kind": "Namespace", "metadata": {"name": "x", "annotations": {"cni": "weave,weave"}}}
     networks = cluster(*(node("weave", types=each) for each in types))
-    decision = judge_namespace(review(found), networks)
+    decision = admit_namespace(review(found), networks)
     expected = tuple(f"{IN_NAMESPACE}{each}" for each in warnings)
     assert (decision.allowed, decision.warnings) == (True, expected)
 
@@ -312,7 +314,7 @@ def test_thousands_of_nodes_of_one_kind_are_one_entry() -> None:
 
 def test_a_node_that_changes_for_ever_fills_no_memory() -> None:
     """Kinds of nodes that are gone are forgotten."""
-    caches = Caches(cast("KubeClient", None), ())  # nothing is asked for
+    caches = InformerCaches(cast("KubeClient", None), ())  # nothing is asked for
     for number in range(3 * MAX_INTERNED):
         caches._keep_node(node("weave", types=f"n{number}=calico", absent=(f"n{number}",)))
     assert len(caches._interned) <= MAX_INTERNED

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from webhook.annotation_check import judge
+from webhook.annotation_check import validate_annotation
 from webhook.pods import FIELD
-from webhook.snapshot import Namespace, Networks
+from webhook.snapshot import ClusterNetworks, Namespace
 
 PAGE = (Path(__file__).parents[3] / "docs" / "developers.md").read_text()
 ROWS = re.findall(r"^\| `([^`]*)` \| `([A-Z][a-z ]+: [^`]*)` \| .+ \|$", PAGE, re.MULTILINE)
@@ -27,8 +27,8 @@ def test_a_row_of_the_page_is_what_the_webhook_says(value: str, message: str) ->
     forbidden = message.startswith("Forbidden")
     namespace = Namespace("shop", allowed=NETWORKS if forbidden else None)
     known = {*NETWORKS, "a", "secret"} if value.startswith("a,") or forbidden else {*NETWORKS}
-    networks = Networks(known=frozenset(known), present=frozenset(known))
-    findings = judge(value, namespace, networks, FIELD).findings
+    networks = ClusterNetworks(known=frozenset(known), present=frozenset(known))
+    findings = validate_annotation(value, namespace, networks, FIELD).findings
     told = [f.cause.message for f in findings]
     assert message in told
     assert {f.cause.field for f in findings} == {FIELD}

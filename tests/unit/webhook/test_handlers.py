@@ -1,4 +1,4 @@
-"""The desk: what a decision knows, and when the API server is asked."""
+"""Handlers: what a decision knows, and when the API server is asked."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from structlog.testing import capture_logs
 from dispatcher.kube.client import KubeError
 from tests.unit.webhook.apiserver import Api, thing, things
 from tests.unit.webhook.builders import pod, review
-from webhook.caches import MAX_INTERNED, Caches
 from webhook.decision import Decision, NoDecisionError
-from webhook.handlers import Desk
+from webhook.handlers import Handlers
+from webhook.informer_caches import MAX_INTERNED, InformerCaches
 from webhook.review import MalformedReviewError
 from webhook.settings import WebhookSettings
-from webhook.snapshot import Networks
+from webhook.snapshot import ClusterNetworks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,15 +28,15 @@ AWAY = KubeError(0, "NoAnswer", "no answer")
 
 
 class Office:
-    """A desk with filled caches over a stand-in for the API server."""
+    """Handlers with filled caches over a stand-in for the API server."""
 
     def __init__(self, *, start: bool = True, **settings: Any) -> None:
         self.api = Api(
             namespaces=things(thing("team-a"), thing("defaulted", {"cni": "weave"})),
             nodes=things(NODE),
         )
-        self.caches = Caches(self.api, ("flannel",))
-        self.desk = Desk(self.api, self.caches, WebhookSettings(**settings))
+        self.caches = InformerCaches(self.api, ("flannel",))
+        self.handlers = Handlers(self.api, self.caches, WebhookSettings(**settings))
         if start:
             self.caches.start()
             assert self.caches.namespaces_cache.wait(5)
@@ -44,9 +44,9 @@ class Office:
             self.api.calls.clear()
 
     def judge(self, cni: str | None, namespace: str = "team-a") -> Decision:
-        """Judge a pod."""
+        """ReviewHandler a pod."""
         found = pod(cni, metadata={"namespace": namespace})
-        return asyncio.run(self.desk.pods(review(found)))
+        return asyncio.run(self.handlers.pods(review(found)))
 
     def close(self) -> None:
         """End the watches."""
@@ -64,7 +64,7 @@ def office() -> Iterator[Office]:
 def test_networks_are_the_nodes_and_the_settings(office: Office) -> None:
     """Known by label or by setting; present by label."""
     known = frozenset({"weave", "flannel"})
-    assert office.caches.networks == Networks(known=known, present=frozenset({"weave"}))
+    assert office.caches.networks == ClusterNetworks(known=known, present=frozenset({"weave"}))
     assert office.caches.networks is office.caches.networks
 
 
@@ -90,7 +90,7 @@ def test_networks_of_nodes_that_name_too_many_are_counted_once_and_each_node_is_
 def test_a_node_that_changes_its_labels_for_ever_fills_no_log() -> None:
     """It is logged once an hour; of nodes that come and go, not all are remembered for that."""
     now = [0.0]
-    caches = Caches(cast("KubeClient", None), (), clock=lambda: now[0])
+    caches = InformerCaches(cast("KubeClient", None), (), clock=lambda: now[0])
     with capture_logs() as logged:
         for version in range(10):
             caches._keep_node(too_many("n1", version))
@@ -136,7 +136,7 @@ def test_a_pod_with_a_key_that_is_ignored_gets_a_default_younger_than_the_cache(
 ) -> None:
     """The key does not keep it from its namespace's network; the policy would refuse it without."""
     office.api.objects["namespaces"]["team-a"] = thing("team-a", {"cni": "weave"})
-    decision = asyncio.run(office.desk.pods(review(pod(metadata=metadata))))
+    decision = asyncio.run(office.handlers.pods(review(pod(metadata=metadata))))
     assert decision.reason == "defaulted"
     assert len(decision.warnings) == 1
 
@@ -160,7 +160,7 @@ def test_a_namespace_that_is_cached_will_do_if_too_many_are_looked_up() -> None:
 
     async def two() -> tuple[Decision, ...]:
         found = review(pod(metadata={"namespace": "team-a"}))
-        return await asyncio.gather(office.desk.pods(found), office.desk.pods(found))
+        return await asyncio.gather(office.handlers.pods(found), office.handlers.pods(found))
 
     assert all(decision.allowed for decision in asyncio.run(two()))
     assert len(office.api.calls) == 1
@@ -187,7 +187,7 @@ def test_a_binding_is_judged_before_the_caches_are_filled() -> None:
     office = Office(start=False)
     metadata = {"name": "web", "namespace": "team-a", "annotations": {"cni": "weave"}}
     found = review({"kind": "Binding", "metadata": metadata}, subResource="binding")
-    assert asyncio.run(office.desk.bindings(found)).reason == "stripped"
+    assert asyncio.run(office.handlers.bindings(found)).reason == "stripped"
 
 
 def test_a_namespace_that_cannot_be_read_is_no_decision(office: Office) -> None:
@@ -204,7 +204,7 @@ def test_too_many_look_ups_are_refused_fast() -> None:
 
     async def two() -> list[Any]:
         asked = [
-            office.desk.pods(review(pod("weave", metadata={"namespace": name})))
+            office.handlers.pods(review(pod("weave", metadata={"namespace": name})))
             for name in ("new1", "new2")
         ]
         found: list[Any] = await asyncio.gather(*asked, return_exceptions=True)
@@ -223,14 +223,14 @@ def test_before_the_caches_are_filled_pods_and_workloads_are_not_decided() -> No
         office.judge("weave")
     found = {"kind": "Deployment", "metadata": {"namespace": "team-a"}}
     with pytest.raises(NoDecisionError, match="have not been read yet"):
-        asyncio.run(office.desk.workloads(review(found)))
+        asyncio.run(office.handlers.workloads(review(found)))
 
 
 def test_a_namespace_is_judged_by_its_form_before_the_caches_are_filled() -> None:
     """Bad grammar is bad whatever the cluster has."""
     office = Office(start=False)
     found = {"kind": "Namespace", "metadata": {"name": "n", "annotations": {"cni": "a/b"}}}
-    assert asyncio.run(office.desk.namespaces(review(found))).code == 422
+    assert asyncio.run(office.handlers.namespaces(review(found))).code == 422
 
 
 def test_workloads_are_judged_with_their_namespace(office: Office) -> None:
@@ -243,7 +243,7 @@ def test_workloads_are_judged_with_their_namespace(office: Office) -> None:
             "metadata": {"name": "web", "namespace": namespace},
             "spec": {"template": template},
         }
-        decision = asyncio.run(office.desk.workloads(review(found)))
+        decision = asyncio.run(office.handlers.workloads(review(found)))
         assert len(decision.warnings) == warned
 
 
@@ -252,7 +252,7 @@ def test_each_endpoint_judges_its_own_kinds(office: Office, endpoint: str) -> No
     """A rule that sends something else here is an error in the configuration."""
     found = {"kind": "Service", "metadata": {"name": "x"}}
     with pytest.raises(MalformedReviewError, match='not "Service"'):
-        asyncio.run(getattr(office.desk, endpoint)(review(found)))
+        asyncio.run(getattr(office.handlers, endpoint)(review(found)))
 
 
 @pytest.mark.parametrize("kind", ["Pod", "Deployment"])
@@ -262,7 +262,7 @@ def test_what_is_no_name_of_a_namespace_is_never_asked_for(
 ) -> None:
     """Who can reach our port may send anything; the API server is not asked for it."""
     found = {"kind": kind, "metadata": {"name": "web", "namespace": namespace}}
-    endpoint = office.desk.pods if kind == "Pod" else office.desk.workloads
+    endpoint = office.handlers.pods if kind == "Pod" else office.handlers.workloads
     with pytest.raises(MalformedReviewError, match="is not the name of a namespace"):
         asyncio.run(endpoint(review(found)))
     assert office.api.calls == []

@@ -10,7 +10,7 @@ import pytest
 from dispatcher.kube.client import KubeError
 from tests.unit.webhook.apiserver import Api
 from webhook import label_reconciler
-from webhook.label_reconciler import LabelKeeper, label_patch, needs_repair
+from webhook.label_reconciler import LabelReconciler, has_wrong_label, label_patch
 from webhook.snapshot import Namespace
 
 RIGHT = {
@@ -31,7 +31,7 @@ class Kept:
     def __init__(self, namespaces: dict[str, Namespace]) -> None:
         self.api = Api()
         self.results: list[str] = []
-        self.keeper = LabelKeeper(self.api, lambda: namespaces, self.results.append)
+        self.reconciler = LabelReconciler(self.api, lambda: namespaces, self.results.append)
 
     def patches(self) -> dict[str, Any]:
         """Return what was patched, by name."""
@@ -41,7 +41,7 @@ class Kept:
 def test_only_what_is_wrong_is_mended() -> None:
     """A namespace in order costs no request; one that is being deleted is left alone."""
     kept = Kept({**RIGHT, **WRONG})
-    kept.keeper.repair_all()
+    kept.reconciler.reconcile_all()
     assert set(kept.patches()) == set(WRONG)
     assert kept.results == ["done", "done"]
 
@@ -73,7 +73,7 @@ def test_a_patch_that_fails_is_counted(status: int, result: str) -> None:
     """Lost races are expected; what an administrator must know of is told apart."""
     kept = Kept(WRONG)
     kept.api.error = KubeError(status, "Reason", "message")
-    kept.keeper.repair_all()
+    kept.reconciler.reconcile_all()
     assert kept.results == [result, result]
 
 
@@ -94,15 +94,15 @@ def test_a_change_wakes_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
         return WRONG
 
     kept = Kept({})
-    kept.keeper = LabelKeeper(kept.api, namespaces, kept.results.append)
-    kept.keeper.notice("with", RIGHT["with"])
-    kept.keeper.notice("gone", None)
-    kept.keeper.start()
+    kept.reconciler = LabelReconciler(kept.api, namespaces, kept.results.append)
+    kept.reconciler.on_change("with", RIGHT["with"])
+    kept.reconciler.on_change("gone", None)
+    kept.reconciler.start()
     time.sleep(0.1)
     assert looks == [], "the loop had been told of a change before it began"
-    kept.keeper.notice("unlabelled", WRONG["unlabelled"])
+    kept.reconciler.on_change("unlabelled", WRONG["unlabelled"])
     until(lambda: len(kept.results) == 2)
-    kept.keeper.stop()
+    kept.reconciler.stop()
 
 
 def test_an_error_that_nobody_thought_of_does_not_end_the_loop(
@@ -119,18 +119,18 @@ def test_an_error_that_nobody_thought_of_does_not_end_the_loop(
         return next(looks, {})
 
     kept = Kept({})
-    kept.keeper = LabelKeeper(kept.api, namespaces, kept.results.append)
-    kept.keeper.start()
+    kept.reconciler = LabelReconciler(kept.api, namespaces, kept.results.append)
+    kept.reconciler.start()
     until(lambda: len(kept.results) == 2)
-    kept.keeper.stop()
+    kept.reconciler.stop()
 
 
 def test_the_loop_looks_without_being_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """A lost event costs a minute, not the label."""
     monkeypatch.setattr(label_reconciler, "INTERVAL", 0.01)
     kept = Kept(WRONG)
-    kept.keeper.start()
+    kept.reconciler.start()
     until(lambda: kept.results)
-    kept.keeper.stop()
-    kept.keeper.repair_all()
-    assert needs_repair(WRONG["labelled"])
+    kept.reconciler.stop()
+    kept.reconciler.reconcile_all()
+    assert has_wrong_label(WRONG["labelled"])

@@ -13,13 +13,13 @@ from tests.unit.webhook.builders import messages, patched, pod, review
 from tests.unit.webhook.test_namespaces import namespace
 from tests.unit.webhook.test_templates import workload
 from webhook.limits import CLUSTER, MAX_LIMIT, Limits, excesses, parse_limit
-from webhook.namespaces import judge_namespace
-from webhook.pods import judge_pod
-from webhook.snapshot import Namespace, Networks, namespace_facts
-from webhook.templates import Rules, judge_template
+from webhook.namespaces import admit_namespace
+from webhook.pods import admit_pod
+from webhook.snapshot import ClusterNetworks, Namespace, parse_namespace
+from webhook.templates import TemplateRules, admit_workload
 
 NAMES = frozenset({*"abcdefgh", "weave", "w" * 63})
-NETWORKS = Networks(known=NAMES, present=NAMES)
+NETWORKS = ClusterNetworks(known=NAMES, present=NAMES)
 CNI = "metadata.annotations[cni]"
 ATTACHMENTS = "cni-genie.io/max-attachments"
 PER_NETWORK = "cni-genie.io/max-per-network"
@@ -49,13 +49,13 @@ def shop(**annotations: str) -> Namespace:
         name if name == "cni" else f"cni-genie.io/{name.replace('_', '-')}": value
         for name, value in annotations.items()
     }
-    return namespace_facts({"metadata": {"name": "shop", "annotations": written}})
+    return parse_namespace({"metadata": {"name": "shop", "annotations": written}})
 
 
 def decide(value: str | None, facts: Namespace, limits: Limits = CLUSTER) -> Any:
     found = pod(value)
     found["metadata"]["namespace"] = "shop"
-    return judge_pod(review(found), facts, NETWORKS, "off", limits)
+    return admit_pod(review(found), facts, NETWORKS, "off", limits)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_a_default_that_is_longer_than_the_limit_is_never_refused(value: str | N
     """Whether it was filled in or written down: the namespace's administrator allowed it."""
     found = pod(value)
     facts = shop(cni="a, b,c,d,e,e,e", max_attachments="2")
-    decision = judge_pod(review(found), facts, NETWORKS, "off")
+    decision = admit_pod(review(found), facts, NETWORKS, "off")
     assert patched(found, decision)["metadata"]["annotations"]["cni"] == "a,b,c,d,e,e,e"
 
 
@@ -140,7 +140,7 @@ def test_while_limits_only_warn_a_pod_over_them_passes(value: str, expected: lis
     assert decision.allowed
     assert list(decision.warnings) == [f"{CNI}: {one}" for one in expected]
     template = workload(value)
-    told = judge_template(review(template), shop(), NETWORKS, Rules(limits=WARNING))
+    told = admit_workload(review(template), shop(), NETWORKS, TemplateRules(limits=WARNING))
     assert told.allowed
     assert list(told.warnings) == [f"spec.template.{CNI}: {one}" for one in expected]
 
@@ -191,7 +191,7 @@ def test_a_template_over_a_limit_is_treated_like_one_that_its_namespace_does_not
 ) -> None:
     """An administrator may raise the limit meanwhile: a warning, unless the setting says deny."""
     template = workload("a,b,c,d,e")
-    decision = judge_template(review(template), shop(), NETWORKS, Rules(doubtful=severity))
+    decision = admit_workload(review(template), shop(), NETWORKS, TemplateRules(doubtful=severity))
     if severity == "warn":
         field = "spec.template.metadata.annotations[cni]"
         brief = "pods will be refused: max-attachments is 4, has 5"
@@ -297,7 +297,7 @@ def test_a_namespaces_default_and_limits_agree_when_they_are_written(
     found: dict[str, Any], old: dict[str, Any] | None, expected: list[str]
 ) -> None:
     """The fault is at the annotation that was changed; what is stored is no fault."""
-    decision = judge_namespace(review(found, old), NETWORKS)
+    decision = admit_namespace(review(found, old), NETWORKS)
     assert len(messages(decision)) == len(expected)
     for message, start in zip(messages(decision), expected, strict=True):
         assert message.startswith(start)
@@ -305,10 +305,10 @@ def test_a_namespaces_default_and_limits_agree_when_they_are_written(
 
 def test_while_limits_only_warn_a_long_default_is_a_warning() -> None:
     """A limit that cannot be read is refused all the same."""
-    decision = judge_namespace(review(limited("a,b,c,d,e")), NETWORKS, WARNING)
+    decision = admit_namespace(review(limited("a,b,c,d,e")), NETWORKS, WARNING)
     assert decision.allowed
     assert [one.startswith(f"{CNI}: Too many: must have") for one in decision.warnings] == [True]
-    assert judge_namespace(review(limited(max_attachments="x")), NETWORKS, WARNING).code == 422
+    assert admit_namespace(review(limited(max_attachments="x")), NETWORKS, WARNING).code == 422
 
 
 @given(st.integers(-1, 99).map(str) | st.text("0123456789+-_ \n٣", max_size=4))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from webhook.decision import NoDecisionError
-from webhook.lookups import MAX_REMEMBERED, REMEMBERED_SECONDS, LookUps
+from webhook.lookups import MAX_REMEMBERED, REMEMBERED_SECONDS, NamespaceLookups
 from webhook.snapshot import Namespace
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class World:
         self.asked: list[str] = []
         self.go = asyncio.Event()
         self.go.set()
-        self.lookups = LookUps(
+        self.lookups = NamespaceLookups(
             self._ask, at_once=at_once, per_second=per_second, clock=lambda: self.now
         )
 

@@ -24,7 +24,7 @@ from dispatcher import annotation, keys
 from dispatcher.node.settings import Settings as AgentSettings
 from tests.unit.webhook.apiserver import Api
 from tests.unit.webhook.test_service import Certificates
-from webhook import affinity, ignored, limits, namespaces
+from webhook import affinity, ignored_keys, limits, namespaces
 from webhook.service import Service
 from webhook.settings import WebhookSettings
 from webhook.templates import PATHS
@@ -149,12 +149,12 @@ def test_ignored_keys_are_those_that_the_webhook_warns_of() -> None:
     """A key in one list and not in the other would be a call without a warning."""
     for name in ("pods", "templates", "cronjobs"):
         condition = conditions(ENTRIES[f"{name}.cni-genie.io"])["names-networks"]
-        assert listed(ignored.IGNORED_ON_PODS) in condition
+        assert listed(ignored_keys.IGNORED_ON_PODS) in condition
     namespace = conditions(ENTRIES["namespaces.cni-genie.io"])["ours-changed"]
-    assert listed(ignored.NAMESPACE_NEAR_MISSES) in namespace
+    assert listed(ignored_keys.NAMESPACE_NEAR_MISSES) in namespace
     assert listed((keys.DEFAULTED, *keys.NAMESPACE_KEYS)) in namespace
     assert listed(keys.NAMESPACE_KEYS) in namespace
-    assert f"key.startsWith('{ignored.PREFIX}')" in namespace
+    assert f"key.startsWith('{ignored_keys.PREFIX}')" in namespace
 
 
 def test_bindings_lose_the_keys_that_the_policy_refuses() -> None:
@@ -202,7 +202,7 @@ def test_no_expression_uses_a_key_that_is_not_ours() -> None:
         keys.PLUGIN_TYPES,
         "cni-genie.io/webhook",
         "cni-genie.io/cni",
-        ignored.PREFIX,
+        ignored_keys.PREFIX,
     }
 
 
@@ -348,10 +348,10 @@ def test_every_key_of_a_namespace_is_validated_and_guarded() -> None:
 @pytest.mark.parametrize("key", [key for key in keys.NAMESPACE_KEYS if key != keys.ANNOTATION])
 def test_a_key_of_namespaces_is_warned_of_on_a_pod_and_as_a_label(key: str) -> None:
     """A new one that is missing in one of the lists would be ignored without a word."""
-    pods = " ".join(ignored.pod_warnings({"annotations": {key: "x"}}))
-    labels = " ".join(ignored.namespace_warnings({"labels": {key: "x"}}, {}))
-    assert (key in ignored.IGNORED_ON_PODS, key in pods, key in labels) == (True, True, True)
-    assert not [*ignored.namespace_warnings({"annotations": {key: "x"}}, {})]
+    pods = " ".join(ignored_keys.pod_warnings({"annotations": {key: "x"}}))
+    labels = " ".join(ignored_keys.namespace_warnings({"labels": {key: "x"}}, {}))
+    assert (key in ignored_keys.IGNORED_ON_PODS, key in pods, key in labels) == (True, True, True)
+    assert not [*ignored_keys.namespace_warnings({"annotations": {key: "x"}}, {})]
 
 
 def test_the_policies_blanks_are_the_grammars() -> None:

@@ -8,11 +8,11 @@ import pytest
 
 from tests.unit.webhook.builders import NETWORKS, NOTHING_KNOWN, messages, patched, review
 from webhook.decision import Decision
-from webhook.namespaces import judge_namespace
+from webhook.namespaces import admit_namespace
 from webhook.review import MalformedReviewError
 
 if TYPE_CHECKING:
-    from webhook.snapshot import Networks
+    from webhook.snapshot import ClusterNetworks
 
 CNI = "metadata.annotations[cni]"
 ALLOWED = "metadata.annotations[cni-genie.io/allowed]"
@@ -38,10 +38,10 @@ def namespace(
 def decide(
     found: dict[str, Any],
     old: dict[str, Any] | None = None,
-    networks: Networks = NETWORKS,
+    networks: ClusterNetworks = NETWORKS,
     **request: Any,
 ) -> Decision:
-    return judge_namespace(review(found, old, **request), networks)
+    return admit_namespace(review(found, old, **request), networks)
 
 
 def scheduling(value: str) -> dict[str, Any]:

@@ -17,9 +17,9 @@ from tests.unit.webhook.builders import (
 )
 from webhook import annotation_check
 from webhook.decision import Decision, NoDecisionError
-from webhook.pods import excluded, judge_pod, promises_default
-from webhook.snapshot import Namespace, Networks, NodeNetworks, all_networks, node_networks
-from webhook.templates import Rules, judge_template
+from webhook.pods import admit_pod, is_excluded, may_get_default
+from webhook.snapshot import ClusterNetworks, Namespace, NodeNetworks, merge_nodes, parse_node
+from webhook.templates import TemplateRules, admit_workload
 
 CNI = "metadata.annotations[cni]"
 DEFAULTED = Namespace("team-a", default=" weave , canal@net1 ")
@@ -29,12 +29,12 @@ LIMITED = Namespace("team-b", default="canal", allowed=("canal", "flannel"))
 def decide(
     found: dict[str, Any],
     namespace: Namespace = PLAIN,
-    networks: Networks = NETWORKS,
+    networks: ClusterNetworks = NETWORKS,
     *,
     scheduling: str = "off",
     **request: Any,
 ) -> Decision:
-    return judge_pod(review(found, **request), namespace, networks, scheduling)
+    return admit_pod(review(found, **request), namespace, networks, scheduling)
 
 
 def test_a_value_that_is_too_long_is_not_remembered() -> None:
@@ -50,7 +50,7 @@ def test_a_node_that_changes_its_networks_for_ever_fills_no_memory() -> None:
     """Each answer on an unknown name keeps a set of up to a thousand names alive."""
     for number in range(3 * annotation_check.MAX_SUGGESTIONS):
         known = frozenset(f"n{number}-{each}" for each in range(1000))
-        decide(pod("weave"), networks=Networks(known=known))
+        decide(pod("weave"), networks=ClusterNetworks(known=known))
     for remembered in (annotation_check.suggestion, annotation_check._expected):
         assert remembered.cache_info().currsize <= 64  # each some 130 KB
 
@@ -235,7 +235,7 @@ def test_a_default_that_cannot_be_used_names_the_namespace(
 
 def test_names_beyond_ten_are_counted_not_listed() -> None:
     """A cluster with many networks gets a message of bounded length."""
-    many = Networks(known=frozenset(f"net{n:02}" for n in range(40)))
+    many = ClusterNetworks(known=frozenset(f"net{n:02}" for n in range(40)))
     (message,) = messages(decide(pod("zz"), networks=many))
     assert message.endswith('"net08", "net09" and 30 more')
 
@@ -274,9 +274,9 @@ EXCLUDED = {
 @pytest.mark.parametrize("found", EXCLUDED.values(), ids=EXCLUDED)
 def test_pods_that_genie_never_attaches_are_not_judged(found: dict[str, Any]) -> None:
     """The exclusion that webhook and policies share holds also if such a pod is sent to us."""
-    assert excluded(found)
+    assert is_excluded(found)
     assert decide(found, DEFAULTED, scheduling="required") == Decision()
-    assert not excluded(pod("a/b", spec={"hostNetwork": False, "os": {"name": "linux"}}))
+    assert not is_excluded(pod("a/b", spec={"hostNetwork": False, "os": {"name": "linux"}}))
 
 
 @pytest.mark.parametrize(
@@ -346,7 +346,7 @@ def test_what_another_product_would_read_is_a_warning_beside_the_right_key() -> 
 def node(name: str, there: str, types: str | None) -> NodeNetworks:
     annotations = {} if types is None else {"cni-genie.io/plugin-types": types}
     labels = {f"network.cni-genie.io/{name}": there}
-    return node_networks({"metadata": {"labels": labels, "annotations": annotations}})
+    return parse_node({"metadata": {"labels": labels, "annotations": annotations}})
 
 
 @pytest.mark.parametrize(
@@ -375,7 +375,7 @@ def test_a_key_of_multus_is_no_mistake_on_a_network_of_multus(
     is_default: bool,
 ) -> None:
     """Multus reads it. Another product's key is warned of all the same."""
-    networks = all_networks([node(name, *each) for each in nodes], (name,))
+    networks = merge_nodes([node(name, *each) for each in nodes], (name,))
     own = {} if is_default else {"cni": f"weave,{name}@net1"}
     namespace = Namespace("team-a", default=name if is_default else "")
     networks = networks._replace(
@@ -385,7 +385,9 @@ def test_a_key_of_multus_is_no_mistake_on_a_network_of_multus(
     told = decide(found, namespace, networks).warnings
     assert [key in each for each in told] == [True, False][not is_warned :]
     workload = {"kind": "Deployment", "spec": {"template": found}}
-    told = judge_template(review(workload), namespace, networks, Rules(scheduling="off")).warnings
+    told = admit_workload(
+        review(workload), namespace, networks, TemplateRules(scheduling="off")
+    ).warnings
     assert [key in each for each in told] == [True, False][not is_warned :]
 
 
@@ -425,7 +427,7 @@ def test_a_network_that_no_node_has_is_a_warning(
     scheduling: str, spec: dict[str, Any], expected: str
 ) -> None:
     """The scheduler's own message names no network, so ours does, at apply."""
-    networks = Networks(known=NETWORKS.known, present=frozenset({"canal"}))
+    networks = ClusterNetworks(known=NETWORKS.known, present=frozenset({"canal"}))
     decision = decide(pod("weave,canal", spec=spec), networks=networks, scheduling=scheduling)
     assert decision.warnings == (expected,)
 
@@ -503,7 +505,7 @@ def updated(
     new: str | None, old: str | None, namespace: Namespace = PLAIN, **specs: Any
 ) -> tuple[Decision, Any]:
     found, stored = pod(new, spec=specs.get("spec")), pod(old, spec=specs.get("old_spec"))
-    decision = judge_pod(review(found, stored), namespace, NETWORKS, "required")
+    decision = admit_pod(review(found, stored), namespace, NETWORKS, "required")
     return decision, patched(found, decision) if decision.allowed else None
 
 
@@ -586,7 +588,7 @@ def test_affinity_that_the_manifest_lacks_is_put_back() -> None:
     )
     again = pod("weave", spec={"affinity": own, "nodeName": "n1"})
     stored = {**created, "spec": {**created["spec"], "nodeName": "n1"}}
-    decision = judge_pod(review(again, stored), PLAIN, NETWORKS, "required")
+    decision = admit_pod(review(again, stored), PLAIN, NETWORKS, "required")
     assert patched(again, decision) == stored
 
 
@@ -609,8 +611,8 @@ def test_a_pod_without_cni_may_have_been_sent_for_its_namespaces_default(
     found: dict[str, Any], *, expected: bool
 ) -> None:
     """Only then may the cache's word on the default be doubted."""
-    assert promises_default(review(found)) is expected
-    assert not promises_default(review(found, found))
+    assert may_get_default(review(found)) is expected
+    assert not may_get_default(review(found, found))
 
 
 def crowded(cni: str, terms: int) -> dict[str, Any]:

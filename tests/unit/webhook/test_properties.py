@@ -12,14 +12,14 @@ from dispatcher.annotation import BLANKS, MAX_BYTES, InvalidAnnotationError, nor
 from tests.unit.webhook.builders import patched, pod, review
 from webhook.affinity import PREFERRED, REQUIRED
 from webhook.limits import CLUSTER, excesses
-from webhook.pods import judge_pod
-from webhook.snapshot import Namespace, Networks
+from webhook.pods import admit_pod
+from webhook.snapshot import ClusterNetworks, Namespace
 
 if TYPE_CHECKING:
     from webhook.decision import Decision
 
 NAMES = ("weave", "canal", "Flannel.v2", "x")
-WORLD = Networks(known=frozenset(NAMES), present=frozenset(NAMES))
+WORLD = ClusterNetworks(known=frozenset(NAMES), present=frozenset(NAMES))
 
 blanks = st.sampled_from(["", " ", "\t ", "\n", "\r\n"])
 interfaces = st.sampled_from(["", "@eth0", "@net1", " @ eth1", "@eth0 ", "@lo", "@", "@a/b"])
@@ -93,7 +93,7 @@ namespaces = st.builds(
 
 
 def decide(found: dict[str, Any], namespace: Namespace, mode: str) -> Decision:
-    return judge_pod(review(found), namespace, WORLD, mode)
+    return admit_pod(review(found), namespace, WORLD, mode)
 
 
 def value_of(found: dict[str, Any]) -> str | None:
@@ -206,6 +206,6 @@ def test_an_update_never_changes_what_is_stored(
     new: dict[str, Any], old: dict[str, Any], namespace: Namespace
 ) -> None:
     """Whatever is applied, the pod keeps the value it has, or the request is refused."""
-    decision = judge_pod(review(new, old), namespace, WORLD, "required")
+    decision = admit_pod(review(new, old), namespace, WORLD, "required")
     if decision.allowed:
         assert value_of(patched(new, decision)) == value_of(old)

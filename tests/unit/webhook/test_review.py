@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 
 from tests.unit.webhook.builders import envelope, pod, review
 from webhook.decision import FORBIDDEN, MAX_WARNING, Cause, Decision, deny, warning
-from webhook.review import MalformedReviewError, answer, child, elements, parse, texts
+from webhook.review import (
+    MalformedReviewError,
+    child,
+    encode_response,
+    object_list,
+    parse_review,
+    string_map,
+)
 
 
 def without(*path: str) -> dict[str, Any]:
@@ -81,7 +88,7 @@ def without(*path: str) -> dict[str, Any]:
 def test_what_is_no_review_is_refused(body: bytes, reason: str) -> None:
     """The message says what was expected."""
     with pytest.raises(MalformedReviewError, match=reason):
-        parse(body)
+        parse_review(body)
 
 
 def test_a_large_review_of_a_usual_kind_is_read() -> None:
@@ -95,13 +102,13 @@ def test_unknown_fields_are_ignored() -> None:
     """Newer API servers may send more."""
     found = envelope(pod("weave"), later={"x": 1})
     found["later"] = []
-    assert parse(json.dumps(found).encode()) == review(pod("weave"))
+    assert parse_review(json.dumps(found).encode()) == review(pod("weave"))
 
 
 def test_of_a_key_that_is_there_twice_the_last_counts() -> None:
     """As in the API server's own decoder, and in every other that we have."""
     twice = json.dumps(envelope(pod("weave"))).replace('"uid":', '"uid": "first", "uid":', 1)
-    assert parse(twice.encode()).uid == review(pod()).uid
+    assert parse_review(twice.encode()).uid == review(pod()).uid
 
 
 def test_null_objects_are_empty() -> None:
@@ -111,7 +118,7 @@ def test_null_objects_are_empty() -> None:
 
 
 def answered(decision: Decision, found: dict[str, Any] | None = None) -> dict[str, Any]:
-    decoded = json.loads(answer(review(found or pod("x")), decision))
+    decoded = json.loads(encode_response(review(found or pod("x")), decision))
     assert (decoded["apiVersion"], decoded["kind"]) == ("admission.k8s.io/v1", "AdmissionReview")
     response: dict[str, Any] = decoded["response"]
     assert response.pop("uid") == review(pod()).uid
@@ -198,7 +205,7 @@ def test_a_warning_is_printable_and_short(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("read", "value"),
-    [(child, []), (elements, {}), (elements, [1]), (texts, {"a": 1}), (texts, "x")],
+    [(child, []), (object_list, {}), (object_list, [1]), (string_map, {"a": 1}), (string_map, "x")],
 )
 def test_parts_of_the_wrong_type_are_malformed(read: Any, value: Any) -> None:
     """Someone who is not an API server may send anything; it is refused without a traceback."""

@@ -16,17 +16,17 @@ from prometheus_client import CollectorRegistry
 from tests.unit.webhook.builders import envelope, pod
 from webhook import connection_limits, server
 from webhook.app import create_app
-from webhook.body_reader import Intake
+from webhook.body_reader import BodyReader
 from webhook.decision import Decision
-from webhook.metrics import Metrics
+from webhook.metrics import WebhookMetrics
 from webhook.probes import create_probes
-from webhook.server import Server, probe_server, webhook_server
+from webhook.server import WebhookServer, probe_server, webhook_server
 from webhook.settings import WebhookSettings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
-    from webhook.app import Judge
+    from webhook.app import ReviewHandler
     from webhook.review import Review
 
 BODY = json.dumps(envelope(pod("weave"))).encode()
@@ -45,7 +45,7 @@ def authority() -> trustme.CA:
 class Running:
     """A server with short deadlines for what clients may dawdle over, and clients for it."""
 
-    def __init__(self, server: Server, authority: trustme.CA) -> None:
+    def __init__(self, server: WebhookServer, authority: trustme.CA) -> None:
         self.port = server.port
         self.server = server
         self._client = ssl.create_default_context()
@@ -119,18 +119,20 @@ def limits_of(**limits: Any) -> WebhookSettings:
 
 @contextlib.asynccontextmanager
 async def running(
-    authority: trustme.CA, judge: Judge = yes, **limits: Any
+    authority: trustme.CA, judge: ReviewHandler = yes, **limits: Any
 ) -> AsyncIterator[Running]:
     settings = limits_of(**limits)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(context)
-    intake = Intake(
+    body_reader = BodyReader(
         largest=settings.max_body_bytes,
         together=settings.max_buffered_bytes,
         arriving=settings.max_arriving,
         seconds=settings.body_seconds,
     )
-    server = webhook_server(create_app({"/pods": judge}, intake, Metrics()), settings, context)
+    server = webhook_server(
+        create_app({"/pods": judge}, body_reader, WebhookMetrics()), settings, context
+    )
     async with served_by(server, authority) as one:
         yield one
 
@@ -143,7 +145,7 @@ async def probed(authority: trustme.CA) -> AsyncIterator[Running]:
 
 
 @contextlib.asynccontextmanager
-async def served_by(server: Server, authority: trustme.CA) -> AsyncIterator[Running]:
+async def served_by(server: WebhookServer, authority: trustme.CA) -> AsyncIterator[Running]:
     serving = asyncio.create_task(server.serve())
     while not server.started:  # noqa: ASYNC110 - uvicorn has a flag, not an event
         await asyncio.sleep(0.01)

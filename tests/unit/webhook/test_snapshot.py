@@ -9,12 +9,12 @@ import pytest
 from webhook.snapshot import (
     MAX_KNOWN,
     MAX_PER_NODE,
+    ClusterNetworks,
     Namespace,
-    Networks,
     NodeNetworks,
-    all_networks,
-    namespace_facts,
-    node_networks,
+    merge_nodes,
+    parse_namespace,
+    parse_node,
 )
 
 
@@ -70,31 +70,31 @@ def meta(
 )
 def test_facts_of_a_namespace(found: dict[str, Any], facts: Namespace) -> None:
     """Metadata is all that is read."""
-    assert namespace_facts(found) == facts
+    assert parse_namespace(found) == facts
 
 
 def test_networks_of_a_cluster() -> None:
     """Known by any label or by the setting; present where a label says "true"."""
     nodes = [
-        node_networks(meta(labels={"network.cni-genie.io/weave": "true", "other": "true"})),
-        node_networks(meta(labels={"network.cni-genie.io/weave": "false"})),
-        node_networks(meta(labels={"network.cni-genie.io/canal": "false"})),
-        node_networks(meta()),
+        parse_node(meta(labels={"network.cni-genie.io/weave": "true", "other": "true"})),
+        parse_node(meta(labels={"network.cni-genie.io/weave": "false"})),
+        parse_node(meta(labels={"network.cni-genie.io/canal": "false"})),
+        parse_node(meta()),
     ]
-    assert all_networks(nodes, ("flannel",)) == Networks(
+    assert merge_nodes(nodes, ("flannel",)) == ClusterNetworks(
         known=frozenset({"weave", "canal", "flannel"}), present=frozenset({"weave"})
     )
-    assert all_networks([]) == Networks()
+    assert merge_nodes([]) == ClusterNetworks()
 
 
 def node(*names: str, there: str = "true") -> NodeNetworks:
-    return node_networks(meta(labels={f"network.cni-genie.io/{name}": there for name in names}))
+    return parse_node(meta(labels={f"network.cni-genie.io/{name}": there for name in names}))
 
 
 def test_a_node_makes_few_networks_known() -> None:
     """Its kubelet may give it thousands of labels; those it can attach now come first."""
     many = {f"network.cni-genie.io/a{number}": "false" for number in range(15_000)}
-    found = node_networks(meta(labels={**many, "network.cni-genie.io/weave": "true"}))
+    found = parse_node(meta(labels={**many, "network.cni-genie.io/weave": "true"}))
     assert len(found.pairs) == MAX_PER_NODE
     assert len(found.dropped) == MAX_PER_NODE
     assert found.dropped.isdisjoint(name for name, _ in found.pairs)
@@ -115,7 +115,7 @@ def test_a_network_that_is_left_out_counts_once(
 ) -> None:
     """And not at all if another node or the setting makes it known."""
     found = [node(*(f"n{number}" for number in range(count))) for count in nodes]
-    assert all_networks(found, listed).dropped == dropped
+    assert merge_nodes(found, listed).dropped == dropped
 
 
 @pytest.mark.parametrize("name", ["", "-x", "a/b", "w" * 64, "a\nb"], ids=repr)
@@ -128,7 +128,7 @@ def test_all_nodes_together_make_few_networks_known_and_the_common_ones_stay() -
     """Some nodes with invented names displace no network that most nodes have."""
     honest = [node("weave"), node("weave", "zebra"), node("zebra", there="false")]
     hostile = [node(*(f"{letter}{number}" for number in range(256))) for letter in "abcdefgh"]
-    found = all_networks([*honest, *hostile], ("zz-listed",))
+    found = merge_nodes([*honest, *hostile], ("zz-listed",))
     assert len(found.known) == MAX_KNOWN + 1
     assert found.known >= {"weave", "zebra", "zz-listed"}
     assert found.present == found.known - {"zz-listed"}
@@ -141,5 +141,5 @@ def test_all_nodes_together_make_few_networks_known_and_the_common_ones_stay() -
 )
 def test_a_namespaces_wish_counts_if_it_means_something(wish: str, mode: str) -> None:
     """A misspelt one, written while no webhook ran, leaves the setting as it is."""
-    facts = namespace_facts({"metadata": {"annotations": {"cni-genie.io/scheduling": wish}}})
+    facts = parse_namespace({"metadata": {"annotations": {"cni-genie.io/scheduling": wish}}})
     assert facts.scheduling_or("required") == mode

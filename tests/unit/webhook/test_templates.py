@@ -8,8 +8,8 @@ import pytest
 
 from tests.unit.webhook.builders import NETWORKS, NOTHING_KNOWN, PLAIN, messages, review
 from webhook.decision import Decision
-from webhook.snapshot import Namespace, Networks
-from webhook.templates import PATHS, Rules, judge_template
+from webhook.snapshot import ClusterNetworks, Namespace
+from webhook.templates import PATHS, TemplateRules, admit_workload
 
 GROUPS = {"Job": "batch/v1", "CronJob": "batch/v1", "ReplicationController": "v1"}
 LIMITED = Namespace("team-b", allowed=("canal",))
@@ -39,11 +39,11 @@ def workload(
 def decide(
     found: dict[str, Any],
     namespace: Namespace = PLAIN,
-    rules: Rules = Rules(),  # noqa: B008 - immutable
-    networks: Networks = NETWORKS,
+    rules: TemplateRules = TemplateRules(),  # noqa: B008 - immutable
+    networks: ClusterNetworks = NETWORKS,
     **request: Any,
 ) -> Decision:
-    return judge_template(review(found, **request), namespace, networks, rules)
+    return admit_workload(review(found, **request), namespace, networks, rules)
 
 
 @pytest.mark.parametrize("kind", PATHS)
@@ -95,15 +95,15 @@ def test_no_network_is_called_unknown_while_none_is_known() -> None:
 @pytest.mark.parametrize(
     ("rules", "value", "code", "warnings"),
     [
-        pytest.param(Rules(invalid="warn"), "a/b", 200, 1, id="grammar-warns"),
-        pytest.param(Rules(invalid="off"), "a/b", 200, 0, id="grammar-is-left-alone"),
-        pytest.param(Rules(doubtful="deny"), "wave", 422, 0, id="unknown-is-refused"),
-        pytest.param(Rules(doubtful="off"), "wave", 200, 0, id="unknown-is-left-alone"),
-        pytest.param(Rules(doubtful="deny"), "a/b,wave", 422, 0, id="both-are-refused"),
+        pytest.param(TemplateRules(invalid="warn"), "a/b", 200, 1, id="grammar-warns"),
+        pytest.param(TemplateRules(invalid="off"), "a/b", 200, 0, id="grammar-is-left-alone"),
+        pytest.param(TemplateRules(doubtful="deny"), "wave", 422, 0, id="unknown-is-refused"),
+        pytest.param(TemplateRules(doubtful="off"), "wave", 200, 0, id="unknown-is-left-alone"),
+        pytest.param(TemplateRules(doubtful="deny"), "a/b,wave", 422, 0, id="both-are-refused"),
     ],
 )
 def test_the_settings_choose_how_strict_it_is(
-    rules: Rules, value: str, code: int, warnings: int
+    rules: TemplateRules, value: str, code: int, warnings: int
 ) -> None:
     """Either kind of fault can be refused, warned of, or left to the pods."""
     decision = decide(workload(value), rules=rules)
@@ -114,7 +114,7 @@ def test_a_stored_value_does_not_stop_other_changes() -> None:
     """A template that was stored while we were down can still be scaled and mended."""
     stored = workload("a/b")
     changed = workload("a/b", spec={"containers": [{"name": "c"}]})
-    decision = judge_template(review(changed, stored), PLAIN, NETWORKS, Rules())
+    decision = admit_workload(review(changed, stored), PLAIN, NETWORKS, TemplateRules())
     assert decision.allowed
     (told,) = decision.warnings
     assert told.startswith(f'{FIELD}: pods will be refused: Invalid value: "a/b": item 1')
@@ -179,7 +179,7 @@ def test_a_warning_is_whole_with_the_longest_name(
     kind: str, namespace: Namespace, known: str, expected: str
 ) -> None:
     """The API server may cut it after 256 characters, of which the path takes its part."""
-    networks = Networks(known=frozenset({known}), present=frozenset({known}))
+    networks = ClusterNetworks(known=frozenset({known}), present=frozenset({known}))
     told = decide(workload(LONGEST, kind), namespace, networks=networks).warnings
     path = ".".join(PATHS[kind])
     assert told[0] == f"{path}.metadata.annotations[cni]: pods will be refused: {expected}"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from dispatcher import keys
 from dispatcher.annotation import BLANKS, nearest, quote
 from webhook.decision import warning
-from webhook.review import texts
+from webhook.review import string_map
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -52,8 +52,8 @@ def pod_warnings(
 
     On a network of Multus, Multus reads its own keys.
     """
-    annotations = texts(metadata, "annotations")
-    yield from _near_misses(annotations, texts(metadata, "labels"), field)
+    annotations = string_map(metadata, "annotations")
+    yield from _near_misses(annotations, string_map(metadata, "labels"), field)
     for key, words in _OTHERS.items():
         if has_multus and key in _MULTUS_KEYS:
             continue
@@ -68,7 +68,7 @@ def namespace_warnings(
     """Yield a warning for each key that is ignored on a namespace, if it was just written."""
     annotations = _changed(metadata, old_metadata, "annotations")
     labels = _changed(metadata, old_metadata, "labels")
-    if keys.ANNOTATION not in texts(metadata, "annotations"):
+    if keys.ANNOTATION not in string_map(metadata, "annotations"):
         yield from _near_misses(annotations, labels, "metadata.")
     for key in annotations:
         if key in NEAR_MISSES or key in keys.NAMESPACE_KEYS:
@@ -97,5 +97,7 @@ def _near_misses(
 def _changed(
     metadata: Mapping[str, Any], old_metadata: Mapping[str, Any], key: str
 ) -> dict[str, str]:
-    old = texts(old_metadata, key)
-    return {name: value for name, value in texts(metadata, key).items() if old.get(name) != value}
+    old = string_map(old_metadata, key)
+    return {
+        name: value for name, value in string_map(metadata, key).items() if old.get(name) != value
+    }

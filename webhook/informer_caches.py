@@ -10,12 +10,12 @@ import structlog
 from dispatcher.kube.cache import WatchCache
 from webhook.snapshot import (
     MAX_PER_NODE,
+    ClusterNetworks,
     Namespace,
-    Networks,
     NodeNetworks,
-    all_networks,
-    namespace_facts,
-    node_networks,
+    merge_nodes,
+    parse_namespace,
+    parse_node,
 )
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ LOGGED_AGAIN_SECONDS = 3600.0
 log = structlog.get_logger("caches")
 
 
-class Caches:
+class InformerCaches:
     """What is known of the cluster. ``listed`` are the networks of the setting.
 
     ``on_namespace(name, facts)`` is called after each change, from the cache's thread.
@@ -54,11 +54,11 @@ class Caches:
         self._interned: dict[NodeNetworks, NodeNetworks] = {}
         self._logged_at: dict[str, float] = {}
         self.namespaces_cache = WatchCache(
-            kube, NAMESPACES, keep=namespace_facts, on_change=on_namespace
+            kube, NAMESPACES, keep=parse_namespace, on_change=on_namespace
         )
         self.nodes_cache = WatchCache(kube, NODES, keep=self._keep_node)
         self._networks_of: Mapping[str, NodeNetworks] | None = None
-        self._networks = Networks()
+        self._networks = ClusterNetworks()
 
     def start(self) -> None:
         """Begin to fill the caches."""
@@ -80,18 +80,18 @@ class Caches:
         return self.namespaces_cache.items.get(name)
 
     @property
-    def networks(self) -> Networks:
+    def networks(self) -> ClusterNetworks:
         """The networks of the cluster, computed again after the nodes have changed."""
         nodes = self.nodes_cache.items
         if nodes is not self._networks_of:
-            self._networks = all_networks(nodes.values(), self._listed)
+            self._networks = merge_nodes(nodes.values(), self._listed)
             self._networks_of = nodes
             if self._networks.dropped and self._may_log(""):
                 log.warning("networks are unknown", left_out=self._networks.dropped)
         return self._networks
 
     def _keep_node(self, node: dict[str, Any]) -> NodeNetworks:
-        found = node_networks(node)
+        found = parse_node(node)
         name = (node.get("metadata") or {}).get("name") or ""
         if found.dropped and self._may_log(name):
             log.warning("a node names too many networks", node=name, limit=MAX_PER_NODE)
