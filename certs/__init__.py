@@ -13,6 +13,7 @@ Pure:
     webhook_configs  the webhook configurations that are ours, as last read
     ca_secret        the Secret: which CAs there are, and what each is for
     rotation         the life of the CA, as a state machine
+    leaf             the leaf of this replica, and when to replace it
     write_backoff    configurations that another program writes as often as we do
     status           how the certificates stand, as a table or as JSON
 
@@ -21,7 +22,7 @@ Effects:
     kube_store       the API server: Secret and caBundles
     source           where certificates come from: a CA in a Secret
     file_source      the same from mounted files
-    serving          the leaf of this replica, its choice (pure), and the live TLS context
+    tls_context      the live TLS context of the listener
     selfcheck        whether the API server would accept what this replica presents
     server_clock     the API server's time
     manager          the threads that keep the certificate right
@@ -43,8 +44,8 @@ With mounted files (``GENIE_CERTS_DIRECTORY``) no right on Secrets is needed, an
 ``GENIE_CERTS_WRITE_BUNDLES=false`` no ``patch``.
 """
 
-from certs.authority import UnusableError
+from certs.authority import CertificateError
 from certs.manager import CertificateManager
 from certs.settings import CertificateSettings
 
-__all__ = ["CertificateManager", "CertificateSettings", "UnusableError"]
+__all__ = ["CertificateError", "CertificateManager", "CertificateSettings"]

@@ -13,13 +13,13 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from certs.authority import UnusableError, fingerprint
+from certs.authority import CertificateError, fingerprint
 from certs.ca_secret import COMPROMISED, REQUEST, parse
-from certs.file_source import Files, load_files
-from certs.kube_store import Configurations, SecretStore
+from certs.file_source import MountedFiles, load_files
+from certs.kube_store import ConfigurationStore, SecretStore
 from certs.server_clock import DatedKube, ServerClock
 from certs.settings import CertificateSettings, load
-from certs.status import Status, as_json, as_table, assess, assess_files
+from certs.status import CertificateStatus, as_json, as_table, assess, assess_files
 from dispatcher.kube.client import Kube
 from dispatcher.kube.errors import CONFLICT, KubeError
 from dispatcher.kube.settings import InvalidSettingsError
@@ -42,7 +42,7 @@ are created meanwhile are admitted as failurePolicy Ignore and the policies have
 """
 
 
-class Terminal:
+class CommandContext:
     """What the commands work with: the API server, the settings, and where to write."""
 
     def __init__(
@@ -63,24 +63,24 @@ class Terminal:
         self._kube = kube
         self._clock = ServerClock(kube)
         self._store = SecretStore(kube, settings)
-        self._configurations = Configurations(kube, settings, monotonic)
+        self._configurations = ConfigurationStore(kube, settings, monotonic)
 
     @property
     def secret(self) -> str:
         """The Secret, as messages name it."""
         return f"Secret {self.settings.namespace}/{self.settings.secret}"
 
-    def status(self) -> Status:
+    def status(self) -> CertificateStatus:
         """Read everything; raises :class:`KubeError`."""
         settings = self.settings
-        seen = self._configurations.read()
+        observed = self._configurations.read()
         if settings.directory:
             files = _load_files(settings.directory)
-            return assess_files(files, seen, self._clock.now(), settings)
+            return assess_files(files, observed, self._clock.now(), settings)
         found = self._store.read()
         now = self._clock.now()
         reading = parse(found, settings.dns_name, now)
-        return assess(reading, seen, now, settings)
+        return assess(reading, observed, now, settings)
 
     def ask(self, value: str) -> None:
         """Ask for a rotation; raises :class:`KubeError`.
@@ -102,10 +102,10 @@ class Terminal:
         self._kube.update(self._store.path, secret)
 
 
-def _load_files(directory: Path) -> Files | UnusableError:
+def _load_files(directory: Path) -> MountedFiles | CertificateError:
     try:
         return load_files(directory)
-    except UnusableError as error:
+    except CertificateError as error:
         return error
 
 
@@ -119,7 +119,7 @@ def main(arguments: Sequence[str]) -> int:
         chosen = _parser(default).parse_args(arguments)
         named = {field: getattr(chosen, field) for field in ("service", "namespace", "secret")}
         settings = default.model_copy(update=named)
-        terminal = Terminal(Kube.load("cni-genie-certs"), settings, sys.stdout, sys.stderr)
+        terminal = CommandContext(Kube.load("cni-genie-certs"), settings, sys.stdout, sys.stderr)
         return run(chosen, terminal)
     except (KubeError, InvalidSettingsError) as error:
         sys.stderr.write(f"python -m certs: {error}\n")
@@ -129,7 +129,7 @@ def main(arguments: Sequence[str]) -> int:
         return INTERRUPTED
 
 
-def run(chosen: argparse.Namespace, terminal: Terminal) -> int:
+def run(chosen: argparse.Namespace, terminal: CommandContext) -> int:
     """Run the command in *chosen* on *terminal*; raises :class:`KubeError`."""
     if chosen.command == "status":
         status = terminal.status()
@@ -138,12 +138,12 @@ def run(chosen: argparse.Namespace, terminal: Terminal) -> int:
     return _rotate(chosen, terminal)
 
 
-def _show(chosen: argparse.Namespace, status: Status, terminal: Terminal) -> None:
+def _show(chosen: argparse.Namespace, status: CertificateStatus, terminal: CommandContext) -> None:
     as_text = json.dumps(as_json(status), indent=2) if chosen.output == "json" else as_table(status)
     terminal.out.write(f"{as_text}\n")
 
 
-def _rotate(chosen: argparse.Namespace, terminal: Terminal) -> int:
+def _rotate(chosen: argparse.Namespace, terminal: CommandContext) -> int:
     settings, say = terminal.settings, terminal.progress.write
     if settings.directory:
         say(
@@ -166,7 +166,7 @@ def _rotate(chosen: argparse.Namespace, terminal: Terminal) -> int:
     return _wait(chosen, terminal, old)
 
 
-def _ask(chosen: argparse.Namespace, terminal: Terminal, before: Status) -> None:
+def _ask(chosen: argparse.Namespace, terminal: CommandContext, before: CertificateStatus) -> None:
     """Ask for what was chosen, unless it is what happens anyway."""
     say = terminal.progress.write
     if chosen.compromised:
@@ -185,7 +185,7 @@ def _ask(chosen: argparse.Namespace, terminal: Terminal, before: Status) -> None
             )
 
 
-def _wait(chosen: argparse.Namespace, terminal: Terminal, old: str) -> int:
+def _wait(chosen: argparse.Namespace, terminal: CommandContext, old: str) -> int:
     """Follow the rotation until the new CA signs, and nothing trusts a compromised one."""
     started, said = terminal.monotonic(), ""
     while True:
@@ -206,7 +206,7 @@ def _wait(chosen: argparse.Namespace, terminal: Terminal, old: str) -> int:
         terminal.sleep(POLL)
 
 
-def _look(terminal: Terminal) -> tuple[Status | None, str]:
+def _look(terminal: CommandContext) -> tuple[CertificateStatus | None, str]:
     """Return the status, None if it could not be read just now, and a line about it."""
     try:
         status = terminal.status()
@@ -215,14 +215,14 @@ def _look(terminal: Terminal) -> tuple[Status | None, str]:
     return status, f"{status.phase}: waits for {status.waits_for}"
 
 
-def _is_done(status: Status, old: str, *, until_distrusted: bool) -> bool:
+def _is_done(status: CertificateStatus, old: str, *, until_distrusted: bool) -> bool:
     trusts = any(
         fingerprint(one.certificate) == old and one.trusted_by for one in status.authorities
     )
     return _signer(status) not in (None, old) and not (until_distrusted and trusts)
 
 
-def _signer(status: Status) -> str | None:
+def _signer(status: CertificateStatus) -> str | None:
     signing = [fingerprint(a.certificate) for a in status.authorities if a.role == "signs"]
     return signing[0] if signing else None
 

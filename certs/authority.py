@@ -29,12 +29,12 @@ _EVERY_ADDRESS = [
 _SERVER = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
 
 
-class UnusableError(ValueError):
+class CertificateError(ValueError):
     """A certificate or key that cannot be used; the text says which and why."""
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class KeyPair:
     """A certificate and its private key. Never shown whole: the key stays out of every repr."""
 
     certificate: x509.Certificate
@@ -65,7 +65,7 @@ def fingerprint(certificate: x509.Certificate) -> str:
     return certificate.fingerprint(hashes.SHA256()).hex()
 
 
-def issue_ca(name: str, *, now: dt.datetime, lifetime: float, backdating: float) -> Pair:
+def issue_ca(name: str, *, now: dt.datetime, lifetime: float, backdating: float) -> KeyPair:
     """Make a self-signed CA for leaves of the DNS *name*; *lifetime* and *backdating* in s."""
     key = ec.generate_private_key(ec.SECP256R1())
     serial = x509.random_serial_number()
@@ -85,12 +85,12 @@ def issue_ca(name: str, *, now: dt.datetime, lifetime: float, backdating: float)
             critical=True,
         )
     )
-    return Pair(builder.sign(key, hashes.SHA256()), key)
+    return KeyPair(builder.sign(key, hashes.SHA256()), key)
 
 
 def issue_leaf(
-    ca: Pair, name: str, *, now: dt.datetime, lifetime: float, backdating: float
-) -> Pair:
+    ca: KeyPair, name: str, *, now: dt.datetime, lifetime: float, backdating: float
+) -> KeyPair:
     """Make a leaf for the DNS *name*, signed by *ca*, that does not outlive it."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name(
@@ -113,11 +113,11 @@ def issue_leaf(
             critical=False,
         )
     )
-    return Pair(builder.sign(ca.key, hashes.SHA256()), key)
+    return KeyPair(builder.sign(ca.key, hashes.SHA256()), key)
 
 
-def load_ca(certificate_pem: bytes, key_pem: bytes, name: str, *, now: dt.datetime) -> Pair:
-    """Read a CA of ours; raises :class:`UnusableError` for anything that must not sign leaves.
+def load_ca(certificate_pem: bytes, key_pem: bytes, name: str, *, now: dt.datetime) -> KeyPair:
+    """Read a CA of ours; raises :class:`CertificateError` for anything that must not sign leaves.
 
     That is: no certificate or key, a key of another certificate, an expired or not yet valid
     certificate, one that is no CA, and one that was not made by us for the DNS *name*.
@@ -126,28 +126,28 @@ def load_ca(certificate_pem: bytes, key_pem: bytes, name: str, *, now: dt.dateti
     try:
         key = serialization.load_pem_private_key(key_pem, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise UnusableError(f"no private key: {error}") from None
+        raise CertificateError(f"no private key: {error}") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise UnusableError("the private key is no ECDSA key")
+        raise CertificateError("the private key is no ECDSA key")
     try:
         fits = key.public_key() == certificate.public_key()
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise UnusableError(f"the certificate's key cannot be used: {error}") from None
+        raise CertificateError(f"the certificate's key cannot be used: {error}") from None
     if not fits:
-        raise UnusableError("the private key belongs to another certificate")
+        raise CertificateError("the private key belongs to another certificate")
     if not is_own_ca(certificate, name):
-        raise UnusableError(f"the certificate is no CA that Genie made for {name}")
+        raise CertificateError(f"the certificate is no CA that Genie made for {name}")
     if not is_valid(certificate, now):
-        raise UnusableError(_validity(certificate))
-    return Pair(certificate, key)
+        raise CertificateError(_validity(certificate))
+    return KeyPair(certificate, key)
 
 
 def load_certificate(pem: bytes) -> x509.Certificate:
-    """Read one certificate; raises :class:`UnusableError`."""
+    """Read one certificate; raises :class:`CertificateError`."""
     try:
         return x509.load_pem_x509_certificate(pem)
     except ValueError as error:
-        raise UnusableError(f"no certificate: {error}") from None
+        raise CertificateError(f"no certificate: {error}") from None
 
 
 def is_own_ca(certificate: x509.Certificate, name: str) -> bool:

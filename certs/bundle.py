@@ -9,10 +9,10 @@ Pure. :func:`merge` is the only place where a bundle is composed. Its rules:
 * It is idempotent, and depends on nothing but its arguments: replicas that agree on the Secret
   agree on the bundle, so nothing is written twice.
 
-:func:`refusal` verifies a leaf as the API server does, at a given time, by cryptography's path
-validation (RFC 5280, name constraints included). What browsers demand beyond that (the CA/Browser
-Forum's profile, cryptography's default) Go does not, and the certificates of a company's own PKI
-often lack: a replica that judged by it would never be ready.
+:func:`verification_error` verifies a leaf as the API server does, at a given time, by
+cryptography's path validation (RFC 5280, name constraints included). Go does not demand the
+CA/Browser Forum's profile, which is cryptography's default, and certificates of a company's own
+PKI often do not follow it: a replica that demanded it would never be ready.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from cryptography.x509.verification import (
     VerificationError,
 )
 
-from certs.authority import UnusableError, fingerprint, is_expired, load_certificate, to_pem
+from certs.authority import CertificateError, fingerprint, is_expired, load_certificate, to_pem
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -41,7 +41,7 @@ _BLOCK = re.compile(
 )
 
 
-def certificates(bundle: bytes) -> list[x509.Certificate]:
+def parse_bundle(bundle: bytes) -> list[x509.Certificate]:
     """Return the certificates in *bundle*; what cannot be read is passed over."""
     return [certificate for _, certificate in _parts(bundle) if certificate is not None]
 
@@ -80,14 +80,14 @@ def merge(
     return before + b"".join(map(to_pem, added))
 
 
-def refusal(
+def verification_error(
     chain: Sequence[x509.Certificate], bundle: bytes, name: str, now: dt.datetime
 ) -> str | None:
     """Return why who trusts *bundle* refuses *chain* for *name* at *now*; None: it is accepted.
 
     *chain* is what a server presents: its leaf, then intermediate certificates.
     """
-    roots = certificates(bundle)
+    roots = parse_bundle(bundle)
     if not roots:
         return "the bundle holds no certificate"
     policy = PolicyBuilder().store(Store(roots)).time(now)
@@ -128,7 +128,7 @@ def _parts(bundle: bytes) -> Iterator[tuple[bytes, x509.Certificate | None]]:
         end = block.end()
         try:
             yield block.group(), load_certificate(block.group())
-        except UnusableError:
+        except CertificateError:
             yield block.group(), None
     if end < len(bundle):
         yield bundle[end:], None

@@ -26,8 +26,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from certs.authority import (
-    Pair,
-    UnusableError,
+    CertificateError,
+    KeyPair,
     fingerprint,
     is_own_ca,
     load_ca,
@@ -52,11 +52,11 @@ LABELS = {"app.kubernetes.io/name": "cni-genie", "app.kubernetes.io/component": 
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class CASecret:
     """What a usable Secret says."""
 
-    ca: Pair
-    next: Pair | None = None
+    ca: KeyPair
+    next: KeyPair | None = None
     previous: x509.Certificate | None = None
     retire_at: dt.datetime | None = None
     retired: Mapping[str, dt.datetime] = field(default_factory=dict)
@@ -69,12 +69,12 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ParsedSecret:
     """What was found: *stored* is None where no usable CA signs, *spare* a usable next CA then."""
 
     found: Mapping[str, Any] | None = None
-    stored: Stored | None = None
-    spare: Pair | None = None
+    stored: CASecret | None = None
+    spare: KeyPair | None = None
     retired: Mapping[str, dt.datetime] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
 
@@ -85,26 +85,26 @@ class Reading:
         return str((metadata.get("annotations") or {}).get(REQUEST) or "")
 
 
-def parse(found: Mapping[str, Any] | None, name: str, now: dt.datetime) -> Reading:
+def parse(found: Mapping[str, Any] | None, name: str, now: dt.datetime) -> ParsedSecret:
     """Read the Secret *found* (None: there is none), whose CAs are for the DNS *name*."""
     if found is None:
-        return Reading()
-    data = _Data(found.get("data") or {}, name, now)
+        return ParsedSecret()
+    data = _SecretData(found.get("data") or {}, name, now)
     retire_at, retired = data.state()
     ca = data.pair("ca", required=True)
     following = data.pair("next")
     previous = data.previous()
     if ca is None:
-        return Reading(found, None, following, retired, tuple(data.problems))
+        return ParsedSecret(found, None, following, retired, tuple(data.problems))
     retired.pop(fingerprint(ca.certificate), None)
     if previous is not None and retire_at is None:
         retire_at = previous.not_valid_after_utc
-    stored = Stored(ca, following, previous, retire_at, retired)
-    return Reading(found, stored, None, retired, tuple(data.problems))
+    stored = CASecret(ca, following, previous, retire_at, retired)
+    return ParsedSecret(found, stored, None, retired, tuple(data.problems))
 
 
 def render(
-    stored: Stored,
+    stored: CASecret,
     found: Mapping[str, Any] | None,
     *,
     name: str,
@@ -129,7 +129,7 @@ def render(
     }
 
 
-def _values(stored: Stored) -> dict[str, bytes]:
+def _values(stored: CASecret) -> dict[str, bytes]:
     state: dict[str, Any] = {
         "retired": {name: until.isoformat() for name, until in sorted(stored.retired.items())}
     }
@@ -144,7 +144,7 @@ def _values(stored: Stored) -> dict[str, bytes]:
     return values
 
 
-class _Data:
+class _SecretData:
     """The ``data`` of a Secret, read key by key; what is wrong is collected in ``problems``."""
 
     def __init__(self, data: Mapping[str, Any], name: str, now: dt.datetime) -> None:
@@ -153,14 +153,14 @@ class _Data:
         self._now = now
         self.problems: list[str] = []
 
-    def pair(self, key: str, *, required: bool = False) -> Pair | None:
+    def pair(self, key: str, *, required: bool = False) -> KeyPair | None:
         names = (f"{key}.crt", f"{key}.key")
         if not required and not any(name in self._data for name in names):
             return None
         try:
             certificate, private = map(self._bytes, names)
             return load_ca(certificate, private, self._name, now=self._now)
-        except UnusableError as error:
+        except CertificateError as error:
             self.problems.append(f"{names[0]}, {names[1]}: {error}")
             return None
 
@@ -169,7 +169,7 @@ class _Data:
             return None
         try:
             certificate = load_certificate(self._bytes("previous.crt"))
-        except UnusableError as error:
+        except CertificateError as error:
             self.problems.append(f"previous.crt: {error}")
             return None
         if is_own_ca(certificate, self._name):
@@ -185,17 +185,17 @@ class _Data:
             at = state.get("retireAt")
             retired = {name: _time(until) for name, until in state.get("retired", {}).items()}
             return _time(at) if at else None, retired
-        except (UnusableError, ValueError, TypeError, AttributeError) as error:
+        except (CertificateError, ValueError, TypeError, AttributeError) as error:
             self.problems.append(f"state: {error}")
             return None, {}
 
     def _bytes(self, key: str) -> bytes:
         if key not in self._data:
-            raise UnusableError(f"there is no {key}")
+            raise CertificateError(f"there is no {key}")
         try:
             return base64.b64decode(self._data[key], validate=True)
         except (binascii.Error, TypeError, ValueError):
-            raise UnusableError(f"{key} is no base64") from None
+            raise CertificateError(f"{key} is no base64") from None
 
 
 def _time(text: str) -> dt.datetime:

@@ -1,4 +1,4 @@
-"""Certificates from mounted files: another keeper, for those who have a PKI or cert-manager.
+"""Certificates from mounted files: another source, for those who have a PKI or cert-manager.
 
 A folder with ``tls.crt``, ``tls.key`` and perhaps ``ca.crt``, usually a Secret mounted as a volume.
 It is read in every round. kubelet swaps such a volume by renaming the symbolic link ``..data``:
@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING
 import structlog
 from cryptography import x509
 
-from certs.authority import UnusableError, is_valid
-from certs.bundle import certificates
-from certs.serving import Leaf, LiveContext
-from certs.source import Publication, Standing
+from certs.authority import CertificateError, is_valid
+from certs.bundle import parse_bundle
+from certs.leaf import Leaf
+from certs.source import BundlePublication, SourceState
+from certs.tls_context import ReloadableContext
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -29,26 +30,26 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from certs.settings import CertificateSettings
-    from certs.webhook_configs import Observed
+    from certs.webhook_configs import ObservedConfigurations
 
 log = structlog.get_logger("certs")
 
 
 @dataclass(frozen=True, slots=True)
-class Files:
+class MountedFiles:
     """What one version of the files says: the pair to serve, and the CAs to publish."""
 
     leaf: Leaf
     authorities: tuple[x509.Certificate, ...]
 
 
-class FilesKeeper:
+class FileSource:
     """Takes the pair, and the CA to publish, from *directory*."""
 
     def __init__(
         self, directory: Path, settings: CertificateSettings, now: Callable[[], dt.datetime]
     ) -> None:
-        self.standing = Standing()
+        self.state = SourceState()
         self._directory = directory
         self._settings = settings
         self._now = now
@@ -57,20 +58,24 @@ class FilesKeeper:
         self._unusable = ""
         self._waits = ""
 
-    def step(self, _seen: Observed, _leaf: Leaf | None) -> Publication | None:
+    def reconcile(
+        self, _observed: ObservedConfigurations, _leaf: Leaf | None
+    ) -> BundlePublication | None:
         """Read the files; publish what ``ca.crt`` holds, if bundles are ours to write."""
         self._read()
         if not self._ca or not self._settings.write_bundles:
             return None
         # Nothing marks the CAs of others as theirs: whatever has expired may go.
-        return Publication(self._ca, (), lambda _certificate: True)
+        return BundlePublication(self._ca, (), lambda _certificate: True)
 
-    def next_leaf(self, leaf: Leaf | None, seen: Observed) -> tuple[Leaf, str] | None:
+    def next_leaf(
+        self, leaf: Leaf | None, observed: ObservedConfigurations
+    ) -> tuple[Leaf, str] | None:
         """Take the pair in the files, once it is covered."""
         found = self._found
         if found is None or (leaf and leaf.chain_pem == found.chain_pem):
             return None
-        why = self._why(leaf, found, seen) if leaf else "the files hold it"
+        why = self._why(leaf, found, observed) if leaf else "the files hold it"
         if why:
             self._waits = ""
         return (found, why) if why else None
@@ -87,17 +92,20 @@ class FilesKeeper:
                 return None
         return found, "the files hold it and the API server does not answer"
 
-    def _why(self, leaf: Leaf, found: Leaf, seen: Observed) -> str | None:
+    def _why(self, leaf: Leaf, found: Leaf, observed: ObservedConfigurations) -> str | None:
         settings, now = self._settings, self._now()
         if not is_valid(leaf.certificate, now):
             return "the one in use is not valid at the API server's time"
-        refused = seen.refusals(leaf.chain, settings.dns_name, now)
-        losing = seen.refusals(found.chain, settings.dns_name, now).keys() - refused.keys()
+        refused = observed.verification_errors(leaf.chain, settings.dns_name, now)
+        losing = (
+            observed.verification_errors(found.chain, settings.dns_name, now).keys()
+            - refused.keys()
+        )
         left, outlives = self._left(leaf), self._outlives(found, leaf)
-        covered, settled = not losing, seen.steady_for >= settings.propagation
+        covered, settled = not losing, observed.steady_for >= settings.propagation
         reasons = {
             "every bundle that covers the one in use covers it": covered and settled,
-            "no bundle covers the one in use": 0 < len(seen.entries) == len(refused),
+            "no bundle covers the one in use": 0 < len(observed.entries) == len(refused),
             "the one in use expires soon": outlives and covered and left < self._last_part(leaf),
             "the one in use expires": outlives and left < 2 * settings.resync,
         }
@@ -132,24 +140,24 @@ class FilesKeeper:
         if waits != self._waits:
             log.info("a new mounted certificate waits", waits_for=waits)
         self._waits = waits
-        self.standing = replace(self.standing, waits_for=waits)
+        self.state = replace(self.state, waits_for=waits)
 
     def _read(self) -> None:
         try:
             files = load_files(self._directory)
-        except UnusableError as error:
+        except CertificateError as error:
             if str(error) != self._unusable:
                 log.warning("mounted certificate not usable", error=str(error))
             self._unusable = str(error)
-            self.standing = Standing(waits_for=f"usable files in {self._directory}: {error}")
+            self.state = SourceState(waits_for=f"usable files in {self._directory}: {error}")
             return
         self._unusable = ""
         self._found, self._ca = files.leaf, files.authorities
-        self.standing = Standing(ca=self._ca[0] if self._ca else None)
+        self.state = SourceState(ca=self._ca[0] if self._ca else None)
 
 
-def load_files(directory: Path) -> Files:
-    """Read one version of the files; raises :class:`UnusableError`."""
+def load_files(directory: Path) -> MountedFiles:
+    """Read one version of the files; raises :class:`CertificateError`."""
     link = directory / "..data"
     try:
         version = link.resolve(strict=True) if link.is_symlink() else directory
@@ -159,9 +167,9 @@ def load_files(directory: Path) -> Files:
         ca_pem = ca.read_bytes() if ca.exists() else b""
         chain = x509.load_pem_x509_certificates(chain_pem)
     except OSError as error:
-        raise UnusableError(f"{error.filename}: {error.strerror}") from None
+        raise CertificateError(f"{error.filename}: {error.strerror}") from None
     except ValueError as error:
-        raise UnusableError(f"tls.crt: {error}") from None
+        raise CertificateError(f"tls.crt: {error}") from None
     leaf = Leaf(chain[0], chain_pem, key_pem, intermediates=tuple(chain[1:]))
-    LiveContext().load(leaf)  # a certificate and a key of two versions do not load
-    return Files(leaf, tuple(certificates(ca_pem)))
+    ReloadableContext().load(leaf)  # a certificate and a key of two versions do not load
+    return MountedFiles(leaf, tuple(parse_bundle(ca_pem)))

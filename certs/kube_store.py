@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from certs.bundle import merge
 from certs.ca_secret import render
-from certs.webhook_configs import API, KINDS, Configuration, Observed
+from certs.webhook_configs import API, KINDS, ObservedConfigurations, WebhookConfiguration
 from dispatcher.kube.client import object_path
 from dispatcher.kube.errors import NOT_FOUND, KubeError
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from cryptography import x509
 
-    from certs.ca_secret import Stored
+    from certs.ca_secret import CASecret
     from certs.settings import CertificateSettings
     from dispatcher.kube.client import KubeClient
 
@@ -47,7 +47,7 @@ class SecretStore:
             raise
 
     def write(
-        self, stored: Stored, found: Mapping[str, Any] | None, *, drop_request: bool = False
+        self, stored: CASecret, found: Mapping[str, Any] | None, *, drop_request: bool = False
     ) -> dict[str, Any]:
         """Write *stored* over *found*, or as a new Secret; raises :class:`KubeError`.
 
@@ -65,7 +65,7 @@ class SecretStore:
         return self._kube.update(self.path, secret)
 
 
-class Configurations:
+class ConfigurationStore:
     """Our webhook configurations: those with the label of the settings."""
 
     def __init__(
@@ -80,7 +80,7 @@ class Configurations:
         self._since: dict[tuple[str, int], float] = {}
         self._lost_at = -math.inf
 
-    def read(self) -> Observed:
+    def read(self) -> ObservedConfigurations:
         """List them; raises :class:`KubeError`."""
         found = [
             (kind, item)
@@ -92,26 +92,28 @@ class Configurations:
         if not {uid for uid, _ in self._since} <= {uid for uid, _ in known}:
             self._lost_at = now
         self._since = {key: at for key, at in self._since.items() if key in known}
-        return Observed(tuple(self._parse(kind, item) for kind, item in found), now - self._lost_at)
+        return ObservedConfigurations(
+            tuple(self._parse(kind, item) for kind, item in found), now - self._lost_at
+        )
 
     def write(
         self,
-        seen: Observed,
+        observed: ObservedConfigurations,
         trusted: Sequence[x509.Certificate],
         *,
         retired: Collection[str],
         is_own: Callable[[x509.Certificate], bool],
         now: dt.datetime,
-    ) -> tuple[Observed, list[str], list[KubeError]]:
+    ) -> tuple[ObservedConfigurations, list[str], list[KubeError]]:
         """Give every entry its bundle, where it differs.
 
         Returns what is known afterwards, the names of the configurations written, and what
         failed: one configuration that cannot be written keeps no other from its bundle.
         """
-        after: list[Configuration] = []
+        after: list[WebhookConfiguration] = []
         written: list[str] = []
         errors: list[KubeError] = []
-        for one in seen.configurations:
+        for one in observed.configurations:
             wanted = {
                 index: merge(entry.bundle, trusted, retired=retired, is_own=is_own, now=now)
                 for index, entry in enumerate(one.entries)
@@ -127,12 +129,12 @@ class Configurations:
             except KubeError as error:
                 after.append(one)
                 errors.append(error)
-        return Observed(tuple(after), seen.lost_for), written, errors
+        return ObservedConfigurations(tuple(after), observed.lost_for), written, errors
 
-    def _parse(self, kind: str, item: Mapping[str, Any]) -> Configuration:
+    def _parse(self, kind: str, item: Mapping[str, Any]) -> WebhookConfiguration:
         now = self._monotonic()
         since = self._since.setdefault(_generation(item), now)
-        return Configuration.parse(kind, item, now - since)
+        return WebhookConfiguration.parse(kind, item, now - since)
 
 
 def _generation(item: Mapping[str, Any]) -> tuple[str, int]:

@@ -22,15 +22,15 @@ from typing import TYPE_CHECKING
 import structlog
 
 from certs.authority import fingerprint
-from certs.file_source import FilesKeeper
-from certs.kube_store import Configurations, SecretStore
-from certs.metrics import Metrics
-from certs.selfcheck import SelfCheck, Serving
+from certs.file_source import FileSource
+from certs.kube_store import ConfigurationStore, SecretStore
+from certs.metrics import CertificateMetrics
+from certs.selfcheck import SelfCheck, ServedState
 from certs.server_clock import DatedKube, ServerClock
-from certs.serving import Leaf, LiveContext
-from certs.source import Keeper, Publication, SecretKeeper
-from certs.webhook_configs import API, KINDS, Observed
-from certs.write_backoff import Contests
+from certs.source import BundlePublication, CertificateSource, SecretSource
+from certs.tls_context import ReloadableContext
+from certs.webhook_configs import API, KINDS, ObservedConfigurations
+from certs.write_backoff import WriteBackoff
 from dispatcher.kube.backoff import Backoff
 from dispatcher.kube.cache import WatchCache
 from dispatcher.kube.errors import LOST_RACE, KubeError
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
+    from certs.leaf import Leaf
     from certs.settings import CertificateSettings
 
 log = structlog.get_logger("certs")
@@ -60,7 +61,8 @@ class CertificateManager:
     """The certificate of this replica: made, renewed, published and served.
 
     ``start``, then give :meth:`ssl_context` to the server; it presents a certificate as soon as
-    there is one (:meth:`wait`). ``stop`` ends the threads, the context goes on presenting the last.
+    there is one (:meth:`wait_for_leaf`). ``stop`` ends the threads; the context goes on presenting
+    the last certificate.
     """
 
     def __init__(
@@ -73,12 +75,12 @@ class CertificateManager:
     ) -> None:
         self._settings = settings
         self._clock = ServerClock(kube, boot) if boot else ServerClock(kube)
-        self._metrics = Metrics()
-        self._configurations = Configurations(kube, settings, monotonic)
-        self._keeper: Keeper = (
-            FilesKeeper(settings.directory, settings, self._clock.now)
+        self._metrics = CertificateMetrics()
+        self._configurations = ConfigurationStore(kube, settings, monotonic)
+        self._source: CertificateSource = (
+            FileSource(settings.directory, settings, self._clock.now)
             if settings.directory
-            else SecretKeeper(
+            else SecretSource(
                 SecretStore(kube, settings),
                 settings,
                 now=self._clock.now,
@@ -86,10 +88,10 @@ class CertificateManager:
                 monotonic=monotonic,
             )
         )
-        self._live = LiveContext(settings.client_ca)
-        self._serving = Serving()
+        self._live = ReloadableContext(settings.client_ca)
+        self._serving = ServedState()
         self._check = SelfCheck(settings, self._clock, self._metrics, lambda: self._serving)
-        self._contests = Contests(monotonic, self._metrics.contested_writes.inc)
+        self._write_backoff = WriteBackoff(monotonic, self._metrics.contested_writes.inc)
         self._error = ""
         self._backoff = Backoff(FIRST_DELAY, LONGEST_DELAY, random.uniform)
         self._stopping = threading.Event()
@@ -114,7 +116,7 @@ class CertificateManager:
             watch.stop()
         self._thread.join(5)
 
-    def wait(self, timeout: float) -> bool:
+    def wait_for_leaf(self, timeout: float) -> bool:
         """Wait up to *timeout* seconds for the first certificate; tells whether it has come."""
         return self._served.wait(timeout)
 
@@ -129,7 +131,7 @@ class CertificateManager:
     def reason(self) -> str:
         """Return why this replica is not ready; empty: it is."""
         if self._serving.leaf is None:
-            return self._error or self._keeper.standing.waits_for or "no certificate yet"
+            return self._error or self._source.state.waits_for or "no certificate yet"
         return self._check.reason()
 
     def register_metrics(self, registry: CollectorRegistry) -> None:
@@ -141,7 +143,7 @@ class CertificateManager:
         """The certificate in use."""
         return self._serving.leaf
 
-    def round(self) -> bool:
+    def reconcile(self) -> bool:
         """Observe, step, publish, serve; tells whether all went well. Never raises."""
         self._backoff.fail()  # until the round has gone well
         try:
@@ -168,33 +170,35 @@ class CertificateManager:
             errors = [error]
         finally:
             if not complete:
-                self._serve(self._keeper.offline_leaf(self.leaf))
+                self._serve(self._source.offline_leaf(self.leaf))
         return errors
 
     def _reconcile(self) -> list[KubeError]:
         """Do the work of a round; returns what could not be written, raises what ended it."""
-        seen = self._configurations.read()
+        observed = self._configurations.read()
         self._clock.report_jump()
-        publication = self._keeper.step(seen, self.leaf)
-        failure = self._keeper.standing.failure
+        publication = self._source.reconcile(observed, self.leaf)
+        failure = self._source.state.failure
         errors = [failure] if failure else []
         if publication:
-            seen, unwritten = self._publish(seen, publication)
+            observed, unwritten = self._publish(observed, publication)
             errors += unwritten
-        if seen.entries != self._serving.seen.entries:
-            self._check.again()
-        self._serving = Serving(self.leaf, seen)
-        self._serve(self._keeper.next_leaf(self.leaf, seen))
+        if observed.entries != self._serving.observed.entries:
+            self._check.trigger()
+        self._serving = ServedState(self.leaf, observed)
+        self._serve(self._source.next_leaf(self.leaf, observed))
         self._report()
         return errors
 
     def _publish(
-        self, seen: Observed, publication: Publication
-    ) -> tuple[Observed, list[KubeError]]:
+        self, observed: ObservedConfigurations, publication: BundlePublication
+    ) -> tuple[ObservedConfigurations, list[KubeError]]:
         """Write the bundles that differ; returns what is known then, and what failed."""
-        free = tuple(one for one in seen.configurations if self._contests.may_write(one.name))
+        free = tuple(
+            one for one in observed.configurations if self._write_backoff.may_write(one.name)
+        )
         after, written, errors = self._configurations.write(
-            replace(seen, configurations=free),
+            replace(observed, configurations=free),
             publication.trusted,
             retired=publication.retired,
             is_own=publication.is_own,
@@ -202,20 +206,20 @@ class CertificateManager:
         )
         self._metrics.bundle_writes.inc(len(written))
         for name in written:
-            self._contests.wrote(name)
+            self._write_backoff.record_write(name)
             log.info("caBundle written", configuration=name)
         latest = {one.name: one for one in after.configurations}
-        known = tuple(latest.get(one.name, one) for one in seen.configurations)
-        return replace(seen, configurations=known), errors
+        known = tuple(latest.get(one.name, one) for one in observed.configurations)
+        return replace(observed, configurations=known), errors
 
     def _serve(self, chosen: tuple[Leaf, str] | None) -> None:
         if chosen is None:
             return
         leaf, why = chosen
         self._live.load(leaf)
-        self._serving = Serving(leaf, self._serving.seen)
+        self._serving = ServedState(leaf, self._serving.observed)
         self._served.set()
-        self._check.again()
+        self._check.trigger()
         self._metrics.leaves.inc()
         log.info(
             "certificate taken into use",
@@ -236,7 +240,7 @@ class CertificateManager:
             self._wake.clear()
             if self._stopping.is_set():  # asked after the clearing, or a stop could be missed
                 return
-            good = self.round()
+            good = self.reconcile()
             self._wake.wait(self._patience())
             self._stopping.wait(PAUSE if good else PAUSE_AFTER_FAILURE)
 
@@ -244,16 +248,24 @@ class CertificateManager:
         """Return how many seconds may pass to the next round if nothing changes."""
         if self._backoff.failures:
             return self._backoff.delay()
-        return min(self._settings.resync, self._keeper.standing.again_in, self._contests.left())
+        return min(
+            self._settings.resync,
+            self._source.state.again_in,
+            self._write_backoff.seconds_to_next_write(),
+        )
 
     def _report(self) -> None:
-        standing, leaf, seen = self._keeper.standing, self.leaf, self._serving.seen
+        state, leaf, observed = self._source.state, self.leaf, self._serving.observed
         metrics, now = self._metrics, self._clock.now()
-        metrics.set_phase(standing.phase)
-        metrics.set_expiry(metrics.ca_expiry, standing.ca)
+        metrics.set_phase(state.phase)
+        metrics.set_expiry(metrics.ca_expiry, state.ca)
         metrics.set_expiry(metrics.leaf_expiry, leaf.certificate if leaf else None)
         metrics.clock_difference.set(self._clock.difference())
-        refused = seen.refusals(leaf.chain, self._settings.dns_name, now) if leaf else seen.entries
+        refused = (
+            observed.verification_errors(leaf.chain, self._settings.dns_name, now)
+            if leaf
+            else observed.entries
+        )
         metrics.uncovered.set(len(refused))
 
     def _watch(self, kube: DatedKube) -> list[WatchCache[str]]:

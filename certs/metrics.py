@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import Counter, Gauge
 
-from certs.rotation import Cause, Phase
+from certs.rotation import Phase, RotationReason
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from prometheus_client.metrics import MetricWrapperBase
 
 
-class Metrics:
+class CertificateMetrics:
     """Gauges and counters about certificates; times are Unix seconds."""
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class Metrics:
         )
         self.leaves = _counter("leaves", "Leaves taken into use.")
         self.failures = _counter("failures", "Rounds that ended in an error.")
-        for cause in Cause:
+        for cause in RotationReason:
             self.secret_writes.labels(cause.name.lower())
         self.set_phase(None)
 

@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING
 import structlog
 from cryptography import x509
 
-from certs.webhook_configs import Observed
+from certs.webhook_configs import ObservedConfigurations
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from certs.metrics import Metrics
+    from certs.leaf import Leaf
+    from certs.metrics import CertificateMetrics
     from certs.server_clock import ServerClock
-    from certs.serving import Leaf
     from certs.settings import CertificateSettings
 
 TIMEOUT = 3.0
@@ -42,11 +42,11 @@ class DialError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Serving:
+class ServedState:
     """What a replica presents, and the bundles by which it is judged."""
 
     leaf: Leaf | None = None
-    seen: Observed = field(default_factory=Observed)
+    observed: ObservedConfigurations = field(default_factory=ObservedConfigurations)
 
 
 class SelfCheck:
@@ -56,8 +56,8 @@ class SelfCheck:
         self,
         settings: CertificateSettings,
         clock: ServerClock,
-        metrics: Metrics,
-        serving: Callable[[], Serving],
+        metrics: CertificateMetrics,
+        serving: Callable[[], ServedState],
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -75,9 +75,9 @@ class SelfCheck:
     def stop(self) -> None:
         """Ask the thread to end."""
         self._stopping = True
-        self.again()
+        self.trigger()
 
-    def again(self) -> None:
+    def trigger(self) -> None:
         """Check now: something has changed."""
         self._wake.set()
         self._wake_service.set()
@@ -91,9 +91,9 @@ class SelfCheck:
         serving = self._serving()
         if self._listener or serving.leaf is None:
             return self._listener or "no certificate yet"
-        refusals = self._refusals(serving, serving.leaf.chain)
-        if refusals and len(refusals) == len(serving.seen.entries):
-            return f"no caBundle covers the certificate: {_join(refusals)}"
+        verification_errors = self._verification_errors(serving, serving.leaf.chain)
+        if verification_errors and len(verification_errors) == len(serving.observed.entries):
+            return f"no caBundle covers the certificate: {_join(verification_errors)}"
         return ""
 
     def check(self) -> bool:
@@ -102,8 +102,10 @@ class SelfCheck:
         if self._listener and self._listener != before:
             log.warning("self-check failed", reason=self._listener)
         serving = self._serving()
-        refusals = self._refusals(serving, serving.leaf.chain) if serving.leaf else {}
-        self._metrics.self_check.set(not self._listener and not refusals)
+        verification_errors = (
+            self._verification_errors(serving, serving.leaf.chain) if serving.leaf else {}
+        )
+        self._metrics.self_check.set(not self._listener and not verification_errors)
         return not self.reason()
 
     def check_service(self) -> None:
@@ -150,10 +152,14 @@ class SelfCheck:
             return str(error)
         own = serving.leaf is not None and presented == serving.leaf.certificate
         chain = serving.leaf.chain if serving.leaf and own else (presented,)
-        return _join(self._refusals(serving, chain))
+        return _join(self._verification_errors(serving, chain))
 
-    def _refusals(self, serving: Serving, chain: tuple[x509.Certificate, ...]) -> dict[str, str]:
-        return serving.seen.refusals(chain, self._settings.dns_name, self._clock.now())
+    def _verification_errors(
+        self, serving: ServedState, chain: tuple[x509.Certificate, ...]
+    ) -> dict[str, str]:
+        return serving.observed.verification_errors(
+            chain, self._settings.dns_name, self._clock.now()
+        )
 
 
 def dial(address: str, port: int, name: str) -> x509.Certificate:
@@ -196,5 +202,5 @@ def connected(context: ssl.SSLContext, address: str, port: int, name: str) -> ss
     raise failed
 
 
-def _join(refusals: dict[str, str]) -> str:
-    return "; ".join(f"{entry}: {why}" for entry, why in refusals.items())
+def _join(verification_errors: dict[str, str]) -> str:
+    return "; ".join(f"{entry}: {why}" for entry, why in verification_errors.items())

@@ -15,7 +15,7 @@ from typing import Any, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from certs.serving import read_client_ca
+from certs.tls_context import read_client_ca
 from dispatcher.annotation import nearest, quote
 from dispatcher.kube.settings import InvalidSettingsError, explain
 

@@ -1,7 +1,7 @@
-"""Where certificates come from: what a keeper is, and the one that keeps a CA in a Secret.
+"""Where certificates come from: what a source is, and the one that keeps a CA in a Secret.
 
-The manager owns the order (observe, let the keeper take its step, write bundles, serve); a keeper
-knows which CAs to trust and which leaf to serve. The other keeper is :mod:`certs.file_source`.
+The manager owns the order (observe, let the source take its step, write bundles, serve); a source
+knows which CAs to trust and which leaf to serve. The other source is :mod:`certs.file_source`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
-from certs.authority import Pair, fingerprint, is_expired, is_own_ca, issue_ca
-from certs.ca_secret import Stored, parse
-from certs.rotation import Cause, Decision, Phase, Situation, decide, is_out_of_date
-from certs.serving import Leaf, make_leaf, why_new_leaf
+from certs.authority import KeyPair, fingerprint, is_expired, is_own_ca, issue_ca
+from certs.ca_secret import CASecret, parse
+from certs.leaf import Leaf, make_leaf, replacement_reason
+from certs.rotation import (
+    Phase,
+    RotationDecision,
+    RotationInput,
+    RotationReason,
+    decide,
+    is_out_of_date,
+)
 from dispatcher.kube.client import KubeError
 
 if TYPE_CHECKING:
@@ -28,13 +35,13 @@ if TYPE_CHECKING:
 
     from certs.kube_store import SecretStore
     from certs.settings import CertificateSettings
-    from certs.webhook_configs import Observed
+    from certs.webhook_configs import ObservedConfigurations
 
 log = structlog.get_logger("certs")
 
 
 @dataclass(frozen=True, slots=True)
-class Publication:
+class BundlePublication:
     """What the bundles must hold and must not, and how ours are told from foreign ones."""
 
     trusted: tuple[x509.Certificate, ...]
@@ -43,8 +50,8 @@ class Publication:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """Where a keeper stands, for people and metrics.
+class SourceState:
+    """Where a source stands, for people and metrics.
 
     *again_in* is after how many seconds at the latest it wants to take its next step, *failure*
     what it could not do in the last one, though it could go on.
@@ -57,19 +64,23 @@ class Standing:
     failure: KubeError | None = None
 
 
-class Keeper(Protocol):
+class CertificateSource(Protocol):
     """Decides what to trust and what to serve."""
 
-    standing: Standing
+    state: SourceState
 
-    def step(self, seen: Observed, leaf: Leaf | None) -> Publication | None:
+    def reconcile(
+        self, observed: ObservedConfigurations, leaf: Leaf | None
+    ) -> BundlePublication | None:
         """Take the steps that are due; returns what to publish, None: nothing.
 
         *leaf* is what this replica serves. Raises :class:`~dispatcher.kube.client.KubeError`.
         """
         ...
 
-    def next_leaf(self, leaf: Leaf | None, seen: Observed) -> tuple[Leaf, str] | None:
+    def next_leaf(
+        self, leaf: Leaf | None, observed: ObservedConfigurations
+    ) -> tuple[Leaf, str] | None:
         """Return the leaf to serve instead of *leaf*, and why; None: *leaf* stays."""
         ...
 
@@ -78,7 +89,7 @@ class Keeper(Protocol):
         ...
 
 
-class SecretKeeper:
+class SecretSource:
     """Keeps the CA in a Secret that all replicas share, and signs this replica's leaves."""
 
     def __init__(
@@ -87,22 +98,24 @@ class SecretKeeper:
         settings: CertificateSettings,
         *,
         now: Callable[[], dt.datetime],
-        wrote: Callable[[Cause], None],
+        wrote: Callable[[RotationReason], None],
         monotonic: Callable[[], float] = time.monotonic,
         early: Callable[[], float] = random.random,
     ) -> None:
-        self.standing = Standing()
+        self.state = SourceState()
         self._store = store
         self._settings = settings
         self._now = now
         self._wrote = wrote
         self._monotonic = monotonic
         self._early = early
-        self._memory: Stored | None = None
-        self._decision: Decision | None = None
+        self._memory: CASecret | None = None
+        self._decision: RotationDecision | None = None
         self._missing_since: float | None = None
 
-    def step(self, seen: Observed, leaf: Leaf | None) -> Publication | None:
+    def reconcile(
+        self, observed: ObservedConfigurations, leaf: Leaf | None
+    ) -> BundlePublication | None:
         """Read the Secret and take the step that is due.
 
         A Secret that cannot be written keeps neither bundles nor leaf from what it says, or from
@@ -111,7 +124,7 @@ class SecretKeeper:
         found = self._store.read()
         # Never earlier than the reading: a CA made a moment ago must not seem not yet valid.
         now = self._now()
-        decision, problems = self._decide(found, seen, now)
+        decision, problems = self._decide(found, observed, now)
         failure: KubeError | None = None
         if decision.write is not None:
             try:
@@ -124,19 +137,19 @@ class SecretKeeper:
             else:
                 self._tell(decision, problems)
                 # One step a round: should the next be due already, the watch wakes us for it.
-                decision, _ = self._decide(stored, seen, now)
+                decision, _ = self._decide(stored, observed, now)
         self._decision = decision
         ca = decision.signer.certificate if decision.signer else None
-        self.standing = Standing(decision.phase, ca, decision.waits_for, decision.again_in, failure)
-        return self._publication(decision, leaf, seen, now) if decision.signer else None
+        self.state = SourceState(decision.phase, ca, decision.waits_for, decision.again_in, failure)
+        return self._publication(decision, leaf, observed, now) if decision.signer else None
 
     def _decide(
-        self, found: dict[str, Any] | None, seen: Observed, now: dt.datetime
-    ) -> tuple[Decision, tuple[str, ...]]:
+        self, found: dict[str, Any] | None, observed: ObservedConfigurations, now: dt.datetime
+    ) -> tuple[RotationDecision, tuple[str, ...]]:
         reading = parse(found, self._settings.dns_name, now)
-        situation = Situation(
+        situation = RotationInput(
             reading,
-            seen,
+            observed,
             now,
             self._settings,
             mint=lambda: self._mint(now),
@@ -148,13 +161,15 @@ class SecretKeeper:
             self._memory = reading.stored
         return decision, reading.problems
 
-    def next_leaf(self, leaf: Leaf | None, seen: Observed) -> tuple[Leaf, str] | None:
+    def next_leaf(
+        self, leaf: Leaf | None, observed: ObservedConfigurations
+    ) -> tuple[Leaf, str] | None:
         """Make a leaf by the CA that signs, if one is wanted."""
         decision = self._decision
         if decision is None or decision.signer is None:
             return None
         now = self._now()
-        why = why_new_leaf(leaf, decision, seen, now, self._settings)
+        why = replacement_reason(leaf, decision, observed, now, self._settings)
         return (self._make(decision.signer, now), why) if why else None
 
     def offline_leaf(self, leaf: Leaf | None) -> tuple[Leaf, str] | None:
@@ -170,18 +185,22 @@ class SecretKeeper:
         return self._make(ca, now), "it expires and the API server cannot be asked"
 
     def _publication(
-        self, decision: Decision, leaf: Leaf | None, seen: Observed, now: dt.datetime
-    ) -> Publication:
+        self,
+        decision: RotationDecision,
+        leaf: Leaf | None,
+        observed: ObservedConfigurations,
+        now: dt.datetime,
+    ) -> BundlePublication:
         """Publish what the Secret says, and the CA of the leaf in use until it is given up."""
         name = self._settings.dns_name
         trusted = {fingerprint(one): one for one in decision.trusted}
-        if leaf and leaf.ca and not is_out_of_date(leaf.ca, seen, now, name):
+        if leaf and leaf.ca and not is_out_of_date(leaf.ca, observed, now, name):
             trusted.setdefault(fingerprint(leaf.ca), leaf.ca)
-        return Publication(
+        return BundlePublication(
             tuple(trusted.values()), decision.retired.keys(), lambda one: is_own_ca(one, name)
         )
 
-    def _mint(self, now: dt.datetime) -> Pair:
+    def _mint(self, now: dt.datetime) -> KeyPair:
         return issue_ca(
             self._settings.dns_name,
             now=now,
@@ -189,7 +208,7 @@ class SecretKeeper:
             backdating=self._settings.backdating,
         )
 
-    def _make(self, ca: Pair, now: dt.datetime) -> Leaf:
+    def _make(self, ca: KeyPair, now: dt.datetime) -> Leaf:
         return make_leaf(ca, now, self._settings, early=self._early())
 
     def _missing_for(self, *, present: bool) -> float:
@@ -200,7 +219,7 @@ class SecretKeeper:
             self._missing_since = self._monotonic()
         return self._monotonic() - self._missing_since
 
-    def _tell(self, decision: Decision, problems: tuple[str, ...]) -> None:
+    def _tell(self, decision: RotationDecision, problems: tuple[str, ...]) -> None:
         if decision.cause is None or decision.write is None:
             return
         self._wrote(decision.cause)
@@ -215,9 +234,9 @@ class SecretKeeper:
         )
 
 
-def _unwritten(decision: Decision) -> Decision:
+def _unwritten(decision: RotationDecision) -> RotationDecision:
     """Return what holds where the Secret could not be written: as it was read, or from memory."""
-    if decision.cause is not Cause.RESTORED or decision.write is None:
+    if decision.cause is not RotationReason.RESTORED or decision.write is None:
         return decision
     known = decision.write
     return replace(decision, signer=known.ca, trusted=known.trusted, retired=known.retired)

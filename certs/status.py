@@ -10,18 +10,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from certs.authority import UnusableError, fingerprint, is_own_ca, issue_ca
-from certs.rotation import Decision, Situation, decide
+from certs.authority import CertificateError, fingerprint, is_own_ca, issue_ca
+from certs.rotation import RotationDecision, RotationInput, decide
 
 if TYPE_CHECKING:
     import datetime as dt
 
     from cryptography import x509
 
-    from certs.ca_secret import Reading
-    from certs.file_source import Files
+    from certs.ca_secret import ParsedSecret
+    from certs.file_source import MountedFiles
     from certs.settings import CertificateSettings
-    from certs.webhook_configs import Observed
+    from certs.webhook_configs import ObservedConfigurations
 
 MEANING = {
     "STEADY": "one CA, known everywhere",
@@ -34,7 +34,7 @@ MEANING = {
 
 
 @dataclass(frozen=True, slots=True)
-class Authority:
+class AuthorityStatus:
     """A CA, what it is for, and the entries that trust it."""
 
     certificate: x509.Certificate
@@ -44,7 +44,7 @@ class Authority:
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class CertificateStatus:
     """The certificates at one moment."""
 
     name: str
@@ -52,65 +52,71 @@ class Status:
     waits_for: str
     request: str
     problems: tuple[str, ...]
-    authorities: tuple[Authority, ...]
+    authorities: tuple[AuthorityStatus, ...]
     entries: int
     now: dt.datetime
     usable: bool
 
 
 def assess(
-    reading: Reading, seen: Observed, now: dt.datetime, settings: CertificateSettings
-) -> Status:
+    reading: ParsedSecret,
+    observed: ObservedConfigurations,
+    now: dt.datetime,
+    settings: CertificateSettings,
+) -> CertificateStatus:
     """Return the status of what was read."""
     # A CA that a step may want is made and thrown away: nothing here is written.
     decision = decide(
-        Situation(
+        RotationInput(
             reading,
-            seen,
+            observed,
             now,
             settings,
             mint=lambda: issue_ca(settings.dns_name, now=now, lifetime=60, backdating=0),
         )
     )
-    return Status(
+    return CertificateStatus(
         name=settings.dns_name,
         phase=decision.phase.value if decision.signer else "NONE",
         waits_for=_waits_for(decision),
         request=reading.request,
         problems=reading.problems,
-        authorities=tuple(_authorities(reading, seen, settings.dns_name)),
-        entries=len(seen.entries),
+        authorities=tuple(_authorities(reading, observed, settings.dns_name)),
+        entries=len(observed.entries),
         now=now,
         usable=decision.signer is not None,
     )
 
 
 def assess_files(
-    files: Files | UnusableError, seen: Observed, now: dt.datetime, settings: CertificateSettings
-) -> Status:
+    files: MountedFiles | CertificateError,
+    observed: ObservedConfigurations,
+    now: dt.datetime,
+    settings: CertificateSettings,
+) -> CertificateStatus:
     """Return the status where certificates come from *files*, or why those cannot be used."""
     authorities: tuple[x509.Certificate, ...] = ()
-    if isinstance(files, UnusableError):
+    if isinstance(files, CertificateError):
         waits_for, refused = f"usable files in {settings.directory}: {files}", {}
     else:
         authorities = files.authorities
         until = files.leaf.certificate.not_valid_after_utc
         waits_for = f"the next pair in {settings.directory}; the one there expires {until:%FT%TZ}"
-        refused = seen.refusals(files.leaf.chain, settings.dns_name, now)
-    return Status(
+        refused = observed.verification_errors(files.leaf.chain, settings.dns_name, now)
+    return CertificateStatus(
         name=settings.dns_name,
         phase="FILES",
         waits_for=waits_for,
         request="",
         problems=tuple(f"{entry} refuses the pair: {why}" for entry, why in refused.items()),
-        authorities=tuple(_authority(one, "file", seen) for one in authorities),
-        entries=len(seen.entries),
+        authorities=tuple(_authority(one, "file", observed) for one in authorities),
+        entries=len(observed.entries),
         now=now,
-        usable=not isinstance(files, UnusableError),
+        usable=not isinstance(files, CertificateError),
     )
 
 
-def as_json(status: Status) -> dict[str, Any]:
+def as_json(status: CertificateStatus) -> dict[str, Any]:
     """Return *status* for programs."""
     return {
         "name": status.name,
@@ -134,7 +140,7 @@ def as_json(status: Status) -> dict[str, Any]:
     }
 
 
-def as_table(status: Status) -> str:
+def as_table(status: CertificateStatus) -> str:
     """Return *status* for people."""
     lines = [
         f"{status.name}",
@@ -161,7 +167,7 @@ def as_table(status: Status) -> str:
     return "\n".join(lines)
 
 
-def span(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Return *seconds* as a person says it: the largest unit that fits."""
     if seconds < 0:
         return "over"
@@ -171,24 +177,26 @@ def span(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def _row(one: Authority, status: Status) -> tuple[str, ...]:
+def _row(one: AuthorityStatus, status: CertificateStatus) -> tuple[str, ...]:
     expires = one.certificate.not_valid_after_utc
     return (
         fingerprint(one.certificate)[:16],
         one.role,
         f"{len(one.trusted_by)} of {status.entries} entries",
         f"{expires:%F %R}Z",
-        span((expires - status.now).total_seconds()),
+        format_duration((expires - status.now).total_seconds()),
     )
 
 
-def _waits_for(decision: Decision) -> str:
+def _waits_for(decision: RotationDecision) -> str:
     if decision.write is None or decision.cause is None:
         return decision.waits_for
     return f"a replica to take the next step: {decision.cause.value}"
 
 
-def _authorities(reading: Reading, seen: Observed, name: str) -> list[Authority]:
+def _authorities(
+    reading: ParsedSecret, observed: ObservedConfigurations, name: str
+) -> list[AuthorityStatus]:
     """Return the CAs of the Secret, then those of ours that only bundles know."""
     stored = reading.stored
     roles: dict[str, str] = {}
@@ -200,17 +208,19 @@ def _authorities(reading: Reading, seen: Observed, name: str) -> list[Authority]
             if certificate:
                 roles[fingerprint(certificate)] = role
                 known[fingerprint(certificate)] = certificate
-    for key, certificate in seen.certificates.items():
+    for key, certificate in observed.certificates.items():
         if key not in known and is_own_ca(certificate, name):
             roles[key] = "retired" if key in reading.retired else "unknown"
             known[key] = certificate
-    return [_authority(known[key], role, seen) for key, role in roles.items()]
+    return [_authority(known[key], role, observed) for key, role in roles.items()]
 
 
-def _authority(certificate: x509.Certificate, role: str, seen: Observed) -> Authority:
+def _authority(
+    certificate: x509.Certificate, role: str, observed: ObservedConfigurations
+) -> AuthorityStatus:
     key = fingerprint(certificate)
     holds: dict[bool, list[str]] = {True: [], False: []}
-    for one in seen.configurations:
+    for one in observed.configurations:
         for entry in one.entries:
             holds[key in entry.trusted].append(f"{one.name}/{entry.name}")
-    return Authority(certificate, role, tuple(holds[True]), tuple(holds[False]))
+    return AuthorityStatus(certificate, role, tuple(holds[True]), tuple(holds[False]))

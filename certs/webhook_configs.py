@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from certs.authority import fingerprint
-from certs.bundle import certificates, refusal
+from certs.bundle import parse_bundle, verification_error
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -27,7 +27,7 @@ KINDS = ("mutatingwebhookconfigurations", "validatingwebhookconfigurations")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class WebhookEntry:
     """One webhook of a configuration: what its caBundle holds."""
 
     name: str
@@ -35,18 +35,18 @@ class Entry:
     trusted: frozenset[str]
 
     @classmethod
-    def parse(cls, webhook: Mapping[str, Any]) -> Entry:
+    def parse(cls, webhook: Mapping[str, Any]) -> WebhookEntry:
         """Read one element of ``webhooks``; a bundle that is no base64 counts as empty."""
         encoded = (webhook.get("clientConfig") or {}).get("caBundle") or ""
         try:
             bundle = base64.b64decode(encoded, validate=True)
         except binascii.Error:
             bundle = b""
-        return cls(webhook["name"], bundle, frozenset(map(fingerprint, certificates(bundle))))
+        return cls(webhook["name"], bundle, frozenset(map(fingerprint, parse_bundle(bundle))))
 
 
 @dataclass(frozen=True, slots=True)
-class Configuration:
+class WebhookConfiguration:
     """A Mutating- or ValidatingWebhookConfiguration, named as kubectl takes it.
 
     ``steady_for`` is how many seconds this process has seen this very generation.
@@ -57,11 +57,11 @@ class Configuration:
     uid: str
     generation: int
     resource_version: str
-    entries: tuple[Entry, ...]
+    entries: tuple[WebhookEntry, ...]
     steady_for: float
 
     @classmethod
-    def parse(cls, kind: str, found: Mapping[str, Any], steady_for: float) -> Configuration:
+    def parse(cls, kind: str, found: Mapping[str, Any], steady_for: float) -> WebhookConfiguration:
         """Read an object of the collection *kind*."""
         metadata = found["metadata"]
         return cls(
@@ -70,7 +70,7 @@ class Configuration:
             uid=metadata["uid"],
             generation=metadata.get("generation", 0),
             resource_version=metadata["resourceVersion"],
-            entries=tuple(map(Entry.parse, found.get("webhooks") or ())),
+            entries=tuple(map(WebhookEntry.parse, found.get("webhooks") or ())),
             steady_for=steady_for,
         )
 
@@ -96,18 +96,18 @@ class Configuration:
 
 
 @dataclass(frozen=True, slots=True)
-class Observed:
+class ObservedConfigurations:
     """All our configurations at one moment.
 
     ``lost_for`` is how many seconds ago this process last found that one had gone: an API server
     that lags may have it still, with a bundle that nobody sees any more.
     """
 
-    configurations: tuple[Configuration, ...] = ()
+    configurations: tuple[WebhookConfiguration, ...] = ()
     lost_for: float = math.inf
 
     @property
-    def entries(self) -> tuple[Entry, ...]:
+    def entries(self) -> tuple[WebhookEntry, ...]:
         """Every webhook entry of every configuration."""
         return tuple(entry for one in self.configurations for entry in one.entries)
 
@@ -115,7 +115,7 @@ class Observed:
     def certificates(self) -> dict[str, x509.Certificate]:
         """Every certificate that any entry trusts, by fingerprint."""
         bundles = {entry.bundle for entry in self.entries}
-        return {fingerprint(one): one for bundle in bundles for one in certificates(bundle)}
+        return {fingerprint(one): one for bundle in bundles for one in parse_bundle(bundle)}
 
     @property
     def steady_for(self) -> float:
@@ -143,14 +143,14 @@ class Observed:
         """Tell whether every entry has held the CAs of *names* for *seconds*, as far as we saw."""
         return not self.missing(names) and self.steady_for >= seconds
 
-    def refusals(
+    def verification_errors(
         self, chain: Sequence[x509.Certificate], name: str, now: dt.datetime
     ) -> dict[str, str]:
         """Return why the API server refuses *chain*, for each ``configuration/entry`` that does."""
         found = {}
         for one in self.configurations:
             for entry in one.entries:
-                reason = refusal(chain, entry.bundle, name, now)
+                reason = verification_error(chain, entry.bundle, name, now)
                 if reason is not None:
                     found[f"{one.name}/{entry.name}"] = reason
         return found

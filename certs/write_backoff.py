@@ -32,7 +32,7 @@ ROW = 4 * LONGEST
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class WriteSeries:
     """Writes of one configuration in a row."""
 
     count: int
@@ -47,30 +47,30 @@ class Row:
         return self.last + Backoff(SHORTEST, LONGEST, failures=beyond + 1).delay()
 
 
-class Contests:
+class WriteBackoff:
     """Says which configurations may be written now; times are *monotonic*'s."""
 
     def __init__(self, monotonic: Callable[[], float], contested: Callable[[], None]) -> None:
         self._monotonic = monotonic
         self._contested = contested
-        self._rows: dict[str, Row] = {}
+        self._rows: dict[str, WriteSeries] = {}
 
     def may_write(self, name: str) -> bool:
         """Tell whether the configuration *name* may be written now."""
         return name not in self._rows or self._rows[name].due <= self._monotonic()
 
-    def wrote(self, name: str) -> None:
+    def record_write(self, name: str) -> None:
         """Note a write of *name*; a contested one is counted, the first of a row logged."""
         now = self._monotonic()
         row = self._rows.get(name)
         count = row.count + 1 if row and now - row.last <= ROW else 1
-        self._rows[name] = Row(count, now)
+        self._rows[name] = WriteSeries(count, now)
         if count > FREE:
             self._contested()
         if count == FREE + 1:
             log.warning("somebody else writes this caBundle again and again", configuration=name)
 
-    def left(self) -> float:
+    def seconds_to_next_write(self) -> float:
         """Return for how many seconds the first that has to wait has to."""
         now = self._monotonic()
         return min(

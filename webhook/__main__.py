@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from certs import CertificateManager, UnusableError
+from certs import CertificateError, CertificateManager
 from certs.settings import load as load_certificate_settings
 from dispatcher.kube import logs
 from dispatcher.kube.client import Kube, KubeError
@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> int:
     raise_descriptor_limit()
     try:
         certificates = CertificateManager(kube, certificate_settings)
-    except UnusableError as error:  # the file was usable a moment ago
+    except CertificateError as error:  # the file was usable a moment ago
         sys.stderr.write(f"{PROGRAM}: setting GENIE_CERTS_CLIENT_CA: {error}\n")
         return 2
     try:

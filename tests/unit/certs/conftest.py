@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from certs.authority import Pair, issue_ca
+from certs.authority import KeyPair, issue_ca
 from certs.settings import CertificateSettings
 
 if TYPE_CHECKING:
@@ -19,12 +19,12 @@ NAME = SETTINGS.dns_name
 
 
 @pytest.fixture
-def make_ca() -> Callable[..., Pair]:
+def make_ca() -> Callable[..., KeyPair]:
     """Give a maker of CAs: of a name, at a time, with a life in seconds."""
 
     def make(
         name: str = NAME, now: dt.datetime = NOW, lifetime: float = SETTINGS.ca_lifetime
-    ) -> Pair:
+    ) -> KeyPair:
         return issue_ca(name, now=now, lifetime=lifetime, backdating=300)
 
     return make

@@ -11,26 +11,26 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from certs.authority import (
-    Pair,
-    UnusableError,
+    CertificateError,
+    KeyPair,
     is_own_ca,
     issue_leaf,
     load_ca,
     load_certificate,
     renew_at,
 )
-from certs.bundle import refusal
+from certs.bundle import verification_error
 from tests.unit.certs.conftest import NAME, NOW, SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Maker = Callable[..., Pair]
+    Maker = Callable[..., KeyPair]
 
 DAY = dt.timedelta(days=1)
 
 
-def leaf(ca: Pair, name: str = NAME, now: dt.datetime = NOW, days: float = 7) -> Pair:
+def leaf(ca: KeyPair, name: str = NAME, now: dt.datetime = NOW, days: float = 7) -> KeyPair:
     return issue_leaf(ca, name, now=now, lifetime=days * 86_400, backdating=300)
 
 
@@ -88,13 +88,13 @@ def test_a_leaf_does_not_outlive_its_ca(make_ca: Maker) -> None:
 )
 def test_who_verifies(make_ca: Maker, name: str, at: dt.datetime, *, accepted: bool) -> None:
     ca = make_ca()
-    reason = refusal((leaf(ca, name).certificate,), ca.certificate_pem, name, at)
+    reason = verification_error((leaf(ca, name).certificate,), ca.certificate_pem, name, at)
     assert (reason is None) == accepted
 
 
 def test_no_key_is_shown_by_accident(make_ca: Maker) -> None:
     """A pair in a log line or a traceback shows its certificate alone."""
-    assert "key" not in repr(make_ca()).lower()
+    assert "key" not in repr(make_ca()).removeprefix("KeyPair").lower()
 
 
 def other_key(kind: str) -> bytes:
@@ -125,7 +125,7 @@ def unsupported_curve() -> bytes:
     return b"-----BEGIN PRIVATE KEY-----\n" + encoded + b"-----END PRIVATE KEY-----\n"
 
 
-def on_unsupported_curve(ca: Pair) -> bytes:
+def on_unsupported_curve(ca: KeyPair) -> bytes:
     """Return the certificate of *ca* with another curve's name, of the same length."""
     der = ca.certificate.public_bytes(serialization.Encoding.DER)
     unknown = bytes.fromhex("06082a8648ce3d030102")  # prime192v2
@@ -167,9 +167,9 @@ def on_unsupported_curve(ca: Pair) -> bytes:
     ],
 )
 def test_a_ca_that_must_not_sign_is_refused(
-    make_ca: Maker, change: Callable[[Pair], tuple[bytes, bytes]], text: str
+    make_ca: Maker, change: Callable[[KeyPair], tuple[bytes, bytes]], text: str
 ) -> None:
-    with pytest.raises(UnusableError, match=text):
+    with pytest.raises(CertificateError, match=text):
         load_ca(*change(make_ca()), NAME, now=NOW)
 
 
@@ -178,14 +178,14 @@ def test_a_leaf_or_the_ca_of_another_name_is_no_ca_of_ours(make_ca: Maker) -> No
     ca, own = make_ca("other.genie-system.svc"), leaf(make_ca())
     for pair in (ca, own):
         assert not is_own_ca(pair.certificate, NAME)
-        with pytest.raises(UnusableError, match="no CA that Genie made"):
+        with pytest.raises(CertificateError, match="no CA that Genie made"):
             load_ca(pair.certificate_pem, pair.key_pem, NAME, now=NOW)
 
 
 def test_an_expired_ca_is_refused_with_its_dates(make_ca: Maker) -> None:
     """The reason says from when to when it was valid."""
     ca = make_ca()
-    with pytest.raises(UnusableError, match="2029-12-31T23:55:00Z to 2030-01-31T00:00:00Z"):
+    with pytest.raises(CertificateError, match="2029-12-31T23:55:00Z to 2030-01-31T00:00:00Z"):
         load_ca(ca.certificate_pem, ca.key_pem, NAME, now=NOW + 31 * DAY)
     assert load_ca(ca.certificate_pem, ca.key_pem, NAME, now=NOW).certificate == ca.certificate
 
@@ -233,5 +233,5 @@ def test_a_certificate_that_cannot_be_taken_apart_is_not_ours(
 
 def test_what_is_no_certificate_is_refused() -> None:
     """With a reason, as anything that cannot be used."""
-    with pytest.raises(UnusableError, match="no certificate"):
+    with pytest.raises(CertificateError, match="no certificate"):
         load_certificate(b"nonsense")

@@ -8,8 +8,8 @@ from cryptography import x509
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from certs.authority import Pair, fingerprint, is_own_ca, issue_ca, issue_leaf
-from certs.bundle import certificates, merge, refusal
+from certs.authority import KeyPair, fingerprint, is_own_ca, issue_ca, issue_leaf
+from certs.bundle import merge, parse_bundle, verification_error
 from tests.unit.certs.conftest import NAME, NOW
 
 CAS = [issue_ca(NAME, now=NOW, lifetime=86_400 * days, backdating=300) for days in (1, 30, 30, 30)]
@@ -22,7 +22,7 @@ def own(certificate: x509.Certificate) -> bool:
     return is_own_ca(certificate, NAME)
 
 
-def merged(bundle: bytes, *trusted: Pair, retired: tuple[Pair, ...] = ()) -> bytes:
+def merged(bundle: bytes, *trusted: KeyPair, retired: tuple[KeyPair, ...] = ()) -> bytes:
     return merge(
         bundle,
         [one.certificate for one in trusted],
@@ -32,7 +32,7 @@ def merged(bundle: bytes, *trusted: Pair, retired: tuple[Pair, ...] = ()) -> byt
     )
 
 
-def pem(*pairs: Pair) -> bytes:
+def pem(*pairs: KeyPair) -> bytes:
     return b"".join(one.certificate_pem for one in pairs)
 
 
@@ -84,24 +84,26 @@ CHOICES = st.lists(st.sampled_from(CAS), max_size=3)
 @given(parts=PARTS, trusted=CHOICES, retired=CHOICES)
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_merging_is_idempotent_and_keeps_its_promises(
-    parts: list[bytes], trusted: list[Pair], retired: list[Pair]
+    parts: list[bytes], trusted: list[KeyPair], retired: list[KeyPair]
 ) -> None:
     """Twice is once; what is trusted is there; what is foreign is there, in order; no retired."""
     bundle = b"".join(parts)
     gone = {fingerprint(one.certificate) for one in retired}
     once = merged(bundle, *trusted, retired=tuple(retired))
     assert merged(once, *trusted, retired=tuple(retired)) == once
-    names = [fingerprint(one) for one in certificates(once)]
+    names = [fingerprint(one) for one in parse_bundle(once)]
     wanted = {fingerprint(one.certificate) for one in trusted if one is not EXPIRED}
     assert wanted - gone <= set(names)
     assert not gone & set(names)
-    foreign = [fingerprint(one) for one in certificates(bundle) if not own(one)]
+    foreign = [fingerprint(one) for one in parse_bundle(bundle) if not own(one)]
     assert [name for name in names if name in foreign] == foreign
 
 
 def test_an_empty_bundle_accepts_nothing() -> None:
     """And the reason says so."""
-    assert refusal((OLD.certificate,), b"", NAME, NOW) == "the bundle holds no certificate"
+    assert (
+        verification_error((OLD.certificate,), b"", NAME, NOW) == "the bundle holds no certificate"
+    )
 
 
 def issued(*, by: trustme.CA, name: str = NAME) -> list[x509.Certificate]:
@@ -154,5 +156,5 @@ def test_a_leaf_is_judged_as_the_api_server_judges_it(
     chain: list[x509.Certificate], bundle: bytes, now: dt.datetime, why: str | None
 ) -> None:
     """By RFC 5280, and not by what browsers demand beyond it."""
-    found = refusal(chain, bundle, NAME, now)
+    found = verification_error(chain, bundle, NAME, now)
     assert found is None if why is None else why in (found or "accepted")

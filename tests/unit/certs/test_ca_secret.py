@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from certs.authority import Pair, fingerprint, issue_leaf
-from certs.ca_secret import REQUEST, Stored, parse, render
+from certs.authority import KeyPair, fingerprint, issue_leaf
+from certs.ca_secret import REQUEST, CASecret, parse, render
 from tests.unit.certs.conftest import NAME, NOW
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Maker = Callable[..., Pair]
+    Maker = Callable[..., KeyPair]
 
 LATER = NOW + dt.timedelta(days=3)
 
 
-def secret(stored: Stored, **changes: str | None) -> dict[str, Any]:
+def secret(stored: CASecret, **changes: str | None) -> dict[str, Any]:
     found = render(stored, None, name="ca", namespace="genie-system")
     for key, value in changes.items():
         name = key.replace("_", ".")
@@ -29,15 +29,15 @@ def secret(stored: Stored, **changes: str | None) -> dict[str, Any]:
     return found
 
 
-def full(make_ca: Maker) -> Stored:
+def full(make_ca: Maker) -> CASecret:
     """Return a Secret with everything that one can hold."""
     old = make_ca()
-    return Stored(
+    return CASecret(
         make_ca(), make_ca(), old.certificate, LATER, {fingerprint(make_ca().certificate): LATER}
     )
 
 
-def essence(stored: Stored | None) -> Any:
+def essence(stored: CASecret | None) -> Any:
     assert stored
     following = stored.next.certificate if stored.next else None
     return stored.ca.certificate, following, stored.previous, stored.retire_at, stored.retired
@@ -46,7 +46,7 @@ def essence(stored: Stored | None) -> Any:
 def test_what_is_written_is_read(make_ca: Maker) -> None:
     """All keys come back, and nothing is reported."""
     stored = full(make_ca)
-    for one in (stored, Stored(make_ca()), replace(stored, next=None)):
+    for one in (stored, CASecret(make_ca()), replace(stored, next=None)):
         reading = parse(secret(one), NAME, NOW)
         assert essence(reading.stored) == essence(one)
         assert reading.problems == ()
@@ -92,7 +92,7 @@ def test_a_leaf_as_previous_is_reported(make_ca: Maker) -> None:
     """Only a CA of ours can be the previous one."""
     ca = make_ca()
     leaf = issue_leaf(ca, NAME, now=NOW, lifetime=60, backdating=0)
-    reading = parse(secret(Stored(ca, previous=leaf.certificate)), NAME, NOW)
+    reading = parse(secret(CASecret(ca, previous=leaf.certificate)), NAME, NOW)
     assert reading.problems == (f"previous.crt: no CA that Genie made for {NAME}",)
 
 
@@ -109,7 +109,7 @@ def test_without_a_usable_ca_the_next_is_a_spare(make_ca: Maker) -> None:
 
 def test_no_base64_is_reported(make_ca: Maker) -> None:
     """As an API server would not store it, but a backup tool may."""
-    found = secret(Stored(make_ca()))
+    found = secret(CASecret(make_ca()))
     found["data"]["ca.crt"] = "%%"
     assert parse(found, NAME, NOW).problems == ("ca.crt, ca.key: ca.crt is no base64",)
 
@@ -118,7 +118,7 @@ def test_a_previous_ca_without_a_date_is_trusted_to_its_end(make_ca: Maker) -> N
     """The careful reading of a missing date; and the CA that signs is never retired."""
     old, new = make_ca(), make_ca()
     state = f'{{"retired": {{"{fingerprint(new.certificate)}": "{LATER.isoformat()}"}}}}'
-    reading = parse(secret(Stored(new, previous=old.certificate), state=state), NAME, NOW)
+    reading = parse(secret(CASecret(new, previous=old.certificate), state=state), NAME, NOW)
     assert reading.stored
     assert reading.stored.retire_at == old.certificate.not_valid_after_utc
     assert reading.stored.retired == {}
@@ -129,7 +129,7 @@ def test_the_rest_of_the_object_survives_a_write(make_ca: Maker) -> None:
 
     A Secret of the type ``kubernetes.io/tls``, say, is refused without its ``tls.crt``.
     """
-    found = secret(Stored(make_ca()))
+    found = secret(CASecret(make_ca()))
     found["metadata"] |= {
         "resourceVersion": "7",
         "labels": {"team": "a"},
@@ -139,12 +139,12 @@ def test_the_rest_of_the_object_survives_a_write(make_ca: Maker) -> None:
     found["data"] |= {"tls.crt": "", "next.crt": "gone"}
     assert parse(found, NAME, NOW).request == "requested"
     written = render(
-        Stored(make_ca()), found, name="ca", namespace="genie-system", drop_request=True
+        CASecret(make_ca()), found, name="ca", namespace="genie-system", drop_request=True
     )
     assert written["metadata"]["resourceVersion"] == "7"
     assert written["metadata"]["labels"]["team"] == "a"
     assert written["metadata"]["annotations"] == {"note": "b"}
     assert "managedFields" not in written["metadata"]
     assert set(written["data"]) == {"tls.crt", "ca.crt", "ca.key", "state"}
-    kept = render(Stored(make_ca()), found, name="ca", namespace="genie-system")
+    kept = render(CASecret(make_ca()), found, name="ca", namespace="genie-system")
     assert kept["metadata"]["annotations"][REQUEST] == "requested"

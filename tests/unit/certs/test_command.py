@@ -9,11 +9,11 @@ import pytest
 
 import certs.__main__ as command
 from certs import CertificateManager, CertificateSettings
-from certs.authority import Pair, issue_ca
+from certs.authority import KeyPair, issue_ca
 from certs.ca_secret import REQUEST
-from certs.serving import Leaf, make_leaf
+from certs.leaf import Leaf, make_leaf
 from certs.settings import DAY
-from certs.status import span
+from certs.status import format_duration
 from certs.webhook_configs import API, KINDS
 from dispatcher.kube.client import KubeError
 from tests.unit.certs.api import Api, configuration
@@ -43,7 +43,7 @@ class Site:
     def run(self, *arguments: str, **given: Any) -> tuple[int, str, str]:
         """Run a command with these settings; returns its exit code, and its stdout and stderr."""
         out, progress = io.StringIO(), io.StringIO()
-        terminal = command.Terminal(
+        terminal = command.CommandContext(
             self.api.client(),
             CertificateSettings(**given),
             out,
@@ -58,14 +58,14 @@ class Site:
     def _sleep(self, seconds: float) -> None:
         self.api.seconds += 10 * seconds
         if self.replica_runs:
-            self.replica.round()
+            self.replica.reconcile()
 
 
 @pytest.fixture
 def site() -> Site:
     """Give a site with a CA."""
     made = Site()
-    made.replica.round()
+    made.replica.reconcile()
     return made
 
 
@@ -116,12 +116,12 @@ def test_status_names_what_is_missing_and_what_is_broken(site: Site) -> None:
 def test_status_in_publish_counts_nothing_down(site: Site) -> None:
     """How much longer only a replica knows; a number here would be the same for ever."""
     site.run("rotate")
-    site.replica.round()
+    site.replica.reconcile()
     site.api.seconds = 50
     assert "waits for  API servers that lag, 60 s after the last change" in site.run("status")[1]
 
 
-def pair() -> tuple[Pair, Leaf]:
+def pair() -> tuple[KeyPair, Leaf]:
     ca = issue_ca(NAME, now=NOW, lifetime=30 * DAY, backdating=300)
     return ca, make_leaf(ca, NOW, SETTINGS, early=0)
 
@@ -207,7 +207,7 @@ def test_rotate_with_wait_in_promote_waits_for_the_second_rotation(site: Site) -
 def test_rotate_in_publish_asks_for_no_second_rotation(site: Site) -> None:
     """What is under way is what is wanted: it is followed."""
     site.run("rotate")
-    site.replica.round()
+    site.replica.reconcile()
     code, _, progress = site.run("rotate", "--wait")
     assert code == 0
     assert progress.startswith("under way already: it waits for API servers that lag, 60 s after")
@@ -314,4 +314,4 @@ def test_without_a_cluster_the_error_is_one_line(
     [(-1, "over"), (5, "5 s"), (300, "5 min"), (7200, "2 h"), (172_800, "2 d")],
 )
 def test_spans_are_said_as_people_say_them(seconds: float, text: str) -> None:
-    assert span(seconds) == text
+    assert format_duration(seconds) == text

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from certs.authority import Pair, issue_ca
-from certs.file_source import FilesKeeper
-from certs.serving import Leaf, make_leaf
+from certs.authority import KeyPair, issue_ca
+from certs.file_source import FileSource
+from certs.leaf import Leaf, make_leaf
 from certs.settings import DAY
-from certs.webhook_configs import Configuration, Observed
+from certs.webhook_configs import ObservedConfigurations, WebhookConfiguration
 from tests.unit.certs.api import configuration
 from tests.unit.certs.conftest import NAME, NOW, SETTINGS
 
@@ -33,34 +33,36 @@ def at(day: float) -> dt.datetime:
     return NOW + dt.timedelta(days=day)
 
 
-def seen(*bundles: tuple[Pair, ...], steady_for: float = 1000) -> Observed:
+def configurations(
+    *bundles: tuple[KeyPair, ...], steady_for: float = 1000
+) -> ObservedConfigurations:
     """Return one configuration, of one entry, for each bundle."""
     found = []
     for number, bundle in enumerate(bundles):
         encoded = b64encode(b"".join(ca.certificate_pem for ca in bundle)).decode()
         item = configuration(f"c{number}", "entry", bundle=encoded)
         item["metadata"] |= {"uid": str(number), "resourceVersion": "1"}
-        found.append(Configuration.parse("mutating", item, steady_for))
-    return Observed(tuple(found), lost_for=steady_for)
+        found.append(WebhookConfiguration.parse("mutating", item, steady_for))
+    return ObservedConfigurations(tuple(found), lost_for=steady_for)
 
 
 class Mounted:
-    """A keeper with its folder, on a day that the test chooses."""
+    """A source with its folder, on a day that the test chooses."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.day = 5.0
-        self.keeper = FilesKeeper(folder, SETTINGS, lambda: at(self.day))
+        self.source = FileSource(folder, SETTINGS, lambda: at(self.day))
 
     def put(self, pair: Leaf) -> None:
         """Write *pair* into the folder."""
         (self.folder / "tls.crt").write_bytes(pair.chain_pem)
         (self.folder / "tls.key").write_bytes(pair.key_pem)
 
-    def why(self, observed: Observed) -> str | None:
+    def why(self, observed: ObservedConfigurations) -> str | None:
         """Run a round with LEAF in use; returns why it is replaced, None: it stays."""
-        self.keeper.step(observed, LEAF)
-        chosen = self.keeper.next_leaf(LEAF, observed)
+        self.source.reconcile(observed, LEAF)
+        chosen = self.source.next_leaf(LEAF, observed)
         return chosen[1] if chosen else None
 
 
@@ -70,7 +72,7 @@ def mounted(tmp_path: Path) -> Mounted:
     return Mounted(tmp_path)
 
 
-def renewed(ca: Pair) -> Leaf:
+def renewed(ca: KeyPair) -> Leaf:
     return make_leaf(ca, at(4.7), SETTINGS, early=0)
 
 
@@ -82,45 +84,45 @@ SOON = "the one in use expires soon"
     ("ca", "observed", "day", "why"),
     [
         pytest.param(
-            OLD, seen((OLD,), ()), 5, COVERED,
+            OLD, configurations((OLD,), ()), 5, COVERED,
             id="a bundle that nobody fills covers neither and holds nothing up",
         ),
         pytest.param(
-            NEW, seen((OLD, NEW), (OLD,)), 5, None,
+            NEW, configurations((OLD, NEW), (OLD,)), 5, None,
             id="a bundle that covers only the one in use is waited for",
         ),
         pytest.param(
-            NEW, seen((NEW,), (), steady_for=LAG), 5, "no bundle covers the one in use",
+            NEW, configurations((NEW,), (), steady_for=LAG), 5, "no bundle covers the one in use",
             id="a pair in use that nobody trusts is given up at once",
         ),
         pytest.param(
-            NEW, seen(steady_for=LAG), 5, None,
+            NEW, configurations(steady_for=LAG), 5, None,
             id="API servers that lag may have what was deleted just now",
         ),
         pytest.param(
-            NEW, seen((OLD, NEW), steady_for=LAG), 5, None,
+            NEW, configurations((OLD, NEW), steady_for=LAG), 5, None,
             id="bundles that have just changed are given time",
         ),
         pytest.param(
-            NEW, seen((OLD, NEW), steady_for=LAG), 6.5, SOON,
+            NEW, configurations((OLD, NEW), steady_for=LAG), 6.5, SOON,
             id="but not in the last tenth of a life",
         ),
         pytest.param(
-            NEW, seen((OLD, NEW), (OLD,)), 6.5, None,
+            NEW, configurations((OLD, NEW), (OLD,)), 6.5, None,
             id="in the last tenth a bundle that would lose is still waited for",
         ),
         pytest.param(
-            NEW, seen((OLD, NEW), (OLD,)), 7 - 20 / DAY, "the one in use expires",
+            NEW, configurations((OLD, NEW), (OLD,)), 7 - 20 / DAY, "the one in use expires",
             id="nothing is waited for when an expired pair is the alternative",
         ),
         pytest.param(
-            NEW, seen((OLD,)), 8, "the one in use is not valid at the API server's time",
+            NEW, configurations((OLD,)), 8, "the one in use is not valid at the API server's time",
             id="a pair that has expired in use is given up",
         ),
     ],
 )  # fmt: skip
 def test_a_new_pair_takes_over(
-    mounted: Mounted, ca: Pair, observed: Observed, day: float, why: str | None
+    mounted: Mounted, ca: KeyPair, observed: ObservedConfigurations, day: float, why: str | None
 ) -> None:
     mounted.day = day
     mounted.put(renewed(ca))
@@ -131,9 +133,9 @@ def test_a_pair_that_expires_earlier_never_cuts_waiting_short(mounted: Mounted) 
     """Somebody put an old Secret back: it would be no gain."""
     mounted.put(make_leaf(NEW, at(-1), SETTINGS, early=0))
     mounted.day = 5.99999
-    earlier = mounted.why(seen((OLD, NEW), (OLD,)))
+    earlier = mounted.why(configurations((OLD, NEW), (OLD,)))
     mounted.day = 7 - 20 / DAY
-    assert (earlier, mounted.why(seen((OLD, NEW), (OLD,)))) == (None, None)
+    assert (earlier, mounted.why(configurations((OLD, NEW), (OLD,)))) == (None, None)
 
 
 def test_of_a_pair_of_an_hour_the_last_tenth_is_six_minutes(mounted: Mounted) -> None:
@@ -141,12 +143,12 @@ def test_of_a_pair_of_an_hour_the_last_tenth_is_six_minutes(mounted: Mounted) ->
     short = SETTINGS.model_copy(update={"leaf_lifetime": 3300.0})
     in_use = make_leaf(OLD, at(5), short, early=0)
     mounted.put(make_leaf(NEW, at(5) + dt.timedelta(minutes=30), short, early=0))
-    observed = seen((OLD, NEW), steady_for=LAG)
+    observed = configurations((OLD, NEW), steady_for=LAG)
     taken = {}
     for minute in (45, 50):
         mounted.day = 5 + minute / 1440
-        mounted.keeper.step(observed, in_use)
-        taken[minute] = mounted.keeper.next_leaf(in_use, observed) is not None
+        mounted.source.reconcile(observed, in_use)
+        taken[minute] = mounted.source.next_leaf(in_use, observed) is not None
     assert taken == {45: False, 50: True}
 
 
@@ -155,14 +157,14 @@ def test_what_a_new_pair_waits_for_is_said_once(mounted: Mounted) -> None:
     mounted.put(renewed(NEW))
     with capture_logs() as logs:
         for _ in range(3):
-            assert mounted.why(seen((OLD, NEW), (OLD,))) is None
-        assert mounted.why(seen((OLD, NEW), (OLD, NEW)))
-        assert mounted.why(seen((OLD, NEW), (OLD,))) is None
+            assert mounted.why(configurations((OLD, NEW), (OLD,))) is None
+        assert mounted.why(configurations((OLD, NEW), (OLD, NEW)))
+        assert mounted.why(configurations((OLD, NEW), (OLD,))) is None
     waits = (
         f"caBundle of mutating/c1/entry to have covered the new {mounted.folder}/tls.crt for 60 s"
     )
     assert [one["waits_for"] for one in logs] == [waits, waits]
-    assert mounted.keeper.standing.waits_for == waits
+    assert mounted.source.state.waits_for == waits
 
 
 @pytest.mark.parametrize(
@@ -179,4 +181,4 @@ def test_while_the_api_server_does_not_answer(
 ) -> None:
     mounted.day = day
     mounted.put(renewed(OLD))
-    assert (mounted.keeper.offline_leaf(LEAF) is not None) == taken
+    assert (mounted.source.offline_leaf(LEAF) is not None) == taken

@@ -15,15 +15,16 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from certs import CertificateManager, CertificateSettings
-from certs.authority import UnusableError, issue_ca, to_pem
+from certs.authority import CertificateError, issue_ca, to_pem
 from certs.ca_secret import COMPROMISED, REQUEST, parse
 from certs.kube_store import SecretStore
-from certs.rotation import Cause
+from certs.leaf import Leaf, make_leaf
+from certs.rotation import RotationReason
 from certs.selfcheck import DialError, dial
 from certs.server_clock import ServerClock
-from certs.serving import Leaf, LiveContext, make_leaf
+from certs.tls_context import ReloadableContext
 from certs.webhook_configs import API, KINDS
-from certs.write_backoff import Contests
+from certs.write_backoff import WriteBackoff
 from dispatcher.kube.client import KubeError
 from tests.unit.certs.api import START, Api, configuration
 from tests.unit.certs.conftest import NAME, NOW, SETTINGS
@@ -110,12 +111,12 @@ def test_a_first_round_makes_everything(api: Api) -> None:
     """The Secret, the bundle of each entry of ours, a leaf; nobody else's configuration."""
     made = manager(api)
     assert made.reason() == "no certificate yet"
-    assert made.round()
-    assert made.wait(0)
+    assert made.reconcile()
+    assert made.wait_for_leaf(0)
     assert SECRET in api.objects
     assert all("caBundle" in entry["clientConfig"] for entry in api.objects[MUTATING]["webhooks"])
     assert bundle(api, f"{API}{KINDS[0]}/foreign") is None
-    assert value(made, "secret_writes_total", cause=Cause.FIRST.name.lower()) == 1
+    assert value(made, "secret_writes_total", cause=RotationReason.FIRST.name.lower()) == 1
     assert value(made, "rotation_phase", phase="STEADY") == 1
     assert value(made, "uncovered_entries") == 0
 
@@ -123,9 +124,9 @@ def test_a_first_round_makes_everything(api: Api) -> None:
 def test_a_second_round_writes_nothing(api: Api) -> None:
     """What is right is left alone."""
     made = manager(api)
-    made.round()
+    made.reconcile()
     versions = {path: one["metadata"]["resourceVersion"] for path, one in api.objects.items()}
-    assert made.round()
+    assert made.reconcile()
     assert versions == {p: one["metadata"]["resourceVersion"] for p, one in api.objects.items()}
 
 
@@ -136,11 +137,11 @@ def test_of_two_replicas_one_creates_the_secret(api: Api) -> None:
     def overtake(method: str, _path: str) -> None:
         if method == "POST":
             api.before = lambda *_: None
-            other.round()
+            other.reconcile()
 
     api.before = overtake
-    assert not one.round()
-    assert one.round()
+    assert not one.reconcile()
+    assert one.reconcile()
     assert one.leaf
     assert other.leaf
     assert one.leaf.ca == other.leaf.ca
@@ -158,7 +159,7 @@ def test_what_cannot_be_written_keeps_nothing_else_from_it(api: Api) -> None:
 
     api.before = forbid
     made = manager(api)
-    assert not made.round()
+    assert not made.reconcile()
     assert made.leaf
     assert bundle(api, other)
     assert value(made, "failures_total") == 1
@@ -175,9 +176,9 @@ def test_lost_races_are_errors_only_in_a_row(api: Api) -> None:
 
     api.before = conflict
     for _ in range(3):
-        made.round()
+        made.reconcile()
     assert value(made, "failures_total") == 0
-    made.round()
+    made.reconcile()
     assert value(made, "failures_total") == 1
 
 
@@ -189,21 +190,21 @@ def test_without_an_api_server_the_leaf_is_renewed_at_the_last(api: Api) -> None
         raise KubeError(0, "NoAnswer", f"{method} {path}: no answer")
 
     api.before = unreachable
-    assert not made.round()
+    assert not made.reconcile()
     assert "no answer" in made.reason()
     api.before = lambda *_: None
-    made.round()
+    made.reconcile()
     api.before = unreachable
     before = made.leaf
     api.seconds = 0.8 * SETTINGS.leaf_lifetime
-    made.round()
+    made.reconcile()
     assert made.leaf is before
     api.seconds = 0.95 * SETTINGS.leaf_lifetime
-    made.round()
+    made.reconcile()
     assert made.leaf is not before
     api.seconds = 2 * SETTINGS.ca_lifetime
     last = made.leaf
-    made.round()
+    made.reconcile()
     assert made.leaf is last
 
 
@@ -229,7 +230,7 @@ def test_a_secret_that_cannot_be_written_keeps_nothing_else_from_its_work(
 ) -> None:
     """Bundles are repaired and the leaf is renewed, by the CA as read or as remembered."""
     made = manager(api)
-    made.round()
+    made.reconcile()
     before = made.leaf
     assert before
     if lost:
@@ -238,11 +239,11 @@ def test_a_secret_that_cannot_be_written_keeps_nothing_else_from_its_work(
         ask(api, "requested")
     refuse(api, status, "PUT", "POST")
     for _ in range(4):
-        assert not made.round()
+        assert not made.reconcile()
     assert "refused" in made._error
     api.store(MUTATING, configuration("cni-genie", "a", "b"))
     api.seconds = SETTINGS.leaf_lifetime * 0.7
-    made.round()
+    made.reconcile()
     assert bundle(api)
     assert made.leaf is not before
     assert made.leaf
@@ -252,7 +253,7 @@ def test_a_secret_that_cannot_be_written_keeps_nothing_else_from_its_work(
 def test_an_unexpected_error_does_not_let_the_leaf_expire(api: Api) -> None:
     """Whatever the API server answers, the CA in memory signs when a tenth of the life is left."""
     made = manager(api)
-    made.round()
+    made.reconcile()
     before = made.leaf
 
     def broken(_method: str, _path: str) -> None:
@@ -260,20 +261,20 @@ def test_an_unexpected_error_does_not_let_the_leaf_expire(api: Api) -> None:
 
     api.before = broken
     api.seconds = SETTINGS.leaf_lifetime * 0.95
-    assert not made.round()
+    assert not made.reconcile()
     assert made.leaf is not before
 
 
 def test_offline_no_leaf_is_made_that_would_not_live_longer(api: Api) -> None:
     """In the last days of a CA its leaves end with it: another would be no better."""
     made = manager(api)
-    made.round()
+    made.reconcile()
     refuse(api, 0, "GET", path="/")
     for part in (0.24, 0.48, 0.72, 0.95, 0.99, 0.999):
         api.seconds = SETTINGS.ca_lifetime * part
-        made.round()
+        made.reconcile()
         last = made.leaf
-        made.round()
+        made.reconcile()
         assert made.leaf is last
     assert made.leaf
     assert made.leaf.ca
@@ -285,17 +286,17 @@ def test_a_replica_that_was_cut_off_brings_no_compromised_ca_back(api: Api) -> N
     """Nobody else is left, and the Secret is gone: it makes a new CA after a few seconds."""
     one, other = manager(api), manager(api)
     for made in (one, other):
-        made.round()
+        made.reconcile()
     assert other.leaf
     assert other.leaf.ca
     bad = other.leaf.ca
     ask(api, COMPROMISED)
-    one.round()
+    one.reconcile()
     api.remove(SECRET)
-    other.round()
+    other.reconcile()
     assert other._patience() <= SETTINGS.restore_grace
     api.seconds = 6
-    other.round()
+    other.reconcile()
     stored = parse(api.objects[SECRET], NAME, api.now).stored
     assert stored
     assert stored.ca.certificate != bad
@@ -306,15 +307,15 @@ def test_a_replica_that_was_cut_off_brings_no_compromised_ca_back(api: Api) -> N
 def test_the_ca_of_a_leaf_in_use_is_published_whatever_the_secret_says(api: Api) -> None:
     """Somebody restored another Secret: both CAs are trusted until the leaf has changed."""
     made = manager(api)
-    made.round()
+    made.reconcile()
     assert made.leaf
     assert made.leaf.ca
     before = to_pem(made.leaf.ca)
     elsewhere = Api()
-    manager(elsewhere).round()
+    manager(elsewhere).reconcile()
     api.store(SECRET, elsewhere.objects[SECRET])
     api.store(MUTATING, configuration("cni-genie", "a", "b"))
-    made.round()
+    made.reconcile()
     assert before in b64decode(bundle(api) or "")
     assert to_pem(made.leaf.ca) == before
 
@@ -322,7 +323,7 @@ def test_the_ca_of_a_leaf_in_use_is_published_whatever_the_secret_says(api: Api)
 def test_a_secret_is_written_over_no_other_version_than_was_read(api: Api) -> None:
     """Of two replicas that read it, one writes; the other is told by a conflict."""
     made = manager(api)
-    made.round()
+    made.reconcile()
     store = SecretStore(api.client(), SETTINGS)
     found = store.read()
     stored = parse(found, NAME, api.now).stored
@@ -336,51 +337,51 @@ def test_a_secret_is_written_over_no_other_version_than_was_read(api: Api) -> No
 def test_after_all_configurations_are_deleted_a_new_ca_still_waits(api: Api) -> None:
     """An API server that lags may know them yet, with the old CA alone."""
     made = manager(api)
-    made.round()
+    made.reconcile()
     ask(api, "requested")
-    made.round()
+    made.reconcile()
     api.remove(MUTATING)
     api.seconds = 1
-    made.round()
+    made.reconcile()
     assert value(made, "rotation_phase", phase="PUBLISH") == 1
     api.seconds = 62
-    made.round()
+    made.reconcile()
     assert value(made, "rotation_phase", phase="PROMOTE") == 1
 
 
 def test_who_takes_the_bundle_away_again_and_again_is_answered_ever_later(api: Api) -> None:
     """In ten seconds a handful of writes instead of a hundred; others wait for nothing."""
     made = manager(api)
-    made.round()
+    made.reconcile()
     other = f"{API}{KINDS[1]}/other"
     with capture_logs() as logs:
         for tenth in range(100):
             api.seconds = tenth / 10
             api.store(MUTATING, configuration("cni-genie", "a", "b"))
-            made.round()
+            made.reconcile()
     assert 4 <= value(made, "bundle_writes_total") <= 10
     assert value(made, "contested_writes_total") >= 2
     assert sum("again and again" in one["event"] for one in logs) == 1
     assert 0 < made._patience() <= 15
     api.store(other, configuration("other", "o"))
-    made.round()
+    made.reconcile()
     assert bundle(api, other)
     api.seconds += 15
-    made.round()
+    made.reconcile()
     assert bundle(api)
 
 
 def test_a_contest_is_over_after_a_minute_of_peace() -> None:
     """Then the next write is the first of a row again, and waits for nothing."""
     now = [0.0]
-    contests = Contests(lambda: now[0], lambda: None)
+    backoff = WriteBackoff(lambda: now[0], lambda: None)
     for _ in range(3):
-        contests.wrote("a")
-    assert not contests.may_write("a")
-    assert contests.may_write("b")
+        backoff.record_write("a")
+    assert not backoff.may_write("a")
+    assert backoff.may_write("b")
     now[0] = 61
-    contests.wrote("a")
-    assert contests.may_write("a")
+    backoff.record_write("a")
+    assert backoff.may_write("a")
 
 
 @pytest.mark.parametrize(
@@ -393,11 +394,11 @@ def test_a_contest_is_over_after_a_minute_of_peace() -> None:
 )
 def test_a_jump_of_the_clock_is_logged_once(api: Api, seconds: float, told: int | None) -> None:
     made = manager(api)
-    made.round()
+    made.reconcile()
     api.jumped = seconds
     with capture_logs() as logs:
-        made.round()
-        made.round()
+        made.reconcile()
+        made.reconcile()
     assert [one["seconds"] for one in logs if "clock jumped" in one["event"]] == (
         [told] if told else []
     )
@@ -411,10 +412,10 @@ def test_an_unexpected_error_ends_a_round_and_not_the_replica(api: Api) -> None:
         raise ZeroDivisionError
 
     api.before = broken
-    assert not made.round()
+    assert not made.reconcile()
     assert made.reason() == "an unexpected error; see the log"
     api.before = lambda *_: None
-    assert made.round()
+    assert made.reconcile()
 
 
 def test_the_clock_is_the_api_servers(api: Api) -> None:
@@ -431,13 +432,13 @@ def test_the_clock_is_the_api_servers(api: Api) -> None:
 def test_a_request_moves_the_rotation_and_is_gone(api: Api) -> None:
     """From the annotation to PUBLISH in one round, to PROMOTE after the bundles settled."""
     made = manager(api)
-    made.round()
+    made.reconcile()
     api.objects[SECRET]["metadata"]["annotations"] = {REQUEST: "requested"}
-    made.round()
+    made.reconcile()
     assert REQUEST not in api.objects[SECRET]["metadata"]["annotations"]
     assert value(made, "rotation_phase", phase="PUBLISH") == 1
     api.seconds = 61
-    made.round()
+    made.reconcile()
     assert value(made, "rotation_phase", phase="PROMOTE") == 1
     assert value(made, "leaves_total") == 2
 
@@ -445,7 +446,7 @@ def test_a_request_moves_the_rotation_and_is_gone(api: Api) -> None:
 @pytest.fixture
 def running(api: Api) -> Iterator[tuple[CertificateManager, Api]]:
     """Give a manager whose threads run, with its listener."""
-    live = LiveContext()
+    live = ReloadableContext()
     with Listener(live.context) as probe:
         port = probe.port
     made = CertificateManager(
@@ -456,7 +457,7 @@ def running(api: Api) -> Iterator[tuple[CertificateManager, Api]]:
         boot=lambda: api.seconds,
     )
     made.start()
-    assert made.wait(10)
+    assert made.wait_for_leaf(10)
     yield made, api
     made.stop()
 
@@ -516,7 +517,7 @@ def test_another_certificate_at_the_listener_is_noticed(
 ) -> None:
     """Somebody else listens on our port."""
     made, _ = running
-    foreign = LiveContext()
+    foreign = ReloadableContext()
     ca = issue_ca(NAME, now=NOW, lifetime=600, backdating=0)
     foreign.load(make_leaf(ca, NOW, SETTINGS, early=0))
     with Listener(foreign.context) as listener:
@@ -548,7 +549,7 @@ def leaf(early: float = 0) -> Leaf:
 
 def test_a_pair_is_swapped_without_dropping_a_connection() -> None:
     """The open connection goes on; the next handshake meets the new pair; a bad one is refused."""
-    live, one, other = LiveContext(), leaf(), leaf()
+    live, one, other = ReloadableContext(), leaf(), leaf()
     assert not live.loaded
     live.load(one)
     with Listener(live.context) as listener:
@@ -560,7 +561,7 @@ def test_a_pair_is_swapped_without_dropping_a_connection() -> None:
         ):
             assert dial("127.0.0.1", listener.port, NAME) == one.certificate
             live.load(other)
-            with pytest.raises(UnusableError):
+            with pytest.raises(CertificateError):
                 live.load(Leaf(one.certificate, one.chain_pem, other.key_pem))
             assert dial("127.0.0.1", listener.port, NAME) == other.certificate
             opened.sendall(b"still here\n")
@@ -589,7 +590,7 @@ def test_with_a_client_ca_only_its_clients_are_answered(tmp_path: Path) -> None:
     ours, others = trustme.CA(), trustme.CA()
     ours.cert_pem.write_to_path(tmp_path / "ca.crt")
     client = ours.issue_cert("api-server")
-    live = LiveContext(tmp_path / "ca.crt")
+    live = ReloadableContext(tmp_path / "ca.crt")
     for pair in (leaf(), leaf()):
         live.load(pair)
         with Listener(live.context) as listener:
@@ -603,7 +604,7 @@ def test_the_client_ca_is_read_once_at_the_start(tmp_path: Path) -> None:
     """A file that goes away, or is being replaced, keeps no new leaf from being served."""
     ours, path = trustme.CA(), tmp_path / "ca.crt"
     path.write_bytes("the CA of Åsa's API server\n".encode() + ours.cert_pem.bytes())
-    live = LiveContext(path)
+    live = ReloadableContext(path)
     path.unlink()
     made = leaf()
     live.load(made)
@@ -631,7 +632,7 @@ def test_a_client_ca_that_cannot_be_used_ends_the_start(
     path.unlink()
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(UnusableError, match=words):
+    with pytest.raises(CertificateError, match=words):
         CertificateManager(api.client(), chosen)
 
 
@@ -641,7 +642,7 @@ def test_the_manager_hands_the_client_ca_to_its_listener(api: Api, tmp_path: Pat
     ours.cert_pem.write_to_path(tmp_path / "ca.crt")
     for client_ca, answered in ((tmp_path / "ca.crt", False), (None, True)):
         made = manager(api, client_ca=client_ca)
-        made.round()
+        made.reconcile()
         with Listener(made.ssl_context()) as listener:
             assert is_answered(listener.port, None) is answered
             assert is_answered(listener.port, ours.issue_cert("api-server"))
@@ -650,7 +651,7 @@ def test_the_manager_hands_the_client_ca_to_its_listener(api: Api, tmp_path: Pat
 def test_before_the_first_pair_every_handshake_is_refused() -> None:
     """Instead of a crash in the server, or a certificate of nobody."""
     with (
-        Listener(LiveContext().context) as listener,
+        Listener(ReloadableContext().context) as listener,
         pytest.raises(DialError, match="no TLS handshake"),
     ):
         dial("127.0.0.1", listener.port, NAME)
@@ -669,18 +670,18 @@ def test_mounted_files_are_served_and_published(api: Api, tmp_path: Path) -> Non
     assert one.ca
     assert other.ca
     made = manager(api, directory=tmp_path)
-    assert made.round()
+    assert made.reconcile()
     assert "usable files" in made.reason()
     write_files(tmp_path, one, to_pem(one.ca))
-    assert made.round()
+    assert made.reconcile()
     assert served(made) == one.certificate
     assert SECRET not in api.objects
     api.seconds = 100
     write_files(tmp_path, other, to_pem(other.ca))
-    made.round()
+    made.reconcile()
     assert served(made) == one.certificate
     api.seconds = 161
-    made.round()
+    made.reconcile()
     assert served(made) == other.certificate
 
 
@@ -694,7 +695,7 @@ def test_files_that_alone_are_trusted_are_served_at_once(api: Api, tmp_path: Pat
         trusted = b64encode(to_pem(pair.ca)).decode()
         found = configuration("cni-genie", "a", bundle=trusted)
         api.store(MUTATING, found)
-        made.round()
+        made.reconcile()
         assert served(made) == pair.certificate
 
 
@@ -707,19 +708,19 @@ def test_a_volume_is_read_in_one_version(api: Api, tmp_path: Path) -> None:
     link = tmp_path / "..data"
     link.symlink_to("v1")
     made = manager(api, directory=tmp_path, write_bundles=False)
-    made.round()
+    made.reconcile()
     assert served(made) == one.certificate
     assert bundle(api) is None
     (tmp_path / "v2" / "tls.key").write_bytes(one.key_pem)
     link.unlink()
     link.symlink_to("v2")
-    made.round()
+    made.reconcile()
     assert served(made) == one.certificate
     write_files(tmp_path / "v2", other)
-    made.round()
+    made.reconcile()
     assert served(made) == other.certificate
     (tmp_path / "v2" / "tls.crt").write_bytes(b"x")
-    made.round()
+    made.reconcile()
     assert served(made) == other.certificate
 
 
@@ -731,10 +732,10 @@ def test_files_are_served_without_an_api_server(api: Api, tmp_path: Path) -> Non
 
     api.before = unreachable
     made = manager(api, directory=tmp_path)
-    made.round()
+    made.reconcile()
     assert served(made) is None
     one = leaf()
     write_files(tmp_path, one)
-    made.round()
+    made.reconcile()
     assert served(made) == one.certificate
-    made.round()
+    made.reconcile()

@@ -37,9 +37,9 @@ from hypothesis.stateful import (
 
 from certs import CertificateManager, CertificateSettings
 from certs.authority import fingerprint, is_valid, issue_ca
-from certs.bundle import certificates, refusal
-from certs.ca_secret import COMPROMISED, REQUEST, Stored, parse, render
-from certs.source import SecretKeeper
+from certs.bundle import parse_bundle, verification_error
+from certs.ca_secret import COMPROMISED, REQUEST, CASecret, parse, render
+from certs.source import SecretSource
 from certs.webhook_configs import API, KINDS
 from dispatcher.kube.client import KubeError
 from tests.unit.certs.api import Api, configuration
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
     from cryptography import x509
 
-    from certs.serving import Leaf
+    from certs.leaf import Leaf
 
 TIMES = CertificateSettings(
     ca_lifetime=2400,
@@ -110,7 +110,7 @@ class Replica:
 
     def start(self) -> None:
         """Start the process, whose memory is empty."""
-        self.known: Stored | None = None
+        self.known: CASecret | None = None
         self.had: dict[str, Leaf] = {}
         """The last leaf that it served of each CA, so that giving up a good one is noticed."""
         self.excused: set[str] = set()
@@ -157,23 +157,23 @@ class Replica:
 
     def had_a_round(self, *, steady_clock: bool) -> None:
         """Note a round without errors: from now on the replica is held to what it has seen."""
-        keeper = self.manager._keeper
-        assert isinstance(keeper, SecretKeeper)
-        self.known = keeper._memory
-        if steady_clock and keeper.standing.ca:
+        source = self.manager._source
+        assert isinstance(source, SecretSource)
+        self.known = source._memory
+        if steady_clock and source.state.ca:
             self.behind = self.stale = False
 
 
 @functools.cache
 def roots(bundle: bytes) -> frozenset[str]:
-    return frozenset(map(fingerprint, certificates(bundle)))
+    return frozenset(map(fingerprint, parse_bundle(bundle)))
 
 
 @functools.cache
 def verifies(chain: tuple[x509.Certificate, ...], bundle: bytes) -> bool:
     """Verify for a moment in the life of the leaf: path validation in full, done once."""
     at = chain[0].not_valid_after_utc
-    return refusal(chain, bundle, TIMES.dns_name, at) is None
+    return verification_error(chain, bundle, TIMES.dns_name, at) is None
 
 
 def accepted(leaf: Leaf, bundle: bytes, now: dt.datetime) -> bool:
@@ -367,7 +367,7 @@ class Cluster(RuleBasedStateMachine):
             ca = issue_ca(
                 TIMES.dns_name, now=self.api.now, lifetime=TIMES.ca_lifetime, backdating=30
             )
-            self.api.store(SECRET, render(Stored(ca), secret, name="", namespace=""))
+            self.api.store(SECRET, render(CASecret(ca), secret, name="", namespace=""))
         elif what == "keep a backup":
             self.backups.append(secret)
         elif what == "swap keys":
@@ -409,7 +409,7 @@ class Cluster(RuleBasedStateMachine):
                     for bundle in bundles:
                         assert accepted(replica.leaf, bundle, self.api.now), (
                             f"{path} trusts {roots(bundle)}, the leaf is {replica.leaf}, "
-                            f"waiting for {replica.manager._keeper.standing.waits_for}"
+                            f"waiting for {replica.manager._source.state.waits_for}"
                         )
         before = self.api.objects[SECRET]["data"]["ca.crt"]
         self._pass(TIMES.ca_lifetime + TIMES.leaf_lifetime + self.latest - self.api.jumped)
@@ -467,14 +467,14 @@ class Cluster(RuleBasedStateMachine):
         started = len(self.history)
         jumped = self.api.jumped
         try:
-            complete = replica.manager.round()
+            complete = replica.manager.reconcile()
         except ViolationError as violation:
             raise violation.args[0] from None
         finally:
             self.api.before, self.api.after = hooks
-        event(f"{replica.manager._keeper.standing.phase}")
+        event(f"{replica.manager._source.state.phase}")
         replica.failed = not complete
-        if complete and math.isinf(replica.manager._contests.left()):
+        if complete and math.isinf(replica.manager._write_backoff.seconds_to_next_write()):
             self._had_a_round(which, started)
             replica.had_a_round(steady_clock=self.api.jumped == jumped)
         self._check()

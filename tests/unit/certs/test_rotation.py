@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from certs.authority import Pair, fingerprint, issue_ca
-from certs.ca_secret import COMPROMISED, REQUEST, Reading, Stored
-from certs.rotation import Cause, Decision, Phase, Situation, decide
-from certs.serving import make_leaf, why_new_leaf
-from certs.webhook_configs import Configuration, Observed
+from certs.authority import KeyPair, fingerprint, issue_ca
+from certs.ca_secret import COMPROMISED, REQUEST, CASecret, ParsedSecret
+from certs.leaf import make_leaf, replacement_reason
+from certs.rotation import Phase, RotationDecision, RotationInput, RotationReason, decide
+from certs.webhook_configs import ObservedConfigurations, WebhookConfiguration
 from tests.unit.certs.api import configuration
 from tests.unit.certs.conftest import NAME, NOW, SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Maker = Callable[..., Pair]
+    Maker = Callable[..., KeyPair]
 
 DAY = dt.timedelta(days=1)
 OLD, NEW, MINTED = (
@@ -27,7 +27,9 @@ OLD, NEW, MINTED = (
 EXPIRY = OLD.certificate.not_valid_after_utc
 
 
-def observed(*bundles: tuple[Pair, ...], steady_for: float = 3600) -> Observed:
+def configurations(
+    *bundles: tuple[KeyPair, ...], steady_for: float = 3600
+) -> ObservedConfigurations:
     """Return one configuration for each bundle."""
     parsed = []
     for number, cas in enumerate(bundles):
@@ -36,23 +38,27 @@ def observed(*bundles: tuple[Pair, ...], steady_for: float = 3600) -> Observed:
         for entry in found["webhooks"]:
             entry["clientConfig"]["caBundle"] = base64.b64encode(bundle).decode()
         found["metadata"] |= {"uid": str(number), "generation": 1, "resourceVersion": "1"}
-        parsed.append(Configuration.parse("mutatingwebhookconfigurations", found, steady_for))
-    return Observed(tuple(parsed))
+        parsed.append(
+            WebhookConfiguration.parse("mutatingwebhookconfigurations", found, steady_for)
+        )
+    return ObservedConfigurations(tuple(parsed))
 
 
-def reading(stored: Stored | None, **more: Any) -> Reading:
-    return Reading(found={"metadata": {}}, stored=stored, **more)
+def reading(stored: CASecret | None, **more: Any) -> ParsedSecret:
+    return ParsedSecret(found={"metadata": {}}, stored=stored, **more)
 
 
-def asked(stored: Stored, value: str) -> Reading:
-    return Reading(found={"metadata": {"annotations": {REQUEST: value}}}, stored=stored)
+def asked(stored: CASecret, value: str) -> ParsedSecret:
+    return ParsedSecret(found={"metadata": {"annotations": {REQUEST: value}}}, stored=stored)
 
 
-def decision(read: Reading, seen: Observed, now: dt.datetime = NOW, **more: Any) -> Decision:
-    return decide(Situation(read, seen, now, SETTINGS, mint=lambda: MINTED, **more))
+def decision(
+    read: ParsedSecret, observed: ObservedConfigurations, now: dt.datetime = NOW, **more: Any
+) -> RotationDecision:
+    return decide(RotationInput(read, observed, now, SETTINGS, mint=lambda: MINTED, **more))
 
 
-def names(stored: Stored | None) -> tuple[str | None, str | None, str | None]:
+def names(stored: CASecret | None) -> tuple[str | None, str | None, str | None]:
     """Return what the Secret would hold, as the names that this module gives the CAs."""
     assert stored
     known = {
@@ -66,28 +72,28 @@ def names(stored: Stored | None) -> tuple[str | None, str | None, str | None]:
     return name(stored.ca.certificate), name(following), name(stored.previous)
 
 
-STEADY = Stored(OLD)
-PUBLISH = Stored(OLD, next=NEW)
-PROMOTE = Stored(NEW, previous=OLD.certificate, retire_at=NOW + 7 * DAY)
-BOTH = observed((OLD, NEW), (NEW, OLD))
+STEADY = CASecret(OLD)
+PUBLISH = CASecret(OLD, next=NEW)
+PROMOTE = CASecret(NEW, previous=OLD.certificate, retire_at=NOW + 7 * DAY)
+BOTH = configurations((OLD, NEW), (NEW, OLD))
 
 
 @pytest.mark.parametrize(
-    ("read", "seen", "now", "cause", "after"),
+    ("read", "observed", "now", "cause", "after"),
     [
         pytest.param(
             asked(STEADY, "requested"),
-            observed((OLD,)),
+            configurations((OLD,)),
             NOW,
-            Cause.PUBLISHED,
+            RotationReason.PUBLISHED,
             ("old", "made", None),
             id="a person's request publishes a new CA",
         ),
         pytest.param(
             reading(STEADY),
-            observed((OLD,)),
+            configurations((OLD,)),
             NOW + 20 * DAY,
-            Cause.PUBLISHED,
+            RotationReason.PUBLISHED,
             ("old", "made", None),
             id="two thirds of its life publish a new CA",
         ),
@@ -95,23 +101,23 @@ BOTH = observed((OLD, NEW), (NEW, OLD))
             reading(PUBLISH),
             BOTH,
             NOW,
-            Cause.PROMOTED,
+            RotationReason.PROMOTED,
             ("new", None, "old"),
             id="seen everywhere for long enough, the new CA signs",
         ),
         pytest.param(
             reading(PUBLISH),
-            Observed(),
+            ObservedConfigurations(),
             NOW,
-            Cause.PROMOTED,
+            RotationReason.PROMOTED,
             ("new", None, "old"),
             id="where nothing is configured, nothing is waited for",
         ),
         pytest.param(
             reading(PUBLISH),
-            observed((OLD,)),
+            configurations((OLD,)),
             EXPIRY - dt.timedelta(seconds=20),
-            Cause.PROMOTED,
+            RotationReason.PROMOTED,
             ("new", None, "old"),
             id="a CA that expires now is worse than one that few know",
         ),
@@ -119,7 +125,7 @@ BOTH = observed((OLD, NEW), (NEW, OLD))
             reading(PROMOTE),
             BOTH,
             NOW + 7 * DAY,
-            Cause.RETIRED,
+            RotationReason.RETIRED,
             ("new", None, None),
             id="when no leaf of it can be valid, the old CA goes",
         ),
@@ -127,26 +133,31 @@ BOTH = observed((OLD, NEW), (NEW, OLD))
             asked(PROMOTE, COMPROMISED),
             BOTH,
             NOW,
-            Cause.COMPROMISED,
+            RotationReason.COMPROMISED,
             ("made", None, None),
             id="a compromised CA goes at once, in any phase",
         ),
         pytest.param(
-            Reading(), observed(()), NOW, Cause.FIRST, ("made", None, None), id="the first CA"
+            ParsedSecret(),
+            configurations(()),
+            NOW,
+            RotationReason.FIRST,
+            ("made", None, None),
+            id="the first CA",
         ),
         pytest.param(
             reading(None, spare=NEW),
             BOTH,
             NOW,
-            Cause.REPLACED,
+            RotationReason.REPLACED,
             ("new", None, None),
             id="with the CA unusable the next one takes over",
         ),
         pytest.param(
             reading(None),
-            observed((OLD,)),
+            configurations((OLD,)),
             NOW,
-            Cause.REPLACED,
+            RotationReason.REPLACED,
             ("made", None, None),
             id="with all unusable there is a new CA",
         ),
@@ -154,44 +165,44 @@ BOTH = observed((OLD, NEW), (NEW, OLD))
             reading(PUBLISH, problems=("next: x",)),
             BOTH,
             NOW,
-            Cause.REPAIRED,
+            RotationReason.REPAIRED,
             ("old", "new", None),
             id="a Secret damaged in part is written again",
         ),
     ],
 )
 def test_a_step_is_taken(
-    read: Reading,
-    seen: Observed,
+    read: ParsedSecret,
+    observed: ObservedConfigurations,
     now: dt.datetime,
-    cause: Cause,
+    cause: RotationReason,
     after: tuple[str | None, ...],
 ) -> None:
-    found = decision(read, seen, now)
+    found = decision(read, observed, now)
     assert found.cause is cause
     assert names(found.write) == after
 
 
 @pytest.mark.parametrize(
-    ("stored", "seen", "phase", "waits_for"),
+    ("stored", "observed", "phase", "waits_for"),
     [
         pytest.param(
             STEADY,
-            observed((OLD,)),
+            configurations((OLD,)),
             Phase.STEADY,
             "the next rotation, 2030-01-21T00:00:00Z",
             id="STEADY waits for the next rotation",
         ),
         pytest.param(
             PUBLISH,
-            observed((OLD, NEW), (OLD,)),
+            configurations((OLD, NEW), (OLD,)),
             Phase.PUBLISH,
             "mutatingwebhookconfigurations/c1 to hold both CAs",
             id="PUBLISH for a bundle",
         ),
         pytest.param(
             PUBLISH,
-            observed((OLD, NEW), steady_for=15),
+            configurations((OLD, NEW), steady_for=15),
             Phase.PUBLISH,
             "API servers that lag, 60 s after the last change of a bundle",
             id="PUBLISH for API servers that lag",
@@ -204,7 +215,7 @@ def test_a_step_is_taken(
             id="PROMOTE for the last leaf of the old CA",
         ),
         pytest.param(
-            Stored(NEW, retired={fingerprint(OLD.certificate): EXPIRY}),
+            CASecret(NEW, retired={fingerprint(OLD.certificate): EXPIRY}),
             BOTH,
             Phase.RETIRE,
             "retired CAs to leave mutatingwebhookconfigurations/c0, "
@@ -212,16 +223,18 @@ def test_a_step_is_taken(
             id="RETIRE for the bundles",
         ),
         pytest.param(
-            Stored(NEW, retired={fingerprint(OLD.certificate): EXPIRY}),
-            observed((NEW,)),
+            CASecret(NEW, retired={fingerprint(OLD.certificate): EXPIRY}),
+            configurations((NEW,)),
             Phase.STEADY,
             "the next rotation, 2030-01-21T00:00:00Z",
             id="with the bundles clean, RETIRE is over",
         ),
     ],
 )
-def test_nothing_is_due(stored: Stored, seen: Observed, phase: Phase, waits_for: str) -> None:
-    found = decision(reading(stored), seen)
+def test_nothing_is_due(
+    stored: CASecret, observed: ObservedConfigurations, phase: Phase, waits_for: str
+) -> None:
+    found = decision(reading(stored), observed)
     assert (found.phase, found.waits_for, found.write) == (phase, waits_for, None)
     assert found.signer
     assert found.signer.certificate == stored.ca.certificate
@@ -247,20 +260,24 @@ def test_the_old_ca_is_trusted_for_the_life_of_its_last_leaf_and_a_margin() -> N
 def test_a_backup_that_is_restored_late_retires_no_ca_that_may_sign_still() -> None:
     """Its last step is due at once; what only bundles know is retired if it is of no use now."""
     future = issue_ca(NAME, now=NOW + 60 * DAY, lifetime=SETTINGS.ca_lifetime, backdating=300)
-    found = decision(reading(PROMOTE), observed((OLD, NEW, MINTED, future)), NOW + 7 * DAY).write
+    found = decision(
+        reading(PROMOTE), configurations((OLD, NEW, MINTED, future)), NOW + 7 * DAY
+    ).write
     assert found
     assert set(found.retired) == {fingerprint(each.certificate) for each in (OLD, future)}
 
 
 def test_what_is_retired_stays_retired_until_it_expires() -> None:
     """And then it is forgotten."""
-    found = decision(reading(PROMOTE), observed((OLD, NEW)), NOW + 7 * DAY).write
+    found = decision(reading(PROMOTE), configurations((OLD, NEW)), NOW + 7 * DAY).write
     assert found
     assert set(found.retired) == {fingerprint(OLD.certificate)}
-    later = decision(asked(found, "requested"), observed((NEW,)), NOW + 29 * DAY).write
+    later = decision(asked(found, "requested"), configurations((NEW,)), NOW + 29 * DAY).write
     assert later
     assert later.retired == found.retired
-    after = decision(reading(replace(found, ca=MINTED)), observed((NEW,)), NOW + 20 * DAY).write
+    after = decision(
+        reading(replace(found, ca=MINTED)), configurations((NEW,)), NOW + 20 * DAY
+    ).write
     assert after
     assert fingerprint(OLD.certificate) in after.retired
 
@@ -269,46 +286,46 @@ def test_what_is_retired_stays_retired_until_it_expires() -> None:
     ("read", "memory", "cause", "after"),
     [
         pytest.param(
-            Reading(),
+            ParsedSecret(),
             PUBLISH,
-            Cause.RESTORED,
+            RotationReason.RESTORED,
             ("old", "new", None),
             id="a deleted Secret is restored as it was",
         ),
         pytest.param(
             reading(None, spare=NEW),
             PUBLISH,
-            Cause.RESTORED,
+            RotationReason.RESTORED,
             ("old", "new", None),
             id="so is one whose CA was damaged",
         ),
         pytest.param(
             reading(None, retired={fingerprint(OLD.certificate): EXPIRY}),
             STEADY,
-            Cause.REPLACED,
+            RotationReason.REPLACED,
             ("made", None, None),
             id="but never a CA that was retired",
         ),
         pytest.param(
-            reading(Stored(OLD), problems=("x",)),
+            reading(CASecret(OLD), problems=("x",)),
             PUBLISH,
-            Cause.REPAIRED,
+            RotationReason.REPAIRED,
             ("old", "new", None),
             id="a part that was lost comes from memory",
         ),
         pytest.param(
-            reading(Stored(NEW), problems=("x",)),
+            reading(CASecret(NEW), problems=("x",)),
             PUBLISH,
-            Cause.REPAIRED,
+            RotationReason.REPAIRED,
             ("new", None, None),
             id="but not over another CA",
         ),
     ],
 )
 def test_memory_restores(
-    read: Reading, memory: Stored, cause: Cause, after: tuple[str | None, ...]
+    read: ParsedSecret, memory: CASecret, cause: RotationReason, after: tuple[str | None, ...]
 ) -> None:
-    found = decision(read, observed((OLD,)), memory=memory)
+    found = decision(read, configurations((OLD,)), memory=memory)
     assert found.cause is cause
     assert names(found.write) == after
 
@@ -316,18 +333,21 @@ def test_memory_restores(
 @pytest.mark.parametrize(
     ("read", "missing_for", "cause"),
     [
-        pytest.param(Reading(), 4, None, id="others are waited for first"),
-        pytest.param(Reading(), 5, Cause.REPLACED, id="then there is a new CA"),
+        pytest.param(ParsedSecret(), 4, None, id="others are waited for first"),
+        pytest.param(ParsedSecret(), 5, RotationReason.REPLACED, id="then there is a new CA"),
         pytest.param(
-            reading(None), 0, Cause.REPLACED, id="with the Secret damaged there is a new CA at once"
+            reading(None),
+            0,
+            RotationReason.REPLACED,
+            id="with the Secret damaged there is a new CA at once",
         ),
     ],
 )
 def test_memory_of_a_ca_that_has_left_the_bundles_is_not_brought_back(
-    read: Reading, missing_for: float, cause: Cause | None
+    read: ParsedSecret, missing_for: float, cause: RotationReason | None
 ) -> None:
     """A replica was cut off while the CA that it remembers was replaced, or found compromised."""
-    found = decision(read, observed((NEW,)), memory=STEADY, missing_for=missing_for)
+    found = decision(read, configurations((NEW,)), memory=STEADY, missing_for=missing_for)
     assert found.cause is cause
     if cause:
         assert names(found.write) == ("made", None, None)
@@ -335,29 +355,40 @@ def test_memory_of_a_ca_that_has_left_the_bundles_is_not_brought_back(
 
 def test_memory_restores_where_the_bundles_are_lost_as_well() -> None:
     """No bundle holds a CA of ours: nothing says that the memory is out of date."""
-    assert decision(Reading(), observed(()), memory=STEADY).cause is Cause.RESTORED
+    assert (
+        decision(ParsedSecret(), configurations(()), memory=STEADY).cause is RotationReason.RESTORED
+    )
 
 
 def test_memory_that_has_expired_restores_nothing() -> None:
     """Nor does its next CA once that has; its previous one is left out then."""
     late = EXPIRY + DAY
-    assert decision(Reading(), Observed(), late, memory=STEADY).cause is Cause.FIRST
+    assert (
+        decision(ParsedSecret(), ObservedConfigurations(), late, memory=STEADY).cause
+        is RotationReason.FIRST
+    )
     longer = issue_ca(NAME, now=NOW + 20 * DAY, lifetime=SETTINGS.ca_lifetime, backdating=0)
-    known = Stored(longer, next=NEW, previous=OLD.certificate, retire_at=EXPIRY)
-    found = decision(Reading(), Observed(), late, memory=known).write
+    known = CASecret(longer, next=NEW, previous=OLD.certificate, retire_at=EXPIRY)
+    found = decision(ParsedSecret(), ObservedConfigurations(), late, memory=known).write
     assert found
     assert (found.ca, found.next, found.previous) == (longer, None, None)
 
 
 def test_a_starting_replica_lets_the_others_restore_the_secret() -> None:
     """For five seconds, where the bundles hold a CA of ours that is still valid."""
-    waiting = decision(Reading(), observed((OLD,)), missing_for=4)
+    waiting = decision(ParsedSecret(), configurations((OLD,)), missing_for=4)
     assert waiting.write is None
     assert waiting.again_in == 1
     assert waiting.waits_for == "another replica to restore Secret genie-system/genie-webhook-ca"
-    assert decision(Reading(), observed((OLD,)), missing_for=5).cause is Cause.REPLACED
+    assert (
+        decision(ParsedSecret(), configurations((OLD,)), missing_for=5).cause
+        is RotationReason.REPLACED
+    )
     late = EXPIRY + DAY
-    assert decision(Reading(), observed((OLD,)), late, missing_for=0).cause is Cause.FIRST
+    assert (
+        decision(ParsedSecret(), configurations((OLD,)), late, missing_for=0).cause
+        is RotationReason.FIRST
+    )
 
 
 LEAF = make_leaf(OLD, NOW, SETTINGS, early=0)
@@ -365,13 +396,13 @@ END = LEAF.certificate.not_valid_after_utc
 
 
 @pytest.mark.parametrize(
-    ("signer", "retired", "seen", "now", "why"),
+    ("signer", "retired", "observed", "now", "why"),
     [
-        pytest.param(OLD, (), observed((OLD,)), NOW, None, id="a good leaf is kept"),
+        pytest.param(OLD, (), configurations((OLD,)), NOW, None, id="a good leaf is kept"),
         pytest.param(
             OLD,
             (),
-            observed((OLD,)),
+            configurations((OLD,)),
             NOW + 4.7 * DAY,
             "it is due for renewal",
             id="after two thirds of its life it is renewed",
@@ -379,7 +410,7 @@ END = LEAF.certificate.not_valid_after_utc
         pytest.param(
             OLD,
             (),
-            observed((OLD,)),
+            configurations((OLD,)),
             END + DAY,
             "it is not valid at the API server's time",
             id="an expired leaf is replaced",
@@ -387,7 +418,7 @@ END = LEAF.certificate.not_valid_after_utc
         pytest.param(
             OLD,
             (),
-            observed((OLD,)),
+            configurations((OLD,)),
             NOW - DAY,
             "it is not valid at the API server's time",
             id="so is one from the future",
@@ -396,18 +427,18 @@ END = LEAF.certificate.not_valid_after_utc
         pytest.param(
             NEW,
             (),
-            observed((OLD, NEW), steady_for=59),
+            configurations((OLD, NEW), steady_for=59),
             NOW,
             None,
             id="one that an API server may not know yet does not",
         ),
         pytest.param(
-            NEW, (), observed((OLD, NEW), (OLD,)), NOW, None, id="nor one that a bundle lacks"
+            NEW, (), configurations((OLD, NEW), (OLD,)), NOW, None, id="nor one that a bundle lacks"
         ),
         pytest.param(
             NEW,
             (OLD,),
-            observed((OLD,)),
+            configurations((OLD,)),
             NOW,
             "its CA was retired",
             id="a leaf of a retired CA goes at once",
@@ -415,7 +446,7 @@ END = LEAF.certificate.not_valid_after_utc
         pytest.param(
             NEW,
             (),
-            observed((NEW,), steady_for=0),
+            configurations((NEW,), steady_for=0),
             NOW,
             "no bundle covers it",
             id="so does one that nobody trusts",
@@ -423,7 +454,7 @@ END = LEAF.certificate.not_valid_after_utc
         pytest.param(
             NEW,
             (),
-            Observed(lost_for=59),
+            ObservedConfigurations(lost_for=59),
             NOW,
             None,
             id="but not because the configurations were deleted a moment ago",
@@ -431,7 +462,7 @@ END = LEAF.certificate.not_valid_after_utc
         pytest.param(
             NEW,
             (),
-            observed((OLD, NEW), steady_for=0),
+            configurations((OLD, NEW), steady_for=0),
             END - 0.5 * DAY,
             "it expires soon",
             id="near its end, a CA in every bundle will do",
@@ -439,7 +470,7 @@ END = LEAF.certificate.not_valid_after_utc
         pytest.param(
             NEW,
             (),
-            observed((OLD,)),
+            configurations((OLD,)),
             END - 0.5 * DAY,
             None,
             id="near its end, one that bundles lack will not",
@@ -447,7 +478,7 @@ END = LEAF.certificate.not_valid_after_utc
         pytest.param(
             NEW,
             (),
-            observed((OLD,)),
+            configurations((OLD,)),
             END - dt.timedelta(seconds=20),
             "it expires",
             id="at its end, any will",
@@ -455,17 +486,28 @@ END = LEAF.certificate.not_valid_after_utc
     ],
 )
 def test_a_leaf_is_replaced_when_it_must_be(
-    signer: Pair, retired: tuple[Pair, ...], seen: Observed, now: dt.datetime, why: str | None
+    signer: KeyPair,
+    retired: tuple[KeyPair, ...],
+    observed: ObservedConfigurations,
+    now: dt.datetime,
+    why: str | None,
 ) -> None:
     gone = {fingerprint(one.certificate): EXPIRY for one in retired}
-    found = Decision(Phase.STEADY, signer, retired=gone)
-    assert why_new_leaf(LEAF, found, seen, now, SETTINGS) == why
+    found = RotationDecision(Phase.STEADY, signer, retired=gone)
+    assert replacement_reason(LEAF, found, observed, now, SETTINGS) == why
 
 
 def test_without_a_leaf_one_is_made_and_without_a_ca_none() -> None:
     """The first leaf waits for nothing but a CA."""
-    assert why_new_leaf(None, Decision(Phase.STEADY, OLD), Observed(), NOW, SETTINGS)
-    assert why_new_leaf(None, Decision(Phase.STEADY), Observed(), NOW, SETTINGS) is None
+    assert replacement_reason(
+        None, RotationDecision(Phase.STEADY, OLD), ObservedConfigurations(), NOW, SETTINGS
+    )
+    assert (
+        replacement_reason(
+            None, RotationDecision(Phase.STEADY), ObservedConfigurations(), NOW, SETTINGS
+        )
+        is None
+    )
 
 
 def test_renewal_has_jitter() -> None:

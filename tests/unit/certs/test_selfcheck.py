@@ -14,11 +14,11 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from certs.authority import issue_ca
-from certs.metrics import Metrics
-from certs.selfcheck import DialError, SelfCheck, Serving, connected, dial
+from certs.leaf import make_leaf
+from certs.metrics import CertificateMetrics
+from certs.selfcheck import DialError, SelfCheck, ServedState, connected, dial
 from certs.server_clock import ServerClock
-from certs.serving import make_leaf
-from certs.webhook_configs import Observed
+from certs.webhook_configs import ObservedConfigurations
 from tests.unit.certs.api import Api
 from tests.unit.certs.conftest import NAME, NOW, SETTINGS
 
@@ -56,14 +56,14 @@ def dials(monkeypatch: pytest.MonkeyPatch) -> Dials:
     return made
 
 
-METRICS = Metrics()
+METRICS = CertificateMetrics()
 
 
 @pytest.fixture
 def check() -> Iterator[SelfCheck]:
     """Give the self-check of a replica that serves, without any configuration."""
     clock = ServerClock(Api().client())
-    made = SelfCheck(SETTINGS, clock, METRICS, lambda: Serving(LEAF, Observed()))
+    made = SelfCheck(SETTINGS, clock, METRICS, lambda: ServedState(LEAF, ObservedConfigurations()))
     yield made
     made.stop()
 
@@ -84,7 +84,7 @@ def test_a_look_up_of_the_service_that_hangs_keeps_no_replica_from_being_ready(
     check.start()
     assert dials.dialled.wait(20)
     dials.listener = lambda: None
-    check.again()
+    check.trigger()
     deadline = time.monotonic() + 10
     while check.reason():
         assert time.monotonic() < deadline, check.reason()

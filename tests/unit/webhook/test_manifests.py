@@ -18,8 +18,8 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from certs import CertificateSettings
 from certs.authority import issue_ca
-from certs.ca_secret import Stored, render
-from certs.metrics import Metrics as CertificateMetrics
+from certs.ca_secret import CASecret, render
+from certs.metrics import CertificateMetrics
 from dispatcher import annotation, keys
 from dispatcher.node.settings import Settings as AgentSettings
 from tests.unit.webhook.apiserver import Api
@@ -412,7 +412,7 @@ def test_the_secret_that_the_webhook_may_create_is_the_one_it_keeps() -> None:
     assert rule["expression"] == f"{name} && object.?type.orValue('Opaque') == 'Opaque'"
     now = dt.datetime(2030, 1, 1, tzinfo=dt.UTC)
     ca = issue_ca("x", now=now, lifetime=60, backdating=0)
-    assert render(Stored(ca), None, name="x", namespace="x")["type"] == "Opaque"
+    assert render(CASecret(ca), None, name="x", namespace="x")["type"] == "Opaque"
 
 
 def test_with_cert_manager_the_webhook_loses_the_rights_it_does_not_need() -> None:

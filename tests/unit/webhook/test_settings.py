@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from certs import UnusableError
+from certs import CertificateError
 from dispatcher.kube import logs
 from dispatcher.kube.settings import InvalidSettingsError, load
 from tests.unit.webhook.test_server import free_port
@@ -201,7 +201,7 @@ def test_a_client_ca_that_went_away_during_the_start_is_one_line(
     """The settings read the file, too; the manager, a moment later, is the one that uses it."""
 
     def refused(*_: object) -> None:
-        raise UnusableError("the file cannot be read: No such file or directory")
+        raise CertificateError("the file cannot be read: No such file or directory")
 
     monkeypatch.setattr(command, "CertificateManager", refused)
     assert command.main([]) == 2
