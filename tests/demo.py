@@ -14,9 +14,9 @@ import sys
 from typing import TYPE_CHECKING
 
 from tests.cluster.support.observe import interfaces
-from tests.cluster.support.seed import EXAMPLES
+from tests.cluster.support.pods import EXAMPLES
 from tests.devcluster.cluster import Cluster, reserved, take_down
-from tests.devcluster.commands import ClusterError, say, step
+from tests.devcluster.commands import ClusterError, log_progress, step
 from tests.devcluster.genie import install_genie
 from tests.devcluster.interrupts import as_interrupts
 from tests.devcluster.network.networks import NETWORKS
@@ -63,7 +63,7 @@ def show() -> None:
         show_pods(cluster)
         show_refusal(cluster)
     finally:
-        say("taking the cluster down")
+        log_progress("taking the cluster down")
         take_down(NAME)
 
 

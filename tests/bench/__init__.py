@@ -1,1 +1,14 @@
-"""Benchmarks: figures and charts for docs/performance.md, by ``make bench``."""
+"""Benchmarks: figures and charts for docs/performance.md, by ``make bench``.
+
+What is where:
+
+    __main__       measure the plugin, write its part of the page
+    plugin         ADD and DEL: delegates called directly, and through Genie
+    plugin_report  the plugin's figures as tables and a chart
+    startup        what starting the plugin costs
+    agent          what agent and reaper cost an idle node
+    churn          pods that come and go on a real node
+    creation       what admission adds to the creation of a pod
+    webhook        what one answer of the webhook costs
+    page           write a benchmark's part of docs/performance.md
+"""

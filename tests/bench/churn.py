@@ -18,17 +18,18 @@ from tests.bench import page
 from tests.cluster.support.churn import (
     LANES,
     WAVE,
-    Figures,
+    ChurnFigures,
     churn,
+    disruption,
     failures,
     for_seconds,
-    left_behind,
     no_agents,
-    unrest,
+    remaining_leftovers,
 )
+from tests.cluster.support.pods import create_namespace
 from tests.devcluster import state
 from tests.devcluster.cluster import ONE_NODE, Cluster
-from tests.devcluster.commands import ClusterError, say, step
+from tests.devcluster.commands import ClusterError, log_progress, step
 from tests.devcluster.genie import install_genie
 
 if TYPE_CHECKING:
@@ -46,11 +47,11 @@ HEAD = """\
 def main() -> int:
     """Run both churns on a cluster of our own; the exit code is 1 where anything went wrong."""
     parser = argparse.ArgumentParser(description="Let pods come and go on a real Kubernetes node.")
-    parser.add_argument("--pods", type=int, default=300, help="with unrest (default 300)")
+    parser.add_argument("--pods", type=int, default=300, help="with disruption (default 300)")
     parser.add_argument(
         "--seconds", type=float, default=600, help="of churn without an agent (default 600)"
     )
-    parser.add_argument("--seed", type=int, default=1, help="of the unrest (default 1)")
+    parser.add_argument("--seed", type=int, default=1, help="of the disruption (default 1)")
     parser.add_argument(
         "--name", default="genie-bench", help="of the cluster (default %(default)s)"
     )
@@ -76,43 +77,40 @@ def main() -> int:
 def _measure(cluster: Cluster, pods: int, seconds: float, seed: int) -> tuple[list[str], bool]:
     """Return the lines below the table's head, and whether nothing failed and nothing was left."""
     namespace = "bench-churn"
-    cluster.kubectl("create", "namespace", namespace)
-    account = ("get", "serviceaccount", "default", "-n", namespace)
-    cluster.wait_for(
-        lambda: cluster.kubectl(*account, check=False).returncode == 0, 30, "its service account"
-    )
+    create_namespace(cluster, namespace)
     load = os.getloadavg()[0]
     node = cluster.node(NODE)
     with step(f"{pods} pods, agent and webhook killed at random"):
-        with unrest(cluster, seed, PAUSE) as deeds:
+        with disruption(cluster, seed, PAUSE) as disruptions:
             figures = churn(cluster, node, namespace, lambda: range(pods // WAVE // LANES))
         outcomes = [_outcome(cluster, namespace)]
         rows = [_row("agent and webhook killed at random", figures, outcomes[-1])]
-        say("\n".join([*rows, *_remarks(deeds, load)]))  # it is long until the other half is over
+        # Shown now: the other half takes ten minutes.
+        log_progress("\n".join([*rows, *_remarks(disruptions, load)]))
     with step(f"{seconds:.0f} s of pods without an agent"), no_agents(cluster):
         figures = churn(cluster, node, namespace, for_seconds(seconds))
         outcomes.append(_outcome(cluster, namespace))
         rows.append(_row("no agent at all", figures, outcomes[-1]))
     cluster.kubectl("delete", "namespace", namespace)
-    return [*rows, "", *_remarks(deeds, load)], outcomes == [(0, 0), (0, 0)]
+    return [*rows, "", *_remarks(disruptions, load)], outcomes == [(0, 0), (0, 0)]
 
 
 def _outcome(cluster: Cluster, namespace: str) -> tuple[int, int]:
     """Return how many sandboxes the kubelet complained about, and how many things are left."""
-    complaints, left = failures(cluster, namespace), left_behind(cluster.node(NODE))
-    say(f"complaints: {complaints}; left behind: {left}")
+    complaints, left = failures(cluster, namespace), remaining_leftovers(cluster.node(NODE))
+    log_progress(f"complaints: {complaints}; left behind: {left}")
     return len(complaints), sum(map(len, left.values()))
 
 
-def _row(meanwhile: str, figures: Figures, outcome: tuple[int, int]) -> str:
+def _row(meanwhile: str, figures: ChurnFigures, outcome: tuple[int, int]) -> str:
     minutes = figures.seconds / 60
     quantiles = " / ".join(f"{figures.quantile(part):.0f}" for part in (0.5, 0.95, 1))
     cells = [meanwhile, figures.pods, f"{minutes:.1f}", f"{figures.pods / minutes:.0f}", quantiles]
     return "| " + " | ".join(map(str, [*cells, *outcome])) + " |"
 
 
-def _remarks(deeds: Counter[str], load: float) -> list[str]:
-    done = ", ".join(f"{deed} ({count})" for deed, count in sorted(deeds.items()))
+def _remarks(disruptions: Counter[str], load: float) -> list[str]:
+    done = ", ".join(f"{deed} ({count})" for deed, count in sorted(disruptions.items()))
     machine = f"{os.cpu_count()} processors, which the control plane shares"
     today = datetime.now(UTC).date()
     return [

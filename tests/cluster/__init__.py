@@ -1,1 +1,6 @@
-"""Tests on a real Kubernetes, and in ``support/`` what they share."""
+"""Tests on a real Kubernetes. They need root.
+
+What is where:
+
+    support  builders, observers and helpers that several test modules use
+"""

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import itertools
 import os
-import secrets
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.cluster.support.agents import label, wait_for_default
-from tests.devcluster.cluster import BOTH_NETWORKS, Cluster, reserved, runs, take_down
+from tests.cluster.support.pods import temporary_namespace
+from tests.devcluster.cluster import BOTH_NETWORKS, Cluster, is_running, reserved, take_down
 from tests.devcluster.commands import ClusterError
 from tests.devcluster.diagnosis import describe
 from tests.devcluster.genie import install_genie
@@ -34,7 +34,7 @@ def _running(
     nodes: Mapping[str, Sequence[str]],
     install: Callable[[Cluster], None] = install_genie,
 ) -> Iterator[Cluster]:
-    keep = "GENIE_CLUSTER" in os.environ and runs(name)
+    keep = "GENIE_CLUSTER" in os.environ and is_running(name)
     if not keep:
         take_down(name)
     cluster = Cluster.up(name, nodes)
@@ -98,31 +98,19 @@ def _install_with_products(cluster: Cluster) -> None:
 @pytest.fixture
 def real_namespace(real_cluster: Cluster) -> Iterator[str]:
     """Give a namespace of the test's own on the cluster with the networks of products.py."""
-    yield from fresh_namespace(real_cluster)
+    yield from temporary_namespace(real_cluster)
 
 
 @pytest.fixture
 def namespace(cluster: Cluster) -> Iterator[str]:
     """Give a namespace of the test's own; its pods are gone when the next test begins."""
-    yield from fresh_namespace(cluster)
+    yield from temporary_namespace(cluster)
 
 
 @pytest.fixture
 def uneven_namespace(uneven_cluster: Cluster) -> Iterator[str]:
     """Give a namespace of the test's own on the cluster whose nodes differ."""
-    yield from fresh_namespace(uneven_cluster)
-
-
-def fresh_namespace(cluster: Cluster) -> Iterator[str]:
-    name = f"test-{secrets.token_hex(4)}"
-    cluster.kubectl("create", "namespace", name)
-    account = ("get", "serviceaccount", "default", "-n", name)
-    cluster.wait_for(
-        lambda: cluster.kubectl(*account, check=False).returncode == 0, 30, "its service account"
-    )
-    yield name
-    cluster.kubectl("delete", "pods", "--all", "-n", name, "--grace-period=1", "--wait=true")
-    cluster.kubectl("delete", "namespace", name, "--wait=false")
+    yield from temporary_namespace(uneven_cluster)
 
 
 @pytest.hookimpl(wrapper=True)

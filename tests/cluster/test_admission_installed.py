@@ -238,7 +238,7 @@ def deed(cluster: Cluster, *kubectl: str) -> Callable[[str], bool]:
 def test_the_api_server_counts_what_the_alerts_watch(trouble: Cluster) -> None:
     """Under the names that the expressions of alerts and dashboard select."""
     image = "--image=nginx:latest"
-    deeds = {
+    disruptions = {
         r'^apiserver_admission_webhook_fail_open_count{name="pods[.]cni-genie[.]io"': (
             deed(trouble, "run", "web", image, "--annotations=cni=weave")
         ),
@@ -250,10 +250,10 @@ def test_the_api_server_counts_what_the_alerts_watch(trouble: Cluster) -> None:
             deed(trouble, "run", "web", image, "--annotations=cni=@")
         ),
     }
-    for line, does in deeds.items():
+    for line, does in disruptions.items():
         trouble.wait_for(lambda: does(line), 20, line)  # noqa: B023 - called at once
     watched = "".join(
         path.read_text() for path in (imagebuild.PROJECT / "manifests/monitoring").glob("webhook-*")
     )
-    counted = {line.partition("{")[0].lstrip("^") for line in deeds}
+    counted = {line.partition("{")[0].lstrip("^") for line in disruptions}
     assert set(re.findall(r"apiserver_\w+", watched)) == counted

@@ -18,12 +18,12 @@ from tests.cluster.support.churn import (
     LANES,
     WAVE,
     churn,
+    disruption,
     failures,
     for_seconds,
-    left_behind,
+    leftovers,
     no_agents,
-    strays,
-    unrest,
+    remaining_leftovers,
 )
 
 if TYPE_CHECKING:
@@ -64,13 +64,13 @@ def test_what_is_left_behind_is_seen(cluster: Cluster, kind: str) -> None:
     """So that the tests below cannot pass by looking nowhere."""
     node = cluster.node(NODE)
     leave, take_away = LEFT[kind]
-    assert left_behind(node) == {}
+    assert remaining_leftovers(node) == {}
     node.run(["sh", "-ec", leave])
     try:
-        assert list(strays(node)) == [kind]
+        assert list(leftovers(node)) == [kind]
     finally:
         node.run(["sh", "-ec", take_away])
-    assert left_behind(node) == {}
+    assert remaining_leftovers(node) == {}
 
 
 def test_a_churn_of_pods_leaves_nothing_though_agent_and_webhook_keep_dying(
@@ -79,15 +79,15 @@ def test_a_churn_of_pods_leaves_nothing_though_agent_and_webhook_keep_dying(
     """60 pods on two networks each; every one gets them, and no address, rule or veth stays."""
     node = cluster.node(NODE)
     seed = time.time_ns()
-    print(f"unrest({seed})")
-    with unrest(cluster, seed, (4, 10)) as deeds:
+    print(f"disruption({seed})")
+    with disruption(cluster, seed, (4, 10)) as disruptions:
         figures = churn(cluster, node, namespace, lambda: range(PODS // WAVE // LANES))
-        print(figures, deeds)
+        print(figures, disruptions)
     assert figures.pods == PODS
-    assert any(deed.startswith("kill -9") for deed in deeds)
-    assert any(deed.startswith("deletion") for deed in deeds)
+    assert any(deed.startswith("kill -9") for deed in disruptions)
+    assert any(deed.startswith("deletion") for deed in disruptions)
     assert failures(cluster, namespace) == []
-    assert left_behind(node) == {}
+    assert remaining_leftovers(node) == {}
 
 
 def test_pods_come_and_go_while_there_is_no_agent(cluster: Cluster, namespace: str) -> None:
@@ -100,4 +100,4 @@ def test_pods_come_and_go_while_there_is_no_agent(cluster: Cluster, namespace: s
         figures = churn(cluster, node, namespace, for_seconds(SECONDS_WITHOUT_AGENT))
         assert figures.pods >= LANES * WAVE
         assert failures(cluster, namespace) == []
-        assert left_behind(node) == {}
+        assert remaining_leftovers(node) == {}

@@ -271,7 +271,7 @@ def copy() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)
-        for part in PROJECT.glob("tests/cluster/**/*"):
+        for part in PROJECT.glob("tests/devcluster/**/*"):
             if part.is_file() and "__pycache__" not in part.parts:
                 target = folder / part.relative_to(PROJECT)
                 target.parent.mkdir(parents=True, exist_ok=True)

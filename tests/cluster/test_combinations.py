@@ -12,8 +12,7 @@ import pytest
 
 from tests.cluster.support.agents import label, pod_events
 from tests.cluster.support.observe import interfaces
-from tests.cluster.support.seed import pod_manifest
-from tests.cluster.test_main_job import wait_running
+from tests.cluster.support.pods import pod_manifest, wait_until_ready
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,7 +119,7 @@ def test_kubectl_apply_and_the_node_refuse_in_the_same_words(
     assert REFUSAL in explained.stderr
 
     cluster.apply(pod_manifest("one", "weave,south@net1"), "-n", namespace)
-    wait_running(cluster, namespace, "one")
+    wait_until_ready(cluster, namespace, "one")
     assert interfaces(cluster, "one", namespace)["net1"].bridge == "south0"
 
 
@@ -156,4 +155,4 @@ def test_what_one_node_says_of_others_networks_keeps_no_pod_from_running(
     warning = 'Warning: some nodes will refuse the pod: twice "weave": plugin weave-net'
     wait_to_hear(cluster, namespace, "weave,weave@net1", warning)
     cluster.apply(pod_manifest("twice", "weave,weave@net1"), "-n", namespace)
-    wait_running(cluster, namespace, "twice")
+    wait_until_ready(cluster, namespace, "twice")

@@ -15,7 +15,13 @@ import pytest
 
 from tests.cluster.support.agents import pod_events
 from tests.cluster.support.observe import default_routes, http_status, interfaces
-from tests.cluster.support.seed import EXAMPLES, pod_manifest, seed_manifest
+from tests.cluster.support.pods import (
+    EXAMPLES,
+    example_manifest,
+    pod_ips,
+    pod_manifest,
+    wait_until_ready,
+)
 from tests.devcluster.layout import OUTSIDE_IPV4, OUTSIDE_IPV6
 from tests.devcluster.network.networks import NETWORKS
 
@@ -23,19 +29,6 @@ if TYPE_CHECKING:
     from tests.devcluster.cluster import Cluster
 
 NODE = "node1"
-RUNNING_WITHIN = 30
-
-
-def wait_running(cluster: Cluster, namespace: str, *pods: str) -> None:
-    cluster.kubectl(
-        "wait", "-n", namespace, "--for=condition=Ready", f"--timeout={RUNNING_WITHIN}s",
-        *(f"pod/{pod}" for pod in pods),
-    )  # fmt: skip
-
-
-def pod_ips(cluster: Cluster, namespace: str, pod: str) -> list[str]:
-    status = cluster.get("pod", pod, "-n", namespace)["status"]
-    return [entry["ip"] for entry in status["podIPs"]]
 
 
 def is_of(address: str, network: str) -> bool:
@@ -48,8 +41,8 @@ def test_the_seeds_two_pods_get_the_network_they_name(cluster: Cluster, namespac
     """Both pods of the seed run, each on its own network, and both are reachable by HTTP."""
     pods = {f"nginx-{network}-master": network for network in ("canal", "weave")}
     for network in pods.values():
-        cluster.apply(seed_manifest(network), "-n", namespace)
-    wait_running(cluster, namespace, *pods)
+        cluster.apply(example_manifest(network), "-n", namespace)
+    wait_until_ready(cluster, namespace, *pods)
     addresses = {}
     for pod, network in pods.items():
         eth0 = interfaces(cluster, pod, namespace)["eth0"]
@@ -67,7 +60,7 @@ def test_the_seeds_two_pods_get_the_network_they_name(cluster: Cluster, namespac
 def test_a_pod_on_two_networks_routes_through_its_primary(cluster: Cluster, namespace: str) -> None:
     """``weave,canal@net1``: weave's addresses are the pod's, and only eth0 has default routes."""
     cluster.apply(pod_manifest("both", " weave , canal@net1 "), "-n", namespace)
-    wait_running(cluster, namespace, "both")
+    wait_until_ready(cluster, namespace, "both")
     stored = cluster.get("pod", "both", "-n", namespace)["metadata"]["annotations"]["cni"]
     assert stored == "weave,canal@net1"
     found = interfaces(cluster, "both", namespace)
@@ -95,7 +88,7 @@ def test_a_namespace_gives_its_default(cluster: Cluster, namespace: str) -> None
 
     cluster.wait_for(defaulted, 10, "the namespace's default to be known")
     cluster.apply(manifest, "-n", namespace)
-    wait_running(cluster, namespace, "plain")
+    wait_until_ready(cluster, namespace, "plain")
     pod = cluster.get("pod", "plain", "-n", namespace)
     assert pod["metadata"]["annotations"]["cni"] == "weave"
     assert interfaces(cluster, "plain", namespace)["eth0"].bridge == "weave0"
@@ -104,7 +97,7 @@ def test_a_namespace_gives_its_default(cluster: Cluster, namespace: str) -> None
 def test_without_any_choice_the_clusters_default_is_used(cluster: Cluster, namespace: str) -> None:
     """No annotation, no namespace default: the pod gets the cluster's default network."""
     cluster.apply(pod_manifest("plain", None), "-n", namespace)
-    wait_running(cluster, namespace, "plain")
+    wait_until_ready(cluster, namespace, "plain")
     assert "cni" not in cluster.get("pod", "plain", "-n", namespace)["metadata"].get(
         "annotations", {}
     )
@@ -123,7 +116,7 @@ def test_a_static_pod_is_served_though_never_admitted(cluster: Cluster) -> None:
             30,
             "the mirror pod",
         )
-        wait_running(cluster, "default", name)
+        wait_until_ready(cluster, "default", name)
         assert interfaces(cluster, name, "default")["eth0"].bridge == "weave0"
     finally:
         path.unlink()
@@ -209,7 +202,7 @@ def test_deleting_pods_frees_everything(cluster: Cluster, namespace: str) -> Non
     before = held()
     for index, value in enumerate(["weave", "canal", "weave,canal@net1", "canal,weave,weave"]):
         cluster.apply(pod_manifest(f"p{index}", value), "-n", namespace)
-    wait_running(cluster, namespace, *(f"p{index}" for index in range(4)))
+    wait_until_ready(cluster, namespace, *(f"p{index}" for index in range(4)))
     assert len(held()["records"]) == len(before["records"]) + 4
     assert len(held()["addresses"]) > len(before["addresses"]) + 7
     cluster.kubectl("delete", "pods", "--all", "-n", namespace, "--wait=true")
@@ -219,7 +212,7 @@ def test_deleting_pods_frees_everything(cluster: Cluster, namespace: str) -> Non
 def test_a_sandbox_is_freed_while_the_api_server_is_away(cluster: Cluster, namespace: str) -> None:
     """Stopping a pod's sandbox through containerd frees its networks without the API server."""
     cluster.apply(pod_manifest("orphan", "weave,canal@net1"), "-n", namespace)
-    wait_running(cluster, namespace, "orphan")
+    wait_until_ready(cluster, namespace, "orphan")
     node = cluster.node(NODE)
     sandbox = cluster.sandbox_of("orphan", namespace)
     assert sandbox in node.records()

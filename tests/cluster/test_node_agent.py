@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cluster.conftest import fresh_namespace
 from tests.cluster.support.agents import (
     CONFLIST,
     LAUNCHER,
@@ -27,8 +26,7 @@ from tests.cluster.support.agents import (
 )
 from tests.cluster.support.churn import no_agents
 from tests.cluster.support.observe import interfaces
-from tests.cluster.support.seed import pod_manifest
-from tests.cluster.test_main_job import wait_running
+from tests.cluster.support.pods import pod_manifest, temporary_namespace, wait_until_ready
 from tests.devcluster.genie import NAMESPACE
 
 if TYPE_CHECKING:
@@ -55,7 +53,7 @@ def status(cluster: Cluster, namespace: str, pod: str) -> str:
 def test_a_pod_tells_what_it_was_attached_to(cluster: Cluster, namespace: str) -> None:
     """``network-status`` has what is inside the pod, the primary marked as the default."""
     cluster.apply(pod_manifest("both", "weave,canal@net1"), "-n", namespace)
-    wait_running(cluster, namespace, "both")
+    wait_until_ready(cluster, namespace, "both")
 
     cluster.wait_for(lambda: status(cluster, namespace, "both"), 10, "network-status")
     told = {entry["interface"]: entry for entry in json.loads(status(cluster, namespace, "both"))}
@@ -80,7 +78,7 @@ def test_a_status_that_was_missed_is_written_when_the_agent_is_back_and_no_other
     What another writer has made of an older pod's status outlives the restart.
     """
     cluster.apply(pod_manifest("older", "weave"), "-n", namespace)
-    wait_running(cluster, namespace, "older")
+    wait_until_ready(cluster, namespace, "older")
     cluster.wait_for(lambda: status(cluster, namespace, "older"), 10, "network-status")
     [entry] = json.loads(status(cluster, namespace, "older"))
     both = json.dumps([entry, {"name": "of-another", "interface": "net9", "default": False}])
@@ -88,7 +86,7 @@ def test_a_status_that_was_missed_is_written_when_the_agent_is_back_and_no_other
     cluster.kubectl(*annotate)
     with no_agents(cluster):
         cluster.apply(pod_manifest("early", "weave"), "-n", namespace)
-        wait_running(cluster, namespace, "early")
+        wait_until_ready(cluster, namespace, "early")
         assert not status(cluster, namespace, "early")
     cluster.wait_for(lambda: status(cluster, namespace, "early"), 15, "network-status")
     assert status(cluster, namespace, "older") == both
@@ -254,12 +252,12 @@ def test_when_the_runtime_stops_calling_genie_no_pod_comes_for_another_network(
         wait_for_event(cluster, "NetworkMoved", '"canal"', f"from {ours} to {first}")
         cluster.apply(pod_manifest("asks", "weave"), "-n", namespace)
         cluster.apply(pod_manifest("gets", "canal"), "-n", namespace)
-        wait_running(cluster, namespace, "gets")
+        wait_until_ready(cluster, namespace, "gets")
         assert interfaces(cluster, "gets", namespace)["eth0"].bridge == "canal0"
         assert "nodeName" not in cluster.get("pod", "asks", "-n", namespace)["spec"]
     finally:
         node.run(["mv", first, ours])
-    wait_running(cluster, namespace, "asks")
+    wait_until_ready(cluster, namespace, "asks")
     assert interfaces(cluster, "asks", namespace)["eth0"].bridge == "weave0"
     cluster.kubectl("delete", "pods", "--all", "-n", namespace, "--grace-period=1")
     cluster.wait_for(lambda: node.addresses("canal") == held, 30, "the address to be free")
@@ -309,7 +307,7 @@ def test_a_pod_that_cannot_be_attached_says_why_in_one_line(
             20,
             "the network to be known",
         )
-        wait_running(cluster, namespace, "first")
+        wait_until_ready(cluster, namespace, "first")
         cluster.apply(pod_manifest("second", "weave,full@net1"), "-n", namespace)
         about = functools.partial(pod_events, cluster, namespace, "second", "NetworkNotAttached")
         cluster.wait_for(about, 30, "the Event")
@@ -355,7 +353,7 @@ def test_no_pod_whose_second_network_fails_tells_what_it_was_attached_to(
             20,
             "the network to be known",
         )
-        wait_running(cluster, namespace, "taken")
+        wait_until_ready(cluster, namespace, "taken")
         before = freed(cluster, "weave")
         for name in names:
             cluster.apply(pod_manifest(name, "weave,full@net1"), "-n", namespace)
@@ -518,10 +516,10 @@ def test_a_stolen_token_may_label_its_own_node(cluster: Cluster, thief: list[str
 def stage(cluster: Cluster) -> Iterator[str]:
     """Give a namespace with a pod of node1, one of another node, and that other node."""
     node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "other"}}
-    for namespace in fresh_namespace(cluster):
+    for namespace in temporary_namespace(cluster):
         cluster.apply(node)
         cluster.apply(pod_manifest("near", "canal"), "-n", namespace)
-        wait_running(cluster, namespace, "near")
+        wait_until_ready(cluster, namespace, "near")
         far = pod_manifest("far", "canal")
         far["spec"]["nodeName"] = "other"
         cluster.apply(far, "-n", namespace)

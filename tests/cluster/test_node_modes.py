@@ -19,10 +19,9 @@ from tests.cluster.support.agents import (
     rolled_out,
     set_mode,
 )
-from tests.cluster.support.churn import left_behind, no_agents
+from tests.cluster.support.churn import no_agents, remaining_leftovers
 from tests.cluster.support.observe import interfaces
-from tests.cluster.support.seed import pod_manifest
-from tests.cluster.test_main_job import wait_running
+from tests.cluster.support.pods import pod_manifest, wait_until_ready
 from tests.devcluster.genie import DEFAULT_NETWORK, NAMESPACE, wait_until_working
 from tests.devcluster.network.networks import NETWORKS
 
@@ -116,7 +115,7 @@ def test_a_node_with_only_the_runtimes_bridge_until_canal_arrives_gives_no_pod_o
     node = cluster.node(NODE)
     cluster.apply(pod_manifest("early", "canal"), "-n", namespace)
     cluster.apply(pod_manifest("plain", None), "-n", namespace)
-    wait_running(cluster, namespace, "plain")
+    wait_until_ready(cluster, namespace, "plain")
     assert bridge(cluster, "plain", namespace) == "cni9"
     cluster.wait_for(
         lambda: len(waiting(cluster)) > first_boot, 60, "an Event that says what is missing"
@@ -128,7 +127,7 @@ def test_a_node_with_only_the_runtimes_bridge_until_canal_arrives_gives_no_pod_o
     cluster.wait_for(node.path(CONFLIST).exists, 30, "the conflist")
     cluster.wait_for(lambda: label(cluster, NODE, "canal") == "true", 30, "the label")
     cluster.apply(pod_manifest("late", None), "-n", namespace)
-    wait_running(cluster, namespace, "early", "late")
+    wait_until_ready(cluster, namespace, "early", "late")
     bridges = {name: bridge(cluster, name, namespace) for name in ("early", "late")}
     assert bridges == dict.fromkeys(("early", "late"), NETWORKS["canal"].bridge)
     assert len(node.addresses("crio")) == 1
@@ -158,7 +157,7 @@ def test_disable_then_remove_lose_nothing(cluster: Cluster, namespace: str, leav
     """
     node = leaving
     cluster.apply(pod_manifest("needy", "weave,canal@net1"), "-n", namespace)
-    wait_running(cluster, namespace, "needy")
+    wait_until_ready(cluster, namespace, "needy")
     before = {network: len(node.addresses(network)) for network in NETWORKS}
     set_mode(cluster, "disable")
     rolled_out(cluster)
@@ -169,7 +168,7 @@ def test_disable_then_remove_lose_nothing(cluster: Cluster, namespace: str, leav
     assert labels == {"canal": "true", "weave": "false"}
     cluster.apply(pod_manifest("asks", "weave"), "-n", namespace)
     cluster.apply(pod_manifest("plain", None), "-n", namespace)
-    wait_running(cluster, namespace, "plain")
+    wait_until_ready(cluster, namespace, "plain")
     assert bridge(cluster, "plain", namespace) == "canal0"
     assert cluster.get("pod", "asks", "-n", namespace)["status"]["phase"] == "Pending"
     assert "nodeName" not in cluster.get("pod", "asks", "-n", namespace)["spec"]
@@ -203,7 +202,7 @@ def test_disable_then_remove_lose_nothing(cluster: Cluster, namespace: str, leav
     assert node.path(f"{BIN}/bridge").exists()
     keys = cluster.get("node", NODE)["metadata"]["labels"]
     assert not [key for key in keys if "cni-genie.io" in key]
-    assert left_behind(node) == {}
+    assert remaining_leftovers(node) == {}
     with no_agents(cluster):
         assert not node.path(SOCKET).exists()
 
@@ -222,7 +221,7 @@ def removed_with_a_survivor(cluster: Cluster, namespace: str, leaving: Node) -> 
     before = node.addresses("canal")
     for name in ("survivor", "mourned"):
         cluster.apply(pod_manifest(name, None), "-n", namespace)
-    wait_running(cluster, namespace, "survivor", "mourned")
+    wait_until_ready(cluster, namespace, "survivor", "mourned")
     set_mode(cluster, "remove --force")
     rolled_out(cluster)
     cluster.wait_for(
@@ -270,7 +269,7 @@ def test_without_annotations_the_plugin_asks_the_agent(
     """The installed plugin, called as an old runtime calls it, for a pod of the API server."""
     node = cluster.node(NODE)
     cluster.apply(pod_manifest("asked", value), "-n", namespace)
-    wait_running(cluster, namespace, "asked")
+    wait_until_ready(cluster, namespace, "asked")
     uid = cluster.get("pod", "asked", "-n", namespace)["metadata"]["uid"]
     node.run(["ip", "netns", "add", "old"])
     args = f"IgnoreUnknown=1;K8S_POD_NAMESPACE={namespace};K8S_POD_NAME=asked;K8S_POD_UID={uid}"

@@ -15,8 +15,7 @@ import pytest
 from tests.cluster.support import sandboxes
 from tests.cluster.support.agents import CONFLIST, granted, pod_events, rights_for_old_runtimes
 from tests.cluster.support.observe import interfaces
-from tests.cluster.support.seed import pod_manifest
-from tests.cluster.test_main_job import wait_running
+from tests.cluster.support.pods import pod_manifest, wait_until_ready
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,7 +72,7 @@ def test_a_pod_gets_its_networks_through_the_agent(
     assert "manifests/overlays/old-runtimes" in said
     with granted(cluster, rights_for_old_runtimes()):
         cluster.apply(pod_manifest("plain", None), "-n", namespace)
-        wait_running(cluster, namespace, "plain", "asks")
+        wait_until_ready(cluster, namespace, "plain", "asks")
         found = {pod: interfaces(cluster, pod, namespace) for pod in ("asks", "plain")}
         bridges = {pod: {i.name: i.bridge for i in has.values()} for pod, has in found.items()}
         assert bridges == {

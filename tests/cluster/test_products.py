@@ -15,7 +15,7 @@ import pytest
 
 from tests.cluster.support.agents import label
 from tests.cluster.support.observe import default_routes
-from tests.cluster.support.seed import pod_manifest
+from tests.cluster.support.pods import pod_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,8 +18,7 @@ import pytest
 
 from tests.cluster.support.agents import fresh_agents, wait_for_default
 from tests.cluster.support.observe import default_routes, http_status, interfaces
-from tests.cluster.support.seed import pod_manifest
-from tests.cluster.test_main_job import pod_ips, wait_running
+from tests.cluster.support.pods import pod_ips, pod_on_node, wait_until_ready
 from tests.devcluster.genie import NAMESPACE
 from tests.devcluster.network.products import FLANNEL, KUBE_ROUTER, PRODUCTS, WHEREABOUTS
 
@@ -51,18 +50,11 @@ ANSWERS_WITHIN = 30.0
 by the Ethernet address of the pod that had it, until its ARP entry is renewed."""
 
 
-def pod(name: str, cni: str | None, node: str, **metadata: Any) -> dict[str, Any]:
-    """Return a pod for one node."""
-    manifest = pod_manifest(name, cni, **metadata)
-    manifest["spec"]["nodeSelector"] = {"kubernetes.io/hostname": node}
-    return manifest
-
-
 def start(cluster: Cluster, namespace: str, pods: Iterable[dict[str, Any]]) -> None:
     """Apply pods and wait until all are Ready."""
     items = list(pods)
     cluster.apply({"apiVersion": "v1", "kind": "List", "items": items}, "-n", namespace)
-    wait_running(cluster, namespace, *(item["metadata"]["name"] for item in items))
+    wait_until_ready(cluster, namespace, *(item["metadata"]["name"] for item in items))
 
 
 def answers(
@@ -156,7 +148,7 @@ def test_pods_on_each_network_alone_reach_one_another_across_nodes(
     start(
         real_cluster,
         real_namespace,
-        (pod(names[name, node], chosen[name], node) for name, node in names),
+        (pod_on_node(names[name, node], chosen[name], node) for name, node in names),
     )
     for name, network in chosen.items():
         networks = {"eth0": network or FLANNEL.network}
@@ -187,8 +179,8 @@ def test_pairs_of_networks_in_both_orders(real_cluster: Cluster, real_namespace:
         real_cluster,
         real_namespace,
         [
-            *(pod(name, value, FIRST) for value, name in pods.items()),
-            *(pod(name, network, SECOND) for network, name in others.items()),
+            *(pod_on_node(name, value, FIRST) for value, name in pods.items()),
+            *(pod_on_node(name, network, SECOND) for network, name in others.items()),
         ],
     )
     found = {v: attached(real_cluster, real_namespace, name) for v, name in pods.items()}
@@ -217,8 +209,8 @@ def test_a_secondary_answers_the_pods_of_its_network(
         real_cluster,
         real_namespace,
         [
-            *(pod(f"server-{network}", value, FIRST) for network, value in pods.items()),
-            *(pod(f"{n}-{node}", n, node) for n in PRODUCTS for node in (FIRST, SECOND)),
+            *(pod_on_node(f"server-{network}", value, FIRST) for network, value in pods.items()),
+            *(pod_on_node(f"{n}-{node}", n, node) for n in PRODUCTS for node in (FIRST, SECOND)),
         ],
     )
     for network, names in clients.items():
@@ -232,7 +224,7 @@ def test_a_bridge_network_twice_gives_two_addresses(
 ) -> None:
     """host-local and whereabouts know an attachment by its interface, and free both addresses."""
     before = held(real_cluster)
-    start(real_cluster, real_namespace, [pod("twice", f"{network},{network}@net1", FIRST)])
+    start(real_cluster, real_namespace, [pod_on_node("twice", f"{network},{network}@net1", FIRST)])
     assert attached(real_cluster, real_namespace, "twice") == TWICE[network]
     assert_addresses_are_of(real_cluster, real_namespace, "twice", TWICE[network])
     found = addresses_of(real_cluster, real_namespace, "twice")
@@ -256,9 +248,9 @@ def test_probes_host_ports_and_services_lead_to_the_primary(
     }
     ports = {network: 8081 + number for number, network in enumerate(servers)}
     clients = {f"client-{network}": network for network in PRODUCTS}
-    manifests = [pod(name, network, SECOND) for name, network in clients.items()]
+    manifests = [pod_on_node(name, network, SECOND) for name, network in clients.items()]
     for network, value in servers.items():
-        manifest = pod(network, value, FIRST, labels={"app": network})
+        manifest = pod_on_node(network, value, FIRST, labels={"app": network})
         [container] = manifest["spec"]["containers"]
         container["ports"] = [{"containerPort": 80, "hostPort": ports[network]}]
         container["readinessProbe"] = {"httpGet": {"port": 80}, "periodSeconds": 1}
@@ -309,9 +301,12 @@ def test_a_network_policy_guards_the_primary_and_no_secondary(
         real_cluster,
         real_namespace,
         [
-            *(pod(name, cni, FIRST, labels={"app": "server"}) for name, cni in servers.items()),
             *(
-                pod(f"{role}-{network}", network, FIRST, labels={"role": role})
+                pod_on_node(name, cni, FIRST, labels={"app": "server"})
+                for name, cni in servers.items()
+            ),
+            *(
+                pod_on_node(f"{role}-{network}", network, FIRST, labels={"role": role})
                 for role, network in (name.split("-") for name in clients)
             ),
         ],
@@ -344,15 +339,23 @@ def test_restarts_cut_no_pod_off(real_cluster: Cluster, real_namespace: str) -> 
     values = ("flannel,whereabouts-bridge@net1", "kuberouter,whereabouts-bridge@net1")
     old = {f"old{number}": value for number, value in enumerate(values)}
     new = {f"new{number}": value for number, value in enumerate(values)}
-    start(real_cluster, real_namespace, (pod(name, value, FIRST) for name, value in old.items()))
-    start(real_cluster, real_namespace, [pod("client", "flannel", SECOND)])
+    start(
+        real_cluster,
+        real_namespace,
+        (pod_on_node(name, value, FIRST) for name, value in old.items()),
+    )
+    start(real_cluster, real_namespace, [pod_on_node("client", "flannel", SECOND)])
     before = {name: addresses_of(real_cluster, real_namespace, name) for name in old}
 
     fresh_agents(real_cluster)
     for node in real_cluster.nodes.values():
         for service in DAEMONS:
             node.restart(service)
-    start(real_cluster, real_namespace, (pod(name, value, FIRST) for name, value in new.items()))
+    start(
+        real_cluster,
+        real_namespace,
+        (pod_on_node(name, value, FIRST) for name, value in new.items()),
+    )
 
     assert {name: addresses_of(real_cluster, real_namespace, name) for name in old} == before
     servers = [pod_ips(real_cluster, real_namespace, name)[0] for name in (*old, *new)]
@@ -363,7 +366,7 @@ def test_deleting_pods_frees_everything(real_cluster: Cluster, real_namespace: s
     """Addresses in host-local's and whereabouts' stores, links and records: none is left."""
     before = held(real_cluster)
     pods = [
-        pod(f"pair{number}", value, (FIRST, SECOND)[number % 2])
+        pod_on_node(f"pair{number}", value, (FIRST, SECOND)[number % 2])
         for number, value in enumerate(PAIRS)
     ]
     start(real_cluster, real_namespace, pods)
@@ -381,9 +384,9 @@ def test_every_network_can_be_the_default(
     """A pod without a choice gets it; one that chooses gets it only where it asks for it."""
     set_default(real_cluster, network)
     pods = [
-        pod("plain", None, FIRST),
-        pod("other", "flannel", SECOND),
-        pod("both", f"flannel,{network}@net1", FIRST),
+        pod_on_node("plain", None, FIRST),
+        pod_on_node("other", "flannel", SECOND),
+        pod_on_node("both", f"flannel,{network}@net1", FIRST),
     ]
     start(real_cluster, real_namespace, pods)
     assert attached(real_cluster, real_namespace, "plain") == {"eth0": network}

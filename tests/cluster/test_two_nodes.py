@@ -18,8 +18,7 @@ import pytest
 
 from tests.cluster.support.agents import agent_settings, label
 from tests.cluster.support.observe import http_status, interfaces
-from tests.cluster.support.seed import pod_manifest
-from tests.cluster.test_main_job import pod_ips, wait_running
+from tests.cluster.support.pods import pod_ips, pod_manifest, pod_on_node, wait_until_ready
 from tests.devcluster.genie import NAMESPACE
 from tests.devcluster.network.networks import NETWORKS
 
@@ -48,13 +47,6 @@ def deployment(name: str, cni: str, replicas: int) -> dict[str, Any]:
             "template": {"metadata": pod["metadata"] | {"name": None}, "spec": pod["spec"]},
         },
     }
-
-
-def pod_on(name: str, cni: str, node: str) -> dict[str, Any]:
-    """Return a pod that the scheduler may put only on *node*."""
-    manifest = pod_manifest(name, cni)
-    manifest["spec"]["nodeSelector"] = {"kubernetes.io/hostname": node}
-    return manifest
 
 
 def nodes_of(cluster: Cluster, namespace: str, selector: str) -> list[str]:
@@ -139,7 +131,7 @@ def test_pods_that_ask_for_canal_land_only_on_the_node_that_has_it(
     for name in ("canal", "weave"):
         rollout = ("rollout", "status", f"deployment/{name}", "-n", namespace, "--timeout=90s")
         uneven_cluster.kubectl(*rollout)
-    wait_running(uneven_cluster, namespace, "first", "second")
+    wait_until_ready(uneven_cluster, namespace, "first", "second")
     assert nodes_of(uneven_cluster, namespace, "app=canal") == [BOTH] * 6
     assert nodes_of(uneven_cluster, namespace, "app=bare") == [BOTH] * 2
     assert set(nodes_of(uneven_cluster, namespace, "app=weave")) == {BOTH, WEAVE_ONLY}
@@ -153,8 +145,8 @@ def test_pods_of_different_nodes_and_networks_reach_one_another(
     """HTTP between every two of three pods, over IPv4, and over IPv6 where both have it."""
     pods = {"canal1": ("canal", BOTH), "weave1": ("weave", BOTH), "weave2": ("weave", WEAVE_ONLY)}
     for name, (cni, node) in pods.items():
-        uneven_cluster.apply(pod_on(name, cni, node), "-n", uneven_namespace)
-    wait_running(uneven_cluster, uneven_namespace, *pods)
+        uneven_cluster.apply(pod_on_node(name, cni, node), "-n", uneven_namespace)
+    wait_until_ready(uneven_cluster, uneven_namespace, *pods)
     addresses = {name: pod_ips(uneven_cluster, uneven_namespace, name) for name in pods}
     versions = {name: {ip_address(a).version for a in of_pod} for name, of_pod in addresses.items()}
     assert versions == {"canal1": {4}, "weave1": {4, 6}, "weave2": {4, 6}}
@@ -179,7 +171,7 @@ def test_where_the_only_node_is_cordoned_a_pod_waits_with_the_schedulers_words(
         assert "0/2 nodes are available" in reason
         assert "1 node(s) were unschedulable" in reason
         assert f"1 node(s) {NO_MATCH}" in reason
-    wait_running(uneven_cluster, uneven_namespace, "patient")
+    wait_until_ready(uneven_cluster, uneven_namespace, "patient")
     assert uneven_cluster.node_of("patient", uneven_namespace).name == BOTH
 
 
@@ -195,7 +187,7 @@ def test_where_the_last_node_has_lost_the_network_a_pod_is_warned_about_and_wait
         )
         assert warned.strip() == ABSENT
         assert f"2 node(s) {NO_MATCH}" in reason
-    wait_running(uneven_cluster, uneven_namespace, "patient")
+    wait_until_ready(uneven_cluster, uneven_namespace, "patient")
     assert interfaces(uneven_cluster, "patient", uneven_namespace)["net1"].bridge == "canal0"
 
 
@@ -271,7 +263,7 @@ def test_a_network_that_comes_to_a_node_at_run_time_is_schedulable_there_within_
             node.run(["sh", "-c", f"cat > {CANAL_FILE}.new && mv {CANAL_FILE}.new {CANAL_FILE}"],
                      input=conflist)  # fmt: skip
             arrived_at = node.path(CANAL_FILE).stat().st_ctime
-            wait_running(uneven_cluster, uneven_namespace, "patient")
+            wait_until_ready(uneven_cluster, uneven_namespace, "patient")
             assert scheduled_at(uneven_cluster, uneven_namespace, "patient") - arrived_at < 5
             assert uneven_cluster.node_of("patient", uneven_namespace).name == WEAVE_ONLY
             found = interfaces(uneven_cluster, "patient", uneven_namespace)

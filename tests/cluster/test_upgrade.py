@@ -16,15 +16,21 @@ from typing import TYPE_CHECKING
 
 from dispatcher.state.record import FORMAT
 from tests import predecessor as of_history
-from tests.cluster.support.churn import READY_WITHIN, attachments, churn, failures, left_behind
-from tests.cluster.support.seed import pod_manifest
+from tests.cluster.support.churn import (
+    READY_WITHIN,
+    attachments,
+    churn,
+    failures,
+    remaining_leftovers,
+)
+from tests.cluster.support.pods import pod_manifest
 from tests.devcluster.genie import DEFAULT_NETWORK, THIS, Release, install_genie
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.cluster.support.churn import Attachments, Figures
+    from tests.cluster.support.churn import Attachments, ChurnFigures
     from tests.devcluster.cluster import Cluster
     from tests.devcluster.node.node import Node
 
@@ -42,10 +48,10 @@ CHOICES: dict[str, tuple[str | None, dict[str, str]]] = {
 
 
 @contextlib.contextmanager
-def pods_come_and_go(cluster: Cluster, node: Node, namespace: str) -> Iterator[list[Figures]]:
+def pods_come_and_go(cluster: Cluster, node: Node, namespace: str) -> Iterator[list[ChurnFigures]]:
     """Make and delete pods meanwhile; fails where one is refused, is not Ready, or does not go."""
     over = threading.Event()
-    done: list[Figures] = []
+    done: list[ChurnFigures] = []
 
     def waves() -> Iterator[object]:
         return itertools.takewhile(lambda _: not over.is_set(), itertools.count())
@@ -123,11 +129,11 @@ def test_an_upgrade_that_is_taken_back_and_made_again_loses_nothing(
                 cluster.kubectl("delete", "pod", *gone, "-n", namespace, "--wait=true")
             expected = {name: had for name, had in expected.items() if name not in gone}
             assert held(cluster, node, namespace) == expected
-            assert left_behind(node) == {}
+            assert remaining_leftovers(node) == {}
     finally:
         install_genie(cluster)
     cluster.kubectl("delete", "pods", "--all", "-n", namespace, "--wait=true")
     assert failures(cluster, namespace) == []
-    assert left_behind(node) == {}
+    assert remaining_leftovers(node) == {}
     state = {file.name for file in node.path("/var/lib/cni/genie").iterdir()}
     assert [name for name in state if namespace in name or name.endswith(".corrupt")] == []

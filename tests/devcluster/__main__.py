@@ -18,7 +18,7 @@ from tests.devcluster.cluster import (
     Cluster,
     take_down,
 )
-from tests.devcluster.commands import ClusterError, say, step
+from tests.devcluster.commands import ClusterError, log_progress, step
 from tests.devcluster.genie import install_genie
 from tests.devcluster.interrupts import as_interrupts
 from tests.devcluster.network import fabric
@@ -110,15 +110,19 @@ def _up(args: argparse.Namespace) -> int:
                 cluster.down()
             raise
         except ClusterError:
-            say(f"cluster {args.name} runs on, without a working Genie: `up` tries again")
+            log_progress(f"cluster {args.name} runs on, without a working Genie: `up` tries again")
             raise
-    say(f"cluster {cluster.name} runs at {cluster.layout.api_url}: {', '.join(cluster.nodes)}")
+    log_progress(
+        f"cluster {cluster.name} runs at {cluster.layout.api_url}: {', '.join(cluster.nodes)}"
+    )
     return 0
 
 
 def _down(args: argparse.Namespace) -> int:
     existed = take_down(args.name)
-    say(f"cluster {args.name}: taken down" if existed else f"there is no cluster {args.name}")
+    log_progress(
+        f"cluster {args.name}: taken down" if existed else f"there is no cluster {args.name}"
+    )
     return 0
 
 
@@ -135,7 +139,7 @@ def _env(args: argparse.Namespace) -> int:
 
 
 def _status(_args: argparse.Namespace) -> int:
-    for known in state.known():
+    for known in state.load_all():
         running = len(cleanup.processes(known.layout))
         how = "runs" if known.ready and running else "is not whole: take it down"
         names = ", ".join(known.nodes)

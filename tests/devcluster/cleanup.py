@@ -29,7 +29,7 @@ def take_down(layout: Layout) -> None:
 
     A Ctrl-C takes effect when all is done.
     """
-    with interrupts.put_off():
+    with interrupts.deferred():
         _end_processes(layout)
         for mount in mounts(layout):
             run(["umount", "--lazy", mount])

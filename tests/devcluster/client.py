@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Command = subprocess.CompletedProcess[str]
 
 
-class Client:
+class KubectlClient:
     """kubectl, with the administrator's kubeconfig."""
 
     def __init__(self, layout: Layout, kubectl: Path) -> None:

@@ -13,8 +13,8 @@ from tests.devcluster import bin as shell_programs
 from tests.devcluster import cleanup, interrupts, machine, state
 from tests.devcluster.build.cache import locked
 from tests.devcluster.build.programs import Programs, prepare
-from tests.devcluster.client import Client, Command
-from tests.devcluster.commands import ClusterError, say, step
+from tests.devcluster.client import Command, KubectlClient
+from tests.devcluster.commands import ClusterError, log_progress, step
 from tests.devcluster.control_plane import ControlPlane
 from tests.devcluster.credentials import create as create_credentials
 from tests.devcluster.layout import MAX_NODES
@@ -24,7 +24,7 @@ from tests.devcluster.node.node import Node, prepare_mount_namespaces
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from tests.devcluster.processes import Service
+    from tests.devcluster.processes import Daemon
 
 DEFAULT_NAME = "genie"
 BOTH_NETWORKS = ("canal", "weave")
@@ -32,7 +32,7 @@ ONE_NODE = {"node1": BOTH_NETWORKS}
 _NODE_PATIENCE = 60.0  # seconds for a node to become Ready
 
 
-class Cluster(Client):
+class Cluster(KubectlClient):
     """A running cluster. Get one from `up` or `attach`."""
 
     def __init__(self, asked: state.State, programs: Programs) -> None:
@@ -89,7 +89,7 @@ class Cluster(Client):
         """Say whether every process of the control plane and of the nodes runs."""
         return all(service.pid() is not None for service in self.services())
 
-    def services(self) -> list[Service]:
+    def services(self) -> list[Daemon]:
         """Return every process of the control plane and of the nodes."""
         of_nodes = [service for node in self.nodes.values() for service in node.services.values()]
         return [*self.control_plane.services.values(), *of_nodes]
@@ -103,7 +103,7 @@ class Cluster(Client):
                 cluster._add_missing(asked.nodes)
                 return cluster
         if present is not None:
-            say(f"cluster {asked.name}: taking down what is left of an earlier one")
+            log_progress(f"cluster {asked.name}: taking down what is left of an earlier one")
         cleanup.take_down((present or asked).layout)
         shutil.rmtree(asked.layout.logs, ignore_errors=True)
         with step(f"cluster {asked.name}: starting"):
@@ -213,7 +213,7 @@ class Cluster(Client):
         return node.run(["nsenter", f"--net={netns}", "--", *argv], check=check)
 
 
-def runs(name: str) -> bool:
+def is_running(name: str) -> bool:
     """Say whether there is a cluster of that name, and all of it runs."""
     present = state.load(name)
     return present is not None and present.ready and Cluster.attach(name).is_running()
@@ -254,7 +254,7 @@ def _clean_up_on_failure(asked: state.State) -> Iterator[None]:
         try:
             yield
         except BaseException:
-            say(f"cluster {asked.name}: cleaning up; the logs stay in {asked.layout.logs}")
+            log_progress(f"cluster {asked.name}: cleaning up; the logs stay in {asked.layout.logs}")
             present = state.load(asked.name) or asked
             cleanup.take_down(present.layout)
             raise

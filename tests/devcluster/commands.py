@@ -41,7 +41,7 @@ class CommandError(ClusterError):
         super().__init__(f"{' '.join(argv)}: exit code {returncode}\n{tail}".rstrip())
 
 
-def say(text: str) -> None:
+def log_progress(text: str) -> None:
     """Print one progress line, with the seconds since the tool was started."""
     print(f"[{time.monotonic() - _STARTED:4.0f} s] {text}", file=sys.stderr, flush=True)
 
@@ -49,12 +49,12 @@ def say(text: str) -> None:
 @contextlib.contextmanager
 def step(text: str) -> Iterator[None]:
     """Announce a step that may take long, and its end with its duration where it did."""
-    say(f"{text} …")
+    log_progress(f"{text} …")
     begun = time.monotonic()
     yield
     took = time.monotonic() - begun
     if took > 1:
-        say(f"{text}: done in {took:.0f} s")
+        log_progress(f"{text}: done in {took:.0f} s")
 
 
 def run(

@@ -14,7 +14,7 @@ from tests.devcluster.commands import ClusterError
 from tests.devcluster.credentials import Credentials, write_kubeconfig
 from tests.devcluster.layout import API_PORT, SERVICE_SUBNET, Layout
 from tests.devcluster.network import fabric
-from tests.devcluster.processes import Service
+from tests.devcluster.processes import Daemon
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -101,11 +101,11 @@ class ControlPlane:
         except (OSError, urllib.error.URLError):
             return False
 
-    def _service(self, name: str, programs: dict[str, Path], flags: list[str]) -> Service:
+    def _service(self, name: str, programs: dict[str, Path], flags: list[str]) -> Daemon:
         folder = self._layout.control_plane
         netns = fabric.NETNS_FOLDER / self._layout.netns("cp")
         argv = ["nsenter", f"--net={netns}", "--", os.fspath(programs[name]), *flags]
-        return Service(
+        return Daemon(
             name=name,
             record=folder / "run" / f"{name}.json",
             log=self._layout.logs / f"{name}.log",

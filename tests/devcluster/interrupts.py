@@ -42,7 +42,7 @@ def as_interrupts() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def put_off() -> Iterator[None]:
+def deferred() -> Iterator[None]:
     """Keep the signals waiting, also for the programs that are run, until this is over."""
     former = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:

@@ -79,7 +79,7 @@ def _wait_for_end(handles: dict[int, int], seconds: float) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
+class Daemon:
     """A process that may run: how to start it, and the file that remembers the one started."""
 
     name: str

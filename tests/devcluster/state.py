@@ -64,7 +64,7 @@ def load(name: str) -> State | None:
     return State(**json.loads(content))
 
 
-def known() -> list[State]:
+def load_all() -> list[State]:
     """Return all clusters of this user that have files."""
     names = sorted(file.parent.name for file in state_folder().glob(f"*/{FILE}"))
     return [state for name in names if (state := load(name)) is not None]
@@ -85,6 +85,6 @@ def new(name: str, nodes: dict[str, list[str]], api_server: str) -> State:
 def reserve(asked: State) -> None:
     """Give a cluster a slot that no other has, and write its state."""
     with locked(state_folder() / "slots.lock"):
-        taken = {other.slot for other in known() if other.name != asked.name}
+        taken = {other.slot for other in load_all() if other.name != asked.name}
         asked.slot = choose_slot(asked.name, taken)
         asked.save()

@@ -1,1 +1,13 @@
-"""The really built plugin as a process, with real CNI plugins, in network namespaces (root)."""
+"""The built plugin as a process, with real CNI plugins, in network namespaces. Needs root.
+
+What is where:
+
+    harness     a node for one test: namespaces, CNI plugins, the built plugin
+    namespaces  a host for one test: a network and a mount namespace, and those of containers
+    calls       calls of the plugin as processes, which a test awaits, checks and kills
+    product     a CNI plugin that treats default routes as products do (a fake)
+    router      send one IPv6 router advertisement
+    die         run the plugin and end it by SIGKILL before its n-th effect
+    agent       run two rounds of the reaper
+    installed   tests of the plugin as the agent installs it
+"""

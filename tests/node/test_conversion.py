@@ -1,15 +1,15 @@
-"""Results are read, refused and converted as libcni does it: held against libcni itself.
+"""Compare how Genie and libcni read, refuse and convert results.
 
-``cniconvert`` (tests/cluster/gomod/cnitool) is a few lines around the pinned library. It reads
-what a plugin printed as a container runtime would, and says it in another version; ours must be
-equal, or an error where libcni's is one. Addresses are compared by what they mean, since libcni
-respells them and we hand them on as they were written.
+``cniconvert`` (tests/devcluster/build/gomod/cnitool) is a few lines around the pinned library. It
+reads a plugin's output as a container runtime would, and prints it in another version of CNI.
+Genie's conversion must be equal, and must fail where libcni's fails. Addresses are compared by
+value, since libcni spells them anew and Genie passes them on as they were written.
 
-Where we differ on purpose, each with a test below:
+Intended differences, each with a test below:
 
-- What has no address or destination is refused; libcni prints ``<nil>`` for it. So is a null
+- An entry without address or destination is refused; libcni prints ``<nil>`` for it. So is a null
   among interfaces, addresses or routes, on which libcni panics, depending on the versions.
-- The family of an address is taken from the address, never from a field that denies it.
+- The family of an address is taken from the address, never from a field that contradicts it.
 - A version has its own fields only: 0.1.0 and 0.2.0 no route's ``mtu``, and always an address.
 - Keys are as the specification spells them; Go's JSON takes ``IPS`` for ``ips``.
 """

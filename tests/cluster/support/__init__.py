@@ -1,1 +1,17 @@
-"""What several tests on a cluster share."""
+"""Builders, observers and helpers that several tests on a cluster use.
+
+What is where:
+
+    pods             pods: their manifests, their addresses, waiting for them
+    observe          a pod's interfaces and routes, read from inside it
+    agents           the agents: settings, modes, labels, Events, metrics
+    admission        namespaces, reviews and webhook configurations for tests of admission
+    outside_webhook  the webhook as a process of the machine, for clusters without nodes
+    certs_manager    a certificate manager as a process
+    certs_replica    a replica of the webhook for tests of certificates
+    certs_site       several replicas and a strict client, for tests of certificates
+    churn            pods that come and go, disruption of Genie's pods, leftovers on a node
+    load             clients that create pods without pause
+    sandboxes        pod sandboxes made through CRI, without the kubelet
+    transcript       commands with their output, kept in Markdown and replayed
+"""

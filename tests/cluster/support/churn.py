@@ -1,13 +1,12 @@
-"""Pods that come and go through the real kubelet, unrest among Genie's own pods, and what is left.
+"""Create and delete pods through the real kubelet while Genie's own pods die; find leftovers.
 
-How it works: each lane applies a wave of pods on two networks each, waits until all are Ready,
-compares what every one of them holds on the node with what it asked for, deletes them and begins
-again, so that with two lanes pods are made while others are freed. Meanwhile `unrest` kills
-processes of the agent and of the webhook, and deletes their pods, at random.
+Each lane applies a wave of pods on two networks each, waits until all are Ready, compares what
+every pod holds on the node with what it asked for, deletes the pods and begins again. With two
+lanes, pods are created while others are deleted. Meanwhile `disruption` kills processes of the
+agent and of the webhook, and deletes their pods, at random.
 
-What a pod holds is read from the address plugin's store and the API; what is left over (`strays`)
-from the node itself. Both go by the container's id, which every part writes down. Genie's own
-word is believed nowhere.
+What a pod holds is read from host-local's store and from the API; `leftovers` reads the node. Both
+identify a container by its id, which every component writes down. Nothing is taken from Genie.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from tests.cluster.support.agents import DAEMONSET, rolled_out
-from tests.cluster.support.seed import pod_manifest
+from tests.cluster.support.pods import pod_manifest
 from tests.devcluster.genie import DEFAULT_NETWORK, NAMESPACE, wait_until_working
 from tests.devcluster.network.networks import NETWORKS
 
@@ -56,12 +55,12 @@ Attachments = dict[str, dict[str, str]]
 
 
 @dataclass
-class Figures:
+class ChurnFigures:
     """What a churn was: ``ready`` are the seconds from creation to Ready, one for each pod."""
 
     seconds: float = 0.0
     ready: list[float] = field(default_factory=list)
-    deeds: Counter[str] = field(default_factory=Counter)
+    disruptions: Counter[str] = field(default_factory=Counter)
 
     @property
     def pods(self) -> int:
@@ -104,7 +103,7 @@ def attachments(node: Node, pods: Iterable[dict[str, Any]]) -> Attachments:
     return found
 
 
-def strays(node: Node) -> dict[str, list[str]]:
+def leftovers(node: Node) -> dict[str, list[str]]:
     """Return what is on the node for no container that runs, by kind; nothing where all is well."""
     living = set(node.ctr("tasks", "ls", "-q").stdout.split())
     own = {"", "journal"}  # .gc.lock and the agent's notes, the journal
@@ -121,13 +120,13 @@ def strays(node: Node) -> dict[str, list[str]]:
     return {kind: sorted(names) for kind, names in found.items() if names}
 
 
-def left_behind(node: Node) -> dict[str, list[str]]:
-    """Return the strays that are still there when everything has had its time to be freed.
+def remaining_leftovers(node: Node) -> dict[str, list[str]]:
+    """Return the leftovers that are still there when everything has had its time to be freed.
 
     Genie's own pods come and go at the same time, and an ADD or DEL of theirs may be under way.
     """
     end = time.monotonic() + FREED_WITHIN
-    while (found := strays(node)) and time.monotonic() < end:
+    while (found := leftovers(node)) and time.monotonic() < end:
         time.sleep(0.5)
     return found
 
@@ -169,13 +168,13 @@ def churn(
     waves: Callable[[], Iterable[object]],
     *,
     pods: int = WAVE,
-) -> Figures:
+) -> ChurnFigures:
     """Let *pods* come and go, in each lane one wave for each item of *waves*; see the module.
 
     Raises CommandError where a pod is refused, does not become Ready or does not go; fails an
     assertion where one has not what it asked for.
     """
-    figures = Figures()
+    figures = ChurnFigures()
     begun = time.monotonic()
 
     def lane(number: int) -> None:
@@ -226,26 +225,26 @@ TURNS = (("agent", True), ("webhook", False), ("agent", False), ("webhook", True
 
 
 @contextlib.contextmanager
-def unrest(cluster: Cluster, seed: int, pause: tuple[float, float]) -> Iterator[Counter[str]]:
+def disruption(cluster: Cluster, seed: int, pause: tuple[float, float]) -> Iterator[Counter[str]]:
     """Kill and delete parts of agent and webhook meanwhile, *pause* seconds apart (least, most).
 
     By turns, so that a short time has both, of both. Gives what was done so far. In the end every
     part is replaced, since the kubelet makes one that died often wait for minutes, and works again.
     """
     dice = random.Random(seed)  # noqa: S311 - which pod dies is no secret
-    deeds: Counter[str] = Counter()
+    disruptions: Counter[str] = Counter()
     over = threading.Event()
 
     def act() -> None:
         for part, kill in itertools.cycle(TURNS):
             if over.wait(dice.uniform(*pause)):
                 return
-            deeds[_deed(cluster, dice, part, kill=kill)] += 1
+            disruptions[_deed(cluster, dice, part, kill=kill)] += 1
 
     with ThreadPoolExecutor(1) as together:
         acting = together.submit(act)
         try:
-            yield deeds
+            yield disruptions
         finally:
             over.set()
             acting.result()

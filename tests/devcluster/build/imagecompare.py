@@ -21,7 +21,7 @@ from tests.devcluster.commands import step
 ROOT = "opt/genie"
 
 
-class Entry(NamedTuple):
+class ImageEntry(NamedTuple):
     """One file, folder or link of an image."""
 
     kind: bytes
@@ -32,9 +32,9 @@ class Entry(NamedTuple):
     digest: str
 
 
-def content(archive: Path) -> dict[str, Entry]:
+def content(archive: Path) -> dict[str, ImageEntry]:
     """Return what an image's archive (docker-archive) has below :data:`ROOT`, by name."""
-    found: dict[str, Entry] = {}
+    found: dict[str, ImageEntry] = {}
     with tarfile.open(archive) as image:
         [manifest] = json.load(_opened(image, image.getmember("manifest.json")))
         for layer in manifest["Layers"]:
@@ -56,12 +56,12 @@ def _opened(archive: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
     return file
 
 
-def _entry(files: tarfile.TarFile, member: tarfile.TarInfo) -> Entry:
+def _entry(files: tarfile.TarFile, member: tarfile.TarInfo) -> ImageEntry:
     digest = ""
     if member.isreg():
         digest = hashlib.sha256(_opened(files, member).read()).hexdigest()
     owner = (member.uid, member.gid)
-    return Entry(member.type, owner, member.mode, member.mtime, member.linkname, digest)
+    return ImageEntry(member.type, owner, member.mode, member.mtime, member.linkname, digest)
 
 
 def main() -> int:

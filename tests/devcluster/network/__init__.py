@@ -1,1 +1,9 @@
-"""The networks of a cluster: between the nodes, on each node, and the rest of the world."""
+"""The networks of a cluster: between the nodes, on each node, and the outside world.
+
+What is where:
+
+    fabric    network namespaces, the bridge that joins the nodes, routes
+    networks  the CNI networks canal and weave
+    outside   an HTTP server that belongs to no node
+    products  flannel, kube-router and whereabouts
+"""

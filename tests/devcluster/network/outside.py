@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tests.devcluster.build.gobuild import build_small_programs
 from tests.devcluster.layout import OUTSIDE_PORT
 from tests.devcluster.network import fabric
-from tests.devcluster.processes import Service
+from tests.devcluster.processes import Daemon
 
 if TYPE_CHECKING:
     from tests.devcluster.layout import Layout
@@ -19,7 +19,7 @@ def create(layout: Layout) -> None:
     fabric.create_outside(layout)
     netns = fabric.NETNS_FOLDER / layout.netns("outside")
     program = os.fspath(build_small_programs() / "nginx")
-    Service(
+    Daemon(
         name="outside",
         record=layout.state / "outside.json",
         log=layout.logs / "outside.log",

@@ -20,7 +20,7 @@ from tests.devcluster.credentials import write_kubeconfig
 from tests.devcluster.network import fabric
 from tests.devcluster.network.networks import NETWORKS
 from tests.devcluster.node import cgroups, nodeconfig
-from tests.devcluster.processes import Service
+from tests.devcluster.processes import Daemon
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -167,8 +167,8 @@ class Node:
         netns = fabric.NETNS_FOLDER / self.layout.netns
         return ["nsenter", f"--net={netns}", f"--mount={self.layout.mount_namespace}", "--"]
 
-    def _service(self, name: str, argv: list[str]) -> Service:
-        return Service(
+    def _service(self, name: str, argv: list[str]) -> Daemon:
+        return Daemon(
             name=f"{self.name}'s {name}",
             record=self.layout.folder / f"{name}.pid.json",
             log=self.layout.cluster.logs / f"{self.name}.{name}.log",

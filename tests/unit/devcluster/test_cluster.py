@@ -4,10 +4,10 @@ import pytest
 
 from tests.devcluster import cluster, state
 from tests.devcluster.build.programs import Programs
-from tests.devcluster.client import Client
+from tests.devcluster.client import KubectlClient
 from tests.devcluster.commands import ClusterError
 from tests.devcluster.control_plane import ControlPlane
-from tests.devcluster.processes import Service
+from tests.devcluster.processes import Daemon
 
 SERVICES = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 
@@ -20,7 +20,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> state.State:
 
 def test_kubectl_keeps_its_cache_with_the_cluster(asked: state.State) -> None:
     """Not in ~/.kube, which is the user's; it goes when the cluster does."""
-    kubectl = Client(asked.layout, Path("kubectl"))
+    kubectl = KubectlClient(asked.layout, Path("kubectl"))
     folder = kubectl.environment["KUBECACHEDIR"]
     assert Path(folder).is_relative_to(asked.layout.state)
 
@@ -39,9 +39,9 @@ def test_a_cluster_is_used_by_one_run_at_a_time() -> None:
 
 def test_a_cluster_that_is_dead_or_was_never_whole_does_not_run(asked: state.State) -> None:
     """Its files alone say nothing: a run that was killed left them."""
-    assert not cluster.runs("genie")
+    assert not cluster.is_running("genie")
     asked.save()
-    assert not cluster.runs("genie")
+    assert not cluster.is_running("genie")
 
 
 def test_an_interrupted_start_does_not_wait_for_the_api_server(
@@ -49,7 +49,7 @@ def test_an_interrupted_start_does_not_wait_for_the_api_server(
 ) -> None:
     """It may take half a minute. The API server is a fake that is never ready."""
     plane = ControlPlane(asked.layout, dict.fromkeys(SERVICES, Path()), "current")
-    monkeypatch.setattr(Service, "check", lambda _service: None)
+    monkeypatch.setattr(Daemon, "check", lambda _service: None)
     monkeypatch.setattr(plane, "_is_ready", lambda: False)
     plane.give_up()
     with pytest.raises(ClusterError, match="is not ready"):

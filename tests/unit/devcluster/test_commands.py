@@ -4,7 +4,7 @@ import pytest
 
 from tests.devcluster import state
 from tests.devcluster.__main__ import main
-from tests.devcluster.commands import CommandError, run, say, step
+from tests.devcluster.commands import CommandError, log_progress, run, step
 
 
 def test_a_failed_program_is_named_with_the_end_of_what_it_said() -> None:
@@ -44,7 +44,7 @@ def test_input_and_environment_reach_the_program() -> None:
 def test_progress_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     """Standard output is for what a shell evaluates."""
     with step("building"):
-        say("half way")
+        log_progress("half way")
     written = capsys.readouterr()
     assert written.out == ""
     assert [line.partition("] ")[2] for line in written.err.splitlines()] == [

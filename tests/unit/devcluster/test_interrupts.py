@@ -11,7 +11,7 @@ PROJECT = Path(__file__).parents[3]
 
 RUN = """
 import os, signal, sys
-from tests.devcluster.interrupts import as_interrupts, put_off
+from tests.devcluster.interrupts import as_interrupts, deferred
 
 def tell(name):
     os.kill(os.getpid(), getattr(signal, name))
@@ -29,7 +29,7 @@ try:
 except KeyboardInterrupt:
     print("interrupted")
 try:
-    with as_interrupts(), put_off():
+    with as_interrupts(), deferred():
         tell("SIGTERM")
         print("done first")
 except KeyboardInterrupt:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from tests.cluster.support.seed import EXAMPLES
+from tests.cluster.support.pods import EXAMPLES
 
 
 @pytest.mark.parametrize("network", ["canal", "weave", "wave"])

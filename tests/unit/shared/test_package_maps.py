@@ -9,16 +9,24 @@ from pathlib import Path
 import pytest
 
 TREE = Path(__file__).parents[3]
+PRODUCT = ("certs", "dispatcher", "webhook")
+TESTS = ("tests/bench", "tests/cluster", "tests/devcluster", "tests/node")
 PACKAGES = sorted(
-    file.parent
-    for root in ("certs", "dispatcher", "webhook")
-    for file in (TREE / root).rglob("__init__.py")
+    [
+        TREE / "tests",
+        *(
+            file.parent
+            for root in (*PRODUCT, *TESTS)
+            for file in (TREE / root).rglob("__init__.py")
+        ),
+    ]
 )
 
 
 def modules(package: Path) -> list[str]:
-    """Return the modules and packages right below *package*."""
-    files = {file.stem for file in package.glob("*.py")} - {"__init__"}
+    """Return the modules and packages right below *package*, without those that pytest runs."""
+    files = {file.stem for file in package.glob("*.py")} - {"__init__", "conftest"}
+    files = {name for name in files if not name.startswith("test_")}
     return sorted(files | {init.parent.name for init in package.glob("*/__init__.py")})
 
 
