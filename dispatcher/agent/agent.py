@@ -21,7 +21,7 @@ from dispatcher.agent.node_labels import Labels
 from dispatcher.agent.reconciler import Node, View
 from dispatcher.node import atomic_file, reaper_problem, removal
 from dispatcher.node.loop import Loop
-from dispatcher.node.record_cache import Records, Stored
+from dispatcher.node.record_cache import CachedRecord, RecordCache
 from dispatcher.state.record import PARKED
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from dispatcher.agent.installer import Plugin
     from dispatcher.kube.client import KubeClient
-    from dispatcher.node.settings import Settings
+    from dispatcher.node.settings import NodeSettings
 
 
 RECORDS_TURNS = 8
@@ -44,7 +44,7 @@ log = structlog.get_logger("agent")
 class Agent:
     """The parts, and what they tell one another."""
 
-    def __init__(self, settings: Settings, plugin: Plugin, kube: KubeClient) -> None:
+    def __init__(self, settings: NodeSettings, plugin: Plugin, kube: KubeClient) -> None:
         self._settings = settings
         self._kube = kube
         self._view = NO_VIEW
@@ -57,7 +57,7 @@ class Agent:
         self._labels = Labels(kube, settings.node_name, publication, self.events)
         self._looking = Loop("look", self._look, settings.look_seconds, settle=0.2)
         self._publishing = Loop("publish", self._publish, settings.look_seconds)
-        self._records = Records(settings.state_dir)
+        self._records = RecordCache(settings.state_dir)
         self._journal = Journal(settings.state_dir)
         self._status = Status(kube, settings.state_dir)
         seldom = settings.look_seconds * RECORDS_TURNS
@@ -102,7 +102,7 @@ class Agent:
 
     def health(self) -> str:
         """Return what is stuck, or nothing."""
-        stuck = [loop.name for loop in self.loops if not loop.alive]
+        stuck = [loop.name for loop in self.loops if not loop.is_alive]
         return f"stuck: {', '.join(stuck)}" if stuck else ""
 
     def readiness(self) -> str:
@@ -146,7 +146,7 @@ class Agent:
         self.metrics.show_records(records.values())
         for stored in records.values():
             self._tell_trouble(stored)
-        self._tell_of_reaper(reaper_problem.hear(self._settings.state_dir))
+        self._tell_of_reaper(reaper_problem.read(self._settings.state_dir))
         self._status.publish(records)
 
     def _tell(self, entry: Entry) -> None:
@@ -161,7 +161,7 @@ class Agent:
         if problem:
             self.events.say(events.node(self._settings.node_name), "NothingFreed", problem)
 
-    def _tell_trouble(self, stored: Stored) -> None:
+    def _tell_trouble(self, stored: CachedRecord) -> None:
         """Say on the Node what a person may have to look after."""
         about = events.node(self._settings.node_name)
         if stored.record is None:

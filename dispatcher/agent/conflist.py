@@ -21,7 +21,7 @@ from dispatcher.node import atomic_file, conf_dir
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dispatcher.node.settings import Settings
+    from dispatcher.node.settings import NodeSettings
 
 CAPABILITIES = (
     "portMappings",
@@ -51,13 +51,13 @@ class ConflistError(Exception):
     """The conflist cannot be in place; the text names the file, the reason and the cure."""
 
 
-def render(settings: Settings) -> bytes:
+def render(settings: NodeSettings) -> bytes:
     """Return the conflist that *settings* ask for.
 
     Disabled, and on the way to being removed, the runtime is not asked for annotations and the
     plugin does not ask the agent, so that every new pod gets the default network.
     """
-    disabled = settings.mode != "install"
+    disabled = not settings.mode.offers_choice
     declared = CAPABILITIES if disabled else (keys.POD_ANNOTATIONS, *CAPABILITIES)
     plugin: dict[str, object] = {
         "type": keys.PLUGIN_TYPE,

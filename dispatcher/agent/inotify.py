@@ -56,7 +56,7 @@ class _Wake(FileSystemEventHandler):
 
     def on_any_event(self, event: FileSystemEvent) -> None:
         path = os.fsdecode(event.dest_path or event.src_path)
-        if not path.rpartition("/")[2].startswith(atomic_file.TEMPORARY):
+        if not path.rpartition("/")[2].startswith(atomic_file.TEMPORARY_PREFIX):
             self._wake.set()
 
 

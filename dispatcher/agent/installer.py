@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from dispatcher import keys
 from dispatcher.node import atomic_file
-from dispatcher.node.plugin_layout import FOLDER, LOADER, MARK
+from dispatcher.node.plugin_layout import LAUNCHER_MARK, LOADER_PLACEHOLDER, VERSIONS_FOLDER
 
 
 class InstallError(Exception):
@@ -43,14 +43,16 @@ class Plugin:
     """
 
     def __init__(self, source: Path, bin_dir: Path) -> None:
-        folders = sorted(source.glob(f"{FOLDER}/*/"))
+        folders = sorted(source.glob(f"{VERSIONS_FOLDER}/*/"))
         if len(folders) != 1:
-            raise InstallError(f"{source / FOLDER}: one version of the plugin is expected there")
+            raise InstallError(
+                f"{source / VERSIONS_FOLDER}: one version of the plugin is expected there"
+            )
         self._source = source
         self._tree = folders[0]
         self.version = self._tree.name
         self._bin = bin_dir
-        self.folder = bin_dir / FOLDER / self.version
+        self.folder = bin_dir / VERSIONS_FOLDER / self.version
         self.launcher = bin_dir / keys.PLUGIN_TYPE
         self._names = sorted(
             path.relative_to(self._tree) for path in self._tree.rglob("*") if path.is_file()
@@ -82,7 +84,9 @@ class Plugin:
             head = self.launcher.read_bytes()[:512]
         except OSError:
             return False
-        interpreter = Path(os.fsdecode(head[2:].split(maxsplit=1)[0])) if MARK in head else None
+        interpreter = (
+            Path(os.fsdecode(head[2:].split(maxsplit=1)[0])) if LAUNCHER_MARK in head else None
+        )
         return (
             interpreter is not None
             and interpreter.parent != self.folder
@@ -93,16 +97,16 @@ class Plugin:
     def is_foreign(self) -> bool:
         """Whether the launcher is another program's, so that nobody knows what it attaches."""
         try:
-            return MARK not in self.launcher.read_bytes()[:512]
+            return LAUNCHER_MARK not in self.launcher.read_bytes()[:512]
         except OSError:
             return False
 
     def remove(self) -> None:
         """Take the launcher and every version away; what is not ours stays."""
         self._verified = None
-        if self.launcher.is_file() and MARK in self.launcher.read_bytes()[:512]:
+        if self.launcher.is_file() and LAUNCHER_MARK in self.launcher.read_bytes()[:512]:
             self.launcher.unlink()
-        shutil.rmtree(self._bin / FOLDER, ignore_errors=True)
+        shutil.rmtree(self._bin / VERSIONS_FOLDER, ignore_errors=True)
 
     def text(self) -> bytes:
         """Return the launcher as it is to be on this node: with the interpreter's place here."""
@@ -116,9 +120,9 @@ class Plugin:
     def _install(self) -> list[str]:
         self._refuse_foreign()
         self._bin.mkdir(mode=0o755, exist_ok=True)  # the folder above is the node's own
-        (self._bin / FOLDER).mkdir(mode=0o755, exist_ok=True)
+        (self._bin / VERSIONS_FOLDER).mkdir(mode=0o755, exist_ok=True)
         atomic_file.sweep(self._bin)
-        atomic_file.sweep(self._bin / FOLDER)
+        atomic_file.sweep(self._bin / VERSIONS_FOLDER)
         restored = [] if self.folder.is_dir() else self._copy()
         restored += self._restore()  # also of what was copied: the switch is to a whole version
         restored += self._switch()
@@ -134,7 +138,7 @@ class Plugin:
 
     def _copy(self) -> list[str]:
         known = self._verified is not None
-        scratch = atomic_file.temporary(self._bin / FOLDER)
+        scratch = atomic_file.temporary_path(self._bin / VERSIONS_FOLDER)
         for name in self._names:
             target = scratch / name
             target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -148,7 +152,7 @@ class Plugin:
             if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
                 raise
             shutil.rmtree(scratch)  # another agent was quicker; what it made is verified next
-        atomic_file.sync(self._bin / FOLDER)
+        atomic_file.sync(self._bin / VERSIONS_FOLDER)
         return [f"{self.folder} was gone; it is back"] if known else []
 
     def _restore(self) -> list[str]:
@@ -189,7 +193,7 @@ class Plugin:
         content = (self._tree / name).read_bytes()
         if str(name) == "python3":
             loader = bytes(self.folder / "ld.so")
-            return content.replace(LOADER, loader.ljust(len(LOADER), b"\0"))
+            return content.replace(LOADER_PLACEHOLDER, loader.ljust(len(LOADER_PLACEHOLDER), b"\0"))
         return content
 
     def _mode(self, name: Path) -> int:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from dispatcher.agent.journal_reader import Entry
-    from dispatcher.node.record_cache import Stored
+    from dispatcher.node.record_cache import CachedRecord
 
 SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 90.0)
 """An ADD takes tens of milliseconds, and may not take longer than its deadline of 90 s."""
@@ -122,7 +122,7 @@ class Metrics:
                 labels = (entry.command, step.network, str(step.code))
                 self._attachments.labels(*labels).observe(step.seconds)
 
-    def show_records(self, records: Iterable[Stored]) -> None:
+    def show_records(self, records: Iterable[CachedRecord]) -> None:
         """Show how many records there are of each state, and what is parked."""
         tally: Tally[str] = Tally()
         parked: Tally[str] = Tally()
@@ -160,7 +160,7 @@ class Metrics:
             self._problem.labels(problem).set(1)
 
 
-def state(stored: Stored) -> str:
+def state(stored: CachedRecord) -> str:
     """Return the state of one record."""
     if stored.record is None:
         return "unreadable"

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from dispatcher.node.record_cache import Stored
+    from dispatcher.node.record_cache import CachedRecord
     from dispatcher.state.record import Attachment, Record
 
 log = structlog.get_logger("status")
@@ -115,7 +115,7 @@ class Status:
         self._written = dict(self._remembered)
         self._again_at: dict[str, float] = {}
 
-    def publish(self, records: Mapping[str, Stored]) -> None:
+    def publish(self, records: Mapping[str, CachedRecord]) -> None:
         """Write what is new, as far as there is time; the rest is for the next turn.
 
         That one follows at once, since the memory is in the folder whose changes bring it about.
@@ -132,10 +132,10 @@ class Status:
         finally:
             self._remember()
 
-    def _due(self, records: Mapping[str, Stored]) -> list[Record]:
+    def _due(self, records: Mapping[str, CachedRecord]) -> list[Record]:
         """Return what is to be written now."""
         last: dict[tuple[str, str, str], Record] = {}
-        for stored in sorted(records.values(), key=attrgetter("written")):
+        for stored in sorted(records.values(), key=attrgetter("written_at")):
             record = stored.record
             shrunk = record and len(record.attachments) < self._done(record)
             if record and not shrunk and record.is_complete and all(record.pod):

@@ -28,7 +28,7 @@ from dispatcher.agent.label_policy import PATIENT, Patience
 from dispatcher.agent.moves import Moves
 from dispatcher.conf import InvalidConfError, load
 from dispatcher.node import atomic_file, conf_dir, gone_containers, removal
-from dispatcher.node.record_cache import Records
+from dispatcher.node.record_cache import RecordCache
 from dispatcher.state import store
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from dispatcher.conf import Conf
     from dispatcher.networks import Networks
-    from dispatcher.node.settings import Settings
+    from dispatcher.node.settings import NodeSettings
 
 
 LABEL_SECONDS = 60.0
@@ -74,7 +74,7 @@ class Node:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: NodeSettings,
         plugin: Plugin,
         say: events.Events,
         restored: Callable[[], None],
@@ -88,7 +88,7 @@ class Node:
         self._events = say
         self._restored = restored
         self._clock = clock
-        self._records = Records(settings.state_dir)
+        self._records = RecordCache(settings.state_dir)
         self._waiting_since: float | None = None
         self._left_at: float | None = None
         self._over = False
@@ -102,7 +102,7 @@ class Node:
         self._ignored = found.ignored
         problem = ""
         try:
-            if self._settings.mode in removal.REMOVING and self._remove():
+            if self._settings.mode.is_leaving and self._remove():
                 self._noted = None
                 return View({}, "", removed=True, over=self._over)
             self._install(found)
@@ -138,7 +138,7 @@ class Node:
 
     def _waits(self) -> bool:
         """Tell whether the scheduler may still send pods here that would not get their network."""
-        if self._settings.mode == "install" or self.labelled:
+        if self._settings.mode.offers_choice or self.labelled:
             return False
         if self._waiting_since is None:
             self._waiting_since = self._clock()
@@ -155,10 +155,12 @@ class Node:
         """
         following = conf_dir.successor(self._settings.cni_conf_dir)
         absent = gone_containers.read(self._settings.state_dir)
-        blocking = removal.in_the_way(self._records.read().values(), following, absent)
+        blocking = removal.blocking_records(self._records.read().values(), following, absent)
         if blocking:
-            force = self._settings.mode != "remove"
-            self._say("NotRemoved", removal.explain(blocking, following, absent, force=force))
+            force = self._settings.mode.is_forced
+            self._say(
+                "NotRemoved", removal.blocking_problem(blocking, following, absent, force=force)
+            )
         if self._conflist.in_place:  # once it is gone, nothing brings it back
             self._left_at, self._over = None, False
             if blocking or self._waits():
@@ -170,7 +172,7 @@ class Node:
         self._over = not blocking and waited > self._settings.deadline_seconds
         if self._over:
             self._plugin.remove()
-        left = removal.left_behind(self._settings.state_dir)
+        left = removal.set_aside_problem(self._settings.state_dir)
         if left:
             self._say("NotFreed", left)
         return True
@@ -178,16 +180,16 @@ class Node:
     def _view(self, found: Networks, problem: str) -> View:
         """Return each network with why it cannot be attached, and how soon labels must say so."""
         reasons = {name: self._reason(name, found) for name in _published(found)}
-        is_installing = self._settings.mode == "install"
+        offers_choice = self._settings.mode.offers_choice
         default = self._settings.default_network
-        patience = PATIENT if is_installing else Patience(frozenset({default}))
+        patience = PATIENT if offers_choice else Patience(frozenset({default}))
         if problem and not self._usable():
             absent = f"Genie does not attach pods on this node: {problem}"
             if self._attaches_otherwise():
                 patience = self._patience_bypassed(reasons, found)
             return View(dict.fromkeys(reasons, absent), problem, patience)
 
-        if not is_installing:
+        if not offers_choice:
             reason = f"the agent's mode is {self._settings.mode}"
             reasons = {name: why if name == default else reason for name, why in reasons.items()}
         return View(reasons, problem, patience)

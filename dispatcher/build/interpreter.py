@@ -12,7 +12,7 @@ How it works: the plugin's modules are searched for imports (those inside functi
 they reach of the standard library is compiled without docstrings, and ``ldd`` names the
 libraries. The interpreter finds its libraries and modules by its own place. Only the path of
 the loader must be absolute (the kernel reads it), so a placeholder stands for it, which the
-agent fills in on the node (:data:`dispatcher.node.plugin_layout.LOADER`).
+agent fills in on the node (:data:`dispatcher.node.plugin_layout.LOADER_PLACEHOLDER`).
 
 Nothing here is particular to a processor or a distribution. Two runs give the same bytes.
 """
@@ -30,7 +30,7 @@ import sysconfig
 from pathlib import Path
 
 from dispatcher.build import bundle, encodings_file
-from dispatcher.node.plugin_layout import LOADER
+from dispatcher.node.plugin_layout import LOADER_PLACEHOLDER
 
 INTERPRETER = "python3"
 """Its name in the folder."""
@@ -158,7 +158,7 @@ def make(target: Path, modules: dict[str, Path], patchelf: str, *, one_file: boo
         # A path of its own, to where it was built, would come before the interpreter's.
         if _patchelf(patchelf, "--print-rpath", copied).strip():
             _patchelf(patchelf, "--remove-rpath", copied)
-    _patchelf(patchelf, "--set-interpreter", LOADER.decode(), target / INTERPRETER)
+    _patchelf(patchelf, "--set-interpreter", LOADER_PLACEHOLDER.decode(), target / INTERPRETER)
     # DT_RPATH, not DT_RUNPATH: the second would not hold for what the libraries need.
     _patchelf(patchelf, "--force-rpath", "--set-rpath", "$ORIGIN/lib", target / INTERPRETER)
 

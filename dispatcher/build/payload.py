@@ -20,7 +20,7 @@ import tomllib
 from pathlib import Path
 
 from dispatcher.build import bundle, interpreter
-from dispatcher.node.plugin_layout import FOLDER
+from dispatcher.node.plugin_layout import VERSIONS_FOLDER
 
 PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 
@@ -42,7 +42,7 @@ def make(target: Path, patchelf: str) -> Path:
             cni_bin=PLACE,
             release=f"{project}-{interpreter.digest(home)}",
         )
-        [folder] = (target / FOLDER).iterdir()
+        [folder] = (target / VERSIONS_FOLDER).iterdir()
         shutil.copytree(home, folder, dirs_exist_ok=True)
     for path in target.rglob("*"):
         path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)

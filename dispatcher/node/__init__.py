@@ -1,6 +1,7 @@
 """What agent and reaper share: two containers on one node, with one set of settings.
 
     settings         their settings
+    mode             the steps of installing and uninstalling, one of the settings
     settings_loader  reads and checks them in a process of its own, which saves memory
     loop             a thread that repeats one step
     record_cache     the plugin's records, read only when they have changed

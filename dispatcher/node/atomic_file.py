@@ -16,18 +16,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-TEMPORARY = ".genie-"
+TEMPORARY_PREFIX = ".genie-"
 """How the name of a file or folder begins that is not complete yet."""
 
 
-def temporary(directory: Path) -> Path:
+def temporary_path(directory: Path) -> Path:
     """Return a new temporary name in *directory*."""
-    return directory / f"{TEMPORARY}{secrets.token_hex(6)}"
+    return directory / f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}"
 
 
 def replace(path: Path, data: bytes, mode: int) -> None:
     """Give *path* the content *data* and the permissions *mode*, at once and durably."""
-    scratch = temporary(path.parent)
+    scratch = temporary_path(path.parent)
     try:
         write(scratch, data, mode)
         scratch.replace(path)
@@ -58,7 +58,7 @@ def sync(directory: Path) -> None:
 
 def sweep(directory: Path) -> None:
     """Remove what a crash left of temporary files in *directory*, where that can be done."""
-    for path in directory.glob(f"{TEMPORARY}*"):
+    for path in directory.glob(f"{TEMPORARY_PREFIX}*"):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:

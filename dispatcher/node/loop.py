@@ -60,7 +60,7 @@ class Loop:
         self.wake.set()
 
     @property
-    def alive(self) -> bool:
+    def is_alive(self) -> bool:
         """Whether a step was finished, or went on, lately."""
         return time.monotonic() - self._beat_at < self._silence
 
@@ -68,7 +68,7 @@ class Loop:
         """Say that a step goes on; one that is made of many may take long."""
         self._beat_at = time.monotonic()
 
-    def turn(self) -> float:
+    def run_once(self) -> float:
         """Do one step; returns how long to wait for the next, in seconds."""
         try:
             self._step()
@@ -87,7 +87,7 @@ class Loop:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            pause = self.turn()
+            pause = self.run_once()
             if self.wake.wait(pause) and self._settle:
                 self._stopping.wait(self._settle)
             self.wake.clear()

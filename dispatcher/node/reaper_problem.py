@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 log = structlog.get_logger("complaint")
 
 
-def leave(state_dir: Path, sentence: str) -> None:
+def write(state_dir: Path, sentence: str) -> None:
     """Leave *sentence* for the agent, or take back what was left if it is "".
 
     Where the folder cannot be written nothing happens; the next look comes here again.
     """
-    if sentence == hear(state_dir):
+    if sentence == read(state_dir):
         return
     try:
         if sentence:
@@ -35,7 +35,7 @@ def leave(state_dir: Path, sentence: str) -> None:
         log.warning("the agent cannot be told", sentence=sentence, error=str(error))
 
 
-def hear(state_dir: Path) -> str:
+def read(state_dir: Path) -> str:
     """Return the sentence that was left, or ""."""
     try:
         return read_file(str(state_dir / REAPER_PROBLEM)).decode(errors="replace")

@@ -1,7 +1,7 @@
-"""The plugin's records, as the agent sees them: read only when they have changed.
+"""The records of the node's containers, read again only when their files have changed.
 
-The plugin's own reader decodes them. A record that cannot be read stays where it is and is
-told with its reason; the agent never writes here.
+The agent and the reaper look at all records every minute, and most of them have not changed. Both
+decode records with the plugin's own reader, and neither changes one here.
 """
 
 from __future__ import annotations
@@ -15,46 +15,49 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Stored(NamedTuple):
-    """One record of the disk: ``record``, or the ``fault`` that makes it unreadable.
+class CachedRecord(NamedTuple):
+    """One record file: its ``record``, or the ``fault`` for which it cannot be read.
 
-    ``written`` is in seconds of the epoch.
+    ``written_at`` is the file's modification time, in seconds of the epoch.
     """
 
     container_id: str
-    written: float
+    written_at: float
     record: Record | None
     fault: str
 
 
-class Records:
+class RecordCache:
     """The records below *state_dir*."""
 
     def __init__(self, state_dir: Path) -> None:
-        self._dir = str(state_dir)
         self._state_dir = state_dir
-        self._known: dict[str, tuple[tuple[int, int], Stored]] = {}
+        self._known: dict[str, tuple[tuple[int, int], CachedRecord]] = {}
 
-    def read(self) -> dict[str, Stored]:
-        """Return every record by container. Raises OSError when the directory is unreadable."""
-        known: dict[str, tuple[tuple[int, int], Stored]] = {}
-        for container_id in store.container_ids(self._dir):
+    def read(self) -> dict[str, CachedRecord]:
+        """Return every record by container id. Raises OSError if the directory is unreadable."""
+        known: dict[str, tuple[tuple[int, int], CachedRecord]] = {}
+
+        for container_id in store.container_ids(str(self._state_dir)):
             try:
                 stat = (self._state_dir / f"{container_id}.json").lstat()
             except FileNotFoundError:
-                continue  # freed since we listed the directory
-            mark = (stat.st_mtime_ns, stat.st_ino)
-            old = self._known.get(container_id)
-            if old is not None and old[0] == mark:
-                known[container_id] = old
-            elif (found := self._load(container_id, stat.st_mtime)) is not None:
-                known[container_id] = (mark, found)
-        self._known = known
-        return {container_id: found for container_id, (_, found) in known.items()}
+                continue  # removed since the directory was listed
 
-    def _load(self, container_id: str, written: float) -> Stored | None:
+            file_version = (stat.st_mtime_ns, stat.st_ino)
+            before = self._known.get(container_id)
+            if before is not None and before[0] == file_version:
+                known[container_id] = before
+            elif (current := self._load(container_id, stat.st_mtime)) is not None:
+                known[container_id] = (file_version, current)
+
+        self._known = known
+        return {container_id: cached for container_id, (_, cached) in known.items()}
+
+    def _load(self, container_id: str, written_at: float) -> CachedRecord | None:
+        """Return the record, or None if it was removed meanwhile."""
         try:
-            record = store.read(self._dir, container_id)
+            record = store.read(str(self._state_dir), container_id)
         except (CorruptRecordError, NewerRecordError, OSError) as error:
-            return Stored(container_id, written, None, f"{type(error).__name__}: {error}")
-        return None if record is None else Stored(container_id, written, record, "")
+            return CachedRecord(container_id, written_at, None, f"{type(error).__name__}: {error}")
+        return None if record is None else CachedRecord(container_id, written_at, record, "")

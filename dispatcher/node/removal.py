@@ -23,12 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
     from pathlib import Path
 
-    from dispatcher.node.record_cache import Stored
+    from dispatcher.node.record_cache import CachedRecord
     from dispatcher.state.record import Attachment, Record
-
-
-REMOVING = ("remove", "remove --force")
-"""The modes that take Genie from a node."""
 
 
 LEFT = ".left"
@@ -48,7 +44,9 @@ class Readable(NamedTuple):
     record: Record
 
 
-def in_the_way(records: Iterable[Stored], following: str, gone: Collection[str]) -> list[Stored]:
+def blocking_records(
+    records: Iterable[CachedRecord], following: str, gone: Collection[str]
+) -> list[CachedRecord]:
     """Return the records that the runtime will not free with the configuration *following*.
 
     *gone* are the containers that no longer exist.
@@ -60,7 +58,9 @@ def in_the_way(records: Iterable[Stored], following: str, gone: Collection[str])
     ]
 
 
-def released_by(records: Iterable[Stored], following: str, gone: Collection[str]) -> list[Readable]:
+def released_records(
+    records: Iterable[CachedRecord], following: str, gone: Collection[str]
+) -> list[Readable]:
     """Return the records that the runtime will free with the configuration *following*."""
     return [
         Readable(stored.container_id, stored.record)
@@ -71,7 +71,7 @@ def released_by(records: Iterable[Stored], following: str, gone: Collection[str]
     ]
 
 
-def remains(records: Iterable[Stored], gone: Collection[str]) -> list[Stored]:
+def orphaned_records(records: Iterable[CachedRecord], gone: Collection[str]) -> list[CachedRecord]:
     """Return the readable records that only Genie's DEL could free."""
     return [
         stored
@@ -80,7 +80,7 @@ def remains(records: Iterable[Stored], gone: Collection[str]) -> list[Stored]:
     ]
 
 
-def _is_of_running_pod(stored: Stored, gone: Collection[str]) -> bool:
+def _is_of_running_pod(stored: CachedRecord, gone: Collection[str]) -> bool:
     complete = stored.record is not None and stored.record.is_complete
     return complete and stored.container_id not in gone
 
@@ -100,7 +100,9 @@ def _has_file_name(attachment: Attachment) -> bool:
     return is_cni_name(attachment.conf.name) and not {"/", "\0"} & set(attachment.interface)
 
 
-def explain(blocking: list[Stored], following: str, gone: set[str], *, force: bool) -> str:
+def blocking_problem(
+    blocking: list[CachedRecord], following: str, gone: set[str], *, force: bool
+) -> str:
     """Return why Genie cannot be removed, naming the pods, and what to do.
 
     The containers in *gone* no longer exist; the sentence has only their number.
@@ -129,7 +131,7 @@ def explain(blocking: list[Stored], following: str, gone: set[str], *, force: bo
     )
 
 
-def left_behind(state_dir: Path) -> str:
+def set_aside_problem(state_dir: Path) -> str:
     """Return what was left behind, naming the pods, and what to do; "" if there is nothing."""
     kept = sorted(state_dir.glob(f"*{LEFT}"))
     if not kept:

@@ -18,6 +18,7 @@ from dispatcher import networks
 from dispatcher.annotation import is_network_name
 from dispatcher.kube import settings as service
 from dispatcher.kube.settings import Names  # noqa: TC001 - pydantic needs it at run time
+from dispatcher.node.mode import Mode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,8 +26,13 @@ if TYPE_CHECKING:
 PROGRAM = "python -m dispatcher.agent"
 
 
-Mode = Literal["install", "disable", "remove", "remove --force"]
-"""What the agents of the cluster are to do: the steps of installing and uninstalling."""
+if TYPE_CHECKING:
+    ModeSetting = Mode
+else:
+    # Not the enum itself: pydantic-settings would show the names of its members, and accept them.
+    ModeSetting = Annotated[
+        Literal["install", "disable", "remove", "remove --force"], AfterValidator(Mode)
+    ]
 
 
 def _network(name: str) -> str:
@@ -44,7 +50,7 @@ def _split(value: object) -> object:
 Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split)]
 
 
-class Settings(service.ServiceSettings):
+class NodeSettings(service.ServiceSettings):
     """Genie's agent: installs the plugin on its node and publishes the node's networks."""
 
     model_config = SettingsConfigDict(use_attribute_docstrings=True)
@@ -59,7 +65,7 @@ class Settings(service.ServiceSettings):
     default_network: Annotated[str, AfterValidator(_network)] = ""
     """network of the pods that ask for none; empty: nothing is installed"""
 
-    mode: Mode = "install"
+    mode: ModeSetting = Mode.INSTALL
     """install: keep plugin and conflist in place. disable: keep them, but attach new pods to
     the default network only. remove: take both away where no pod needs them any more.
     "remove --force": detach such pods and take both away"""
@@ -143,9 +149,9 @@ class Settings(service.ServiceSettings):
         return [str(self.cni_bin_dir), *map(str, self.other_bin_dirs)]
 
 
-def load(arguments: Sequence[str]) -> Settings:
+def load(arguments: Sequence[str]) -> NodeSettings:
     """Return the settings; *arguments* are those of the command line. ``--help`` exits.
 
     Raises :class:`dispatcher.kube.settings.InvalidSettingsError`.
     """
-    return service.load(Settings, PROGRAM, arguments)
+    return service.load(NodeSettings, PROGRAM, arguments)

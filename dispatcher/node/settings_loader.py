@@ -1,11 +1,15 @@
-"""The settings, judged by a process of their own that ends at once.
+"""Load the settings in a short-lived child process, to save memory in the parent.
 
-What judges them (pydantic) costs twelve MiB, is needed for a third of a second, and would stay in
-memory for as long as the agent or the reaper runs: on every node, twice. So each of the two asks
-``python -m dispatcher.node.settings_loader`` with its own arguments, and gets plain values.
+pydantic validates the settings. It takes twelve MiB and a third of a second, and the memory would
+stay allocated as long as the process runs. Agent and reaper run on every node, so each starts
+``python -m dispatcher.node.settings_loader`` with its own command line, and reads the validated
+values from the standard output of that child:
 
-Rules: what is judged is :class:`dispatcher.node.settings.Settings`, and nothing else is a setting;
-what the child wrote is the only thing that is ever unpickled.
+    parent  load(arguments)   starts the child, unpickles its output
+    child   main(arguments)   validates :class:`dispatcher.node.settings.NodeSettings`, pickles it
+
+The parent unpickles the output of this child and nothing else. Every value must be of a type that
+the parent can import without pydantic (:class:`dispatcher.node.mode.Mode`, paths, plain values).
 """
 
 from __future__ import annotations
@@ -21,13 +25,13 @@ from dispatcher.kube.errors import InvalidSettingsError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dispatcher.node.settings import Settings
+    from dispatcher.node.settings import NodeSettings
 
 HELP = frozenset({"-h", "--help"})
 
 
-def load(arguments: Sequence[str]) -> Settings:
-    """Return the settings with the same attributes as :class:`Settings`. ``--help`` exits.
+def load(arguments: Sequence[str]) -> NodeSettings:
+    """Return the settings with the same attributes as :class:`NodeSettings`. ``--help`` exits.
 
     Raises :class:`InvalidSettingsError`.
     """
@@ -39,7 +43,7 @@ def load(arguments: Sequence[str]) -> Settings:
     if done.returncode != 0:
         raise InvalidSettingsError(done.stderr.decode(errors="replace").strip())
     values = pickle.loads(done.stdout)  # noqa: S301 - see the module
-    return cast("Settings", SimpleNamespace(**values))
+    return cast("NodeSettings", SimpleNamespace(**values))
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -51,7 +55,7 @@ def main(arguments: Sequence[str]) -> int:
     except InvalidSettingsError as error:
         print(error, file=sys.stderr)  # noqa: T201 - for our caller
         return 1
-    names = (*settings.Settings.model_fields, "conf_dirs", "bin_dirs")
+    names = (*settings.NodeSettings.model_fields, "conf_dirs", "bin_dirs")
     sys.stdout.buffer.write(pickle.dumps({name: getattr(judged, name) for name in names}))
     return 0
 

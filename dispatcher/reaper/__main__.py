@@ -25,7 +25,7 @@ from dispatcher.reaper.reaper import Reaper
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dispatcher.node.record_cache import Stored
+    from dispatcher.node.record_cache import CachedRecord
 
 WATCH_SECONDS = 30.0
 """How often it is looked whether the reaper still turns."""
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
     logs.configure(settings.log_level)
     versions = Versions(settings)
 
-    def free(stored: Stored) -> str:
+    def free(stored: CachedRecord) -> str:
         loop.beat()
         return plugin_del.run(settings, stored)
 
@@ -68,7 +68,7 @@ def main(arguments: Sequence[str]) -> int:
     loop.start()
     log.info("reaper started", node=settings.node_name)
     while not stopping.wait(WATCH_SECONDS):
-        if not loop.alive:
+        if not loop.is_alive:
             log.error("the reaper is stuck; its container is to be started anew")
             return 1
     return 0

@@ -26,7 +26,7 @@ def set_aside(state_dir: Path, container_id: str) -> bool:
     """Keep the record of *container_id* under another name; tell whether that was done.
 
     The record is then no longer in the way, and
-    :func:`dispatcher.node.removal.left_behind` reports it.
+    :func:`dispatcher.node.removal.set_aside_problem` reports it.
     """
     path = Path(store.path_of(str(state_dir), container_id))
     try:

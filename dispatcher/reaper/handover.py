@@ -36,14 +36,14 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
-    from dispatcher.node.record_cache import Stored
+    from dispatcher.node.record_cache import CachedRecord
     from dispatcher.state.record import Attachment, Record
 
 log = structlog.get_logger("handover")
 
 
 def hand_over(
-    records: Collection[Stored],
+    records: Collection[CachedRecord],
     following: str,
     gone: Collection[str],
     root: Path,
@@ -57,10 +57,10 @@ def hand_over(
     aside.
     """
     results = resolve(root, give_up.RESULTS)
-    for released in removal.released_by(records, following, gone):
+    for released in removal.released_records(records, following, gone):
         _hand_over(released, results, state_dir)
 
-    for stored in removal.remains(records, gone):
+    for stored in removal.orphaned_records(records, gone):
         if give_up.set_aside(state_dir, stored.container_id):
             log.warning("set aside: the plugin is gone", container=stored.container_id)
 

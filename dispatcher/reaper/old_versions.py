@@ -14,13 +14,13 @@ import structlog
 
 from dispatcher import keys
 from dispatcher.node import atomic_file
-from dispatcher.node.plugin_layout import FOLDER
+from dispatcher.node.plugin_layout import VERSIONS_FOLDER
 from dispatcher.reaper.host_paths import resolve
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dispatcher.node.settings import Settings
+    from dispatcher.node.settings import NodeSettings
 
 log = structlog.get_logger("versions")
 
@@ -28,7 +28,7 @@ log = structlog.get_logger("versions")
 class Versions:
     """The versions of the plugin on the node."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: NodeSettings) -> None:
         self._settings = settings
         self._idle: set[str] = set()
 
@@ -41,8 +41,8 @@ class Versions:
             # The agent may be copying just now, however long that takes; it sweeps those itself.
             folders = {
                 path.name
-                for path in (directory / FOLDER).iterdir()
-                if path.is_dir() and not path.name.startswith(atomic_file.TEMPORARY)
+                for path in (directory / VERSIONS_FOLDER).iterdir()
+                if path.is_dir() and not path.name.startswith(atomic_file.TEMPORARY_PREFIX)
             }
         except OSError:
             self._idle.clear()  # the agent is at work, or has not begun
@@ -52,13 +52,13 @@ class Versions:
         before, self._idle = self._idle, set()
         removed = []
         for name in sorted(folders):
-            part = f"/{FOLDER}/{name}/"
+            part = f"/{VERSIONS_FOLDER}/{name}/"
             if part in first or any(part in program for program in running):
                 continue
             if name not in before:
                 self._idle.add(name)
                 continue
-            shutil.rmtree(directory / FOLDER / name, ignore_errors=True)
+            shutil.rmtree(directory / VERSIONS_FOLDER / name, ignore_errors=True)
             log.info("removed an old version of the plugin", version=name)
             removed.append(name)
         return removed

@@ -17,8 +17,8 @@ from dispatcher.reaper.host_paths import namespace, resolve
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from dispatcher.node.record_cache import Stored
-    from dispatcher.node.settings import Settings
+    from dispatcher.node.record_cache import CachedRecord
+    from dispatcher.node.settings import NodeSettings
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -26,7 +26,7 @@ MARGIN = 30.0
 """Seconds that a call may take beyond the deadline that it keeps itself."""
 
 
-def run(settings: Settings, stored: Stored) -> str:
+def run(settings: NodeSettings, stored: CachedRecord) -> str:
     """Free everything that the record *stored* says; returns what failed, or ""."""
     if stored.record is None:
         return stored.fault
@@ -36,7 +36,7 @@ def run(settings: Settings, stored: Stored) -> str:
     return "; ".join(filter(None, faults))
 
 
-def environment(settings: Settings, stored: Stored, interface: str) -> dict[str, str]:
+def environment(settings: NodeSettings, stored: CachedRecord, interface: str) -> dict[str, str]:
     """Return the environment of a DEL for what was requested as *interface*."""
     record = stored.record
     attachments = record.attachments if record else []
@@ -56,7 +56,7 @@ def environment(settings: Settings, stored: Stored, interface: str) -> dict[str,
     }
 
 
-def configuration(settings: Settings) -> dict[str, Any]:
+def configuration(settings: NodeSettings) -> dict[str, Any]:
     """Return the plugin's configuration as the runtime passes it."""
     conflist = resolve(settings.host_root, settings.cni_conf_dir / keys.CONFLIST)
     try:
@@ -73,7 +73,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
     return {**kept, "cniVersion": "1.0.0", "name": "genie"}
 
 
-def _call(settings: Settings, stored: Stored, interface: str) -> str:
+def _call(settings: NodeSettings, stored: CachedRecord, interface: str) -> str:
     command = [str(settings.cni_bin_dir / keys.PLUGIN_TYPE)]
     if str(settings.host_root) != "/":
         command = ["chroot", str(settings.host_root), *command]

@@ -30,7 +30,7 @@ import structlog
 
 from dispatcher import keys, networks
 from dispatcher.node import conf_dir, gone_containers, reaper_problem, removal
-from dispatcher.node.record_cache import Records
+from dispatcher.node.record_cache import RecordCache
 from dispatcher.reaper import cri, give_up
 from dispatcher.reaper.handover import hand_over
 from dispatcher.reaper.host_paths import namespace, resolve
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from dispatcher.node.record_cache import Stored
-    from dispatcher.node.settings import Settings
+    from dispatcher.node.record_cache import CachedRecord
+    from dispatcher.node.settings import NodeSettings
     from dispatcher.state.record import Record
 
 PAUSE_AFTER_FAILURE = 600.0
@@ -62,16 +62,16 @@ class Reaper:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: NodeSettings,
         *,
         ask: Callable[[], set[str]],
-        free: Callable[[Stored], str],
+        free: Callable[[CachedRecord], str],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
         self._root = settings.host_root
         self._state = resolve(self._root, settings.state_dir)
-        self._records = Records(self._state)
+        self._records = RecordCache(self._state)
         self._ask = ask
         self._free = free
         self._clock = clock
@@ -83,9 +83,9 @@ class Reaper:
 
     def turn(self) -> None:
         """Do what the mode asks for, once."""
-        if self._settings.mode == "remove --force":
+        if self._settings.mode.is_forced:
             self.clear()
-        if self._settings.mode in removal.REMOVING and self._has_left():
+        if self._settings.mode.is_leaving and self._has_left():
             records = self._records.read()
             gone_ids = self._gone(records)
             hand_over(records.values(), self._following(), gone_ids, self._root, self._state)
@@ -103,7 +103,7 @@ class Reaper:
             self._unanswered(records, str(error))
             return []
         self._silent = 0
-        reaper_problem.leave(self._state, "")
+        reaper_problem.write(self._state, "")
         self._missed = {key: self._missed.get(key, 0) + 1 for key in records.keys() - listed}
         gone_containers.write(self._state, self._gone(records))
         self._failed = {key: value for key, value in self._failed.items() if key in records}
@@ -142,7 +142,7 @@ class Reaper:
         )
         return not any(resolve(self._root, path).exists() for path in ours)
 
-    def _gone(self, records: Mapping[str, Stored]) -> set[str]:
+    def _gone(self, records: Mapping[str, CachedRecord]) -> set[str]:
         """Return the containers that the runtime did not list twice or that have no namespace."""
         unlisted = {key for key, missed in self._missed.items() if missed > 1}
         return (unlisted & records.keys()) | {
@@ -151,7 +151,7 @@ class Reaper:
             if stored.record is not None and namespace(self._root, stored.record.netns) is None
         }
 
-    def _unanswered(self, records: Mapping[str, Stored], error: str) -> None:
+    def _unanswered(self, records: Mapping[str, CachedRecord], error: str) -> None:
         """Note that the runtime did not answer; have it told when that goes on."""
         self._missed.clear()
         gone_containers.write(self._state, self._gone(records))
@@ -159,13 +159,13 @@ class Reaper:
         sentence = f"nothing is freed while the container runtime does not answer: {error}"
         log.warning(sentence)
         if self._silent >= UNANSWERED:
-            reaper_problem.leave(self._state, sentence)
+            reaper_problem.write(self._state, sentence)
 
-    def _doubt(self, stored: Stored, inhabited: set[tuple[int, int]]) -> str:
+    def _doubt(self, stored: CachedRecord, inhabited: set[tuple[int, int]]) -> str:
         """Return why *stored*, which the runtime does not list, must be left alone for now."""
         if stored.record is None:
             return stored.fault
-        if self._clock() - stored.written < self._settings.reap_age_seconds:
+        if self._clock() - stored.written_at < self._settings.reap_age_seconds:
             return "it is too young"
         if _locked(self._state / f"{stored.container_id}.lock"):
             return "a call or a delegate holds its lock"
@@ -191,7 +191,7 @@ class Reaper:
         freed = []
         records = self._records.read()
         following = self._following()
-        for stored in removal.in_the_way(records.values(), following, self._gone(records)):
+        for stored in removal.blocking_records(records.values(), following, self._gone(records)):
             if _locked(self._state / f"{stored.container_id}.lock"):
                 continue
             if self._take(stored):
@@ -214,7 +214,7 @@ class Reaper:
         if give_up.set_aside(self._state, container_id):
             log.warning("left behind what could not be freed", container=container_id)
 
-    def _take(self, stored: Stored) -> bool:
+    def _take(self, stored: CachedRecord) -> bool:
         if stored.record is None:
             return False
         container_id, now = stored.container_id, self._clock()

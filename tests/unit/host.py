@@ -12,8 +12,8 @@ import pytest
 
 from dispatcher.agent.events import Events, Subject
 from dispatcher.agent.installer import Plugin
-from dispatcher.node.plugin_layout import LOADER
-from dispatcher.node.settings import Settings
+from dispatcher.node.plugin_layout import LOADER_PLACEHOLDER
+from dispatcher.node.settings import NodeSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -67,7 +67,7 @@ class Host:
         source = self.root / f"image-{version}"
         tree = source / ".genie" / version
         (tree / "lib").mkdir(parents=True)
-        (tree / "python3").write_bytes(b"\x7fELF" + LOADER + b"\0 the rest")
+        (tree / "python3").write_bytes(b"\x7fELF" + LOADER_PLACEHOLDER + b"\0 the rest")
         (tree / "python3").chmod(0o755)
         (tree / "lib" / "code").write_text(f"code of {version}")
         (source / "genie").write_text(f"#!/build/python3 -IS\n# Genie {version}: …\nmain()\n")
@@ -77,7 +77,7 @@ class Host:
         """Return the plugin of the image of *version*, to be installed here."""
         return Plugin(self.root / f"image-{version}", self.bin)
 
-    def settings(self, **given: Any) -> Settings:
+    def settings(self, **given: Any) -> NodeSettings:
         """Return settings for this node, with what is *given*."""
         defaults: dict[str, Any] = {
             "node_name": "n1",
@@ -89,7 +89,7 @@ class Host:
             "socket": self.root / "agent.sock",
             "plugin_source": self.root / "image-v1",
         }
-        return Settings(**{**defaults, **given})
+        return NodeSettings(**{**defaults, **given})
 
     def executable(self, *names: str) -> None:
         """Put executables into the directory of CNI plugins."""

@@ -10,11 +10,11 @@ import pytest
 import yaml
 
 from dispatcher import keys, plugin_types
-from dispatcher.node.settings import Settings
+from dispatcher.node.settings import NodeSettings
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"
 NODE = MANIFESTS / "base" / "node"
-DEFAULTS = Settings(node_name="n")
+DEFAULTS = NodeSettings(node_name="n")
 NAMESPACE = "genie-system"
 
 
@@ -44,7 +44,7 @@ def variables(spec: dict[str, Any]) -> dict[str, dict[str, Any]]:
 @pytest.mark.parametrize("name", ["agent", "reaper"])
 def test_every_variable_of_the_daemonset_is_a_setting(name: str) -> None:
     """A misspelled one would be ignored in silence."""
-    known = {f"GENIE_{field.upper()}" for field in Settings.model_fields}
+    known = {f"GENIE_{field.upper()}" for field in NodeSettings.model_fields}
     assert variables(container(name)).keys() <= known
 
 
@@ -182,7 +182,7 @@ def test_every_component_has_an_overlay_and_sets_only_what_there_is(path: Path) 
     """Containers and variables that exist; a volume for each mount."""
     overlay = MANIFESTS / "overlays" / path.parent.name / "kustomization.yaml"
     assert documents(overlay)[0]["components"] == [f"../../components/{path.parent.name}"]
-    known = {f"GENIE_{field.upper()}" for field in Settings.model_fields}
+    known = {f"GENIE_{field.upper()}" for field in NodeSettings.model_fields}
     for patch in documents(path)[0]["patches"]:
         if "target" in patch:
             assert patch["target"] == {"kind": "ClusterRole", "name": "genie-agent"}

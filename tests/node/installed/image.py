@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dispatcher.node.plugin_layout import FOLDER
+from dispatcher.node.plugin_layout import VERSIONS_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +44,7 @@ def make(target: Path, python: Path, tree: Path = TREE, module: str = PAYLOAD) -
 def relabelled(payload: Path, target: Path, name: str) -> Path:
     """Give the payload another version's name, without a second copy of its files."""
     shutil.copytree(payload, target, copy_function=os.link)
-    [folder] = (target / FOLDER).iterdir()
+    [folder] = (target / VERSIONS_FOLDER).iterdir()
     version = f"{folder.name}-{name}"
     launcher = target / "genie"
     text = launcher.read_text().replace(folder.name, version)

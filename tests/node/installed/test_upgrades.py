@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dispatcher.agent.installer import Plugin
-from dispatcher.node.plugin_layout import FOLDER
-from dispatcher.node.settings import Settings
+from dispatcher.node.plugin_layout import VERSIONS_FOLDER
+from dispatcher.node.settings import NodeSettings
 from dispatcher.reaper.old_versions import Versions
 from tests import predecessor as of_history
 from tests.node.calls import LONG, wait_for
@@ -52,7 +52,7 @@ class Host:
         self.bin.mkdir()
         self._node = node
         self._payloads = itertools.cycle(payloads)
-        self._versions = Versions(Settings(node_name="n", cni_bin_dir=self.bin))
+        self._versions = Versions(NodeSettings(node_name="n", cni_bin_dir=self.bin))
 
     def install(self, name: str) -> Plugin:
         """Upgrade to the version *name*, as an agent that has just started."""
@@ -70,7 +70,9 @@ class Host:
 
     def present(self) -> list[str]:
         """Return the versions that are there."""
-        return sorted(path.name.rpartition("-")[2] for path in (self.bin / FOLDER).iterdir())
+        return sorted(
+            path.name.rpartition("-")[2] for path in (self.bin / VERSIONS_FOLDER).iterdir()
+        )
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 from dispatcher import keys
 from dispatcher.agent import annotation_server
 from dispatcher.agent.metrics import Metrics
-from dispatcher.node.settings import Settings
+from dispatcher.node.settings import NodeSettings
 from dispatcher.plugin.cli.main import _parser
 from dispatcher.state import journal, store
 
@@ -57,7 +57,7 @@ def test_every_metric_of_ours_is_described() -> None:
 
 def test_the_places_are_those_of_the_code() -> None:
     """Folders, files and the port, as they are when nothing is set."""
-    settings = Settings(node_name="n")
+    settings = NodeSettings(node_name="n")
     for place in (
         settings.cni_bin_dir / keys.PLUGIN_TYPE,
         settings.cni_conf_dir / keys.CONFLIST,
@@ -74,7 +74,7 @@ def test_the_places_are_those_of_the_code() -> None:
     assert settings.reap_age_seconds == 600
     assert settings.reap_look_seconds == 60
     for name in re.findall(r"`GENIE_([A-Z_]+)`", PAGE):
-        assert name.lower() in Settings.model_fields
+        assert name.lower() in NodeSettings.model_fields
 
 
 def test_every_command_that_the_page_shows_is_one() -> None:

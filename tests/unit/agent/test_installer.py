@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dispatcher.agent.installer import InstallError, Plugin
-from dispatcher.node.plugin_layout import LOADER
+from dispatcher.node.plugin_layout import LOADER_PLACEHOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +42,7 @@ def test_the_loader_gets_its_path_on_this_node_and_nothing_else_of_the_interpret
     host.plugin().look()
     made = (host.bin / ".genie/v1/python3").read_bytes()
     path = str(host.bin / ".genie/v1/ld.so").encode()
-    assert made == b"\x7fELF" + path.ljust(len(LOADER), b"\0") + b"\0 the rest"
+    assert made == b"\x7fELF" + path.ljust(len(LOADER_PLACEHOLDER), b"\0") + b"\0 the rest"
 
 
 def test_a_second_look_changes_and_says_nothing(host: Host) -> None:

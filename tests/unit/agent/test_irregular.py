@@ -11,7 +11,7 @@ import pytest
 from dispatcher.agent import moves, network_status
 from dispatcher.agent.journal_reader import Journal
 from dispatcher.node import gone_containers, reaper_problem, removal
-from dispatcher.node.record_cache import Records
+from dispatcher.node.record_cache import RecordCache
 from dispatcher.reaper import give_up, reaper
 from tests.unit.irregular import IRREGULAR, ends, irregular
 
@@ -27,7 +27,7 @@ def test_a_record_that_is_no_file_is_a_fault(tmp_path: Path, put: Put) -> None:
     """With its reason, for the Event and for doctor."""
     put(tmp_path / "c1.json")
     with ends():
-        stored = Records(tmp_path).read()["c1"]
+        stored = RecordCache(tmp_path).read()["c1"]
     assert (stored.record, stored.fault) == (None, "CorruptRecordError: it is not a regular file")
 
 
@@ -45,7 +45,7 @@ def test_a_journal_that_is_no_file_is_read_as_empty_and_removed(
 
 
 READERS: dict[str, Callable[[Path], object]] = {
-    ".reaper-problem": reaper_problem.hear,
+    ".reaper-problem": reaper_problem.read,
     gone_containers.NAME: gone_containers.read,
     moves.MEMORY: lambda folder: moves._load(folder / moves.MEMORY),
     network_status.MEMORY: lambda folder: network_status._load(folder / network_status.MEMORY),
@@ -70,7 +70,7 @@ def test_what_was_left_behind_is_named_though_it_is_no_file(tmp_path: Path, put:
     """By its container: nobody can tell the pod."""
     put(tmp_path / "c1.json.left")
     with ends():
-        assert "the networks of c1 could not be freed" in removal.left_behind(tmp_path)
+        assert "the networks of c1 could not be freed" in removal.set_aside_problem(tmp_path)
 
 
 def test_a_pipe_that_is_locked_is_a_lock(tmp_path: Path) -> None:

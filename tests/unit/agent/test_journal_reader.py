@@ -9,7 +9,7 @@ from prometheus_client import generate_latest
 from dispatcher.agent.journal_reader import MOST_FAILED, Entry, Journal, Retries, Step, parse
 from dispatcher.agent.metrics import Metrics, state
 from dispatcher.cni_errors import CNIError
-from dispatcher.node.record_cache import Stored
+from dispatcher.node.record_cache import CachedRecord
 from dispatcher.state import journal as written
 from dispatcher.state.record import ATTACHING, PARKED
 from tests.unit.agent.test_network_status import ARGS, record
@@ -172,8 +172,8 @@ def test_records_are_shown_by_state() -> None:
     failed.attachments[1].failure = {"code": 11, "msg": "x"}
     parked.attachments[1].failure = {"code": 11, "msg": "x"}
     parked.attachments[1].phase = PARKED
-    stored = [Stored("c", 0, each, "") for each in (whole, incomplete, failed, parked)]
-    stored.append(Stored("c", 0, None, "corrupt"))
+    stored = [CachedRecord("c", 0, each, "") for each in (whole, incomplete, failed, parked)]
+    stored.append(CachedRecord("c", 0, None, "corrupt"))
     assert [state(each) for each in stored] == [
         "attached",
         "incomplete",

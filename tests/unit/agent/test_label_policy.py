@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatcher.agent.label_policy import Patience, Publication
-from dispatcher.node.settings import Settings
+from dispatcher.node.settings import NodeSettings
 
 KEY = "network.cni-genie.io/"
 
@@ -101,7 +101,7 @@ def test_a_label_that_somebody_changed_is_put_right() -> None:
 
 def test_as_shipped_that_is_60_seconds_and_5_minutes_after_a_start() -> None:
     """The settings' defaults, with the agent's own arithmetic."""
-    settings = Settings(node_name="n1")
+    settings = NodeSettings(node_name="n1")
     labels = {KEY + "weave": "true"}
     publication = Publication(settings.gone_seconds, 1000 + settings.start_seconds)
     looks = range(1000, 1000 + 400, 4)

@@ -54,7 +54,7 @@ class Api(Kube):
         """Change the node's labels, or note a pod."""
         self.patched.append(path)
         if path.startswith("/api/v1/nodes/"):
-            wanted = self.labels | body["metadata"]["labels"]
+            wanted = self.labels | body["metadata"].get("labels", {})
             self.labels = {key: value for key, value in wanted.items() if value is not None}
         return self.get()
 
@@ -151,11 +151,11 @@ class Turns:
     def look(self) -> None:
         """Look at the node, and publish what was seen; look again, as the agent does."""
         for loop in (self._look, self._publish, self._look):
-            loop.turn()
+            loop.run_once()
 
     def publish(self) -> None:
         """Publish without a look before."""
-        self._publish.turn()
+        self._publish.run_once()
 
     def shows(self, series: str) -> bool:
         """Tell whether the metrics have a line that begins so."""
@@ -287,7 +287,7 @@ def test_when_the_plugin_has_left_what_it_kept_goes(host: Host) -> None:
     settings = host.settings(mode="remove").model_copy(update={"deadline_seconds": 0})
     look, publish, read = Agent(settings, host.plugin(), api).loops
     for loop in (look, publish, look, look, publish, read):
-        loop.turn()
+        loop.run_once()
     assert list(host.state.iterdir()) == []
     assert not (host.bin / "genie").exists()
     assert api.labels == {}
@@ -296,14 +296,14 @@ def test_when_the_plugin_has_left_what_it_kept_goes(host: Host) -> None:
 def test_what_keeps_the_reaper_from_its_work_is_said_for_it(host: Host) -> None:
     """On the Node and as a metric; the reaper has neither a token nor a port."""
     api = Api()
-    reaper_problem.leave(host.state, "nothing is freed while …")
+    reaper_problem.write(host.state, "nothing is freed while …")
     agent = Agent(host.settings(port=0, look_seconds=0.1), host.plugin(), api)
     port = int(agent.start().server_address[1])
     try:
         eventually(lambda: "NothingFreed" in {e["reason"] for e in api.created})
         metric = 'genie_agent_reaper_problem{problem="nothing is freed while …"} 1.0'
         assert metric in fetch(port, "/metrics")[1]
-        reaper_problem.leave(host.state, "")
+        reaper_problem.write(host.state, "")
         eventually(lambda: "genie_agent_reaper_problem{" not in fetch(port, "/metrics")[1])
     finally:
         agent.stop()
@@ -376,7 +376,7 @@ def test_sigterm_ends_the_reaper(host: Host) -> None:
 @pytest.mark.usefixtures("signals")
 def test_a_reaper_that_is_stuck_ends(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody asks it how it is; its container is started anew, and that is seen."""
-    monkeypatch.setattr(Loop, "alive", False)
+    monkeypatch.setattr(Loop, "is_alive", False)
     monkeypatch.setattr(reaper_command, "WATCH_SECONDS", 0.01)
     assert reaper_command.main(options(host)) == 1
 
@@ -521,7 +521,7 @@ def test_a_loop_that_fails_pauses_longer_each_time_and_recovers() -> None:
             raise failing.pop()
 
     loop = Loop("test", step, 2.0)
-    assert [loop.turn() for _ in range(9)] == [2, 4, 8, 16, 30, 30, 30, 30, 2]
+    assert [loop.run_once() for _ in range(9)] == [2, 4, 8, 16, 30, 30, 30, 30, 2]
 
 
 def test_a_loop_that_does_not_turn_is_not_alive(
@@ -533,13 +533,13 @@ def test_a_loop_that_does_not_turn_is_not_alive(
 
     def alive_after(seconds: float) -> bool:
         clock.now += seconds
-        return loop.alive
+        return loop.is_alive
 
     assert alive_after(loops.SILENCE - 1)
     loop.beat()
     assert alive_after(loops.SILENCE - 1)
     assert not alive_after(1)
-    loop.turn()
+    loop.run_once()
     assert alive_after(0)
 
 
@@ -547,7 +547,7 @@ def test_health_names_what_is_stuck(host: Host, monkeypatch: pytest.MonkeyPatch)
     """By the thread's name."""
     agent = Agent(host.settings(port=0), host.plugin(), Api())
     assert agent.health() == ""
-    monkeypatch.setattr(Loop, "alive", False)
+    monkeypatch.setattr(Loop, "is_alive", False)
     assert agent.health() == "stuck: look, publish, records"
 
 

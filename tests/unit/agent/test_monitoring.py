@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from dispatcher.agent.metrics import STATES, Metrics
-from dispatcher.node.settings import Settings
+from dispatcher.node.settings import NodeSettings
 
 MANIFESTS = Path(__file__).parents[3] / "manifests"
 MONITORING = MANIFESTS / "monitoring"
@@ -85,5 +85,5 @@ def test_the_monitor_finds_the_port_that_the_component_opens() -> None:
     ]
     [port] = agent["ports"]
     assert port["name"] == monitor["podMetricsEndpoints"][0]["port"]
-    assert port["containerPort"] == Settings(node_name="n").port
+    assert port["containerPort"] == NodeSettings(node_name="n").port
     assert {variable["name"] for variable in agent["env"]} == {"GENIE_LISTEN"}

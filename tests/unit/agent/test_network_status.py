@@ -9,7 +9,7 @@ import pytest
 from dispatcher.agent.network_status import MEMORY, PASS_SECONDS, PAUSE, Status, network_status
 from dispatcher.conf import Conf
 from dispatcher.kube.client import MERGE_PATCH, Kube, KubeError
-from dispatcher.node.record_cache import Records
+from dispatcher.node.record_cache import RecordCache
 from dispatcher.state import store
 from dispatcher.state.record import ATTACHED, ATTACHING, RELEASING, Attachment, Record
 
@@ -206,13 +206,13 @@ class Api(Kube):
 
 
 @pytest.fixture
-def records(tmp_path: Path) -> Records:
+def records(tmp_path: Path) -> RecordCache:
     store.write(str(tmp_path), record())
-    return Records(tmp_path)
+    return RecordCache(tmp_path)
 
 
 def test_each_record_is_written_once_by_namespace_name_and_uid(
-    records: Records, tmp_path: Path
+    records: RecordCache, tmp_path: Path
 ) -> None:
     """And no more, so that nobody else's later value is fought."""
     api = Api()
@@ -225,7 +225,7 @@ def test_each_record_is_written_once_by_namespace_name_and_uid(
     assert list(body["metadata"]["annotations"]) == ["k8s.v1.cni.cncf.io/network-status"]
 
 
-def test_while_the_api_server_is_away_it_stays_due(records: Records, tmp_path: Path) -> None:
+def test_while_the_api_server_is_away_it_stays_due(records: RecordCache, tmp_path: Path) -> None:
     """It is written when the API server is back."""
     api = Api()
     status = Status(api, tmp_path)
@@ -239,7 +239,7 @@ def test_while_the_api_server_is_away_it_stays_due(records: Records, tmp_path: P
 
 @pytest.mark.parametrize("code", [404, 409, 422])
 def test_a_pod_that_is_gone_or_was_replaced_is_given_up(
-    records: Records, tmp_path: Path, code: int
+    records: RecordCache, tmp_path: Path, code: int
 ) -> None:
     """Another try could not end otherwise."""
     api = Api()
@@ -262,7 +262,7 @@ def test_one_pod_that_is_refused_keeps_no_other_from_its_status(
     """It is tried again after a while, since what refuses it may pass, but not at every turn."""
     for name in "abc":
         store.write(str(tmp_path), record(f"c-{name}", args=of_pod(name)))
-    records = Records(tmp_path)
+    records = RecordCache(tmp_path)
     api = Api()
     api.error, api.refused = KubeError(code, "Reason", "refused"), "/b/"
     status = Status(api, tmp_path, clock)
@@ -283,7 +283,7 @@ def test_a_slow_api_server_is_written_to_in_passes_and_none_is_written_twice(
     names = [f"p{number:03d}" for number in range(20)]
     for name in names:
         store.write(str(tmp_path), record(f"c-{name}", args=of_pod(name)))
-    records = Records(tmp_path)
+    records = RecordCache(tmp_path)
     api = Api(clock)
     api.seconds = 10.0
     passes = 0
@@ -299,7 +299,7 @@ def test_of_two_sandboxes_of_a_pod_the_later_speaks(tmp_path: Path) -> None:
     store.write(str(tmp_path), record("z-dead"))
     os.utime(tmp_path / "z-dead.json", (1, 1))
     store.write(str(tmp_path), Record("a-living", "", [attached("canal", "eth0", CANAL)]))
-    records, api = Records(tmp_path), Api()
+    records, api = RecordCache(tmp_path), Api()
     status = Status(api, tmp_path)
     status.publish(records.read())
     half_freed = record("z-dead")
@@ -314,7 +314,7 @@ def written(body: Any) -> Any:
     return json.loads(body["metadata"]["annotations"]["k8s.v1.cni.cncf.io/network-status"])
 
 
-def test_a_record_that_is_being_freed_is_not_written(records: Records, tmp_path: Path) -> None:
+def test_a_record_that_is_being_freed_is_not_written(records: RecordCache, tmp_path: Path) -> None:
     """A DEL takes one attachment after another from it; also of that a new agent knows."""
     api = Api()
     Status(api, tmp_path).publish(records.read())
@@ -323,7 +323,9 @@ def test_a_record_that_is_being_freed_is_not_written(records: Records, tmp_path:
     assert len(api.patches) == 1
 
 
-def test_a_container_that_comes_again_is_written_again(records: Records, tmp_path: Path) -> None:
+def test_a_container_that_comes_again_is_written_again(
+    records: RecordCache, tmp_path: Path
+) -> None:
     """What was written is forgotten with the record."""
     api = Api()
     status = Status(api, tmp_path)
@@ -336,7 +338,7 @@ def test_a_container_that_comes_again_is_written_again(records: Records, tmp_pat
 
 
 def test_a_new_agent_does_not_write_again_what_another_may_have_changed_since(
-    records: Records, tmp_path: Path
+    records: RecordCache, tmp_path: Path
 ) -> None:
     """It remembers through a restart; what is new is written, what is gone forgotten."""
     api = Api()
@@ -357,7 +359,7 @@ def test_a_new_agent_does_not_write_again_what_another_may_have_changed_since(
 
 
 def test_a_record_that_has_grown_is_written_by_a_new_agent_too(
-    records: Records, tmp_path: Path
+    records: RecordCache, tmp_path: Path
 ) -> None:
     """A runtime may attach a container once more, under another interface."""
     api = Api()
@@ -371,7 +373,7 @@ def test_a_record_that_has_grown_is_written_by_a_new_agent_too(
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b"\xff", b'{"c1": "2"}'])
 def test_a_memory_that_cannot_be_read_is_none(
-    records: Records, tmp_path: Path, content: bytes
+    records: RecordCache, tmp_path: Path, content: bytes
 ) -> None:
     """Then everything is written once more."""
     (tmp_path / MEMORY).write_bytes(content)
@@ -384,12 +386,12 @@ def test_a_record_without_a_pod_is_left_alone(tmp_path: Path) -> None:
     """A runtime other than Kubernetes' gives no names."""
     store.write(str(tmp_path), record(args=""))
     api = Api()
-    Status(api, tmp_path).publish(Records(tmp_path).read())
+    Status(api, tmp_path).publish(RecordCache(tmp_path).read())
     assert api.patches == []
 
 
 def test_a_record_that_cannot_be_read_is_told_and_harms_no_other(
-    records: Records, tmp_path: Path
+    records: RecordCache, tmp_path: Path
 ) -> None:
     """It stays on the disk for those who can read it."""
     (tmp_path / "bad.json").write_text("{")
@@ -404,7 +406,7 @@ def test_a_record_that_cannot_be_read_is_told_and_harms_no_other(
 
 
 def test_an_unchanged_record_is_not_read_twice(
-    records: Records, monkeypatch: pytest.MonkeyPatch
+    records: RecordCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two hundred pods cost two hundred stats, not two hundred files."""
     first = records.read()["c1"]

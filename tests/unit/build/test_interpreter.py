@@ -101,10 +101,12 @@ def aarch64_interpreter(path: Path) -> bytes:
     header += (183).to_bytes(2, "little") + (1).to_bytes(4, "little") + bytes(8)
     header += (64).to_bytes(8, "little") + bytes(12) + (64).to_bytes(2, "little")
     header += (56).to_bytes(2, "little") + (1).to_bytes(2, "little") + bytes(6)
-    size = len(plugin_layout.LOADER) + 1
+    size = len(plugin_layout.LOADER_PLACEHOLDER) + 1
     interp = (3).to_bytes(4, "little") + (4).to_bytes(4, "little")
     interp += b"".join(number.to_bytes(8, "little") for number in (120, 120, 120, size, size, 1))
-    content = header + interp + plugin_layout.LOADER + b"\0" + b"code of another processor"
+    content = (
+        header + interp + plugin_layout.LOADER_PLACEHOLDER + b"\0" + b"code of another processor"
+    )
     path.write_bytes(content)
     path.chmod(0o755)
     return content
@@ -112,7 +114,7 @@ def aarch64_interpreter(path: Path) -> bytes:
 
 def test_the_loaders_place_is_filled_in_whatever_the_processor(tmp_path: Path) -> None:
     """The agent replaces bytes of one length: it knows nothing of ELF, so nothing of processors."""
-    tree = tmp_path / "image" / plugin_layout.FOLDER / "v1"
+    tree = tmp_path / "image" / plugin_layout.VERSIONS_FOLDER / "v1"
     tree.mkdir(parents=True)
     (tree / "ld.so").write_text("the loader")
     content = aarch64_interpreter(tree / interpreter.INTERPRETER)

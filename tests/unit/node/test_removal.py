@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dispatcher.node.conf_dir import successor
-from dispatcher.node.record_cache import Stored
-from dispatcher.node.removal import explain, in_the_way, purge
+from dispatcher.node.record_cache import CachedRecord
+from dispatcher.node.removal import blocking_problem, blocking_records, purge
 from dispatcher.reaper.give_up import set_aside
 from dispatcher.state import lock, store
 from tests.unit.agent.test_network_status import ARGS, CANAL, attached, record
@@ -48,17 +48,17 @@ def test_the_successor_is_the_first_other_configuration(host: Host) -> None:
     assert successor(host.conf) == str(host.conf / "10-canal.conflist")
 
 
-def test_only_a_pod_with_nothing_but_the_successors_network_is_not_in_the_way() -> None:
+def test_only_a_pod_with_nothing_but_the_successors_network_is_not_blocking_records() -> None:
     """Whatever else, the runtime's DEL after us would leave something."""
     following = "/etc/cni/net.d/10-canal.conflist"
-    alone = Stored("a", 0, only_canal(following), "")
-    other = Stored("b", 0, only_canal("/etc/cni/net.d/20-weave.conflist"), "")
-    both = Stored("c", 0, record(), "")
-    unreadable = Stored("d", 0, None, "corrupt")
-    found = in_the_way([alone, other, both, unreadable], following, set())
+    alone = CachedRecord("a", 0, only_canal(following), "")
+    other = CachedRecord("b", 0, only_canal("/etc/cni/net.d/20-weave.conflist"), "")
+    both = CachedRecord("c", 0, record(), "")
+    unreadable = CachedRecord("d", 0, None, "corrupt")
+    found = blocking_records([alone, other, both, unreadable], following, set())
     assert [stored.container_id for stored in found] == ["b", "c", "d"]
-    assert len(in_the_way([alone], "", set())) == 1
-    assert in_the_way([alone], following, {"a"}) == [alone]
+    assert len(blocking_records([alone], "", set())) == 1
+    assert blocking_records([alone], following, {"a"}) == [alone]
 
 
 def of_pod(name: str) -> Record:
@@ -67,20 +67,22 @@ def of_pod(name: str) -> Record:
 
 def test_the_explanation_names_pods_and_what_to_do() -> None:
     """Ten of them, and how many more."""
-    stored = [Stored(f"c{number}", 0, of_pod(f"p{number}"), "") for number in range(11)]
-    unreadable = Stored("bad", 0, None, "x")
+    stored = [CachedRecord(f"c{number}", 0, of_pod(f"p{number}"), "") for number in range(11)]
+    unreadable = CachedRecord("bad", 0, None, "x")
     following = "/etc/cni/net.d/10-canal.conf"
-    sentence = explain([*stored, unreadable], following, set(), force=False)
+    sentence = blocking_problem([*stored, unreadable], following, set(), force=False)
     assert "the networks of ns/p0, ns/p1, " in sentence
     assert "ns/p9 and 2 more" in sentence
     assert 'Drain the node, or set the mode "remove --force"' in sentence
-    assert "no configuration would follow" in explain(stored[:1], "", set(), force=False)
-    assert "of bad." in explain([Stored("bad", 0, None, "x")], "/x", set(), force=False)
+    assert "no configuration would follow" in blocking_problem(stored[:1], "", set(), force=False)
+    assert "of bad." in blocking_problem(
+        [CachedRecord("bad", 0, None, "x")], "/x", set(), force=False
+    )
 
 
 def test_by_force_the_explanation_does_not_advise_force() -> None:
     """It says what is going on instead."""
-    sentence = explain([Stored("c", 0, record(), "")], "/x", set(), force=True)
+    sentence = blocking_problem([CachedRecord("c", 0, record(), "")], "/x", set(), force=True)
     assert "ns/p. The reaper runs their DEL" in sentence
     assert "Drain" not in sentence
 
@@ -106,10 +108,10 @@ def test_each_pod_is_named_once_and_only_while_the_runtime_has_it(
 ) -> None:
     """A pod has a record for each of its sandboxes, and one that is gone may have one left."""
     stored = [
-        Stored(container, 0, of_pod(pod), "")
+        CachedRecord(container, 0, of_pod(pod), "")
         for container, pod in (("c1", "p"), ("c2", "p"), ("c3", "q"))
     ]
-    assert whose in explain(stored, "/x", gone, force=False)
+    assert whose in blocking_problem(stored, "/x", gone, force=False)
 
 
 def test_removing_refuses_while_a_pod_needs_us_and_says_which(

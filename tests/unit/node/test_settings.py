@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from dispatcher.kube.settings import InvalidSettingsError
-from dispatcher.node.settings import Settings, load
+from dispatcher.node.mode import Mode
+from dispatcher.node.settings import NodeSettings, load
 
 
 def test_the_environment_is_read_with_one_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -17,7 +18,7 @@ def test_the_environment_is_read_with_one_prefix(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("GENIE_OTHER_BIN_DIRS", "/x,/y")
     settings = load([])
     assert (settings.node_name, settings.default_network) == ("n1", "")
-    assert settings.mode == "remove --force"
+    assert settings.mode is Mode.REMOVE_FORCE
     assert settings.ignored_networks == ("a", "b")
     assert settings.bin_dirs == ["/opt/cni/bin", "/x", "/y"]
     assert settings.conf_dirs == ("/etc/cni/genie.d", "/etc/cni/net.d")
@@ -29,10 +30,18 @@ def test_the_environment_is_read_with_one_prefix(monkeypatch: pytest.MonkeyPatch
         ([], "node-name"),
         (["--node-name=n", "--default-network=a/b"], "name of one network"),
         (["--node-name=n", "--mode=destroy"], "mode"),
+        (["--node-name=n", "--mode=REMOVE"], "mode"),
         (["--node-name=n", "--deadline-seconds=200"], "deadline-seconds"),
         (["--node-name=n", "--ignored-networks=a/b"], "ignored-networks"),
     ],
-    ids=["no node", "a bad name", "no such mode", "a deadline beyond kubelet's", "a bad list"],
+    ids=[
+        "no node",
+        "a bad name",
+        "no such mode",
+        "a member's name",
+        "a deadline beyond kubelet's",
+        "a bad list",
+    ],
 )
 def test_a_bad_setting_is_named(arguments: list[str], words: str) -> None:
     """In one line."""
@@ -45,12 +54,12 @@ def test_help_names_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         load(["--help"])
     shown = capsys.readouterr().out
-    for name, field in Settings.model_fields.items():
+    for name, field in NodeSettings.model_fields.items():
         assert f"--{name.replace('_', '-')}" in shown
         assert field.description
 
 
 def test_paths_are_paths() -> None:
     """Also when they come as lists from a file."""
-    settings = Settings(node_name="n", other_bin_dirs=(Path("/x"),))
+    settings = NodeSettings(node_name="n", other_bin_dirs=(Path("/x"),))
     assert settings.bin_dirs[1:] == ["/x"]

@@ -61,7 +61,7 @@ class Leaving:
     @property
     def event(self) -> str:
         """The sentence of the Event ``NotFreed``, or ""."""
-        return removal.left_behind(self.world.state)
+        return removal.set_aside_problem(self.world.state)
 
     def found(self, container: str = "c1") -> libcni_cache.Cached | None:
         """Return what a Genie that comes back finds of *container*."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dispatcher.agent.conflist import render
-from dispatcher.node.record_cache import Stored
+from dispatcher.node.record_cache import CachedRecord
 from dispatcher.reaper import plugin_del
 from dispatcher.state.record import Record
 from tests.unit.agent.test_network_status import ARGS, record
@@ -27,10 +27,10 @@ def install(host: Host, then: str) -> None:
     path.chmod(0o755)
 
 
-def stored(netns: str = "") -> Stored:
+def stored(netns: str = "") -> CachedRecord:
     made = record()
     made.netns = netns
-    return Stored("c1", 0.0, made, "")
+    return CachedRecord("c1", 0.0, made, "")
 
 
 def test_the_plugin_is_called_as_the_runtime_would(host: Host) -> None:
@@ -75,7 +75,7 @@ def test_a_namespace_that_is_gone_is_not_named(host: Host, netns: str) -> None:
 def test_a_record_of_nothing_gets_a_del_all_the_same(host: Host) -> None:
     """For the interface that every pod has: the plugin's DEL is what takes the record away."""
     install(host, "exit 0")
-    assert plugin_del.run(host.settings(), Stored("c1", 0.0, Record("c1", "", []), "")) == ""
+    assert plugin_del.run(host.settings(), CachedRecord("c1", 0.0, Record("c1", "", []), "")) == ""
     assert "CNI_IFNAME=eth0\n" in (host.root / "out").read_text()
 
 
@@ -123,7 +123,7 @@ def test_a_plugin_that_is_not_there_is_a_failure(host: Host) -> None:
 
 def test_a_record_that_cannot_be_read_is_not_acted_on(host: Host) -> None:
     """Its fault is the answer."""
-    assert plugin_del.run(host.settings(), Stored("c1", 0.0, None, "corrupt")) == "corrupt"
+    assert plugin_del.run(host.settings(), CachedRecord("c1", 0.0, None, "corrupt")) == "corrupt"
 
 
 def test_the_hosts_root_becomes_the_plugins(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:

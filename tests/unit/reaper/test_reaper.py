@@ -20,7 +20,7 @@ from dispatcher.state.record import PARKED, Record
 from tests.unit.agent.test_network_status import record
 
 if TYPE_CHECKING:
-    from dispatcher.node.record_cache import Stored
+    from dispatcher.node.record_cache import CachedRecord
     from tests.unit.host import Clock, Host
 
 
@@ -51,7 +51,7 @@ class World:
             raise CRIError("away")
         return self.listed
 
-    def free(self, stored: Stored) -> str:
+    def free(self, stored: CachedRecord) -> str:
         """Act as the plugin."""
         self.freed.append(stored.container_id)
         if not self.fault and not self.parks:
@@ -165,26 +165,26 @@ def test_that_the_runtime_stays_away_is_left_for_the_agent_to_say(world: World) 
     world.away = True
     for _ in range(UNANSWERED - 1):
         world.reaper.look()
-    assert reaper_problem.hear(world.state) == ""
+    assert reaper_problem.read(world.state) == ""
     world.reaper.look()
-    assert "runtime does not answer: away" in reaper_problem.hear(world.state)
+    assert "runtime does not answer: away" in reaper_problem.read(world.state)
     world.away = False
     world.reaper.look()
-    assert reaper_problem.hear(world.state) == ""
+    assert reaper_problem.read(world.state) == ""
 
 
 def test_a_node_without_records_has_nothing_to_complain_of(world: World) -> None:
     """What an earlier reaper left goes, though the runtime is not asked."""
     world.away = True
-    reaper_problem.leave(world.state, "earlier")
+    reaper_problem.write(world.state, "earlier")
     world.reaper.look()
-    assert reaper_problem.hear(world.state) == ""
+    assert reaper_problem.read(world.state) == ""
 
 
 def test_a_folder_that_cannot_be_written_keeps_nobody_from_work(world: World) -> None:
     """The complaint is in the log all the same."""
     with capture_logs() as said:
-        reaper_problem.leave(world.state / "never", "sentence")
+        reaper_problem.write(world.state / "never", "sentence")
     assert said[0]["sentence"] == "sentence"
 
 

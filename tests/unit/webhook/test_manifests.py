@@ -21,7 +21,7 @@ from certs.authority import issue_ca
 from certs.ca_secret import CASecret, render
 from certs.metrics import CertificateMetrics
 from dispatcher import annotation, keys
-from dispatcher.node.settings import Settings as AgentSettings
+from dispatcher.node.settings import NodeSettings
 from tests.unit.webhook.apiserver import Api
 from tests.unit.webhook.test_service import Certificates
 from webhook import affinity, ignored_keys, limits, namespaces
@@ -242,7 +242,7 @@ def test_the_limits_of_policy_webhook_and_agents_are_the_same() -> None:
         "limits": "enforce",
     }
     assert cluster_limits() == expected
-    for settings in (WebhookSettings(), AgentSettings(node_name="n")):
+    for settings in (WebhookSettings(), NodeSettings(node_name="n")):
         assert {key: str(getattr(settings, key.replace("-", "_"))) for key in expected} == expected
     assert limits.Limits() == (
         int(expected["max-attachments"]),
