@@ -32,7 +32,7 @@ import trustme
 
 from dispatcher.kube import logs
 from tests.bench import page
-from tests.unit.webhook.apiserver import Api, thing, things
+from tests.unit.apiserver import Api, namespace_object, node_object
 from tests.unit.webhook.builders import envelope, pod
 from tests.unit.webhook.test_server import free_port
 from webhook.app import create_app
@@ -81,9 +81,9 @@ def kinds() -> dict[str, tuple[str, bytes]]:
 def stand_in() -> Api:
     """Return an API server with 5,000 namespaces and 5,000 nodes."""
     labels = {f"network.cni-genie.io/net{n}": "true" for n in range(20)}
-    namespaces = (thing(f"ns{n}", {"cni": "net1,net2"}) for n in range(OBJECTS))
-    nodes = (thing(f"node{n}", labels=labels) for n in range(OBJECTS))
-    return Api(namespaces=things(*namespaces), nodes=things(*nodes))
+    namespaces = (namespace_object(f"ns{n}", {"cni": "net1,net2"}) for n in range(OBJECTS))
+    nodes = (node_object(f"node{n}", labels) for n in range(OBJECTS))
+    return Api(*namespaces, *nodes)
 
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:
@@ -111,12 +111,12 @@ def serve(what: str, port: int, folder: Path) -> None:
     app: Any = echo
     if what == "webhook":
         api = stand_in()
-        caches = InformerCaches(api, ())
+        caches = InformerCaches(api.client(), ())
         caches.start()
         if not (caches.namespaces_cache.wait(60) and caches.nodes_cache.wait(60)):
             raise SystemExit("the caches were not filled")
         api.objects.clear()
-        handlers = Handlers(api, caches, settings)
+        handlers = Handlers(api.client(), caches, settings)
         names = ("pods", "namespaces", "workloads")
         endpoints = {f"/{name}": getattr(handlers, name) for name in names}
         body_reader = BodyReader(largest=7 << 20, together=32 << 20, arriving=256, seconds=5)

@@ -16,7 +16,7 @@ from certs.settings import DAY
 from certs.status import format_duration
 from certs.webhook_configs import API, KINDS
 from dispatcher.kube.client import KubeError
-from tests.unit.certs.api import Api, configuration
+from tests.unit.apiserver import Api, configuration
 from tests.unit.certs.conftest import NAME, NOW, SETTINGS
 
 if TYPE_CHECKING:

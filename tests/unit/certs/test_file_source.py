@@ -14,7 +14,7 @@ from certs.file_source import FileSource
 from certs.leaf import Leaf, make_leaf
 from certs.settings import DAY
 from certs.webhook_configs import ObservedConfigurations, WebhookConfiguration
-from tests.unit.certs.api import configuration
+from tests.unit.apiserver import configuration
 from tests.unit.certs.conftest import NAME, NOW, SETTINGS
 
 if TYPE_CHECKING:

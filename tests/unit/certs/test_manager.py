@@ -26,7 +26,7 @@ from certs.tls_context import ReloadableContext
 from certs.webhook_configs import API, KINDS
 from certs.write_backoff import WriteBackoff
 from dispatcher.kube.client import KubeError
-from tests.unit.certs.api import START, Api, configuration
+from tests.unit.apiserver import START, Api, configuration
 from tests.unit.certs.conftest import NAME, NOW, SETTINGS
 
 if TYPE_CHECKING:

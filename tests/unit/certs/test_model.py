@@ -42,7 +42,7 @@ from certs.ca_secret import COMPROMISED, REQUEST, CASecret, parse, render
 from certs.source import SecretSource
 from certs.webhook_configs import API, KINDS
 from dispatcher.kube.client import KubeError
-from tests.unit.certs.api import Api, configuration
+from tests.unit.apiserver import Api, configuration
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,7 @@ from certs.ca_secret import COMPROMISED, REQUEST, CASecret, ParsedSecret
 from certs.leaf import make_leaf, replacement_reason
 from certs.rotation import Phase, RotationDecision, RotationInput, RotationReason, decide
 from certs.webhook_configs import ObservedConfigurations, WebhookConfiguration
-from tests.unit.certs.api import configuration
+from tests.unit.apiserver import configuration
 from tests.unit.certs.conftest import NAME, NOW, SETTINGS
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from certs.metrics import CertificateMetrics
 from certs.selfcheck import DialError, SelfCheck, ServedState, connected, dial
 from certs.server_clock import ServerClock
 from certs.webhook_configs import ObservedConfigurations
-from tests.unit.certs.api import Api
+from tests.unit.apiserver import Api
 from tests.unit.certs.conftest import NAME, NOW, SETTINGS
 
 if TYPE_CHECKING:

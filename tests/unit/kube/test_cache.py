@@ -11,7 +11,7 @@ import pytest
 
 from dispatcher.kube import cache as cache_module
 from dispatcher.kube.cache import WatchCache
-from tests.unit.kube.apiserver import Answer, serve
+from tests.unit.apiserver import HttpAnswer, serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,8 +26,8 @@ def thing(name: str, version: int, **annotations: str) -> dict[str, Any]:
     return {"metadata": {"name": name, "resourceVersion": str(version), "annotations": annotations}}
 
 
-def page(*items: dict[str, Any], version: int = 1, following: str = "") -> Answer:
-    return Answer(
+def page(*items: dict[str, Any], version: int = 1, following: str = "") -> HttpAnswer:
+    return HttpAnswer(
         {"metadata": {"resourceVersion": str(version), "continue": following}, "items": items}
     )
 
@@ -36,19 +36,19 @@ def page(*items: dict[str, Any], version: int = 1, following: str = "") -> Answe
 class Days:
     """A server whose lists and watches follow a script; the last watch stays open."""
 
-    lists: list[Answer]
-    watches: list[Answer]
+    lists: list[HttpAnswer]
+    watches: list[HttpAnswer]
     held: Event
     seen: list[dict[str, list[str]]] = field(default_factory=list)
 
-    def __call__(self, _: str, path: str, __: bytes) -> Answer:
-        """Answer one request with the next thing in the script."""
+    def __call__(self, _: str, path: str, __: bytes) -> HttpAnswer:
+        """HttpAnswer one request with the next thing in the script."""
         query = parse_qs(urlsplit(path).query)
         self.seen.append(query)
         script = self.watches if "watch" in query else self.lists
         if script:
             return script.pop(0)
-        return Answer(lines=[], hold=self.held) if "watch" in query else Answer(status=500)
+        return HttpAnswer(lines=[], hold=self.held) if "watch" in query else HttpAnswer(status=500)
 
 
 def keep(found: dict[str, Any]) -> str:
@@ -106,7 +106,7 @@ def test_pages_are_joined_and_changes_followed(log_in: LogIn, held: Event) -> No
     ]
     days = Days(
         [page(thing("a", 1), following="next"), page(thing("b", 2), version=3)],
-        [Answer(lines=events)], held,
+        [HttpAnswer(lines=events)], held,
     )  # fmt: skip
     changes, cache = run(log_in, days, {"a": "weave", "c": "x"})
     assert changes == [("a", ""), ("b", ""), ("c", "x"), ("a", "weave"), ("b", None)]
@@ -118,8 +118,8 @@ def test_pages_are_joined_and_changes_followed(log_in: LogIn, held: Event) -> No
 
 def test_a_watch_that_ends_is_resumed_where_it_was(log_in: LogIn, held: Event) -> None:
     """No new list is made when the server closes a watch, as it does every few minutes."""
-    first = Answer(lines=[{"type": "ADDED", "object": thing("b", 9)}])
-    second = Answer(lines=[{"type": "ADDED", "object": thing("c", 10)}])
+    first = HttpAnswer(lines=[{"type": "ADDED", "object": thing("b", 9)}])
+    second = HttpAnswer(lines=[{"type": "ADDED", "object": thing("c", 10)}])
     days = Days([page(thing("a", 1))], [first, second], held)
     run(log_in, days, {"a": "", "b": "", "c": ""})
     assert days.seen[2]["resourceVersion"] == ["9"]
@@ -127,7 +127,7 @@ def test_a_watch_that_ends_is_resumed_where_it_was(log_in: LogIn, held: Event) -
 
 def test_gone_leads_to_a_new_list_and_tells_what_vanished(log_in: LogIn, held: Event) -> None:
     """After 410 the collection is listed again, and what is missing counts as deleted."""
-    gone = Answer(lines=[{"type": "ERROR", "object": {"code": 410, "reason": "Expired"}}])
+    gone = HttpAnswer(lines=[{"type": "ERROR", "object": {"code": 410, "reason": "Expired"}}])
     days = Days([page(thing("a", 1), thing("b", 1)), page(thing("b", 20, cni="x"))], [gone], held)
     changes, _ = run(log_in, days, {"b": "x"})
     assert changes[2:] == [("a", None), ("b", "x")]
@@ -135,7 +135,7 @@ def test_gone_leads_to_a_new_list_and_tells_what_vanished(log_in: LogIn, held: E
 
 def test_a_server_in_trouble_is_asked_again(log_in: LogIn, held: Event) -> None:
     """An error on the first list is survived, and a failing listener stops nothing."""
-    days = Days([Answer(status=503), page(thing("ns", 1))], [], held)
+    days = Days([HttpAnswer(status=503), page(thing("ns", 1))], [], held)
     run(log_in, days, {"ns": ""})
 
 
@@ -153,7 +153,7 @@ def test_an_event_that_makes_no_sense_leads_to_a_new_list(
 ) -> None:
     """The thread goes on: a cache that nobody fills any more would grow old in silence."""
     lists = [page(thing("a", 1)), page(thing("a", 1), thing("b", 2))]
-    run(log_in, Days(lists, [Answer(lines=[line])], held), {"a": "", "b": ""})
+    run(log_in, Days(lists, [HttpAnswer(lines=[line])], held), {"a": "", "b": ""})
 
 
 def test_a_broken_watch_keeps_the_last_good_mapping(log_in: LogIn, held: Event) -> None:

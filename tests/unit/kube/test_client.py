@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dispatcher.kube.client import MERGE_PATCH, METADATA_LIST, Kube, KubeError, object_path
-from tests.unit.kube.apiserver import Answer, serve
+from tests.unit.apiserver import HttpAnswer, serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,10 +34,10 @@ def test_each_verb_sends_json_with_the_token(
     log_in: LogIn, call: Callable[[Kube], Any], method: str, path: str, body: Any
 ) -> None:
     """A call is one request, logged in, whose JSON answer comes back."""
-    with serve(lambda *_: Answer({"kind": "Node"})) as script:
+    with serve(lambda *_: HttpAnswer({"kind": "Node"})) as script:
         assert call(log_in(script.url)) == {"kind": "Node"}
-    [(asked_method, asked_path, headers, sent)] = script.asked
-    assert (asked_method, asked_path) == (method, path)
+    [(called_method, called_path, headers, sent)] = script.calls
+    assert (called_method, called_path) == (method, path)
     assert headers["authorization"] == "Bearer a-token-for-tests"
     assert headers["user-agent"] == "genie-tests"
     assert (json.loads(sent) if sent else None) == body
@@ -45,11 +45,11 @@ def test_each_verb_sends_json_with_the_token(
 
 def test_a_patch_names_its_kind(log_in: LogIn) -> None:
     """A patch carries the media type asked for, a JSON patch unless told."""
-    with serve(lambda *_: Answer()) as script:
+    with serve(lambda *_: HttpAnswer()) as script:
         kube = log_in(script.url)
         kube.patch(NODES, [])
         kube.patch(NODES, {"a": None}, MERGE_PATCH)
-    assert [headers["content-type"] for _, _, headers, _ in script.asked] == [
+    assert [call.headers["content-type"] for call in script.calls] == [
         "application/json-patch+json",
         "application/merge-patch+json",
     ]
@@ -57,25 +57,25 @@ def test_a_patch_names_its_kind(log_in: LogIn) -> None:
 
 def test_metadata_only_is_asked_for_by_header(log_in: LogIn) -> None:
     """A list can be asked for as metadata, which spares memory on both sides."""
-    with serve(lambda *_: Answer({"items": []})) as script:
+    with serve(lambda *_: HttpAnswer({"items": []})) as script:
         log_in(script.url).get(NODES, accept=METADATA_LIST)
-    assert script.asked[0][2]["accept"] == METADATA_LIST
+    assert script.calls[0].headers["accept"] == METADATA_LIST
 
 
 @pytest.mark.parametrize(
     ("answer", "status", "reason", "part"),
     [
         pytest.param(
-            Answer({"code": 409, "reason": "Conflict", "message": "try again"}, 409),
+            HttpAnswer({"code": 409, "reason": "Conflict", "message": "try again"}, 409),
             409, "Conflict", "GET /x: try again", id="a Status object is passed on",
         ),
-        pytest.param(Answer(b"<html>", 502), 502, "Unknown", "no further", id="a proxy answers"),
-        pytest.param(Answer([1], 500), 500, "Unknown", "no further", id="JSON, but no Status"),
-        pytest.param(Answer(b"garbage"), 0, "BadAnswer", "no JSON", id="success without JSON"),
+        pytest.param(HttpAnswer(b"<html>", 502), 502, "Unknown", "no further", id="a proxy"),
+        pytest.param(HttpAnswer([1], 500), 500, "Unknown", "no further", id="JSON, but no Status"),
+        pytest.param(HttpAnswer(b"garbage"), 0, "BadAnswer", "no JSON", id="success without JSON"),
     ],
 )  # fmt: skip
 def test_a_refusal_says_what_the_server_said(
-    log_in: LogIn, answer: Answer, status: int, reason: str, part: str
+    log_in: LogIn, answer: HttpAnswer, status: int, reason: str, part: str
 ) -> None:
     """An error carries the server's status, reason and message."""
     with serve(lambda *_: answer) as script, pytest.raises(KubeError) as caught:
@@ -86,7 +86,7 @@ def test_a_refusal_says_what_the_server_said(
 
 def test_no_answer_is_status_zero(log_in: LogIn) -> None:
     """A server that is not there raises with status 0 and names the call, without a retry."""
-    with serve(lambda *_: Answer()) as script:
+    with serve(lambda *_: HttpAnswer()) as script:
         kube = log_in(script.url)
     with pytest.raises(KubeError, match="GET /x: no answer from the API server") as caught:
         kube.get("/x", timeout=2)
@@ -96,7 +96,7 @@ def test_no_answer_is_status_zero(log_in: LogIn) -> None:
 def test_a_body_that_breaks_off_is_no_answer(log_in: LogIn) -> None:
     """An answer whose body ends early is not taken for an object."""
     with (
-        serve(lambda *_: Answer(lines=[b'{"half":'])) as script,
+        serve(lambda *_: HttpAnswer(lines=[b'{"half":'])) as script,
         pytest.raises(KubeError, match="no JSON"),
     ):
         log_in(script.url).get("/x")
@@ -106,10 +106,10 @@ def test_a_watch_yields_events_and_asks_for_bookmarks(log_in: LogIn) -> None:
     """Events come one by one, however the server cuts its lines."""
     events = [{"type": "ADDED", "object": {"n": n}} for n in range(3)]
     text = b"".join(json.dumps(e).encode() + b"\n" for e in events)
-    with serve(lambda *_: Answer(lines=[text[:10], text[10:70], text[70:]])) as script:
+    with serve(lambda *_: HttpAnswer(lines=[text[:10], text[10:70], text[70:]])) as script:
         with log_in(script.url).watch(NODES, {"resourceVersion": "7"}, seconds=5) as watch:
             assert list(watch) == events
-        query = script.asked[0][1]
+        query = script.calls[0].path
     assert "resourceVersion=7&watch=1&allowWatchBookmarks=true&timeoutSeconds=5" in query
 
 
@@ -117,7 +117,7 @@ def test_an_error_event_ends_the_watch(log_in: LogIn) -> None:
     """410 in the stream is raised as such, so that the caller lists again."""
     gone = {"type": "ERROR", "object": {"code": 410, "reason": "Expired", "message": "too old"}}
     with (
-        serve(lambda *_: Answer(lines=[gone])) as script,
+        serve(lambda *_: HttpAnswer(lines=[gone])) as script,
         log_in(script.url).watch(NODES, seconds=5) as watch,
         pytest.raises(KubeError) as caught,
     ):

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from dispatcher.kube.client import KubeError
-from tests.unit.webhook.apiserver import Api, thing, things
+from tests.unit.apiserver import Api, delay, fail, namespace_object, node_object
 from tests.unit.webhook.builders import pod, review
 from webhook.decision import Decision, NoDecisionError
 from webhook.handlers import Handlers
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from dispatcher.kube.client import KubeClient
 
-NODE = thing("n1", labels={"network.cni-genie.io/weave": "true"})
+NODE = node_object("n1", {"network.cni-genie.io/weave": "true"})
 AWAY = KubeError(0, "NoAnswer", "no answer")
 
 
@@ -32,11 +32,11 @@ class Office:
 
     def __init__(self, *, start: bool = True, **settings: Any) -> None:
         self.api = Api(
-            namespaces=things(thing("team-a"), thing("defaulted", {"cni": "weave"})),
-            nodes=things(NODE),
+            namespace_object("team-a"), namespace_object("defaulted", {"cni": "weave"}), NODE
         )
-        self.caches = InformerCaches(self.api, ("flannel",))
-        self.handlers = Handlers(self.api, self.caches, WebhookSettings(**settings))
+        client = self.api.client()
+        self.caches = InformerCaches(client, ("flannel",))
+        self.handlers = Handlers(client, self.caches, WebhookSettings(**settings))
         if start:
             self.caches.start()
             assert self.caches.namespaces_cache.wait(5)
@@ -71,13 +71,14 @@ def test_networks_are_the_nodes_and_the_settings(office: Office) -> None:
 def too_many(name: str, version: int = 0) -> dict[str, Any]:
     """Return a Node with 300 networks, others in each *version*."""
     networks = range(version, version + 300)
-    return thing(name, labels={f"network.cni-genie.io/n{number}": "true" for number in networks})
+    return node_object(name, {f"network.cni-genie.io/n{number}": "true" for number in networks})
 
 
 def test_networks_of_nodes_that_name_too_many_are_counted_once_and_each_node_is_logged() -> None:
     """The nodes are named, and so is the total."""
     office = Office(start=False)
-    office.api.objects["nodes"] = things(too_many("n1"), too_many("n2"))
+    for name in ("n1", "n2"):
+        office.api.add(too_many(name))
     with capture_logs() as logged:
         office.caches.start()
         assert office.caches.nodes_cache.wait(5)
@@ -112,14 +113,14 @@ def test_a_pod_in_a_cached_namespace_costs_no_request(office: Office) -> None:
 
 def test_a_namespace_younger_than_the_cache_is_asked_for_once(office: Office) -> None:
     """A manifest with a namespace and its pods is applied in one go."""
-    office.api.objects["namespaces"]["new"] = thing("new", {"cni": "weave"})
+    office.api.add(namespace_object("new", {"cni": "weave"}))
     assert office.judge(None, "new").reason == "defaulted"
     assert [call[:2] for call in office.api.calls] == [("GET", "/api/v1/namespaces/new")]
 
 
 def test_a_default_younger_than_the_cache_is_asked_for(office: Office) -> None:
     """The API server sent the pod because its namespace has a default; the cache is late."""
-    office.api.objects["namespaces"]["team-a"] = thing("team-a", {"cni": "weave"})
+    office.api.add(namespace_object("team-a", {"cni": "weave"}))
     assert office.judge(None).reason == "defaulted"
 
 
@@ -135,7 +136,7 @@ def test_a_pod_with_a_key_that_is_ignored_gets_a_default_younger_than_the_cache(
     office: Office, metadata: dict[str, Any]
 ) -> None:
     """The key does not keep it from its namespace's network; the policy would refuse it without."""
-    office.api.objects["namespaces"]["team-a"] = thing("team-a", {"cni": "weave"})
+    office.api.add(namespace_object("team-a", {"cni": "weave"}))
     decision = asyncio.run(office.handlers.pods(review(pod(metadata=metadata))))
     assert decision.reason == "defaulted"
     assert len(decision.warnings) == 1
@@ -149,14 +150,14 @@ def test_a_blank_value_costs_no_request(office: Office) -> None:
 
 def test_a_namespace_that_is_cached_will_do_if_there_is_no_answer(office: Office) -> None:
     """Whether the default was filled in, a policy sees too."""
-    office.api.error = AWAY
+    office.api.before = fail(AWAY)
     assert office.judge(None).allowed
 
 
 def test_a_namespace_that_is_cached_will_do_if_too_many_are_looked_up() -> None:
     """A workload of many pods in a namespace with a stale label gets its pods."""
     office = Office(max_lookups=1)
-    office.api.seconds = 0.1
+    office.api.before = delay(0.1)
 
     async def two() -> tuple[Decision, ...]:
         found = review(pod(metadata={"namespace": "team-a"}))
@@ -192,7 +193,7 @@ def test_a_binding_is_judged_before_the_caches_are_filled() -> None:
 
 def test_a_namespace_that_cannot_be_read_is_no_decision(office: Office) -> None:
     """Neither a yes nor a no would be right."""
-    office.api.error = AWAY
+    office.api.before = fail(AWAY)
     with pytest.raises(NoDecisionError, match="the namespace cannot be read"):
         office.judge("weave", "new")
 
@@ -200,7 +201,7 @@ def test_a_namespace_that_cannot_be_read_is_no_decision(office: Office) -> None:
 def test_too_many_look_ups_are_refused_fast() -> None:
     """A burst of young namespaces does not pile up behind a slow API server."""
     office = Office(max_lookups=1)
-    office.api.seconds = 0.2
+    office.api.before = delay(0.2)
 
     async def two() -> list[Any]:
         asked = [
@@ -235,7 +236,7 @@ def test_a_namespace_is_judged_by_its_form_before_the_caches_are_filled() -> Non
 
 def test_workloads_are_judged_with_their_namespace(office: Office) -> None:
     """Cached or asked for, like a pod's."""
-    office.api.objects["namespaces"]["new"] = thing("new", {"cni-genie.io/allowed": "flannel"})
+    office.api.add(namespace_object("new", {"cni-genie.io/allowed": "flannel"}))
     template = {"metadata": {"annotations": {"cni": "weave"}}}
     for namespace, warned in (("team-a", 0), ("new", 1)):
         found = {

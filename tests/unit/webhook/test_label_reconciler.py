@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from dispatcher import keys
 from dispatcher.kube.client import KubeError
-from tests.unit.webhook.apiserver import Api
+from tests.unit.apiserver import Api, fail, namespace_object
 from webhook import label_reconciler
 from webhook.label_reconciler import LabelReconciler, has_wrong_label, label_patch
 from webhook.snapshot import Namespace
@@ -25,17 +26,26 @@ WRONG = {
 PATH = "/metadata/labels/cni-genie.io~1defaulted"
 
 
+def stored(facts: Namespace) -> dict[str, Any]:
+    """Return the Namespace that *facts* describe."""
+    annotations = {keys.ANNOTATION: facts.default} if facts.default else {}
+    labels = {keys.DEFAULTED: "true"} if facts.labelled else {}
+    return namespace_object(facts.name, annotations, labels)
+
+
 class Kept:
     """A keeper over a stand-in for the API server, and what it counted."""
 
     def __init__(self, namespaces: dict[str, Namespace]) -> None:
-        self.api = Api()
+        self.api = Api(*(stored(each) for each in {**namespaces, **WRONG}.values()))
         self.results: list[str] = []
-        self.reconciler = LabelReconciler(self.api, lambda: namespaces, self.results.append)
+        self.reconciler = LabelReconciler(
+            self.api.client(), lambda: namespaces, self.results.append
+        )
 
     def patches(self) -> dict[str, Any]:
         """Return what was patched, by name."""
-        return {path.rpartition("/")[2]: body for _, path, body in self.api.calls}
+        return {path.rpartition("/")[2]: body for _, path, body in self.api.calls_of("PATCH")}
 
 
 def test_only_what_is_wrong_is_mended() -> None:
@@ -72,7 +82,7 @@ def test_the_patch(facts: Namespace, patch: list[dict[str, Any]]) -> None:
 def test_a_patch_that_fails_is_counted(status: int, result: str) -> None:
     """Lost races are expected; what an administrator must know of is told apart."""
     kept = Kept(WRONG)
-    kept.api.error = KubeError(status, "Reason", "message")
+    kept.api.before = fail(KubeError(status, "Reason", "message"))
     kept.reconciler.reconcile_all()
     assert kept.results == [result, result]
 
@@ -94,7 +104,7 @@ def test_a_change_wakes_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
         return WRONG
 
     kept = Kept({})
-    kept.reconciler = LabelReconciler(kept.api, namespaces, kept.results.append)
+    kept.reconciler = LabelReconciler(kept.api.client(), namespaces, kept.results.append)
     kept.reconciler.on_change("with", RIGHT["with"])
     kept.reconciler.on_change("gone", None)
     kept.reconciler.start()
@@ -119,7 +129,7 @@ def test_an_error_that_nobody_thought_of_does_not_end_the_loop(
         return next(looks, {})
 
     kept = Kept({})
-    kept.reconciler = LabelReconciler(kept.api, namespaces, kept.results.append)
+    kept.reconciler = LabelReconciler(kept.api.client(), namespaces, kept.results.append)
     kept.reconciler.start()
     until(lambda: len(kept.results) == 2)
     kept.reconciler.stop()

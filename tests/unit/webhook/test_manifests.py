@@ -22,7 +22,7 @@ from certs.ca_secret import CASecret, render
 from certs.metrics import CertificateMetrics
 from dispatcher import annotation, keys
 from dispatcher.node.settings import NodeSettings
-from tests.unit.webhook.apiserver import Api
+from tests.unit.apiserver import Api
 from tests.unit.webhook.test_service import Certificates
 from webhook import affinity, ignored_keys, limits, namespaces
 from webhook.service import Service
@@ -545,7 +545,7 @@ def labels_of_metrics() -> dict[str, set[str]]:
 
 
 def service_registry() -> CollectorRegistry:
-    service = Service(WebhookSettings(), Api(), Certificates())
+    service = Service(WebhookSettings(), Api().client(), Certificates())
     return service.registry
 
 

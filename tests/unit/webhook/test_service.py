@@ -15,7 +15,7 @@ import pytest
 import trustme
 
 from dispatcher.kube.client import KubeError
-from tests.unit.webhook.apiserver import Api, thing, things
+from tests.unit.apiserver import Api, fail, namespace_object, node_object
 from tests.unit.webhook.builders import envelope, pod
 from tests.unit.webhook.test_server import free_port
 from webhook.server import ListenError
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
-NODE = thing("n1", labels={"network.cni-genie.io/weave": "true"})
+NODE = node_object("n1", {"network.cni-genie.io/weave": "true"})
 
 
 class Certificates:
@@ -73,7 +73,7 @@ class Replica:
         self.settings = WebhookSettings(
             address="127.0.0.1", port=free_port(), probe_port=free_port(), **settings
         )
-        self.service = Service(self.settings, api, self.certificates)
+        self.service = Service(self.settings, api.client(), self.certificates)
 
     def _probe(self, path: str) -> tuple[int, str]:
         connection = http.client.HTTPConnection("127.0.0.1", self.settings.probe_port, timeout=5)
@@ -126,7 +126,7 @@ async def started(replica: Replica) -> AsyncIterator[Replica]:
 
 
 def healthy() -> Api:
-    return Api(namespaces=things(thing("team-a")), nodes=things(NODE))
+    return Api(namespace_object("team-a"), NODE)
 
 
 def test_a_replica_starts_serves_drains_and_leaves() -> None:
@@ -155,7 +155,7 @@ def test_liveness_does_not_depend_on_the_api_server_and_readiness_does() -> None
 
     async def scene() -> None:
         api = healthy()
-        api.error = KubeError(0, "NoAnswer", "no answer")
+        api.before = fail(KubeError(0, "NoAnswer", "no answer"))
         replica = Replica(api, drain_seconds=0)
         async with started(replica):
             await replica.until("/healthz", 200)
@@ -207,15 +207,13 @@ def test_labels_are_repaired_from_the_start() -> None:
     """Of namespaces that were written while no webhook ran."""
 
     async def scene() -> None:
-        api = Api(namespaces=things(thing("team-a", {"cni": "weave"})), nodes=things(NODE))
+        api = Api(namespace_object("team-a", {"cni": "weave"}), NODE)
         replica = Replica(api, drain_seconds=0)
         async with started(replica):
             await replica.until(
                 "/metrics", 200, 'genie_webhook_label_repairs_total{result="done"} 1.0'
             )
-        assert [path for method, path, _ in api.calls if method == "PATCH"] == [
-            "/api/v1/namespaces/team-a"
-        ]
+        assert [call.path for call in api.calls_of("PATCH")] == ["/api/v1/namespaces/team-a"]
 
     asyncio.run(scene())
 
@@ -235,7 +233,7 @@ def test_a_port_that_is_taken_ends_the_replica(taken: str, setting: str) -> None
             settings = replica.settings.model_copy(
                 update={**free, taken: getattr(replica.settings, taken)}
             )
-            second = Service(settings, replica.api, replica.certificates)
+            second = Service(settings, replica.api.client(), replica.certificates)
             sentence = rf"setting {setting}: cannot listen on port .* address already in use"
             with pytest.raises(ListenError, match=sentence):
                 await second.run()
