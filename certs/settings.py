@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from certs.tls_context import read_client_ca
-from dispatcher.annotation import nearest, quote
+from dispatcher.annotation import closest_name, quote
 from dispatcher.kube.settings import InvalidSettingsError, explain
 
 DAY = 86_400.0
@@ -165,7 +165,7 @@ def load(**given: Any) -> CertificateSettings:
     for name in sorted(os.environ):
         field = name.removeprefix(PREFIX).lower()
         if name.startswith(PREFIX) and field not in fields:
-            meant = nearest(field, fields)
+            meant = closest_name(field, fields)
             listed = ", ".join(map(_variable, fields))
             hint = f"did you mean {_variable(meant)}?" if meant else f"there are {listed}"
             raise InvalidSettingsError(f"variable {quote(name)} is no setting; {hint}")

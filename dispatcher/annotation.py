@@ -74,7 +74,7 @@ class Selection:
         self.interface = interface
 
     @property
-    def primary(self) -> bool:
+    def is_primary(self) -> bool:
         """Whether this selection's result is the pod's."""
         return self.interface == "eth0"
 
@@ -94,23 +94,23 @@ class Fault:
     """One thing that is wrong with a value.
 
     ``reason`` is a Kubernetes cause type, ``position`` counts items from 1 (0: the value as
-    a whole), ``found`` is the offending text (None where the words say it all) and
+    a whole), ``value`` is the offending text (None where the words say it all) and
     ``expected`` tells what would be right.
     """
 
-    __slots__ = ("expected", "found", "position", "reason")
+    __slots__ = ("expected", "position", "reason", "value")
 
-    def __init__(self, reason: str, position: int, found: str | None, expected: str) -> None:
+    def __init__(self, reason: str, position: int, value: str | None, expected: str) -> None:
         self.reason = reason
         self.position = position
-        self.found = found
+        self.value = value
         self.expected = expected
 
     def __str__(self) -> str:
         """Return the fault in Kubernetes' own form, without the field path."""
         words = _WORDS[self.reason]
-        if self.found is not None:
-            words = f"{words}: {quote(self.found)}"
+        if self.value is not None:
+            words = f"{words}: {quote(self.value)}"
         where = f"item {self.position}: " if self.position else ""
         return f"{words}: {where}{self.expected}"
 
@@ -190,6 +190,11 @@ def is_interface_name(text: str) -> bool:
     )
 
 
+def split_list(value: str) -> tuple[str, ...]:
+    """Return the parts of a comma-separated list, without blanks and without empty parts."""
+    return tuple(filter(None, (part.strip(BLANKS) for part in value.split(","))))
+
+
 def _strip(value: str) -> str:
     return ",".join(
         "@".join(part.strip(BLANKS) for part in item.split("@")) for item in value.split(",")
@@ -259,7 +264,7 @@ def _assign(items: list[tuple[str, str | None]]) -> Iterable[Selection]:
         number += 1
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
+def closest_name(name: str, known: Iterable[str]) -> str | None:
     """Return the name in *known* that *name* was probably meant to be, or None.
 
     Letter case is ignored; at most a third of the letters may differ.

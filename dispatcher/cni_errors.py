@@ -2,7 +2,7 @@
 
 Every refusal and failure is a :class:`CNIError`; ``main`` turns it into the error object of
 the specification (section 5, "Error"). A delegate's own failure keeps its code and details
-under a sentence of ours: :meth:`CNIError.under`.
+under a sentence of ours: :meth:`CNIError.with_prefix`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class CNIError(Exception):
         self.msg = msg
         self.details = details
 
-    def under(self, sentence: str) -> CNIError:
+    def with_prefix(self, sentence: str) -> CNIError:
         """Return this failure with *sentence* before its own words; code and details stay."""
         return CNIError(self.code, f"{sentence}: {self.msg}", self.details)
 
@@ -59,8 +59,8 @@ class CNIError(Exception):
 class NotStartedError(CNIError):
     """A delegate that was not started: this call of it did nothing, so there is nothing to free."""
 
-    def under(self, sentence: str) -> CNIError:
-        """See :meth:`CNIError.under`."""
+    def with_prefix(self, sentence: str) -> CNIError:
+        """See :meth:`CNIError.with_prefix`."""
         return NotStartedError(self.code, f"{sentence}: {self.msg}", self.details)
 
 
@@ -70,6 +70,6 @@ class CannotRunError(NotStartedError):
     def __init__(self, msg: str) -> None:
         super().__init__(CANNOT_RUN, msg)
 
-    def under(self, sentence: str) -> CannotRunError:
-        """See :meth:`CNIError.under`."""
+    def with_prefix(self, sentence: str) -> CannotRunError:
+        """See :meth:`CNIError.with_prefix`."""
         return CannotRunError(f"{sentence}: {self.msg}")

@@ -1,7 +1,7 @@
 """Results of plugins, and their conversion between versions of the specification.
 
-How it works: :func:`read` turns what a plugin printed into one form, that of version 1.1.0;
-:func:`write` turns that form into what any version has. Three shapes exist: ``ip4``/``ip6``
+How it works: :func:`decode` turns what a plugin printed into one form, that of version 1.1.0;
+:func:`encode` turns that form into what any version has. Three shapes exist: ``ip4``/``ip6``
 (0.1.0, 0.2.0), ``ips`` with ``version`` (0.3.0 to 0.4.0) and ``ips`` without (from 1.0.0).
 What is read, refused and written follows libcni, whose types every runtime reads results
 with: unknown fields are dropped, those of a wrong type refused, ``dns`` is always there
@@ -36,7 +36,7 @@ MAIN_TABLE = 254
 _MAPPED = b"\0" * 10 + b"\xff\xff"  # how IPv6 writes an address of IPv4
 
 
-def read(said: dict[str, Any], conf_version: str) -> dict[str, Any]:
+def decode(said: dict[str, Any], conf_version: str) -> dict[str, Any]:
     """Return the result that a plugin printed, in the form of 1.1.0 (without cniVersion).
 
     A result that states no version has that of the plugin's configuration, *conf_version*.
@@ -47,7 +47,7 @@ def read(said: dict[str, Any], conf_version: str) -> dict[str, Any]:
     if version not in VERSIONS:
         raise _fault(f'its "cniVersion" {quote(version)} is not supported')
     if version in _OLDEST:
-        return _read_oldest(said)
+        return _decode_oldest(said)
     fields = _OLD_INTERFACE if version in _OLD else _INTERFACE
     return {
         "interfaces": [_interface(each, fields) for each in _list(said, "interfaces")],
@@ -57,14 +57,14 @@ def read(said: dict[str, Any], conf_version: str) -> dict[str, Any]:
     }
 
 
-def write(result: dict[str, Any], version: str) -> dict[str, Any]:
-    """Return *result*, as :func:`read` gave it, in the form of *version*.
+def encode(result: dict[str, Any], version: str) -> dict[str, Any]:
+    """Return *result*, as :func:`decode` gave it, in the form of *version*.
 
     Raises :class:`CNIError` with code 6 where a version before 0.3.0, which needs an
     address, is asked for and there is none.
     """
     if version in _OLDEST:
-        return _write_oldest(result, version)
+        return _encode_oldest(result, version)
     made: dict[str, Any] = {"cniVersion": version}
     interfaces, ips = result["interfaces"], result["ips"]
     if version in _OLD:
@@ -77,7 +77,7 @@ def write(result: dict[str, Any], version: str) -> dict[str, Any]:
     return made
 
 
-def _read_oldest(said: dict[str, Any]) -> dict[str, Any]:
+def _decode_oldest(said: dict[str, Any]) -> dict[str, Any]:
     ips: list[dict[str, Any]] = []
     routes: list[dict[str, Any]] = []
     for key in ("ip4", "ip6"):
@@ -91,7 +91,7 @@ def _read_oldest(said: dict[str, Any]) -> dict[str, Any]:
     return {"interfaces": [], "ips": ips, "routes": routes, "dns": _dns(said)}
 
 
-def _write_oldest(result: dict[str, Any], version: str) -> dict[str, Any]:
+def _encode_oldest(result: dict[str, Any], version: str) -> dict[str, Any]:
     made: dict[str, Any] = {"cniVersion": version}
     for number in (4, 6):
         first = next((ip for ip in result["ips"] if family(ip["address"]) == number), None)

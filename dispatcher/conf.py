@@ -71,18 +71,18 @@ class Conf:
         """The ``type`` of each plugin of the chain, in order."""
         return [plugin["type"] for plugin in self.plugins]
 
-    def up_to(self, position: int) -> Conf:
+    def first_plugins(self, count: int) -> Conf:
         """Return the same configuration with the plugins before *position* alone."""
         return Conf(
             self.path,
             self.name,
             self.cni_version,
-            self.plugins[:position],
+            self.plugins[:count],
             disable_check=self.disable_check,
             disable_gc=self.disable_gc,
         )
 
-    def has(self, version: str) -> bool:
+    def supports(self, version: str) -> bool:
         """Tell whether the configuration speaks *version* of the specification, or a later."""
         return VERSIONS.index(self.cni_version) >= VERSIONS.index(version)
 

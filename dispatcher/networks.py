@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import posix
 
-from dispatcher.annotation import is_network_name, nearest, quote
+from dispatcher.annotation import closest_name, is_network_name, quote
 from dispatcher.conf import Conf, InvalidConfError, load
 
 TYPE_CHECKING = False
@@ -28,7 +28,8 @@ DIRECTORIES = ("/etc/cni/genie.d", "/etc/cni/net.d")
 """Where configurations are looked for, in order; the runtime reads only the second."""
 
 _KIND, _REGULAR = 0o170000, 0o100000  # of st_mode; the module for it would be loaded for this alone
-_EXTENSIONS = (".conf", ".conflist", ".json")
+CONF_EXTENSIONS = (".conf", ".conflist", ".json")
+"""What libcni, and so every runtime, reads in a configuration directory."""
 
 
 class UnknownNetworkError(LookupError):
@@ -37,7 +38,7 @@ class UnknownNetworkError(LookupError):
     def __init__(self, name: str, directories: Sequence[str], known: Iterable[str]) -> None:
         self.name = name
         self.known = tuple(sorted(known))
-        near = nearest(name, self.known)
+        near = closest_name(name, self.known)
         hint = f"; did you mean {quote(near)}?" if near else ""
         super().__init__(
             f"no configuration for the network {quote(name)} in {' or '.join(directories)}{hint}"
@@ -47,14 +48,14 @@ class UnknownNetworkError(LookupError):
 class Networks:
     """What a node's directories hold: ``confs`` by name, ``broken`` files by path."""
 
-    __slots__ = ("broken", "confs", "ignored", "spoiled")
+    __slots__ = ("broken_files", "broken_names", "confs", "ignored")
 
     def __init__(self) -> None:
         self.confs: dict[str, Conf] = {}
-        self.broken: dict[str, InvalidConfError] = {}
+        self.broken_files: dict[str, InvalidConfError] = {}
         self.ignored: set[str] = set()
         """Every name of what is ignored."""
-        self.spoiled: dict[str, InvalidConfError] = {}
+        self.broken_names: dict[str, InvalidConfError] = {}
         """Names that a broken file has won, each with that file's error."""
 
 
@@ -78,7 +79,7 @@ def find(name: str, directories: Sequence[str] = DIRECTORIES) -> Conf:
 def scan(directories: Sequence[str] = DIRECTORIES, ignore: Iterable[str] = ()) -> Networks:
     """Return every network of the node, less those that have a name in *ignore*."""
     networks = Networks()
-    winners = _winners(directories, networks.broken)
+    winners = _winners(directories, networks.broken_files)
     ignored = {id(winners[name]) for name in ignore if name in winners}
     for name, entry in winners.items():
         if not is_network_name(name):
@@ -88,7 +89,7 @@ def scan(directories: Sequence[str] = DIRECTORIES, ignore: Iterable[str] = ()) -
         elif isinstance(entry, Conf):
             networks.confs[name] = entry
         else:
-            networks.spoiled[name] = entry
+            networks.broken_names[name] = entry
     return networks
 
 
@@ -143,18 +144,30 @@ def _stems(path: str) -> tuple[str, ...]:
     return (stem, rest) if number.isdecimal() and rest else (stem,)
 
 
+def conf_files(directory: str) -> list[str]:
+    """Return the configuration files in *directory*, in the order in which a runtime reads them.
+
+    Raises OSError, but not for a directory that does not exist: that one has no files.
+    """
+    try:
+        names = sorted(posix.listdir(directory))
+    except FileNotFoundError:
+        return []
+    return [f"{directory}/{name}" for name in names if name.endswith(CONF_EXTENSIONS)]
+
+
 def _files(directories: Sequence[str]) -> Iterator[str]:
     for directory in directories:
         try:
-            entries = sorted(posix.listdir(directory))
+            files = conf_files(directory)
         except OSError:
-            continue  # one that is not there has no networks; doctor names one unreadable
-        for entry in entries:
-            if entry.endswith(_EXTENSIONS) and not entry.startswith("."):
-                yield f"{directory}/{entry}"
+            continue  # ``genie doctor`` reports a directory that cannot be read
+        for file in files:
+            if not file.startswith(".", len(directory) + 1):
+                yield file
 
 
-def locate(kind: str, path: Iterable[str]) -> str | None:
+def find_executable(kind: str, path: Iterable[str]) -> str | None:
     """Return the file that a plugin of type *kind* is: the first in *path*, or None."""
     for directory in path:
         file = f"{directory}/{kind}"
@@ -166,7 +179,7 @@ def locate(kind: str, path: Iterable[str]) -> str | None:
     return None
 
 
-def missing(conf: Conf, path: Sequence[str]) -> list[str]:
+def missing_executables(conf: Conf, path: Sequence[str]) -> list[str]:
     """Return the types of *conf*, IPAM included, that *path* has no executable for."""
     wanted = []
     for plugin in conf.plugins:
@@ -175,7 +188,7 @@ def missing(conf: Conf, path: Sequence[str]) -> list[str]:
     return [
         kind
         for kind in dict.fromkeys(wanted)
-        if isinstance(kind, str) and kind and not _runnable(locate(kind, path))
+        if isinstance(kind, str) and kind and not _runnable(find_executable(kind, path))
     ]
 
 

@@ -2,7 +2,7 @@
 
 How it works: a plan is the list of a pod's networks, each with the plugin types of its chain.
 :func:`conflicts` compares it with the table and returns what no attempt can make work;
-:func:`fault` puts one conflict into the words that webhook, plugin and command line share.
+:func:`conflict_fault` puts one conflict into the words that webhook, plugin and command line share.
 
 Rules of this file: it is pure and imports only the grammar, because the plugin loads it for pods
 with two networks or more. An entry needs a source in which the limit can be seen, and
@@ -81,7 +81,7 @@ def conflicts(plan: Sequence[Iterable[str]]) -> list[Conflict]:
     return found
 
 
-def fault(conflict: Conflict, networks: Sequence[str]) -> Fault:
+def conflict_fault(conflict: Conflict, networks: Sequence[str]) -> Fault:
     """Return *conflict* as a fault of the annotation that lists *networks*."""
     first, second, plugin_type = conflict
     other, network = networks[first - 1], networks[second - 1]
@@ -93,7 +93,7 @@ def fault(conflict: Conflict, networks: Sequence[str]) -> Fault:
     return Fault(INVALID, second, network, f"{words}; choose one of the two networks")
 
 
-def brief(conflict: Conflict, networks: Sequence[str]) -> str:
+def conflict_summary(conflict: Conflict, networks: Sequence[str]) -> str:
     """Return *conflict* in the few words that fit into a warning."""
     first, second, plugin_type = conflict
     other, network = networks[first - 1], networks[second - 1]

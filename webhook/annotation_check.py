@@ -19,8 +19,8 @@ from dispatcher.annotation import (
     UNSUPPORTED,
     Fault,
     InvalidAnnotationError,
+    closest_name,
     is_network_name,
-    nearest,
     normalise,
     parse,
     quote,
@@ -128,7 +128,7 @@ _read_once = lru_cache(maxsize=1024)(_read_anew)
 @lru_cache(maxsize=MAX_SUGGESTIONS)
 def suggestion(name: str, usable: frozenset[str]) -> str:
     """Return which of the *usable* names was probably meant, in brackets; nothing if none was."""
-    near = nearest(name, usable)
+    near = closest_name(name, usable)
     return f" (did you mean {quote(near)}?)" if near else ""
 
 

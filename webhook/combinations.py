@@ -85,12 +85,12 @@ def _combine(selections: Sequence[Selection], networks: ClusterNetworks) -> Comb
         (agreed if is_agreed else disputed).append(conflict)
 
     warnings = [
-        f"some nodes will refuse the pod: {plugin_rules.brief(conflict, names)}"
+        f"some nodes will refuse the pod: {plugin_rules.conflict_summary(conflict, names)}"
         for conflict in disputed
     ]
     return Combination(
-        tuple(plugin_rules.fault(conflict, names) for conflict in agreed),
-        tuple(plugin_rules.brief(conflict, names) for conflict in agreed),
+        tuple(plugin_rules.conflict_fault(conflict, names) for conflict in agreed),
+        tuple(plugin_rules.conflict_summary(conflict, names) for conflict in agreed),
         (*warnings, *_primary_only_warnings(selections, plans)),
     )
 
@@ -102,7 +102,7 @@ def _conflicts(plan: Plan) -> list[Conflict]:
 def _primary_only_warnings(selections: Sequence[Selection], plans: Iterable[Plan]) -> Iterator[str]:
     secondaries: dict[str, set[str]] = {}
     for position, selection in enumerate(selections):
-        if not selection.primary:
+        if not selection.is_primary:
             plugin_types = secondaries.setdefault(selection.network, set())
             plugin_types.update(*(plan[position] or () for plan in plans))
 

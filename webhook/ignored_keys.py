@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dispatcher import keys
-from dispatcher.annotation import BLANKS, nearest, quote
+from dispatcher.annotation import BLANKS, closest_name, quote
 from webhook.decision import warning
 from webhook.review import string_map
 
@@ -74,7 +74,7 @@ def namespace_warnings(
         if key in NEAR_MISSES or key in keys.NAMESPACE_KEYS:
             continue
         if key in NAMESPACE_NEAR_MISSES or key.startswith(PREFIX):
-            near = nearest(key.rpartition("/")[2], _SHORT_NAMES)
+            near = closest_name(key.rpartition("/")[2], _SHORT_NAMES)
             hint = f"; did you mean {quote(_SHORT_NAMES[near])}?" if near else ""
             yield warning(f"metadata.annotations[{key}]: not used{hint}")
     for key in keys.NAMESPACE_KEYS:

@@ -10,7 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dispatcher import keys, plugin_rules, plugin_types
-from dispatcher.annotation import BLANKS, is_network_name
+from dispatcher.annotation import BLANKS, is_network_name, split_list
 from webhook.limits import parse_limit
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def parse_namespace(found: Mapping[str, Any]) -> Namespace:
 
 def parse_allowed(value: str) -> tuple[str, ...]:
     """Return the names in an allow-list, in order, without blanks and empty items."""
-    return tuple(filter(None, (name.strip(BLANKS) for name in value.split(","))))
+    return split_list(value)
 
 
 def parse_node(found: Mapping[str, Any]) -> NodeNetworks:

@@ -55,7 +55,7 @@ def network_status(record: Record) -> str | None:
     """
     if not record.is_complete:
         return None
-    ordered = sorted(record.attachments, key=lambda each: not each.primary)
+    ordered = sorted(record.attachments, key=lambda each: not each.is_primary)
     return json.dumps([_entry(attachment) for attachment in ordered])
 
 
@@ -67,8 +67,8 @@ def _entry(attachment: Attachment) -> dict[str, Any]:
         entry["ips"] = ips
     inside = _interface(result, attachment.interface)
     entry |= {key: inside[key] for key in ("mac", "mtu") if isinstance(inside.get(key), str | int)}
-    entry["default"] = attachment.primary
-    of_routes = default_gateways(result).values() if attachment.primary and result else ()
+    entry["default"] = attachment.is_primary
+    of_routes = default_gateways(result).values() if attachment.is_primary and result else ()
     gateways = [gateway for gateway in of_routes if gateway]
     if gateways:
         entry["gateway"] = gateways

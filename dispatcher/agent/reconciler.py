@@ -231,12 +231,12 @@ class Node:
             return False
 
     def _reason(self, name: str, found: Networks) -> str:
-        if name in found.spoiled:
-            return str(found.spoiled[name])
+        if name in found.broken_names:
+            return str(found.broken_names[name])
         if name not in found.confs:
             return self.absence(name)
         directories = self._settings.bin_dirs
-        absent = networks.missing(found.confs[name], directories)
+        absent = networks.missing_executables(found.confs[name], directories)
         if absent:
             return f"{' or '.join(directories)} has no executable {', '.join(absent)}"
         return ""
@@ -255,7 +255,7 @@ class Node:
         """Leave *problem* on the node for ``genie doctor``, which cannot ask the agent."""
         if problem == self._noted:
             return
-        path = self._settings.state_dir / store.PROBLEM
+        path = self._settings.state_dir / store.AGENT_PROBLEM
         try:
             if problem:
                 atomic_file.replace(path, problem.encode() + b"\n", 0o600)
@@ -266,7 +266,7 @@ class Node:
         self._noted = problem
 
     def _tell_moved(self, found: Networks) -> None:
-        winners: dict[str, Conf | InvalidConfError] = {**found.spoiled, **found.confs}
+        winners: dict[str, Conf | InvalidConfError] = {**found.broken_names, **found.confs}
         places = {name: winners[name].path for name in _published(found)}
         for move in self._moves.record_places(places, self._clock()):
             self._say("NetworkMoved", move.sentence)
@@ -291,7 +291,7 @@ def _names(backup: Path) -> set[str]:
 
 def _published(found: Networks) -> set[str]:
     """Return the names to publish: ``10-canal`` is no name of its own beside ``canal``."""
-    names: dict[str, object] = {**found.spoiled, **found.confs}
+    names: dict[str, object] = {**found.broken_names, **found.confs}
     shorter = {name: name.lstrip("0123456789").removeprefix("-") for name in names}
     return {
         name for name, rest in shorter.items() if rest == name or names[name] != names.get(rest)

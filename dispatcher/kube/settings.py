@@ -26,7 +26,7 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
-from dispatcher.annotation import is_network_name, quote
+from dispatcher.annotation import is_network_name, quote, split_list
 from dispatcher.kube.errors import InvalidSettingsError as InvalidSettingsError  # noqa: PLC0414 - see there
 
 if TYPE_CHECKING:
@@ -67,9 +67,7 @@ class ServiceSettings(BaseSettings):
 
 
 def _split(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    return tuple(filter(None, (part.strip() for part in value.split(","))))
+    return split_list(value) if isinstance(value, str) else value
 
 
 def _judge_names(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-from dispatcher import keys
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-EXTENSIONS = frozenset({".conf", ".conflist", ".json"})
-"""What runtimes read in their configuration directory."""
+from dispatcher import keys, networks
 
 
 def configurations(directory: Path) -> list[Path]:
     """Return what a runtime reads in its configuration *directory*, in its order."""
-    try:
-        return sorted(path for path in directory.iterdir() if path.suffix in EXTENSIONS)
-    except FileNotFoundError:
-        return []
+    return [Path(file) for file in networks.conf_files(str(directory))]
 
 
 def effective(directory: Path) -> str:

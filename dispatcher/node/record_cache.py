@@ -59,5 +59,6 @@ class RecordCache:
         try:
             record = store.read(str(self._state_dir), container_id)
         except (CorruptRecordError, NewerRecordError, OSError) as error:
-            return CachedRecord(container_id, written_at, None, f"{type(error).__name__}: {error}")
+            fault = getattr(error, "strerror", None) or str(error)
+            return CachedRecord(container_id, written_at, None, fault)
         return None if record is None else CachedRecord(container_id, written_at, record, "")

@@ -87,7 +87,7 @@ def _is_of_running_pod(stored: CachedRecord, gone: Collection[str]) -> bool:
 
 def _frees(following: str, record: Record | None) -> bool:
     return record is not None and all(
-        attachment.primary and attachment.conf.path == following and _has_file_name(attachment)
+        attachment.is_primary and attachment.conf.path == following and _has_file_name(attachment)
         for attachment in record.attachments
     )
 

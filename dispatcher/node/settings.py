@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from dispatcher import networks
-from dispatcher.annotation import is_network_name
+from dispatcher.annotation import is_network_name, split_list
 from dispatcher.kube import settings as service
 from dispatcher.kube.settings import Names  # noqa: TC001 - pydantic needs it at run time
 from dispatcher.node.mode import Mode
@@ -42,9 +42,7 @@ def _network(name: str) -> str:
 
 
 def _split(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    return tuple(filter(None, (part.strip() for part in value.split(","))))
+    return split_list(value) if isinstance(value, str) else value
 
 
 Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split)]

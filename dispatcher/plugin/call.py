@@ -156,7 +156,7 @@ class Call:
         """
         try:
             made = store.read(self.state_dir, container_id)
-            if made is None and store.recover(self.state_dir, container_id):
+            if made is None and store.commit_staged(self.state_dir, container_id):
                 made = store.read(self.state_dir, container_id)
             return made
         except NewerRecordError as error:
@@ -191,7 +191,7 @@ class Call:
         finally:
             seconds = self.deadline.now() - start
             self.begun.append(
-                journal.attachment(attachment.network, attachment.interface, seconds, code)
+                journal.attachment_entry(attachment.network, attachment.interface, seconds, code)
             )
 
     def locked(self) -> Locked:
@@ -208,9 +208,9 @@ class Locked:
     def __init__(self, call: Call) -> None:
         self._call = call
         state_dir, until = call.state_dir, call.deadline.of_lock
-        self._against_gc = lock.against_gc(state_dir, until)
+        self._against_gc = lock.acquire_gc_shared(state_dir, until)
         try:
-            self._of_container = lock.of_container(state_dir, call.request.container_id, until)
+            self._of_container = lock.acquire_container(state_dir, call.request.container_id, until)
         except BaseException:
             self._against_gc.release()
             raise
@@ -226,5 +226,5 @@ class Locked:
     ) -> None:
         self._call.run.lock = None
         kept = store.exists(self._call.state_dir, self._call.request.container_id)
-        self._of_container.release(forget=not kept)
+        self._of_container.release(unlink=not kept)
         self._against_gc.release()

@@ -62,18 +62,18 @@ class Chain:
                 said = self._call("ADD", attachment, plugin, previous, until)
             except NotStartedError:
                 # It holds nothing, and its DEL would fail as its ADD did, for ten minutes.
-                attachment.conf = attachment.conf.up_to(position)
+                attachment.conf = attachment.conf.first_plugins(position)
                 raise
 
             try:
                 previous = _result(said, attachment.conf)
             except CNIError as error:
-                raise error.under(_sentence("ADD", attachment, plugin)) from None
-        return previous or cni_result.read({}, attachment.conf.cni_version)
+                raise error.with_prefix(_sentence("ADD", attachment, plugin)) from None
+        return previous or cni_result.decode({}, attachment.conf.cni_version)
 
     def delete(self, attachment: Attachment, until: float) -> None:
         """Free what the attachment holds; what was never attached is no error."""
-        final = attachment.result if attachment.conf.has(PREV_RESULT_ON_DEL) else None
+        final = attachment.result if attachment.conf.supports(PREV_RESULT_ON_DEL) else None
         cannot_run: CannotRunError | None = None
         for plugin in reversed(attachment.conf.plugins):
             try:
@@ -86,7 +86,7 @@ class Chain:
     def check(self, attachment: Attachment, until: float) -> None:
         """Let every plugin check that the attachment is as it was made."""
         final = attachment.result
-        if final is not None and not attachment.primary:
+        if final is not None and not attachment.is_primary:
             # We removed those; a plugin that looks for them would call this attachment broken.
             routes = [route for route in final["routes"] if not cni_result.is_default(route)]
             final = {**final, "routes": routes}
@@ -111,17 +111,17 @@ class Chain:
         given = plugin_conf(attachment.conf, plugin, attachment.capability_args)
         try:
             if previous is not None:
-                given["prevResult"] = cni_result.write(previous, attachment.conf.cni_version)
+                given["prevResult"] = cni_result.encode(previous, attachment.conf.cni_version)
             meanwhile, self._meanwhile = self._meanwhile, None
             return self._run(given, variables, until, meanwhile)
         except CNIError as error:
-            raise error.under(_sentence(command, attachment, plugin)) from None
+            raise error.with_prefix(_sentence(command, attachment, plugin)) from None
 
 
 def _result(said: dict[str, Any] | None, conf: Conf) -> dict[str, Any]:
     if said is None:
         raise CNIError(cni_errors.DELEGATE_FAILED, "it succeeded and printed no result")
-    return cni_result.read(said, conf.cni_version)
+    return cni_result.decode(said, conf.cni_version)
 
 
 def ask_network(
@@ -134,7 +134,7 @@ def ask_network(
         run({**plugin_conf(conf, plugin, {}), **more}, variables, until)
     except CNIError as error:
         sentence = f"{command} of the network {quote(conf.name)} (plugin {plugin['type']})"
-        raise error.under(sentence) from None
+        raise error.with_prefix(sentence) from None
 
 
 def plugin_conf(

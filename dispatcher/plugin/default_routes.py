@@ -82,7 +82,7 @@ class DefaultRoutes:
         ]
         for attachment in self._earlier:
             index = self._remember(attachment)
-            if attachment.primary and index is not None:
+            if attachment.is_primary and index is not None:
                 self._kept.add(index)
 
     def close(self) -> None:
@@ -171,7 +171,7 @@ class DefaultRoutes:
         return index
 
     def _is_primary(self, attachment: Attachment) -> bool:
-        return attachment.primary and not any(each.primary for each in self._earlier)
+        return attachment.is_primary and not any(each.is_primary for each in self._earlier)
 
 
 def put_back_remaining(namespace: Namespace, record: Record) -> None:

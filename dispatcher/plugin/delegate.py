@@ -17,7 +17,7 @@ from dispatcher import cni_errors
 from dispatcher.annotation import quote
 from dispatcher.cni_errors import CannotRunError, CNIError, NotStartedError
 from dispatcher.jsontext import InvalidJSONError, dump, parse
-from dispatcher.networks import locate
+from dispatcher.networks import find_executable
 from dispatcher.plugin.process import MAX_OUTPUT, Process
 
 TYPE_CHECKING = False
@@ -80,7 +80,7 @@ class Runner:
             raise NotStartedError(cni_errors.TRY_AGAIN, reason) from None
         with process:
             if self.lock is not None:
-                self.lock.note(process.number, until)
+                self.lock.record_delegate(process.number, until)
             if meanwhile is not None:
                 meanwhile()
                 if time.monotonic() >= until:
@@ -98,7 +98,7 @@ class Runner:
         Raises :class:`CannotRunError` if there is none, and :class:`NotStartedError` if it is
         ourselves.
         """
-        file = locate(kind, self._path)
+        file = find_executable(kind, self._path)
         if file is None:
             raise CannotRunError(f"there is no plugin {kind} in {':'.join(self._path)}")
         if not posix.access(file, posix.X_OK):

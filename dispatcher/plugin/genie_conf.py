@@ -7,7 +7,7 @@ the capability arguments, and for GC the valid attachments. Pure: it reads no fi
 from __future__ import annotations
 
 from dispatcher import cni_errors, keys
-from dispatcher.annotation import nearest, quote
+from dispatcher.annotation import closest_name, quote
 from dispatcher.cni_errors import CNIError
 from dispatcher.conf import VERSIONS, is_cni_name
 from dispatcher.jsontext import InvalidJSONError, parse
@@ -191,7 +191,7 @@ def validate_options(value: Mapping[str, Any]) -> None:
             if not fits(given):
                 raise CNIError(cni_errors.INVALID_CONF, f'the option "{key}" must be {expected}')
         elif key not in _STANDARD and not key.startswith("cni.dev/"):
-            near = nearest(key, _OPTIONS)
+            near = closest_name(key, _OPTIONS)
             hint = f"; did you mean {quote(near)}?" if near else ""
             raise CNIError(
                 cni_errors.INVALID_CONF,

@@ -80,7 +80,7 @@ def _entry(path: str, data: bytes, conf_dirs: Sequence[str]) -> Cached | None:
         conf,
         args=";".join("=".join(pair) for pair in value.get("cniArgs") or []),
         capability_args=value.get("capabilityArgs") or {},
-        primary=True,
+        is_primary=True,
     )
     attachment.phase = ATTACHED
     attachment.result = _result(value.get("result"), conf.cni_version)
@@ -89,6 +89,6 @@ def _entry(path: str, data: bytes, conf_dirs: Sequence[str]) -> Cached | None:
 
 def _result(said: Any, version: str) -> dict[str, Any] | None:
     try:
-        return cni_result.read(said, version) if isinstance(said, dict) else None
+        return cni_result.decode(said, version) if isinstance(said, dict) else None
     except CNIError:
         return None  # its plugins free without it, as after an ADD that was killed

@@ -138,7 +138,7 @@ def _note(call: Call, failure: CNIError | None, start: float) -> None:
             container_id=request.container_id,
             args=request.args,
             attachments=call.begun,
-            failure=failure,
+            error=failure,
             now=time.time(),
             seconds=time.monotonic() - start,
         )

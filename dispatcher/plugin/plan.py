@@ -64,7 +64,7 @@ def attachments(
     made = []
     for selection in selections:
         conf = look_up(selection.network, find)
-        if not selection.primary and selection.interface == interface:
+        if not selection.is_primary and selection.interface == interface:
             raise CNIError(
                 cni_errors.INVALID_ANNOTATION,
                 f"the network {quote(selection.network)} wants the interface {quote(interface)}, "
@@ -73,12 +73,12 @@ def attachments(
         made.append(
             Attachment(
                 selection.network,
-                interface if selection.primary else selection.interface,
+                interface if selection.is_primary else selection.interface,
                 interface,
                 conf,
                 args=args,
-                capability_args=_declared(conf, runtime_config) if selection.primary else {},
-                primary=selection.primary,
+                capability_args=_declared(conf, runtime_config) if selection.is_primary else {},
+                is_primary=selection.is_primary,
             )
         )
     return made
@@ -136,7 +136,7 @@ def refuse_conflicts(planned: list[Attachment]) -> None:
     networks = [attachment.network for attachment in planned]
     found = plugin_rules.conflicts([attachment.conf.types for attachment in planned])
     if found:
-        faults = [plugin_rules.fault(conflict, networks) for conflict in found]
+        faults = [plugin_rules.conflict_fault(conflict, networks) for conflict in found]
         raise _invalid(InvalidAnnotationError(faults))
 
 
@@ -147,7 +147,7 @@ def warnings(planned: list[Attachment]) -> list[str]:
     return [
         plugin_rules.primary_only_warning(attachment.network, plugin_type)
         for attachment in planned
-        if not attachment.primary
+        if not attachment.is_primary
         for plugin_type in attachment.conf.types
         if plugin_type in plugin_rules.PRIMARY_ONLY
     ]

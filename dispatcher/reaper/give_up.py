@@ -30,16 +30,16 @@ def set_aside(state_dir: Path, container_id: str) -> bool:
     """
     path = Path(store.path_of(str(state_dir), container_id))
     try:
-        held = lock.of_container(str(state_dir), container_id, until=0)
+        held = lock.acquire_container(str(state_dir), container_id, deadline=0)
     except (CNIError, OSError):
         return False
     try:
         path.replace(path.with_name(path.name + LEFT))
-        store.forget_unfinished(str(state_dir), container_id)
+        store.remove_staged(str(state_dir), container_id)
     except OSError:
         return False
     finally:
-        held.release(forget=True)
+        held.release(unlink=True)
     return True
 
 

@@ -67,7 +67,7 @@ def hand_over(
 
 def _hand_over(released: removal.Readable, results: Path, state_dir: Path) -> None:
     try:
-        container_lock = lock.of_container(str(state_dir), released.container_id, until=0)
+        container_lock = lock.acquire_container(str(state_dir), released.container_id, deadline=0)
     except (CNIError, OSError):
         return  # its DEL is under way
 
@@ -79,7 +79,7 @@ def _hand_over(released: removal.Readable, results: Path, state_dir: Path) -> No
     except OSError as error:
         log.warning("cannot hand over", container=released.container_id, error=str(error))
     finally:
-        container_lock.release(forget=is_done)
+        container_lock.release(unlink=is_done)
 
 
 def write_cache_entries(results: Path, record: Record) -> None:
@@ -117,5 +117,5 @@ def cache_entry(record: Record, attachment: Attachment) -> dict[str, Any]:
         # A result that the network's version has no form for is omitted: plugins can release
         # without one, as after an ADD that was killed.
         with contextlib.suppress(CNIError):
-            entry["result"] = cni_result.write(attachment.result, conf.cni_version)
+            entry["result"] = cni_result.encode(attachment.result, conf.cni_version)
     return entry

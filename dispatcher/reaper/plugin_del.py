@@ -30,7 +30,7 @@ def run(settings: NodeSettings, stored: CachedRecord) -> str:
     """Free everything that the record *stored* says; returns what failed, or ""."""
     if stored.record is None:
         return stored.fault
-    requested = dict.fromkeys(each.requested for each in stored.record.attachments)
+    requested = dict.fromkeys(each.cni_ifname for each in stored.record.attachments)
     requested = requested or {keys.PRIMARY_INTERFACE: None}  # nothing is left but the record
     faults = [_call(settings, stored, interface) for interface in reversed(requested)]
     return "; ".join(filter(None, faults))
@@ -44,7 +44,7 @@ def environment(settings: NodeSettings, stored: CachedRecord, interface: str) ->
     # A path below /proc names whatever process has that number by now.
     if netns.startswith("/proc/") or namespace(settings.host_root, netns) is None:
         netns = ""
-    args = next((each.args for each in attachments if each.requested == interface), "")
+    args = next((each.args for each in attachments if each.cni_ifname == interface), "")
     return {
         "PATH": PATH,
         "CNI_COMMAND": "DEL",

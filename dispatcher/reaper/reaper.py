@@ -179,7 +179,8 @@ class Reaper:
         """Return whether nothing but parked attachments is left, and none can be freed yet."""
         directories = [str(resolve(self._root, each)) for each in self._settings.bin_dirs]
         return bool(record.attachments) and all(
-            attachment.phase == PARKED and networks.missing(attachment.conf, directories)
+            attachment.phase == PARKED
+            and networks.missing_executables(attachment.conf, directories)
             for attachment in record.attachments
         )
 
@@ -258,7 +259,7 @@ def _locked(path: Path) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        lock.end_overdue(descriptor)  # as the next DEL would; where none comes we are the next
+        lock.kill_overdue(descriptor)  # as the next DEL would; where none comes we are the next
         return True
     else:
         return False

@@ -48,11 +48,11 @@ def append(
     container_id: str,
     args: str,
     attachments: list[dict[str, Any]],
-    failure: CNIError | None,
+    error: CNIError | None,
     now: float,
     seconds: float,
 ) -> None:
-    """Add a line for a call that has ended: well, or with *failure*.
+    """Add a line for a call that has ended: well, or with *error*.
 
     *args* are the CNI_ARGS of the call, which name the pod.
     """
@@ -60,8 +60,8 @@ def append(
         "time": round(now, 3),
         "command": command,
         "seconds": round(seconds, 4),
-        "code": failure.code if failure else 0,
-        "msg": _short("; ".join(filter(None, (failure.msg, failure.details)))) if failure else "",
+        "code": error.code if error else 0,
+        "msg": _short("; ".join(filter(None, (error.msg, error.details)))) if error else "",
         "containerID": container_id,
         "pod": list(pod_of(args)),
         "attachments": attachments,
@@ -93,7 +93,7 @@ def _short(text: str) -> str:
     return text.encode("utf-8", "replace")[:_MSG].decode("utf-8", "ignore")
 
 
-def attachment(network: str, interface: str, seconds: float, code: int) -> dict[str, Any]:
+def attachment_entry(network: str, interface: str, seconds: float, code: int) -> dict[str, Any]:
     """Return what a line says of one attachment."""
     return {
         "network": network,

@@ -26,7 +26,7 @@ def sweep(state_dir: str) -> list[str]:
         entries = posix.listdir(state_dir)
     except OSError:
         return []
-    suffixes = (lock.SUFFIX, *(store.SUFFIX + each for each in store.BESIDE))
+    suffixes = (lock.SUFFIX, *(store.SUFFIX + each for each in store.TEMPORARY))
     named = {
         entry.removesuffix(suffix)
         for entry in entries
@@ -40,16 +40,16 @@ def _remove(state_dir: str, container_id: str) -> bool:
     if store.exists(state_dir, container_id):
         return False
     try:
-        held = lock.of_container(state_dir, container_id, until=0)
+        held = lock.acquire_container(state_dir, container_id, deadline=0)
     except (CNIError, OSError):
         return False
     kept = True
     try:
-        kept = store.exists(state_dir, container_id) or store.recover(state_dir, container_id)
+        kept = store.exists(state_dir, container_id) or store.commit_staged(state_dir, container_id)
         if not kept:
-            store.forget_unfinished(state_dir, container_id)
+            store.remove_staged(state_dir, container_id)
     except (NewerRecordError, OSError):
         pass  # it stays where it is
     finally:
-        held.release(forget=not kept)
+        held.release(unlink=not kept)
     return not kept

@@ -34,7 +34,7 @@ SUFFIX = ".lock"
 GC = ".gc"  # container ids start with a letter or digit: no collision
 _GC_FILE = GC + SUFFIX
 
-NOBODY = 0
+NO_DELEGATE = 0
 """In a note: no delegate works yet."""
 
 _SIGKILL = 9
@@ -63,16 +63,16 @@ class Lock:
     def __exit__(self, *failure: object) -> None:
         self.release()
 
-    def note(self, delegate: int, until: float) -> None:
+    def record_delegate(self, delegate: int, deadline: float) -> None:
         """Write down which process works under this lock now, and until when."""
         try:
-            posix.pwrite(self._file, f"{delegate} {until:.0f}\n".encode().rjust(_NOTE_SIZE), 0)
+            posix.pwrite(self._file, f"{delegate} {deadline:.0f}\n".encode().rjust(_NOTE_SIZE), 0)
         except OSError:
             pass  # full, or read-only: it is only not ended by others
 
-    def release(self, *, forget: bool = False) -> None:
+    def release(self, *, unlink: bool = False) -> None:
         """Let go; unlink the file first to *forget* it."""
-        if forget:
+        if unlink:
             try:
                 posix.unlink(self._path)
             except OSError:
@@ -83,23 +83,23 @@ class Lock:
         posix.close(self._file)
 
 
-def of_container(state_dir: str, container_id: str, until: float) -> Lock:
+def acquire_container(state_dir: str, container_id: str, deadline: float) -> Lock:
     """Take the lock of *container_id*, which delegates inherit.
 
-    *until* is a time of the monotonic clock. Raises CNIError with code 11, and OSError.
+    *deadline* is a time of the monotonic clock. Raises CNIError with code 11, and OSError.
     """
     holder = "another call for this container, or its delegate,"
-    return _inherited(_take(state_dir, container_id + SUFFIX, LOCK_EX, until, holder))
+    return _inherited(_take(state_dir, container_id + SUFFIX, LOCK_EX, deadline, holder))
 
 
-def against_gc(state_dir: str, until: float) -> Lock:
+def acquire_gc_shared(state_dir: str, deadline: float) -> Lock:
     """Take the lock that keeps a GC away, together with other calls. Raises as above."""
-    return _take(state_dir, _GC_FILE, LOCK_SH, until, "a GC")
+    return _take(state_dir, _GC_FILE, LOCK_SH, deadline, "a GC")
 
 
-def for_gc(state_dir: str, until: float) -> Lock:
+def acquire_gc_exclusive(state_dir: str, deadline: float) -> Lock:
     """Take the same lock alone; delegates inherit it. Raises as above."""
-    return _inherited(_take(state_dir, _GC_FILE, LOCK_EX, until, "a call for a container"))
+    return _inherited(_take(state_dir, _GC_FILE, LOCK_EX, deadline, "a call for a container"))
 
 
 def _inherited(lock: Lock) -> Lock:
@@ -107,13 +107,13 @@ def _inherited(lock: Lock) -> Lock:
     return lock
 
 
-def _take(state_dir: str, name: str, mode: int, until: float, holder: str) -> Lock:
+def _take(state_dir: str, name: str, mode: int, deadline: float, holder: str) -> Lock:
     path = f"{state_dir}/{name}"
     while True:
         file = _open(path)
         try:
             sentence = f"{holder} still holds {path}"
-            locked = _wait(file, mode, until, sentence, ends=name != _GC_FILE)
+            locked = _wait(file, mode, deadline, sentence, ends=name != _GC_FILE)
             named = _is_at(path, posix.fstat(file))
             if locked and named:
                 _forget_note(file)
@@ -158,16 +158,16 @@ def _forget_note(file: int) -> None:
             pass  # read-only
 
 
-def _wait(file: int, mode: int, until: float, sentence: str, *, ends: bool) -> bool:
+def _wait(file: int, mode: int, deadline: float, sentence: str, *, ends: bool) -> bool:
     """Lock *file*; False if that is left for a daemon, and nobody must wait for its *ends*."""
     pause = _FIRST_PAUSE
     while True:
         try:
             flock(file, mode | LOCK_NB)
         except BlockingIOError:
-            if end_overdue(file) and not ends:
+            if kill_overdue(file) and not ends:
                 return False
-            if time.monotonic() + pause > until:
+            if time.monotonic() + pause > deadline:
                 raise CNIError(TRY_AGAIN, sentence) from None
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
@@ -175,7 +175,7 @@ def _wait(file: int, mode: int, until: float, sentence: str, *, ends: bool) -> b
             return True
 
 
-def end_overdue(file: int) -> bool:
+def kill_overdue(file: int) -> bool:
     """Kill the delegate that works under the lock in *file*, if its time is over by far.
 
     Tell whether it is over, and the delegate has ended: who else has the file is a daemon.
@@ -186,8 +186,8 @@ def end_overdue(file: int) -> bool:
         return False  # a pipe in its place
     if len(note) != 2 or not (note[0].isdigit() and note[1].isdigit()):  # noqa: PLR2004 - a pair
         return False
-    delegate, until = map(int, note)
-    if time.monotonic() <= until + _OVERDUE:
+    delegate, deadline = map(int, note)
+    if time.monotonic() <= deadline + _OVERDUE:
         return False
     alive = _has(delegate, file)
     if alive:

@@ -68,7 +68,7 @@ class CorruptRecordError(Exception):
 class Attachment:
     """One network of one container.
 
-    ``network`` is the name asked for, ``interface`` the one inside the pod, ``requested``
+    ``network`` is the name asked for, ``interface`` the one inside the pod, ``cni_ifname``
     the CNI_IFNAME of the call that made it, ``conf`` what libcni calls the network
     configuration list, ``args`` the CNI_ARGS, ``capability_args`` the capability arguments,
     ``result`` the last plugin's result once attached. ``failure`` tells why a DEL did not
@@ -78,14 +78,14 @@ class Attachment:
     __slots__ = (
         "args",
         "capability_args",
+        "cni_ifname",
         "conf",
         "extra",
         "failure",
         "interface",
+        "is_primary",
         "network",
         "phase",
-        "primary",
-        "requested",
         "result",
     )
 
@@ -93,20 +93,20 @@ class Attachment:
         self,
         network: str,
         interface: str,
-        requested: str,
+        cni_ifname: str,
         conf: Conf,
         *,
         args: str = "",
         capability_args: dict[str, Any] | None = None,
-        primary: bool = False,
+        is_primary: bool = False,
     ) -> None:
         self.network = network
         self.interface = interface
-        self.requested = requested
+        self.cni_ifname = cni_ifname
         self.conf = conf
         self.args = args
         self.capability_args = capability_args or {}
-        self.primary = primary
+        self.is_primary = is_primary
         self.phase = PLANNED
         self.result: dict[str, Any] | None = None
         self.failure: dict[str, Any] | None = None
@@ -131,7 +131,7 @@ class Record:
 
     def of_call(self, interface: str) -> list[Attachment]:
         """Return what the call with the CNI_IFNAME *interface* made, in order."""
-        return [each for each in self.attachments if each.requested == interface]
+        return [each for each in self.attachments if each.cni_ifname == interface]
 
     @property
     def is_complete(self) -> bool:
@@ -193,8 +193,8 @@ def _encode_attachment(attachment: Attachment) -> dict[str, Any]:
     return {
         "network": attachment.network,
         "interface": attachment.interface,
-        "requested": attachment.requested,
-        "primary": attachment.primary,
+        "requested": attachment.cni_ifname,
+        "primary": attachment.is_primary,
         "phase": attachment.phase,
         "args": attachment.args,
         "capabilityArgs": attachment.capability_args,
@@ -273,7 +273,7 @@ def _decode_attachment(value: dict[str, Any]) -> Attachment:
         ),
         args=_text(value.pop("args")),
         capability_args=_a(dict, value.pop("capabilityArgs")),
-        primary=bool(value.pop("primary")),
+        is_primary=bool(value.pop("primary")),
     )
     attachment.phase = _text(value.pop("phase"))
     attachment.result = _result(value.pop("result"))

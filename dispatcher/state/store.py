@@ -1,16 +1,18 @@
 """Records in files: ``<stateDir>/<containerID>.json``, one per container.
 
 How it works: every change goes into a temporary file that is renamed onto the record, so that
-whoever reads sees the old one or the new one, whole. :func:`begin`, before the first delegate is
-told what to do, and :func:`write`, after the last, wait for the disk in between (fdatasync):
-what they wrote outlives the kernel. The steps of an ADD with several networks are written by
-:func:`note`, which does not wait: a step must outlive the plugin, but not a power cut, since
-network namespaces do not either. File systems differ in what such a cut leaves of a file that
-was not waited for, down to an empty file; so the last record that was waited for keeps a second
-name meanwhile, and :func:`read` takes that if the first is no record. It may lack a step, a
-result above all, and call an attachment planned whose ADD had begun: DEL frees what is planned,
-too. Nor is the folder waited for: after a power cut the first record may still have its
-temporary name, as after a kill before it was named, and :func:`recover` gives it its own.
+a reader sees the old record or the new one, whole.
+
+- :func:`stage`, before the first delegate is told what to do, and :func:`write_synced`, after the
+  last, wait for the disk (fdatasync): what they wrote outlives the kernel.
+- :func:`write_unsynced` writes the steps of an ADD with several networks and does not wait: a step
+  must outlive the plugin, but not a power cut, since network namespaces do not either. File systems
+  differ in what a power cut leaves of such a file, down to an empty one; so the last synced record
+  keeps a second name meanwhile, and :func:`read` takes that if the first is no record. It may lack
+  a step, a result above all, and call an attachment planned whose ADD had begun: DEL releases what
+  is planned, too.
+- Nor is the directory synced: after a power cut, or after a kill before it was named, the first
+  record may still have its temporary name, and :func:`commit_staged` gives it its own.
 
 Files have the mode 0600, since a delegate's configuration may hold secrets, in a directory of
 0700.
@@ -33,18 +35,18 @@ if TYPE_CHECKING:
     from dispatcher.state.record import Record
 
 SUFFIX = ".json"
-UNFINISHED = ".tmp"
+STAGED = ".tmp"
 """What is added to the name of a record while it is written."""
 
 SYNCED = ".synced"
 """What is added to the name of the record that is certain while steps are noted."""
 
-BESIDE = (UNFINISHED, SYNCED)
+TEMPORARY = (STAGED, SYNCED)
 
 CORRUPT = ".corrupt"
 """What is added to the name of a record that nobody could read."""
 
-PROBLEM = ".agent-problem"
+AGENT_PROBLEM = ".agent-problem"
 """Where the agent leaves what keeps it from its work on this node, for ``genie doctor``."""
 
 REAPER_PROBLEM = ".reaper-problem"
@@ -100,18 +102,18 @@ def _read_synced(path: str, container_id: str) -> Record | None:
         return None  # what is wrong with the record itself says more
 
 
-def recover(state_dir: str, container_id: str) -> bool:
+def commit_staged(state_dir: str, container_id: str) -> bool:
     """Make a record of what was written whole and not renamed; tell whether there was any.
 
     For a container without a record; the caller holds its lock. Raises OSError, NewerRecordError.
     """
     path = path_of(state_dir, container_id)
     try:
-        if _read(path + UNFINISHED, container_id) is None:
+        if _read(path + STAGED, container_id) is None:
             return False
     except CorruptRecordError:
         return False  # killed while it was written, or lost in a power cut: nobody was told to act
-    posix.replace(path + UNFINISHED, path)
+    posix.replace(path + STAGED, path)
     return True
 
 
@@ -157,16 +159,16 @@ def read_file(path: str) -> bytes:
         posix.close(file)
 
 
-def begin(state_dir: str, record: Record) -> Callable[[], None]:
+def stage(state_dir: str, record: Record) -> Callable[[], None]:
     """Write *record*, the first of a container, whole; return what makes it durable and names it.
 
     In between a delegate may be started that does not know yet what to do: were we killed then,
-    :func:`recover` would find what was written. Where the container has a record already, nobody
-    would look for that, and all is done at once. The caller holds the container's lock. Both
-    raise OSError.
+    :func:`commit_staged` would find what was written. Where the container has a record already,
+    nobody would look for that, and all is done at once. The caller holds the container's lock.
+    Both raise OSError.
     """
     if exists(state_dir, record.container_id):
-        write(state_dir, record)
+        write_synced(state_dir, record)
         return lambda: None
     path = path_of(state_dir, record.container_id)
     file = _write_beside(path, encode(record))
@@ -179,7 +181,7 @@ def begin(state_dir: str, record: Record) -> Callable[[], None]:
     return finish
 
 
-def write(state_dir: str, record: Record) -> None:
+def write_synced(state_dir: str, record: Record) -> None:
     """Put *record* on disk, durably, in place of the one that was there.
 
     The caller holds the container's lock. Raises OSError; one of the two then stands, whole.
@@ -189,7 +191,7 @@ def write(state_dir: str, record: Record) -> None:
     _unlink(path + SYNCED)
 
 
-def note(state_dir: str, record: Record) -> None:
+def write_unsynced(state_dir: str, record: Record) -> None:
     """Put *record*, which is on disk already, there with a step more. See above.
 
     The caller holds the container's lock. Raises OSError; the old record then still stands.
@@ -200,7 +202,7 @@ def note(state_dir: str, record: Record) -> None:
     except FileExistsError:
         pass  # since the step before
     except OSError:
-        write(state_dir, record)  # a file system without second names
+        write_synced(state_dir, record)  # a file system without second names
         return
     _put(path, encode(record), lambda _: None)
 
@@ -210,7 +212,7 @@ def _put(path: str, data: bytes, sync: Callable[[int], None]) -> None:
     try:
         _name(path, file, sync)
     except OSError:
-        _unlink(path + UNFINISHED)
+        _unlink(path + STAGED)
         raise
 
 
@@ -218,14 +220,14 @@ def _write_beside(path: str, data: bytes) -> int:
     """Write *data* under the temporary name of *path*, and return the file."""
     file = -1
     try:
-        file = _create(path + UNFINISHED)
+        file = _create(path + STAGED)
         left = memoryview(data)
         while left:
             left = left[posix.write(file, left) :]
     except OSError as error:
         if file >= 0:
             posix.close(file)
-        _unlink(path + UNFINISHED)
+        _unlink(path + STAGED)
         raise _of(error, path) from None
     return file
 
@@ -241,7 +243,7 @@ def _create(path: str) -> int:
 
 def _of(error: OSError, path: str) -> OSError:
     """Let *error* name the file: what fails on an open one does not."""
-    error.filename = error.filename or path + UNFINISHED
+    error.filename = error.filename or path + STAGED
     return error
 
 
@@ -249,7 +251,7 @@ def _name(path: str, file: int, sync: Callable[[int], None]) -> None:
     """Give the temporary *file* the name *path* after *sync*, and close it."""
     try:
         sync(file)
-        posix.replace(path + UNFINISHED, path)
+        posix.replace(path + STAGED, path)
     except OSError as error:
         raise _of(error, path) from None
     finally:
@@ -268,20 +270,20 @@ def exists(state_dir: str, container_id: str) -> bool:
 def remove(state_dir: str, container_id: str) -> None:
     """Take the record of *container_id* from the disk, if there is one. Raises OSError."""
     path = path_of(state_dir, container_id)
-    for suffix in (*BESIDE, ""):
+    for suffix in (*TEMPORARY, ""):
         _unlink(path + suffix)
 
 
-def forget_unfinished(state_dir: str, container_id: str) -> None:
+def remove_staged(state_dir: str, container_id: str) -> None:
     """Remove what a plugin left that was killed while it wrote the first record."""
-    for suffix in BESIDE:
+    for suffix in TEMPORARY:
         try:
             posix.unlink(path_of(state_dir, container_id) + suffix)
         except OSError:
             pass  # it is not there, as nearly always, or the file system is read-only
 
 
-def set_aside(state_dir: str, container_id: str) -> str:
+def keep_corrupt_copy(state_dir: str, container_id: str) -> str:
     """Keep a corrupt record under another name, and return it. Raises OSError.
 
     It keeps its old name too, until another record takes it or :func:`remove` is called:

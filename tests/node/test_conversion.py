@@ -26,7 +26,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dispatcher.cni_errors import CNIError
-from dispatcher.cni_result import read, write
+from dispatcher.cni_result import decode, encode
 from dispatcher.conf import VERSIONS
 from dispatcher.jsontext import dump, parse
 from tests.devcluster.build import gobuild
@@ -72,7 +72,7 @@ def libcni() -> Iterator[Libcni]:
 def ours(printed: Any, conf_version: str, version: str) -> Any:
     """Return what we make of *printed*, None for an error."""
     try:
-        made = write(read(parse(json.dumps(printed).encode()), conf_version), version)
+        made = encode(decode(parse(json.dumps(printed).encode()), conf_version), version)
     except CNIError:
         return None
     return json.loads(dump(made))

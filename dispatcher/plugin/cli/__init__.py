@@ -5,7 +5,7 @@
     doctor     ``genie doctor``: what is wrong with this node, and how to cure it
     conflicts  its checks of networks
     addresses  which addresses the networks hand out
-    finding    one thing that was checked, and its cure
+    diagnosis  one result of a check, and the fix where one is needed
     own        Genie's own conflist, read for people
     podfile    a pod's manifest, as far as ``genie explain`` needs it
 

@@ -13,8 +13,7 @@ from dispatcher.annotation import is_network_name
 from dispatcher.cni_errors import CNIError
 from dispatcher.plugin.cli import views
 from dispatcher.plugin.cli.addresses import SUBNET_FILE, ipam_types, overlapping
-from dispatcher.plugin.cli.finding import Finding
-from dispatcher.plugin.cli.own import runtime_files
+from dispatcher.plugin.cli.diagnosis import Diagnosis
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +37,9 @@ _AMBIGUOUS = (
 def _needed(own: Own, net_dir: str, conf_dirs: Sequence[str]) -> dict[str, str]:
     """Return what to say of the files that must not be removed, by path."""
     reasons = {}
-    others = [file for file in runtime_files(net_dir) if not own.conf or file != own.conf.path]
+    others = [
+        file for file in networks.conf_files(net_dir) if not own.conf or file != own.conf.path
+    ]
     if others:
         reasons[others[0]] = "the runtime loads it when Genie is gone"
     for record in views.records(own.settings.state_dir):
@@ -46,7 +47,7 @@ def _needed(own: Own, net_dir: str, conf_dirs: Sequence[str]) -> dict[str, str]:
             reasons[attachment.conf.path] = "pods of this node use its network"
     all_networks = networks.scan(conf_dirs)
     default = own.settings.default
-    winner = all_networks.confs.get(default) or all_networks.spoiled.get(default)
+    winner = all_networks.confs.get(default) or all_networks.broken_names.get(default)
     if winner:
         reasons[winner.path] = "it is the default network"
     return {path: f"do not remove the file: {reason}" for path, reason in reasons.items()}
@@ -54,7 +55,7 @@ def _needed(own: Own, net_dir: str, conf_dirs: Sequence[str]) -> dict[str, str]:
 
 def attachable(
     own: Own, net_dir: str, conf_dirs: Sequence[str], cni_path: Sequence[str]
-) -> Iterator[Finding]:
+) -> Iterator[Diagnosis]:
     """Find networks that cannot be attached."""
     otherwise = "remove the file only if this network was uninstalled"
     try:
@@ -68,10 +69,10 @@ def attachable(
             if row["missing"]:
                 cure = f"install {', '.join(row['missing'])} in {' or '.join(cni_path)}"
             removal = needed.get(row["file"], otherwise)
-            yield Finding(about, f"{row['file']}: {row['reason']}", f"{cure}; {removal}")
+            yield Diagnosis(about, f"{row['file']}: {row['reason']}", f"{cure}; {removal}")
 
 
-def names(conf_dirs: Sequence[str]) -> Iterator[Finding]:
+def names(conf_dirs: Sequence[str]) -> Iterator[Diagnosis]:
     """Name each name that several files offer, with the file that has it and why."""
     for name, claimants in sorted(_contested(conf_dirs).items()):
         (rank, winner), (next_rank, second), *_ = claimants
@@ -84,7 +85,7 @@ def names(conf_dirs: Sequence[str]) -> Iterator[Finding]:
             why = f"of equal claims ({_RULES[rank]}) the first file in lexical order wins"
             cure = _AMBIGUOUS
         sentence = f"belongs to {winner}, not to {others}: {why}"
-        yield Finding(f"name {name}", sentence, cure, problem=False)
+        yield Diagnosis(f"name {name}", sentence, cure, problem=False)
 
 
 def _contested(conf_dirs: Sequence[str]) -> dict[str, list[tuple[int, str]]]:
@@ -101,11 +102,11 @@ def _contested(conf_dirs: Sequence[str]) -> dict[str, list[tuple[int, str]]]:
     }
 
 
-def addresses(conf_dirs: Sequence[str]) -> Iterator[Finding]:
+def addresses(conf_dirs: Sequence[str]) -> Iterator[Diagnosis]:
     """Find networks that hand out the same addresses without knowing of each other."""
     confs = {conf.path: conf for conf in networks.scan(conf_dirs).confs.values()}
     for conf, other, text in overlapping([confs[each] for each in sorted(confs)], SUBNET_FILE):
-        yield Finding(
+        yield Diagnosis(
             "addresses",
             f"{conf.path} ({conf.name}) and {other.path} ({other.name}) both hand out {text}, each "
             "from a store of its own: two pods can get the same address",
@@ -115,12 +116,12 @@ def addresses(conf_dirs: Sequence[str]) -> Iterator[Finding]:
         )
 
 
-def whereabouts(own: Own, conf_dirs: Sequence[str]) -> Iterator[Finding]:
+def whereabouts(own: Own, conf_dirs: Sequence[str]) -> Iterator[Diagnosis]:
     """Find networks whose addresses whereabouts' reconciler may take from running pods."""
     names = of_whereabouts(conf_dirs)
     default = own.settings.default
     if default in names:
-        yield Finding(
+        yield Diagnosis(
             "whereabouts",
             f"the default network {default} has its addresses from whereabouts, whose reconciler "
             "releases those of running pods: it does not count a pod's primary network",
@@ -129,7 +130,7 @@ def whereabouts(own: Own, conf_dirs: Sequence[str]) -> Iterator[Finding]:
         )
     others = ", ".join(name for name in names if name != default)
     if others:
-        yield Finding(
+        yield Diagnosis(
             "whereabouts",
             f"use {others} for secondary interfaces only: whereabouts' reconciler releases the "
             "address of a running pod whose primary network that is",

@@ -6,25 +6,14 @@ input and never looks for them.
 
 from __future__ import annotations
 
-import posix
-
 from dispatcher import keys
 from dispatcher.cni_errors import CNIError
 from dispatcher.conf import Conf, InvalidConfError, load
+from dispatcher.networks import conf_files
 from dispatcher.plugin.genie_conf import PluginSettings, validate_options
 
 NET_DIR = "/etc/cni/net.d"
 """Where container runtimes look for their configuration."""
-
-
-def runtime_files(net_dir: str) -> list[str]:
-    """Return what a runtime reads in *net_dir*, in its order. Raises OSError."""
-    try:
-        names = sorted(posix.listdir(net_dir))
-    except FileNotFoundError:
-        return []
-    extensions = (".conf", ".conflist", ".json")
-    return [f"{net_dir}/{name}" for name in names if name.endswith(extensions)]
 
 
 class Own:
@@ -56,7 +45,7 @@ class Own:
 
     def _files(self, net_dir: str) -> list[str]:
         try:
-            return runtime_files(net_dir)
+            return conf_files(net_dir)
         except OSError as error:
             self.problem = f"{net_dir}: {error.strerror}"
             return []

@@ -40,12 +40,12 @@ def explain(
         {
             "network": each.network,
             "interface": each.interface,
-            "primary": each.primary,
+            "primary": each.is_primary,
             "file": each.conf.path,
             "cniName": each.conf.name,
             "cniVersion": each.conf.cni_version,
             "plugins": each.conf.types,
-            "missing": networks.missing(each.conf, cni_path),
+            "missing": networks.missing_executables(each.conf, cni_path),
         }
         for each in attachments
     ]
@@ -61,16 +61,16 @@ def listing(conf_dirs: Sequence[str], cni_path: Sequence[str]) -> list[Any]:
     names: dict[str, list[str]] = {}
     for name, conf in found.confs.items():
         names.setdefault(conf.path, []).append(name)
-    for name, error in found.spoiled.items():
+    for name, error in found.broken_names.items():
         names.setdefault(error.path, []).append(name)
     rows = []
-    for path in sorted({*names, *found.broken}):
+    for path in sorted({*names, *found.broken_files}):
         plain, *also = sorted(names.get(path, [""]), key=_plainness)
         usable = found.confs.get(plain)
-        missing = networks.missing(usable, cni_path) if usable is not None else []
+        missing = networks.missing_executables(usable, cni_path) if usable is not None else []
         reason = f"no executable for {', '.join(missing)}" if missing else ""
         if usable is None:
-            reason = found.broken[path].reason
+            reason = found.broken_files[path].reason
         rows.append(
             {
                 "network": plain,
@@ -120,7 +120,7 @@ def _attachment(record: Record, attachment: Attachment, *, show_config: bool) ->
         "netns": record.netns,
         "network": attachment.network,
         "interface": attachment.interface,
-        "primary": attachment.primary,
+        "primary": attachment.is_primary,
         "ips": [each["address"] for each in result.get("ips", [])],
         "phase": attachment.phase,
         "failure": (attachment.failure or {}).get("msg", ""),

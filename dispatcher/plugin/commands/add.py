@@ -38,9 +38,9 @@ def add(call: Call) -> dict[str, Any]:
         made.netns = call.request.netns
         made.attachments += planned
         try:
-            output = cni_result.write(_attach(call, made, planned), call.conf.cni_version)
+            output = cni_result.encode(_attach(call, made, planned), call.conf.cni_version)
             # Last of all that may fail: from here on the agent publishes what was attached.
-            store.write(call.state_dir, made)
+            store.write_synced(call.state_dir, made)
             return output
         except BaseException:
             delete.roll_back(call, made, planned)
@@ -55,7 +55,7 @@ def _judge_executables(call: Call, planned: list[Attachment]) -> None:
                 call.run.locate(kind)
             except CNIError as error:
                 sentence = f"the network {quote(attachment.network)} cannot be attached"
-                raise error.under(sentence) from None
+                raise error.with_prefix(sentence) from None
 
 
 def _judge_record(call: Call, planned: list[Attachment]) -> Record | None:
@@ -90,9 +90,9 @@ def _attach(call: Call, made: Record, planned: list[Attachment]) -> dict[str, An
     else:
         [only] = planned
         only.phase = ATTACHING
-        chain = call.chain(store.begin(call.state_dir, made))
+        chain = call.chain(store.stage(call.state_dir, made))
         _attach_one(call, chain, only, call.deadline.of_work)
-    return next((each.result for each in planned if each.primary), None) or {}
+    return next((each.result for each in planned if each.is_primary), None) or {}
 
 
 def _attach_several(call: Call, made: Record, planned: list[Attachment]) -> None:
@@ -108,11 +108,11 @@ def _attach_several(call: Call, made: Record, planned: list[Attachment]) -> None
         default_routes.open()
         default_routes.before(first)
         if made.held_routes:
-            store.note(call.state_dir, made)
+            store.write_unsynced(call.state_dir, made)
             default_routes.remove_held()
 
     first.phase = ATTACHING
-    finish = store.begin(call.state_dir, made)
+    finish = store.stage(call.state_dir, made)
     chain = call.chain(prepare)
     try:
         _attach_one(call, chain, first, until)
@@ -122,7 +122,7 @@ def _attach_several(call: Call, made: Record, planned: list[Attachment]) -> None
             attachment.phase = ATTACHING
             default_routes.before(attachment)
             # No route is removed before it is in the record, and the record in its place.
-            store.note(call.state_dir, made)
+            store.write_unsynced(call.state_dir, made)
             default_routes.remove_held()
             _attach_one(call, chain, attachment, until)
             default_routes.after(attachment)

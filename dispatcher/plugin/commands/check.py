@@ -30,7 +30,7 @@ def check(call: Call) -> None:
                     cni_errors.NOT_ATTACHED,
                     f"the network {attachment.network} is not attached: its ADD did not succeed",
                 )
-            if attachment.conf.has(_SINCE) and not attachment.conf.disable_check:
+            if attachment.conf.supports(_SINCE) and not attachment.conf.disable_check:
                 chain.check(attachment, call.deadline.of_all)
 
 

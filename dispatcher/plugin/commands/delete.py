@@ -72,7 +72,7 @@ def delete(call: Call) -> None:
         else:
             _delete_unrecorded(call, made)
             if made is None:
-                store.forget_unfinished(call.state_dir, call.request.container_id)
+                store.remove_staged(call.state_dir, call.request.container_id)
 
 
 def recorded(call: Call) -> Record | None:
@@ -84,10 +84,10 @@ def recorded(call: Call) -> Record | None:
     try:
         return call.read_record(container_id)
     except CorruptRecordError as error:
-        aside = store.set_aside(call.state_dir, container_id)
+        aside = store.keep_corrupt_copy(call.state_dir, container_id)
         call.complain(f"a corrupt record is kept as {aside}: {error}")
     made = Record(container_id, call.request.netns, _rebuild(call))
-    store.write(call.state_dir, made)
+    store.write_synced(call.state_dir, made)
     return made
 
 
@@ -98,7 +98,9 @@ def _rebuild(call: Call) -> list[Attachment]:
     except CNIError as error:
         if error.code not in _NEVER_ATTACHED:
             path = store.path_of(call.state_dir, call.request.container_id)
-            raise error.under(f"{path} is corrupt, and nobody can tell what it held") from None
+            raise error.with_prefix(
+                f"{path} is corrupt, and nobody can tell what it held"
+            ) from None
         call.complain(str(error))
         return []
     rebuilt = []
@@ -117,11 +119,11 @@ def _unknown(call: Call, selection: Selection) -> Attachment:
     request = call.request
     return Attachment(
         selection.network,
-        request.interface if selection.primary else selection.interface,
+        request.interface if selection.is_primary else selection.interface,
         request.interface,
         Conf("", selection.network, VERSIONS[-1], []),
         args=request.args,
-        primary=selection.primary,
+        is_primary=selection.is_primary,
     )
 
 
@@ -230,7 +232,7 @@ def _try_all(
 
 def _note(call: Call, made: Record) -> None:
     try:
-        store.note(call.state_dir, made)
+        store.write_unsynced(call.state_dir, made)
     except OSError:
         pass  # what stands on disk says more than is left: no harm yet
 
@@ -282,7 +284,7 @@ def _is_parked(call: Call, attachment: Attachment, error: CNIError) -> bool:
 
 def _keep(call: Call, made: Record) -> None:
     if made.attachments:
-        store.write(call.state_dir, made)
+        store.write_synced(call.state_dir, made)
     else:
         store.remove(call.state_dir, made.container_id)
 
@@ -310,6 +312,6 @@ def roll_back(call: Call, made: Record, planned: list[Attachment]) -> None:
 
 def _name_record(call: Call, container_id: str) -> None:
     try:
-        store.recover(call.state_dir, container_id)
+        store.commit_staged(call.state_dir, container_id)
     except (OSError, NewerRecordError) as error:
         call.complain(f"the record of {container_id} cannot be named: {error}")

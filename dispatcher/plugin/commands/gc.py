@@ -46,19 +46,19 @@ def collect(call: Call) -> None:
     """Carry out GC. Raises CNIError, which holds every failure, and OSError."""
     gc = _GC(call, _valid(call))
     store.make_dir(call.state_dir)
-    with lock.against_gc(call.state_dir, call.deadline.of_lock):
+    with lock.acquire_gc_shared(call.state_dir, call.deadline.of_lock):
         gc.free_stale()
     # The same that a call for a container waits for us, and we are done in half of it.
     wait = call.deadline.of_all - call.deadline.of_work
     latest = call.deadline.of_all - wait / 2
     try:
-        alone = lock.for_gc(call.state_dir, min(call.deadline.within(wait), latest))
+        alone = lock.acquire_gc_exclusive(call.state_dir, min(call.deadline.within(wait), latest))
     except CNIError as error:
         raise _joined([*gc.failures, error]) from None
     with alone:
         call.run.lock = alone
         until = call.deadline.within(wait / 2)
-        alone.note(lock.NOBODY, until)
+        alone.record_delegate(lock.NO_DELEGATE, until)
         if gc.reads_all():
             gc.collect_networks(until)
     if gc.failures:
@@ -128,13 +128,13 @@ class _GC:
         return [
             each
             for each in made.attachments
-            if (made.container_id, each.requested) not in self._valid
+            if (made.container_id, each.cni_ifname) not in self._valid
         ]
 
     def _free(self, container_id: str, until: float) -> None:
         call = self._call
         # Not waited for: a call that goes on says that the container lives, or frees it itself.
-        held = call.run.lock = lock.of_container(call.state_dir, container_id, until=0)
+        held = call.run.lock = lock.acquire_container(call.state_dir, container_id, deadline=0)
         try:
             made = call.read_record(container_id)
             if made is None:
@@ -147,7 +147,7 @@ class _GC:
             delete.free(call, made, stale, Chain(call.run, container_id, netns), until)
         finally:
             call.run.lock = None
-            held.release(forget=not store.exists(call.state_dir, container_id))
+            held.release(unlink=not store.exists(call.state_dir, container_id))
 
     def _network(self, conf: Conf) -> _Network:
         network = self._networks.setdefault(conf.name, _Network())
@@ -168,7 +168,7 @@ class _GC:
                 continue
             for attachment in made.attachments if made else ():
                 self._network(attachment.conf).valid.add((container_id, attachment.interface))
-                unknown.discard((container_id, attachment.requested))
+                unknown.discard((container_id, attachment.cni_ifname))
         self._add_default()
         for network in self._networks.values():
             network.valid |= unknown
@@ -180,7 +180,7 @@ class _GC:
             if name:
                 self._network(plan.look_up(name, self._call.find))
         except CNIError as error:
-            self.failures.append(error.under("the default network is left out of GC"))
+            self.failures.append(error.with_prefix("the default network is left out of GC"))
 
     def collect_networks(self, until: float) -> None:
         """Let each plugin of each network free what its list lacks."""
@@ -188,7 +188,7 @@ class _GC:
             (conf, plugin, network.valid)
             for network in self._networks.values()
             for conf in network.confs.values()
-            if conf.has(_SINCE) and not conf.disable_gc
+            if conf.supports(_SINCE) and not conf.disable_gc
             for plugin in conf.plugins
         ]
         while waiting:

@@ -35,14 +35,14 @@ def status(call: Call) -> None:
 
 
 def _ask(call: Call, default: str, conf: Conf) -> None:
-    lacking = networks.missing(conf, call.request.path)
+    lacking = networks.missing_executables(conf, call.request.path)
     if lacking:
         raise CNIError(
             cni_errors.NOT_AVAILABLE,
             f"the default network {quote(default)} lacks executables: {', '.join(lacking)}",
             f"looked for in {':'.join(call.request.path)}",
         )
-    if conf.has(_SINCE):
+    if conf.supports(_SINCE):
         until = call.deadline.of_all
         for plugin in conf.plugins:
             chain.ask_network(call.run, "STATUS", conf, plugin, until=until)

@@ -64,7 +64,7 @@ def test_the_places_are_those_of_the_code() -> None:
         settings.cni_conf_dir,
         settings.extra_conf_dir,
         settings.state_dir / journal.NAME,
-        settings.state_dir / store.PROBLEM,
+        settings.state_dir / store.AGENT_PROBLEM,
         settings.state_dir / store.REAPER_PROBLEM,
         settings.state_dir / f"<container>{store.SUFFIX}{store.CORRUPT}",
         settings.socket,

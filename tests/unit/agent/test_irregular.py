@@ -28,7 +28,7 @@ def test_a_record_that_is_no_file_is_a_fault(tmp_path: Path, put: Put) -> None:
     put(tmp_path / "c1.json")
     with ends():
         stored = RecordCache(tmp_path).read()["c1"]
-    assert (stored.record, stored.fault) == (None, "CorruptRecordError: it is not a regular file")
+    assert (stored.record, stored.fault) == (None, "it is not a regular file")
 
 
 @irregular

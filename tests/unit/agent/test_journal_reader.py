@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 def write(folder: Path, failure: CNIError | None = None) -> None:
     """Add a line, as the plugin does."""
     code = failure.code if failure else 0
-    steps = [written.attachment("weave", "eth0", 0.03, code)]
+    steps = [written.attachment_entry("weave", "eth0", 0.03, code)]
     written.append(
         str(folder),
         command="ADD",
         container_id="c1",
         args=ARGS,
         attachments=steps,
-        failure=failure,
+        error=failure,
         now=1.0,
         seconds=0.04,
     )

@@ -98,7 +98,7 @@ def test_the_agent_installs_publishes_reads_and_answers(host: Host) -> None:
         host.network("canal")
         eventually(lambda: fetch(port, "/readyz") == (200, "ok\n"))
         eventually(lambda: api.labels == {"network.cni-genie.io/canal": "true"})
-        store.write(str(host.state), record())
+        store.write_synced(str(host.state), record())
         eventually(lambda: "/api/v1/namespaces/ns/pods/p/status" in api.patched)
         write(host.state, CNIError(103, "bridge: no address left"))
         eventually(lambda: [e for e in api.created if e["reason"] == "NetworkNotAttached"])
@@ -120,7 +120,7 @@ def test_what_a_person_must_look_after_is_said_on_the_node(host: Host) -> None:
     parked = record()
     parked.attachments[0].phase = PARKED
     parked.attachments[0].failure = {"since": 1, "code": 107, "msg": "bridge is not there"}
-    store.write(str(host.state), parked)
+    store.write_synced(str(host.state), parked)
     (host.state / "bad.json").write_text("{")
     agent = Agent(host.settings(port=0, look_seconds=0.1), host.plugin(), api)
     agent.start()

@@ -44,7 +44,7 @@ def attached(
     network: str, interface: str, result: dict[str, Any], *, args: str = ARGS
 ) -> Attachment:
     conf = Conf(f"/etc/{network}", network, "1.0.0", [{"type": "bridge"}])
-    made = Attachment(network, interface, "eth0", conf, args=args, primary=interface == "eth0")
+    made = Attachment(network, interface, "eth0", conf, args=args, is_primary=interface == "eth0")
     made.phase, made.result = ATTACHED, result
     return made
 
@@ -207,7 +207,7 @@ class Api(Kube):
 
 @pytest.fixture
 def records(tmp_path: Path) -> RecordCache:
-    store.write(str(tmp_path), record())
+    store.write_synced(str(tmp_path), record())
     return RecordCache(tmp_path)
 
 
@@ -261,7 +261,7 @@ def test_one_pod_that_is_refused_keeps_no_other_from_its_status(
 ) -> None:
     """It is tried again after a while, since what refuses it may pass, but not at every turn."""
     for name in "abc":
-        store.write(str(tmp_path), record(f"c-{name}", args=of_pod(name)))
+        store.write_synced(str(tmp_path), record(f"c-{name}", args=of_pod(name)))
     records = RecordCache(tmp_path)
     api = Api()
     api.error, api.refused = KubeError(code, "Reason", "refused"), "/b/"
@@ -282,7 +282,7 @@ def test_a_slow_api_server_is_written_to_in_passes_and_none_is_written_twice(
     """A pass ends long before kubelet takes the thread for stuck; an agent killed then goes on."""
     names = [f"p{number:03d}" for number in range(20)]
     for name in names:
-        store.write(str(tmp_path), record(f"c-{name}", args=of_pod(name)))
+        store.write_synced(str(tmp_path), record(f"c-{name}", args=of_pod(name)))
     records = RecordCache(tmp_path)
     api = Api(clock)
     api.seconds = 10.0
@@ -296,15 +296,15 @@ def test_a_slow_api_server_is_written_to_in_passes_and_none_is_written_twice(
 
 def test_of_two_sandboxes_of_a_pod_the_later_speaks(tmp_path: Path) -> None:
     """Also where the dead one's container id comes later, and it is freed only half."""
-    store.write(str(tmp_path), record("z-dead"))
+    store.write_synced(str(tmp_path), record("z-dead"))
     os.utime(tmp_path / "z-dead.json", (1, 1))
-    store.write(str(tmp_path), Record("a-living", "", [attached("canal", "eth0", CANAL)]))
+    store.write_synced(str(tmp_path), Record("a-living", "", [attached("canal", "eth0", CANAL)]))
     records, api = RecordCache(tmp_path), Api()
     status = Status(api, tmp_path)
     status.publish(records.read())
     half_freed = record("z-dead")
     half_freed.attachments[0].failure = {"code": 11}
-    store.write(str(tmp_path), half_freed)
+    store.write_synced(str(tmp_path), half_freed)
     status.publish(records.read())
     [(_, body)] = api.patches
     assert [each["name"] for each in written(body)] == ["canal"]
@@ -318,7 +318,7 @@ def test_a_record_that_is_being_freed_is_not_written(records: RecordCache, tmp_p
     """A DEL takes one attachment after another from it; also of that a new agent knows."""
     api = Api()
     Status(api, tmp_path).publish(records.read())
-    store.write(str(tmp_path), Record("c1", "", [attached("weave", "eth0", WEAVE)]))
+    store.write_synced(str(tmp_path), Record("c1", "", [attached("weave", "eth0", WEAVE)]))
     Status(api, tmp_path).publish(records.read())
     assert len(api.patches) == 1
 
@@ -332,7 +332,7 @@ def test_a_container_that_comes_again_is_written_again(
     status.publish(records.read())
     store.remove(str(tmp_path), "c1")
     status.publish(records.read())
-    store.write(str(tmp_path), record())
+    store.write_synced(str(tmp_path), record())
     status.publish(records.read())
     assert len(api.patches) == 2
 
@@ -346,7 +346,7 @@ def test_a_new_agent_does_not_write_again_what_another_may_have_changed_since(
     status = Status(api, tmp_path)
     status.publish(records.read())
     assert len(api.patches) == 1
-    store.write(str(tmp_path), record("c2"))
+    store.write_synced(str(tmp_path), record("c2"))
     status.publish(records.read())
     assert len(api.patches) == 2
     memory = tmp_path / MEMORY
@@ -366,7 +366,7 @@ def test_a_record_that_has_grown_is_written_by_a_new_agent_too(
     Status(api, tmp_path).publish(records.read())
     grown = record()
     grown.attachments.append(attached("canal", "net2", CANAL))
-    store.write(str(tmp_path), grown)
+    store.write_synced(str(tmp_path), grown)
     Status(api, tmp_path).publish(records.read())
     assert len(api.patches) == 2
 
@@ -384,7 +384,7 @@ def test_a_memory_that_cannot_be_read_is_none(
 
 def test_a_record_without_a_pod_is_left_alone(tmp_path: Path) -> None:
     """A runtime other than Kubernetes' gives no names."""
-    store.write(str(tmp_path), record(args=""))
+    store.write_synced(str(tmp_path), record(args=""))
     api = Api()
     Status(api, tmp_path).publish(RecordCache(tmp_path).read())
     assert api.patches == []

@@ -120,7 +120,7 @@ def test_removing_refuses_while_a_pod_needs_us_and_says_which(
     """Meanwhile new pods get the default network only."""
     ready(host)
     node().look()
-    store.write(str(host.state), record())
+    store.write_synced(str(host.state), record())
     view = node(mode="remove").look()
     assert not view.removed
     [plugin] = json.loads((host.conf / "00-genie.conflist").read_text())["plugins"]
@@ -136,7 +136,7 @@ def test_removing_takes_the_conflist_first_and_the_plugin_when_no_call_can_run(
     """Then the records may go, too: they are the next configuration's business."""
     ready(host)
     node().look()
-    store.write(str(host.state), only_canal(str(host.conf / "10-canal.conflist")))
+    store.write_synced(str(host.state), only_canal(str(host.conf / "10-canal.conflist")))
     leaving = node(mode="remove")
     assert leaving.look().removed
     assert not (host.conf / "00-genie.conflist").exists()
@@ -173,10 +173,10 @@ def test_without_a_conflist_too_plugin_and_records_stay_while_a_pod_needs_them(
     node().look()
     if taken:
         (host.conf / "00-genie.conflist").unlink()
-        store.write(str(host.state), record())
+        store.write_synced(str(host.state), record())
     leaving = node(mode=mode)
     assert leaving.look().removed
-    store.write(str(host.state), record())
+    store.write_synced(str(host.state), record())
     for _ in range(3):
         clock.now += 91
         view = leaving.look()
@@ -271,7 +271,7 @@ def test_force_leaves_behind_what_three_tries_could_not_free_and_says_so(
 def test_a_record_that_a_call_holds_is_not_left_behind(world: World) -> None:
     """Who changes a record holds its lock."""
     world.write("busy")
-    held = lock.of_container(str(world.state), "busy", until=0)
+    held = lock.acquire_container(str(world.state), "busy", deadline=0)
     assert not set_aside(world.state, "busy")
     held.release()
     assert not set_aside(world.state, "gone")

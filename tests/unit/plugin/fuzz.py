@@ -178,7 +178,7 @@ def _nothing(*_: Any) -> None:
 class AtOnce:
     """A delegate that prints *said* and succeeds. A fake: processes would take the time."""
 
-    number = lock.NOBODY
+    number = lock.NO_DELEGATE
 
     def __init__(self, said: bytes) -> None:
         self._said = said

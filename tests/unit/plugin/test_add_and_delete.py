@@ -838,11 +838,11 @@ def test_a_delegate_that_never_ended_leaves_time_for_the_others(rig: Rig) -> Non
 def test_a_container_that_is_busy_does_not_keep_gc_away(rig: Rig) -> None:
     """Who cannot have the container's lock lets go of the other."""
     rig.state.mkdir()
-    held = lock.of_container(str(rig.state), "c1", 1e12)
+    held = lock.acquire_container(str(rig.state), "c1", 1e12)
     error = caught(rig, "ADD", "canal", deadlineSeconds=1)
     assert error.code == cni_errors.TRY_AGAIN
-    held.release(forget=True)
-    lock.for_gc(str(rig.state), 1e12).release()
+    held.release(unlink=True)
+    lock.acquire_gc_exclusive(str(rig.state), 1e12).release()
 
 
 def test_a_lock_that_cannot_be_had_stops_a_delete_of_what_is_recorded(rig: Rig) -> None:
@@ -865,7 +865,7 @@ def test_a_delegates_failure_counts_more_than_a_full_disk(
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store, "write", full)
+    monkeypatch.setattr(store, "write_synced", full)
     assert caught(rig, "DEL").code == 42
     rig.delegates.faults.clear()
     monkeypatch.setattr(store, "remove", full)

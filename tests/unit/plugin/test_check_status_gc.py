@@ -93,7 +93,7 @@ def test_status_says_why_not(
 ) -> None:
     """Code 50, or 51 where the plugin says so itself."""
     monkeypatch.setattr(
-        "dispatcher.networks.missing",
+        "dispatcher.networks.missing_executables",
         lambda conf, _: [kind for kind in conf.types if kind == "nowhere"],
     )
     (rig.conf / "broken.conf").write_text("{")
@@ -107,7 +107,7 @@ def test_status_says_why_not(
 @pytest.fixture(autouse=True)
 def executables(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every executable be there: the model's delegates are no files."""
-    monkeypatch.setattr("dispatcher.networks.missing", lambda *_: [])
+    monkeypatch.setattr("dispatcher.networks.missing_executables", lambda *_: [])
 
 
 def test_status_is_well_without_a_default_and_in_old_versions(rig: Rig) -> None:
@@ -226,7 +226,7 @@ def test_gc_keeps_what_is_attached_while_it_works(
 ) -> None:
     """A pod that the runtime's list is too old to have is neither freed nor left out."""
     rig.run("ADD", "weave", container="dead")
-    real = lock.for_gc
+    real = lock.acquire_gc_exclusive
 
     def meanwhile(*given: Any) -> lock.Lock:
         rig.run("ADD", "weave,canal@net1", container="new")
@@ -349,7 +349,7 @@ def test_gc_does_not_wait_for_a_container_that_is_locked(rig: Rig) -> None:
     """A delegate that outlived its plugin: that container is left, and reported."""
     rig.run("ADD", "weave", container="busy")
     rig.run("ADD", "weave", container="dead")
-    held = lock.of_container(str(rig.state), "busy", 1e12)
+    held = lock.acquire_container(str(rig.state), "busy", 1e12)
     try:
         with pytest.raises(CNIError, match="still holds") as raised:
             rig.run("GC", **valid())

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from dispatcher.plugin.cli.finding import Finding
+    from dispatcher.plugin.cli.diagnosis import Diagnosis
 
 POD = """\
 apiVersion: v1
@@ -473,7 +473,7 @@ def test_doctor_of_a_node_without_genie(tmp_path: Path) -> None:
     assert any("x.json.corrupt" in each for each in said)
 
 
-def _examine(own: Own, folder: Path, versions: dict[str, str] | None = None) -> list[Finding]:
+def _examine(own: Own, folder: Path, versions: dict[str, str] | None = None) -> list[Diagnosis]:
     known = versions or {}
     return doctor.examine(own, str(folder), [str(folder)], [], lambda name: known.get(name, ""))
 

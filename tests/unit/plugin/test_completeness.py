@@ -79,14 +79,14 @@ def test_a_record_that_was_complete_when_the_last_write_failed_is_so_no_longer(
     watched: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The write may have succeeded but for its last step. That step's failure is injected."""
-    real = store.write
+    real = store.write_synced
 
     def write(state_dir: str, record: Record) -> None:
         real(state_dir, record)
         if record.is_complete:
             raise OSError(5, "Input/output error", state_dir)
 
-    monkeypatch.setattr(store, "write", write)
+    monkeypatch.setattr(store, "write_synced", write)
     with pytest.raises(OSError, match="Input/output"):
         watched.run("ADD", "canal,third")
     assert complete_at(watched) == []
@@ -98,7 +98,7 @@ def test_what_a_killed_add_left_is_not_complete_while_a_del_frees_it(watched: Ri
     watched.run("ADD", "canal,third")
     record = decode((watched.state / "c1.json").read_bytes())
     record.attachments[1].phase = "attaching"
-    store.write(str(watched.state), record)
+    store.write_synced(str(watched.state), record)
     watched.run("DEL")
     assert complete_at(watched) == []
 

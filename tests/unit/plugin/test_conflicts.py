@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from dispatcher.plugin.cli.finding import Finding
+    from dispatcher.plugin.cli.diagnosis import Diagnosis
     from tests.unit.plugin.rig import Rig
 
 
@@ -55,7 +55,7 @@ class Node:
         path.write_text(json.dumps(conf))
         return path
 
-    def findings(self, about: str) -> list[Finding]:
+    def findings(self, about: str) -> list[Diagnosis]:
         """Return what doctor says whose subject begins with *about*."""
         own = Own(str(self.net))
         found = examine(own, str(self.net), own.settings.conf_dirs, [str(self.bin)], lambda _: "")

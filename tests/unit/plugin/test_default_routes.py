@@ -240,7 +240,7 @@ def test_an_add_after_one_that_was_killed_inherits_no_held_routes(rig: Rig) -> N
     assert made is not None
     made.attachments[1].phase = "attaching"
     made.held_routes = [each.hex() for each in rig.pod.routes]
-    store.write(str(rig.state), made)
+    store.write_synced(str(rig.state), made)
     rig.run("ADD", "weave")
     assert "heldRoutes" not in rig.record()
 
@@ -267,7 +267,7 @@ def test_a_later_call_keeps_what_a_newer_version_wrote_into_the_record(rig: Rig)
     made = store.read(str(rig.state), "c1")
     assert made is not None
     made.extra["later"] = {"a": 1}
-    store.write(str(rig.state), made)
+    store.write_synced(str(rig.state), made)
     rig.run("ADD", "canal", interface="eth7")
     assert rig.record()["later"] == {"a": 1}
 
@@ -293,4 +293,4 @@ def _hold(rig: Rig, *routes: bytes) -> None:
     made = store.read(str(rig.state), "c1")
     assert made is not None
     made.held_routes = [each.hex() for each in routes]
-    store.write(str(rig.state), made)
+    store.write_synced(str(rig.state), made)

@@ -227,7 +227,7 @@ def test_after_the_time_is_over_no_delegate_is_begun(tmp_path: Path) -> None:
 
 def test_the_lock_is_told_who_works_under_it_and_for_how_long(tmp_path: Path) -> None:
     """For whoever waits for it, should we be killed."""
-    held = lock.of_container(str(tmp_path), "c1", time.monotonic() + 5)
+    held = lock.acquire_container(str(tmp_path), "c1", time.monotonic() + 5)
     runner = Runner([str(tmp_path)], ENVIRON, None)
     runner.lock = held
     until = time.monotonic() + 10

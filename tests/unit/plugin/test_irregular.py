@@ -43,9 +43,9 @@ def test_a_record_that_is_no_file_is_corrupt_and_set_aside(
         assert store.exists(state, "c1")
         with pytest.raises(CorruptRecordError, match="not a regular file"):
             store.read(state, "c1")
-        aside = store.set_aside(state, "c1")
+        aside = store.keep_corrupt_copy(state, "c1")
         assert aside == f"{path}.corrupt"
-        store.write(state, Record("c1", "/ns", []))
+        store.write_synced(state, Record("c1", "/ns", []))
     assert is_regular(path)
     assert not is_regular(tmp_path / "c1.json.corrupt")
     assert len(list(tmp_path.iterdir())) == 2
@@ -63,7 +63,7 @@ def test_a_record_that_is_no_file_is_moved_where_there_are_no_second_names(
     put(tmp_path / "c1.json")
     monkeypatch.setattr("posix.link", refused)
     with ends():
-        store.set_aside(str(tmp_path), "c1")
+        store.keep_corrupt_copy(str(tmp_path), "c1")
     assert [file.name for file in tmp_path.iterdir()] == ["c1.json.corrupt"]
 
 
@@ -81,10 +81,10 @@ def test_a_temporary_file_that_is_none_gives_way(tmp_path: Path, put: Put) -> No
     state, path = str(tmp_path), tmp_path / "c1.json.tmp"
     put(path)
     with ends():
-        assert store.recover(state, "c1") is False
-        store.begin(state, Record("c1", "/ns", []))()
+        assert store.commit_staged(state, "c1") is False
+        store.stage(state, Record("c1", "/ns", []))()
         put(path)
-        store.note(state, Record("c1", "/ns", []))
+        store.write_unsynced(state, Record("c1", "/ns", []))
         put(path)
         store.remove(state, "c1")
     assert list(tmp_path.iterdir()) == []
@@ -133,9 +133,9 @@ def test_a_pipe_is_as_good_a_lock_as_a_file_and_goes_with_it(rig: Rig) -> None:
     for name in ("c1.lock", ".gc.lock"):
         os.mkfifo(rig.state / name)
     with ends():
-        held = lock.of_container(str(rig.state), "c1", until=0)
+        held = lock.acquire_container(str(rig.state), "c1", deadline=0)
         with pytest.raises(CNIError, match="still holds"):
-            lock.of_container(str(rig.state), "c1", until=0)
+            lock.acquire_container(str(rig.state), "c1", deadline=0)
         held.release()
         rig.run("ADD", "canal")
         rig.run("DEL")
@@ -147,7 +147,7 @@ def test_what_cannot_be_locked_is_an_error_with_its_cure(tmp_path: Path, name: s
     """Removing it could take another call's lock away."""
     IRREGULAR[name](tmp_path / "c1.lock")
     with ends(), pytest.raises(OSError, match="not a regular file: remove it"):
-        lock.of_container(str(tmp_path), "c1", until=0)
+        lock.acquire_container(str(tmp_path), "c1", deadline=0)
 
 
 @irregular
@@ -161,7 +161,7 @@ def test_a_journal_that_is_no_file_holds_no_call_up(tmp_path: Path, put: Put) ->
             container_id="c1",
             args="",
             attachments=[],
-            failure=None,
+            error=None,
             now=1.0,
             seconds=0.1,
         )

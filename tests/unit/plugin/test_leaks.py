@@ -32,7 +32,7 @@ class Killed(BaseException):
 @contextlib.contextmanager
 def _at_each_write(before: Callable[[], None], after: Callable[[], None]) -> Iterator[None]:
     """Do something before and after each write of a record, durable or not."""
-    real = {name: getattr(store, name) for name in ("write", "note")}
+    real = {name: getattr(store, name) for name in ("write_synced", "write_unsynced")}
 
     def watched(name: str) -> Callable[..., None]:
         def write(*args: object) -> None:
@@ -42,9 +42,9 @@ def _at_each_write(before: Callable[[], None], after: Callable[[], None]) -> Ite
 
         return write
 
-    def begin(*args: Any) -> Callable[[], None]:
+    def stage(*args: Any) -> Callable[[], None]:
         before()
-        finish = real_begin(*args)
+        finish = real_stage(*args)
         after()
 
         def watched_finish() -> None:
@@ -54,8 +54,8 @@ def _at_each_write(before: Callable[[], None], after: Callable[[], None]) -> Ite
 
         return watched_finish
 
-    real_begin = store.begin
-    put_in: dict[str, Any] = {"begin": begin, **{name: watched(name) for name in real}}
+    real_stage = store.stage
+    put_in: dict[str, Any] = {"stage": stage, **{name: watched(name) for name in real}}
     with mock.patch.multiple(store, **put_in):
         yield
 

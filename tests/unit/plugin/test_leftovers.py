@@ -59,7 +59,7 @@ def test_what_is_left_of_a_call_is_swept(
 
 def test_nothing_is_swept_from_under_a_call(tmp_path: Path) -> None:
     """A lock that is held belongs to a call that goes on, or to its delegate."""
-    held = lock.of_container(str(tmp_path), "c1", until=1e12)
+    held = lock.acquire_container(str(tmp_path), "c1", deadline=1e12)
     (tmp_path / "c1.json.tmp").write_bytes(b"")
     try:
         assert leftovers.sweep(str(tmp_path)) == []

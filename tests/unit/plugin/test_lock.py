@@ -26,50 +26,52 @@ def soon(seconds: float = 5.0) -> float:
 
 def test_a_second_call_for_a_container_waits_its_time_only(tmp_path: Path) -> None:
     """While the first holds the lock, the second ends with code 11; another container is free."""
-    first = lock.of_container(str(tmp_path), "c1", soon())
+    first = lock.acquire_container(str(tmp_path), "c1", soon())
     with pytest.raises(CNIError, match="another call for this container") as caught:
-        lock.of_container(str(tmp_path), "c1", soon(0.05))
+        lock.acquire_container(str(tmp_path), "c1", soon(0.05))
     assert caught.value.code == TRY_AGAIN
-    lock.of_container(str(tmp_path), "c2", soon()).release(forget=True)
-    first.release(forget=True)
+    lock.acquire_container(str(tmp_path), "c2", soon()).release(unlink=True)
+    first.release(unlink=True)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_who_waits_gets_the_lock_after_its_file_was_unlinked(tmp_path: Path) -> None:
     """The waiter notices that its file is gone and locks the new one."""
-    first = lock.of_container(str(tmp_path), "c1", soon())
+    first = lock.acquire_container(str(tmp_path), "c1", soon())
     got: list[lock.Lock] = []
     waiter = threading.Thread(
-        target=lambda: got.append(lock.of_container(str(tmp_path), "c1", soon()))
+        target=lambda: got.append(lock.acquire_container(str(tmp_path), "c1", soon()))
     )
     waiter.start()
     time.sleep(0.05)
-    first.release(forget=True)
+    first.release(unlink=True)
     waiter.join(5)
     with pytest.raises(CNIError):
-        lock.of_container(str(tmp_path), "c1", soon(0.01))
-    got[0].release(forget=True)
+        lock.acquire_container(str(tmp_path), "c1", soon(0.01))
+    got[0].release(unlink=True)
 
 
 def test_gc_is_alone(tmp_path: Path) -> None:
     """Calls for containers run side by side; a GC waits for all, and they for it."""
-    one = lock.against_gc(str(tmp_path), soon())
-    two = lock.against_gc(str(tmp_path), soon())
+    one = lock.acquire_gc_shared(str(tmp_path), soon())
+    two = lock.acquire_gc_shared(str(tmp_path), soon())
     with pytest.raises(CNIError, match="a call for a container"):
-        lock.for_gc(str(tmp_path), soon(0.01))
+        lock.acquire_gc_exclusive(str(tmp_path), soon(0.01))
     one.release()
     two.release()
-    alone = lock.for_gc(str(tmp_path), soon())
+    alone = lock.acquire_gc_exclusive(str(tmp_path), soon())
     with pytest.raises(CNIError, match="a GC still holds"):
-        lock.against_gc(str(tmp_path), soon(0.01))
+        lock.acquire_gc_shared(str(tmp_path), soon(0.01))
     alone.release()
 
 
 @pytest.mark.parametrize(
     "take",
     [
-        pytest.param(lambda folder, until: lock.of_container(folder, "c1", until), id="container"),
-        pytest.param(lock.for_gc, id="GC"),
+        pytest.param(
+            lambda folder, until: lock.acquire_container(folder, "c1", until), id="container"
+        ),
+        pytest.param(lock.acquire_gc_exclusive, id="GC"),
     ],
 )
 def test_a_delegate_inherits_the_lock_and_releasing_it_frees_it_all_the_same(
@@ -95,7 +97,7 @@ def test_a_delegate_inherits_the_lock_and_releasing_it_frees_it_all_the_same(
     ) as daemon:
         assert daemon.stdin is not None
         again.release()
-        take(str(tmp_path), soon(1)).release(forget=True)
+        take(str(tmp_path), soon(1)).release(unlink=True)
         daemon.stdin.close()
 
 
@@ -106,13 +108,13 @@ def sleeper(**more: Any) -> subprocess.Popen[bytes]:
 
 def test_a_delegate_that_nobody_is_left_to_end_is_ended_by_who_waits(tmp_path: Path) -> None:
     """Its plugin was killed and its time is over: else its container could never be freed."""
-    held = lock.of_container(str(tmp_path), "c1", soon())
+    held = lock.acquire_container(str(tmp_path), "c1", soon())
     with sleeper(close_fds=False) as delegate:
-        held.note(delegate.pid, time.monotonic() - 1)
+        held.record_delegate(delegate.pid, time.monotonic() - 1)
         os.close(held._file)  # as a kill of the plugin does
         with pytest.raises(CNIError):  # the plugin may be about to end it
-            lock.of_container(str(tmp_path), "c1", soon(0.02))
-        held = lock.of_container(str(tmp_path), "c1", soon(60))
+            lock.acquire_container(str(tmp_path), "c1", soon(0.02))
+        held = lock.acquire_container(str(tmp_path), "c1", soon(60))
         assert delegate.wait() == -9
     held.release()
     assert (tmp_path / "c1.lock").read_bytes() == b""
@@ -120,11 +122,11 @@ def test_a_delegate_that_nobody_is_left_to_end_is_ended_by_who_waits(tmp_path: P
 
 def test_a_delegate_that_left_its_process_group_is_ended_too(tmp_path: Path) -> None:
     """It has the lock all the same."""
-    held = lock.of_container(str(tmp_path), "c1", soon())
+    held = lock.acquire_container(str(tmp_path), "c1", soon())
     with subprocess.Popen(["sleep", "60"], close_fds=False) as delegate:
-        held.note(delegate.pid, time.monotonic() - 60)
+        held.record_delegate(delegate.pid, time.monotonic() - 60)
         os.close(held._file)
-        lock.of_container(str(tmp_path), "c1", soon(60)).release()
+        lock.acquire_container(str(tmp_path), "c1", soon(60)).release()
         assert delegate.wait() == -9
 
 
@@ -135,44 +137,46 @@ def daemon_with(held: lock.Lock) -> subprocess.Popen[bytes]:
     return daemon
 
 
-@pytest.mark.parametrize("take", [lock.against_gc, lock.for_gc], ids=["a call", "a GC"])
+@pytest.mark.parametrize(
+    "take", [lock.acquire_gc_shared, lock.acquire_gc_exclusive], ids=["a call", "a GC"]
+)
 def test_a_daemon_of_a_killed_gc_does_not_hold_up_the_node(
     tmp_path: Path, take: Callable[[str, float], lock.Lock]
 ) -> None:
     """The file that it has is given up; whoever comes later finds the new one."""
-    held = lock.for_gc(str(tmp_path), soon())
-    held.note(lock.NOBODY, time.monotonic() - 60)
+    held = lock.acquire_gc_exclusive(str(tmp_path), soon())
+    held.record_delegate(lock.NO_DELEGATE, time.monotonic() - 60)
     with daemon_with(held) as daemon:
         again = take(str(tmp_path), soon(1))
         assert daemon.poll() is None
         with pytest.raises(CNIError):
-            lock.for_gc(str(tmp_path), soon(0.02))
+            lock.acquire_gc_exclusive(str(tmp_path), soon(0.02))
         again.release()
-        lock.for_gc(str(tmp_path), soon(1)).release()
+        lock.acquire_gc_exclusive(str(tmp_path), soon(1)).release()
         daemon.kill()
 
 
 def test_a_daemon_of_a_killed_call_keeps_its_containers_lock(tmp_path: Path) -> None:
     """Nobody knows what it does to that container; the others have locks of their own."""
-    held = lock.of_container(str(tmp_path), "c1", soon())
-    held.note(lock.NOBODY, time.monotonic() - 60)
+    held = lock.acquire_container(str(tmp_path), "c1", soon())
+    held.record_delegate(lock.NO_DELEGATE, time.monotonic() - 60)
     with daemon_with(held) as daemon:
         with pytest.raises(CNIError, match="still holds"):
-            lock.of_container(str(tmp_path), "c1", soon(0.02))
+            lock.acquire_container(str(tmp_path), "c1", soon(0.02))
         daemon.kill()
 
 
 @pytest.mark.parametrize("note", [None, b"\0" * 64, b"1", b"one 2", b"1 two", b"-1 -1"])
 def test_no_other_process_is_ended(tmp_path: Path, note: bytes | None) -> None:
     """Neither one that got the number later and has no lock, nor one that cannot be meant."""
-    held = lock.of_container(str(tmp_path), "c1", soon())
+    held = lock.acquire_container(str(tmp_path), "c1", soon())
     with sleeper() as other:
         if note is None:
-            held.note(other.pid, time.monotonic() - 60)
+            held.record_delegate(other.pid, time.monotonic() - 60)
         else:
             os.pwrite(held._file, note, 0)
         with pytest.raises(CNIError, match="still holds"):
-            lock.of_container(str(tmp_path), "c1", soon(0.02))
+            lock.acquire_container(str(tmp_path), "c1", soon(0.02))
         assert other.poll() is None
         other.kill()
     held.release()
@@ -181,7 +185,7 @@ def test_no_other_process_is_ended(tmp_path: Path, note: bytes | None) -> None:
 def test_what_a_killed_call_wrote_down_is_forgotten(tmp_path: Path) -> None:
     """The next holder has other delegates, and that number may be anybody's."""
     (tmp_path / ".gc.lock").write_text("1 1\n")
-    one = lock.against_gc(str(tmp_path), soon())
+    one = lock.acquire_gc_shared(str(tmp_path), soon())
     assert (tmp_path / ".gc.lock").read_bytes() == b""
     one.release()
 
@@ -194,13 +198,13 @@ def test_a_lock_file_that_cannot_be_written_is_a_lock(
     def full(*_: object) -> int:
         raise OSError(28, "No space left on device")
 
-    held = lock.of_container(str(tmp_path), "c1", soon())
-    held.note(1, 1)
+    held = lock.acquire_container(str(tmp_path), "c1", soon())
+    held.record_delegate(1, 1)
     monkeypatch.setattr("posix.pwrite", full)
     monkeypatch.setattr("posix.ftruncate", full)
-    held.note(1, 1)
+    held.record_delegate(1, 1)
     held.release()
-    lock.of_container(str(tmp_path), "c1", soon(0.01)).release()
+    lock.acquire_container(str(tmp_path), "c1", soon(0.01)).release()
 
 
 def test_a_file_that_cannot_be_made_but_is_there_is_locked(
@@ -216,14 +220,14 @@ def test_a_file_that_cannot_be_made_but_is_there_is_locked(
         return real(path, flags, mode)
 
     monkeypatch.setattr("posix.open", read_only)
-    lock.of_container(str(tmp_path), "c1", soon()).release()
+    lock.acquire_container(str(tmp_path), "c1", soon()).release()
     with pytest.raises(OSError, match="Read-only file system"):
-        lock.of_container(str(tmp_path), "c2", soon())
+        lock.acquire_container(str(tmp_path), "c2", soon())
 
 
 def test_a_lock_file_that_somebody_removed_is_let_go_all_the_same(tmp_path: Path) -> None:
     """Nothing depends on the file but who may have it."""
-    held = lock.of_container(str(tmp_path), "c1", soon())
+    held = lock.acquire_container(str(tmp_path), "c1", soon())
     (tmp_path / "c1.lock").unlink()
-    held.release(forget=True)
-    lock.of_container(str(tmp_path), "c1", soon(0.01)).release(forget=True)
+    held.release(unlink=True)
+    lock.acquire_container(str(tmp_path), "c1", soon(0.01)).release(unlink=True)

@@ -59,7 +59,7 @@ def records(draw: st.DrawFn) -> Record:
             conf,
             args=draw(FOR_THE_SYSTEM),
             capability_args=draw(st.dictionaries(TEXT, VALUE, max_size=2)),
-            primary=draw(st.booleans()),
+            is_primary=draw(st.booleans()),
         )
         attachment.phase = draw(
             st.sampled_from(["planned", "attaching", "attached", "releasing", "parked"])
@@ -119,7 +119,7 @@ def ordinary() -> bytes:
     """Return the record of a container with an address."""
     plugins = [{"type": "bridge", "ipam": {"type": "host-local", "subnet": "10.32.1.0/24"}}]
     conf = Conf("/etc/cni/net.d/20-weave.conflist", "weave", "1.0.0", plugins)
-    attachment = Attachment("weave", "eth0", "eth0", conf, args="K8S_POD_NAME=wéb", primary=True)
+    attachment = Attachment("weave", "eth0", "eth0", conf, args="K8S_POD_NAME=wéb", is_primary=True)
     attachment.phase = "attached"
     attachment.result = GOOD
     attachment.failure = {"since": 1_700_000_000, "code": 11, "msg": "m"}
@@ -278,12 +278,12 @@ def test_files_are_private_and_replaced_whole(tmp_path: Path) -> None:
     try:
         store.make_dir(state)
         store.make_dir(state)
-        store.write(state, Record("c1", "/ns", []))
+        store.write_synced(state, Record("c1", "/ns", []))
     finally:
         os.umask(old)
     assert stat.S_IMODE(Path(state).stat().st_mode) == 0o700
     assert stat.S_IMODE(Path(state, "c1.json").stat().st_mode) == 0o600
-    store.write(state, Record("c1", "/other", []))
+    store.write_synced(state, Record("c1", "/other", []))
     found = store.read(state, "c1")
     assert found is not None
     assert found.netns == "/other"
@@ -301,14 +301,14 @@ def test_a_write_that_fails_leaves_the_old_record(
 ) -> None:
     """Neither half a record nor a temporary file is left."""
     state = str(tmp_path)
-    store.write(state, Record("c1", "/old", []))
+    store.write_synced(state, Record("c1", "/old", []))
 
     def full(*_: Any) -> int:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("posix.fdatasync", full)
     with pytest.raises(OSError, match="No space"):
-        store.write(state, Record("c1", "/new", []))
+        store.write_synced(state, Record("c1", "/new", []))
     found = store.read(state, "c1")
     assert found is not None
     assert found.netns == "/old"
@@ -318,7 +318,7 @@ def test_a_write_that_fails_leaves_the_old_record(
 def test_a_first_record_is_whole_before_it_has_its_name(tmp_path: Path) -> None:
     """In between a delegate starts; were the plugin killed, the next call would find the record."""
     state = str(tmp_path)
-    finish = store.begin(state, Record("c1", "/ns", []))
+    finish = store.stage(state, Record("c1", "/ns", []))
     assert not store.exists(state, "c1")
     assert record.decode((tmp_path / "c1.json.tmp").read_bytes()).netns == "/ns"
     finish()
@@ -328,8 +328,8 @@ def test_a_first_record_is_whole_before_it_has_its_name(tmp_path: Path) -> None:
 def test_a_further_record_has_its_name_at_once(tmp_path: Path) -> None:
     """The next call would take the one that is there already, and look for no other."""
     state = str(tmp_path)
-    store.write(state, Record("c1", "/old", []))
-    finish = store.begin(state, Record("c1", "/new", []))
+    store.write_synced(state, Record("c1", "/old", []))
+    finish = store.stage(state, Record("c1", "/new", []))
     for _ in range(2):
         found = store.read(state, "c1")
         assert found is not None
@@ -347,7 +347,7 @@ def test_a_file_system_that_is_full_gets_no_half_a_record(
 
     monkeypatch.setattr("posix.write", full)
     with pytest.raises(OSError, match="No space"):
-        store.begin(str(tmp_path), Record("c1", "/ns", []))
+        store.stage(str(tmp_path), Record("c1", "/ns", []))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -364,9 +364,9 @@ def test_a_power_cut_leaves_the_last_record_that_was_waited_for(
 ) -> None:
     """A step that was only noted may be lost, and with it nothing else."""
     state = str(tmp_path)
-    store.write(state, Record("c1", "/certain", []))
+    store.write_synced(state, Record("c1", "/certain", []))
     for netns in ("/noted", "/noted again"):
-        store.note(state, Record("c1", netns, []))
+        store.write_unsynced(state, Record("c1", netns, []))
         found = store.read(state, "c1")
         assert found is not None
         assert found.netns == netns
@@ -375,9 +375,9 @@ def test_a_power_cut_leaves_the_last_record_that_was_waited_for(
     found = store.read(state, "c1")
     assert found is not None
     assert found.netns == "/certain"
-    store.write(state, Record("c1", "/new", []))
+    store.write_synced(state, Record("c1", "/new", []))
     assert [each.name for each in tmp_path.iterdir()] == ["c1.json"]
-    store.note(state, Record("c1", "/noted", []))
+    store.write_unsynced(state, Record("c1", "/noted", []))
     store.remove(state, "c1")
     assert list(tmp_path.iterdir()) == []
 
@@ -387,14 +387,14 @@ def test_a_note_is_waited_for_where_there_are_no_second_names(
 ) -> None:
     """Some file systems have no hard links: a step is then written like the first record."""
     synced: list[int] = []
-    store.write(str(tmp_path), Record("c1", "/old", []))
+    store.write_synced(str(tmp_path), Record("c1", "/old", []))
 
     def refused(*_: Any) -> None:
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr("posix.link", refused)
     monkeypatch.setattr("posix.fdatasync", synced.append)
-    store.note(str(tmp_path), Record("c1", "/new", []))
+    store.write_unsynced(str(tmp_path), Record("c1", "/new", []))
     found = store.read(str(tmp_path), "c1")
     assert found is not None
     assert (found.netns, len(synced)) == ("/new", 1)
@@ -412,7 +412,7 @@ def test_a_corrupt_record_is_kept_beside_its_place(
     if not links:
         monkeypatch.setattr("posix.link", refused)
     (tmp_path / "c1.json").write_bytes(b"{")
-    aside = store.set_aside(str(tmp_path), "c1")
+    aside = store.keep_corrupt_copy(str(tmp_path), "c1")
     assert Path(aside).read_bytes() == (tmp_path / "c1.json").read_bytes() == b"{"
     assert stat.S_IMODE(Path(aside).stat().st_mode) & 0o077 == 0 or links
 
@@ -444,7 +444,7 @@ def test_a_record_that_was_not_renamed_is_recovered(
     if content is not ...:
         whole = record.encode(Record("c1", "/ns", []))
         (tmp_path / "c1.json.tmp").write_bytes(whole if content == b"whole" else content)
-    assert store.recover(str(tmp_path), "c1") is recovered
+    assert store.commit_staged(str(tmp_path), "c1") is recovered
     assert store.exists(str(tmp_path), "c1") is recovered
 
 
@@ -460,7 +460,7 @@ def test_a_temporary_file_is_never_followed(tmp_path: Path) -> None:
     target = tmp_path / "target"
     target.write_text("mine")
     (tmp_path / "c1.json.tmp").symlink_to(target)
-    store.write(str(tmp_path), Record("c1", "", []))
+    store.write_synced(str(tmp_path), Record("c1", "", []))
     assert target.read_text() == "mine"
     assert sorted(file.name for file in tmp_path.iterdir()) == ["c1.json", "target"]
     assert not (tmp_path / "c1.json").is_symlink()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatcher.cni_errors import DECODING_FAILURE, CNIError
-from dispatcher.cni_result import default_gateways, family, is_default, read, write
+from dispatcher.cni_result import decode, default_gateways, encode, family, is_default
 from dispatcher.conf import VERSIONS
 
 # One attachment as each shape of the specification has it.
@@ -51,7 +51,7 @@ def without_interfaces(shape: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(("source", "target"), list(itertools.product(VERSIONS, VERSIONS)))
 def test_a_result_goes_from_any_version_to_any(source: str, target: str) -> None:
     """Nothing that both versions can say is lost, and nothing appears."""
-    converted = write(read({"cniVersion": source, **SHAPES[source]}, "0.1.0"), target)
+    converted = encode(decode({"cniVersion": source, **SHAPES[source]}, "0.1.0"), target)
     expected = SHAPES[target]
     if source < "0.3.0" and target >= "0.3.0":
         expected = without_interfaces(expected)
@@ -68,28 +68,28 @@ def test_a_result_goes_from_any_version_to_any(source: str, target: str) -> None
 )
 def test_an_empty_result(version: str, expected: dict[str, Any]) -> None:
     """Which fields appear is as libcni has it."""
-    assert write(read({}, "1.0.0"), version) == expected
+    assert encode(decode({}, "1.0.0"), version) == expected
 
 
 @pytest.mark.parametrize("version", ["0.1.0", "0.2.0"])
 def test_the_oldest_versions_need_an_address(version: str) -> None:
     """Without one there is no result to give."""
     with pytest.raises(CNIError, match="needs an address") as caught:
-        write(read({"cniVersion": "1.0.0"}, "1.0.0"), version)
+        encode(decode({"cniVersion": "1.0.0"}, "1.0.0"), version)
     assert caught.value.code == DECODING_FAILURE
 
 
 def test_the_oldest_versions_have_routes_only_where_there_are_any() -> None:
     """A family without a route says nothing of routes."""
     said = {"ips": [{"address": "10.0.0.1/8"}], "routes": ROUTES[1:]}
-    made = write(read(said, "1.0.0"), "0.1.0")
+    made = encode(decode(said, "1.0.0"), "0.1.0")
     assert made == {"cniVersion": "0.1.0", "ip4": {"ip": "10.0.0.1/8"}, "dns": {}}
 
 
 def test_the_oldest_versions_keep_the_first_address_of_each_family() -> None:
     """Of several addresses, and of routes only what the family has."""
     said = {"ips": [{"address": "10.0.0.1/8"}, {"address": "10.0.0.2/8"}], "routes": ROUTES}
-    assert write(read(said, "1.0.0"), "0.2.0") == {
+    assert encode(decode(said, "1.0.0"), "0.2.0") == {
         "cniVersion": "0.2.0",
         "ip4": {"ip": "10.0.0.1/8", "routes": ROUTES[:1]},
         "dns": {},
@@ -105,9 +105,9 @@ def test_what_came_with_1_1_0_survives_in_new_versions_only() -> None:
             {"dst": "10.0.0.0/8", "mtu": 9, "advmss": 8, "priority": 7, "table": 0, "scope": 0}
         ],
     }
-    result = read(said, "1.1.0")
-    assert write(result, "1.0.0") == {**said, "cniVersion": "1.0.0"}
-    old = write(result, "0.4.0")
+    result = decode(said, "1.1.0")
+    assert encode(result, "1.0.0") == {**said, "cniVersion": "1.0.0"}
+    old = encode(result, "0.4.0")
     assert old["interfaces"] == [{"name": "a"}]
     assert old["routes"] == said["routes"]
 
@@ -115,8 +115,8 @@ def test_what_came_with_1_1_0_survives_in_new_versions_only() -> None:
 def test_a_version_has_its_own_fields_only() -> None:
     """What came with 1.1.0 is unknown in a result of 0.4.0; a name is always there."""
     said = {"cniVersion": "0.4.0", "interfaces": [{"mtu": 1500, "mac": "x"}]}
-    assert read(said, "0.4.0")["interfaces"] == [{"name": "", "mac": "x"}]
-    assert write(read(said, "0.4.0"), "0.3.0")["interfaces"] == [{"name": "", "mac": "x"}]
+    assert decode(said, "0.4.0")["interfaces"] == [{"name": "", "mac": "x"}]
+    assert encode(decode(said, "0.4.0"), "0.3.0")["interfaces"] == [{"name": "", "mac": "x"}]
 
 
 def test_unknown_and_empty_fields_are_dropped() -> None:
@@ -128,7 +128,7 @@ def test_unknown_and_empty_fields_are_dropped() -> None:
         "dns": {"nameservers": [], "domain": ""},
         "extra": 1,
     }
-    assert write(read(said, "1.0.0"), "1.0.0") == {
+    assert encode(decode(said, "1.0.0"), "1.0.0") == {
         "cniVersion": "1.0.0",
         "interfaces": [{"name": "a"}],
         "ips": [{"interface": 0, "address": "10.0.0.1/8"}],
@@ -139,8 +139,8 @@ def test_unknown_and_empty_fields_are_dropped() -> None:
 def test_a_result_without_a_version_has_that_of_its_configuration(stated: Any) -> None:
     """The same bytes mean different things in different versions."""
     said = dict(OLDEST) if stated is ... else {"cniVersion": stated, **OLDEST}
-    assert read(said, "0.2.0")["ips"][0]["address"] == "10.1.0.5/16"
-    assert read(said, "1.0.0")["ips"] == []
+    assert decode(said, "0.2.0")["ips"][0]["address"] == "10.1.0.5/16"
+    assert decode(said, "1.0.0")["ips"] == []
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_a_result_without_a_version_has_that_of_its_configuration(stated: Any) -
 def test_a_result_is_refused(said: dict[str, Any], part: str) -> None:
     """What cannot be understood says which part, with code 6."""
     with pytest.raises(CNIError) as caught:
-        read(said, "1.0.0")
+        decode(said, "1.0.0")
     assert caught.value.code == DECODING_FAILURE
     assert part in caught.value.msg
 
@@ -254,10 +254,10 @@ def test_any_object_is_converted_or_refused(
 ) -> None:
     """No object gets past :class:`CNIError`; what is converted is a fixed point."""
     try:
-        made = write(read(said, conf_version), target)
+        made = encode(decode(said, conf_version), target)
     except CNIError:
         return
-    assert write(read(made, "0.1.0"), target) == made
+    assert encode(decode(made, "0.1.0"), target) == made
 
 
 def test_the_gateways_of_default_routes() -> None:
@@ -265,16 +265,16 @@ def test_the_gateways_of_default_routes() -> None:
     ips = [{"address": "fd00::2/64", "gateway": "fd00::1"}, {"address": "10.0.0.2/24"}]
     routes = [{"dst": "10.1.0.0/16", "gw": "10.0.0.9"}, {"dst": "0.0.0.0/0"}, {"dst": "::/0"}]
     said = {"cniVersion": "1.0.0", "ips": ips, "routes": routes}
-    assert default_gateways(read(said, "1.0.0")) == {4: "", 6: "fd00::1"}
+    assert default_gateways(decode(said, "1.0.0")) == {4: "", 6: "fd00::1"}
     routes[1]["gw"] = "10.0.0.3"
-    assert default_gateways(read(said, "1.0.0")) == {4: "10.0.0.3", 6: "fd00::1"}
+    assert default_gateways(decode(said, "1.0.0")) == {4: "10.0.0.3", 6: "fd00::1"}
     routes[1]["gw"] = "fe80::1"
-    assert default_gateways(read(said, "1.0.0")) == {6: "fd00::1"}
+    assert default_gateways(decode(said, "1.0.0")) == {6: "fd00::1"}
 
 
 def test_a_default_route_of_another_table_has_no_say() -> None:
     """It stands for policy routing; a pod has no way out by it."""
     routes = [{"dst": "0.0.0.0/0", "gw": "10.0.0.1", "table": 100}]
-    assert default_gateways(read({"cniVersion": "1.1.0", "routes": routes}, "1.1.0")) == {}
+    assert default_gateways(decode({"cniVersion": "1.1.0", "routes": routes}, "1.1.0")) == {}
     routes[0]["table"] = 254
-    assert default_gateways(read({"cniVersion": "1.1.0", "routes": routes}, "1.1.0")) != {}
+    assert default_gateways(decode({"cniVersion": "1.1.0", "routes": routes}, "1.1.0")) != {}

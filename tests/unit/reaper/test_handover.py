@@ -46,7 +46,7 @@ class Leaving:
 
     def write(self, record: Record) -> None:
         """Put *record* on the disk."""
-        store.write(str(self.world.state), record)
+        store.write_synced(str(self.world.state), record)
 
     @property
     def notes(self) -> list[str]:
@@ -170,10 +170,10 @@ def test_a_record_that_only_genie_could_free_is_set_aside_when_the_plugin_is_gon
 def test_a_record_of_a_sandbox_that_the_runtime_lost_is_set_aside(leaving: Leaving) -> None:
     """Its namespace outlived it, but no DEL will read a cache entry."""
     leaving.write(only_canal(FOLLOWING))
-    held = lock.of_container(str(leaving.world.state), "c1", until=0)
+    held = lock.acquire_container(str(leaving.world.state), "c1", deadline=0)
     for _ in range(2):
         leaving.reaper.turn()
-    held.release(forget=True)
+    held.release(unlink=True)
     leaving.reaper.turn()
     assert (leaving.notes, leaving.left) == ([], ["c1.json.left"])
 
@@ -248,11 +248,11 @@ def test_what_the_next_configuration_cannot_release_is_not_handed_over(leaving: 
 def test_while_a_call_holds_its_lock_a_record_stays(leaving: Leaving) -> None:
     """Its DEL is under way; the next turn comes here again."""
     leaving.write(only_canal(FOLLOWING))
-    held = lock.of_container(str(leaving.world.state), "c1", until=0)
+    held = lock.acquire_container(str(leaving.world.state), "c1", deadline=0)
     leaving.reaper.turn()
     assert leaving.notes == []
     assert "c1.json" in leaving.left
-    held.release(forget=True)
+    held.release(unlink=True)
     leaving.reaper.turn()
     assert (leaving.notes, leaving.left) == (["canal-c1-eth0"], [])
 

@@ -94,7 +94,7 @@ def test_each_interface_that_was_asked_for_is_freed_latest_first(host: Host) -> 
     install(host, "exit 0")
     both = stored()
     assert both.record is not None
-    both.record.attachments[1].requested = "eth9"
+    both.record.attachments[1].cni_ifname = "eth9"
     plugin_del.run(host.settings(), both)
     lines = (host.root / "out").read_text().splitlines()
     assert [line for line in lines if line.startswith("CNI_IFNAME")] == [

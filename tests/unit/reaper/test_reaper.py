@@ -62,7 +62,7 @@ class World:
         """Write a record of *age* seconds."""
         made = record(container_id)
         made.netns = netns
-        store.write(str(self.state), made)
+        store.write_synced(str(self.state), made)
         written = self.clock.now - age
         os.utime(store.path_of(str(self.state), container_id), (written, written))
 
@@ -222,9 +222,9 @@ def test_a_locked_record_waits(world: World) -> None:
 def test_a_delegate_whose_time_is_over_and_whose_plugin_is_gone_is_ended(world: World) -> None:
     """Where no DEL comes any more nobody else would, and its container would wait for ever."""
     world.write("c1")
-    held = lock.of_container(str(world.state), "c1", time.monotonic() + 5)
+    held = lock.acquire_container(str(world.state), "c1", time.monotonic() + 5)
     with subprocess.Popen(["sleep", "60"], close_fds=False, process_group=0) as delegate:
-        held.note(delegate.pid, time.monotonic() - 60)
+        held.record_delegate(delegate.pid, time.monotonic() - 60)
         os.close(held._file)  # as a kill of the plugin does
         for _ in range(2):  # the first only notes that the runtime does not know it
             assert world.reaper.look() == []
@@ -280,7 +280,7 @@ def test_what_is_parked_waits_for_the_executable_and_is_freed_soon_after(
     parked = record("c1")
     for attachment in parked.attachments:
         attachment.phase = PARKED
-    store.write(str(world.state), parked)
+    store.write_synced(str(world.state), parked)
     os.utime(store.path_of(str(world.state), "c1"), (0, 0))
     for _ in range(5):
         assert reaper.look() == []
@@ -291,7 +291,7 @@ def test_what_is_parked_waits_for_the_executable_and_is_freed_soon_after(
 
 def test_a_record_of_nothing_is_freed(world: World) -> None:
     """A DEL was killed between the last attachment and the record."""
-    store.write(str(world.state), Record("c1", "", []))
+    store.write_synced(str(world.state), Record("c1", "", []))
     os.utime(store.path_of(str(world.state), "c1"), (0, 0))
     world.reaper.look()
     assert world.reaper.look() == ["c1"]

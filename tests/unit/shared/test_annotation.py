@@ -12,7 +12,7 @@ from dispatcher import annotation
 from dispatcher.annotation import (
     InvalidAnnotationError,
     Selection,
-    nearest,
+    closest_name,
     normalise,
     parse,
     quote,
@@ -160,7 +160,7 @@ def test_interfaces_are_distinct_and_one_is_the_primary(
     for selection, (_, interface) in zip(selections, items, strict=True):
         assert interface in {None, selection.interface}
     assert len({s.interface for s in selections}) == len(selections)
-    assert sum(s.primary for s in selections) == 1
+    assert sum(s.is_primary for s in selections) == 1
 
 
 @given(valid_values())
@@ -212,14 +212,14 @@ def test_a_quoted_text_is_one_printable_line(text: str) -> None:
 )
 def test_the_nearest_name(name: str, expected: str | None) -> None:
     """A typing mistake leads to the name that was meant; a strange name leads nowhere."""
-    assert nearest(name, ["weave", "canal", "calico", "flannel"]) == expected
+    assert closest_name(name, ["weave", "canal", "calico", "flannel"]) == expected
 
 
 def test_an_unknown_name_is_compared_with_few_of_many_known_ones() -> None:
     """15,000 names kept the webhook busy for a second; what was meant is still among the few."""
     known = {f"{letter}et-{number}" for letter in "mnop" for number in range(4000)}
     assert len(shortlist("net-unknown", known)) == annotation.MAX_COMPARED
-    assert nearest("wave", {*known, "Weave"}) == "Weave"
+    assert closest_name("wave", {*known, "Weave"}) == "Weave"
     few = sorted(known)[: annotation.MAX_COMPARED]
     assert shortlist("net-unknown", few) is few
 

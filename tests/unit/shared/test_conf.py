@@ -215,9 +215,9 @@ def test_what_is_a_network(types: list[str], *, network: bool) -> None:
 def test_versions_are_ordered() -> None:
     """A configuration has what its version and the earlier ones have."""
     conf = decode(conflist(cniVersion="0.4.0"), "/x")
-    assert conf.has("0.3.1")
-    assert conf.has("0.4.0")
-    assert not conf.has("1.0.0")
+    assert conf.supports("0.3.1")
+    assert conf.supports("0.4.0")
+    assert not conf.supports("1.0.0")
 
 
 @given(st.text(max_size=20))

@@ -12,7 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatcher.conf import Conf, InvalidConfError
-from dispatcher.networks import UnknownNetworkError, find, locate, missing, scan
+from dispatcher.networks import (
+    UnknownNetworkError,
+    find,
+    find_executable,
+    missing_executables,
+    scan,
+)
 
 
 def put(file: Path, name: str = "", kind: str = "bridge", **more: Any) -> Path:
@@ -100,7 +106,7 @@ def test_one_name_and_all_names_agree(files: dict[tuple[str, str, str], tuple[st
         directories = [f"{folder}/p", f"{folder}/q"]
         found = scan(directories)
         for name in ["a", "b", "c", "a-b", "10-a", "2-a", "x.y", "genie", "-a"]:
-            known: dict[str, Conf | InvalidConfError] = {**found.confs, **found.spoiled}
+            known: dict[str, Conf | InvalidConfError] = {**found.confs, **found.broken_names}
             assert outcome(name, directories) == (known[name].path if name in known else "")
 
 
@@ -110,8 +116,8 @@ def test_a_broken_file_harms_only_itself(tmp_path: Path) -> None:
     (tmp_path / "20-canal.conf").write_text("{")
     found = scan([str(tmp_path)])
     assert sorted(found.confs) == ["10-weave", "weave"]
-    assert list(found.broken) == [f"{tmp_path}/20-canal.conf"]
-    assert sorted(found.spoiled) == ["20-canal", "canal"]
+    assert list(found.broken_files) == [f"{tmp_path}/20-canal.conf"]
+    assert sorted(found.broken_names) == ["20-canal", "canal"]
     with pytest.raises(InvalidConfError, match=r"20-canal\.conf: not valid JSON"):
         find("canal", [str(tmp_path)])
 
@@ -148,7 +154,7 @@ def test_a_broken_file_can_be_ignored(tmp_path: Path) -> None:
     """By all its names, too."""
     tmp_path.joinpath("10-weave.conf").write_text("{")
     found = scan([str(tmp_path)], ignore=["weave"])
-    assert (found.spoiled, found.ignored) == ({}, {"weave", "10-weave"})
+    assert (found.broken_names, found.ignored) == ({}, {"weave", "10-weave"})
 
 
 def test_names_that_no_annotation_could_hold_are_left_out(tmp_path: Path) -> None:
@@ -167,8 +173,8 @@ def test_executables_are_looked_for_in_order(tmp_path: Path) -> None:
     (second / "host-local").touch(mode=0o644)
     path = [str(first), "/none", str(second)]
     conf = find("w", [str(put(tmp_path / "c" / "w.conf", ipam={"type": "host-local"}).parent)])
-    assert locate("bridge", path) == f"{second}/bridge"
-    assert locate("none", path) is None
-    assert locate("a\0b", path) is None
-    assert missing(conf, path) == ["host-local"]
-    assert missing(conf, [str(first)]) == ["bridge", "host-local"]
+    assert find_executable("bridge", path) == f"{second}/bridge"
+    assert find_executable("none", path) is None
+    assert find_executable("a\0b", path) is None
+    assert missing_executables(conf, path) == ["host-local"]
+    assert missing_executables(conf, [str(first)]) == ["bridge", "host-local"]

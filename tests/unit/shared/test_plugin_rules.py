@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 from dispatcher import plugin_rules
-from dispatcher.plugin_rules import ONCE_PER_POD, PRIMARY_ONLY, brief, conflicts, fault
+from dispatcher.plugin_rules import (
+    ONCE_PER_POD,
+    PRIMARY_ONLY,
+    conflict_fault,
+    conflict_summary,
+    conflicts,
+)
 
 PAGE = (Path(__file__).parents[3] / "docs" / "admission.md").read_text()
 
@@ -50,12 +56,12 @@ def test_the_conflicts_of_a_plan_are(
 
 def test_a_conflict_names_both_items_the_plugin_the_reason_and_the_cure() -> None:
     """In the form of every other fault of a value."""
-    assert str(fault((1, 2, "calico"), ["canal", "calico"])) == (
+    assert str(conflict_fault((1, 2, "calico"), ["canal", "calico"])) == (
         'Invalid value: "calico": item 2: item 1 ("canal") uses the same plugin "calico", which '
         "can attach a pod only once: it names the host side of the link after the pod, so the "
         "second attachment deletes the first interface; choose one of the two networks"
     )
-    assert str(fault((2, 3, "weave-net"), ["canal", "weave", "weave"])) == (
+    assert str(conflict_fault((2, 3, "weave-net"), ["canal", "weave", "weave"])) == (
         'Invalid value: "weave": item 3: item 2 is the same network, and its plugin "weave-net" '
         "can attach a pod only once: it names the host side of the link after the container, so "
         "the second attachment fails; list it once"
@@ -66,7 +72,7 @@ def test_a_conflict_of_short_names_fits_into_a_warning() -> None:
     """A warning has 120 characters, and begins with what it means for the pod."""
     for names in (["canal", "calico"], ["cilium", "cilium"]):
         for plugin_type in ONCE_PER_POD:
-            assert len(brief((1, 2, plugin_type), names)) < 120 - len(
+            assert len(conflict_summary((1, 2, plugin_type), names)) < 120 - len(
                 "some nodes will refuse the pod: "
             )
     for plugin_type in PRIMARY_ONLY:

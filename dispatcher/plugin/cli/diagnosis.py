@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Finding:
+class Diagnosis:
     """One thing that was looked at: ``problem`` tells whether it needs a cure."""
 
     __slots__ = ("about", "cure", "problem", "said")
