@@ -220,7 +220,7 @@ def decode(data: bytes) -> Record:
     try:
         value = parse(data, _DEPTH)
     except InvalidJSONError as error:
-        raise CorruptRecordError(str(error)) from None
+        raise CorruptRecordError(f"it is not valid JSON: {error}") from None
     try:
         written_by = value["format"]
         if written_by > FORMAT and value["oldestReader"] > FORMAT:

@@ -232,7 +232,7 @@ def test_gc_keeps_what_is_attached_while_it_works(
         rig.run("ADD", "weave,canal@net1", container="new")
         return real(*given)
 
-    monkeypatch.setattr(lock, "for_gc", meanwhile)
+    monkeypatch.setattr(lock, "acquire_gc_exclusive", meanwhile)
     rig.run("GC", **valid())
     assert gc_lists(rig) == {"w1": ["new/eth0"], "w2": ["new/eth0"], "c1": ["new/net1"]}
     assert rig.records == ["new"]
