@@ -120,7 +120,7 @@ sys.meta_path.insert(0, Rest)
 """
 
 CORE = (
-    *(f"dispatcher.plugin.{name}" for name in ("call", "commands.add", "delegate", "main")),
+    *(f"dispatcher.plugin.{name}" for name in ("commands.add", "commands.delete", "main")),
     "dispatcher.state.journal",
 )
 """These modules and all that they need are loaded together: every ADD and DEL needs them."""

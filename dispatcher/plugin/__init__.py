@@ -1,25 +1,30 @@
 """What the container runtime executes for every pod: the CNI plugin ``genie``.
 
-How it works, module by module:
+In the order in which a call goes through them:
 
-    main            turns environment and standard input into one JSON answer and an exit code
+    main            reads environment and standard input, prints one JSON object, returns a code
     request         reads and validates the environment of a call (pure)
     genie_conf      reads and validates the plugin's own configuration (pure)
-    plan            decides what the pod gets (pure)
-    call            what a command has at hand: request, clock, locks, plan, journal
+    call            what a command gets: request, configuration, effects and deadline
+    deadline        divides the time of one call: for locks, for work, for a roll-back
     commands        ADD, DEL, CHECK, GC and STATUS
-    chain           one network's plugins, in order
-    delegate        one run of one of them
-    process         its process
+    plan            decides what the pod gets (pure)
+    agent_client    asks the agent for a pod's annotation, if the runtime passes none
+    container_lock  holds the locks of a call for one container
+    rebuild         reads a container's record, and rebuilds one that is corrupt
+    free            releases attachments, and rolls back an ADD that failed
+    timings         times the operations on attachments, for the journal
+    chain           runs the plugins of one network, in order
+    delegate        runs one of them: finds the executable and reads its answer
+    process         starts and ends its process
     default_routes  keeps the pod's default routes those of its primary
-    netlink         routes and interfaces of a network namespace
-    libcni_cache    what was attached before Genie was installed
-    agent_client    asks the agent for a pod's annotation, where the runtime does not pass it
+    netlink         reads and changes routes and interfaces of a network namespace
+    libcni_cache    finds what was attached before Genie was installed
     cli             the command line for people
 
-What was done is in :mod:`dispatcher.state`.
+The record of what was attached is in :mod:`dispatcher.state`.
 
-Rules of this package: standard library only, and only the part that loads in well under a
-millisecond (a test holds the list); nothing is done that the record does not say first; no
-call to the API server and no daemon is needed.
+Rules of this package: it imports only the part of the standard library that loads in well under a
+millisecond (a test holds the list). Every effect is in the record before it happens. No call
+needs the API server or a daemon.
 """

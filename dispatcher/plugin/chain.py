@@ -18,9 +18,10 @@ from dispatcher.cni_errors import CannotRunError, CNIError, NotStartedError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, Self
 
     from dispatcher.conf import Conf
+    from dispatcher.plugin.call import Call
     from dispatcher.plugin.delegate import Runner
     from dispatcher.state.record import Attachment
 
@@ -50,6 +51,12 @@ class Chain:
         self._meanwhile = meanwhile
         self._container_id = container_id
         self.netns = netns
+
+    @classmethod
+    def for_call(cls, call: Call, meanwhile: Callable[[], None] | None = None) -> Self:
+        """Return the chain for the container and the network namespace of *call*."""
+        request = call.request
+        return cls(call.effects.run, request.container_id, request.netns, meanwhile)
 
     def add(self, attachment: Attachment, until: float) -> dict[str, Any]:
         """Attach, and return the last plugin's result in the form of 1.1.0.

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Any
 
+    from dispatcher.plugin.call import Call
+
 
 class Cached:
     """An attachment that was made before Genie; its configuration's path is the cache's file."""
@@ -37,6 +39,12 @@ class Cached:
     def __init__(self, container_id: str, attachment: Attachment) -> None:
         self.container_id = container_id
         self.attachment = attachment
+
+
+def for_call(call: Call) -> Cached | None:
+    """Return what was attached to the container of *call* before Genie, or None."""
+    request, conf_dirs = call.request, call.conf.settings.conf_dirs
+    return find(call.effects.cache_dir, conf_dirs, request.container_id, request.interface)
 
 
 def find(

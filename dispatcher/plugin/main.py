@@ -1,12 +1,11 @@
-"""The plugin's entry: environment and standard input in, one JSON answer and a code out.
+"""The plugin's entry point: environment and standard input in, one JSON object and a code out.
 
-How it works: :func:`serve` reads, judges and carries out one call and returns what to print
-and the exit code; :func:`main` gives it the process's own environment and descriptors and
-ends the process at once, since there is nothing to tidy up. Without CNI_COMMAND the same
-executable is the command line for people, and nothing of that is loaded here.
+:func:`main` runs as the executable: the CNI plugin, or the command line for people if CNI_COMMAND
+is not set. :func:`run` carries out one call with the environment, descriptors and clock that it is
+given, as ``skel`` does in the CNI project's library.
 
-Rules of this file: standard output gets exactly one JSON object or nothing; every failure,
-foreseen or not, is an error object of the specification.
+Standard output gets exactly one JSON object, or nothing. Every failure, foreseen or not, is an
+error object of the specification (section 5, "Error").
 """
 
 from __future__ import annotations
@@ -15,56 +14,94 @@ import posix
 import sys
 import time
 
-from dispatcher import cni_errors
+from dispatcher import cni_errors, networks
 from dispatcher.cni_errors import CNIError
-from dispatcher.conf import VERSIONS
+from dispatcher.conf import VERSIONS, Conf
 from dispatcher.jsontext import dump
+from dispatcher.plugin.call import Call, Effects
+from dispatcher.plugin.deadline import Deadline
+from dispatcher.plugin.delegate import CHAIN, Runner
 from dispatcher.plugin.genie_conf import GenieConf, read_conf, stated_version
 from dispatcher.plugin.request import Request, read_environment
+from dispatcher.plugin.timings import Timings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from typing import Any, NoReturn
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any, NoReturn, Protocol
 
-    from dispatcher.plugin.call import Call
     from dispatcher.plugin.netlink import Namespace
+
+    class Clock(Protocol):
+        """The part of the module ``time`` that a call uses."""
+
+        def monotonic(self) -> float:
+            """Return seconds of a clock that never goes back."""
+
+        def time(self) -> float:
+            """Return seconds of the epoch."""
+
 
 _CHUNK = 1 << 16  # a larger one costs a mapping of memory
 _MAX_INPUT = 16 << 20
 _OWN_NETNS = "/proc/self/ns/net"
+_LIBCNI_CACHE = "/var/lib/cni/results"
 
 
 def main(launcher: str) -> NoReturn:
     """Run as the executable *launcher*, and end the process."""
     environ = {_text(key): _text(value) for key, value in posix.environ.items()}
-    if _is_for_people(environ):
+    if _is_command_line(environ, sys.argv[1:]):
         from signal import SIG_DFL, SIGPIPE, signal
 
         from dispatcher.plugin.cli.main import main as command_line
 
-        signal(SIGPIPE, SIG_DFL)  # `genie list | head` ends as other programs do, without a word
+        signal(SIGPIPE, SIG_DFL)  # `genie list | head` ends silently, as other programs do
         sys.exit(command_line(sys.argv[1:]))
-    code, answer = serve(environ, _read_stdin, launcher)
-    posix._exit(code if _print(answer) else 1)  # noqa: SLF001 - saves the interpreter's tidying up
+    posix._exit(run(environ, launcher))  # noqa: SLF001 - saves the interpreter's clean-up
 
 
 def _text(raw: bytes) -> str:
     return raw.decode("utf-8", "surrogateescape")
 
 
-def _is_for_people(environ: Mapping[str, str]) -> bool:
+def _is_command_line(environ: Mapping[str, str], arguments: Sequence[str]) -> bool:
+    """Tell whether a person calls, not a container runtime."""
     if environ.get("CNI_COMMAND"):
         return False
-    return len(sys.argv) > 1 or not any(key in environ for key in ("CNI_CONTAINERID", "CNI_PATH"))
+    return bool(arguments) or not any(key in environ for key in ("CNI_CONTAINERID", "CNI_PATH"))
 
 
-def _read_stdin() -> bytes:
-    if posix.isatty(0):
-        return b""  # somebody tries us out: the error says what is missing
+def run(
+    environ: Mapping[str, str],
+    launcher: str,
+    *,
+    stdin: int = 0,
+    stdout: int = 1,
+    stderr: int = 2,
+    clock: Clock = time,
+) -> int:
+    """Carry out one call, and return the exit code.
+
+    *launcher* is the path of our own executable, *stdin*, *stdout* and *stderr* are descriptors.
+    """
+
+    def warn(sentence: str) -> None:
+        try:
+            posix.write(stderr, f"genie: {sentence}\n".encode("utf-8", "backslashreplace"))
+        except OSError:
+            pass  # nobody reads it
+
+    code, answer = serve(environ, lambda: _read(stdin), launcher, warn, clock)
+    return code if _print(stdout, answer) else 1
+
+
+def _read(stdin: int) -> bytes:
+    if posix.isatty(stdin):
+        return b""  # a person tries the plugin: the error says what is missing
     chunks = []
     size = 0
-    while chunk := _read_chunk():
+    while chunk := _read_chunk(stdin):
         chunks.append(chunk)
         size += len(chunk)
         if size > _MAX_INPUT:
@@ -74,73 +111,83 @@ def _read_stdin() -> bytes:
     return b"".join(chunks)
 
 
-def _read_chunk() -> bytes:
+def _read_chunk(stdin: int) -> bytes:
     try:
-        return posix.read(0, _CHUNK)
+        return posix.read(stdin, _CHUNK)
     except OSError as error:
         raise CNIError(
             cni_errors.IO_FAILURE, f"standard input cannot be read: {error.strerror}"
         ) from None
 
 
-def _print(answer: Any) -> bool:
+def _print(stdout: int, answer: Any) -> bool:
+    """Print *answer*, unless it is None. Return False if nobody reads it."""
     if answer is None:
         return True
     left = memoryview(dump(answer) + b"\n")
     try:
         while left:
-            left = left[posix.write(1, left) :]
+            left = left[posix.write(stdout, left) :]
     except OSError:
-        return False  # whoever called us is gone; the record says what was done
+        return False  # the caller is gone; the record has what was done
     return True
 
 
 def serve(
-    environ: Mapping[str, str], read_stdin: Callable[[], bytes], launcher: str
+    environ: Mapping[str, str],
+    read_stdin: Callable[[], bytes],
+    launcher: str,
+    warn: Callable[[str], None],
+    clock: Clock,
 ) -> tuple[int, Any]:
-    """Carry out one call; return the exit code and what to print, None for nothing."""
-    start = time.monotonic()
+    """Carry out one call. Return the exit code, and what to print or None."""
+    start = clock.monotonic()
     data = b""
     call: Call | None = None
     try:
         if environ.get("CNI_COMMAND") == "VERSION":
             return 0, {"cniVersion": VERSIONS[-1], "supportedVersions": list(VERSIONS)}
-        data = read_stdin()  # first, for the version to answer a wrong environment in
+        # Before the environment is validated: its error is in the version of the configuration.
+        data = read_stdin()
         request = read_environment(environ)
         conf = read_conf(data, request.command)
-        if _is_nested_delete(request):
+        if _is_nested(request):
             return 0, None
-        _judge_caller(request)
-        call = _call(request, conf, launcher, start)
+        _refuse_own_netns(request)
+
+        effects = _effects(request, conf, launcher, warn, clock)
+        deadline = Deadline(conf.settings.deadline, start, clock.monotonic)
+        call = Call(request, conf, effects, deadline)
         answer = _carry_out(call)
     except CNIError as error:
         failure = error
     except OSError as error:
         failure = CNIError(cni_errors.IO_FAILURE, _system_error(error))
-    except BaseException as error:  # noqa: BLE001 - the specification wants an object, never a trace
+    except BaseException as error:  # noqa: BLE001 - the specification wants an object, no trace
         failure = CNIError(cni_errors.INTERNAL, f"internal error: {_origin(error)}")
     else:
-        _note(call, None, start)
+        _append_to_journal(call, None, start, clock)
         return 0, answer
+
     if call is not None:
-        _note(call, failure, start)
+        _append_to_journal(call, failure, start, clock)
     return 1, failure.as_json(stated_version(data))
 
 
-def _note(call: Call, failure: CNIError | None, start: float) -> None:
-    if call.request.command in {"ADD", "DEL"}:
+def _append_to_journal(call: Call, failure: CNIError | None, start: float, clock: Clock) -> None:
+    request = call.request
+    if request.command in {"ADD", "DEL"}:
         from dispatcher.state import journal
 
-        request = call.request
         journal.append(
             call.state_dir,
             command=request.command,
             container_id=request.container_id,
             args=request.args,
-            attachments=call.begun,
+            attachments=call.effects.timings.entries,
             error=failure,
-            now=time.time(),
-            seconds=time.monotonic() - start,
+            now=clock.time(),
+            seconds=clock.monotonic() - start,
         )
 
 
@@ -149,6 +196,7 @@ def _system_error(error: OSError) -> str:
 
 
 def _origin(error: BaseException) -> str:
+    """Return type, message and place of an error that is a defect of ours, in one line."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
@@ -157,48 +205,37 @@ def _origin(error: BaseException) -> str:
 
 
 def _carry_out(call: Call) -> Any:
-    if call.request.command == "ADD":
+    """Carry out the command, and return what to print. Each command loads only its own module."""
+    command = call.request.command
+    if command == "ADD":
         from dispatcher.plugin.commands.add import add
 
         return add(call)
-    _COMMANDS[call.request.command](call)
+
+    if command == "DEL":
+        from dispatcher.plugin.commands.delete import delete
+
+        delete(call)
+    elif command == "CHECK":
+        from dispatcher.plugin.commands.check import check
+
+        check(call)
+    elif command == "GC":
+        from dispatcher.plugin.commands.gc import collect
+
+        collect(call)
+    else:
+        from dispatcher.plugin.commands.status import status
+
+        status(call)
     return None
 
 
-def _delete(call: Call) -> None:
-    from dispatcher.plugin.commands.delete import delete
+def _is_nested(request: Request) -> bool:
+    """Tell whether a delegate of ours called us with DEL. Refuse its other commands (code 105).
 
-    delete(call)
-
-
-def _check(call: Call) -> None:
-    from dispatcher.plugin.commands.check import check
-
-    check(call)
-
-
-def _gc(call: Call) -> None:
-    from dispatcher.plugin.commands.gc import collect
-
-    collect(call)
-
-
-def _status(call: Call) -> None:
-    from dispatcher.plugin.commands.status import status
-
-    status(call)
-
-
-_COMMANDS = {"DEL": _delete, "CHECK": _check, "GC": _gc, "STATUS": _status}
-
-
-def _is_nested_delete(request: Request) -> bool:
-    """Tell whether this is a DEL by a plugin that we called; refuse its other commands.
-
-    Its ADD was refused, so there is nothing to free, and the pod must be able to go.
+    Its ADD was refused, so DEL has nothing to release, and must succeed for the pod to go.
     """
-    from dispatcher.plugin.delegate import CHAIN
-
     if CHAIN not in request.environ:
         return False
     if request.command == "DEL":
@@ -208,15 +245,15 @@ def _is_nested_delete(request: Request) -> bool:
     )
 
 
-def _judge_caller(request: Request) -> None:
-    """Refuse a call for the namespace that we run in (code 8)."""
+def _refuse_own_netns(request: Request) -> None:
+    """Refuse a call for the network namespace that the plugin runs in (code 8)."""
     if not request.netns or request.netns_override:
         return
     own = posix.stat(_OWN_NETNS)
     try:
         given = posix.stat(request.netns)
     except (OSError, ValueError):
-        return  # gone, which is ordinary on DEL; on ADD the delegates say so
+        return  # ordinary on DEL, where the namespace may be gone; on ADD a delegate reports it
     if (given.st_dev, given.st_ino) == (own.st_dev, own.st_ino):
         raise CNIError(
             cni_errors.INVALID_NETNS,
@@ -225,9 +262,13 @@ def _judge_caller(request: Request) -> None:
         )
 
 
-def _call(request: Request, conf: GenieConf, launcher: str, start: float) -> Call:
-    from dispatcher.plugin.call import Call, Deadline
-    from dispatcher.plugin.delegate import Runner
+def _effects(
+    request: Request, conf: GenieConf, launcher: str, warn: Callable[[str], None], clock: Clock
+) -> Effects:
+    """Return the real effects. What only some calls need is loaded when it is used."""
+
+    def find_network(name: str) -> Conf:
+        return networks.find(name, conf.settings.conf_dirs)
 
     def open_namespace(netns: str) -> Namespace:
         from dispatcher.plugin.netlink import Namespace
@@ -240,21 +281,13 @@ def _call(request: Request, conf: GenieConf, launcher: str, start: float) -> Cal
         return annotation(address, args)
 
     own = posix.stat(launcher)
-    return Call(
-        request,
-        conf,
+    return Effects(
         run=Runner(request.path, request.environ, (own.st_dev, own.st_ino)),
-        deadline=Deadline(conf.settings.deadline, start, time.monotonic),
-        now=time.time,
+        find_network=find_network,
         open_namespace=open_namespace,
         ask_agent=ask_agent,
-        complain=_complain,
-        cache_dir="/var/lib/cni/results",
+        now=clock.time,
+        timings=Timings(clock.monotonic),
+        warn=warn,
+        cache_dir=_LIBCNI_CACHE,
     )
-
-
-def _complain(sentence: str) -> None:
-    try:
-        posix.write(2, f"genie: {sentence}\n".encode("utf-8", "backslashreplace"))
-    except OSError:
-        pass  # nobody reads it

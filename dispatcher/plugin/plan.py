@@ -21,6 +21,34 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
+    from dispatcher.plugin.call import Call
+
+
+def selections(call: Call) -> tuple[Selection, ...]:
+    """Return what the annotation of the call's pod, or the default, asks for.
+
+    The agent is asked only if the runtime passes no annotations. Raises :class:`CNIError` with
+    code 7 or 100 (see :func:`select`), or a code of the agent's answer.
+    """
+    settings = call.conf.settings
+    annotations = call.conf.annotations
+    if annotations is None:
+        address = settings.agent_socket
+        value = call.effects.ask_agent(address, call.request.args) if address else ""
+        annotations = {keys.ANNOTATION: value}
+    return select(annotations, settings.default)
+
+
+def for_call(call: Call, chosen: tuple[Selection, ...]) -> list[Attachment]:
+    """Return the attachments of *chosen* for the container of *call*. See :func:`attachments`."""
+    return attachments(
+        chosen,
+        interface=call.request.interface,
+        args=call.request.args,
+        runtime_config=call.conf.runtime_config,
+        find=call.effects.find_network,
+    )
+
 
 def select(annotations: Mapping[str, Any], default: str) -> tuple[Selection, ...]:
     """Return what a pod with *annotations* asks for.
@@ -34,11 +62,11 @@ def select(annotations: Mapping[str, Any], default: str) -> tuple[Selection, ...
             cni_errors.INVALID_ANNOTATION, f'the annotation "{keys.ANNOTATION}" is not a string'
         )
     try:
-        selections = parse(value)
+        chosen = parse(value)
     except InvalidAnnotationError as error:
         raise _invalid(error) from None
-    if selections:
-        return selections
+    if chosen:
+        return chosen
     if not default:
         raise CNIError(
             cni_errors.INVALID_CONF,
@@ -49,7 +77,7 @@ def select(annotations: Mapping[str, Any], default: str) -> tuple[Selection, ...
 
 
 def attachments(
-    selections: tuple[Selection, ...],
+    chosen: tuple[Selection, ...],
     *,
     interface: str,
     args: str,
@@ -62,7 +90,7 @@ def attachments(
     Raises :class:`CNIError` with code 100, 101 or 102.
     """
     made = []
-    for selection in selections:
+    for selection in chosen:
         conf = look_up(selection.network, find)
         if not selection.is_primary and selection.interface == interface:
             raise CNIError(

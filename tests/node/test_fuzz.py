@@ -24,9 +24,8 @@ def test_any_call_of_the_executable_ends_in_one_object_or_none(node: Node) -> No
         case = Case(data, node.folder)
         shutil.rmtree(node.state, ignore_errors=True)
         (node.folder / "said").write_bytes(case.said)
-        given_in = {name.decode(): value.decode() for name, value in case.environ.items()}
         for command in case.commands:
-            environ = {**node.environ(command, None), **given_in}
+            environ = {**node.environ(command, None), **case.environ}
             answer = node.start(environ, case.stdin).answer()
             judge(answer.code, answer.out)
             if answer.code == 0:

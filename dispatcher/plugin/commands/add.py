@@ -1,21 +1,22 @@
-"""ADD: attach a container to its networks, or to none.
+"""ADD: attach a container to its networks, one after another in list order.
 
-How it works: the plan is written down, then carried out one attachment after another in
-list order, each step noted before the next begins, and the whole written down at the end. The
-disk is waited for while the first delegate starts, which is told what to do only then. With
-several networks, :mod:`dispatcher.plugin.default_routes` keeps the pod's default routes the
-primary's. When anything fails, everything begun is freed in reverse with real DELs and the
-failure is returned; what cannot be freed stays in the record.
+The record says what is attached before each step; see :mod:`dispatcher.state.store` for which
+steps wait for the disk. The first delegate starts while the disk works, and gets its configuration
+only when the record is durable. With several networks, :mod:`dispatcher.plugin.default_routes`
+keeps the pod's default routes those of the primary. A failure releases all that was begun.
 """
 
 from __future__ import annotations
 
-from dispatcher import cni_errors, cni_result
+from dispatcher import cni_errors, cni_result, keys
 from dispatcher.annotation import quote
 from dispatcher.cni_errors import CNIError
 from dispatcher.plugin import plan
-from dispatcher.plugin.commands import delete
+from dispatcher.plugin.chain import Chain
+from dispatcher.plugin.container_lock import ContainerLock
 from dispatcher.plugin.default_routes import DefaultRoutes
+from dispatcher.plugin.free import free, roll_back
+from dispatcher.plugin.rebuild import read_or_rebuild
 from dispatcher.state import store
 from dispatcher.state.record import ATTACHED, ATTACHING, Record
 
@@ -24,107 +25,125 @@ if TYPE_CHECKING:
     from typing import Any
 
     from dispatcher.plugin.call import Call
-    from dispatcher.plugin.chain import Chain
     from dispatcher.state.record import Attachment
 
 
 def add(call: Call) -> dict[str, Any]:
     """Carry out ADD and return the result to print. Raises CNIError and OSError."""
-    planned = call.plan(call.selections())
+    planned = plan.for_call(call, plan.selections(call))
     plan.refuse_conflicts(planned)
-    _judge_executables(call, planned)
-    with call.locked():
-        made = _judge_record(call, planned) or Record(call.request.container_id, "", [])
-        made.netns = call.request.netns
-        made.attachments += planned
+    _check_executables(call, planned)
+
+    with ContainerLock(call):
+        record = _prepare_record(call, planned) or Record(call.request.container_id, "", [])
+        record.netns = call.request.netns
+        record.attachments += planned
         try:
-            output = cni_result.encode(_attach(call, made, planned), call.conf.cni_version)
-            # Last of all that may fail: from here on the agent publishes what was attached.
-            store.write_synced(call.state_dir, made)
+            output = cni_result.encode(_attach(call, record, planned), call.conf.cni_version)
+            # The last step that may fail: from here on the agent publishes the attachments.
+            store.write_synced(call.state_dir, record)
             return output
         except BaseException:
-            delete.roll_back(call, made, planned)
+            roll_back(call, record, planned)
             raise
 
 
-def _judge_executables(call: Call, planned: list[Attachment]) -> None:
-    """Refuse a plan that could only fail half-way."""
+def _check_executables(call: Call, planned: list[Attachment]) -> None:
+    """Refuse a plan that would fail half-way because an executable is missing."""
     for attachment in planned:
-        for kind in attachment.conf.types:
+        for plugin_type in attachment.conf.types:
             try:
-                call.run.locate(kind)
+                call.effects.run.locate(plugin_type)
             except CNIError as error:
                 sentence = f"the network {quote(attachment.network)} cannot be attached"
                 raise error.with_prefix(sentence) from None
 
 
-def _judge_record(call: Call, planned: list[Attachment]) -> Record | None:
-    """Return the record of what other calls attached; free what a killed ADD left.
+def _prepare_record(call: Call, planned: list[Attachment]) -> Record | None:
+    """Return the record of the container's other calls; release what a killed ADD left in it.
 
-    A record that nobody can read may be of such a one, too.
+    A rebuilt record may be of a killed ADD, too.
     """
-    old = delete.recorded(call)
-    if old is None:
-        call.refuse_excess(planned)  # a container with a record keeps what it was given
+    record = read_or_rebuild(call)
+    if record is None:
+        _check_limits(call, planned)  # a container with a record keeps what it was given
         return None
-    ours = old.of_call(call.request.interface)
+
+    interface = call.request.interface
+    ours = record.of_call(interface)
     if ours and all(each.phase == ATTACHED for each in ours):
         raise CNIError(
             cni_errors.ALREADY_ATTACHED,
-            f"the container is attached on {call.request.interface} already; DEL comes first",
+            f"the container is attached on {interface} already; DEL comes first",
         )
-    delete.free(call, old, ours, call.chain(), call.deadline.of_work)
-    taken = {each.interface for each in old.attachments} & {each.interface for each in planned}
+    free(call, record, ours, Chain.for_call(call), call.deadline.for_work)
+
+    taken = {each.interface for each in record.attachments} & {each.interface for each in planned}
     if taken:
         raise CNIError(
             cni_errors.ALREADY_ATTACHED, f"the container has {', '.join(sorted(taken))} already"
         )
-    plan.refuse_conflicts([*old.attachments, *planned])
-    return old
+    plan.refuse_conflicts([*record.attachments, *planned])
+    return record
 
 
-def _attach(call: Call, made: Record, planned: list[Attachment]) -> dict[str, Any]:
-    """Attach everything and return the primary's result."""
-    if len(made.attachments) > 1:
-        _attach_several(call, made, planned)
+def _check_limits(call: Call, planned: list[Attachment]) -> None:
+    """Refuse a static pod that is over the cluster's limits. Raises :class:`CNIError`.
+
+    The API server admits every other pod, within the limits of its namespace.
+    """
+    source = (call.conf.annotations or {}).get(keys.CONFIG_SOURCE, "api")
+    if source != "api":
+        settings = call.conf.settings
+        plan.refuse_excess(
+            planned,
+            max_attachments=settings.max_attachments,
+            max_per_network=settings.max_per_network,
+        )
+
+
+def _attach(call: Call, record: Record, planned: list[Attachment]) -> dict[str, Any]:
+    """Attach all of *planned*, and return the primary's result."""
+    if len(record.attachments) > 1:
+        _attach_several(call, record, planned)
     else:
         [only] = planned
         only.phase = ATTACHING
-        chain = call.chain(store.stage(call.state_dir, made))
-        _attach_one(call, chain, only, call.deadline.of_work)
+        chain = Chain.for_call(call, store.stage(call.state_dir, record))
+        _attach_one(call, chain, only, call.deadline.for_work)
     return next((each.result for each in planned if each.is_primary), None) or {}
 
 
-def _attach_several(call: Call, made: Record, planned: list[Attachment]) -> None:
-    """Attach the networks one after another, and keep the default routes the primary's."""
+def _attach_several(call: Call, record: Record, planned: list[Attachment]) -> None:
+    """Attach the networks one after another, and keep the primary's default routes."""
     first, *others = planned
-    until = call.deadline.of_work
-    earlier = [each for each in made.attachments if each not in planned]
-    default_routes = DefaultRoutes(call.open_namespace, made, earlier)
+    deadline = call.deadline.for_work
+    earlier = [each for each in record.attachments if each not in planned]
+    default_routes = DefaultRoutes(call.effects.open_namespace, record, earlier)
 
     def prepare() -> None:
         """Do what takes time while the first delegate starts, which takes longer."""
         finish()
         default_routes.open()
         default_routes.before(first)
-        if made.held_routes:
-            store.write_unsynced(call.state_dir, made)
+        if record.held_routes:
+            store.write_unsynced(call.state_dir, record)
             default_routes.remove_held()
 
     first.phase = ATTACHING
-    finish = store.stage(call.state_dir, made)
-    chain = call.chain(prepare)
+    finish = store.stage(call.state_dir, record)
+    chain = Chain.for_call(call, prepare)
     try:
-        _attach_one(call, chain, first, until)
+        _attach_one(call, chain, first, deadline)
         default_routes.after(first)
 
         for attachment in others:
             attachment.phase = ATTACHING
             default_routes.before(attachment)
-            # No route is removed before it is in the record, and the record in its place.
-            store.write_unsynced(call.state_dir, made)
+            # A route is removed only after the record that holds it has its final name.
+            store.write_unsynced(call.state_dir, record)
             default_routes.remove_held()
-            _attach_one(call, chain, attachment, until)
+            _attach_one(call, chain, attachment, deadline)
             default_routes.after(attachment)
 
         default_routes.put_back()
@@ -132,6 +151,6 @@ def _attach_several(call: Call, made: Record, planned: list[Attachment]) -> None
         default_routes.close()
 
 
-def _attach_one(call: Call, chain: Chain, attachment: Attachment, until: float) -> None:
-    attachment.result = call.carry_out(chain.add, attachment, until)
+def _attach_one(call: Call, chain: Chain, attachment: Attachment, deadline: float) -> None:
+    attachment.result = call.effects.timings.measure(chain.add, attachment, deadline)
     attachment.phase = ATTACHED

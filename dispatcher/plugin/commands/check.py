@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from dispatcher import cni_errors
 from dispatcher.cni_errors import CNIError
+from dispatcher.plugin.chain import Chain
+from dispatcher.plugin.container_lock import ContainerLock
+from dispatcher.plugin.rebuild import read_or_recover
 from dispatcher.state.record import ATTACHED, CorruptRecordError
 
 TYPE_CHECKING = False
@@ -21,9 +24,9 @@ _SINCE = "0.4.0"
 
 def check(call: Call) -> None:
     """Carry out CHECK. Raises CNIError and OSError."""
-    with call.locked():
+    with ContainerLock(call):
         ours = _attachments(call)
-        chain = call.chain()
+        chain = Chain.for_call(call)
         for attachment in ours:
             if attachment.phase != ATTACHED:
                 raise CNIError(
@@ -31,20 +34,22 @@ def check(call: Call) -> None:
                     f"the network {attachment.network} is not attached: its ADD did not succeed",
                 )
             if attachment.conf.supports(_SINCE) and not attachment.conf.disable_check:
-                chain.check(attachment, call.deadline.of_all)
+                chain.check(attachment, call.deadline.for_call)
 
 
 def _attachments(call: Call) -> list[Attachment]:
     request = call.request
     try:
-        made = call.read_record(request.container_id)
+        record = read_or_recover(call.state_dir, request.container_id)
     except CorruptRecordError as error:
         raise CNIError(
             cni_errors.NOT_ATTACHED, f"the record of {request.container_id} is corrupt: {error}"
         ) from None
-    ours = made.of_call(request.interface) if made else []
+    ours = record.of_call(request.interface) if record else []
     if not ours:
-        cached = call.cached()
+        from dispatcher.plugin import libcni_cache
+
+        cached = libcni_cache.for_call(call)
         ours = [cached.attachment] if cached else []
     if not ours:
         raise CNIError(

@@ -25,7 +25,8 @@ from dispatcher.cni_errors import CNIError
 from dispatcher.jsontext import dump
 from dispatcher.plugin import chain, plan
 from dispatcher.plugin.chain import Chain
-from dispatcher.plugin.commands import delete
+from dispatcher.plugin.free import free
+from dispatcher.plugin.rebuild import read_or_recover
 from dispatcher.state import leftovers, lock, store
 from dispatcher.state.record import CorruptRecordError, NewerRecordError
 
@@ -46,17 +47,17 @@ def collect(call: Call) -> None:
     """Carry out GC. Raises CNIError, which holds every failure, and OSError."""
     gc = _GC(call, _valid(call))
     store.make_dir(call.state_dir)
-    with lock.acquire_gc_shared(call.state_dir, call.deadline.of_lock):
+    with lock.acquire_gc_shared(call.state_dir, call.deadline.for_lock):
         gc.free_stale()
     # The same that a call for a container waits for us, and we are done in half of it.
-    wait = call.deadline.of_all - call.deadline.of_work
-    latest = call.deadline.of_all - wait / 2
+    wait = call.deadline.for_call - call.deadline.for_work
+    latest = call.deadline.for_call - wait / 2
     try:
         alone = lock.acquire_gc_exclusive(call.state_dir, min(call.deadline.within(wait), latest))
     except CNIError as error:
         raise _joined([*gc.failures, error]) from None
     with alone:
-        call.run.lock = alone
+        call.effects.run.lock = alone
         until = call.deadline.within(wait / 2)
         alone.record_delegate(lock.NO_DELEGATE, until)
         if gc.reads_all():
@@ -108,7 +109,7 @@ class _GC:
         self._dead = set(recorded) - {container_id for container_id, _ in self._valid}
         waiting = [each for each in recorded if self._is_stale(each)]
         while waiting:
-            until = call.deadline.share(len(waiting), call.deadline.of_work)
+            until = call.deadline.share(len(waiting), call.deadline.for_work)
             container_id = waiting.pop(0)
             try:
                 self._free(container_id, until)
@@ -134,9 +135,11 @@ class _GC:
     def _free(self, container_id: str, until: float) -> None:
         call = self._call
         # Not waited for: a call that goes on says that the container lives, or frees it itself.
-        held = call.run.lock = lock.acquire_container(call.state_dir, container_id, deadline=0)
+        held = call.effects.run.lock = lock.acquire_container(
+            call.state_dir, container_id, deadline=0
+        )
         try:
-            made = call.read_record(container_id)
+            made = read_or_recover(call.state_dir, container_id)
             if made is None:
                 return
             for attachment in made.attachments:
@@ -144,9 +147,9 @@ class _GC:
             # A path below /proc names whatever process has that number by now.
             netns = "" if made.netns.startswith("/proc/") else made.netns
             stale = self._stale(made)
-            delete.free(call, made, stale, Chain(call.run, container_id, netns), until)
+            free(call, made, stale, Chain(call.effects.run, container_id, netns), until)
         finally:
-            call.run.lock = None
+            call.effects.run.lock = None
             held.release(unlink=not store.exists(call.state_dir, container_id))
 
     def _network(self, conf: Conf) -> _Network:
@@ -161,7 +164,7 @@ class _GC:
         complete = True
         for container_id in store.container_ids(call.state_dir):
             try:
-                made = call.read_record(container_id)
+                made = read_or_recover(call.state_dir, container_id)
             except (CNIError, CorruptRecordError, OSError) as error:
                 self.failures.append(_unreadable(call, container_id, error))
                 complete = complete and container_id in self._dead
@@ -178,7 +181,7 @@ class _GC:
         name = self._call.conf.settings.default
         try:
             if name:
-                self._network(plan.look_up(name, self._call.find))
+                self._network(plan.look_up(name, self._call.effects.find_network))
         except CNIError as error:
             self.failures.append(error.with_prefix("the default network is left out of GC"))
 
@@ -197,7 +200,7 @@ class _GC:
             listed = [{"containerID": each, "ifname": name} for each, name in sorted(valid)]
             more = {"cni.dev/valid-attachments": listed, "cni.dev/attachments": listed}
             try:
-                chain.ask_network(self._call.run, "GC", conf, plugin, until=share, **more)
+                chain.ask_network(self._call.effects.run, "GC", conf, plugin, until=share, **more)
             except CNIError as error:
                 self.failures.append(error)
 

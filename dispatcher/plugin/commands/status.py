@@ -27,7 +27,7 @@ def status(call: Call) -> None:
     if not default:
         return  # pods that name their networks can be attached, and no others are promised
     try:
-        _ask(call, default, plan.look_up(default, call.find))
+        _ask(call, default, plan.look_up(default, call.effects.find_network))
     except CNIError as error:
         if error.code in _STATES:
             raise
@@ -43,6 +43,6 @@ def _ask(call: Call, default: str, conf: Conf) -> None:
             f"looked for in {':'.join(call.request.path)}",
         )
     if conf.supports(_SINCE):
-        until = call.deadline.of_all
+        until = call.deadline.for_call
         for plugin in conf.plugins:
-            chain.ask_network(call.run, "STATUS", conf, plugin, until=until)
+            chain.ask_network(call.effects.run, "STATUS", conf, plugin, until=until)

@@ -6,6 +6,7 @@ import pytest
 
 from dispatcher.agent.installer import Plugin
 from tests.node.installed import image
+from tests.unit.plugin.program import Node
 from tests.unit.plugin.rig import Rig
 
 if TYPE_CHECKING:
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
 def rig(tmp_path: Path) -> Rig:
     """Return a node with the networks weave and canal."""
     return Rig(tmp_path)
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Node:
+    """Return a node for the whole program, with the network net."""
+    return Node(tmp_path)
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import posix
 import shutil
 import sys
 import tempfile
@@ -20,11 +19,12 @@ from typing import Any, Self
 from unittest import mock
 
 from dispatcher import cni_errors
-from dispatcher.plugin import delegate, genie_conf, main, netlink
+from dispatcher.plugin import delegate, genie_conf, netlink
 from dispatcher.plugin.genie_conf import PluginSettings
 from dispatcher.plugin.process import Ended
 from dispatcher.state import lock
 from tests.unit.plugin.kernel import Pod
+from tests.unit.plugin.program import run
 
 SEQUENCES = (
     ("ADD", "CHECK", "DEL"),
@@ -64,50 +64,12 @@ class Case:
         self.commands = SEQUENCES[data[0] % len(SEQUENCES)] if data else SEQUENCES[0]
         *values, self.said, stdin = _padded(data[1:].split(b"\0", len(NAMES) + 1))
         self.stdin = stdin.replace(b"$F", str(folder).encode())
-        self.environ = dict(zip(map(str.encode, NAMES), values, strict=True))
+        texts = (value.decode("utf-8", "surrogateescape") for value in values)
+        self.environ = dict(zip(NAMES, texts, strict=True))
 
 
 def _padded(parts: list[bytes]) -> list[bytes]:
     return parts + [b""] * (len(NAMES) + 2 - len(parts))
-
-
-_STDOUT = 1
-_AT_ONCE = 100
-
-
-class _Ended(BaseException):
-    """Stands for the end of the process."""
-
-
-class Edge:
-    """The module ``posix`` as the plugin's entry sees it: a process of the fuzzer's making."""
-
-    def __init__(self, environ: dict[bytes, bytes], stdin: bytes) -> None:
-        self.environ = environ
-        self.stdin = stdin
-        self.out = b""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(posix, name)
-
-    def isatty(self, _: int) -> bool:
-        """Tell that nobody types."""
-        return False
-
-    def read(self, _: int, size: int) -> bytes:
-        """Read from standard input."""
-        taken, self.stdin = self.stdin[:size], self.stdin[size:]
-        return taken
-
-    def write(self, file: int, data: memoryview) -> int:
-        """Keep what goes to standard output; like a pipe that is nearly full, take a part."""
-        taken = data[:_AT_ONCE]
-        if file == _STDOUT:
-            self.out += taken
-        return len(taken)
-
-    def _exit(self, code: int) -> None:
-        raise _Ended(code)
 
 
 class Target:
@@ -155,20 +117,16 @@ class Target:
                 assert not list(self.state.glob("*.json")), "a delegate that succeeds was not freed"
 
     def _call(self, command: str, case: Case) -> tuple[int, bytes]:
-        named = {b"CNI_COMMAND": command.encode(), b"CNI_PATH": bytes(self.folder / "bin")}
-        edge = Edge({**case.environ, **named}, case.stdin)
-        try:
-            with (
-                # The command line is another program, and no namespace of the machine's is entered.
-                mock.patch.multiple(main, posix=edge, _is_for_people=lambda _: False),
-                mock.patch.object(netlink, "Namespace", Pod().open),
-                mock.patch("posix.fdatasync", _nothing),  # no power is cut here
-                mock.patch.object(genie_conf, "PluginSettings", self._settings),
-                mock.patch.object(delegate, "Process", self._process),
-            ):
-                main.main(str(self.folder / "bin" / "genie"))
-        except _Ended as ended:
-            return int(ended.args[0]), edge.out
+        environ = {**case.environ, "CNI_COMMAND": command, "CNI_PATH": str(self.folder / "bin")}
+        with (
+            # No namespace of the machine's is entered.
+            mock.patch.object(netlink, "Namespace", Pod().open),
+            mock.patch("posix.fdatasync", _nothing),  # no power is cut here
+            mock.patch.object(genie_conf, "PluginSettings", self._settings),
+            mock.patch.object(delegate, "Process", self._process),
+        ):
+            code, out, _ = run(environ, case.stdin, str(self.folder / "bin" / "genie"))
+        return code, out
 
 
 def _nothing(*_: Any) -> None:

@@ -10,17 +10,19 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from dispatcher import cni_errors, keys
+from dispatcher import cni_errors, keys, networks
 from dispatcher.cni_errors import CannotRunError, CNIError, NotStartedError
-from dispatcher.plugin.call import Call, Deadline
+from dispatcher.plugin.call import Call, Effects
 from dispatcher.plugin.commands.add import add
 from dispatcher.plugin.commands.check import check
 from dispatcher.plugin.commands.delete import delete
 from dispatcher.plugin.commands.gc import collect
 from dispatcher.plugin.commands.status import status
+from dispatcher.plugin.deadline import Deadline
 from dispatcher.plugin.delegate import Runner
 from dispatcher.plugin.genie_conf import read_conf
 from dispatcher.plugin.request import read_environment
+from dispatcher.plugin.timings import Timings
 from tests.records import sealed
 from tests.unit.plugin.kernel import Pod
 
@@ -128,12 +130,12 @@ class Rig:
         self.now = 1_700_000_000.0
         self.clock = 1.0  # long past for locks, which go by the machine's own: none is waited for
         self.pod = self.delegates.pod
-        self.complaints: list[str] = []
+        self.warnings: list[str] = []
         self.agent = ""
         self.agent_error: CNIError | None = None
         self.options: dict[str, Any] = {}
         self.version = "1.1.0"
-        self.begun: list[dict[str, Any]] = []
+        self.timings: list[dict[str, Any]] = []
         self.network("weave", "w1", "w2")
         self.network("canal", "c1")
 
@@ -175,21 +177,23 @@ class Rig:
             **keys_of_conf,
         }
         own = read_conf(json.dumps(conf).encode(), command)
-        call = Call(
-            read_environment(environ),
-            own,
+        timings = Timings(lambda: self.clock)
+        effects = Effects(
             run=self.delegates,
-            deadline=Deadline(own.settings.deadline, self.clock, lambda: self.clock),
-            now=lambda: self.now,
+            find_network=lambda name: networks.find(name, own.settings.conf_dirs),
             open_namespace=self._open_namespace,
             ask_agent=self._ask_agent,
-            complain=self.complaints.append,
+            now=lambda: self.now,
+            timings=timings,
+            warn=self.warnings.append,
             cache_dir=str(self.cache),
         )
+        deadline = Deadline(own.settings.deadline, self.clock, lambda: self.clock)
+        call = Call(read_environment(environ), own, effects, deadline)
         try:
             return COMMANDS[command](call)
         finally:
-            self.begun = call.begun
+            self.timings = timings.entries
 
     def _open_namespace(self, netns: str) -> Any:
         return self.pod.open(netns)

@@ -154,7 +154,7 @@ def test_what_a_roll_back_cannot_free_stays_recorded(rig: Rig) -> None:
     assert error.msg.endswith("no address left")
     kept = rig.record()["attachments"]
     assert [(each["network"], each["failure"]["code"]) for each in kept] == [("weave", 11)]
-    assert any("not complete" in line for line in rig.complaints)
+    assert any("not complete" in line for line in rig.warnings)
     rig.delegates.faults.clear()
     rig.run("DEL")
     assert rig.delegates.held == set()
@@ -501,7 +501,7 @@ def test_a_corrupt_record_with_an_annotation_that_nobody_could_follow(rig: Rig) 
     rig.run("DEL", "bad@@")
     assert rig.delegates.held == set()
     assert rig.left() == ["c1.json.corrupt"]
-    assert len(rig.complaints) == 2
+    assert len(rig.warnings) == 2
 
 
 def test_a_corrupt_record_of_a_network_that_is_not_configured_now(rig: Rig) -> None:
@@ -721,7 +721,7 @@ def test_what_was_begun_is_noted_for_the_journal(rig: Rig) -> None:
     """Each attachment with its code, in order."""
     rig.delegates.faults["ADD", "c1"] = failure(42)
     caught(rig, "ADD", "weave,canal")
-    assert [(each["network"], each["code"]) for each in rig.begun] == [
+    assert [(each["network"], each["code"]) for each in rig.timings] == [
         ("weave", 0),
         ("canal", 42),
         ("canal", 0),
@@ -761,7 +761,7 @@ def test_what_a_delegate_did_before_it_was_told_is_recorded_though_the_disk_fail
         rig.run("ADD", "weave")
     assert rig.delegates.held
     assert [each["phase"] for each in rig.record()["attachments"]] == ["attaching"]
-    assert rig.begun[0]["code"] == cni_errors.IO_FAILURE
+    assert rig.timings[0]["code"] == cni_errors.IO_FAILURE
     monkeypatch.undo()
     rig.delegates.faults.clear()
     rig.run("DEL")
@@ -781,7 +781,7 @@ def test_a_record_that_cannot_be_named_again_is_complained_of(
     with pytest.raises(OSError, match="Read-only"):
         rig.run("ADD", "weave")
     assert rig.delegates.held == set()
-    assert any("cannot be named" in each for each in rig.complaints)
+    assert any("cannot be named" in each for each in rig.warnings)
 
 
 def test_a_record_that_cannot_be_written_stops_the_add(

@@ -1,0 +1,106 @@
+"""Read a container's record, and rebuild one that is corrupt.
+
+A corrupt record is replaced by what the call's own annotations ask for. A network that has no
+configuration on the node counts as one whose delegate cannot run, and each DEL looks it up again.
+When the annotations are unknown too, the corrupt record stays and the command fails.
+"""
+
+from __future__ import annotations
+
+from dispatcher.cni_errors import INVALID_ANNOTATION, INVALID_CONF, TRY_AGAIN, CNIError
+from dispatcher.conf import VERSIONS, Conf
+from dispatcher.plugin import plan
+from dispatcher.state import store
+from dispatcher.state.record import (
+    ATTACHING,
+    Attachment,
+    CorruptRecordError,
+    NewerRecordError,
+    Record,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from dispatcher.annotation import Selection
+    from dispatcher.plugin.call import Call
+
+_NEVER_ATTACHED = (INVALID_ANNOTATION, INVALID_CONF)
+"""Codes for a pod that ADD refused: an invalid annotation, or none without a default network.
+
+Any other code means that the annotation is unknown now, and says nothing about ADD.
+"""
+
+
+def read_or_recover(state_dir: str, container_id: str) -> Record | None:
+    """Return a container's record, or None. Name a record that a killed ADD left unnamed.
+
+    The caller holds the container's lock. Raises :class:`CNIError` with code 11 for a record of a
+    newer version, CorruptRecordError and OSError.
+    """
+    try:
+        record = store.read(state_dir, container_id)
+        if record is None and store.commit_staged(state_dir, container_id):
+            record = store.read(state_dir, container_id)
+        return record
+    except NewerRecordError as error:
+        path = store.path_of(state_dir, container_id)
+        raise CNIError(
+            TRY_AGAIN, f"{path} cannot be used: {error}", "upgrade Genie on this node"
+        ) from None
+
+
+def read_or_rebuild(call: Call) -> Record | None:
+    """Return the record of the call's container, rebuilt on disk if it is corrupt, or None.
+
+    The caller holds the container's lock. Raises :class:`CNIError` and OSError.
+    """
+    container_id = call.request.container_id
+    try:
+        return read_or_recover(call.state_dir, container_id)
+    except CorruptRecordError as error:
+        aside = store.keep_corrupt_copy(call.state_dir, container_id)
+        call.effects.warn(f"a corrupt record is kept as {aside}: {error}")
+
+    record = Record(container_id, call.request.netns, _attachments(call))
+    store.write_synced(call.state_dir, record)
+    return record
+
+
+def _attachments(call: Call) -> list[Attachment]:
+    """Return the attachments that the call's own annotations ask for.
+
+    Raises :class:`CNIError` if the annotations are unknown now.
+    """
+    try:
+        selections = plan.selections(call)
+    except CNIError as error:
+        if error.code not in _NEVER_ATTACHED:
+            path = store.path_of(call.state_dir, call.request.container_id)
+            raise error.with_prefix(
+                f"{path} is corrupt, and nobody can tell what it held"
+            ) from None
+        call.effects.warn(str(error))
+        return []
+
+    attachments = []
+    for selection in selections:
+        try:
+            attachments += plan.for_call(call, (selection,))
+        except CNIError:
+            attachments.append(_without_conf(call, selection))
+    for attachment in attachments:
+        attachment.phase = ATTACHING
+    return attachments
+
+
+def _without_conf(call: Call, selection: Selection) -> Attachment:
+    """Return an attachment to a network that has no configuration here: it has no plugins."""
+    request = call.request
+    return Attachment(
+        selection.network,
+        request.interface if selection.is_primary else selection.interface,
+        request.interface,
+        Conf("", selection.network, VERSIONS[-1], []),
+        args=request.args,
+        is_primary=selection.is_primary,
+    )
