@@ -39,10 +39,10 @@ def reasons() -> set[str]:
     return found
 
 
-def test_every_reason_of_an_event_has_its_cure() -> None:
+def test_every_reason_of_an_event_has_a_fix() -> None:
     """And none is described that is not said."""
     assert "NotInstalled" in reasons()
-    assert rows("Events and their cures") == reasons()
+    assert rows("Events and what to do") == reasons()
 
 
 def test_every_metric_of_ours_is_described() -> None:
@@ -80,7 +80,11 @@ def test_the_places_are_those_of_the_code() -> None:
 def test_every_command_that_the_page_shows_is_one() -> None:
     """With its options."""
     usage = _parser().format_help()
-    shown = set(re.findall(r"genie ([a-z]+)", PAGE.partition("## Look")[2].partition("\n##")[0]))
+    shown = set(
+        re.findall(
+            r"genie ([a-z]+)", PAGE.partition("## See what a node has")[2].partition("\n##")[0]
+        )
+    )
     assert shown == {"doctor", "list", "attachments", "explain"}
     assert all(command in usage for command in shown)
 
