@@ -12,7 +12,7 @@ from dispatcher.cni_errors import CNIError
 from dispatcher.node.record_cache import CachedRecord
 from dispatcher.state import journal as written
 from dispatcher.state.record import ATTACHING, PARKED
-from tests.unit.agent.test_network_status import ARGS, record
+from tests.unit.builders import ARGS, make_record
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -167,7 +167,7 @@ def test_only_so_many_failures_are_remembered() -> None:
 
 def test_records_are_shown_by_state() -> None:
     """A record that is several of these counts as the worst."""
-    whole, incomplete, failed, parked = (record() for _ in range(4))
+    whole, incomplete, failed, parked = (make_record() for _ in range(4))
     incomplete.attachments[1].phase = ATTACHING
     failed.attachments[1].failure = {"code": 11, "msg": "x"}
     parked.attachments[1].failure = {"code": 11, "msg": "x"}

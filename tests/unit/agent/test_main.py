@@ -28,7 +28,7 @@ from dispatcher.reaper import __main__ as reaper_command
 from dispatcher.state import store
 from dispatcher.state.record import PARKED
 from tests.unit.agent.test_journal_reader import write
-from tests.unit.agent.test_network_status import record
+from tests.unit.builders import make_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -98,7 +98,7 @@ def test_the_agent_installs_publishes_reads_and_answers(host: Host) -> None:
         host.network("canal")
         eventually(lambda: fetch(port, "/readyz") == (200, "ok\n"))
         eventually(lambda: api.labels == {"network.cni-genie.io/canal": "true"})
-        store.write_synced(str(host.state), record())
+        store.write_synced(str(host.state), make_record())
         eventually(lambda: "/api/v1/namespaces/ns/pods/p/status" in api.patched)
         write(host.state, CNIError(103, "bridge: no address left"))
         eventually(lambda: [e for e in api.created if e["reason"] == "NetworkNotAttached"])
@@ -117,7 +117,7 @@ def test_the_agent_installs_publishes_reads_and_answers(host: Host) -> None:
 def test_what_a_person_must_look_after_is_said_on_the_node(host: Host) -> None:
     """Parked attachments, and records that cannot be read."""
     api = Api()
-    parked = record()
+    parked = make_record()
     parked.attachments[0].phase = PARKED
     parked.attachments[0].failure = {"since": 1, "code": 107, "msg": "bridge is not there"}
     store.write_synced(str(host.state), parked)

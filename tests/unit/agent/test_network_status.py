@@ -7,56 +7,21 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dispatcher.agent.network_status import MEMORY, PASS_SECONDS, PAUSE, Status, network_status
-from dispatcher.conf import Conf
 from dispatcher.kube.client import MERGE_PATCH, Kube, KubeError
 from dispatcher.node.record_cache import RecordCache
 from dispatcher.state import store
-from dispatcher.state.record import ATTACHED, ATTACHING, RELEASING, Attachment, Record
+from dispatcher.state.record import ATTACHING, RELEASING, Record
+from tests.unit.builders import ARGS, CANAL_RESULT, WEAVE_RESULT, make_attachment, make_record
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.unit.host import Clock
 
-ARGS = "IgnoreUnknown=1;K8S_POD_NAMESPACE=ns;K8S_POD_NAME=p;K8S_POD_UID=u1"
-WEAVE = {
-    "interfaces": [
-        {"name": "weave0", "mac": "00:00:00:00:00:01"},
-        {"name": "eth0", "mac": "00:00:00:00:00:02", "mtu": 1450, "sandbox": "/run/netns/x"},
-    ],
-    "ips": [{"address": "10.1.0.2/24", "gateway": "10.1.0.1"}, {"address": "fd00::2/64"}],
-    "routes": [
-        {"dst": "0.0.0.0/0", "gw": "10.1.0.1"},
-        {"dst": "::/0", "gw": "fd00::1"},
-        {"dst": "10.9.0.0/16", "gw": "10.1.0.9"},
-    ],
-    "dns": {"nameservers": ["10.1.0.53"], "search": ["a.b"], "options": ["ndots:5"]},
-}
-CANAL = {
-    "interfaces": [],
-    "ips": [{"address": "10.2.0.2/24"}],
-    "routes": [{"dst": "0.0.0.0/0", "gw": "10.2.0.1"}],
-    "dns": {},
-}
-
-
-def attached(
-    network: str, interface: str, result: dict[str, Any], *, args: str = ARGS
-) -> Attachment:
-    conf = Conf(f"/etc/{network}", network, "1.0.0", [{"type": "bridge"}])
-    made = Attachment(network, interface, "eth0", conf, args=args, is_primary=interface == "eth0")
-    made.phase, made.result = ATTACHED, result
-    return made
-
-
-def record(container_id: str = "c1", args: str = ARGS) -> Record:
-    pair = [attached("weave", "eth0", WEAVE, args=args), attached("canal", "net1", CANAL)]
-    return Record(container_id, "/run/netns/x", pair)
-
 
 def test_the_value_has_the_form_of_the_specification() -> None:
     """Addresses without prefix, mac and mtu of the pod's end, gateways of the primary alone."""
-    assert json.loads(network_status(record()) or "") == [
+    assert json.loads(network_status(make_record()) or "") == [
         {
             "name": "weave",
             "interface": "eth0",
@@ -91,7 +56,7 @@ def test_the_gateway_is_that_of_the_default_route(
     routes: list[dict[str, str]], gateways: list[str]
 ) -> None:
     """A default route without a next hop goes through the address's gateway (bridge does so)."""
-    made = Record("c", "", [attached("weave", "eth0", {**WEAVE, "routes": routes})])
+    made = Record("c", "", [make_attachment("weave", "eth0", {**WEAVE_RESULT, "routes": routes})])
     [entry] = json.loads(network_status(made) or "")
     assert entry.get("gateway", []) == gateways
 
@@ -136,14 +101,19 @@ def test_only_addresses_of_the_attachments_own_interface_are_listed(
         for address, place in zip(("10.0.0.1", "10.0.0.2"), places, strict=True)
     ]
     result = {"interfaces": interfaces, "ips": ips, "routes": [], "dns": {}}
-    [entry] = json.loads(network_status(Record("c", "", [attached("x", "eth0", result)])) or "")
+    [entry] = json.loads(
+        network_status(Record("c", "", [make_attachment("x", "eth0", result)])) or ""
+    )
     names = {"a": "10.0.0.1", "b": "10.0.0.2"}
     assert entry.get("ips", []) == [names[letter] for letter in shown]
 
 
 def test_the_primary_comes_first_wherever_the_annotation_lists_it() -> None:
     """Then the secondaries in the order of the list; each says whether it is the default."""
-    made = [attached(name, at, CANAL) for name, at in (("x", "net1"), ("y", "eth0"), ("z", "net2"))]
+    made = [
+        make_attachment(name, at, CANAL_RESULT)
+        for name, at in (("x", "net1"), ("y", "eth0"), ("z", "net2"))
+    ]
     entries = json.loads(network_status(Record("c", "", made)) or "")
     assert [(entry["name"], entry["default"]) for entry in entries] == [
         ("y", True),
@@ -154,27 +124,27 @@ def test_the_primary_comes_first_wherever_the_annotation_lists_it() -> None:
 
 def test_there_is_no_status_of_what_is_being_released() -> None:
     """What a roll-back or a DEL has left looks whole, and is not what the pod has."""
-    left = record()
+    left = make_record()
     left.attachments[0].phase = RELEASING
     assert network_status(left) is None
 
 
 def test_a_result_without_anything_still_names_network_and_interface() -> None:
     """A layer-2 network gives no address."""
-    entry = json.loads(network_status(Record("c", "", [attached("l2", "eth0", {})])) or "")
+    entry = json.loads(network_status(Record("c", "", [make_attachment("l2", "eth0", {})])) or "")
     assert entry == [{"name": "l2", "interface": "eth0", "default": True, "dns": {}}]
 
 
 def test_there_is_no_status_before_everything_is_attached() -> None:
     """Half of the truth would be read as the whole."""
-    unfinished = record()
+    unfinished = make_record()
     unfinished.attachments[1].phase = ATTACHING
     assert network_status(unfinished) is None
 
 
 def test_there_is_no_status_from_what_a_failed_add_left() -> None:
     """The roll-back's DEL failed: the address is still taken, and the pod does not have it."""
-    left = record()
+    left = make_record()
     left.attachments.pop()
     left.attachments[0].failure = {"code": 11, "msg": "not now"}
     assert network_status(left) is None
@@ -207,7 +177,7 @@ class Api(Kube):
 
 @pytest.fixture
 def records(tmp_path: Path) -> RecordCache:
-    store.write_synced(str(tmp_path), record())
+    store.write_synced(str(tmp_path), make_record())
     return RecordCache(tmp_path)
 
 
@@ -261,7 +231,7 @@ def test_one_pod_that_is_refused_keeps_no_other_from_its_status(
 ) -> None:
     """It is tried again after a while, since what refuses it may pass, but not at every turn."""
     for name in "abc":
-        store.write_synced(str(tmp_path), record(f"c-{name}", args=of_pod(name)))
+        store.write_synced(str(tmp_path), make_record(f"c-{name}", args=of_pod(name)))
     records = RecordCache(tmp_path)
     api = Api()
     api.error, api.refused = KubeError(code, "Reason", "refused"), "/b/"
@@ -282,7 +252,7 @@ def test_a_slow_api_server_is_written_to_in_passes_and_none_is_written_twice(
     """A pass ends long before kubelet takes the thread for stuck; an agent killed then goes on."""
     names = [f"p{number:03d}" for number in range(20)]
     for name in names:
-        store.write_synced(str(tmp_path), record(f"c-{name}", args=of_pod(name)))
+        store.write_synced(str(tmp_path), make_record(f"c-{name}", args=of_pod(name)))
     records = RecordCache(tmp_path)
     api = Api(clock)
     api.seconds = 10.0
@@ -296,13 +266,15 @@ def test_a_slow_api_server_is_written_to_in_passes_and_none_is_written_twice(
 
 def test_of_two_sandboxes_of_a_pod_the_later_speaks(tmp_path: Path) -> None:
     """Also where the dead one's container id comes later, and it is freed only half."""
-    store.write_synced(str(tmp_path), record("z-dead"))
+    store.write_synced(str(tmp_path), make_record("z-dead"))
     os.utime(tmp_path / "z-dead.json", (1, 1))
-    store.write_synced(str(tmp_path), Record("a-living", "", [attached("canal", "eth0", CANAL)]))
+    store.write_synced(
+        str(tmp_path), Record("a-living", "", [make_attachment("canal", "eth0", CANAL_RESULT)])
+    )
     records, api = RecordCache(tmp_path), Api()
     status = Status(api, tmp_path)
     status.publish(records.read())
-    half_freed = record("z-dead")
+    half_freed = make_record("z-dead")
     half_freed.attachments[0].failure = {"code": 11}
     store.write_synced(str(tmp_path), half_freed)
     status.publish(records.read())
@@ -318,7 +290,9 @@ def test_a_record_that_is_being_freed_is_not_written(records: RecordCache, tmp_p
     """A DEL takes one attachment after another from it; also of that a new agent knows."""
     api = Api()
     Status(api, tmp_path).publish(records.read())
-    store.write_synced(str(tmp_path), Record("c1", "", [attached("weave", "eth0", WEAVE)]))
+    store.write_synced(
+        str(tmp_path), Record("c1", "", [make_attachment("weave", "eth0", WEAVE_RESULT)])
+    )
     Status(api, tmp_path).publish(records.read())
     assert len(api.patches) == 1
 
@@ -332,7 +306,7 @@ def test_a_container_that_comes_again_is_written_again(
     status.publish(records.read())
     store.remove(str(tmp_path), "c1")
     status.publish(records.read())
-    store.write_synced(str(tmp_path), record())
+    store.write_synced(str(tmp_path), make_record())
     status.publish(records.read())
     assert len(api.patches) == 2
 
@@ -346,7 +320,7 @@ def test_a_new_agent_does_not_write_again_what_another_may_have_changed_since(
     status = Status(api, tmp_path)
     status.publish(records.read())
     assert len(api.patches) == 1
-    store.write_synced(str(tmp_path), record("c2"))
+    store.write_synced(str(tmp_path), make_record("c2"))
     status.publish(records.read())
     assert len(api.patches) == 2
     memory = tmp_path / MEMORY
@@ -364,8 +338,8 @@ def test_a_record_that_has_grown_is_written_by_a_new_agent_too(
     """A runtime may attach a container once more, under another interface."""
     api = Api()
     Status(api, tmp_path).publish(records.read())
-    grown = record()
-    grown.attachments.append(attached("canal", "net2", CANAL))
+    grown = make_record()
+    grown.attachments.append(make_attachment("canal", "net2", CANAL_RESULT))
     store.write_synced(str(tmp_path), grown)
     Status(api, tmp_path).publish(records.read())
     assert len(api.patches) == 2
@@ -384,7 +358,7 @@ def test_a_memory_that_cannot_be_read_is_none(
 
 def test_a_record_without_a_pod_is_left_alone(tmp_path: Path) -> None:
     """A runtime other than Kubernetes' gives no names."""
-    store.write_synced(str(tmp_path), record(args=""))
+    store.write_synced(str(tmp_path), make_record(args=""))
     api = Api()
     Status(api, tmp_path).publish(RecordCache(tmp_path).read())
     assert api.patches == []

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from base64 import b64encode
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,12 +10,10 @@ from dispatcher.node.record_cache import CachedRecord
 from dispatcher.node.removal import blocking_problem, blocking_records, purge
 from dispatcher.reaper.give_up import set_aside
 from dispatcher.state import lock, store
-from tests.unit.agent.test_network_status import ARGS, CANAL, attached, record
-from tests.unit.reaper.test_reaper import World
+from tests.unit.builders import ARGS, ReaperRig, make_canal_record, make_record, write_cache_entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from dispatcher.agent.reconciler import Node
     from dispatcher.state.record import Record
@@ -24,15 +21,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def world(host: Host, clock: Clock) -> World:
-    return World(host, clock)
-
-
-def only_canal(path: str) -> Record:
-    made = record()
-    made.attachments = [attached("canal", "eth0", CANAL, args=ARGS)]
-    made.attachments[0].conf.path = path
-    return made
+def rig(host: Host, clock: Clock) -> ReaperRig:
+    return ReaperRig(host, clock)
 
 
 def ready(host: Host) -> None:
@@ -51,9 +41,9 @@ def test_the_successor_is_the_first_other_configuration(host: Host) -> None:
 def test_only_a_pod_with_nothing_but_the_successors_network_is_not_blocking_records() -> None:
     """Whatever else, the runtime's DEL after us would leave something."""
     following = "/etc/cni/net.d/10-canal.conflist"
-    alone = CachedRecord("a", 0, only_canal(following), "")
-    other = CachedRecord("b", 0, only_canal("/etc/cni/net.d/20-weave.conflist"), "")
-    both = CachedRecord("c", 0, record(), "")
+    alone = CachedRecord("a", 0, make_canal_record(following), "")
+    other = CachedRecord("b", 0, make_canal_record("/etc/cni/net.d/20-weave.conflist"), "")
+    both = CachedRecord("c", 0, make_record(), "")
     unreadable = CachedRecord("d", 0, None, "corrupt")
     found = blocking_records([alone, other, both, unreadable], following, set())
     assert [stored.container_id for stored in found] == ["b", "c", "d"]
@@ -62,7 +52,7 @@ def test_only_a_pod_with_nothing_but_the_successors_network_is_not_blocking_reco
 
 
 def of_pod(name: str) -> Record:
-    return record(args=ARGS.replace("K8S_POD_NAME=p", f"K8S_POD_NAME={name}"))
+    return make_record(args=ARGS.replace("K8S_POD_NAME=p", f"K8S_POD_NAME={name}"))
 
 
 def test_the_explanation_names_pods_and_what_to_do() -> None:
@@ -82,7 +72,7 @@ def test_the_explanation_names_pods_and_what_to_do() -> None:
 
 def test_by_force_the_explanation_does_not_advise_force() -> None:
     """It says what is going on instead."""
-    sentence = blocking_problem([CachedRecord("c", 0, record(), "")], "/x", set(), force=True)
+    sentence = blocking_problem([CachedRecord("c", 0, make_record(), "")], "/x", set(), force=True)
     assert "ns/p. The reaper runs their DEL" in sentence
     assert "Drain" not in sentence
 
@@ -120,7 +110,7 @@ def test_removing_refuses_while_a_pod_needs_us_and_says_which(
     """Meanwhile new pods get the default network only."""
     ready(host)
     node().look()
-    store.write_synced(str(host.state), record())
+    store.write_synced(str(host.state), make_record())
     view = node(mode="remove").look()
     assert not view.removed
     [plugin] = json.loads((host.conf / "00-genie.conflist").read_text())["plugins"]
@@ -136,7 +126,7 @@ def test_removing_takes_the_conflist_first_and_the_plugin_when_no_call_can_run(
     """Then the records may go, too: they are the next configuration's business."""
     ready(host)
     node().look()
-    store.write_synced(str(host.state), only_canal(str(host.conf / "10-canal.conflist")))
+    store.write_synced(str(host.state), make_canal_record(str(host.conf / "10-canal.conflist")))
     leaving = node(mode="remove")
     assert leaving.look().removed
     assert not (host.conf / "00-genie.conflist").exists()
@@ -173,10 +163,10 @@ def test_without_a_conflist_too_plugin_and_records_stay_while_a_pod_needs_them(
     node().look()
     if taken:
         (host.conf / "00-genie.conflist").unlink()
-        store.write_synced(str(host.state), record())
+        store.write_synced(str(host.state), make_record())
     leaving = node(mode=mode)
     assert leaving.look().removed
-    store.write_synced(str(host.state), record())
+    store.write_synced(str(host.state), make_record())
     for _ in range(3):
         clock.now += 91
         view = leaving.look()
@@ -236,25 +226,25 @@ def test_a_runtime_without_a_configuration_directory_has_no_successor(host: Host
 
 
 def test_force_leaves_behind_what_three_tries_could_not_free_and_says_so(
-    host: Host, world: World, said: Said, clock: Clock, node: Callable[..., Node]
+    host: Host, rig: ReaperRig, said: Said, clock: Clock, node: Callable[..., Node]
 ) -> None:
     """Failing, parked and unreadable alike; a record that is freed meanwhile is not among them."""
     ready(host)
     node().look()
-    node_state = {"state_dir": world.state, "mode": "remove --force"}
+    node_state = {"state_dir": rig.state, "mode": "remove --force"}
     for container in ("failing", "freed"):
-        world.write(container)
-    (world.state / "torn.json").write_text("{")
-    world.fault = "bridge: it does not work"
-    reaper = world.reap(host, cni_conf_dir="/etc/cni/net.d", mode="remove --force")
+        rig.write(container)
+    (rig.state / "torn.json").write_text("{")
+    rig.fault = "bridge: it does not work"
+    reaper = rig.make_reaper(host, cni_conf_dir="/etc/cni/net.d", mode="remove --force")
     for _ in range(2):
         assert reaper.clear() == []
-        assert not list(world.state.glob("*.left"))
+        assert not list(rig.state.glob("*.left"))
     leaving = node(**node_state)
     assert not leaving.look().removed
-    store.remove(str(world.state), "freed")
+    store.remove(str(rig.state), "freed")
     reaper.clear()
-    assert sorted(path.name for path in world.state.glob("*.json*")) == [
+    assert sorted(path.name for path in rig.state.glob("*.json*")) == [
         "failing.json.left",
         "torn.json.left",
     ]
@@ -262,48 +252,40 @@ def test_force_leaves_behind_what_three_tries_could_not_free_and_says_so(
     clock.now += 91
     assert leaving.look().over
     assert not (host.bin / "genie").exists()
-    assert len(list(world.state.glob("*.left"))) == 2
+    assert len(list(rig.state.glob("*.left"))) == 2
     reason, sentence = said.events[-1][1:]
     assert reason == "NotFreed"
     assert "of ns/p, torn could not be freed" in sentence
 
 
-def test_a_record_that_a_call_holds_is_not_left_behind(world: World) -> None:
+def test_a_record_that_a_call_holds_is_not_left_behind(rig: ReaperRig) -> None:
     """Who changes a record holds its lock."""
-    world.write("busy")
-    held = lock.acquire_container(str(world.state), "busy", deadline=0)
-    assert not set_aside(world.state, "busy")
+    rig.write("busy")
+    held = lock.acquire_container(str(rig.state), "busy", deadline=0)
+    assert not set_aside(rig.state, "busy")
     held.release()
-    assert not set_aside(world.state, "gone")
-    assert set_aside(world.state, "busy")
-
-
-def note(folder: Path, name: str, *types: str) -> None:
-    """Write a file of libcni's cache, as runtimes do."""
-    plugins = [{"type": kind} for kind in types]
-    conflist = json.dumps({"cniVersion": "1.0.0", "name": name, "plugins": plugins})
-    value = {"kind": "cniCacheV1", "config": b64encode(conflist.encode()).decode()}
-    (folder / f"{name}-c-eth0").write_text(json.dumps({**value, "networkName": name}))
+    assert not set_aside(rig.state, "gone")
+    assert set_aside(rig.state, "busy")
 
 
 def test_when_the_plugin_is_gone_libcnis_notes_on_its_calls_go_too(
-    host: Host, world: World
+    host: Host, rig: ReaperRig
 ) -> None:
     """Those of other networks stay, and so does everything while the plugin is there."""
     folder = host.root / "var/lib/cni/results"
     folder.mkdir()
-    note(folder, "genie", "genie")
-    note(folder, "genie-of-another-kind", "bridge", "portmap")
+    write_cache_entry(folder, "genie", "genie")
+    write_cache_entry(folder, "genie-of-another-kind", "bridge", "portmap")
     (folder / "genie-torn-eth0").write_text("{")
     (folder / "genie-list-eth0").write_text("[]")
     host.executable("genie")
     places = {"cni_conf_dir": "/etc/cni/net.d", "cni_bin_dir": "/opt/cni/bin"}
-    world.reap(host, mode="remove", **places).turn()
+    rig.make_reaper(host, mode="remove", **places).turn()
     assert len(list(folder.iterdir())) == 4
     (host.bin / "genie").unlink()
-    world.reap(host, mode="install", **places).turn()
+    rig.make_reaper(host, mode="install", **places).turn()
     assert len(list(folder.iterdir())) == 4
-    world.reap(host, mode="remove", **places).turn()
+    rig.make_reaper(host, mode="remove", **places).turn()
     assert sorted(path.name for path in folder.iterdir()) == [
         "genie-list-eth0",
         "genie-of-another-kind-c-eth0",

@@ -15,10 +15,14 @@ from dispatcher.plugin import libcni_cache
 from dispatcher.reaper import handover
 from dispatcher.state import lock, store
 from dispatcher.state.record import ATTACHING, PARKED, RELEASING
-from tests.unit.agent.test_network_status import ARGS, CANAL, attached
-from tests.unit.node.test_removal import note as note_of_runtime
-from tests.unit.node.test_removal import only_canal
-from tests.unit.reaper.test_reaper import World
+from tests.unit.builders import (
+    ARGS,
+    CANAL_RESULT,
+    ReaperRig,
+    make_attachment,
+    make_canal_record,
+    write_cache_entry,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,17 +40,17 @@ class Leaving:
     """A node that Genie leaves: its plugin is gone, canal follows."""
 
     def __init__(self, host: Host, clock: Clock) -> None:
-        self.world = World(host, clock)
+        self.rig = ReaperRig(host, clock)
         self.results = host.root / "var/lib/cni/results"
         self.results.mkdir()
         host.network("canal")
-        self.world.netns()
+        self.rig.add_namespace()
         self.places = {"cni_conf_dir": "/etc/cni/net.d", "cni_bin_dir": "/opt/cni/bin"}
-        self.reaper: Reaper = self.world.reap(host, mode="remove", **self.places)
+        self.reaper: Reaper = self.rig.make_reaper(host, mode="remove", **self.places)
 
     def write(self, record: Record) -> None:
         """Put *record* on the disk."""
-        store.write_synced(str(self.world.state), record)
+        store.write_synced(str(self.rig.state), record)
 
     @property
     def notes(self) -> list[str]:
@@ -56,12 +60,12 @@ class Leaving:
     @property
     def left(self) -> list[str]:
         """The files in the folder of the records."""
-        return sorted(path.name for path in self.world.state.iterdir())
+        return sorted(path.name for path in self.rig.state.iterdir())
 
     @property
     def event(self) -> str:
         """The sentence of the Event ``NotFreed``, or ""."""
-        return removal.set_aside_problem(self.world.state)
+        return removal.set_aside_problem(self.rig.state)
 
     def found(self, container: str = "c1") -> libcni_cache.Cached | None:
         """Return what a Genie that comes back finds of *container*."""
@@ -75,26 +79,26 @@ def leaving(host: Host, clock: Clock) -> Leaving:
 
 def test_a_pod_that_keeps_running_is_found_by_a_genie_that_comes_back(leaving: Leaving) -> None:
     """With its network, whatever the default is then; Genie's own note and record are gone."""
-    leaving.write(only_canal(FOLLOWING))
-    note_of_runtime(leaving.results, "genie", "genie")
+    leaving.write(make_canal_record(FOLLOWING))
+    write_cache_entry(leaving.results, "genie", "genie")
     leaving.reaper.turn()
     assert leaving.notes == ["canal-c1-eth0"]
     assert (leaving.results / "canal-c1-eth0").stat().st_mode & 0o777 == 0o600
     assert leaving.left == []
     found = leaving.found()
     assert found is not None
-    [was] = only_canal(FOLLOWING).attachments
+    [was] = make_canal_record(FOLLOWING).attachments
     now = found.attachment
     assert (now.network, now.interface, now.conf.plugins) == ("canal", "eth0", was.conf.plugins)
     assert sorted(now.args.split(";")) == sorted(ARGS.split(";"))
-    assert now.result == CANAL
+    assert now.result == CANAL_RESULT
     leaving.reaper.turn()
     assert leaving.notes == ["canal-c1-eth0"]
 
 
 def test_the_entry_has_the_form_of_libcnis_own(leaving: Leaving) -> None:
     """Field by field, so that the runtime's next DEL gets the result (specification, section 4)."""
-    record = only_canal(FOLLOWING)
+    record = make_canal_record(FOLLOWING)
     record.attachments[0].capability_args = {"portMappings": [{"hostPort": 80}]}
     leaving.write(record)
     leaving.reaper.turn()
@@ -120,7 +124,7 @@ def test_the_entry_has_the_form_of_libcnis_own(leaving: Leaving) -> None:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_result_is_cached_in_the_version_of_its_network(version: str) -> None:
     """Where that has no form for it, without one: plugins release so, too."""
-    record = only_canal(FOLLOWING)
+    record = make_canal_record(FOLLOWING)
     record.attachments[0].conf.cni_version = version
     entry = handover.cache_entry(record, record.attachments[0])
     assert entry["result"]["cniVersion"] == version
@@ -159,7 +163,7 @@ def test_a_record_that_only_genie_could_free_is_set_aside_when_the_plugin_is_gon
     leaving: Leaving, change: Callable[[Record], None]
 ) -> None:
     """The runtime runs no DEL for it, so the Event names what stays taken."""
-    record = only_canal(FOLLOWING)
+    record = make_canal_record(FOLLOWING)
     change(record)
     leaving.write(record)
     leaving.reaper.turn()
@@ -169,8 +173,8 @@ def test_a_record_that_only_genie_could_free_is_set_aside_when_the_plugin_is_gon
 
 def test_a_record_of_a_sandbox_that_the_runtime_lost_is_set_aside(leaving: Leaving) -> None:
     """Its namespace outlived it, but no DEL will read a cache entry."""
-    leaving.write(only_canal(FOLLOWING))
-    held = lock.acquire_container(str(leaving.world.state), "c1", deadline=0)
+    leaving.write(make_canal_record(FOLLOWING))
+    held = lock.acquire_container(str(leaving.rig.state), "c1", deadline=0)
     for _ in range(2):
         leaving.reaper.turn()
     held.release(unlink=True)
@@ -187,28 +191,28 @@ def test_a_record_that_only_genie_could_free_is_freed_while_the_plugin_is_there(
     host.executable("bridge")
     node().look()
     (host.conf / "00-genie.conflist").unlink()
-    record = only_canal(str(host.conf / "10-canal.conflist"))
+    record = make_canal_record(str(host.conf / "10-canal.conflist"))
     change(record)
     leaving.write(record)
     leaving.reaper.look()
-    agent = node(mode=mode, state_dir=leaving.world.state)
+    agent = node(mode=mode, state_dir=leaving.rig.state)
     assert agent.look().removed
-    leaving.world.clock.now += 1000
+    leaving.rig.clock.now += 1000
     assert not agent.look().over
     assert (host.bin / "genie").exists()
-    reaper = leaving.world.reap(host, mode=mode, **leaving.places, reap_age_seconds=0)
-    os.utime(store.path_of(str(leaving.world.state), "c1"), (0, 0))
+    reaper = leaving.rig.make_reaper(host, mode=mode, **leaving.places, reap_age_seconds=0)
+    os.utime(store.path_of(str(leaving.rig.state), "c1"), (0, 0))
     for _ in range(2):
         reaper.turn()
-    assert leaving.world.freed == ["c1"]
+    assert leaving.rig.released == ["c1"]
     assert agent.look().over
     assert (leaving.notes, leaving.event) == ([], "")
 
 
 def test_while_the_conflist_is_there_nothing_is_handed_over(host: Host, leaving: Leaving) -> None:
     """A launcher may be missing for seconds, and Genie still serves the node."""
-    leaving.write(only_canal(FOLLOWING))
-    note_of_runtime(leaving.results, "genie", "genie")
+    leaving.write(make_canal_record(FOLLOWING))
+    write_cache_entry(leaving.results, "genie", "genie")
     conflist = host.conf / "00-genie.conflist"
     conflist.touch()
     leaving.reaper.turn()
@@ -226,20 +230,20 @@ def test_a_name_that_leads_to_another_folder_is_not_handed_over(
     leaving: Leaving, name: str, interface: str
 ) -> None:
     """The record is only data, and the reaper may write everywhere; force still frees it."""
-    record = only_canal(FOLLOWING)
+    record = make_canal_record(FOLLOWING)
     record.attachments[0].conf.name = name
     record.attachments[0].interface = interface
     leaving.write(record)
-    before = sorted(leaving.world.root.rglob("*"))
+    before = sorted(leaving.rig.root.rglob("*"))
     leaving.reaper.turn()
-    assert sorted(leaving.world.root.rglob("*")) == before
+    assert sorted(leaving.rig.root.rglob("*")) == before
     assert leaving.left == ["c1.json"]
 
 
 def test_what_the_next_configuration_cannot_release_is_not_handed_over(leaving: Leaving) -> None:
     """Its record stays until the pod is gone, or is freed by force."""
-    record = only_canal(FOLLOWING)
-    record.attachments.append(attached("weave", "net1", CANAL))
+    record = make_canal_record(FOLLOWING)
+    record.attachments.append(make_attachment("weave", "net1", CANAL_RESULT))
     leaving.write(record)
     leaving.reaper.turn()
     assert (leaving.notes, leaving.left) == ([], ["c1.json"])
@@ -247,8 +251,8 @@ def test_what_the_next_configuration_cannot_release_is_not_handed_over(leaving: 
 
 def test_while_a_call_holds_its_lock_a_record_stays(leaving: Leaving) -> None:
     """Its DEL is under way; the next turn comes here again."""
-    leaving.write(only_canal(FOLLOWING))
-    held = lock.acquire_container(str(leaving.world.state), "c1", deadline=0)
+    leaving.write(make_canal_record(FOLLOWING))
+    held = lock.acquire_container(str(leaving.rig.state), "c1", deadline=0)
     leaving.reaper.turn()
     assert leaving.notes == []
     assert "c1.json" in leaving.left
@@ -259,7 +263,7 @@ def test_while_a_call_holds_its_lock_a_record_stays(leaving: Leaving) -> None:
 
 def test_a_record_stays_while_its_note_cannot_be_written(leaving: Leaving) -> None:
     """The place is taken by a folder here."""
-    leaving.write(only_canal(FOLLOWING))
+    leaving.write(make_canal_record(FOLLOWING))
     blocked: Path = leaving.results / "canal-c1-eth0"
     (blocked / "full").mkdir(parents=True)
     leaving.reaper.turn()

@@ -9,7 +9,7 @@ from dispatcher.agent.conflist import render
 from dispatcher.node.record_cache import CachedRecord
 from dispatcher.reaper import plugin_del
 from dispatcher.state.record import Record
-from tests.unit.agent.test_network_status import ARGS, record
+from tests.unit.builders import ARGS, make_record
 
 if TYPE_CHECKING:
     from tests.unit.host import Host
@@ -28,7 +28,7 @@ def install(host: Host, then: str) -> None:
 
 
 def stored(netns: str = "") -> CachedRecord:
-    made = record()
+    made = make_record()
     made.netns = netns
     return CachedRecord("c1", 0.0, made, "")
 
