@@ -5,15 +5,13 @@
     network   := [A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?
     interface := [A-Za-z0-9][A-Za-z0-9._-]{0,14}, not "lo"
 
-How it works: :func:`parse` splits the value, judges every part, gives interfaces to the
-items that name none (in list order the lowest free ``eth0``, ``eth1``, …) and returns a
-tuple of :class:`Selection`. The item on ``eth0`` is the primary. A blank value means
-"choose for me" and is the empty tuple. All faults of a value are found in one pass and
-raised together as :class:`InvalidAnnotationError`, so that nobody mends a value twice.
+A blank value means "choose for me": :func:`parse` returns the empty tuple. Otherwise it returns one
+:class:`Selection` for each item. Items that name no interface get the lowest free ``eth0``,
+``eth1``, … in list order. The item on ``eth0`` is the primary.
 
-Rules of this file: it is the only grammar in the tree (webhook, plugin and command line
-call it), it is total (any ``str`` is either parsed or refused), and it imports nothing,
-because the plugin loads it for every pod.
+Rules of this file: this is the only grammar in the tree (webhook, plugin and command line call
+it). Every ``str`` is either parsed or refused, and a refusal holds all faults of the value, so that
+a user corrects it once. It imports nothing, because the plugin loads it for every pod.
 """
 
 from __future__ import annotations
@@ -23,35 +21,35 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
 MAX_BYTES = 1024
-"""Length limit of a value in UTF-8 bytes. The policies test it before anything else."""
+"""Limit of a value, in bytes of UTF-8. The policies check it before anything else."""
 
 MAX_ITEMS = 16
-"""How many attachments one pod may ask for."""
+"""Limit of the networks in one annotation."""
 
 MAX_INTERFACE = 15
-"""The kernel's limit for an interface name (IFNAMSIZ less the final NUL), in bytes."""
+"""The kernel's limit of an interface name, in bytes (IFNAMSIZ without the final NUL)."""
 
 MAX_NETWORK = 63
-"""A network's name becomes the name part of a label key, which is at most 63 long."""
+"""Limit of a network's name: it becomes the name part of a label key, whose limit is 63."""
 
 MAX_COMPARED = 256
-"""How many known names an unknown one is compared with: each takes some microseconds."""
+"""Limit of the names that an unknown name is compared with; each takes some microseconds."""
 
 BLANKS = " \t\r\n"
-"""Dropped around every part. A newline is one: a YAML block (``cni: |``) ends in it."""
+"""Removed around every part. A newline is one of them: a YAML block (``cni: |``) ends in it."""
 
 _ALNUM = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
 _INNER = _ALNUM | frozenset("._-")
 
-# The kinds of fault, spelled as the ``reason`` of a Kubernetes status cause
-# (k8s.io/apimachinery, metav1.CauseType), with the words that Kubernetes puts before each.
+# Reasons of a fault: those of a Kubernetes status cause (k8s.io/apimachinery, metav1.CauseType),
+# and the words that Kubernetes prints for each.
 INVALID = "FieldValueInvalid"
 DUPLICATE = "FieldValueDuplicate"
 REQUIRED = "FieldValueRequired"
 TOO_LONG = "FieldValueTooLong"
 TOO_MANY = "FieldValueTooMany"
 UNSUPPORTED = "FieldValueNotSupported"
-_WORDS = {
+_REASON_WORDS = {
     INVALID: "Invalid value",
     DUPLICATE: "Duplicate value",
     REQUIRED: "Required value",
@@ -64,7 +62,7 @@ _WORDS = {
 class Selection:
     """One item of an annotation: a network and the interface it is attached to.
 
-    ``interface`` is as in the annotation: ``eth0`` stands for the runtime's CNI_IFNAME.
+    ``interface`` is that of the annotation: ``eth0`` stands for the runtime's CNI_IFNAME.
     """
 
     __slots__ = ("interface", "network")
@@ -75,7 +73,7 @@ class Selection:
 
     @property
     def is_primary(self) -> bool:
-        """Whether this selection's result is the pod's."""
+        """Whether the result of this attachment is the pod's result."""
         return self.interface == "eth0"
 
     def __eq__(self, other: object) -> bool:
@@ -91,11 +89,11 @@ class Selection:
 
 
 class Fault:
-    """One thing that is wrong with a value.
+    """One fault of a value.
 
-    ``reason`` is a Kubernetes cause type, ``position`` counts items from 1 (0: the value as
-    a whole), ``value`` is the offending text (None where the words say it all) and
-    ``expected`` tells what would be right.
+    ``reason`` is a Kubernetes cause type. ``position`` counts items from 1; 0 stands for the whole
+    value. ``value`` is the invalid text, or None if ``expected`` says enough. ``expected`` is the
+    sentence that says what is valid.
     """
 
     __slots__ = ("expected", "position", "reason", "value")
@@ -107,8 +105,8 @@ class Fault:
         self.expected = expected
 
     def __str__(self) -> str:
-        """Return the fault in Kubernetes' own form, without the field path."""
-        words = _WORDS[self.reason]
+        """Return the fault in the form that Kubernetes uses, without the field path."""
+        words = _REASON_WORDS[self.reason]
         if self.value is not None:
             words = f"{words}: {quote(self.value)}"
         where = f"item {self.position}: " if self.position else ""
@@ -119,7 +117,7 @@ class Fault:
 
 
 class InvalidAnnotationError(ValueError):
-    """A value that does not follow the grammar; ``faults`` holds every reason, in order."""
+    """The value does not follow the grammar; ``faults`` has every fault, in order."""
 
     def __init__(self, faults: Iterable[Fault]) -> None:
         self.faults = tuple(faults)
@@ -127,7 +125,7 @@ class InvalidAnnotationError(ValueError):
 
 
 def quote(text: str, limit: int = 64) -> str:
-    """Return *text* in double quotes, printable ASCII only, cut after *limit* characters."""
+    """Return *text* in double quotes, as printable ASCII, cut after *limit* characters."""
     shown = "".join(c if " " <= c <= "~" and c not in '"\\' else _escape(c) for c in text[:limit])
     return f'"{shown}{"…" if len(text) > limit else ""}"'
 
@@ -149,7 +147,7 @@ def normalise(value: str) -> str:
 
 
 def parse(value: str) -> tuple[Selection, ...]:
-    """Return what *value* asks for, in list order; a blank value gives the empty tuple.
+    """Return the selections of *value*, in list order; none for a blank value.
 
     Raises :class:`InvalidAnnotationError` with every fault of the value.
     """
@@ -159,19 +157,22 @@ def parse(value: str) -> tuple[Selection, ...]:
         raise InvalidAnnotationError([Fault(TOO_LONG, 0, None, limit)])
     if not value.strip(BLANKS):
         return ()
+
+    # A value of a thousand commas gives a few faults, not a thousand.
     items = [_split(item) for item in value.split(",")]
-    faults = _judge_items(items[:MAX_ITEMS])
+    faults = _validate(items[:MAX_ITEMS])
     if len(items) > MAX_ITEMS:
         faults.append(
             Fault(TOO_MANY, 0, str(len(items)), f"must have at most {MAX_ITEMS} networks")
         )
     if faults:
         raise InvalidAnnotationError(faults)
-    return tuple(_assign(items))
+
+    return tuple(_assign_interfaces(items))
 
 
 def is_network_name(text: str) -> bool:
-    """Tell whether *text* could be the name of a network."""
+    """Tell whether *text* is a valid name of a network."""
     return (
         0 < len(text) <= MAX_NETWORK
         and text[0] in _ALNUM
@@ -181,7 +182,7 @@ def is_network_name(text: str) -> bool:
 
 
 def is_interface_name(text: str) -> bool:
-    """Tell whether *text* could be named as an interface in an annotation."""
+    """Tell whether *text* is a valid name of an interface in an annotation."""
     return (
         0 < len(text) <= MAX_INTERFACE
         and text[0] in _ALNUM
@@ -206,70 +207,78 @@ def _split(item: str) -> tuple[str, str | None]:
     return network.strip(BLANKS), interface.strip(BLANKS) if at else None
 
 
-_NETWORK_RULE = "a network name has up to 63 letters, digits, '.', '_' or '-', and starts and ends with a letter or digit"  # noqa: E501 - one sentence, shown as it stands
-_INTERFACE_RULE = "an interface name has up to 15 letters, digits, '.', '_' or '-', starts with a letter or digit, and is not \"lo\""  # noqa: E501 - same
-
-
-def _judge_items(items: list[tuple[str, str | None]]) -> list[Fault]:
-    faults: list[Fault] = []
-    seen: dict[str, int] = {}
-    for position, (network, interface) in enumerate(items, 1):
-        if not network:
-            faults.append(Fault(INVALID, position, "", _expected_network(interface)))
-        elif not is_network_name(network):
-            faults.append(Fault(INVALID, position, network, _NETWORK_RULE))
-        if interface is None:
-            continue
-        if interface == "":
-            faults.append(
-                Fault(INVALID, position, f"{network}@", 'an interface name must follow "@"')
-            )
-        elif not is_interface_name(interface):
-            faults.append(Fault(INVALID, position, interface, _INTERFACE_RULE))
-        elif interface in seen:
-            faults.append(Fault(DUPLICATE, position, interface, _taken(seen[interface])))
-        else:
-            seen[interface] = position
-    if not faults and all(interface is not None for _, interface in items) and "eth0" not in seen:
-        faults.append(Fault(REQUIRED, 0, None, _NO_PRIMARY))
-    return faults
-
-
+_NETWORK_RULE = (
+    "a network name must consist of at most 63 letters, digits, '.', '_' or '-', "
+    "and must start and end with a letter or digit"
+)
+_INTERFACE_RULE = (
+    "an interface name must consist of at most 15 letters, digits, '.', '_' or '-', "
+    'must start with a letter or digit, and must not be "lo"'
+)
+_EMPTY_ITEM = "the network name is missing: add one, or remove the extra comma"
+_NO_NETWORK = 'a network name must come before "@"'
+_NO_INTERFACE = 'an interface name must follow "@"'
 _NO_PRIMARY = (
-    'one network must be on interface "eth0", the pod\'s primary: '
+    'one network must be attached to "eth0", the pod\'s primary interface: '
     'leave one item without "@", or write "@eth0"'
 )
 
 
-def _expected_network(interface: str | None) -> str:
-    if interface is None:
-        return "a network name is missing (empty item between commas, or a comma too many)"
-    return 'a network name must come before "@"'
+def _validate(items: list[tuple[str, str | None]]) -> list[Fault]:
+    faults: list[Fault] = []
+    positions: dict[str, int] = {}  # of the items that name each interface first
+    for position, (network, interface) in enumerate(items, 1):
+        if not network:
+            expected = _EMPTY_ITEM if interface is None else _NO_NETWORK
+            faults.append(Fault(INVALID, position, "", expected))
+        elif not is_network_name(network):
+            faults.append(Fault(INVALID, position, network, _NETWORK_RULE))
+
+        if interface is None:
+            continue
+        if interface == "":
+            faults.append(Fault(INVALID, position, f"{network}@", _NO_INTERFACE))
+        elif not is_interface_name(interface):
+            faults.append(Fault(INVALID, position, interface, _INTERFACE_RULE))
+        elif interface in positions:
+            expected = _already_used(interface, positions[interface])
+            faults.append(Fault(DUPLICATE, position, interface, expected))
+        else:
+            positions[interface] = position
+
+    # An item without an interface gets eth0 if no other item names it.
+    all_named = all(interface is not None for _, interface in items)
+    if not faults and all_named and "eth0" not in positions:
+        faults.append(Fault(REQUIRED, 0, None, _NO_PRIMARY))
+    return faults
 
 
-def _taken(position: int) -> str:
-    return f"item {position} is on this interface already, and each needs its own"
+def _already_used(interface: str, position: int) -> str:
+    return (
+        f"the interface is already used by item {position}: "
+        f'choose another, or leave out "@{interface}"'
+    )
 
 
-def _assign(items: list[tuple[str, str | None]]) -> Iterable[Selection]:
-    taken = {interface for _, interface in items}
+def _assign_interfaces(items: list[tuple[str, str | None]]) -> Iterable[Selection]:
+    named = {interface for _, interface in items}
     number = 0
     for network, interface in items:
         if interface is not None:
             yield Selection(network, interface)
             continue
-        while f"eth{number}" in taken:
+        while f"eth{number}" in named:
             number += 1
         yield Selection(network, f"eth{number}")
         number += 1
 
 
 def closest_name(name: str, known: Iterable[str]) -> str | None:
-    """Return the name in *known* that *name* was probably meant to be, or None.
+    """Return the name in *known* that the user probably meant by *name*, or None.
 
     Letter case is ignored; at most a third of the letters may differ.
     """
-    from difflib import get_close_matches  # noqa: PLC0415 - dear, and only errors need it
+    from difflib import get_close_matches  # noqa: PLC0415 - expensive, and only errors need it
 
     folded = name.lower()
     by_folded = {candidate.lower(): candidate for candidate in sorted(known, reverse=True)}
@@ -278,9 +287,9 @@ def closest_name(name: str, known: Iterable[str]) -> str | None:
 
 
 def shortlist(name: str, known: Collection[str]) -> Collection[str]:
-    """Return those of *known* that are worth comparing with *name*, at most :data:`MAX_COMPARED`.
+    """Return at most :data:`MAX_COMPARED` of *known*, those that are most similar to *name*.
 
-    Of more, those that begin alike, and of these the ones of the most similar length.
+    Names that begin with the same character come first, then those of the most similar length.
     """
     if len(known) <= MAX_COMPARED:
         return known

@@ -88,7 +88,7 @@ def conflict_fault(conflict: Conflict, networks: Sequence[str]) -> Fault:
     once = f"can attach a pod only once: {ONCE_PER_POD[plugin_type].reason}"
     if other == network:
         words = f"item {first} is the same network, and its plugin {quote(plugin_type)} {once}"
-        return Fault(INVALID, second, network, f"{words}; list it once")
+        return Fault(INVALID, second, network, f"{words}; list the network once")
     words = f"item {first} ({quote(other)}) uses the same plugin {quote(plugin_type)}, which {once}"
     return Fault(INVALID, second, network, f"{words}; choose one of the two networks")
 
@@ -97,7 +97,11 @@ def conflict_summary(conflict: Conflict, networks: Sequence[str]) -> str:
     """Return *conflict* in the few words that fit into a warning."""
     first, second, plugin_type = conflict
     other, network = networks[first - 1], networks[second - 1]
-    which = f"twice {quote(network)}" if other == network else f"{quote(other)}, {quote(network)}"
+    which = (
+        f"{quote(network)} listed twice"
+        if other == network
+        else f"{quote(other)}, {quote(network)}"
+    )
     return f"{which}: plugin {plugin_type} can attach a pod only once"
 
 

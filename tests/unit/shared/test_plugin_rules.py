@@ -64,7 +64,7 @@ def test_a_conflict_names_both_items_the_plugin_the_reason_and_the_cure() -> Non
     assert str(conflict_fault((2, 3, "weave-net"), ["canal", "weave", "weave"])) == (
         'Invalid value: "weave": item 3: item 2 is the same network, and its plugin "weave-net" '
         "can attach a pod only once: it names the host side of the link after the container, so "
-        "the second attachment fails; list it once"
+        "the second attachment fails; list the network once"
     )
 
 

@@ -29,10 +29,11 @@ if TYPE_CHECKING:
 TWICE = (
     'metadata.annotations[cni]: Invalid value: "weave": item 2: item 1 is the same network, and '
     'its plugin "weave-net" can attach a pod only once: it names the host side of the link after '
-    "the container, so the second attachment fails; list it once"
+    "the container, so the second attachment fails; list the network once"
 )
 SOME_TWICE = (
-    'some nodes will refuse the pod: twice "weave": plugin weave-net can attach a pod only once'
+    'some nodes will refuse the pod: "weave" listed twice: '
+    "plugin weave-net can attach a pod only once"
 )
 CALICO_SECONDARY = (
     '"calico" works only as the primary (on eth0): calico leaves other interfaces unreachable'
@@ -256,7 +257,7 @@ def test_a_default_that_was_filled_in_is_named_as_such() -> None:
     assert messages(refusal) == [f'{TWICE} (the default of namespace "team-a")']
 
 
-TEMPLATE = 'pods will be refused: twice "weave": plugin weave-net can attach a pod only once'
+TEMPLATE = 'pods will be refused: "weave" listed twice: plugin weave-net can attach a pod only once'
 IN_TEMPLATE = "spec.template.metadata.annotations[cni]: "
 IN_NAMESPACE = "metadata.annotations[cni]: "
 

@@ -113,7 +113,7 @@ def test_a_new_pod_is_stored_with(
             PLAIN,
             422,
             [
-                f'{CNI}: Invalid value: "a/b": item 1: a network name has up to 63',
+                f'{CNI}: Invalid value: "a/b": item 1: a network name must consist of at most 63',
                 f'{CNI}: Unsupported value: "wave": item 2: supported',
                 f'{CNI}: Invalid value: "lo": item 3: an interface name',
             ],
@@ -123,14 +123,14 @@ def test_a_new_pod_is_stored_with(
             "weave@eth1,canal@eth1",
             PLAIN,
             422,
-            [f'{CNI}: Duplicate value: "eth1": item 2: item 1 is on this interface already'],
+            [f'{CNI}: Duplicate value: "eth1": item 2: the interface is already used by item 1'],
             id="one-interface-twice",
         ),
         pytest.param(
             "weave@net1",
             PLAIN,
             422,
-            [f'{CNI}: Required value: one network must be on interface "eth0"'],
+            [f'{CNI}: Required value: one network must be attached to "eth0"'],
             id="no-primary",
         ),
         pytest.param(
@@ -217,8 +217,9 @@ def test_a_new_pod_is_refused(
         pytest.param(
             "a/b",
             403,
-            'Forbidden: Invalid value: "a/b": item 1: a network name has up to 63 letters, digits,'
-            " '.', '_' or '-', and starts and ends with a letter or digit (the default of"
+            'Forbidden: Invalid value: "a/b": item 1: a network name must consist of at most 63'
+            " letters, digits, '.', '_' or '-', and must start and end with a letter or digit"
+            " (the default of"
             ' namespace "team-a"); ask an administrator to correct it',
             id="malformed",
         ),
