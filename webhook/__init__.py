@@ -8,6 +8,7 @@ Values that pass through:
 
     review             AdmissionReview, bytes to values and back
     decision           what was decided about one review
+    objects            what the rules need of a pod or a workload
     snapshot           the facts of one namespace and the networks of the cluster
 
 Validation, as functions of values, without I/O and without a clock:

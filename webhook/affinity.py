@@ -1,19 +1,15 @@
 """Node affinity: a pod goes only to nodes that have its networks, as a JSON patch.
 
-``In ["true"]`` on ``network.cni-genie.io/<name>`` is added for every network of the pod. The
-terms of a node selector are alternatives, so each one gets it; the expressions of a term are
-joined, so nothing the author wrote is weakened. Three cases are left alone:
+The webhook adds ``network.cni-genie.io/<name> In ["true"]`` for every network of the pod. The
+terms of a node selector are alternatives, so each term gets it. The expressions of one term must
+all match, so nothing that the author wrote is weakened.
 
-- a term without any requirement matches no node, and would match some if we added to it;
-- a pod whose ``spec.nodeName`` is set passes the scheduler by, and kubelet ends a pod whose
+Unchanged are
+
+- a term without any requirement: it matches no node, and would match some with our addition;
+- a pod whose ``spec.nodeName`` is set: it bypasses the scheduler, and kubelet rejects a pod whose
   affinity does not fit its node;
-- what is there already is not added again.
-
-A pod may have 100,000 terms, and each would cost us, and then the API server, an operation for
-each network: one with more than :data:`MAX_TERMS` is refused, and never patched.
-
-On UPDATE the author's manifest comes without our part (``nodeSelectorTerms`` is one atomic
-value), so :func:`restore` puts back what the stored pod has.
+- a requirement that is there already.
 """
 
 from __future__ import annotations
@@ -22,61 +18,73 @@ from typing import TYPE_CHECKING, Any
 
 from dispatcher import keys
 from dispatcher.annotation import TOO_MANY
+from dispatcher.kube import json_patch
 from webhook.decision import Cause
 from webhook.review import child, object_list
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    Patch = list[dict[str, Any]]
+    from dispatcher.kube.json_patch import Operation, Patch
+    from webhook.objects import Pod
 
-AFFINITY = "/spec/affinity"
-NODE_AFFINITY = f"{AFFINITY}/nodeAffinity"
 REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 
 TERMS = f"affinity.nodeAffinity.{REQUIRED}.nodeSelectorTerms"
-"""Where the alternatives are in a pod's spec, as messages name it."""
+"""Path of the terms in a pod's spec, as messages show it."""
 
 MAX_TERMS = 100
-"""Alternatives that a node selector may have where we add to each; people write a handful."""
+"""Terms that a node selector may have where the webhook adds to each; people write a handful.
+
+A pod may have 100,000. Each would cost the webhook, and then the API server, one operation for
+each network. A pod with more terms than this is refused, and never patched.
+"""
 
 WEIGHT = 100
-"""The weight of our preference, the most there is: it outweighs those for speed or cost."""
+"""Weight of the preference: the maximum, so that it outweighs those for speed or cost."""
+
+_AFFINITY = json_patch.pointer("spec", "affinity")
+_NODE_AFFINITY = json_patch.pointer("spec", "affinity", "nodeAffinity")
 
 
-def add(spec: Mapping[str, Any], networks: Sequence[str], mode: str) -> Patch:
-    """Return the patch that gives a new pod with *spec* the affinity for *networks*.
+def patch_new(pod: Pod, networks: Sequence[str], mode: str) -> Patch:
+    """Return the patch that gives a new pod the affinity for *networks*.
 
     *mode* is ``required``, ``preferred`` or ``off``.
     """
-    if not networks or spec.get("nodeName"):
+    if not networks or pod.node_name:
         return []
-    return _merge(spec, networks, mode)
+    return _merge(pod, networks, mode)
 
 
-def refusal(spec: Mapping[str, Any], networks: Sequence[str], mode: str) -> Cause | None:
-    """Return why :func:`add` cannot be asked for this: too many alternatives to add to each."""
-    found = len(_terms(spec))
-    if mode != "required" or not networks or spec.get("nodeName") or found <= MAX_TERMS:
+def check_terms(pod: Pod, networks: Sequence[str], mode: str) -> Cause | None:
+    """Return the fault of a pod that has too many terms for :func:`patch_new`."""
+    count = len(_terms(pod))
+    if mode != "required" or not networks or pod.node_name or count <= MAX_TERMS:
         return None
-    message = f"Too many: {found}: must have at most {MAX_TERMS} items in a pod that has networks"
+    message = f"Too many: {count}: must have at most {MAX_TERMS} items in a pod that has networks"
     return Cause(TOO_MANY, message, f"spec.{TERMS}")
 
 
-def restore(spec: Mapping[str, Any], old_spec: Mapping[str, Any], networks: Sequence[str]) -> Patch:
-    """Return the patch that gives *spec* the affinity that we once gave the stored pod."""
+def patch_updated(pod: Pod, stored: Pod, networks: Sequence[str]) -> Patch:
+    """Return the patch that gives *pod* the affinity that the webhook gave the *stored* pod.
+
+    The author's manifest comes without it: ``nodeSelectorTerms`` is one atomic value.
+    """
     if not networks:
         return []
-    return _merge(spec, networks, _mode_of(old_spec, networks))
+    return _merge(pod, networks, _mode_of(stored, networks))
 
 
-def covers(spec: Mapping[str, Any], networks: Sequence[str]) -> bool:
-    """Tell whether *spec* asks for nodes with all of *networks*, in every alternative."""
-    ours = expressions(networks)
-    terms = [term for term in _terms(spec) if _matches_some(term)]
+def requires(pod: Pod, networks: Sequence[str]) -> bool:
+    """Tell whether every term of *pod* requires nodes that have all of *networks*."""
+    terms = [term for term in _terms(pod) if _matches_some(term)]
+    required = expressions(networks)
     return bool(terms) and all(
-        one in object_list(term, "matchExpressions") for term in terms for one in ours
+        expression in object_list(term, "matchExpressions")
+        for term in terms
+        for expression in required
     )
 
 
@@ -91,65 +99,69 @@ def _preference(networks: Sequence[str]) -> dict[str, Any]:
     return {"weight": WEIGHT, "preference": {"matchExpressions": expressions(networks)}}
 
 
-def _mode_of(spec: Mapping[str, Any], networks: Sequence[str]) -> str:
-    # A term of ours beside one without is its author's: we would have added to both.
-    if covers(spec, networks):
+def _mode_of(stored: Pod, networks: Sequence[str]) -> str:
+    # The webhook adds to every term. If only some have the requirement, the author wrote it.
+    if requires(stored, networks):
         return "required"
-    if _preference(networks) in object_list(_node_affinity(spec), PREFERRED):
+    if _preference(networks) in object_list(stored.node_affinity, PREFERRED):
         return "preferred"
     return "off"
 
 
-def _merge(spec: Mapping[str, Any], networks: Sequence[str], mode: str) -> Patch:
-    node_affinity = _node_affinity(spec)
-    if mode == "required" and node_affinity.get(REQUIRED) is not None:
-        terms = _terms(spec)
-        return list(_into_terms(terms, expressions(networks))) if len(terms) <= MAX_TERMS else []
+def _merge(pod: Pod, networks: Sequence[str], mode: str) -> Patch:
     if mode == "required":
-        ours: Any = {"nodeSelectorTerms": [{"matchExpressions": expressions(networks)}]}
-        return _new(spec, REQUIRED, ours)
+        return _merge_required(pod, expressions(networks))
     if mode == "preferred":
-        preferences, ours = object_list(node_affinity, PREFERRED), _preference(networks)
-        if ours in preferences:
-            return []
-        if preferences:
-            return [{"op": "add", "path": f"{NODE_AFFINITY}/{PREFERRED}/-", "value": ours}]
-        return _new(spec, PREFERRED, [ours])
+        return _merge_preferred(pod, _preference(networks))
     return []
 
 
-def _node_affinity(spec: Mapping[str, Any]) -> Mapping[str, Any]:
-    return child(child(spec, "affinity"), "nodeAffinity")
+def _merge_required(pod: Pod, required: list[dict[str, Any]]) -> Patch:
+    if pod.node_affinity.get(REQUIRED) is None:
+        return [_add(pod, REQUIRED, {"nodeSelectorTerms": [{"matchExpressions": required}]})]
+
+    terms = _terms(pod)
+    return list(_add_to_terms(terms, required)) if len(terms) <= MAX_TERMS else []
 
 
-def _terms(spec: Mapping[str, Any]) -> list[Any]:
-    return object_list(child(_node_affinity(spec), REQUIRED), "nodeSelectorTerms")
+def _merge_preferred(pod: Pod, preference: dict[str, Any]) -> Patch:
+    preferences = object_list(pod.node_affinity, PREFERRED)
+    if preference in preferences:
+        return []
+    if preferences:
+        return [json_patch.add(f"{_NODE_AFFINITY}/{PREFERRED}/-", preference)]
+    return [_add(pod, PREFERRED, [preference])]
+
+
+def _terms(pod: Pod) -> list[Any]:
+    return object_list(child(pod.node_affinity, REQUIRED), "nodeSelectorTerms")
 
 
 def _matches_some(term: Mapping[str, Any]) -> bool:
     return bool(object_list(term, "matchExpressions") or object_list(term, "matchFields"))
 
 
-def _new(spec: Mapping[str, Any], key: str, value: Any) -> Patch:
-    """Add *value* at *key* of the node affinity, with whatever above it is missing."""
-    if not spec.get("affinity"):
-        return [{"op": "add", "path": AFFINITY, "value": {"nodeAffinity": {key: value}}}]
-    if not _node_affinity(spec):
-        return [{"op": "add", "path": NODE_AFFINITY, "value": {key: value}}]
-    return [{"op": "add", "path": f"{NODE_AFFINITY}/{key}", "value": value}]
+def _add(pod: Pod, key: str, value: Any) -> Operation:
+    """Add *value* at *key* of the node affinity, with the missing objects around it."""
+    if not pod.affinity:
+        return json_patch.add(_AFFINITY, {"nodeAffinity": {key: value}})
+    if not pod.node_affinity:
+        return json_patch.add(_NODE_AFFINITY, {key: value})
+    return json_patch.add(f"{_NODE_AFFINITY}/{key}", value)
 
 
-def _into_terms(
-    terms: Sequence[Mapping[str, Any]], ours: Sequence[Mapping[str, Any]]
-) -> Iterator[dict[str, Any]]:
+def _add_to_terms(
+    terms: Sequence[Mapping[str, Any]], required: Sequence[Mapping[str, Any]]
+) -> Iterator[Operation]:
     for index, term in enumerate(terms):
         if not _matches_some(term):
             continue
-        path = f"{NODE_AFFINITY}/{REQUIRED}/nodeSelectorTerms/{index}/matchExpressions"
-        there = object_list(term, "matchExpressions")
-        missing = [one for one in ours if one not in there]
-        if missing and not there:
-            yield {"op": "add", "path": path, "value": missing}
+
+        path = f"{_NODE_AFFINITY}/{REQUIRED}/nodeSelectorTerms/{index}/matchExpressions"
+        present = object_list(term, "matchExpressions")
+        missing = [expression for expression in required if expression not in present]
+        if missing and not present:
+            yield json_patch.add(path, missing)
             continue
-        for one in missing:
-            yield {"op": "add", "path": f"{path}/-", "value": one}
+        for expression in missing:
+            yield json_patch.add(f"{path}/-", expression)

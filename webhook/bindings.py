@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dispatcher import keys
+from dispatcher.kube import json_patch
 from webhook.decision import ALLOWED, Decision
 from webhook.review import child, string_map
 
@@ -25,7 +26,6 @@ def strip_binding(review: Review) -> Decision:
     if review.operation != "CREATE" or not removed:
         return ALLOWED
     patch = [
-        {"op": "remove", "path": f"/metadata/annotations/{key.replace('/', '~1')}"}
-        for key in removed
+        json_patch.remove(json_patch.pointer("metadata", "annotations", key)) for key in removed
     ]
     return Decision(reason="stripped", patch=patch, audit={"removed": ",".join(removed)})

@@ -23,10 +23,11 @@ from webhook.informer_caches import NAMESPACES
 from webhook.limits import Limits
 from webhook.lookups import NamespaceLookups
 from webhook.namespaces import admit_namespace
-from webhook.pods import admit_pod, may_get_default
+from webhook.objects import TEMPLATE_PATHS, parse_pod
+from webhook.pods import PodRules, admit_pod, may_get_default
 from webhook.review import MalformedReviewError
 from webhook.snapshot import ClusterNetworks, Namespace, parse_namespace
-from webhook.templates import PATHS, TemplateRules, admit_workload
+from webhook.templates import TemplateRules, admit_workload
 
 if TYPE_CHECKING:
     from dispatcher.kube.client import KubeClient
@@ -50,7 +51,8 @@ class Handlers:
             settings.max_per_network,
             are_enforced=settings.limits == "enforce",
         )
-        self._rules = TemplateRules(
+        self._pod_rules = PodRules(settings.scheduling, self._limits)
+        self._template_rules = TemplateRules(
             settings.templates_invalid,
             settings.templates_doubtful,
             settings.scheduling,
@@ -64,14 +66,14 @@ class Handlers:
         """ReviewHandler a Pod."""
         _expect(review, "Pod")
         self._need_caches()
+        pod = parse_pod(review.object)
         namespace = self._caches.namespace(review.namespace)
         if namespace is None:
             namespace = await self._lookups.get(_checked(review.namespace))
-        elif not namespace.default and may_get_default(review):
+        elif not namespace.default and may_get_default(review, pod):
             with contextlib.suppress(NoDecisionError):
                 namespace = await self._lookups.get_default(_checked(review.namespace))
-        scheduling = self._settings.scheduling
-        return admit_pod(review, namespace, self._caches.networks, scheduling, self._limits)
+        return admit_pod(review, pod, namespace, self._caches.networks, self._pod_rules)
 
     async def namespaces(self, review: Review) -> Decision:
         """ReviewHandler a Namespace: also before the first sync, by its form alone."""
@@ -86,12 +88,12 @@ class Handlers:
 
     async def workloads(self, review: Review) -> Decision:
         """ReviewHandler a workload's template."""
-        _expect(review, *PATHS)
+        _expect(review, *TEMPLATE_PATHS)
         self._need_caches()
         namespace = self._caches.namespace(review.namespace)
         if namespace is None:
             namespace = await self._lookups.get(_checked(review.namespace))
-        return admit_workload(review, namespace, self._caches.networks, self._rules)
+        return admit_workload(review, namespace, self._caches.networks, self._template_rules)
 
     def _need_caches(self) -> None:
         if not self._caches.synced:

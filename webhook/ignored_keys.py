@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Any
 
+    from webhook.objects import Pod
+
 NEAR_MISSES = ("CNI", "Cni", "cnis", "cni-genie", "cni-genie.io/cni")
 """What someone may have written instead of ``cni``."""
 
@@ -45,15 +47,13 @@ NAMESPACE_NEAR_MISSES = (*NEAR_MISSES, "cni-genie/allowed", "genie.io/allowed")
 _SHORT_NAMES = {key.removeprefix(PREFIX): key for key in keys.NAMESPACE_KEYS}
 
 
-def pod_warnings(
-    metadata: Mapping[str, Any], field: str = "metadata.", *, has_multus: bool = False
-) -> Iterator[str]:
-    """Yield a warning for each key that is ignored on a pod; *field* leads to its metadata.
+def pod_warnings(pod: Pod, field: str = "metadata.", *, has_multus: bool = False) -> Iterator[str]:
+    """Yield a warning for each key of *pod* that Genie ignores; *field* leads to its metadata.
 
     On a network of Multus, Multus reads its own keys.
     """
-    annotations = string_map(metadata, "annotations")
-    yield from _near_misses(annotations, string_map(metadata, "labels"), field)
+    annotations = pod.annotations
+    yield from _near_misses(annotations, pod.labels, field)
     for key, words in _OTHERS.items():
         if has_multus and key in _MULTUS_KEYS:
             continue

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import random
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 
 from dispatcher import keys
+from dispatcher.kube import json_patch
 from dispatcher.kube.client import object_path
 from dispatcher.kube.errors import LOST_RACE, KubeError
 from webhook.informer_caches import NAMESPACES
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from dispatcher.kube.client import KubeClient
+    from dispatcher.kube.json_patch import Patch
     from webhook.snapshot import Namespace
 
 INTERVAL = 60.0
@@ -110,13 +112,10 @@ def has_wrong_label(facts: Namespace) -> bool:
     return not facts.terminating and not facts.label_is_right
 
 
-def label_patch(facts: Namespace) -> list[dict[str, Any]]:
+def label_patch(facts: Namespace) -> Patch:
     """Return the JSON patch that mends the label, if what we know is still so."""
-    path = "/metadata/labels/" + keys.DEFAULTED.replace("/", "~1")
+    label = json_patch.pointer("metadata", "labels", keys.DEFAULTED)
     if facts.default:
-        annotation = f"/metadata/annotations/{keys.ANNOTATION}"
-        return [
-            {"op": "test", "path": annotation, "value": facts.default},
-            {"op": "add", "path": path, "value": "true"},
-        ]
-    return [{"op": "remove", "path": path}]
+        annotation = json_patch.pointer("metadata", "annotations", keys.ANNOTATION)
+        return [json_patch.test(annotation, facts.default), json_patch.add(label, "true")]
+    return [json_patch.remove(label)]

@@ -9,7 +9,7 @@ webhook's selectors read is kept in step with the default.
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dispatcher import keys
 from dispatcher.annotation import (
@@ -22,6 +22,7 @@ from dispatcher.annotation import (
     parse,
     quote,
 )
+from dispatcher.kube import json_patch
 from webhook.annotation_check import SHOWN, combination_of, format_names, networks_of, suggestion
 from webhook.decision import ALLOWED, Cause, Decision, deny, warning
 from webhook.ignored_keys import namespace_warnings
@@ -32,9 +33,13 @@ from webhook.snapshot import SCHEDULING_MODES, parse_namespace
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from dispatcher.kube.json_patch import Patch
     from webhook.limits import Limits
     from webhook.review import Review
     from webhook.snapshot import ClusterNetworks, Namespace
+
+_LABELS = json_patch.pointer("metadata", "labels")
+_LABEL = json_patch.pointer("metadata", "labels", keys.DEFAULTED)
 
 MAX_ALLOWED = 8192
 """Bytes of an allow-list. The policies, which read it for every pod, have the same limit."""
@@ -47,7 +52,7 @@ def admit_namespace(
     if review.subresource or review.operation not in {"CREATE", "UPDATE"}:
         return ALLOWED
     metadata = child(review.object, "metadata")
-    new, _ = string_map(metadata, "annotations"), string_map(metadata, "labels")
+    new, labels = string_map(metadata, "annotations"), string_map(metadata, "labels")
     facts = parse_namespace(review.object)
     if facts.terminating:
         return ALLOWED
@@ -59,7 +64,7 @@ def admit_namespace(
     causes += over if limits.are_enforced else ()
     if causes:
         return deny(causes)
-    patch = _label_patch(metadata, facts)
+    patch = _label_patch(labels, facts)
     ignored = islice(namespace_warnings(metadata, old_metadata), SHOWN)
     return Decision(
         reason="labelled" if patch else "valid",
@@ -176,14 +181,12 @@ def _combination_warnings(default: str, networks: ClusterNetworks) -> Iterator[s
         yield f"{field}: {each}"
 
 
-def _label_patch(metadata: Mapping[str, Any], facts: Namespace) -> list[dict[str, Any]]:
-    path = "/metadata/labels/" + keys.DEFAULTED.replace("/", "~1")
-    labels = metadata.get("labels")
+def _label_patch(labels: Mapping[str, str], facts: Namespace) -> Patch:
+    """Return the patch that makes the label say whether there is a default."""
     if not facts.default:
-        there = keys.DEFAULTED in (labels or {})
-        return [{"op": "remove", "path": path}] if there else []
+        return [json_patch.remove(_LABEL)] if keys.DEFAULTED in labels else []
     if facts.labelled:
         return []
-    if labels is None:
-        return [{"op": "add", "path": "/metadata/labels", "value": {keys.DEFAULTED: "true"}}]
-    return [{"op": "add", "path": path, "value": "true"}]
+    if not labels:
+        return [json_patch.add(_LABELS, {keys.DEFAULTED: "true"})]
+    return [json_patch.add(_LABEL, "true")]

@@ -1,116 +1,120 @@
-"""Pods: the value of ``cni`` judged and normalised, the default filled in, affinity added.
+"""Pods: validate and normalise ``cni``, fill in the namespace's default, add node affinity.
 
-CREATE is where a pod gets its networks. On UPDATE they are kept: the stored value stays
-whatever spelling of it is applied again, and every other value is refused (the policies in
-the API server refuse it too, also while we are down; our words are easier to read).
+CREATE is where a pod gets its networks. UPDATE keeps them: a different spelling of the stored
+value is replaced by the stored value, and every other value is refused. (The policies in the API
+server refuse it too, also while no webhook runs; the message here is easier to read.)
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from dispatcher import keys
 from dispatcher.annotation import BLANKS, INVALID, InvalidAnnotationError, normalise, quote
+from dispatcher.kube import json_patch
 from webhook import affinity
 from webhook.annotation_check import ValidationResult, networks_of, validate_annotation
 from webhook.decision import ALLOWED, FORBIDDEN, Cause, Decision, NoDecisionError, deny, warning
 from webhook.ignored_keys import pod_warnings
 from webhook.limits import CLUSTER, OVER_LIMIT, pod_cause, pod_excesses, pod_warning
-from webhook.review import child, string_map
+from webhook.objects import parse_pod
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
+    from dispatcher.kube.json_patch import Patch
     from webhook.limits import Limits
+    from webhook.objects import Pod
     from webhook.review import Review
+    from webhook.settings import Scheduling
     from webhook.snapshot import ClusterNetworks, Namespace
 
 FIELD = f"metadata.annotations[{keys.ANNOTATION}]"
 
+_ANNOTATIONS = json_patch.pointer("metadata", "annotations")
+_VALUE = json_patch.pointer("metadata", "annotations", keys.ANNOTATION)
+
+
+class PodRules(NamedTuple):
+    """The settings that matter for pods."""
+
+    scheduling: Scheduling = "required"
+    limits: Limits = CLUSTER
+
 
 class Choice(NamedTuple):
-    """The value that a new pod gets, and where it came from: ``annotation``, ``namespace``."""
+    """The value that a new pod gets; ``source`` is ``annotation``, ``namespace`` or ``node``."""
 
     value: str
     source: str
 
 
 def admit_pod(
-    review: Review,
-    namespace: Namespace,
-    networks: ClusterNetworks,
-    scheduling: str,
-    limits: Limits = CLUSTER,
+    review: Review, pod: Pod, namespace: Namespace, networks: ClusterNetworks, rules: PodRules
 ) -> Decision:
-    """Return the decision on a Pod; *scheduling* is the setting of that name, *limits* likewise.
+    """Return the decision on *pod*, the object of *review*.
 
-    Raises NoDecisionError when the pod names networks and none is known.
+    Raises :class:`NoDecisionError` if the pod names networks and the webhook knows of none.
     """
-    if review.subresource or is_excluded(review.object):
+    if review.subresource or pod.is_excluded:
         return ALLOWED
     if review.operation == "CREATE":
-        return _created(review, namespace, networks, namespace.scheduling_or(scheduling), limits)
+        return _create(review.namespace, pod, namespace, networks, rules)
     if review.operation == "UPDATE":
-        return _updated(review, namespace)
+        return _update(pod, parse_pod(review.old_object), namespace)
     return ALLOWED
 
 
-def is_excluded(pod: Mapping[str, Any]) -> bool:
-    """Tell whether *pod* is of a kind that Genie never attaches, like the policies do.
-
-    Those with the node's own network, the API server's images of static pods, Windows pods.
-    """
-    spec = child(pod, "spec")
-    return (
-        spec.get("hostNetwork") is True
-        or keys.MIRROR in string_map(child(pod, "metadata"), "annotations")
-        or child(spec, "os").get("name") == "windows"
-        or child(spec, "nodeSelector").get("kubernetes.io/os") == "windows"
-    )
-
-
-def may_get_default(review: Review) -> bool:
-    """Tell whether this new pod may have been sent because its namespace has a default.
+def may_get_default(review: Review, pod: Pod) -> bool:
+    """Tell whether the API server may have sent this pod because its namespace has a default.
 
     A pod with a key of another product is sent from every namespace, and may need a default too.
     """
-    annotations = string_map(child(review.object, "metadata"), "annotations")
-    return review.operation == "CREATE" and keys.ANNOTATION not in annotations
+    return review.operation == "CREATE" and keys.ANNOTATION not in pod.annotations
 
 
-def _created(
-    review: Review, namespace: Namespace, networks: ClusterNetworks, scheduling: str, limits: Limits
+def _create(
+    namespace_name: str,
+    pod: Pod,
+    namespace: Namespace,
+    networks: ClusterNetworks,
+    rules: PodRules,
 ) -> Decision:
-    metadata = child(review.object, "metadata")
-    written = string_map(metadata, "annotations").get(keys.ANNOTATION)
-    choice = _choose(written, namespace)
+    choice = _choose(pod.annotations.get(keys.ANNOTATION), namespace)
     if choice is None:
-        return ALLOWED._replace(warnings=tuple(pod_warnings(metadata)))
-    verdict = validate_annotation(choice.value, namespace, networks, FIELD)
-    has_multus = networks.have_multus(verdict.networks)
-    warnings = list(pod_warnings(metadata, has_multus=has_multus))
-    audit = {"networks": verdict.normal, "source": choice.source}
-    spec = child(review.object, "spec")
-    causes = list(_explain(verdict, choice, review.namespace))
-    excesses = pod_excesses(verdict.normal, namespace, limits)
+        return ALLOWED._replace(warnings=tuple(pod_warnings(pod)))
+
+    result = validate_annotation(choice.value, namespace, networks, FIELD)
+    causes = list(_causes(result, choice, namespace_name))
+    warnings = list(pod_warnings(pod, has_multus=networks.have_multus(result.networks)))
+    audit = {"networks": result.normal, "source": choice.source}
+
+    excesses = pod_excesses(result.normal, namespace, rules.limits)
     over_limit = OVER_LIMIT if excesses and not causes else ""
     if excesses:
         audit[OVER_LIMIT] = "; ".join(excess.brief for excess in excesses)
-    if limits.are_enforced:
-        causes += (pod_cause(excess, review.namespace, FIELD) for excess in excesses)
+    if rules.limits.are_enforced:
+        causes += (pod_cause(excess, namespace_name, FIELD) for excess in excesses)
     else:
         warnings += (pod_warning(excess, FIELD) for excess in excesses)
-    unschedulable = affinity.refusal(spec, verdict.networks, scheduling)
-    if unschedulable:
-        causes.append(unschedulable)
+
+    scheduling = namespace.scheduling_or(rules.scheduling)
+    too_many_terms = affinity.check_terms(pod, result.networks, scheduling)
+    if too_many_terms:
+        causes.append(too_many_terms)
+
     if causes:
-        return deny(causes, audit, over_limit if limits.are_enforced else "")
-    if verdict.networks and not networks.known:
-        raise NoDecisionError("no network is known yet: no agent has labelled a node")
-    warnings += _absent(verdict.networks, networks, scheduling, spec)
-    warnings += map(warning, verdict.warnings)
-    value_patch = _set(metadata, verdict.normal)
-    patch = [*value_patch, *affinity.add(spec, verdict.networks, scheduling)]
+        return deny(causes, audit, over_limit if rules.limits.are_enforced else "")
+    if result.networks and not networks.known:
+        raise NoDecisionError(
+            "no network is known yet: wait until a Genie agent has labelled a node, "
+            "or set GENIE_NETWORKS of the webhook"
+        )
+
+    warnings += _absence_warnings(pod, result.networks, networks, scheduling)
+    warnings += map(warning, result.warnings)
+    value_patch = _patch_value(pod, result.normal)
+    patch = value_patch + affinity.patch_new(pod, result.networks, scheduling)
     return Decision(
         reason=over_limit or _reason(choice, changed=bool(value_patch), patched=bool(patch)),
         patch=patch,
@@ -135,60 +139,58 @@ def _reason(choice: Choice, *, changed: bool, patched: bool) -> str:
     return "scheduled" if patched else "valid"
 
 
-def _explain(verdict: ValidationResult, choice: Choice, namespace_name: str) -> Iterator[Cause]:
-    """Yield the causes; those of a default are the administrator's to mend, and say so."""
-    where = f" (the default of namespace {quote(namespace_name)})"
-    for finding in verdict.findings:
+def _causes(result: ValidationResult, choice: Choice, namespace_name: str) -> Iterator[Cause]:
+    """Yield the causes of a refusal; only an administrator can correct a namespace's default."""
+    origin = f" (the default of namespace {quote(namespace_name)})"
+    for finding in result.findings:
         cause = finding.cause
         if choice.source != "namespace":
             yield cause
         elif finding.is_doubtful:
-            yield cause._replace(message=cause.message + where)
+            yield cause._replace(message=cause.message + origin)
         else:
-            message = f"Forbidden: {cause.message}{where}; ask an administrator to correct it"
+            message = f"Forbidden: {cause.message}{origin}; ask an administrator to correct it"
             yield Cause(FORBIDDEN, message, FIELD)
 
 
-def _absent(
-    named: Sequence[str], networks: ClusterNetworks, scheduling: str, spec: Mapping[str, Any]
+def _absence_warnings(
+    pod: Pod, named: Sequence[str], networks: ClusterNetworks, scheduling: str
 ) -> Iterator[str]:
-    waits = scheduling == "required" and not spec.get("nodeName")
-    then = "the pod stays Pending until one has" if waits else "the pod may not start"
+    """Yield a warning for each network that no node has; the scheduler's message names none."""
+    is_pending = scheduling == "required" and not pod.node_name
+    effect = "the pod stays Pending until one has it" if is_pending else "the pod may not start"
     for name in named:
         if name not in networks.present:
-            yield warning(f"no node has network {quote(name)} at present: {then}")
+            yield warning(f"{FIELD}: no node has network {quote(name)} at present; {effect}")
 
 
-def _set(metadata: Mapping[str, Any], value: str) -> list[dict[str, Any]]:
+def _patch_value(pod: Pod, value: str) -> Patch:
     """Return the smallest patch that makes *value* the pod's annotation."""
-    annotations = metadata.get("annotations")
-    path = "/metadata/annotations"
-    if annotations is None:
-        return [{"op": "add", "path": path, "value": {keys.ANNOTATION: value}}]
-    if keys.ANNOTATION not in annotations:
-        return [{"op": "add", "path": f"{path}/{keys.ANNOTATION}", "value": value}]
-    if annotations[keys.ANNOTATION] != value:
-        return [{"op": "replace", "path": f"{path}/{keys.ANNOTATION}", "value": value}]
+    if not pod.annotations:
+        return [json_patch.add(_ANNOTATIONS, {keys.ANNOTATION: value})]
+    if keys.ANNOTATION not in pod.annotations:
+        return [json_patch.add(_VALUE, value)]
+    if pod.annotations[keys.ANNOTATION] != value:
+        return [json_patch.replace(_VALUE, value)]
     return []
 
 
-def _updated(review: Review, namespace: Namespace) -> Decision:
-    metadata, old_metadata = child(review.object, "metadata"), child(review.old_object, "metadata")
-    new = string_map(metadata, "annotations").get(keys.ANNOTATION)
-    old = string_map(old_metadata, "annotations").get(keys.ANNOTATION)
-    if not _same(new, old, namespace):
+def _update(pod: Pod, stored: Pod, namespace: Namespace) -> Decision:
+    new = pod.annotations.get(keys.ANNOTATION)
+    old = stored.annotations.get(keys.ANNOTATION)
+    if not _keeps(new, old, namespace):
         return deny([Cause(INVALID, _immutable(new, old), FIELD)])
-    patch = [] if old is None else _set(metadata, old)
-    spec, old_spec = child(review.object, "spec"), child(review.old_object, "spec")
-    patch += affinity.restore(spec, old_spec, networks_of(old or ""))
+
+    patch = [] if old is None else _patch_value(pod, old)
+    patch += affinity.patch_updated(pod, stored, networks_of(old or ""))
     return Decision(reason="kept", patch=patch)
 
 
-def _same(new: str | None, old: str | None, namespace: Namespace) -> bool:
+def _keeps(new: str | None, old: str | None, namespace: Namespace) -> bool:
     """Tell whether *new* asks for what the pod has: the same value, or a spelling of it.
 
-    A blank value asks for what was chosen; a missing one does where the choice was the
-    namespace's, so that a manifest without the annotation can be applied or replaced again.
+    A blank value asks for what was chosen. So does a missing one if the namespace chose: a
+    manifest without the annotation can then be applied or replaced again.
     """
     if new == old:
         return True
@@ -207,6 +209,6 @@ def _normal(value: str) -> str:
 
 
 def _immutable(new: str | None, old: str | None) -> str:
-    found = "" if new is None else f"{quote(new)}: "
-    had = "was created without it" if old is None else f"has {quote(old)}"
-    return f"Invalid value: {found}field is immutable: the pod {had}; create a new pod to change it"
+    value = "" if new is None else f"{quote(new)}: "
+    has = "was created without it" if old is None else f"has {quote(old)}"
+    return f"Invalid value: {value}field is immutable: the pod {has}; create a new pod to change it"

@@ -179,6 +179,6 @@ def object_list(holder: Mapping[str, Any], key: str) -> list[Any]:
 def string_map(holder: Mapping[str, Any], key: str) -> Mapping[str, str]:
     """Return the map of texts at *key* (labels, annotations)."""
     value = child(holder, key)
-    if not set(map(type, value.values())) <= {str}:
+    if value and not set(map(type, value.values())) <= {str}:
         raise MalformedReviewError(f"{key} holds something that is no text")
     return value

@@ -1,48 +1,37 @@
-"""Workload templates: the pods of a Deployment are refused out of its author's sight.
+"""Workloads: validate the pod template, so that its author sees the fault at ``kubectl apply``.
 
-A denied pod of a controller is an event on a ReplicaSet, hours after ``kubectl apply`` said
-"created". So the template is judged when it is written. What can never give a valid pod is
-refused; what might, once the network or the permission is there, is a warning. Two settings
-turn either into ``deny``, ``warn`` or ``off``.
+When a controller's pod is refused, the refusal is an event on a ReplicaSet, perhaps hours after
+``kubectl apply`` printed "created". A template that can never give a valid pod is refused. A
+template that may, once the network or the permission is there, gives a warning. Two settings turn
+either into ``deny``, ``warn`` or ``off``.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from dispatcher import keys
-from dispatcher.annotation import BLANKS
+from dispatcher.annotation import BLANKS, quote
 from webhook import affinity
 from webhook.annotation_check import Finding, validate_annotation
 from webhook.decision import ALLOWED, Decision, deny, warning
 from webhook.ignored_keys import pod_warnings
 from webhook.limits import CLUSTER, pod_cause, pod_excesses, pod_warning
-from webhook.pods import is_excluded
-from webhook.review import child, object_list, string_map
+from webhook.objects import TEMPLATE_PATHS, has_controller, parse_pod, template_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Sequence
 
     from webhook.decision import Cause
-    from webhook.limits import Limits
+    from webhook.limits import Excess, Limits
+    from webhook.objects import Pod
     from webhook.review import Review
     from webhook.settings import Scheduling, Severity
     from webhook.snapshot import ClusterNetworks, Namespace
 
-_TEMPLATE = ("spec", "template")
-PATHS = {
-    "Deployment": _TEMPLATE,
-    "StatefulSet": _TEMPLATE,
-    "DaemonSet": _TEMPLATE,
-    "ReplicaSet": _TEMPLATE,
-    "ReplicationController": _TEMPLATE,
-    "Job": _TEMPLATE,
-    "CronJob": ("spec", "jobTemplate", "spec", "template"),
-}
-
 
 class TemplateRules(NamedTuple):
-    """The settings that matter here."""
+    """The settings that matter for templates."""
 
     invalid: Severity = "deny"
     doubtful: Severity = "warn"
@@ -53,105 +42,101 @@ class TemplateRules(NamedTuple):
 def admit_workload(
     review: Review, namespace: Namespace, networks: ClusterNetworks, rules: TemplateRules
 ) -> Decision:
-    """Return the decision on a workload, by its template."""
+    """Return the decision on a workload, by its pod template."""
     if review.subresource or review.operation not in {"CREATE", "UPDATE"}:
         return ALLOWED
-    path = PATHS[review.kind]
-    template = _at(review.object, path)
-    if is_excluded(template) or _is_managed(review.object):
+    pod = parse_pod(template_of(review.object, review.kind))
+    # What a controller made (a Deployment's ReplicaSet) was validated where the author wrote it.
+    if pod.is_excluded or has_controller(review.object):
         return ALLOWED
-    field = ".".join(path)
-    value = _value(template)
-    unchanged = review.operation == "UPDATE" and _value(_at(review.old_object, path)) == value
-    written = value.strip(BLANKS)
-    where = f"{field}.metadata.annotations[{keys.ANNOTATION}]"
-    verdict = validate_annotation(
-        value if written else namespace.default, namespace, networks, where
+
+    path = ".".join(TEMPLATE_PATHS[review.kind])
+    field = f"{path}.metadata.annotations[{keys.ANNOTATION}]"
+    value = pod.annotations.get(keys.ANNOTATION, "")
+    is_written = bool(value.strip(BLANKS))
+    result = validate_annotation(
+        value if is_written else namespace.default, namespace, networks, field
     )
-    excesses = pod_excesses(verdict.normal, namespace, rules.limits)
-    findings = list(verdict.findings if written else ())
+    excesses = pod_excesses(result.normal, namespace, rules.limits)
+
+    findings = list(result.findings if is_written else ())
     if rules.limits.are_enforced:
-        # An administrator may raise the limit, as an allow-list may be extended.
-        findings += (
-            Finding(
-                0, pod_cause(excess, review.namespace, where), is_doubtful=True, brief=excess.brief
-            )
-            for excess in excesses
-        )
-    denied, told = _weigh(findings, rules, unchanged=unchanged)
-    if not rules.limits.are_enforced:
-        told += (pod_warning(excess, where) for excess in excesses)
+        findings += _limit_findings(excesses, review.namespace, field)
+    denied, warnings = _weigh(findings, rules, unchanged=_is_unchanged(review, value))
     if denied:
         return deny(denied)
-    if written and rules.doubtful != "off":
-        told += (warning(f"{where}: {each}") for each in verdict.warnings)
-    metadata, has_multus = child(template, "metadata"), networks.have_multus(verdict.networks)
-    warnings = [*pod_warnings(metadata, f"{field}.metadata.", has_multus=has_multus), *told]
+
+    if not rules.limits.are_enforced:
+        warnings += (pod_warning(excess, field) for excess in excesses)
+    if is_written and rules.doubtful != "off":
+        warnings += (warning(f"{field}: {each}") for each in result.warnings)
     if namespace.scheduling_or(rules.scheduling) == "required":
-        spec = child(template, "spec")
-        warnings += _scheduling(review.kind, spec, verdict.networks, f"{field}.spec.")
-    return Decision(reason="template", warnings=tuple(warnings))
+        warnings += _scheduling_warnings(review.kind, pod, result.networks, f"{path}.spec.")
+    has_multus = networks.have_multus(result.networks)
+    ignored = pod_warnings(pod, f"{path}.metadata.", has_multus=has_multus)
+    return Decision(reason="template", warnings=(*ignored, *warnings))
 
 
-def _at(found: Mapping[str, Any], path: tuple[str, ...]) -> Mapping[str, Any]:
-    for key in path:
-        found = child(found, key)
-    return found
+def _is_unchanged(review: Review, value: str) -> bool:
+    """Tell whether an update leaves *value* as it is stored."""
+    if review.operation != "UPDATE":
+        return False
+    stored = parse_pod(template_of(review.old_object, review.kind))
+    return stored.annotations.get(keys.ANNOTATION, "") == value
 
 
-def _value(template: Mapping[str, Any]) -> str:
-    return string_map(child(template, "metadata"), "annotations").get(keys.ANNOTATION, "")
-
-
-def _is_managed(workload: Mapping[str, Any]) -> bool:
-    """Tell whether a controller made this (a Deployment's ReplicaSet): it was judged there."""
-    owners = object_list(child(workload, "metadata"), "ownerReferences")
-    return any(owner.get("controller") is True for owner in owners)
+def _limit_findings(
+    excesses: Iterable[Excess], namespace_name: str, field: str
+) -> Iterator[Finding]:
+    # Doubtful: an administrator may raise the limit, as an allow-list may be extended.
+    for excess in excesses:
+        cause = pod_cause(excess, namespace_name, field)
+        yield Finding(0, cause, is_doubtful=True, brief=excess.brief)
 
 
 def _weigh(
     findings: Iterable[Finding], rules: TemplateRules, *, unchanged: bool
 ) -> tuple[list[Cause], list[str]]:
-    """Return what the workload is refused for, and what is only said.
+    """Return what the workload is refused for, and what it is only warned of.
 
     A value that is stored already is no reason to refuse a change of something else.
     """
     denied: list[Cause] = []
-    told: list[str] = []
+    warnings: list[str] = []
     for finding in findings:
         severity = rules.doubtful if finding.is_doubtful else rules.invalid
         if severity == "deny" and not unchanged:
             denied.append(finding.cause)
         elif severity != "off":
-            told.append(_will_be_refused(finding.cause.field, finding.brief))
-    return denied, told
+            warnings.append(_refusal_warning(finding.cause.field, finding.brief))
+    return denied, warnings
 
 
-def _will_be_refused(field: str, why: str) -> str:
+def _refusal_warning(field: str, why: str) -> str:
     return warning(f"{field}: pods will be refused: {why}")
 
 
-def _scheduling(
-    kind: str, spec: Mapping[str, Any], networks: tuple[str, ...], field: str
+def _scheduling_warnings(
+    kind: str, pod: Pod, networks: Sequence[str], spec_field: str
 ) -> Iterator[str]:
-    """Yield what is wrong with the nodes that the pods may go to. The namespace may change that.
+    """Yield a warning for what keeps the pods from the nodes that have their networks.
 
-    *field* leads to the pods' spec.
+    Never a refusal, because the namespace's scheduling may change. *spec_field* is the path of the
+    pods' spec, with a dot.
     """
-    refusal = affinity.refusal(spec, networks, "required")
-    if refusal:
-        yield _will_be_refused(f"{field}{affinity.TERMS}", refusal.message)
+    too_many_terms = affinity.check_terms(pod, networks, "required")
+    if too_many_terms:
+        yield _refusal_warning(f"{spec_field}{affinity.TERMS}", too_many_terms.message)
     elif kind == "DaemonSet":
-        yield from _selector_hints(spec, networks, field)
+        yield from _selector_warnings(pod, networks, spec_field)
 
 
-def _selector_hints(
-    spec: Mapping[str, Any], networks: tuple[str, ...], field: str
-) -> Iterator[str]:
-    selector = string_map(spec, "nodeSelector")
+def _selector_warnings(pod: Pod, networks: Sequence[str], spec_field: str) -> Iterator[str]:
+    """Yield a warning for each network whose label no selector of a DaemonSet has."""
     for name in networks:
         label = keys.network_label(name)
-        if selector.get(label) != "true" and not affinity.covers(spec, (name,)):
+        if pod.node_selector.get(label) != "true" and not affinity.requires(pod, (name,)):
             yield warning(
-                f'{field}nodeSelector: lacks {label}: "true"; on other nodes the pods stay Pending'
+                f'{spec_field}nodeSelector: add {label}: "true"; '
+                f"otherwise pods stay Pending on nodes without network {quote(name)}"
             )

@@ -6,6 +6,7 @@
     backoff   the growing delay between retries
     errors    the errors of client and settings, for those who must stay small
     settings  settings from command line, environment and file
+    json_patch  operations of a JSON patch
     logs      structured logs
 
 Never imported by the plugin. The only module of the tree that imports the Kubernetes client

@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 BOTH, WEAVE_ONLY = "node1", "node2"
 CANAL_FILE = f"/etc/cni/net.d/{NETWORKS['canal'].file}"
 ASIDE = "/var/cache/canal.json"  # a folder of the node's own
-ABSENT = 'Warning: no node has network "canal" at present: the pod stays Pending until one has'
+ABSENT = (
+    'Warning: metadata.annotations[cni]: no node has network "canal" at present; '
+    "the pod stays Pending until one has it"
+)
 NO_MATCH = "didn't match Pod's node affinity/selector"
 
 

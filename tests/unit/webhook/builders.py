@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import jsonpatch
 
+from webhook.limits import CLUSTER, Limits
+from webhook.objects import parse_pod
+from webhook.pods import PodRules, admit_pod
 from webhook.review import Review, parse_review
 from webhook.snapshot import ClusterNetworks, Namespace
 
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from webhook.decision import Decision
+    from webhook.settings import Scheduling
 
 NETWORKS = ClusterNetworks(
     known=frozenset({"canal", "weave"}), present=frozenset({"canal", "weave"})
@@ -77,6 +81,22 @@ def review(
 ) -> Review:
     """Return what is read from such an AdmissionReview."""
     return parse_review(json.dumps(envelope(found, old, **request)).encode())
+
+
+def admit(
+    found: Mapping[str, Any] | None,
+    namespace: Namespace = PLAIN,
+    networks: ClusterNetworks = NETWORKS,
+    scheduling: str = "off",
+    limits: Limits = CLUSTER,
+    *,
+    old: Mapping[str, Any] | None = None,
+    **request: Any,
+) -> Decision:
+    """Return the decision on the pod *found*: an UPDATE if there is an *old* one."""
+    about = review(found, old, **request)
+    rules = PodRules(cast("Scheduling", scheduling), limits)
+    return admit_pod(about, parse_pod(about.object), namespace, networks, rules)
 
 
 def patched(found: Mapping[str, Any], decision: Decision) -> Any:

@@ -8,6 +8,7 @@ import jsonpatch
 import pytest
 
 from webhook import affinity
+from webhook.objects import parse_pod
 
 WEAVE = {"key": "network.cni-genie.io/weave", "operator": "In", "values": ["true"]}
 CANAL = {"key": "network.cni-genie.io/canal", "operator": "In", "values": ["true"]}
@@ -23,6 +24,12 @@ def preferred(*preferences: dict[str, Any]) -> dict[str, Any]:
     return {"nodeAffinity": {affinity.PREFERRED: list(preferences)}}
 
 
+def updated(
+    spec: dict[str, Any], stored: dict[str, Any], networks: tuple[str, ...] = ("weave",)
+) -> list[dict[str, Any]]:
+    return affinity.patch_updated(parse_pod({"spec": spec}), parse_pod({"spec": stored}), networks)
+
+
 OURS = {"weight": 100, "preference": {"matchExpressions": [WEAVE]}}
 THEIRS = {"weight": 1, "preference": {"matchExpressions": [DISK]}}
 POD_AFFINITY: dict[str, Any] = {"podAffinity": {"x": []}}
@@ -32,9 +39,9 @@ def after(
     before: Any, mode: str = "required", networks: tuple[str, ...] = ("weave",), **spec: Any
 ) -> Any:
     found = {"spec": {**spec, **({} if before is None else {"affinity": before})}}
-    patch = affinity.add(found["spec"], networks, mode)
+    patch = affinity.patch_new(parse_pod(found), networks, mode)
     result = jsonpatch.apply_patch(found, patch)
-    assert not affinity.add(result["spec"], networks, mode), "it was added twice"
+    assert not affinity.patch_new(parse_pod(result), networks, mode), "it was added twice"
     return result["spec"].get("affinity")
 
 
@@ -145,7 +152,9 @@ def test_an_update_brings_back_what_create_added(mode: str, own: Any) -> None:
     """The manifest applied again gives the stored affinity, whatever the setting was then."""
     manifest = {} if own is None else {"affinity": own}
     stored = {**manifest, "affinity": after(own, mode)} if mode != "off" else manifest
-    patch = affinity.restore(manifest, stored, ("weave",))
+    patch = affinity.patch_updated(
+        parse_pod({"spec": manifest}), parse_pod({"spec": stored}), ("weave",)
+    )
     assert jsonpatch.apply_patch({"spec": manifest}, patch)["spec"] == stored
 
 
@@ -165,7 +174,7 @@ def test_an_update_adds_nothing_that_create_did_not(own: Any, stored: Any) -> No
 
     A new requirement would change the pod's spec, which the API server forbids.
     """
-    assert affinity.restore({"affinity": own}, {"affinity": stored}, ("weave",)) == []
+    assert updated({"affinity": own}, {"affinity": stored}) == []
 
 
 MANY = required(*[{"matchExpressions": [{}]}] * (affinity.MAX_TERMS + 1))
@@ -188,24 +197,25 @@ def test_alternatives_are_counted_only_where_each_gets_the_networks(
     found: dict[str, Any], networks: tuple[str, ...], mode: str
 ) -> None:
     """Kubernetes itself has no limit, and what is not ours is not ours to refuse."""
-    assert affinity.refusal(found, networks, mode) is None
+    assert affinity.check_terms(parse_pod({"spec": found}), networks, mode) is None
 
 
 def test_too_many_alternatives_are_named_and_never_patched() -> None:
     """100,000 of them would be 100,000 operations for each network, from 3 MB that anyone sends."""
-    refusal = affinity.refusal({"affinity": MANY}, ("weave",), "required")
+    refusal = affinity.check_terms(parse_pod({"spec": {"affinity": MANY}}), ("weave",), "required")
     assert refusal is not None
     assert refusal.field == f"spec.affinity.nodeAffinity.{affinity.REQUIRED}.nodeSelectorTerms"
     assert refusal.message == (
         "Too many: 101: must have at most 100 items in a pod that has networks"
     )
     stored = {"affinity": after(required({"matchExpressions": [DISK]}))}
-    assert affinity.restore({"affinity": MANY}, stored, ("weave",)) == []
+    assert updated({"affinity": MANY}, stored) == []
 
 
 def test_an_update_of_a_pod_without_networks_adds_nothing() -> None:
     """What was not ours at CREATE is not ours now."""
-    assert affinity.restore({}, {"affinity": required({"matchExpressions": [WEAVE]})}, ()) == []
+    stored = {"affinity": required({"matchExpressions": [WEAVE]})}
+    assert updated({}, stored, ()) == []
 
 
 @pytest.mark.parametrize(
@@ -229,4 +239,4 @@ def test_covers_tells_whether_a_spec_asks_for_the_network(
     spec: dict[str, Any], *, expected: bool
 ) -> None:
     """A DaemonSet that asks by itself gets no hint."""
-    assert affinity.covers(spec, ("weave",)) is expected
+    assert affinity.requires(parse_pod({"spec": spec}), ("weave",)) is expected

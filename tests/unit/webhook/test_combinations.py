@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from dispatcher import keys, plugin_rules, plugin_types
-from tests.unit.webhook.builders import PLAIN, messages, pod, review
+from tests.unit.webhook.builders import PLAIN, admit, messages, pod, review
 from tests.unit.webhook.test_templates import workload
 from webhook import combinations
 from webhook.informer_caches import MAX_INTERNED, InformerCaches
 from webhook.namespaces import admit_namespace
-from webhook.pods import admit_pod
 from webhook.snapshot import (
     MAX_KNOWN,
     MAX_PER_NODE,
@@ -55,7 +54,7 @@ def cluster(*nodes: dict[str, Any], listed: tuple[str, ...] = ()) -> ClusterNetw
 
 def decide(value: str, *nodes: dict[str, Any]) -> tuple[list[str], tuple[str, ...]]:
     """Return why a pod with *value* is refused, and what it is warned of."""
-    decision = admit_pod(review(pod(value)), PLAIN, cluster(*nodes), "off")
+    decision = admit(pod(value), PLAIN, cluster(*nodes), "off")
     return messages(decision), decision.warnings
 
 
@@ -188,7 +187,7 @@ def test_two_networks_of_one_plugin(nodes: list[dict[str, Any]], refused: bool) 
 def test_a_network_of_the_setting_is_refused_by_no_node_that_exists(listed: str) -> None:
     """A node group that scales from zero may bring nodes which can run the pod."""
     networks = cluster(node("canal", "calico", types=BOTH), listed=(listed, "weave"))
-    decision = admit_pod(review(pod("canal,calico")), PLAIN, networks, "off")
+    decision = admit(pod("canal,calico"), PLAIN, networks, "off")
     both = '"canal", "calico": plugin calico can attach a pod only once'
     assert decision.allowed
     assert decision.warnings[0] == f"some nodes will refuse the pod: {both}"
@@ -210,7 +209,7 @@ def test_kinds_of_nodes_that_say_the_same_of_a_pod_are_asked_once(
     networks = cluster(*nodes)
     assert len(networks.plugin_types) == 500
     for _ in range(2):
-        decision = admit_pod(review(pod("weave,weave@net1")), PLAIN, networks, "off")
+        decision = admit(pod("weave,weave@net1"), PLAIN, networks, "off")
         assert (messages(decision), len(asked)) == ([TWICE], 1)
 
 
@@ -219,7 +218,7 @@ def test_what_the_nodes_said_is_forgotten_when_they_change() -> None:
     for types, refusals in ((WEAVE, [TWICE]), ("weave=bridge", [])):
         networks = cluster(node("weave", types=types))
         for number in range(2 * combinations.MAX_REMEMBERED):
-            decision = admit_pod(review(pod(f"weave,weave@n{number}")), PLAIN, networks, "off")
+            decision = admit(pod(f"weave,weave@n{number}"), PLAIN, networks, "off")
             assert messages(decision) == refusals
     assert len(combinations._answers._kept) <= combinations.MAX_REMEMBERED
 
@@ -253,7 +252,7 @@ def test_a_default_that_was_filled_in_is_named_as_such() -> None:
     """Its author is not the pod's."""
     namespace = Namespace("team-a", default="weave,weave")
     networks = cluster(node("weave", types=WEAVE))
-    refusal = admit_pod(review(pod()), namespace, networks, "off")
+    refusal = admit(pod(), namespace, networks, "off")
     assert messages(refusal) == [f'{TWICE} (the default of namespace "team-a")']
 
 

@@ -9,12 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatcher.annotation import MAX_ITEMS
-from tests.unit.webhook.builders import messages, patched, pod, review
+from tests.unit.webhook.builders import admit, messages, patched, pod, review
 from tests.unit.webhook.test_namespaces import namespace
 from tests.unit.webhook.test_templates import workload
 from webhook.limits import CLUSTER, MAX_LIMIT, Limits, excesses, parse_limit
 from webhook.namespaces import admit_namespace
-from webhook.pods import admit_pod
 from webhook.snapshot import ClusterNetworks, Namespace, parse_namespace
 from webhook.templates import TemplateRules, admit_workload
 
@@ -55,7 +54,7 @@ def shop(**annotations: str) -> Namespace:
 def decide(value: str | None, facts: Namespace, limits: Limits = CLUSTER) -> Any:
     found = pod(value)
     found["metadata"]["namespace"] = "shop"
-    return admit_pod(review(found), facts, NETWORKS, "off", limits)
+    return admit(found, facts, NETWORKS, "off", limits)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +112,7 @@ def test_a_default_that_is_longer_than_the_limit_is_never_refused(value: str | N
     """Whether it was filled in or written down: the namespace's administrator allowed it."""
     found = pod(value)
     facts = shop(cni="a, b,c,d,e,e,e", max_attachments="2")
-    decision = admit_pod(review(found), facts, NETWORKS, "off")
+    decision = admit(found, facts, NETWORKS, "off")
     assert patched(found, decision)["metadata"]["annotations"]["cni"] == "a,b,c,d,e,e,e"
 
 

@@ -25,9 +25,9 @@ from dispatcher.node.settings import NodeSettings
 from tests.unit.apiserver import Api
 from tests.unit.webhook.test_service import Certificates
 from webhook import affinity, ignored_keys, limits, namespaces
+from webhook.objects import TEMPLATE_PATHS, parse_pod
 from webhook.service import Service
 from webhook.settings import WebhookSettings
-from webhook.templates import PATHS
 
 MANIFESTS = Path(__file__).parents[3] / "manifests"
 BASE = MANIFESTS / "base"
@@ -184,7 +184,7 @@ def test_the_workloads_sent_are_those_that_are_judged() -> None:
         for rule in entry["rules"]
         for resource in rule["resources"]
     }
-    assert plurals == {f"{kind.lower()}s" for kind in PATHS}
+    assert plurals == {f"{kind.lower()}s" for kind in TEMPLATE_PATHS}
 
 
 def test_no_expression_uses_a_key_that_is_not_ours() -> None:
@@ -348,7 +348,7 @@ def test_every_key_of_a_namespace_is_validated_and_guarded() -> None:
 @pytest.mark.parametrize("key", [key for key in keys.NAMESPACE_KEYS if key != keys.ANNOTATION])
 def test_a_key_of_namespaces_is_warned_of_on_a_pod_and_as_a_label(key: str) -> None:
     """A new one that is missing in one of the lists would be ignored without a word."""
-    pods = " ".join(ignored_keys.pod_warnings({"annotations": {key: "x"}}))
+    pods = " ".join(ignored_keys.pod_warnings(parse_pod({"metadata": {"annotations": {key: "x"}}})))
     labels = " ".join(ignored_keys.namespace_warnings({"labels": {key: "x"}}, {}))
     assert (key in ignored_keys.IGNORED_ON_PODS, key in pods, key in labels) == (True, True, True)
     assert not [*ignored_keys.namespace_warnings({"annotations": {key: "x"}}, {})]

@@ -9,10 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatcher.annotation import BLANKS, MAX_BYTES, InvalidAnnotationError, normalise, parse
-from tests.unit.webhook.builders import patched, pod, review
+from tests.unit.webhook.builders import admit, patched, pod
 from webhook.affinity import PREFERRED, REQUIRED
 from webhook.limits import CLUSTER, excesses
-from webhook.pods import admit_pod
 from webhook.snapshot import ClusterNetworks, Namespace
 
 if TYPE_CHECKING:
@@ -93,7 +92,7 @@ namespaces = st.builds(
 
 
 def decide(found: dict[str, Any], namespace: Namespace, mode: str) -> Decision:
-    return admit_pod(review(found), namespace, WORLD, mode)
+    return admit(found, namespace, WORLD, mode)
 
 
 def value_of(found: dict[str, Any]) -> str | None:
@@ -206,6 +205,6 @@ def test_an_update_never_changes_what_is_stored(
     new: dict[str, Any], old: dict[str, Any], namespace: Namespace
 ) -> None:
     """Whatever is applied, the pod keeps the value it has, or the request is refused."""
-    decision = admit_pod(review(new, old), namespace, WORLD, "required")
+    decision = admit(new, namespace, WORLD, "required", old=old)
     if decision.allowed:
         assert value_of(patched(new, decision)) == value_of(old)

@@ -8,8 +8,9 @@ import pytest
 
 from tests.unit.webhook.builders import NETWORKS, NOTHING_KNOWN, PLAIN, messages, review
 from webhook.decision import Decision
+from webhook.objects import TEMPLATE_PATHS
 from webhook.snapshot import ClusterNetworks, Namespace
-from webhook.templates import PATHS, TemplateRules, admit_workload
+from webhook.templates import TemplateRules, admit_workload
 
 GROUPS = {"Job": "batch/v1", "CronJob": "batch/v1", "ReplicationController": "v1"}
 LIMITED = Namespace("team-b", allowed=("canal",))
@@ -26,7 +27,7 @@ def workload(
 ) -> dict[str, Any]:
     about = {} if cni is None else {"annotations": {"cni": cni}}
     found: dict[str, Any] = {"metadata": about, "spec": spec or {}, **(template or {})}
-    for key in reversed(PATHS[kind]):
+    for key in reversed(TEMPLATE_PATHS[kind]):
         found = {key: found}
     return {
         "apiVersion": GROUPS.get(kind, "apps/v1"),
@@ -46,11 +47,11 @@ def decide(
     return admit_workload(review(found, **request), namespace, networks, rules)
 
 
-@pytest.mark.parametrize("kind", PATHS)
+@pytest.mark.parametrize("kind", TEMPLATE_PATHS)
 def test_a_template_of_bad_grammar_is_refused(kind: str) -> None:
     """Every kind of workload is refused, with the path of its own template."""
     decision = decide(workload("a/b", kind))
-    path = ".".join(PATHS[kind])
+    path = ".".join(TEMPLATE_PATHS[kind])
     assert decision.code == 422
     (message,) = messages(decision)
     assert message.startswith(f'{path}.metadata.annotations[cni]: Invalid value: "a/b": item 1')
@@ -158,7 +159,7 @@ def test_an_owner_that_is_no_controller_does_not_hide_a_template() -> None:
 def test_a_key_that_is_ignored_in_a_template_is_a_warning(kind: str, key: str, words: str) -> None:
     """The warning for the pod itself would go to the controller, where nobody reads it."""
     found = workload(None, kind, template={"metadata": {"annotations": {key: "weave"}}})
-    field = ".".join((*PATHS[kind], "metadata"))
+    field = ".".join((*TEMPLATE_PATHS[kind], "metadata"))
     assert decide(found).warnings == (f"{field}.annotations[{key}]: {words}",)
 
 
@@ -181,7 +182,7 @@ def test_a_warning_is_whole_with_the_longest_name(
     """The API server may cut it after 256 characters, of which the path takes its part."""
     networks = ClusterNetworks(known=frozenset({known}), present=frozenset({known}))
     told = decide(workload(LONGEST, kind), namespace, networks=networks).warnings
-    path = ".".join(PATHS[kind])
+    path = ".".join(TEMPLATE_PATHS[kind])
     assert told[0] == f"{path}.metadata.annotations[cni]: pods will be refused: {expected}"
     hints = [one for one in told if one.startswith(f"{path}.spec.nodeSelector: ")]
     assert [f'network.cni-genie.io/{LONGEST}: "true"' in one for one in hints] == (
@@ -211,8 +212,8 @@ def test_alternatives_that_the_pods_may_not_have_are_a_warning(kind: str) -> Non
 
 
 HINT = (
-    'spec.template.spec.nodeSelector: lacks network.cni-genie.io/weave: "true"; '
-    "on other nodes the pods stay Pending"
+    'spec.template.spec.nodeSelector: add network.cni-genie.io/weave: "true"; '
+    'otherwise pods stay Pending on nodes without network "weave"'
 )
 
 
