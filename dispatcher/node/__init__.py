@@ -3,6 +3,7 @@
     settings         their settings
     mode             the steps of installing and uninstalling, one of the settings
     settings_loader  reads and checks them in a process of its own, which saves memory
+    startup          settings, logs and signals of a program that starts
     loop             a thread that repeats one step
     record_cache     the plugin's records, read only when they have changed
     atomic_file      writes files so that nobody ever reads half of one

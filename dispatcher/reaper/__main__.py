@@ -1,77 +1,73 @@
-"""``python -m dispatcher.reaper``: settings in, one thread that frees, until SIGTERM.
-
-A reaper that is stuck (a delegate that cannot even be killed) ends, so that its container's
-restarts show it.
-"""
+"""``python -m dispatcher.reaper``: start the reaper's thread and run until SIGTERM."""
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 from typing import TYPE_CHECKING
 
 import structlog
 
-from dispatcher.kube import logs
-from dispatcher.kube.errors import InvalidSettingsError
+from dispatcher.node import startup
 from dispatcher.node.loop import Loop
-from dispatcher.node.settings_loader import load
 from dispatcher.reaper import cri, plugin_del
 from dispatcher.reaper.host_paths import resolve
 from dispatcher.reaper.old_versions import Versions
 from dispatcher.reaper.reaper import Reaper
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Sequence
 
     from dispatcher.node.record_cache import CachedRecord
+    from dispatcher.node.settings import NodeSettings
 
 WATCH_SECONDS = 30.0
-"""How often it is looked whether the reaper still turns."""
+"""How often the main thread checks that the reaper's thread is not stuck."""
 
 log = structlog.get_logger("reaper")
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run until SIGTERM or SIGINT; returns the exit code."""
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
-    try:
-        settings = load(arguments)
-    except InvalidSettingsError as error:
-        print(f"the reaper cannot start: {error}", file=sys.stderr)  # noqa: T201 - before the log
-        return 1
-    logs.configure(settings.log_level)
+    return startup.run("reaper", arguments, _serve)
+
+
+def _serve(settings: NodeSettings, stopping: threading.Event) -> int:
+    loop = _make_loop(settings)
+    loop.start()
+    log.info("reaper started", node=settings.node_name)
+
+    # No probe can ask the reaper, which has no port. If it is stuck (a delegate cannot even be
+    # killed), it exits, so that the restarts of its container show that.
+    while not stopping.wait(WATCH_SECONDS):
+        if not loop.is_alive:
+            log.error("the reaper's thread is stuck: exiting, so that kubelet restarts it")
+            return 1
+    return 0
+
+
+def _make_loop(settings: NodeSettings) -> Loop:
     versions = Versions(settings)
 
-    def free(stored: CachedRecord) -> str:
+    def ask() -> set[str]:
+        # Resolved each time: the runtime may make the links to its socket later.
+        path = resolve(settings.host_root, settings.runtime_socket)
+        return cri.sandboxes(path, settings.pod_uid)
+
+    def free(cached: CachedRecord) -> str:
         loop.beat()
-        return plugin_del.run(settings, stored)
+        return plugin_del.run(settings, cached)
 
-    reaper = Reaper(
-        settings,
-        ask=lambda: cri.sandboxes(
-            resolve(settings.host_root, settings.runtime_socket), settings.pod_uid
-        ),
-        free=free,
-    )
+    reaper = Reaper(settings, ask=ask, free=free)
 
-    def turn() -> None:
+    def run_once() -> None:
         reaper.turn()
         versions.prune()
 
-    # Between two beats: a wait, and a DEL for each interface that was asked for (mostly it is one).
+    # Between two beats there is a wait, or one DEL for each CNI_IFNAME (mostly there is one).
     silence = settings.reap_look_seconds + 3 * (settings.deadline_seconds + plugin_del.MARGIN)
-    loop = Loop("reap", turn, settings.reap_look_seconds, silence=silence)
-    loop.start()
-    log.info("reaper started", node=settings.node_name)
-    while not stopping.wait(WATCH_SECONDS):
-        if not loop.is_alive:
-            log.error("the reaper is stuck; its container is to be started anew")
-            return 1
-    return 0
+    loop = Loop("reap", run_once, settings.reap_look_seconds, silence=silence)
+    return loop
 
 
 if __name__ == "__main__":

@@ -6,17 +6,21 @@ The conftest of each of these folders imports the fixtures that its tests use.
 from __future__ import annotations
 
 import json
+import os
+import signal
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from dispatcher.agent.events import Events, Subject
 from dispatcher.agent.installer import Plugin
+from dispatcher.kube import logs
 from dispatcher.node.plugin_layout import LOADER_PLACEHOLDER
 from dispatcher.node.settings import NodeSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from dispatcher.agent.reconciler import Node
@@ -91,6 +95,13 @@ class Host:
         }
         return NodeSettings(**{**defaults, **given})
 
+    def options(self) -> list[str]:
+        """Return the command line that gives a program these settings."""
+        settings = self.settings()
+        names: tuple[str, ...] = ("node_name", "default_network", "cni_bin_dir")
+        names += ("cni_conf_dir", "extra_conf_dir", "state_dir", "socket", "plugin_source")
+        return [f"--{name.replace('_', '-')}={getattr(settings, name)}" for name in names]
+
     def executable(self, *names: str) -> None:
         """Put executables into the directory of CNI plugins."""
         for name in names:
@@ -133,3 +144,24 @@ def node(host: Host, said: Said, clock: Clock) -> Callable[..., Node]:
         return made
 
     return make
+
+
+@pytest.fixture
+def signals(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Leave log and handlers of signals as they were."""
+    monkeypatch.setattr(logs, "configure", lambda *_: None)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def sigterm_soon(signals: None) -> Iterator[None]:
+    """Send this process what kubelet sends, in a second."""
+    del signals
+    timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGTERM))
+    signal.signal(signal.SIGTERM, lambda *_: None)  # until what is tested has its own
+    timer.start()
+    yield
+    timer.join()

@@ -1,14 +1,11 @@
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import socket
 import threading
 import time
 import urllib.error
 import urllib.request
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,19 +16,16 @@ from dispatcher.agent.__main__ import main
 from dispatcher.agent.agent import Agent
 from dispatcher.agent.events import Events, Subject, node
 from dispatcher.cni_errors import CNIError
-from dispatcher.kube import logs
 from dispatcher.kube.client import Kube, KubeError
-from dispatcher.node import loop as loops
 from dispatcher.node import reaper_problem
 from dispatcher.node.loop import Loop
-from dispatcher.reaper import __main__ as reaper_command
 from dispatcher.state import store
 from dispatcher.state.record import PARKED
 from tests.unit.agent.test_journal_reader import write
 from tests.unit.builders import make_record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.unit.host import Clock, Host
@@ -332,27 +326,6 @@ def test_a_start_that_fails_says_why_and_exits_1(
     assert "one version of the plugin" in capsys.readouterr().err
 
 
-@pytest.fixture
-def signals(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Leave log and handlers of signals as they were."""
-    monkeypatch.setattr(logs, "configure", lambda *_: None)
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
-@pytest.fixture
-def sigterm_soon(signals: None) -> Iterator[None]:
-    """Send this process what kubelet sends, in a second."""
-    del signals
-    timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGTERM))
-    signal.signal(signal.SIGTERM, lambda *_: None)  # until what is tested has its own
-    timer.start()
-    yield
-    timer.join()
-
-
 @pytest.mark.usefixtures("sigterm_soon")
 def test_sigterm_ends_the_agent_and_takes_nothing_away(
     host: Host, monkeypatch: pytest.MonkeyPatch
@@ -361,39 +334,10 @@ def test_sigterm_ends_the_agent_and_takes_nothing_away(
     monkeypatch.setattr(Kube, "load", lambda *_: Api())
     host.executable("bridge")
     host.network("canal")
-    assert main([*options(host), "--port=0"]) == 0
+    assert main([*host.options(), "--port=0"]) == 0
     assert (host.conf / "00-genie.conflist").exists()
     assert (host.bin / "genie").exists()
     assert not (host.root / "agent.sock").exists()
-
-
-@pytest.mark.usefixtures("sigterm_soon")
-def test_sigterm_ends_the_reaper(host: Host) -> None:
-    """It needs neither the API server nor, without records, the runtime."""
-    assert reaper_command.main([*options(host), "--reap-look-seconds=0.1"]) == 0
-
-
-@pytest.mark.usefixtures("signals")
-def test_a_reaper_that_is_stuck_ends(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody asks it how it is; its container is started anew, and that is seen."""
-    monkeypatch.setattr(Loop, "is_alive", False)
-    monkeypatch.setattr(reaper_command, "WATCH_SECONDS", 0.01)
-    assert reaper_command.main(options(host)) == 1
-
-
-def options(host: Host) -> list[str]:
-    settings = host.settings()
-    names: tuple[str, ...] = ("node_name", "default_network", "cni_bin_dir")
-    names += ("cni_conf_dir", "extra_conf_dir", "state_dir", "socket", "plugin_source")
-    return [f"--{name.replace('_', '-')}={getattr(settings, name)}" for name in names]
-
-
-def test_a_reaper_with_a_bad_setting_says_why_and_exits_1(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """In one line."""
-    assert reaper_command.main(["--node-name=n", "--reap-age-seconds=-1"]) == 1
-    assert "--reap-age-seconds" in capsys.readouterr().err
 
 
 def test_the_metrics_are_served_on_a_nodes_ipv6_address_too(host: Host) -> None:
@@ -510,37 +454,6 @@ def test_an_event_that_breaks_its_sender_takes_no_other_along(clock: Clock) -> N
     for message in ("first", "second"):
         events.say(node("n1"), "Reason", message)
     eventually(lambda: [each["message"] for each in api.created] == ["second"])
-
-
-def test_a_loop_that_fails_pauses_longer_each_time_and_recovers() -> None:
-    """Up to half a minute; the first success ends it."""
-    failing = [KubeError(0, "NoAnswer", "away"), ValueError("bug")] * 4
-
-    def step() -> None:
-        if failing:
-            raise failing.pop()
-
-    loop = Loop("test", step, 2.0)
-    assert [loop.run_once() for _ in range(9)] == [2, 4, 8, 16, 30, 30, 30, 30, 2]
-
-
-def test_a_loop_that_does_not_turn_is_not_alive(
-    monkeypatch: pytest.MonkeyPatch, clock: Clock
-) -> None:
-    """Kubelet restarts the container then; a step that is made of many says that it goes on."""
-    monkeypatch.setattr(loops, "time", SimpleNamespace(monotonic=clock))
-    loop = Loop("test", lambda: None, 2.0)
-
-    def alive_after(seconds: float) -> bool:
-        clock.now += seconds
-        return loop.is_alive
-
-    assert alive_after(loops.SILENCE - 1)
-    loop.beat()
-    assert alive_after(loops.SILENCE - 1)
-    assert not alive_after(1)
-    loop.run_once()
-    assert alive_after(0)
 
 
 def test_health_names_what_is_stuck(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,3 +1,3 @@
-from tests.unit.host import clock, host, node, said
+from tests.unit.host import clock, host, node, said, signals, sigterm_soon
 
-__all__ = ["clock", "host", "node", "said"]
+__all__ = ["clock", "host", "node", "said", "signals", "sigterm_soon"]

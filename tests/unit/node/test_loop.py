@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+from dispatcher.kube.errors import KubeError
+from dispatcher.node import loop as loops
+from dispatcher.node.loop import Loop
+
+if TYPE_CHECKING:
+    import pytest
+
+    from tests.unit.host import Clock
+
+
+def test_a_loop_that_fails_pauses_longer_each_time_and_recovers() -> None:
+    """Up to half a minute; the first success ends it."""
+    failing = [KubeError(0, "NoAnswer", "away"), ValueError("bug")] * 4
+
+    def step() -> None:
+        if failing:
+            raise failing.pop()
+
+    loop = Loop("test", step, 2.0)
+    assert [loop.run_once() for _ in range(9)] == [2, 4, 8, 16, 30, 30, 30, 30, 2]
+
+
+def test_a_loop_that_does_not_turn_is_not_alive(
+    monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    """Kubelet restarts the container then; a step that is made of many says that it goes on."""
+    monkeypatch.setattr(loops, "time", SimpleNamespace(monotonic=clock))
+    loop = Loop("test", lambda: None, 2.0)
+
+    def alive_after(seconds: float) -> bool:
+        clock.now += seconds
+        return loop.is_alive
+
+    assert alive_after(loops.SILENCE - 1)
+    loop.beat()
+    assert alive_after(loops.SILENCE - 1)
+    assert not alive_after(1)
+    loop.run_once()
+    assert alive_after(0)
