@@ -10,11 +10,11 @@ from tests.devcluster.processes import Daemon, end, start_time
 
 
 @pytest.fixture
-def service(tmp_path: Path) -> Iterator[Daemon]:
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
     argv = ["sh", "-c", "echo started; exec sleep 60"]
-    made = Daemon("sleeper", tmp_path / "run/record.json", tmp_path / "logs/log", argv, {})
-    yield made
-    made.stop()
+    sleeper = Daemon("sleeper", tmp_path / "run/record.json", tmp_path / "logs/log", argv, {})
+    yield sleeper
+    sleeper.stop()
 
 
 @pytest.fixture
@@ -24,53 +24,67 @@ def bystander() -> Iterator[subprocess.Popen[bytes]]:
         process.kill()
 
 
-def test_a_service_is_found_again_by_its_record(service: Daemon) -> None:
+def test_a_daemon_is_found_again_by_its_record(daemon: Daemon) -> None:
     """Another object, as in another run of the tool, sees and stops the same process."""
-    service.start()
-    later = Daemon(service.name, service.record, service.log, service.argv, service.env)
+    daemon.start()
+    later = Daemon(daemon.name, daemon.record, daemon.log, daemon.argv, daemon.env)
     pid = later.pid()
     assert pid is not None
-    assert pid == service.pid()
+    assert pid == daemon.pid()
     later.stop()
-    assert service.pid() is None
+    assert daemon.pid() is None
     assert start_time(pid) is None
-    assert not service.record.exists()
+    assert not daemon.record.exists()
 
 
-def test_starting_twice_starts_once(service: Daemon) -> None:
-    """A service that runs is left alone."""
-    service.start()
-    first = service.pid()
-    service.start()
-    assert service.pid() == first
+def test_starting_twice_starts_once(daemon: Daemon) -> None:
+    """A daemon that runs is left alone."""
+    daemon.start()
+    first = daemon.pid()
+    daemon.start()
+    assert daemon.pid() == first
 
 
-def test_a_service_leads_a_session_of_its_own(service: Daemon) -> None:
+def test_a_daemon_leads_a_session_of_its_own(daemon: Daemon) -> None:
     """A Ctrl-C at the terminal does not reach it."""
-    service.start()
-    pid = service.pid()
+    daemon.start()
+    pid = daemon.pid()
     assert pid is not None
     assert os.getsid(pid) == pid
 
 
+def test_a_daemon_inherits_no_descriptor_of_whoever_started_the_tool(daemon: Daemon) -> None:
+    """A lock or a pipe of a shell would be held for as long as the daemon lives."""
+    reader, writer = os.pipe()
+    given = os.dup2(writer, 40)  # inheritable
+    os.close(writer)
+    daemon.start()
+    os.close(given)
+    os.set_blocking(reader, False)
+    try:
+        assert os.read(reader, 1) == b""  # nobody has the other end; BlockingIOError if one had
+    finally:
+        os.close(reader)
+
+
 def test_an_id_that_is_another_process_by_now_is_never_signalled(
-    service: Daemon, bystander: subprocess.Popen[bytes]
+    daemon: Daemon, bystander: subprocess.Popen[bytes]
 ) -> None:
     """The record's start time does not fit: nothing runs, and nothing is ended."""
-    service.record.parent.mkdir()
-    service.record.write_text(f'{{"pid": {bystander.pid}, "startTime": 1}}')
-    assert service.pid() is None
-    service.stop()
+    daemon.record.parent.mkdir()
+    daemon.record.write_text(f'{{"pid": {bystander.pid}, "startTime": 1}}')
+    assert daemon.pid() is None
+    daemon.stop()
     end({bystander.pid: 1})
     assert bystander.poll() is None
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"pid": 1, "startTime": null}'])
-def test_a_record_that_a_crash_cut_short_means_not_running(service: Daemon, content: str) -> None:
+def test_a_record_that_a_crash_cut_short_means_not_running(daemon: Daemon, content: str) -> None:
     """It is neither an error nor a process to end."""
-    service.record.parent.mkdir()
-    service.record.write_text(content)
-    assert service.pid() is None
+    daemon.record.parent.mkdir()
+    daemon.record.write_text(content)
+    assert daemon.pid() is None
 
 
 def test_a_process_that_ignores_sigterm_is_killed() -> None:
@@ -85,16 +99,16 @@ def test_a_process_that_ignores_sigterm_is_killed() -> None:
         assert start_time(process.pid) is None
 
 
-def test_a_service_that_ended_is_reported_with_the_end_of_its_log(service: Daemon) -> None:
+def test_a_daemon_that_ended_is_reported_with_the_end_of_its_log(daemon: Daemon) -> None:
     """That is where the reason is."""
-    service.log.parent.mkdir()
-    service.log.write_text("panic: no such flag\n")
-    with pytest.raises(ClusterError, match=r"sleeper does not run.*\n.*no such flag"):
-        service.check()
+    daemon.log.parent.mkdir()
+    daemon.log.write_text("panic: no such flag\n")
+    with pytest.raises(ClusterError, match=r"sleeper has ended.*\n.*no such flag"):
+        daemon.check()
 
 
 def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
     """Instead of a process that dies at once."""
     missing = Daemon("etcd", tmp_path / "r", tmp_path / "l", [str(tmp_path / "etcd")], {})
-    with pytest.raises(ClusterError, match="cannot start etcd: there is no program"):
+    with pytest.raises(ClusterError, match=r"cannot start etcd: program .* not found"):
         missing.start()
