@@ -176,7 +176,7 @@ def test_up_after_a_killed_up_starts_a_whole_cluster() -> None:
     interrupted(MOMENTS[1].values[0], signal.SIGKILL)
     done = run_tool("up", "--bare")
     assert done.returncode == 0, done.stderr
-    assert "taking down what is left of an earlier one" in done.stderr
+    assert "taking down an earlier one of that name" in done.stderr
     cluster = Cluster.attach(NAME)
     assert [node["metadata"]["name"] for node in cluster.get("nodes")["items"]] == ["node1"]
 

@@ -23,6 +23,19 @@ from tests.devcluster.genie import install_genie
 from tests.devcluster.interrupts import as_interrupts
 from tests.devcluster.network import fabric
 
+EXAMPLES = """\
+examples:
+  python -m tests.devcluster up                       start a cluster with Genie
+  python -m tests.devcluster up --name two --nodes 2  start a second cluster, with two nodes
+  python -m tests.devcluster up --bare                start a cluster without Genie
+  eval "$(python -m tests.devcluster env)"            let kubectl, ctr and on-node use it
+  python -m tests.devcluster down                     stop it and remove everything it left
+
+files:
+  {cache}  built programs and images (GENIE_CACHE)
+  {state}  files of the clusters (GENIE_STATE)
+"""
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; return the exit code."""
@@ -41,36 +54,54 @@ def main(argv: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tests.devcluster",
-        description="A throw-away real Kubernetes on this machine, in namespaces of its own.",
-        epilog=f"The cache is {cache_folder()} (GENIE_CACHE), the clusters' files are in"
-        f" {state.state_folder()} (GENIE_STATE).",
+        description="Start a throw-away real Kubernetes on this machine, in its own namespaces.",
+        epilog=EXAMPLES.format(cache=cache_folder(), state=state.state_folder()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    check = commands.add_parser("check", help="say what this machine lacks, changing nothing")
+
+    check = commands.add_parser("check", help="report what this machine lacks; change nothing")
     check.set_defaults(command=_check)
-    build = commands.add_parser("build", help="build and cache all that clusters need")
+
+    build = commands.add_parser("build", help="build and cache everything that clusters need")
     build.set_defaults(command=_build)
+
     image = commands.add_parser(
-        "image", help="build the project's image and print the archive's path"
+        "image", help="build the project's image and print the path of its archive"
     )
     image.add_argument(
-        "--build-arg", action="append", default=[], metavar="NAME=VALUE", help="e.g. BASE_IMAGE=…"
+        "--build-arg",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="argument of the Dockerfile, for example BASE_IMAGE=docker.io/library/debian:12",
     )
     image.set_defaults(command=_image)
-    up = commands.add_parser("up", help="start a cluster, or use the one of that name that runs")
+
+    up = commands.add_parser("up", help="start a cluster, or reuse the running one of that name")
     up.add_argument(
-        "--nodes", type=int, default=1, metavar="N", help="nodes, each with both networks"
+        "--nodes",
+        type=int,
+        default=1,
+        metavar="N",
+        help="number of nodes, each with the networks canal and weave (default: %(default)s)",
     )
-    up.add_argument("--bare", action="store_true", help="without Genie")
+    up.add_argument("--bare", action="store_true", help="do not install Genie")
     up.set_defaults(command=_up)
-    down = commands.add_parser("down", help="take a cluster down, also what a crash left of it")
+
+    down = commands.add_parser("down", help="stop a cluster and remove what it, or a crash, left")
     down.set_defaults(command=_down)
-    env = commands.add_parser("env", help='print shell commands: eval "$(… env)" leads to kubectl')
+
+    env = commands.add_parser("env", help="print shell commands that make kubectl use a cluster")
     env.set_defaults(command=_env)
-    status = commands.add_parser("status", help="list the clusters on this machine")
+
+    status = commands.add_parser("status", help="list the clusters of this machine")
     status.set_defaults(command=_status)
+
     for command in (up, down, env):
-        command.add_argument("--name", default=DEFAULT_NAME, help="of the cluster (%(default)s)")
+        command.add_argument(
+            "--name", default=DEFAULT_NAME, help="name of the cluster (default: %(default)s)"
+        )
     return parser
 
 
@@ -91,38 +122,37 @@ def _build(args: argparse.Namespace) -> int:
 def _image(args: argparse.Namespace) -> int:
     _check(args)
     machine.install_packages()
-    given = (pair.partition("=") for pair in args.build_arg)
-    print(build_genie(build_args={name: value for name, _, value in given}))
+    pairs = (argument.partition("=") for argument in args.build_arg)
+    print(build_genie(build_args={name: value for name, _, value in pairs}))
     return 0
 
 
 def _up(args: argparse.Namespace) -> int:
-    nodes = {f"node{number}": BOTH_NETWORKS for number in range(1, args.nodes + 1)}
     _check(args)
     existed = state.load(args.name) is not None
+    nodes = {f"node{number}": BOTH_NETWORKS for number in range(1, args.nodes + 1)}
     cluster = Cluster.up(args.name, nodes)
+
     if not args.bare:
         try:
             with step("installing Genie from manifests/"):
                 install_genie(cluster)
         except KeyboardInterrupt:
-            if not existed:  # what this command has started ends with it
+            if not existed:  # an interrupted command removes what it started, and nothing else
                 cluster.down()
             raise
         except ClusterError:
-            log_progress(f"cluster {args.name} runs on, without a working Genie: `up` tries again")
+            log_progress(f"cluster {args.name} runs without a working Genie; run `up` to retry")
             raise
-    log_progress(
-        f"cluster {cluster.name} runs at {cluster.layout.api_url}: {', '.join(cluster.nodes)}"
-    )
+
+    nodes_text = ", ".join(cluster.nodes)
+    log_progress(f"cluster {cluster.name} runs at {cluster.layout.api_url}, nodes: {nodes_text}")
     return 0
 
 
 def _down(args: argparse.Namespace) -> int:
     existed = take_down(args.name)
-    log_progress(
-        f"cluster {args.name}: taken down" if existed else f"there is no cluster {args.name}"
-    )
+    log_progress(f"cluster {args.name} {'was taken down' if existed else 'does not exist'}")
     return 0
 
 
@@ -131,7 +161,7 @@ def _env(args: argparse.Namespace) -> int:
     variables = {
         **cluster.environment,
         "PATH": f"{cluster.layout.bin}:{os.environ['PATH']}",
-        "GENIE_CLUSTER": args.name,  # the one that tests use
+        "GENIE_CLUSTER": args.name,  # tests use the cluster that this variable names
     }
     for name, value in variables.items():
         print(f"export {name}={shlex.quote(value)}")
@@ -139,12 +169,18 @@ def _env(args: argparse.Namespace) -> int:
 
 
 def _status(_args: argparse.Namespace) -> int:
-    for known in state.load_all():
-        running = len(cleanup.processes(known.layout))
-        how = "runs" if known.ready and running else "is not whole: take it down"
-        names = ", ".join(known.nodes)
-        spaces = len(fabric.namespaces(known.layout))
-        print(f"{known.name}: {how} ({names}; {running} processes, {spaces} namespaces)")
+    for cluster in state.load_all():
+        processes = len(cleanup.processes(cluster.layout))
+        namespaces = len(fabric.namespaces(cluster.layout))
+        nodes = ", ".join(cluster.nodes)
+        if cluster.ready and processes:
+            condition = "runs"
+        else:
+            condition = f"is incomplete; run `down --name {cluster.name}`"
+        print(
+            f"{cluster.name}: {condition}"
+            f" (nodes: {nodes}; {processes} processes, {namespaces} network namespaces)"
+        )
     return 0
 
 

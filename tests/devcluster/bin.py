@@ -1,4 +1,4 @@
-"""The programs that `env` puts on the PATH: kubectl, and what looks into a node."""
+"""Write the programs that `env` puts on the PATH: kubectl, on-node and ctr."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 _ON_NODE = """\
 #!/bin/sh
-# on-node NODE COMMAND...: run a command as if logged in on a node.
+# on-node NODE COMMAND...: run a command on a node, in its network and mount namespaces.
 node=$1; shift
 exec nsenter --net=/run/netns/{name}."$node" --mount='{mount_namespaces}'/"$node" -- \\
     env PATH=/opt/cluster/kubernetes:/opt/cluster/containerd:"$PATH" NO_PROXY='*' no_proxy='*' "$@"
@@ -19,13 +19,13 @@ exec nsenter --net=/run/netns/{name}."$node" --mount='{mount_namespaces}'/"$node
 
 _CTR = """\
 #!/bin/sh
-# containerd's client, in the kubelet's namespace, on node1 or the node that $NODE names.
+# ctr: containerd's client, in the kubelet's namespace k8s.io, on node1 or the node $NODE.
 exec '{bin}'/on-node "${{NODE:-node1}}" ctr --namespace=k8s.io "$@"
 """
 
 
 def write(layout: Layout, kubectl: Path) -> None:
-    """Write the folder that goes on the PATH."""
+    """Create the folder that `env` puts on the PATH."""
     layout.bin.mkdir()
     (layout.bin / "kubectl").symlink_to(kubectl)
     for name, text in (("on-node", _ON_NODE), ("ctr", _CTR)):

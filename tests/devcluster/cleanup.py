@@ -1,7 +1,7 @@
-"""Takes a cluster down, whatever state it is in: also what a crash left behind.
+"""Take a cluster down in any state, also one that a crash left behind.
 
-Only what is the cluster's own is touched: processes that it recorded, that are in its network
-namespaces or in its control groups; mounts, links, namespaces and groups under its names.
+Only what belongs to the cluster is touched: processes that the tool recorded or that are in the
+cluster's namespaces or control groups, and mounts, links, namespaces and groups with its names.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from tests.devcluster.processes import end, start_time
 if TYPE_CHECKING:
     from tests.devcluster.layout import Layout
 
-_ROUNDS = 5  # a shim may start a process while others are ended
+_ROUNDS = 5  # a containerd shim may start a process while others are ended
 
 
 def take_down(layout: Layout) -> None:
-    """End and delete everything of a cluster except its logs. There may be nothing to do.
+    """End and delete everything of a cluster except its logs. It need not exist.
 
-    A Ctrl-C takes effect when all is done.
+    Ctrl-C takes effect afterwards.
     """
     with interrupts.deferred():
         _end_processes(layout)
@@ -41,27 +41,32 @@ def take_down(layout: Layout) -> None:
 
 def _end_processes(layout: Layout) -> None:
     for _ in range(_ROUNDS):
-        left = processes(layout)
-        if not left:
+        remaining = processes(layout)
+        if not remaining:
             return
-        end(left, patience=0)  # nothing of what they could still save is kept
-    raise ClusterError(f"cluster {layout.name} keeps starting processes")
+        end(remaining, patience=0)  # their files are deleted anyway: SIGKILL at once
+    raise ClusterError(
+        f"cluster {layout.name}: new processes appeared in each of {_ROUNDS} attempts to end all;"
+        f" run `down --name {layout.name}` again"
+    )
 
 
 def processes(layout: Layout) -> dict[int, int]:
-    """Return the processes in the cluster's namespaces and control groups: id and start time."""
+    """Return id and start time of each process in the cluster's namespaces and control groups."""
     files = [fabric.NETNS_FOLDER / name for name in fabric.namespaces(layout)]
     if layout.mount_namespaces.is_dir():
         files += layout.mount_namespaces.iterdir()
-    ours = {_identity(file) for file in files}
-    found = cgroups.members(layout.cgroup)
+    namespaces = {_identity(file) for file in files}
+
+    pids = cgroups.members(layout.cgroup)
     for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # it ended while we looked
-            if {_identity(process / "ns/net"), _identity(process / "ns/mnt")} & ours:
-                found.add(int(process.name))
-    found.discard(os.getpid())
-    started = {pid: start_time(pid) for pid in found}
-    return {pid: when for pid, when in started.items() if when is not None}  # None: it ended
+        with contextlib.suppress(OSError):  # it may have ended since
+            if {_identity(process / "ns/net"), _identity(process / "ns/mnt")} & namespaces:
+                pids.add(int(process.name))
+    pids.discard(os.getpid())
+
+    started = {pid: start_time(pid) for pid in pids}
+    return {pid: ticks for pid, ticks in started.items() if ticks is not None}  # None: it ended
 
 
 def _identity(namespace: Path) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Talking to a cluster's API server as its administrator, through kubectl."""
+"""Run kubectl as a cluster's administrator."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Command = subprocess.CompletedProcess[str]
 
 
 class KubectlClient:
-    """kubectl, with the administrator's kubeconfig."""
+    """kubectl with the administrator's kubeconfig."""
 
     def __init__(self, layout: Layout, kubectl: Path) -> None:
         self.layout = layout
@@ -28,14 +28,14 @@ class KubectlClient:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Return the environment variables with which kubectl reaches the cluster."""
-        reachable = {
+        """Return the environment variables that kubectl needs to reach the cluster."""
+        variables = {
             "KUBECONFIG": os.fspath(self.layout.kubeconfig),
-            "KUBECACHEDIR": os.fspath(self.layout.kubectl_cache),  # else ~/.kube/cache
+            "KUBECACHEDIR": os.fspath(self.layout.kubectl_cache),  # instead of ~/.kube/cache
         }
         for name in ("NO_PROXY", "no_proxy"):
-            reachable[name] = ",".join(filter(None, [os.environ.get(name), self.layout.api_ipv4]))
-        return reachable
+            variables[name] = ",".join(filter(None, [os.environ.get(name), self.layout.api_ipv4]))
+        return variables
 
     def kubectl(
         self,
@@ -44,23 +44,23 @@ class KubectlClient:
         check: bool = True,
         timeout: float | None = 120,
     ) -> Command:
-        """Run kubectl. Raises CommandError if it fails, unless `check` is false."""
+        """Run kubectl. Raises CommandError if it fails and `check` is true."""
         command = [os.fspath(self._kubectl), *args]
         return run(command, input=input, env=self.environment, check=check, timeout=timeout)
 
     def get(self, *args: str) -> Any:
-        """Return what `kubectl get` prints as JSON."""
+        """Run `kubectl get` and return the parsed JSON."""
         return json.loads(self.kubectl("get", *args, "-o", "json").stdout)
 
     def apply(self, manifest: str | Mapping[str, Any], *args: str, check: bool = True) -> Command:
-        """Apply YAML text, or one object."""
+        """Apply a manifest: YAML text, or one object."""
         text = manifest if isinstance(manifest, str) else json.dumps(manifest)
         return self.kubectl("apply", "-f", "-", *args, input=text, check=check)
 
-    def wait_for(self, holds: Callable[[], object], timeout: float, what: str) -> None:
-        """Return when `holds()` is true. Raises ClusterError after `timeout` seconds."""
+    def wait_for(self, condition: Callable[[], object], timeout: float, what: str) -> None:
+        """Poll until `condition()` is true. Raises ClusterError after `timeout` seconds."""
         deadline = time.monotonic() + timeout
-        while not holds():
+        while not condition():
             if time.monotonic() > deadline:
-                raise ClusterError(f"waited {timeout:.0f} s in vain for {what}")
+                raise ClusterError(f"timed out after {timeout:.0f} s waiting for {what}")
             time.sleep(0.2)

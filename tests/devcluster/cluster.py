@@ -1,4 +1,4 @@
-"""A cluster as tests and the demo use it: start it, talk to it, look into it, take it down."""
+"""Start a cluster, talk to it, look into it, take it down: the interface for tests and demo."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ if TYPE_CHECKING:
 DEFAULT_NAME = "genie"
 BOTH_NETWORKS = ("canal", "weave")
 ONE_NODE = {"node1": BOTH_NETWORKS}
-_NODE_PATIENCE = 60.0  # seconds for a node to become Ready
+_NODE_TIMEOUT = 60.0  # seconds for a node to become Ready
 
 
 class Cluster(KubectlClient):
-    """A running cluster. Get one from `up` or `attach`."""
+    """A running cluster; `up` and `attach` return one."""
 
-    def __init__(self, asked: state.State, programs: Programs) -> None:
-        super().__init__(asked.layout, programs.control_plane["kubectl"])
-        self.name = asked.name
+    def __init__(self, desired: state.State, programs: Programs) -> None:
+        super().__init__(desired.layout, programs.control_plane["kubectl"])
+        self.name = desired.name
         self.programs = programs
-        self._state = asked
-        self.control_plane = ControlPlane(self.layout, programs.control_plane, asked.api_server)
+        self._state = desired
+        self.control_plane = ControlPlane(self.layout, programs.control_plane, desired.api_server)
         self.nodes = {
-            name: Node(self.layout.node(name, asked.number(name))) for name in asked.nodes
+            name: Node(self.layout.node(name, desired.number(name))) for name in desired.nodes
         }
 
     # ---- life cycle
@@ -55,88 +55,96 @@ class Cluster(KubectlClient):
         *,
         api_server: str = "current",
     ) -> Cluster:
-        """Start a cluster without Genie, or return the one of that name that runs.
+        """Start a cluster without Genie, or return the running one of that name.
 
-        `nodes` maps each node to its networks (see networks.NETWORKS); a node that a running
-        cluster lacks is added, and one that runs with other programs or networks is replaced.
-        `api_server` is "current" or "oldest" (the oldest that Genie supports). Raises
-        ClusterError; then, and on Ctrl-C, nothing is left but the logs.
+        `nodes` maps each node to its networks (see networks.NETWORKS). Nodes that a running
+        cluster lacks are added; a cluster with other programs or other networks is replaced.
+        `api_server` is "current" or "oldest" (the oldest version that Genie supports).
+
+        Raises ClusterError. After an error or Ctrl-C only the logs remain.
         """
         if nodes is None:
             nodes = ONE_NODE
         machine.extend_path()
         machine.check_machine(state.state_folder())
-        asked = state.new(name, {n: list(networks) for n, networks in nodes.items()}, api_server)
+        desired = state.new(name, {n: list(networks) for n, networks in nodes.items()}, api_server)
         programs = prepare(api_server)
-        asked.programs = programs.digest
-        with locked(asked.layout.lock), _clean_up_on_failure(asked):
-            return cls._converge(asked, programs)
+        desired.programs = programs.digest
+        with locked(desired.layout.lock), _clean_up_on_failure(desired):
+            return cls._converge(desired, programs)
 
     @classmethod
     def attach(cls, name: str = DEFAULT_NAME) -> Cluster:
-        """Return the running cluster of that name. Raises ClusterError if it does not run."""
+        """Return the running cluster of that name. Raises ClusterError if there is none."""
         machine.extend_path()
-        present = state.load(name)
-        if present is None or not present.ready:
-            raise ClusterError(f"there is no cluster {name}: start it with `up --name {name}`")
-        return cls(present, prepare(present.api_server))
+        existing = state.load(name)
+        if existing is None or not existing.ready:
+            raise ClusterError(f"cluster {name} does not run: start it with `up --name {name}`")
+        return cls(existing, prepare(existing.api_server))
 
     def down(self) -> None:
-        """Take the cluster down and wait until nothing of it is left."""
+        """Take the cluster down; return when everything except the logs is gone."""
         take_down(self.name)
 
     def is_running(self) -> bool:
-        """Say whether every process of the control plane and of the nodes runs."""
+        """Return whether every daemon of the control plane and of the nodes runs."""
         return all(service.pid() is not None for service in self.services())
 
     def services(self) -> list[Daemon]:
-        """Return every process of the control plane and of the nodes."""
+        """Return every daemon of the control plane and of the nodes."""
         of_nodes = [service for node in self.nodes.values() for service in node.services.values()]
         return [*self.control_plane.services.values(), *of_nodes]
 
     @classmethod
-    def _converge(cls, asked: state.State, programs: Programs) -> Cluster:
-        present = state.load(asked.name)
-        if present is not None and present.ready:
-            cluster = cls(present, programs)
-            if cluster._serves(asked) and cluster.is_running():
-                cluster._add_missing(asked.nodes)
+    def _converge(cls, desired: state.State, programs: Programs) -> Cluster:
+        existing = state.load(desired.name)
+        if existing is not None and existing.ready:
+            cluster = cls(existing, programs)
+            if cluster._serves(desired) and cluster.is_running():
+                cluster._add_missing(desired.nodes)
                 return cluster
-        if present is not None:
-            log_progress(f"cluster {asked.name}: taking down what is left of an earlier one")
-        cleanup.take_down((present or asked).layout)
-        shutil.rmtree(asked.layout.logs, ignore_errors=True)
-        with step(f"cluster {asked.name}: starting"):
-            state.reserve(asked)
-            cluster = cls(asked, programs)
+        if existing is not None:
+            log_progress(f"cluster {desired.name}: taking down an earlier one of that name")
+        cleanup.take_down((existing or desired).layout)
+        shutil.rmtree(desired.layout.logs, ignore_errors=True)
+        with step(f"cluster {desired.name}: starting"):
+            state.reserve(desired)
+            cluster = cls(desired, programs)
             cluster._start()
         return cluster
 
-    def _serves(self, asked: state.State) -> bool:
-        """Say whether the cluster has these programs, and its nodes the networks asked for."""
-        present = self._state
-        alike = (present.nodes.get(n, networks) == networks for n, networks in asked.nodes.items())
-        return present.programs == asked.programs and all(alike)
+    def _serves(self, desired: state.State) -> bool:
+        """Return whether programs and networks are the desired ones; nodes may be missing."""
+        existing = self._state
+        same_networks = all(
+            existing.nodes.get(node, networks) == networks
+            for node, networks in desired.nodes.items()
+        )
+        return existing.programs == desired.programs and same_networks
 
     def _start(self) -> None:
         fabric.create_control_plane(self.layout)
         outside.create(self.layout)
         prepare_mount_namespaces(self.layout)
-        later = {f"node{number}" for number in range(1, MAX_NODES + 1)}
-        create_credentials(self.control_plane.credentials, self.layout, later | {*self.nodes})
+
+        # Tokens are read once, so nodes that may be added later need theirs now.
+        possible_nodes = {f"node{number}" for number in range(1, MAX_NODES + 1)} | {*self.nodes}
+        create_credentials(self.control_plane.credentials, self.layout, possible_nodes)
         self.control_plane.write_files()
         shell_programs.write(self.layout, self.programs.control_plane["kubectl"])
-        with ThreadPoolExecutor() as together:
-            starting = together.submit(self.control_plane.start_all)
+
+        with ThreadPoolExecutor() as executor:
+            control_plane = executor.submit(self.control_plane.start_all)
             try:
                 for node in self.nodes.values():
                     self._create_node(node)
-                starting.result()
+                control_plane.result()
             except BaseException:  # a Ctrl-C does not wait until the API server is ready
-                self.control_plane.give_up()
+                self.control_plane.cancel_start()
                 raise
+
         self._join_nodes(self.nodes.values())
-        self.wait_for(self._takes_pods, _NODE_PATIENCE, "the default service account")
+        self.wait_for(self._accepts_pods, _NODE_TIMEOUT, "the default service account")
         self._state.ready = True
         self._state.save()
 
@@ -147,6 +155,7 @@ class Cluster(KubectlClient):
         self._state.nodes |= missing
         self._state.ready = False
         self._state.save()
+
         added = {n: Node(self.layout.node(n, self._state.number(n))) for n in missing}
         with step(f"cluster {self.name}: adding {', '.join(missing)}"):
             for node in added.values():
@@ -169,7 +178,7 @@ class Cluster(KubectlClient):
             node.start("kube-proxy")
         for node in nodes:
             is_ready = functools.partial(self._is_ready, node)
-            self.wait_for(is_ready, _NODE_PATIENCE, f"{node.name} to be Ready")
+            self.wait_for(is_ready, _NODE_TIMEOUT, f"{node.name} to be Ready")
 
     def _is_ready(self, node: Node) -> bool:
         for service in node.services.values():
@@ -177,17 +186,17 @@ class Cluster(KubectlClient):
         query = 'jsonpath={.status.conditions[?(@.type=="Ready")].status}'
         return self.kubectl("get", "node", node.name, "-o", query, check=False).stdout == "True"
 
-    def _takes_pods(self) -> bool:
+    def _accepts_pods(self) -> bool:
         return self.kubectl("get", "serviceaccount", "default", check=False).returncode == 0
 
-    # ---- what tests look into
+    # ---- nodes and pods
 
     def node(self, name: str) -> Node:
         """Return a node by name."""
         return self.nodes[name]
 
     def networks(self, node: str) -> list[str]:
-        """Return the names of the networks that a node was made with."""
+        """Return the names of the networks that a node was created with."""
         return self._state.nodes[node]
 
     def node_of(self, pod: str, namespace: str = "default") -> Node:
@@ -214,47 +223,50 @@ class Cluster(KubectlClient):
 
 
 def is_running(name: str) -> bool:
-    """Say whether there is a cluster of that name, and all of it runs."""
-    present = state.load(name)
-    return present is not None and present.ready and Cluster.attach(name).is_running()
+    """Return whether there is a cluster of that name with all its daemons running."""
+    existing = state.load(name)
+    return existing is not None and existing.ready and Cluster.attach(name).is_running()
 
 
 @contextlib.contextmanager
 def reserved(name: str) -> Iterator[None]:
-    """Keep a cluster's name to this process, for a use that none may share.
+    """Reserve a cluster's name for this process, against all users of the machine.
 
-    It ends with the process, however that ends, and is known to all users of the machine. Raises
-    ClusterError when another process has it.
+    The reservation ends with the process, however that ends. Raises ClusterError when another
+    process holds the name.
     """
-    with socket.socket(socket.AF_UNIX) as mark:
+    with socket.socket(socket.AF_UNIX) as reservation:
         try:
-            mark.bind(f"\0genie-cluster/{name}")  # a name in the kernel: no file is left behind
-        except OSError as taken:
+            # An abstract address: the kernel frees it, and no file is left behind.
+            reservation.bind(f"\0genie-cluster/{name}")
+        except OSError as error:
             raise ClusterError(
-                f"another demo or test run uses the cluster {name} now: wait until it has ended"
-            ) from taken
+                f"cluster {name} is in use by another demo or test run: wait until it has ended"
+            ) from error
         yield
 
 
 def take_down(name: str) -> bool:
-    """Take a cluster down, whatever state it is in; return whether there was anything of it."""
+    """Take a cluster down in any state; return whether there was one, or a part of one."""
     machine.extend_path()
-    present = state.load(name)
-    asked = present or state.new(name, {}, "current")
-    with locked(asked.layout.lock):
-        existed = present is not None or fabric.namespaces(asked.layout) != []
-        cleanup.take_down(asked.layout)
+    existing = state.load(name)
+    desired = existing or state.new(name, {}, "current")
+    with locked(desired.layout.lock):
+        existed = existing is not None or fabric.namespaces(desired.layout) != []
+        cleanup.take_down(desired.layout)
     return existed
 
 
 @contextlib.contextmanager
-def _clean_up_on_failure(asked: state.State) -> Iterator[None]:
+def _clean_up_on_failure(desired: state.State) -> Iterator[None]:
     """Take the cluster down when its start fails or is interrupted."""
     with interrupts.as_interrupts():
         try:
             yield
         except BaseException:
-            log_progress(f"cluster {asked.name}: cleaning up; the logs stay in {asked.layout.logs}")
-            present = state.load(asked.name) or asked
-            cleanup.take_down(present.layout)
+            log_progress(
+                f"cluster {desired.name}: cleaning up; its logs stay in {desired.layout.logs}"
+            )
+            existing = state.load(desired.name) or desired
+            cleanup.take_down(existing.layout)
             raise

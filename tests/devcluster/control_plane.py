@@ -42,7 +42,7 @@ class ControlPlane:
 
     def __init__(self, layout: Layout, programs: dict[str, Path], api_server: str) -> None:
         self._layout = layout
-        self._given_up = False
+        self._cancelled = False
         self.credentials = Credentials(layout.control_plane / "pki")
         self.services = {
             name: self._service(name, programs, flags)
@@ -61,9 +61,9 @@ class ControlPlane:
         for name in ("kube-controller-manager", "kube-scheduler"):
             self.start(name)
 
-    def give_up(self) -> None:
-        """Have a start that goes on in another thread fail soon."""
-        self._given_up = True
+    def cancel_start(self) -> None:
+        """Make a start that another thread waits for fail soon."""
+        self._cancelled = True
 
     def start(self, name: str) -> None:
         """Start one component; for the API server, return when it is ready."""
@@ -84,7 +84,7 @@ class ControlPlane:
         while not self._is_ready():
             for name in ("etcd", "kube-apiserver"):
                 self.services[name].check()
-            if self._given_up or time.monotonic() > deadline:
+            if self._cancelled or time.monotonic() > deadline:
                 log = self.services["kube-apiserver"]
                 raise ClusterError(f"the API server is not ready; its log:\n{log.tail()}")
             time.sleep(0.1)

@@ -29,7 +29,7 @@ def test_a_cluster_is_used_by_one_run_at_a_time() -> None:
     """Who comes second is told, and harms nothing; other names, and later runs, are free."""
     name = "genie-unit-test"
     with cluster.reserved(name):
-        with pytest.raises(ClusterError, match=f"another .* uses the cluster {name} now"):
+        with pytest.raises(ClusterError, match=f"cluster {name} is in use by another"):
             cluster.reserved(name).__enter__()
         with cluster.reserved(f"{name}-b"):
             pass
@@ -51,7 +51,7 @@ def test_an_interrupted_start_does_not_wait_for_the_api_server(
     plane = ControlPlane(asked.layout, dict.fromkeys(SERVICES, Path()), "current")
     monkeypatch.setattr(Daemon, "check", lambda _service: None)
     monkeypatch.setattr(plane, "_is_ready", lambda: False)
-    plane.give_up()
+    plane.cancel_start()
     with pytest.raises(ClusterError, match="is not ready"):
         plane.wait_until_ready(patience=3600)
 

@@ -74,7 +74,7 @@ def test_a_second_demo_is_refused_and_leaves_the_first_ones_cluster_alone(
     with reserved(demo.NAME):
         assert demo.main() == 1
     assert calls(parts) == []
-    assert "another demo or test run uses the cluster" in capsys.readouterr().err
+    assert "in use by another demo or test run" in capsys.readouterr().err
 
 
 def done(returncode: int) -> subprocess.CompletedProcess[str]:
