@@ -288,9 +288,7 @@ def copy() -> Iterator[Path]:
 LACKS: list[Any] = [
     pytest.param(["setpriv", "--reuid=65534", "--clear-groups"], "needs root", id="root"),
     pytest.param(["env", "PATH=without-go"], "needs Go 1.26.6 or newer on the PATH", id="Go"),
-    pytest.param(
-        ["env", "GENIE_STATE=/proc/no/such"], "does not have overlayfs", id="a file system"
-    ),
+    pytest.param(["env", "GENIE_STATE=/proc/no/such"], "lacks overlayfs", id="a file system"),
 ]
 
 

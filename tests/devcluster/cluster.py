@@ -136,8 +136,8 @@ class Cluster(KubectlClient):
         with ThreadPoolExecutor() as executor:
             control_plane = executor.submit(self.control_plane.start_all)
             try:
-                for node in self.nodes.values():
-                    self._create_node(node)
+                for created in [executor.submit(self._create_node, n) for n in self.nodes.values()]:
+                    created.result()
                 control_plane.result()
             except BaseException:  # a Ctrl-C does not wait until the API server is ready
                 self.control_plane.cancel_start()
@@ -158,8 +158,8 @@ class Cluster(KubectlClient):
 
         added = {n: Node(self.layout.node(n, self._state.number(n))) for n in missing}
         with step(f"cluster {self.name}: adding {', '.join(missing)}"):
-            for node in added.values():
-                self._create_node(node)
+            with ThreadPoolExecutor() as executor:
+                list(executor.map(self._create_node, added.values()))
             self._join_nodes(added.values())
         self.nodes |= added
         self._state.ready = True

@@ -1,6 +1,6 @@
-"""Running other programs, and saying on stderr what takes long.
+"""Run other programs; print progress.
 
-Everything the cluster tool reports goes to stderr, so that stdout can be evaluated by a shell.
+Progress goes to stderr, so that a shell can evaluate stdout.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ _STARTED = time.monotonic()
 _LAST_LINES = 30
 
 held_locks: set[int] = set()
-"""Descriptors of the locks that this process holds, which the programs it runs inherit.
+"""Descriptors of the locks that this process holds; the programs that it runs inherit them.
 
-When the tool is killed, a program that it ran may go on for a moment. Who takes the lock next then
-waits for that program too, instead of working against it.
+When the tool is killed, a program that it ran may go on for a moment. The next holder of the lock
+then waits for that program too, instead of interfering with it.
 """
 
 
 class ClusterError(Exception):
-    """What went wrong, in a sentence for a person, with the cure where there is one."""
+    """A problem that a user can solve: the message says what is wrong and what to do."""
 
 
 class CommandError(ClusterError):
-    """A program that was run did not exit with 0."""
+    """A program failed or could not be started."""
 
     def __init__(self, argv: Sequence[str], returncode: int, output: str) -> None:
         self.returncode = returncode
@@ -42,35 +42,34 @@ class CommandError(ClusterError):
 
 
 def log_progress(text: str) -> None:
-    """Print one progress line, with the seconds since the tool was started."""
+    """Print one line of progress, with the seconds since the tool started."""
     print(f"[{time.monotonic() - _STARTED:4.0f} s] {text}", file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
 def step(text: str) -> Iterator[None]:
-    """Announce a step that may take long, and its end with its duration where it did."""
+    """Announce a step; announce its end, with the duration, if it took more than a second."""
     log_progress(f"{text} …")
-    begun = time.monotonic()
+    start = time.monotonic()
     yield
-    took = time.monotonic() - begun
-    if took > 1:
-        log_progress(f"{text}: done in {took:.0f} s")
+    seconds = time.monotonic() - start
+    if seconds > 1:
+        log_progress(f"{text}: done in {seconds:.0f} s")
 
 
 def run(
     argv: Sequence[str | Path],
     *,
-    input: str | None = None,  # noqa: A002 - the name that subprocess.run taught everyone
+    input: str | None = None,  # noqa: A002 - as in subprocess.run
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     check: bool = True,
     timeout: float | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end and return what it said.
+    """Run a program, wait for its end and return its exit code and output.
 
-    `env` is added to this process's environment; `timeout` is in seconds.
-    Raises CommandError when `check` and the exit code is not 0, and, whatever `check` says, when
-    there is no such program or it takes longer than the timeout.
+    `env` is added to this process's environment; `timeout` is in seconds. Raises CommandError when
+    the program is not found or exceeds the timeout, and, if `check`, when the exit code is not 0.
     """
     words = [os.fspath(word) for word in argv]
     try:
@@ -87,10 +86,10 @@ def run(
             timeout=timeout,
             pass_fds=tuple(held_locks),
         )
-    except FileNotFoundError as missing:
-        raise CommandError(words, 127, f"no such program: {missing.filename}") from missing
-    except subprocess.TimeoutExpired as late:
-        raise CommandError(words, 124, f"not done within {late.timeout:.0f} s") from late
+    except FileNotFoundError as error:
+        raise CommandError(words, 127, f"program not found: {error.filename}") from error
+    except subprocess.TimeoutExpired as error:
+        raise CommandError(words, 124, f"timed out after {error.timeout:.0f} s") from error
     if check and done.returncode != 0:
         raise CommandError(words, done.returncode, done.stdout + done.stderr)
     return done

@@ -19,7 +19,7 @@ from tests.devcluster.processes import Daemon
 if TYPE_CHECKING:
     from pathlib import Path
 
-_PATIENCE = 60.0  # seconds for the API server to become ready
+_READY_TIMEOUT = 60.0  # seconds for the API server
 
 _AUDIT_POLICY = {
     "apiVersion": "audit.k8s.io/v1",
@@ -34,11 +34,11 @@ _AUDIT_POLICY = {
         {"level": "None"},
     ],
 }
-"""Who created which pod, and what admission had to say of it; no object."""
+"""Log who created which pod, with the annotations of admission and without the object."""
 
 
 class ControlPlane:
-    """The control plane's processes, by name: etcd, kube-apiserver and so on."""
+    """The daemons of the control plane."""
 
     def __init__(self, layout: Layout, programs: dict[str, Path], api_server: str) -> None:
         self._layout = layout
@@ -55,7 +55,7 @@ class ControlPlane:
         }
 
     def start_all(self) -> None:
-        """Start everything and return when the API server is ready."""
+        """Start all daemons; return when the API server is ready."""
         self.start("etcd")
         self.start("kube-apiserver")
         for name in ("kube-controller-manager", "kube-scheduler"):
@@ -66,17 +66,17 @@ class ControlPlane:
         self._cancelled = True
 
     def start(self, name: str) -> None:
-        """Start one component; for the API server, return when it is ready."""
+        """Start one daemon; in the case of the API server, wait until it is ready."""
         self.services[name].start()
         if name == "kube-apiserver":
             self.wait_until_ready()
 
     def stop(self, name: str) -> None:
-        """End one component and wait until it is gone."""
+        """Stop one daemon and wait until it has ended."""
         self.services[name].stop()
 
-    def wait_until_ready(self, patience: float = _PATIENCE) -> None:
-        """Return when the API server says it is ready.
+    def wait_until_ready(self, patience: float = _READY_TIMEOUT) -> None:
+        """Return when the API server reports that it is ready.
 
         Raises ClusterError when it ends, or is not ready after `patience` seconds.
         """
@@ -85,14 +85,16 @@ class ControlPlane:
             for name in ("etcd", "kube-apiserver"):
                 self.services[name].check()
             if self._cancelled or time.monotonic() > deadline:
-                log = self.services["kube-apiserver"]
-                raise ClusterError(f"the API server is not ready; its log:\n{log.tail()}")
+                server = self.services["kube-apiserver"]
+                raise ClusterError(
+                    f"kube-apiserver is not ready; last lines of {server.log}:\n{server.tail()}"
+                )
             time.sleep(0.1)
 
     def _is_ready(self) -> bool:
         context = ssl.create_default_context(cafile=self.credentials.ca)
         opener = urllib.request.build_opener(
-            urllib.request.ProxyHandler({}),  # whatever proxy the machine uses, not for this
+            urllib.request.ProxyHandler({}),  # without the machine's proxy
             urllib.request.HTTPSHandler(context=context),
         )
         try:
@@ -116,7 +118,7 @@ class ControlPlane:
     def _etcd_flags(self) -> list[str]:
         return [
             f"--data-dir={self._layout.control_plane / 'etcd'}",
-            "--unsafe-no-fsync",  # the data do not outlive the cluster
+            "--unsafe-no-fsync",  # the data need not survive a crash
             "--log-level=warn",
         ]
 
@@ -156,7 +158,7 @@ class ControlPlane:
         ]
 
     def _scheduler_flags(self, api_server: str) -> list[str]:
-        # A scheduler waits for all that it watches; the oldest API server does not have this yet.
+        # A scheduler waits for every resource that it watches; the oldest API server lacks one.
         without = ["--feature-gates=DRADeviceTaintRules=false"] if api_server == "oldest" else []
         return [*self._client_flags("system:kube-scheduler"), *without]
 
@@ -169,7 +171,7 @@ class ControlPlane:
 
     @property
     def audit_log(self) -> Path:
-        """The API server's audit log, one JSON object a line."""
+        """The API server's audit log, with one JSON object per line."""
         return self._layout.logs / "audit.log"
 
     @property
@@ -177,7 +179,7 @@ class ControlPlane:
         return self._layout.control_plane / "audit.json"
 
     def write_files(self) -> None:
-        """Write the kubeconfigs of the components and of the administrator, and what is audited."""
+        """Write the audit policy and the kubeconfigs of the components and the administrator."""
         self._audit_policy.write_text(json.dumps(_AUDIT_POLICY))
         for user in ("system:kube-controller-manager", "system:kube-scheduler"):
             write_kubeconfig(self._kubeconfig(user), self._layout, self.credentials, user)

@@ -1,4 +1,4 @@
-"""Keys, certificates, tokens and kubeconfigs: made when a cluster starts, gone with its folder."""
+"""Keys, certificates, tokens and kubeconfigs of a cluster, created anew at each start."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ COMPONENTS = {
     "system:kube-scheduler": "",
     "system:kube-proxy": "",
 }
-"""Who logs in with a token, and the group that gives its rights where the name alone does not."""
+"""Users with a token, each with its group; some get their rights by name and need no group."""
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """The files of one cluster's control plane that prove who is who."""
+    """The files with the keys, certificates and tokens of one cluster."""
 
     folder: Path
 
     @property
     def ca(self) -> Path:
-        """Return the certificate that all others are signed with."""
+        """Return the file of the CA certificate, which signs all others."""
         return self.folder / "ca.crt"
 
     def certificate(self, name: str) -> Path:
@@ -60,7 +60,7 @@ class Credentials:
 
 
 def create(credentials: Credentials, layout: Layout, nodes: Iterable[str]) -> None:
-    """Make everything; `nodes` are all names that a node of this cluster may ever have."""
+    """Create everything; `nodes` are all names that a node of this cluster may get."""
     folder = credentials.folder
     folder.mkdir(parents=True, mode=0o700)
     _self_signed(credentials, "ca", "/CN=cluster-ca")
@@ -83,9 +83,9 @@ def create(credentials: Credentials, layout: Layout, nodes: Iterable[str]) -> No
 
 
 def kubeconfig(layout: Layout, credentials: Credentials, user: str, token: str = "") -> str:
-    """Return the kubeconfig with which a user logs in; it holds all it needs.
+    """Return a self-contained kubeconfig for a user.
 
-    Without `token` the user is one of those that the API server's token file lists.
+    Without `token` the user must be in the API server's token file. Raises KeyError if not.
     """
     ca = base64.b64encode(credentials.ca.read_bytes()).decode()
     cluster = {"server": layout.api_url, "certificate-authority-data": ca}

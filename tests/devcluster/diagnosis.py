@@ -1,4 +1,4 @@
-"""What one wants to read when a test on a cluster has failed."""
+"""Describe a cluster on which a test has failed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LINES = 25
 
 
 def describe(cluster: Cluster, namespace: str | None) -> str:
-    """Return pods, events and the ends of all logs; what cannot be had is left out."""
+    """Return pods, nodes, Events and the last lines of all logs, as far as available."""
     commands = {
         "pods": ["get", "pods", "-A", "-o", "wide"],
         "nodes": ["get", "nodes", "--show-labels"],
@@ -23,15 +23,15 @@ def describe(cluster: Cluster, namespace: str | None) -> str:
     }
     if namespace:
         commands["events"] = ["get", "events", "-n", namespace, "--sort-by=.lastTimestamp"]
-    parts = [f"--- {title}\n{_say(cluster, command)}" for title, command in commands.items()]
+    parts = [f"--- {title}\n{_output(cluster, command)}" for title, command in commands.items()]
     parts += [f"--- {s.name} ({s.log})\n{s.tail(_LINES)}" for s in cluster.services()]
     return "\n".join(parts)
 
 
-def _say(cluster: Cluster, command: list[str]) -> str:
+def _output(cluster: Cluster, command: list[str]) -> str:
     try:
         return cluster.kubectl(*command, check=False, timeout=20).stdout
-    except CommandError:  # logs of a workload without pods wait for them
+    except CommandError:  # kubectl waits for the pods of a workload that has none
         return ""
 
 

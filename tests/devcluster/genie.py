@@ -1,7 +1,7 @@
-"""Installs Genie into a cluster, as an administrator would: kubectl and a small kustomize overlay.
+"""Install Genie into a cluster as an administrator does: kubectl and a small kustomize overlay.
 
-The overlay adds to manifests/ only what every installation must choose: where the image is and
-which network is the default. Installing again after a change of the tree rolls the change out.
+The overlay adds to manifests/ only what every installation must choose: the image and the default
+network. A second installation after a change of the tree rolls the change out.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ NAMESPACE = "genie-system"
 DEFAULT_NETWORK = "canal"
 _NAME_IN_MANIFESTS = "cni-genie"
 _BUILD_ANNOTATION = "tests.cni-genie.io/build"
-_PATIENCE = 60.0  # seconds for each thing to come true
+_TIMEOUT = 60.0  # seconds for each rollout, each node and the webhook
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """One version of Genie: its tree, and the name that its image gets."""
+    """One version of Genie: its source tree, and the name for its image."""
 
     tree: Path = imagebuild.PROJECT
     image: str = imagebuild.GENIE_IMAGE
@@ -39,7 +39,7 @@ THIS = Release()
 
 
 def overlay(base: str, image: str, build: str, default_network: str) -> dict[str, Any]:
-    """Return a kustomization of the folder `base`; a new `build` makes new pods."""
+    """Return a kustomization of the folder `base`; a new value of `build` replaces all pods."""
     name, _, tag = image.rpartition(":")
     settings = {
         "apiVersion": "v1",
@@ -67,15 +67,21 @@ def overlay(base: str, image: str, build: str, default_network: str) -> dict[str
 def install_genie(
     cluster: Cluster, default_network: str = DEFAULT_NETWORK, release: Release = THIS
 ) -> None:
-    """Build the image, load it into every node, apply manifests/, and return when Genie works.
+    """Build the image, import it on every node, apply manifests/, and wait until Genie works.
 
-    Over another release it is an upgrade or a downgrade, as an administrator makes one. Genie
-    works when everything is rolled out, each node has a label for each of its networks and Genie's
-    conflist, and the webhook answers. Raises ClusterError where one of these does not come true.
+    Over another release this is an upgrade or a downgrade. Genie works when everything is rolled
+    out, each node has Genie's conflist and a label for each of its networks, and the webhook
+    answers. Raises ClusterError when one of these does not happen within a minute.
     """
     archive = imagebuild.build_genie(release.tree, name=release.image)
-    with ThreadPoolExecutor() as together:
-        list(together.map(lambda node: node.import_image(archive), cluster.nodes.values()))
+    with ThreadPoolExecutor() as executor:
+        imports = [
+            executor.submit(node.import_image, archive, release.image)
+            for node in cluster.nodes.values()
+        ]
+        for each in imports:
+            each.result()
+
     folder = cluster.layout.state / "genie"
     folder.mkdir(exist_ok=True)
     base = os.path.relpath(release.tree / "manifests", folder)
@@ -86,22 +92,22 @@ def install_genie(
 
 
 def wait_until_working(cluster: Cluster, default_network: str) -> None:
-    """Return when what is installed is rolled out and does its work."""
+    """Return when the installed Genie is rolled out and works; see `install_genie`."""
     for kind in ("daemonset", "deployment"):
         for item in cluster.get(kind, "-n", NAMESPACE)["items"]:
             name = f"{kind}/{item['metadata']['name']}"
-            rollout = ["rollout", "status", name, "-n", NAMESPACE, f"--timeout={_PATIENCE:.0f}s"]
+            rollout = ["rollout", "status", name, "-n", NAMESPACE, f"--timeout={_TIMEOUT:.0f}s"]
             cluster.kubectl(*rollout)
     for name in cluster.nodes:
         ready = functools.partial(_attaches, cluster, name, default_network)
-        cluster.wait_for(ready, _PATIENCE, f"the agent to make {name} ready")
-    cluster.wait_for(functools.partial(_refuses, cluster), _PATIENCE, "the webhook to answer")
+        cluster.wait_for(ready, _TIMEOUT, f"the agent to make {name} ready")
+    cluster.wait_for(functools.partial(_refuses, cluster), _TIMEOUT, "the webhook to answer")
 
 
 def _attaches(cluster: Cluster, name: str, default_network: str) -> bool:
-    """Say whether a node is labelled with its networks, is Ready, and its runtime calls Genie.
+    """Return whether a node is Ready, has its networks' labels, and its runtime calls Genie.
 
-    A node that lacks the default network keeps what it had.
+    A node without the default network keeps its former CNI configuration.
     """
     node = cluster.get("node", name)
     labels = node["metadata"]["labels"]
@@ -113,9 +119,9 @@ def _attaches(cluster: Cluster, name: str, default_network: str) -> bool:
 
 
 def _refuses(cluster: Cluster) -> bool:
-    """Say whether a pod with a value that can never be right is refused, by the webhook.
+    """Return whether the webhook refuses a pod whose annotation is always invalid.
 
-    The policy refuses it too, and calls it `The pods "probe"`.
+    The policy refuses the pod too, but its message begins with `The pods "probe"`.
     """
     pod = {
         "apiVersion": "v1",
@@ -123,5 +129,5 @@ def _refuses(cluster: Cluster) -> bool:
         "metadata": {"name": "probe", "annotations": {"cni": "@"}},
         "spec": {"containers": [{"name": "probe", "image": "none"}]},
     }
-    tried = cluster.apply(pod, "--dry-run=server", check=False)
-    return tried.returncode != 0 and 'The Pod "probe" is invalid' in tried.stderr
+    result = cluster.apply(pod, "--dry-run=server", check=False)
+    return result.returncode != 0 and 'The Pod "probe" is invalid' in result.stderr

@@ -1,7 +1,7 @@
-"""Asks the kernel whether it has what a cluster needs; prints the names of what is missing.
+"""Check whether the kernel has the features that a cluster needs; print those that are missing.
 
-Run as a script inside namespaces of its own (`unshare --net --mount`), so that it needs no
-program that may not be installed yet, and leaves nothing behind.
+It runs as a script in its own namespaces (`unshare --net --mount`). It needs no program that may
+not be installed yet, and leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _NFT_MSG_GETGEN = (10 << 8) | 16  # NFNL_SUBSYS_NFTABLES
 _NLMSG_ERROR = 2
 
 
-def _attribute(kind: int, value: bytes) -> bytes:
+def _attribute(number: int, value: bytes) -> bytes:
     padding = -len(value) % 4
-    return struct.pack("HH", 4 + len(value), kind) + value + bytes(padding)
+    return struct.pack("HH", 4 + len(value), number) + value + bytes(padding)
 
 
-def _ask(family: int, message: int, flags: int, body: bytes) -> int:
-    """Send one netlink request; return 0, or the error number of the kernel's answer."""
+def _request(family: int, message: int, flags: int, body: bytes) -> int:
+    """Send one netlink request; return 0, or the error number in the kernel's answer."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, family) as kernel:
         length = 16 + len(body)
         kernel.send(struct.pack("IHHII", length, message, flags, 1, 0) + body)
@@ -39,28 +39,28 @@ def _ask(family: int, message: int, flags: int, body: bytes) -> int:
     return -int(struct.unpack_from("i", answer, 16)[0])
 
 
-def has_link_kind(kind: str) -> bool:
-    """Say whether the kernel can make links of a kind, by making one."""
-    info = _attribute(_IFLA_LINKINFO, _attribute(_IFLA_INFO_KIND, kind.encode()))
+def supports_link_type(link_type: str) -> bool:
+    """Return whether the kernel can create links of a type, by creating one."""
+    info = _attribute(_IFLA_LINKINFO, _attribute(_IFLA_INFO_KIND, link_type.encode()))
     body = bytes(16) + _attribute(_IFLA_IFNAME, b"probe\0") + info
     flags = _NLM_F_REQUEST_ACK | _NLM_F_CREATE_EXCL
-    return _ask(socket.NETLINK_ROUTE, _RTM_NEWLINK, flags, body) in {0, errno.EEXIST}
+    return _request(socket.NETLINK_ROUTE, _RTM_NEWLINK, flags, body) in {0, errno.EEXIST}
 
 
 def has_nftables() -> bool:
-    """Say whether the kernel answers questions about nftables."""
+    """Return whether the kernel supports nftables."""
     try:
-        return _ask(_NETLINK_NETFILTER, _NFT_MSG_GETGEN, _NLM_F_REQUEST_ACK, bytes(4)) == 0
+        return _request(_NETLINK_NETFILTER, _NFT_MSG_GETGEN, _NLM_F_REQUEST_ACK, bytes(4)) == 0
     except OSError:
         return False
 
 
 def has_overlayfs(folder: Path) -> bool:
-    """Say whether overlay mounts work with their upper layer in a folder."""
+    """Return whether overlay mounts work with their upper layer in a folder."""
     try:
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             return _can_mount_overlay(scratch)
-    except OSError:  # not even a folder can be made there
+    except OSError:  # the folder is not writable
         return False
 
 
@@ -76,18 +76,22 @@ def _can_mount_overlay(scratch: str) -> bool:
     return True
 
 
-def missing(folder: Path) -> list[str]:
-    """Return what the kernel lacks; `folder` is where the upper layers of overlays would be."""
-    lacks = [f"{kind} links" for kind in ("veth", "bridge") if not has_link_kind(kind)]
+def missing_features(folder: Path) -> list[str]:
+    """Return the missing features; `folder` is for the upper layers of overlay mounts."""
+    missing = [
+        f"{link_type} links"
+        for link_type in ("veth", "bridge")
+        if not supports_link_type(link_type)
+    ]
     if not has_nftables():
-        lacks.append("nftables")
+        missing.append("nftables")
     if not Path("/proc/sys/net/ipv6/conf/all/forwarding").exists():
-        lacks.append("IPv6")
+        missing.append("IPv6")
     if not has_overlayfs(folder):
-        lacks.append(f"overlayfs with its upper layer in {folder}")
-    return lacks
+        missing.append(f"overlayfs with its upper layer in {folder}")
+    return missing
 
 
 if __name__ == "__main__":
-    for feature in missing(Path(os.environ["PROBE_FOLDER"])):
+    for feature in missing_features(Path(os.environ["PROBE_FOLDER"])):
         print(feature)

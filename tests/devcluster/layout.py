@@ -1,14 +1,14 @@
-"""Names, addresses and folders of a cluster, all computed from its name, slot and node numbers.
+"""Compute names, addresses and folders of a cluster from its name, slot and node numbers.
 
-A cluster is a few network namespaces on one bridge, each as if it were a machine:
+A cluster consists of network namespaces on one bridge, each like a machine:
 
-    cp        the control plane; the bridge lives here, with one port to the machine itself
-    outside   what is not the cluster: answers HTTP on an address that belongs to no pod
-    <node>    one per node, with a mount namespace of its own
+    cp        the control plane and the bridge, which has one port to the machine itself
+    outside   the world outside the cluster: an HTTP server on an address of no pod
+    <node>    one per node, with its own mount namespace
 
-Pod and service addresses never leave these namespaces, so every cluster uses the same ones. Only
-the link to the machine must be unique: its subnet and name carry the cluster's slot (0..255).
-This module is pure; nothing here touches the machine.
+Addresses of pods and services never leave these namespaces, so all clusters use the same ones.
+Only the link to the machine must be unique: its subnet and name contain the slot (0 to 255).
+Nothing in this module touches the machine.
 """
 
 from __future__ import annotations
@@ -35,33 +35,34 @@ _RESERVED_MACHINES = {"cp", "outside", "host"}
 
 
 def check_name(name: str) -> str:
-    """Return a name of a cluster or node as it is; raise ValueError for one that cannot be used."""
+    """Return a valid name of a cluster or node unchanged; raise ValueError otherwise."""
     if not _NAME.fullmatch(name) or name in _RESERVED_MACHINES:
         raise ValueError(
-            f"{name!r} cannot be a name: use up to 31 of a-z, 0-9 and '-', beginning with a letter,"
-            f" and none of {', '.join(sorted(_RESERVED_MACHINES))}"
+            f"{name!r} is not a valid name of a cluster or node: use up to 31 characters a-z, 0-9"
+            " and '-', start with a letter, and do not use"
+            f" {', '.join(sorted(_RESERVED_MACHINES))}"
         )
     return name
 
 
 def preferred_slot(name: str) -> int:
-    """Return the slot that a cluster takes when no other cluster has it."""
+    """Return the slot that a cluster gets unless another cluster has it."""
     return hashlib.sha256(name.encode()).digest()[0] % SLOTS
 
 
 def choose_slot(name: str, taken: set[int]) -> int:
-    """Return the cluster's slot: the preferred one, or the next that is free."""
+    """Return the cluster's slot: the preferred one, or the next free one."""
     first = preferred_slot(name)
     for step in range(SLOTS):
         slot = (first + step) % SLOTS
         if slot not in taken:
             return slot
-    raise ValueError(f"all {SLOTS} slots are taken by other clusters")
+    raise ValueError(f"all {SLOTS} slots are in use: take a cluster down")
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where one cluster is: `state` is the folder that holds all its files."""
+    """Names, addresses and folders of one cluster; `state` contains all its files."""
 
     name: str
     slot: int
@@ -73,7 +74,7 @@ class Layout:
 
     @property
     def netns_prefix(self) -> str:
-        """Return how the names of all this cluster's namespaces begin, and no other's."""
+        """Return the prefix of the names of this cluster's namespaces."""
         return f"{self.name}."
 
     @property
@@ -83,11 +84,11 @@ class Layout:
 
     @property
     def cgroup(self) -> str:
-        """Return the control group below which everything runs that kubelets start."""
+        """Return the control group above those of all pods of the cluster."""
         return f"/genie-cluster/{self.name}"
 
     def ipv4(self, number: int) -> str:
-        """Return an address on the cluster's bridge, of the range for test set-ups (RFC 2544)."""
+        """Return an address on the cluster's bridge, from the range for tests (RFC 2544)."""
         return f"198.18.{self.slot}.{number}"
 
     def ipv6(self, number: int) -> str:
@@ -120,27 +121,27 @@ class Layout:
         return self.ipv6(3)
 
     def node(self, name: str, number: int) -> NodeLayout:
-        """Return where a node is; `number` is 1 for the first."""
+        """Return the layout of a node; the first has number 1."""
         return NodeLayout(self, name, number)
 
     @property
     def control_plane(self) -> Path:
-        """Return the folder of etcd's and the control plane's files."""
+        """Return the folder with the files of etcd and of the control plane."""
         return self.state / "control-plane"
 
     @property
     def mount_namespaces(self) -> Path:
-        """Return the folder on which the nodes' mount namespaces are kept alive."""
+        """Return the folder of the files that keep the nodes' mount namespaces alive."""
         return self.state / "mount-namespaces"
 
     @property
     def logs(self) -> Path:
-        """Return the folder of the logs; it outlives the cluster, so that a failure can be read."""
+        """Return the folder of the logs, which stays after the cluster is taken down."""
         return self.state.with_name(f"{self.name}.logs")
 
     @property
     def lock(self) -> Path:
-        """Return the file that a tool locks while it changes this cluster."""
+        """Return the file that the tool locks while it changes this cluster."""
         return self.state.with_name(f"{self.name}.lock")
 
     @property
@@ -155,13 +156,13 @@ class Layout:
 
     @property
     def kubectl_cache(self) -> Path:
-        """Return the folder in which kubectl keeps what it has learned of the API server."""
+        """Return the folder of kubectl's discovery cache."""
         return self.state / "kubectl-cache"
 
 
 @dataclass(frozen=True, slots=True)
 class NodeLayout:
-    """Where one node of a cluster is."""
+    """Names, addresses and folders of one node."""
 
     cluster: Layout
     name: str
@@ -189,7 +190,7 @@ class NodeLayout:
 
     @property
     def folder(self) -> Path:
-        """Return the folder of the node's own files, seen from the machine."""
+        """Return the machine's path of the folder with the node's own files."""
         return self.cluster.state / "nodes" / self.name
 
     @property
@@ -198,15 +199,16 @@ class NodeLayout:
         return f"{self.cluster.cgroup}/{self.name}"
 
     def path(self, inside: str) -> Path:
-        """Return where the machine sees a path that the node calls `inside`.
+        """Return the machine's path of a file that has the path `inside` on the node.
 
-        Only for what is the node's own (see OWN_FOLDERS): elsewhere the node sees the machine's
-        files. Raises ValueError for a path that is not below one of them.
+        Raises ValueError for a path outside OWN_FOLDERS, where the node sees the machine's files.
         """
         if not inside.startswith(tuple(f"{folder}/" for folder in OWN_FOLDERS)):
-            raise ValueError(f"{inside} is not below one of {', '.join(OWN_FOLDERS)}")
+            raise ValueError(
+                f"{inside} is the machine's: a node has own files only in {', '.join(OWN_FOLDERS)}"
+            )
         return self.folder / inside.removeprefix("/")
 
 
 OWN_FOLDERS = ("/etc/cni", "/etc/kubernetes", "/etc/containerd", "/opt", "/run", "/var")
-"""Folders that each node has for itself: nothing in them is the machine's."""
+"""Folders of which each node has its own; the machine's content is not visible there."""

@@ -1,4 +1,4 @@
-"""What a cluster was asked to be, kept in its folder so that every later command finds it."""
+"""The durable description of a cluster, kept in its folder for later commands."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FILE = "cluster.json"
 
 
 def state_folder() -> Path:
-    """Return where clusters keep their files: GENIE_STATE, or in the user's state folder."""
+    """Return the folder of all clusters: $GENIE_STATE, or one in the user's state folder."""
     given = os.environ.get("GENIE_STATE")
     if given:
         return Path(given).absolute()
@@ -25,7 +25,7 @@ def state_folder() -> Path:
 
 @dataclass(slots=True)
 class State:
-    """One cluster, as it is meant to be."""
+    """The desired state of one cluster."""
 
     name: str
     slot: int
@@ -33,13 +33,13 @@ class State:
     nodes: dict[str, list[str]] = field(default_factory=dict)
     """The networks of each node; the order of the nodes gives their numbers, from 1."""
     programs: str = ""
-    """A name for what it was started from: it changes when a version or a program does."""
+    """A digest of the programs that the cluster was started from."""
     ready: bool = False
-    """Whether all of it was started once; where not, only taking it down makes sense."""
+    """Whether its start was completed; if not, it can only be taken down."""
 
     @property
     def layout(self) -> Layout:
-        """Return where the cluster is."""
+        """Return the cluster's names, addresses and folders."""
         return Layout(self.name, self.slot, state_folder() / self.name)
 
     def number(self, node: str) -> int:
@@ -47,7 +47,7 @@ class State:
         return list(self.nodes).index(node) + 1
 
     def save(self) -> None:
-        """Write the state; the file is whole at any time."""
+        """Write the state atomically."""
         folder = self.layout.state
         folder.mkdir(parents=True, exist_ok=True)
         part = folder / f"{FILE}.part"
@@ -56,7 +56,7 @@ class State:
 
 
 def load(name: str) -> State | None:
-    """Return the state of a cluster, or None if there is none of that name."""
+    """Return the state of a cluster; None if there is none of that name."""
     try:
         content = (state_folder() / check_name(name) / FILE).read_text()
     except FileNotFoundError:
@@ -65,26 +65,28 @@ def load(name: str) -> State | None:
 
 
 def load_all() -> list[State]:
-    """Return all clusters of this user that have files."""
+    """Return the states of all clusters of this user."""
     names = sorted(file.parent.name for file in state_folder().glob(f"*/{FILE}"))
     return [state for name in names if (state := load(name)) is not None]
 
 
 def new(name: str, nodes: dict[str, list[str]], api_server: str) -> State:
-    """Return the state of a cluster to be, with no slot reserved yet.
+    """Return the state of a new cluster; its slot is not reserved yet.
 
-    Raises ValueError for a bad name, ClusterError for too many nodes.
+    Raises ValueError for an invalid name, ClusterError for too many nodes.
     """
     for node in nodes:
         check_name(node)
     if len(nodes) > MAX_NODES:
-        raise ClusterError(f"a cluster has at most {MAX_NODES} nodes")
+        raise ClusterError(
+            f"cluster {name}: at most {MAX_NODES} nodes are possible, not {len(nodes)}"
+        )
     return State(check_name(name), preferred_slot(name), api_server, nodes)
 
 
-def reserve(asked: State) -> None:
-    """Give a cluster a slot that no other has, and write its state."""
+def reserve(desired: State) -> None:
+    """Give a cluster an unused slot and write its state."""
     with locked(state_folder() / "slots.lock"):
-        taken = {other.slot for other in load_all() if other.name != asked.name}
-        asked.slot = choose_slot(asked.name, taken)
-        asked.save()
+        taken = {other.slot for other in load_all() if other.name != desired.name}
+        desired.slot = choose_slot(desired.name, taken)
+        desired.save()

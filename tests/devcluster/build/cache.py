@@ -1,7 +1,7 @@
-"""The cache of everything that takes long to make: folders named after what went into them.
+"""Cache what takes long to build: folders named after a digest of their inputs.
 
-A folder appears whole or not at all: it is made under another name and renamed. One maker at a
-time works on one kind of thing; a second one waits for it and then finds the result.
+A folder appears atomically: it is filled under another name and renamed. Builds of one category
+run one at a time; the second waits for the first and then finds its result.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def cache_folder() -> Path:
-    """Return where the cache is: GENIE_CACHE, or `genie-cluster` in the user's cache folder."""
+    """Return the folder of the cache: $GENIE_CACHE, or one in the user's cache folder."""
     given = os.environ.get("GENIE_CACHE")
     if given:
         return Path(given).absolute()
@@ -30,7 +30,7 @@ def cache_folder() -> Path:
 
 
 def digest(parts: Iterable[str | bytes]) -> str:
-    """Return a short name for the parts together; two lists of parts do not share one."""
+    """Return a short digest of a list of parts, which depends on where one part ends."""
     total = hashlib.sha256()
     for part in parts:
         data = part.encode() if isinstance(part, str) else part
@@ -40,7 +40,7 @@ def digest(parts: Iterable[str | bytes]) -> str:
 
 
 def digest_files(folder: Path, files: Iterable[Path]) -> str:
-    """Return a short name for the content, relative paths and executable bits of files."""
+    """Return a short digest of the content, relative paths and executable bits of files."""
     parts: list[str | bytes] = []
     for file in sorted(files):
         executable = bool(file.stat().st_mode & 0o100)
@@ -50,9 +50,9 @@ def digest_files(folder: Path, files: Iterable[Path]) -> str:
 
 @contextlib.contextmanager
 def locked(lock: Path) -> Iterator[None]:
-    """Hold a file lock; wait for whoever has it.
+    """Hold a file lock; wait until it is free.
 
-    It ends with the process, however that ends, and with the programs that it still ran then.
+    The kernel releases it when this process, and every program that it was running, has ended.
     """
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as file:
@@ -65,17 +65,17 @@ def locked(lock: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_UN)
 
 
-def is_cached(kind: str, key: str) -> bool:
-    """Say whether `cached` would find a thing, without making it."""
-    return (cache_folder() / kind / key).is_dir()
+def is_cached(category: str, key: str) -> bool:
+    """Return whether a folder is in the cache."""
+    return (cache_folder() / category / key).is_dir()
 
 
-def cached(kind: str, key: str, make: Callable[[Path], None], *, keep: int = 3) -> Path:
-    """Return the folder of a thing, made by `make` (which fills an empty folder) if need be.
+def cached(category: str, key: str, build: Callable[[Path], None], *, keep: int = 3) -> Path:
+    """Return a folder of the cache; if it is missing, `build` fills it.
 
-    Of the things of one kind the `keep` that were used last stay, the others are deleted.
+    Of each category, the `keep` folders that were used last are kept; the others are deleted.
     """
-    home = cache_folder() / kind
+    home = cache_folder() / category
     folder = home / key
     if folder.is_dir():
         os.utime(folder)
@@ -83,11 +83,11 @@ def cached(kind: str, key: str, make: Callable[[Path], None], *, keep: int = 3) 
     with locked(home / "lock"):
         if folder.is_dir():
             return folder
-        for unfinished in home.glob("*.part"):  # of a maker that was killed
+        for unfinished in home.glob("*.part"):  # of a build that was killed
             shutil.rmtree(unfinished)
         part = home / f"{key}.part"
         part.mkdir()
-        make(part)
+        build(part)
         part.rename(folder)
         folders = sorted((f for f in home.iterdir() if f.is_dir()), key=lambda f: f.stat().st_mtime)
         for old in folders[:-keep]:

@@ -1,9 +1,9 @@
-"""The programs of a cluster, built from pinned Go modules and cached.
+"""Build the programs of a cluster from pinned Go modules, and cache them.
 
-Each set is a Go module of its own under gomod/, which names its packages with `tool` directives;
-go.sum pins every byte. The registry and its proxies are the machine's (GOPROXY and the like).
-KUBEBUILDER_ASSETS, where set, supplies kube-apiserver, etcd and kubectl instead. Only etcd is then
-not built: the other two come with the rest of Kubernetes.
+Each set is a Go module under gomod/, which names its packages with `tool` directives; go.sum pins
+every byte. Go's own settings (GOPROXY and others) apply. If KUBEBUILDER_ASSETS is set, it supplies
+kube-apiserver, etcd and kubectl. That saves only the build of etcd, since the other two are built
+with the rest of Kubernetes.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ _ASSETS = ("kube-apiserver", "etcd", "kubectl")
 
 @dataclass(frozen=True, slots=True)
 class ProgramSet:
-    """Programs of one Go module, which the folder gomod/<name> pins."""
+    """Programs of one Go module, pinned by the folder gomod/NAME."""
 
     name: str
     module: str
     tags: str = ""
-    only: str = ""  # the name of the set's only program, where Go would not call it so
-    stamped: bool = False  # with the version that Kubernetes components report
-    files: tuple[str, ...] = ()  # of the module, which are copied beside its programs
+    only: str = ""  # name of the only program, if it differs from the name of its package
+    stamped: bool = False  # whether to link in the version that Kubernetes components report
+    files: tuple[str, ...] = ()  # files of the module to copy next to its programs
 
     @property
     def folder(self) -> Path:
-        """Return where the set's go.mod and go.sum are."""
+        """Return the folder of the set's go.mod and go.sum."""
         return _MODULES / self.name
 
     @property
@@ -93,17 +93,17 @@ WHEREABOUTS = ProgramSet(
     ),
 )
 NEEDED = (CNITOOL, CNI_PLUGINS, CONTAINERD, ETCD, KUBERNETES)
-"""What every cluster needs, the longest last: what else goes wrong meanwhile is said before it."""
+"""What every cluster needs. The longest build is last, so that other errors come early."""
 THIRD_PARTY = (FLANNEL, WHEREABOUTS, KUBE_ROUTER)
-"""Networks of other projects, which only their own tests need."""
+"""Networks of other projects; only their tests need them."""
 
 
 def pinned_version(go_mod: str, module: str) -> str:
     """Return the version of a module that a go.mod requires, without its `v`."""
-    found = re.search(rf"^(?:require)?\s+{re.escape(module)} v(\S+)", go_mod, re.MULTILINE)
-    if not found:
+    match = re.search(rf"^(?:require)?\s+{re.escape(module)} v(\S+)", go_mod, re.MULTILINE)
+    if not match:
         raise ValueError(f"go.mod does not require {module}")
-    return found[1]
+    return match[1]
 
 
 def tool_packages(go_mod: str) -> list[str]:
@@ -114,13 +114,13 @@ def tool_packages(go_mod: str) -> list[str]:
 
 
 def build(programs: ProgramSet) -> Path:
-    """Return the folder with the programs of a set, built if they are not in the cache."""
+    """Return the folder with the programs of a set; build them if they are not cached."""
     go_mod = (programs.folder / "go.mod").read_text()
     sources = (file for file in programs.folder.rglob("*") if file.is_file())
     parts = [digest_files(programs.folder, sources), *programs.flags, *programs.files]
     key = digest([*parts, *_toolchain()])
 
-    def make(folder: Path) -> None:
+    def fill(folder: Path) -> None:
         packages = tool_packages(go_mod)
         names = programs.only or " ".join(package.rpartition("/")[2] for package in packages)
         with step(f"building {programs.name} {programs.version} ({names})"):
@@ -128,26 +128,26 @@ def build(programs: ProgramSet) -> Path:
         for file in programs.files:
             shutil.copy2(_module_folder(programs) / file, folder)
 
-    return cached(f"go/{programs.name}", key, make)
+    return cached(f"go/{programs.name}", key, fill)
 
 
 def build_small_programs() -> Path:
-    """Return the folder with the few programs of our own that the images consist of."""
+    """Return the folder with this project's programs for the small images."""
     sources = sorted(_IMAGES.rglob("*.go"))
     flags = ["-trimpath", "-ldflags", "-s -w"]
     files = [_IMAGES / "go.mod", *sources]
     key = digest([digest_files(_IMAGES, files), *flags, *_toolchain()])
 
-    def make(folder: Path) -> None:
+    def fill(folder: Path) -> None:
         packages = [f"./{file.parent.relative_to(_IMAGES)}" for file in sources]
         with step("building the programs of the images"):
             _go_build(_IMAGES, folder, flags, packages)
 
-    return cached("go/images", key, make)
+    return cached("go/images", key, fill)
 
 
 def _module_folder(programs: ProgramSet) -> Path:
-    """Return where Go keeps the module's sources, as it was published."""
+    """Return the folder of the module's sources in Go's module cache."""
     listed = run(["go", "list", "-m", "-f", "{{.Dir}}", programs.module], cwd=programs.folder)
     return Path(listed.stdout.strip())
 
@@ -159,27 +159,27 @@ def _toolchain() -> list[str]:
 
 
 def _go_build(module: Path, output: Path, flags: list[str], packages: list[str]) -> None:
-    # A tool that is killed must not leave the compiler behind: setpriv has the kernel see to it.
+    # If the tool is killed, the kernel must end the compiler too.
     target = f"{output}/" if output.is_dir() else output
     command = ["setpriv", "--pdeathsig", "TERM", "go", "build", *flags, "-o", target]
     run([*command, *packages], cwd=module, env={"CGO_ENABLED": "0"})
 
 
 def needed(supplied: Collection[str]) -> list[ProgramSet]:
-    """Return the sets to build for a cluster that is supplied with these programs."""
+    """Return the sets to build when these programs are supplied."""
     return [programs for programs in NEEDED if programs.only not in supplied]
 
 
 def assets() -> dict[str, Path]:
     """Return the programs that KUBEBUILDER_ASSETS supplies, by name.
 
-    Raises ClusterError if it is set and lacks one of them.
+    Raises ClusterError if the variable is set and one of the programs is missing.
     """
-    given = os.environ.get("KUBEBUILDER_ASSETS")
-    if not given:
+    folder = os.environ.get("KUBEBUILDER_ASSETS")
+    if not folder:
         return {}
-    found = {name: Path(given, name).absolute() for name in _ASSETS}
-    for path in found.values():
+    programs = {name: Path(folder, name).absolute() for name in _ASSETS}
+    for path in programs.values():
         if shutil.which(path) is None:
-            raise ClusterError(f"KUBEBUILDER_ASSETS is set, but there is no program {path}")
-    return found
+            raise ClusterError(f"program {path} not found; KUBEBUILDER_ASSETS is {folder}")
+    return programs

@@ -1,8 +1,8 @@
-"""Build the image twice and compare the results: ``python -m tests.devcluster.build.imagecompare``.
+"""Build the image twice and compare: ``python -m tests.devcluster.build.imagecompare``.
 
-What is compared is /opt/genie, all that the Dockerfile adds to its base: names, kinds, owners,
-permissions, times, targets of links, and bytes. The two builds share nothing but the base and the
-registry of Python packages; each takes as long as a first build does.
+The comparison covers /opt/genie, which is everything that the Dockerfile adds to its base: names,
+types, owners, permissions, times, targets of links, and content. The builds share only the base
+and the registry of Python packages; each takes as long as a first build.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ROOT = "opt/genie"
 class ImageEntry(NamedTuple):
     """One file, folder or link of an image."""
 
-    kind: bytes
+    entry_type: bytes
     owner: tuple[int, int]
     mode: int
     time: float
@@ -33,22 +33,22 @@ class ImageEntry(NamedTuple):
 
 
 def content(archive: Path) -> dict[str, ImageEntry]:
-    """Return what an image's archive (docker-archive) has below :data:`ROOT`, by name."""
-    found: dict[str, ImageEntry] = {}
+    """Return the entries of an image archive (docker-archive) below :data:`ROOT`, by name."""
+    entries: dict[str, ImageEntry] = {}
     with tarfile.open(archive) as image:
-        [manifest] = json.load(_opened(image, image.getmember("manifest.json")))
+        [manifest] = json.load(_open(image, image.getmember("manifest.json")))
         for layer in manifest["Layers"]:
-            with tarfile.open(fileobj=_opened(image, image.getmember(layer))) as files:
-                found |= {
+            with tarfile.open(fileobj=_open(image, image.getmember(layer))) as files:
+                entries |= {
                     member.name: _entry(files, member)
                     for member in files
                     if member.name == ROOT or member.name.startswith(f"{ROOT}/")
                 }
-    return found
+    return entries
 
 
-def _opened(archive: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
-    if member.issym() or member.islnk():  # a layer that another image has, too
+def _open(archive: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
+    if member.issym() or member.islnk():  # a layer that is shared with another image
         member = archive.getmember(member.linkname.removeprefix("../"))
     file = archive.extractfile(member)
     if file is None:
@@ -59,17 +59,17 @@ def _opened(archive: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
 def _entry(files: tarfile.TarFile, member: tarfile.TarInfo) -> ImageEntry:
     digest = ""
     if member.isreg():
-        digest = hashlib.sha256(_opened(files, member).read()).hexdigest()
+        digest = hashlib.sha256(_open(files, member).read()).hexdigest()
     owner = (member.uid, member.gid)
     return ImageEntry(member.type, owner, member.mode, member.mtime, member.linkname, digest)
 
 
 def main() -> int:
-    """Build, compare, say what differs; the exit code is 0 if nothing does."""
+    """Build twice, compare, print the differences; return 0 if there are none."""
     images = []
     with tempfile.TemporaryDirectory() as scratch:
         for number in ("first", "second"):
-            with step(f"{number} build, without anything cached"):
+            with step(f"{number} build, without a cache"):
                 folder = Path(scratch) / number
                 folder.mkdir()
                 images.append(content(imagebuild.build_anew(folder)))
@@ -78,7 +78,7 @@ def main() -> int:
         name for name in first.keys() | second.keys() if first.get(name) != second.get(name)
     )
     for name in differing:
-        print(f"{name}: {first.get(name)} and {second.get(name)}")
+        print(f"{name}: first {first.get(name)}, second {second.get(name)}")
     print(f"{len(differing)} of {len(first)} entries of /{ROOT} differ")
     return 1 if differing or not first else 0
 

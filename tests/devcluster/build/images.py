@@ -1,4 +1,4 @@
-"""The images of a cluster, all made on this machine: no registry is asked.
+"""The images of a cluster, all built on this machine, without a registry.
 
 localhost/pause:local              the process that holds a pod's namespaces
 docker.io/library/nginx:latest     a stand-in, images/nginx: serves HTTP on port 80
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NGINX_IMAGE = "docker.io/library/nginx:latest"
-_FORMAT = "1"  # of the archives; changes when the way they are written does
+_FORMAT = "1"  # version of the archives' format: part of the cache key
 
 
 def small_images() -> list[Path]:
     """Return the archives of the pause image and of the stand-in for nginx."""
     programs = build_small_programs()
 
-    def make(folder: Path) -> None:
+    def fill(folder: Path) -> None:
         write_image(folder / "pause.tar", PAUSE_IMAGE, programs / "pause")
         write_image(folder / "nginx.tar", NGINX_IMAGE, programs / "nginx", ports=["80/tcp"])
 
-    folder = cached("images/small", digest([programs.name, _FORMAT]), make)
+    folder = cached("images/small", digest([programs.name, _FORMAT]), fill)
     return [folder / "pause.tar", folder / "nginx.tar"]

@@ -1,4 +1,4 @@
-"""Writes container images of one layer, as OCI archives that `ctr images import` reads."""
+"""Write container images of one layer as OCI archives, for `ctr images import`."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
-"""Go's names, which images use, of what the kernel calls the machine."""
+"""Names of architectures in images, by the kernel's names."""
 
 
 def write_image(archive: Path, name: str, program: Path, *, ports: Sequence[str] = ()) -> None:
-    """Write an image that consists of one static program, which it runs.
+    """Write an image that contains and runs one static program.
 
-    `name` is the full reference; `ports` are documentation, like "80/tcp".
+    `name` is the full reference; `ports`, like "80/tcp", only document the image.
     """
     layer = io.BytesIO()
     with tarfile.open(fileobj=layer, mode="w") as tar:
@@ -37,23 +37,23 @@ def write_image(archive: Path, name: str, program: Path, *, ports: Sequence[str]
             "rootfs": {"type": "layers", "diff_ids": [_digest(layer.getvalue())]},
         }
     )
-    kind = "application/vnd.oci.image"
+    media_type = "application/vnd.oci.image"
     manifest = _blob(
         {
             "schemaVersion": 2,
-            "mediaType": f"{kind}.manifest.v1+json",
-            "config": _descriptor(f"{kind}.config.v1+json", config),
-            "layers": [_descriptor(f"{kind}.layer.v1.tar", layer.getvalue())],
+            "mediaType": f"{media_type}.manifest.v1+json",
+            "config": _descriptor(f"{media_type}.config.v1+json", config),
+            "layers": [_descriptor(f"{media_type}.layer.v1.tar", layer.getvalue())],
         }
     )
     named = {
-        **_descriptor(f"{kind}.manifest.v1+json", manifest),
+        **_descriptor(f"{media_type}.manifest.v1+json", manifest),
         "annotations": {
             "io.containerd.image.name": name,
             "org.opencontainers.image.ref.name": name,
         },
     }
-    index = {"schemaVersion": 2, "mediaType": f"{kind}.index.v1+json", "manifests": [named]}
+    index = {"schemaVersion": 2, "mediaType": f"{media_type}.index.v1+json", "manifests": [named]}
     with tarfile.open(archive, "w") as tar:
         _add(tar, "oci-layout", _blob({"imageLayoutVersion": "1.0.0"}))
         _add(tar, "index.json", _blob(index))

@@ -1,6 +1,6 @@
-"""The machine's pip configuration, for builds inside images: index, certificates, local wheels.
+"""Read the machine's pip configuration (index, certificates, local wheels) for image builds.
 
-It reaches the build as a file that is mounted for its duration; nothing of it stays in the image.
+It is mounted into the build as a file; nothing of it remains in the image.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ MACHINE_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
 def files(home: Path, env: Mapping[str, str]) -> list[Path]:
-    """Return the configuration files that pip reads on Linux, the strongest last."""
+    """Return the configuration files that pip reads on Linux, in ascending priority."""
     user = Path(env.get("XDG_CONFIG_HOME") or home / ".config")
-    found = [Path("/etc/pip.conf"), home / ".pip/pip.conf", user / "pip/pip.conf"]
+    paths = [Path("/etc/pip.conf"), home / ".pip/pip.conf", user / "pip/pip.conf"]
     if "PIP_CONFIG_FILE" in env:
-        found.append(Path(env["PIP_CONFIG_FILE"]))
-    return found
+        paths.append(Path(env["PIP_CONFIG_FILE"]))
+    return paths
 
 
 def merge(texts: Iterable[str], env: Mapping[str, str]) -> str:
-    """Return one pip.conf that means what these files and PIP_* variables mean together."""
+    """Merge configuration files and PIP_* variables into the text of one pip.conf."""
     merged = configparser.RawConfigParser()
     merged.read_dict({"global": {}})
     for text in texts:
@@ -41,19 +41,19 @@ def merge(texts: Iterable[str], env: Mapping[str, str]) -> str:
     for name, value in sorted(env.items()):
         if name.startswith("PIP_") and name not in _NOT_SETTINGS:
             merged.set("global", name.removeprefix("PIP_").lower().replace("_", "-"), value)
-    written = io.StringIO()
-    merged.write(written)
-    return written.getvalue()
+    output = io.StringIO()
+    merged.write(output)
+    return output.getvalue()
 
 
 def machine_configuration(env: Mapping[str, str]) -> str:
-    """Return the machine's pip configuration as one file's text."""
-    present = (file for file in files(Path.home(), env) if file.is_file())
-    return merge((file.read_text() for file in present), env)
+    """Return the machine's pip configuration as the text of one pip.conf."""
+    existing = (file for file in files(Path.home(), env) if file.is_file())
+    return merge((file.read_text() for file in existing), env)
 
 
 def mounted_paths(configuration: str) -> list[str]:
-    """Return the machine's paths that a build needs besides: those that the settings name."""
+    """Return the machine's paths that a build needs because the configuration names them."""
     parser = configparser.RawConfigParser()
     parser.read_string(configuration)
     words = {
@@ -62,5 +62,5 @@ def mounted_paths(configuration: str) -> list[str]:
         for value in dict(parser[section]).values()
         for word in value.split()
     }
-    words.add(str(MACHINE_CERTIFICATES))  # where a proxy has an authority of its own
+    words.add(str(MACHINE_CERTIFICATES))  # for a proxy with its own CA
     return sorted(word for word in words if word.startswith("/") and Path(word).exists())

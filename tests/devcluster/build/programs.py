@@ -1,4 +1,4 @@
-"""Everything that must be built before a cluster starts: programs, images, Debian packages."""
+"""Build everything that a cluster needs before it starts."""
 
 from __future__ import annotations
 
@@ -17,39 +17,41 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Programs:
-    """What a cluster is made of, in the cache."""
+    """The cached files from which a cluster starts."""
 
     sets: dict[str, Path]
-    """The folders of the built sets, by their names."""
+    """The folders of the program sets, by name."""
     control_plane: dict[str, Path]
-    """The control plane's programs, by name, and kubectl."""
+    """The programs of the control plane, and kubectl, by name."""
     small_images: list[Path]
     """Archives that every node imports."""
 
     @property
     def digest(self) -> str:
-        """Return a short name for all of this."""
+        """Return a digest, which changes with any of these files."""
         paths = [*self.sets.values(), *self.control_plane.values(), *self.small_images]
         return digest(map(os.fspath, paths))
 
 
 def prepare(api_server: str = "current") -> Programs:
-    """Build what is missing, and install what Debian has packages for.
+    """Install missing Debian packages and build what is not cached.
 
-    `api_server` is "current" or "oldest". Raises ClusterError that names what failed.
+    `api_server` is "current" or "oldest". Raises ClusterError for the first failure.
     """
     supplied = gobuild.assets()
     machine.install_packages()
     imagebuild.check_base()
     sets = {}
-    with ThreadPoolExecutor(max_workers=1) as beside:  # the network is idle while Go compiles
-        base = beside.submit(imagebuild.base_files)
+    # In parallel: one compiles, the other downloads.
+    with ThreadPoolExecutor(max_workers=1) as executor:
+        base = executor.submit(imagebuild.base_files)
         for programs in gobuild.needed(supplied):
             sets[programs.name] = gobuild.build(programs)
             if base.done():
-                base.result()  # raises what went wrong, before the next minutes of building
+                base.result()  # raises its error now, not after the next minutes of compiling
         small = images.small_images()
         base.result()
+
     current = sets[gobuild.KUBERNETES.name]
     names = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
     control_plane = {name: current / name for name in names}

@@ -1,11 +1,12 @@
-"""The network that joins the machines of a cluster: namespaces, one bridge, routes.
+"""The network between the machines of a cluster: namespaces, one bridge, routes.
 
     machine ──genie<slot>──┐
                      ┌─────┴──────┐
                      │ cp: fabric │──eth0 of each node (default route: outside)
                      └─────┬──────┘──eth0 of outside
-Pod subnets are routed between cp and the nodes. `outside` has no route to them, so that what a pod
-sends there comes back only if the node masquerades it, as it is on the internet.
+
+Pod subnets are routed between cp and the nodes. As on the internet, `outside` has no route to them:
+it answers a pod only if the pod's node masquerades.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _FORWARDING = (
 
 
 def namespaces(layout: Layout) -> list[str]:
-    """Return the names of the cluster's network namespaces that exist."""
+    """Return the names of the cluster's existing network namespaces."""
     if not NETNS_FOLDER.is_dir():
         return []
     names = (path.name for path in NETNS_FOLDER.iterdir())
@@ -38,7 +39,7 @@ def namespaces(layout: Layout) -> list[str]:
 
 
 def create_control_plane(layout: Layout) -> None:
-    """Make the control plane's namespace with the bridge, and the link to the machine."""
+    """Create the control plane's namespace with the bridge, and the link to the machine."""
     netns = layout.netns("cp")
     _add_namespace(netns)
     _batch(
@@ -59,7 +60,7 @@ def create_control_plane(layout: Layout) -> None:
 
 
 def create_outside(layout: Layout) -> None:
-    """Make the namespace that stands for the rest of the world."""
+    """Create the namespace that represents the outside world."""
     _join(layout, "outside", layout.outside_ipv4, layout.outside_ipv6)
     _batch(
         layout.netns("outside"),
@@ -69,7 +70,7 @@ def create_outside(layout: Layout) -> None:
 
 
 def create_node(node: NodeLayout) -> None:
-    """Make a node's namespace, with routes to the pods of the other nodes."""
+    """Create a node's namespace, with routes to the pods of the other nodes."""
     layout = node.cluster
     _join(layout, node.name, node.ipv4, node.ipv6)
     others = (number for number in range(1, MAX_NODES + 1) if number != node.number)
@@ -85,7 +86,7 @@ def delete(layout: Layout) -> None:
     """Delete the cluster's namespaces and the link to the machine, as far as they exist."""
     for netns in namespaces(layout):
         run(["ip", "netns", "delete", netns])
-    for link in links(layout):  # usually gone with the namespace of its peer
+    for link in links(layout):  # usually deleted with the namespace of its peer
         run(["ip", "link", "delete", link], check=False)
 
 
@@ -125,7 +126,7 @@ def _join(layout: Layout, machine: str, ipv4: str, ipv6: str) -> None:
 
 
 def _pod_routes(layout: Layout, nodes: Iterable[int]) -> list[str]:
-    """Return routes to the pods of nodes by number: also of those that do not exist yet."""
+    """Return routes to the pods of nodes by number; the nodes may be added later."""
     routes = []
     for number in nodes:
         node = layout.node("", number)

@@ -1,8 +1,7 @@
 """The networks that a node can have: each is a conflist of real CNI plugins.
 
-`canal` and `weave` stand in for the products of those names: a bridge, an address range per node
-and a default route, as the real ones give. To Genie a network is whatever conflist has that name.
-This module is pure.
+`canal` and `weave` stand in for the products of those names. Like these, each has a bridge, an
+address range per node and a default route. For Genie, a network is any conflist with that name.
 """
 
 from __future__ import annotations

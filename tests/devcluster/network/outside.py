@@ -1,4 +1,4 @@
-"""The rest of the world, as a cluster sees it: it answers HTTP, on addresses of no pod."""
+"""The world outside a cluster: an HTTP server on addresses that no pod has."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def create(layout: Layout) -> None:
-    """Make the namespace and start the server that answers on OUTSIDE_IPV4 and OUTSIDE_IPV6."""
+    """Create the namespace and start the server on OUTSIDE_IPV4 and OUTSIDE_IPV6."""
     fabric.create_outside(layout)
     netns = fabric.NETNS_FOLDER / layout.netns("outside")
     program = os.fspath(build_small_programs() / "nginx")

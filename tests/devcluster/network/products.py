@@ -1,18 +1,18 @@
-"""Real networks of other projects, on a running cluster: flannel, kube-router and whereabouts.
+"""Install flannel, kube-router and whereabouts on a running cluster.
 
-Their programs run on the nodes as the kubelet does. Roles, accounts, resource definitions and
-configurations are those that each project publishes with its module; only the DaemonSets are left
-out, since no registry is asked for their images.
+Their programs run on the nodes like the kubelet. Roles, accounts, resource definitions and
+configurations are those that each project publishes with its module; only the DaemonSets are
+omitted, since no registry is used for their images.
 
     name                what attaches a pod       its address is from       between the nodes
     flannel             bridge cni0               host-local, podCIDR       flanneld, vxlan
     kuberouter          bridge kube-bridge        host-local, annotation    kube-router, BGP
     whereabouts-bridge  bridge wb0                whereabouts, IPPool       one Ethernet, vxlan
 
-Flannel's own CNI plugin is not served as a module. It reads subnet.env and calls bridge and
-host-local; the configuration written here is what it would call them with. kube-router runs without
-its service proxy (IPVS) and without its overlay (IPIP): kube-proxy serves Services, and the nodes
-share one Ethernet.
+Flannel's own CNI plugin is not available as a module. It reads subnet.env and calls bridge and
+host-local; the configuration written here contains the arguments that it would pass. kube-router
+runs without its service proxy (IPVS) and without its overlay (IPIP): kube-proxy serves Services,
+and the nodes share one Ethernet.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from tests.devcluster.cluster import Cluster
     from tests.devcluster.node.node import Node
 
-_PATIENCE = 60.0  # seconds for each daemon to do its work; BGP sessions take the longest
+_TIMEOUT = 60.0  # seconds for each daemon; BGP sessions take longest
 _PROGRAMS = "/opt/cluster"
 _CONFS = "/etc/cni/net.d"
 _KUBECONFIGS = {
@@ -52,12 +52,12 @@ _ACCOUNTS = {
     "kube-router": "kube-system",
     "whereabouts": "kube-system",
 }
-"""The service accounts that the published manifests make, and their namespaces."""
+"""The service accounts in the published manifests, and their namespaces."""
 
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """One network as a test sees it on a node; `{node}` in a subnet is the node's number."""
+    """One network on a node; `{node}` in a subnet stands for the node's number."""
 
     network: str
     file: str
@@ -65,7 +65,7 @@ class Product:
     subnet: str
 
     def subnet_on(self, node: int) -> str:
-        """Return the range that a pod on a node gets its address from."""
+        """Return the range of the addresses of pods on a node."""
         return self.subnet.format(node=node)
 
 
@@ -77,9 +77,9 @@ FLANNEL_NETWORK = "10.50.0.0/16"
 
 
 def install_products(cluster: Cluster) -> None:
-    """Install the networks on every node, or start what of them does not run; return when all work.
+    """Install the networks on every node and wait until they work; repeat it safely.
 
-    Raises ClusterError where a daemon does not do its work.
+    Raises ClusterError when a daemon ends or is not ready in time.
     """
     programs = {programs.name: gobuild.build(programs) for programs in gobuild.THIRD_PARTY}
     with step(f"cluster {cluster.name}: installing {', '.join(PRODUCTS)}"):
@@ -99,33 +99,33 @@ def install_products(cluster: Cluster) -> None:
 
 
 def flannel_conflist(published: dict[str, Any], subnet_env: str) -> dict[str, Any]:
-    """Return flannel's configuration with what its plugin would make of subnet.env."""
-    found = dict(line.split("=", 1) for line in subnet_env.splitlines())
+    """Return the configuration that flannel's plugin would create from subnet.env."""
+    env = dict(line.split("=", 1) for line in subnet_env.splitlines())
     plugin, *others = published["plugins"]
     bridge = {
         "type": "bridge",
         "bridge": FLANNEL.bridge,
         **plugin["delegate"],
-        "ipMasq": False,  # flanneld's part
-        "mtu": int(found["FLANNEL_MTU"]),
+        "ipMasq": False,  # flanneld masquerades
+        "mtu": int(env["FLANNEL_MTU"]),
         "ipam": {
             "type": "host-local",
-            "ranges": [[{"subnet": str(IPv4Interface(found["FLANNEL_SUBNET"]).network)}]],
-            "routes": [{"dst": found["FLANNEL_NETWORK"]}],
+            "ranges": [[{"subnet": str(IPv4Interface(env["FLANNEL_SUBNET"]).network)}]],
+            "routes": [{"dst": env["FLANNEL_NETWORK"]}],
         },
     }
     return {**published, "plugins": [bridge, *others]}
 
 
 def whereabouts_conflist(node: int) -> dict[str, Any]:
-    """Return the configuration of one Ethernet over all nodes, with a gateway on each."""
+    """Return the configuration of one Ethernet across all nodes, with a gateway on each."""
     bridge = {
         "type": "bridge",
         "bridge": WHEREABOUTS.bridge,
         "isGateway": True,
         "ipMasq": True,
         "hairpinMode": True,
-        "mtu": 1450,  # what a vxlan link leaves
+        "mtu": 1450,  # 1500 minus the header of vxlan
         "ipam": {
             "type": "whereabouts",
             "range": WHEREABOUTS.subnet,
@@ -138,22 +138,22 @@ def whereabouts_conflist(node: int) -> dict[str, Any]:
     return {"cniVersion": "1.0.0", "name": WHEREABOUTS.network, "plugins": [bridge, portmap]}
 
 
-# ---- what the projects publish
+# ---- published manifests
 
 
 def _published(folder: Path) -> list[dict[str, Any]]:
     files = sorted(file for file in folder.iterdir() if file.suffix in {".yaml", ".yml"})
-    return [found for file in files for found in yaml.safe_load_all(file.read_text()) if found]
+    return [each for file in files for each in yaml.safe_load_all(file.read_text()) if each]
 
 
 def _apply(cluster: Cluster, objects: list[dict[str, Any]]) -> None:
-    items = [found for found in objects if found["kind"] != "DaemonSet"]
+    items = [each for each in objects if each["kind"] != "DaemonSet"]
     cluster.apply({"apiVersion": "v1", "kind": "List", "items": items})
 
 
 def _configuration(objects: list[dict[str, Any]], key: str) -> dict[str, Any]:
-    """Return a published configuration, which is the JSON text at `key` of a ConfigMap."""
-    [text] = [found["data"][key] for found in objects if key in found.get("data", {})]
+    """Return a published configuration: the JSON text at `key` of a ConfigMap."""
+    [text] = [each["data"][key] for each in objects if key in each.get("data", {})]
     content: dict[str, Any] = json.loads(text)
     return content
 
@@ -166,9 +166,9 @@ def _others(cluster: Cluster, node: Node) -> list[Node]:
 
 
 def _assign_ranges(cluster: Cluster, node: Node) -> None:
-    """Give the node its podCIDR, which is flannel's, and another range that is kube-router's.
+    """Give the node its podCIDR, for flannel, and another range, for kube-router.
 
-    Both projects use the podCIDR by default; then two networks give out the same addresses.
+    Both projects use the podCIDR by default, and would allocate the same addresses.
     """
     number = node.layout.number
     subnet = FLANNEL.subnet_on(number)
@@ -189,12 +189,12 @@ def _log_in(cluster: Cluster, node: Node) -> None:
 def _copy_program(program: Path, folder: Path) -> None:
     new = folder / f".{program.name}"
     shutil.copy2(program, new)
-    new.rename(folder / program.name)  # it may run
+    new.rename(folder / program.name)  # not overwritten: the old one may be running
 
 
 def _write(node: Node, path: str, content: dict[str, Any]) -> None:
     file = node.path(path)
-    new = file.with_name(f".{file.name}")  # programs that watch the folder see whole files only
+    new = file.with_name(f".{file.name}")  # renamed, since programs watch the folder
     new.write_text(json.dumps(content, indent=2) + "\n")
     new.rename(file)
 
@@ -202,9 +202,9 @@ def _write(node: Node, path: str, content: dict[str, Any]) -> None:
 def _start_flanneld(node: Node, programs: Path, objects: list[dict[str, Any]]) -> None:
     _copy_program(programs / "flanneld", node.path(_PROGRAMS))
     # nftables works with and without br_netfilter in the kernel; flannel's iptables does not.
-    given = {"Network": FLANNEL_NETWORK, "EnableNFTables": True}
+    overrides = {"Network": FLANNEL_NETWORK, "EnableNFTables": True}
     net_conf = "/etc/kubernetes/flannel.json"
-    _write(node, net_conf, {**_configuration(objects, "net-conf.json"), **given})
+    _write(node, net_conf, {**_configuration(objects, "net-conf.json"), **overrides})
     flags = {
         "node": node.name,
         "kubeconfig": _KUBECONFIGS["flannel"],
@@ -219,7 +219,7 @@ def _start_flanneld(node: Node, programs: Path, objects: list[dict[str, Any]]) -
 def _start_kube_router(node: Node, programs: Path, objects: list[dict[str, Any]]) -> None:
     _copy_program(programs / "kube-router", node.path(_PROGRAMS))
     conflist = f"{_CONFS}/{KUBE_ROUTER.file}"
-    if not node.path(conflist).exists():  # kube-router adds to it
+    if not node.path(conflist).exists():  # kube-router modifies it
         _write(node, conflist, _configuration(objects, "cni-conf.json"))
     flags = [
         "--run-router=true",
@@ -248,8 +248,8 @@ def _install_whereabouts(node: Node, programs: Path, others: list[Node]) -> None
         ]
         node.run(["ip", "-batch", "-"], input="\n".join(commands) + "\n")
         for other in others:
-            everybody = ["00:00:00:00:00:00", "dev", uplink, "dst", other.layout.ipv4]
-            node.run(["bridge", "fdb", "append", *everybody])
+            flood = ["00:00:00:00:00:00", "dev", uplink, "dst", other.layout.ipv4]
+            node.run(["bridge", "fdb", "append", *flood])
     settings = {"kubernetes": {"kubeconfig": _KUBECONFIGS["whereabouts"]}}
     _write(node, f"{_CONFS}/whereabouts.d/whereabouts.conf", settings)
     _write(node, f"{_CONFS}/{WHEREABOUTS.file}", whereabouts_conflist(node.layout.number))
@@ -279,16 +279,16 @@ def _wait_for_routes(cluster: Cluster, node: Node, service: str, product: Produc
         _wait_for(cluster, node, service, has_route, f"to route {subnet}")
 
 
-def _wait_for(cluster: Cluster, node: Node, service: str, holds: Any, what: str) -> None:
-    def holds_while_running() -> object:
+def _wait_for(cluster: Cluster, node: Node, service: str, condition: Any, what: str) -> None:
+    def condition_while_running() -> object:
         node.services[service].check()
-        return holds()
+        return condition()
 
-    cluster.wait_for(holds_while_running, _PATIENCE, f"{node.name}'s {service} {what}")
+    cluster.wait_for(condition_while_running, _TIMEOUT, f"{node.name}'s {service} {what}")
 
 
 def _route_from_control_plane(cluster: Cluster) -> None:
-    """Let the API server reach webhooks on these networks: it runs on no node."""
+    """Let the API server, which runs on no node, reach webhooks on these networks."""
     netns = os.fspath(fabric.NETNS_FOLDER / cluster.layout.netns("cp"))
     for node in cluster.nodes.values():
         for product in (FLANNEL, KUBE_ROUTER):

@@ -1,6 +1,6 @@
-"""The control groups of a cluster: one root for each kubelet, in every hierarchy of the machine.
+"""The control groups of a cluster: one root per kubelet, in every hierarchy of the machine.
 
-Kubelets that shared a root would clean up each other's pods.
+Kubelets with a common root would remove each other's pods.
 """
 
 from __future__ import annotations
@@ -12,27 +12,27 @@ from pathlib import Path
 
 from tests.devcluster.commands import ClusterError
 
-_PATIENCE = 60.0  # seconds for the kernel to forget the members of a control group, under load
+_TIMEOUT = 60.0  # seconds until the kernel has removed ended members of a group, under load
 
 
 def hierarchies() -> list[Path]:
-    """Return where the machine's control group hierarchies are mounted, version 1 and 2."""
+    """Return the mount points of the machine's control group hierarchies, version 1 and 2."""
     mounts = (line.split() for line in Path("/proc/self/mounts").read_text().splitlines())
     return [Path(mount[1]) for mount in mounts if mount[2] in {"cgroup", "cgroup2"}]
 
 
 def lacking(mounted: list[Path]) -> list[str]:
-    """Return what keeps clusters from control groups of their own; nothing is changed."""
+    """Return the obstacles to creating control groups; change nothing."""
     if not mounted:
         return ["it needs control groups, mounted below /sys/fs/cgroup"]
     lacks = [
-        f"it needs control groups that can be made, and {hierarchy} is read-only"
+        f"it needs to create control groups, but {hierarchy} is read-only"
         for hierarchy in mounted
         if not os.access(hierarchy, os.W_OK)
     ]
     lacks += [
-        f"it needs to hand on the controllers of {hierarchy}, and processes in that group itself"
-        " keep the kernel from it (move them into a group below)"
+        f"it needs to delegate the controllers of {hierarchy}, but that group itself contains"
+        " processes (move them into a child group)"
         for hierarchy in mounted
         if _is_occupied(hierarchy)
     ]
@@ -40,21 +40,21 @@ def lacking(mounted: list[Path]) -> list[str]:
 
 
 def _is_occupied(hierarchy: Path) -> bool:
-    """Say whether processes in a version 2 group keep its children from controllers.
+    """Return whether a version 2 group contains processes, so that it cannot delegate controllers.
 
-    The machine's own root, which has no type, may have processes; that of a container may not.
+    The machine's root group, which has no type, may contain processes; a container's may not.
     """
     if not (hierarchy / "cgroup.type").exists():
         return False
-    own, handed_on, processes = (
+    available, delegated, processes = (
         set((hierarchy / f"cgroup.{name}").read_text().split())
         for name in ("controllers", "subtree_control", "procs")
     )
-    return bool(own - handed_on and processes)
+    return bool(available - delegated and processes)
 
 
 def create(cgroup: str) -> None:
-    """Make a control group, with the processors and memory nodes of its parents (cpuset)."""
+    """Create a control group with the processors and memory nodes of its parents (cpuset)."""
     for hierarchy in hierarchies():
         folder = hierarchy
         for part in Path(cgroup).relative_to("/").parts:
@@ -66,7 +66,7 @@ def create(cgroup: str) -> None:
 
 
 def _delegate_controllers(folder: Path) -> None:
-    """Let the children of a version 2 group use what the group has; version 1 needs nothing."""
+    """Delegate all controllers of a version 2 group to its children; version 1 needs nothing."""
     try:
         for controller in (folder / "cgroup.controllers").read_text().split():
             (folder / "cgroup.subtree_control").write_text(f"+{controller}")
@@ -74,32 +74,32 @@ def _delegate_controllers(folder: Path) -> None:
         return
     except OSError as error:
         raise ClusterError(
-            f"{folder} does not let its children use its controllers: {error}"
+            f"cannot delegate the controllers of control group {folder} to its children: {error}"
         ) from error
 
 
 def _inherit_cpuset(parent: Path, child: Path) -> None:
-    """Fill in what version 1 leaves empty; no process can join before."""
+    """Copy the settings that version 1 leaves empty; without them no process can join."""
     for name in ("cpuset.cpus", "cpuset.mems"):
         setting = child / name
-        # Version 2 has cgroup.controllers, and inherits by itself.
+        # Version 2, which has cgroup.controllers, inherits them.
         if setting.exists() and not (child / "cgroup.controllers").exists():
             setting.write_text((parent / name).read_text())
 
 
 def members(cgroup: str) -> set[int]:
-    """Return the ids of all processes in a control group and below it."""
-    found: set[int] = set()
+    """Return the ids of all processes in a control group and its descendants."""
+    pids: set[int] = set()
     for hierarchy in hierarchies():
         for file in (hierarchy / cgroup.lstrip("/")).rglob("cgroup.procs"):
-            with contextlib.suppress(OSError):  # the group may go while we look
-                found.update(int(pid) for pid in file.read_text().split())
-    found.discard(0)  # a process that this PID namespace does not see
-    return found
+            with contextlib.suppress(OSError):  # the group may be removed meanwhile
+                pids.update(int(pid) for pid in file.read_text().split())
+    pids.discard(0)  # a process outside this PID namespace
+    return pids
 
 
 def delete(cgroup: str) -> None:
-    """Delete a control group and all below it, in every hierarchy; there must be no members.
+    """Delete a control group without members, and its descendants, in every hierarchy.
 
     Raises ClusterError when one is still busy after a minute.
     """
@@ -110,20 +110,20 @@ def delete(cgroup: str) -> None:
         below = sorted((p for p in top.rglob("*") if p.is_dir()), reverse=True)
         for folder in (*below, top):
             _remove(folder)
-        with contextlib.suppress(OSError):  # other clusters are in it
+        with contextlib.suppress(OSError):  # other clusters use it
             top.parent.rmdir()
 
 
 def _remove(folder: Path) -> None:
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _TIMEOUT
     while True:
         try:
             folder.rmdir()
         except FileNotFoundError:
             return
-        except OSError as busy:
+        except OSError as error:
             if time.monotonic() > deadline:
-                raise ClusterError(f"control group {folder} cannot be removed: {busy}") from busy
+                raise ClusterError(f"cannot remove control group {folder}: {error}") from error
             time.sleep(0.05)
         else:
             return

@@ -1,9 +1,8 @@
-"""One node: containerd, kubelet and kube-proxy in a network and a mount namespace of their own.
+"""One node: containerd, kubelet and kube-proxy in their own network and mount namespaces.
 
-The mount namespace receives the machine's mounts and gives none back. In it /opt, /run and /var
-are the node's alone, /etc is the machine's with the node's changes on top (overlay), and the
-programs of the cluster are under /opt/cluster. So hostPath volumes mean this node, and nothing is
-ever installed into the machine.
+The mount namespace receives the machine's mounts and propagates none back. In it, /opt, /run and
+/var belong to the node, /etc is an overlay on the machine's, and the cluster's programs are in
+/opt/cluster. So a hostPath volume is a folder of this node; nothing is installed on the machine.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from tests.devcluster.layout import Layout, NodeLayout
 
 _PROGRAMS = "/opt/cluster"
-_PATIENCE = 30.0  # seconds for containerd to answer
+_CONTAINERD_TIMEOUT = 30.0  # seconds until it answers
 _PRIVATE = ("etc/cni", "etc/kubernetes", "etc/containerd")
 _FOLDERS = (
     *("etc/cni/net.d", "etc/kubernetes/manifests", "etc/containerd", "etc-upper", "etc-work"),
@@ -43,7 +42,7 @@ Command = subprocess.CompletedProcess[str]
 
 
 def prepare_mount_namespaces(layout: Layout) -> None:
-    """Make the folder that keeps mount namespaces alive; the kernel wants it on a private mount."""
+    """Create the folder that keeps mount namespaces alive; it must be a private mount."""
     folder = layout.mount_namespaces
     folder.mkdir(parents=True)
     run(["mount", "--bind", folder, folder])
@@ -51,13 +50,13 @@ def prepare_mount_namespaces(layout: Layout) -> None:
 
 
 class Node:
-    """A node of a running cluster; `layout` says where its files are."""
+    """A node of a running cluster."""
 
     def __init__(self, layout: NodeLayout) -> None:
         self.layout = layout
         self.name = layout.name
         path = f"{_PROGRAMS}/kubernetes:{_PROGRAMS}/containerd:{os.environ['PATH']}"
-        # The machine's proxies lead nowhere from here.
+        # The machine's proxies are not reachable from here.
         self._env = {"PATH": path, "HOME": "/root", "NO_PROXY": "*", "no_proxy": "*"}
         kubelet = [
             "kubelet",
@@ -73,7 +72,7 @@ class Node:
             "kube-proxy": self._service("kube-proxy", ["kube-proxy", *proxy]),
         }
 
-    # ---- what tests do with a node
+    # ---- for tests
 
     def run(
         self,
@@ -83,54 +82,54 @@ class Node:
         check: bool = True,
         timeout: float | None = 120,
     ) -> Command:
-        """Run a program as if logged in on the node: in its network and mount namespaces."""
+        """Run a program on the node, in its network and mount namespaces."""
         command = [*self._enter(), *argv]
         return run(command, env=self._env, input=input, check=check, timeout=timeout)
 
     def ctr(self, *args: str, check: bool = True) -> Command:
-        """Run containerd's client, in the namespace that the kubelet uses."""
+        """Run containerd's client in the kubelet's namespace."""
         return self.run(["ctr", "--namespace=k8s.io", *args], check=check)
 
     def sandbox(self, *args: str) -> str:
-        """Ask the runtime through CRI: "find" NAMESPACE POD, "netns" ID, "stop" ID, "remove" ID."""
+        """Call the runtime by CRI: "find" NAMESPACE POD, "netns" ID, "stop" ID, "remove" ID."""
         return self.run(["sandbox", *args], timeout=180).stdout.strip()
 
     def path(self, inside: str) -> Path:
-        """Return where the machine sees one of the node's own files; see NodeLayout.path."""
+        """Return the machine's path of one of the node's own files; see NodeLayout.path."""
         return self.layout.path(inside)
 
     def add_service(self, name: str, argv: list[str]) -> None:
-        """Let `start` and `stop` know another program of this node."""
+        """Add a daemon to the node, for `start`, `stop` and `restart`."""
         self.services[name] = self._service(name, argv)
 
     def start(self, service: str) -> None:
-        """Start "containerd", "kubelet", "kube-proxy" or an added one, if it does not run."""
+        """Start "containerd", "kubelet", "kube-proxy" or an added daemon, unless it runs."""
         self.services[service].start()
         if service == "containerd":
             self._wait_for_containerd()
 
     def stop(self, service: str) -> None:
-        """End a service and wait until it is gone; pods go on without it."""
+        """Stop a daemon and wait until it has ended; pods keep running."""
         self.services[service].stop()
 
     def restart(self, service: str) -> None:
-        """End a service and start it again."""
+        """Stop a daemon and start it again."""
         self.stop(service)
         self.start(service)
 
     def records(self) -> list[str]:
-        """Return the container ids of Genie's attachment records on this node."""
+        """Return the container ids of Genie's records on this node."""
         return sorted(file.stem for file in self.path("/var/lib/cni/genie").glob("*.json"))
 
     def addresses(self, network: str) -> list[str]:
-        """Return the addresses that host-local has given out for a network on this node."""
+        """Return the addresses that host-local has allocated for a network on this node."""
         store = self.path(f"/var/lib/cni/networks/{network}")
         return sorted(p.name for p in store.glob("*") if p.name[0] in "0123456789abcdef:")
 
-    # ---- how a node comes to be
+    # ---- creation
 
     def create(self, networks: Sequence[str], programs: dict[str, Path]) -> None:
-        """Make the node's namespaces, folders and control groups.
+        """Create the node's namespaces, folders and control groups.
 
         `programs` are the folders of the sets "kubernetes", "containerd" and "cni-plugins".
         """
@@ -153,15 +152,19 @@ class Node:
             file = self.path(f"/etc/kubernetes/{service}.kubeconfig")
             write_kubeconfig(file, self.layout.cluster, credentials, user)
 
-    def import_image(self, archive: Path) -> None:
-        """Load an image archive into containerd, unless it is the one there."""
-        imported = self.layout.folder / "imported" / archive.name
-        if imported.exists() and imported.read_text() == archive.parent.name:
+    def import_image(self, archive: Path, reference: str = "") -> None:
+        """Import an image archive into containerd, unless it is the last one imported as such.
+
+        `reference` tells images apart whose archives have the same file name.
+        """
+        marker = self.layout.folder / "imported" / (reference or archive.name).replace("/", "_")
+        if marker.exists() and marker.read_text() == archive.parent.name:
             return
-        opened = ["sh", "-c", 'exec "$@" <"$0"', os.fspath(archive)]  # before the mounts change
+        # The shell opens the archive before nsenter changes the mounts.
+        opened = ["sh", "-c", 'exec "$@" <"$0"', os.fspath(archive)]
         run([*opened, *self._enter(), "ctr", "--namespace=k8s.io", "images", "import", "-"],
             env=self._env)  # fmt: skip
-        imported.write_text(archive.parent.name)
+        marker.write_text(archive.parent.name)
 
     def _enter(self) -> list[str]:
         netns = fabric.NETNS_FOLDER / self.layout.netns
@@ -192,7 +195,8 @@ class Node:
         folder = self.layout.folder
         layers = f"lowerdir=/etc,upperdir={folder}/etc-upper,workdir={folder}/etc-work"
         own = ["/opt", "/run", "/var"]
-        own.sort(key=lambda path: f"{folder}/".startswith(f"{path}/"))  # hide our own files last
+        # Last the folder in which the node's own files are: its mount hides them.
+        own.sort(key=lambda path: f"{folder}/".startswith(f"{path}/"))
         script = [
             "mount --make-rshared /",  # for mountPropagation in pods; the machine sees nothing
             f"mount -t overlay -o '{layers}' overlay /etc",
@@ -208,9 +212,13 @@ class Node:
         run([*unshare, "sh", "-eu"], input="\n".join(script))
 
     def _wait_for_containerd(self) -> None:
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + _CONTAINERD_TIMEOUT
         while self.ctr("version", check=False).returncode != 0:
             self.services["containerd"].check()
             if time.monotonic() > deadline:
-                raise ClusterError(f"{self.services['containerd'].name} does not answer")
+                containerd = self.services["containerd"]
+                raise ClusterError(
+                    f"{containerd.name} does not answer after {_CONTAINERD_TIMEOUT:.0f} s;"
+                    f" last lines of {containerd.log}:\n{containerd.tail()}"
+                )
             time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""The configuration of a node's programs. This module is pure."""
+"""Configuration of a node's programs."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def kubelet_config(node: NodeLayout) -> dict[str, Any]:
         "fileCheckFrequency": "1s",
         "resolvConf": RESOLV_CONF,
         "volumePluginDir": "/var/lib/kubelet/volume-plugins",
-        # The disk is the machine's: no pod is evicted, no image collected, because others fill it.
+        # The machine's disk may be nearly full: evict no pod and delete no image for that.
         "localStorageCapacityIsolation": False,
         "imageGCHighThresholdPercent": 100,
         "evictionHard": {
@@ -85,10 +85,10 @@ def kubelet_config(node: NodeLayout) -> dict[str, Any]:
 
 
 def kube_proxy_flags(node: NodeLayout, kubeconfig: str) -> list[str]:
-    """Return kube-proxy's command line.
+    """Return kube-proxy's arguments.
 
-    Without br_netfilter the answer of a pod on the client's own bridge would bypass the service's
-    address translation; masquerading sends it back through the node.
+    Without br_netfilter, the answer of a pod on the client's bridge would bypass the address
+    translation of the Service. Masquerading sends it through the node.
     """
     return [
         "--proxy-mode=nftables",

@@ -96,7 +96,7 @@ def test_kubebuilder_assets_supply_three_programs(
     monkeypatch.delenv("KUBEBUILDER_ASSETS", raising=False)
     assert assets() == {}
     monkeypatch.setenv("KUBEBUILDER_ASSETS", str(tmp_path))
-    with pytest.raises(ClusterError, match=r"no program .*kube-apiserver"):
+    with pytest.raises(ClusterError, match=r"program .*kube-apiserver not found"):
         assets()
     for name in ("kube-apiserver", "etcd", "kubectl"):
         (tmp_path / name).touch(mode=0o755)

@@ -70,7 +70,7 @@ def test_the_projects_build_context_is_what_its_image_is_made_of() -> None:
 def test_an_ignore_file_of_another_form_is_an_error(tmp_path: Path) -> None:
     """A pattern that is not understood must not become a wrong key of the cache."""
     (tmp_path / ".dockerignore").write_text("*\n!src\n*.log\n")
-    with pytest.raises(ClusterError, match="is of a form that is not understood"):
+    with pytest.raises(ClusterError, match="has a pattern that this tool does not support"):
         context_files(tmp_path)
 
 
