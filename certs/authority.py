@@ -1,11 +1,7 @@
-"""Issuing: a CA that can sign for one Service only, and leaves for that Service.
+"""Issue and load CAs and leaves.
 
-Pure but for the random numbers in keys and serials; the clock is a parameter. ECDSA P-256
-throughout. A CA signs nothing but server certificates (extended key usage) for the name of our
-Service (name constraint; IP addresses are excluded) and no further CA (path length 0), so that
-its key, if stolen, opens no other door of the cluster.
-
-Kubernetes' API server verifies with Go's crypto/x509; RFC 5280 names the extensions.
+Pure but for the random numbers in keys and serials; the clock is a parameter. All keys are ECDSA
+P-256. The extensions are those of RFC 5280, as Go's crypto/x509 in the API server verifies them.
 """
 
 from __future__ import annotations
@@ -21,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 ORGANISATION = "cni-genie.io"
-"""In the subject of our CAs: how they are told from foreign ones in a bundle."""
+"""Organisation in the subject of our CAs, by which :func:`is_own_ca` recognises them."""
 
 _EVERY_ADDRESS = [
     x509.IPAddress(ipaddress.ip_network(network)) for network in ("0.0.0.0/0", "::/0")
@@ -30,24 +26,24 @@ _SERVER = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
 
 
 class CertificateError(ValueError):
-    """A certificate or key that cannot be used; the text says which and why."""
+    """A certificate or key cannot be used; the message says which one and why."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyPair:
-    """A certificate and its private key. Never shown whole: the key stays out of every repr."""
+    """A certificate and its private key, which no repr shows."""
 
     certificate: x509.Certificate
     key: ec.EllipticCurvePrivateKey = field(repr=False)
 
     @property
     def certificate_pem(self) -> bytes:
-        """The certificate, as PEM."""
+        """The certificate as PEM."""
         return to_pem(self.certificate)
 
     @property
     def key_pem(self) -> bytes:
-        """The private key, as unencrypted PKCS #8 PEM."""
+        """The private key as unencrypted PKCS #8 PEM."""
         return self.key.private_bytes(
             serialization.Encoding.PEM,
             serialization.PrivateFormat.PKCS8,
@@ -61,12 +57,15 @@ def to_pem(certificate: x509.Certificate) -> bytes:
 
 
 def fingerprint(certificate: x509.Certificate) -> str:
-    """Return the SHA-256 of *certificate* in hexadecimal: its name in Secret, logs and tables."""
+    """Return the SHA-256 of *certificate* in hexadecimal: its name in Secret, logs and output."""
     return certificate.fingerprint(hashes.SHA256()).hex()
 
 
 def issue_ca(name: str, *, now: dt.datetime, lifetime: float, backdating: float) -> KeyPair:
-    """Make a self-signed CA for leaves of the DNS *name*; *lifetime* and *backdating* in s."""
+    """Issue a self-signed CA that can sign leaves for the DNS *name* only.
+
+    *lifetime* and *backdating* are in seconds.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     serial = x509.random_serial_number()
     subject = x509.Name(
@@ -75,8 +74,11 @@ def issue_ca(name: str, *, now: dt.datetime, lifetime: float, backdating: float)
             x509.NameAttribute(NameOID.COMMON_NAME, f"webhook CA {serial >> 128:08x}"),
         ]
     )
+
+    # A stolen CA key must be useless elsewhere in the cluster: the CA signs no other CA (path
+    # length 0), no other name, no IP address, and nothing but server certificates.
     builder = (
-        _certificate(subject, subject, key, serial, now - _seconds(backdating))
+        _builder(subject, subject, key, serial, now - _seconds(backdating))
         .not_valid_after(now + _seconds(lifetime))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_key_usage(sign_certificates=True), critical=True)
@@ -91,7 +93,10 @@ def issue_ca(name: str, *, now: dt.datetime, lifetime: float, backdating: float)
 def issue_leaf(
     ca: KeyPair, name: str, *, now: dt.datetime, lifetime: float, backdating: float
 ) -> KeyPair:
-    """Make a leaf for the DNS *name*, signed by *ca*, that does not outlive it."""
+    """Issue a leaf for the DNS *name*, signed by *ca*, that expires no later than *ca*.
+
+    *lifetime* and *backdating* are in seconds.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name(
         [
@@ -99,12 +104,13 @@ def issue_leaf(
             x509.NameAttribute(NameOID.COMMON_NAME, "webhook"),
         ]
     )
-    until = min(now + _seconds(lifetime), ca.certificate.not_valid_after_utc)
     serial = x509.random_serial_number()
     issuer = ca.certificate.subject
+    expiry = min(now + _seconds(lifetime), ca.certificate.not_valid_after_utc)
+
     builder = (
-        _certificate(subject, issuer, key, serial, now - _seconds(backdating))
-        .not_valid_after(until)
+        _builder(subject, issuer, key, serial, now - _seconds(backdating))
+        .not_valid_after(expiry)
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(sign_certificates=False), critical=True)
@@ -117,41 +123,44 @@ def issue_leaf(
 
 
 def load_ca(certificate_pem: bytes, key_pem: bytes, name: str, *, now: dt.datetime) -> KeyPair:
-    """Read a CA of ours; raises :class:`CertificateError` for anything that must not sign leaves.
+    """Load a CA of ours; raises :class:`CertificateError` if it must not sign leaves.
 
-    That is: no certificate or key, a key of another certificate, an expired or not yet valid
-    certificate, one that is no CA, and one that was not made by us for the DNS *name*.
+    It must not if the certificate or the key cannot be read, the key belongs to another
+    certificate, the certificate is not valid at *now*, or Genie did not issue it as a CA for the
+    DNS *name*.
     """
     certificate = load_certificate(certificate_pem)
     try:
         key = serialization.load_pem_private_key(key_pem, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise CertificateError(f"no private key: {error}") from None
+        raise CertificateError(f"the private key cannot be read: {error}") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise CertificateError("the private key is no ECDSA key")
+        raise CertificateError("the private key is not an ECDSA key")
+
     try:
-        fits = key.public_key() == certificate.public_key()
+        matches = key.public_key() == certificate.public_key()
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise CertificateError(f"the certificate's key cannot be used: {error}") from None
-    if not fits:
+        raise CertificateError(f"the certificate's public key cannot be read: {error}") from None
+    if not matches:
         raise CertificateError("the private key belongs to another certificate")
+
     if not is_own_ca(certificate, name):
-        raise CertificateError(f"the certificate is no CA that Genie made for {name}")
+        raise CertificateError(f"the certificate is not a CA that Genie issued for {name}")
     if not is_valid(certificate, now):
         raise CertificateError(_validity(certificate))
     return KeyPair(certificate, key)
 
 
 def load_certificate(pem: bytes) -> x509.Certificate:
-    """Read one certificate; raises :class:`CertificateError`."""
+    """Load one certificate; raises :class:`CertificateError`."""
     try:
         return x509.load_pem_x509_certificate(pem)
     except ValueError as error:
-        raise CertificateError(f"no certificate: {error}") from None
+        raise CertificateError(f"the certificate cannot be read: {error}") from None
 
 
 def is_own_ca(certificate: x509.Certificate, name: str) -> bool:
-    """Tell whether *certificate* is a CA that we (any release) made for the DNS *name*."""
+    """Tell whether *certificate* is a CA that any release of Genie issued for the DNS *name*."""
     try:
         organisation = certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
         if [attribute.value for attribute in organisation] != [ORGANISATION]:
@@ -170,19 +179,19 @@ def is_own_ca(certificate: x509.Certificate, name: str) -> bool:
 
 
 def is_valid(certificate: x509.Certificate, now: dt.datetime) -> bool:
-    """Tell whether *now* lies in the life of *certificate*."""
+    """Tell whether *certificate* is valid at *now*."""
     return certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc
 
 
 def is_expired(certificate: x509.Certificate, now: dt.datetime) -> bool:
-    """Tell whether the life of *certificate* is over at *now*."""
+    """Tell whether *certificate* has expired at *now*."""
     return now > certificate.not_valid_after_utc
 
 
 def renew_at(certificate: x509.Certificate, *, backdating: float, fraction: float) -> dt.datetime:
-    """Return when *fraction* of the life of *certificate*, counted from its making, is over."""
-    made = certificate.not_valid_before_utc + _seconds(backdating)
-    return made + (certificate.not_valid_after_utc - made) * fraction
+    """Return when *fraction* of the life of *certificate* is over, counted from its issue."""
+    issued_at = certificate.not_valid_before_utc + _seconds(backdating)
+    return issued_at + (certificate.not_valid_after_utc - issued_at) * fraction
 
 
 def _validity(certificate: x509.Certificate) -> str:
@@ -196,12 +205,12 @@ def _seconds(value: float) -> dt.timedelta:
     return dt.timedelta(seconds=value)
 
 
-def _certificate(
+def _builder(
     subject: x509.Name,
     issuer: x509.Name,
     key: ec.EllipticCurvePrivateKey,
     serial: int,
-    since: dt.datetime,
+    not_before: dt.datetime,
 ) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
@@ -209,7 +218,7 @@ def _certificate(
         .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(serial)
-        .not_valid_before(since)
+        .not_valid_before(not_before)
         .add_extension(_SERVER, critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )

@@ -1,18 +1,17 @@
 """caBundle: the certificates that the API server trusts for one webhook entry, as PEM.
 
-Pure. :func:`merge` is the only place where a bundle is composed. Its rules:
+Pure. Only :func:`merge` composes bundles. Its rules:
 
-* What is not ours stays, byte for byte and in its place: an administrator's own CA, comments.
-* A CA of ours leaves the bundle only when it has expired or was retired by name. A replica that
-  does not know a CA (its Secret was lost, it is behind) therefore never takes trust away from
-  a leaf that another replica still serves.
-* It is idempotent, and depends on nothing but its arguments: replicas that agree on the Secret
-  agree on the bundle, so nothing is written twice.
+* Everything that is not ours (an administrator's own CA, comments) stays, byte for byte and in
+  its place.
+* A CA of ours is removed only after it has expired or was retired by name. So a replica that does
+  not know a CA (the Secret was lost, or the replica lags) never removes the trust in a leaf that
+  another replica still serves.
+* The result depends on the arguments only and merging is idempotent: replicas that read the same
+  Secret compose the same bundle, and none is written twice.
 
-:func:`verification_error` verifies a leaf as the API server does, at a given time, by
-cryptography's path validation (RFC 5280, name constraints included). Go does not demand the
-CA/Browser Forum's profile, which is cryptography's default, and certificates of a company's own
-PKI often do not follow it: a replica that demanded it would never be ready.
+:func:`verification_error` verifies a leaf as the API server does (RFC 5280 path validation, name
+constraints included), at a given time.
 """
 
 from __future__ import annotations
@@ -42,8 +41,8 @@ _BLOCK = re.compile(
 
 
 def parse_bundle(bundle: bytes) -> list[x509.Certificate]:
-    """Return the certificates in *bundle*; what cannot be read is passed over."""
-    return [certificate for _, certificate in _parts(bundle) if certificate is not None]
+    """Return the certificates in *bundle*; skip those that cannot be read."""
+    return [certificate for _, certificate in _split(bundle) if certificate is not None]
 
 
 def merge(
@@ -56,50 +55,58 @@ def merge(
 ) -> bytes:
     """Return *bundle* with all of *trusted* in it and without our expired or *retired* CAs.
 
-    *retired* are fingerprints; *is_own* tells our certificates from foreign ones, which stay.
+    *retired* are fingerprints; *is_own* recognises our certificates: all others stay.
     """
     kept: list[bytes] = []
-    present: set[str] = set()
-    for text, certificate in _parts(bundle):
+    kept_names: set[str] = set()
+    for text, certificate in _split(bundle):
         if certificate is None:
             kept.append(text)
             continue
+
         name = fingerprint(certificate)
-        gone = name in retired or is_expired(certificate, now) or name in present
-        if not (gone and is_own(certificate)):
+        obsolete = name in retired or is_expired(certificate, now) or name in kept_names
+        if not (obsolete and is_own(certificate)):
             kept.append(text)
-            present.add(name)
-    missing = {fingerprint(one): one for one in trusted if not is_expired(one, now)}
-    added = [missing[name] for name in missing.keys() - present - set(retired)]
-    added.sort(key=lambda one: (one.not_valid_before_utc, fingerprint(one)))
-    before = b"".join(kept)
-    if not before.strip():
-        before = b""
-    elif not before.endswith(b"\n") and added:
-        before += b"\n"
-    return before + b"".join(map(to_pem, added))
+            kept_names.add(name)
+
+    usable = {fingerprint(ca): ca for ca in trusted if not is_expired(ca, now)}
+    added = [usable[name] for name in usable.keys() - kept_names - set(retired)]
+    # Every replica must compose the same bytes, in whatever order it learnt of the CAs.
+    added.sort(key=lambda ca: (ca.not_valid_before_utc, fingerprint(ca)))
+
+    head = b"".join(kept)
+    if not head.strip():
+        head = b""  # a placeholder of a manifest, such as a lone line feed
+    elif not head.endswith(b"\n") and added:
+        head += b"\n"
+    return head + b"".join(map(to_pem, added))
 
 
 def verification_error(
     chain: Sequence[x509.Certificate], bundle: bytes, name: str, now: dt.datetime
 ) -> str | None:
-    """Return why who trusts *bundle* refuses *chain* for *name* at *now*; None: it is accepted.
+    """Return why a client that trusts *bundle* rejects *chain* for *name* at *now*.
 
-    *chain* is what a server presents: its leaf, then intermediate certificates.
+    None: it accepts. *chain* is what a server presents: its leaf, then intermediate certificates.
     """
     roots = parse_bundle(bundle)
     if not roots:
         return "the bundle holds no certificate"
+
+    # Go does not require the CA/Browser Forum's profile, which is cryptography's default, and
+    # certificates of a company's own PKI often do not have it: with the default, a replica with
+    # such a certificate would never be ready.
     policy = PolicyBuilder().store(Store(roots)).time(now)
     policy = policy.extension_policies(ee_policy=_LEAF, ca_policy=_AUTHORITY)
     try:
         policy.build_server_verifier(x509.DNSName(name)).verify(chain[0], list(chain[1:]))
-    except (VerificationError, ValueError) as error:  # ValueError: what cannot be taken apart
+    except (VerificationError, ValueError) as error:  # ValueError: an extension cannot be parsed
         return str(error)
     return None
 
 
-def _for_servers(
+def _require_server_usage(
     _policy: object, _certificate: x509.Certificate, usage: x509.ExtendedKeyUsage | None
 ) -> None:
     usages = {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
@@ -110,17 +117,17 @@ def _for_servers(
 _LEAF = (
     ExtensionPolicy.permit_all()
     .require_present(x509.SubjectAlternativeName, Criticality.AGNOSTIC, None)
-    .may_be_present(x509.ExtendedKeyUsage, Criticality.AGNOSTIC, _for_servers)
+    .may_be_present(x509.ExtendedKeyUsage, Criticality.AGNOSTIC, _require_server_usage)
 )
 _AUTHORITY = (
     ExtensionPolicy.permit_all()
     .require_present(x509.BasicConstraints, Criticality.AGNOSTIC, None)
-    .may_be_present(x509.ExtendedKeyUsage, Criticality.AGNOSTIC, _for_servers)
+    .may_be_present(x509.ExtendedKeyUsage, Criticality.AGNOSTIC, _require_server_usage)
 )
 
 
-def _parts(bundle: bytes) -> Iterator[tuple[bytes, x509.Certificate | None]]:
-    """Split *bundle* into certificates and whatever stands between them; joined, it is whole."""
+def _split(bundle: bytes) -> Iterator[tuple[bytes, x509.Certificate | None]]:
+    """Split *bundle* into certificates and the text between them; nothing is lost."""
     end = 0
     for block in _BLOCK.finditer(bundle):
         if block.start() > end:

@@ -1,13 +1,7 @@
-"""Certificates from mounted files: another source, for those who have a PKI or cert-manager.
+"""The source that reads certificates from mounted files: from cert-manager or a company's own PKI.
 
-A folder with ``tls.crt``, ``tls.key`` and perhaps ``ca.crt``, usually a Secret mounted as a volume.
-It is read in every round. kubelet swaps such a volume by renaming the symbolic link ``..data``:
-all three files are read from the folder that the link names at one moment, so that a pair is never
-made of two versions.
-
-A pair in use is given up only for one that every bundle which covers the old one has covered for
-``propagation`` seconds: a bundle that covers neither has nothing to lose. As with our own leaves,
-waiting ends before the pair in use does.
+The folder holds ``tls.crt``, ``tls.key`` and perhaps ``ca.crt``; usually it is a Secret mounted as
+a volume. It is read in every reconciliation.
 """
 
 from __future__ import annotations
@@ -37,14 +31,65 @@ log = structlog.get_logger("certs")
 
 @dataclass(frozen=True, slots=True)
 class MountedFiles:
-    """What one version of the files says: the pair to serve, and the CAs to publish."""
+    """One version of the files: the leaf to serve, and the CAs to publish."""
 
     leaf: Leaf
     authorities: tuple[x509.Certificate, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class MountedChange:
+    """A served leaf (old) and another one in the files (new), as the rules see them.
+
+    *covers_old* and *loses* count webhook entries: those whose bundle covers the old leaf, and
+    those of them whose bundle does not cover the new one. Times are in seconds.
+    """
+
+    is_old_valid: bool
+    entries: int
+    covers_old: int
+    loses: int
+    steady_for: float
+    old_seconds_left: float
+    last_part: float
+    is_new_valid_longer: bool
+    settings: CertificateSettings
+
+
+TAKEOVER_RULES: tuple[tuple[str, Callable[[MountedChange], bool]], ...] = (
+    (
+        "the old leaf is not valid at the API server's time",
+        lambda change: not change.is_old_valid,
+    ),
+    (
+        "every bundle that covers the old leaf covers the new one",
+        # A bundle that covers neither loses nothing.
+        lambda change: not change.loses and change.steady_for >= change.settings.propagation,
+    ),
+    (
+        "no bundle covers the old leaf",
+        lambda change: change.entries > 0 and not change.covers_old,
+    ),
+    (
+        "the old leaf expires soon",
+        lambda change: (
+            change.is_new_valid_longer
+            and not change.loses
+            and change.old_seconds_left < change.last_part
+        ),
+    ),
+    (
+        "the old leaf expires now",
+        lambda change: (
+            change.is_new_valid_longer and change.old_seconds_left < 2 * change.settings.resync
+        ),
+    ),
+)
+"""Why the leaf in the files takes over from the served one: the first rule that applies."""
+
+
 class FileSource:
-    """Takes the pair, and the CA to publish, from *directory*."""
+    """Serves the leaf in *directory*, and publishes the CA there."""
 
     def __init__(
         self, directory: Path, settings: CertificateSettings, now: Callable[[], dt.datetime]
@@ -53,114 +98,123 @@ class FileSource:
         self._directory = directory
         self._settings = settings
         self._now = now
-        self._found: Leaf | None = None
-        self._ca: tuple[x509.Certificate, ...] = ()
-        self._unusable = ""
-        self._waits = ""
+        self._files: MountedFiles | None = None
+        self._last_error = ""
+        self._last_wait = ""
 
     def reconcile(
         self, _observed: ObservedConfigurations, _leaf: Leaf | None
     ) -> BundlePublication | None:
-        """Read the files; publish what ``ca.crt`` holds, if bundles are ours to write."""
+        """Read the files; publish the CAs in ``ca.crt``, if the settings allow it."""
         self._read()
-        if not self._ca or not self._settings.write_bundles:
+        if not self._files or not self._files.authorities or not self._settings.write_bundles:
             return None
-        # Nothing marks the CAs of others as theirs: whatever has expired may go.
-        return BundlePublication(self._ca, (), lambda _certificate: True)
+        # Nothing marks the CAs of other people as theirs, so that every expired one is removed.
+        return BundlePublication(self._files.authorities, (), lambda _certificate: True)
 
     def next_leaf(
         self, leaf: Leaf | None, observed: ObservedConfigurations
     ) -> tuple[Leaf, str] | None:
-        """Take the pair in the files, once it is covered."""
-        found = self._found
-        if found is None or (leaf and leaf.chain_pem == found.chain_pem):
+        """Return the leaf in the files, once it may take over from *leaf*."""
+        new = self._new_leaf(leaf)
+        if new is None:
             return None
-        why = self._why(leaf, found, observed) if leaf else "the files hold it"
-        if why:
-            self._waits = ""
-        return (found, why) if why else None
+        if leaf is None:
+            return new, "there is no leaf yet"
+
+        now, name = self._now(), self._settings.dns_name
+        old_errors = observed.verification_errors(leaf.chain, name, now)
+        new_errors = observed.verification_errors(new.chain, name, now)
+        losing = sorted(new_errors.keys() - old_errors.keys())
+        change = MountedChange(
+            is_old_valid=is_valid(leaf.certificate, now),
+            entries=len(observed.entries),
+            covers_old=len(observed.entries) - len(old_errors),
+            loses=len(losing),
+            steady_for=observed.steady_for,
+            old_seconds_left=leaf.seconds_left(now),
+            last_part=self._last_part(leaf),
+            is_new_valid_longer=self._is_valid_longer(new, leaf),
+            settings=self._settings,
+        )
+        for reason, applies in TAKEOVER_RULES:
+            if applies(change):
+                self._last_wait = ""
+                return new, reason
+        self._report_wait(losing)
+        return None
 
     def offline_leaf(self, leaf: Leaf | None) -> tuple[Leaf, str] | None:
-        """Take the pair in the files if there is none in use that is valid for long."""
+        """Return the leaf in the files, if *leaf* is None, not valid or about to expire."""
         self._read()
-        found = self._found
-        if found is None or (leaf and leaf.chain_pem == found.chain_pem):
+        new = self._new_leaf(leaf)
+        if new is None:
             return None
-        if leaf and is_valid(leaf.certificate, self._now()):
-            expires_soon = self._left(leaf) < self._last_part(leaf)
-            if not (expires_soon and self._outlives(found, leaf)):
+
+        now = self._now()
+        if leaf and is_valid(leaf.certificate, now):
+            expires_soon = leaf.seconds_left(now) < self._last_part(leaf)
+            if not (expires_soon and self._is_valid_longer(new, leaf)):
                 return None
-        return found, "the files hold it and the API server does not answer"
+        return new, "the files hold a new leaf and the API server does not answer"
 
-    def _why(self, leaf: Leaf, found: Leaf, observed: ObservedConfigurations) -> str | None:
-        settings, now = self._settings, self._now()
-        if not is_valid(leaf.certificate, now):
-            return "the one in use is not valid at the API server's time"
-        refused = observed.verification_errors(leaf.chain, settings.dns_name, now)
-        losing = (
-            observed.verification_errors(found.chain, settings.dns_name, now).keys()
-            - refused.keys()
+    def _new_leaf(self, leaf: Leaf | None) -> Leaf | None:
+        """Return the leaf in the files, unless there is none or it is *leaf* itself."""
+        new = self._files.leaf if self._files else None
+        return None if new and leaf and new.chain_pem == leaf.chain_pem else new
+
+    def _is_valid_longer(self, new: Leaf, old: Leaf) -> bool:
+        """Tell whether *new* is valid and expires after *old*: someone may mount an old pair."""
+        expiry = new.certificate.not_valid_after_utc
+        return is_valid(new.certificate, self._now()) and (
+            expiry > old.certificate.not_valid_after_utc
         )
-        left, outlives = self._left(leaf), self._outlives(found, leaf)
-        covered, settled = not losing, observed.steady_for >= settings.propagation
-        reasons = {
-            "every bundle that covers the one in use covers it": covered and settled,
-            "no bundle covers the one in use": 0 < len(observed.entries) == len(refused),
-            "the one in use expires soon": outlives and covered and left < self._last_part(leaf),
-            "the one in use expires": outlives and left < 2 * settings.resync,
-        }
-        why = next((reason for reason, applies in reasons.items() if applies), None)
-        if why is None:
-            self._wait(sorted(losing))
-        return why
-
-    def _outlives(self, found: Leaf, leaf: Leaf) -> bool:
-        until = leaf.certificate.not_valid_after_utc
-        return (
-            is_valid(found.certificate, self._now())
-            and found.certificate.not_valid_after_utc > until
-        )
-
-    def _left(self, leaf: Leaf) -> float:
-        return (leaf.certificate.not_valid_after_utc - self._now()).total_seconds()
 
     def _last_part(self, leaf: Leaf) -> float:
-        """Return how much of its life is left when waiting is over: its maker chose the life."""
+        """Return with how many seconds left waiting is over: a tenth of the life, at most.
+
+        The life of a mounted leaf is chosen by its issuer, not by the settings.
+        """
         certificate = leaf.certificate
         life = certificate.not_valid_after_utc - certificate.not_valid_before_utc
         return min(life.total_seconds() / 10, self._settings.last_part)
 
-    def _wait(self, losing: list[str]) -> None:
-        """Say what keeps the pair in the files from being used; in the log once for each cause."""
+    def _report_wait(self, losing: list[str]) -> None:
+        """Set what the new leaf waits for, and log it once for each cause."""
         bundles = f"caBundle of {', '.join(losing)}" if losing else "the bundles"
-        waits = (
+        waits_for = (
             f"{bundles} to have covered the new {self._directory}/tls.crt for "
             f"{self._settings.propagation:g} s"
         )
-        if waits != self._waits:
-            log.info("a new mounted certificate waits", waits_for=waits)
-        self._waits = waits
-        self.state = replace(self.state, waits_for=waits)
+        if waits_for != self._last_wait:
+            log.info("new mounted certificate not served yet", waits_for=waits_for)
+        self._last_wait = waits_for
+        self.state = replace(self.state, waits_for=waits_for)
 
     def _read(self) -> None:
+        """Read the files; if they are unusable, keep the last usable ones and log why, once."""
         try:
             files = load_files(self._directory)
         except CertificateError as error:
-            if str(error) != self._unusable:
-                log.warning("mounted certificate not usable", error=str(error))
-            self._unusable = str(error)
+            if str(error) != self._last_error:
+                log.warning("mounted certificate unusable", error=str(error))
+            self._last_error = str(error)
             self.state = SourceState(waits_for=f"usable files in {self._directory}: {error}")
             return
-        self._unusable = ""
-        self._found, self._ca = files.leaf, files.authorities
-        self.state = SourceState(ca=self._ca[0] if self._ca else None)
+
+        self._last_error = ""
+        self._files = files
+        self.state = SourceState(ca=files.authorities[0] if files.authorities else None)
 
 
 def load_files(directory: Path) -> MountedFiles:
-    """Read one version of the files; raises :class:`CertificateError`."""
-    link = directory / "..data"
+    """Load one version of the files; raises :class:`CertificateError`."""
     try:
+        # kubelet updates a volume by renaming the symbolic link "..data". All files are read from
+        # the folder that it names at one moment, or certificate and key may not belong together.
+        link = directory / "..data"
         version = link.resolve(strict=True) if link.is_symlink() else directory
+
         chain_pem = (version / "tls.crt").read_bytes()
         key_pem = (version / "tls.key").read_bytes()
         ca = version / "ca.crt"
@@ -170,6 +224,7 @@ def load_files(directory: Path) -> MountedFiles:
         raise CertificateError(f"{error.filename}: {error.strerror}") from None
     except ValueError as error:
         raise CertificateError(f"tls.crt: {error}") from None
+
     leaf = Leaf(chain[0], chain_pem, key_pem, intermediates=tuple(chain[1:]))
-    ReloadableContext().load(leaf)  # a certificate and a key of two versions do not load
+    ReloadableContext().load(leaf)  # raises if the key does not belong to the certificate
     return MountedFiles(leaf, tuple(parse_bundle(ca_pem)))

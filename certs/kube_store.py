@@ -1,8 +1,8 @@
-"""The effects on the API server: reading and writing the Secret and the caBundles.
+"""Read and write the Secret and the caBundles on the API server.
 
-Everything is read from the API server itself, never from a watch cache: a watch only says *when*
-to look. Every write is conditional on the version that was read, so of two replicas one wins, and
-the other reads again.
+Everything is read from the API server itself, never from an informer cache: a watch only says
+*when* to read. Every write is conditional on the version that was read, so one of two replicas
+wins, and the other reads again.
 """
 
 from __future__ import annotations
@@ -47,20 +47,21 @@ class SecretStore:
             raise
 
     def write(
-        self, stored: CASecret, found: Mapping[str, Any] | None, *, drop_request: bool = False
+        self, content: CASecret, current: Mapping[str, Any] | None, *, drop_request: bool = False
     ) -> dict[str, Any]:
-        """Write *stored* over *found*, or as a new Secret; raises :class:`KubeError`.
+        """Write *content* over *current*, or as a new Secret if that is None; return the Secret.
 
-        A Secret that changed, came or went since *found* was read is a conflict (409, 404).
+        Raises :class:`KubeError`: 409 or 404 if the Secret was changed, created or deleted since
+        *current* was read.
         """
         secret = render(
-            stored,
-            found,
+            content,
+            current,
             name=self._settings.secret,
             namespace=self._settings.namespace,
             drop_request=drop_request,
         )
-        if found is None:
+        if current is None:
             return self._kube.create(self.collection, secret)
         return self._kube.update(self.path, secret)
 
@@ -77,24 +78,25 @@ class ConfigurationStore:
         self._kube = kube
         self._label = settings.label
         self._monotonic = monotonic
-        self._since: dict[tuple[str, int], float] = {}
+        self._first_seen: dict[tuple[str, int], float] = {}
         self._lost_at = -math.inf
 
     def read(self) -> ObservedConfigurations:
         """List them; raises :class:`KubeError`."""
-        found = [
+        items = [
             (kind, item)
             for kind in KINDS
             for item in self._kube.get(API + kind, {"labelSelector": self._label}).get("items")
             or ()
         ]
-        now, known = self._monotonic(), {_generation(item) for _, item in found}
-        if not {uid for uid, _ in self._since} <= {uid for uid, _ in known}:
+
+        now, generations = self._monotonic(), {_generation(item) for _, item in items}
+        if not {uid for uid, _ in self._first_seen} <= {uid for uid, _ in generations}:
             self._lost_at = now
-        self._since = {key: at for key, at in self._since.items() if key in known}
-        return ObservedConfigurations(
-            tuple(self._parse(kind, item) for kind, item in found), now - self._lost_at
-        )
+        self._first_seen = {key: at for key, at in self._first_seen.items() if key in generations}
+
+        configurations = tuple(self._parse(kind, item) for kind, item in items)
+        return ObservedConfigurations(configurations, now - self._lost_at)
 
     def write(
         self,
@@ -105,36 +107,42 @@ class ConfigurationStore:
         is_own: Callable[[x509.Certificate], bool],
         now: dt.datetime,
     ) -> tuple[ObservedConfigurations, list[str], list[KubeError]]:
-        """Give every entry its bundle, where it differs.
+        """Write the bundles that differ from what :func:`certs.bundle.merge` composes.
 
-        Returns what is known afterwards, the names of the configurations written, and what
-        failed: one configuration that cannot be written keeps no other from its bundle.
+        Returns the configurations as they are afterwards, the names of those written, and the
+        errors: a configuration that cannot be written does not keep the others from being written.
         """
         after: list[WebhookConfiguration] = []
         written: list[str] = []
         errors: list[KubeError] = []
-        for one in observed.configurations:
-            wanted = {
+        for configuration in observed.configurations:
+            merged = {
                 index: merge(entry.bundle, trusted, retired=retired, is_own=is_own, now=now)
-                for index, entry in enumerate(one.entries)
+                for index, entry in enumerate(configuration.entries)
             }
-            changed = {i: new for i, new in wanted.items() if new != one.entries[i].bundle}
+            changed = {
+                index: bundle
+                for index, bundle in merged.items()
+                if bundle != configuration.entries[index].bundle
+            }
             if not changed:
-                after.append(one)
+                after.append(configuration)
                 continue
+
             try:
-                kind = one.path.removeprefix(API).partition("/")[0]
-                after.append(self._parse(kind, self._kube.patch(one.path, one.patch(changed))))
-                written.append(one.name)
+                item = self._kube.patch(configuration.path, configuration.patch(changed))
             except KubeError as error:
-                after.append(one)
+                after.append(configuration)
                 errors.append(error)
+            else:
+                after.append(self._parse(configuration.kind, item))
+                written.append(configuration.name)
         return ObservedConfigurations(tuple(after), observed.lost_for), written, errors
 
     def _parse(self, kind: str, item: Mapping[str, Any]) -> WebhookConfiguration:
         now = self._monotonic()
-        since = self._since.setdefault(_generation(item), now)
-        return WebhookConfiguration.parse(kind, item, now - since)
+        first_seen = self._first_seen.setdefault(_generation(item), now)
+        return WebhookConfiguration.parse(kind, item, now - first_seen)
 
 
 def _generation(item: Mapping[str, Any]) -> tuple[str, int]:

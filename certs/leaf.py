@@ -1,8 +1,6 @@
-"""The leaf of this replica: what it is, when to replace it, how to make one.
+"""The leaf of this replica: when to replace it, and how to issue one.
 
-Pure but for the random numbers in keys and serials. :func:`replacement_reason` holds the rule for
-replicas: a leaf that the observed bundles cover is given up only for one that they have covered
-for a while.
+Pure but for the random numbers in keys and serials.
 """
 
 from __future__ import annotations
@@ -14,6 +12,7 @@ from certs.authority import fingerprint, is_valid, issue_leaf
 
 if TYPE_CHECKING:
     import datetime as dt
+    from collections.abc import Callable, Collection
 
     from cryptography import x509
 
@@ -25,7 +24,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """A serving certificate with its key; *ca* and *renew_at* where we made it ourselves."""
+    """A serving certificate with its key.
+
+    *ca* and *renew_at* are None for a leaf from mounted files.
+    """
 
     certificate: x509.Certificate
     chain_pem: bytes
@@ -36,8 +38,59 @@ class Leaf:
 
     @property
     def chain(self) -> tuple[x509.Certificate, ...]:
-        """What is presented: the leaf, then what leads to its CA."""
+        """The certificates that a handshake presents: the leaf, then intermediate ones."""
         return (self.certificate, *self.intermediates)
+
+    def seconds_left(self, now: dt.datetime) -> float:
+        """Return for how many seconds from *now* the leaf is valid."""
+        return (self.certificate.not_valid_after_utc - now).total_seconds()
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeOfSigner:
+    """A leaf of one CA while another CA signs; *ca* and *signer* are fingerprints."""
+
+    ca: str
+    signer: str
+    retired: Collection[str]
+    seconds_left: float
+    observed: ObservedConfigurations
+    settings: CertificateSettings
+
+
+REPLACEMENT_RULES: tuple[tuple[str, Callable[[ChangeOfSigner], bool]], ...] = (
+    (
+        "the CA of the old leaf was retired",
+        lambda change: change.ca in change.retired,
+    ),
+    (
+        "another CA signs now",
+        lambda change: change.observed.settled([change.signer], change.settings.propagation),
+    ),
+    (
+        "no bundle covers the old leaf",
+        # Without configurations, API servers that lag may still have one that holds this CA.
+        lambda change: (
+            bool(change.observed.configurations) and not change.observed.holders([change.ca])
+        ),
+    ),
+    (
+        "the old leaf expires soon",
+        lambda change: (
+            change.seconds_left < change.settings.last_part
+            and not change.observed.missing([change.signer])
+        ),
+    ),
+    (
+        "the old leaf expires now",
+        # No API server accepts an expired leaf; some may accept one of the new CA already.
+        lambda change: change.seconds_left < 2 * change.settings.resync,
+    ),
+)
+"""Why a leaf is given up for one of the CA that signs now: the first rule that applies.
+
+While no rule applies, the leaf stays: the bundles cover it, and may not cover another yet.
+"""
 
 
 def replacement_reason(
@@ -47,33 +100,28 @@ def replacement_reason(
     now: dt.datetime,
     settings: CertificateSettings,
 ) -> str | None:
-    """Return why a leaf has to be made now, by the CA that *decision* says signs; None: keep it."""
+    """Return why *leaf* must be replaced now by one of ``decision.signer``; None: it stays."""
     if decision.signer is None:
         return None
     if leaf is None or leaf.ca is None or leaf.renew_at is None:
-        return "there is none of ours"
+        return "there is no leaf yet"
     if not is_valid(leaf.certificate, now):
-        return "it is not valid at the API server's time"
-    name, signer = fingerprint(leaf.ca), fingerprint(decision.signer.certificate)
-    if name == signer:
-        return "it is due for renewal" if now >= leaf.renew_at else None
-    left = (leaf.certificate.not_valid_after_utc - now).total_seconds()
-    reasons = {
-        "its CA was retired": name in decision.retired,
-        "another CA signs": observed.settled([signer], settings.propagation),
-        # Where no configuration is left, API servers that lag may still have one, with this CA.
-        "no bundle covers it": bool(observed.configurations) and not observed.holders([name]),
-        # An expired leaf is of no use to anyone, one that some API server may not trust yet is.
-        "it expires soon": left < settings.last_part and not observed.missing([signer]),
-        "it expires": left < 2 * settings.resync,
-    }
-    return next((reason for reason, applies in reasons.items() if applies), None)
+        return "the old leaf is not valid at the API server's time"
+
+    ca, signer = fingerprint(leaf.ca), fingerprint(decision.signer.certificate)
+    if ca == signer:
+        return "the old leaf is due for renewal" if now >= leaf.renew_at else None
+
+    change = ChangeOfSigner(
+        ca, signer, decision.retired.keys(), leaf.seconds_left(now), observed, settings
+    )
+    return next((reason for reason, applies in REPLACEMENT_RULES if applies(change)), None)
 
 
 def make_leaf(
     ca: KeyPair, now: dt.datetime, settings: CertificateSettings, *, early: float
 ) -> Leaf:
-    """Make a leaf by *ca*; *early* (0 to 1) is how much of the jitter its renewal gets."""
+    """Issue a leaf signed by *ca*, renewed *early* (0 to 1) times the jitter before it is due."""
     pair = issue_leaf(
         ca,
         settings.dns_name,
@@ -81,6 +129,6 @@ def make_leaf(
         lifetime=settings.leaf_lifetime,
         backdating=settings.backdating,
     )
-    left = pair.certificate.not_valid_after_utc - now
-    due = now + left * (settings.renew_fraction - settings.jitter * early)
-    return Leaf(pair.certificate, pair.certificate_pem, pair.key_pem, ca.certificate, due)
+    life = pair.certificate.not_valid_after_utc - now
+    renew_at = now + life * (settings.renew_fraction - settings.jitter * early)
+    return Leaf(pair.certificate, pair.certificate_pem, pair.key_pem, ca.certificate, renew_at)

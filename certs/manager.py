@@ -1,14 +1,9 @@
-"""The manager: one thread that keeps this replica's certificate right, and one that checks it.
+"""The manager: the thread that reconciles this replica's certificate, the bundles and the Secret.
 
-A round reads the webhook configurations and the Secret, takes the steps that are due, writes the
-bundles that differ, and changes the served leaf if it must be changed. A round runs when a watch
-reports a change, and every ``resync`` seconds whatever the watches say: they only wake it. What
-fails is logged, counted and tried again; the leaf in use stays.
-
-The order within a round matters. Configurations are read before the Secret, so that what is
-written into them is never older than what was read from them. The Secret is written before the
-bundles, and the bundles before the leaf, so that a crash in between leaves trust without a leaf,
-never a leaf without trust.
+A reconciliation reads the webhook configurations and the Secret, takes the steps that are due,
+writes the bundles that differ, and replaces the served leaf if necessary. It runs when a watch
+reports a change, and every ``resync`` seconds in any case. Errors are logged, counted and retried;
+the served leaf stays.
 """
 
 from __future__ import annotations
@@ -46,23 +41,23 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("certs")
 
-RACES_IN_A_ROW = 3
-"""So many rounds can be lost by bad luck; more are an error with a name."""
+LOST_RACES_IN_A_ROW = 3
+"""Reconciliations that may lose a race to another replica before that counts as an error."""
 
 PAUSE, PAUSE_AFTER_FAILURE = 0.1, 0.5
-"""Seconds between rounds, at least: a change is often followed by another. After a failure longer,
-but still so short that what can be repaired is repaired within a second of the change."""
+"""Seconds between reconciliations, at least, because one change often follows another. Longer after
+a failure, but short enough to repair everything else within a second of a change."""
 
 FIRST_DELAY, LONGEST_DELAY = 0.2, 15.0
-"""Seconds before the next round after failures, where nothing changes: after one, and at most."""
+"""Seconds until the retry after one failure, and at most, if no watch reports a change."""
 
 
 class CertificateManager:
-    """The certificate of this replica: made, renewed, published and served.
+    """Issues, renews, publishes and serves the certificate of this replica.
 
-    ``start``, then give :meth:`ssl_context` to the server; it presents a certificate as soon as
-    there is one (:meth:`wait_for_leaf`). ``stop`` ends the threads; the context goes on presenting
-    the last certificate.
+    Call :meth:`start` and give :meth:`ssl_context` to the server; the context presents a
+    certificate as soon as there is one (:meth:`wait_for_leaf`). :meth:`stop` ends the threads; the
+    context continues to present the last certificate.
     """
 
     def __init__(
@@ -84,31 +79,35 @@ class CertificateManager:
                 SecretStore(kube, settings),
                 settings,
                 now=self._clock.now,
-                wrote=lambda cause: self._metrics.secret_writes.labels(cause.name.lower()).inc(),
+                on_write=lambda reason: self._metrics.secret_writes.labels(
+                    reason.name.lower()
+                ).inc(),
                 monotonic=monotonic,
             )
         )
-        self._live = ReloadableContext(settings.client_ca)
-        self._serving = ServedState()
-        self._check = SelfCheck(settings, self._clock, self._metrics, lambda: self._serving)
+
+        self._context = ReloadableContext(settings.client_ca)
+        self._served = ServedState()
+        self._check = SelfCheck(settings, self._clock, self._metrics, lambda: self._served)
         self._write_backoff = WriteBackoff(monotonic, self._metrics.contested_writes.inc)
-        self._error = ""
         self._backoff = Backoff(FIRST_DELAY, LONGEST_DELAY, random.uniform)
+        self._error = ""
+
         self._stopping = threading.Event()
         self._wake = threading.Event()
-        self._served = threading.Event()
-        self._watches = self._watch(kube)
+        self._has_leaf = threading.Event()
+        self._watches = self._make_watches(kube)
         self._thread = threading.Thread(target=self._run, name="certificates", daemon=True)
 
     def start(self) -> None:
-        """Begin, in threads of our own."""
+        """Start the threads."""
         for watch in self._watches:
             watch.start()
         self._thread.start()
         self._check.start()
 
     def stop(self) -> None:
-        """End the threads; returns when the round that runs is over, or after 5 seconds."""
+        """End the threads; wait up to 5 seconds for a reconciliation that is running."""
         self._stopping.set()
         self._wake.set()
         self._check.stop()
@@ -117,20 +116,20 @@ class CertificateManager:
         self._thread.join(5)
 
     def wait_for_leaf(self, timeout: float) -> bool:
-        """Wait up to *timeout* seconds for the first certificate; tells whether it has come."""
-        return self._served.wait(timeout)
+        """Wait up to *timeout* seconds for the first certificate; return whether there is one."""
+        return self._has_leaf.wait(timeout)
 
     def ssl_context(self) -> ssl.SSLContext:
-        """Return the context for the server: always the same, whatever pair it presents."""
-        return self._live.context
+        """Return the context for the server, which stays the same for every certificate."""
+        return self._context.context
 
     def ready(self) -> bool:
-        """Tell whether the API server can call this replica, as far as can be seen from here."""
+        """Tell whether the API server can call this replica, as far as this replica can see."""
         return not self.reason()
 
     def reason(self) -> str:
         """Return why this replica is not ready; empty: it is."""
-        if self._serving.leaf is None:
+        if self._served.leaf is None:
             return self._error or self._source.state.waits_for or "no certificate yet"
         return self._check.reason()
 
@@ -140,28 +139,29 @@ class CertificateManager:
 
     @property
     def leaf(self) -> Leaf | None:
-        """The certificate in use."""
-        return self._serving.leaf
+        """The served certificate."""
+        return self._served.leaf
 
     def reconcile(self) -> bool:
-        """Observe, step, publish, serve; tells whether all went well. Never raises."""
-        self._backoff.fail()  # until the round has gone well
+        """Reconcile Secret, bundles and leaf; return whether all went well. Never raises."""
+        self._backoff.fail()  # reset if all goes well
         try:
             errors = self._reconcile_or_hold()
         except Exception:
             self._error = "an unexpected error; see the log"
             self._metrics.failures.inc()
-            log.exception("certificates cannot be looked after")
+            log.exception("certificate reconciliation failed")
             return False
-        for failure in errors:
-            self._failed(failure)
+
+        for error in errors:
+            self._report_error(error)
         if not errors:
             self._backoff.reset()
             self._error = ""
         return not errors
 
     def _reconcile_or_hold(self) -> list[KubeError]:
-        """Do the work of a round; whatever ends it, see that the leaf in use does not expire."""
+        """Reconcile; if an error ends that, make sure that the served leaf does not expire."""
         complete = False
         try:
             errors = self._reconcile()
@@ -174,113 +174,128 @@ class CertificateManager:
         return errors
 
     def _reconcile(self) -> list[KubeError]:
-        """Do the work of a round; returns what could not be written, raises what ended it."""
+        """Reconcile; return the errors that did not end it, raise the one that did."""
+        # Configurations are read before the Secret: what is written into them is then never older
+        # than what was read from them.
         observed = self._configurations.read()
         self._clock.report_jump()
+
+        # The Secret is written before the bundles, and the bundles before the leaf is replaced: a
+        # crash in between leaves trust without a leaf, never a leaf without trust.
         publication = self._source.reconcile(observed, self.leaf)
         failure = self._source.state.failure
         errors = [failure] if failure else []
         if publication:
-            observed, unwritten = self._publish(observed, publication)
-            errors += unwritten
-        if observed.entries != self._serving.observed.entries:
+            observed, write_errors = self._publish(observed, publication)
+            errors += write_errors
+
+        if observed.entries != self._served.observed.entries:
             self._check.trigger()
-        self._serving = ServedState(self.leaf, observed)
+        self._served = ServedState(self.leaf, observed)
         self._serve(self._source.next_leaf(self.leaf, observed))
-        self._report()
+        self._update_metrics()
         return errors
 
     def _publish(
         self, observed: ObservedConfigurations, publication: BundlePublication
     ) -> tuple[ObservedConfigurations, list[KubeError]]:
-        """Write the bundles that differ; returns what is known then, and what failed."""
-        free = tuple(
-            one for one in observed.configurations if self._write_backoff.may_write(one.name)
+        """Write the bundles that differ; return the configurations afterwards, and the errors."""
+        writable = tuple(
+            configuration
+            for configuration in observed.configurations
+            if self._write_backoff.may_write(configuration.name)
         )
         after, written, errors = self._configurations.write(
-            replace(observed, configurations=free),
+            replace(observed, configurations=writable),
             publication.trusted,
             retired=publication.retired,
             is_own=publication.is_own,
             now=self._clock.now(),
         )
+
         self._metrics.bundle_writes.inc(len(written))
         for name in written:
             self._write_backoff.record_write(name)
             log.info("caBundle written", configuration=name)
-        latest = {one.name: one for one in after.configurations}
-        known = tuple(latest.get(one.name, one) for one in observed.configurations)
-        return replace(observed, configurations=known), errors
 
-    def _serve(self, chosen: tuple[Leaf, str] | None) -> None:
-        if chosen is None:
+        latest = {each.name: each for each in after.configurations}
+        configurations = tuple(latest.get(each.name, each) for each in observed.configurations)
+        return replace(observed, configurations=configurations), errors
+
+    def _serve(self, choice: tuple[Leaf, str] | None) -> None:
+        """Serve the leaf in *choice* from now on; None: the served leaf stays."""
+        if choice is None:
             return
-        leaf, why = chosen
-        self._live.load(leaf)
-        self._serving = ServedState(leaf, self._serving.observed)
-        self._served.set()
+
+        leaf, reason = choice
+        self._context.load(leaf)
+        self._served = ServedState(leaf, self._served.observed)
+        self._has_leaf.set()
         self._check.trigger()
         self._metrics.leaves.inc()
         log.info(
-            "certificate taken into use",
-            why=why,
+            "serving a new certificate",
+            why=reason,
             leaf=fingerprint(leaf.certificate)[:16],
             ca=fingerprint(leaf.ca)[:16] if leaf.ca else None,
             expires=leaf.certificate.not_valid_after_utc.isoformat(),
         )
 
-    def _failed(self, error: KubeError) -> None:
-        if error.status not in LOST_RACE or self._backoff.failures > RACES_IN_A_ROW:
+    def _report_error(self, error: KubeError) -> None:
+        """Log and count *error*, unless another replica was merely faster."""
+        if error.status not in LOST_RACE or self._backoff.failures > LOST_RACES_IN_A_ROW:
             self._error = str(error)
             self._metrics.failures.inc()
-            log.warning("certificates cannot be looked after", error=str(error))
+            log.warning("certificate reconciliation failed", error=str(error))
 
     def _run(self) -> None:
         while True:
             self._wake.clear()
-            if self._stopping.is_set():  # asked after the clearing, or a stop could be missed
+            if self._stopping.is_set():  # checked after the clear(), or a stop could be missed
                 return
-            good = self.reconcile()
-            self._wake.wait(self._patience())
-            self._stopping.wait(PAUSE if good else PAUSE_AFTER_FAILURE)
 
-    def _patience(self) -> float:
-        """Return how many seconds may pass to the next round if nothing changes."""
+            succeeded = self.reconcile()
+            self._wake.wait(self._seconds_to_next())
+            self._stopping.wait(PAUSE if succeeded else PAUSE_AFTER_FAILURE)
+
+    def _seconds_to_next(self) -> float:
+        """Return after how many seconds to reconcile if no watch reports a change."""
         if self._backoff.failures:
             return self._backoff.delay()
         return min(
             self._settings.resync,
-            self._source.state.again_in,
+            self._source.state.recheck_in,
             self._write_backoff.seconds_to_next_write(),
         )
 
-    def _report(self) -> None:
-        state, leaf, observed = self._source.state, self.leaf, self._serving.observed
-        metrics, now = self._metrics, self._clock.now()
+    def _update_metrics(self) -> None:
+        state, leaf, observed = self._source.state, self.leaf, self._served.observed
+        name, now, metrics = self._settings.dns_name, self._clock.now(), self._metrics
         metrics.set_phase(state.phase)
         metrics.set_expiry(metrics.ca_expiry, state.ca)
         metrics.set_expiry(metrics.leaf_expiry, leaf.certificate if leaf else None)
         metrics.clock_difference.set(self._clock.difference())
-        refused = (
-            observed.verification_errors(leaf.chain, self._settings.dns_name, now)
-            if leaf
-            else observed.entries
-        )
-        metrics.uncovered.set(len(refused))
 
-    def _watch(self, kube: DatedKube) -> list[WatchCache[str]]:
+        uncovered = len(observed.entries)
+        if leaf:
+            uncovered = len(observed.verification_errors(leaf.chain, name, now))
+        metrics.uncovered.set(uncovered)
+
+    def _make_watches(self, kube: DatedKube) -> list[WatchCache[str]]:
+        """Return watches of everything that a reconciliation reads; they only wake the thread."""
         settings = self._settings
-        watched = {API + kind: {"labelSelector": settings.label} for kind in KINDS}
+        queries = {API + kind: {"labelSelector": settings.label} for kind in KINDS}
         if settings.directory is None:
             secret = {"fieldSelector": f"metadata.name={settings.secret}"}
-            watched[f"/api/v1/namespaces/{settings.namespace}/secrets"] = secret
+            queries[f"/api/v1/namespaces/{settings.namespace}/secrets"] = secret
+
         return [
             WatchCache(
                 kube,
                 path,
                 query=query,
-                keep=lambda found: str(found["metadata"]["resourceVersion"]),
+                keep=lambda item: str(item["metadata"]["resourceVersion"]),
                 on_change=lambda _key, _version: self._wake.set(),
             )
-            for path, query in watched.items()
+            for path, query in queries.items()
         ]

@@ -1,4 +1,4 @@
-"""The metrics of this package, each registered where the service that uses it says."""
+"""The metrics of this package; the service that uses it registers them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import Counter, Gauge
 
-from certs.rotation import Phase, RotationReason
+from certs.transitions import Phase, RotationReason
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -19,15 +19,20 @@ class CertificateMetrics:
     """Gauges and counters about certificates; times are Unix seconds."""
 
     def __init__(self) -> None:
-        self.leaf_expiry = _gauge("leaf_expiry_timestamp_seconds", "When the served leaf expires.")
-        self.ca_expiry = _gauge("ca_expiry_timestamp_seconds", "When the signing CA expires.")
-        self.phase = _gauge("rotation_phase", "1 for the phase of the rotation.", "phase")
+        self.leaf_expiry = _gauge(
+            "leaf_expiry_timestamp_seconds", "Time at which the served leaf expires."
+        )
+        self.ca_expiry = _gauge(
+            "ca_expiry_timestamp_seconds", "Time at which the CA that signs leaves expires."
+        )
+        self.phase = _gauge("rotation_phase", "1 for the current phase of the rotation.", "phase")
         self.self_check = _gauge(
             "self_check_ok",
-            "1 while every bundle covers the certificate that the own listener presents.",
+            "1 if every caBundle covers the certificate that the replica's listener presents.",
         )
         self.service_dial = _gauge(
-            "service_dial_ok", "1 while a TLS dial through the Service meets a covered certificate."
+            "service_dial_ok",
+            "1 if a TLS dial through the Service returns a certificate that every caBundle covers.",
         )
         self.uncovered = _gauge(
             "uncovered_entries", "Webhook entries whose caBundle does not cover the served leaf."
@@ -36,20 +41,22 @@ class CertificateMetrics:
             "clock_difference_seconds", "This machine's wall clock minus the API server's."
         )
         self.secret_writes = _counter(
-            "secret_writes", "Writes of the Secret, by what made them necessary.", "cause"
+            "secret_writes", "Writes of the Secret with the CA, by cause.", "cause"
         )
-        self.bundle_writes = _counter("bundle_writes", "Webhook configurations given a bundle.")
+        self.bundle_writes = _counter(
+            "bundle_writes", "Webhook configurations whose caBundle was written."
+        )
         self.contested_writes = _counter(
-            "contested_writes", "Bundles written again because somebody else had replaced them."
+            "contested_writes", "Repeated writes of a caBundle that another program overwrites."
         )
-        self.leaves = _counter("leaves", "Leaves taken into use.")
-        self.failures = _counter("failures", "Rounds that ended in an error.")
-        for cause in RotationReason:
-            self.secret_writes.labels(cause.name.lower())
+        self.leaves = _counter("leaves", "Leaves that this replica began to serve.")
+        self.failures = _counter("failures", "Errors of certificate reconciliations.")
+        for reason in RotationReason:
+            self.secret_writes.labels(reason.name.lower())
         self.set_phase(None)
 
     def register(self, registry: CollectorRegistry) -> None:
-        """Add everything to *registry*."""
+        """Add all metrics to *registry*."""
         metric: MetricWrapperBase
         for metric in vars(self).values():
             registry.register(metric)
@@ -61,7 +68,7 @@ class CertificateMetrics:
 
     @staticmethod
     def set_expiry(gauge: Gauge, certificate: x509.Certificate | None) -> None:
-        """Set *gauge* to the end of the life of *certificate*; None: there is none."""
+        """Set *gauge* to the expiry of *certificate*, NaN if that is None."""
         gauge.set(certificate.not_valid_after_utc.timestamp() if certificate else math.nan)
 
 

@@ -1,10 +1,12 @@
-"""Self-check: would the API server accept what this replica presents.
+"""Check whether the API server would accept the certificate that this replica presents.
 
-A TLS dial to the replica's own listener, with the server name that the API server uses, shows
-the certificate that is really presented, and that the listener has its key. It is then verified
-against each bundle as observed, at the API server's time: this machine's clock and trust store
-have no say. The dial through the Service shows whether the way there works; it may reach another
-replica, and is a metric only. It has a thread of its own: a look-up of the name has no time-out.
+A TLS dial to the replica's own listener, with the server name that the API server uses, returns the
+certificate that is really presented, and proves that the listener has its key. The certificate is
+then verified against each observed bundle, at the API server's time: this machine's clock and trust
+store do not matter.
+
+A dial through the Service shows whether that path works. It may reach another replica, and sets a
+metric only.
 """
 
 from __future__ import annotations
@@ -31,89 +33,92 @@ if TYPE_CHECKING:
 TIMEOUT = 3.0
 """Seconds for connecting, and for the handshake: an API server gives a whole call 5 to 10."""
 
-CHECK_AGAIN = 1.0
-"""Seconds until the next self-check after one that failed: a server that starts is ready soon."""
+RETRY = 1.0
+"""Seconds between self-checks that fail: a server that is starting is ready soon."""
 
 log = structlog.get_logger("certs")
 
 
 class DialError(Exception):
-    """The listener could not be reached, or did not complete a handshake."""
+    """The listener cannot be reached, or did not complete a handshake."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServedState:
-    """What a replica presents, and the bundles by which it is judged."""
+    """The leaf that this replica presents, and the bundles that must cover it."""
 
     leaf: Leaf | None = None
     observed: ObservedConfigurations = field(default_factory=ObservedConfigurations)
 
 
 class SelfCheck:
-    """Dials the own listener in one thread and the Service in another, and says what is wrong."""
+    """Dials the replica's own listener and the Service, each in a thread.
+
+    Two threads, because the Service is dialled by its name and a name look-up has no time-out.
+    """
 
     def __init__(
         self,
         settings: CertificateSettings,
         clock: ServerClock,
         metrics: CertificateMetrics,
-        serving: Callable[[], ServedState],
+        served: Callable[[], ServedState],
     ) -> None:
         self._settings = settings
         self._clock = clock
         self._metrics = metrics
-        self._serving = serving
-        self._listener = "the own listener was not dialled yet"
+        self._served = served
+        self._listener_error = "the replica's own listener was not dialled yet"
         self._stopping = False
         self._wake, self._wake_service = threading.Event(), threading.Event()
 
     def start(self) -> None:
-        """Begin."""
+        """Start the threads."""
         for target, name in ((self._run, "certificate check"), (self._run_service, "service dial")):
             threading.Thread(target=target, name=name, daemon=True).start()
 
     def stop(self) -> None:
-        """Ask the thread to end."""
+        """Make the threads end; does not wait for them."""
         self._stopping = True
         self.trigger()
 
     def trigger(self) -> None:
-        """Check now: something has changed."""
+        """Check now, because something has changed."""
         self._wake.set()
         self._wake_service.set()
 
     def reason(self) -> str:
         """Return why the API server cannot call this replica; empty: it can.
 
-        An entry whose bundle does not cover the leaf counts only if no entry covers it: a
-        configuration that someone else keeps breaking must not cost the others their webhook.
+        Bundles that do not cover the leaf count only if none does: another program that breaks one
+        configuration again and again must not take the webhook away from the others.
         """
-        serving = self._serving()
-        if self._listener or serving.leaf is None:
-            return self._listener or "no certificate yet"
-        verification_errors = self._verification_errors(serving, serving.leaf.chain)
-        if verification_errors and len(verification_errors) == len(serving.observed.entries):
-            return f"no caBundle covers the certificate: {_join(verification_errors)}"
+        served = self._served()
+        if self._listener_error or served.leaf is None:
+            return self._listener_error or "no certificate yet"
+
+        errors = self._verification_errors(served, served.leaf.chain)
+        if errors and len(errors) == len(served.observed.entries):
+            return f"no caBundle covers the certificate: {_join(errors)}"
         return ""
 
     def check(self) -> bool:
-        """Dial the own listener; tells whether all is right."""
-        before, self._listener = self._listener, self._dial_listener()
-        if self._listener and self._listener != before:
-            log.warning("self-check failed", reason=self._listener)
-        serving = self._serving()
-        verification_errors = (
-            self._verification_errors(serving, serving.leaf.chain) if serving.leaf else {}
-        )
-        self._metrics.self_check.set(not self._listener and not verification_errors)
+        """Dial the replica's own listener; return whether this replica can be called."""
+        previous, self._listener_error = self._listener_error, self._dial_listener()
+        if self._listener_error and self._listener_error != previous:
+            log.warning("self-check failed", reason=self._listener_error)
+
+        served = self._served()
+        errors = self._verification_errors(served, served.leaf.chain) if served.leaf else {}
+        self._metrics.self_check.set(not self._listener_error and not errors)
         return not self.reason()
 
     def check_service(self) -> None:
-        """Dial the Service, for the metric; nothing else depends on it."""
+        """Dial the Service and set the metric; nothing else depends on it."""
         try:
             ok = not self._dial_service()
         except Exception:
-            log.exception("the dial through the Service failed")
+            log.exception("dial through the Service failed")
             ok = False
         self._metrics.service_dial.set(ok)
 
@@ -124,8 +129,8 @@ class SelfCheck:
                 ok = self.check()
             except Exception as error:
                 log.exception("self-check failed")
-                self._listener, ok = f"the self-check failed: {error}", False
-            self._wake.wait(self._settings.self_check if ok else CHECK_AGAIN)
+                self._listener_error, ok = f"the self-check failed: {error}", False
+            self._wake.wait(self._settings.self_check if ok else RETRY)
 
     def _run_service(self) -> None:
         while not self._stopping:
@@ -139,40 +144,43 @@ class SelfCheck:
             presented = dial(settings.listen_address, settings.listen_port, settings.dns_name)
         except DialError as error:
             return str(error)
-        leaf = self._serving().leaf
+
+        leaf = self._served().leaf
         if leaf and presented != leaf.certificate:
-            return f"port {settings.listen_port} presents another certificate than ours"
+            return f"port {settings.listen_port} presents a certificate that is not this replica's"
         return ""
 
     def _dial_service(self) -> str:
-        settings, serving = self._settings, self._serving()
+        settings, served = self._settings, self._served()
         try:
             presented = dial(settings.dns_name, settings.service_port, settings.dns_name)
         except DialError as error:
             return str(error)
-        own = serving.leaf is not None and presented == serving.leaf.certificate
-        chain = serving.leaf.chain if serving.leaf and own else (presented,)
-        return _join(self._verification_errors(serving, chain))
+
+        # A dial returns the leaf alone; the intermediate certificates of our own leaf are known.
+        is_own = served.leaf is not None and presented == served.leaf.certificate
+        chain = served.leaf.chain if served.leaf and is_own else (presented,)
+        return _join(self._verification_errors(served, chain))
 
     def _verification_errors(
-        self, serving: ServedState, chain: tuple[x509.Certificate, ...]
+        self, served: ServedState, chain: tuple[x509.Certificate, ...]
     ) -> dict[str, str]:
-        return serving.observed.verification_errors(
-            chain, self._settings.dns_name, self._clock.now()
-        )
+        name, now = self._settings.dns_name, self._clock.now()
+        return served.observed.verification_errors(chain, name, now)
 
 
 def dial(address: str, port: int, name: str) -> x509.Certificate:
-    """Return the certificate that the listener at *address* presents for *name*.
+    """Return the certificate that the listener at *address* presents for the server *name*.
 
     Raises :class:`DialError`.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    # What is presented is wanted whoever signed it: it is verified afterwards, against bundles.
+    # The certificate is verified afterwards, against bundles: here it is wanted, whoever signed it.
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
+
     try:
-        with connected(context, address, port, name) as tls:
+        with connect(context, address, port, name) as tls:
             presented = tls.getpeercert(binary_form=True)
     except OSError as error:
         raise DialError(f"no TLS handshake with {address}:{port}: {error}") from None
@@ -181,26 +189,28 @@ def dial(address: str, port: int, name: str) -> x509.Certificate:
     return x509.load_der_x509_certificate(presented)
 
 
-def connected(context: ssl.SSLContext, address: str, port: int, name: str) -> ssl.SSLSocket:
-    """Return a connection to the first of *address*' addresses that completes a handshake.
+def connect(context: ssl.SSLContext, address: str, port: int, name: str) -> ssl.SSLSocket:
+    """Return a connection to the first of *address*' IP addresses that completes a handshake.
 
-    The socket is wrapped before it connects: where a peer resets a connection before it is
-    wrapped, Python 3.11 neither returns the socket nor closes it. Raises :class:`OSError`, the
-    last address' own.
+    Raises :class:`OSError`: the error of the last IP address.
     """
-    failed = OSError(f"{address} has no address")
-    for family, kind, proto, _, where in socket.getaddrinfo(address, port, type=socket.SOCK_STREAM):
-        tls = context.wrap_socket(socket.socket(family, kind, proto), server_hostname=name)
+    failure = OSError(f"{address} has no IP address")
+    infos = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)
+    for family, socket_type, protocol, _, endpoint in infos:
+        # Wrapped before it connects: if a peer resets a connection before it is wrapped, Python
+        # 3.11 neither returns the socket nor closes it.
+        plain = socket.socket(family, socket_type, protocol)
+        tls = context.wrap_socket(plain, server_hostname=name)
         try:
             tls.settimeout(TIMEOUT)
-            tls.connect(where)
+            tls.connect(endpoint)
         except OSError as error:
             tls.close()
-            failed = error
+            failure = error
         else:
             return tls
-    raise failed
+    raise failure
 
 
-def _join(verification_errors: dict[str, str]) -> str:
-    return "; ".join(f"{entry}: {why}" for entry, why in verification_errors.items())
+def _join(errors: dict[str, str]) -> str:
+    return "; ".join(f"{entry}: {error}" for entry, error in errors.items())

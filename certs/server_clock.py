@@ -1,8 +1,8 @@
-"""What time it is for a certificate: the API server's time, for the API server verifies.
+"""The API server's time, by which certificates are issued and checked.
 
-Each answer of the API server carries its ``Date``. Between answers the boot clock counts on,
-which goes on while a machine is suspended and never jumps. This machine's own wall clock is
-therefore of no consequence: set it back a year, and every certificate stays right.
+The API server verifies certificates, so its clock counts. Each of its answers carries a ``Date``;
+between answers the boot clock counts on, which never jumps and does not stop while a machine is
+suspended. A wrong wall clock of this machine changes nothing.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
 log = structlog.get_logger("certs")
 
 JUMP = 10.0
-"""Seconds by which the API server's clock must leave the boot clock to be called a jump: its Date
-is in whole seconds, and the clocks of several API servers are a little apart."""
+"""Seconds between the API server's clock and the boot clock that count as a jump. Fewer are normal:
+``Date`` is in whole seconds, and the clocks of several API servers differ a little."""
 
 
 class DatedKube(KubeClient, Protocol):
-    """A client of the API server that remembers what time the server said it was."""
+    """An API client that remembers the ``Date`` of the last answer, and its boot time."""
 
     server_date: tuple[str, float] | None
 
 
 def boot_clock() -> float:
-    """Seconds since this machine started, the time it was suspended included."""
+    """Return the seconds since this machine started, including those when it was suspended."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class ServerClock:
-    """The API server's clock, as its last answer gave it and the boot clock carried it on."""
+    """The API server's clock: the time of its last answer, advanced by the boot clock."""
 
     def __init__(self, kube: DatedKube, boot: Callable[[], float] = boot_clock) -> None:
         self._kube = kube
@@ -47,25 +47,25 @@ class ServerClock:
 
     def now(self) -> dt.datetime:
         """Return the API server's time; this machine's own until the first answer has come."""
-        heard = self._kube.server_date
-        if heard is None:
+        if self._kube.server_date is None:
             return dt.datetime.now(dt.UTC)
-        date, at = heard
-        return parsedate_to_datetime(date) + dt.timedelta(seconds=self._boot() - at)
+        date, answered_at = self._kube.server_date
+        return parsedate_to_datetime(date) + dt.timedelta(seconds=self._boot() - answered_at)
 
     def report_jump(self) -> None:
-        """Log by how much the API server's clock has jumped since this was called last, if any."""
-        heard = self._kube.server_date
-        if heard is None:
+        """Log by how much the API server's clock has jumped since the last call, if it has."""
+        if self._kube.server_date is None:
             return
-        date, at = heard
-        # What the API server's clock said when the boot clock began: it changes in jumps only.
-        origin = parsedate_to_datetime(date) - dt.timedelta(seconds=at)
-        jumped = (origin - self._origin).total_seconds() if self._origin else 0.0
-        if self._origin is None or abs(jumped) >= JUMP:
+
+        # The API server's time when the boot clock was at zero: it changes in jumps only.
+        date, answered_at = self._kube.server_date
+        origin = parsedate_to_datetime(date) - dt.timedelta(seconds=answered_at)
+
+        jump = (origin - self._origin).total_seconds() if self._origin else 0.0
+        if self._origin is None or abs(jump) >= JUMP:
             self._origin = origin
-        if abs(jumped) >= JUMP:
-            log.warning("the API server's clock jumped", seconds=round(jumped), to=date)
+        if abs(jump) >= JUMP:
+            log.warning("the API server's clock jumped", seconds=round(jump), to=date)
 
     def difference(self) -> float:
         """Return by how many seconds this machine's wall clock is ahead of the API server's."""

@@ -1,9 +1,7 @@
-"""The settings of this package: names, and times in seconds.
+"""The settings of this package, from the environment (``GENIE_CERTS_…``) or from the caller.
 
-Read from the environment (``GENIE_CERTS_…``) or given by the caller. Each default says why.
-Tests of whole rotations shorten the times; nothing else in the package knows an interval.
-
-Services call :func:`load`, which says in one line what is wrong with a value.
+All times are in seconds. Tests of whole rotations shorten them, so no other module has an interval
+of the rotation.
 """
 
 from __future__ import annotations
@@ -22,13 +20,13 @@ from dispatcher.kube.settings import InvalidSettingsError, explain
 DAY = 86_400.0
 
 LONGEST = 10 * 365 * DAY
-"""The most that any of the times may be: beyond it a calendar comes to its end."""
+"""Upper bound of all times: sums of them must stay within the years that datetime has."""
 
 PREFIX = "GENIE_CERTS_"
 
 
 class CertificateSettings(BaseSettings):
-    """How the serving certificates are made, renewed and published."""
+    """How certificates are issued, renewed and published."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -49,78 +47,78 @@ class CertificateSettings(BaseSettings):
     """Name of the Secret with the CA."""
 
     label: str = "cni-genie.io/webhook=true"
-    """Label selector of the webhook configurations whose caBundle is ours to write."""
+    """Label selector of the webhook configurations whose caBundle Genie writes."""
 
     ca_lifetime: float = Field(30 * DAY, gt=0, le=LONGEST)
-    """Life of a CA. Short, so that a rotation is routine and not the event of a decade."""
+    """Life of a CA. It is short, so that rotations are routine."""
 
     leaf_lifetime: float = Field(7 * DAY, gt=0, le=LONGEST)
-    """Life of a leaf: bounds how long the old CA stays trusted after a rotation, and at a third
-    left to go still covers a weekend without an API server."""
+    """Life of a leaf. It bounds how long the old CA is trusted after a rotation. A third of it is
+    left at a renewal, and covers a weekend without an API server."""
 
     renew_fraction: float = Field(2 / 3, gt=0, lt=1)
-    """Part of its life after which a CA or leaf is renewed: what cert-manager and kubelet do. A
-    third of the life remains for trying again."""
+    """Part of its life after which a CA or leaf is renewed, as by cert-manager and kubelet. A third
+    of the life remains for retries."""
 
     jitter: float = Field(0.1, ge=0, lt=0.5)
-    """Leaves are renewed up to this part of their life earlier, at random, so that replicas that
-    started together do not renew together."""
+    """Leaves are renewed earlier by a random part of their life, up to this one, so that replicas
+    that started together do not renew together."""
 
     backdating: float = Field(300, ge=0, le=LONGEST)
-    """How far before their making certificates are valid: clocks of API servers differ, and
-    Kubernetes' own certificates allow the same five minutes."""
+    """Certificates are valid from so long before they are issued, because the clocks of API servers
+    differ. Kubernetes' own certificates allow the same five minutes."""
 
     propagation: float = Field(60, ge=0, le=LONGEST)
-    """How long every configuration must have been seen to hold a CA before a leaf of it is served:
-    each API server reads configurations from a watch of its own, which may lag. A broken watch is
+    """Time for which every configuration must have held a CA before a leaf of it is served: each
+    API server reads configurations from a watch of its own, which may lag. A broken watch is
     noticed and resumed in well under a minute."""
 
     retire_margin: float = Field(3600, ge=0, le=LONGEST)
-    """How long a retired CA is trusted beyond the life of the last leaf that it may have signed:
-    covers a replica that was suspended between reading the Secret and signing."""
+    """Time for which the old CA is trusted beyond the life of its last leaf. It covers a replica
+    that was suspended between reading the Secret and signing."""
 
     resync: float = Field(15, gt=0, le=LONGEST)
-    """Everything is read again this often, whether a watch reported a change or not: a lost event
-    costs seconds. Three small reads a replica."""
+    """Time between reconciliations without a change: a lost watch event then delays a repair by
+    seconds only. Each costs three small reads."""
 
     restore_grace: float = Field(5, ge=0, le=LONGEST)
-    """A starting replica that finds no Secret, but CAs of ours in the bundles, gives the others
-    this long to restore the Secret from memory before it makes a new CA."""
+    """A replica that starts and finds CAs of Genie in the bundles, but no Secret, gives the other
+    replicas this time to restore the Secret from memory before it issues a new CA."""
 
     self_check: float = Field(60, gt=0, le=LONGEST)
-    """Time between dials to the replica's own listener, while they succeed."""
+    """Time between self-checks of the replica's own listener, while they succeed."""
 
     listen_address: str = "localhost"
-    """Where the replica's own listener answers, for that dial."""
+    """Address of the replica's own listener, for the self-check."""
 
     listen_port: int = Field(8443, gt=0, lt=65536)
-    """Port of that listener."""
+    """Port of the replica's own listener, for the self-check."""
 
     service_port: int = Field(443, gt=0, lt=65536)
-    """Port of the Service, for the dial through it."""
+    """Port of the Service, for the dial through it (a metric only)."""
 
     directory: Path | None = None
-    """Folder with ``tls.crt``, ``tls.key`` and perhaps ``ca.crt`` to use instead of the Secret:
-    a Secret mounted as a volume, for example cert-manager's."""
+    """Folder with ``tls.crt``, ``tls.key`` and perhaps ``ca.crt`` to use instead of the Secret with
+    the CA: a mounted Secret of cert-manager, for example."""
 
     client_ca: Path | None = None
-    """File with the CA of the API servers' client certificates: every other client is refused. Off
-    by default, because API servers present one only if they are told to."""
+    """File with the CA of the API servers' client certificates: every other client is refused. Not
+    set by default, because API servers present a certificate only if configured to."""
 
     write_bundles: bool = True
-    """Whether caBundle is ours to write. False where something else does: cert-manager."""
+    """Whether Genie writes caBundle. False where another program does, such as cert-manager."""
 
     @property
     def dns_name(self) -> str:
-        """The name under which the API server calls the Service, and the one in each leaf."""
+        """The name by which the API server calls the Service, and the name in each leaf."""
         return f"{self.service}.{self.namespace}.svc"
 
     @property
     def last_part(self) -> float:
-        """A tenth of a leaf's life, in seconds: with so little left, waiting is over.
+        """A tenth of a leaf's life, in seconds: with so little left, no replacement waits.
 
-        Late, because of a leaf that is made without having asked the API server which CA signs,
-        or before all API servers can have learnt it, one may not be sure.
+        That is late on purpose: a leaf that is issued while the API server does not answer, or
+        before all API servers can have learnt of its CA, may not be trusted.
         """
         return self.leaf_lifetime / 10
 
@@ -133,11 +131,11 @@ class CertificateSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _renewal_lies_ahead(self) -> Self:
-        """Refuse a jitter by which a leaf is due for renewal before it is made."""
+        """Refuse a jitter by which a leaf is due for renewal before it is issued."""
         if self.jitter >= self.renew_fraction:
             raise ValueError(
-                f"setting {_variable('jitter')}: {self.jitter:g} is too much: it must be less than "
-                f"{_variable('renew_fraction')}, {self.renew_fraction:g}"
+                f"setting {_variable('jitter')}: {self.jitter:g} is too large; it must be less "
+                f"than {_variable('renew_fraction')}, {self.renew_fraction:g}"
             )
         return self
 
@@ -147,7 +145,7 @@ class CertificateSettings(BaseSettings):
         overlap = self.propagation + self.leaf_lifetime + self.retire_margin
         if self.ca_lifetime * self.renew_fraction <= overlap:
             raise ValueError(
-                f"setting {_variable('ca_lifetime')}: {self.ca_lifetime:g} s are too few: "
+                f"setting {_variable('ca_lifetime')}: {self.ca_lifetime:g} s is too short; "
                 f"{self.renew_fraction:.0%} of it must be longer than "
                 f"{_variable('propagation')} + {_variable('leaf_lifetime')} + "
                 f"{_variable('retire_margin')}, {overlap:g} s together"
@@ -156,10 +154,10 @@ class CertificateSettings(BaseSettings):
 
 
 def load(**given: Any) -> CertificateSettings:
-    """Return the settings: those *given*, then the environment's.
+    """Return the settings: those *given*, then those of the environment.
 
-    Raises :class:`InvalidSettingsError` for a bad value, and for a variable that is none of ours: a
-    misspelt one would be ignored in silence.
+    Raises :class:`InvalidSettingsError`, with one line that names the value at fault. An unknown
+    variable is an error too: otherwise a misspelt one would have no effect.
     """
     fields = CertificateSettings.model_fields
     for name in sorted(os.environ):
@@ -167,8 +165,8 @@ def load(**given: Any) -> CertificateSettings:
         if name.startswith(PREFIX) and field not in fields:
             meant = closest_name(field, fields)
             listed = ", ".join(map(_variable, fields))
-            hint = f"did you mean {_variable(meant)}?" if meant else f"there are {listed}"
-            raise InvalidSettingsError(f"variable {quote(name)} is no setting; {hint}")
+            hint = f"did you mean {_variable(meant)}?" if meant else f"the settings are {listed}"
+            raise InvalidSettingsError(f"variable {quote(name)} is not a setting; {hint}")
     try:
         return CertificateSettings(**given)
     except ValidationError as error:

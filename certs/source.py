@@ -1,7 +1,7 @@
-"""Where certificates come from: what a source is, and the one that keeps a CA in a Secret.
+"""Certificate sources: the protocol, and the source that keeps a CA in a Secret.
 
-The manager owns the order (observe, let the source take its step, write bundles, serve); a source
-knows which CAs to trust and which leaf to serve. The other source is :mod:`certs.file_source`.
+The manager owns the order (observe, reconcile the source, write bundles, serve); a source decides
+which CAs to trust and which leaf to serve. The other source is :mod:`certs.file_source`.
 """
 
 from __future__ import annotations
@@ -17,15 +17,9 @@ import structlog
 from certs.authority import KeyPair, fingerprint, is_expired, is_own_ca, issue_ca
 from certs.ca_secret import CASecret, parse
 from certs.leaf import Leaf, make_leaf, replacement_reason
-from certs.rotation import (
-    Phase,
-    RotationDecision,
-    RotationInput,
-    RotationReason,
-    decide,
-    is_out_of_date,
-)
-from dispatcher.kube.client import KubeError
+from certs.rotation import RotationDecision, decide, is_out_of_date
+from certs.transitions import Phase, RotationInput, RotationReason
+from dispatcher.kube.errors import KubeError
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -42,7 +36,10 @@ log = structlog.get_logger("certs")
 
 @dataclass(frozen=True, slots=True)
 class BundlePublication:
-    """What the bundles must hold and must not, and how ours are told from foreign ones."""
+    """What every bundle must hold (*trusted*) and must not hold (*retired*, fingerprints).
+
+    *is_own* recognises certificates that may be removed from a bundle.
+    """
 
     trusted: tuple[x509.Certificate, ...]
     retired: Collection[str]
@@ -51,30 +48,30 @@ class BundlePublication:
 
 @dataclass(frozen=True, slots=True)
 class SourceState:
-    """Where a source stands, for people and metrics.
+    """The state of a source, for people and metrics.
 
-    *again_in* is after how many seconds at the latest it wants to take its next step, *failure*
-    what it could not do in the last one, though it could go on.
+    *recheck_in* is after how many seconds at the latest the source must be reconciled again,
+    *failure* is an error of the last reconciliation that did not end it.
     """
 
     phase: Phase | None = None
     ca: x509.Certificate | None = None
     waits_for: str = ""
-    again_in: float = math.inf
+    recheck_in: float = math.inf
     failure: KubeError | None = None
 
 
 class CertificateSource(Protocol):
-    """Decides what to trust and what to serve."""
+    """Decides which CAs the bundles hold and which leaf this replica serves."""
 
     state: SourceState
 
     def reconcile(
         self, observed: ObservedConfigurations, leaf: Leaf | None
     ) -> BundlePublication | None:
-        """Take the steps that are due; returns what to publish, None: nothing.
+        """Take the steps that are due; return what to publish, None: nothing.
 
-        *leaf* is what this replica serves. Raises :class:`~dispatcher.kube.client.KubeError`.
+        *leaf* is what this replica serves. Raises :class:`~dispatcher.kube.errors.KubeError`.
         """
         ...
 
@@ -85,7 +82,7 @@ class CertificateSource(Protocol):
         ...
 
     def offline_leaf(self, leaf: Leaf | None) -> tuple[Leaf, str] | None:
-        """Do the same while the API server does not answer."""
+        """Do the same as :meth:`next_leaf` while the API server does not answer."""
         ...
 
 
@@ -98,7 +95,7 @@ class SecretSource:
         settings: CertificateSettings,
         *,
         now: Callable[[], dt.datetime],
-        wrote: Callable[[RotationReason], None],
+        on_write: Callable[[RotationReason], None],
         monotonic: Callable[[], float] = time.monotonic,
         early: Callable[[], float] = random.random,
     ) -> None:
@@ -106,7 +103,7 @@ class SecretSource:
         self._store = store
         self._settings = settings
         self._now = now
-        self._wrote = wrote
+        self._on_write = on_write
         self._monotonic = monotonic
         self._early = early
         self._memory: CASecret | None = None
@@ -116,73 +113,79 @@ class SecretSource:
     def reconcile(
         self, observed: ObservedConfigurations, leaf: Leaf | None
     ) -> BundlePublication | None:
-        """Read the Secret and take the step that is due.
+        """Read the Secret and take the step of the rotation that is due.
 
-        A Secret that cannot be written keeps neither bundles nor leaf from what it says, or from
-        what it would say if it could be restored.
+        If the Secret cannot be written, bundles and leaf still follow what it says, or what it
+        would say if it could be restored.
         """
-        found = self._store.read()
-        # Never earlier than the reading: a CA made a moment ago must not seem not yet valid.
+        secret = self._store.read()
+        # Not before the Secret is read: a CA issued a moment ago must not seem not yet valid.
         now = self._now()
-        decision, problems = self._decide(found, observed, now)
+        decision, problems = self._decide(secret, observed, now)
+
         failure: KubeError | None = None
         if decision.write is not None:
             try:
-                stored = self._store.write(
-                    decision.write, found, drop_request=decision.drops_request
+                written = self._store.write(
+                    decision.write, secret, drop_request=decision.drops_request
                 )
             except KubeError as error:
                 failure = error
-                decision = _unwritten(decision)
+                decision = _without_write(decision)
             else:
-                self._tell(decision, problems)
-                # One step a round: should the next be due already, the watch wakes us for it.
-                decision, _ = self._decide(stored, observed, now)
+                self._report_write(decision, problems)
+                # One step per reconciliation: if the next is due already, the watch on the Secret
+                # causes another one at once.
+                decision, _ = self._decide(written, observed, now)
+
         self._decision = decision
         ca = decision.signer.certificate if decision.signer else None
-        self.state = SourceState(decision.phase, ca, decision.waits_for, decision.again_in, failure)
+        self.state = SourceState(
+            decision.phase, ca, decision.waits_for, decision.recheck_in, failure
+        )
         return self._publication(decision, leaf, observed, now) if decision.signer else None
 
+    def next_leaf(
+        self, leaf: Leaf | None, observed: ObservedConfigurations
+    ) -> tuple[Leaf, str] | None:
+        """Issue a leaf signed by the current CA, if *leaf* must be replaced."""
+        decision = self._decision
+        if decision is None or decision.signer is None:
+            return None
+
+        now = self._now()
+        reason = replacement_reason(leaf, decision, observed, now, self._settings)
+        return (self._make_leaf(decision.signer, now), reason) if reason else None
+
+    def offline_leaf(self, leaf: Leaf | None) -> tuple[Leaf, str] | None:
+        """Issue a leaf signed by the CA in memory, if *leaf* is about to expire."""
+        if leaf is None or self._memory is None:
+            return None
+
+        ca, now = self._memory.ca, self._now()
+        if is_expired(ca.certificate, now) or leaf.seconds_left(now) > self._settings.last_part:
+            return None
+        if leaf.certificate.not_valid_after_utc >= ca.certificate.not_valid_after_utc:
+            return None  # no leaf of this CA would be valid for longer
+        return self._make_leaf(ca, now), "the old leaf expires and the API server does not answer"
+
     def _decide(
-        self, found: dict[str, Any] | None, observed: ObservedConfigurations, now: dt.datetime
+        self, secret: dict[str, Any] | None, observed: ObservedConfigurations, now: dt.datetime
     ) -> tuple[RotationDecision, tuple[str, ...]]:
-        reading = parse(found, self._settings.dns_name, now)
-        situation = RotationInput(
-            reading,
+        parsed = parse(secret, self._settings.dns_name, now)
+        inputs = RotationInput(
+            parsed,
             observed,
             now,
             self._settings,
             mint=lambda: self._mint(now),
             memory=self._memory,
-            missing_for=self._missing_for(present=found is not None),
+            missing_for=self._missing_for(present=secret is not None),
         )
-        decision = decide(situation)
-        if reading.stored and not reading.problems:
-            self._memory = reading.stored
-        return decision, reading.problems
-
-    def next_leaf(
-        self, leaf: Leaf | None, observed: ObservedConfigurations
-    ) -> tuple[Leaf, str] | None:
-        """Make a leaf by the CA that signs, if one is wanted."""
-        decision = self._decision
-        if decision is None or decision.signer is None:
-            return None
-        now = self._now()
-        why = replacement_reason(leaf, decision, observed, now, self._settings)
-        return (self._make(decision.signer, now), why) if why else None
-
-    def offline_leaf(self, leaf: Leaf | None) -> tuple[Leaf, str] | None:
-        """Make a leaf by the CA in memory, if *leaf* is about to expire."""
-        if leaf is None or self._memory is None:
-            return None
-        ca, now, expiry = self._memory.ca, self._now(), leaf.certificate.not_valid_after_utc
-        left = (expiry - now).total_seconds()
-        if is_expired(ca.certificate, now) or left > self._settings.last_part:
-            return None
-        if expiry >= ca.certificate.not_valid_after_utc:
-            return None  # no leaf of this CA lives longer
-        return self._make(ca, now), "it expires and the API server cannot be asked"
+        decision = decide(inputs)
+        if parsed.content and not parsed.problems:
+            self._memory = parsed.content
+        return decision, parsed.problems
 
     def _publication(
         self,
@@ -191,13 +194,13 @@ class SecretSource:
         observed: ObservedConfigurations,
         now: dt.datetime,
     ) -> BundlePublication:
-        """Publish what the Secret says, and the CA of the leaf in use until it is given up."""
+        """Publish the CAs of the Secret, and the CA of the served leaf until it is replaced."""
         name = self._settings.dns_name
-        trusted = {fingerprint(one): one for one in decision.trusted}
+        trusted = {fingerprint(ca): ca for ca in decision.trusted}
         if leaf and leaf.ca and not is_out_of_date(leaf.ca, observed, now, name):
             trusted.setdefault(fingerprint(leaf.ca), leaf.ca)
         return BundlePublication(
-            tuple(trusted.values()), decision.retired.keys(), lambda one: is_own_ca(one, name)
+            tuple(trusted.values()), decision.retired.keys(), lambda ca: is_own_ca(ca, name)
         )
 
     def _mint(self, now: dt.datetime) -> KeyPair:
@@ -208,7 +211,7 @@ class SecretSource:
             backdating=self._settings.backdating,
         )
 
-    def _make(self, ca: KeyPair, now: dt.datetime) -> Leaf:
+    def _make_leaf(self, ca: KeyPair, now: dt.datetime) -> Leaf:
         return make_leaf(ca, now, self._settings, early=self._early())
 
     def _missing_for(self, *, present: bool) -> float:
@@ -219,24 +222,24 @@ class SecretSource:
             self._missing_since = self._monotonic()
         return self._monotonic() - self._missing_since
 
-    def _tell(self, decision: RotationDecision, problems: tuple[str, ...]) -> None:
-        if decision.cause is None or decision.write is None:
+    def _report_write(self, decision: RotationDecision, problems: tuple[str, ...]) -> None:
+        if decision.reason is None or decision.write is None:
             return
-        self._wrote(decision.cause)
-        ca = fingerprint(decision.write.ca.certificate)
-        following = decision.write.next
+
+        self._on_write(decision.reason)
+        next_ca = decision.write.next
         log.info(
             "Secret written",
-            cause=decision.cause.value,
+            cause=decision.reason.value,
             problems=list(problems),
-            ca=ca[:16],
-            next_ca=fingerprint(following.certificate)[:16] if following else None,
+            ca=fingerprint(decision.write.ca.certificate)[:16],
+            next_ca=fingerprint(next_ca.certificate)[:16] if next_ca else None,
         )
 
 
-def _unwritten(decision: RotationDecision) -> RotationDecision:
-    """Return what holds where the Secret could not be written: as it was read, or from memory."""
-    if decision.cause is not RotationReason.RESTORED or decision.write is None:
+def _without_write(decision: RotationDecision) -> RotationDecision:
+    """Return what holds where the Secret cannot be written: as it was read, or from memory."""
+    if decision.reason is not RotationReason.RESTORED or decision.write is None:
         return decision
-    known = decision.write
-    return replace(decision, signer=known.ca, trusted=known.trusted, retired=known.retired)
+    memory = decision.write
+    return replace(decision, signer=memory.ca, trusted=memory.trusted, retired=memory.retired)

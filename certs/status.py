@@ -1,8 +1,7 @@
-"""What a person wants to know of the certificates, as a table or as JSON.
+"""The status of the certificates, as a table or as JSON.
 
-Pure: from what was read of the Secret and the configurations to text. The reader of the Secret
-here is :func:`certs.ca_secret.parse` and the judge is :func:`certs.rotation.decide`, as in the
-replicas; nothing is written.
+Pure: from the Secret and the configurations, as read, to text. Parsing and deciding are those of
+the replicas (:func:`certs.ca_secret.parse`, :func:`certs.rotation.decide`).
 """
 
 from __future__ import annotations
@@ -11,7 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from certs.authority import CertificateError, fingerprint, is_own_ca, issue_ca
-from certs.rotation import RotationDecision, RotationInput, decide
+from certs.rotation import RotationDecision, decide
+from certs.transitions import RotationInput
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -23,19 +23,20 @@ if TYPE_CHECKING:
     from certs.settings import CertificateSettings
     from certs.webhook_configs import ObservedConfigurations
 
-MEANING = {
-    "STEADY": "one CA, known everywhere",
-    "PUBLISH": "a new CA is being made known; the old one still signs",
+DESCRIPTIONS = {
+    "STEADY": "one CA, in every bundle",
+    "PUBLISH": "a new CA is being added to the bundles; the old one still signs",
     "PROMOTE": "the new CA signs; the old one is still trusted",
-    "RETIRE": "the old CA is being taken out of the bundles",
+    "RETIRE": "the old CA is being removed from the bundles",
     "NONE": "there is no usable CA",
-    "FILES": "certificates come from files",
+    "FILES": "certificates come from mounted files",
 }
+"""What the phases mean, for a person."""
 
 
 @dataclass(frozen=True, slots=True)
 class AuthorityStatus:
-    """A CA, what it is for, and the entries that trust it."""
+    """A CA, its role, and the ``configuration/entry`` that trust it or do not."""
 
     certificate: x509.Certificate
     role: str
@@ -45,7 +46,10 @@ class AuthorityStatus:
 
 @dataclass(frozen=True, slots=True)
 class CertificateStatus:
-    """The certificates at one moment."""
+    """The certificates for the DNS *name* at one moment.
+
+    *entries* is the number of webhook entries; *usable* tells whether leaves can be served.
+    """
 
     name: str
     phase: str
@@ -59,29 +63,28 @@ class CertificateStatus:
 
 
 def assess(
-    reading: ParsedSecret,
+    parsed: ParsedSecret,
     observed: ObservedConfigurations,
     now: dt.datetime,
     settings: CertificateSettings,
 ) -> CertificateStatus:
-    """Return the status of what was read."""
-    # A CA that a step may want is made and thrown away: nothing here is written.
-    decision = decide(
-        RotationInput(
-            reading,
-            observed,
-            now,
-            settings,
-            mint=lambda: issue_ca(settings.dns_name, now=now, lifetime=60, backdating=0),
-        )
+    """Return the status of the Secret and the configurations."""
+    # A decision may issue a CA; it is thrown away here, because nothing is written.
+    inputs = RotationInput(
+        parsed,
+        observed,
+        now,
+        settings,
+        mint=lambda: issue_ca(settings.dns_name, now=now, lifetime=60, backdating=0),
     )
+    decision = decide(inputs)
     return CertificateStatus(
         name=settings.dns_name,
         phase=decision.phase.value if decision.signer else "NONE",
         waits_for=_waits_for(decision),
-        request=reading.request,
-        problems=reading.problems,
-        authorities=tuple(_authorities(reading, observed, settings.dns_name)),
+        request=parsed.request,
+        problems=parsed.problems,
+        authorities=tuple(_authorities(parsed, observed, settings.dns_name)),
         entries=len(observed.entries),
         now=now,
         usable=decision.signer is not None,
@@ -94,22 +97,26 @@ def assess_files(
     now: dt.datetime,
     settings: CertificateSettings,
 ) -> CertificateStatus:
-    """Return the status where certificates come from *files*, or why those cannot be used."""
+    """Return the status of certificates from *files*, or of the error that loading them raised."""
     authorities: tuple[x509.Certificate, ...] = ()
     if isinstance(files, CertificateError):
-        waits_for, refused = f"usable files in {settings.directory}: {files}", {}
+        waits_for, errors = f"usable files in {settings.directory}: {files}", {}
     else:
         authorities = files.authorities
-        until = files.leaf.certificate.not_valid_after_utc
-        waits_for = f"the next pair in {settings.directory}; the one there expires {until:%FT%TZ}"
-        refused = observed.verification_errors(files.leaf.chain, settings.dns_name, now)
+        expiry = files.leaf.certificate.not_valid_after_utc
+        waits_for = f"a new pair in {settings.directory}; the current one expires {expiry:%FT%TZ}"
+        errors = observed.verification_errors(files.leaf.chain, settings.dns_name, now)
+
     return CertificateStatus(
         name=settings.dns_name,
         phase="FILES",
         waits_for=waits_for,
         request="",
-        problems=tuple(f"{entry} refuses the pair: {why}" for entry, why in refused.items()),
-        authorities=tuple(_authority(one, "file", observed) for one in authorities),
+        problems=tuple(
+            f"the caBundle of {entry} does not cover tls.crt: {error}"
+            for entry, error in errors.items()
+        ),
+        authorities=tuple(_authority(ca, "file", observed) for ca in authorities),
         entries=len(observed.entries),
         now=now,
         usable=not isinstance(files, CertificateError),
@@ -127,15 +134,15 @@ def as_json(status: CertificateStatus) -> dict[str, Any]:
         "entries": status.entries,
         "certificateAuthorities": [
             {
-                "fingerprint": fingerprint(one.certificate),
-                "role": one.role,
-                "signs": one.role == "signs",
-                "notBefore": one.certificate.not_valid_before_utc.isoformat(),
-                "notAfter": one.certificate.not_valid_after_utc.isoformat(),
-                "trustedBy": list(one.trusted_by),
-                "missingFrom": list(one.missing_from),
+                "fingerprint": fingerprint(authority.certificate),
+                "role": authority.role,
+                "signs": authority.role == "signs",
+                "notBefore": authority.certificate.not_valid_before_utc.isoformat(),
+                "notAfter": authority.certificate.not_valid_after_utc.isoformat(),
+                "trustedBy": list(authority.trusted_by),
+                "missingFrom": list(authority.missing_from),
             }
-            for one in status.authorities
+            for authority in status.authorities
         ],
     }
 
@@ -144,83 +151,89 @@ def as_table(status: CertificateStatus) -> str:
     """Return *status* for people."""
     lines = [
         f"{status.name}",
-        f"phase      {status.phase}: {MEANING[status.phase]}",
+        f"phase      {status.phase}: {DESCRIPTIONS[status.phase]}",
         f"waits for  {status.waits_for}",
     ]
     if status.request:
-        lines.append(f"asked for  a rotation ({status.request})")
+        lines.append(f"requested  a rotation ({status.request})")
     lines += [f"problem    {problem}" for problem in status.problems]
+
     rows: list[tuple[str, ...]] = [("CA", "ROLE", "TRUSTED BY", "EXPIRES", "IN")]
-    rows += [_row(one, status) for one in status.authorities]
+    rows += [_row(authority, status) for authority in status.authorities]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines.append("")
     lines += [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
-    lacking = [one for one in status.authorities if one.missing_from and one.role != "retired"]
+
     lines += [
-        f"{fingerprint(one.certificate)[:16]} is missing from {', '.join(one.missing_from)}"
-        for one in lacking
-        if one.role != "unknown"
+        f"{fingerprint(authority.certificate)[:16]} is missing from "
+        f"{', '.join(authority.missing_from)}"
+        for authority in status.authorities
+        if authority.missing_from and authority.role not in {"retired", "unknown"}
     ]
     return "\n".join(lines)
 
 
 def format_duration(seconds: float) -> str:
-    """Return *seconds* as a person says it: the largest unit that fits."""
+    """Return *seconds* in the largest unit of which there are at least two."""
     if seconds < 0:
-        return "over"
+        return "expired"
     for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds:.0f} s"
 
 
-def _row(one: AuthorityStatus, status: CertificateStatus) -> tuple[str, ...]:
-    expires = one.certificate.not_valid_after_utc
+def _row(authority: AuthorityStatus, status: CertificateStatus) -> tuple[str, ...]:
+    expiry = authority.certificate.not_valid_after_utc
     return (
-        fingerprint(one.certificate)[:16],
-        one.role,
-        f"{len(one.trusted_by)} of {status.entries} entries",
-        f"{expires:%F %R}Z",
-        format_duration((expires - status.now).total_seconds()),
+        fingerprint(authority.certificate)[:16],
+        authority.role,
+        f"{len(authority.trusted_by)} of {status.entries} entries",
+        f"{expiry:%F %R}Z",
+        format_duration((expiry - status.now).total_seconds()),
     )
 
 
 def _waits_for(decision: RotationDecision) -> str:
-    if decision.write is None or decision.cause is None:
+    if decision.write is None or decision.reason is None:
         return decision.waits_for
-    return f"a replica to take the next step: {decision.cause.value}"
+    return f"a replica to take the next step: {decision.reason.value}"
 
 
 def _authorities(
-    reading: ParsedSecret, observed: ObservedConfigurations, name: str
+    parsed: ParsedSecret, observed: ObservedConfigurations, name: str
 ) -> list[AuthorityStatus]:
-    """Return the CAs of the Secret, then those of ours that only bundles know."""
-    stored = reading.stored
+    """Return the CAs of the Secret, then those of ours that only bundles hold."""
     roles: dict[str, str] = {}
-    known: dict[str, x509.Certificate] = {}
-    if stored:
-        following = stored.next.certificate if stored.next else None
-        named = {"signs": stored.ca.certificate, "next": following, "previous": stored.previous}
-        for role, certificate in named.items():
+    certificates: dict[str, x509.Certificate] = {}
+
+    content = parsed.content
+    if content:
+        next_ca = content.next.certificate if content.next else None
+        by_role = {"signs": content.ca.certificate, "next": next_ca, "previous": content.previous}
+        for role, certificate in by_role.items():
             if certificate:
                 roles[fingerprint(certificate)] = role
-                known[fingerprint(certificate)] = certificate
+                certificates[fingerprint(certificate)] = certificate
+
     for key, certificate in observed.certificates.items():
-        if key not in known and is_own_ca(certificate, name):
-            roles[key] = "retired" if key in reading.retired else "unknown"
-            known[key] = certificate
-    return [_authority(known[key], role, observed) for key, role in roles.items()]
+        if key not in certificates and is_own_ca(certificate, name):
+            roles[key] = "retired" if key in parsed.retired else "unknown"
+            certificates[key] = certificate
+    return [_authority(certificates[key], role, observed) for key, role in roles.items()]
 
 
 def _authority(
     certificate: x509.Certificate, role: str, observed: ObservedConfigurations
 ) -> AuthorityStatus:
-    key = fingerprint(certificate)
-    holds: dict[bool, list[str]] = {True: [], False: []}
-    for one in observed.configurations:
-        for entry in one.entries:
-            holds[key in entry.trusted].append(f"{one.name}/{entry.name}")
-    return AuthorityStatus(certificate, role, tuple(holds[True]), tuple(holds[False]))
+    name = fingerprint(certificate)
+    trusted_by: list[str] = []
+    missing_from: list[str] = []
+    for configuration in observed.configurations:
+        for entry in configuration.entries:
+            entries = trusted_by if name in entry.trusted else missing_from
+            entries.append(f"{configuration.name}/{entry.name}")
+    return AuthorityStatus(certificate, role, tuple(trusted_by), tuple(missing_from))

@@ -1,8 +1,8 @@
 """The webhook configurations that are ours, as last read from the API server.
 
-Pure values. A configuration is *steady* for as long as this process has seen one and the same
-generation of it: that is how a replica knows, on its own monotonic clock, how long an API server
-that lags has had to learn a bundle. A replica that has just started begins to count anew.
+Pure values. A configuration is *steady* for as long as this process has seen the same generation
+of it. So a replica knows, on its own monotonic clock, for how long an API server that lags has had
+the chance to learn of a bundle. The count begins anew when a replica starts.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ KINDS = ("mutatingwebhookconfigurations", "validatingwebhookconfigurations")
 
 @dataclass(frozen=True, slots=True)
 class WebhookEntry:
-    """One webhook of a configuration: what its caBundle holds."""
+    """One webhook of a configuration: its caBundle, and the fingerprints in it (*trusted*)."""
 
     name: str
     bundle: bytes
@@ -36,7 +36,7 @@ class WebhookEntry:
 
     @classmethod
     def parse(cls, webhook: Mapping[str, Any]) -> WebhookEntry:
-        """Read one element of ``webhooks``; a bundle that is no base64 counts as empty."""
+        """Parse one element of ``webhooks``; a caBundle that is not base64 counts as empty."""
         encoded = (webhook.get("clientConfig") or {}).get("caBundle") or ""
         try:
             bundle = base64.b64decode(encoded, validate=True)
@@ -47,11 +47,13 @@ class WebhookEntry:
 
 @dataclass(frozen=True, slots=True)
 class WebhookConfiguration:
-    """A Mutating- or ValidatingWebhookConfiguration, named as kubectl takes it.
+    """A Mutating- or ValidatingWebhookConfiguration.
 
-    ``steady_for`` is how many seconds this process has seen this very generation.
+    *name* is what kubectl takes: ``kind/name``. *steady_for* is for how many seconds this process
+    has seen this generation.
     """
 
+    kind: str
     path: str
     name: str
     uid: str
@@ -61,46 +63,45 @@ class WebhookConfiguration:
     steady_for: float
 
     @classmethod
-    def parse(cls, kind: str, found: Mapping[str, Any], steady_for: float) -> WebhookConfiguration:
-        """Read an object of the collection *kind*."""
-        metadata = found["metadata"]
+    def parse(cls, kind: str, item: Mapping[str, Any], steady_for: float) -> WebhookConfiguration:
+        """Parse an object of the collection *kind*."""
+        metadata = item["metadata"]
         return cls(
+            kind=kind,
             path=f"{API}{kind}/{metadata['name']}",
             name=f"{kind}/{metadata['name']}",
             uid=metadata["uid"],
             generation=metadata.get("generation", 0),
             resource_version=metadata["resourceVersion"],
-            entries=tuple(map(WebhookEntry.parse, found.get("webhooks") or ())),
+            entries=tuple(map(WebhookEntry.parse, item.get("webhooks") or ())),
             steady_for=steady_for,
         )
 
     def patch(self, bundles: Mapping[int, bytes]) -> list[dict[str, Any]]:
-        """Return the JSON patch that gives the entries with the indexes in *bundles* these bundles.
+        """Return the JSON patch that sets *bundles*, by the index of the entry.
 
-        It applies to exactly this version of the object: a list index means nothing in another.
+        It applies to exactly this version of the object, because an index may name another entry
+        in another version.
         """
-        tests = [
+        operations = [
             {"op": "test", "path": "/metadata/resourceVersion", "value": self.resource_version}
         ]
         for index, bundle in bundles.items():
             entry = f"/webhooks/{index}"
-            tests.append({"op": "test", "path": f"{entry}/name", "value": self.entries[index].name})
-            tests.append(
-                {
-                    "op": "add",
-                    "path": f"{entry}/clientConfig/caBundle",
-                    "value": base64.b64encode(bundle).decode(),
-                }
-            )
-        return tests
+            encoded = base64.b64encode(bundle).decode()
+            operations += [
+                {"op": "test", "path": f"{entry}/name", "value": self.entries[index].name},
+                {"op": "add", "path": f"{entry}/clientConfig/caBundle", "value": encoded},
+            ]
+        return operations
 
 
 @dataclass(frozen=True, slots=True)
 class ObservedConfigurations:
     """All our configurations at one moment.
 
-    ``lost_for`` is how many seconds ago this process last found that one had gone: an API server
-    that lags may have it still, with a bundle that nobody sees any more.
+    *lost_for* is how many seconds ago this process last noticed that one was deleted: an API server
+    that lags may still have it, with a bundle that cannot be observed any more.
     """
 
     configurations: tuple[WebhookConfiguration, ...] = ()
@@ -109,48 +110,50 @@ class ObservedConfigurations:
     @property
     def entries(self) -> tuple[WebhookEntry, ...]:
         """Every webhook entry of every configuration."""
-        return tuple(entry for one in self.configurations for entry in one.entries)
+        return tuple(
+            entry for configuration in self.configurations for entry in configuration.entries
+        )
 
     @property
     def certificates(self) -> dict[str, x509.Certificate]:
         """Every certificate that any entry trusts, by fingerprint."""
         bundles = {entry.bundle for entry in self.entries}
-        return {fingerprint(one): one for bundle in bundles for one in parse_bundle(bundle)}
+        return {fingerprint(ca): ca for bundle in bundles for ca in parse_bundle(bundle)}
 
     @property
     def steady_for(self) -> float:
-        """For how many seconds no configuration has changed or gone, as far as we saw."""
-        return min([self.lost_for, *(one.steady_for for one in self.configurations)])
+        """For how many seconds this process has seen no configuration change or disappear."""
+        return min([self.lost_for, *(each.steady_for for each in self.configurations)])
 
     def missing(self, names: Iterable[str]) -> list[str]:
         """Return the configurations with an entry that lacks a CA of *names* (fingerprints)."""
-        wanted = frozenset(names)
+        required = frozenset(names)
         return [
-            one.name
-            for one in self.configurations
-            if any(not wanted <= entry.trusted for entry in one.entries)
+            configuration.name
+            for configuration in self.configurations
+            if any(not required <= entry.trusted for entry in configuration.entries)
         ]
 
     def holders(self, names: Collection[str]) -> list[str]:
         """Return the configurations with an entry that holds a CA of *names* (fingerprints)."""
         return [
-            one.name
-            for one in self.configurations
-            if any(not entry.trusted.isdisjoint(names) for entry in one.entries)
+            configuration.name
+            for configuration in self.configurations
+            if any(not entry.trusted.isdisjoint(names) for entry in configuration.entries)
         ]
 
     def settled(self, names: Iterable[str], seconds: float) -> bool:
-        """Tell whether every entry has held the CAs of *names* for *seconds*, as far as we saw."""
+        """Tell whether this process has seen every entry hold the CAs of *names* for *seconds*."""
         return not self.missing(names) and self.steady_for >= seconds
 
     def verification_errors(
         self, chain: Sequence[x509.Certificate], name: str, now: dt.datetime
     ) -> dict[str, str]:
-        """Return why the API server refuses *chain*, for each ``configuration/entry`` that does."""
-        found = {}
-        for one in self.configurations:
-            for entry in one.entries:
-                reason = verification_error(chain, entry.bundle, name, now)
-                if reason is not None:
-                    found[f"{one.name}/{entry.name}"] = reason
-        return found
+        """Return why the API server rejects *chain*, by the ``configuration/entry`` it calls."""
+        errors = {}
+        for configuration in self.configurations:
+            for entry in configuration.entries:
+                error = verification_error(chain, entry.bundle, name, now)
+                if error is not None:
+                    errors[f"{configuration.name}/{entry.name}"] = error
+        return errors

@@ -1,9 +1,9 @@
-"""Configurations that somebody else writes as often as we do.
+"""Back off from configurations whose caBundle another program also writes.
 
-Two who write the same field and answer each other at once would keep the API server busy for
-nothing: cert-manager's injector and a replica that an update has not reached yet, for example. Who
-takes a bundle away now and then has it back at once; who does so again and again waits longer each
-time, up to :data:`LONGEST`. Other configurations wait for nothing.
+Two writers that answer each other at once would keep the API server busy for nothing: a replica
+and cert-manager's injector, for example, or a replica that an update has not reached yet. A bundle
+that is overwritten now and then is written back at once; one that is overwritten again and again is
+written back after a growing delay, up to :data:`LONGEST`. Other configurations do not wait.
 """
 
 from __future__ import annotations
@@ -22,57 +22,58 @@ if TYPE_CHECKING:
 log = structlog.get_logger("certs")
 
 FREE = 2
-"""So many writes in a row wait for nothing: a rotation and somebody's mistake may coincide."""
+"""Writes in a series without a delay: a rotation and a person's mistake may coincide."""
 
 SHORTEST, LONGEST = 0.2, 15.0
-"""Seconds before the write after those, and before any later one at most."""
+"""Seconds before the first write that is delayed, and before any later one at most."""
 
-ROW = 4 * LONGEST
-"""Writes that are further apart than so many seconds are no row."""
+SERIES_GAP = 4 * LONGEST
+"""A write more than so many seconds after the last one begins a new series."""
 
 
 @dataclass(frozen=True, slots=True)
 class WriteSeries:
-    """Writes of one configuration in a row."""
+    """Writes of one configuration in close succession; *last* is when the last one was."""
 
     count: int
     last: float
 
     @property
     def due(self) -> float:
-        """When the next may come."""
-        beyond = self.count - FREE
-        if beyond < 0:
-            return self.last
-        return self.last + Backoff(SHORTEST, LONGEST, failures=beyond + 1).delay()
+        """When the next write may come."""
+        failures = max(0, self.count - FREE + 1)
+        return self.last + Backoff(SHORTEST, LONGEST, failures=failures).delay()
 
 
 class WriteBackoff:
-    """Says which configurations may be written now; times are *monotonic*'s."""
+    """Decides which configurations may be written now; times are *monotonic*'s.
 
-    def __init__(self, monotonic: Callable[[], float], contested: Callable[[], None]) -> None:
+    *on_contested* is called for every write that follows too many others.
+    """
+
+    def __init__(self, monotonic: Callable[[], float], on_contested: Callable[[], None]) -> None:
         self._monotonic = monotonic
-        self._contested = contested
-        self._rows: dict[str, WriteSeries] = {}
+        self._on_contested = on_contested
+        self._series: dict[str, WriteSeries] = {}
 
     def may_write(self, name: str) -> bool:
         """Tell whether the configuration *name* may be written now."""
-        return name not in self._rows or self._rows[name].due <= self._monotonic()
+        return name not in self._series or self._series[name].due <= self._monotonic()
 
     def record_write(self, name: str) -> None:
-        """Note a write of *name*; a contested one is counted, the first of a row logged."""
+        """Record a write of *name*; count a contested one, and log the first of a series."""
         now = self._monotonic()
-        row = self._rows.get(name)
-        count = row.count + 1 if row and now - row.last <= ROW else 1
-        self._rows[name] = WriteSeries(count, now)
+        series = self._series.get(name)
+        count = series.count + 1 if series and now - series.last <= SERIES_GAP else 1
+        self._series[name] = WriteSeries(count, now)
+
         if count > FREE:
-            self._contested()
+            self._on_contested()
         if count == FREE + 1:
-            log.warning("somebody else writes this caBundle again and again", configuration=name)
+            log.warning("another program keeps overwriting this caBundle", configuration=name)
 
     def seconds_to_next_write(self) -> float:
-        """Return for how many seconds the first that has to wait has to."""
+        """Return the seconds until the first delayed write may come; infinity: none is delayed."""
         now = self._monotonic()
-        return min(
-            (row.due - now for row in self._rows.values() if row.due > now), default=math.inf
-        )
+        delays = [series.due - now for series in self._series.values() if series.due > now]
+        return min(delays, default=math.inf)

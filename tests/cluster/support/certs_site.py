@@ -19,7 +19,7 @@ import urllib.request
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
-from certs.selfcheck import connected
+from certs.selfcheck import connect
 from certs.settings import CertificateSettings
 from certs.webhook_configs import API, KINDS
 from dispatcher.kube.client import KubeError
@@ -219,7 +219,7 @@ class StrictClient(Workers):
         address = self._site.cluster.layout.host_ipv4, replica.port
         context = ssl.create_default_context(cadata=bundle.decode())
         try:
-            with connected(context, *address, DNS_NAME):
+            with connect(context, *address, DNS_NAME):
                 self.handshakes += 1
         except ssl.SSLCertVerificationError as error:
             self.handshakes += 1

@@ -140,26 +140,34 @@ def on_unsupported_curve(ca: KeyPair) -> bytes:
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        pytest.param(lambda ca: (b"", ca.key_pem), "no certificate", id="no certificate"),
-        pytest.param(lambda ca: (ca.certificate_pem, b"x"), "no private key", id="no key"),
+        pytest.param(
+            lambda ca: (b"", ca.key_pem), "the certificate cannot be read", id="no certificate"
+        ),
+        pytest.param(
+            lambda ca: (ca.certificate_pem, b"x"), "the private key cannot be read", id="no key"
+        ),
         pytest.param(
             lambda ca: (ca.certificate_pem, other_key("EC")),
             "another certificate",
             id="foreign key",
         ),
-        pytest.param(lambda ca: (ca.certificate_pem, other_key("RSA")), "no ECDSA", id="RSA key"),
+        pytest.param(
+            lambda ca: (ca.certificate_pem, other_key("RSA")), "not an ECDSA", id="RSA key"
+        ),
         pytest.param(
             lambda ca: (ca.certificate_pem, unsupported_curve()),
-            "no private key",
+            "the private key cannot be read",
             id="secp224k1 key",
         ),
         pytest.param(
             lambda ca: (on_unsupported_curve(ca), ca.key_pem),
-            "key cannot be used",
+            "public key cannot be read",
             id="certificate of a prime192v2 key",
         ),
         pytest.param(
-            lambda ca: (ca.certificate_pem[:200], ca.key_pem), "no certificate", id="truncated"
+            lambda ca: (ca.certificate_pem[:200], ca.key_pem),
+            "the certificate cannot be read",
+            id="truncated",
         ),
         pytest.param(
             lambda ca: (leaf(ca).certificate_pem, leaf(ca).key_pem), "another", id="two leaves"
@@ -178,7 +186,7 @@ def test_a_leaf_or_the_ca_of_another_name_is_no_ca_of_ours(make_ca: Maker) -> No
     ca, own = make_ca("other.genie-system.svc"), leaf(make_ca())
     for pair in (ca, own):
         assert not is_own_ca(pair.certificate, NAME)
-        with pytest.raises(CertificateError, match="no CA that Genie made"):
+        with pytest.raises(CertificateError, match="not a CA that Genie issued"):
             load_ca(pair.certificate_pem, pair.key_pem, NAME, now=NOW)
 
 
@@ -233,5 +241,5 @@ def test_a_certificate_that_cannot_be_taken_apart_is_not_ours(
 
 def test_what_is_no_certificate_is_refused() -> None:
     """With a reason, as anything that cannot be used."""
-    with pytest.raises(CertificateError, match="no certificate"):
+    with pytest.raises(CertificateError, match="the certificate cannot be read"):
         load_certificate(b"nonsense")

@@ -48,14 +48,14 @@ def test_what_is_written_is_read(make_ca: Maker) -> None:
     stored = full(make_ca)
     for one in (stored, CASecret(make_ca()), replace(stored, next=None)):
         reading = parse(secret(one), NAME, NOW)
-        assert essence(reading.stored) == essence(one)
+        assert essence(reading.content) == essence(one)
         assert reading.problems == ()
 
 
 def test_no_secret_is_no_reading() -> None:
     """Absence is nothing to report: it is where everything begins."""
     reading = parse(None, NAME, NOW)
-    assert (reading.stored, reading.spare, reading.problems, reading.request) == (
+    assert (reading.content, reading.spare, reading.problems, reading.request) == (
         None,
         None,
         (),
@@ -67,14 +67,18 @@ def test_no_secret_is_no_reading() -> None:
     ("changes", "problem"),
     [
         pytest.param(
-            {"next_key": None}, "next.crt, next.key: there is no next.key", id="half a pair"
+            {"next_key": None}, "next.crt, next.key: next.key is missing", id="half a pair"
         ),
-        pytest.param({"next_crt": "x"}, "next.crt, next.key: no certificate", id="bad next"),
-        pytest.param({"previous_crt": "x"}, "previous.crt: no certificate", id="bad previous"),
+        pytest.param(
+            {"next_crt": "x"}, "next.crt, next.key: the certificate cannot be read", id="bad next"
+        ),
+        pytest.param(
+            {"previous_crt": "x"}, "previous.crt: the certificate cannot be read", id="bad previous"
+        ),
         pytest.param({"state": "{"}, "state: ", id="state that is no JSON"),
         pytest.param({"state": "[]"}, "state: ", id="state that is no object"),
         pytest.param(
-            {"state": '{"retireAt": "2030-01-01T00:00:00"}'}, "names no time zone", id="local time"
+            {"state": '{"retireAt": "2030-01-01T00:00:00"}'}, "has no time zone", id="local time"
         ),
     ],
 )
@@ -83,8 +87,8 @@ def test_what_is_damaged_is_reported_and_the_rest_is_used(
 ) -> None:
     stored = full(make_ca)
     reading = parse(secret(stored, **changes), NAME, NOW)
-    assert reading.stored
-    assert reading.stored.ca.certificate == stored.ca.certificate
+    assert reading.content
+    assert reading.content.ca.certificate == stored.ca.certificate
     assert problem in reading.problems[0]
 
 
@@ -93,14 +97,16 @@ def test_a_leaf_as_previous_is_reported(make_ca: Maker) -> None:
     ca = make_ca()
     leaf = issue_leaf(ca, NAME, now=NOW, lifetime=60, backdating=0)
     reading = parse(secret(CASecret(ca, previous=leaf.certificate)), NAME, NOW)
-    assert reading.problems == (f"previous.crt: no CA that Genie made for {NAME}",)
+    assert reading.problems == (
+        f"previous.crt: the certificate is not a CA that Genie issued for {NAME}",
+    )
 
 
 def test_without_a_usable_ca_the_next_is_a_spare(make_ca: Maker) -> None:
     """It was being published: leaves of it may be trusted already."""
     stored = full(make_ca)
     reading = parse(secret(stored, ca_key=None), NAME, NOW)
-    assert reading.stored is None
+    assert reading.content is None
     assert stored.next
     assert reading.spare
     assert reading.spare.certificate == stored.next.certificate
@@ -111,7 +117,7 @@ def test_no_base64_is_reported(make_ca: Maker) -> None:
     """As an API server would not store it, but a backup tool may."""
     found = secret(CASecret(make_ca()))
     found["data"]["ca.crt"] = "%%"
-    assert parse(found, NAME, NOW).problems == ("ca.crt, ca.key: ca.crt is no base64",)
+    assert parse(found, NAME, NOW).problems == ("ca.crt, ca.key: ca.crt is not base64",)
 
 
 def test_a_previous_ca_without_a_date_is_trusted_to_its_end(make_ca: Maker) -> None:
@@ -119,9 +125,9 @@ def test_a_previous_ca_without_a_date_is_trusted_to_its_end(make_ca: Maker) -> N
     old, new = make_ca(), make_ca()
     state = f'{{"retired": {{"{fingerprint(new.certificate)}": "{LATER.isoformat()}"}}}}'
     reading = parse(secret(CASecret(new, previous=old.certificate), state=state), NAME, NOW)
-    assert reading.stored
-    assert reading.stored.retire_at == old.certificate.not_valid_after_utc
-    assert reading.stored.retired == {}
+    assert reading.content
+    assert reading.content.retire_at == old.certificate.not_valid_after_utc
+    assert reading.content.retired == {}
 
 
 def test_the_rest_of_the_object_survives_a_write(make_ca: Maker) -> None:

@@ -11,6 +11,7 @@ import certs.__main__ as command
 from certs import CertificateManager, CertificateSettings
 from certs.authority import KeyPair, issue_ca
 from certs.ca_secret import REQUEST
+from certs.commands import CommandContext
 from certs.leaf import Leaf, make_leaf
 from certs.settings import DAY
 from certs.status import format_duration
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MUTATING = f"{API}{KINDS[0]}/cni-genie"
+ENTRY = f"{KINDS[0]}/cni-genie/a"
 SECRET = "/api/v1/namespaces/genie-system/secrets/genie-webhook-ca"  # noqa: S105 - a path
 
 
@@ -43,7 +45,7 @@ class Site:
     def run(self, *arguments: str, **given: Any) -> tuple[int, str, str]:
         """Run a command with these settings; returns its exit code, and its stdout and stderr."""
         out, progress = io.StringIO(), io.StringIO()
-        terminal = command.CommandContext(
+        terminal = CommandContext(
             self.api.client(),
             CertificateSettings(**given),
             out,
@@ -52,7 +54,9 @@ class Site:
             monotonic=lambda: self.api.seconds,
         )
         terminal._clock._boot = lambda: self.api.seconds
-        code = command.run(command._parser(CertificateSettings()).parse_args(arguments), terminal)
+        code = command.run(
+            command.make_parser(CertificateSettings()).parse_args(arguments), terminal
+        )
         return code, out.getvalue(), progress.getvalue()
 
     def _sleep(self, seconds: float) -> None:
@@ -75,7 +79,7 @@ def test_status_is_a_table_for_people(site: Site) -> None:
     assert code == 0
     lines = text.splitlines()
     assert lines[0] == "genie-webhook.genie-system.svc"
-    assert lines[1] == "phase      STEADY: one CA, known everywhere"
+    assert lines[1] == "phase      STEADY: one CA, in every bundle"
     assert lines[2] == "waits for  the next rotation, 2030-01-21T00:00:00Z"
     assert lines[4].split() == ["CA", "ROLE", "TRUSTED", "BY", "EXPIRES", "IN"]
     assert lines[5].split()[1:] == [
@@ -103,8 +107,8 @@ def test_status_names_what_is_missing_and_what_is_broken(site: Site) -> None:
     _, text, _ = site.run("status")
     assert "is missing from validatingwebhookconfigurations/new/n" in text
     assert "problem    state: " in text
-    assert "asked for  a rotation (requested)" in text
-    assert "waits for  a replica to take the next step: the Secret was damaged in part" in text
+    assert "requested  a rotation (requested)" in text
+    assert "waits for  a replica to take the next step: a part of the Secret was damaged" in text
     site.api.remove(SECRET)
     code, text, progress = site.run("status")
     assert code == 1
@@ -144,10 +148,10 @@ def test_status_of_mounted_files_names_their_expiry_and_who_refuses_them(
     code, text, _ = site.run("status", directory=tmp_path)
     assert code == 0
     lines = text.splitlines()
-    assert lines[1] == "phase      FILES: certificates come from files"
-    expires = "the one there expires 2030-01-08T00:00:00Z"
-    assert lines[2] == f"waits for  the next pair in {tmp_path}; {expires}"
-    assert lines[3].startswith("problem    mutatingwebhookconfigurations/cni-genie/a refuses the ")
+    assert lines[1] == "phase      FILES: certificates come from mounted files"
+    expires = "the current one expires 2030-01-08T00:00:00Z"
+    assert lines[2] == f"waits for  a new pair in {tmp_path}; {expires}"
+    assert lines[3].startswith(f"problem    the caBundle of {ENTRY} does not cover tls.crt: ")
     assert lines[6].split()[1:6] == ["file", "0", "of", "1", "entries"]
 
 
@@ -163,14 +167,14 @@ def test_rotate_with_mounted_files_says_who_renews_them(site: Site, tmp_path: Pa
     site.api.before = forbidden
     code, _, progress = site.run("rotate", directory=tmp_path)
     assert code == 1
-    assert f"certificates come from files in {tmp_path}, so there is nothing to rotate" in progress
+    assert f"nothing to rotate: certificates come from files in {tmp_path}. Renew" in progress
 
 
 def test_rotate_asks_and_returns(site: Site) -> None:
     """The annotation is there, and the replica takes it from there."""
     code, _, progress = site.run("rotate")
     assert code == 0
-    assert progress.startswith("asked for\n")
+    assert progress.startswith("rotation requested\n")
     assert site.api.objects[SECRET]["metadata"]["annotations"][REQUEST] == "requested"
 
 
@@ -189,7 +193,7 @@ def test_rotate_in_promote_says_when_it_will_be(site: Site) -> None:
     for _ in range(2):
         code, _, progress = site.run("rotate")
         assert code == 0
-        assert "2030-01-08T01:01:05Z; then the rotation that was asked for. --comp" in progress
+        assert "2030-01-08T01:01:05Z; then the requested rotation. --comp" in progress
 
 
 def test_rotate_with_wait_in_promote_waits_for_the_second_rotation(site: Site) -> None:
@@ -210,7 +214,9 @@ def test_rotate_in_publish_asks_for_no_second_rotation(site: Site) -> None:
     site.replica.reconcile()
     code, _, progress = site.run("rotate", "--wait")
     assert code == 0
-    assert progress.startswith("under way already: it waits for API servers that lag, 60 s after")
+    assert progress.startswith(
+        "a rotation is in progress; it waits for API servers that lag, 60 s after"
+    )
     assert REQUEST not in site.api.objects[SECRET]["metadata"]["annotations"]
 
 
@@ -244,7 +250,7 @@ def test_ctrl_c_ends_a_command_without_a_traceback(
 
     monkeypatch.setattr("certs.__main__.Kube.load", interrupted)
     assert command.main(["rotate"]) == 130
-    assert capsys.readouterr().err.endswith("interrupted; what was asked for stays asked for\n")
+    assert capsys.readouterr().err.endswith("interrupted; a requested rotation goes on\n")
 
 
 def test_compromised_says_what_it_costs_and_leaves_no_trust(site: Site) -> None:
@@ -252,7 +258,7 @@ def test_compromised_says_what_it_costs_and_leaves_no_trust(site: Site) -> None:
     old = site.replica.leaf
     code, text, progress = site.run("rotate", "--compromised", "--wait", "--output", "json")
     assert code == 0
-    assert progress.startswith("The old CA is trusted no more as soon as")
+    assert progress.startswith("The old CA stops being trusted as soon as")
     assert [one["role"] for one in json.loads(text)["certificateAuthorities"]] == ["signs"]
     assert site.replica.leaf is not old
     assert REQUEST not in site.api.objects[SECRET]["metadata"]["annotations"]
@@ -271,10 +277,10 @@ def test_rotate_without_a_ca_says_who_makes_one(site: Site) -> None:
     site.api.remove(SECRET)
     code, _, progress = site.run("rotate")
     assert code == 1
-    assert "a running replica makes one (kubectl get pods -n genie-system)" in progress
+    assert "A running replica creates one; check: kubectl get pods -n genie-system" in progress
     progress = site.run("rotate", namespace="elsewhere")[2]
     assert "Secret elsewhere/genie-webhook-ca" in progress
-    assert "(kubectl get pods -n elsewhere)" in progress
+    assert "check: kubectl get pods -n elsewhere" in progress
 
 
 @pytest.mark.parametrize(
@@ -311,7 +317,7 @@ def test_without_a_cluster_the_error_is_one_line(
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(-1, "over"), (5, "5 s"), (300, "5 min"), (7200, "2 h"), (172_800, "2 d")],
+    [(-1, "expired"), (5, "5 s"), (300, "5 min"), (7200, "2 h"), (172_800, "2 d")],
 )
 def test_spans_are_said_as_people_say_them(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text

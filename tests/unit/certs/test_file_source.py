@@ -76,8 +76,8 @@ def renewed(ca: KeyPair) -> Leaf:
     return make_leaf(ca, at(4.7), SETTINGS, early=0)
 
 
-COVERED = "every bundle that covers the one in use covers it"
-SOON = "the one in use expires soon"
+COVERED = "every bundle that covers the old leaf covers the new one"
+SOON = "the old leaf expires soon"
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ SOON = "the one in use expires soon"
             id="a bundle that covers only the one in use is waited for",
         ),
         pytest.param(
-            NEW, configurations((NEW,), (), steady_for=LAG), 5, "no bundle covers the one in use",
+            NEW, configurations((NEW,), (), steady_for=LAG), 5, "no bundle covers the old leaf",
             id="a pair in use that nobody trusts is given up at once",
         ),
         pytest.param(
@@ -112,11 +112,11 @@ SOON = "the one in use expires soon"
             id="in the last tenth a bundle that would lose is still waited for",
         ),
         pytest.param(
-            NEW, configurations((OLD, NEW), (OLD,)), 7 - 20 / DAY, "the one in use expires",
+            NEW, configurations((OLD, NEW), (OLD,)), 7 - 20 / DAY, "the old leaf expires now",
             id="nothing is waited for when an expired pair is the alternative",
         ),
         pytest.param(
-            NEW, configurations((OLD,)), 8, "the one in use is not valid at the API server's time",
+            NEW, configurations((OLD,)), 8, "the old leaf is not valid at the API server's time",
             id="a pair that has expired in use is given up",
         ),
     ],

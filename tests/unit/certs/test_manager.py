@@ -19,10 +19,10 @@ from certs.authority import CertificateError, issue_ca, to_pem
 from certs.ca_secret import COMPROMISED, REQUEST, parse
 from certs.kube_store import SecretStore
 from certs.leaf import Leaf, make_leaf
-from certs.rotation import RotationReason
 from certs.selfcheck import DialError, dial
 from certs.server_clock import ServerClock
 from certs.tls_context import ReloadableContext
+from certs.transitions import RotationReason
 from certs.webhook_configs import API, KINDS
 from certs.write_backoff import WriteBackoff
 from dispatcher.kube.client import KubeError
@@ -294,10 +294,10 @@ def test_a_replica_that_was_cut_off_brings_no_compromised_ca_back(api: Api) -> N
     one.reconcile()
     api.remove(SECRET)
     other.reconcile()
-    assert other._patience() <= SETTINGS.restore_grace
+    assert other._seconds_to_next() <= SETTINGS.restore_grace
     api.seconds = 6
     other.reconcile()
-    stored = parse(api.objects[SECRET], NAME, api.now).stored
+    stored = parse(api.objects[SECRET], NAME, api.now).content
     assert stored
     assert stored.ca.certificate != bad
     assert bundle(api)
@@ -326,7 +326,7 @@ def test_a_secret_is_written_over_no_other_version_than_was_read(api: Api) -> No
     made.reconcile()
     store = SecretStore(api.client(), SETTINGS)
     found = store.read()
-    stored = parse(found, NAME, api.now).stored
+    stored = parse(found, NAME, api.now).content
     assert stored
     store.write(stored, found)
     with pytest.raises(KubeError) as refused:
@@ -361,8 +361,8 @@ def test_who_takes_the_bundle_away_again_and_again_is_answered_ever_later(api: A
             made.reconcile()
     assert 4 <= value(made, "bundle_writes_total") <= 10
     assert value(made, "contested_writes_total") >= 2
-    assert sum("again and again" in one["event"] for one in logs) == 1
-    assert 0 < made._patience() <= 15
+    assert sum("keeps overwriting" in one["event"] for one in logs) == 1
+    assert 0 < made._seconds_to_next() <= 15
     api.store(other, configuration("other", "o"))
     made.reconcile()
     assert bundle(api, other)
@@ -524,7 +524,7 @@ def test_another_certificate_at_the_listener_is_noticed(
         made._check._settings = made._check._settings.model_copy(
             update={"listen_port": listener.port}
         )
-        eventually(lambda: "presents another certificate" in made.reason())
+        eventually(lambda: "presents a certificate that is not" in made.reason())
 
 
 def test_a_self_check_that_fails_in_a_new_way_goes_on(

@@ -135,7 +135,7 @@ class Replica:
         found += [one.ca for one in self.had.values() if one.ca and is_valid(one.certificate, now)]
         known = [self.known]
         if not self.stale and not self.failed:
-            known.append(parse(self.api.objects.get(SECRET), TIMES.dns_name, self.api.now).stored)
+            known.append(parse(self.api.objects.get(SECRET), TIMES.dns_name, self.api.now).content)
         for stored in filter(None, known):
             found.append(stored.ca.certificate)
             if stored.next and not self.stale:

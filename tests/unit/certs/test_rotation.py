@@ -10,7 +10,8 @@ import pytest
 from certs.authority import KeyPair, fingerprint, issue_ca
 from certs.ca_secret import COMPROMISED, REQUEST, CASecret, ParsedSecret
 from certs.leaf import make_leaf, replacement_reason
-from certs.rotation import Phase, RotationDecision, RotationInput, RotationReason, decide
+from certs.rotation import RotationDecision, decide
+from certs.transitions import Phase, RotationInput, RotationReason
 from certs.webhook_configs import ObservedConfigurations, WebhookConfiguration
 from tests.unit.apiserver import configuration
 from tests.unit.certs.conftest import NAME, NOW, SETTINGS
@@ -45,11 +46,11 @@ def configurations(
 
 
 def reading(stored: CASecret | None, **more: Any) -> ParsedSecret:
-    return ParsedSecret(found={"metadata": {}}, stored=stored, **more)
+    return ParsedSecret(secret={"metadata": {}}, content=stored, **more)
 
 
 def asked(stored: CASecret, value: str) -> ParsedSecret:
-    return ParsedSecret(found={"metadata": {"annotations": {REQUEST: value}}}, stored=stored)
+    return ParsedSecret(secret={"metadata": {"annotations": {REQUEST: value}}}, content=stored)
 
 
 def decision(
@@ -179,7 +180,7 @@ def test_a_step_is_taken(
     after: tuple[str | None, ...],
 ) -> None:
     found = decision(read, observed, now)
-    assert found.cause is cause
+    assert found.reason is cause
     assert names(found.write) == after
 
 
@@ -244,7 +245,7 @@ def test_a_request_in_promote_waits_and_says_so() -> None:
     """An overlap is never cut short by the next rotation."""
     found = decision(asked(PROMOTE, "requested"), BOTH)
     assert found.write is None
-    assert found.waits_for.endswith("; then the rotation that was asked for")
+    assert found.waits_for.endswith("; then the requested rotation")
 
 
 def test_the_old_ca_is_trusted_for_the_life_of_its_last_leaf_and_a_margin() -> None:
@@ -326,7 +327,7 @@ def test_memory_restores(
     read: ParsedSecret, memory: CASecret, cause: RotationReason, after: tuple[str | None, ...]
 ) -> None:
     found = decision(read, configurations((OLD,)), memory=memory)
-    assert found.cause is cause
+    assert found.reason is cause
     assert names(found.write) == after
 
 
@@ -348,7 +349,7 @@ def test_memory_of_a_ca_that_has_left_the_bundles_is_not_brought_back(
 ) -> None:
     """A replica was cut off while the CA that it remembers was replaced, or found compromised."""
     found = decision(read, configurations((NEW,)), memory=STEADY, missing_for=missing_for)
-    assert found.cause is cause
+    assert found.reason is cause
     if cause:
         assert names(found.write) == ("made", None, None)
 
@@ -356,7 +357,8 @@ def test_memory_of_a_ca_that_has_left_the_bundles_is_not_brought_back(
 def test_memory_restores_where_the_bundles_are_lost_as_well() -> None:
     """No bundle holds a CA of ours: nothing says that the memory is out of date."""
     assert (
-        decision(ParsedSecret(), configurations(()), memory=STEADY).cause is RotationReason.RESTORED
+        decision(ParsedSecret(), configurations(()), memory=STEADY).reason
+        is RotationReason.RESTORED
     )
 
 
@@ -364,7 +366,7 @@ def test_memory_that_has_expired_restores_nothing() -> None:
     """Nor does its next CA once that has; its previous one is left out then."""
     late = EXPIRY + DAY
     assert (
-        decision(ParsedSecret(), ObservedConfigurations(), late, memory=STEADY).cause
+        decision(ParsedSecret(), ObservedConfigurations(), late, memory=STEADY).reason
         is RotationReason.FIRST
     )
     longer = issue_ca(NAME, now=NOW + 20 * DAY, lifetime=SETTINGS.ca_lifetime, backdating=0)
@@ -378,15 +380,15 @@ def test_a_starting_replica_lets_the_others_restore_the_secret() -> None:
     """For five seconds, where the bundles hold a CA of ours that is still valid."""
     waiting = decision(ParsedSecret(), configurations((OLD,)), missing_for=4)
     assert waiting.write is None
-    assert waiting.again_in == 1
+    assert waiting.recheck_in == 1
     assert waiting.waits_for == "another replica to restore Secret genie-system/genie-webhook-ca"
     assert (
-        decision(ParsedSecret(), configurations((OLD,)), missing_for=5).cause
+        decision(ParsedSecret(), configurations((OLD,)), missing_for=5).reason
         is RotationReason.REPLACED
     )
     late = EXPIRY + DAY
     assert (
-        decision(ParsedSecret(), configurations((OLD,)), late, missing_for=0).cause
+        decision(ParsedSecret(), configurations((OLD,)), late, missing_for=0).reason
         is RotationReason.FIRST
     )
 
@@ -404,7 +406,7 @@ END = LEAF.certificate.not_valid_after_utc
             (),
             configurations((OLD,)),
             NOW + 4.7 * DAY,
-            "it is due for renewal",
+            "the old leaf is due for renewal",
             id="after two thirds of its life it is renewed",
         ),
         pytest.param(
@@ -412,7 +414,7 @@ END = LEAF.certificate.not_valid_after_utc
             (),
             configurations((OLD,)),
             END + DAY,
-            "it is not valid at the API server's time",
+            "the old leaf is not valid at the API server's time",
             id="an expired leaf is replaced",
         ),
         pytest.param(
@@ -420,10 +422,12 @@ END = LEAF.certificate.not_valid_after_utc
             (),
             configurations((OLD,)),
             NOW - DAY,
-            "it is not valid at the API server's time",
+            "the old leaf is not valid at the API server's time",
             id="so is one from the future",
         ),
-        pytest.param(NEW, (), BOTH, NOW, "another CA signs", id="a CA known everywhere takes over"),
+        pytest.param(
+            NEW, (), BOTH, NOW, "another CA signs now", id="a CA known everywhere takes over"
+        ),
         pytest.param(
             NEW,
             (),
@@ -440,7 +444,7 @@ END = LEAF.certificate.not_valid_after_utc
             (OLD,),
             configurations((OLD,)),
             NOW,
-            "its CA was retired",
+            "the CA of the old leaf was retired",
             id="a leaf of a retired CA goes at once",
         ),
         pytest.param(
@@ -448,7 +452,7 @@ END = LEAF.certificate.not_valid_after_utc
             (),
             configurations((NEW,), steady_for=0),
             NOW,
-            "no bundle covers it",
+            "no bundle covers the old leaf",
             id="so does one that nobody trusts",
         ),
         pytest.param(
@@ -464,7 +468,7 @@ END = LEAF.certificate.not_valid_after_utc
             (),
             configurations((OLD, NEW), steady_for=0),
             END - 0.5 * DAY,
-            "it expires soon",
+            "the old leaf expires soon",
             id="near its end, a CA in every bundle will do",
         ),
         pytest.param(
@@ -480,7 +484,7 @@ END = LEAF.certificate.not_valid_after_utc
             (),
             configurations((OLD,)),
             END - dt.timedelta(seconds=20),
-            "it expires",
+            "the old leaf expires now",
             id="at its end, any will",
         ),
     ],

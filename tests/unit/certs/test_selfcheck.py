@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 from certs.authority import issue_ca
 from certs.leaf import make_leaf
 from certs.metrics import CertificateMetrics
-from certs.selfcheck import DialError, SelfCheck, ServedState, connected, dial
+from certs.selfcheck import DialError, SelfCheck, ServedState, connect, dial
 from certs.server_clock import ServerClock
 from certs.webhook_configs import ObservedConfigurations
 from tests.unit.apiserver import Api
@@ -145,5 +145,5 @@ def test_a_peer_that_resets_every_connection_is_a_reason_and_costs_no_socket(
 def test_a_name_without_addresses_is_an_error_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """The fake resolver answers with nothing."""
     monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: [])
-    with pytest.raises(OSError, match="nowhere has no address"):
-        connected(ssl.create_default_context(), "nowhere", 443, NAME)
+    with pytest.raises(OSError, match="nowhere has no IP address"):
+        connect(ssl.create_default_context(), "nowhere", 443, NAME)

@@ -34,7 +34,7 @@ TREE = Path(__file__).parents[3]
         pytest.param(
             "RENEW_FRACTION",
             "0.1",
-            "setting GENIE_CERTS_JITTER: 0.1 is too much: it must be less than "
+            "setting GENIE_CERTS_JITTER: 0.1 is too large; it must be less than "
             "GENIE_CERTS_RENEW_FRACTION, 0.1",
             id="due-before-it-is-made",
         ),
@@ -74,7 +74,7 @@ TREE = Path(__file__).parents[3]
         pytest.param(
             "CA_LIFETIME",
             "86400",
-            "setting GENIE_CERTS_CA_LIFETIME: 86400 s are too few: 67% of it must be longer than "
+            "setting GENIE_CERTS_CA_LIFETIME: 86400 s is too short; 67% of it must be longer than "
             "GENIE_CERTS_PROPAGATION + GENIE_CERTS_LEAF_LIFETIME + GENIE_CERTS_RETIRE_MARGIN, "
             "608460 s together",
             id="due-while-its-predecessor-is-retired",
@@ -82,7 +82,7 @@ TREE = Path(__file__).parents[3]
         pytest.param(
             "LEAF_LIFETIM",
             "60",
-            'variable "GENIE_CERTS_LEAF_LIFETIM" is no setting; did you mean '
+            'variable "GENIE_CERTS_LEAF_LIFETIM" is not a setting; did you mean '
             "GENIE_CERTS_LEAF_LIFETIME?",
             id="misspelt",
         ),
