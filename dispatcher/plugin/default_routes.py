@@ -1,25 +1,24 @@
-"""The pod's default routes are the primary's alone, in whatever order its networks are attached.
+"""Keep the pod's default routes those of its primary, in whatever order networks are attached.
 
-CNI plugins treat an existing default route differently: some fail (Calico), some silently leave
-out their own (Weave Net), some replace it, and several report none in their result. So the
-kernel is asked, never the result, and no plugin ever meets the default route of another:
+CNI plugins treat an existing default route differently: some fail (Calico), some leave out their
+own (Weave Net), some replace it, and several report none in their result. So the kernel is asked,
+never the result, and no plugin meets the default route of another:
 
-    before a secondary is attached    the pod's default routes are put into the record
-                                      (:meth:`DefaultRoutes.before`), which goes to disk, and
-                                      removed (``remove_held``)
-    after an attachment               the earlier interfaces must still be there; what a secondary
-                                      brought is removed, and default routes that routers
-                                      advertise on its interface are ignored from then on
-    after the last attachment         the routes that are held are put back exactly
-                                      (``put_back``), or ADD fails
+    before a secondary is attached    the pod's default routes go into the record
+                                      (:meth:`DefaultRoutes.before`) and to disk, and are removed
+                                      (``remove_held``)
+    after an attachment               the earlier interfaces must still exist; default routes of a
+                                      secondary are removed, and those that routers advertise on
+                                      its interface are ignored from then on
+    after the last attachment         the held routes are put back exactly (``put_back``), or ADD
+                                      fails
 
-A default route that the kernel learnt from a router advertisement on the primary stays where it
-is: the kernel maintains it, and a copy of it would keep later advertisements from being
-processed. Where an earlier call for the same container has attached a primary, that one is the
-pod's, and every network of this call is a secondary.
+A route is removed only after the record that holds it is on disk. Only unicast routes of
+destination length 0 in the main table count (:mod:`dispatcher.plugin.netlink`). A default route
+that the kernel learnt from a router advertisement on the primary stays: the kernel maintains it,
+and a copy of it would stop the processing of later advertisements. If an earlier call for the
+container attached a primary, that one is the pod's, and every network of this call is a secondary.
 
-Rules of this file: a route is removed only once the record that holds it is on disk; only the
-main table and unicast routes of destination length 0 count (:mod:`dispatcher.plugin.netlink`).
 A pod with one network opens no namespace and asks the kernel nothing.
 """
 
@@ -39,9 +38,9 @@ if TYPE_CHECKING:
 class DefaultRoutes:
     """The pod's default routes while the networks of *record* are attached.
 
-    *open_namespace* opens the pod's network namespace by its path; *earlier* are the attachments
+    *open_namespace* opens the pod's network namespace by its path. *earlier* are the attachments
     of other calls for the container. Methods raise :class:`CNIError` with code 5 (the kernel
-    refuses), 8 (there is no namespace) and 103 (a plugin removed another network's interface).
+    refuses), 8 (no namespace) and 103 (a plugin removed the interface of another network).
     """
 
     __slots__ = (
@@ -67,61 +66,65 @@ class DefaultRoutes:
         self._record = record
         self._earlier = earlier
         self._interfaces: dict[str, tuple[str, int]] = {}
-        """By name, the network and the index of each interface that must stay."""
+        """By name: network and index of each interface that later plugins must not remove."""
         self._kept: set[int] = set()
-        """The interfaces through which the pod's own default routes go."""
+        """The indexes of the interfaces of the pod's own default routes."""
         self._all_held = False
         self._to_remove: list[Route] = []
 
     def open(self) -> None:
-        """Open the pod's network namespace; nothing else works before."""
+        """Open the pod's network namespace. Call this before all other methods."""
         self._namespace = self._open_namespace(self._record.netns)
-        held = self._record.held_routes  # by an ADD that was killed, and not put back since
+
+        # Routes of an ADD that was killed, which nobody put back since.
+        held = self._record.held_routes
         self._record.held_routes = [
             each for each in held if self._namespace.has_interfaces_of(bytes.fromhex(each))
         ]
+
         for attachment in self._earlier:
-            index = self._remember(attachment)
+            index = self._add_interface(attachment)
             if attachment.is_primary and index is not None:
                 self._kept.add(index)
 
     def close(self) -> None:
-        """Let go of the namespace, if it was opened."""
+        """Close the namespace, if it is open."""
         if hasattr(self, "_namespace"):
             self._namespace.close()
 
     def before(self, attachment: Attachment) -> None:
-        """Before a secondary, put the pod's default routes into the record."""
+        """Put the pod's default routes into the record, if *attachment* is a secondary."""
         if self._is_primary(attachment) or self._all_held:
             return
         try:
-            found = self._namespace.default_routes()
+            routes = self._namespace.default_routes()
         except OSError as error:
             raise CNIError(IO_FAILURE, f"cannot read the pod's default routes: {error}") from None
 
-        self._to_remove = [route for route in found if not route.is_advertised]
+        self._to_remove = [route for route in routes if not route.is_advertised]
         for route in self._to_remove:
             self._record.held_routes.append(route.body.hex())
             self._kept |= route.interfaces
         self._all_held = True
 
     def remove_held(self) -> None:
-        """Remove the routes that :meth:`before` has put into the record, which is on disk now."""
+        """Remove the routes that :meth:`before` put into the record. The record is on disk now."""
         for route in self._to_remove:
             try:
                 self._namespace.remove(route)
             except OSError as error:
                 raise CNIError(
                     IO_FAILURE,
-                    f"cannot set the pod's default routes aside for its other networks: {error}",
+                    "cannot remove the pod's default routes before attaching its next network: "
+                    f"{error}",
                 ) from None
         self._to_remove = []
 
     def after(self, attachment: Attachment) -> None:
-        """Check what *attachment* left of the others, and remove the default routes it brought."""
+        """Check that the earlier interfaces exist; remove the default routes of a secondary."""
         try:
             self._check_earlier(attachment)
-            index = self._remember(attachment)
+            index = self._add_interface(attachment)
             if self._is_primary(attachment):
                 self._all_held = False
                 if index is not None:
@@ -131,25 +134,25 @@ class DefaultRoutes:
             if index is not None:
                 self._namespace.ignore_advertised_routes(attachment.interface)
             for route in self._namespace.default_routes():
-                # All others that are the pod's own are held.
+                # The pod's other default routes are held, so what is left came with this network.
                 if not (route.is_advertised and route.interfaces <= self._kept):
                     self._namespace.remove(route)
         except OSError as error:
             raise CNIError(
                 IO_FAILURE,
-                f"cannot remove the default routes added by the network "
-                f"{quote(attachment.network)} on {attachment.interface}: {error}",
+                f"cannot remove the default routes added by network {quote(attachment.network)} "
+                f"on interface {attachment.interface}: {error}",
             ) from None
 
     def put_back(self) -> None:
-        """Put back what is held, and clear it from the record in memory."""
+        """Put back the held routes, and remove them from the record in memory."""
         for held in self._record.held_routes:
             try:
                 self._namespace.restore(bytes.fromhex(held))
             except OSError as error:
                 raise CNIError(
                     IO_FAILURE,
-                    f"cannot restore the pod's default routes after its networks: {error}",
+                    f"cannot restore the pod's default routes: {error}",
                 ) from None
         self._record.held_routes = []
 
@@ -158,13 +161,13 @@ class DefaultRoutes:
             if self._namespace.index(interface) != index:
                 raise CNIError(
                     DELEGATE_FAILED,
-                    f"attaching the network {quote(attachment.network)} on {attachment.interface} "
-                    f"removed the interface {interface} of the network {quote(network)}; "
-                    "these two networks cannot be combined in one pod",
+                    f"network {quote(attachment.network)} cannot be combined with network "
+                    f"{quote(network)} in one pod: its ADD on interface {attachment.interface} "
+                    f"removed interface {interface}",
                 )
 
-    def _remember(self, attachment: Attachment) -> int | None:
-        """Return the index of the attachment's interface; a userspace network may have none."""
+    def _add_interface(self, attachment: Attachment) -> int | None:
+        """Store and return the index of the interface; a userspace network may have none."""
         index = self._namespace.index(attachment.interface)
         if index is not None:
             self._interfaces[attachment.interface] = (attachment.network, index)
@@ -175,10 +178,10 @@ class DefaultRoutes:
 
 
 def put_back_remaining(namespace: Namespace, record: Record) -> None:
-    """Put back the held routes of interfaces that are still there, after an unfinished ADD.
+    """Put back the held routes of interfaces that still exist, after an unfinished ADD.
 
-    Those of attachments that were released went with their interfaces. Closes *namespace*. Raises
-    OSError; the record then still has the routes.
+    Routes of released attachments are gone with their interfaces. Closes *namespace*. Raises
+    OSError; *record* then still has the routes.
     """
     try:
         for held in record.held_routes:

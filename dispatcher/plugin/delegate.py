@@ -1,11 +1,8 @@
-"""One run of one delegate: which executable it is, what it is told, what its answer means.
+"""Run one delegate: find its executable, give it its input, read its answer as libcni does.
 
-How it works: the executable is looked for in CNI_PATH; the configuration goes to its standard
-input, the command and what it concerns into its environment, and its answer is read as libcni
-reads it. The process itself is :mod:`dispatcher.plugin.process`'s.
-
-Rules of this file: our own executable is never a delegate; an error of a delegate is passed on as
-the delegate stated it; a lock is the only further descriptor that a delegate inherits.
+The executable is searched in CNI_PATH. The configuration goes to standard input, command and
+container into the environment. An error is returned as the delegate stated it. Genie's own
+executable is never run as a delegate. :mod:`dispatcher.plugin.process` has the process itself.
 """
 
 from __future__ import annotations
@@ -25,22 +22,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
-    from dispatcher.plugin.process import Ended
+    from dispatcher.plugin.process import CompletedProcess
     from dispatcher.state.lock import Lock
 
 CHAIN = "GENIE_CHAIN"
-"""Set for delegates: a plugin of ours that finds it was called by itself, through whatever."""
+"""Set in the environment of delegates, so that Genie notices when a delegate runs it."""
 
-_LAST_WORDS = 500  # of its standard error, for the error that we return, characters
-_FIRST_WORDS = 200  # of its standard output where that is no JSON, characters
+_STDERR_EXCERPT = 500  # the end of standard error that an error quotes, characters
+_STDOUT_EXCERPT = 200  # the beginning of standard output that an error quotes, characters
 
 
 class Runner:
     """Runs delegates for one call of the plugin.
 
-    ``path`` are the directories of CNI_PATH, ``environ`` what delegates inherit, ``own`` the
-    identity (device, inode) of our own executable, which is never a delegate. ``lock`` is the
-    lock that they inherit now, and that is told of each.
+    ``path`` are the directories of CNI_PATH, ``environ`` is what delegates inherit, and ``own`` is
+    device and inode of Genie's own executable. ``lock`` is the lock that delegates inherit now;
+    each is recorded in it.
     """
 
     __slots__ = ("_environ", "_own", "_path", "lock")
@@ -57,92 +54,102 @@ class Runner:
         self,
         conf: dict[str, Any],
         variables: dict[str, str],
-        until: float,
+        deadline: float,
         meanwhile: Callable[[], None] | None = None,
     ) -> dict[str, Any] | None:
-        """Run the plugin that *conf* names, with *variables* over the inherited environment.
+        """Run the plugin of *conf*, with *variables* added to the inherited environment.
 
-        Return the object that it printed on ADD, None if it printed nothing. *until* is a time
-        of the monotonic clock; nothing is begun after it. *meanwhile* is done while the plugin
-        starts, before it gets *conf*.
+        Return the object that it printed on ADD, None if it printed nothing. *deadline* is a time
+        of the monotonic clock. *meanwhile* is called while the plugin starts, before it gets
+        *conf*.
 
-        Raises :class:`NotStartedError` (:class:`CannotRunError` where no try can succeed),
+        Raises :class:`NotStartedError` (:class:`CannotRunError` if no retry can succeed),
         :class:`CNIError` for a delegate that failed, and what *meanwhile* raises.
         """
-        kind = conf["type"]
-        file = self.locate(kind)
-        if time.monotonic() >= until:
-            raise NotStartedError(cni_errors.TRY_AGAIN, _no_time(kind))
+        plugin_type = conf["type"]
+        file = self.locate(plugin_type)
+        if time.monotonic() >= deadline:
+            raise NotStartedError(cni_errors.TRY_AGAIN, _no_time(plugin_type))
         try:
-            process = Process(file, {**self._environ, **variables, CHAIN: "1"}, until)
+            process = Process(file, {**self._environ, **variables, CHAIN: "1"}, deadline)
         except OSError as error:
-            reason = f"the plugin {kind} could not be started: {error.strerror}"
+            reason = f"cannot start plugin {plugin_type}: {error.strerror}"
             raise NotStartedError(cni_errors.TRY_AGAIN, reason) from None
+
         with process:
             if self.lock is not None:
-                self.lock.record_delegate(process.number, until)
+                self.lock.record_delegate(process.number, deadline)
             if meanwhile is not None:
                 meanwhile()
-                if time.monotonic() >= until:
-                    raise CNIError(cni_errors.TRY_AGAIN, _no_time(kind))
-            ended = process.attend(dump(conf), until)
-        if ended.timed_out:
-            raise CNIError(
-                cni_errors.TRY_AGAIN, f"the plugin {kind} did not end in time and was killed"
-            )
-        return _answer(kind, variables["CNI_COMMAND"], ended)
+                if time.monotonic() >= deadline:
+                    raise CNIError(cni_errors.TRY_AGAIN, _no_time(plugin_type))
+            completed = process.communicate(dump(conf), deadline)
 
-    def locate(self, kind: str) -> str:
-        """Return the executable of the plugin *kind*.
+        if completed.timed_out:
+            raise CNIError(
+                cni_errors.TRY_AGAIN,
+                f"plugin {plugin_type} did not finish in time and was killed",
+            )
+        return _answer(plugin_type, variables["CNI_COMMAND"], completed)
+
+    def locate(self, plugin_type: str) -> str:
+        """Return the path of the executable of *plugin_type*.
 
         Raises :class:`CannotRunError` if there is none, and :class:`NotStartedError` if it is
-        ourselves.
+        Genie's own.
         """
-        file = find_executable(kind, self._path)
+        file = find_executable(plugin_type, self._path)
         if file is None:
-            raise CannotRunError(f"there is no plugin {kind} in {':'.join(self._path)}")
+            path = ":".join(self._path)
+            raise CannotRunError(f"plugin {plugin_type} is missing: not found in {path}")
         if not posix.access(file, posix.X_OK):
             raise CannotRunError(f"{file} is not executable")
         if self._own is not None and _identity(file) == self._own:
             raise NotStartedError(
-                cni_errors.RECURSION, f"the plugin {kind} is Genie itself ({file})"
+                cni_errors.RECURSION, f"plugin {plugin_type} is Genie itself ({file})"
             )
         return file
 
 
-def _no_time(kind: str) -> str:
-    return f"no time was left for the plugin {kind}"
+def _no_time(plugin_type: str) -> str:
+    return f"no time is left to run plugin {plugin_type}"
 
 
 def _identity(file: str) -> tuple[int, int]:
     try:
-        found = posix.stat(file)
-    except OSError as error:
-        raise CannotRunError(f"{file} cannot be executed: {error.strerror}") from None  # it went
-    return found.st_dev, found.st_ino
+        status = posix.stat(file)
+    except OSError as error:  # it was removed just now
+        raise CannotRunError(f"cannot execute {file}: {error.strerror}") from None
+    return status.st_dev, status.st_ino
 
 
-def _answer(kind: str, command: str, ended: Ended) -> dict[str, Any] | None:
-    if ended.status == 0 and command != "ADD":
-        return None  # what it printed is nobody's business, as in libcni
-    if len(ended.out) > MAX_OUTPUT:
-        # Not parsed: reading 16 MiB of JSON takes ten times as much memory, and more.
-        msg = f"the plugin {kind} printed more than {MAX_OUTPUT >> 20} MiB and {_how(ended.status)}"
-        raise CNIError(cni_errors.DELEGATE_FAILED, msg, _first_words(ended.out))
-    said, fault = _read(ended.out)
-    if ended.status == 0 and not fault:
-        return said
-    raise _failure(kind, ended, said, fault)
+def _answer(plugin_type: str, command: str, completed: CompletedProcess) -> dict[str, Any] | None:
+    """Return the object that the delegate printed on ADD. Raises :class:`CNIError`."""
+    if completed.status == 0 and command != "ADD":
+        return None  # its output does not count, as in libcni
+    if len(completed.out) > MAX_OUTPUT:
+        # Not parsed: reading 16 MiB of JSON takes more than ten times as much memory.
+        limit = MAX_OUTPUT >> 20
+        msg = f"plugin {plugin_type} printed more than {limit} MiB and {_how(completed.status)}"
+        details = f"standard output begins with {_stdout_excerpt(completed.out)}"
+        raise CNIError(cni_errors.DELEGATE_FAILED, msg, details)
+
+    output, fault = _read(completed.out)
+    if completed.status == 0 and not fault:
+        return output
+    raise _failure(plugin_type, completed, output, fault)
 
 
-def _failure(kind: str, ended: Ended, said: dict[str, Any] | None, fault: str) -> CNIError:
-    """Return the delegate's own error, or what is known where it *said* none."""
-    own = said or {}
-    code, msg, details = own.get("code"), own.get("msg"), own.get("details")
+def _failure(
+    plugin_type: str, completed: CompletedProcess, output: dict[str, Any] | None, fault: str
+) -> CNIError:
+    """Return the error object in *output*, or an error that describes how the delegate exited."""
+    fields = output or {}
+    code, msg, details = fields.get("code"), fields.get("msg"), fields.get("details")
     if not isinstance(msg, str) or not msg:
-        msg = f"the plugin {kind} {_how(ended.status)}"
-        msg += "" if said is None else " and gave no reason"
-        details = "; ".join(filter(None, (fault, _last_words(ended.err))))
+        msg = f"plugin {plugin_type} {_how(completed.status)}"
+        msg += "" if output is None else ' and printed an object without "msg"'
+        details = "; ".join(filter(None, (fault, _stderr_excerpt(completed.err))))
     return CNIError(
         code if type(code) is int and code > 0 else cni_errors.DELEGATE_FAILED,
         msg,
@@ -150,33 +157,33 @@ def _failure(kind: str, ended: Ended, said: dict[str, Any] | None, fault: str) -
     )
 
 
-def _last_words(err: bytes) -> str:
-    """Return the end of standard error: runtimes show an error object, and then not that."""
+def _stderr_excerpt(err: bytes) -> str:
+    """Quote the end of standard error, which runtimes do not show beside an error object."""
     text = err.decode("utf-8", "replace").strip()
-    last = quote(text[-_LAST_WORDS:], _LAST_WORDS)
-    return f"its standard error ends with {last}" if text else ""
+    end = quote(text[-_STDERR_EXCERPT:], _STDERR_EXCERPT)
+    return f"standard error ends with {end}" if text else ""
 
 
-def _first_words(out: bytes | bytearray) -> str:
-    """Return the beginning of standard output, by which a person sees what printed it."""
-    text = out[: 4 * (_FIRST_WORDS + 1)].decode("utf-8", "replace").strip()
-    return f"it begins with {quote(text, _FIRST_WORDS)}"
+def _stdout_excerpt(out: bytes | bytearray) -> str:
+    """Quote the beginning of standard output, which shows a person what printed it."""
+    text = out[: 4 * (_STDOUT_EXCERPT + 1)].decode("utf-8", "replace").strip()
+    return quote(text, _STDOUT_EXCERPT)
 
 
 def _read(out: bytes | bytearray) -> tuple[dict[str, Any] | None, str]:
-    """Return the object in *out*, None if there is none, and what is wrong with it."""
+    """Return the object in *out*, None if there is none, and the fault of *out* or ""."""
     if not out.strip():
         return None, ""
     try:
-        said = parse(out)
+        output = parse(out)
     except InvalidJSONError as error:
-        return None, f"what it printed is not JSON: {error}; {_first_words(out)}"
-    if not isinstance(said, dict):
-        return None, f"what it printed is not a JSON object; {_first_words(out)}"
-    return dict(said), ""
+        return None, f"standard output {_stdout_excerpt(out)} is not JSON: {error}"
+    if not isinstance(output, dict):
+        return None, f"standard output {_stdout_excerpt(out)} is not a JSON object"
+    return dict(output), ""
 
 
 def _how(status: int) -> str:
     if status < 0:
-        return f"was ended by signal {-status}"
-    return f"ended with exit code {status}" if status else "succeeded"
+        return f"was killed by signal {-status}"
+    return f"exited with code {status}" if status else "succeeded"

@@ -70,14 +70,14 @@ def roll_back(call: Call, record: Record, planned: list[Attachment]) -> None:
     try:
         free(call, record, begun, Chain.for_call(call), call.deadline.for_call)
     except (CNIError, OSError) as error:
-        call.effects.warn(f"the roll-back of {record.container_id} is not complete: {error}")
+        call.effects.warn(f"roll-back of container {record.container_id} is incomplete: {error}")
 
 
 def _name_record(call: Call, container_id: str) -> None:
     try:
         store.commit_staged(call.state_dir, container_id)
     except (OSError, NewerRecordError) as error:
-        call.effects.warn(f"the record of {container_id} cannot be named: {error}")
+        call.effects.warn(f"cannot rename the record of container {container_id}: {error}")
 
 
 def _begin_release(attachments: list[Attachment]) -> None:
@@ -121,8 +121,8 @@ def _find_conf(call: Call, attachment: Attachment) -> Conf:
     try:
         return plan.look_up(attachment.network, call.effects.find_network)
     except CNIError as error:
-        interface = f"the interface {attachment.interface} cannot be freed"
-        raise CannotRunError(f"{interface}: {error.msg}") from None
+        sentence = f"cannot release interface {attachment.interface}"
+        raise CannotRunError(f"{sentence}: {error.msg}") from None
 
 
 def _may_succeed_later(attachment: Attachment, waiting: list[Attachment], error: CNIError) -> bool:
@@ -181,7 +181,8 @@ def _put_back_routes(call: Call, record: Record, netns: str) -> None:
     except CNIError:
         record.held_routes = []  # the namespace is gone, and the routes with it
     except OSError as error:
-        call.effects.warn(f"cannot restore the default routes of {record.container_id}: {error}")
+        container = f"container {record.container_id}"
+        call.effects.warn(f"cannot restore the default routes of {container}: {error}")
 
 
 def _note_step(call: Call, record: Record) -> None:

@@ -23,12 +23,13 @@ if TYPE_CHECKING:
 class PluginSettings:
     """The options of Genie's own entry in its conflist.
 
-    ``default`` names the network of pods that ask for none ("": there is none), ``conf_dirs``
-    are searched for networks, ``state_dir`` holds the records, ``agent_socket`` is where the
-    node's agent answers for runtimes that hand over no annotations ("": nobody is asked),
-    ``deadline`` is the time for a whole call, in seconds, and ``park_after`` how long a
-    delegate that cannot be run makes DEL fail, in seconds. ``max_attachments`` and
-    ``max_per_network`` are the limits of static pods (0: there is none).
+    ``default``: the network of pods without a choice, "" for none.
+    ``conf_dirs``: the directories with network configurations, in order.
+    ``state_dir``: the directory of records, locks and the journal.
+    ``agent_socket``: the agent's socket, for runtimes that pass no annotations, or "".
+    ``deadline``: the time for a whole call, in seconds.
+    ``park_after``: how long a delegate that cannot run makes DEL fail, in seconds.
+    ``max_attachments``, ``max_per_network``: the limits of static pods, 0 for none.
     """
 
     __slots__ = (
@@ -55,10 +56,10 @@ class PluginSettings:
 
 
 def _own_args(conf: Mapping[str, Any]) -> dict[str, Any]:
-    """Return our part of ``args``; what else is in there is the runtime's.
+    """Return Genie's part of ``args``; other keys in there belong to the runtime.
 
-    The specification leaves ``args`` open and every version of the plugin takes it, so what the
-    agent writes there is refused by none, whichever of the two is upgraded or taken back first.
+    Every version of the plugin accepts ``args``, whose content the specification leaves open. So no
+    version refuses what the agent writes there, whichever of the two is upgraded first.
     """
     args = conf.get("args")
     own = args.get(keys.CONF_ARGS) if isinstance(args, dict) else None
@@ -91,14 +92,14 @@ _OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
 _STANDARD = frozenset(
     {"cniVersion", "name", "type", "capabilities", "runtimeConfig", "prevResult", "args"}
 )
-"""Keys that the specification and runtimes put into every plugin's configuration."""
+"""Keys that the specification and runtimes use in every plugin's configuration."""
 
 
 class GenieConf:
-    """The configuration from standard input, judged.
+    """The validated configuration from standard input.
 
-    ``runtime_config`` are the capability arguments; ``annotations`` the pod's, None if the
-    runtime does not hand them over; ``valid_attachments`` is what GC may not free, as given.
+    ``runtime_config`` are the capability arguments. ``annotations`` are the pod's, None if the
+    runtime does not pass them. ``valid_attachments`` is GC's list, as the runtime wrote it.
     """
 
     __slots__ = ("annotations", "cni_version", "runtime_config", "settings", "valid_attachments")
@@ -113,32 +114,32 @@ class GenieConf:
         self.valid_attachments: Any = None
         for key in ("cni.dev/attachments", "cni.dev/valid-attachments"):
             if key in conf:
-                # libcni writes a list that is empty as null; one that is not there it leaves out
+                # libcni writes an empty list as null, and leaves out a list that is missing
                 self.valid_attachments = [] if conf[key] is None else conf[key]
 
 
 def stated_version(data: bytes) -> str:
-    """Return the cniVersion in *data* to answer in, the oldest if there is none to be read."""
+    """Return the cniVersion to answer in: the one in *data*, or the oldest if it has none."""
     try:
         value = parse(data)
     except InvalidJSONError:
-        version: Any = _version_at_first_sight(data)
+        version: Any = _version_of_invalid_json(data)
     else:
         version = value.get("cniVersion") if isinstance(value, dict) else None
     return version if version in VERSIONS else VERSIONS[0]
 
 
-def _version_at_first_sight(data: bytes) -> str | None:
-    """Return what seems to be the cniVersion of JSON that something else is wrong with."""
+def _version_of_invalid_json(data: bytes) -> str | None:
+    """Return what seems to be the cniVersion in *data*, which is invalid elsewhere."""
     _, _, rest = data.partition(b'"cniVersion"')
     colon, _, rest = rest.partition(b'"')
     return rest.partition(b'"')[0].decode("ascii", "replace") if colon.strip() == b":" else None
 
 
 def read_conf(data: bytes, command: str) -> GenieConf:
-    """Return the judged configuration in *data*.
+    """Return the validated configuration in *data*.
 
-    Raises :class:`CNIError` with code 6 (cannot be decoded), 1 (version) or 7 (content).
+    Raises :class:`CNIError` with code 6 (not decodable), 1 (version) or 7 (content).
     """
     try:
         value = parse(data)
@@ -150,21 +151,33 @@ def read_conf(data: bytes, command: str) -> GenieConf:
         raise CNIError(
             cni_errors.DECODING_FAILURE, "the configuration on standard input is not a JSON object"
         )
-    version = _judge_version(value.get("cniVersion", ""), command)
+
+    version = _validate_version(value.get("cniVersion", ""), command)
     if command == "ADD" and value.get("prevResult"):
         raise CNIError(
             cni_errors.INVALID_CONF,
-            'Genie makes interfaces, so it is the first plugin of its list: "prevResult" is there',
+            "genie must be the first plugin in its conflist, but the configuration contains "
+            '"prevResult"',
         )
-    name = value.get("name")
-    if not isinstance(name, str) or not is_cni_name(name):
-        shown = quote(name) if isinstance(name, str) else "missing, or not a string"
-        raise CNIError(cni_errors.INVALID_CONF, f"the configuration's name is {shown}")
+    _validate_name(value.get("name"))
     validate_options(value)
     return GenieConf(value, version)
 
 
-def _judge_version(stated: Any, command: str) -> str:
+def _validate_name(name: Any) -> None:
+    if name is None:
+        raise CNIError(cni_errors.INVALID_CONF, 'the configuration has no "name"')
+    if not isinstance(name, str):
+        raise CNIError(cni_errors.INVALID_CONF, 'the configuration\'s "name" must be a string')
+    if not is_cni_name(name):
+        raise CNIError(
+            cni_errors.INVALID_CONF,
+            f'the configuration\'s "name" {quote(name)} must consist of letters, digits, "_", "." '
+            'and "-", and start with a letter or digit',
+        )
+
+
+def _validate_version(stated: Any, command: str) -> str:
     if not isinstance(stated, str):
         raise CNIError(cni_errors.DECODING_FAILURE, '"cniVersion" must be a string')
     version = stated or VERSIONS[0]
@@ -178,17 +191,17 @@ def _judge_version(stated: Any, command: str) -> str:
     if VERSIONS.index(version) < VERSIONS.index(oldest):
         raise CNIError(
             cni_errors.INCOMPATIBLE_VERSION,
-            f"cniVersion {version} does not have {command}, which came with {oldest}",
+            f"cniVersion {quote(version)} has no command {command}: it was added in {oldest}",
         )
     return version
 
 
 def validate_options(value: Mapping[str, Any]) -> None:
-    """Judge the options in Genie's own entry *value*. Raises :class:`CNIError` with code 7."""
-    for key, given in value.items():
+    """Validate the options in Genie's own entry *value*. Raises :class:`CNIError` with code 7."""
+    for key, option in value.items():
         if key in _OPTIONS:
-            fits, expected = _OPTIONS[key]
-            if not fits(given):
+            is_valid, expected = _OPTIONS[key]
+            if not is_valid(option):
                 raise CNIError(cni_errors.INVALID_CONF, f'the option "{key}" must be {expected}')
         elif key not in _STANDARD and not key.startswith("cni.dev/"):
             near = closest_name(key, _OPTIONS)
@@ -198,11 +211,13 @@ def validate_options(value: Mapping[str, Any]) -> None:
                 f"unknown option {quote(key)}{hint}",
                 f"Genie's options: {', '.join(_OPTIONS)}",
             )
+
     for key in ("maxAttachments", "maxPerNetwork"):
         if not _is_limit(_own_args(value).get(key, 0)):
             raise CNIError(
                 cni_errors.INVALID_CONF, f'"{key}" in "args" must be a whole number, 0 for no limit'
             )
+
     runtime_config = value.get("runtimeConfig")
     if runtime_config is None:
         return
@@ -211,5 +226,6 @@ def validate_options(value: Mapping[str, Any]) -> None:
     annotations = runtime_config.get(keys.POD_ANNOTATIONS)
     if annotations is not None and not isinstance(annotations, dict):
         raise CNIError(
-            cni_errors.INVALID_CONF, f'"runtimeConfig" has "{keys.POD_ANNOTATIONS}" of a wrong type'
+            cni_errors.INVALID_CONF,
+            f'"{keys.POD_ANNOTATIONS}" in "runtimeConfig" must be an object',
         )

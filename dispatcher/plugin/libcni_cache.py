@@ -1,14 +1,12 @@
-"""libcni's own cache: what the network plugin that ran before Genie attached.
+"""Find in libcni's cache what was attached before Genie was installed.
 
-How it works: libcni, inside every container runtime, keeps a JSON file for each attachment
-that it made, with the configuration that it used. A container that our records do not know
-but such a file does was attached before Genie was installed; its DEL uses that file. The
-file's fields count, not its name, in which the parts cannot be told apart for certain. The
-configuration in it is the list as it was written; plugins that stood in files of their own
-(``loadOnlyInlinedPlugins`` false) are looked for where configurations are.
+libcni, inside every container runtime, keeps a JSON file for each attachment, with the
+configuration that it used. A container that has such a file but no record was attached before
+Genie. Only the fields of a file count: its name cannot be split into its parts for certain. The
+configuration is the list as it was written; plugins in files of their own
+(``loadOnlyInlinedPlugins`` false) are read from the directories of configurations.
 
-Rules of this file: a file of our own calls, or of the loopback, is never taken; one that
-cannot be understood is passed over, since it is not ours to judge.
+Files of Genie's own calls and of the loopback are ignored, and so are files that are invalid.
 """
 
 from __future__ import annotations
@@ -32,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Cached:
-    """An attachment that was made before Genie; its configuration's path is the cache's file."""
+    """An attachment from before Genie; the path of its configuration is the cache's file."""
 
     __slots__ = ("attachment", "container_id")
 
@@ -51,14 +49,14 @@ def find(
     directory: str, conf_dirs: Sequence[str], container_id: str, interface: str
 ) -> Cached | None:
     """Return what was attached to *container_id* as *interface* before Genie, or None."""
-    for cached in _entries(directory, conf_dirs, container_id.encode()):
+    for cached in _read_all(directory, conf_dirs, container_id.encode()):
         if (cached.container_id, cached.attachment.interface) == (container_id, interface):
             return cached
     return None
 
 
-def _entries(directory: str, conf_dirs: Sequence[str], holding: bytes) -> Iterator[Cached]:
-    """Yield every attachment of the cache that is not ours and whose file has *holding*."""
+def _read_all(directory: str, conf_dirs: Sequence[str], text: bytes) -> Iterator[Cached]:
+    """Yield the attachments of other plugins than Genie, from the files that contain *text*."""
     try:
         names = sorted(posix.listdir(directory))
     except OSError:
@@ -67,20 +65,22 @@ def _entries(directory: str, conf_dirs: Sequence[str], holding: bytes) -> Iterat
         path = f"{directory}/{name}"
         try:
             data = store.read_file(path)
-            entry = _entry(path, data, conf_dirs) if holding in data else None
+            cached = _decode(path, data, conf_dirs) if text in data else None
         except (OSError, InvalidJSONError, InvalidConfError, KeyError, TypeError, ValueError):
             continue
-        if entry is not None:
-            yield entry
+        if cached is not None:
+            yield cached
 
 
-def _entry(path: str, data: bytes, conf_dirs: Sequence[str]) -> Cached | None:
+def _decode(path: str, data: bytes, conf_dirs: Sequence[str]) -> Cached | None:
     value = parse(data)
     if value["kind"] != keys.LIBCNI_CACHE_KIND:
         return None
+
     conf = decode(a2b_base64(value["config"]), path, conf_dirs)
     if not conf.is_network:
         return None
+
     attachment = Attachment(
         conf.name,
         value["ifName"],
@@ -95,8 +95,8 @@ def _entry(path: str, data: bytes, conf_dirs: Sequence[str]) -> Cached | None:
     return Cached(value["containerId"], attachment)
 
 
-def _result(said: Any, version: str) -> dict[str, Any] | None:
+def _result(value: Any, version: str) -> dict[str, Any] | None:
     try:
-        return cni_result.decode(said, version) if isinstance(said, dict) else None
+        return cni_result.decode(value, version) if isinstance(value, dict) else None
     except CNIError:
-        return None  # its plugins free without it, as after an ADD that was killed
+        return None  # plugins run DEL without a result, as after an ADD that was killed

@@ -106,7 +106,7 @@ def _read(stdin: int) -> bytes:
         size += len(chunk)
         if size > _MAX_INPUT:
             raise CNIError(
-                cni_errors.DECODING_FAILURE, f"standard input has more than {_MAX_INPUT >> 20} MiB"
+                cni_errors.DECODING_FAILURE, f"standard input is larger than {_MAX_INPUT >> 20} MiB"
             )
     return b"".join(chunks)
 
@@ -116,7 +116,7 @@ def _read_chunk(stdin: int) -> bytes:
         return posix.read(stdin, _CHUNK)
     except OSError as error:
         raise CNIError(
-            cni_errors.IO_FAILURE, f"standard input cannot be read: {error.strerror}"
+            cni_errors.IO_FAILURE, f"cannot read standard input: {error.strerror}"
         ) from None
 
 
@@ -241,7 +241,9 @@ def _is_nested(request: Request) -> bool:
     if request.command == "DEL":
         return True
     raise CNIError(
-        cni_errors.RECURSION, "Genie was called by a plugin that Genie itself called", CHAIN
+        cni_errors.RECURSION,
+        "Genie cannot be a delegate of itself: a plugin that it runs has called it",
+        f"{CHAIN} is set in the environment",
     )
 
 
@@ -257,7 +259,7 @@ def _refuse_own_netns(request: Request) -> None:
     if (given.st_dev, given.st_ino) == (own.st_dev, own.st_ino):
         raise CNIError(
             cni_errors.INVALID_NETNS,
-            "CNI_NETNS is the network namespace that the plugin itself runs in",
+            "CNI_NETNS is the network namespace in which the plugin itself runs",
             "set CNI_NETNS_OVERRIDE=1 to allow it",
         )
 

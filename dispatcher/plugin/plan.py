@@ -1,10 +1,11 @@
-"""What a pod gets: its annotation in, attachments out. Pure but for the look-up passed in.
+"""Decide what a pod gets: its annotation in, attachments out.
 
-How it works: the value of the ``cni`` annotation is parsed again, whoever admitted the pod;
-a blank one, or none, means the node's default network. Each selected network's
-configuration is looked up, the primary takes the interface that the runtime asked for, and
-the runtime's capability arguments go to the primary alone, filtered to those which a plugin
-of its chain declares.
+The value of the annotation ``cni`` is parsed again, whether the webhook admitted the pod or not. An
+empty value, or none, means the node's default network. The primary takes the interface of
+CNI_IFNAME. The runtime's capability arguments go to the primary alone, and only those that a
+plugin of its chain declares.
+
+Pure, but for the functions of :class:`dispatcher.plugin.call.Effects` that are passed in.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ if TYPE_CHECKING:
 
 
 def selections(call: Call) -> tuple[Selection, ...]:
-    """Return what the annotation of the call's pod, or the default, asks for.
+    """Return the networks that the call's pod selects, or the default network.
 
-    The agent is asked only if the runtime passes no annotations. Raises :class:`CNIError` with
-    code 7 or 100 (see :func:`select`), or a code of the agent's answer.
+    Asks the agent only if the runtime passes no annotations. Raises :class:`CNIError` with code 7
+    or 100 (see :func:`select`), or with the code of the agent's answer.
     """
     settings = call.conf.settings
     annotations = call.conf.annotations
@@ -51,15 +52,15 @@ def for_call(call: Call, chosen: tuple[Selection, ...]) -> list[Attachment]:
 
 
 def select(annotations: Mapping[str, Any], default: str) -> tuple[Selection, ...]:
-    """Return what a pod with *annotations* asks for.
+    """Return the networks that a pod with *annotations* selects, or the *default* network.
 
-    Raises :class:`CNIError` with code 100 for a bad value, 7 where nothing is asked for and
-    there is no default.
+    Raises :class:`CNIError` with code 100 for an invalid value, 7 if the pod selects nothing and
+    there is no default network.
     """
     value = annotations.get(keys.ANNOTATION, "")
     if not isinstance(value, str):
         raise CNIError(
-            cni_errors.INVALID_ANNOTATION, f'the annotation "{keys.ANNOTATION}" is not a string'
+            cni_errors.INVALID_ANNOTATION, f'annotation "{keys.ANNOTATION}" must be a string'
         )
     try:
         chosen = parse(value)
@@ -70,8 +71,8 @@ def select(annotations: Mapping[str, Any], default: str) -> tuple[Selection, ...
     if not default:
         raise CNIError(
             cni_errors.INVALID_CONF,
-            f'the pod has no annotation "{keys.ANNOTATION}", and the node no default network',
-            'set "default" in the Genie conflist, or annotate the pod',
+            f'the pod has no annotation "{keys.ANNOTATION}", and this node has no default network',
+            'set "default" in the conflist of Genie, or annotate the pod',
         )
     return (Selection(default, keys.PRIMARY_INTERFACE),)
 
@@ -84,21 +85,22 @@ def attachments(
     runtime_config: Mapping[str, Any],
     find: Callable[[str], Conf],
 ) -> list[Attachment]:
-    """Return what is to be attached, in order.
+    """Return the attachments of *chosen*, in order.
 
-    *interface* is the runtime's CNI_IFNAME, *find* returns a network's configuration.
-    Raises :class:`CNIError` with code 100, 101 or 102.
+    *interface* is CNI_IFNAME, *args* are CNI_ARGS, *runtime_config* are the capability arguments,
+    and *find* returns a network's configuration. Raises :class:`CNIError` with code 100, 101 or
+    102.
     """
-    made = []
+    planned = []
     for selection in chosen:
         conf = look_up(selection.network, find)
         if not selection.is_primary and selection.interface == interface:
             raise CNIError(
                 cni_errors.INVALID_ANNOTATION,
-                f"the network {quote(selection.network)} wants the interface {quote(interface)}, "
-                "which the runtime asked to be the pod's primary",
+                f"network {quote(selection.network)} cannot use interface {quote(interface)}: "
+                "the container runtime uses it for the pod's primary network",
             )
-        made.append(
+        planned.append(
             Attachment(
                 selection.network,
                 interface if selection.is_primary else selection.interface,
@@ -109,14 +111,14 @@ def attachments(
                 is_primary=selection.is_primary,
             )
         )
-    return made
+    return planned
 
 
 def refuse_excess(planned: list[Attachment], *, max_attachments: int, max_per_network: int) -> None:
-    """Refuse the plan of a static pod that is over a limit; 0 is no limit.
+    """Refuse the plan of a static pod that is over a limit; 0 means no limit.
 
-    A network counts by its configuration, whichever of its names is used. Raises
-    :class:`CNIError` with code 100.
+    Different names of the same configuration count as one network. Raises :class:`CNIError` with
+    code 100.
     """
     if 0 < max_attachments < len(planned):
         raise CNIError(
@@ -124,6 +126,7 @@ def refuse_excess(planned: list[Attachment], *, max_attachments: int, max_per_ne
             f"a static pod may have at most {max_attachments} networks (has {len(planned)})",
             'an administrator can raise "max-attachments" in the ConfigMap genie',
         )
+
     paths = [attachment.conf.path for attachment in planned]
     for attachment in planned:
         count = paths.count(attachment.conf.path)
@@ -148,28 +151,31 @@ def look_up(network: str, find: Callable[[str], Conf]) -> Conf:
     except InvalidConfError as error:
         raise CNIError(
             cni_errors.BROKEN_NETWORK,
-            f"the configuration of the network {quote(network)} cannot be used: {error}",
+            f"network {quote(network)} has an invalid configuration: {error}",
         ) from None
 
 
 def refuse_conflicts(planned: list[Attachment]) -> None:
-    """Refuse what known plugins cannot do, before anything is attached.
+    """Refuse a combination that known plugins cannot attach, before anything is attached.
 
     Raises :class:`CNIError` with code 100.
     """
-    if len(planned) < 2:  # noqa: PLR2004 - one attachment alone has no conflict, and pays nothing
+    if len(planned) < 2:  # noqa: PLR2004 - one attachment has no conflict, and loads no rules
         return
     from dispatcher import plugin_rules
 
     networks = [attachment.network for attachment in planned]
-    found = plugin_rules.conflicts([attachment.conf.types for attachment in planned])
-    if found:
-        faults = [plugin_rules.conflict_fault(conflict, networks) for conflict in found]
+    conflicts = plugin_rules.conflicts([attachment.conf.types for attachment in planned])
+    if conflicts:
+        faults = [plugin_rules.conflict_fault(conflict, networks) for conflict in conflicts]
         raise _invalid(InvalidAnnotationError(faults))
 
 
 def warnings(planned: list[Attachment]) -> list[str]:
-    """Return what can be attached, but to no use. ADD has nobody to warn; the command line has."""
+    """Return a warning for each attachment that works only as primary.
+
+    The command line shows them; ADD cannot return warnings.
+    """
     from dispatcher import plugin_rules
 
     return [
@@ -184,17 +190,19 @@ def warnings(planned: list[Attachment]) -> list[str]:
 def _invalid(error: InvalidAnnotationError) -> CNIError:
     return CNIError(
         cni_errors.INVALID_ANNOTATION,
-        f'the annotation "{keys.ANNOTATION}" cannot be followed: {error}',
+        f'cannot apply annotation "{keys.ANNOTATION}": {error}',
     )
 
 
 def _declared(conf: Conf, runtime_config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the capability arguments in *runtime_config* that a plugin of *conf* declares."""
     declared = {
         capability
         for plugin in conf.plugins
         for capability, enabled in (plugin.get("capabilities") or {}).items()
         if enabled
     }
+
     return {
         capability: _lower_keys(value) if capability == "portMappings" else value
         for capability, value in runtime_config.items()
@@ -203,7 +211,7 @@ def _declared(conf: Conf, runtime_config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _lower_keys(mappings: Any) -> Any:
-    """Return port mappings in the specification's spelling; containerd writes ``HostPort``."""
+    """Return port mappings with the keys of the specification; containerd writes ``HostPort``."""
     if not isinstance(mappings, list):
         return mappings
     return [

@@ -1,17 +1,13 @@
-"""One process: what it is given, what it prints, how long it has.
+"""Start one process, exchange data with it over pipes, and end it at its deadline.
 
-How it works: standard input, output and error are pipes of ours. What it prints is read, and
-what it does not read at once is written, until the process itself has ended, not until the end
-of a file: a daemon that it left behind may keep every descriptor for ever, and a process that
-never reads blocks nobody. What came on standard error is copied to ours afterwards; the
-runtime's own descriptor is never handed on, since its wait would last as long as such a daemon.
-The process leads a group of its own, which is killed whole when the time is over.
+Starting it and giving it input are two steps, so that the time in which a program sets itself up is
+not lost. :meth:`Process.communicate` serves the pipes until the process itself has ended, not until
+end-of-file: a daemon that it left behind may keep the pipes open for ever. Standard error is copied
+to our own afterwards. The runtime's descriptor is not passed on, since the runtime would wait for
+such a daemon as well.
 
-Starting it and giving it anything are two steps: a program sets itself up for a while before it
-reads, and that time need not be lost.
-
-Rules of this file: a call ends when its time does, give or take what a kill and a full pipe may
-take (a second), whatever the process does; no descriptor but these is handed on by this file.
+The process leads a process group, which is killed whole at the deadline. A call then ends within
+about a second, whatever the process does.
 """
 
 from __future__ import annotations
@@ -27,36 +23,38 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Self
 
-    Keep = Callable[[bytearray, bytes], None]
+    Append = Callable[[bytearray, bytes], None]
     Streams = dict[int, tuple[int, Callable[[], bool]]]
-    """By descriptor: the event to wait for, and what to do then; False once there is no more."""
+    """By descriptor: the event to wait for and its handler, which returns False at the end."""
 
 _SIGKILL = 9
-_IGNORED_BY_PYTHON = (13, 25)  # SIGPIPE and SIGXFSZ: delegates get them as we were given them
-_ETXTBSY = 26  # Linux; the module errno would be loaded for these alone
-_OF_THE_FILE = (1, 2, 8, 13, 20, 21, _ETXTBSY, 40, 80)
+_IGNORED_BY_PYTHON = (13, 25)  # SIGPIPE and SIGXFSZ: delegates get the default action again
+_ETXTBSY = 26  # as on Linux: importing the module errno costs too much
+_EXECUTABLE_ERRORS = (1, 2, 8, 13, 20, 21, _ETXTBSY, 40, 80)
 """EPERM, ENOENT, ENOEXEC, EACCES, ENOTDIR, EISDIR, ETXTBSY, ELOOP, ELIBBAD: it cannot be executed.
-Any other error is the machine's (no memory, no descriptors) and passes."""
+
+Any other error (no memory, no descriptors) is temporary and about the machine.
+"""
 
 MAX_OUTPUT = 16 << 20
-"""How much a delegate may print on its standard output, bytes; results have a few KiB."""
+"""The most that a delegate may print on standard output, bytes; results have a few KiB."""
 
-_MAX_ERROR = 64 * 1024  # of its standard error, the end of it; what was before is dropped
+_MAX_STDERR = 64 * 1024  # the end of standard error that is kept, bytes
 _CHUNK = 65536
-_MOST_CHUNKS = 17  # that are read at once: all that the largest pipe holds (1 MiB)
-_PIPE_TAKES = 4096  # so much a pipe takes at once where it takes anything (PIPE_BUF), bytes
-_READER_GETS = 0.2  # how long a full pipe to our caller is waited for in all, seconds
-_DIES_WITHIN = 1.0  # so long the kernel may take over a SIGKILL, seconds
-_BUSY_FOR = 3.0  # how long ETXTBSY is waited out: an installer that copies in place, seconds
-_BUSY_PAUSE = 0.02
-_WITHOUT_PIDFD = 0.01  # how often a kernel before 5.3 is asked whether the child ended, seconds
+_MAX_CHUNKS = 17  # read at once: all that the largest pipe holds (1 MiB)
+_PIPE_BUF = 4096  # a pipe that takes anything takes so much at once, bytes
+_STDERR_TIMEOUT = 0.2  # the longest wait for a full pipe to our caller, seconds
+_KILL_TIMEOUT = 1.0  # the longest wait for the kernel to carry out a SIGKILL, seconds
+_BUSY_TIMEOUT = 3.0  # the longest wait for an installer that copies in place (ETXTBSY), seconds
+_BUSY_INTERVAL = 0.02
+_POLL_INTERVAL = 0.01  # between checks for the end of the child on a kernel before 5.3, seconds
 
 
-class Ended:
-    """How a process ended: its exit ``status`` (negative: the signal) and what it printed.
+class CompletedProcess:
+    """The exit ``status`` of a process (negative: a signal) and what it printed.
 
-    ``out`` is its standard output, and more than :data:`MAX_OUTPUT` bytes only where the process
-    printed more; ``err`` is the end of its standard error.
+    ``out`` is standard output; it has more than :data:`MAX_OUTPUT` bytes only if the process
+    printed more. ``err`` is the end of standard error.
     """
 
     __slots__ = ("err", "out", "status", "timed_out")
@@ -71,25 +69,25 @@ class Ended:
 
 
 class Process:
-    """A process that was started, and has been given nothing yet: ``with Process(…) as it:``.
+    """A process that runs *file* and waits for its input: ``with Process(…) as process:``.
 
-    Made by executing *file*; one that is busy (ETXTBSY) is waited for, but not after *until*.
-    Raises :class:`CannotRunError` if it cannot be executed, OSError if the machine has no room.
-    Left without :meth:`attend`, as by an exception, it is killed.
+    A *file* that is being written (ETXTBSY) is retried until *deadline* at most. Raises
+    :class:`CannotRunError` if it cannot be executed, OSError if the machine has no resources.
+    Leaving the block without :meth:`communicate`, as by an exception, kills the process.
     """
 
-    __slots__ = ("_attended", "_ends", "_err", "_feed", "_out", "number")
+    __slots__ = ("_err", "_has_ended", "_in", "_open", "_out", "number")
 
-    def __init__(self, file: str, environ: Mapping[str, str], until: float) -> None:
-        self._attended = False
-        self._ends: list[int] = []
+    def __init__(self, file: str, environ: Mapping[str, str], deadline: float) -> None:
+        self._has_ended = False
+        self._open: list[int] = []
         try:
             for _ in range(3):
-                self._ends += posix.pipe2(posix.O_CLOEXEC)
-            stdin, self._feed, self._out, stdout, self._err, stderr = self._ends
-            self.number = _spawn(file, environ, (stdin, stdout, stderr), until)
+                self._open += posix.pipe2(posix.O_CLOEXEC)
+            stdin, self._in, self._out, stdout, self._err, stderr = self._open
+            self.number = _spawn(file, environ, (stdin, stdout, stderr), deadline)
         except BaseException:
-            self._close(*self._ends)
+            self._close(*self._open)
             raise
         self._close(stdin, stdout, stderr)
 
@@ -97,41 +95,47 @@ class Process:
         return self
 
     def __exit__(self, *failure: object) -> None:
-        if not self._attended:
-            _end(self.number, {}, self._close)
-        self._close(*self._ends)
+        if not self._has_ended:
+            _terminate(self.number, {}, self._close)
+        self._close(*self._open)
 
-    def _close(self, *ends: int) -> None:
-        for each in ends:
-            self._ends.remove(each)
+    def _close(self, *descriptors: int) -> None:
+        for each in descriptors:
+            self._open.remove(each)
             posix.close(each)
 
-    def attend(self, given: bytes, until: float) -> Ended:
-        """Write *given* to its standard input and wait until it ends; kill it after *until*."""
-        feed, out, err = self._feed, self._out, self._err
-        said, complained, rest = bytearray(), bytearray(), bytearray(given)
+    def communicate(self, data: bytes, deadline: float) -> CompletedProcess:
+        """Write *data* to standard input, and wait for the end. Kill the process at *deadline*."""
+        stdin, stdout, stderr = self._in, self._out, self._err
+        out, err, unwritten = bytearray(), bytearray(), bytearray(data)
         streams: Streams = {
-            feed: (POLLOUT, lambda: _feed(feed, rest)),
-            out: (POLLIN, lambda: _drain(out, said, _keep_first)),
-            err: (POLLIN, lambda: _drain(err, complained, _keep_last)),
+            stdin: (POLLOUT, lambda: _write(stdin, unwritten)),
+            stdout: (POLLIN, lambda: _read(stdout, out, _append_first)),
+            stderr: (POLLIN, lambda: _read(stderr, err, _append_last)),
         }
         for each in streams:
             posix.set_blocking(each, False)
-        timed_out = not _wait(self.number, streams, self._close, until)
-        status = _end(self.number, streams, self._close) if timed_out else _status(self.number)
-        self._attended = True
-        for each in (out, err):
+
+        timed_out = not _wait(self.number, streams, self._close, deadline)
+        if timed_out:
+            status = _terminate(self.number, streams, self._close)
+        else:
+            status = _status(self.number)
+        self._has_ended = True
+
+        # What the process printed last is still in the pipes.
+        for each in (stdout, stderr):
             if each in streams:
                 streams[each][1]()
-        _copy_to_stderr(complained)
-        return Ended(status, said, bytes(complained), timed_out=timed_out)
+        _copy_to_stderr(err)
+        return CompletedProcess(status, out, bytes(err), timed_out=timed_out)
 
 
 def _spawn(
-    file: str, environ: Mapping[str, str], streams: tuple[int, int, int], until: float
+    file: str, environ: Mapping[str, str], streams: tuple[int, int, int], deadline: float
 ) -> int:
     actions = [(posix.POSIX_SPAWN_DUP2, each, place) for place, each in enumerate(streams)]
-    give_up = min(time.monotonic() + _BUSY_FOR, until)
+    busy_deadline = min(time.monotonic() + _BUSY_TIMEOUT, deadline)
     while True:
         try:
             return posix.posix_spawn(
@@ -143,18 +147,21 @@ def _spawn(
                 setsigdef=_IGNORED_BY_PYTHON,
             )
         except OSError as error:
-            if error.errno == _ETXTBSY and time.monotonic() < give_up:
-                time.sleep(_BUSY_PAUSE)
+            if error.errno == _ETXTBSY and time.monotonic() < busy_deadline:
+                time.sleep(_BUSY_INTERVAL)
                 continue
-            if error.errno not in _OF_THE_FILE:
+            if error.errno not in _EXECUTABLE_ERRORS:
                 raise
-            raise CannotRunError(f"{file} cannot be executed: {error.strerror}") from None
+            raise CannotRunError(f"cannot execute {file}: {error.strerror}") from None
 
 
-def _end(child: int, streams: Streams, close: Callable[[int], None]) -> int:
-    """Kill *child* and return its status; if the kernel has it (state D), it never runs again."""
+def _terminate(child: int, streams: Streams, close: Callable[[int], None]) -> int:
+    """Kill *child*, and return its status.
+
+    A process that waits inside the kernel (state D) ends later, but runs no more of its own code.
+    """
     _kill(child)
-    has_ended = _wait(child, streams, close, time.monotonic() + _DIES_WITHIN)
+    has_ended = _wait(child, streams, close, time.monotonic() + _KILL_TIMEOUT)
     return _status(child) if has_ended else -_SIGKILL
 
 
@@ -162,40 +169,38 @@ def _status(child: int) -> int:
     return posix.waitstatus_to_exitcode(posix.waitpid(child, 0)[1])
 
 
-def _wait(child: int, streams: Streams, close: Callable[[int], None], until: float) -> bool:
-    """Serve *streams* until *child* has ended; False if the time was over first.
+def _wait(child: int, streams: Streams, close: Callable[[int], None], deadline: float) -> bool:
+    """Serve *streams* until *child* has ended. Return False if *deadline* comes first.
 
-    A stream of which there is no more is closed and leaves *streams*.
+    A stream at its end is closed and removed from *streams*.
     """
-    watch = poll()
+    poller = poll()
     for stream, (event, _) in streams.items():
-        watch.register(stream, event)
-    end = _pidfd(child)
-    if end is not None:
-        watch.register(end, POLLIN)
+        poller.register(stream, event)
+    pidfd = _pidfd(child)
+    if pidfd is not None:
+        poller.register(pidfd, POLLIN)
+
     try:
-        while (left := until - time.monotonic()) > 0:
-            ready = [each for each, _ in watch.poll(1000 * _at_most(left, end))]
+        while (left := deadline - time.monotonic()) > 0:
+            timeout = left if pidfd is not None else min(left, _POLL_INTERVAL)
+            ready = [each for each, _ in poller.poll(1000 * timeout)]
             for stream in ready:
-                if stream != end and not streams[stream][1]():
-                    watch.unregister(stream)
+                if stream != pidfd and not streams[stream][1]():
+                    poller.unregister(stream)
                     del streams[stream]
                     close(stream)
-            if end in ready or (end is None and _has_ended(child)):
+            if pidfd in ready or (pidfd is None and _has_ended(child)):
                 return True
         return False
     finally:
-        if end is not None:
-            posix.close(end)
-
-
-def _at_most(left: float, end: int | None) -> float:
-    return left if end is not None else min(left, _WITHOUT_PIDFD)
+        if pidfd is not None:
+            posix.close(pidfd)
 
 
 def _has_ended(child: int) -> bool:
-    how = posix.WEXITED | posix.WNOHANG | posix.WNOWAIT
-    return posix.waitid(posix.P_PID, child, how) is not None
+    options = posix.WEXITED | posix.WNOHANG | posix.WNOWAIT
+    return posix.waitid(posix.P_PID, child, options) is not None
 
 
 def _pidfd(child: int) -> int | None:
@@ -205,11 +210,11 @@ def _pidfd(child: int) -> int | None:
         return None
 
 
-def _feed(stream: int, rest: bytearray) -> bool:
-    """Write of *rest* what *stream* takes; False once it is all, or nobody reads any more."""
+def _write(stream: int, unwritten: bytearray) -> bool:
+    """Write of *unwritten* what *stream* takes. Return False if nothing more can be written."""
     try:
-        while rest:
-            del rest[: posix.write(stream, rest)]
+        while unwritten:
+            del unwritten[: posix.write(stream, unwritten)]
     except BlockingIOError:
         return True
     except BrokenPipeError:
@@ -217,47 +222,47 @@ def _feed(stream: int, rest: bytearray) -> bool:
     return False
 
 
-def _drain(stream: int, kept: bytearray, keep: Keep) -> bool:
-    """Read what is there, but not for ever from one who floods it; False at the end of file."""
-    for _ in range(_MOST_CHUNKS):
+def _read(stream: int, buffer: bytearray, append: Append) -> bool:
+    """Read what *stream* holds, up to a limit. Return False at the end of file."""
+    for _ in range(_MAX_CHUNKS):
         try:
             chunk = posix.read(stream, _CHUNK)
         except BlockingIOError:
             return True
         if not chunk:
             return False
-        keep(kept, chunk)
+        append(buffer, chunk)
     return True
 
 
-def _keep_first(kept: bytearray, chunk: bytes) -> None:
+def _append_first(buffer: bytearray, chunk: bytes) -> None:
     # What is beyond the limit is read, so that the process can end, and dropped.
-    if len(kept) <= MAX_OUTPUT:
-        kept += chunk
+    if len(buffer) <= MAX_OUTPUT:
+        buffer += chunk
 
 
-def _keep_last(kept: bytearray, chunk: bytes) -> None:
-    kept += chunk
-    del kept[:-_MAX_ERROR]
+def _append_last(buffer: bytearray, chunk: bytes) -> None:
+    buffer += chunk
+    del buffer[:-_MAX_STDERR]
 
 
 def _kill(child: int) -> None:
-    """Kill *child*, which nobody has waited for yet, and the process group that it was given."""
+    """Kill *child*, which was not waited for yet, and its process group."""
     posix.kill(child, _SIGKILL)
     try:
         posix.killpg(child, _SIGKILL)
     except ProcessLookupError:
-        pass  # it went into another group, and nobody is left in its own
+        pass  # the child changed its group, and its own is empty
 
 
-def _copy_to_stderr(complained: bytes | bytearray) -> None:
-    """Pass on what a delegate complained of, as long as somebody reads it."""
-    watch = poll()
-    watch.register(2, POLLOUT)
-    until = time.monotonic() + _READER_GETS
-    left = memoryview(complained)
+def _copy_to_stderr(err: bytes | bytearray) -> None:
+    """Copy a delegate's standard error to our own, as long as the caller reads it."""
+    poller = poll()
+    poller.register(2, POLLOUT)
+    deadline = time.monotonic() + _STDERR_TIMEOUT
+    left = memoryview(err)
     try:
-        while left and watch.poll(max(0.0, 1000 * (until - time.monotonic()))):
-            left = left[posix.write(2, left[:_PIPE_TAKES]) :]
+        while left and poller.poll(max(0.0, 1000 * (deadline - time.monotonic()))):
+            left = left[posix.write(2, left[:_PIPE_BUF]) :]
     except OSError:
         pass  # it is closed

@@ -45,7 +45,7 @@ def read_or_recover(state_dir: str, container_id: str) -> Record | None:
     except NewerRecordError as error:
         path = store.path_of(state_dir, container_id)
         raise CNIError(
-            TRY_AGAIN, f"{path} cannot be used: {error}", "upgrade Genie on this node"
+            TRY_AGAIN, f"cannot read the record {path}: {error}", "upgrade Genie on this node"
         ) from None
 
 
@@ -59,7 +59,7 @@ def read_or_rebuild(call: Call) -> Record | None:
         return read_or_recover(call.state_dir, container_id)
     except CorruptRecordError as error:
         aside = store.keep_corrupt_copy(call.state_dir, container_id)
-        call.effects.warn(f"a corrupt record is kept as {aside}: {error}")
+        call.effects.warn(f"the record is corrupt; a copy is kept as {aside}: {error}")
 
     record = Record(container_id, call.request.netns, _attachments(call))
     store.write_synced(call.state_dir, record)
@@ -77,7 +77,7 @@ def _attachments(call: Call) -> list[Attachment]:
         if error.code not in _NEVER_ATTACHED:
             path = store.path_of(call.state_dir, call.request.container_id)
             raise error.with_prefix(
-                f"{path} is corrupt, and nobody can tell what it held"
+                f"{path} is corrupt, and the pod's annotation is unknown"
             ) from None
         call.effects.warn(str(error))
         return []

@@ -26,43 +26,43 @@ COMMANDS = {
 """Every command, and the oldest version of the specification that has it."""
 
 _CONTAINER_COMMANDS = frozenset({"ADD", "DEL", "CHECK"})
-_MAX_CONTAINER_ID = 200  # file names end at 255 bytes, and the record's has a suffix
-_MAX_INTERFACE = 15
+_MAX_CONTAINER_ID = 200  # a file name has at most 255 bytes, and the record's has a suffix
+_MAX_INTERFACE = 15  # IFNAMSIZ of linux/if.h, without the NUL
 
 
-def _judge_container_id(text: str) -> str | None:
+def _container_id_fault(text: str) -> str | None:
     if len(text) > _MAX_CONTAINER_ID:
-        return f"may have at most {_MAX_CONTAINER_ID} characters (has {len(text)})"
+        return f"must have at most {_MAX_CONTAINER_ID} characters (has {len(text)})"
     if not is_cni_name(text):
-        return 'must be letters, digits, "_", "." or "-", and start with a letter or digit'
+        return 'must consist of letters, digits, "_", "." and "-", and start with a letter or digit'
     return None
 
 
-def _judge_interface(text: str) -> str | None:
+def _interface_fault(text: str) -> str | None:
     if len(text.encode("utf-8", "surrogateescape")) > _MAX_INTERFACE:
-        return f"may have at most {_MAX_INTERFACE} bytes"
+        return f"must have at most {_MAX_INTERFACE} bytes"
     if text in {".", ".."} or any(char in "/:" or char.isspace() for char in text):
-        return 'may not be "." or "..", nor hold "/", ":" or blanks'
+        return 'must not be "." or "..", and must not contain "/", ":" or whitespace'
     return None
 
 
 ENVIRONMENT: dict[str, tuple[frozenset[str], Callable[[str], str | None] | None]] = {
     "CNI_COMMAND": (frozenset(COMMANDS), None),
-    "CNI_CONTAINERID": (_CONTAINER_COMMANDS, _judge_container_id),
+    "CNI_CONTAINERID": (_CONTAINER_COMMANDS, _container_id_fault),
     "CNI_NETNS": (frozenset({"ADD", "CHECK"}), None),
-    "CNI_IFNAME": (_CONTAINER_COMMANDS, _judge_interface),
+    "CNI_IFNAME": (_CONTAINER_COMMANDS, _interface_fault),
     "CNI_PATH": (frozenset(COMMANDS) - {"VERSION"}, None),
     "CNI_ARGS": (frozenset(), None),
     "CNI_NETNS_OVERRIDE": (frozenset(), None),
 }
-"""For each variable: the commands that need it, and what is wrong with a value, or None."""
+"""For each variable: the commands that require it, and what returns the fault of a value."""
 
 
 class Request:
-    """One call of the plugin: the environment's part.
+    """The environment of one call.
 
-    ``path`` are the directories of CNI_PATH, ``environ`` is the whole environment, which
-    delegates inherit.
+    ``path`` are the directories of CNI_PATH. ``environ`` is the whole environment, which delegates
+    inherit.
     """
 
     __slots__ = (
@@ -88,24 +88,26 @@ class Request:
 
 
 def read_environment(environ: Mapping[str, str]) -> Request:
-    """Return what *environ* asks for. Raises :class:`CNIError` with code 4."""
+    """Return the request in *environ*. Raises :class:`CNIError` with code 4, with all faults."""
     request = Request(environ)
     command = request.command
     if command and command not in COMMANDS:
-        known = ", ".join(COMMANDS)
         raise CNIError(
-            cni_errors.INVALID_ENVIRONMENT, f"CNI_COMMAND is {quote(command)}, not one of {known}"
+            cni_errors.INVALID_ENVIRONMENT,
+            f"CNI_COMMAND {quote(command)} is unknown: must be one of {', '.join(COMMANDS)}",
         )
-    absent, faults = [], []
-    for name, (needed_by, judge) in ENVIRONMENT.items():
+
+    missing, faults = [], []
+    for name, (required_by, find_fault) in ENVIRONMENT.items():
         value = environ.get(name, "")
         if not value:
-            if command in needed_by or name == "CNI_COMMAND":
-                absent.append(name)
-        elif judge and command in needed_by and (fault := judge(value)):
+            if command in required_by or name == "CNI_COMMAND":
+                missing.append(name)
+        elif find_fault and command in required_by and (fault := find_fault(value)):
             faults.append(f"{name} {quote(value)} {fault}")
-    if absent:
-        faults.insert(0, f"missing from the environment: {', '.join(absent)}")
+
+    if missing:
+        faults.insert(0, f"environment variables are missing: {', '.join(missing)}")
     if faults:
         raise CNIError(cni_errors.INVALID_ENVIRONMENT, "; ".join(faults))
     return request

@@ -201,8 +201,8 @@ def test_a_secondary_that_removes_the_primarys_interface_fails_the_pod(node: Nod
     before = node.left(pod)
     error = node.add(pod, "one,other@net1,one@net2").failed(cni_errors.DELEGATE_FAILED)
     assert error["msg"] == (
-        'attaching the network "one" on net2 removed the interface eth0 of the network "one"; '
-        "these two networks cannot be combined in one pod"
+        'network "one" cannot be combined with network "one" in one pod: its ADD on interface net2 '
+        "removed interface eth0"
     )
     assert node.left(pod).links == before.links
     assert not any(node.left(pod).addresses.values())

@@ -47,7 +47,7 @@ FAULTS = {
     "prints two objects": (ATTACH + "echo '{} {}'", 103, "succeeded"),
     "prints a list": (ATTACH + "echo '[]'", 103, "succeeded"),
     "prints NaN": (ATTACH + """echo '{"ips": NaN}'""", 103, "succeeded"),
-    "prints nothing": (ATTACH + "exit 0", 103, "printed no result"),
+    "prints nothing": (ATTACH + "exit 0", 103, "but printed no result"),
     "prints a result without sense": (
         ATTACH + """echo '{"cniVersion": "1.0.0", "ips": [{"address": "nowhere"}]}'""",
         6,

@@ -1,10 +1,8 @@
-"""The commands of CNI, one module each: what carries out one call of the container runtime.
+"""The commands of CNI, one module each. ``main`` of the plugin loads the one that is called.
 
-    add     attaches the networks of the plan
-    delete  frees what a container has; ADD and GC release through it, too
-    check   runs CHECK for what is attached
-    gc      frees what the runtime does not name any more
-    status  says whether the next ADD can succeed
-
-``main`` of the plugin loads the one that the runtime asked for.
+add     attaches the networks of the plan
+delete  releases what a container has, and removes its record
+check   runs CHECK for what is attached
+gc      releases containers that the runtime does not list, and runs GC of the networks
+status  checks whether the next ADD can succeed
 """

@@ -55,7 +55,7 @@ def _check_executables(call: Call, planned: list[Attachment]) -> None:
             try:
                 call.effects.run.locate(plugin_type)
             except CNIError as error:
-                sentence = f"the network {quote(attachment.network)} cannot be attached"
+                sentence = f"cannot attach network {quote(attachment.network)}"
                 raise error.with_prefix(sentence) from None
 
 
@@ -74,14 +74,15 @@ def _prepare_record(call: Call, planned: list[Attachment]) -> Record | None:
     if ours and all(each.phase == ATTACHED for each in ours):
         raise CNIError(
             cni_errors.ALREADY_ATTACHED,
-            f"the container is attached on {interface} already; DEL comes first",
+            f"the container is already attached on interface {interface}; run DEL first",
         )
     free(call, record, ours, Chain.for_call(call), call.deadline.for_work)
 
     taken = {each.interface for each in record.attachments} & {each.interface for each in planned}
     if taken:
         raise CNIError(
-            cni_errors.ALREADY_ATTACHED, f"the container has {', '.join(sorted(taken))} already"
+            cni_errors.ALREADY_ATTACHED,
+            f"interfaces already exist in the container: {', '.join(sorted(taken))}",
         )
     plan.refuse_conflicts([*record.attachments, *planned])
     return record

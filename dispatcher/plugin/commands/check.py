@@ -1,13 +1,13 @@
-"""CHECK: every attachment of the container is as it was made.
+"""CHECK: run CHECK of every attachment of the container, as it was recorded.
 
-How it works: each recorded attachment's chain is asked, with the recorded configuration and
-result; the first plugin that objects is the answer. A configuration that says
-``disableCheck``, or speaks a version without CHECK, is passed over, as libcni does.
+The first plugin that fails is the answer. A configuration with ``disableCheck``, or of a version
+without CHECK, is skipped, as in libcni.
 """
 
 from __future__ import annotations
 
 from dispatcher import cni_errors
+from dispatcher.annotation import quote
 from dispatcher.cni_errors import CNIError
 from dispatcher.plugin.chain import Chain
 from dispatcher.plugin.container_lock import ContainerLock
@@ -31,20 +31,24 @@ def check(call: Call) -> None:
             if attachment.phase != ATTACHED:
                 raise CNIError(
                     cni_errors.NOT_ATTACHED,
-                    f"the network {attachment.network} is not attached: its ADD did not succeed",
+                    f"network {quote(attachment.network)} is not attached: its ADD failed, or a "
+                    "release of it has begun",
                 )
             if attachment.conf.supports(_SINCE) and not attachment.conf.disable_check:
                 chain.check(attachment, call.deadline.for_call)
 
 
 def _attachments(call: Call) -> list[Attachment]:
+    """Return the attachments of this call's interface, from the record or libcni's cache."""
     request = call.request
     try:
         record = read_or_recover(call.state_dir, request.container_id)
     except CorruptRecordError as error:
         raise CNIError(
-            cni_errors.NOT_ATTACHED, f"the record of {request.container_id} is corrupt: {error}"
+            cni_errors.NOT_ATTACHED,
+            f"the record of container {request.container_id} is corrupt: {error}",
         ) from None
+
     ours = record.of_call(request.interface) if record else []
     if not ours:
         from dispatcher.plugin import libcni_cache
@@ -54,6 +58,6 @@ def _attachments(call: Call) -> list[Attachment]:
     if not ours:
         raise CNIError(
             cni_errors.UNKNOWN_CONTAINER,
-            f"{request.container_id} has no attachment on {request.interface}",
+            f"container {request.container_id} has no attachment on interface {request.interface}",
         )
     return ours

@@ -78,7 +78,8 @@ def _delete_default(call: Call) -> None:
         [attachment] = plan.for_call(call, (Selection(default, keys.PRIMARY_INTERFACE),))
     except CNIError as error:
         call.effects.warn(
-            f"nothing is known of this container, and the default is no help: {error}"
+            "no record or libcni cache entry for this container, and the default network cannot "
+            f"be used: {error}"
         )
         return
 

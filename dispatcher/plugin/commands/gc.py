@@ -1,21 +1,21 @@
-"""GC: free what belongs to no living container, and let the networks do the same.
+"""GC: release what belongs to no living container, then run GC of the networks.
 
-How it works: the runtime names the attachments of *our* network that are valid. Recorded
-attachments that are not are freed with real DELs first, beside other calls and under each
-container's own lock, like any DEL. Then the networks are collected, alone, since a plugin
-frees what its list lacks, a pod that is being attached too: every network that has, or just
-had, records, and the default. Each is told what is recorded of it still. An attachment that
-the runtime calls valid and no record knows was made before Genie, in a network that nobody
-can tell for certain, so every list has it. A pair too many keeps something for a while; a
-pair too few frees a living pod, so no network is collected while the record of a container
-that may live cannot be used.
+1. Recorded attachments that the runtime does not list get real DELs, under each container's own
+   lock and beside other calls.
+2. GC of the networks runs alone: a plugin releases all that its list lacks, also a pod that is
+   being attached. It runs for every network that has, or just had, records, and for the default.
 
-Networks are told apart by the configuration's own name, since that is what their plugins
-keep their state under: two names of ours may lead to one of theirs.
+Each network's list has what is recorded of it. An attachment that the runtime lists but no record
+has was made before Genie, in an unknown network, so every list has it. An extra entry keeps
+something for a while; a missing one releases a living pod. So no network runs GC while the record
+of a container that may live cannot be read.
 
-Rules of this file: nothing is freed without the runtime's list; an error never ends the
-work, all are reported together; time is shared, so that one who hangs does not take it from
-the others, and a GC is alone for less time than another call waits for it.
+Networks are distinguished by the name in the configuration, since plugins keep their state under
+it: two names of Genie may lead to one of theirs.
+
+A failure never ends the work; all failures are returned together. The time is shared, so that one
+container or plugin that hangs does not take it from the others. The exclusive part is shorter than
+the time that another call waits for it.
 """
 
 from __future__ import annotations
@@ -44,36 +44,40 @@ _SINCE = "1.1.0"
 
 
 def collect(call: Call) -> None:
-    """Carry out GC. Raises CNIError, which holds every failure, and OSError."""
-    gc = _GC(call, _valid(call))
+    """Carry out GC. Raises OSError, and one CNIError for all failures."""
+    gc = _GC(call, _valid_attachments(call))
     store.make_dir(call.state_dir)
     with lock.acquire_gc_shared(call.state_dir, call.deadline.for_lock):
         gc.free_stale()
-    # The same that a call for a container waits for us, and we are done in half of it.
+
+    # We wait as long as another call waits for us, and run alone for half of that.
     wait = call.deadline.for_call - call.deadline.for_work
     latest = call.deadline.for_call - wait / 2
     try:
-        alone = lock.acquire_gc_exclusive(call.state_dir, min(call.deadline.within(wait), latest))
+        exclusive = lock.acquire_gc_exclusive(
+            call.state_dir, min(call.deadline.within(wait), latest)
+        )
     except CNIError as error:
         raise _joined([*gc.failures, error]) from None
-    with alone:
-        call.effects.run.lock = alone
-        until = call.deadline.within(wait / 2)
-        alone.record_delegate(lock.NO_DELEGATE, until)
-        if gc.reads_all():
-            gc.collect_networks(until)
+
+    with exclusive:
+        call.effects.run.lock = exclusive
+        deadline = call.deadline.within(wait / 2)
+        exclusive.record_delegate(lock.NO_DELEGATE, deadline)
+        if gc.read_records():
+            gc.collect_networks(deadline)
     if gc.failures:
         raise _joined(gc.failures)
 
 
-def _valid(call: Call) -> Valid:
-    listed = call.conf.valid_attachments
-    # An absent list must never count as an empty one.
-    if isinstance(listed, list) and all(map(_is_attachment, listed)):
-        return {(each["containerID"], each["ifname"]) for each in listed}
+def _valid_attachments(call: Call) -> Valid:
+    value = call.conf.valid_attachments
+    # A missing list must never count as an empty one.
+    if isinstance(value, list) and all(map(_is_attachment, value)):
+        return {(each["containerID"], each["ifname"]) for each in value}
     raise CNIError(
         cni_errors.INVALID_CONF,
-        'GC needs "cni.dev/valid-attachments": a list of objects with containerID and ifname',
+        '"cni.dev/valid-attachments" must be a list of objects with containerID and ifname',
     )
 
 
@@ -84,7 +88,7 @@ def _is_attachment(value: Any) -> bool:
 
 
 class _Network:
-    """One network to be collected: its configurations, and the list that is true for it."""
+    """A network that runs GC: its configurations, and its list of valid attachments."""
 
     def __init__(self) -> None:
         self.confs: dict[bytes, Conf] = {}
@@ -92,7 +96,7 @@ class _Network:
 
 
 class _GC:
-    """One GC: what is known so far of networks and containers, and what went wrong."""
+    """The state of one GC: networks, containers and failures so far."""
 
     def __init__(self, call: Call, valid: Valid) -> None:
         self._call = call
@@ -102,52 +106,53 @@ class _GC:
         self.failures: list[CNIError] = []
 
     def free_stale(self) -> None:
-        """Free what is recorded and not valid."""
+        """Release the recorded attachments that are not valid."""
         call = self._call
         leftovers.sweep(call.state_dir)
         recorded = list(store.container_ids(call.state_dir))
         self._dead = set(recorded) - {container_id for container_id, _ in self._valid}
+
         waiting = [each for each in recorded if self._is_stale(each)]
         while waiting:
-            until = call.deadline.share(len(waiting), call.deadline.for_work)
+            deadline = call.deadline.share(len(waiting), call.deadline.for_work)
             container_id = waiting.pop(0)
             try:
-                self._free(container_id, until)
+                self._free(container_id, deadline)
             except CNIError as error:
                 self.failures.append(error)
             except (CorruptRecordError, OSError) as error:
-                self.failures.append(_unreadable(call, container_id, error))
+                self.failures.append(_record_error(call, container_id, error))
 
     def _is_stale(self, container_id: str) -> bool:
         try:
-            made = store.read(self._call.state_dir, container_id)
+            record = store.read(self._call.state_dir, container_id)
         except (CorruptRecordError, NewerRecordError, OSError):
-            return False  # it is told when all are read
-        return made is not None and (not made.attachments or bool(self._stale(made)))
+            return False  # read_records reports it
+        return record is not None and (not record.attachments or bool(self._stale(record)))
 
-    def _stale(self, made: Record) -> list[Attachment]:
+    def _stale(self, record: Record) -> list[Attachment]:
         return [
             each
-            for each in made.attachments
-            if (made.container_id, each.cni_ifname) not in self._valid
+            for each in record.attachments
+            if (record.container_id, each.cni_ifname) not in self._valid
         ]
 
-    def _free(self, container_id: str, until: float) -> None:
+    def _free(self, container_id: str, deadline: float) -> None:
         call = self._call
-        # Not waited for: a call that goes on says that the container lives, or frees it itself.
+        # No wait: a call that holds the lock shows that the container lives, or releases it itself.
         held = call.effects.run.lock = lock.acquire_container(
             call.state_dir, container_id, deadline=0
         )
         try:
-            made = read_or_recover(call.state_dir, container_id)
-            if made is None:
+            record = read_or_recover(call.state_dir, container_id)
+            if record is None:
                 return
-            for attachment in made.attachments:
+            for attachment in record.attachments:
                 self._network(attachment.conf)
-            # A path below /proc names whatever process has that number by now.
-            netns = "" if made.netns.startswith("/proc/") else made.netns
-            stale = self._stale(made)
-            free(call, made, stale, Chain(call.effects.run, container_id, netns), until)
+            # A path below /proc may lead to another process by now.
+            netns = "" if record.netns.startswith("/proc/") else record.netns
+            stale = self._stale(record)
+            free(call, record, stale, Chain(call.effects.run, container_id, netns), deadline)
         finally:
             call.effects.run.lock = None
             held.release(unlink=not store.exists(call.state_dir, container_id))
@@ -157,24 +162,25 @@ class _GC:
         network.confs[dump(conf.plugins)] = conf
         return network
 
-    def reads_all(self) -> bool:
-        """Learn what each network has; False if that cannot be known of a living container."""
+    def read_records(self) -> bool:
+        """Fill the networks' lists. Return False if one may lack a living container."""
         call = self._call
-        unknown = set(self._valid)
+        unrecorded = set(self._valid)
         complete = True
         for container_id in store.container_ids(call.state_dir):
             try:
-                made = read_or_recover(call.state_dir, container_id)
+                record = read_or_recover(call.state_dir, container_id)
             except (CNIError, CorruptRecordError, OSError) as error:
-                self.failures.append(_unreadable(call, container_id, error))
+                self.failures.append(_record_error(call, container_id, error))
                 complete = complete and container_id in self._dead
                 continue
-            for attachment in made.attachments if made else ():
+            for attachment in record.attachments if record else ():
                 self._network(attachment.conf).valid.add((container_id, attachment.interface))
-                unknown.discard((container_id, attachment.cni_ifname))
+                unrecorded.discard((container_id, attachment.cni_ifname))
+
         self._add_default()
         for network in self._networks.values():
-            network.valid |= unknown
+            network.valid |= unrecorded
         return complete
 
     def _add_default(self) -> None:
@@ -183,10 +189,10 @@ class _GC:
             if name:
                 self._network(plan.look_up(name, self._call.effects.find_network))
         except CNIError as error:
-            self.failures.append(error.with_prefix("the default network is left out of GC"))
+            self.failures.append(error.with_prefix("GC skipped the default network"))
 
-    def collect_networks(self, until: float) -> None:
-        """Let each plugin of each network free what its list lacks."""
+    def collect_networks(self, deadline: float) -> None:
+        """Run GC of each plugin of each network, with the network's list."""
         waiting = [
             (conf, plugin, network.valid)
             for network in self._networks.values()
@@ -194,26 +200,28 @@ class _GC:
             if conf.supports(_SINCE) and not conf.disable_gc
             for plugin in conf.plugins
         ]
+        call = self._call
         while waiting:
-            share = self._call.deadline.share(len(waiting), until)
+            share = call.deadline.share(len(waiting), deadline)
             conf, plugin, valid = waiting.pop(0)
-            listed = [{"containerID": each, "ifname": name} for each, name in sorted(valid)]
-            more = {"cni.dev/valid-attachments": listed, "cni.dev/attachments": listed}
+            attachments = [{"containerID": each, "ifname": name} for each, name in sorted(valid)]
+            # Both keys, as libcni does: drafts of version 1.1.0 used the second.
+            keys = {"cni.dev/valid-attachments": attachments, "cni.dev/attachments": attachments}
             try:
-                chain.ask_network(self._call.effects.run, "GC", conf, plugin, until=share, **more)
+                chain.run_for_network(call.effects.run, "GC", conf, plugin, keys, deadline=share)
             except CNIError as error:
                 self.failures.append(error)
 
 
-def _unreadable(call: Call, container_id: str, error: Exception) -> CNIError:
+def _record_error(call: Call, container_id: str, error: Exception) -> CNIError:
     if isinstance(error, CNIError):
         return error  # it names the file
-    return CNIError(
-        cni_errors.IO_FAILURE, f"{store.path_of(call.state_dir, container_id)}: {error}"
-    )
+    path = store.path_of(call.state_dir, container_id)
+    return CNIError(cni_errors.IO_FAILURE, f"cannot read the record {path}: {error}")
 
 
 def _joined(failures: list[CNIError]) -> CNIError:
+    """Return one error for all *failures*, with the code of the first."""
     if len(failures) == 1:
         return failures[0]
     return CNIError(

@@ -21,7 +21,7 @@ from unittest import mock
 from dispatcher import cni_errors
 from dispatcher.plugin import delegate, genie_conf, netlink
 from dispatcher.plugin.genie_conf import PluginSettings
-from dispatcher.plugin.process import Ended
+from dispatcher.plugin.process import CompletedProcess
 from dispatcher.state import lock
 from tests.unit.plugin.kernel import Pod
 from tests.unit.plugin.program import run
@@ -147,9 +147,9 @@ class AtOnce:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def attend(self, _given: bytes, _until: float) -> Ended:
+    def communicate(self, _given: bytes, _until: float) -> CompletedProcess:
         """Say it."""
-        return Ended(0, self._said, timed_out=False)
+        return CompletedProcess(0, self._said, timed_out=False)
 
 
 def judge(code: int, out: bytes) -> None:

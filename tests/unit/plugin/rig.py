@@ -112,7 +112,7 @@ class Delegates(Runner):
     def locate(self, kind: str) -> str:
         """Find every type but those that are absent."""
         if kind in self.absent:
-            raise CannotRunError(f"there is no plugin {kind}")
+            raise CannotRunError(f"plugin {kind} is missing")
         return f"/bin/{kind}"
 
 
@@ -230,4 +230,4 @@ def failure(code: int = 7, msg: str = "no address left", details: str = "pool") 
 
 def hung() -> CNIError:
     """Return what the runner says of a delegate that was killed."""
-    return CNIError(cni_errors.TRY_AGAIN, "did not end in time and was killed")
+    return CNIError(cni_errors.TRY_AGAIN, "did not finish in time and was killed")

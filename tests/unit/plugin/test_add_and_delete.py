@@ -65,7 +65,7 @@ def test_the_primary_takes_the_interface_of_the_runtime(rig: Rig) -> None:
     ("cni", "code", "part"),
     [
         pytest.param(
-            "weave@", cni_errors.INVALID_ANNOTATION, "cannot be followed", id="bad grammar"
+            "weave@", cni_errors.INVALID_ANNOTATION, "cannot apply annotation", id="bad grammar"
         ),
         pytest.param("wave", cni_errors.UNKNOWN_NETWORK, 'did you mean "weave"', id="unknown"),
         pytest.param("genie", cni_errors.UNKNOWN_NETWORK, "no configuration", id="genie itself"),
@@ -101,7 +101,7 @@ def test_an_absent_executable_is_told_before_anything_is_done(rig: Rig) -> None:
     rig.delegates.absent.add("w2")
     error = caught(rig, "ADD", "canal,weave")
     assert error.code == cni_errors.CANNOT_RUN
-    assert error.msg == 'the network "weave" cannot be attached: there is no plugin w2'
+    assert error.msg == 'cannot attach network "weave": plugin w2 is missing'
     assert rig.delegates.calls == []
     assert not rig.state.exists()
 
@@ -135,7 +135,7 @@ def test_a_failure_is_rolled_back_in_reverse(rig: Rig) -> None:
     error = caught(rig, "ADD", "canal@net1,weave")
     assert (error.code, error.details) == (42, "pool")
     assert error.msg == (
-        'the network "weave" was not attached to the interface "eth0" (plugin w2): no address left'
+        'ADD failed for network "weave" on interface "eth0" (plugin w2): no address left'
     )
     assert rig.delegates.calls[3:] == [
         "DEL w2 weave-net eth0",
@@ -154,7 +154,7 @@ def test_what_a_roll_back_cannot_free_stays_recorded(rig: Rig) -> None:
     assert error.msg.endswith("no address left")
     kept = rig.record()["attachments"]
     assert [(each["network"], each["failure"]["code"]) for each in kept] == [("weave", 11)]
-    assert any("not complete" in line for line in rig.warnings)
+    assert any("is incomplete" in line for line in rig.warnings)
     rig.delegates.faults.clear()
     rig.run("DEL")
     assert rig.delegates.held == set()
@@ -162,7 +162,7 @@ def test_what_a_roll_back_cannot_free_stays_recorded(rig: Rig) -> None:
 
 
 NOT_STARTED = {
-    "cannot be executed": CannotRunError("/bin/x cannot be executed: Text file busy"),
+    "cannot be executed": CannotRunError("cannot execute /bin/x: Text file busy"),
     "finds no room on the machine": NotStartedError(cni_errors.TRY_AGAIN, "no memory"),
 }
 NEVER_RAN = {
@@ -214,7 +214,7 @@ def test_the_record_of_a_failed_roll_back_holds_what_ran_alone(rig: Rig) -> None
 @pytest.mark.parametrize(
     ("result", "part"),
     [
-        pytest.param(None, "printed no result", id="nothing"),
+        pytest.param(None, "but printed no result", id="nothing"),
         pytest.param({"cniVersion": "7.0.0"}, "not supported", id="a version nobody speaks"),
         pytest.param({"ips": [{"address": "x"}]}, "not an address", id="no address"),
     ],
@@ -240,9 +240,7 @@ def test_a_result_that_the_next_plugin_cannot_have_says_which_network(rig: Rig) 
     rig.delegates.results["o1"] = {"cniVersion": "0.2.0"}
     error = caught(rig, "ADD", "old")
     assert error.code == cni_errors.DECODING_FAILURE
-    assert error.msg.startswith(
-        'the network "old" was not attached to the interface "eth0" (plugin o2): '
-    )
+    assert error.msg.startswith('ADD failed for network "old" on interface "eth0" (plugin o2): ')
 
 
 def test_a_second_add_is_refused(rig: Rig) -> None:
@@ -277,7 +275,7 @@ def test_interfaces_of_two_calls_may_not_collide(rig: Rig) -> None:
     """An interface that another call made is taken."""
     rig.run("ADD", "weave,canal@net1", interface="eth0")
     error = caught(rig, "ADD", "canal", interface="net1")
-    assert (error.code, error.msg) == (104, "the container has net1 already")
+    assert (error.code, error.msg) == (104, "interfaces already exist in the container: net1")
     assert len(rig.record()["attachments"]) == 2
 
 
@@ -511,7 +509,7 @@ def test_a_corrupt_record_of_a_network_that_is_not_configured_now(rig: Rig) -> N
     (rig.conf / "10-weave.conflist").unlink()
     error = caught(rig, "DEL", "canal,weave@net1")
     assert error.code == cni_errors.CANNOT_RUN
-    assert "the interface net1 cannot be freed: no configuration" in error.msg
+    assert "cannot release interface net1: no configuration" in error.msg
     assert {held[2] for held in rig.delegates.held} == {"weave-net"}
     rig.now += 600
     rig.run("DEL", "whatever")
@@ -531,7 +529,9 @@ def test_a_corrupt_record_while_nobody_can_tell_the_annotation(rig: Rig, code: i
     rig.agent_error = CNIError(code, "no such pod")
     error = caught(rig, "DEL", **away)
     assert error.code == code
-    assert error.msg.endswith("c1.json is corrupt, and nobody can tell what it held: no such pod")
+    assert error.msg.endswith(
+        "c1.json is corrupt, and the pod's annotation is unknown: no such pod"
+    )
     assert (rig.state / "c1.json").read_bytes() == b"{"
     rig.agent_error, rig.agent = None, "weave"
     rig.run("DEL", **away)
@@ -781,7 +781,7 @@ def test_a_record_that_cannot_be_named_again_is_complained_of(
     with pytest.raises(OSError, match="Read-only"):
         rig.run("ADD", "weave")
     assert rig.delegates.held == set()
-    assert any("cannot be named" in each for each in rig.warnings)
+    assert any("cannot rename the record" in each for each in rig.warnings)
 
 
 def test_a_record_that_cannot_be_written_stops_the_add(
@@ -900,7 +900,7 @@ def test_an_annotation_of_a_wrong_type_is_refused(rig: Rig) -> None:
     """The API allows strings alone, a runtime may hand over anything."""
     given = {keys.POD_ANNOTATIONS: {"cni": ["weave"]}}
     error = caught(rig, "ADD", runtimeConfig=given)
-    assert (error.code, error.msg) == (100, 'the annotation "cni" is not a string')
+    assert (error.code, error.msg) == (100, 'annotation "cni" must be a string')
 
 
 def test_port_mappings_of_a_wrong_type_reach_the_plugin_as_they_are(rig: Rig) -> None:
@@ -919,7 +919,7 @@ def test_what_a_known_plugin_cannot_do_is_refused_before_anything_is_attached(ri
     error = caught(rig, "ADD", "weave,flannel@net1,other@net2")
     assert error.code == cni_errors.INVALID_ANNOTATION
     assert error.msg == (
-        'the annotation "cni" cannot be followed: Invalid value: "other": item 3: item 2 '
+        'cannot apply annotation "cni": Invalid value: "other": item 3: item 2 '
         '("flannel") uses the same plugin "flannel", which can attach a pod only once: it '
         "remembers one attachment per container, so the address of the other is never released; "
         "choose one of the two networks"

@@ -57,11 +57,11 @@ def test_the_agent_tells_the_annotation(tmp_path: Path, answer: bytes, expected:
     ("answer", "code", "part"),
     [
         pytest.param(b'{"error":{"code":121,"msg":"replaced"}}', 121, "replaced", id="its error"),
-        pytest.param(b"", 11, "cannot be understood", id="silence"),
-        pytest.param(b"{", 11, "cannot be understood", id="half an answer"),
-        pytest.param(b"[]", 11, "cannot be understood", id="a list"),
+        pytest.param(b"", 11, "invalid answer", id="silence"),
+        pytest.param(b"{", 11, "invalid answer", id="half an answer"),
+        pytest.param(b"[]", 11, "invalid answer", id="a list"),
         pytest.param(b'{"annotations":{"cni":7}}', 11, "not a string", id="a wrong type"),
-        pytest.param(b'{"annotations":7}', 11, "cannot be understood", id="no annotations"),
+        pytest.param(b'{"annotations":7}', 11, "invalid answer", id="no annotations"),
         pytest.param(b'{"error":{"code":"x","msg":""}}', 11, "cannot", id="an odd error"),
     ],
 )

@@ -38,7 +38,7 @@ def test_check_returns_what_a_plugin_objects(rig: Rig) -> None:
     rig.delegates.faults["CHECK", "w2"] = failure(77, "no route", "d")
     error = caught(rig, "CHECK")
     assert (error.code, error.details) == (77, "d")
-    assert error.msg.startswith('the network "weave" is not as it should be')
+    assert error.msg.startswith('CHECK failed for network "weave" on interface "eth0" ')
 
 
 @pytest.mark.parametrize(
@@ -83,9 +83,11 @@ def test_status_asks_the_default_network(rig: Rig) -> None:
     [
         pytest.param("gone", 50, "no configuration", id="its configuration is not there"),
         pytest.param("broken", 50, "not valid JSON", id="its configuration is broken"),
-        pytest.param("weave", 50, "not ready", id="its plugin says no"),
+        pytest.param("weave", 50, "(plugin w2): not ready", id="its plugin says no"),
         pytest.param("canal", 51, "limited", id="its plugin says limited"),
-        pytest.param("absent", 50, "executables: nowhere", id="its executable is not there"),
+        pytest.param(
+            "absent", 50, "executables are missing: nowhere", id="its executable is not there"
+        ),
     ],
 )
 def test_status_says_why_not(
@@ -178,7 +180,10 @@ def test_gc_keeps_a_stranger_in_whatever_network(rig: Rig, default: str) -> None
     rig.run("ADD", "weave", container="new")
     if default == "broken":
         error = caught(rig, "GC", default=default, **valid("new/eth0", "before/eth0"))
-        assert (error.code, "left out of GC" in error.msg) == (cni_errors.BROKEN_NETWORK, True)
+        assert (error.code, "GC skipped the default network" in error.msg) == (
+            cni_errors.BROKEN_NETWORK,
+            True,
+        )
     else:
         rig.run("GC", default=default, **valid("new/eth0", "before/eth0"))
     assert gc_lists(rig)["w1"] == ["before/eth0", "new/eth0"]

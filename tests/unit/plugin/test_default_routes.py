@@ -115,9 +115,9 @@ def test_the_record_has_the_routes_before_they_are_removed(
     ("refused", "sentence"),
     [
         ("default_routes", "cannot read the pod's default routes: "),
-        ("remove", "cannot set the pod's default routes aside for its other networks: "),
-        ("index", 'cannot remove the default routes added by the network "weave" on eth0: '),
-        ("restore", "cannot restore the pod's default routes after its networks: "),
+        ("remove", "cannot remove the pod's default routes before attaching its next network: "),
+        ("index", 'cannot remove the default routes added by network "weave" on interface eth0: '),
+        ("restore", "cannot restore the pod's default routes: "),
     ],
 )
 def test_a_step_that_the_kernel_refuses_fails_the_add(
@@ -144,7 +144,8 @@ def test_a_plugin_that_removes_another_interface_fails_the_add(
 
     monkeypatch.setattr(rig.pod, "attach", meddle)
     sentence = (
-        'attaching the network "canal" on net1 removed the interface eth0 of the network "weave"'
+        'network "canal" cannot be combined with network "weave" in one pod: its ADD on interface '
+        "net1 removed interface eth0"
     )
     with pytest.raises(CNIError, match=sentence) as caught:
         rig.run("ADD", "weave,canal@net1")
@@ -196,7 +197,7 @@ def test_a_route_that_cannot_be_given_back_keeps_nothing_from_being_freed(rig: R
     rig.pod.faults["restore"] = REFUSED
     rig.run("DEL", interface="eth7")
     [warning] = rig.warnings
-    assert warning.startswith("cannot restore the default routes of c1: ")
+    assert warning.startswith("cannot restore the default routes of container c1: ")
     assert rig.record()["heldRoutes"] == [each.hex() for each in kept]
 
     rig.pod.faults.clear()

@@ -193,7 +193,7 @@ def test_standard_input_that_cannot_be_read_is_an_error(node: Node, tmp_path: Pa
         for file in (read, write, out):
             os.close(file)
     assert (code, answer["code"]) == (1, cni_errors.IO_FAILURE)
-    assert answer["msg"] == "standard input cannot be read: Bad file descriptor"
+    assert answer["msg"] == "cannot read standard input: Bad file descriptor"
 
 
 def test_a_person_at_a_terminal_gets_an_error_at_once(node: Node, tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def test_standard_input_has_a_limit(node: Node) -> None:
     """A caller cannot fill our memory."""
     code, answer = node.call("ADD", b" " * ((16 << 20) + 1))
     assert (code, answer["code"]) == (1, cni_errors.DECODING_FAILURE)
-    assert answer["msg"] == "standard input has more than 16 MiB"
+    assert answer["msg"] == "standard input is larger than 16 MiB"
 
 
 def test_a_warning_is_a_line_on_standard_error(node: Node) -> None:
@@ -223,7 +223,7 @@ def test_a_warning_is_a_line_on_standard_error(node: Node) -> None:
     (node.folder / "state" / "c1.json").write_bytes(b"{")
     conf = node.conf(runtimeConfig={keys.POD_ANNOTATIONS: {}})
     assert node.call("DEL", conf) == (0, None)
-    assert node.warnings.startswith("genie: a corrupt record is kept as ")
+    assert node.warnings.startswith("genie: the record is corrupt; a copy is kept as ")
     assert node.warnings.endswith("\n")
 
 

@@ -41,7 +41,7 @@ def test_everything_that_is_missing_is_named_together(command: str, needed: str)
     with pytest.raises(CNIError) as caught:
         read_environment({"CNI_COMMAND": command})
     assert caught.value.code == cni_errors.INVALID_ENVIRONMENT
-    assert caught.value.msg == f"missing from the environment: {needed}"
+    assert caught.value.msg == f"environment variables are missing: {needed}"
     if command:
         request = read_environment({**FULL, "CNI_COMMAND": command})
         assert (request.command, request.path) == (command, ["/a", "/b"])
@@ -50,7 +50,7 @@ def test_everything_that_is_missing_is_named_together(command: str, needed: str)
 @pytest.mark.parametrize(
     ("name", "value", "part"),
     [
-        pytest.param("CNI_COMMAND", "add", "not one of ADD", id="a command in small letters"),
+        pytest.param("CNI_COMMAND", "add", "must be one of ADD", id="a command in small letters"),
         pytest.param("CNI_CONTAINERID", "../x", "letters", id="a path as container"),
         pytest.param("CNI_CONTAINERID", "-x", "start with", id="a container that begins oddly"),
         pytest.param("CNI_CONTAINERID", "a\nb", "letters", id="a newline in the container"),
@@ -58,10 +58,10 @@ def test_everything_that_is_missing_is_named_together(command: str, needed: str)
         pytest.param("CNI_CONTAINERID", "a" * 201, "at most 200", id="a container too long"),
         pytest.param("CNI_IFNAME", "a" * 16, "at most 15 bytes", id="an interface too long"),
         pytest.param("CNI_IFNAME", "é" * 8, "at most 15 bytes", id="an interface of 16 bytes"),
-        pytest.param("CNI_IFNAME", "..", "may not be", id="an interface of dots"),
-        pytest.param("CNI_IFNAME", "a/b", "nor hold", id="an interface with a slash"),
-        pytest.param("CNI_IFNAME", "a:b", "nor hold", id="an interface with a colon"),
-        pytest.param("CNI_IFNAME", "a b", "nor hold", id="an interface with a blank"),
+        pytest.param("CNI_IFNAME", "..", "must not be", id="an interface of dots"),
+        pytest.param("CNI_IFNAME", "a/b", "must not contain", id="an interface with a slash"),
+        pytest.param("CNI_IFNAME", "a:b", "must not contain", id="an interface with a colon"),
+        pytest.param("CNI_IFNAME", "a b", "must not contain", id="an interface with a blank"),
     ],
 )
 def test_values_are_judged_before_anything_is_done(name: str, value: str, part: str) -> None:
@@ -79,9 +79,10 @@ def test_what_is_missing_and_what_is_wrong_are_named_together() -> None:
         read_environment({"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "../x", "CNI_IFNAME": "a/b"})
     assert caught.value.code == cni_errors.INVALID_ENVIRONMENT
     assert caught.value.msg == (
-        "missing from the environment: CNI_NETNS, CNI_PATH; "
-        'CNI_CONTAINERID "../x" must be letters, digits, "_", "." or "-", and start with a letter '
-        'or digit; CNI_IFNAME "a/b" may not be "." or "..", nor hold "/", ":" or blanks'
+        "environment variables are missing: CNI_NETNS, CNI_PATH; "
+        'CNI_CONTAINERID "../x" must consist of letters, digits, "_", "." and "-", and start with '
+        'a letter or digit; CNI_IFNAME "a/b" must not be "." or "..", and must not contain "/", '
+        '":" or whitespace'
     )
 
 
@@ -125,8 +126,8 @@ def conf(**changes: Any) -> bytes:
         pytest.param(conf(cniVersion=1), 6, '"cniVersion"', id="a version of a wrong type"),
         pytest.param(conf(cniVersion="1.2.0"), 1, '"1.2.0"', id="a version from the future"),
         pytest.param(conf(cniVersion="x"), 1, '"x"', id="no version at all"),
-        pytest.param(conf(name=...), 7, "missing", id="no name"),
-        pytest.param(conf(name=5), 7, "not a string", id="a name of a wrong type"),
+        pytest.param(conf(name=...), 7, 'has no "name"', id="no name"),
+        pytest.param(conf(name=5), 7, "must be a string", id="a name of a wrong type"),
         pytest.param(conf(name="a/b"), 7, '"a/b"', id="a name with a slash"),
         pytest.param(conf(default=1), 7, '"default"', id="default"),
         pytest.param(conf(confDirs="x"), 7, '"confDirs"', id="confDirs of a wrong type"),
@@ -142,7 +143,10 @@ def conf(**changes: Any) -> bytes:
         pytest.param(conf(defualt="weave"), 7, '"defualt"', id="an option that there is not"),
         pytest.param(conf(runtimeConfig=[]), 7, '"runtimeConfig"', id="runtimeConfig"),
         pytest.param(
-            conf(runtimeConfig={keys.POD_ANNOTATIONS: "x"}), 7, "wrong type", id="annotations"
+            conf(runtimeConfig={keys.POD_ANNOTATIONS: "x"}),
+            7,
+            "must be an object",
+            id="annotations",
         ),
     ],
 )
