@@ -1,51 +1,51 @@
-"""The admission webhook: every mistake about networks is caught at ``kubectl apply``.
+"""The admission webhook: validates the networks of pods, workloads and namespaces.
 
-How it works: bytes from the API server become a :class:`webhook.review.Review`; a pure
-function handlers it against a snapshot of namespaces and networks and returns a
-:class:`webhook.decision.Decision`; that becomes bytes again.
+A body from the API server is parsed to a :class:`webhook.review.Review`. A pure function applies
+the rules, with what the informer caches know, and returns a :class:`webhook.decision.Decision`,
+which is encoded as the response.
 
-Values that pass through:
+Values:
 
     review             AdmissionReview, bytes to values and back
-    decision           what was decided about one review
+    decision           the decision on one review
     objects            what the rules need of a pod or a workload
-    snapshot           the facts of one namespace and the networks of the cluster
+    snapshot           one namespace, and the networks of the cluster
 
-Validation, as functions of values, without I/O and without a clock:
+Rules, as pure functions:
 
-    annotation_check   whether a value of ``cni`` is well formed, known and allowed
+    annotation_check   validates a value of ``cni``: well formed, known and allowed
     limits             how many attachments a pod may have
-    combinations       networks that known plugins cannot attach to one pod
-    pods               pods: the value normalised, the default filled in, affinity added
-    affinity           a pod goes only to nodes that have its networks
-    templates          the pods of a Deployment and of other workloads
-    bindings           removes our keys from Bindings
+    combinations       networks that known plugins cannot attach to the same pod
+    pods               pods: normalises the value, fills in the default, adds affinity
+    affinity           node affinity for the nodes that have a pod's networks
+    templates          the pod templates of Deployments and other workloads
+    bindings           removes Genie's keys from Bindings
     namespaces         the default and the allow-list of a namespace
-    ignored_keys       annotations that Genie ignores, each with a warning
+    ignored_keys       warnings of annotations that Genie ignores
 
-What asks the API server, and keeps labels right there:
+Access to the API server:
 
     informer_caches    namespaces and nodes, from list-and-watch caches
-    lookups            live look-ups of namespaces
-    handlers           one method for each endpoint: which rules apply, with what knowledge
-    label_reconciler   keeps the label ``cni-genie.io/defaulted`` right
+    lookups            live look-ups of namespaces, under limits
+    handlers           one method for each endpoint: which rules apply
+    label_reconciler   corrects the label ``cni-genie.io/defaulted`` of namespaces
 
 TLS and HTTP:
 
-    connection_limits  deadlines of connections, and how many there may be
+    connection_limits  deadlines of connections, and the limit of their number
     server             the two servers
-    body_reader        bodies of requests, read under limits
+    body_reader        request bodies, read under limits
     app                the FastAPI application
-    probes             what kubelet and Prometheus ask
+    probes             health checks and metrics
 
-What runs it:
+The program:
 
     settings           the webhook's settings
     metrics            its metrics
-    service            its parts wired together
+    service            wires the parts together
     __main__           ``python -m webhook``
 
-Rules: the first two groups have no effects. The API server sends a new pod only if it has a key of
-ours, one that its author may have meant for ours, or a namespace that is labelled as having a
-default; every other pod is created whatever state the webhook is in.
+The first two groups have no side effects. The API server calls the webhook only for a pod that has
+a key of Genie, a key that its author may have mistaken for one, or a namespace that is labelled to
+have a default. Every other pod is created whatever state the webhook is in.
 """

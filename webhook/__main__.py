@@ -18,22 +18,24 @@ PROGRAM = "python -m webhook"
 
 
 def main(arguments: list[str]) -> int:
-    """Run until SIGTERM; returns the exit code: 0, or 2 where the start was refused."""
+    """Run until SIGTERM; return the exit code: 0, or 2 if the start failed."""
     try:
         settings = load(WebhookSettings, PROGRAM, arguments)
         logs.configure(settings.log_level)
-        here = {"listen_address": settings.address} if settings.address else {}
-        certificate_settings = load_certificate_settings(listen_port=settings.port, **here)
+        address = {"listen_address": settings.address} if settings.address else {}
+        certificate_settings = load_certificate_settings(listen_port=settings.port, **address)
         kube = Kube.load("cni-genie-webhook")
     except (InvalidSettingsError, KubeError) as error:
         sys.stderr.write(f"{PROGRAM}: {error}\n")
         return 2
+
     raise_descriptor_limit()
     try:
         certificates = CertificateManager(kube, certificate_settings)
-    except CertificateError as error:  # the file was usable a moment ago
+    except CertificateError as error:  # the file has changed since the settings were read
         sys.stderr.write(f"{PROGRAM}: setting GENIE_CERTS_CLIENT_CA: {error}\n")
         return 2
+
     try:
         asyncio.run(_run(settings, kube, certificates))
     except ListenError as error:

@@ -1,19 +1,21 @@
-"""The FastAPI application: a review in, a decision out, and the right status for all else.
+"""The FastAPI application: a review in, a decision out.
 
-=====================================  ===========================================
-200 and an AdmissionReview             a decision, be it "no"
-400 the body is no review              413 too large   415 not JSON   408 too slow
-503 cannot decide                      ``failurePolicy`` decides
-500 a fault of ours                    same; the log has the traceback
-=====================================  ===========================================
+===  ==================================================================
+200  an AdmissionReview with a decision, also with a refusal
+400  the body is not a review
+408  the body arrived too slowly
+413  the body is too large
+415  the body is not JSON
+500  a defect of the webhook; the log has the traceback
+503  no decision is possible now
+===  ==================================================================
 
-Bodies are parsed by :mod:`webhook.review`, not by models: a pod has hundreds of fields, and
-we read five. An endpoint is an ASGI application of its own, which reviews reach directly: what
-FastAPI puts around a function (middleware, parameters, dependencies) would cost as much as a
-decision, and nothing of it is used. All else that is asked for is FastAPI's to answer.
+After anything but 200, the ``failurePolicy`` of the webhook configuration decides.
 
-Only a decision leaves its connection open: who gets another answer is no API server, or should
-try another replica. While draining, decisions close it too, for the same reason.
+Bodies are parsed by :mod:`webhook.review`, not by models: a pod has hundreds of fields, and the
+rules need eight. Each endpoint is an ASGI application of its own, and reviews bypass FastAPI's
+router, middleware and dependencies, which would cost as much as a decision. FastAPI answers all
+other requests.
 """
 
 from __future__ import annotations
@@ -51,12 +53,12 @@ CLOSE = (b"connection", b"close")
 JSON = (b"content-type", b"application/json")
 TEXT = (b"content-type", b"text/plain; charset=utf-8")
 
-LONGEST_NAME = 253
-"""Characters of the longest name in Kubernetes."""
+MAX_NAME = 253
+"""Limit of a name in Kubernetes, in characters."""
 
 
 class RequestRefusedError(Exception):
-    """An answer other than 200: ``status``, one ``sentence``, one word for the metrics."""
+    """A response other than 200: its ``status``, a ``sentence``, and one word for the metrics."""
 
     def __init__(self, status: int, word: str, sentence: str) -> None:
         super().__init__(sentence)
@@ -66,7 +68,7 @@ class RequestRefusedError(Exception):
 
 
 class Application(FastAPI):
-    """FastAPI, and before it the endpoints of reviews."""
+    """FastAPI, with the endpoints of reviews in front of it."""
 
     def __init__(self, endpoints: Mapping[str, Endpoint]) -> None:
         off: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
@@ -74,12 +76,12 @@ class Application(FastAPI):
             openapi_url=None,
             docs_url=None,
             redoc_url=None,
-            redirect_slashes=False,  # a review is never sent again to where it is redirected
+            redirect_slashes=False,  # API servers do not follow redirects
             telemetry=off,
         )
         self._endpoints = endpoints
         for path, endpoint in endpoints.items():
-            self.add_route(path, endpoint, methods=["POST"])  # type: ignore[arg-type]  # ASGI too
+            self.add_route(path, endpoint, methods=["POST"])  # type: ignore[arg-type]  # an ASGI application is accepted
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI)."""
@@ -89,6 +91,7 @@ class Application(FastAPI):
                 await endpoint(scope, receive, send)
                 return
 
+        # A client that asks for anything else is not an API server: free its connection.
         async def send_and_close(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message["headers"], CLOSE]
@@ -103,7 +106,7 @@ def create_app(
     metrics: WebhookMetrics,
     draining: Callable[[], bool] = lambda: False,
 ) -> Application:
-    """Return the application; *handlers* has the path of each endpoint and what decides there."""
+    """Return the application; *handlers* maps the path of each endpoint to its handler."""
     return Application(
         {
             path: Endpoint(path.strip("/"), handle, body_reader, metrics, draining)
@@ -113,7 +116,7 @@ def create_app(
 
 
 class Endpoint:
-    """One path: reads a review, has it judged, answers, counts and logs."""
+    """One path: reads a review, passes it to the handler, responds, counts and logs."""
 
     def __init__(
         self,
@@ -136,6 +139,7 @@ class Endpoint:
             status, headers, body = await self._answer(dict(scope["headers"]), receive)
         finally:
             self._metrics.in_flight -= 1
+
         headers.append((b"content-length", b"%d" % len(body)))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
@@ -143,15 +147,20 @@ class Endpoint:
     async def _answer(
         self, headers: Mapping[bytes, bytes], receive: Receive
     ) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-        """Return status, headers and body."""
+        """Return status, headers and body.
+
+        Only a decision leaves the connection open: a client that gets an error is not an API
+        server, or should try another replica. A draining replica closes it after decisions, too.
+        """
         started = time.perf_counter()
         try:
-            review = parse_request(await _body(headers, receive, self._body_reader))
+            review = parse_request(await _read_body(headers, receive, self._body_reader))
             body, decision = await self._decide(review)
         except RequestRefusedError as refusal:
             _log_refusal(self._name, refusal)
             self._metrics.count(self._name, "error", refusal.word)
             return refusal.status, [TEXT, CLOSE], refusal.sentence.encode()
+
         self._metrics.count(self._name, decision.outcome, decision.reason)
         self._metrics.observe(self._name, time.perf_counter() - started)
         return 200, [JSON, CLOSE] if self._draining() else [JSON], body
@@ -167,28 +176,34 @@ class Endpoint:
         except MalformedReviewError as error:
             raise RequestRefusedError(400, "malformed", str(error)) from None
         except Exception as error:
-            log.exception("a review could not be judged", uid=review.uid[:LONGEST_NAME])
+            log.exception("review failed", uid=review.uid[:MAX_NAME])
             raise RequestRefusedError(
-                500, "fault", "the webhook failed; its log says why"
+                500, "fault", "internal error; see the webhook's log"
             ) from error
 
 
-async def _body(headers: Mapping[bytes, bytes], receive: Receive, body_reader: BodyReader) -> bytes:
-    media = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-    if media != b"application/json":
+async def _read_body(
+    headers: Mapping[bytes, bytes], receive: Receive, body_reader: BodyReader
+) -> bytes:
+    media_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+    if media_type != b"application/json":
         raise RequestRefusedError(415, "wrong-type", "the Content-Type must be application/json")
     try:
         return await body_reader.read(headers.get(b"content-length", b""), receive)
     except BodyTooLargeError:
-        raise RequestRefusedError(413, "too-large", "the review is too large") from None
+        raise RequestRefusedError(
+            413, "too-large", "the body is larger than GENIE_MAX_BODY_BYTES"
+        ) from None
     except BodyTimeoutError:
         raise RequestRefusedError(408, "too-slow", "the body did not arrive in time") from None
     except ClientDisconnectedError:
-        raise RequestRefusedError(400, "gone", "the client went away") from None
+        raise RequestRefusedError(
+            400, "gone", "the client closed the connection before the body was complete"
+        ) from None
 
 
 def parse_request(body: bytes) -> Review:
-    """Return the review in *body*; raises :class:`RequestRefusedError` with 400."""
+    """Return the review in *body*; raises :class:`RequestRefusedError` with status 400."""
     try:
         return parse_review(body)
     except MalformedReviewError as error:
@@ -196,16 +211,16 @@ def parse_request(body: bytes) -> Review:
 
 
 def _log_decision(review: Review, decision: Decision) -> None:
-    # One line for each refusal, each change, and each pod that limits only warn of; never the
-    # object, which may hold secrets. What is longer than any name comes from no API server, and
-    # must not fill a disk.
+    """Log a refusal, a change, or a pod over a limit that only warns."""
+    # Never log the object, which may hold secrets. Cut values that are longer than any name:
+    # they do not come from an API server, and must not fill the disk.
     log.info(
         decision.outcome,
-        uid=review.uid[:LONGEST_NAME],
+        uid=review.uid[:MAX_NAME],
         kind=review.kind,
-        namespace=review.namespace[:LONGEST_NAME],
-        name=object_name(review)[:LONGEST_NAME],
-        operation=review.operation[:LONGEST_NAME],
+        namespace=review.namespace[:MAX_NAME],
+        name=object_name(review)[:MAX_NAME],
+        operation=review.operation[:MAX_NAME],
         reason=decision.reason,
         causes=[cause.message for cause in decision.causes] or None,
         networks=decision.audit.get("networks"),

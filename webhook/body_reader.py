@@ -1,8 +1,8 @@
-"""Bodies of requests, read under limits: of size, of time, and of memory for all together.
+"""Request bodies, read under limits: of size, of time, and of memory for all of them together.
 
-A normal review arrives in one piece. What arrives slowly is kept waiting for at most
-``seconds``, and when too many or too much is arriving at once, the body that has been at it
-longest is given up first: under an attack with slow bodies that is the attacker's.
+A normal review arrives in one piece. When too many or too large bodies are arriving at once, the
+one that has been arriving longest is dropped: under an attack with slow bodies, that is the
+attacker's.
 """
 
 from __future__ import annotations
@@ -15,39 +15,41 @@ if TYPE_CHECKING:
 
 
 class BodyTooLargeError(ValueError):
-    """More bytes than one review may have (HTTP 413)."""
+    """The body is larger than the limit (HTTP 413)."""
 
 
 class BodyTimeoutError(TimeoutError):
-    """A body that did not arrive in time, or was given up for others (HTTP 408)."""
+    """The body did not arrive in time, or was dropped to make room for others (HTTP 408)."""
 
 
 class ClientDisconnectedError(ConnectionError):
-    """The client went away before its body had come."""
+    """The client closed the connection before its body was complete."""
 
 
 class BodyReader:
-    """Reads bodies; one instance for the whole server.
+    """Reads request bodies; one instance for the whole server.
 
-    ``largest`` and ``together`` are bytes, of one body and of all that are arriving;
-    ``arriving`` is how many may arrive at one time; ``seconds`` is for one body.
+    ``max_bytes`` is the limit of one body, ``max_buffered_bytes`` that of all bodies that are
+    arriving, ``max_arriving`` that of their number. Each body has ``seconds`` to arrive.
     """
 
-    def __init__(self, *, largest: int, together: int, arriving: int, seconds: float) -> None:
-        self._largest = largest
-        self._together = together
-        self._arriving = arriving
+    def __init__(
+        self, *, max_bytes: int, max_buffered_bytes: int, max_arriving: int, seconds: float
+    ) -> None:
+        self._max_bytes = max_bytes
+        self._max_buffered_bytes = max_buffered_bytes
+        self._max_arriving = max_arriving
         self._seconds = seconds
-        self._sizes: dict[asyncio.Timeout, int] = {}  # oldest first
-        self._total = 0
+        self._sizes: dict[asyncio.Timeout, int] = {}  # of the arriving bodies, oldest first
+        self._buffered_bytes = 0
 
-    async def read(self, declared: bytes, receive: Receive) -> bytes:
-        """Return the body of a request whose Content-Length is *declared* (empty: none).
+    async def read(self, content_length: bytes, receive: Receive) -> bytes:
+        """Return the body of a request; *content_length* is its header, or empty.
 
         Raises :class:`BodyTooLargeError`, :class:`BodyTimeoutError` and
         :class:`ClientDisconnectedError`.
         """
-        if declared.isdigit() and int(declared) > self._largest:
+        if content_length.isdigit() and int(content_length) > self._max_bytes:
             raise BodyTooLargeError
         try:
             async with asyncio.timeout(self._seconds) as deadline:
@@ -62,28 +64,34 @@ class BodyReader:
     async def _collect(self, receive: Receive, deadline: asyncio.Timeout) -> bytes:
         chunks = []
         size = 0
-        more = True
-        self._make_room()
-        while more:
+        has_more = True
+        self._enforce_limits()
+
+        while has_more:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise ClientDisconnectedError
-            chunk, more = message.get("body", b""), message.get("more_body", False)
+            chunk, has_more = message.get("body", b""), message.get("more_body", False)
             size += len(chunk)
-            if size > self._largest:
+            if size > self._max_bytes:
                 raise BodyTooLargeError
             chunks.append(chunk)
-            if deadline in self._sizes:
+
+            if deadline in self._sizes:  # it was not dropped meanwhile
                 self._sizes[deadline] += len(chunk)
-                self._total += len(chunk)
-                self._make_room()
+                self._buffered_bytes += len(chunk)
+                self._enforce_limits()
+
         return b"".join(chunks)
 
-    def _make_room(self) -> None:
-        while len(self._sizes) > self._arriving or self._total > self._together:
+    def _enforce_limits(self) -> None:
+        """Drop the oldest bodies until the others are within the limits."""
+        while (
+            len(self._sizes) > self._max_arriving or self._buffered_bytes > self._max_buffered_bytes
+        ):
             oldest = next(iter(self._sizes))
             self._forget(oldest)
             oldest.reschedule(asyncio.get_running_loop().time())
 
     def _forget(self, deadline: asyncio.Timeout) -> None:
-        self._total -= self._sizes.pop(deadline, 0)
+        self._buffered_bytes -= self._sizes.pop(deadline, 0)

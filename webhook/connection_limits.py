@@ -1,12 +1,12 @@
-"""Connections: deadlines where uvicorn waits without one, and room for those who ask.
+"""Connections: deadlines that uvicorn lacks, and a limit of their number.
 
-A connection is busy from the head of a request to the end of its answer. All other time it
+A connection is busy from the head of a request to the end of its response. All other time it
 waits for its client, in one of the groups of :class:`ConnectionTable`. When there are too many
 connections, the table closes one that waits, never a busy one.
 
-An API server keeps connections in reserve, used and unused, and does not resend a request that
-met the end of one. So a waiting connection lives as long as the API server itself would keep it,
-unless there are too many.
+API servers keep connections in reserve, used and unused, and do not repeat a request whose
+connection was closed under it. So a waiting connection lives as long as the API server would keep
+it, unless there are too many.
 
 Bodies have their deadline in :mod:`webhook.body_reader`.
 """
@@ -23,22 +23,24 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 if TYPE_CHECKING:
     import ssl
 
-HANDSHAKES = 1024
-"""TLS handshakes at one time. Each may hold 115 KiB, and a descriptor."""
+MAX_HANDSHAKES = 1024
+"""Limit of concurrent TLS handshakes. Each may hold 115 KiB and a descriptor."""
 
 TLS_BUFFER = 32 * 1024
-"""Bytes that asyncio sets aside for each TLS connection, from its first packet on. Its own
-256 KiB would let 2,000 idle connections hold 512 MiB."""
+"""Bytes that asyncio allocates for each TLS connection with its first packet.
 
-UNTAKEN = 64 * 1024
-"""Bytes of answers that a client may leave untaken before its time to take them runs."""
+Its default of 256 KiB would let 2,000 idle connections hold 512 MiB.
+"""
+
+MAX_UNREAD = 64 * 1024
+"""Bytes of responses that a client may leave unread before its deadline starts."""
 
 
 class ConnectionTable:
-    """The connections of one server that wait for their clients, each group oldest first.
+    """The connections of one server that wait for their clients, by group, each oldest first.
 
-    ``limit`` is for all connections, those at work included; ``seconds`` are for what a client
-    has begun: the head of a request, and taking an answer.
+    ``limit`` is for all connections, busy ones included. ``seconds`` is the deadline of what a
+    client has begun: to send the head of a request, or to read a response.
     """
 
     def __init__(self, limit: int, seconds: float) -> None:
@@ -46,29 +48,30 @@ class ConnectionTable:
         self.seconds = seconds
         self.handshakes: dict[HttpConnection, asyncio.Transport] = {}
         self.unused: dict[HttpConnection, None] = {}
-        """Have yet to send a request."""
+        """Connections that have not sent a request."""
         self.idle: dict[HttpConnection, None] = {}
+        """Connections between two requests."""
         self.closing: dict[HttpConnection, None] = {}
-        """Have got their last answer, and not said good-bye yet."""
+        """Connections that have got their last response and are not closed by the client yet."""
 
-    def evict_waiting(self) -> None:
-        """End one connection that waits.
+    def evict(self) -> None:
+        """Close one connection that waits.
 
-        Attackers are many and API servers few: of unused and idle ones the larger group
-        gives way, so neither silent nor busy crowds push out the others.
+        Attackers have many connections and API servers few. So the larger group of unused and
+        idle connections loses one: neither silent nor busy clients displace the others.
         """
         group = self.closing or max(self.unused, self.idle, key=len)
         next(iter(group)).abort()
 
     def add_handshake(self, connection: HttpConnection, transport: asyncio.Transport) -> None:
-        """Take note of a handshake that begins; the oldest makes room for it."""
+        """Register a handshake; abort the oldest one if there are too many."""
         self.handshakes[connection] = transport
-        if len(self.handshakes) > HANDSHAKES:
+        if len(self.handshakes) > MAX_HANDSHAKES:
             self.handshakes.pop(next(iter(self.handshakes))).abort()
 
 
 class TlsProtocol(SSLProtocol):
-    """The TLS below one connection: what asyncio's own servers use, and counted."""
+    """The TLS layer of one connection, as in asyncio's own servers, but registered in the table."""
 
     max_size = TLS_BUFFER
 
@@ -83,9 +86,9 @@ class TlsProtocol(SSLProtocol):
             asyncio.get_running_loop(),
             connection,
             context,
-            None,  # type: ignore[arg-type]  # nobody waits for the handshake's end
+            None,  # type: ignore[arg-type]  # no future waits for the end of the handshake
             server_side=True,
-            ssl_handshake_timeout=seconds,  # type: ignore[arg-type]  # floats will do
+            ssl_handshake_timeout=seconds,  # type: ignore[arg-type]  # floats are accepted
             ssl_shutdown_timeout=seconds,
         )
         self._connection = connection
@@ -97,83 +100,87 @@ class TlsProtocol(SSLProtocol):
         super().connection_made(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Forget the connection, whose handshake may not have ended."""
+        """Remove the connection from the table, if its handshake has not ended."""
         self._table.handshakes.pop(self._connection, None)
-        del self._connection  # which refers to us: a cycle would wait for the garbage collector
+        del self._connection  # it refers to this object: the cycle would wait for the collector
         super().connection_lost(exc)
 
 
 class HttpConnection(H11Protocol):
-    """One connection, from the end of its handshake on."""
+    """One HTTP connection, from the end of its handshake on."""
 
-    def __init__(self, table: ConnectionTable, **uvicorns: Any) -> None:
-        super().__init__(**uvicorns)
+    def __init__(self, table: ConnectionTable, **uvicorn_arguments: Any) -> None:
+        super().__init__(**uvicorn_arguments)
         self._table = table
         self._group: dict[HttpConnection, None] = {}
-        self._head: asyncio.TimerHandle | None = None
-        self._answer: asyncio.TimerHandle | None = None
+        self._head_deadline: asyncio.TimerHandle | None = None
+        self._read_deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for the first request; make room if there are too many connections."""
+        """Wait for the first request; evict a connection if there are too many."""
         super().connection_made(transport)
-        transport.set_write_buffer_limits(UNTAKEN)
+        transport.set_write_buffer_limits(MAX_UNREAD)
         self._table.handshakes.pop(self, None)
         self.timeout_keep_alive_task = self.loop.call_later(
             self.timeout_keep_alive, self.timeout_keep_alive_handler
         )
+
         self._wait_in(self._table.unused)
         if len(self.connections) > self._table.limit:
-            self._table.evict_waiting()
+            self._table.evict()
 
     def data_received(self, data: bytes) -> None:
-        """Take *data*; whatever begins a head starts the head's deadline."""
+        """Process *data*; the first byte of a head starts the head's deadline."""
         if self.transport.is_closing():
             return
         super().data_received(data)
+
         if self.conn.their_state is h11.IDLE:
-            self._head = self._head or self._abort_later()
+            self._head_deadline = self._head_deadline or self._abort_later()
             return
-        if self._head is not None:
-            self._head.cancel()
-            self._head = None
-        if self.transport.is_closing():  # it was no HTTP
+        if self._head_deadline is not None:
+            self._head_deadline.cancel()
+            self._head_deadline = None
+
+        if self.transport.is_closing():  # uvicorn closed it: the data was not HTTP
             self._wait_in(self._table.closing)
         else:
             self._group.pop(self, None)
 
     def on_response_complete(self) -> None:
-        """Wait for the next request, unless the client has been answered for the last time."""
+        """Wait for the next request, or for the client to close after its last response."""
         super().on_response_complete()
         if self.conn.their_state is h11.SEND_BODY:
-            # Answered before its body had come, which then could keep the connection for ever.
+            # The response came before the whole body. The rest could keep the connection for ever.
             self.transport.close()
+
         if self.transport.is_closing():
             self._wait_in(self._table.closing)
-        elif self.conn.their_state is h11.IDLE:  # and has not sent the next request already
+        elif self.conn.their_state is h11.IDLE:  # the next request has not begun
             self._wait_in(self._table.idle)
 
     def pause_writing(self) -> None:
-        """Give the client some time to take its answers."""
+        """Start the deadline for the client to read its responses."""
         super().pause_writing()
-        self._answer = self._abort_later()
+        self._read_deadline = self._abort_later()
 
     def resume_writing(self) -> None:
-        """Go on: it has."""
+        """Cancel the deadline: the client has read its responses."""
         super().resume_writing()
-        if self._answer is not None:
-            self._answer.cancel()
+        if self._read_deadline is not None:
+            self._read_deadline.cancel()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
+        """Remove the connection from the table."""
         self._group.pop(self, None)
-        for timer in (self._head, self._answer):
-            if timer is not None:
-                timer.cancel()
+        for deadline in (self._head_deadline, self._read_deadline):
+            if deadline is not None:
+                deadline.cancel()
         super().connection_lost(exc)
-        self._unset_keepalive_if_required()  # which uvicorn forgets after a reset
+        self._unset_keepalive_if_required()  # uvicorn does not do this after a reset
 
     def abort(self) -> None:
-        """End the connection at once."""
+        """Close the connection at once."""
         self._group.pop(self, None)
         self.connections.discard(self)
         self.transport.abort()

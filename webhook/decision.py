@@ -1,8 +1,7 @@
-"""What the webhook decided about one review, and the few ways to say it.
+"""The decision on one review.
 
-A decision is always a whole sentence for someone: causes for the person who typed
-``kubectl apply``, warnings for the same person when nothing is refused, audit annotations
-for the cluster's auditors, ``outcome`` and ``reason`` for the metrics.
+Causes and warnings are for the person who typed ``kubectl apply``, audit annotations for the
+cluster's auditors, ``outcome`` and ``reason`` for metrics and logs.
 """
 
 from __future__ import annotations
@@ -16,14 +15,14 @@ UNPROCESSABLE = 422
 FORBIDDEN_CODE = 403
 
 FORBIDDEN = "FieldValueForbidden"
-"""The cause of what is well formed and yet not permitted (metav1.CauseType)."""
+"""The reason of a cause that is well formed but not permitted (metav1.CauseType)."""
 
 MAX_WARNING = 256
-"""Characters of a warning. API servers may cut longer ones."""
+"""Limit of a warning, in characters. API servers may truncate longer ones."""
 
 
 class NoDecisionError(Exception):
-    """There is no answer now. It becomes HTTP 503, so that ``failurePolicy`` decides."""
+    """No decision is possible now. The answer is HTTP 503, so that ``failurePolicy`` decides."""
 
 
 class Cause(NamedTuple):
@@ -35,7 +34,7 @@ class Cause(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """The answer to one review; ``reason`` is one word for metrics and logs."""
+    """The decision on one review; ``reason`` is one word for metrics and logs."""
 
     allowed: bool = True
     reason: str = "nothing-to-do"
@@ -59,26 +58,27 @@ ALLOWED = Decision()
 def deny(
     causes: Iterable[Cause], audit: Mapping[str, str] | None = None, reason: str = ""
 ) -> Decision:
-    """Return a refusal: 403 if all that is wrong is a lack of permission, else 422.
+    """Return a refusal: 403 if every cause is a lack of permission, else 422.
 
-    Without a *reason* it is that of the first cause.
+    The default of *reason* is that of the first cause.
     """
     causes = tuple(causes)
-    forbidden = all(cause.reason == FORBIDDEN for cause in causes)
-    reason = reason or _WORDS.get(causes[0].reason, "invalid")
+    is_forbidden = all(cause.reason == FORBIDDEN for cause in causes)
+    reason = reason or _REASONS.get(causes[0].reason, "invalid")
+
     return Decision(
         allowed=False,
         reason=reason,
-        code=FORBIDDEN_CODE if forbidden else UNPROCESSABLE,
+        code=FORBIDDEN_CODE if is_forbidden else UNPROCESSABLE,
         causes=causes,
         audit={**(audit or {}), "reason": reason},
     )
 
 
-_WORDS = {FORBIDDEN: "not-allowed", "FieldValueNotSupported": "unknown-network"}
+_REASONS = {FORBIDDEN: "not-allowed", "FieldValueNotSupported": "unknown-network"}
 
 
 def warning(text: str) -> str:
-    """Return *text* as the API server takes it: printable, and not too long."""
+    """Return *text* as API servers accept it: printable, and at most :data:`MAX_WARNING` long."""
     shown = "".join(char if char.isprintable() else "?" for char in text)
     return shown if len(shown) <= MAX_WARNING else shown[: MAX_WARNING - 1] + "…"

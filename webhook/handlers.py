@@ -1,10 +1,12 @@
-"""The handlers: which function handlers which review, and with what knowledge.
+"""Handlers: one method for each endpoint, which applies the rules to what the caches know.
 
-The only look-up in a request's path is here: a namespace that the cache does not have yet
-(or, for a new pod without the annotation ``cni``, which may have been sent because its namespace
-has a default, one whose default the cache does not have yet) is asked for once, with a deadline and
-within the limits of :mod:`webhook.lookups`. In the second case what is cached will do if the API
-server has no answer: whether the default was filled in, a policy sees too.
+A live look-up, the only call to the API server while a review waits, happens in two cases. Each is
+sent once, with a deadline, within the limits of :mod:`webhook.lookups`:
+
+- The cache does not have the namespace yet. Without an answer there is no decision.
+- A new pod has no annotation ``cni``, and the cached namespace has no default. The API server may
+  have sent the pod because the namespace has got a default since. Without an answer the cached
+  namespace is used: a policy checks, too, that the default was filled in.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from dispatcher.kube.client import METADATA, object_path
 from dispatcher.kube.errors import NOT_FOUND, KubeError
 from webhook.bindings import strip_binding
 from webhook.decision import NoDecisionError
-from webhook.informer_caches import NAMESPACES
+from webhook.informer_caches import NAMESPACES, NOT_SYNCED
 from webhook.limits import Limits
 from webhook.lookups import NamespaceLookups
 from webhook.namespaces import admit_namespace
@@ -36,16 +38,16 @@ if TYPE_CHECKING:
     from webhook.review import Review
     from webhook.settings import WebhookSettings
 
-_NAMESPACE = re.compile("[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_NAMESPACE_NAME = re.compile("[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 class Handlers:
-    """Judges reviews with what the caches know."""
+    """Decide on reviews, with the namespaces and networks of the informer caches."""
 
     def __init__(self, kube: KubeClient, caches: InformerCaches, settings: WebhookSettings) -> None:
         self._kube = kube
         self._caches = caches
-        self._settings = settings
+        self._lookup_seconds = settings.lookup_seconds
         self._limits = Limits(
             settings.max_attachments,
             settings.max_per_network,
@@ -59,69 +61,77 @@ class Handlers:
             self._limits,
         )
         self._lookups = NamespaceLookups(
-            self._ask, at_once=settings.max_lookups, per_second=settings.max_lookups_per_second
+            self._fetch_namespace,
+            max_running=settings.max_lookups,
+            per_second=settings.max_lookups_per_second,
         )
 
     async def pods(self, review: Review) -> Decision:
-        """ReviewHandler a Pod."""
-        _expect(review, "Pod")
-        self._need_caches()
+        """Decide on a Pod."""
+        _require_kind(review, "Pod")
+        self._require_caches()
         pod = parse_pod(review.object)
+
         namespace = self._caches.namespace(review.namespace)
         if namespace is None:
-            namespace = await self._lookups.get(_checked(review.namespace))
+            namespace = await self._lookups.get(_namespace_name(review))
         elif not namespace.default and may_get_default(review, pod):
             with contextlib.suppress(NoDecisionError):
-                namespace = await self._lookups.get_default(_checked(review.namespace))
+                namespace = await self._lookups.get_default(_namespace_name(review))
+
         return admit_pod(review, pod, namespace, self._caches.networks, self._pod_rules)
 
     async def namespaces(self, review: Review) -> Decision:
-        """ReviewHandler a Namespace: also before the first sync, by its form alone."""
-        _expect(review, "Namespace")
-        known = self._caches.networks if self._caches.synced else ClusterNetworks()
-        return admit_namespace(review, known, self._limits)
+        """Decide on a Namespace; before the caches are synced, by its form alone."""
+        _require_kind(review, "Namespace")
+        networks = self._caches.networks if self._caches.synced else ClusterNetworks()
+        return admit_namespace(review, networks, self._limits)
 
     async def bindings(self, review: Review) -> Decision:
-        """Strip a Binding of our keys: also before the first sync, since no cache is needed."""
-        _expect(review, "Binding")
+        """Remove Genie's keys from a Binding; needs no cache."""
+        _require_kind(review, "Binding")
         return strip_binding(review)
 
     async def workloads(self, review: Review) -> Decision:
-        """ReviewHandler a workload's template."""
-        _expect(review, *TEMPLATE_PATHS)
-        self._need_caches()
+        """Decide on a workload, by its pod template."""
+        _require_kind(review, *TEMPLATE_PATHS)
+        self._require_caches()
+
         namespace = self._caches.namespace(review.namespace)
         if namespace is None:
-            namespace = await self._lookups.get(_checked(review.namespace))
+            namespace = await self._lookups.get(_namespace_name(review))
+
         return admit_workload(review, namespace, self._caches.networks, self._template_rules)
 
-    def _need_caches(self) -> None:
+    def _require_caches(self) -> None:
         if not self._caches.synced:
-            raise NoDecisionError("namespaces and nodes have not been read yet")
+            raise NoDecisionError(NOT_SYNCED)
 
-    async def _ask(self, name: str) -> Namespace | None:
+    async def _fetch_namespace(self, name: str) -> Namespace | None:
+        """Return the namespace as the API server has it; None if there is none."""
         try:
-            return await asyncio.to_thread(self._get, name)
+            return await asyncio.to_thread(self._get_namespace, name)
         except KubeError as error:
             if error.status == NOT_FOUND:
                 return None
-            raise NoDecisionError(f"the namespace cannot be read: {error}") from None
+            raise NoDecisionError(f"cannot read namespace {quote(name)}: {error}") from None
 
-    def _get(self, name: str) -> Namespace:
+    def _get_namespace(self, name: str) -> Namespace:
         path = object_path(NAMESPACES, name)
-        seconds = self._settings.lookup_seconds
-        return parse_namespace(self._kube.get(path, timeout=seconds, accept=METADATA))
+        return parse_namespace(self._kube.get(path, timeout=self._lookup_seconds, accept=METADATA))
 
 
-def _checked(name: str) -> str:
-    # Who is no API server may send anything: it must not become a path that we ask for.
-    if not _NAMESPACE.fullmatch(name):
-        raise MalformedReviewError(f"{quote(name)} is not the name of a namespace")
-    return name
+def _namespace_name(review: Review) -> str:
+    # The client may not be an API server: its text must not become the path of a request.
+    if not _NAMESPACE_NAME.fullmatch(review.namespace):
+        raise MalformedReviewError(
+            f"request.namespace: {quote(review.namespace)} is not a valid name of a namespace"
+        )
+    return review.namespace
 
 
-def _expect(review: Review, *kinds: str) -> None:
+def _require_kind(review: Review, *kinds: str) -> None:
     if review.kind not in kinds:
         raise MalformedReviewError(
-            f"this endpoint handlers {', '.join(kinds)}, not {quote(review.kind)}"
+            f"request.kind: this endpoint accepts {', '.join(kinds)}, not {quote(review.kind)}"
         )

@@ -1,4 +1,4 @@
-"""Namespaces and nodes, as the decisions see them: from watch caches of metadata."""
+"""The informer caches of namespaces and nodes, of their metadata alone."""
 
 from __future__ import annotations
 
@@ -28,18 +28,23 @@ NAMESPACES = "/api/v1/namespaces"
 NODES = "/api/v1/nodes"
 
 MAX_INTERNED = 1024
-"""Kinds of nodes that are remembered: a node that changes for ever fills no memory."""
+"""Limit of the different sets of networks that are shared between nodes.
 
-LOGGED_AGAIN_SECONDS = 3600.0
-"""How long a node that names too many networks is not logged again, however often it changes."""
+Without it a node that changes its labels again and again would fill the memory.
+"""
+
+LOG_INTERVAL = 3600.0
+"""Seconds between two log lines about one node with too many networks, however often it changes."""
+
+NOT_SYNCED = "the informer caches of namespaces and nodes are not synced yet"
 
 log = structlog.get_logger("caches")
 
 
 class InformerCaches:
-    """What is known of the cluster. ``listed`` are the networks of the setting.
+    """What the webhook knows of the cluster. ``listed`` has the networks of the setting.
 
-    ``on_namespace(name, facts)`` is called after each change, from the cache's thread.
+    ``on_namespace(name, namespace)`` is called after each change, from the cache's thread.
     """
 
     def __init__(
@@ -57,55 +62,59 @@ class InformerCaches:
             kube, NAMESPACES, keep=parse_namespace, on_change=on_namespace
         )
         self.nodes_cache = WatchCache(kube, NODES, keep=self._keep_node)
-        self._networks_of: Mapping[str, NodeNetworks] | None = None
+        self._merged_nodes: Mapping[str, NodeNetworks] | None = None
         self._networks = ClusterNetworks()
 
     def start(self) -> None:
-        """Begin to fill the caches."""
+        """Begin to list and watch."""
         self.namespaces_cache.start()
         self.nodes_cache.start()
 
     def stop(self) -> None:
-        """Stop following the API server."""
+        """Stop to watch."""
         self.namespaces_cache.stop()
         self.nodes_cache.stop()
 
     @property
     def synced(self) -> bool:
-        """Whether both collections have been read completely once."""
+        """Whether both caches have got their first complete list."""
         return self.namespaces_cache.synced and self.nodes_cache.synced
 
     def namespace(self, name: str) -> Namespace | None:
-        """Return the facts of the namespace *name*, None if it is not cached (yet)."""
+        """Return the namespace *name*; None if it is not in the cache (yet)."""
         return self.namespaces_cache.items.get(name)
 
     @property
     def networks(self) -> ClusterNetworks:
-        """The networks of the cluster, computed again after the nodes have changed."""
+        """The networks of the cluster; computed again after a node has changed."""
         nodes = self.nodes_cache.items
-        if nodes is not self._networks_of:
+        if nodes is not self._merged_nodes:
             self._networks = merge_nodes(nodes.values(), self._listed)
-            self._networks_of = nodes
-            if self._networks.dropped and self._may_log(""):
-                log.warning("networks are unknown", left_out=self._networks.dropped)
+            self._merged_nodes = nodes
+            if self._networks.dropped and self._start_log_interval(""):
+                log.warning(
+                    "too many networks; some are unknown to the webhook",
+                    left_out=self._networks.dropped,
+                )
         return self._networks
 
     def _keep_node(self, node: dict[str, Any]) -> NodeNetworks:
-        found = parse_node(node)
+        networks = parse_node(node)
         name = (node.get("metadata") or {}).get("name") or ""
-        if found.dropped and self._may_log(name):
-            log.warning("a node names too many networks", node=name, limit=MAX_PER_NODE)
-        # Nodes of one kind have the same networks; the cache then holds one set for all.
-        if found in self._interned:
-            return self._interned[found]
+        if networks.dropped and self._start_log_interval(name):
+            log.warning("a node has labels for too many networks", node=name, limit=MAX_PER_NODE)
+
+        # Most nodes have the same networks: all of them share one value.
+        if networks in self._interned:
+            return self._interned[networks]
         if len(self._interned) >= MAX_INTERNED:
             self._interned.clear()
-        return self._interned.setdefault(found, found)
+        return self._interned.setdefault(networks, networks)
 
-    def _may_log(self, name: str) -> bool:
-        """Tell whether *name* was not logged in the last hour, and remember that it is now."""
+    def _start_log_interval(self, name: str) -> bool:
+        """Tell whether *name* is due for a log line, and start its interval."""
         now = self._clock()
-        if now - self._logged_at.get(name, float("-inf")) < LOGGED_AGAIN_SECONDS:
+        if now - self._logged_at.get(name, float("-inf")) < LOG_INTERVAL:
             return False
         if len(self._logged_at) >= MAX_INTERNED:
             self._logged_at.clear()

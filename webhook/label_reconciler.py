@@ -1,11 +1,13 @@
-"""The repair of ``cni-genie.io/defaulted``: the label of a namespace follows its annotation.
+"""The label ``cni-genie.io/defaulted``: it says whether a namespace has a default.
 
-The webhook sets the label when a namespace is written through it. This loop finds those that
-were labelled by hand, restored from a backup or changed while no webhook ran. Until it has, no
-pod gets a wrong network, but where the label is missing a pod without the annotation is refused:
-the API server does not ask us for the default, and the policies, which read the namespace's
-annotation itself, see that it is not filled in. Every replica runs the loop; a patch that another
-one made already is refused by its own ``test`` and does no harm.
+The webhook sets the label when it admits a namespace. This loop corrects labels that were set by
+hand, restored from a backup, or became stale while no webhook ran. A wrong label never leads to a
+wrong network. Without the label, a pod without the annotation is refused: the API server does not
+call the webhook to fill in the default, and the policies, which read the namespace's annotation,
+see that it is missing.
+
+Every replica runs the loop. A patch that another replica has applied already fails by its own
+``test`` operation, without harm.
 """
 
 from __future__ import annotations
@@ -30,22 +32,23 @@ if TYPE_CHECKING:
     from webhook.snapshot import Namespace
 
 INTERVAL = 60.0
-"""Seconds between looks at all namespaces, whether or not one was seen to change."""
+"""Seconds between two reconciliations of all namespaces without a change."""
 
-SETTLE = 1.0
-"""Seconds from a change to the look, at most: the webhook's own patch is mostly faster."""
+MAX_DELAY = 1.0
+"""Limit of the seconds from a change to its reconciliation: the patch at admission usually comes
+sooner, and leaves nothing to do."""
 
-PAUSE = 0.05
-"""Seconds between patches: 20 a second for thousands of namespaces restored from a backup."""
+PATCH_INTERVAL = 0.05
+"""Seconds between patches: 20 a second, also after thousands of namespaces were restored."""
 
 log = structlog.get_logger("labels")
 
 
 class LabelReconciler:
-    """Keeps the labels in step, from a thread of its own.
+    """Reconciles the labels, in a thread of its own.
 
-    ``namespaces()`` returns what is known; ``count(result)`` is told of each patch: ``done``,
-    ``stale`` (the namespace changed meanwhile) or ``failed``.
+    ``namespaces()`` returns the cached namespaces. ``count(result)`` is called for each patch, with
+    ``done``, ``stale`` (the namespace has changed since) or ``failed``.
     """
 
     def __init__(
@@ -62,43 +65,43 @@ class LabelReconciler:
         self._thread = threading.Thread(target=self._run, name="labels", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End soon."""
+        """Let the thread end soon."""
         self._stopping.set()
         self._changed.set()
 
-    def on_change(self, _name: str, facts: Namespace | None) -> None:
-        """Take note of a change (what the cache calls)."""
-        if facts is not None and has_wrong_label(facts):
+    def on_change(self, _name: str, namespace: Namespace | None) -> None:
+        """Schedule a reconciliation if the changed namespace needs it; the cache calls this."""
+        if namespace is not None and has_wrong_label(namespace):
             self._changed.set()
 
     def reconcile_all(self) -> None:
-        """Look at every namespace once and mend what is wrong."""
-        for name, facts in self._namespaces().items():
+        """Correct the label of every namespace that needs it."""
+        for name, namespace in self._namespaces().items():
             if self._stopping.is_set():
                 return
-            if has_wrong_label(facts):
-                self._repair(name, facts)
-                self._stopping.wait(PAUSE)
+            if has_wrong_label(namespace):
+                self._patch(name, namespace)
+                self._stopping.wait(PATCH_INTERVAL)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
             if self._changed.wait(INTERVAL * random.uniform(0.8, 1.2)):  # noqa: S311 - jitter
-                self._stopping.wait(random.uniform(SETTLE / 4, SETTLE))  # noqa: S311 - jitter
+                self._stopping.wait(random.uniform(MAX_DELAY / 4, MAX_DELAY))  # noqa: S311 - jitter
             self._changed.clear()
             try:
                 self.reconcile_all()
             except Exception:
-                log.exception("labels cannot be looked after")
+                log.exception("label reconciliation failed")
 
-    def _repair(self, name: str, facts: Namespace) -> None:
+    def _patch(self, name: str, namespace: Namespace) -> None:
         try:
-            self._kube.patch(object_path(NAMESPACES, name), label_patch(facts))
+            self._kube.patch(object_path(NAMESPACES, name), label_patch(namespace))
             self._count("done")
-            log.info("label repaired", namespace=name, defaulted=bool(facts.default))
+            log.info("label repaired", namespace=name, defaulted=bool(namespace.default))
         except KubeError as error:
             if error.status in LOST_RACE:
                 self._count("stale")
@@ -107,15 +110,15 @@ class LabelReconciler:
             log.warning("label not repaired", namespace=name, error=str(error))
 
 
-def has_wrong_label(facts: Namespace) -> bool:
-    """Tell whether the label of a living namespace is wrong."""
-    return not facts.terminating and not facts.label_is_right
+def has_wrong_label(namespace: Namespace) -> bool:
+    """Tell whether a namespace that is not being deleted has a wrong label."""
+    return not namespace.terminating and not namespace.label_is_right
 
 
-def label_patch(facts: Namespace) -> Patch:
-    """Return the JSON patch that mends the label, if what we know is still so."""
+def label_patch(namespace: Namespace) -> Patch:
+    """Return the JSON patch that corrects the label; it fails if the annotation has changed."""
     label = json_patch.pointer("metadata", "labels", keys.DEFAULTED)
-    if facts.default:
+    if namespace.default:
         annotation = json_patch.pointer("metadata", "annotations", keys.ANNOTATION)
-        return [json_patch.test(annotation, facts.default), json_patch.add(label, "true")]
+        return [json_patch.test(annotation, namespace.default), json_patch.add(label, "true")]
     return [json_patch.remove(label)]

@@ -1,9 +1,10 @@
-"""Live look-ups of namespaces: one for each namespace at a time, and few for all together.
+"""Live look-ups of namespaces: limited in number and rate, and shared by reviews that wait.
 
-Whoever reaches the webhook's port can make it ask the API server, by naming a namespace that the
-cache lacks. So look-ups are limited, in number and in rate; one that brought nothing is not
-repeated for some seconds; reviews that wait for the same namespace share one. What a limit refuses
-is not decided (503), and ``failurePolicy`` decides: no limit turns into a wrong answer.
+Everyone who reaches the webhook's port can make it call the API server, by naming a namespace that
+the cache does not have. So the number of running look-ups and their rate are limited, a look-up
+without a result is not repeated for some seconds, and reviews that wait for the same namespace
+share one. A look-up beyond a limit gives no decision (503), so that ``failurePolicy`` decides: no
+limit leads to a wrong decision.
 """
 
 from __future__ import annotations
@@ -20,63 +21,64 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from typing import Any
 
-    LookUp = Callable[[str], Coroutine[Any, Any, Namespace | None]]
+    Fetch = Callable[[str], Coroutine[Any, Any, Namespace | None]]
 
 REMEMBERED_SECONDS = 2.0
-"""How long a look-up that brought nothing is not repeated. What is new is in the cache sooner."""
+"""How long a look-up without a result is not repeated. A watch event usually comes sooner."""
 
 MAX_REMEMBERED = 1024
-"""Look-ups that are remembered for that, the oldest given up first."""
+"""Limit of the look-ups without a result that are remembered; the oldest is forgotten first."""
 
 
 class RateLimiter:
-    """So many events a second, and as many at once after a quiet second."""
+    """A token bucket: *per_second* events a second, and as many at once after a quiet second."""
 
     def __init__(self, per_second: float, clock: Callable[[], float]) -> None:
         self._per_second = per_second
         self._clock = clock
-        self._left = per_second
-        self._counted_at = clock()
+        self._tokens = per_second
+        self._refilled_at = clock()
 
-    def take(self) -> bool:
-        """Tell whether one more event is within the rate, and count it if so."""
+    def try_acquire(self) -> bool:
+        """Take a token; return False if there is none."""
         now = self._clock()
-        earned = (now - self._counted_at) * self._per_second
-        self._left = min(self._per_second, self._left + earned)
-        self._counted_at = now
-        if self._left < 1:
+        refill = (now - self._refilled_at) * self._per_second
+        self._tokens = min(self._per_second, self._tokens + refill)
+        self._refilled_at = now
+
+        if self._tokens < 1:
             return False
-        self._left -= 1
+        self._tokens -= 1
         return True
 
 
 class NamespaceLookups:
-    """The live look-ups of one replica; used by its event loop alone.
+    """The live look-ups of one replica. Not thread-safe: only its event loop uses them.
 
-    ``look_up(name)`` asks the API server: None means that there is no such namespace. It raises
-    :class:`NoDecisionError` without an answer.
+    ``fetch(name)`` asks the API server and returns None if there is no such namespace. It raises
+    :class:`NoDecisionError` if the API server does not answer.
     """
 
     def __init__(
         self,
-        look_up: LookUp,
+        fetch: Fetch,
         *,
-        at_once: int,
+        max_running: int,
         per_second: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._look_up = look_up
-        self._at_once = at_once
-        self._rate = RateLimiter(per_second, clock)
+        self._fetch = fetch
+        self._max_running = max_running
+        self._rate_limiter = RateLimiter(per_second, clock)
         self._clock = clock
         self._running: dict[str, asyncio.Task[Namespace | None]] = {}
         self._missing: dict[str, float] = {}
         self._without_default: dict[str, float] = {}
 
     async def get(self, name: str) -> Namespace:
-        """Return the namespace *name* as the API server has it; one that is gone has no wishes.
+        """Return the namespace *name* as the API server has it; without keys if it is missing.
 
-        Raises :class:`NoDecisionError` without an answer, or when one more look-up is too many.
+        Raises :class:`NoDecisionError` without an answer, or if the look-up is over a limit.
         """
         return await self._get(name, self._missing)
 
@@ -85,22 +87,28 @@ class NamespaceLookups:
         return await self._get(name, self._without_default)
 
     async def _get(self, name: str, fruitless: dict[str, float]) -> Namespace:
-        running = self._running.get(name)
-        if running is None:
-            self._permit(name, fruitless)
-            running = asyncio.ensure_future(self._look_up(name))
-            self._running[name] = running
-            running.add_done_callback(lambda task: self._ended(name, task))
-        # A client that goes away must not end the look-up for those who share it.
-        return await asyncio.shield(running) or Namespace(name)
+        task = self._running.get(name)
+        if task is None:
+            self._enforce_limits(name, fruitless)
+            task = asyncio.ensure_future(self._fetch(name))
+            self._running[name] = task
+            task.add_done_callback(lambda task: self._finish(name, task))
+        # A client that disconnects must not cancel the look-up for the others that wait for it.
+        return await asyncio.shield(task) or Namespace(name)
 
-    def _permit(self, name: str, fruitless: dict[str, float]) -> None:
+    def _enforce_limits(self, name: str, fruitless: dict[str, float]) -> None:
         if self._clock() - fruitless.get(name, float("-inf")) < REMEMBERED_SECONDS:
-            raise NoDecisionError(f"namespace {quote(name)} was looked up a moment ago")
-        if len(self._running) >= self._at_once or not self._rate.take():
-            raise NoDecisionError("too many namespaces are being looked up")
+            raise NoDecisionError(
+                f"namespace {quote(name)}: the last look-up is less than "
+                f"{REMEMBERED_SECONDS:.0f} s old; retry later"
+            )
+        if len(self._running) >= self._max_running or not self._rate_limiter.try_acquire():
+            raise NoDecisionError(
+                "too many look-ups of namespaces; retry later, or raise GENIE_MAX_LOOKUPS "
+                "or GENIE_MAX_LOOKUPS_PER_SECOND"
+            )
 
-    def _ended(self, name: str, task: asyncio.Task[Namespace | None]) -> None:
+    def _finish(self, name: str, task: asyncio.Task[Namespace | None]) -> None:
         del self._running[name]
         if task.cancelled() or task.exception():
             return

@@ -1,4 +1,4 @@
-"""The webhook's own metrics, in Prometheus' names and base units."""
+"""The webhook's metrics, with the names and base units of Prometheus' conventions."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
-"""Seconds. Most answers take well under a millisecond; 5 s is the API server's time-out."""
+"""Seconds. Most decisions take less than a millisecond; the API server's timeout is 5 s."""
 
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # one more series for each, which no alert or panel reads
+disable_created_metrics()  # type: ignore[no-untyped-call]  # no alert or panel uses these series
 
 
 class WebhookMetrics:
@@ -30,46 +30,46 @@ class WebhookMetrics:
         self.registry = CollectorRegistry()
         decisions = Counter(
             "genie_webhook_decisions",
-            "Reviews by endpoint, outcome (allowed, patched, denied, error) and reason.",
+            "Reviews, by endpoint, outcome (allowed, patched, denied, error) and reason.",
             ("endpoint", "outcome", "reason"),
             registry=self.registry,
         )
         duration = Histogram(
             "genie_webhook_request_duration_seconds",
-            "From the head of a request to its decision.",
+            "Seconds from the head of a request to its decision.",
             ("endpoint",),
             buckets=BUCKETS,
             registry=self.registry,
         )
-        # Finding the series of some labels costs more than counting does.
+        # To find the series of some labels costs more than to count.
         self._decisions = cache(decisions.labels)
         self._duration = cache(duration.labels)
         self.in_flight = 0
-        """Reviews that are being read or judged; changed by the one thread that serves."""
+        """Reviews that are being read or decided; only the thread of the event loop changes it."""
         self.gauge(
             "genie_webhook_in_flight_requests",
-            "Reviews that are being read or judged.",
+            "Reviews that are being read or decided.",
             lambda: self.in_flight,
         )
         self._label_repairs = Counter(
             "genie_webhook_label_repairs",
-            "Namespaces whose label was put right by the repair loop, by result.",
+            "Patches of the label cni-genie.io/defaulted, by result (done, stale, failed).",
             ("result",),
             registry=self.registry,
         )
 
     def count(self, endpoint: str, outcome: str, reason: str) -> None:
-        """Count one decision, or one answer that was none."""
+        """Count one response: a decision, or an error."""
         self._decisions(endpoint, outcome, reason).inc()
 
     def count_repair(self, result: str) -> None:
-        """Count one patch of the repair loop."""
+        """Count one patch of a namespace's label."""
         self._label_repairs.labels(result).inc()
 
     def observe(self, endpoint: str, seconds: float) -> None:
         """Record how long one decision took."""
         self._duration(endpoint).observe(seconds)
 
-    def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
-        """Add a gauge whose value is read when it is asked for."""
-        Gauge(name, text, registry=self.registry).set_function(read)
+    def gauge(self, name: str, help_text: str, read: Callable[[], float]) -> None:
+        """Add a gauge that calls *read* for its value at each scrape."""
+        Gauge(name, help_text, registry=self.registry).set_function(read)

@@ -1,7 +1,7 @@
-"""What kubelet and Prometheus ask, over plain HTTP on a port of its own.
+"""Probes and metrics, over plain HTTP on a port of their own.
 
-``/healthz`` says only that this process answers: an API server that is away is no reason to
-end it. ``/readyz`` says whether it should get reviews, and if not, why not.
+``/healthz`` succeeds whenever the process responds: an unreachable API server is no reason to
+restart it. ``/readyz`` says whether this replica should get reviews, and if not, why.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def create_probes(not_ready: Callable[[], str], registry: CollectorRegistry) -> FastAPI:
-    """Return the application; *not_ready* says what is missing, in words, or is empty."""
+    """Return the application; *not_ready* returns why the replica is not ready, or is empty."""
     off: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, telemetry=off)
 
@@ -30,9 +30,9 @@ def create_probes(not_ready: Callable[[], str], registry: CollectorRegistry) -> 
 
     @app.get("/readyz")
     async def readyz() -> PlainTextResponse:
-        missing = not_ready()
+        reason = not_ready()
         return PlainTextResponse(
-            f"not ready: {missing}\n" if missing else "ok\n", 503 if missing else 200
+            f"not ready: {reason}\n" if reason else "ok\n", 503 if reason else 200
         )
 
     @app.get("/metrics")

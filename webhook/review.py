@@ -1,8 +1,8 @@
-"""The wire: AdmissionReview ``admission.k8s.io/v1``, bytes to values and back.
+"""The wire format: AdmissionReview ``admission.k8s.io/v1``, bytes to values and back.
 
-Only the fields that a decision needs are read; unknown ones are ignored, as the API's rules
-for clients ask. What is not an AdmissionReview at all raises :class:`MalformedReviewError`, which
-the HTTP layer answers with 400: a decision it is not.
+Only the fields that a decision needs are read. Unknown fields are ignored, as Kubernetes' API
+conventions require. Anything that is not an AdmissionReview raises
+:class:`MalformedReviewError`, which the HTTP layer answers with 400.
 """
 
 from __future__ import annotations
@@ -22,20 +22,24 @@ if TYPE_CHECKING:
 
 API_VERSION = "admission.k8s.io/v1"
 
-MAX_PARTS = 300_000
-"""Values in one review, of which each may take 200 bytes of memory. An object as large as etcd
-takes has some 100,000, and an update has two of it. Commas and brackets within texts count, too."""
+MAX_VALUES = 300_000
+"""Limit of the values in one review, because each may take 200 bytes of memory.
+
+An object as large as etcd accepts has about 100,000 values, and an update has two objects. Commas
+and brackets inside strings are counted as well.
+"""
 
 
 class MalformedReviewError(ValueError):
-    """Bytes that are no AdmissionReview of the version we speak; the message says why."""
+    """The body is not an AdmissionReview that the webhook understands; the message says why."""
 
 
 class Review(NamedTuple):
     """The request of one AdmissionReview.
 
-    ``object`` and ``old_object`` are empty where the request has none (a DELETE has no object).
-    ``namespace`` is empty for cluster-scoped objects, ``name`` until the API server makes one.
+    ``object`` and ``old_object`` are empty if the request has none (DELETE has no object).
+    ``namespace`` is empty for cluster-scoped objects. ``name`` is empty until the API server
+    generates one.
     """
 
     uid: str
@@ -51,28 +55,28 @@ class Review(NamedTuple):
 
 def parse_review(body: bytes) -> Review:
     """Return the request in *body*; raises :class:`MalformedReviewError`."""
-    if _parts(body) > MAX_PARTS:
-        raise MalformedReviewError(f"the review has more than {MAX_PARTS} values")
+    if _count_values(body) > MAX_VALUES:
+        raise MalformedReviewError(f"the review has more than {MAX_VALUES} values")
     try:
         review = orjson.loads(body)
     except ValueError as error:
-        raise MalformedReviewError(f"the body is no JSON: {error}") from None
+        raise MalformedReviewError(f"the body is not valid JSON: {error}") from None
     if not isinstance(review, dict):
-        raise MalformedReviewError("the body is no JSON object")
+        raise MalformedReviewError("the body is not a JSON object")
     version, kind = review.get("apiVersion"), review.get("kind")
     if (version, kind) != (API_VERSION, "AdmissionReview"):
-        texts_both = isinstance(version, str) and isinstance(kind, str)
-        found = quote(f"{version} {kind}") if texts_both else "something else"
-        raise MalformedReviewError(f"expected {API_VERSION} AdmissionReview, found {found}")
+        are_strings = isinstance(version, str) and isinstance(kind, str)
+        actual = quote(f"{version} {kind}") if are_strings else "another type"
+        raise MalformedReviewError(f"expected {API_VERSION} AdmissionReview, found {actual}")
     request = review.get("request")
     if not isinstance(request, dict):
-        raise MalformedReviewError("the review has no request")
+        raise MalformedReviewError("request is required")
     return _request(request)
 
 
-def _parts(body: bytes) -> int:
-    """Return how many values *body* has at most, 0 where its size alone says few enough."""
-    return sum(map(body.count, (b"{", b"[", b","))) if len(body) > MAX_PARTS else 0
+def _count_values(body: bytes) -> int:
+    """Return an upper bound of the values in *body*; 0 if *body* is too small to have too many."""
+    return sum(map(body.count, (b"{", b"[", b","))) if len(body) > MAX_VALUES else 0
 
 
 def _request(request: dict[str, Any]) -> Review:
@@ -89,27 +93,26 @@ def _request(request: dict[str, Any]) -> Review:
         old_object=_member(request, "oldObject", dict),
     )
     if not review.uid:
-        raise MalformedReviewError("the review's request has no uid")
+        raise MalformedReviewError("request.uid is required")
     if review.operation in {"CREATE", "UPDATE"} and not review.object:
-        raise MalformedReviewError(f"a review of {review.operation} has an object")
+        raise MalformedReviewError(f"request.object is required for {review.operation}")
     if review.operation == "UPDATE" and not review.old_object:
-        raise MalformedReviewError("a review of UPDATE has an oldObject")
+        raise MalformedReviewError("request.oldObject is required for UPDATE")
     return review
 
 
-def _member(holder: dict[str, Any], key: str, kind: type[Any]) -> Any:
+def _member(holder: dict[str, Any], key: str, expected: type[Any]) -> Any:
     value = holder.get(key)
     if value is None:
-        return kind()
-    if not isinstance(value, kind):
-        raise MalformedReviewError(
-            f"the request's {key} is {type(value).__name__}, not {kind.__name__}"
-        )
+        return expected()
+    if not isinstance(value, expected):
+        article = "an object" if expected is dict else "a string"
+        raise MalformedReviewError(f"request.{key} must be {article}")
     return value
 
 
 def encode_response(review: Review, decision: Decision) -> bytes:
-    """Return the AdmissionReview that tells the API server *decision*."""
+    """Return the AdmissionReview with the response to *review*, as JSON."""
     response: dict[str, Any] = {"uid": review.uid, "allowed": decision.allowed}
     if decision.warnings:
         response["warnings"] = list(decision.warnings)
@@ -126,27 +129,27 @@ def encode_response(review: Review, decision: Decision) -> bytes:
 
 
 def object_name(review: Review) -> str:
-    """Return what to call the object: its name, or ``web-*`` where only a prefix is known."""
+    """Return the object's name, or ``web-*`` while it has only a ``generateName``."""
     metadata = child(review.object, "metadata")
     name, prefix = (
-        found if isinstance(found := metadata.get(key), str) else ""
+        value if isinstance(value := metadata.get(key), str) else ""
         for key in ("name", "generateName")
     )
     return review.name or name or (f"{prefix}*" if prefix else "")
 
 
 def _status(review: Review, decision: Decision) -> dict[str, Any]:
-    # kubectl prints the causes of an Invalid status, one a line, and drops the message if
-    # there are none; of a Forbidden one it prints the message.
-    texts = [f"{cause.field}: {cause.message}" for cause in decision.causes]
-    together = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
-    invalid = decision.code == UNPROCESSABLE
+    # kubectl prints the causes of an Invalid status, one on a line, and the message of a
+    # Forbidden status. Both have to be complete.
+    lines = [f"{cause.field}: {cause.message}" for cause in decision.causes]
+    message = lines[0] if len(lines) == 1 else f"[{', '.join(lines)}]"
+    is_invalid = decision.code == UNPROCESSABLE
     name = object_name(review)
     return {
         "status": "Failure",
         "code": decision.code,
-        "reason": "Invalid" if invalid else "Forbidden",
-        "message": f'{review.kind} "{name}" is invalid: {together}' if invalid else together,
+        "reason": "Invalid" if is_invalid else "Forbidden",
+        "message": f'{review.kind} "{name}" is invalid: {message}' if is_invalid else message,
         "details": {
             "name": name,
             "group": review.group,
@@ -157,28 +160,28 @@ def _status(review: Review, decision: Decision) -> dict[str, Any]:
 
 
 def child(holder: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """Return the object at *key*, an empty one if it is missing or null."""
+    """Return the object at *key*; empty if it is missing or null."""
     value = holder.get(key)
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise MalformedReviewError(f"{key} is no object")
+        raise MalformedReviewError(f"{key} must be an object")
     return value
 
 
 def object_list(holder: Mapping[str, Any], key: str) -> list[Any]:
-    """Return the list of objects at *key*, an empty one if it is missing or null."""
+    """Return the list of objects at *key*; empty if it is missing or null."""
     value = holder.get(key)
     if value is None:
         return []
-    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
-        raise MalformedReviewError(f"{key} is no list of objects")
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise MalformedReviewError(f"{key} must be a list of objects")
     return value
 
 
 def string_map(holder: Mapping[str, Any], key: str) -> Mapping[str, str]:
-    """Return the map of texts at *key* (labels, annotations)."""
+    """Return the map of strings at *key* (labels, annotations); empty if it is missing or null."""
     value = child(holder, key)
     if value and not set(map(type, value.values())) <= {str}:
-        raise MalformedReviewError(f"{key} holds something that is no text")
+        raise MalformedReviewError(f"{key} must be a map of strings")
     return value

@@ -1,7 +1,6 @@
-"""The two servers: uvicorn, listening with connections of our own.
+"""The two servers: uvicorn, with the connections of :mod:`webhook.connection_limits`.
 
-The TLS context is one living object from :mod:`certs`, whose chain is exchanged in place as
-leaves are renewed.
+The TLS context comes from :mod:`certs`, which replaces its certificate chain in place.
 """
 
 from __future__ import annotations
@@ -23,15 +22,16 @@ if TYPE_CHECKING:
     from webhook.settings import WebhookSettings
 
 PROBE_CONNECTIONS = 128
-"""Kubelet and Prometheus have one each; whoever else comes must not take what reviews need."""
+"""Limit of connections to the probe port. Kubelet and Prometheus need one each; other clients must
+not use up the descriptors that reviews need."""
 
 
 class ListenError(OSError):
-    """The port cannot be listened on; the message names its setting."""
+    """The server cannot listen on its port; the message names the setting."""
 
 
 class WebhookServer(uvicorn.Server):
-    """A uvicorn server that leaves signals to its owner, and whose connections are a crowd."""
+    """A uvicorn server with a :class:`ConnectionTable`, and without signal handlers."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class WebhookServer(uvicorn.Server):
         port_setting: str,
         tls: tuple[ssl.SSLContext, float] | None = None,
     ) -> None:
-        """*tls* are its context and the seconds for a handshake."""
+        """Take *tls* as the context and the seconds for a handshake; None: plain HTTP."""
         super().__init__(config)
         self._table = table
         self._port_setting = port_setting
@@ -48,11 +48,11 @@ class WebhookServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Do nothing: one process has two servers, and its owner drains before it stops them."""
+        """Do nothing: the process has two servers, and :class:`Service` drains before it stops."""
         yield
 
     async def startup(self, sockets: Any = None) -> None:  # noqa: ARG002 - the base's signature
-        """Listen; raises :class:`ListenError`."""
+        """Begin to listen; raises :class:`ListenError`."""
         await self.lifespan.startup()
         config = self.config
         try:
@@ -74,7 +74,7 @@ class WebhookServer(uvicorn.Server):
 
     @property
     def port(self) -> int:
-        """The port that is listened on, also where any free one was asked for."""
+        """The port that the server listens on; the kernel chose it if the setting is 0."""
         number: int = self.servers[0].sockets[0].getsockname()[1]
         return number
 
@@ -100,15 +100,15 @@ def probe_server(app: Any, settings: WebhookSettings) -> WebhookServer:
 
 
 def raise_descriptor_limit() -> None:
-    """Let this process have as many descriptors as it may.
+    """Raise the soft limit of file descriptors to the hard limit.
 
-    Container runtimes start it with 1,024: fewer than there may be connections and handshakes,
-    and without a descriptor no connection can even be accepted.
+    Container runtimes set it to 1,024. That is less than all connections and handshakes may need,
+    and without a descriptor no connection can be accepted.
     """
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # The kernel refuses a hard limit beyond fs.nr_open, though we may have inherited it.
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # The kernel refuses an inherited hard limit that is greater than fs.nr_open.
     with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _config(app: Any, host: str, port: int, **more: Any) -> uvicorn.Config:

@@ -1,9 +1,10 @@
-"""The running service: its parts wired together, its start and its end.
+"""The running service: wires the parts together, starts and stops them.
 
-Start: probes answer first; then certificates and caches are fetched, side by side; then the
-webhook listens. Readiness waits for all of it. End: on SIGTERM the replica says "not ready",
-goes on serving with every connection closed after its answer, and leaves after
-``drain_seconds``: by then every API server has learnt to call the others.
+Start: the probe server listens first. Then certificates and caches are fetched, at the same time.
+Then the webhook listens. The replica is ready after all of that.
+
+Stop: on SIGTERM the replica becomes unready and serves for another ``drain_seconds``, with every
+connection closed after its response. By then every API server calls the other replicas.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import structlog
 from webhook.app import create_app
 from webhook.body_reader import BodyReader
 from webhook.handlers import Handlers
-from webhook.informer_caches import InformerCaches
+from webhook.informer_caches import NOT_SYNCED, InformerCaches
 from webhook.label_reconciler import LabelReconciler
 from webhook.metrics import WebhookMetrics
 from webhook.probes import create_probes
@@ -38,24 +39,24 @@ log = structlog.get_logger("webhook")
 
 
 class Certificates(Protocol):
-    """What is asked of the certificates; :class:`certs.CertificateManager` has it."""
+    """What the service needs of the certificates; :class:`certs.CertificateManager` has it."""
 
     def start(self) -> None:
-        """Begin to keep the certificates; may wait for the first."""
+        """Begin to reconcile the certificates; may block until the first one is there."""
 
     def stop(self) -> None:
-        """Stop that."""
+        """Stop to reconcile them."""
 
     def ssl_context(self) -> ssl.SSLContext:
-        """Return the one context, whose chain is exchanged in place."""
+        """Return the TLS context, whose certificate chain is replaced in place."""
         ...
 
     def ready(self) -> bool:
-        """Tell whether the API servers trust what this replica serves."""
+        """Tell whether API servers trust the certificate that this replica serves."""
         ...
 
     def reason(self) -> str:
-        """Return why not."""
+        """Return why :meth:`ready` is False."""
         ...
 
     def register_metrics(self, registry: CollectorRegistry) -> None:
@@ -88,12 +89,12 @@ class Service:
         for name, cache in (("namespace", caches.namespaces_cache), ("node", caches.nodes_cache)):
             add(
                 f"genie_webhook_{name}_cache_age_seconds",
-                f"Since the API server was last heard of about {name}s; NaN: never.",
+                f"Seconds since the API server last updated the cache of {name}s; NaN: never.",
                 partial(_age, cache),
             )
             add(
                 f"genie_webhook_{name}_cache_objects",
-                f"How many {name}s the cache holds.",
+                f"Number of {name}s in the cache.",
                 partial(_count, cache),
             )
         add(
@@ -103,7 +104,7 @@ class Service:
         )
         add(
             "genie_webhook_dropped_networks",
-            "Networks left out because nodes name too many: pods may not name them.",
+            "Networks that pods may not name, because nodes have labels for too many.",
             lambda: caches.networks.dropped,
         )
 
@@ -112,21 +113,21 @@ class Service:
         """All metrics of this replica."""
         return self._metrics.registry
 
-    def _on_namespace(self, name: str, facts: Namespace | None) -> None:
-        self._labels.on_change(name, facts)
+    def _on_namespace(self, name: str, namespace: Namespace | None) -> None:
+        self._labels.on_change(name, namespace)
 
     def not_ready(self) -> str:
-        """Return why no reviews should be sent here; empty: they should."""
+        """Return why this replica should not get reviews; empty if it should."""
         if self._draining:
             return "draining"
         if not self._caches.synced:
-            return "namespaces and nodes have not been read yet"
+            return NOT_SYNCED
         if self.webhook is None or not self.webhook.started:
-            return "the webhook does not listen yet"
+            return "the webhook is not listening yet"
         return "" if self._certificates.ready() else self._certificates.reason()
 
     def stop(self) -> None:
-        """Begin the end (what SIGTERM does)."""
+        """Begin to drain, as SIGTERM does."""
         self._stopping.set()
 
     async def run(self) -> None:
@@ -137,6 +138,7 @@ class Service:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
+
         probes = asyncio.create_task(self.probes.serve())
         self._caches.start()
         self._labels.start()
@@ -152,11 +154,12 @@ class Service:
 
     async def _serve(self, probes: asyncio.Task[None]) -> None:
         body_reader = BodyReader(
-            largest=self._settings.max_body_bytes,
-            together=self._settings.max_buffered_bytes,
-            arriving=self._settings.max_arriving,
+            max_bytes=self._settings.max_body_bytes,
+            max_buffered_bytes=self._settings.max_buffered_bytes,
+            max_arriving=self._settings.max_arriving,
             seconds=self._settings.body_seconds,
         )
+
         endpoints = {
             "/pods": self._handlers.pods,
             "/bindings": self._handlers.bindings,
@@ -164,17 +167,20 @@ class Service:
             "/workloads": self._handlers.workloads,
         }
         app = create_app(endpoints, body_reader, self._metrics, lambda: self._draining)
+
         context = self._certificates.ssl_context()
         self.webhook = webhook_server(app, self._settings, context)
         serving = asyncio.create_task(self.webhook.serve())
         log.info("serving", port=self._settings.port, probes=self._settings.probe_port)
+
         stopped = asyncio.create_task(self._stopping.wait())
-        # Probes that cannot listen end the replica: kubelet would kill it again and again.
+        # Stop if the probe server cannot listen: kubelet would kill the container anyway.
         await asyncio.wait({serving, stopped, probes}, return_when=asyncio.FIRST_COMPLETED)
         if not serving.done() and not probes.done():
             self._draining = True
             log.info("draining", seconds=self._settings.drain_seconds)
             await asyncio.wait({serving}, timeout=self._settings.drain_seconds)
+
         self.webhook.should_exit = True
         stopped.cancel()
         await serving

@@ -119,7 +119,9 @@ def serve(what: str, port: int, folder: Path) -> None:
         handlers = Handlers(api.client(), caches, settings)
         names = ("pods", "namespaces", "workloads")
         endpoints = {f"/{name}": getattr(handlers, name) for name in names}
-        body_reader = BodyReader(largest=7 << 20, together=32 << 20, arriving=256, seconds=5)
+        body_reader = BodyReader(
+            max_bytes=7 << 20, max_buffered_bytes=32 << 20, max_arriving=256, seconds=5
+        )
         app = create_app(endpoints, body_reader, WebhookMetrics())
     asyncio.run(webhook_server(app, settings, context).serve())
 

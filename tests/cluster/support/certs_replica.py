@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 
-def closing_app(judges: Any, intake: Any, metrics: Any, _draining: Any) -> FastAPI:
+def closing_app(handlers: Any, body_reader: Any, metrics: Any, _draining: Any) -> FastAPI:
     """Make the application of a replica that is always draining."""
-    return create_app(judges, intake, metrics, lambda: True)
+    return create_app(handlers, body_reader, metrics, lambda: True)
 
 
 if __name__ == "__main__":

@@ -26,18 +26,20 @@ REVIEW = json.dumps(envelope(pod("weave"))).encode()
 JSON = {"content-type": "application/json"}
 
 
-class Judged:
-    """An application whose judge does what a test wants."""
+class AppRig:
+    """An application whose handler does what a test wants."""
 
     def __init__(self) -> None:
         self.does: Callable[[Review], Decision] = lambda _: Decision()
         self.draining = False
         self.metrics = WebhookMetrics()
-        body_reader = BodyReader(largest=2000, together=4000, arriving=2, seconds=0.2)
-        app = create_app({"/pods": self._judge}, body_reader, self.metrics, lambda: self.draining)
+        body_reader = BodyReader(
+            max_bytes=2000, max_buffered_bytes=4000, max_arriving=2, seconds=0.2
+        )
+        app = create_app({"/pods": self._handle}, body_reader, self.metrics, lambda: self.draining)
         self.client = TestClient(app)
 
-    async def _judge(self, review: Review) -> Decision:
+    async def _handle(self, review: Review) -> Decision:
         return self.does(review)
 
     def post(self, body: Any = REVIEW, **headers: str) -> Any:
@@ -52,15 +54,15 @@ class Judged:
 
 
 @pytest.fixture
-def judged() -> Judged:
-    return Judged()
+def rig() -> AppRig:
+    return AppRig()
 
 
 def raising(error: Exception) -> Callable[[Review], Decision]:
-    def judge(_: Review) -> Decision:
+    def handle(_: Review) -> Decision:
         raise error
 
-    return judge
+    return handle
 
 
 REFUSED = deny([Cause("FieldValueInvalid", "Invalid value", "f")])
@@ -80,15 +82,15 @@ REFUSED = deny([Cause("FieldValueInvalid", "Invalid value", "f")])
     ],
 )
 def test_every_decision_is_200_and_counted(
-    judged: Judged, decision: Decision, outcome: str, reason: str
+    rig: AppRig, decision: Decision, outcome: str, reason: str
 ) -> None:
     """Also a refusal is an answer."""
-    judged.does = lambda _: decision
-    response = judged.post()
+    rig.does = lambda _: decision
+    response = rig.post()
     assert response.status_code == 200
     assert response.headers["content-type"] == "application/json"
     assert response.json()["response"]["allowed"] is decision.allowed
-    assert judged.counted(outcome, reason)
+    assert rig.counted(outcome, reason)
     assert "connection" not in response.headers
 
 
@@ -99,23 +101,23 @@ def test_every_decision_is_200_and_counted(
             NoDecisionError("caches are empty"), 503, "cannot-decide", "caches are empty", id="503"
         ),
         pytest.param(
-            MalformedReviewError("spec is no object"), 400, "malformed", "spec is", id="400"
+            MalformedReviewError("spec must be an object"), 400, "malformed", "spec must", id="400"
         ),
-        pytest.param(KeyError("secret"), 500, "fault", "the webhook failed", id="500"),
+        pytest.param(KeyError("secret"), 500, "fault", "internal error", id="500"),
     ],
 )
 def test_what_is_no_decision_has_a_status_of_its_own(
-    judged: Judged, error: Exception, status: int, reason: str, text: str
+    rig: AppRig, error: Exception, status: int, reason: str, text: str
 ) -> None:
     """So that failurePolicy decides; the text is one sentence and never a traceback."""
-    judged.does = raising(error)
-    response = judged.post()
+    rig.does = raising(error)
+    response = rig.post()
     assert response.status_code == status
     assert text in response.text
     assert "secret" not in response.text
     assert "Traceback" not in response.text
     assert response.headers["connection"] == "close"
-    assert judged.counted("error", reason)
+    assert rig.counted("error", reason)
 
 
 @pytest.mark.parametrize(
@@ -129,10 +131,10 @@ def test_what_is_no_decision_has_a_status_of_its_own(
     ],
 )
 def test_bodies_that_cannot_be_read(
-    judged: Judged, body: Any, headers: dict[str, str], status: int
+    rig: AppRig, body: Any, headers: dict[str, str], status: int
 ) -> None:
     """Too large, of another type, or no review."""
-    assert judged.post(body, **headers).status_code == status
+    assert rig.post(body, **headers).status_code == status
 
 
 @pytest.mark.parametrize(
@@ -144,25 +146,25 @@ def test_bodies_that_cannot_be_read(
         ("GET", "/docs", 404),
     ],
 )
-def test_nothing_else_is_served(judged: Judged, method: str, path: str, status: int) -> None:
+def test_nothing_else_is_served(rig: AppRig, method: str, path: str, status: int) -> None:
     """No documentation, no other path or method; and who asks for it is no API server."""
-    response = judged.client.request(method, path, follow_redirects=False)
+    response = rig.client.request(method, path, follow_redirects=False)
     assert response.status_code == status
     assert response.headers["connection"] == "close"
 
 
-def test_while_draining_every_answer_closes_its_connection(judged: Judged) -> None:
+def test_while_draining_every_answer_closes_its_connection(rig: AppRig) -> None:
     """The API server's next call then goes to another replica."""
-    judged.draining = True
-    assert judged.post().headers["connection"] == "close"
+    rig.draining = True
+    assert rig.post().headers["connection"] == "close"
 
 
 def test_a_refusal_is_logged_without_the_object(
-    judged: Judged, capsys: pytest.CaptureFixture[str]
+    rig: AppRig, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One line with who, what and why."""
-    judged.does = lambda _: REFUSED
-    judged.post(json.dumps(envelope(pod("weave", spec={"x": "a-secret"}))).encode())
+    rig.does = lambda _: REFUSED
+    rig.post(json.dumps(envelope(pod("weave", spec={"x": "a-secret"}))).encode())
     out = capsys.readouterr().out
     assert "denied" in out
     assert "Invalid value" in out
@@ -171,22 +173,20 @@ def test_a_refusal_is_logged_without_the_object(
 
 @pytest.mark.parametrize(("reason", "lines"), [("over-limit", 1), ("valid", 0)])
 def test_a_pod_over_a_limit_is_logged_while_limits_only_warn(
-    judged: Judged, capsys: pytest.CaptureFixture[str], reason: str, lines: int
+    rig: AppRig, capsys: pytest.CaptureFixture[str], reason: str, lines: int
 ) -> None:
     """By the name of its controller: it will be refused one day."""
-    judged.does = lambda _: Decision(reason=reason)
-    judged.post(json.dumps(envelope(pod("weave", metadata={"generateName": "web-"}))).encode())
+    rig.does = lambda _: Decision(reason=reason)
+    rig.post(json.dumps(envelope(pod("weave", metadata={"generateName": "web-"}))).encode())
     assert capsys.readouterr().out.count(reason) == lines
-    assert judged.counted("allowed", reason)
+    assert rig.counted("allowed", reason)
 
 
-def test_a_name_without_end_fills_no_log(
-    judged: Judged, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_name_without_end_fills_no_log(rig: AppRig, capsys: pytest.CaptureFixture[str]) -> None:
     """Whoever reaches the port may send it; the answer is right all the same."""
-    judged.does = lambda _: REFUSED
+    rig.does = lambda _: REFUSED
     found = envelope(pod(), uid="u" * 300, name="n" * 300, namespace="s" * 300)
-    response = judged.post(json.dumps(found).encode())
+    response = rig.post(json.dumps(found).encode())
     assert response.json()["response"]["uid"] == "u" * 300
     out = capsys.readouterr().out
     for letter in "uns":
@@ -223,7 +223,9 @@ def outcomes(body_reader: BodyReader, *requests: Slow) -> list[Any]:
 
 
 def intake(**limits: Any) -> BodyReader:
-    return BodyReader(**{"largest": 100, "together": 100, "arriving": 2, "seconds": 5.0, **limits})
+    return BodyReader(
+        **{"max_bytes": 100, "max_buffered_bytes": 100, "max_arriving": 2, "seconds": 5.0, **limits}
+    )
 
 
 def test_bodies_arrive_side_by_side() -> None:

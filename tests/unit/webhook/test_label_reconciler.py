@@ -96,7 +96,7 @@ def until(holds: Any) -> None:
 
 def test_a_change_wakes_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """If it makes a label wrong; every other one would cost a look at all namespaces."""
-    monkeypatch.setattr(label_reconciler, "SETTLE", 0.01)
+    monkeypatch.setattr(label_reconciler, "MAX_DELAY", 0.01)
     looks = []
 
     def namespaces() -> dict[str, Namespace]:

@@ -14,14 +14,17 @@ from webhook.snapshot import Namespace
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-AGAIN = "was looked up a moment ago"
-TOO_MANY = "too many namespaces are being looked up"
+AGAIN = "the last look-up is less than 2 s old"
+TOO_MANY = (
+    "too many look-ups of namespaces; retry later, or raise GENIE_MAX_LOOKUPS "
+    "or GENIE_MAX_LOOKUPS_PER_SECOND"
+)
 
 
 class World:
     """Look-ups over namespaces that a test chooses, and a clock that it moves."""
 
-    def __init__(self, *, at_once: int = 16, per_second: float = 1e9) -> None:
+    def __init__(self, *, max_running: int = 16, per_second: float = 1e9) -> None:
         self.now = 100.0
         self.namespaces: dict[str, Namespace] = {}
         self.error: Exception | None = None
@@ -29,7 +32,7 @@ class World:
         self.go = asyncio.Event()
         self.go.set()
         self.lookups = NamespaceLookups(
-            self._ask, at_once=at_once, per_second=per_second, clock=lambda: self.now
+            self._ask, max_running=max_running, per_second=per_second, clock=lambda: self.now
         )
 
     async def _ask(self, name: str) -> Namespace | None:
@@ -64,7 +67,7 @@ def test_a_namespace_that_was_not_found_is_not_asked_for_again_for_some_seconds(
     assert world.get("gone") == Namespace("gone")
     world.namespaces["gone"] = Namespace("gone", default="weave")
     world.now += REMEMBERED_SECONDS - 0.01
-    with pytest.raises(NoDecisionError, match=f'namespace "gone" {AGAIN}'):
+    with pytest.raises(NoDecisionError, match=f'namespace "gone": {AGAIN}'):
         world.get("gone")
     world.now += 0.02
     assert world.get("gone").default == "weave"
@@ -95,7 +98,7 @@ def test_a_default_that_is_not_there_is_not_asked_for_again_for_some_seconds() -
 
 def test_reviews_of_one_namespace_share_a_look_up() -> None:
     """A hundred pods of a young namespace are one question."""
-    world = World(at_once=1, per_second=1)
+    world = World(max_running=1, per_second=1)
     world.namespaces["new"] = Namespace("new")
     asked = [world.lookups.get("new") for _ in range(100)]
     assert world.outcomes(*asked) == ["new"] * 100
@@ -104,7 +107,7 @@ def test_reviews_of_one_namespace_share_a_look_up() -> None:
 
 def test_look_ups_at_one_time_are_limited() -> None:
     """A slow API server is not asked by hundreds of threads."""
-    world = World(at_once=2)
+    world = World(max_running=2)
     asked = [world.lookups.get(name) for name in "abc"]
     assert world.outcomes(*asked) == ["a", "b", TOO_MANY]
 

@@ -106,7 +106,7 @@ def policies_on_pods() -> list[dict[str, Any]]:
     return [*policies, *others]
 
 
-def judging_pods() -> list[dict[str, Any]]:
+def for_pods() -> list[dict[str, Any]]:
     entries = [one for one in ENTRIES.values() if one["clientConfig"]["service"]["path"] == "/pods"]
     return entries + policies_on_pods()
 
@@ -117,14 +117,14 @@ def test_one_exclusion_is_shared_by_webhook_and_policies() -> None:
     seen = {
         name: {
             text.replace("oldObject", "object")
-            for one in judging_pods()
+            for one in for_pods()
             for key, text in conditions(one).items()
             if key == name
         }
         for name in shared
     }
     assert all(len(texts) == 1 for texts in seen.values())
-    assert all(shared <= set(conditions(one)) for one in judging_pods())
+    assert all(shared <= set(conditions(one)) for one in for_pods())
     assert keys.MIRROR in next(iter(seen["not-mirror"]))
 
 
@@ -175,7 +175,7 @@ def test_bindings_lose_the_keys_that_the_policy_refuses() -> None:
     ]
 
 
-def test_the_workloads_sent_are_those_that_are_judged() -> None:
+def test_the_workloads_sent_are_those_that_are_validated() -> None:
     """Every kind has a rule, every rule a kind."""
     plurals = {
         resource

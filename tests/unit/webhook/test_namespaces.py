@@ -321,7 +321,7 @@ def test_no_network_is_called_unknown_while_none_is_known() -> None:
 def test_what_was_stored_before_holds_nothing_up(
     found: dict[str, Any], old: dict[str, Any]
 ) -> None:
-    """A key is judged only if its value changed, and a dying namespace not at all."""
+    """A key is validated only if its value changed, and a dying namespace not at all."""
     decision = decide(found, old)
     assert decision.allowed
     assert not decision.patch

@@ -264,7 +264,7 @@ EXCLUDED = {
 
 
 @pytest.mark.parametrize("found", EXCLUDED.values(), ids=EXCLUDED)
-def test_pods_that_genie_never_attaches_are_not_judged(found: dict[str, Any]) -> None:
+def test_pods_that_genie_never_attaches_are_left_alone(found: dict[str, Any]) -> None:
     """The exclusion that webhook and policies share holds also if such a pod is sent to us."""
     assert parse_pod(found).is_excluded
     assert admit(found, DEFAULTED, scheduling="required") == Decision()

@@ -34,32 +34,36 @@ def without(*path: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        pytest.param(b"", "no JSON", id="nothing"),
-        pytest.param(b"{", "no JSON", id="half"),
-        pytest.param(b"\xff\xfe", "no JSON", id="not-utf8"),
-        pytest.param(b"[" * 100_000, "no JSON", id="nested-without-end"),
-        pytest.param(b"[]", "no JSON object", id="a-list"),
+        pytest.param(b"", "not valid JSON", id="nothing"),
+        pytest.param(b"{", "not valid JSON", id="half"),
+        pytest.param(b"\xff\xfe", "not valid JSON", id="not-utf8"),
+        pytest.param(b"[" * 100_000, "not valid JSON", id="nested-without-end"),
+        pytest.param(b"[]", "not a JSON object", id="a-list"),
         pytest.param(b"{}", "expected admission.k8s.io/v1 AdmissionReview", id="empty"),
         pytest.param(
             json.dumps({**envelope(pod()), "apiVersion": "admission.k8s.io/v1beta1"}).encode(),
             'found "admission.k8s.io/v1beta1 AdmissionReview"',
             id="other-version",
         ),
-        pytest.param(json.dumps(without("request")).encode(), "no request", id="no-request"),
-        pytest.param(json.dumps(without("request", "uid")).encode(), "no uid", id="no-uid"),
+        pytest.param(
+            json.dumps(without("request")).encode(), "request is required", id="no-request"
+        ),
+        pytest.param(
+            json.dumps(without("request", "uid")).encode(), "request.uid is required", id="no-uid"
+        ),
         pytest.param(
             json.dumps(envelope(pod(), object=[])).encode(),
-            "object is list, not dict",
+            "request.object must be an object",
             id="object-of-another-type",
         ),
         pytest.param(
             json.dumps(envelope(pod(), operation=7)).encode(),
-            "operation is int, not str",
+            "request.operation must be a string",
             id="operation-of-another-type",
         ),
         pytest.param(
             b'{"apiVersion": %b}' % (b"[" * 1000 + b"]" * 1000),
-            "found something else",
+            "found another type",
             id="version-nested-too-deep-to-be-shown",
         ),
         *(
@@ -70,17 +74,21 @@ def without(*path: str) -> dict[str, Any]:
                 ("many-small-texts-for-much-memory", b'"aa"'),
             )
         ),
-        pytest.param(b'{"apiVersion": NaN}', "no JSON", id="not-a-number"),
-        pytest.param(b'{"apiVersion": "\\ud800"}', "no JSON", id="half-a-character"),
+        pytest.param(b'{"apiVersion": NaN}', "not valid JSON", id="not-a-number"),
+        pytest.param(b'{"apiVersion": "\\ud800"}', "not valid JSON", id="half-a-character"),
         pytest.param(
-            json.dumps(envelope(None)).encode(), "CREATE has an object", id="nothing-created"
+            json.dumps(envelope(None)).encode(),
+            "request.object is required for CREATE",
+            id="nothing-created",
         ),
         pytest.param(
-            json.dumps(envelope(None, pod())).encode(), "UPDATE has an object", id="updated-to-null"
+            json.dumps(envelope(None, pod())).encode(),
+            "request.object is required for UPDATE",
+            id="updated-to-null",
         ),
         pytest.param(
             json.dumps(envelope(pod(), operation="UPDATE")).encode(),
-            "UPDATE has an oldObject",
+            "request.oldObject is required for UPDATE",
             id="updated-from-null",
         ),
     ],

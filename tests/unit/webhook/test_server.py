@@ -119,19 +119,19 @@ def limits_of(**limits: Any) -> WebhookSettings:
 
 @contextlib.asynccontextmanager
 async def running(
-    authority: trustme.CA, judge: ReviewHandler = yes, **limits: Any
+    authority: trustme.CA, handle: ReviewHandler = yes, **limits: Any
 ) -> AsyncIterator[Running]:
     settings = limits_of(**limits)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(context)
     body_reader = BodyReader(
-        largest=settings.max_body_bytes,
-        together=settings.max_buffered_bytes,
-        arriving=settings.max_arriving,
+        max_bytes=settings.max_body_bytes,
+        max_buffered_bytes=settings.max_buffered_bytes,
+        max_arriving=settings.max_arriving,
         seconds=settings.body_seconds,
     )
     server = webhook_server(
-        create_app({"/pods": judge}, body_reader, WebhookMetrics()), settings, context
+        create_app({"/pods": handle}, body_reader, WebhookMetrics()), settings, context
     )
     async with served_by(server, authority) as one:
         yield one
@@ -398,7 +398,7 @@ def test_handshakes_that_do_not_end_make_room(
     authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They hold descriptors and memory, too: the oldest is given up."""
-    monkeypatch.setattr(connection_limits, "HANDSHAKES", 8)
+    monkeypatch.setattr(connection_limits, "MAX_HANDSHAKES", 8)
 
     async def scene() -> None:
         async with running(authority, handshake_seconds=60) as one:

@@ -159,7 +159,7 @@ def test_liveness_does_not_depend_on_the_api_server_and_readiness_does() -> None
         replica = Replica(api, drain_seconds=0)
         async with started(replica):
             await replica.until("/healthz", 200)
-            await replica.until("/readyz", 503, "namespaces and nodes have not been read yet")
+            await replica.until("/readyz", 503, "caches of namespaces and nodes are not synced yet")
             assert await replica.review() == (503, "close")
 
     asyncio.run(scene())

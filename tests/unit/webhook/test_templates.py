@@ -134,7 +134,7 @@ def test_a_stored_value_does_not_stop_other_changes() -> None:
         pytest.param(workload("a/b"), {"operation": "DELETE", "object": None}, id="delete"),
     ],
 )
-def test_what_is_not_judged(found: dict[str, Any], request_fields: dict[str, Any]) -> None:
+def test_what_is_left_alone(found: dict[str, Any], request_fields: dict[str, Any]) -> None:
     """Scaling, deleting and the controllers' own writes pass."""
     assert decide(found, **request_fields) == Decision()
 
