@@ -159,7 +159,7 @@ class Node:
         if blocking:
             force = self._settings.mode.is_forced
             self._say(
-                "NotRemoved", removal.blocking_problem(blocking, following, absent, force=force)
+                "NotRemoved", removal.blocking_problem(blocking, following, absent, is_forced=force)
             )
         if self._conflist.in_place:  # once it is gone, nothing brings it back
             self._left_at, self._over = None, False
@@ -172,7 +172,7 @@ class Node:
         self._over = not blocking and waited > self._settings.deadline_seconds
         if self._over:
             self._plugin.remove()
-        left = removal.set_aside_problem(self._settings.state_dir)
+        left = removal.left_records_problem(self._settings.state_dir)
         if left:
             self._say("NotFreed", left)
         return True

@@ -1,19 +1,18 @@
-"""Which pods would lose something if Genie left the node.
+"""What becomes of each record when Genie leaves the node.
 
-When our conflist is gone the runtime loads the next configuration in its directory, and runs
-DELs of pods that Genie attached with that. So a record is in the way unless it is complete, its
-container still exists and its only attachment is the pod's primary on that very network. For a
-container that no longer exists the runtime runs no DEL; an incomplete record lists what a DEL or a
-roll-back could not free. Only Genie frees such records.
+Without Genie's conflist, the runtime loads the next configuration in its directory (the successor)
+and runs the DEL of every pod with that one. So a record blocks the removal unless the successor
+releases exactly what the record lists.
 
-The mode "remove --force" takes these pods' networks away. A record that cannot be freed, by that
-mode or because the plugin is gone, is set aside: it keeps its content under another name, no
-longer blocks the removal, and an Event names its pod.
+The mode "remove --force" releases the networks of pods that block. A record that cannot be
+released, in that mode or because the plugin is missing, is kept as ``.json.left``: it no longer
+blocks the removal, and an Event names its pod.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from enum import Enum, auto
+from typing import TYPE_CHECKING
 
 from dispatcher.conf import is_cni_name
 from dispatcher.state import store
@@ -26,149 +25,153 @@ if TYPE_CHECKING:
     from dispatcher.node.record_cache import CachedRecord
     from dispatcher.state.record import Attachment, Record
 
-
-LEFT = ".left"
-"""What is added to the name of a record whose networks were left behind."""
+LEFT_SUFFIX = ".left"
+"""What is added to the name of a record whose networks were not released."""
 
 FORCED_TRIES = 3
-"""How often "remove --force" tries to free a record, in one look each, before it goes without."""
+"""How often "remove --force" tries to release a record, once in each pass of the reaper."""
 
-SHOWN = 10
-"""How many pods a sentence names."""
+MAX_NAMES = 10
+"""How many pods a message names."""
 
 
-class Readable(NamedTuple):
-    """A record that could be read."""
+class Fate(Enum):
+    """What becomes of a record without Genie."""
 
-    container_id: str
-    record: Record
+    HANDED_OVER = auto()
+    """The runtime releases it: its only attachment is the pod's primary on the successor."""
+    NEEDED = auto()
+    """A running pod has attachments that the successor does not release."""
+    ORPHANED = auto()
+    """No DEL comes: the container no longer exists, or an ADD or a DEL was not completed."""
+    UNREADABLE = auto()
+    """Nobody knows what it lists."""
+
+
+def fate(cached: CachedRecord, successor: str, gone: Collection[str]) -> Fate:
+    """Return what becomes of the record *cached*.
+
+    *successor* is the path of the configuration that the runtime loads without Genie, *gone* are
+    the containers that no longer exist.
+    """
+    if cached.record is None:
+        return Fate.UNREADABLE
+    if not cached.record.is_complete or cached.container_id in gone:
+        return Fate.ORPHANED
+    if all(_is_released_by(successor, each) for each in cached.record.attachments):
+        return Fate.HANDED_OVER
+    return Fate.NEEDED
+
+
+def _is_released_by(successor: str, attachment: Attachment) -> bool:
+    # A record is only data. Both parts become the name of a file of libcni's cache, which must not
+    # lead to another folder.
+    is_file_name = is_cni_name(attachment.conf.name) and not {"/", "\0"} & set(attachment.interface)
+    return attachment.is_primary and attachment.conf.path == successor and is_file_name
 
 
 def blocking_records(
-    records: Iterable[CachedRecord], following: str, gone: Collection[str]
+    records: Iterable[CachedRecord], successor: str, gone: Collection[str]
 ) -> list[CachedRecord]:
-    """Return the records that the runtime will not free with the configuration *following*.
+    """Return the records that the runtime will not release without Genie."""
+    return [each for each in records if fate(each, successor, gone) is not Fate.HANDED_OVER]
 
-    *gone* are the containers that no longer exist.
-    """
+
+def handed_over_records(
+    records: Iterable[CachedRecord], successor: str, gone: Collection[str]
+) -> list[Record]:
+    """Return the records that the runtime will release without Genie."""
     return [
-        stored
-        for stored in records
-        if not _is_of_running_pod(stored, gone) or not _frees(following, stored.record)
+        each.record
+        for each in records
+        if each.record is not None and fate(each, successor, gone) is Fate.HANDED_OVER
     ]
 
 
-def released_records(
-    records: Iterable[CachedRecord], following: str, gone: Collection[str]
-) -> list[Readable]:
-    """Return the records that the runtime will free with the configuration *following*."""
+def orphaned_records(
+    records: Iterable[CachedRecord], successor: str, gone: Collection[str]
+) -> list[Record]:
+    """Return the readable records for which no runtime will send a DEL."""
     return [
-        Readable(stored.container_id, stored.record)
-        for stored in records
-        if stored.record is not None
-        and _is_of_running_pod(stored, gone)
-        and _frees(following, stored.record)
+        each.record
+        for each in records
+        if each.record is not None and fate(each, successor, gone) is Fate.ORPHANED
     ]
-
-
-def orphaned_records(records: Iterable[CachedRecord], gone: Collection[str]) -> list[CachedRecord]:
-    """Return the readable records that only Genie's DEL could free."""
-    return [
-        stored
-        for stored in records
-        if stored.record is not None and not _is_of_running_pod(stored, gone)
-    ]
-
-
-def _is_of_running_pod(stored: CachedRecord, gone: Collection[str]) -> bool:
-    complete = stored.record is not None and stored.record.is_complete
-    return complete and stored.container_id not in gone
-
-
-def _frees(following: str, record: Record | None) -> bool:
-    return record is not None and all(
-        attachment.is_primary and attachment.conf.path == following and _has_file_name(attachment)
-        for attachment in record.attachments
-    )
-
-
-def _has_file_name(attachment: Attachment) -> bool:
-    """Tell whether libcni's cache can have an entry for *attachment*.
-
-    The entry's name has both parts, and a record is only data: it must not lead to another folder.
-    """
-    return is_cni_name(attachment.conf.name) and not {"/", "\0"} & set(attachment.interface)
 
 
 def blocking_problem(
-    blocking: list[CachedRecord], following: str, gone: set[str], *, force: bool
+    blocking: list[CachedRecord], successor: str, gone: Collection[str], *, is_forced: bool
 ) -> str:
     """Return why Genie cannot be removed, naming the pods, and what to do.
 
-    The containers in *gone* no longer exist; the sentence has only their number.
+    Containers in *gone* no longer exist: the message has only their number.
     """
-    living = [stored for stored in blocking if stored.container_id not in gone]
-    pods = _shown([_pod(stored.record) or stored.container_id for stored in living])
-    left = len(blocking) - len(living)
-    noun = "container that no longer exists" if left == 1 else "containers that no longer exist"
-    remains = f"what is left of {left} {noun}"
-    whose = " and ".join(
-        filter(None, (f"the networks of {pods}" * bool(pods), remains * bool(left)))
+    existing = [each for each in blocking if each.container_id not in gone]
+    pods = _shortened([_pod(each.record) or each.container_id for each in existing])
+    count = len(blocking) - len(existing)
+    noun = "container that no longer exists" if count == 1 else "containers that no longer exist"
+    owners = " and of ".join(filter(None, (pods, f"{count} {noun}" if count else "")))
+    reason = (
+        f"the next CNI configuration, {successor}, cannot release the networks of {owners}"
+        if successor
+        else f"no other CNI configuration on this node can release the networks of {owners}"
     )
-    why = (
-        f"{following}, which would follow, cannot free {whose}"
-        if following
-        else f"no configuration would follow that could free {whose}"
-    )
-    if force:
+
+    if is_forced:
         return (
-            f"Genie is not removed yet: {why}. The reaper runs their DEL; after {FORCED_TRIES} "
-            f"failures it keeps the record as *{LEFT} and the removal goes on"
+            f"Genie is not removed yet: {reason}. The reaper runs their DEL; after {FORCED_TRIES} "
+            f"failures it keeps the record as *.json{LEFT_SUFFIX}, and the removal continues"
         )
     return (
-        f"Genie is not removed: {why}. Drain the node, or set the mode "
-        '"remove --force", which takes these pods\' networks away'
+        f"Genie is not removed: {reason}. Drain the node, or set the mode "
+        '"remove --force", which removes these networks from the pods'
     )
 
 
-def set_aside_problem(state_dir: Path) -> str:
-    """Return what was left behind, naming the pods, and what to do; "" if there is nothing."""
-    kept = sorted(state_dir.glob(f"*{LEFT}"))
-    if not kept:
+def left_records_problem(state_dir: Path) -> str:
+    """Return which pods' networks were not released, and what to do; "" if there are none."""
+    files = sorted(state_dir.glob(f"*{LEFT_SUFFIX}"))
+    if not files:
         return ""
+
     pods = []
-    for path in kept:
+    for path in files:
         try:
             pod = _pod(decode(store.read_file(str(path))))
         except (CorruptRecordError, NewerRecordError, OSError):
             pod = ""
         pods.append(pod or path.name.partition(".")[0])
+
     return (
-        f"the networks of {_shown(pods)} could not be freed, and their addresses may stay taken; "
-        f"{state_dir}/*{LEFT} say what they had. Free that by hand and remove the files"
+        f"the networks of {_shortened(pods)} were not released, and their addresses may still be "
+        f"allocated. {state_dir}/*{LEFT_SUFFIX} list them: release them by hand, then remove these "
+        "files"
     )
 
 
 def purge(state_dir: Path) -> None:
-    """Remove the plugin's files, except records and those that were set aside.
+    """Remove the plugin's files, except records, those kept as ``.json.left`` included.
 
-    The reaper hands a record over later. Until then everything that has the container's id stays,
-    too: the last record that is safe on the disk, and the lock that the reaper holds meanwhile.
+    The reaper hands a record over later. Until then everything with the container's id stays, too:
+    the last synced record, and the lock that the reaper holds meanwhile.
     """
-    used = tuple(f"{each}." for each in store.container_ids(str(state_dir)))
+    with_record = tuple(f"{each}." for each in store.container_ids(str(state_dir)))
     for path in state_dir.glob("*"):
-        is_kept = path.name.startswith(used) or path.name.endswith((LEFT, store.SUFFIX))
+        is_kept = path.name.startswith(with_record) or path.name.endswith(
+            (LEFT_SUFFIX, store.SUFFIX)
+        )
         if not is_kept and not path.is_dir():
             path.unlink(missing_ok=True)  # the reaper removes files here, too
 
 
 def _pod(record: Record | None) -> str:
-    """Return a pod's namespace and name, or "" where nobody knows."""
+    """Return the pod's namespace and name, or "" if the record has none."""
     namespace, name, _ = record.pod if record else ("", "", "")
     return f"{namespace}/{name}" if name else ""
 
 
-def _shown(pods: list[str]) -> str:
+def _shortened(pods: list[str]) -> str:
+    """Return the names of *pods*, each once, and how many more there are."""
     names = list(dict.fromkeys(pods))  # a pod has a record for each of its sandboxes
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return ", ".join(names[:MAX_NAMES]) + more

@@ -1,16 +1,19 @@
-"""The container of the DaemonSet that has privilege: frees what no runtime will ask for again.
+"""The container of the DaemonSet that has privilege: releases what no runtime will ask for again.
 
-``python -m dispatcher.reaper`` starts it. It has no token and no port, and never imports the
-API client. What a person must know it leaves in files for the agent.
+``python -m dispatcher.reaper`` starts it. It has no token and no port, and never imports the API
+client. What a person must know it writes to files for the agent.
 
-    __main__      settings in, one thread that frees, until SIGTERM
-    reaper        which records nobody else will ever free
-    cri           asks the container runtime which sandboxes it has
-    plugin_del    runs the installed plugin's DEL for a record
-    host_paths    the host's files, seen from the container
-    old_versions  removes versions of the plugin that nothing uses any more
-    handover      hands what pods keep to the runtime, when Genie leaves a node
-    give_up       leaves behind what cannot be freed
+    __main__       starts the reaper's thread, which makes one pass a minute
+    reaper         one pass: which records are released, and why others wait
+    history        what the reaper remembers between passes: absences, failed DELs
+    cri            asks the container runtime for its sandboxes
+    plugin_del     runs the installed plugin's DEL for a record
+    host_paths     paths and network namespaces of the host, seen from the container
+    host_state     processes of the host, holders of locks
+    old_versions   removes versions of the plugin that are no longer used
+    handover       hands running pods over to the runtime when Genie leaves a node
+    cache_entries  writes and removes entries of libcni's cache
+    give_up        keeps a record that cannot be released as ``.json.left``
 
 Imports neither :mod:`dispatcher.agent` nor the plugin, which it runs as a program.
 """

@@ -11,7 +11,7 @@ from dispatcher.node import startup
 from dispatcher.node.loop import Loop
 from dispatcher.reaper import cri, plugin_del
 from dispatcher.reaper.host_paths import resolve
-from dispatcher.reaper.old_versions import Versions
+from dispatcher.reaper.old_versions import OldVersions
 from dispatcher.reaper.reaper import Reaper
 
 if TYPE_CHECKING:
@@ -47,26 +47,26 @@ def _serve(settings: NodeSettings, stopping: threading.Event) -> int:
 
 
 def _make_loop(settings: NodeSettings) -> Loop:
-    versions = Versions(settings)
+    versions = OldVersions(settings)
 
-    def ask() -> set[str]:
+    def list_sandboxes() -> set[str]:
         # Resolved each time: the runtime may make the links to its socket later.
         path = resolve(settings.host_root, settings.runtime_socket)
-        return cri.sandboxes(path, settings.pod_uid)
+        return cri.list_sandboxes(path, settings.pod_uid)
 
-    def free(cached: CachedRecord) -> str:
+    def run_del(cached: CachedRecord) -> str:
         loop.beat()
         return plugin_del.run(settings, cached)
 
-    reaper = Reaper(settings, ask=ask, free=free)
+    reaper = Reaper(settings, list_sandboxes=list_sandboxes, run_del=run_del)
 
-    def run_once() -> None:
-        reaper.turn()
+    def make_pass() -> None:
+        reaper.run_once()
         versions.prune()
 
     # Between two beats there is a wait, or one DEL for each CNI_IFNAME (mostly there is one).
     silence = settings.reap_look_seconds + 3 * (settings.deadline_seconds + plugin_del.MARGIN)
-    loop = Loop("reap", run_once, settings.reap_look_seconds, silence=silence)
+    loop = Loop("reap", make_pass, settings.reap_look_seconds, silence=silence)
     return loop
 
 

@@ -43,7 +43,7 @@ class CRIError(Exception):
     """The runtime gave no answer that can be trusted."""
 
 
-def sandboxes(path: Path, own: str) -> set[str]:
+def list_sandboxes(path: Path, own: str) -> set[str]:
     """Return the ids of all sandboxes that the runtime at the socket *path* has.
 
     *own* is the UID of the pod that asks, "" outside of one. A runtime that does not have it is not

@@ -1,55 +1,56 @@
-"""The host's files, seen from a container that has the host's root directory mounted.
-
-Symbolic links are followed as the host follows them: ``/var/run`` leads to the host's
-``/run``, and not to the container's. A process's namespaces (``/proc/<pid>/ns/net``) are links
-that lead nowhere by name: only the kernel can follow those.
-"""
+"""Paths and network namespaces of the host, seen from a container that has its root mounted."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 MAX_LINKS = 40
-"""As in the kernel."""
+"""The kernel's limit for the links of one path."""
 
 
 def resolve(root: Path, path: str | Path) -> Path:
     """Return where the host's absolute *path* is below *root*; it need not exist.
 
-    Raises OSError for links that lead in a circle.
+    Symbolic links are followed as the host follows them: ``/var/run`` leads to the host's ``/run``,
+    not to the container's. Raises OSError for links in a circle.
     """
-    waiting = [part for part in reversed(Path(path).parts) if part != "/"]
-    done = root
+    remaining = [part for part in reversed(Path(path).parts) if part != "/"]
+    resolved = root
     links = 0
-    while waiting:
-        part = waiting.pop()
+
+    while remaining:
+        part = remaining.pop()
         if part == "..":
-            done = done.parent if done != root else root
+            resolved = resolved.parent if resolved != root else root
             continue
-        step = done / part
-        if not step.is_symlink():
-            done = step
+
+        candidate = resolved / part
+        if not candidate.is_symlink():
+            resolved = candidate
             continue
+
         links += 1
         if links > MAX_LINKS:
             raise OSError(f"{path}: too many symbolic links")
-        target = step.readlink()
-        done = root if target.is_absolute() else done
-        waiting += [each for each in reversed(target.parts) if each != "/"]
-    return done
+        target = candidate.readlink()
+        resolved = root if target.is_absolute() else resolved
+        remaining += [each for each in reversed(target.parts) if each != "/"]
+    return resolved
 
 
-def namespace(root: Path, path: str) -> tuple[int, int] | None:
-    """Return what identifies the namespace at the host's *path*; None: there is none (any more).
+def namespace_id(root: Path, path: str) -> tuple[int, int] | None:
+    """Return device and inode of the namespace at the host's *path*; None if there is none.
 
-    Where it was mounted a plain file stays when the mount is gone, over a reboot for instance.
+    Only the kernel can follow the last part, which may be a link of ``/proc/<pid>/ns``. Where a
+    namespace was mounted, a plain file stays after the mount is gone, for instance after a reboot.
     """
     if not path:
         return None
+
     place = Path(path)
     try:
-        found = (resolve(root, place.parent) / place.name).stat()
-        kernels = Path("/proc/self/ns/net").stat()  # all namespaces are on one file system
+        status = (resolve(root, place.parent) / place.name).stat()
+        namespace_file_system = Path("/proc/self/ns/net").stat().st_dev  # one for all namespaces
     except OSError:
         return None
-    return (found.st_dev, found.st_ino) if found.st_dev == kernels.st_dev else None
+    return (status.st_dev, status.st_ino) if status.st_dev == namespace_file_system else None

@@ -1,9 +1,4 @@
-"""Removes versions of the plugin that nothing uses any more.
-
-A call keeps the version that it started from, so a folder goes only when the launcher names
-another one, no process of the host runs the interpreter in it, and both were so at the look
-before, too: a launcher that was just read may not have become a process yet.
-"""
+"""Remove versions of the plugin that are no longer used."""
 
 from __future__ import annotations
 
@@ -15,6 +10,7 @@ import structlog
 from dispatcher import keys
 from dispatcher.node import atomic_file
 from dispatcher.node.plugin_layout import VERSIONS_FOLDER
+from dispatcher.reaper import host_state
 from dispatcher.reaper.host_paths import resolve
 
 if TYPE_CHECKING:
@@ -25,52 +21,48 @@ if TYPE_CHECKING:
 log = structlog.get_logger("versions")
 
 
-class Versions:
-    """The versions of the plugin on the node."""
+class OldVersions:
+    """Removes the folders of versions that were unused in two passes in a row.
+
+    A version is used while the launcher names it or a process of the host runs its interpreter. Two
+    passes are needed: a runtime that has just read the launcher may not have started the process.
+    """
 
     def __init__(self, settings: NodeSettings) -> None:
         self._settings = settings
-        self._idle: set[str] = set()
+        self._unused: set[str] = set()
 
     def prune(self) -> list[str]:
-        """Remove what was idle at two looks in a row; returns the names of the versions."""
-        root = self._settings.host_root
-        directory = resolve(root, self._settings.cni_bin_dir)
+        """Make one pass; returns the versions that were removed."""
+        bin_dir = resolve(self._settings.host_root, self._settings.cni_bin_dir)
         try:
-            launcher = (directory / keys.PLUGIN_TYPE).read_bytes()
-            # The agent may be copying just now, however long that takes; it sweeps those itself.
-            folders = {
-                path.name
-                for path in (directory / VERSIONS_FOLDER).iterdir()
-                if path.is_dir() and not path.name.startswith(atomic_file.TEMPORARY_PREFIX)
-            }
+            launcher = (bin_dir / keys.PLUGIN_TYPE).read_bytes()
+            versions = _versions(bin_dir / VERSIONS_FOLDER)
         except OSError:
-            self._idle.clear()  # the agent is at work, or has not begun
+            self._unused.clear()  # the agent is about to install the plugin, or to remove it
             return []
-        first = launcher.partition(b"\n")[0].decode(errors="replace")
-        running = _programs(root)
-        before, self._idle = self._idle, set()
-        removed = []
-        for name in sorted(folders):
-            part = f"/{VERSIONS_FOLDER}/{name}/"
-            if part in first or any(part in program for program in running):
-                continue
-            if name not in before:
-                self._idle.add(name)
-                continue
-            shutil.rmtree(directory / VERSIONS_FOLDER / name, ignore_errors=True)
-            log.info("removed an old version of the plugin", version=name)
-            removed.append(name)
+
+        first_line = launcher.partition(b"\n")[0].decode(errors="replace")
+        used_paths = {first_line, *host_state.executables(self._settings.host_root)}
+        unused = {
+            version
+            for version in versions
+            if not any(f"/{VERSIONS_FOLDER}/{version}/" in path for path in used_paths)
+        }
+        removed = sorted(unused & self._unused)
+        self._unused = unused - set(removed)
+
+        for version in removed:
+            shutil.rmtree(bin_dir / VERSIONS_FOLDER / version, ignore_errors=True)
+            log.info("removed an unused version of the plugin", version=version)
         return removed
 
 
-def _programs(root: Path) -> set[str]:
-    """Return the executables of all processes of the host."""
-    found = set()
-    for process in (root / "proc").iterdir():
-        if process.name.isdecimal():
-            try:
-                found.add(str((process / "exe").readlink()))
-            except OSError:
-                continue  # it ended, or is the kernel's
-    return found
+def _versions(folder: Path) -> set[str]:
+    """Return the names of the installed versions. Raises OSError."""
+    return {
+        path.name
+        for path in folder.iterdir()
+        # The agent copies into temporary folders, however long that takes, and sweeps them itself.
+        if path.is_dir() and not path.name.startswith(atomic_file.TEMPORARY_PREFIX)
+    }

@@ -1,28 +1,27 @@
-"""Frees what no container runtime will ask for again.
+"""Release attachments for which no container runtime will send a DEL.
 
-What is left behind: attachments of failed ADDs that the roll-back could not free (runtimes do
-not call again after a failed ADD), parked ones whose executable came back, and sandboxes that
-a crash or a reboot took away without a DEL.
+These are attachments of failed ADDs that the roll-back could not release (a runtime sends no DEL
+after a failed ADD), parked attachments whose delegate can run again, and sandboxes that a crash or
+a reboot removed without a DEL.
 
-How it works: every minute it looks at the records and asks the runtime for its sandboxes. For
-records that nobody else will ever free it runs the installed plugin's DEL, as the runtime
-would. This is the one part of Genie that needs the host's privileges, since delegates may be
-any program and do anything that a CNI plugin does. So it is a process and a container of its
-own, without a token and without a port. It sees the host's files below ``host_root`` and
-starts the plugin with that as its root, in the host's network and process namespaces. The
-mount namespace is the container's: the host's mounts are seen, and none is made or undone there.
+The reaper needs the host's privileges, since a delegate may be any program and may do anything that
+a CNI plugin does. So it is a process and a container of its own, without a token and without a
+port. It sees the host's files below ``host_root``. It runs the installed plugin with that directory
+as root, in the host's network and process namespaces. The mount namespace is the container's: the
+host's mounts are visible, and none is added or removed.
 
-Rules: a record is acted on only if it is old enough, its lock is free, two looks in a row did
-not find its sandbox, and its network namespace is gone or holds no process. While the runtime
-does not answer, nothing is concluded, and before long the agent is asked to say so: kubelet ends
-the sandboxes that the runtime knows. What is parked waits until the executables of its chain are
-there again.
+Guarantees: the reaper releases a record only if all of these hold.
+
+- The record is older than ``reap_age_seconds``, and nobody holds its lock.
+- The runtime did not list the sandbox in two passes in a row.
+- The network namespace is gone, or no process runs in it.
+- For a parked attachment: the executables of its chain are there again.
+
+If the runtime does not answer, the reaper releases nothing.
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
 import time
 from typing import TYPE_CHECKING
 
@@ -31,237 +30,232 @@ import structlog
 from dispatcher import keys, networks
 from dispatcher.node import conf_dir, gone_containers, reaper_problem, removal
 from dispatcher.node.record_cache import RecordCache
-from dispatcher.reaper import cri, give_up
+from dispatcher.reaper import cache_entries, cri, give_up, host_state
 from dispatcher.reaper.handover import hand_over
-from dispatcher.reaper.host_paths import namespace, resolve
-from dispatcher.state import leftovers, lock
+from dispatcher.reaper.history import Absences, DelRetries
+from dispatcher.reaper.host_paths import namespace_id, resolve
+from dispatcher.state import leftovers, lock, store
 from dispatcher.state.record import PARKED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
     from dispatcher.node.record_cache import CachedRecord
     from dispatcher.node.settings import NodeSettings
     from dispatcher.state.record import Record
 
-PAUSE_AFTER_FAILURE = 600.0
-"""Seconds before a DEL that failed is tried again; doubled each time, up to a day."""
-
-LONGEST_PAUSE = 86_400.0
-
-UNANSWERED = 5
-"""Looks in a row without an answer of the runtime, after which the agent shall tell of it."""
-
+UNANSWERED_PASSES = 5
+"""Passes in a row without an answer of the runtime, after which the agent emits an Event.
+Runtimes are restarted, so one failure says little."""
 
 log = structlog.get_logger("reaper")
 
 
 class Reaper:
-    """Looks, and frees; *ask* returns the runtime's sandboxes, *free* runs one DEL."""
+    """Makes one pass over the node's records after the other.
+
+    *list_sandboxes* returns the runtime's sandboxes or raises :class:`cri.CRIError`, *run_del* runs
+    the plugin's DEL for a record and returns the error, *clock* returns seconds of the epoch.
+    """
 
     def __init__(
         self,
         settings: NodeSettings,
         *,
-        ask: Callable[[], set[str]],
-        free: Callable[[CachedRecord], str],
+        list_sandboxes: Callable[[], set[str]],
+        run_del: Callable[[CachedRecord], str],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
         self._root = settings.host_root
-        self._state = resolve(self._root, settings.state_dir)
-        self._records = RecordCache(self._state)
-        self._ask = ask
-        self._free = free
+        self._state_dir = resolve(self._root, settings.state_dir)
+        self._records = RecordCache(self._state_dir)
+        self._list_sandboxes = list_sandboxes
+        self._run_del = run_del
         self._clock = clock
-        self._missed: dict[str, int] = {}
-        self._silent = 0
-        self._doubts: dict[str, str] = {}
-        self._failed: dict[str, tuple[float, float]] = {}
-        self._tries: dict[str, int] = {}
+        self._absences = Absences()
+        self._retries = DelRetries()
+        self._unanswered = 0
+        self._reasons: dict[str, str] = {}
+        """Why a record was not released in the last pass, by container."""
+        self._forced_tries: dict[str, int] = {}
 
-    def turn(self) -> None:
-        """Do what the mode asks for, once."""
-        if self._settings.mode.is_forced:
-            self.clear()
-        if self._settings.mode.is_leaving and self._has_left():
-            records = self._records.read()
-            gone_ids = self._gone(records)
-            hand_over(records.values(), self._following(), gone_ids, self._root, self._state)
-            give_up.forget_results(resolve(self._root, give_up.RESULTS))
-        if swept := leftovers.sweep(str(self._state)):
-            log.info("removed what was left of calls that had done nothing yet", containers=swept)
-        self.look()
+    def run_once(self) -> None:
+        """Make one pass, as the mode asks."""
+        mode = self._settings.mode
+        if mode.is_forced:
+            self.release_blocking()
+        if mode.is_leaving and not self._is_installed():
+            self._hand_over()
 
-    def look(self) -> list[str]:
-        """Look once; returns the containers that were freed."""
+        if swept := leftovers.sweep(str(self._state_dir)):
+            log.info("removed files of killed calls that ran no delegate", containers=swept)
+
+        self.release_orphans()
+
+    def release_orphans(self) -> list[str]:
+        """Release records that no runtime will release; returns their containers."""
         records = self._records.read()
-        try:
-            listed = self._ask() if records else set()
-        except cri.CRIError as error:
-            self._unanswered(records, str(error))
+        if not self._count_absences(records):
             return []
-        self._silent = 0
-        reaper_problem.write(self._state, "")
-        self._missed = {key: self._missed.get(key, 0) + 1 for key in records.keys() - listed}
-        gone_containers.write(self._state, self._gone(records))
-        self._failed = {key: value for key, value in self._failed.items() if key in records}
+
+        gone_containers.write(self._state_dir, self._gone(records))
+        self._retries.keep(records)
+
         now = self._clock()
-        suspects = [
-            records[container_id]
-            for container_id, missed in sorted(self._missed.items())
-            if missed > 1 and now >= self._failed.get(container_id, (now, 0.0))[0]
-        ]
-        inhabited = _inhabited(self._root) if suspects else set()
-        before, self._doubts = self._doubts, {}
-        freed = []
-        for stored in suspects:
-            doubt = self._doubt(stored, inhabited)
-            if doubt:
-                self._doubts[stored.container_id] = doubt
-                if doubt != before.get(stored.container_id):
-                    log.info("left alone", container=stored.container_id, reason=doubt)
-            elif self._take(stored):
-                freed.append(stored.container_id)
+        absent = [each for each in self._absences.gone if self._retries.is_due(each, now)]
+        released = self._release_absent([records[each] for each in absent])
 
-        gone_containers.write(
-            self._state, self._gone(records) - set(freed)
-        )  # DELs may have taken minutes
-        return freed
+        # Again, since DELs may have taken minutes.
+        gone_containers.write(self._state_dir, self._gone(records) - set(released))
+        return released
 
-    def _has_left(self) -> bool:
-        """Return whether the runtime can no longer call Genie on this node.
-
-        A launcher that is missing for some seconds is not enough: while the conflist is there the
-        runtime still calls Genie, whose records must stay.
-        """
-        ours = (
-            self._settings.cni_bin_dir / keys.PLUGIN_TYPE,
-            self._settings.cni_conf_dir / keys.CONFLIST,
-        )
-        return not any(resolve(self._root, path).exists() for path in ours)
-
-    def _gone(self, records: Mapping[str, CachedRecord]) -> set[str]:
-        """Return the containers that the runtime did not list twice or that have no namespace."""
-        unlisted = {key for key, missed in self._missed.items() if missed > 1}
-        return (unlisted & records.keys()) | {
-            container_id
-            for container_id, stored in records.items()
-            if stored.record is not None and namespace(self._root, stored.record.netns) is None
-        }
-
-    def _unanswered(self, records: Mapping[str, CachedRecord], error: str) -> None:
-        """Note that the runtime did not answer; have it told when that goes on."""
-        self._missed.clear()
-        gone_containers.write(self._state, self._gone(records))
-        self._silent += 1
-        sentence = f"nothing is freed while the container runtime does not answer: {error}"
-        log.warning(sentence)
-        if self._silent >= UNANSWERED:
-            reaper_problem.write(self._state, sentence)
-
-    def _doubt(self, stored: CachedRecord, inhabited: set[tuple[int, int]]) -> str:
-        """Return why *stored*, which the runtime does not list, must be left alone for now."""
-        if stored.record is None:
-            return stored.fault
-        if self._clock() - stored.written_at < self._settings.reap_age_seconds:
-            return "it is too young"
-        if _locked(self._state / f"{stored.container_id}.lock"):
-            return "a call or a delegate holds its lock"
-        if namespace(self._root, stored.record.netns) in inhabited:
-            return "its network namespace holds a process"
-        if self._parked(stored.record):
-            return "it is parked, and an executable of its chain is not there"
-        return ""
-
-    def _parked(self, record: Record) -> bool:
-        """Return whether nothing but parked attachments is left, and none can be freed yet."""
-        directories = [str(resolve(self._root, each)) for each in self._settings.bin_dirs]
-        return bool(record.attachments) and all(
-            attachment.phase == PARKED
-            and networks.missing_executables(attachment.conf, directories)
-            for attachment in record.attachments
-        )
-
-    def clear(self) -> list[str]:
-        """Free what stands in the way of "remove --force"; returns the containers.
+    def release_blocking(self) -> list[str]:
+        """Release records that block the mode "remove --force"; returns their containers.
 
         Their pods lose their networks, as the mode's documentation says.
         """
-        freed = []
+        released = []
         records = self._records.read()
-        following = self._following()
-        for stored in removal.blocking_records(records.values(), following, self._gone(records)):
-            if _locked(self._state / f"{stored.container_id}.lock"):
-                continue
-            if self._take(stored):
-                freed.append(stored.container_id)
-            else:
-                self._give_up(stored.container_id)
-        return freed
+        successor, gone = self._successor(), self._gone(records)
 
-    def _following(self) -> str:
-        """Return the host's path of what the runtime loads without our conflist, or ""."""
+        for cached in removal.blocking_records(records.values(), successor, gone):
+            if host_state.kill_overdue_holder(self._lock_file(cached.container_id)):
+                continue
+            if self._release(cached):
+                released.append(cached.container_id)
+            else:
+                self._count_forced_try(cached.container_id)
+        return released
+
+    def _count_absences(self, records: Mapping[str, CachedRecord]) -> bool:
+        """Ask the runtime for its sandboxes; returns whether it answered."""
+        try:
+            listed = self._list_sandboxes() if records else set()
+        except cri.CRIError as error:
+            self._absences.clear()
+            gone_containers.write(self._state_dir, self._gone(records))
+            self._report_unanswered(str(error))
+            return False
+
+        self._unanswered = 0
+        reaper_problem.write(self._state_dir, "")
+        self._absences.count(records, listed)
+        return True
+
+    def _report_unanswered(self, error: str) -> None:
+        self._unanswered += 1
+        problem = f"no networks are released while the container runtime does not answer: {error}"
+        log.warning(problem)
+        if self._unanswered >= UNANSWERED_PASSES:
+            reaper_problem.write(self._state_dir, problem)
+
+    def _release_absent(self, absent: Collection[CachedRecord]) -> list[str]:
+        """Release the *absent* records that need not wait; returns their containers."""
+        used = host_state.network_namespaces(self._root) if absent else set()
+        before, self._reasons = self._reasons, {}
+        released = []
+
+        for cached in absent:
+            container_id = cached.container_id
+            reason = self._reason_to_wait(cached, used)
+            if reason:
+                self._reasons[container_id] = reason
+                if reason != before.get(container_id):
+                    log.info("record not released yet", container=container_id, reason=reason)
+            elif self._release(cached):
+                released.append(container_id)
+        return released
+
+    def _reason_to_wait(self, cached: CachedRecord, used: Collection[tuple[int, int]]) -> str:
+        """Return why *cached*, which the runtime does not list, is not released now, or "".
+
+        *used* are the network namespaces with processes. An overdue delegate is killed.
+        """
+        if cached.record is None:
+            return cached.fault
+        if self._clock() - cached.written_at < self._settings.reap_age_seconds:
+            return "the record is younger than reap_age_seconds"
+        # Before the namespace: an overdue delegate may be the process that runs there.
+        if host_state.kill_overdue_holder(self._lock_file(cached.container_id)):
+            return "a call of the plugin or a delegate holds its lock"
+        if namespace_id(self._root, cached.record.netns) in used:
+            return "a process runs in its network namespace"
+        if self._is_parked(cached.record):
+            return "all attachments are parked, and executables of their chains are missing"
+        return ""
+
+    def _is_parked(self, record: Record) -> bool:
+        """Return whether only parked attachments are left, and none of them can be released."""
+        bin_dirs = [str(resolve(self._root, each)) for each in self._settings.bin_dirs]
+        return bool(record.attachments) and all(
+            attachment.phase == PARKED and networks.missing_executables(attachment.conf, bin_dirs)
+            for attachment in record.attachments
+        )
+
+    def _release(self, cached: CachedRecord) -> bool:
+        """Run DEL for *cached*; returns whether that released all its attachments."""
+        if cached.record is None:
+            return False
+
+        container_id, started_at = cached.container_id, self._clock()
+        pod = "/".join(cached.record.pod[:2])
+        error = self._run_del(cached)
+
+        if error:
+            self._retries.fail(container_id, started_at)
+            log.warning("DEL failed", container=container_id, pod=pod, error=error)
+            return False
+        if store.exists(str(self._state_dir), container_id):
+            log.warning("DEL left attachments parked", container=container_id, pod=pod)
+            return False
+        log.info("released all attachments", container=container_id, pod=pod)
+        return True
+
+    def _count_forced_try(self, container_id: str) -> None:
+        """Count a failed try of "remove --force"; give the record up after the last one."""
+        tries = self._forced_tries[container_id] = self._forced_tries.get(container_id, 0) + 1
+        if tries < removal.FORCED_TRIES:
+            return
+        if give_up.keep_as_left(self._state_dir, container_id):
+            log.warning("record kept as .json.left: DEL failed too often", container=container_id)
+
+    def _hand_over(self) -> None:
+        """Leave the records to the runtime, now that plugin and conflist are gone."""
+        records = self._records.read()
+        results_dir = resolve(self._root, cache_entries.RESULTS_DIR)
+        successor, gone = self._successor(), self._gone(records)
+
+        hand_over(records.values(), successor, gone, results_dir, self._state_dir)
+        cache_entries.remove_genie_entries(results_dir)
+
+    def _is_installed(self) -> bool:
+        """Return whether the runtime may still call Genie on this node.
+
+        A launcher that is missing for some seconds is not enough: while the conflist is there, the
+        runtime calls Genie, and the records must stay.
+        """
+        paths = (
+            self._settings.cni_bin_dir / keys.PLUGIN_TYPE,
+            self._settings.cni_conf_dir / keys.CONFLIST,
+        )
+        return any(resolve(self._root, path).exists() for path in paths)
+
+    def _successor(self) -> str:
+        """Return the host's path of what the runtime loads without Genie's conflist, or ""."""
         directory = resolve(self._root, self._settings.cni_conf_dir)
         name = conf_dir.successor(directory).rpartition("/")[2]
         return str(self._settings.cni_conf_dir / name) if name else ""
 
-    def _give_up(self, container_id: str) -> None:
-        """Leave behind what was tried in vain often enough, so that the mode comes to an end."""
-        self._tries[container_id] = self._tries.get(container_id, 0) + 1
-        if self._tries[container_id] < removal.FORCED_TRIES:
-            return
-        if give_up.set_aside(self._state, container_id):
-            log.warning("left behind what could not be freed", container=container_id)
+    def _gone(self, records: Mapping[str, CachedRecord]) -> set[str]:
+        """Return the containers that the runtime does not list, or whose namespace is gone."""
+        without_namespace = {
+            container_id
+            for container_id, cached in records.items()
+            if cached.record is not None and namespace_id(self._root, cached.record.netns) is None
+        }
+        return without_namespace | (records.keys() & set(self._absences.gone))
 
-    def _take(self, stored: CachedRecord) -> bool:
-        if stored.record is None:
-            return False
-        container_id, now = stored.container_id, self._clock()
-        pod = "/".join(stored.record.pod[:2])
-        fault = self._free(stored)
-        if fault:
-            _, pause = self._failed.get(container_id, (0.0, PAUSE_AFTER_FAILURE / 2))
-            pause = min(2 * pause, LONGEST_PAUSE)
-            self._failed[container_id] = (now + pause, pause)
-            log.warning("could not free", container=container_id, pod=pod, error=fault)
-            return False
-        if (self._state / f"{container_id}.json").exists():
-            log.warning(
-                "a part is parked until its plugin is back", container=container_id, pod=pod
-            )
-            return False
-        log.info("freed what nobody would have asked for", container=container_id, pod=pod)
-        return True
-
-
-def _inhabited(root: Path) -> set[tuple[int, int]]:
-    """Return every network namespace that a process of the host lives in."""
-    found = set()
-    for process in (root / "proc").iterdir():
-        if process.name.isdecimal():
-            try:
-                seen = (process / "ns/net").stat()
-            except OSError:
-                continue  # it ended
-            found.add((seen.st_dev, seen.st_ino))
-    return found
-
-
-def _locked(path: Path) -> bool:
-    try:
-        # Without waiting: a pipe in its place would hold the reaper up for ever.
-        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
-        descriptor = os.open(path, flags)
-    except OSError:
-        return False  # nobody holds what cannot be opened
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.kill_overdue(descriptor)  # as the next DEL would; where none comes we are the next
-        return True
-    else:
-        return False
-    finally:
-        os.close(descriptor)
+    def _lock_file(self, container_id: str) -> Path:
+        return self._state_dir / (container_id + lock.SUFFIX)

@@ -19,8 +19,8 @@ known, *arguments = sys.argv[1:]
 settings = load(["--node-name=test", "--reap-age-seconds=0", *arguments])
 reaper = Reaper(
     settings,
-    ask=lambda: set(known.split(",")),
-    free=lambda stored: plugin_del.run(settings, stored),
+    list_sandboxes=lambda: set(known.split(",")),
+    run_del=lambda cached: plugin_del.run(settings, cached),
 )
-reaper.turn()
-print("freed:", *reaper.look())
+reaper.run_once()
+print("freed:", *reaper.release_orphans())

@@ -107,7 +107,7 @@ class ReaperRig:
     def make_reaper(self, host: Host, **settings: Any) -> Reaper:
         """Return a reaper with *settings*."""
         given = host.settings(host_root=host.root, state_dir="/state", **settings)
-        return Reaper(given, ask=self._list, free=self._release, clock=self.clock)
+        return Reaper(given, list_sandboxes=self._list, run_del=self._release, clock=self.clock)
 
     def _list(self) -> set[str]:
         if self.is_away:

@@ -19,7 +19,7 @@ import pytest
 from dispatcher.agent.installer import Plugin
 from dispatcher.node.plugin_layout import VERSIONS_FOLDER
 from dispatcher.node.settings import NodeSettings
-from dispatcher.reaper.old_versions import Versions
+from dispatcher.reaper.old_versions import OldVersions
 from tests import predecessor as of_history
 from tests.node.calls import LONG, wait_for
 from tests.node.installed import image
@@ -52,7 +52,7 @@ class Host:
         self.bin.mkdir()
         self._node = node
         self._payloads = itertools.cycle(payloads)
-        self._versions = Versions(NodeSettings(node_name="n", cni_bin_dir=self.bin))
+        self._versions = OldVersions(NodeSettings(node_name="n", cni_bin_dir=self.bin))
 
     def install(self, name: str) -> Plugin:
         """Upgrade to the version *name*, as an agent that has just started."""

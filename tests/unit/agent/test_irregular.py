@@ -12,7 +12,7 @@ from dispatcher.agent import moves, network_status
 from dispatcher.agent.journal_reader import Journal
 from dispatcher.node import gone_containers, reaper_problem, removal
 from dispatcher.node.record_cache import RecordCache
-from dispatcher.reaper import give_up, reaper
+from dispatcher.reaper import cache_entries, host_state
 from tests.unit.irregular import IRREGULAR, ends, irregular
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ READERS: dict[str, Callable[[Path], object]] = {
     gone_containers.NAME: gone_containers.read,
     moves.MEMORY: lambda folder: moves._load(folder / moves.MEMORY),
     network_status.MEMORY: lambda folder: network_status._load(folder / network_status.MEMORY),
-    "c1.lock": lambda folder: reaper._locked(folder / "c1.lock"),
-    "cbr0-c1-eth0": give_up.forget_results,
+    "c1.lock": lambda folder: host_state.kill_overdue_holder(folder / "c1.lock"),
+    "cbr0-c1-eth0": cache_entries.remove_genie_entries,
 }
 
 
@@ -70,7 +70,7 @@ def test_what_was_left_behind_is_named_though_it_is_no_file(tmp_path: Path, put:
     """By its container: nobody can tell the pod."""
     put(tmp_path / "c1.json.left")
     with ends():
-        assert "the networks of c1 could not be freed" in removal.set_aside_problem(tmp_path)
+        assert "the networks of c1 were not released" in removal.left_records_problem(tmp_path)
 
 
 def test_a_pipe_that_is_locked_is_a_lock(tmp_path: Path) -> None:
@@ -80,6 +80,6 @@ def test_a_pipe_that_is_locked_is_a_lock(tmp_path: Path) -> None:
     try:
         fcntl.flock(held, fcntl.LOCK_EX)
         with ends():
-            assert reaper._locked(tmp_path / "c1.lock")
+            assert host_state.kill_overdue_holder(tmp_path / "c1.lock")
     finally:
         os.close(held)

@@ -8,7 +8,7 @@ import pytest
 from dispatcher.node.conf_dir import successor
 from dispatcher.node.record_cache import CachedRecord
 from dispatcher.node.removal import blocking_problem, blocking_records, purge
-from dispatcher.reaper.give_up import set_aside
+from dispatcher.reaper.give_up import keep_as_left
 from dispatcher.state import lock, store
 from tests.unit.builders import ARGS, ReaperRig, make_canal_record, make_record, write_cache_entry
 
@@ -60,19 +60,24 @@ def test_the_explanation_names_pods_and_what_to_do() -> None:
     stored = [CachedRecord(f"c{number}", 0, of_pod(f"p{number}"), "") for number in range(11)]
     unreadable = CachedRecord("bad", 0, None, "x")
     following = "/etc/cni/net.d/10-canal.conf"
-    sentence = blocking_problem([*stored, unreadable], following, set(), force=False)
+    sentence = blocking_problem([*stored, unreadable], following, set(), is_forced=False)
     assert "the networks of ns/p0, ns/p1, " in sentence
     assert "ns/p9 and 2 more" in sentence
     assert 'Drain the node, or set the mode "remove --force"' in sentence
-    assert "no configuration would follow" in blocking_problem(stored[:1], "", set(), force=False)
+    assert (
+        "no other CNI configuration on this node can release the networks of ns/p0. "
+        in blocking_problem(stored[:1], "", set(), is_forced=False)
+    )
     assert "of bad." in blocking_problem(
-        [CachedRecord("bad", 0, None, "x")], "/x", set(), force=False
+        [CachedRecord("bad", 0, None, "x")], "/x", set(), is_forced=False
     )
 
 
 def test_by_force_the_explanation_does_not_advise_force() -> None:
     """It says what is going on instead."""
-    sentence = blocking_problem([CachedRecord("c", 0, make_record(), "")], "/x", set(), force=True)
+    sentence = blocking_problem(
+        [CachedRecord("c", 0, make_record(), "")], "/x", set(), is_forced=True
+    )
     assert "ns/p. The reaper runs their DEL" in sentence
     assert "Drain" not in sentence
 
@@ -83,13 +88,13 @@ def test_by_force_the_explanation_does_not_advise_force() -> None:
         (set(), "the networks of ns/p, ns/q."),
         (
             {"c1"},
-            "the networks of ns/p, ns/q and what is left of 1 container that no longer exists",
+            "the networks of ns/p, ns/q and of 1 container that no longer exists",
         ),
         (
             {"c1", "c3"},
-            "the networks of ns/p and what is left of 2 containers that no longer exist",
+            "the networks of ns/p and of 2 containers that no longer exist",
         ),
-        ({"c1", "c2", "c3"}, "cannot free what is left of 3 containers that no longer exist"),
+        ({"c1", "c2", "c3"}, "cannot release the networks of 3 containers that no longer exist"),
     ],
     ids=["all living", "a former sandbox", "a pod that is gone", "nothing but remains"],
 )
@@ -101,7 +106,7 @@ def test_each_pod_is_named_once_and_only_while_the_runtime_has_it(
         CachedRecord(container, 0, of_pod(pod), "")
         for container, pod in (("c1", "p"), ("c2", "p"), ("c3", "q"))
     ]
-    assert whose in blocking_problem(stored, "/x", gone, force=False)
+    assert whose in blocking_problem(stored, "/x", gone, is_forced=False)
 
 
 def test_removing_refuses_while_a_pod_needs_us_and_says_which(
@@ -238,12 +243,12 @@ def test_force_leaves_behind_what_three_tries_could_not_free_and_says_so(
     rig.fault = "bridge: it does not work"
     reaper = rig.make_reaper(host, cni_conf_dir="/etc/cni/net.d", mode="remove --force")
     for _ in range(2):
-        assert reaper.clear() == []
+        assert reaper.release_blocking() == []
         assert not list(rig.state.glob("*.left"))
     leaving = node(**node_state)
     assert not leaving.look().removed
     store.remove(str(rig.state), "freed")
-    reaper.clear()
+    reaper.release_blocking()
     assert sorted(path.name for path in rig.state.glob("*.json*")) == [
         "failing.json.left",
         "torn.json.left",
@@ -255,17 +260,17 @@ def test_force_leaves_behind_what_three_tries_could_not_free_and_says_so(
     assert len(list(rig.state.glob("*.left"))) == 2
     reason, sentence = said.events[-1][1:]
     assert reason == "NotFreed"
-    assert "of ns/p, torn could not be freed" in sentence
+    assert "the networks of ns/p, torn were not released" in sentence
 
 
 def test_a_record_that_a_call_holds_is_not_left_behind(rig: ReaperRig) -> None:
     """Who changes a record holds its lock."""
     rig.write("busy")
     held = lock.acquire_container(str(rig.state), "busy", deadline=0)
-    assert not set_aside(rig.state, "busy")
+    assert not keep_as_left(rig.state, "busy")
     held.release()
-    assert not set_aside(rig.state, "gone")
-    assert set_aside(rig.state, "busy")
+    assert not keep_as_left(rig.state, "gone")
+    assert keep_as_left(rig.state, "busy")
 
 
 def test_when_the_plugin_is_gone_libcnis_notes_on_its_calls_go_too(
@@ -280,12 +285,12 @@ def test_when_the_plugin_is_gone_libcnis_notes_on_its_calls_go_too(
     (folder / "genie-list-eth0").write_text("[]")
     host.executable("genie")
     places = {"cni_conf_dir": "/etc/cni/net.d", "cni_bin_dir": "/opt/cni/bin"}
-    rig.make_reaper(host, mode="remove", **places).turn()
+    rig.make_reaper(host, mode="remove", **places).run_once()
     assert len(list(folder.iterdir())) == 4
     (host.bin / "genie").unlink()
-    rig.make_reaper(host, mode="install", **places).turn()
+    rig.make_reaper(host, mode="install", **places).run_once()
     assert len(list(folder.iterdir())) == 4
-    rig.make_reaper(host, mode="remove", **places).turn()
+    rig.make_reaper(host, mode="remove", **places).run_once()
     assert sorted(path.name for path in folder.iterdir()) == [
         "genie-list-eth0",
         "genie-of-another-kind-c-eth0",

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.reaper.cri import METHOD, CRIError, call, identifiers, sandboxes
+from dispatcher.reaper.cri import METHOD, CRIError, call, identifiers, list_sandboxes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,7 +115,7 @@ def replying(
 def ask(path: Path, reply: Callable[[Connection, socket.socket], None], own: str = "") -> set[str]:
     runtime = Runtime(path, reply)
     try:
-        return sandboxes(path, own)
+        return list_sandboxes(path, own)
     finally:
         runtime.close()
         assert runtime.asked[0][":path"] == METHOD
@@ -209,7 +209,7 @@ def test_an_answer_that_trickles_in_is_not_waited_for_beyond_the_deadline(tmp_pa
 def test_a_socket_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     """The runtime is down, or the setting is wrong: the path is named."""
     with pytest.raises(CRIError, match="never"):
-        sandboxes(tmp_path / "never", "")
+        list_sandboxes(tmp_path / "never", "")
 
 
 @given(st.binary(max_size=200))

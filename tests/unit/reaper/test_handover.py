@@ -12,7 +12,7 @@ import pytest
 from dispatcher.conf import VERSIONS
 from dispatcher.node import removal
 from dispatcher.plugin import libcni_cache
-from dispatcher.reaper import handover
+from dispatcher.reaper import cache_entries
 from dispatcher.state import lock, store
 from dispatcher.state.record import ATTACHING, PARKED, RELEASING
 from tests.unit.builders import (
@@ -65,7 +65,7 @@ class Leaving:
     @property
     def event(self) -> str:
         """The sentence of the Event ``NotFreed``, or ""."""
-        return removal.set_aside_problem(self.rig.state)
+        return removal.left_records_problem(self.rig.state)
 
     def found(self, container: str = "c1") -> libcni_cache.Cached | None:
         """Return what a Genie that comes back finds of *container*."""
@@ -81,7 +81,7 @@ def test_a_pod_that_keeps_running_is_found_by_a_genie_that_comes_back(leaving: L
     """With its network, whatever the default is then; Genie's own note and record are gone."""
     leaving.write(make_canal_record(FOLLOWING))
     write_cache_entry(leaving.results, "genie", "genie")
-    leaving.reaper.turn()
+    leaving.reaper.run_once()
     assert leaving.notes == ["canal-c1-eth0"]
     assert (leaving.results / "canal-c1-eth0").stat().st_mode & 0o777 == 0o600
     assert leaving.left == []
@@ -92,7 +92,7 @@ def test_a_pod_that_keeps_running_is_found_by_a_genie_that_comes_back(leaving: L
     assert (now.network, now.interface, now.conf.plugins) == ("canal", "eth0", was.conf.plugins)
     assert sorted(now.args.split(";")) == sorted(ARGS.split(";"))
     assert now.result == CANAL_RESULT
-    leaving.reaper.turn()
+    leaving.reaper.run_once()
     assert leaving.notes == ["canal-c1-eth0"]
 
 
@@ -101,7 +101,7 @@ def test_the_entry_has_the_form_of_libcnis_own(leaving: Leaving) -> None:
     record = make_canal_record(FOLLOWING)
     record.attachments[0].capability_args = {"portMappings": [{"hostPort": 80}]}
     leaving.write(record)
-    leaving.reaper.turn()
+    leaving.reaper.run_once()
     note: dict[str, Any] = json.loads((leaving.results / "canal-c1-eth0").read_bytes())
     config = json.loads(b64decode(note.pop("config")))
     assert (config["name"], config["cniVersion"]) == ("canal", "1.0.0")
@@ -126,13 +126,13 @@ def test_a_result_is_cached_in_the_version_of_its_network(version: str) -> None:
     """Where that has no form for it, without one: plugins release so, too."""
     record = make_canal_record(FOLLOWING)
     record.attachments[0].conf.cni_version = version
-    entry = handover.cache_entry(record, record.attachments[0])
+    entry = cache_entries.cache_entry(record, record.attachments[0])
     assert entry["result"]["cniVersion"] == version
     record.attachments[0].result = {"interfaces": [], "ips": [], "routes": [], "dns": {}}
-    has_result = "result" in handover.cache_entry(record, record.attachments[0])
+    has_result = "result" in cache_entries.cache_entry(record, record.attachments[0])
     assert has_result == (version > "0.2.0")
     record.attachments[0].result = None
-    assert "result" not in handover.cache_entry(record, record.attachments[0])
+    assert "result" not in cache_entries.cache_entry(record, record.attachments[0])
 
 
 def without_namespace(record: Record) -> None:
@@ -166,9 +166,9 @@ def test_a_record_that_only_genie_could_free_is_set_aside_when_the_plugin_is_gon
     record = make_canal_record(FOLLOWING)
     change(record)
     leaving.write(record)
-    leaving.reaper.turn()
+    leaving.reaper.run_once()
     assert (leaving.notes, leaving.left) == ([], ["c1.json.left"])
-    assert "the networks of ns/p could not be freed" in leaving.event
+    assert "the networks of ns/p were not released" in leaving.event
 
 
 def test_a_record_of_a_sandbox_that_the_runtime_lost_is_set_aside(leaving: Leaving) -> None:
@@ -176,9 +176,9 @@ def test_a_record_of_a_sandbox_that_the_runtime_lost_is_set_aside(leaving: Leavi
     leaving.write(make_canal_record(FOLLOWING))
     held = lock.acquire_container(str(leaving.rig.state), "c1", deadline=0)
     for _ in range(2):
-        leaving.reaper.turn()
+        leaving.reaper.run_once()
     held.release(unlink=True)
-    leaving.reaper.turn()
+    leaving.reaper.run_once()
     assert (leaving.notes, leaving.left) == ([], ["c1.json.left"])
 
 
@@ -194,7 +194,7 @@ def test_a_record_that_only_genie_could_free_is_freed_while_the_plugin_is_there(
     record = make_canal_record(str(host.conf / "10-canal.conflist"))
     change(record)
     leaving.write(record)
-    leaving.reaper.look()
+    leaving.reaper.release_orphans()
     agent = node(mode=mode, state_dir=leaving.rig.state)
     assert agent.look().removed
     leaving.rig.clock.now += 1000
@@ -203,7 +203,7 @@ def test_a_record_that_only_genie_could_free_is_freed_while_the_plugin_is_there(
     reaper = leaving.rig.make_reaper(host, mode=mode, **leaving.places, reap_age_seconds=0)
     os.utime(store.path_of(str(leaving.rig.state), "c1"), (0, 0))
     for _ in range(2):
-        reaper.turn()
+        reaper.run_once()
     assert leaving.rig.released == ["c1"]
     assert agent.look().over
     assert (leaving.notes, leaving.event) == ([], "")
@@ -215,10 +215,10 @@ def test_while_the_conflist_is_there_nothing_is_handed_over(host: Host, leaving:
     write_cache_entry(leaving.results, "genie", "genie")
     conflist = host.conf / "00-genie.conflist"
     conflist.touch()
-    leaving.reaper.turn()
+    leaving.reaper.run_once()
     assert (leaving.notes, leaving.left) == (["genie-c-eth0"], ["c1.json"])
     conflist.unlink()
-    leaving.reaper.turn()
+    leaving.reaper.run_once()
     assert (leaving.notes, leaving.left) == (["canal-c1-eth0"], [])
 
 
@@ -235,7 +235,7 @@ def test_a_name_that_leads_to_another_folder_is_not_handed_over(
     record.attachments[0].interface = interface
     leaving.write(record)
     before = sorted(leaving.rig.root.rglob("*"))
-    leaving.reaper.turn()
+    leaving.reaper.run_once()
     assert sorted(leaving.rig.root.rglob("*")) == before
     assert leaving.left == ["c1.json"]
 
@@ -245,7 +245,7 @@ def test_what_the_next_configuration_cannot_release_is_not_handed_over(leaving: 
     record = make_canal_record(FOLLOWING)
     record.attachments.append(make_attachment("weave", "net1", CANAL_RESULT))
     leaving.write(record)
-    leaving.reaper.turn()
+    leaving.reaper.run_once()
     assert (leaving.notes, leaving.left) == ([], ["c1.json"])
 
 
@@ -253,11 +253,11 @@ def test_while_a_call_holds_its_lock_a_record_stays(leaving: Leaving) -> None:
     """Its DEL is under way; the next turn comes here again."""
     leaving.write(make_canal_record(FOLLOWING))
     held = lock.acquire_container(str(leaving.rig.state), "c1", deadline=0)
-    leaving.reaper.turn()
+    leaving.reaper.run_once()
     assert leaving.notes == []
     assert "c1.json" in leaving.left
     held.release(unlink=True)
-    leaving.reaper.turn()
+    leaving.reaper.run_once()
     assert (leaving.notes, leaving.left) == (["canal-c1-eth0"], [])
 
 
@@ -266,10 +266,10 @@ def test_a_record_stays_while_its_note_cannot_be_written(leaving: Leaving) -> No
     leaving.write(make_canal_record(FOLLOWING))
     blocked: Path = leaving.results / "canal-c1-eth0"
     (blocked / "full").mkdir(parents=True)
-    leaving.reaper.turn()
+    leaving.reaper.run_once()
     assert "c1.json" in leaving.left
     (blocked / "full").rmdir()
     blocked.rmdir()
-    leaving.reaper.turn()
+    leaving.reaper.run_once()
     assert leaving.left == []
     assert leaving.found() is not None

@@ -2,19 +2,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dispatcher.reaper.old_versions import Versions
+from dispatcher.reaper.old_versions import OldVersions
 
 if TYPE_CHECKING:
     from tests.unit.host import Host
 
 
-def versions(host: Host) -> Versions:
+def versions(host: Host) -> OldVersions:
     host.plugin("v1").look()
     host.image("v2")
     host.plugin("v2").look()
     (host.root / "proc/self").mkdir(parents=True)
     (host.root / "proc/9").mkdir()
-    return Versions(host.settings(host_root=host.root, cni_bin_dir="/opt/cni/bin"))
+    return OldVersions(host.settings(host_root=host.root, cni_bin_dir="/opt/cni/bin"))
 
 
 def present(host: Host) -> list[str]:

@@ -12,8 +12,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from dispatcher.node import gone_containers, reaper_problem
-from dispatcher.reaper.host_paths import namespace, resolve
-from dispatcher.reaper.reaper import UNANSWERED
+from dispatcher.reaper.host_paths import namespace_id, resolve
+from dispatcher.reaper.reaper import UNANSWERED_PASSES
 from dispatcher.state import lock, store
 from dispatcher.state.record import PARKED, Record
 from tests.unit.builders import ReaperRig, make_record
@@ -32,9 +32,9 @@ def test_what_the_runtime_does_not_list_twice_is_freed(rig: ReaperRig) -> None:
     rig.write("gone")
     rig.write("living")
     rig.listed = {"living"}
-    assert rig.reaper.look() == []
-    assert rig.reaper.look() == ["gone"]
-    assert rig.reaper.look() == []
+    assert rig.reaper.release_orphans() == []
+    assert rig.reaper.release_orphans() == ["gone"]
+    assert rig.reaper.release_orphans() == []
     assert rig.released == ["gone"]
 
 
@@ -44,19 +44,19 @@ def test_the_agent_learns_which_containers_the_runtime_no_longer_has(rig: Reaper
     for container in ("gone", "living"):
         rig.write(container, age=0)
     rig.listed = {"living"}
-    rig.reaper.look()
+    rig.reaper.release_orphans()
     assert gone_containers.read(rig.state) == set()
-    rig.reaper.look()
+    rig.reaper.release_orphans()
     assert gone_containers.read(rig.state) == {"gone"}
     rig.is_away = True
-    rig.reaper.look()
+    rig.reaper.release_orphans()
     assert not (rig.state / gone_containers.NAME).exists()
     rig.is_away = False
     for _ in range(2):
-        rig.reaper.look()
+        rig.reaper.release_orphans()
     assert gone_containers.read(rig.state) == {"gone"}
     rig.listed = {"gone", "living"}
-    rig.reaper.look()
+    rig.reaper.release_orphans()
     assert gone_containers.read(rig.state) == set()
 
 
@@ -64,10 +64,10 @@ def test_the_agent_learns_which_containers_have_no_namespace(rig: ReaperRig) -> 
     """A reboot took it; the runtime lists such a sandbox for a while, or does not answer."""
     rig.write("rebooted", age=0, netns="/run/netns/gone")
     rig.listed = {"rebooted"}
-    rig.reaper.look()
+    rig.reaper.release_orphans()
     assert gone_containers.read(rig.state) == {"rebooted"}
     rig.is_away = True
-    rig.reaper.look()
+    rig.reaper.release_orphans()
     assert gone_containers.read(rig.state) == {"rebooted"}
 
 
@@ -80,36 +80,36 @@ def test_a_folder_that_cannot_be_written_does_not_stop_the_reaper(tmp_path: Path
 def test_a_sandbox_that_is_listed_in_between_is_counted_anew(rig: ReaperRig) -> None:
     """Two looks in a row, not two looks."""
     rig.write("c1")
-    rig.reaper.look()
+    rig.reaper.release_orphans()
     rig.listed = {"c1"}
-    rig.reaper.look()
+    rig.reaper.release_orphans()
     rig.listed = set()
-    assert rig.reaper.look() == []
-    assert rig.reaper.look() == ["c1"]
+    assert rig.reaper.release_orphans() == []
+    assert rig.reaper.release_orphans() == ["c1"]
 
 
 def test_while_the_runtime_is_away_nothing_is_freed_and_looks_start_anew(rig: ReaperRig) -> None:
     """It knows its sandboxes again only when it is up."""
     rig.write("c1")
-    rig.reaper.look()
+    rig.reaper.release_orphans()
     rig.is_away = True
-    assert rig.reaper.look() == []
+    assert rig.reaper.release_orphans() == []
     rig.is_away = False
-    assert rig.reaper.look() == []
-    assert rig.reaper.look() == ["c1"]
+    assert rig.reaper.release_orphans() == []
+    assert rig.reaper.release_orphans() == ["c1"]
 
 
 def test_that_the_runtime_stays_away_is_left_for_the_agent_to_say(rig: ReaperRig) -> None:
     """After some looks, since runtimes are restarted; it is taken back with the first answer."""
     rig.write("c1")
     rig.is_away = True
-    for _ in range(UNANSWERED - 1):
-        rig.reaper.look()
+    for _ in range(UNANSWERED_PASSES - 1):
+        rig.reaper.release_orphans()
     assert reaper_problem.read(rig.state) == ""
-    rig.reaper.look()
+    rig.reaper.release_orphans()
     assert "runtime does not answer: away" in reaper_problem.read(rig.state)
     rig.is_away = False
-    rig.reaper.look()
+    rig.reaper.release_orphans()
     assert reaper_problem.read(rig.state) == ""
 
 
@@ -117,7 +117,7 @@ def test_a_node_without_records_has_nothing_to_complain_of(rig: ReaperRig) -> No
     """What an earlier reaper left goes, though the runtime is not asked."""
     rig.is_away = True
     reaper_problem.write(rig.state, "earlier")
-    rig.reaper.look()
+    rig.reaper.release_orphans()
     assert reaper_problem.read(rig.state) == ""
 
 
@@ -133,7 +133,7 @@ def test_what_a_killed_call_left_without_a_record_goes_at_once(rig: ReaperRig) -
     rig.is_away = True
     (rig.state / "c1.lock").touch()
     (rig.state / "c1.json.tmp").write_bytes(b"{")
-    rig.reaper.turn()
+    rig.reaper.run_once()
     assert list(rig.state.iterdir()) == []
 
 
@@ -141,9 +141,9 @@ def test_a_young_record_waits(rig: ReaperRig) -> None:
     """An ADD that still runs has no sandbox in the runtime's list."""
     rig.write("c1", age=0)
     for _ in range(3):
-        assert rig.reaper.look() == []
+        assert rig.reaper.release_orphans() == []
     rig.clock.now += 600
-    assert rig.reaper.look() == ["c1"]
+    assert rig.reaper.release_orphans() == ["c1"]
 
 
 def test_a_locked_record_waits(rig: ReaperRig) -> None:
@@ -153,10 +153,10 @@ def test_a_locked_record_waits(rig: ReaperRig) -> None:
     try:
         fcntl.flock(held, fcntl.LOCK_EX)
         for _ in range(3):
-            assert rig.reaper.look() == []
+            assert rig.reaper.release_orphans() == []
     finally:
         os.close(held)
-    assert rig.reaper.look() == ["c1"]
+    assert rig.reaper.release_orphans() == ["c1"]
 
 
 def test_a_delegate_whose_time_is_over_and_whose_plugin_is_gone_is_ended(rig: ReaperRig) -> None:
@@ -167,9 +167,9 @@ def test_a_delegate_whose_time_is_over_and_whose_plugin_is_gone_is_ended(rig: Re
         held.record_delegate(delegate.pid, time.monotonic() - 60)
         os.close(held._file)  # as a kill of the plugin does
         for _ in range(2):  # the first only notes that the runtime does not know it
-            assert rig.reaper.look() == []
+            assert rig.reaper.release_orphans() == []
         assert delegate.wait(30) == -9
-    assert rig.reaper.look() == ["c1"]
+    assert rig.reaper.release_orphans() == ["c1"]
 
 
 def test_a_namespace_with_a_process_waits_and_an_empty_one_does_not(rig: ReaperRig) -> None:
@@ -180,9 +180,9 @@ def test_a_namespace_with_a_process_waits_and_an_empty_one_does_not(rig: ReaperR
     (rig.root / "proc/self").mkdir()
     (rig.root / "proc/8").mkdir()
     for _ in range(3):
-        assert rig.reaper.look() == []
+        assert rig.reaper.release_orphans() == []
     lives.unlink()
-    assert rig.reaper.look() == ["c1"]
+    assert rig.reaper.release_orphans() == ["c1"]
 
 
 def test_a_namespace_that_is_known_by_a_process_waits_for_its_end(rig: ReaperRig) -> None:
@@ -190,9 +190,9 @@ def test_a_namespace_that_is_known_by_a_process_waits_for_its_end(rig: ReaperRig
     lives = rig.add_process(7)
     rig.write("c1", netns="/proc/7/ns/net")
     for _ in range(3):
-        assert rig.reaper.look() == []
+        assert rig.reaper.release_orphans() == []
     lives.unlink()
-    assert rig.reaper.look() == ["c1"]
+    assert rig.reaper.release_orphans() == ["c1"]
 
 
 def test_a_failed_del_is_tried_again_ever_more_rarely(rig: ReaperRig) -> None:
@@ -202,14 +202,14 @@ def test_a_failed_del_is_tried_again_ever_more_rarely(rig: ReaperRig) -> None:
     tries = []
     for _ in range(80):
         before = len(rig.released)
-        rig.reaper.look()
+        rig.reaper.release_orphans()
         if len(rig.released) > before:
             tries.append(rig.clock.now)
         rig.clock.now += 60
     assert [late - early for early, late in itertools.pairwise(tries)] == [600, 1200, 2400]
     rig.fault = ""
     rig.clock.now += 86_400
-    assert rig.reaper.look() == ["c1"]
+    assert rig.reaper.release_orphans() == ["c1"]
 
 
 def test_what_is_parked_waits_for_the_executable_and_is_freed_soon_after(
@@ -223,18 +223,18 @@ def test_what_is_parked_waits_for_the_executable_and_is_freed_soon_after(
     store.write_synced(str(rig.state), parked)
     os.utime(store.path_of(str(rig.state), "c1"), (0, 0))
     for _ in range(5):
-        assert reaper.look() == []
+        assert reaper.release_orphans() == []
     assert rig.released == []
     host.executable("bridge")
-    assert reaper.look() == ["c1"]
+    assert reaper.release_orphans() == ["c1"]
 
 
 def test_a_record_of_nothing_is_freed(rig: ReaperRig) -> None:
     """A DEL was killed between the last attachment and the record."""
     store.write_synced(str(rig.state), Record("c1", "", []))
     os.utime(store.path_of(str(rig.state), "c1"), (0, 0))
-    rig.reaper.look()
-    assert rig.reaper.look() == ["c1"]
+    rig.reaper.release_orphans()
+    assert rig.reaper.release_orphans() == ["c1"]
 
 
 def test_why_a_record_is_left_alone_is_in_the_log_once(
@@ -244,14 +244,17 @@ def test_why_a_record_is_left_alone_is_in_the_log_once(
     rig.write("c1", age=0)
     with capture_logs() as said:
         for _ in range(5):
-            rig.reaper.look()
+            rig.reaper.release_orphans()
         rig.clock.now += 600
         rig.add_namespace()
         rig.add_process(7)
         for _ in range(5):
-            rig.reaper.look()
-    reasons = [each["reason"] for each in said if each["event"] == "left alone"]
-    assert reasons == ["it is too young", "its network namespace holds a process"]
+            rig.reaper.release_orphans()
+    reasons = [each["reason"] for each in said if each["event"] == "record not released yet"]
+    assert reasons == [
+        "the record is younger than reap_age_seconds",
+        "a process runs in its network namespace",
+    ]
 
 
 def test_what_a_del_parks_is_not_called_freed(rig: ReaperRig) -> None:
@@ -259,7 +262,7 @@ def test_what_a_del_parks_is_not_called_freed(rig: ReaperRig) -> None:
     rig.write("c1")
     rig.parks = True
     for _ in range(3):
-        assert rig.reaper.look() == []
+        assert rig.reaper.release_orphans() == []
     assert rig.released == ["c1", "c1"]
 
 
@@ -267,7 +270,7 @@ def test_a_record_that_cannot_be_read_is_left_to_those_who_can(rig: ReaperRig) -
     """A newer plugin's, say."""
     (rig.state / "bad.json").write_text("{")
     for _ in range(3):
-        assert rig.reaper.look() == []
+        assert rig.reaper.release_orphans() == []
     assert (rig.state / "bad.json").exists()
 
 
@@ -280,11 +283,11 @@ def test_remove_by_force_frees_what_is_in_the_way_at_once(rig: ReaperRig, host: 
     try:
         fcntl.flock(held, fcntl.LOCK_EX)
         reaper = rig.make_reaper(host, cni_conf_dir="/etc/cni/net.d", mode="remove --force")
-        reaper.turn()
+        reaper.run_once()
         assert rig.released == ["c1"]
     finally:
         os.close(held)
-    reaper.turn()
+    reaper.run_once()
     assert rig.released == ["c1", "c2"]
 
 
@@ -298,18 +301,18 @@ def test_a_link_on_the_host_leads_to_the_host(tmp_path: Path) -> None:
     assert resolve(tmp_path, "/var/run/netns") == tmp_path / "run/netns"
     assert resolve(tmp_path, "/var/alias/y") == tmp_path / "run/netns/y"
     assert resolve(tmp_path, "/../../var/run") == tmp_path / "run"
-    assert namespace(tmp_path, "/var/run/netns/x") is not None
-    assert namespace(tmp_path, "/var/alias/x") == namespace(tmp_path, "/run/netns/x")
-    assert namespace(tmp_path, "/var/run/netns/y") is None
-    assert namespace(tmp_path, "") is None
+    assert namespace_id(tmp_path, "/var/run/netns/x") is not None
+    assert namespace_id(tmp_path, "/var/alias/x") == namespace_id(tmp_path, "/run/netns/x")
+    assert namespace_id(tmp_path, "/var/run/netns/y") is None
+    assert namespace_id(tmp_path, "") is None
 
 
 def test_a_namespace_is_what_the_kernel_calls_one(tmp_path: Path) -> None:
     """Those of a process are; a plain file, which a reboot leaves where one was mounted, is not."""
     own = Path("/proc/self/ns/net").stat()
-    assert namespace(Path("/"), f"/proc/{os.getpid()}/ns/net") == (own.st_dev, own.st_ino)
+    assert namespace_id(Path("/"), f"/proc/{os.getpid()}/ns/net") == (own.st_dev, own.st_ino)
     (tmp_path / "left").touch()
-    assert namespace(tmp_path, "/left") is None
+    assert namespace_id(tmp_path, "/left") is None
 
 
 def test_links_in_a_circle_are_an_error(tmp_path: Path) -> None:
@@ -318,4 +321,4 @@ def test_links_in_a_circle_are_an_error(tmp_path: Path) -> None:
     (tmp_path / "b").symlink_to("a")
     with pytest.raises(OSError, match="too many"):
         resolve(tmp_path, "/a")
-    assert namespace(tmp_path, "/a/x") is None
+    assert namespace_id(tmp_path, "/a/x") is None
