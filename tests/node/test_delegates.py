@@ -41,7 +41,11 @@ FAULTS = {
     ),
     "exits non-zero and prints nothing": (ATTACH + "exit 7", 103, "exited with code 7"),
     "crashes with words": (ATTACH + "echo 'panic: why' >&2; exit 2", 103, "exited with code 2"),
-    "exits non-zero and prints garbage": (ATTACH + "echo '<html>'; exit 1", 103, "exited with code 1"),
+    "exits non-zero and prints garbage": (
+        ATTACH + "echo '<html>'; exit 1",
+        103,
+        "exited with code 1",
+    ),
     "prints garbage": (ATTACH + "echo '<html>'", 103, "succeeded"),
     "prints what is not UTF-8": (ATTACH + r"printf '\377\376'", 103, "succeeded"),
     "prints two objects": (ATTACH + "echo '{} {}'", 103, "succeeded"),

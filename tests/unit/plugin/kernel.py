@@ -7,7 +7,7 @@ one is asked in tests/node.
 from __future__ import annotations
 
 from dispatcher.plugin.netlink import Route
-from tests.unit.plugin.test_netlink import link, route
+from tests.unit.plugin.rtnetlink import link, route
 
 
 class Pod:

@@ -7,8 +7,11 @@ ones do is tested in tests/node.
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from dispatcher import cni_errors, keys, networks
 from dispatcher.cni_errors import CannotRunError, CNIError, NotStartedError
@@ -124,8 +127,8 @@ class Rig:
         self.state = folder / "state"
         self.conf = folder / "conf"
         self.cache = folder / "cache"
-        for made in (self.conf, self.cache):
-            made.mkdir()
+        self.conf.mkdir()
+        self.cache.mkdir()
         self.delegates = Delegates()
         self.now = 1_700_000_000.0
         self.clock = 1.0  # long past for locks, which go by the machine's own: none is waited for
@@ -231,3 +234,29 @@ def failure(code: int = 7, msg: str = "no address left", details: str = "pool") 
 def hung() -> CNIError:
     """Return what the runner says of a delegate that was killed."""
     return CNIError(cni_errors.TRY_AGAIN, "did not finish in time and was killed")
+
+
+def error_of(rig: Rig, command: str, *args: Any, **more: Any) -> CNIError:
+    """Return the error of a command that must fail."""
+    with pytest.raises(CNIError) as raised:
+        rig.run(command, *args, **more)
+    return raised.value
+
+
+def add_cache_entry(
+    rig: Rig, types: list[str], *, interface: str = "eth0", name: str = "old"
+) -> None:
+    """Write what libcni keeps of an attachment that it made."""
+    conf = {"cniVersion": "0.4.0", "name": "cbr0", "plugins": [{"type": each} for each in types]}
+    entry = {
+        "kind": "cniCacheV1",
+        "containerId": "c1",
+        "ifName": interface,
+        "networkName": "cbr0",
+        "netns": "/ns",
+        "config": base64.b64encode(json.dumps(conf).encode()).decode(),
+        "cniArgs": [["K8S_POD_NAME", "old"]],
+        "capabilityArgs": {"portMappings": [{"hostPort": 80}]},
+        "result": {"cniVersion": "0.4.0", "ips": [{"version": "4", "address": "10.4.0.5/24"}]},
+    }
+    (rig.cache / name).write_text(json.dumps(entry))

@@ -10,8 +10,7 @@ import pytest
 from dispatcher import cni_errors
 from dispatcher.cni_errors import CNIError
 from dispatcher.state import lock, store
-from tests.unit.plugin.rig import Rig, failure, hung
-from tests.unit.plugin.test_add_and_delete import cached, caught
+from tests.unit.plugin.rig import Rig, add_cache_entry, error_of, failure, hung
 
 DEFAULT_ROUTE = {"cniVersion": "1.0.0", "routes": [{"dst": "0.0.0.0/0"}, {"dst": "10.0.0.0/8"}]}
 
@@ -36,7 +35,7 @@ def test_check_returns_what_a_plugin_objects(rig: Rig) -> None:
     """Its code and details under our sentence."""
     rig.run("ADD", "weave")
     rig.delegates.faults["CHECK", "w2"] = failure(77, "no route", "d")
-    error = caught(rig, "CHECK")
+    error = error_of(rig, "CHECK")
     assert (error.code, error.details) == (77, "d")
     assert error.msg.startswith('CHECK failed for network "weave" on interface "eth0" ')
 
@@ -56,18 +55,18 @@ def test_check_passes_over_a_network(rig: Rig, more: dict[str, Any]) -> None:
 
 def test_check_of_what_is_not_attached(rig: Rig) -> None:
     """An unknown container is code 3; an ADD that failed, and a corrupt record, are ours."""
-    assert caught(rig, "CHECK").code == cni_errors.UNKNOWN_CONTAINER
+    assert error_of(rig, "CHECK").code == cni_errors.UNKNOWN_CONTAINER
     rig.delegates.faults["ADD", "c1"] = failure()
     rig.delegates.faults["DEL", "c1"] = failure()
-    caught(rig, "ADD", "canal")
-    assert caught(rig, "CHECK").code == cni_errors.NOT_ATTACHED
+    error_of(rig, "ADD", "canal")
+    assert error_of(rig, "CHECK").code == cni_errors.NOT_ATTACHED
     (rig.state / "c1.json").write_text("{")
-    assert "corrupt" in caught(rig, "CHECK").msg
+    assert "corrupt" in error_of(rig, "CHECK").msg
 
 
 def test_check_of_a_container_from_before_genie(rig: Rig) -> None:
     """Libcni's cache says what to check."""
-    cached(rig, ["flannel"])
+    add_cache_entry(rig, ["flannel"])
     rig.run("CHECK")
     assert rig.delegates.calls == ["CHECK flannel cbr0 eth0"]
 
@@ -102,7 +101,7 @@ def test_status_says_why_not(
     rig.network("absent", "nowhere")
     rig.delegates.faults["STATUS", "w2"] = failure(7, "not ready")
     rig.delegates.faults["STATUS", "c1"] = failure(51, "limited")
-    error = caught(rig, "STATUS", default=default)
+    error = error_of(rig, "STATUS", default=default)
     assert (error.code, part in error.msg) == (code, True), error.msg
 
 
@@ -179,7 +178,7 @@ def test_gc_keeps_a_stranger_in_whatever_network(rig: Rig, default: str) -> None
     rig.delegates.held.add(("before", "eth0", "weave-net", "w1"))
     rig.run("ADD", "weave", container="new")
     if default == "broken":
-        error = caught(rig, "GC", default=default, **valid("new/eth0", "before/eth0"))
+        error = error_of(rig, "GC", default=default, **valid("new/eth0", "before/eth0"))
         assert (error.code, "GC skipped the default network" in error.msg) == (
             cni_errors.BROKEN_NETWORK,
             True,
@@ -210,7 +209,7 @@ def test_gc_collects_no_network_while_the_record_of_a_living_pod_cannot_be_read(
     rig.run("ADD", "weave,canal", container="alive")
     rig.run("ADD", "weave", container="dead")
     unreadable(rig, "alive", how)
-    error = caught(rig, "GC", **valid("alive/eth0"))
+    error = error_of(rig, "GC", **valid("alive/eth0"))
     assert "alive.json" in error.msg
     assert gc_lists(rig) == {}
     assert {held[0] for held in rig.delegates.held} == {"alive"}
@@ -222,7 +221,7 @@ def test_gc_collects_though_the_record_of_a_dead_pod_cannot_be_read(rig: Rig, ho
     """Whatever it had is not in the lists, and may go."""
     rig.run("ADD", "weave", container="dead")
     unreadable(rig, "dead", how)
-    assert "dead.json" in caught(rig, "GC", **valid()).msg
+    assert "dead.json" in error_of(rig, "GC", **valid()).msg
     assert set(gc_lists(rig)) == {"c1"}
 
 
@@ -247,7 +246,7 @@ def test_gc_keeps_what_it_could_not_free(rig: Rig) -> None:
     """Its record stays, and with it the next DEL: no network frees it behind the record's back."""
     rig.run("ADD", "weave", container="dead")
     rig.delegates.faults["DEL", "w1"] = failure()
-    caught(rig, "GC", **valid())
+    error_of(rig, "GC", **valid())
     assert gc_lists(rig)["w1"] == ["dead/eth0"]
 
 
@@ -279,7 +278,7 @@ def test_one_that_hangs_leaves_time_for_the_others_of_a_gc(rig: Rig) -> None:
             return run(self, conf, variables, until, *more)
 
     rig.delegates.__class__ = Slow
-    assert caught(rig, "GC", **valid()).code == cni_errors.TRY_AGAIN
+    assert error_of(rig, "GC", **valid()).code == cni_errors.TRY_AGAIN
     # The first hung for its third of 70 s; the plugins of a container share what is left.
     assert untils["DEL"] == [23.3, 46.7, 46.7, 70.0, 70.0]
     assert rig.records == ["a"]
@@ -294,7 +293,7 @@ def test_gc_goes_on_after_errors_and_reports_all(rig: Rig) -> None:
     (rig.state / "odd.json").write_text("{")
     rig.delegates.faults["DEL", "w2"] = failure(42, "busy", "d1")
     rig.delegates.faults["GC", "w1"] = failure(43, "broken", "d2")
-    error = caught(rig, "GC", **valid())
+    error = error_of(rig, "GC", **valid())
     assert error.msg.startswith("3 parts of GC failed: ")
     assert (error.code, error.details) == (42, "d1; d2")
     assert all(part in error.msg for part in ("busy", "odd.json", "broken"))
@@ -305,7 +304,7 @@ def test_gc_goes_on_after_errors_and_reports_all(rig: Rig) -> None:
 def test_a_single_failure_of_gc_is_returned_as_it_is(rig: Rig) -> None:
     """Nothing is wrapped around one error."""
     rig.delegates.faults["GC", "c1"] = failure(43, "broken", "d")
-    error = caught(rig, "GC", **valid())
+    error = error_of(rig, "GC", **valid())
     assert (error.code, error.details) == (43, "d")
 
 
@@ -322,7 +321,7 @@ def test_a_single_failure_of_gc_is_returned_as_it_is(rig: Rig) -> None:
 def test_gc_without_a_list_frees_nothing(rig: Rig, given: dict[str, Any]) -> None:
     """An absent list is never an empty one."""
     rig.run("ADD", "weave")
-    assert caught(rig, "GC", **given).code == cni_errors.INVALID_CONF
+    assert error_of(rig, "GC", **given).code == cni_errors.INVALID_CONF
     assert rig.records == ["c1"]
 
 
@@ -376,6 +375,6 @@ def test_gc_passes_over_a_record_that_goes_meanwhile(
 
 def test_gc_leaves_what_was_before_genie_in_no_network_of_ours_to_the_default(rig: Rig) -> None:
     """A network that has no record and is not the default is not called at all."""
-    cached(rig, ["f1"])
+    add_cache_entry(rig, ["f1"])
     rig.run("GC", **valid("c1/eth0"))
     assert gc_lists(rig) == {"c1": ["c1/eth0"]}

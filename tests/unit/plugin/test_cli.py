@@ -19,8 +19,7 @@ from dispatcher.plugin.cli.main import main
 from dispatcher.plugin.cli.own import Own
 from dispatcher.plugin.cli.podfile import PodFileError
 from dispatcher.state import store
-from tests.unit.plugin.rig import Rig, failure
-from tests.unit.plugin.test_add_and_delete import caught
+from tests.unit.plugin.rig import Rig, error_of, failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -191,7 +190,7 @@ def test_explain_tells_what_cannot_be_combined_in_the_plugins_own_words(
     pod.write_text(POD.replace("canal, weave", "calico,flannel@net1"))
     done = genie("explain", str(pod))
     assert done.code == 1
-    refusal = caught(node, "ADD", "calico,flannel@net1")
+    refusal = error_of(node, "ADD", "calico,flannel@net1")
     assert f"error: {refusal.msg}" in done.err
     [answer] = genie.json("explain", str(pod))
     assert answer["error"] == {"code": refusal.code, "msg": refusal.msg, "details": ""}
@@ -334,7 +333,7 @@ def test_doctor_finds_what_is_wrong(node: Rig, genie: CommandLine) -> None:
     node.run("ADD", "weave", container="gone")
     node.run("ADD", "canal", container="parked")
     node.delegates.absent.add("c1")
-    caught(node, "DEL", container="parked")
+    error_of(node, "DEL", container="parked")
     node.now += 601
     node.run("DEL", container="parked")
     (node.state / "odd.json").write_text("{")
@@ -553,7 +552,7 @@ def test_names_are_shown_so_that_a_terminal_takes_them_for_text(
     node.network("odd", "\x1b[31mtype")
     node.run("ADD", "canal")
     node.delegates.faults["DEL", "c1"] = failure(7, "no\n\x9bmore")
-    caught(node, "DEL")
+    error_of(node, "DEL")
     shown = ""
     for arguments in (
         ["explain", str(node.folder / "odd.json")],
@@ -791,7 +790,7 @@ def test_the_cli_reads_what_the_store_writes(node: Rig) -> None:
     """Records of a failed roll-back are shown too."""
     node.delegates.faults["ADD", "c1"] = failure()
     node.delegates.faults["DEL", "c1"] = failure()
-    caught(node, "ADD", "canal")
+    error_of(node, "ADD", "canal")
     assert list(store.container_ids(str(node.state))) == ["c1"]
 
 

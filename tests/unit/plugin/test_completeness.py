@@ -11,8 +11,7 @@ import pytest
 
 from dispatcher.state import store
 from dispatcher.state.record import CorruptRecordError, Record, decode
-from tests.unit.plugin.rig import Delegates, Rig, failure
-from tests.unit.plugin.test_add_and_delete import caught
+from tests.unit.plugin.rig import Delegates, Rig, error_of, failure
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,7 +60,7 @@ def test_no_step_of_a_failed_add_or_its_roll_back_shows_a_complete_record(
 ) -> None:
     """The attachments that were made go one by one; what is left of them is no success."""
     watched.delegates.faults["ADD", "t1"] = failure()
-    assert caught(watched, "ADD", value).code == 7
+    assert error_of(watched, "ADD", value).code == 7
     assert [call for call in watched.delegates.calls if call.startswith("DEL c1")]
     assert complete_at(watched) == []
     assert watched.left() == []
@@ -71,7 +70,7 @@ def test_a_result_that_cannot_be_converted_leaves_no_complete_record(watched: Ri
     """All networks are attached then, and the ADD has failed all the same."""
     watched.version = "0.2.0"
     watched.delegates.results["c1"] = {"cniVersion": "1.0.0"}
-    assert caught(watched, "ADD", "canal").code == 6
+    assert error_of(watched, "ADD", "canal").code == 6
     assert complete_at(watched) == []
 
 
@@ -125,7 +124,7 @@ def test_what_a_release_left_stays_incomplete_whatever_is_attached_beside_it(wat
     """A half-released attachment is no network of the pod's."""
     watched.run("ADD", "canal,third", interface="eth0")
     watched.delegates.faults["DEL", "c1"] = failure()
-    assert caught(watched, "DEL", interface="eth0").code == 7
+    assert error_of(watched, "DEL", interface="eth0").code == 7
     watched.run("ADD", "weave", interface="eth7")
     assert not is_complete(watched.state)
 

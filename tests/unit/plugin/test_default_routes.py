@@ -15,9 +15,8 @@ from dispatcher.cni_errors import (
     CNIError,
 )
 from dispatcher.state import store
-from tests.unit.plugin.rig import Rig, failure
-from tests.unit.plugin.test_add_and_delete import caught
-from tests.unit.plugin.test_netlink import link, route
+from tests.unit.plugin.rig import Rig, error_of, failure
+from tests.unit.plugin.rtnetlink import link, route
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -258,7 +257,7 @@ def test_a_later_call_is_held_against_what_the_container_has(rig: Rig) -> None:
     rig.network("first", "calico")
     rig.network("second", "calico")
     rig.run("ADD", "first")
-    assert caught(rig, "ADD", "second", interface="eth7").code == INVALID_ANNOTATION
+    assert error_of(rig, "ADD", "second", interface="eth7").code == INVALID_ANNOTATION
     assert [name for _, name, _, _ in rig.delegates.held] == ["eth0"]
 
 

@@ -1,14 +1,12 @@
-"""One delegate's process: what it is given, how it may end, and that nobody waits for ever."""
+"""One run of a delegate: its executable, its input, and what its answer means."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -17,30 +15,7 @@ from dispatcher.cni_errors import CannotRunError, CNIError
 from dispatcher.plugin import delegate, process
 from dispatcher.plugin.delegate import Runner
 from dispatcher.state import lock
-
-ENVIRON = {"PATH": "/usr/bin:/bin", "TRACEPARENT": "00-abc"}
-CONF = {"type": "plug", "cniVersion": "1.0.0", "name": "n"}
-ADD = {"CNI_COMMAND": "ADD"}
-
-
-def script(folder: Path, text: str, name: str = "plug") -> Path:
-    """Install a plugin that is a shell script."""
-    file = folder / name
-    file.write_text(f"#!/bin/sh\n{text}\n")
-    file.chmod(0o755)
-    return file
-
-
-def call(folder: Path, text: str, seconds: float = 10.0, command: str = "ADD") -> object:
-    script(folder, text)
-    runner = Runner(["/none", str(folder)], ENVIRON, None)
-    return runner(CONF, {"CNI_COMMAND": command}, time.monotonic() + seconds)
-
-
-def caught(folder: Path, text: str, seconds: float = 10.0, command: str = "ADD") -> CNIError:
-    with pytest.raises(CNIError) as raised:
-        call(folder, text, seconds, command)
-    return raised.value
+from tests.unit.plugin.shell_plugin import ADD, CONF, ENVIRON, call, error_of, script
 
 
 def test_configuration_and_environment_reach_the_delegate(tmp_path: Path) -> None:
@@ -52,30 +27,6 @@ def test_configuration_and_environment_reach_the_delegate(tmp_path: Path) -> Non
     assert "TRACEPARENT=00-abc" in lines
     assert "CNI_COMMAND=ADD" in lines
     assert f"{delegate.CHAIN}=1" in lines
-
-
-def test_a_delegate_ignores_no_signal(tmp_path: Path) -> None:
-    """What our interpreter ignores for itself would change how a delegate's pipes end."""
-    seen = tmp_path / "seen"
-    call(tmp_path, f"grep SigIgn /proc/self/status > {seen}; echo '{{}}'")
-    ignored = int(seen.read_text().split()[1], 16)
-    assert not ignored & (1 << 12), "SIGPIPE"
-    assert not ignored & (1 << 24), "SIGXFSZ"
-
-
-def test_a_large_configuration_does_not_block(tmp_path: Path) -> None:
-    """A delegate that closes its standard input at once, or reads none of it, is no trouble."""
-    script(tmp_path, "exec 0<&-; echo '{}'")
-    runner = Runner([str(tmp_path)], ENVIRON, None)
-    conf = {**CONF, "much": "x" * 2_000_000}
-    assert runner(conf, ADD, time.monotonic() + 10) == {}
-
-
-def test_a_large_configuration_arrives_whole(tmp_path: Path) -> None:
-    """In as many parts as a pipe takes, while what it prints is read."""
-    script(tmp_path, "sleep 0.05; cat")
-    conf = {**CONF, "much": "x" * 2_000_000}
-    assert Runner([str(tmp_path)], ENVIRON, None)(conf, ADD, time.monotonic() + 10) == conf
 
 
 def test_a_delegate_knows_nothing_before_what_is_done_meanwhile_is_done(tmp_path: Path) -> None:
@@ -104,25 +55,6 @@ def test_a_delegate_is_told_nothing_if_the_time_is_over_meanwhile(tmp_path: Path
     with pytest.raises(CNIError, match="no time is left to run plugin plug"):
         runner(CONF, ADD, until, lambda: time.sleep(max(0.0, until - time.monotonic())))
     assert not told.exists()
-
-
-def test_a_delegate_is_ended_if_it_cannot_be_attended(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nothing is left that could act beside the roll-back. Injected: the error."""
-    pids = tmp_path / "pid"
-    script(tmp_path, f"echo $$ > {pids}; exec sleep 60")
-
-    def refuse(*_: object) -> None:
-        while not (pids.exists() and pids.read_text()):
-            time.sleep(0.01)
-        monkeypatch.undo()
-        raise OSError(12, "Cannot allocate memory")
-
-    monkeypatch.setattr(process, "poll", refuse)
-    with pytest.raises(OSError, match="Cannot allocate memory"):
-        Runner([str(tmp_path)], ENVIRON, None)(CONF, ADD, time.monotonic() + 20)
-    assert not Path(f"/proc/{pids.read_text().strip()}").exists()
 
 
 def test_a_delegate_is_ended_if_what_is_done_meanwhile_fails(tmp_path: Path) -> None:
@@ -191,7 +123,7 @@ def test_how_a_delegate_may_fail(
     tmp_path: Path, text: str, code: int, msg: str, details: str
 ) -> None:
     """Its own code, message and details where it gave them, else what is known."""
-    error = caught(tmp_path, text)
+    error = error_of(tmp_path, text)
     assert (error.code, error.msg, error.details) == (code, msg, details)
 
 
@@ -208,20 +140,20 @@ def test_what_a_delegate_prints_that_succeeds_counts_on_add_alone(
     assert call(tmp_path, "echo freed", command=command) is None
     assert call(tmp_path, "echo '{}'", command=command) is None
     assert (
-        caught(tmp_path, "echo freed; exit 1", command=command).code == cni_errors.DELEGATE_FAILED
+        error_of(tmp_path, "echo freed; exit 1", command=command).code == cni_errors.DELEGATE_FAILED
     )
 
 
 def test_only_the_end_of_standard_error_is_told(tmp_path: Path) -> None:
     """A program that breaks says why at last; what it wrote before is no part of the error."""
-    error = caught(tmp_path, "head -c 200000 /dev/zero | tr '\\0' x >&2; echo why >&2; exit 2")
+    error = error_of(tmp_path, "head -c 200000 /dev/zero | tr '\\0' x >&2; echo why >&2; exit 2")
     assert error.details.endswith('xwhy"')
     assert len(error.details) < 600
 
 
 def test_after_the_time_is_over_no_delegate_is_begun(tmp_path: Path) -> None:
     """It could only be killed at once."""
-    error = caught(tmp_path, "", seconds=0)
+    error = error_of(tmp_path, "", seconds=0)
     assert (error.code, error.msg) == (cni_errors.TRY_AGAIN, "no time is left to run plugin plug")
 
 
@@ -240,47 +172,6 @@ def test_the_lock_is_told_who_works_under_it_and_for_how_long(tmp_path: Path) ->
     held.release()
 
 
-def test_a_delegate_that_hangs_in_silence_is_killed(tmp_path: Path) -> None:
-    """Nobody waits for its output."""
-    start = time.monotonic()
-    error = caught(tmp_path, "exec sleep 60", seconds=0.2)
-    assert error.code == cni_errors.TRY_AGAIN
-    assert "did not finish in time" in error.msg
-    assert time.monotonic() - start < 30
-
-
-def test_a_delegate_that_hangs_is_killed_with_all_it_started(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """When the time is over its whole process group goes."""
-    pid = tmp_path / "pid"
-    # The time is over once the child is known, however long the machine takes until then.
-    clock = SimpleNamespace(monotonic=lambda: 1000.0 if pid.exists() else 0.0, sleep=time.sleep)
-    monkeypatch.setattr(process, "time", clock)
-    monkeypatch.setattr(delegate, "time", clock)
-    script(tmp_path, f"sleep 60 & echo $! > {pid}.new; mv {pid}.new {pid}; echo; sleep 60")
-    with pytest.raises(CNIError, match="did not finish in time"):
-        Runner([str(tmp_path)], ENVIRON, None)(CONF, ADD, 500.0)
-    child = int(pid.read_text())
-    state = Path(f"/proc/{child}/stat")
-    for _ in range(100):
-        if not state.exists() or state.read_text().split()[2] == "Z":
-            break
-        time.sleep(0.02)
-    else:
-        pytest.fail("the delegate's child still runs")
-
-
-def test_a_daemon_that_keeps_every_descriptor_holds_nobody(tmp_path: Path) -> None:
-    """The delegate's own end counts, not the end of its output."""
-    pids = tmp_path / "pid"
-    start = time.monotonic()
-    said = call(tmp_path, f"setsid sleep 20 & echo $! > {pids}; echo '{{}}'")
-    assert said == {}
-    assert time.monotonic() - start < 5
-    os.kill(int(pids.read_text()), 9)
-
-
 MANY_VALUES = "printf '['; yes '[],' | head -c"
 
 
@@ -293,7 +184,7 @@ def test_more_output_than_anyone_needs_is_an_error_that_says_so(
     tmp_path: Path, end: str, how: str
 ) -> None:
     """It names the plugin and the limit, whatever is wrong besides."""
-    error = caught(tmp_path, f"{MANY_VALUES} 50000000{end}", seconds=60)
+    error = error_of(tmp_path, f"{MANY_VALUES} 50000000{end}", seconds=60)
     assert error.code == cni_errors.DELEGATE_FAILED
     assert error.msg.startswith(f"plugin plug printed more than 16 MiB and {how}")
     assert error.details.startswith(r'standard output begins with "[[],\x0a[],')
@@ -306,7 +197,7 @@ def test_the_limit_of_output_is_exact(tmp_path: Path, more: int) -> None:
     size = process.MAX_OUTPUT - len('{"a":""}') + more
     text = f"""printf '{{"a":"'; head -c {size} /dev/zero | tr '\\0' x; printf '"}}'"""
     if more:
-        assert "more than 16 MiB" in caught(tmp_path, text, seconds=60).msg
+        assert "more than 16 MiB" in error_of(tmp_path, text, seconds=60).msg
     else:
         assert call(tmp_path, text, seconds=60) == {"a": "x" * size}
 
@@ -341,14 +232,6 @@ def test_output_beyond_the_limit_takes_little_more_memory_than_the_limit(tmp_pat
     assert int(out[1]) < 48 << 10
 
 
-def test_what_it_complains_of_is_passed_on(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """Standard error arrives on ours, as text."""
-    call(tmp_path, "echo 'a warning' >&2; echo '{}'")
-    assert capfd.readouterr().err == "a warning\n"
-
-
 def test_executables_that_cannot_be_run(tmp_path: Path) -> None:
     """Absent, not executable, not a program, of a missing interpreter."""
     runner = Runner([str(tmp_path)], ENVIRON, None)
@@ -379,7 +262,7 @@ def test_a_machine_without_room_says_try_again(
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(f"posix.{function}", refuse)
-    error = caught(tmp_path, "")
+    error = error_of(tmp_path, "")
     assert not isinstance(error, CannotRunError)
     assert error.code == cni_errors.TRY_AGAIN
     assert error.msg == f"cannot start plugin plug: {os.strerror(number)}"
@@ -400,29 +283,6 @@ def test_an_executable_that_goes_while_it_is_looked_at(
         Runner([str(tmp_path)], ENVIRON, (1, 1)).locate("plug")
 
 
-def test_an_executable_that_is_being_written_is_waited_for(tmp_path: Path) -> None:
-    """ETXTBSY passes when the installer closes the file."""
-    file = script(tmp_path, "")
-    file.write_bytes(Path("/bin/true").read_bytes())
-    runner = Runner([str(tmp_path)], ENVIRON, None)
-    with file.open("ab") as writing:
-        start = time.monotonic()
-        threading.Timer(0.2, writing.close).start()
-        assert runner(CONF, ADD, start + 10) is None
-        assert time.monotonic() - start > 0.15
-
-
-def test_an_executable_that_stays_busy_is_an_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The wait has an end."""
-    monkeypatch.setattr(process, "_BUSY_TIMEOUT", 0.05)
-    file = script(tmp_path, "")
-    file.write_bytes(Path("/bin/true").read_bytes())
-    with file.open("ab"), pytest.raises(CannotRunError, match="Text file busy"):
-        Runner([str(tmp_path)], ENVIRON, None)(CONF, ADD, time.monotonic() + 10)
-
-
 def test_our_own_executable_is_never_a_delegate(tmp_path: Path) -> None:
     """Under whatever name, a symbolic or hard link to ourselves is refused."""
     own = script(tmp_path, "", "genie")
@@ -432,128 +292,3 @@ def test_our_own_executable_is_never_a_delegate(tmp_path: Path) -> None:
     with pytest.raises(CNIError, match="is Genie itself") as raised:
         runner(CONF, ADD, time.monotonic() + 5)
     assert raised.value.code == cni_errors.RECURSION
-
-
-def test_a_kernel_without_pidfds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before Linux 5.3 the child is asked for now and then, with the same outcome."""
-
-    def absent(_: int) -> int:
-        raise OSError(38, "Function not implemented")
-
-    monkeypatch.setattr("posix.pidfd_open", absent)
-    assert call(tmp_path, "sleep 0.05; cat") == CONF
-    assert call(tmp_path, "exec 1>&- 2>&-; sleep 0.05") is None
-    assert caught(tmp_path, "sleep 60", seconds=0.2).code == cni_errors.TRY_AGAIN
-
-
-def test_a_caller_that_does_not_read_standard_error_holds_nobody(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What no longer fits into its pipe is dropped after one wait, however much there is."""
-    monkeypatch.setattr(process, "_STDERR_TIMEOUT", 0.05)
-    reader, writer = os.pipe()
-    kept = os.dup(2)
-    os.dup2(writer, 2)
-    many = "for i in 1 2 3 4 5 6 7 8 9 10; do head -c 60000 /dev/zero >&2; sleep 0.01; done"
-    try:
-        start = time.monotonic()
-        for _ in range(3):
-            assert call(tmp_path, f"{many}; echo '{{}}'") == {}
-        taken = time.monotonic() - start
-    finally:
-        os.dup2(kept, 2)
-        for each in (kept, writer):
-            os.close(each)
-    assert taken < 3
-    with os.fdopen(reader, "rb") as file:
-        assert 60_000 <= len(file.read()) <= 65536
-
-
-def test_standard_error_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reader that takes a little now and then gets no more time for that. Fake: the clock."""
-    now = [0.0]
-
-    def write(_: int, data: bytes) -> int:
-        now[0] += 0.15
-        return len(data)
-
-    monkeypatch.setattr("posix.write", write)
-    monkeypatch.setattr("time.monotonic", lambda: now[0])
-    monkeypatch.setattr(process, "poll", Ready)
-    process._copy_to_stderr(b"x" * 65536)
-    assert now[0] == pytest.approx(0.3)
-
-
-class Ready:
-    """A poll that finds its descriptor ready as long as it may wait for it."""
-
-    def register(self, *_: object) -> None:
-        """Look at nothing."""
-
-    def poll(self, milliseconds: float) -> list[int]:
-        """Say so."""
-        return [2] if milliseconds else []
-
-
-def test_standard_error_that_is_closed_is_no_failure(tmp_path: Path) -> None:
-    """Nobody reads what the delegate complains of: the call goes on."""
-    script(tmp_path, "echo x >&2; echo '{}'")
-    program = (
-        "import os, time; from dispatcher.plugin.delegate import Runner; os.close(2);"
-        f"print(Runner(['{tmp_path}'], {{}}, None)({CONF!r}, {ADD!r}, time.monotonic() + 9))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], check=True, capture_output=True, text=True
-    )
-    assert done.stdout == "{}\n"
-
-
-def test_standard_error_that_breaks_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As when the caller closes it after the look, and before the write."""
-
-    def broken(*_: object) -> int:
-        raise BrokenPipeError(32, "Broken pipe")
-
-    monkeypatch.setattr("posix.write", broken)
-    process._copy_to_stderr(b"x")
-
-
-LEAVES_ITS_GROUP = """
-import os, pathlib, time
-there = pathlib.Path(__file__).with_name("pids")
-other = os.fork()
-if other:
-    there.write_text(f"{os.getpid()} {other}")
-    time.sleep(0.1)
-    os.setpgid(0, other)
-else:
-    os.setpgid(0, 0)
-time.sleep(60)
-"""
-
-
-def test_a_delegate_that_left_its_process_group_is_killed_too(tmp_path: Path) -> None:
-    """As one that makes a job of itself does; its old group has nobody left."""
-    file = script(tmp_path, "")
-    file.write_text(f"#!{sys.executable} -IS\n{LEAVES_ITS_GROUP}")
-    start = time.monotonic()
-    with pytest.raises(CNIError, match="did not finish in time"):
-        Runner([str(tmp_path)], ENVIRON, None)(CONF, ADD, start + 1.0)
-    assert time.monotonic() - start < 20
-    own, other = (tmp_path / "pids").read_text().split()
-    assert not Path(f"/proc/{own}").exists()
-    os.kill(int(other), 9)
-
-
-def test_a_delegate_that_no_kill_ends_holds_nobody(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The kernel keeps one in state D. Fake: no kill is sent, since none would be heard."""
-    real = os.killpg
-    asked: list[int] = []
-    monkeypatch.setattr(process, "_kill", asked.append)
-    monkeypatch.setattr(process, "_KILL_TIMEOUT", 0.05)
-    assert caught(tmp_path, "sleep 60", seconds=0.05).code == cni_errors.TRY_AGAIN
-    [child] = asked
-    real(child, 9)
-    os.waitpid(child, 0)

@@ -14,7 +14,7 @@ from dispatcher.plugin.cli.own import Own
 from dispatcher.state import journal, lock, store
 from dispatcher.state.record import CorruptRecordError, Record
 from tests.unit.irregular import IRREGULAR, ends, irregular
-from tests.unit.plugin.test_add_and_delete import cached, caught
+from tests.unit.plugin.rig import add_cache_entry, error_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -120,8 +120,8 @@ def test_check_and_gc_end_in_spite_of(rig: Rig, put: Put, place: str) -> None:
     valid: dict[str, Any] = {"cni.dev/valid-attachments": [{"containerID": "c1", "ifname": "eth0"}]}
     with ends():
         if place == "c1.json":
-            assert "corrupt" in caught(rig, "CHECK").msg
-            assert "not a regular file" in caught(rig, "GC", **valid).msg
+            assert "corrupt" in error_of(rig, "CHECK").msg
+            assert "not a regular file" in error_of(rig, "GC", **valid).msg
         else:
             rig.run("CHECK")
             rig.run("GC", **valid)
@@ -172,7 +172,7 @@ def test_a_journal_that_is_no_file_holds_no_call_up(tmp_path: Path, put: Put) ->
 def test_an_entry_of_libcnis_cache_that_is_no_file_is_passed_over(rig: Rig, put: Put) -> None:
     """The one behind it is found."""
     put(rig.cache / "a")
-    cached(rig, ["flannel"])
+    add_cache_entry(rig, ["flannel"])
     with ends():
         rig.run("DEL")
     assert rig.delegates.calls == ["DEL flannel cbr0 eth0"]

@@ -6,7 +6,6 @@ The kernel is played by bytes here; tests/node asks the real one, in real namesp
 from __future__ import annotations
 
 import os
-import socket
 import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,44 +17,20 @@ from hypothesis import strategies as st
 from dispatcher.cni_errors import INVALID_NETNS, IO_FAILURE, CNIError
 from dispatcher.plugin import netlink
 from dispatcher.plugin.netlink import Namespace, Route
+from tests.unit.plugin.rtnetlink import (
+    GATEWAY,
+    INET6,
+    OTHER,
+    attribute,
+    hop,
+    link,
+    message,
+    route,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-INET, INET6 = int(socket.AF_INET), int(socket.AF_INET6)
-GATEWAY = socket.inet_pton(socket.AF_INET, "10.0.0.1")
-OTHER = socket.inet_pton(socket.AF_INET, "10.0.0.2")
 HERE = "/proc/thread-self/ns/net"
-
-
-def attribute(key: int, value: bytes) -> bytes:
-    return struct.pack("=HH", 4 + len(value), key) + value + bytes(-len(value) % 4)
-
-
-def link(index: int) -> bytes:
-    return attribute(4, struct.pack("=i", index))
-
-
-def route(
-    *attributes: bytes,
-    length: int = 0,
-    family: int = INET,
-    kind: int = 1,
-    table: int = 254,
-    protocol: int = 3,
-    flags: int = 0,
-) -> bytes:
-    head = struct.pack("=BBBBBBBBI", family, length, 0, 0, table, protocol, 0, kind, flags)
-    return head + b"".join(attributes)
-
-
-def hop(index: int, gateway: bytes, flags: int = 0) -> bytes:
-    inner = attribute(5, gateway)
-    return struct.pack("=HBBi", 8 + len(inner), flags, 0, index) + inner
-
-
-def message(kind: int, body: bytes) -> bytes:
-    return struct.pack("=IHHII", 16 + len(body), kind, 0, 1, 0) + body
 
 
 DONE, YES = message(3, bytes(4)), message(2, bytes(20))

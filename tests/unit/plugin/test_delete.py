@@ -1,0 +1,335 @@
+"""DEL: what is released, in which order, and what a failure leaves."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from dispatcher import cni_errors
+from dispatcher.cni_errors import CannotRunError, CNIError
+from dispatcher.state import lock, store
+from tests.unit.plugin.rig import Delegates, Rig, add_cache_entry, error_of, failure, hung
+
+
+def test_delete_needs_nothing_but_the_record(rig: Rig) -> None:
+    """Without netns, configurations, annotation: all is freed with what was recorded."""
+    rig.run("ADD", "weave,canal")
+    for file in rig.conf.iterdir():
+        file.unlink()
+    rig.run("DEL", "bad@@", netns="", default="")
+    assert rig.delegates.held == set()
+    assert rig.delegates.environments[-1]["CNI_NETNS"] == ""
+    assert rig.left() == []
+
+
+def test_a_first_record_that_was_never_finished_goes_with_the_next_delete(rig: Rig) -> None:
+    """A plugin killed while it wrote had attached nothing; its half file must not stay."""
+    rig.state.mkdir()
+    (rig.state / "c1.json.tmp").write_text('{"form')
+    rig.run("DEL")
+    assert rig.left() == []
+
+
+def test_delete_twice(rig: Rig) -> None:
+    """The second finds nothing and succeeds; the default's DEL is harmless."""
+    rig.run("ADD", "weave")
+    rig.run("DEL", "weave")
+    rig.run("DEL", "weave")
+    assert rig.left() == []
+
+
+def test_a_delegate_that_fails_keeps_its_record_and_the_others_are_freed(rig: Rig) -> None:
+    """The next DEL goes on from there."""
+    rig.run("ADD", "weave,canal,weave@net5")
+    rig.delegates.faults["DEL", "c1"] = failure(5, "busy", "later")
+    error = error_of(rig, "DEL")
+    assert (error.code, error.details) == (5, "later")
+    assert [each["network"] for each in rig.record()["attachments"]] == ["canal"]
+    rig.delegates.faults.clear()
+    rig.delegates.calls.clear()
+    rig.run("DEL")
+    assert rig.delegates.calls == ["DEL c1 canal-net eth1"]
+    assert rig.left() == []
+
+
+class Sharing(Delegates):
+    """Frees all that a container has of a network with the last of its interfaces only."""
+
+    def __call__(
+        self, conf: dict[str, Any], variables: dict[str, str], until: float, *more: Any
+    ) -> dict[str, Any] | None:
+        """Fail a DEL while the network has another interface of the container."""
+        answer = super().__call__(conf, variables, until, *more)
+        mine = (variables["CNI_CONTAINERID"], conf["name"], conf["type"])
+        shared = mine in {(container, name, kind) for container, _, name, kind in self.held}
+        if variables["CNI_COMMAND"] == "DEL" and shared:
+            raise failure(msg="busy")
+        return answer
+
+
+def test_a_network_that_is_there_twice_is_freed_by_one_delete(rig: Rig) -> None:
+    """What the first interface's DEL could not remove is tried again after the second's."""
+    rig.delegates = Sharing()
+    rig.run("ADD", "canal,weave@net1,canal@net2")
+    rig.delegates.calls.clear()
+    rig.run("DEL")
+    assert [call for call in rig.delegates.calls if "canal" in call] == [
+        "DEL c1 canal-net net2",
+        "DEL c1 canal-net eth0",
+        "DEL c1 canal-net net2",
+    ]
+    assert (rig.delegates.held, rig.left()) == (set(), [])
+
+
+def test_a_network_that_is_there_twice_and_never_freed_is_tried_twice(rig: Rig) -> None:
+    """There is an end to it, and both stay recorded."""
+    rig.run("ADD", "canal,canal@net1")
+    rig.delegates.faults["DEL", "c1"] = failure()
+    rig.delegates.calls.clear()
+    with pytest.raises(CNIError, match="no address left"):
+        rig.run("DEL")
+    assert rig.delegates.calls == [
+        "DEL c1 canal-net net1",
+        "DEL c1 canal-net eth0",
+        "DEL c1 canal-net net1",
+        "DEL c1 canal-net eth0",
+    ]
+    assert [each["failure"]["code"] for each in rig.record()["attachments"]] == [7, 7]
+
+
+def test_a_network_twice_whose_plugin_frees_only_the_last_one_first(rig: Rig) -> None:
+    """What fails while the other is there has a second try after it, and no third."""
+    run = rig.delegates.__class__.__call__
+
+    class Tied(type(rig.delegates)):  # type: ignore[misc]
+        def __call__(self, conf: Any, variables: Any, until: float, *more: Any) -> Any:
+            ties = [each for each in self.held if each[3] == "w1"]
+            last = variables["CNI_IFNAME"] == "eth1" and len(ties) > 1
+            if variables["CNI_COMMAND"] == "DEL" and conf["type"] == "w1" and last:
+                raise failure(5, "busy")
+            return run(self, conf, variables, until, *more)
+
+    rig.delegates.__class__ = Tied
+    rig.run("ADD", "weave,weave")
+    rig.run("DEL")
+    assert rig.left() == []
+    rig.delegates.__class__ = Delegates
+    rig.run("ADD", "weave,weave")
+    rig.delegates.faults["DEL", "w2"] = failure()
+    rig.delegates.calls.clear()
+    assert error_of(rig, "DEL").code == 7
+    assert [call.split()[3] for call in rig.delegates.calls] == ["eth1", "eth0"] * 2
+
+
+def test_a_delegate_that_cannot_be_run_is_parked_after_ten_minutes(rig: Rig) -> None:
+    """An error first, success later; the attachment stays until its executable is back."""
+    rig.run("ADD", "weave")
+    rig.delegates.absent.add("w2")
+    assert error_of(rig, "DEL").code == cni_errors.CANNOT_RUN
+    assert {held[3] for held in rig.delegates.held} == {"w2"}, "the rest of the chain was freed"
+    rig.now += 599
+    assert isinstance(error_of(rig, "DEL"), CannotRunError)
+    rig.now += 1
+    rig.run("DEL")
+    assert rig.record()["attachments"][0]["phase"] == "parked"
+    rig.now += 9999
+    rig.run("DEL")
+    rig.delegates.absent.clear()
+    rig.run("DEL")
+    assert rig.delegates.held == set()
+    assert rig.left() == []
+
+
+def test_the_time_to_parking_starts_with_the_first_failure_of_that_kind(rig: Rig) -> None:
+    """A delegate that ran in between, and failed, is not parked for it."""
+    rig.run("ADD", "canal")
+    rig.delegates.absent.add("c1")
+    error_of(rig, "DEL")
+    rig.delegates.absent.clear()
+    rig.delegates.faults["DEL", "c1"] = failure()
+    rig.now += 700
+    error_of(rig, "DEL")
+    rig.delegates.absent.add("c1")
+    rig.now += 1
+    assert error_of(rig, "DEL").code == cni_errors.CANNOT_RUN
+    assert rig.record()["attachments"][0]["phase"] == "releasing"
+
+
+def test_what_is_planned_on_disk_is_freed_too(rig: Rig) -> None:
+    """A power cut may have taken the step that said it had begun."""
+    rig.run("ADD", "weave,canal")
+    value = rig.record()
+    for attachment in value["attachments"]:
+        attachment["phase"] = "planned"
+    rig.rewrite(value)
+    rig.run("DEL")
+    assert rig.delegates.held == set()
+    assert rig.left() == []
+
+
+def test_a_delete_that_is_killed_has_forgotten_what_it_freed(rig: Rig) -> None:
+    """What was freed is not freed again: its address may have a new owner."""
+    rig.run("ADD", "weave,canal@net1")
+    rig.delegates.faults["DEL", "w2"] = SystemExit("killed")
+    with pytest.raises(SystemExit):
+        rig.run("DEL")
+    assert [each["network"] for each in rig.record()["attachments"]] == ["weave"]
+
+
+def test_a_delete_on_a_full_disk_frees_all(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its steps cannot be noted, and need not be."""
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device", "x.json.tmp")
+
+    rig.run("ADD", "weave,canal@net1")
+    monkeypatch.setattr(store, "_put", full)
+    rig.run("DEL")
+    assert rig.delegates.held == set()
+    assert rig.left() == []
+
+
+def test_a_state_directory_that_cannot_be_made(rig: Rig) -> None:
+    """ADD does nothing; DEL of a container that has no record goes on without a lock."""
+    rig.state.write_text("a file is in the way")
+    with pytest.raises(OSError, match="state"):
+        rig.run("ADD", "canal")
+    assert rig.delegates.calls == []
+    rig.run("DEL", "canal")
+    assert rig.delegates.calls == ["DEL c1 canal-net eth0"]
+
+
+def test_a_delegate_that_never_ended_leaves_time_for_the_others(rig: Rig) -> None:
+    """On DEL each attachment gets its share of the time that is left."""
+    rig.run("ADD", "weave,canal,weave,canal")
+    untils: list[float] = []
+    run = rig.delegates.__class__.__call__
+
+    class Slow(type(rig.delegates)):  # type: ignore[misc]
+        def __call__(self, conf: Any, variables: Any, until: float, *more: Any) -> Any:
+            untils.append(until)
+            if conf["type"] == "c1":
+                rig.clock = until
+                raise hung()
+            return run(self, conf, variables, until, *more)
+
+    rig.delegates.__class__ = Slow
+    start = rig.clock
+    assert error_of(rig, "DEL").code == cni_errors.TRY_AGAIN
+    assert [round(until - start, 1) for until in untils] == [22.5, 45.0, 45.0, 56.2, 90.0, 90.0]
+    assert {held[2] for held in rig.delegates.held} == {"canal-net"}
+
+
+def test_a_container_that_is_busy_does_not_keep_gc_away(rig: Rig) -> None:
+    """Who cannot have the container's lock lets go of the other."""
+    rig.state.mkdir()
+    held = lock.acquire_container(str(rig.state), "c1", 1e12)
+    error = error_of(rig, "ADD", "canal", deadlineSeconds=1)
+    assert error.code == cni_errors.TRY_AGAIN
+    held.release(unlink=True)
+    lock.acquire_gc_exclusive(str(rig.state), 1e12).release()
+
+
+def test_a_lock_that_cannot_be_had_stops_a_delete_of_what_is_recorded(rig: Rig) -> None:
+    """Without it a delegate that still runs could be raced."""
+    rig.run("ADD", "canal")
+    (rig.state / ".gc.lock").unlink()
+    (rig.state / ".gc.lock").symlink_to("elsewhere")
+    with pytest.raises(OSError, match=r"gc\.lock"):
+        rig.run("DEL")
+    assert rig.records == ["c1"]
+
+
+def test_a_delegates_failure_counts_more_than_a_full_disk(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is on disk says more than there is; the reason that can be cured is told."""
+    rig.run("ADD", "weave,canal")
+    rig.delegates.faults["DEL", "c1"] = failure(42)
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store, "write_synced", full)
+    assert error_of(rig, "DEL").code == 42
+    rig.delegates.faults.clear()
+    monkeypatch.setattr(store, "remove", full)
+    with pytest.raises(OSError, match="No space"):
+        rig.run("DEL")
+    monkeypatch.undo()
+    rig.run("DEL")
+    assert (rig.delegates.held, rig.left()) == (set(), [])
+
+
+@pytest.mark.parametrize(
+    ("exists", "fails"),
+    [
+        pytest.param(True, True, id="its error counts while the netns exists"),
+        pytest.param(False, False, id="its error is dropped once the netns is gone"),
+    ],
+)
+def test_a_container_that_nothing_knows(rig: Rig, *, exists: bool, fails: bool) -> None:
+    """The default network's DEL is run, as the runtime would have done without Genie."""
+    netns = rig.folder / "netns"
+    if exists:
+        netns.touch()
+    rig.delegates.faults["DEL", "c1"] = failure()
+    if fails:
+        assert error_of(rig, "DEL", netns=str(netns)).code == 7
+    else:
+        rig.run("DEL", netns=str(netns))
+    assert rig.delegates.calls == ["DEL c1 canal-net eth0"]
+    assert rig.left() == []
+
+
+@pytest.mark.parametrize("default", ["", "gone"], ids=["no default", "a default that is gone"])
+def test_a_container_that_nothing_knows_where_nothing_can_be_done(rig: Rig, default: str) -> None:
+    """There is nothing to free, and that is success."""
+    rig.run("DEL", default=default)
+    assert rig.delegates.calls == []
+
+
+def test_a_container_from_before_genie_is_freed_with_what_libcni_kept(rig: Rig) -> None:
+    """Its cached configuration and result are used; the entry goes after success."""
+    add_cache_entry(rig, ["flannel"])
+    add_cache_entry(rig, ["genie"], name="a-ours")
+    add_cache_entry(rig, ["loopback"], interface="lo", name="b-lo")
+    (rig.cache / "c-garbage").write_text('{"c1":')
+    rig.delegates.faults["DEL", "flannel"] = failure()
+    assert error_of(rig, "DEL").code == 7
+    assert rig.records == ["c1"]
+    rig.delegates.faults.clear()
+    rig.run("DEL")
+    assert rig.delegates.calls == ["DEL flannel cbr0 eth0"] * 2
+    assert rig.delegates.given[-1]["prevResult"]["ips"][0]["address"] == "10.4.0.5/24"
+    assert rig.delegates.environments[-1]["CNI_ARGS"] == "K8S_POD_NAME=old"
+    assert rig.left() == []
+
+
+def test_a_cache_entry_goes_with_its_attachment(rig: Rig) -> None:
+    """Nothing of the time before Genie is left after its DEL."""
+    add_cache_entry(rig, ["flannel"])
+    rig.run("DEL")
+    assert list(rig.cache.iterdir()) == []
+
+
+def test_an_entry_of_the_cache_that_goes_by_itself(rig: Rig) -> None:
+    """The runtime removes its own files too; others of the same container are left alone."""
+    add_cache_entry(rig, ["flannel"], interface="net7", name="a-other")
+    add_cache_entry(rig, ["odd"], name="b-odd")
+    odd = json.loads((rig.cache / "b-odd").read_text())
+    (rig.cache / "b-odd").write_text(json.dumps({**odd, "kind": "cniCacheV2"}))
+    add_cache_entry(rig, ["flannel"])
+    run = rig.delegates.__class__.__call__
+
+    class Removing(type(rig.delegates)):  # type: ignore[misc]
+        def __call__(self, *args: Any) -> Any:
+            (rig.cache / "old").unlink()
+            return run(self, *args)
+
+    rig.delegates.__class__ = Removing
+    rig.run("DEL")
+    assert rig.delegates.calls == ["DEL flannel cbr0 eth0"]
+    assert {file.name for file in rig.cache.iterdir()} == {"a-other", "b-odd"}

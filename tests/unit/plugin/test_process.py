@@ -1,0 +1,259 @@
+"""One process of a delegate: its pipes, its end, and that it holds nobody up."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from dispatcher import cni_errors
+from dispatcher.cni_errors import CannotRunError, CNIError
+from dispatcher.plugin import delegate, process
+from dispatcher.plugin.delegate import Runner
+from tests.unit.plugin.shell_plugin import ADD, CONF, ENVIRON, call, error_of, script
+
+
+def test_a_delegate_ignores_no_signal(tmp_path: Path) -> None:
+    """What our interpreter ignores for itself would change how a delegate's pipes end."""
+    seen = tmp_path / "seen"
+    call(tmp_path, f"grep SigIgn /proc/self/status > {seen}; echo '{{}}'")
+    ignored = int(seen.read_text().split()[1], 16)
+    assert not ignored & (1 << 12), "SIGPIPE"
+    assert not ignored & (1 << 24), "SIGXFSZ"
+
+
+def test_a_large_configuration_does_not_block(tmp_path: Path) -> None:
+    """A delegate that closes its standard input at once, or reads none of it, is no trouble."""
+    script(tmp_path, "exec 0<&-; echo '{}'")
+    runner = Runner([str(tmp_path)], ENVIRON, None)
+    conf = {**CONF, "much": "x" * 2_000_000}
+    assert runner(conf, ADD, time.monotonic() + 10) == {}
+
+
+def test_a_large_configuration_arrives_whole(tmp_path: Path) -> None:
+    """In as many parts as a pipe takes, while what it prints is read."""
+    script(tmp_path, "sleep 0.05; cat")
+    conf = {**CONF, "much": "x" * 2_000_000}
+    assert Runner([str(tmp_path)], ENVIRON, None)(conf, ADD, time.monotonic() + 10) == conf
+
+
+def test_a_delegate_is_ended_if_it_cannot_be_attended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is left that could act beside the roll-back. Injected: the error."""
+    pids = tmp_path / "pid"
+    script(tmp_path, f"echo $$ > {pids}; exec sleep 60")
+
+    def refuse(*_: object) -> None:
+        while not (pids.exists() and pids.read_text()):
+            time.sleep(0.01)
+        monkeypatch.undo()
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr(process, "poll", refuse)
+    with pytest.raises(OSError, match="Cannot allocate memory"):
+        Runner([str(tmp_path)], ENVIRON, None)(CONF, ADD, time.monotonic() + 20)
+    assert not Path(f"/proc/{pids.read_text().strip()}").exists()
+
+
+def test_a_delegate_that_hangs_in_silence_is_killed(tmp_path: Path) -> None:
+    """Nobody waits for its output."""
+    start = time.monotonic()
+    error = error_of(tmp_path, "exec sleep 60", seconds=0.2)
+    assert error.code == cni_errors.TRY_AGAIN
+    assert "did not finish in time" in error.msg
+    assert time.monotonic() - start < 30
+
+
+def test_a_delegate_that_hangs_is_killed_with_all_it_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the time is over its whole process group goes."""
+    pid = tmp_path / "pid"
+    # The time is over once the child is known, however long the machine takes until then.
+    clock = SimpleNamespace(monotonic=lambda: 1000.0 if pid.exists() else 0.0, sleep=time.sleep)
+    monkeypatch.setattr(process, "time", clock)
+    monkeypatch.setattr(delegate, "time", clock)
+    script(tmp_path, f"sleep 60 & echo $! > {pid}.new; mv {pid}.new {pid}; echo; sleep 60")
+    with pytest.raises(CNIError, match="did not finish in time"):
+        Runner([str(tmp_path)], ENVIRON, None)(CONF, ADD, 500.0)
+    child = int(pid.read_text())
+    state = Path(f"/proc/{child}/stat")
+    for _ in range(100):
+        if not state.exists() or state.read_text().split()[2] == "Z":
+            break
+        time.sleep(0.02)
+    else:
+        pytest.fail("the delegate's child still runs")
+
+
+def test_a_daemon_that_keeps_every_descriptor_holds_nobody(tmp_path: Path) -> None:
+    """The delegate's own end counts, not the end of its output."""
+    pids = tmp_path / "pid"
+    start = time.monotonic()
+    said = call(tmp_path, f"setsid sleep 20 & echo $! > {pids}; echo '{{}}'")
+    assert said == {}
+    assert time.monotonic() - start < 5
+    os.kill(int(pids.read_text()), 9)
+
+
+def test_what_it_complains_of_is_passed_on(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Standard error arrives on ours, as text."""
+    call(tmp_path, "echo 'a warning' >&2; echo '{}'")
+    assert capfd.readouterr().err == "a warning\n"
+
+
+def test_an_executable_that_is_being_written_is_waited_for(tmp_path: Path) -> None:
+    """ETXTBSY passes when the installer closes the file."""
+    file = script(tmp_path, "")
+    file.write_bytes(Path("/bin/true").read_bytes())
+    runner = Runner([str(tmp_path)], ENVIRON, None)
+    with file.open("ab") as writing:
+        start = time.monotonic()
+        threading.Timer(0.2, writing.close).start()
+        assert runner(CONF, ADD, start + 10) is None
+        assert time.monotonic() - start > 0.15
+
+
+def test_an_executable_that_stays_busy_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The wait has an end."""
+    monkeypatch.setattr(process, "_BUSY_TIMEOUT", 0.05)
+    file = script(tmp_path, "")
+    file.write_bytes(Path("/bin/true").read_bytes())
+    with file.open("ab"), pytest.raises(CannotRunError, match="Text file busy"):
+        Runner([str(tmp_path)], ENVIRON, None)(CONF, ADD, time.monotonic() + 10)
+
+
+def test_a_kernel_without_pidfds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before Linux 5.3 the child is asked for now and then, with the same outcome."""
+
+    def absent(_: int) -> int:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr("posix.pidfd_open", absent)
+    assert call(tmp_path, "sleep 0.05; cat") == CONF
+    assert call(tmp_path, "exec 1>&- 2>&-; sleep 0.05") is None
+    assert error_of(tmp_path, "sleep 60", seconds=0.2).code == cni_errors.TRY_AGAIN
+
+
+def test_a_caller_that_does_not_read_standard_error_holds_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What no longer fits into its pipe is dropped after one wait, however much there is."""
+    monkeypatch.setattr(process, "_STDERR_TIMEOUT", 0.05)
+    reader, writer = os.pipe()
+    kept = os.dup(2)
+    os.dup2(writer, 2)
+    many = "for i in 1 2 3 4 5 6 7 8 9 10; do head -c 60000 /dev/zero >&2; sleep 0.01; done"
+    try:
+        start = time.monotonic()
+        for _ in range(3):
+            assert call(tmp_path, f"{many}; echo '{{}}'") == {}
+        taken = time.monotonic() - start
+    finally:
+        os.dup2(kept, 2)
+        for each in (kept, writer):
+            os.close(each)
+    assert taken < 3
+    with os.fdopen(reader, "rb") as file:
+        assert 60_000 <= len(file.read()) <= 65536
+
+
+def test_standard_error_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader that takes a little now and then gets no more time for that. Fake: the clock."""
+    now = [0.0]
+
+    def write(_: int, data: bytes) -> int:
+        now[0] += 0.15
+        return len(data)
+
+    monkeypatch.setattr("posix.write", write)
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    monkeypatch.setattr(process, "poll", Ready)
+    process._copy_to_stderr(b"x" * 65536)
+    assert now[0] == pytest.approx(0.3)
+
+
+class Ready:
+    """A poll that finds its descriptor ready as long as it may wait for it."""
+
+    def register(self, *_: object) -> None:
+        """Look at nothing."""
+
+    def poll(self, milliseconds: float) -> list[int]:
+        """Say so."""
+        return [2] if milliseconds else []
+
+
+def test_standard_error_that_is_closed_is_no_failure(tmp_path: Path) -> None:
+    """Nobody reads what the delegate complains of: the call goes on."""
+    script(tmp_path, "echo x >&2; echo '{}'")
+    program = (
+        "import os, time; from dispatcher.plugin.delegate import Runner; os.close(2);"
+        f"print(Runner(['{tmp_path}'], {{}}, None)({CONF!r}, {ADD!r}, time.monotonic() + 9))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    )
+    assert done.stdout == "{}\n"
+
+
+def test_standard_error_that_breaks_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when the caller closes it after the look, and before the write."""
+
+    def broken(*_: object) -> int:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr("posix.write", broken)
+    process._copy_to_stderr(b"x")
+
+
+LEAVES_ITS_GROUP = """
+import os, pathlib, time
+there = pathlib.Path(__file__).with_name("pids")
+other = os.fork()
+if other:
+    there.write_text(f"{os.getpid()} {other}")
+    time.sleep(0.1)
+    os.setpgid(0, other)
+else:
+    os.setpgid(0, 0)
+time.sleep(60)
+"""
+
+
+def test_a_delegate_that_left_its_process_group_is_killed_too(tmp_path: Path) -> None:
+    """As one that makes a job of itself does; its old group has nobody left."""
+    file = script(tmp_path, "")
+    file.write_text(f"#!{sys.executable} -IS\n{LEAVES_ITS_GROUP}")
+    start = time.monotonic()
+    with pytest.raises(CNIError, match="did not finish in time"):
+        Runner([str(tmp_path)], ENVIRON, None)(CONF, ADD, start + 1.0)
+    assert time.monotonic() - start < 20
+    own, other = (tmp_path / "pids").read_text().split()
+    assert not Path(f"/proc/{own}").exists()
+    os.kill(int(other), 9)
+
+
+def test_a_delegate_that_no_kill_ends_holds_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel keeps one in state D. Fake: no kill is sent, since none would be heard."""
+    real = os.killpg
+    asked: list[int] = []
+    monkeypatch.setattr(process, "_kill", asked.append)
+    monkeypatch.setattr(process, "_KILL_TIMEOUT", 0.05)
+    assert error_of(tmp_path, "sleep 60", seconds=0.05).code == cni_errors.TRY_AGAIN
+    [child] = asked
+    real(child, 9)
+    os.waitpid(child, 0)
