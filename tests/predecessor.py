@@ -17,9 +17,12 @@ FORMAT = 1
 
 BUILD = "dispatcher.plugin.build"
 PAYLOAD = "dispatcher.agent.payload"
-INSTALLER = "dispatcher.agent.plugin"
+INSTALLER = ("dispatcher.agent.plugin", "Plugin", "look")
 RECORD = "dispatcher.plugin.record"
-"""The names of its modules that tests start, which may be other ones in this tree."""
+"""The names of its modules that tests start (of the installer, class and method, too).
+
+They may be other ones in this tree.
+"""
 
 
 class NoPredecessorError(Exception):

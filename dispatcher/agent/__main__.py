@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from dispatcher.agent.agent import Agent
-from dispatcher.agent.installer import InstallError, Plugin
+from dispatcher.agent.installer import InstallError, PluginInstaller
 from dispatcher.kube.client import Kube, KubeError
 from dispatcher.node import startup
 
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _serve(settings: NodeSettings, stopping: threading.Event) -> int:
     try:
-        plugin = Plugin(settings.plugin_source, settings.cni_bin_dir)
+        plugin = PluginInstaller(settings.plugin_source, settings.cni_bin_dir)
         agent = Agent(settings, plugin, Kube.load(USER_AGENT))
         agent.start()
     except (InstallError, KubeError, OSError) as error:

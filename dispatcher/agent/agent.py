@@ -13,12 +13,12 @@ import structlog
 
 from dispatcher.agent import annotation_server, events, http_endpoints, inotify
 from dispatcher.agent.events import Events
-from dispatcher.agent.journal_reader import Entry, Journal
-from dispatcher.agent.label_policy import Publication
-from dispatcher.agent.metrics import Metrics
-from dispatcher.agent.network_status import Status
-from dispatcher.agent.node_labels import Labels
-from dispatcher.agent.reconciler import Node, View
+from dispatcher.agent.journal_reader import JournalEntry, JournalReader
+from dispatcher.agent.label_policy import LabelPlan
+from dispatcher.agent.metrics import AgentMetrics
+from dispatcher.agent.network_status import NetworkStatusWriter
+from dispatcher.agent.node_labels import NodeLabels
+from dispatcher.agent.reconciler import NodeReconciler, NodeState
 from dispatcher.node import atomic_file, reaper_problem, removal
 from dispatcher.node.loop import Loop
 from dispatcher.node.record_cache import CachedRecord, RecordCache
@@ -27,7 +27,7 @@ from dispatcher.state.record import PARKED
 if TYPE_CHECKING:
     from http.server import ThreadingHTTPServer
 
-    from dispatcher.agent.installer import Plugin
+    from dispatcher.agent.installer import PluginInstaller
     from dispatcher.kube.client import KubeClient
     from dispatcher.node.settings import NodeSettings
 
@@ -36,7 +36,7 @@ RECORDS_TURNS = 8
 """Records are read when the kernel tells of a change, and once in so many looks at the node: a
 look costs something with every record, and nothing of a node is repaired by it."""
 
-NO_VIEW = View({}, "the first look is not over")
+NO_VIEW = NodeState({}, "the first look is not over")
 
 log = structlog.get_logger("agent")
 
@@ -44,22 +44,22 @@ log = structlog.get_logger("agent")
 class Agent:
     """The parts, and what they tell one another."""
 
-    def __init__(self, settings: NodeSettings, plugin: Plugin, kube: KubeClient) -> None:
+    def __init__(self, settings: NodeSettings, plugin: PluginInstaller, kube: KubeClient) -> None:
         self._settings = settings
         self._kube = kube
         self._view = NO_VIEW
         self._vanished: dict[str, str] = {}
-        self.metrics = Metrics()
+        self.metrics = AgentMetrics()
         self.events = Events(kube, settings.node_name)
-        self._node = Node(settings, plugin, self.events, self.metrics.restored.inc)
+        self._node = NodeReconciler(settings, plugin, self.events, self.metrics.restored.inc)
         young_until = time.monotonic() + settings.start_seconds
-        publication = Publication(settings.gone_seconds, young_until)
-        self._labels = Labels(kube, settings.node_name, publication, self.events)
+        publication = LabelPlan(settings.gone_seconds, young_until)
+        self._labels = NodeLabels(kube, settings.node_name, publication, self.events)
         self._looking = Loop("look", self._look, settings.look_seconds, settle=0.2)
         self._publishing = Loop("publish", self._publish, settings.look_seconds)
         self._records = RecordCache(settings.state_dir)
-        self._journal = Journal(settings.state_dir)
-        self._status = Status(kube, settings.state_dir)
+        self._journal = JournalReader(settings.state_dir)
+        self._status = NetworkStatusWriter(kube, settings.state_dir)
         seldom = settings.look_seconds * RECORDS_TURNS
         self._reading = Loop("records", self._read, seldom, settle=0.5)
         self.loops = (self._looking, self._publishing, self._reading)
@@ -110,7 +110,7 @@ class Agent:
         return self._view.problem
 
     def _look(self) -> None:
-        before, self._view = self._view, self._node.look()
+        before, self._view = self._view, self._node.reconcile()
         networks = {**self._vanished, **self._view.networks}
         self.metrics.show_networks(networks, self._view.problem)
         if self._view != before:
@@ -121,22 +121,22 @@ class Agent:
     def _publish(self) -> None:
         if self._view is NO_VIEW:
             return
-        if self._view.removed:
+        if self._view.conflist_removed:
             self._labels.withdraw()
             return
         self._vanished = self._labels.publish(
             self._view.networks,
-            self._node.absence,
+            self._node.absence_reason,
             self._view.patience,
             types=self._view.plugin_types,
         )
-        if not self._node.labelled:
-            self._node.labelled = True
+        if not self._node.labels_published:
+            self._node.labels_published = True
             self._looking.wake.set()
 
     def _read(self) -> None:
         """Take what the plugin has written; this thread alone removes what lies in its folder."""
-        if self._view.over:
+        if self._view.plugin_removed:
             removal.purge(self._settings.state_dir)
         entries = self._journal.take()
         self.metrics.count(entries)
@@ -149,24 +149,24 @@ class Agent:
         self._tell_of_reaper(reaper_problem.read(self._settings.state_dir))
         self._status.publish(records)
 
-    def _tell(self, entry: Entry) -> None:
+    def _tell(self, entry: JournalEntry) -> None:
         """Say on the pod why it has no network. What a DEL left shows in the metrics."""
         if entry.code and entry.command == "ADD" and all(entry.pod):
             said = " ".join(entry.msg.split())  # a delegate may have said it in many lines
-            self.events.say(events.Subject("Pod", *entry.pod), "NetworkNotAttached", said)
+            self.events.emit(events.Subject("Pod", *entry.pod), "NetworkNotAttached", said)
 
     def _tell_of_reaper(self, problem: str) -> None:
         """Say what the other container, which has no token, left here."""
         self.metrics.show_reaper(problem)
         if problem:
-            self.events.say(events.node(self._settings.node_name), "NothingFreed", problem)
+            self.events.emit(events.node(self._settings.node_name), "NothingFreed", problem)
 
     def _tell_trouble(self, stored: CachedRecord) -> None:
         """Say on the Node what a person may have to look after."""
         about = events.node(self._settings.node_name)
         if stored.record is None:
             sentence = f"the record of container {stored.container_id}: {stored.fault}"
-            self.events.say(about, "RecordUnreadable", sentence)
+            self.events.emit(about, "RecordUnreadable", sentence)
         for attachment in stored.record.attachments if stored.record else ():
             if attachment.phase == PARKED:
                 reason = (attachment.failure or {}).get("msg", "its plugin cannot be run")
@@ -174,4 +174,4 @@ class Agent:
                     f'network "{attachment.network}" of container {stored.container_id} waits '
                     f"to be freed: {reason}"
                 )
-                self.events.say(about, "NetworkParked", sentence)
+                self.events.emit(about, "NetworkParked", sentence)

@@ -85,7 +85,7 @@ def render(settings: NodeSettings) -> bytes:
     return json.dumps(conflist, indent=2).encode() + b"\n"
 
 
-class Conflist:
+class ConflistFile:
     """Our file in the runtime's configuration directory, and who else wants it away."""
 
     def __init__(self, directory: Path) -> None:
@@ -108,7 +108,7 @@ class Conflist:
         """Whether a conflist of ours is what the runtime loads."""
         return self.in_place and self._shadow() is None
 
-    def look(self, wanted: bytes, now: float) -> list[str]:
+    def install(self, wanted: bytes, now: float) -> list[str]:
         """Put *wanted* in place; returns what had to be restored, in sentences.
 
         *now* is a monotonic time in seconds. Raises :class:`ConflistError`.

@@ -63,7 +63,7 @@ class Events:
         self._queue: queue.Queue[dict[str, Any]] = queue.Queue(_QUEUE)
         self._lock = threading.Lock()
 
-    def say(self, subject: Subject, reason: str, message: str, *, warning: bool = True) -> None:
+    def emit(self, subject: Subject, reason: str, message: str, *, warning: bool = True) -> None:
         """Queue one Event, unless the same was said lately."""
         key, now = (subject, reason, message), self._clock()
         with self._lock:

@@ -36,7 +36,7 @@ class Signature(NamedTuple):
     mode: int
 
 
-class Plugin:
+class PluginInstaller:
     """The plugin in the directory *bin_dir*, to be as *source* has it.
 
     *source* is what :mod:`dispatcher.build.bundle` makes.
@@ -59,7 +59,7 @@ class Plugin:
         )
         self._verified: dict[Path, Signature] | None = None
 
-    def look(self) -> list[str]:
+    def install(self) -> list[str]:
         """Put in place what is not there; returns what had to be restored, in sentences.
 
         Raises :class:`InstallError`.
@@ -67,7 +67,7 @@ class Plugin:
         if self._whole:
             return []
         try:
-            return self._install()
+            return self._install_files()
         except OSError as error:
             raise InstallError(f"{error.filename or self._bin}: {error.strerror}") from None
 
@@ -117,7 +117,7 @@ class Plugin:
             first = b"#!" + bytes(interpreter) + b" -ISXutf8"
         return first + newline + rest
 
-    def _install(self) -> list[str]:
+    def _install_files(self) -> list[str]:
         self._refuse_foreign()
         self._bin.mkdir(mode=0o755, exist_ok=True)  # the folder above is the node's own
         (self._bin / VERSIONS_FOLDER).mkdir(mode=0o755, exist_ok=True)

@@ -5,7 +5,7 @@ The plugin appends one JSON object on one line after each call
 file is taken away by ``rename`` and read to its end at the next turn, so that a writer which
 had it open is not missed, and then removed.
 
-:class:`Retries` tells which calls are there because an earlier one failed.
+:class:`RetryTracker` tells which calls are there because an earlier one failed.
 
 Rules: the content is believed as far as root wrote it, and no further than its form; a line
 that is not understood is left out.
@@ -33,7 +33,7 @@ MOST_FAILED = 1000
 log = structlog.get_logger("journal")
 
 
-class Step(NamedTuple):
+class JournalStep(NamedTuple):
     """One attachment of a call; ``code`` is 0, or the CNI error code."""
 
     network: str
@@ -41,7 +41,7 @@ class Step(NamedTuple):
     code: int
 
 
-class Entry(NamedTuple):
+class JournalEntry(NamedTuple):
     """One call; ``pod`` is namespace, name and UID, each "" where it is not known."""
 
     command: str
@@ -50,19 +50,19 @@ class Entry(NamedTuple):
     code: int
     msg: str
     pod: tuple[str, str, str]
-    steps: tuple[Step, ...]
+    steps: tuple[JournalStep, ...]
 
 
-class Journal:
+class JournalReader:
     """The journal below *state_dir*."""
 
     def __init__(self, state_dir: Path) -> None:
         self._path = state_dir / NAME
         self._taken = self._path.with_suffix(".taken")
 
-    def take(self) -> list[Entry]:
+    def take(self) -> list[JournalEntry]:
         """Return the calls that ended since the turn before last. Raises OSError."""
-        entries: list[Entry] = []
+        entries: list[JournalEntry] = []
         with contextlib.suppress(FileNotFoundError):
             entries = list(parse(self._read()))
             self._taken.unlink()
@@ -78,7 +78,7 @@ class Journal:
             return b""
 
 
-def parse(data: bytes) -> Iterator[Entry]:
+def parse(data: bytes) -> Iterator[JournalEntry]:
     """Yield an entry for each line of *data* that is one."""
     for line in data.splitlines():
         try:
@@ -87,12 +87,12 @@ def parse(data: bytes) -> Iterator[Entry]:
             log.warning("a line of the journal is not understood", error=str(error))
 
 
-def _entry(said: dict[str, object]) -> Entry:
+def _entry(said: dict[str, object]) -> JournalEntry:
     pod, steps = said["pod"], said["attachments"]
     if not isinstance(pod, list) or not isinstance(steps, list):
         raise TypeError("pod and attachments must be lists")
     namespace, name, uid = map(str, pod)
-    return Entry(
+    return JournalEntry(
         command=str(said["command"]),
         container_id=str(said["containerID"]),
         seconds=float(str(said["seconds"])),
@@ -100,12 +100,13 @@ def _entry(said: dict[str, object]) -> Entry:
         msg=str(said["msg"]),
         pod=(namespace, name, uid),
         steps=tuple(
-            Step(str(step["network"]), float(step["seconds"]), int(step["code"])) for step in steps
+            JournalStep(str(step["network"]), float(step["seconds"]), int(step["code"]))
+            for step in steps
         ),
     )
 
 
-class Retries:
+class RetryTracker:
     """Remembers failed calls, to know the next of the same kind for a retry.
 
     kubelet makes a new sandbox after each ADD that failed, so what comes again is an ADD for the
@@ -115,7 +116,7 @@ class Retries:
     def __init__(self) -> None:
         self._failed: OrderedDict[tuple[str, str], None] = OrderedDict()
 
-    def is_one(self, entry: Entry) -> bool:
+    def track(self, entry: JournalEntry) -> bool:
         """Return whether *entry* repeats a call that failed; the entries come in order."""
         whom = entry.pod[2] if entry.command == "ADD" else ""
         key = entry.command, whom or entry.container_id

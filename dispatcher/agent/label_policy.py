@@ -42,7 +42,7 @@ PATIENT = Patience()
 """Every label may wait."""
 
 
-class Publication:
+class LabelPlan:
     """The labels of one node over time; times are monotonic seconds.
 
     A label turns to ``"false"`` when its network has been away for *gone_seconds*, and not

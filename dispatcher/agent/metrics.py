@@ -19,13 +19,13 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
-from dispatcher.agent.journal_reader import Retries
+from dispatcher.agent.journal_reader import RetryTracker
 from dispatcher.state.record import PARKED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from dispatcher.agent.journal_reader import Entry
+    from dispatcher.agent.journal_reader import JournalEntry
     from dispatcher.node.record_cache import CachedRecord
 
 SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 90.0)
@@ -37,7 +37,7 @@ STATES = ("attached", "incomplete", "failed", "parked", "unreadable")
 disable_created_metrics()  # type: ignore[no-untyped-call]  # one more series for each, for nobody
 
 
-class Metrics:
+class AgentMetrics:
     """All metrics of one agent, in a registry of their own."""
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class Metrics:
             ("command",),
             registry=self.registry,
         )
-        self._again = Retries()
+        self._again = RetryTracker()
         for command in ("ADD", "DEL"):
             self._retries.labels(command)
         self._parked = Gauge(
@@ -112,11 +112,11 @@ class Metrics:
             registry=self.registry,
         )
 
-    def count(self, entries: Iterable[Entry]) -> None:
+    def count(self, entries: Iterable[JournalEntry]) -> None:
         """Count calls of the plugin."""
         for entry in entries:
             self._calls.labels(entry.command, str(entry.code)).observe(entry.seconds)
-            if self._again.is_one(entry):
+            if self._again.track(entry):
                 self._retries.labels(entry.command).inc()
             for step in entry.steps:
                 labels = (entry.command, step.network, str(step.code))
@@ -146,7 +146,7 @@ class Metrics:
             self._reaper_problem.labels(problem).set(1)
 
     def show_networks(self, networks: Mapping[str, str], problem: str) -> None:
-        """Show what can be attached (see :class:`View`), what has vanished, and what is wrong."""
+        """Show *networks* as in :class:`NodeState`, and the *problem* of the node, if any."""
         if (shown := (dict(networks), problem)) == self._shown:
             return  # a series that is set anew is not there for a moment
         self._shown = shown

@@ -1,10 +1,10 @@
 """Writes onto each pod what it was attached to: ``k8s.v1.cni.cncf.io/network-status``.
 
 How it works: :func:`network_status` makes the annotation's value from a record (NPWG
-Multi-Network specification v1.3, section 5, "Network Attachment Status"). :class:`Status`
-writes it once for each record that is complete, by namespace, name and UID, without reading
-the pod. Which records that was done for is remembered in a file, :data:`MEMORY` in the state
-directory, so that a new agent does not write them again.
+Multi-Network specification v1.3, section 5, "Network Attachment Status").
+:class:`NetworkStatusWriter` writes it once for each record that is complete, by namespace, name
+and UID, without reading the pod. The file :data:`MEMORY` in the state directory keeps the records
+for which that was done, so that a new agent does not write them again.
 
 Rules: this is outside the ADD path and never fails a pod; a pod that is gone or was replaced
 is left alone; what another writes there later stays, through restarts of the agent too. One
@@ -42,7 +42,7 @@ MEMORY = ".agent-status"
 """The file that says what was written: ``{"<container>": <how many attachments>}``."""
 
 PASS_SECONDS = 30.0
-"""How long one call of :meth:`Status.publish` writes; the thread that calls it has more to do."""
+"""How long one call of :meth:`NetworkStatusWriter.publish` writes; its thread has other work."""
 
 PAUSE = 30.0
 """Seconds before a pod that was refused for another reason is tried again."""
@@ -102,7 +102,7 @@ def _interface(result: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return {}
 
 
-class Status:
+class NetworkStatusWriter:
     """What was written onto which pod; *state_dir* is where that is remembered."""
 
     def __init__(

@@ -15,7 +15,7 @@ import structlog
 
 from dispatcher import keys, plugin_types
 from dispatcher.agent import events
-from dispatcher.agent.label_policy import FALSE, PATIENT, Patience, Publication
+from dispatcher.agent.label_policy import FALSE, PATIENT, LabelPlan, Patience
 from dispatcher.kube.client import MERGE_PATCH, METADATA, KubeClient, object_path
 from dispatcher.kube.errors import FORBIDDEN, KubeError
 
@@ -32,14 +32,14 @@ NODES = "/api/v1/nodes"
 log = structlog.get_logger("labels")
 
 
-class Labels:
+class NodeLabels:
     """The labels of the Node *name*."""
 
     def __init__(
         self,
         kube: KubeClient,
         name: str,
-        publication: Publication,
+        publication: LabelPlan,
         say: Events,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -61,7 +61,7 @@ class Labels:
         *,
         types: Mapping[str, Sequence[str]],
     ) -> dict[str, str]:
-        """Bring the labels to *networks* (see :class:`Publication`), the annotation to *types*.
+        """Bring the labels to *networks* (see :class:`LabelPlan`), the annotation to *types*.
 
         *absence* tells why a network has no configuration. Returns those that have a label and
         none, each with that reason. Raises :class:`dispatcher.kube.client.KubeError`.
@@ -79,7 +79,7 @@ class Labels:
     def _tell(self, name: str, value: str, reason: str) -> None:
         if value == FALSE:
             sentence = f'network "{name}" cannot be attached on this node: {reason}'
-            self._events.say(events.node(self._name), "NetworkUnavailable", sentence)
+            self._events.emit(events.node(self._name), "NetworkUnavailable", sentence)
         else:
             log.info("network can be attached", network=name)
 

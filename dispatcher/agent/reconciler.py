@@ -1,7 +1,7 @@
 """One look at the node: what it has in, plugin and conflist in place, what it can attach out.
 
 How it works: a look reads the networks' configurations, sees to the plugin and then to the
-conflist, and returns a :class:`View`. It runs every few seconds and whenever a configuration
+conflist, and returns a :class:`NodeState`. It runs every few seconds and whenever a configuration
 changes. Every look reads all configurations; of the plugin's files it asks for their ``stat``.
 
 Rules: the conflist is written only when the plugin is complete and the default network is
@@ -22,8 +22,8 @@ import structlog
 from dispatcher import networks
 from dispatcher.agent import conflist as conflists
 from dispatcher.agent import events
-from dispatcher.agent.conflist import BACKUP, Conflist, ConflistError
-from dispatcher.agent.installer import InstallError, Plugin
+from dispatcher.agent.conflist import BACKUP, ConflistError, ConflistFile
+from dispatcher.agent.installer import InstallError, PluginInstaller
 from dispatcher.agent.label_policy import PATIENT, Patience
 from dispatcher.agent.moves import Moves
 from dispatcher.conf import InvalidConfError, load
@@ -51,52 +51,53 @@ class LabelsPendingError(Exception):
     """The node's labels do not say yet what the mode is about to take from new pods."""
 
 
-class View(NamedTuple):
-    """What a look found.
+class NodeState(NamedTuple):
+    """The state of the node after a reconciliation.
 
-    ``networks`` are those that have a configuration, each with the reason why it cannot be
-    attached here ("": it can). ``problem`` is why new pods are not attached as the settings
-    say ("": they are). ``patience``: how soon labels must follow. ``removed``: the conflist has
-    left this node, as the settings asked; ``over``: the plugin, too, so that what it kept in its
-    folder may go. ``plugin_types`` are those of each network whose configuration can be read.
+    ``networks`` are those that have a configuration, each with the reason why this node cannot
+    attach it ("": it can). ``problem`` is why new pods are not attached as the settings say ("":
+    they are). ``patience`` says how soon labels must follow. ``conflist_removed``: the mode has
+    removed the conflist. ``plugin_removed``: the plugin, too, so that the files in its state
+    directory may be removed. ``plugin_types`` are those of each network whose configuration can
+    be read.
     """
 
     networks: dict[str, str]
     problem: str
     patience: Patience = PATIENT
-    removed: bool = False
-    over: bool = False
+    conflist_removed: bool = False
+    plugin_removed: bool = False
     plugin_types: Mapping[str, Sequence[str]] = MappingProxyType({})
 
 
-class Node:
+class NodeReconciler:
     """The node's files, as *settings* want them."""
 
     def __init__(
         self,
         settings: NodeSettings,
-        plugin: Plugin,
+        plugin: PluginInstaller,
         say: events.Events,
         restored: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.labelled = False
+        self.labels_published = False
         """Whether the node's labels say what a look has found; whoever publishes them sets it."""
         self._settings = settings
         self._plugin = plugin
-        self._conflist = Conflist(settings.cni_conf_dir)
+        self._conflist = ConflistFile(settings.cni_conf_dir)
         self._events = say
         self._restored = restored
         self._clock = clock
         self._records = RecordCache(settings.state_dir)
         self._waiting_since: float | None = None
         self._left_at: float | None = None
-        self._over = False
+        self._plugin_removed = False
         self._noted: str | None = None
         self._ignored: set[str] = set()
         self._moves = Moves(settings.state_dir)
 
-    def look(self) -> View:
+    def reconcile(self) -> NodeState:
         """Look once, and put in place what is not."""
         found = networks.scan(self._settings.conf_dirs, self._settings.ignored_networks)
         self._ignored = found.ignored
@@ -104,13 +105,13 @@ class Node:
         try:
             if self._settings.mode.is_leaving and self._remove():
                 self._noted = None
-                return View({}, "", removed=True, over=self._over)
+                return NodeState({}, "", conflist_removed=True, plugin_removed=self._plugin_removed)
             self._install(found)
         except LabelsPendingError as passing:
             problem = str(passing)
         except (InstallError, ConflistError) as error:
             problem = str(error)
-            self._say("NotInstalled", problem)
+            self._emit("NotInstalled", problem)
         self._note(problem)
         self._tell_moved(found)
         return self._view(found, problem)._replace(plugin_types=_plugin_types(found))
@@ -119,7 +120,7 @@ class Node:
         default = self._settings.default_network
         if not default and not self._conflist.in_place:
             raise InstallError(_unset(found))
-        for sentence in self._plugin.look():
+        for sentence in self._plugin.install():
             self._tell_restored(sentence)
         if not default:
             raise InstallError(_unset(found))
@@ -133,12 +134,12 @@ class Node:
                 "it attaches the default network only; if the API server does not answer, after "
                 f"{LABEL_SECONDS:.0f} seconds"
             )
-        for sentence in self._conflist.look(wanted, self._clock()):
+        for sentence in self._conflist.install(wanted, self._clock()):
             self._tell_restored(sentence)
 
     def _waits(self) -> bool:
         """Tell whether the scheduler may still send pods here that would not get their network."""
-        if self._settings.mode.offers_choice or self.labelled:
+        if self._settings.mode.offers_choice or self.labels_published:
             return False
         if self._waiting_since is None:
             self._waiting_since = self._clock()
@@ -158,26 +159,26 @@ class Node:
         blocking = removal.blocking_records(self._records.read().values(), following, absent)
         if blocking:
             force = self._settings.mode.is_forced
-            self._say(
+            self._emit(
                 "NotRemoved", removal.blocking_problem(blocking, following, absent, is_forced=force)
             )
         if self._conflist.in_place:  # once it is gone, nothing brings it back
-            self._left_at, self._over = None, False
+            self._left_at, self._plugin_removed = None, False
             if blocking or self._waits():
                 return False
             self._conflist.remove()
         if self._left_at is None:
             self._left_at = self._clock()
         waited = self._clock() - self._left_at
-        self._over = not blocking and waited > self._settings.deadline_seconds
-        if self._over:
+        self._plugin_removed = not blocking and waited > self._settings.deadline_seconds
+        if self._plugin_removed:
             self._plugin.remove()
         left = removal.left_records_problem(self._settings.state_dir)
         if left:
-            self._say("NotFreed", left)
+            self._emit("NotFreed", left)
         return True
 
-    def _view(self, found: Networks, problem: str) -> View:
+    def _view(self, found: Networks, problem: str) -> NodeState:
         """Return each network with why it cannot be attached, and how soon labels must say so."""
         reasons = {name: self._reason(name, found) for name in _published(found)}
         offers_choice = self._settings.mode.offers_choice
@@ -187,12 +188,12 @@ class Node:
             absent = f"Genie does not attach pods on this node: {problem}"
             if self._attaches_otherwise():
                 patience = self._patience_bypassed(reasons, found)
-            return View(dict.fromkeys(reasons, absent), problem, patience)
+            return NodeState(dict.fromkeys(reasons, absent), problem, patience)
 
         if not offers_choice:
             reason = f"the agent's mode is {self._settings.mode}"
             reasons = {name: why if name == default else reason for name, why in reasons.items()}
-        return View(reasons, problem, patience)
+        return NodeState(reasons, problem, patience)
 
     def _attaches_otherwise(self) -> bool:
         """Return whether the runtime attaches new pods, but not by Genie.
@@ -234,14 +235,14 @@ class Node:
         if name in found.broken_names:
             return str(found.broken_names[name])
         if name not in found.confs:
-            return self.absence(name)
+            return self.absence_reason(name)
         directories = self._settings.bin_dirs
         absent = networks.missing_executables(found.confs[name], directories)
         if absent:
             return f"{' or '.join(directories)} has no executable {', '.join(absent)}"
         return ""
 
-    def absence(self, name: str) -> str:
+    def absence_reason(self, name: str) -> str:
         """Return why *name* has no configuration, as far as settings and directories tell."""
         if name in self._ignored:
             return 'the setting "ignored-networks" leaves it out'
@@ -269,14 +270,14 @@ class Node:
         winners: dict[str, Conf | InvalidConfError] = {**found.broken_names, **found.confs}
         places = {name: winners[name].path for name in _published(found)}
         for move in self._moves.record_places(places, self._clock()):
-            self._say("NetworkMoved", move.sentence)
+            self._emit("NetworkMoved", move.sentence)
 
     def _tell_restored(self, sentence: str) -> None:
         self._restored()
-        self._say("Restored", sentence)
+        self._emit("Restored", sentence)
 
-    def _say(self, reason: str, sentence: str) -> None:
-        self._events.say(events.node(self._settings.node_name), reason, sentence)
+    def _emit(self, reason: str, sentence: str) -> None:
+        self._events.emit(events.node(self._settings.node_name), reason, sentence)
 
 
 def _names(backup: Path) -> set[str]:

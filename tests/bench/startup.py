@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from dispatcher.agent.installer import Plugin
+from dispatcher.agent.installer import PluginInstaller
 from tests.bench import page
 from tests.bench.plugin import Series, timed
 
@@ -34,14 +34,14 @@ interpreter.make(Path(sys.argv[1]), modules, sys.argv[2], one_file=False)
 """Makes an interpreter without the last step; run by the interpreter that is copied."""
 
 
-def installed(folder: Path) -> Plugin:
+def installed(folder: Path) -> PluginInstaller:
     """Install the plugin below *folder* as the agent does it, with an interpreter of its own."""
     payload = folder / "payload"
     make = [SYSTEM, "-m", "dispatcher.build.payload", str(payload), "--patchelf", PATCHELF]
     subprocess.run(make, cwd=TREE, check=True, capture_output=True)
     (folder / "bin").mkdir()
-    plugin = Plugin(payload, folder / "bin")
-    plugin.look()
+    plugin = PluginInstaller(payload, folder / "bin")
+    plugin.install()
     return plugin
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dispatcher.agent.events import Events, Subject
-from dispatcher.agent.installer import Plugin
+from dispatcher.agent.installer import PluginInstaller
 from dispatcher.kube import logs
 from dispatcher.node.plugin_layout import LOADER_PLACEHOLDER
 from dispatcher.node.settings import NodeSettings
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from dispatcher.agent.reconciler import Node
+    from dispatcher.agent.reconciler import NodeReconciler
 
 
 class Clock:
@@ -37,20 +37,20 @@ class Clock:
         return self.now
 
 
-class Said(Events):
+class RecordedEvents(Events):
     """Events that are kept instead of sent."""
 
     def __init__(self) -> None:
-        self.events: list[tuple[str, str, str]] = []
+        self.emitted: list[tuple[str, str, str]] = []
 
-    def say(self, subject: Subject, reason: str, message: str, *, warning: bool = True) -> None:
+    def emit(self, subject: Subject, reason: str, message: str, *, warning: bool = True) -> None:
         """Keep one."""
         del warning
-        self.events.append((subject.name, reason, message))
+        self.emitted.append((subject.name, reason, message))
 
     def reasons(self) -> list[str]:
         """Return the reasons, in order."""
-        return [reason for _, reason, _ in self.events]
+        return [reason for _, reason, _ in self.emitted]
 
 
 class Host:
@@ -77,9 +77,9 @@ class Host:
         (source / "genie").write_text(f"#!/build/python3 -IS\n# Genie {version}: …\nmain()\n")
         return source
 
-    def plugin(self, version: str = "v1") -> Plugin:
+    def plugin(self, version: str = "v1") -> PluginInstaller:
         """Return the plugin of the image of *version*, to be installed here."""
-        return Plugin(self.root / f"image-{version}", self.bin)
+        return PluginInstaller(self.root / f"image-{version}", self.bin)
 
     def settings(self, **given: Any) -> NodeSettings:
         """Return settings for this node, with what is *given*."""
@@ -130,18 +130,24 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def said() -> Said:
-    return Said()
+def events() -> RecordedEvents:
+    return RecordedEvents()
 
 
 @pytest.fixture
-def node(host: Host, said: Said, clock: Clock) -> Callable[..., Node]:
-    from dispatcher.agent.reconciler import Node  # noqa: PLC0415 - only tests of it pay for it
+def make_reconciler(
+    host: Host, events: RecordedEvents, clock: Clock
+) -> Callable[..., NodeReconciler]:
+    from dispatcher.agent.reconciler import (  # noqa: PLC0415 - only its tests pay for it
+        NodeReconciler,
+    )
 
-    def make(*, labelled: bool = True, **settings: Any) -> Node:
-        made = Node(host.settings(**settings), host.plugin(), said, lambda: None, clock)
-        made.labelled = labelled
-        return made
+    def make(*, labels_published: bool = True, **settings: Any) -> NodeReconciler:
+        reconciler = NodeReconciler(
+            host.settings(**settings), host.plugin(), events, lambda: None, clock
+        )
+        reconciler.labels_published = labels_published
+        return reconciler
 
     return make
 

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dispatcher.agent.installer import Plugin
+from dispatcher.agent.installer import PluginInstaller
 from tests.node.calls import LONG, Answer
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ class BareHost:
         self.bin.mkdir()
         for name in ("bridge", "host-local"):
             shutil.copy2(node.plugins / name, self.bin)
-        self.plugin = Plugin(payload, self.bin)
-        assert self.plugin.look() == []
+        self.plugin = PluginInstaller(payload, self.bin)
+        assert self.plugin.install() == []
         for name, subnet in (("weave", "10.32.0.0/16"), ("canal", "10.244.0.0/16")):
             conf = node.bridge_conf(name, subnet)
             ipam = {**conf["ipam"], "dataDir": f"{STORE}/networks"}

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dispatcher.agent.installer import Plugin
+from dispatcher.agent.installer import PluginInstaller
 from dispatcher.node.plugin_layout import VERSIONS_FOLDER
 from dispatcher.node.settings import NodeSettings
 from dispatcher.reaper.old_versions import OldVersions
@@ -54,12 +54,12 @@ class Host:
         self._payloads = itertools.cycle(payloads)
         self._versions = OldVersions(NodeSettings(node_name="n", cni_bin_dir=self.bin))
 
-    def install(self, name: str) -> Plugin:
+    def install(self, name: str) -> PluginInstaller:
         """Upgrade to the version *name*, as an agent that has just started."""
         payload = next(self._payloads)
         source = image.relabelled(payload, self._node.folder / f"image-{name}", name)
-        plugin = Plugin(source, self.bin)
-        assert plugin.look() == []
+        plugin = PluginInstaller(source, self.bin)
+        assert plugin.install() == []
         return plugin
 
     def prune(self) -> list[str]:
@@ -199,8 +199,9 @@ INSTALL = """
 import importlib
 import sys
 from pathlib import Path
-Plugin = importlib.import_module(sys.argv[3]).Plugin
-Plugin(Path(sys.argv[1]), Path(sys.argv[2])).look()
+module, name, method = sys.argv[3:]
+installer = getattr(importlib.import_module(module), name)(Path(sys.argv[1]), Path(sys.argv[2]))
+getattr(installer, method)()
 """
 
 
@@ -211,7 +212,11 @@ class Pair:
         self._bin = node.folder / "cni-bin"
         self._bin.mkdir()
         self._images = {
-            "this": (image.TREE, payload, Plugin.__module__),
+            "this": (
+                image.TREE,
+                payload,
+                (PluginInstaller.__module__, "PluginInstaller", "install"),
+            ),
             "the predecessor": (predecessor, previous, of_history.INSTALLER),
         }
         self.program = [self._bin / "genie"]
@@ -219,7 +224,7 @@ class Pair:
     def install(self, version: str) -> None:
         """Upgrade or downgrade, as an agent that has just started."""
         tree, payload, installer = self._images[version]
-        command = [sys.executable, "-c", INSTALL, str(payload), str(self._bin), installer]
+        command = [sys.executable, "-c", INSTALL, str(payload), str(self._bin), *installer]
         subprocess.run(command, cwd=tree, check=True, capture_output=True)
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dispatcher.agent.conflist import Conflist, ConflistError, render
+from dispatcher.agent.conflist import ConflistError, ConflistFile, render
 from dispatcher.plugin.genie_conf import read_conf
 
 if TYPE_CHECKING:
@@ -61,10 +61,10 @@ OURS = b'{"plugins": [{"type": "genie"}]}'
 
 def test_it_is_written_once_and_then_left_alone(host: Host) -> None:
     """A second look at an unchanged file writes nothing."""
-    conflist = Conflist(host.conf)
-    assert conflist.look(OURS, 0) == []
+    conflist = ConflistFile(host.conf)
+    assert conflist.install(OURS, 0) == []
     before = conflist.path.stat()
-    assert conflist.look(OURS, 4) == []
+    assert conflist.install(OURS, 4) == []
     assert conflist.path.stat().st_mtime_ns == before.st_mtime_ns
     assert conflist.in_place
     assert before.st_mode & 0o777 == 0o644
@@ -72,21 +72,21 @@ def test_it_is_written_once_and_then_left_alone(host: Host) -> None:
 
 def test_a_new_setting_replaces_an_old_conflist_silently(host: Host) -> None:
     """After a restart with another default network, say."""
-    Conflist(host.conf).look(OURS, 0)
-    conflist = Conflist(host.conf)
-    assert conflist.look(OURS + b"\n", 0) == []
+    ConflistFile(host.conf).install(OURS, 0)
+    conflist = ConflistFile(host.conf)
+    assert conflist.install(OURS + b"\n", 0) == []
     assert conflist.path.read_bytes() == OURS + b"\n"
 
 
 def test_a_loss_is_made_good_and_said(host: Host) -> None:
     """Once is an accident."""
-    conflist = Conflist(host.conf)
-    conflist.look(OURS, 0)
+    conflist = ConflistFile(host.conf)
+    conflist.install(OURS, 0)
     conflist.path.unlink()
-    [sentence] = conflist.look(OURS, 4)
+    [sentence] = conflist.install(OURS, 4)
     assert "was gone" in sentence
     conflist.path.write_bytes(OURS + b" ")
-    [sentence] = conflist.look(OURS, 100)
+    [sentence] = conflist.install(OURS, 100)
     assert "was changed" in sentence
     assert conflist.path.read_bytes() == OURS
 
@@ -95,48 +95,48 @@ def test_after_two_losses_in_a_minute_the_agent_stops_fighting_and_names_cilium(
     host: Host,
 ) -> None:
     """It tries again ten minutes later."""
-    conflist = Conflist(host.conf)
-    conflist.look(OURS, 0)
+    conflist = ConflistFile(host.conf)
+    conflist.install(OURS, 0)
     backup = conflist.path.with_name(conflist.path.name + ".cilium_bak")
     conflist.path.rename(backup)
-    conflist.look(OURS, 4)
+    conflist.install(OURS, 4)
     conflist.path.rename(backup)
     for now in (30, 40, 600):
         with pytest.raises(ConflistError, match=r"Cilium.*cni\.exclusive: false"):
-            conflist.look(OURS, now)
+            conflist.install(OURS, now)
         assert not conflist.path.exists()
-    conflist.look(OURS, 700)
+    conflist.install(OURS, 700)
     assert conflist.path.exists()
 
 
 def test_an_unknown_rival_is_described(host: Host) -> None:
     """Without the tell-tale backup nobody is accused."""
-    conflist = Conflist(host.conf)
-    conflist.look(OURS, 0)
+    conflist = ConflistFile(host.conf)
+    conflist.install(OURS, 0)
     for now in (10, 20):
         conflist.path.unlink()
         if now == 10:
-            conflist.look(OURS, now)
+            conflist.install(OURS, now)
     with pytest.raises(ConflistError, match="another program"):
-        conflist.look(OURS, 20)
+        conflist.install(OURS, 20)
 
 
 def test_two_losses_far_apart_are_no_fight(host: Host) -> None:
     """A person may clean up a directory twice a day."""
-    conflist = Conflist(host.conf)
-    conflist.look(OURS, 0)
+    conflist = ConflistFile(host.conf)
+    conflist.install(OURS, 0)
     for now in (10, 100, 200):
         conflist.path.unlink()
-        conflist.look(OURS, now)
+        conflist.install(OURS, now)
         assert conflist.path.exists()
 
 
 def test_a_file_of_that_name_that_is_not_ours_is_not_touched(host: Host) -> None:
     """Neither replaced nor removed."""
-    conflist = Conflist(host.conf)
+    conflist = ConflistFile(host.conf)
     conflist.path.write_text("theirs")
     with pytest.raises(ConflistError, match="not ours"):
-        conflist.look(OURS, 0)
+        conflist.install(OURS, 0)
     conflist.remove()
     assert conflist.path.read_text() == "theirs"
     assert not conflist.in_place
@@ -146,17 +146,17 @@ def test_a_file_that_the_runtime_would_load_before_ours_is_named(host: Host) -> 
     """The original CNI-Genie's 00-genie.conf sorts before 00-genie.conflist."""
     (host.conf / "00-genie.conf").write_text("{}")
     (host.conf / "00-aaa.txt").write_text("no configuration")
-    conflist = Conflist(host.conf)
+    conflist = ConflistFile(host.conf)
     with pytest.raises(ConflistError, match=r"00-genie\.conf sorts before"):
-        conflist.look(OURS, 0)
+        conflist.install(OURS, 0)
     with pytest.raises(ConflistError, match=r"00-genie\.conf sorts before"):
-        conflist.look(OURS, 4)
+        conflist.install(OURS, 4)
 
 
 def test_removing_takes_ours_away(host: Host) -> None:
     """And twice is once."""
-    conflist = Conflist(host.conf)
-    conflist.look(OURS, 0)
+    conflist = ConflistFile(host.conf)
+    conflist.install(OURS, 0)
     conflist.remove()
     conflist.remove()
     assert list(host.conf.iterdir()) == []
@@ -166,4 +166,4 @@ def test_a_directory_that_is_not_there_is_named(host: Host) -> None:
     """It is the runtime's; the agent does not invent it."""
     host.conf.rmdir()
     with pytest.raises(ConflistError, match=r"net\.d.*No such file"):
-        Conflist(host.conf).look(OURS, 0)
+        ConflistFile(host.conf).install(OURS, 0)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dispatcher import keys
 from dispatcher.agent import annotation_server
-from dispatcher.agent.metrics import Metrics
+from dispatcher.agent.metrics import AgentMetrics
 from dispatcher.node.settings import NodeSettings
 from dispatcher.plugin.cli.main import _parser
 from dispatcher.state import journal, store
@@ -25,14 +25,14 @@ def rows(title: str) -> set[str]:
 
 
 def reasons() -> set[str]:
-    """Return the reasons of Events that the agent's code names: words of ``say`` and ``_say``."""
+    """Return the reasons of Events in the code of the agent: arguments of ``emit``."""
     found = set()
     for file in (TREE / "dispatcher" / "agent").glob("*.py"):
         for node in ast.walk(ast.parse(file.read_bytes())):
             if (
                 isinstance(node, ast.Call)
                 and isinstance(node.func, ast.Attribute)
-                and node.func.attr in {"say", "_say"}
+                and node.func.attr in {"emit", "_emit"}
             ):
                 words = [str(each.value) for each in node.args if isinstance(each, ast.Constant)]
                 found |= {word for word in words if re.fullmatch(r"[A-Z][A-Za-z]+", word)}
@@ -40,7 +40,7 @@ def reasons() -> set[str]:
 
 
 def test_every_reason_of_an_event_has_a_fix() -> None:
-    """And none is described that is not said."""
+    """And none is described that is never emitted."""
     assert "NotInstalled" in reasons()
     assert rows("Events and what to do") == reasons()
 
@@ -49,7 +49,7 @@ def test_every_metric_of_ours_is_described() -> None:
     """By the name that Prometheus shows."""
     ours = {
         f"{family.name}_total" if family.type == "counter" else family.name
-        for family in Metrics().registry.collect()
+        for family in AgentMetrics().registry.collect()
         if family.name.startswith("genie_")
     }
     assert rows("Metrics") == ours

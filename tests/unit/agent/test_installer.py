@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dispatcher.agent.installer import InstallError, Plugin
+from dispatcher.agent.installer import InstallError, PluginInstaller
 from dispatcher.node.plugin_layout import LOADER_PLACEHOLDER
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 def test_a_first_look_puts_the_folder_and_the_launcher_in_place(host: Host) -> None:
     """The launcher starts the interpreter of its own version's folder, at its place here."""
-    assert host.plugin().look() == []
+    assert host.plugin().install() == []
     first = (host.bin / "genie").read_text().splitlines()[0]
     assert first == f"#!{host.bin}/.genie/v1/python3 -ISXutf8"
     assert (host.bin / "genie").stat().st_mode & 0o777 == 0o755
@@ -39,7 +39,7 @@ def test_the_loader_gets_its_path_on_this_node_and_nothing_else_of_the_interpret
     host: Host,
 ) -> None:
     """The kernel takes a NUL-terminated path; every byte behind it keeps its place."""
-    host.plugin().look()
+    host.plugin().install()
     made = (host.bin / ".genie/v1/python3").read_bytes()
     path = str(host.bin / ".genie/v1/ld.so").encode()
     assert made == b"\x7fELF" + path.ljust(len(LOADER_PLACEHOLDER), b"\0") + b"\0 the rest"
@@ -48,18 +48,18 @@ def test_the_loader_gets_its_path_on_this_node_and_nothing_else_of_the_interpret
 def test_a_second_look_changes_and_says_nothing(host: Host) -> None:
     """Also after a restart of the agent."""
     plugin = host.plugin()
-    plugin.look()
+    plugin.install()
     before = files(host.bin)
-    assert plugin.look() == []
-    assert host.plugin().look() == []
+    assert plugin.install() == []
+    assert host.plugin().install() == []
     assert files(host.bin) == before
 
 
 def test_an_upgrade_keeps_the_old_folder_for_calls_that_run(host: Host) -> None:
     """And says nothing: no one changed what was ours."""
-    host.plugin().look()
+    host.plugin().install()
     host.image("v2")
-    assert host.plugin("v2").look() == []
+    assert host.plugin("v2").install() == []
     assert "/.genie/v2/python3" in (host.bin / "genie").read_text()
     assert (host.bin / ".genie/v1/lib/code").exists()
 
@@ -105,33 +105,33 @@ def test_what_was_changed_by_hand_is_restored_and_said(
 ) -> None:
     """Whatever happened to our files, the next look leaves them as the image has them."""
     plugin = host.plugin()
-    plugin.look()
+    plugin.install()
     spoil(host.bin)
     if restarted:
         plugin = host.plugin()
     halves = [(host.bin / name).exists() for name in (".genie/v1", "genie")]
     unknowable = restarted and not all(halves)  # it looks like an installation cut short
-    sentences = plugin.look()
+    sentences = plugin.install()
     if not unknowable:
         assert any(said in sentence for sentence in sentences)
     assert (host.bin / ".genie/v1/lib/code").read_text() == "code of v1"
     assert (host.bin / "genie").read_bytes() == plugin.text()
     assert (host.bin / "genie").stat().st_mode & 0o777 == 0o755
-    assert plugin.look() == []
+    assert plugin.install() == []
 
 
 def test_a_file_called_genie_that_is_not_ours_is_never_touched(host: Host) -> None:
     """The original CNI-Genie has its binary there."""
     (host.bin / "genie").write_bytes(b"\x7fELF the original")
     with pytest.raises(InstallError, match="is not ours"):
-        host.plugin().look()
+        host.plugin().install()
     assert (host.bin / "genie").read_bytes() == b"\x7fELF the original"
 
 
 def test_files_of_others_in_the_directory_stay(host: Host) -> None:
     """Also what looks like a temporary file of somebody else."""
     host.executable("bridge", ".hidden")
-    host.plugin().look()
+    host.plugin().install()
     host.plugin().remove()
     assert sorted(path.name for path in host.bin.iterdir()) == [".hidden", "bridge"]
 
@@ -141,7 +141,7 @@ def test_what_a_crash_left_half_copied_is_swept_away(host: Host) -> None:
     (host.bin / ".genie" / ".genie-0123").mkdir(parents=True)
     (host.bin / ".genie" / ".genie-0123" / "python3").write_text("half")
     (host.bin / ".genie-4567").write_text("half a launcher")
-    host.plugin().look()
+    host.plugin().install()
     assert {path.name for path in host.bin.iterdir()} == {"genie", ".genie"}
     assert {path.name for path in (host.bin / ".genie").iterdir()} == {"v1"}
 
@@ -164,14 +164,14 @@ def test_what_vanishes_while_it_is_copied_is_there_before_the_switch(
 
     monkeypatch.setattr(plugin, "_copy", losing)
     monkeypatch.setattr(plugin, "_switch", switch)
-    plugin.look()
+    plugin.install()
 
 
 def test_a_directory_that_cannot_be_written_is_named(host: Host) -> None:
     """The error is for an Event: file and reason."""
     host.bin.parent.rename(host.bin.parent.with_name("gone"))
     with pytest.raises(InstallError, match=r"opt/cni/bin.*No such file"):
-        host.plugin().look()
+        host.plugin().install()
 
 
 def test_a_directory_of_plugins_that_is_not_there_is_made(host: Host) -> None:
@@ -179,7 +179,7 @@ def test_a_directory_of_plugins_that_is_not_there_is_made(host: Host) -> None:
     plugin = host.plugin()
     for _ in range(2):
         shutil.rmtree(host.bin)
-        plugin.look()
+        plugin.install()
         assert (host.bin / "genie").read_bytes() == plugin.text()
         assert host.bin.stat().st_mode & 0o777 == 0o755
 
@@ -187,12 +187,12 @@ def test_a_directory_of_plugins_that_is_not_there_is_made(host: Host) -> None:
 def test_an_image_without_a_plugin_is_refused(tmp_path: Path) -> None:
     """The agent does not start with nothing to install."""
     with pytest.raises(InstallError, match="one version"):
-        Plugin(tmp_path, tmp_path)
+        PluginInstaller(tmp_path, tmp_path)
 
 
 def test_removing_leaves_a_foreign_launcher(host: Host) -> None:
     """What is not ours stays, whatever its name."""
-    host.plugin().look()
+    host.plugin().install()
     (host.bin / "genie").write_text("somebody else's")
     host.plugin().remove()
     assert (host.bin / "genie").read_text() == "somebody else's"
@@ -219,7 +219,7 @@ def cut_short(host: Host, version: str, step: int, monkeypatch: pytest.MonkeyPat
     with monkeypatch.context() as patched:
         patched.setattr("dispatcher.node.atomic_file.os.fsync", fsync)
         try:
-            host.plugin(version).look()
+            host.plugin(version).install()
         except Cut:
             return True
     return False
@@ -229,7 +229,7 @@ def test_an_upgrade_cut_short_at_any_step_leaves_a_whole_plugin(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The launcher names one version, and that is complete, at every moment; then it goes on."""
-    host.plugin().look()
+    host.plugin().install()
     step = 0
     host.image("cut0")
     while cut_short(host, f"cut{step}", step, monkeypatch):
@@ -239,10 +239,10 @@ def test_an_upgrade_cut_short_at_any_step_leaves_a_whole_plugin(
         carried = files(host.root / f"image-{version}" / ".genie" / version)
         assert installed.keys() == carried.keys()
         assert installed["lib/code"] == carried["lib/code"]
-        host.plugin(f"cut{step}").look()
+        host.plugin(f"cut{step}").install()
         assert f"/.genie/cut{step}/" in (host.bin / "genie").read_text()
         assert not list(host.bin.rglob(".genie-*"))
-        host.plugin().look()
+        host.plugin().install()
         step += 1
         host.image(f"cut{step}")
     assert step >= 5

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dispatcher.agent import moves, network_status
-from dispatcher.agent.journal_reader import Journal
+from dispatcher.agent.journal_reader import JournalReader
 from dispatcher.node import gone_containers, reaper_problem, removal
 from dispatcher.node.record_cache import RecordCache
 from dispatcher.reaper import cache_entries, host_state
@@ -38,7 +38,7 @@ def test_a_journal_that_is_no_file_is_read_as_empty_and_removed(
 ) -> None:
     """The plugin then writes another."""
     put(tmp_path / name)
-    journal = Journal(tmp_path)
+    journal = JournalReader(tmp_path)
     with ends():
         assert [journal.take() for _ in range(3)] == [[], [], []]
     assert list(tmp_path.iterdir()) == []

@@ -6,8 +6,15 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client import generate_latest
 
-from dispatcher.agent.journal_reader import MOST_FAILED, Entry, Journal, Retries, Step, parse
-from dispatcher.agent.metrics import Metrics, state
+from dispatcher.agent.journal_reader import (
+    MOST_FAILED,
+    JournalEntry,
+    JournalReader,
+    JournalStep,
+    RetryTracker,
+    parse,
+)
+from dispatcher.agent.metrics import AgentMetrics, state
 from dispatcher.cni_errors import CNIError
 from dispatcher.node.record_cache import CachedRecord
 from dispatcher.state import journal as written
@@ -38,12 +45,20 @@ def test_what_the_plugin_writes_is_what_the_agent_reads(tmp_path: Path) -> None:
     """A line is read at the turn after the one that took the file away."""
     write(tmp_path)
     write(tmp_path, CNIError(103, "bridge: no address left"))
-    journal = Journal(tmp_path)
+    journal = JournalReader(tmp_path)
     assert journal.take() == []
     pod = ("ns", "p", "u1")
     assert journal.take() == [
-        Entry("ADD", "c1", 0.04, 0, "", pod, (Step("weave", 0.03, 0),)),
-        Entry("ADD", "c1", 0.04, 103, "bridge: no address left", pod, (Step("weave", 0.03, 103),)),
+        JournalEntry("ADD", "c1", 0.04, 0, "", pod, (JournalStep("weave", 0.03, 0),)),
+        JournalEntry(
+            "ADD",
+            "c1",
+            0.04,
+            103,
+            "bridge: no address left",
+            pod,
+            (JournalStep("weave", 0.03, 103),),
+        ),
     ]
     assert journal.take() == []
     assert list(tmp_path.iterdir()) == []
@@ -53,7 +68,7 @@ def test_a_writer_that_had_the_file_open_is_not_missed(tmp_path: Path) -> None:
     """It writes to the file that was taken away, before that is read."""
     write(tmp_path)
     with (tmp_path / "journal").open("ab") as slow:
-        journal = Journal(tmp_path)
+        journal = JournalReader(tmp_path)
         journal.take()
         line = (tmp_path / "journal.taken").read_bytes()
         slow.write(line)
@@ -84,16 +99,18 @@ def test_a_line_that_is_not_understood_is_left_out(line: bytes) -> None:
     assert [entry.command for entry in found] == ["DEL", "DEL"]
 
 
-def shown(metrics: Metrics) -> list[str]:
+def shown(metrics: AgentMetrics) -> list[str]:
     return generate_latest(metrics.registry).decode().splitlines()
 
 
 def test_calls_are_counted_by_command_network_and_code() -> None:
     """With their durations."""
-    metrics = Metrics()
+    metrics = AgentMetrics()
     pod = ("", "", "")
-    metrics.count([Entry("ADD", "c1", 0.04, 0, "", pod, (Step("weave", 0.03, 0),))] * 2)
-    metrics.count([Entry("DEL", "c1", 0.04, 11, "x", pod, ())])
+    metrics.count(
+        [JournalEntry("ADD", "c1", 0.04, 0, "", pod, (JournalStep("weave", 0.03, 0),))] * 2
+    )
+    metrics.count([JournalEntry("DEL", "c1", 0.04, 11, "x", pod, ())])
     lines = shown(metrics)
     assert 'genie_agent_call_duration_seconds_count{code="0",command="ADD"} 2.0' in lines
     assert 'genie_agent_call_duration_seconds_count{code="11",command="DEL"} 1.0' in lines
@@ -101,8 +118,8 @@ def test_calls_are_counted_by_command_network_and_code() -> None:
     assert f'{attachment},network="weave"}} 2.0' in lines
 
 
-def entry(command: str, container: str, code: int, uid: str = "u1") -> Entry:
-    return Entry(command, container, 0.1, code, "x" if code else "", ("ns", "p", uid), ())
+def entry(command: str, container: str, code: int, uid: str = "u1") -> JournalEntry:
+    return JournalEntry(command, container, 0.1, code, "x" if code else "", ("ns", "p", uid), ())
 
 
 RETRIES = {
@@ -142,11 +159,11 @@ RETRIES = {
 
 
 @pytest.mark.parametrize(("entries", "expected"), RETRIES.values(), ids=RETRIES)
-def test_a_retry_is(entries: list[Entry], expected: list[bool]) -> None:
+def test_a_retry_is(entries: list[JournalEntry], expected: list[bool]) -> None:
     """What comes again because it failed before; the metric counts it by command."""
-    retries = Retries()
-    assert [retries.is_one(each) for each in entries] == expected
-    metrics = Metrics()
+    retries = RetryTracker()
+    assert [retries.track(each) for each in entries] == expected
+    metrics = AgentMetrics()
     metrics.count(entries)
     counted = sum(
         float(line.rpartition(" ")[2])
@@ -158,11 +175,11 @@ def test_a_retry_is(entries: list[Entry], expected: list[bool]) -> None:
 
 def test_only_so_many_failures_are_remembered() -> None:
     """A node on which everything fails costs no more memory; the oldest are forgotten."""
-    retries = Retries()
+    retries = RetryTracker()
     for number in range(MOST_FAILED + 1):
-        retries.is_one(entry("DEL", f"c{number}", 11))
-    assert not retries.is_one(entry("DEL", "c0", 0))
-    assert retries.is_one(entry("DEL", "c2", 0))
+        retries.track(entry("DEL", f"c{number}", 11))
+    assert not retries.track(entry("DEL", "c0", 0))
+    assert retries.track(entry("DEL", "c2", 0))
 
 
 def test_records_are_shown_by_state() -> None:
@@ -181,7 +198,7 @@ def test_records_are_shown_by_state() -> None:
         "parked",
         "unreadable",
     ]
-    metrics = Metrics()
+    metrics = AgentMetrics()
     metrics.show_records([stored[0], stored[0], stored[3]])
     lines = shown(metrics)
     assert 'genie_agent_records{state="attached"} 2.0' in lines
@@ -194,7 +211,7 @@ def test_records_are_shown_by_state() -> None:
 
 def test_networks_are_shown_with_the_reason_of_their_absence() -> None:
     """What was shown before and is no more does not linger."""
-    metrics = Metrics()
+    metrics = AgentMetrics()
     metrics.show_networks({"weave": "no binary"}, "not installed")
     lines = shown(metrics)
     assert 'genie_agent_network_available{network="weave"} 0.0' in lines

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.agent.label_policy import Patience, Publication
+from dispatcher.agent.label_policy import LabelPlan, Patience
 from dispatcher.node.settings import NodeSettings
 
 KEY = "network.cni-genie.io/"
@@ -15,19 +15,19 @@ def settled(labels: dict[str, str], changes: dict[str, str]) -> dict[str, str]:
 
 def test_what_can_be_attached_is_true_at_once() -> None:
     """Also while the agent is young."""
-    publication = Publication(60, not_before=300)
+    publication = LabelPlan(60, not_before=300)
     assert publication.changes({"weave": ""}, {}, 0) == {KEY + "weave": "true"}
 
 
 def test_what_is_known_but_cannot_be_attached_is_false_at_once_if_it_is_new() -> None:
     """Then asking for it is a warning and not a refusal."""
-    publication = Publication(60, not_before=300)
+    publication = LabelPlan(60, not_before=300)
     assert publication.changes({"weave": "no binary"}, {}, 0) == {KEY + "weave": "false"}
 
 
 def test_a_network_that_vanishes_turns_false_after_a_while_and_true_again_at_once() -> None:
     """Sixty seconds of absence; every return starts them anew."""
-    publication = Publication(60, not_before=0)
+    publication = LabelPlan(60, not_before=0)
     labels = {KEY + "weave": "true"}
     assert publication.changes({}, labels, 0) == {}
     assert publication.changes({"weave": ""}, labels, 50) == {}
@@ -41,7 +41,7 @@ def test_a_network_that_vanishes_turns_false_after_a_while_and_true_again_at_onc
 
 def test_a_network_that_is_there_but_broken_counts_as_absent() -> None:
     """A label that was true turns false after the same while."""
-    publication = Publication(60, not_before=0)
+    publication = LabelPlan(60, not_before=0)
     labels = {KEY + "weave": "true"}
     assert publication.changes({"weave": "no binary"}, labels, 0) == {}
     assert publication.changes({"weave": "no binary"}, labels, 60) == {KEY + "weave": "false"}
@@ -49,7 +49,7 @@ def test_a_network_that_is_there_but_broken_counts_as_absent() -> None:
 
 def test_nothing_turns_false_while_the_agent_is_young() -> None:
     """A node's other installers start together with the agent."""
-    publication = Publication(60, not_before=300)
+    publication = LabelPlan(60, not_before=300)
     labels = {KEY + "weave": "true"}
     assert publication.changes({}, labels, 0) == {}
     assert publication.changes({}, labels, 299) == {}
@@ -58,7 +58,7 @@ def test_nothing_turns_false_while_the_agent_is_young() -> None:
 
 def test_what_the_mode_takes_away_is_false_at_once() -> None:
     """Whatever the delays: also a network without a configuration, but not the default."""
-    publication = Publication(60, not_before=300)
+    publication = LabelPlan(60, not_before=300)
     canal_alone = Patience(frozenset({"canal"}))
     labels = {KEY + "weave": "true", KEY + "canal": "true", KEY + "born": "true"}
     assert publication.changes({"weave": "the mode"}, labels, 0, canal_alone) == {
@@ -71,7 +71,7 @@ def test_what_the_mode_takes_away_is_false_at_once() -> None:
 
 def test_while_the_runtime_uses_one_network_itself_every_other_is_false_at_once() -> None:
     """Also while the agent is young. The label of that network stays, whatever it says."""
-    publication = Publication(60, not_before=300)
+    publication = LabelPlan(60, not_before=300)
     bypassed = Patience(frozenset(), frozenset({"canal"}))
     networks = {"canal": "bypassed", "weave": "bypassed"}
     labels = {KEY + "weave": "true", KEY + "canal": "true", KEY + "born": "true"}
@@ -87,13 +87,13 @@ def test_while_the_runtime_uses_one_network_itself_every_other_is_false_at_once(
 
 def test_labels_of_others_are_not_looked_at() -> None:
     """Only our own prefix is ever in a change."""
-    publication = Publication(60, not_before=0)
+    publication = LabelPlan(60, not_before=0)
     assert publication.changes({}, {"kubernetes.io/os": "linux", "weave": "true"}, 99) == {}
 
 
 def test_a_label_that_somebody_changed_is_put_right() -> None:
     """Whatever its value is."""
-    publication = Publication(60, not_before=0)
+    publication = LabelPlan(60, not_before=0)
     assert publication.changes({"weave": ""}, {KEY + "weave": "maybe"}, 0) == {
         KEY + "weave": "true"
     }
@@ -103,7 +103,7 @@ def test_as_shipped_that_is_60_seconds_and_5_minutes_after_a_start() -> None:
     """The settings' defaults, with the agent's own arithmetic."""
     settings = NodeSettings(node_name="n1")
     labels = {KEY + "weave": "true"}
-    publication = Publication(settings.gone_seconds, 1000 + settings.start_seconds)
+    publication = LabelPlan(settings.gone_seconds, 1000 + settings.start_seconds)
     looks = range(1000, 1000 + 400, 4)
     due = [now for now in looks if publication.changes({}, labels, now)]
     assert due[0] == 1000 + 300
@@ -115,7 +115,7 @@ def test_as_shipped_that_is_60_seconds_and_5_minutes_after_a_start() -> None:
 
 def test_a_label_from_the_nodes_birth_is_adopted() -> None:
     """A node group's template gives it; it turns false like one of ours if nothing is there."""
-    publication = Publication(60, not_before=300)
+    publication = LabelPlan(60, not_before=300)
     labels = {KEY + "weave": "true", KEY + "canal": "true"}
     assert publication.changes({"weave": ""}, labels, 0) == {}
     assert publication.changes({"weave": ""}, labels, 299) == {}
@@ -132,7 +132,7 @@ def test_whatever_comes_and_goes_the_labels_tell_the_truth_and_are_never_removed
     looks: list[tuple[dict[str, str], float]], labels: dict[str, str]
 ) -> None:
     """After each look: able means true; a second look at the same changes nothing."""
-    publication = Publication(60, not_before=30)
+    publication = LabelPlan(60, not_before=30)
     now = 0.0
     for networks, pause in looks:
         now += pause

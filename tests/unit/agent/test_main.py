@@ -396,11 +396,11 @@ def test_an_event_is_bounded_addressed_and_not_repeated(clock: Clock) -> None:
     threading.Thread(target=events.run, daemon=True).start()
     pod = Subject("Pod", "ns", "p", "u1")
     for _ in range(3):
-        events.say(node("n1"), "Reason", "x" * 5000)
-        events.say(pod, "Reason", "same", warning=False)
+        events.emit(node("n1"), "Reason", "x" * 5000)
+        events.emit(pod, "Reason", "same", warning=False)
     eventually(lambda: len(api.created) == 2)
     clock.now += 601
-    events.say(pod, "Reason", "same")
+    events.emit(pod, "Reason", "same")
     eventually(lambda: len(api.created) == 3)
     first, second, third = api.created
     assert (first["metadata"]["namespace"], len(first["message"])) == ("default", 1024)
@@ -420,12 +420,12 @@ def test_a_pod_whose_failure_has_new_words_each_time_gets_a_few_events(clock: Cl
     events = Events(api, "n1", clock)
     threading.Thread(target=events.run, daemon=True).start()
     for number in range(20):
-        events.say(Subject("Pod", "ns", "p", "u1"), "Reason", f"veth{number}")
-        events.say(node("n1"), "Reason", f"network {number}")
-    events.say(Subject("Pod", "ns", "p", "u1"), "Another", "why")
+        events.emit(Subject("Pod", "ns", "p", "u1"), "Reason", f"veth{number}")
+        events.emit(node("n1"), "Reason", f"network {number}")
+    events.emit(Subject("Pod", "ns", "p", "u1"), "Another", "why")
     eventually(lambda: len(api.created) == 5 + 20 + 1)
     clock.now += 601
-    events.say(Subject("Pod", "ns", "p", "u1"), "Reason", "veth20")
+    events.emit(Subject("Pod", "ns", "p", "u1"), "Reason", "veth20")
     eventually(lambda: len(api.created) == 5 + 20 + 2)
 
 
@@ -435,7 +435,7 @@ def test_events_beyond_the_queue_and_without_an_api_server_are_dropped(clock: Cl
     api.away = True
     events = Events(api, "n1", clock)
     for number in range(300):
-        events.say(node("n1"), "Reason", str(number))
+        events.emit(node("n1"), "Reason", str(number))
     events.send({"metadata": {"namespace": "default"}, "reason": "Reason"})
     assert api.created == []
 
@@ -452,7 +452,7 @@ def test_an_event_that_breaks_its_sender_takes_no_other_along(clock: Clock) -> N
     events = Events(api, "n1", clock)
     threading.Thread(target=events.run, daemon=True).start()
     for message in ("first", "second"):
-        events.say(node("n1"), "Reason", message)
+        events.emit(node("n1"), "Reason", message)
     eventually(lambda: [each["message"] for each in api.created] == ["second"])
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from dispatcher.agent.metrics import STATES, Metrics
+from dispatcher.agent.metrics import STATES, AgentMetrics
 from dispatcher.node.settings import NodeSettings
 
 MANIFESTS = Path(__file__).parents[3] / "manifests"
@@ -34,7 +34,7 @@ def expressions() -> dict[str, str]:
 
 
 def labels_of_metrics() -> dict[str, set[str]]:
-    collectors = Metrics().registry._names_to_collectors
+    collectors = AgentMetrics().registry._names_to_collectors
     return {
         name: set(getattr(collector, "_labelnames", ()))
         for name, collector in collectors.items()
@@ -60,7 +60,7 @@ def test_an_expression_names_metrics_and_labels_that_exist(expression: str) -> N
 def test_every_metric_of_ours_is_shown_or_watched() -> None:
     """One that nobody looks at need not be kept."""
     used = {name for text in expressions().values() for name, _ in OURS.findall(text)}
-    families = {family.name for family in Metrics().registry.collect()}
+    families = {family.name for family in AgentMetrics().registry.collect()}
     ours = {name for name in families if name.startswith("genie_")}
     assert ours <= {name.removesuffix(suffix) for name in used for suffix in SUFFIXES}
 

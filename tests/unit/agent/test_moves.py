@@ -10,12 +10,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from dispatcher.agent.reconciler import Node
-    from tests.unit.host import Host, Said
+    from dispatcher.agent.reconciler import NodeReconciler
+    from tests.unit.host import Host, RecordedEvents
 
 
-def moved(said: Said) -> list[str]:
-    return [message for _, reason, message in said.events if reason == "NetworkMoved"]
+def moved(events: RecordedEvents) -> list[str]:
+    return [message for _, reason, message in events.emitted if reason == "NetworkMoved"]
 
 
 @pytest.fixture
@@ -28,55 +28,60 @@ def canal(host: Host) -> Path:
 
 @pytest.mark.parametrize("restarted", [False, True], ids=["seen", "while no agent ran"])
 def test_a_name_that_another_file_takes_over_is_told_once(
-    host: Host, node: Callable[..., Node], said: Said, canal: Path, *, restarted: bool
+    host: Host,
+    make_reconciler: Callable[..., NodeReconciler],
+    events: RecordedEvents,
+    canal: Path,
+    *,
+    restarted: bool,
 ) -> None:
     """The file's own name stays, so pods that ask for canal are not concerned."""
-    subject = node()
-    subject.look()
-    assert moved(said) == []
+    reconciler = make_reconciler()
+    reconciler.reconcile()
+    assert moved(events) == []
     calico = host.network("k8s-pod-network", file="10-calico.conflist")
     for _ in range(2):
-        subject = node() if restarted else subject
-        subject.look()
-    [sentence] = moved(said)
+        reconciler = make_reconciler() if restarted else reconciler
+        reconciler.reconcile()
+    [sentence] = moved(events)
     assert sentence.startswith(
         f'network "k8s-pod-network" moved from {canal} to {calico}: new pods'
     )
     calico.unlink()
-    subject.look()
-    assert len(moved(said)) == 2
+    reconciler.reconcile()
+    assert len(moved(events)) == 2
 
 
 def test_an_installers_rewrite_of_its_file_moves_nothing(
-    host: Host, node: Callable[..., Node], said: Said, canal: Path
+    host: Host, make_reconciler: Callable[..., NodeReconciler], events: RecordedEvents, canal: Path
 ) -> None:
     """With other content, or by removing it first."""
-    subject = node()
-    subject.look()
+    reconciler = make_reconciler()
+    reconciler.reconcile()
     host.network("k8s-pod-network", ["bridge", "portmap"], file="10-canal.conflist")
-    subject.look()
+    reconciler.reconcile()
     content = canal.read_bytes()
     canal.unlink()
-    subject.look()
-    node().look()
+    reconciler.reconcile()
+    make_reconciler().reconcile()
     canal.write_bytes(content)
-    subject.look()
-    assert moved(said) == []
+    reconciler.reconcile()
+    assert moved(events) == []
 
 
 def test_a_renamed_file_is_told_once_with_all_its_names(
-    host: Host, node: Callable[..., Node], said: Said, canal: Path
+    host: Host, make_reconciler: Callable[..., NodeReconciler], events: RecordedEvents, canal: Path
 ) -> None:
     """As an upgrade does it; also where the new file is broken."""
-    subject = node()
-    subject.look()
+    reconciler = make_reconciler()
+    reconciler.reconcile()
     canal.rename(host.conf / "20-canal.conflist")
-    subject.look()
+    reconciler.reconcile()
     (host.conf / "20-canal.conflist").rename(host.conf / "30-canal.conflist")
     (host.conf / "30-canal.conflist").write_text("{")
-    subject.look()
-    subject.look()
-    first, second = moved(said)
+    reconciler.reconcile()
+    reconciler.reconcile()
+    first, second = moved(events)
     assert first.startswith('network "canal", "k8s-pod-network" moved from')
     assert second.startswith('network "canal" moved from')
 

@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dispatcher.agent.network_status import MEMORY, PASS_SECONDS, PAUSE, Status, network_status
+from dispatcher.agent.network_status import (
+    MEMORY,
+    PASS_SECONDS,
+    PAUSE,
+    NetworkStatusWriter,
+    network_status,
+)
 from dispatcher.kube.client import MERGE_PATCH, Kube, KubeError
 from dispatcher.node.record_cache import RecordCache
 from dispatcher.state import store
@@ -186,7 +192,7 @@ def test_each_record_is_written_once_by_namespace_name_and_uid(
 ) -> None:
     """And no more, so that nobody else's later value is fought."""
     api = Api()
-    status = Status(api, tmp_path)
+    status = NetworkStatusWriter(api, tmp_path)
     for _ in range(3):
         status.publish(records.read())
     [(path, body)] = api.patches
@@ -198,7 +204,7 @@ def test_each_record_is_written_once_by_namespace_name_and_uid(
 def test_while_the_api_server_is_away_it_stays_due(records: RecordCache, tmp_path: Path) -> None:
     """It is written when the API server is back."""
     api = Api()
-    status = Status(api, tmp_path)
+    status = NetworkStatusWriter(api, tmp_path)
     api.error = KubeError(0, "NoAnswer", "away")
     with pytest.raises(KubeError):
         status.publish(records.read())
@@ -213,7 +219,7 @@ def test_a_pod_that_is_gone_or_was_replaced_is_given_up(
 ) -> None:
     """Another try could not end otherwise."""
     api = Api()
-    status = Status(api, tmp_path)
+    status = NetworkStatusWriter(api, tmp_path)
     api.error = KubeError(code, "Reason", "refused")
     status.publish(records.read())
     api.error = None
@@ -235,7 +241,7 @@ def test_one_pod_that_is_refused_keeps_no_other_from_its_status(
     records = RecordCache(tmp_path)
     api = Api()
     api.error, api.refused = KubeError(code, "Reason", "refused"), "/b/"
-    status = Status(api, tmp_path, clock)
+    status = NetworkStatusWriter(api, tmp_path, clock)
     status.publish(records.read())
     assert sorted(api.pods()) == ["a", "c"]
     api.error = None
@@ -258,7 +264,7 @@ def test_a_slow_api_server_is_written_to_in_passes_and_none_is_written_twice(
     api.seconds = 10.0
     passes = 0
     while len(api.patches) < len(names):
-        Status(api, tmp_path, clock).publish(records.read())
+        NetworkStatusWriter(api, tmp_path, clock).publish(records.read())
         passes += 1
         assert len(api.patches) * api.seconds <= passes * (PASS_SECONDS + api.seconds)
     assert sorted(api.pods()) == names
@@ -272,7 +278,7 @@ def test_of_two_sandboxes_of_a_pod_the_later_speaks(tmp_path: Path) -> None:
         str(tmp_path), Record("a-living", "", [make_attachment("canal", "eth0", CANAL_RESULT)])
     )
     records, api = RecordCache(tmp_path), Api()
-    status = Status(api, tmp_path)
+    status = NetworkStatusWriter(api, tmp_path)
     status.publish(records.read())
     half_freed = make_record("z-dead")
     half_freed.attachments[0].failure = {"code": 11}
@@ -289,11 +295,11 @@ def written(body: Any) -> Any:
 def test_a_record_that_is_being_freed_is_not_written(records: RecordCache, tmp_path: Path) -> None:
     """A DEL takes one attachment after another from it; also of that a new agent knows."""
     api = Api()
-    Status(api, tmp_path).publish(records.read())
+    NetworkStatusWriter(api, tmp_path).publish(records.read())
     store.write_synced(
         str(tmp_path), Record("c1", "", [make_attachment("weave", "eth0", WEAVE_RESULT)])
     )
-    Status(api, tmp_path).publish(records.read())
+    NetworkStatusWriter(api, tmp_path).publish(records.read())
     assert len(api.patches) == 1
 
 
@@ -302,7 +308,7 @@ def test_a_container_that_comes_again_is_written_again(
 ) -> None:
     """What was written is forgotten with the record."""
     api = Api()
-    status = Status(api, tmp_path)
+    status = NetworkStatusWriter(api, tmp_path)
     status.publish(records.read())
     store.remove(str(tmp_path), "c1")
     status.publish(records.read())
@@ -316,8 +322,8 @@ def test_a_new_agent_does_not_write_again_what_another_may_have_changed_since(
 ) -> None:
     """It remembers through a restart; what is new is written, what is gone forgotten."""
     api = Api()
-    Status(api, tmp_path).publish(records.read())
-    status = Status(api, tmp_path)
+    NetworkStatusWriter(api, tmp_path).publish(records.read())
+    status = NetworkStatusWriter(api, tmp_path)
     status.publish(records.read())
     assert len(api.patches) == 1
     store.write_synced(str(tmp_path), make_record("c2"))
@@ -328,7 +334,7 @@ def test_a_new_agent_does_not_write_again_what_another_may_have_changed_since(
     assert memory.stat().st_mode & 0o777 == 0o600
     for container in ("c1", "c2"):
         store.remove(str(tmp_path), container)
-    Status(api, tmp_path).publish(records.read())
+    NetworkStatusWriter(api, tmp_path).publish(records.read())
     assert not memory.exists()
 
 
@@ -337,11 +343,11 @@ def test_a_record_that_has_grown_is_written_by_a_new_agent_too(
 ) -> None:
     """A runtime may attach a container once more, under another interface."""
     api = Api()
-    Status(api, tmp_path).publish(records.read())
+    NetworkStatusWriter(api, tmp_path).publish(records.read())
     grown = make_record()
     grown.attachments.append(make_attachment("canal", "net2", CANAL_RESULT))
     store.write_synced(str(tmp_path), grown)
-    Status(api, tmp_path).publish(records.read())
+    NetworkStatusWriter(api, tmp_path).publish(records.read())
     assert len(api.patches) == 2
 
 
@@ -352,7 +358,7 @@ def test_a_memory_that_cannot_be_read_is_none(
     """Then everything is written once more."""
     (tmp_path / MEMORY).write_bytes(content)
     api = Api()
-    Status(api, tmp_path).publish(records.read())
+    NetworkStatusWriter(api, tmp_path).publish(records.read())
     assert len(api.patches) == 1
 
 
@@ -360,7 +366,7 @@ def test_a_record_without_a_pod_is_left_alone(tmp_path: Path) -> None:
     """A runtime other than Kubernetes' gives no names."""
     store.write_synced(str(tmp_path), make_record(args=""))
     api = Api()
-    Status(api, tmp_path).publish(RecordCache(tmp_path).read())
+    NetworkStatusWriter(api, tmp_path).publish(RecordCache(tmp_path).read())
     assert api.patches == []
 
 
@@ -374,7 +380,7 @@ def test_a_record_that_cannot_be_read_is_told_and_harms_no_other(
     assert found["bad"].fault.startswith("it is not valid JSON: ")
     assert found["c1"].record is not None
     api = Api()
-    Status(api, tmp_path).publish(found)
+    NetworkStatusWriter(api, tmp_path).publish(found)
     assert len(api.patches) == 1
     assert (tmp_path / "bad.json").exists()
 

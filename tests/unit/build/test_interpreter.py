@@ -120,8 +120,8 @@ def test_the_loaders_place_is_filled_in_whatever_the_processor(tmp_path: Path) -
     content = aarch64_interpreter(tree / interpreter.INTERPRETER)
     (tmp_path / "image" / "genie").write_text("#!/x/python3 -IS\n# Genie v1\n")
     (tmp_path / "bin").mkdir()
-    installed = installer.Plugin(tmp_path / "image", tmp_path / "bin")
-    installed.look()
+    installed = installer.PluginInstaller(tmp_path / "image", tmp_path / "bin")
+    installed.install()
     made = (installed.folder / interpreter.INTERPRETER).read_bytes()
     assert len(made) == len(content)
     assert made[:120] == content[:120]

@@ -1,3 +1,3 @@
-from tests.unit.host import clock, host, node, said
+from tests.unit.host import clock, events, host, make_reconciler
 
-__all__ = ["clock", "host", "node", "said"]
+__all__ = ["clock", "events", "host", "make_reconciler"]

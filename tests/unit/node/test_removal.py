@@ -15,9 +15,9 @@ from tests.unit.builders import ARGS, ReaperRig, make_canal_record, make_record,
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dispatcher.agent.reconciler import Node
+    from dispatcher.agent.reconciler import NodeReconciler
     from dispatcher.state.record import Record
-    from tests.unit.host import Clock, Host, Said
+    from tests.unit.host import Clock, Host, RecordedEvents
 
 
 @pytest.fixture
@@ -110,45 +110,45 @@ def test_each_pod_is_named_once_and_only_while_the_runtime_has_it(
 
 
 def test_removing_refuses_while_a_pod_needs_us_and_says_which(
-    host: Host, node: Callable[..., Node], said: Said
+    host: Host, make_reconciler: Callable[..., NodeReconciler], events: RecordedEvents
 ) -> None:
     """Meanwhile new pods get the default network only."""
     ready(host)
-    node().look()
+    make_reconciler().reconcile()
     store.write_synced(str(host.state), make_record())
-    view = node(mode="remove").look()
-    assert not view.removed
+    state = make_reconciler(mode="remove").reconcile()
+    assert not state.conflist_removed
     [plugin] = json.loads((host.conf / "00-genie.conflist").read_text())["plugins"]
     assert plugin["agentSocket"] == ""
-    assert said.reasons() == ["NotRemoved"]
-    assert "ns/p" in said.events[0][2]
+    assert events.reasons() == ["NotRemoved"]
+    assert "ns/p" in events.emitted[0][2]
     assert (host.bin / "genie").exists()
 
 
 def test_removing_takes_the_conflist_first_and_the_plugin_when_no_call_can_run(
-    host: Host, node: Callable[..., Node], clock: Clock
+    host: Host, make_reconciler: Callable[..., NodeReconciler], clock: Clock
 ) -> None:
     """Then the records may go, too: they are the next configuration's business."""
     ready(host)
-    node().look()
+    make_reconciler().reconcile()
     store.write_synced(str(host.state), make_canal_record(str(host.conf / "10-canal.conflist")))
-    leaving = node(mode="remove")
-    assert leaving.look().removed
+    leaving = make_reconciler(mode="remove")
+    assert leaving.reconcile().conflist_removed
     assert not (host.conf / "00-genie.conflist").exists()
     assert (host.bin / "genie").exists()
     clock.now += 91
-    assert leaving.look().over
+    assert leaving.reconcile().plugin_removed
     assert [path.name for path in host.bin.iterdir()] == ["bridge"]
     assert [path.name for path in host.conf.iterdir()] == ["10-canal.conflist"]
 
 
 @pytest.mark.parametrize("mode", ["remove", "remove --force"])
 def test_removing_from_a_node_that_never_had_us_is_nothing(
-    host: Host, node: Callable[..., Node], mode: str
+    host: Host, make_reconciler: Callable[..., NodeReconciler], mode: str
 ) -> None:
     """A node that joins meanwhile stays as it is."""
     ready(host)
-    assert node(mode=mode).look().removed
+    assert make_reconciler(mode=mode).reconcile().conflist_removed
     assert [path.name for path in host.conf.iterdir()] == ["10-canal.conflist"]
 
 
@@ -161,48 +161,54 @@ def test_removing_from_a_node_that_never_had_us_is_nothing(
     ],
 )
 def test_without_a_conflist_too_plugin_and_records_stay_while_a_pod_needs_them(
-    host: Host, node: Callable[..., Node], clock: Clock, said: Said, mode: str, *, taken: bool
+    host: Host,
+    make_reconciler: Callable[..., NodeReconciler],
+    clock: Clock,
+    events: RecordedEvents,
+    mode: str,
+    *,
+    taken: bool,
 ) -> None:
     """The pod is named; what has left does not come back for it, and goes on when it is freed."""
     ready(host)
-    node().look()
+    make_reconciler().reconcile()
     if taken:
         (host.conf / "00-genie.conflist").unlink()
         store.write_synced(str(host.state), make_record())
-    leaving = node(mode=mode)
-    assert leaving.look().removed
+    leaving = make_reconciler(mode=mode)
+    assert leaving.reconcile().conflist_removed
     store.write_synced(str(host.state), make_record())
     for _ in range(3):
         clock.now += 91
-        view = leaving.look()
-        assert (view.removed, view.over) == (True, False)
+        state = leaving.reconcile()
+        assert (state.conflist_removed, state.plugin_removed) == (True, False)
     assert not (host.conf / "00-genie.conflist").exists()
     assert (host.bin / "genie").exists()
     assert [path.name for path in host.state.glob("*.json")] == ["c1.json"]
-    assert "NotRemoved" in said.reasons()
-    assert "ns/p" in said.events[-1][2]
+    assert "NotRemoved" in events.reasons()
+    assert "ns/p" in events.emitted[-1][2]
     store.remove(str(host.state), "c1")
-    assert leaving.look().over
+    assert leaving.reconcile().plugin_removed
     assert not (host.bin / "genie").exists()
 
 
 def test_a_node_that_gets_its_conflist_back_waits_again_for_the_calls_that_it_brings(
-    host: Host, node: Callable[..., Node], clock: Clock
+    host: Host, make_reconciler: Callable[..., NodeReconciler], clock: Clock
 ) -> None:
     """Whoever puts it back: a call may begin until it is taken away again."""
     ready(host)
-    node().look()
+    make_reconciler().reconcile()
     conflist = (host.conf / "00-genie.conflist").read_bytes()
-    leaving = node(mode="remove")
-    leaving.look()
+    leaving = make_reconciler(mode="remove")
+    leaving.reconcile()
     clock.now += 89
     (host.conf / "00-genie.conflist").write_bytes(conflist)
-    leaving.look()
+    leaving.reconcile()
     clock.now += 89
-    leaving.look()
+    leaving.reconcile()
     assert (host.bin / "genie").exists()
     clock.now += 2
-    leaving.look()
+    leaving.reconcile()
     assert not (host.bin / "genie").exists()
 
 
@@ -231,11 +237,15 @@ def test_a_runtime_without_a_configuration_directory_has_no_successor(host: Host
 
 
 def test_force_leaves_behind_what_three_tries_could_not_free_and_says_so(
-    host: Host, rig: ReaperRig, said: Said, clock: Clock, node: Callable[..., Node]
+    host: Host,
+    rig: ReaperRig,
+    events: RecordedEvents,
+    clock: Clock,
+    make_reconciler: Callable[..., NodeReconciler],
 ) -> None:
     """Failing, parked and unreadable alike; a record that is freed meanwhile is not among them."""
     ready(host)
-    node().look()
+    make_reconciler().reconcile()
     node_state = {"state_dir": rig.state, "mode": "remove --force"}
     for container in ("failing", "freed"):
         rig.write(container)
@@ -245,20 +255,20 @@ def test_force_leaves_behind_what_three_tries_could_not_free_and_says_so(
     for _ in range(2):
         assert reaper.release_blocking() == []
         assert not list(rig.state.glob("*.left"))
-    leaving = node(**node_state)
-    assert not leaving.look().removed
+    leaving = make_reconciler(**node_state)
+    assert not leaving.reconcile().conflist_removed
     store.remove(str(rig.state), "freed")
     reaper.release_blocking()
     assert sorted(path.name for path in rig.state.glob("*.json*")) == [
         "failing.json.left",
         "torn.json.left",
     ]
-    assert leaving.look().removed
+    assert leaving.reconcile().conflist_removed
     clock.now += 91
-    assert leaving.look().over
+    assert leaving.reconcile().plugin_removed
     assert not (host.bin / "genie").exists()
     assert len(list(rig.state.glob("*.left"))) == 2
-    reason, sentence = said.events[-1][1:]
+    reason, sentence = events.emitted[-1][1:]
     assert reason == "NotFreed"
     assert "the networks of ns/p, torn were not released" in sentence
 

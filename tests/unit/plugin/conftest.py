@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dispatcher.agent.installer import Plugin
+from dispatcher.agent.installer import PluginInstaller
 from tests.node.installed import image
 from tests.unit.plugin.program import Node
 from tests.unit.plugin.rig import Rig
@@ -29,6 +29,6 @@ def node(tmp_path: Path) -> Node:
 def payload_launcher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the plugin as the agent installs it, with an interpreter of its own."""
     folder = tmp_path_factory.mktemp("payload")
-    plugin = Plugin(image.make(folder / "image", image.OWN), folder / "bin")
-    plugin.look()
+    plugin = PluginInstaller(image.make(folder / "image", image.OWN), folder / "bin")
+    plugin.install()
     return plugin.launcher

@@ -1,3 +1,3 @@
-from tests.unit.host import clock, host, node, said, signals, sigterm_soon
+from tests.unit.host import clock, events, host, make_reconciler, signals, sigterm_soon
 
-__all__ = ["clock", "host", "node", "said", "signals", "sigterm_soon"]
+__all__ = ["clock", "events", "host", "make_reconciler", "signals", "sigterm_soon"]

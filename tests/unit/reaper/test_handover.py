@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from dispatcher.agent.reconciler import Node
+    from dispatcher.agent.reconciler import NodeReconciler
     from dispatcher.reaper.reaper import Reaper
     from dispatcher.state.record import Record
     from tests.unit.host import Clock, Host
@@ -185,27 +185,31 @@ def test_a_record_of_a_sandbox_that_the_runtime_lost_is_set_aside(leaving: Leavi
 @pytest.mark.parametrize("mode", ["remove", "remove --force"])
 @pytest.mark.parametrize("change", NOT_HANDED_OVER)
 def test_a_record_that_only_genie_could_free_is_freed_while_the_plugin_is_there(
-    host: Host, leaving: Leaving, node: Callable[..., Node], mode: str, change: Callable[..., None]
+    host: Host,
+    leaving: Leaving,
+    make_reconciler: Callable[..., NodeReconciler],
+    mode: str,
+    change: Callable[..., None],
 ) -> None:
     """The agent keeps the plugin until then."""
     host.executable("bridge")
-    node().look()
+    make_reconciler().reconcile()
     (host.conf / "00-genie.conflist").unlink()
     record = make_canal_record(str(host.conf / "10-canal.conflist"))
     change(record)
     leaving.write(record)
     leaving.reaper.release_orphans()
-    agent = node(mode=mode, state_dir=leaving.rig.state)
-    assert agent.look().removed
+    agent = make_reconciler(mode=mode, state_dir=leaving.rig.state)
+    assert agent.reconcile().conflist_removed
     leaving.rig.clock.now += 1000
-    assert not agent.look().over
+    assert not agent.reconcile().plugin_removed
     assert (host.bin / "genie").exists()
     reaper = leaving.rig.make_reaper(host, mode=mode, **leaving.places, reap_age_seconds=0)
     os.utime(store.path_of(str(leaving.rig.state), "c1"), (0, 0))
     for _ in range(2):
         reaper.run_once()
     assert leaving.rig.released == ["c1"]
-    assert agent.look().over
+    assert agent.reconcile().plugin_removed
     assert (leaving.notes, leaving.event) == ([], "")
 
 

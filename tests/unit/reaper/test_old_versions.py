@@ -9,9 +9,9 @@ if TYPE_CHECKING:
 
 
 def versions(host: Host) -> OldVersions:
-    host.plugin("v1").look()
+    host.plugin("v1").install()
     host.image("v2")
-    host.plugin("v2").look()
+    host.plugin("v2").install()
     (host.root / "proc/self").mkdir(parents=True)
     (host.root / "proc/9").mkdir()
     return OldVersions(host.settings(host_root=host.root, cni_bin_dir="/opt/cni/bin"))
@@ -59,6 +59,6 @@ def test_without_a_launcher_nothing_is_removed(host: Host) -> None:
     subject.prune()
     (host.bin / "genie").unlink()
     assert subject.prune() == []
-    host.plugin("v2").look()
+    host.plugin("v2").install()
     assert subject.prune() == []
     assert present(host) == ["v1", "v2"]
