@@ -1,7 +1,7 @@
-# Everything a person does here. `make` alone prints this list.
+# The commands of this tree. `make` alone prints this list.
 #
-# The Python environment is made once, in .venv, from requirements/dev.txt (pinned, with hashes)
-# and made again when that file changes.
+# The Python environment is created in .venv from requirements/dev.txt (pinned, with hashes), and again
+# when that file changes.
 
 PYTHON ?= python3
 RUN := .venv/bin/python
@@ -11,7 +11,7 @@ STAMP := .venv/.stamp
 .PHONY: help demo test check unit node live bench cluster cluster-down plugin images venv lock clean format coverage
 
 help:  ## print this list
-	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "  make %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*##' '/^[a-z-]+:.*##/ {gsub(/[$$][$$]/, "$$", $$2); printf "  make %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # Runs with any Python; the tools of this tree do not.
 NEW_PYTHON = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Genie needs Python 3.11 or newer; $(PYTHON) is " + sys.version.split()[0])'
@@ -21,27 +21,27 @@ $(STAMP): requirements/dev.txt
 	@$(NEW_PYTHON)
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "installing Debian package: python3-venv" >&2; \
 	  $(APT) install -yqq python3-venv >&2 || { $(APT) update -qq && $(APT) install -yqq python3-venv >&2; }; }
-	@echo "making the Python environment in .venv (about a minute)" >&2
+	@echo "creating the Python environment in .venv (about a minute)" >&2
 	@$(PYTHON) -m venv --clear .venv
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@touch $@
 
-venv: $(STAMP)  ## make the Python environment
+venv: $(STAMP)  ## create the Python environment in .venv
 
-demo:  ## the main job on a throw-away real Kubernetes: two pods, two networks, and a refused third
+demo:  ## show Genie on a throw-away real Kubernetes: two pods, two networks, a refused third (root)
 	@$(NEW_PYTHON)
 	@$(PYTHON) -m tests.devcluster check
 	@$(MAKE) -s venv
 	@$(RUN) -m tests.demo
 
-test:  ## everything: check, unit tests, real plugins, real Kubernetes (installs what it needs; needs root)
+test:  ## run everything: check, unit tests, real plugins, real Kubernetes (root; installs what is missing)
 	@$(NEW_PYTHON)
 	@$(PYTHON) -m tests.devcluster check
 	@$(MAKE) -s check
 	@$(RUN) -m tests.devcluster build
 	@$(RUN) -m pytest tests
 
-check: venv  ## format, lint, types, import contracts, dependencies, spelling
+check: venv  ## check format, lint, types, import contracts, dependencies, spelling
 	@.venv/bin/ruff format --check --quiet . || { echo 'run "make format"' >&2; exit 1; }
 	@.venv/bin/ruff check --quiet .
 	@.venv/bin/mypy
@@ -49,48 +49,48 @@ check: venv  ## format, lint, types, import contracts, dependencies, spelling
 	@.venv/bin/deptry --no-ansi .
 	@.venv/bin/codespell
 
-format: venv  ## put the code into its one format
+format: venv  ## format the code, and fix what the linter can fix
 	@.venv/bin/ruff format .
 	@.venv/bin/ruff check --fix .
 
-unit: venv  ## unit tests: no root, no network, seconds
+unit: venv  ## run the unit tests: no root, no network
 	@$(RUN) -m pytest -q tests/unit
 
-coverage: venv  ## unit tests with branch coverage
+coverage: venv  ## run the unit tests with branch coverage
 	@$(RUN) -m coverage run -m pytest -q tests/unit
 	@$(RUN) -m coverage report
 
-node: venv  ## the plugin with real CNI plugins in network namespaces (root)
+node: venv  ## test the plugin with real CNI plugins in network namespaces (root)
 	@$(RUN) -m pytest -q tests/node
 
-live: venv  ## everything on the real Kubernetes (root)
+live: venv  ## test the whole product on a real Kubernetes (root)
 	@$(RUN) -m pytest tests/cluster
 
-bench: venv  ## measure, and write the figures and the chart of docs/performance.md (root)
+bench: venv  ## measure; write the figures and the chart of docs/performance.md (root)
 	@$(RUN) -m tests.bench
 	@$(RUN) -m tests.bench.startup
 	@$(RUN) -m tests.bench.agent
 	@$(RUN) -m tests.bench.churn
 	@$(RUN) -m tests.bench.webhook
 
-cluster:  ## start or reuse a cluster with Genie: eval "$$(make -s cluster)"
+cluster:  ## start or reuse a cluster with Genie (root): eval "$$(make -s cluster)"
 	@$(NEW_PYTHON)
 	@$(PYTHON) -m tests.devcluster check
 	@$(MAKE) -s venv >&2
 	@$(RUN) -m tests.devcluster up
 	@$(RUN) -m tests.devcluster env
 
-cluster-down:  ## stop that cluster and remove all it left
+cluster-down:  ## stop that cluster and remove what it left (root)
 	@$(NEW_PYTHON)
 	@$(PYTHON) -m tests.devcluster down
 
-plugin: venv  ## build/genie: the CNI plugin, for this machine's /usr/bin/python3
+plugin: venv  ## build the CNI plugin for this machine's /usr/bin/python3: build/genie
 	@$(RUN) -m dispatcher.build.bundle build
 
-images: venv  ## the container image, with buildah (BASE_IMAGE=… for another base)
+images: venv  ## build the container image with buildah (root; BASE_IMAGE=… for another base)
 	@$(RUN) -m tests.devcluster image $(if $(BASE_IMAGE),--build-arg 'BASE_IMAGE=$(BASE_IMAGE)')
 
-lock: venv  ## renew requirements/*.txt from pyproject.toml
+lock: venv  ## write requirements/*.txt from pyproject.toml
 	@for set in 'run' 'dev --group test --group lint'; do set -- $$set; name=$$1; shift; \
 	  .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-annotate --custom-compile-command "make lock" \
@@ -99,5 +99,5 @@ lock: venv  ## renew requirements/*.txt from pyproject.toml
 	  --no-emit-index-url --no-annotate --custom-compile-command "make lock" \
 	  --group pyproject.toml:image -o requirements/image.txt
 
-clean:  ## remove what was built in this tree
+clean:  ## remove what was built in this tree; .venv stays
 	rm -rf build dist .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

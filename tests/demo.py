@@ -1,11 +1,10 @@
-"""The main job, shown on a throw-away real Kubernetes: ``make demo``.
+"""Show Genie on a throw-away real Kubernetes: ``make demo``.
 
-It does what a newcomer would do by hand and shows what a newcomer would see: the cluster comes
-up, Genie is installed from ``manifests/`` with the image of the ``Dockerfile``, two pods are
-applied, a table tells what they were attached to (read from inside the pods, not from Genie's
-own word), a third pod with a typing mistake is refused. Then everything is taken down.
+The demo starts a cluster, installs Genie from ``manifests/`` with the image of the ``Dockerfile``,
+and applies two pods. A table shows what they were attached to, read from inside the pods and not
+from Genie's records. A third pod, with a typing mistake, is refused. Then the cluster is removed.
 
-Progress goes to stderr; what a person wants to keep goes to stdout.
+Progress goes to stderr, results to stdout.
 """
 
 from __future__ import annotations
@@ -29,18 +28,18 @@ PODS = ("nginx-canal-master", "nginx-weave-master")
 MISTAKE = "nginx-wave-master"
 HEADER = ("POD", "ASKED FOR", "ATTACHED TO", "INTERFACE", "IP")
 
-GO_ON = """
-To go on by yourself, on a cluster that stays:
+NEXT_STEPS = """
+To try more, start a cluster that stays:
 
-    eval "$(make -s cluster)"     start it; kubectl now talks to it
+    eval "$(make -s cluster)"     start it; kubectl then uses it
     kubectl apply -f manifests/examples/nginx-weave-master.yaml
     kubectl get pods -o wide
-    make cluster-down             stop it and remove all that it left
+    make cluster-down             stop it and remove what it left
 """
 
 
 def main() -> int:
-    """Run the demo; returns the exit code."""
+    """Run the demo and return its exit code."""
     try:
         with as_interrupts(), reserved(NAME):
             show()
@@ -48,14 +47,14 @@ def main() -> int:
         print(f"\nThe demo failed: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\ninterrupted; the cluster was taken down", file=sys.stderr)
+        print("\nThe demo was interrupted; the cluster was taken down.", file=sys.stderr)
         return 130
-    print(GO_ON)
+    print(NEXT_STEPS)
     return 0
 
 
 def show() -> None:
-    """Show it all, on a cluster that is taken down whatever happens."""
+    """Run all steps on a cluster, and take it down even if one fails."""
     cluster = Cluster.up(NAME)
     try:
         with step("installing Genie from manifests/"):
@@ -68,7 +67,7 @@ def show() -> None:
 
 
 def show_pods(cluster: Cluster) -> None:
-    """Apply the seed's two pods and print what each was attached to."""
+    """Apply the two example pods and print what each was attached to."""
     print()
     for pod in PODS:
         file = EXAMPLES / f"{pod}.yaml"
@@ -84,7 +83,7 @@ def show_pods(cluster: Cluster) -> None:
 
 
 def attachments(cluster: Cluster, pod: str) -> list[tuple[str, ...]]:
-    """Return the pod's rows of the table, one an interface, read from inside the pod."""
+    """Return one row of the table per interface, read from inside the pod."""
     asked = cluster.get("pod", pod)["metadata"]["annotations"]["cni"]
     of_bridge = {network.bridge: name for name, network in NETWORKS.items()}
     return [
@@ -105,17 +104,17 @@ def show_refusal(cluster: Cluster) -> None:
     typed(f"kubectl apply -f manifests/examples/{file.name}")
     refused = cluster.kubectl("apply", "-f", str(file), check=False)
     if refused.returncode == 0:
-        raise ClusterError(f"the pod {MISTAKE} should have been refused, and was not")
+        raise ClusterError(f"the pod {MISTAKE} was admitted, but must be refused")
     print(refused.stderr.strip())
 
 
 def typed(command: str) -> None:
-    """Print a command as a person would see it at the prompt."""
+    """Print *command* as at a shell prompt."""
     print(f"$ {command}", flush=True)
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
-    """Return *rows* as left-aligned columns, the first row being the header."""
+    """Return *rows*, the header first, as left-aligned columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = (
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
