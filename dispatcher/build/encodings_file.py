@@ -1,9 +1,9 @@
-"""``encodings``, which every interpreter loads at its start, as one small file.
+"""Build the package ``encodings``, which every interpreter loads at its start, as one small file.
 
-The standard library has it as a package, a table of some three hundred aliases, and one module for
-each encoding: three files that are searched for, read and run before the first line of the plugin.
-Here they are one, made of the standard library's own code, and the table has only the aliases of
-what is carried. What that gives is in docs/performance.md.
+The standard library has a package, a table of some three hundred aliases, and one module for each
+encoding: three files that are found, read and run before the first line of the plugin. Here they
+are one file of the standard library's own code, and the table has only the aliases of what the
+plugin carries. ``docs/performance.md`` has the time that this saves.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ if TYPE_CHECKING:
     from types import CodeType
 
 PACKAGE = "encodings"
-INSIDE = ("encodings.aliases", "encodings.utf_8")
-"""What becomes part of the package's own file."""
 
-CARRIED = ("ascii", "utf_8")
-"""Encodings that can be had: the interpreter is started in its UTF-8 mode, whatever the locale."""
+MERGED_MODULES = ("encodings.aliases", "encodings.utf_8")
+"""The modules that become part of the package's own file."""
 
-_ONE_FILE = """
+ENCODINGS = ("ascii", "utf_8")
+"""The encodings that the plugin carries. Its interpreter starts in UTF-8 mode, in any locale."""
+
+_MERGED = """
 import sys
 
 def load(name, code):
@@ -40,27 +41,32 @@ del load
 """
 
 UNCHECKED_HASH = (1).to_bytes(4, "little") + bytes(8)
-"""What follows the magic number of a compiled file that is never compared with a source."""
+"""After the magic number of a compiled file: never compare it with a source (PEP 552)."""
 
 
-def one_file(modules: Mapping[str, Path]) -> bytes:
-    """Return the compiled package with :data:`INSIDE` in it; *modules* tells where sources are."""
-    kept = {alias: name for alias, name in aliases.items() if name in CARRIED}
+def merged_package(modules: Mapping[str, Path]) -> bytes:
+    """Return the compiled package with :data:`MERGED_MODULES` in it.
+
+    *modules* are the files of the standard library's modules.
+    """
+    carried_aliases = {alias: name for alias, name in aliases.items() if name in ENCODINGS}
     sources = {
-        "encodings.aliases": f"aliases = {kept!r}",
+        "encodings.aliases": f"aliases = {carried_aliases!r}",
         "encodings.utf_8": modules["encodings.utf_8"].read_text(),
         PACKAGE: modules[PACKAGE].read_text(),
     }
-    codes = {f"code of {name}": _compiled(name, text) for name, text in sources.items()}
-    whole = _compiled(PACKAGE, _ONE_FILE)
+    codes = {f"code of {name}": _compile(name, text) for name, text in sources.items()}
+
+    # The texts "code of …" of the merged source become the compiled modules themselves.
+    merged = _compile(PACKAGE, _MERGED)
     constants = tuple(
-        codes.get(each, each) if isinstance(each, str) else each for each in whole.co_consts
+        codes.get(each, each) if isinstance(each, str) else each for each in merged.co_consts
     )
-    content = marshal.dumps(whole.replace(co_consts=constants))
+    content = marshal.dumps(merged.replace(co_consts=constants))
     return importlib.util.MAGIC_NUMBER + UNCHECKED_HASH + content
 
 
-def _compiled(name: str, text: str) -> CodeType:
+def _compile(name: str, text: str) -> CodeType:
     file = f"{name.replace('.', '/')}.py"
     code: CodeType = compile(text, file, "exec", dont_inherit=True, optimize=2)
     return code

@@ -1,20 +1,18 @@
-"""The interpreter that the plugin brings along, a copy of the one that runs this.
+"""Build the interpreter that the plugin brings along: a copy of the one that runs this.
 
-What :func:`make` makes, while the image is built, is one folder that runs on a host without
-Python and without glibc, from wherever it is put:
+The result is one folder that runs on a host without Python and without glibc, from any place:
 
     python3            the interpreter
     ld.so              the loader that starts it
     lib/*.so*          the libraries that it and its modules need
     lib/pythonX.Y/     the part of the standard library that the plugin imports, compiled
 
-How it works: the plugin's modules are searched for imports (those inside functions, too), what
-they reach of the standard library is compiled without docstrings, and ``ldd`` names the
-libraries. The interpreter finds its libraries and modules by its own place. Only the path of
-the loader must be absolute (the kernel reads it), so a placeholder stands for it, which the
-agent fills in on the node (:data:`dispatcher.node.plugin_layout.LOADER_PLACEHOLDER`).
+The interpreter finds its libraries and modules relative to its own place. Only the path of the
+loader must be absolute, because the kernel reads it. A placeholder stands for it
+(:data:`dispatcher.node.plugin_layout.LOADER_PLACEHOLDER`), and the agent fills in the path on the
+node.
 
-Nothing here is particular to a processor or a distribution. Two runs give the same bytes.
+Nothing here depends on a processor or a distribution. Two runs give the same bytes.
 """
 
 from __future__ import annotations
@@ -29,20 +27,20 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from dispatcher.build import bundle, encodings_file
+from dispatcher.build import compile_plugin, encodings_file
 from dispatcher.node.plugin_layout import LOADER_PLACEHOLDER
 
-INTERPRETER = "python3"
-"""Its name in the folder."""
+EXECUTABLE = "python3"
+"""The interpreter's name in the folder."""
 
-ALWAYS = (
+STARTUP_MODULES = (
     encodings_file.PACKAGE,
-    *encodings_file.INSIDE,
-    *(f"encodings.{name}" for name in encodings_file.CARRIED),
+    *encodings_file.MERGED_MODULES,
+    *(f"encodings.{name}" for name in encodings_file.ENCODINGS),
 )
-"""What every interpreter loads at its start, and the plugin's modules do not name."""
+"""What every interpreter loads at its start, though no module of the plugin imports it."""
 
-NEVER = frozenset(
+EXCLUDED = frozenset(
     {
         "_bz2",
         "_hashlib",
@@ -81,107 +79,124 @@ NEVER = frozenset(
         "zipfile",
     }
 )
-"""What is reached on paper only: by tests inside modules, or where an import may fail."""
+"""Modules that are imported only on paper: by tests inside modules, or where an import may fail."""
 
-_PACKAGES = frozenset({"dist-packages", "site-packages"})
-"""Below the standard library, or beside it, but not of it."""
+_FOREIGN_FOLDERS = frozenset({"dist-packages", "site-packages"})
+"""Folders of other packages, which may lie below the standard library."""
 
 STDLIB = Path(sysconfig.get_path("stdlib")).resolve()
 VERSION = f"python{sys.version_info[0]}.{sys.version_info[1]}"
 
 
-def modules_of_the_plugin() -> dict[str, Path]:
-    """Return what the plugin of this tree needs of the standard library (see :func:`closure`)."""
-    return closure(list(bundle.modules().values()), bundle.PACKAGE.parent)
+def plugin_modules() -> dict[str, Path]:
+    """Return the modules of the standard library that the plugin of this tree may import."""
+    return imported_modules(list(compile_plugin.modules().values()), compile_plugin.PACKAGE.parent)
 
 
-def closure(scripts: list[Path], root: Path) -> dict[str, Path]:
-    """Return the modules of the standard library that *scripts* (below *root*) may import.
+def imported_modules(scripts: list[Path], root: Path) -> dict[str, Path]:
+    """Return the files of the standard library's modules that *scripts* (below *root*) may import.
 
-    By name, each with its file; what is compiled into the interpreter has none and is absent.
+    Imports inside functions count. Modules that are built into the interpreter have no file and are
+    left out.
     """
-    finder = modulefinder.ModuleFinder([str(root), *sys.path], excludes=sorted(NEVER))
+    finder = modulefinder.ModuleFinder([str(root), *sys.path], excludes=sorted(EXCLUDED))
     for script in scripts:
         finder.load_file(str(script))
-    for name in ALWAYS:
+    for name in STARTUP_MODULES:
         finder.import_hook(name)
-    found = {
+
+    files = {
         name: Path(file).resolve()
         for name, module in finder.modules.items()
         if (file := getattr(module, "__file__", None))
     }
-    return {
-        name: file
-        for name, file in sorted(found.items())
-        if file.is_relative_to(STDLIB) and not _PACKAGES.intersection(file.parts)
-    }
+    return {name: file for name, file in sorted(files.items()) if _is_stdlib(file)}
 
 
-def libraries(files: list[Path]) -> list[Path]:
-    """Return the shared libraries that *files* need, the loader not among them."""
-    needed = set()
-    for file in files:
-        ldd = ["ldd", str(file)]
-        done = subprocess.run(ldd, capture_output=True, text=True, check=True)  # noqa: S603 - while the image is built
-        needed |= needs(done.stdout)
-    return sorted(needed)
+def _is_stdlib(file: Path) -> bool:
+    return file.is_relative_to(STDLIB) and not _FOREIGN_FOLDERS.intersection(file.parts)
 
 
-def needs(listed: str) -> set[Path]:
-    """Return the libraries that ``ldd`` has *listed*: each with the place where it was found.
+def build(target: Path, modules: dict[str, Path], patchelf: str, *, merge: bool = True) -> None:
+    """Build the folder *target* with the interpreter and *modules*.
 
-    The loader has no ``=>``: it stands by itself, with the path that is compiled in.
-    """
-    return {Path(path) for path in re.findall(r"=> (/\S+)", listed)}
-
-
-def make(target: Path, modules: dict[str, Path], patchelf: str, *, one_file: bool = True) -> None:
-    """Make the folder *target* with the interpreter and *modules*.
-
-    *one_file*: with the encodings in one file (see :mod:`dispatcher.build.encodings_file`).
+    *patchelf* is the path of that program. With *merge*, the encodings are in one file
+    (:mod:`dispatcher.build.encodings_file`).
     """
     stdlib = target / "lib" / VERSION
     (stdlib / "lib-dynload").mkdir(parents=True)
-    extensions = [_place(name, file, stdlib) for name, file in modules.items()]
-    if one_file:
-        for name in encodings_file.INSIDE:
-            (stdlib / name.replace(".", "/")).with_suffix(".pyc").unlink()
-        package = stdlib / encodings_file.PACKAGE / "__init__.pyc"
-        package.write_bytes(encodings_file.one_file(modules))
+    extensions = [_add_module(name, file, stdlib) for name, file in modules.items()]
+    if merge:
+        _merge_encodings(modules, stdlib)
+
     interpreter = Path(sys.executable).resolve()
-    loader = _patchelf(patchelf, "--print-interpreter", interpreter).strip()
-    _copy(interpreter, target / INTERPRETER, 0o755)
-    _copy(Path(loader).resolve(), target / "ld.so", 0o755)
-    for library in libraries([interpreter, *filter(None, extensions)]):
+    loader = Path(_patchelf(patchelf, "--print-interpreter", interpreter).strip())
+    _copy(interpreter, target / EXECUTABLE, 0o755)
+    _copy(loader.resolve(), target / "ld.so", 0o755)
+    for library in shared_libraries([interpreter, *filter(None, extensions)]):
         _copy(library.resolve(), target / "lib" / library.name, 0o644)
-    for copied in target.rglob("*.so*"):
-        # A path of its own, to where it was built, would come before the interpreter's.
-        if _patchelf(patchelf, "--print-rpath", copied).strip():
-            _patchelf(patchelf, "--remove-rpath", copied)
-    _patchelf(patchelf, "--set-interpreter", LOADER_PLACEHOLDER.decode(), target / INTERPRETER)
-    # DT_RPATH, not DT_RUNPATH: the second would not hold for what the libraries need.
-    _patchelf(patchelf, "--force-rpath", "--set-rpath", "$ORIGIN/lib", target / INTERPRETER)
+
+    _set_library_paths(target, patchelf)
 
 
-def _place(name: str, file: Path, stdlib: Path) -> Path | None:
-    """Put one module where the interpreter looks; returns it if it is a shared library."""
+def _add_module(name: str, file: Path, stdlib: Path) -> Path | None:
+    """Put one module into *stdlib*, compiled without docstrings; returns it if it is a library."""
     if file.suffix == ".so":
         _copy(file, stdlib / "lib-dynload" / file.name, 0o644)
         return file
+
     parts = name.split(".")
     inside = [*parts, "__init__"] if file.stem == "__init__" else parts
-    target = stdlib.joinpath(*inside).with_suffix(".pyc")
-    target.parent.mkdir(parents=True, exist_ok=True)
+    compiled = stdlib.joinpath(*inside).with_suffix(".pyc")
+    compiled.parent.mkdir(parents=True, exist_ok=True)
     py_compile.compile(
         str(file),
-        cfile=str(target),
+        cfile=str(compiled),
         dfile=f"{'/'.join(inside)}.py",
         doraise=True,
         optimize=2,
         invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
     )
-    target.chmod(0o644)
+    compiled.chmod(0o644)
     return None
+
+
+def _merge_encodings(modules: dict[str, Path], stdlib: Path) -> None:
+    for name in encodings_file.MERGED_MODULES:
+        (stdlib / name.replace(".", "/")).with_suffix(".pyc").unlink()
+    package = stdlib / encodings_file.PACKAGE / "__init__.pyc"
+    package.write_bytes(encodings_file.merged_package(modules))
+
+
+def _set_library_paths(target: Path, patchelf: str) -> None:
+    """Let the interpreter in *target* find its loader and libraries at any place."""
+    for library in target.rglob("*.so*"):
+        # A path of the building machine would be searched before the interpreter's.
+        if _patchelf(patchelf, "--print-rpath", library).strip():
+            _patchelf(patchelf, "--remove-rpath", library)
+
+    executable = target / EXECUTABLE
+    _patchelf(patchelf, "--set-interpreter", LOADER_PLACEHOLDER.decode(), executable)
+    # DT_RPATH, not DT_RUNPATH: the latter does not apply to the libraries of libraries.
+    _patchelf(patchelf, "--force-rpath", "--set-rpath", "$ORIGIN/lib", executable)
+
+
+def shared_libraries(files: list[Path]) -> list[Path]:
+    """Return the shared libraries that *files* need, without the loader."""
+    libraries = set()
+    for file in files:
+        ldd = ["ldd", str(file)]
+        completed = subprocess.run(ldd, capture_output=True, text=True, check=True)  # noqa: S603 - while the image is built
+        libraries |= parse_ldd(completed.stdout)
+    return sorted(libraries)
+
+
+def parse_ldd(output: str) -> set[Path]:
+    """Return the paths of the libraries in the *output* of ``ldd``.
+
+    The loader's line has no ``=>``: it has only the path that is compiled in.
+    """
+    return {Path(path) for path in re.findall(r"=> (/\S+)", output)}
 
 
 def _copy(source: Path, target: Path, mode: int) -> None:
@@ -191,8 +206,8 @@ def _copy(source: Path, target: Path, mode: int) -> None:
 
 def _patchelf(program: str, *arguments: str | Path) -> str:
     command = [program, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 - while the image is built
-    return done.stdout
+    completed = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 - while the image is built
+    return completed.stdout
 
 
 def digest(folder: Path) -> str:

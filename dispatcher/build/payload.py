@@ -1,13 +1,12 @@
-"""Make what the image carries for a node: ``python -m dispatcher.build.payload /opt/genie/plugin``.
+"""Build what the image carries for a node: ``python -m dispatcher.build.payload FOLDER``.
 
-That is the plugin with an interpreter of its own, as :class:`dispatcher.agent.installer.Plugin`
-installs it: the launcher ``genie``, and ``.genie/<version>/`` with everything else. ``<version>``
-is the project's, a hash of the interpreter, and one of the plugin, so that two different ones
-never share a folder.
+The payload is the plugin with an interpreter of its own, as
+:class:`dispatcher.agent.installer.PluginInstaller` installs it: the launcher ``genie``, and
+``.genie/<version>/`` with everything else. ``<version>`` is the project's version, a hash of the
+interpreter and a hash of the plugin, so two different payloads never share a folder.
 
-Run while the image is built, by the interpreter that is to be copied and without a virtual
-environment; only the standard library and ``patchelf`` are used. Two runs on the same tree give
-the same bytes.
+The interpreter that is copied runs this while the image is built, without a virtual environment.
+Only the standard library and ``patchelf`` are used. Two runs on one tree give the same bytes.
 """
 
 from __future__ import annotations
@@ -16,46 +15,46 @@ import argparse
 import shutil
 import sys
 import tempfile
-import tomllib
 from pathlib import Path
 
 from dispatcher.build import bundle, interpreter
 from dispatcher.node.plugin_layout import VERSIONS_FOLDER
 
-PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
-
-PLACE = "/opt/cni/bin"
-"""The folder that the launcher names; the agent writes the node's own into it."""
+CNI_BIN = "/opt/cni/bin"
+"""The folder that the launcher names; the agent replaces it by the node's own."""
 
 
-def make(target: Path, patchelf: str) -> Path:
-    """Make the folder *target*, which must not exist; returns the version's folder in it."""
+def build(target: Path, patchelf: str) -> Path:
+    """Build the payload in *target*, which must not exist; returns the version's folder in it."""
     target.mkdir(parents=True)
+
     with tempfile.TemporaryDirectory() as scratch:
         home = Path(scratch) / "interpreter"
-        interpreter.make(home, interpreter.modules_of_the_plugin(), patchelf)
-        project = tomllib.loads(PROJECT.read_text())["project"]["version"]
+        interpreter.build(home, interpreter.plugin_modules(), patchelf)
         bundle.build(
             target,
+            interpreter=interpreter.EXECUTABLE,
             compiler=str(Path(sys.executable).resolve()),
-            shebang=interpreter.INTERPRETER,
-            cni_bin=PLACE,
-            release=f"{project}-{interpreter.digest(home)}",
+            cni_bin=CNI_BIN,
+            release=f"{bundle.project_version()}-{interpreter.digest(home)}",
         )
         [folder] = (target / VERSIONS_FOLDER).iterdir()
         shutil.copytree(home, folder, dirs_exist_ok=True)
+
+    # The umask of the building machine must not decide who may run the plugin.
     for path in target.rglob("*"):
-        path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
+        is_executable = path.is_dir() or path.stat().st_mode & 0o100
+        path.chmod(0o755 if is_executable else 0o644)
     return folder
 
 
 def main() -> None:
-    """Make the folder that the command line names, and print the version's."""
-    parser = argparse.ArgumentParser(description="Make the plugin with its own interpreter.")
-    parser.add_argument("target", type=Path, help="folder to make; it must not exist")
-    parser.add_argument("--patchelf", default="patchelf", help="the patchelf to use")
-    chosen = parser.parse_args()
-    print(make(chosen.target, chosen.patchelf))  # noqa: T201 - the answer of a command
+    """Build the payload in the folder that the command line names, and print the version's."""
+    parser = argparse.ArgumentParser(description="Build the plugin with its own interpreter.")
+    parser.add_argument("target", type=Path, help="folder to create; it must not exist")
+    parser.add_argument("--patchelf", default="patchelf", help="path of patchelf")
+    options = parser.parse_args()
+    print(build(options.target, options.patchelf))  # noqa: T201 - the answer of a command
 
 
 if __name__ == "__main__":

@@ -28,8 +28,8 @@ _VARIANT = """
 import sys
 from pathlib import Path
 from dispatcher.build import interpreter
-modules = interpreter.modules_of_the_plugin()
-interpreter.make(Path(sys.argv[1]), modules, sys.argv[2], one_file=False)
+modules = interpreter.plugin_modules()
+interpreter.build(Path(sys.argv[1]), modules, sys.argv[2], merge=False)
 """
 """Makes an interpreter without the last step; run by the interpreter that is copied."""
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from dispatcher import cni_errors, keys
-from dispatcher.build import bundle
+from dispatcher.build import bundle, compile_plugin
 
 PYTHON = str(Path(sys._base_executable).resolve())  # type: ignore[attr-defined]
 
@@ -46,7 +46,7 @@ BUDGET = {
 def launcher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the plugin, built for the interpreter that runs the tests."""
     target = tmp_path_factory.mktemp("built")
-    return bundle.build(target, compiler=PYTHON, shebang=PYTHON, cni_bin="/x", release="1.2.3")
+    return bundle.build(target, compiler=PYTHON, interpreter=PYTHON, cni_bin="/x", release="1.2.3")
 
 
 def call(
@@ -235,11 +235,11 @@ def test_a_reader_that_goes_is_no_failure_to_speak_of(launcher: Path, arguments:
 
 def test_two_builds_share_a_folder_only_if_they_are_the_same(tmp_path: Path) -> None:
     """The version has a hash of everything; a build again changes nothing."""
-    first = bundle.build(tmp_path, compiler=PYTHON, shebang=PYTHON, cni_bin="/x", release="1")
+    first = bundle.build(tmp_path, compiler=PYTHON, interpreter=PYTHON, cni_bin="/x", release="1")
     before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
-    bundle.build(tmp_path, compiler=PYTHON, shebang=PYTHON, cni_bin="/x", release="1")
+    bundle.build(tmp_path, compiler=PYTHON, interpreter=PYTHON, cni_bin="/x", release="1")
     assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
-    bundle.build(tmp_path, compiler=PYTHON, shebang=PYTHON, cni_bin="/x", release="2")
+    bundle.build(tmp_path, compiler=PYTHON, interpreter=PYTHON, cni_bin="/x", release="2")
     assert len(list((tmp_path / ".genie").iterdir())) == 1
     assert first.read_text() != before[first].decode()
 
@@ -249,7 +249,7 @@ def test_an_interpreter_that_is_brought_along_is_named_by_its_place_on_the_node(
 ) -> None:
     """A name without a slash stands in the versioned folder."""
     made = bundle.build(
-        tmp_path, compiler=PYTHON, shebang="python3", cni_bin="/opt/cni/bin", release="1"
+        tmp_path, compiler=PYTHON, interpreter="python3", cni_bin="/opt/cni/bin", release="1"
     )
     [folder] = (tmp_path / ".genie").iterdir()
     first, second, *_ = made.read_text().splitlines()
@@ -258,11 +258,10 @@ def test_an_interpreter_that_is_brought_along_is_named_by_its_place_on_the_node(
 
 
 def test_the_bundle_is_compiled_by_the_interpreter_that_will_run_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     """What the build starts under that interpreter; the core comes in the order of its needs."""
-    monkeypatch.setattr("sys.argv", ["build", "--compile", str(tmp_path)])
-    bundle.main()
+    compile_plugin.compile_bundle(tmp_path)
     tag = sys.implementation.cache_tag
     boot, core = marshal.loads((tmp_path / f"{tag}.core").read_bytes())  # noqa: S302 - just made
     rest = marshal.loads((tmp_path / f"{tag}.rest").read_bytes())  # noqa: S302 - just made
@@ -272,7 +271,7 @@ def test_the_bundle_is_compiled_by_the_interpreter_that_will_run_it(
     assert boot.co_name == "<module>"
     assert "dispatcher.plugin.commands.gc" in rest
     assert not set(names) & set(rest)
-    assert {*names, *rest} == set(bundle.modules())
+    assert {*names, *rest} == set(compile_plugin.modules())
 
 
 def test_the_build_command_in_this_process(
@@ -284,7 +283,9 @@ def test_the_build_command_in_this_process(
     bundle.main()
     assert capsys.readouterr().out == f"{tmp_path}/genie\n"
     [folder] = (tmp_path / ".genie").iterdir()
-    project = tomllib.loads((bundle.PACKAGE.parent / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((compile_plugin.PACKAGE.parent / "pyproject.toml").read_text())[
+        "project"
+    ]
     assert folder.name.startswith(f"{project['version']}-")
 
 
@@ -296,6 +297,6 @@ def test_the_build_command(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=True,
-        cwd=bundle.PACKAGE.parent,
+        cwd=compile_plugin.PACKAGE.parent,
     )
     assert done.stdout == f"{tmp_path}/genie\n"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dispatcher.agent import installer
-from dispatcher.build import bundle, encodings_file, interpreter
+from dispatcher.build import compile_plugin, encodings_file, interpreter
 from dispatcher.node import plugin_layout
 
 TREE = Path(__file__).parents[3]
@@ -69,7 +69,7 @@ def test_libraries_are_those_that_the_loader_found_without_the_loader_itself(
     listed: str, expected: set[str]
 ) -> None:
     """The loader's own name and place differ by processor; it is asked of the interpreter."""
-    assert {str(path) for path in interpreter.needs(listed)} == expected
+    assert {str(path) for path in interpreter.parse_ldd(listed)} == expected
 
 
 PARTICULAR = re.compile(r"x86|amd64|aarch64|arm64|lib64|ld-linux|linux-gnu|\bgnu\b|EM_|e_machine")
@@ -83,6 +83,7 @@ PARTICULAR = re.compile(r"x86|amd64|aarch64|arm64|lib64|ld-linux|linux-gnu|\bgnu
         "dispatcher/agent/installer.py",
         "dispatcher/build/interpreter.py",
         "dispatcher/build/bundle.py",
+        "dispatcher/build/compile_plugin.py",
     ],
 )
 def test_nothing_that_makes_the_image_names_a_processor(file: str) -> None:
@@ -117,12 +118,12 @@ def test_the_loaders_place_is_filled_in_whatever_the_processor(tmp_path: Path) -
     tree = tmp_path / "image" / plugin_layout.VERSIONS_FOLDER / "v1"
     tree.mkdir(parents=True)
     (tree / "ld.so").write_text("the loader")
-    content = aarch64_interpreter(tree / interpreter.INTERPRETER)
+    content = aarch64_interpreter(tree / interpreter.EXECUTABLE)
     (tmp_path / "image" / "genie").write_text("#!/x/python3 -IS\n# Genie v1\n")
     (tmp_path / "bin").mkdir()
     installed = installer.PluginInstaller(tmp_path / "image", tmp_path / "bin")
     installed.install()
-    made = (installed.folder / interpreter.INTERPRETER).read_bytes()
+    made = (installed.folder / interpreter.EXECUTABLE).read_bytes()
     assert len(made) == len(content)
     assert made[:120] == content[:120]
     offset = int.from_bytes(made[72:80], "little")
@@ -132,10 +133,10 @@ def test_the_loaders_place_is_filled_in_whatever_the_processor(tmp_path: Path) -
 
 def test_only_modules_of_the_standard_library_are_carried() -> None:
     """Also where packages of others lie below it, and nothing that is there only for tests."""
-    carried = interpreter.modules_of_the_plugin()
+    carried = interpreter.plugin_modules()
     assert {"os", "encodings.utf_8"} <= carried.keys()
     assert not [name for name in carried if name.partition(".")[0] not in sys.stdlib_module_names]
-    assert not interpreter.NEVER & {name.partition(".")[0] for name in carried}
+    assert not interpreter.EXCLUDED & {name.partition(".")[0] for name in carried}
     assert not [path for path in carried.values() if "site-packages" in path.parts]
 
 
@@ -152,11 +153,11 @@ def test_a_hash_names_the_content_and_the_names(tmp_path: Path) -> None:
 
 def test_the_encodings_in_one_file_are_those_of_the_standard_library(tmp_path: Path) -> None:
     """A new interpreter starts with nothing else, and knows what is carried by all its names."""
-    modules = interpreter.modules_of_the_plugin()
+    modules = interpreter.plugin_modules()
     file = tmp_path / "encodings" / "__init__.pyc"
     file.parent.mkdir()
-    file.write_bytes(encodings_file.one_file(modules))
-    assert file.read_bytes() == encodings_file.one_file(modules)
+    file.write_bytes(encodings_file.merged_package(modules))
+    assert file.read_bytes() == encodings_file.merged_package(modules)
     code = f"""
 import sys
 for name in [name for name in sys.modules if name.partition(".")[0] == "encodings"]:
@@ -187,15 +188,17 @@ def encodings_named(source: str) -> set[str]:
 def test_the_plugin_names_no_encoding_that_is_not_carried() -> None:
     """Every interpreter of the tests has them all; the installed one dies of a LookupError."""
     assert encodings_named('x.encode("a"); x.decode("b"); open(x, encoding="c")') == {"a", "b", "c"}
-    sources = {name: encodings_named(file.read_text()) for name, file in bundle.modules().items()}
+    sources = {
+        name: encodings_named(file.read_text()) for name, file in compile_plugin.modules().items()
+    }
     named = set().union(*sources.values())
     assert "utf-8" in named
-    assert {each.replace("-", "_") for each in named} <= set(encodings_file.CARRIED), sources
+    assert {each.replace("-", "_") for each in named} <= set(encodings_file.ENCODINGS), sources
 
 
 def test_the_encodings_are_compiled_for_the_interpreter_that_is_carried() -> None:
     """And are never compared with a source: there is none on a node, and times mean nothing."""
-    made = encodings_file.one_file(interpreter.modules_of_the_plugin())
+    made = encodings_file.merged_package(interpreter.plugin_modules())
     assert made[:4] == importlib.util.MAGIC_NUMBER
     assert made[4:8] == b"\x01\0\0\0"
     assert b"encodings/utf_8.py" in made

@@ -1,0 +1,178 @@
+"""Compile the plugin's modules into two files, for the interpreter that runs this.
+
+    <tag>.core    the modules that every ADD and DEL needs
+    <tag>.rest    the other commands, and the command line for people
+
+``<tag>`` names the interpreter's version, since the format is that version's own.
+:mod:`dispatcher.build.bundle` starts this file as a script, under the interpreter of the node, so
+only the standard library may be imported here.
+
+Two files instead of twenty: each file would cost three system calls and a search of the path. The
+modules of the core are created in order, without even the search of an import.
+"""
+
+from __future__ import annotations
+
+import ast
+import marshal
+import sys
+from pathlib import Path
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import CodeType
+
+PACKAGE = Path(__file__).resolve().parent.parent
+"""The package ``dispatcher``."""
+
+VOCABULARY = (
+    "__init__",
+    "annotation",
+    "cni_errors",
+    "cni_result",
+    "conf",
+    "jsontext",
+    "keys",
+    "networks",
+    "plugin_rules",
+)
+"""The plugin's modules right below ``dispatcher``."""
+
+SUBPACKAGES = ("state", "plugin")
+"""The packages below ``dispatcher`` that belong to the plugin as a whole."""
+
+CORE = (
+    "dispatcher.plugin.commands.add",
+    "dispatcher.plugin.commands.delete",
+    "dispatcher.plugin.main",
+    "dispatcher.state.journal",
+)
+"""What ADD and DEL need. All that these modules import belongs to the core as well."""
+
+BOOT = """
+import sys
+
+for name, is_package, code in core:
+    module = sys.modules[name] = type(sys)(name)
+    package, _, last = name.rpartition(".")
+    if is_package:
+        module.__path__ = []
+    if package:
+        setattr(sys.modules[package], last, module)
+    exec(code, module.__dict__)
+
+class Rest:
+    modules = None
+
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        if not name.startswith("dispatcher."):
+            return None
+        if cls.modules is None:
+            import marshal
+            with open(home + sys.implementation.cache_tag + ".rest", "rb") as file:
+                cls.modules = marshal.loads(file.read())
+        if name in cls.modules:
+            from _frozen_importlib import ModuleSpec
+            return ModuleSpec(name, cls, origin=name, is_package=cls.modules[name][0])
+
+    @staticmethod
+    def create_module(spec):
+        return None
+
+    @classmethod
+    def exec_module(cls, module):
+        exec(cls.modules[module.__name__][1], module.__dict__)
+
+sys.meta_path.insert(0, Rest)
+"""
+"""What the launcher runs first: creates the core's modules, and lets ``import`` find the others.
+
+The launcher passes ``core``, the list of modules, and ``home``, the folder with a slash at its end.
+"""
+
+
+def modules() -> dict[str, Path]:
+    """Return the files of the plugin's modules by name, a package before its modules."""
+    files = [PACKAGE / f"{name}.py" for name in VOCABULARY]
+    for folder in SUBPACKAGES:
+        files += sorted((PACKAGE / folder).rglob("*.py"))
+    return {_module_name(file): file for file in files}
+
+
+def _module_name(file: Path) -> str:
+    parts = list(file.relative_to(PACKAGE.parent).with_suffix("").parts)
+    if parts[-1] == "__init__":
+        parts.pop()
+    return ".".join(parts)
+
+
+def compile_bundle(folder: Path) -> None:
+    """Write both files into *folder*."""
+    files = modules()
+    trees = {name: ast.parse(file.read_bytes()) for name, file in files.items()}
+    packages = {name for name, file in files.items() if file.stem == "__init__"}
+    core_names = _with_imports(CORE, trees)
+    codes = {name: _compile(name, tree) for name, tree in trees.items()}
+
+    boot = compile(BOOT, "boot.py", "exec", optimize=2)
+    core = [(name, name in packages, codes[name]) for name in core_names]
+    rest = {
+        name: (name in packages, code) for name, code in codes.items() if name not in core_names
+    }
+
+    bundle = folder / sys.implementation.cache_tag
+    bundle.with_suffix(".core").write_bytes(marshal.dumps((boot, core)))
+    bundle.with_suffix(".rest").write_bytes(marshal.dumps(rest))
+
+
+def _with_imports(names: tuple[str, ...], trees: dict[str, ast.Module]) -> list[str]:
+    """Return *names* and what they import at their start, each after its own imports."""
+    order: list[str] = []
+
+    def visit(name: str) -> None:
+        if name in order or name not in trees:
+            return
+        visit(name.rpartition(".")[0])
+        for node in trees[name].body:
+            if isinstance(node, ast.ImportFrom) and node.module:
+                for each in (node.module, *(f"{node.module}.{to.name}" for to in node.names)):
+                    visit(each)
+        order.append(name)
+
+    for name in names:
+        visit(name)
+    return order
+
+
+def _compile(name: str, tree: ast.Module) -> CodeType:
+    """Compile a module without docstrings, assertions and annotations."""
+    slim = ast.fix_missing_locations(_Slim().visit(tree))
+    return compile(slim, f"{name}.py", "exec", dont_inherit=True, optimize=2)
+
+
+class _Slim(ast.NodeTransformer):
+    """Leaves out annotations, which only readers and type checkers use."""
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST | None:
+        return None if node.module == "__future__" else node
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        node.returns = None
+        arguments = node.args
+        for each in [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]:
+            each.annotation = None
+        for rest in (arguments.vararg, arguments.kwarg):
+            if rest is not None:
+                rest.annotation = None
+        self.generic_visit(node)
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:
+        if node.value is None:
+            return None
+        return ast.copy_location(ast.Assign(targets=[node.target], value=node.value), node)
+
+
+if __name__ == "__main__":
+    compile_bundle(Path(sys.argv[1]))
