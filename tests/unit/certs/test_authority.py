@@ -20,7 +20,7 @@ from certs.authority import (
     renew_at,
 )
 from certs.bundle import verification_error
-from tests.unit.certs.conftest import NAME, NOW, SETTINGS
+from tests.unit.certs.builders import NAME, NOW, SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from certs.authority import KeyPair, fingerprint, is_own_ca, issue_ca, issue_leaf
 from certs.bundle import merge, parse_bundle, verification_error
-from tests.unit.certs.conftest import NAME, NOW
+from tests.unit.certs.builders import NAME, NOW
 
 CAS = [issue_ca(NAME, now=NOW, lifetime=86_400 * days, backdating=300) for days in (1, 30, 30, 30)]
 EXPIRED, OLD, NEW, OTHER = CAS

@@ -9,7 +9,7 @@ import pytest
 
 from certs.authority import KeyPair, fingerprint, issue_leaf
 from certs.ca_secret import REQUEST, CASecret, parse, render
-from tests.unit.certs.conftest import NAME, NOW
+from tests.unit.certs.builders import NAME, NOW
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import certs.__main__ as command
-from certs import CertificateManager, CertificateSettings
+from certs import CertificateSettings
 from certs.authority import KeyPair, issue_ca
 from certs.ca_secret import REQUEST
 from certs.commands import CommandContext
@@ -18,34 +18,27 @@ from certs.status import format_duration
 from certs.webhook_configs import API, KINDS
 from dispatcher.kube.client import KubeError
 from tests.unit.apiserver import Api, configuration
-from tests.unit.certs.conftest import NAME, NOW, SETTINGS
+from tests.unit.certs.builders import MUTATING, NAME, NOW, SECRET, SETTINGS, make_manager
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-MUTATING = f"{API}{KINDS[0]}/cni-genie"
 ENTRY = f"{KINDS[0]}/cni-genie/a"
-SECRET = "/api/v1/namespaces/genie-system/secrets/genie-webhook-ca"  # noqa: S105 - a path
 
 
 class Site:
-    """An API server, a replica, and a person at a terminal."""
+    """An API server, a replica, and the terminal of a person."""
 
     def __init__(self) -> None:
         self.api = Api()
         self.api.store(MUTATING, configuration("cni-genie", "a"))
-        self.replica = CertificateManager(
-            self.api.client(),
-            CertificateSettings(),
-            monotonic=lambda: self.api.seconds,
-            boot=lambda: self.api.seconds,
-        )
+        self.replica = make_manager(self.api)
         self.replica_runs = True
 
     def run(self, *arguments: str, **given: Any) -> tuple[int, str, str]:
-        """Run a command with these settings; returns its exit code, and its stdout and stderr."""
+        """Run a command with these settings; return its exit code, stdout and stderr."""
         out, progress = io.StringIO(), io.StringIO()
-        terminal = CommandContext(
+        context = CommandContext(
             self.api.client(),
             CertificateSettings(**given),
             out,
@@ -53,9 +46,9 @@ class Site:
             sleep=self._sleep,
             monotonic=lambda: self.api.seconds,
         )
-        terminal._clock._boot = lambda: self.api.seconds
+        context._clock._boot = lambda: self.api.seconds
         code = command.run(
-            command.make_parser(CertificateSettings()).parse_args(arguments), terminal
+            command.make_parser(CertificateSettings()).parse_args(arguments), context
         )
         return code, out.getvalue(), progress.getvalue()
 
@@ -68,13 +61,13 @@ class Site:
 @pytest.fixture
 def site() -> Site:
     """Give a site with a CA."""
-    made = Site()
-    made.replica.reconcile()
-    return made
+    new_site = Site()
+    new_site.replica.reconcile()
+    return new_site
 
 
 def test_status_is_a_table_for_people(site: Site) -> None:
-    """Phase, what signs, what is trusted, expiry, what it waits for."""
+    """The phase, what the rotation waits for, and each CA with its role and expiry."""
     code, text, _ = site.run("status")
     assert code == 0
     lines = text.splitlines()
@@ -88,7 +81,7 @@ def test_status_is_a_table_for_people(site: Site) -> None:
 
 
 def test_status_is_json_for_programs(site: Site) -> None:
-    """With the whole fingerprint, and who trusts it."""
+    """With the whole fingerprint, and the entries that trust it."""
     code, text, _ = site.run("status", "--output", "json")
     found: dict[str, Any] = json.loads(text)
     assert code == 0
@@ -99,8 +92,8 @@ def test_status_is_json_for_programs(site: Site) -> None:
     assert dt.datetime.fromisoformat(only["notAfter"]).year == 2030
 
 
-def test_status_names_what_is_missing_and_what_is_broken(site: Site) -> None:
-    """A bundle without the CA, a damaged Secret, a request, a CA that nobody knows any more."""
+def test_status_lists_missing_cas_and_problems(site: Site) -> None:
+    """A bundle without the CA, a damaged Secret, a request, a CA that is not in the Secret."""
     site.api.store(f"{API}{KINDS[1]}/new", configuration("new", "n"))
     site.api.objects[SECRET]["data"]["state"] = "eA=="
     site.api.objects[SECRET]["metadata"]["annotations"] = {REQUEST: "requested"}
@@ -117,8 +110,8 @@ def test_status_names_what_is_missing_and_what_is_broken(site: Site) -> None:
     assert progress == ""
 
 
-def test_status_in_publish_counts_nothing_down(site: Site) -> None:
-    """How much longer only a replica knows; a number here would be the same for ever."""
+def test_status_in_publish_has_no_countdown(site: Site) -> None:
+    """Only a replica knows how much longer it takes."""
     site.run("rotate")
     site.replica.reconcile()
     site.api.seconds = 50
@@ -136,7 +129,7 @@ def forbidden(_method: str, path: str) -> None:
         raise KubeError(403, "Forbidden", f"{path}: not allowed")
 
 
-def test_status_of_mounted_files_names_their_expiry_and_who_refuses_them(
+def test_status_of_mounted_files_has_their_expiry_and_the_bundles_that_lack_their_ca(
     site: Site, tmp_path: Path
 ) -> None:
     """No Secret is read: the ServiceAccount may have no right on it."""
@@ -155,23 +148,23 @@ def test_status_of_mounted_files_names_their_expiry_and_who_refuses_them(
     assert lines[6].split()[1:6] == ["file", "0", "of", "1", "entries"]
 
 
-def test_status_of_mounted_files_that_cannot_be_used_says_why(site: Site, tmp_path: Path) -> None:
+def test_status_of_unusable_mounted_files_has_the_reason(site: Site, tmp_path: Path) -> None:
     """Exit code 1, as where there is no usable CA."""
     code, text, _ = site.run("status", directory=tmp_path)
     assert code == 1
     assert f"waits for  usable files in {tmp_path}: {tmp_path}/tls.crt: No such file" in text
 
 
-def test_rotate_with_mounted_files_says_who_renews_them(site: Site, tmp_path: Path) -> None:
-    """Nothing is asked of anyone: no replica would hear it."""
+def test_rotate_with_mounted_files_is_refused(site: Site, tmp_path: Path) -> None:
+    """Nothing is requested, because no replica would carry it out."""
     site.api.before = forbidden
     code, _, progress = site.run("rotate", directory=tmp_path)
     assert code == 1
     assert f"nothing to rotate: certificates come from files in {tmp_path}. Renew" in progress
 
 
-def test_rotate_asks_and_returns(site: Site) -> None:
-    """The annotation is there, and the replica takes it from there."""
+def test_rotate_requests_and_returns(site: Site) -> None:
+    """It sets the annotation; a replica carries the rotation out."""
     code, _, progress = site.run("rotate")
     assert code == 0
     assert progress.startswith("rotation requested\n")
@@ -179,7 +172,7 @@ def test_rotate_asks_and_returns(site: Site) -> None:
 
 
 def test_rotate_with_wait_shows_progress_until_the_new_ca_signs(site: Site) -> None:
-    """A line for each thing that is waited for; then the table."""
+    """A line for each phase and condition, then the table."""
     code, text, progress = site.run("rotate", "--wait")
     assert code == 0
     assert "PUBLISH: waits for API servers that lag" in progress
@@ -187,8 +180,8 @@ def test_rotate_with_wait_shows_progress_until_the_new_ca_signs(site: Site) -> N
     assert [line.split()[1] for line in text.splitlines()[5:]] == ["signs", "previous"]
 
 
-def test_rotate_in_promote_says_when_it_will_be(site: Site) -> None:
-    """A second rotation waits for the first, unless the CA is compromised; told once, not twice."""
+def test_rotate_in_promote_says_what_the_request_waits_for(site: Site) -> None:
+    """A second rotation waits for the first, unless the CA is compromised."""
     site.run("rotate", "--wait")
     for _ in range(2):
         code, _, progress = site.run("rotate")
@@ -197,7 +190,7 @@ def test_rotate_in_promote_says_when_it_will_be(site: Site) -> None:
 
 
 def test_rotate_with_wait_in_promote_waits_for_the_second_rotation(site: Site) -> None:
-    """For as long as it may: a success that nobody saw would be none."""
+    """Up to its timeout: the first rotation is not the success that was waited for."""
     site.run("rotate", "--wait")
     code, text, progress = site.run("rotate", "--wait", "--timeout", "20", "--output", "json")
     assert (code, text) == (1, "")
@@ -208,8 +201,8 @@ def test_rotate_with_wait_in_promote_waits_for_the_second_rotation(site: Site) -
     assert json.loads(text)["phase"] == "PROMOTE"
 
 
-def test_rotate_in_publish_asks_for_no_second_rotation(site: Site) -> None:
-    """What is under way is what is wanted: it is followed."""
+def test_rotate_in_publish_requests_no_second_rotation(site: Site) -> None:
+    """It follows the rotation that is in progress."""
     site.run("rotate")
     site.replica.reconcile()
     code, _, progress = site.run("rotate", "--wait")
@@ -220,8 +213,8 @@ def test_rotate_in_publish_asks_for_no_second_rotation(site: Site) -> None:
     assert REQUEST not in site.api.objects[SECRET]["metadata"]["annotations"]
 
 
-def test_a_wait_outlives_an_api_server_that_does_not_answer(site: Site) -> None:
-    """It is said, and the wait goes on; only its own time-out ends it."""
+def test_a_wait_continues_while_the_api_server_does_not_answer(site: Site) -> None:
+    """It reports that; only the timeout ends the wait."""
     silent_until = [15.0]
 
     def silent(method: str, path: str) -> None:
@@ -243,7 +236,7 @@ def test_a_wait_outlives_an_api_server_that_does_not_answer(site: Site) -> None:
 def test_ctrl_c_ends_a_command_without_a_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With the exit code that a shell expects, and what becomes of the request."""
+    """With the exit code that a shell expects, and a line about the request."""
 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
@@ -253,7 +246,7 @@ def test_ctrl_c_ends_a_command_without_a_traceback(
     assert capsys.readouterr().err.endswith("interrupted; a requested rotation goes on\n")
 
 
-def test_compromised_says_what_it_costs_and_leaves_no_trust(site: Site) -> None:
+def test_compromised_warns_of_the_cost_and_leaves_no_trust(site: Site) -> None:
     """It returns when no bundle holds the old CA."""
     old = site.replica.leaf
     code, text, progress = site.run("rotate", "--compromised", "--wait", "--output", "json")
@@ -264,16 +257,16 @@ def test_compromised_says_what_it_costs_and_leaves_no_trust(site: Site) -> None:
     assert REQUEST not in site.api.objects[SECRET]["metadata"]["annotations"]
 
 
-def test_rotate_gives_up_with_a_reason(site: Site) -> None:
-    """No replica runs: it says what it still waits for, and where help is."""
+def test_rotate_ends_at_its_timeout_with_a_reason(site: Site) -> None:
+    """No replica runs: it reports what it still waits for, and the page to read."""
     site.replica_runs = False
     code, _, progress = site.run("rotate", "--wait", "--timeout", "20")
     assert code == 1
     assert "not done after 20 s: STEADY: waits for a replica to take the next step" in progress
 
 
-def test_rotate_without_a_ca_says_who_makes_one(site: Site) -> None:
-    """Nothing is written."""
+def test_rotate_without_a_ca_is_refused(site: Site) -> None:
+    """Nothing is written; the message says how one is created."""
     site.api.remove(SECRET)
     code, _, progress = site.run("rotate")
     assert code == 1
@@ -286,11 +279,11 @@ def test_rotate_without_a_ca_says_who_makes_one(site: Site) -> None:
 @pytest.mark.parametrize(
     ("conflicts", "fails"),
     [
-        pytest.param(1, False, id="a replica that writes in between is no matter"),
+        pytest.param(1, False, id="one, by a replica that writes in between, is retried"),
         pytest.param(2, True, id="two in a row are reported"),
     ],
 )
-def test_rotate_meets_a_conflict(site: Site, conflicts: int, *, fails: bool) -> None:
+def test_rotate_with_conflicts(site: Site, conflicts: int, *, fails: bool) -> None:
     left = [conflicts]
 
     def conflict(method: str, path: str) -> None:
@@ -319,5 +312,5 @@ def test_without_a_cluster_the_error_is_one_line(
     ("seconds", "text"),
     [(-1, "expired"), (5, "5 s"), (300, "5 min"), (7200, "2 h"), (172_800, "2 d")],
 )
-def test_spans_are_said_as_people_say_them(seconds: float, text: str) -> None:
+def test_durations_are_in_the_largest_unit_that_fits(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text

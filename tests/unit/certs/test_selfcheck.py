@@ -1,4 +1,4 @@
-"""What the dial through the Service must not do to readiness. The dials are fakes: faults."""
+"""Self-checks with dials that fail; the dials are fakes, to inject faults."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from certs.selfcheck import DialError, SelfCheck, ServedState, connect, dial
 from certs.server_clock import ServerClock
 from certs.webhook_configs import ObservedConfigurations
 from tests.unit.apiserver import Api
-from tests.unit.certs.conftest import NAME, NOW, SETTINGS
+from tests.unit.certs.builders import NAME, NOW, SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,7 +31,7 @@ LEAF = make_leaf(issue_ca(NAME, now=NOW, lifetime=600, backdating=0), NOW, SETTI
 
 
 class Dials:
-    """Stands in for :func:`certs.selfcheck.dial`: each does as it is told."""
+    """A stand-in for :func:`certs.selfcheck.dial` whose results a test chooses."""
 
     def __init__(self) -> None:
         self.listener: Callable[[], None] = lambda: None
@@ -39,7 +39,7 @@ class Dials:
         self.dialled = threading.Event()
 
     def __call__(self, _address: str, port: int, _name: str) -> x509.Certificate:
-        """Return what is presented."""
+        """Return the certificate of the listener or of the Service."""
         if port == SETTINGS.service_port:
             self.dialled.set()
             self.service()
@@ -51,9 +51,9 @@ class Dials:
 @pytest.fixture
 def dials(monkeypatch: pytest.MonkeyPatch) -> Dials:
     """Give the fake dials."""
-    made = Dials()
-    monkeypatch.setattr("certs.selfcheck.dial", made)
-    return made
+    fake = Dials()
+    monkeypatch.setattr("certs.selfcheck.dial", fake)
+    return fake
 
 
 METRICS = CertificateMetrics()
@@ -63,9 +63,11 @@ METRICS = CertificateMetrics()
 def check() -> Iterator[SelfCheck]:
     """Give the self-check of a replica that serves, without any configuration."""
     clock = ServerClock(Api().client())
-    made = SelfCheck(SETTINGS, clock, METRICS, lambda: ServedState(LEAF, ObservedConfigurations()))
-    yield made
-    made.stop()
+    self_check = SelfCheck(
+        SETTINGS, clock, METRICS, lambda: ServedState(LEAF, ObservedConfigurations())
+    )
+    yield self_check
+    self_check.stop()
 
 
 def service_dial() -> float | None:
@@ -74,10 +76,8 @@ def service_dial() -> float | None:
     return registry.get_sample_value("genie_certificate_service_dial_ok")
 
 
-def test_a_look_up_of_the_service_that_hangs_keeps_no_replica_from_being_ready(
-    check: SelfCheck, dials: Dials
-) -> None:
-    """A look-up has no time-out: cluster DNS that does not answer takes many seconds."""
+def test_a_name_look_up_that_hangs_does_not_delay_readiness(check: SelfCheck, dials: Dials) -> None:
+    """A look-up has no time-out: if cluster DNS does not answer, it takes many seconds."""
     answered = threading.Event()
     dials.service = lambda: assert_in_time(answered)
     dials.listener = refuse
@@ -93,17 +93,17 @@ def test_a_look_up_of_the_service_that_hangs_keeps_no_replica_from_being_ready(
 
 
 def refuse() -> None:
-    raise DialError("the listener is not there yet")
+    raise DialError("the listener has not started yet")
 
 
 def assert_in_time(event: threading.Event) -> None:
     assert event.wait(30)
 
 
-def test_a_service_dial_that_fails_in_a_new_way_is_a_metric_only(
+def test_an_unexpected_error_of_the_service_dial_sets_a_metric_only(
     check: SelfCheck, dials: Dials
 ) -> None:
-    """It is logged, the gauge falls, and the replica stays ready."""
+    """It is logged, the gauge becomes 0, and the replica stays ready."""
     assert check.check()
     check.check_service()
     assert service_dial() == 1
@@ -118,10 +118,10 @@ def test_a_service_dial_that_fails_in_a_new_way_is_a_metric_only(
     assert check.reason() == ""
 
 
-def test_a_peer_that_resets_every_connection_is_a_reason_and_costs_no_socket(
+def test_a_peer_that_resets_every_connection_is_reported_and_leaks_no_socket(
     recwarn: pytest.WarningsRecorder,
 ) -> None:
-    """At whatever instant of connecting and handshake the reset arrives."""
+    """At whatever point of the connection or of the handshake the reset arrives."""
     reset_on_close = struct.pack("ii", 1, 0)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
@@ -142,8 +142,8 @@ def test_a_peer_that_resets_every_connection_is_a_reason_and_costs_no_socket(
     assert not recwarn.list
 
 
-def test_a_name_without_addresses_is_an_error_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The fake resolver answers with nothing."""
+def test_a_name_without_addresses_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fake resolver returns none."""
     monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: [])
     with pytest.raises(OSError, match="nowhere has no IP address"):
         connect(ssl.create_default_context(), "nowhere", 443, NAME)
