@@ -201,7 +201,7 @@ def _publish_waits_for(inputs: RotationInput, content: CASecret) -> str:
         return f"{', '.join(missing)} to hold both CAs"
     # No countdown: "python -m certs status" cannot know for how long a replica has seen both.
     seconds = inputs.settings.propagation
-    return f"API servers that lag, {seconds:g} s after the last change of a bundle"
+    return f"every API server to read the bundles, {seconds:g} s after their last change"
 
 
 def _promote_waits_for(inputs: RotationInput, content: CASecret) -> str:

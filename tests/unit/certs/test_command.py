@@ -115,7 +115,7 @@ def test_status_in_publish_has_no_countdown(site: Site) -> None:
     site.run("rotate")
     site.replica.reconcile()
     site.api.seconds = 50
-    assert "waits for  API servers that lag, 60 s after the last change" in site.run("status")[1]
+    assert "waits for  every API server to read the bundles, 60 s after" in site.run("status")[1]
 
 
 def pair() -> tuple[KeyPair, Leaf]:
@@ -175,7 +175,7 @@ def test_rotate_with_wait_shows_progress_until_the_new_ca_signs(site: Site) -> N
     """A line for each phase and condition, then the table."""
     code, text, progress = site.run("rotate", "--wait")
     assert code == 0
-    assert "PUBLISH: waits for API servers that lag" in progress
+    assert "PUBLISH: waits for every API server to read the bundles" in progress
     assert "PROMOTE: waits for the last leaf of the old CA to expire" in progress
     assert [line.split()[1] for line in text.splitlines()[5:]] == ["signs", "previous"]
 
@@ -208,7 +208,7 @@ def test_rotate_in_publish_requests_no_second_rotation(site: Site) -> None:
     code, _, progress = site.run("rotate", "--wait")
     assert code == 0
     assert progress.startswith(
-        "a rotation is in progress; it waits for API servers that lag, 60 s after"
+        "a rotation is in progress; it waits for every API server to read the bundles, 60 s after"
     )
     assert REQUEST not in site.api.objects[SECRET]["metadata"]["annotations"]
 

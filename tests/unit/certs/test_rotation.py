@@ -185,7 +185,7 @@ def test_a_step_is_taken(
             PUBLISH,
             configurations((OLD, NEW), steady_for=15),
             Phase.PUBLISH,
-            "API servers that lag, 60 s after the last change of a bundle",
+            "every API server to read the bundles, 60 s after their last change",
             id="PUBLISH for API servers that lag",
         ),
         pytest.param(
