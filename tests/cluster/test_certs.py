@@ -1,7 +1,7 @@
-"""Certificates on the live cluster: what may be done to them while pods are being created.
+"""Certificates on a real API server: rotations, repairs and failures while pods are created.
 
-Two replicas run here as processes with shortened times; every call of the API server is a TLS
-connection of its own, and a client that trusts what the bundles held some seconds ago watches.
+Two replicas run as processes with shortened times. Every call of the API server is a TLS connection
+of its own, and a client that trusts the bundles of some seconds ago connects all the time.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ def site() -> Iterator[Site]:
     with own_cluster("certs") as cluster:
         cluster.apply(node("node1"))
         apply_folder(cluster, ".", *WITHOUT_PODS)
-        # What is in this namespace goes with the cluster: to delete thousands of pods takes longer.
+        # The namespace is removed with the cluster: to delete thousands of pods would take longer.
         make_spaces(cluster, {"busy": {}})
-        made = Site(cluster)
+        new_site = Site(cluster)
         try:
-            made.start()
-            yield made
+            new_site.start()
+            yield new_site
         finally:
-            for replica in made.replicas:
+            for replica in new_site.replicas:
                 replica.kill()
 
 
@@ -76,9 +76,9 @@ def test_two_replicas_that_start_at_once_share_one_ca(site: Site) -> None:
 
 
 def test_a_whole_rotation_costs_no_call(site: Site) -> None:
-    """From STEADY through all phases to STEADY: 2,000 creations and more, each one normalised.
+    """From STEADY through all phases to STEADY: at least 2,000 pods are created and normalised.
 
-    In the middle the manifests are applied again, which leaves caBundle alone.
+    In the middle the manifests are applied again, which does not change caBundle.
     """
     old = site.secret()["ca.crt"]
     with Load(site.cluster, pause=PAUSE) as load, StrictClient(site) as strict:
@@ -112,7 +112,7 @@ def test_the_secret_may_be_deleted_under_load(site: Site) -> None:
 
 
 def test_both_replicas_may_be_killed_in_a_rotation(site: Site) -> None:
-    """Killed in PUBLISH and again in PROMOTE, they finish the rotation; no call fails then."""
+    """Killed in PUBLISH and again in PROMOTE, they finish the rotation without a failed call."""
     old = site.secret()["ca.crt"]
     with StrictClient(site) as strict:
         site.certs("rotate")
@@ -130,60 +130,61 @@ def test_both_replicas_may_be_killed_in_a_rotation(site: Site) -> None:
 
 
 def empty(site: Site) -> float:
-    found = configuration(site)
-    for entry in found["webhooks"]:
+    item = configuration(site)
+    for entry in item["webhooks"]:
         entry["clientConfig"]["caBundle"] = ""
-    begun = time.time()
-    site.admin.update(MUTATING, found)
-    return begun
+    removed_at = time.time()
+    site.admin.update(MUTATING, item)
+    return removed_at
 
 
 def replace(site: Site) -> float:
     manifest = rendered(site)
     manifest["metadata"]["resourceVersion"] = configuration(site)["metadata"]["resourceVersion"]
-    begun = time.time()
+    removed_at = time.time()
     site.admin.update(MUTATING, manifest)
-    return begun
+    return removed_at
 
 
 def recreate(site: Site) -> float:
     manifest = rendered(site)
     site.admin.delete(MUTATING)
-    begun = time.time()
+    removed_at = time.time()
     site.admin.create(API + KINDS[0], manifest)
-    return begun
+    return removed_at
 
 
-def seconds_until_back(site: Site, take_away: Callable[[Site], float]) -> float:
-    """Take a bundle away; return the seconds until a replica had written it again, by its log."""
-    begun = take_away(site)
+def seconds_until_written(site: Site, remove: Callable[[Site], float]) -> float:
+    """Remove a bundle; return the seconds until a replica wrote it, according to its log."""
+    removed_at = remove(site)
 
-    def written() -> list[float]:
-        return [at for replica in site.replicas for at in replica.wrote(NAMED) if at > begun]
+    def writes() -> list[float]:
+        times = [at for replica in site.replicas for at in replica.write_times(NAMED)]
+        return [at for at in times if at > removed_at]
 
-    site.cluster.wait_for(written, 30, "a replica to write the bundle")
+    site.cluster.wait_for(writes, 30, "a replica to write the bundle")
     site.wait_steady()
-    return min(written()) - begun
+    return min(writes()) - removed_at
 
 
-@pytest.mark.parametrize("take_away", [empty, replace, recreate])
-def test_a_bundle_that_is_taken_away_is_back_within_a_second(
-    site: Site, take_away: Callable[[Site], float]
+@pytest.mark.parametrize("remove", [empty, replace, recreate])
+def test_a_bundle_that_is_removed_is_written_back_within_a_second(
+    site: Site, remove: Callable[[Site], float]
 ) -> None:
-    """Emptied, replaced by the manifest, deleted and created again: it comes back each time.
+    """Emptied, replaced by the manifest, deleted and created again.
 
-    The replicas' logs say when; how soon the test notices is no matter. The median of three is
-    judged, since on a busy machine a replica may be starved for a second at any time; one that
-    looked only every few seconds would be late twice and more.
+    The times are those of the replicas' logs. The median of three counts, because on a busy machine
+    a replica may be starved for a second at any time; a replica that reconciled only every few
+    seconds would be late at least twice.
     """
-    took = [seconds_until_back(site, take_away) for _ in range(3)]
-    print(took)
-    assert median(took) < 1
+    durations = [seconds_until_written(site, remove) for _ in range(3)]
+    print(durations)
+    assert median(durations) < 1
 
 
 @pytest.mark.parametrize("how", [(), ("--server-side", "--force-conflicts")], ids=["client", "SSA"])
 def test_the_next_release_may_drop_and_rename_entries(site: Site, how: tuple[str, ...]) -> None:
-    """No stub of a dropped entry stays, the renamed one is covered, and the way back works."""
+    """No part of a dropped entry stays, the renamed one is covered, and a rollback works."""
     first = rendered(site)
     second = json.loads(json.dumps(first))
     dropped = second["webhooks"].pop(0)["name"]
@@ -198,7 +199,7 @@ def test_the_next_release_may_drop_and_rename_entries(site: Site, how: tuple[str
 
 
 def test_the_overlay_for_cert_manager_is_accepted(site: Site) -> None:
-    """By a real API server, all but cert-manager's own kinds; the injector is told what to do."""
+    """By a real API server, except cert-manager's own kinds; it requests the injection."""
     folder = os.fspath(PROJECT / "manifests/overlays/cert-manager")
     text = site.cluster.kubectl("kustomize", folder).stdout
     objects: list[dict[str, Any]] = list(yaml.safe_load_all(text))
@@ -211,14 +212,16 @@ def test_the_overlay_for_cert_manager_is_accepted(site: Site) -> None:
     ]
     assert marked == ["genie-system/genie-webhook"] * 2
     roles = [one for one in ours if one["kind"] == "Role" and one["metadata"]["name"] == NAME]
-    assert [role["rules"] for role in roles] == [[]], "an installed one loses its rights by apply"
+    assert [role["rules"] for role in roles] == [[]], (
+        "an apply must take the rights of an installed Role away"
+    )
 
 
 def test_a_compromised_ca_is_distrusted_at_once(site: Site) -> None:
-    """The command says what it costs, and returns when no bundle trusts the old CA."""
+    """The command warns of the cost, and returns when no bundle holds the old CA."""
     old = site.secret()["ca.crt"]
-    done = site.certs("rotate", "--compromised", "--wait", "--timeout", "30")
-    assert "calls of the webhook fail" in done.stderr
+    result = site.certs("rotate", "--compromised", "--wait", "--timeout", "30")
+    assert "calls of the webhook fail" in result.stderr
     assert old not in bundles(site.admin).values()
     assert all(old not in bundle for bundle in bundles(site.admin).values())
     for replica in site.replicas:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tests.cluster.support.admission import NAME, NAMESPACE, api, spaces
-from tests.cluster.support.certs_manager import StandIn
+from tests.cluster.support.certs_manager import CertManagerStandIn
 from tests.cluster.support.certs_site import SHORTENED
 from tests.cluster.support.load import PODS, Load
 from tests.devcluster.build import imagebuild
@@ -30,7 +30,7 @@ def short_lived(cluster: Cluster) -> Iterator[Cluster]:
     _set(cluster, *(f"{name}={value}" for name, value in SHORTENED.items()))
     with spaces(cluster, {"busy": {}}, force=True):
         yield cluster
-        # At once: there are thousands, and kubectl deletes one after another.
+        # In one request: there are thousands, and kubectl deletes one after another.
         api(cluster).delete(f"{PODS}?gracePeriodSeconds=0", timeout=100)
     _set(cluster, *(f"{name}-" for name in SHORTENED))
 
@@ -45,12 +45,12 @@ def _certs(cluster: Cluster, *arguments: str) -> str:
 
 
 def test_a_rotation_asked_for_in_a_pod_costs_no_call(short_lived: Cluster) -> None:
-    """``python -m certs rotate --wait`` in a pod, to its end, while pods are created."""
+    """``python -m certs rotate --wait`` in a pod, and the rest of the rotation, under load."""
 
     def is_steady() -> bool:
         return "STEADY" in _certs(short_lived, "status")
 
-    # On a cluster that was used before, the short-lived CA of another run may just be due.
+    # On a cluster that was used before, the short-lived CA of another run may be due just now.
     short_lived.wait_for(is_steady, 90, "no rotation to be under way")
     with Load(short_lived, pause=0.05) as load:
         before = json.loads(_certs(short_lived, "status", "--output", "json"))
@@ -79,17 +79,17 @@ def environment(values: dict[str, str]) -> dict[str, Any]:
 
 
 def apply_overlay(cluster: Cluster) -> None:
-    """Apply the overlay for cert-manager as it is, but for cert-manager's own kinds."""
+    """Apply the overlay for cert-manager without cert-manager's own kinds."""
     folder = cluster.layout.state / "cert-manager"
     folder.mkdir(exist_ok=True)
     archive = imagebuild.build_genie()
     base = os.path.relpath(OVERLAY, folder)
     content = overlay(base, imagebuild.GENIE_IMAGE, archive.parent.name, DEFAULT_NETWORK)
-    theirs = {"apiVersion": "cert-manager.io/v1", "kind": "any", "metadata": {"name": "any"}}
+    any_object = {"apiVersion": "cert-manager.io/v1", "kind": "any", "metadata": {"name": "any"}}
     content["patches"] += [
         {
             "target": {"group": "cert-manager.io"},
-            "patch": json.dumps({"$patch": "delete", **theirs}),
+            "patch": json.dumps({"$patch": "delete", **any_object}),
         },
         {"patch": json.dumps(environment(SHORTENED))},
     ]
@@ -98,53 +98,57 @@ def apply_overlay(cluster: Cluster) -> None:
 
 
 @pytest.fixture
-def cert_manager(cluster: Cluster) -> Iterator[StandIn]:
-    """Give what stands in for cert-manager, with both replicas serving its certificate."""
+def cert_manager(cluster: Cluster) -> Iterator[CertManagerStandIn]:
+    """Give the stand-in for cert-manager; both replicas serve its certificate."""
     objects = yaml.safe_load_all((OVERLAY / "certificates.yaml").read_text())
-    (wanted,) = (one for one in objects if "dnsNames" in one["spec"])
+    (certificate,) = (item for item in objects if "dnsNames" in item["spec"])
     admin = api(cluster)
-    made = StandIn(admin, wanted)
-    made.issue()
+    stand_in = CertManagerStandIn(admin, certificate)
+    stand_in.issue()
     apply_overlay(cluster)
-    entries = made.inject()
+    entries = stand_in.inject()
     assert entries == 8
     cluster.kubectl("rollout", "status", *DEPLOYMENT, "--timeout=100s")
-    # Again, as cert-manager would: the replicas that went wrote the old CA beside the new one.
-    made.inject()
+    # Again, as cert-manager would: the old replicas wrote their CA beside the new one.
+    stand_in.inject()
     with spaces(cluster, {"busy": {}}, force=True):
-        yield made
+        yield stand_in
         admin.delete(f"{PODS}?gracePeriodSeconds=0", timeout=100)
-    made.withdraw()
+    stand_in.withdraw()
     cluster.kubectl("apply", "-k", os.fspath(cluster.layout.state / "genie"))
     cluster.kubectl("rollout", "status", *DEPLOYMENT, "--timeout=100s")
-    cluster.kubectl("delete", "secret", made.secret, "-n", NAMESPACE)
+    cluster.kubectl("delete", "secret", stand_in.secret, "-n", NAMESPACE)
 
 
-def taken_into_use(cluster: Cluster) -> list[float]:
-    """Return how many certificates each replica has taken into use."""
+def served_leaves(cluster: Cluster) -> list[float]:
+    """Return how many certificates each replica has begun to serve."""
     pods = cluster.get("pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/component=webhook")
-    found = []
-    for one in pods["items"]:
-        if "deletionTimestamp" not in one["metadata"]:
-            name = f"{one['metadata']['name']}:8080"
+    counts = []
+    for item in pods["items"]:
+        if "deletionTimestamp" not in item["metadata"]:
+            name = f"{item['metadata']['name']}:8080"
             path = f"/api/v1/namespaces/{NAMESPACE}/pods/{name}/proxy/metrics"
             lines = cluster.kubectl("get", "--raw", path).stdout.splitlines()
             name = "genie_certificate_leaves_total "
-            found += [float(line.removeprefix(name)) for line in lines if line.startswith(name)]
-    return found
+            counts += [float(line.removeprefix(name)) for line in lines if line.startswith(name)]
+    return counts
 
 
 def test_a_certificate_renewed_by_cert_manager_costs_no_call(
-    cluster: Cluster, cert_manager: StandIn
+    cluster: Cluster, cert_manager: CertManagerStandIn
 ) -> None:
-    """Kubelet swaps the volume under two replicas that may read no Secret; both take it up."""
-    assert taken_into_use(cluster) == [1, 1]
+    """Two replicas that may read no Secret serve it from the volume that kubelet updates."""
+    assert served_leaves(cluster) == [1, 1]
     with Load(cluster, pause=0.05) as load:
         cert_manager.issue()
-        # A change of the pod makes kubelet look at its volumes now, not within a minute.
+        # After a change of the pod, kubelet updates its volumes now, not within a minute.
         label = ("-n", NAMESPACE, "-l", "app.kubernetes.io/component=webhook")
         cluster.kubectl("annotate", "pods", *label, "tests.cni-genie.io/renewed=yes")
-        cluster.wait_for(lambda: taken_into_use(cluster) == [2, 2], 100, "the new certificate")
+        cluster.wait_for(
+            lambda: served_leaves(cluster) == [2, 2],
+            100,
+            "both replicas to serve the new certificate",
+        )
         calls = load.calls
         cluster.wait_for(lambda: load.calls >= calls + 100, 60, "the load to go on")
     assert load.faults == []

@@ -1,4 +1,4 @@
-"""A webhook that answers the API server alone, set up as docs/certificates.md says."""
+"""A webhook that only the API server may call, configured as docs/certificates.md shows."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PKI = "/etc/kubernetes/pki/genie-webhook-client"
 
 
 def documented() -> dict[str, Any]:
-    """Return the two files that the page shows, by kind."""
+    """Return the two files on the page, by kind."""
     page = (PROJECT / "docs/certificates.md").read_text()
     blocks = re.findall(r"^   ```yaml\n(.*?)^   ```$", page, re.MULTILINE | re.DOTALL)
     return {one["kind"]: one for one in map(yaml.safe_load, blocks)}
@@ -42,19 +42,19 @@ def authority() -> trustme.CA:
 
 @pytest.fixture(scope="module")
 def guarded(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Give an API server with a client certificate, and a webhook that demands one."""
+    """Give an API server with a client certificate, and a webhook that requires one."""
     folder = tmp_path_factory.mktemp("client-ca")
     authority.cert_pem.write_to_path(folder / "ca.crt")
     with own_cluster("client-ca") as cluster:
-        present(cluster, folder, authority.issue_cert("api-server"))
+        configure_client(cluster, folder, authority.issue_cert("api-server"))
         with running_webhook(
             cluster, GENIE_CERTS_CLIENT_CA=os.fspath(folder / "ca.crt"), GENIE_NETWORKS="weave"
         ):
             yield cluster
 
 
-def present(cluster: Cluster, folder: Path, client: trustme.LeafCert) -> None:
-    """Have the API server present a certificate to the webhook."""
+def configure_client(cluster: Cluster, folder: Path, client: trustme.LeafCert) -> None:
+    """Restart the API server so that it presents *client* to the webhook."""
     client.cert_chain_pems[0].write_to_path(folder / "client.crt")
     client.private_key_pem.write_to_path(folder / "client.key")
     for kind, content in documented().items():
@@ -67,7 +67,7 @@ def present(cluster: Cluster, folder: Path, client: trustme.LeafCert) -> None:
 
 
 def test_only_the_api_server_is_answered(guarded: Cluster, authority: trustme.CA) -> None:
-    """A pod is judged in the webhook's own words; whoever else asks is refused."""
+    """A pod gets the webhook's own message; a client without a certificate gets no answer."""
     run = ("run", "web", "--image=nginx:latest", "--annotations=cni=wave", "--dry-run=server")
     assert 'did you mean "weave"?' in guarded.kubectl(*run, check=False).stderr
     (slice_,) = guarded.get("endpointslices", "-n", "genie-system")["items"]
@@ -81,7 +81,7 @@ def test_only_the_api_server_is_answered(guarded: Cluster, authority: trustme.CA
 
 
 def answer_to(context: ssl.SSLContext, url: str) -> str:
-    """Send what is no review; returns the status of the answer."""
+    """Send a body that is not a review; return the status of the answer."""
     try:
         with urllib.request.urlopen(url, b"?", 5, context=context) as answer:  # noqa: S310 - https
             return f"HTTP {answer.status}"

@@ -1,9 +1,9 @@
-"""A stand-in for cert-manager, which no registry gives us: what it does to the objects it keeps.
+"""A stand-in for cert-manager, which the tests cannot install.
 
-It has a CA, puts a leaf into a Secret as a Certificate asks for (``tls.crt``, ``tls.key``,
+It has a CA, issues the leaf that a Certificate requests into its Secret (``tls.crt``, ``tls.key``,
 ``ca.crt``), and writes the CA into every entry of the configurations that name the Certificate in
-``cert-manager.io/inject-ca-from``, as its injector does. When and why cert-manager does this is its
-own business and not shown by it.
+``cert-manager.io/inject-ca-from``, as cert-manager's injector does. It does so when a test says so,
+not when cert-manager would.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 INJECT = "cert-manager.io/inject-ca-from"
 
 
-class StandIn:
+class CertManagerStandIn:
     """Does what cert-manager does for one Certificate."""
 
     def __init__(self, kube: Kube, certificate: dict[str, Any]) -> None:
@@ -35,7 +35,7 @@ class StandIn:
         self.secret: str = spec["secretName"]
 
     def issue(self) -> None:
-        """Put a new leaf into the Secret."""
+        """Issue a new leaf into the Secret."""
         leaf = self._authority.issue_cert(*self._names)
         chain = b"".join(one.bytes() for one in leaf.cert_chain_pems)
         values = {
@@ -59,22 +59,22 @@ class StandIn:
             self._kube.create(self._collection, secret)
 
     def inject(self) -> int:
-        """Write the CA into the entries that ask for it; returns how many do."""
+        """Write the CA into the entries that request it; return how many do."""
         return self._write(self._authority.cert_pem.bytes())
 
     def withdraw(self) -> None:
-        """Leave no trace in the bundles: Genie keeps what it finds there."""
+        """Empty the bundles, because Genie keeps foreign CAs that it finds there."""
         self._write(b"")
 
     def _write(self, trusted: bytes) -> int:
         bundle = base64.b64encode(trusted).decode()
         written = 0
         for kind in KINDS:
-            for found in self._kube.get(API + kind)["items"]:
-                metadata = found["metadata"]
+            for item in self._kube.get(API + kind)["items"]:
+                metadata = item["metadata"]
                 if (metadata.get("annotations") or {}).get(INJECT) == self._certificate:
-                    for entry in found["webhooks"]:
+                    for entry in item["webhooks"]:
                         entry["clientConfig"]["caBundle"] = bundle
                         written += 1
-                    self._kube.update(f"{API}{kind}/{metadata['name']}", found)
+                    self._kube.update(f"{API}{kind}/{metadata['name']}", item)
         return written

@@ -1,7 +1,7 @@
-"""What the tests of certificates share: replicas as processes, and a client that is strict.
+"""For tests of certificates: replicas as processes, and a client that verifies strictly.
 
 The cluster has no nodes; everything else is what manifests/ install. The replicas log in as the
-webhook's ServiceAccount, with its rights and no more, and their times are shortened.
+webhook's ServiceAccount, with its rights only, and have shortened times.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ TIMES = {
 }
 SHORTENED = {f"GENIE_CERTS_{name.upper()}": str(value) for name, value in TIMES.items()}
 LAG = 3.0
-"""The strict client trusts what the bundles held so many seconds ago: an API server that lags."""
+"""The strict client trusts the bundles of so many seconds ago, as an API server that lags does."""
 
 WITHOUT_PODS: list[dict[str, Any]] = [
     {
@@ -57,7 +57,7 @@ WITHOUT_PODS: list[dict[str, Any]] = [
         ("apps/v1", "Deployment", {"replicas": 0}),
     )
 ]
-"""Patches of the manifests: the Service leads where EndpointSlices say, and no pod is made."""
+"""Patches of the manifests: the tests write the EndpointSlices, and the Deployment has no pod."""
 
 DNS_NAME = CertificateSettings().dns_name
 
@@ -73,7 +73,7 @@ class Replica:
         self.log = cluster.layout.state / f"replica-{number}.log"
 
     def start(self) -> None:
-        """Start it; it is not ready yet."""
+        """Start the process; do not wait until it is ready."""
         environment = {
             **os.environ,
             **self.cluster.environment,
@@ -91,18 +91,18 @@ class Replica:
             )
 
     def wait_ready(self) -> None:
-        """Return when it says that it is ready."""
+        """Return when its readiness probe succeeds."""
         self.cluster.wait_for(self._is_ready, 60, f"replica {self.number} to be ready")
 
     def kill(self) -> None:
-        """End it as a node that loses power does."""
+        """Kill the process, as a node that loses power does."""
         if self.process is not None:
             self.process.kill()
             self.process.wait(60)
             self.process = None
 
-    def wrote(self, configuration: str) -> list[float]:
-        """Return when its writes of the bundles of a configuration were done, by its log."""
+    def write_times(self, configuration: str) -> list[float]:
+        """Return when it wrote the bundles of a configuration, according to its log."""
         lines = (json.loads(line) for line in self.log.read_text().splitlines() if line[:1] == "{")
         return [
             datetime.fromisoformat(line["timestamp"]).timestamp()
@@ -138,7 +138,7 @@ class Site:
             cluster.apply(_endpoints(cluster.layout.host_ipv4, replica))
 
     def start(self) -> None:
-        """Start both replicas at the same time, and wait for both."""
+        """Start both replicas at the same time, and wait until both are ready."""
         for replica in self.replicas:
             replica.start()
         for replica in self.replicas:
@@ -146,7 +146,7 @@ class Site:
 
     def certs(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run ``python -m certs`` as the administrator."""
-        done = subprocess.run(
+        result = subprocess.run(
             [sys.executable, "-m", "certs", *arguments],
             env={**os.environ, **self.cluster.environment},
             cwd=PROJECT,
@@ -154,8 +154,8 @@ class Site:
             text=True,
             check=False,
         )
-        assert not check or done.returncode == 0, done.stderr
-        return done
+        assert not check or result.returncode == 0, result.stderr
+        return result
 
     def secret(self) -> dict[str, Any]:
         """Return the data of the Secret, decoded; empty where there is none."""
@@ -168,28 +168,24 @@ class Site:
             return {}
         return {key: base64.b64decode(value) for key, value in data.items()}
 
-    def wait_for_key(self, key: str, *, there: bool = True) -> None:
-        """Return when the Secret has *key*, or has it no more."""
-        self.cluster.wait_for(
-            # A rotation waits until nothing it sees has changed for a while: on a machine that
-            # is busy with other things, that while may come late.
-            lambda: (key in self.secret()) == there,
-            180,
-            f"{key} to be there: {there}",
-        )
+    def wait_for_key(self, key: str) -> None:
+        """Return when the Secret has *key*."""
+        # A rotation waits until no configuration has changed for a while: on a busy machine, that
+        # may take long.
+        self.cluster.wait_for(lambda: key in self.secret(), 180, f"the Secret to have {key}")
 
     def wait_steady(self) -> None:
-        """Return when one CA is left, in the Secret and in the bundles."""
+        """Return when the Secret and the bundles hold one CA only."""
         self.cluster.wait_for(self._is_steady, 180, "the rotation to be over")
 
     def _is_steady(self) -> bool:
         secret = self.secret()
-        lone = "next.crt" not in secret and "previous.crt" not in secret
-        return lone and set(bundles(self.admin).values()) == {secret.get("ca.crt")}
+        has_one_ca = "next.crt" not in secret and "previous.crt" not in secret
+        return has_one_ca and set(bundles(self.admin).values()) == {secret.get("ca.crt")}
 
 
 class StrictClient(Workers):
-    """Opens TLS connections to each replica, trusting what bundles held :data:`LAG` seconds ago."""
+    """Opens TLS connections to each replica, and trusts the bundles of :data:`LAG` seconds ago."""
 
     def __init__(self, site: Site) -> None:
         super().__init__(self._observe, self._call)
@@ -205,8 +201,8 @@ class StrictClient(Workers):
     def _observe(self) -> None:
         kube = api(self._site.cluster)
         while not self.stopping.wait(0.1):
-            asked = time.monotonic()
-            self._views.append((asked, bundles(kube)))
+            read_at = time.monotonic()
+            self._views.append((read_at, bundles(kube)))
 
     def _call(self) -> None:
         while not self.stopping.wait(0.02):
@@ -225,18 +221,18 @@ class StrictClient(Workers):
             self.handshakes += 1
             self.faults.append(f"replica {replica.number}: {error}")
         except OSError:
-            return  # it was killed, or is starting: nothing was presented
+            return  # the replica was killed or is starting: it presented no certificate
 
 
 def bundles(kube: Kube) -> dict[str, bytes]:
     """Return the caBundle of every entry of ours, by configuration and entry."""
     return {
-        f"{kind}/{found['metadata']['name']}/{entry['name']}": base64.b64decode(
+        f"{kind}/{item['metadata']['name']}/{entry['name']}": base64.b64decode(
             entry["clientConfig"].get("caBundle", "")
         )
         for kind in KINDS
-        for found in kube.get(API + kind, {"labelSelector": "cni-genie.io/webhook=true"})["items"]
-        for entry in found["webhooks"]
+        for item in kube.get(API + kind, {"labelSelector": "cni-genie.io/webhook=true"})["items"]
+        for entry in item["webhooks"]
     }
 
 
