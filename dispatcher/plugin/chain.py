@@ -153,17 +153,17 @@ def plugin_conf(
     conf: Conf, plugin: dict[str, Any], capability_args: dict[str, Any]
 ) -> dict[str, Any]:
     """Return the configuration for the standard input of *plugin* (libcni's buildOneConfig)."""
-    written = {key: value for key, value in plugin.items() if not key.startswith(_RESERVED)}
-    written["name"] = conf.name
-    written["cniVersion"] = conf.cni_version
-    declared = {
+    document = {key: value for key, value in plugin.items() if not key.startswith(_RESERVED)}
+    document["name"] = conf.name
+    document["cniVersion"] = conf.cni_version
+    runtime_config = {
         capability: capability_args[capability]
         for capability, enabled in (plugin.get("capabilities") or {}).items()
         if enabled and capability in capability_args
     }
-    if declared:
-        written["runtimeConfig"] = declared
-    return written
+    if runtime_config:
+        document["runtimeConfig"] = runtime_config
+    return document
 
 
 def _sentence(command: str, attachment: Attachment, plugin: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ own (Weave Net), some replace it, and several report none in their result. So th
 never the result, and no plugin meets the default route of another:
 
     before a secondary is attached    the pod's default routes go into the record
-                                      (:meth:`DefaultRoutes.before`) and to disk, and are removed
+                                      (:meth:`DefaultRoutes.hold`) and to disk, and are removed
                                       (``remove_held``)
     after an attachment               the earlier interfaces must still exist; default routes of a
                                       secondary are removed, and those that routers advertise on
@@ -44,12 +44,12 @@ class DefaultRoutes:
     """
 
     __slots__ = (
-        "_all_held",
         "_earlier",
         "_interfaces",
-        "_kept",
+        "_is_held",
         "_namespace",
         "_open_namespace",
+        "_own_interfaces",
         "_record",
         "_to_remove",
     )
@@ -67,9 +67,9 @@ class DefaultRoutes:
         self._earlier = earlier
         self._interfaces: dict[str, tuple[str, int]] = {}
         """By name: network and index of each interface that later plugins must not remove."""
-        self._kept: set[int] = set()
-        """The indexes of the interfaces of the pod's own default routes."""
-        self._all_held = False
+        self._own_interfaces: set[int] = set()
+        """The indexes of the interfaces through which the pod's own default routes go."""
+        self._is_held = False
         self._to_remove: list[Route] = []
 
     def open(self) -> None:
@@ -85,16 +85,16 @@ class DefaultRoutes:
         for attachment in self._earlier:
             index = self._add_interface(attachment)
             if attachment.is_primary and index is not None:
-                self._kept.add(index)
+                self._own_interfaces.add(index)
 
     def close(self) -> None:
         """Close the namespace, if it is open."""
         if hasattr(self, "_namespace"):
             self._namespace.close()
 
-    def before(self, attachment: Attachment) -> None:
+    def hold(self, attachment: Attachment) -> None:
         """Put the pod's default routes into the record, if *attachment* is a secondary."""
-        if self._is_primary(attachment) or self._all_held:
+        if self._is_primary(attachment) or self._is_held:
             return
         try:
             routes = self._namespace.default_routes()
@@ -104,11 +104,11 @@ class DefaultRoutes:
         self._to_remove = [route for route in routes if not route.is_advertised]
         for route in self._to_remove:
             self._record.held_routes.append(route.body.hex())
-            self._kept |= route.interfaces
-        self._all_held = True
+            self._own_interfaces |= route.interfaces
+        self._is_held = True
 
     def remove_held(self) -> None:
-        """Remove the routes that :meth:`before` put into the record. The record is on disk now."""
+        """Remove the routes that :meth:`hold` put into the record. The record is on disk now."""
         for route in self._to_remove:
             try:
                 self._namespace.remove(route)
@@ -120,22 +120,22 @@ class DefaultRoutes:
                 ) from None
         self._to_remove = []
 
-    def after(self, attachment: Attachment) -> None:
+    def enforce(self, attachment: Attachment) -> None:
         """Check that the earlier interfaces exist; remove the default routes of a secondary."""
         try:
             self._check_earlier(attachment)
             index = self._add_interface(attachment)
             if self._is_primary(attachment):
-                self._all_held = False
+                self._is_held = False
                 if index is not None:
-                    self._kept.add(index)
+                    self._own_interfaces.add(index)
                 return
 
             if index is not None:
                 self._namespace.ignore_advertised_routes(attachment.interface)
             for route in self._namespace.default_routes():
                 # The pod's other default routes are held, so what is left came with this network.
-                if not (route.is_advertised and route.interfaces <= self._kept):
+                if not (route.is_advertised and route.interfaces <= self._own_interfaces):
                     self._namespace.remove(route)
         except OSError as error:
             raise CNIError(

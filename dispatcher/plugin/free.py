@@ -42,7 +42,7 @@ def free(
     try:
         _write_or_remove(call, record)
     except OSError:
-        # The record on disk lists more than is left, so a later DEL frees too much, not too little.
+        # The record on disk lists more than is left: a later DEL repeats some, which is safe.
         if failure is None:
             raise
     if failure is not None:
@@ -58,17 +58,17 @@ def roll_back(call: Call, record: Record, planned: list[Attachment]) -> None:
     if not store.exists(call.state_dir, record.container_id):
         _name_record(call, record.container_id)
 
-    begun = [each for each in planned if each.phase != PLANNED and each.conf.plugins]
+    to_release = [each for each in planned if each.phase != PLANNED and each.conf.plugins]
     record.attachments = [
-        each for each in record.attachments if each in begun or each not in planned
+        each for each in record.attachments if each in to_release or each not in planned
     ]
     # A complete record may be on disk; the agent must not publish it as a success.
     if record.is_complete:
-        _begin_release(begun)
-        _note_step(call, record)
+        _begin_release(to_release)
+        _write_step(call, record)
 
     try:
-        free(call, record, begun, Chain.for_call(call), call.deadline.for_call)
+        free(call, record, to_release, Chain.for_call(call), call.deadline.for_call)
     except (CNIError, OSError) as error:
         call.effects.warn(f"roll-back of container {record.container_id} is incomplete: {error}")
 
@@ -91,19 +91,19 @@ def _release_each(
 ) -> CNIError | None:
     """Run DEL for each of *attachments* and take it from *record*. Return the first failure."""
     failure: CNIError | None = None
-    waiting = attachments[::-1]
-    put_off: list[Attachment] = []
-    while waiting:
-        share = call.deadline.share(len(waiting), deadline)
-        attachment = waiting.pop(0)
+    queue = attachments[::-1]
+    retries: list[Attachment] = []
+    while queue:
+        share = call.deadline.share(len(queue), deadline)
+        attachment = queue.pop(0)
         try:
             if not attachment.conf.plugins:
                 attachment.conf = _find_conf(call, attachment)
             call.effects.timings.measure(chain.delete, attachment, share)
         except CNIError as error:
-            if attachment not in put_off and _may_succeed_later(attachment, waiting, error):
-                put_off.append(attachment)
-                waiting.append(attachment)
+            if attachment not in retries and _may_succeed_later(attachment, queue, error):
+                retries.append(attachment)
+                queue.append(attachment)
                 continue
             _record_failure(call, attachment, error)
             if not _is_parked(attachment):
@@ -111,8 +111,8 @@ def _release_each(
         else:
             record.attachments.remove(attachment)
             _remove_cache_file(call, attachment)
-            if waiting:
-                _note_step(call, record)
+            if queue:
+                _write_step(call, record)
     return failure
 
 
@@ -125,14 +125,14 @@ def _find_conf(call: Call, attachment: Attachment) -> Conf:
         raise CannotRunError(f"{sentence}: {error.msg}") from None
 
 
-def _may_succeed_later(attachment: Attachment, waiting: list[Attachment], error: CNIError) -> bool:
-    """Tell whether another DEL of *attachment* may succeed after those *waiting*.
+def _may_succeed_later(attachment: Attachment, queue: list[Attachment], error: CNIError) -> bool:
+    """Tell whether another DEL of *attachment* may succeed after those in *queue*.
 
     Plugins keep state by network and container: of a pod that is on one network twice, ``bridge``
     cannot remove the masquerading rules of the first while the second uses them. A delegate that
     used up its time, or cannot run, gets no second try.
     """
-    shares_network = any(other.conf.name == attachment.conf.name for other in waiting)
+    shares_network = any(other.conf.name == attachment.conf.name for other in queue)
     return shares_network and error.code != TRY_AGAIN and not isinstance(error, CannotRunError)
 
 
@@ -185,7 +185,7 @@ def _put_back_routes(call: Call, record: Record, netns: str) -> None:
         call.effects.warn(f"cannot restore the default routes of {container}: {error}")
 
 
-def _note_step(call: Call, record: Record) -> None:
+def _write_step(call: Call, record: Record) -> None:
     try:
         store.write_unsynced(call.state_dir, record)
     except OSError:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dispatcher.plugin.call import Call
 
 
-def selections(call: Call) -> tuple[Selection, ...]:
+def select_for_call(call: Call) -> tuple[Selection, ...]:
     """Return the networks that the call's pod selects, or the default network.
 
     Asks the agent only if the runtime passes no annotations. Raises :class:`CNIError` with code 7
@@ -40,10 +40,10 @@ def selections(call: Call) -> tuple[Selection, ...]:
     return select(annotations, settings.default)
 
 
-def for_call(call: Call, chosen: tuple[Selection, ...]) -> list[Attachment]:
-    """Return the attachments of *chosen* for the container of *call*. See :func:`attachments`."""
+def attachments_for_call(call: Call, selections: tuple[Selection, ...]) -> list[Attachment]:
+    """Return the attachments of *selections* for *call*. See :func:`attachments`."""
     return attachments(
-        chosen,
+        selections,
         interface=call.request.interface,
         args=call.request.args,
         runtime_config=call.conf.runtime_config,
@@ -63,11 +63,11 @@ def select(annotations: Mapping[str, Any], default: str) -> tuple[Selection, ...
             cni_errors.INVALID_ANNOTATION, f'annotation "{keys.ANNOTATION}" must be a string'
         )
     try:
-        chosen = parse(value)
+        selections = parse(value)
     except InvalidAnnotationError as error:
         raise _invalid(error) from None
-    if chosen:
-        return chosen
+    if selections:
+        return selections
     if not default:
         raise CNIError(
             cni_errors.INVALID_CONF,
@@ -78,21 +78,21 @@ def select(annotations: Mapping[str, Any], default: str) -> tuple[Selection, ...
 
 
 def attachments(
-    chosen: tuple[Selection, ...],
+    selections: tuple[Selection, ...],
     *,
     interface: str,
     args: str,
     runtime_config: Mapping[str, Any],
     find: Callable[[str], Conf],
 ) -> list[Attachment]:
-    """Return the attachments of *chosen*, in order.
+    """Return the attachments of *selections*, in order.
 
     *interface* is CNI_IFNAME, *args* are CNI_ARGS, *runtime_config* are the capability arguments,
     and *find* returns a network's configuration. Raises :class:`CNIError` with code 100, 101 or
     102.
     """
     planned = []
-    for selection in chosen:
+    for selection in selections:
         conf = look_up(selection.network, find)
         if not selection.is_primary and selection.interface == interface:
             raise CNIError(

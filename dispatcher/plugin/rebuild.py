@@ -72,7 +72,7 @@ def _attachments(call: Call) -> list[Attachment]:
     Raises :class:`CNIError` if the annotations are unknown now.
     """
     try:
-        selections = plan.selections(call)
+        selections = plan.select_for_call(call)
     except CNIError as error:
         if error.code not in _NEVER_ATTACHED:
             path = store.path_of(call.state_dir, call.request.container_id)
@@ -85,7 +85,7 @@ def _attachments(call: Call) -> list[Attachment]:
     attachments = []
     for selection in selections:
         try:
-            attachments += plan.for_call(call, (selection,))
+            attachments += plan.attachments_for_call(call, (selection,))
         except CNIError:
             attachments.append(_without_conf(call, selection))
     for attachment in attachments:

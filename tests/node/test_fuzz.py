@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from hypothesis import given, settings
 
-from tests.unit.plugin.fuzz import CONF, SEED, SEQUENCES, Case, judge
+from tests.unit.plugin.fuzz import CONF, SEED, SEQUENCES, Case, verify
 from tests.unit.plugin.test_fuzz import calls
 
 if TYPE_CHECKING:
@@ -23,11 +23,11 @@ def test_any_call_of_the_executable_ends_in_one_object_or_none(node: Node) -> No
     def carry_out(data: bytes) -> None:
         case = Case(data, node.folder)
         shutil.rmtree(node.state, ignore_errors=True)
-        (node.folder / "said").write_bytes(case.said)
+        (node.folder / "said").write_bytes(case.output)
         for command in case.commands:
             environ = {**node.environ(command, None), **case.environ}
             answer = node.start(environ, case.stdin).answer()
-            judge(answer.code, answer.out)
+            verify(answer.code, answer.out)
             if answer.code == 0:
                 succeeded.add(command)
 

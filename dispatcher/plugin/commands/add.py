@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 def add(call: Call) -> dict[str, Any]:
     """Carry out ADD and return the result to print. Raises CNIError and OSError."""
-    planned = plan.for_call(call, plan.selections(call))
+    planned = plan.attachments_for_call(call, plan.select_for_call(call))
     plan.refuse_conflicts(planned)
     _check_executables(call, planned)
 
@@ -124,28 +124,28 @@ def _attach_several(call: Call, record: Record, planned: list[Attachment]) -> No
 
     def prepare() -> None:
         """Do what takes time while the first delegate starts, which takes longer."""
-        finish()
+        commit()
         default_routes.open()
-        default_routes.before(first)
+        default_routes.hold(first)
         if record.held_routes:
             store.write_unsynced(call.state_dir, record)
             default_routes.remove_held()
 
     first.phase = ATTACHING
-    finish = store.stage(call.state_dir, record)
+    commit = store.stage(call.state_dir, record)
     chain = Chain.for_call(call, prepare)
     try:
         _attach_one(call, chain, first, deadline)
-        default_routes.after(first)
+        default_routes.enforce(first)
 
         for attachment in others:
             attachment.phase = ATTACHING
-            default_routes.before(attachment)
+            default_routes.hold(attachment)
             # A route is removed only after the record that holds it has its final name.
             store.write_unsynced(call.state_dir, record)
             default_routes.remove_held()
             _attach_one(call, chain, attachment, deadline)
-            default_routes.after(attachment)
+            default_routes.enforce(attachment)
 
         default_routes.put_back()
     finally:

@@ -75,7 +75,9 @@ def _delete_default(call: Call) -> None:
     if not default:
         return
     try:
-        [attachment] = plan.for_call(call, (Selection(default, keys.PRIMARY_INTERFACE),))
+        [attachment] = plan.attachments_for_call(
+            call, (Selection(default, keys.PRIMARY_INTERFACE),)
+        )
     except CNIError as error:
         call.effects.warn(
             "no record or libcni cache entry for this container, and the default network cannot "

@@ -112,10 +112,10 @@ class _GC:
         recorded = list(store.container_ids(call.state_dir))
         self._dead = set(recorded) - {container_id for container_id, _ in self._valid}
 
-        waiting = [each for each in recorded if self._is_stale(each)]
-        while waiting:
-            deadline = call.deadline.share(len(waiting), call.deadline.for_work)
-            container_id = waiting.pop(0)
+        queue = [each for each in recorded if self._is_stale(each)]
+        while queue:
+            deadline = call.deadline.share(len(queue), call.deadline.for_work)
+            container_id = queue.pop(0)
             try:
                 self._free(container_id, deadline)
             except CNIError as error:
@@ -193,7 +193,7 @@ class _GC:
 
     def collect_networks(self, deadline: float) -> None:
         """Run GC of each plugin of each network, with the network's list."""
-        waiting = [
+        queue = [
             (conf, plugin, network.valid)
             for network in self._networks.values()
             for conf in network.confs.values()
@@ -201,9 +201,9 @@ class _GC:
             for plugin in conf.plugins
         ]
         call = self._call
-        while waiting:
-            share = call.deadline.share(len(waiting), deadline)
-            conf, plugin, valid = waiting.pop(0)
+        while queue:
+            share = call.deadline.share(len(queue), deadline)
+            conf, plugin, valid = queue.pop(0)
             attachments = [{"containerID": each, "ifname": name} for each, name in sorted(valid)]
             # Both keys, as libcni does: drafts of version 1.1.0 used the second.
             keys = {"cni.dev/valid-attachments": attachments, "cni.dev/attachments": attachments}

@@ -62,7 +62,7 @@ class Case:
 
     def __init__(self, data: bytes, folder: Path) -> None:
         self.commands = SEQUENCES[data[0] % len(SEQUENCES)] if data else SEQUENCES[0]
-        *values, self.said, stdin = _padded(data[1:].split(b"\0", len(NAMES) + 1))
+        *values, self.output, stdin = _padded(data[1:].split(b"\0", len(NAMES) + 1))
         self.stdin = stdin.replace(b"$F", str(folder).encode())
         texts = (value.decode("utf-8", "surrogateescape") for value in values)
         self.environ = dict(zip(NAMES, texts, strict=True))
@@ -82,7 +82,7 @@ class Target:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.state = folder / "state"
-        self.said = b""
+        self.output = b""
         self.succeeded: set[str] = set()
         (folder / "net.conflist").write_bytes(CONF)
         (folder / "bin").mkdir()
@@ -92,24 +92,24 @@ class Target:
 
     def _settings(self, conf: dict[str, Any]) -> PluginSettings:
         """Whatever stateDir the fuzzer thinks of: the machine's own files are none of it."""
-        made = PluginSettings(conf)
-        made.state_dir, made.agent_socket = str(self.state), ""
-        return made
+        settings = PluginSettings(conf)
+        settings.state_dir, settings.agent_socket = str(self.state), ""
+        return settings
 
     def _process(self, _: str, environ: dict[str, str], _until: float) -> AtOnce:
-        return AtOnce(self.said if environ["CNI_COMMAND"] == "ADD" else b"")
+        return AtOnce(self.output if environ["CNI_COMMAND"] == "ADD" else b"")
 
     def _files(self) -> set[Path]:
         return {each for each in self.folder.rglob("*") if self.state not in (each, *each.parents)}
 
     def __call__(self, data: bytes) -> None:
-        """Make the calls of one case on a node without records, and judge what each prints."""
+        """Make the calls of one case on a node without records, and check what each prints."""
         shutil.rmtree(self.state, ignore_errors=True)
         case = Case(data, self.folder)
-        self.said = case.said
+        self.output = case.output
         for command in case.commands:
             code, out = self._call(command, case)
-            judge(code, out)
+            verify(code, out)
             assert self._files() == self.files
             if code == 0:
                 self.succeeded.add(command)
@@ -134,12 +134,12 @@ def _nothing(*_: Any) -> None:
 
 
 class AtOnce:
-    """A delegate that prints *said* and succeeds. A fake: processes would take the time."""
+    """A delegate that prints *output* and succeeds. A fake: processes would take the time."""
 
     number = lock.NO_DELEGATE
 
-    def __init__(self, said: bytes) -> None:
-        self._said = said
+    def __init__(self, output: bytes) -> None:
+        self._output = output
 
     def __enter__(self) -> Self:
         return self
@@ -149,10 +149,10 @@ class AtOnce:
 
     def communicate(self, _given: bytes, _until: float) -> CompletedProcess:
         """Say it."""
-        return CompletedProcess(0, self._said, timed_out=False)
+        return CompletedProcess(0, self._output, timed_out=False)
 
 
-def judge(code: int, out: bytes) -> None:
+def verify(code: int, out: bytes) -> None:
     """Hold the plugin's invariants against the exit code and standard output of one call."""
     assert code in {0, 1}
     answer = json.loads(out) if out else None

@@ -74,27 +74,27 @@ class Delegates(Runner):
         self,
         conf: dict[str, Any],
         variables: dict[str, str],
-        until: float,
+        deadline: float,
         meanwhile: Callable[[], None] | None = None,
     ) -> dict[str, Any] | None:
         """Do what a plugin of this type would."""
-        assert until > 0
-        kind, command = conf["type"], variables["CNI_COMMAND"]
-        self.locate(kind)
-        if kind in self.not_started:
-            raise self.not_started[kind]
+        assert deadline > 0
+        plugin_type, command = conf["type"], variables["CNI_COMMAND"]
+        self.locate(plugin_type)
+        if plugin_type in self.not_started:
+            raise self.not_started[plugin_type]
         if meanwhile is not None:
             meanwhile()
         container, interface = variables["CNI_CONTAINERID"], variables["CNI_IFNAME"]
-        self.calls.append(f"{command} {kind} {conf['name']} {interface}")
+        self.calls.append(f"{command} {plugin_type} {conf['name']} {interface}")
         self.given.append(conf)
         self.environments.append(variables)
-        resource = (container, interface, conf["name"], kind)
+        resource = (container, interface, conf["name"], plugin_type)
         if command == "ADD":
             self.held.add(resource)
             if interface not in self.pod.interfaces:
-                self.pod.attach(interface, default_route=kind not in self.without_route)
-        fault = self.faults.get((command, kind))
+                self.pod.attach(interface, default_route=plugin_type not in self.without_route)
+        fault = self.faults.get((command, plugin_type))
         if fault is not None:
             raise fault
         if command == "DEL":
@@ -102,21 +102,21 @@ class Delegates(Runner):
             self.pod.detach(interface)
         if command == "GC":
             self.held = {each for each in self.held if self._is_valid(each, conf)}
-        return self.results.get(kind, RESULT) if command == "ADD" else None
+        return self.results.get(plugin_type, RESULT) if command == "ADD" else None
 
     @staticmethod
     def _is_valid(resource: tuple[str, str, str, str], conf: dict[str, Any]) -> bool:
-        container, interface, network, kind = resource
-        if (network, kind) != (conf["name"], conf["type"]):
+        container, interface, network, plugin_type = resource
+        if (network, plugin_type) != (conf["name"], conf["type"]):
             return True
         listed = conf["cni.dev/valid-attachments"]
         return {"containerID": container, "ifname": interface} in listed
 
-    def locate(self, kind: str) -> str:
+    def locate(self, plugin_type: str) -> str:
         """Find every type but those that are absent."""
-        if kind in self.absent:
-            raise CannotRunError(f"plugin {kind} is missing")
-        return f"/bin/{kind}"
+        if plugin_type in self.absent:
+            raise CannotRunError(f"plugin {plugin_type} is missing")
+        return f"/bin/{plugin_type}"
 
 
 class Rig:
@@ -144,7 +144,7 @@ class Rig:
 
     def network(self, name: str, *types: str, **more: Any) -> None:
         """Install a network whose chain has these types."""
-        plugins = [{"type": kind} for kind in types]
+        plugins = [{"type": plugin_type} for plugin_type in types]
         conf = {"cniVersion": "1.1.0", "name": f"{name}-net", "plugins": plugins, **more}
         (self.conf / f"10-{name}.conflist").write_text(json.dumps(conf))
 

@@ -26,12 +26,12 @@ def route(
     *attributes: bytes,
     length: int = 0,
     family: int = INET,
-    kind: int = 1,
+    rtype: int = 1,
     table: int = 254,
     protocol: int = 3,
     flags: int = 0,
 ) -> bytes:
-    head = struct.pack("=BBBBBBBBI", family, length, 0, 0, table, protocol, 0, kind, flags)
+    head = struct.pack("=BBBBBBBBI", family, length, 0, 0, table, protocol, 0, rtype, flags)
     return head + b"".join(attributes)
 
 
@@ -40,5 +40,5 @@ def hop(index: int, gateway: bytes, flags: int = 0) -> bytes:
     return struct.pack("=HBBi", 8 + len(inner), flags, 0, index) + inner
 
 
-def message(kind: int, body: bytes) -> bytes:
-    return struct.pack("=IHHII", 16 + len(body), kind, 0, 1, 0) + body
+def message(message_type: int, body: bytes) -> bytes:
+    return struct.pack("=IHHII", 16 + len(body), message_type, 0, 1, 0) + body

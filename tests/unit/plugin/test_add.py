@@ -102,13 +102,13 @@ def test_the_record_is_on_disk_before_each_delegate(rig: Rig) -> None:
     run = rig.delegates.__class__.__call__
 
     class Watching(type(rig.delegates)):  # type: ignore[misc]
-        def __call__(self, conf: Any, variables: Any, until: float, meanwhile: Any) -> Any:
-            def told() -> None:
+        def __call__(self, conf: Any, variables: Any, deadline: float, meanwhile: Any) -> Any:
+            def begin() -> None:
                 if meanwhile:
                     meanwhile()
                 seen.append([each["phase"] for each in rig.record()["attachments"]])
 
-            return run(self, conf, variables, until, told)
+            return run(self, conf, variables, deadline, begin)
 
     rig.delegates.__class__ = Watching
     rig.run("ADD", "weave,canal")
@@ -189,9 +189,9 @@ def test_interfaces_of_two_calls_may_not_collide(rig: Rig) -> None:
 
 def test_capability_arguments_reach_the_primary_alone(rig: Rig) -> None:
     """Declared and given, on ADD and DEL alike; port mappings in the specification's spelling."""
-    for name, kind in (("p", "p1"), ("q", "q1")):
+    for name, plugin_type in (("p", "p1"), ("q", "q1")):
         plugin = {
-            "type": kind,
+            "type": plugin_type,
             "capabilities": {"portMappings": True, "bandwidth": False, "x": True},
         }
         conf = {"cniVersion": "1.0.0", "name": name, "plugins": [plugin]}

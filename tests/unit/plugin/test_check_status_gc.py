@@ -17,8 +17,8 @@ DEFAULT_ROUTE = {"cniVersion": "1.0.0", "routes": [{"dst": "0.0.0.0/0"}, {"dst":
 
 def test_check_reaches_every_attachment_in_order(rig: Rig) -> None:
     """Each plugin of each chain is given the final result; ours removed foreign default routes."""
-    for kind in ("c1", "w2"):
-        rig.delegates.results[kind] = DEFAULT_ROUTE
+    for plugin_type in ("c1", "w2"):
+        rig.delegates.results[plugin_type] = DEFAULT_ROUTE
     rig.run("ADD", "canal@net1,weave")
     rig.delegates.given.clear()
     rig.run("CHECK", "anything")
@@ -95,7 +95,7 @@ def test_status_says_why_not(
     """Code 50, or 51 where the plugin says so itself."""
     monkeypatch.setattr(
         "dispatcher.networks.missing_executables",
-        lambda conf, _: [kind for kind in conf.types if kind == "nowhere"],
+        lambda conf, _: [plugin_type for plugin_type in conf.types if plugin_type == "nowhere"],
     )
     (rig.conf / "broken.conf").write_text("{")
     rig.network("absent", "nowhere")
@@ -265,25 +265,25 @@ def test_one_that_hangs_leaves_time_for_the_others_of_a_gc(rig: Rig) -> None:
     """
     for container in ("a", "b", "c"):
         rig.run("ADD", "canal" if container == "a" else "weave", container=container)
-    untils: dict[str, list[float]] = {"DEL": [], "GC": []}
+    deadlines: dict[str, list[float]] = {"DEL": [], "GC": []}
     run = rig.delegates.__class__.__call__
     start = rig.clock
 
     class Slow(type(rig.delegates)):  # type: ignore[misc]
-        def __call__(self, conf: Any, variables: Any, until: float, *more: Any) -> Any:
-            untils[variables["CNI_COMMAND"]].append(round(until - start, 1))
+        def __call__(self, conf: Any, variables: Any, deadline: float, *more: Any) -> Any:
+            deadlines[variables["CNI_COMMAND"]].append(round(deadline - start, 1))
             if conf["type"] == "c1":
-                rig.clock = until
+                rig.clock = deadline
                 raise hung()
-            return run(self, conf, variables, until, *more)
+            return run(self, conf, variables, deadline, *more)
 
     rig.delegates.__class__ = Slow
     assert error_of(rig, "GC", **valid()).code == cni_errors.TRY_AGAIN
     # The first hung for its third of 70 s; the plugins of a container share what is left.
-    assert untils["DEL"] == [23.3, 46.7, 46.7, 70.0, 70.0]
+    assert deadlines["DEL"] == [23.3, 46.7, 46.7, 70.0, 70.0]
     assert rig.records == ["a"]
     # Three plugins in 10 s; the first hung for its third.
-    assert untils["GC"] == [26.7, 30.0, 33.3]
+    assert deadlines["GC"] == [26.7, 30.0, 33.3]
 
 
 def test_gc_goes_on_after_errors_and_reports_all(rig: Rig) -> None:

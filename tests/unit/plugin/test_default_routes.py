@@ -236,11 +236,11 @@ def test_routes_of_a_namespace_that_is_gone_are_forgotten(
 def test_an_add_after_one_that_was_killed_inherits_no_held_routes(rig: Rig) -> None:
     """Everything that the killed one attached is released first, its routes with it."""
     rig.run("ADD", "weave,canal@net1")
-    made = store.read(str(rig.state), "c1")
-    assert made is not None
-    made.attachments[1].phase = "attaching"
-    made.held_routes = [each.hex() for each in rig.pod.routes]
-    store.write_synced(str(rig.state), made)
+    record = store.read(str(rig.state), "c1")
+    assert record is not None
+    record.attachments[1].phase = "attaching"
+    record.held_routes = [each.hex() for each in rig.pod.routes]
+    store.write_synced(str(rig.state), record)
     rig.run("ADD", "weave")
     assert "heldRoutes" not in rig.record()
 
@@ -264,10 +264,10 @@ def test_a_later_call_is_held_against_what_the_container_has(rig: Rig) -> None:
 def test_a_later_call_keeps_what_a_newer_version_wrote_into_the_record(rig: Rig) -> None:
     """Keys that are not understood survive."""
     rig.run("ADD", "weave")
-    made = store.read(str(rig.state), "c1")
-    assert made is not None
-    made.extra["later"] = {"a": 1}
-    store.write_synced(str(rig.state), made)
+    record = store.read(str(rig.state), "c1")
+    assert record is not None
+    record.extra["later"] = {"a": 1}
+    store.write_synced(str(rig.state), record)
     rig.run("ADD", "canal", interface="eth7")
     assert rig.record()["later"] == {"a": 1}
 
@@ -290,7 +290,7 @@ def test_a_default_route_that_a_secondary_adds_through_the_primary_is_removed(
 
 def _hold(rig: Rig, *routes: bytes) -> None:
     """Leave the record as a kill does that comes while these routes are held."""
-    made = store.read(str(rig.state), "c1")
-    assert made is not None
-    made.held_routes = [each.hex() for each in routes]
-    store.write_synced(str(rig.state), made)
+    record = store.read(str(rig.state), "c1")
+    assert record is not None
+    record.held_routes = [each.hex() for each in routes]
+    store.write_synced(str(rig.state), record)

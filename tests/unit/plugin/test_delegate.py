@@ -21,8 +21,8 @@ from tests.unit.plugin.shell_plugin import ADD, CONF, ENVIRON, call, error_of, s
 def test_configuration_and_environment_reach_the_delegate(tmp_path: Path) -> None:
     """Standard input whole; the environment passed through, ours over it."""
     seen = tmp_path / "seen"
-    said = call(tmp_path, f"cat; env > {seen}")
-    assert said == CONF
+    output = call(tmp_path, f"cat; env > {seen}")
+    assert output == CONF
     lines = seen.read_text().splitlines()
     assert "TRACEPARENT=00-abc" in lines
     assert "CNI_COMMAND=ADD" in lines
@@ -31,36 +31,36 @@ def test_configuration_and_environment_reach_the_delegate(tmp_path: Path) -> Non
 
 def test_a_delegate_knows_nothing_before_what_is_done_meanwhile_is_done(tmp_path: Path) -> None:
     """It runs by then, and waits for its configuration."""
-    runs, told = tmp_path / "runs", tmp_path / "told"
-    script(tmp_path, f"touch {runs}; read -r conf; touch {told}; echo '{{}}'")
+    runs, received = tmp_path / "runs", tmp_path / "told"
+    script(tmp_path, f"touch {runs}; read -r conf; touch {received}; echo '{{}}'")
 
     def meanwhile() -> None:
-        until = time.monotonic() + 10
-        while not runs.exists() and time.monotonic() < until:
+        deadline = time.monotonic() + 10
+        while not runs.exists() and time.monotonic() < deadline:
             time.sleep(0.01)
         assert runs.exists()
-        assert not told.exists()
+        assert not received.exists()
 
     runner = Runner([str(tmp_path)], ENVIRON, None)
     assert runner(CONF, ADD, time.monotonic() + 20, meanwhile) == {}
-    assert told.exists()
+    assert received.exists()
 
 
 def test_a_delegate_is_told_nothing_if_the_time_is_over_meanwhile(tmp_path: Path) -> None:
     """It is not its fault, and no error says so."""
-    told = tmp_path / "told"
-    script(tmp_path, f"read -r conf && touch {told}")
+    received = tmp_path / "told"
+    script(tmp_path, f"read -r conf && touch {received}")
     runner = Runner([str(tmp_path)], ENVIRON, None)
-    until = time.monotonic() + 1.0
+    deadline = time.monotonic() + 1.0
     with pytest.raises(CNIError, match="no time is left to run plugin plug"):
-        runner(CONF, ADD, until, lambda: time.sleep(max(0.0, until - time.monotonic())))
-    assert not told.exists()
+        runner(CONF, ADD, deadline, lambda: time.sleep(max(0.0, deadline - time.monotonic())))
+    assert not received.exists()
 
 
 def test_a_delegate_is_ended_if_what_is_done_meanwhile_fails(tmp_path: Path) -> None:
     """As when the disk is full: it never learns what it was started for."""
-    pids, told = tmp_path / "pid", tmp_path / "told"
-    script(tmp_path, f"echo $$ > {pids}; cat > {told}; sleep 60")
+    pids, received = tmp_path / "pid", tmp_path / "told"
+    script(tmp_path, f"echo $$ > {pids}; cat > {received}; sleep 60")
 
     def meanwhile() -> None:
         while not (pids.exists() and pids.read_text()):
@@ -71,7 +71,7 @@ def test_a_delegate_is_ended_if_what_is_done_meanwhile_fails(tmp_path: Path) -> 
     with pytest.raises(OSError, match="No space left"):
         runner(CONF, ADD, time.monotonic() + 20, meanwhile)
     assert not Path(f"/proc/{pids.read_text().strip()}").exists()
-    assert not told.exists() or told.read_text() == ""
+    assert not received.exists() or received.read_text() == ""
 
 
 @pytest.mark.parametrize(
@@ -162,13 +162,13 @@ def test_the_lock_is_told_who_works_under_it_and_for_how_long(tmp_path: Path) ->
     held = lock.acquire_container(str(tmp_path), "c1", time.monotonic() + 5)
     runner = Runner([str(tmp_path)], ENVIRON, None)
     runner.lock = held
-    until = time.monotonic() + 10
+    deadline = time.monotonic() + 10
     file = tmp_path / "c1.lock"
     wait = f"while [ ! -s {file} ]; do sleep 0.01; done"
     script(tmp_path, f"{wait}; echo $$ $(cat {file}) > {tmp_path}/seen")
-    runner(CONF, {"CNI_COMMAND": "DEL"}, until)
+    runner(CONF, {"CNI_COMMAND": "DEL"}, deadline)
     own, noted, time_noted = (tmp_path / "seen").read_text().split()
-    assert (noted, time_noted) == (own, f"{until:.0f}")
+    assert (noted, time_noted) == (own, f"{deadline:.0f}")
     held.release()
 
 
@@ -235,20 +235,20 @@ def test_output_beyond_the_limit_takes_little_more_memory_than_the_limit(tmp_pat
 def test_executables_that_cannot_be_run(tmp_path: Path) -> None:
     """Absent, not executable, not a program, of a missing interpreter."""
     runner = Runner([str(tmp_path)], ENVIRON, None)
-    until = time.monotonic() + 5
+    deadline = time.monotonic() + 5
     with pytest.raises(CannotRunError, match=f"plugin plug is missing: not found in {tmp_path}"):
-        runner(CONF, ADD, until)
+        runner(CONF, ADD, deadline)
     file = script(tmp_path, "")
     file.chmod(0o644)
     with pytest.raises(CannotRunError, match="is not executable"):
-        runner(CONF, ADD, until)
+        runner(CONF, ADD, deadline)
     file.write_text("#!/no/such/interpreter\n")
     file.chmod(0o755)
     with pytest.raises(CannotRunError, match=r"cannot execute .*: No such file"):
-        runner(CONF, ADD, until)
+        runner(CONF, ADD, deadline)
     file.write_bytes(b"\0\0\0\0")
     with pytest.raises(CannotRunError, match=r"cannot execute .*: Exec format error"):
-        runner(CONF, ADD, until)
+        runner(CONF, ADD, deadline)
 
 
 @pytest.mark.parametrize("function", ["pipe2", "posix_spawn"])

@@ -58,12 +58,14 @@ class Sharing(Delegates):
     """Frees all that a container has of a network with the last of its interfaces only."""
 
     def __call__(
-        self, conf: dict[str, Any], variables: dict[str, str], until: float, *more: Any
+        self, conf: dict[str, Any], variables: dict[str, str], deadline: float, *more: Any
     ) -> dict[str, Any] | None:
         """Fail a DEL while the network has another interface of the container."""
-        answer = super().__call__(conf, variables, until, *more)
+        answer = super().__call__(conf, variables, deadline, *more)
         mine = (variables["CNI_CONTAINERID"], conf["name"], conf["type"])
-        shared = mine in {(container, name, kind) for container, _, name, kind in self.held}
+        shared = mine in {
+            (container, name, plugin_type) for container, _, name, plugin_type in self.held
+        }
         if variables["CNI_COMMAND"] == "DEL" and shared:
             raise failure(msg="busy")
         return answer
@@ -104,12 +106,12 @@ def test_a_network_twice_whose_plugin_frees_only_the_last_one_first(rig: Rig) ->
     run = rig.delegates.__class__.__call__
 
     class Tied(type(rig.delegates)):  # type: ignore[misc]
-        def __call__(self, conf: Any, variables: Any, until: float, *more: Any) -> Any:
+        def __call__(self, conf: Any, variables: Any, deadline: float, *more: Any) -> Any:
             ties = [each for each in self.held if each[3] == "w1"]
             last = variables["CNI_IFNAME"] == "eth1" and len(ties) > 1
             if variables["CNI_COMMAND"] == "DEL" and conf["type"] == "w1" and last:
                 raise failure(5, "busy")
-            return run(self, conf, variables, until, *more)
+            return run(self, conf, variables, deadline, *more)
 
     rig.delegates.__class__ = Tied
     rig.run("ADD", "weave,weave")
@@ -204,21 +206,28 @@ def test_a_state_directory_that_cannot_be_made(rig: Rig) -> None:
 def test_a_delegate_that_never_ended_leaves_time_for_the_others(rig: Rig) -> None:
     """On DEL each attachment gets its share of the time that is left."""
     rig.run("ADD", "weave,canal,weave,canal")
-    untils: list[float] = []
+    deadlines: list[float] = []
     run = rig.delegates.__class__.__call__
 
     class Slow(type(rig.delegates)):  # type: ignore[misc]
-        def __call__(self, conf: Any, variables: Any, until: float, *more: Any) -> Any:
-            untils.append(until)
+        def __call__(self, conf: Any, variables: Any, deadline: float, *more: Any) -> Any:
+            deadlines.append(deadline)
             if conf["type"] == "c1":
-                rig.clock = until
+                rig.clock = deadline
                 raise hung()
-            return run(self, conf, variables, until, *more)
+            return run(self, conf, variables, deadline, *more)
 
     rig.delegates.__class__ = Slow
     start = rig.clock
     assert error_of(rig, "DEL").code == cni_errors.TRY_AGAIN
-    assert [round(until - start, 1) for until in untils] == [22.5, 45.0, 45.0, 56.2, 90.0, 90.0]
+    assert [round(deadline - start, 1) for deadline in deadlines] == [
+        22.5,
+        45.0,
+        45.0,
+        56.2,
+        90.0,
+        90.0,
+    ]
     assert {held[2] for held in rig.delegates.held} == {"canal-net"}
 
 

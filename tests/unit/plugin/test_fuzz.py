@@ -54,11 +54,11 @@ def calls(draw: st.DrawFn) -> bytes:
     }
     for key in draw(st.sets(st.sampled_from([*conf, "odd"]), max_size=1)):
         conf[key] = draw(VALUE)
-    said = dict(RESULT)
+    output = dict(RESULT)
     for key in draw(st.sets(st.sampled_from([*RESULT, "cniVersion"]), max_size=1)):
-        said[key] = draw(VALUE)
+        output[key] = draw(VALUE)
     conf["stateDir"] = "$F/state"
-    texts = [*environ, json.dumps(said), json.dumps(conf)]
+    texts = [*environ, json.dumps(output), json.dumps(conf)]
     return bytes([draw(st.integers(0, len(SEQUENCES) - 1))]) + "\0".join(texts).encode()
 
 

@@ -80,15 +80,15 @@ class Node(RuleBasedStateMachine):
         assert self.rig.left() == []
         self.folder.cleanup()
 
-    @rule(kind=st.sampled_from(KINDS), command=st.sampled_from(["ADD", "DEL"]))
-    def a_delegate_begins_to_fail(self, kind: str, command: str) -> None:
+    @rule(plugin_type=st.sampled_from(KINDS), command=st.sampled_from(["ADD", "DEL"]))
+    def a_delegate_begins_to_fail(self, plugin_type: str, command: str) -> None:
         """From now on."""
-        self.rig.delegates.faults[command, kind] = failure()
+        self.rig.delegates.faults[command, plugin_type] = failure()
 
-    @rule(kind=st.sampled_from(KINDS))
-    def an_executable_vanishes(self, kind: str) -> None:
+    @rule(plugin_type=st.sampled_from(KINDS))
+    def an_executable_vanishes(self, plugin_type: str) -> None:
         """Uninstall it."""
-        self.rig.delegates.absent.add(kind)
+        self.rig.delegates.absent.add(plugin_type)
 
     @rule()
     def everything_is_cured(self) -> None:
@@ -174,9 +174,9 @@ class Node(RuleBasedStateMachine):
 
         def call(delegate: object, *args: object) -> object:
             self.step_or_die(step)
-            said = real_call(delegate, *args)  # type: ignore[arg-type]
+            output = real_call(delegate, *args)  # type: ignore[arg-type]
             self.step_or_die(step)
-            return said
+            return output
 
         self.alive -= {container} if command == "DEL" else set()
         self.dead = False
@@ -199,12 +199,12 @@ class Node(RuleBasedStateMachine):
 
     def recorded(self, *phases: str) -> set[tuple[str, str, str, str]]:
         """Return what the attachments on disk that are in one of *phases* stand for."""
-        found = {container: self.rig.record(container) for container in self.rig.records}
+        records = {container: self.rig.record(container) for container in self.rig.records}
         for file in self.rig.state.glob("*.json.tmp"):  # whole, or the next call forgets it
-            found.setdefault(file.name.partition(".")[0], json.loads(file.read_bytes()))
+            records.setdefault(file.name.partition(".")[0], json.loads(file.read_bytes()))
         return {
             (container, attachment["interface"], attachment["conf"]["name"], plugin["type"])
-            for container, record in found.items()
+            for container, record in records.items()
             for attachment in record["attachments"]
             for plugin in attachment["conf"]["plugins"]
             if attachment["phase"] in phases

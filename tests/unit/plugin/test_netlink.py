@@ -91,7 +91,7 @@ def listed(monkeypatch: pytest.MonkeyPatch, *bodies: bytes) -> list[bytes]:
     [
         pytest.param(route(link(7), length=8), id="not a default route"),
         pytest.param(route(link(7), family=INET6), id="the other family's"),
-        pytest.param(route(link(7), kind=7), id="an unreachable one"),
+        pytest.param(route(link(7), rtype=7), id="an unreachable one"),
         pytest.param(route(link(7), table=100), id="of another table"),
         pytest.param(route(attribute(15, b"\xe8\3\0\0"), link(7)), id="of a table beyond 255"),
     ],
@@ -198,8 +198,8 @@ def test_the_answer_to_a_change(
     else:
         make()
     [request] = kernel.requests
-    _, kind, flags = struct.unpack_from("=IHH", request)
-    assert (kind, flags) == {"remove": (25, 5), "restore": (24, 0xC05)}[change]
+    _, message_type, flags = struct.unpack_from("=IHH", request)
+    assert (message_type, flags) == {"remove": (25, 5), "restore": (24, 0xC05)}[change]
     assert request[16:] == body
 
 

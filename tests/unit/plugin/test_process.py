@@ -97,8 +97,8 @@ def test_a_daemon_that_keeps_every_descriptor_holds_nobody(tmp_path: Path) -> No
     """The delegate's own end counts, not the end of its output."""
     pids = tmp_path / "pid"
     start = time.monotonic()
-    said = call(tmp_path, f"setsid sleep 20 & echo $! > {pids}; echo '{{}}'")
-    assert said == {}
+    output = call(tmp_path, f"setsid sleep 20 & echo $! > {pids}; echo '{{}}'")
+    assert output == {}
     assert time.monotonic() - start < 5
     os.kill(int(pids.read_text()), 9)
 

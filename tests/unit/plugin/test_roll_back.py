@@ -60,12 +60,12 @@ NEVER_RAN = {
 
 
 @pytest.mark.parametrize("error", NOT_STARTED.values(), ids=NOT_STARTED)
-@pytest.mark.parametrize(("cni", "kind", "freed"), NEVER_RAN.values(), ids=NEVER_RAN)
+@pytest.mark.parametrize(("cni", "plugin_type", "freed"), NEVER_RAN.values(), ids=NEVER_RAN)
 def test_a_delegate_that_never_ran_leaves_nothing_to_free(
-    rig: Rig, error: NotStartedError, cni: str, kind: str, freed: list[str]
+    rig: Rig, error: NotStartedError, cni: str, plugin_type: str, freed: list[str]
 ) -> None:
     """It can be executed no better on DEL: what ran before it is freed, and no DEL waits for it."""
-    rig.delegates.not_started[kind] = error
+    rig.delegates.not_started[plugin_type] = error
     assert error_of(rig, "ADD", cni).code == error.code
     called = [call.split()[1] for call in rig.delegates.calls if call.startswith("DEL")]
     assert called == freed
@@ -110,11 +110,13 @@ def test_what_a_delegate_did_before_it_was_told_is_recorded_though_the_disk_fail
     """One that reads nothing has acted by then; where its DEL fails as well, a later one frees."""
 
     class Deaf(Delegates):
-        def __call__(self, conf: Any, variables: Any, until: float, meanwhile: Any = None) -> Any:
-            said = super().__call__(conf, variables, until)
+        def __call__(
+            self, conf: Any, variables: Any, deadline: float, meanwhile: Any = None
+        ) -> Any:
+            output = super().__call__(conf, variables, deadline)
             if meanwhile:
                 meanwhile()
-            return said
+            return output
 
     def broken(*_: object) -> None:
         raise OSError(5, "Input/output error")
