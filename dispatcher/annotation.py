@@ -207,7 +207,7 @@ def _split(item: str) -> tuple[str, str | None]:
     return network.strip(BLANKS), interface.strip(BLANKS) if at else None
 
 
-_NETWORK_RULE = (
+NETWORK_RULE = (
     "a network name must consist of at most 63 letters, digits, '.', '_' or '-', "
     "and must start and end with a letter or digit"
 )
@@ -215,7 +215,7 @@ _INTERFACE_RULE = (
     "an interface name must consist of at most 15 letters, digits, '.', '_' or '-', "
     'must start with a letter or digit, and must not be "lo"'
 )
-_EMPTY_ITEM = "the network name is missing: add one, or remove the extra comma"
+EMPTY_ITEM = "the network name is missing: add one, or remove the extra comma"
 _NO_NETWORK = 'a network name must come before "@"'
 _NO_INTERFACE = 'an interface name must follow "@"'
 _NO_PRIMARY = (
@@ -229,10 +229,10 @@ def _validate(items: list[tuple[str, str | None]]) -> list[Fault]:
     positions: dict[str, int] = {}  # of the items that name each interface first
     for position, (network, interface) in enumerate(items, 1):
         if not network:
-            expected = _EMPTY_ITEM if interface is None else _NO_NETWORK
+            expected = EMPTY_ITEM if interface is None else _NO_NETWORK
             faults.append(Fault(INVALID, position, "", expected))
         elif not is_network_name(network):
-            faults.append(Fault(INVALID, position, network, _NETWORK_RULE))
+            faults.append(Fault(INVALID, position, network, NETWORK_RULE))
 
         if interface is None:
             continue

@@ -1,4 +1,4 @@
-"""Tell whether a value of ``cni`` is well formed, known, and allowed in its namespace.
+"""Validate a value of ``cni``: well formed, known, and allowed in its namespace.
 
 Pods, workload templates and the defaults of namespaces use :func:`validate_annotation`, which
 reports every fault of a value at once.
@@ -36,17 +36,22 @@ if TYPE_CHECKING:
     from webhook.snapshot import ClusterNetworks, Namespace
 
 SHOWN = 10
-"""Names that a message lists before it says how many more there are."""
+"""Limit of the names that a message lists."""
 
 MAX_SUGGESTIONS = 32
-"""Answers on unknown names that are remembered, enough for the tries of two pods. Few: each
-keeps the set of all known names alive, and a node that changes its labels makes ever new sets."""
+"""Limit of the cached suggestions for unknown names; enough for the networks of two pods.
+
+Few, because each keeps the set of all known names alive, and a node that changes its labels again
+and again makes new sets.
+"""
 
 
 class Finding(NamedTuple):
-    """One fault: its cause, whether it may mend itself, and the same in few words for a warning.
+    """One fault of a value: its cause, and the same in few words for a warning.
 
-    ``position`` counts items from 1; 0 is the value as a whole.
+    ``position`` counts items from 1; 0 stands for the whole value. A doubtful fault depends on the
+    cluster, and may disappear: unknown networks, networks that the namespace does not allow, and
+    networks that no node can attach together.
     """
 
     position: int
@@ -56,12 +61,11 @@ class Finding(NamedTuple):
 
 
 class ValidationResult(NamedTuple):
-    """What is right or wrong with one value.
+    """The result for one value.
 
-    ``normal`` is the normal form (empty for a value that is not of the grammar), ``networks``
-    the distinct names in order. ``findings`` are in the order of the items; the doubtful ones
-    (unknown networks, networks that the namespace does not allow, or that no node can attach
-    together) depend on the cluster. ``warnings`` tell of what is no fault everywhere.
+    ``normal`` is the normal form, empty for a value that does not follow the grammar. ``networks``
+    has the distinct names in order. ``findings`` are in the order of the items. ``warnings`` are
+    for faults on some nodes only.
     """
 
     normal: str
@@ -73,32 +77,35 @@ class ValidationResult(NamedTuple):
 def validate_annotation(
     value: str, namespace: Namespace, networks: ClusterNetworks, field: str
 ) -> ValidationResult:
-    """Check *value*, which stands at *field*, for a pod in the namespace.
+    """Validate *value*, the annotation at *field*, for a pod in the namespace.
 
-    While no network at all is known, none is called unknown.
+    While no network is known at all, none is reported as unknown.
     """
-    read = _read(value)
-    findings = list(_doubts(read.items, namespace, networks.known, field))
-    for fault in read.faults:
+    parsed = _parse(value)
+    findings = list(_cluster_findings(parsed.items, namespace, networks.known, field))
+    for fault in parsed.faults:
         cause = Cause(fault.reason, str(fault), field)
         findings.append(Finding(fault.position, cause, is_doubtful=False, brief=str(fault)))
-    combination = combine(read.selections, networks)
+    combination = combine(parsed.selections, networks)
     findings += _conflicts(combination, field)
+
     findings.sort(key=attrgetter("position"))
-    return ValidationResult(read.normal, read.networks, tuple(findings), combination.warnings)
+    return ValidationResult(parsed.normal, parsed.networks, tuple(findings), combination.warnings)
 
 
 def networks_of(value: str) -> tuple[str, ...]:
     """Return the distinct networks of *value*, in order; none for an invalid value."""
-    return _read(value).networks
+    return _parse(value).networks
 
 
 def combination_of(value: str, networks: ClusterNetworks) -> Combination:
-    """Return what the nodes say of the networks of *value* together."""
-    return combine(_read(value).selections, networks)
+    """Return the conflicts between the networks of *value* on the nodes."""
+    return combine(_parse(value).selections, networks)
 
 
-class _Read(NamedTuple):
+class _Parsed(NamedTuple):
+    """A parsed value; ``items`` has positions and names, also of an invalid value."""
+
     normal: str = ""
     selections: tuple[Selection, ...] = ()
     networks: tuple[str, ...] = ()
@@ -106,28 +113,28 @@ class _Read(NamedTuple):
     items: tuple[tuple[int, str], ...] = ()
 
 
-def _read(value: str) -> _Read:
-    # A longer value is refused and may have megabytes: a thousand of them would fill the memory.
-    return _read_once(value) if len(value) <= MAX_BYTES else _read_anew(value)
+def _parse(value: str) -> _Parsed:
+    # Do not cache longer values: they are refused, and a thousand of them would fill the memory.
+    return _parse_cached(value) if len(value) <= MAX_BYTES else _parse_uncached(value)
 
 
-def _read_anew(value: str) -> _Read:
+def _parse_uncached(value: str) -> _Parsed:
     items = tuple(_items(value))
     try:
         selections = parse(value)
         names = dict.fromkeys(selection.network for selection in selections)
-        return _Read(normalise(value), selections, tuple(names), items=items)
+        return _Parsed(normalise(value), selections, tuple(names), items=items)
     except InvalidAnnotationError as error:
-        return _Read(faults=error.faults, items=items)
+        return _Parsed(faults=error.faults, items=items)
 
 
-# The pods of one workload come with one value, and so do the tries after a refusal.
-_read_once = lru_cache(maxsize=1024)(_read_anew)
+# All pods of a workload have the same value, and so do the retries after a refusal.
+_parse_cached = lru_cache(maxsize=1024)(_parse_uncached)
 
 
 @lru_cache(maxsize=MAX_SUGGESTIONS)
 def suggestion(name: str, usable: frozenset[str]) -> str:
-    """Return which of the *usable* names was probably meant, in brackets; nothing if none was."""
+    """Return the most similar of the *usable* names as a question, or an empty string."""
     near = closest_name(name, usable)
     return f" (did you mean {quote(near)}?)" if near else ""
 
@@ -138,10 +145,10 @@ def _expected(name: str, usable: frozenset[str]) -> str:
 
 
 def _items(value: str) -> Iterator[tuple[int, str]]:
-    """Yield position and name of every item whose network is well formed, once a name.
+    """Yield position and name of every item with a valid network name, each name once.
 
-    Only of the items that a value may have: looking for what was meant by hundreds of unknown
-    names would keep the API server waiting.
+    Items beyond the limit are ignored: suggestions for hundreds of unknown names would keep the
+    API server waiting.
     """
     if len(value) > MAX_BYTES:
         return
@@ -153,10 +160,10 @@ def _items(value: str) -> Iterator[tuple[int, str]]:
             yield position, name
 
 
-def _doubts(
+def _cluster_findings(
     items: Iterable[tuple[int, str]], namespace: Namespace, known: Collection[str], field: str
 ) -> Iterator[Finding]:
-    """Yield what depends on the cluster, of *items* (positions and names)."""
+    """Yield a finding for each unknown or forbidden network in *items* (positions, names)."""
     allowed = namespace.allowed
     for position, name in items:
         if known and name not in known:
@@ -169,7 +176,7 @@ def _doubts(
             yield Finding(position, cause, is_doubtful=True, brief=brief)
         elif allowed is not None and name not in allowed:
             message = _forbidden(position, name, namespace.name, allowed)
-            brief = f"this namespace does not allow {quote(name)}"
+            brief = f"network {quote(name)} is not allowed in this namespace"
             yield Finding(position, Cause(FORBIDDEN, message, field), is_doubtful=True, brief=brief)
 
 
@@ -188,7 +195,7 @@ def _forbidden(position: int, name: str, namespace_name: str, allowed: Collectio
 
 
 def format_names(names: Collection[str]) -> str:
-    """Return *names* sorted and quoted, the first ten of them and how many more there are."""
+    """Return *names* sorted and quoted: the first ten, and the number of the others."""
     shown = ", ".join(map(quote, nsmallest(SHOWN, names)))  # of perhaps a hundred thousand
     more = len(names) - SHOWN
     return (shown or "none") + (f" and {more} more" if more > 0 else "")

@@ -1,9 +1,9 @@
-"""Bindings: our keys are removed from them.
+"""Bindings: remove Genie's keys.
 
-The API server copies a Binding's annotations into the pod that it binds, past every rule for pods.
-A scheduler that copies the pod's own annotations into the Binding (Volcano does) means no harm, and
-could bind no pod with networks: the policy cni-genie-binding refuses a Binding that has our keys.
-They are removed before the policy sees them, and what was admitted with the pod stays.
+The API server copies the annotations of a Binding into the bound pod, past every rule for pods. So
+the policy cni-genie-binding refuses a Binding with Genie's keys. Some schedulers (Volcano) copy the
+pod's own annotations into the Binding, and could not bind a pod with networks. The keys are removed
+before the policy sees them, and the pod keeps what was admitted.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def strip_binding(review: Review) -> Decision:
-    """Return the patch that removes our keys from a Binding, which is never refused here."""
+    """Return the decision on a Binding: allowed, with a patch that removes Genie's keys."""
     annotations = string_map(child(review.object, "metadata"), "annotations")
     removed = [key for key in keys.POD_KEYS if key in annotations]
     if review.operation != "CREATE" or not removed:

@@ -1,9 +1,10 @@
-"""Networks that known plugins cannot attach to one pod, as the nodes' plugin types tell.
+"""Networks that known plugins cannot attach to the same pod, by the nodes' plugin types.
 
-The node decides: its plugin refuses such a pod, in the same words. The webhook refuses only what
-every node with the networks' labels would refuse, also those nodes that cannot attach them at
-present, and only networks that the setting ``networks`` does not promise for nodes to come. So a
-single node keeps no pod from being created that another one could run. All else is a warning.
+The node decides: the plugin there refuses such a pod, in the same words. The webhook refuses a pod
+only if every node with the networks' labels would refuse it (nodes that cannot attach them at
+present count as well), and if the setting ``networks`` has none of the networks, because that
+promises other nodes. So one node never prevents a pod that another node could run. Everything else
+is a warning.
 """
 
 from __future__ import annotations
@@ -21,20 +22,20 @@ if TYPE_CHECKING:
     from webhook.snapshot import ClusterNetworks
 
     Plan = tuple[tuple[str, ...] | None, ...]
-    """What some nodes say of the networks of a pod, item by item; None: they lack the network."""
+    """The plugin types of a pod's networks on some nodes, item by item; None: no such network."""
 
 MAX_REMEMBERED = 128
-"""Answers that are kept: the pods of one workload come with one value."""
+"""Limit of the results in the cache: the pods of one workload have the same value."""
 
 _ORDER = itemgetter(1, 0, 2)
-"""Of conflicts: by the item that is at fault, like all faults of a value."""
+"""Order of conflicts: by the item at fault, like all faults of a value."""
 
 
 class Combination(NamedTuple):
-    """What is wrong with the networks of one pod together.
+    """The conflicts between the networks of one pod.
 
-    ``faults`` are those on which every node agrees, each with its ``briefs`` for a warning;
-    ``warnings`` tell of what only some nodes say, and of what works without being of use.
+    ``faults`` are the conflicts on every node, ``briefs`` the same in few words, for a warning.
+    ``warnings`` are for conflicts on some nodes, and for attachments that work but are useless.
     """
 
     faults: tuple[Fault, ...] = ()
@@ -42,36 +43,36 @@ class Combination(NamedTuple):
     warnings: tuple[str, ...] = ()
 
 
-class _Answers:
-    """Answers for the nodes as they are; forgotten when the nodes change."""
+class _Cache:
+    """Results for the present networks of the cluster; cleared when these change."""
 
     def __init__(self) -> None:
         self._networks: ClusterNetworks | None = None
-        self._kept: dict[tuple[Selection, ...], Combination] = {}
+        self._results: dict[tuple[Selection, ...], Combination] = {}
 
     def get(self, selections: tuple[Selection, ...], networks: ClusterNetworks) -> Combination:
-        """Return what :func:`_combine` says, from memory where possible."""
-        if networks is not self._networks or len(self._kept) >= MAX_REMEMBERED:
-            self._networks, self._kept = networks, {}
+        """Return the result of :func:`_combine`, computed at most once."""
+        if networks is not self._networks or len(self._results) >= MAX_REMEMBERED:
+            self._networks, self._results = networks, {}
 
-        if selections not in self._kept:
-            self._kept[selections] = _combine(selections, networks)
-        return self._kept[selections]
+        if selections not in self._results:
+            self._results[selections] = _combine(selections, networks)
+        return self._results[selections]
 
 
-_answers = _Answers()
+_cache = _Cache()
 
 
 def combine(selections: tuple[Selection, ...], networks: ClusterNetworks) -> Combination:
-    """Return what the cluster's nodes say of a pod with *selections*."""
-    if len(selections) < 2 or not networks.plugin_types:  # noqa: PLR2004 - one conflicts with nothing
+    """Return the conflicts between *selections* on the nodes of the cluster."""
+    if len(selections) < 2 or not networks.plugin_types:  # noqa: PLR2004 - one alone has no conflict
         return Combination()
-    return _answers.get(selections, networks)
+    return _cache.get(selections, networks)
 
 
 def _combine(selections: Sequence[Selection], networks: ClusterNetworks) -> Combination:
     names = [selection.network for selection in selections]
-    # Of hundreds of kinds of nodes, most say the same of these few networks.
+    # Hundreds of different nodes have few different plans for these few networks.
     plans: set[Plan] = {tuple(map(node.get, names)) for node in networks.plugin_types}
     refused_by = {plan: frozenset(_conflicts(plan)) for plan in plans}
 

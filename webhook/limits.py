@@ -1,8 +1,8 @@
 """Limits per pod: how many attachments it may have, and how many of one network.
 
-One pod may otherwise take the addresses of a network from all others. The cluster's limits are
-settings; annotations of a namespace win over them. The policy ``cni-genie-pod-limits`` enforces the
-same while the webhook is down.
+Without limits, one pod could use up the addresses of a network. The cluster's limits are settings,
+and a namespace can override them by annotations. The policy ``cni-genie-pod-limits`` enforces the
+same limits, also while no webhook runs.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ if TYPE_CHECKING:
     from webhook.snapshot import Namespace
 
 MAX_LIMIT = 32
-"""The largest limit that a setting or a namespace may have."""
+"""Maximum of a limit, in settings and on namespaces."""
 
 _LIMIT = re.compile("[1-9]|[12][0-9]|3[0-2]")
 
 
 class Limits(NamedTuple):
-    """What one pod may have; ``are_enforced`` False: more is only warned of."""
+    """What one pod may have. If ``are_enforced`` is False, a pod with more gives a warning."""
 
     attachments: int = 4
     per_network: int = 2
     are_enforced: bool = True
 
     def of(self, namespace: Namespace) -> Limits:
-        """Return the limits of *namespace*, whose annotations win over these."""
+        """Return the limits of *namespace*, whose annotations override these."""
         return self._replace(
             attachments=namespace.max_attachments or self.attachments,
             per_network=namespace.max_per_network or self.per_network,
@@ -51,12 +51,14 @@ class Limits(NamedTuple):
 CLUSTER = Limits()
 
 OVER_LIMIT = "over-limit"
-"""Why a pod is refused, or, while limits only warn, the reason that its decision is counted with.
-Also the key of the audit annotation that says by how much."""
+"""Reason of a decision on a pod over a limit, also while limits only warn.
+
+Also the key of the audit annotation that says which limit.
+"""
 
 
 class Excess(NamedTuple):
-    """One limit that a value is over; ``network`` is the repeated one, empty for all together."""
+    """A limit that a value exceeds; ``network`` is the repeated one, empty if it has too many."""
 
     key: str
     limit: int
@@ -65,7 +67,7 @@ class Excess(NamedTuple):
 
     @property
     def rule(self) -> str:
-        """The limit, as a refusal says it."""
+        """The limit, in the words of a refusal."""
         plural = "" if self.limit == 1 else "s"
         if not self.network:
             return f"must have at most {self.limit} network{plural}"
@@ -73,18 +75,20 @@ class Excess(NamedTuple):
 
     @property
     def brief(self) -> str:
-        """The same in few words, for a warning."""
-        found = f"{self.actual} of {quote(self.network)}" if self.network else f"{self.actual}"
-        return f"{self.key.partition('/')[2]} is {self.limit}, has {found}"
+        """The excess in few words, for a warning."""
+        has = f"{self.actual} networks"
+        if self.network:
+            has = f"{self.actual} attachments of network {quote(self.network)}"
+        return f"{has}, but {self.key.partition('/')[2]} is {self.limit}"
 
 
 def parse_limit(value: str) -> int | None:
-    """Return the limit that *value* spells, None where it is no whole number from 1 to 32."""
+    """Return the limit in *value*; None unless it is a whole number from 1 to 32."""
     return int(value) if _LIMIT.fullmatch(value) else None
 
 
 def excesses(normal: str, limits: Limits) -> Iterator[Excess]:
-    """Yield the limits that a value in normal form is over."""
+    """Yield the limits that *normal*, a value in normal form, exceeds."""
     names = [item.partition("@")[0] for item in normal.split(",")]
 
     if len(names) > limits.attachments:
@@ -96,16 +100,16 @@ def excesses(normal: str, limits: Limits) -> Iterator[Excess]:
 
 
 def pod_excesses(normal: str, namespace: Namespace, limits: Limits) -> list[Excess]:
-    """Return the limits that a pod with this value is over, none where the value is the default.
+    """Return the limits that a pod with this value exceeds; none for the namespace's default.
 
     A default is validated when it is written: no pod is refused for what its namespace gave it.
     """
-    found = list(excesses(normal, limits.of(namespace)))
-    return [] if found and normal == _normal(namespace.default) else found
+    exceeded = list(excesses(normal, limits.of(namespace)))
+    return [] if exceeded and normal == _normal(namespace.default) else exceeded
 
 
 def pod_cause(excess: Excess, namespace_name: str, field: str) -> Cause:
-    """Return why a pod is refused."""
+    """Return the cause of a pod's refusal."""
     message = (
         f"Too many: {excess.rule} in namespace {quote(namespace_name)} (has {excess.actual}); "
         f"ask an administrator to raise the namespace's annotation {quote(excess.key)}"
@@ -114,12 +118,12 @@ def pod_cause(excess: Excess, namespace_name: str, field: str) -> Cause:
 
 
 def pod_warning(excess: Excess, field: str) -> str:
-    """Return what the author of a pod over a limit reads while limits only warn."""
+    """Return the warning for a pod over a limit, while limits only warn."""
     return warning(f"{field}: over the limit: {excess.brief}")
 
 
 def limit_faults(annotations: Mapping[str, str], changed: set[str]) -> Iterator[Cause]:
-    """Yield the annotations of a namespace that were changed to what is no limit."""
+    """Yield a cause for each annotation of a namespace that was changed to an invalid limit."""
     for key in keys.LIMIT_KEYS:
         value = annotations.get(key)
         if key in changed and value is not None and parse_limit(value) is None:
@@ -130,9 +134,10 @@ def limit_faults(annotations: Mapping[str, str], changed: set[str]) -> Iterator[
 def default_faults(
     annotations: Mapping[str, str], facts: Namespace, limits: Limits, changed: set[str]
 ) -> Iterator[Cause]:
-    """Yield where a namespace's default is over a limit, at the annotation that was changed.
+    """Yield a cause for each limit that a namespace's default exceeds.
 
-    *limits* are the cluster's. A limit that is none is not compared: that is what is wrong with it.
+    The cause is at the annotation that was changed: the default or the limit. *limits* are the
+    cluster's. An invalid limit is not compared: :func:`limit_faults` reports it.
     """
     for excess in excesses(_normal(facts.default), limits.of(facts)):
         written = annotations.get(excess.key)
@@ -147,11 +152,11 @@ def default_faults(
 
 
 def _too_low(excess: Excess, written: str | None) -> Cause:
-    words = "Required value" if written is None else f"Invalid value: {quote(written)}"
-    default = f"names {quote(excess.network)} {excess.actual} times"
-    if not excess.network:
-        default = f"has {excess.actual} networks"
-    message = f"{words}: must be at least {excess.actual}: the default of the namespace {default}"
+    prefix = "Required value" if written is None else f"Invalid value: {quote(written)}"
+    has = f"has {excess.actual} networks"
+    if excess.network:
+        has = f"names {quote(excess.network)} {excess.actual} times"
+    message = f"{prefix}: must be at least {excess.actual}: the default of the namespace {has}"
     return Cause(REQUIRED if written is None else INVALID, message, _field(excess.key))
 
 

@@ -1,9 +1,9 @@
-"""Namespaces: the default and the allow-list are judged when they are written.
+"""Namespaces: validate the default, the allow-list and the limits when they are written.
 
-What can never become right is refused; a network that is not known (yet) is a warning, since
-namespaces are often applied before the nodes exist. On UPDATE a key is judged only if its
-value changed, and a namespace that is being deleted is never held up. The label that the
-webhook's selectors read is kept in step with the default.
+A value that can never be valid is refused. An unknown network is a warning, because namespaces are
+often applied before the nodes exist. On UPDATE only the keys whose value has changed are validated,
+and a namespace that is being deleted is never refused. The label for the webhook's selectors
+follows the default.
 """
 
 from __future__ import annotations
@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING
 from dispatcher import keys
 from dispatcher.annotation import (
     BLANKS,
+    EMPTY_ITEM,
     INVALID,
+    NETWORK_RULE,
     TOO_LONG,
     UNSUPPORTED,
+    Fault,
     InvalidAnnotationError,
     is_network_name,
     parse,
@@ -42,7 +45,7 @@ _LABELS = json_patch.pointer("metadata", "labels")
 _LABEL = json_patch.pointer("metadata", "labels", keys.DEFAULTED)
 
 MAX_ALLOWED = 8192
-"""Bytes of an allow-list. The policies, which read it for every pod, have the same limit."""
+"""Limit of an allow-list, in bytes. The policies, which read it for each pod, have the same."""
 
 
 def admit_namespace(
@@ -53,26 +56,29 @@ def admit_namespace(
         return ALLOWED
     metadata = child(review.object, "metadata")
     new, labels = string_map(metadata, "annotations"), string_map(metadata, "labels")
-    facts = parse_namespace(review.object)
-    if facts.terminating:
+    namespace = parse_namespace(review.object)
+    if namespace.terminating:
         return ALLOWED
+
     old_metadata = child(review.old_object, "metadata")
     old = string_map(old_metadata, "annotations")
     changed = {key for key in keys.NAMESPACE_KEYS if new.get(key) != old.get(key)}
-    causes = [*_causes(new, facts, changed), *limit_faults(new, changed)]
-    over = list(default_faults(new, facts, limits, changed))
-    causes += over if limits.are_enforced else ()
+    causes = [*_causes(new, namespace, changed), *limit_faults(new, changed)]
+    over_limit = list(default_faults(new, namespace, limits, changed))
+    if limits.are_enforced:
+        causes += over_limit
     if causes:
         return deny(causes)
-    patch = _label_patch(labels, facts)
+
+    patch = _label_patch(labels, namespace)
     ignored = islice(namespace_warnings(metadata, old_metadata), SHOWN)
     return Decision(
         reason="labelled" if patch else "valid",
         patch=patch,
         warnings=(
             *ignored,
-            *map(warning, _warnings(facts, networks, changed)),
-            *(warning(f"{cause.field}: {cause.message}") for cause in over),
+            *map(warning, _warnings(namespace, networks, changed)),
+            *(warning(f"{cause.field}: {cause.message}") for cause in over_limit),
         ),
     )
 
@@ -81,18 +87,17 @@ def _field(key: str) -> str:
     return f"metadata.annotations[{key}]"
 
 
-def _causes(new: Mapping[str, str], facts: Namespace, changed: set[str]) -> Iterator[Cause]:
-    if keys.ANNOTATION in changed and facts.default:
-        yield from _default_faults(facts.default)
-    if keys.ALLOWED in changed and facts.allowed is not None:
+def _causes(new: Mapping[str, str], namespace: Namespace, changed: set[str]) -> Iterator[Cause]:
+    if keys.ANNOTATION in changed and namespace.default:
+        yield from _default_faults(namespace.default)
+    if keys.ALLOWED in changed and namespace.allowed is not None:
         yield from _allowed_faults(new[keys.ALLOWED])
     if changed & {keys.ANNOTATION, keys.ALLOWED}:
-        yield from _disagreement(new, facts, changed)
+        yield from _conflicts(new, namespace, changed)
     modes = SCHEDULING_MODES
-    if keys.SCHEDULING in changed and facts.scheduling and facts.scheduling not in modes:
-        message = (
-            f"Unsupported value: {quote(facts.scheduling)}: supported values: {format_names(modes)}"
-        )
+    if keys.SCHEDULING in changed and namespace.scheduling and namespace.scheduling not in modes:
+        mode = quote(namespace.scheduling)
+        message = f"Unsupported value: {mode}: supported values: {format_names(modes)}"
         yield Cause(UNSUPPORTED, message, _field(keys.SCHEDULING))
 
 
@@ -105,7 +110,7 @@ def _default_faults(default: str) -> Iterator[Cause]:
 
 
 def _allowed_faults(value: str) -> Iterator[Cause]:
-    """Yield what is wrong with an allow-list: of thousands of faults the first ten."""
+    """Yield the faults of an allow-list; of thousands, the first ten."""
     size = len(value.encode())
     if size > MAX_ALLOWED:
         message = f"Too long: may not be more than {MAX_ALLOWED} bytes (has {size})"
@@ -115,50 +120,57 @@ def _allowed_faults(value: str) -> Iterator[Cause]:
 
 
 def _item_faults(value: str) -> Iterator[Cause]:
-    """Yield what is wrong with the items of an allow-list; a blank list has none."""
+    """Yield the faults of the items of an allow-list; a blank list has none."""
     for position, item in enumerate(value.split(",") if value.strip(BLANKS) else (), 1):
         name = item.strip(BLANKS)
         if not name:
-            message = f'Invalid value: "": item {position} is empty (a comma too many)'
-            yield Cause(INVALID, message, _field(keys.ALLOWED))
+            yield _allowed_fault(position, name, EMPTY_ITEM)
         elif not is_network_name(name):
-            message = f"Invalid value: {quote(name)}: item {position} is not the name of a network"
-            yield Cause(INVALID, message, _field(keys.ALLOWED))
+            yield _allowed_fault(position, name, NETWORK_RULE)
 
 
-def _disagreement(new: Mapping[str, str], facts: Namespace, changed: set[str]) -> Iterator[Cause]:
-    """Yield what is wrong between the default and the list, at the one that was changed.
+def _allowed_fault(position: int, name: str, rule: str) -> Cause:
+    return Cause(INVALID, str(Fault(INVALID, position, name, rule)), _field(keys.ALLOWED))
 
-    A list that is too long is not looked through: its size is what is wrong with it.
+
+def _conflicts(new: Mapping[str, str], namespace: Namespace, changed: set[str]) -> Iterator[Cause]:
+    """Yield a cause for each default network that the allow-list lacks.
+
+    The cause is at the annotation that was changed. A list that is too long is not searched: its
+    size is reported.
     """
-    if facts.allowed is None or len(new[keys.ALLOWED]) > MAX_ALLOWED:
+    if namespace.allowed is None or len(new[keys.ALLOWED]) > MAX_ALLOWED:
         return
     field = _field(keys.ANNOTATION if keys.ANNOTATION in changed else keys.ALLOWED)
-    for name in networks_of(facts.default):
-        if name not in facts.allowed:
+    for name in networks_of(namespace.default):
+        if name not in namespace.allowed:
             message = (
-                f"Invalid value: the default network {quote(name)} must be among those that "
-                f"{quote(keys.ALLOWED)} allows ({format_names(facts.allowed)})"
+                f"Invalid value: the default network {quote(name)} is not in the list "
+                f"{quote(keys.ALLOWED)} ({format_names(namespace.allowed)}); "
+                "add it there, or choose another default"
             )
             yield Cause(INVALID, message, field)
 
 
-def _warnings(facts: Namespace, networks: ClusterNetworks, changed: set[str]) -> Iterator[str]:
+def _warnings(namespace: Namespace, networks: ClusterNetworks, changed: set[str]) -> Iterator[str]:
     written = {
-        keys.ANNOTATION: networks_of(facts.default),
-        keys.ALLOWED: list(facts.allowed or ()),
+        keys.ANNOTATION: networks_of(namespace.default),
+        keys.ALLOWED: list(namespace.allowed or ()),
     }
     for key in (keys.ANNOTATION, keys.ALLOWED):
         if key in changed and networks.known:
             yield from _unknown(written[key], networks.known, _field(key))
     if keys.ANNOTATION in changed:
-        yield from _combination_warnings(facts.default, networks)
-    if changed & {keys.ANNOTATION, keys.ALLOWED} and facts.allowed is not None:
+        yield from _combination_warnings(namespace.default, networks)
+    if changed & {keys.ANNOTATION, keys.ALLOWED} and namespace.allowed is not None:
         field = _field(keys.ALLOWED)
-        if not facts.allowed:
-            yield f"{field}: is empty: pods here may name no network"
-        if not facts.default:
-            yield f"{field}: there is no default: pods without cni use the node's"
+        if not namespace.allowed:
+            yield f"{field}: the list is empty: pods in this namespace may not name any network"
+        if not namespace.default:
+            yield (
+                f"{field}: the namespace has no default: "
+                f"pods without {quote(keys.ANNOTATION)} get the node's default network"
+            )
 
 
 def _unknown(names: Iterable[str], known: frozenset[str], field: str) -> Iterator[str]:
@@ -166,13 +178,13 @@ def _unknown(names: Iterable[str], known: frozenset[str], field: str) -> Iterato
     unknown = [name for name in names if name not in known]
     for name in unknown[:SHOWN]:
         hint = suggestion(name, known)
-        yield f"{field}: network {quote(name)} is not known at present{hint}"
+        yield f"{field}: unknown network {quote(name)}{hint}; pods that name it will be refused"
     if len(unknown) > SHOWN:
-        yield f"{field}: {len(unknown) - SHOWN} more networks are not known at present"
+        yield f"{field}: {len(unknown) - SHOWN} more unknown networks"
 
 
 def _combination_warnings(default: str, networks: ClusterNetworks) -> Iterator[str]:
-    """Yield what keeps the default's networks from one pod; the nodes may change that."""
+    """Yield a warning for each conflict between the default's networks; nodes may change."""
     combination = combination_of(default, networks)
     field = _field(keys.ANNOTATION)
     for brief in combination.briefs:
@@ -181,11 +193,11 @@ def _combination_warnings(default: str, networks: ClusterNetworks) -> Iterator[s
         yield f"{field}: {each}"
 
 
-def _label_patch(labels: Mapping[str, str], facts: Namespace) -> Patch:
+def _label_patch(labels: Mapping[str, str], namespace: Namespace) -> Patch:
     """Return the patch that makes the label say whether there is a default."""
-    if not facts.default:
+    if not namespace.default:
         return [json_patch.remove(_LABEL)] if keys.DEFAULTED in labels else []
-    if facts.labelled:
+    if namespace.labelled:
         return []
     if not labels:
         return [json_patch.add(_LABELS, {keys.DEFAULTED: "true"})]

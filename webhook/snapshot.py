@@ -1,7 +1,7 @@
-"""What a decision may know: the facts of one namespace and the networks of the cluster.
+"""Namespace and networks of the cluster, as values that a decision is made from.
 
-Both are read from object metadata alone. They are values: a decision keeps the ones it
-started with, whatever the caches do meanwhile.
+Both are parsed from object metadata alone. They are immutable: a decision uses the ones that it
+started with, whatever happens to the caches meanwhile.
 """
 
 from __future__ import annotations
@@ -17,29 +17,30 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping
 
     PluginTypes = Mapping[str, tuple[str, ...]]
-    """Of one kind of node: its networks, each with those plugin types that have rules.
+    """The networks of a node, each with its plugin types for which there are rules.
 
-    A network that it cannot attach at present has none.
+    A network that the node cannot attach at present has none. Equal nodes share one value.
     """
 
 MULTUS = "multus"
-"""Plugin type of Multus, and the name of its network where no node says what its plugin is."""
+"""Plugin type of Multus, and the name of its network where no node publishes its plugin type."""
 
 SCHEDULING_MODES = ("required", "preferred", "off")
 
 MAX_PER_NODE = 256
-"""Networks that one node may make known. Its own kubelet can give it thousands of labels."""
+"""Limit of the networks of one node, whose kubelet can give it thousands of labels."""
 
 MAX_KNOWN = 1024
-"""Networks that all nodes together may make known: those that the most nodes have."""
+"""Limit of the networks of all nodes; those that most nodes have are kept."""
 
 
 class Namespace(NamedTuple):
-    """A namespace's wishes. ``allowed`` None: any network; ``default`` empty: none.
+    """A namespace, as far as Genie is concerned.
 
-    ``default`` is as written, not normalised; ``labelled`` tells whether the label for the
-    webhook's selector is there; ``scheduling`` is empty where the annotation is missing;
-    ``max_attachments`` and ``max_per_network`` are None where the cluster's limits count.
+    ``default`` is as written, not normalised; empty if there is none. ``allowed`` is None without
+    an allow-list. ``labelled`` says whether the label for the webhook's selector is there.
+    ``scheduling`` is empty without the annotation. ``max_attachments`` and ``max_per_network`` are
+    None if the cluster's limits apply.
     """
 
     name: str = ""
@@ -53,13 +54,14 @@ class Namespace(NamedTuple):
 
     @property
     def label_is_right(self) -> bool:
-        """Whether the label says what the annotation says."""
+        """Whether the label agrees with the annotation."""
         return self.labelled == bool(self.default)
 
     def scheduling_or(self, setting: str) -> str:
-        """Return the namespace's wish, or *setting*; so too for a word written while we were down.
+        """Return the namespace's scheduling mode; *setting* if it has none, or an unknown one.
 
-        To take a word that means nothing for "off" would schedule pods to where they cannot start.
+        An unknown word can be written while no webhook runs. To treat it as "off" would schedule
+        pods to nodes where they cannot start.
         """
         return self.scheduling if self.scheduling in SCHEDULING_MODES else setting
 
@@ -67,10 +69,10 @@ class Namespace(NamedTuple):
 class ClusterNetworks(NamedTuple):
     """The networks of the cluster: ``known`` by label or setting, ``present`` on some node.
 
-    ``plugin_types`` has one entry for each kind of node, as far as the rules for plugins need it,
-    and ``promised`` has those of its networks that the setting names, for nodes that are to come;
-    ``multus`` are the networks that some node attaches with Multus;
-    ``dropped`` is how many were left out, because one node or all together name too many.
+    ``plugin_types`` has one entry for each set of equal nodes, reduced to the plugins for which
+    there are rules. ``promised`` has those of these networks that the setting names: nodes that do
+    not exist yet may attach them. ``multus`` are the networks that some node attaches with Multus.
+    ``dropped`` is the number of networks beyond the limits.
     """
 
     known: frozenset[str] = frozenset()
@@ -81,17 +83,16 @@ class ClusterNetworks(NamedTuple):
     dropped: int = 0
 
     def have_multus(self, names: Iterable[str]) -> bool:
-        """Tell whether one of *names* is a network of Multus, as far as the nodes tell."""
+        """Tell whether some node attaches one of *names* with Multus."""
         return not self.multus.isdisjoint(names)
 
 
 class NodeNetworks(NamedTuple):
     """The networks of one node: ``pairs`` of a name and whether it is attachable now.
 
-    ``plugin_types`` has those of the attachable ones that use plugins for which there are rules;
-    ``multus`` are those that use Multus, or perhaps do: named so, with no plugin type published;
-    ``dropped`` are those left out because the node names more than :data:`MAX_PER_NODE`: as many
-    more, so that they fill no memory either.
+    ``plugin_types`` has the attachable networks that use plugins for which there are rules.
+    ``multus`` has those that use Multus, or are called so and have no published plugin type.
+    ``dropped`` has the networks beyond :data:`MAX_PER_NODE`, at most as many again.
     """
 
     pairs: frozenset[tuple[str, bool]] = frozenset()
@@ -100,9 +101,9 @@ class NodeNetworks(NamedTuple):
     dropped: frozenset[str] = frozenset()
 
 
-def parse_namespace(found: Mapping[str, Any]) -> Namespace:
-    """Return the facts of a Namespace object (its metadata is enough)."""
-    metadata = found.get("metadata") or {}
+def parse_namespace(namespace: Mapping[str, Any]) -> Namespace:
+    """Return what Genie needs of a Namespace object; its metadata is enough."""
+    metadata = namespace.get("metadata") or {}
     annotations = metadata.get("annotations") or {}
     default = annotations.get(keys.ANNOTATION) or ""
     allowed = annotations.get(keys.ALLOWED)
@@ -119,16 +120,17 @@ def parse_namespace(found: Mapping[str, Any]) -> Namespace:
 
 
 def parse_allowed(value: str) -> tuple[str, ...]:
-    """Return the names in an allow-list, in order, without blanks and empty items."""
+    """Return the names in an allow-list, in order; drops blanks and empty items."""
     return split_list(value)
 
 
-def parse_node(found: Mapping[str, Any]) -> NodeNetworks:
-    """Return the networks that a Node's labels name, with what its annotation says of them.
+def parse_node(node: Mapping[str, Any]) -> NodeNetworks:
+    """Return the networks in a Node's labels, with the plugin types of its annotation.
 
-    Of too many, the attachable ones first.
+    If there are too many, the attachable ones are kept.
     """
-    labels = (found.get("metadata") or {}).get("labels") or {}
+    metadata = node.get("metadata") or {}
+    labels = metadata.get("labels") or {}
     prefix = keys.NETWORK_LABEL
     named = [
         (key[len(prefix) :], value == "true")
@@ -138,11 +140,10 @@ def parse_node(found: Mapping[str, Any]) -> NodeNetworks:
     if len(named) > MAX_PER_NODE:
         named.sort(key=lambda pair: (not pair[1], pair[0]))
     pairs = frozenset(named[:MAX_PER_NODE])
-    text = ((found.get("metadata") or {}).get("annotations") or {}).get(keys.PLUGIN_TYPES) or ""
-    types = plugin_types.decode(text)
+    types = plugin_types.decode((metadata.get("annotations") or {}).get(keys.PLUGIN_TYPES) or "")
     return NodeNetworks(
         pairs,
-        _limited_types(types, {name for name, there in pairs if there}),
+        _limited_types(types, {name for name, is_attachable in pairs if is_attachable}),
         frozenset(name for name, _ in pairs if MULTUS in types.get(name, (name,))),
         frozenset(name for name, _ in named[MAX_PER_NODE : 2 * MAX_PER_NODE]),
     )
@@ -156,45 +157,45 @@ def _limited_types(
         for name in types
         if name in attachable
     )
-    return frozenset((name, found) for name, found in limited if found)
+    return frozenset((name, limited_types) for name, limited_types in limited if limited_types)
 
 
 def merge_nodes(nodes: Iterable[NodeNetworks], listed: Iterable[str] = ()) -> ClusterNetworks:
-    """Return the union of what *nodes* have and the setting *listed* names."""
-    # Nodes of one kind have equal values: thousands of nodes are a handful of them.
-    kinds = Counter(nodes)
-    pairs = frozenset[tuple[str, bool]]().union(*(kind.pairs for kind in kinds))
+    """Return the networks of all *nodes*, and those in *listed*, the setting."""
+    # Most nodes are equal: thousands of nodes have a handful of different values.
+    distinct = Counter(nodes)
+    pairs = frozenset[tuple[str, bool]]().union(*(node.pairs for node in distinct))
     named = frozenset(name for name, _ in pairs)
-    known = named if len(named) <= MAX_KNOWN else _most_common(kinds)
-    limited = known.intersection(name for kind in kinds for name, _ in kind.plugin_types)
+    known = named if len(named) <= MAX_KNOWN else _most_common(distinct)
+    limited = known.intersection(name for node in distinct for name, _ in node.plugin_types)
     known_or_listed = known.union(listed)
     return ClusterNetworks(
         known=known_or_listed,
-        present=frozenset(name for name, there in pairs if there and name in known),
-        plugin_types=_plugin_types(kinds, limited),
+        present=frozenset(name for name, is_there in pairs if is_there and name in known),
+        plugin_types=_plugin_types(distinct, limited),
         promised=limited.intersection(listed),
-        multus=frozenset({MULTUS} - named).union(*(kind.multus for kind in kinds)),
-        dropped=len(named.union(*(kind.dropped for kind in kinds)) - known_or_listed),
+        multus=frozenset({MULTUS} - named).union(*(node.multus for node in distinct)),
+        dropped=len(named.union(*(node.dropped for node in distinct)) - known_or_listed),
     )
 
 
 def _plugin_types(
-    kinds: Iterable[NodeNetworks], limited: frozenset[str]
+    distinct: Iterable[NodeNetworks], limited: frozenset[str]
 ) -> tuple[PluginTypes, ...]:
-    """Return, once for each kind of node, its *limited* networks: some node has a rule for them."""
+    """Return the *limited* networks, for which there are rules, of each set of equal nodes."""
     seen = set()
-    for kind in kinds if limited else ():
-        types = dict(kind.plugin_types)
-        names = sorted(name for name, _ in kind.pairs if name in limited)
+    for node in distinct if limited else ():
+        types = dict(node.plugin_types)
+        names = sorted(name for name, _ in node.pairs if name in limited)
         seen.add(tuple((name, types.get(name, ())) for name in names))
     return tuple(dict(each) for each in sorted(seen) if each)
 
 
-def _most_common(kinds: Mapping[NodeNetworks, int]) -> frozenset[str]:
-    """Return the names that the most nodes have: a node with invented ones displaces no other's."""
+def _most_common(distinct: Mapping[NodeNetworks, int]) -> frozenset[str]:
+    """Return the names that most nodes have: one with invented names does not displace others."""
     count = Counter[str]()
-    for kind, nodes in kinds.items():
-        for name, _ in kind.pairs:
-            count[name] += nodes
+    for node, number in distinct.items():
+        for name, _ in node.pairs:
+            count[name] += number
     ranked = sorted(count, key=lambda name: (-count[name], name))
     return frozenset(ranked[:MAX_KNOWN])

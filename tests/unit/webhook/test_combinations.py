@@ -220,7 +220,7 @@ def test_what_the_nodes_said_is_forgotten_when_they_change() -> None:
         for number in range(2 * combinations.MAX_REMEMBERED):
             decision = admit(pod(f"weave,weave@n{number}"), PLAIN, networks, "off")
             assert messages(decision) == refusals
-    assert len(combinations._answers._kept) <= combinations.MAX_REMEMBERED
+    assert len(combinations._cache._results) <= combinations.MAX_REMEMBERED
 
 
 def test_plugins_of_networks_that_are_left_out_are_left_out_too() -> None:

@@ -124,10 +124,12 @@ def test_another_value_of_the_same_length_as_the_default_is_refused() -> None:
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        pytest.param("a,b,c,d,e", ["over the limit: max-attachments is 4, has 5"], id="too-many"),
+        pytest.param(
+            "a,b,c,d,e", ["over the limit: 5 networks, but max-attachments is 4"], id="too-many"
+        ),
         pytest.param(
             "weave,weave,weave",
-            ['over the limit: max-per-network is 2, has 3 of "weave"'],
+            ['over the limit: 3 attachments of network "weave", but max-per-network is 2'],
             id="too-often",
         ),
         pytest.param("a,b", [], id="within"),
@@ -151,11 +153,16 @@ def test_while_limits_only_warn_a_pod_over_them_passes(value: str, expected: lis
             "a,b,c,d,e,e,e",
             CLUSTER,
             "over-limit",
-            'max-attachments is 4, has 7; max-per-network is 2, has 3 of "e"',
+            "7 networks, but max-attachments is 4; "
+            '3 attachments of network "e", but max-per-network is 2',
             id="refused",
         ),
         pytest.param(
-            " a,b,c,d,e", WARNING, "over-limit", "max-attachments is 4, has 5", id="warned-of"
+            " a,b,c,d,e",
+            WARNING,
+            "over-limit",
+            "5 networks, but max-attachments is 4",
+            id="warned-of",
         ),
         pytest.param("a,b", CLUSTER, "valid", None, id="within"),
         pytest.param("a,b", WARNING, "valid", None, id="within-while-limits-warn"),
@@ -163,14 +170,14 @@ def test_while_limits_only_warn_a_pod_over_them_passes(value: str, expected: lis
             "wave,b,c,d,e",
             CLUSTER,
             "unknown-network",
-            "max-attachments is 4, has 5",
+            "5 networks, but max-attachments is 4",
             id="refused-for-something-else-too",
         ),
         pytest.param(
             "wave,b,c,d,e",
             WARNING,
             "unknown-network",
-            "max-attachments is 4, has 5",
+            "5 networks, but max-attachments is 4",
             id="refused-for-something-else-while-limits-warn",
         ),
         pytest.param(",".join("abcdefgh" * 3), CLUSTER, "invalid", None, id="over-the-grammars"),
@@ -193,7 +200,7 @@ def test_a_template_over_a_limit_is_treated_like_one_that_its_namespace_does_not
     decision = admit_workload(review(template), shop(), NETWORKS, TemplateRules(doubtful=severity))
     if severity == "warn":
         field = "spec.template.metadata.annotations[cni]"
-        brief = "pods will be refused: max-attachments is 4, has 5"
+        brief = "pods will be refused: 5 networks, but max-attachments is 4"
         assert decision.warnings == (f"{field}: {brief}",)
         return
     assert messages(decision) == [f"spec.template.{too_many(4, 5)}".replace("shop", "team-a")]

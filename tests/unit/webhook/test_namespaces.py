@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dispatcher.annotation import EMPTY_ITEM, NETWORK_RULE
 from tests.unit.webhook.builders import NETWORKS, NOTHING_KNOWN, messages, patched, review
 from webhook.decision import Decision
 from webhook.namespaces import admit_namespace
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 
 CNI = "metadata.annotations[cni]"
 ALLOWED = "metadata.annotations[cni-genie.io/allowed]"
+REFUSED = "; pods that name it will be refused"
+NO_DEFAULT = (
+    f'{ALLOWED}: the namespace has no default: pods without "cni" get the node\'s default network'
+)
 LABEL = "cni-genie.io/defaulted"
 
 
@@ -64,7 +69,7 @@ def scheduling(value: str) -> dict[str, Any]:
             namespace(allowed="weave, a/b ,-"),
             None,
             [
-                f'{ALLOWED}: Invalid value: "a/b": item 2 is not the name of a network',
+                f'{ALLOWED}: Invalid value: "a/b": item 2: ' + NETWORK_RULE,
                 f'{ALLOWED}: Invalid value: "-": item 3',
             ],
             id="allow-list-with-what-is-no-name",
@@ -72,25 +77,25 @@ def scheduling(value: str) -> dict[str, Any]:
         pytest.param(
             namespace(allowed="canal,"),
             None,
-            [f'{ALLOWED}: Invalid value: "": item 2 is empty (a comma too many)'],
+            [f'{ALLOWED}: Invalid value: "": item 2: {EMPTY_ITEM}'],
             id="allow-list-with-a-comma-too-many",
         ),
         pytest.param(
             namespace(allowed="canal,\n,weave"),
             None,
-            [f'{ALLOWED}: Invalid value: "": item 2 is empty'],
+            [f'{ALLOWED}: Invalid value: "": item 2: {EMPTY_ITEM}'],
             id="allow-list-with-an-empty-item",
         ),
         pytest.param(
             namespace(allowed="weave\x1c"),
             None,
-            [f'{ALLOWED}: Invalid value: "weave\\x1c": item 1 is not the name of a network'],
+            [f'{ALLOWED}: Invalid value: "weave\\x1c": item 1: ' + NETWORK_RULE],
             id="allow-list-with-white-space-that-is-no-blank",
         ),
         pytest.param(
             namespace(allowed="," * 8192),
             None,
-            [f'{ALLOWED}: Invalid value: "": item {position} is' for position in range(1, 11)],
+            [f'{ALLOWED}: Invalid value: "": item {position}: ' for position in range(1, 11)],
             id="of-thousands-of-faults-ten-are-named",
         ),
         pytest.param(
@@ -110,8 +115,8 @@ def scheduling(value: str) -> dict[str, Any]:
             None,
             [
                 (
-                    f'{CNI}: Invalid value: the default network "canal" must be among those that '
-                    f'"cni-genie.io/allowed" allows ("weave")'
+                    f'{CNI}: Invalid value: the default network "canal" is not in the list '
+                    '"cni-genie.io/allowed" ("weave"); add it there, or choose another default'
                 )
             ],
             id="default-outside-the-list",
@@ -153,30 +158,30 @@ def test_what_can_never_work_is_refused(
         pytest.param(
             namespace("wave"),
             None,
-            [f'{CNI}: network "wave" is not known at present (did you mean "weave"?)'],
+            [f'{CNI}: unknown network "wave" (did you mean "weave"?){REFUSED}'],
             id="unknown-default",
         ),
         pytest.param(
             namespace(allowed="wave"),
             None,
             [
-                f'{ALLOWED}: network "wave" is not known at present (did you mean "weave"?)',
-                f"{ALLOWED}: there is no default: pods without cni use the node's",
+                f'{ALLOWED}: unknown network "wave" (did you mean "weave"?){REFUSED}',
+                NO_DEFAULT,
             ],
             id="unknown-allowed-and-no-default",
         ),
         pytest.param(
             namespace(None, "weave"),
             namespace("weave", "weave"),
-            [f"{ALLOWED}: there is no default: pods without cni use the node's"],
+            [NO_DEFAULT],
             id="default-taken-away-from-a-limited-namespace",
         ),
         pytest.param(
             namespace(allowed=""),
             None,
             [
-                f"{ALLOWED}: is empty: pods here may name no network",
-                f"{ALLOWED}: there is no default: pods without cni use the node's",
+                f"{ALLOWED}: the list is empty: pods in this namespace may not name any network",
+                NO_DEFAULT,
             ],
             id="empty-allow-list",
         ),
@@ -184,11 +189,8 @@ def test_what_can_never_work_is_refused(
             namespace("weave", "weave," + ",".join(f"n{number}" for number in range(12))),
             None,
             [
-                *(
-                    f'{ALLOWED}: network "n{number}" is not known at present'
-                    for number in range(10)
-                ),
-                f"{ALLOWED}: 2 more networks are not known at present",
+                *(f'{ALLOWED}: unknown network "n{number}"{REFUSED}' for number in range(10)),
+                f"{ALLOWED}: 2 more unknown networks",
             ],
             id="of-many-unknown-networks-ten-are-named",
         ),
@@ -208,7 +210,7 @@ def test_a_warning_is_whole_with_the_longest_name() -> None:
     name = "w" * 63
     told = decide(namespace(name, name)).warnings
     assert len(told) == 2
-    assert all(one.endswith(f'network "{name}" is not known at present') for one in told)
+    assert all(one.endswith(f'unknown network "{name}"{REFUSED}') for one in told)
 
 
 @pytest.mark.parametrize(
@@ -216,40 +218,40 @@ def test_a_warning_is_whole_with_the_longest_name() -> None:
     [
         pytest.param(
             {"annotations": {"cni-genie.io/alowed": "x"}},
-            "metadata.annotations[cni-genie.io/alowed]: not used; "
+            "metadata.annotations[cni-genie.io/alowed]: Genie ignores this annotation; "
             'did you mean "cni-genie.io/allowed"?',
             id="misspelt-allow-list",
         ),
         pytest.param(
             {"annotations": {"cni-genie.io/schedule": "off"}},
-            "metadata.annotations[cni-genie.io/schedule]: not used; "
+            "metadata.annotations[cni-genie.io/schedule]: Genie ignores this annotation; "
             'did you mean "cni-genie.io/scheduling"?',
             id="misspelt-scheduling",
         ),
         pytest.param(
             {"annotations": {"genie.io/allowed": "x"}},
-            "metadata.annotations[genie.io/allowed]: not used; "
+            "metadata.annotations[genie.io/allowed]: Genie ignores this annotation; "
             'did you mean "cni-genie.io/allowed"?',
             id="another-prefix",
         ),
         pytest.param(
             {"annotations": {"cni-genie.io/xyz": "x"}},
-            "metadata.annotations[cni-genie.io/xyz]: not used",
+            "metadata.annotations[cni-genie.io/xyz]: Genie ignores this annotation",
             id="nothing-like-it",
         ),
         pytest.param(
             {"annotations": {"CNI": "weave"}},
-            'metadata.annotations[CNI]: not used; did you mean "cni"?',
+            'metadata.annotations[CNI]: Genie ignores this annotation; did you mean "cni"?',
             id="near-miss-of-the-default",
         ),
         pytest.param(
             {"labels": {"cni": "weave"}},
-            'metadata.labels[cni]: not used; did you mean the annotation "cni"?',
+            'metadata.labels[cni]: Genie ignores this label; did you mean the annotation "cni"?',
             id="label-for-the-default",
         ),
         pytest.param(
             {"labels": {"cni-genie.io/allowed": "weave"}},
-            "metadata.labels[cni-genie.io/allowed]: not used; it is an annotation",
+            "metadata.labels[cni-genie.io/allowed]: Genie ignores this label; set it as annotation",
             id="label-for-the-allow-list",
         ),
     ],

@@ -30,11 +30,11 @@ LIMITED = Namespace("team-b", default="canal", allowed=("canal", "flannel"))
 
 def test_a_value_that_is_too_long_is_not_remembered() -> None:
     """It is refused, and may have megabytes."""
-    before = annotation_check._read_once.cache_info().currsize
+    before = annotation_check._parse_cached.cache_info().currsize
     for number in range(3):
         found = admit(pod(f"{number}{'x' * 1024}"))
         assert messages(found) == [f"{CNI}: Too long: may not be more than 1024 bytes (has 1025)"]
-    assert annotation_check._read_once.cache_info().currsize == before
+    assert annotation_check._parse_cached.cache_info().currsize == before
 
 
 def test_a_node_that_changes_its_networks_for_ever_fills_no_memory() -> None:
@@ -287,7 +287,10 @@ def test_other_requests_pass(request_fields: dict[str, Any], found: dict[str, An
     assert admit(found, DEFAULTED, **request_fields) == Decision()
 
 
-USE_CNI = 'not used by Genie; name networks in the annotation "cni"'
+ON_NAMESPACE = (
+    "Genie ignores this annotation on pods; only an administrator can set it, on a namespace"
+)
+USE_CNI = 'Genie ignores this annotation; name the networks in "cni"'
 
 
 @pytest.mark.parametrize(
@@ -295,12 +298,12 @@ USE_CNI = 'not used by Genie; name networks in the annotation "cni"'
     [
         pytest.param(
             {"annotations": {"CNI": "weave"}},
-            'metadata.annotations[CNI]: not used; did you mean "cni"?',
+            'metadata.annotations[CNI]: Genie ignores this annotation; did you mean "cni"?',
             id="upper-case",
         ),
         pytest.param(
             {"labels": {"cni": "weave"}},
-            'metadata.labels[cni]: not used; did you mean the annotation "cni"?',
+            'metadata.labels[cni]: Genie ignores this label; did you mean the annotation "cni"?',
             id="label",
         ),
         *(
@@ -310,13 +313,13 @@ USE_CNI = 'not used by Genie; name networks in the annotation "cni"'
             for key, words in {
                 "k8s.v1.cni.cncf.io/networks": USE_CNI,
                 "v1.multus-cni.io/default-network": USE_CNI,
-                "networks": f"{USE_CNI} (there are no logical networks)",
+                "networks": f"{USE_CNI} (Genie has no logical networks)",
                 "multi-ip-preferences": (
-                    "not used by Genie; "
+                    "Genie ignores this annotation; "
                     'the pod\'s addresses will be in "k8s.v1.cni.cncf.io/network-status"'
                 ),
-                "cni-genie.io/allowed": "not used on a pod; it is an annotation of namespaces",
-                "cni-genie.io/scheduling": "not used on a pod; it is an annotation of namespaces",
+                "cni-genie.io/allowed": ON_NAMESPACE,
+                "cni-genie.io/scheduling": ON_NAMESPACE,
             }.items()
         ),
     ],

@@ -72,7 +72,7 @@ def test_a_template_of_bad_grammar_is_refused(kind: str) -> None:
             "weave,zz",
             LIMITED,
             (
-                f'{FIELD}: pods will be refused: this namespace does not allow "weave"',
+                f'{FIELD}: pods will be refused: network "weave" is not allowed in this namespace',
                 f'{FIELD}: pods will be refused: unknown network "zz"',
             ),
             id="not-allowed-and-unknown",
@@ -147,12 +147,18 @@ def test_an_owner_that_is_no_controller_does_not_hide_a_template() -> None:
 @pytest.mark.parametrize(
     ("key", "words"),
     [
-        ("CNI", 'not used; did you mean "cni"?'),
+        ("CNI", 'Genie ignores this annotation; did you mean "cni"?'),
         (
             "v1.multus-cni.io/default-network",
-            'not used by Genie; name networks in the annotation "cni"',
+            'Genie ignores this annotation; name the networks in "cni"',
         ),
-        ("cni-genie.io/allowed", "not used on a pod; it is an annotation of namespaces"),
+        (
+            "cni-genie.io/allowed",
+            (
+                "Genie ignores this annotation on pods; "
+                "only an administrator can set it, on a namespace"
+            ),
+        ),
     ],
 )
 @pytest.mark.parametrize("kind", ["Deployment", "CronJob"])
@@ -172,7 +178,10 @@ LONGEST = "w" * 63
     [
         pytest.param(PLAIN, "canal", f'unknown network "{LONGEST}"', id="unknown"),
         pytest.param(
-            LIMITED, LONGEST, f'this namespace does not allow "{LONGEST}"', id="not-allowed"
+            LIMITED,
+            LONGEST,
+            f'network "{LONGEST}" is not allowed in this namespace',
+            id="not-allowed",
         ),
     ],
 )
