@@ -1,13 +1,16 @@
 """The command line for people: the same executable, without CNI_COMMAND.
 
-    main       reads arguments and prints
-    views      pods explained, networks, attachments, as plain values
-    doctor     ``genie doctor``: what is wrong with this node, and how to cure it
-    conflicts  its checks of networks
-    addresses  which addresses the networks hand out
-    diagnosis  one result of a check, and the fix where one is needed
-    own        Genie's own conflist, read for people
-    podfile    a pod's manifest, as far as ``genie explain`` needs it
+    main            parses the arguments and runs a command
+    commands        the commands: print what the modules below return
+    output          tables, JSON and errors on a terminal
+    views           pods, networks and attachments of this node as plain values
+    manifest        reads the pods of a Kubernetes manifest, in JSON
+    genie_conflist  reads the options of the plugin on this node
+    doctor          ``genie doctor``: runs all checks
+    node_checks     its checks of conflist, state directory, agent, records and runtime
+    network_checks  its checks of networks
+    addresses       which addresses the networks allocate
+    finding         the result of one check
 
-Nothing of this package is loaded when the container runtime calls.
+Nothing of this package is loaded when the container runtime calls the plugin.
 """

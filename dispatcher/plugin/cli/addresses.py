@@ -1,12 +1,12 @@
-"""Which addresses the networks of a node hand out, and from which store.
+"""Which addresses the networks of a node allocate, and from which store.
 
-How it works: ``host-local`` keeps what it has handed out in one folder for each configuration's
-name. Two configurations with different names do not see each other's addresses; where their
-ranges overlap, two pods get the same address. The configurations alone tell the ranges, but for
-the node's podCIDR: ``flannel`` and Calico's ``usePodCidr`` stand for it, and flannel's own file
-on the node spells it.
+``host-local`` keeps its allocations in one folder for each name of a configuration. Configurations
+with different names do not see the allocations of each other: where their ranges overlap, two pods
+can get the same address.
 
-Rules of this file: what cannot be understood is passed over, since its plugin will refuse it.
+The configurations state the ranges, except for the node's podCIDR. ``flannel`` and Calico's
+``usePodCidr`` stand for it, and the daemon of flannel writes its value to a file on the node. A
+range that cannot be parsed is skipped, since its plugin will refuse it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dispatcher.conf import Conf
 
 SUBNET_FILE = "/run/flannel/subnet.env"
-"""Where flannel's daemon leaves the node's podCIDR."""
+"""The file to which the daemon of flannel writes the node's podCIDR."""
 
 POD_CIDR = "the node's podCIDR"
 
@@ -32,9 +32,9 @@ _VARIABLES = {"FLANNEL_SUBNET": 4, "FLANNEL_IPV6_SUBNET": 6}
 
 
 class Range:
-    """Addresses that a configuration hands out from ``store``: ``first`` to ``last``, as numbers.
+    """The addresses ``first`` to ``last``, as numbers, that are allocated from ``store``.
 
-    Both are None where it is the podCIDR that nothing on the node spells.
+    Both are None for a podCIDR whose value is not known on the node.
     """
 
     __slots__ = ("family", "first", "last", "store", "text")
@@ -49,7 +49,7 @@ class Range:
         self.last = last
 
     def overlaps(self, other: Range) -> bool:
-        """Tell whether both may hand out one address without knowing of each other."""
+        """Tell whether both may allocate one address, from different stores."""
         if self.store == other.store or self.family != other.family:
             return False
         if None in {self.first, other.first}:
@@ -58,7 +58,7 @@ class Range:
 
 
 def overlapping(confs: Iterable[Conf], subnet_file: str) -> Iterator[tuple[Conf, Conf, str]]:
-    """Yield each two of *confs* that may hand out the same addresses, and which these are."""
+    """Yield each two of *confs* that may allocate the same addresses, and the ranges."""
     pod_cidr = _pod_cidr(subnet_file)
     pools = [(conf, list(_ranges(conf, pod_cidr))) for conf in confs]
     for index, (conf, ranges) in enumerate(pools):
@@ -70,7 +70,7 @@ def overlapping(confs: Iterable[Conf], subnet_file: str) -> Iterator[tuple[Conf,
 
 def ipam_types(conf: Conf) -> list[str]:
     """Return the ``type`` of each IPAM plugin of *conf*'s chain, in order."""
-    types = [_ipam(plugin).get("type") for plugin in conf.plugins]
+    types = (_ipam(plugin).get("type") for plugin in conf.plugins)
     return [each for each in types if isinstance(each, str)]
 
 
@@ -93,8 +93,8 @@ def _ranges(conf: Conf, pod_cidr: dict[int, str]) -> Iterator[Range]:
 def _of_host_local(store: str, ipam: dict[str, Any], pod_cidr: dict[int, str]) -> Iterator[Range]:
     sets = ipam.get("ranges")
     sets = sets if isinstance(sets, list) else []
-    ranges = [each for some in sets if isinstance(some, list) for each in some]
-    for each in (ipam, *ranges):
+    ranges = [each for members in sets if isinstance(members, list) for each in members]
+    for each in (ipam, *ranges):  # the old form has its one range in "ipam" itself
         subnet = each.get("subnet") if isinstance(each, dict) else None
         if not isinstance(subnet, str):
             continue
@@ -108,8 +108,8 @@ def _of_host_local(store: str, ipam: dict[str, Any], pod_cidr: dict[int, str]) -
             continue
 
 
-def _range(store: str, text: str, subnet: str, given: dict[str, Any], family: int) -> Range:
-    """Return the range of *subnet*, or what *given* leaves of it. Raises OSError, ValueError."""
+def _range(store: str, text: str, subnet: str, limits: dict[str, Any], family: int) -> Range:
+    """Return the range of *subnet* within *limits*. Raises OSError, TypeError, ValueError."""
     if not subnet:
         return Range(store, text, family, None, None)
     address, _, bits = subnet.partition("/")
@@ -117,7 +117,7 @@ def _range(store: str, text: str, subnet: str, given: dict[str, Any], family: in
     host_bits = _BITS[family] - int(bits)
     base = _number(address) >> host_bits << host_bits
     last = base + (1 << host_bits) - 1 - (family == 4)  # noqa: PLR2004 - no broadcast address in IPv6
-    start, end = given.get("rangeStart"), given.get("rangeEnd")
+    start, end = limits.get("rangeStart"), limits.get("rangeEnd")
     return Range(
         store,
         text,
@@ -132,7 +132,7 @@ def _number(address: str) -> int:
 
 
 def _pod_cidr(subnet_file: str) -> dict[int, str]:
-    """Return the node's podCIDR of each family, as far as flannel's daemon has told it."""
+    """Return the node's podCIDR of each family, as the daemon of flannel has written it."""
     try:
         with open(subnet_file, encoding="utf-8") as file:
             pairs = dict(line.strip().partition("=")[::2] for line in file)

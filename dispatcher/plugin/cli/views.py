@@ -1,7 +1,7 @@
-"""What the command line shows, as plain values: pods explained, networks, attachments.
+"""What the command line prints, as plain values: pods explained, networks, attachments.
 
-How it works: each function looks at this node through the plugin's own code and returns
-lists of flat dictionaries, which ``cli`` prints as a table or as JSON.
+Each function reads this node with the plugin's own code and returns lists of flat dictionaries,
+which ``commands`` prints as a table or as JSON. Their keys are public.
 """
 
 from __future__ import annotations
@@ -17,25 +17,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from typing import Any
 
-    from dispatcher.plugin.cli.podfile import Pod
+    from dispatcher.plugin.cli.manifest import PodManifest
     from dispatcher.state.record import Attachment, Record
-
-PRIMARY = "eth0"
 
 
 def explain(
-    pod: Pod, conf_dirs: Sequence[str], default: str, cni_path: Sequence[str]
+    pod: PodManifest, conf_dirs: Sequence[str], default: str, cni_path: Sequence[str]
 ) -> tuple[list[Any], list[str]]:
-    """Return what this node would attach *pod* to, in order, and warnings. Raises CNIError."""
+    """Return what this node would attach to *pod*, in order, and warnings. Raises CNIError."""
     annotations = {} if pod.annotation is None else {keys.ANNOTATION: pod.annotation}
     attachments = plan.attachments(
         plan.select(annotations, default),
-        interface=PRIMARY,
+        interface=keys.PRIMARY_INTERFACE,
         args="",
         runtime_config={},
         find=lambda name: networks.find(name, conf_dirs),
     )
     plan.refuse_conflicts(attachments)
+
     rows = [
         {
             "network": each.network,
@@ -52,28 +51,29 @@ def explain(
     return rows, plan.warnings(attachments)
 
 
-def listing(conf_dirs: Sequence[str], cni_path: Sequence[str]) -> list[Any]:
+def networks_of_node(conf_dirs: Sequence[str], cni_path: Sequence[str]) -> list[Any]:
     """Return the networks of this node, one row for each file, and why one cannot be attached.
 
-    ``network`` is the plainest of its names, ``also`` are the others.
+    ``network`` is the shortest name that does not begin with a digit; ``also`` are the others.
     """
-    found = networks.scan(conf_dirs)
+    scanned = networks.scan(conf_dirs)
     names: dict[str, list[str]] = {}
-    for name, conf in found.confs.items():
+    for name, conf in scanned.confs.items():
         names.setdefault(conf.path, []).append(name)
-    for name, error in found.broken_names.items():
+    for name, error in scanned.broken_names.items():
         names.setdefault(error.path, []).append(name)
+
     rows = []
-    for path in sorted({*names, *found.broken_files}):
-        plain, *also = sorted(names.get(path, [""]), key=_plainness)
-        usable = found.confs.get(plain)
+    for path in sorted({*names, *scanned.broken_files}):
+        name, *also = sorted(names.get(path, [""]), key=_preference)
+        usable = scanned.confs.get(name)
         missing = networks.missing_executables(usable, cni_path) if usable is not None else []
         reason = f"no executable for {', '.join(missing)}" if missing else ""
         if usable is None:
-            reason = found.broken_files[path].reason
+            reason = scanned.broken_files[path].reason
         rows.append(
             {
-                "network": plain,
+                "network": name,
                 "also": also,
                 "attachable": not reason,
                 "reason": reason,
@@ -84,12 +84,25 @@ def listing(conf_dirs: Sequence[str], cni_path: Sequence[str]) -> list[Any]:
     return rows
 
 
-def _plainness(name: str) -> tuple[bool, int, str]:
+def _preference(name: str) -> tuple[bool, int, str]:
     return name[:1].isdigit(), len(name), name
 
 
+def records(state_dir: str) -> Iterator[Record | CNIError]:
+    """Yield every record, or the error of a file that cannot be read. Raises OSError."""
+    for container_id in store.container_ids(state_dir):
+        try:
+            record = store.read(state_dir, container_id)
+        except (NewerRecordError, CorruptRecordError, OSError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            yield CNIError(0, f"{store.path_of(state_dir, container_id)}: {reason}")
+        else:
+            if record is not None:  # a DEL may have removed it meanwhile
+                yield record
+
+
 def attachments(records: Iterable[Record], *, show_config: bool = False) -> list[Any]:
-    """Return every attachment of *records*; configurations only where asked for."""
+    """Return every attachment of *records*, with configurations only if *show_config*."""
     return [
         _attachment(record, attachment, show_config=show_config)
         for record in records
@@ -97,22 +110,10 @@ def attachments(records: Iterable[Record], *, show_config: bool = False) -> list
     ]
 
 
-def records(state_dir: str) -> Iterator[Record | CNIError]:
-    """Yield every record, or the error that its file is."""
-    for container_id in store.container_ids(state_dir):
-        try:
-            record = store.read(state_dir, container_id)
-        except (NewerRecordError, CorruptRecordError, OSError) as error:
-            yield CNIError(0, f"{store.path_of(state_dir, container_id)}: {error}")
-        else:
-            if record is not None:
-                yield record
-
-
 def _attachment(record: Record, attachment: Attachment, *, show_config: bool) -> dict[str, Any]:
     namespace, name, uid = record.pod
     result = attachment.result or {}
-    shown = {
+    row = {
         "namespace": namespace,
         "pod": name,
         "uid": uid,
@@ -126,12 +127,12 @@ def _attachment(record: Record, attachment: Attachment, *, show_config: bool) ->
         "failure": (attachment.failure or {}).get("msg", ""),
     }
     if show_config:
-        shown["config"] = {
+        row["config"] = {
             "path": attachment.conf.path,
             "name": attachment.conf.name,
             "cniVersion": attachment.conf.cni_version,
             "plugins": attachment.conf.plugins,
         }
-        shown["capabilityArgs"] = attachment.capability_args
-        shown["result"] = attachment.result
-    return shown
+        row["capabilityArgs"] = attachment.capability_args
+        row["result"] = attachment.result
+    return row

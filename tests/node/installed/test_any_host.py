@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import sys
 from typing import TYPE_CHECKING
 
@@ -83,8 +84,9 @@ def test_the_command_line_for_people_works_where_there_is_nothing(
     pod = node.container("pod")
     host = BareHost(node, payload, pod)
     host.call("ADD", pod, BOTH).succeeded()
-    manifest = node.folder / "conf" / "pod.yaml"
-    manifest.write_text("kind: Pod\nmetadata:\n  name: web\n  annotations:\n    cni: canal\n")
+    manifest = node.folder / "conf" / "pod.manifest"
+    pod_manifest = {"kind": "Pod", "metadata": {"name": "web", "annotations": {"cni": "canal"}}}
+    manifest.write_text(json.dumps(pod_manifest))
 
     def genie(*words: str) -> str:
         answer = host.run(host.plugin.launcher, *words)
@@ -93,9 +95,9 @@ def test_the_command_line_for_people_works_where_there_is_nothing(
 
     there = ("--cni-path", str(host.bin))
     assert "10-weave.conflist" in genie("list", *there)
-    assert "canal" in genie("explain", "/etc/cni/net.d/pod.yaml", *there)
+    assert "canal" in genie("explain", "/etc/cni/net.d/pod.manifest", *there)
     assert "net1" in genie("attachments")
-    assert f"{STATE} can be written" in genie("doctor", *there)
+    assert f"{STATE} is writable" in genie("doctor", *there)
     host.call("DEL", pod).succeeded()
 
 

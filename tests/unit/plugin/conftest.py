@@ -4,8 +4,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dispatcher.agent.installer import PluginInstaller
-from tests.node.installed import image
 from tests.unit.plugin.program import Node
 from tests.unit.plugin.rig import Rig
 
@@ -23,12 +21,3 @@ def rig(tmp_path: Path) -> Rig:
 def node(tmp_path: Path) -> Node:
     """Return a node for the whole program, with the network net."""
     return Node(tmp_path)
-
-
-@pytest.fixture(scope="session")
-def payload_launcher(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the plugin as the agent installs it, with an interpreter of its own."""
-    folder = tmp_path_factory.mktemp("payload")
-    plugin = PluginInstaller(image.make(folder / "image", image.OWN), folder / "bin")
-    plugin.install()
-    return plugin.launcher

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dispatcher.cni_errors import CNIError
-from dispatcher.plugin.cli import doctor
-from dispatcher.plugin.cli.own import Own
+from dispatcher.plugin.cli.doctor import check_node
+from dispatcher.plugin.cli.genie_conflist import GenieConflist
 from dispatcher.state import journal, lock, store
 from dispatcher.state.record import CorruptRecordError, Record
 from tests.unit.irregular import IRREGULAR, ends, irregular
@@ -184,9 +184,9 @@ def test_doctor_passes_over_what_is_no_file(rig: Rig, put: Put) -> None:
     rig.state.mkdir()
     for name in (".agent-problem", ".reaper-problem", "c1.json"):
         put(rig.state / name)
-    own = Own(str(rig.folder))
-    own.settings.state_dir = str(rig.state)
+    conflist = GenieConflist(str(rig.folder))
+    conflist.settings.state_dir = str(rig.state)
     with ends():
-        findings = doctor.examine(own, str(rig.folder), [], [], lambda _: "")
-    said = [each.said for each in findings if each.problem and each.about != "conflist"]
-    assert said == [f"{rig.state}/c1.json: it is not a regular file"]
+        findings = check_node(conflist, str(rig.folder), [], [], lambda _: "")
+    messages = [each.message for each in findings if each.is_problem and each.subject != "conflist"]
+    assert messages == [f"{rig.state}/c1.json: it is not a regular file"]

@@ -1,7 +1,6 @@
-"""Genie's own conflist on this node, read for people: which options are in force.
+"""Read Genie's own conflist on this node, for the command line: which options are in force.
 
-Rules of this file: for the command line only; the plugin itself gets its options on standard
-input and never looks for them.
+The plugin itself gets its options on standard input, and does not look for this file.
 """
 
 from __future__ import annotations
@@ -13,25 +12,26 @@ from dispatcher.networks import conf_files
 from dispatcher.plugin.genie_conf import PluginSettings, validate_options
 
 NET_DIR = "/etc/cni/net.d"
-"""Where container runtimes look for their configuration."""
+"""The directory in which container runtimes look for their configuration."""
 
 
-class Own:
-    """The conflist of ours that the runtime would load: ``conf`` is None where there is none.
+class GenieConflist:
+    """The conflist of the plugin ``genie`` in a directory.
 
-    ``first`` is the file that the runtime loads in fact: the first in lexical order. ``problem``
-    says why the plugin refuses its calls, "" where it does not; ``settings`` are the defaults
-    where the options are wrong.
+    ``conf`` is None if there is none, and ``loaded_file`` is the file that the runtime loads: the
+    first in lexical order. ``problem`` says why the plugin refuses every call ("": it does not).
+    ``settings`` are the plugin's options, or the defaults if the options are invalid.
     """
 
-    __slots__ = ("conf", "first", "problem", "settings")
+    __slots__ = ("conf", "loaded_file", "problem", "settings")
 
     def __init__(self, net_dir: str = NET_DIR) -> None:
         self.conf: Conf | None = None
         self.problem = ""
         self.settings = PluginSettings({})
         files = self._files(net_dir)
-        self.first = files[0] if files else ""
+        self.loaded_file = files[0] if files else ""
+
         for file in files:
             try:
                 conf = load(file)
@@ -40,7 +40,7 @@ class Own:
                     self.problem = str(error)
                 continue
             if keys.PLUGIN_TYPE in conf.types:
-                self._take(conf)
+                self._read_options(conf)
                 break
 
     def _files(self, net_dir: str) -> list[str]:
@@ -50,7 +50,7 @@ class Own:
             self.problem = f"{net_dir}: {error.strerror}"
             return []
 
-    def _take(self, conf: Conf) -> None:
+    def _read_options(self, conf: Conf) -> None:
         self.conf = conf
         options = next(each for each in conf.plugins if each["type"] == keys.PLUGIN_TYPE)
         try:
@@ -58,8 +58,7 @@ class Own:
         except CNIError as error:
             self.problem = f"{conf.path}: {error.msg}"
             return
+
         self.settings = PluginSettings(options)
         if keys.PLUGIN_TYPE in conf.types[1:]:
-            self.problem = (
-                f"{conf.path}: Genie makes interfaces, so only the first plugin may be it"
-            )
+            self.problem = f"{conf.path}: genie must be the first plugin, and occur only once"

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dispatcher.plugin.cli import conflicts
-from dispatcher.plugin.cli.doctor import examine
+from dispatcher.plugin.cli import network_checks
+from dispatcher.plugin.cli.doctor import check_node
+from dispatcher.plugin.cli.genie_conflist import GenieConflist
 from dispatcher.plugin.cli.main import main
-from dispatcher.plugin.cli.own import Own
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from dispatcher.plugin.cli.diagnosis import Diagnosis
+    from dispatcher.plugin.cli.finding import DoctorFinding
     from tests.unit.plugin.rig import Rig
 
 
@@ -55,15 +55,17 @@ class Node:
         path.write_text(json.dumps(conf))
         return path
 
-    def findings(self, about: str) -> list[Diagnosis]:
+    def findings(self, about: str) -> list[DoctorFinding]:
         """Return what doctor says whose subject begins with *about*."""
-        own = Own(str(self.net))
-        found = examine(own, str(self.net), own.settings.conf_dirs, [str(self.bin)], lambda _: "")
-        return [each for each in found if each.about.startswith(about)]
+        own = GenieConflist(str(self.net))
+        found = check_node(
+            own, str(self.net), own.settings.conf_dirs, [str(self.bin)], lambda _: ""
+        )
+        return [each for each in found if each.subject.startswith(about)]
 
     def levels(self, about: str) -> list[tuple[str, str]]:
         """Return the same, as level and sentence."""
-        return [(each.level, each.said) for each in self.findings(about)]
+        return [(each.level, each.message) for each in self.findings(about)]
 
 
 @pytest.fixture
@@ -82,11 +84,11 @@ def test_the_default_network_is_never_advised_to_be_removed(node: Node) -> None:
     """Broken, or without its plugin."""
     (node.bin / "c1").unlink()
     [missing] = node.findings("network canal")
-    assert missing.problem
-    assert missing.cure.endswith("do not remove the file: it is the default network")
+    assert missing.is_problem
+    assert missing.fix.endswith("do not remove the file: it is the default network")
     (node.rig.conf / "10-canal.conflist").write_text("{")
     [broken] = node.findings("network canal")
-    assert broken.cure == "repair the file; do not remove the file: it is the default network"
+    assert broken.fix == "correct the file; do not remove the file: it is the default network"
 
 
 def test_a_network_that_pods_use_is_never_advised_to_be_removed(node: Node) -> None:
@@ -94,7 +96,7 @@ def test_a_network_that_pods_use_is_never_advised_to_be_removed(node: Node) -> N
     node.rig.run("ADD", "weave", netns="/proc/self/ns/net")
     (node.bin / "w1").unlink()
     [finding] = node.findings("network weave")
-    assert finding.cure.endswith("do not remove the file: pods of this node use its network")
+    assert finding.fix.endswith("do not remove the file: pods of this node use its network")
 
 
 def test_the_file_that_the_runtime_loads_without_genie_is_never_advised_to_be_removed(
@@ -103,12 +105,12 @@ def test_the_file_that_the_runtime_loads_without_genie_is_never_advised_to_be_re
     """It is the cluster's own network; its installer writes it, and nodes are NotReady without."""
     for file in ("10-calico.conflist", "20-spare.conflist"):
         (node.net / file).write_text("{")
-    cures = {each.about: each.cure for each in node.findings("network ")}
+    cures = {each.subject: each.fix for each in node.findings("network ")}
     assert cures["network calico"].endswith(
         "do not remove the file: the runtime loads it when Genie is gone"
     )
     assert cures["network spare"] == (
-        "repair the file; remove the file only if this network was uninstalled"
+        "correct the file; remove the file only if this network was uninstalled"
     )
 
 
@@ -126,7 +128,7 @@ def test_without_root_no_file_is_advised_to_be_removed(
 
     monkeypatch.setattr("posix.listdir", listdir)
     [finding] = node.findings("network spare")
-    assert finding.cure == "repair the file; run as root to learn whether pods use it"
+    assert finding.fix == "correct the file; run as root to check whether pods use it"
 
 
 # Names that several files claim
@@ -145,14 +147,18 @@ def test_of_equal_claims_the_first_file_wins_and_that_is_a_warning(node: Node) -
     [(level, said)] = node.levels("name ")
     assert level == "warning"
     assert said.startswith(f"belongs to {calico}, not to {canal}: ")
-    assert 'equal claims (its "name") the first file in lexical order wins' in said
+    assert 'both claim it by the "name" in the file, and the first file' in said
 
 
 @pytest.mark.parametrize(
     ("file", "name", "why"),
     [
-        ("10-w.conflist", "weave", 'the file\'s name is stronger than its "name"'),
-        ("10-weave.conflist", "w", "its directory comes first"),
+        (
+            "10-w.conflist",
+            "weave",
+            'the name of the file takes precedence over the "name" in the file',
+        ),
+        ("10-weave.conflist", "w", "its directory is searched first"),
     ],
     ids=["a stronger rule", "an earlier directory"],
 )
@@ -173,7 +179,7 @@ def test_a_claim_that_is_settled_by_a_rule_is_a_note(
 def subnet_env(node: Node, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return flannel's file of the node, which is not there yet."""
     path = node.rig.folder / "subnet.env"
-    monkeypatch.setattr(conflicts, "SUBNET_FILE", str(path))
+    monkeypatch.setattr(network_checks, "SUBNET_FILE", str(path))
     return path
 
 
@@ -224,7 +230,7 @@ def test_two_networks_that_hand_out_the_same_addresses_are_a_warning(
     node.network("20-b.conflist", "b", ipam, kind)
     found = node.levels("addresses")
     assert [level for level, _ in found] == ["warning"] * bool(shared)
-    assert all(f"both hand out {shared}, each" in said for _, said in found)
+    assert all(f"both allocate from {shared}, each" in said for _, said in found)
 
 
 def test_one_store_keeps_its_addresses_apart(node: Node) -> None:
@@ -260,8 +266,8 @@ def test_whereabouts_under_the_default_network_is_a_warning(node: Node) -> None:
     node.own(default="wide")
     (finding,) = node.findings("whereabouts")
     assert finding.level == "warning"
-    assert "the default network wide has its addresses from whereabouts" in finding.said
-    assert "switch that reconciler off" in finding.cure
+    assert "the default network wide gets its addresses from whereabouts" in finding.message
+    assert "disable that reconciler" in finding.fix
 
 
 def test_whereabouts_under_another_network_is_a_note(node: Node) -> None:
@@ -331,7 +337,7 @@ def test_whether_the_agent_runs_only_root_can_tell(
         def close(self) -> None:
             """Close nothing."""
 
-    monkeypatch.setattr("dispatcher.plugin.cli.doctor.socket", Closed)
+    monkeypatch.setattr("dispatcher.plugin.cli.node_checks.socket", Closed)
     node.own(default="canal", agentSocket="/run/genie/agent.sock")
     assert node.levels("agent") == [("ok", "cannot check whether the agent runs: run as root")]
 
@@ -345,4 +351,4 @@ def test_a_warning_is_printed_with_its_cure_and_fails_nothing(
     assert main(["doctor", "--net-dir", str(node.net), "--cni-path", str(node.bin)]) == 0
     shown = capsys.readouterr().out
     assert "warning: addresses: " in shown
-    assert "    cure: give one of them another range" in shown
+    assert "    fix: give one network another range" in shown

@@ -1,0 +1,194 @@
+"""Print what each command was asked for: ``explain``, ``list``, ``attachments``, ``doctor``.
+
+Each takes the parsed arguments and Genie's conflist on this node, and returns the exit code.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from dispatcher import jsontext
+from dispatcher.cni_errors import CNIError
+from dispatcher.plugin.cli import views
+from dispatcher.plugin.cli.output import (
+    print_error,
+    print_hint,
+    print_json,
+    print_line,
+    print_table,
+    red,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from typing import Any
+
+    from dispatcher.plugin.cli.genie_conflist import GenieConflist
+    from dispatcher.plugin.cli.manifest import PodManifest
+
+
+def explain(arguments: argparse.Namespace, conflist: GenieConflist) -> int:
+    """Print what this node would attach to the pods of a manifest."""
+    from dispatcher.plugin.cli.manifest import ManifestError, read
+
+    try:
+        pods = read(_contents(arguments.manifest))
+    except ManifestError as error:
+        raise CNIError(0, f"{arguments.manifest}: {error}") from None
+
+    default = conflist.settings.default if arguments.default is None else arguments.default
+    answers = [_explain_pod(pod, arguments, default) for pod in pods]
+    if arguments.output == "json":
+        print_json(answers)
+    else:
+        for answer in answers:
+            _print_answer(answer)
+    return int(bool(conflist.problem) or any("error" in answer for answer in answers))
+
+
+def _contents(name: str) -> bytes:
+    if name == "-":
+        return sys.stdin.buffer.read()
+    with open(name, "rb") as file:
+        return file.read()
+
+
+def _explain_pod(pod: PodManifest, arguments: argparse.Namespace, default: str) -> dict[str, Any]:
+    answer: dict[str, Any] = {
+        "kind": pod.kind,
+        "namespace": pod.namespace,
+        "name": pod.name,
+        "annotation": pod.annotation,
+        "passedOver": pod.skip_reason,
+        "attachments": [],
+        "warnings": [],
+    }
+    if pod.skip_reason:
+        return answer
+
+    try:
+        answer["attachments"], answer["warnings"] = views.explain(
+            pod, arguments.conf_dirs, default, arguments.cni_path
+        )
+    except CNIError as error:
+        answer["error"] = {"code": error.code, "msg": error.msg, "details": error.details}
+    return answer
+
+
+def _print_answer(answer: dict[str, Any]) -> None:
+    pod = f"{answer['kind']} {answer['namespace']}/{answer['name']}"
+    if answer["passedOver"]:
+        print_line(f"{pod}: {answer['passedOver']}")
+        return
+
+    annotation = answer["annotation"]
+    if annotation is None:
+        print_line(f"{pod}, no annotation cni: default network of this node")
+    else:
+        print_line(f"{pod}, annotation cni: {jsontext.dump(annotation).decode()}")
+    if "error" in answer:
+        print_error(answer["error"]["msg"], answer["error"]["details"])
+        return
+
+    print_table(
+        ("NETWORK", "INTERFACE", "FILE", "PLUGINS"),
+        [
+            (each["network"], _interface(each), each["file"], _plugins(each))
+            for each in answer["attachments"]
+        ],
+    )
+    for sentence in answer["warnings"]:
+        print_line(sentence, label="warning: ")
+
+
+def _interface(row: dict[str, Any]) -> str:
+    return f"{row['interface']} (primary)" if row["primary"] else str(row["interface"])
+
+
+def _plugins(row: dict[str, Any]) -> str:
+    missing = f" - missing: {', '.join(row['missing'])}" if row["missing"] else ""
+    return ", ".join(row["plugins"]) + missing
+
+
+def list_networks(arguments: argparse.Namespace, _conflist: GenieConflist) -> int:
+    """Print the networks of this node, and why some cannot be attached."""
+    rows = views.networks_of_node(arguments.conf_dirs, arguments.cni_path)
+    if arguments.output == "json":
+        print_json(rows)
+        return 0
+
+    if not rows:
+        print_hint(f"no CNI configuration in {' or '.join(arguments.conf_dirs)}")
+    print_table(
+        ("NETWORK", "ALSO CALLED", "ATTACHABLE", "FILE", "REASON"),
+        [
+            (
+                row["network"] or "-",
+                ", ".join(row["also"]) or "-",
+                "yes" if row["attachable"] else "no",
+                row["file"],
+                row["reason"],
+            )
+            for row in rows
+        ],
+    )
+    return 0
+
+
+def attachments(arguments: argparse.Namespace, conflist: GenieConflist) -> int:
+    """Print the attachments in the records of this node."""
+    state_dir = arguments.state_dir or conflist.settings.state_dir
+    records, errors = [], []
+    for each in views.records(state_dir):
+        if isinstance(each, CNIError):
+            errors.append(each)
+        else:
+            records.append(each)
+
+    rows = views.attachments(records, show_config=arguments.show_config)
+    if arguments.output == "json" or arguments.show_config:
+        print_json(rows)
+    else:
+        if not records and not errors:
+            print_hint(f"no attachments: {state_dir} has no records")
+        _print_attachments(rows)
+    for error in errors:
+        print_error(error.msg)
+    return 1 if errors else 0
+
+
+def _print_attachments(rows: list[Any]) -> None:
+    print_table(
+        ("POD", "CONTAINER", "NETWORK", "INTERFACE", "IPS", "PHASE"),
+        [
+            (
+                f"{row['namespace']}/{row['pod']}" if row["pod"] else "-",
+                row["container"][:13],
+                row["network"],
+                _interface(row),
+                ", ".join(row["ips"]) or "-",
+                row["phase"] + (f": {row['failure']}" if row["failure"] else ""),
+            )
+            for row in rows
+        ],
+    )
+
+
+def doctor(arguments: argparse.Namespace, conflist: GenieConflist) -> int:
+    """Check this node, and print the findings."""
+    from dispatcher.plugin.cli.doctor import check_node
+
+    if arguments.state_dir:
+        conflist.settings.state_dir = arguments.state_dir
+    findings = check_node(conflist, arguments.net_dir, arguments.conf_dirs, arguments.cni_path)
+
+    if arguments.output == "json":
+        print_json([finding.as_json() for finding in findings])
+    else:
+        for finding in findings:
+            level = red(finding.level) if finding.fix else finding.level
+            print_line(f"{finding.subject}: {finding.message}", label=f"{level}: ")
+            if finding.fix:
+                print_line(finding.fix, label="    fix: ")
+    return 1 if any(finding.is_problem for finding in findings) else 0
