@@ -1,23 +1,26 @@
 """The container of the DaemonSet that has an API token: installs Genie, and reports on the node.
 
-``python -m dispatcher.agent`` starts it. Nothing here is on the path of an ADD or DEL: pods
-come and go while the agent is away.
+``python -m dispatcher.agent`` starts it. Nothing here is on the path of an ADD or DEL:
+pods start and stop while the agent is down.
 
-    __main__           settings in, threads out, until SIGTERM
+    __main__           reads the settings and runs the agent until SIGTERM
     agent              the agent's parts and threads
-    reconciler         brings the node to what the settings say
-    installer          puts the plugin in place, and keeps it there
-    conflist           the file that makes the container runtime call Genie
-    moves              notices when a network moves to another configuration file
+    reconciler         brings plugin and conflist of the node to the settings
+    installer          installs the plugin, and restores it
+    conflist           writes the file that makes the container runtime call Genie
+    availability       says which networks this node can attach, and why not the others
+    moves              detects when a network moves to another configuration file
+    node_state         what a reconciliation reports of the node (pure)
+    problem_file       leaves the agent's problem for ``genie doctor``
     label_policy       which labels this node should have (pure)
-    node_labels        the labels of our own Node, brought to that
-    network_status     writes onto each pod what it was attached to
+    node_labels        writes the labels and the annotation of our own Node
+    network_status     writes onto each pod to which networks it is attached
     annotation_server  answers the plugin where the runtime passes no annotations
     journal_reader     reads the plugin's journal, for metrics and Events
-    events             Events about this node and its pods
+    events             emits Events about this node and its pods
     metrics            the agent's metrics
-    http_endpoints     ``/healthz``, ``/readyz`` and ``/metrics``
-    inotify            notices at once when a file of interest changes
+    http_endpoints     serves ``/healthz``, ``/readyz`` and ``/metrics``
+    inotify            wakes the agent when a file changes
 
 Imports neither :mod:`dispatcher.reaper` nor the plugin.
 """

@@ -18,7 +18,8 @@ from dispatcher.agent.label_policy import LabelPlan
 from dispatcher.agent.metrics import AgentMetrics
 from dispatcher.agent.network_status import NetworkStatusWriter
 from dispatcher.agent.node_labels import NodeLabels
-from dispatcher.agent.reconciler import NodeReconciler, NodeState
+from dispatcher.agent.node_state import NodeState
+from dispatcher.agent.reconciler import NodeReconciler
 from dispatcher.node import atomic_file, reaper_problem, removal
 from dispatcher.node.loop import Loop
 from dispatcher.node.record_cache import CachedRecord, RecordCache

@@ -1,12 +1,12 @@
-"""The file that makes the container runtime call Genie: ``00-genie.conflist``.
+"""Writes the file that makes the container runtime call Genie: ``00-genie.conflist``.
 
-How it works: :func:`render` makes its text from the settings. :class:`Conflist` puts it in
-place and keeps it there. It counts how often another program took it away or changed it:
-after the second time in a minute the agent stops fighting for ten minutes and says who it
-was and what to do, because two programs that undo each other's work harm every pod.
+:func:`render` makes its content from the settings. :class:`ConflistFile` writes it, and restores it
+when another program removes or changes it. If that happens twice within a minute, the agent backs
+off for ten minutes and reports the other program, because two programs that undo each other's work
+harm every pod.
 
-Rules: it is written only when it would work (the caller knows) and never removed but on
-request; a file of this name that is not ours is not touched.
+Rules: the caller asks for the file only when it would work, and only the caller has it removed. A
+file of this name that Genie did not write is not touched.
 """
 
 from __future__ import annotations
@@ -35,26 +35,26 @@ CAPABILITIES = (
     "infinibandGUID",
     "deviceID",
 )
-"""What a runtime may hand to the plugin, which passes it on to a primary that declares it."""
+"""Capabilities that a runtime may pass to the plugin, for a primary that declares them."""
 
-FIGHT_SECONDS = 60.0
-"""Losing the file twice in so long is a fight."""
+CONFLICT_SECONDS = 60.0
+"""If the file is lost twice within this time, another program competes for it."""
 
-TRUCE_SECONDS = 600.0
-"""For so long the agent does not write the file after a fight."""
+BACKOFF_SECONDS = 600.0
+"""How long the agent does not write the file after that."""
 
-BACKUP = ".cilium_bak"
-"""What Cilium's agent appends to the configurations of others (``cni.exclusive``)."""
+CILIUM_SUFFIX = ".cilium_bak"
+"""Suffix that Cilium's agent appends to the configurations of others (``cni.exclusive``)."""
 
 
 class ConflistError(Exception):
-    """The conflist cannot be in place; the text names the file, the reason and the cure."""
+    """The conflist cannot be installed; the text names the file, the reason and the fix."""
 
 
 def render(settings: NodeSettings) -> bytes:
-    """Return the conflist that *settings* ask for.
+    """Return the content of the conflist for *settings*.
 
-    Disabled, and on the way to being removed, the runtime is not asked for annotations and the
+    In a mode that offers no choice of networks, the conflist does not declare annotations and the
     plugin does not ask the agent, so that every new pod gets the default network.
     """
     disabled = not settings.mode.offers_choice
@@ -86,60 +86,63 @@ def render(settings: NodeSettings) -> bytes:
 
 
 class ConflistFile:
-    """Our file in the runtime's configuration directory, and who else wants it away."""
+    """Our file in the runtime's configuration directory, and its losses to other programs."""
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / keys.CONFLIST
         self._written: bytes | None = None
         self._losses: deque[float] = deque(maxlen=2)
-        self._truce_until = 0.0
+        self._backoff_until = 0.0
 
     @property
     def in_place(self) -> bool:
-        """Whether a conflist of ours is there now, be it of an earlier setting."""
-        return self._ours(self._read())
+        """Whether a conflist of ours is there, be it of an earlier setting."""
+        return self._is_ours(self._read())
 
-    def holds(self, wanted: bytes) -> bool:
-        """Whether *wanted* is in place already."""
-        return self._read() == wanted
+    def holds(self, content: bytes) -> bool:
+        """Return whether the file has this *content*."""
+        return self._read() == content
 
     @property
     def loaded(self) -> bool:
-        """Whether a conflist of ours is what the runtime loads."""
+        """Whether the runtime loads a conflist of ours."""
         return self.in_place and self._shadow() is None
 
-    def install(self, wanted: bytes, now: float) -> list[str]:
-        """Put *wanted* in place; returns what had to be restored, in sentences.
+    def install(self, content: bytes, now: float) -> list[str]:
+        """Write *content* if the file differs; return the restored files, a sentence each.
 
         *now* is a monotonic time in seconds. Raises :class:`ConflistError`.
         """
         current = self._read()
-        if current == wanted:
-            self._written = wanted
-            self._refuse_shadow()
+        if current == content:
+            self._written = content
+            self._raise_if_shadowed()
             return []
-        if current is not None and not self._ours(current):
+        if current is not None and not self._is_ours(current):
             raise ConflistError(
-                f"{self.path} is there and is not ours: move it away, and the agent goes on"
+                f"{self.path} exists but was not written by Genie; "
+                "move it away and the agent will continue"
             )
-        lost = self._written is not None and current != self._written
-        if lost:
-            self._count(now)
-        if now < self._truce_until:
-            raise ConflistError(self._complaint())
+
+        is_lost = self._written is not None and current != self._written
+        if is_lost:
+            self._count_loss(now)
+        if now < self._backoff_until:
+            raise ConflistError(self._conflict_problem())
+
         try:
-            atomic_file.replace(self.path, wanted, 0o644)
+            atomic_file.replace(self.path, content, 0o644)
         except OSError as error:
-            raise ConflistError(f"{self.path}: {error.strerror}") from None
-        self._written = wanted
-        self._refuse_shadow()
-        verb = "was gone" if current is None else "was changed"
-        return [f"{self.path} {verb}; it is as it should be again"] if lost else []
+            raise ConflistError(f"cannot write {self.path}: {error.strerror}") from None
+        self._written = content
+        self._raise_if_shadowed()
+        change = "was deleted" if current is None else "was changed"
+        return [f"{self.path} {change}; restored"] if is_lost else []
 
     def remove(self) -> None:
-        """Take our conflist away, if it is there."""
+        """Remove our conflist, if it is there."""
         self._written = None
-        if self._ours(self._read()):
+        if self._is_ours(self._read()):
             self.path.unlink()
             atomic_file.sync(self.path.parent)
 
@@ -149,37 +152,38 @@ class ConflistFile:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise ConflistError(f"{self.path}: {error.strerror}") from None
+            raise ConflistError(f"cannot read {self.path}: {error.strerror}") from None
 
     @staticmethod
-    def _ours(content: bytes | None) -> bool:
+    def _is_ours(content: bytes | None) -> bool:
         return content is not None and f'"{keys.PLUGIN_TYPE}"'.encode() in content
 
-    def _count(self, now: float) -> None:
-        self._written = None  # one loss is counted once
+    def _count_loss(self, now: float) -> None:
+        self._written = None  # each loss is counted once
         self._losses.append(now)
-        full = len(self._losses) == self._losses.maxlen
-        if full and now - self._losses[0] <= FIGHT_SECONDS:
-            self._truce_until = now + TRUCE_SECONDS
+        is_full = len(self._losses) == self._losses.maxlen
+        if is_full and now - self._losses[0] <= CONFLICT_SECONDS:
+            self._backoff_until = now + BACKOFF_SECONDS
             self._losses.clear()
 
-    def _complaint(self) -> str:
-        backup = self.path.with_name(self.path.name + BACKUP)
-        if backup.exists():
+    def _conflict_problem(self) -> str:
+        minutes = f"{BACKOFF_SECONDS / 60:.0f} minutes"
+        if self.path.with_name(self.path.name + CILIUM_SUFFIX).exists():
             return (
-                f"Cilium renames {self.path} (cni.exclusive); the agent has stopped writing it "
-                'for ten minutes. Set "cni.exclusive: false" in Cilium\'s values'
+                f"Cilium renames {self.path}, so the agent does not write it for {minutes}; "
+                'set "cni.exclusive: false" in Cilium\'s values'
             )
         return (
-            f"another program keeps taking {self.path} away; the agent has stopped writing it "
-            "for ten minutes. Find what manages that directory and let it leave our file alone"
+            f"another program keeps removing or changing {self.path}, so the agent does not write "
+            f"it for {minutes}; find the program that manages {self.path.parent} and make it leave "
+            "this file alone"
         )
 
-    def _refuse_shadow(self) -> None:
+    def _raise_if_shadowed(self) -> None:
         shadow = self._shadow()
         if shadow is not None:
             raise ConflistError(
-                f"{shadow} sorts before {self.path.name}, so the runtime loads it instead: "
+                f"{shadow} sorts before {self.path.name}, so the runtime loads it instead; "
                 f"rename it so that it sorts after {self.path.name}"
             )
 

@@ -1,13 +1,12 @@
-"""The plugin on this node: put in place whole, switched in one step, kept as it should be.
+"""Installs the plugin on this node whole, switches versions in one step, and restores its files.
 
-How it works: everything that the plugin needs lies in one folder, ``.genie/<version>`` in the
-runtime's directory of CNI plugins, and ``genie`` beside it is a launcher whose first line
-names the interpreter in that folder. A new version gets a folder of its own, which has its
-name only once it is complete; then the launcher is replaced by ``rename``. A call that runs
-keeps the folder that it started from.
+Everything that the plugin needs is in one folder, ``.genie/<version>`` in the runtime's directory
+of CNI plugins. ``genie`` beside it is a launcher whose first line names the interpreter in that
+folder. A new version is written under a temporary name and renamed once it is complete. Then the
+launcher is replaced by ``rename``. A call that runs keeps the folder that it started from.
 
-Rules: a file called ``genie`` that is not ours is never touched; of ours, whatever was
-changed or removed is put back, and said.
+Rules: a file called ``genie`` that Genie did not write is never touched. A file of ours that was
+changed or removed is restored and reported.
 """
 
 from __future__ import annotations
@@ -24,11 +23,11 @@ from dispatcher.node.plugin_layout import LAUNCHER_MARK, LOADER_PLACEHOLDER, VER
 
 
 class InstallError(Exception):
-    """The plugin cannot be put in place; the text names the file, the reason and the cure."""
+    """The plugin cannot be installed; the text names the file, the reason and the fix."""
 
 
 class Signature(NamedTuple):
-    """What tells without reading that a file is still the one that was verified."""
+    """The metadata by which a verified file is known again without reading it."""
 
     size: int
     changed: int
@@ -37,16 +36,17 @@ class Signature(NamedTuple):
 
 
 class PluginInstaller:
-    """The plugin in the directory *bin_dir*, to be as *source* has it.
+    """Installs the plugin in *source* into the directory *bin_dir*.
 
-    *source* is what :mod:`dispatcher.build.bundle` makes.
+    :mod:`dispatcher.build.bundle` makes *source*.
     """
 
     def __init__(self, source: Path, bin_dir: Path) -> None:
         folders = sorted(source.glob(f"{VERSIONS_FOLDER}/*/"))
         if len(folders) != 1:
             raise InstallError(
-                f"{source / VERSIONS_FOLDER}: one version of the plugin is expected there"
+                f"{source / VERSIONS_FOLDER} must contain one version of the plugin, "
+                f"but contains {len(folders)}"
             )
         self._source = source
         self._tree = folders[0]
@@ -60,25 +60,26 @@ class PluginInstaller:
         self._verified: dict[Path, Signature] | None = None
 
     def install(self) -> list[str]:
-        """Put in place what is not there; returns what had to be restored, in sentences.
+        """Install what is missing; return the restored files, a sentence each.
 
         Raises :class:`InstallError`.
         """
-        if self._whole:
+        if self._is_verified:
             return []
         try:
             return self._install_files()
         except OSError as error:
-            raise InstallError(f"{error.filename or self._bin}: {error.strerror}") from None
+            path = error.filename or self._bin
+            raise InstallError(f"cannot install {path}: {error.strerror}") from None
 
     @property
     def runs(self) -> bool:
-        """Whether the runtime, calling us, would start a plugin of ours: this version or another.
+        """Whether the runtime can start a plugin of ours, this version or another.
 
-        Of another, which stays where this one cannot be installed (a full disk), no more can be
-        told than that its interpreter is there.
+        Another version stays if this one cannot be installed (a full disk). Of that one, only the
+        interpreter is checked.
         """
-        if self._whole:
+        if self._is_verified:
             return True
         try:
             head = self.launcher.read_bytes()[:512]
@@ -95,21 +96,21 @@ class PluginInstaller:
 
     @property
     def is_foreign(self) -> bool:
-        """Whether the launcher is another program's, so that nobody knows what it attaches."""
+        """Whether the launcher belongs to another program."""
         try:
             return LAUNCHER_MARK not in self.launcher.read_bytes()[:512]
         except OSError:
             return False
 
     def remove(self) -> None:
-        """Take the launcher and every version away; what is not ours stays."""
+        """Remove the launcher and all versions; files of other programs stay."""
         self._verified = None
         if self.launcher.is_file() and LAUNCHER_MARK in self.launcher.read_bytes()[:512]:
             self.launcher.unlink()
         shutil.rmtree(self._bin / VERSIONS_FOLDER, ignore_errors=True)
 
-    def text(self) -> bytes:
-        """Return the launcher as it is to be on this node: with the interpreter's place here."""
+    def launcher_content(self) -> bytes:
+        """Return the launcher of this node: its first line names the interpreter's path here."""
         first, newline, rest = (self._source / keys.PLUGIN_TYPE).read_bytes().partition(b"\n")
         interpreter = self.folder / "python3"
         if (self._tree / "python3").is_file():
@@ -118,26 +119,28 @@ class PluginInstaller:
         return first + newline + rest
 
     def _install_files(self) -> list[str]:
-        self._refuse_foreign()
+        self._raise_if_foreign()
         self._bin.mkdir(mode=0o755, exist_ok=True)  # the folder above is the node's own
         (self._bin / VERSIONS_FOLDER).mkdir(mode=0o755, exist_ok=True)
         atomic_file.sweep(self._bin)
         atomic_file.sweep(self._bin / VERSIONS_FOLDER)
+
         restored = [] if self.folder.is_dir() else self._copy()
-        restored += self._restore()  # also of what was copied: the switch is to a whole version
-        restored += self._switch()
+        # This verifies the copy, too: the launcher must never name an incomplete version.
+        restored += self._restore_files()
+        restored += self._switch_launcher()
         self._verified = self._signatures()
         return restored
 
-    def _refuse_foreign(self) -> None:
+    def _raise_if_foreign(self) -> None:
         if self.is_foreign:
             raise InstallError(
-                f"{self.launcher} is there and is not ours (the original CNI-Genie's?): "
-                "move it away, and the agent goes on"
+                f"{self.launcher} exists but was not written by Genie; "
+                "move it away and the agent will continue"
             )
 
     def _copy(self) -> list[str]:
-        known = self._verified is not None
+        is_lost = self._verified is not None
         scratch = atomic_file.temporary_path(self._bin / VERSIONS_FOLDER)
         for name in self._names:
             target = scratch / name
@@ -146,16 +149,17 @@ class PluginInstaller:
         for folder in [scratch, *(path for path in scratch.rglob("*") if path.is_dir())]:
             folder.chmod(0o755)
             atomic_file.sync(folder)
+
         try:
             scratch.rename(self.folder)
         except OSError as error:
             if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
                 raise
-            shutil.rmtree(scratch)  # another agent was quicker; what it made is verified next
+            shutil.rmtree(scratch)  # another agent was first; its files are verified next
         atomic_file.sync(self._bin / VERSIONS_FOLDER)
-        return [f"{self.folder} was gone; it is back"] if known else []
+        return [f"{self.folder} was deleted; restored"] if is_lost else []
 
-    def _restore(self) -> list[str]:
+    def _restore_files(self) -> list[str]:
         restored = []
         for name in self._names:
             target = self.folder / name
@@ -163,19 +167,21 @@ class PluginInstaller:
             if reason:
                 target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
                 atomic_file.replace(target, self._content(name), self._mode(name))
-                restored.append(f"{target} {reason}; it is as it should be again")
+                restored.append(f"{target} {reason}; restored")
         return restored
 
-    def _switch(self) -> list[str]:
-        wanted = self.text()
-        known = self._verified is not None
-        reason = self._difference(self.launcher, wanted, 0o755)
+    def _switch_launcher(self) -> list[str]:
+        content = self.launcher_content()
+        reason = self._difference(self.launcher, content, 0o755)
         if not reason:
             return []
-        ours = self.launcher.is_file() and bytes(self.folder) in self.launcher.read_bytes()
-        atomic_file.replace(self.launcher, wanted, 0o755)
-        if known or ours:
-            return [f"{self.launcher} {reason}; it is as it should be again"]
+
+        # A launcher of another version is an upgrade, not a loss.
+        names_version = self.launcher.is_file() and bytes(self.folder) in self.launcher.read_bytes()
+        is_lost = self._verified is not None or names_version
+        atomic_file.replace(self.launcher, content, 0o755)
+        if is_lost:
+            return [f"{self.launcher} {reason}; restored"]
         return []
 
     @staticmethod
@@ -184,9 +190,9 @@ class PluginInstaller:
             if path.read_bytes() != content:
                 return "was changed"
             if path.stat().st_mode & 0o7777 != mode:
-                return "had other permissions"
+                return "had the wrong permissions"
         except FileNotFoundError:
-            return "was gone"
+            return "was deleted"
         return ""
 
     def _content(self, name: Path) -> bytes:
@@ -200,15 +206,15 @@ class PluginInstaller:
         return 0o755 if (self._tree / name).stat().st_mode & 0o100 else 0o644
 
     @property
-    def _whole(self) -> bool:
+    def _is_verified(self) -> bool:
         return self._verified is not None and self._signatures() == self._verified
 
     def _signatures(self) -> dict[Path, Signature] | None:
-        found = {}
+        signatures = {}
         for path in [self.launcher, *(self.folder / name for name in self._names)]:
             try:
                 stat = path.lstat()
             except OSError:
                 return None
-            found[path] = Signature(stat.st_size, stat.st_mtime_ns, stat.st_ino, stat.st_mode)
-        return found
+            signatures[path] = Signature(stat.st_size, stat.st_mtime_ns, stat.st_ino, stat.st_mode)
+        return signatures

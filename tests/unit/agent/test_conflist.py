@@ -84,7 +84,7 @@ def test_a_loss_is_made_good_and_said(host: Host) -> None:
     conflist.install(OURS, 0)
     conflist.path.unlink()
     [sentence] = conflist.install(OURS, 4)
-    assert "was gone" in sentence
+    assert "was deleted" in sentence
     conflist.path.write_bytes(OURS + b" ")
     [sentence] = conflist.install(OURS, 100)
     assert "was changed" in sentence
@@ -135,7 +135,7 @@ def test_a_file_of_that_name_that_is_not_ours_is_not_touched(host: Host) -> None
     """Neither replaced nor removed."""
     conflist = ConflistFile(host.conf)
     conflist.path.write_text("theirs")
-    with pytest.raises(ConflistError, match="not ours"):
+    with pytest.raises(ConflistError, match="not written by Genie"):
         conflist.install(OURS, 0)
     conflist.remove()
     assert conflist.path.read_text() == "theirs"

@@ -65,7 +65,7 @@ def test_an_upgrade_keeps_the_old_folder_for_calls_that_run(host: Host) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "message"),
     [
         pytest.param(
             lambda bin_dir: (bin_dir / ".genie/v1/lib/code").write_text("evil"),
@@ -74,16 +74,16 @@ def test_an_upgrade_keeps_the_old_folder_for_calls_that_run(host: Host) -> None:
         ),
         pytest.param(
             lambda bin_dir: (bin_dir / ".genie/v1/lib/code").unlink(),
-            "code was gone",
+            "code was deleted",
             id="a file removed",
         ),
         pytest.param(
             lambda bin_dir: (bin_dir / "genie").chmod(0o644),
-            "had other permissions",
+            "had the wrong permissions",
             id="permissions of the launcher",
         ),
         pytest.param(
-            lambda bin_dir: (bin_dir / "genie").unlink(), "genie was gone", id="launcher removed"
+            lambda bin_dir: (bin_dir / "genie").unlink(), "genie was deleted", id="launcher removed"
         ),
         pytest.param(
             lambda bin_dir: (bin_dir / "genie").write_text(
@@ -94,14 +94,14 @@ def test_an_upgrade_keeps_the_old_folder_for_calls_that_run(host: Host) -> None:
         ),
         pytest.param(
             lambda bin_dir: (bin_dir / ".genie").rename(bin_dir / "elsewhere"),
-            "was gone; it is back",
+            "was deleted; restored",
             id="whole folder moved away",
         ),
     ],
 )
 @pytest.mark.parametrize("restarted", [False, True], ids=["while running", "between two runs"])
-def test_what_was_changed_by_hand_is_restored_and_said(
-    host: Host, spoil: Callable[[Path], None], said: str, *, restarted: bool
+def test_what_was_changed_by_hand_is_restored_and_reported(
+    host: Host, spoil: Callable[[Path], None], message: str, *, restarted: bool
 ) -> None:
     """Whatever happened to our files, the next look leaves them as the image has them."""
     plugin = host.plugin()
@@ -113,9 +113,9 @@ def test_what_was_changed_by_hand_is_restored_and_said(
     unknowable = restarted and not all(halves)  # it looks like an installation cut short
     sentences = plugin.install()
     if not unknowable:
-        assert any(said in sentence for sentence in sentences)
+        assert any(message in sentence for sentence in sentences)
     assert (host.bin / ".genie/v1/lib/code").read_text() == "code of v1"
-    assert (host.bin / "genie").read_bytes() == plugin.text()
+    assert (host.bin / "genie").read_bytes() == plugin.launcher_content()
     assert (host.bin / "genie").stat().st_mode & 0o777 == 0o755
     assert plugin.install() == []
 
@@ -123,7 +123,7 @@ def test_what_was_changed_by_hand_is_restored_and_said(
 def test_a_file_called_genie_that_is_not_ours_is_never_touched(host: Host) -> None:
     """The original CNI-Genie has its binary there."""
     (host.bin / "genie").write_bytes(b"\x7fELF the original")
-    with pytest.raises(InstallError, match="is not ours"):
+    with pytest.raises(InstallError, match="not written by Genie"):
         host.plugin().install()
     assert (host.bin / "genie").read_bytes() == b"\x7fELF the original"
 
@@ -154,16 +154,16 @@ def test_what_vanishes_while_it_is_copied_is_there_before_the_switch(
     copy = plugin._copy
 
     def losing() -> list[str]:
-        said = copy()
+        restored = copy()
         (plugin.folder / "lib/code").unlink()
-        return said
+        return restored
 
     def switch() -> list[str]:
         assert (plugin.folder / "lib/code").exists()
         return []
 
     monkeypatch.setattr(plugin, "_copy", losing)
-    monkeypatch.setattr(plugin, "_switch", switch)
+    monkeypatch.setattr(plugin, "_switch_launcher", switch)
     plugin.install()
 
 
@@ -180,7 +180,7 @@ def test_a_directory_of_plugins_that_is_not_there_is_made(host: Host) -> None:
     for _ in range(2):
         shutil.rmtree(host.bin)
         plugin.install()
-        assert (host.bin / "genie").read_bytes() == plugin.text()
+        assert (host.bin / "genie").read_bytes() == plugin.launcher_content()
         assert host.bin.stat().st_mode & 0o777 == 0o755
 
 

@@ -153,7 +153,7 @@ def test_a_foreign_launcher_stops_the_conflist(
     """No conf without a working plugin."""
     host.network("canal")
     host.executable("bridge", "genie")
-    assert "not ours" in make_reconciler().reconcile().problem
+    assert "not written by Genie" in make_reconciler().reconcile().problem
     assert not (host.conf / "00-genie.conflist").exists()
 
 
@@ -285,7 +285,7 @@ def test_nothing_can_be_attached_by_a_launcher_that_is_not_ours(
     reconciler = make_reconciler()
     reconciler.reconcile()
     host.executable("genie")
-    assert "not ours" in reconciler.reconcile().networks["canal"]
+    assert "not written by Genie" in reconciler.reconcile().networks["canal"]
 
 
 def test_nothing_can_be_attached_by_a_version_that_cannot_be_put_back(
@@ -338,8 +338,11 @@ def test_the_choice_of_networks_is_taken_from_pods_only_when_the_labels_say_so(
     reconciler = make_reconciler(mode=mode, labels_published=False)
     state = reconciler.reconcile()
     assert ours.read_bytes() == before
-    assert f'"{mode}" takes effect when this node\'s labels say' in state.problem
-    assert (state.networks["canal"], state.networks["weave"]) == ("", f"the agent's mode is {mode}")
+    assert f'node labels to be updated before applying mode "{mode}"' in state.problem
+    assert (state.networks["canal"], state.networks["weave"]) == (
+        "",
+        f'mode "{mode}" attaches the default network only',
+    )
     assert events.emitted == []
     reconciler.labels_published = True
     assert reconciler.reconcile().problem == ""
@@ -368,8 +371,8 @@ def test_a_mode_does_not_wait_for_ever_for_an_api_server_that_is_away(
         ("10-weave.conflist.cilium_bak", "{}", "Cilium"),
         ("weave.conf.cilium_bak", "{}", "Cilium"),
         ("05-net.conf.cilium_bak", '{"name": "weave", "type": "bridge"}', "Cilium"),
-        ("10-other.conflist.cilium_bak", "{}", "no configuration in"),
-        ("10-weave.conflist.old", "{}", "no configuration in"),
+        ("10-other.conflist.cilium_bak", "{}", 'no configuration named "weave" in'),
+        ("10-weave.conflist.old", "{}", 'no configuration named "weave" in'),
     ],
 )
 def test_the_reason_of_an_absence_names_cilium_only_for_its_backup_of_that_network(

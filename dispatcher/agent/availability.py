@@ -1,0 +1,91 @@
+"""Says which networks this node can attach, and why it cannot attach the others.
+
+Reads the directories of the node; changes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dispatcher import networks
+from dispatcher.agent.conflist import CILIUM_SUFFIX
+from dispatcher.conf import InvalidConfError, load
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from pathlib import Path
+
+    from dispatcher.conf import Conf
+    from dispatcher.networks import Networks
+    from dispatcher.node.settings import NodeSettings
+
+
+def network_files(found: Networks) -> dict[str, Conf | InvalidConfError]:
+    """Return the configuration, or its fault, of each network to publish.
+
+    The file ``10-canal.conflist`` defines ``canal`` and can be named ``10-canal``, too. That alias
+    is not published beside ``canal``.
+    """
+    files: dict[str, Conf | InvalidConfError] = {**found.broken_names, **found.confs}
+
+    def is_alias(name: str) -> bool:
+        short = name.lstrip("0123456789").removeprefix("-")
+        return short != name and files[name] == files.get(short)
+
+    return {name: file for name, file in files.items() if not is_alias(name)}
+
+
+def unavailable_reasons(found: Networks, settings: NodeSettings) -> dict[str, str]:
+    """Return each network to publish, with the reason why this node cannot attach it, or ""."""
+    return {name: unavailable_reason(name, found, settings) for name in network_files(found)}
+
+
+def unavailable_reason(name: str, found: Networks, settings: NodeSettings) -> str:
+    """Return why this node cannot attach the network *name*, or ""."""
+    if name in found.broken_names:
+        return str(found.broken_names[name])
+    if name not in found.confs:
+        return absence_reason(name, settings, found.ignored)
+
+    directories = settings.bin_dirs
+    missing = networks.missing_executables(found.confs[name], directories)
+    if missing:
+        return f"no executable {', '.join(missing)} in {' or '.join(directories)}"
+    return ""
+
+
+def absence_reason(name: str, settings: NodeSettings, ignored: Collection[str]) -> str:
+    """Return why the network *name* has no configuration; *ignored* are excluded by a setting."""
+    if name in ignored:
+        return 'excluded by the setting "ignored-networks"'
+
+    for directory in (settings.extra_conf_dir, settings.cni_conf_dir):
+        for path in _entries(directory):
+            if path.name.endswith(CILIUM_SUFFIX) and name in _former_names(path):
+                return (
+                    f"Cilium renamed its configuration to {path}; "
+                    'set "cni.exclusive: false" in Cilium\'s values'
+                )
+    return f'no configuration named "{name}" in {" or ".join(settings.conf_dirs)}'
+
+
+def plugin_types(found: Networks) -> dict[str, list[str]]:
+    """Return the plugin types of each published network whose configuration is valid."""
+    return {name: found.confs[name].types for name in network_files(found) if name in found.confs}
+
+
+def _former_names(renamed: Path) -> set[str]:
+    """Return the names of the network in *renamed* while its file had its own name."""
+    entry: Conf | InvalidConfError
+    try:
+        entry = load(str(renamed))
+    except InvalidConfError as error:
+        entry = error
+    return {name for _, name in networks.claims(str(renamed).removesuffix(CILIUM_SUFFIX), entry)}
+
+
+def _entries(directory: Path) -> list[Path]:
+    try:
+        return sorted(directory.iterdir())
+    except OSError:
+        return []
