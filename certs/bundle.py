@@ -72,7 +72,7 @@ def merge(
 
     usable = {fingerprint(ca): ca for ca in trusted if not is_expired(ca, now)}
     added = [usable[name] for name in usable.keys() - kept_names - set(retired)]
-    # Every replica must compose the same bytes, in whatever order it learnt of the CAs.
+    # Every replica must compose the same bytes, whichever CA it learnt of first.
     added.sort(key=lambda ca: (ca.not_valid_before_utc, fingerprint(ca)))
 
     head = b"".join(kept)

@@ -103,7 +103,7 @@ def parse(secret: Mapping[str, Any] | None, name: str, now: dt.datetime) -> Pars
     if ca is None:
         return ParsedSecret(secret, None, next_ca, retired, tuple(data.problems))
 
-    # The CA that signs must stay in the bundles, whatever an edited state says.
+    # The CA that signs must stay in the bundles, even if someone edited the state.
     retired.pop(fingerprint(ca.certificate), None)
     # Without a date, leaves of the previous CA may be in use for as long as it is valid.
     if previous is not None and retire_at is None:

@@ -109,7 +109,7 @@ class FileSource:
         self._read()
         if not self._files or not self._files.authorities or not self._settings.write_bundles:
             return None
-        # Nothing marks the CAs of other people as theirs, so that every expired one is removed.
+        # Nothing marks which CAs in a bundle came from these files, so every expired one may go.
         return BundlePublication(self._files.authorities, (), lambda _certificate: True)
 
     def next_leaf(

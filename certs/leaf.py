@@ -83,7 +83,7 @@ REPLACEMENT_RULES: tuple[tuple[str, Callable[[ChangeOfSigner], bool]], ...] = (
     ),
     (
         "the old leaf expires now",
-        # No API server accepts an expired leaf; some may accept one of the new CA already.
+        # No API server accepts an expired leaf, but some may already accept one of the new CA.
         lambda change: change.seconds_left < 2 * change.settings.resync,
     ),
 )

@@ -93,7 +93,7 @@ def _recover(inputs: RotationInput) -> RotationDecision:
     """Restore the Secret from memory, else promote its next CA, else wait or issue a new CA."""
     parsed, now, settings = inputs.parsed, inputs.now, inputs.settings
 
-    # Not a CA that the damaged Secret calls retired, nor one that the others have replaced.
+    # A CA that the damaged Secret lists as retired, or that others have replaced, must not return.
     memory = usable(inputs.memory, now)
     if (
         memory

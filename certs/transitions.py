@@ -82,7 +82,7 @@ def phase_of(content: CASecret, observed: ObservedConfigurations) -> Phase:
     return Phase.RETIRE if observed.holders(content.retired) else Phase.STEADY
 
 
-# Conditions, and what the Secret holds after a step.
+# Conditions, each followed by what the Secret holds after the step.
 
 
 def _is_compromised(inputs: RotationInput, _content: CASecret) -> bool:
@@ -100,7 +100,7 @@ def _is_damaged(inputs: RotationInput, _content: CASecret) -> bool:
 
 
 def _repair(inputs: RotationInput, content: CASecret) -> CASecret:
-    """Restore damaged keys from memory, if the memory is of the CA that signs."""
+    """Restore damaged keys from memory, if the memory is of the CA that signs; else drop them."""
     memory = usable(inputs.memory, inputs.now)
     if memory is None or memory.ca.certificate != content.ca.certificate:
         return content
@@ -117,7 +117,7 @@ def _publish(inputs: RotationInput, content: CASecret) -> CASecret:
 
 
 def _is_expiring(inputs: RotationInput, content: CASecret) -> bool:
-    """Tell whether the CA that signs expires at once: any other CA is better then."""
+    """Tell whether the CA that signs is about to expire: then any other CA is better."""
     seconds_left = (content.ca.certificate.not_valid_after_utc - inputs.now).total_seconds()
     return seconds_left < 2 * inputs.settings.resync
 
@@ -151,8 +151,8 @@ def _is_overlap_over(inputs: RotationInput, content: CASecret) -> bool:
 def _retire(inputs: RotationInput, content: CASecret) -> CASecret:
     assert content.previous is not None  # noqa: S101 - the phase is PROMOTE
 
-    # A valid CA of ours that only bundles know may still sign: after a backup of the Secret was
-    # restored, that is the newest one. So only those go that are not valid now.
+    # A valid CA of ours that only bundles hold may still sign: after a backup of the Secret was
+    # restored, it is the newest one. So only invalid ones are retired with the previous CA.
     own = own_cas(inputs.observed, inputs.settings.dns_name)
     invalid = [ca for ca in own if not is_valid(ca, inputs.now)]
     return CASecret(content.ca, retired=_retired_with(inputs, content, content.previous, *invalid))
@@ -174,6 +174,7 @@ class Transition:
 
 
 TRANSITIONS = (
+    # phase, condition, what the Secret holds afterwards, reason, next phase
     Transition(None, _is_compromised, _replace_ca, RotationReason.COMPROMISED, Phase.RETIRE),
     Transition(None, _is_damaged, _repair, RotationReason.REPAIRED, None),
     Transition(Phase.STEADY, _is_due, _publish, RotationReason.PUBLISHED, Phase.PUBLISH),

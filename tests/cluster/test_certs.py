@@ -17,7 +17,7 @@ import yaml
 
 from certs.webhook_configs import API, KINDS
 from tests.cluster.support.admission import NAME, NAMESPACE, make_spaces, node, own_cluster
-from tests.cluster.support.certs_site import WITHOUT_PODS, Site, StrictClient, bundles
+from tests.cluster.support.certs_site import WITHOUT_PODS, CertificateSite, StrictClient, bundles
 from tests.cluster.support.load import Load
 from tests.cluster.support.outside_webhook import apply_folder
 from tests.devcluster.build.imagebuild import PROJECT
@@ -34,14 +34,14 @@ PAUSE = 0.02
 
 
 @pytest.fixture(scope="module")
-def site() -> Iterator[Site]:
+def site() -> Iterator[CertificateSite]:
     """Give an API server with manifests/ and two replicas that started at the same time."""
     with own_cluster("certs") as cluster:
         cluster.apply(node("node1"))
         apply_folder(cluster, ".", *WITHOUT_PODS)
         # The namespace is removed with the cluster: to delete thousands of pods would take longer.
         make_spaces(cluster, {"busy": {}})
-        new_site = Site(cluster)
+        new_site = CertificateSite(cluster)
         try:
             new_site.start()
             yield new_site
@@ -51,23 +51,23 @@ def site() -> Iterator[Site]:
 
 
 @pytest.fixture(autouse=True)
-def _fresh(site: Site) -> None:
+def _fresh(site: CertificateSite) -> None:
     """Begin each test with one CA."""
     site.wait_steady()
 
 
-def configuration(site: Site) -> dict[str, Any]:
+def configuration(site: CertificateSite) -> dict[str, Any]:
     return site.admin.get(MUTATING)
 
 
-def rendered(site: Site) -> dict[str, Any]:
+def rendered(site: CertificateSite) -> dict[str, Any]:
     """Return the MutatingWebhookConfiguration as manifests/ have it."""
     text = site.cluster.kubectl("kustomize", os.fspath(PROJECT / "manifests")).stdout
     objects: list[dict[str, Any]] = list(yaml.safe_load_all(text))
     return next(one for one in objects if one["kind"] == "MutatingWebhookConfiguration")
 
 
-def test_two_replicas_that_start_at_once_share_one_ca(site: Site) -> None:
+def test_two_replicas_that_start_at_once_share_one_ca(site: CertificateSite) -> None:
     """One of them created the Secret; both serve leaves that every bundle covers."""
     assert set(bundles(site.admin).values()) == {site.secret()["ca.crt"]}
     for replica in site.replicas:
@@ -75,7 +75,7 @@ def test_two_replicas_that_start_at_once_share_one_ca(site: Site) -> None:
         assert replica.metric("genie_certificate_self_check_ok") == 1
 
 
-def test_a_whole_rotation_costs_no_call(site: Site) -> None:
+def test_a_whole_rotation_costs_no_call(site: CertificateSite) -> None:
     """From STEADY through all phases to STEADY: at least 2,000 pods are created and normalised.
 
     In the middle the manifests are applied again, which does not change caBundle.
@@ -97,7 +97,7 @@ def test_a_whole_rotation_costs_no_call(site: Site) -> None:
     assert strict.handshakes > 100
 
 
-def test_the_secret_may_be_deleted_under_load(site: Site) -> None:
+def test_the_secret_may_be_deleted_under_load(site: CertificateSite) -> None:
     """The replicas restore it from memory, with the same CA, and no call fails."""
     before = site.secret()
     with Load(site.cluster, pause=PAUSE) as load, StrictClient(site) as strict:
@@ -111,7 +111,7 @@ def test_the_secret_may_be_deleted_under_load(site: Site) -> None:
     assert strict.faults == []
 
 
-def test_both_replicas_may_be_killed_in_a_rotation(site: Site) -> None:
+def test_both_replicas_may_be_killed_in_a_rotation(site: CertificateSite) -> None:
     """Killed in PUBLISH and again in PROMOTE, they finish the rotation without a failed call."""
     old = site.secret()["ca.crt"]
     with StrictClient(site) as strict:
@@ -129,7 +129,7 @@ def test_both_replicas_may_be_killed_in_a_rotation(site: Site) -> None:
     assert strict.faults == []
 
 
-def empty(site: Site) -> float:
+def empty(site: CertificateSite) -> float:
     item = configuration(site)
     for entry in item["webhooks"]:
         entry["clientConfig"]["caBundle"] = ""
@@ -138,7 +138,7 @@ def empty(site: Site) -> float:
     return removed_at
 
 
-def replace(site: Site) -> float:
+def replace(site: CertificateSite) -> float:
     manifest = rendered(site)
     manifest["metadata"]["resourceVersion"] = configuration(site)["metadata"]["resourceVersion"]
     removed_at = time.time()
@@ -146,7 +146,7 @@ def replace(site: Site) -> float:
     return removed_at
 
 
-def recreate(site: Site) -> float:
+def recreate(site: CertificateSite) -> float:
     manifest = rendered(site)
     site.admin.delete(MUTATING)
     removed_at = time.time()
@@ -154,7 +154,9 @@ def recreate(site: Site) -> float:
     return removed_at
 
 
-def seconds_until_written(site: Site, remove: Callable[[Site], float]) -> float:
+def seconds_until_written(
+    site: CertificateSite, remove: Callable[[CertificateSite], float]
+) -> float:
     """Remove a bundle; return the seconds until a replica wrote it, according to its log."""
     removed_at = remove(site)
 
@@ -169,7 +171,7 @@ def seconds_until_written(site: Site, remove: Callable[[Site], float]) -> float:
 
 @pytest.mark.parametrize("remove", [empty, replace, recreate])
 def test_a_bundle_that_is_removed_is_written_back_within_a_second(
-    site: Site, remove: Callable[[Site], float]
+    site: CertificateSite, remove: Callable[[CertificateSite], float]
 ) -> None:
     """Emptied, replaced by the manifest, deleted and created again.
 
@@ -183,7 +185,9 @@ def test_a_bundle_that_is_removed_is_written_back_within_a_second(
 
 
 @pytest.mark.parametrize("how", [(), ("--server-side", "--force-conflicts")], ids=["client", "SSA"])
-def test_the_next_release_may_drop_and_rename_entries(site: Site, how: tuple[str, ...]) -> None:
+def test_the_next_release_may_drop_and_rename_entries(
+    site: CertificateSite, how: tuple[str, ...]
+) -> None:
     """No part of a dropped entry stays, the renamed one is covered, and a rollback works."""
     first = rendered(site)
     second = json.loads(json.dumps(first))
@@ -198,7 +202,7 @@ def test_the_next_release_may_drop_and_rename_entries(site: Site, how: tuple[str
     assert dropped in [entry["name"] for entry in configuration(site)["webhooks"]]
 
 
-def test_the_overlay_for_cert_manager_is_accepted(site: Site) -> None:
+def test_the_overlay_for_cert_manager_is_accepted(site: CertificateSite) -> None:
     """By a real API server, except cert-manager's own kinds; it requests the injection."""
     folder = os.fspath(PROJECT / "manifests/overlays/cert-manager")
     text = site.cluster.kubectl("kustomize", folder).stdout
@@ -217,7 +221,7 @@ def test_the_overlay_for_cert_manager_is_accepted(site: Site) -> None:
     )
 
 
-def test_a_compromised_ca_is_distrusted_at_once(site: Site) -> None:
+def test_a_compromised_ca_is_distrusted_at_once(site: CertificateSite) -> None:
     """The command warns of the cost, and returns when no bundle holds the old CA."""
     old = site.secret()["ca.crt"]
     result = site.certs("rotate", "--compromised", "--wait", "--timeout", "30")

@@ -62,7 +62,7 @@ WITHOUT_PODS: list[dict[str, Any]] = [
 DNS_NAME = CertificateSettings().dns_name
 
 
-class Replica:
+class ReplicaProcess:
     """One replica of the webhook, as a process on this machine."""
 
     def __init__(self, cluster: Cluster, number: int) -> None:
@@ -126,14 +126,14 @@ class Replica:
         return False
 
 
-class Site:
+class CertificateSite:
     """The cluster with two replicas."""
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
         self.admin = api(cluster)
         webhook_kubeconfig(cluster)
-        self.replicas = [Replica(cluster, number) for number in (1, 2)]
+        self.replicas = [ReplicaProcess(cluster, number) for number in (1, 2)]
         for replica in self.replicas:
             cluster.apply(_endpoints(cluster.layout.host_ipv4, replica))
 
@@ -187,7 +187,7 @@ class Site:
 class StrictClient(Workers):
     """Opens TLS connections to each replica, and trusts the bundles of :data:`LAG` seconds ago."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: CertificateSite) -> None:
         super().__init__(self._observe, self._call)
         self.handshakes = 0
         self.faults: list[str] = []
@@ -211,7 +211,7 @@ class StrictClient(Workers):
                 for replica in self._site.replicas:
                     self._connect(replica, bundle)
 
-    def _connect(self, replica: Replica, bundle: bytes) -> None:
+    def _connect(self, replica: ReplicaProcess, bundle: bytes) -> None:
         address = self._site.cluster.layout.host_ipv4, replica.port
         context = ssl.create_default_context(cadata=bundle.decode())
         try:
@@ -236,7 +236,7 @@ def bundles(kube: Kube) -> dict[str, bytes]:
     }
 
 
-def _endpoints(address: str, replica: Replica) -> dict[str, Any]:
+def _endpoints(address: str, replica: ReplicaProcess) -> dict[str, Any]:
     return {
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",

@@ -82,7 +82,7 @@ class Change:
     view: View
 
 
-class Replica:
+class ModelReplica:
     """A replica, and what the invariant may expect of it."""
 
     def __init__(self, api: Api) -> None:
@@ -172,7 +172,7 @@ def accepted(leaf: Leaf, bundle: bytes, now: dt.datetime) -> bool:
     return is_valid(leaf.certificate, now) and verifies(leaf.chain, bundle)
 
 
-class World(RuleBasedStateMachine):
+class RotationWorld(RuleBasedStateMachine):
     """Two replicas, two API servers that lag, one set of objects; the rules are in test_model."""
 
     def __init__(self) -> None:
@@ -184,7 +184,7 @@ class World(RuleBasedStateMachine):
         self.unseen: dict[str, set[int]] = {}
         self.excused_before: dict[str, int] = {}
         self.backups: list[dict[str, Any]] = []
-        self.replicas: list[Replica] = []
+        self.replicas: list[ModelReplica] = []
         self.checked: tuple[Any, ...] = ()
         self.compromise_pending = False
         self.latest = 0.0
@@ -329,7 +329,7 @@ class World(RuleBasedStateMachine):
                         for bundle in bundles:
                             self._check_leaf(replica, replica.leaf, bundle)
 
-    def _check_leaf(self, replica: Replica, leaf: Leaf, bundle: bytes) -> None:
+    def _check_leaf(self, replica: ModelReplica, leaf: Leaf, bundle: bytes) -> None:
         now = self.api.now
         if accepted(leaf, bundle, now):
             return

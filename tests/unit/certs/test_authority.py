@@ -40,28 +40,28 @@ def test_a_ca_is_what_the_documentation_says(make_ca: Maker) -> None:
     assert isinstance(ca.public_key(), ec.EllipticCurvePublicKey)
     assert ca.not_valid_after_utc - NOW == 30 * DAY
     assert NOW - ca.not_valid_before_utc == dt.timedelta(minutes=5)
-    found = ca.extensions.get_extension_for_class
-    basic = found(x509.BasicConstraints)
+    extension = ca.extensions.get_extension_for_class
+    basic = extension(x509.BasicConstraints)
     assert (basic.critical, basic.value.ca, basic.value.path_length) == (True, True, 0)
-    names = found(x509.NameConstraints)
+    names = extension(x509.NameConstraints)
     assert names.critical
     assert names.value.permitted_subtrees == [x509.DNSName(NAME)]
     excluded = {str(one.value) for one in names.value.excluded_subtrees or ()}
     assert excluded == {"0.0.0.0/0", "::/0"}
-    assert list(found(x509.ExtendedKeyUsage).value) == [ExtendedKeyUsageOID.SERVER_AUTH]
+    assert list(extension(x509.ExtendedKeyUsage).value) == [ExtendedKeyUsageOID.SERVER_AUTH]
 
 
 def test_a_leaf_is_for_the_name_the_api_server_asks_for(make_ca: Maker) -> None:
     """The one DNS name, 7 days, five minutes of back-dating, and no CA."""
-    made = leaf(make_ca()).certificate
-    names = made.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    certificate = leaf(make_ca()).certificate
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert list(names) == [x509.DNSName("genie-webhook.genie-system.svc")]
-    assert made.not_valid_after_utc - NOW == 7 * DAY
-    assert NOW - made.not_valid_before_utc == dt.timedelta(minutes=5)
+    assert certificate.not_valid_after_utc - NOW == 7 * DAY
+    assert NOW - certificate.not_valid_before_utc == dt.timedelta(minutes=5)
 
 
 def test_serials_and_keys_are_never_the_same(make_ca: Maker) -> None:
-    """Two certificates made in the same instant differ in both."""
+    """Two certificates issued in the same instant differ in both."""
     ca = make_ca()
     one, other = leaf(ca), leaf(ca)
     assert one.certificate.serial_number != other.certificate.serial_number
@@ -69,7 +69,7 @@ def test_serials_and_keys_are_never_the_same(make_ca: Maker) -> None:
 
 
 def test_a_leaf_does_not_outlive_its_ca(make_ca: Maker) -> None:
-    """Made a day before the CA ends, it ends with it."""
+    """Issued a day before the CA expires, it expires with it."""
     ca = make_ca()
     assert (
         leaf(ca, now=NOW + 29 * DAY).certificate.not_valid_after_utc
@@ -81,9 +81,11 @@ def test_a_leaf_does_not_outlive_its_ca(make_ca: Maker) -> None:
     ("name", "at", "accepted"),
     [
         pytest.param(NAME, NOW, True, id="the leaf for our name is accepted"),
-        pytest.param("kubernetes.default.svc", NOW, False, id="no other name can be signed for"),
-        pytest.param(NAME, NOW + 8 * DAY, False, id="after its life it is refused"),
-        pytest.param(NAME, NOW - DAY, False, id="before its life it is refused"),
+        pytest.param(
+            "kubernetes.default.svc", NOW, False, id="a leaf for another name is rejected"
+        ),
+        pytest.param(NAME, NOW + 8 * DAY, False, id="an expired leaf is rejected"),
+        pytest.param(NAME, NOW - DAY, False, id="a leaf that is not yet valid is rejected"),
     ],
 )
 def test_who_verifies(make_ca: Maker, name: str, at: dt.datetime, *, accepted: bool) -> None:
@@ -93,7 +95,7 @@ def test_who_verifies(make_ca: Maker, name: str, at: dt.datetime, *, accepted: b
 
 
 def test_no_key_is_shown_by_accident(make_ca: Maker) -> None:
-    """A pair in a log line or a traceback shows its certificate alone."""
+    """In a log line or a traceback, a pair shows its certificate only."""
     assert "key" not in repr(make_ca()).removeprefix("KeyPair").lower()
 
 
@@ -182,7 +184,7 @@ def test_a_ca_that_must_not_sign_is_refused(
 
 
 def test_a_leaf_or_the_ca_of_another_name_is_no_ca_of_ours(make_ca: Maker) -> None:
-    """Neither is taken for the CA in the Secret."""
+    """Neither can be the CA in the Secret."""
     ca, own = make_ca("other.genie-system.svc"), leaf(make_ca())
     for pair in (ca, own):
         assert not is_own_ca(pair.certificate, NAME)
@@ -191,7 +193,7 @@ def test_a_leaf_or_the_ca_of_another_name_is_no_ca_of_ours(make_ca: Maker) -> No
 
 
 def test_an_expired_ca_is_refused_with_its_dates(make_ca: Maker) -> None:
-    """The reason says from when to when it was valid."""
+    """The error names its period of validity."""
     ca = make_ca()
     with pytest.raises(CertificateError, match="2029-12-31T23:55:00Z to 2030-01-31T00:00:00Z"):
         load_ca(ca.certificate_pem, ca.key_pem, NAME, now=NOW + 31 * DAY)
@@ -199,13 +201,13 @@ def test_an_expired_ca_is_refused_with_its_dates(make_ca: Maker) -> None:
 
 
 def test_renewal_is_due_after_two_thirds_of_the_life(make_ca: Maker) -> None:
-    """Day 20 of 30: the back-dating does not count."""
+    """Day 20 of 30, without the back-dating."""
     ca = make_ca().certificate
     assert renew_at(ca, backdating=300, fraction=SETTINGS.renew_fraction) == NOW + 20 * DAY
 
 
 def test_a_foreign_certificate_is_not_ours(make_ca: Maker) -> None:
-    """What lacks our organisation is an administrator's, whatever else it says."""
+    """A certificate without our organisation is foreign, even if all else is the same."""
     own = make_ca().certificate
     assert is_own_ca(own, NAME)
     key = ec.generate_private_key(ec.SECP256R1())
@@ -225,21 +227,21 @@ def test_a_foreign_certificate_is_not_ours(make_ca: Maker) -> None:
 @pytest.mark.parametrize(
     ("part", "damaged"),
     [
-        pytest.param("0603551d0e", "0603551d13", id="an extension that is there twice"),
-        pytest.param("0c0c636e69", "0c0cffffff", id="a subject that is no text"),
+        pytest.param("0603551d0e", "0603551d13", id="a duplicate extension"),
+        pytest.param("0c0c636e69", "0c0cffffff", id="a subject that is not text"),
     ],
 )
-def test_a_certificate_that_cannot_be_taken_apart_is_not_ours(
+def test_a_certificate_that_cannot_be_parsed_is_not_ours(
     make_ca: Maker, part: str, damaged: str
 ) -> None:
-    """Read lazily, it shows that only here."""
+    """It loads, because it is parsed lazily."""
     der = make_ca().certificate.public_bytes(serialization.Encoding.DER)
     assert bytes.fromhex(part) in der
-    found = der.replace(bytes.fromhex(part), bytes.fromhex(damaged))
-    assert not is_own_ca(x509.load_der_x509_certificate(found), NAME)
+    changed = der.replace(bytes.fromhex(part), bytes.fromhex(damaged))
+    assert not is_own_ca(x509.load_der_x509_certificate(changed), NAME)
 
 
-def test_what_is_no_certificate_is_refused() -> None:
-    """With a reason, as anything that cannot be used."""
+def test_a_text_that_is_not_a_certificate_is_refused() -> None:
+    """The error gives the reason."""
     with pytest.raises(CertificateError, match="the certificate cannot be read"):
         load_certificate(b"nonsense")

@@ -39,28 +39,34 @@ def pem(*pairs: KeyPair) -> bytes:
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        pytest.param(merged(b"", OLD), pem(OLD), id="an empty bundle gets what is trusted"),
-        pytest.param(merged(b"\n", OLD), pem(OLD), id="a placeholder goes"),
-        pytest.param(merged(pem(OLD), OLD), pem(OLD), id="what is right stays as it is"),
+        pytest.param(merged(b"", OLD), pem(OLD), id="an empty bundle gets the trusted CAs"),
+        pytest.param(merged(b"\n", OLD), pem(OLD), id="a placeholder is removed"),
+        pytest.param(merged(pem(OLD), OLD), pem(OLD), id="a correct bundle does not change"),
         pytest.param(merged(pem(OTHER), OLD), pem(OTHER, OLD), id="an unknown CA of ours stays"),
-        pytest.param(merged(pem(EXPIRED), OLD), pem(OLD), id="an expired CA of ours goes"),
+        pytest.param(merged(pem(EXPIRED), OLD), pem(OLD), id="an expired CA of ours is removed"),
         pytest.param(
-            merged(pem(OLD, NEW), NEW, retired=(OLD,)), pem(NEW), id="a retired CA of ours goes"
+            merged(pem(OLD, NEW), NEW, retired=(OLD,)),
+            pem(NEW),
+            id="a retired CA of ours is removed",
         ),
-        pytest.param(merged(b"", OLD, retired=(OLD,)), b"", id="a retired CA is not put back"),
-        pytest.param(merged(pem(OLD, OLD), OLD), pem(OLD), id="a doubled CA of ours is one"),
+        pytest.param(merged(b"", OLD, retired=(OLD,)), b"", id="a retired CA is not added"),
+        pytest.param(
+            merged(pem(OLD, OLD), OLD), pem(OLD), id="a duplicate of a CA of ours is removed"
+        ),
         pytest.param(
             merged(b"# ours\n" + FOREIGN + pem(OLD), OLD),
             b"# ours\n" + FOREIGN + pem(OLD),
             id="foreign certificates and comments stay in their place",
         ),
         pytest.param(
-            merged(FOREIGN.rstrip(), OLD), FOREIGN.rstrip() + b"\n" + pem(OLD), id="a line is ended"
+            merged(FOREIGN.rstrip(), OLD),
+            FOREIGN.rstrip() + b"\n" + pem(OLD),
+            id="an unfinished line is completed",
         ),
         pytest.param(
             merged(b"-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----", OLD),
             b"-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n" + pem(OLD),
-            id="what cannot be read is not ours",
+            id="an unreadable certificate stays",
         ),
     ],
 )
@@ -69,7 +75,7 @@ def test_a_bundle_is_merged(before: bytes, after: bytes) -> None:
 
 
 def test_an_expired_foreign_certificate_is_not_touched() -> None:
-    """Whose it is, he decides; only ours expire out of the bundle."""
+    """Only expired CAs of ours are removed from a bundle."""
     long_after = NOW + dt.timedelta(days=40_000)
     assert merge(FOREIGN, [], retired=(), is_own=own, now=long_after) == FOREIGN
 
@@ -83,10 +89,10 @@ CHOICES = st.lists(st.sampled_from(CAS), max_size=3)
 
 @given(parts=PARTS, trusted=CHOICES, retired=CHOICES)
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_merging_is_idempotent_and_keeps_its_promises(
+def test_merging_is_idempotent_and_follows_its_rules(
     parts: list[bytes], trusted: list[KeyPair], retired: list[KeyPair]
 ) -> None:
-    """Twice is once; what is trusted is there; what is foreign is there, in order; no retired."""
+    """Trusted CAs are added, retired ones removed, and foreign certificates keep their order."""
     bundle = b"".join(parts)
     gone = {fingerprint(one.certificate) for one in retired}
     once = merged(bundle, *trusted, retired=tuple(retired))
@@ -100,14 +106,14 @@ def test_merging_is_idempotent_and_keeps_its_promises(
 
 
 def test_an_empty_bundle_accepts_nothing() -> None:
-    """And the reason says so."""
+    """The error says that it is empty."""
     assert (
         verification_error((OLD.certificate,), b"", NAME, NOW) == "the bundle holds no certificate"
     )
 
 
 def issued(*, by: trustme.CA, name: str = NAME) -> list[x509.Certificate]:
-    """Return what a server presents: a leaf with a critical name, as some PKIs make them."""
+    """Return the chain of a server: a leaf with a critical name, as some PKIs issue them."""
     pems = by.issue_cert(name).cert_chain_pems
     return [x509.load_pem_x509_certificate(one.bytes()) for one in pems]
 
@@ -152,9 +158,9 @@ LEAF = issue_leaf(OLD, NAME, now=NOW, lifetime=86_400, backdating=300)
         ),
     ],
 )
-def test_a_leaf_is_judged_as_the_api_server_judges_it(
+def test_a_leaf_is_verified_as_the_api_server_does_it(
     chain: list[x509.Certificate], bundle: bytes, now: dt.datetime, why: str | None
 ) -> None:
-    """By RFC 5280, and not by what browsers demand beyond it."""
-    found = verification_error(chain, bundle, NAME, now)
-    assert found is None if why is None else why in (found or "accepted")
+    """By RFC 5280, without the additional rules of browsers."""
+    error = verification_error(chain, bundle, NAME, now)
+    assert error is None if why is None else why in (error or "accepted")

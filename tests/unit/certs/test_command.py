@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 ENTRY = f"{KINDS[0]}/cni-genie/a"
 
 
-class Site:
+class CommandSite:
     """An API server, a replica, and the terminal of a person."""
 
     def __init__(self) -> None:
@@ -59,14 +59,14 @@ class Site:
 
 
 @pytest.fixture
-def site() -> Site:
+def site() -> CommandSite:
     """Give a site with a CA."""
-    new_site = Site()
+    new_site = CommandSite()
     new_site.replica.reconcile()
     return new_site
 
 
-def test_status_is_a_table_for_people(site: Site) -> None:
+def test_status_is_a_table_for_people(site: CommandSite) -> None:
     """The phase, what the rotation waits for, and each CA with its role and expiry."""
     code, text, _ = site.run("status")
     assert code == 0
@@ -80,19 +80,19 @@ def test_status_is_a_table_for_people(site: Site) -> None:
     ]  # fmt: skip
 
 
-def test_status_is_json_for_programs(site: Site) -> None:
+def test_status_is_json_for_programs(site: CommandSite) -> None:
     """With the whole fingerprint, and the entries that trust it."""
     code, text, _ = site.run("status", "--output", "json")
-    found: dict[str, Any] = json.loads(text)
+    status: dict[str, Any] = json.loads(text)
     assert code == 0
-    assert found["phase"] == "STEADY"
-    (only,) = found["certificateAuthorities"]
+    assert status["phase"] == "STEADY"
+    (only,) = status["certificateAuthorities"]
     assert only["signs"]
     assert only["trustedBy"] == ["mutatingwebhookconfigurations/cni-genie/a"]
     assert dt.datetime.fromisoformat(only["notAfter"]).year == 2030
 
 
-def test_status_lists_missing_cas_and_problems(site: Site) -> None:
+def test_status_lists_missing_cas_and_problems(site: CommandSite) -> None:
     """A bundle without the CA, a damaged Secret, a request, a CA that is not in the Secret."""
     site.api.store(f"{API}{KINDS[1]}/new", configuration("new", "n"))
     site.api.objects[SECRET]["data"]["state"] = "eA=="
@@ -110,7 +110,7 @@ def test_status_lists_missing_cas_and_problems(site: Site) -> None:
     assert progress == ""
 
 
-def test_status_in_publish_has_no_countdown(site: Site) -> None:
+def test_status_in_publish_has_no_countdown(site: CommandSite) -> None:
     """Only a replica knows how much longer it takes."""
     site.run("rotate")
     site.replica.reconcile()
@@ -130,7 +130,7 @@ def forbidden(_method: str, path: str) -> None:
 
 
 def test_status_of_mounted_files_has_their_expiry_and_the_bundles_that_lack_their_ca(
-    site: Site, tmp_path: Path
+    site: CommandSite, tmp_path: Path
 ) -> None:
     """No Secret is read: the ServiceAccount may have no right on it."""
     ca, leaf = pair()
@@ -148,14 +148,14 @@ def test_status_of_mounted_files_has_their_expiry_and_the_bundles_that_lack_thei
     assert lines[6].split()[1:6] == ["file", "0", "of", "1", "entries"]
 
 
-def test_status_of_unusable_mounted_files_has_the_reason(site: Site, tmp_path: Path) -> None:
+def test_status_of_unusable_mounted_files_has_the_reason(site: CommandSite, tmp_path: Path) -> None:
     """Exit code 1, as where there is no usable CA."""
     code, text, _ = site.run("status", directory=tmp_path)
     assert code == 1
     assert f"waits for  usable files in {tmp_path}: {tmp_path}/tls.crt: No such file" in text
 
 
-def test_rotate_with_mounted_files_is_refused(site: Site, tmp_path: Path) -> None:
+def test_rotate_with_mounted_files_is_refused(site: CommandSite, tmp_path: Path) -> None:
     """Nothing is requested, because no replica would carry it out."""
     site.api.before = forbidden
     code, _, progress = site.run("rotate", directory=tmp_path)
@@ -163,7 +163,7 @@ def test_rotate_with_mounted_files_is_refused(site: Site, tmp_path: Path) -> Non
     assert f"nothing to rotate: certificates come from files in {tmp_path}. Renew" in progress
 
 
-def test_rotate_requests_and_returns(site: Site) -> None:
+def test_rotate_requests_and_returns(site: CommandSite) -> None:
     """It sets the annotation; a replica carries the rotation out."""
     code, _, progress = site.run("rotate")
     assert code == 0
@@ -171,7 +171,7 @@ def test_rotate_requests_and_returns(site: Site) -> None:
     assert site.api.objects[SECRET]["metadata"]["annotations"][REQUEST] == "requested"
 
 
-def test_rotate_with_wait_shows_progress_until_the_new_ca_signs(site: Site) -> None:
+def test_rotate_with_wait_shows_progress_until_the_new_ca_signs(site: CommandSite) -> None:
     """A line for each phase and condition, then the table."""
     code, text, progress = site.run("rotate", "--wait")
     assert code == 0
@@ -180,7 +180,7 @@ def test_rotate_with_wait_shows_progress_until_the_new_ca_signs(site: Site) -> N
     assert [line.split()[1] for line in text.splitlines()[5:]] == ["signs", "previous"]
 
 
-def test_rotate_in_promote_says_what_the_request_waits_for(site: Site) -> None:
+def test_rotate_in_promote_says_what_the_request_waits_for(site: CommandSite) -> None:
     """A second rotation waits for the first, unless the CA is compromised."""
     site.run("rotate", "--wait")
     for _ in range(2):
@@ -189,7 +189,7 @@ def test_rotate_in_promote_says_what_the_request_waits_for(site: Site) -> None:
         assert "2030-01-08T01:01:05Z; then the requested rotation. --comp" in progress
 
 
-def test_rotate_with_wait_in_promote_waits_for_the_second_rotation(site: Site) -> None:
+def test_rotate_with_wait_in_promote_waits_for_the_second_rotation(site: CommandSite) -> None:
     """Up to its timeout: the first rotation is not the success that was waited for."""
     site.run("rotate", "--wait")
     code, text, progress = site.run("rotate", "--wait", "--timeout", "20", "--output", "json")
@@ -201,7 +201,7 @@ def test_rotate_with_wait_in_promote_waits_for_the_second_rotation(site: Site) -
     assert json.loads(text)["phase"] == "PROMOTE"
 
 
-def test_rotate_in_publish_requests_no_second_rotation(site: Site) -> None:
+def test_rotate_in_publish_requests_no_second_rotation(site: CommandSite) -> None:
     """It follows the rotation that is in progress."""
     site.run("rotate")
     site.replica.reconcile()
@@ -213,7 +213,7 @@ def test_rotate_in_publish_requests_no_second_rotation(site: Site) -> None:
     assert REQUEST not in site.api.objects[SECRET]["metadata"]["annotations"]
 
 
-def test_a_wait_continues_while_the_api_server_does_not_answer(site: Site) -> None:
+def test_a_wait_continues_while_the_api_server_does_not_answer(site: CommandSite) -> None:
     """It reports that; only the timeout ends the wait."""
     silent_until = [15.0]
 
@@ -246,7 +246,7 @@ def test_ctrl_c_ends_a_command_without_a_traceback(
     assert capsys.readouterr().err.endswith("interrupted; a requested rotation goes on\n")
 
 
-def test_compromised_warns_of_the_cost_and_leaves_no_trust(site: Site) -> None:
+def test_compromised_warns_of_the_cost_and_leaves_no_trust(site: CommandSite) -> None:
     """It returns when no bundle holds the old CA."""
     old = site.replica.leaf
     code, text, progress = site.run("rotate", "--compromised", "--wait", "--output", "json")
@@ -257,7 +257,7 @@ def test_compromised_warns_of_the_cost_and_leaves_no_trust(site: Site) -> None:
     assert REQUEST not in site.api.objects[SECRET]["metadata"]["annotations"]
 
 
-def test_rotate_ends_at_its_timeout_with_a_reason(site: Site) -> None:
+def test_rotate_ends_at_its_timeout_with_a_reason(site: CommandSite) -> None:
     """No replica runs: it reports what it still waits for, and the page to read."""
     site.replica_runs = False
     code, _, progress = site.run("rotate", "--wait", "--timeout", "20")
@@ -265,7 +265,7 @@ def test_rotate_ends_at_its_timeout_with_a_reason(site: Site) -> None:
     assert "not done after 20 s: STEADY: waits for a replica to take the next step" in progress
 
 
-def test_rotate_without_a_ca_is_refused(site: Site) -> None:
+def test_rotate_without_a_ca_is_refused(site: CommandSite) -> None:
     """Nothing is written; the message says how one is created."""
     site.api.remove(SECRET)
     code, _, progress = site.run("rotate")
@@ -283,7 +283,7 @@ def test_rotate_without_a_ca_is_refused(site: Site) -> None:
         pytest.param(2, True, id="two in a row are reported"),
     ],
 )
-def test_rotate_with_conflicts(site: Site, conflicts: int, *, fails: bool) -> None:
+def test_rotate_with_conflicts(site: CommandSite, conflicts: int, *, fails: bool) -> None:
     left = [conflicts]
 
     def conflict(method: str, path: str) -> None:

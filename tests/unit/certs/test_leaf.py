@@ -50,10 +50,10 @@ END = LEAF.certificate.not_valid_after_utc
             configurations((OLD,)),
             NOW - DAY,
             "the old leaf is not valid at the API server's time",
-            id="so is one from the future",
+            id="a leaf that is not yet valid is replaced",
         ),
         pytest.param(
-            NEW, (), BOTH, NOW, "another CA signs now", id="a CA known everywhere takes over"
+            NEW, (), BOTH, NOW, "another CA signs now", id="a CA in every bundle takes over"
         ),
         pytest.param(
             NEW,
@@ -61,10 +61,15 @@ END = LEAF.certificate.not_valid_after_utc
             configurations((OLD, NEW), steady_for=59),
             NOW,
             None,
-            id="one that an API server may not know yet does not",
+            id="a CA that an API server may not know yet does not",
         ),
         pytest.param(
-            NEW, (), configurations((OLD, NEW), (OLD,)), NOW, None, id="nor one that a bundle lacks"
+            NEW,
+            (),
+            configurations((OLD, NEW), (OLD,)),
+            NOW,
+            None,
+            id="a CA that a bundle lacks does not",
         ),
         pytest.param(
             NEW,
@@ -72,7 +77,7 @@ END = LEAF.certificate.not_valid_after_utc
             configurations((OLD,)),
             NOW,
             "the CA of the old leaf was retired",
-            id="a leaf of a retired CA goes at once",
+            id="a leaf of a retired CA is replaced at once",
         ),
         pytest.param(
             NEW,
@@ -80,7 +85,7 @@ END = LEAF.certificate.not_valid_after_utc
             configurations((NEW,), steady_for=0),
             NOW,
             "no bundle covers the old leaf",
-            id="so does one that nobody trusts",
+            id="a leaf that no bundle covers is replaced at once",
         ),
         pytest.param(
             NEW,
@@ -88,7 +93,7 @@ END = LEAF.certificate.not_valid_after_utc
             ObservedConfigurations(lost_for=59),
             NOW,
             None,
-            id="but not because the configurations were deleted a moment ago",
+            id="but not if the configurations were deleted a moment ago",
         ),
         pytest.param(
             NEW,
@@ -96,7 +101,7 @@ END = LEAF.certificate.not_valid_after_utc
             configurations((OLD, NEW), steady_for=0),
             END - 0.5 * DAY,
             "the old leaf expires soon",
-            id="near its end, a CA in every bundle will do",
+            id="a leaf that expires soon needs a CA in every bundle",
         ),
         pytest.param(
             NEW,
@@ -104,7 +109,7 @@ END = LEAF.certificate.not_valid_after_utc
             configurations((OLD,)),
             END - 0.5 * DAY,
             None,
-            id="near its end, one that bundles lack will not",
+            id="a leaf that expires soon is not replaced by one of a CA that a bundle lacks",
         ),
         pytest.param(
             NEW,
@@ -112,7 +117,7 @@ END = LEAF.certificate.not_valid_after_utc
             configurations((OLD,)),
             END - dt.timedelta(seconds=20),
             "the old leaf expires now",
-            id="at its end, any will",
+            id="a leaf that expires now is replaced by one of any CA",
         ),
     ],
 )
@@ -124,12 +129,12 @@ def test_a_leaf_is_replaced_when_it_must_be(
     why: str | None,
 ) -> None:
     gone = {fingerprint(one.certificate): EXPIRY for one in retired}
-    found = RotationDecision(Phase.STEADY, signer, retired=gone)
-    assert replacement_reason(LEAF, found, observed, now, SETTINGS) == why
+    decision = RotationDecision(Phase.STEADY, signer, retired=gone)
+    assert replacement_reason(LEAF, decision, observed, now, SETTINGS) == why
 
 
-def test_without_a_leaf_one_is_made_and_without_a_ca_none() -> None:
-    """The first leaf waits for nothing but a CA."""
+def test_the_first_leaf_needs_a_ca_only() -> None:
+    """It does not wait for bundles."""
     assert replacement_reason(
         None, RotationDecision(Phase.STEADY, OLD), ObservedConfigurations(), NOW, SETTINGS
     )

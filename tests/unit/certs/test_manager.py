@@ -217,12 +217,12 @@ def test_a_secret_is_written_over_no_other_version_than_was_read(api: Api) -> No
     manager = make_manager(api)
     manager.reconcile()
     store = SecretStore(api.client(), SETTINGS)
-    found = store.read()
-    stored = parse(found, NAME, api.now).content
-    assert stored
-    store.write(stored, found)
+    secret = store.read()
+    content = parse(secret, NAME, api.now).content
+    assert content
+    store.write(content, secret)
     with pytest.raises(KubeError) as refused:
-        store.write(stored, found)
+        store.write(content, secret)
     assert refused.value.status == 409
 
 

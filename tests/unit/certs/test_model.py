@@ -32,14 +32,14 @@ from tests.unit.certs.model import (
     TIMES,
     VALIDATING,
     EndOfReplicaError,
-    Replica,
-    World,
+    ModelReplica,
+    RotationWorld,
     accepted,
     roots,
 )
 
 
-class Cluster(World):
+class RotationMachine(RotationWorld):
     """Everything that may happen, as rules."""
 
     @initialize()
@@ -47,7 +47,7 @@ class Cluster(World):
         """Apply the manifests and start two replicas."""
         for path, manifest in MANIFESTS.items():
             self.api.store(path, manifest)
-        self.replicas = [Replica(self.api), Replica(self.api)]
+        self.replicas = [ModelReplica(self.api), ModelReplica(self.api)]
 
     # What replicas do.
 
@@ -266,7 +266,7 @@ class Cluster(World):
 def test_no_order_of_events_leaves_a_leaf_uncovered_and_every_one_heals() -> None:
     """Whatever happens in whatever order, the invariant of this module holds, and then it heals."""
     run_state_machine_as_test(
-        Cluster,
+        RotationMachine,
         settings=settings(
             max_examples=25,
             stateful_step_count=30,

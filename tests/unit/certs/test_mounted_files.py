@@ -51,8 +51,7 @@ def test_files_that_alone_are_trusted_are_served_at_once(api: Api, tmp_path: Pat
         assert pair.ca
         write_files(tmp_path, pair)
         trusted = b64encode(to_pem(pair.ca)).decode()
-        found = configuration("cni-genie", "a", bundle=trusted)
-        api.store(MUTATING, found)
+        api.store(MUTATING, configuration("cni-genie", "a", bundle=trusted))
         manager.reconcile()
         assert served_certificate(manager) == pair.certificate
 

@@ -1,4 +1,4 @@
-"""The settings of the certificates: what a person reads when one is wrong."""
+"""The errors of settings that are wrong."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TREE = Path(__file__).parents[3]
             "0.1",
             "setting GENIE_CERTS_JITTER: 0.1 is too large; it must be less than "
             "GENIE_CERTS_RENEW_FRACTION, 0.1",
-            id="due-before-it-is-made",
+            id="due-before-it-is-issued",
         ),
         pytest.param(
             "SELF_CHECK",
@@ -91,7 +91,7 @@ TREE = Path(__file__).parents[3]
 def test_a_bad_value_is_one_line_that_names_the_variable(
     name: str, value: str, sentence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The variable, the reason, and what was given or what would do."""
+    """The variable, the reason, and the value or what is allowed."""
     monkeypatch.setenv(f"GENIE_CERTS_{name}", value)
     with pytest.raises(InvalidSettingsError) as refused:
         load()
@@ -101,7 +101,7 @@ def test_a_bad_value_is_one_line_that_names_the_variable(
 def test_a_variable_that_is_like_none_of_ours_is_answered_with_all_of_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """So that the right one is found without a document."""
+    """The message names the right one."""
     monkeypatch.setenv("GENIE_CERTS_X", "1")
     with pytest.raises(InvalidSettingsError) as refused:
         load()
@@ -110,7 +110,7 @@ def test_a_variable_that_is_like_none_of_ours_is_answered_with_all_of_them(
 
 
 def test_an_empty_variable_is_none_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty folder would be the one that the process was started in."""
+    """An empty path would be the working directory."""
     monkeypatch.setenv("GENIE_CERTS_DIRECTORY", "")
     assert load().directory is None
 
