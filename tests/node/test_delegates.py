@@ -259,7 +259,7 @@ def test_between_add_and_del_a_delegate(node: Node, spoil: type) -> None:
     assert node.left(pod) == NOTHING
 
 
-def test_an_executable_that_is_being_written_is_waited_for(node: Node) -> None:
+def test_an_executable_that_is_being_written_is_retried(node: Node) -> None:
     """ETXTBSY, as while an installer copies in place, is retried for a few seconds."""
     pod = node.container("pod")
     shutil.copy2(node.plugins / "bridge", node.bin / "bridge")

@@ -1,4 +1,4 @@
-"""The fuzz target: any bytes as environment and standard input, one verdict on what is printed.
+"""The fuzz target: any bytes as environment and standard input, and checks of the output.
 
 ``python -m tests.unit.plugin.fuzz [-max_total_time=60 …]`` drives it with atheris, which finds
 its way by coverage (``pip install atheris`` beside the other tools); without it, hypothesis
@@ -54,7 +54,7 @@ SEED = (
 
 
 class Case:
-    """What *data* says, in which a NUL ends each part: no environment and no JSON holds one.
+    """One case, from *data*. A NUL ends each part: neither environment nor JSON may hold one.
 
     After the byte that chooses the commands come the values of NAMES, what the delegates print,
     and standard input, where ``$F`` stands for the node's folder.
@@ -91,7 +91,7 @@ class Target:
         self.files = self._files()
 
     def _settings(self, conf: dict[str, Any]) -> PluginSettings:
-        """Whatever stateDir the fuzzer thinks of: the machine's own files are none of it."""
+        """Replace stateDir and agentSocket of the case: the machine's own files stay untouched."""
         settings = PluginSettings(conf)
         settings.state_dir, settings.agent_socket = str(self.state), ""
         return settings
@@ -148,12 +148,12 @@ class AtOnce:
         pass
 
     def communicate(self, _given: bytes, _until: float) -> CompletedProcess:
-        """Say it."""
+        """Return the output."""
         return CompletedProcess(0, self._output, timed_out=False)
 
 
 def verify(code: int, out: bytes) -> None:
-    """Hold the plugin's invariants against the exit code and standard output of one call."""
+    """Check the plugin's invariants for the exit code and standard output of one call."""
     assert code in {0, 1}
     answer = json.loads(out) if out else None
     assert answer is None or isinstance(answer, dict), out

@@ -11,7 +11,7 @@ from tests.unit.plugin.rtnetlink import link, route
 
 
 class Pod:
-    """The state of one namespace; ``faults`` maps a method's name to what it raises."""
+    """The state of one namespace. ``faults`` maps a method's name to the error that it raises."""
 
     def __init__(self) -> None:
         self.interfaces: dict[str, int] = {}
@@ -34,7 +34,7 @@ class Pod:
         self.routes = [each for each in self.routes if index not in Route(each).interfaces]
 
     def open(self, _netns: str) -> Model:
-        """Return what asks and changes this."""
+        """Return a namespace that reads and changes this state."""
         self.opened += 1
         return Model(self)
 
@@ -56,7 +56,7 @@ class Model:
             raise self._pod.faults[method]
 
     def close(self) -> None:
-        """Be done."""
+        """Count one open namespace less."""
         self._pod.opened -= 1
 
     def index(self, interface: str) -> int | None:
@@ -85,5 +85,5 @@ class Model:
             self._pod.routes.append(body)
 
     def ignore_advertised_routes(self, interface: str) -> None:
-        """Note which interface learns no default route any more."""
+        """Store the interface."""
         self._pod.ignored.append(interface)

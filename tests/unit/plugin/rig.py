@@ -1,8 +1,7 @@
 """A node in a folder: configurations, state and delegates that are a model, not processes.
 
-The delegates fake what real ones do (they hold something per container, interface and network
-between ADD and DEL), so that faults can be put anywhere and leaks be counted. What the real
-ones do is tested in tests/node.
+The delegates hold something per container, interface and network between ADD and DEL, as real ones
+do, so that tests can inject faults anywhere and count leaks. tests/node has the real ones.
 """
 
 from __future__ import annotations
@@ -51,9 +50,9 @@ COMMANDS: dict[str, Any] = {
 class Delegates(Runner):
     """Stands in for processes. ``held`` is what was added and not freed.
 
-    ``faults`` maps (command, type) to an exception that is raised instead of succeeding; an
-    ADD that fails has taken its resource all the same, as a careless plugin would. Types that are
-    ``not_started`` are there and cannot be executed: they raise what is said, and take nothing.
+    ``faults`` maps (command, type) to an exception that is raised instead of succeeding. An ADD
+    that fails keeps its resource, as a careless plugin would. Types in ``not_started`` exist but
+    cannot be executed: they raise the error given there, and take nothing.
     """
 
     def __init__(self) -> None:
@@ -217,7 +216,7 @@ class Rig:
         return value
 
     def rewrite(self, value: dict[str, Any], container: str = "c1") -> None:
-        """Put a record that says *value* on disk."""
+        """Write *value* as a record."""
         (self.state / f"{container}.json").write_bytes(sealed(value))
 
     def left(self) -> list[str]:
@@ -227,12 +226,12 @@ class Rig:
 
 
 def failure(code: int = 7, msg: str = "no address left", details: str = "pool") -> CNIError:
-    """Return what a delegate says that fails."""
+    """Return the error of a delegate that fails."""
     return CNIError(code, msg, details)
 
 
 def hung() -> CNIError:
-    """Return what the runner says of a delegate that was killed."""
+    """Return the runner's error for a delegate that was killed at its deadline."""
     return CNIError(cni_errors.TRY_AGAIN, "did not finish in time and was killed")
 
 

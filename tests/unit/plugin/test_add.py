@@ -27,7 +27,7 @@ def test_one_network_is_attached_and_freed(rig: Rig) -> None:
 
 
 def test_several_networks_in_list_order_and_the_primary_answers(rig: Rig) -> None:
-    """Attachments are made in list order, freed in reverse; the primary's result is the pod's."""
+    """Attach in list order, release in reverse; return the primary's result."""
     rig.delegates.results["w2"] = {
         "cniVersion": "0.4.0",
         "ips": [{"version": "4", "address": "10.2.0.9/24"}],
@@ -39,8 +39,8 @@ def test_several_networks_in_list_order_and_the_primary_answers(rig: Rig) -> Non
 
 
 @pytest.mark.parametrize("cni", [None, "", " \t"], ids=["absent", "empty", "blank"])
-def test_nothing_asked_for_means_the_default(rig: Rig, cni: str | None) -> None:
-    """A pod without a choice gets the node's default network."""
+def test_a_pod_without_a_choice_gets_the_default_network(rig: Rig, cni: str | None) -> None:
+    """With no annotation, an empty one, or one of blanks."""
     rig.run("ADD", cni)
     assert rig.delegates.calls == ["ADD c1 canal-net eth0"]
 
@@ -67,10 +67,10 @@ def test_the_primary_takes_the_interface_of_the_runtime(rig: Rig) -> None:
         pytest.param("x" * 262_144, cni_errors.INVALID_ANNOTATION, "1024 bytes", id="256 KiB"),
     ],
 )
-def test_a_bad_choice_is_refused_before_anything_is_done(
+def test_an_invalid_choice_is_refused_before_any_effect(
     rig: Rig, cni: str, code: int, part: str
 ) -> None:
-    """Nothing is called, nothing is written."""
+    """No delegate runs, and no file is written."""
     rig.network("genie", "genie")
     (rig.conf / "broken.conf").write_text("{")
     error = error_of(rig, "ADD", cni, interface="ens5")
@@ -80,14 +80,14 @@ def test_a_bad_choice_is_refused_before_anything_is_done(
 
 
 def test_no_default_is_an_error_that_says_how_to_set_one(rig: Rig) -> None:
-    """A pod that asks for nothing cannot be attached where there is no default."""
+    """A pod without a choice cannot be attached if there is no default network."""
     error = error_of(rig, "ADD", None, default="")
     assert error.code == cni_errors.INVALID_CONF
     assert "default" in error.details
 
 
-def test_an_absent_executable_is_told_before_anything_is_done(rig: Rig) -> None:
-    """A plan that could only fail half-way is not begun."""
+def test_a_missing_executable_is_an_error_before_any_effect(rig: Rig) -> None:
+    """A plan that can only fail half-way is not begun."""
     rig.delegates.absent.add("w2")
     error = error_of(rig, "ADD", "canal,weave")
     assert error.code == cni_errors.CANNOT_RUN
@@ -97,7 +97,7 @@ def test_an_absent_executable_is_told_before_anything_is_done(rig: Rig) -> None:
 
 
 def test_the_record_is_on_disk_before_each_delegate(rig: Rig) -> None:
-    """When a delegate knows what to do, the record says that its attachment was begun."""
+    """When a delegate gets its configuration, the record has its attachment as "attaching"."""
     seen: list[list[str]] = []
     run = rig.delegates.__class__.__call__
 
@@ -127,23 +127,23 @@ def test_the_record_is_on_disk_before_each_delegate(rig: Rig) -> None:
         pytest.param({"ips": [{"address": "x"}]}, "not an address", id="no address"),
     ],
 )
-def test_a_result_that_cannot_be_used_fails_the_add(rig: Rig, result: Any, part: str) -> None:
-    """Success with garbage counts as failure, and is rolled back."""
+def test_an_invalid_result_fails_the_add(rig: Rig, result: Any, part: str) -> None:
+    """A delegate that succeeds with an invalid result counts as failed, and is rolled back."""
     rig.delegates.results["c1"] = result
     assert part in error_of(rig, "ADD", "canal").msg
     assert rig.delegates.held == set()
 
 
-def test_a_result_that_the_caller_cannot_have_fails_the_add(rig: Rig) -> None:
-    """Version 0.2.0 needs an address: without one everything is freed again."""
+def test_a_result_that_the_callers_version_cannot_express_fails_the_add(rig: Rig) -> None:
+    """Version 0.2.0 requires an address: without one, everything is released again."""
     rig.version = "0.2.0"
     rig.delegates.results["c1"] = {"cniVersion": "1.0.0"}
     assert "needs an address" in error_of(rig, "ADD", "canal").msg
     assert rig.left() == []
 
 
-def test_a_result_that_the_next_plugin_cannot_have_says_which_network(rig: Rig) -> None:
-    """Versions before 0.3.0 need an address; the sentence is that of any other failure."""
+def test_a_result_that_the_next_plugins_version_cannot_express_names_the_network(rig: Rig) -> None:
+    """Versions before 0.3.0 require an address; the message is that of any other failure."""
     rig.network("old", "o1", "o2", cniVersion="0.2.0")
     rig.delegates.results["o1"] = {"cniVersion": "0.2.0"}
     error = error_of(rig, "ADD", "old")
@@ -152,14 +152,14 @@ def test_a_result_that_the_next_plugin_cannot_have_says_which_network(rig: Rig) 
 
 
 def test_a_second_add_is_refused(rig: Rig) -> None:
-    """What is attached stays as it is."""
+    """The existing attachment stays as it is."""
     rig.run("ADD", "weave")
     assert error_of(rig, "ADD", "weave").code == cni_errors.ALREADY_ATTACHED
     assert rig.record()["attachments"][0]["phase"] == "attached"
 
 
-def test_an_add_after_a_killed_one_frees_what_that_left(rig: Rig) -> None:
-    """A record that was never completed is freed first."""
+def test_an_add_after_a_killed_one_releases_its_attachments(rig: Rig) -> None:
+    """They are released before the new networks are attached."""
     rig.delegates.faults["ADD", "w2"] = failure()
     rig.delegates.faults["DEL", "w2"] = failure()
     error_of(rig, "ADD", "weave")
@@ -170,7 +170,7 @@ def test_an_add_after_a_killed_one_frees_what_that_left(rig: Rig) -> None:
 
 
 def test_two_calls_with_interfaces_of_their_own_share_a_record(rig: Rig) -> None:
-    """Each DEL frees what its own ADD made, and no more."""
+    """Each DEL releases the attachments of its own ADD alone."""
     rig.run("ADD", "weave", interface="eth0")
     rig.run("ADD", "canal", interface="net7")
     rig.run("DEL", interface="eth0")
@@ -180,7 +180,7 @@ def test_two_calls_with_interfaces_of_their_own_share_a_record(rig: Rig) -> None
 
 
 def test_interfaces_of_two_calls_may_not_collide(rig: Rig) -> None:
-    """An interface that another call made is taken."""
+    """An interface of another call is an error."""
     rig.run("ADD", "weave,canal@net1", interface="eth0")
     error = error_of(rig, "ADD", "canal", interface="net1")
     assert (error.code, error.msg) == (104, "interfaces already exist in the container: net1")
@@ -188,7 +188,7 @@ def test_interfaces_of_two_calls_may_not_collide(rig: Rig) -> None:
 
 
 def test_capability_arguments_reach_the_primary_alone(rig: Rig) -> None:
-    """Declared and given, on ADD and DEL alike; port mappings in the specification's spelling."""
+    """Only declared ones, on ADD and DEL; port mappings with the keys of the specification."""
     for name, plugin_type in (("p", "p1"), ("q", "q1")):
         plugin = {
             "type": plugin_type,
@@ -217,8 +217,8 @@ def test_capability_arguments_reach_the_primary_alone(rig: Rig) -> None:
     }
 
 
-def test_the_agent_is_asked_only_where_the_runtime_is_silent(rig: Rig) -> None:
-    """A runtime without the capability: the agent's word counts."""
+def test_the_agent_is_asked_only_if_the_runtime_passes_no_annotations(rig: Rig) -> None:
+    """Then the agent's answer counts."""
     rig.agent = "weave"
     rig.run("ADD", runtimeConfig={}, agentSocket="/run/agent.sock")
     assert rig.delegates.calls[0] == "ADD w1 weave-net eth0"
@@ -227,8 +227,8 @@ def test_the_agent_is_asked_only_where_the_runtime_is_silent(rig: Rig) -> None:
     assert rig.delegates.calls[2:] == ["ADD c1 canal-net eth0"] * 2
 
 
-def test_what_was_begun_is_noted_for_the_journal(rig: Rig) -> None:
-    """Each attachment with its code, in order."""
+def test_the_journal_gets_each_operation_in_order(rig: Rig) -> None:
+    """With the network and the code, ADDs and DELs alike."""
     rig.delegates.faults["ADD", "c1"] = failure(42)
     error_of(rig, "ADD", "weave,canal")
     assert [(each["network"], each["code"]) for each in rig.timings] == [
@@ -240,14 +240,14 @@ def test_what_was_begun_is_noted_for_the_journal(rig: Rig) -> None:
 
 
 def test_an_annotation_of_a_wrong_type_is_refused(rig: Rig) -> None:
-    """The API allows strings alone, a runtime may hand over anything."""
+    """The API allows strings alone, but a runtime may pass anything."""
     given = {keys.POD_ANNOTATIONS: {"cni": ["weave"]}}
     error = error_of(rig, "ADD", runtimeConfig=given)
     assert (error.code, error.msg) == (100, 'annotation "cni" must be a string')
 
 
 def test_port_mappings_of_a_wrong_type_reach_the_plugin_as_they_are(rig: Rig) -> None:
-    """It is the plugin's to say what is wrong with them."""
+    """The plugin reports the fault."""
     conf = json.loads((rig.conf / "10-canal.conflist").read_text())
     conf["plugins"][0]["capabilities"] = {"portMappings": True}
     (rig.conf / "10-canal.conflist").write_text(json.dumps(conf))
@@ -255,8 +255,8 @@ def test_port_mappings_of_a_wrong_type_reach_the_plugin_as_they_are(rig: Rig) ->
     assert rig.delegates.given[-1]["runtimeConfig"] == {"portMappings": "80"}
 
 
-def test_what_a_known_plugin_cannot_do_is_refused_before_anything_is_attached(rig: Rig) -> None:
-    """Two networks of one such plugin; the delegates are not called and nothing is recorded."""
+def test_a_combination_that_known_plugins_cannot_attach_is_refused(rig: Rig) -> None:
+    """Two networks of such a plugin: no delegate runs, and nothing is recorded."""
     rig.network("flannel", "flannel", "portmap")
     rig.network("other", "flannel")
     error = error_of(rig, "ADD", "weave,flannel@net1,other@net2")
@@ -271,8 +271,8 @@ def test_what_a_known_plugin_cannot_do_is_refused_before_anything_is_attached(ri
     assert not rig.state.exists()
 
 
-def test_networks_of_known_plugins_are_attached_where_each_is_named_once(rig: Rig) -> None:
-    """And other plugins as often as a pod likes."""
+def test_known_plugins_may_be_combined_once_each(rig: Rig) -> None:
+    """Other plugins may attach a pod more than once."""
     rig.network("flannel", "flannel")
     rig.network("calico", "calico")
     rig.run("ADD", "flannel,calico@net1,weave@net2,weave@net3")

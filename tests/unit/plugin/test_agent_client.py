@@ -1,4 +1,4 @@
-"""The agent is asked for a pod's annotation, over its unix socket."""
+"""The plugin asks the agent for a pod's annotation, over its unix socket."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def agent(folder: Path, answer: bytes) -> tuple[str, list[bytes]]:
-    """Answer one request on a socket, and keep what was asked."""
+    """Answer one request on a socket, and keep the request."""
     address = str(folder / "agent.sock")
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(address)
@@ -46,8 +46,10 @@ ARGS = "K8S_POD_NAME=p;K8S_POD_NAMESPACE=n;K8S_POD_UID=u"
         pytest.param(b'{"annotations":{}}', "", id="none"),
     ],
 )
-def test_the_agent_tells_the_annotation(tmp_path: Path, answer: bytes, expected: str) -> None:
-    """One object each way."""
+def test_the_agent_answers_with_the_annotation(
+    tmp_path: Path, answer: bytes, expected: str
+) -> None:
+    """The request is one JSON object, and so is the answer."""
     address, asked = agent(tmp_path, answer)
     assert agent_client.annotation(address, ARGS) == expected
     assert json.loads(asked[0]) == {"version": 1, "namespace": "n", "name": "p", "uid": "u"}
@@ -65,8 +67,10 @@ def test_the_agent_tells_the_annotation(tmp_path: Path, answer: bytes, expected:
         pytest.param(b'{"error":{"code":"x","msg":""}}', 11, "cannot", id="an odd error"),
     ],
 )
-def test_the_agent_cannot_tell(tmp_path: Path, answer: bytes, code: int, part: str) -> None:
-    """Its own error as it is; anything else asks to try again."""
+def test_the_agent_answers_with_an_error_or_invalidly(
+    tmp_path: Path, answer: bytes, code: int, part: str
+) -> None:
+    """Its own error is returned as it is; an invalid answer is code 11."""
     address, _ = agent(tmp_path, answer)
     with pytest.raises(CNIError) as caught:
         agent_client.annotation(address, ARGS)
@@ -74,8 +78,10 @@ def test_the_agent_cannot_tell(tmp_path: Path, answer: bytes, code: int, part: s
     assert part in caught.value.msg
 
 
-def test_an_agent_that_is_away_or_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Code 11 within the time, never the default network."""
+def test_an_agent_that_is_missing_or_does_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Code 11 before the deadline, never the default network."""
     with pytest.raises(CNIError, match="No such file") as caught:
         agent_client.annotation(str(tmp_path / "none.sock"), ARGS)
     assert caught.value.code == cni_errors.TRY_AGAIN
@@ -90,13 +96,13 @@ def test_an_agent_that_is_away_or_silent(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("address", "args"), [("", ARGS), ("/x.sock", "IgnoreUnknown=1")], ids=["no agent", "no pod"]
 )
-def test_nobody_is_asked(address: str, args: str) -> None:
+def test_the_agent_is_not_asked(address: str, args: str) -> None:
     """Without a socket in the conflist, or a pod in the call, there is nothing to ask."""
     assert agent_client.annotation(address, args) == ""
 
 
-def test_the_agent_is_asked_by_a_call(node: Node) -> None:
-    """A runtime that hands over nothing, and an agent that is away: the pod waits."""
+def test_a_call_asks_the_agent(node: Node) -> None:
+    """If the agent is missing, ADD fails with code 11, and DEL of an unknown container succeeds."""
     conf = node.conf(agentSocket=str(node.folder / "none.sock"))
     code, answer = node.call("ADD", conf)
     assert (code, answer["code"]) == (1, cni_errors.TRY_AGAIN)

@@ -1,4 +1,4 @@
-"""One network's chain: which plugin is given the result of which."""
+"""One network's chain: which plugin gets which result."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FIRST, LAST = ({"ips": [{"address": f"10.0.0.{number}/8"}]} for number in (1, 2)
 
 
 def carry_out(version: str, deed: Callable[[Chain, Attachment], Any]) -> list[list[str]]:
-    """Attach a chain of two, do *deed*, and return the addresses in the prevResult of each call."""
+    """Attach a chain of two, run *deed*, and return the addresses in each call's prevResult."""
     delegates = Delegates()
     delegates.results = {
         "a": {**FIRST, "cniVersion": "1.0.0"},
@@ -41,13 +41,13 @@ def _addresses(conf: dict[str, Any]) -> list[str]:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_add_gives_each_plugin_the_result_of_the_one_before(version: str) -> None:
-    """The first is given none; in the version of the configuration."""
+    """The first gets none. Results are in the version of the configuration."""
     assert carry_out(version, lambda *_: None) == [[], ["10.0.0.1/8"]]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_del_gives_each_plugin_the_final_result_since_0_4_0(version: str) -> None:
-    """Before, the specification has none there, and a plugin may refuse what it does not know."""
+    """Earlier versions of the specification have no result on DEL."""
     expected = [[], []] if version < "0.4.0" else [["10.0.0.2/8"]] * 2
     assert carry_out(version, lambda chain, each: chain.delete(each, 9.0)) == expected
 

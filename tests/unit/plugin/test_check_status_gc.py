@@ -16,7 +16,7 @@ DEFAULT_ROUTE = {"cniVersion": "1.0.0", "routes": [{"dst": "0.0.0.0/0"}, {"dst":
 
 
 def test_check_reaches_every_attachment_in_order(rig: Rig) -> None:
-    """Each plugin of each chain is given the final result; ours removed foreign default routes."""
+    """Each plugin gets the final result, for a secondary without the default routes."""
     for plugin_type in ("c1", "w2"):
         rig.delegates.results[plugin_type] = DEFAULT_ROUTE
     rig.run("ADD", "canal@net1,weave")
@@ -31,8 +31,8 @@ def test_check_reaches_every_attachment_in_order(rig: Rig) -> None:
     assert [len(each) for each in routes] == [1, 2, 2]
 
 
-def test_check_returns_what_a_plugin_objects(rig: Rig) -> None:
-    """Its code and details under our sentence."""
+def test_check_returns_the_error_of_a_plugin(rig: Rig) -> None:
+    """With its code and details, after network, interface and plugin."""
     rig.run("ADD", "weave")
     rig.delegates.faults["CHECK", "w2"] = failure(77, "no route", "d")
     error = error_of(rig, "CHECK")
@@ -45,7 +45,7 @@ def test_check_returns_what_a_plugin_objects(rig: Rig) -> None:
     [{"disableCheck": True}, {"cniVersion": "0.3.1"}],
     ids=["where it is disabled", "where the version has none"],
 )
-def test_check_passes_over_a_network(rig: Rig, more: dict[str, Any]) -> None:
+def test_check_skips_a_network(rig: Rig, more: dict[str, Any]) -> None:
     """As libcni does."""
     rig.network("weave", "w1", **more)
     rig.run("ADD", "weave")
@@ -54,7 +54,7 @@ def test_check_passes_over_a_network(rig: Rig, more: dict[str, Any]) -> None:
 
 
 def test_check_of_what_is_not_attached(rig: Rig) -> None:
-    """An unknown container is code 3; an ADD that failed, and a corrupt record, are ours."""
+    """Code 3 for an unknown container, 106 after a failed ADD or for a corrupt record."""
     assert error_of(rig, "CHECK").code == cni_errors.UNKNOWN_CONTAINER
     rig.delegates.faults["ADD", "c1"] = failure()
     rig.delegates.faults["DEL", "c1"] = failure()
@@ -65,14 +65,14 @@ def test_check_of_what_is_not_attached(rig: Rig) -> None:
 
 
 def test_check_of_a_container_from_before_genie(rig: Rig) -> None:
-    """Libcni's cache says what to check."""
+    """The attachment comes from libcni's cache."""
     add_cache_entry(rig, ["flannel"])
     rig.run("CHECK")
     assert rig.delegates.calls == ["CHECK flannel cbr0 eth0"]
 
 
 def test_status_asks_the_default_network(rig: Rig) -> None:
-    """Every plugin of its chain, and no other network."""
+    """It runs every plugin of its chain, and no other network."""
     rig.run("STATUS", default="weave")
     assert rig.delegates.calls == ["STATUS w1 weave-net ", "STATUS w2 weave-net "]
 
@@ -89,10 +89,10 @@ def test_status_asks_the_default_network(rig: Rig) -> None:
         ),
     ],
 )
-def test_status_says_why_not(
+def test_status_returns_the_reason(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, default: str, code: int, part: str
 ) -> None:
-    """Code 50, or 51 where the plugin says so itself."""
+    """Code 50, or 51 if the plugin returns it."""
     monkeypatch.setattr(
         "dispatcher.networks.missing_executables",
         lambda conf, _: [plugin_type for plugin_type in conf.types if plugin_type == "nowhere"],
@@ -107,12 +107,12 @@ def test_status_says_why_not(
 
 @pytest.fixture(autouse=True)
 def executables(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every executable be there: the model's delegates are no files."""
+    """Let every executable exist: the model's delegates are no files."""
     monkeypatch.setattr("dispatcher.networks.missing_executables", lambda *_: [])
 
 
-def test_status_is_well_without_a_default_and_in_old_versions(rig: Rig) -> None:
-    """Nothing is promised that could fail; a chain before 1.1.0 has no STATUS."""
+def test_status_succeeds_without_a_default_and_in_old_versions(rig: Rig) -> None:
+    """There is nothing to check; a chain before 1.1.0 has no STATUS."""
     rig.network("old", "o1", cniVersion="1.0.0")
     rig.run("STATUS", default="")
     rig.run("STATUS", default="old")
@@ -125,7 +125,7 @@ def valid(*pairs: str) -> dict[str, Any]:
 
 
 def gc_lists(rig: Rig) -> dict[str, list[str]]:
-    """Return the list that each plugin was given on GC."""
+    """Return the list that each plugin got on GC."""
     return {
         conf["type"]: [
             f"{each['containerID']}/{each['ifname']}" for each in conf["cni.dev/attachments"]
@@ -136,7 +136,7 @@ def gc_lists(rig: Rig) -> dict[str, list[str]]:
 
 
 def test_gc_frees_what_is_not_valid_and_translates_the_rest(rig: Rig) -> None:
-    """Real DELs first; then each network hears of its own interfaces, and of every stranger."""
+    """Real DELs first; then each network gets its interfaces, and every unrecorded attachment."""
     rig.run("ADD", "weave,canal@net1", container="alive")
     rig.run("ADD", "canal,weave@net1", container="dead")
     rig.delegates.held.add(("before", "eth0", "canal-net", "c1"))
@@ -151,14 +151,14 @@ def test_gc_frees_what_is_not_valid_and_translates_the_rest(rig: Rig) -> None:
 
 
 def test_gc_reaches_a_network_whose_last_record_it_freed(rig: Rig) -> None:
-    """A network that had records is told that nothing of it is valid."""
+    """A network that had records gets a list without its attachments."""
     rig.run("ADD", "weave", container="dead")
     rig.run("GC", **valid())
     assert gc_lists(rig) == {"w1": [], "w2": [], "c1": []}
 
 
-def test_gc_tells_networks_apart_by_their_own_name(rig: Rig) -> None:
-    """Two of our names for one of theirs must not free each other's pods."""
+def test_gc_distinguishes_networks_by_the_name_in_the_configuration(rig: Rig) -> None:
+    """Two names of Genie for one network must not release each other's pods."""
     rig.network("twin", "t1")
     conf = json.loads((rig.conf / "10-twin.conflist").read_text()) | {"name": "weave-net"}
     (rig.conf / "10-twin.conflist").write_text(json.dumps(conf))
@@ -169,8 +169,8 @@ def test_gc_tells_networks_apart_by_their_own_name(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("default", ["canal", "broken"])
-def test_gc_keeps_a_stranger_in_whatever_network(rig: Rig, default: str) -> None:
-    """A container from before Genie, in a network that is not the default now, or cannot be read.
+def test_gc_keeps_an_unrecorded_container_in_every_network(rig: Rig, default: str) -> None:
+    """A container from before Genie, whose network is not the default now, or is invalid.
 
     An installer that rewrites the default's configuration just now must not cost a pod.
     """
@@ -190,7 +190,7 @@ def test_gc_keeps_a_stranger_in_whatever_network(rig: Rig, default: str) -> None
 
 
 def unreadable(rig: Rig, container: str, how: str) -> None:
-    """Make the record of *container* one that cannot be used."""
+    """Replace the record of *container* by one that cannot be read."""
     file = rig.state / f"{container}.json"
     if how == "corrupt":
         file.write_text("{")
@@ -205,7 +205,7 @@ def unreadable(rig: Rig, container: str, how: str) -> None:
 def test_gc_collects_no_network_while_the_record_of_a_living_pod_cannot_be_read(
     rig: Rig, how: str
 ) -> None:
-    """Nobody knows what must be kept; what is dead is freed by its own record all the same."""
+    """The networks' lists would lack it. Dead containers are released by their own records."""
     rig.run("ADD", "weave,canal", container="alive")
     rig.run("ADD", "weave", container="dead")
     unreadable(rig, "alive", how)
@@ -218,17 +218,17 @@ def test_gc_collects_no_network_while_the_record_of_a_living_pod_cannot_be_read(
 
 @pytest.mark.parametrize("how", ["corrupt", "newer", "failing disk"])
 def test_gc_collects_though_the_record_of_a_dead_pod_cannot_be_read(rig: Rig, how: str) -> None:
-    """Whatever it had is not in the lists, and may go."""
+    """Its attachments are not in the lists, and may be released."""
     rig.run("ADD", "weave", container="dead")
     unreadable(rig, "dead", how)
     assert "dead.json" in error_of(rig, "GC", **valid()).msg
     assert set(gc_lists(rig)) == {"c1"}
 
 
-def test_gc_keeps_what_is_attached_while_it_works(
+def test_gc_keeps_a_pod_that_is_attached_meanwhile(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A pod that the runtime's list is too old to have is neither freed nor left out."""
+    """A pod newer than the runtime's list is not released, and is in the networks' lists."""
     rig.run("ADD", "weave", container="dead")
     real = lock.acquire_gc_exclusive
 
@@ -243,15 +243,15 @@ def test_gc_keeps_what_is_attached_while_it_works(
 
 
 def test_gc_keeps_what_it_could_not_free(rig: Rig) -> None:
-    """Its record stays, and with it the next DEL: no network frees it behind the record's back."""
+    """The record stays for the next DEL, and no network releases the attachment before."""
     rig.run("ADD", "weave", container="dead")
     rig.delegates.faults["DEL", "w1"] = failure()
     error_of(rig, "GC", **valid())
     assert gc_lists(rig)["w1"] == ["dead/eth0"]
 
 
-def test_gc_removes_a_record_that_holds_nothing(rig: Rig) -> None:
-    """As a DEL leaves it that could not free what nobody knows of."""
+def test_gc_removes_a_record_without_attachments(rig: Rig) -> None:
+    """A DEL leaves one if it had to rebuild the record and found no annotation."""
     rig.run("ADD", "weave")
     rig.rewrite(rig.record() | {"attachments": []})
     rig.run("GC", **valid())
@@ -286,8 +286,8 @@ def test_one_that_hangs_leaves_time_for_the_others_of_a_gc(rig: Rig) -> None:
     assert deadlines["GC"] == [26.7, 30.0, 33.3]
 
 
-def test_gc_goes_on_after_errors_and_reports_all(rig: Rig) -> None:
-    """A DEL that fails, a corrupt record, a plugin that fails: the rest is done."""
+def test_gc_continues_after_errors_and_reports_all(rig: Rig) -> None:
+    """A DEL that fails, a corrupt record, a plugin that fails: everything else is done."""
     rig.run("ADD", "weave", container="dead")
     rig.run("ADD", "canal", container="dead2")
     (rig.state / "odd.json").write_text("{")
@@ -302,7 +302,7 @@ def test_gc_goes_on_after_errors_and_reports_all(rig: Rig) -> None:
 
 
 def test_a_single_failure_of_gc_is_returned_as_it_is(rig: Rig) -> None:
-    """Nothing is wrapped around one error."""
+    """Without the prefix for several failures."""
     rig.delegates.faults["GC", "c1"] = failure(43, "broken", "d")
     error = error_of(rig, "GC", **valid())
     assert (error.code, error.details) == (43, "d")
@@ -319,14 +319,14 @@ def test_a_single_failure_of_gc_is_returned_as_it_is(rig: Rig) -> None:
     ],
 )
 def test_gc_without_a_list_frees_nothing(rig: Rig, given: dict[str, Any]) -> None:
-    """An absent list is never an empty one."""
+    """A missing list never counts as an empty one."""
     rig.run("ADD", "weave")
     assert error_of(rig, "GC", **given).code == cni_errors.INVALID_CONF
     assert rig.records == ["c1"]
 
 
-def test_gc_leaves_out_what_does_not_want_it(rig: Rig) -> None:
-    """disableGC, and versions without GC."""
+def test_gc_skips_networks_with_disable_gc_or_of_old_versions(rig: Rig) -> None:
+    """As libcni does."""
     rig.network("weave", "w1", disableGC=True)
     rig.network("canal", "c1", cniVersion="1.0.0")
     rig.run("ADD", "weave,canal")
@@ -335,14 +335,14 @@ def test_gc_leaves_out_what_does_not_want_it(rig: Rig) -> None:
 
 
 def test_gc_without_a_default(rig: Rig) -> None:
-    """The networks with records are collected all the same."""
+    """The networks with records run GC all the same."""
     rig.run("ADD", "weave")
     rig.run("GC", default="", **valid("c1/eth0"))
     assert set(gc_lists(rig)) == {"w1", "w2"}
 
 
 def test_gc_never_enters_a_netns_below_proc(rig: Rig) -> None:
-    """The process number may be somebody else's by now."""
+    """The process number may belong to another process by now."""
     rig.run("ADD", "canal", netns="/proc/7/ns/net")
     rig.run("GC", **valid())
     environments = [each for each in rig.delegates.environments if each["CNI_COMMAND"] == "DEL"]
@@ -350,7 +350,7 @@ def test_gc_never_enters_a_netns_below_proc(rig: Rig) -> None:
 
 
 def test_gc_does_not_wait_for_a_container_that_is_locked(rig: Rig) -> None:
-    """A delegate that outlived its plugin: that container is left, and reported."""
+    """A delegate outlived its plugin: the container stays, and is reported."""
     rig.run("ADD", "weave", container="busy")
     rig.run("ADD", "weave", container="dead")
     held = lock.acquire_container(str(rig.state), "busy", 1e12)
@@ -363,18 +363,18 @@ def test_gc_does_not_wait_for_a_container_that_is_locked(rig: Rig) -> None:
     assert rig.records == ["busy"]
 
 
-def test_gc_passes_over_a_record_that_goes_meanwhile(
+def test_gc_skips_a_record_that_is_removed_meanwhile(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between the list of the directory and the lock, a DEL may come to its end."""
+    """A DEL may end between the listing of the directory and the lock."""
     rig.run("ADD", "weave")
     monkeypatch.setattr(store, "container_ids", lambda _: iter(["c0", "c1"]))
     rig.run("GC", **valid("c1/eth0"))
     assert rig.left() == ["c1.json", "c1.lock"]
 
 
-def test_gc_leaves_what_was_before_genie_in_no_network_of_ours_to_the_default(rig: Rig) -> None:
-    """A network that has no record and is not the default is not called at all."""
+def test_gc_does_not_run_a_network_without_records_that_is_not_the_default(rig: Rig) -> None:
+    """Its containers from before Genie are kept."""
     add_cache_entry(rig, ["f1"])
     rig.run("GC", **valid("c1/eth0"))
     assert gc_lists(rig) == {"c1": ["c1/eth0"]}

@@ -1,4 +1,4 @@
-"""A record is complete from the success of its ADD to the first step of its release, never else.
+"""A record is complete from the end of its ADD to the first step of its release, and only then.
 
 The agent publishes what a complete record lists as the pod's networks.
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Watching(Delegates):
-    """Delegates that look at the record on disk, as the agent may, whenever one is called."""
+    """Delegates that read the record on disk before and after each call, as the agent may."""
 
     def __init__(self, state: Path) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class Watching(Delegates):
         self.seen: list[tuple[str, bool]] = []
 
     def __call__(self, conf: dict[str, Any], variables: dict[str, str], *rest: Any) -> Any:
-        """Note whether the record is complete before and after the call."""
+        """Note whether the record is complete, before and after the call."""
         try:
             return super().__call__(conf, variables, *rest)
         finally:
@@ -49,7 +49,7 @@ def watched(rig: Rig) -> Rig:
 
 
 def complete_at(rig: Rig) -> list[str]:
-    """Return the calls during which an agent would have taken the record for the pod's."""
+    """Return the calls during which the agent would have published the record."""
     assert isinstance(rig.delegates, Watching)
     return [call for call, complete in rig.delegates.seen if complete]
 
@@ -58,7 +58,7 @@ def complete_at(rig: Rig) -> list[str]:
 def test_no_step_of_a_failed_add_or_its_roll_back_shows_a_complete_record(
     watched: Rig, value: str
 ) -> None:
-    """The attachments that were made go one by one; what is left of them is no success."""
+    """The attachments are removed one by one; the remaining ones must not look like a success."""
     watched.delegates.faults["ADD", "t1"] = failure()
     assert error_of(watched, "ADD", value).code == 7
     assert [call for call in watched.delegates.calls if call.startswith("DEL c1")]
@@ -67,7 +67,7 @@ def test_no_step_of_a_failed_add_or_its_roll_back_shows_a_complete_record(
 
 
 def test_a_result_that_cannot_be_converted_leaves_no_complete_record(watched: Rig) -> None:
-    """All networks are attached then, and the ADD has failed all the same."""
+    """All networks are attached then, but ADD fails."""
     watched.version = "0.2.0"
     watched.delegates.results["c1"] = {"cniVersion": "1.0.0"}
     assert error_of(watched, "ADD", "canal").code == 6
@@ -77,7 +77,7 @@ def test_a_result_that_cannot_be_converted_leaves_no_complete_record(watched: Ri
 def test_a_record_that_was_complete_when_the_last_write_failed_is_so_no_longer(
     watched: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The write may have succeeded but for its last step. That step's failure is injected."""
+    """The last step of the write fails, after the record got its name. The failure is injected."""
     real = store.write_synced
 
     def write(state_dir: str, record: Record) -> None:
@@ -105,7 +105,7 @@ def test_what_a_killed_add_left_is_not_complete_while_a_del_frees_it(watched: Ri
 def test_a_del_frees_a_complete_record_step_by_step_and_none_of_the_rest_is_complete(
     watched: Rig,
 ) -> None:
-    """Only its first step may find the record as the ADD left it."""
+    """Only the first step may see the record as ADD left it."""
     watched.run("ADD", "canal,weave,third")
     assert is_complete(watched.state)
     watched.run("DEL")
@@ -113,15 +113,15 @@ def test_a_del_frees_a_complete_record_step_by_step_and_none_of_the_rest_is_comp
 
 
 def test_the_attachments_of_another_call_are_complete_again(watched: Rig) -> None:
-    """A runtime may attach a container under two names, and release one."""
+    """A runtime may attach a container twice, under two interfaces, and release one."""
     watched.run("ADD", "canal", interface="eth0")
     watched.run("ADD", "third", interface="eth7")
     watched.run("DEL", interface="eth7")
     assert is_complete(watched.state)
 
 
-def test_what_a_release_left_stays_incomplete_whatever_is_attached_beside_it(watched: Rig) -> None:
-    """A half-released attachment is no network of the pod's."""
+def test_a_partly_released_attachment_keeps_the_record_incomplete(watched: Rig) -> None:
+    """Also when another call attaches more."""
     watched.run("ADD", "canal,third", interface="eth0")
     watched.delegates.faults["DEL", "c1"] = failure()
     assert error_of(watched, "DEL", interface="eth0").code == 7
@@ -129,6 +129,6 @@ def test_what_a_release_left_stays_incomplete_whatever_is_attached_beside_it(wat
     assert not is_complete(watched.state)
 
 
-def test_a_record_that_lists_nothing_is_not_complete() -> None:
-    """It accounts for no pod."""
+def test_a_record_without_attachments_is_not_complete() -> None:
+    """It describes no pod."""
     assert not Record("c1", "/ns", []).is_complete

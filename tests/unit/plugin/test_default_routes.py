@@ -26,7 +26,7 @@ REFUSED = PermissionError(1, "Operation not permitted")
 
 @pytest.fixture
 def rig(tmp_path: Path) -> Rig:
-    """Give a node whose networks all bring a default route."""
+    """Give a node whose networks all add a default route."""
     return Rig(tmp_path)
 
 
@@ -38,8 +38,8 @@ ORDERS = [
 
 
 @pytest.mark.parametrize("annotation", ORDERS)
-def test_the_way_out_is_the_primary_in_every_order(rig: Rig, annotation: str) -> None:
-    """Every network brings a default route; nothing is held once ADD is over."""
+def test_the_default_route_is_the_primarys_in_every_order(rig: Rig, annotation: str) -> None:
+    """Every network adds a default route; the record holds none after ADD."""
     rig.run("ADD", annotation)
     assert rig.pod.ways_out == ["eth0"]
     secondaries = [each.partition("@")[2] for each in annotation.split(",") if "@" in each]
@@ -51,23 +51,21 @@ def test_the_way_out_is_the_primary_in_every_order(rig: Rig, annotation: str) ->
 
 
 def test_one_network_never_opens_the_namespace(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It costs nothing of this."""
+    """A pod with one network pays nothing for this."""
     monkeypatch.setattr(rig.pod, "open", lambda _: pytest.fail("the namespace was opened"))
     rig.run("ADD", "weave")
     rig.run("DEL")
 
 
 def test_a_primary_without_a_default_route_leaves_the_pod_without(rig: Rig) -> None:
-    """A secondary never becomes the way out."""
+    """A secondary never adds one in its place."""
     rig.delegates.without_route = {"w1", "w2"}
     rig.run("ADD", "weave,canal@net1")
     assert rig.pod.ways_out == []
 
 
-def test_a_network_without_an_interface_of_the_kernels(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As one for user space is: there is nothing to check and nothing to remove."""
+def test_a_network_without_a_kernel_interface(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A userspace network: there is nothing to check and nothing to remove."""
     attach = rig.pod.attach
     monkeypatch.setattr(
         rig.pod, "attach", lambda name, **how: None if name == "net1" else attach(name, **how)
@@ -78,10 +76,10 @@ def test_a_network_without_an_interface_of_the_kernels(
     assert (rig.pod.ways_out, rig.pod.ignored) == (["eth0"], [])
 
 
-def test_what_the_primary_learnt_from_a_router_stays_in_place(
+def test_an_advertised_route_of_the_primary_stays_in_place(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is neither held nor removed; one that a secondary learnt meanwhile is removed."""
+    """It is neither held nor removed; one of a secondary is removed."""
     attach = rig.pod.attach
 
     def learn(interface: str, **how: bool) -> None:
@@ -97,7 +95,7 @@ def test_what_the_primary_learnt_from_a_router_stays_in_place(
 def test_the_record_has_the_routes_before_they_are_removed(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On disk, as the request that makes them again."""
+    """On disk, as the request that creates them again."""
     held: list[list[str]] = []
 
     def look(_: object, gone: object) -> None:
@@ -133,7 +131,7 @@ def test_a_step_that_the_kernel_refuses_fails_the_add(
 def test_a_plugin_that_removes_another_interface_fails_the_add(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both networks are named, and everything is rolled back."""
+    """The error names both networks; everything is rolled back."""
     attach = rig.pod.attach
 
     def meddle(interface: str, **how: bool) -> None:
@@ -156,7 +154,7 @@ LATER = "canal@net1,canal,weave@net2"
 
 
 def test_of_two_calls_the_earlier_ones_primary_is_the_pods(rig: Rig) -> None:
-    """A later call with several networks brings no default route."""
+    """A later call with several networks adds no default route."""
     rig.run("ADD", "weave")
     rig.run("ADD", LATER, interface="eth7")
     assert rig.pod.ways_out == ["eth0"]
@@ -165,7 +163,7 @@ def test_of_two_calls_the_earlier_ones_primary_is_the_pods(rig: Rig) -> None:
 
 
 def test_a_later_call_that_fails_gives_the_earlier_one_its_routes_back(rig: Rig) -> None:
-    """They were held when the second of its networks failed."""
+    """They were held when the second network of the later call failed."""
     rig.run("ADD", "weave")
     rig.delegates.faults["ADD", "w2"] = failure()
     with pytest.raises(CNIError, match="no address left"):
@@ -175,7 +173,7 @@ def test_a_later_call_that_fails_gives_the_earlier_one_its_routes_back(rig: Rig)
 
 
 def test_the_del_after_a_killed_call_gives_the_earlier_one_its_routes_back(rig: Rig) -> None:
-    """From the record; a route of an interface that went is not made again."""
+    """From the record, but only routes of interfaces that still exist."""
     rig.run("ADD", "weave")
     rig.run("ADD", LATER, interface="eth7")
     kept, gone = rig.pod.routes.copy(), route(link(99))
@@ -186,8 +184,8 @@ def test_the_del_after_a_killed_call_gives_the_earlier_one_its_routes_back(rig: 
     assert "heldRoutes" not in rig.record()
 
 
-def test_a_route_that_cannot_be_given_back_keeps_nothing_from_being_freed(rig: Rig) -> None:
-    """DEL succeeds, and complains; the next call for the container tries again."""
+def test_a_route_that_cannot_be_restored_stops_no_release(rig: Rig) -> None:
+    """DEL succeeds with a warning; the next call for the container tries again."""
     rig.run("ADD", "weave")
     rig.run("ADD", LATER, interface="eth7")
     kept = rig.pod.routes.copy()
@@ -208,7 +206,7 @@ def test_a_route_that_cannot_be_given_back_keeps_nothing_from_being_freed(rig: R
 def test_routes_are_given_back_only_in_the_namespace_of_the_call(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A recorded path below /proc may be another pod's by now, so GC and reaper give none."""
+    """A recorded path below /proc may belong to another pod, so GC and reaper restore none."""
     rig.run("ADD", "weave")
     rig.run("ADD", LATER, interface="eth7")
     _hold(rig, *rig.pod.routes)
@@ -220,7 +218,7 @@ def test_routes_are_given_back_only_in_the_namespace_of_the_call(
 def test_routes_of_a_namespace_that_is_gone_are_forgotten(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They went with it."""
+    """They are gone with the namespace."""
     rig.run("ADD", "weave")
     rig.run("ADD", LATER, interface="eth7")
     _hold(rig, *rig.pod.routes)
@@ -234,7 +232,7 @@ def test_routes_of_a_namespace_that_is_gone_are_forgotten(
 
 
 def test_an_add_after_one_that_was_killed_inherits_no_held_routes(rig: Rig) -> None:
-    """Everything that the killed one attached is released first, its routes with it."""
+    """All attachments of the killed one are released first, with their routes."""
     rig.run("ADD", "weave,canal@net1")
     record = store.read(str(rig.state), "c1")
     assert record is not None
@@ -245,15 +243,15 @@ def test_an_add_after_one_that_was_killed_inherits_no_held_routes(rig: Rig) -> N
     assert "heldRoutes" not in rig.record()
 
 
-def test_a_later_call_with_one_network_brings_no_default_route(rig: Rig) -> None:
-    """The pod has its primary already."""
+def test_a_later_call_with_one_network_adds_no_default_route(rig: Rig) -> None:
+    """The pod already has its primary."""
     rig.run("ADD", "weave")
     rig.run("ADD", "canal", interface="eth7")
     assert rig.pod.ways_out == ["eth0"]
 
 
-def test_a_later_call_is_held_against_what_the_container_has(rig: Rig) -> None:
-    """Plugins that can attach a pod only once are refused over both calls."""
+def test_combinations_are_checked_over_both_calls(rig: Rig) -> None:
+    """Plugins that can attach a pod only once are refused in the later call."""
     rig.network("first", "calico")
     rig.network("second", "calico")
     rig.run("ADD", "first")
@@ -262,7 +260,7 @@ def test_a_later_call_is_held_against_what_the_container_has(rig: Rig) -> None:
 
 
 def test_a_later_call_keeps_what_a_newer_version_wrote_into_the_record(rig: Rig) -> None:
-    """Keys that are not understood survive."""
+    """Unknown keys survive."""
     rig.run("ADD", "weave")
     record = store.read(str(rig.state), "c1")
     assert record is not None
@@ -275,7 +273,7 @@ def test_a_later_call_keeps_what_a_newer_version_wrote_into_the_record(rig: Rig)
 def test_a_default_route_that_a_secondary_adds_through_the_primary_is_removed(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only what the primary had counts, and what its routers advertise."""
+    """Only the primary's own routes count, and those that its routers advertise."""
     attach = rig.pod.attach
 
     def meddle(interface: str, **how: bool) -> None:
@@ -289,7 +287,7 @@ def test_a_default_route_that_a_secondary_adds_through_the_primary_is_removed(
 
 
 def _hold(rig: Rig, *routes: bytes) -> None:
-    """Leave the record as a kill does that comes while these routes are held."""
+    """Write the record as a kill leaves it while these routes are held."""
     record = store.read(str(rig.state), "c1")
     assert record is not None
     record.held_routes = [each.hex() for each in routes]

@@ -19,7 +19,7 @@ from tests.unit.plugin.shell_plugin import ADD, CONF, ENVIRON, call, error_of, s
 
 
 def test_configuration_and_environment_reach_the_delegate(tmp_path: Path) -> None:
-    """Standard input whole; the environment passed through, ours over it."""
+    """Standard input whole; the inherited environment, with ours added."""
     seen = tmp_path / "seen"
     output = call(tmp_path, f"cat; env > {seen}")
     assert output == CONF
@@ -29,7 +29,7 @@ def test_configuration_and_environment_reach_the_delegate(tmp_path: Path) -> Non
     assert f"{delegate.CHAIN}=1" in lines
 
 
-def test_a_delegate_knows_nothing_before_what_is_done_meanwhile_is_done(tmp_path: Path) -> None:
+def test_a_delegate_gets_its_configuration_after_meanwhile(tmp_path: Path) -> None:
     """It runs by then, and waits for its configuration."""
     runs, received = tmp_path / "runs", tmp_path / "told"
     script(tmp_path, f"touch {runs}; read -r conf; touch {received}; echo '{{}}'")
@@ -46,8 +46,8 @@ def test_a_delegate_knows_nothing_before_what_is_done_meanwhile_is_done(tmp_path
     assert received.exists()
 
 
-def test_a_delegate_is_told_nothing_if_the_time_is_over_meanwhile(tmp_path: Path) -> None:
-    """It is not its fault, and no error says so."""
+def test_a_delegate_gets_no_configuration_after_the_deadline(tmp_path: Path) -> None:
+    """The error does not blame the delegate."""
     received = tmp_path / "told"
     script(tmp_path, f"read -r conf && touch {received}")
     runner = Runner([str(tmp_path)], ENVIRON, None)
@@ -57,8 +57,8 @@ def test_a_delegate_is_told_nothing_if_the_time_is_over_meanwhile(tmp_path: Path
     assert not received.exists()
 
 
-def test_a_delegate_is_ended_if_what_is_done_meanwhile_fails(tmp_path: Path) -> None:
-    """As when the disk is full: it never learns what it was started for."""
+def test_a_delegate_is_killed_if_meanwhile_fails(tmp_path: Path) -> None:
+    """As when the disk is full: it never gets its configuration."""
     pids, received = tmp_path / "pid", tmp_path / "told"
     script(tmp_path, f"echo $$ > {pids}; cat > {received}; sleep 60")
 
@@ -122,21 +122,19 @@ def test_a_delegate_is_ended_if_what_is_done_meanwhile_fails(tmp_path: Path) -> 
 def test_how_a_delegate_may_fail(
     tmp_path: Path, text: str, code: int, msg: str, details: str
 ) -> None:
-    """Its own code, message and details where it gave them, else what is known."""
+    """Its own code, message and details if it printed them, else how it exited."""
     error = error_of(tmp_path, text)
     assert (error.code, error.msg, error.details) == (code, msg, details)
 
 
 def test_nothing_printed_is_no_result(tmp_path: Path) -> None:
-    """ADD judges it."""
+    """The chain reports that on ADD."""
     assert call(tmp_path, "exit 0") is None
 
 
 @pytest.mark.parametrize("command", ["DEL", "CHECK", "GC", "STATUS"])
-def test_what_a_delegate_prints_that_succeeds_counts_on_add_alone(
-    tmp_path: Path, command: str
-) -> None:
-    """As with libcni: a word too many on DEL must not keep a pod from going."""
+def test_output_of_a_success_counts_on_add_alone(tmp_path: Path, command: str) -> None:
+    """As with libcni: invalid output on DEL must not keep a pod from being deleted."""
     assert call(tmp_path, "echo freed", command=command) is None
     assert call(tmp_path, "echo '{}'", command=command) is None
     assert (
@@ -144,21 +142,21 @@ def test_what_a_delegate_prints_that_succeeds_counts_on_add_alone(
     )
 
 
-def test_only_the_end_of_standard_error_is_told(tmp_path: Path) -> None:
-    """A program that breaks says why at last; what it wrote before is no part of the error."""
+def test_an_error_quotes_only_the_end_of_standard_error(tmp_path: Path) -> None:
+    """The reason of a failure is usually in the last lines."""
     error = error_of(tmp_path, "head -c 200000 /dev/zero | tr '\\0' x >&2; echo why >&2; exit 2")
     assert error.details.endswith('xwhy"')
     assert len(error.details) < 600
 
 
-def test_after_the_time_is_over_no_delegate_is_begun(tmp_path: Path) -> None:
-    """It could only be killed at once."""
+def test_no_delegate_starts_after_the_deadline(tmp_path: Path) -> None:
+    """It would be killed at once."""
     error = error_of(tmp_path, "", seconds=0)
     assert (error.code, error.msg) == (cni_errors.TRY_AGAIN, "no time is left to run plugin plug")
 
 
-def test_the_lock_is_told_who_works_under_it_and_for_how_long(tmp_path: Path) -> None:
-    """For whoever waits for it, should we be killed."""
+def test_the_lock_records_the_delegate_and_its_deadline(tmp_path: Path) -> None:
+    """For those who wait for it, if the plugin is killed."""
     held = lock.acquire_container(str(tmp_path), "c1", time.monotonic() + 5)
     runner = Runner([str(tmp_path)], ENVIRON, None)
     runner.lock = held
@@ -180,10 +178,8 @@ MANY_VALUES = "printf '['; yes '[],' | head -c"
     [("", "succeeded"), ("; exit 3", "exited with code 3"), ("; kill -9 $$", "was killed by")],
     ids=["and it succeeds", "and it fails", "and it is killed"],
 )
-def test_more_output_than_anyone_needs_is_an_error_that_says_so(
-    tmp_path: Path, end: str, how: str
-) -> None:
-    """It names the plugin and the limit, whatever is wrong besides."""
+def test_output_beyond_the_limit_is_an_error(tmp_path: Path, end: str, how: str) -> None:
+    """It names the plugin, the limit and how the plugin exited."""
     error = error_of(tmp_path, f"{MANY_VALUES} 50000000{end}", seconds=60)
     assert error.code == cni_errors.DELEGATE_FAILED
     assert error.msg.startswith(f"plugin plug printed more than 16 MiB and {how}")
@@ -193,7 +189,7 @@ def test_more_output_than_anyone_needs_is_an_error_that_says_so(
 
 @pytest.mark.parametrize("more", [0, 1], ids=["as much as may be", "a byte more"])
 def test_the_limit_of_output_is_exact(tmp_path: Path, more: int) -> None:
-    """What fits is read whole."""
+    """Output of exactly the limit is read whole."""
     size = process.MAX_OUTPUT - len('{"a":""}') + more
     text = f"""printf '{{"a":"'; head -c {size} /dev/zero | tr '\\0' x; printf '"}}'"""
     if more:
@@ -202,7 +198,7 @@ def test_the_limit_of_output_is_exact(tmp_path: Path, more: int) -> None:
         assert call(tmp_path, text, seconds=60) == {"a": "x" * size}
 
 
-def test_output_beyond_the_limit_is_no_matter_where_none_is_read(tmp_path: Path) -> None:
+def test_output_beyond_the_limit_does_not_matter_on_del(tmp_path: Path) -> None:
     """A DEL that succeeds has succeeded, as with libcni."""
     assert call(tmp_path, f"{MANY_VALUES} 50000000", seconds=60, command="DEL") is None
 
@@ -233,7 +229,7 @@ def test_output_beyond_the_limit_takes_little_more_memory_than_the_limit(tmp_pat
 
 
 def test_executables_that_cannot_be_run(tmp_path: Path) -> None:
-    """Absent, not executable, not a program, of a missing interpreter."""
+    """Missing, not executable, not a program, or with a missing interpreter."""
     runner = Runner([str(tmp_path)], ENVIRON, None)
     deadline = time.monotonic() + 5
     with pytest.raises(CannotRunError, match=f"plugin plug is missing: not found in {tmp_path}"):
@@ -253,10 +249,10 @@ def test_executables_that_cannot_be_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("function", ["pipe2", "posix_spawn"])
 @pytest.mark.parametrize("number", [11, 12, 24], ids=["EAGAIN", "ENOMEM", "EMFILE"])
-def test_a_machine_without_room_says_try_again(
+def test_a_machine_without_resources_is_code_11(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str, number: int
 ) -> None:
-    """It is not the plugin that is missing, and no crash either. Injected: the error."""
+    """The plugin is not missing, and nothing crashes. The error is injected."""
 
     def refuse(*_: object, **__: object) -> int:
         raise OSError(number, os.strerror(number))
@@ -268,10 +264,10 @@ def test_a_machine_without_room_says_try_again(
     assert error.msg == f"cannot start plugin plug: {os.strerror(number)}"
 
 
-def test_an_executable_that_goes_while_it_is_looked_at(
+def test_an_executable_that_is_removed_during_the_check(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is as if it had gone before. Injected: the moment."""
+    """It counts as missing. The moment is injected."""
     file = script(tmp_path, "")
 
     def gone(*_: object) -> bool:
@@ -284,7 +280,7 @@ def test_an_executable_that_goes_while_it_is_looked_at(
 
 
 def test_our_own_executable_is_never_a_delegate(tmp_path: Path) -> None:
-    """Under whatever name, a symbolic or hard link to ourselves is refused."""
+    """Under any name: a symbolic or hard link to it is refused."""
     own = script(tmp_path, "", "genie")
     (tmp_path / "plug").symlink_to(own)
     stat = own.stat()

@@ -14,7 +14,7 @@ from tests.unit.plugin.rig import Delegates, Rig, add_cache_entry, error_of, fai
 
 
 def test_delete_needs_nothing_but_the_record(rig: Rig) -> None:
-    """Without netns, configurations, annotation: all is freed with what was recorded."""
+    """Without netns, configurations and annotation, all is released as recorded."""
     rig.run("ADD", "weave,canal")
     for file in rig.conf.iterdir():
         file.unlink()
@@ -25,7 +25,7 @@ def test_delete_needs_nothing_but_the_record(rig: Rig) -> None:
 
 
 def test_a_first_record_that_was_never_finished_goes_with_the_next_delete(rig: Rig) -> None:
-    """A plugin killed while it wrote had attached nothing; its half file must not stay."""
+    """A plugin that is killed while it writes has attached nothing; its partial file is removed."""
     rig.state.mkdir()
     (rig.state / "c1.json.tmp").write_text('{"form')
     rig.run("DEL")
@@ -33,7 +33,7 @@ def test_a_first_record_that_was_never_finished_goes_with_the_next_delete(rig: R
 
 
 def test_delete_twice(rig: Rig) -> None:
-    """The second finds nothing and succeeds; the default's DEL is harmless."""
+    """The second DEL has no record and succeeds; the DEL of the default network is harmless."""
     rig.run("ADD", "weave")
     rig.run("DEL", "weave")
     rig.run("DEL", "weave")
@@ -41,7 +41,7 @@ def test_delete_twice(rig: Rig) -> None:
 
 
 def test_a_delegate_that_fails_keeps_its_record_and_the_others_are_freed(rig: Rig) -> None:
-    """The next DEL goes on from there."""
+    """The next DEL continues there."""
     rig.run("ADD", "weave,canal,weave@net5")
     rig.delegates.faults["DEL", "c1"] = failure(5, "busy", "later")
     error = error_of(rig, "DEL")
@@ -55,7 +55,7 @@ def test_a_delegate_that_fails_keeps_its_record_and_the_others_are_freed(rig: Ri
 
 
 class Sharing(Delegates):
-    """Frees all that a container has of a network with the last of its interfaces only."""
+    """Releases a container's state of a network only with the last of its interfaces."""
 
     def __call__(
         self, conf: dict[str, Any], variables: dict[str, str], deadline: float, *more: Any
@@ -71,8 +71,8 @@ class Sharing(Delegates):
         return answer
 
 
-def test_a_network_that_is_there_twice_is_freed_by_one_delete(rig: Rig) -> None:
-    """What the first interface's DEL could not remove is tried again after the second's."""
+def test_a_network_attached_twice_is_released_by_one_delete(rig: Rig) -> None:
+    """The DEL that failed for the first interface is retried after the second's."""
     rig.delegates = Sharing()
     rig.run("ADD", "canal,weave@net1,canal@net2")
     rig.delegates.calls.clear()
@@ -85,8 +85,8 @@ def test_a_network_that_is_there_twice_is_freed_by_one_delete(rig: Rig) -> None:
     assert (rig.delegates.held, rig.left()) == (set(), [])
 
 
-def test_a_network_that_is_there_twice_and_never_freed_is_tried_twice(rig: Rig) -> None:
-    """There is an end to it, and both stay recorded."""
+def test_a_network_attached_twice_is_tried_twice_at_most(rig: Rig) -> None:
+    """Both attachments stay recorded."""
     rig.run("ADD", "canal,canal@net1")
     rig.delegates.faults["DEL", "c1"] = failure()
     rig.delegates.calls.clear()
@@ -101,8 +101,8 @@ def test_a_network_that_is_there_twice_and_never_freed_is_tried_twice(rig: Rig) 
     assert [each["failure"]["code"] for each in rig.record()["attachments"]] == [7, 7]
 
 
-def test_a_network_twice_whose_plugin_frees_only_the_last_one_first(rig: Rig) -> None:
-    """What fails while the other is there has a second try after it, and no third."""
+def test_a_delete_that_depends_on_another_is_retried_once(rig: Rig) -> None:
+    """A DEL that fails because the other interface exists is retried after it, and only then."""
     run = rig.delegates.__class__.__call__
 
     class Tied(type(rig.delegates)):  # type: ignore[misc]
@@ -126,7 +126,7 @@ def test_a_network_twice_whose_plugin_frees_only_the_last_one_first(rig: Rig) ->
 
 
 def test_a_delegate_that_cannot_be_run_is_parked_after_ten_minutes(rig: Rig) -> None:
-    """An error first, success later; the attachment stays until its executable is back."""
+    """DEL fails before and succeeds after; the attachment stays until its executable is back."""
     rig.run("ADD", "weave")
     rig.delegates.absent.add("w2")
     assert error_of(rig, "DEL").code == cni_errors.CANNOT_RUN
@@ -145,7 +145,7 @@ def test_a_delegate_that_cannot_be_run_is_parked_after_ten_minutes(rig: Rig) -> 
 
 
 def test_the_time_to_parking_starts_with_the_first_failure_of_that_kind(rig: Rig) -> None:
-    """A delegate that ran in between, and failed, is not parked for it."""
+    """A delegate that ran in between, and failed, resets it."""
     rig.run("ADD", "canal")
     rig.delegates.absent.add("c1")
     error_of(rig, "DEL")
@@ -159,8 +159,8 @@ def test_the_time_to_parking_starts_with_the_first_failure_of_that_kind(rig: Rig
     assert rig.record()["attachments"][0]["phase"] == "releasing"
 
 
-def test_what_is_planned_on_disk_is_freed_too(rig: Rig) -> None:
-    """A power cut may have taken the step that said it had begun."""
+def test_a_planned_attachment_on_disk_is_released_too(rig: Rig) -> None:
+    """A power cut may have lost the step that recorded its begin."""
     rig.run("ADD", "weave,canal")
     value = rig.record()
     for attachment in value["attachments"]:
@@ -171,8 +171,8 @@ def test_what_is_planned_on_disk_is_freed_too(rig: Rig) -> None:
     assert rig.left() == []
 
 
-def test_a_delete_that_is_killed_has_forgotten_what_it_freed(rig: Rig) -> None:
-    """What was freed is not freed again: its address may have a new owner."""
+def test_a_killed_delete_has_removed_from_the_record_what_it_released(rig: Rig) -> None:
+    """It is not released again: its address may have a new owner."""
     rig.run("ADD", "weave,canal@net1")
     rig.delegates.faults["DEL", "w2"] = SystemExit("killed")
     with pytest.raises(SystemExit):
@@ -181,7 +181,7 @@ def test_a_delete_that_is_killed_has_forgotten_what_it_freed(rig: Rig) -> None:
 
 
 def test_a_delete_on_a_full_disk_frees_all(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its steps cannot be noted, and need not be."""
+    """Its steps cannot be recorded, and need not be."""
 
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device", "x.json.tmp")
@@ -194,7 +194,7 @@ def test_a_delete_on_a_full_disk_frees_all(rig: Rig, monkeypatch: pytest.MonkeyP
 
 
 def test_a_state_directory_that_cannot_be_made(rig: Rig) -> None:
-    """ADD does nothing; DEL of a container that has no record goes on without a lock."""
+    """ADD does nothing; DEL of a container without a record runs without a lock."""
     rig.state.write_text("a file is in the way")
     with pytest.raises(OSError, match="state"):
         rig.run("ADD", "canal")
@@ -203,8 +203,8 @@ def test_a_state_directory_that_cannot_be_made(rig: Rig) -> None:
     assert rig.delegates.calls == ["DEL c1 canal-net eth0"]
 
 
-def test_a_delegate_that_never_ended_leaves_time_for_the_others(rig: Rig) -> None:
-    """On DEL each attachment gets its share of the time that is left."""
+def test_a_delegate_that_hangs_leaves_time_for_the_others(rig: Rig) -> None:
+    """On DEL each attachment gets a share of the time that is left."""
     rig.run("ADD", "weave,canal,weave,canal")
     deadlines: list[float] = []
     run = rig.delegates.__class__.__call__
@@ -232,7 +232,7 @@ def test_a_delegate_that_never_ended_leaves_time_for_the_others(rig: Rig) -> Non
 
 
 def test_a_container_that_is_busy_does_not_keep_gc_away(rig: Rig) -> None:
-    """Who cannot have the container's lock lets go of the other."""
+    """A call that cannot get the container's lock releases the GC lock."""
     rig.state.mkdir()
     held = lock.acquire_container(str(rig.state), "c1", 1e12)
     error = error_of(rig, "ADD", "canal", deadlineSeconds=1)
@@ -241,8 +241,8 @@ def test_a_container_that_is_busy_does_not_keep_gc_away(rig: Rig) -> None:
     lock.acquire_gc_exclusive(str(rig.state), 1e12).release()
 
 
-def test_a_lock_that_cannot_be_had_stops_a_delete_of_what_is_recorded(rig: Rig) -> None:
-    """Without it a delegate that still runs could be raced."""
+def test_a_delete_of_a_recorded_container_needs_the_lock(rig: Rig) -> None:
+    """Without it, the DEL could race a delegate that still runs."""
     rig.run("ADD", "canal")
     (rig.state / ".gc.lock").unlink()
     (rig.state / ".gc.lock").symlink_to("elsewhere")
@@ -254,7 +254,7 @@ def test_a_lock_that_cannot_be_had_stops_a_delete_of_what_is_recorded(rig: Rig) 
 def test_a_delegates_failure_counts_more_than_a_full_disk(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is on disk says more than there is; the reason that can be cured is told."""
+    """The delegate's error is returned; the record on disk only lists too much."""
     rig.run("ADD", "weave,canal")
     rig.delegates.faults["DEL", "c1"] = failure(42)
 
@@ -279,8 +279,8 @@ def test_a_delegates_failure_counts_more_than_a_full_disk(
         pytest.param(False, False, id="its error is dropped once the netns is gone"),
     ],
 )
-def test_a_container_that_nothing_knows(rig: Rig, *, exists: bool, fails: bool) -> None:
-    """The default network's DEL is run, as the runtime would have done without Genie."""
+def test_an_unknown_container(rig: Rig, *, exists: bool, fails: bool) -> None:
+    """DEL of the default network runs, as without Genie."""
     netns = rig.folder / "netns"
     if exists:
         netns.touch()
@@ -294,14 +294,14 @@ def test_a_container_that_nothing_knows(rig: Rig, *, exists: bool, fails: bool) 
 
 
 @pytest.mark.parametrize("default", ["", "gone"], ids=["no default", "a default that is gone"])
-def test_a_container_that_nothing_knows_where_nothing_can_be_done(rig: Rig, default: str) -> None:
-    """There is nothing to free, and that is success."""
+def test_an_unknown_container_without_a_usable_default(rig: Rig, default: str) -> None:
+    """There is nothing to release, and DEL succeeds."""
     rig.run("DEL", default=default)
     assert rig.delegates.calls == []
 
 
-def test_a_container_from_before_genie_is_freed_with_what_libcni_kept(rig: Rig) -> None:
-    """Its cached configuration and result are used; the entry goes after success."""
+def test_a_container_from_before_genie_is_released_with_libcnis_cache(rig: Rig) -> None:
+    """Its cached configuration and result are used; the file is removed after success."""
     add_cache_entry(rig, ["flannel"])
     add_cache_entry(rig, ["genie"], name="a-ours")
     add_cache_entry(rig, ["loopback"], interface="lo", name="b-lo")
@@ -318,14 +318,14 @@ def test_a_container_from_before_genie_is_freed_with_what_libcni_kept(rig: Rig) 
 
 
 def test_a_cache_entry_goes_with_its_attachment(rig: Rig) -> None:
-    """Nothing of the time before Genie is left after its DEL."""
+    """No file from before Genie is left after its DEL."""
     add_cache_entry(rig, ["flannel"])
     rig.run("DEL")
     assert list(rig.cache.iterdir()) == []
 
 
-def test_an_entry_of_the_cache_that_goes_by_itself(rig: Rig) -> None:
-    """The runtime removes its own files too; others of the same container are left alone."""
+def test_a_cache_entry_that_is_removed_meanwhile(rig: Rig) -> None:
+    """The runtime may remove it itself; other files of the same container stay."""
     add_cache_entry(rig, ["flannel"], interface="net7", name="a-other")
     add_cache_entry(rig, ["odd"], name="b-odd")
     odd = json.loads((rig.cache / "b-odd").read_text())

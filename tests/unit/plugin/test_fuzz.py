@@ -36,7 +36,7 @@ ANNOTATIONS = st.just({"cni": "net,net@n"}) | ODD.map(lambda text: {"cni": text}
 
 @st.composite
 def calls(draw: st.DrawFn) -> bytes:
-    """Draw calls that are well formed but for one thing or another, or none."""
+    """Draw calls that are valid, or invalid in a few places."""
     environ = list(ENVIRON)
     for index in draw(st.sets(st.integers(0, len(NAMES) - 1), max_size=1)):
         environ[index] = draw(ODD)
@@ -63,17 +63,17 @@ def calls(draw: st.DrawFn) -> bytes:
 
 
 @pytest.mark.parametrize("commands", SEQUENCES, ids="-".join)
-def test_the_fuzzer_sets_out_from_calls_that_succeed(
+def test_the_fuzzer_starts_from_calls_that_succeed(
     tmp_path: Path, commands: tuple[str, ...]
 ) -> None:
-    """Each command that there is, where it makes sense; what is refused is refused for itself."""
+    """Every command succeeds with the seed."""
     target = Target(tmp_path)
     target(bytes([SEQUENCES.index(commands)]) + SEED[1:])
     assert target.succeeded == set(commands) - {"add", ""} - ({"CHECK"} & set(commands[:1]))
 
 
 def test_no_bytes_break_the_plugin(tmp_path: Path) -> None:
-    """Standard output is empty or exactly one object, and no file is touched elsewhere."""
+    """Standard output is empty or exactly one object, and no other file is touched."""
     target = Target(tmp_path)
 
     @settings(max_examples=400)

@@ -1,4 +1,4 @@
-"""Pipes, links and sockets in the place of files: nobody waits for them, and nobody follows."""
+"""Pipes, links and sockets in the place of files: no call blocks on them or follows them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def is_regular(path: Path) -> bool:
 def test_a_record_that_is_no_file_is_corrupt_and_set_aside(
     tmp_path: Path, put: Put, *, kept: bool
 ) -> None:
-    """It counts as there, says what it is, and makes room for a record."""
+    """It counts as existing, its type is reported, and another record may take its place."""
     state, path = str(tmp_path), tmp_path / "c1.json"
     put(path)
     if kept:
@@ -55,7 +55,7 @@ def test_a_record_that_is_no_file_is_corrupt_and_set_aside(
 def test_a_record_that_is_no_file_is_moved_where_there_are_no_second_names(
     tmp_path: Path, put: Put, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It cannot be copied either."""
+    """On a file system without hard links; it cannot be copied either."""
 
     def refused(*_: object, **__: object) -> None:
         raise PermissionError(1, "Operation not permitted")
@@ -68,7 +68,7 @@ def test_a_record_that_is_no_file_is_moved_where_there_are_no_second_names(
 
 
 def test_what_is_wrong_with_a_record_counts_more_than_with_its_second_name(tmp_path: Path) -> None:
-    """The error is of the file that it names."""
+    """The error is about the record, whose file it names."""
     (tmp_path / "c1.json").write_text("{")
     (tmp_path / "c1.json.synced").symlink_to("/none")
     with pytest.raises(CorruptRecordError, match="line 1 column 2"):
@@ -77,7 +77,7 @@ def test_what_is_wrong_with_a_record_counts_more_than_with_its_second_name(tmp_p
 
 @irregular
 def test_a_temporary_file_that_is_none_gives_way(tmp_path: Path, put: Put) -> None:
-    """Nothing is recovered from it, and nothing written through it."""
+    """Nothing is recovered from it, and nothing is written through it."""
     state, path = str(tmp_path), tmp_path / "c1.json.tmp"
     put(path)
     with ends():
@@ -96,7 +96,7 @@ BESIDE = ["c1.json.tmp", "c1.json.synced"]
 @irregular
 @pytest.mark.parametrize("place", ["c1.json", *BESIDE])
 def test_an_add_attaches_and_a_del_frees_in_spite_of(rig: Rig, put: Put, place: str) -> None:
-    """A record that cannot be read is one of a killed ADD, perhaps: what it may hold is freed."""
+    """An unreadable record may be of a killed ADD: what it may hold is released."""
     rig.state.mkdir()
     put(rig.state / place)
     with ends():
@@ -113,7 +113,7 @@ def test_an_add_attaches_and_a_del_frees_in_spite_of(rig: Rig, put: Put, place: 
 @irregular
 @pytest.mark.parametrize("place", ["c1.json", *BESIDE])
 def test_check_and_gc_end_in_spite_of(rig: Rig, put: Put, place: str) -> None:
-    """Of a record they say that it cannot be read; of what is beside it, nothing."""
+    """They report that the record cannot be read, and ignore the files beside it."""
     rig.run("ADD", "canal")
     (rig.state / place).unlink(missing_ok=True)
     put(rig.state / place)
@@ -128,7 +128,7 @@ def test_check_and_gc_end_in_spite_of(rig: Rig, put: Put, place: str) -> None:
 
 
 def test_a_pipe_is_as_good_a_lock_as_a_file_and_goes_with_it(rig: Rig) -> None:
-    """It is locked without a reader or writer, and removed as every lock is."""
+    """It is locked without a reader or writer, and removed like every lock file."""
     rig.state.mkdir()
     for name in ("c1.lock", ".gc.lock"):
         os.mkfifo(rig.state / name)
@@ -144,7 +144,7 @@ def test_a_pipe_is_as_good_a_lock_as_a_file_and_goes_with_it(rig: Rig) -> None:
 
 @pytest.mark.parametrize("name", ["a link", "a link to nothing", "a socket"])
 def test_what_cannot_be_locked_is_an_error_with_its_cure(tmp_path: Path, name: str) -> None:
-    """Removing it could take another call's lock away."""
+    """Removing it could remove another call's lock."""
     IRREGULAR[name](tmp_path / "c1.lock")
     with ends(), pytest.raises(OSError, match="not a regular file: remove it"):
         lock.acquire_container(str(tmp_path), "c1", deadline=0)
@@ -170,7 +170,7 @@ def test_a_journal_that_is_no_file_holds_no_call_up(tmp_path: Path, put: Put) ->
 
 @irregular
 def test_an_entry_of_libcnis_cache_that_is_no_file_is_passed_over(rig: Rig, put: Put) -> None:
-    """The one behind it is found."""
+    """The entry after it is read."""
     put(rig.cache / "a")
     add_cache_entry(rig, ["flannel"])
     with ends():

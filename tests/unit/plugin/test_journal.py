@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from tests.unit.plugin.program import Node
 
 
-def test_a_journal_nobody_reads_does_not_grow(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At its limit no line is added."""
+def test_a_journal_at_its_limit_does_not_grow(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No line is added until the agent has read it."""
     monkeypatch.setattr(journal, "LIMIT", 1)
     node.call("ADD")
     node.call("DEL")
     assert len((node.folder / "state/journal").read_text().splitlines()) == 1
 
 
-def test_a_journal_that_cannot_be_written_harms_nobody(node: Node) -> None:
-    """The call's own answer counts."""
+def test_a_journal_that_cannot_be_written_does_not_fail_the_call(node: Node) -> None:
+    """The line is lost."""
     (node.folder / "state").mkdir()
     (node.folder / "state/journal").mkdir()
     assert node.call("ADD")[0] == 0

@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order, what is held is recorded, and what lives is held."""
+"""Any calls and faults in any order: what delegates hold is recorded, and living pods keep it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Killed(BaseException):
 
 @contextlib.contextmanager
 def _at_each_write(before: Callable[[], None], after: Callable[[], None]) -> Iterator[None]:
-    """Do something before and after each write of a record, durable or not."""
+    """Call something before and after each write of a record, synced or not."""
     real = {name: getattr(store, name) for name in ("write_synced", "write_unsynced")}
 
     def watched(name: str) -> Callable[..., None]:
@@ -71,7 +71,7 @@ class Node(RuleBasedStateMachine):
         self.alive: set[str] = set()
 
     def teardown(self) -> None:
-        """Cure everything; a DEL of each container must then free all."""
+        """Remove all faults; a DEL of each container must then release everything."""
         self.rig.delegates.faults.clear()
         self.rig.delegates.absent.clear()
         for container in ("a", "b"):
@@ -87,12 +87,12 @@ class Node(RuleBasedStateMachine):
 
     @rule(plugin_type=st.sampled_from(KINDS))
     def an_executable_vanishes(self, plugin_type: str) -> None:
-        """Uninstall it."""
+        """Remove it."""
         self.rig.delegates.absent.add(plugin_type)
 
     @rule()
-    def everything_is_cured(self) -> None:
-        """Mend all."""
+    def all_faults_are_removed(self) -> None:
+        """Restore executables and delegates."""
         self.rig.delegates.faults.clear()
         self.rig.delegates.absent.clear()
 
@@ -127,7 +127,7 @@ class Node(RuleBasedStateMachine):
 
     @rule(container=CONTAINERS)
     def collect_while_a_record_cannot_be_read(self, container: str) -> None:
-        """As by a version that is too old for it, which an upgrade replaces again."""
+        """As by a version that is too old for it."""
         file = self.rig.state / f"{container}.json"
         kept = file.read_bytes() if file.exists() else b""
         if kept:
@@ -188,7 +188,7 @@ class Node(RuleBasedStateMachine):
             type(delegates).__call__ = real_call  # type: ignore[method-assign]
 
     def step_or_die(self, step: object) -> None:
-        """Let nothing more happen once the plugin is dead, roll-back included."""
+        """Let nothing happen after the kill, not even the roll-back."""
         if self.dead:
             raise Killed
         try:
@@ -198,7 +198,7 @@ class Node(RuleBasedStateMachine):
             raise
 
     def recorded(self, *phases: str) -> set[tuple[str, str, str, str]]:
-        """Return what the attachments on disk that are in one of *phases* stand for."""
+        """Return the resources of the attachments on disk that are in one of *phases*."""
         records = {container: self.rig.record(container) for container in self.rig.records}
         for file in self.rig.state.glob("*.json.tmp"):  # whole, or the next call forgets it
             records.setdefault(file.name.partition(".")[0], json.loads(file.read_bytes()))
@@ -212,14 +212,14 @@ class Node(RuleBasedStateMachine):
 
     @invariant()
     def what_is_held_is_recorded(self) -> None:
-        """Each thing that a delegate holds belongs to an attachment on disk that was begun."""
+        """Each resource of a delegate belongs to an attachment on disk that was begun."""
         assert self.rig.delegates.held <= self.recorded(
             "attaching", "attached", "releasing", "parked"
         )
 
     @invariant()
     def what_is_alive_is_held(self) -> None:
-        """Find what was attached, and neither deleted since nor left out by the runtime."""
+        """Check that what was neither deleted nor dropped by the runtime has its resources."""
         attached = self.recorded("attached")
         assert self.alive <= {container for container, *_ in attached}
         assert {each for each in attached if each[0] in self.alive} <= self.rig.delegates.held

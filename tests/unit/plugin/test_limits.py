@@ -1,4 +1,4 @@
-"""Limits of static pods: nothing admitted them, so the plugin counts what they ask for."""
+"""Limits of static pods: no webhook admitted them, so the plugin counts their networks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LIMITS = {keys.CONF_ARGS: {"maxAttachments": 4, "maxPerNetwork": 2}}
 
 
 def ask(cni: str, source: str | None) -> dict[str, Any]:
-    """Return what the runtime hands over for a pod that kubelet has from *source*."""
+    """Return the runtimeConfig of a pod that the kubelet has from *source*."""
     annotations = {keys.ANNOTATION: cni, keys.CONFIG_SOURCE: source}
     written = {key: value for key, value in annotations.items() if value is not None}
     return {"args": LIMITS, "runtimeConfig": {keys.POD_ANNOTATIONS: written}}
@@ -46,7 +46,7 @@ def ask(cni: str, source: str | None) -> dict[str, Any]:
 def test_a_static_pod_over_a_limit_is_refused_before_anything_is_attached(
     rig: Rig, cni: str, sentence: str, source: str
 ) -> None:
-    """The administrator of the node reads what to raise."""
+    """The error names the setting to raise."""
     for name in "abc":
         rig.network(name, "x")
     with pytest.raises(CNIError) as refused:
@@ -73,13 +73,13 @@ def test_a_static_pod_over_a_limit_is_refused_before_anything_is_attached(
     ],
 )
 def test_every_other_pod_is_attached(rig: Rig, cni: str, source: str | None, args: Any) -> None:
-    """The API server admits those that it has, within the limits of their namespaces."""
+    """The API server admits them, within the limits of their namespaces."""
     rig.run("ADD", **ask(cni, source) | {"args": args})
     assert len(rig.delegates.held) >= cni.count(",") + 1
 
 
 def test_a_container_that_has_a_record_is_not_refused(rig: Rig) -> None:
-    """What a killed ADD left is freed, and the container gets what it was given before."""
+    """What a killed ADD left is released, and the container gets its networks again."""
     rig.delegates.faults["ADD", "w1"] = SystemExit()
     rig.delegates.faults["DEL", "w1"] = SystemExit()
     with pytest.raises(SystemExit):
@@ -91,7 +91,7 @@ def test_a_container_that_has_a_record_is_not_refused(rig: Rig) -> None:
 
 
 def test_a_static_pod_over_a_limit_can_be_deleted_and_checked(rig: Rig) -> None:
-    """A limit that came after it frees nothing less."""
+    """A limit that is set later stops neither DEL nor CHECK."""
     given = ask("canal,canal,canal", "file")
     rig.run("ADD", **given | {"args": {}})
     rig.run("CHECK", **given)
@@ -113,7 +113,7 @@ def test_a_static_pod_over_a_limit_can_be_deleted_and_checked(rig: Rig) -> None:
 def test_what_is_in_args_is_an_error_only_where_it_is_a_limit_of_a_wrong_type(
     args: Any, word: str
 ) -> None:
-    """The specification leaves the rest open, and a later version's part is none of ours."""
+    """Other keys belong to the runtime or a later version."""
     conf = {"cniVersion": "1.1.0", "name": "genie", "type": "genie", "args": args}
     data = json.dumps(conf).encode()
     if not word:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def test_a_container_comes_and_goes(node: Node) -> None:
-    """Every command in turn, on real processes."""
+    """Every command in turn, with real processes."""
     assert node.call("STATUS") == (0, None)
     code, answer = node.call("ADD")
     assert (code, answer["ips"]) == (0, [{"address": "10.0.0.9/24"}])
@@ -63,7 +63,7 @@ def test_the_netns_of_the_plugin_itself_is_refused(node: Node, command: str) -> 
 
 
 def test_a_call_by_our_own_delegate_is_refused(node: Node) -> None:
-    """Whatever stands between, Genie is not called by itself."""
+    """Genie is not called by itself, through any program in between."""
     code, answer = node.call("ADD", GENIE_CHAIN="1")
     assert (code, answer["code"]) == (1, cni_errors.RECURSION)
 
@@ -73,8 +73,8 @@ def test_a_delete_by_our_own_delegate_has_nothing_to_do(node: Node) -> None:
     assert node.call("DEL", GENIE_CHAIN="1") == (0, None)
 
 
-def test_errors_speak_the_version_of_the_caller(node: Node) -> None:
-    """The object has cniVersion, code, msg and, where there are any, details."""
+def test_errors_have_the_version_of_the_caller(node: Node) -> None:
+    """The object has cniVersion, code, msg and, if there are any, details."""
     conf = node.conf(cniVersion="0.4.0", runtimeConfig={keys.POD_ANNOTATIONS: {"cni": "nett"}})
     code, answer = node.call("ADD", conf)
     assert code == 1
@@ -84,8 +84,8 @@ def test_errors_speak_the_version_of_the_caller(node: Node) -> None:
     assert answer["details"] == "networks of this node: net"
 
 
-def test_an_error_of_the_environment_speaks_the_version_of_the_caller_too(node: Node) -> None:
-    """Standard input is read first, for its version alone."""
+def test_an_error_of_the_environment_has_the_version_of_the_caller_too(node: Node) -> None:
+    """Standard input is read before the environment is validated."""
     code, answer = node.call("ADD", node.conf(cniVersion="1.0.0"), CNI_IFNAME="")
     assert (code, answer["code"], answer["cniVersion"]) == (
         1,
@@ -96,18 +96,18 @@ def test_an_error_of_the_environment_speaks_the_version_of_the_caller_too(node: 
     assert answer["code"] == cni_errors.INVALID_ENVIRONMENT
 
 
-def test_trouble_of_the_system_is_an_error_object(node: Node) -> None:
-    """A state directory that cannot be made: code 5, and the file is named."""
+def test_an_error_of_the_system_is_an_error_object(node: Node) -> None:
+    """A state directory that cannot be made: code 5, and the path."""
     (node.folder / "state").write_text("in the way")
     code, answer = node.call("ADD")
     assert (code, answer["code"]) == (1, cni_errors.IO_FAILURE)
     assert str(node.folder / "state") in answer["msg"]
 
 
-def test_a_fault_of_ours_is_an_error_object_too(
+def test_a_defect_of_ours_is_an_error_object_too(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Never a trace; the place is told in one line."""
+    """Without a traceback; its place is in the message."""
     monkeypatch.setattr(main, "_carry_out", lambda _: 1 // 0)
     code, answer = node.call("ADD")
     assert (code, answer["code"]) == (1, cni_errors.INTERNAL)
@@ -115,8 +115,10 @@ def test_a_fault_of_ours_is_an_error_object_too(
     assert "test_main.py" in answer["msg"]
 
 
-def test_a_broken_pipe_in_the_middle_is_told(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An error of the system without a file name."""
+def test_an_error_of_the_system_without_a_file_name(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its message is that of the system."""
 
     def broken(_: Any) -> None:
         raise OSError(32, "Broken pipe")
@@ -138,7 +140,7 @@ VARIABLES = st.dictionaries(
 
 
 def test_any_call_ends_in_one_object_or_none(node: Node) -> None:
-    """Hostile environment, standard input and annotation: an answer, and no file elsewhere."""
+    """Any environment, standard input and annotation: an answer, and no other file is touched."""
     before = _outside_the_state(node)
 
     @settings(max_examples=300)
@@ -177,7 +179,9 @@ def _outside_the_state(node: Node) -> set[Path]:
         pytest.param({"CNI_PATH": "/x"}, ["list"], True, id="a person with a CNI environment"),
     ],
 )
-def test_who_is_calling(environ: dict[str, str], arguments: list[str], *, expected: bool) -> None:
+def test_a_person_or_a_runtime_calls(
+    environ: dict[str, str], arguments: list[str], *, expected: bool
+) -> None:
     """Without CNI_COMMAND the same executable is the command line."""
     assert main._is_command_line(environ, arguments) is expected
 
@@ -218,7 +222,7 @@ def test_standard_input_has_a_limit(node: Node) -> None:
 
 
 def test_a_warning_is_a_line_on_standard_error(node: Node) -> None:
-    """Whatever characters it has; standard output has the answer alone."""
+    """Standard output has the answer alone."""
     (node.folder / "state").mkdir()
     (node.folder / "state" / "c1.json").write_bytes(b"{")
     conf = node.conf(runtimeConfig={keys.POD_ANNOTATIONS: {}})
@@ -230,7 +234,7 @@ def test_a_warning_is_a_line_on_standard_error(node: Node) -> None:
 def test_a_warning_may_have_characters_that_utf_8_has_not(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a name from the environment may. A fake command warns of it."""
+    """A name from the environment may have them. A fake command emits the warning."""
     monkeypatch.setattr(main, "_carry_out", lambda call: call.effects.warn("odd \ud800"))
     assert node.call("DEL") == (0, None)
     assert node.warnings == "genie: odd \\ud800\n"
@@ -254,7 +258,7 @@ def test_an_answer_that_nobody_reads_is_a_failure(
 
 
 def test_a_call_without_an_answer_prints_nothing(node: Node) -> None:
-    """DEL succeeds in silence."""
+    """DEL prints nothing when it succeeds."""
     assert run(node.environ("DEL"), node.conf(), str(node.launcher)) == (0, b"", "")
 
 
@@ -295,7 +299,7 @@ def test_the_program_is_the_command_line_too(
 def test_several_networks_need_the_pods_namespace(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is opened before anything is attached; a pod with one network does without."""
+    """It is opened before anything is attached; a pod with one network does not need it."""
     script = """#!/bin/sh
 [ $CNI_COMMAND != ADD ] || echo '{"ips":[]}'
 """
@@ -316,7 +320,7 @@ def test_several_networks_need_the_pods_namespace(
 
 
 def test_a_delegate_reads_its_configuration_as_it_was_written(node: Node) -> None:
-    """Large integers, floats, the order of keys and unicode; ours are added behind."""
+    """Large integers, floats, order of keys and unicode; our keys are appended."""
     seen = node.folder / "seen"
     plugin = node.folder / "bin" / "plug"
     plugin.write_text(f"#!/bin/sh\ncat > {seen}\necho '{{}}'\n")
@@ -330,7 +334,7 @@ def test_a_delegate_reads_its_configuration_as_it_was_written(node: Node) -> Non
 
 
 def test_a_call_for_another_namespace_is_carried_out(node: Node, tmp_path: Path) -> None:
-    """Only the plugin's own is refused; one that is there and is another's is not."""
+    """Only the plugin's own namespace is refused."""
     other = tmp_path / "netns"
     other.touch()
     assert node.call("ADD", CNI_NETNS=str(other))[0] == 0

@@ -1,6 +1,6 @@
-"""Netlink: what is asked of the kernel, and what is understood of its answer.
+"""Netlink: the requests to the kernel, and how its answers are read.
 
-The kernel is played by bytes here; tests/node asks the real one, in real namespaces.
+The kernel's answers are bytes here; tests/node uses the real kernel in real namespaces.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def no(errno: int) -> bytes:
 
 
 class Kernel:
-    """Answers with the messages given, and keeps what it was asked. A fake."""
+    """Answers with the messages given, and keeps the requests. A fake."""
 
     def __init__(self, *answers: bytes) -> None:
         self.answers = list(answers)
@@ -52,19 +52,19 @@ class Kernel:
         self.requests.append(data)
 
     def settimeout(self, _: float) -> None:
-        """Never be late."""
+        """Ignore it."""
 
     def close(self) -> None:
-        """Be done."""
+        """Do nothing."""
 
     def recv(self, _: int) -> bytes:
-        """Give the next answer."""
+        """Return the next answer."""
         return self.answers.pop(0)
 
 
 @pytest.fixture
 def namespace(monkeypatch: pytest.MonkeyPatch) -> Iterator[Namespace]:
-    """Give our own namespace, asked through a real socket."""
+    """Give our own namespace, over a real socket."""
     monkeypatch.setattr(netlink, "_setns", lambda _: None)
     opened = Namespace(HERE)
     yield opened
@@ -80,7 +80,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, *answers: bytes) -> tuple[Namespace, 
 
 
 def listed(monkeypatch: pytest.MonkeyPatch, *bodies: bytes) -> list[bytes]:
-    """Return the requests that make these routes again, as far as they are listed."""
+    """Return the requests that create these routes again, for those that are listed."""
     dump = b"".join(message(24, body) for body in bodies)
     namespace, _ = asked(monkeypatch, dump, DONE, DONE)
     return [each.body for each in namespace.default_routes()]
@@ -97,7 +97,7 @@ def listed(monkeypatch: pytest.MonkeyPatch, *bodies: bytes) -> list[bytes]:
     ],
 )
 def test_a_route_that_is_not_listed(monkeypatch: pytest.MonkeyPatch, body: bytes) -> None:
-    """Only unicast default routes of the main table are."""
+    """Only unicast default routes of the main table are listed."""
     assert listed(monkeypatch, body) == []
 
 
@@ -138,15 +138,17 @@ def test_a_route_that_is_not_listed(monkeypatch: pytest.MonkeyPatch, body: bytes
         ),
     ],
 )
-def test_the_request_that_makes_a_route_again(
+def test_the_request_that_creates_a_route_again(
     monkeypatch: pytest.MonkeyPatch, body: bytes, again: bytes
 ) -> None:
-    """What the kernel computes itself is left out: it would refuse it."""
+    """The kernel would refuse what it computes itself, so that is left out."""
     assert listed(monkeypatch, body) == [again]
 
 
-def test_a_list_that_changed_meanwhile_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may lack a route; what changes without end is an error."""
+def test_a_list_that_changed_during_the_dump_is_requested_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It may lack a route; a list that changes in every try is an error."""
     interrupted = struct.pack("=IHHII", 16 + 4, 3, 0x10, 1, 0) + bytes(4)
     whole = message(24, route(link(7))) + DONE
     namespace, kernel = asked(monkeypatch, interrupted, whole, DONE)
@@ -157,8 +159,8 @@ def test_a_list_that_changed_meanwhile_is_asked_for_again(monkeypatch: pytest.Mo
         namespace.default_routes()
 
 
-def test_what_a_route_is_known_by() -> None:
-    """Its interfaces, through several next hops too, and whether a router advertised it."""
+def test_the_attributes_of_a_route() -> None:
+    """Its interfaces, also through several next hops, and whether a router advertised it."""
     plain = Route(route(link(7)))
     assert (set(plain.interfaces), plain.is_advertised) == ({7}, False)
     assert Route(route(attribute(9, hop(8, OTHER) + hop(7, GATEWAY)))).interfaces == {7, 8}
@@ -167,7 +169,7 @@ def test_what_a_route_is_known_by() -> None:
 
 @given(st.binary(min_size=12, max_size=120))
 def test_any_bytes_are_a_route(body: bytes) -> None:
-    """Those of a damaged record are for the kernel to refuse."""
+    """The kernel refuses those of a damaged record."""
     assert Route(body).body == body
 
 
@@ -181,7 +183,7 @@ def test_any_bytes_are_a_route(body: bytes) -> None:
 def test_the_answer_to_a_change(
     monkeypatch: pytest.MonkeyPatch, change: str, errno: int, *, fails: bool
 ) -> None:
-    """What is so already is no error; a refusal is, with the kernel's reason."""
+    """A change that exists already is no error; a refusal is, with the kernel's reason."""
     namespace, kernel = asked(monkeypatch, no(errno) if errno else YES)
     body = route(link(7), attribute(5, GATEWAY))
 
@@ -204,17 +206,17 @@ def test_the_answer_to_a_change(
 
 
 def test_interfaces_are_found_by_name_and_by_index(namespace: Namespace) -> None:
-    """The real kernel is asked for the loopback of our own namespace."""
+    """The real kernel has the loopback of our own namespace."""
     assert namespace.index("lo") == 1
     assert namespace.has_interfaces_of(route(link(1)))
     assert namespace.index("none0") is None
     assert not namespace.has_interfaces_of(route(attribute(9, hop(1, OTHER) + hop(999, GATEWAY))))
 
 
-def test_an_interface_that_the_kernel_will_not_speak_of(
+def test_an_interface_that_the_kernel_refuses_to_describe(
     monkeypatch: pytest.MonkeyPatch, namespace: Namespace
 ) -> None:
-    """Any other answer than that it is not there is an error."""
+    """Any error but "no such device" is returned."""
 
     def refuse(*_: object) -> bytes:
         raise PermissionError(1, "Operation not permitted")
@@ -225,12 +227,12 @@ def test_an_interface_that_the_kernel_will_not_speak_of(
 
 
 def test_the_routes_of_our_own_namespace_can_be_listed(namespace: Namespace) -> None:
-    """Whatever they are."""
+    """They may be any."""
     assert all(isinstance(each, Route) for each in namespace.default_routes())
 
 
 def test_a_namespace_that_is_gone_or_is_none(tmp_path: Path) -> None:
-    """Code 8, and the path is named; our own namespace is where we are afterwards."""
+    """Code 8 with the path; this thread is in its own namespace afterwards."""
     (tmp_path / "file").touch()
     own = Path(HERE)
     before = own.readlink()
@@ -244,7 +246,7 @@ def test_a_namespace_that_is_gone_or_is_none(tmp_path: Path) -> None:
 def test_a_namespace_is_entered_and_left_before_python_3_12_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Without the interpreter's own call the C library is asked; its refusal is passed on."""
+    """Without posix.setns the C library is called; its refusal is returned."""
     entered: list[int] = []
     monkeypatch.setattr("posix.setns", lambda file, _: entered.append(file), raising=False)
     Namespace(HERE).close()
@@ -257,7 +259,7 @@ def test_a_namespace_is_entered_and_left_before_python_3_12_too(
 def test_advertised_routes_are_ignored_on_one_interface(
     monkeypatch: pytest.MonkeyPatch, namespace: Namespace
 ) -> None:
-    """By the kernel's setting for it; where there is no IPv6 there is nothing to set."""
+    """By the kernel's setting for it; without IPv6 there is nothing to set."""
     opened: list[str] = []
     real_open = os.open
 

@@ -1,4 +1,4 @@
-"""One process of a delegate: its pipes, its end, and that it holds nobody up."""
+"""One process of a delegate: its pipes and its end, and that it never blocks a call."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.unit.plugin.shell_plugin import ADD, CONF, ENVIRON, call, error_of, s
 
 
 def test_a_delegate_ignores_no_signal(tmp_path: Path) -> None:
-    """What our interpreter ignores for itself would change how a delegate's pipes end."""
+    """A signal that Python ignores would change how a delegate's pipes end."""
     seen = tmp_path / "seen"
     call(tmp_path, f"grep SigIgn /proc/self/status > {seen}; echo '{{}}'")
     ignored = int(seen.read_text().split()[1], 16)
@@ -29,7 +29,7 @@ def test_a_delegate_ignores_no_signal(tmp_path: Path) -> None:
 
 
 def test_a_large_configuration_does_not_block(tmp_path: Path) -> None:
-    """A delegate that closes its standard input at once, or reads none of it, is no trouble."""
+    """The delegate may close its standard input at once, or never read it."""
     script(tmp_path, "exec 0<&-; echo '{}'")
     runner = Runner([str(tmp_path)], ENVIRON, None)
     conf = {**CONF, "much": "x" * 2_000_000}
@@ -37,16 +37,16 @@ def test_a_large_configuration_does_not_block(tmp_path: Path) -> None:
 
 
 def test_a_large_configuration_arrives_whole(tmp_path: Path) -> None:
-    """In as many parts as a pipe takes, while what it prints is read."""
+    """In as many parts as the pipe takes, while the output is read."""
     script(tmp_path, "sleep 0.05; cat")
     conf = {**CONF, "much": "x" * 2_000_000}
     assert Runner([str(tmp_path)], ENVIRON, None)(conf, ADD, time.monotonic() + 10) == conf
 
 
-def test_a_delegate_is_ended_if_it_cannot_be_attended(
+def test_a_delegate_is_killed_if_it_cannot_be_served(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is left that could act beside the roll-back. Injected: the error."""
+    """Nothing is left that could act beside the roll-back. The error is injected."""
     pids = tmp_path / "pid"
     script(tmp_path, f"echo $$ > {pids}; exec sleep 60")
 
@@ -63,7 +63,7 @@ def test_a_delegate_is_ended_if_it_cannot_be_attended(
 
 
 def test_a_delegate_that_hangs_in_silence_is_killed(tmp_path: Path) -> None:
-    """Nobody waits for its output."""
+    """The end of its output is not waited for."""
     start = time.monotonic()
     error = error_of(tmp_path, "exec sleep 60", seconds=0.2)
     assert error.code == cni_errors.TRY_AGAIN
@@ -74,7 +74,7 @@ def test_a_delegate_that_hangs_in_silence_is_killed(tmp_path: Path) -> None:
 def test_a_delegate_that_hangs_is_killed_with_all_it_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When the time is over its whole process group goes."""
+    """At the deadline its whole process group is killed."""
     pid = tmp_path / "pid"
     # The time is over once the child is known, however long the machine takes until then.
     clock = SimpleNamespace(monotonic=lambda: 1000.0 if pid.exists() else 0.0, sleep=time.sleep)
@@ -93,7 +93,7 @@ def test_a_delegate_that_hangs_is_killed_with_all_it_started(
         pytest.fail("the delegate's child still runs")
 
 
-def test_a_daemon_that_keeps_every_descriptor_holds_nobody(tmp_path: Path) -> None:
+def test_a_daemon_that_keeps_every_descriptor_does_not_block_the_call(tmp_path: Path) -> None:
     """The delegate's own end counts, not the end of its output."""
     pids = tmp_path / "pid"
     start = time.monotonic()
@@ -103,16 +103,16 @@ def test_a_daemon_that_keeps_every_descriptor_holds_nobody(tmp_path: Path) -> No
     os.kill(int(pids.read_text()), 9)
 
 
-def test_what_it_complains_of_is_passed_on(
+def test_standard_error_is_copied_to_ours(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Standard error arrives on ours, as text."""
+    """As text."""
     call(tmp_path, "echo 'a warning' >&2; echo '{}'")
     assert capfd.readouterr().err == "a warning\n"
 
 
-def test_an_executable_that_is_being_written_is_waited_for(tmp_path: Path) -> None:
-    """ETXTBSY passes when the installer closes the file."""
+def test_an_executable_that_is_being_written_is_retried(tmp_path: Path) -> None:
+    """ETXTBSY ends when the installer closes the file."""
     file = script(tmp_path, "")
     file.write_bytes(Path("/bin/true").read_bytes())
     runner = Runner([str(tmp_path)], ENVIRON, None)
@@ -126,7 +126,7 @@ def test_an_executable_that_is_being_written_is_waited_for(tmp_path: Path) -> No
 def test_an_executable_that_stays_busy_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The wait has an end."""
+    """After the timeout."""
     monkeypatch.setattr(process, "_BUSY_TIMEOUT", 0.05)
     file = script(tmp_path, "")
     file.write_bytes(Path("/bin/true").read_bytes())
@@ -135,7 +135,7 @@ def test_an_executable_that_stays_busy_is_an_error(
 
 
 def test_a_kernel_without_pidfds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before Linux 5.3 the child is asked for now and then, with the same outcome."""
+    """Before Linux 5.3 the child is polled, with the same outcome."""
 
     def absent(_: int) -> int:
         raise OSError(38, "Function not implemented")
@@ -146,10 +146,10 @@ def test_a_kernel_without_pidfds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert error_of(tmp_path, "sleep 60", seconds=0.2).code == cni_errors.TRY_AGAIN
 
 
-def test_a_caller_that_does_not_read_standard_error_holds_nobody(
+def test_a_caller_that_does_not_read_standard_error_does_not_block_the_call(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What no longer fits into its pipe is dropped after one wait, however much there is."""
+    """What does not fit into the pipe is dropped after one timeout, however much there is."""
     monkeypatch.setattr(process, "_STDERR_TIMEOUT", 0.05)
     reader, writer = os.pipe()
     kept = os.dup(2)
@@ -169,8 +169,8 @@ def test_a_caller_that_does_not_read_standard_error_holds_nobody(
         assert 60_000 <= len(file.read()) <= 65536
 
 
-def test_standard_error_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reader that takes a little now and then gets no more time for that. Fake: the clock."""
+def test_the_timeout_of_standard_error_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader that takes a little now and then gets no more time. The clock is a fake."""
     now = [0.0]
 
     def write(_: int, data: bytes) -> int:
@@ -185,18 +185,18 @@ def test_standard_error_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 class Ready:
-    """A poll that finds its descriptor ready as long as it may wait for it."""
+    """A poll whose descriptor is ready as long as it may wait."""
 
     def register(self, *_: object) -> None:
-        """Look at nothing."""
+        """Do nothing."""
 
     def poll(self, milliseconds: float) -> list[int]:
-        """Say so."""
+        """Return that it is ready."""
         return [2] if milliseconds else []
 
 
 def test_standard_error_that_is_closed_is_no_failure(tmp_path: Path) -> None:
-    """Nobody reads what the delegate complains of: the call goes on."""
+    """The call succeeds though nobody can read the delegate's standard error."""
     script(tmp_path, "echo x >&2; echo '{}'")
     program = (
         "import os, time; from dispatcher.plugin.delegate import Runner; os.close(2);"
@@ -209,7 +209,7 @@ def test_standard_error_that_is_closed_is_no_failure(tmp_path: Path) -> None:
 
 
 def test_standard_error_that_breaks_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As when the caller closes it after the look, and before the write."""
+    """As when the caller closes it between poll and write."""
 
     def broken(*_: object) -> int:
         raise BrokenPipeError(32, "Broken pipe")
@@ -233,7 +233,7 @@ time.sleep(60)
 
 
 def test_a_delegate_that_left_its_process_group_is_killed_too(tmp_path: Path) -> None:
-    """As one that makes a job of itself does; its old group has nobody left."""
+    """As a shell with job control does; its first group is empty then."""
     file = script(tmp_path, "")
     file.write_text(f"#!{sys.executable} -IS\n{LEAVES_ITS_GROUP}")
     start = time.monotonic()
@@ -245,10 +245,10 @@ def test_a_delegate_that_left_its_process_group_is_killed_too(tmp_path: Path) ->
     os.kill(int(other), 9)
 
 
-def test_a_delegate_that_no_kill_ends_holds_nobody(
+def test_a_delegate_that_no_kill_ends_does_not_block_the_call(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The kernel keeps one in state D. Fake: no kill is sent, since none would be heard."""
+    """The kernel keeps it in state D. A fake: no kill is sent."""
     real = os.killpg
     asked: list[int] = []
     monkeypatch.setattr(process, "_kill", asked.append)

@@ -23,7 +23,7 @@ from tests.unit.plugin.rig import Rig, error_of, failure
     ],
 )
 def test_a_corrupt_record_is_rebuilt_from_the_annotations(rig: Rig, data: bytes) -> None:
-    """DEL frees what its own call asks for; the unreadable file is kept beside."""
+    """DEL releases what its own call selects; the corrupt file is kept under another name."""
     rig.run("ADD", "weave,canal")
     (rig.state / "c1.json").write_bytes(data)
     rig.delegates.faults["DEL", "w1"] = failure()
@@ -36,8 +36,8 @@ def test_a_corrupt_record_is_rebuilt_from_the_annotations(rig: Rig, data: bytes)
     assert (rig.state / "c1.json.corrupt").read_bytes() == data
 
 
-def test_a_corrupt_record_with_an_annotation_that_nobody_could_follow(rig: Rig) -> None:
-    """Nothing was attached by it; the default's DEL is all that is left to do."""
+def test_a_corrupt_record_with_an_invalid_annotation(rig: Rig) -> None:
+    """Its ADD was refused, so only the DEL of the default network is left to run."""
     rig.run("ADD", "canal")
     (rig.state / "c1.json").write_bytes(b"{")
     rig.run("DEL", "bad@@")
@@ -47,7 +47,7 @@ def test_a_corrupt_record_with_an_annotation_that_nobody_could_follow(rig: Rig) 
 
 
 def test_a_corrupt_record_of_a_network_that_is_not_configured_now(rig: Rig) -> None:
-    """Its DEL fails, is parked in the end, and frees it once the configuration is back."""
+    """Its DEL fails, is parked, and succeeds once the configuration is back."""
     rig.run("ADD", "canal,weave@net1")
     (rig.state / "c1.json").write_bytes(b"{")
     (rig.conf / "10-weave.conflist").unlink()
@@ -65,8 +65,8 @@ def test_a_corrupt_record_of_a_network_that_is_not_configured_now(rig: Rig) -> N
 
 
 @pytest.mark.parametrize("code", [cni_errors.TRY_AGAIN, 120, 121, 122, 123])
-def test_a_corrupt_record_while_nobody_can_tell_the_annotation(rig: Rig, code: int) -> None:
-    """An old runtime, and the agent is away or has another answer: the record waits."""
+def test_a_corrupt_record_while_the_annotation_is_unknown(rig: Rig, code: int) -> None:
+    """An old runtime, and an agent that does not answer: the record stays."""
     rig.run("ADD", "weave")
     (rig.state / "c1.json").write_bytes(b"{")
     away: dict[str, Any] = {"runtimeConfig": {}, "agentSocket": "/run/agent.sock"}
@@ -83,8 +83,8 @@ def test_a_corrupt_record_while_nobody_can_tell_the_annotation(rig: Rig, code: i
     assert rig.left() == ["c1.json.corrupt"]
 
 
-def test_a_record_that_a_power_cut_left_unnamed_is_freed(rig: Rig) -> None:
-    """The folder is not waited for, the file is."""
+def test_a_record_that_a_power_cut_left_unnamed_is_released(rig: Rig) -> None:
+    """The file is synced to disk, but not the directory."""
     rig.run("ADD", "weave,canal")
     (rig.state / "c1.json").rename(rig.state / "c1.json.tmp")
     rig.run("DEL", "canal")
@@ -93,7 +93,7 @@ def test_a_record_that_a_power_cut_left_unnamed_is_freed(rig: Rig) -> None:
 
 
 def test_an_add_over_a_corrupt_record(rig: Rig) -> None:
-    """The unreadable file is kept, and what it may have held is freed before it is attached."""
+    """The corrupt file is kept, and what it may have held is released before ADD."""
     rig.state.mkdir()
     (rig.state / "c1.json").write_bytes(b"{")
     rig.run("ADD", "canal,weave")
@@ -109,8 +109,8 @@ def test_an_add_over_a_corrupt_record(rig: Rig) -> None:
     assert "c1.json.corrupt" in rig.left()
 
 
-def test_an_add_over_a_corrupt_record_that_cannot_be_freed(rig: Rig) -> None:
-    """It fails, as after an ADD that was killed, and what it may have held stays recorded."""
+def test_an_add_over_a_corrupt_record_that_cannot_be_released(rig: Rig) -> None:
+    """It fails, as after a killed ADD, and what it may have held stays recorded."""
     rig.state.mkdir()
     (rig.state / "c1.json").write_bytes(b"{")
     rig.delegates.faults["DEL", "c1"] = failure(42)
@@ -121,7 +121,7 @@ def test_an_add_over_a_corrupt_record_that_cannot_be_freed(rig: Rig) -> None:
 
 @pytest.mark.parametrize("command", ["ADD", "DEL", "CHECK"])
 def test_a_record_of_a_later_version_is_never_touched(rig: Rig, command: str) -> None:
-    """It is an error that asks for an upgrade, and the file stays."""
+    """The error asks for an upgrade, and the file stays."""
     rig.run("ADD", "canal")
     rig.rewrite(rig.record() | {"format": FORMAT + 1, "oldestReader": FORMAT + 1})
     before = rig.record()
@@ -132,7 +132,7 @@ def test_a_record_of_a_later_version_is_never_touched(rig: Rig, command: str) ->
 
 
 def test_a_record_of_a_later_version_that_we_can_read_is_used(rig: Rig) -> None:
-    """A newer plugin's ADD is freed by this one; keys unknown here survive a rewrite."""
+    """DEL releases the attachments of a newer plugin; unknown keys survive a rewrite."""
     rig.run("ADD", "weave,canal")
     record = rig.record() | {"format": FORMAT + 1, "later": {"x": 1}}
     record["attachments"][0]["colour"] = "red"
@@ -147,7 +147,7 @@ def test_a_record_of_a_later_version_that_we_can_read_is_used(rig: Rig) -> None:
 
 
 def test_an_unreadable_record_is_an_error_that_names_it(rig: Rig) -> None:
-    """A file that is there and cannot be read is for a person to mend."""
+    """An operator must repair it."""
     rig.run("ADD", "canal")
     (rig.state / "c1.json").unlink()
     (rig.state / "c1.json").mkdir()

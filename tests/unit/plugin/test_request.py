@@ -1,4 +1,4 @@
-"""What the runtime says: the environment's contract, the configuration's, and both errors."""
+"""Environment and configuration of a call: what is required, and the errors."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def test_everything_that_is_missing_is_named_together(command: str, needed: str)
         pytest.param("CNI_IFNAME", "a b", "must not contain", id="an interface with a blank"),
     ],
 )
-def test_values_are_judged_before_anything_is_done(name: str, value: str, part: str) -> None:
-    """A bad value is refused with code 4 and its own sentence."""
+def test_values_are_validated_before_any_effect(name: str, value: str, part: str) -> None:
+    """An invalid value is refused with code 4 and its own message."""
     with pytest.raises(CNIError) as caught:
         read_environment({**FULL, "CNI_COMMAND": "ADD", name: value})
     assert caught.value.code == cni_errors.INVALID_ENVIRONMENT
@@ -74,7 +74,7 @@ def test_values_are_judged_before_anything_is_done(name: str, value: str, part: 
 
 
 def test_what_is_missing_and_what_is_wrong_are_named_together() -> None:
-    """Nobody mends a call twice."""
+    """So that one correction suffices."""
     with pytest.raises(CNIError) as caught:
         read_environment({"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "../x", "CNI_IFNAME": "a/b"})
     assert caught.value.code == cni_errors.INVALID_ENVIRONMENT
@@ -86,21 +86,21 @@ def test_what_is_missing_and_what_is_wrong_are_named_together() -> None:
     )
 
 
-def test_a_value_that_a_command_does_not_need_is_not_judged() -> None:
-    """GC knows of no container."""
+def test_a_value_that_a_command_does_not_need_is_not_validated() -> None:
+    """GC has no container."""
     read_environment({**FULL, "CNI_COMMAND": "GC", "CNI_CONTAINERID": "../x"})
 
 
 @pytest.mark.parametrize("value", ["1", "true", "TRUE", "True"])
 def test_the_override_of_the_netns(value: str) -> None:
-    """Any spelling that the reference takes."""
+    """Any spelling that the reference implementation accepts."""
     request = read_environment({**FULL, "CNI_COMMAND": "ADD", "CNI_NETNS_OVERRIDE": value})
     assert request.netns_override
 
 
 @given(st.dictionaries(st.sampled_from(sorted(ENVIRONMENT)), st.text(max_size=20)))
 def test_any_environment_is_read_or_refused(environ: dict[str, str]) -> None:
-    """Nothing but our own error comes out, and what is read is safe as a file name."""
+    """No other error is raised, and a container ID that is accepted is safe as a file name."""
     try:
         request = read_environment(environ)
     except CNIError:
@@ -151,7 +151,7 @@ def conf(**changes: Any) -> bytes:
     ],
 )
 def test_a_configuration_is_refused(data: bytes, code: int, part: str) -> None:
-    """Each fault has the specification's code and a sentence that names it."""
+    """Each fault has the specification's code and a message that names it."""
     with pytest.raises(CNIError) as caught:
         read_conf(data, "ADD")
     assert caught.value.code == code
@@ -161,7 +161,7 @@ def test_a_configuration_is_refused(data: bytes, code: int, part: str) -> None:
 @pytest.mark.parametrize("command", sorted(COMMANDS))
 @pytest.mark.parametrize("version", VERSIONS)
 def test_commands_exist_since_a_version(command: str, version: str) -> None:
-    """CHECK came with 0.4.0, GC and STATUS with 1.1.0: before, code 1."""
+    """CHECK was added in 0.4.0, GC and STATUS in 1.1.0: before, code 1."""
     since = {"CHECK": "0.4.0", "GC": "1.1.0", "STATUS": "1.1.0"}.get(command, "0.1.0")
     if VERSIONS.index(version) >= VERSIONS.index(since):
         assert read_conf(conf(cniVersion=version), command).cni_version == version
@@ -173,13 +173,13 @@ def test_commands_exist_since_a_version(command: str, version: str) -> None:
 
 
 def test_an_empty_version_is_the_oldest() -> None:
-    """As the reference has it."""
+    """As in the reference implementation."""
     assert read_conf(conf(cniVersion=...), "ADD").cni_version == "0.1.0"
     assert read_conf(conf(cniVersion=""), "ADD").cni_version == "0.1.0"
 
 
 def test_options_have_defaults() -> None:
-    """What the conflist leaves out is as design and manifests have it."""
+    """They agree with the docs and the manifests."""
     settings = read_conf(conf(), "ADD").settings
     assert settings.default == ""
     assert settings.conf_dirs == ["/etc/cni/genie.d", "/etc/cni/net.d"]
@@ -188,8 +188,8 @@ def test_options_have_defaults() -> None:
     assert (settings.deadline, settings.park_after) == (90, 600)
 
 
-def test_what_runtimes_put_in_is_no_option() -> None:
-    """Keys of the specification, and those it keeps for runtimes, are not unknown."""
+def test_keys_of_runtimes_are_no_unknown_options() -> None:
+    """Keys of the specification, and those that it reserves for runtimes, are accepted."""
     more: dict[str, Any] = {
         "capabilities": {},
         "prevResult": {},
@@ -210,8 +210,8 @@ def test_what_runtimes_put_in_is_no_option() -> None:
         pytest.param(b"[]", "0.1.0", id="no object"),
     ],
 )
-def test_errors_are_told_in_a_version(data: bytes, version: str) -> None:
-    """An error object needs one even when the configuration has none."""
+def test_errors_have_a_version(data: bytes, version: str) -> None:
+    """An error object has one even if the configuration has none."""
     assert stated_version(data) == version
 
 
@@ -227,15 +227,13 @@ def test_errors_are_told_in_a_version(data: bytes, version: str) -> None:
         pytest.param(b'{"cniVersion"', "0.1.0", id="nothing behind"),
     ],
 )
-def test_the_version_to_answer_in_is_seen_even_where_the_rest_is_broken(
-    data: bytes, version: str
-) -> None:
-    """An error is in the caller's version, also where the caller's JSON is none."""
+def test_the_version_to_answer_in_is_read_from_invalid_json_too(data: bytes, version: str) -> None:
+    """An error is in the caller's version, also if the caller's JSON is invalid."""
     assert stated_version(data) == version
 
 
 def test_an_option_that_is_nearly_right_is_suggested() -> None:
-    """With all that there are in the details."""
+    """The details list all options."""
     with pytest.raises(CNIError) as caught:
         read_conf(conf(defualt="x"), "ADD")
     assert caught.value.msg == 'unknown option "defualt"; did you mean "default"?'
@@ -254,13 +252,13 @@ def test_an_option_that_is_nearly_right_is_suggested() -> None:
         pytest.param({"cni.dev/valid-attachments": None}, [], id="null, libcni's empty list"),
     ],
 )
-def test_what_gc_may_not_free(given: dict[str, Any], expected: Any) -> None:
-    """An absent list is told from an empty one, however libcni spells that."""
+def test_the_valid_attachments_of_gc(given: dict[str, Any], expected: Any) -> None:
+    """A missing list differs from an empty one, which libcni writes as null."""
     assert read_conf(conf(**given), "GC").valid_attachments == expected
 
 
 def test_genie_is_the_first_plugin_of_its_list() -> None:
-    """A result of another plugin could only be lost; on DEL and CHECK it is our own."""
+    """ADD would lose the result of another plugin; on DEL and CHECK the result is Genie's own."""
     given = conf(prevResult={"cniVersion": "1.1.0"})
     with pytest.raises(CNIError, match="first plugin") as caught:
         read_conf(given, "ADD")

@@ -13,7 +13,7 @@ from tests.unit.plugin.rig import Delegates, Rig, error_of, failure, hung
 
 
 def test_a_failure_is_rolled_back_in_reverse(rig: Rig) -> None:
-    """The failing network too is freed; its own words stand under our sentence."""
+    """The failing network is released too; its own message follows ours."""
     rig.delegates.faults["ADD", "w2"] = failure(42, "no address left", "pool")
     error = error_of(rig, "ADD", "canal@net1,weave")
     assert (error.code, error.details) == (42, "pool")
@@ -29,8 +29,8 @@ def test_a_failure_is_rolled_back_in_reverse(rig: Rig) -> None:
     assert rig.left() == []
 
 
-def test_what_a_roll_back_cannot_free_stays_recorded(rig: Rig) -> None:
-    """The first error is returned, the rest waits for a later DEL."""
+def test_what_a_roll_back_cannot_release_stays_recorded(rig: Rig) -> None:
+    """The first error is returned; a later DEL releases the rest."""
     rig.delegates.faults["ADD", "c1"] = failure()
     rig.delegates.faults["DEL", "w1"] = hung()
     error = error_of(rig, "ADD", "weave@net1,canal")
@@ -61,10 +61,10 @@ NEVER_RAN = {
 
 @pytest.mark.parametrize("error", NOT_STARTED.values(), ids=NOT_STARTED)
 @pytest.mark.parametrize(("cni", "plugin_type", "freed"), NEVER_RAN.values(), ids=NEVER_RAN)
-def test_a_delegate_that_never_ran_leaves_nothing_to_free(
+def test_a_delegate_that_never_ran_leaves_nothing_to_release(
     rig: Rig, error: NotStartedError, cni: str, plugin_type: str, freed: list[str]
 ) -> None:
-    """It can be executed no better on DEL: what ran before it is freed, and no DEL waits for it."""
+    """What ran before it is released, and DEL does not fail: it cannot be executed then either."""
     rig.delegates.not_started[plugin_type] = error
     assert error_of(rig, "ADD", cni).code == error.code
     called = [call.split()[1] for call in rig.delegates.calls if call.startswith("DEL")]
@@ -73,10 +73,10 @@ def test_a_delegate_that_never_ran_leaves_nothing_to_free(
 
 
 @pytest.mark.parametrize("error", [failure(), hung()], ids=["fails", "hangs"])
-def test_a_delegate_that_ran_is_freed_with_all_that_ran_before_it(
+def test_a_delegate_that_ran_is_released_with_all_that_ran_before_it(
     rig: Rig, error: CNIError
 ) -> None:
-    """It may have done something before it was ended."""
+    """It may have done something before it was killed."""
     rig.delegates.faults["ADD", "w2"] = error
     error_of(rig, "ADD", "canal,weave@net1")
     called = [call.split()[1] for call in rig.delegates.calls if call.startswith("DEL")]
@@ -85,7 +85,7 @@ def test_a_delegate_that_ran_is_freed_with_all_that_ran_before_it(
 
 
 def test_the_record_of_a_failed_roll_back_holds_what_ran_alone(rig: Rig) -> None:
-    """A later DEL frees that though the plugin behind it still cannot be executed."""
+    """A later DEL releases that, though the plugin after it still cannot be executed."""
     rig.delegates.not_started["w2"] = CannotRunError("busy")
     rig.delegates.faults["DEL", "w1"] = failure()
     error_of(rig, "ADD", "weave")
@@ -104,10 +104,10 @@ def test_a_roll_back_does_not_free_what_was_not_begun(rig: Rig) -> None:
     assert rig.left() == []
 
 
-def test_what_a_delegate_did_before_it_was_told_is_recorded_though_the_disk_fails(
+def test_a_delegate_that_acts_before_its_input_is_recorded_though_the_disk_fails(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that reads nothing has acted by then; where its DEL fails as well, a later one frees."""
+    """One that reads nothing has already acted; if its DEL fails too, a later one releases it."""
 
     class Deaf(Delegates):
         def __call__(
@@ -136,10 +136,10 @@ def test_what_a_delegate_did_before_it_was_told_is_recorded_though_the_disk_fail
     assert rig.left() == []
 
 
-def test_a_record_that_cannot_be_named_again_is_complained_of(
+def test_a_record_that_cannot_be_renamed_is_a_warning(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The roll-back goes on."""
+    """The roll-back continues."""
 
     def read_only(*_: object) -> None:
         raise OSError(30, "Read-only file system")
