@@ -1,17 +1,17 @@
-"""What agent and reaper share: two containers on one node, with one set of settings.
+"""What agent and reaper share: two containers of one pod, with one set of settings.
 
     settings         their settings
-    mode             the steps of installing and uninstalling, one of the settings
-    settings_loader  reads and checks them in a process of its own, which saves memory
+    mode             the setting ``mode``: the steps of installing and uninstalling
+    settings_loader  loads the settings in a child process, which saves memory
     startup          settings, logs and signals of a program that starts
-    loop             a thread that repeats one step
-    record_cache     the plugin's records, read only when they have changed
-    atomic_file      writes files so that nobody ever reads half of one
-    plugin_layout    how the installed plugin lies on a node
+    loop             repeats one step in a thread
+    record_cache     the records, read again only when they have changed
+    atomic_file      writes files so that no reader sees half of one
+    plugin_layout    the layout of the installed plugin on a node
     conf_dir         the runtime's configuration directory
-    removal          which pods would lose something if Genie left the node
-    reaper_problem   the reaper's last error, for the agent
-    gone_containers  the containers that the runtime no longer has, for the agent
+    removal          what becomes of each record when Genie leaves the node
+    reaper_problem   passes the reaper's last error to the agent
+    gone_containers  passes the ids of containers that no longer exist to the agent
 
 Nothing here needs a token or the host's privilege.
 """

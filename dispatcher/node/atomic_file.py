@@ -1,8 +1,8 @@
-"""Writing files so that nobody ever reads half of one.
+"""Write files so that no reader sees half of one, and none is lost in a power cut.
 
-Rules: content is complete and on the disk before it gets its name, and the name changes in
-one step (``rename`` in one directory). What a crash may leave behind is a name that begins
-with ``.genie-``, which no container runtime reads and :func:`sweep` removes.
+The content is complete and synced before the file gets its name, by ``rename`` in one directory. A
+crash can leave only a temporary name. It begins with ``.genie-``, no container runtime reads it,
+and :func:`sweep` removes it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ def temporary_path(directory: Path) -> Path:
 
 
 def replace(path: Path, data: bytes, mode: int) -> None:
-    """Give *path* the content *data* and the permissions *mode*, at once and durably."""
+    """Write *data* to *path* with the permissions *mode*, atomically and durably.
+
+    Raises OSError.
+    """
     scratch = temporary_path(path.parent)
     try:
         write(scratch, data, mode)
@@ -37,8 +40,16 @@ def replace(path: Path, data: bytes, mode: int) -> None:
     sync(path.parent)
 
 
+def replace_or_remove(path: Path, data: bytes, mode: int) -> None:
+    """Write *data* to *path* like :func:`replace`; remove the file if there is no data."""
+    if data:
+        replace(path, data, mode)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def write(path: Path, data: bytes, mode: int) -> None:
-    """Create *path* with *data* and *mode*, whatever the umask is, and bring it to the disk."""
+    """Create and sync *path* with *data* and *mode*, whatever the umask. Raises OSError."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with open(descriptor, "wb") as file:  # noqa: PTH123 - of a descriptor
         file.write(data)
@@ -48,7 +59,7 @@ def write(path: Path, data: bytes, mode: int) -> None:
 
 
 def sync(directory: Path) -> None:
-    """Bring the names in *directory* to the disk."""
+    """Sync the names in *directory* to the disk. Raises OSError."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -57,7 +68,7 @@ def sync(directory: Path) -> None:
 
 
 def sweep(directory: Path) -> None:
-    """Remove what a crash left of temporary files in *directory*, where that can be done."""
+    """Remove the temporary files and folders that a crash left in *directory*, if possible."""
     for path in directory.glob(f"{TEMPORARY_PREFIX}*"):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)

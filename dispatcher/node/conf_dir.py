@@ -8,7 +8,7 @@ from dispatcher import keys, networks
 
 
 def configurations(directory: Path) -> list[Path]:
-    """Return what a runtime reads in its configuration *directory*, in its order."""
+    """Return the configuration files of *directory*, in the runtime's order."""
     return [Path(file) for file in networks.conf_files(str(directory))]
 
 
@@ -18,6 +18,6 @@ def effective(directory: Path) -> str:
 
 
 def successor(directory: Path) -> str:
-    """Return the path of the configuration that the runtime would load without ours, or ""."""
+    """Return the path of the configuration that the runtime loads without Genie's, or ""."""
     others = [path for path in configurations(directory) if path.name != keys.CONFLIST]
     return str(others[0]) if others else ""

@@ -1,9 +1,8 @@
-"""Lists the containers that have a record but no longer exist.
+"""Pass the ids of containers that have a record but no longer exist from the reaper to the agent.
 
-How it works: the reaper writes their ids, one a line, to a file in the folder of the records. Only
-the reaper can ask the container runtime and see the host's network namespaces. The agent reads the
-file, since such a record keeps Genie from being removed. The file is absent while the list is
-empty.
+Only the reaper can ask the container runtime and see the host's network namespaces. The agent needs
+the list because such records keep Genie from being removed. It is a file in ``stateDir`` with one
+id a line, and there is no file while the list is empty.
 """
 
 from __future__ import annotations
@@ -19,31 +18,29 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-NAME = ".reaper-gone"
+FILE_NAME = ".reaper-gone"
 
-log = structlog.get_logger("gone")
+log = structlog.get_logger("reaper")
 
 
 def write(state_dir: Path, containers: Iterable[str]) -> None:
     """Write the ids of *containers* for the agent.
 
-    A failure is only logged, since the reaper writes the list again within a minute.
+    A failure is only logged, since the reaper writes the list again in its next pass.
     """
     ids = set(containers)
     if ids == read(state_dir):
         return
     try:
-        if ids:
-            atomic_file.replace(state_dir / NAME, "\n".join(sorted(ids)).encode(), 0o600)
-        else:
-            (state_dir / NAME).unlink(missing_ok=True)
+        content = "\n".join(sorted(ids)).encode()
+        atomic_file.replace_or_remove(state_dir / FILE_NAME, content, 0o600)
     except OSError as error:
-        log.warning("cannot write the list of containers that are gone", error=str(error))
+        log.warning("cannot pass the list of gone containers to the agent", error=str(error))
 
 
 def read(state_dir: Path) -> set[str]:
     """Return the ids of the containers that no longer exist."""
     try:
-        return set(read_file(str(state_dir / NAME)).decode(errors="replace").split())
+        return set(read_file(str(state_dir / FILE_NAME)).decode(errors="replace").split())
     except OSError:
         return set()

@@ -1,8 +1,4 @@
-"""The threads of the agent: each repeats one step, and tells whether it still does.
-
-Rules: a step that fails is logged and repeated, with pauses that grow to half a minute; one
-thread's trouble (the API server is away) never holds up another's (files on the node).
-"""
+"""Repeat one step in a thread of its own."""
 
 from __future__ import annotations
 
@@ -18,18 +14,20 @@ from dispatcher.kube.errors import KubeError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-LONGEST_PAUSE = 30.0
+LONGEST_BACKOFF = 30.0
 
-SILENCE = 120.0
-"""How long a step may take, unless its loop says otherwise."""
+STUCK_AFTER = 120.0
+"""Seconds that a step may take, unless its loop says otherwise."""
 
-log = structlog.get_logger("agent")
+log = structlog.get_logger("loop")
 
 
 class Loop:
     """Calls *step* every *seconds*, and *settle* seconds after :attr:`wake` is set.
 
-    One that does not :meth:`beat` for *silence* seconds is taken for stuck.
+    A step that fails is logged and repeated, with a backoff of up to half a minute. A loop that
+    does not :meth:`beat` for *stuck_after* seconds counts as stuck. Each loop has a thread of its
+    own, so a loop that waits for the API server does not delay one that works on files.
     """
 
     def __init__(
@@ -38,56 +36,55 @@ class Loop:
         step: Callable[[], None],
         seconds: float,
         settle: float = 0.0,
-        silence: float = SILENCE,
+        stuck_after: float = STUCK_AFTER,
     ) -> None:
         self.name = name
         self.wake = threading.Event()
         self._step = step
         self._seconds = seconds
         self._settle = settle
-        self._silence = silence
+        self._stuck_after = stuck_after
         self._stopping = threading.Event()
         self._beat_at = time.monotonic()
-        self._backoff = Backoff(max(seconds, 1.0), LONGEST_PAUSE)
+        self._backoff = Backoff(max(seconds, 1.0), LONGEST_BACKOFF)
 
     def start(self) -> None:
-        """Begin, in a thread of its own."""
+        """Start the thread."""
         threading.Thread(target=self._run, name=self.name, daemon=True).start()
 
     def stop(self) -> None:
-        """End after the present step."""
+        """End the thread after the current step."""
         self._stopping.set()
         self.wake.set()
 
     @property
     def is_alive(self) -> bool:
-        """Whether a step was finished, or went on, lately."""
-        return time.monotonic() - self._beat_at < self._silence
+        """Whether the loop is not stuck."""
+        return time.monotonic() - self._beat_at < self._stuck_after
 
     def beat(self) -> None:
-        """Say that a step goes on; one that is made of many may take long."""
+        """Report progress: a step with many parts may take longer than one part may."""
         self._beat_at = time.monotonic()
 
     def run_once(self) -> float:
-        """Do one step; returns how long to wait for the next, in seconds."""
+        """Run one step; returns the seconds to wait before the next."""
         try:
             self._step()
         except KubeError as error:
             self._backoff.fail()
-            log.warning(
-                "the API server did not do what was asked", loop=self.name, error=str(error)
-            )
+            log.warning("API request failed", loop=self.name, error=str(error))
         except Exception:
             self._backoff.fail()
-            log.exception("a step failed", loop=self.name)
+            log.exception("step failed", loop=self.name)
         else:
             self._backoff.reset()
+
         self.beat()
         return self._backoff.delay() or self._seconds
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            pause = self.run_once()
-            if self.wake.wait(pause) and self._settle:
+            delay = self.run_once()
+            if self.wake.wait(delay) and self._settle:
                 self._stopping.wait(self._settle)
             self.wake.clear()

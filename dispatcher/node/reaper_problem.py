@@ -1,7 +1,7 @@
-"""What keeps the reaper from its work, told to the agent, which has a voice: the reaper has none.
+"""Pass the reaper's last error to the agent, which can emit Events: the reaper has no API access.
 
-How it works: one sentence in a file of the folder that both share, the records'. Changes there
-are what the agent's thread of the records waits for. No file: no complaint.
+The error is one sentence in a file of ``stateDir``, whose changes wake the agent. Without an error
+there is no file. ``genie doctor`` reads it as well.
 """
 
 from __future__ import annotations
@@ -16,27 +16,24 @@ from dispatcher.state.store import REAPER_PROBLEM, read_file
 if TYPE_CHECKING:
     from pathlib import Path
 
-log = structlog.get_logger("complaint")
+log = structlog.get_logger("reaper")
 
 
-def write(state_dir: Path, sentence: str) -> None:
-    """Leave *sentence* for the agent, or take back what was left if it is "".
+def write(state_dir: Path, problem: str) -> None:
+    """Write *problem* for the agent; "" removes the file.
 
-    Where the folder cannot be written nothing happens; the next look comes here again.
+    A failure is only logged, since the reaper writes the file again in its next pass.
     """
-    if sentence == read(state_dir):
+    if problem == read(state_dir):
         return
     try:
-        if sentence:
-            atomic_file.replace(state_dir / REAPER_PROBLEM, sentence.encode(), 0o600)
-        else:
-            (state_dir / REAPER_PROBLEM).unlink(missing_ok=True)
+        atomic_file.replace_or_remove(state_dir / REAPER_PROBLEM, problem.encode(), 0o600)
     except OSError as error:
-        log.warning("the agent cannot be told", sentence=sentence, error=str(error))
+        log.warning("cannot pass a problem to the agent", problem=problem, error=str(error))
 
 
 def read(state_dir: Path) -> str:
-    """Return the sentence that was left, or ""."""
+    """Return the reaper's problem, or ""."""
     try:
         return read_file(str(state_dir / REAPER_PROBLEM)).decode(errors="replace")
     except OSError:

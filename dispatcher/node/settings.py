@@ -1,9 +1,8 @@
-"""What the agent is told.
+"""The settings of agent and reaper.
 
-Settings come as :mod:`dispatcher.kube.settings` says; the manifests fill the variables from
-the ConfigMap ``genie``. Paths are those of the host: the manifests mount each at the same
-place in the container, so that a path in a log, in the conflist and on the node is one and
-the same.
+:mod:`dispatcher.kube.settings` says where settings come from; the manifests fill the variables from
+the ConfigMap ``genie``. Paths are those of the host. The manifests mount each at the same place in
+the container, so a path is the same in a log, in the conflist and on the node.
 """
 
 from __future__ import annotations
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 
 PROGRAM = "python -m dispatcher.agent"
 
-
 if TYPE_CHECKING:
     ModeSetting = Mode
 else:
@@ -35,7 +33,7 @@ else:
     ]
 
 
-def _network(name: str) -> str:
+def _validate_network(name: str) -> str:
     if name and not is_network_name(name):
         raise ValueError("must be the name of one network")
     return name
@@ -57,22 +55,22 @@ class NodeSettings(service.ServiceSettings):
     """name of this node; the manifests take it from the downward API"""
 
     pod_uid: str = ""
-    """UID of the pod that this is, from the downward API; empty: it is not asked whether the
-    runtime has it"""
+    """UID of this pod, from the downward API. The reaper checks that the runtime has this pod;
+    empty: no check"""
 
-    default_network: Annotated[str, AfterValidator(_network)] = ""
-    """network of the pods that ask for none; empty: nothing is installed"""
+    default_network: Annotated[str, AfterValidator(_validate_network)] = ""
+    """network of pods that name none; empty: nothing is installed"""
 
     mode: ModeSetting = Mode.INSTALL
     """install: keep plugin and conflist in place. disable: keep them, but attach new pods to
-    the default network only. remove: take both away where no pod needs them any more.
-    "remove --force": detach such pods and take both away"""
+    the default network only. remove: remove both when no pod needs them any more.
+    "remove --force": release the networks of such pods and remove both"""
 
     max_attachments: int = Field(default=4, ge=1, le=32)
-    """networks that a static pod may have; admission limits all other pods"""
+    """maximum networks of a static pod; admission limits all other pods"""
 
     max_per_network: int = Field(default=2, ge=1, le=32)
-    """times that a static pod may name one network"""
+    """how often a static pod may name one network"""
 
     limits: Literal["enforce", "warn"] = "enforce"
     """enforce: a static pod over these limits is not attached. warn: it is attached"""
@@ -84,53 +82,53 @@ class NodeSettings(service.ServiceSettings):
     """where the container runtime looks for CNI plugins; Genie is installed there"""
 
     other_bin_dirs: Paths = ()
-    """further directories that the runtime looks in for CNI plugins, separated by commas"""
+    """other directories in which the runtime looks for CNI plugins, separated by commas"""
 
     cni_conf_dir: Path = Path("/etc/cni/net.d")
     """where the container runtime looks for its conflist; Genie's is written there"""
 
     extra_conf_dir: Path = Path(networks.DIRECTORIES[0])
-    """where configurations of networks are looked for before that"""
+    """directory of network configurations that is searched first"""
 
     state_dir: Path = Path("/var/lib/cni/genie")
     """where the plugin keeps its records"""
 
     plugin_source: Path = Path("/opt/genie/plugin")
-    """the plugin as the image carries it"""
+    """the plugin in the image"""
 
     socket: Path = Path("/run/genie/agent.sock")
-    """where the plugin asks for a pod's annotations when the runtime passes none"""
+    """where the plugin asks for a pod's annotations if the runtime passes none"""
 
     runtime_socket: Path = Path("/run/containerd/containerd.sock")
-    """where the container runtime answers (CRI); the reaper asks it for its sandboxes"""
+    """the container runtime's CRI socket; the reaper asks it for its sandboxes"""
 
     host_root: Path = Path("/")
     """where the reaper sees the host's files"""
 
     reap_age_seconds: float = Field(default=600.0, ge=0)
-    """how old a record must be before the reaper frees what it says"""
+    """minimum age of a record that the reaper releases"""
 
     reap_look_seconds: float = Field(default=60.0, gt=0)
-    """how often the reaper looks; a sandbox must be missing twice in a row"""
+    """time between two passes of the reaper; a sandbox must be missing in two in a row"""
 
     deadline_seconds: int = Field(default=90, ge=30, le=110)
-    """what one call of the plugin may take; kubelet gives the end of a sandbox 120 s in all"""
+    """time for one call of the plugin; the kubelet gives the end of a sandbox 120 s in all"""
 
     listen: str = "127.0.0.1"
-    """address of /healthz, /readyz and /metrics; the agent lives in the node's own network"""
+    """address of /healthz, /readyz and /metrics; the agent is in the node's own network"""
 
     port: int = Field(default=9471, ge=0, le=65535)
-    """port of the same; 0 takes any that is free"""
+    """port of the same; 0: any free port"""
 
     look_seconds: float = Field(default=4.0, gt=0, le=60)
-    """how often files are looked at when no notification comes"""
+    """time between two checks of the files when no change is notified"""
 
     gone_seconds: float = Field(default=60.0, ge=0)
-    """how long a network must be away before its label turns to "false"; installers of
-    networks rewrite their files, and no pod shall wait for that"""
+    """how long a network must be missing before its label turns to "false": installers of
+    networks rewrite their files, and no pod should wait for that"""
 
     start_seconds: float = Field(default=300.0, ge=0)
-    """for so long after its start the agent turns no label to "false": the installers of
+    """time after the agent's start in which no label turns to "false": the installers of
     networks start with the node, too"""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -138,17 +136,17 @@ class NodeSettings(service.ServiceSettings):
 
     @property
     def conf_dirs(self) -> tuple[str, str]:
-        """The directories in which networks are looked for, in order."""
+        """The directories of network configurations, in the order of the search."""
         return str(self.extra_conf_dir), str(self.cni_conf_dir)
 
     @property
     def bin_dirs(self) -> list[str]:
-        """The directories of CNI plugins, in order: CNI_PATH."""
+        """The directories of CNI plugins, in the order of CNI_PATH."""
         return [str(self.cni_bin_dir), *map(str, self.other_bin_dirs)]
 
 
 def load(arguments: Sequence[str]) -> NodeSettings:
-    """Return the settings; *arguments* are those of the command line. ``--help`` exits.
+    """Return the settings; *arguments* is the command line. ``--help`` exits.
 
     Raises :class:`dispatcher.kube.settings.InvalidSettingsError`.
     """

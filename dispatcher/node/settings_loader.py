@@ -27,36 +27,44 @@ if TYPE_CHECKING:
 
     from dispatcher.node.settings import NodeSettings
 
-HELP = frozenset({"-h", "--help"})
+_HELP = frozenset({"-h", "--help"})
+
+_MODULE = "dispatcher.node.settings_loader"
 
 
 def load(arguments: Sequence[str]) -> NodeSettings:
-    """Return the settings with the same attributes as :class:`NodeSettings`. ``--help`` exits.
+    """Return the settings, validated by a child process. ``--help`` exits.
 
-    Raises :class:`InvalidSettingsError`.
+    The result has every attribute of :class:`NodeSettings`, but is not an instance of it: that
+    class is a pydantic model. Raises :class:`InvalidSettingsError`.
     """
-    asked = [sys.executable, "-m", "dispatcher.node.settings_loader", *arguments]
-    wants_help = HELP & set(arguments)
-    done = subprocess.run(asked, check=False, capture_output=not wants_help)  # noqa: S603 - ourselves
+    command = [sys.executable, "-m", _MODULE, *arguments]
+    wants_help = not _HELP.isdisjoint(arguments)
+    completed = subprocess.run(command, check=False, capture_output=not wants_help)  # noqa: S603 - ourselves
+
     if wants_help:
-        raise SystemExit(done.returncode)
-    if done.returncode != 0:
-        raise InvalidSettingsError(done.stderr.decode(errors="replace").strip())
-    values = pickle.loads(done.stdout)  # noqa: S301 - see the module
+        raise SystemExit(completed.returncode)
+    if completed.returncode != 0:
+        raise InvalidSettingsError(completed.stderr.decode(errors="replace").strip())
+    values = pickle.loads(completed.stdout)  # noqa: S301 - our own child's output
     return cast("NodeSettings", SimpleNamespace(**values))
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Judge the settings and write them to standard output; returns the exit code."""
-    from dispatcher.node import settings  # noqa: PLC0415 - this is what the caller shall not load
+    """Validate the settings and pickle them to standard output; returns the exit code.
+
+    This runs in the child. An error goes to standard error.
+    """
+    from dispatcher.node import settings  # noqa: PLC0415 - loads pydantic, in the child only
 
     try:
-        judged = settings.load(arguments)
+        validated = settings.load(arguments)
     except InvalidSettingsError as error:
-        print(error, file=sys.stderr)  # noqa: T201 - for our caller
+        print(error, file=sys.stderr)  # noqa: T201 - for the parent
         return 1
+
     names = (*settings.NodeSettings.model_fields, "conf_dirs", "bin_dirs")
-    sys.stdout.buffer.write(pickle.dumps({name: getattr(judged, name) for name in names}))
+    sys.stdout.buffer.write(pickle.dumps({name: getattr(validated, name) for name in names}))
     return 0
 
 

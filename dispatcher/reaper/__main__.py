@@ -65,8 +65,8 @@ def _make_loop(settings: NodeSettings) -> Loop:
         versions.prune()
 
     # Between two beats there is a wait, or one DEL for each CNI_IFNAME (mostly there is one).
-    silence = settings.reap_look_seconds + 3 * (settings.deadline_seconds + plugin_del.MARGIN)
-    loop = Loop("reap", make_pass, settings.reap_look_seconds, silence=silence)
+    stuck_after = settings.reap_look_seconds + 3 * (settings.deadline_seconds + plugin_del.MARGIN)
+    loop = Loop("reap", make_pass, settings.reap_look_seconds, stuck_after=stuck_after)
     return loop
 
 

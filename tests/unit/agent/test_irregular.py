@@ -46,7 +46,7 @@ def test_a_journal_that_is_no_file_is_read_as_empty_and_removed(
 
 READERS: dict[str, Callable[[Path], object]] = {
     ".reaper-problem": reaper_problem.read,
-    gone_containers.NAME: gone_containers.read,
+    gone_containers.FILE_NAME: gone_containers.read,
     moves.MEMORY: lambda folder: moves._load(folder / moves.MEMORY),
     network_status.MEMORY: lambda folder: network_status._load(folder / network_status.MEMORY),
     "c1.lock": lambda folder: host_state.kill_overdue_holder(folder / "c1.lock"),

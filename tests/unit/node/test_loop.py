@@ -36,9 +36,9 @@ def test_a_loop_that_does_not_turn_is_not_alive(
         clock.now += seconds
         return loop.is_alive
 
-    assert alive_after(loops.SILENCE - 1)
+    assert alive_after(loops.STUCK_AFTER - 1)
     loop.beat()
-    assert alive_after(loops.SILENCE - 1)
+    assert alive_after(loops.STUCK_AFTER - 1)
     assert not alive_after(1)
     loop.run_once()
     assert alive_after(0)

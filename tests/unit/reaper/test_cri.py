@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.reaper.cri import METHOD, CRIError, call, identifiers, list_sandboxes
+from dispatcher.reaper.cri import METHOD, CRIError, call, list_sandboxes, sandbox_ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +35,7 @@ def field(number: int, data: bytes) -> bytes:
 
 
 def response(*names: str) -> bytes:
-    """Build a ListPodSandboxResponse with fields of every kind around what is read."""
+    """Build a ListPodSandboxResponse with fields of every wire type around those that are read."""
     noise = (
         varint(5 << 3)
         + varint(1 << 60)
@@ -61,7 +61,7 @@ def framed(message: bytes) -> bytes:
 
 
 class Runtime:
-    """A runtime that answers one request as the test says; the real one is under tests/cluster."""
+    """A runtime that answers one request as the test says; tests/cluster has a real one."""
 
     def __init__(self, path: Path, reply: Callable[[Connection, socket.socket], None]) -> None:
         self.asked: list[dict[str, str]] = []
@@ -89,7 +89,7 @@ class Runtime:
                         self.asked.append({str(name): str(value) for name, value in event.headers})
                     if isinstance(event, h2.events.StreamEnded):
                         self._reply(http, connection)
-                        with contextlib.suppress(OSError):  # it may have hung up
+                        with contextlib.suppress(OSError):  # the client may have closed it
                             connection.sendall(http.data_to_send())
                             connection.shutdown(socket.SHUT_WR)
                             while connection.recv(65536):
@@ -122,31 +122,29 @@ def ask(path: Path, reply: Callable[[Connection, socket.socket], None], own: str
 
 
 def test_the_ids_of_all_sandboxes_are_returned(tmp_path: Path) -> None:
-    """Fields of other kinds are passed over."""
+    """Fields of other wire types are skipped."""
     assert ask(tmp_path / "s", replying(framed(response("a1", "b2")))) == {"a1", "b2"}
 
 
-def test_a_runtime_that_runs_the_pod_which_asks_is_believed(tmp_path: Path) -> None:
-    """It is the one that kubelet uses."""
+def test_a_runtime_that_runs_the_reapers_pod_is_trusted(tmp_path: Path) -> None:
+    """It is the kubelet's."""
     answer = replying(framed(response("a1", "b2")))
     assert ask(tmp_path / "s", answer, "uid-b2") == {"a1", "b2"}
 
 
 @pytest.mark.parametrize("others", [[], ["a1"]], ids=["no sandbox", "others' sandboxes"])
-def test_a_runtime_that_does_not_run_the_pod_which_asks_is_another(
-    tmp_path: Path, others: list[str]
-) -> None:
-    """As a second one of the node, left from a migration: every pod would seem to be gone."""
-    with pytest.raises(CRIError, match="does not run this pod, so it is not kubelet's"):
+def test_a_runtime_without_the_reapers_pod_is_an_error(tmp_path: Path, others: list[str]) -> None:
+    """A second runtime, left from a migration, has no pods: all of them would seem to be gone."""
+    with pytest.raises(CRIError, match="does not run the reaper's pod; set GENIE_RUNTIME_SOCKET"):
         ask(tmp_path / "s", replying(framed(response(*others))), "uid-b2")
 
 
 def test_a_node_without_pods_has_none(tmp_path: Path) -> None:
-    """An empty message is a whole answer."""
+    """An empty message is a whole response."""
     assert ask(tmp_path / "s", replying(framed(b""))) == set()
 
 
-def test_a_long_answer_arrives_whole(tmp_path: Path) -> None:
+def test_a_long_response_arrives_whole(tmp_path: Path) -> None:
     """In many frames."""
     names = [f"{number:064d}" for number in range(500)]
     assert ask(tmp_path / "s", replying(framed(response(*names)))) == set(names)
@@ -171,28 +169,32 @@ def not_http(_: Connection, connection: socket.socket) -> None:
     [
         pytest.param(replying(b"", "12", "unknown method"), "unknown method", id="refused"),
         pytest.param(replying(framed(b""), None), "status missing", id="no status"),
-        pytest.param(replying(framed(response("a"))[:-1]), "whole message", id="cut short"),
-        pytest.param(replying(b"\1" + framed(b"")[1:]), "whole message", id="compressed"),
+        pytest.param(
+            replying(framed(response("a"))[:-1]), "whole uncompressed message", id="cut short"
+        ),
+        pytest.param(
+            replying(b"\1" + framed(b"")[1:]), "whole uncompressed message", id="compressed"
+        ),
         pytest.param(replying(framed(field(1, field(2, b"x")))), "has no id", id="no id"),
         pytest.param(broken_off, "ended before", id="connection ends"),
-        pytest.param(reset, "broke off", id="stream reset"),
+        pytest.param(reset, "aborted the call", id="stream reset"),
         pytest.param(not_http, "ended before", id="not HTTP/2"),
     ],
 )
-def test_an_answer_that_cannot_be_trusted_is_an_error(
+def test_a_response_that_cannot_be_trusted_is_an_error(
     tmp_path: Path, reply: Callable[[Connection, socket.socket], None], words: str
 ) -> None:
-    """Never a set that lacks somebody's sandbox."""
+    """It is never a set without some of the sandboxes."""
     with pytest.raises(CRIError, match=words):
         ask(tmp_path / "s", reply)
 
 
-def test_an_answer_that_trickles_in_is_not_waited_for_beyond_the_deadline(tmp_path: Path) -> None:
-    """Each part comes in time, and the whole never would."""
+def test_a_slow_response_ends_at_the_deadline(tmp_path: Path) -> None:
+    """Though each part arrives in time."""
 
     def trickle(http: Connection, connection: socket.socket) -> None:
         http.send_headers(1, [(":status", "200")])
-        with contextlib.suppress(OSError):  # they hang up
+        with contextlib.suppress(OSError):  # the client closes the connection
             for _ in range(300):
                 http.send_data(1, b"\0")
                 connection.sendall(http.data_to_send())
@@ -206,27 +208,27 @@ def test_an_answer_that_trickles_in_is_not_waited_for_beyond_the_deadline(tmp_pa
         runtime.close()
 
 
-def test_a_socket_that_is_not_there_is_an_error(tmp_path: Path) -> None:
-    """The runtime is down, or the setting is wrong: the path is named."""
+def test_a_missing_socket_is_an_error(tmp_path: Path) -> None:
+    """It names the path: the runtime is down, or the setting is wrong."""
     with pytest.raises(CRIError, match="never"):
         list_sandboxes(tmp_path / "never", "")
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_are_read_or_refused(message: bytes) -> None:
-    """No other error leaves the reader."""
+def test_any_bytes_are_read_or_are_a_cri_error(message: bytes) -> None:
+    """There is no other error."""
     with contextlib.suppress(CRIError):
-        list(identifiers(message))
+        list(sandbox_ids(message))
 
 
 @given(st.lists(st.text(min_size=1, max_size=300)), st.data())
-def test_an_answer_cut_anywhere_never_gives_a_wrong_id(
+def test_a_response_cut_anywhere_never_gives_a_wrong_id(
     names: list[str], data: st.DataObject
 ) -> None:
-    """What is read of it is a beginning of the whole."""
+    """The ids that are read are the first of the whole response."""
     message = response(*names)
     end = data.draw(st.integers(0, len(message)))
     seen: list[str] = []
     with contextlib.suppress(CRIError):
-        seen.extend(identifiers(message[:end]))
+        seen.extend(sandbox_ids(message[:end]))
     assert seen == names[: len(seen)]

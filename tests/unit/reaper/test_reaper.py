@@ -5,20 +5,20 @@ import itertools
 import os
 import subprocess
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from structlog.testing import capture_logs
 
 from dispatcher.node import gone_containers, reaper_problem
-from dispatcher.reaper.host_paths import namespace_id, resolve
 from dispatcher.reaper.reaper import UNANSWERED_PASSES
 from dispatcher.state import lock, store
 from dispatcher.state.record import PARKED, Record
 from tests.unit.builders import ReaperRig, make_record
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.unit.host import Clock, Host
 
 
@@ -27,8 +27,8 @@ def rig(host: Host, clock: Clock) -> ReaperRig:
     return ReaperRig(host, clock)
 
 
-def test_what_the_runtime_does_not_list_twice_is_freed(rig: ReaperRig) -> None:
-    """And what it lists stays, beside it."""
+def test_a_record_is_released_when_two_passes_miss_its_sandbox(rig: ReaperRig) -> None:
+    """The record of a listed sandbox stays."""
     rig.write("gone")
     rig.write("living")
     rig.listed = {"living"}
@@ -38,8 +38,8 @@ def test_what_the_runtime_does_not_list_twice_is_freed(rig: ReaperRig) -> None:
     assert rig.released == ["gone"]
 
 
-def test_the_agent_learns_which_containers_the_runtime_no_longer_has(rig: ReaperRig) -> None:
-    """After two looks; what is listed again is there again, and while it is away none is gone."""
+def test_the_agent_learns_which_containers_the_runtime_does_not_list(rig: ReaperRig) -> None:
+    """After two passes; a container that is listed again, or a runtime that is away, clears it."""
     rig.add_namespace()
     for container in ("gone", "living"):
         rig.write(container, age=0)
@@ -50,7 +50,7 @@ def test_the_agent_learns_which_containers_the_runtime_no_longer_has(rig: Reaper
     assert gone_containers.read(rig.state) == {"gone"}
     rig.is_away = True
     rig.reaper.release_orphans()
-    assert not (rig.state / gone_containers.NAME).exists()
+    assert not (rig.state / gone_containers.FILE_NAME).exists()
     rig.is_away = False
     for _ in range(2):
         rig.reaper.release_orphans()
@@ -61,7 +61,7 @@ def test_the_agent_learns_which_containers_the_runtime_no_longer_has(rig: Reaper
 
 
 def test_the_agent_learns_which_containers_have_no_namespace(rig: ReaperRig) -> None:
-    """A reboot took it; the runtime lists such a sandbox for a while, or does not answer."""
+    """After a reboot, the runtime lists such a sandbox for a while, or does not answer."""
     rig.write("rebooted", age=0, netns="/run/netns/gone")
     rig.listed = {"rebooted"}
     rig.reaper.release_orphans()
@@ -71,14 +71,14 @@ def test_the_agent_learns_which_containers_have_no_namespace(rig: ReaperRig) -> 
     assert gone_containers.read(rig.state) == {"rebooted"}
 
 
-def test_a_folder_that_cannot_be_written_does_not_stop_the_reaper(tmp_path: Path) -> None:
-    """What the agent is to know waits for the next look."""
+def test_a_list_for_the_agent_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
+    """The next pass writes it again."""
     gone_containers.write(tmp_path / "none", {"c1"})
     assert gone_containers.read(tmp_path / "none") == set()
 
 
-def test_a_sandbox_that_is_listed_in_between_is_counted_anew(rig: ReaperRig) -> None:
-    """Two looks in a row, not two looks."""
+def test_a_sandbox_that_is_listed_in_between_starts_the_count_again(rig: ReaperRig) -> None:
+    """Two passes in a row must miss it."""
     rig.write("c1")
     rig.reaper.release_orphans()
     rig.listed = {"c1"}
@@ -88,8 +88,8 @@ def test_a_sandbox_that_is_listed_in_between_is_counted_anew(rig: ReaperRig) -> 
     assert rig.reaper.release_orphans() == ["c1"]
 
 
-def test_while_the_runtime_is_away_nothing_is_freed_and_looks_start_anew(rig: ReaperRig) -> None:
-    """It knows its sandboxes again only when it is up."""
+def test_a_runtime_that_does_not_answer_starts_the_count_again(rig: ReaperRig) -> None:
+    """Nothing is released meanwhile."""
     rig.write("c1")
     rig.reaper.release_orphans()
     rig.is_away = True
@@ -99,8 +99,8 @@ def test_while_the_runtime_is_away_nothing_is_freed_and_looks_start_anew(rig: Re
     assert rig.reaper.release_orphans() == ["c1"]
 
 
-def test_that_the_runtime_stays_away_is_left_for_the_agent_to_say(rig: ReaperRig) -> None:
-    """After some looks, since runtimes are restarted; it is taken back with the first answer."""
+def test_the_agent_learns_that_the_runtime_does_not_answer(rig: ReaperRig) -> None:
+    """After five passes, since runtimes are restarted; the first answer removes the problem."""
     rig.write("c1")
     rig.is_away = True
     for _ in range(UNANSWERED_PASSES - 1):
@@ -113,23 +113,23 @@ def test_that_the_runtime_stays_away_is_left_for_the_agent_to_say(rig: ReaperRig
     assert reaper_problem.read(rig.state) == ""
 
 
-def test_a_node_without_records_has_nothing_to_complain_of(rig: ReaperRig) -> None:
-    """What an earlier reaper left goes, though the runtime is not asked."""
+def test_a_node_without_records_has_no_problem(rig: ReaperRig) -> None:
+    """The problem of an earlier reaper is removed, though the runtime is not asked."""
     rig.is_away = True
     reaper_problem.write(rig.state, "earlier")
     rig.reaper.release_orphans()
     assert reaper_problem.read(rig.state) == ""
 
 
-def test_a_folder_that_cannot_be_written_keeps_nobody_from_work(rig: ReaperRig) -> None:
-    """The complaint is in the log all the same."""
-    with capture_logs() as said:
+def test_a_problem_that_cannot_be_written_is_logged(rig: ReaperRig) -> None:
+    """It is no error."""
+    with capture_logs() as logged:
         reaper_problem.write(rig.state / "never", "sentence")
-    assert said[0]["sentence"] == "sentence"
+    assert logged[0]["problem"] == "sentence"
 
 
-def test_what_a_killed_call_left_without_a_record_goes_at_once(rig: ReaperRig) -> None:
-    """It stands for nothing, so the runtime need not be asked."""
+def test_files_of_a_killed_call_without_a_record_are_removed_at_once(rig: ReaperRig) -> None:
+    """Nothing was attached, so the runtime need not be asked."""
     rig.is_away = True
     (rig.state / "c1.lock").touch()
     (rig.state / "c1.json.tmp").write_bytes(b"{")
@@ -159,21 +159,21 @@ def test_a_locked_record_waits(rig: ReaperRig) -> None:
     assert rig.reaper.release_orphans() == ["c1"]
 
 
-def test_a_delegate_whose_time_is_over_and_whose_plugin_is_gone_is_ended(rig: ReaperRig) -> None:
-    """Where no DEL comes any more nobody else would, and its container would wait for ever."""
+def test_an_overdue_delegate_without_its_plugin_is_killed(rig: ReaperRig) -> None:
+    """Without a DEL nothing else would kill it, and its container would wait without end."""
     rig.write("c1")
     held = lock.acquire_container(str(rig.state), "c1", time.monotonic() + 5)
     with subprocess.Popen(["sleep", "60"], close_fds=False, process_group=0) as delegate:
         held.record_delegate(delegate.pid, time.monotonic() - 60)
         os.close(held._file)  # as a kill of the plugin does
-        for _ in range(2):  # the first only notes that the runtime does not know it
+        for _ in range(2):  # the first pass only counts the absence
             assert rig.reaper.release_orphans() == []
         assert delegate.wait(30) == -9
     assert rig.reaper.release_orphans() == ["c1"]
 
 
 def test_a_namespace_with_a_process_waits_and_an_empty_one_does_not(rig: ReaperRig) -> None:
-    """A pod lives as long as a process of it does, whatever the runtime lists."""
+    """A pod with a process is alive, whatever the runtime lists."""
     rig.write("c1")
     rig.add_namespace()
     lives = rig.add_process(7)
@@ -185,8 +185,8 @@ def test_a_namespace_with_a_process_waits_and_an_empty_one_does_not(rig: ReaperR
     assert rig.reaper.release_orphans() == ["c1"]
 
 
-def test_a_namespace_that_is_known_by_a_process_waits_for_its_end(rig: ReaperRig) -> None:
-    """``/proc/<pid>/ns/net`` leads nowhere by name; it is what some runtimes give as a path."""
+def test_a_namespace_below_proc_waits_for_the_end_of_its_process(rig: ReaperRig) -> None:
+    """Some runtimes pass ``/proc/<pid>/ns/net`` as CNI_NETNS."""
     lives = rig.add_process(7)
     rig.write("c1", netns="/proc/7/ns/net")
     for _ in range(3):
@@ -195,7 +195,7 @@ def test_a_namespace_that_is_known_by_a_process_waits_for_its_end(rig: ReaperRig
     assert rig.reaper.release_orphans() == ["c1"]
 
 
-def test_a_failed_del_is_tried_again_ever_more_rarely(rig: ReaperRig) -> None:
+def test_a_failed_del_is_retried_with_a_backoff(rig: ReaperRig) -> None:
     """After ten minutes, twenty, forty."""
     rig.write("c1")
     rig.fault = "the delegate failed"
@@ -212,10 +212,10 @@ def test_a_failed_del_is_tried_again_ever_more_rarely(rig: ReaperRig) -> None:
     assert rig.reaper.release_orphans() == ["c1"]
 
 
-def test_what_is_parked_waits_for_the_executable_and_is_freed_soon_after(
+def test_a_parked_record_is_released_when_its_executable_is_back(
     rig: ReaperRig, host: Host
 ) -> None:
-    """No DEL is tried in vain meanwhile: each would make the record younger again."""
+    """No DEL runs meanwhile: each would make the record younger."""
     reaper = rig.make_reaper(host, cni_bin_dir="/opt/cni/bin")
     parked = make_record("c1")
     for attachment in parked.attachments:
@@ -229,20 +229,18 @@ def test_what_is_parked_waits_for_the_executable_and_is_freed_soon_after(
     assert reaper.release_orphans() == ["c1"]
 
 
-def test_a_record_of_nothing_is_freed(rig: ReaperRig) -> None:
-    """A DEL was killed between the last attachment and the record."""
+def test_a_record_without_attachments_is_released(rig: ReaperRig) -> None:
+    """A DEL was killed after the last attachment, before it removed the record."""
     store.write_synced(str(rig.state), Record("c1", "", []))
     os.utime(store.path_of(str(rig.state), "c1"), (0, 0))
     rig.reaper.release_orphans()
     assert rig.reaper.release_orphans() == ["c1"]
 
 
-def test_why_a_record_is_left_alone_is_in_the_log_once(
-    rig: ReaperRig,
-) -> None:
-    """Not at every look, and again when the reason is another."""
+def test_the_reason_to_wait_is_logged_once(rig: ReaperRig) -> None:
+    """A new reason is logged again."""
     rig.write("c1", age=0)
-    with capture_logs() as said:
+    with capture_logs() as logged:
         for _ in range(5):
             rig.reaper.release_orphans()
         rig.clock.now += 600
@@ -250,15 +248,15 @@ def test_why_a_record_is_left_alone_is_in_the_log_once(
         rig.add_process(7)
         for _ in range(5):
             rig.reaper.release_orphans()
-    reasons = [each["reason"] for each in said if each["event"] == "record not released yet"]
+    reasons = [each["reason"] for each in logged if each["event"] == "record not released yet"]
     assert reasons == [
         "the record is younger than reap_age_seconds",
         "a process runs in its network namespace",
     ]
 
 
-def test_what_a_del_parks_is_not_called_freed(rig: ReaperRig) -> None:
-    """The plugin's DEL succeeds then, and the record stays."""
+def test_a_record_that_del_parks_is_not_released(rig: ReaperRig) -> None:
+    """The plugin's DEL succeeds, but the record stays."""
     rig.write("c1")
     rig.parks = True
     for _ in range(3):
@@ -266,16 +264,16 @@ def test_what_a_del_parks_is_not_called_freed(rig: ReaperRig) -> None:
     assert rig.released == ["c1", "c1"]
 
 
-def test_a_record_that_cannot_be_read_is_left_to_those_who_can(rig: ReaperRig) -> None:
-    """A newer plugin's, say."""
+def test_an_unreadable_record_is_not_released(rig: ReaperRig) -> None:
+    """A newer plugin may have written it."""
     (rig.state / "bad.json").write_text("{")
     for _ in range(3):
         assert rig.reaper.release_orphans() == []
     assert (rig.state / "bad.json").exists()
 
 
-def test_remove_by_force_frees_what_is_in_the_way_at_once(rig: ReaperRig, host: Host) -> None:
-    """Without asking the runtime; only a call in progress is waited for."""
+def test_remove_force_releases_blocking_records_at_once(rig: ReaperRig, host: Host) -> None:
+    """Without asking the runtime; a locked record waits for the next pass."""
     rig.is_away = True
     for name in ("c1", "c2"):
         rig.write(name, age=0)
@@ -289,36 +287,3 @@ def test_remove_by_force_frees_what_is_in_the_way_at_once(rig: ReaperRig, host: 
         os.close(held)
     reaper.run_once()
     assert rig.released == ["c1", "c2"]
-
-
-def test_a_link_on_the_host_leads_to_the_host(tmp_path: Path) -> None:
-    """/var/run is a link to /run, and not to the container's own."""
-    (tmp_path / "run/netns").mkdir(parents=True)
-    (tmp_path / "run/netns/x").symlink_to("/proc/self/ns/net")
-    (tmp_path / "var").mkdir()
-    (tmp_path / "var/run").symlink_to("/run")
-    (tmp_path / "var/alias").symlink_to("../run/./netns")
-    assert resolve(tmp_path, "/var/run/netns") == tmp_path / "run/netns"
-    assert resolve(tmp_path, "/var/alias/y") == tmp_path / "run/netns/y"
-    assert resolve(tmp_path, "/../../var/run") == tmp_path / "run"
-    assert namespace_id(tmp_path, "/var/run/netns/x") is not None
-    assert namespace_id(tmp_path, "/var/alias/x") == namespace_id(tmp_path, "/run/netns/x")
-    assert namespace_id(tmp_path, "/var/run/netns/y") is None
-    assert namespace_id(tmp_path, "") is None
-
-
-def test_a_namespace_is_what_the_kernel_calls_one(tmp_path: Path) -> None:
-    """Those of a process are; a plain file, which a reboot leaves where one was mounted, is not."""
-    own = Path("/proc/self/ns/net").stat()
-    assert namespace_id(Path("/"), f"/proc/{os.getpid()}/ns/net") == (own.st_dev, own.st_ino)
-    (tmp_path / "left").touch()
-    assert namespace_id(tmp_path, "/left") is None
-
-
-def test_links_in_a_circle_are_an_error(tmp_path: Path) -> None:
-    """And a namespace behind them is gone."""
-    (tmp_path / "a").symlink_to("b")
-    (tmp_path / "b").symlink_to("a")
-    with pytest.raises(OSError, match="too many"):
-        resolve(tmp_path, "/a")
-    assert namespace_id(tmp_path, "/a/x") is None

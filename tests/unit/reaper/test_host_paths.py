@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from dispatcher.reaper.host_paths import namespace_id, resolve
+
+
+def test_a_link_of_the_host_is_followed_on_the_host(tmp_path: Path) -> None:
+    """/var/run leads to the host's /run, not to the container's."""
+    (tmp_path / "run/netns").mkdir(parents=True)
+    (tmp_path / "run/netns/x").symlink_to("/proc/self/ns/net")
+    (tmp_path / "var").mkdir()
+    (tmp_path / "var/run").symlink_to("/run")
+    (tmp_path / "var/alias").symlink_to("../run/./netns")
+    assert resolve(tmp_path, "/var/run/netns") == tmp_path / "run/netns"
+    assert resolve(tmp_path, "/var/alias/y") == tmp_path / "run/netns/y"
+    assert resolve(tmp_path, "/../../var/run") == tmp_path / "run"
+    assert namespace_id(tmp_path, "/var/run/netns/x") is not None
+    assert namespace_id(tmp_path, "/var/alias/x") == namespace_id(tmp_path, "/run/netns/x")
+    assert namespace_id(tmp_path, "/var/run/netns/y") is None
+    assert namespace_id(tmp_path, "") is None
+
+
+def test_only_a_file_of_the_kernels_namespaces_is_a_namespace(tmp_path: Path) -> None:
+    """A plain file is none: a reboot leaves it where a namespace was mounted."""
+    own = Path("/proc/self/ns/net").stat()
+    assert namespace_id(Path("/"), f"/proc/{os.getpid()}/ns/net") == (own.st_dev, own.st_ino)
+    (tmp_path / "left").touch()
+    assert namespace_id(tmp_path, "/left") is None
+
+
+def test_links_in_a_circle_are_an_error(tmp_path: Path) -> None:
+    """A namespace behind them does not exist."""
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(OSError, match="too many"):
+        resolve(tmp_path, "/a")
+    assert namespace_id(tmp_path, "/a/x") is None
