@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from pydantic import Field
+from pydantic_settings import SettingsConfigDict
 
 from dispatcher.kube.settings import Names, ServiceSettings
 from webhook.limits import CLUSTER, MAX_LIMIT
@@ -23,105 +24,86 @@ class WebhookSettings(ServiceSettings):
     The certificates have variables of their own, GENIE_CERTS_...: see docs/certificates.md.
     """
 
-    networks: Names = Field(
-        (),
-        description="networks that exist although no node has their label (yet), with commas: "
-        "those of node groups that can scale to zero, for example",
-    )
-    scheduling: Scheduling = Field(
-        "required",
-        description="node affinity that pods get for their networks; "
-        "a namespace's annotation cni-genie.io/scheduling wins over it",
-    )
-    templates_invalid: Severity = Field(
-        "deny",
-        description="what happens to a workload whose template can never give a valid pod",
-    )
-    templates_doubtful: Severity = Field(
-        "warn",
-        description="what happens to a workload that names a network which is unknown, or not "
-        "allowed in its namespace, at present",
-    )
-    max_attachments: int = Field(
-        CLUSTER.attachments,
-        ge=1,
-        le=MAX_LIMIT,
-        description="networks that one pod may have; a namespace's annotation "
-        "cni-genie.io/max-attachments wins over it",
-    )
-    max_per_network: int = Field(
-        CLUSTER.per_network,
-        ge=1,
-        le=MAX_LIMIT,
-        description="times that one pod may name one network; a namespace's annotation "
-        "cni-genie.io/max-per-network wins over it",
-    )
-    limits: LimitsMode = Field(
-        "enforce",
-        description="what happens to a pod over these limits: it is refused, or only warned of; "
-        "the policy cni-genie-pod-limits must say the same",
-    )
-    address: str = Field("", description="address to listen on; empty: all, IPv4 and IPv6")
-    port: int = Field(8443, ge=1, le=65535, description="port of the webhook (HTTPS)")
-    probe_port: int = Field(
-        8080, ge=1, le=65535, description="port of /healthz, /readyz and /metrics (plain HTTP)"
-    )
-    log_level: LogLevel = Field("info", description="least severe log lines that are written")
-    max_body_bytes: int = Field(
-        7 * 2**20,
-        ge=2**20,
-        description="largest review, in bytes; the API server's own limits add up to less",
-    )
-    max_buffered_bytes: int = Field(
-        32 * 2**20,
-        ge=2**23,
-        description="what all bodies that are arriving may hold together, in bytes; "
-        "over it the one that has been arriving longest is given up",
-    )
-    max_arriving: int = Field(
-        256,
-        ge=1,
-        description="reviews whose bodies are arriving at one time; same rule; to be of use, "
-        "well below max_connections",
-    )
-    max_connections: int = Field(
-        512,
-        ge=8,
-        description="open connections; over it the one that has waited longest for its client "
-        "is closed",
-    )
-    max_lookups: int = Field(
-        16, ge=1, description="live look-ups of namespaces at one time; over it the answer is 503"
-    )
-    max_lookups_per_second: float = Field(
-        20.0, ge=1, description="live look-ups of namespaces in one second; same rule"
-    )
-    handshake_seconds: float = Field(
-        5.0,
-        gt=0,
-        description="for a TLS handshake, and for its counterpart at the end; our own "
-        "timeoutSeconds in Kubernetes",
-    )
-    header_seconds: float = Field(
-        5.0,
-        gt=0,
-        description="for the head of a request, from its first byte; and for a client "
-        "to take an answer",
-    )
-    body_seconds: float = Field(5.0, gt=0, description="for the body of a request")
-    lookup_seconds: float = Field(
-        1.0, gt=0, lt=5, description="for one live look-up of a namespace that the cache lacks"
-    )
-    keep_alive_seconds: int = Field(
-        120,
-        ge=91,
-        description="a connection may be idle, also before its first request; more than the "
-        "90 s after which API servers close it themselves, so that none is closed under a request",
-    )
-    drain_seconds: float = Field(
-        10.0,
-        ge=0,
-        description="serving goes on after SIGTERM, with every connection closed after its "
-        "answer, until all API servers have moved to other replicas; 5 s for the last answers "
-        "follow, and all of it must fit into the pod's terminationGracePeriodSeconds (30)",
-    )
+    model_config = SettingsConfigDict(use_attribute_docstrings=True)
+
+    networks: Names = ()
+    """networks that pods may name although no node has their label (yet), separated by commas; for
+    example those of node groups that can scale to zero"""
+
+    scheduling: Scheduling = "required"
+    """node affinity that pods get for their networks; a namespace's annotation
+    cni-genie.io/scheduling overrides it"""
+
+    templates_invalid: Severity = "deny"
+    """what to do with a workload whose template can never give a valid pod"""
+
+    templates_doubtful: Severity = "warn"
+    """what to do with a workload that names a network which is unknown, not allowed in its
+    namespace, or over a limit, at present"""
+
+    max_attachments: int = Field(CLUSTER.attachments, ge=1, le=MAX_LIMIT)
+    """networks that one pod may have; a namespace's annotation cni-genie.io/max-attachments
+    overrides it"""
+
+    max_per_network: int = Field(CLUSTER.per_network, ge=1, le=MAX_LIMIT)
+    """times that one pod may name one network; a namespace's annotation
+    cni-genie.io/max-per-network overrides it"""
+
+    limits: LimitsMode = "enforce"
+    """enforce: refuse a pod over these limits. warn: create it with a warning. The policy
+    cni-genie-pod-limits must say the same"""
+
+    address: str = ""
+    """address to listen on; empty: all, IPv4 and IPv6"""
+
+    port: int = Field(8443, ge=1, le=65535)
+    """port of the webhook (HTTPS)"""
+
+    probe_port: int = Field(8080, ge=1, le=65535)
+    """port of /healthz, /readyz and /metrics (plain HTTP)"""
+
+    log_level: LogLevel = "info"
+    """least severe log lines that are written"""
+
+    max_body_bytes: int = Field(7 * 2**20, ge=2**20)
+    """maximum bytes of one review; the API server's own limits are lower"""
+
+    max_buffered_bytes: int = Field(32 * 2**20, ge=2**23)
+    """maximum bytes of all request bodies that are arriving; beyond it the oldest is dropped"""
+
+    max_arriving: int = Field(256, ge=1)
+    """maximum request bodies read at once; beyond it the oldest is dropped. Keep it well below
+    max_connections"""
+
+    max_connections: int = Field(512, ge=8)
+    """maximum open connections; beyond it the one that has waited longest for its client is
+    closed"""
+
+    max_lookups: int = Field(16, ge=1)
+    """maximum live look-ups of namespaces at once; beyond it the response is 503"""
+
+    max_lookups_per_second: float = Field(20.0, ge=1)
+    """maximum live look-ups of namespaces in one second; beyond it the response is 503"""
+
+    handshake_seconds: float = Field(5.0, gt=0)
+    """time limit of a TLS handshake, and of the TLS shutdown; like timeoutSeconds of the webhook
+    configurations"""
+
+    header_seconds: float = Field(5.0, gt=0)
+    """time limit for the head of a request, from its first byte, and for a client to read a
+    response"""
+
+    body_seconds: float = Field(5.0, gt=0)
+    """time limit for the body of a request"""
+
+    lookup_seconds: float = Field(1.0, gt=0, lt=5)
+    """time limit of a live look-up of a namespace that the cache does not have"""
+
+    keep_alive_seconds: int = Field(120, ge=91)
+    """time that a connection may be idle, also before its first request. API servers close idle
+    connections after 90 s: more than that, so that none is closed while a request is on its way"""
+
+    drain_seconds: float = Field(10.0, ge=0)
+    """time to serve after SIGTERM, closing every connection after its response, until all API
+    servers use other replicas. The last responses get 5 s more, and all of it must fit into
+    terminationGracePeriodSeconds (30) of the pod"""

@@ -110,18 +110,13 @@ def parse_namespace(namespace: Mapping[str, Any]) -> Namespace:
     return Namespace(
         name=metadata.get("name") or "",
         default=default if default.strip(BLANKS) else "",
-        allowed=None if allowed is None else parse_allowed(allowed),
+        allowed=None if allowed is None else split_list(allowed),
         scheduling=(annotations.get(keys.SCHEDULING) or "").strip(BLANKS),
         labelled=(metadata.get("labels") or {}).get(keys.DEFAULTED) == "true",
         terminating=bool(metadata.get("deletionTimestamp")),
         max_attachments=parse_limit(annotations.get(keys.MAX_ATTACHMENTS) or ""),
         max_per_network=parse_limit(annotations.get(keys.MAX_PER_NETWORK) or ""),
     )
-
-
-def parse_allowed(value: str) -> tuple[str, ...]:
-    """Return the names in an allow-list, in order; drops blanks and empty items."""
-    return split_list(value)
 
 
 def parse_node(node: Mapping[str, Any]) -> NodeNetworks:

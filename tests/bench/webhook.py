@@ -33,8 +33,7 @@ import trustme
 from dispatcher.kube import logs
 from tests.bench import page
 from tests.unit.apiserver import Api, namespace_object, node_object
-from tests.unit.webhook.builders import envelope, pod
-from tests.unit.webhook.test_server import free_port
+from tests.unit.webhook.builders import envelope, free_port, pod
 from webhook.app import create_app
 from webhook.body_reader import BodyReader
 from webhook.handlers import Handlers

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import socket
+import ssl
 from typing import TYPE_CHECKING, Any, cast
 
 import jsonpatch
+import trustme
 
 from webhook.limits import CLUSTER, Limits
-from webhook.objects import parse_pod
+from webhook.objects import TEMPLATE_PATHS, parse_pod
 from webhook.pods import PodRules, admit_pod
 from webhook.review import Review, parse_review
 from webhook.snapshot import ClusterNetworks, Namespace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from prometheus_client import CollectorRegistry
 
     from webhook.decision import Decision
     from webhook.settings import Scheduling
@@ -107,3 +112,83 @@ def patched(found: Mapping[str, Any], decision: Decision) -> Any:
 def messages(decision: Decision) -> list[str]:
     """Return the causes as kubectl prints them."""
     return [f"{cause.field}: {cause.message}" for cause in decision.causes]
+
+
+GROUPS = {"Job": "batch/v1", "CronJob": "batch/v1", "ReplicationController": "v1"}
+
+
+def workload(
+    cni: str | None,
+    kind: str = "Deployment",
+    *,
+    spec: dict[str, Any] | None = None,
+    template: dict[str, Any] | None = None,
+    **metadata: Any,
+) -> dict[str, Any]:
+    about = {} if cni is None else {"annotations": {"cni": cni}}
+    found: dict[str, Any] = {"metadata": about, "spec": spec or {}, **(template or {})}
+    for key in reversed(TEMPLATE_PATHS[kind]):
+        found = {key: found}
+    return {
+        "apiVersion": GROUPS.get(kind, "apps/v1"),
+        "kind": kind,
+        "metadata": {"name": "web", "namespace": "team-a", **metadata},
+        **found,
+    }
+
+
+def namespace_object(
+    cni: str | None = None, allowed: str | None = None, **metadata: Any
+) -> dict[str, Any]:
+    annotations: dict[str, str | None] = {
+        "cni": cni,
+        "cni-genie.io/allowed": allowed,
+        **metadata.pop("annotations", {}),
+    }
+    written = {key: value for key, value in annotations.items() if value is not None}
+    return {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": "team-a", "annotations": written, "labels": {}, **metadata},
+    }
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
+
+
+class FakeCertificates:
+    """Certificates that are there at once; ``missing`` says why they are not trusted yet."""
+
+    def __init__(self) -> None:
+        self.authority = trustme.CA()
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.authority.issue_cert("localhost").configure_cert(self.context)
+        self.missing = ""
+        self.calls: list[str] = []
+
+    def start(self) -> None:
+        """Begin."""
+        self.calls.append("start")
+
+    def stop(self) -> None:
+        """End."""
+        self.calls.append("stop")
+
+    def ssl_context(self) -> ssl.SSLContext:
+        """Return the context."""
+        return self.context
+
+    def ready(self) -> bool:
+        """Tell whether nothing is missing."""
+        return not self.missing
+
+    def reason(self) -> str:
+        """Return what is missing."""
+        return self.missing
+
+    def register_metrics(self, registry: CollectorRegistry) -> None:
+        """Have none."""

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from dispatcher import keys, plugin_rules, plugin_types
-from tests.unit.webhook.builders import PLAIN, admit, messages, pod, review
-from tests.unit.webhook.test_templates import workload
+from tests.unit.webhook.builders import PLAIN, admit, messages, pod, review, workload
 from webhook import combinations
 from webhook.informer_caches import MAX_INTERNED, InformerCaches
 from webhook.namespaces import admit_namespace

@@ -9,9 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatcher.annotation import MAX_ITEMS
-from tests.unit.webhook.builders import admit, messages, patched, pod, review
-from tests.unit.webhook.test_namespaces import namespace
-from tests.unit.webhook.test_templates import workload
+from tests.unit.webhook.builders import (
+    admit,
+    messages,
+    namespace_object,
+    patched,
+    pod,
+    review,
+    workload,
+)
 from webhook.limits import CLUSTER, MAX_LIMIT, Limits, excesses, parse_limit
 from webhook.namespaces import admit_namespace
 from webhook.snapshot import ClusterNetworks, Namespace, parse_namespace
@@ -210,7 +216,7 @@ def limited(cni: str | None = None, **limits: str) -> dict[str, Any]:
     annotations = {
         f"cni-genie.io/{name.replace('_', '-')}": value for name, value in limits.items()
     }
-    return namespace(cni, annotations=annotations)
+    return namespace_object(cni, annotations=annotations)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dispatcher.annotation import EMPTY_ITEM, NETWORK_RULE
-from tests.unit.webhook.builders import NETWORKS, NOTHING_KNOWN, messages, patched, review
+from tests.unit.webhook.builders import (
+    NETWORKS,
+    NOTHING_KNOWN,
+    messages,
+    namespace_object,
+    patched,
+    review,
+)
 from webhook.decision import Decision
 from webhook.namespaces import admit_namespace
 from webhook.review import MalformedReviewError
@@ -22,22 +29,6 @@ NO_DEFAULT = (
     f'{ALLOWED}: the namespace has no default: pods without "cni" get the node\'s default network'
 )
 LABEL = "cni-genie.io/defaulted"
-
-
-def namespace(
-    cni: str | None = None, allowed: str | None = None, **metadata: Any
-) -> dict[str, Any]:
-    annotations: dict[str, str | None] = {
-        "cni": cni,
-        "cni-genie.io/allowed": allowed,
-        **metadata.pop("annotations", {}),
-    }
-    written = {key: value for key, value in annotations.items() if value is not None}
-    return {
-        "apiVersion": "v1",
-        "kind": "Namespace",
-        "metadata": {"name": "team-a", "annotations": written, "labels": {}, **metadata},
-    }
 
 
 def decide(
@@ -57,7 +48,7 @@ def scheduling(value: str) -> dict[str, Any]:
     ("found", "old", "expected"),
     [
         pytest.param(
-            namespace("a/b,lo@lo"),
+            namespace_object("a/b,lo@lo"),
             None,
             [
                 f'{CNI}: Invalid value: "a/b": item 1',
@@ -66,7 +57,7 @@ def scheduling(value: str) -> dict[str, Any]:
             id="default-of-bad-grammar",
         ),
         pytest.param(
-            namespace(allowed="weave, a/b ,-"),
+            namespace_object(allowed="weave, a/b ,-"),
             None,
             [
                 f'{ALLOWED}: Invalid value: "a/b": item 2: ' + NETWORK_RULE,
@@ -75,43 +66,43 @@ def scheduling(value: str) -> dict[str, Any]:
             id="allow-list-with-what-is-no-name",
         ),
         pytest.param(
-            namespace(allowed="canal,"),
+            namespace_object(allowed="canal,"),
             None,
             [f'{ALLOWED}: Invalid value: "": item 2: {EMPTY_ITEM}'],
             id="allow-list-with-a-comma-too-many",
         ),
         pytest.param(
-            namespace(allowed="canal,\n,weave"),
+            namespace_object(allowed="canal,\n,weave"),
             None,
             [f'{ALLOWED}: Invalid value: "": item 2: {EMPTY_ITEM}'],
             id="allow-list-with-an-empty-item",
         ),
         pytest.param(
-            namespace(allowed="weave\x1c"),
+            namespace_object(allowed="weave\x1c"),
             None,
             [f'{ALLOWED}: Invalid value: "weave\\x1c": item 1: ' + NETWORK_RULE],
             id="allow-list-with-white-space-that-is-no-blank",
         ),
         pytest.param(
-            namespace(allowed="," * 8192),
+            namespace_object(allowed="," * 8192),
             None,
             [f'{ALLOWED}: Invalid value: "": item {position}: ' for position in range(1, 11)],
             id="of-thousands-of-faults-ten-are-named",
         ),
         pytest.param(
-            namespace(allowed="w" * 8193),
+            namespace_object(allowed="w" * 8193),
             None,
             [f"{ALLOWED}: Too long: may not be more than 8192 bytes (has 8193)"],
             id="allow-list-too-long",
         ),
         pytest.param(
-            namespace("weave,canal@net1", ",".join(f"n{number}" for number in range(2000))),
+            namespace_object("weave,canal@net1", ",".join(f"n{number}" for number in range(2000))),
             None,
             [f"{ALLOWED}: Too long: may not be more than 8192 bytes (has 10889)"],
             id="allow-list-too-long-to-be-compared-with-the-default",
         ),
         pytest.param(
-            namespace("weave,canal@net1", "weave"),
+            namespace_object("weave,canal@net1", "weave"),
             None,
             [
                 (
@@ -122,13 +113,13 @@ def scheduling(value: str) -> dict[str, Any]:
             id="default-outside-the-list",
         ),
         pytest.param(
-            namespace("canal", "weave"),
-            namespace("canal"),
+            namespace_object("canal", "weave"),
+            namespace_object("canal"),
             [f'{ALLOWED}: Invalid value: the default network "canal"'],
             id="list-set-without-the-default",
         ),
         pytest.param(
-            namespace(**scheduling("always")),
+            namespace_object(**scheduling("always")),
             None,
             [
                 (
@@ -154,15 +145,17 @@ def test_what_can_never_work_is_refused(
 @pytest.mark.parametrize(
     ("found", "old", "expected"),
     [
-        pytest.param(namespace("weave", "\n weave ,\r\n canal\n"), None, [], id="all-is-well"),
         pytest.param(
-            namespace("wave"),
+            namespace_object("weave", "\n weave ,\r\n canal\n"), None, [], id="all-is-well"
+        ),
+        pytest.param(
+            namespace_object("wave"),
             None,
             [f'{CNI}: unknown network "wave" (did you mean "weave"?){REFUSED}'],
             id="unknown-default",
         ),
         pytest.param(
-            namespace(allowed="wave"),
+            namespace_object(allowed="wave"),
             None,
             [
                 f'{ALLOWED}: unknown network "wave" (did you mean "weave"?){REFUSED}',
@@ -171,13 +164,13 @@ def test_what_can_never_work_is_refused(
             id="unknown-allowed-and-no-default",
         ),
         pytest.param(
-            namespace(None, "weave"),
-            namespace("weave", "weave"),
+            namespace_object(None, "weave"),
+            namespace_object("weave", "weave"),
             [NO_DEFAULT],
             id="default-taken-away-from-a-limited-namespace",
         ),
         pytest.param(
-            namespace(allowed=""),
+            namespace_object(allowed=""),
             None,
             [
                 f"{ALLOWED}: the list is empty: pods in this namespace may not name any network",
@@ -186,7 +179,7 @@ def test_what_can_never_work_is_refused(
             id="empty-allow-list",
         ),
         pytest.param(
-            namespace("weave", "weave," + ",".join(f"n{number}" for number in range(12))),
+            namespace_object("weave", "weave," + ",".join(f"n{number}" for number in range(12))),
             None,
             [
                 *(f'{ALLOWED}: unknown network "n{number}"{REFUSED}' for number in range(10)),
@@ -208,7 +201,7 @@ def test_what_may_be_a_mistake_is_a_warning(
 def test_a_warning_is_whole_with_the_longest_name() -> None:
     """The API server may cut it after 256 characters."""
     name = "w" * 63
-    told = decide(namespace(name, name)).warnings
+    told = decide(namespace_object(name, name)).warnings
     assert len(told) == 2
     assert all(one.endswith(f'unknown network "{name}"{REFUSED}') for one in told)
 
@@ -258,22 +251,22 @@ def test_a_warning_is_whole_with_the_longest_name() -> None:
 )
 def test_a_key_that_is_ignored_is_a_warning_once(metadata: dict[str, Any], expected: str) -> None:
     """When it is written, and not with every later change of the namespace."""
-    found = namespace(**metadata)
+    found = namespace_object(**metadata)
     assert decide(found).warnings == (expected,)
-    assert decide(found, namespace()).warnings == (expected,)
+    assert decide(found, namespace_object()).warnings == (expected,)
     assert decide(found, found).warnings == ()
 
 
 def test_our_own_keys_and_those_of_others_are_no_warning() -> None:
     """Also beside the key that was probably meant."""
-    found = namespace("weave", "weave", annotations={"CNI": "x", "a.example/cni": "y"})
+    found = namespace_object("weave", "weave", annotations={"CNI": "x", "a.example/cni": "y"})
     assert decide(found).warnings == ()
 
 
 def test_of_many_ignored_keys_ten_are_named() -> None:
     """A namespace of thousands keeps nobody waiting."""
     written = {f"cni-genie.io/{number}": "x" for number in range(5000)}
-    assert len(decide(namespace(annotations=written)).warnings) == 10
+    assert len(decide(namespace_object(annotations=written)).warnings) == 10
 
 
 @pytest.mark.parametrize(
@@ -297,25 +290,25 @@ def test_what_no_namespace_can_hold_is_malformed(metadata: dict[str, Any]) -> No
 
 def test_no_network_is_called_unknown_while_none_is_known() -> None:
     """Before the caches are filled there is nothing to say about names."""
-    assert decide(namespace("wave"), networks=NOTHING_KNOWN).warnings == ()
+    assert decide(namespace_object("wave"), networks=NOTHING_KNOWN).warnings == ()
 
 
 @pytest.mark.parametrize(
     ("found", "old"),
     [
         pytest.param(
-            namespace("a/b", labels={LABEL: "true", "x": "y"}),
-            namespace("a/b", labels={LABEL: "true"}),
+            namespace_object("a/b", labels={LABEL: "true", "x": "y"}),
+            namespace_object("a/b", labels={LABEL: "true"}),
             id="another-label-changes",
         ),
         pytest.param(
-            namespace("canal", "weave", labels={LABEL: "true"}, **scheduling("off")),
-            namespace("canal", "weave", labels={LABEL: "true"}),
+            namespace_object("canal", "weave", labels={LABEL: "true"}, **scheduling("off")),
+            namespace_object("canal", "weave", labels={LABEL: "true"}),
             id="another-key-changes",
         ),
         pytest.param(
-            namespace("a/b", deletionTimestamp="2026-01-01T00:00:00Z"),
-            namespace("weave"),
+            namespace_object("a/b", deletionTimestamp="2026-01-01T00:00:00Z"),
+            namespace_object("weave"),
             id="is-being-deleted",
         ),
     ],
@@ -336,7 +329,7 @@ def test_what_was_stored_before_holds_nothing_up(
 )
 def test_deleting_and_finalising_pass(request_fields: dict[str, Any]) -> None:
     """Whatever the annotations say."""
-    found = namespace("a/b")
+    found = namespace_object("a/b")
     assert decide(found, found, **request_fields) == Decision()
 
 
@@ -354,7 +347,7 @@ def test_deleting_and_finalising_pass(request_fields: dict[str, Any]) -> None:
 )
 def test_the_label_follows_the_default(cni: str | None, labels: Any, expected: Any) -> None:
     """The webhook's selector sees the default in the same moment."""
-    found = namespace(cni, labels=labels)
+    found = namespace_object(cni, labels=labels)
     decision = decide(found)
     assert patched(found, decision)["metadata"]["labels"] == expected
     assert decision.reason == ("labelled" if decision.patch else "valid")

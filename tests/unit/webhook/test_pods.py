@@ -1,4 +1,4 @@
-"""New and changed pods: the whole table of decisions."""
+"""New pods: the whole table of decisions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from tests.unit.webhook.builders import (
-    NETWORKS,
     NOTHING_KNOWN,
     PLAIN,
     admit,
@@ -20,8 +19,7 @@ from webhook import annotation_check
 from webhook.decision import Decision, NoDecisionError
 from webhook.objects import parse_pod
 from webhook.pods import may_get_default
-from webhook.snapshot import ClusterNetworks, Namespace, NodeNetworks, merge_nodes, parse_node
-from webhook.templates import TemplateRules, admit_workload
+from webhook.snapshot import ClusterNetworks, Namespace
 
 CNI = "metadata.annotations[cni]"
 DEFAULTED = Namespace("team-a", default=" weave , canal@net1 ")
@@ -287,151 +285,6 @@ def test_other_requests_pass(request_fields: dict[str, Any], found: dict[str, An
     assert admit(found, DEFAULTED, **request_fields) == Decision()
 
 
-ON_NAMESPACE = (
-    "Genie ignores this annotation on pods; only an administrator can set it, on a namespace"
-)
-USE_CNI = 'Genie ignores this annotation; name the networks in "cni"'
-
-
-@pytest.mark.parametrize(
-    ("metadata", "expected"),
-    [
-        pytest.param(
-            {"annotations": {"CNI": "weave"}},
-            'metadata.annotations[CNI]: Genie ignores this annotation; did you mean "cni"?',
-            id="upper-case",
-        ),
-        pytest.param(
-            {"labels": {"cni": "weave"}},
-            'metadata.labels[cni]: Genie ignores this label; did you mean the annotation "cni"?',
-            id="label",
-        ),
-        *(
-            pytest.param(
-                {"annotations": {key: "x"}}, f"metadata.annotations[{key}]: {words}", id=key
-            )
-            for key, words in {
-                "k8s.v1.cni.cncf.io/networks": USE_CNI,
-                "v1.multus-cni.io/default-network": USE_CNI,
-                "networks": f"{USE_CNI} (Genie has no logical networks)",
-                "multi-ip-preferences": (
-                    "Genie ignores this annotation; "
-                    'the pod\'s addresses will be in "k8s.v1.cni.cncf.io/network-status"'
-                ),
-                "cni-genie.io/allowed": ON_NAMESPACE,
-                "cni-genie.io/scheduling": ON_NAMESPACE,
-            }.items()
-        ),
-    ],
-)
-def test_a_key_that_is_ignored_is_a_warning(metadata: dict[str, Any], expected: str) -> None:
-    """A key that works for Kubernetes, and is probably a mistake, is pointed out."""
-    found = pod(metadata=metadata)
-    decision = admit(found)
-    assert decision.allowed
-    assert decision.warnings == (expected,)
-
-
-def test_what_another_product_would_read_is_a_warning_beside_the_right_key() -> None:
-    """Its author may take it for a second way to name networks."""
-    about = {"cni": "weave", "k8s.v1.cni.cncf.io/networks": "canal"}
-    (told,) = admit(pod(metadata={"annotations": about})).warnings
-    assert told == f"metadata.annotations[k8s.v1.cni.cncf.io/networks]: {USE_CNI}"
-
-
-def node(name: str, there: str, types: str | None) -> NodeNetworks:
-    annotations = {} if types is None else {"cni-genie.io/plugin-types": types}
-    labels = {f"network.cni-genie.io/{name}": there}
-    return parse_node({"metadata": {"labels": labels, "annotations": annotations}})
-
-
-@pytest.mark.parametrize(
-    ("name", "nodes", "is_warned"),
-    [
-        pytest.param("meta", [("true", "meta=multus")], False, id="by-its-plugin"),
-        pytest.param("meta", [("false", "meta=multus,x")], False, id="not-attachable-at-present"),
-        pytest.param(
-            "meta", [("true", None), ("true", "meta=multus")], False, id="on-one-of-the-nodes"
-        ),
-        pytest.param("meta", [("true", "meta=bridge")], True, id="another-plugin"),
-        pytest.param("meta", [("true", None)], True, id="of-an-unknown-plugin"),
-        pytest.param("multus", [("true", None)], False, id="by-its-name"),
-        pytest.param("multus", [], False, id="by-its-name-on-no-node"),
-        pytest.param("multus", [("true", "multus=bridge")], True, id="a-name-that-misleads"),
-    ],
-)
-@pytest.mark.parametrize("is_default", [False, True])
-@pytest.mark.parametrize("key", ["k8s.v1.cni.cncf.io/networks", "v1.multus-cni.io/default-network"])
-def test_a_key_of_multus_is_no_mistake_on_a_network_of_multus(
-    key: str,
-    name: str,
-    nodes: list[tuple[str, str | None]],
-    *,
-    is_warned: bool,
-    is_default: bool,
-) -> None:
-    """Multus reads it. Another product's key is warned of all the same."""
-    networks = merge_nodes([node(name, *each) for each in nodes], (name,))
-    own = {} if is_default else {"cni": f"weave,{name}@net1"}
-    namespace = Namespace("team-a", default=name if is_default else "")
-    networks = networks._replace(
-        known=networks.known | {"weave"}, present=frozenset({name, "weave"})
-    )
-    found = pod(metadata={"annotations": {**own, key: "x", "networks": "x"}})
-    told = admit(found, namespace, networks).warnings
-    assert [key in each for each in told] == [True, False][not is_warned :]
-    workload = {"kind": "Deployment", "spec": {"template": found}}
-    told = admit_workload(
-        review(workload), namespace, networks, TemplateRules(scheduling="off")
-    ).warnings
-    assert [key in each for each in told] == [True, False][not is_warned :]
-
-
-@pytest.mark.parametrize("value", ["", " "])
-def test_an_address_that_was_never_filled_in_is_no_warning(value: str) -> None:
-    """So CNI-Genie was asked for it; nothing is lost."""
-    assert admit(pod(metadata={"annotations": {"multi-ip-preferences": value}})).warnings == ()
-
-
-def test_a_near_miss_beside_the_right_key_is_no_warning() -> None:
-    """Whoever wrote ``cni`` knows it."""
-    found = pod(metadata={"annotations": {"CNI": "x", "cni": "weave"}, "labels": {"cni": "y"}})
-    assert admit(found).warnings == ()
-
-
-@pytest.mark.parametrize(
-    ("scheduling", "spec", "expected"),
-    [
-        pytest.param(
-            "required",
-            {},
-            "the pod stays Pending until one has it",
-            id="required",
-        ),
-        pytest.param(
-            "off",
-            {},
-            "the pod may not start",
-            id="off",
-        ),
-        pytest.param(
-            "required",
-            {"nodeName": "n1"},
-            "the pod may not start",
-            id="node-is-chosen",
-        ),
-    ],
-)
-def test_a_network_that_no_node_has_is_a_warning(
-    scheduling: str, spec: dict[str, Any], expected: str
-) -> None:
-    """The scheduler's own message names no network, so ours does, at apply."""
-    networks = ClusterNetworks(known=NETWORKS.known, present=frozenset({"canal"}))
-    decision = admit(pod("weave,canal", spec=spec), networks=networks, scheduling=scheduling)
-    absent = f'{CNI}: no node has network "weave" at present; '
-    assert decision.warnings == (absent + expected,)
-
-
 @pytest.mark.parametrize(
     ("metadata", "patch"),
     [
@@ -499,97 +352,6 @@ def test_the_reason_says_why_a_pod_was_patched(
     decision = admit(pod(written), namespace, scheduling="required")
     assert (decision.outcome, decision.reason) == ("patched", reason)
     assert admit(pod("weave")).outcome == "allowed"
-
-
-def updated(
-    new: str | None, old: str | None, namespace: Namespace = PLAIN, **specs: Any
-) -> tuple[Decision, Any]:
-    found, stored = pod(new, spec=specs.get("spec")), pod(old, spec=specs.get("old_spec"))
-    decision = admit(found, namespace, NETWORKS, "required", old=stored)
-    return decision, patched(found, decision) if decision.allowed else None
-
-
-@pytest.mark.parametrize(
-    ("new", "old", "namespace"),
-    [
-        pytest.param(" weave , canal ", "weave,canal", PLAIN, id="the-spelling-of-the-manifest"),
-        pytest.param("", "weave", PLAIN, id="blank-keeps-what-was-chosen"),
-        pytest.param("weave", "weave", PLAIN, id="the-same"),
-        pytest.param("weave", " weave ", PLAIN, id="stored-before-genie-was-installed"),
-        pytest.param("a/b", "a/b", PLAIN, id="stored-malformed"),
-        pytest.param(
-            None,
-            "weave",
-            Namespace("team-a", default=" weave"),
-            id="missing-where-it-is-the-default",
-        ),
-        pytest.param(None, None, DEFAULTED, id="created-without"),
-    ],
-)
-def test_the_same_manifest_can_be_applied_again(
-    new: str | None, old: str | None, namespace: Namespace
-) -> None:
-    """Whatever spelling comes, what is stored stays."""
-    decision, stored = updated(new, old, namespace)
-    assert decision.allowed
-    assert stored["metadata"].get("annotations", {}).get("cni") == old
-
-
-@pytest.mark.parametrize(
-    ("new", "old", "expected"),
-    [
-        pytest.param(
-            "canal",
-            "weave",
-            '"canal": field is immutable: the pod has "weave"',
-            id="changed",
-        ),
-        pytest.param(
-            None,
-            "weave",
-            'field is immutable: the pod has "weave"',
-            id="removed",
-        ),
-        pytest.param(
-            "weave",
-            None,
-            '"weave": field is immutable: the pod was created without it',
-            id="added",
-        ),
-        pytest.param(
-            "a/b",
-            "weave",
-            '"a/b": field is immutable: the pod has "weave"',
-            id="changed-to-nonsense",
-        ),
-    ],
-)
-def test_a_pod_keeps_its_networks(new: str | None, old: str | None, expected: str) -> None:
-    """Any other value is refused, with the value that the pod has."""
-    decision, _ = updated(new, old)
-    assert decision.code == 422
-    assert messages(decision) == [
-        f"{CNI}: Invalid value: {expected}; create a new pod to change it"
-    ]
-
-
-def test_affinity_that_the_manifest_lacks_is_put_back() -> None:
-    """A bare pod with affinity of its own can be applied again."""
-    own = {
-        "nodeAffinity": {
-            "requiredDuringSchedulingIgnoredDuringExecution": {
-                "nodeSelectorTerms": [{"matchExpressions": [{"key": "disk", "operator": "Exists"}]}]
-            }
-        }
-    }
-    created = patched(
-        pod("weave", spec={"affinity": own}),
-        admit(pod("weave", spec={"affinity": own}), scheduling="required"),
-    )
-    again = pod("weave", spec={"affinity": own, "nodeName": "n1"})
-    stored = {**created, "spec": {**created["spec"], "nodeName": "n1"}}
-    decision = admit(again, PLAIN, NETWORKS, "required", old=stored)
-    assert patched(again, decision) == stored
 
 
 @pytest.mark.parametrize(

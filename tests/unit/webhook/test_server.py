@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import socket
 import ssl
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ import pytest
 import trustme
 from prometheus_client import CollectorRegistry
 
-from tests.unit.webhook.builders import envelope, pod
+from tests.unit.webhook.builders import envelope, free_port, pod
 from webhook import connection_limits, server
 from webhook.app import create_app
 from webhook.body_reader import BodyReader
@@ -155,13 +154,6 @@ async def served_by(server: WebhookServer, authority: trustme.CA) -> AsyncIterat
     finally:
         await one.close()
         await serving
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
 
 
 async def ended(reader: asyncio.StreamReader) -> bytes:

@@ -12,12 +12,10 @@ import ssl
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import trustme
 
 from dispatcher.kube.client import KubeError
 from tests.unit.apiserver import Api, fail, namespace_object, node_object
-from tests.unit.webhook.builders import envelope, pod
-from tests.unit.webhook.test_server import free_port
+from tests.unit.webhook.builders import FakeCertificates, envelope, free_port, pod
 from webhook.server import ListenError
 from webhook.service import Service
 from webhook.settings import WebhookSettings
@@ -25,43 +23,8 @@ from webhook.settings import WebhookSettings
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from prometheus_client import CollectorRegistry
 
 NODE = node_object("n1", {"network.cni-genie.io/weave": "true"})
-
-
-class Certificates:
-    """Certificates that are there at once; ``missing`` says why they are not trusted yet."""
-
-    def __init__(self) -> None:
-        self.authority = trustme.CA()
-        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.authority.issue_cert("localhost").configure_cert(self.context)
-        self.missing = ""
-        self.calls: list[str] = []
-
-    def start(self) -> None:
-        """Begin."""
-        self.calls.append("start")
-
-    def stop(self) -> None:
-        """End."""
-        self.calls.append("stop")
-
-    def ssl_context(self) -> ssl.SSLContext:
-        """Return the context."""
-        return self.context
-
-    def ready(self) -> bool:
-        """Tell whether nothing is missing."""
-        return not self.missing
-
-    def reason(self) -> str:
-        """Return what is missing."""
-        return self.missing
-
-    def register_metrics(self, registry: CollectorRegistry) -> None:
-        """Have none."""
 
 
 class Replica:
@@ -69,7 +32,7 @@ class Replica:
 
     def __init__(self, api: Api, **settings: Any) -> None:
         self.api = api
-        self.certificates = Certificates()
+        self.certificates = FakeCertificates()
         self.settings = WebhookSettings(
             address="127.0.0.1", port=free_port(), probe_port=free_port(), **settings
         )

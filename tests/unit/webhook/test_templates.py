@@ -6,35 +6,14 @@ from typing import Any
 
 import pytest
 
-from tests.unit.webhook.builders import NETWORKS, NOTHING_KNOWN, PLAIN, messages, review
+from tests.unit.webhook.builders import NETWORKS, NOTHING_KNOWN, PLAIN, messages, review, workload
 from webhook.decision import Decision
 from webhook.objects import TEMPLATE_PATHS
 from webhook.snapshot import ClusterNetworks, Namespace
 from webhook.templates import TemplateRules, admit_workload
 
-GROUPS = {"Job": "batch/v1", "CronJob": "batch/v1", "ReplicationController": "v1"}
 LIMITED = Namespace("team-b", allowed=("canal",))
 FIELD = "spec.template.metadata.annotations[cni]"
-
-
-def workload(
-    cni: str | None,
-    kind: str = "Deployment",
-    *,
-    spec: dict[str, Any] | None = None,
-    template: dict[str, Any] | None = None,
-    **metadata: Any,
-) -> dict[str, Any]:
-    about = {} if cni is None else {"annotations": {"cni": cni}}
-    found: dict[str, Any] = {"metadata": about, "spec": spec or {}, **(template or {})}
-    for key in reversed(TEMPLATE_PATHS[kind]):
-        found = {key: found}
-    return {
-        "apiVersion": GROUPS.get(kind, "apps/v1"),
-        "kind": kind,
-        "metadata": {"name": "web", "namespace": "team-a", **metadata},
-        **found,
-    }
 
 
 def decide(

@@ -1,0 +1,70 @@
+"""The manifests as objects, and the parts of them that several tests need."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+MANIFESTS = Path(__file__).parents[3] / "manifests"
+BASE = MANIFESTS / "base"
+
+
+def documents(folder: Path) -> list[dict[str, Any]]:
+    return [
+        found
+        for path in sorted(folder.glob("*.yaml"))
+        if path.name != "kustomization.yaml"
+        for found in yaml.safe_load_all(path.read_text())
+    ]
+
+
+WEBHOOK = {f"{one['kind']}/{one['metadata']['name']}": one for one in documents(BASE / "webhook")}
+POLICIES = [
+    one for one in documents(BASE / "policies") if one["kind"] == "ValidatingAdmissionPolicy"
+]
+ENTRIES = {
+    entry["name"]: entry
+    for kind in ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration")
+    for entry in WEBHOOK[f"{kind}/cni-genie"]["webhooks"]
+}
+
+
+def conditions(found: dict[str, Any]) -> dict[str, str]:
+    return {one["name"]: " ".join(one["expression"].split()) for one in found["matchConditions"]}
+
+
+WITHOUT_WEBHOOK = {
+    one["metadata"]["name"]: one["spec"]
+    for one in documents(MANIFESTS / "overlays/without-webhook")
+    if one["kind"].endswith("AdmissionPolicy")
+}
+
+
+BINDINGS = "cni-genie-bindings"
+
+
+def listed(keys_: tuple[str, ...]) -> str:
+    return "[" + ", ".join(f"'{key}'" for key in keys_) + "].exists(key,"
+
+
+def policy(name: str) -> dict[str, Any]:
+    (found,) = (one for one in POLICIES if one["metadata"]["name"] == name)
+    spec: dict[str, Any] = found["spec"]
+    return spec
+
+
+def variable(name: str, of: str = "cni-genie-pod-networks") -> str:
+    return str(next(one["expression"] for one in policy(of)["variables"] if one["name"] == name))
+
+
+def pod_spec() -> dict[str, Any]:
+    spec: dict[str, Any] = WEBHOOK["Deployment/genie-webhook"]["spec"]["template"]["spec"]
+    return spec
+
+
+def policies_on_pods() -> list[dict[str, Any]]:
+    policies = [one["spec"] for one in POLICIES if "-pod-" in one["metadata"]["name"]]
+    others = [spec for name, spec in WITHOUT_WEBHOOK.items() if name != BINDINGS]
+    return [*policies, *others]

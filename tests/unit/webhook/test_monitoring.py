@@ -1,0 +1,89 @@
+"""Alerts and panels: their metrics exist, and each alert explains itself."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry
+from prometheus_client.metrics import MetricWrapperBase
+
+from certs.metrics import CertificateMetrics
+from tests.unit.apiserver import Api
+from tests.unit.webhook.builders import FakeCertificates
+from tests.unit.webhook.manifests import MANIFESTS, documents
+from webhook.service import Service
+from webhook.settings import WebhookSettings
+
+
+def expressions() -> dict[str, str]:
+    """Return every expression of the webhook's alerts and panels, by name or title."""
+    folder = MANIFESTS / "monitoring"
+    rules = yaml.safe_load((folder / "webhook-alerts.yaml").read_text())["spec"]["groups"]
+    panels = json.loads((folder / "webhook-dashboard.json").read_text())["panels"]
+    return {rule["alert"]: rule["expr"] for group in rules for rule in group["rules"]} | {
+        panel["title"]: " ; ".join(target["expr"] for target in panel["targets"])
+        for panel in panels
+    }
+
+
+FROM_THE_API_SERVER = {
+    "apiserver_admission_webhook_fail_open_count": {"name", "type"},
+    "apiserver_admission_match_condition_evaluation_errors_total": {
+        "name", "kind", "type", "operation",
+    },
+    "apiserver_validating_admission_policy_check_total": {
+        "policy", "policy_binding", "error_type", "enforcement_action",
+    },
+}  # fmt: skip
+"""Its metrics, and their labels. That it has them is shown by tests/cluster."""
+
+
+@pytest.mark.parametrize("expression", expressions().values(), ids=expressions())
+def test_an_expression_names_metrics_and_labels_that_exist(expression: str) -> None:
+    """One over a name that nobody exports would be empty, or silent, for ever."""
+    known = {**FROM_THE_API_SERVER, **labels_of_metrics()}
+    found = re.findall(r"((?:genie|apiserver)_[a-z_]+)(?:\{([^}]*)\})?", expression)
+    assert found
+    for name, selectors in found:
+        assert set(re.findall(r"([a-z_]+)(?:=|!=|=~|!~)\"", selectors)) <= known[name]
+    grouped = {part for by in re.findall(r"by \(([^)]*)\)", expression) for part in by.split(", ")}
+    # Prometheus itself adds the pod, and le to the buckets of a histogram.
+    assert grouped <= {"pod", "le"}.union(*(known[name] for name, _ in found))
+
+
+def labels_of_metrics() -> dict[str, set[str]]:
+    return {
+        name: set(collector._labelnames)
+        for registry in (service_registry(), certificate_registry())
+        for name, collector in registry._names_to_collectors.items()
+        if isinstance(collector, MetricWrapperBase)
+    }
+
+
+def service_registry() -> CollectorRegistry:
+    service = Service(WebhookSettings(), Api().client(), FakeCertificates())
+    return service.registry
+
+
+def certificate_registry() -> CollectorRegistry:
+    registry = CollectorRegistry()
+    CertificateMetrics().register(registry)
+    return registry
+
+
+def test_every_alert_says_what_it_means() -> None:
+    """Summary, description and severity."""
+    alerts = [
+        alert
+        for one in documents(MANIFESTS / "monitoring")
+        if one["kind"] == "PrometheusRule"
+        for alert in one["spec"]["groups"][0]["rules"]
+    ]
+    assert len(alerts) >= 8
+    for alert in alerts:
+        assert set(alert["annotations"]) == {"summary", "description"}
+        assert alert["labels"]["severity"] in {"warning", "critical"}
+        assert alert["for"]
