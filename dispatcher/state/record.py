@@ -1,21 +1,15 @@
-"""What was done for a container: its attachments, and the bytes that stand for them on disk.
+"""The record of a container: its attachments, and the bytes that stand for them on disk.
 
-How it works: a :class:`Record` has one :class:`Attachment` for each network, in the order in
-which they are attached, each with everything that its DEL needs. ``store`` keeps records in
-files; from a record alone DEL, CHECK, GC and the agent work.
+A :class:`Record` has one :class:`Attachment` for each network, in the order in which they are
+attached, each with everything that its DEL needs. DEL, CHECK, GC and the agent work from a record
+alone. ``store`` keeps records in files.
 
-The format has a number, and names the oldest format whose readers understand it too. A
-reader takes older formats and newer ones that say so; keys of a record and of its attachments
-that it does not know survive a rewrite. A newer record that it cannot read is
-:class:`NewerRecordError`, one that nobody can read is :class:`CorruptRecordError`.
+Versions: the format has a number, and a record names the oldest format whose readers understand it.
+A reader accepts older formats, and newer ones that name a format it knows. It keeps the keys of a
+record and of its attachments that it does not know when it writes the record again.
 
-A record ends in a checksum of all before it, so a bit that a disk has flipped inside a value is
-corruption, too, and not another network or address. It came with format 2 and counts only in a
-record of the reader's own format: another version that rewrote the record, even one of format 1,
-has kept it as a key that it does not know.
-
-Rules of this file: pure, since the node's agent and the tests read records too; phases only
-move as the table below says.
+Rules of this file: pure, since the agent and the tests read records too; phases only change as the
+table below says.
 """
 
 from __future__ import annotations
@@ -37,42 +31,42 @@ OLDEST_READER = 1
 
 _CHECKSUM = "checksum"
 _MARK = b',"checksum":'
-_PRIME = (1 << 32) - 5  # the largest of 32 bits
+_PRIME = (1 << 32) - 5  # the largest prime of 32 bits
 
-_DEPTH = MAX_DEPTH + 10  # a record holds whole configurations, results and capability arguments
+_DEPTH = MAX_DEPTH + 10  # a record contains whole configurations, results and capability arguments
 
-_RTMSG_SIZE = 12  # of linux/rtnetlink.h, with which every request about a route begins
+_RTMSG_SIZE = 12  # struct rtmsg of linux/rtnetlink.h, with which each request for a route begins
 
-# planned ──► attaching ──► attached ──► releasing ──► (gone: freed)
-#    └────────────┴──────────────────────────┘  └──► failed DEL: stays, with ``failure``; ──► parked
+# planned ──► attaching ──► attached ──► releasing ──► (released: no longer in the record)
+#    └────────────┴──────────────────────────┘  └──► DEL failed: stays, with ``failure`` ──► parked
 PLANNED = "planned"
 """Its ADD had not begun when this was written. On disk that is no proof: see ``store``."""
 ATTACHING = "attaching"
-"""Its ADD was begun, or ended in failure: there may be something to free."""
+"""Its ADD has begun, or has failed: it may hold resources."""
 ATTACHED = "attached"
-"""Its ADD succeeded."""
+"""Its ADD has succeeded."""
 RELEASING = "releasing"
-"""Its DEL, or the roll-back of its ADD, was begun: there may be something left of it."""
+"""Its DEL, or the roll-back of its ADD, has begun: it may still hold resources."""
 PARKED = "parked"
-"""Its delegate cannot be run at all: DEL no longer waits for it, the agent frees it later."""
+"""Its delegate cannot be executed: DEL does not wait for it, and the reaper releases it later."""
 
 
 class NewerRecordError(Exception):
-    """A record in a format that this reader is too old for."""
+    """The record has a newer format than this version can read; ``str()`` says which."""
 
 
 class CorruptRecordError(Exception):
-    """A record that no version could read."""
+    """No version can read the record; ``str()`` is a sentence that says why."""
 
 
 class Attachment:
     """One network of one container.
 
-    ``network`` is the name asked for, ``interface`` the one inside the pod, ``cni_ifname``
-    the CNI_IFNAME of the call that made it, ``conf`` what libcni calls the network
-    configuration list, ``args`` the CNI_ARGS, ``capability_args`` the capability arguments,
-    ``result`` the last plugin's result once attached. ``failure`` tells why a DEL did not
-    succeed: ``since`` (seconds of the epoch), ``code``, ``msg``.
+    ``network`` is the name in the annotation and ``interface`` the one inside the pod.
+    ``cni_ifname`` is the CNI_IFNAME of the runtime's call, ``args`` its CNI_ARGS. ``conf`` is the
+    configuration and ``capability_args`` its capability arguments. ``result`` is that of the last
+    plugin, once attached. ``failure`` is why a DEL failed: ``since`` (seconds of the epoch),
+    ``code`` and ``msg``. ``extra`` are the keys of a newer version.
     """
 
     __slots__ = (
@@ -114,10 +108,10 @@ class Attachment:
 
 
 class Record:
-    """Everything that Genie did for one container. ``netns`` is the path that ADD was given.
+    """Everything that Genie has done for one container. ``netns`` is the CNI_NETNS of its ADD.
 
-    ``held_routes`` are default routes of the pod that an ADD has set aside while it attaches
-    further networks, each as the hexadecimal digits of the rtnetlink request that makes it again.
+    ``held_routes`` are the pod's default routes that an ADD has removed while it attaches secondary
+    networks, each as the hexadecimal digits of the rtnetlink request that creates it again.
     """
 
     __slots__ = ("attachments", "container_id", "extra", "held_routes", "netns")
@@ -130,26 +124,24 @@ class Record:
         self.extra: dict[str, Any] = {}
 
     def of_call(self, interface: str) -> list[Attachment]:
-        """Return what the call with the CNI_IFNAME *interface* made, in order."""
+        """Return the attachments of the call with the CNI_IFNAME *interface*, in order."""
         return [each for each in self.attachments if each.cni_ifname == interface]
 
     @property
     def is_complete(self) -> bool:
-        """Whether the ADD of everything listed has succeeded and no release has begun.
-
-        An attachment with a failure is one that a roll-back or a DEL could not free.
-        """
+        """Whether every attachment is attached and none is being released."""
+        # A failure is that of a roll-back or of a DEL: the attachment may be half released.
         attached = all(each.phase == ATTACHED and not each.failure for each in self.attachments)
         return bool(self.attachments) and attached
 
     @property
     def pod(self) -> tuple[str, str, str]:
-        """Namespace, name and UID of the pod, each "" where the runtime did not say."""
+        """Namespace, name and UID of the pod, each "" if the runtime did not pass it."""
         return pod_of(self.attachments[0].args if self.attachments else "")
 
 
 def pod_of(args: str) -> tuple[str, str, str]:
-    """Return namespace, name and UID of the pod in CNI_ARGS *args*, "" for what is not there."""
+    """Return namespace, name and UID of the pod in the CNI_ARGS *args*, "" for a missing one."""
     pairs = dict(item.partition("=")[::2] for item in args.split(";"))
     return (
         pairs.get("K8S_POD_NAMESPACE", ""),
@@ -159,7 +151,7 @@ def pod_of(args: str) -> tuple[str, str, str]:
 
 
 def encode(record: Record) -> bytes:
-    """Return the file's content for *record*."""
+    """Return the content of the file for *record*."""
     content = dump(
         {
             "format": FORMAT,
@@ -175,15 +167,15 @@ def encode(record: Record) -> bytes:
 
 
 def _sealed(content: bytes) -> bytes:
-    """Return *content*, an object that is not closed yet, with its checksum."""
+    """Return *content*, an object without its closing brace, with the checksum at its end."""
     return b"%b%b%d}" % (content, _MARK, checksum(content))
 
 
 def checksum(content: bytes) -> int:
-    """Return the remainder of *content* taken as one number.
+    """Return the remainder of *content*, as one number, divided by a prime of 32 bits.
 
-    Every change within 32 bits shows in it, and any other but for one in four billion. CRC-32
-    shows no more, and is an import of 0.07 to 0.35 ms; this takes 0.01 ms for an ordinary record.
+    It detects every change within 32 bits, and any other except for one in four billion. CRC-32
+    detects no more, and its import costs 0.07 to 0.35 ms; this takes 0.01 ms for a usual record.
     """
     return int.from_bytes(content, "little") % _PRIME
 
@@ -213,7 +205,7 @@ def _encode_attachment(attachment: Attachment) -> dict[str, Any]:
 
 
 def decode(data: bytes) -> Record:
-    """Return the record that *data* holds.
+    """Return the record in *data*.
 
     Raises :class:`NewerRecordError` and :class:`CorruptRecordError`.
     """
@@ -221,114 +213,146 @@ def decode(data: bytes) -> Record:
         value = parse(data, _DEPTH)
     except InvalidJSONError as error:
         raise CorruptRecordError(f"it is not valid JSON: {error}") from None
-    try:
-        written_by = value["format"]
-        if written_by > FORMAT and value["oldestReader"] > FORMAT:
-            raise NewerRecordError(
-                f"it has format {written_by}; this version of Genie reads up to {FORMAT}"
-            )
-        if written_by == FORMAT:
-            _verify(data, value)
-        return _decode(value)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CorruptRecordError(f"{type(error).__name__}: {error}") from None
+
+    written_format = _field(value, "format", int)
+    if written_format > FORMAT and _field(value, "oldestReader", int) > FORMAT:
+        raise NewerRecordError(
+            f"it has format {written_format}; this version of Genie reads up to {FORMAT}"
+        )
+    # Another version that rewrote the record, even one of format 1, has kept the checksum as a key
+    # that it does not know: it counts only in a record of our own format.
+    if written_format == FORMAT:
+        _verify(data, value)
+    return _decode(value)
 
 
 def _verify(data: bytes, value: dict[str, Any]) -> None:
     if _sealed(data.rpartition(_MARK)[0]) == data:
         return
-    # Written out in another way, as an editor does, it says the same.
+    # An editor may have written the same content with other blanks.
     content = dump({key: item for key, item in value.items() if key != _CHECKSUM})
     if value.get(_CHECKSUM) != checksum(content[:-1]):
         raise CorruptRecordError("its content does not match its checksum")
 
 
-def _decode(value: dict[str, Any]) -> Record:
-    record = Record(
-        _text(value.pop("containerID")),
-        _text(value.pop("netns")),
-        [_decode_attachment(each) for each in value.pop("attachments")],
+_RECORD_KEYS = frozenset(
+    ("format", "oldestReader", "containerID", "netns", "attachments", "heldRoutes", _CHECKSUM)
+)
+_ATTACHMENT_KEYS = frozenset(
+    (
+        "network", "interface", "requested", "primary", "phase", "args", "capabilityArgs",
+        "conf", "result", "failure",
     )
-    record.held_routes = [_route(each) for each in _a(list, value.pop("heldRoutes", []))]
-    for key in ("format", "oldestReader"):
-        value.pop(key)
-    value.pop(_CHECKSUM, None)  # of another version's writing; it is made anew
-    record.extra = value
+)  # fmt: skip
+
+
+def _decode(value: dict[str, Any]) -> Record:
+    _field(value, "oldestReader", object)
+    # An empty object stands for an empty list.
+    attachments = [] if value.get("attachments") == {} else _field(value, "attachments", list)
+    record = Record(
+        _text(value, "containerID"),
+        _text(value, "netns"),
+        [_decode_attachment(each) for each in attachments],
+    )
+    if "heldRoutes" in value:
+        record.held_routes = [_route(each) for each in _field(value, "heldRoutes", list)]
+    record.extra = {key: item for key, item in value.items() if key not in _RECORD_KEYS}
     return record
 
 
-def _decode_attachment(value: dict[str, Any]) -> Attachment:
-    conf = value.pop("conf")
+def _decode_attachment(value: Any) -> Attachment:
+    conf = _field(value, "conf", dict)
     attachment = Attachment(
-        _text(value.pop("network")),
-        _text(value.pop("interface")),
-        _text(value.pop("requested")),
+        _text(value, "network"),
+        _text(value, "interface"),
+        _text(value, "requested"),
         Conf(
-            _text(conf["path"]),
-            _text(conf["name"]),
-            _version(conf["cniVersion"]),
-            [_plugin(plugin) for plugin in _a(list, conf["plugins"])],
-            disable_check=bool(conf["disableCheck"]),
-            disable_gc=bool(conf["disableGC"]),
+            _text(conf, "path"),
+            _text(conf, "name"),
+            _version(conf),
+            [_plugin(plugin) for plugin in _field(conf, "plugins", list)],
+            disable_check=bool(_field(conf, "disableCheck", object)),
+            disable_gc=bool(_field(conf, "disableGC", object)),
         ),
-        args=_text(value.pop("args")),
-        capability_args=_a(dict, value.pop("capabilityArgs")),
-        is_primary=bool(value.pop("primary")),
+        args=_text(value, "args"),
+        capability_args=_field(value, "capabilityArgs", dict),
+        is_primary=bool(_field(value, "primary", object)),
     )
-    attachment.phase = _text(value.pop("phase"))
-    attachment.result = _result(value.pop("result"))
-    attachment.failure = _failure(value.pop("failure"))
-    attachment.extra = value
+    attachment.phase = _text(value, "phase")
+    attachment.result = _result(_field(value, "result", object))
+    attachment.failure = _failure(_field(value, "failure", object))
+    attachment.extra = {key: item for key, item in value.items() if key not in _ATTACHMENT_KEYS}
     return attachment
 
 
-def _route(value: Any) -> str:
-    text = _a(str, value)
-    if len(bytes.fromhex(text)) < _RTMSG_SIZE:
-        raise ValueError("a route is expected")
-    return text
-
-
-def _version(value: Any) -> str:
-    if value not in VERSIONS:
-        raise ValueError("a version of the CNI specification is expected")
-    return _text(value)
+def _version(conf: dict[str, Any]) -> str:
+    version = _text(conf, "cniVersion")
+    if version not in VERSIONS:
+        raise CorruptRecordError('its "cniVersion" is not a version of the CNI specification')
+    return version
 
 
 def _plugin(value: Any) -> dict[str, Any]:
-    _text(value["type"])
-    _a(dict, value.get("capabilities") or {})
-    return _a(dict, value)
+    _text(value, "type")
+    if value.get("capabilities"):
+        _field(value, "capabilities", dict)
+    return dict(value)
+
+
+def _route(value: Any) -> str:
+    try:
+        request = bytes.fromhex(value)
+    except (TypeError, ValueError):
+        request = b""
+    if len(request) < _RTMSG_SIZE:
+        raise CorruptRecordError('its "heldRoutes" contain something that is not a route')
+    return str(value)
 
 
 def _result(value: Any) -> dict[str, Any] | None:
-    """Judge the form of a result; an address is left to whoever needs to understand it."""
+    """Validate the form of a result, but not its addresses: their reader does that."""
     if value is None:
         return None
     for part, key in (("interfaces", "name"), ("ips", "address"), ("routes", "dst")):
-        for each in _a(list, value[part]):
-            _a(str, each[key])
-    _a(dict, value["dns"])
-    return _a(dict, value)
+        for each in _field(value, part, list):
+            _field(each, key, str)
+    _field(value, "dns", dict)
+    return dict(value)
 
 
 def _failure(value: Any) -> dict[str, Any] | None:
     if value is None:
         return None
-    _a(int, value["since"])
-    _a(str, value["msg"])
-    return _a(dict, value)
+    _field(value, "since", int)
+    _field(value, "msg", str)
+    return dict(value)
 
 
-def _text(value: Any) -> str:
-    """Return *value*, which a call will hand to the system."""
-    text = _a(str, value)
+_KINDS: dict[type, str] = {
+    str: "a string",
+    int: "a whole number",
+    list: "a list",
+    dict: "an object",
+}
+
+
+def _text(value: Any, key: str) -> str:
+    """Return a text that will become a path or a part of an environment."""
+    text = _field(value, key, str)
     if "\0" in text:
-        raise ValueError("it has a NUL, which neither a path nor an environment can hold")
+        raise CorruptRecordError(f'its "{key}" contains a NUL character')
     return text
 
 
-def _a(kind: type[T], value: Any) -> T:
-    if not isinstance(value, kind):
-        raise TypeError(f"{kind.__name__} is expected")  # not the value: it may be a secret
-    return value
+def _field(value: Any, key: str, kind: type[T]) -> T:
+    """Return what the object *value* has under *key*. Raises :class:`CorruptRecordError`."""
+    # The sentences do not contain the value, which may be a secret.
+    if not isinstance(value, dict):
+        raise CorruptRecordError(f'it has something else in place of the object with "{key}"')
+    if key not in value:
+        raise CorruptRecordError(f'its "{key}" is missing')
+    field = value[key]
+    if not isinstance(field, kind):
+        raise CorruptRecordError(f'its "{key}" is not {_KINDS[kind]}')
+    return field

@@ -23,7 +23,7 @@ from dispatcher.annotation import InvalidAnnotationError, normalise
 from dispatcher.state import record
 from tests import predecessor as of_history
 from tests.node.calls import wait_for
-from tests.unit.plugin.test_record import records
+from tests.unit.state.builders import records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
