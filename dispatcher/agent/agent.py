@@ -1,6 +1,6 @@
-"""The agent: its parts, its threads, and what they tell one another.
+"""Runs the agent's parts in their threads, and passes values between them.
 
-Stopping takes nothing from the node: plugin, conflist, labels and pods stay as they are.
+Stopping the agent changes nothing on the node: plugin, conflist, labels and pods stay as they are.
 """
 
 from __future__ import annotations
@@ -28,151 +28,169 @@ from dispatcher.state.record import PARKED
 if TYPE_CHECKING:
     from http.server import ThreadingHTTPServer
 
+    from watchdog.observers.api import BaseObserver
+
     from dispatcher.agent.installer import PluginInstaller
     from dispatcher.kube.client import KubeClient
     from dispatcher.node.settings import NodeSettings
 
 
-RECORDS_TURNS = 8
-"""Records are read when the kernel tells of a change, and once in so many looks at the node: a
-look costs something with every record, and nothing of a node is repaired by it."""
+RECORDS_PERIODS = 8
+"""Records are read when their folder changes, and once in so many periods of the reconciler.
+Reading takes time for each record, and repairs nothing on the node."""
 
-NO_VIEW = NodeState({}, "the first look is not over")
+UNKNOWN = NodeState({}, "the first reconciliation is not complete")
 
 log = structlog.get_logger("agent")
 
 
 class Agent:
-    """The parts, and what they tell one another."""
+    """The agent of one node: three loops, and servers for plugin, kubelet and Prometheus."""
 
     def __init__(self, settings: NodeSettings, plugin: PluginInstaller, kube: KubeClient) -> None:
         self._settings = settings
         self._kube = kube
-        self._view = NO_VIEW
+        self._state = UNKNOWN
         self._vanished: dict[str, str] = {}
         self.metrics = AgentMetrics()
         self.events = Events(kube, settings.node_name)
-        self._node = NodeReconciler(settings, plugin, self.events, self.metrics.restored.inc)
-        young_until = time.monotonic() + settings.start_seconds
-        publication = LabelPlan(settings.gone_seconds, young_until)
-        self._labels = NodeLabels(kube, settings.node_name, publication, self.events)
-        self._looking = Loop("look", self._look, settings.look_seconds, settle=0.2)
-        self._publishing = Loop("publish", self._publish, settings.look_seconds)
+
+        count_restored = self.metrics.node.restored.inc
+        self._reconciler = NodeReconciler(settings, plugin, self.events, count_restored)
+        plan = LabelPlan(settings.gone_seconds, time.monotonic() + settings.start_seconds)
+        self._labels = NodeLabels(kube, settings.node_name, plan, self.events)
         self._records = RecordCache(settings.state_dir)
         self._journal = JournalReader(settings.state_dir)
         self._status = NetworkStatusWriter(kube, settings.state_dir)
-        seldom = settings.look_seconds * RECORDS_TURNS
-        self._reading = Loop("records", self._read, seldom, settle=0.5)
-        self.loops = (self._looking, self._publishing, self._reading)
+
+        period = settings.look_seconds
+        self._reconcile_loop = Loop("reconcile", self._reconcile, period, settle=0.2)
+        self._publish_loop = Loop("publish", self._publish, period)
+        self._records_loop = Loop("records", self._read, period * RECORDS_PERIODS, settle=0.5)
+        self.loops = (self._reconcile_loop, self._publish_loop, self._records_loop)
 
     def start(self) -> ThreadingHTTPServer:
-        """Start every thread; returns the server of probes and metrics."""
-        self._settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._settings.state_dir.chmod(0o700)
-        for folder in (self._settings.state_dir, self._settings.cni_conf_dir):
+        """Start every thread; return the server of probes and metrics."""
+        state_dir = self._settings.state_dir
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        state_dir.chmod(0o700)
+        for folder in (state_dir, self._settings.cni_conf_dir):
             atomic_file.sweep(folder)  # before any thread writes there
-        above = [directory.rpartition("/")[0] for directory in self._settings.conf_dirs]
-        watched = dict.fromkeys(above, self._looking.wake)
-        bin_dir = self._settings.cni_bin_dir
-        self._observer = inotify.start(
-            {**watched, str(self._settings.state_dir): self._reading.wake},
-            {str(each): self._looking.wake for each in (bin_dir, bin_dir.parent)},
-        )
-        self._lookup = annotation_server.start(self._kube, self._settings.socket)
+
+        self._observer = self._watch_files()
+        self._annotation_server = annotation_server.start(self._kube, self._settings.socket)
         threading.Thread(target=self.events.run, name="events", daemon=True).start()
         for loop in self.loops:
             loop.start()
-        address = (self._settings.listen, self._settings.port)
-        self._web = http_endpoints.start(
-            address,
+
+        self._http_server = http_endpoints.start(
+            (self._settings.listen, self._settings.port),
             health=self.health,
             readiness=self.readiness,
             registry=self.metrics.registry,
         )
-        log.info("serving", port=self._web.server_address[1])
-        return self._web
+        log.info("serving", port=self._http_server.server_address[1])
+        return self._http_server
 
     def stop(self) -> None:
-        """End every thread, and take nothing away from the node."""
+        """End every thread; change nothing on the node."""
         for loop in self.loops:
             loop.stop()
         self._observer.stop()
-        for server in (self._lookup, self._web):
+        for server in (self._annotation_server, self._http_server):
             server.shutdown()
             server.server_close()
 
     def health(self) -> str:
-        """Return what is stuck, or nothing."""
+        """Return which threads are stuck, or ""."""
         stuck = [loop.name for loop in self.loops if not loop.is_alive]
-        return f"stuck: {', '.join(stuck)}" if stuck else ""
+        return f"stuck threads: {', '.join(stuck)}" if stuck else ""
 
     def readiness(self) -> str:
-        """Return why new pods are not attached as the settings say, or nothing."""
-        return self._view.problem
+        """Return why new pods are not attached as the settings say, or ""."""
+        return self._state.problem
 
-    def _look(self) -> None:
-        before, self._view = self._view, self._node.reconcile()
-        networks = {**self._vanished, **self._view.networks}
-        self.metrics.show_networks(networks, self._view.problem)
-        if self._view != before:
-            log.info("looked", problem=self._view.problem, networks=sorted(self._view.networks))
-            self._publishing.wake.set()
-            self._reading.wake.set()  # it may be over
+    def _watch_files(self) -> BaseObserver:
+        # The folders above the configuration directories: these may be removed and made again.
+        parents = [directory.rpartition("/")[0] for directory in self._settings.conf_dirs]
+        recursive = dict.fromkeys(parents, self._reconcile_loop.wake)
+        recursive[str(self._settings.state_dir)] = self._records_loop.wake
+        bin_dir = self._settings.cni_bin_dir
+        shallow = {str(each): self._reconcile_loop.wake for each in (bin_dir, bin_dir.parent)}
+        return inotify.start(recursive, shallow)
+
+    def _reconcile(self) -> None:
+        before, self._state = self._state, self._reconciler.reconcile()
+
+        networks = {**self._vanished, **self._state.networks}
+        self.metrics.node.show_networks(networks, self._state.problem)
+        if self._state != before:
+            problem, names = self._state.problem, sorted(self._state.networks)
+            log.info("node state changed", problem=problem, networks=names)
+            self._publish_loop.wake.set()
+            self._records_loop.wake.set()  # the plugin may have been removed
 
     def _publish(self) -> None:
-        if self._view is NO_VIEW:
+        if self._state is UNKNOWN:
             return
-        if self._view.conflist_removed:
+        if self._state.conflist_removed:
             self._labels.withdraw()
             return
+
         self._vanished = self._labels.publish(
-            self._view.networks,
-            self._node.absence_reason,
-            self._view.patience,
-            types=self._view.plugin_types,
+            self._state.networks,
+            self._reconciler.absence_reason,
+            self._state.patience,
+            types=self._state.plugin_types,
         )
-        if not self._node.labels_published:
-            self._node.labels_published = True
-            self._looking.wake.set()
+        if not self._reconciler.labels_published:
+            self._reconciler.labels_published = True
+            self._reconcile_loop.wake.set()
 
     def _read(self) -> None:
-        """Take what the plugin has written; this thread alone removes what lies in its folder."""
-        if self._view.plugin_removed:
+        """Report what plugin and reaper wrote; this thread alone removes files in their folder."""
+        if self._state.plugin_removed:
             removal.purge(self._settings.state_dir)
+
         entries = self._journal.take()
-        self.metrics.count(entries)
+        self.metrics.calls.count(entries)
         for entry in entries:
-            self._tell(entry)
+            self._emit_failed_add(entry)
+
         records = self._records.read()
-        self.metrics.show_records(records.values())
-        for stored in records.values():
-            self._tell_trouble(stored)
-        self._tell_of_reaper(reaper_problem.read(self._settings.state_dir))
+        self.metrics.records.show(records.values())
+        for cached in records.values():
+            self._emit_record_problems(cached)
+
+        self._report_reaper_problem(reaper_problem.read(self._settings.state_dir))
         self._status.publish(records)
 
-    def _tell(self, entry: JournalEntry) -> None:
-        """Say on the pod why it has no network. What a DEL left shows in the metrics."""
+    def _emit_failed_add(self, entry: JournalEntry) -> None:
+        """Emit on the pod why it has no network; a failed DEL shows in the metrics only."""
         if entry.code and entry.command == "ADD" and all(entry.pod):
-            said = " ".join(entry.msg.split())  # a delegate may have said it in many lines
-            self.events.emit(events.Subject("Pod", *entry.pod), "NetworkNotAttached", said)
+            message = " ".join(entry.msg.split())  # a delegate's error may have many lines
+            self.events.emit(events.Subject("Pod", *entry.pod), "NetworkNotAttached", message)
 
-    def _tell_of_reaper(self, problem: str) -> None:
-        """Say what the other container, which has no token, left here."""
-        self.metrics.show_reaper(problem)
+    def _emit_record_problems(self, cached: CachedRecord) -> None:
+        """Emit on the Node that a record is unreadable, or that an attachment is parked."""
+        node = events.node(self._settings.node_name)
+        container = f"container {cached.container_id}"
+        if cached.record is None:
+            message = f"cannot read the record of {container}: {cached.fault}"
+            self.events.emit(node, "RecordUnreadable", message)
+            return
+
+        for attachment in cached.record.attachments:
+            if attachment.phase == PARKED:
+                reason = (attachment.failure or {}).get("msg", "its plugin cannot be executed")
+                message = (
+                    f'network "{attachment.network}" of {container} is waiting to be released: '
+                    f"{reason}"
+                )
+                self.events.emit(node, "NetworkParked", message)
+
+    def _report_reaper_problem(self, problem: str) -> None:
+        """Show the reaper's problem in the metrics and emit it; the reaper has no token."""
+        self.metrics.node.show_reaper_problem(problem)
         if problem:
             self.events.emit(events.node(self._settings.node_name), "NothingFreed", problem)
-
-    def _tell_trouble(self, stored: CachedRecord) -> None:
-        """Say on the Node what a person may have to look after."""
-        about = events.node(self._settings.node_name)
-        if stored.record is None:
-            sentence = f"the record of container {stored.container_id}: {stored.fault}"
-            self.events.emit(about, "RecordUnreadable", sentence)
-        for attachment in stored.record.attachments if stored.record else ():
-            if attachment.phase == PARKED:
-                reason = (attachment.failure or {}).get("msg", "its plugin cannot be run")
-                sentence = (
-                    f'network "{attachment.network}" of container {stored.container_id} waits '
-                    f"to be freed: {reason}"
-                )
-                self.events.emit(about, "NetworkParked", sentence)

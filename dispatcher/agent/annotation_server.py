@@ -1,4 +1,4 @@
-"""Tells the plugin a pod's networks, on nodes whose runtime hands over no annotations.
+"""Answers the plugin which networks a pod asks for, if the runtime passes no annotations.
 
 Protocol, over the unix socket ``agentSocket`` of the conflist (default
 ``/run/genie/agent.sock``, a stream, answers user 0 alone):
@@ -13,26 +13,26 @@ Protocol, over the unix socket ``agentSocket`` of the conflist (default
 
        {"annotations": {"cni": "canal,weave@net1"}}
 
-   with ``cni`` absent when the pod has no such annotation (nothing else is told), or an error,
-   whose members are those of the CNI specification, for the plugin to return as it is::
+   without ``cni`` if the pod has no such annotation (other annotations are never sent), or an
+   error, whose members are those of the CNI specification; the plugin returns it unchanged::
 
        {"error": {"code": 11, "msg": "…", "details": "…"}}
 
    ====  ==================================================  ==========================
-   code  meaning                                             trying again helps
+   code  meaning                                             a retry helps
    ====  ==================================================  ==========================
    11    the API server does not answer, or is busy          yes
-   120   there is no such pod                                no: the pod was deleted
+   120   the pod does not exist                              no: the pod was deleted
    121   the pod has another UID than the runtime's          no: it was replaced
-   122   looking up is not permitted                         no: an overlay is missing
-   123   the request is not as this page has it              no
+   122   the agent may not read pods                         no: an overlay is missing
+   123   the request is not valid                            no
    ====  ==================================================  ==========================
 
-The answer comes within :data:`DEADLINE` seconds. The plugin gives the whole exchange 4.5 s, and
-an agent that is not there, or silent, is its own error with code 11.
+The answer comes within :data:`DEADLINE` seconds. The plugin waits 4.5 s for the whole exchange, and
+itself reports an agent that is missing or silent, with code 11.
 
-How it works: each request is one GET of one pod. A static pod's UID on the node is not the one
-of its mirror pod, which has it in an annotation instead; that is accepted, too.
+Each request is one GET of one pod. The UID of a static pod on the node is not that of its mirror
+pod in the API, which has it in an annotation; that one is accepted, too.
 """
 
 from __future__ import annotations
@@ -58,12 +58,12 @@ if TYPE_CHECKING:
     from dispatcher.kube.client import KubeClient
 
 DEADLINE = 4.0
-"""Seconds within which every request is answered."""
+"""Seconds within which the agent answers a request."""
 
 MAX_REQUEST = 4096
 
 MAX_CALLS = 16
-"""How many requests are worked on at once; more are told to try again."""
+"""Requests served at once; any more are answered with code 11."""
 
 TRY_AGAIN = 11
 NO_POD = 120
@@ -71,16 +71,16 @@ OTHER_POD = 121
 NOT_PERMITTED = 122
 BAD_REQUEST = 123
 
-CURE = (
-    "this runtime passes no annotations to CNI plugins; use containerd 1.5 or CRI-O 1.29 or "
-    "later, or apply the overlay manifests/overlays/old-runtimes"
+UPGRADE_RUNTIME = (
+    "this container runtime passes no annotations to CNI plugins: upgrade to containerd 1.5 or "
+    "CRI-O 1.29, or later, or apply the overlay manifests/overlays/old-runtimes"
 )
 
-log = structlog.get_logger("lookup")
+log = structlog.get_logger("annotations")
 
 
 class LookupRefusedError(Exception):
-    """Why a pod's annotation cannot be told: a code of the protocol, a sentence, details."""
+    """The annotation of a pod cannot be answered: a code of the protocol, a sentence, details."""
 
     def __init__(self, code: int, msg: str, details: str = "") -> None:
         super().__init__(msg)
@@ -100,12 +100,13 @@ def _request(line: bytes) -> tuple[str, str, str]:
     try:
         value = json.loads(line)
     except ValueError:
-        raise LookupRefusedError(BAD_REQUEST, "the request is not JSON") from None
+        raise LookupRefusedError(BAD_REQUEST, "the request is not valid JSON") from None
     if not isinstance(value, dict) or value.get("version") != 1:
-        raise LookupRefusedError(BAD_REQUEST, "the request must be an object of version 1")
+        raise LookupRefusedError(BAD_REQUEST, 'the request must be an object with "version": 1')
     parts = [value.get(key) for key in ("namespace", "name", "uid")]
     if not all(isinstance(part, str) for part in parts) or not (parts[0] and parts[1]):
-        raise LookupRefusedError(BAD_REQUEST, '"namespace", "name" and "uid" must be strings')
+        message = '"namespace", "name" and "uid" must be strings, the first two not empty'
+        raise LookupRefusedError(BAD_REQUEST, message)
     namespace, name, uid = map(str, parts)
     return namespace, name, uid
 
@@ -115,13 +116,13 @@ def _pod(kube: KubeClient, namespace: str, name: str) -> dict[str, Any]:
     try:
         return kube.get(path, timeout=DEADLINE - 1)
     except KubeError as error:
-        which = f"pod {namespace}/{name}"
+        pod = f"pod {namespace}/{name}"
         if error.status == NOT_FOUND:
-            raise LookupRefusedError(NO_POD, f"{which} does not exist any more") from None
+            raise LookupRefusedError(NO_POD, f"{pod} no longer exists") from None
         if error.status in {UNAUTHORIZED, FORBIDDEN}:
-            message = f"the annotations of {which} may not be read"
-            raise LookupRefusedError(NOT_PERMITTED, message, CURE) from None
-        message = f"the annotations of {which} cannot be read now"
+            message = f"the agent is not allowed to read {pod}"
+            raise LookupRefusedError(NOT_PERMITTED, message, UPGRADE_RUNTIME) from None
+        message = f"cannot read {pod} from the API server"
         raise LookupRefusedError(TRY_AGAIN, message, str(error)) from None
 
 
@@ -129,35 +130,37 @@ def _annotations(pod: Mapping[str, Any], uid: str, namespace: str, name: str) ->
     metadata = pod["metadata"]
     annotations = metadata.get("annotations") or {}
     if uid and uid not in {metadata["uid"], annotations.get(keys.MIRROR)}:
-        message = f"pod {namespace}/{name} was replaced by another of that name"
-        raise LookupRefusedError(OTHER_POD, message, f"here {uid}, in the API {metadata['uid']}")
+        message = f"pod {namespace}/{name} was replaced by another pod of the same name"
+        raise LookupRefusedError(
+            OTHER_POD, message, f"UID on the node {uid}, in the API {metadata['uid']}"
+        )
     return {key: value for key, value in annotations.items() if key == keys.ANNOTATION}
 
 
 def start(kube: KubeClient, path: Path, user: int = 0) -> socketserver.BaseServer:
-    """Answer *user* on the socket *path*, in threads; returns what ``shutdown()`` ends.
+    """Answer *user* on the socket *path*, in threads; return the server.
 
-    Raises OSError when the socket cannot be made.
+    Raises OSError if the socket cannot be created.
     """
     busy = threading.BoundedSemaphore(MAX_CALLS)
 
-    class Handler(socketserver.StreamRequestHandler):
+    class RequestHandler(socketserver.StreamRequestHandler):
         timeout = DEADLINE
 
         def handle(self) -> None:
-            if _peer(self.connection) != user:
+            if _peer_uid(self.connection) != user:
                 return
             try:
                 line = self.rfile.readline(MAX_REQUEST + 1)
                 self.wfile.write(json.dumps(self._answer(line)).encode() + b"\n")
             except OSError as error:
-                log.warning("a look-up broke off", error=str(error))
+                log.warning("request of the plugin failed", error=str(error))
 
         @staticmethod
         def _answer(line: bytes) -> dict[str, Any]:
             if not busy.acquire(blocking=False):
                 return LookupRefusedError(
-                    TRY_AGAIN, "the agent has too many look-ups at once"
+                    TRY_AGAIN, "the agent is busy: too many requests at once"
                 ).answer
             try:
                 return answer(kube, line)
@@ -165,8 +168,8 @@ def start(kube: KubeClient, path: Path, user: int = 0) -> socketserver.BaseServe
                 busy.release()
 
     path.unlink(missing_ok=True)
-    server = _Server(str(path), Handler)
-    threading.Thread(target=server.serve_forever, name="lookup", daemon=True).start()
+    server = _Server(str(path), RequestHandler)
+    threading.Thread(target=server.serve_forever, name="annotations", daemon=True).start()
     return server
 
 
@@ -182,14 +185,15 @@ class _Server(socketserver.ThreadingUnixStreamServer):
     def server_close(self) -> None:
         super().server_close()
         try:
-            ours = self._path.stat().st_ino == self._inode  # or that of an agent after us
+            # The socket may be that of a newer agent already.
+            is_ours = self._path.stat().st_ino == self._inode
         except FileNotFoundError:
             return
-        if ours:
+        if is_ours:
             self._path.unlink()
 
 
-def _peer(connection: socket.socket) -> int:
+def _peer_uid(connection: socket.socket) -> int:
     credentials = connection.getsockopt(SOL_SOCKET, SO_PEERCRED, struct.calcsize("3i"))
     _, user, _ = struct.unpack("3i", credentials)
     return int(user)

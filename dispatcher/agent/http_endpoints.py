@@ -1,8 +1,8 @@
-"""What kubelet and Prometheus ask: ``/healthz``, ``/readyz`` and ``/metrics``.
+"""Serves ``/healthz``, ``/readyz`` and ``/metrics`` to kubelet and Prometheus.
 
-``/healthz`` says that the loops turn which look at the node, publish its labels and read its
-records; ``/readyz`` that new pods of this node are attached as the settings say, else it gives
-the reason. Neither tells a secret, and nothing is ever changed by a request.
+``/healthz`` answers 503 if a thread of the agent is stuck, ``/readyz`` if new pods of this node are
+not attached as the settings say, with the reason. No answer contains a secret, and no request
+changes anything.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 REQUEST_SECONDS = 5.0
-"""A client that takes longer to send its request, or to take a part of the answer, is dropped."""
+"""Longest time in which a client sends its request, or receives a part of the answer."""
 
-LARGEST = 8192
-"""Bytes of a request. Who asks has a few hundred."""
+MAX_REQUEST = 8192
+"""Bytes of a request. Those of kubelet and Prometheus have a few hundred."""
 
 
 def start(
@@ -34,39 +34,41 @@ def start(
     readiness: Callable[[], str],
     registry: CollectorRegistry,
 ) -> ThreadingHTTPServer:
-    """Serve on *address*, in threads. *health* and *readiness* return what is wrong, or ""."""
+    """Serve on *address*, in threads. *health* and *readiness* return a problem or ""."""
 
-    class Handler(_Handler):
+    class EndpointHandler(_TextHandler):
         def do_GET(self) -> None:
             if self.path == "/healthz":
-                self._verdict(health())
+                self._answer_problem(health())
             elif self.path == "/readyz":
-                self._verdict(readiness())
+                self._answer_problem(readiness())
             elif self.path == "/metrics":
                 self._answer(HTTPStatus.OK, generate_latest(registry))
             else:
-                self._answer(HTTPStatus.NOT_FOUND, b"there are /healthz, /readyz and /metrics\n")
+                self._answer(
+                    HTTPStatus.NOT_FOUND, b"not found: use /healthz, /readyz or /metrics\n"
+                )
 
-    class Server(ThreadingHTTPServer):
+    class EndpointServer(ThreadingHTTPServer):
         address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         daemon_threads = True
 
-    server = Server(address, Handler)
+    server = EndpointServer(address, EndpointHandler)
     threading.Thread(target=server.serve_forever, name="web", daemon=True).start()
     return server
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _TextHandler(BaseHTTPRequestHandler):
     timeout = REQUEST_SECONDS
 
     def setup(self) -> None:
-        """Read the request at once, under one limit of time and one of size."""
+        """Read the whole request, limited in time and size."""
         super().setup()
         self.rfile = io.BytesIO(_request(self.connection))
 
-    def _verdict(self, wrong: str) -> None:
-        status = HTTPStatus.SERVICE_UNAVAILABLE if wrong else HTTPStatus.OK
-        self._answer(status, (wrong or "ok").encode() + b"\n")
+    def _answer_problem(self, problem: str) -> None:
+        status = HTTPStatus.SERVICE_UNAVAILABLE if problem else HTTPStatus.OK
+        self._answer(status, (problem or "ok").encode() + b"\n")
 
     def _answer(self, status: HTTPStatus, body: bytes) -> None:
         self.send_response(status)
@@ -76,16 +78,16 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Probes are not worth a line."""
+        """Log nothing: probes come every few seconds."""
 
 
 def _request(connection: socket.socket) -> bytes:
-    """Return what *connection* asks, b"" if that does not come in time."""
-    until, data = time.monotonic() + REQUEST_SECONDS, b""
+    """Return the request on *connection*, or b"" if it does not arrive in time."""
+    deadline, data = time.monotonic() + REQUEST_SECONDS, b""
     try:
-        while b"\r\n\r\n" not in data and len(data) < LARGEST:
-            connection.settimeout(max(0.001, until - time.monotonic()))
-            received = connection.recv(LARGEST - len(data))
+        while b"\r\n\r\n" not in data and len(data) < MAX_REQUEST:
+            connection.settimeout(max(0.001, deadline - time.monotonic()))
+            received = connection.recv(MAX_REQUEST - len(data))
             if not received:
                 break
             data += received

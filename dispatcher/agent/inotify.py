@@ -1,12 +1,12 @@
-"""Notices at once when a configuration comes, goes or changes, or the plugin goes.
+"""Wakes the agent when a configuration or a file of the plugin changes.
 
-inotify through watchdog on the folders *above* the configuration directories, so that a
-directory that is removed and made again is still watched. The directory of CNI plugins is watched
-without what lies below it: many folders, which nobody changes one by one. It is a help,
-not a promise: the agent looks by itself every few seconds, too.
+The folders *above* the configuration directories are watched recursively, so that a directory which
+is removed and made again is still watched. The directory of CNI plugins is watched without the
+folders in it, which are many and rarely change. A missed change is no fault: the agent reconciles
+every few seconds, too.
 
-Rules: what has a temporary name of ours is not told. Writing that fails (a full disk) would else
-be tried again at once, for ever.
+Rules: files with one of our temporary names wake nobody. Otherwise a write that fails (a full disk)
+would be retried at once, for ever.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ CHANGES: list[type[FileSystemEvent]] = [
     FileDeletedEvent,
     FileMovedEvent,
 ]
-"""What is asked of the kernel. Reading is not in it: our own looks read every file."""
+"""The changes to watch. Reading is not one: the agent itself reads every file."""
 
 log = structlog.get_logger("watch")
 
@@ -63,17 +63,20 @@ class _Wake(FileSystemEventHandler):
 def start(
     directories: Mapping[str, threading.Event], shallow: Mapping[str, threading.Event]
 ) -> BaseObserver:
-    """Set each directory's event on every change below it, of *shallow* ones on those in it.
+    """Set each directory's event on a change below it; for *shallow* ones, on a change in it.
 
-    Returns what ``stop()`` ends.
+    Return the observer, whose ``stop()`` ends the watches.
     """
     observer = Observer()
     observer.daemon = True
-    observer.start()  # first: scheduling then tells at once of a directory that is not there
-    asked = [(*each, True) for each in directories.items()]
-    for directory, wake, below in [*asked, *((*each, False) for each in shallow.items())]:
+    # Started first, because then scheduling reports a missing directory at once.
+    observer.start()
+
+    watches = [(*each, True) for each in directories.items()]
+    watches += [(*each, False) for each in shallow.items()]
+    for directory, wake, is_recursive in watches:
         try:
-            observer.schedule(_Wake(wake), directory, recursive=below, event_filter=CHANGES)
+            observer.schedule(_Wake(wake), directory, recursive=is_recursive, event_filter=CHANGES)
         except OSError as error:
-            log.warning("cannot watch; looking every few seconds", path=directory, error=str(error))
+            log.warning("cannot watch directory; polling instead", path=directory, error=str(error))
     return observer

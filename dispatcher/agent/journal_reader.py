@@ -1,14 +1,13 @@
-"""Reads the plugin's journal: what each ADD and DEL was, for metrics and for Events.
+"""Reads the plugin's journal: each ADD and DEL with its result, for metrics and Events.
 
-The plugin appends one JSON object on one line after each call
-(:mod:`dispatcher.state.journal` has the format) and stops at 4 MiB if nobody reads. Here the
-file is taken away by ``rename`` and read to its end at the next turn, so that a writer which
-had it open is not missed, and then removed.
+The plugin appends one JSON object on one line after each call (:mod:`dispatcher.state.journal` has
+the format), and stops at 4 MiB if the journal is not read. :class:`JournalReader` renames the file,
+reads it to its end at the next call, and then removes it: a plugin that had it open loses no line.
 
-:class:`RetryTracker` tells which calls are there because an earlier one failed.
+:class:`RetryTracker` finds calls that repeat a failed one.
 
-Rules: the content is believed as far as root wrote it, and no further than its form; a line
-that is not understood is left out.
+Rules: only root can write the journal, so its values are trusted, but not its form: an invalid line
+is skipped.
 """
 
 from __future__ import annotations
@@ -27,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-MOST_FAILED = 1000
-"""How many failed calls are remembered, to tell retries by."""
+MAX_FAILED = 1000
+"""How many failed calls are remembered to find their retries."""
 
 log = structlog.get_logger("journal")
 
@@ -42,7 +41,7 @@ class JournalStep(NamedTuple):
 
 
 class JournalEntry(NamedTuple):
-    """One call; ``pod`` is namespace, name and UID, each "" where it is not known."""
+    """One call; ``pod`` is namespace, name and UID, each "" if unknown."""
 
     command: str
     container_id: str
@@ -54,14 +53,14 @@ class JournalEntry(NamedTuple):
 
 
 class JournalReader:
-    """The journal below *state_dir*."""
+    """Reads and removes the journal in *state_dir*."""
 
     def __init__(self, state_dir: Path) -> None:
         self._path = state_dir / NAME
         self._taken = self._path.with_suffix(".taken")
 
     def take(self) -> list[JournalEntry]:
-        """Return the calls that ended since the turn before last. Raises OSError."""
+        """Return the calls since the call before last of this method. Raises OSError."""
         entries: list[JournalEntry] = []
         with contextlib.suppress(FileNotFoundError):
             entries = list(parse(self._read()))
@@ -74,30 +73,32 @@ class JournalReader:
         try:
             return read_file(str(self._taken))
         except IrregularFileError as error:
-            log.warning("the journal is removed", path=str(self._taken), error=error.strerror)
+            log.warning(
+                "journal removed: not a regular file", path=str(self._taken), error=error.strerror
+            )
             return b""
 
 
 def parse(data: bytes) -> Iterator[JournalEntry]:
-    """Yield an entry for each line of *data* that is one."""
+    """Yield an entry for each valid line of *data*."""
     for line in data.splitlines():
         try:
             yield _entry(json.loads(line))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            log.warning("a line of the journal is not understood", error=str(error))
+            log.warning("journal line skipped: invalid", error=str(error))
 
 
-def _entry(said: dict[str, object]) -> JournalEntry:
-    pod, steps = said["pod"], said["attachments"]
+def _entry(fields: dict[str, object]) -> JournalEntry:
+    pod, steps = fields["pod"], fields["attachments"]
     if not isinstance(pod, list) or not isinstance(steps, list):
         raise TypeError("pod and attachments must be lists")
     namespace, name, uid = map(str, pod)
     return JournalEntry(
-        command=str(said["command"]),
-        container_id=str(said["containerID"]),
-        seconds=float(str(said["seconds"])),
-        code=int(str(said["code"])),
-        msg=str(said["msg"]),
+        command=str(fields["command"]),
+        container_id=str(fields["containerID"]),
+        seconds=float(str(fields["seconds"])),
+        code=int(str(fields["code"])),
+        msg=str(fields["msg"]),
         pod=(namespace, name, uid),
         steps=tuple(
             JournalStep(str(step["network"]), float(step["seconds"]), int(step["code"]))
@@ -107,23 +108,24 @@ def _entry(said: dict[str, object]) -> JournalEntry:
 
 
 class RetryTracker:
-    """Remembers failed calls, to know the next of the same kind for a retry.
+    """Remembers failed calls, to find the calls that repeat them.
 
-    kubelet makes a new sandbox after each ADD that failed, so what comes again is an ADD for the
-    same pod; a DEL comes again for the same container, be it from the runtime or the reaper.
+    kubelet makes a new sandbox after each failed ADD, so an ADD is repeated for the same pod. A DEL
+    is repeated for the same container, by the runtime or by the reaper.
     """
 
     def __init__(self) -> None:
         self._failed: OrderedDict[tuple[str, str], None] = OrderedDict()
 
     def track(self, entry: JournalEntry) -> bool:
-        """Return whether *entry* repeats a call that failed; the entries come in order."""
-        whom = entry.pod[2] if entry.command == "ADD" else ""
-        key = entry.command, whom or entry.container_id
-        again = key in self._failed
+        """Record *entry*, in order of the journal; return whether it repeats a failed call."""
+        pod_uid = entry.pod[2] if entry.command == "ADD" else ""
+        key = entry.command, pod_uid or entry.container_id
+        is_retry = key in self._failed
+
         self._failed.pop(key, None)
         if entry.code:
             self._failed[key] = None
-        if len(self._failed) > MOST_FAILED:
+        if len(self._failed) > MAX_FAILED:
             self._failed.popitem(last=False)
-        return again
+        return is_retry

@@ -1,14 +1,7 @@
-"""Which labels this node should have: what it can attach in, changes of labels out.
+"""Decides which labels this node should have: its networks in, changes of labels out (pure).
 
-Rules: a network that can be attached is ``"true"`` at once. One that is known but cannot be
-attached is ``"false"``: at once if it has no label yet, and only after a while if it was
-``"true"``, since installers rewrite their files and a pod must not become unschedulable for
-that. It is ``"false"`` at once, too, where a pod that asks for it would get another network: the
-mode leaves new pods the default network only, or the runtime attaches pods without Genie. That may
-pass within seconds; then a pod stays Pending for as long, which harms less than a pod on the wrong
-network. The network that the runtime itself uses meanwhile keeps its label: its pods get what they
-ask for. A key is never removed (the webhook's list of known
-networks is made of the keys), and one that is there from the node's birth is treated like ours.
+:data:`RULES` is the policy. A key is never removed, because the webhook's list of known networks
+consists of the keys. A label that is there from the node's birth is treated like ours.
 """
 
 from __future__ import annotations
@@ -18,13 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from dispatcher import keys
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 TRUE, FALSE = "true", "false"
 
 
 class Patience(NamedTuple):
-    """Which labels need not turn to ``"false"`` at once.
+    """The labels that need not turn to ``"false"`` at once.
 
     ``waiting`` are the networks whose labels may wait (None: all), ``unchanged`` those whose
     labels stay as they are.
@@ -34,7 +27,7 @@ class Patience(NamedTuple):
     unchanged: frozenset[str] = frozenset()
 
     def may_wait(self, name: str) -> bool:
-        """Whether the label of the network *name* may stay ``"true"`` for a while."""
+        """Return whether the label of the network *name* may stay ``"true"`` for a while."""
         return self.waiting is None or name in self.waiting
 
 
@@ -42,17 +35,55 @@ PATIENT = Patience()
 """Every label may wait."""
 
 
+class Facts(NamedTuple):
+    """The facts about one network by which its label is decided."""
+
+    is_available: bool
+    """The node can attach it."""
+    has_label: bool
+    is_unchanged: bool
+    """The runtime attaches pods to it without Genie."""
+    may_wait: bool
+    is_overdue: bool
+    """It has been unavailable for long enough."""
+
+
+class Rule(NamedTuple):
+    """The label's ``value`` where ``applies``; None: the label stays as it is."""
+
+    applies: Callable[[Facts], bool]
+    value: str | None
+
+
+RULES = (
+    Rule(lambda network: network.is_available, TRUE),
+    # A configuration without its executables, for example: the network is known, but no pod may
+    # be scheduled for it.
+    Rule(lambda network: not network.has_label, FALSE),
+    # Its pods get what they ask for, while the runtime attaches all other pods wrongly.
+    Rule(lambda network: network.is_unchanged, None),
+    # A pod that asks for it would get another network: the mode leaves new pods the default network
+    # only, or the runtime attaches pods without Genie. That may be over in seconds, and a pod stays
+    # Pending meanwhile, which harms less than a pod on the wrong network.
+    Rule(lambda network: not network.may_wait, FALSE),
+    # Installers rewrite their files, and a pod must not become unschedulable for that.
+    Rule(lambda network: network.is_overdue, FALSE),
+    Rule(lambda _: True, None),
+)
+"""The first rule that applies to a network decides its label."""
+
+
 class LabelPlan:
     """The labels of one node over time; times are monotonic seconds.
 
-    A label turns to ``"false"`` when its network has been away for *gone_seconds*, and not
-    before *not_before* (agents start together with those who install networks).
+    A network is overdue when it has been unavailable for *gone_seconds*, and not before
+    *not_before*: agents start together with the programs that install networks.
     """
 
     def __init__(self, gone_seconds: float, not_before: float) -> None:
         self._gone_seconds = gone_seconds
         self._not_before = not_before
-        self._away_since: dict[str, float] = {}
+        self._unavailable_since: dict[str, float] = {}
 
     def changes(
         self,
@@ -64,33 +95,34 @@ class LabelPlan:
         """Return the label keys to set, with their values.
 
         *networks* are those that have a configuration, each with the reason why it cannot be
-        attached (empty: it can); *labels* are the node's present ones.
+        attached ("": it can); *labels* are the node's present ones.
         """
-        held = {
+        current = {
             key.removeprefix(keys.NETWORK_LABEL): value
             for key, value in labels.items()
             if key.startswith(keys.NETWORK_LABEL)
         }
-        able = {name for name, reason in networks.items() if not reason}
-        self._away_since = {
-            name: self._away_since.get(name, now)
-            for name in held
-            if name not in able | patience.unchanged
-        }
-        values = dict.fromkeys(able, TRUE)
-        values |= dict.fromkeys(
-            (name for name in networks if name not in able | held.keys()), FALSE
-        )
-        values |= {
-            name: FALSE
-            for name, since in self._away_since.items()
-            if not patience.may_wait(name) or self._is_due(since, now)
-        }
-        return {
-            keys.network_label(name): value
-            for name, value in sorted(values.items())
-            if held.get(name) != value
+        available = {name for name, reason in networks.items() if not reason}
+        self._unavailable_since = {
+            name: self._unavailable_since.get(name, now)
+            for name in current
+            if name not in available | patience.unchanged
         }
 
-    def _is_due(self, since: float, now: float) -> bool:
+        changes = {}
+        for name in sorted(networks.keys() | current.keys()):
+            facts = Facts(
+                is_available=name in available,
+                has_label=name in current,
+                is_unchanged=name in patience.unchanged,
+                may_wait=patience.may_wait(name),
+                is_overdue=self._is_overdue(name, now),
+            )
+            value = next(rule.value for rule in RULES if rule.applies(facts))
+            if value is not None and value != current.get(name):
+                changes[keys.network_label(name)] = value
+        return changes
+
+    def _is_overdue(self, name: str, now: float) -> bool:
+        since = self._unavailable_since.get(name, now)
         return now - since >= self._gone_seconds and now >= self._not_before

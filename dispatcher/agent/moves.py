@@ -1,12 +1,13 @@
 """Detects when a network's name moves from one configuration file to another.
 
-How it works: the agent keeps the file of each name in :data:`MEMORY` in the state directory, so it
+The agent keeps the file of each name in :data:`MEMORY` in the state directory, so it
 detects a move while no agent ran, too. A name that has no file keeps its last one for a day: an
 installer that removes its file and writes it again moves nothing. After that day the name is
 forgotten, so a network that is installed months later has not moved, and the memory stays small.
 The day starts anew when the agent does.
 
-Rules: a file that is rewritten is no move, whatever is in it; one that is renamed is one, once.
+Rules: a file that is rewritten is no move, whatever it contains. A file that is renamed is one
+move.
 """
 
 from __future__ import annotations
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MEMORY = ".agent-networks"
-"""The file that says which file had each name last: ``{"<network>": "<path>"}``."""
-
+"""The file with the last file of each name: ``{"<network>": "<path>"}``."""
 
 ABSENT_SECONDS = 86_400.0
 """How long a name keeps its last file while it has none."""
@@ -38,16 +38,16 @@ class Move(NamedTuple):
 
     @property
     def sentence(self) -> str:
-        """What happened, and for whom."""
+        """The message for a person."""
         names = ", ".join(f'"{name}"' for name in self.names)
         return (
             f"network {names} moved from {self.old} to {self.new}: "
-            "new pods get what the new file says, running pods keep what they have"
+            "new pods use the new file, running pods stay unchanged"
         )
 
 
 class Moves:
-    """Which file has each name, remembered in *state_dir*."""
+    """Keeps the file of each name in *state_dir*."""
 
     def __init__(self, state_dir: Path) -> None:
         self._memory = state_dir / MEMORY
@@ -56,7 +56,7 @@ class Moves:
         self._absent_since: dict[str, float] = {}
 
     def record_places(self, places: Mapping[str, str], now: float) -> list[Move]:
-        """Keep *places*, the file of each name that has one now; return what has moved.
+        """Record *places*, the file of each name that has one now; return the moves.
 
         *now* is a monotonic time in seconds.
         """
@@ -83,12 +83,12 @@ class Moves:
         try:
             atomic_file.replace(self._memory, json.dumps(self._places).encode(), 0o600)
         except OSError:
-            return  # tried again with the next look; doctor reports such a folder by itself
+            return  # the next call tries again; doctor itself reports such a folder
         self._on_disk = dict(self._places)
 
 
 def _load(memory: Path) -> dict[str, str]:
-    """Return what an earlier agent left; of a file that cannot be read, nothing."""
+    """Return the memory of an earlier agent; {} if the file cannot be read."""
     try:
         content = json.loads(read_file(str(memory)))
     except (OSError, ValueError):

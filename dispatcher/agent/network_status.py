@@ -1,15 +1,13 @@
-"""Writes onto each pod what it was attached to: ``k8s.v1.cni.cncf.io/network-status``.
+"""Writes onto each pod to which networks it is attached: ``k8s.v1.cni.cncf.io/network-status``.
 
-How it works: :func:`network_status` makes the annotation's value from a record (NPWG
-Multi-Network specification v1.3, section 5, "Network Attachment Status").
-:class:`NetworkStatusWriter` writes it once for each record that is complete, by namespace, name
-and UID, without reading the pod. The file :data:`MEMORY` in the state directory keeps the records
-for which that was done, so that a new agent does not write them again.
+:func:`network_status` makes the annotation's value from a record (NPWG Multi-Network specification
+v1.3, section 5, "Network Attachment Status"). :class:`NetworkStatusWriter` writes it once for each
+complete record, by namespace, name and UID, without reading the pod. The file :data:`MEMORY` in the
+state directory keeps the records for which that was done, so that a new agent does not write them
+again.
 
-Rules: this is outside the ADD path and never fails a pod; a pod that is gone or was replaced
-is left alone; what another writes there later stays, through restarts of the agent too. One
-pod that is refused keeps no other from its status. A record that shrinks is being freed, and
-of the sandboxes of one pod only the last speaks for it.
+Rules: this is not on the path of an ADD, and never fails a pod. A value that another program writes
+later stays, through restarts of the agent, too. A pod that is refused delays no other.
 """
 
 from __future__ import annotations
@@ -39,13 +37,13 @@ if TYPE_CHECKING:
 log = structlog.get_logger("status")
 
 MEMORY = ".agent-status"
-"""The file that says what was written: ``{"<container>": <how many attachments>}``."""
+"""The file with the records written: ``{"<container>": <number of attachments>}``."""
 
 PASS_SECONDS = 30.0
 """How long one call of :meth:`NetworkStatusWriter.publish` writes; its thread has other work."""
 
-PAUSE = 30.0
-"""Seconds before a pod that was refused for another reason is tried again."""
+RETRY_SECONDS = 30.0
+"""Seconds before the status of a pod is written again that was refused, unless by a lost race."""
 
 
 def network_status(record: Record) -> str | None:
@@ -79,8 +77,8 @@ def _entry(attachment: Attachment) -> dict[str, Any]:
 def _ips(result: Mapping[str, Any], interface: str) -> list[Mapping[str, Any]]:
     """Return the addresses of *result* that are on the pod's *interface*.
 
-    One that does not say where it is counts, and all do where the plugin lists the host's end
-    alone: the pod has them somewhere.
+    An address that names no interface counts. If the plugin lists only the host's end, all
+    addresses count: the pod has them somewhere.
     """
     ips: list[Mapping[str, Any]] = result.get("ips", [])
     listed = result.get("interfaces", [])
@@ -97,13 +95,13 @@ def _is_inside(listed: Mapping[str, Any], name: str) -> bool:
 def _interface(result: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     for interface in result.get("interfaces", ()):
         if _is_inside(interface, name):
-            found: Mapping[str, Any] = interface
-            return found
+            mapping: Mapping[str, Any] = interface
+            return mapping
     return {}
 
 
 class NetworkStatusWriter:
-    """What was written onto which pod; *state_dir* is where that is remembered."""
+    """Writes the status of pods, each once; *state_dir* has the memory, *clock* is monotonic."""
 
     def __init__(
         self, kube: KubeClient, state_dir: Path, clock: Callable[[], float] = time.monotonic
@@ -113,42 +111,45 @@ class NetworkStatusWriter:
         self._clock = clock
         self._remembered = _load(self._memory)
         self._written = dict(self._remembered)
-        self._again_at: dict[str, float] = {}
+        self._retry_at: dict[str, float] = {}
 
     def publish(self, records: Mapping[str, CachedRecord]) -> None:
-        """Write what is new, as far as there is time; the rest is for the next turn.
+        """Write the status of new *records* for at most :data:`PASS_SECONDS`.
 
-        That one follows at once, since the memory is in the folder whose changes bring it about.
-        Raises KubeError when the API server does not answer, and OSError.
+        The rest follows in the next call. That comes at once, because the memory is in the folder
+        whose changes wake the caller. Raises OSError, and KubeError if the API server does not
+        answer.
         """
-        self._written = {key: old for key, old in self._written.items() if key in records}
-        self._again_at = {key: old for key, old in self._again_at.items() if key in records}
-        until = self._clock() + PASS_SECONDS
+        self._written = {key: value for key, value in self._written.items() if key in records}
+        self._retry_at = {key: value for key, value in self._retry_at.items() if key in records}
+        deadline = self._clock() + PASS_SECONDS
         try:
             for record in self._due(records):
                 self._write(record)
-                if self._clock() > until:
+                if self._clock() > deadline:
                     break
         finally:
-            self._remember()
+            self._save_memory()
 
     def _due(self, records: Mapping[str, CachedRecord]) -> list[Record]:
-        """Return what is to be written now."""
+        """Return the records whose status has to be written now, one for each pod."""
         last: dict[tuple[str, str, str], Record] = {}
-        for stored in sorted(records.values(), key=attrgetter("written_at")):
-            record = stored.record
-            shrunk = record and len(record.attachments) < self._done(record)
-            if record and not shrunk and record.is_complete and all(record.pod):
+        # Of the sandboxes of one pod, the last one counts.
+        for cached in sorted(records.values(), key=attrgetter("written_at")):
+            record = cached.record
+            # A record that shrinks is being released.
+            has_shrunk = record and len(record.attachments) < self._written_count(record)
+            if record and not has_shrunk and record.is_complete and all(record.pod):
                 last[record.pod] = record
         now = self._clock()
         return [
             record
             for record in last.values()
-            if len(record.attachments) > self._done(record)
-            and now >= self._again_at.get(record.container_id, now)
+            if len(record.attachments) > self._written_count(record)
+            and now >= self._retry_at.get(record.container_id, now)
         ]
 
-    def _done(self, record: Record) -> int:
+    def _written_count(self, record: Record) -> int:
         return self._written.get(record.container_id, 0)
 
     def _write(self, record: Record) -> None:
@@ -161,14 +162,14 @@ class NetworkStatusWriter:
         except KubeError as error:
             if not error.status:
                 raise
-            # A static pod, too: its UID on the node is not that of its mirror in the API.
-            log.info("no status was written", pod=f"{namespace}/{name}", error=str(error))
-            if error.status not in LOST_RACE:  # else the pod is gone, or was replaced
-                self._again_at[record.container_id] = self._clock() + PAUSE
+            # Each static pod is refused: its UID on the node is not that of its mirror pod.
+            log.info("network status refused", pod=f"{namespace}/{name}", error=str(error))
+            if error.status not in LOST_RACE:  # otherwise the pod is gone, or was replaced
+                self._retry_at[record.container_id] = self._clock() + RETRY_SECONDS
                 return
         self._written[record.container_id] = len(record.attachments)
 
-    def _remember(self) -> None:
+    def _save_memory(self) -> None:
         if self._written == self._remembered:
             return
         if self._written:
@@ -179,11 +180,11 @@ class NetworkStatusWriter:
 
 
 def _load(memory: Path) -> dict[str, int]:
-    """Return what an earlier agent wrote; of a file that cannot be read, nothing."""
+    """Return the memory of an earlier agent; {} if the file cannot be read."""
     try:
-        found = json.loads(read_file(str(memory)))
+        content = json.loads(read_file(str(memory)))
     except (OSError, ValueError):
         return {}
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         return {}
-    return {key: count for key, count in found.items() if isinstance(count, int)}
+    return {key: count for key, count in content.items() if isinstance(count, int)}

@@ -68,7 +68,7 @@ def test_a_pod_gets_its_networks_through_the_agent(
     about = functools.partial(pod_events, cluster, namespace, "asks", "NetworkNotAttached")
     cluster.wait_for(about, 30, "an Event")
     [said] = set(about())
-    assert f"pod {namespace}/asks may not be read" in said
+    assert f"the agent is not allowed to read pod {namespace}/asks" in said
     assert "manifests/overlays/old-runtimes" in said
     with granted(cluster, rights_for_old_runtimes()):
         cluster.apply(pod_manifest("plain", None), "-n", namespace)

@@ -85,7 +85,7 @@ REFUSALS: dict[str, tuple[Any, int, str]] = {
     "a pod that is gone": (
         KubeError(404, "NotFound", "x"),
         annotation_server.NO_POD,
-        "does not exist",
+        "no longer exists",
     ),
     "another pod of that name": (
         {"metadata": {"uid": "u2"}},
@@ -95,12 +95,12 @@ REFUSALS: dict[str, tuple[Any, int, str]] = {
     "a missing right": (
         KubeError(403, "Forbidden", "x"),
         annotation_server.NOT_PERMITTED,
-        "may not be read",
+        "not allowed to read",
     ),
     "an API server that is busy": (
         KubeError(429, "Busy", "x"),
         cni_errors.TRY_AGAIN,
-        "be read now",
+        "cannot read pod",
     ),
 }
 
@@ -126,7 +126,7 @@ def test_an_api_server_that_is_away_is_told_within_5_seconds(node: Node) -> None
         login = Login(url, urllib3.PoolManager(), lambda: "")
         with agent(address, Kube(login, "genie-tests")):
             answer = add(node, address)
-    assert "cannot be read now" in answer.failed(cni_errors.TRY_AGAIN)["msg"]
+    assert "cannot read pod" in answer.failed(cni_errors.TRY_AGAIN)["msg"]
     assert answer.seconds < 5
 
 

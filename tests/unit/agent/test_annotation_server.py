@@ -63,10 +63,10 @@ def test_a_pod_without_the_annotation_has_none() -> None:
 @pytest.mark.parametrize(
     ("given", "expected", "words"),
     [
-        pytest.param(KubeError(404, "NotFound", "x"), 120, "does not exist", id="pod gone"),
-        pytest.param(KubeError(403, "Forbidden", "x"), 122, "may not be read", id="no right"),
-        pytest.param(KubeError(0, "NoAnswer", "x"), 11, "cannot be read now", id="API away"),
-        pytest.param(KubeError(429, "TooMany", "x"), 11, "cannot be read now", id="API busy"),
+        pytest.param(KubeError(404, "NotFound", "x"), 120, "no longer exists", id="pod gone"),
+        pytest.param(KubeError(403, "Forbidden", "x"), 122, "not allowed to read", id="no right"),
+        pytest.param(KubeError(0, "NoAnswer", "x"), 11, "cannot read pod", id="API away"),
+        pytest.param(KubeError(429, "TooMany", "x"), 11, "cannot read pod", id="API busy"),
         pytest.param({"metadata": {"uid": "u2"}}, 121, "replaced", id="another pod of that name"),
     ],
 )

@@ -7,14 +7,14 @@ import pytest
 from prometheus_client import generate_latest
 
 from dispatcher.agent.journal_reader import (
-    MOST_FAILED,
+    MAX_FAILED,
     JournalEntry,
     JournalReader,
     JournalStep,
     RetryTracker,
     parse,
 )
-from dispatcher.agent.metrics import AgentMetrics, state
+from dispatcher.agent.metrics import AgentMetrics, record_state
 from dispatcher.cni_errors import CNIError
 from dispatcher.node.record_cache import CachedRecord
 from dispatcher.state import journal as written
@@ -107,10 +107,10 @@ def test_calls_are_counted_by_command_network_and_code() -> None:
     """With their durations."""
     metrics = AgentMetrics()
     pod = ("", "", "")
-    metrics.count(
+    metrics.calls.count(
         [JournalEntry("ADD", "c1", 0.04, 0, "", pod, (JournalStep("weave", 0.03, 0),))] * 2
     )
-    metrics.count([JournalEntry("DEL", "c1", 0.04, 11, "x", pod, ())])
+    metrics.calls.count([JournalEntry("DEL", "c1", 0.04, 11, "x", pod, ())])
     lines = shown(metrics)
     assert 'genie_agent_call_duration_seconds_count{code="0",command="ADD"} 2.0' in lines
     assert 'genie_agent_call_duration_seconds_count{code="11",command="DEL"} 1.0' in lines
@@ -164,7 +164,7 @@ def test_a_retry_is(entries: list[JournalEntry], expected: list[bool]) -> None:
     retries = RetryTracker()
     assert [retries.track(each) for each in entries] == expected
     metrics = AgentMetrics()
-    metrics.count(entries)
+    metrics.calls.count(entries)
     counted = sum(
         float(line.rpartition(" ")[2])
         for line in shown(metrics)
@@ -176,7 +176,7 @@ def test_a_retry_is(entries: list[JournalEntry], expected: list[bool]) -> None:
 def test_only_so_many_failures_are_remembered() -> None:
     """A node on which everything fails costs no more memory; the oldest are forgotten."""
     retries = RetryTracker()
-    for number in range(MOST_FAILED + 1):
+    for number in range(MAX_FAILED + 1):
         retries.track(entry("DEL", f"c{number}", 11))
     assert not retries.track(entry("DEL", "c0", 0))
     assert retries.track(entry("DEL", "c2", 0))
@@ -191,7 +191,7 @@ def test_records_are_shown_by_state() -> None:
     parked.attachments[1].phase = PARKED
     stored = [CachedRecord("c", 0, each, "") for each in (whole, incomplete, failed, parked)]
     stored.append(CachedRecord("c", 0, None, "corrupt"))
-    assert [state(each) for each in stored] == [
+    assert [record_state(each) for each in stored] == [
         "attached",
         "incomplete",
         "failed",
@@ -199,25 +199,25 @@ def test_records_are_shown_by_state() -> None:
         "unreadable",
     ]
     metrics = AgentMetrics()
-    metrics.show_records([stored[0], stored[0], stored[3]])
+    metrics.records.show([stored[0], stored[0], stored[3]])
     lines = shown(metrics)
     assert 'genie_agent_records{state="attached"} 2.0' in lines
     assert 'genie_agent_records{state="parked"} 1.0' in lines
     assert 'genie_agent_records{state="failed"} 0.0' in lines
     assert 'genie_agent_parked_attachments{network="canal"} 1.0' in lines
-    metrics.show_records([stored[0]])
+    metrics.records.show([stored[0]])
     assert not [line for line in shown(metrics) if "parked_attachments{" in line]
 
 
 def test_networks_are_shown_with_the_reason_of_their_absence() -> None:
     """What was shown before and is no more does not linger."""
     metrics = AgentMetrics()
-    metrics.show_networks({"weave": "no binary"}, "not installed")
+    metrics.node.show_networks({"weave": "no binary"}, "not installed")
     lines = shown(metrics)
     assert 'genie_agent_network_available{network="weave"} 0.0' in lines
     assert 'genie_agent_network_unavailable{network="weave",reason="no binary"} 1.0' in lines
     assert 'genie_agent_problem{problem="not installed"} 1.0' in lines
-    metrics.show_networks({"weave": ""}, "")
+    metrics.node.show_networks({"weave": ""}, "")
     after = shown(metrics)
     assert 'genie_agent_network_available{network="weave"} 1.0' in after
     assert not [line for line in after if "no binary" in line or "not installed" in line]

@@ -359,9 +359,9 @@ def test_the_metrics_are_served_on_a_nodes_ipv6_address_too(host: Host) -> None:
         ),
         pytest.param([b"GET"] + [b"x"] * 20, 0.3, b"", id="drop by drop, longer than all may take"),
         pytest.param(
-            [b"x" * http_endpoints.LARGEST * 2],
+            [b"x" * http_endpoints.MAX_REQUEST * 2],
             30.0,
-            b"x" * http_endpoints.LARGEST,
+            b"x" * http_endpoints.MAX_REQUEST,
             id="without end",
         ),
         pytest.param([b"GET /", b""], 30.0, b"GET /", id="and then nothing more"),
@@ -461,7 +461,7 @@ def test_health_names_what_is_stuck(host: Host, monkeypatch: pytest.MonkeyPatch)
     agent = Agent(host.settings(port=0), host.plugin(), Api())
     assert agent.health() == ""
     monkeypatch.setattr(Loop, "is_alive", False)
-    assert agent.health() == "stuck: look, publish, records"
+    assert agent.health() == "stuck threads: reconcile, publish, records"
 
 
 def test_changes_are_noticed_and_reading_is_not_one(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from dispatcher.agent.network_status import (
     MEMORY,
     PASS_SECONDS,
-    PAUSE,
+    RETRY_SECONDS,
     NetworkStatusWriter,
     network_status,
 )
@@ -247,7 +247,7 @@ def test_one_pod_that_is_refused_keeps_no_other_from_its_status(
     api.error = None
     status.publish(records.read())
     assert len(api.patches) == 2
-    clock.now += PAUSE
+    clock.now += RETRY_SECONDS
     status.publish(records.read())
     assert sorted(api.pods()) == ["a", "b", "c"]
 
