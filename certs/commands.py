@@ -112,8 +112,8 @@ def rotate(context: CommandContext, options: RotateOptions, output: str) -> int:
     settings, write = context.settings, context.progress.write
     if settings.directory:
         write(
-            f"python -m certs: nothing to rotate: certificates come from files in "
-            f"{settings.directory}. Renew them where they are issued\n"
+            f"python -m certs: certificates come from files in {settings.directory}, so there is "
+            "no CA to rotate: renew the files where they are issued\n"
         )
         return 1
 

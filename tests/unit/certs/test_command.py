@@ -160,7 +160,7 @@ def test_rotate_with_mounted_files_is_refused(site: CommandSite, tmp_path: Path)
     site.api.before = forbidden
     code, _, progress = site.run("rotate", directory=tmp_path)
     assert code == 1
-    assert f"nothing to rotate: certificates come from files in {tmp_path}. Renew" in progress
+    assert f"certificates come from files in {tmp_path}, so there is no CA to rotate" in progress
 
 
 def test_rotate_requests_and_returns(site: CommandSite) -> None:
