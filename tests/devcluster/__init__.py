@@ -7,6 +7,7 @@
     cluster        start a cluster, talk to it, look into it, take it down
     client         kubectl, as the cluster's administrator
     genie          install Genie into a cluster
+    helm           render the project's Helm chart
     control_plane  etcd, kube-apiserver, kube-controller-manager and kube-scheduler
     node           containerd, kubelet and kube-proxy of one node
     network        the Ethernet between the nodes, and the CNI networks on them

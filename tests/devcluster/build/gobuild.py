@@ -92,6 +92,7 @@ WHEREABOUTS = ProgramSet(
         "doc/crds/whereabouts.cni.cncf.io_overlappingrangeipreservations.yaml",
     ),
 )
+HELM = ProgramSet("helm", "helm.sh/helm/v4")
 NEEDED = (CNITOOL, CNI_PLUGINS, CONTAINERD, ETCD, KUBERNETES)
 """What every cluster needs. The longest build is last, so that other errors come early."""
 THIRD_PARTY = (FLANNEL, WHEREABOUTS, KUBE_ROUTER)

@@ -1,0 +1,72 @@
+{{/* The one image of all parts. */}}
+{{- define "genie.image" -}}
+{{- $image := .Values.image -}}
+{{- if $image.digest -}}
+{{ $image.repository }}@{{ $image.digest }}
+{{- else -}}
+{{ $image.repository }}:{{ $image.tag | default .Chart.AppVersion }}
+{{- end -}}
+{{- end -}}
+
+{{/* The agent serves metrics on the node's address; empty where it does not. */}}
+{{- define "genie.agentMetrics" -}}
+{{- if or .Values.metrics.podMonitor .Values.agent.metricsOnNodeAddress }}true{{ end -}}
+{{- end -}}
+
+{{/* The webhook's settings, as a ConfigMap's data. */}}
+{{- define "genie.webhookSettings" -}}
+GENIE_NETWORKS: {{ join "," .Values.webhook.networks | quote }}
+GENIE_SCHEDULING: {{ .Values.webhook.scheduling }}
+{{- if .Values.webhook.hostNetwork }}
+GENIE_PORT: "10443"
+GENIE_PROBE_PORT: "10080"
+{{- end }}
+{{- range $name, $value := .Values.webhook.settings }}
+{{ $name }}: {{ $value | quote }}
+{{- end }}
+{{- end -}}
+
+{{/* The Secret with the certificate's files; empty where Genie manages its own. */}}
+{{- define "genie.certificateSecret" -}}
+{{- if eq .Values.certificates "cert-manager" -}}
+genie-webhook-tls
+{{- else if eq .Values.certificates "files" -}}
+{{ .Values.certificateSecret }}
+{{- end -}}
+{{- end -}}
+
+{{/*
+What differs by platform: variables of agent and reaper, variables of the reaper alone, and folders
+of the node that the agent needs besides the usual ones.
+
+k3s is k3s with its own flannel (1.31 and newer), whose containerd has its folders below
+/var/lib/rancher/k3s. With --flannel-backend=none k3s has the usual folders: rke2 is right then.
+*/}}
+{{- define "genie.platform" -}}
+{{- if eq .Values.platform "k3s" -}}
+env:
+  GENIE_CNI_BIN_DIR: /var/lib/rancher/k3s/data/cni
+  GENIE_CNI_CONF_DIR: /var/lib/rancher/k3s/agent/etc/cni/net.d
+reaperEnv:
+  GENIE_RUNTIME_SOCKET: /run/k3s/containerd/containerd.sock
+folders:
+- {name: k3s-bin, path: /var/lib/rancher/k3s/data, type: Directory}
+- {name: k3s-conf, path: /var/lib/rancher/k3s/agent/etc/cni, type: Directory}
+{{- else if eq .Values.platform "rke2" -}}
+env: {}
+reaperEnv:
+  GENIE_RUNTIME_SOCKET: /run/k3s/containerd/containerd.sock
+folders: []
+{{- else if eq .Values.platform "crio" -}}
+env:
+  GENIE_OTHER_BIN_DIRS: /usr/libexec/cni
+reaperEnv:
+  GENIE_RUNTIME_SOCKET: /run/crio/crio.sock
+folders:
+- {name: cni-bin-other, path: /usr/libexec/cni, type: DirectoryOrCreate, readOnly: true}
+{{- else -}}
+env: {}
+reaperEnv: {}
+folders: []
+{{- end -}}
+{{- end -}}
