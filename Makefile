@@ -91,7 +91,7 @@ images: venv  ## build the container image with buildah (root; BASE_IMAGE=… fo
 	@$(RUN) -m tests.devcluster image $(if $(BASE_IMAGE),--build-arg 'BASE_IMAGE=$(BASE_IMAGE)')
 
 lock: venv  ## write requirements/*.txt from pyproject.toml
-	@for set in 'run' 'dev --group test --group lint'; do set -- $$set; name=$$1; shift; \
+	@for set in 'run' 'dev --extra cli --group test --group lint'; do set -- $$set; name=$$1; shift; \
 	  .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-annotate --custom-compile-command "make lock" \
 	    "$$@" pyproject.toml -o requirements/$$name.txt; done

@@ -225,12 +225,18 @@ class Kube:
                 retries=False,
             )
             if date := response.headers.get("Date"):
-                self.server_date = (date, time.clock_gettime(time.CLOCK_BOOTTIME))
+                self.server_date = (date, _boot_clock())
         except (urllib3.exceptions.HTTPError, OSError) as error:
             _raise_no_answer(method, path, error)
         if not 200 <= response.status < 300:  # noqa: PLR2004 - success, as HTTP counts it
             _raise_refused(method, path, response)
         return response
+
+
+def _boot_clock() -> float:
+    """Return the seconds since the machine started, its sleep included where a clock has that."""
+    clock = getattr(time, "CLOCK_BOOTTIME", None)  # Linux has it; kubectl genie runs elsewhere too
+    return time.monotonic() if clock is None else time.clock_gettime(clock)
 
 
 def object_path(collection: str, name: str) -> str:

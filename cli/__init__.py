@@ -1,0 +1,32 @@
+"""``kubectl genie``: what admins and developers ask about networks, with a kubeconfig alone.
+
+A top-level package of its own, because it runs on people's machines (Linux, macOS, Windows), not
+in the cluster. Pure, from JSON to values:
+
+    facts        nodes, namespaces, pods and workloads, as read from the API server's objects
+    networks     which network is on which nodes, and where it is missing
+    pods         what pods asked for and what they got
+    status       the checks that tell whether Genie works
+    explain      what a pod would be attached to, and which nodes can do it
+    documents    YAML and JSON manifests, with the place of each field
+    lint         manifests against the rules of the webhook
+    lint_report  the findings of ``lint`` as text, JSON, YAML, for GitHub, and as SARIF
+
+    redact       removes what may be a secret from a support archive
+    bundle       the support archive, from its parts
+    on_node      which pod runs a node's own ``genie``, and with which command
+
+Effects:
+
+    reader       lists from the API server, and the rights that are missing
+    session      one run of a command: what several commands read
+    kubectl      running a command in a container, and its log, by the kubernetes library
+    output       tables, JSON and YAML on standard output
+    options      the options that commands share
+    commands     the commands
+    app          the command line and its exit codes
+    __main__     ``python -m cli``
+
+Rules: a command reads and never writes unless its name says so; where rights are missing it
+prints what it could read, and names on standard error what it could not.
+"""

@@ -1,0 +1,32 @@
+"""The command line: ``kubectl genie``, and its exit codes.
+
+0: all is well. 1: a check failed, or a pod would be refused. 2: the command line or the kubeconfig
+is wrong, or the API server does not answer.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from cli.commands import cluster, manifests, nodes, support
+from dispatcher.kube.errors import KubeError
+
+app = typer.Typer(
+    name="kubectl genie",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Networks of pods: what there is, who has it, and what is wrong.",
+    epilog="Exit codes: 0 all is well; 1 a check failed; 2 it could not be made.",
+)
+for group in (cluster.commands, manifests.commands, nodes.commands, support.commands):
+    app.add_typer(group)
+
+
+def main() -> None:
+    """Run the command line; a failing call of the API server is one line and exit code 2."""
+    try:
+        app()
+    except KubeError as error:
+        typer.echo(f"kubectl genie: {error}", err=True)
+        raise SystemExit(2) from None

@@ -1,0 +1,71 @@
+"""What goes to whoever helps: ``bundle``."""
+
+from __future__ import annotations
+
+import json
+import time
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli import kubectl
+from cli.bundle import LOG_LINES, archive, own_events
+from cli.on_node import CONTAINER, agent_pods, genie_command
+from cli.options import GENIE_NAMESPACE, GenieNamespace, Kubeconfig, examples
+from cli.session import Session, own_version
+from cli.status import checks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cli.bundle import Part
+
+commands = typer.Typer()
+
+
+@commands.command(
+    epilog=examples("kubectl genie bundle", "kubectl genie bundle --file /tmp/genie.tar.gz")
+)
+def bundle(
+    *,
+    file: Annotated[
+        str, typer.Option("--file", "-f", help="archive to write; default: a name with the time")
+    ] = "",
+    kubeconfig: Kubeconfig = "",
+    genie: GenieNamespace = GENIE_NAMESPACE,
+) -> None:
+    """Write an archive for a bug report: settings, checks, Events, node reports and logs."""
+    folder = time.strftime("genie-bundle-%Y%m%d-%H%M%S")
+    path = Path(file or f"{folder}.tar.gz")
+    session = Session(kubeconfig, genie)
+    parts = _parts(session, kubectl.core(kubeconfig))
+    data = archive(parts, folder, lambda name: typer.echo(f"collecting {name}", err=True))
+    path.touch(mode=0o600)
+    path.write_bytes(data)
+    session.finish()
+    typer.echo(str(path))
+
+
+def _parts(session: Session, api: Any) -> Iterator[Part]:
+    """Yield the files of the archive; those of nodes last, since they take longest."""
+    yield "version.json", lambda: {"client": own_version()}
+    yield "settings.json", session.settings
+    yield "status.json", lambda: checks(session.installation())
+    yield "networks.json", session.networks
+    yield "events.json", lambda: own_events(session.reader.list_all("events") or [])
+
+    for node, pod in sorted(agent_pods(session.reader, session.genie).items()):
+        for command in ("doctor", "attachments"):
+            yield f"nodes/{node}/{command}.json", partial(_report, session, api, pod, command)
+        for container in (each["name"] for each in pod["spec"]["containers"]):
+            name = pod["metadata"]["name"]
+            read = partial(kubectl.log, api, session.genie, name, container, LOG_LINES)
+            yield f"nodes/{node}/{container}.log", read
+
+
+def _report(session: Session, api: Any, pod: dict[str, Any], command: str) -> Any:
+    program = genie_command(pod, [command, "--output", "json"])
+    name = pod["metadata"]["name"]
+    return json.loads(kubectl.execute(api, session.genie, name, CONTAINER, program).stdout)

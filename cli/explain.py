@@ -1,0 +1,109 @@
+"""What a pod would be attached to, who chose it, and which nodes can do it.
+
+The answer is computed by the webhook's own rules from what the cluster says at this moment. A pod
+that exists already keeps what it was created with; its annotation says that.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from dispatcher.annotation import InvalidAnnotationError, parse
+from webhook.decision import NoDecisionError
+from webhook.objects import parse_pod
+from webhook.pods import PodRules, admit_pod
+from webhook.review import Review
+from webhook.snapshot import ClusterNetworks
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from cli.facts import NodeFacts
+    from webhook.snapshot import Namespace
+
+BY_ANNOTATION = "the pod's annotation"
+BY_NAMESPACE = "the default of its namespace"
+BY_CLUSTER = "the default of the cluster"
+EXCLUDED = "nobody: pods on the node's network, mirror pods and Windows pods are left alone"
+
+
+class Planned(NamedTuple):
+    """One attachment that the pod would have."""
+
+    interface: str
+    network: str
+    is_primary: bool
+    """Whether its addresses are the pod's, and its default routes."""
+
+
+class Explanation(NamedTuple):
+    """What would happen to one pod."""
+
+    subject: str
+    chosen_by: str
+    """Who chose the networks, as a person reads it."""
+    attachments: tuple[Planned, ...]
+    nodes: tuple[str, ...]
+    """Nodes that can attach all of them now."""
+    other_nodes: tuple[str, ...]
+    refusals: tuple[str, ...]
+    """Why the pod would be refused; then it has no attachments."""
+    warnings: tuple[str, ...]
+
+
+def explain(
+    subject: str,
+    pod: Mapping[str, Any],
+    namespace: Namespace,
+    nodes: Sequence[NodeFacts],
+    default: str,
+) -> Explanation:
+    """Return what would happen to *pod* (JSON) in *namespace*; *default* is the cluster's network.
+
+    Raises MalformedReviewError for a field of the wrong type.
+    """
+    facts = parse_pod(pod)
+    if facts.is_excluded:
+        return Explanation(subject, EXCLUDED, (), (), (), (), ())
+
+    known = frozenset(name for node in nodes for name in node.networks)
+    present = frozenset(name for node in nodes for name, ready in node.networks.items() if ready)
+    review = Review("explain", "CREATE", "", "Pod", "", namespace.name, "", pod, {})
+    networks = ClusterNetworks(known=known, present=present)
+    try:
+        decision = admit_pod(review, facts, namespace, networks, PodRules())
+    except NoDecisionError as error:
+        return Explanation(subject, BY_ANNOTATION, (), (), (), (str(error),), ())
+    source = decision.audit.get("source", "node")
+    if not decision.allowed:
+        refusals = tuple(f"{each.field}: {each.message}" for each in decision.causes)
+        return Explanation(subject, _SOURCES[source], (), (), (), refusals, decision.warnings)
+
+    attachments = _plan(decision.audit.get("networks", "") or default)
+    needed = {each.network for each in attachments}
+    qualified = [node for node in nodes if needed <= _ready(node)]
+    return Explanation(
+        subject,
+        _SOURCES[source],
+        attachments,
+        tuple(node.name for node in qualified),
+        tuple(node.name for node in nodes if node not in qualified),
+        (),
+        decision.warnings,
+    )
+
+
+_SOURCES = {"annotation": BY_ANNOTATION, "namespace": BY_NAMESPACE, "node": BY_CLUSTER}
+
+
+def _plan(value: str) -> tuple[Planned, ...]:
+    try:
+        selections = parse(value) if value else ()
+    except InvalidAnnotationError:
+        return ()
+    return tuple(Planned(s.interface, s.network, s.is_primary) for s in selections)
+
+
+def _ready(node: NodeFacts) -> set[str]:
+    return {name for name, ready in node.networks.items() if ready}

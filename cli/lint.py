@@ -1,0 +1,170 @@
+"""Checks manifests without a cluster, by the rules of the webhook, in the webhook's words.
+
+Each object is put to the function that the webhook would call, as a review of its creation. What
+the cluster knows and a file does not is given by the caller (:class:`LintContext`): which networks
+there are, and what namespaces say. Namespaces among the manifests count, too.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from dispatcher import keys
+from webhook.annotation_check import networks_of
+from webhook.decision import ALLOWED
+from webhook.limits import Limits
+from webhook.namespaces import admit_namespace
+from webhook.objects import TEMPLATE_PATHS, parse_pod, template_of
+from webhook.pods import PodRules, admit_pod
+from webhook.review import MalformedReviewError, Review
+from webhook.snapshot import ClusterNetworks, Namespace, parse_namespace
+from webhook.templates import TemplateRules, admit_workload
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from typing import Any
+
+    from cli.documents import Document, Place
+    from webhook.decision import Decision
+
+ERROR, WARNING = "error", "warning"
+
+EXCLUDED_NAMESPACES = frozenset({"kube-system"})
+"""Namespaces whose pods the webhook configurations leave out; Genie's own is one, too."""
+
+_FIELD = re.compile(r"((?:[\w-]+(?:\[[^\]]*\])?\.)*[\w-]+(?:\[[^\]]*\])?): ")
+
+
+class LintContext(NamedTuple):
+    """What the rules need besides the manifests.
+
+    ``networks`` None: unknown, so that every well-formed name counts as a network.
+    """
+
+    networks: frozenset[str] | None = None
+    namespaces: Mapping[str, Namespace] = {}
+    default_namespace: str = "default"
+    excluded: frozenset[str] = EXCLUDED_NAMESPACES
+    limits: Limits = Limits()
+
+
+class LintFinding(NamedTuple):
+    """One fault or warning, and the place of the field that it is about."""
+
+    place: Place
+    severity: str
+    subject: str
+    """The object, as ``Deployment shop/web``."""
+    field: str
+    message: str
+
+
+def lint(documents: Iterable[Document], context: LintContext) -> list[LintFinding]:
+    """Return what is wrong with *documents*, in their order."""
+    documents = list(documents)
+    written = {d.name: parse_namespace(d.value) for d in documents if d.kind == "Namespace"}
+    namespaces = {**context.namespaces, **written}
+    context = context._replace(namespaces=namespaces)
+    return [finding for each in documents for finding in _lint_one(each, context)]
+
+
+def _lint_one(document: Document, context: LintContext) -> Iterator[LintFinding]:
+    namespace_name = document.namespace or context.default_namespace
+    if document.kind != "Namespace" and namespace_name in context.excluded:
+        return
+    prefix = "" if document.kind == "Namespace" else f"{namespace_name}/"
+    subject = f"{document.kind} {prefix}{document.name}"
+    try:
+        decision = _decide(document, namespace_name, context)
+    except MalformedReviewError as error:
+        yield LintFinding(document.place(""), ERROR, subject, "", str(error))
+        return
+
+    for cause in decision.causes:
+        field = _field_of(document, cause.field)
+        yield LintFinding(document.place(field), ERROR, subject, field, cause.message)
+    for text in decision.warnings:
+        match = _FIELD.match(text)
+        field = _field_of(document, match[1]) if match else ""
+        message = text[match.end() :] if match else text
+        yield LintFinding(document.place(field), WARNING, subject, field, message)
+
+
+def _decide(document: Document, namespace_name: str, context: LintContext) -> Decision:
+    known = context.networks
+    if known is None:
+        known = frozenset(_named_networks(document, context, namespace_name))
+    networks = ClusterNetworks(known=known, present=known)
+    namespace = context.namespaces.get(namespace_name, Namespace(name=namespace_name))
+
+    if document.kind == "Namespace":
+        review = _review(document, "Namespace", "", document.value)
+        return admit_namespace(review, networks, context.limits)
+    if document.kind == "Pod":
+        review = _review(document, "Pod", namespace_name, document.value)
+        pod = parse_pod(document.value)
+        return admit_pod(review, pod, namespace, networks, PodRules(limits=context.limits))
+
+    workload = _as_workload(document)
+    if workload is None:
+        return ALLOWED
+    kind, value = workload
+    review = _review(document, kind, namespace_name, value)
+    # A network that is unknown here is refused: there is no later moment at which it may be known.
+    rules = TemplateRules(doubtful="deny", limits=context.limits)
+    return admit_workload(review, namespace, networks, rules)
+
+
+def pod_of(document: Document) -> Mapping[str, Any] | None:
+    """Return the pod that *document* is, or the template of its pods; None if it has none."""
+    if document.kind == "Pod":
+        return document.value
+    workload = _as_workload(document)
+    return template_of(workload[1], workload[0]) if workload else None
+
+
+def _as_workload(document: Document) -> tuple[str, dict[str, Any]] | None:
+    """Return the kind of a workload whose pod template is where this object's is, and the object.
+
+    Custom resources (Rollouts, for example) have it where a Deployment has it; a PodTemplate has it
+    one level higher.
+    """
+    value = document.value
+    if document.kind in TEMPLATE_PATHS:
+        return document.kind, value
+    if document.kind == "PodTemplate":
+        return "Deployment", {"metadata": value.get("metadata"), "spec": value}
+    spec = value.get("spec")
+    template = spec.get("template") if isinstance(spec, dict) else None
+    pod = template.get("spec") if isinstance(template, dict) else None
+    return ("Deployment", value) if isinstance(pod, dict) and "containers" in pod else None
+
+
+def _field_of(document: Document, field: str) -> str:
+    return field.removeprefix("spec.") if document.kind == "PodTemplate" else field
+
+
+def _review(document: Document, kind: str, namespace_name: str, value: Mapping[str, Any]) -> Review:
+    return Review("lint", "CREATE", "", kind, document.name, namespace_name, "", value, {})
+
+
+def _named_networks(document: Document, context: LintContext, namespace_name: str) -> Iterator[str]:
+    """Yield every network that the object, its namespace's default or its allow-list names."""
+    own = document.name if document.kind == "Namespace" else namespace_name
+    namespace = context.namespaces.get(own)
+    if namespace is not None:
+        yield from networks_of(namespace.default)
+        yield from namespace.allowed or ()
+
+    rest: list[Any] = [document.value]
+    seen: set[int] = set()
+    while rest:
+        value = rest.pop()
+        if not isinstance(value, dict) or id(value) in seen:  # seen already: a YAML alias
+            continue
+        seen.add(id(value))
+        rest += value.values()
+        annotation = value.get(keys.ANNOTATION)
+        if isinstance(annotation, str):
+            yield from networks_of(annotation)

@@ -1,0 +1,58 @@
+"""Runs the node's own ``genie`` command, through the privileged container of the agent's pod.
+
+No SSH is needed: the reaper's container has the node's file system at ``/host``. Its right is the
+user's own, ``create pods/exec`` in Genie's namespace.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from dispatcher.kube.errors import KubeError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cli.reader import Reader
+
+CONTAINER = "reaper"
+SELECTOR = "app.kubernetes.io/name=genie-agent"
+BIN_DIR = "/opt/cni/bin"
+BIN_DIR_SETTING = "GENIE_CNI_BIN_DIR"
+
+
+class Ran(NamedTuple):
+    """What a command printed, and its exit code."""
+
+    stdout: str
+    stderr: str
+    code: int
+
+
+def agent_pods(reader: Reader, genie: str) -> dict[str, dict[str, Any]]:
+    """Return the running agent's pod of each node, by the node's name."""
+    items = reader.list_all("pods", namespace=genie, selector=SELECTOR) or []
+    running = [each for each in items if (each.get("status") or {}).get("phase") == "Running"]
+    return {(each.get("spec") or {}).get("nodeName", ""): each for each in running}
+
+
+def find_pod(reader: Reader, genie: str, node: str) -> dict[str, Any]:
+    """Return the agent's pod on *node*. Raises KubeError with a sentence if there is none."""
+    pods = agent_pods(reader, genie)
+    if node in pods:
+        return pods[node]
+    listed = ", ".join(sorted(pods)) or "none"
+    message = f"node {node}: no running agent in namespace {genie} (nodes with one: {listed})"
+    raise KubeError(0, "NoAgent", message)
+
+
+def genie_command(pod: dict[str, Any], words: Sequence[str]) -> list[str]:
+    """Return the command that runs the node's ``genie`` with *words*, in the node's own root.
+
+    Its folder is the one that the agent installs into, which k3s has elsewhere.
+    """
+    containers = (pod.get("spec") or {}).get("containers") or []
+    settings = [each for container in containers for each in container.get("env") or []]
+    folders = [each.get("value") for each in settings if each.get("name") == BIN_DIR_SETTING]
+    folder = next(filter(None, folders), BIN_DIR)
+    return ["chroot", "/host", f"{folder}/genie", *words]

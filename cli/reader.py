@@ -1,0 +1,90 @@
+"""Reads lists from the API server, page by page, and remembers what it may not read.
+
+A namespaced developer may list neither nodes nor other people's pods. A command goes on with what
+it has, and says at its end which right would show more (:attr:`Reader.missing`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import quote
+
+from dispatcher.kube.errors import FORBIDDEN, NOT_FOUND, KubeError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PAGE = 500
+"""Objects of one answer: 500 pods of 10 kB are 5 MB."""
+
+METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+
+
+class Client(Protocol):
+    """The one call of :class:`dispatcher.kube.client.Kube` that reading needs."""
+
+    def get(
+        self, path: str, query: Mapping[str, str] | None = None, *, accept: str = ...
+    ) -> dict[str, Any]:
+        """Return the object or list at *path*."""
+        ...
+
+
+class Reader:
+    """Lists of objects; None where the user may not list them."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self.missing: list[str] = []
+        """The rights that would have shown more, as ``list nodes``."""
+
+    def list_all(
+        self,
+        resource: str,
+        group: str = "",
+        *,
+        namespace: str = "",
+        selector: str = "",
+        metadata_only: bool = False,
+    ) -> list[dict[str, Any]] | None:
+        """Return all objects of *resource*, or None if listing them is forbidden.
+
+        *namespace* empty: of the whole cluster. Raises KubeError for every other failure.
+        """
+        root = f"/apis/{group}/v1" if group else "/api/v1"
+        path = f"{root}/namespaces/{quote(namespace)}/{resource}" if namespace else None
+        query = {"limit": str(PAGE), **({"labelSelector": selector} if selector else {})}
+        accept = METADATA_ONLY if metadata_only else "application/json"
+
+        items: list[dict[str, Any]] = []
+        while True:
+            try:
+                page = self._client.get(path or f"{root}/{resource}", query, accept=accept)
+            except KubeError as error:
+                if error.status != FORBIDDEN:
+                    raise
+                self._note(f"list {resource}", namespace)
+                return None
+            items += page.get("items") or []
+            rest = (page.get("metadata") or {}).get("continue")
+            if not rest:
+                return items
+            query["continue"] = rest
+
+    def one(self, path: str, right: str) -> dict[str, Any] | None:
+        """Return the object at *path*; None if there is none, or reading it is forbidden.
+
+        *right* is what is missing then, as ``get namespaces``.
+        """
+        try:
+            return self._client.get(path)
+        except KubeError as error:
+            if error.status == FORBIDDEN:
+                self._note(right, "")
+            elif error.status != NOT_FOUND:
+                raise
+            return None
+
+    def _note(self, right: str, namespace: str) -> None:
+        where = f" in namespace {namespace}" if namespace else ""
+        self.missing.append(right + where)

@@ -1,0 +1,169 @@
+"""The checks that tell whether Genie works, and what to do about each that fails.
+
+A check that cannot be made for want of a right is UNKNOWN, and does not fail the command.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from cli.networks import reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from cli.facts import Workload
+    from cli.networks import NetworkSummary
+
+AGENT, WEBHOOK = "genie-agent", "genie-webhook"
+
+
+class CheckState(enum.StrEnum):
+    """How a check ended."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
+class Check(NamedTuple):
+    """One check: its subject, how it ended, what was seen, and what to do."""
+
+    subject: str
+    state: CheckState
+    seen: str
+    fix: str = ""
+
+
+class Installation(NamedTuple):
+    """What is installed, as read; None where reading it is forbidden, or it does not exist."""
+
+    namespace: str
+    agent: Workload | None
+    webhook: Workload | None
+    settings: Mapping[str, str] | None
+    networks: Sequence[NetworkSummary] | None
+    webhook_configuration: Mapping[str, Any] | None
+    readable: bool
+    """Whether the user may read workloads in the namespace at all."""
+
+
+def checks(found: Installation) -> list[Check]:
+    """Return all checks of *found*, in the order in which they depend on each other."""
+    if not found.readable:
+        seen = f"you may not list workloads in namespace {found.namespace}"
+        return [Check("installation", CheckState.UNKNOWN, seen), *_network_checks(found)]
+    return [
+        _workload("agent", found.agent, AGENT, found.namespace, required=True),
+        _workload("webhook", found.webhook, WEBHOOK, found.namespace, required=False),
+        *_version_check(found),
+        *_settings_checks(found),
+        *_bundle_check(found),
+        *_network_checks(found),
+    ]
+
+
+def worst(done: Sequence[Check]) -> CheckState:
+    """Return FAILED if any check failed, else OK."""
+    return (
+        CheckState.FAILED
+        if any(each.state is CheckState.FAILED for each in done)
+        else CheckState.OK
+    )
+
+
+def _workload(
+    subject: str, workload: Workload | None, name: str, namespace: str, *, required: bool
+) -> Check:
+    if workload is None:
+        if required:
+            fix = "install Genie with its chart or its manifest"
+            return Check(subject, CheckState.FAILED, f"{namespace}/{name} does not exist", fix)
+        seen = "not installed: unknown networks are not refused at kubectl apply"
+        return Check(
+            subject, CheckState.WARNING, seen, "set the chart's webhook.enabled, if wanted"
+        )
+
+    seen = f"{workload.ready} of {workload.wanted} pods ready"
+    if workload.updated < workload.wanted:
+        seen += f", {workload.updated} of the current version"
+    complete = workload.wanted == workload.ready == workload.updated
+    fix = f"kubectl -n {namespace} get pods -l app.kubernetes.io/component={subject}"
+    if complete and workload.wanted:
+        return Check(subject, CheckState.OK, seen)
+    return Check(subject, CheckState.FAILED, seen, f"see which pods are not ready: {fix}")
+
+
+def _version_check(found: Installation) -> Iterator[Check]:
+    workloads = [each for each in (found.agent, found.webhook) if each]
+    images = sorted({image for each in workloads for image in each.images})
+    if len(images) == 1:
+        yield Check("version", CheckState.OK, images[0])
+    elif images:
+        fix = "finish the upgrade, so that agent and webhook have one image"
+        yield Check("version", CheckState.WARNING, ", ".join(images), fix)
+
+
+def _settings_checks(found: Installation) -> Iterator[Check]:
+    if found.settings is None:
+        fix = "install Genie with its chart or its manifest"
+        seen = f"the ConfigMap {found.namespace}/genie does not exist"
+        yield Check("settings", CheckState.FAILED, seen, fix)
+        return
+    mode = found.settings.get("mode", "")
+    if mode == "install":
+        yield Check("mode", CheckState.OK, mode)
+    else:
+        fix = 'set mode to "install" to use Genie again'
+        yield Check("mode", CheckState.FAILED, f"{mode}: nodes are being given back", fix)
+
+    default = found.settings.get("default-network", "")
+    known = {each.name: each for each in found.networks or ()}
+    if not default:
+        fix = f"set default-network in the ConfigMap {found.namespace}/genie"
+        yield Check("default network", CheckState.FAILED, "none: the agents install nothing", fix)
+    elif found.networks is not None and default not in known:
+        fix = f"set default-network to one of: {', '.join(known) or 'none is ready'}"
+        yield Check("default network", CheckState.FAILED, f"no node has {default}", fix)
+    else:
+        yield Check("default network", CheckState.OK, default)
+
+
+def _bundle_check(found: Installation) -> Iterator[Check]:
+    if found.webhook is None or found.webhook_configuration is None:
+        return
+    entries = found.webhook_configuration.get("webhooks") or []
+    without = [each["name"] for each in entries if not each["clientConfig"].get("caBundle")]
+    if without:
+        fix = f"kubectl -n {found.namespace} exec deploy/{WEBHOOK} -- python -m certs status"
+        seen = f"no CA in {', '.join(without)}: the API server cannot call the webhook"
+        yield Check("certificates", CheckState.FAILED, seen, f"see what is missing: {fix}")
+    else:
+        yield Check(
+            "certificates", CheckState.OK, f"the API server trusts all {len(entries)} entries"
+        )
+
+
+def _network_checks(found: Installation) -> Iterator[Check]:
+    if found.networks is None:
+        yield Check("networks", CheckState.UNKNOWN, "you may not list nodes")
+        return
+    if not found.networks:
+        fix = "kubectl get events -A --field-selector involvedObject.kind=Node"
+        yield Check(
+            "networks", CheckState.FAILED, "no node has any", f"see what agents wait for: {fix}"
+        )
+    for network in found.networks:
+        subject = f"network {network.name}"
+        nodes = len(network.ready) + len(network.not_ready) + len(network.absent)
+        seen = f"ready on {len(network.ready)} of {nodes} nodes"
+        if not network.ready:
+            fix = f"kubectl describe node {(network.not_ready or network.absent)[0]} shows Events"
+            yield Check(subject, CheckState.FAILED, f"{seen}; {reason(network)}", fix)
+        elif network.not_ready:
+            fix = f"kubectl describe node {network.not_ready[0]} shows Events"
+            yield Check(subject, CheckState.WARNING, f"{seen}; {reason(network)}", fix)
+        else:
+            yield Check(subject, CheckState.OK, seen)

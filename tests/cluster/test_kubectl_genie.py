@@ -1,0 +1,155 @@
+"""``kubectl genie`` on a real cluster: as administrator, and as developer with one namespace."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from tests.cluster.support.pods import pod_manifest, wait_until_ready
+from tests.devcluster.commands import run
+
+if TYPE_CHECKING:
+    import subprocess
+    from pathlib import Path
+
+    from tests.devcluster.cluster import Cluster
+
+    Ran = subprocess.CompletedProcess[str]
+
+
+def genie(kubeconfig: Path, *words: str, stdin: str | None = None) -> Ran:
+    """Run a command as `kubectl genie` does, with the user of *kubeconfig*."""
+    command = [sys.executable, "-m", "cli", *words]
+    return run(command, env={"KUBECONFIG": os.fspath(kubeconfig)}, input=stdin, check=False)
+
+
+def data(kubeconfig: Path, *words: str) -> Any:
+    """Return what a command prints as JSON."""
+    done = genie(kubeconfig, *words, "--output", "json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture
+def admin(cluster: Cluster) -> Path:
+    return cluster.layout.kubeconfig
+
+
+@pytest.fixture
+def developer(cluster: Cluster, namespace: str, tmp_path: Path) -> Path:
+    """Return the kubeconfig of somebody who may do everything in *namespace*, and nothing else."""
+    cluster.kubectl("create", "serviceaccount", "dev", "-n", namespace)
+    role = ("--clusterrole=admin", f"--serviceaccount={namespace}:dev")
+    cluster.kubectl("create", "rolebinding", "dev", *role, "-n", namespace)
+    token = cluster.kubectl("create", "token", "dev", "-n", namespace).stdout.strip()
+    config = yaml.safe_load(cluster.layout.kubeconfig.read_text())
+    config["users"][0]["user"] = {"token": token}
+    config["contexts"][0]["context"]["namespace"] = namespace
+    path = tmp_path / "kubeconfig"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+def test_status_passes_on_a_cluster_where_pods_are_attached(admin: Path) -> None:
+    """Every check is made, and none fails."""
+    checks = data(admin, "status", "--wait", "--timeout", "60")
+    assert {each["state"] for each in checks} == {"ok"}, checks
+    subjects = {each["subject"] for each in checks}
+    assert {"agent", "webhook", "certificates", "default network", "network canal"} <= subjects
+
+
+def test_networks_are_those_of_the_nodes(admin: Path) -> None:
+    """With the default, the plugins, and where they are ready."""
+    found = {each["name"]: each for each in data(admin, "networks")}
+    assert found.keys() == {"canal", "weave"}
+    assert found["canal"]["ready"] == ["node1"]
+    assert found["canal"]["isDefault"] is True
+    assert "bridge" in found["canal"]["types"]
+
+
+def test_pods_show_what_was_asked_for_and_what_was_attached(
+    cluster: Cluster, admin: Path, developer: Path, namespace: str
+) -> None:
+    """The same for an administrator, and for a developer in his own namespace."""
+    cluster.apply(pod_manifest("both", "weave,canal@net1"), "-n", namespace)
+    wait_until_ready(cluster, namespace, "both")
+    cluster.wait_for(
+        lambda: data(admin, "pods", "-n", namespace)[0]["attached"], 30, "the network-status"
+    )
+    [row] = data(developer, "pods")
+    assert row == data(admin, "pods", "-n", namespace)[0]
+    assert (row["asked"], row["problem"]) == ("weave,canal@net1", "")
+    attached = {each["interface"]: each["network"] for each in row["attached"]}
+    assert attached == {"eth0": "weave", "net1": "canal"}
+
+    [explained] = data(admin, "explain", "both", "-n", namespace)
+    planned = {each["interface"]: each["network"] for each in explained["attachments"]}
+    assert (planned, explained["nodes"]) == (attached, ["node1"])
+
+
+def test_nodes_report_through_the_agents_pods(
+    cluster: Cluster, admin: Path, namespace: str
+) -> None:
+    """The node's own doctor and records, and the logs of both containers, without SSH."""
+    cluster.apply(pod_manifest("web", "weave"), "-n", namespace)
+    wait_until_ready(cluster, namespace, "web")
+    reports = data(admin, "doctor")
+    assert reports.keys() == {"node1"}
+    assert "web" in json.dumps(data(admin, "attachments", "node1")["node1"])
+    done = genie(admin, "logs", "node1", "--tail", "20")
+    assert {line.split()[0] for line in done.stdout.splitlines()} == {"agent", "reaper"}
+    done = genie(admin, "doctor", "node9")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "node node9: no running agent" in done.stderr
+
+
+def test_a_developer_without_rights_gets_what_he_may_see_and_the_reason(developer: Path) -> None:
+    """Neither a traceback nor an empty answer that looks like an empty cluster."""
+    done = genie(developer, "networks")
+    assert done.returncode == 0
+    assert "incomplete, since you may not list nodes" in done.stderr
+    done = genie(developer, "status")
+    assert done.returncode == 0
+    assert "you may not list workloads in namespace genie-system" in done.stdout
+
+
+def test_lint_with_the_cluster_says_what_kubectl_apply_says(
+    cluster: Cluster, admin: Path, namespace: str
+) -> None:
+    """Field and sentence, before anything is applied."""
+    manifest = pod_manifest("typo", "cannal@eth0,weave")
+    manifest["metadata"]["namespace"] = namespace
+    done = genie(admin, "lint", "-f", "-", "--from-cluster", stdin=json.dumps(manifest))
+    assert done.returncode == 1
+    message = done.stdout.split("metadata.annotations[cni]: ", 1)[1].strip()
+    applied = cluster.apply(manifest, "--dry-run=server", check=False)
+    assert message in applied.stderr.replace("\n", " ")
+
+
+def test_the_version_is_that_of_the_image(admin: Path) -> None:
+    """Of agent and webhook, from their workloads."""
+    found = data(admin, "version")
+    assert found["genie-agent"] == found["genie-webhook"]
+
+
+@pytest.mark.parametrize("words", [("networks",), ("status",), ("version",)])
+def test_an_api_server_that_cannot_be_reached_is_one_line(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    """With exit code 2: it could not be told."""
+    cluster = {"server": "https://127.0.0.1:1"}
+    config = {
+        "clusters": [{"name": "c", "cluster": cluster}],
+        "users": [{"name": "u", "user": {}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "c",
+    }
+    path = tmp_path / "kubeconfig"
+    path.write_text(json.dumps(config))
+    done = genie(path, *words)
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)

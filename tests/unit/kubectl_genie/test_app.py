@@ -1,0 +1,468 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from cli import app, kubectl, output, session
+from cli.on_node import Ran
+from cli.reader import Reader
+from dispatcher.kube.errors import KubeError
+from tests.unit.kubectl_genie.builders import FakeAPI, namespace, node, pod, workload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from typer.testing import Result
+
+    Run = Callable[..., Result]
+
+GENIE = "/api/v1/namespaces/genie-system"
+APPS = "/apis/apps/v1/namespaces/genie-system"
+CONFIGURATION = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/cni-genie"
+CLUSTER: dict[str, Any] = {
+    "/api/v1/nodes": [
+        [node("n1", "canal=calico", canal="true", weave="true")],
+        [node("n2", canal="true", weave="false")],
+    ],
+    "/api/v1/namespaces": [namespace("shop", cni="weave")],
+    "/api/v1/namespaces/shop/pods": [
+        pod("web", "weave,canal", {"weave": "eth0", "canal": "eth1"}),
+        pod("new", "weave", address="", phase="Pending"),
+    ],
+    "/api/v1/pods": [pod("web", "weave", {"weave": "eth0"})],
+    f"{GENIE}/configmaps/genie": {"data": {"mode": "install", "default-network": "canal"}},
+    f"{APPS}/daemonsets": [workload("DaemonSet", "genie-agent", 2, 2)],
+    f"{APPS}/deployments": [workload("Deployment", "genie-webhook", 2, 2)],
+    CONFIGURATION: {"webhooks": [{"name": "pods", "clientConfig": {"caBundle": "x"}}]},
+}
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Run:
+    def call(
+        *words: str, objects: dict[str, Any] | None = None, forbidden: tuple[str, ...] = ()
+    ) -> Result:
+        api = FakeAPI(CLUSTER if objects is None else objects, forbidden)
+        monkeypatch.setattr(session, "connect", lambda _: Reader(api))
+        return CliRunner().invoke(app.app, words)
+
+    return call
+
+
+NETWORKS = """\
+NETWORK  READY  DEFAULT OF   PLUGINS  NOT ON
+canal    2/2    the cluster  calico
+weave    1/2    shop                  not attachable on n2
+"""
+
+PODS = """\
+POD  ASKED FOR    ATTACHED             NODE  PROBLEM
+web  weave,canal  weave@eth0=10.0.0.2  n1
+                  canal@eth1=10.0.0.2
+new  weave                             n1    not attached yet: weave; kubectl
+                                             describe pod shows the Events
+"""
+
+STATUS = """\
+ok      agent            2 of 2 pods ready
+ok      webhook          2 of 2 pods ready
+ok      version          genie:1
+ok      mode             install
+ok      default network  canal
+ok      certificates     the API server trusts all 1 entries
+ok      network canal    ready on 2 of 2 nodes
+warning network weave    ready on 1 of 2 nodes; not attachable on n2
+                         -> kubectl describe node n2 shows Events
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        pytest.param(("networks",), NETWORKS, id="networks"),
+        pytest.param(("pods", "-n", "shop"), PODS, id="pods of a namespace"),
+        pytest.param(("status",), STATUS, id="status"),
+    ],
+)
+def test_a_table_fits_into_80_columns(run: Run, words: tuple[str, ...], expected: str) -> None:
+    """The whole text, as people see it."""
+    done = run(*words)
+    assert done.exit_code == 0, done.output
+    assert done.stdout == expected
+    assert max(map(len, done.stdout.splitlines())) <= output.WIDTH
+
+
+@pytest.mark.parametrize("words", [("networks",), ("pods", "-A"), ("status",), ("version",)])
+def test_json_and_yaml_say_the_same(run: Run, words: tuple[str, ...]) -> None:
+    """And nothing else is on standard output."""
+    data = json.loads(run(*words, "-o", "json").stdout)
+    assert data
+    assert yaml.safe_load(run(*words, "-o", "yaml").stdout) == data
+
+
+def test_keys_of_json_are_in_camel_case(run: Run) -> None:
+    """As Kubernetes' own."""
+    [canal, _] = json.loads(run("networks", "-o", "json").stdout)
+    assert canal == {
+        "name": "canal",
+        "ready": ["n1", "n2"],
+        "notReady": [],
+        "absent": [],
+        "types": ["calico"],
+        "isDefault": True,
+        "defaultOf": [],
+        "allowedIn": None,
+    }
+
+
+def test_pods_can_be_limited_to_one_network(run: Run) -> None:
+    """Asked for, or attached."""
+    found = json.loads(run("pods", "-n", "shop", "--network", "canal", "-o", "json").stdout)
+    assert [each["name"] for each in found] == ["web"]
+
+
+def test_what_may_not_be_read_is_named_and_the_rest_is_shown(run: Run) -> None:
+    """A namespaced developer sees his pods, and why there is no more."""
+    done = run("status", forbidden=("/api/v1/nodes", f"{APPS}/daemonsets"))
+    assert done.exit_code == 0
+    assert "you may not list nodes" in done.stdout
+    assert "note: incomplete, since you may not list nodes" in done.stderr
+    done = run("pods", "-n", "shop", forbidden=("/api/v1/namespaces/shop/pods",))
+    assert done.stdout == "No pods in namespace shop.\n"
+    assert "list pods in namespace shop" in done.stderr
+    done = run("networks", forbidden=("/api/v1/nodes",))
+    assert "list nodes" in done.stderr
+
+
+def test_a_cluster_without_genie_fails_with_what_to_do(run: Run) -> None:
+    """Exit code 1, for scripts."""
+    objects = {
+        "/api/v1/nodes": [node("n1")],
+        "/api/v1/namespaces": [],
+        f"{APPS}/daemonsets": [],
+        f"{APPS}/deployments": [],
+    }
+    done = run("status", objects=objects)
+    assert done.exit_code == 1
+    assert "genie-system/genie-agent does not exist" in done.stdout
+    assert "-> install Genie" in done.stdout
+
+
+def test_waiting_ends_when_nothing_fails(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Progress is on standard error, so that --output json stays JSON."""
+    objects = {**CLUSTER, f"{APPS}/daemonsets": []}
+
+    def repaired(_: float) -> None:
+        objects[f"{APPS}/daemonsets"] = CLUSTER[f"{APPS}/daemonsets"]
+
+    monkeypatch.setattr("time.sleep", repaired)
+    done = run("status", "--wait", objects=objects)
+    assert done.exit_code == 0
+    assert "waiting: agent: genie-system/genie-agent does not exist" in done.stderr
+
+
+def test_waiting_gives_up_after_its_time(run: Run) -> None:
+    """With the exit code of a failed check."""
+    objects = {**CLUSTER, f"{APPS}/daemonsets": []}
+    assert run("status", "--wait", "--timeout", "0", objects=objects).exit_code == 1
+
+
+def test_an_api_server_that_does_not_answer_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not a traceback; exit code 2."""
+
+    def fail() -> None:
+        raise KubeError(0, "Unreachable", "GET /api/v1/nodes: no answer")
+
+    monkeypatch.setattr(app, "app", fail)
+    with pytest.raises(SystemExit) as ended:
+        app.main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "kubectl genie: GET /api/v1/nodes: no answer\n"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "attachments",
+        "bundle",
+        "doctor",
+        "explain",
+        "lint",
+        "logs",
+        "networks",
+        "pods",
+        "preflight",
+        "status",
+        "version",
+    ],
+)
+def test_every_command_has_help_with_examples(run: Run, command: str) -> None:
+    """A purpose, options, and a line to copy."""
+    text = run(command, "--help").stdout
+    assert f"Examples:\n    kubectl genie {command}" in text
+    assert "--kubeconfig" in text
+    assert max(map(len, text.splitlines())) <= output.WIDTH
+
+
+def test_nothing_that_strangers_wrote_reaches_the_terminal_raw(run: Run) -> None:
+    """An annotation can hold escape sequences."""
+    hostile = pod("web", "weave\x1b[31m", phase="Pending")
+    done = run("pods", "-n", "shop", objects={"/api/v1/namespaces/shop/pods": [hostile]})
+    assert "\x1b" not in done.stdout
+
+
+AGENT = {
+    "metadata": {"name": "genie-agent-x"},
+    "status": {"phase": "Running"},
+    "spec": {
+        "nodeName": "n1",
+        "containers": [
+            {"name": "agent", "env": [{"name": "GENIE_CNI_BIN_DIR", "value": "/k3s/bin"}]},
+            {"name": "reaper"},
+        ],
+    },
+}
+
+
+@pytest.fixture
+def executed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """Return the commands that were run in pods; each answers a line, JSON if it is asked for."""
+    commands: list[tuple[str, ...]] = []
+
+    def execute(_: object, namespace: str, pod: str, container: str, words: list[str]) -> Ran:
+        commands.append((namespace, pod, container, *words))
+        text = '{"ok": false}' if "json" in words else "record\x1b broken"
+        return Ran(text, "a warning\n", 1)
+
+    def log(_: object, namespace: str, pod: str, container: str, lines: int) -> str:
+        commands.append((namespace, pod, container, str(lines)))
+        return "first\nsecond\n"
+
+    monkeypatch.setattr(kubectl, "core", lambda _: None)
+    monkeypatch.setattr(kubectl, "execute", execute)
+    monkeypatch.setattr(kubectl, "log", log)
+    return commands
+
+
+ON_NODE: dict[str, Any] = {f"{GENIE}/pods": [AGENT]}
+
+
+@pytest.mark.parametrize("command", ["doctor", "attachments"])
+@pytest.mark.parametrize("words", [(), ("n1",)], ids=["every node", "one node"])
+def test_a_command_of_the_node_runs_in_the_privileged_container(
+    run: Run, executed: list[tuple[str, ...]], command: str, words: tuple[str, ...]
+) -> None:
+    """In the node's own root, from where the agent has installed it; its exit code counts."""
+    done = run(command, *words, objects=ON_NODE)
+    program = ("chroot", "/host", "/k3s/bin/genie", command)
+    assert executed == [("genie-system", "genie-agent-x", "reaper", *program)]
+    assert (done.exit_code, done.stderr) == (1, "n1: a warning\n")
+    assert done.stdout == "n1:\n  record\ufffd broken\n"
+
+
+def test_reports_of_nodes_are_json_by_node(run: Run, executed: list[tuple[str, ...]]) -> None:
+    """From the nodes' own JSON."""
+    done = run("doctor", "-o", "json", objects=ON_NODE)
+    assert json.loads(done.stdout) == {"n1": {"ok": False}}
+    assert executed[0][-2:] == ("--output", "json")
+
+
+def test_logs_name_the_container_of_each_line(run: Run, executed: list[tuple[str, ...]]) -> None:
+    """Of agent and reaper."""
+    done = run("logs", "n1", "--tail", "7", objects=ON_NODE)
+    assert done.stdout.splitlines()[::2] == ["agent  first", "reaper first"]
+    assert executed[0] == ("genie-system", "genie-agent-x", "agent", "7")
+
+
+def test_a_bundle_is_a_file_of_its_owner(
+    run: Run, executed: list[tuple[str, ...]], tmp_path: Path
+) -> None:
+    """With the reports and logs of each node; its name is all that is on standard output."""
+    file = tmp_path / "b.tar.gz"
+    done = run("bundle", "--file", str(file), objects={**CLUSTER, **ON_NODE, "/api/v1/events": []})
+    assert (done.exit_code, done.stdout) == (0, f"{file}\n"), done.output
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert "collecting nodes/n1/doctor.json" in done.stderr
+    assert len(executed) == 4
+
+
+def test_a_node_without_an_agent_is_named_with_those_that_have_one(run: Run) -> None:
+    """A misspelled name looks like a node without an agent."""
+    done = run("doctor", "n2", objects=ON_NODE)
+    assert isinstance(done.exception, KubeError)
+    assert "node n2: no running agent" in str(done.exception)
+    assert "nodes with one: n1" in str(done.exception)
+
+
+REFUSED = """\
+OBJECT               SEVERITY  WHY
+Deployment shop/web  error     Too many: must have at most 1 attachment of
+                               network "canal" in namespace "shop" (has 2); ask
+                               an administrator to raise the namespace's
+                               annotation "cni-genie.io/max-per-network"
+"""
+
+
+def test_workloads_that_an_upgrade_would_refuse_are_listed(run: Run) -> None:
+    """Each where its author can change it: pods of a controller are not."""
+    template = {"metadata": {"annotations": {"cni": "canal,canal"}}, "spec": {"containers": []}}
+    owners = [{"controller": True}]
+    resources = (
+        "/api/v1/pods",
+        "/api/v1/replicationcontrollers",
+        "/apis/apps/v1/deployments",
+        "/apis/apps/v1/statefulsets",
+        "/apis/apps/v1/daemonsets",
+        "/apis/apps/v1/replicasets",
+        "/apis/batch/v1/jobs",
+        "/apis/batch/v1/cronjobs",
+    )
+    metadata = {"name": "web", "namespace": "shop"}
+    objects: dict[str, Any] = {**CLUSTER, **{path: [] for path in resources}}
+    objects["/apis/apps/v1/deployments"] = [{"metadata": metadata, "spec": {"template": template}}]
+    owned = pod("web-1", "canal,canal")
+    owned["metadata"]["ownerReferences"] = owners
+    objects["/api/v1/pods"] = [owned]
+
+    assert run("preflight", objects=objects).stdout == "Nothing would be refused.\n"
+    done = run("preflight", "--max-per-network", "1", objects=objects)
+    assert (done.exit_code, done.stdout) == (1, REFUSED)
+    found = json.loads(
+        run("preflight", "--max-per-network", "1", "-o", "json", objects=objects).stdout
+    )
+    assert [each["subject"] for each in found] == ["Deployment shop/web"]
+
+
+EXPLAINED = """\
+Pod shop/web: chosen by the pod's annotation
+  eth0            weave  (primary)
+  eth1            canal
+  nodes that can attach all: 1 of 2: n1
+"""
+
+
+def test_a_pod_that_exists_is_explained(run: Run) -> None:
+    """From its annotation, the cluster's nodes and its namespace."""
+    objects = {**CLUSTER, "/api/v1/namespaces/shop/pods/web": pod("web", "weave,canal")}
+    done = run("explain", "web", "-n", "shop", objects=objects)
+    assert (done.exit_code, done.stdout) == (0, EXPLAINED)
+
+
+def test_the_pods_of_a_file_are_explained(run: Run, tmp_path: Path) -> None:
+    """Each with its own namespace; a refusal is exit code 1."""
+    file = tmp_path / "all.yaml"
+    file.write_text(
+        "{kind: Pod, metadata: {name: a, namespace: shop, annotations: {cni: cannal, CNI: x}}}\n"
+        "---\n{kind: Service}\n"
+        "---\n{kind: Job, metadata: {name: b}, spec: {template: {spec: {containers: []}}}}\n"
+    )
+    done = run("explain", "-f", str(file), "-n", "other")
+    assert done.exit_code == 1
+    assert "Pod shop/a: chosen by" in done.stdout
+    assert "refused: metadata.annotations[cni]" in done.stdout
+    assert "\n\nJob other/b: chosen by the default of the cluster\n" in done.stdout
+    assert json.loads(run("explain", "-f", str(file), "-o", "json").stdout)[0]["refusals"]
+
+
+@pytest.mark.parametrize("words", [(), ("web", "-f", "x")])
+def test_explain_takes_a_pod_or_a_file(run: Run, words: tuple[str, ...]) -> None:
+    """Exit code 2, as for every wrong command line."""
+    assert run("explain", *words).exit_code == 2
+
+
+def test_a_pod_that_does_not_exist_is_exit_code_1(run: Run) -> None:
+    """With a sentence."""
+    done = run("explain", "missing", "-n", "shop")
+    assert (done.exit_code, done.stdout) == (1, "There is no such pod, or no pod in the file.\n")
+
+
+def test_lint_fails_for_an_error_and_passes_for_a_warning(run: Run, tmp_path: Path) -> None:
+    """So that CI stops for what the webhook would refuse, and for nothing else."""
+    good, bad = tmp_path / "good.yaml", tmp_path / "bad.yaml"
+    good.write_text("{kind: Pod, metadata: {name: a, annotations: {cni: canal, networks: b}}}")
+    bad.write_text("{kind: Pod, metadata: {name: a, annotations: {cni: cannal}}}")
+    done = run("lint", "-f", str(good), "--networks", "canal")
+    assert (done.exit_code, done.stdout.count("warning:")) == (0, 1)
+    done = run("lint", "-f", str(tmp_path), "--networks", "canal")
+    assert (done.exit_code, done.stdout.count("error:")) == (1, 1)
+
+
+def test_lint_can_ask_the_cluster(run: Run, tmp_path: Path) -> None:
+    """For its networks, and for what its namespaces allow."""
+    file = tmp_path / "pod.yaml"
+    file.write_text(
+        "{kind: Pod, metadata: {name: a, namespace: shop, annotations: {cni: flannel}}}"
+    )
+    done = run("lint", "-f", str(file), "--from-cluster")
+    assert done.exit_code == 1
+    assert 'supported values: "canal", "weave"' in done.stdout
+    done = run("lint", "-f", str(file), "--from-cluster", forbidden=("/api/v1/nodes",))
+    assert done.exit_code == 0
+    assert "you may not list nodes" in done.stderr
+
+
+def test_lint_reads_standard_input() -> None:
+    """The end of a pipe of helm or kustomize."""
+    done = CliRunner().invoke(
+        app.app, ["lint", "-f", "-"], input="{kind: Pod, metadata: {annotations: {cni: '@'}}}"
+    )
+    assert done.exit_code == 1
+    assert done.stdout.startswith("<stdin>:1:")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        pytest.param(b"a: b: c", "pod.yaml:1:5: not YAML", id="no YAML"),
+        pytest.param(b"\xff\xfe\xfa", "cannot read", id="no text"),
+        pytest.param(None, "cannot read", id="no file"),
+    ],
+)
+def test_a_manifest_that_cannot_be_read_ends_with_exit_code_2(
+    run: Run, tmp_path: Path, content: bytes | None, expected: str
+) -> None:
+    """Which is not the exit code of a fault that was found."""
+    file = tmp_path / "pod.yaml"
+    if content is not None:
+        file.write_bytes(content)
+    done = run("lint", "-f", str(file))
+    assert done.exit_code == 2
+    assert expected in done.stderr
+
+
+CLUSTER_ENTRY = {"name": "c", "cluster": {"server": "https://127.0.0.1:1"}}
+USER = {"name": "u", "user": {}}
+
+
+def test_a_namespace_that_is_not_given_is_the_one_of_the_kubeconfig(
+    run: Run, tmp_path: Path
+) -> None:
+    """As with kubectl; `default` where there is none."""
+    config = tmp_path / "config"
+    context = {"name": "c", "context": {"cluster": "c", "user": "u", "namespace": "shop"}}
+    content = {
+        "contexts": [context],
+        "current-context": "c",
+        "clusters": [CLUSTER_ENTRY],
+        "users": [USER],
+    }
+    config.write_text(json.dumps(content))
+    assert "web" in run("pods", "--kubeconfig", str(config)).stdout
+    missing = str(tmp_path / "missing")
+    objects: dict[str, Any] = {"/api/v1/namespaces/default/pods": []}
+    assert "namespace default" in run("pods", "--kubeconfig", missing, objects=objects).stdout
+
+
+@pytest.mark.parametrize("text", [NETWORKS, PODS, STATUS, EXPLAINED])
+def test_the_page_shows_what_the_command_prints(text: str) -> None:
+    """docs/kubectl-genie.md has the same tables."""
+    page = (Path(__file__).parents[3] / "docs" / "kubectl-genie.md").read_text()
+    lines = [f"    {line}".rstrip() for line in text.splitlines()]
+    assert "\n".join(lines) in page

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from typing import Any
+
+import pytest
+
+from cli.bundle import archive, own_events
+from cli.redact import REMOVED, redact, redact_text
+from dispatcher.kube.errors import KubeError
+
+JWT = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2lnbmF0dXJl"
+KEY = "-----BEGIN EC PRIVATE KEY-----\nMHcCAQEEI\n-----END EC PRIVATE KEY-----"
+
+SECRETS = [
+    pytest.param(f"token {JWT} end", JWT, id="a token of a service account"),
+    pytest.param(f"a\n{KEY}\nb", "MHcCAQEEI", id="a private key"),
+    pytest.param(KEY[:40], "MHcCAQ", id="a private key that is cut off"),
+    pytest.param("Authorization: Bearer abcdefgh12345", "abcdefgh12345", id="a header"),
+    pytest.param("https://me:hunter2@etcd:2379/x", "hunter2", id="a password in a URL"),
+    pytest.param('{"etcd_password": "hunter2"}', "hunter2", id="a password in JSON in a log"),
+    pytest.param('"{\\"apiKey\\": \\"hunter2\\"}"', "hunter2", id="JSON in JSON"),
+    pytest.param("client_secret=hunter2 other=1", "hunter2", id="a setting"),
+]
+
+
+@pytest.mark.parametrize(("text", "secret"), SECRETS)
+def test_a_secret_in_a_text_is_removed(text: str, secret: str) -> None:
+    """Whatever is around it stays."""
+    shown = redact_text(text)
+    assert secret not in shown
+    assert REMOVED in shown
+
+
+def test_what_is_no_secret_stays() -> None:
+    """Or the archive would be of no use."""
+    text = "10-canal.conflist: plugin bridge failed: netns /var/run/netns/cni-1 (code 7)"
+    assert redact_text(text) == text
+    value = {"network": "canal", "tokens": 3, "hasSecret": True, "list": ["a", 1, None]}
+    assert redact(value) == value
+
+
+def test_values_under_telling_keys_are_removed_whole() -> None:
+    """Of any depth and type."""
+    value = {"a": [{"kubeToken": {"x": "y"}, "type": "bridge"}], "PASSWORD": "hunter2"}
+    assert redact(value) == {"a": [{"kubeToken": REMOVED, "type": "bridge"}], "PASSWORD": REMOVED}
+
+
+def unpack(data: bytes) -> dict[str, str]:
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        found = {}
+        for member in tar.getmembers():
+            content = tar.extractfile(member)
+            assert content is not None
+            assert member.mode == 0o600
+            found[member.name] = content.read().decode()
+    return found
+
+
+def test_the_archive_has_a_file_for_each_part_and_says_what_failed() -> None:
+    """One node that does not answer costs its own files only; nothing planted comes through."""
+
+    def fail() -> Any:
+        raise KubeError(0, "Timeout", f"exec in pod x: Bearer {JWT}")
+
+    parts = [
+        ("status.json", lambda: {"token": JWT, "text": f"x {JWT}", "ok": True}),
+        ("nodes/n1/doctor.json", fail),
+        ("nodes/n1/agent.log", lambda: f"line\npassword=hunter2\n{KEY}\n"),
+    ]
+    seen: list[str] = []
+    files = unpack(archive(parts, "genie", seen.append))
+    assert seen == [name for name, _ in parts]
+    assert files.keys() == {"genie/status.json", "genie/nodes/n1/agent.log", "genie/errors.txt"}
+    assert json.loads(files["genie/status.json"])["ok"] is True
+    assert "nodes/n1/doctor.json: exec in pod x" in files["genie/errors.txt"]
+    everything = "".join(files.values())
+    for secret in (JWT, "hunter2", "MHcCAQEEI"):
+        assert secret not in everything
+
+
+def test_only_genies_events_are_kept_in_order_of_time() -> None:
+    """Those of a busy cluster are many, and other people's."""
+    events: list[dict[str, Any]] = [
+        {"reportingComponent": "genie-agent", "reason": "B", "lastTimestamp": "2026-02-01"},
+        {"source": {"component": "kubelet"}, "reason": "X"},
+        {"source": {"component": "genie-agent"}, "reason": "A", "eventTime": "2026-01-01"},
+    ]
+    assert [each["reason"] for each in own_events(events)] == ["A", "B"]

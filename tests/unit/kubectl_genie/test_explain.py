@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cli.explain import BY_ANNOTATION, BY_CLUSTER, BY_NAMESPACE, EXCLUDED, Planned, explain
+from cli.facts import read_node
+from tests.unit.kubectl_genie.builders import node
+from webhook.snapshot import Namespace
+
+NODES = [
+    read_node(node("n1", canal="true", weave="true")),
+    read_node(node("n2", canal="true", weave="false")),
+]
+SHOP = Namespace(name="shop")
+
+
+def pod(cni: str | None = None, **spec: Any) -> dict[str, Any]:
+    annotations = {} if cni is None else {"cni": cni}
+    return {"metadata": {"annotations": annotations}, "spec": spec}
+
+
+CHOICES = [
+    pytest.param(pod("weave,canal@net1"), SHOP, BY_ANNOTATION, ["eth0", "net1"], id="annotation"),
+    pytest.param(pod(), SHOP._replace(default="weave"), BY_NAMESPACE, ["eth0"], id="namespace"),
+    pytest.param(pod(), SHOP, BY_CLUSTER, ["eth0"], id="cluster"),
+    pytest.param(pod(" "), SHOP, BY_CLUSTER, ["eth0"], id="a blank annotation"),
+    pytest.param(
+        pod("weave", hostNetwork=True), SHOP, EXCLUDED, [], id="a pod on the host network"
+    ),
+]
+
+
+@pytest.mark.parametrize(("value", "namespace", "chosen_by", "interfaces"), CHOICES)
+def test_who_chose_the_networks(
+    value: dict[str, Any], namespace: Namespace, chosen_by: str, interfaces: list[str]
+) -> None:
+    """The nearest choice wins: the pod's, its namespace's, the cluster's."""
+    result = explain("Pod shop/web", value, namespace, NODES, "canal")
+    assert result.chosen_by == chosen_by
+    assert [each.interface for each in result.attachments] == interfaces
+
+
+def test_nodes_qualify_if_they_can_attach_every_network() -> None:
+    """A network that one node cannot attach at present keeps the pod from that node."""
+    result = explain("Pod shop/web", pod("canal,weave"), SHOP, NODES, "canal")
+    assert (result.nodes, result.other_nodes) == (("n1",), ("n2",))
+    assert result.attachments[0] == Planned("eth0", "canal", is_primary=True)
+    result = explain("Pod shop/web", pod("canal"), SHOP, NODES, "canal")
+    assert result.nodes == ("n1", "n2")
+
+
+def test_a_refusal_is_the_webhooks() -> None:
+    """With the field, and the nearest name."""
+    result = explain("Pod shop/web", pod("cannal"), SHOP, NODES, "canal")
+    [refusal] = result.refusals
+    assert refusal.startswith("metadata.annotations[cni]: Unsupported value")
+    assert result.attachments == ()
+
+
+def test_without_a_default_a_pod_that_asks_for_nothing_gets_nothing_from_genie() -> None:
+    """Nothing is installed on the nodes then."""
+    assert explain("Pod shop/web", pod(), SHOP, NODES, "").attachments == ()
+
+
+def test_a_cluster_without_networks_cannot_decide() -> None:
+    """As the webhook, which answers 503 then."""
+    result = explain("Pod shop/web", pod("weave"), SHOP, [], "")
+    assert "no network is known yet" in result.refusals[0]
