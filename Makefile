@@ -66,12 +66,13 @@ node: venv  ## test the plugin with real CNI plugins in network namespaces (root
 live: venv  ## test the whole product on a real Kubernetes (root)
 	@$(RUN) -m pytest tests/cluster
 
-bench: venv  ## measure; write the figures and the chart of docs/performance.md (root)
+bench: venv  ## measure; write the figures of docs/performance.md; run long tests in full (root)
 	@$(RUN) -m tests.bench
 	@$(RUN) -m tests.bench.startup
 	@$(RUN) -m tests.bench.agent
 	@$(RUN) -m tests.bench.churn
 	@$(RUN) -m tests.bench.webhook
+	@$(RUN) -m pytest --full -m repeats tests
 
 cluster:  ## start or reuse a cluster with Genie (root): eval "$$(make -s cluster)"
 	@$(NEW_PYTHON)

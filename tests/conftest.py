@@ -1,9 +1,11 @@
-"""What all tests share: how properties are tested, and the version before this one.
+"""What all tests share: profiles of hypothesis, the option --full, the version before this one.
 
-Properties are tested with the same examples each time, so that a failure is the change's.
+Properties are tested with the same examples in every run, so a failure is caused by the change.
+``pytest --hypothesis-profile=search`` searches for new examples. No example has a deadline, since
+the machine may be busy.
 
-``pytest --hypothesis-profile=search`` looks for new ones. No example has a deadline: the machine
-may be busy with other things.
+Tests marked ``repeats`` run a matrix or a repetition: in a short form in ``make test``, in full in
+``make bench`` (``pytest --full -m repeats``).
 """
 
 from __future__ import annotations
@@ -25,7 +27,22 @@ settings.register_profile(
 settings.load_profile("steady")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add --full."""
+    parser.addoption(
+        "--full",
+        action="store_true",
+        help="run matrices and repetitions in full; `make bench` does so with the marker `repeats`",
+    )
+
+
+@pytest.fixture(scope="session")
+def full(request: pytest.FixtureRequest) -> bool:
+    """Return whether a test that is marked `repeats` runs in its full length."""
+    return bool(request.config.getoption("--full"))
+
+
 @pytest.fixture(scope="session")
 def predecessor(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the tree of the version before this one; a clone without its history has none."""
+    """Return the source tree of the version before this one, taken from the history."""
     return of_history.export(tmp_path_factory.mktemp("predecessor") / "tree")

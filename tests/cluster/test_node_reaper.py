@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 NODE = "node1"
 ANNOTATIONS = "io.kubernetes.cri.pod-annotations"
 STATE = "/var/lib/cni/genie"
-LIVING = 100
+LIVING, FULL_LIVING = 30, 100
 IPAM = {"type": "host-local", "ranges": [[{"subnet": "10.77.0.0/24"}]]}
 SLOW = "/opt/cni/bin/slow"
 SLOW_MAY_END = "/run/slow-may-end"
@@ -253,8 +253,9 @@ def no_kubelet(cluster: Cluster, node: Node) -> Iterator[None]:
         )
 
 
-def test_what_a_killed_runtime_left_is_freed_and_100_living_pods_keep_their_networks(
-    cluster: Cluster, slow: Node, networks: Callable[..., None], container: str
+@pytest.mark.repeats
+def test_what_a_killed_runtime_left_is_freed_and_living_pods_keep_their_networks(
+    cluster: Cluster, slow: Node, networks: Callable[..., None], container: str, *, full: bool
 ) -> None:
     """The runtime is killed during ADD and started again; in the end nothing is left of anything.
 
@@ -265,13 +266,14 @@ def test_what_a_killed_runtime_left_is_freed_and_100_living_pods_keep_their_netw
     node = slow
     networks("living")  # without the masquerading of the others, which is what would take long
     with no_kubelet(cluster, node):
-        names = [f"living-{number}" for number in range(LIVING)]
+        count = FULL_LIVING if full else LIVING
+        names = [f"living-{number}" for number in range(count)]
         living = sandboxes.run_many(node, names, "living")
-        assert len(set(living)) == LIVING
+        assert len(set(living)) == count
         assert set(living) <= set(node.records())
         doomed = kill_the_runtime_during_add(cluster, node)
         with_living = node.records(), held(node, "living")
-        assert len(with_living[1][0]["living"]) == LIVING
+        assert len(with_living[1][0]["living"]) == count
         call(node, "ADD", container, runtimeConfig=chosen("weave,canal@net1"))
         put_back_the_clock(node, *node.records())
         cluster.wait_for(lambda: not has_record(node, container), 60, "the reaper to be at work")

@@ -1,8 +1,7 @@
-"""Upgrade, downgrade and upgrade again while pods run, come and go: none is lost, nothing stays.
+"""Upgrade, downgrade and upgrade again while pods run, start and stop: nothing is lost or left.
 
-The predecessor's image and manifests are made from the history (:mod:`tests.predecessor`), and each
-version is put in place of the other as an administrator does it: the image swapped, the manifests
-applied.
+Image and manifests of the predecessor are built from the history (:mod:`tests.predecessor`). Each
+version replaces the other as an administrator does it: with another image and other manifests.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from dispatcher.state.record import FORMAT
 from tests import predecessor as of_history
+from tests.cluster.support.agents import LAUNCHER
 from tests.cluster.support.churn import (
     READY_WITHIN,
     attachments,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 NODE = "node1"
 AT_ONCE = 4
-"""Pods that come and go together in each lane: enough to be at work in every second of a roll."""
+"""Pods of one wave in each lane: enough to have some starting in every second of a rollout."""
 
 CHOICES: dict[str, tuple[str | None, dict[str, str]]] = {
     "default": (None, {"eth0": DEFAULT_NETWORK}),
@@ -44,52 +44,68 @@ CHOICES: dict[str, tuple[str | None, dict[str, str]]] = {
     "two": ("weave,canal@net1", {"eth0": "weave", "net1": "canal"}),
     "three": ("canal,weave@net1,canal@net2", {"eth0": "canal", "net1": "weave", "net2": "canal"}),
 }
-"""What the pods of each version ask for, and what each has from then on."""
+"""What the pods of each version ask for, and the attachments that each has from then on."""
 
 
 @contextlib.contextmanager
 def pods_come_and_go(cluster: Cluster, node: Node, namespace: str) -> Iterator[list[ChurnFigures]]:
-    """Make and delete pods meanwhile; fails where one is refused, is not Ready, or does not go."""
-    over = threading.Event()
-    done: list[ChurnFigures] = []
+    """Create and delete pods meanwhile; fail if one is refused, is not Ready or does not go."""
+    stopping = threading.Event()
+    results: list[ChurnFigures] = []
 
     def waves() -> Iterator[object]:
-        return itertools.takewhile(lambda _: not over.is_set(), itertools.count())
+        return itertools.takewhile(lambda _: not stopping.is_set(), itertools.count())
 
-    with ThreadPoolExecutor(1) as together:
-        churning = together.submit(churn, cluster, node, namespace, waves, pods=AT_ONCE)
+    with ThreadPoolExecutor(1) as executor:
+        churning = executor.submit(churn, cluster, node, namespace, waves, pods=AT_ONCE)
         try:
-            yield done
+            yield results
         finally:
-            over.set()
-            done.append(churning.result())
+            stopping.set()
+            results.append(churning.result())
 
 
-def create(cluster: Cluster, namespace: str, version: str) -> Attachments:
-    """Start a pod of each choice; return what each is to have."""
+def replace(cluster: Cluster, namespace: str, release: Release, expected: Attachments) -> None:
+    """Put *release* in place of the other version while pods come and go.
+
+    The pods that stay keep what they have, and none restarts.
+    """
+    node = cluster.node(NODE)
+    launcher = node.path(LAUNCHER)
+    former = launcher.read_text()
+    with pods_come_and_go(cluster, node, namespace) as churned:
+        install_genie(cluster, release=release)
+    assert churned[0].pods
+    assert launcher.read_text() != former
+    assert held(cluster, node, namespace) == expected
+
+
+def create(cluster: Cluster, namespace: str, prefix: str) -> Attachments:
+    """Start a pod of each choice; return the attachments that each must have."""
     pods = [
-        pod_manifest(f"{version}-{name}", cni, labels={"stays": "yes"})
+        pod_manifest(f"{prefix}-{name}", cni, labels={"stays": "yes"})
         for name, (cni, _) in CHOICES.items()
     ]
     cluster.apply({"apiVersion": "v1", "kind": "List", "items": pods}, "-n", namespace)
-    ours = ("pods", "-n", namespace, "-l", "stays=yes")
-    wait = ("wait", *ours, "--for=condition=Ready", f"--timeout={READY_WITHIN}s")
-    cluster.kubectl(*wait, timeout=2 * READY_WITHIN)
-    return {f"{version}-{name}": interfaces for name, (_, interfaces) in CHOICES.items()}
+    wait = ("wait", "pods", "-n", namespace, "-l", "stays=yes", "--for=condition=Ready")
+    cluster.kubectl(*wait, f"--timeout={READY_WITHIN}s", timeout=2 * READY_WITHIN)
+    return {f"{prefix}-{name}": interfaces for name, (_, interfaces) in CHOICES.items()}
+
+
+def delete_one_of_each(cluster: Cluster, namespace: str, expected: Attachments) -> Attachments:
+    """Delete the first pod of each version so far; return what the others must have."""
+    first = {name.partition("-")[0]: name for name in reversed(expected)}
+    cluster.kubectl("delete", "pod", *first.values(), "-n", namespace, "--wait=true")
+    return {name: had for name, had in expected.items() if name not in first.values()}
 
 
 def held(cluster: Cluster, node: Node, namespace: str) -> Attachments:
-    """Return what the pods that stay have, all of which run as they were started."""
+    """Return the attachments of the pods that stay; none may have restarted."""
     pods = cluster.get("pods", "-n", namespace, "-l", "stays=yes")["items"]
     for pod in pods:
         [container] = pod["status"]["containerStatuses"]
         assert (container["ready"], container["restartCount"]) == (True, 0), pod["metadata"]["name"]
     return attachments(node, pods)
-
-
-def first_of(pods: Attachments, turn: int) -> str:
-    """Return the first of *pods* that was started at *turn*."""
-    return next(name for name in pods if name.startswith(f"turn{turn}-"))
 
 
 def formats(node: Node) -> set[int]:
@@ -101,35 +117,28 @@ def formats(node: Node) -> set[int]:
 def test_an_upgrade_that_is_taken_back_and_made_again_loses_nothing(
     cluster: Cluster, namespace: str, predecessor: Path
 ) -> None:
-    """At each turn pods of every version so far keep what they have, and some of each are deleted.
+    """Pods of every version so far keep what they have; each version releases pods of the other.
 
-    No creation fails meanwhile, and in the end no address, record, rule or veth is left.
+    No creation fails meanwhile, and in the end no address, record, rule or veth remains.
     """
     node = cluster.node(NODE)
     before = Release(predecessor, "localhost/cni-genie:predecessor")
-    launcher = node.path("/opt/cni/bin/genie")
-    expected: Attachments = {}
+    install_genie(cluster, release=before)  # there is no pod yet that could lose anything
     try:
-        for turn, release in enumerate((before, THIS, before, THIS)):
-            version = launcher.read_text()
-            with pods_come_and_go(cluster, node, namespace) as churned:
-                install_genie(cluster, release=release)
-            assert churned[0].pods
-            assert launcher.read_text() != version
-            assert held(cluster, node, namespace) == expected
+        expected = create(cluster, namespace, "old")
+        assert held(cluster, node, namespace) == expected
 
-            expected |= create(cluster, namespace, f"turn{turn}")
-            assert held(cluster, node, namespace) == expected
-            if turn:
-                assert formats(node) == {of_history.FORMAT, FORMAT}
+        for prefix, release in (("upgraded", THIS), ("downgraded", before)):
+            replace(cluster, namespace, release, expected)
+            created = create(cluster, namespace, prefix)
+            assert held(cluster, node, namespace) == expected | created
+            assert formats(node) == {of_history.FORMAT, FORMAT}
 
-            # One pod of every earlier turn: those of the other version, too.
-            gone = [first_of(expected, earlier) for earlier in range(turn)]
-            if gone:
-                cluster.kubectl("delete", "pod", *gone, "-n", namespace, "--wait=true")
-            expected = {name: had for name, had in expected.items() if name not in gone}
+            expected = delete_one_of_each(cluster, namespace, expected) | created
             assert held(cluster, node, namespace) == expected
             assert remaining_leftovers(node) == {}
+
+        replace(cluster, namespace, THIS, expected)
     finally:
         install_genie(cluster)
     cluster.kubectl("delete", "pods", "--all", "-n", namespace, "--wait=true")

@@ -6,6 +6,7 @@
     __main__       the command line
     cluster        start a cluster, talk to it, look into it, take it down
     client         kubectl, as the cluster's administrator
+    apiread        reads from the API server without kubectl
     genie          install Genie into a cluster
     helm           render the project's Helm chart
     control_plane  etcd, kube-apiserver, kube-controller-manager and kube-scheduler

@@ -1,13 +1,15 @@
-"""Run kubectl as a cluster's administrator."""
+"""Read and change a cluster as its administrator."""
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
 import time
 from typing import TYPE_CHECKING, Any
 
+from tests.devcluster.apiread import Reader, api_path
 from tests.devcluster.commands import ClusterError, run
 
 if TYPE_CHECKING:
@@ -49,8 +51,26 @@ class KubectlClient:
         return run(command, input=input, env=self.environment, check=check, timeout=timeout)
 
     def get(self, *args: str) -> Any:
-        """Run `kubectl get` and return the parsed JSON."""
+        """Return what `kubectl get ARGS -o json` prints, parsed. Raises CommandError.
+
+        Simple reads are made without kubectl, which costs most of the time of a short poll. Where
+        they fail, kubectl reads again, and its error says why.
+        """
+        path = api_path(args)
+        if path is not None and (content := self._reader.read(path)) is not None:
+            return content
         return json.loads(self.kubectl("get", *args, "-o", "json").stdout)
+
+    def exists(self, *args: str) -> bool:
+        """Return whether `get` with these arguments finds the object; False if it fails."""
+        path = api_path(args)
+        if path is not None:
+            return self._reader.read(path) is not None
+        return self.kubectl("get", *args, check=False).returncode == 0
+
+    @functools.cached_property
+    def _reader(self) -> Reader:
+        return Reader(self.layout.kubeconfig)
 
     def apply(self, manifest: str | Mapping[str, Any], *args: str, check: bool = True) -> Command:
         """Apply a manifest: YAML text, or one object."""

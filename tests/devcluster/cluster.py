@@ -183,11 +183,13 @@ class Cluster(KubectlClient):
     def _is_ready(self, node: Node) -> bool:
         for service in node.services.values():
             service.check()
-        query = 'jsonpath={.status.conditions[?(@.type=="Ready")].status}'
-        return self.kubectl("get", "node", node.name, "-o", query, check=False).stdout == "True"
+        if not self.exists("node", node.name):
+            return False
+        conditions = self.get("node", node.name)["status"].get("conditions", [])
+        return {"Ready": "True"} in [{each["type"]: each["status"]} for each in conditions]
 
     def _accepts_pods(self) -> bool:
-        return self.kubectl("get", "serviceaccount", "default", check=False).returncode == 0
+        return self.exists("serviceaccount", "default")
 
     # ---- nodes and pods
 
@@ -201,8 +203,7 @@ class Cluster(KubectlClient):
 
     def node_of(self, pod: str, namespace: str = "default") -> Node:
         """Return the node that a pod runs on."""
-        query = "jsonpath={.spec.nodeName}"
-        return self.nodes[self.kubectl("get", "pod", pod, "-n", namespace, "-o", query).stdout]
+        return self.nodes[self.get("pod", pod, "-n", namespace)["spec"]["nodeName"]]
 
     def sandbox_of(self, pod: str, namespace: str = "default") -> str:
         """Return the id of a pod's newest sandbox, which is CNI's container id."""
@@ -210,16 +211,19 @@ class Cluster(KubectlClient):
 
     def pod_netns(self, pod: str, namespace: str = "default") -> str:
         """Return the path of a pod's network namespace, as its node knows it."""
-        node = self.node_of(pod, namespace)
-        return node.sandbox("netns", node.sandbox("find", namespace, pod))
+        return _netns(self.node_of(pod, namespace), pod, namespace)
 
     def in_pod(
         self, pod: str, argv: Sequence[str], namespace: str = "default", *, check: bool = True
     ) -> Command:
         """Run one of the machine's programs (`ip`, `curl`) in a pod's network namespace."""
-        netns = self.pod_netns(pod, namespace)
         node = self.node_of(pod, namespace)
+        netns = _netns(node, pod, namespace)
         return node.run(["nsenter", f"--net={netns}", "--", *argv], check=check)
+
+
+def _netns(node: Node, pod: str, namespace: str) -> str:
+    return node.sandbox("netns", node.sandbox("find", namespace, pod))
 
 
 def is_running(name: str) -> bool:

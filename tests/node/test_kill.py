@@ -5,6 +5,7 @@ The real host-local's store is counted before and after, with a neighbour in it 
 
 from __future__ import annotations
 
+import itertools
 import random
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -118,13 +119,13 @@ KILL_PLUGIN = {
 }
 
 
-def _kills(kind: str, command: str, interface: str, when: str) -> str:
+def _kills(plugin_type: str, command: str, interface: str, when: str) -> str:
     """Return a delegate that once, for this command and interface, ends the plugin.
 
     It goes on for a while, as an orphan, and logs when it begins and ends.
     """
-    how = KILL_PLUGIN[kind]
-    go_on = f"out=$($REAL/{kind}); code=$?"
+    how = KILL_PLUGIN[plugin_type]
+    go_on = f"out=$($REAL/{plugin_type}); code=$?"
     chosen = f"{how}; sleep 0.2; {go_on}" if when == "before" else f"{go_on}; {how}; sleep 0.2"
     return f"""
 echo "begin $CNI_COMMAND $CNI_IFNAME" >>$HERE/log
@@ -137,13 +138,32 @@ printf %s "$out"
 exit $code"""
 
 
-@pytest.mark.parametrize("then", ["DEL", "second ADD"])
-@pytest.mark.parametrize("interface", ["eth0", "net1"])
-@pytest.mark.parametrize("command", ["ADD", "DEL"])
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("kind", ["bridge", "host-local"])
+COLUMNS = {
+    "plugin_type": ("bridge", "host-local"),
+    "when": ("before", "after"),
+    "command": ("ADD", "DEL"),
+    "interface": ("eth0", "net1"),
+    "then": ("DEL", "second ADD"),
+}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Fill the table of five columns; without --full half of it, with every four columns' values.
+
+    The last column follows from the parity of the others, so that any four of them are complete.
+    """
+    if set(COLUMNS) <= set(metafunc.fixturenames):
+        rows = itertools.product((0, 1), repeat=len(COLUMNS))
+        chosen = (row for row in rows if metafunc.config.getoption("--full") or sum(row) % 2 == 0)
+        values = [
+            [column[at] for column, at in zip(COLUMNS.values(), row, strict=True)] for row in chosen
+        ]
+        metafunc.parametrize(list(COLUMNS), values)
+
+
+@pytest.mark.repeats
 def test_killed_while_a_delegate_runs_which_then_goes_on(  # noqa: PLR0917 - a table of five columns
-    node: Node, kind: str, when: str, command: str, interface: str, then: str
+    node: Node, plugin_type: str, when: str, command: str, interface: str, then: str
 ) -> None:
     """The delegate outlives the plugin; the next call for the container waits, and frees all."""
     _neighbour(node)
@@ -151,7 +171,7 @@ def test_killed_while_a_delegate_runs_which_then_goes_on(  # noqa: PLR0917 - a t
     before = node.left(pod)
     if command == "DEL":
         node.add(pod, BOTH).succeeded()
-    node.delegate(kind, _kills(kind, command, interface, when))
+    node.delegate(plugin_type, _kills(plugin_type, command, interface, when))
     assert node.call(command, pod, BOTH).killed
     if then == "second ADD":
         node.add(pod, BOTH)
@@ -178,7 +198,7 @@ def test_killed_while_a_delegate_hangs_for_ever(node: Node) -> None:
     assert node.records() == {}
 
 
-KILLS = 200
+KILLS, FULL_KILLS = 40, 200
 THREADS = 4
 
 
@@ -199,8 +219,10 @@ def _kill_at_random(node: Node, pod: Container, chance: random.Random, longest: 
     return killed
 
 
-def test_killed_at_200_random_instants(node: Node) -> None:
+@pytest.mark.repeats
+def test_killed_at_random_instants(node: Node, *, full: bool) -> None:
     """DEL follows at once, sometimes a second ADD first; no address, interface, record is left."""
+    kills = FULL_KILLS if full else KILLS
     _neighbour(node)
     pods = [node.container(f"pod{number}") for number in range(THREADS)]
     before = node.left(*pods)
@@ -211,7 +233,7 @@ def test_killed_at_200_random_instants(node: Node) -> None:
         longest = 1.2 * node.add(pod, BOTH).seconds
         node.delete(pod, BOTH).succeeded()
         killed = 0
-        for _ in range(KILLS // THREADS):
+        for _ in range(kills // THREADS):
             if _kill_at_random(node, pod, chance, longest):
                 killed += 1
                 longest *= 1.1
@@ -222,7 +244,7 @@ def test_killed_at_200_random_instants(node: Node) -> None:
     with ThreadPoolExecutor(THREADS) as threads:
         killed = sum(threads.map(work, range(THREADS)))
     assert node.left(*pods) == before, f"seed {seed}"
-    assert killed > KILLS / 3, "most calls had ended before they were killed"
+    assert killed > kills / 3, "most calls had ended before they were killed"
 
 
 def test_the_runtime_may_end_before_it_reads_the_answer(node: Node) -> None:

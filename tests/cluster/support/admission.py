@@ -135,13 +135,9 @@ def make_spaces(cluster: Cluster, wanted: Mapping[str, Mapping[str, str]]) -> No
     for name, wishes in wanted.items():
         metadata = {"name": name, "annotations": dict(wishes)}
         cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
-        has_account = functools.partial(_has_account, cluster, name)
-        cluster.wait_for(has_account, 30, f"the service account of {name}")
-
-
-def _has_account(cluster: Cluster, namespace: str) -> bool:
-    account = ("get", "serviceaccount", "default", "-n", namespace)
-    return cluster.kubectl(*account, check=False).returncode == 0
+        account = ("serviceaccount", "default", "-n", name)
+        exists = functools.partial(cluster.exists, *account)
+        cluster.wait_for(exists, 30, f"the service account of {name}")
 
 
 @contextlib.contextmanager

@@ -26,8 +26,8 @@ class Interface:
 def interfaces(cluster: Cluster, pod: str, namespace: str) -> dict[str, Interface]:
     """Return the pod's interfaces by name, without the loopback."""
     inside = json.loads(_in_pod(cluster, pod, namespace, "ip", "-j", "address"))
-    node = cluster.node_of(pod, namespace)
-    outside = {link["ifindex"]: link for link in json.loads(node.run(["ip", "-j", "link"]).stdout)}
+    links = cluster.node_of(pod, namespace).run(["ip", "-j", "link"]).stdout
+    outside = {link["ifindex"]: link for link in json.loads(links)}
     return {
         link["ifname"]: Interface(
             link["ifname"],
@@ -41,13 +41,15 @@ def interfaces(cluster: Cluster, pod: str, namespace: str) -> dict[str, Interfac
 
 def default_routes(cluster: Cluster, pod: str, namespace: str) -> list[tuple[str, str]]:
     """Return the pod's default routes as (family, interface), in the kernel's order."""
-    found: list[tuple[str, str]] = []
-    for family in ("-4", "-6"):
-        routes: list[dict[str, Any]] = json.loads(
-            _in_pod(cluster, pod, namespace, "ip", "-j", family, "route", "show", "default")
-        )
-        found += [(family, route["dev"]) for route in routes]
-    return found
+    families = ("-4", "-6")
+    script = "\n".join(f"ip -j {family} route show default; echo" for family in families)
+    output = _in_pod(cluster, pod, namespace, "sh", "-ec", script)
+    tables: list[list[dict[str, Any]]] = [json.loads(line) for line in output.split("\n") if line]
+    return [
+        (family, route["dev"])
+        for family, table in zip(families, tables, strict=True)
+        for route in table
+    ]
 
 
 def http_status(cluster: Cluster, pod: str, namespace: str, address: str) -> str:

@@ -56,9 +56,8 @@ def pod_ips(cluster: Cluster, namespace: str, pod: str) -> list[str]:
 def create_namespace(cluster: Cluster, name: str) -> None:
     """Create a namespace and wait until it accepts pods: until it has its service account."""
     cluster.kubectl("create", "namespace", name)
-    account = ("get", "serviceaccount", "default", "-n", name)
     cluster.wait_for(
-        lambda: cluster.kubectl(*account, check=False).returncode == 0,
+        lambda: cluster.exists("serviceaccount", "default", "-n", name),
         30,
         f"the service account of namespace {name}",
     )
