@@ -1,7 +1,7 @@
-"""Calls of the plugin, as processes that a test can wait for, judge and kill.
+"""Calls of the plugin, as processes that a test awaits, checks and kills.
 
-Rules of this file: no waiting for a fixed time, only for a condition with an end; the invariant
-of the protocol (standard output is empty or one JSON object) is held against every call.
+Nothing here waits for a fixed time, only for a condition with a deadline. Every call is checked
+against the protocol: standard output is empty or one JSON object.
 """
 
 from __future__ import annotations
@@ -10,14 +10,18 @@ import json
 import signal
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable
 
+DIE = Path(__file__).with_name("die.py")
+"""A program that runs the plugin and kills it before its n-th effect."""
+
 LONG = 150.0
-"""When a test gives up on a call or a condition: well after the plugin's own 90 s, seconds."""
+"""Seconds until a test gives up on a call or a condition; the plugin's own deadline is 90 s."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,13 @@ def plugins() -> Path:
 
 
 @pytest.fixture(scope="session")
+def cnitool(plugins: Path) -> Path:
+    """Return the real cnitool, which calls plugins through libcni."""
+    assert plugins.is_dir()
+    return gobuild.build(gobuild.CNITOOL) / "cnitool"
+
+
+@pytest.fixture(scope="session")
 def genie(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give the launcher of the plugin, built from this tree as for a node."""
     target = tmp_path_factory.mktemp("genie")

@@ -8,14 +8,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from tests.node.test_before_genie import (
-    NOTHING,
-    _id_given_by_cnitool,
-    _install_genie,
-    _libcni,
-    cnitool,
-)
-from tests.node.test_put_off import reap
+from tests.node.harness import Left
+from tests.node.runtime import id_given_by_cnitool, install_genie_conflist, libcni, reap
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +17,7 @@ if TYPE_CHECKING:
     from tests.node.harness import Node
     from tests.node.namespaces import Container
 
-__all__ = ["cnitool"]
+NOTHING = Left({"weave": []}, [], [], [])
 
 
 def leave(node: Node, pod: Container) -> None:
@@ -51,13 +45,13 @@ def test_the_runtime_releases_what_was_handed_over_with_the_result(
     node: Node, cnitool: Path
 ) -> None:
     """It reads the entry as its own, gives the plugins the result, and removes the entry."""
-    _install_genie(node)
+    install_genie_conflist(node)
     pod = node.container("pod")
-    _libcni(node, cnitool, "add", "genie", pod)
-    leave(node, _id_given_by_cnitool(node, pod))
+    libcni(node, cnitool, "add", "genie", pod)
+    leave(node, id_given_by_cnitool(node, pod))
     told = "[ $CNI_COMMAND = DEL ] || exec $REAL/bridge\ntee $HERE/told | $REAL/bridge"
     node.delegate("bridge", told)
-    _libcni(node, cnitool, "del", "weave", pod)
+    libcni(node, cnitool, "del", "weave", pod)
     given = json.loads((node.folder / "told").read_bytes())
     assert given["prevResult"]["ips"]
     assert node.left(pod) == NOTHING

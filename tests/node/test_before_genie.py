@@ -6,15 +6,12 @@ The real cnitool, with the real libcni inside, attaches them and so writes the r
 from __future__ import annotations
 
 import json
-import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.devcluster.build import gobuild
-from tests.node.calls import LONG
 from tests.node.harness import Left
-from tests.node.namespaces import Container
+from tests.node.runtime import id_given_by_cnitool, install_genie_conflist, libcni
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,49 +19,6 @@ if TYPE_CHECKING:
     from tests.node.harness import Node
 
 NOTHING = Left({"weave": []}, [], [], [])
-
-
-@pytest.fixture(scope="session")
-def cnitool(plugins: Path) -> Path:
-    """Give the real cnitool."""
-    assert plugins.is_dir()
-    return gobuild.build(gobuild.CNITOOL) / "cnitool"
-
-
-def _libcni(node: Node, cnitool: Path, command: str, network: str, pod: Container) -> None:
-    """Let libcni carry out a command, as the container runtime does."""
-    conf_dir = "net.d" if network == "genie" else "conf"
-    environ = {
-        "PATH": "/usr/bin:/bin:/usr/sbin:/sbin",
-        "CNI_PATH": f"{node.genie.parent}:{node.bin}:{node.plugins}",
-        "NETCONFPATH": str(node.folder / conf_dir),
-        "CNI_IFNAME": "eth0",
-    }
-    done = subprocess.run(
-        [*node.inside(), cnitool, command, network, str(pod.netns)],
-        env=environ,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=LONG,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def _id_given_by_cnitool(node: Node, pod: Container) -> Container:
-    """Return the container under the id that cnitool made of the path of its namespace."""
-    (entry,) = node.cache.iterdir()
-    return Container(json.loads(entry.read_bytes())["containerId"], pod.netns)
-
-
-def _install_genie(node: Node) -> None:
-    """Put Genie's conflist where libcni finds it, in a folder of its own."""
-    folder = node.folder / "net.d"
-    folder.mkdir()
-    entry = {key: value for key, value in node.conf().items() if key not in {"cniVersion", "name"}}
-    del entry["runtimeConfig"]
-    conflist: dict[str, Any] = {"cniVersion": "1.0.0", "name": "genie", "plugins": [entry]}
-    (folder / "00-genie.conflist").write_text(json.dumps(conflist))
 
 
 CHANGES = {
@@ -83,10 +37,10 @@ def test_del_frees_a_container_that_was_attached_before_genie(
 ) -> None:
     """DEL uses the cached configuration, and removes the cache's file."""
     pod = node.container("pod")
-    _libcni(node, cnitool, "add", "weave", pod)
+    libcni(node, cnitool, "add", "weave", pod)
     assert len(node.addresses("weave")) == 1
     assert node.links(pod) == ["eth0"]
-    known = _id_given_by_cnitool(node, pod)
+    known = id_given_by_cnitool(node, pod)
     change(node)
     if reboot:
         node.reboot(pod)
@@ -100,8 +54,8 @@ def test_a_del_that_fails_is_tried_again_with_the_cached_configuration(
 ) -> None:
     """The cache's file goes only after success."""
     pod = node.container("pod")
-    _libcni(node, cnitool, "add", "weave", pod)
-    known = _id_given_by_cnitool(node, pod)
+    libcni(node, cnitool, "add", "weave", pod)
+    known = id_given_by_cnitool(node, pod)
     node.delegate("bridge", "exit 1")
     node.delete(known, default="canal").failed()
     assert len(node.addresses("weave")) == 1
@@ -119,8 +73,8 @@ def test_plugins_that_stand_in_files_of_their_own_free_too(node: Node, cnitool: 
     passes_on = "import json, sys; print(json.dumps(json.load(sys.stdin)['prevResult']))"
     node.delegate("more", f'echo $CNI_COMMAND >>$HERE/log\nexec python3 -IS -c "{passes_on}"')
     pod = node.container("pod")
-    _libcni(node, cnitool, "add", "weave", pod)
-    node.delete(_id_given_by_cnitool(node, pod), default="canal").succeeded()
+    libcni(node, cnitool, "add", "weave", pod)
+    node.delete(id_given_by_cnitool(node, pod), default="canal").succeeded()
     assert (node.folder / "log").read_text().split() == ["ADD", "DEL"]
     assert node.left(pod) == NOTHING
 
@@ -130,24 +84,24 @@ def test_a_cached_result_that_cannot_be_used_keeps_nothing_from_being_freed(
 ) -> None:
     """The configuration is what counts: its plugins free without a result."""
     pod = node.container("pod")
-    _libcni(node, cnitool, "add", "weave", pod)
+    libcni(node, cnitool, "add", "weave", pod)
     (entry,) = node.cache.iterdir()
     content = json.loads(entry.read_bytes())
     content["result"]["ips"][0]["address"] = "nonsense"
     entry.write_text(json.dumps(content))
-    node.delete(_id_given_by_cnitool(node, pod), default="canal").succeeded()
+    node.delete(id_given_by_cnitool(node, pod), default="canal").succeeded()
     assert node.left(pod) == NOTHING
 
 
 def test_installing_genie_on_a_running_node_leaks_nothing(node: Node, cnitool: Path) -> None:
     """One container from before and one from after, both deleted by libcni through Genie."""
     before, after = node.container("before"), node.container("after")
-    _libcni(node, cnitool, "add", "weave", before)
-    _install_genie(node)
-    _libcni(node, cnitool, "add", "genie", after)
+    libcni(node, cnitool, "add", "weave", before)
+    install_genie_conflist(node)
+    libcni(node, cnitool, "add", "genie", after)
     assert len(node.addresses("weave")) == 2
     for pod in (before, after):
-        _libcni(node, cnitool, "del", "genie", pod)
+        libcni(node, cnitool, "del", "genie", pod)
     assert node.left(before, after) == NOTHING
 
 
@@ -161,8 +115,8 @@ def test_gc_keeps_a_container_that_was_attached_before_genie(node: Node, cnitool
     for name, subnet in (("weave", "10.32.0.0/16"), ("canal", "10.244.0.0/16")):
         node.network(name, node.bridge_conf(name, subnet), version="1.1.0")
     old, new = node.container("old"), node.container("new")
-    _libcni(node, cnitool, "add", "canal", old)
-    known = _id_given_by_cnitool(node, old)
+    libcni(node, cnitool, "add", "canal", old)
+    known = id_given_by_cnitool(node, old)
     node.add(new, "weave,canal@net1").succeeded()
     node.gc((known.id, "eth0"), (new.id, "eth0")).succeeded()
     lists = {}
@@ -181,9 +135,9 @@ def test_gc_keeps_a_container_that_was_attached_before_genie(node: Node, cnitool
 def test_our_own_cache_entries_are_not_mistaken_for_old_ones(node: Node, cnitool: Path) -> None:
     """Without a record, libcni's entry of our own call must not make Genie call Genie."""
     pod = node.container("pod")
-    _install_genie(node)
-    _libcni(node, cnitool, "add", "genie", pod)
-    known = _id_given_by_cnitool(node, pod)
+    install_genie_conflist(node)
+    libcni(node, cnitool, "add", "genie", pod)
+    known = id_given_by_cnitool(node, pod)
     for file in (node.folder / "state").iterdir():
         file.unlink()
     node.delete(known).succeeded()  # the default network's DEL
@@ -195,8 +149,8 @@ def test_containerds_loopback_is_not_mistaken_for_a_network(node: Node, cnitool:
     """Its cache entry has the same container id; DEL is the default network's all the same."""
     pod = node.container("pod")
     node.network("cni-loopback", {"type": "loopback"})
-    _libcni(node, cnitool, "add", "cni-loopback", pod)
-    known = _id_given_by_cnitool(node, pod)
+    libcni(node, cnitool, "add", "cni-loopback", pod)
+    known = id_given_by_cnitool(node, pod)
     node.delegate("bridge", "echo $CNI_COMMAND $CNI_IFNAME >>$HERE/log\nexec $REAL/bridge")
     node.delegate("loopback", "echo loopback >>$HERE/log\nexec $REAL/loopback")
     node.delete(known).succeeded()

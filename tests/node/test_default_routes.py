@@ -7,7 +7,6 @@ real. What the pod has with several networks is compared with what its primary a
 from __future__ import annotations
 
 import itertools
-import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,6 +15,7 @@ import pytest
 
 from dispatcher import cni_errors
 from tests.node.calls import wait_for
+from tests.node.products import default_routes, install_product
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from tests.node.harness import Node
     from tests.node.namespaces import Container
 
-PRODUCT = Path(__file__).with_name("product.py")
 DEFAULTS = ("appends", "fails", "skips", "replaces", "none")
 FAMILIES = {"IPv4": [4], "IPv6": [6], "dual-stack": [4, 6]}
 THREADS = 4
@@ -42,22 +41,6 @@ class Case(NamedTuple):
             f"{how}{place}" + ("" if place == self.primary else f"@net{place}")
             for place, how in enumerate(self.defaults)
         )
-
-
-def product(node: Node, name: str, number: int, **behaviour: Any) -> None:
-    """Install a network whose only plugin behaves like a product."""
-    program = node.bin / "product"
-    if not program.exists():
-        shutil.copy(PRODUCT, program)
-    conf = {"type": "product", "number": number, "families": [4], "default": "none"}
-    store = str(node.folder / "ipam")
-    node.network(name, {**conf, "dataDir": store, **behaviour})
-
-
-def default_routes(node: Node, pod: Container) -> str:
-    """Return the pod's default routes of both families, with all that the kernel says of them."""
-    show = "ip -details -{} route show default"
-    return node.sh(f"{show.format(4)}; {show.format(6)}", net=pod.netns)
 
 
 INSTALLING = [behaviour for behaviour in DEFAULTS if behaviour != "none"]
@@ -101,7 +84,7 @@ def test_the_default_routes_are_those_of_the_primary_alone(
     """With any networks that add, refuse, skip, replace or bring no default route, in any order."""
     places = range(4)
     for number, (how, place) in enumerate(itertools.product(DEFAULTS, places)):
-        product(node, f"{how}{place}", number, families=families, default=how)
+        install_product(node, f"{how}{place}", number, families=families, default=how)
     pods = [node.container(f"pod{number}") for number in range(THREADS)]
 
     expected = {}
@@ -173,8 +156,8 @@ def test_a_default_route_is_put_back_exactly(node: Node, shape: str) -> None:
     plugin = {"type": "product", "number": 7, "families": [4, 6], "default": "none"}
     store = {"dataDir": str(node.folder / "ipam")}
     node.network("shaped", {**plugin, **store}, {"type": "shaper"})
-    product(node, "fails", 8, families=[4, 6], default="fails")
-    product(node, "replaces", 9, families=[4, 6], default="replaces")
+    install_product(node, "fails", 8, families=[4, 6], default="fails")
+    install_product(node, "replaces", 9, families=[4, 6], default="replaces")
     pod = node.container("pod")
 
     node.add(pod, "shaped").succeeded()
@@ -201,8 +184,8 @@ def test_a_default_route_that_routers_advertise_comes_from_the_primary_alone(
     node: Node, annotation: str
 ) -> None:
     """What the primary learnt during ADD stays in place; on a secondary none is learnt, ever."""
-    product(node, "learns", 1, families=[6], router=str(ROUTER))
-    product(node, "taught", 2, families=[6], router=str(ROUTER))
+    install_product(node, "learns", 1, families=[6], router=str(ROUTER))
+    install_product(node, "taught", 2, families=[6], router=str(ROUTER))
     pod = node.container("pod")
     node.add(pod, annotation).succeeded()
     assert _advertised(node, pod) == ["eth0"]
@@ -220,8 +203,8 @@ def test_a_default_route_that_routers_advertise_comes_from_the_primary_alone(
 
 def test_a_secondary_that_removes_the_primarys_interface_fails_the_pod(node: Node) -> None:
     """Two networks whose plugin keeps one link a container, as Calico does: nothing is left."""
-    product(node, "one", 1, oneLink=True)
-    product(node, "other", 2, default="appends")
+    install_product(node, "one", 1, oneLink=True)
+    install_product(node, "other", 2, default="appends")
     pod = node.container("pod")
     before = node.left(pod)
     error = node.add(pod, "one,other@net1,one@net2").failed(cni_errors.DELEGATE_FAILED)
@@ -236,10 +219,10 @@ def test_a_secondary_that_removes_the_primarys_interface_fails_the_pod(node: Nod
 
 def test_routes_of_an_earlier_call_survive_a_later_call_that_fails(node: Node) -> None:
     """A second CNI_IFNAME: its networks hold the pod's default routes, and put them back."""
-    product(node, "first", 1, families=[4, 6], default="appends")
-    product(node, "second", 2, families=[4, 6], default="fails")
-    product(node, "third", 3, families=[4, 6], default="replaces")
-    product(node, "broken", 4, needs="/run/broken/subnet.env")
+    install_product(node, "first", 1, families=[4, 6], default="appends")
+    install_product(node, "second", 2, families=[4, 6], default="fails")
+    install_product(node, "third", 3, families=[4, 6], default="replaces")
+    install_product(node, "broken", 4, needs="/run/broken/subnet.env")
     pod = node.container("pod")
     node.add(pod, "first").succeeded()
     alone = default_routes(node, pod)
@@ -259,8 +242,8 @@ def test_routes_of_an_earlier_call_survive_a_later_call_that_fails(node: Node) -
 
 def test_what_a_plugin_writes_around_its_result_and_to_stderr_does_no_harm(node: Node) -> None:
     """Blank lines are JSON's; standard error is passed on."""
-    product(node, "loud", 1, default="appends", noise="time=now level=info msg=hello")
-    product(node, "other", 2, default="fails")
+    install_product(node, "loud", 1, default="appends", noise="time=now level=info msg=hello")
+    install_product(node, "other", 2, default="fails")
     pod = node.container("pod")
     answer = node.add(pod, "other,loud@net1")
     answer.succeeded()
@@ -270,8 +253,8 @@ def test_what_a_plugin_writes_around_its_result_and_to_stderr_does_no_harm(node:
 
 def test_networks_that_keep_their_state_by_container_alone_are_released(node: Node) -> None:
     """Two of them in one pod, each with a store of its own, as Flannel has: nothing is left."""
-    product(node, "one", 1, default="appends", keepsByContainer=True)
-    product(node, "other", 2, default="skips", keepsByContainer=True)
+    install_product(node, "one", 1, default="appends", keepsByContainer=True)
+    install_product(node, "other", 2, default="skips", keepsByContainer=True)
     pod = node.container("pod")
     node.add(pod, "other@net1,one").succeeded()
     assert (len(node.addresses("one")), len(node.addresses("other"))) == (1, 1)
@@ -281,8 +264,8 @@ def test_networks_that_keep_their_state_by_container_alone_are_released(node: No
 
 def test_a_network_whose_daemon_is_not_ready_fails_the_pod_and_nothing_is_left(node: Node) -> None:
     """The other network was attached already; the plugin's own words are in the error."""
-    product(node, "one", 1, default="appends")
-    product(node, "daemon", 2, needs="/run/flannel/subnet.env")
+    install_product(node, "one", 1, default="appends")
+    install_product(node, "daemon", 2, needs="/run/flannel/subnet.env")
     pod = node.container("pod")
     error = node.add(pod, "one,daemon@net1").failed(11)
     assert "open /run/flannel/subnet.env: no such file or directory" in error["msg"]

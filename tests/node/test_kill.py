@@ -9,13 +9,13 @@ import itertools
 import random
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from dispatcher import cni_errors
-from tests.node.test_default_routes import default_routes, product
+from tests.node.calls import DIE
+from tests.node.products import default_routes, install_product
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from tests.node.harness import Node
     from tests.node.namespaces import Container
 
-DIE = Path(__file__).with_name("die.py")
 BOTH = "weave,canal@net1"
 MOST_STEPS = 100  # of one call: a bound, far above what any takes
 
@@ -269,7 +268,7 @@ LATER: dict[str, Any] = {"env": {"CNI_IFNAME": "eth7"}}
 def _products(node: Node) -> None:
     """Install networks that all bring default routes, each in another way."""
     for number, how in enumerate(("fails", "appends", "replaces", "skips"), 1):
-        product(node, how, number, families=[4, 6], default=how)
+        install_product(node, how, number, families=[4, 6], default=how)
     node.default = "fails"  # what a DEL without a record asks
 
 
@@ -303,9 +302,10 @@ def test_killed_while_the_default_routes_of_an_earlier_call_are_set_aside(node: 
         died = node.add(pod, PRODUCTS, program=program, **LATER)
         node.delete(pod, PRODUCTS, **LATER).succeeded()
         assert default_routes(node, pod) == alone, f"killed before effect {step}"
-        held = {name: kept for name, kept in node.left(pod).addresses.items() if kept}
+        left = node.left(pod)
+        held = {name: addresses for name, addresses in left.addresses.items() if addresses}
         assert held == before.addresses, f"killed before effect {step}"
-        assert node.left(pod).links == before.links, f"killed before effect {step}"
+        assert left.links == before.links, f"killed before effect {step}"
         if not died.killed:
             break
     assert 30 <= step < MOST_STEPS, f"the call had {step} effects"

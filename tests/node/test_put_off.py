@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from dispatcher import cni_errors
-from tests.node.calls import wait_for
+from tests.node.calls import DIE, wait_for
 from tests.node.harness import Left
-from tests.node.test_kill import DIE
+from tests.node.runtime import reap
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.node.harness import Node
 
 NOTHING = Left({"weave": [], "canal": []}, [], [], [])
 BOTH = "weave,canal@net1"
-TREE = Path(__file__).parents[2]
 
 
 def _agent_looks(node: Node, *known: str) -> list[str]:
@@ -43,20 +40,6 @@ def _agent_looks(node: Node, *known: str) -> list[str]:
             f"--cni-conf-dir={node.folder}/net.d",
         ],
     )
-
-
-def reap(node: Node, known: str, arguments: list[str]) -> list[str]:
-    """Let the agent look twice with the settings *arguments*; return what it freed."""
-    words = [f"--state-dir={node.folder}/state", *arguments]
-    done = subprocess.run(
-        [*node.inside(), sys.executable, "-m", "tests.node.agent", known, *words],
-        env={**os.environ, "PYTHONPATH": str(TREE)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()[-1].split()[1:]
 
 
 def _busy(node: Node) -> Path:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tests.node.harness import Node
     from tests.node.namespaces import Container
 
-UPGRADES = 50
+UPGRADES, FULL_UPGRADES = 10, 50
 LANES = 3
 BOTH = "weave,canal@net1"
 
@@ -102,30 +102,32 @@ class Lane:
                     self.failures.append(f"{command}: {answer.out!r} {answer.err}")
 
 
-def test_no_add_fails_during_50_upgrades(node: Node, host: Host) -> None:
+@pytest.mark.repeats
+def test_no_add_fails_during_upgrades(node: Node, host: Host, *, full: bool) -> None:
     """Three lanes of ADD and DEL; between two upgrades each lane begins at least one call."""
+    upgrades = FULL_UPGRADES if full else UPGRADES
     host.install("0")
     lanes = [Lane(node, host.bin / "genie", node.container(f"pod{n}")) for n in range(LANES)]
     stopping = threading.Event()
     with ThreadPoolExecutor(LANES) as pool:
         running = [pool.submit(lane.run, stopping) for lane in lanes]
         try:
-            for number in range(1, UPGRADES + 1):
+            for number in range(1, upgrades + 1):
                 for lane in lanes:
                     lane.seen = lane.begun
                 host.install(str(number))
                 wait_for(lambda: all(lane.begun > lane.seen for lane in lanes), "calls")
-                if number % 25 == 0:
+                if number % 5 == 0:
                     host.prune()
         finally:
             stopping.set()
         for each in running:
             each.result(LONG)
     assert [lane.failures for lane in lanes] == [[]] * LANES
-    assert min(lane.begun for lane in lanes) >= UPGRADES
+    assert min(lane.begun for lane in lanes) >= upgrades
     assert (node.addresses("weave"), node.addresses("canal"), node.records()) == ([], [], {})
     host.prune()
-    assert host.present() == [str(UPGRADES)]
+    assert host.present() == [str(upgrades)]
 
 
 SLOW = """
