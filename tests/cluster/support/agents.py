@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 DAEMONSET = "daemonset/genie-agent"
 CONFLIST = "/etc/cni/net.d/00-genie.conflist"
 LAUNCHER = "/opt/cni/bin/genie"
+STATUS = "k8s.v1.cni.cncf.io/network-status"
 
 
 def agent_pod(cluster: Cluster, node: str) -> str:
@@ -91,6 +92,12 @@ def node_events(cluster: Cluster, node: str, reason: str) -> list[str]:
     query = f"involvedObject.kind=Node,involvedObject.name={node},reason={reason}"
     events: list[dict[str, Any]] = cluster.get("events", "--field-selector", query)["items"]
     return [event["message"] for event in events]
+
+
+def network_status(cluster: Cluster, namespace: str, pod: str) -> str:
+    """Return the annotation network-status of a pod, empty if it has none."""
+    metadata = cluster.get("pod", pod, "-n", namespace)["metadata"]
+    return str(metadata["annotations"].get(STATUS, ""))
 
 
 def metrics(cluster: Cluster, node: str) -> str:

@@ -1,0 +1,168 @@
+"""A stolen token of an agent can change little: some metadata of its own node and pods."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cluster.support.agents import STATUS, agent_pod
+from tests.cluster.support.pods import pod_manifest, temporary_namespace, wait_until_ready
+from tests.devcluster.genie import NAMESPACE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.devcluster.cluster import Cluster
+
+NODE = "node1"
+
+
+@pytest.fixture
+def token(cluster: Cluster) -> str:
+    """Return a token like that of node1's agent."""
+    bound = ("--bound-object-kind=Pod", f"--bound-object-name={agent_pod(cluster, NODE)}")
+    created = cluster.kubectl("create", "token", "genie-agent", "-n", NAMESPACE, *bound)
+    return created.stdout.strip()
+
+
+@pytest.fixture
+def thief(cluster: Cluster, token: str, tmp_path: Path) -> list[str]:
+    """Return kubectl's options that log in with that token."""
+    config = json.loads(cluster.kubectl("config", "view", "--raw", "-o", "json").stdout)
+    for user in config["users"]:
+        user["user"] = {"token": token}
+    path = tmp_path / "kubeconfig"
+    path.write_text(json.dumps(config))
+    return [f"--kubeconfig={path}"]
+
+
+PATCH_STATUS = {"metadata": {"annotations": {STATUS: "[]"}}}
+
+
+FORBIDDEN = {
+    "label another node": (
+        "may not change node",
+        ["label", "node", "other", "network.cni-genie.io/x=true"],
+    ),
+    "set a label that is not Genie's": (
+        "may change only labels that start with",
+        ["label", "node", NODE, "foo=bar"],
+    ),
+    "annotate its node": (
+        "may change only the annotation cni-genie.io/plugin-types",
+        ["annotate", "node", NODE, "foo=bar"],
+    ),
+    "remove an annotation of its node": (
+        "may change only the annotation cni-genie.io/plugin-types",
+        ["annotate", "node", NODE, "node.alpha.kubernetes.io/ttl-"],
+    ),
+    "annotate its node with a long value": (
+        "at most 8192 characters",
+        ["annotate", "node", NODE, "--overwrite", f"cni-genie.io/plugin-types={'x' * 8193}"],
+    ),
+    "set another node's plugin types": (
+        "may not change node",
+        ["annotate", "node", "other", "cni-genie.io/plugin-types=weave=weave-net"],
+    ),
+    "cordon its node": (
+        "nothing but labels",
+        ["patch", "node", NODE, "-p", '{"spec": {"unschedulable": true}}'],
+    ),
+    "read a pod": ("cannot get", ["get", "pods", "-n", "NS", "far"]),
+    "list pods": ("cannot list", ["get", "pods", "-A"]),
+    "read a secret": ("cannot get", ["get", "secrets", "-n", NAMESPACE, "any"]),
+}
+
+
+@pytest.mark.parametrize(("words", "action"), FORBIDDEN.values(), ids=FORBIDDEN)
+def test_a_stolen_token_cannot(
+    cluster: Cluster, stage: str, thief: list[str], words: str, action: list[str]
+) -> None:
+    """RBAC or the policy refuses each attempt, with a message that says why."""
+    arguments = [stage if part == "NS" else part for part in action]
+    refused = cluster.kubectl(*thief, *arguments, check=False)
+    assert refused.returncode != 0
+    assert words in refused.stderr, refused.stderr
+
+
+def raw_patch(
+    cluster: Cluster, token: str, path: str, body: object
+) -> subprocess.CompletedProcess[str]:
+    """Send one merge patch with *token*; not with kubectl, which would read the object first."""
+    content = "Content-Type: application/merge-patch+json"
+    command = ["curl", "-sk", "-X", "PATCH", "-H", f"Authorization: Bearer {token}", "-H", content]
+    url = f"{cluster.layout.api_url}{path}"
+    environment = {**os.environ, **cluster.environment}
+    return subprocess.run(
+        [*command, "-d", json.dumps(body), "-w", "\n%{http_code}", url],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+    )
+
+
+@pytest.mark.parametrize(
+    ("pod", "body", "expected"),
+    [
+        pytest.param(
+            "near", PATCH_STATUS, ("200", STATUS), id="its own pod's network-status: done"
+        ),
+        pytest.param("far", PATCH_STATUS, ("403", "pod of another node"), id="another node's pod"),
+        pytest.param(
+            "near",
+            {"metadata": {"annotations": {"example.com/owner": "thief"}}},
+            ("403", "nothing of a pod but"),
+            id="another annotation",
+        ),
+        pytest.param(
+            "near",
+            {"metadata": {"labels": {"app": "x"}}},
+            ("403", "nothing of a pod but"),
+            id="a label",
+        ),
+        pytest.param(
+            "near",
+            {"status": {"phase": "Failed"}},
+            ("403", "nothing of a pod but"),
+            id="the status itself",
+        ),
+    ],
+)
+def test_a_stolen_token_can_change_one_annotation_of_its_nodes_pods(  # noqa: PLR0917 - fixtures and parameters
+    cluster: Cluster, stage: str, token: str, pod: str, body: object, expected: tuple[str, str]
+) -> None:
+    """The policy refuses any other change, and any change of a pod on another node."""
+    path = f"/api/v1/namespaces/{stage}/pods/{pod}/status"
+    answer, _, status = raw_patch(cluster, token, path, body).stdout.rpartition("\n")
+    assert (status, expected[1] in answer) == (expected[0], True), answer
+
+
+def test_a_stolen_token_may_label_its_own_node(cluster: Cluster, thief: list[str]) -> None:
+    """The control: the token works. The agent restores the annotation afterwards."""
+    types = "cni-genie.io/plugin-types=weave=weave-net"
+    cluster.kubectl(*thief, "annotate", "node", NODE, "--overwrite", types)
+    cluster.kubectl(*thief, "label", "node", NODE, "network.cni-genie.io/stolen=false")
+    cluster.kubectl("label", "node", NODE, "network.cni-genie.io/stolen-")
+
+
+@pytest.fixture(scope="module")
+def stage(cluster: Cluster) -> Iterator[str]:
+    """Yield a namespace with a pod on node1 and one on another node, which is created too."""
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "other"}}
+    for namespace in temporary_namespace(cluster):
+        cluster.apply(node)
+        cluster.apply(pod_manifest("near", "canal"), "-n", namespace)
+        wait_until_ready(cluster, namespace, "near")
+        far = pod_manifest("far", "canal")
+        far["spec"]["nodeName"] = "other"
+        cluster.apply(far, "-n", namespace)
+        yield namespace
+        now = ("--force", "--grace-period=0")  # the other node has no kubelet
+        cluster.kubectl("delete", "pod", "far", "-n", namespace, *now)
+        cluster.kubectl("delete", "node", "other")
