@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 PROJECT = Path(__file__).parents[2]
 NAME = f"{os.environ.get('GENIE_CLUSTER', 'genie-test')}-tool"
 NETNS = Path("/run/netns")
+FOLDERS = ("/etc/cni", "/opt/cni", "/var/lib/cni", "/var/lib/kubelet", "/etc/kubernetes")
+FOLDERS_OF_THE_MACHINE = [folder for folder in FOLDERS if Path(folder).exists()]
+"""Those of a node's folders that the machine had before the tests."""
 
 
 def tool(*args: str) -> list[str]:
@@ -78,15 +81,16 @@ def wait_ready(cluster: Cluster, *pods: str) -> None:
     cluster.kubectl("wait", "--for=condition=Ready", "--timeout=60s", *names)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def nothing_left() -> Iterator[None]:
-    """End every test as it began: without a cluster of this name."""
+    """Begin and end a test without a cluster of this name."""
     take_down(NAME)
     yield
     take_down(NAME)
     assert leftovers(NAME) == []
 
 
+@pytest.mark.usefixtures("nothing_left")
 def test_two_nodes_run_pods_that_reach_each_other_services_and_the_world() -> None:
     """Across nodes, by pod address and by service; logs and exec go through the kubelets."""
     cluster = Cluster.up(NAME, {"node1": ["weave"], "node2": ["weave"]})
@@ -111,21 +115,79 @@ def test_two_nodes_run_pods_that_reach_each_other_services_and_the_world() -> No
     assert "web1 serves on :80" in cluster.kubectl("logs", "web1").stdout
 
 
-def test_down_leaves_nothing_and_the_machine_was_never_touched() -> None:
-    """Pods ran; while they did, none of the node's folders was the machine's."""
-    folders = ["/etc/cni", "/opt/cni", "/var/lib/cni", "/var/lib/kubelet", "/etc/kubernetes"]
-    before = [Path(folder).exists() for folder in folders]
+@pytest.mark.usefixtures("nothing_left")
+def test_a_cluster_can_be_stopped_in_part_reused_and_taken_down_beside_another() -> None:
+    """All in the life of one cluster, since its start takes longest."""
     cluster = Cluster.up(NAME)
     cluster.apply(pod("web"))
     wait_ready(cluster, "web")
-    assert cluster.node("node1").run(["ls", *folders]).returncode == 0
-    assert [Path(folder).exists() for folder in folders] == before
+    assert_pods_survive_without_components(cluster)
+    assert_up_reuses_and_adds(cluster)
+
+    other = f"{NAME}-b"
+    try:
+        two = Cluster.up(other)
+        cluster.kubectl("create", "namespace", "only-in-one")
+        assert two.kubectl("get", "namespace", "only-in-one", check=False).returncode == 1
+
+        assert_down_leaves_nothing(cluster)
+
+        assert two.is_running()
+        assert two.kubectl("get", "nodes").returncode == 0
+    finally:
+        take_down(other)
+    assert leftovers(other) == []
+
+
+def assert_pods_survive_without_components(cluster: Cluster) -> None:
+    """Stop the API server and the kubelet, reach the pod, and start both again."""
+    address = cluster.get("pod", "web")["status"]["podIP"]
+    node = cluster.node("node1")
+    cluster.control_plane.stop("kube-apiserver")
+    node.stop("kubelet")
+    with pytest.raises(CommandError):
+        cluster.get("nodes")
+    assert "pod: web" in node.run(["curl", "-sm5", f"http://{address}/"]).stdout
+
+    cluster.control_plane.start("kube-apiserver")
+    node.start("kubelet")
+    wait_ready(cluster, "web")
+    assert cluster.is_running()
+
+
+def assert_up_reuses_and_adds(cluster: Cluster) -> None:
+    """Ask for a second node: no process is replaced, and the node has its own networks only."""
+    pids = {daemon.name: daemon.pid() for daemon in cluster.services()}
+    grown = Cluster.up(NAME, {"node1": ["canal", "weave"], "node2": ["weave"]})
+    assert {d.name: d.pid() for d in grown.services() if d.name in pids} == pids
+    assert len(grown.get("nodes")["items"]) == 2
+    confs = grown.node("node2").path("/etc/cni/net.d").iterdir()
+    assert [file.name for file in confs] == ["20-weave.conflist"]
+
+    lines = run_tool_env()
+    assert lines[0] == NAME  # GENIE_CLUSTER: the tests that are run now use this cluster
+    assert json.loads("\n".join(lines[1:]))["current-context"] == NAME
+
+
+def assert_down_leaves_nothing(cluster: Cluster) -> None:
+    """Take the cluster down while a pod runs; none of the node's folders was the machine's."""
+    assert cluster.node("node1").run(["ls", *FOLDERS]).returncode == 0
+    assert [folder for folder in FOLDERS if Path(folder).exists()] == FOLDERS_OF_THE_MACHINE
     processes = cleanup.processes(cluster.layout)
     assert len(processes) > len(cluster.services()) + 1  # shim, pause and the pod's own
     assert len(leftovers(NAME)) > 4
+
     cluster.down()
     assert still_running(processes) == []
     assert leftovers(NAME) == []
+
+
+def run_tool_env() -> list[str]:
+    """Evaluate what `env` prints in a shell; return the lines of what it leads to."""
+    prints = f"{sys.executable} -m tests.devcluster env --name {NAME}"
+    script = f'eval "$({prints})"; echo "$GENIE_CLUSTER"; cat "$KUBECONFIG"'
+    done = subprocess.run(["sh", "-c", script], cwd=PROJECT, capture_output=True, check=True)
+    return done.stdout.decode().splitlines()
 
 
 MOMENTS: list[Any] = [
@@ -156,6 +218,7 @@ def interrupted(reached: Callable[[], bool], number: int) -> subprocess.Complete
     return subprocess.CompletedProcess(started.args, started.returncode, "", said)
 
 
+@pytest.mark.usefixtures("nothing_left")
 @pytest.mark.parametrize("reached", MOMENTS)
 def test_down_removes_what_a_killed_up_has_left(reached: Callable[[], bool]) -> None:
     """`kill -9` leaves things behind, at whatever moment; a later `down` finds them by the name."""
@@ -171,6 +234,7 @@ def test_down_removes_what_a_killed_up_has_left(reached: Callable[[], bool]) -> 
     assert leftovers(NAME) == []
 
 
+@pytest.mark.usefixtures("nothing_left")
 def test_up_after_a_killed_up_starts_a_whole_cluster() -> None:
     """Without a `down` in between."""
     interrupted(MOMENTS[1].values[0], signal.SIGKILL)
@@ -181,6 +245,7 @@ def test_up_after_a_killed_up_starts_a_whole_cluster() -> None:
     assert [node["metadata"]["name"] for node in cluster.get("nodes")["items"]] == ["node1"]
 
 
+@pytest.mark.usefixtures("nothing_left")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
 def test_an_interrupted_up_cleans_up_by_itself(number: int) -> None:
     """And says so; the exit code is 130, as of any program that was interrupted."""
@@ -190,6 +255,7 @@ def test_an_interrupted_up_cleans_up_by_itself(number: int) -> None:
     assert leftovers(NAME) == []
 
 
+@pytest.mark.usefixtures("nothing_left")
 def test_down_of_a_cluster_whose_files_are_gone_ends_it_all_the_same() -> None:
     """Somebody removed the state folder: names alone lead to what is left."""
     cluster = Cluster.up(NAME)
@@ -200,44 +266,7 @@ def test_down_of_a_cluster_whose_files_are_gone_ends_it_all_the_same() -> None:
     assert still_running(processes) == []
 
 
-def test_up_reuses_what_runs_and_adds_the_node_that_is_missing() -> None:
-    """The processes stay the same; the second node joins, and only its own networks are on it."""
-    first = Cluster.up(NAME)
-    pids = {service.name: service.pid() for service in first.services()}
-    second = Cluster.up(NAME, {"node1": ["canal", "weave"], "node2": ["weave"]})
-    assert {s.name: s.pid() for s in second.services() if s.name in pids} == pids
-    assert len(second.get("nodes")["items"]) == 2
-    confs = second.node("node2").path("/etc/cni/net.d").iterdir()
-    assert [file.name for file in confs] == ["20-weave.conflist"]
-    lines = run_tool_env()
-    assert lines[0] == NAME  # GENIE_CLUSTER: the tests that are run now use this cluster
-    assert json.loads("\n".join(lines[1:]))["current-context"] == NAME
-
-
-def run_tool_env() -> list[str]:
-    """Evaluate what `env` prints in a shell; return the lines of what it leads to."""
-    prints = f"{sys.executable} -m tests.devcluster env --name {NAME}"
-    script = f'eval "$({prints})"; echo "$GENIE_CLUSTER"; cat "$KUBECONFIG"'
-    done = subprocess.run(["sh", "-c", script], cwd=PROJECT, capture_output=True, check=True)
-    return done.stdout.decode().splitlines()
-
-
-def test_two_clusters_run_side_by_side() -> None:
-    """Each has its own API server; taking one down leaves the other alone."""
-    other = f"{NAME}-b"
-    one = Cluster.up(NAME)
-    try:
-        two = Cluster.up(other)
-        one.kubectl("create", "namespace", "only-in-one")
-        assert two.kubectl("get", "namespace", "only-in-one", check=False).returncode == 1
-        one.down()
-        assert two.is_running()
-        assert two.kubectl("get", "nodes").returncode == 0
-    finally:
-        take_down(other)
-    assert leftovers(other) == []
-
-
+@pytest.mark.usefixtures("nothing_left")
 def test_the_oldest_api_server_runs_pods_too() -> None:
     """1.34, with the nodes of the newest."""
     cluster = Cluster.up(NAME, api_server="oldest")
@@ -245,24 +274,6 @@ def test_the_oldest_api_server_runs_pods_too() -> None:
     assert version["serverVersion"]["gitVersion"].startswith("v1.34.")
     cluster.apply(pod("web"))
     wait_ready(cluster, "web")
-
-
-def test_a_component_can_be_stopped_and_started() -> None:
-    """Pods go on without the API server and without the kubelet."""
-    cluster = Cluster.up(NAME)
-    cluster.apply(pod("web"))
-    wait_ready(cluster, "web")
-    address = cluster.get("pod", "web")["status"]["podIP"]
-    node = cluster.node("node1")
-    cluster.control_plane.stop("kube-apiserver")
-    node.stop("kubelet")
-    with pytest.raises(CommandError):
-        cluster.get("nodes")
-    assert "pod: web" in node.run(["curl", "-sm5", f"http://{address}/"]).stdout
-    cluster.control_plane.start("kube-apiserver")
-    node.start("kubelet")
-    wait_ready(cluster, "web")
-    assert cluster.is_running()
 
 
 @pytest.fixture

@@ -21,19 +21,15 @@ if TYPE_CHECKING:
 NODE = "node1"
 
 
-def test_network_status_describes_the_attachments_of_a_pod(
-    cluster: Cluster, namespace: str
-) -> None:
+def test_network_status_describes_a_pods_attachments(cluster: Cluster, namespace: str) -> None:
     """It has the interfaces and addresses inside the pod, with the primary as the default."""
     cluster.apply(pod_manifest("both", "weave,canal@net1"), "-n", namespace)
     wait_until_ready(cluster, namespace, "both")
 
     cluster.wait_for(lambda: network_status(cluster, namespace, "both"), 10, "network-status")
-    told = {
-        entry["interface"]: entry
-        for entry in json.loads(network_status(cluster, namespace, "both"))
-    }
-    found = interfaces(cluster, "both", namespace)
+    entries = json.loads(network_status(cluster, namespace, "both"))
+    status = {entry["interface"]: entry for entry in entries}
+    actual = interfaces(cluster, "both", namespace)
     assert {name: entry["name"] for name, entry in status.items()} == {
         "eth0": "weave",
         "net1": "canal",
