@@ -1,8 +1,8 @@
 """Fixtures of all tests on a real Kubernetes.
 
-GENIE_CLUSTER names a cluster to use; if it runs already, it is left running. Else the cluster
-(genie-test, where none is named) is started anew and taken down after the tests: what a killed run
-has left is not used.
+GENIE_CLUSTER names the cluster to use. If that cluster runs already, it stays running afterwards.
+Otherwise the cluster (genie-test by default) is started anew and taken down after the tests;
+remains of a killed run are never reused.
 """
 
 from __future__ import annotations
@@ -48,26 +48,26 @@ def _running(
 
 @pytest.fixture(scope="session", autouse=True)
 def one_run_at_a_time() -> Iterator[None]:
-    """Keep the names to this run, which SIGTERM and a lost terminal end as Ctrl-C does."""
+    """Reserve the clusters' names; let SIGTERM and a closed terminal end the run like Ctrl-C."""
     try:
         with as_interrupts(), reserved(_NAME):
             yield
-    except ClusterError as taken:
-        pytest.exit(str(taken), returncode=1)
+    except ClusterError as error:
+        pytest.exit(str(error), returncode=1)
 
 
-# Of the package, not the session: none of them runs beside other tests, which need the machine.
+# Their scope is the package, not the session: other tests need the machine for themselves.
 @pytest.fixture(scope="package")
 def cluster() -> Iterator[Cluster]:
-    """Give the cluster with Genie that most tests share: one node with both networks."""
+    """Yield the cluster with Genie that most tests share: one node with both networks."""
     yield from _running(_NAME, {"node1": BOTH_NETWORKS})
 
 
 @pytest.fixture(scope="package")
 def uneven_cluster() -> Iterator[Cluster]:
-    """Give a cluster with Genie whose nodes differ: node1 has both networks, node2 only weave.
+    """Yield a cluster with Genie whose nodes differ: node1 has both networks, node2 only weave.
 
-    The default is the network that every node has: no node is complete without its default.
+    The default network is weave, since Genie installs itself only where the default exists.
     """
     nodes = {"node1": BOTH_NETWORKS, "node2": ["weave"]}
     yield from _running(f"{_NAME}-uneven", nodes, partial(install_genie, default_network="weave"))
@@ -75,7 +75,7 @@ def uneven_cluster() -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def real_cluster() -> Iterator[Cluster]:
-    """Give a cluster with Genie and the networks of products.py on two nodes; flannel is default.
+    """Yield a cluster of two nodes with Genie and the networks of products.py; flannel is default.
 
     The nodes start with canal, since a node without any network is not Ready.
     """
@@ -97,19 +97,19 @@ def _install_with_products(cluster: Cluster) -> None:
 
 @pytest.fixture
 def real_namespace(real_cluster: Cluster) -> Iterator[str]:
-    """Give a namespace of the test's own on the cluster with the networks of products.py."""
+    """Yield a new namespace on the cluster with the networks of products.py."""
     yield from temporary_namespace(real_cluster)
 
 
 @pytest.fixture
 def namespace(cluster: Cluster) -> Iterator[str]:
-    """Give a namespace of the test's own; its pods are gone when the next test begins."""
+    """Yield a new namespace, whose pods are gone when the next test begins."""
     yield from temporary_namespace(cluster)
 
 
 @pytest.fixture
 def uneven_namespace(uneven_cluster: Cluster) -> Iterator[str]:
-    """Give a namespace of the test's own on the cluster whose nodes differ."""
+    """Yield a new namespace on the cluster whose nodes differ."""
     yield from temporary_namespace(uneven_cluster)
 
 
@@ -117,7 +117,7 @@ def uneven_namespace(uneven_cluster: Cluster) -> Iterator[str]:
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Add what the cluster's parts have said to the report of a test that failed."""
+    """Add a description of the cluster, with its logs, to the report of a failed test."""
     report = yield
     used: dict[str, Any] = getattr(item, "funcargs", {})
     for name in ("cluster", "uneven_cluster", "real_cluster"):

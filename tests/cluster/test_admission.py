@@ -15,6 +15,7 @@ from tests.cluster.support.admission import (
     NAMESPACE,
     THEFTS,
     VALUES,
+    WEBHOOK_PODS,
     admitted,
     api,
     cannot_change,
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from tests.devcluster.cluster import Cluster
 
 CREATIONS = 500
-WEBHOOK_PODS = ("-n", NAMESPACE, "-l", "app.kubernetes.io/component=webhook")
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,7 @@ import pytest
 import yaml
 
 from dispatcher.kube.client import KubeError
-from tests.cluster.support.admission import NAME, NAMESPACE, api, scale
-from tests.cluster.test_admission import WEBHOOK_PODS
+from tests.cluster.support.admission import NAME, NAMESPACE, WEBHOOK_PODS, api, scale
 from tests.devcluster.build import imagebuild
 
 if TYPE_CHECKING:

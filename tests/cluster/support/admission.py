@@ -1,4 +1,4 @@
-"""What the tests of admission share: namespaces with their annotations, and reviews by the API."""
+"""Namespaces with annotations, values to try, and API clients, for tests of admission."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 NAMESPACE = "genie-system"
 NAME = "genie-webhook"
+WEBHOOK_PODS = ("-n", NAMESPACE, "-l", "app.kubernetes.io/component=webhook")
 
 SPACES: Mapping[str, Mapping[str, str]] = {
     "plain": {},
@@ -41,13 +42,13 @@ ITEMS = st.builds("{}{}{}{}".format, BLANKS, NAMES, INTERFACES, BLANKS)
 VALUES = st.lists(ITEMS, min_size=1, max_size=17).map(",".join) | st.text(
     st.characters(codec="utf-8", exclude_characters="\0"), max_size=20
 )
-"""Values of the annotation, of which a fair part is right, or nearly."""
+"""Values of the annotation; many are valid or nearly valid."""
 
 
 def admitted(value: str) -> str | None:
-    """Return the normal form in which a pod with *value* is admitted, None where it is refused.
+    """Return the normal form of *value* in an admitted pod; None if the pod is refused.
 
-    In a namespace that has neither limits of its own nor an allow-list.
+    This applies to a namespace without its own limits and without an allow-list.
     """
     try:
         normal = normalise(value)
@@ -95,17 +96,17 @@ THEFTS: Mapping[str, list[dict[str, Any]]] = {
     "an-annotation": [{"op": "add", "path": "/metadata/annotations", "value": {"a": "b"}}],
     "a-finalizer": [{"op": "add", "path": "/metadata/finalizers", "value": ["a.example/b"]}],
 }
-"""Changes of a webhook configuration that the webhook's token must not be good for."""
+"""Changes of a webhook configuration that the webhook's token must not permit."""
 
 
 def change(client: Kube, configuration: str, patch: list[dict[str, Any]]) -> None:
-    """Try a change of a webhook configuration, without making it."""
+    """Try a change of a webhook configuration in a dry run."""
     path = f"/apis/admissionregistration.k8s.io/v1/{configuration}?dryRun=All"
     client.patch(path, patch)
 
 
 def cannot_change(thief: Kube, theft: list[dict[str, Any]]) -> None:
-    """Expect that *thief*, who has the webhook's token, cannot make this change anywhere."""
+    """Assert that *thief*, who has the webhook's token, cannot change any configuration so."""
     for configuration in CONFIGURATIONS:
         with pytest.raises(KubeError, match="may change only caBundle") as refused:
             change(thief, configuration, theft)
@@ -116,9 +117,9 @@ def cannot_change(thief: Kube, theft: list[dict[str, Any]]) -> None:
 def spaces(
     cluster: Cluster, wanted: Mapping[str, Mapping[str, str]], *, force: bool = False
 ) -> Iterator[None]:
-    """Make namespaces with these annotations, ready for pods; remove them in the end.
+    """Create namespaces with these annotations, ready for pods; delete them at the end.
 
-    `force` is for clusters without nodes, where no kubelet would confirm the end of a pod.
+    `force` is for clusters without nodes, where no kubelet confirms the end of a pod.
     """
     make_spaces(cluster, wanted)
     how = ("--grace-period=0", "--force") if force else ("--grace-period=1",)
@@ -131,7 +132,7 @@ def spaces(
 
 
 def make_spaces(cluster: Cluster, wanted: Mapping[str, Mapping[str, str]]) -> None:
-    """Make namespaces with these annotations, ready for pods."""
+    """Create namespaces with these annotations, ready for pods."""
     for name, wishes in wanted.items():
         metadata = {"name": name, "annotations": dict(wishes)}
         cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
@@ -142,7 +143,7 @@ def make_spaces(cluster: Cluster, wanted: Mapping[str, Mapping[str, str]]) -> No
 
 @contextlib.contextmanager
 def own_cluster(suffix: str, **options: str) -> Iterator[Cluster]:
-    """Give an API server with what belongs to it and no node; it is taken down in the end."""
+    """Yield a control plane without nodes; take it down at the end."""
     name = f"{os.environ.get('GENIE_CLUSTER', 'genie-test')}-{suffix}"
     cluster = Cluster.up(name, {}, **options)
     try:
@@ -152,7 +153,7 @@ def own_cluster(suffix: str, **options: str) -> Iterator[Cluster]:
 
 
 def node(name: str) -> dict[str, Any]:
-    """Return a Node for clusters without kubelets: both networks, and one that it has no more."""
+    """Return a Node without a kubelet, with both networks and one that has become unavailable."""
     networks = {"canal": "true", "weave": "true", "flannel": "false"}
     labels = {f"network.cni-genie.io/{network}": there for network, there in networks.items()}
     return {
@@ -163,11 +164,11 @@ def node(name: str) -> dict[str, Any]:
 
 
 def scale(cluster: Cluster, replicas: int) -> None:
-    """Scale the webhook, and wait until that many replicas answer and no other does."""
+    """Scale the webhook; wait until exactly that many replicas exist."""
     cluster.kubectl("scale", f"deployment/{NAME}", "-n", NAMESPACE, f"--replicas={replicas}")
     cluster.kubectl("rollout", "status", f"deployment/{NAME}", "-n", NAMESPACE)
     pods = ("pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/component=webhook")
-    if replicas == 0:  # none is there to be called instead: nothing is gained by their draining
+    if replicas == 0:  # no other replica could take over: draining would only take time
         cluster.kubectl("delete", *pods, "--grace-period=1")
 
     def settled() -> bool:
@@ -177,12 +178,12 @@ def scale(cluster: Cluster, replicas: int) -> None:
 
 
 def api(cluster: Cluster, kubeconfig: Path | None = None) -> Kube:
-    """Return a client of the API server: the administrator, or whom *kubeconfig* logs in."""
+    """Return a client of the API server, as the administrator or the user of *kubeconfig*."""
     return Kube.load("genie-tests", os.fspath(kubeconfig or cluster.layout.kubeconfig))
 
 
 def pod(cni: str | None, **spec: Any) -> dict[str, Any]:
-    """Return a pod whose name the API server makes, and that is never scheduled."""
+    """Return a pod with a generated name that is never scheduled."""
     metadata: dict[str, Any] = {"generateName": "web-"}
     if cni is not None:
         metadata["annotations"] = {"cni": cni}

@@ -1,4 +1,4 @@
-"""The agents of a cluster, as tests of the node side meet them."""
+"""Change the settings of a cluster's agents; read labels, Events and metrics of a node."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ def agent_pod(cluster: Cluster, node: str) -> str:
 
 
 def rolled_out(cluster: Cluster) -> None:
-    """Wait until every agent is the one that was asked for last, and ready."""
+    """Wait until every agent has the latest settings and is ready."""
     cluster.kubectl("rollout", "status", DAEMONSET, "-n", NAMESPACE, "--timeout=90s")
 
 
 @contextlib.contextmanager
 def agent_settings(cluster: Cluster, **settings: object) -> Iterator[None]:
-    """Give the agents other settings for a while, as an administrator would: by variables."""
+    """Set environment variables of the agents; restore them at the end of the block."""
     names = [f"GENIE_{name.upper()}" for name in settings]
-    given = [f"{name}={value}" for name, value in zip(names, settings.values(), strict=True)]
-    _set(cluster, given)
+    variables = [f"{name}={value}" for name, value in zip(names, settings.values(), strict=True)]
+    _set(cluster, variables)
     try:
         yield
     finally:
@@ -52,7 +52,7 @@ def agent_settings(cluster: Cluster, **settings: object) -> Iterator[None]:
 
 
 def fresh_agents(cluster: Cluster) -> None:
-    """Put agents that remember nothing in the place of those that run."""
+    """Restart all agents, so that none has any history."""
     cluster.kubectl("rollout", "restart", DAEMONSET, "-n", NAMESPACE)
     rolled_out(cluster)
 
@@ -63,7 +63,7 @@ def _set(cluster: Cluster, changes: list[str]) -> None:
 
 
 def set_mode(cluster: Cluster, mode: str) -> None:
-    """Change the cluster-wide mode as docs/admins.md says."""
+    """Change the cluster-wide mode as described in docs/admins.md."""
     patch = json.dumps({"data": {"mode": mode}})
     cluster.kubectl("patch", "configmap", "genie", "-n", NAMESPACE, "--type=merge", "-p", patch)
     cluster.kubectl("rollout", "restart", DAEMONSET, "-n", NAMESPACE)
@@ -72,11 +72,11 @@ def set_mode(cluster: Cluster, mode: str) -> None:
 def wait_for_default(cluster: Cluster, network: str) -> None:
     """Wait until every node's runtime calls Genie with *network* as the default."""
     conflists = [node.path(CONFLIST) for node in cluster.nodes.values()]
-    wanted = f'"default": "{network}"'
+    setting = f'"default": "{network}"'
     cluster.wait_for(
-        lambda: all(file.exists() and wanted in file.read_text() for file in conflists),
+        lambda: all(file.exists() and setting in file.read_text() for file in conflists),
         30,
-        f"the default {network}",
+        f"the conflists with the default {network}",
     )
 
 
@@ -101,7 +101,7 @@ def network_status(cluster: Cluster, namespace: str, pod: str) -> str:
 
 
 def metrics(cluster: Cluster, node: str) -> str:
-    """Return what the agent of *node* shows Prometheus, on the node's loopback."""
+    """Return the metrics of the agent on *node*, read on the node's loopback."""
     return cluster.node(node).run(["curl", "-sS", "http://127.0.0.1:9471/metrics"]).stdout
 
 
@@ -113,7 +113,7 @@ def pod_events(cluster: Cluster, namespace: str, pod: str, reason: str) -> list[
 
 
 def rights_for_old_runtimes() -> list[Any]:
-    """Return what the component for old runtimes changes in the agent's rights."""
+    """Return the JSON patch of the agent's ClusterRole in the component for old runtimes."""
     component = PROJECT / "manifests/components/old-runtimes/kustomization.yaml"
     [patch] = yaml.safe_load(component.read_text())["patches"]
     assert patch["target"] == {"kind": "ClusterRole", "name": "genie-agent"}
@@ -123,7 +123,7 @@ def rights_for_old_runtimes() -> list[Any]:
 
 @contextlib.contextmanager
 def granted(cluster: Cluster, changes: list[Any]) -> Iterator[None]:
-    """Change the agent's rights for a while, as an overlay does."""
+    """Patch the agent's ClusterRole; restore it at the end of the block."""
     before = cluster.get("clusterrole", "genie-agent")["rules"]
     patch = ("patch", "clusterrole", "genie-agent", "--type=json", "-p")
     cluster.kubectl(*patch, json.dumps(changes))

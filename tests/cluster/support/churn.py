@@ -48,15 +48,15 @@ CHOICES: dict[str, dict[str, str]] = {
     "canal,canal@second": {"eth0": "canal", "second": "canal"},
     "weave@net7,weave@eth0": {"eth0": "weave", "net7": "weave"},
 }
-"""What the pods ask for, two networks each, and what each then has."""
+"""What the pods ask for, two networks each, and the attachments that each must have."""
 
 Attachments = dict[str, dict[str, str]]
-"""By container: the network of each interface."""
+"""By pod: the network of each interface."""
 
 
 @dataclass
 class ChurnFigures:
-    """What a churn was: ``ready`` are the seconds from creation to Ready, one for each pod."""
+    """The figures of a churn; ``ready`` has each pod's seconds from creation to Ready."""
 
     seconds: float = 0.0
     ready: list[float] = field(default_factory=list)
@@ -64,31 +64,31 @@ class ChurnFigures:
 
     @property
     def pods(self) -> int:
-        """Return how many pods were made, checked and deleted."""
+        """Return how many pods were created, checked and deleted."""
         return len(self.ready)
 
     def quantile(self, part: float) -> float:
-        """Return the seconds to Ready that so large a part of the pods did not exceed."""
+        """Return a quantile of the seconds to Ready."""
         return sorted(self.ready)[min(self.pods - 1, int(part * self.pods))]
 
 
-# ---- what the node holds
+# ---- on the node
 
 
 def _stored(node: Node) -> Iterator[tuple[str, str, str, str]]:
-    """Yield each address that host-local has given out: network, address, container, interface."""
+    """Yield each address that host-local has allocated: network, address, container, interface."""
     for network in NETWORKS:
         for address in node.addresses(network):
             file = node.path(f"/var/lib/cni/networks/{network}/{address}")
-            with contextlib.suppress(FileNotFoundError):  # freed since
+            with contextlib.suppress(FileNotFoundError):  # it was freed meanwhile
                 container, _, interface = file.read_text().partition("\n")
                 yield network, address, container.strip(), interface.strip()
 
 
 def attachments(node: Node, pods: Iterable[dict[str, Any]]) -> Attachments:
-    """Return, by pod, the interfaces that the address plugin has served.
+    """Return, by pod, the interfaces for which host-local has allocated addresses.
 
-    A pod is found by the addresses in its status, all of which must be of one container.
+    The addresses in a pod's status, all of one container, identify the pod's container.
     """
     held: Attachments = {}
     owners = {}
@@ -104,9 +104,9 @@ def attachments(node: Node, pods: Iterable[dict[str, Any]]) -> Attachments:
 
 
 def leftovers(node: Node) -> dict[str, list[str]]:
-    """Return what is on the node for no container that runs, by kind; nothing where all is well."""
+    """Return what the node has for containers that do not run, by category; empty if nothing."""
     living = set(node.ctr("tasks", "ls", "-q").stdout.split())
-    own = {"", "journal"}  # .gc.lock and the agent's notes, the journal
+    own = {"", "journal"}  # .gc.lock, and the journal for the agent
     state = {file.name for file in node.path("/var/lib/cni/genie").iterdir()}
     results = [file.name for file in node.path("/var/lib/cni/results").iterdir()]
     rules = node.run(["sh", "-ec", "iptables-save; ip6tables-save"]).stdout
@@ -121,9 +121,9 @@ def leftovers(node: Node) -> dict[str, list[str]]:
 
 
 def remaining_leftovers(node: Node) -> dict[str, list[str]]:
-    """Return the leftovers that are still there when everything has had its time to be freed.
+    """Return the leftovers that remain after FREED_WITHIN seconds.
 
-    Genie's own pods come and go at the same time, and an ADD or DEL of theirs may be under way.
+    Genie's own pods start and stop too, so an ADD or DEL of theirs may still run.
     """
     end = time.monotonic() + FREED_WITHIN
     while (found := leftovers(node)) and time.monotonic() < end:
@@ -132,10 +132,10 @@ def remaining_leftovers(node: Node) -> dict[str, list[str]]:
 
 
 def _stray_links(node: Node) -> dict[str, list[str]]:
-    """Return the network namespaces of no pod, and the veths that lead into none."""
+    """Return network namespaces that belong to no sandbox, and veths without a peer in one."""
     listed = node.ctr("sandboxes", "ls").stdout.splitlines()[1:]
-    asked = (["sandbox", "netns", line.split()[0]] for line in listed)
-    living = {node.run(command, check=False).stdout.strip() for command in asked} - {""}
+    commands = (["sandbox", "netns", line.split()[0]] for line in listed)
+    living = {node.run(command, check=False).stdout.strip() for command in commands} - {""}
     peers = set()
     for path in living:
         inside = node.run(["nsenter", f"--net={path}", "--", "ip", "-j", "link"], check=False)
@@ -152,7 +152,7 @@ def _stray_links(node: Node) -> dict[str, list[str]]:
 
 
 def failures(cluster: Cluster, namespace: str) -> list[str]:
-    """Return what the kubelet complained about in a namespace: sandboxes not made or not freed."""
+    """Return the kubelet's Events about sandboxes that it could not create or remove."""
     events = cluster.get("events", "-n", namespace)["items"]
     reasons = {"FailedCreatePodSandBox", "FailedKillPod"}
     return [event["message"] for event in events if event["reason"] in reasons]
@@ -169,33 +169,33 @@ def churn(
     *,
     pods: int = WAVE,
 ) -> ChurnFigures:
-    """Let *pods* come and go, in each lane one wave for each item of *waves*; see the module.
+    """Run one wave of *pods* pods in each lane for each item of *waves*; see the module.
 
-    Raises CommandError where a pod is refused, does not become Ready or does not go; fails an
-    assertion where one has not what it asked for.
+    Raises CommandError if a pod is refused, does not become Ready or is not deleted in time, and
+    AssertionError if one does not have the attachments that it asked for.
     """
     figures = ChurnFigures()
-    begun = time.monotonic()
+    start = time.monotonic()
 
     def lane(number: int) -> None:
         for turn, _ in enumerate(waves()):
             figures.ready += _wave(cluster, node, namespace, f"lane{number}-{turn}", pods)
 
-    with ThreadPoolExecutor(LANES) as together:
-        for done in [together.submit(lane, number) for number in range(LANES)]:
-            done.result()
-    figures.seconds = time.monotonic() - begun
+    with ThreadPoolExecutor(LANES) as executor:
+        for each in [executor.submit(lane, number) for number in range(LANES)]:
+            each.result()
+    figures.seconds = time.monotonic() - start
     return figures
 
 
 def for_seconds(seconds: float) -> Callable[[], Iterator[object]]:
-    """Return waves that go on for so long; one that has begun is finished."""
+    """Return waves for `churn` that start for so many seconds."""
     end = time.monotonic() + seconds
     return lambda: itertools.takewhile(lambda _: time.monotonic() < end, itertools.count())
 
 
 def _wave(cluster: Cluster, node: Node, namespace: str, wave: str, size: int) -> list[float]:
-    """Make, compare and delete so many pods; return the seconds that each took to be Ready."""
+    """Create, check and delete pods; return each pod's seconds to Ready."""
     values = itertools.cycle(CHOICES)
     wanted = {f"{wave}-{number}": next(values) for number in range(size)}
     pods = [pod_manifest(name, cni, labels={"wave": wave}) for name, cni in wanted.items()]
@@ -212,63 +212,65 @@ def _wave(cluster: Cluster, node: Node, namespace: str, wave: str, size: int) ->
 
 
 def _seconds_to_ready(pod: dict[str, Any]) -> float:
-    """Return a pod's seconds from creation to Ready; the API has whole seconds."""
+    """Return a pod's seconds from creation to Ready, in whole seconds as in the API."""
     [ready] = [c for c in pod["status"]["conditions"] if c["type"] == "Ready"]
-    made = datetime.fromisoformat(pod["metadata"]["creationTimestamp"])
-    return (datetime.fromisoformat(ready["lastTransitionTime"]) - made).total_seconds()
+    created = datetime.fromisoformat(pod["metadata"]["creationTimestamp"])
+    return (datetime.fromisoformat(ready["lastTransitionTime"]) - created).total_seconds()
 
 
 # ---- Genie's own pods
 
 TURNS = (("agent", True), ("webhook", False), ("agent", False), ("webhook", True))
-"""Whose process is killed (or pod deleted) in which order; which one of them is left to chance."""
+"""Whose process is killed (True) or pod deleted (False), in order; which one is random."""
 
 
 @contextlib.contextmanager
 def disruption(cluster: Cluster, seed: int, pause: tuple[float, float]) -> Iterator[Counter[str]]:
-    """Kill and delete parts of agent and webhook meanwhile, *pause* seconds apart (least, most).
+    """Kill processes and delete pods of agent and webhook, again and again.
 
-    By turns, so that a short time has both, of both. Gives what was done so far. In the end every
-    part is replaced, since the kubelet makes one that died often wait for minutes, and works again.
+    *pause* is the least and the greatest number of seconds between two actions. Yields a counter of
+    the actions. They alternate, so that a short time has all four. At the
+    end all pods are replaced, since the kubelet restarts a container that died often only after
+    minutes.
     """
-    dice = random.Random(seed)  # noqa: S311 - which pod dies is no secret
+    rng = random.Random(seed)  # noqa: S311 - not for security
     disruptions: Counter[str] = Counter()
-    over = threading.Event()
+    stopping = threading.Event()
 
     def act() -> None:
         for part, kill in itertools.cycle(TURNS):
-            if over.wait(dice.uniform(*pause)):
+            if stopping.wait(rng.uniform(*pause)):
                 return
-            disruptions[_deed(cluster, dice, part, kill=kill)] += 1
+            disruptions[_disrupt(cluster, rng, part, kill=kill)] += 1
 
-    with ThreadPoolExecutor(1) as together:
-        acting = together.submit(act)
+    with ThreadPoolExecutor(1) as executor:
+        acting = executor.submit(act)
         try:
             yield disruptions
         finally:
-            over.set()
+            stopping.set()
             acting.result()
             for workload in (DAEMONSET, "deployment/genie-webhook"):
                 cluster.kubectl("rollout", "restart", workload, "-n", NAMESPACE)
             wait_until_working(cluster, DEFAULT_NETWORK)
 
 
-def _deed(cluster: Cluster, dice: random.Random, part: str, *, kill: bool) -> str:
-    """Kill one process of *part*, or delete one pod; return what was done."""
+def _disrupt(cluster: Cluster, rng: random.Random, part: str, *, kill: bool) -> str:
+    """Kill one process of *part*, or delete one of its pods; return what was done."""
     ours = ("pods", "-n", NAMESPACE, "-l", f"app.kubernetes.io/component={part}")
     pods = [
         pod for pod in cluster.get(*ours)["items"] if not pod["metadata"].get("deletionTimestamp")
     ]
     if not pods:
-        return "found nobody"
-    pod = dice.choice(pods)
+        return "no pod found"
+    pod = rng.choice(pods)
     running = [c for c in pod["status"].get("containerStatuses", []) if "running" in c["state"]]
     if running and kill:
-        container = dice.choice(running)
+        container = rng.choice(running)
         node = cluster.node(pod["spec"]["nodeName"])
         identifier = container["containerID"].removeprefix("containerd://")
         killed = node.ctr("tasks", "kill", "--signal", "SIGKILL", identifier, check=False)
-        return f"kill -9 of {container['name']}" if killed.returncode == 0 else "came too late"
+        return f"kill -9 of {container['name']}" if killed.returncode == 0 else "already ended"
     name = pod["metadata"]["name"]
     cluster.kubectl("delete", "pod", name, "-n", NAMESPACE, "--wait=false", "--ignore-not-found")
     return f"deletion of {part}'s pod"
@@ -276,7 +278,7 @@ def _deed(cluster: Cluster, dice: random.Random, part: str, *, kill: bool) -> st
 
 @contextlib.contextmanager
 def no_agents(cluster: Cluster) -> Iterator[None]:
-    """Leave every node without an agent for a while, and its reaper with it."""
+    """Remove agent and reaper from every node until the end of the block."""
     elsewhere = {"spec": {"template": {"spec": {"nodeSelector": {"no": "node"}}}}}
     target = (DAEMONSET, "-n", NAMESPACE)
     agents = ("-n", NAMESPACE, "-l", "app.kubernetes.io/name=genie-agent")

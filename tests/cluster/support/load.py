@@ -1,7 +1,4 @@
-"""Load on the real API server: pods that are created without end, and what went wrong with them.
-
-Everything happens in the cluster's own namespaces, and ends with the ``with`` block.
-"""
+"""Load on the real API server: clients that create pods until the ``with`` block ends."""
 
 from __future__ import annotations
 
@@ -19,11 +16,11 @@ if TYPE_CHECKING:
     from tests.devcluster.cluster import Cluster
 
 PODS = "/api/v1/namespaces/busy/pods"
-"""Where the load goes: tests make this namespace, and empty it."""
+"""The path for new pods; tests create this namespace, and empty it."""
 
 
 class Workers:
-    """Threads that run while a ``with`` block does; each ends soon after :attr:`stopping`."""
+    """Threads that run during a ``with`` block; each must end soon after :attr:`stopping`."""
 
     def __init__(self, *runs: Callable[[], None]) -> None:
         self.stopping = threading.Event()
@@ -41,9 +38,9 @@ class Workers:
 
 
 class Load(Workers):
-    """Pods, created by several clients, *pause* seconds apart. Each must come out normalised.
+    """Several clients that create pods, *pause* seconds apart; each pod must be normalised.
 
-    No scheduler takes note of them: what is under load is admission.
+    No scheduler handles the pods: the load is on admission.
     """
 
     def __init__(self, cluster: Cluster, clients: int = 3, *, pause: float = 0.0) -> None:

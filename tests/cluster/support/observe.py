@@ -1,7 +1,6 @@
-"""What a pod's network is, read from inside its network namespace and from the node.
+"""Read a pod's interfaces and routes from inside its network namespace and from its node.
 
-The demo's table and the tests' expectations both come from here: nothing is taken from what
-Genie says of itself.
+Tests and demo use this: nothing is taken from Genie's own reports.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Interface:
-    """One interface of a pod: its name, the node's bridge it hangs on, its global addresses."""
+    """One interface of a pod: its name, its bridge on the node, its global addresses."""
 
     name: str
     bridge: str
@@ -53,7 +52,7 @@ def default_routes(cluster: Cluster, pod: str, namespace: str) -> list[tuple[str
 
 
 def http_status(cluster: Cluster, pod: str, namespace: str, address: str) -> str:
-    """Fetch ``http://address/`` from inside the pod; returns the status code, "000" for none."""
+    """Fetch ``http://ADDRESS/`` from inside the pod; return the status code, "000" without one."""
     host = f"[{address}]" if ":" in address else address
     argv = ("curl", "-s", "-o", "/dev/null", "-m", "5", "-w", "%{http_code}", f"http://{host}/")
     return cluster.in_pod(pod, argv, namespace=namespace, check=False).stdout.strip()

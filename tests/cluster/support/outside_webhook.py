@@ -1,8 +1,8 @@
-"""The webhook as a process on this machine, for clusters that have no nodes to run its pods.
+"""Run the webhook as a process of this machine, for clusters without nodes.
 
-Everything else is what manifests/ install: its ServiceAccount with its rights (the process logs in
-with that account's token), the Service (without its selector; an EndpointSlice leads to the
-process), the configurations with the caBundle that the process writes, and the policies.
+Everything else comes from manifests/: the ServiceAccount, with whose token the process logs in, the
+Service (without its selector: an EndpointSlice points to the process), the webhook configurations,
+whose caBundle the process writes, and the policies.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ NAME = "genie-webhook"
 
 
 def apply_folder(cluster: Cluster, folder: str, *patches: dict[str, Any]) -> None:
-    """Apply a kustomization of manifests/ without pods of ours, and with these patches."""
+    """Apply a kustomization of manifests/ with these patches."""
     overlay = cluster.layout.state / "admission"
     overlay.mkdir(exist_ok=True)
     content = {
@@ -45,7 +45,7 @@ def apply_folder(cluster: Cluster, folder: str, *patches: dict[str, Any]) -> Non
 
 @contextlib.contextmanager
 def running_webhook(cluster: Cluster, **settings: str) -> Iterator[int]:
-    """Install manifests/ and run the webhook here; gives the port of its probes and metrics."""
+    """Apply manifests/ and run the webhook; yield the port of its probes and metrics."""
     selectorless = {"$patch": "replace"}
     apply_folder(
         cluster,
@@ -121,16 +121,16 @@ def _is_ready(process: subprocess.Popen[bytes], probes: int) -> bool:
 
 
 def ending_with_this(argv: list[str]) -> list[str]:
-    """Return the command that runs a program which the kernel ends when this process ends.
+    """Return a command line whose program the kernel kills when this process ends.
 
-    Start it from the main thread: the kernel takes the end of the starting thread for that.
+    Start it from the main thread, since the kernel acts when the starting thread ends.
     """
     return ["setpriv", "--pdeathsig", "KILL", *argv]
 
 
 def free_port() -> int:
-    """Return a port that nobody uses at the moment."""
-    with socket.socket() as one:
-        one.bind(("", 0))
-        port: int = one.getsockname()[1]
+    """Return a TCP port that is free at the moment."""
+    with socket.socket() as listener:
+        listener.bind(("", 0))
+        port: int = listener.getsockname()[1]
         return port

@@ -1,11 +1,11 @@
-"""Sandboxes made through CRI directly, as kubelet makes them, for nodes that need many at once.
+"""Create pod sandboxes through CRI, as the kubelet does, when a test needs many.
 
-A sandbox is what a pod is to CNI: a network namespace that the plugin is called for. Without
-containers and without a kubelet that looks after them, a hundred of them take seconds. kubelet
-must be stopped meanwhile, since it ends what is not in the API; started again, it frees them.
+For CNI, a sandbox is a pod: a network namespace for which the runtime calls the plugin. Without
+containers and without the kubelet, a hundred sandboxes take seconds. The kubelet must not run
+meanwhile, since it removes sandboxes that are not in the API.
 
-The request is protobuf over gRPC, which the agent's own small client carries; the numbers below
-are those of cri-api's api.proto.
+The requests are protobuf over gRPC, sent with the reaper's client. Field numbers are those of
+cri-api's api.proto.
 """
 
 from __future__ import annotations
@@ -27,37 +27,37 @@ STATUS = "/runtime.v1.RuntimeService/Status"
 SOCKET = "/run/containerd/containerd.sock"
 AT_ONCE = 4
 SECONDS = 120.0
-"""How long one may take; on a busy machine all of them compete."""
+"""Deadline of one request, in seconds; on a busy machine all of them compete."""
 
 
 def describe(node: Node) -> str:
-    """Return what the runtime says of itself, its CNI configuration among it. Raises CRIError."""
+    """Return the runtime's verbose status, which has its CNI configuration. Raises CRIError."""
     verbose = b"\x08\x01"
     return cri.call(node.path(SOCKET), STATUS, verbose).decode(errors="replace")
 
 
 def run(node: Node, name: str, networks: str) -> str:
-    """Make a sandbox whose pod asks for *networks*; returns its id. Raises CRIError."""
+    """Create a sandbox for a pod with the annotation *networks*; return its id. Raises CRIError."""
     answer = cri.call(node.path(SOCKET), RUN, request(node, name, networks), seconds=SECONDS)
     [sandbox] = [value for number, value in cri.fields(answer) if number == 1]
     return sandbox.decode()
 
 
 def run_many(node: Node, names: list[str], networks: str) -> list[str]:
-    """Make a sandbox for each of *names*; returns their ids."""
-    with ThreadPoolExecutor(AT_ONCE) as together:
-        return list(together.map(lambda name: run(node, name, networks), names))
+    """Create a sandbox for each of *names*; return their ids."""
+    with ThreadPoolExecutor(AT_ONCE) as executor:
+        return list(executor.map(lambda name: run(node, name, networks), names))
 
 
 def end_many(node: Node, ids: list[str]) -> None:
-    """Stop and remove sandboxes, as kubelet does with those of pods that are gone."""
+    """Stop and remove sandboxes, as the kubelet does after a pod is deleted."""
 
     def end(sandbox: str) -> None:
         for method in (STOP, REMOVE):
             cri.call(node.path(SOCKET), method, _field(1, sandbox.encode()), seconds=SECONDS)
 
-    with ThreadPoolExecutor(AT_ONCE) as together:
-        list(together.map(end, ids))
+    with ThreadPoolExecutor(AT_ONCE) as executor:
+        list(executor.map(end, ids))
 
 
 def request(node: Node, name: str, networks: str) -> bytes:

@@ -1,10 +1,10 @@
-"""What a person types and sees, kept in files that are read in review and replayed by tests.
+"""Replay transcripts: Markdown files with commands and their output.
 
-A transcript is Markdown. Each section (``## a sentence``) is one test: its ```yaml block is a
-manifest, its ```console block has commands after ``$ ``, each followed by all that it printed,
-stdout before stderr. Manifests are handed to a command that ends in ``-f -``.
+Each section (``## a sentence``) is one test. Its ```yaml block is a manifest. Its ```console block
+has commands after ``$ ``, each followed by its output, stdout before stderr. A command that ends in
+``-f -`` gets the manifest as its input.
 
-GENIE_REWRITE=1 writes what was really printed back into the file: look at the diff.
+With GENIE_REWRITE=1 the actual output is written into the file: review the diff.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 @dataclass
 class Section:
-    """One section: a sentence, manifests, and commands with what they print."""
+    """One section: its title, manifests, and commands with their expected output."""
 
     title: str
     text: str
@@ -36,7 +36,7 @@ class Section:
 def sections(path: Path) -> list[Section]:
     """Return the sections of the transcript at *path*."""
     parts = _SECTION.split(path.read_text())[1:]
-    found = []
+    result = []
     for title, text in zip(parts[::2], parts[1::2], strict=True):
         one = Section(title, text)
         for kind, block in _BLOCK.findall(text):
@@ -44,8 +44,8 @@ def sections(path: Path) -> list[Section]:
                 one.manifests.append(block)
             else:
                 one.commands += _commands(block)
-        found.append(one)
-    return found
+        result.append(one)
+    return result
 
 
 def _commands(block: str) -> list[tuple[str, str]]:
@@ -54,7 +54,7 @@ def _commands(block: str) -> list[tuple[str, str]]:
 
 
 def replay(section: Section, environment: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Run the commands of *section*; returns each with what it printed now."""
+    """Run the commands of *section*; return each with its actual output."""
     manifest = "---\n".join(section.manifests)
     return [(command, _run(command, manifest, environment)) for command, _ in section.commands]
 
@@ -74,7 +74,7 @@ def _run(command: str, manifest: str, environment: Mapping[str, str]) -> str:
 
 
 def rewrite(path: Path, section: Section, printed: list[tuple[str, str]]) -> None:
-    """Put what was printed into the file."""
+    """Replace the expected output in the file by the actual one."""
     block = "".join(f"$ {command}\n{text}" for command, text in printed)
     consoles = re.compile(r"(?<=^```console\n).*?(?=^```$)", re.MULTILINE | re.DOTALL)
     changed = consoles.sub(lambda _: block, section.text, count=1)
@@ -82,7 +82,7 @@ def rewrite(path: Path, section: Section, printed: list[tuple[str, str]]) -> Non
 
 
 def add(path: Path, title: str, printed: list[tuple[str, str]]) -> None:
-    """Put a new section at the end of the file, whose sentence a person has still to write."""
+    """Append a section; a person must still complete its text."""
     block = "".join(f"$ {command}\n{text}" for command, text in printed)
     old = path.read_text().rstrip("\n")
     path.write_text(f"{old}\n\n## {title}\n\nLost: ?\n\n```console\n{block}```\n")

@@ -37,3 +37,19 @@ def test_a_package_names_each_of_its_modules_once(package: Path) -> None:
     text = ast.get_docstring(tree, clean=False) or ""
     named = re.findall(r"^    (\w+) {2,}\S", text, flags=re.MULTILINE)
     assert sorted(named) == modules(package)
+
+
+MODULES = sorted(file for root in TESTS for file in (TREE / root).rglob("*.py"))
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(TREE)))
+def test_a_test_module_is_not_imported_by_others(module: Path) -> None:
+    """Helpers that several tests use are in modules of their own; fixtures are in conftest.py."""
+    imported = [
+        node.module or ""
+        for node in ast.walk(ast.parse(module.read_text()))
+        if isinstance(node, ast.ImportFrom)
+    ]
+    roots = tuple(f"{root.replace('/', '.')}." for root in TESTS)
+    helpers = [name for name in imported if name.startswith(roots)]
+    assert [name for name in helpers if re.search(r"\.(test_\w+|conftest)$", name)] == []
