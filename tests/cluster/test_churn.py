@@ -1,10 +1,10 @@
-"""Pods come and go through the real kubelet while Genie's own pods die: nothing fails or stays.
+"""Pods start and stop through the real kubelet while Genie's own pods die: nothing fails or stays.
 
-These are short forms that fit into every run of the tests; ``make bench`` runs the long ones (300
-pods; ten minutes without an agent) with the same code and writes docs/performance.md.
+These are short forms. ``make bench`` runs the long ones (300 pods; ten minutes without an agent)
+with the same code and writes docs/performance.md.
 
-The reaper acts on nothing that is younger than ten minutes, so what is gone here has been freed
-by the calls that the runtime made.
+The reaper releases nothing that is younger than ten minutes, so here the calls of the runtime have
+released everything.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 NODE = "node1"
 PODS = 40
 DEAD = "dead" * 16
-"""A container id of nobody."""
+"""The id of a container that does not exist."""
 
-LEFT = {
+LEFTOVERS = {
     "records and locks": (
         f"touch /var/lib/cni/genie/{DEAD}.lock",
         f"rm /var/lib/cni/genie/{DEAD}.lock",
@@ -54,24 +54,24 @@ LEFT = {
     "network namespaces": ("touch /run/netns/cni-dead", "rm /run/netns/cni-dead"),
     "veths": ("ip link add vethdead type veth peer name dead", "ip link delete vethdead"),
 }
-"""By kind: how to leave something behind on the node, and how to take it away."""
+"""By category: a command that creates a leftover on the node, and one that removes it."""
 
 
-@pytest.mark.parametrize("kind", LEFT)
-def test_what_is_left_behind_is_seen(cluster: Cluster, kind: str) -> None:
-    """So that the tests below cannot pass by looking nowhere."""
+@pytest.mark.parametrize("category", LEFTOVERS)
+def test_a_leftover_is_found(cluster: Cluster, category: str) -> None:
+    """Otherwise the tests below could pass without searching."""
     node = cluster.node(NODE)
-    leave, take_away = LEFT[kind]
+    create, remove = LEFTOVERS[category]
     assert remaining_leftovers(node) == {}
-    node.run(["sh", "-ec", leave])
+    node.run(["sh", "-ec", create])
     try:
-        assert list(leftovers(node)) == [kind]
+        assert list(leftovers(node)) == [category]
     finally:
-        node.run(["sh", "-ec", take_away])
+        node.run(["sh", "-ec", remove])
     assert remaining_leftovers(node) == {}
 
 
-def test_a_churn_of_pods_leaves_nothing_though_agent_and_webhook_keep_dying(
+def test_pods_get_their_networks_while_agent_and_webhook_are_killed(
     cluster: Cluster, namespace: str
 ) -> None:
     """Each pod gets its two networks, and no address, rule or veth remains."""
@@ -82,13 +82,13 @@ def test_a_churn_of_pods_leaves_nothing_though_agent_and_webhook_keep_dying(
         figures = churn(cluster, node, namespace, lambda: range(PODS // WAVE // LANES))
         print(figures, disruptions)
     assert figures.pods == PODS
-    assert any(deed.startswith("kill -9") for deed in disruptions)
-    assert any(deed.startswith("deletion") for deed in disruptions)
+    assert any(action.startswith("kill -9") for action in disruptions)
+    assert any(action.startswith("deletion") for action in disruptions)
     assert failures(cluster, namespace) == []
     assert remaining_leftovers(node) == {}
 
 
-def test_pods_come_and_go_while_there_is_no_agent(cluster: Cluster, namespace: str) -> None:
+def test_pods_get_their_networks_while_there_is_no_agent(cluster: Cluster, namespace: str) -> None:
     """Without any agent and reaper, no pod fails and nothing remains.
 
     Leftovers are counted before the agent is back.

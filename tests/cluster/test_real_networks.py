@@ -1,7 +1,7 @@
-"""Genie with the networks of other projects: flannel, kube-router and whereabouts on two nodes.
+"""Genie with networks of other projects: flannel, kube-router and whereabouts on two nodes.
 
-flannel is the cluster's default. What is expected is read from the pods, the nodes and the address
-stores of each network; see products.py for what runs where.
+flannel is the cluster's default. Results are read from the pods, the nodes and the address stores
+of each network; see products.py for what runs where.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ PAIRS: dict[str, dict[str, str]] = {
     "flannel,kuberouter@net1": {"eth0": "flannel", "net1": "kuberouter"},
     "flannel@net1,kuberouter": {"eth0": "kuberouter", "net1": "flannel"},
 }
-"""What a pod may ask for, two networks each, and what each interface is then on."""
+"""Annotations with two networks, and the expected network of each interface."""
 TWICE = {
     network: {"eth0": network, "net1": network} for network in ("kuberouter", "whereabouts-bridge")
 }
 DAEMONS = ("flanneld", "kube-router", "containerd", "kubelet")
-"""What runs on a node besides kube-proxy; the kubelet ends where it finds no runtime."""
+"""The daemons of a node besides kube-proxy. The kubelet is last: it ends without a runtime."""
 ANSWERS_WITHIN = 30.0
-"""Seconds: whereabouts gives a freed address out again at once, and the other node then knows it
-by the Ethernet address of the pod that had it, until its ARP entry is renewed."""
+"""Seconds. whereabouts allocates a freed address again at once, and the other node keeps the
+Ethernet address of the former pod until it renews its ARP entry."""
 
 
 def start(cluster: Cluster, namespace: str, pods: Iterable[dict[str, Any]]) -> None:
@@ -61,28 +61,28 @@ def start(cluster: Cluster, namespace: str, pods: Iterable[dict[str, Any]]) -> N
 def answers(
     cluster: Cluster, namespace: str, clients: Iterable[str], addresses: Iterable[str]
 ) -> dict[tuple[str, str], str]:
-    """Fetch from every address in every client, once; return the HTTP status codes."""
-    wanted = list(itertools.product(clients, addresses))
-    with ThreadPoolExecutor(4) as together:
-        codes = together.map(lambda pair: http_status(cluster, pair[0], namespace, pair[1]), wanted)
-        return dict(zip(wanted, codes, strict=True))
+    """Fetch every address once in every client; return the HTTP status codes."""
+    pairs = list(itertools.product(clients, addresses))
+    with ThreadPoolExecutor(4) as executor:
+        codes = executor.map(lambda pair: http_status(cluster, pair[0], namespace, pair[1]), pairs)
+        return dict(zip(pairs, codes, strict=True))
 
 
 def assert_all_answer(
     cluster: Cluster, namespace: str, clients: Iterable[str], addresses: Iterable[str]
 ) -> None:
-    """Check that every client reaches every address."""
+    """Assert that every client reaches every address within ANSWERS_WITHIN."""
     deadline = time.monotonic() + ANSWERS_WITHIN
     silent = list(itertools.product(clients, addresses))
     while silent and time.monotonic() < deadline:
-        with ThreadPoolExecutor(4) as together:
-            codes = together.map(lambda p: http_status(cluster, p[0], namespace, p[1]), silent)
+        with ThreadPoolExecutor(4) as executor:
+            codes = executor.map(lambda p: http_status(cluster, p[0], namespace, p[1]), silent)
             silent = [pair for pair, code in zip(silent, codes, strict=True) if code != "200"]
     assert silent == []
 
 
 def attached(cluster: Cluster, namespace: str, name: str) -> dict[str, str]:
-    """Return a pod's networks by interface, as the bridges on its node show them."""
+    """Return a pod's networks by interface, according to the bridges on its node."""
     networks = {product.bridge: network for network, product in PRODUCTS.items()}
     found = interfaces(cluster, name, namespace)
     return {interface: networks[link.bridge] for interface, link in found.items()}
@@ -97,7 +97,7 @@ def addresses_of(cluster: Cluster, namespace: str, name: str) -> dict[str, str]:
 def assert_addresses_are_of(
     cluster: Cluster, namespace: str, name: str, networks: dict[str, str]
 ) -> None:
-    """Check that every address is from its network's range, and eth0's alone is the pod's."""
+    """Assert that each address is in its network's range, and that eth0's is the pod's only IP."""
     node = cluster.node_of(name, namespace).layout.number
     found = addresses_of(cluster, namespace, name)
     ranges = {i: ip_network(PRODUCTS[n].subnet_on(node)) for i, n in networks.items()}
@@ -106,7 +106,7 @@ def assert_addresses_are_of(
 
 
 def held(cluster: Cluster) -> dict[str, list[str]]:
-    """Return all that pods hold: addresses, ports of the bridges, Genie's records."""
+    """Return everything that pods hold: addresses, ports of the bridges, Genie's records."""
     found: dict[str, list[str]] = {}
     for name, node in cluster.nodes.items():
         for product, store in ((FLANNEL, "cbr0"), (KUBE_ROUTER, "mynet")):
@@ -125,7 +125,7 @@ def held(cluster: Cluster) -> dict[str, list[str]]:
 
 
 def set_default(cluster: Cluster, network: str) -> None:
-    """Change the cluster's default network as docs/admins.md says."""
+    """Change the cluster's default network as described in docs/admins.md."""
     patch = json.dumps({"data": {"default-network": network}})
     cluster.kubectl("patch", "configmap", "genie", "-n", NAMESPACE, "--type=merge", "-p", patch)
     fresh_agents(cluster)
@@ -143,7 +143,7 @@ def default_restored(real_cluster: Cluster) -> Iterator[None]:
 def test_pods_on_each_network_alone_reach_one_another_across_nodes(
     real_cluster: Cluster, real_namespace: str
 ) -> None:
-    """Each network, chosen and as the default, on both nodes: HTTP between every two pods."""
+    """With each network, chosen or by default: HTTP between the pods of both nodes."""
     chosen: dict[str, str | None] = {**{network: network for network in PRODUCTS}, "plain": None}
     nodes = {FIRST: "first", SECOND: "second"}
     names = {(name, node): f"{name}-{nodes[node]}" for name in chosen for node in nodes}
@@ -170,10 +170,12 @@ def test_pods_on_each_network_alone_reach_one_another_across_nodes(
         assert_all_answer(real_cluster, real_namespace, clients, servers[other])
 
 
-def test_pairs_of_networks_in_both_orders(real_cluster: Cluster, real_namespace: str) -> None:
-    """The primary's address is the pod's, its route the only default, in any order of the list.
+def test_a_pod_on_two_networks_uses_its_primary_in_any_order_of_the_list(
+    real_cluster: Cluster, real_namespace: str
+) -> None:
+    """The primary has the pod's address and the only default route.
 
-    The pod answers on it from a pod of every network on the other node, and reaches them.
+    Pods of every network on the other node reach that address, and the pod reaches them.
     """
     pods = {value: f"pair{number}" for number, value in enumerate(PAIRS)}
     others = {network: f"other-{network}" for network in PRODUCTS}
@@ -197,10 +199,10 @@ def test_pairs_of_networks_in_both_orders(real_cluster: Cluster, real_namespace:
     assert_all_answer(real_cluster, real_namespace, pods.values(), there)
 
 
-def test_a_secondary_answers_the_pods_of_its_network(
+def test_a_secondary_is_reachable_from_the_pods_of_its_network(
     real_cluster: Cluster, real_namespace: str
 ) -> None:
-    """On its own node and across nodes, for each network as the second of a pod."""
+    """On the same node and across nodes, for each network as the secondary of a pod."""
     pods = {
         FLANNEL.network: "whereabouts-bridge,flannel@net1",
         KUBE_ROUTER.network: "flannel,kuberouter@net1",
@@ -221,10 +223,10 @@ def test_a_secondary_answers_the_pods_of_its_network(
 
 
 @pytest.mark.parametrize("network", TWICE)
-def test_a_bridge_network_twice_gives_two_addresses(
+def test_a_pod_can_be_twice_on_one_bridge_network(
     real_cluster: Cluster, real_namespace: str, network: str
 ) -> None:
-    """host-local and whereabouts know an attachment by its interface, and free both addresses."""
+    """host-local and whereabouts allocate an address for each interface, and free both."""
     before = held(real_cluster)
     start(real_cluster, real_namespace, [pod_on_node("twice", f"{network},{network}@net1", FIRST)])
     assert attached(real_cluster, real_namespace, "twice") == TWICE[network]
@@ -239,9 +241,9 @@ def test_a_bridge_network_twice_gives_two_addresses(
 def test_probes_host_ports_and_services_lead_to_the_primary(
     real_cluster: Cluster, real_namespace: str
 ) -> None:
-    """A pod on two networks, for each primary: from the other node, by hostPort and ClusterIP.
+    """For each network as the primary of a pod: by hostPort and ClusterIP from the other node.
 
-    The Services' clients are pods of every network.
+    Pods of every network are clients of the Services.
     """
     servers = {
         FLANNEL.network: "flannel,whereabouts-bridge@net1",
@@ -273,29 +275,29 @@ def test_probes_host_ports_and_services_lead_to_the_primary(
 
 
 def service(name: str) -> dict[str, Any]:
-    """Return a Service of the pods that are labelled with its name."""
+    """Return a Service for the pods with the label app=NAME."""
     spec = {"selector": {"app": name}, "ports": [{"port": 80}]}
     return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec}
 
 
 def endpoints(cluster: Cluster, namespace: str, name: str) -> list[str]:
-    """Return the addresses that a Service leads to."""
+    """Return the addresses behind a Service."""
     label = f"kubernetes.io/service-name={name}"
     slices = cluster.get("endpointslices", "-n", namespace, "-l", label)["items"]
     return [a for found in slices for endpoint in found["endpoints"] for a in endpoint["addresses"]]
 
 
 def fetches(node: Node, url: str) -> bool:
-    """Say whether a node gets an answer from a URL."""
+    """Return whether a node gets an answer from a URL."""
     return node.run(["curl", "-sf", "-o", "/dev/null", "-m", "5", url], check=False).returncode == 0
 
 
-def test_a_network_policy_guards_the_primary_and_no_secondary(
+def test_a_network_policy_protects_the_primary_and_no_secondary(
     real_cluster: Cluster, real_namespace: str
 ) -> None:
-    """kube-router enforces policies at the addresses in the pods' status, on whichever network.
+    """kube-router enforces policies for the addresses in the pods' status, on any network.
 
-    The same pod answers everybody on its secondary: the policy does not know that address.
+    Every client reaches the pod's secondary, whose address the policy does not cover.
     """
     servers = {"server": "kuberouter", "elsewhere": "flannel,kuberouter@net1"}
     clients = ["friend-kuberouter", "stranger-kuberouter", "friend-flannel", "stranger-flannel"]
@@ -329,15 +331,17 @@ def test_a_network_policy_guards_the_primary_and_no_secondary(
     friends = {(client, a) for client in clients if "friend" in client for a in primaries}
     anybody = {(client, secondary) for client in clients}
 
-    def is_guarded() -> bool:
+    def is_protected() -> bool:
         codes = answers(real_cluster, real_namespace, clients, [*primaries, secondary])
         return {pair for pair, code in codes.items() if code == "200"} == friends | anybody
 
-    real_cluster.wait_for(is_guarded, ANSWERS_WITHIN, "the policy to keep strangers out")
+    real_cluster.wait_for(is_protected, ANSWERS_WITHIN, "the policy to keep strangers out")
 
 
-def test_restarts_cut_no_pod_off(real_cluster: Cluster, real_namespace: str) -> None:
-    """Agent, kubelet, containerd and the networks' daemons: pods go on, and new ones start."""
+def test_pods_stay_reachable_over_restarts_of_all_daemons(
+    real_cluster: Cluster, real_namespace: str
+) -> None:
+    """Agent, kubelet, containerd and the networks' daemons restart; new pods start, too."""
     values = ("flannel,whereabouts-bridge@net1", "kuberouter,whereabouts-bridge@net1")
     old = {f"old{number}": value for number, value in enumerate(values)}
     new = {f"new{number}": value for number, value in enumerate(values)}
@@ -365,7 +369,7 @@ def test_restarts_cut_no_pod_off(real_cluster: Cluster, real_namespace: str) -> 
 
 
 def test_deleting_pods_frees_everything(real_cluster: Cluster, real_namespace: str) -> None:
-    """Addresses in host-local's and whereabouts' stores, links and records: none is left."""
+    """No address of host-local and whereabouts, no link and no record remains."""
     before = held(real_cluster)
     pods = [
         pod_on_node(f"pair{number}", value, (FIRST, SECOND)[number % 2])
@@ -383,7 +387,7 @@ def test_deleting_pods_frees_everything(real_cluster: Cluster, real_namespace: s
 def test_every_network_can_be_the_default(
     real_cluster: Cluster, real_namespace: str, network: str
 ) -> None:
-    """A pod without a choice gets it; one that chooses gets it only where it asks for it."""
+    """A pod without the annotation gets it; any other pod only if it names it."""
     set_default(real_cluster, network)
     pods = [
         pod_on_node("plain", None, FIRST),

@@ -1,8 +1,7 @@
-"""Two nodes that differ: pods go where their networks are, and wait where there is none.
+"""Two nodes that differ: pods are scheduled where their networks are, and wait if no node has them.
 
-node1 has canal and weave, node2 only weave. Everything a person does goes through kubectl or is
-a file that someone puts on a node; placement is the real scheduler's, and what it says is read
-from the pods' own conditions.
+node1 has canal and weave, node2 only weave. Users act through kubectl or change files on a node.
+The real scheduler places the pods; its messages are read from the pods' conditions.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 
 BOTH, WEAVE_ONLY = "node1", "node2"
 CANAL_FILE = f"/etc/cni/net.d/{NETWORKS['canal'].file}"
-ASIDE = "/var/cache/canal.json"  # a folder of the node's own
+ASIDE = "/var/cache/canal.json"
 ABSENT = (
     'Warning: metadata.annotations[cni]: no node has network "canal" at present; '
     "the pod stays Pending until one has it"
@@ -57,8 +56,8 @@ def nodes_of(cluster: Cluster, namespace: str, selector: str) -> list[str]:
     return [pod["spec"]["nodeName"] for pod in pods]
 
 
-def refusal_to_schedule(cluster: Cluster, namespace: str, pod: str) -> str:
-    """Return the scheduler's own words on why it cannot place a pod, or nothing."""
+def scheduler_message(cluster: Cluster, namespace: str, pod: str) -> str:
+    """Return the scheduler's message about a pod that it cannot place; empty without one."""
     status = cluster.get("pod", pod, "-n", namespace)["status"]
     for condition in status.get("conditions", []):
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
@@ -66,29 +65,31 @@ def refusal_to_schedule(cluster: Cluster, namespace: str, pod: str) -> str:
     return ""
 
 
-def apply_and_see_it_wait(cluster: Cluster, namespace: str, pod: str, cni: str) -> tuple[str, str]:
-    """Apply a pod that no node can take; returns what kubectl and the scheduler said.
+def apply_unschedulable(cluster: Cluster, namespace: str, pod: str, cni: str) -> tuple[str, str]:
+    """Apply a pod that fits no node; return the messages of kubectl and of the scheduler.
 
-    The scheduler has tried by then, and the pod is Pending still a while later.
+    The pod must still be Pending three seconds after the scheduler has tried.
     """
     applied = cluster.apply(pod_manifest(pod, cni), "-n", namespace)
-    cluster.wait_for(lambda: refusal_to_schedule(cluster, namespace, pod), 15, "the scheduler")
+    cluster.wait_for(
+        lambda: scheduler_message(cluster, namespace, pod), 15, "the scheduler's message"
+    )
     time.sleep(3)
     stored = cluster.get("pod", pod, "-n", namespace)
     assert stored["status"]["phase"] == "Pending"
     assert "nodeName" not in stored["spec"]
-    return applied.stderr, refusal_to_schedule(cluster, namespace, pod)
+    return applied.stderr, scheduler_message(cluster, namespace, pod)
 
 
 def scheduled_at(cluster: Cluster, namespace: str, pod: str) -> float:
-    """Return when the scheduler placed a pod, in seconds of the epoch."""
+    """Return when the scheduler placed a pod, in seconds since the epoch."""
     query = f"involvedObject.name={pod},reason=Scheduled"
     [event] = cluster.get("events", "-n", namespace, "--field-selector", query)["items"]
     return datetime.fromisoformat(event["eventTime"]).timestamp()
 
 
-def wait_until_gone(cluster: Cluster, node: str) -> None:
-    """Wait until a node's label says that canal is gone."""
+def wait_until_unavailable(cluster: Cluster, node: str) -> None:
+    """Wait until a node's label says that canal is unavailable."""
     cluster.wait_for(
         lambda: label(cluster, node, "canal") == "false", 20, f"the label of canal on {node}"
     )
@@ -105,7 +106,7 @@ def cordoned(cluster: Cluster, node: str) -> Iterator[None]:
 
 @contextmanager
 def without_canal(node: Node) -> Iterator[None]:
-    """Take canal's configuration from a node for a while, as an uninstaller would."""
+    """Remove canal's configuration from a node until the end of the block."""
     node.run(["mv", CANAL_FILE, ASIDE])
     try:
         yield
@@ -115,7 +116,7 @@ def without_canal(node: Node) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def quick_agents(uneven_cluster: Cluster) -> Iterator[None]:
-    """Let a label turn ``"false"`` after 2 seconds; as shipped that takes 60."""
+    """Let a label turn to "false" after 2 seconds instead of 60."""
     with agent_settings(uneven_cluster, gone_seconds=2, start_seconds=0):
         yield
 
@@ -123,7 +124,7 @@ def quick_agents(uneven_cluster: Cluster) -> Iterator[None]:
 def test_pods_that_ask_for_canal_land_only_on_the_node_that_has_it(
     uneven_cluster: Cluster, uneven_namespace: str
 ) -> None:
-    """Pods of a Deployment and bare ones, canal first or second; weave's go to both nodes."""
+    """Pods of a Deployment and single ones, canal first or second; weave runs on both nodes."""
     namespace = uneven_namespace
     for name in ("canal", "weave"):
         uneven_cluster.apply(deployment(name, name, replicas=6), "-n", namespace)
@@ -145,7 +146,7 @@ def test_pods_that_ask_for_canal_land_only_on_the_node_that_has_it(
 def test_pods_of_different_nodes_and_networks_reach_one_another(
     uneven_cluster: Cluster, uneven_namespace: str
 ) -> None:
-    """HTTP between every two of three pods, over IPv4, and over IPv6 where both have it."""
+    """HTTP between every two of three pods, over IPv4, and over IPv6 if both have it."""
     pods = {"canal1": ("canal", BOTH), "weave1": ("weave", BOTH), "weave2": ("weave", WEAVE_ONLY)}
     for name, (cni, node) in pods.items():
         uneven_cluster.apply(pod_on_node(name, cni, node), "-n", uneven_namespace)
@@ -164,12 +165,12 @@ def test_pods_of_different_nodes_and_networks_reach_one_another(
     assert set(answers.values()) == {"200"}, answers
 
 
-def test_where_the_only_node_is_cordoned_a_pod_waits_with_the_schedulers_words(
+def test_a_pod_waits_while_the_only_node_with_its_network_is_cordoned(
     uneven_cluster: Cluster, uneven_namespace: str
 ) -> None:
-    """Genie says nothing, since the network is there; the pod runs once the node is back."""
+    """Genie does not warn, since a node has the network. The pod runs after uncordon."""
     with cordoned(uneven_cluster, BOTH):
-        warned, reason = apply_and_see_it_wait(uneven_cluster, uneven_namespace, "patient", "canal")
+        warned, reason = apply_unschedulable(uneven_cluster, uneven_namespace, "patient", "canal")
         assert warned == ""
         assert "0/2 nodes are available" in reason
         assert "1 node(s) were unschedulable" in reason
@@ -179,13 +180,13 @@ def test_where_the_only_node_is_cordoned_a_pod_waits_with_the_schedulers_words(
 
 
 @pytest.mark.usefixtures("quick_agents")
-def test_where_the_last_node_has_lost_the_network_a_pod_is_warned_about_and_waits(
+def test_a_pod_waits_with_a_warning_after_the_last_node_has_lost_its_network(
     uneven_cluster: Cluster, uneven_namespace: str
 ) -> None:
-    """Warned about at apply, Pending after; it runs once the network is back."""
+    """Kubectl shows the warning. The pod runs when the network is back."""
     with without_canal(uneven_cluster.node(BOTH)):
-        wait_until_gone(uneven_cluster, BOTH)
-        warned, reason = apply_and_see_it_wait(
+        wait_until_unavailable(uneven_cluster, BOTH)
+        warned, reason = apply_unschedulable(
             uneven_cluster, uneven_namespace, "patient", "weave,canal@net1"
         )
         assert warned.strip() == ABSENT
@@ -196,7 +197,7 @@ def test_where_the_last_node_has_lost_the_network_a_pod_is_warned_about_and_wait
 
 @contextmanager
 def listed_networks(cluster: Cluster, value: str) -> Iterator[None]:
-    """Give the webhook's setting ``networks`` for a while, as an administrator would."""
+    """Set the webhook's setting ``networks`` until the end of the block."""
     target = ("deployment/genie-webhook", "-n", NAMESPACE)
     cluster.kubectl("set", "env", *target, f"GENIE_NETWORKS={value}")
     try:
@@ -209,7 +210,7 @@ def listed_networks(cluster: Cluster, value: str) -> Iterator[None]:
 
 @contextmanager
 def deleted(cluster: Cluster, name: str) -> Iterator[None]:
-    """Delete a Node while its kubelet is away, for a while; it then registers anew."""
+    """Delete a Node and stop its kubelet until the end of the block; it then registers anew."""
     node = cluster.node(name)
     node.stop("kubelet")
     try:
@@ -223,12 +224,12 @@ def deleted(cluster: Cluster, name: str) -> Iterator[None]:
         )
 
 
-def test_where_the_last_node_with_the_network_is_deleted_a_pod_is_warned_about_and_waits(
+def test_a_pod_waits_with_a_warning_after_the_last_node_with_its_network_is_deleted(
     uneven_cluster: Cluster, uneven_namespace: str
 ) -> None:
-    """With the network in the setting ``networks``, as for node groups that scale to zero.
+    """The setting ``networks`` names the network, as for node groups that scale to zero.
 
-    No label of the network is left then; the pod runs once the node has registered again.
+    No Node has a label of the network then. The pod runs after the node has registered again.
     """
     attempt = ("-n", uneven_namespace, "--dry-run=server")
 
@@ -238,8 +239,8 @@ def test_where_the_last_node_with_the_network_is_deleted_a_pod_is_warned_about_a
 
     with listed_networks(uneven_cluster, "canal"):
         with deleted(uneven_cluster, BOTH):
-            uneven_cluster.wait_for(lambda: ABSENT in answer(), 15, "the webhook to know")
-            warned, reason = apply_and_see_it_wait(
+            uneven_cluster.wait_for(lambda: ABSENT in answer(), 15, "the webhook to warn")
+            warned, reason = apply_unschedulable(
                 uneven_cluster, uneven_namespace, "patient", "canal"
             )
             assert warned.strip() == ABSENT
@@ -250,18 +251,17 @@ def test_where_the_last_node_with_the_network_is_deleted_a_pod_is_warned_about_a
 
 
 @pytest.mark.usefixtures("quick_agents")
-def test_a_network_that_comes_to_a_node_at_run_time_is_schedulable_there_within_seconds(
+def test_a_pod_is_scheduled_within_seconds_when_a_node_gets_its_network(
     uneven_cluster: Cluster, uneven_namespace: str
 ) -> None:
-    """A waiting pod is placed there within 5 seconds of the file, and gets that network.
+    """The waiting pod is placed within 5 seconds after the file arrives, and gets the network.
 
-    The scheduler's Event says when it was placed, and the file when it came; how soon the test
-    notices is no matter.
+    The time of the scheduler's Event and the change time of the file count.
     """
     node = uneven_cluster.node(WEAVE_ONLY)
     conflist = json.dumps(NETWORKS["canal"].conflist(node.layout.number))
     with cordoned(uneven_cluster, BOTH):
-        apply_and_see_it_wait(uneven_cluster, uneven_namespace, "patient", "weave,canal@net1")
+        apply_unschedulable(uneven_cluster, uneven_namespace, "patient", "weave,canal@net1")
         try:
             node.run(["sh", "-c", f"cat > {CANAL_FILE}.new && mv {CANAL_FILE}.new {CANAL_FILE}"],
                      input=conflist)  # fmt: skip
@@ -274,4 +274,4 @@ def test_a_network_that_comes_to_a_node_at_run_time_is_schedulable_there_within_
             uneven_cluster.kubectl("delete", "pod", "patient", "-n", uneven_namespace)
         finally:
             node.run(["rm", "-f", CANAL_FILE])
-        wait_until_gone(uneven_cluster, WEAVE_ONLY)
+        wait_until_unavailable(uneven_cluster, WEAVE_ONLY)
