@@ -1,7 +1,7 @@
 """The main job on a real Kubernetes: a pod names its networks and gets them.
 
-Everything a person does goes through kubectl; everything that is expected is read from the
-pods' own network namespaces, the node's bridges and the plugins' address stores.
+Users act through kubectl. Results are read from the pods' network namespaces, the node's bridges
+and the plugins' address stores.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ NODE = "node1"
 
 
 def is_of(address: str, network: str) -> bool:
-    """Tell whether *address* is from the range that *network* has on the first node."""
+    """Return whether *address* is in the range of *network* on the first node."""
     subnets = map(ip_network, NETWORKS[network].subnets(1))
     return any(ip_address(address) in subnet for subnet in subnets)
 
 
-def test_the_seeds_two_pods_get_the_network_they_name(cluster: Cluster, namespace: str) -> None:
-    """Both pods of the seed run, each on its own network, and both are reachable by HTTP."""
+def test_the_two_example_pods_get_the_network_they_name(cluster: Cluster, namespace: str) -> None:
+    """Each runs on its own network, and both are reachable by HTTP."""
     pods = {f"nginx-{network}-master": network for network in ("canal", "weave")}
     for network in pods.values():
         cluster.apply(example_manifest(network), "-n", namespace)
@@ -74,19 +74,21 @@ def test_a_pod_on_two_networks_routes_through_its_primary(cluster: Cluster, name
     assert http_status(cluster, "both", namespace, OUTSIDE_IPV6) == "200"
 
 
-def test_a_namespace_gives_its_default(cluster: Cluster, namespace: str) -> None:
-    """A pod without the annotation, in a namespace annotated ``cni: weave``, is stored with it."""
+def test_a_pod_without_the_annotation_gets_its_namespaces_default(
+    cluster: Cluster, namespace: str
+) -> None:
+    """The pod is stored with the annotation of its namespace, ``cni: weave``."""
     cluster.kubectl("annotate", "namespace", namespace, "cni=weave")
     manifest = pod_manifest("plain", None)
 
     def defaulted() -> bool:
-        """Try without creating anything: the webhook learns of a change by its watch."""
-        tried = cluster.apply(
+        """Dry run: the webhook gets the change by its watch."""
+        result = cluster.apply(
             manifest, "-n", namespace, "--dry-run=server", "-o", "json", check=False
         )
-        return '"cni": "weave"' in tried.stdout
+        return '"cni": "weave"' in result.stdout
 
-    cluster.wait_for(defaulted, 10, "the namespace's default to be known")
+    cluster.wait_for(defaulted, 10, "the webhook to know the namespace's default")
     cluster.apply(manifest, "-n", namespace)
     wait_until_ready(cluster, namespace, "plain")
     pod = cluster.get("pod", "plain", "-n", namespace)
@@ -94,8 +96,10 @@ def test_a_namespace_gives_its_default(cluster: Cluster, namespace: str) -> None
     assert interfaces(cluster, "plain", namespace)["eth0"].bridge == "weave0"
 
 
-def test_without_any_choice_the_clusters_default_is_used(cluster: Cluster, namespace: str) -> None:
-    """No annotation, no namespace default: the pod gets the cluster's default network."""
+def test_a_pod_without_any_choice_gets_the_clusters_default(
+    cluster: Cluster, namespace: str
+) -> None:
+    """It has no annotation, and its namespace has no default."""
     cluster.apply(pod_manifest("plain", None), "-n", namespace)
     wait_until_ready(cluster, namespace, "plain")
     assert "cni" not in cluster.get("pod", "plain", "-n", namespace)["metadata"].get(
@@ -104,18 +108,14 @@ def test_without_any_choice_the_clusters_default_is_used(cluster: Cluster, names
     assert interfaces(cluster, "plain", namespace)["eth0"].bridge == "canal0"
 
 
-def test_a_static_pod_is_served_though_never_admitted(cluster: Cluster) -> None:
-    """A file on the node with ``cni: " weave "`` gets weave: the plugin trims what nobody did."""
+def test_a_static_pod_gets_the_network_it_names_without_admission(cluster: Cluster) -> None:
+    """No webhook has normalised its annotation, ``cni: " weave "``; the plugin trims it."""
     node = cluster.node(NODE)
     path = node.path("/etc/kubernetes/manifests/from-a-file.json")
     path.write_text(json.dumps(pod_manifest("from-a-file", " weave ")))
     name = f"from-a-file-{NODE}"
     try:
-        cluster.wait_for(
-            lambda: cluster.kubectl("get", "pod", name, check=False).returncode == 0,
-            30,
-            "the mirror pod",
-        )
+        cluster.wait_for(lambda: cluster.exists("pod", name), 30, "the mirror pod")
         wait_until_ready(cluster, "default", name)
         assert interfaces(cluster, name, "default")["eth0"].bridge == "weave0"
     finally:
@@ -124,7 +124,7 @@ def test_a_static_pod_is_served_though_never_admitted(cluster: Cluster) -> None:
 
 
 def test_a_static_pod_over_the_limits_is_not_attached(cluster: Cluster) -> None:
-    """Nothing admitted it, so the node counts: kubelet tells the runtime the pod's source."""
+    """The plugin enforces the limits: the kubelet passes the pod's source to the runtime."""
     path = cluster.node(NODE).path("/etc/kubernetes/manifests/greedy.json")
     path.write_text(json.dumps(pod_manifest("greedy", "weave,weave,weave")))
     name = f"greedy-{NODE}"
@@ -132,11 +132,11 @@ def test_a_static_pod_over_the_limits_is_not_attached(cluster: Cluster) -> None:
     try:
         cluster.wait_for(
             lambda: any(
-                sentence in said
-                for said in pod_events(cluster, "default", name, "FailedCreatePodSandBox")
+                sentence in message
+                for message in pod_events(cluster, "default", name, "FailedCreatePodSandBox")
             ),
             30,
-            "the refusal",
+            "the Event",
         )
     finally:
         path.unlink()
@@ -162,10 +162,10 @@ REFUSALS: list[Any] = [
 
 
 @pytest.mark.parametrize(("value", "words"), REFUSALS)
-def test_a_wrong_value_is_refused_at_apply(
+def test_an_invalid_value_is_refused_at_apply(
     cluster: Cluster, namespace: str, value: str, words: str
 ) -> None:
-    """The message says what is wrong and where; no object is stored, so nothing reaches a node."""
+    """The message names the field and the fault. No pod is stored, so no node does anything."""
     before = cluster.node(NODE).records()
     refused = cluster.apply(pod_manifest("wrong", value), "-n", namespace, check=False)
     assert refused.returncode == 1
@@ -176,7 +176,7 @@ def test_a_wrong_value_is_refused_at_apply(
     assert cluster.node(NODE).records() == before
 
 
-def test_the_mistaken_example_is_refused_with_a_suggestion(
+def test_the_example_with_a_typing_mistake_is_refused_with_a_suggestion(
     cluster: Cluster, namespace: str
 ) -> None:
     """The third pod of the demo, as a person applies it from the file."""
@@ -187,7 +187,7 @@ def test_the_mistaken_example_is_refused_with_a_suggestion(
 
 
 def test_deleting_pods_frees_everything(cluster: Cluster, namespace: str) -> None:
-    """After deletion: no address, record, veth or network namespace more than before."""
+    """No address, record, veth or network namespace remains."""
     node = cluster.node(NODE)
 
     def held() -> dict[str, list[str]]:
@@ -209,8 +209,10 @@ def test_deleting_pods_frees_everything(cluster: Cluster, namespace: str) -> Non
     cluster.wait_for(lambda: held() == before, 60, "everything to be freed")
 
 
-def test_a_sandbox_is_freed_while_the_api_server_is_away(cluster: Cluster, namespace: str) -> None:
-    """Stopping a pod's sandbox through containerd frees its networks without the API server."""
+def test_a_sandbox_is_released_while_the_api_server_is_down(
+    cluster: Cluster, namespace: str
+) -> None:
+    """The runtime stops a pod's sandbox, and its networks are released."""
     cluster.apply(pod_manifest("orphan", "weave,canal@net1"), "-n", namespace)
     wait_until_ready(cluster, namespace, "orphan")
     node = cluster.node(NODE)

@@ -1,4 +1,4 @@
-"""A node's life with Genie: its first boot, a runtime without annotations, and the farewell."""
+"""The modes of a node: first boot, disable, remove, and a runtime without annotations."""
 
 from __future__ import annotations
 
@@ -53,22 +53,22 @@ ELSEWHERE = {
     "kind": "Node",
     "metadata": {"name": "elsewhere", "labels": {"network.cni-genie.io/canal": "false"}},
 }
-"""Another node, on which canal is known: so pods may name it before this one has it."""
+"""Another node, which has had canal, so pods may name canal before this node has it."""
 
 
 ARRIVES_AFTER = 30.0
-"""Seconds that the node has been up when the installer of canal comes."""
+"""Seconds after the node's start at which canal is installed."""
 
 
 @pytest.fixture
 def first_boot(cluster: Cluster) -> Iterator[int]:
-    """Bring the node to where it is before the networks' installers have come.
+    """Bring the node into the state before any network is installed.
 
-    It has 100-crio-bridge.conflist and nothing else, and no label of Genie's. Gives how often the
-    agent has complained before.
+    It has only 100-crio-bridge.conflist, and no label of Genie. Yields the number of Events so far
+    that say that canal is missing.
     """
     node = cluster.node(NODE)
-    complaints = len(waiting(cluster))
+    events = len(waiting_events(cluster))
     set_mode(cluster, "remove")
     rolled_out(cluster)
     cluster.wait_for(lambda: not node.path(CONFLIST).exists(), 30, "Genie to leave")
@@ -80,21 +80,21 @@ def first_boot(cluster: Cluster) -> Iterator[int]:
         node.run(["mv", f"{CONFS}/{network.file}", f"{CONFS}/{network.file}.later"])
     cluster.apply(ELSEWHERE)
     set_mode(cluster, "install")
-    yield complaints
+    yield events
     for network in NETWORKS.values():
-        arrives(cluster, network.file)
+        install_network(cluster, network.file)
     node.run(["rm", "-f", f"{CONFS}/{FALLBACK}"])
     cluster.kubectl("delete", "node", "elsewhere")
     wait_until_working(cluster, DEFAULT_NETWORK)
 
 
-def waiting(cluster: Cluster) -> list[str]:
+def waiting_events(cluster: Cluster) -> list[str]:
     events = node_events(cluster, NODE, "NotInstalled")
-    return [said for said in events if '"canal" is not ready' in said]
+    return [message for message in events if '"canal" is not ready' in message]
 
 
-def arrives(cluster: Cluster, file: str) -> None:
-    """Let an installer put its configuration in place, if it has not."""
+def install_network(cluster: Cluster, file: str) -> None:
+    """Install a network's configuration, unless it is installed."""
     path = f"{CONFS}/{file}"
     cluster.node(NODE).run(["sh", "-c", f"test ! -e {path}.later || mv {path}.later {path}"])
 
@@ -103,27 +103,29 @@ def bridge(cluster: Cluster, pod: str, namespace: str) -> str:
     return interfaces(cluster, pod, namespace)["eth0"].bridge
 
 
-def test_a_node_with_only_the_runtimes_bridge_until_canal_arrives_gives_no_pod_of_genies_the_bridge(
+def test_a_pod_that_names_canal_waits_for_it_on_a_node_with_only_the_runtimes_bridge(
     cluster: Cluster, namespace: str, first_boot: int
 ) -> None:
-    """A node with only 100-crio-bridge.conflist; canal arrives 30 s later: none gets the bridge.
+    """Canal is installed 30 s after the node's start; no pod that names it gets the bridge.
 
-    None of Genie's, that is: a pod that it has nothing to do with gets the bridge meanwhile, since
-    the node keeps what it had.
+    A pod without the annotation gets the bridge until then, since the node keeps its former
+    configuration.
     """
-    begun = time.monotonic()
+    start = time.monotonic()
     node = cluster.node(NODE)
     cluster.apply(pod_manifest("early", "canal"), "-n", namespace)
     cluster.apply(pod_manifest("plain", None), "-n", namespace)
     wait_until_ready(cluster, namespace, "plain")
     assert bridge(cluster, "plain", namespace) == "cni9"
     cluster.wait_for(
-        lambda: len(waiting(cluster)) > first_boot, 60, "an Event that says what is missing"
+        lambda: len(waiting_events(cluster)) > first_boot,
+        60,
+        "an Event that names the missing network",
     )
-    time.sleep(max(0.0, begun + ARRIVES_AFTER - time.monotonic()))
+    time.sleep(max(0.0, start + ARRIVES_AFTER - time.monotonic()))
     assert not node.path(CONFLIST).exists()
     assert "nodeName" not in cluster.get("pod", "early", "-n", namespace)["spec"]
-    arrives(cluster, NETWORKS["canal"].file)
+    install_network(cluster, NETWORKS["canal"].file)
     cluster.wait_for(node.path(CONFLIST).exists, 30, "the conflist")
     cluster.wait_for(lambda: label(cluster, NODE, "canal") == "true", 30, "the label")
     cluster.apply(pod_manifest("late", None), "-n", namespace)
@@ -135,13 +137,13 @@ def test_a_node_with_only_the_runtimes_bridge_until_canal_arrives_gives_no_pod_o
     assert node.addresses("crio") == []
 
 
-def said_of(cluster: Cluster, pod: str) -> list[str]:
-    return [said for said in node_events(cluster, NODE, "NotRemoved") if pod in said]
+def not_removed_events(cluster: Cluster, pod: str) -> list[str]:
+    return [each for each in node_events(cluster, NODE, "NotRemoved") if pod in each]
 
 
 @pytest.fixture
 def leaving(cluster: Cluster) -> Iterator[Node]:
-    """Give the node whose agent and reaper wait no longer than they must; install Genie again."""
+    """Yield the node with the shortest deadlines of agent and reaper; then install Genie again."""
     with agent_settings(cluster, deadline_seconds=30, reap_look_seconds=2):
         yield cluster.node(NODE)
         install = '{"data": {"mode": "install"}}'
@@ -150,10 +152,13 @@ def leaving(cluster: Cluster) -> Iterator[Node]:
         )
 
 
-def test_disable_then_remove_lose_nothing(cluster: Cluster, namespace: str, leaving: Node) -> None:
-    """New pods get the default, or wait; a pod on two networks is named, and freed only by force.
+def test_disable_and_then_remove_lose_no_pod_and_leave_nothing(
+    cluster: Cluster, namespace: str, leaving: Node
+) -> None:
+    """New pods get the default network, or wait; `remove` waits for a pod on two networks.
 
-    Nothing of what it had is left on any network, and nothing of Genie's on the node.
+    An Event names that pod, and `remove --force` releases it. Nothing of it remains on a network,
+    and nothing of Genie on the node.
     """
     node = leaving
     cluster.apply(pod_manifest("needy", "weave,canal@net1"), "-n", namespace)
@@ -176,9 +181,9 @@ def test_disable_then_remove_lose_nothing(cluster: Cluster, namespace: str, leav
     set_mode(cluster, "remove")
     rolled_out(cluster)
     named = f"{namespace}/needy"
-    cluster.wait_for(lambda: said_of(cluster, named), 20, "an Event that names the pod")
-    assert "Drain the node" in said_of(cluster, named)[0]
-    assert f"{namespace}/plain" not in said_of(cluster, named)[0]
+    cluster.wait_for(lambda: not_removed_events(cluster, named), 20, "an Event that names the pod")
+    assert "Drain the node" in not_removed_events(cluster, named)[0]
+    assert f"{namespace}/plain" not in not_removed_events(cluster, named)[0]
     assert node.path(CONFLIST).exists()
     assert {network: len(node.addresses(network)) for network in NETWORKS} == {
         "weave": before["weave"],
@@ -216,12 +221,12 @@ def set_default(cluster: Cluster, network: str) -> None:
 
 @pytest.fixture
 def removed_with_a_survivor(cluster: Cluster, namespace: str, leaving: Node) -> Iterator[list[str]]:
-    """Take Genie from the node under a pod on the default network; give the addresses before."""
+    """Remove Genie while pods on the default network run; yield the addresses from before."""
     node = leaving
     before = node.addresses("canal")
-    for name in ("survivor", "mourned"):
+    for name in ("survivor", "early"):
         cluster.apply(pod_manifest(name, None), "-n", namespace)
-    wait_until_ready(cluster, namespace, "survivor", "mourned")
+    wait_until_ready(cluster, namespace, "survivor", "early")
     set_mode(cluster, "remove --force")
     rolled_out(cluster)
     cluster.wait_for(
@@ -233,13 +238,13 @@ def removed_with_a_survivor(cluster: Cluster, namespace: str, leaving: Node) -> 
     set_default(cluster, DEFAULT_NETWORK)
 
 
-def test_a_pod_that_outlives_genie_is_released_by_the_runtime_and_by_a_genie_with_another_default(
+def test_a_pod_that_outlives_genie_is_released_with_or_without_genie(
     cluster: Cluster, namespace: str, leaving: Node, removed_with_a_survivor: list[str]
 ) -> None:
-    """One ends while Genie is away, one when it is back and knows another default network."""
+    """One ends while Genie is removed, one after Genie is back with another default network."""
     node = leaving
     assert len(node.addresses("canal")) == len(removed_with_a_survivor) + 2
-    cluster.kubectl("delete", "pod", "mourned", "-n", namespace, "--wait=true")
+    cluster.kubectl("delete", "pod", "early", "-n", namespace, "--wait=true")
     assert len(node.addresses("canal")) == len(removed_with_a_survivor) + 1
     sandbox = cluster.sandbox_of("survivor", namespace)
     set_default(cluster, "weave")
@@ -250,7 +255,7 @@ def test_a_pod_that_outlives_genie_is_released_by_the_runtime_and_by_a_genie_wit
 
 @pytest.fixture
 def old_runtime(cluster: Cluster) -> Iterator[None]:
-    """Let the agent read pods, as the overlay for old runtimes does."""
+    """Grant the agent the right to read pods, as the overlay for old runtimes does."""
     with granted(cluster, rights_for_old_runtimes()):
         yield
 
@@ -266,7 +271,7 @@ ANSWERS = {
 def test_without_annotations_the_plugin_asks_the_agent(
     cluster: Cluster, namespace: str, value: str | None, bridge: str
 ) -> None:
-    """The installed plugin, called as an old runtime calls it, for a pod of the API server."""
+    """The test calls the installed plugin as an old runtime does, for an existing pod."""
     node = cluster.node(NODE)
     cluster.apply(pod_manifest("asked", value), "-n", namespace)
     wait_until_ready(cluster, namespace, "asked")

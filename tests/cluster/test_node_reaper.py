@@ -1,8 +1,8 @@
-"""What crashes leave on a real node is freed, and what lives beside it is not touched.
+"""The reaper releases what crashes left on a node, and nothing of running pods.
 
-The reaper looks every second here instead of every minute. That a record must be ten minutes old
-stays as shipped, since a slow machine may need seconds between a sandbox's ADD and its place in
-the runtime's list: tests put back the clock of the records that they mean instead.
+Here it works every second instead of every minute. Its minimum age of ten minutes stays, since a
+slow machine may take seconds between a sandbox's ADD and the runtime listing it. Tests change the
+time stamps of records instead.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ IPAM = {"type": "host-local", "ranges": [[{"subnet": "10.77.0.0/24"}]]}
 SLOW = "/opt/cni/bin/slow"
 SLOW_MAY_END = "/run/slow-may-end"
 SCRIPT = f"""#!/usr/bin/python3
-# Stands in for a plugin that takes long over ADD: the time in which the test kills the runtime.
+# A plugin whose ADD takes long: the test kills the runtime meanwhile.
 import json, os, sys, time
 conf = json.load(sys.stdin)
 if os.environ["CNI_COMMAND"] == "ADD":
@@ -53,25 +53,25 @@ if os.environ["CNI_COMMAND"] == "ADD":
 
 @pytest.fixture(scope="module")
 def node(cluster: Cluster) -> Iterator[Node]:
-    """Give the node, with a reaper that looks every second."""
+    """Yield the node, with a reaper that works every second."""
     with agent_settings(cluster, reap_look_seconds=1):
         yield cluster.node(NODE)
 
 
 @pytest.fixture
 def networks(cluster: Cluster, node: Node) -> Iterator[Callable[..., None]]:
-    """Give a function that installs a network of these plugins after a bridge."""
-    made: list[str] = []
+    """Yield a function that installs a network: a bridge, followed by these plugins."""
+    names: list[str] = []
 
     def install(name: str, kind: str = "bridge", *after: str) -> None:
-        made.append(name)
+        names.append(name)
         first = {"type": kind, "bridge": f"{name}0", "ipam": IPAM}
         chain = [first, *({"type": each} for each in after)]
         conflist = {"cniVersion": "1.0.0", "name": name, "plugins": chain}
         put(node, f"/etc/cni/genie.d/{name}.conflist", json.dumps(conflist))
 
     yield install
-    for name in made:
+    for name in names:
         node.run(["rm", "-f", f"/etc/cni/genie.d/{name}.conflist"])
         node.run(["ip", "link", "delete", f"{name}0"], check=False)
         cluster.kubectl("label", "node", NODE, f"network.cni-genie.io/{name}-", check=False)
@@ -82,15 +82,15 @@ def put(node: Node, path: str, content: str, mode: str = "644") -> None:
     node.run(["sh", "-ec", script], input=content)
 
 
-def put_back_the_clock(node: Node, *containers: str) -> None:
-    """Make records an hour old."""
+def make_old(node: Node, *containers: str) -> None:
+    """Set the time stamps of records back by an hour."""
     node.run(["touch", "-c", "-d", "1 hour ago", *(f"{STATE}/{c}.json" for c in containers)])
 
 
 def held(node: Node, *more: str) -> tuple[dict[str, list[str]], list[str]]:
-    """Return what pods hold on the networks that a node has, and on *more*.
+    """Return what pods hold on the node's networks and on the networks *more*.
 
-    That is: addresses by network, and the node's ends of their interfaces with their bridges.
+    That is: addresses by network, and the node's veths with their bridges.
     """
     links = json.loads(node.run(["ip", "-j", "link", "show", "type", "veth"]).stdout)
     bridges = {*(network.bridge for network in NETWORKS.values()), *(f"{each}0" for each in more)}
@@ -99,11 +99,11 @@ def held(node: Node, *more: str) -> tuple[dict[str, list[str]], list[str]]:
     return addresses, sorted(port for port in ports if port.partition(" ")[2] in bridges)
 
 
-# ---- nobody asks for it any more
+# ---- the runtime does not know the container
 
 
 def call(node: Node, command: str, container: str, *, check: bool = True, **conf: Any) -> None:
-    """Call the installed plugin as a runtime would, for the namespace of the same name."""
+    """Call the installed plugin as a runtime does, for the network namespace of the same name."""
     own = json.loads(node.path(CONFLIST).read_text())["plugins"][0]
     environment = [
         "env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", f"CNI_COMMAND={command}",
@@ -115,20 +115,20 @@ def call(node: Node, command: str, container: str, *, check: bool = True, **conf
 
 
 def chosen(networks: str, **more: Any) -> dict[str, Any]:
-    """Return what a runtime passes for a pod that asks for *networks*."""
+    """Return the runtimeConfig for a pod with the annotation *networks*."""
     return {ANNOTATIONS: {"cni": networks}, **more}
 
 
 @pytest.fixture
 def container(node: Node) -> Iterator[str]:
-    """Give the name of a network namespace that no runtime knows; it is gone afterwards."""
+    """Yield the name of a network namespace that no runtime knows; delete it afterwards."""
     with unknown(node) as name:
         yield name
 
 
 @pytest.fixture
 def another(node: Node) -> Iterator[str]:
-    """Give a second one, so that the reaper has something to do beside what it must leave."""
+    """Yield a second one, so that the reaper has work besides what it must not touch."""
     with unknown(node) as name:
         yield name
 
@@ -149,54 +149,56 @@ def has_record(node: Node, container: str) -> bool:
 
 
 def port_rules(node: Node) -> list[str]:
-    """Return the host's rules for host port 18080, of iptables and of nftables."""
+    """Return the node's rules for host port 18080, of iptables and of nftables."""
     shown = node.run(["sh", "-c", "iptables-save -t nat; nft list ruleset"], check=False).stdout
     return [line for line in shown.splitlines() if "18080" in line]
 
 
-def test_a_sandbox_that_the_runtime_forgot_loses_its_host_ports_too(
+def test_the_reaper_removes_host_ports_of_an_unknown_sandbox(
     cluster: Cluster, node: Node, container: str
 ) -> None:
-    """The rules of portmap vanish from the host: the DEL ran in the host's network."""
+    """The DEL runs in the node's network namespace, so the rules of portmap are removed."""
     port = {"hostPort": 18080, "containerPort": 80, "protocol": "tcp"}
     call(node, "ADD", container, runtimeConfig=chosen("canal", portMappings=[port]))
     assert port_rules(node)
-    put_back_the_clock(node, container)
-    cluster.wait_for(lambda: not has_record(node, container), 30, "the reaper to free it")
+    make_old(node, container)
+    cluster.wait_for(lambda: not has_record(node, container), 30, "the reaper to release it")
     assert not port_rules(node)
 
 
-def test_what_a_reboot_orphaned_is_freed(cluster: Cluster, node: Node, container: str) -> None:
-    """The namespace is gone, with every interface in it; record and addresses are still there."""
-    given_out = ["grep", "-rl", container, "/var/lib/cni/networks"]
+def test_the_reaper_releases_what_a_reboot_left(
+    cluster: Cluster, node: Node, container: str
+) -> None:
+    """The network namespace is gone; record and addresses remain."""
+    allocated = ["grep", "-rl", container, "/var/lib/cni/networks"]
     call(node, "ADD", container, runtimeConfig=chosen("weave,canal@net1"))
     node.run(["ip", "netns", "delete", container])
-    assert len(node.run(given_out).stdout.split()) == 3  # IPv4 twice, IPv6 once
-    put_back_the_clock(node, container)
-    cluster.wait_for(lambda: not has_record(node, container), 30, "the reaper to free it")
-    assert node.run(given_out, check=False).stdout == ""
+    assert len(node.run(allocated).stdout.split()) == 3  # IPv4 twice, IPv6 once
+    make_old(node, container)
+    cluster.wait_for(lambda: not has_record(node, container), 30, "the reaper to release it")
+    assert node.run(allocated, check=False).stdout == ""
 
 
-def test_what_is_parked_is_shown_and_freed_when_the_plugin_is_back(
+def test_a_parked_attachment_is_reported_and_released_when_its_plugin_is_back(
     cluster: Cluster, node: Node, networks: Callable[..., None], container: str
 ) -> None:
-    """Its executable went with an uninstaller, and comes back: record, metric and Event tell."""
+    """Record, metric and Event report it while the executable is missing."""
     node.run(["cp", "/opt/cni/bin/bridge", "/opt/cni/bin/lent"])
     try:
         networks("lent", "lent")
         call(node, "ADD", container, runtimeConfig=chosen("lent"))
         [address] = node.addresses("lent")
         node.run(["mv", "/opt/cni/bin/lent", "/opt/cni/bin/lent.away"])
-        # The runtime's DELs, by a plugin that waits a second before it parks, not ten minutes.
+        # The runtime's DELs, which park after a second instead of ten minutes.
         cluster.wait_for(lambda: parks(node, container), 30, "the attachment to be parked")
-        put_back_the_clock(node, container)
+        make_old(node, container)
         shown = 'genie_agent_parked_attachments{network="lent"} 1.0'
         cluster.wait_for(lambda: shown in metrics(cluster, NODE), 60, "the metric")
-        about = functools.partial(node_events, cluster, NODE, "NetworkParked")
-        cluster.wait_for(lambda: any(container in said for said in about()), 10, "the Event")
+        messages = functools.partial(node_events, cluster, NODE, "NetworkParked")
+        cluster.wait_for(lambda: any(container in m for m in messages()), 10, "the Event")
         assert node.addresses("lent") == [address]
         node.run(["mv", "/opt/cni/bin/lent.away", "/opt/cni/bin/lent"])
-        cluster.wait_for(lambda: not has_record(node, container), 60, "the reaper to free it")
+        cluster.wait_for(lambda: not has_record(node, container), 60, "the reaper to release it")
         assert node.addresses("lent") == []
     finally:
         node.run(["rm", "-f", "/opt/cni/bin/lent", "/opt/cni/bin/lent.away"])
@@ -208,19 +210,21 @@ def parks(node: Node, container: str) -> bool:
     return '"parked"' in node.path(f"{STATE}/{container}.json").read_text()
 
 
-def test_a_namespace_with_a_process_is_left_alone(
+def test_the_reaper_does_not_touch_a_namespace_with_a_process(
     cluster: Cluster, node: Node, container: str, another: str
 ) -> None:
-    """Whatever the runtime lists: something lives there. The empty one beside it is freed."""
+    """It does not matter what the runtime lists. An empty namespace beside it is released."""
     for each in (container, another):
         call(node, "ADD", each, runtimeConfig=chosen("weave"))
     resident = f"nsenter --net=/run/netns/{container} sleep 120 >/dev/null 2>&1 & echo $!"
     pid = int(node.run(["sh", "-c", resident]).stdout)
     try:
-        put_back_the_clock(node, container, another)
-        cluster.wait_for(lambda: not has_record(node, another), 30, "the reaper to be at work")
+        make_old(node, container, another)
+        cluster.wait_for(
+            lambda: not has_record(node, another), 30, "the reaper to release the empty one"
+        )
         seen_at = time.monotonic()
-        while time.monotonic() < seen_at + 3:  # more looks
+        while time.monotonic() < seen_at + 3:  # several rounds
             assert has_record(node, container)
             time.sleep(0.5)
     finally:
@@ -232,7 +236,7 @@ def test_a_namespace_with_a_process_is_left_alone(
 
 @pytest.fixture
 def slow(node: Node, networks: Callable[..., None]) -> Iterator[Node]:
-    """Give the node a network whose ADD goes on, the address given out, until it is told to end."""
+    """Yield the node with a network whose ADD has allocated an address and waits for a file."""
     put(node, SLOW, SCRIPT, "755")
     networks("slow", "bridge", "slow")
     yield node
@@ -241,7 +245,7 @@ def slow(node: Node, networks: Callable[..., None]) -> Iterator[Node]:
 
 @contextlib.contextmanager
 def no_kubelet(cluster: Cluster, node: Node) -> Iterator[None]:
-    """Leave the node without a kubelet, which would end sandboxes that are not in the API."""
+    """Stop the kubelet, which would remove sandboxes that are not in the API."""
     node.stop("kubelet")
     try:
         yield
@@ -254,17 +258,16 @@ def no_kubelet(cluster: Cluster, node: Node) -> Iterator[None]:
 
 
 @pytest.mark.repeats
-def test_what_a_killed_runtime_left_is_freed_and_living_pods_keep_their_networks(
+def test_running_sandboxes_keep_their_networks_after_the_runtime_was_killed(
     cluster: Cluster, slow: Node, networks: Callable[..., None], container: str, *, full: bool
 ) -> None:
-    """The runtime is killed during ADD and started again; in the end nothing is left of anything.
+    """The runtime is killed during an ADD and restarted; in the end nothing remains.
 
-    It lists that sandbox then, so the reaper leaves it to kubelet, and frees what the runtime
-    does not list. The living ones have records that are as old: what protects them is that they
-    live.
+    It lists that sandbox, so the reaper leaves it to the kubelet; what the runtime does not list is
+    released. The records of running sandboxes are as old, so only their processes protect them.
     """
     node = slow
-    networks("living")  # without the masquerading of the others, which is what would take long
+    networks("living")  # without masquerading, which would take long
     with no_kubelet(cluster, node):
         count = FULL_LIVING if full else LIVING
         names = [f"living-{number}" for number in range(count)]
@@ -275,10 +278,10 @@ def test_what_a_killed_runtime_left_is_freed_and_living_pods_keep_their_networks
         with_living = node.records(), held(node, "living")
         assert len(with_living[1][0]["living"]) == count
         call(node, "ADD", container, runtimeConfig=chosen("weave,canal@net1"))
-        put_back_the_clock(node, *node.records())
-        cluster.wait_for(lambda: not has_record(node, container), 60, "the reaper to be at work")
+        make_old(node, *node.records())
+        cluster.wait_for(lambda: not has_record(node, container), 60, "the reaper to release it")
         seen_at = time.monotonic()
-        while time.monotonic() < seen_at + 3:  # more looks, with nothing to do
+        while time.monotonic() < seen_at + 3:  # several rounds without work
             assert (node.records(), held(node, "living")) == with_living
             time.sleep(0.2)
         assert doomed in with_living[0]
@@ -289,14 +292,14 @@ def test_what_a_killed_runtime_left_is_freed_and_living_pods_keep_their_networks
 
 
 def kill_the_runtime_during_add(cluster: Cluster, node: Node) -> str:
-    """Kill containerd while it waits for the slow network; start it; let that ADD end for nobody.
+    """Kill containerd during an ADD of the slow network; restart it; let that ADD end.
 
-    Returns the container whose ADD it was.
+    Return the container of that ADD.
     """
     before = node.records()
-    with ThreadPoolExecutor(1) as beside:
-        doomed = beside.submit(sandboxes.run, node, "doomed", "slow")
-        cluster.wait_for(lambda: node.addresses("slow"), 60, "an address to be given out")
+    with ThreadPoolExecutor(1) as executor:
+        doomed = executor.submit(sandboxes.run, node, "doomed", "slow")
+        cluster.wait_for(lambda: node.addresses("slow"), 60, "an address to be allocated")
         containerd = node.services["containerd"]
         pid = containerd.pid()
         assert pid is not None
@@ -305,8 +308,8 @@ def kill_the_runtime_during_add(cluster: Cluster, node: Node) -> str:
             doomed.result()
     cluster.wait_for(lambda: containerd.pid() is None, 30, "containerd to be gone")
     node.start("containerd")
-    [left] = set(node.records()) - set(before)
+    [container] = set(node.records()) - set(before)
     node.run(["touch", SLOW_MAY_END])
-    record = node.path(f"{STATE}/{left}.json")
+    record = node.path(f"{STATE}/{container}.json")
     cluster.wait_for(lambda: '"attached"' in record.read_text(), 60, "the ADD to end")
-    return left
+    return container
