@@ -1,4 +1,4 @@
-"""``python -m tests.bench [--pairs N]``: measure the plugin, write docs/performance.md's part."""
+"""``python -m tests.bench``: measure the plugin, write its part of docs/performance.md."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from tests.devcluster.build import gobuild
 
 
 def main() -> int:
-    """Measure inside namespaces of our own, which the kernel removes with us."""
+    """Measure in new namespaces, which the kernel removes when this process ends."""
     parser = argparse.ArgumentParser(description="Measure the plugin against direct calls.")
-    parser.add_argument("--pairs", type=int, default=60, help="rounds of each kind (default 60)")
+    parser.add_argument(
+        "--pairs", type=int, default=60, help="pairs of calls per series (default: 60)"
+    )
     parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if os.geteuid() != 0:

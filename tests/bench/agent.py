@@ -1,4 +1,4 @@
-"""``python -m tests.bench.agent``: what agent and reaper cost a node that has nothing to do.
+"""``python -m tests.bench.agent``: measure agent and reaper on an idle node.
 
 On a real node, with as many attachment records as a full node has: each is made by the installed
 plugin, on two networks, for a network namespace of its own. kubelet asks its probes meanwhile.
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 NODE = "node1"
 REST = 45.0
-"""Seconds before the measurement: the records have been read, their pods been looked for."""
+"""Seconds before the measurement, in which the agent reads the records and asks for their pods."""
 
 AIM_PERCENT, AIM_MEBIBYTES = 0.2, 90
 
@@ -55,7 +55,7 @@ FREE = "genie DEL bench-$number IgnoreUnknown=1; ip netns delete bench-$number"
 
 
 class Taken(NamedTuple):
-    """What one process took: MiB resident, and its share of memory; percent of one core."""
+    """One process: resident and proportional memory in MiB, and percent of one core."""
 
     resident: float
     share: float
@@ -63,12 +63,16 @@ class Taken(NamedTuple):
 
 
 def main() -> int:
-    """Measure on a cluster of our own; the exit code is 1 where an aim is missed."""
+    """Measure on a cluster of its own; return 1 if a target is missed."""
     parser = argparse.ArgumentParser(description="Measure agent and reaper on an idle node.")
-    parser.add_argument("--pods", type=int, default=200, help="with a record (default 200)")
-    parser.add_argument("--seconds", type=float, default=300, help="of idleness (default 300)")
     parser.add_argument(
-        "--name", default="genie-bench", help="of the cluster (default %(default)s)"
+        "--pods", type=int, default=200, help="number of pods with a record (default: 200)"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=300, help="length of the measurement (default: 300)"
+    )
+    parser.add_argument(
+        "--name", default="genie-bench", help="name of the cluster (default: %(default)s)"
     )
     chosen = parser.parse_args()
     found = state.load(chosen.name)
@@ -112,7 +116,7 @@ def _measure(cluster: Cluster, pods: int, seconds: float) -> dict[str, Taken]:
 
 
 def _for_each(node: Node, count: int, body: str) -> None:
-    """Run *body* for as many namespaces; the plugin is configured as the runtime's."""
+    """Run *body* for each of these namespaces, with the runtime's configuration of the plugin."""
     own = json.loads(node.path(CONFLIST).read_text())["plugins"][0]
     chosen = {"io.kubernetes.cri.pod-annotations": {"cni": "weave,canal@net1"}}
     conf = {**own, "name": "genie", "cniVersion": "1.0.0", "runtimeConfig": chosen}
@@ -121,7 +125,7 @@ def _for_each(node: Node, count: int, body: str) -> None:
 
 
 def _processes(cluster: Cluster) -> Iterator[tuple[str, int]]:
-    """Yield the container's name and the process of agent and reaper."""
+    """Yield container name and process id of agent and reaper."""
     listed = cluster.node(NODE).ctr("tasks", "ls").stdout
     tasks = dict(re.findall(r"^(\S+)\s+(\d+)\s+RUNNING", listed, re.MULTILINE))
     pod = cluster.get("pod", agent_pod(cluster, NODE), "-n", NAMESPACE)
@@ -135,7 +139,7 @@ def _processor_seconds(pid: int) -> float:
 
 
 def _memory(pid: int) -> tuple[float, float]:
-    """Return what is resident, and the process's share of it, in MiB."""
+    """Return the resident and the proportional set size of a process, in MiB."""
     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
     found = dict(re.findall(r"^(Rss|Pss):\s+(\d+) kB", rollup, re.MULTILINE))
     return int(found["Rss"]) / 1024, int(found["Pss"]) / 1024

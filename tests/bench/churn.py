@@ -1,8 +1,8 @@
-"""``python -m tests.bench.churn``: pods come and go on a real node, in the long form.
+"""``python -m tests.bench.churn``: pods start and stop on a real node, in the long form.
 
-Two churns with the code of tests/cluster/test_churn.py: one while parts of the agent and of the
-webhook are killed or deleted at random, one with no agent at all. After each the node is searched
-for what is left. The part of docs/performance.md between the two markers is written from it.
+It uses the code of tests/cluster/test_churn.py, first while processes and pods of agent and webhook
+are killed and deleted at random, then without any agent. After each part it searches the node for
+leftovers. It writes its part of docs/performance.md.
 """
 
 from __future__ import annotations
@@ -45,15 +45,22 @@ HEAD = """\
 
 
 def main() -> int:
-    """Run both churns on a cluster of our own; the exit code is 1 where anything went wrong."""
+    """Run both parts on a cluster of its own; return 1 if anything failed or remained."""
     parser = argparse.ArgumentParser(description="Let pods come and go on a real Kubernetes node.")
-    parser.add_argument("--pods", type=int, default=300, help="with disruption (default 300)")
     parser.add_argument(
-        "--seconds", type=float, default=600, help="of churn without an agent (default 600)"
+        "--pods", type=int, default=300, help="number of pods in the first part (default: 300)"
     )
-    parser.add_argument("--seed", type=int, default=1, help="of the disruption (default 1)")
     parser.add_argument(
-        "--name", default="genie-bench", help="of the cluster (default %(default)s)"
+        "--seconds",
+        type=float,
+        default=600,
+        help="length of the part without an agent (default: 600)",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=1, help="seed of the random disruptions (default: 1)"
+    )
+    parser.add_argument(
+        "--name", default="genie-bench", help="name of the cluster (default: %(default)s)"
     )
     chosen = parser.parse_args()
     found = state.load(chosen.name)
@@ -75,7 +82,7 @@ def main() -> int:
 
 
 def _measure(cluster: Cluster, pods: int, seconds: float, seed: int) -> tuple[list[str], bool]:
-    """Return the lines below the table's head, and whether nothing failed and nothing was left."""
+    """Return the rows of the table, and whether nothing failed and nothing remained."""
     namespace = "bench-churn"
     create_namespace(cluster, namespace)
     load = os.getloadavg()[0]
@@ -96,10 +103,10 @@ def _measure(cluster: Cluster, pods: int, seconds: float, seed: int) -> tuple[li
 
 
 def _outcome(cluster: Cluster, namespace: str) -> tuple[int, int]:
-    """Return how many sandboxes the kubelet complained about, and how many things are left."""
-    complaints, left = failures(cluster, namespace), remaining_leftovers(cluster.node(NODE))
-    log_progress(f"complaints: {complaints}; left behind: {left}")
-    return len(complaints), sum(map(len, left.values()))
+    """Return the number of failed sandboxes and the number of leftovers."""
+    failed, remaining = failures(cluster, namespace), remaining_leftovers(cluster.node(NODE))
+    log_progress(f"failed sandboxes: {failed}; leftovers: {remaining}")
+    return len(failed), sum(map(len, remaining.values()))
 
 
 def _row(meanwhile: str, figures: ChurnFigures, outcome: tuple[int, int]) -> str:
@@ -110,7 +117,7 @@ def _row(meanwhile: str, figures: ChurnFigures, outcome: tuple[int, int]) -> str
 
 
 def _remarks(disruptions: Counter[str], load: float) -> list[str]:
-    done = ", ".join(f"{deed} ({count})" for deed, count in sorted(disruptions.items()))
+    done = ", ".join(f"{action} ({count})" for action, count in sorted(disruptions.items()))
     machine = f"{os.cpu_count()} processors, which the control plane shares"
     today = datetime.now(UTC).date()
     return [

@@ -1,4 +1,4 @@
-"""What admission adds to the creation of a pod, through the real API server.
+"""Measure what admission adds to the creation of a pod through the real API server.
 
 Pairs of creations by one client over one connection, in alternating order: the same pod, which
 names two networks, once in a namespace where Genie judges it and once in ``kube-system``, which the
@@ -30,14 +30,14 @@ SPACE = "bench-creation"
 WITH, WITHOUT = (f"/api/v1/namespaces/{name}/pods" for name in (SPACE, "kube-system"))
 MARK = {"bench": "creation"}
 AIM = 5.0
-"""Milliseconds that may be added, in the median."""
+"""Target for the median of the added time, in milliseconds."""
 
 WARM_UP = 20
-"""Pairs that are not counted: connections are opened, and expressions compiled."""
+"""First pairs, which do not count: connections are opened and expressions compiled."""
 
 
 def measure(name: str, pairs: int) -> str:
-    """Return the figures as Markdown; raises :class:`~tests.devcluster.commands.ClusterError`.
+    """Return the figures as Markdown. Raises :class:`~tests.devcluster.commands.ClusterError`.
 
     A running cluster of this *name* is used and left running, else one is started for a while.
     """
@@ -64,7 +64,7 @@ def _room(cluster: Cluster) -> Iterator[Kube]:
 
 
 def _times(kube: Kube, pairs: int) -> list[tuple[float, float]]:
-    """Return milliseconds with and without us, for each pair."""
+    """Return milliseconds with and without Genie's admission, for each pair."""
     made = pod(" weave , canal ", schedulerName="nobody")
     made["metadata"]["labels"] = MARK
     found = []

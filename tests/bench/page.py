@@ -1,4 +1,4 @@
-"""docs/performance.md: each benchmark owns the part between its two markers, people the rest."""
+"""Write a benchmark's part of docs/performance.md, between its two markers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ PAGE = DOCS / "performance.md"
 
 
 def show(benchmark: str, figures: str) -> None:
-    """Put *figures*, in Markdown, into the part of the page that belongs to *benchmark*.
+    """Replace the part of the page that belongs to *benchmark* by *figures*, in Markdown.
 
     Raises ValueError for a page without its markers, which is then left as it is.
     """

@@ -1,4 +1,4 @@
-"""What the plugin costs: the same real delegates called directly, and through Genie.
+"""Measure the plugin: the same real delegates called directly, and through Genie.
 
 How it works: in each round, and for each number of networks, the same network namespace is
 attached and freed once directly and once through Genie, in alternating order, and a bare
@@ -44,7 +44,7 @@ PAUSE = 0.05
 
 @dataclass(slots=True)
 class Series:
-    """Times of one kind of call, in milliseconds: on the clock, and of the processor.
+    """Times of one series of calls, in milliseconds: elapsed, and processor time.
 
     The processor's time is that of all processes of a call together. It leaves out waiting (for
     the disk above all), and says more than the clock does on a machine that is busy.
@@ -55,18 +55,18 @@ class Series:
 
     @property
     def median(self) -> float:
-        """Half of the calls were faster."""
+        """The median."""
         return statistics.median(self.values)
 
     @property
     def p95(self) -> float:
-        """One call in twenty was slower."""
+        """The 95th percentile."""
         return statistics.quantiles(self.values, n=20)[-1]
 
 
 @dataclass(slots=True)
 class Figures:
-    """Everything that was measured: ``times`` by (who, command, networks)."""
+    """All measurements: ``times`` by (caller, command, number of networks)."""
 
     pairs: int
     machine: dict[str, str]
@@ -75,11 +75,11 @@ class Figures:
     resident_kib: int = 0
 
     def series(self, who: str, command: str, networks: int) -> Series:
-        """Return one series, made where it is new."""
+        """Return one series; create it if it is new."""
         return self.times.setdefault((who, command, networks), Series())
 
     def over(self, who: str, command: str, networks: int) -> tuple[float, float]:
-        """Return the medians of the paired differences, *who* less direct: clock, processor."""
+        """Return the medians of the differences between *who* and direct calls: elapsed, CPU."""
         genie, direct = (self.times[each, command, networks] for each in (who, "direct"))
         return (
             _median_difference(genie.values, direct.values),
@@ -88,12 +88,12 @@ class Figures:
 
     @property
     def bare(self) -> tuple[float, float]:
-        """The medians of a bare interpreter's start: clock, processor."""
+        """The medians of the start of a bare interpreter: elapsed, CPU."""
         series = self.times["python3 -I -S", "start", 0]
         return series.median, statistics.median(series.processor)
 
     def as_json(self) -> str:
-        """Return the raw values, for whoever wants to look closer."""
+        """Return the raw values."""
         times = {" ".join(map(str, key)): asdict(each) for key, each in self.times.items()}
         return json.dumps({"pairs": self.pairs, "machine": self.machine, "times": times})
 
@@ -103,7 +103,7 @@ def _median_difference(more: list[float], less: list[float]) -> float:
 
 
 class Bench:
-    """Networks of real plugins in a folder, and calls that are timed."""
+    """Networks of real plugins in a folder, and timed calls of them."""
 
     def __init__(self, folder: Path, launchers: dict[str, Path], plugins: Path) -> None:
         self.folder = folder
@@ -125,14 +125,14 @@ class Bench:
         return {"cniVersion": "1.0.0", "name": f"n{number}", **plugin}
 
     def netns(self, name: str) -> Path:
-        """Make a network namespace."""
+        """Create a network namespace."""
         path = self.folder / f"netns-{name}"
         path.touch()
         subprocess.run(["unshare", f"--net={path}", "true"], check=True)
         return path
 
     def environ(self, command: str, container: str, netns: Path, interface: str) -> dict[str, str]:
-        """Return what a runtime sets."""
+        """Return the environment that a runtime sets."""
         return {
             "PATH": os.environ["PATH"],
             "CNI_COMMAND": command,
@@ -143,7 +143,7 @@ class Bench:
         }
 
     def direct(self, command: str, container: str, netns: Path, networks: int) -> Time:
-        """Call the delegates as a runtime would without Genie; return the sum of their times."""
+        """Call the delegates as a runtime without Genie does; return the sum of their times."""
         clock = processor = 0.0
         numbers = range(networks) if command == "ADD" else reversed(range(networks))
         for number in numbers:
@@ -154,7 +154,7 @@ class Bench:
         return clock, processor
 
     def through(self, who: str, command: str, container: str, netns: Path, networks: int) -> Time:
-        """Call Genie, as built for *who*, with so many networks."""
+        """Call the Genie of *who* for a number of networks."""
         asked = ",".join(f"n{number}" for number in range(1, networks + 1))
         conf = {
             "cniVersion": "1.0.0",
@@ -169,7 +169,7 @@ class Bench:
         return timed([str(self.launchers[who])], environ, json.dumps(conf).encode())
 
     def resident_kib(self, netns: Path) -> int:
-        """Return the peak memory of an ADD, which a delegate reads from its parent."""
+        """Return the peak memory of an ADD, which a delegate reads of its parent process."""
         probe = self.folder / "probe"
         probe.mkdir()
         script = probe / "bridge"
@@ -186,7 +186,7 @@ class Bench:
 
 
 def timed(program: list[str], environ: dict[str, str], given: bytes) -> Time:
-    """Run a program with *given* on standard input; return its times in milliseconds."""
+    """Run a program with *given* as its input; return its times in milliseconds."""
     stdin = os.memfd_create("stdin")
     try:
         os.write(stdin, given)
@@ -205,7 +205,7 @@ def timed(program: list[str], environ: dict[str, str], given: bytes) -> Time:
 
 
 def measure(launchers: dict[str, Path], plugins: Path, pairs: int) -> Figures:
-    """Measure everything, with a line of progress for each part."""
+    """Measure everything; print a line of progress for each part."""
     figures = Figures(pairs, _machine())
     with tempfile.TemporaryDirectory(prefix="genie-bench-") as name:
         bench = Bench(Path(name), launchers, plugins)

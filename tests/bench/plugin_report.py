@@ -1,4 +1,4 @@
-"""The figures of the plugin's benchmark as tables and a chart, for docs/performance.md."""
+"""Format the figures of the plugin's benchmark as tables and a chart."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _STYLE = """
 
 
 def write(figures: Figures) -> None:
-    """Put tables and chart where the page shows them."""
+    """Write tables and chart for docs/performance.md."""
     (page.DOCS / CHART).write_text(chart(figures))
     page.show("plugin", table(figures))
 
@@ -68,7 +68,7 @@ def _version(figures: Figures) -> float:
 
 
 def _further(figures: Figures) -> dict[int, float]:
-    """Return what each network beyond the first adds to an ADD, in ms, by their number."""
+    """Return what each secondary adds to an ADD, in ms, by the number of networks."""
     first = figures.over(GENIE, "ADD", 1)[0]
     return {more: (figures.over(GENIE, "ADD", more)[0] - first) / (more - 1) for more in COUNTS[1:]}
 
@@ -93,7 +93,7 @@ def _remarks(figures: Figures) -> list[str]:
 
 
 def _aims(figures: Figures) -> list[str]:
-    """Return the aims beside what was seen, on the clock."""
+    """Return the targets with the measured elapsed times."""
     bare = figures.bare[0]
     seen = [
         (
@@ -128,7 +128,7 @@ _S = "bare starts"
 
 
 def chart(figures: Figures) -> str:
-    """Return the medians as horizontal bars; colours follow the reader's light or dark."""
+    """Return a chart of the medians, with colours for light and dark pages."""
     keys = [(command, networks) for command in ("ADD", "DEL") for networks in COUNTS]
     longest = max(figures.times[GENIE, *key].median for key in keys)
     scale = (_WIDTH - _LEFT - 70) / longest

@@ -1,4 +1,4 @@
-"""``python -m tests.bench.startup``: what starting the plugin costs, and what each trimming gave.
+"""``python -m tests.bench.startup``: measure the plugin's start and the gain of each trimming.
 
 How it works: the payload of the image is made with Debian's interpreter, and a variant without the
 last step of its trimming. All are started in turn, over and over, so that what disturbs the machine
@@ -31,11 +31,11 @@ from dispatcher.build import interpreter
 modules = interpreter.plugin_modules()
 interpreter.build(Path(sys.argv[1]), modules, sys.argv[2], merge=False)
 """
-"""Makes an interpreter without the last step; run by the interpreter that is copied."""
+"""A program that builds an interpreter without the last step; that interpreter runs it."""
 
 
 def installed(folder: Path) -> PluginInstaller:
-    """Install the plugin below *folder* as the agent does it, with an interpreter of its own."""
+    """Install the plugin below *folder* as the agent does, with its own interpreter."""
     payload = folder / "payload"
     make = [SYSTEM, "-m", "dispatcher.build.payload", str(payload), "--patchelf", PATCHELF]
     subprocess.run(make, cwd=TREE, check=True, capture_output=True)
@@ -53,7 +53,7 @@ def built(folder: Path) -> Path:
 
 
 def programs(folder: Path) -> dict[str, list[str]]:
-    """Return what is compared, made below *folder*: a name and a command each."""
+    """Create the variants below *folder*; return name and command of each."""
     nothing = ["-c", "pass"]
     plugin = installed(folder)
     copied = folder / "copied"
@@ -72,7 +72,7 @@ def programs(folder: Path) -> dict[str, list[str]]:
 
 
 def measure(folder: Path, rounds: int) -> dict[str, Series]:
-    """Start everything in turn; the first rounds fill caches and do not count."""
+    """Start all variants in turn; the first rounds fill caches and do not count."""
     commands = list(programs(folder).items())
     figures = {name: Series() for name, _ in commands}
     environ = {"PATH": "/usr/bin:/bin", "CNI_COMMAND": "VERSION"}
@@ -106,8 +106,12 @@ def table(figures: dict[str, Series], rounds: int) -> str:
 def main() -> None:
     """Measure, print, and write the page."""
     parser = argparse.ArgumentParser(description="Measure what starting the plugin costs.")
-    parser.add_argument("--rounds", type=int, default=200, help="starts of each (default 200)")
-    parser.add_argument("--dry-run", action="store_true", help="print, and write nothing")
+    parser.add_argument(
+        "--rounds", type=int, default=200, help="starts of each variant (default: 200)"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the figures without writing the page"
+    )
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="genie-startup-") as scratch:
         shown = table(measure(Path(scratch), chosen.rounds), chosen.rounds)

@@ -1,4 +1,4 @@
-"""``python -m tests.bench.webhook``: what an answer of the webhook costs, beside a bare ASGI echo.
+"""``python -m tests.bench.webhook``: measure an answer of the webhook beside a bare ASGI echo.
 
 Both are processes of their own behind the same server code and TLS settings, on one core (the
 client is on another, where there is one). Rounds alternate between the echo and each kind of
@@ -50,7 +50,7 @@ CONNECTIONS = 8
 
 
 def kinds() -> dict[str, tuple[str, bytes]]:
-    """Return the five kinds of review: path and body."""
+    """Return path and body of the five sorts of review."""
 
     def template(cni: str) -> dict[str, Any]:
         return {
@@ -86,7 +86,7 @@ def stand_in() -> Api:
 
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:
-    """Answer every request with its own body: the least that an ASGI application can do."""
+    """Answer every request with its own body: a minimal ASGI application."""
     if scope["type"] != "http":
         return
     body, more = b"", True
@@ -101,7 +101,7 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
 
 
 def serve(what: str, port: int, folder: Path) -> None:
-    """Serve the echo or the webhook until the process is ended."""
+    """Serve the echo or the webhook until the process ends."""
     logs.configure(json=True)
     raise_descriptor_limit()
     settings = WebhookSettings(address="127.0.0.1", port=port)
@@ -127,7 +127,7 @@ def serve(what: str, port: int, folder: Path) -> None:
 
 @contextlib.contextmanager
 def server(what: str, folder: Path, core: int) -> Iterator[tuple[int, int]]:
-    """Run a server on one core; gives its process id and port."""
+    """Run a server on one core; yield its process id and port."""
     port = free_port()
     command = [sys.executable, "-m", "tests.bench.webhook", "--serve", what, str(port), str(folder)]
     pinned = ["taskset", "-c", str(core), *command]
@@ -144,7 +144,7 @@ def server(what: str, folder: Path, core: int) -> Iterator[tuple[int, int]]:
 
 
 class Client:
-    """Connections with keep-alive, and one request that is sent over all of them."""
+    """Connections with keep-alive, and one request for all of them."""
 
     def __init__(self, port: int, folder: Path, path: str, body: bytes, count: int) -> None:
         trust = ssl.create_default_context(cafile=str(folder / "ca.pem"))
@@ -177,13 +177,13 @@ class Client:
         one.sendall(self._request)
 
     def receive(self, one: ssl.SSLSocket) -> None:
-        """Take the whole answer."""
+        """Receive the whole answer."""
         left = self._length
         while left > 0:
             left -= len(one.recv(65536))
 
     def volley(self, seconds: float) -> int:
-        """Keep every connection busy for that long; returns the number of answers."""
+        """Keep every connection busy for a time; return the number of answers."""
         answers, until = 0, time.perf_counter() + seconds
         while time.perf_counter() < until:
             for one in self.connections:
@@ -219,7 +219,7 @@ def rate(pid: int, client: Client, seconds: float) -> float:
 
 
 def half_load(client: Client, per_second: float, seconds: float) -> list[float]:
-    """Ask at a steady pace over all connections; returns the latencies in milliseconds."""
+    """Send requests at a steady rate over all connections; return latencies in milliseconds."""
     latencies: list[float] = []
 
     def ask(one: ssl.SSLSocket, gap: float) -> None:
@@ -282,15 +282,21 @@ def measure(folder: Path, rounds: int, seconds: float) -> str:
 def main() -> int:
     """Measure, print, and write the figures into docs/performance.md."""
     parser = argparse.ArgumentParser(description="Measure the webhook against a bare ASGI echo.")
-    parser.add_argument("--rounds", type=int, default=5, help="of each kind (%(default)s)")
-    parser.add_argument("--seconds", type=float, default=2.0, help="of a round (%(default)s)")
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="rounds of each sort of review (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=2.0, help="length of a round (default: %(default)s)"
+    )
     parser.add_argument(
         "--pairs",
         type=int,
         default=300,
-        help="of pod creations on a live cluster; 0: none (%(default)s)",
+        help="pairs of pod creations on a real cluster, 0 for none (default: %(default)s)",
     )
-    parser.add_argument("--name", default="genie-bench", help="of that cluster (%(default)s)")
+    parser.add_argument(
+        "--name", default="genie-bench", help="name of that cluster (default: %(default)s)"
+    )
     parser.add_argument("--serve", nargs=3, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.serve:
@@ -309,7 +315,7 @@ def main() -> int:
 
 
 def creations(name: str, pairs: int) -> int:
-    """Measure pod creations on the cluster *name*; returns the exit code."""
+    """Measure pod creations on the cluster *name*; return the exit code."""
     # The servers that are measured import this module, too.
     from tests.bench import creation  # noqa: PLC0415 - they carry nothing of it
     from tests.devcluster.commands import ClusterError  # noqa: PLC0415 - same
