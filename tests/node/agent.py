@@ -1,10 +1,10 @@
-"""Let the agent's reaper look twice, on the node of a test.
+"""Run two rounds of the reaper on the node of a test.
 
     python -m tests.node.agent KNOWN,… SETTINGS
 
-It runs inside the node's namespaces, with a runtime that knows the sandboxes KNOWN and no others,
-and frees with the installed plugin, as it does on a node. SETTINGS are the agent's own. The last
-line says which containers were freed.
+It runs inside the node's namespaces. The runtime knows only the sandboxes KNOWN. The reaper calls
+the installed plugin, as on a real node. SETTINGS are settings of agent and reaper. The last line of
+the output names the released containers.
 """
 
 from __future__ import annotations

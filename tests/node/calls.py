@@ -26,7 +26,7 @@ LONG = 150.0
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one call of the plugin gave: exit code, both streams, and how long it took."""
+    """The result of one call of the plugin: exit code, both streams, duration."""
 
     code: int
     out: bytes
@@ -58,7 +58,7 @@ class Answer:
 
 @dataclass(slots=True)
 class Running:
-    """A call that has begun: ``process`` is the plugin itself."""
+    """A running call; ``process`` is the plugin itself."""
 
     process: subprocess.Popen[bytes]
     started: float
@@ -68,7 +68,7 @@ class Running:
         self.process.kill()
 
     def answer(self) -> Answer:
-        """Wait for the end, and return what was said."""
+        """Wait for the end, and return the answer."""
         said, err = self.process.communicate(timeout=LONG)
         out = said or b""  # None where the test has closed it
         seconds = time.monotonic() - self.started
@@ -78,7 +78,7 @@ class Running:
 
 
 def assert_protocol(out: bytes) -> None:
-    """Hold standard output against "empty, or exactly one JSON object"."""
+    """Assert that standard output is empty or exactly one JSON object."""
     assert out == b"" or isinstance(json.loads(out), dict), out
 
 

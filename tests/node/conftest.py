@@ -1,4 +1,4 @@
-"""Fixtures: the plugin, built once, and a fresh node for each test."""
+"""Fixtures: the plugin, built once, and a new node for each test."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TREE = Path(__file__).parents[2]
 
 @pytest.fixture(scope="session")
 def plugins() -> Path:
-    """Give the folder with the real CNI plugins."""
+    """Return the folder with the real CNI plugins."""
     if os.geteuid() != 0:
         pytest.fail("these tests make network namespaces: run them as root (sudo make node)")
     machine.extend_path()
@@ -38,7 +38,7 @@ def cnitool(plugins: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def genie(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the launcher of the plugin, built from this tree as for a node."""
+    """Return the launcher of the plugin, built from this tree as for a node."""
     target = tmp_path_factory.mktemp("genie")
     command = [sys.executable, "-m", "dispatcher.build.bundle", str(target)]
     subprocess.run(command, cwd=_TREE, check=True, capture_output=True)
@@ -47,8 +47,8 @@ def genie(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def node(tmp_path: Path, genie: Path, plugins: Path) -> Iterator[Node]:
-    """Give a node with two networks, weave (the default) and canal."""
-    with Node(tmp_path, genie, plugins) as made:
-        made.bridge("weave", "10.32.0.0/16")
-        made.bridge("canal", "10.244.0.0/16")
-        yield made
+    """Yield a node with two networks, weave (the default) and canal."""
+    with Node(tmp_path, genie, plugins) as new:
+        new.bridge("weave", "10.32.0.0/16")
+        new.bridge("canal", "10.244.0.0/16")
+        yield new

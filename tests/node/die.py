@@ -1,12 +1,11 @@
-"""Run a launcher of the plugin, and end it by SIGKILL just before its n-th effect.
+"""Run the plugin and kill it just before its n-th effect.
 
     python3 -IS die.py N LAUNCHER
 
-An effect is what others can see or what waits for them: a file made, opened for writing, renamed,
-linked or removed, a folder made, a lock taken or released, a delegate started, a question or a
-change sent to the kernel over rtnetlink. The interpreter
-reports each to its audit hooks before it happens, so the product needs no hook of its own, and
-what lies between two effects leaves nothing behind but the content of an open file.
+Effects are: creating, opening for writing, renaming, linking or removing a file, creating a folder,
+taking or releasing a lock, starting a delegate, sending a request to the kernel over rtnetlink. The
+interpreter reports each to its audit hooks in advance, so the product needs no hook of its own.
+Between two effects, only the content of an open file changes.
 """
 
 import os

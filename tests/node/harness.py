@@ -1,4 +1,4 @@
-"""A node for one test: a host of its own, real CNI plugins, and the built plugin as a process.
+"""A node for one test: its own namespaces, real CNI plugins, and the built plugin.
 
 How it works: :class:`Node` adds to the host's namespaces (:mod:`tests.node.namespaces`) the
 folders that the plugin works with. A call (:mod:`tests.node.calls`) is one process inside both
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """What is on a node: what a test compares before and after."""
+    """The content of a node, which tests compare before and after."""
 
     addresses: dict[str, list[str]]
     links: list[str]
@@ -92,7 +92,7 @@ class Node(Host):
         return {"type": "host-local", "dataDir": store, "ranges": ranges, **more}
 
     def delegate(self, kind: str, script: str) -> Path:
-        """Install a plugin that injects a fault: a shell script, $REAL the real plugins' folder."""
+        """Install a shell script as a plugin, to inject a fault; $REAL has the real plugins."""
         file = self.bin / kind
         fresh = self.folder / f"{kind}.new"
         fresh.write_text(f"#!/bin/sh\nREAL={self.plugins}\nHERE={self.folder}\n{script}\n")
@@ -136,7 +136,7 @@ class Node(Host):
         *,
         program: Sequence[str | Path] | None = None,
     ) -> Running:
-        """Begin a call with this environment and standard input."""
+        """Start a call with this environment and standard input."""
         given = self.folder / f"stdin-{time.monotonic_ns()}-{os.urandom(4).hex()}"
         given.write_bytes(stdin)
         with given.open("rb") as file:
@@ -161,7 +161,7 @@ class Node(Host):
         program: Sequence[str | Path] | None = None,
         **conf: Any,
     ) -> Running:
-        """Begin a call; *conf* are further keys of Genie's own configuration."""
+        """Start a call; *conf* are more keys of Genie's own configuration."""
         environ = self.environ(command, container, **(env or {}))
         stdin = json.dumps(self.conf(annotation, **conf)).encode()
         return self.start(environ, stdin, program=program)
@@ -173,7 +173,7 @@ class Node(Host):
         annotation: str | None = None,
         **more: Any,
     ) -> Answer:
-        """Make a call and wait for its answer (see :meth:`begin`)."""
+        """Call and wait for the answer (see :meth:`begin`)."""
         return self.begin(command, container, annotation, **more).answer()
 
     def add(self, container: Container, annotation: str | None = None, **more: Any) -> Answer:
@@ -198,10 +198,10 @@ class Node(Host):
         """STATUS."""
         return self.call("STATUS", **more)
 
-    # -- what is there -----------------------------------------------------------------------
+    # -- state of the node -----------------------------------------------------------------------
 
     def addresses(self, network: str) -> list[str]:
-        """Return the addresses of *network* that host-local's store holds as given out."""
+        """Return the addresses of *network* that host-local has allocated."""
         store = self.folder / "ipam" / network
         names = (file.name for file in store.iterdir()) if store.is_dir() else ()
         return sorted(name for name in names if name[0].isdigit() or ":" in name)
@@ -217,7 +217,7 @@ class Node(Host):
         return {each["interface"]: each["phase"] for each in attachments}
 
     def left(self, *containers: Container) -> Left:
-        """Return what is on the node and, of *containers*, inside them."""
+        """Return the content of the node and the links inside *containers*."""
         store = self.folder / "ipam"
         own = {".gc.lock", "journal"}
         files = self.state.iterdir() if self.state.is_dir() else ()

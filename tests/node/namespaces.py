@@ -1,4 +1,4 @@
-"""A host for one test: a network and a mount namespace, and containers' namespaces in them.
+"""A host for one test: a network and a mount namespace, and those of its containers.
 
 How it works: a :class:`Host` keeps one process in new namespaces. Bridges and routes of "the
 host" are in that network namespace; /var/lib and /run are the test's own folders in that mount
@@ -40,7 +40,7 @@ class Container:
 
 @dataclass(slots=True)
 class Host:
-    """The namespaces of a node; ``folder`` is the test's own."""
+    """The namespaces of a node, with the test's ``folder``."""
 
     folder: Path
     _keeper: subprocess.Popen[bytes] | None = field(default=None, init=False)
@@ -91,7 +91,7 @@ class Host:
         return done.stdout
 
     def container(self, name: str) -> Container:
-        """Make a container: a network namespace of its own."""
+        """Create a container: a network namespace."""
         path = self.folder / "netns" / name
         path.touch()
         subprocess.run(
@@ -102,7 +102,7 @@ class Host:
         return Container(name, path)
 
     def reboot(self, container: Container) -> None:
-        """Take the container's network namespace away, as a reboot does."""
+        """Remove the container's network namespace, as a reboot does."""
         peers = len(self.links()) - len(self.links(container))
         self.sh(f"umount {container.netns}")
         container.netns.unlink()
@@ -123,7 +123,7 @@ class Host:
         return found
 
     def processes(self) -> list[str]:
-        """Return the command lines of what runs on the node and does not end within a second."""
+        """Return the command lines of processes on the node that do not end within a second."""
         end = time.monotonic() + 1
         while (running := self._processes()) and time.monotonic() < end:
             time.sleep(0.05)

@@ -1,5 +1,5 @@
 #!/usr/bin/python3 -IS
-"""A CNI plugin that behaves like a product: a fake, for what the reference plugins never do.
+"""A fake CNI plugin that behaves like a product where the reference plugins never do.
 
 Its configuration chooses the behaviour:
 

@@ -19,7 +19,7 @@ TREE = Path(__file__).parents[2]
 
 
 def libcni(node: Node, cnitool: Path, command: str, network: str, pod: Container) -> None:
-    """Let libcni carry out a command, as the container runtime does."""
+    """Call a network through libcni, as the container runtime does."""
     conf_dir = "net.d" if network == "genie" else "conf"
     environ = {
         "PATH": "/usr/bin:/bin:/usr/sbin:/sbin",
@@ -39,13 +39,13 @@ def libcni(node: Node, cnitool: Path, command: str, network: str, pod: Container
 
 
 def id_given_by_cnitool(node: Node, pod: Container) -> Container:
-    """Return the container under the id that cnitool made of the path of its namespace."""
+    """Return the container with the id that cnitool computed from its namespace's path."""
     (entry,) = node.cache.iterdir()
     return Container(json.loads(entry.read_bytes())["containerId"], pod.netns)
 
 
 def install_genie_conflist(node: Node) -> None:
-    """Put Genie's conflist where libcni finds it, in a folder of its own."""
+    """Write Genie's conflist into a folder of its own for libcni."""
     folder = node.folder / "net.d"
     folder.mkdir()
     entry = {key: value for key, value in node.conf().items() if key not in {"cniVersion", "name"}}
@@ -55,7 +55,7 @@ def install_genie_conflist(node: Node) -> None:
 
 
 def reap(node: Node, known: str, arguments: list[str]) -> list[str]:
-    """Let the agent look twice with the settings *arguments*; return what it freed."""
+    """Run two rounds of the reaper with the settings *arguments*; return what it released."""
     words = [f"--state-dir={node.folder}/state", *arguments]
     done = subprocess.run(
         [*node.inside(), sys.executable, "-m", "tests.node.agent", known, *words],

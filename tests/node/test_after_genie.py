@@ -1,4 +1,4 @@
-"""Containers that outlive Genie on their node: the runtime releases them, or a Genie that is back.
+"""Containers that outlive Genie on a node: the runtime or a reinstalled Genie releases them.
 
 The real cnitool, with the real libcni inside, is the runtime.
 """
@@ -21,7 +21,7 @@ NOTHING = Left({"weave": []}, [], [], [])
 
 
 def leave(node: Node, pod: Container) -> None:
-    """Let the reaper hand *pod* over, on a node without Genie where weave follows."""
+    """Let the reaper hand *pod* over to the runtime, on a node where weave becomes the network."""
     (node.folder / "conf" / "10-canal.conflist").unlink()
     arguments = ["--mode=remove", f"--cni-bin-dir={node.bin}", f"--cni-conf-dir={node.folder}/conf"]
     assert reap(node, pod.id, arguments) == []
@@ -30,7 +30,7 @@ def leave(node: Node, pod: Container) -> None:
 
 
 def test_a_genie_with_another_default_releases_what_was_handed_over(node: Node) -> None:
-    """The pod was on the former default network, and no annotation says so."""
+    """The pod is on the former default network, and has no annotation."""
     pod = node.container("pod")
     node.add(pod, default="weave").succeeded()
     leave(node, pod)
@@ -44,7 +44,7 @@ def test_a_genie_with_another_default_releases_what_was_handed_over(node: Node) 
 def test_the_runtime_releases_what_was_handed_over_with_the_result(
     node: Node, cnitool: Path
 ) -> None:
-    """It reads the entry as its own, gives the plugins the result, and removes the entry."""
+    """Libcni reads the cache entry as its own, passes the result to the plugins, and removes it."""
     install_genie_conflist(node)
     pod = node.container("pod")
     libcni(node, cnitool, "add", "genie", pod)

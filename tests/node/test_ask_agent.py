@@ -1,4 +1,4 @@
-"""A runtime that passes no annotations: the plugin asks the agent, and says what is in the way.
+"""A runtime that passes no annotations: the plugin asks the agent, and reports any obstacle.
 
 Plugin, socket and the agent's server are the real ones. What is behind the server, the API, is a
 stand-in, to fail as the test says.
@@ -57,7 +57,7 @@ def agent(path: Path, api: Kube) -> Iterator[None]:
 
 @contextlib.contextmanager
 def listening(address: str | tuple[str, int]) -> Iterator[socket.socket]:
-    """Take connections at *address*, and never say a word."""
+    """Accept connections at *address* and never answer."""
     family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
     with socket.socket(family) as listener:
         listener.bind(address)
@@ -66,15 +66,15 @@ def listening(address: str | tuple[str, int]) -> Iterator[socket.socket]:
 
 
 def add(node: Node, address: Path) -> Answer:
-    """Call ADD as an old runtime does: nothing but CNI_ARGS tells the pod."""
+    """Call ADD as an old runtime does: only CNI_ARGS identifies the pod."""
     container = node.container("asking")
     args = f"IgnoreUnknown=1;K8S_POD_NAMESPACE=ns;K8S_POD_NAME=web-0;K8S_POD_UID={UID}"
     env = {"CNI_ARGS": args}
     return node.add(container, env=env, runtimeConfig={}, agentSocket=str(address))
 
 
-def test_the_pod_gets_the_networks_that_the_api_tells(node: Node) -> None:
-    """Not the default, which is weave here."""
+def test_the_pod_gets_the_networks_of_its_annotation_in_the_api(node: Node) -> None:
+    """It does not get the default, which is weave here."""
     address = node.folder / "agent.sock"
     with agent(address, Api(POD)):
         result = add(node, address).succeeded()
@@ -106,8 +106,8 @@ REFUSALS: dict[str, tuple[Any, int, str]] = {
 
 
 @pytest.mark.parametrize(("given", "code", "words"), REFUSALS.values(), ids=REFUSALS)
-def test_each_trouble_is_an_error_of_its_own(node: Node, given: Any, code: int, words: str) -> None:
-    """The pod is named; never is it attached to the default instead; nothing is left."""
+def test_each_obstacle_has_its_own_error(node: Node, given: Any, code: int, words: str) -> None:
+    """The error names the pod, which is not attached to the default instead; nothing remains."""
     address = node.folder / "agent.sock"
     with agent(address, Api(given)):
         answer = add(node, address)
@@ -118,8 +118,8 @@ def test_each_trouble_is_an_error_of_its_own(node: Node, given: Any, code: int, 
     assert node.records() == {}
 
 
-def test_an_api_server_that_is_away_is_told_within_5_seconds(node: Node) -> None:
-    """It takes the connection and is silent, which takes longest to notice. Code 11: try again."""
+def test_a_silent_api_server_is_reported_within_5_seconds(node: Node) -> None:
+    """It accepts the connection and does not answer. Code 11: try again."""
     address = node.folder / "agent.sock"
     with listening(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
@@ -130,15 +130,15 @@ def test_an_api_server_that_is_away_is_told_within_5_seconds(node: Node) -> None
     assert answer.seconds < 5
 
 
-def test_an_agent_that_is_away_is_told_at_once(node: Node) -> None:
-    """Its socket is not there. Code 11: it comes back."""
+def test_a_missing_agent_is_reported_at_once(node: Node) -> None:
+    """Its socket does not exist. Code 11: try again."""
     said = add(node, node.folder / "none.sock").failed(cni_errors.TRY_AGAIN)
     assert "cannot get the pod's annotation" in said["msg"]
     assert "check that the agent runs on this node" in said["details"]
 
 
-def test_an_agent_that_is_silent_is_told_within_5_seconds(node: Node) -> None:
-    """It hangs with its socket open. Code 11."""
+def test_a_silent_agent_is_reported_within_5_seconds(node: Node) -> None:
+    """It accepts the connection and does not answer. Code 11: try again."""
     address = node.folder / "agent.sock"
     with listening(str(address)):
         answer = add(node, address)

@@ -1,4 +1,4 @@
-"""Containers that were attached before Genie was installed: libcni's own cache knows them.
+"""Containers that were attached before Genie was installed: libcni's cache describes them.
 
 The real cnitool, with the real libcni inside, attaches them and so writes the real cache.
 """
@@ -35,7 +35,7 @@ CHANGES = {
 def test_del_frees_a_container_that_was_attached_before_genie(
     node: Node, cnitool: Path, change: Any, *, reboot: bool
 ) -> None:
-    """DEL uses the cached configuration, and removes the cache's file."""
+    """DEL uses the cached configuration, and removes the cache entry."""
     pod = node.container("pod")
     libcni(node, cnitool, "add", "weave", pod)
     assert len(node.addresses("weave")) == 1
@@ -49,10 +49,8 @@ def test_del_frees_a_container_that_was_attached_before_genie(
     assert list(node.cache.iterdir()) == []
 
 
-def test_a_del_that_fails_is_tried_again_with_the_cached_configuration(
-    node: Node, cnitool: Path
-) -> None:
-    """The cache's file goes only after success."""
+def test_a_failed_del_is_retried_with_the_cached_configuration(node: Node, cnitool: Path) -> None:
+    """The cache entry is removed only after success."""
     pod = node.container("pod")
     libcni(node, cnitool, "add", "weave", pod)
     known = id_given_by_cnitool(node, pod)
@@ -65,8 +63,8 @@ def test_a_del_that_fails_is_tried_again_with_the_cached_configuration(
     assert list(node.cache.iterdir()) == []
 
 
-def test_plugins_that_stand_in_files_of_their_own_free_too(node: Node, cnitool: Path) -> None:
-    """The cache holds the list alone; the plugin that libcni loaded beside it is called as well."""
+def test_plugins_in_separate_files_are_called_too(node: Node, cnitool: Path) -> None:
+    """The cache has only the list; DEL also calls the plugin that libcni loads from a file."""
     more = node.folder / "conf" / "weave"
     more.mkdir()
     (more / "10-more.conf").write_text('{"type": "more"}')
@@ -79,10 +77,8 @@ def test_plugins_that_stand_in_files_of_their_own_free_too(node: Node, cnitool: 
     assert node.left(pod) == NOTHING
 
 
-def test_a_cached_result_that_cannot_be_used_keeps_nothing_from_being_freed(
-    node: Node, cnitool: Path
-) -> None:
-    """The configuration is what counts: its plugins free without a result."""
+def test_an_unusable_cached_result_does_not_prevent_a_release(node: Node, cnitool: Path) -> None:
+    """The plugins of the cached configuration release without a result."""
     pod = node.container("pod")
     libcni(node, cnitool, "add", "weave", pod)
     (entry,) = node.cache.iterdir()
@@ -94,7 +90,7 @@ def test_a_cached_result_that_cannot_be_used_keeps_nothing_from_being_freed(
 
 
 def test_installing_genie_on_a_running_node_leaks_nothing(node: Node, cnitool: Path) -> None:
-    """One container from before and one from after, both deleted by libcni through Genie."""
+    """Libcni deletes an older and a newer container through Genie."""
     before, after = node.container("before"), node.container("after")
     libcni(node, cnitool, "add", "weave", before)
     install_genie_conflist(node)
@@ -132,8 +128,8 @@ def test_gc_keeps_a_container_that_was_attached_before_genie(node: Node, cnitool
     }
 
 
-def test_our_own_cache_entries_are_not_mistaken_for_old_ones(node: Node, cnitool: Path) -> None:
-    """Without a record, libcni's entry of our own call must not make Genie call Genie."""
+def test_cache_entries_of_genie_itself_are_ignored(node: Node, cnitool: Path) -> None:
+    """Without a record, libcni's entry for Genie itself must not make Genie call Genie."""
     pod = node.container("pod")
     install_genie_conflist(node)
     libcni(node, cnitool, "add", "genie", pod)
@@ -145,8 +141,8 @@ def test_our_own_cache_entries_are_not_mistaken_for_old_ones(node: Node, cnitool
     assert len(list(node.cache.iterdir())) == 1, "that file is the runtime's to remove"
 
 
-def test_containerds_loopback_is_not_mistaken_for_a_network(node: Node, cnitool: Path) -> None:
-    """Its cache entry has the same container id; DEL is the default network's all the same."""
+def test_the_cache_entry_of_containerds_loopback_is_ignored(node: Node, cnitool: Path) -> None:
+    """It has the same container id; DEL still calls the default network."""
     pod = node.container("pod")
     node.network("cni-loopback", {"type": "loopback"})
     libcni(node, cnitool, "add", "cni-loopback", pod)
@@ -170,8 +166,8 @@ def test_containerds_loopback_is_not_mistaken_for_a_network(node: Node, cnitool:
         b'{"kind": "cniCacheV1", "containerId": "pod", "ifName": "eth0", "config": "e30="}',
     ],
 )
-def test_a_cache_file_that_cannot_be_understood_is_passed_over(node: Node, content: bytes) -> None:
-    """DEL succeeds and leaves it where it is: it is not ours to judge."""
+def test_an_invalid_cache_entry_is_ignored(node: Node, content: bytes) -> None:
+    """DEL succeeds and does not remove it."""
     pod = node.container("pod")
     node.cache.mkdir(parents=True)
     file = node.cache / "weave-pod-eth0"

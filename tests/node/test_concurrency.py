@@ -1,4 +1,4 @@
-"""Calls side by side: of many containers, and of one container at once."""
+"""Concurrent calls: for many containers, and for one container."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MANY = 64
 
 
 def test_64_concurrent_adds_and_dels_of_different_containers(node: Node) -> None:
-    """Each gets addresses of its own; DELs run beside ADDs; nothing is left after the last."""
+    """Each gets its own addresses; DELs run beside ADDs; nothing remains after the last."""
     pods = [node.container(f"pod{number}") for number in range(MANY + MANY // 2)]
     first, late, leaving = pods[:MANY], pods[MANY:], pods[: MANY // 2]
     with ThreadPoolExecutor(MANY) as threads:
@@ -38,8 +38,8 @@ def test_64_concurrent_adds_and_dels_of_different_containers(node: Node) -> None
     assert node.left(*pods) == NOTHING
 
 
-def test_the_same_container_twice_at_once(node: Node) -> None:
-    """Of two ADDs one wins and the other is told so; of two DELs both succeed; none leaks."""
+def test_two_concurrent_calls_for_one_container(node: Node) -> None:
+    """One of two ADDs succeeds and the other gets an error; both DELs succeed; nothing leaks."""
     pod = node.container("pod")
     with ThreadPoolExecutor(2) as threads:
         for _ in range(10):
@@ -53,8 +53,8 @@ def test_the_same_container_twice_at_once(node: Node) -> None:
             assert node.left(pod) == NOTHING
 
 
-def test_add_and_del_of_the_same_container_at_once(node: Node) -> None:
-    """One waits for the other: all is attached and known, or nothing is."""
+def test_concurrent_add_and_del_of_one_container(node: Node) -> None:
+    """One waits for the other: either everything is attached and recorded, or nothing."""
     pod = node.container("pod")
     with ThreadPoolExecutor(2) as threads:
         for _ in range(10):
@@ -68,8 +68,8 @@ def test_add_and_del_of_the_same_container_at_once(node: Node) -> None:
             assert node.left(pod) == NOTHING
 
 
-def test_a_call_waits_for_another_of_its_container_and_gives_way_in_time(node: Node) -> None:
-    """The lock is waited for no longer than its share of the deadline; then code 11 says why."""
+def test_a_call_waits_for_another_of_its_container_and_gives_up_in_time(node: Node) -> None:
+    """It waits for the lock for a share of its deadline; then it fails with code 11."""
     pod, other = node.container("pod"), node.container("other")
     go_on = node.folder / "go-on"
     os.mkfifo(go_on)

@@ -1,4 +1,4 @@
-"""The pod's default routes are the primary's alone, whatever the plugins do with theirs.
+"""A pod has only its primary's default routes, whatever the plugins do with theirs.
 
 The delegates are fakes that treat default routes as products do (``product.py``); the kernel is
 real. What the pod has with several networks is compared with what its primary alone gives it.
@@ -29,7 +29,7 @@ THREADS = 4
 
 
 class Case(NamedTuple):
-    """One pod: how each of its networks treats default routes, and which is the primary."""
+    """One pod: how each of its networks treats default routes, and the place of the primary."""
 
     defaults: Sequence[str]
     primary: int
@@ -107,7 +107,7 @@ def test_the_default_routes_are_those_of_the_primary_alone(
 
 
 def _attach(node: Node, pod: Container, case: Case, expected: dict[str, str]) -> str:
-    """Attach and release one pod; return what is wrong with its default routes."""
+    """Attach and release one pod; return a description of wrong default routes, or nothing."""
     answer = node.add(pod, case.annotation)
     routes = default_routes(node, pod)
     node.delete(pod, case.annotation).succeeded()
@@ -148,8 +148,8 @@ SHAPES = {
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-def test_a_default_route_is_put_back_exactly(node: Node, shape: str) -> None:
-    """Whatever the primary's plugin made of it (a script, in a chain behind a fake product)."""
+def test_a_default_route_is_restored_exactly(node: Node, shape: str) -> None:
+    """The primary's plugin is a script, in a chain behind a fake product."""
     addresses = ["address add 10.7.0.9/24 dev $I", "address add fd00:7::9/64 dev $I nodad"]
     commands = "; ".join(f"{IN_POD} {each.strip()}" for each in [*addresses, *shape.split(";")])
     node.delegate("shaper", SHAPER.replace("COMMANDS", commands))
@@ -183,7 +183,7 @@ def _advertised(node: Node, pod: Container) -> list[str]:
 def test_a_default_route_that_routers_advertise_comes_from_the_primary_alone(
     node: Node, annotation: str
 ) -> None:
-    """What the primary learnt during ADD stays in place; on a secondary none is learnt, ever."""
+    """The route that the primary learnt during ADD stays; a secondary never learns one."""
     install_product(node, "learns", 1, families=[6], router=str(ROUTER))
     install_product(node, "taught", 2, families=[6], router=str(ROUTER))
     pod = node.container("pod")
@@ -202,7 +202,7 @@ def test_a_default_route_that_routers_advertise_comes_from_the_primary_alone(
 
 
 def test_a_secondary_that_removes_the_primarys_interface_fails_the_pod(node: Node) -> None:
-    """Two networks whose plugin keeps one link a container, as Calico does: nothing is left."""
+    """Two networks whose plugin keeps one link per container, as Calico's: nothing remains."""
     install_product(node, "one", 1, oneLink=True)
     install_product(node, "other", 2, default="appends")
     pod = node.container("pod")
@@ -218,7 +218,7 @@ def test_a_secondary_that_removes_the_primarys_interface_fails_the_pod(node: Nod
 
 
 def test_routes_of_an_earlier_call_survive_a_later_call_that_fails(node: Node) -> None:
-    """A second CNI_IFNAME: its networks hold the pod's default routes, and put them back."""
+    """Its networks, on another CNI_IFNAME, set the default routes aside and restore them."""
     install_product(node, "first", 1, families=[4, 6], default="appends")
     install_product(node, "second", 2, families=[4, 6], default="fails")
     install_product(node, "third", 3, families=[4, 6], default="replaces")
@@ -240,8 +240,8 @@ def test_routes_of_an_earlier_call_survive_a_later_call_that_fails(node: Node) -
     assert not any(node.left(pod).addresses.values())
 
 
-def test_what_a_plugin_writes_around_its_result_and_to_stderr_does_no_harm(node: Node) -> None:
-    """Blank lines are JSON's; standard error is passed on."""
+def test_blank_lines_around_a_result_and_output_on_stderr_are_accepted(node: Node) -> None:
+    """JSON allows blank lines; standard error is passed on."""
     install_product(node, "loud", 1, default="appends", noise="time=now level=info msg=hello")
     install_product(node, "other", 2, default="fails")
     pod = node.container("pod")
@@ -252,7 +252,7 @@ def test_what_a_plugin_writes_around_its_result_and_to_stderr_does_no_harm(node:
 
 
 def test_networks_that_keep_their_state_by_container_alone_are_released(node: Node) -> None:
-    """Two of them in one pod, each with a store of its own, as Flannel has: nothing is left."""
+    """Two of them in one pod, each with its own store, as Flannel's: nothing remains."""
     install_product(node, "one", 1, default="appends", keepsByContainer=True)
     install_product(node, "other", 2, default="skips", keepsByContainer=True)
     pod = node.container("pod")
@@ -263,7 +263,7 @@ def test_networks_that_keep_their_state_by_container_alone_are_released(node: No
 
 
 def test_a_network_whose_daemon_is_not_ready_fails_the_pod_and_nothing_is_left(node: Node) -> None:
-    """The other network was attached already; the plugin's own words are in the error."""
+    """The other network was attached already; the error contains the plugin's message."""
     install_product(node, "one", 1, default="appends")
     install_product(node, "daemon", 2, needs="/run/flannel/subnet.env")
     pod = node.container("pod")

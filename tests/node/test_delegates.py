@@ -1,4 +1,4 @@
-"""Whatever a delegate does, a call ends in time, says why, and leaks nothing.
+"""Whatever a delegate does, a call ends in time, reports the reason, and leaks nothing.
 
 The faulty delegates are shell scripts in front of the real bridge plugin: fakes, since real ones
 do not fail on demand. They attach for real before they fail, as a careless plugin would.
@@ -28,7 +28,7 @@ NOTHING = Left({"weave": [], "canal": []}, [], [], [])
 BOTH = "weave,canal@net1"
 SIXTEEN = ",".join(["weave", *(f"canal@net{number}" for number in range(1, 16))])
 ENDS_SOON = 20.0
-"""Far less than a daemon lives, far more than a call takes on a busy machine, seconds."""
+"""Seconds: much less than a daemon's life, much more than a call takes on a busy machine."""
 
 ON_ADD = '[ "$CNI_COMMAND $CNI_IFNAME" = "ADD net1" ] || exec $REAL/bridge\n'
 ATTACH = "$REAL/bridge >/dev/null\n"
@@ -69,7 +69,7 @@ FAULTS = {
 
 @pytest.mark.parametrize(("script", "code", "says"), FAULTS.values(), ids=FAULTS)
 def test_add_is_rolled_back_when_a_delegate(node: Node, script: str, code: int, says: str) -> None:
-    """ADD fails with the delegate's own code and reason, and has freed both networks."""
+    """ADD fails with the delegate's code and reason, and has released both networks."""
     pod = node.container("pod")
     node.delegate("bridge", ON_ADD + script)
     error = node.add(pod, BOTH).failed(code)
@@ -82,7 +82,7 @@ def test_add_is_rolled_back_when_a_delegate(node: Node, script: str, code: int, 
 
 
 def test_a_delegate_may_close_stdin_early_and_need_not_read_it(node: Node) -> None:
-    """A configuration of 300 KB that nobody reads neither blocks nor ends the plugin."""
+    """An unread configuration of 300 KB neither blocks nor ends the plugin."""
     result = json.dumps({"cniVersion": "1.0.0", "ips": [{"address": "10.9.9.9/24"}]})
     node.delegate("deaf", f"exec <&-\n[ $CNI_COMMAND != ADD ] || echo '{result}'")
     node.network("deaf", {"type": "deaf", "ballast": "x" * 300_000})
@@ -93,7 +93,7 @@ def test_a_delegate_may_close_stdin_early_and_need_not_read_it(node: Node) -> No
 
 
 def test_a_delegate_may_write_much_to_stderr(node: Node) -> None:
-    """A megabyte on standard error blocks nobody; its end is passed on as text, not as bytes."""
+    """A megabyte on standard error does not block; its end is passed on as text."""
     noise = "head -c 1000000 /dev/zero | tr '\\0' '\\377' >&2"
     node.delegate("bridge", f"{noise}\necho >&2\necho bye >&2\nexec $REAL/bridge")
     pod = node.container("pod")
@@ -106,7 +106,7 @@ def test_a_delegate_may_write_much_to_stderr(node: Node) -> None:
 
 
 START = 3.0
-"""What a busy machine may take until the plugin's own time begins, seconds."""
+"""Seconds that a busy machine may need before the plugin's deadline starts."""
 
 HANGS = {
     "alone": "exec sleep 600",
@@ -117,7 +117,7 @@ HANGS = {
 
 
 def test_a_delegate_that_hangs_is_killed_with_all_it_started(node: Node) -> None:
-    """ADD ends within deadlineSeconds with code 11 and has freed what was attached."""
+    """ADD ends within deadlineSeconds with code 11 and has released what was attached."""
     pods = {node.container(f"pod{number}"): hang for number, hang in enumerate(HANGS.values())}
     cases = "".join(f"{pod.id}) {hang} ;;\n" for pod, hang in pods.items())
     node.delegate("bridge", f"{ON_ADD}{ATTACH}case $CNI_CONTAINERID in\n{cases}esac")
@@ -158,10 +158,10 @@ DAEMONS = {
 
 @pytest.mark.parametrize("daemon", DAEMONS.values(), ids=DAEMONS)
 @pytest.mark.parametrize("killed", [False, True], ids=["", "and the plugin is killed then"])
-def test_nobody_waits_for_a_daemon_that_a_delegate_leaves(
+def test_no_call_waits_for_a_daemon_that_a_delegate_starts(
     node: Node, daemon: str, *, killed: bool
 ) -> None:
-    """It keeps every descriptor; neither ADD, nor the next DEL, nor the caller waits for it."""
+    """It keeps all descriptors; neither ADD, nor the next DEL, nor the caller waits for it."""
     pod = node.container("pod")
     kill = "kill -9 $PPID" if killed else ":"
     start = f"""
@@ -227,7 +227,7 @@ def _canal_of_its_own_type(node: Node) -> Path:
 
 @spoiled
 def test_add_attaches_nothing_when_a_delegate(node: Node, spoil: type) -> None:
-    """ADD is refused with the reason, the network before it is freed or was never begun."""
+    """ADD fails with the reason; the network before it is released or was never attached."""
     pod = node.container("pod")
     spoil(_canal_of_its_own_type(node))
     error = node.add(pod, BOTH).failed(cni_errors.CANNOT_RUN)
@@ -239,7 +239,7 @@ def test_add_attaches_nothing_when_a_delegate(node: Node, spoil: type) -> None:
 
 @spoiled
 def test_between_add_and_del_a_delegate(node: Node, spoil: type) -> None:
-    """DEL fails for parkAfterSeconds, then parks it and succeeds; once back, all is freed."""
+    """DEL fails for parkAfterSeconds, then parks it and succeeds; later everything is released."""
     pod = node.container("pod")
     file = _canal_of_its_own_type(node)
     node.add(pod, BOTH).succeeded()
@@ -275,7 +275,7 @@ def test_an_executable_that_is_being_written_is_retried(node: Node) -> None:
 
 
 def test_an_executable_that_stays_busy_is_an_error_and_leaves_nothing(node: Node) -> None:
-    """ETXTBSY without end is "cannot be executed": what never ran holds no DEL up."""
+    """Lasting ETXTBSY counts as "cannot be executed"; a delegate that never ran blocks no DEL."""
     pod = node.container("pod")
     own = _canal_of_its_own_type(node)
     shutil.copy2(node.plugins / "bridge", own)
@@ -298,7 +298,7 @@ CHAINS: dict[str, list[dict[str, Any]]] = {
 def test_what_a_delegate_of_a_missing_interpreter_leaves(
     node: Node, before: list[dict[str, Any]]
 ) -> None:
-    """ADD says 107 and has freed all that ran; DEL succeeds at once."""
+    """ADD fails with code 107 and has released everything; DEL succeeds at once."""
     pod = node.container("pod")
     chain = [{**each, "ipam": node.ipam("10.244.0.0/16")} for each in before]
     node.network("canal", *chain, {"type": "odd"})

@@ -1,4 +1,4 @@
-"""DEL frees all that ADD made, whatever has changed between them."""
+"""DEL releases everything that ADD attached, whatever has changed since."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ CHANGES: dict[str, Callable[[Node, Container], dict[str, Any]]] = {
 def test_del_frees_all_although(
     node: Node, change: Callable[[Node, Container], dict[str, Any]]
 ) -> None:
-    """DEL frees all from the record alone and returns success, and so does a second DEL."""
+    """DEL needs only the record, and succeeds; so does a second DEL."""
     pod = node.container("pod")
     node.add(pod, BOTH).succeeded()
     assert node.links(pod) == ["eth0", "net1"]
@@ -68,7 +68,7 @@ def test_del_frees_all_although(
 def test_a_delegate_that_really_fails_keeps_the_record_and_the_next_del_goes_on(
     node: Node,
 ) -> None:
-    """The delegate's error is returned, what was freed stays freed, and what is left stays."""
+    """DEL returns the delegate's error. What is released stays released, the rest stays recorded."""
     pod = node.container("pod")
     node.add(pod, BOTH).succeeded()
     refusal = '{"cniVersion": "1.0.0", "code": 123, "msg": "no", "details": "the switch is down"}'
@@ -88,7 +88,7 @@ def test_a_delegate_that_really_fails_keeps_the_record_and_the_next_del_goes_on(
 
 
 def test_a_call_frees_only_what_the_call_with_its_interface_made(node: Node) -> None:
-    """A runtime may attach a container twice; the DEL of one leaves the other's record."""
+    """A runtime may attach a container twice; the DEL of one keeps the record of the other."""
     pod = node.container("pod")
     node.add(pod, BOTH).succeeded()
     node.add(pod, "canal,weave@net6", env={"CNI_IFNAME": "net5"}).succeeded()
@@ -101,7 +101,7 @@ def test_a_call_frees_only_what_the_call_with_its_interface_made(node: Node) -> 
 
 
 def test_the_chain_of_a_network_is_freed_when_its_last_plugin_fails(node: Node) -> None:
-    """ADD fails in portmap, after bridge: the roll-back goes through the whole chain."""
+    """ADD fails in portmap, after bridge: the roll-back covers the whole chain."""
     node.network("canal", node.bridge_conf("canal", "10.244.0.0/16"), {"type": "portmap"})
     node.delegate("portmap", "[ $CNI_COMMAND != ADD ] || exit 1\nexec $REAL/portmap")
     pod = node.container("pod")

@@ -1,4 +1,4 @@
-"""What the fuzz target draws, through the built executable, as a process of its own."""
+"""Inputs of the fuzz target, passed to the built executable."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def test_any_call_of_the_executable_ends_in_one_object_or_none(node: Node) -> None:
-    """A delegate that prints whatever it likes is a script: a fake, as in the fuzz target."""
+    """The delegate is a script that prints arbitrary output: a fake, as in the fuzz target."""
     (node.folder / "net.conflist").write_bytes(CONF)
     node.delegate("plug", "[ $CNI_COMMAND != ADD ] || cat $HERE/said")
     succeeded: set[str] = set()

@@ -1,4 +1,4 @@
-"""GC and STATUS, with real plugins and with one that takes GC seriously.
+"""GC and STATUS, with real plugins and with one that implements GC.
 
 `sweeper` is a fake and has to be one: host-local 1.9.1 ignores GC, so nothing real would notice a
 wrong list. It holds a file per attachment of its network, and on GC really deletes every one that
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.node.harness import Node
 
 START = 3.0
-"""What a busy machine may take until the plugin's own time begins, seconds."""
+"""Seconds that a busy machine may need before the plugin's deadline starts."""
 
 SWEEPER = """#!/usr/bin/python3 -IS
 import json, os, sys
@@ -52,7 +52,7 @@ elif command == "GC":
 
 
 def _sweeper(node: Node, name: str, **more: object) -> None:
-    """Install a network of the plugin that really deletes what is not listed."""
+    """Install a network of the plugin that deletes what is not listed."""
     file = node.bin / "sweeper"
     if not file.exists():
         file.write_text(SWEEPER)
@@ -66,7 +66,7 @@ def _held(node: Node, network: str) -> list[str]:
 
 
 def _before_genie(node: Node, network: str, container: str) -> None:
-    """Attach a container as the runtime did before Genie: only the plugin knows of it."""
+    """Attach a container as before Genie: only the plugin has state of it."""
     folder = node.folder / "held" / network
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{container}@eth0").touch()
@@ -82,7 +82,7 @@ def _log(node: Node) -> list[str]:
 
 
 def test_gc_frees_the_invalid_and_keeps_what_is_valid_or_older_than_genie(node: Node) -> None:
-    """Pods made before Genie keep their address; each network is told its own interfaces."""
+    """Pods from before Genie keep their address; each network gets its own interfaces."""
     _sweeper(node, "weave")
     _sweeper(node, "canal")
     valid, invalid = node.container("valid"), node.container("invalid")
@@ -101,7 +101,7 @@ def test_gc_frees_the_invalid_and_keeps_what_is_valid_or_older_than_genie(node: 
 
 
 def test_gc_deletes_invalid_containers_of_real_plugins_through_real_dels(node: Node) -> None:
-    """The bridge and host-local plugins ignore GC; their DEL frees address and interface."""
+    """Bridge and host-local ignore GC; their DEL frees address and interface."""
     valid, invalid, gone = (node.container(name) for name in ("valid", "invalid", "gone"))
     for pod in (valid, invalid, gone):
         node.add(pod, "weave,canal@net1").succeeded()
@@ -116,7 +116,7 @@ def test_gc_deletes_invalid_containers_of_real_plugins_through_real_dels(node: N
 
 
 def test_gc_goes_on_after_an_error_and_reports_all(node: Node) -> None:
-    """A DEL and a GC that fail are both told; what can be freed is freed all the same."""
+    """A failed DEL and a failed GC are both reported; everything else is released."""
     _sweeper(node, "weave")
     _sweeper(node, "canal")
     pods = [node.container(f"pod{number}") for number in range(3)]
@@ -143,8 +143,8 @@ def test_gc_goes_on_after_an_error_and_reports_all(node: Node) -> None:
         {"cni.dev/valid-attachments": [{"containerID": "pod"}]},
     ],
 )
-def test_gc_without_a_list_that_can_be_read_frees_nothing(node: Node, conf: dict[str, Any]) -> None:
-    """An absent list is never taken for an empty one."""
+def test_gc_without_a_valid_list_releases_nothing(node: Node, conf: dict[str, Any]) -> None:
+    """A missing list is not an empty one."""
     pod = node.container("pod")
     node.add(pod, "weave").succeeded()
     node.call("GC", **conf).failed(cni_errors.INVALID_CONF)
@@ -155,10 +155,10 @@ def test_gc_without_a_list_that_can_be_read_frees_nothing(node: Node, conf: dict
 @pytest.mark.parametrize(
     "data", [b"{", b'{"format": 99, "oldestReader": 98}'], ids=["corrupt", "of a newer Genie"]
 )
-def test_gc_with_an_unreadable_record_of_a_valid_pod_frees_nobody_that_lives(
+def test_gc_with_an_unreadable_record_of_a_valid_pod_releases_no_valid_pod(
     node: Node, data: bytes
 ) -> None:
-    """Its networks would be told lists without it: none is called, and the failure names it."""
+    """The lists for its networks would lack it, so none is called; the error names the record."""
     _sweeper(node, "weave")
     _sweeper(node, "canal")
     for name in ("valid", "invalid"):
@@ -171,7 +171,7 @@ def test_gc_with_an_unreadable_record_of_a_valid_pod_frees_nobody_that_lives(
 
 
 def test_gc_keeps_a_pod_from_before_genie_while_the_default_cannot_be_read(node: Node) -> None:
-    """An installer rewrites the default's conf just now, and a record is on that network."""
+    """An installer is rewriting the default's configuration, and a record is on that network."""
     _sweeper(node, "weave")
     node.add(node.container("valid"), "weave").succeeded()
     _before_genie(node, "weave", "old")
@@ -183,7 +183,7 @@ def test_gc_keeps_a_pod_from_before_genie_while_the_default_cannot_be_read(node:
 def test_a_plugin_that_hangs_costs_neither_other_networks_nor_other_calls_their_time(
     node: Node,
 ) -> None:
-    """GC ends in time and has freed the rest; a pod is attached meanwhile. Fake: the hang."""
+    """GC ends in time and has released the rest; a pod is attached meanwhile. Fake: the hang."""
     _sweeper(node, "weave")
     _sweeper(node, "canal")
     node.network("stuck", {"type": "stuck"}, version="1.1.0")
@@ -202,7 +202,7 @@ def test_a_plugin_that_hangs_costs_neither_other_networks_nor_other_calls_their_
 
 
 def test_a_plugin_that_outlives_a_killed_gc_frees_no_pod_made_afterwards(node: Node) -> None:
-    """Its list is older than such a pod, whose ADD therefore waits for its end."""
+    """Its list is older than such a pod, so the pod's ADD waits for its end."""
     _sweeper(node, "weave")
     file = node.bin / "sweeper"
     begun = node.folder / "held.gc"
@@ -218,10 +218,10 @@ def test_a_plugin_that_outlives_a_killed_gc_frees_no_pod_made_afterwards(node: N
     assert _held(node, "weave") == ["pod@eth0"]
 
 
-def test_a_plugin_that_hangs_after_a_killed_gc_does_not_keep_pods_away_for_ever(
+def test_a_plugin_that_hangs_after_a_killed_gc_does_not_block_pods_for_ever(
     node: Node,
 ) -> None:
-    """Its time is over some day, and whoever waits for the lock ends it then. Fake: the hang."""
+    """After its deadline, the next call that waits for the lock kills it. Fake: the hang."""
     hang = "touch $HERE/hangs; exec sleep 600"
     node.delegate("stuck", f"[ $CNI_COMMAND != GC ] || {{ {hang}; }}\necho '{{}}'")
     node.network("stuck", {"type": "stuck"}, version="1.1.0")
@@ -235,8 +235,8 @@ def test_a_plugin_that_hangs_after_a_killed_gc_does_not_keep_pods_away_for_ever(
     assert node.processes() == []
 
 
-def test_gc_understands_the_older_key(node: Node) -> None:
-    """`cni.dev/attachments` is what the list was called in drafts that runtimes still send."""
+def test_gc_accepts_the_older_key(node: Node) -> None:
+    """Drafts of the specification, which some runtimes follow, call it `cni.dev/attachments`."""
     pods = [node.container(name) for name in ("valid", "invalid")]
     for pod in pods:
         node.add(pod, "weave").succeeded()
@@ -246,7 +246,7 @@ def test_gc_understands_the_older_key(node: Node) -> None:
 
 
 def test_gc_waits_for_calls_that_run(node: Node) -> None:
-    """An ADD in progress is neither seen half-done nor taken for stale."""
+    """An ADD in progress is never treated as stale."""
     pod = node.container("pod")
     node.delegate("bridge", "[ $CNI_COMMAND != ADD ] || sleep 0.5\nexec $REAL/bridge")
     adding = node.begin("ADD", pod, "weave,canal@net1")
@@ -305,7 +305,7 @@ TROUBLE = {
 
 @pytest.mark.parametrize(("spoil", "code"), TROUBLE.values(), ids=TROUBLE)
 def test_status_of_the_default_network_decides_where(node: Node, spoil: object, code: int) -> None:
-    """Trouble of the default makes the node NotReady; the same of another network does not."""
+    """A fault of the default network makes the node NotReady; the same of another does not."""
     assert callable(spoil)
     spoil(node, "canal")
     node.status().succeeded()
@@ -314,7 +314,7 @@ def test_status_of_the_default_network_decides_where(node: Node, spoil: object, 
 
 
 def test_status_asks_the_real_plugins(node: Node) -> None:
-    """The real ones answer STATUS in 1.1.0, and it is passed over in older confs."""
+    """They answer STATUS in 1.1.0; for older configurations it is skipped."""
     asked = node.folder / "asked"
     node.delegate("bridge", f"echo $CNI_COMMAND >>{asked}\nexec $REAL/bridge")
     assert node.status().succeeded() is None
@@ -325,7 +325,7 @@ def test_status_asks_the_real_plugins(node: Node) -> None:
 
 
 def test_status_leaves_no_file(node: Node) -> None:
-    """It is called every few seconds: nothing is written."""
+    """It is called every few seconds, so it writes nothing."""
     before: set[Path] = set(node.folder.rglob("*"))
     node.status().succeeded()
     assert set(node.folder.rglob("*")) == before

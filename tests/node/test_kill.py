@@ -1,4 +1,4 @@
-"""`kill -9` of the plugin at any instant leaves a record whose DEL frees everything, or nothing.
+"""After `kill -9` of the plugin at any instant, DEL releases everything.
 
 The real host-local's store is counted before and after, with a neighbour in it that must stay.
 """
@@ -29,7 +29,7 @@ MOST_STEPS = 100  # of one call: a bound, far above what any takes
 
 
 def _neighbour(node: Node) -> Container:
-    """Attach a container that no other call may touch; canal is a chain of two plugins."""
+    """Attach a container that no other call may change; canal is a chain of two plugins."""
     bridge = node.bridge_conf("canal", "10.244.0.0/16")
     node.network("canal", bridge, {"type": "tuning", "mtu": 1400})
     neighbour = node.container("neighbour")
@@ -38,7 +38,7 @@ def _neighbour(node: Node) -> Container:
 
 
 def _dying(node: Node, command: str, pod: Container, step: int) -> Answer:
-    """Make a call that is killed just before its effect number *step*."""
+    """Start a call and kill it just before its effect number *step*."""
     program = ["/usr/bin/python3", "-IS", DIE, str(step), node.genie]
     return node.call(command, pod, BOTH, program=program)
 
@@ -99,7 +99,7 @@ def _gc_killed(node: Node, pod: Container, step: int) -> Answer:
 def test_killed_at_every_step_boundary_of(
     node: Node, scenario: Callable[[Node, Container, int], Answer], least: int
 ) -> None:
-    """The plugin is killed before each of its effects in turn; DEL then frees everything."""
+    """The plugin is killed before each of its effects in turn; then DEL releases everything."""
     _neighbour(node)
     pod = node.container("pod")
     before = node.left(pod)
@@ -119,9 +119,9 @@ KILL_PLUGIN = {
 
 
 def _kills(plugin_type: str, command: str, interface: str, when: str) -> str:
-    """Return a delegate that once, for this command and interface, ends the plugin.
+    """Return a delegate that kills the plugin once, for this command and interface.
 
-    It goes on for a while, as an orphan, and logs when it begins and ends.
+    The delegate continues as an orphan, and logs when it begins and ends.
     """
     how = KILL_PLUGIN[plugin_type]
     go_on = f"out=$($REAL/{plugin_type}); code=$?"
@@ -164,7 +164,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def test_killed_while_a_delegate_runs_which_then_goes_on(  # noqa: PLR0917 - a table of five columns
     node: Node, plugin_type: str, when: str, command: str, interface: str, then: str
 ) -> None:
-    """The delegate outlives the plugin; the next call for the container waits, and frees all."""
+    """The delegate outlives the plugin; the next call for the container waits for its end."""
     _neighbour(node)
     pod = node.container("pod")
     before = node.left(pod)
@@ -183,7 +183,7 @@ def test_killed_while_a_delegate_runs_which_then_goes_on(  # noqa: PLR0917 - a t
 
 
 def test_killed_while_a_delegate_hangs_for_ever(node: Node) -> None:
-    """Nobody is left to end it but the next call, once its time is over; that frees all."""
+    """The next call kills it after its deadline, and releases everything."""
     pod = node.container("pod")
     before = node.left(pod)
     noted = "until [ -s $HERE/state/pod.lock ]; do sleep 0.01; done"  # the plugin knows it now
@@ -202,7 +202,7 @@ THREADS = 4
 
 
 def _kill_at_random(node: Node, pod: Container, chance: random.Random, longest: float) -> bool:
-    """Tell whether the call had not ended before it was killed."""
+    """Return whether the call was still running when it was killed."""
     command = chance.choice(["ADD", "ADD", "ADD", "DEL"])
     if command == "DEL":
         node.add(pod, BOTH).succeeded()
@@ -220,7 +220,7 @@ def _kill_at_random(node: Node, pod: Container, chance: random.Random, longest: 
 
 @pytest.mark.repeats
 def test_killed_at_random_instants(node: Node, *, full: bool) -> None:
-    """DEL follows at once, sometimes a second ADD first; no address, interface, record is left."""
+    """DEL follows, sometimes after a second ADD; no address, interface or record remains."""
     kills = FULL_KILLS if full else KILLS
     _neighbour(node)
     pods = [node.container(f"pod{number}") for number in range(THREADS)]
@@ -247,7 +247,7 @@ def test_killed_at_random_instants(node: Node, *, full: bool) -> None:
 
 
 def test_the_runtime_may_end_before_it_reads_the_answer(node: Node) -> None:
-    """With nobody at the other end of stdout, ADD says so by its exit code, and DEL frees all."""
+    """If it has closed the pipe, ADD exits with 1, and DEL releases everything."""
     pod = node.container("pod")
     before = node.left(pod)
     running = node.begin("ADD", pod, BOTH)
@@ -266,14 +266,14 @@ LATER: dict[str, Any] = {"env": {"CNI_IFNAME": "eth7"}}
 
 
 def _products(node: Node) -> None:
-    """Install networks that all bring default routes, each in another way."""
+    """Install networks that all add default routes, each in another way."""
     for number, how in enumerate(("fails", "appends", "replaces", "skips"), 1):
         install_product(node, how, number, families=[4, 6], default=how)
     node.default = "fails"  # what a DEL without a record asks
 
 
 def test_killed_while_the_default_routes_are_set_aside(node: Node) -> None:
-    """Before each effect, the requests to the kernel included: DEL frees all."""
+    """Killed before each effect, including requests to the kernel; DEL releases everything."""
     _products(node)
     pod = node.container("pod")
     node.add(pod, PRODUCTS).succeeded()
@@ -290,7 +290,7 @@ def test_killed_while_the_default_routes_are_set_aside(node: Node) -> None:
 
 
 def test_killed_while_the_default_routes_of_an_earlier_call_are_set_aside(node: Node) -> None:
-    """The pod has an attachment already: DEL of the later call gives it its routes back."""
+    """The pod has an attachment already; DEL of the later call restores its routes."""
     _products(node)
     pod = node.container("pod")
     node.add(pod, "skips").succeeded()

@@ -1,4 +1,4 @@
-"""A pod that is twice on one network, where that network's plugin keeps state per container."""
+"""A pod is twice on one network whose plugin keeps state per container."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def test_one_delete_frees_both_interfaces_of_a_masquerading_bridge(node: Node) -> None:
-    """``bridge`` keeps one chain of rules for both, and cannot remove it with the first of them."""
+    """``bridge`` has one chain of rules for both and cannot remove it with the first one."""
     node.network("twice", {**node.bridge_conf("twice", "10.9.0.0/24"), "ipMasq": True})
     pod = node.container("pod")
     node.add(pod, "twice,twice@net1").succeeded()

@@ -1,4 +1,4 @@
-"""The protocol on the wire: versions, streams, the caller's namespace, recursion."""
+"""The CNI protocol: versions, streams, the caller's namespace, recursion."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def _address(result: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("asked", VERSIONS)
-def test_results_have_the_version_that_is_asked_for(node: Node, asked: str) -> None:
-    """Asked in any version, with real delegates configured in every version of their own."""
+def test_results_have_the_requested_version(node: Node, asked: str) -> None:
+    """For every requested version, with real delegates configured in every version."""
     for speaks in VERSIONS:
         conf = node.bridge_conf("weave", "10.32.0.0/16")
         node.network("weave", conf, version=speaks)
@@ -50,8 +50,8 @@ def test_results_have_the_version_that_is_asked_for(node: Node, asked: str) -> N
 
 
 @pytest.mark.parametrize("asked", ["", None])
-def test_without_a_version_the_oldest_is_spoken(node: Node, asked: str | None) -> None:
-    """As the specification has it for a configuration without cniVersion."""
+def test_without_a_version_the_result_has_the_oldest(node: Node, asked: str | None) -> None:
+    """The specification requires this for a configuration without cniVersion."""
     pod = node.container("pod")
     conf = node.conf("weave", cniVersion=asked)
     if asked is None:
@@ -66,7 +66,7 @@ def test_without_a_version_the_oldest_is_spoken(node: Node, asked: str | None) -
 def test_port_mappings_reach_a_chain_that_declares_them(
     node: Node, spelling: Callable[[str], str]
 ) -> None:
-    """portmap, chained after bridge, gets them in both spellings; DEL takes the rules away."""
+    """portmap, chained after bridge, gets them in both spellings; DEL removes the rules."""
     portmap = {"type": "portmap", "capabilities": {"portMappings": True}, "backend": "nftables"}
     node.network("weave", node.bridge_conf("weave", "10.32.0.0/16"), portmap)
     pod = node.container("pod")
@@ -80,8 +80,8 @@ def test_port_mappings_reach_a_chain_that_declares_them(
     assert node.addresses("weave") == []
 
 
-def test_check_finds_what_was_taken_away(node: Node) -> None:
-    """CHECK reaches every attachment, the secondary too."""
+def test_check_detects_a_missing_interface(node: Node) -> None:
+    """CHECK covers every attachment, also a secondary."""
     pod = node.container("pod")
     node.add(pod, BOTH).succeeded()
     node.check(pod).succeeded()
@@ -92,7 +92,7 @@ def test_check_finds_what_was_taken_away(node: Node) -> None:
 
 
 def test_its_own_network_namespace_is_refused_before_any_delegate_runs(node: Node) -> None:
-    """Code 8: bridge with ipMasq would else rewire the node itself."""
+    """Code 8: otherwise bridge with ipMasq would change the node's own network."""
     called = node.folder / "called"
     node.delegate("bridge", f"touch {called}\nexec $REAL/bridge")
     host = Container("host", node.folder / "unused")
@@ -104,7 +104,7 @@ def test_its_own_network_namespace_is_refused_before_any_delegate_runs(node: Nod
 
 
 def test_its_own_network_namespace_is_allowed_where_the_caller_insists(node: Node) -> None:
-    """CNI_NETNS_OVERRIDE=1 is the specification's way to say so."""
+    """The specification provides CNI_NETNS_OVERRIDE=1 for this."""
     node.delegate("record", """[ $CNI_COMMAND = DEL ] || echo '{"cniVersion": "1.0.0"}'""")
     node.network("weave", {"type": "record"})
     host = Container("host", node.folder / "unused")
@@ -122,7 +122,7 @@ def test_version_works_whatever_is_on_stdin(node: Node, stdin: bytes) -> None:
 
 
 def test_the_environment_reaches_delegates_as_it_is(node: Node) -> None:
-    """TRACEPARENT and the like pass through; CNI_IFNAME is set for each attachment."""
+    """TRACEPARENT and others pass through; CNI_IFNAME is set for each attachment."""
     node.delegate("bridge", "env >>$HERE/env-$CNI_COMMAND-$CNI_IFNAME\nexec $REAL/bridge")
     pod = node.container("pod")
     env = {"TRACEPARENT": "00-1-2-01", "CNI_ARGS": "IgnoreUnknown=1;A=b"}
@@ -166,7 +166,7 @@ def _shell_around_it(node: Node, name: str) -> None:
 def test_a_network_that_is_genie_in_disguise_is_refused(
     node: Node, disguise: Callable[[Node, str], None]
 ) -> None:
-    """No recursion: code 105, the network before it is freed, no process is left."""
+    """No recursion: code 105, the network before it is released, no process remains."""
     disguise(node, "disguised")
     entry = {key: value for key, value in node.conf().items() if key not in {"cniVersion", "name"}}
     node.network("canal", {**entry, "type": "disguised", "default": "canal"})
@@ -181,7 +181,7 @@ def test_a_network_that_is_genie_in_disguise_is_refused(
 
 @pytest.mark.parametrize("annotation", ["genie", "00-genie", "chain", "weave,genie"])
 def test_genie_is_never_a_network(node: Node, annotation: str) -> None:
-    """Neither by its name nor as a part of another chain: there is no such network (101)."""
+    """Neither by its name nor inside another chain: error 101, unknown network."""
     entry = {key: value for key, value in node.conf().items() if key not in {"cniVersion", "name"}}
     file = node.network("genie", entry)
     file.rename(file.with_name("00-genie.conflist"))
@@ -273,7 +273,7 @@ def test_hostile_input_is_a_clear_error(
 
 
 def test_a_delegates_secrets_stay_in_the_record_alone(node: Node) -> None:
-    """A password in a configuration is in no error, log or journal, and the record is 0600."""
+    """A password in a configuration appears in no error, log or journal; the record is 0600."""
     secret = "hunter2-correct-horse"  # noqa: S105 - of nothing
     node.delegate(
         "bridge", '[ "$CNI_COMMAND $CNI_IFNAME" != "ADD net1" ] || exit 1\nexec $REAL/bridge'

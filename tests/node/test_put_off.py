@@ -1,4 +1,4 @@
-"""What cannot be freed at once is freed later: by the next DEL, or by the node's agent."""
+"""What cannot be released at once is released later, by the next DEL or by the reaper."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ NOTHING = Left({"weave": [], "canal": []}, [], [], [])
 BOTH = "weave,canal@net1"
 
 
-def _agent_looks(node: Node, *known: str) -> list[str]:
-    """Let the agent look twice, with a conflist as it installs it; return what it freed.
+def _run_reaper(node: Node, *known: str) -> list[str]:
+    """Run two rounds of the reaper, with an installed conflist; return what it released.
 
     The runtime knows the sandboxes *known*.
     """
@@ -65,7 +65,7 @@ def test_del_waits_for_an_executable_that_is_being_written(node: Node) -> None:
 
 
 def test_del_of_an_executable_that_stays_busy_fails_and_the_next_one_goes_on(node: Node) -> None:
-    """The other network is freed; this one stays recorded until its executable can be run."""
+    """The other network is released; this one stays recorded until its executable can run."""
     pod = node.container("pod")
     own = _busy(node)
     node.add(pod, BOTH).succeeded()
@@ -79,7 +79,7 @@ def test_del_of_an_executable_that_stays_busy_fails_and_the_next_one_goes_on(nod
 
 
 def test_what_is_parked_is_freed_by_the_agent_once_the_executable_is_back(node: Node) -> None:
-    """No runtime calls again after a DEL that succeeded: the agent does, with the real plugin."""
+    """A runtime does not repeat a successful DEL; the reaper does, with the real plugin."""
     pod = node.container("pod")
     own = _busy(node)
     node.add(pod, BOTH).succeeded()
@@ -87,18 +87,18 @@ def test_what_is_parked_is_freed_by_the_agent_once_the_executable_is_back(node: 
     node.delete(pod, BOTH).failed(cni_errors.CANNOT_RUN)
     wait_for(lambda: node.delete(pod, BOTH, parkAfterSeconds=1).code == 0, "parking")
     assert node.phases(pod) == {"eth0": "parked"}
-    assert _agent_looks(node) == []
+    assert _run_reaper(node) == []
     assert node.phases(pod) == {"eth0": "parked"}
     assert len(node.addresses("weave")) == 1
     (node.folder / "kept").rename(own)
-    assert _agent_looks(node) == ["pod"]
+    assert _run_reaper(node) == ["pod"]
     assert node.left(pod) == NOTHING
 
 
 def test_a_corrupt_record_of_a_network_that_is_not_configured_now_is_not_forgotten(
     node: Node,
 ) -> None:
-    """Neither record nor configuration: DEL fails, is parked, and the agent frees it in the end."""
+    """Without record and configuration, DEL fails and parks it; the reaper releases it later."""
     pod = node.container("pod")
     node.add(pod, BOTH).succeeded()
     (node.state / "pod.json").write_bytes(b"")
@@ -110,7 +110,7 @@ def test_a_corrupt_record_of_a_network_that_is_not_configured_now_is_not_forgott
     wait_for(lambda: node.delete(pod, BOTH, parkAfterSeconds=1).code == 0, "parking")
     assert node.phases(pod) == {"net1": "parked"}
     (node.folder / "kept").rename(conf)
-    assert _agent_looks(node) == ["pod"]
+    assert _run_reaper(node) == ["pod"]
     (node.state / "pod.json.corrupt").unlink()
     assert node.left(pod) == NOTHING
 
@@ -119,7 +119,7 @@ def test_a_corrupt_record_of_a_network_that_is_not_configured_now_is_not_forgott
 def test_what_a_plugin_left_that_was_killed_before_its_first_record_is_collected(
     node: Node, by: str
 ) -> None:
-    """No DEL ever comes for it: killed at each of its first effects, it leaves no file for ever."""
+    """No DEL comes for it. Killed before each of its first effects, it leaves no file for ever."""
     neighbour = node.container("neighbour")
     node.add(neighbour, BOTH).succeeded()
     before = node.left(neighbour)
@@ -135,5 +135,5 @@ def test_what_a_plugin_left_that_was_killed_before_its_first_record_is_collected
     if by == "GC":
         node.gc(("neighbour", "eth0")).succeeded()
     else:
-        _agent_looks(node, "neighbour")
+        _run_reaper(node, "neighbour")
     assert node.left(neighbour) == before

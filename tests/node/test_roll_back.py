@@ -1,4 +1,4 @@
-"""What a failed ADD shows on the way back: never a record that the agent would publish."""
+"""A failed ADD never leaves a record that the agent would publish."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HELD_DEL = "while [ $CNI_COMMAND = DEL ] && [ -e $HERE/hold ]; do sleep 0.02; do
 
 
 def test_a_roll_back_that_is_killed_half_way_leaves_no_complete_record(node: Node) -> None:
-    """One attachment is released, the other still holds what it has, and alone it would look whole.
+    """One attachment is released; a record of the other alone would look complete.
 
     The DEL that follows releases it.
     """

@@ -1,4 +1,4 @@
-"""The pod's default routes are the primary's alone, for IPv4 and IPv6; other routes stay."""
+"""A pod has only its primary's default routes, for IPv4 and IPv6; other routes stay."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ PAIRS = [
 def test_only_the_primarys_default_routes_stay(
     node: Node, primary: Callable[[Node, str], None], secondary: Callable[[Node, str], None]
 ) -> None:
-    """Whichever is attached first: one default route per family; the secondary's others stay."""
+    """In either order: one default route per family; other routes of the secondary stay."""
     primary(node, "weave")
     secondary(node, "canal")
     orders = {"first": "weave,canal@net1", "second": "canal@net1,weave"}
@@ -113,7 +113,7 @@ def test_of_many_networks_with_default_routes_only_the_primarys_stay(node: Node)
 
 
 def test_a_primary_without_default_route_leaves_the_pod_without_one(node: Node) -> None:
-    """A secondary never becomes the way out."""
+    """A secondary never provides the default route."""
     _ptp(node, "canal")
     pod = node.container("pod")
     node.add(pod, "weave,canal@net1").succeeded()
@@ -123,7 +123,7 @@ def test_a_primary_without_default_route_leaves_the_pod_without_one(node: Node) 
 
 
 def test_the_nodes_own_default_route_is_never_touched(node: Node) -> None:
-    """Routes are removed inside the pod's namespace, and the plugin comes back from there."""
+    """The plugin removes routes inside the pod's namespace, and then leaves that namespace."""
     node.sh("ip link add up0 type bridge; ip link set up0 up; ip addr add 192.0.2.1/24 dev up0")
     node.sh("ip route add default via 192.0.2.2")
     _bridge(node, "weave")
@@ -143,7 +143,7 @@ fi"""
 
 
 def test_a_default_route_in_a_table_of_its_own_stays(node: Node) -> None:
-    """As the chained plugin sbr moves it there (played by a script): no way out of the pod."""
+    """The chained plugin sbr (here a script) moves it there; it is not used by default."""
     _bridge(node, "weave")
     node.delegate("mover", MOVES_ITS_DEFAULT_ROUTE)
     ipam = node.ipam("10.244.0.0/16", routes=[{"dst": "0.0.0.0/0"}])
@@ -188,7 +188,7 @@ def _adds(first: str, second: str) -> str:
 def test_the_primarys_default_route_survives_what_a_plugin_made_of_it(
     node: Node, script: str
 ) -> None:
-    """Played by a script, in a chain behind bridge: the pod goes out through its primary."""
+    """The plugin is a script in a chain behind bridge; the pod uses its primary's route."""
     weave = node.ipam("10.32.0.0/16", routes=[{"dst": "0.0.0.0/0"}])
     node.network("weave", {**node.bridge_conf("weave"), "ipam": weave})
     node.delegate("meddler", script)
@@ -209,7 +209,7 @@ fi"""
 
 
 def test_a_network_without_an_interface_of_the_kernels_is_attached(node: Node) -> None:
-    """As those for user space are (played by a script): there is no route of theirs to remove."""
+    """Networks for user space (here a script) have no kernel interface and no routes to remove."""
     node.delegate("userspace", WITHOUT_AN_INTERFACE)
     node.network("canal", {"type": "userspace"})
     pod = node.container("pod")

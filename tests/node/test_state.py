@@ -49,7 +49,7 @@ def _fill(node: Node) -> Path:
 
 @pytest.mark.parametrize("pages", [1, 2, 3, 4, 5, 8])
 def test_a_state_directory_of_a_few_pages_leaks_nothing(node: Node, pages: int) -> None:
-    """Wherever the space ends, ADD either succeeds or frees all, and DEL frees all then."""
+    """Wherever the space ends, ADD succeeds or releases everything, and DEL releases everything."""
     _small_disk(node, pages)
     pods = [node.container(f"pod{number}") for number in range(3)]
     answers = [node.add(pod, BOTH) for pod in pods]
@@ -69,7 +69,7 @@ def test_a_state_directory_of_a_few_pages_leaks_nothing(node: Node, pages: int) 
 
 
 def test_add_on_a_full_disk_attaches_nothing(node: Node) -> None:
-    """The plan cannot be written down, so no delegate is even started."""
+    """The record cannot be written, so no delegate is started."""
     pod = node.container("pod")
     _small_disk(node, 8)
     node.add(pod, BOTH).succeeded()
@@ -83,7 +83,7 @@ def test_add_on_a_full_disk_attaches_nothing(node: Node) -> None:
 
 
 def test_del_on_a_full_disk_frees_all(node: Node) -> None:
-    """Nothing has to be written to free what a record holds."""
+    """A release needs no write."""
     pod = node.container("pod")
     _small_disk(node, 8)
     node.add(pod, BOTH).succeeded()
@@ -104,7 +104,7 @@ def _read_only(node: Node) -> None:
 
 
 def test_add_on_a_read_only_state_directory_attaches_nothing(node: Node) -> None:
-    """No record, no attachment: an error that names the directory, and nothing to free."""
+    """Without a record there is no attachment: the error names the directory."""
     pod = node.container("pod")
     _read_only(node)
     error = node.add(pod, BOTH).failed(cni_errors.IO_FAILURE)
@@ -114,7 +114,7 @@ def test_add_on_a_read_only_state_directory_attaches_nothing(node: Node) -> None
 
 
 def test_del_on_a_read_only_state_directory_frees_all(node: Node) -> None:
-    """What the record holds is freed; the record goes once it can be removed."""
+    """DEL releases what the record describes; the record stays until it can be removed."""
     pod = node.container("pod")
     node.add(pod, BOTH).succeeded()
     _read_only(node)
@@ -127,7 +127,7 @@ def test_del_on_a_read_only_state_directory_frees_all(node: Node) -> None:
 
 
 def test_a_missing_state_directory_is_made_for_root_alone(node: Node) -> None:
-    """ADD makes it, with what is above it; directories are 0700 and files 0600."""
+    """ADD creates it with its parents; directories are 0700 and files 0600."""
     pod = node.container("pod")
     state = node.folder / "not" / "yet" / "there"
     node.add(pod, BOTH, stateDir=str(state)).succeeded()
@@ -139,7 +139,7 @@ def test_a_missing_state_directory_is_made_for_root_alone(node: Node) -> None:
 
 
 def test_del_succeeds_where_the_state_directory_is_missing(node: Node) -> None:
-    """A DEL that knows nothing runs the default network's, as the runtime would have done."""
+    """Without a record, DEL calls the default network, as the runtime would without Genie."""
     pod = node.container("pod")
     node.add(pod, "weave").succeeded()
     (node.folder / "state").rename(node.folder / "lost")
@@ -148,8 +148,8 @@ def test_del_succeeds_where_the_state_directory_is_missing(node: Node) -> None:
     assert node.left(pod).links == []
 
 
-def test_a_state_directory_that_is_a_file_is_an_error_and_harms_nobody(node: Node) -> None:
-    """ADD is refused, DEL of what was never attached succeeds."""
+def test_a_state_directory_that_is_a_file_is_an_error_of_add_only(node: Node) -> None:
+    """ADD fails; DEL of a container that was never attached succeeds."""
     pod = node.container("pod")
     (node.folder / "state").write_text("a file")
     node.add(pod, BOTH).failed(cni_errors.IO_FAILURE)
@@ -190,7 +190,7 @@ def _without(data: bytes, key: str) -> bytes:
 
 @pytest.mark.parametrize("spoil", CORRUPT.values(), ids=CORRUPT)
 def test_del_frees_all_with_a_record_that_is(node: Node, spoil: Callable[[bytes], bytes]) -> None:
-    """It is set aside, and the plan is made again from the DEL call's own annotations."""
+    """DEL sets it aside and uses the annotations of its own call."""
     pod = node.container("pod")
     node.add(pod, BOTH).succeeded()
     record = node.state / "pod.json"
@@ -211,7 +211,7 @@ FAR_FROM_ITS_DEADLINE = 30.0
 
 @pytest.mark.parametrize("place", PLACES)
 def test_no_call_waits_for_a_pipe_at(node: Node, place: str) -> None:
-    """ADD and DEL succeed as if it were not there; one in a record's place is set aside."""
+    """ADD and DEL succeed as if it did not exist; in the place of a record it is set aside."""
     pod = node.container("pod")
     pipe = node.state / place
     node.add(pod, BOTH).succeeded()
@@ -229,7 +229,7 @@ def test_no_call_waits_for_a_pipe_at(node: Node, place: str) -> None:
 
 
 def test_a_corrupt_record_does_not_keep_a_container_from_being_attached_again(node: Node) -> None:
-    """ADD sets it aside; what it attached then is known, and freed."""
+    """ADD sets it aside and writes a new one, from which DEL releases everything."""
     pod = node.container("pod")
     node.add(pod, "weave").succeeded()
     node.delete(pod, "weave").succeeded()
@@ -242,7 +242,7 @@ def test_a_corrupt_record_does_not_keep_a_container_from_being_attached_again(no
 
 
 def test_a_record_that_cannot_be_read_is_an_error_and_stays(node: Node) -> None:
-    """A directory in its place stands for a disk that fails: nothing is guessed."""
+    """A directory in its place simulates a failing disk; DEL guesses nothing."""
     pod = node.container("pod")
     node.add(pod, BOTH).succeeded()
     kept = node.state / "kept"
@@ -263,10 +263,10 @@ def _rewrite(node: Node, pod: Container, **changes: Any) -> bytes:
 
 
 @pytest.mark.parametrize("command", ["ADD", "DEL", "CHECK"])
-def test_a_newer_record_that_we_cannot_use_is_an_error_and_never_set_aside(
+def test_a_newer_incompatible_record_is_an_error_and_never_set_aside(
     node: Node, command: str
 ) -> None:
-    """Code 11 says which file and what to do; the file stays as it was."""
+    """The error has code 11 and names the file and the fix; the file is not changed."""
     pod = node.container("pod")
     node.add(pod, BOTH).succeeded()
     newer = _rewrite(node, pod, format=99, oldestReader=98)
@@ -277,8 +277,8 @@ def test_a_newer_record_that_we_cannot_use_is_an_error_and_never_set_aside(
     assert (len(node.addresses("weave")), len(node.addresses("canal"))) == (1, 1)
 
 
-def test_a_newer_record_that_says_we_can_use_it_is_used(node: Node) -> None:
-    """DEL by this version frees what the next version attached."""
+def test_a_newer_compatible_record_is_used(node: Node) -> None:
+    """DEL of this version releases what the next version attached."""
     pod = node.container("pod")
     node.add(pod, BOTH).succeeded()
     _rewrite(node, pod, format=FORMAT + 1, colour="green")

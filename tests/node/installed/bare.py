@@ -1,4 +1,4 @@
-"""A host with nothing on it: the root directory of a call of the installed plugin.
+"""A host without any program: the root directory of a call of the installed plugin.
 
 How it works: in the mount namespace of a test's node a folder is made into a root directory that
 holds what every host of containers has (/proc, /dev/null, the runtime's folders, the containers'

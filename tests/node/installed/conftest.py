@@ -1,4 +1,4 @@
-"""Fixtures: what the image carries for a node, made from this tree as the Dockerfile makes it."""
+"""Fixtures: the image's folder for nodes, built from this tree as the Dockerfile does."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def payload(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the folder /opt/genie/plugin of the image, with Debian's interpreter in it."""
+    """Return the folder /opt/genie/plugin of the image, with Debian's interpreter."""
     return image.make(tmp_path_factory.mktemp("payload") / "plugin", image.DEBIAN)
 
 
 @pytest.fixture(scope="session")
 def payloads(payload: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Give that and another, with the interpreter of the tests: as a new image may have another."""
+    """Return that folder and another one with the interpreter of the tests, as for a new image."""
     own = image.make(tmp_path_factory.mktemp("payload") / "plugin", image.OWN)
     return payload, own
 
 
 @pytest.fixture(scope="session")
 def previous_payload(predecessor: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the same folder of the predecessor's image."""
+    """Return the same folder of the predecessor's image."""
     target = tmp_path_factory.mktemp("payload") / "plugin"
     return image.make(target, image.DEBIAN, predecessor, of_history.PAYLOAD)

@@ -1,4 +1,4 @@
-"""What the image carries for a node, made without an image: the Dockerfile's one step for it."""
+"""Build the image's folder for nodes without an image, by the Dockerfile's one step for it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def make(target: Path, python: Path, tree: Path = TREE, module: str = PAYLOAD) -
 
 
 def relabelled(payload: Path, target: Path, name: str) -> Path:
-    """Give the payload another version's name, without a second copy of its files."""
+    """Create the payload under another version, with links instead of copies."""
     shutil.copytree(payload, target, copy_function=os.link)
     [folder] = (target / VERSIONS_FOLDER).iterdir()
     version = f"{folder.name}-{name}"

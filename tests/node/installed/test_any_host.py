@@ -1,4 +1,4 @@
-"""The installed plugin on hosts that have nothing: no Python, no libraries, nothing executable."""
+"""The installed plugin on hosts without Python, libraries or any executable."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 BOTH = "weave,canal@net1"
 MOST = 20_000_000
-"""Bytes that the plugin with its interpreter may take on a node."""
+"""Maximum size in bytes of the plugin with its interpreter on a node."""
 
 HOSTS = {"is empty": False, "is mounted read-only and noexec": True}
 
@@ -48,7 +48,7 @@ def test_a_pod_is_attached_and_freed_on_a_host_that(
 def test_a_failed_attachment_is_undone_and_explained_on_a_host_that(
     node: Node, payload: Path, *, hardened: bool
 ) -> None:
-    """What only errors need is carried, too: a name that is nearly right, a delegate's failure."""
+    """Modules that only errors need are installed, too."""
     first, pod = node.container("first"), node.container("pod")
     host = BareHost(node, payload, first, pod, hardened=hardened)
     assert '"weave"' in str(host.call("ADD", pod, "wave").failed(101))
@@ -62,7 +62,7 @@ def test_a_failed_attachment_is_undone_and_explained_on_a_host_that(
 
 
 def test_a_hardened_host_runs_nothing_from_elsewhere(node: Node, payload: Path) -> None:
-    """So the mounts are what these tests say, and nothing but state can have been written."""
+    """The control for the tests above: the host is as they describe."""
     pod = node.container("pod")
     host = BareHost(node, payload, pod, hardened=True)
     host.call("ADD", pod, BOTH).succeeded()
@@ -77,10 +77,8 @@ def test_a_hardened_host_runs_nothing_from_elsewhere(node: Node, payload: Path) 
     host.call("DEL", pod).succeeded()
 
 
-def test_the_command_line_for_people_works_where_there_is_nothing(
-    node: Node, payload: Path
-) -> None:
-    """list, explain, attachments and doctor, by the same interpreter."""
+def test_the_command_line_works_on_an_empty_host(node: Node, payload: Path) -> None:
+    """list, explain, attachments and doctor run with the same interpreter."""
     pod = node.container("pod")
     host = BareHost(node, payload, pod)
     host.call("ADD", pod, BOTH).succeeded()
@@ -114,8 +112,8 @@ def imports(sources: Path) -> set[str]:
     return {name for name in found if name.partition(".")[0] in known}
 
 
-def test_every_module_that_the_plugin_names_is_carried(node: Node, payload: Path) -> None:
-    """Also those that a test would hardly reach, and with what they need themselves."""
+def test_every_module_that_the_plugin_names_is_installed(node: Node, payload: Path) -> None:
+    """With its own imports; also modules that a test hardly reaches."""
     host = BareHost(node, payload)
     names = sorted(imports(host.plugin.folder / "src"))
     assert {"json", "subprocess", "argparse"} & set(names)
@@ -125,13 +123,13 @@ def test_every_module_that_the_plugin_names_is_carried(node: Node, payload: Path
 
 
 def test_the_plugin_with_its_interpreter_is_small(payload: Path) -> None:
-    """What an installation takes on a node; while one version replaces another, twice that."""
+    """An upgrade needs twice that for a while."""
     size = sum(path.stat().st_size for path in payload.rglob("*") if path.is_file())
     assert size < MOST
 
 
-def test_it_is_made_as_well_from_the_interpreter_of_the_tests(node: Node, tmp_path: Path) -> None:
-    """Which may have another prefix than /usr, and be a shared library, as python.org's images."""
+def test_it_can_be_built_from_the_interpreter_of_the_tests(node: Node, tmp_path: Path) -> None:
+    """That may have another prefix than /usr and a shared library, as in python.org's images."""
     pod = node.container("pod")
     host = BareHost(node, image.make(tmp_path / "payload", image.OWN), pod)
     host.call("ADD", pod, BOTH).succeeded()
@@ -140,7 +138,7 @@ def test_it_is_made_as_well_from_the_interpreter_of_the_tests(node: Node, tmp_pa
     assert host.records() == []
 
 
-def test_made_twice_it_is_the_same_to_the_byte(payload: Path, tmp_path: Path) -> None:
+def test_two_builds_are_equal_to_the_byte(payload: Path, tmp_path: Path) -> None:
     """Names, permissions and content; the Dockerfile sets the times."""
     again = image.make(tmp_path / "again", image.DEBIAN)
     assert list(image.content(again)) == list(image.content(payload))
