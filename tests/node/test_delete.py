@@ -68,7 +68,7 @@ def test_del_frees_all_although(
 def test_a_delegate_that_really_fails_keeps_the_record_and_the_next_del_goes_on(
     node: Node,
 ) -> None:
-    """DEL returns the delegate's error. What is released stays released, the rest stays recorded."""
+    """DEL returns the delegate's error; what is released stays so, the rest stays recorded."""
     pod = node.container("pod")
     node.add(pod, BOTH).succeeded()
     refusal = '{"cniVersion": "1.0.0", "code": 123, "msg": "no", "details": "the switch is down"}'
