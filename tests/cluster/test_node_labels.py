@@ -74,7 +74,7 @@ def test_labels_follow_the_configurations(cluster: Cluster) -> None:
             cluster.wait_for(lambda: label(cluster, NODE, spare) == "false", 30, "the label")
             assert time.time() - node.path(away).stat().st_ctime > 4.5
             wait_for_event(cluster, "NetworkUnavailable", f'"{spare}"', "Cilium renamed")
-            shown = f'genie_agent_network_unavailable{{network="{spare}",reason="Cilium has'
+            shown = f'genie_agent_network_unavailable{{network="{spare}",reason="Cilium renamed'
             cluster.wait_for(lambda: shown in metrics(cluster, NODE), 30, "the metric")
             assert 'genie_agent_network_available{network="canal"} 1.0' in metrics(cluster, NODE)
             cluster.wait_for(lambda: label(cluster, NODE, born) == "false", 30, "the label")
