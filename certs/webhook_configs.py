@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from certs.authority import fingerprint
 from certs.bundle import parse_bundle, verification_error
+from dispatcher.kube import json_patch
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from cryptography import x509
+
+    from dispatcher.kube.json_patch import Patch
 
 API = "/apis/admissionregistration.k8s.io/v1/"
 KINDS = ("mutatingwebhookconfigurations", "validatingwebhookconfigurations")
@@ -77,21 +80,19 @@ class WebhookConfiguration:
             steady_for=steady_for,
         )
 
-    def patch(self, bundles: Mapping[int, bytes]) -> list[dict[str, Any]]:
+    def patch(self, bundles: Mapping[int, bytes]) -> Patch:
         """Return the JSON patch that sets *bundles*, by the index of the entry.
 
         It applies to exactly this version of the object, because an index may name another entry
         in another version.
         """
-        operations = [
-            {"op": "test", "path": "/metadata/resourceVersion", "value": self.resource_version}
-        ]
+        operations = [json_patch.test("/metadata/resourceVersion", self.resource_version)]
         for index, bundle in bundles.items():
             entry = f"/webhooks/{index}"
             encoded = base64.b64encode(bundle).decode()
             operations += [
-                {"op": "test", "path": f"{entry}/name", "value": self.entries[index].name},
-                {"op": "add", "path": f"{entry}/clientConfig/caBundle", "value": encoded},
+                json_patch.test(f"{entry}/name", self.entries[index].name),
+                json_patch.add(f"{entry}/clientConfig/caBundle", encoded),
             ]
         return operations
 

@@ -84,7 +84,9 @@ def namespace_warnings(
             yield warning(f"metadata.annotations[{key}]: Genie ignores this annotation{hint}")
     for key in keys.NAMESPACE_KEYS:
         if key in labels and key != keys.ANNOTATION:  # _near_misses() has that one
-            yield warning(f"metadata.labels[{key}]: Genie ignores this label; set it as annotation")
+            yield warning(
+                f"metadata.labels[{key}]: Genie ignores this label; set it as an annotation"
+            )
 
 
 def _near_misses(

@@ -132,14 +132,14 @@ def limit_faults(annotations: Mapping[str, str], changed: set[str]) -> Iterator[
 
 
 def default_faults(
-    annotations: Mapping[str, str], facts: Namespace, limits: Limits, changed: set[str]
+    annotations: Mapping[str, str], namespace: Namespace, limits: Limits, changed: set[str]
 ) -> Iterator[Cause]:
     """Yield a cause for each limit that a namespace's default exceeds.
 
     The cause is at the annotation that was changed: the default or the limit. *limits* are the
     cluster's. An invalid limit is not compared: :func:`limit_faults` reports it.
     """
-    for excess in excesses(_normal(facts.default), limits.of(facts)):
+    for excess in excesses(_normal(namespace.default), limits.of(namespace)):
         written = annotations.get(excess.key)
         if keys.ANNOTATION in changed:
             message = (

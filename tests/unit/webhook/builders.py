@@ -43,37 +43,37 @@ def pod(
     spec: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return a Pod as the API server would hand it over."""
-    about: dict[str, Any] = {"name": "web", "namespace": "team-a"}
+    own_metadata: dict[str, Any] = {"name": "web", "namespace": "team-a"}
     if cni is not None:
-        about["annotations"] = {"cni": cni}
+        own_metadata["annotations"] = {"cni": cni}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {**about, **(metadata or {})},
+        "metadata": {**own_metadata, **(metadata or {})},
         "spec": {"containers": [{"name": "c", "image": "nginx:latest"}], **(spec or {})},
     }
 
 
 def envelope(
-    found: Mapping[str, Any] | None,
+    manifest: Mapping[str, Any] | None,
     old: Mapping[str, Any] | None = None,
     **request: Any,
 ) -> dict[str, Any]:
     """Return an AdmissionReview for *found*: an UPDATE if there is an *old* object."""
-    about = found or old or {}
-    metadata = about.get("metadata", {})
-    group, _, version = str(about.get("apiVersion", "v1")).rpartition("/")
+    reviewed = manifest or old or {}
+    metadata = reviewed.get("metadata", {})
+    group, _, version = str(reviewed.get("apiVersion", "v1")).rpartition("/")
     return {
         "apiVersion": "admission.k8s.io/v1",
         "kind": "AdmissionReview",
         "request": {
             "uid": "705ab4f5-6393-11e8-b7cc-42010a800002",
-            "kind": {"group": group, "version": version, "kind": about.get("kind", "Pod")},
+            "kind": {"group": group, "version": version, "kind": reviewed.get("kind", "Pod")},
             "operation": "UPDATE" if old else "CREATE",
             **({"name": metadata["name"]} if "name" in metadata else {}),
             "namespace": metadata.get("namespace", ""),
             "userInfo": {"username": "alice"},
-            "object": found,
+            "object": manifest,
             "oldObject": old,
             "dryRun": False,
             **request,
@@ -82,14 +82,14 @@ def envelope(
 
 
 def review(
-    found: Mapping[str, Any] | None, old: Mapping[str, Any] | None = None, **request: Any
+    manifest: Mapping[str, Any] | None, old: Mapping[str, Any] | None = None, **request: Any
 ) -> Review:
     """Return what is read from such an AdmissionReview."""
-    return parse_review(json.dumps(envelope(found, old, **request)).encode())
+    return parse_review(json.dumps(envelope(manifest, old, **request)).encode())
 
 
 def admit(
-    found: Mapping[str, Any] | None,
+    manifest: Mapping[str, Any] | None,
     namespace: Namespace = PLAIN,
     networks: ClusterNetworks = NETWORKS,
     scheduling: str = "off",
@@ -99,14 +99,14 @@ def admit(
     **request: Any,
 ) -> Decision:
     """Return the decision on the pod *found*: an UPDATE if there is an *old* one."""
-    about = review(found, old, **request)
+    request_review = review(manifest, old, **request)
     rules = PodRules(cast("Scheduling", scheduling), limits)
-    return admit_pod(about, parse_pod(about.object), namespace, networks, rules)
+    return admit_pod(request_review, parse_pod(request_review.object), namespace, networks, rules)
 
 
-def patched(found: Mapping[str, Any], decision: Decision) -> Any:
+def patched(manifest: Mapping[str, Any], decision: Decision) -> Any:
     """Return *found* with the decision's patch applied, by a library that is not ours."""
-    return jsonpatch.apply_patch(json.loads(json.dumps(found)), list(decision.patch))
+    return jsonpatch.apply_patch(json.loads(json.dumps(manifest)), list(decision.patch))
 
 
 def messages(decision: Decision) -> list[str]:
@@ -125,15 +125,19 @@ def workload(
     template: dict[str, Any] | None = None,
     **metadata: Any,
 ) -> dict[str, Any]:
-    about = {} if cni is None else {"annotations": {"cni": cni}}
-    found: dict[str, Any] = {"metadata": about, "spec": spec or {}, **(template or {})}
+    template_metadata = {} if cni is None else {"annotations": {"cni": cni}}
+    manifest: dict[str, Any] = {
+        "metadata": template_metadata,
+        "spec": spec or {},
+        **(template or {}),
+    }
     for key in reversed(TEMPLATE_PATHS[kind]):
-        found = {key: found}
+        manifest = {key: manifest}
     return {
         "apiVersion": GROUPS.get(kind, "apps/v1"),
         "kind": kind,
         "metadata": {"name": "web", "namespace": "team-a", **metadata},
-        **found,
+        **manifest,
     }
 
 

@@ -13,10 +13,10 @@ BASE = MANIFESTS / "base"
 
 def documents(folder: Path) -> list[dict[str, Any]]:
     return [
-        found
+        item
         for path in sorted(folder.glob("*.yaml"))
         if path.name != "kustomization.yaml"
-        for found in yaml.safe_load_all(path.read_text())
+        for item in yaml.safe_load_all(path.read_text())
     ]
 
 
@@ -31,8 +31,8 @@ ENTRIES = {
 }
 
 
-def conditions(found: dict[str, Any]) -> dict[str, str]:
-    return {one["name"]: " ".join(one["expression"].split()) for one in found["matchConditions"]}
+def conditions(item: dict[str, Any]) -> dict[str, str]:
+    return {one["name"]: " ".join(one["expression"].split()) for one in item["matchConditions"]}
 
 
 WITHOUT_WEBHOOK = {
@@ -50,8 +50,8 @@ def listed(keys_: tuple[str, ...]) -> str:
 
 
 def policy(name: str) -> dict[str, Any]:
-    (found,) = (one for one in POLICIES if one["metadata"]["name"] == name)
-    spec: dict[str, Any] = found["spec"]
+    (item,) = (one for one in POLICIES if one["metadata"]["name"] == name)
+    spec: dict[str, Any] = item["spec"]
     return spec
 
 

@@ -38,9 +38,9 @@ POD_AFFINITY: dict[str, Any] = {"podAffinity": {"x": []}}
 def after(
     before: Any, mode: str = "required", networks: tuple[str, ...] = ("weave",), **spec: Any
 ) -> Any:
-    found = {"spec": {**spec, **({} if before is None else {"affinity": before})}}
-    patch = affinity.patch_new(parse_pod(found), networks, mode)
-    result = jsonpatch.apply_patch(found, patch)
+    pod_object = {"spec": {**spec, **({} if before is None else {"affinity": before})}}
+    patch = affinity.patch_new(parse_pod(pod_object), networks, mode)
+    result = jsonpatch.apply_patch(pod_object, patch)
     assert not affinity.patch_new(parse_pod(result), networks, mode), "it was added twice"
     return result["spec"].get("affinity")
 
@@ -182,7 +182,7 @@ MOST = required(*[{"matchExpressions": [{}]}] * affinity.MAX_TERMS)
 
 
 @pytest.mark.parametrize(
-    ("found", "networks", "mode"),
+    ("pod_object", "networks", "mode"),
     [
         pytest.param({"affinity": MOST}, ("weave",), "required", id="as-many-as-there-may-be"),
         pytest.param({"affinity": MANY}, ("weave",), "preferred", id="nothing-is-added-to-each"),
@@ -194,10 +194,10 @@ MOST = required(*[{"matchExpressions": [{}]}] * affinity.MAX_TERMS)
     ],
 )
 def test_alternatives_are_counted_only_where_each_gets_the_networks(
-    found: dict[str, Any], networks: tuple[str, ...], mode: str
+    pod_object: dict[str, Any], networks: tuple[str, ...], mode: str
 ) -> None:
     """Kubernetes itself has no limit, and what is not ours is not ours to refuse."""
-    assert affinity.check_terms(parse_pod({"spec": found}), networks, mode) is None
+    assert affinity.check_terms(parse_pod({"spec": pod_object}), networks, mode) is None
 
 
 def test_too_many_alternatives_are_named_and_never_patched() -> None:

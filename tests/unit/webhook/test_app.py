@@ -185,8 +185,8 @@ def test_a_pod_over_a_limit_is_logged_while_limits_only_warn(
 def test_a_name_without_end_fills_no_log(rig: AppRig, capsys: pytest.CaptureFixture[str]) -> None:
     """Whoever reaches the port may send it; the answer is right all the same."""
     rig.does = lambda _: REFUSED
-    found = envelope(pod(), uid="u" * 300, name="n" * 300, namespace="s" * 300)
-    response = rig.post(json.dumps(found).encode())
+    review_object = envelope(pod(), uid="u" * 300, name="n" * 300, namespace="s" * 300)
+    response = rig.post(json.dumps(review_object).encode())
     assert response.json()["response"]["uid"] == "u" * 300
     out = capsys.readouterr().out
     for letter in "uns":
@@ -218,7 +218,8 @@ def outcomes(body_reader: BodyReader, *requests: Slow) -> list[Any]:
         return await asyncio.gather(*reads, return_exceptions=True)
 
     return [
-        found if isinstance(found, bytes) else type(found).__name__ for found in asyncio.run(run())
+        review_object if isinstance(review_object, bytes) else type(review_object).__name__
+        for review_object in asyncio.run(run())
     ]
 
 

@@ -40,12 +40,12 @@ def test_exactly_our_keys_are_removed(
     annotations: dict[str, str], left: dict[str, str], removed: str, subresource: str
 ) -> None:
     """A scheduler that copies a pod's annotations binds the pod, which keeps what it has."""
-    found = binding(annotations)
-    decision = strip_binding(review(found, subResource=subresource))
+    binding_object = binding(annotations)
+    decision = strip_binding(review(binding_object, subResource=subresource))
     assert decision.allowed
     assert (decision.outcome, decision.reason) == ("patched", "stripped")
     assert decision.audit == {"removed": removed}
-    after = patched(found, decision)
+    after = patched(binding_object, decision)
     assert after == binding(left)
     assert strip_binding(review(after)) == Decision()
 

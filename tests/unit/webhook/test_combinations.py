@@ -196,11 +196,11 @@ def test_kinds_of_nodes_that_say_the_same_of_a_pod_are_asked_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A review costs little with hundreds of kinds of nodes, the next of its value nothing."""
-    asked: list[Any] = []
+    calls: list[Any] = []
     conflicts = plugin_rules.conflicts
 
     def counted(plan: Any) -> Any:
-        asked.append(plan)
+        calls.append(plan)
         return conflicts(plan)
 
     monkeypatch.setattr(plugin_rules, "conflicts", counted)
@@ -209,7 +209,7 @@ def test_kinds_of_nodes_that_say_the_same_of_a_pod_are_asked_once(
     assert len(networks.plugin_types) == 500
     for _ in range(2):
         decision = admit(pod("weave,weave@net1"), PLAIN, networks, "off")
-        assert (messages(decision), len(asked)) == ([TWICE], 1)
+        assert (messages(decision), len(calls)) == ([TWICE], 1)
 
 
 def test_what_the_nodes_said_is_forgotten_when_they_change() -> None:
@@ -295,9 +295,12 @@ def test_a_namespaces_default_is_warned_of(
     types: tuple[str, ...], warnings: tuple[str, ...]
 ) -> None:
     """Namespaces are often written before the nodes exist, so it is no refusal."""
-    found = {"kind": "Namespace", "metadata": {"name": "x", "annotations": {"cni": "weave,weave"}}}
+    manifest = {
+        "kind": "Namespace",
+        "metadata": {"name": "x", "annotations": {"cni": "weave,weave"}},
+    }
     networks = cluster(*(node("weave", types=each) for each in types))
-    decision = admit_namespace(review(found), networks)
+    decision = admit_namespace(review(manifest), networks)
     expected = tuple(f"{IN_NAMESPACE}{each}" for each in warnings)
     assert (decision.allowed, decision.warnings) == (True, expected)
 

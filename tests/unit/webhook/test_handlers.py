@@ -45,8 +45,8 @@ class HandlersRig:
 
     def admit(self, cni: str | None, namespace: str = "team-a") -> Decision:
         """ReviewHandler a pod."""
-        found = pod(cni, metadata={"namespace": namespace})
-        return asyncio.run(self.handlers.pods(review(found)))
+        manifest = pod(cni, metadata={"namespace": namespace})
+        return asyncio.run(self.handlers.pods(review(manifest)))
 
     def close(self) -> None:
         """End the watches."""
@@ -56,9 +56,9 @@ class HandlersRig:
 
 @pytest.fixture
 def rig() -> Iterator[HandlersRig]:
-    made = HandlersRig()
-    yield made
-    made.close()
+    handlers_rig = HandlersRig()
+    yield handlers_rig
+    handlers_rig.close()
 
 
 def test_networks_are_the_nodes_and_the_settings(rig: HandlersRig) -> None:
@@ -163,8 +163,8 @@ def test_a_namespace_that_is_cached_will_do_if_too_many_are_looked_up() -> None:
     rig.api.before = delay(0.1)
 
     async def two() -> tuple[Decision, ...]:
-        found = review(pod(metadata={"namespace": "team-a"}))
-        return await asyncio.gather(rig.handlers.pods(found), rig.handlers.pods(found))
+        request = review(pod(metadata={"namespace": "team-a"}))
+        return await asyncio.gather(rig.handlers.pods(request), rig.handlers.pods(request))
 
     assert all(decision.allowed for decision in asyncio.run(two()))
     assert len(rig.api.calls) == 1
@@ -190,8 +190,8 @@ def test_a_binding_is_decided_before_the_caches_are_filled() -> None:
     """It depends on nothing but itself: a scheduler need not wait."""
     rig = HandlersRig(start=False)
     metadata = {"name": "web", "namespace": "team-a", "annotations": {"cni": "weave"}}
-    found = review({"kind": "Binding", "metadata": metadata}, subResource="binding")
-    assert asyncio.run(rig.handlers.bindings(found)).reason == "stripped"
+    request = review({"kind": "Binding", "metadata": metadata}, subResource="binding")
+    assert asyncio.run(rig.handlers.bindings(request)).reason == "stripped"
 
 
 def test_a_namespace_that_cannot_be_read_is_no_decision(rig: HandlersRig) -> None:
@@ -207,12 +207,12 @@ def test_too_many_look_ups_are_refused_fast() -> None:
     rig.api.before = delay(0.2)
 
     async def two() -> list[Any]:
-        asked = [
+        requests = [
             rig.handlers.pods(review(pod("weave", metadata={"namespace": name})))
             for name in ("new1", "new2")
         ]
-        found: list[Any] = await asyncio.gather(*asked, return_exceptions=True)
-        return found
+        results: list[Any] = await asyncio.gather(*requests, return_exceptions=True)
+        return results
 
     first, second = asyncio.run(two())
     assert first.allowed
@@ -225,16 +225,16 @@ def test_before_the_caches_are_filled_pods_and_workloads_are_not_decided() -> No
     rig = HandlersRig(start=False)
     with pytest.raises(NoDecisionError, match="are not synced yet"):
         rig.admit("weave")
-    found = {"kind": "Deployment", "metadata": {"namespace": "team-a"}}
+    manifest = {"kind": "Deployment", "metadata": {"namespace": "team-a"}}
     with pytest.raises(NoDecisionError, match="are not synced yet"):
-        asyncio.run(rig.handlers.workloads(review(found)))
+        asyncio.run(rig.handlers.workloads(review(manifest)))
 
 
 def test_a_namespace_is_decided_by_its_form_before_the_caches_are_filled() -> None:
     """Bad grammar is bad whatever the cluster has."""
     rig = HandlersRig(start=False)
-    found = {"kind": "Namespace", "metadata": {"name": "n", "annotations": {"cni": "a/b"}}}
-    assert asyncio.run(rig.handlers.namespaces(review(found))).code == 422
+    manifest = {"kind": "Namespace", "metadata": {"name": "n", "annotations": {"cni": "a/b"}}}
+    assert asyncio.run(rig.handlers.namespaces(review(manifest))).code == 422
 
 
 def test_workloads_are_decided_with_their_namespace(rig: HandlersRig) -> None:
@@ -242,21 +242,21 @@ def test_workloads_are_decided_with_their_namespace(rig: HandlersRig) -> None:
     rig.api.add(namespace_object("new", {"cni-genie.io/allowed": "flannel"}))
     template = {"metadata": {"annotations": {"cni": "weave"}}}
     for namespace, warned in (("team-a", 0), ("new", 1)):
-        found = {
+        manifest = {
             "kind": "Deployment",
             "metadata": {"name": "web", "namespace": namespace},
             "spec": {"template": template},
         }
-        decision = asyncio.run(rig.handlers.workloads(review(found)))
+        decision = asyncio.run(rig.handlers.workloads(review(manifest)))
         assert len(decision.warnings) == warned
 
 
 @pytest.mark.parametrize("endpoint", ["pods", "bindings", "namespaces", "workloads"])
 def test_each_endpoint_accepts_its_own_kinds(rig: HandlersRig, endpoint: str) -> None:
     """A rule that sends something else here is an error in the configuration."""
-    found = {"kind": "Service", "metadata": {"name": "x"}}
+    manifest = {"kind": "Service", "metadata": {"name": "x"}}
     with pytest.raises(MalformedReviewError, match='not "Service"'):
-        asyncio.run(getattr(rig.handlers, endpoint)(review(found)))
+        asyncio.run(getattr(rig.handlers, endpoint)(review(manifest)))
 
 
 @pytest.mark.parametrize("kind", ["Pod", "Deployment"])
@@ -265,8 +265,8 @@ def test_what_is_no_name_of_a_namespace_is_never_asked_for(
     rig: HandlersRig, kind: str, namespace: str
 ) -> None:
     """Who can reach our port may send anything; the API server is not asked for it."""
-    found = {"kind": kind, "metadata": {"name": "web", "namespace": namespace}}
+    manifest = {"kind": kind, "metadata": {"name": "web", "namespace": namespace}}
     endpoint = rig.handlers.pods if kind == "Pod" else rig.handlers.workloads
     with pytest.raises(MalformedReviewError, match="is not a valid name of a namespace"):
-        asyncio.run(endpoint(review(found)))
+        asyncio.run(endpoint(review(manifest)))
     assert rig.api.calls == []

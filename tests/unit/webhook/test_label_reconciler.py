@@ -50,10 +50,10 @@ class Kept:
 
 def test_only_what_is_wrong_is_mended() -> None:
     """A namespace in order costs no request; one that is being deleted is left alone."""
-    kept = Kept({**RIGHT, **WRONG})
-    kept.reconciler.reconcile_all()
-    assert set(kept.patches()) == set(WRONG)
-    assert kept.results == ["done", "done"]
+    rig = Kept({**RIGHT, **WRONG})
+    rig.reconciler.reconcile_all()
+    assert set(rig.patches()) == set(WRONG)
+    assert rig.results == ["done", "done"]
 
 
 @pytest.mark.parametrize(
@@ -81,10 +81,10 @@ def test_the_patch(facts: Namespace, patch: list[dict[str, Any]]) -> None:
 )
 def test_a_patch_that_fails_is_counted(status: int, result: str) -> None:
     """Lost races are expected; what an administrator must know of is told apart."""
-    kept = Kept(WRONG)
-    kept.api.before = fail(KubeError(status, "Reason", "message"))
-    kept.reconciler.reconcile_all()
-    assert kept.results == [result, result]
+    rig = Kept(WRONG)
+    rig.api.before = fail(KubeError(status, "Reason", "message"))
+    rig.reconciler.reconcile_all()
+    assert rig.results == [result, result]
 
 
 def until(holds: Any) -> None:
@@ -103,16 +103,16 @@ def test_a_change_wakes_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
         looks.append(WRONG)
         return WRONG
 
-    kept = Kept({})
-    kept.reconciler = LabelReconciler(kept.api.client(), namespaces, kept.results.append)
-    kept.reconciler.on_change("with", RIGHT["with"])
-    kept.reconciler.on_change("gone", None)
-    kept.reconciler.start()
+    rig = Kept({})
+    rig.reconciler = LabelReconciler(rig.api.client(), namespaces, rig.results.append)
+    rig.reconciler.on_change("with", RIGHT["with"])
+    rig.reconciler.on_change("gone", None)
+    rig.reconciler.start()
     time.sleep(0.1)
     assert looks == [], "the loop had been told of a change before it began"
-    kept.reconciler.on_change("unlabelled", WRONG["unlabelled"])
-    until(lambda: len(kept.results) == 2)
-    kept.reconciler.stop()
+    rig.reconciler.on_change("unlabelled", WRONG["unlabelled"])
+    until(lambda: len(rig.results) == 2)
+    rig.reconciler.stop()
 
 
 def test_an_error_that_nobody_thought_of_does_not_end_the_loop(
@@ -128,19 +128,19 @@ def test_an_error_that_nobody_thought_of_does_not_end_the_loop(
             raise fault
         return next(looks, {})
 
-    kept = Kept({})
-    kept.reconciler = LabelReconciler(kept.api.client(), namespaces, kept.results.append)
-    kept.reconciler.start()
-    until(lambda: len(kept.results) == 2)
-    kept.reconciler.stop()
+    rig = Kept({})
+    rig.reconciler = LabelReconciler(rig.api.client(), namespaces, rig.results.append)
+    rig.reconciler.start()
+    until(lambda: len(rig.results) == 2)
+    rig.reconciler.stop()
 
 
 def test_the_loop_looks_without_being_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """A lost event costs a minute, not the label."""
     monkeypatch.setattr(label_reconciler, "INTERVAL", 0.01)
-    kept = Kept(WRONG)
-    kept.reconciler.start()
-    until(lambda: kept.results)
-    kept.reconciler.stop()
-    kept.reconciler.reconcile_all()
+    rig = Kept(WRONG)
+    rig.reconciler.start()
+    until(lambda: rig.results)
+    rig.reconciler.stop()
+    rig.reconciler.reconcile_all()
     assert has_wrong_label(WRONG["labelled"])

@@ -58,9 +58,9 @@ def shop(**annotations: str) -> Namespace:
 
 
 def decide(value: str | None, facts: Namespace, limits: Limits = CLUSTER) -> Any:
-    found = pod(value)
-    found["metadata"]["namespace"] = "shop"
-    return admit(found, facts, NETWORKS, "off", limits)
+    manifest = pod(value)
+    manifest["metadata"]["namespace"] = "shop"
+    return admit(manifest, facts, NETWORKS, "off", limits)
 
 
 @pytest.mark.parametrize(
@@ -116,10 +116,10 @@ def test_a_pod_over_a_limit_is_refused_with_limit_count_and_who_can_raise_it(
 )
 def test_a_default_that_is_longer_than_the_limit_is_never_refused(value: str | None) -> None:
     """Whether it was filled in or written down: the namespace's administrator allowed it."""
-    found = pod(value)
+    manifest = pod(value)
     facts = shop(cni="a, b,c,d,e,e,e", max_attachments="2")
-    decision = admit(found, facts, NETWORKS, "off")
-    assert patched(found, decision)["metadata"]["annotations"]["cni"] == "a,b,c,d,e,e,e"
+    decision = admit(manifest, facts, NETWORKS, "off")
+    assert patched(manifest, decision)["metadata"]["annotations"]["cni"] == "a,b,c,d,e,e,e"
 
 
 def test_another_value_of_the_same_length_as_the_default_is_refused() -> None:
@@ -147,9 +147,9 @@ def test_while_limits_only_warn_a_pod_over_them_passes(value: str, expected: lis
     assert decision.allowed
     assert list(decision.warnings) == [f"{CNI}: {one}" for one in expected]
     template = workload(value)
-    told = admit_workload(review(template), shop(), NETWORKS, TemplateRules(limits=WARNING))
-    assert told.allowed
-    assert list(told.warnings) == [f"spec.template.{CNI}: {one}" for one in expected]
+    texts = admit_workload(review(template), shop(), NETWORKS, TemplateRules(limits=WARNING))
+    assert texts.allowed
+    assert list(texts.warnings) == [f"spec.template.{CNI}: {one}" for one in expected]
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def limited(cni: str | None = None, **limits: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("found", "old", "expected"),
+    ("manifest", "old", "expected"),
     [
         pytest.param(
             limited(max_attachments="many"),
@@ -306,10 +306,10 @@ def limited(cni: str | None = None, **limits: str) -> dict[str, Any]:
     ],
 )
 def test_a_namespaces_default_and_limits_agree_when_they_are_written(
-    found: dict[str, Any], old: dict[str, Any] | None, expected: list[str]
+    manifest: dict[str, Any], old: dict[str, Any] | None, expected: list[str]
 ) -> None:
     """The fault is at the annotation that was changed; what is stored is no fault."""
-    decision = admit_namespace(review(found, old), NETWORKS)
+    decision = admit_namespace(review(manifest, old), NETWORKS)
     assert len(messages(decision)) == len(expected)
     for message, start in zip(messages(decision), expected, strict=True):
         assert message.startswith(start)
@@ -339,11 +339,11 @@ def test_a_value_is_over_a_limit_exactly_if_its_counts_are(
 ) -> None:
     """The counts are of networks, whatever the interfaces."""
     names = [item[0] for item in items]
-    found = {
+    manifest = {
         one.network: one.actual
         for one in excesses(",".join(items), Limits(attachments, per_network))
     }
     expected = {name: names.count(name) for name in names if names.count(name) > per_network}
     if len(names) > attachments:
         expected[""] = len(names)
-    assert found == expected
+    assert manifest == expected

@@ -46,19 +46,19 @@ class World:
         """Look one up."""
         return asyncio.run(self.lookups.get(name))
 
-    def outcomes(self, *asked: Coroutine[Any, Any, Namespace]) -> list[str]:
+    def outcomes(self, *coroutines: Coroutine[Any, Any, Namespace]) -> list[str]:
         """Run look-ups at one time; returns the names, or what was said instead."""
 
         async def run() -> list[Any]:
             self.go.clear()
-            tasks = [asyncio.ensure_future(one) for one in asked]
+            tasks = [asyncio.ensure_future(one) for one in coroutines]
             await asyncio.sleep(0)
             await asyncio.sleep(0)
             self.go.set()
             return await asyncio.gather(*tasks, return_exceptions=True)
 
-        found = asyncio.run(run())
-        return [one.name if isinstance(one, Namespace) else str(one) for one in found]
+        result = asyncio.run(run())
+        return [one.name if isinstance(one, Namespace) else str(one) for one in result]
 
 
 def test_a_namespace_that_was_not_found_is_not_asked_for_again_for_some_seconds() -> None:
@@ -100,16 +100,16 @@ def test_reviews_of_one_namespace_share_a_look_up() -> None:
     """A hundred pods of a young namespace are one question."""
     world = World(max_running=1, per_second=1)
     world.namespaces["new"] = Namespace("new")
-    asked = [world.lookups.get("new") for _ in range(100)]
-    assert world.outcomes(*asked) == ["new"] * 100
+    coroutines = [world.lookups.get("new") for _ in range(100)]
+    assert world.outcomes(*coroutines) == ["new"] * 100
     assert world.asked == ["new"]
 
 
 def test_look_ups_at_one_time_are_limited() -> None:
     """A slow API server is not asked by hundreds of threads."""
     world = World(max_running=2)
-    asked = [world.lookups.get(name) for name in "abc"]
-    assert world.outcomes(*asked) == ["a", "b", TOO_MANY]
+    coroutines = [world.lookups.get(name) for name in "abc"]
+    assert world.outcomes(*coroutines) == ["a", "b", TOO_MANY]
 
 
 def test_look_ups_in_a_second_are_limited_for_all_together() -> None:

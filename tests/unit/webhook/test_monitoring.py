@@ -45,13 +45,13 @@ FROM_THE_API_SERVER = {
 def test_an_expression_names_metrics_and_labels_that_exist(expression: str) -> None:
     """One over a name that nobody exports would be empty, or silent, for ever."""
     known = {**FROM_THE_API_SERVER, **labels_of_metrics()}
-    found = re.findall(r"((?:genie|apiserver)_[a-z_]+)(?:\{([^}]*)\})?", expression)
-    assert found
-    for name, selectors in found:
+    matches = re.findall(r"((?:genie|apiserver)_[a-z_]+)(?:\{([^}]*)\})?", expression)
+    assert matches
+    for name, selectors in matches:
         assert set(re.findall(r"([a-z_]+)(?:=|!=|=~|!~)\"", selectors)) <= known[name]
     grouped = {part for by in re.findall(r"by \(([^)]*)\)", expression) for part in by.split(", ")}
     # Prometheus itself adds the pod, and le to the buckets of a histogram.
-    assert grouped <= {"pod", "le"}.union(*(known[name] for name, _ in found))
+    assert grouped <= {"pod", "le"}.union(*(known[name] for name, _ in matches))
 
 
 def labels_of_metrics() -> dict[str, set[str]]:

@@ -32,12 +32,12 @@ LABEL = "cni-genie.io/defaulted"
 
 
 def decide(
-    found: dict[str, Any],
+    manifest: dict[str, Any],
     old: dict[str, Any] | None = None,
     networks: ClusterNetworks = NETWORKS,
     **request: Any,
 ) -> Decision:
-    return admit_namespace(review(found, old, **request), networks)
+    return admit_namespace(review(manifest, old, **request), networks)
 
 
 def scheduling(value: str) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def scheduling(value: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("found", "old", "expected"),
+    ("manifest", "old", "expected"),
     [
         pytest.param(
             namespace_object("a/b,lo@lo"),
@@ -132,10 +132,10 @@ def scheduling(value: str) -> dict[str, Any]:
     ],
 )
 def test_what_can_never_work_is_refused(
-    found: dict[str, Any], old: dict[str, Any] | None, expected: list[str]
+    manifest: dict[str, Any], old: dict[str, Any] | None, expected: list[str]
 ) -> None:
     """The administrator learns at once what no pod could ever be given."""
-    decision = decide(found, old)
+    decision = decide(manifest, old)
     assert decision.code == 422
     assert len(decision.causes) == len(expected)
     for message, start in zip(messages(decision), expected, strict=True):
@@ -143,7 +143,7 @@ def test_what_can_never_work_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("found", "old", "expected"),
+    ("manifest", "old", "expected"),
     [
         pytest.param(
             namespace_object("weave", "\n weave ,\r\n canal\n"), None, [], id="all-is-well"
@@ -190,10 +190,10 @@ def test_what_can_never_work_is_refused(
     ],
 )
 def test_what_may_be_a_mistake_is_a_warning(
-    found: dict[str, Any], old: dict[str, Any] | None, expected: list[str]
+    manifest: dict[str, Any], old: dict[str, Any] | None, expected: list[str]
 ) -> None:
     """Namespaces are often applied before the networks exist."""
-    decision = decide(found, old)
+    decision = decide(manifest, old)
     assert decision.allowed
     assert list(decision.warnings) == expected
 
@@ -201,9 +201,9 @@ def test_what_may_be_a_mistake_is_a_warning(
 def test_a_warning_is_whole_with_the_longest_name() -> None:
     """The API server may cut it after 256 characters."""
     name = "w" * 63
-    told = decide(namespace_object(name, name)).warnings
-    assert len(told) == 2
-    assert all(one.endswith(f'unknown network "{name}"{REFUSED}') for one in told)
+    texts = decide(namespace_object(name, name)).warnings
+    assert len(texts) == 2
+    assert all(one.endswith(f'unknown network "{name}"{REFUSED}') for one in texts)
 
 
 @pytest.mark.parametrize(
@@ -244,23 +244,24 @@ def test_a_warning_is_whole_with_the_longest_name() -> None:
         ),
         pytest.param(
             {"labels": {"cni-genie.io/allowed": "weave"}},
-            "metadata.labels[cni-genie.io/allowed]: Genie ignores this label; set it as annotation",
+            "metadata.labels[cni-genie.io/allowed]: Genie ignores this label; "
+            "set it as an annotation",
             id="label-for-the-allow-list",
         ),
     ],
 )
 def test_a_key_that_is_ignored_is_a_warning_once(metadata: dict[str, Any], expected: str) -> None:
     """When it is written, and not with every later change of the namespace."""
-    found = namespace_object(**metadata)
-    assert decide(found).warnings == (expected,)
-    assert decide(found, namespace_object()).warnings == (expected,)
-    assert decide(found, found).warnings == ()
+    manifest = namespace_object(**metadata)
+    assert decide(manifest).warnings == (expected,)
+    assert decide(manifest, namespace_object()).warnings == (expected,)
+    assert decide(manifest, manifest).warnings == ()
 
 
 def test_our_own_keys_and_those_of_others_are_no_warning() -> None:
     """Also beside the key that was probably meant."""
-    found = namespace_object("weave", "weave", annotations={"CNI": "x", "a.example/cni": "y"})
-    assert decide(found).warnings == ()
+    manifest = namespace_object("weave", "weave", annotations={"CNI": "x", "a.example/cni": "y"})
+    assert decide(manifest).warnings == ()
 
 
 def test_of_many_ignored_keys_ten_are_named() -> None:
@@ -283,9 +284,9 @@ def test_of_many_ignored_keys_ten_are_named() -> None:
 )
 def test_what_no_namespace_can_hold_is_malformed(metadata: dict[str, Any]) -> None:
     """It comes from no API server, and is no fault of ours."""
-    found = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team-a", **metadata}}
+    manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team-a", **metadata}}
     with pytest.raises(MalformedReviewError):
-        decide(found)
+        decide(manifest)
 
 
 def test_no_network_is_called_unknown_while_none_is_known() -> None:
@@ -294,7 +295,7 @@ def test_no_network_is_called_unknown_while_none_is_known() -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "old"),
+    ("manifest", "old"),
     [
         pytest.param(
             namespace_object("a/b", labels={LABEL: "true", "x": "y"}),
@@ -314,10 +315,10 @@ def test_no_network_is_called_unknown_while_none_is_known() -> None:
     ],
 )
 def test_what_was_stored_before_holds_nothing_up(
-    found: dict[str, Any], old: dict[str, Any]
+    manifest: dict[str, Any], old: dict[str, Any]
 ) -> None:
     """A key is validated only if its value changed, and a dying namespace not at all."""
-    decision = decide(found, old)
+    decision = decide(manifest, old)
     assert decision.allowed
     assert not decision.patch
 
@@ -329,8 +330,8 @@ def test_what_was_stored_before_holds_nothing_up(
 )
 def test_deleting_and_finalising_pass(request_fields: dict[str, Any]) -> None:
     """Whatever the annotations say."""
-    found = namespace_object("a/b")
-    assert decide(found, found, **request_fields) == Decision()
+    manifest = namespace_object("a/b")
+    assert decide(manifest, manifest, **request_fields) == Decision()
 
 
 @pytest.mark.parametrize(
@@ -347,7 +348,7 @@ def test_deleting_and_finalising_pass(request_fields: dict[str, Any]) -> None:
 )
 def test_the_label_follows_the_default(cni: str | None, labels: Any, expected: Any) -> None:
     """The webhook's selector sees the default in the same moment."""
-    found = namespace_object(cni, labels=labels)
-    decision = decide(found)
-    assert patched(found, decision)["metadata"]["labels"] == expected
+    manifest = namespace_object(cni, labels=labels)
+    decision = decide(manifest)
+    assert patched(manifest, decision)["metadata"]["labels"] == expected
     assert decision.reason == ("labelled" if decision.patch else "valid")

@@ -26,9 +26,9 @@ DEFAULTED = Namespace("team-a", default=" weave , canal@net1 ")
 def updated(
     new: str | None, old: str | None, namespace: Namespace = PLAIN, **specs: Any
 ) -> tuple[Decision, Any]:
-    found, stored = pod(new, spec=specs.get("spec")), pod(old, spec=specs.get("old_spec"))
-    decision = admit(found, namespace, NETWORKS, "required", old=stored)
-    return decision, patched(found, decision) if decision.allowed else None
+    manifest, stored = pod(new, spec=specs.get("spec")), pod(old, spec=specs.get("old_spec"))
+    decision = admit(manifest, namespace, NETWORKS, "required", old=stored)
+    return decision, patched(manifest, decision) if decision.allowed else None
 
 
 @pytest.mark.parametrize(

@@ -57,8 +57,8 @@ USE_CNI = 'Genie ignores this annotation; name the networks in "cni"'
 )
 def test_a_key_that_is_ignored_is_a_warning(metadata: dict[str, Any], expected: str) -> None:
     """A key that works for Kubernetes, and is probably a mistake, is pointed out."""
-    found = pod(metadata=metadata)
-    decision = admit(found)
+    manifest = pod(metadata=metadata)
+    decision = admit(manifest)
     assert decision.allowed
     assert decision.warnings == (expected,)
 
@@ -66,8 +66,8 @@ def test_a_key_that_is_ignored_is_a_warning(metadata: dict[str, Any], expected: 
 def test_what_another_product_would_read_is_a_warning_beside_the_right_key() -> None:
     """Its author may take it for a second way to name networks."""
     about = {"cni": "weave", "k8s.v1.cni.cncf.io/networks": "canal"}
-    (told,) = admit(pod(metadata={"annotations": about})).warnings
-    assert told == f"metadata.annotations[k8s.v1.cni.cncf.io/networks]: {USE_CNI}"
+    (texts,) = admit(pod(metadata={"annotations": about})).warnings
+    assert texts == f"metadata.annotations[k8s.v1.cni.cncf.io/networks]: {USE_CNI}"
 
 
 def node(name: str, there: str, types: str | None) -> NodeNetworks:
@@ -108,14 +108,14 @@ def test_a_key_of_multus_is_no_mistake_on_a_network_of_multus(
     networks = networks._replace(
         known=networks.known | {"weave"}, present=frozenset({name, "weave"})
     )
-    found = pod(metadata={"annotations": {**own, key: "x", "networks": "x"}})
-    told = admit(found, namespace, networks).warnings
-    assert [key in each for each in told] == [True, False][not is_warned :]
-    workload = {"kind": "Deployment", "spec": {"template": found}}
-    told = admit_workload(
+    manifest = pod(metadata={"annotations": {**own, key: "x", "networks": "x"}})
+    texts = admit(manifest, namespace, networks).warnings
+    assert [key in each for each in texts] == [True, False][not is_warned :]
+    workload = {"kind": "Deployment", "spec": {"template": manifest}}
+    texts = admit_workload(
         review(workload), namespace, networks, TemplateRules(scheduling="off")
     ).warnings
-    assert [key in each for each in told] == [True, False][not is_warned :]
+    assert [key in each for each in texts] == [True, False][not is_warned :]
 
 
 @pytest.mark.parametrize("value", ["", " "])
@@ -126,8 +126,8 @@ def test_an_address_that_was_never_filled_in_is_no_warning(value: str) -> None:
 
 def test_a_near_miss_beside_the_right_key_is_no_warning() -> None:
     """Whoever wrote ``cni`` knows it."""
-    found = pod(metadata={"annotations": {"CNI": "x", "cni": "weave"}, "labels": {"cni": "y"}})
-    assert admit(found).warnings == ()
+    manifest = pod(metadata={"annotations": {"CNI": "x", "cni": "weave"}, "labels": {"cni": "y"}})
+    assert admit(manifest).warnings == ()
 
 
 @pytest.mark.parametrize(

@@ -30,8 +30,10 @@ def test_a_value_that_is_too_long_is_not_remembered() -> None:
     """It is refused, and may have megabytes."""
     before = annotation_check._parse_cached.cache_info().currsize
     for number in range(3):
-        found = admit(pod(f"{number}{'x' * 1024}"))
-        assert messages(found) == [f"{CNI}: Too long: may not be more than 1024 bytes (has 1025)"]
+        decision = admit(pod(f"{number}{'x' * 1024}"))
+        assert messages(decision) == [
+            f"{CNI}: Too long: may not be more than 1024 bytes (has 1025)"
+        ]
     assert annotation_check._parse_cached.cache_info().currsize == before
 
 
@@ -46,10 +48,10 @@ def test_a_node_that_changes_its_networks_for_ever_fills_no_memory() -> None:
 
 def test_of_a_value_with_hundreds_of_networks_only_the_first_are_looked_up() -> None:
     """Each look for what was meant takes time, and the API server waits."""
-    found = admit(pod(",".join(f"n{number}" for number in range(200))))
-    unknown = [cause for cause in found.causes if cause.reason == "FieldValueNotSupported"]
+    decision = admit(pod(",".join(f"n{number}" for number in range(200))))
+    unknown = [cause for cause in decision.causes if cause.reason == "FieldValueNotSupported"]
     assert len(unknown) == 16
-    assert any(cause.message.startswith("Too many") for cause in found.causes)
+    assert any(cause.message.startswith("Too many") for cause in decision.causes)
 
 
 @pytest.mark.parametrize(
@@ -74,10 +76,10 @@ def test_a_new_pod_is_stored_with(
     written: str | None, namespace: Namespace, stored: str | None, source: str | None
 ) -> None:
     """What is stored is the choice of the pod or else of its namespace, in normal form."""
-    found = pod(written)
-    decision = admit(found, namespace)
+    manifest = pod(written)
+    decision = admit(manifest, namespace)
     assert decision.allowed
-    assert patched(found, decision)["metadata"].get("annotations", {}).get("cni") == stored
+    assert patched(manifest, decision)["metadata"].get("annotations", {}).get("cni") == stored
     assert decision.audit.get("source") == source
     assert decision.audit.get("networks", stored) == stored
 
@@ -261,17 +263,17 @@ EXCLUDED = {
 }
 
 
-@pytest.mark.parametrize("found", EXCLUDED.values(), ids=EXCLUDED)
-def test_pods_that_genie_never_attaches_are_left_alone(found: dict[str, Any]) -> None:
+@pytest.mark.parametrize("manifest", EXCLUDED.values(), ids=EXCLUDED)
+def test_pods_that_genie_never_attaches_are_left_alone(manifest: dict[str, Any]) -> None:
     """The exclusion that webhook and policies share holds also if such a pod is sent to us."""
-    assert parse_pod(found).is_excluded
-    assert admit(found, DEFAULTED, scheduling="required") == Decision()
+    assert parse_pod(manifest).is_excluded
+    assert admit(manifest, DEFAULTED, scheduling="required") == Decision()
     linux = pod("a/b", spec={"hostNetwork": False, "os": {"name": "linux"}})
     assert not parse_pod(linux).is_excluded
 
 
 @pytest.mark.parametrize(
-    ("request_fields", "found"),
+    ("request_fields", "manifest"),
     [
         pytest.param({"subResource": "status"}, pod("a/b"), id="subresource"),
         pytest.param(
@@ -280,9 +282,9 @@ def test_pods_that_genie_never_attaches_are_left_alone(found: dict[str, Any]) ->
         pytest.param({"operation": "CONNECT"}, pod("a/b"), id="connect"),
     ],
 )
-def test_other_requests_pass(request_fields: dict[str, Any], found: dict[str, Any]) -> None:
+def test_other_requests_pass(request_fields: dict[str, Any], manifest: dict[str, Any]) -> None:
     """What is not the writing of a pod is none of our business."""
-    assert admit(found, DEFAULTED, **request_fields) == Decision()
+    assert admit(manifest, DEFAULTED, **request_fields) == Decision()
 
 
 @pytest.mark.parametrize(
@@ -329,8 +331,8 @@ def test_the_namespace_chooses_how_pods_are_scheduled(
     namespace: Namespace, expected: str | None
 ) -> None:
     """A namespace's annotation wins over the webhook's setting."""
-    found = pod("weave")
-    stored = patched(found, admit(found, namespace, scheduling="required"))
+    manifest = pod("weave")
+    stored = patched(manifest, admit(manifest, namespace, scheduling="required"))
     affinity = stored["spec"].get("affinity", {}).get("nodeAffinity", {})
     kinds = [key.removesuffix("DuringSchedulingIgnoredDuringExecution") for key in affinity]
     assert kinds == ([expected] if expected else [])
@@ -355,7 +357,7 @@ def test_the_reason_says_why_a_pod_was_patched(
 
 
 @pytest.mark.parametrize(
-    ("found", "expected"),
+    ("manifest", "expected"),
     [
         pytest.param(pod(), True, id="missing"),
         pytest.param(pod(" "), False, id="blank"),
@@ -370,11 +372,11 @@ def test_the_reason_says_why_a_pod_was_patched(
     ],
 )
 def test_a_pod_without_cni_may_have_been_sent_for_its_namespaces_default(
-    found: dict[str, Any], *, expected: bool
+    manifest: dict[str, Any], *, expected: bool
 ) -> None:
     """Only then may the cache's word on the default be doubted."""
-    assert may_get_default(review(found), parse_pod(found)) is expected
-    assert not may_get_default(review(found, found), parse_pod(found))
+    assert may_get_default(review(manifest), parse_pod(manifest)) is expected
+    assert not may_get_default(review(manifest, manifest), parse_pod(manifest))
 
 
 def crowded(cni: str, terms: int) -> dict[str, Any]:

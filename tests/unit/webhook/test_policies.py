@@ -52,8 +52,8 @@ LIMITS = "cni-genie-pod-limits"
 
 
 def cluster_limits() -> dict[str, str]:
-    found = yaml.safe_load((BASE / "settings.yaml").read_text())["data"]
-    return {key: found[key] for key in ("max-attachments", "max-per-network", "limits")}
+    result = yaml.safe_load((BASE / "settings.yaml").read_text())["data"]
+    return {key: result[key] for key in ("max-attachments", "max-per-network", "limits")}
 
 
 def test_the_limits_of_policy_webhook_and_agents_are_the_same() -> None:
@@ -163,8 +163,8 @@ def test_who_may_set_a_namespaces_keys_is_asked_for_each_of_them_and_for_the_who
 def test_every_key_of_a_namespace_is_validated_and_guarded() -> None:
     """A new one that is missing in the list could be set by anyone who may write the namespace."""
     text = Path(keys.__file__).read_text()
-    found = re.findall(r'^[A-Z_]+ = "(\S+)"\n"""On a namespace:', text, re.MULTILINE)
-    assert {keys.ANNOTATION, *found} == set(keys.NAMESPACE_KEYS)
+    result = re.findall(r'^[A-Z_]+ = "(\S+)"\n"""On a namespace:', text, re.MULTILINE)
+    assert {keys.ANNOTATION, *result} == set(keys.NAMESPACE_KEYS)
 
 
 @pytest.mark.parametrize("key", [key for key in keys.NAMESPACE_KEYS if key != keys.ANNOTATION])
@@ -182,7 +182,7 @@ def test_the_policies_blanks_are_the_grammars() -> None:
     classes = set(re.findall(r"\[ (?:-~)?((?:\\{1,2}[a-z])+)\]", text))
     escaped = "".join({"\t": "\\t", "\r": "\\r", "\n": "\\n"}.get(c, "") for c in annotation.BLANKS)
     assert annotation.BLANKS[0] == " "
-    assert {found.replace("\\\\", "\\") for found in classes} == {escaped}
+    assert {result.replace("\\\\", "\\") for result in classes} == {escaped}
 
 
 def test_no_expression_loops_over_thousands_of_what_an_author_writes() -> None:
@@ -274,9 +274,9 @@ def test_policies_are_closed_and_have_no_parameters() -> None:
 
 def test_the_two_ways_to_add_affinity_without_a_webhook_are_one() -> None:
     """CREATE and UPDATE have the same expression, letter by letter."""
-    found = [str(one["mutations"][1]) for one in policies_on_pods() if "mutations" in one]
-    assert len(found) == 2
-    assert len(set(found)) == 1
+    result = [str(one["mutations"][1]) for one in policies_on_pods() if "mutations" in one]
+    assert len(result) == 2
+    assert len(set(result)) == 1
 
 
 @given(st.text("ab-._@,/é0", max_size=12) | st.text(max_size=6))

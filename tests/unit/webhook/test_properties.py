@@ -91,45 +91,45 @@ namespaces = st.builds(
 )
 
 
-def decide(found: dict[str, Any], namespace: Namespace, mode: str) -> Decision:
-    return admit(found, namespace, WORLD, mode)
+def decide(manifest: dict[str, Any], namespace: Namespace, mode: str) -> Decision:
+    return admit(manifest, namespace, WORLD, mode)
 
 
-def value_of(found: dict[str, Any]) -> str | None:
-    written = found["metadata"].get("annotations", {}).get("cni")
+def value_of(manifest: dict[str, Any]) -> str | None:
+    written = manifest["metadata"].get("annotations", {}).get("cni")
     return None if written is None else str(written)
 
 
 @given(pods(), namespaces, modes)
 def test_a_pod_that_passed_passes_again_unchanged(
-    found: dict[str, Any], namespace: Namespace, mode: str
+    manifest: dict[str, Any], namespace: Namespace, mode: str
 ) -> None:
     """The API server may call twice (reinvocation); the second call changes nothing."""
-    first = decide(found, namespace, mode)
+    first = decide(manifest, namespace, mode)
     if first.allowed:
-        second = decide(patched(found, first), namespace, mode)
+        second = decide(patched(manifest, first), namespace, mode)
         assert second.allowed
         assert not second.patch
 
 
 @given(pods(), namespaces, modes)
 def test_the_patch_touches_only_the_annotation_and_the_affinity(
-    found: dict[str, Any], namespace: Namespace, mode: str
+    manifest: dict[str, Any], namespace: Namespace, mode: str
 ) -> None:
     """Every other part of the pod is the author's, to the last byte."""
-    decision = decide(found, namespace, mode)
-    stored = patched(found, decision)
-    for one in (found, stored):
+    decision = decide(manifest, namespace, mode)
+    stored = patched(manifest, decision)
+    for one in (manifest, stored):
         one["metadata"].setdefault("annotations", {}).pop("cni", None)
         one["spec"].pop("affinity", None)
-    assert stored == found
+    assert stored == manifest
 
 
-def expected(found: dict[str, Any], namespace: Namespace, mode: str) -> dict[str, Any]:
+def expected(manifest: dict[str, Any], namespace: Namespace, mode: str) -> dict[str, Any]:
     """Return the pod that *found*, which is right, is to become; no patch, only the object."""
-    written = value_of(found)
+    written = value_of(manifest)
     value = written if written and written.strip(BLANKS) else namespace.default or written
-    wanted: dict[str, Any] = copy.deepcopy(found)
+    wanted: dict[str, Any] = copy.deepcopy(manifest)
     if value is None:
         return wanted
     value = normalise(value) if value.strip(BLANKS) else ""
@@ -159,26 +159,26 @@ def any_requirement(term: dict[str, Any]) -> bool:
 
 @given(pods(), namespaces, modes)
 def test_the_patch_gives_exactly_the_object_that_was_meant(
-    found: dict[str, Any], namespace: Namespace, mode: str
+    manifest: dict[str, Any], namespace: Namespace, mode: str
 ) -> None:
     """Applied by a library that is not ours: value, default and affinity, and nothing else."""
-    decision = decide(found, namespace, mode)
+    decision = decide(manifest, namespace, mode)
     if decision.allowed:
-        assert patched(found, decision) == expected(found, namespace, mode)
+        assert patched(manifest, decision) == expected(manifest, namespace, mode)
     else:
         assert not decision.patch
 
 
 @given(pods(), namespaces, modes)
 def test_what_passes_is_what_the_plugin_reads(
-    found: dict[str, Any], namespace: Namespace, mode: str
+    manifest: dict[str, Any], namespace: Namespace, mode: str
 ) -> None:
     """A stored value is in normal form, of known and allowed networks; a refused one is not."""
-    decision = decide(found, namespace, mode)
+    decision = decide(manifest, namespace, mode)
     if not decision.allowed:
         assert decision.causes
         return
-    stored = value_of(patched(found, decision))
+    stored = value_of(patched(manifest, decision))
     if stored is None:
         assert not namespace.default
         return

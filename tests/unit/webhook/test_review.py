@@ -23,12 +23,12 @@ from webhook.review import (
 
 
 def without(*path: str) -> dict[str, Any]:
-    found = envelope(pod("weave"))
-    holder = found
+    result = envelope(pod("weave"))
+    holder = result
     for key in path[:-1]:
         holder = holder[key]
     del holder[path[-1]]
-    return found
+    return result
 
 
 @pytest.mark.parametrize(
@@ -108,9 +108,9 @@ def test_a_large_review_of_a_usual_kind_is_read() -> None:
 
 def test_unknown_fields_are_ignored() -> None:
     """Newer API servers may send more."""
-    found = envelope(pod("weave"), later={"x": 1})
-    found["later"] = []
-    assert parse_review(json.dumps(found).encode()) == review(pod("weave"))
+    result = envelope(pod("weave"), later={"x": 1})
+    result["later"] = []
+    assert parse_review(json.dumps(result).encode()) == review(pod("weave"))
 
 
 def test_of_a_key_that_is_there_twice_the_last_counts() -> None:
@@ -125,8 +125,8 @@ def test_null_objects_are_empty() -> None:
     assert (read.object, read.old_object) == ({}, {})
 
 
-def answered(decision: Decision, found: dict[str, Any] | None = None) -> dict[str, Any]:
-    decoded = json.loads(encode_response(review(found or pod("x")), decision))
+def answered(decision: Decision, result: dict[str, Any] | None = None) -> dict[str, Any]:
+    decoded = json.loads(encode_response(review(result or pod("x")), decision))
     assert (decoded["apiVersion"], decoded["kind"]) == ("admission.k8s.io/v1", "AdmissionReview")
     response: dict[str, Any] = decoded["response"]
     assert response.pop("uid") == review(pod()).uid
@@ -199,8 +199,8 @@ def test_a_bad_value_beside_a_lack_of_permission_is_invalid() -> None:
 )
 def test_the_object_is_called_by_what_is_known(metadata: dict[str, str], expected: str) -> None:
     """A pod of a controller has no name yet."""
-    found = {"kind": "Pod", "metadata": metadata}
-    assert answered(deny([ONE]), found)["status"]["details"]["name"] == expected
+    result = {"kind": "Pod", "metadata": metadata}
+    assert answered(deny([ONE]), result)["status"]["details"]["name"] == expected
 
 
 @given(st.text(max_size=300))

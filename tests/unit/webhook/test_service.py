@@ -55,8 +55,8 @@ class Replica:
         """Wait for a probe to answer so."""
         async with asyncio.timeout(10):
             while True:
-                found = await self.probe(path)
-                if found[0] == status and text in found[1]:
+                result = await self.probe(path)
+                if result[0] == status and text in result[1]:
                     return
                 await asyncio.sleep(0.02)
 

@@ -47,9 +47,9 @@ def test_the_command_line_wins_over_the_environment_over_the_file(
     monkeypatch.setenv("GENIE_CONFIG", str(file))
     monkeypatch.setenv("GENIE_PORT", "2001")
     monkeypatch.setenv("GENIE_PROBE_PORT", "2002")
-    found = settings("--port", "3001")
-    assert (found.port, found.probe_port, found.drain_seconds) == (3001, 2002, 3.5)
-    assert found.networks == ("weave",)
+    result = settings("--port", "3001")
+    assert (result.port, result.probe_port, result.drain_seconds) == (3001, 2002, 3.5)
+    assert result.networks == ("weave",)
 
 
 @pytest.mark.parametrize(
@@ -220,8 +220,8 @@ def test_a_port_that_is_taken_is_one_line(
         options = ["--address=127.0.0.1", f"--port={ports[0]}", f"--probe-port={ports[1]}"]
         assert command.main(options) == 2
     # Other tests may have set up logging: what the threads say meanwhile then stands before it.
-    said = capsys.readouterr().err
-    line = said.splitlines()[-1]
+    output = capsys.readouterr().err
+    line = output.splitlines()[-1]
     sentence = f"setting --port (GENIE_PORT): cannot listen on port {ports[0]}: "
     assert line.startswith(f"python -m webhook: {sentence}")
-    assert "Traceback" not in said
+    assert "Traceback" not in output

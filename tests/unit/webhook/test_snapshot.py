@@ -25,7 +25,7 @@ def meta(
 
 
 @pytest.mark.parametrize(
-    ("found", "facts"),
+    ("result", "facts"),
     [
         pytest.param(meta(), Namespace("n"), id="plain"),
         pytest.param(meta({"cni": " weave"}), Namespace("n", default=" weave"), id="default"),
@@ -68,9 +68,9 @@ def meta(
         ),
     ],
 )
-def test_facts_of_a_namespace(found: dict[str, Any], facts: Namespace) -> None:
+def test_facts_of_a_namespace(result: dict[str, Any], facts: Namespace) -> None:
     """Metadata is all that is read."""
-    assert parse_namespace(found) == facts
+    assert parse_namespace(result) == facts
 
 
 def test_networks_of_a_cluster() -> None:
@@ -94,11 +94,11 @@ def node(*names: str, there: str = "true") -> NodeNetworks:
 def test_a_node_makes_few_networks_known() -> None:
     """Its kubelet may give it thousands of labels; those it can attach now come first."""
     many = {f"network.cni-genie.io/a{number}": "false" for number in range(15_000)}
-    found = parse_node(meta(labels={**many, "network.cni-genie.io/weave": "true"}))
-    assert len(found.pairs) == MAX_PER_NODE
-    assert len(found.dropped) == MAX_PER_NODE
-    assert found.dropped.isdisjoint(name for name, _ in found.pairs)
-    assert ("weave", True) in found.pairs
+    result = parse_node(meta(labels={**many, "network.cni-genie.io/weave": "true"}))
+    assert len(result.pairs) == MAX_PER_NODE
+    assert len(result.dropped) == MAX_PER_NODE
+    assert result.dropped.isdisjoint(name for name, _ in result.pairs)
+    assert ("weave", True) in result.pairs
     assert node(*(f"n{number}" for number in range(MAX_PER_NODE))).dropped == frozenset()
 
 
@@ -114,8 +114,8 @@ def test_a_network_that_is_left_out_counts_once(
     nodes: list[int], listed: tuple[str, ...], dropped: int
 ) -> None:
     """And not at all if another node or the setting makes it known."""
-    found = [node(*(f"n{number}" for number in range(count))) for count in nodes]
-    assert merge_nodes(found, listed).dropped == dropped
+    result = [node(*(f"n{number}" for number in range(count))) for count in nodes]
+    assert merge_nodes(result, listed).dropped == dropped
 
 
 @pytest.mark.parametrize("name", ["", "-x", "a/b", "w" * 64, "a\nb"], ids=repr)
@@ -128,11 +128,11 @@ def test_all_nodes_together_make_few_networks_known_and_the_common_ones_stay() -
     """Some nodes with invented names displace no network that most nodes have."""
     honest = [node("weave"), node("weave", "zebra"), node("zebra", there="false")]
     hostile = [node(*(f"{letter}{number}" for number in range(256))) for letter in "abcdefgh"]
-    found = merge_nodes([*honest, *hostile], ("zz-listed",))
-    assert len(found.known) == MAX_KNOWN + 1
-    assert found.known >= {"weave", "zebra", "zz-listed"}
-    assert found.present == found.known - {"zz-listed"}
-    assert found.dropped == 8 * 256 + 2 - MAX_KNOWN
+    result = merge_nodes([*honest, *hostile], ("zz-listed",))
+    assert len(result.known) == MAX_KNOWN + 1
+    assert result.known >= {"weave", "zebra", "zz-listed"}
+    assert result.present == result.known - {"zz-listed"}
+    assert result.dropped == 8 * 256 + 2 - MAX_KNOWN
 
 
 @pytest.mark.parametrize(

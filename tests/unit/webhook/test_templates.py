@@ -17,13 +17,13 @@ FIELD = "spec.template.metadata.annotations[cni]"
 
 
 def decide(
-    found: dict[str, Any],
+    manifest: dict[str, Any],
     namespace: Namespace = PLAIN,
     rules: TemplateRules = TemplateRules(),  # noqa: B008 - immutable
     networks: ClusterNetworks = NETWORKS,
     **request: Any,
 ) -> Decision:
-    return admit_workload(review(found, **request), namespace, networks, rules)
+    return admit_workload(review(manifest, **request), namespace, networks, rules)
 
 
 @pytest.mark.parametrize("kind", TEMPLATE_PATHS)
@@ -96,12 +96,12 @@ def test_a_stored_value_does_not_stop_other_changes() -> None:
     changed = workload("a/b", spec={"containers": [{"name": "c"}]})
     decision = admit_workload(review(changed, stored), PLAIN, NETWORKS, TemplateRules())
     assert decision.allowed
-    (told,) = decision.warnings
-    assert told.startswith(f'{FIELD}: pods will be refused: Invalid value: "a/b": item 1')
+    (texts,) = decision.warnings
+    assert texts.startswith(f'{FIELD}: pods will be refused: Invalid value: "a/b": item 1')
 
 
 @pytest.mark.parametrize(
-    ("found", "request_fields"),
+    ("manifest", "request_fields"),
     [
         pytest.param(workload("a/b", spec={"hostNetwork": True}), {}, id="host-network"),
         pytest.param(
@@ -113,9 +113,9 @@ def test_a_stored_value_does_not_stop_other_changes() -> None:
         pytest.param(workload("a/b"), {"operation": "DELETE", "object": None}, id="delete"),
     ],
 )
-def test_what_is_left_alone(found: dict[str, Any], request_fields: dict[str, Any]) -> None:
+def test_what_is_left_alone(manifest: dict[str, Any], request_fields: dict[str, Any]) -> None:
     """Scaling, deleting and the controllers' own writes pass."""
-    assert decide(found, **request_fields) == Decision()
+    assert decide(manifest, **request_fields) == Decision()
 
 
 def test_an_owner_that_is_no_controller_does_not_hide_a_template() -> None:
@@ -143,9 +143,9 @@ def test_an_owner_that_is_no_controller_does_not_hide_a_template() -> None:
 @pytest.mark.parametrize("kind", ["Deployment", "CronJob"])
 def test_a_key_that_is_ignored_in_a_template_is_a_warning(kind: str, key: str, words: str) -> None:
     """The warning for the pod itself would go to the controller, where nobody reads it."""
-    found = workload(None, kind, template={"metadata": {"annotations": {key: "weave"}}})
+    manifest = workload(None, kind, template={"metadata": {"annotations": {key: "weave"}}})
     field = ".".join((*TEMPLATE_PATHS[kind], "metadata"))
-    assert decide(found).warnings == (f"{field}.annotations[{key}]: {words}",)
+    assert decide(manifest).warnings == (f"{field}.annotations[{key}]: {words}",)
 
 
 LONGEST = "w" * 63
@@ -169,14 +169,14 @@ def test_a_warning_is_whole_with_the_longest_name(
 ) -> None:
     """The API server may cut it after 256 characters, of which the path takes its part."""
     networks = ClusterNetworks(known=frozenset({known}), present=frozenset({known}))
-    told = decide(workload(LONGEST, kind), namespace, networks=networks).warnings
+    texts = decide(workload(LONGEST, kind), namespace, networks=networks).warnings
     path = ".".join(TEMPLATE_PATHS[kind])
-    assert told[0] == f"{path}.metadata.annotations[cni]: pods will be refused: {expected}"
-    hints = [one for one in told if one.startswith(f"{path}.spec.nodeSelector: ")]
+    assert texts[0] == f"{path}.metadata.annotations[cni]: pods will be refused: {expected}"
+    hints = [one for one in texts if one.startswith(f"{path}.spec.nodeSelector: ")]
     assert [f'network.cni-genie.io/{LONGEST}: "true"' in one for one in hints] == (
         [True] if kind == "DaemonSet" else []
     )
-    assert not [one for one in told if "…" in one]
+    assert not [one for one in texts if "…" in one]
 
 
 def crowded(terms: int) -> dict[str, Any]:
@@ -189,14 +189,14 @@ def crowded(terms: int) -> dict[str, Any]:
 @pytest.mark.parametrize("kind", ["Deployment", "DaemonSet"])
 def test_alternatives_that_the_pods_may_not_have_are_a_warning(kind: str) -> None:
     """The namespace may yet leave scheduling alone, so it is no reason to refuse the template."""
-    found = workload("weave", kind, spec=crowded(101))
-    (told,) = decide(found).warnings
+    manifest = workload("weave", kind, spec=crowded(101))
+    (texts,) = decide(manifest).warnings
     field = (
         "spec.template.spec.affinity.nodeAffinity"
         ".requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms"
     )
-    assert told.startswith(f"{field}: pods will be refused: Too many: 101: must have at")
-    assert decide(found, Namespace("n", scheduling="off")).warnings == ()
+    assert texts.startswith(f"{field}: pods will be refused: Too many: 101: must have at")
+    assert decide(manifest, Namespace("n", scheduling="off")).warnings == ()
 
 
 HINT = (
