@@ -1,9 +1,9 @@
-# One image for webhook, certificates and agent; the agent's part carries the CNI plugin with an
-# interpreter of its own, for hosts that have none.
+# One image for webhook, certificates, agent and reaper. It also carries the CNI plugin with an
+# interpreter of its own, since a node may have no Python.
 #
 #     docker build -t cni-genie .        buildah build -t cni-genie .
 #
-# Any Debian-like base with Python >= 3.11 (pip and venv) does: --build-arg BASE_IMAGE=…
+# The base may be any Debian-like image with Python >= 3.11, pip and venv: --build-arg BASE_IMAGE=…
 ARG BASE_IMAGE=python:3.13-slim
 
 FROM ${BASE_IMAGE} AS build
@@ -11,7 +11,7 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=igno
     PYTHONDONTWRITEBYTECODE=1 PYTHONHASHSEED=0 SOURCE_DATE_EPOCH=0
 WORKDIR /src
 
-# What runs: pinned, checked against its hashes, in an environment that has no pip itself.
+# The environment that runs: dependencies pinned and checked by hash, without pip.
 COPY requirements requirements
 RUN python3 -m venv /tools && python3 -m venv --without-pip /opt/genie/venv \
  && /tools/bin/pip install --quiet --require-hashes -r requirements/image.txt \
@@ -24,7 +24,8 @@ RUN /tools/bin/hatchling build -t wheel -d /wheel \
     --no-index /wheel/*.whl \
  && /opt/genie/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/genie/venv
 
-# The plugin and its interpreter, a copy of the base's; then one time for all, whenever it was built.
+# The plugin, with a copy of the base's interpreter. Then one modification time for all files, so that
+# two builds give the same image.
 RUN "$(readlink -f "$(command -v python3)")" -m dispatcher.build.payload /opt/genie/plugin \
     --patchelf /tools/bin/patchelf \
  && find /opt/genie -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
@@ -33,6 +34,6 @@ FROM ${BASE_IMAGE}
 COPY --from=build /opt/genie /opt/genie
 ENV PATH=/opt/genie/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     PYTHONDONTWRITEBYTECODE=1
-# Manifests give each part its command, and the agent the user that it needs.
+# The manifests set the command of each container, and the user of agent and reaper.
 USER 65532:65532
 CMD ["python", "-m", "webhook"]

@@ -1,4 +1,4 @@
-"""The manifests hold what the code says: images, commands, ports, paths, names and settings."""
+"""The manifests match the code: images, commands, ports, paths, names and settings."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def documents(path: Path) -> list[dict[str, Any]]:
 
 
 def one(path: Path, kind: str) -> dict[str, Any]:
-    [found] = [each for each in documents(path) if each["kind"] == kind]
-    return found
+    [document] = [each for each in documents(path) if each["kind"] == kind]
+    return document
 
 
 def daemonset() -> dict[str, Any]:
@@ -33,8 +33,8 @@ def daemonset() -> dict[str, Any]:
 
 
 def container(name: str) -> dict[str, Any]:
-    [found] = [each for each in daemonset()["containers"] if each["name"] == name]
-    return dict(found)
+    [spec] = [each for each in daemonset()["containers"] if each["name"] == name]
+    return dict(spec)
 
 
 def variables(spec: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -43,22 +43,22 @@ def variables(spec: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 @pytest.mark.parametrize("name", ["agent", "reaper"])
 def test_every_variable_of_the_daemonset_is_a_setting(name: str) -> None:
-    """A misspelled one would be ignored in silence."""
+    """A misspelled variable would be ignored."""
     known = {f"GENIE_{field.upper()}" for field in NodeSettings.model_fields}
     assert variables(container(name)).keys() <= known
 
 
 @pytest.mark.parametrize("name", ["agent", "reaper"])
 def test_every_command_is_a_module_of_ours(name: str) -> None:
-    """And the image is the one that overlays replace."""
+    """The image is the one that overlays replace."""
     python, flag, module = container(name)["command"]
     assert (python, flag) == ("python", "-m")
     assert importlib.util.find_spec(module)
     assert container(name)["image"] == "cni-genie"
 
 
-def test_every_key_of_the_configmap_is_used_and_every_key_used_is_there() -> None:
-    """The names of its keys are those of the settings."""
+def test_the_keys_of_the_configmap_are_those_that_the_daemonset_uses() -> None:
+    """Their names are those of the settings."""
     data = one(MANIFESTS / "base" / "settings.yaml", "ConfigMap")["data"]
     used = {
         each["valueFrom"]["configMapKeyRef"]["key"]: variable
@@ -71,8 +71,8 @@ def test_every_key_of_the_configmap_is_used_and_every_key_used_is_there() -> Non
         assert variable == f"GENIE_{key.replace('-', '_').upper()}"
 
 
-def test_probes_ask_the_port_that_is_served() -> None:
-    """On loopback, where the agent listens."""
+def test_probes_use_the_port_that_the_agent_serves() -> None:
+    """On the address where the agent listens."""
     agent = container("agent")
     port = int(variables(agent)["GENIE_PORT"]["value"])
     assert port == DEFAULTS.port
@@ -81,7 +81,7 @@ def test_probes_ask_the_port_that_is_served() -> None:
 
 
 def test_every_path_of_the_settings_is_mounted_where_the_host_has_it() -> None:
-    """So that a path in a log, in the conflist and on the node is one and the same."""
+    """A path is the same in a log, in the conflist and on the node."""
     volumes = {
         volume["name"]: volume["hostPath"]["path"]
         for volume in daemonset()["volumes"]
@@ -103,8 +103,8 @@ def test_every_path_of_the_settings_is_mounted_where_the_host_has_it() -> None:
         assert any(path.is_relative_to(mounted) for mounted in host_paths), path
 
 
-def test_the_container_with_the_token_may_only_write_files_and_the_other_has_no_token() -> None:
-    """A thief of one has not the other; what may be written is what is mounted."""
+def test_the_agent_has_a_token_and_few_rights_and_the_reaper_has_no_token() -> None:
+    """Who takes over one container does not have both. The agent writes only to its mounts."""
     assert daemonset()["automountServiceAccountToken"] is False
     agent, reaper = container("agent"), container("reaper")
     assert agent["securityContext"] == {
@@ -117,16 +117,16 @@ def test_the_container_with_the_token_may_only_write_files_and_the_other_has_no_
     assert "ports" not in reaper
 
 
-def test_the_agent_runs_before_there_is_a_network() -> None:
-    """On every node, whatever its taints, with the node's own network."""
+def test_the_agent_starts_before_any_pod_network() -> None:
+    """On every node, with any taints, in the node's own network."""
     spec = daemonset()
     assert spec["hostNetwork"] is True
     assert spec["tolerations"] == [{"operator": "Exists"}]
     assert spec["priorityClassName"] == "system-node-critical"
 
 
-def test_pods_of_our_priorities_are_admitted_in_our_namespace() -> None:
-    """Some clusters allow these outside of kube-system only where a quota names them."""
+def test_a_quota_admits_genies_priority_classes_in_its_namespace() -> None:
+    """Some clusters allow these classes outside of kube-system only if a quota names them."""
     webhook = one(MANIFESTS / "base/webhook/deployment.yaml", "Deployment")["spec"]["template"]
     used = {daemonset()["priorityClassName"], webhook["spec"]["priorityClassName"]}
     quota = one(MANIFESTS / "base/quota.yaml", "ResourceQuota")
@@ -137,7 +137,7 @@ def test_pods_of_our_priorities_are_admitted_in_our_namespace() -> None:
 
 
 def test_rights_are_what_the_code_calls_and_no_more() -> None:
-    """No right to read a pod, and none to list or watch anything."""
+    """The agent may not read pods, and may not list or watch anything."""
     rules = one(NODE / "account.yaml", "ClusterRole")["rules"]
     granted = {
         (resource, verb)
@@ -153,8 +153,8 @@ def test_rights_are_what_the_code_calls_and_no_more() -> None:
     }
 
 
-def test_policies_name_the_agents_account_and_our_keys() -> None:
-    """A renamed account would be bound by nothing."""
+def test_policies_name_the_agents_account_and_genies_keys() -> None:
+    """No policy would apply to a renamed account."""
     account = one(NODE / "account.yaml", "ServiceAccount")["metadata"]["name"]
     user = f"system:serviceaccount:genie-system:{account}"
     assert daemonset()["serviceAccountName"] == account
@@ -178,8 +178,8 @@ COMPONENTS = sorted(MANIFESTS.glob("components/*/kustomization.yaml"))
 
 
 @pytest.mark.parametrize("path", COMPONENTS, ids=lambda path: path.parent.name)
-def test_every_component_has_an_overlay_and_sets_only_what_there_is(path: Path) -> None:
-    """Containers and variables that exist; a volume for each mount."""
+def test_every_component_has_an_overlay_and_patches_what_exists(path: Path) -> None:
+    """It names existing containers and variables, and has a volume for each mount."""
     overlay = MANIFESTS / "overlays" / path.parent.name / "kustomization.yaml"
     assert documents(overlay)[0]["components"] == [f"../../components/{path.parent.name}"]
     known = {f"GENIE_{field.upper()}" for field in NodeSettings.model_fields}
@@ -223,7 +223,7 @@ def effective(path: Path, name: str) -> tuple[dict[str, str], dict[str, str]]:
 
 @pytest.mark.parametrize("path", COMPONENTS, ids=lambda path: path.parent.name)
 def test_every_path_that_a_component_sets_is_mounted_where_the_host_has_it(path: Path) -> None:
-    """And agent and reaper agree: one installs what the other runs."""
+    """Agent and reaper have the same paths: one installs what the other runs."""
     values, mounts = effective(path, "agent")
     assert all(place == host for place, host in mounts.items())
     for name in ("cni_bin_dir", "cni_conf_dir", "other_bin_dirs"):
@@ -239,8 +239,8 @@ EVERY = sorted(path for path in MANIFESTS.rglob("*.yaml") if path.parent.name !=
 
 
 @pytest.mark.parametrize("path", EVERY, ids=lambda path: str(path.relative_to(MANIFESTS)))
-def test_every_image_is_ours_and_every_namespace_too(path: Path) -> None:
-    """Whatever the kind of object: nothing is fetched from elsewhere or put elsewhere."""
+def test_every_image_and_namespace_is_genies(path: Path) -> None:
+    """Nothing is pulled from elsewhere or created elsewhere."""
 
     def walk(value: object) -> None:
         if isinstance(value, list):
@@ -257,8 +257,8 @@ def test_every_image_is_ours_and_every_namespace_too(path: Path) -> None:
         walk(document)
 
 
-def test_every_kustomization_names_files_that_are_there_and_uses_all_of_its_own() -> None:
-    """A file that nothing names would be installed by nobody."""
+def test_every_kustomization_names_existing_files_and_all_files_of_its_folder() -> None:
+    """A file without a reference would not be installed."""
     for path in MANIFESTS.rglob("kustomization.yaml"):
         [content] = documents(path)
         generated = [

@@ -1,4 +1,4 @@
-"""The version before this one, as tests of upgrades get it."""
+"""The predecessor: the version before this one, for the tests of upgrades."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_a_clone_without_the_history_is_told_what_it_lacks(tmp_path: Path) -> None:
-    """The tests that need it fail with that sentence; none is left out in silence."""
+def test_the_error_of_a_shallow_clone_says_how_to_fetch_the_history(tmp_path: Path) -> None:
+    """Tests that need the predecessor fail with it; none is skipped."""
     with pytest.raises(NoPredecessorError, match=r"commit f{40}, .*git fetch --unshallow"):
         predecessor.export(tmp_path / "tree", "f" * 40)
     assert not (tmp_path / "tree").exists()

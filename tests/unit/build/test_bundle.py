@@ -39,7 +39,7 @@ BUDGET = {
     "STATUS": ALWAYS,
     "GC": ALWAYS,
 }
-"""What a command may load besides what the interpreter itself does, and our own modules."""
+"""What a command may load besides the interpreter's modules and Genie's own."""
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def call(
 def loaded(
     program: list[str], folder: Path, command: str, *, code: int = 0, **more: Any
 ) -> set[str]:
-    """Return the modules that a call imports, which ends with the error *code*."""
+    """Return the modules that a call imports; it must end with the error *code*."""
     done = call([PYTHON, "-I", "-S", "-X", "importtime", *program], folder, command, **more)
     assert (json.loads(done.stdout or "{}").get("code", 0)) == code, done.stdout
     lines = (line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if "|" in line)
@@ -100,7 +100,7 @@ def loaded(
 
 
 def foreign(launcher: Path, folder: Path, command: str, **more: Any) -> set[str]:
-    """Return what a call imports that is neither ours nor the bare interpreter's."""
+    """Return what a call imports besides Genie's modules and the interpreter's own."""
     bare = loaded(["-c", "pass"], folder, "VERSION")
     names = loaded([str(launcher)], folder, command, **more) - bare
     assert not any(name.startswith("dispatcher.plugin.cli") for name in names)
@@ -111,7 +111,7 @@ def foreign(launcher: Path, folder: Path, command: str, **more: Any) -> set[str]
 def test_a_command_loads_no_more_than_its_budget(
     launcher: Path, tmp_path: Path, command: str
 ) -> None:
-    """Each import costs start-up in front of every pod: what is not listed is too dear."""
+    """Each import costs start-up time before every pod: what is not listed is too expensive."""
     if command in {"CHECK", "GC", "DEL"}:
         call([str(launcher)], tmp_path, "ADD")
     assert foreign(launcher, tmp_path, command) <= BUDGET[command]
@@ -120,7 +120,7 @@ def test_a_command_loads_no_more_than_its_budget(
 def test_the_rules_for_known_plugins_are_loaded_for_two_networks_or_more(
     launcher: Path, tmp_path: Path
 ) -> None:
-    """A pod on one network does not pay for them. The second fails later: it has no namespace."""
+    """A pod with one network needs no rules. The second call fails later: it has no namespace."""
     for value, code, there in (("net", 0, False), ("net,net@net1", cni_errors.INVALID_NETNS, True)):
         annotations = {keys.POD_ANNOTATIONS: {keys.ANNOTATION: value}}
         names = loaded([str(launcher)], tmp_path, "ADD", code=code, runtimeConfig=annotations)
@@ -128,18 +128,18 @@ def test_the_rules_for_known_plugins_are_loaded_for_two_networks_or_more(
         assert ("dispatcher.plugin_rules" in names) == there
 
 
-def test_addresses_of_ipv6_cost_one_module_where_they_must_be_understood(
+def test_ipv6_addresses_cost_one_module_where_they_are_parsed(
     launcher: Path, tmp_path: Path
 ) -> None:
-    """On ADD; DEL hands on what ADD understood."""
+    """ADD parses them; DEL passes on the recorded result."""
     assert foreign(launcher, tmp_path, "ADD", result=V6) <= ALWAYS | {"_socket"}
     assert foreign(launcher, tmp_path, "DEL", result=V6) <= ALWAYS
 
 
-def test_several_networks_cost_what_netlink_and_namespaces_need(
+def test_several_networks_cost_the_modules_for_netlink_and_namespaces(
     launcher: Path, tmp_path: Path
 ) -> None:
-    """Of ctypes the core alone. The namespace is a file that is none, so nothing is attached."""
+    """Of ctypes only the core. A plain file is no namespace, so nothing is attached."""
     netns = tmp_path / "netns"
     netns.touch()
     more = {
@@ -151,15 +151,15 @@ def test_several_networks_cost_what_netlink_and_namespaces_need(
     assert foreign(launcher, tmp_path, "ADD", **more) <= budget
 
 
-def test_one_network_loads_nothing_that_asks_the_kernel(launcher: Path, tmp_path: Path) -> None:
-    """Its default routes are its own business."""
+def test_one_network_loads_no_netlink(launcher: Path, tmp_path: Path) -> None:
+    """Genie does not change the default routes of a pod with one network."""
     names = loaded([str(launcher)], tmp_path, "ADD")
-    assert "dispatcher.plugin.delegate" not in names  # the core is made without an import
+    assert "dispatcher.plugin.delegate" not in names  # the core is created without an import
     assert "dispatcher.plugin.netlink" not in names
 
 
 def test_asking_the_agent_costs_one_module(launcher: Path, tmp_path: Path) -> None:
-    """Its answer is read with what is there already."""
+    """The modules that are loaded anyway parse the response."""
     address = str(tmp_path / "agent.sock")
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(address)
@@ -176,8 +176,8 @@ def test_asking_the_agent_costs_one_module(launcher: Path, tmp_path: Path) -> No
     assert names <= ALWAYS | {"_socket"}
 
 
-def test_nothing_is_built_that_the_plugin_does_not_need(launcher: Path) -> None:
-    """The folder holds the plugin's modules, not the services'."""
+def test_the_bundle_has_only_modules_of_the_plugin(launcher: Path) -> None:
+    """It has no modules of the services."""
     [folder] = (launcher.parent / ".genie").iterdir()
     sources = {str(file.relative_to(folder / "src")) for file in folder.rglob("*.py")}
     assert "dispatcher/plugin/main.py" in sources
@@ -194,7 +194,7 @@ def test_nothing_is_built_that_the_plugin_does_not_need(launcher: Path) -> None:
     ["as built", "through a symbolic link", "by another interpreter", "from another place"],
 )
 def test_the_plugin_runs(launcher: Path, tmp_path: Path, change: str) -> None:
-    """Beside its hidden folder, through links, and from sources where the bundle does not fit."""
+    """It finds its folder, also through links, and runs the sources under another interpreter."""
     home = tmp_path / "cni-bin"
     shutil.copytree(launcher.parent, home)
     program = home / "genie"
@@ -214,7 +214,7 @@ def test_the_plugin_runs(launcher: Path, tmp_path: Path, change: str) -> None:
 
 
 def test_the_command_line_is_the_same_executable(launcher: Path, tmp_path: Path) -> None:
-    """Without CNI_COMMAND it speaks to people."""
+    """Without CNI_COMMAND, it is the command line for people."""
     done = subprocess.run(
         [launcher, "list", "--conf-dir", tmp_path], capture_output=True, text=True, check=True
     )
@@ -222,8 +222,8 @@ def test_the_command_line_is_the_same_executable(launcher: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize("arguments", ["list --output json", "--help", "doctor"])
-def test_a_reader_that_goes_is_no_failure_to_speak_of(launcher: Path, arguments: str) -> None:
-    """`genie list | true` ends by SIGPIPE, as other programs do, and says nothing of it."""
+def test_a_closed_pipe_ends_the_command_line_quietly(launcher: Path, arguments: str) -> None:
+    """`genie list | true` ends by SIGPIPE, as other programs do, without a message."""
     read, write = os.pipe()
     os.close(read)
     done = subprocess.run(
@@ -233,8 +233,8 @@ def test_a_reader_that_goes_is_no_failure_to_speak_of(launcher: Path, arguments:
     assert (done.returncode, done.stderr) == (-signal.SIGPIPE, b"")
 
 
-def test_two_builds_share_a_folder_only_if_they_are_the_same(tmp_path: Path) -> None:
-    """The version has a hash of everything; a build again changes nothing."""
+def test_two_builds_share_a_folder_only_if_they_are_equal(tmp_path: Path) -> None:
+    """The version has a hash of the content; a second build changes nothing."""
     first = bundle.build(tmp_path, compiler=PYTHON, interpreter=PYTHON, cni_bin="/x", release="1")
     before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
     bundle.build(tmp_path, compiler=PYTHON, interpreter=PYTHON, cni_bin="/x", release="1")
@@ -244,23 +244,23 @@ def test_two_builds_share_a_folder_only_if_they_are_the_same(tmp_path: Path) -> 
     assert first.read_text() != before[first].decode()
 
 
-def test_an_interpreter_that_is_brought_along_is_named_by_its_place_on_the_node(
+def test_a_carried_interpreter_is_named_by_its_path_on_the_node(
     tmp_path: Path,
 ) -> None:
-    """A name without a slash stands in the versioned folder."""
-    made = bundle.build(
+    """A name without a slash is a file in the version's folder."""
+    built = bundle.build(
         tmp_path, compiler=PYTHON, interpreter="python3", cni_bin="/opt/cni/bin", release="1"
     )
     [folder] = (tmp_path / ".genie").iterdir()
-    first, second, *_ = made.read_text().splitlines()
+    first, second, *_ = built.read_text().splitlines()
     assert first == f"#!/opt/cni/bin/.genie/{folder.name}/python3 -IS"
     assert second.startswith("# Genie ")
 
 
-def test_the_bundle_is_compiled_by_the_interpreter_that_will_run_it(
+def test_the_compiled_core_is_in_the_order_of_its_imports(
     tmp_path: Path,
 ) -> None:
-    """What the build starts under that interpreter; the core comes in the order of its needs."""
+    """Core and rest together are all modules of the plugin."""
     compile_plugin.compile_bundle(tmp_path)
     tag = sys.implementation.cache_tag
     boot, core = marshal.loads((tmp_path / f"{tag}.core").read_bytes())  # noqa: S302 - just made
@@ -277,7 +277,7 @@ def test_the_bundle_is_compiled_by_the_interpreter_that_will_run_it(
 def test_the_build_command_in_this_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The release is the project's where none is given; the compiler may be another program."""
+    """The default release is the project's version; the compiler may be another program."""
     arguments = [str(tmp_path), "--interpreter", "python3", "--compiler", PYTHON]
     monkeypatch.setattr("sys.argv", ["build", *arguments])
     bundle.main()
@@ -290,7 +290,7 @@ def test_the_build_command_in_this_process(
 
 
 def test_the_build_command(tmp_path: Path) -> None:
-    """It prints where the launcher is."""
+    """It prints the path of the launcher."""
     command = [sys.executable, "-m", "dispatcher.build.bundle", str(tmp_path)]
     done = subprocess.run(
         [*command, "--interpreter", PYTHON, "--version", "9"],

@@ -1,4 +1,4 @@
-"""The interpreter that the plugin brings along: what it is made of, on any processor."""
+"""The interpreter that the plugin brings along, on any processor."""
 
 from __future__ import annotations
 
@@ -65,10 +65,10 @@ PREFIXED_ARM64 = """\
         pytest.param("\tstatically linked\n", set(), id="nothing"),
     ],
 )
-def test_libraries_are_those_that_the_loader_found_without_the_loader_itself(
+def test_the_libraries_of_ldd_are_parsed_without_the_loader(
     listed: str, expected: set[str]
 ) -> None:
-    """The loader's own name and place differ by processor; it is asked of the interpreter."""
+    """The loader's path differs by processor; the interpreter's file names it."""
     assert {str(path) for path in interpreter.parse_ldd(listed)} == expected
 
 
@@ -87,7 +87,7 @@ PARTICULAR = re.compile(r"x86|amd64|aarch64|arm64|lib64|ld-linux|linux-gnu|\bgnu
     ],
 )
 def test_nothing_that_makes_the_image_names_a_processor(file: str) -> None:
-    """Names of processors, of loaders and of the folders of libraries come from the machine."""
+    """The names of loaders and of the folders of libraries come from the building machine."""
     found = [line for line in (TREE / file).read_text().splitlines() if PARTICULAR.search(line)]
     assert found == []
 
@@ -113,8 +113,8 @@ def aarch64_interpreter(path: Path) -> bytes:
     return content
 
 
-def test_the_loaders_place_is_filled_in_whatever_the_processor(tmp_path: Path) -> None:
-    """The agent replaces bytes of one length: it knows nothing of ELF, so nothing of processors."""
+def test_the_loaders_path_is_filled_in_on_any_processor(tmp_path: Path) -> None:
+    """The agent replaces bytes by as many bytes: it does not parse ELF."""
     tree = tmp_path / "image" / plugin_layout.VERSIONS_FOLDER / "v1"
     tree.mkdir(parents=True)
     (tree / "ld.so").write_text("the loader")
@@ -132,7 +132,7 @@ def test_the_loaders_place_is_filled_in_whatever_the_processor(tmp_path: Path) -
 
 
 def test_only_modules_of_the_standard_library_are_carried() -> None:
-    """Also where packages of others lie below it, and nothing that is there only for tests."""
+    """No packages of others below it, and no modules that are there only for tests."""
     carried = interpreter.plugin_modules()
     assert {"os", "encodings.utf_8"} <= carried.keys()
     assert not [name for name in carried if name.partition(".")[0] not in sys.stdlib_module_names]
@@ -140,8 +140,8 @@ def test_only_modules_of_the_standard_library_are_carried() -> None:
     assert not [path for path in carried.values() if "site-packages" in path.parts]
 
 
-def test_a_hash_names_the_content_and_the_names(tmp_path: Path) -> None:
-    """A file that changes, or is called otherwise, makes another version."""
+def test_the_digest_covers_names_and_content(tmp_path: Path) -> None:
+    """A file that is changed or renamed makes another version."""
     (tmp_path / "a").write_text("1")
     first = interpreter.digest(tmp_path)
     assert interpreter.digest(tmp_path) == first
@@ -152,7 +152,7 @@ def test_a_hash_names_the_content_and_the_names(tmp_path: Path) -> None:
 
 
 def test_the_encodings_in_one_file_are_those_of_the_standard_library(tmp_path: Path) -> None:
-    """A new interpreter starts with nothing else, and knows what is carried by all its names."""
+    """A new interpreter starts with this file alone, and knows each encoding by all its aliases."""
     modules = interpreter.plugin_modules()
     file = tmp_path / "encodings" / "__init__.pyc"
     file.parent.mkdir()
@@ -173,7 +173,7 @@ assert encodings.search_function("ebcdic_cp_us") is None
 
 
 def encodings_named(source: str) -> set[str]:
-    """Return the encodings that *source* names where text becomes bytes or bytes text."""
+    """Return the encodings that *source* names when it encodes or decodes text."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(source)):
         if not isinstance(node, ast.Call):
@@ -186,7 +186,7 @@ def encodings_named(source: str) -> set[str]:
 
 
 def test_the_plugin_names_no_encoding_that_is_not_carried() -> None:
-    """Every interpreter of the tests has them all; the installed one dies of a LookupError."""
+    """The interpreters of the tests have all of them; the installed one raises LookupError."""
     assert encodings_named('x.encode("a"); x.decode("b"); open(x, encoding="c")') == {"a", "b", "c"}
     sources = {
         name: encodings_named(file.read_text()) for name, file in compile_plugin.modules().items()
@@ -197,7 +197,7 @@ def test_the_plugin_names_no_encoding_that_is_not_carried() -> None:
 
 
 def test_the_encodings_are_compiled_for_the_interpreter_that_is_carried() -> None:
-    """And are never compared with a source: there is none on a node, and times mean nothing."""
+    """They are never compared with a source, which a node does not have."""
     made = encodings_file.merged_package(interpreter.plugin_modules())
     assert made[:4] == importlib.util.MAGIC_NUMBER
     assert made[4:8] == b"\x01\0\0\0"

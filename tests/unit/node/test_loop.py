@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from tests.unit.host import Clock
 
 
-def test_a_loop_that_fails_pauses_longer_each_time_and_recovers() -> None:
-    """Up to half a minute; the first success ends it."""
+def test_a_loop_that_fails_backs_off_and_recovers() -> None:
+    """Up to half a minute; the first success resets the delay."""
     failing = [KubeError(0, "NoAnswer", "away"), ValueError("bug")] * 4
 
     def step() -> None:
@@ -25,10 +25,10 @@ def test_a_loop_that_fails_pauses_longer_each_time_and_recovers() -> None:
     assert [loop.run_once() for _ in range(9)] == [2, 4, 8, 16, 30, 30, 30, 30, 2]
 
 
-def test_a_loop_that_does_not_turn_is_not_alive(
+def test_a_loop_without_progress_is_not_alive(
     monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
-    """Kubelet restarts the container then; a step that is made of many says that it goes on."""
+    """The kubelet restarts the container then. A long step reports its progress."""
     monkeypatch.setattr(loops, "time", SimpleNamespace(monotonic=clock))
     loop = Loop("test", lambda: None, 2.0)
 

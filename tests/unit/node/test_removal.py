@@ -7,16 +7,24 @@ import pytest
 
 from dispatcher.node.conf_dir import successor
 from dispatcher.node.record_cache import CachedRecord
-from dispatcher.node.removal import blocking_problem, blocking_records, purge
+from dispatcher.node.removal import (
+    Fate,
+    blocking_problem,
+    blocking_records,
+    fate,
+    handed_over_records,
+    orphaned_records,
+    purge,
+)
 from dispatcher.reaper.give_up import keep_as_left
 from dispatcher.state import lock, store
+from dispatcher.state.record import PARKED, Record
 from tests.unit.builders import ARGS, ReaperRig, make_canal_record, make_record, write_cache_entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dispatcher.agent.reconciler import NodeReconciler
-    from dispatcher.state.record import Record
     from tests.unit.host import Clock, Host, RecordedEvents
 
 
@@ -38,29 +46,55 @@ def test_the_successor_is_the_first_other_configuration(host: Host) -> None:
     assert successor(host.conf) == str(host.conf / "10-canal.conflist")
 
 
-def test_only_a_pod_with_nothing_but_the_successors_network_is_not_blocking_records() -> None:
-    """Whatever else, the runtime's DEL after us would leave something."""
-    following = "/etc/cni/net.d/10-canal.conflist"
-    alone = CachedRecord("a", 0, make_canal_record(following), "")
-    other = CachedRecord("b", 0, make_canal_record("/etc/cni/net.d/20-weave.conflist"), "")
-    both = CachedRecord("c", 0, make_record(), "")
-    unreadable = CachedRecord("d", 0, None, "corrupt")
-    found = blocking_records([alone, other, both, unreadable], following, set())
-    assert [stored.container_id for stored in found] == ["b", "c", "d"]
-    assert len(blocking_records([alone], "", set())) == 1
-    assert blocking_records([alone], following, {"a"}) == [alone]
+SUCCESSOR = "/etc/cni/net.d/10-canal.conflist"
+
+
+def cached(record: Record | None) -> CachedRecord:
+    return CachedRecord("c1", 0, record, "" if record else "corrupt")
+
+
+def parked() -> Record:
+    record = make_canal_record(SUCCESSOR)
+    record.attachments[0].phase = PARKED
+    return record
+
+
+@pytest.mark.parametrize(
+    ("record", "successor", "gone", "expected"),
+    [
+        pytest.param(make_canal_record(SUCCESSOR), SUCCESSOR, (), Fate.HANDED_OVER, id="primary"),
+        pytest.param(Record("c1", "", []), SUCCESSOR, (), Fate.ORPHANED, id="no attachment"),
+        pytest.param(make_canal_record("/x"), SUCCESSOR, (), Fate.NEEDED, id="another network"),
+        pytest.param(make_canal_record(SUCCESSOR), "", (), Fate.NEEDED, id="no successor"),
+        pytest.param(make_record(), SUCCESSOR, (), Fate.NEEDED, id="two networks"),
+        pytest.param(make_canal_record(SUCCESSOR), SUCCESSOR, ("c1",), Fate.ORPHANED, id="gone"),
+        pytest.param(parked(), SUCCESSOR, (), Fate.ORPHANED, id="parked"),
+        pytest.param(None, SUCCESSOR, (), Fate.UNREADABLE, id="unreadable"),
+    ],
+)
+def test_the_fate_of_a_record_depends_on_the_successor_and_the_container(
+    record: Record | None, successor: str, gone: tuple[str, ...], expected: Fate
+) -> None:
+    """All fates but one block the removal."""
+    assert fate(cached(record), successor, gone) is expected
+    is_blocking = bool(blocking_records([cached(record)], successor, gone))
+    assert is_blocking == (expected is not Fate.HANDED_OVER)
+    handed_over = handed_over_records([cached(record)], successor, gone)
+    assert handed_over == [record] * (expected is Fate.HANDED_OVER)
+    orphaned = orphaned_records([cached(record)], successor, gone)
+    assert orphaned == [record] * (expected is Fate.ORPHANED)
 
 
 def of_pod(name: str) -> Record:
     return make_record(args=ARGS.replace("K8S_POD_NAME=p", f"K8S_POD_NAME={name}"))
 
 
-def test_the_explanation_names_pods_and_what_to_do() -> None:
-    """Ten of them, and how many more."""
+def test_the_problem_names_pods_and_what_to_do() -> None:
+    """It names ten pods, and how many more there are."""
     stored = [CachedRecord(f"c{number}", 0, of_pod(f"p{number}"), "") for number in range(11)]
     unreadable = CachedRecord("bad", 0, None, "x")
-    following = "/etc/cni/net.d/10-canal.conf"
-    sentence = blocking_problem([*stored, unreadable], following, set(), is_forced=False)
+    successor = "/etc/cni/net.d/10-canal.conf"
+    sentence = blocking_problem([*stored, unreadable], successor, set(), is_forced=False)
     assert "the networks of ns/p0, ns/p1, " in sentence
     assert "ns/p9 and 2 more" in sentence
     assert 'Drain the node, or set the mode "remove --force"' in sentence
@@ -73,8 +107,8 @@ def test_the_explanation_names_pods_and_what_to_do() -> None:
     )
 
 
-def test_by_force_the_explanation_does_not_advise_force() -> None:
-    """It says what is going on instead."""
+def test_in_remove_force_the_problem_does_not_advise_force() -> None:
+    """It says what the reaper does."""
     sentence = blocking_problem(
         [CachedRecord("c", 0, make_record(), "")], "/x", set(), is_forced=True
     )
@@ -98,10 +132,8 @@ def test_by_force_the_explanation_does_not_advise_force() -> None:
     ],
     ids=["all living", "a former sandbox", "a pod that is gone", "nothing but remains"],
 )
-def test_each_pod_is_named_once_and_only_while_the_runtime_has_it(
-    gone: set[str], whose: str
-) -> None:
-    """A pod has a record for each of its sandboxes, and one that is gone may have one left."""
+def test_each_pod_is_named_once_and_only_while_it_exists(gone: set[str], whose: str) -> None:
+    """A pod has a record for each of its sandboxes. Containers that are gone are counted."""
     stored = [
         CachedRecord(container, 0, of_pod(pod), "")
         for container, pod in (("c1", "p"), ("c2", "p"), ("c3", "q"))
@@ -109,10 +141,10 @@ def test_each_pod_is_named_once_and_only_while_the_runtime_has_it(
     assert whose in blocking_problem(stored, "/x", gone, is_forced=False)
 
 
-def test_removing_refuses_while_a_pod_needs_us_and_says_which(
+def test_the_removal_waits_while_a_pod_needs_genie_and_names_it(
     host: Host, make_reconciler: Callable[..., NodeReconciler], events: RecordedEvents
 ) -> None:
-    """Meanwhile new pods get the default network only."""
+    """Meanwhile, new pods get the default network only."""
     ready(host)
     make_reconciler().reconcile()
     store.write_synced(str(host.state), make_record())
@@ -125,10 +157,10 @@ def test_removing_refuses_while_a_pod_needs_us_and_says_which(
     assert (host.bin / "genie").exists()
 
 
-def test_removing_takes_the_conflist_first_and_the_plugin_when_no_call_can_run(
+def test_the_conflist_is_removed_first_and_the_plugin_when_no_call_can_run(
     host: Host, make_reconciler: Callable[..., NodeReconciler], clock: Clock
 ) -> None:
-    """Then the records may go, too: they are the next configuration's business."""
+    """Then the records may be removed, too: the next configuration releases their pods."""
     ready(host)
     make_reconciler().reconcile()
     store.write_synced(str(host.state), make_canal_record(str(host.conf / "10-canal.conflist")))
@@ -143,10 +175,10 @@ def test_removing_takes_the_conflist_first_and_the_plugin_when_no_call_can_run(
 
 
 @pytest.mark.parametrize("mode", ["remove", "remove --force"])
-def test_removing_from_a_node_that_never_had_us_is_nothing(
+def test_a_removal_changes_nothing_on_a_node_without_genie(
     host: Host, make_reconciler: Callable[..., NodeReconciler], mode: str
 ) -> None:
-    """A node that joins meanwhile stays as it is."""
+    """A node that joins in this mode stays as it is."""
     ready(host)
     assert make_reconciler(mode=mode).reconcile().conflist_removed
     assert [path.name for path in host.conf.iterdir()] == ["10-canal.conflist"]
@@ -160,7 +192,7 @@ def test_removing_from_a_node_that_never_had_us_is_nothing(
         pytest.param(False, id="an ADD under way wrote its record later"),
     ],
 )
-def test_without_a_conflist_too_plugin_and_records_stay_while_a_pod_needs_them(
+def test_without_a_conflist_plugin_and_records_stay_while_a_pod_needs_them(
     host: Host,
     make_reconciler: Callable[..., NodeReconciler],
     clock: Clock,
@@ -169,7 +201,7 @@ def test_without_a_conflist_too_plugin_and_records_stay_while_a_pod_needs_them(
     *,
     taken: bool,
 ) -> None:
-    """The pod is named; what has left does not come back for it, and goes on when it is freed."""
+    """The Event names the pod. The conflist is not restored; the removal ends with the release."""
     ready(host)
     make_reconciler().reconcile()
     if taken:
@@ -192,10 +224,10 @@ def test_without_a_conflist_too_plugin_and_records_stay_while_a_pod_needs_them(
     assert not (host.bin / "genie").exists()
 
 
-def test_a_node_that_gets_its_conflist_back_waits_again_for_the_calls_that_it_brings(
+def test_a_conflist_that_comes_back_starts_the_wait_for_calls_again(
     host: Host, make_reconciler: Callable[..., NodeReconciler], clock: Clock
 ) -> None:
-    """Whoever puts it back: a call may begin until it is taken away again."""
+    """A call may begin until it is removed again."""
     ready(host)
     make_reconciler().reconcile()
     conflist = (host.conf / "00-genie.conflist").read_bytes()
@@ -212,10 +244,10 @@ def test_a_node_that_gets_its_conflist_back_waits_again_for_the_calls_that_it_br
     assert not (host.bin / "genie").exists()
 
 
-def test_only_files_are_removed_from_the_folder_of_records(host: Host) -> None:
-    """A file system of its own has a lost+found; a record that was set aside is for the admin.
+def test_purge_keeps_folders_records_and_what_belongs_to_them(host: Host) -> None:
+    """A file system has a lost+found; an admin needs the ``.json.left`` files.
 
-    A record stays until the reaper has handed it over, with all that belongs to its container.
+    A record stays until the reaper has handed it over, with the other files of its container.
     """
     (host.state / "lost+found").mkdir()
     beside = ("c.json", "c.json.corrupt", "c.json.synced", "c.json.tmp", "c.lock")
@@ -232,18 +264,18 @@ def test_only_files_are_removed_from_the_folder_of_records(host: Host) -> None:
 
 
 def test_a_runtime_without_a_configuration_directory_has_no_successor(host: Host) -> None:
-    """Leaving must not fail for ever where the directory is gone."""
+    """The removal must not fail without end if the directory is missing."""
     assert successor(host.conf / "gone") == ""
 
 
-def test_force_leaves_behind_what_three_tries_could_not_free_and_says_so(
+def test_remove_force_keeps_a_record_as_left_after_three_failures(
     host: Host,
     rig: ReaperRig,
     events: RecordedEvents,
     clock: Clock,
     make_reconciler: Callable[..., NodeReconciler],
 ) -> None:
-    """Failing, parked and unreadable alike; a record that is freed meanwhile is not among them."""
+    """Whether DEL fails or the record is unreadable; one that is released meanwhile is not kept."""
     ready(host)
     make_reconciler().reconcile()
     node_state = {"state_dir": rig.state, "mode": "remove --force"}
@@ -273,8 +305,8 @@ def test_force_leaves_behind_what_three_tries_could_not_free_and_says_so(
     assert "the networks of ns/p, torn were not released" in sentence
 
 
-def test_a_record_that_a_call_holds_is_not_left_behind(rig: ReaperRig) -> None:
-    """Who changes a record holds its lock."""
+def test_a_locked_record_is_not_kept_as_left(rig: ReaperRig) -> None:
+    """A call may change it."""
     rig.write("busy")
     held = lock.acquire_container(str(rig.state), "busy", deadline=0)
     assert not keep_as_left(rig.state, "busy")
@@ -283,10 +315,10 @@ def test_a_record_that_a_call_holds_is_not_left_behind(rig: ReaperRig) -> None:
     assert keep_as_left(rig.state, "busy")
 
 
-def test_when_the_plugin_is_gone_libcnis_notes_on_its_calls_go_too(
+def test_without_the_plugin_libcnis_entries_for_its_calls_are_removed(
     host: Host, rig: ReaperRig
 ) -> None:
-    """Those of other networks stay, and so does everything while the plugin is there."""
+    """Entries of other networks stay, and all entries stay while the plugin is installed."""
     folder = host.root / "var/lib/cni/results"
     folder.mkdir()
     write_cache_entry(folder, "genie", "genie")

@@ -10,7 +10,7 @@ from dispatcher.node.settings import NodeSettings, load
 
 
 def test_the_environment_is_read_with_one_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As the manifests fill it; empty means the default."""
+    """As the manifests set it; an empty variable means the default."""
     monkeypatch.setenv("GENIE_NODE_NAME", "n1")
     monkeypatch.setenv("GENIE_DEFAULT_NETWORK", "")
     monkeypatch.setenv("GENIE_MODE", "remove --force")
@@ -43,19 +43,19 @@ def test_the_environment_is_read_with_one_prefix(monkeypatch: pytest.MonkeyPatch
         "a bad list",
     ],
 )
-def test_a_bad_setting_is_named(arguments: list[str], words: str) -> None:
-    """In one line."""
+def test_an_invalid_setting_is_named(arguments: list[str], words: str) -> None:
+    """The error is one line."""
     with pytest.raises(InvalidSettingsError, match=words):
         load(arguments)
 
 
 def test_help_names_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
-    """With a sentence for each."""
+    """And describes each."""
     with pytest.raises(SystemExit):
         load(["--help"])
-    shown = capsys.readouterr().out
+    output = capsys.readouterr().out
     for name, field in NodeSettings.model_fields.items():
-        assert f"--{name.replace('_', '-')}" in shown
+        assert f"--{name.replace('_', '-')}" in output
         assert field.description
 
 

@@ -1,4 +1,4 @@
-"""What is left to the runtime when Genie leaves a node whose pods keep running."""
+"""What the runtime gets when Genie leaves a node whose pods keep running."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from dispatcher.state.record import Record
     from tests.unit.host import Clock, Host
 
-FOLLOWING = "/etc/cni/net.d/10-canal.conflist"
+SUCCESSOR = "/etc/cni/net.d/10-canal.conflist"
 
 
 class Leaving:
-    """A node that Genie leaves: its plugin is gone, canal follows."""
+    """A node that Genie leaves: the plugin is removed, and canal is the successor."""
 
     def __init__(self, host: Host, clock: Clock) -> None:
         self.rig = ReaperRig(host, clock)
@@ -53,13 +53,13 @@ class Leaving:
         store.write_synced(str(self.rig.state), record)
 
     @property
-    def notes(self) -> list[str]:
+    def cache_files(self) -> list[str]:
         """The files of libcni's cache."""
         return sorted(path.name for path in self.results.iterdir())
 
     @property
-    def left(self) -> list[str]:
-        """The files in the folder of the records."""
+    def state_files(self) -> list[str]:
+        """The files in ``stateDir``."""
         return sorted(path.name for path in self.rig.state.iterdir())
 
     @property
@@ -67,8 +67,8 @@ class Leaving:
         """The sentence of the Event ``NotFreed``, or ""."""
         return removal.left_records_problem(self.rig.state)
 
-    def found(self, container: str = "c1") -> libcni_cache.Cached | None:
-        """Return what a Genie that comes back finds of *container*."""
+    def read_cache(self, container: str = "c1") -> libcni_cache.Cached | None:
+        """Return what Genie reads about *container* after it is installed again."""
         return libcni_cache.find(str(self.results), [], container, "eth0")
 
 
@@ -77,35 +77,35 @@ def leaving(host: Host, clock: Clock) -> Leaving:
     return Leaving(host, clock)
 
 
-def test_a_pod_that_keeps_running_is_found_by_a_genie_that_comes_back(leaving: Leaving) -> None:
-    """With its network, whatever the default is then; Genie's own note and record are gone."""
-    leaving.write(make_canal_record(FOLLOWING))
+def test_genie_finds_a_handed_over_pod_when_it_is_installed_again(leaving: Leaving) -> None:
+    """With its network, whatever the default is then. The record and Genie's entry are removed."""
+    leaving.write(make_canal_record(SUCCESSOR))
     write_cache_entry(leaving.results, "genie", "genie")
     leaving.reaper.run_once()
-    assert leaving.notes == ["canal-c1-eth0"]
+    assert leaving.cache_files == ["canal-c1-eth0"]
     assert (leaving.results / "canal-c1-eth0").stat().st_mode & 0o777 == 0o600
-    assert leaving.left == []
-    found = leaving.found()
-    assert found is not None
-    [was] = make_canal_record(FOLLOWING).attachments
-    now = found.attachment
+    assert leaving.state_files == []
+    cached = leaving.read_cache()
+    assert cached is not None
+    [was] = make_canal_record(SUCCESSOR).attachments
+    now = cached.attachment
     assert (now.network, now.interface, now.conf.plugins) == ("canal", "eth0", was.conf.plugins)
     assert sorted(now.args.split(";")) == sorted(ARGS.split(";"))
     assert now.result == CANAL_RESULT
     leaving.reaper.run_once()
-    assert leaving.notes == ["canal-c1-eth0"]
+    assert leaving.cache_files == ["canal-c1-eth0"]
 
 
 def test_the_entry_has_the_form_of_libcnis_own(leaving: Leaving) -> None:
-    """Field by field, so that the runtime's next DEL gets the result (specification, section 4)."""
-    record = make_canal_record(FOLLOWING)
+    """The runtime's next DEL passes the result to the plugins (specification, section 4)."""
+    record = make_canal_record(SUCCESSOR)
     record.attachments[0].capability_args = {"portMappings": [{"hostPort": 80}]}
     leaving.write(record)
     leaving.reaper.run_once()
-    note: dict[str, Any] = json.loads((leaving.results / "canal-c1-eth0").read_bytes())
-    config = json.loads(b64decode(note.pop("config")))
+    entry: dict[str, Any] = json.loads((leaving.results / "canal-c1-eth0").read_bytes())
+    config = json.loads(b64decode(entry.pop("config")))
     assert (config["name"], config["cniVersion"]) == ("canal", "1.0.0")
-    assert note == {
+    assert entry == {
         "kind": "cniCacheV1",
         "containerId": "c1",
         "ifName": "eth0",
@@ -123,8 +123,8 @@ def test_the_entry_has_the_form_of_libcnis_own(leaving: Leaving) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_result_is_cached_in_the_version_of_its_network(version: str) -> None:
-    """Where that has no form for it, without one: plugins release so, too."""
-    record = make_canal_record(FOLLOWING)
+    """A result that the version cannot express is omitted: plugins release without it, too."""
+    record = make_canal_record(SUCCESSOR)
     record.attachments[0].conf.cni_version = version
     entry = cache_entries.cache_entry(record, record.attachments[0])
     assert entry["result"]["cniVersion"] == version
@@ -159,32 +159,32 @@ NOT_HANDED_OVER = [without_namespace, attaching, parked, failed, releasing]
 
 
 @pytest.mark.parametrize("change", NOT_HANDED_OVER)
-def test_a_record_that_only_genie_could_free_is_set_aside_when_the_plugin_is_gone(
+def test_an_orphaned_record_is_kept_as_left_when_the_plugin_is_missing(
     leaving: Leaving, change: Callable[[Record], None]
 ) -> None:
-    """The runtime runs no DEL for it, so the Event names what stays taken."""
-    record = make_canal_record(FOLLOWING)
+    """The runtime runs no DEL for it, so the Event names what stays allocated."""
+    record = make_canal_record(SUCCESSOR)
     change(record)
     leaving.write(record)
     leaving.reaper.run_once()
-    assert (leaving.notes, leaving.left) == ([], ["c1.json.left"])
+    assert (leaving.cache_files, leaving.state_files) == ([], ["c1.json.left"])
     assert "the networks of ns/p were not released" in leaving.event
 
 
-def test_a_record_of_a_sandbox_that_the_runtime_lost_is_set_aside(leaving: Leaving) -> None:
-    """Its namespace outlived it, but no DEL will read a cache entry."""
-    leaving.write(make_canal_record(FOLLOWING))
+def test_a_record_of_a_sandbox_that_the_runtime_lost_is_kept_as_left(leaving: Leaving) -> None:
+    """Its namespace still exists, but no DEL will read a cache entry."""
+    leaving.write(make_canal_record(SUCCESSOR))
     held = lock.acquire_container(str(leaving.rig.state), "c1", deadline=0)
     for _ in range(2):
         leaving.reaper.run_once()
     held.release(unlink=True)
     leaving.reaper.run_once()
-    assert (leaving.notes, leaving.left) == ([], ["c1.json.left"])
+    assert (leaving.cache_files, leaving.state_files) == ([], ["c1.json.left"])
 
 
 @pytest.mark.parametrize("mode", ["remove", "remove --force"])
 @pytest.mark.parametrize("change", NOT_HANDED_OVER)
-def test_a_record_that_only_genie_could_free_is_freed_while_the_plugin_is_there(
+def test_an_orphaned_record_is_released_while_the_plugin_is_installed(
     host: Host,
     leaving: Leaving,
     make_reconciler: Callable[..., NodeReconciler],
@@ -210,20 +210,20 @@ def test_a_record_that_only_genie_could_free_is_freed_while_the_plugin_is_there(
         reaper.run_once()
     assert leaving.rig.released == ["c1"]
     assert agent.reconcile().plugin_removed
-    assert (leaving.notes, leaving.event) == ([], "")
+    assert (leaving.cache_files, leaving.event) == ([], "")
 
 
 def test_while_the_conflist_is_there_nothing_is_handed_over(host: Host, leaving: Leaving) -> None:
-    """A launcher may be missing for seconds, and Genie still serves the node."""
-    leaving.write(make_canal_record(FOLLOWING))
+    """A launcher may be missing for seconds while Genie still serves the node."""
+    leaving.write(make_canal_record(SUCCESSOR))
     write_cache_entry(leaving.results, "genie", "genie")
     conflist = host.conf / "00-genie.conflist"
     conflist.touch()
     leaving.reaper.run_once()
-    assert (leaving.notes, leaving.left) == (["genie-c-eth0"], ["c1.json"])
+    assert (leaving.cache_files, leaving.state_files) == (["genie-c-eth0"], ["c1.json"])
     conflist.unlink()
     leaving.reaper.run_once()
-    assert (leaving.notes, leaving.left) == (["canal-c1-eth0"], [])
+    assert (leaving.cache_files, leaving.state_files) == (["canal-c1-eth0"], [])
 
 
 @pytest.mark.parametrize(
@@ -233,47 +233,47 @@ def test_while_the_conflist_is_there_nothing_is_handed_over(host: Host, leaving:
 def test_a_name_that_leads_to_another_folder_is_not_handed_over(
     leaving: Leaving, name: str, interface: str
 ) -> None:
-    """The record is only data, and the reaper may write everywhere; force still frees it."""
-    record = make_canal_record(FOLLOWING)
+    """A record is only data, and the reaper may write everywhere. Force still releases it."""
+    record = make_canal_record(SUCCESSOR)
     record.attachments[0].conf.name = name
     record.attachments[0].interface = interface
     leaving.write(record)
     before = sorted(leaving.rig.root.rglob("*"))
     leaving.reaper.run_once()
     assert sorted(leaving.rig.root.rglob("*")) == before
-    assert leaving.left == ["c1.json"]
+    assert leaving.state_files == ["c1.json"]
 
 
 def test_what_the_next_configuration_cannot_release_is_not_handed_over(leaving: Leaving) -> None:
-    """Its record stays until the pod is gone, or is freed by force."""
-    record = make_canal_record(FOLLOWING)
+    """Its record stays until the pod ends, or until "remove --force" releases it."""
+    record = make_canal_record(SUCCESSOR)
     record.attachments.append(make_attachment("weave", "net1", CANAL_RESULT))
     leaving.write(record)
     leaving.reaper.run_once()
-    assert (leaving.notes, leaving.left) == ([], ["c1.json"])
+    assert (leaving.cache_files, leaving.state_files) == ([], ["c1.json"])
 
 
 def test_while_a_call_holds_its_lock_a_record_stays(leaving: Leaving) -> None:
-    """Its DEL is under way; the next turn comes here again."""
-    leaving.write(make_canal_record(FOLLOWING))
+    """A DEL is running; the next pass tries again."""
+    leaving.write(make_canal_record(SUCCESSOR))
     held = lock.acquire_container(str(leaving.rig.state), "c1", deadline=0)
     leaving.reaper.run_once()
-    assert leaving.notes == []
-    assert "c1.json" in leaving.left
+    assert leaving.cache_files == []
+    assert "c1.json" in leaving.state_files
     held.release(unlink=True)
     leaving.reaper.run_once()
-    assert (leaving.notes, leaving.left) == (["canal-c1-eth0"], [])
+    assert (leaving.cache_files, leaving.state_files) == (["canal-c1-eth0"], [])
 
 
-def test_a_record_stays_while_its_note_cannot_be_written(leaving: Leaving) -> None:
-    """The place is taken by a folder here."""
-    leaving.write(make_canal_record(FOLLOWING))
+def test_a_record_stays_while_its_cache_entry_cannot_be_written(leaving: Leaving) -> None:
+    """A folder has its name here."""
+    leaving.write(make_canal_record(SUCCESSOR))
     blocked: Path = leaving.results / "canal-c1-eth0"
     (blocked / "full").mkdir(parents=True)
     leaving.reaper.run_once()
-    assert "c1.json" in leaving.left
+    assert "c1.json" in leaving.state_files
     (blocked / "full").rmdir()
     blocked.rmdir()
     leaving.reaper.run_once()
-    assert leaving.left == []
-    assert leaving.found() is not None
+    assert leaving.state_files == []
+    assert leaving.read_cache() is not None

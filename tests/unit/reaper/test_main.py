@@ -18,14 +18,14 @@ def test_sigterm_ends_the_reaper(host: Host) -> None:
 
 
 @pytest.mark.usefixtures("signals")
-def test_a_reaper_that_is_stuck_ends(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody asks it how it is; its container is started anew, and that is seen."""
+def test_a_stuck_reaper_exits(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no probe; the restarts of its container show it."""
     monkeypatch.setattr(Loop, "is_alive", False)
     monkeypatch.setattr(reaper_command, "WATCH_SECONDS", 0.01)
     assert reaper_command.main(host.options()) == 1
 
 
-def test_a_reaper_with_a_bad_setting_says_why_and_exits_1(
+def test_an_invalid_setting_is_named_and_the_reaper_exits_with_1(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """In one line."""

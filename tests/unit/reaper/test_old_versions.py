@@ -21,8 +21,8 @@ def present(host: Host) -> list[str]:
     return sorted(path.name for path in (host.bin / ".genie").iterdir())
 
 
-def test_a_version_that_nothing_uses_goes_at_the_second_look(host: Host) -> None:
-    """And the one that the launcher names never."""
+def test_an_unused_version_is_removed_in_the_second_pass(host: Host) -> None:
+    """The version that the launcher names stays."""
     subject = versions(host)
     assert subject.prune() == []
     assert subject.prune() == ["v1"]
@@ -31,7 +31,7 @@ def test_a_version_that_nothing_uses_goes_at_the_second_look(host: Host) -> None
 
 
 def test_a_running_call_keeps_its_version(host: Host) -> None:
-    """Counted anew from when it has ended."""
+    """Two passes after its end the version is removed."""
     subject = versions(host)
     process = host.root / "proc/7"
     process.mkdir()
@@ -43,8 +43,8 @@ def test_a_running_call_keeps_its_version(host: Host) -> None:
     assert subject.prune() == ["v1"]
 
 
-def test_what_the_agent_copies_just_now_stays(host: Host) -> None:
-    """However long that takes: only the agent knows whether it goes on."""
+def test_a_folder_that_the_agent_is_copying_stays(host: Host) -> None:
+    """However long that takes: only the agent knows whether it has stopped."""
     subject = versions(host)
     scratch = host.bin / ".genie/.genie-ab12"
     scratch.mkdir()
@@ -54,7 +54,7 @@ def test_what_the_agent_copies_just_now_stays(host: Host) -> None:
 
 
 def test_without_a_launcher_nothing_is_removed(host: Host) -> None:
-    """The agent is about to put it back."""
+    """The agent is about to restore it."""
     subject = versions(host)
     subject.prune()
     (host.bin / "genie").unlink()

@@ -27,10 +27,10 @@ def install(host: Host, then: str) -> None:
     path.chmod(0o755)
 
 
-def stored(netns: str = "") -> CachedRecord:
-    made = make_record()
-    made.netns = netns
-    return CachedRecord("c1", 0.0, made, "")
+def cached(netns: str = "") -> CachedRecord:
+    record = make_record()
+    record.netns = netns
+    return CachedRecord("c1", 0.0, record, "")
 
 
 def test_the_plugin_is_called_as_the_runtime_would(host: Host) -> None:
@@ -38,7 +38,7 @@ def test_the_plugin_is_called_as_the_runtime_would(host: Host) -> None:
     install(host, "exit 0")
     (host.conf / "00-genie.conflist").write_bytes(render(host.settings()))
     (host.root / "netns").symlink_to("/proc/self/ns/net")
-    assert plugin_del.run(host.settings(), stored(str(host.root / "netns"))) == ""
+    assert plugin_del.run(host.settings(), cached(str(host.root / "netns"))) == ""
     *environment, conf = (host.root / "out").read_text().splitlines()
     assert environment == [
         f"CNI_ARGS={ARGS}",
@@ -48,51 +48,51 @@ def test_the_plugin_is_called_as_the_runtime_would(host: Host) -> None:
         f"CNI_NETNS={host.root}/netns",
         f"CNI_PATH={host.bin}",
     ]
-    said = json.loads(conf)
-    assert (said["type"], said["stateDir"], said["cniVersion"]) == (
+    conf = json.loads(conf)
+    assert (conf["type"], conf["stateDir"], conf["cniVersion"]) == (
         "genie",
         str(host.state),
         "1.0.0",
     )
-    assert "capabilities" not in said
+    assert "capabilities" not in conf
 
 
 @pytest.mark.parametrize(
     "netns",
     [
-        pytest.param("/run/netns/never-was", id="nothing is there"),
-        pytest.param("/etc/passwd", id="a plain file is left of it"),
-        pytest.param("/proc/self/ns/net", id="the number may be another process's"),
+        pytest.param("/run/netns/never-was", id="no file"),
+        pytest.param("/etc/passwd", id="a plain file"),
+        pytest.param("/proc/self/ns/net", id="a path of a process"),
     ],
 )
-def test_a_namespace_that_is_gone_is_not_named(host: Host, netns: str) -> None:
-    """An empty CNI_NETNS means so (specification, section 2, DEL)."""
+def test_cni_netns_is_empty_if_the_namespace_does_not_exist(host: Host, netns: str) -> None:
+    """As the specification asks (section 2, DEL)."""
     install(host, "exit 0")
-    assert plugin_del.run(host.settings(), stored(netns)) == ""
+    assert plugin_del.run(host.settings(), cached(netns)) == ""
     assert "CNI_NETNS=\n" in (host.root / "out").read_text()
 
 
-def test_a_record_of_nothing_gets_a_del_all_the_same(host: Host) -> None:
-    """For the interface that every pod has: the plugin's DEL is what takes the record away."""
+def test_a_record_without_attachments_gets_a_del(host: Host) -> None:
+    """For the primary interface: only the plugin's DEL removes the record."""
     install(host, "exit 0")
     assert plugin_del.run(host.settings(), CachedRecord("c1", 0.0, Record("c1", "", []), "")) == ""
     assert "CNI_IFNAME=eth0\n" in (host.root / "out").read_text()
 
 
-def test_without_a_conflist_the_settings_say_where_the_records_are(host: Host) -> None:
-    """After an uninstall, or with a file that is broken."""
+def test_without_a_conflist_the_configuration_is_made_of_the_settings(host: Host) -> None:
+    """After a removal, or with an invalid file."""
     install(host, "exit 0")
     (host.conf / "00-genie.conflist").write_text("{")
-    assert plugin_del.run(host.settings(), stored()) == ""
-    said = json.loads((host.root / "out").read_text().splitlines()[-1])
-    assert said["stateDir"] == str(host.state)
-    assert said["agentSocket"] == ""
+    assert plugin_del.run(host.settings(), cached()) == ""
+    conf = json.loads((host.root / "out").read_text().splitlines()[-1])
+    assert conf["stateDir"] == str(host.state)
+    assert conf["agentSocket"] == ""
 
 
-def test_each_interface_that_was_asked_for_is_freed_latest_first(host: Host) -> None:
+def test_each_cni_ifname_gets_a_del_the_last_one_first(host: Host) -> None:
     """A runtime that made two calls for one container gets two DELs."""
     install(host, "exit 0")
-    both = stored()
+    both = cached()
     assert both.record is not None
     both.record.attachments[1].cni_ifname = "eth9"
     plugin_del.run(host.settings(), both)
@@ -110,24 +110,26 @@ def test_each_interface_that_was_asked_for_is_freed_latest_first(host: Host) -> 
         pytest.param("echo trouble >&2; exit 3", "exit code 3: trouble", id="no JSON"),
     ],
 )
-def test_a_failure_is_told_in_the_plugins_own_words(host: Host, then: str, words: str) -> None:
-    """Its message, or what it wrote to stderr."""
+def test_a_failure_has_the_plugins_own_message(host: Host, then: str, words: str) -> None:
+    """Or what it wrote to standard error."""
     install(host, then)
-    assert words in plugin_del.run(host.settings(), stored())
+    assert words in plugin_del.run(host.settings(), cached())
 
 
-def test_a_plugin_that_is_not_there_is_a_failure(host: Host) -> None:
-    """It will be tried again when the agent has put it back."""
-    assert "No such file" in plugin_del.run(host.settings(), stored())
+def test_a_missing_plugin_is_a_failure(host: Host) -> None:
+    """The DEL is retried when the agent has restored it."""
+    assert "No such file" in plugin_del.run(host.settings(), cached())
 
 
-def test_a_record_that_cannot_be_read_is_not_acted_on(host: Host) -> None:
-    """Its fault is the answer."""
+def test_no_del_runs_for_an_unreadable_record(host: Host) -> None:
+    """The error is the record's fault."""
     assert plugin_del.run(host.settings(), CachedRecord("c1", 0.0, None, "corrupt")) == "corrupt"
 
 
-def test_the_hosts_root_becomes_the_plugins(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Through chroot(1); who runs it is the only thing replaced here."""
+def test_the_plugin_runs_with_the_hosts_root_directory(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By chroot(1); only the start of the process is replaced here."""
     commands = []
 
     def run(command: list[str], **_: object) -> None:
@@ -135,5 +137,5 @@ def test_the_hosts_root_becomes_the_plugins(host: Host, monkeypatch: pytest.Monk
         raise FileNotFoundError("stop here")
 
     monkeypatch.setattr("subprocess.run", run)
-    plugin_del.run(host.settings(host_root=host.root, cni_bin_dir="/opt/cni/bin"), stored())
+    plugin_del.run(host.settings(host_root=host.root, cni_bin_dir="/opt/cni/bin"), cached())
     assert commands == [["chroot", str(host.root), "/opt/cni/bin/genie"]]
