@@ -1,7 +1,7 @@
-"""The cluster tool itself: what it starts works, and what it takes down leaves nothing.
+"""The cluster tool: its clusters work, and taking one down leaves nothing behind.
 
-What is left is looked for with the machine's own means (mounts, links, namespaces, control groups,
-processes), not by asking the tool.
+Leftovers are searched for on the machine (mounts, links, namespaces, control groups, processes),
+without the tool.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def run_tool(*args: str) -> subprocess.CompletedProcess[str]:
 
 
 def leftovers(name: str) -> list[str]:
-    """Return all that the machine has of a cluster, by the names that it would have."""
+    """Return everything that the machine has with names of a cluster."""
     folder = str(state.state_folder() / name)
     found = [f"namespace {path.name}" for path in NETNS.glob(f"{name}.*")]
     mounts = Path("/proc/self/mountinfo").read_text().splitlines()
@@ -91,8 +91,8 @@ def nothing_left() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("nothing_left")
-def test_two_nodes_run_pods_that_reach_each_other_services_and_the_world() -> None:
-    """Across nodes, by pod address and by service; logs and exec go through the kubelets."""
+def test_pods_on_two_nodes_reach_each_other_services_and_the_outside() -> None:
+    """Across nodes, by pod address and by Service; logs and exec work through the kubelets."""
     cluster = Cluster.up(NAME, {"node1": ["weave"], "node2": ["weave"]})
     for number in (1, 2):
         cluster.apply(pod(f"web{number}", nodeName=f"node{number}"))
@@ -183,7 +183,7 @@ def assert_down_leaves_nothing(cluster: Cluster) -> None:
 
 
 def run_tool_env() -> list[str]:
-    """Evaluate what `env` prints in a shell; return the lines of what it leads to."""
+    """Evaluate the output of `env` in a shell; return $GENIE_CLUSTER and the kubeconfig."""
     prints = f"{sys.executable} -m tests.devcluster env --name {NAME}"
     script = f'eval "$({prints})"; echo "$GENIE_CLUSTER"; cat "$KUBECONFIG"'
     done = subprocess.run(["sh", "-c", script], cwd=PROJECT, capture_output=True, check=True)
@@ -204,7 +204,7 @@ MOMENTS: list[Any] = [
 
 
 def interrupted(reached: Callable[[], bool], number: int) -> subprocess.CompletedProcess[str]:
-    """Start `up`, send the tool a signal at a moment, and return how it ended."""
+    """Start `up`, send it a signal when *reached* is true, and return its result."""
     # As from a terminal, also where the tests themselves were started to ignore Ctrl-C.
     command = ["env", "--default-signal=INT", *tool("up", "--bare")]
     with subprocess.Popen(command, cwd=PROJECT, stderr=subprocess.PIPE, text=True) as started:
@@ -221,7 +221,7 @@ def interrupted(reached: Callable[[], bool], number: int) -> subprocess.Complete
 @pytest.mark.usefixtures("nothing_left")
 @pytest.mark.parametrize("reached", MOMENTS)
 def test_down_removes_what_a_killed_up_has_left(reached: Callable[[], bool]) -> None:
-    """`kill -9` leaves things behind, at whatever moment; a later `down` finds them by the name."""
+    """After `kill -9` at any moment, a later `down` finds the leftovers by their names."""
     killed = interrupted(reached, signal.SIGKILL)
     assert killed.returncode == -signal.SIGKILL
     assert leftovers(NAME) != []
@@ -236,7 +236,7 @@ def test_down_removes_what_a_killed_up_has_left(reached: Callable[[], bool]) -> 
 
 @pytest.mark.usefixtures("nothing_left")
 def test_up_after_a_killed_up_starts_a_whole_cluster() -> None:
-    """Without a `down` in between."""
+    """It needs no `down` before."""
     interrupted(MOMENTS[1].values[0], signal.SIGKILL)
     done = run_tool("up", "--bare")
     assert done.returncode == 0, done.stderr
@@ -248,7 +248,7 @@ def test_up_after_a_killed_up_starts_a_whole_cluster() -> None:
 @pytest.mark.usefixtures("nothing_left")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
 def test_an_interrupted_up_cleans_up_by_itself(number: int) -> None:
-    """And says so; the exit code is 130, as of any program that was interrupted."""
+    """It reports that; its exit code is 130, as usual after an interrupt."""
     done = interrupted(MOMENTS[1].values[0], number)
     assert done.returncode == 130, done.stderr
     assert "cleaning up" in done.stderr
@@ -256,8 +256,8 @@ def test_an_interrupted_up_cleans_up_by_itself(number: int) -> None:
 
 
 @pytest.mark.usefixtures("nothing_left")
-def test_down_of_a_cluster_whose_files_are_gone_ends_it_all_the_same() -> None:
-    """Somebody removed the state folder: names alone lead to what is left."""
+def test_down_ends_a_cluster_whose_state_file_is_missing() -> None:
+    """It finds the cluster by its names alone."""
     cluster = Cluster.up(NAME)
     processes = cleanup.processes(cluster.layout)
     (cluster.layout.state / state.FILE).unlink()
@@ -268,7 +268,7 @@ def test_down_of_a_cluster_whose_files_are_gone_ends_it_all_the_same() -> None:
 
 @pytest.mark.usefixtures("nothing_left")
 def test_the_oldest_api_server_runs_pods_too() -> None:
-    """1.34, with the nodes of the newest."""
+    """The API server is 1.34, the nodes have the newest version."""
     cluster = Cluster.up(NAME, api_server="oldest")
     version = json.loads(cluster.kubectl("version", "-o", "json").stdout)
     assert version["serverVersion"]["gitVersion"].startswith("v1.34.")
@@ -278,7 +278,7 @@ def test_the_oldest_api_server_runs_pods_too() -> None:
 
 @pytest.fixture
 def copy() -> Iterator[Path]:
-    """Give a copy of the tool that every user can read, and a PATH of all programs but Go."""
+    """Yield a copy of the tool for every user, with a folder of all programs except Go."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -304,10 +304,10 @@ LACKS: list[Any] = [
 
 
 @pytest.mark.parametrize(("command", "words"), LACKS)
-def test_what_the_machine_lacks_is_said_before_anything_is_changed(
+def test_missing_requirements_are_reported_before_anything_is_changed(
     tmp_path: Path, copy: Path, command: list[str], words: str
 ) -> None:
-    """One sentence, exit code 1, nothing made: not even the cache."""
+    """One line, exit code 1, nothing created: not even the cache."""
     env = {**os.environ, "GENIE_CACHE": str(tmp_path / "cache"), "GENIE_STATE": str(tmp_path / "s")}
     up = ["/usr/bin/python3", "-m", "tests.devcluster", "up", "--bare", "--name", NAME]
     done = subprocess.run(

@@ -42,7 +42,7 @@ def annotation(cluster: Cluster) -> str:
 
 @pytest.fixture(scope="module", autouse=True)
 def stand_ins(cluster: Cluster) -> Iterator[None]:
-    """Give the node both networks, for all tests of this module."""
+    """Install both networks on the node, for all tests of this module."""
     node = cluster.node(NODE)
     node.run(["sh", "-ec", "mkdir -p /etc/cni/genie.d; cp /opt/cni/bin/bridge /opt/cni/bin/calico"])
     for name, subnet in STAND_INS.items():
@@ -61,7 +61,7 @@ def stand_ins(cluster: Cluster) -> Iterator[None]:
 
 @pytest.fixture
 def other_node(cluster: Cluster) -> Iterator[None]:
-    """Give a second Node that has all networks and no kubelet.
+    """Create a second Node, which has all networks and no kubelet.
 
     Of its plugins it says nothing of the stand-ins, and that weave is one that it is not.
     """
@@ -77,13 +77,13 @@ def other_node(cluster: Cluster) -> Iterator[None]:
 
 
 def said_at_apply(cluster: Cluster, namespace: str, value: str) -> str:
-    """Return what kubectl prints for a pod with *value*, which is not stored."""
+    """Return kubectl's messages about a pod with *value*, in a dry run."""
     pod = pod_manifest("tried", value)
     return cluster.apply(pod, "-n", namespace, "--dry-run=server", check=False).stderr
 
 
 def wait_to_hear(cluster: Cluster, namespace: str, value: str, words: str) -> None:
-    """Wait until kubectl prints *words* for a pod with *value*: each replica has its own cache."""
+    """Wait until kubectl prints *words* for a pod with *value*; each replica has its own cache."""
     heard = 0
 
     def often_enough() -> bool:
@@ -95,17 +95,17 @@ def wait_to_hear(cluster: Cluster, namespace: str, value: str, words: str) -> No
 
 
 def test_the_agent_publishes_the_plugin_types_of_the_nodes_networks(cluster: Cluster) -> None:
-    """Those of every network, and again when somebody else has changed them."""
+    """It publishes those of every network, and restores them after a change by another client."""
     every = "canal=bridge,portmap;north=calico;south=calico;weave=bridge,portmap"
     cluster.wait_for(lambda: annotation(cluster) == every, 30, "the annotation")
     cluster.kubectl("annotate", "node", NODE, "--overwrite", f"{TYPES}=weave=weave-net")
     cluster.wait_for(lambda: annotation(cluster) == every, 90, "the annotation to be put right")
 
 
-def test_kubectl_apply_and_the_node_refuse_in_the_same_words(
+def test_kubectl_apply_and_the_node_refuse_with_the_same_message(
     cluster: Cluster, namespace: str
 ) -> None:
-    """And a pod on either network runs."""
+    """A pod on one of the networks runs."""
     wait_to_hear(cluster, namespace, "north,south@net1", f"metadata.annotations[cni]: {REFUSAL}")
     refused = cluster.apply(pod_manifest("both", "north,south@net1"), "-n", namespace, check=False)
     print(refused.stderr)
@@ -123,14 +123,14 @@ def test_kubectl_apply_and_the_node_refuse_in_the_same_words(
     assert interfaces(cluster, "one", namespace)["net1"].bridge == "south0"
 
 
-def test_a_secondary_that_is_unreachable_is_warned_of(cluster: Cluster, namespace: str) -> None:
-    """The pod would be created: kubectl prints it beside."""
+def test_kubectl_warns_of_an_unreachable_secondary(cluster: Cluster, namespace: str) -> None:
+    """The pod is admitted; kubectl prints the warning."""
     warning = 'Warning: "south" works only as the primary (on eth0)'
     wait_to_hear(cluster, namespace, "weave,south@net1", warning)
 
 
 @pytest.mark.usefixtures("other_node")
-def test_where_a_node_does_not_agree_the_pod_is_created_and_the_node_decides(
+def test_when_nodes_disagree_the_pod_is_created_and_its_node_decides(
     cluster: Cluster, namespace: str
 ) -> None:
     """The webhook warns; the node refuses before it attaches anything."""
@@ -148,10 +148,10 @@ def test_where_a_node_does_not_agree_the_pod_is_created_and_the_node_decides(
 
 
 @pytest.mark.usefixtures("other_node")
-def test_what_one_node_says_of_others_networks_keeps_no_pod_from_running(
+def test_wrong_plugin_types_of_one_node_prevent_no_pod_from_running(
     cluster: Cluster, namespace: str
 ) -> None:
-    """A hostile node can cause a warning."""
+    """A hostile node can only cause a warning."""
     warning = 'Warning: some nodes will refuse the pod: "weave" listed twice: plugin weave-net'
     wait_to_hear(cluster, namespace, "weave,weave@net1", warning)
     cluster.apply(pod_manifest("twice", "weave,weave@net1"), "-n", namespace)

@@ -1,4 +1,4 @@
-"""Every kustomization of manifests/ is put to the real API server, which stores nothing of it.
+"""Send every kustomization of manifests/ to the real API server in a dry run.
 
 With kubectl's strict validation and the server's own, admission included. Objects of the Prometheus
 operator and of cert-manager need their kinds: they are defined here as no more than names, so the
@@ -24,7 +24,7 @@ MANIFESTS = Path(__file__).parents[2] / "manifests"
 FOLDERS = [MANIFESTS, MANIFESTS / "monitoring", *sorted((MANIFESTS / "overlays").iterdir())]
 
 OTHERS = ("cert-manager.io", "monitoring.coreos.com")
-"""The groups of kinds that the cluster under test does not have."""
+"""API groups that the cluster under test does not have."""
 
 
 @functools.cache  # it takes a second each
@@ -34,7 +34,7 @@ def rendered(cluster: Cluster, folder: Path) -> list[dict[str, Any]]:
 
 
 def definition(group: str, version: str, kind: str) -> dict[str, Any]:
-    """Return a CustomResourceDefinition that takes anything."""
+    """Return a CustomResourceDefinition that accepts any content."""
     plural = f"{kind.lower()}s"
     anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
     return {
@@ -59,7 +59,7 @@ def definition(group: str, version: str, kind: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def other_kinds(cluster: Cluster) -> Iterator[None]:
-    """Let the cluster know the kinds of other projects that manifests/ uses."""
+    """Create definitions for the kinds of other projects that manifests/ uses."""
     kinds = {
         (*each["apiVersion"].split("/"), each["kind"])
         for folder in FOLDERS
@@ -77,8 +77,8 @@ def other_kinds(cluster: Cluster) -> Iterator[None]:
 
 @pytest.mark.usefixtures("other_kinds")
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)
-def test_the_api_server_takes_every_object_of(cluster: Cluster, folder: Path) -> None:
-    """All of them, in one dry run, with no warning."""
+def test_the_api_server_accepts_every_object_of(cluster: Cluster, folder: Path) -> None:
+    """All objects, in one dry run, without a warning."""
     done = cluster.kubectl(
         "apply", "-k", str(folder), "--dry-run=server", "--validate=strict", "--output=json"
     )

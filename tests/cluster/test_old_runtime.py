@@ -1,7 +1,7 @@
-"""A real kubelet and containerd whose CNI configuration declares no annotations.
+"""A real kubelet and containerd with a CNI configuration that does not request annotations.
 
-That is how Genie meets a containerd before 1.5 or a CRI-O before 1.29: the plugin gets no
-annotation and asks the node's agent. Each trouble on that way is in tests/node/test_ask_agent.py.
+So Genie works as with containerd before 1.5 or CRI-O before 1.29: the plugin gets no annotation and
+asks the node's agent. tests/node/test_ask_agent.py has all errors of that request.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ CONNECT = f"import socket; socket.socket(socket.AF_UNIX).connect({SOCKET!r})"
 
 @pytest.fixture
 def old_runtime(cluster: Cluster) -> Iterator[Node]:
-    """Give the node a runtime that does not know of annotations.
+    """Yield the node with a runtime that passes no annotations.
 
-    The agent would restore its own conflist, so the runtime gets a copy that it prefers, with the
-    one capability taken out.
+    The agent would restore its own conflist. So the runtime gets a copy without that capability,
+    whose name sorts first.
     """
     node = cluster.node(NODE)
     conflist = json.loads(node.path(CONFLIST).read_text())
@@ -42,34 +42,36 @@ def old_runtime(cluster: Cluster) -> Iterator[Node]:
     write = ["sh", "-ec", f"cat > {OLD}.new && mv {OLD}.new {OLD}"]
     node.run(write, input=json.dumps(conflist))
     try:
-        cluster.wait_for(lambda: not hands_over(node), 30, "the runtime to load it")
+        cluster.wait_for(lambda: not passes_annotations(node), 30, "the runtime to load it")
         yield node
     finally:
         node.run(["rm", OLD])
-        cluster.wait_for(lambda: hands_over(node), 30, "the runtime to load the other again")
+        cluster.wait_for(
+            lambda: passes_annotations(node), 30, "the runtime to load the other again"
+        )
 
 
-def hands_over(node: Node) -> bool:
+def passes_annotations(node: Node) -> bool:
     return "io.kubernetes.cri.pod-annotations" in sandboxes.describe(node)
 
 
 def test_a_pod_gets_its_networks_through_the_agent(
     cluster: Cluster, namespace: str, old_runtime: Node
 ) -> None:
-    """Without the overlay it waits, and an Event names the cure; with it, it is attached.
+    """Without the overlay the pod waits, and an Event says what to do; with it, it is attached.
 
-    Nobody but root may connect to the agent's socket.
+    Only root can connect to the agent's socket.
     """
     node = old_runtime
     pod = pod_manifest("asks", "weave,canal@net1")
     # The agent takes the copy for another program's file, so the node's labels say "false".
     pod["spec"]["nodeName"] = NODE
     cluster.apply(pod, "-n", namespace)
-    about = functools.partial(pod_events, cluster, namespace, "asks", "NetworkNotAttached")
-    cluster.wait_for(about, 30, "an Event")
-    [said] = set(about())
-    assert f"the agent is not allowed to read pod {namespace}/asks" in said
-    assert "manifests/overlays/old-runtimes" in said
+    messages = functools.partial(pod_events, cluster, namespace, "asks", "NetworkNotAttached")
+    cluster.wait_for(messages, 30, "an Event")
+    [message] = set(messages())
+    assert f"the agent is not allowed to read pod {namespace}/asks" in message
+    assert "manifests/overlays/old-runtimes" in message
     with granted(cluster, rights_for_old_runtimes()):
         cluster.apply(pod_manifest("plain", None), "-n", namespace)
         wait_until_ready(cluster, namespace, "plain", "asks")

@@ -26,12 +26,12 @@ NODE = "node1"
 PRODUCT = Path(__file__).parents[1] / "node" / "product.py"
 STORE = "/var/lib/cni/networks"
 NETWORKS = {"like-calico": "fails", "like-weave": "skips", "like-flannel": "appends"}
-"""Each network with what its plugin does where a default route exists."""
+"""Each network, with the behaviour of its plugin when a default route exists."""
 
 
 @pytest.fixture(scope="module")
 def products(cluster: Cluster) -> Iterator[None]:
-    """Install the networks on the node, and remove them afterwards."""
+    """Install the networks on the node; remove them afterwards."""
     node = cluster.node(NODE)
     program = node.path("/opt/cni/bin/product")
     shutil.copy(PRODUCT, program)
@@ -50,7 +50,7 @@ def products(cluster: Cluster) -> Iterator[None]:
 
 
 def _orders() -> dict[str, str]:
-    """Return pods with every order of the networks, and each of them as the primary."""
+    """Return pods with every order of the networks, and each network as the primary."""
     pods = {}
     for number, (order, primary) in enumerate(
         itertools.product(itertools.permutations(NETWORKS), NETWORKS)
@@ -61,10 +61,10 @@ def _orders() -> dict[str, str]:
 
 
 @pytest.mark.usefixtures("products")
-def test_pods_start_in_every_order_and_go_out_through_their_primary(
+def test_pods_start_with_networks_in_every_order_and_use_their_primary(
     cluster: Cluster, namespace: str
 ) -> None:
-    """18 pods on three networks each; afterwards no address is held."""
+    """18 pods on three networks each; after their deletion no address is allocated."""
     pods = _orders()
     for name, annotation in pods.items():
         cluster.apply(pod_manifest(name, annotation), "-n", namespace)

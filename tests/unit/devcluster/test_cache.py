@@ -24,15 +24,15 @@ def refuse(_folder: Path) -> None:
     raise AssertionError("made again")
 
 
-def test_a_thing_is_made_once() -> None:
-    """The second call finds what the first has made."""
+def test_a_cached_folder_is_built_once() -> None:
+    """The second call finds the result of the first."""
     first = cached("go/etcd", "key", write)
     assert (first / "program").read_text() == "built"
     assert cached("go/etcd", "key", refuse) == first
 
 
-def test_what_was_half_made_is_never_found(own_cache: Path) -> None:
-    """A maker that fails leaves no folder under the key, and the next one starts afresh."""
+def test_an_incomplete_folder_is_never_found(own_cache: Path) -> None:
+    """A failed build leaves no folder under the key, and the next one starts anew."""
 
     def fail(folder: Path) -> None:
         (folder / "half").touch()
@@ -46,8 +46,8 @@ def test_what_was_half_made_is_never_found(own_cache: Path) -> None:
     assert list((own_cache / "go/etcd").glob("*.part")) == []
 
 
-def test_a_kind_whose_name_begins_like_another_keeps_its_things(own_cache: Path) -> None:
-    """`kubernetes` and `kubernetes-oldest` do not clean up each other."""
+def test_categories_with_a_common_prefix_are_separate(own_cache: Path) -> None:
+    """`kubernetes` and `kubernetes-oldest` do not delete each other's folders."""
     oldest = cached("go/kubernetes-oldest", "key", write)
     for number in range(4):
         cached("go/kubernetes", f"key{number}", write, keep=1)
@@ -55,8 +55,8 @@ def test_a_kind_whose_name_begins_like_another_keeps_its_things(own_cache: Path)
     assert sorted(p.name for p in (own_cache / "go/kubernetes").iterdir()) == ["key3", "lock"]
 
 
-def test_the_things_used_last_are_kept() -> None:
-    """Using one counts as much as making it."""
+def test_the_folders_used_last_are_kept() -> None:
+    """Using a folder counts like building it."""
     folders = [cached("images", f"key{number}", write) for number in range(3)]
     for age, folder in enumerate(folders):
         os.utime(folder, (age, age))
@@ -66,13 +66,13 @@ def test_the_things_used_last_are_kept() -> None:
 
 
 @given(PARTS, PARTS)
-def test_different_parts_have_different_names(one: list[str], other: list[str]) -> None:
-    """Also where they read the same when joined."""
+def test_different_parts_have_different_digests(one: list[str], other: list[str]) -> None:
+    """Also if they are equal when joined."""
     assert (digest(one) == digest(other)) == (one == other)
 
 
-def test_the_name_of_files_covers_content_path_and_executable_bit(tmp_path: Path) -> None:
-    """Nothing else: not the time, not the folder that they are in."""
+def test_the_digest_of_files_covers_content_path_and_executable_bit(tmp_path: Path) -> None:
+    """It does not cover times and the folder above."""
     names = set()
     for folder, file, content, mode in (
         ("a", "x", "1", 0o644),
@@ -90,7 +90,7 @@ def test_the_name_of_files_covers_content_path_and_executable_bit(tmp_path: Path
 
 
 def test_the_cache_is_in_the_users_cache_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Unless GENIE_CACHE names another."""
+    """GENIE_CACHE overrides that."""
     assert cache_folder().name == "cache"
     monkeypatch.delenv("GENIE_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")

@@ -26,7 +26,7 @@ def test_kubectl_keeps_its_cache_with_the_cluster(asked: state.State) -> None:
 
 
 def test_a_cluster_is_used_by_one_run_at_a_time() -> None:
-    """Who comes second is told, and harms nothing; other names, and later runs, are free."""
+    """A second process gets an error; other names, and later runs, are free."""
     name = "genie-unit-test"
     with cluster.reserved(name):
         with pytest.raises(ClusterError, match=f"cluster {name} is in use by another"):
@@ -37,8 +37,8 @@ def test_a_cluster_is_used_by_one_run_at_a_time() -> None:
         pass
 
 
-def test_a_cluster_that_is_dead_or_was_never_whole_does_not_run(asked: state.State) -> None:
-    """Its files alone say nothing: a run that was killed left them."""
+def test_a_cluster_with_files_but_without_daemons_does_not_run(asked: state.State) -> None:
+    """Its files do not count: a killed run may have left them."""
     assert not cluster.is_running("genie")
     asked.save()
     assert not cluster.is_running("genie")
@@ -64,10 +64,10 @@ def test_an_interrupted_start_does_not_wait_for_the_api_server(
         pytest.param({"node1": ["canal", "weave"]}, False, id="other networks"),
     ],
 )
-def test_a_cluster_serves_who_asks_for_the_networks_it_has(
+def test_a_running_cluster_is_reused_for_the_networks_it_has(
     asked: state.State, nodes: dict[str, list[str]], *, serves: bool
 ) -> None:
-    """A node's networks do not change while it runs: the cluster is made anew."""
+    """A node's networks cannot change while it runs, so the cluster is replaced."""
     programs = Programs({}, {"kubectl": Path("kubectl")} | dict.fromkeys(SERVICES, Path()), [])
     asked.programs = "x"
     present = cluster.Cluster(asked, programs)

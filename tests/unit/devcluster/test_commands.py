@@ -7,8 +7,8 @@ from tests.devcluster.__main__ import main
 from tests.devcluster.commands import CommandError, log_progress, run, step
 
 
-def test_a_failed_program_is_named_with_the_end_of_what_it_said() -> None:
-    """The last lines, where the reason is; not all of a long log."""
+def test_the_error_of_a_failed_program_has_its_last_lines() -> None:
+    """They contain the reason; the whole output may be long."""
     with pytest.raises(CommandError, match=r"(?s)exit code 3\n.*line 99$") as error:
         run(["sh", "-c", "seq -f 'line %g' 99; exit 3"])
     assert error.value.returncode == 3
@@ -17,19 +17,19 @@ def test_a_failed_program_is_named_with_the_end_of_what_it_said() -> None:
 
 
 def test_a_program_that_is_not_there_is_a_failed_program() -> None:
-    """127, as a shell says."""
+    """The exit code is 127, as in a shell."""
     with pytest.raises(CommandError, match="program not found: /no/such") as error:
         run(["/no/such"])
     assert error.value.returncode == 127
 
 
 def test_a_failure_that_is_expected_is_returned() -> None:
-    """With check=False the caller looks at the exit code."""
+    """With check=False the caller gets the exit code."""
     assert run(["sh", "-c", "exit 4"], check=False).returncode == 4
 
 
 def test_a_program_that_takes_too_long_is_a_failed_program() -> None:
-    """124, as timeout(1) says; also where a failure would be returned."""
+    """The exit code is 124, as of timeout(1); check=False does not matter."""
     with pytest.raises(CommandError, match="sleep 60: exit code 124\ntimed out after 0 s") as error:
         run(["sleep", "60"], check=False, timeout=0.01)
     assert error.value.returncode == 124
@@ -61,7 +61,7 @@ def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.usefixtures("own_state")
 def test_a_state_is_read_as_it_was_written() -> None:
-    """By any later command; a cluster without files has none."""
+    """Later commands read it; a cluster without files has none."""
     asked = state.new("genie", {"node1": ["canal"], "node2": ["weave"]}, "oldest")
     state.reserve(asked)
     assert state.load("genie") == asked
@@ -71,7 +71,7 @@ def test_a_state_is_read_as_it_was_written() -> None:
 
 @pytest.mark.usefixtures("own_state")
 def test_clusters_that_prefer_one_slot_get_two() -> None:
-    """And each keeps its own when it is started again."""
+    """Each keeps its slot when it is started again."""
     first = state.new("genie", {}, "current")
     second = state.new("other", {}, "current")
     state.reserve(first)
@@ -86,7 +86,7 @@ def test_clusters_that_prefer_one_slot_get_two() -> None:
 
 
 def test_the_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
-    """A newcomer sees what there is."""
+    """So a new user sees them all."""
     with pytest.raises(SystemExit) as end:
         main(["--help"])
     assert end.value.code == 0
@@ -99,7 +99,7 @@ def test_the_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> Non
 def test_env_of_a_cluster_that_does_not_run_prints_nothing_to_evaluate(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The cure is on stderr, the exit code is not 0."""
+    """Stderr says what to do, and the exit code is not 0."""
     assert main(["env", "--name", "nobody"]) == 1
     written = capsys.readouterr()
     assert written.out == ""
@@ -108,6 +108,6 @@ def test_env_of_a_cluster_that_does_not_run_prints_nothing_to_evaluate(
 
 @pytest.mark.usefixtures("own_state")
 def test_a_name_that_is_a_path_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    """Before it could be one."""
+    """It is never used as a path."""
     assert main(["down", "--name", "../x"]) == 1
     assert "is not a valid name" in capsys.readouterr().err

@@ -25,7 +25,7 @@ def bystander() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_a_daemon_is_found_again_by_its_record(daemon: Daemon) -> None:
-    """Another object, as in another run of the tool, sees and stops the same process."""
+    """Another object, as in a later run of the tool, finds and stops the same process."""
     daemon.start()
     later = Daemon(daemon.name, daemon.record, daemon.log, daemon.argv, daemon.env)
     pid = later.pid()
@@ -38,7 +38,7 @@ def test_a_daemon_is_found_again_by_its_record(daemon: Daemon) -> None:
 
 
 def test_starting_twice_starts_once(daemon: Daemon) -> None:
-    """A daemon that runs is left alone."""
+    """A running daemon is not replaced."""
     daemon.start()
     first = daemon.pid()
     daemon.start()
@@ -67,10 +67,10 @@ def test_a_daemon_inherits_no_descriptor_of_whoever_started_the_tool(daemon: Dae
         os.close(reader)
 
 
-def test_an_id_that_is_another_process_by_now_is_never_signalled(
+def test_a_reused_process_id_is_never_signalled(
     daemon: Daemon, bystander: subprocess.Popen[bytes]
 ) -> None:
-    """The record's start time does not fit: nothing runs, and nothing is ended."""
+    """The start time differs from the record, so the daemon does not run."""
     daemon.record.parent.mkdir()
     daemon.record.write_text(f'{{"pid": {bystander.pid}, "startTime": 1}}')
     assert daemon.pid() is None
@@ -81,14 +81,14 @@ def test_an_id_that_is_another_process_by_now_is_never_signalled(
 
 @pytest.mark.parametrize("content", ["", "{", '{"pid": 1, "startTime": null}'])
 def test_a_record_that_a_crash_cut_short_means_not_running(daemon: Daemon, content: str) -> None:
-    """It is neither an error nor a process to end."""
+    """It is neither an error nor a running daemon."""
     daemon.record.parent.mkdir()
     daemon.record.write_text(content)
     assert daemon.pid() is None
 
 
 def test_a_process_that_ignores_sigterm_is_killed() -> None:
-    """After the patience given to it."""
+    """It gets SIGKILL after the given seconds."""
     command = ["sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1; done"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -100,7 +100,7 @@ def test_a_process_that_ignores_sigterm_is_killed() -> None:
 
 
 def test_a_daemon_that_ended_is_reported_with_the_end_of_its_log(daemon: Daemon) -> None:
-    """That is where the reason is."""
+    """It contains the reason."""
     daemon.log.parent.mkdir()
     daemon.log.write_text("panic: no such flag\n")
     with pytest.raises(ClusterError, match=r"sleeper has ended.*\n.*no such flag"):
@@ -108,7 +108,7 @@ def test_a_daemon_that_ended_is_reported_with_the_end_of_its_log(daemon: Daemon)
 
 
 def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
-    """Instead of a process that dies at once."""
+    """Otherwise a process would start and end at once."""
     missing = Daemon("etcd", tmp_path / "r", tmp_path / "l", [str(tmp_path / "etcd")], {})
     with pytest.raises(ClusterError, match=r"cannot start etcd: program .* not found"):
         missing.start()
