@@ -1,14 +1,16 @@
-"""A watch cache: what the API server says of one kind of object, held in memory.
+"""Informer cache: the objects of one kind at the API server, held in memory by list and watch.
 
-A thread lists the collection page by page, then watches it; readers take the current
-mapping without a lock, because it is replaced, never changed. ``keep`` decides what is
-remembered of an object, so that a cache of 5,000 namespaces stays small.
+A thread lists the collection page by page, then watches it. Readers take the current mapping
+without a lock, because it is replaced, never changed. ``keep`` decides what is stored of an object,
+so that a cache of 5,000 namespaces stays small.
 
-Rules: the last good mapping is served while the API server is away, and ``age`` says how
-long that has been; a watch that ends or breaks is resumed from the last resourceVersion, and
-only an error that the server itself reports ("410 Gone", mostly) or that nobody thought of leads
-to a new list; waiting between attempts grows and has jitter, so that replicas do not come back
-all at once. A change that could not be handed to ``on_change`` never stops the cache.
+Rules:
+
+- While the API server is down, the last good mapping is served; ``age`` is its age.
+- A watch that ends or breaks is resumed from the last resourceVersion. Only an error that the
+  server reports ("410 Gone", mostly) or an unexpected one leads to a new list.
+- The delay between retries grows and has jitter, so that replicas do not return all at once.
+- An error in ``on_change`` never stops the cache.
 """
 
 from __future__ import annotations
@@ -32,20 +34,19 @@ PAGE = 500
 """Objects of one list call."""
 
 WATCH_SECONDS = 300
-"""How long one watch lasts before it is asked for again. A silent connection is noticed by
-the client 10 s after that."""
+"""How long one watch lasts before the next. The client notices a silent connection 10 s later."""
 
 FIRST_DELAY, LONGEST_DELAY = 1.0, 15.0
-"""Seconds before the first retry and between later ones, at most; random down to half of it."""
+"""Upper bounds of the delay in seconds: before the first retry, and before any later one."""
 
 log = structlog.get_logger("cache")
 
 
 class WatchCache(Generic[T]):
-    """The objects at *path*, as ``keep`` sees them, keyed by name (``namespace/name``).
+    """The objects at *path*, keyed by name (``namespace/name``).
 
-    ``keep(object)`` returns what to remember. ``on_change(key, value)`` is called from the
-    cache's own thread after each change, with None for an object that is gone.
+    ``keep(object)`` returns the value to store. The cache's own thread calls
+    ``on_change(key, value)`` after each change, with None for a deleted object.
     """
 
     def __init__(
@@ -74,15 +75,15 @@ class WatchCache(Generic[T]):
         self._thread = threading.Thread(target=self._run, name=f"cache {path}", daemon=True)
 
     def start(self) -> None:
-        """Begin to fill the cache, in a thread of its own."""
+        """Start to fill the cache, in a thread of its own."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Ask the thread to end. It is a daemon: a watch that is silent holds up no exit."""
+        """Ask the thread to end. It is a daemon: a silent watch does not delay the exit."""
         self._stopping.set()
 
     def wait(self, timeout: float) -> bool:
-        """Wait for the first complete list; tells whether it has come."""
+        """Wait up to *timeout* seconds for the first complete list; return whether it has come."""
         return self._synced.wait(timeout)
 
     @property
@@ -92,7 +93,7 @@ class WatchCache(Generic[T]):
 
     @property
     def age(self) -> float | None:
-        """Seconds since the API server was last heard of; None: never.
+        """Seconds since the API server last answered; None: never.
 
         While a watch is open and quiet, bookmarks (about one a minute) keep this small.
         """
@@ -100,7 +101,7 @@ class WatchCache(Generic[T]):
 
     @property
     def items(self) -> Mapping[str, T]:
-        """The current mapping. It is never changed, only replaced: keep it for one decision."""
+        """The current mapping. It is replaced, never changed: use one mapping for one decision."""
         return self._items
 
     def _run(self) -> None:
@@ -111,36 +112,36 @@ class WatchCache(Generic[T]):
                     self._list()
                 self._watch()
                 backoff.reset()
-                # A server that closes every watch at once must not be asked in a tight loop.
+                # A server may close every watch at once: do not retry in a tight loop.
                 self._stopping.wait(random.uniform(0.1, 0.5))  # noqa: S311 - jitter
             except KubeError as error:
                 self._report(error)
                 backoff.fail()
                 self._stopping.wait(backoff.delay())
             except Exception:
-                # Whatever it was, a cache that nobody fills any more would grow old in silence.
-                log.exception("watch cache failed", path=self._path)
+                # If the thread ended here, the cache would become stale unnoticed.
+                log.exception("informer cache failed", path=self._path)
                 self._version = ""
                 backoff.fail()
                 self._stopping.wait(backoff.delay())
 
     def _report(self, error: KubeError) -> None:
         if error.status:
-            # The server answered, and what we watch from is not good any more (410), or it
-            # refuses us: the next attempt starts with a new list.
+            # The server answered: our resourceVersion is too old (410), or the request was refused.
+            # The next attempt starts with a new list.
             self._version = ""
-        log.warning("watch cache cannot follow", path=self._path, error=str(error))
+        log.warning("informer cache cannot list or watch", path=self._path, error=str(error))
 
     def _list(self) -> None:
         items: dict[str, T] = {}
         query = {**self._query, "limit": str(PAGE)}
         while True:
             page = self._kube.get(self._path, query, accept=self._accept[0])
-            items.update((_key(found), self._keep(found)) for found in page.get("items") or ())
-            following = page["metadata"].get("continue")
-            if not following:
+            items.update((_key(item), self._keep(item)) for item in page.get("items") or ())
+            continue_token = page["metadata"].get("continue")
+            if not continue_token:
                 break
-            query["continue"] = following
+            query["continue"] = continue_token
         self._replace(items)
         self._version = page["metadata"]["resourceVersion"]
         self._contact = self._clock()
@@ -149,10 +150,10 @@ class WatchCache(Generic[T]):
     def _replace(self, items: dict[str, T]) -> None:
         before, self._items = self._items, items
         for key in before.keys() - items.keys():
-            self._tell(key, None)
+            self._notify(key, None)
         for key, value in items.items():
             if key not in before or before[key] != value:
-                self._tell(key, value)
+                self._notify(key, value)
 
     def _watch(self) -> None:
         query = {**self._query, "resourceVersion": self._version}
@@ -165,31 +166,33 @@ class WatchCache(Generic[T]):
                 if self._stopping.is_set():
                     return
 
-    def _apply(self, kind: str, found: dict[str, Any]) -> None:
-        self._version = found["metadata"]["resourceVersion"]
-        if kind == "BOOKMARK":
+    def _apply(self, event_type: str, item: dict[str, Any]) -> None:
+        self._version = item["metadata"]["resourceVersion"]
+        if event_type == "BOOKMARK":
             return
-        key = _key(found)
-        if kind == "DELETED":
+
+        key = _key(item)
+        if event_type == "DELETED":
             self._items = {k: v for k, v in self._items.items() if k != key}
-            self._tell(key, None)
+            self._notify(key, None)
             return
-        value = self._keep(found)
+
+        value = self._keep(item)
         if key in self._items and self._items[key] == value:
             return
         self._items = {**self._items, key: value}
-        self._tell(key, value)
+        self._notify(key, value)
 
-    def _tell(self, key: str, value: T | None) -> None:
+    def _notify(self, key: str, value: T | None) -> None:
         if self._on_change is None:
             return
         try:
             self._on_change(key, value)
         except Exception:
-            log.exception("a watcher of the cache failed", path=self._path, key=key)
+            log.exception("on_change of the informer cache failed", path=self._path, key=key)
 
 
-def _key(found: Mapping[str, Any]) -> str:
-    metadata = found["metadata"]
+def _key(item: Mapping[str, Any]) -> str:
+    metadata = item["metadata"]
     namespace = metadata.get("namespace")
     return f"{namespace}/{metadata['name']}" if namespace else str(metadata["name"])

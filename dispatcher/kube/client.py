@@ -1,13 +1,12 @@
-"""The API server, as the services see it: paths and JSON in, JSON or :class:`KubeError` out.
+"""The client of the API server: paths and JSON in, JSON or :class:`KubeError` out.
 
-urllib3 does what is hard to get right (TLS, kept connections, proxies), and the module
-:mod:`dispatcher.kube.login` finds the API server. Generated models are left aside: admission
-reviews and watches are JSON already, and a list of ``PartialObjectMetadata`` has no model.
+urllib3 does TLS, kept connections and proxies; :mod:`dispatcher.kube.login` finds the API server.
+There are no generated models: admission reviews and watches are JSON already, and a list of
+``PartialObjectMetadata`` has no model.
 
-Rules: every call has a time-out; nothing is retried here, because only the caller knows
-whether trying again is right; a call either returns the decoded object or raises
-:class:`KubeError`, whose ``status`` is the API server's (0: no answer at all).
-Instances may be shared between threads.
+Rules: every call has a time-out. Nothing is retried here, because only the caller knows whether a
+retry is right. A call either returns the decoded object or raises :class:`KubeError`, whose
+``status`` is the API server's (0: no answer). Threads may share an instance.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from urllib.parse import quote, urlencode
 import urllib3
 
 from dispatcher.kube import login
-from dispatcher.kube.errors import KubeError as KubeError  # noqa: PLC0414 - callers find it here
+from dispatcher.kube.errors import KubeError as KubeError  # noqa: PLC0414 - callers import it from here
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from dispatcher.kube.login import Login
 
 TIMEOUT = 10.0
-"""Seconds for one call, unless the caller says otherwise."""
+"""Seconds for one call, unless the caller passes another time-out."""
 
 METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
@@ -39,7 +38,7 @@ MERGE_PATCH = "application/merge-patch+json"
 
 
 class KubeClient(Protocol):
-    """What the rest of the tree relies on; tests of faults pass their own."""
+    """The calls of the API that the services use; tests of faults pass their own client."""
 
     def get(
         self,
@@ -55,7 +54,7 @@ class KubeClient(Protocol):
     def create(
         self, path: str, body: Mapping[str, Any], *, timeout: float = TIMEOUT
     ) -> dict[str, Any]:
-        """POST *body* to the collection at *path*; returns what was stored."""
+        """POST *body* to the collection at *path*; return the stored object."""
         ...
 
     def update(
@@ -67,7 +66,7 @@ class KubeClient(Protocol):
     def patch(
         self, path: str, body: Any, kind: str = JSON_PATCH, *, timeout: float = TIMEOUT
     ) -> dict[str, Any]:
-        """PATCH with *body* of the media type *kind*; returns what was stored."""
+        """PATCH with *body* of the media type *kind*; return the stored object."""
         ...
 
     def delete(self, path: str, *, timeout: float = TIMEOUT) -> dict[str, Any]:
@@ -89,21 +88,21 @@ class KubeClient(Protocol):
 class Kube:
     """A :class:`KubeClient` on the real API server."""
 
-    def __init__(self, found: Login, user_agent: str) -> None:
-        self._login = found
+    def __init__(self, api_login: Login, user_agent: str) -> None:
+        self._login = api_login
         self._user_agent = user_agent
         self.server_date: tuple[str, float] | None = None
-        """``Date`` of the API server's last answer, and this machine's boot clock at that moment:
-        who has to agree with the API server on the time (certificates) reads it here."""
+        """``Date`` of the API server's last answer, and this machine's boot clock at that moment,
+        for callers that have to agree with the API server on the time (certificates)."""
 
     @classmethod
     def load(cls, user_agent: str, kubeconfig: str | None = None) -> Kube:
         """Log in with *kubeconfig*, else as a pod, else as kubectl does. Raises KubeError."""
         try:
-            found = login.as_kubectl(kubeconfig) if kubeconfig else login.find()
+            api_login = login.as_kubectl(kubeconfig) if kubeconfig else login.find()
         except login.LoginError as error:
             raise KubeError(0, "NoConfiguration", f"cannot log in to Kubernetes: {error}") from None
-        return cls(found, user_agent)
+        return cls(api_login, user_agent)
 
     def close(self) -> None:
         """Close the idle connections."""
@@ -123,7 +122,7 @@ class Kube:
     def create(
         self, path: str, body: Mapping[str, Any], *, timeout: float = TIMEOUT
     ) -> dict[str, Any]:
-        """POST *body* to the collection at *path*; returns what was stored."""
+        """POST *body* to the collection at *path*; return the stored object."""
         return self._call("POST", path, body, timeout=timeout)
 
     def update(
@@ -135,11 +134,11 @@ class Kube:
     def patch(
         self, path: str, body: Any, kind: str = JSON_PATCH, *, timeout: float = TIMEOUT
     ) -> dict[str, Any]:
-        """PATCH with *body* of the media type *kind*; returns what was stored."""
+        """PATCH with *body* of the media type *kind*; return the stored object."""
         return self._call("PATCH", path, body, timeout=timeout, content_type=kind)
 
     def delete(self, path: str, *, timeout: float = TIMEOUT) -> dict[str, Any]:
-        """DELETE the object at *path*; returns it, or the server's status."""
+        """DELETE the object at *path*; return it, or the server's status."""
         return self._call("DELETE", path, None, timeout=timeout)
 
     @contextlib.contextmanager
@@ -153,19 +152,19 @@ class Kube:
     ) -> Iterator[Iterator[dict[str, Any]]]:
         """Watch *path* for at most *seconds*; a context whose value yields events.
 
-        The iterator ends when the server closes the watch. Bookmarks are asked for. An
+        The iterator ends when the server closes the watch. The query asks for bookmarks. An
         ``ERROR`` event raises :class:`KubeError` with its status (410: list again). A server
-        that falls silent for longer than *seconds* and a margin raises it with status 0.
+        that is silent for longer than *seconds* and a margin raises it with status 0.
         """
-        asked = {
+        watch_query = {
             **(query or {}),
             "watch": "1",
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(seconds),
         }
-        patience = urllib3.Timeout(connect=TIMEOUT, read=seconds + 10.0)
-        url = _with_query(path, asked)
-        response = self._open("GET", url, None, timeout=patience, accept=accept)
+        read_timeout = urllib3.Timeout(connect=TIMEOUT, read=seconds + 10.0)
+        url = _with_query(path, watch_query)
+        response = self._open("GET", url, None, timeout=read_timeout, accept=accept)
         try:
             yield _events(response)
         finally:
@@ -195,7 +194,7 @@ class Kube:
         except (urllib3.exceptions.HTTPError, OSError) as error:
             _raise_no_answer(method, path, error)
         except ValueError as error:
-            message = f"{method} {path}: the API server's answer is no JSON: {error}"
+            message = f"{method} {path}: the API server's answer is not valid JSON: {error}"
             raise KubeError(0, "BadAnswer", message) from None
         return decoded
 
@@ -259,7 +258,7 @@ def _events(response: urllib3.BaseHTTPResponse) -> Iterator[dict[str, Any]]:
                     _raise_status(event["object"], "watch")
                 yield event
     except (urllib3.exceptions.HTTPError, OSError) as error:
-        raise KubeError(0, "NoAnswer", f"watch broke off: {error}") from None
+        raise KubeError(0, "NoAnswer", f"watch interrupted: {error}") from None
 
 
 def _raise_no_answer(method: str, path: str, error: Exception) -> NoReturn:
@@ -280,5 +279,5 @@ def _raise_refused(method: str, path: str, response: urllib3.BaseHTTPResponse) -
 
 def _raise_status(status: Mapping[str, Any], what: str) -> NoReturn:
     reason = str(status.get("reason") or "Unknown")
-    message = str(status.get("message") or "no further explanation")
+    message = str(status.get("message") or "the API server gave no reason")
     raise KubeError(int(status.get("code") or 0), reason, f"{what}: {message}")

@@ -1,7 +1,7 @@
-"""The errors of the API client and of settings, apart from these for those who must be small.
+"""The errors of the API client and of settings, for modules that must stay small.
 
-The client brings urllib3, TLS and HTTP along, settings bring pydantic, and each costs several MiB
-of memory for as long as the process lives. Who only has to know the error does without.
+The client needs urllib3, TLS and HTTP, and settings need pydantic. Each costs several MiB of memory
+for as long as the process lives. A module that only handles the errors imports neither.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ the object was deleted. To send the same write again is pointless.
 
 
 class KubeError(Exception):
-    """A call that failed.
+    """A call of the API failed.
 
-    ``status`` is the HTTP status (0 where there was no answer), ``reason`` Kubernetes' own
-    word for it (``NotFound``, ``Conflict``, …), ``message`` one sentence for a log or a person.
+    ``status`` is the HTTP status (0: no answer), ``reason`` Kubernetes' word for it (``NotFound``,
+    ``Conflict``, …), ``message`` one sentence for a log or a person.
     """
 
     def __init__(self, status: int, reason: str, message: str) -> None:
@@ -35,4 +35,4 @@ class KubeError(Exception):
 
 
 class InvalidSettingsError(ValueError):
-    """A setting that cannot be used; the message is one line for a person."""
+    """A setting is invalid; the message is one line for a person."""

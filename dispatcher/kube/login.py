@@ -1,12 +1,11 @@
-"""Where the API server is, and how to log in to it: as a pod does, else as kubectl does.
+"""Finds the API server and logs in to it: as a pod does, else as kubectl does.
 
-A pod has everything in two variables and two files, which takes a page to read. A kubeconfig has
-dozens of forms (exec plugins, client certificates, proxies): that is left to the ``kubernetes``
-library, which is imported only then, because it costs 21 MiB (docs/adr/0007-own-api-client.md) and
-no pod needs it.
+A pod has everything in two variables and two files. A kubeconfig has dozens of forms (exec plugins,
+client certificates, proxies), which are left to the ``kubernetes`` library. It is imported only in
+that case, because it costs 21 MiB (docs/adr/0007-own-api-client.md) and no pod needs it.
 
-Rules: an account's token is read again each minute, since kubelet replaces it; neither a token
-nor a key is ever part of an error's text.
+Rules: an account's token is read again each minute, because kubelet replaces it. No error contains
+a token or a key.
 """
 
 from __future__ import annotations
@@ -22,17 +21,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-"""Where a pod finds its service account."""
+"""Folder with the service account of a pod."""
 
 TOKEN_SECONDS = 60.0
 """How long a token is used before it is read again."""
 
 CONNECTIONS = 8
-"""How many connections are kept open while they are idle."""
+"""Idle connections that are kept open."""
 
 
 class LoginError(Exception):
-    """There is no way to log in; the text says what was tried."""
+    """No log-in is possible; the text says why."""
 
 
 class Login(NamedTuple):
@@ -44,9 +43,9 @@ class Login(NamedTuple):
 
 
 def as_pod(environ: Mapping[str, str], account: Path = ACCOUNT) -> Login | None:
-    """Return the log-in of the pod that this process runs in; None outside of one.
+    """Return the log-in of this process as a pod; None if it does not run in one.
 
-    Raises :class:`LoginError` where the pod has no service account.
+    Raises :class:`LoginError` if the pod has no service account.
     """
     host, port = (environ.get(f"KUBERNETES_SERVICE_{part}", "") for part in ("HOST", "PORT"))
     if not (host and port):
@@ -64,11 +63,11 @@ def as_pod(environ: Mapping[str, str], account: Path = ACCOUNT) -> Login | None:
 
 
 def as_kubectl(path: str | None = None) -> Login:
-    """Return the log-in of the kubeconfig at *path*, or of the one that kubectl would take.
+    """Return the log-in of the kubeconfig at *path*, or of the one that kubectl uses.
 
     Raises :class:`LoginError`.
     """
-    from kubernetes import client, config  # noqa: PLC0415 - see the module
+    from kubernetes import client, config  # noqa: PLC0415 - costs 21 MiB
 
     settings = client.Configuration()
     try:

@@ -1,13 +1,12 @@
-"""Logs of the services: structlog, one line an event, JSON unless a person is watching.
+"""Configures the logs of the services: structlog, one line an event, JSON unless on a terminal.
 
-Every service calls :func:`configure` once at its start and then
-``structlog.get_logger("name")``. Lines go to stderr; the standard library's loggers
-(uvicorn, urllib3) are given the same form. Nothing from an object or a Secret is logged
-whole: callers pass the few fields that a reader needs.
+Every service calls :func:`configure` once at its start, and then ``structlog.get_logger("name")``.
+Lines go to stderr. The loggers of the standard library (uvicorn, urllib3) get the same form. No
+object or Secret is logged whole: callers pass the few fields that a reader needs.
 
-Our own lines do not pass through :mod:`logging`: a webhook writes one for every pod that it
-changes, while the API server waits, and a line costs a tenth of what it would there. It is
-written before the call returns: a process that is killed has lost none.
+Our own lines do not pass through :mod:`logging`, where a line costs ten times as much: a webhook
+writes one for every pod that it changes, while the API server waits. A line is written before the
+call returns, so a killed process has lost none.
 """
 
 from __future__ import annotations
@@ -50,16 +49,16 @@ def configure(level: str = "info", *, json: bool | None = None) -> None:
 
 
 class _Stderr:
-    """A logger that writes lines to what is standard error at the moment.
+    """A logger that writes lines to the current standard error.
 
-    What that does not take is lost, as with :mod:`logging`.
+    A line that cannot be written is lost, as with :mod:`logging`.
     """
 
     def __init__(self, name: str = "") -> None:
         self.name = name
 
     def msg(self, line: bytes) -> None:
-        """Write a line, whole: other threads write lines, too."""
+        """Write *line* in one call, because other threads write lines, too."""
         try:
             sys.stderr.buffer.write(line)
             sys.stderr.buffer.flush()
@@ -72,7 +71,7 @@ class _Stderr:
 def _json_line(_logger: WrappedLogger, _method: str, event: EventDict) -> bytes:
     try:
         return orjson.dumps(event, repr, orjson.OPT_APPEND_NEWLINE)
-    except TypeError:  # a file's name that is no UTF-8, a number of more than 64 bits
+    except TypeError:  # a file name that is not UTF-8, a number of more than 64 bits
         return json.dumps(event, default=repr).encode() + b"\n"
 
 

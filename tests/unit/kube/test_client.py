@@ -69,9 +69,9 @@ def test_metadata_only_is_asked_for_by_header(log_in: LogIn) -> None:
             HttpAnswer({"code": 409, "reason": "Conflict", "message": "try again"}, 409),
             409, "Conflict", "GET /x: try again", id="a Status object is passed on",
         ),
-        pytest.param(HttpAnswer(b"<html>", 502), 502, "Unknown", "no further", id="a proxy"),
-        pytest.param(HttpAnswer([1], 500), 500, "Unknown", "no further", id="JSON, but no Status"),
-        pytest.param(HttpAnswer(b"garbage"), 0, "BadAnswer", "no JSON", id="success without JSON"),
+        pytest.param(HttpAnswer(b"<html>", 502), 502, "Unknown", "gave no reason", id="a proxy"),
+        pytest.param(HttpAnswer([1], 500), 500, "Unknown", "gave no reason", id="no Status"),
+        pytest.param(HttpAnswer(b"garbage"), 0, "BadAnswer", "not valid JSON", id="no JSON"),
     ],
 )  # fmt: skip
 def test_a_refusal_says_what_the_server_said(
@@ -97,7 +97,7 @@ def test_a_body_that_breaks_off_is_no_answer(log_in: LogIn) -> None:
     """An answer whose body ends early is not taken for an object."""
     with (
         serve(lambda *_: HttpAnswer(lines=[b'{"half":'])) as script,
-        pytest.raises(KubeError, match="no JSON"),
+        pytest.raises(KubeError, match="not valid JSON"),
     ):
         log_in(script.url).get("/x")
 

@@ -87,8 +87,8 @@ def test_a_bad_setting_is_one_line_that_names_it(arguments: list[str], sentence:
     ("content", "sentence"),
     [
         ("ports: 1\n", "setting --ports .*Extra inputs are not permitted"),
-        ("port: [\n", "is no YAML"),
-        (None, "cannot be read"),
+        ("port: [\n", "is not valid YAML"),
+        (None, "does not exist"),
     ],
     ids=["unknown-key", "no-yaml", "no-file"],
 )
