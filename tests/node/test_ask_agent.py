@@ -31,7 +31,7 @@ UID = "2d7c5a52"
 POD = {"metadata": {"uid": UID, "annotations": {"cni": "canal"}}}
 
 
-class Api(Kube):
+class OnePodApi(Kube):
     """Answers each GET with one pod, or raises one error."""
 
     def __init__(self, given: dict[str, Any] | KubeError) -> None:
@@ -76,7 +76,7 @@ def add(node: Node, address: Path) -> Answer:
 def test_the_pod_gets_the_networks_of_its_annotation_in_the_api(node: Node) -> None:
     """It does not get the default, which is weave here."""
     address = node.folder / "agent.sock"
-    with agent(address, Api(POD)):
+    with agent(address, OnePodApi(POD)):
         result = add(node, address).succeeded()
     assert "canal0" in [each["name"] for each in result["interfaces"]]
 
@@ -109,7 +109,7 @@ REFUSALS: dict[str, tuple[Any, int, str]] = {
 def test_each_obstacle_has_its_own_error(node: Node, given: Any, code: int, words: str) -> None:
     """The error names the pod, which is not attached to the default instead; nothing remains."""
     address = node.folder / "agent.sock"
-    with agent(address, Api(given)):
+    with agent(address, OnePodApi(given)):
         answer = add(node, address)
     said = answer.failed(code)
     assert "ns/web-0" in said["msg"]

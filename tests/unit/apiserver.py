@@ -51,7 +51,7 @@ WATCH_SECONDS = 60.0
 """How long a watch stays open if the test does not close the server."""
 
 
-class Call(NamedTuple):
+class ApiCall(NamedTuple):
     """One request; ``body`` is None for GET and DELETE."""
 
     method: str
@@ -68,7 +68,9 @@ class Api:
 
     def __init__(self, *objects: dict[str, Any]) -> None:
         self.objects: dict[str, dict[str, Any]] = {}
-        self.calls: list[Call] = []
+        self.calls: list[ApiCall] = []
+        self.applied: list[ApiCall] = []
+        """The calls that changed an object."""
         self.seconds = 0.0
         self.jumped = 0.0
         self.before: Hook = lambda _method, _path: None
@@ -121,7 +123,7 @@ class Api:
         if self.objects.pop(path, None) is not None:
             self.on_change(path)
 
-    def calls_of(self, *methods: str) -> list[Call]:
+    def calls_of(self, *methods: str) -> list[ApiCall]:
         """Return the calls with one of *methods*, in order."""
         return [call for call in self.calls if call.method in methods]
 
@@ -155,32 +157,32 @@ class FakeClient:
     ) -> dict[str, Any]:
         """Store a new object; 409 where there is one."""
         del timeout
-        self._begin("POST", path, body)
+        call = self._begin("POST", path, body)
         created = copy.deepcopy(dict(body))
         metadata = created["metadata"]
         metadata.setdefault("name", f"{metadata.get('generateName')}{len(self._api.calls)}")
         path = f"{path}/{metadata['name']}"
         if path in self._api.objects:
             raise KubeError(CONFLICT, "AlreadyExists", f"POST {path}: already exists")
-        return self._end("POST", path, self._api.store(path, created))
+        return self._end(call, path, self._api.store(path, created))
 
     def update(
         self, path: str, body: Mapping[str, Any], *, timeout: float = TIMEOUT
     ) -> dict[str, Any]:
         """Store a new version; 409 unless it is one of the version stored."""
         del timeout
-        self._begin("PUT", path, body)
+        call = self._begin("PUT", path, body)
         found = self._existing("PUT", path)
         if found["metadata"]["resourceVersion"] != body["metadata"]["resourceVersion"]:
             raise KubeError(CONFLICT, "Conflict", f"PUT {path}: the object has been modified")
-        return self._end("PUT", path, self._api.store(path, dict(body)))
+        return self._end(call, path, self._api.store(path, dict(body)))
 
     def patch(
         self, path: str, body: Any, kind: str = JSON_PATCH, *, timeout: float = TIMEOUT
     ) -> dict[str, Any]:
         """Apply a JSON patch (422 where a test fails) or a merge patch (409: another UID)."""
         del timeout
-        self._begin("PATCH", path, body)
+        call = self._begin("PATCH", path, body)
         path = path.removesuffix("/status")
         found = copy.deepcopy(self._existing("PATCH", path))
         if kind == JSON_PATCH:
@@ -190,7 +192,7 @@ class FakeClient:
             if uid != found["metadata"]["uid"]:
                 raise KubeError(CONFLICT, "Conflict", f"PATCH {path}: the UID is not {uid}")
             patched = _merged(found, body)
-        return self._end("PATCH", path, self._api.store(path, patched))
+        return self._end(call, path, self._api.store(path, patched))
 
     def delete(self, path: str, *, timeout: float = TIMEOUT) -> dict[str, Any]:
         """Remove an object; 404 where there is none."""
@@ -217,13 +219,16 @@ class FakeClient:
         self._api.closed.wait(WATCH_SECONDS)
         yield from ()
 
-    def _begin(self, method: str, path: str, body: Any = None) -> None:
-        self._api.calls.append(Call(method, path, body))
+    def _begin(self, method: str, path: str, body: Any = None) -> ApiCall:
+        call = ApiCall(method, path, body)
+        self._api.calls.append(call)
         self._api.before(method, path)
         self.server_date = (format_datetime(self._api.now, usegmt=True), self._api.seconds)
+        return call
 
-    def _end(self, method: str, path: str, stored: dict[str, Any]) -> dict[str, Any]:
-        self._api.after(method, path)
+    def _end(self, call: ApiCall, path: str, stored: dict[str, Any]) -> dict[str, Any]:
+        self._api.applied.append(call)
+        self._api.after(call.method, path)
         return stored
 
     def _existing(self, method: str, path: str) -> dict[str, Any]:

@@ -9,38 +9,26 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dispatcher.agent import annotation_server
-from dispatcher.kube.client import Kube, KubeError
+from dispatcher.kube.errors import KubeError
+from tests.unit.apiserver import Api, fail, pod_object
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-POD = {
-    "metadata": {
-        "uid": "u1",
-        "annotations": {"cni": "weave", "secret": "of others", "kubernetes.io/config.mirror": "m1"},
-    }
-}
+POD = pod_object(
+    "ns", "p", "u1", {"cni": "weave", "secret": "of others", "kubernetes.io/config.mirror": "m1"}
+)
 
 
-class Api(Kube):
-    """Answers each GET with the same pod or error."""
-
-    def __init__(self, given: Any) -> None:
-        self.given = given
-        self.paths: list[str] = []
-
-    def get(self, path: str, *_: Any, **__: Any) -> dict[str, Any]:
-        """Return or raise what was given."""
-        self.paths.append(path)
-        if isinstance(self.given, KubeError):
-            raise self.given
-        found: dict[str, Any] = self.given
-        return found
+def failing(error: KubeError) -> Api:
+    api = Api()
+    api.before = fail(error)
+    return api
 
 
 def asked(api: Api, **changes: Any) -> dict[str, Any]:
     request = {"version": 1, "namespace": "ns", "name": "p", "uid": "u1", **changes}
-    return annotation_server.answer(api, json.dumps(request).encode())
+    return annotation_server.answer(api.client(), json.dumps(request).encode())
 
 
 def code(reply: dict[str, Any]) -> int:
@@ -52,12 +40,12 @@ def test_the_networks_of_a_pod_are_told_and_nothing_else(uid: str) -> None:
     """Other annotations are no business of the node."""
     api = Api(POD)
     assert asked(api, uid=uid) == {"annotations": {"cni": "weave"}}
-    assert api.paths == ["/api/v1/namespaces/ns/pods/p"]
+    assert [call.path for call in api.calls] == ["/api/v1/namespaces/ns/pods/p"]
 
 
 def test_a_pod_without_the_annotation_has_none() -> None:
     """That is an answer, not an error."""
-    assert asked(Api({"metadata": {"uid": "u1"}})) == {"annotations": {}}
+    assert asked(Api(pod_object("ns", "p", "u1"))) == {"annotations": {}}
 
 
 @pytest.mark.parametrize(
@@ -67,19 +55,19 @@ def test_a_pod_without_the_annotation_has_none() -> None:
         pytest.param(KubeError(403, "Forbidden", "x"), 122, "not allowed to read", id="no right"),
         pytest.param(KubeError(0, "NoAnswer", "x"), 11, "cannot read pod", id="API away"),
         pytest.param(KubeError(429, "TooMany", "x"), 11, "cannot read pod", id="API busy"),
-        pytest.param({"metadata": {"uid": "u2"}}, 121, "replaced", id="another pod of that name"),
+        pytest.param(pod_object("ns", "p", "u2"), 121, "replaced", id="another pod of that name"),
     ],
 )
 def test_each_trouble_has_its_own_code_and_sentence(given: Any, expected: int, words: str) -> None:
     """The plugin returns them as they are."""
-    reply = asked(Api(given))
+    reply = asked(failing(given) if isinstance(given, KubeError) else Api(given))
     assert code(reply) == expected
     assert words in reply["error"]["msg"]
 
 
 def test_a_missing_right_is_answered_with_the_cure() -> None:
     """The right exists in one overlay only."""
-    assert "old-runtimes" in asked(Api(KubeError(403, "Forbidden", "x")))["error"]["details"]
+    assert "old-runtimes" in asked(failing(KubeError(403, "Forbidden", "x")))["error"]["details"]
 
 
 @pytest.mark.parametrize(
@@ -99,15 +87,15 @@ def test_a_missing_right_is_answered_with_the_cure() -> None:
 def test_a_request_that_is_not_of_the_protocol_is_refused(line: bytes) -> None:
     """Before the API server is asked anything."""
     api = Api(POD)
-    assert code(annotation_server.answer(api, line)) == 123
-    assert api.paths == []
+    assert code(annotation_server.answer(api.client(), line)) == 123
+    assert api.calls == []
 
 
 def test_names_cannot_leave_their_place_in_the_path() -> None:
     """CNI_ARGS come from the runtime, but a path is a path."""
     api = Api(POD)
     asked(api, name="../secrets/x?y")
-    assert api.paths == ["/api/v1/namespaces/ns/pods/..%2Fsecrets%2Fx%3Fy"]
+    assert [call.path for call in api.calls] == ["/api/v1/namespaces/ns/pods/..%2Fsecrets%2Fx%3Fy"]
 
 
 def exchange(path: Path, data: bytes) -> bytes:
@@ -126,7 +114,7 @@ def test_over_the_socket_one_line_is_answered_with_one_line(tmp_path: Path) -> N
     """And a stale socket of an earlier agent is replaced; it is for user 0 alone."""
     path = tmp_path / "agent.sock"
     path.touch()
-    server = annotation_server.start(Api(POD), path, os.geteuid())
+    server = annotation_server.start(Api(POD).client(), path, os.geteuid())
     try:
         request = b'{"version": 1, "namespace": "ns", "name": "p", "uid": "u1"}\n'
         assert exchange(path, request) == b'{"annotations": {"cni": "weave"}}\n'
@@ -143,15 +131,14 @@ def test_more_calls_than_can_be_worked_on_are_told_to_try_again(
     monkeypatch.setattr(annotation_server, "MAX_CALLS", 1)
     inside, leave = threading.Event(), threading.Event()
 
-    class Slow(Api):
-        def get(self, path: str, *_: Any, **__: Any) -> dict[str, Any]:
-            """Answer when the test says so."""
-            inside.set()
-            leave.wait(10)
-            return super().get(path)
+    def wait(_method: str, _path: str) -> None:
+        inside.set()
+        leave.wait(10)
 
+    api = Api(POD)
+    api.before = wait
     path = tmp_path / "agent.sock"
-    server = annotation_server.start(Slow(POD), path, os.geteuid())
+    server = annotation_server.start(api.client(), path, os.geteuid())
     request = b'{"version": 1, "namespace": "ns", "name": "p", "uid": "u1"}\n'
     first: list[bytes] = []
     thread = threading.Thread(target=lambda: first.append(exchange(path, request)))
@@ -170,7 +157,7 @@ def test_more_calls_than_can_be_worked_on_are_told_to_try_again(
 def test_only_one_user_is_answered(tmp_path: Path) -> None:
     """Also where somebody has opened up the socket's permissions."""
     path = tmp_path / "agent.sock"
-    server = annotation_server.start(Api(POD), path, user=os.geteuid() + 1)
+    server = annotation_server.start(Api(POD).client(), path, user=os.geteuid() + 1)
     try:
         assert exchange(path, b"") == b""
     finally:

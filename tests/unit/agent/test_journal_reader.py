@@ -17,34 +17,18 @@ from dispatcher.agent.journal_reader import (
 from dispatcher.agent.metrics import AgentMetrics, record_state
 from dispatcher.cni_errors import CNIError
 from dispatcher.node.record_cache import CachedRecord
-from dispatcher.state import journal as written
 from dispatcher.state.record import ATTACHING, PARKED
-from tests.unit.builders import ARGS, make_record
+from tests.unit.agent.builders import write_journal
+from tests.unit.builders import make_record
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def write(folder: Path, failure: CNIError | None = None) -> None:
-    """Add a line, as the plugin does."""
-    code = failure.code if failure else 0
-    steps = [written.attachment_entry("weave", "eth0", 0.03, code)]
-    written.append(
-        str(folder),
-        command="ADD",
-        container_id="c1",
-        args=ARGS,
-        attachments=steps,
-        error=failure,
-        now=1.0,
-        seconds=0.04,
-    )
-
-
 def test_what_the_plugin_writes_is_what_the_agent_reads(tmp_path: Path) -> None:
     """A line is read at the turn after the one that took the file away."""
-    write(tmp_path)
-    write(tmp_path, CNIError(103, "bridge: no address left"))
+    write_journal(tmp_path)
+    write_journal(tmp_path, CNIError(103, "bridge: no address left"))
     journal = JournalReader(tmp_path)
     assert journal.take() == []
     pod = ("ns", "p", "u1")
@@ -66,14 +50,14 @@ def test_what_the_plugin_writes_is_what_the_agent_reads(tmp_path: Path) -> None:
 
 def test_a_writer_that_had_the_file_open_is_not_missed(tmp_path: Path) -> None:
     """It writes to the file that was taken away, before that is read."""
-    write(tmp_path)
+    write_journal(tmp_path)
     with (tmp_path / "journal").open("ab") as slow:
         journal = JournalReader(tmp_path)
         journal.take()
         line = (tmp_path / "journal.taken").read_bytes()
         slow.write(line)
         slow.flush()
-        write(tmp_path)
+        write_journal(tmp_path)
         assert len(journal.take()) == 2
     assert len(journal.take()) == 1
 

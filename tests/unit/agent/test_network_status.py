@@ -13,10 +13,11 @@ from dispatcher.agent.network_status import (
     NetworkStatusWriter,
     network_status,
 )
-from dispatcher.kube.client import MERGE_PATCH, Kube, KubeError
+from dispatcher.kube.errors import KubeError
 from dispatcher.node.record_cache import RecordCache
 from dispatcher.state import store
 from dispatcher.state.record import ATTACHING, RELEASING, Record
+from tests.unit.apiserver import Api, fail, pod_object
 from tests.unit.builders import ARGS, CANAL_RESULT, WEAVE_RESULT, make_attachment, make_record
 
 if TYPE_CHECKING:
@@ -156,29 +157,16 @@ def test_there_is_no_status_from_what_a_failed_add_left() -> None:
     assert network_status(left) is None
 
 
-class Api(Kube):
-    """Notes patches, takes its time, and fails as it is told, for *refused* alone if set."""
+def make_api(*pods: str) -> Api:
+    """Return an API server with the pod of :func:`make_record`, or with those of :func:`of_pod`."""
+    if not pods:
+        return Api(pod_object("ns", "p", "u1"))
+    return Api(*(pod_object("ns", name, f"uid-{name}") for name in pods))
 
-    def __init__(self, clock: Clock | None = None) -> None:
-        self.patches: list[tuple[str, Any]] = []
-        self.error: KubeError | None = None
-        self.refused = ""
-        self.seconds = 0.0
-        self._clock = clock
 
-    def patch(self, path: str, body: Any, kind: str = "", **_: Any) -> dict[str, Any]:
-        """Note one."""
-        assert kind == MERGE_PATCH
-        if self._clock:
-            self._clock.now += self.seconds
-        if self.error and self.refused in path:
-            raise self.error
-        self.patches.append((path, body))
-        return {}
-
-    def pods(self) -> list[str]:
-        """Return the names of the pods that were written to."""
-        return [path.split("/")[-2] for path, _ in self.patches]
+def pods_written(api: Api) -> list[str]:
+    """Return the names of the pods that were written to."""
+    return [call.path.split("/")[-2] for call in api.applied]
 
 
 @pytest.fixture
@@ -191,11 +179,11 @@ def test_each_record_is_written_once_by_namespace_name_and_uid(
     records: RecordCache, tmp_path: Path
 ) -> None:
     """And no more, so that nobody else's later value is fought."""
-    api = Api()
-    status = NetworkStatusWriter(api, tmp_path)
+    api = make_api()
+    status = NetworkStatusWriter(api.client(), tmp_path)
     for _ in range(3):
         status.publish(records.read())
-    [(path, body)] = api.patches
+    [(_, path, body)] = api.applied
     assert path == "/api/v1/namespaces/ns/pods/p/status"
     assert body["metadata"]["uid"] == "u1"
     assert list(body["metadata"]["annotations"]) == ["k8s.v1.cni.cncf.io/network-status"]
@@ -203,14 +191,14 @@ def test_each_record_is_written_once_by_namespace_name_and_uid(
 
 def test_while_the_api_server_is_away_it_stays_due(records: RecordCache, tmp_path: Path) -> None:
     """It is written when the API server is back."""
-    api = Api()
-    status = NetworkStatusWriter(api, tmp_path)
-    api.error = KubeError(0, "NoAnswer", "away")
+    api = make_api()
+    status = NetworkStatusWriter(api.client(), tmp_path)
+    api.before = fail(KubeError(0, "NoAnswer", "away"))
     with pytest.raises(KubeError):
         status.publish(records.read())
-    api.error = None
+    api.before = lambda _method, _path: None
     status.publish(records.read())
-    assert len(api.patches) == 1
+    assert len(api.applied) == 1
 
 
 @pytest.mark.parametrize("code", [404, 409, 422])
@@ -218,13 +206,13 @@ def test_a_pod_that_is_gone_or_was_replaced_is_given_up(
     records: RecordCache, tmp_path: Path, code: int
 ) -> None:
     """Another try could not end otherwise."""
-    api = Api()
-    status = NetworkStatusWriter(api, tmp_path)
-    api.error = KubeError(code, "Reason", "refused")
+    api = make_api()
+    status = NetworkStatusWriter(api.client(), tmp_path)
+    api.before = fail(KubeError(code, "Reason", "refused"))
     status.publish(records.read())
-    api.error = None
+    api.before = lambda _method, _path: None
     status.publish(records.read())
-    assert api.patches == []
+    assert api.applied == []
 
 
 def of_pod(name: str) -> str:
@@ -239,17 +227,18 @@ def test_one_pod_that_is_refused_keeps_no_other_from_its_status(
     for name in "abc":
         store.write_synced(str(tmp_path), make_record(f"c-{name}", args=of_pod(name)))
     records = RecordCache(tmp_path)
-    api = Api()
-    api.error, api.refused = KubeError(code, "Reason", "refused"), "/b/"
-    status = NetworkStatusWriter(api, tmp_path, clock)
+    api = make_api(*"abc")
+    path = "/api/v1/namespaces/ns/pods/b/"
+    api.before = fail(KubeError(code, "Reason", "refused"), path=path)
+    status = NetworkStatusWriter(api.client(), tmp_path, clock)
     status.publish(records.read())
-    assert sorted(api.pods()) == ["a", "c"]
-    api.error = None
+    assert sorted(pods_written(api)) == ["a", "c"]
+    api.before = lambda _method, _path: None
     status.publish(records.read())
-    assert len(api.patches) == 2
+    assert len(api.applied) == 2
     clock.now += RETRY_SECONDS
     status.publish(records.read())
-    assert sorted(api.pods()) == ["a", "b", "c"]
+    assert sorted(pods_written(api)) == ["a", "b", "c"]
 
 
 def test_a_slow_api_server_is_written_to_in_passes_and_none_is_written_twice(
@@ -260,14 +249,19 @@ def test_a_slow_api_server_is_written_to_in_passes_and_none_is_written_twice(
     for name in names:
         store.write_synced(str(tmp_path), make_record(f"c-{name}", args=of_pod(name)))
     records = RecordCache(tmp_path)
-    api = Api(clock)
-    api.seconds = 10.0
+    api = make_api(*names)
+    seconds = 10.0
+
+    def take_time(_method: str, _path: str) -> None:
+        clock.now += seconds
+
+    api.before = take_time
     passes = 0
-    while len(api.patches) < len(names):
-        NetworkStatusWriter(api, tmp_path, clock).publish(records.read())
+    while len(api.applied) < len(names):
+        NetworkStatusWriter(api.client(), tmp_path, clock).publish(records.read())
         passes += 1
-        assert len(api.patches) * api.seconds <= passes * (PASS_SECONDS + api.seconds)
-    assert sorted(api.pods()) == names
+        assert len(api.applied) * seconds <= passes * (PASS_SECONDS + seconds)
+    assert sorted(pods_written(api)) == names
 
 
 def test_of_two_sandboxes_of_a_pod_the_later_speaks(tmp_path: Path) -> None:
@@ -277,14 +271,14 @@ def test_of_two_sandboxes_of_a_pod_the_later_speaks(tmp_path: Path) -> None:
     store.write_synced(
         str(tmp_path), Record("a-living", "", [make_attachment("canal", "eth0", CANAL_RESULT)])
     )
-    records, api = RecordCache(tmp_path), Api()
-    status = NetworkStatusWriter(api, tmp_path)
+    records, api = RecordCache(tmp_path), make_api()
+    status = NetworkStatusWriter(api.client(), tmp_path)
     status.publish(records.read())
     half_freed = make_record("z-dead")
     half_freed.attachments[0].failure = {"code": 11}
     store.write_synced(str(tmp_path), half_freed)
     status.publish(records.read())
-    [(_, body)] = api.patches
+    [(_, _, body)] = api.applied
     assert [each["name"] for each in written(body)] == ["canal"]
 
 
@@ -294,47 +288,47 @@ def written(body: Any) -> Any:
 
 def test_a_record_that_is_being_freed_is_not_written(records: RecordCache, tmp_path: Path) -> None:
     """A DEL takes one attachment after another from it; also of that a new agent knows."""
-    api = Api()
-    NetworkStatusWriter(api, tmp_path).publish(records.read())
+    api = make_api()
+    NetworkStatusWriter(api.client(), tmp_path).publish(records.read())
     store.write_synced(
         str(tmp_path), Record("c1", "", [make_attachment("weave", "eth0", WEAVE_RESULT)])
     )
-    NetworkStatusWriter(api, tmp_path).publish(records.read())
-    assert len(api.patches) == 1
+    NetworkStatusWriter(api.client(), tmp_path).publish(records.read())
+    assert len(api.applied) == 1
 
 
 def test_a_container_that_comes_again_is_written_again(
     records: RecordCache, tmp_path: Path
 ) -> None:
     """What was written is forgotten with the record."""
-    api = Api()
-    status = NetworkStatusWriter(api, tmp_path)
+    api = make_api()
+    status = NetworkStatusWriter(api.client(), tmp_path)
     status.publish(records.read())
     store.remove(str(tmp_path), "c1")
     status.publish(records.read())
     store.write_synced(str(tmp_path), make_record())
     status.publish(records.read())
-    assert len(api.patches) == 2
+    assert len(api.applied) == 2
 
 
 def test_a_new_agent_does_not_write_again_what_another_may_have_changed_since(
     records: RecordCache, tmp_path: Path
 ) -> None:
     """It remembers through a restart; what is new is written, what is gone forgotten."""
-    api = Api()
-    NetworkStatusWriter(api, tmp_path).publish(records.read())
-    status = NetworkStatusWriter(api, tmp_path)
+    api = make_api()
+    NetworkStatusWriter(api.client(), tmp_path).publish(records.read())
+    status = NetworkStatusWriter(api.client(), tmp_path)
     status.publish(records.read())
-    assert len(api.patches) == 1
+    assert len(api.applied) == 1
     store.write_synced(str(tmp_path), make_record("c2"))
     status.publish(records.read())
-    assert len(api.patches) == 2
+    assert len(api.applied) == 2
     memory = tmp_path / MEMORY
     assert json.loads(memory.read_bytes()).keys() == {"c1", "c2"}
     assert memory.stat().st_mode & 0o777 == 0o600
     for container in ("c1", "c2"):
         store.remove(str(tmp_path), container)
-    NetworkStatusWriter(api, tmp_path).publish(records.read())
+    NetworkStatusWriter(api.client(), tmp_path).publish(records.read())
     assert not memory.exists()
 
 
@@ -342,13 +336,13 @@ def test_a_record_that_has_grown_is_written_by_a_new_agent_too(
     records: RecordCache, tmp_path: Path
 ) -> None:
     """A runtime may attach a container once more, under another interface."""
-    api = Api()
-    NetworkStatusWriter(api, tmp_path).publish(records.read())
+    api = make_api()
+    NetworkStatusWriter(api.client(), tmp_path).publish(records.read())
     grown = make_record()
     grown.attachments.append(make_attachment("canal", "net2", CANAL_RESULT))
     store.write_synced(str(tmp_path), grown)
-    NetworkStatusWriter(api, tmp_path).publish(records.read())
-    assert len(api.patches) == 2
+    NetworkStatusWriter(api.client(), tmp_path).publish(records.read())
+    assert len(api.applied) == 2
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b"\xff", b'{"c1": "2"}'])
@@ -357,17 +351,17 @@ def test_a_memory_that_cannot_be_read_is_none(
 ) -> None:
     """Then everything is written once more."""
     (tmp_path / MEMORY).write_bytes(content)
-    api = Api()
-    NetworkStatusWriter(api, tmp_path).publish(records.read())
-    assert len(api.patches) == 1
+    api = make_api()
+    NetworkStatusWriter(api.client(), tmp_path).publish(records.read())
+    assert len(api.applied) == 1
 
 
 def test_a_record_without_a_pod_is_left_alone(tmp_path: Path) -> None:
     """A runtime other than Kubernetes' gives no names."""
     store.write_synced(str(tmp_path), make_record(args=""))
-    api = Api()
-    NetworkStatusWriter(api, tmp_path).publish(RecordCache(tmp_path).read())
-    assert api.patches == []
+    api = make_api()
+    NetworkStatusWriter(api.client(), tmp_path).publish(RecordCache(tmp_path).read())
+    assert api.applied == []
 
 
 def test_a_record_that_cannot_be_read_is_told_and_harms_no_other(
@@ -379,9 +373,9 @@ def test_a_record_that_cannot_be_read_is_told_and_harms_no_other(
     assert found["bad"].record is None
     assert found["bad"].fault.startswith("it is not valid JSON: ")
     assert found["c1"].record is not None
-    api = Api()
-    NetworkStatusWriter(api, tmp_path).publish(found)
-    assert len(api.patches) == 1
+    api = make_api()
+    NetworkStatusWriter(api.client(), tmp_path).publish(found)
+    assert len(api.applied) == 1
     assert (tmp_path / "bad.json").exists()
 
 
