@@ -27,9 +27,3 @@ def test_a_row_names_files_that_exist_and_a_test_to_run(places: str, tests: str)
     assert commands
     assert all(test.startswith("tests/") for test in commands)
     assert [path for path in files + commands if not (TREE / path).exists()] == []
-
-
-def test_every_path_of_the_page_exists() -> None:
-    """Outside of the table as well: a path is what begins with a folder of the tree."""
-    named = set(re.findall(r"`((?:dispatcher|webhook|certs|cli|manifests|tests)/[\w./-]*)`", PAGE))
-    assert [path for path in sorted(named) if not (TREE / path).exists()] == []

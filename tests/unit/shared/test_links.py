@@ -1,4 +1,4 @@
-"""Every relative link of a page leads to a file of the tree, and its anchor to a heading there."""
+"""What pages refer to exists: files and headings of links, paths of the tree, targets of make."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ PAGES = sorted(
     )
 )
 LINK = re.compile(r"\]\((?!https?://)([^)#\s]*)(?:#([^)\s]+))?\)")
+FOLDERS = "certs|cli|dispatcher|docs|manifests|requirements|tests|webhook"
 FENCE = re.compile(r"^(```|~~~).*?^\1\s*$", re.MULTILINE | re.DOTALL)
 
 
@@ -56,3 +57,19 @@ def test_a_page_has_the_anchors_of_its_headings(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("# `cni`: one, two\n## Again\n## Again\n```\n# a comment\n```\n")
     assert anchors(page) == {"cni-one-two", "again", "again-1"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(TREE)))
+def test_a_path_of_the_tree_exists(page: Path) -> None:
+    """A module or a manifest that is moved takes the pages along that name it."""
+    named = set(re.findall(rf"`((?:{FOLDERS})/[\w./-]*)`", page.read_text()))
+    assert [path for path in sorted(named) if not (TREE / path).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(TREE)))
+def test_a_make_command_has_its_target(page: Path) -> None:
+    """In code only: "make" is a word of English, too."""
+    targets = set(re.findall(r"^([a-z-]+):", (TREE / "Makefile").read_text(), re.MULTILINE))
+    command = re.compile(r"(?:`|^ {4,}(?:sudo )?|\$\()make (?:-s )?([a-z-]+)", re.MULTILINE)
+    shown = command.findall(page.read_text())
+    assert set(shown) <= targets
