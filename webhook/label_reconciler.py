@@ -101,13 +101,13 @@ class LabelReconciler:
         try:
             self._kube.patch(object_path(NAMESPACES, name), label_patch(namespace))
             self._count("done")
-            log.info("label repaired", namespace=name, defaulted=bool(namespace.default))
+            log.info("label corrected", namespace=name, defaulted=bool(namespace.default))
         except KubeError as error:
             if error.status in LOST_RACE:
                 self._count("stale")
                 return
             self._count("failed")
-            log.warning("label not repaired", namespace=name, error=str(error))
+            log.warning("cannot correct label", namespace=name, error=str(error))
 
 
 def has_wrong_label(namespace: Namespace) -> bool:

@@ -51,7 +51,7 @@ class WebhookMetrics:
             "Reviews that are being read or decided.",
             lambda: self.in_flight,
         )
-        self._label_repairs = Counter(
+        self._label_patches = Counter(
             "genie_webhook_label_repairs",
             "Patches of the label cni-genie.io/defaulted, by result (done, stale, failed).",
             ("result",),
@@ -62,9 +62,9 @@ class WebhookMetrics:
         """Count one response: a decision, or an error."""
         self._decisions(endpoint, outcome, reason).inc()
 
-    def count_repair(self, result: str) -> None:
+    def count_label_patch(self, result: str) -> None:
         """Count one patch of a namespace's label."""
-        self._label_repairs.labels(result).inc()
+        self._label_patches.labels(result).inc()
 
     def observe(self, endpoint: str, seconds: float) -> None:
         """Record how long one decision took."""

@@ -84,6 +84,7 @@ def _create(
     if choice is None:
         return ALLOWED._replace(warnings=tuple(pod_warnings(pod)))
 
+    scheduling = namespace.scheduling_or(rules.scheduling)
     result = validate_annotation(choice.value, namespace, networks, FIELD)
     causes = list(_causes(result, choice, namespace_name))
     warnings = list(pod_warnings(pod, has_multus=networks.have_multus(result.networks)))
@@ -98,7 +99,6 @@ def _create(
     else:
         warnings += (pod_warning(excess, FIELD) for excess in excesses)
 
-    scheduling = namespace.scheduling_or(rules.scheduling)
     too_many_terms = affinity.check_terms(pod, result.networks, scheduling)
     if too_many_terms:
         causes.append(too_many_terms)

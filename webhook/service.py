@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from dispatcher.kube.cache import WatchCache
     from dispatcher.kube.client import KubeClient
+    from webhook.app import Application
     from webhook.settings import WebhookSettings
     from webhook.snapshot import Namespace
 
@@ -76,7 +77,7 @@ class Service:
         self._metrics = WebhookMetrics()
         self._caches = InformerCaches(kube, settings.networks, self._on_namespace)
         self._labels = LabelReconciler(
-            kube, lambda: self._caches.namespaces_cache.items, self._metrics.count_repair
+            kube, lambda: self._caches.namespaces_cache.items, self._metrics.count_label_patch
         )
         self._handlers = Handlers(kube, self._caches, settings)
         certificates.register_metrics(self._metrics.registry)
@@ -152,24 +153,24 @@ class Service:
             self.probes.should_exit = True
             await probes
 
-    async def _serve(self, probes: asyncio.Task[None]) -> None:
+    def _create_app(self) -> Application:
         body_reader = BodyReader(
             max_bytes=self._settings.max_body_bytes,
             max_buffered_bytes=self._settings.max_buffered_bytes,
             max_arriving=self._settings.max_arriving,
             seconds=self._settings.body_seconds,
         )
-
         endpoints = {
             "/pods": self._handlers.pods,
             "/bindings": self._handlers.bindings,
             "/namespaces": self._handlers.namespaces,
             "/workloads": self._handlers.workloads,
         }
-        app = create_app(endpoints, body_reader, self._metrics, lambda: self._draining)
+        return create_app(endpoints, body_reader, self._metrics, lambda: self._draining)
 
+    async def _serve(self, probes: asyncio.Task[None]) -> None:
         context = self._certificates.ssl_context()
-        self.webhook = webhook_server(app, self._settings, context)
+        self.webhook = webhook_server(self._create_app(), self._settings, context)
         serving = asyncio.create_task(self.webhook.serve())
         log.info("serving", port=self._settings.port, probes=self._settings.probe_port)
 
