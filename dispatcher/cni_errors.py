@@ -1,8 +1,8 @@
-"""The one error that leaves the plugin, and the codes it may have.
+"""The error that the plugin returns, and its codes.
 
-Every refusal and failure is a :class:`CNIError`; ``main`` turns it into the error object of
-the specification (section 5, "Error"). A delegate's own failure keeps its code and details
-under a sentence of ours: :meth:`CNIError.with_prefix`.
+Every refusal and failure is a :class:`CNIError`; ``main`` prints it as the error object of the
+specification (section 5, "Error"). The error of a delegate keeps its code and details, and gets a
+sentence of Genie before its message: :meth:`CNIError.with_prefix`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ INVALID_NETNS = 8
 TRY_AGAIN = 11
 NOT_AVAILABLE = 50
 LIMITED_CONNECTIVITY = 51
-INTERNAL = 999  # as the reference implementation has it
+INTERNAL = 999  # that of libcni
 
-# Codes of ours: the specification leaves 100 and above to plugins.
+# Codes of Genie: the specification leaves 100 and above to plugins.
 INVALID_ANNOTATION = 100
 UNKNOWN_NETWORK = 101
 BROKEN_NETWORK = 102
@@ -32,7 +32,7 @@ CANNOT_RUN = 107
 
 
 class CNIError(Exception):
-    """A failure as the runtime is told it: ``code``, one sentence, and further details."""
+    """An error for the runtime: ``code``, one sentence, and details."""
 
     def __init__(self, code: int, msg: str, details: str = "") -> None:
         super().__init__(msg)
@@ -41,23 +41,23 @@ class CNIError(Exception):
         self.details = details
 
     def with_prefix(self, sentence: str) -> CNIError:
-        """Return this failure with *sentence* before its own words; code and details stay."""
+        """Return this error with *sentence* before its message; code and details stay."""
         return CNIError(self.code, f"{sentence}: {self.msg}", self.details)
 
     def as_json(self, cni_version: str) -> dict[str, str | int]:
         """Return the error object of the specification in *cni_version*."""
-        shown: dict[str, str | int] = {
+        value: dict[str, str | int] = {
             "cniVersion": cni_version,
             "code": self.code,
             "msg": self.msg,
         }
         if self.details:
-            shown["details"] = self.details
-        return shown
+            value["details"] = self.details
+        return value
 
 
 class NotStartedError(CNIError):
-    """A delegate that was not started: this call of it did nothing, so there is nothing to free."""
+    """The delegate was not started: this call has done nothing that must be released."""
 
     def with_prefix(self, sentence: str) -> CNIError:
         """See :meth:`CNIError.with_prefix`."""
@@ -65,7 +65,7 @@ class NotStartedError(CNIError):
 
 
 class CannotRunError(NotStartedError):
-    """A delegate whose executable is not there, or cannot be executed."""
+    """The executable of the delegate is missing, or cannot be executed."""
 
     def __init__(self, msg: str) -> None:
         super().__init__(CANNOT_RUN, msg)

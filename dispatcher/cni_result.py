@@ -1,15 +1,16 @@
-"""Results of plugins, and their conversion between versions of the specification.
+"""Convert results of plugins between the versions of the CNI specification.
 
-How it works: :func:`decode` turns what a plugin printed into one form, that of version 1.1.0;
-:func:`encode` turns that form into what any version has. Three shapes exist: ``ip4``/``ip6``
-(0.1.0, 0.2.0), ``ips`` with ``version`` (0.3.0 to 0.4.0) and ``ips`` without (from 1.0.0).
-What is read, refused and written follows libcni, whose types every runtime reads results
-with: unknown fields are dropped, those of a wrong type refused, ``dns`` is always there
-before 1.0.0 and only with content since. ``tests/node/test_conversion.py`` holds all of it
-against libcni itself, and lists where we differ on purpose.
+:func:`decode` converts what a plugin printed into the form of version 1.1.0, and :func:`encode`
+converts that form into any version. Three forms exist: ``ip4``/``ip6`` (0.1.0, 0.2.0), ``ips`` with
+``version`` (0.3.0 to 0.4.0) and ``ips`` without (from 1.0.0).
 
-Rules of this file: pure; a result that cannot be understood or expressed is a
-:class:`CNIError` that says which part; an address stays as it was spelled.
+Both follow libcni, with whose types every runtime reads results: unknown fields are dropped, fields
+of a wrong type are refused, and ``dns`` is always present before 1.0.0, and since then only if it
+has content. ``tests/node/test_conversion.py`` compares all of it with libcni, and lists the
+deliberate differences.
+
+Rules of this file: pure. A result that cannot be decoded or encoded is a :class:`CNIError` that
+names the part. An address keeps its spelling.
 """
 
 from __future__ import annotations
@@ -32,67 +33,67 @@ _OLD = ("0.3.0", "0.3.1", "0.4.0")
 _BITS = {4: 32, 6: 128}
 _OCTET = 255
 MAIN_TABLE = 254
-"""The kernel's own table of routes; routes of others stand for policy routing."""
-_MAPPED = b"\0" * 10 + b"\xff\xff"  # how IPv6 writes an address of IPv4
+"""The kernel's main routing table; routes in other tables are for policy routing."""
+_MAPPED = b"\0" * 10 + b"\xff\xff"  # the prefix of an IPv4 address in IPv6
 
 
-def decode(said: dict[str, Any], conf_version: str) -> dict[str, Any]:
-    """Return the result that a plugin printed, in the form of 1.1.0 (without cniVersion).
+def decode(output: dict[str, Any], conf_version: str) -> dict[str, Any]:
+    """Return the *output* of a plugin in the form of 1.1.0, without ``cniVersion``.
 
     A result that states no version has that of the plugin's configuration, *conf_version*.
     Raises :class:`CNIError` with code 6.
     """
-    stated = said.get("cniVersion")
+    stated = output.get("cniVersion")
     version = stated if stated and isinstance(stated, str) else conf_version
     if version not in VERSIONS:
         raise _fault(f'its "cniVersion" {quote(version)} is not supported')
     if version in _OLDEST:
-        return _decode_oldest(said)
+        return _decode_oldest(output)
     fields = _OLD_INTERFACE if version in _OLD else _INTERFACE
     return {
-        "interfaces": [_interface(each, fields) for each in _list(said, "interfaces")],
-        "ips": [_ip(each) for each in _list(said, "ips")],
-        "routes": [_route(each) for each in _list(said, "routes")],
-        "dns": _dns(said),
+        "interfaces": [_interface(each, fields) for each in _list(output, "interfaces")],
+        "ips": [_ip(each) for each in _list(output, "ips")],
+        "routes": [_route(each) for each in _list(output, "routes")],
+        "dns": _dns(output),
     }
 
 
 def encode(result: dict[str, Any], version: str) -> dict[str, Any]:
-    """Return *result*, as :func:`decode` gave it, in the form of *version*.
+    """Return *result*, as :func:`decode` returned it, in the form of *version*.
 
-    Raises :class:`CNIError` with code 6 where a version before 0.3.0, which needs an
-    address, is asked for and there is none.
+    Raises :class:`CNIError` with code 6 for a version before 0.3.0, which requires an address, if
+    the result has none.
     """
     if version in _OLDEST:
         return _encode_oldest(result, version)
-    made: dict[str, Any] = {"cniVersion": version}
+    output: dict[str, Any] = {"cniVersion": version}
     interfaces, ips = result["interfaces"], result["ips"]
     if version in _OLD:
         interfaces = [_only(each, ("name", *_OLD_INTERFACE)) for each in interfaces]
         ips = [{"version": str(family(each["address"])), **each} for each in ips]
     lists = {"interfaces": interfaces, "ips": ips, "routes": result["routes"]}
-    made |= {key: value for key, value in lists.items() if value}
+    output |= {key: value for key, value in lists.items() if value}
     if result["dns"] or version in _OLD:
-        made["dns"] = result["dns"]
-    return made
+        output["dns"] = result["dns"]
+    return output
 
 
-def _decode_oldest(said: dict[str, Any]) -> dict[str, Any]:
+def _decode_oldest(output: dict[str, Any]) -> dict[str, Any]:
     ips: list[dict[str, Any]] = []
     routes: list[dict[str, Any]] = []
     for key in ("ip4", "ip6"):
-        part = said.get(key)
+        part = output.get(key)
         if part is None:
             continue
         if not isinstance(part, dict):
             raise _fault(f'its "{key}" is not an object')
         ips.append(_ip({"address": part.get("ip"), "gateway": part.get("gateway")}))
         routes += [_route(each) for each in _list(part, "routes")]
-    return {"interfaces": [], "ips": ips, "routes": routes, "dns": _dns(said)}
+    return {"interfaces": [], "ips": ips, "routes": routes, "dns": _dns(output)}
 
 
 def _encode_oldest(result: dict[str, Any], version: str) -> dict[str, Any]:
-    made: dict[str, Any] = {"cniVersion": version}
+    output: dict[str, Any] = {"cniVersion": version}
     for number in (4, 6):
         first = next((ip for ip in result["ips"] if family(ip["address"]) == number), None)
         if first is None:
@@ -105,11 +106,11 @@ def _encode_oldest(result: dict[str, Any], version: str) -> dict[str, Any]:
         ]
         if routes:
             part["routes"] = routes
-        made[f"ip{number}"] = part
-    if len(made) == 1:
-        raise _fault(f"version {version} needs an address, and it has none")
-    made["dns"] = result["dns"]
-    return made
+        output[f"ip{number}"] = part
+    if len(output) == 1:
+        raise _fault(f"version {version} requires an address, but it has none")
+    output["dns"] = result["dns"]
+    return output
 
 
 def family(cidr: str) -> int:
@@ -126,11 +127,14 @@ def family(cidr: str) -> int:
 
 
 def address_family(address: str) -> int | None:
-    """Return 4 or 6 for an address, None for text that is none."""
+    """Return 4 or 6 for an address, None for any other text."""
     if ":" not in address:
         octets = address.split(".")
         return 4 if len(octets) == 4 and all(map(_is_octet, octets)) else None  # noqa: PLR2004
-    from _socket import AF_INET6, inet_pton  # its many constants cost more than all IPv4 does
+    from _socket import (
+        AF_INET6,
+        inet_pton,
+    )  # its many constants are expensive, and IPv4 does not need it
 
     try:
         packed = inet_pton(AF_INET6, address)
@@ -140,7 +144,7 @@ def address_family(address: str) -> int | None:
 
 
 def _number(digits: str) -> int:
-    return int(digits.lstrip("0")[:4] or "0")  # so many judge it, and int() has a limit
+    return int(digits.lstrip("0")[:4] or "0")  # four digits decide, and int() has a limit
 
 
 def _is_octet(text: str) -> bool:
@@ -158,11 +162,11 @@ def is_default(route: dict[str, Any]) -> bool:
 def default_gateways(result: dict[str, Any]) -> dict[int, str]:
     """Return the gateway of *result*'s default route in the main table, for each family with one.
 
-    A route without a gateway goes through that of the first address of its family
-    (specification, section 5, "ADD Success"), and "" stands for a route without any. One through a
-    gateway of the other family is left out.
+    A route without a gateway uses that of the first address of its family (specification,
+    section 5, "ADD Success"); "" stands for no gateway at all. A route through a gateway of the
+    other family is left out.
     """
-    made: dict[int, str] = {}
+    gateways: dict[int, str] = {}
     for route in filter(is_default, result["routes"]):
         number = family(route["dst"])
         of_addresses = (
@@ -173,8 +177,8 @@ def default_gateways(result: dict[str, Any]) -> dict[int, str]:
         gateway = route.get("gw") or next(of_addresses, "")
         fits = not gateway or address_family(gateway) == number
         if fits and route.get("table", MAIN_TABLE) == MAIN_TABLE:
-            made.setdefault(number, gateway)
-    return made
+            gateways.setdefault(number, gateway)
+    return gateways
 
 
 def _interface(value: Any, fields: dict[str, str]) -> dict[str, Any]:
@@ -188,10 +192,10 @@ def _ip(value: Any) -> dict[str, Any]:
         raise _fault('one of its "ips" is not an object')
     address = _field(value, "address", _TEXT) or ""
     family(address)
-    _field(value, "version", _TEXT)  # what it says is known from the address
+    _field(value, "version", _TEXT)  # it follows from the address
     index = _field(value, "interface", _WHOLE)
-    made = {} if index is None else {"interface": index}
-    return {**made, "address": address, **_gateway(value, "gateway")}
+    interface = {} if index is None else {"interface": index}
+    return {**interface, "address": address, **_gateway(value, "gateway")}
 
 
 def _route(value: Any) -> dict[str, Any]:
@@ -211,8 +215,8 @@ def _gateway(value: dict[str, Any], key: str) -> dict[str, Any]:
     return {key: gateway}
 
 
-def _dns(said: dict[str, Any]) -> dict[str, Any]:
-    value = said.get("dns")
+def _dns(output: dict[str, Any]) -> dict[str, Any]:
+    value = output.get("dns")
     if value is None:
         return {}
     if not isinstance(value, dict):
@@ -225,17 +229,17 @@ def _only(value: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _fields(value: dict[str, Any], fields: dict[str, str]) -> dict[str, Any]:
-    made = {key: _field(value, key, kind) for key, kind in fields.items() if key in value}
-    return {key: field for key, field in made.items() if _given(field, key)}
+    present = {key: _field(value, key, kind) for key, kind in fields.items() if key in value}
+    return {key: field for key, field in present.items() if _is_kept(field, key)}
 
 
-def _given(value: Any, key: str) -> bool:
-    # libcni leaves out what is zero; table and scope are pointers there, so 0 is a value.
+def _is_kept(value: Any, key: str) -> bool:
+    # libcni drops zero values, but not of table and scope, which are pointers there.
     return value is not None if key in {"table", "scope"} else bool(value)
 
 
 def _field(value: dict[str, Any], key: str, kind: str) -> Any:
-    """Return what *value* has under *key*, None for nothing. Raises CNIError for a wrong type."""
+    """Return what *value* has under *key*, or None. Raises CNIError for a wrong type."""
     field = value.get(key)
     if field is not None and not _is_a(field, kind):
         raise _fault(f'its "{key}" is not {kind}')
@@ -248,8 +252,8 @@ def _is_a(value: Any, kind: str) -> bool:
     return type(value) is (str if kind is _TEXT else int)
 
 
-def _list(said: dict[str, Any], key: str) -> list[Any]:
-    value = said.get(key)
+def _list(output: dict[str, Any], key: str) -> list[Any]:
+    value = output.get(key)
     if value is None:
         return []
     if not isinstance(value, list):

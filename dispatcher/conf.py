@@ -1,12 +1,11 @@
-"""One network's configuration: the bytes of a file in, a judged :class:`Conf` out.
+"""Read the configuration of one network: the bytes of a file in, a valid :class:`Conf` out.
 
-How it works: what libcni calls a network configuration list (specification, section 1), in
-a ``.conflist``, or one plugin alone in a ``.conf`` or ``.json``, which counts as a list of
-one. Numbers, unknown keys and the order of keys stay as they were written, since delegates
-get them back.
+A ``.conflist`` has what libcni calls a network configuration list (CNI specification, section 1).
+A ``.conf`` or ``.json`` may have a single plugin, which counts as a list of one. Numbers, unknown
+keys and the order of keys stay as they were written, since delegates get them.
 
-Rules of this file: whatever the bytes are, they give a :class:`Conf` whose fields have their
-types, or :class:`InvalidConfError` with one sentence.
+Rules of this file: any bytes give a :class:`Conf` whose fields have their types, or an
+:class:`InvalidConfError` with one sentence.
 """
 
 from __future__ import annotations
@@ -23,16 +22,16 @@ if TYPE_CHECKING:
     from typing import Any
 
 VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
-"""The versions of the CNI specification that Genie speaks, oldest first."""
+"""The versions of the CNI specification that Genie supports, oldest first."""
 
 MAX_BYTES = 4 << 20
-"""How large a configuration file may be."""
+"""Limit of a configuration file, in bytes."""
 
 _CHUNK = 1 << 16
 
 
 class InvalidConfError(Exception):
-    """A configuration file that cannot be used; ``path`` names it and ``reason`` says why."""
+    """The configuration file ``path`` cannot be used; ``reason`` says why."""
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(f"{path}: {reason}")
@@ -41,10 +40,10 @@ class InvalidConfError(Exception):
 
 
 class Conf:
-    """A network's configuration: what libcni calls a network configuration list.
+    """The configuration of a network: what libcni calls a network configuration list.
 
-    ``name`` is the configuration's own name, which its plugins are told and which may differ
-    from the one that a pod asks for. ``plugins`` are the chain's configurations as written.
+    ``name`` is the name in the configuration, which its plugins get. A pod may know the network by
+    another name. ``plugins`` are the configurations of the chain, as they were written.
     """
 
     __slots__ = ("cni_version", "disable_check", "disable_gc", "name", "path", "plugins")
@@ -72,7 +71,7 @@ class Conf:
         return [plugin["type"] for plugin in self.plugins]
 
     def first_plugins(self, count: int) -> Conf:
-        """Return the same configuration with the plugins before *position* alone."""
+        """Return the same configuration with only the first *count* plugins of its chain."""
         return Conf(
             self.path,
             self.name,
@@ -83,12 +82,12 @@ class Conf:
         )
 
     def supports(self, version: str) -> bool:
-        """Tell whether the configuration speaks *version* of the specification, or a later."""
+        """Tell whether the configuration has *version* of the specification, or a later one."""
         return VERSIONS.index(self.cni_version) >= VERSIONS.index(version)
 
     @property
     def is_network(self) -> bool:
-        """False for a configuration of ours, and for the loopback alone."""
+        """False for a configuration of Genie itself, and for one of loopback only."""
         return keys.PLUGIN_TYPE not in self.types and set(self.types) != {"loopback"}
 
 
@@ -98,7 +97,7 @@ def load(path: str) -> Conf:
 
 
 def decode(data: bytes, path: str, conf_dirs: Iterable[str] = ()) -> Conf:
-    """Return the configuration that *data* spells, which came from the file *path*.
+    """Return the configuration in *data*, the content of the file *path*.
 
     Plugins in files of their own come from the first of *conf_dirs* that has any. Raises
     :class:`InvalidConfError`.
@@ -118,9 +117,9 @@ def decode(data: bytes, path: str, conf_dirs: Iterable[str] = ()) -> Conf:
         more = (_more_plugins(f"{folder}/{conf.name}") for folder in conf_dirs)
         conf.plugins += next(filter(None, more), [])
     elif "plugins" not in value:
-        raise InvalidConfError(path, '"loadOnlyInlinedPlugins" is true, and there is no "plugins"')
+        raise InvalidConfError(path, '"loadOnlyInlinedPlugins" is true, but "plugins" is missing')
     if not conf.plugins:
-        raise InvalidConfError(path, "it holds no plugin")
+        raise InvalidConfError(path, "it has no plugins")
     return conf
 
 
@@ -129,7 +128,7 @@ def _single(path: str, value: dict[str, Any]) -> Conf:
 
 
 def _more_plugins(folder: str) -> list[dict[str, Any]]:
-    """Return the plugins that stand in files of their own, below the configuration's name."""
+    """Return the plugins in files of their own, in the folder with the configuration's name."""
     try:
         entries = [each for each in posix.scandir(folder) if each.name.endswith(".conf")]
     except FileNotFoundError:
@@ -142,7 +141,7 @@ def _more_plugins(folder: str) -> list[dict[str, Any]]:
 
 def _contents(path: str) -> bytes:
     try:
-        # Without waiting: a pipe in this place must not keep a pod from starting.
+        # O_NONBLOCK: the open of a pipe in this place must not block the start of a pod.
         file = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK)
         try:
             data = b""
@@ -153,7 +152,7 @@ def _contents(path: str) -> bytes:
     except (OSError, ValueError) as error:
         raise InvalidConfError(path, getattr(error, "strerror", None) or str(error)) from None
     if len(data) > MAX_BYTES:
-        raise InvalidConfError(path, f"it has more than {MAX_BYTES >> 20} MiB")
+        raise InvalidConfError(path, f"the file is larger than {MAX_BYTES >> 20} MiB")
     return data
 
 
@@ -163,14 +162,14 @@ def _object(data: bytes, path: str) -> dict[str, Any]:
     except InvalidJSONError as error:
         raise InvalidConfError(path, f"not valid JSON: {error}") from None
     if not isinstance(value, dict):
-        raise InvalidConfError(path, "a JSON object is expected")
+        raise InvalidConfError(path, "the content must be a JSON object")
     return value
 
 
 def _name(path: str, value: dict[str, Any]) -> str:
     name = value.get("name")
     if not isinstance(name, str) or not is_cni_name(name):
-        raise InvalidConfError(path, '"name" must be letters, digits, "_", "." or "-"')
+        raise InvalidConfError(path, '"name" must consist of letters, digits, "_", "." and "-"')
     return name
 
 
@@ -190,12 +189,12 @@ def _version(path: str, value: dict[str, Any]) -> str:
         raise InvalidConfError(path, '"cniVersion" must be a string')
     if not isinstance(offered, list) or not all(isinstance(each, str) for each in offered):
         raise InvalidConfError(path, '"cniVersions" must be a list of strings')
-    spoken = [version for version in VERSIONS if version in offered or version == stated]
-    if spoken:
-        return spoken[-1]
+    supported = [version for version in VERSIONS if version in offered or version == stated]
+    if supported:
+        return supported[-1]
     if stated or offered:
         named = stated or ", ".join(offered)
-        raise InvalidConfError(path, f"Genie speaks no CNI version {quote(named)}")
+        raise InvalidConfError(path, f"Genie does not support CNI version {quote(named)}")
     return VERSIONS[0]
 
 
@@ -204,21 +203,23 @@ def _listed(path: str, value: dict[str, Any]) -> list[Any]:
         return []
     plugins = value["plugins"]
     if not isinstance(plugins, list) or not plugins:
-        raise InvalidConfError(path, '"plugins" must be a list of one plugin or more')
+        raise InvalidConfError(path, '"plugins" must be a list of at least one plugin')
     return plugins
 
 
 def _plugin(path: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InvalidConfError(path, "a plugin must be a JSON object")
-    kind = value.get("type")
-    if not isinstance(kind, str) or not kind:
+    plugin_type = value.get("type")
+    if not isinstance(plugin_type, str) or not plugin_type:
         raise InvalidConfError(path, 'a plugin has no "type"')
-    if not _is_file_name(kind):
-        raise InvalidConfError(path, f'"type" must be the name of an executable, not {quote(kind)}')
+    if not _is_file_name(plugin_type):
+        raise InvalidConfError(
+            path, f'"type" must be the name of an executable, not {quote(plugin_type)}'
+        )
     ipam = value.get("ipam")
     if isinstance(ipam, dict):
-        _validate_ipam_type(path, kind, ipam.get("type"))
+        _validate_ipam_type(path, plugin_type, ipam.get("type"))
     capabilities = value.get("capabilities")
     if capabilities is None:
         return value
@@ -226,17 +227,17 @@ def _plugin(path: str, value: Any) -> dict[str, Any]:
         isinstance(enabled, bool) for enabled in capabilities.values()
     ):
         raise InvalidConfError(
-            path, f'"capabilities" of {quote(kind)} must be an object of booleans'
+            path, f'"capabilities" of {quote(plugin_type)} must be an object of booleans'
         )
     return value
 
 
-def _validate_ipam_type(path: str, kind: str, value: Any) -> None:
+def _validate_ipam_type(path: str, plugin_type: str, value: Any) -> None:
     if value is None or value == "":
-        return  # plugins then give no address
+        return  # plugins allocate no address then
     if not isinstance(value, str) or not _is_file_name(value):
         shown = quote(value) if isinstance(value, str) else "a value of another type"
-        expected = f'"ipam.type" of {quote(kind)} must be the name of an executable'
+        expected = f'"ipam.type" of {quote(plugin_type)} must be the name of an executable'
         raise InvalidConfError(path, f"{expected}, not {shown}")
 
 

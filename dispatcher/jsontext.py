@@ -1,16 +1,14 @@
-"""JSON text as the node reads and writes it: numbers stay as written, surprises are errors.
+"""Read and write JSON on the node: numbers keep their spelling, and odd input is an error.
 
-How it works: the C scanner of the standard library does the reading, its C encoder the
-writing. They are called without the ``json`` package, whose import costs as much as starting
-the interpreter does. Integers that Python would print the same become ``int``; every other
-number becomes a :class:`Number`, which keeps its spelling, so that a configuration which
-passes through us reaches the delegate as its author wrote it. What holds such a number is
-written by a short recursion instead, since the encoder knows none.
+The C scanner and the C encoder of the standard library are used without the package ``json``, whose
+import costs as much as starting the interpreter. Integers that Python would print the same become
+``int``. Every other number becomes a :class:`Number` that keeps its spelling, so that a delegate
+gets a configuration as its author wrote it.
 
 Rules of this file: any bytes are either read or refused with :class:`InvalidJSONError`, whose
-message is one sentence; whatever was read can be written. Refused besides bad syntax: bytes
-that are not UTF-8, a key that stands twice in one object, NaN and infinities, numbers
-beyond a double, and nesting deeper than :data:`MAX_DEPTH`, or what the caller allows.
+message is one sentence, and what was read can be written. Besides invalid syntax these are refused:
+bytes that are not UTF-8, a key that stands twice in one object, NaN and infinities, numbers beyond
+a double, and nesting deeper than :data:`MAX_DEPTH` or the caller's limit.
 """
 
 from __future__ import annotations
@@ -22,18 +20,18 @@ if TYPE_CHECKING:
     from typing import Any
 
 MAX_DEPTH = 100
-"""How deep objects and lists may nest. Configurations and results need fewer than ten."""
+"""Limit of nested objects and lists. Configurations and results have fewer than ten."""
 
 _BLANK = " \t\n\r"
-_PLAIN_DIGITS = 18  # an int of so many digits costs nothing and prints as it was written
+_PLAIN_DIGITS = 18  # an int of so many digits is cheap, and Python prints it as it was written
 
 
 class InvalidJSONError(ValueError):
-    """Text that is not JSON as this module accepts it; ``str()`` is the reason."""
+    """The text is not JSON as this module accepts it; ``str()`` is the reason."""
 
 
 class Number:
-    """A number in its own spelling; equal to another with the same spelling."""
+    """A number that keeps its spelling; equal to another number of the same spelling."""
 
     __slots__ = ("text",)
 
@@ -51,7 +49,7 @@ class Number:
 
 
 def parse(data: bytes | bytearray, depth: int = MAX_DEPTH) -> Any:
-    """Return the value that *data* spells, *depth* levels at most.
+    """Return the value in *data*, which may have *depth* levels.
 
     Raises :class:`InvalidJSONError`.
     """
@@ -68,12 +66,12 @@ def parse(data: bytes | bytearray, depth: int = MAX_DEPTH) -> Any:
         raise InvalidJSONError(_too_deep(depth)) from None
     except InvalidJSONError:
         raise
-    except ValueError as error:  # json.JSONDecodeError; its class is not imported for this
+    except ValueError as error:  # json.JSONDecodeError, without its import
         raise InvalidJSONError(str(error)) from None
     if text[end:].strip(_BLANK):
         raise InvalidJSONError(_where(text, end, "nothing more is expected"))
     if text.count("[") + text.count("{") > depth:
-        _judge_depth(value, depth)
+        _validate_depth(value, depth)
     return value
 
 
@@ -81,59 +79,59 @@ def _read(text: str, start: int) -> tuple[Any, int]:
     try:
         return _scan(text, start)
     except SystemError:
-        # The scanner takes its error class from json.decoder if that is loaded, and fails
-        # to fail otherwise (until Python 3.13). Errors may cost an import.
+        # Until Python 3.13 the scanner can raise its error only if json.decoder is loaded. The
+        # import is expensive, but only errors need it.
         import json.decoder  # noqa: F401 - the scanner looks it up itself
 
         return _scan(text, start)
 
 
 def dump(value: Any) -> bytes:
-    """Return *value* as one line of JSON in UTF-8, keys in their order, numbers as read."""
+    """Return *value* as one line of JSON in UTF-8: keys in their order, numbers as read."""
     try:
         parts = _encode(value, 0)
     except _NumberFoundError:
         parts = []
         _write(value, parts.append)
-    # A lone surrogate came from an escape and goes back to one: that is how Python spells it.
+    # A lone surrogate came from an escape, and becomes one again: Python spells it as JSON does.
     return "".join(parts).encode("utf-8", "backslashreplace")
 
 
 class _NumberFoundError(Exception):
-    """A :class:`Number`, or what else the C encoder cannot write."""
+    """A value that the C encoder cannot write, a :class:`Number` above all."""
 
 
-def _give_up(value: object) -> None:
+def _refuse(value: object) -> None:
     raise _NumberFoundError(type(value))
 
 
-_encode = make_encoder(None, _give_up, encode_basestring, None, ":", ",", False, False, False)  # noqa: FBT003 - its parameters have no names
+_encode = make_encoder(None, _refuse, encode_basestring, None, ":", ",", False, False, False)  # noqa: FBT003 - its parameters have no names
 
 
 def _write(value: Any, put: Any) -> None:
-    kind = type(value)
-    if kind is str:
+    value_type = type(value)
+    if value_type is str:
         put(encode_basestring(value))
-    elif kind is dict:
+    elif value_type is dict:
         before = "{"
         for key, item in value.items():
             put(before + encode_basestring(key) + ":")
             _write(item, put)
             before = ","
         put("}" if value else "{}")
-    elif kind is list or kind is tuple:
+    elif value_type is list or value_type is tuple:
         before = "["
         for item in value:
             put(before)
             _write(item, put)
             before = ","
         put("]" if value else "[]")
-    elif kind is Number:
+    elif value_type is Number:
         put(value.text)
-    elif kind is float:
+    elif value_type is float:
         put(float.__repr__(value))
     else:
-        put(_WORDS[value] if value is None or kind is bool else str(int(value)))
+        put(_WORDS[value] if value is None or value_type is bool else str(int(value)))
 
 
 _WORDS = {None: "null", True: "true", False: "false"}
@@ -157,18 +155,18 @@ def _constant(text: str) -> None:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
+    value = dict(pairs)
+    if len(value) != len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
         raise InvalidJSONError(
             f"the key {encode_basestring(twice[:64])} stands twice in one object"
         )
-    return made
+    return value
 
 
 class _Rules:
-    """What the C scanner asks its context for; ``strict`` refuses raw control characters."""
+    """The context of the C scanner; ``strict`` refuses raw control characters in strings."""
 
     strict = True
     object_hook = None
@@ -181,13 +179,17 @@ class _Rules:
 _scan = make_scanner(_Rules)  # type: ignore[arg-type]  # typeshed wants a scanner here
 
 
-def _judge_depth(value: Any, depth: int) -> None:
-    boxes = [value]
+def _validate_depth(value: Any, depth: int) -> None:
+    containers = [value]
     for _ in range(depth + 1):
-        boxes = [box for box in boxes if isinstance(box, (dict, list))]
-        if not boxes:
+        containers = [each for each in containers if isinstance(each, (dict, list))]
+        if not containers:
             return
-        boxes = [item for box in boxes for item in (box.values() if isinstance(box, dict) else box)]
+        containers = [
+            item
+            for each in containers
+            for item in (each.values() if isinstance(each, dict) else each)
+        ]
     raise InvalidJSONError(_too_deep(depth))
 
 

@@ -1,7 +1,7 @@
-"""Every key, label and name of networks by which Genie is known to Kubernetes and to the node.
+"""Every annotation, label and name that Kubernetes or the node knows of Genie.
 
-No other module of dispatcher/ and webhook/ spells one; a test holds the manifests against this
-one. What only certs/ knows (its label, its annotation, its Secret) is spelled there.
+No other module of dispatcher/ and webhook/ spells one, and a test compares the manifests with this
+module. Names that only certs/ uses (its label, annotation and Secret) are spelled there.
 """
 
 ANNOTATION = "cni"
@@ -11,14 +11,14 @@ ATTACHMENTS = "cni-genie.io/attachments"
 """On a pod: its validated NetworkAttachmentDefinitions. Reserved: nothing reads it yet."""
 
 POD_KEYS = (ANNOTATION, ATTACHMENTS)
-"""On pods, decided when a pod is created: no Binding may bring one of these."""
+"""On pods, fixed at creation: a Binding may not contain one of these."""
 
 ALLOWED = "cni-genie.io/allowed"
 """On a namespace: comma list of the only networks that its pods may name."""
 
 DEFAULTED = "cni-genie.io/defaulted"
-"""Label on a namespace that has a default: only there does the API server ask for it to be filled
-in. No pod gets a wrong network for want of it; the policies read the annotation."""
+"""Label on a namespace that has a default: only there does the API server call the webhook for pods
+without a choice. A missing label gives no pod a wrong network: the policies read the annotation."""
 
 SCHEDULING = "cni-genie.io/scheduling"
 """On a namespace: ``required``, ``preferred`` or ``off``, over the webhook's own setting."""
@@ -33,7 +33,7 @@ LIMIT_KEYS = (MAX_ATTACHMENTS, MAX_PER_NETWORK)
 """On namespaces: the limits of a pod."""
 
 NAMESPACE_KEYS = (ANNOTATION, ALLOWED, SCHEDULING, *LIMIT_KEYS)
-"""On namespaces: our annotations. Policies, matchConditions and warnings have this list."""
+"""On namespaces: Genie's annotations, as in policies, matchConditions and warnings."""
 
 NETWORK_LABEL = "network.cni-genie.io/"
 """Prefix of the node labels; the rest of the key is the network's name."""
@@ -48,14 +48,14 @@ POD_ANNOTATIONS = "io.kubernetes.cri.pod-annotations"
 """The capability, and key of ``runtimeConfig``, under which a runtime hands over annotations."""
 
 MIRROR = "kubernetes.io/config.mirror"
-"""On a pod: the API server's image of a static pod. Never judged."""
+"""On a pod: it is the mirror of a static pod in the API server, and is not validated."""
 
 CONFIG_SOURCE = "kubernetes.io/config.source"
-"""On every pod that kubelet hands to the runtime, written by kubelet alone: where it has the pod
-from. ``api``, or of a static pod ``file`` or ``http``."""
+"""On every pod that the kubelet passes to the runtime: the pod's source, written by the kubelet.
+``api``, or for a static pod ``file`` or ``http``."""
 
 CONF_ARGS = "cni-genie.io"
-"""In ``args`` of our conflist: options that a plugin which does not know them ignores."""
+"""In ``args`` of our conflist: options that older versions of the plugin ignore."""
 
 PLUGIN_TYPE = "genie"
 """The ``type`` of our plugin, and the name of its executable."""
@@ -64,7 +64,7 @@ CONFLIST = "00-genie.conflist"
 """The file name of our conflist: first in lexical order, so that the runtime loads it."""
 
 LIBCNI_CACHE_KIND = "cniCacheV1"
-"""What libcni calls the form of its notes: one file for each attachment that it made."""
+"""The ``kind`` of a file in the libcni cache, which has one for each attachment."""
 
 PRIMARY_INTERFACE = "eth0"
 """In an annotation: the interface that the runtime asked for (CNI_IFNAME), whatever its name."""

@@ -1,16 +1,19 @@
 """Which networks a node has: configuration files in, networks by name out.
 
-How it works: the directories are read in the order given, each one's files in lexical
-order. A file offers its network under up to four names, in this order of strength: its stem
-and the stem after a numeric prefix (``10-canal.conflist``: ``canal``); the configuration's
-own ``name``; the stem after its first ``-`` (the rule of the original CNI-Genie). For a name
-that several files offer, the stronger rule wins, then the earlier directory, then the
-earlier file. :func:`find` answers for one name and :func:`scan` for all of them; both go
-through the same claims, so the plugin, the agent and the command line never disagree.
+The directories are read in the given order, and the files of each in lexical order. A file claims
+up to four names for its network. Of several files that claim one name, the lowest rank has it, then
+the earlier directory, then the earlier file:
 
-Rules of this file: nothing is cached, since installers rewrite these files while we run; a
-broken file harms only the names that it would have won; a file is never a network if it
-holds a plugin of type ``genie``, or loopback alone.
+    1  the file's name without extension, also without a number before it (``10-canal``: ``canal``)
+    2  the ``name`` in the configuration
+    3  the file's name after its first ``-`` (the rule of the original CNI-Genie)
+
+:func:`find` returns one network, :func:`scan` all of them, by the same claims, so that plugin,
+agent and command line agree.
+
+Rules of this file: nothing is cached, since installers rewrite these files at any time. A broken
+file affects only the names that it has. A file with a plugin of type ``genie``, or with loopback
+only, is not a network.
 """
 
 from __future__ import annotations
@@ -25,15 +28,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 DIRECTORIES = ("/etc/cni/genie.d", "/etc/cni/net.d")
-"""Where configurations are looked for, in order; the runtime reads only the second."""
+"""The directories of networks, in order; the runtime reads only the second."""
 
-_KIND, _REGULAR = 0o170000, 0o100000  # of st_mode; the module for it would be loaded for this alone
+_TYPE_MASK, _REGULAR = 0o170000, 0o100000  # of st_mode, without importing stat
 CONF_EXTENSIONS = (".conf", ".conflist", ".json")
 """What libcni, and so every runtime, reads in a configuration directory."""
 
 
 class UnknownNetworkError(LookupError):
-    """A name that no configuration file of this node has; ``known`` are those it has."""
+    """No configuration file of this node has the name; ``known`` are the names of the node."""
 
     def __init__(self, name: str, directories: Sequence[str], known: Iterable[str]) -> None:
         self.name = name
@@ -46,7 +49,11 @@ class UnknownNetworkError(LookupError):
 
 
 class Networks:
-    """What a node's directories hold: ``confs`` by name, ``broken`` files by path."""
+    """The networks in a node's directories: ``confs`` by name, ``broken_files`` by path.
+
+    ``broken_names`` are the names that a broken file has, each with the error of that file.
+    ``ignored`` are all names of the networks that the settings ignore.
+    """
 
     __slots__ = ("broken_files", "broken_names", "confs", "ignored")
 
@@ -54,17 +61,16 @@ class Networks:
         self.confs: dict[str, Conf] = {}
         self.broken_files: dict[str, InvalidConfError] = {}
         self.ignored: set[str] = set()
-        """Every name of what is ignored."""
         self.broken_names: dict[str, InvalidConfError] = {}
-        """Names that a broken file has won, each with that file's error."""
 
 
 def find(name: str, directories: Sequence[str] = DIRECTORIES) -> Conf:
     """Return the configuration of the network *name*.
 
-    Raises :class:`UnknownNetworkError`, or :class:`InvalidConfError` when the file that has this
+    Raises :class:`UnknownNetworkError`, or :class:`InvalidConfError` if the file that has this
     name cannot be used.
     """
+    # Nearly every name is that of a file: only that one is read then.
     for path in _files(directories) if is_network_name(name) else ():
         if name in _stems(path):
             conf = load(path)
@@ -77,14 +83,14 @@ def find(name: str, directories: Sequence[str] = DIRECTORIES) -> Conf:
 
 
 def scan(directories: Sequence[str] = DIRECTORIES, ignore: Iterable[str] = ()) -> Networks:
-    """Return every network of the node, less those that have a name in *ignore*."""
+    """Return every network of the node, except for those with a name in *ignore*."""
     networks = Networks()
     winners = _winners(directories, networks.broken_files)
     ignored = {id(winners[name]) for name in ignore if name in winners}
     for name, entry in winners.items():
         if not is_network_name(name):
             continue
-        if id(entry) in ignored:  # by all its names: 10-weave is what was meant by weave
+        if id(entry) in ignored:  # by each of its names: weave is also 10-weave
             networks.ignored.add(name)
         elif isinstance(entry, Conf):
             networks.confs[name] = entry
@@ -96,7 +102,7 @@ def scan(directories: Sequence[str] = DIRECTORIES, ignore: Iterable[str] = ()) -
 def _winners(
     directories: Sequence[str], broken: dict[str, InvalidConfError]
 ) -> dict[str, Conf | InvalidConfError]:
-    """Return what has won each name, and put files that cannot be used into *broken*."""
+    """Return what each name stands for; add files that cannot be used to *broken*."""
     best: dict[str, tuple[int, Conf | InvalidConfError]] = {}
     for path, entry in entries(directories, broken):
         for rank, name in claims(path, entry):
@@ -108,7 +114,7 @@ def _winners(
 def entries(
     directories: Sequence[str], broken: dict[str, InvalidConfError]
 ) -> Iterator[tuple[str, Conf | InvalidConfError]]:
-    """Yield each file of a network with its configuration; add what is broken to *broken*."""
+    """Yield each file of a network with its configuration or error; add errors to *broken*."""
     for path in _files(directories):
         try:
             conf = load(path)
@@ -121,10 +127,7 @@ def entries(
 
 
 def claims(path: str, entry: Conf | InvalidConfError) -> Iterator[tuple[int, str]]:
-    """Yield the names under which the file *path*, which holds *entry*, offers its network.
-
-    Each has its rank: of several files that offer one name, the lowest wins.
-    """
+    """Yield the names that the file *path* with the content *entry* claims, each with its rank."""
     for stem in _stems(path):
         yield 1, stem
     if isinstance(entry, Conf):
@@ -167,12 +170,12 @@ def _files(directories: Sequence[str]) -> Iterator[str]:
                 yield file
 
 
-def find_executable(kind: str, path: Iterable[str]) -> str | None:
-    """Return the file that a plugin of type *kind* is: the first in *path*, or None."""
+def find_executable(plugin_type: str, path: Iterable[str]) -> str | None:
+    """Return the executable of *plugin_type*: the first regular file in *path*, or None."""
     for directory in path:
-        file = f"{directory}/{kind}"
+        file = f"{directory}/{plugin_type}"
         try:
-            if posix.stat(file).st_mode & _KIND == _REGULAR:
+            if posix.stat(file).st_mode & _TYPE_MASK == _REGULAR:
                 return file
         except (OSError, ValueError):
             continue
@@ -180,17 +183,17 @@ def find_executable(kind: str, path: Iterable[str]) -> str | None:
 
 
 def missing_executables(conf: Conf, path: Sequence[str]) -> list[str]:
-    """Return the types of *conf*, IPAM included, that *path* has no executable for."""
-    wanted = []
+    """Return the plugin types of *conf*, IPAM included, that have no executable in *path*."""
+    required = []
     for plugin in conf.plugins:
         ipam = plugin.get("ipam")
-        wanted += [plugin["type"], ipam.get("type") if isinstance(ipam, dict) else None]
+        required += [plugin["type"], ipam.get("type") if isinstance(ipam, dict) else None]
     return [
-        kind
-        for kind in dict.fromkeys(wanted)
-        if isinstance(kind, str) and kind and not _runnable(find_executable(kind, path))
+        each
+        for each in dict.fromkeys(required)
+        if isinstance(each, str) and each and not _is_executable(find_executable(each, path))
     ]
 
 
-def _runnable(file: str | None) -> bool:
+def _is_executable(file: str | None) -> bool:
     return file is not None and posix.access(file, posix.X_OK)

@@ -1,11 +1,11 @@
 """What known CNI plugins cannot do: one table, and the conflicts of a plan.
 
-How it works: a plan is the list of a pod's networks, each with the plugin types of its chain.
-:func:`conflicts` compares it with the table and returns what no attempt can make work;
-:func:`conflict_fault` puts one conflict into the words that webhook, plugin and command line share.
+A plan is the list of a pod's networks, each with the plugin types of its chain. :func:`conflicts`
+compares it with the tables and returns what can never work. :func:`conflict_fault` words a conflict
+for webhook, plugin and command line.
 
-Rules of this file: it is pure and imports only the grammar, because the plugin loads it for pods
-with two networks or more. An entry needs a source in which the limit can be seen, and
+Rules of this file: pure. It imports only the grammar, because the plugin loads it for pods with two
+networks or more. Each entry names a source in which the limit can be seen, and
 ``docs/admission.md`` has the same table.
 """
 
@@ -50,7 +50,7 @@ ONCE_PER_POD = {
         "cilium/cilium, plugins/cilium-cni/cmd/cmd.go: Del",
     ),
 }
-"""Plugin types that can attach a pod only once. Such a plan is refused."""
+"""Plugin types that can attach a pod only once. A plan with such a type twice is refused."""
 
 PRIMARY_ONLY = {
     "calico": Rule(
@@ -59,10 +59,10 @@ PRIMARY_ONLY = {
         "workload_endpoint_default.go: PodToWorkloadEndpoints",
     ),
 }
-"""Plugin types that attach as a secondary, but to no use. Such a plan gets a warning."""
+"""Plugin types that are unreachable as a secondary. Such a plan gets a warning."""
 
 LIMITED = frozenset(ONCE_PER_POD) | frozenset(PRIMARY_ONLY)
-"""Every plugin type that the table has."""
+"""Every plugin type in the tables."""
 
 
 def conflicts(plan: Sequence[Iterable[str]]) -> list[Conflict]:
@@ -71,14 +71,14 @@ def conflicts(plan: Sequence[Iterable[str]]) -> list[Conflict]:
     An item conflicts with the first one of the same plugin type, whatever the networks' names.
     """
     first: dict[str, int] = {}
-    found = []
+    result = []
     for position, plugin_types in enumerate(plan, 1):
         for plugin_type in sorted(ONCE_PER_POD.keys() & set(plugin_types)):
             if plugin_type in first:
-                found.append((first[plugin_type], position, plugin_type))
+                result.append((first[plugin_type], position, plugin_type))
             else:
                 first[plugin_type] = position
-    return found
+    return result
 
 
 def conflict_fault(conflict: Conflict, networks: Sequence[str]) -> Fault:
@@ -94,7 +94,7 @@ def conflict_fault(conflict: Conflict, networks: Sequence[str]) -> Fault:
 
 
 def conflict_summary(conflict: Conflict, networks: Sequence[str]) -> str:
-    """Return *conflict* in the few words that fit into a warning."""
+    """Return *conflict* in a short form, for a warning."""
     first, second, plugin_type = conflict
     other, network = networks[first - 1], networks[second - 1]
     which = (
@@ -106,7 +106,7 @@ def conflict_summary(conflict: Conflict, networks: Sequence[str]) -> str:
 
 
 def primary_only_warning(network: str, plugin_type: str) -> str:
-    """Return the warning for *network*, whose *plugin_type* is of use only as the primary."""
+    """Return the warning for *network*, whose *plugin_type* works only as the primary."""
     return (
         f"{quote(network)} works only as the primary (on eth0): "
         f"{plugin_type} leaves other interfaces unreachable"

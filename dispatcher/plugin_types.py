@@ -1,12 +1,12 @@
-"""The plugin types of a node's networks, as the node annotation ``cni-genie.io/plugin-types``.
+"""Encode the plugin types of a node's networks as its annotation ``cni-genie.io/plugin-types``.
 
     value := network "=" type ("," type)* (";" network "=" type ("," type)*)*
 
 The agent writes it, the webhook reads it: ``canal=calico,portmap;weave=weave-net``. Networks are in
 lexical order, the types of each in the order of its chain.
 
-Rules of this file: equal networks give equal text, and a text of any origin is either read or
-ignored, at no more cost than its limit allows.
+Rules of this file: equal networks give equal text. Any text is decoded, without its malformed
+parts; the length limit bounds the cost.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 MAX_BYTES = 8192
-"""Length limit of a value; some 300 networks fit."""
+"""Limit of a value, in bytes; some 300 networks fit."""
 
 MAX_TYPES = 16
-"""Plugin types of one network that are published: chains are shorter."""
+"""Limit of the plugin types of one network; chains are shorter."""
 
 MAX_TYPE = 63
-"""Characters of a plugin type that is published. It is the name of an executable."""
+"""Limit of a plugin type, in characters; it is the name of an executable."""
 
 
 def encode(networks: Mapping[str, Iterable[str]]) -> str:
-    """Return the text for *networks* and their plugin types, of those networks that fit.
+    """Return the text for *networks* with their plugin types, as many as fit.
 
-    A type that is no plain name is left out: no rule is about such a one.
+    A type that is not a plain name is left out: no rule names such a type.
     """
     entries: list[str] = []
     size = -1  # no separator before the first
@@ -48,9 +48,9 @@ def encode(networks: Mapping[str, Iterable[str]]) -> str:
 
 
 def decode(text: str) -> dict[str, tuple[str, ...]]:
-    """Return the networks in *text* with their plugin types, without what is malformed.
+    """Return the networks in *text* with their plugin types, without malformed entries.
 
-    Nothing of a text that is longer than the limit is read.
+    A text beyond the limit gives no networks.
     """
     networks: dict[str, tuple[str, ...]] = {}
     for entry in text.split(";") if len(text) <= MAX_BYTES else ():

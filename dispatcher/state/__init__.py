@@ -1,12 +1,11 @@
-"""The files under ``stateDir``: the contract between all programs of a node.
+"""The files under ``stateDir``, which all programs of a node share.
 
-    record      what was done for a container, and the bytes that stand for it
-    store       records in files: ``<containerID>.json``
-    lock        one lock per container, and one that GC takes alone
+    record      the attachments of a container, and the format of the file
+    store       reads and writes records: ``<containerID>.json``
+    lock        one lock for each container, and one that GC takes exclusively
     journal     one line for each ADD and DEL
-    leftovers   removes what killed calls left before their first record
+    leftovers   removes the files of killed calls that have no record
 
-The plugin writes them; agent, reaper and command line read them through the same code. The
-plugin loads this package for every pod, so it imports only the cheap part of the standard
-library.
+The plugin writes the files; agent, reaper and command line read them with the same code. The plugin
+loads this package for every pod, so it imports only the cheap part of the standard library.
 """

@@ -11,11 +11,11 @@
      "pod": ["namespace", "name", "uid"],
      "attachments": [{"network": "weave", "interface": "eth0", "seconds": 0.03, "code": 0}]}
 
-``attachments`` are those that were begun, in the order of the calls.
+``attachments`` are those that the call has begun, in the order of the calls.
 
-Rules of this file: a line is one write of at most 4 KiB, so lines of calls that run side by
-side never mix; a journal of :data:`LIMIT` bytes, which nobody reads, is not added to; one that
-cannot be written harms nobody.
+Rules of this file: a line is one write of at most 4 KiB, so that lines of concurrent calls do not
+mix. Nothing is added to a journal of :data:`LIMIT` bytes, which nobody reads. A call does not fail
+because the journal cannot be written.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ LIMIT = 4 << 20
 _LINE = 4096
 _MSG = 1024
 _FLAGS = posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT | posix.O_CLOEXEC | posix.O_NOFOLLOW
-_FLAGS |= posix.O_NONBLOCK  # a pipe in its place keeps no call from ending
+_FLAGS |= posix.O_NONBLOCK  # a pipe in its place must not block the call
 
 
 def append(
@@ -52,7 +52,7 @@ def append(
     now: float,
     seconds: float,
 ) -> None:
-    """Add a line for a call that has ended: well, or with *error*.
+    """Add a line for a call that has succeeded, or failed with *error*.
 
     *args* are the CNI_ARGS of the call, which name the pod.
     """
@@ -84,7 +84,7 @@ def _open(state_dir: str) -> int:
     path = f"{state_dir}/{NAME}"
     try:
         return posix.open(path, _FLAGS, 0o600)
-    except FileNotFoundError:  # the first call of all may fail before it needs a directory
+    except FileNotFoundError:  # the first call on a node may fail before it creates the directory
         store.make_dir(state_dir)
         return posix.open(path, _FLAGS, 0o600)
 
@@ -94,7 +94,7 @@ def _short(text: str) -> str:
 
 
 def attachment_entry(network: str, interface: str, seconds: float, code: int) -> dict[str, Any]:
-    """Return what a line says of one attachment."""
+    """Return the entry of one attachment in a line."""
     return {
         "network": network,
         "interface": interface,

@@ -1,10 +1,10 @@
-"""What is left of calls that were killed before their first record had its name.
+"""Remove what killed calls left that had no record yet.
 
-How it works: such a call told no delegate what to do, though it may have started one. Its
-lock and its unfinished record stay. The next DEL of the container removes both; where none
-comes (a sandbox whose ADD was killed is nobody's), GC and the node's reaper do it here. A
-record that is whole, as a kill or a power cut in its last moment leaves it, is made one, and
-freed as such. A container's lock is taken first, so no call that is going on is disturbed.
+Such a call had given no delegate its configuration, though it may have started one. Its lock and
+its staged record stay. The next DEL of the container removes both. If no DEL comes (the sandbox of
+a killed ADD may belong to nobody), GC and the reaper remove them here. A staged record that is
+whole, after a kill or a power cut in the last moment, is committed and released like any other. The
+container's lock is acquired first, so that no running call is disturbed.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from dispatcher.state.record import NewerRecordError
 
 
 def sweep(state_dir: str) -> list[str]:
-    """Remove locks and unfinished records of containers without a record; return their ids.
+    """Remove locks and staged records of containers without a record; return their ids.
 
-    What somebody holds is left alone, and so is what cannot be read or removed.
+    Files that cannot be locked, read or removed stay.
     """
     try:
         entries = posix.listdir(state_dir)
@@ -43,13 +43,13 @@ def _remove(state_dir: str, container_id: str) -> bool:
         held = lock.acquire_container(state_dir, container_id, deadline=0)
     except (CNIError, OSError):
         return False
-    kept = True
+    keep = True
     try:
-        kept = store.exists(state_dir, container_id) or store.commit_staged(state_dir, container_id)
-        if not kept:
+        keep = store.exists(state_dir, container_id) or store.commit_staged(state_dir, container_id)
+        if not keep:
             store.remove_staged(state_dir, container_id)
     except (NewerRecordError, OSError):
-        pass  # it stays where it is
+        pass  # its files stay
     finally:
-        held.release(unlink=not kept)
-    return not kept
+        held.release(unlink=not keep)
+    return not keep

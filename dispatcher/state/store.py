@@ -14,11 +14,11 @@ a reader sees the old record or the new one, whole.
 - Nor is the directory synced: after a power cut, or after a kill before it was named, the first
   record may still have its temporary name, and :func:`commit_staged` gives it its own.
 
-Files have the mode 0600, since a delegate's configuration may hold secrets, in a directory of
-0700.
+Files have the mode 0600 in a directory of 0700, since a delegate's configuration may contain
+secrets.
 
-Rules of this file: who changes a record holds the container's lock; a record that nobody can
-read is kept beside its place, never thrown away; nothing that is no regular file is waited for.
+Rules of this file: a caller that changes a record holds the container's lock; a corrupt record is
+kept under another name, and never lost; a pipe in the place of a file does not block a call.
 """
 
 from __future__ import annotations
@@ -36,35 +36,36 @@ if TYPE_CHECKING:
 
 SUFFIX = ".json"
 STAGED = ".tmp"
-"""What is added to the name of a record while it is written."""
+"""Suffix of a record that is being written."""
 
 SYNCED = ".synced"
-"""What is added to the name of the record that is certain while steps are noted."""
+"""Suffix of the last synced record, while the record itself has steps that are not synced."""
 
 TEMPORARY = (STAGED, SYNCED)
+"""Suffixes of files that a killed call may leave beside a record."""
 
 CORRUPT = ".corrupt"
-"""What is added to the name of a record that nobody could read."""
+"""Suffix of a corrupt record that was set aside."""
 
 AGENT_PROBLEM = ".agent-problem"
-"""Where the agent leaves what keeps it from its work on this node, for ``genie doctor``."""
+"""File in which the agent leaves its current problem on this node, for ``genie doctor``."""
 
 REAPER_PROBLEM = ".reaper-problem"
-"""The same of the reaper, for the agent as well."""
+"""File of the reaper's current problem, for ``genie doctor`` and the agent."""
 
 
 _READING = posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NOFOLLOW | posix.O_NONBLOCK
 _WRITING = posix.O_WRONLY | posix.O_CLOEXEC | posix.O_CREAT | posix.O_EXCL
-_KIND, _REGULAR, _FOLDER = 0o170000, 0o100000, 0o040000  # as in stat, which would be an import
+_TYPE_MASK, _REGULAR, _FOLDER = 0o170000, 0o100000, 0o040000  # of st_mode, without importing stat
 _NO_FILE = (6, 19, 40)  # ENXIO, ENODEV, ELOOP: a socket, a device without a driver, a symbolic link
 
 
 class IrregularFileError(OSError):
-    """A pipe, a link, a device or a socket that has the name of a file of ours."""
+    """A pipe, link, device or socket has the name of one of Genie's files."""
 
 
 def path_of(state_dir: str, container_id: str) -> str:
-    """Return where the record of *container_id* is kept."""
+    """Return the file of the record of *container_id*."""
     return f"{state_dir}/{container_id}{SUFFIX}"
 
 
@@ -99,11 +100,11 @@ def _read_synced(path: str, container_id: str) -> Record | None:
     try:
         return _read(path + SYNCED, container_id)
     except CorruptRecordError:
-        return None  # what is wrong with the record itself says more
+        return None  # the fault of the record itself says more
 
 
 def commit_staged(state_dir: str, container_id: str) -> bool:
-    """Make a record of what was written whole and not renamed; tell whether there was any.
+    """Rename a staged record that is whole to its final name; return whether there was one.
 
     For a container without a record; the caller holds its lock. Raises OSError, NewerRecordError.
     """
@@ -112,7 +113,7 @@ def commit_staged(state_dir: str, container_id: str) -> bool:
         if _read(path + STAGED, container_id) is None:
             return False
     except CorruptRecordError:
-        return False  # killed while it was written, or lost in a power cut: nobody was told to act
+        return False  # half written: no delegate had its configuration yet
     posix.replace(path + STAGED, path)
     return True
 
@@ -126,15 +127,15 @@ def _read(path: str, container_id: str) -> Record | None:
         raise CorruptRecordError(error.strerror) from None
     record = decode(data)
     if record.container_id != container_id:
-        raise CorruptRecordError(f"it speaks of the container {record.container_id!r}")
+        raise CorruptRecordError(f"it is the record of another container, {record.container_id!r}")
     return record
 
 
 def read_file(path: str) -> bytes:
-    """Return the content of the regular file *path*, without waiting for anybody.
+    """Return the content of the regular file *path*.
 
-    Raises OSError; that is :class:`IrregularFileError` for what nobody could read: a pipe would be
-    waited for without end, and a link leads to what is not ours.
+    Raises OSError, and :class:`IrregularFileError` for anything else: a pipe would block forever,
+    and a link leads to a file that is not ours.
     """
     sentence = "it is not a regular file"
     try:
@@ -146,45 +147,45 @@ def read_file(path: str) -> bytes:
 
     try:
         status = posix.fstat(file)
-        if status.st_mode & _KIND not in {_REGULAR, _FOLDER}:
+        if status.st_mode & _TYPE_MASK not in {_REGULAR, _FOLDER}:
             raise IrregularFileError(_NO_FILE[0], sentence, path)
         data = b""
         while chunk := posix.read(file, status.st_size + 1):
             data += chunk
         return data
     except OSError as error:
-        error.filename = path  # what fails on an open file does not name it
+        error.filename = path  # an error on a descriptor does not name the file
         raise
     finally:
         posix.close(file)
 
 
 def stage(state_dir: str, record: Record) -> Callable[[], None]:
-    """Write *record*, the first of a container, whole; return what makes it durable and names it.
+    """Write *record*, the first of a container, under its temporary name; return its commit.
 
-    In between a delegate may be started that does not know yet what to do: were we killed then,
-    :func:`commit_staged` would find what was written. Where the container has a record already,
-    nobody would look for that, and all is done at once. The caller holds the container's lock.
-    Both raise OSError.
+    The commit syncs it and gives it its name. In between the caller may start a delegate, but not
+    give it its configuration: after a kill, :func:`commit_staged` finds the record. The caller
+    holds the container's lock. Both raise OSError.
     """
+    # Beside an earlier record nobody would look for a staged one.
     if exists(state_dir, record.container_id):
         write_synced(state_dir, record)
         return lambda: None
     path = path_of(state_dir, record.container_id)
     file = _write_beside(path, encode(record))
 
-    def finish() -> None:
-        # What fails leaves the file: a delegate runs that may have done something, told or not.
+    def commit() -> None:
+        # After an error the staged file stays: a delegate is running that may hold something.
         _name(path, file, posix.fdatasync)
         _unlink(path + SYNCED)
 
-    return finish
+    return commit
 
 
 def write_synced(state_dir: str, record: Record) -> None:
-    """Put *record* on disk, durably, in place of the one that was there.
+    """Replace the record on disk by *record*, and wait until that is durable.
 
-    The caller holds the container's lock. Raises OSError; one of the two then stands, whole.
+    The caller holds the container's lock. Raises OSError; the old or the new record is whole then.
     """
     path = path_of(state_dir, record.container_id)
     _put(path, encode(record), posix.fdatasync)
@@ -192,17 +193,17 @@ def write_synced(state_dir: str, record: Record) -> None:
 
 
 def write_unsynced(state_dir: str, record: Record) -> None:
-    """Put *record*, which is on disk already, there with a step more. See above.
+    """Replace the record on disk by *record*, which survives a kill but not a power cut.
 
-    The caller holds the container's lock. Raises OSError; the old record then still stands.
+    The caller holds the container's lock. Raises OSError; the old record stays then.
     """
     path = path_of(state_dir, record.container_id)
     try:
         posix.link(path, path + SYNCED)
     except FileExistsError:
-        pass  # since the step before
+        pass  # from the step before
     except OSError:
-        write_synced(state_dir, record)  # a file system without second names
+        write_synced(state_dir, record)  # a file system without hard links
         return
     _put(path, encode(record), lambda _: None)
 
@@ -217,7 +218,7 @@ def _put(path: str, data: bytes, sync: Callable[[int], None]) -> None:
 
 
 def _write_beside(path: str, data: bytes) -> int:
-    """Write *data* under the temporary name of *path*, and return the file."""
+    """Write *data* under the temporary name of *path*, and return the descriptor."""
     file = -1
     try:
         file = _create(path + STAGED)
@@ -233,7 +234,7 @@ def _write_beside(path: str, data: bytes) -> int:
 
 
 def _create(path: str) -> int:
-    """Make the file *path*, in place of what a killed call, or anybody else, left there."""
+    """Create the file *path*, in place of one that a killed call has left there."""
     try:
         return posix.open(path, _WRITING, 0o600)
     except FileExistsError:
@@ -242,13 +243,13 @@ def _create(path: str) -> int:
 
 
 def _of(error: OSError, path: str) -> OSError:
-    """Let *error* name the file: what fails on an open one does not."""
+    """Return *error* with the name of the file, which an error on a descriptor lacks."""
     error.filename = error.filename or path + STAGED
     return error
 
 
 def _name(path: str, file: int, sync: Callable[[int], None]) -> None:
-    """Give the temporary *file* the name *path* after *sync*, and close it."""
+    """Sync the temporary *file*, rename it to *path*, and close it."""
     try:
         sync(file)
         posix.replace(path + STAGED, path)
@@ -268,33 +269,33 @@ def exists(state_dir: str, container_id: str) -> bool:
 
 
 def remove(state_dir: str, container_id: str) -> None:
-    """Take the record of *container_id* from the disk, if there is one. Raises OSError."""
+    """Remove the record of *container_id*, if there is one. Raises OSError."""
     path = path_of(state_dir, container_id)
     for suffix in (*TEMPORARY, ""):
         _unlink(path + suffix)
 
 
 def remove_staged(state_dir: str, container_id: str) -> None:
-    """Remove what a plugin left that was killed while it wrote the first record."""
+    """Remove the temporary files of a plugin that was killed while it wrote the first record."""
     for suffix in TEMPORARY:
         try:
             posix.unlink(path_of(state_dir, container_id) + suffix)
         except OSError:
-            pass  # it is not there, as nearly always, or the file system is read-only
+            pass  # it does not exist, as usual, or the file system is read-only
 
 
 def keep_corrupt_copy(state_dir: str, container_id: str) -> str:
-    """Keep a corrupt record under another name, and return it. Raises OSError.
+    """Give a corrupt record a second name, and return that. Raises OSError.
 
-    It keeps its old name too, until another record takes it or :func:`remove` is called:
-    whoever is killed in between leaves what the next call needs to see.
+    The first name stays until another record takes it or :func:`remove` is called: after a kill in
+    between, the next call still finds the record.
     """
     path = path_of(state_dir, container_id)
     aside = path + CORRUPT
     _unlink(aside)
     try:
         posix.link(path, aside, follow_symlinks=False)
-    except OSError:  # a file system without second names
+    except OSError:  # a file system without hard links
         try:
             data = read_file(path)
         except IrregularFileError:
@@ -314,7 +315,7 @@ def _unlink(path: str) -> None:
 
 
 def make_dir(state_dir: str) -> None:
-    """Make *state_dir* (0700), and what is above it, where it is not there. Raises OSError."""
+    """Create *state_dir* (0700) and its parents where they are missing. Raises OSError."""
     try:
         _make_dir(state_dir)
     except FileNotFoundError:
@@ -326,4 +327,4 @@ def _make_dir(path: str) -> None:
     try:
         posix.mkdir(path, 0o700)
     except FileExistsError:
-        pass  # perhaps since a moment ago, by the call for another container
+        pass  # also if a call for another container has created it just now

@@ -138,7 +138,7 @@ def test_a_result_that_the_callers_version_cannot_express_fails_the_add(rig: Rig
     """Version 0.2.0 requires an address: without one, everything is released again."""
     rig.version = "0.2.0"
     rig.delegates.results["c1"] = {"cniVersion": "1.0.0"}
-    assert "needs an address" in error_of(rig, "ADD", "canal").msg
+    assert "requires an address" in error_of(rig, "ADD", "canal").msg
     assert rig.left() == []
 
 

@@ -74,7 +74,7 @@ def test_an_empty_result(version: str, expected: dict[str, Any]) -> None:
 @pytest.mark.parametrize("version", ["0.1.0", "0.2.0"])
 def test_the_oldest_versions_need_an_address(version: str) -> None:
     """Without one there is no result to give."""
-    with pytest.raises(CNIError, match="needs an address") as caught:
+    with pytest.raises(CNIError, match="requires an address") as caught:
         encode(decode({"cniVersion": "1.0.0"}, "1.0.0"), version)
     assert caught.value.code == DECODING_FAILURE
 

@@ -79,7 +79,7 @@ def test_a_configuration_is_read(
         pytest.param(conflist(cniVersions="1.0.0"), '"cniVersions"', id="versions of a wrong type"),
         pytest.param(conflist(plugins={}), '"plugins"', id="plugins of a wrong type"),
         pytest.param(conflist(plugins=[]), '"plugins"', id="no plugins in the list"),
-        pytest.param(conflist(plugins=...), "holds no plugin", id="no plugins anywhere"),
+        pytest.param(conflist(plugins=...), "has no plugins", id="no plugins anywhere"),
         pytest.param(
             conflist(plugins=["bridge"]), "must be a JSON object", id="a plugin in a word"
         ),
@@ -112,7 +112,9 @@ def test_a_configuration_is_read(
         ),
         pytest.param(conflist(disableCheck="yes"), '"disableCheck"', id="a flag in other words"),
         pytest.param(
-            conflist(plugins=..., loadOnlyInlinedPlugins=True), 'no "plugins"', id="inlined: none"
+            conflist(plugins=..., loadOnlyInlinedPlugins=True),
+            'but "plugins" is missing',
+            id="inlined: none",
         ),
     ],
 )
@@ -188,7 +190,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         ("none.conf", "No such file"),
         ("dir.conf", "Is a directory"),
         ("pipe.conf", "not valid JSON"),
-        ("huge.conf", "more than 4 MiB"),
+        ("huge.conf", "larger than 4 MiB"),
         ("a\0b.conf", "null"),
     ):
         with pytest.raises(InvalidConfError) as caught:
