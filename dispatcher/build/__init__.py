@@ -1,4 +1,4 @@
-"""Builds what the image carries for a node. Runs on the building machine only; nobody imports it.
+"""Builds what the image carries for a node, on the building machine; no other package imports it.
 
     payload         all of it: ``python -m dispatcher.build.payload``
     bundle          the plugin: launcher, compiled modules, sources

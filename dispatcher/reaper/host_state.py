@@ -54,7 +54,7 @@ def kill_overdue_holder(lock_file: Path) -> bool:
     try:
         descriptor = os.open(lock_file, _LOCK_FLAGS)
     except OSError:
-        return False  # a file that cannot be opened is held by nobody
+        return False  # a file that cannot be opened is not locked
 
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -12,7 +12,7 @@ host's mounts are visible, and none is added or removed.
 
 Guarantees: the reaper releases a record only if all of these hold.
 
-- The record is older than ``reap_age_seconds``, and nobody holds its lock.
+- The record is older than ``reap_age_seconds``, and its lock is not held.
 - The runtime did not list the sandbox in two passes in a row.
 - The network namespace is gone, or no process runs in it.
 - For a parked attachment: the executables of its chain are there again.

@@ -93,9 +93,11 @@ def loaded(
     program: list[str], folder: Path, command: str, *, code: int = 0, **more: Any
 ) -> set[str]:
     """Return the modules that a call imports; it must end with the error *code*."""
-    done = call([PYTHON, "-I", "-S", "-X", "importtime", *program], folder, command, **more)
-    assert (json.loads(done.stdout or "{}").get("code", 0)) == code, done.stdout
-    lines = (line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if "|" in line)
+    completed = call([PYTHON, "-I", "-S", "-X", "importtime", *program], folder, command, **more)
+    assert (json.loads(completed.stdout or "{}").get("code", 0)) == code, completed.stdout
+    lines = (
+        line.rpartition("|")[2].strip() for line in completed.stderr.splitlines() if "|" in line
+    )
     return {name for name in lines if name != "imported package"}
 
 
@@ -207,18 +209,18 @@ def test_the_plugin_runs(launcher: Path, tmp_path: Path, change: str) -> None:
     if change == "from another place":
         home.rename(tmp_path / "elsewhere")
         program = tmp_path / "elsewhere" / "genie"
-    done = call([str(program)], tmp_path, "ADD")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert json.loads(done.stdout)["ips"] == [{"address": "10.0.0.9/24"}]
+    completed = call([str(program)], tmp_path, "ADD")
+    assert completed.returncode == 0, completed.stdout + completed.stderr
+    assert json.loads(completed.stdout)["ips"] == [{"address": "10.0.0.9/24"}]
     assert not list(tmp_path.rglob("__pycache__"))
 
 
 def test_the_command_line_is_the_same_executable(launcher: Path, tmp_path: Path) -> None:
     """Without CNI_COMMAND, it is the command line for people."""
-    done = subprocess.run(
+    completed = subprocess.run(
         [launcher, "list", "--conf-dir", tmp_path], capture_output=True, text=True, check=True
     )
-    assert done.stdout.startswith("NETWORK")
+    assert completed.stdout.startswith("NETWORK")
 
 
 @pytest.mark.parametrize("arguments", ["list --output json", "--help", "doctor"])
@@ -226,11 +228,11 @@ def test_a_closed_pipe_ends_the_command_line_quietly(launcher: Path, arguments: 
     """`genie list | true` ends by SIGPIPE, as other programs do, without a message."""
     read, write = os.pipe()
     os.close(read)
-    done = subprocess.run(
+    completed = subprocess.run(
         [launcher, *arguments.split()], stdout=write, stderr=subprocess.PIPE, check=False
     )
     os.close(write)
-    assert (done.returncode, done.stderr) == (-signal.SIGPIPE, b"")
+    assert (completed.returncode, completed.stderr) == (-signal.SIGPIPE, b"")
 
 
 def test_two_builds_share_a_folder_only_if_they_are_equal(tmp_path: Path) -> None:
@@ -292,11 +294,11 @@ def test_the_build_command_in_this_process(
 def test_the_build_command(tmp_path: Path) -> None:
     """It prints the path of the launcher."""
     command = [sys.executable, "-m", "dispatcher.build.bundle", str(tmp_path)]
-    done = subprocess.run(
+    completed = subprocess.run(
         [*command, "--interpreter", PYTHON, "--version", "9"],
         capture_output=True,
         text=True,
         check=True,
         cwd=compile_plugin.PACKAGE.parent,
     )
-    assert done.stdout == f"{tmp_path}/genie\n"
+    assert completed.stdout == f"{tmp_path}/genie\n"

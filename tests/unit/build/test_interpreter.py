@@ -88,8 +88,8 @@ PARTICULAR = re.compile(r"x86|amd64|aarch64|arm64|lib64|ld-linux|linux-gnu|\bgnu
 )
 def test_nothing_that_makes_the_image_names_a_processor(file: str) -> None:
     """The names of loaders and of the folders of libraries come from the building machine."""
-    found = [line for line in (TREE / file).read_text().splitlines() if PARTICULAR.search(line)]
-    assert found == []
+    lines = [line for line in (TREE / file).read_text().splitlines() if PARTICULAR.search(line)]
+    assert lines == []
 
 
 def aarch64_interpreter(path: Path) -> bytes:
@@ -123,12 +123,12 @@ def test_the_loaders_path_is_filled_in_on_any_processor(tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     installed = installer.PluginInstaller(tmp_path / "image", tmp_path / "bin")
     installed.install()
-    made = (installed.folder / interpreter.EXECUTABLE).read_bytes()
-    assert len(made) == len(content)
-    assert made[:120] == content[:120]
-    offset = int.from_bytes(made[72:80], "little")
-    assert made[offset : made.index(b"\0", offset)] == bytes(installed.folder / "ld.so")
-    assert made.endswith(b"\0code of another processor")
+    filled = (installed.folder / interpreter.EXECUTABLE).read_bytes()
+    assert len(filled) == len(content)
+    assert filled[:120] == content[:120]
+    offset = int.from_bytes(filled[72:80], "little")
+    assert filled[offset : filled.index(b"\0", offset)] == bytes(installed.folder / "ld.so")
+    assert filled.endswith(b"\0code of another processor")
 
 
 def test_only_modules_of_the_standard_library_are_carried() -> None:
@@ -174,15 +174,15 @@ assert encodings.search_function("ebcdic_cp_us") is None
 
 def encodings_named(source: str) -> set[str]:
     """Return the encodings that *source* names when it encodes or decodes text."""
-    found: set[str] = set()
+    names: set[str] = set()
     for node in ast.walk(ast.parse(source)):
         if not isinstance(node, ast.Call):
             continue
         named = [keyword.value for keyword in node.keywords if keyword.arg == "encoding"]
         if isinstance(node.func, ast.Attribute) and node.func.attr in {"encode", "decode"}:
             named += node.args[:1]
-        found |= {str(each.value) for each in named if isinstance(each, ast.Constant)}
-    return found
+        names |= {str(each.value) for each in named if isinstance(each, ast.Constant)}
+    return names
 
 
 def test_the_plugin_names_no_encoding_that_is_not_carried() -> None:
@@ -198,7 +198,7 @@ def test_the_plugin_names_no_encoding_that_is_not_carried() -> None:
 
 def test_the_encodings_are_compiled_for_the_interpreter_that_is_carried() -> None:
     """They are never compared with a source, which a node does not have."""
-    made = encodings_file.merged_package(interpreter.plugin_modules())
-    assert made[:4] == importlib.util.MAGIC_NUMBER
-    assert made[4:8] == b"\x01\0\0\0"
-    assert b"encodings/utf_8.py" in made
+    package = encodings_file.merged_package(interpreter.plugin_modules())
+    assert package[:4] == importlib.util.MAGIC_NUMBER
+    assert package[4:8] == b"\x01\0\0\0"
+    assert b"encodings/utf_8.py" in package

@@ -91,16 +91,16 @@ def of_pod(name: str) -> Record:
 
 def test_the_problem_names_pods_and_what_to_do() -> None:
     """It names ten pods, and how many more there are."""
-    stored = [CachedRecord(f"c{number}", 0, of_pod(f"p{number}"), "") for number in range(11)]
+    records = [CachedRecord(f"c{number}", 0, of_pod(f"p{number}"), "") for number in range(11)]
     unreadable = CachedRecord("bad", 0, None, "x")
     successor = "/etc/cni/net.d/10-canal.conf"
-    sentence = blocking_problem([*stored, unreadable], successor, set(), is_forced=False)
+    sentence = blocking_problem([*records, unreadable], successor, set(), is_forced=False)
     assert "the networks of ns/p0, ns/p1, " in sentence
     assert "ns/p9 and 2 more" in sentence
     assert 'Drain the node, or set the mode "remove --force"' in sentence
     assert (
         "no other CNI configuration on this node can release the networks of ns/p0. "
-        in blocking_problem(stored[:1], "", set(), is_forced=False)
+        in blocking_problem(records[:1], "", set(), is_forced=False)
     )
     assert "of bad." in blocking_problem(
         [CachedRecord("bad", 0, None, "x")], "/x", set(), is_forced=False
@@ -134,11 +134,11 @@ def test_in_remove_force_the_problem_does_not_advise_force() -> None:
 )
 def test_each_pod_is_named_once_and_only_while_it_exists(gone: set[str], whose: str) -> None:
     """A pod has a record for each of its sandboxes. Containers that are gone are counted."""
-    stored = [
+    records = [
         CachedRecord(container, 0, of_pod(pod), "")
         for container, pod in (("c1", "p"), ("c2", "p"), ("c3", "q"))
     ]
-    assert whose in blocking_problem(stored, "/x", gone, is_forced=False)
+    assert whose in blocking_problem(records, "/x", gone, is_forced=False)
 
 
 def test_the_removal_waits_while_a_pod_needs_genie_and_names_it(
@@ -256,8 +256,8 @@ def test_purge_keeps_folders_records_and_what_belongs_to_them(host: Host) -> Non
         (host.state / name).touch()
     purge(host.state)
     purge(host.state / "never")
-    kept = [*beside, "left.json.left", "lost+found"]
-    assert sorted(path.name for path in host.state.iterdir()) == kept
+    remaining = [*beside, "left.json.left", "lost+found"]
+    assert sorted(path.name for path in host.state.iterdir()) == remaining
     (host.state / "c.json").unlink()
     purge(host.state)
     assert sorted(path.name for path in host.state.iterdir()) == ["left.json.left", "lost+found"]

@@ -74,5 +74,5 @@ def test_loaded_settings_need_no_pydantic() -> None:
 def modules_after(code: str) -> set[str]:
     """Return the names of the modules that a new interpreter has loaded after *code*."""
     command = [sys.executable, "-c", f"{code}; import sys; print(*sys.modules)"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return set(done.stdout.split())
+    completed = subprocess.run(command, capture_output=True, text=True, check=True)
+    return set(completed.stdout.split())

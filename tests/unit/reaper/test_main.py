@@ -6,8 +6,15 @@ import pytest
 
 from dispatcher.node.loop import Loop
 from dispatcher.reaper import __main__ as reaper_command
+from dispatcher.reaper import cri, plugin_del
+from dispatcher.state import store
+from tests.unit.builders import make_record
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dispatcher.node.record_cache import CachedRecord
+    from dispatcher.node.settings import NodeSettings
     from tests.unit.host import Host
 
 
@@ -15,6 +22,35 @@ if TYPE_CHECKING:
 def test_sigterm_ends_the_reaper(host: Host) -> None:
     """It needs neither the API server nor, without records, the runtime."""
     assert reaper_command.main([*host.options(), "--reap-look-seconds=0.1"]) == 0
+
+
+def test_a_pass_asks_the_runtime_and_runs_the_plugins_del(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each DEL is progress: many of them do not make the loop look stuck."""
+    sockets = []
+
+    def list_sandboxes(path: Path, own_uid: str) -> set[str]:
+        sockets.append((path, own_uid))
+        return set()
+
+    def run_del(_: NodeSettings, cached: CachedRecord) -> str:
+        assert loop.is_alive
+        store.remove(str(host.state), cached.container_id)
+        return ""
+
+    monkeypatch.setattr(cri, "list_sandboxes", list_sandboxes)
+    monkeypatch.setattr(plugin_del, "run", run_del)
+    store.write_synced(str(host.state), make_record())
+    places = {"state_dir": "/var/lib/cni/genie", "cni_bin_dir": "/opt/cni/bin"}
+    settings = host.settings(host_root=host.root, pod_uid="u", reap_age_seconds=0, **places)
+    (host.root / "proc").mkdir()
+
+    loop = reaper_command._make_loop(settings)
+    for _ in range(2):
+        assert loop.run_once() == settings.reap_look_seconds
+    assert list(host.state.glob("*.json")) == []
+    assert sockets == [(host.root / "run/containerd/containerd.sock", "u")] * 2
 
 
 @pytest.mark.usefixtures("signals")
