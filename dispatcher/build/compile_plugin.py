@@ -157,6 +157,13 @@ class _Slim(ast.NodeTransformer):
     def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST | None:
         return None if node.module == "__future__" else node
 
+    def visit_If(self, node: ast.If) -> ast.AST | None:
+        # Imports for a type checker alone would be loaded from the file for every pod.
+        if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            return None
+        self.generic_visit(node)
+        return node
+
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         node.returns = None
         arguments = node.args
