@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from dispatcher.node.settings import NodeSettings
 
 
-def network_files(found: Networks) -> dict[str, Conf | InvalidConfError]:
+def network_files(scan: Networks) -> dict[str, Conf | InvalidConfError]:
     """Return the configuration, or its fault, of each network to publish.
 
     The file ``10-canal.conflist`` defines ``canal`` and can be named ``10-canal``, too. That alias
     is not published beside ``canal``.
     """
-    files: dict[str, Conf | InvalidConfError] = {**found.broken_names, **found.confs}
+    files: dict[str, Conf | InvalidConfError] = {**scan.broken_names, **scan.confs}
 
     def is_alias(name: str) -> bool:
         short = name.lstrip("0123456789").removeprefix("-")
@@ -35,20 +35,20 @@ def network_files(found: Networks) -> dict[str, Conf | InvalidConfError]:
     return {name: file for name, file in files.items() if not is_alias(name)}
 
 
-def unavailable_reasons(found: Networks, settings: NodeSettings) -> dict[str, str]:
+def unavailable_reasons(scan: Networks, settings: NodeSettings) -> dict[str, str]:
     """Return each network to publish, with the reason why this node cannot attach it, or ""."""
-    return {name: unavailable_reason(name, found, settings) for name in network_files(found)}
+    return {name: unavailable_reason(name, scan, settings) for name in network_files(scan)}
 
 
-def unavailable_reason(name: str, found: Networks, settings: NodeSettings) -> str:
+def unavailable_reason(name: str, scan: Networks, settings: NodeSettings) -> str:
     """Return why this node cannot attach the network *name*, or ""."""
-    if name in found.broken_names:
-        return str(found.broken_names[name])
-    if name not in found.confs:
-        return absence_reason(name, settings, found.ignored)
+    if name in scan.broken_names:
+        return str(scan.broken_names[name])
+    if name not in scan.confs:
+        return absence_reason(name, settings, scan.ignored)
 
     directories = settings.bin_dirs
-    missing = networks.missing_executables(found.confs[name], directories)
+    missing = networks.missing_executables(scan.confs[name], directories)
     if missing:
         return f"no executable {', '.join(missing)} in {' or '.join(directories)}"
     return ""
@@ -69,9 +69,9 @@ def absence_reason(name: str, settings: NodeSettings, ignored: Collection[str]) 
     return f'no configuration named "{name}" in {" or ".join(settings.conf_dirs)}'
 
 
-def plugin_types(found: Networks) -> dict[str, list[str]]:
+def plugin_types(scan: Networks) -> dict[str, list[str]]:
     """Return the plugin types of each published network whose configuration is valid."""
-    return {name: found.confs[name].types for name in network_files(found) if name in found.confs}
+    return {name: scan.confs[name].types for name in network_files(scan) if name in scan.confs}
 
 
 def _former_names(renamed: Path) -> set[str]:

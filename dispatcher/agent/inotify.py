@@ -5,7 +5,7 @@ is removed and made again is still watched. The directory of CNI plugins is watc
 folders in it, which are many and rarely change. A missed change is no fault: the agent reconciles
 every few seconds, too.
 
-Rules: files with one of our temporary names wake nobody. Otherwise a write that fails (a full disk)
+Rules: files with one of our temporary names wake no thread. Otherwise a failing write (a full disk)
 would be retried at once, for ever.
 """
 

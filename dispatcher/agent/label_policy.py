@@ -48,7 +48,7 @@ class Facts(NamedTuple):
     """It has been unavailable for long enough."""
 
 
-class Rule(NamedTuple):
+class LabelRule(NamedTuple):
     """The label's ``value`` where ``applies``; None: the label stays as it is."""
 
     applies: Callable[[Facts], bool]
@@ -56,19 +56,19 @@ class Rule(NamedTuple):
 
 
 RULES = (
-    Rule(lambda network: network.is_available, TRUE),
+    LabelRule(lambda network: network.is_available, TRUE),
     # A configuration without its executables, for example: the network is known, but no pod may
     # be scheduled for it.
-    Rule(lambda network: not network.has_label, FALSE),
+    LabelRule(lambda network: not network.has_label, FALSE),
     # Its pods get what they ask for, while the runtime attaches all other pods wrongly.
-    Rule(lambda network: network.is_unchanged, None),
+    LabelRule(lambda network: network.is_unchanged, None),
     # A pod that asks for it would get another network: the mode leaves new pods the default network
     # only, or the runtime attaches pods without Genie. That may be over in seconds, and a pod stays
     # Pending meanwhile, which harms less than a pod on the wrong network.
-    Rule(lambda network: not network.may_wait, FALSE),
+    LabelRule(lambda network: not network.may_wait, FALSE),
     # Installers rewrite their files, and a pod must not become unschedulable for that.
-    Rule(lambda network: network.is_overdue, FALSE),
-    Rule(lambda _: True, None),
+    LabelRule(lambda network: network.is_overdue, FALSE),
+    LabelRule(lambda _: True, None),
 )
 """The first rule that applies to a network decides its label."""
 

@@ -6,8 +6,7 @@ installer that removes its file and writes it again moves nothing. After that da
 forgotten, so a network that is installed months later has not moved, and the memory stays small.
 The day starts anew when the agent does.
 
-Rules: a file that is rewritten is no move, whatever it contains. A file that is renamed is one
-move.
+Rules: a file that is rewritten is no move, whatever it contains. A renamed file is a move.
 """
 
 from __future__ import annotations

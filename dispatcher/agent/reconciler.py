@@ -81,15 +81,15 @@ class NodeReconciler:
 
     def reconcile(self) -> NodeState:
         """Install or remove Genie as the mode says; return the state after that."""
-        found = networks.scan(self._settings.conf_dirs, self._settings.ignored_networks)
-        self._ignored = found.ignored
+        scan = networks.scan(self._settings.conf_dirs, self._settings.ignored_networks)
+        self._ignored = scan.ignored
 
         problem = ""
         try:
             if self._settings.mode.is_leaving and self._remove():
                 self._problem_file.forget()
                 return NodeState({}, "", conflist_removed=True, plugin_removed=self._plugin_removed)
-            self._install(found)
+            self._install(scan)
         except LabelsPendingError as error:
             problem = str(error)
         except (InstallError, ConflistError) as error:
@@ -97,28 +97,28 @@ class NodeReconciler:
             self._emit("NotInstalled", problem)
 
         self._problem_file.write(problem)
-        self._emit_moves(found)
-        return self._state(found, problem)
+        self._emit_moves(scan)
+        return self._state(scan, problem)
 
     def absence_reason(self, name: str) -> str:
         """Return why the network *name* has no configuration."""
         return availability.absence_reason(name, self._settings, self._ignored)
 
-    def _install(self, found: Networks) -> None:
+    def _install(self, scan: Networks) -> None:
         """Install plugin and conflist, in this order.
 
         Raises :class:`InstallError`, :class:`ConflistError` or :class:`LabelsPendingError`.
         """
         default = self._settings.default_network
         if not default and not self._conflist.in_place:
-            raise InstallError(_no_default_problem(found))
+            raise InstallError(_no_default_problem(scan))
 
         for sentence in self._plugin.install():
             self._emit_restored(sentence)
 
         if not default:
-            raise InstallError(_no_default_problem(found))
-        reason = availability.unavailable_reason(default, found, self._settings)
+            raise InstallError(_no_default_problem(scan))
+        reason = availability.unavailable_reason(default, scan, self._settings)
         if reason:
             raise InstallError(f'default network "{default}" is not ready on this node: {reason}')
 
@@ -183,19 +183,19 @@ class NodeReconciler:
             self._emit("NotRemoved", problem)
         return bool(blocking)
 
-    def _state(self, found: Networks, problem: str) -> NodeState:
+    def _state(self, scan: Networks, problem: str) -> NodeState:
         """Return the state of the node; *problem* is that of installing."""
         settings = self._settings
-        reasons = availability.unavailable_reasons(found, settings)
+        reasons = availability.unavailable_reasons(scan, settings)
         mode, default = settings.mode, settings.default_network
         if not problem or self._is_serving():
             state = serving_state(reasons, problem, mode=mode, default=default)
         else:
-            bypass = self._bypass(found)
+            bypass = self._bypass(scan)
             state = unserved_state(reasons, problem, mode=mode, default=default, bypass=bypass)
-        return state._replace(plugin_types=availability.plugin_types(found))
+        return state._replace(plugin_types=availability.plugin_types(scan))
 
-    def _bypass(self, found: Networks) -> list[str] | None:
+    def _bypass(self, scan: Networks) -> list[str] | None:
         """Return the networks to which the runtime attaches new pods without Genie.
 
         None: the runtime attaches no pods without Genie. The answer is that after the agent tried
@@ -204,7 +204,7 @@ class NodeReconciler:
         if not self._is_bypassed():
             return None
         effective = conf_dir.effective(self._settings.cni_conf_dir)
-        files = availability.network_files(found)
+        files = availability.network_files(scan)
         return [name for name, file in files.items() if file.path == effective]
 
     def _is_serving(self) -> bool:
@@ -229,8 +229,8 @@ class NodeReconciler:
         except ConflistError:
             return False
 
-    def _emit_moves(self, found: Networks) -> None:
-        places = {name: file.path for name, file in availability.network_files(found).items()}
+    def _emit_moves(self, scan: Networks) -> None:
+        places = {name: file.path for name, file in availability.network_files(scan).items()}
         for move in self._moves.record_places(places, self._clock()):
             self._emit("NetworkMoved", move.sentence)
 
@@ -242,8 +242,8 @@ class NodeReconciler:
         self._events.emit(events.node(self._settings.node_name), reason, message)
 
 
-def _no_default_problem(found: Networks) -> str:
-    names = ", ".join(sorted(found.confs)) or "none"
+def _no_default_problem(scan: Networks) -> str:
+    names = ", ".join(sorted(scan.confs)) or "none"
     return (
         "no default network is set, so Genie does not attach pods; set "
         f'"default-network" in the ConfigMap genie (networks on this node: {names})'

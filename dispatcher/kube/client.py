@@ -64,9 +64,9 @@ class KubeClient(Protocol):
         ...
 
     def patch(
-        self, path: str, body: Any, kind: str = JSON_PATCH, *, timeout: float = TIMEOUT
+        self, path: str, body: Any, media_type: str = JSON_PATCH, *, timeout: float = TIMEOUT
     ) -> dict[str, Any]:
-        """PATCH with *body* of the media type *kind*; return the stored object."""
+        """PATCH with *body* of *media_type*; return the stored object."""
         ...
 
     def delete(self, path: str, *, timeout: float = TIMEOUT) -> dict[str, Any]:
@@ -132,10 +132,10 @@ class Kube:
         return self._call("PUT", path, body, timeout=timeout)
 
     def patch(
-        self, path: str, body: Any, kind: str = JSON_PATCH, *, timeout: float = TIMEOUT
+        self, path: str, body: Any, media_type: str = JSON_PATCH, *, timeout: float = TIMEOUT
     ) -> dict[str, Any]:
-        """PATCH with *body* of the media type *kind*; return the stored object."""
-        return self._call("PATCH", path, body, timeout=timeout, content_type=kind)
+        """PATCH with *body* of *media_type*; return the stored object."""
+        return self._call("PATCH", path, body, timeout=timeout, content_type=media_type)
 
     def delete(self, path: str, *, timeout: float = TIMEOUT) -> dict[str, Any]:
         """DELETE the object at *path*; return it, or the server's status."""

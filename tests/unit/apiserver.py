@@ -178,14 +178,14 @@ class FakeClient:
         return self._end(call, path, self._api.store(path, dict(body)))
 
     def patch(
-        self, path: str, body: Any, kind: str = JSON_PATCH, *, timeout: float = TIMEOUT
+        self, path: str, body: Any, media_type: str = JSON_PATCH, *, timeout: float = TIMEOUT
     ) -> dict[str, Any]:
         """Apply a JSON patch (422 where a test fails) or a merge patch (409: another UID)."""
         del timeout
         call = self._begin("PATCH", path, body)
         path = path.removesuffix("/status")
         found = copy.deepcopy(self._existing("PATCH", path))
-        if kind == JSON_PATCH:
+        if media_type == JSON_PATCH:
             patched = _json_patched(found, body, path)
         else:
             uid = body["metadata"].get("uid", found["metadata"]["uid"])

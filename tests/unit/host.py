@@ -1,4 +1,4 @@
-"""A node for tests of the agent and the reaper: its folders, a clock, and Events that are kept.
+"""A node for tests of the agent and the reaper: its folders, a clock, and recorded Events.
 
 The conftest of each of these folders imports the fixtures that its tests use.
 """
@@ -38,13 +38,13 @@ class Clock:
 
 
 class RecordedEvents(Events):
-    """Events that are kept instead of sent."""
+    """Events that are recorded instead of sent."""
 
     def __init__(self) -> None:
         self.emitted: list[tuple[str, str, str]] = []
 
     def emit(self, subject: Subject, reason: str, message: str, *, warning: bool = True) -> None:
-        """Keep one."""
+        """Record one."""
         del warning
         self.emitted.append((subject.name, reason, message))
 
@@ -82,7 +82,7 @@ class Host:
         return PluginInstaller(self.root / f"image-{version}", self.bin)
 
     def settings(self, **given: Any) -> NodeSettings:
-        """Return settings for this node, with what is *given*."""
+        """Return settings for this node; *given* override the defaults."""
         defaults: dict[str, Any] = {
             "node_name": "n1",
             "default_network": "canal",

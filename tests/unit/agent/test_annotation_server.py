@@ -36,7 +36,7 @@ def code(reply: dict[str, Any]) -> int:
 
 
 @pytest.mark.parametrize("uid", ["u1", "m1", ""], ids=["of the pod", "of a static pod", "unknown"])
-def test_the_networks_of_a_pod_are_told_and_nothing_else(uid: str) -> None:
+def test_the_networks_of_a_pod_are_answered_and_nothing_else(uid: str) -> None:
     """Other annotations are no business of the node."""
     api = Api(POD)
     assert asked(api, uid=uid) == {"annotations": {"cni": "weave"}}
@@ -58,14 +58,14 @@ def test_a_pod_without_the_annotation_has_none() -> None:
         pytest.param(pod_object("ns", "p", "u2"), 121, "replaced", id="another pod of that name"),
     ],
 )
-def test_each_trouble_has_its_own_code_and_sentence(given: Any, expected: int, words: str) -> None:
+def test_each_fault_has_its_own_code_and_sentence(given: Any, expected: int, words: str) -> None:
     """The plugin returns them as they are."""
     reply = asked(failing(given) if isinstance(given, KubeError) else Api(given))
     assert code(reply) == expected
     assert words in reply["error"]["msg"]
 
 
-def test_a_missing_right_is_answered_with_the_cure() -> None:
+def test_a_missing_right_is_answered_with_the_fix() -> None:
     """The right exists in one overlay only."""
     assert "old-runtimes" in asked(failing(KubeError(403, "Forbidden", "x")))["error"]["details"]
 
@@ -124,7 +124,7 @@ def test_over_the_socket_one_line_is_answered_with_one_line(tmp_path: Path) -> N
         server.server_close()
 
 
-def test_more_calls_than_can_be_worked_on_are_told_to_try_again(
+def test_more_calls_than_can_be_worked_on_are_answered_with_try_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A flood cannot pile up threads that wait for the API server."""

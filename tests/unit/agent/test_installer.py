@@ -103,7 +103,7 @@ def test_an_upgrade_keeps_the_old_folder_for_calls_that_run(host: Host) -> None:
 def test_what_was_changed_by_hand_is_restored_and_reported(
     host: Host, spoil: Callable[[Path], None], message: str, *, restarted: bool
 ) -> None:
-    """Whatever happened to our files, the next look leaves them as the image has them."""
+    """Whatever happened to our files, the next installation leaves them as the image has them."""
     plugin = host.plugin()
     plugin.install()
     spoil(host.bin)

@@ -68,7 +68,7 @@ def test_the_agent_installs_publishes_reads_and_answers(host: Host) -> None:
         agent.stop()
 
 
-def test_what_a_person_must_look_after_is_said_on_the_node(host: Host) -> None:
+def test_problems_of_records_are_emitted_on_the_node(host: Host) -> None:
     """Parked attachments, and records that cannot be read."""
     api = node_api()
     parked = make_record()
@@ -115,7 +115,7 @@ def test_the_label_of_a_nodes_only_network_turns_false_when_it(
     assert stepped.shows('genie_agent_network_unavailable{network="canal"')
 
 
-def test_nothing_is_published_before_the_first_look(host: Host) -> None:
+def test_nothing_is_published_before_the_first_reconciliation(host: Host) -> None:
     """What is not known yet is not absent."""
     api = node_api({CANAL: "true"})
     SteppedAgent(host, api).publish()
@@ -123,7 +123,7 @@ def test_nothing_is_published_before_the_first_look(host: Host) -> None:
 
 
 def test_labels_turn_false_while_the_runtime_loads_another_configuration(host: Host) -> None:
-    """From the look through the publication to the API server, and back."""
+    """From the reconciler through the publication to the API server, and back."""
     api = node_api()
     host.executable("bridge")
     host.network("canal")
@@ -194,7 +194,7 @@ def test_what_a_crash_left_half_written_is_swept_away_at_a_start(host: Host) -> 
     assert not [*host.conf.glob(".genie-*"), *host.state.glob(".genie-*")]
 
 
-def test_when_the_plugin_has_left_what_it_kept_goes(host: Host) -> None:
+def test_the_files_of_a_removed_plugin_are_removed(host: Host) -> None:
     """By the thread that takes the journal and remembers what was written onto pods."""
     host.executable("bridge")
     host.network("canal")
@@ -210,7 +210,7 @@ def test_when_the_plugin_has_left_what_it_kept_goes(host: Host) -> None:
     assert node_labels(api) == {}
 
 
-def test_what_keeps_the_reaper_from_its_work_is_said_for_it(host: Host) -> None:
+def test_the_problem_of_the_reaper_is_emitted_for_it(host: Host) -> None:
     """On the Node and as a metric; the reaper has neither a token nor a port."""
     api = node_api()
     reaper_problem.write(host.state, "nothing is freed while …")
@@ -272,7 +272,9 @@ def test_health_names_what_is_stuck(host: Host, monkeypatch: pytest.MonkeyPatch)
     assert agent.health() == "stuck threads: reconcile, publish, records"
 
 
-def test_a_launcher_that_is_removed_is_noticed_before_the_next_look_is_due(host: Host) -> None:
+def test_a_launcher_that_is_removed_is_noticed_before_the_next_reconciliation_is_due(
+    host: Host,
+) -> None:
     """So it is back at once, and not after some seconds."""
     host.executable("bridge")
     host.network("canal")

@@ -364,9 +364,7 @@ def test_a_record_without_a_pod_is_left_alone(tmp_path: Path) -> None:
     assert api.applied == []
 
 
-def test_a_record_that_cannot_be_read_is_told_and_harms_no_other(
-    records: RecordCache, tmp_path: Path
-) -> None:
+def test_a_record_that_cannot_be_read_harms_no_other(records: RecordCache, tmp_path: Path) -> None:
     """It stays on the disk for those who can read it."""
     (tmp_path / "bad.json").write_text("{")
     found = records.read()

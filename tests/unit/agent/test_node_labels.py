@@ -70,8 +70,10 @@ def test_a_label_that_was_removed_by_hand_comes_back(events: RecordedEvents, clo
     assert metadata(api)["labels"] == {KEY + "weave": "true"}
 
 
-def test_why_a_network_is_gone_is_said_on_the_node(events: RecordedEvents, clock: Clock) -> None:
-    """With the reason of the look, or that of its absence."""
+def test_the_reason_why_a_network_is_gone_is_emitted_on_the_node(
+    events: RecordedEvents, clock: Clock
+) -> None:
+    """With the reason of the reconciler, or that of its absence."""
     api = make_api({KEY + "weave": "true", KEY + "canal": "true"})
     labels = make(api, events, clock)
     labels.publish({"canal": "no executable bridge"}, absence, types={})
@@ -119,7 +121,9 @@ def test_leaving_the_node_removes_our_labels_and_no_other(
     assert methods(api) == ["GET", "PATCH"]
 
 
-def test_what_has_vanished_is_told_with_its_reason(events: RecordedEvents, clock: Clock) -> None:
+def test_vanished_networks_are_returned_with_their_reason(
+    events: RecordedEvents, clock: Clock
+) -> None:
     """For the metric: every network that has a label and no configuration, whatever its value."""
     api = make_api({KEY + "weave": "true", KEY + "spare": "false", "kubernetes.io/os": "linux"})
     labels = make(api, events, clock)

@@ -121,7 +121,7 @@ def test_ignored_networks_are_not_seen(
     assert state.networks == {"canal": ""}
 
 
-def test_a_default_that_is_ignored_is_told_as_that(
+def test_a_default_that_is_ignored_is_reported_as_that(
     host: Host, make_reconciler: Callable[..., NodeReconciler]
 ) -> None:
     """Its configuration is there, so that it is not would be a false reason."""
@@ -133,7 +133,7 @@ def test_a_default_that_is_ignored_is_told_as_that(
     )
 
 
-def test_what_was_restored_is_said_on_the_node(
+def test_restored_files_are_emitted_on_the_node(
     host: Host, make_reconciler: Callable[..., NodeReconciler], events: RecordedEvents
 ) -> None:
     """One Event for each thing."""
