@@ -395,7 +395,7 @@ def test_a_pod_with_too_many_alternatives_is_refused() -> None:
     decision = admit(crowded("weave", 101), scheduling="required")
     assert decision.code == 422
     assert messages(decision) == [
-        f"{field}: Too many: 101: must have at most 100 items in a pod that has networks"
+        f"{field}: Too many: 101: must have at most 100 items in a pod that has networks; use fewer"
     ]
     both = admit(crowded("weave,wave", 101), scheduling="required").causes
     assert [cause.field for cause in both] == [CNI, field]
