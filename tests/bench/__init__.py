@@ -10,5 +10,6 @@ What is where:
     churn          pods that come and go on a real node
     creation       what admission adds to the creation of a pod
     webhook        what one answer of the webhook costs
+    cluster        the cluster for agent, churn and creation
     page           write a benchmark's part of docs/performance.md
 """

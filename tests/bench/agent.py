@@ -20,15 +20,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from tests.bench import page
+from tests.bench.cluster import running
 from tests.cluster.support.agents import CONFLIST, LAUNCHER, agent_pod
-from tests.devcluster import state
-from tests.devcluster.cluster import ONE_NODE, Cluster
 from tests.devcluster.commands import ClusterError, step
-from tests.devcluster.genie import NAMESPACE, install_genie
+from tests.devcluster.genie import NAMESPACE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.devcluster.cluster import Cluster
     from tests.devcluster.node.node import Node
 
 NODE = "node1"
@@ -75,15 +75,9 @@ def main() -> int:
         "--name", default="genie-bench", help="name of the cluster (default: %(default)s)"
     )
     chosen = parser.parse_args()
-    found = state.load(chosen.name)
     try:
-        cluster = Cluster.up(chosen.name, ONE_NODE)
-        try:
-            install_genie(cluster)
+        with running(chosen.name) as cluster:
             taken = _measure(cluster, chosen.pods, chosen.seconds)
-        finally:
-            if found is None:
-                cluster.down()
     except ClusterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

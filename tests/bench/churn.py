@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from tests.bench import page
+from tests.bench.cluster import running
 from tests.cluster.support.churn import (
     LANES,
     WAVE,
@@ -27,13 +28,12 @@ from tests.cluster.support.churn import (
     remaining_leftovers,
 )
 from tests.cluster.support.pods import create_namespace
-from tests.devcluster import state
-from tests.devcluster.cluster import ONE_NODE, Cluster
 from tests.devcluster.commands import ClusterError, log_progress, step
-from tests.devcluster.genie import install_genie
 
 if TYPE_CHECKING:
     from collections import Counter
+
+    from tests.devcluster.cluster import Cluster
 
 NODE = "node1"
 PAUSE = (1.0, 4.0)
@@ -63,15 +63,9 @@ def main() -> int:
         "--name", default="genie-bench", help="name of the cluster (default: %(default)s)"
     )
     chosen = parser.parse_args()
-    found = state.load(chosen.name)
     try:
-        cluster = Cluster.up(chosen.name, ONE_NODE)
-        try:
-            install_genie(cluster)
+        with running(chosen.name) as cluster:
             rows, whole = _measure(cluster, chosen.pods, chosen.seconds, chosen.seed)
-        finally:
-            if found is None:
-                cluster.down()
     except ClusterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

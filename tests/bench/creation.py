@@ -14,17 +14,16 @@ import statistics
 import time
 from typing import TYPE_CHECKING
 
+from tests.bench.cluster import running
 from tests.cluster.support.admission import api, pod, spaces
-from tests.devcluster import state
-from tests.devcluster.cluster import ONE_NODE, Cluster
 from tests.devcluster.commands import step
-from tests.devcluster.genie import install_genie
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
     from dispatcher.kube.client import Kube
+    from tests.devcluster.cluster import Cluster
 
 SPACE = "bench-creation"
 WITH, WITHOUT = (f"/api/v1/namespaces/{name}/pods" for name in (SPACE, "kube-system"))
@@ -39,17 +38,10 @@ WARM_UP = 20
 def measure(name: str, pairs: int) -> str:
     """Return the figures as Markdown. Raises :class:`~tests.devcluster.commands.ClusterError`.
 
-    A running cluster of this *name* is used and left running, else one is started for a while.
+    A cluster *name* that exists keeps running; otherwise one is started for the measurement.
     """
-    found = state.load(name)
-    cluster = Cluster.up(name, ONE_NODE)
-    try:
-        install_genie(cluster)
-        with step(f"{pairs} pairs of pods"), _room(cluster) as kube:
-            return _table(_times(kube, pairs))
-    finally:
-        if found is None:
-            cluster.down()
+    with running(name) as cluster, step(f"{pairs} pairs of pods"), _room(cluster) as kube:
+        return _table(_times(kube, pairs))
 
 
 @contextlib.contextmanager
