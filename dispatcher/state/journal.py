@@ -14,7 +14,7 @@
 ``attachments`` are those that the call has begun, in the order of the calls.
 
 Rules of this file: a line is one write of at most 4 KiB, so that lines of concurrent calls do not
-mix. Nothing is added to a journal of :data:`LIMIT` bytes, which nobody reads. A call does not fail
+mix. Nothing is added to a journal of :data:`LIMIT` bytes: no agent reads it. A call does not fail
 because the journal cannot be written.
 """
 

@@ -1,8 +1,8 @@
 """Remove what killed calls left that had no record yet.
 
 Such a call had given no delegate its configuration, though it may have started one. Its lock and
-its staged record stay. The next DEL of the container removes both. If no DEL comes (the sandbox of
-a killed ADD may belong to nobody), GC and the reaper remove them here. A staged record that is
+its staged record stay. The next DEL of the container removes both. If no DEL comes (no runtime
+may know the sandbox of a killed ADD), GC and the reaper remove them here. A staged record that is
 whole, after a kill or a power cut in the last moment, is committed and released like any other. The
 container's lock is acquired first, so that no running call is disturbed.
 """

@@ -9,7 +9,7 @@ their plugins inherit it: one that outlives a killed GC would release pods that 
 list because they are newer.
 
 The file names the delegate that works under the lock, and its deadline. If that is long over, the
-plugin was killed and nobody else ends the delegate: a waiter kills it with all that it has started,
+plugin was killed and cannot end the delegate: a waiter kills it with all that it has started,
 as the plugin would have. A daemon that the delegate has left behind is not killed.
 
 Rules of this file: acquiring a lock always ends by its deadline; releasing never fails.
@@ -158,8 +158,8 @@ def _clear_delegate(file: int) -> None:
 def _wait(file: int, mode: int, deadline: float, sentence: str, *, replaceable: bool) -> bool:
     """Lock *file*. Return False if a daemon holds it and a new file may replace it.
 
-    A daemon that a delegate left behind holds the lock of its container forever, since nobody knows
-    what it still does there. All pods of the node wait for the GC lock, so that one is replaced.
+    A daemon that a delegate left behind holds the lock of its container forever: what it still does
+    there is unknown. All pods of the node wait for the GC lock, so that one is replaced.
     """
     delay = _FIRST_DELAY
     while True:

@@ -167,7 +167,7 @@ def stage(state_dir: str, record: Record) -> Callable[[], None]:
     give it its configuration: after a kill, :func:`commit_staged` finds the record. The caller
     holds the container's lock. Both raise OSError.
     """
-    # Beside an earlier record nobody would look for a staged one.
+    # commit_staged() ignores a staged record beside an earlier one: write it at once.
     if exists(state_dir, record.container_id):
         write_synced(state_dir, record)
         return lambda: None

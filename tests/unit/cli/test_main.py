@@ -92,10 +92,19 @@ def test_json_loses_nothing_for_the_terminals_sake(node: Rig, genie: CommandLine
 
 @pytest.mark.parametrize("arguments", [["--help"], ["list", "--help"], ["dance"]])
 def test_help_and_misuse(genie: CommandLine, arguments: list[str]) -> None:
-    """What can be asked for is told; exit code 2 for what cannot."""
+    """--help prints the usage; unknown arguments have exit code 2."""
     captured = genie.bare(*arguments)
     assert captured.code == (0 if "--help" in arguments else 2)
     assert "usage: genie" in captured.out + captured.err
+
+
+@pytest.mark.parametrize("command", ["explain", "list", "attachments", "doctor"])
+def test_the_help_of_each_command_has_examples(genie: CommandLine, command: str) -> None:
+    """Each is a line that can be copied."""
+    text = genie.bare(command, "--help").out
+    examples = text.partition("\nexamples:\n")[2].partition("\n\n")[0].splitlines()
+    assert examples
+    assert all(f"genie {command}" in line for line in examples)
 
 
 def test_a_manifest_that_is_not_there(genie: CommandLine) -> None:
