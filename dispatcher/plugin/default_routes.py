@@ -1,4 +1,4 @@
-"""Keep the pod's default routes those of its primary, in whatever order networks are attached.
+"""Keep the pod's default routes those of its primary, in any order of attachment.
 
 CNI plugins treat an existing default route differently: some fail (Calico), some leave out their
 own (Weave Net), some replace it, and several report none in their result. So the kernel is asked,
@@ -76,7 +76,7 @@ class DefaultRoutes:
         """Open the pod's network namespace. Call this before all other methods."""
         self._namespace = self._open_namespace(self._record.netns)
 
-        # Routes of an ADD that was killed, which nobody put back since.
+        # Routes that an ADD held when it was killed, and that no call has put back since.
         held = self._record.held_routes
         self._record.held_routes = [
             each for each in held if self._namespace.has_interfaces_of(bytes.fromhex(each))

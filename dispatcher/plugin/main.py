@@ -90,7 +90,7 @@ def run(
         try:
             posix.write(stderr, f"genie: {sentence}\n".encode("utf-8", "backslashreplace"))
         except OSError:
-            pass  # nobody reads it
+            pass  # the caller does not read it
 
     code, answer = serve(environ, lambda: _read(stdin), launcher, warn, clock)
     return code if _print(stdout, answer) else 1
@@ -121,7 +121,7 @@ def _read_chunk(stdin: int) -> bytes:
 
 
 def _print(stdout: int, answer: Any) -> bool:
-    """Print *answer*, unless it is None. Return False if nobody reads it."""
+    """Print *answer*, unless it is None. Return False if the caller is gone."""
     if answer is None:
         return True
     left = memoryview(dump(answer) + b"\n")
