@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     """Positions of two items, counted from 1, and the plugin type that cannot serve both."""
 
 
-class Rule:
+class PluginRule:
     """A limit of one plugin: ``reason`` for operators, ``source`` for maintainers."""
 
     __slots__ = ("reason", "source")
@@ -32,20 +32,20 @@ class Rule:
 
 
 ONCE_PER_POD = {
-    "flannel": Rule(
+    "flannel": PluginRule(
         "it remembers one attachment per container, so the address of the other is never released",
         "flannel-io/cni-plugin, flannel.go: /var/lib/cni/flannel/<container ID>",
     ),
-    "calico": Rule(
+    "calico": PluginRule(
         "it names the host side of the link after the pod, so the second attachment deletes the "
         "first interface",
         "projectcalico/calico, cni-plugin/pkg/dataplane/linux/dataplane_linux.go: DoNetworking",
     ),
-    "weave-net": Rule(
+    "weave-net": PluginRule(
         "it names the host side of the link after the container, so the second attachment fails",
         "weaveworks/weave, net/veth.go: AttachContainer",
     ),
-    "cilium-cni": Rule(
+    "cilium-cni": PluginRule(
         "its DEL for one interface deletes the endpoints of all interfaces of the container",
         "cilium/cilium, plugins/cilium-cni/cmd/cmd.go: Del",
     ),
@@ -53,7 +53,7 @@ ONCE_PER_POD = {
 """Plugin types that can attach a pod only once. A plan with such a type twice is refused."""
 
 PRIMARY_ONLY = {
-    "calico": Rule(
+    "calico": PluginRule(
         "Calico's agent on the node sends packets only to the pod's own address, that of eth0",
         "projectcalico/calico, libcalico-go/lib/backend/k8s/conversion/"
         "workload_endpoint_default.go: PodToWorkloadEndpoints",

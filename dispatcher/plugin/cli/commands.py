@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
 def explain(arguments: argparse.Namespace, conflist: GenieConflist) -> int:
     """Print what this node would attach to the pods of a manifest."""
-    from dispatcher.plugin.cli.manifest import ManifestError, read
+    from dispatcher.plugin.cli.manifest import PodManifestError, read
 
     try:
         pods = read(_contents(arguments.manifest))
-    except ManifestError as error:
+    except PodManifestError as error:
         raise CNIError(0, f"{arguments.manifest}: {error}") from None
 
     default = conflist.settings.default if arguments.default is None else arguments.default

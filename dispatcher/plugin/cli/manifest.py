@@ -22,7 +22,7 @@ _HINT = (
 )
 
 
-class ManifestError(ValueError):
+class PodManifestError(ValueError):
     """The text is not a manifest in JSON; ``str()`` says why, and how to get one."""
 
 
@@ -51,12 +51,12 @@ class PodManifest:
 
 
 def read(data: bytes) -> list[PodManifest]:
-    """Return the pods of the manifests in *data*. Raises :class:`ManifestError`."""
+    """Return the pods of the manifests in *data*. Raises :class:`PodManifestError`."""
     # kubectl prints several objects one after another. Inside JSON no "{" follows a "}" directly.
     documents = data.replace(b"}\n{", b"}\n\0{").split(b"\0")
     pods = [pod for each in documents for pod in _pods(_parse(each))]
     if not pods:
-        raise ManifestError("the list has no items")
+        raise PodManifestError("the list has no items")
     return pods
 
 
@@ -64,16 +64,16 @@ def _parse(document: bytes) -> dict[str, Any]:
     try:
         value = jsontext.parse(document)
     except jsontext.InvalidJSONError as error:
-        raise ManifestError(f"not valid JSON: {error}; {_HINT}") from None
+        raise PodManifestError(f"not valid JSON: {error}; {_HINT}") from None
     if not isinstance(value, dict):
-        raise ManifestError("not a Kubernetes object")
+        raise PodManifestError("not a Kubernetes object")
     return value
 
 
 def _pods(manifest: dict[str, Any]) -> Iterator[PodManifest]:
     kind = manifest.get("kind")
     if not isinstance(kind, str) or not kind:
-        raise ManifestError('not a Kubernetes object: "kind" is missing')
+        raise PodManifestError('not a Kubernetes object: "kind" is missing')
 
     items = manifest.get("items")
     if not isinstance(items, list):
@@ -81,7 +81,7 @@ def _pods(manifest: dict[str, Any]) -> Iterator[PodManifest]:
         return
     for item in items:
         if not isinstance(item, dict):
-            raise ManifestError("an item of the list is not a Kubernetes object")
+            raise PodManifestError("an item of the list is not a Kubernetes object")
         # In a list of one kind (PodList), the API server leaves out the kind of the items.
         yield PodManifest(item, str(item.get("kind") or kind.removesuffix("List")))
 

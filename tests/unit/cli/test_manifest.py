@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.plugin.cli.manifest import ManifestError, read
+from dispatcher.plugin.cli.manifest import PodManifestError, read
 from tests.unit.cli.builders import manifest, workload
 
 POD = manifest("weave", namespace="shop")
@@ -95,7 +95,7 @@ def test_a_pod_with_a_network_of_its_own(value: Any) -> None:
 )
 def test_anything_else_is_refused(data: bytes, reason: str) -> None:
     """With the reason; nothing is guessed."""
-    with pytest.raises(ManifestError, match=reason):
+    with pytest.raises(PodManifestError, match=reason):
         read(data)
 
 
