@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 MAX_REMEMBERED = 128
 """Limit of the results in the cache: the pods of one workload have the same value."""
 
+# A Conflict is (first item, second item, plugin type), items from 1.
 _ORDER = itemgetter(1, 0, 2)
 """Order of conflicts: by the item at fault, like all faults of a value."""
 
@@ -50,7 +51,9 @@ class _Cache:
         self._networks: ClusterNetworks | None = None
         self._results: dict[tuple[Selection, ...], Combination] = {}
 
-    def get(self, selections: tuple[Selection, ...], networks: ClusterNetworks) -> Combination:
+    def get_or_compute(
+        self, selections: tuple[Selection, ...], networks: ClusterNetworks
+    ) -> Combination:
         """Return the result of :func:`_combine`, computed at most once."""
         if networks is not self._networks or len(self._results) >= MAX_REMEMBERED:
             self._networks, self._results = networks, {}
@@ -67,31 +70,33 @@ def combine(selections: tuple[Selection, ...], networks: ClusterNetworks) -> Com
     """Return the conflicts between *selections* on the nodes of the cluster."""
     if len(selections) < 2 or not networks.plugin_types:  # noqa: PLR2004 - one alone has no conflict
         return Combination()
-    return _cache.get(selections, networks)
+    return _cache.get_or_compute(selections, networks)
 
 
 def _combine(selections: Sequence[Selection], networks: ClusterNetworks) -> Combination:
     names = [selection.network for selection in selections]
     # Hundreds of different nodes have few different plans for these few networks.
     plans: set[Plan] = {tuple(map(node.get, names)) for node in networks.plugin_types}
-    refused_by = {plan: frozenset(_conflicts(plan)) for plan in plans}
+    conflicts_by_plan = {plan: frozenset(_conflicts(plan)) for plan in plans}
 
-    agreed: list[Conflict] = []
-    disputed: list[Conflict] = []
-    for conflict in sorted(frozenset().union(*refused_by.values()), key=_ORDER):
+    on_every_node: list[Conflict] = []
+    on_some_nodes: list[Conflict] = []
+    for conflict in sorted(frozenset().union(*conflicts_by_plan.values()), key=_ORDER):
         first, second = conflict[0] - 1, conflict[1] - 1
-        having = [plan for plan in plans if None not in {plan[first], plan[second]}]
+        plans_with_both = [plan for plan in plans if None not in {plan[first], plan[second]}]
         is_promised = not networks.promised.isdisjoint({names[first], names[second]})
-        is_agreed = not is_promised and all(conflict in refused_by[plan] for plan in having)
-        (agreed if is_agreed else disputed).append(conflict)
+        is_on_every_node = not is_promised and all(
+            conflict in conflicts_by_plan[plan] for plan in plans_with_both
+        )
+        (on_every_node if is_on_every_node else on_some_nodes).append(conflict)
 
     warnings = [
         f"some nodes will refuse the pod: {plugin_rules.conflict_summary(conflict, names)}"
-        for conflict in disputed
+        for conflict in on_some_nodes
     ]
     return Combination(
-        tuple(plugin_rules.conflict_fault(conflict, names) for conflict in agreed),
-        tuple(plugin_rules.conflict_summary(conflict, names) for conflict in agreed),
+        tuple(plugin_rules.conflict_fault(conflict, names) for conflict in on_every_node),
+        tuple(plugin_rules.conflict_summary(conflict, names) for conflict in on_every_node),
         (*warnings, *_primary_only_warnings(selections, plans)),
     )
 

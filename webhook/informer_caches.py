@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 NAMESPACES = "/api/v1/namespaces"
 NODES = "/api/v1/nodes"
 
+_WHOLE_CLUSTER = ""
+"""Stands for all nodes among the names of nodes with a log interval."""
+
 MAX_INTERNED = 1024
 """Limit of the different sets of networks that are shared between nodes.
 
@@ -35,6 +38,12 @@ Without it a node that changes its labels again and again would fill the memory.
 
 LOG_INTERVAL = 3600.0
 """Seconds between two log lines about one node with too many networks, however often it changes."""
+
+MAX_LOG_INTERVALS = 1024
+"""Limit of the nodes whose last log line is remembered.
+
+Node names are unbounded over time: an autoscaler gives every new node another one.
+"""
 
 NOT_SYNCED = "the informer caches of namespaces and nodes are not synced yet"
 
@@ -86,15 +95,18 @@ class InformerCaches:
 
     @property
     def networks(self) -> ClusterNetworks:
-        """The networks of the cluster; computed again after a node has changed."""
+        """The networks of the cluster; computed again after a node has changed.
+
+        Logs that there are too many of them, at most once per :data:`LOG_INTERVAL`.
+        """
         nodes = self.nodes_cache.items
         if nodes is not self._merged_nodes:
             self._networks = merge_nodes(nodes.values(), self._listed)
             self._merged_nodes = nodes
-            if self._networks.dropped and self._start_log_interval(""):
+            if self._networks.dropped_count and self._start_log_interval(_WHOLE_CLUSTER):
                 log.warning(
                     "too many networks; some are unknown to the webhook",
-                    left_out=self._networks.dropped,
+                    left_out=self._networks.dropped_count,
                 )
         return self._networks
 
@@ -116,7 +128,7 @@ class InformerCaches:
         now = self._clock()
         if now - self._logged_at.get(name, float("-inf")) < LOG_INTERVAL:
             return False
-        if len(self._logged_at) >= MAX_INTERNED:
+        if len(self._logged_at) >= MAX_LOG_INTERVALS:
             self._logged_at.clear()
         self._logged_at[name] = now
         return True

@@ -106,7 +106,7 @@ class Service:
         add(
             "genie_webhook_dropped_networks",
             "Networks that pods may not name, because nodes have labels for too many.",
-            lambda: caches.networks.dropped,
+            lambda: caches.networks.dropped_count,
         )
 
     @property

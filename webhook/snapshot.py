@@ -2,6 +2,26 @@
 
 Both are parsed from object metadata alone. They are immutable: a decision uses the ones that it
 started with, whatever happens to the caches meanwhile.
+
+An example: two nodes, and ``GENIE_NETWORKS=gpu``, a network of nodes that do not exist yet.
+
+    node  labels ``network.cni-genie.io/…``  annotation ``cni-genie.io/plugin-types``
+    n1    canal=true, weave=true             canal=calico;weave=weave-net
+    n2    canal=true, weave=false            canal=calico;weave=weave-net
+
+    ClusterNetworks(
+        known={"canal", "weave", "gpu"},
+        present={"canal", "weave"},
+        plugin_types=({"canal": ("calico",), "weave": ()},
+                      {"canal": ("calico",), "weave": ("weave-net",)}),
+        promised={},
+        multus={"multus"},
+        dropped_count=0,
+    )
+
+``weave`` is present because n1 can attach it; on n2 it has no plugin types at present. There are
+rules for both plugins. ``gpu`` is not promised: there are no plugin types that it could conflict
+with. No node has a network ``multus``, so that name would mean Multus.
 """
 
 from __future__ import annotations
@@ -72,7 +92,7 @@ class ClusterNetworks(NamedTuple):
     ``plugin_types`` has one entry for each set of equal nodes, reduced to the plugins for which
     there are rules. ``promised`` has those of these networks that the setting names: nodes that do
     not exist yet may attach them. ``multus`` are the networks that some node attaches with Multus.
-    ``dropped`` is the number of networks beyond the limits.
+    ``dropped_count`` is the number of networks beyond the limits.
     """
 
     known: frozenset[str] = frozenset()
@@ -80,7 +100,7 @@ class ClusterNetworks(NamedTuple):
     plugin_types: tuple[PluginTypes, ...] = ()
     promised: frozenset[str] = frozenset()
     multus: frozenset[str] = frozenset({MULTUS})
-    dropped: int = 0
+    dropped_count: int = 0
 
     def have_multus(self, names: Iterable[str]) -> bool:
         """Tell whether some node attaches one of *names* with Multus."""
@@ -91,7 +111,8 @@ class NodeNetworks(NamedTuple):
     """The networks of one node: ``pairs`` of a name and whether it is attachable now.
 
     ``plugin_types`` has the attachable networks that use plugins for which there are rules.
-    ``multus`` has those that use Multus, or are called so and have no published plugin type.
+    ``multus`` has the networks that use the plugin ``multus``, and a network named ``multus``
+    whose plugin type is not published.
     ``dropped`` has the networks beyond :data:`MAX_PER_NODE`, at most as many again.
     """
 
@@ -166,11 +187,11 @@ def merge_nodes(nodes: Iterable[NodeNetworks], listed: Iterable[str] = ()) -> Cl
     known_or_listed = known.union(listed)
     return ClusterNetworks(
         known=known_or_listed,
-        present=frozenset(name for name, is_there in pairs if is_there and name in known),
+        present=frozenset(name for name, is_attachable in pairs if is_attachable and name in known),
         plugin_types=_plugin_types(distinct, limited),
         promised=limited.intersection(listed),
         multus=frozenset({MULTUS} - named).union(*(node.multus for node in distinct)),
-        dropped=len(named.union(*(node.dropped for node in distinct)) - known_or_listed),
+        dropped_count=len(named.union(*(node.dropped for node in distinct)) - known_or_listed),
     )
 
 

@@ -13,7 +13,7 @@ from tests.unit.apiserver import Api, delay, fail, namespace_object, node_object
 from tests.unit.webhook.builders import pod, review
 from webhook.decision import Decision, NoDecisionError
 from webhook.handlers import Handlers
-from webhook.informer_caches import MAX_INTERNED, InformerCaches
+from webhook.informer_caches import MAX_LOG_INTERVALS, InformerCaches
 from webhook.review import MalformedReviewError
 from webhook.settings import WebhookSettings
 from webhook.snapshot import ClusterNetworks
@@ -82,7 +82,7 @@ def test_networks_of_nodes_that_name_too_many_are_counted_once_and_each_node_is_
     with capture_logs() as logged:
         rig.caches.start()
         assert rig.caches.nodes_cache.wait(5)
-        assert rig.caches.networks.dropped == 44
+        assert rig.caches.networks.dropped_count == 44
     assert {line["node"] for line in logged if "labels for too many" in line["event"]} == {
         "n1",
         "n2",
@@ -102,9 +102,9 @@ def test_a_node_that_changes_its_labels_for_ever_fills_no_log() -> None:
         now[0] = 3600.0
         caches._keep_node(too_many("n1"))
         assert len(logged) == 2
-        for number in range(MAX_INTERNED + 10):
+        for number in range(MAX_LOG_INTERVALS + 10):
             caches._keep_node(too_many(f"n{number}"))
-    assert len(caches._logged_at) <= MAX_INTERNED
+    assert len(caches._logged_at) <= MAX_LOG_INTERVALS
 
 
 def test_a_pod_in_a_cached_namespace_costs_no_request(rig: HandlersRig) -> None:

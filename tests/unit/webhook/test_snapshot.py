@@ -115,7 +115,7 @@ def test_a_network_that_is_left_out_counts_once(
 ) -> None:
     """And not at all if another node or the setting makes it known."""
     result = [node(*(f"n{number}" for number in range(count))) for count in nodes]
-    assert merge_nodes(result, listed).dropped == dropped
+    assert merge_nodes(result, listed).dropped_count == dropped
 
 
 @pytest.mark.parametrize("name", ["", "-x", "a/b", "w" * 64, "a\nb"], ids=repr)
@@ -132,7 +132,7 @@ def test_all_nodes_together_make_few_networks_known_and_the_common_ones_stay() -
     assert len(result.known) == MAX_KNOWN + 1
     assert result.known >= {"weave", "zebra", "zz-listed"}
     assert result.present == result.known - {"zz-listed"}
-    assert result.dropped == 8 * 256 + 2 - MAX_KNOWN
+    assert result.dropped_count == 8 * 256 + 2 - MAX_KNOWN
 
 
 @pytest.mark.parametrize(
