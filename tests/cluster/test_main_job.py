@@ -154,7 +154,7 @@ REFUSALS: list[Any] = [
         "weave@eth0,canal@eth0", r'Duplicate value: "eth0": item 2', id="one interface twice"
     ),
     pytest.param("a/b", r'Invalid value: "a/b": item 1: a network name', id="a slash"),
-    pytest.param("n" * 64, r"Invalid value: .*up to 63", id="a name of 64 characters"),
+    pytest.param("n" * 64, r"Invalid value: .*at most 63", id="a name of 64 characters"),
     pytest.param(
         ",".join(["weave"] * 17), r'Too many: "?17"?: must have at most 16', id="17 networks"
     ),
