@@ -1,4 +1,4 @@
-"""The support archive: one file that answers the first questions of whoever helps.
+"""The archive for a support case: one file that answers the first questions of the supporter.
 
 Each part is collected by itself, so that a node that does not answer costs its own files only;
 ``errors.txt`` says what could not be collected. Everything passes through :mod:`cli.redact`.

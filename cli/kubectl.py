@@ -1,6 +1,6 @@
-"""What the kubernetes library does best: running a command in a container, and reading its log.
+"""Exec and logs by the kubernetes library: run a command in a container, and read its log.
 
-Imported by the few commands that need it, since the library takes a quarter of a second to load.
+Only functions import the library, because it takes a quarter of a second to load.
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from dispatcher import annotation
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -28,7 +30,7 @@ class NetworkSummary(NamedTuple):
     is_default: bool
     """Whether pods that ask for nothing get it."""
     default_of: tuple[str, ...]
-    """Namespaces whose pods get it."""
+    """Namespaces whose default names it first."""
     allowed_in: tuple[str, ...] | None
     """Namespaces that allow it by name; None where no namespace limits its networks."""
 
@@ -47,18 +49,27 @@ def _network(
 ) -> NetworkSummary:
     types = next((node.types[name] for node in nodes if node.types.get(name)), ())
     limited = [each for each in namespaces if each.allowed is not None]
+    # None was left out above; "or ()" is for mypy, which does not see that.
     allowed_in = tuple(each.name for each in limited if name in (each.allowed or ()))
-    first_networks = {each.name: each.default.split("@")[0].split(",")[0] for each in namespaces}
     return NetworkSummary(
-        name,
-        tuple(node.name for node in nodes if node.networks.get(name) is True),
-        tuple(node.name for node in nodes if node.networks.get(name) is False),
-        tuple(node.name for node in nodes if name not in node.networks),
-        types,
-        name == default,
-        tuple(each for each, first in first_networks.items() if first == name),
-        allowed_in if limited else None,
+        name=name,
+        ready=tuple(node.name for node in nodes if node.networks.get(name) is True),
+        not_ready=tuple(node.name for node in nodes if node.networks.get(name) is False),
+        absent=tuple(node.name for node in nodes if name not in node.networks),
+        types=types,
+        is_default=name == default,
+        default_of=tuple(each.name for each in namespaces if _first_network(each.default) == name),
+        allowed_in=allowed_in if limited else None,
     )
+
+
+def _first_network(default: str) -> str | None:
+    """Return the first network of a namespace's default; None if it is blank or invalid."""
+    try:
+        selections = annotation.parse(default)
+    except annotation.InvalidAnnotationError:
+        return None
+    return selections[0].network if selections else None
 
 
 def reason(network: NetworkSummary) -> str:

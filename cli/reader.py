@@ -49,7 +49,7 @@ class Reader:
     ) -> list[dict[str, Any]] | None:
         """Return all objects of *resource*, or None if listing them is forbidden.
 
-        *namespace* empty: of the whole cluster. Raises KubeError for every other failure.
+        An empty *namespace* lists the whole cluster. Raises KubeError for every other failure.
         """
         root = f"/apis/{group}/v1" if group else "/api/v1"
         path = f"{root}/namespaces/{quote(namespace)}/{resource}" if namespace else None

@@ -1,8 +1,9 @@
-"""Removes what may be a secret from a support archive.
+"""Removes what may be a secret from the archive for a support case.
 
-Genie's own programs print no secret. Configurations of other plugins hold some, though, and logs of
-delegates are theirs, so everything goes through here: values under telling keys, private keys,
-tokens in the forms that Kubernetes and HTTP use, and passwords in URLs.
+Genie's own programs print no secret. Configurations and logs of other plugins may hold some, so
+every file of the archive passes through here. What is removed: values under keys such as
+``password`` or ``token``, private keys, tokens in the forms that Kubernetes and HTTP use, and
+passwords in URLs.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ class Session:
             typer.echo(f"note: incomplete, since you may not {right}", err=True)
 
     def nodes(self) -> list[NodeFacts] | None:
-        """Return the nodes; None where listing them is forbidden."""
+        """Return the nodes; None: forbidden, and :meth:`finish` reports the right."""
         found = self.reader.list_all("nodes", metadata_only=True)
         return None if found is None else list(map(read_node, found))
 
@@ -100,7 +100,7 @@ class Session:
         ]
 
     def networks(self) -> list[NetworkSummary] | None:
-        """Return the networks over all nodes; None where listing nodes is forbidden."""
+        """Return the networks over all nodes; None: forbidden; finish() reports the right."""
         nodes = self.nodes()
         if nodes is None:
             return None

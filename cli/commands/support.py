@@ -1,4 +1,4 @@
-"""What goes to whoever helps: ``bundle``."""
+"""The command for a support case: ``bundle``."""
 
 from __future__ import annotations
 

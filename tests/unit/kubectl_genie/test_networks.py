@@ -49,6 +49,24 @@ def test_without_an_allow_list_every_network_is_allowed_everywhere() -> None:
     assert canal.allowed_in == ()
 
 
+@pytest.mark.parametrize(
+    ("default", "canal_is_default"),
+    [
+        pytest.param("canal , weave", True, id="blanks around a name are dropped"),
+        pytest.param("canal @ net1, weave", True, id="so are those before an interface"),
+        pytest.param("canal,canal@", False, id="an invalid default counts as none"),
+        pytest.param(" \n", False, id="a blank default names no network"),
+    ],
+)
+def test_a_namespaces_default_is_parsed_as_an_annotation(
+    default: str, *, canal_is_default: bool
+) -> None:
+    """The value of a pod and the default of its namespace have the same grammar."""
+    canal, weave = summarise(NODES, [read_namespace(namespace("shop", cni=default))], "")
+    assert canal.default_of == (("shop",) if canal_is_default else ())
+    assert weave.default_of == ()
+
+
 def test_the_reason_tells_a_network_that_fails_from_one_that_is_not_there() -> None:
     """An administrator does different things about the two."""
     _, weave = summarise(NODES, [], "")
