@@ -24,7 +24,7 @@ log = structlog.get_logger("agent")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run until SIGTERM or SIGINT; returns the exit code."""
+    """Run until SIGTERM or SIGINT; return the exit code."""
     return startup.run("agent", arguments, _serve)
 
 

@@ -103,7 +103,7 @@ class Agent:
 
     def health(self) -> str:
         """Return which threads are stuck, or ""."""
-        stuck = [loop.name for loop in self.loops if not loop.is_alive]
+        stuck = [loop.name for loop in self.loops if not loop.is_progressing]
         return f"stuck threads: {', '.join(stuck)}" if stuck else ""
 
     def readiness(self) -> str:

@@ -28,7 +28,7 @@ from dispatcher.agent.installer import InstallError, PluginInstaller
 from dispatcher.agent.moves import Moves
 from dispatcher.agent.node_state import NodeState, serving_state, unserved_state
 from dispatcher.agent.problem_file import ProblemFile
-from dispatcher.node import conf_dir, gone_containers, removal
+from dispatcher.node import conf_dir, ended_list, removal
 from dispatcher.node.record_cache import RecordCache
 
 if TYPE_CHECKING:
@@ -175,11 +175,15 @@ class NodeReconciler:
     def _emit_blocking_pods(self) -> bool:
         """Emit an Event about pods that still need Genie; return whether there are any."""
         successor = conf_dir.successor(self._settings.cni_conf_dir)
-        gone = gone_containers.read(self._settings.state_dir)
-        blocking = removal.blocking_records(self._records.read().values(), successor, gone)
+        ended_containers = ended_list.read(self._settings.state_dir)
+        blocking = removal.blocking_records(
+            self._records.read().values(), successor, ended_containers
+        )
         if blocking:
             is_forced = self._settings.mode.is_forced
-            problem = removal.blocking_problem(blocking, successor, gone, is_forced=is_forced)
+            problem = removal.blocking_problem(
+                blocking, successor, ended_containers, is_forced=is_forced
+            )
             self._emit("NotRemoved", problem)
         return bool(blocking)
 

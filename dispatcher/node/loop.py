@@ -58,8 +58,8 @@ class Loop:
         self.wake.set()
 
     @property
-    def is_alive(self) -> bool:
-        """Whether the loop is not stuck."""
+    def is_progressing(self) -> bool:
+        """Whether the loop has made progress within its *stuck_after* seconds."""
         return time.monotonic() - self._beat_at < self._stuck_after
 
     def beat(self) -> None:
@@ -67,7 +67,7 @@ class Loop:
         self._beat_at = time.monotonic()
 
     def run_once(self) -> float:
-        """Run one step; returns the seconds to wait before the next."""
+        """Run one step; return the seconds to wait before the next."""
         try:
             self._step()
         except KubeError as error:

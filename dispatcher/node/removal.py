@@ -48,15 +48,15 @@ class Fate(Enum):
     """Nobody knows what it lists."""
 
 
-def fate(cached: CachedRecord, successor: str, gone: Collection[str]) -> Fate:
+def fate(cached: CachedRecord, successor: str, ended_containers: Collection[str]) -> Fate:
     """Return what becomes of the record *cached*.
 
-    *successor* is the path of the configuration that the runtime loads without Genie, *gone* are
-    the containers that no longer exist.
+    *successor* is the path of the configuration that the runtime loads without Genie;
+    *ended_containers* no longer exist.
     """
     if cached.record is None:
         return Fate.UNREADABLE
-    if not cached.record.is_complete or cached.container_id in gone:
+    if not cached.record.is_complete or cached.container_id in ended_containers:
         return Fate.ORPHANED
     if all(_is_released_by(successor, each) for each in cached.record.attachments):
         return Fate.HANDED_OVER
@@ -71,42 +71,48 @@ def _is_released_by(successor: str, attachment: Attachment) -> bool:
 
 
 def blocking_records(
-    records: Iterable[CachedRecord], successor: str, gone: Collection[str]
+    records: Iterable[CachedRecord], successor: str, ended_containers: Collection[str]
 ) -> list[CachedRecord]:
     """Return the records that the runtime will not release without Genie."""
-    return [each for each in records if fate(each, successor, gone) is not Fate.HANDED_OVER]
+    return [
+        each for each in records if fate(each, successor, ended_containers) is not Fate.HANDED_OVER
+    ]
 
 
 def handed_over_records(
-    records: Iterable[CachedRecord], successor: str, gone: Collection[str]
+    records: Iterable[CachedRecord], successor: str, ended_containers: Collection[str]
 ) -> list[Record]:
     """Return the records that the runtime will release without Genie."""
     return [
         each.record
         for each in records
-        if each.record is not None and fate(each, successor, gone) is Fate.HANDED_OVER
+        if each.record is not None and fate(each, successor, ended_containers) is Fate.HANDED_OVER
     ]
 
 
 def orphaned_records(
-    records: Iterable[CachedRecord], successor: str, gone: Collection[str]
+    records: Iterable[CachedRecord], successor: str, ended_containers: Collection[str]
 ) -> list[Record]:
     """Return the readable records for which no runtime will send a DEL."""
     return [
         each.record
         for each in records
-        if each.record is not None and fate(each, successor, gone) is Fate.ORPHANED
+        if each.record is not None and fate(each, successor, ended_containers) is Fate.ORPHANED
     ]
 
 
 def blocking_problem(
-    blocking: list[CachedRecord], successor: str, gone: Collection[str], *, is_forced: bool
+    blocking: list[CachedRecord],
+    successor: str,
+    ended_containers: Collection[str],
+    *,
+    is_forced: bool,
 ) -> str:
     """Return why Genie cannot be removed, naming the pods, and what to do.
 
-    Containers in *gone* no longer exist: the message has only their number.
+    Of *ended_containers*, which no longer exist, the message has only the number.
     """
-    existing = [each for each in blocking if each.container_id not in gone]
+    existing = [each for each in blocking if each.container_id not in ended_containers]
     pods = _shortened([_pod(each.record) or each.container_id for each in existing])
     count = len(blocking) - len(existing)
     noun = "container that no longer exists" if count == 1 else "containers that no longer exist"

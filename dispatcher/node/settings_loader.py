@@ -51,7 +51,7 @@ def load(arguments: Sequence[str]) -> NodeSettings:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Validate the settings and pickle them to standard output; returns the exit code.
+    """Validate the settings and pickle them to standard output; return the exit code.
 
     This runs in the child. An error goes to standard error.
     """

@@ -26,7 +26,7 @@ def run(
     arguments: Sequence[str],
     serve: Callable[[NodeSettings, threading.Event], int],
 ) -> int:
-    """Run *serve* with the settings; returns the exit code.
+    """Run *serve* with the settings; return the exit code.
 
     *name* is the program's name in messages, *arguments* is its command line. SIGTERM and SIGINT
     set the event that *serve* gets. *serve* may raise :class:`StartError`.

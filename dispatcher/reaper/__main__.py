@@ -28,7 +28,7 @@ log = structlog.get_logger("reaper")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run until SIGTERM or SIGINT; returns the exit code."""
+    """Run until SIGTERM or SIGINT; return the exit code."""
     return startup.run("reaper", arguments, _serve)
 
 
@@ -40,7 +40,7 @@ def _serve(settings: NodeSettings, stopping: threading.Event) -> int:
     # No probe can ask the reaper, which has no port. If it is stuck (a delegate cannot even be
     # killed), it exits, so that the restarts of its container show that.
     while not stopping.wait(WATCH_SECONDS):
-        if not loop.is_alive:
+        if not loop.is_progressing:
             log.error("the reaper's thread is stuck: exiting, so that kubelet restarts it")
             return 1
     return 0

@@ -68,8 +68,8 @@ def cache_entry(record: Record, attachment: Attachment) -> dict[str, Any]:
 def remove_genie_entries(results_dir: Path) -> None:
     """Remove the entries of Genie's own calls from *results_dir*.
 
-    libcni removes an entry with a DEL of the same configuration. Genie's configuration is gone, so
-    nothing else would remove them.
+    libcni removes an entry with a DEL of the same configuration. Genie's configuration was removed,
+    so nothing else would remove them.
     """
     for path in results_dir.glob("*"):
         try:

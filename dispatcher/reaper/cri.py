@@ -59,7 +59,7 @@ def list_sandboxes(path: Path, own_uid: str) -> set[str]:
 
 
 def call(path: Path, method: str, request: bytes, seconds: float = CALL_SECONDS) -> bytes:
-    """Call a method of the runtime at *path*; returns the response's message.
+    """Call a method of the runtime at *path*; return the response's message.
 
     Raises :class:`CRIError`, also if the runtime refuses the request.
     """
@@ -86,7 +86,7 @@ def call(path: Path, method: str, request: bytes, seconds: float = CALL_SECONDS)
 def _exchange(
     connection: socket.socket, method: str, request: bytes, deadline: float
 ) -> tuple[dict[bytes, bytes], bytes]:
-    """Send the request; returns headers and trailers together, and the body."""
+    """Send the request; return headers and trailers together, and the body."""
     http = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding=None))
     http.initiate_connection()
     http.send_headers(1, [*_PSEUDO_HEADERS, (":path", method), *_HEADERS])

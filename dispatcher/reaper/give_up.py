@@ -10,14 +10,14 @@ from dispatcher.state import lock, store
 
 
 def keep_as_left(state_dir: Path, container_id: str) -> bool:
-    """Rename the record of *container_id* to ``.json.left``; returns whether that was done.
+    """Rename the record of *container_id* to ``.json.left``; return whether it was renamed.
 
-    It is not done while the record is locked. The record keeps its content and no longer blocks the
+    It is not while the record is locked. The record keeps its content and no longer blocks the
     removal. The agent reports it in an Event
     (:func:`dispatcher.node.removal.left_records_problem`).
     """
     try:
-        container_lock = lock.acquire_container(str(state_dir), container_id, deadline=0)
+        container_lock = lock.acquire_container(str(state_dir), container_id, lock.NO_WAIT)
     except (CNIError, OSError):
         return False
 
@@ -28,5 +28,7 @@ def keep_as_left(state_dir: Path, container_id: str) -> bool:
     except OSError:
         return False
     finally:
+        # Safe after a failure, too: a lock file has no meaning while nobody holds it, and the next
+        # call creates a new one. A waiter notices by the inode that its file was replaced.
         container_lock.release(unlink=True)
     return True

@@ -35,20 +35,19 @@ log = structlog.get_logger("handover")
 def hand_over(
     records: Collection[CachedRecord],
     successor: str,
-    gone: Collection[str],
+    ended_containers: Collection[str],
     results_dir: Path,
     state_dir: Path,
 ) -> None:
     """Replace the records that the runtime will release by entries of libcni's cache.
 
-    *successor* is the configuration that the runtime loads, *gone* are the containers that no
-    longer exist. Call this only when plugin and conflist are removed: nothing releases orphaned
-    records then.
+    *successor* is the configuration that the runtime loads; *ended_containers* no longer exist.
+    Call this only when plugin and conflist are removed: nothing releases orphaned records then.
     """
-    for record in removal.handed_over_records(records, successor, gone):
+    for record in removal.handed_over_records(records, successor, ended_containers):
         _replace_record(record, results_dir, state_dir)
 
-    for record in removal.orphaned_records(records, successor, gone):
+    for record in removal.orphaned_records(records, successor, ended_containers):
         container_id = record.container_id
         if give_up.keep_as_left(state_dir, container_id):
             log.warning("record kept as .json.left: the plugin is missing", container=container_id)
@@ -56,7 +55,7 @@ def hand_over(
 
 def _replace_record(record: Record, results_dir: Path, state_dir: Path) -> None:
     try:
-        container_lock = lock.acquire_container(str(state_dir), record.container_id, deadline=0)
+        container_lock = lock.acquire_container(str(state_dir), record.container_id, lock.NO_WAIT)
     except (CNIError, OSError):
         return  # a DEL is running; the next pass tries again
 

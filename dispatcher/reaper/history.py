@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 REQUIRED_ABSENCES = 2
-"""Passes in a row in which the runtime must not list a sandbox before it counts as gone."""
+"""Passes in a row in which the runtime must not list a sandbox before it counts as absent."""
 
 FIRST_RETRY_SECONDS = 600.0
 """Time before a DEL that failed is tried again; doubled by each failure."""
@@ -25,7 +25,7 @@ class Absences:
         self._counts: dict[str, int] = {}
 
     def count(self, containers: Collection[str], listed: Collection[str]) -> None:
-        """Count a pass in which the runtime *listed* these of all *containers* with a record."""
+        """Count a pass: the runtime *listed* these sandboxes; *containers* have a record."""
         absent = [each for each in containers if each not in listed]
         self._counts = {each: self._counts.get(each, 0) + 1 for each in absent}
 
@@ -34,8 +34,8 @@ class Absences:
         self._counts.clear()
 
     @property
-    def gone(self) -> list[str]:
-        """The containers that count as gone, in lexical order."""
+    def absent_twice(self) -> list[str]:
+        """The containers absent in :data:`REQUIRED_ABSENCES` passes in a row, in lexical order."""
         return sorted(each for each, count in self._counts.items() if count >= REQUIRED_ABSENCES)
 
 
@@ -50,14 +50,14 @@ class DelRetries:
         """Return whether a DEL for *container_id* may be tried at *now*."""
         return now >= self._due_at.get(container_id, now)
 
-    def fail(self, container_id: str, started_at: float) -> None:
-        """Count a DEL that was started at *started_at* and failed."""
+    def record_failure(self, container_id: str, started_at: float) -> None:
+        """Record that a DEL failed that was started at *started_at*."""
         first = Backoff(FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS)
         backoff = self._backoffs.setdefault(container_id, first)
         backoff.fail()
         self._due_at[container_id] = started_at + backoff.delay()
 
-    def keep(self, containers: Collection[str]) -> None:
+    def forget_except(self, containers: Collection[str]) -> None:
         """Forget all failures except those of *containers*."""
         for container_id in self._backoffs.keys() - set(containers):
             del self._backoffs[container_id], self._due_at[container_id]

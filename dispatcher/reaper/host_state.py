@@ -47,9 +47,11 @@ def _processes(root: Path) -> Iterator[Path]:
 
 
 def kill_overdue_holder(lock_file: Path) -> bool:
-    """Kill a delegate that holds *lock_file* beyond its time; returns whether the lock is held.
+    """Kill a delegate that holds *lock_file* beyond its deadline.
 
-    The next DEL of the container would do the same, but the runtime sends none any more.
+    Return True if the lock was held when this was called, even if its delegate was killed now: the
+    caller tries again in the next pass. The next DEL of the container would do the same, but the
+    runtime sends none any more.
     """
     try:
         descriptor = os.open(lock_file, _LOCK_FLAGS)

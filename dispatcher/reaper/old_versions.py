@@ -33,7 +33,7 @@ class OldVersions:
         self._unused: set[str] = set()
 
     def prune(self) -> list[str]:
-        """Make one pass; returns the versions that were removed."""
+        """Make one pass; return the versions that were removed."""
         bin_dir = resolve(self._settings.host_root, self._settings.cni_bin_dir)
         try:
             launcher = (bin_dir / keys.PLUGIN_TYPE).read_bytes()
@@ -49,7 +49,7 @@ class OldVersions:
             for version in versions
             if not any(f"/{VERSIONS_FOLDER}/{version}/" in path for path in used_paths)
         }
-        removed = sorted(unused & self._unused)
+        removed = sorted(unused & self._unused)  # unused in two passes: see the class
         self._unused = unused - set(removed)
 
         for version in removed:

@@ -26,7 +26,7 @@ MARGIN = 30.0
 
 
 def run(settings: NodeSettings, cached: CachedRecord) -> str:
-    """Run one DEL for each CNI_IFNAME of the record, the last one first; returns the errors.
+    """Run one DEL for each CNI_IFNAME of the record, the last one first; return the errors.
 
     The result is "" if all succeeded.
     """
@@ -43,7 +43,7 @@ def run(settings: NodeSettings, cached: CachedRecord) -> str:
 def environment(settings: NodeSettings, cached: CachedRecord, ifname: str) -> dict[str, str]:
     """Return the environment of a DEL with the CNI_IFNAME *ifname*.
 
-    CNI_NETNS is empty if the namespace is gone (specification, section 2, DEL).
+    CNI_NETNS is empty if the namespace is missing (specification, section 2, DEL).
     """
     record = cached.record
     attachments = record.attachments if record else []
@@ -84,7 +84,7 @@ def configuration(settings: NodeSettings) -> dict[str, Any]:
 
 
 def _run_one(settings: NodeSettings, cached: CachedRecord, ifname: str) -> str:
-    """Run one DEL; returns its error, or ""."""
+    """Run one DEL; return its error, or ""."""
     command = [str(settings.cni_bin_dir / keys.PLUGIN_TYPE)]
     if str(settings.host_root) != "/":
         command = ["chroot", str(settings.host_root), *command]

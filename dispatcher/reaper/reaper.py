@@ -10,14 +10,28 @@ port. It sees the host's files below ``host_root``. It runs the installed plugin
 as root, in the host's network and process namespaces. The mount namespace is the container's: the
 host's mounts are visible, and none is added or removed.
 
-Guarantees: the reaper releases a record only if all of these hold.
+Guarantees: outside the mode "remove --force", the reaper releases a record only if all of these
+hold.
 
 - The record is older than ``reap_age_seconds``, and its lock is not held.
 - The runtime did not list the sandbox in two passes in a row.
-- The network namespace is gone, or no process runs in it.
+- The network namespace is missing, or no process runs in it.
 - For a parked attachment: the executables of its chain are there again.
 
-If the runtime does not answer, the reaper releases nothing.
+If the runtime does not answer, the count of absences starts again, and nothing is released.
+
+What a pass does with a record, by its fate (:class:`dispatcher.node.removal.Fate`) and the mode:
+
+    fate          install, disable   remove                     remove --force
+    HANDED_OVER   nothing            hand over [1]              hand over [1]
+    NEEDED        nothing            nothing                    DEL at once [2]
+    ORPHANED      DEL [3]            DEL [3]; .json.left [1]    DEL at once [2]; .json.left [1]
+    UNREADABLE    nothing            nothing                    .json.left [2]
+
+[1] Once plugin and conflist are removed: no DEL is possible then.
+[2] Without the guarantees, except that the lock is not held. After three failures the record is
+    kept as ``.json.left``; an unreadable record fails each time.
+[3] When all guarantees hold. A container that the runtime does not list in two passes is ORPHANED.
 """
 
 from __future__ import annotations
@@ -28,7 +42,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from dispatcher import keys, networks
-from dispatcher.node import conf_dir, gone_containers, reaper_problem, removal
+from dispatcher.node import conf_dir, ended_list, reaper_problem, removal
 from dispatcher.node.record_cache import RecordCache
 from dispatcher.reaper import cache_entries, cri, give_up, host_state
 from dispatcher.reaper.handover import hand_over
@@ -95,32 +109,32 @@ class Reaper:
         self.release_orphans()
 
     def release_orphans(self) -> list[str]:
-        """Release records that no runtime will release; returns their containers."""
+        """Release records that no runtime will release; return their containers."""
         records = self._records.read()
-        if not self._count_absences(records):
+        if not self._poll_runtime(records):
             return []
 
-        gone_containers.write(self._state_dir, self._gone(records))
-        self._retries.keep(records)
+        ended_list.write(self._state_dir, self._ended_containers(records))
+        self._retries.forget_except(records)
 
         now = self._clock()
-        absent = [each for each in self._absences.gone if self._retries.is_due(each, now)]
+        absent = [each for each in self._absences.absent_twice if self._retries.is_due(each, now)]
         released = self._release_absent([records[each] for each in absent])
 
         # Again, since DELs may have taken minutes.
-        gone_containers.write(self._state_dir, self._gone(records) - set(released))
+        ended_list.write(self._state_dir, self._ended_containers(records) - set(released))
         return released
 
     def release_blocking(self) -> list[str]:
-        """Release records that block the mode "remove --force"; returns their containers.
+        """Release records that block the mode "remove --force"; return their containers.
 
         Their pods lose their networks, as the mode's documentation says.
         """
         released = []
         records = self._records.read()
-        successor, gone = self._successor(), self._gone(records)
+        successor, ended_containers = self._successor(), self._ended_containers(records)
 
-        for cached in removal.blocking_records(records.values(), successor, gone):
+        for cached in removal.blocking_records(records.values(), successor, ended_containers):
             if host_state.kill_overdue_holder(self._lock_file(cached.container_id)):
                 continue
             if self._release(cached):
@@ -129,13 +143,16 @@ class Reaper:
                 self._count_forced_try(cached.container_id)
         return released
 
-    def _count_absences(self, records: Mapping[str, CachedRecord]) -> bool:
-        """Ask the runtime for its sandboxes; returns whether it answered."""
+    def _poll_runtime(self, records: Mapping[str, CachedRecord]) -> bool:
+        """Ask the runtime for its sandboxes and count absences.
+
+        Return False if it did not answer; then absences start again and the problem is reported.
+        """
         try:
             listed = self._list_sandboxes() if records else set()
         except cri.CRIError as error:
             self._absences.clear()
-            gone_containers.write(self._state_dir, self._gone(records))
+            ended_list.write(self._state_dir, self._ended_containers(records))
             self._report_unanswered(str(error))
             return False
 
@@ -152,14 +169,18 @@ class Reaper:
             reaper_problem.write(self._state_dir, problem)
 
     def _release_absent(self, absent: Collection[CachedRecord]) -> list[str]:
-        """Release the *absent* records that need not wait; returns their containers."""
+        """Release the *absent* records that need not wait; return their containers."""
         used = host_state.network_namespaces(self._root) if absent else set()
         before, self._reasons = self._reasons, {}
         released = []
 
         for cached in absent:
             container_id = cached.container_id
-            reason = self._reason_to_wait(cached, used)
+            now = self._clock()
+            # Before the check of the namespace: an overdue delegate may be the process in it.
+            is_locked = self._kill_overdue_delegate(cached, now)
+            reason = self._reason_to_wait(cached, now, used, is_locked=is_locked)
+
             if reason:
                 self._reasons[container_id] = reason
                 if reason != before.get(container_id):
@@ -168,25 +189,44 @@ class Reaper:
                 released.append(container_id)
         return released
 
-    def _reason_to_wait(self, cached: CachedRecord, used: Collection[tuple[int, int]]) -> str:
+    def _kill_overdue_delegate(self, cached: CachedRecord, now: float) -> bool:
+        """Kill a delegate that holds the lock of *cached* beyond its deadline.
+
+        Return whether the lock was held. A record that is young or unreadable is not released in
+        this pass, so its delegate is left alone.
+        """
+        if cached.record is None or self._is_young(cached, now):
+            return False
+        return host_state.kill_overdue_holder(self._lock_file(cached.container_id))
+
+    def _reason_to_wait(
+        self,
+        cached: CachedRecord,
+        now: float,
+        used: Collection[tuple[int, int]],
+        *,
+        is_locked: bool,
+    ) -> str:
         """Return why *cached*, which the runtime does not list, is not released now, or "".
 
-        *used* are the network namespaces with processes. An overdue delegate is killed.
+        *used* are the network namespaces with processes. Nothing is changed here.
         """
         if cached.record is None:
             return cached.fault
-        if self._clock() - cached.written_at < self._settings.reap_age_seconds:
+        if self._is_young(cached, now):
             return "the record is younger than reap_age_seconds"
-        # Before the namespace: an overdue delegate may be the process that runs there.
-        if host_state.kill_overdue_holder(self._lock_file(cached.container_id)):
+        if is_locked:
             return "a call of the plugin or a delegate holds its lock"
         if namespace_id(self._root, cached.record.netns) in used:
             return "a process runs in its network namespace"
-        if self._is_parked(cached.record):
+        if self._waits_for_executables(cached.record):
             return "all attachments are parked, and executables of their chains are missing"
         return ""
 
-    def _is_parked(self, record: Record) -> bool:
+    def _is_young(self, cached: CachedRecord, now: float) -> bool:
+        return now - cached.written_at < self._settings.reap_age_seconds
+
+    def _waits_for_executables(self, record: Record) -> bool:
         """Return whether only parked attachments are left, and none of them can be released."""
         bin_dirs = [str(resolve(self._root, each)) for each in self._settings.bin_dirs]
         return bool(record.attachments) and all(
@@ -195,7 +235,7 @@ class Reaper:
         )
 
     def _release(self, cached: CachedRecord) -> bool:
-        """Run DEL for *cached*; returns whether that released all its attachments."""
+        """Run DEL for *cached*; return whether that released all its attachments."""
         if cached.record is None:
             return False
 
@@ -204,7 +244,7 @@ class Reaper:
         error = self._run_del(cached)
 
         if error:
-            self._retries.fail(container_id, started_at)
+            self._retries.record_failure(container_id, started_at)
             log.warning("DEL failed", container=container_id, pod=pod, error=error)
             return False
         if store.exists(str(self._state_dir), container_id):
@@ -222,12 +262,12 @@ class Reaper:
             log.warning("record kept as .json.left: DEL failed too often", container=container_id)
 
     def _hand_over(self) -> None:
-        """Leave the records to the runtime, now that plugin and conflist are gone."""
+        """Leave the records to the runtime, now that plugin and conflist are removed."""
         records = self._records.read()
         results_dir = resolve(self._root, cache_entries.RESULTS_DIR)
-        successor, gone = self._successor(), self._gone(records)
+        successor, ended_containers = self._successor(), self._ended_containers(records)
 
-        hand_over(records.values(), successor, gone, results_dir, self._state_dir)
+        hand_over(records.values(), successor, ended_containers, results_dir, self._state_dir)
         cache_entries.remove_genie_entries(results_dir)
 
     def _is_installed(self) -> bool:
@@ -248,14 +288,14 @@ class Reaper:
         name = conf_dir.successor(directory).rpartition("/")[2]
         return str(self._settings.cni_conf_dir / name) if name else ""
 
-    def _gone(self, records: Mapping[str, CachedRecord]) -> set[str]:
-        """Return the containers that the runtime does not list, or whose namespace is gone."""
+    def _ended_containers(self, records: Mapping[str, CachedRecord]) -> set[str]:
+        """Return the containers that the runtime does not list, or whose namespace is missing."""
         without_namespace = {
             container_id
             for container_id, cached in records.items()
             if cached.record is not None and namespace_id(self._root, cached.record.netns) is None
         }
-        return without_namespace | (records.keys() & set(self._absences.gone))
+        return without_namespace | (records.keys() & set(self._absences.absent_twice))
 
     def _lock_file(self, container_id: str) -> Path:
         return self._state_dir / (container_id + lock.SUFFIX)

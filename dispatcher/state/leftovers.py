@@ -40,7 +40,7 @@ def _remove(state_dir: str, container_id: str) -> bool:
     if store.exists(state_dir, container_id):
         return False
     try:
-        held = lock.acquire_container(state_dir, container_id, deadline=0)
+        held = lock.acquire_container(state_dir, container_id, lock.NO_WAIT)
     except (CNIError, OSError):
         return False
     keep = True

@@ -27,6 +27,9 @@ SUFFIX = ".lock"
 GC = ".gc"  # container ids start with a letter or digit: no collision
 _GC_FILE = GC + SUFFIX
 
+NO_WAIT = 0.0
+"""As a deadline: take the lock only if it is free."""
+
 NO_DELEGATE = 0
 """For :meth:`Lock.record_delegate`: no delegate works yet."""
 

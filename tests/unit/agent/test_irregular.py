@@ -10,7 +10,7 @@ import pytest
 
 from dispatcher.agent import moves, network_status
 from dispatcher.agent.journal_reader import JournalReader
-from dispatcher.node import gone_containers, reaper_problem, removal
+from dispatcher.node import ended_list, reaper_problem, removal
 from dispatcher.node.record_cache import RecordCache
 from dispatcher.reaper import cache_entries, host_state
 from tests.unit.irregular import IRREGULAR, ends, irregular
@@ -46,7 +46,7 @@ def test_a_journal_that_is_no_file_is_read_as_empty_and_removed(
 
 READERS: dict[str, Callable[[Path], object]] = {
     ".reaper-problem": reaper_problem.read,
-    gone_containers.FILE_NAME: gone_containers.read,
+    ended_list.FILE_NAME: ended_list.read,
     moves.MEMORY: lambda folder: moves._load(folder / moves.MEMORY),
     network_status.MEMORY: lambda folder: network_status._load(folder / network_status.MEMORY),
     "c1.lock": lambda folder: host_state.kill_overdue_holder(folder / "c1.lock"),

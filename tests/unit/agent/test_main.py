@@ -268,7 +268,7 @@ def test_health_names_what_is_stuck(host: Host, monkeypatch: pytest.MonkeyPatch)
     """By the thread's name."""
     agent = Agent(host.settings(port=0), host.plugin(), node_api().client())
     assert agent.health() == ""
-    monkeypatch.setattr(Loop, "is_alive", False)
+    monkeypatch.setattr(Loop, "is_progressing", False)
     assert agent.health() == "stuck threads: reconcile, publish, records"
 
 

@@ -34,7 +34,7 @@ def test_a_loop_without_progress_is_not_alive(
 
     def alive_after(seconds: float) -> bool:
         clock.now += seconds
-        return loop.is_alive
+        return loop.is_progressing
 
     assert alive_after(loops.STUCK_AFTER - 1)
     loop.beat()

@@ -60,7 +60,7 @@ def parked() -> Record:
 
 
 @pytest.mark.parametrize(
-    ("record", "successor", "gone", "expected"),
+    ("record", "successor", "ended_containers", "expected"),
     [
         pytest.param(make_canal_record(SUCCESSOR), SUCCESSOR, (), Fate.HANDED_OVER, id="primary"),
         pytest.param(Record("c1", "", []), SUCCESSOR, (), Fate.ORPHANED, id="no attachment"),
@@ -73,15 +73,15 @@ def parked() -> Record:
     ],
 )
 def test_the_fate_of_a_record_depends_on_the_successor_and_the_container(
-    record: Record | None, successor: str, gone: tuple[str, ...], expected: Fate
+    record: Record | None, successor: str, ended_containers: tuple[str, ...], expected: Fate
 ) -> None:
     """All fates but one block the removal."""
-    assert fate(cached(record), successor, gone) is expected
-    is_blocking = bool(blocking_records([cached(record)], successor, gone))
+    assert fate(cached(record), successor, ended_containers) is expected
+    is_blocking = bool(blocking_records([cached(record)], successor, ended_containers))
     assert is_blocking == (expected is not Fate.HANDED_OVER)
-    handed_over = handed_over_records([cached(record)], successor, gone)
+    handed_over = handed_over_records([cached(record)], successor, ended_containers)
     assert handed_over == [record] * (expected is Fate.HANDED_OVER)
-    orphaned = orphaned_records([cached(record)], successor, gone)
+    orphaned = orphaned_records([cached(record)], successor, ended_containers)
     assert orphaned == [record] * (expected is Fate.ORPHANED)
 
 
@@ -117,7 +117,7 @@ def test_in_remove_force_the_problem_does_not_advise_force() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gone", "whose"),
+    ("ended_containers", "whose"),
     [
         (set(), "the networks of ns/p, ns/q."),
         (
@@ -132,13 +132,15 @@ def test_in_remove_force_the_problem_does_not_advise_force() -> None:
     ],
     ids=["all living", "a former sandbox", "a pod that is gone", "nothing but remains"],
 )
-def test_each_pod_is_named_once_and_only_while_it_exists(gone: set[str], whose: str) -> None:
+def test_each_pod_is_named_once_and_only_while_it_exists(
+    ended_containers: set[str], whose: str
+) -> None:
     """A pod has a record for each of its sandboxes. Containers that are gone are counted."""
     records = [
         CachedRecord(container, 0, of_pod(pod), "")
         for container, pod in (("c1", "p"), ("c2", "p"), ("c3", "q"))
     ]
-    assert whose in blocking_problem(records, "/x", gone, is_forced=False)
+    assert whose in blocking_problem(records, "/x", ended_containers, is_forced=False)
 
 
 def test_the_removal_waits_while_a_pod_needs_genie_and_names_it(
@@ -308,7 +310,7 @@ def test_remove_force_keeps_a_record_as_left_after_three_failures(
 def test_a_locked_record_is_not_kept_as_left(rig: ReaperRig) -> None:
     """A call may change it."""
     rig.write("busy")
-    held = lock.acquire_container(str(rig.state), "busy", deadline=0)
+    held = lock.acquire_container(str(rig.state), "busy", lock.NO_WAIT)
     assert not keep_as_left(rig.state, "busy")
     held.release()
     assert not keep_as_left(rig.state, "gone")

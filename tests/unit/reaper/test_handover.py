@@ -174,7 +174,7 @@ def test_an_orphaned_record_is_kept_as_left_when_the_plugin_is_missing(
 def test_a_record_of_a_sandbox_that_the_runtime_lost_is_kept_as_left(leaving: Leaving) -> None:
     """Its namespace still exists, but no DEL will read a cache entry."""
     leaving.write(make_canal_record(SUCCESSOR))
-    held = lock.acquire_container(str(leaving.rig.state), "c1", deadline=0)
+    held = lock.acquire_container(str(leaving.rig.state), "c1", lock.NO_WAIT)
     for _ in range(2):
         leaving.reaper.run_once()
     held.release(unlink=True)
@@ -256,7 +256,7 @@ def test_what_the_next_configuration_cannot_release_is_not_handed_over(leaving: 
 def test_while_a_call_holds_its_lock_a_record_stays(leaving: Leaving) -> None:
     """A DEL is running; the next pass tries again."""
     leaving.write(make_canal_record(SUCCESSOR))
-    held = lock.acquire_container(str(leaving.rig.state), "c1", deadline=0)
+    held = lock.acquire_container(str(leaving.rig.state), "c1", lock.NO_WAIT)
     leaving.reaper.run_once()
     assert leaving.cache_files == []
     assert "c1.json" in leaving.state_files

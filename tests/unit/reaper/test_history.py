@@ -11,10 +11,10 @@ def test_a_container_is_gone_after_two_absences_in_a_row() -> None:
     gone = []
     for listed in ({"b"}, {"b"}, {"a", "b"}, {"b"}, {"b"}):
         absences.count(["a", "b"], listed)
-        gone.append(absences.gone)
+        gone.append(absences.absent_twice)
     assert gone == [[], ["a"], [], [], ["a"]]
     absences.clear()
-    assert absences.gone == []
+    assert absences.absent_twice == []
 
 
 def test_a_container_without_a_record_is_forgotten() -> None:
@@ -23,7 +23,7 @@ def test_a_container_without_a_record_is_forgotten() -> None:
     for _ in range(2):
         absences.count(["a", "b"], set())
     absences.count(["b"], set())
-    assert absences.gone == ["b"]
+    assert absences.absent_twice == ["b"]
 
 
 def test_the_backoff_of_a_failed_del_grows_to_a_day() -> None:
@@ -33,7 +33,7 @@ def test_the_backoff_of_a_failed_del_grows_to_a_day() -> None:
     now = 0
     starts = [now]
     for _ in range(10):
-        retries.fail("a", started_at=now)
+        retries.record_failure("a", started_at=now)
         while not retries.is_due("a", now):
             now += 600
         starts.append(now)
@@ -45,6 +45,6 @@ def test_failures_are_forgotten_with_the_record() -> None:
     """Those of other containers stay."""
     retries = DelRetries()
     for container_id in ("a", "b"):
-        retries.fail(container_id, started_at=0)
-    retries.keep({"b": "a record"})
+        retries.record_failure(container_id, started_at=0)
+    retries.forget_except({"b": "a record"})
     assert (retries.is_due("a", now=1), retries.is_due("b", now=1)) == (True, False)

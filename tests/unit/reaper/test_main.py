@@ -35,7 +35,7 @@ def test_a_pass_asks_the_runtime_and_runs_the_plugins_del(
         return set()
 
     def run_del(_: NodeSettings, cached: CachedRecord) -> str:
-        assert loop.is_alive
+        assert loop.is_progressing
         store.remove(str(host.state), cached.container_id)
         return ""
 
@@ -56,7 +56,7 @@ def test_a_pass_asks_the_runtime_and_runs_the_plugins_del(
 @pytest.mark.usefixtures("signals")
 def test_a_stuck_reaper_exits(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has no probe; the restarts of its container show it."""
-    monkeypatch.setattr(Loop, "is_alive", False)
+    monkeypatch.setattr(Loop, "is_progressing", False)
     monkeypatch.setattr(reaper_command, "WATCH_SECONDS", 0.01)
     assert reaper_command.main(host.options()) == 1
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from dispatcher.node import gone_containers, reaper_problem
+from dispatcher.node import ended_list, reaper_problem
 from dispatcher.reaper.reaper import UNANSWERED_PASSES
 from dispatcher.state import lock, store
 from dispatcher.state.record import PARKED, Record
@@ -45,19 +45,19 @@ def test_the_agent_learns_which_containers_the_runtime_does_not_list(rig: Reaper
         rig.write(container, age=0)
     rig.listed = {"living"}
     rig.reaper.release_orphans()
-    assert gone_containers.read(rig.state) == set()
+    assert ended_list.read(rig.state) == set()
     rig.reaper.release_orphans()
-    assert gone_containers.read(rig.state) == {"gone"}
+    assert ended_list.read(rig.state) == {"gone"}
     rig.is_away = True
     rig.reaper.release_orphans()
-    assert not (rig.state / gone_containers.FILE_NAME).exists()
+    assert not (rig.state / ended_list.FILE_NAME).exists()
     rig.is_away = False
     for _ in range(2):
         rig.reaper.release_orphans()
-    assert gone_containers.read(rig.state) == {"gone"}
+    assert ended_list.read(rig.state) == {"gone"}
     rig.listed = {"gone", "living"}
     rig.reaper.release_orphans()
-    assert gone_containers.read(rig.state) == set()
+    assert ended_list.read(rig.state) == set()
 
 
 def test_the_agent_learns_which_containers_have_no_namespace(rig: ReaperRig) -> None:
@@ -65,16 +65,16 @@ def test_the_agent_learns_which_containers_have_no_namespace(rig: ReaperRig) -> 
     rig.write("rebooted", age=0, netns="/run/netns/gone")
     rig.listed = {"rebooted"}
     rig.reaper.release_orphans()
-    assert gone_containers.read(rig.state) == {"rebooted"}
+    assert ended_list.read(rig.state) == {"rebooted"}
     rig.is_away = True
     rig.reaper.release_orphans()
-    assert gone_containers.read(rig.state) == {"rebooted"}
+    assert ended_list.read(rig.state) == {"rebooted"}
 
 
 def test_a_list_for_the_agent_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
     """The next pass writes it again."""
-    gone_containers.write(tmp_path / "none", {"c1"})
-    assert gone_containers.read(tmp_path / "none") == set()
+    ended_list.write(tmp_path / "none", {"c1"})
+    assert ended_list.read(tmp_path / "none") == set()
 
 
 def test_a_sandbox_that_is_listed_in_between_starts_the_count_again(rig: ReaperRig) -> None:
