@@ -28,8 +28,10 @@ examples:
   python -m tests.devcluster up                       start a cluster with Genie
   python -m tests.devcluster up --name two --nodes 2  start a second cluster, with two nodes
   python -m tests.devcluster up --bare                start a cluster without Genie
-  eval "$(python -m tests.devcluster env)"            let kubectl, ctr and on-node use it
-  python -m tests.devcluster down                     stop it and remove everything it left
+  eval "$(python -m tests.devcluster env)"            put kubectl, ctr and on-node on the PATH
+  kubectl get pods -A                                 use the cluster
+  on-node node1 ip address                            run a command on a node
+  python -m tests.devcluster down                     stop the cluster and remove its files
 
 files:
   {cache}  built programs and images (GENIE_CACHE)
@@ -54,20 +56,23 @@ def main(argv: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tests.devcluster",
-        description="Start a throw-away real Kubernetes on this machine, in its own namespaces.",
+        description=(
+            "Start a throw-away real Kubernetes on this machine, in Linux namespaces of its own\n"
+            "(network, mount). `down` removes them."
+        ),
         epilog=EXAMPLES.format(cache=cache_folder(), state=state.state_folder()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    check = commands.add_parser("check", help="report what this machine lacks; change nothing")
+    check = _command(commands, "check", "report what this machine lacks; change nothing")
     check.set_defaults(command=_check)
 
-    build = commands.add_parser("build", help="build and cache everything that clusters need")
+    build = _command(commands, "build", "build and cache everything that clusters need")
     build.set_defaults(command=_build)
 
-    image = commands.add_parser(
-        "image", help="build the project's image and print the path of its archive"
+    image = _command(
+        commands, "image", "build the project's image and print the path of its archive"
     )
     image.add_argument(
         "--build-arg",
@@ -78,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     image.set_defaults(command=_image)
 
-    up = commands.add_parser("up", help="start a cluster, or reuse the running one of that name")
+    up = _command(commands, "up", "start a cluster, or reuse the running one of that name")
     up.add_argument(
         "--nodes",
         type=int,
@@ -89,13 +94,18 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--bare", action="store_true", help="do not install Genie")
     up.set_defaults(command=_up)
 
-    down = commands.add_parser("down", help="stop a cluster and remove what it, or a crash, left")
+    down = _command(commands, "down", "stop a cluster and remove its files, also after a crash")
     down.set_defaults(command=_down)
 
-    env = commands.add_parser("env", help="print shell commands that make kubectl use a cluster")
+    env = _command(
+        commands,
+        "env",
+        "print shell commands that put kubectl, ctr and on-node on the PATH and select a cluster; "
+        "`on-node NODE COMMAND` runs a command on a node",
+    )
     env.set_defaults(command=_env)
 
-    status = commands.add_parser("status", help="list the clusters of this machine")
+    status = _command(commands, "status", "list the clusters of this machine")
     status.set_defaults(command=_status)
 
     for command in (up, down, env):
@@ -103,6 +113,14 @@ def _parser() -> argparse.ArgumentParser:
             "--name", default=DEFAULT_NAME, help="name of the cluster (default: %(default)s)"
         )
     return parser
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, summary: str
+) -> argparse.ArgumentParser:
+    """Add a command whose own --help repeats its *summary*."""
+    description = f"{summary[0].upper()}{summary[1:]}."
+    return commands.add_parser(name, help=summary, description=description)
 
 
 def _check(_args: argparse.Namespace) -> int:

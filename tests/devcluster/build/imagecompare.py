@@ -7,6 +7,7 @@ and the registry of Python packages; each takes as long as a first build.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import sys
@@ -64,8 +65,16 @@ def _entry(files: tarfile.TarFile, member: tarfile.TarInfo) -> ImageEntry:
     return ImageEntry(member.type, owner, member.mode, member.mtime, member.linkname, digest)
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     """Build twice, compare, print the differences; return 0 if there are none."""
+    argparse.ArgumentParser(
+        prog="python -m tests.devcluster.build.imagecompare",
+        description=(
+            "Build the project's image twice without a cache and compare what it adds to its base "
+            f"(/{ROOT}). Print each difference; exit with 1 if there is one."
+        ),
+    ).parse_args(argv)
+
     images = []
     with tempfile.TemporaryDirectory() as scratch:
         for number in ("first", "second"):

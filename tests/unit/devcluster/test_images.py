@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.devcluster.build import pipconf
+from tests.devcluster.build import imagecompare, pipconf
 from tests.devcluster.build.imagebuild import PROJECT, context_files
 from tests.devcluster.build.oci import write_image
 from tests.devcluster.commands import ClusterError
@@ -83,3 +83,15 @@ def test_an_overlay_sets_image_default_network_and_build() -> None:
     settings, workloads = (json.loads(patch["patch"]) for patch in made["patches"])
     assert settings["data"] == {"default-network": "canal"}
     assert list(workloads["spec"]["template"]["metadata"]["annotations"].values()) == ["abc"]
+
+
+def test_the_comparison_of_images_prints_help(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A question about the command does not start two builds of several minutes."""
+    monkeypatch.setattr(
+        "tests.devcluster.build.imagecompare.imagebuild.build_anew", lambda _: pytest.fail("built")
+    )
+    with pytest.raises(SystemExit, match="0"):
+        imagecompare.main(["--help"])
+    assert "compare what it adds to" in capsys.readouterr().out
