@@ -16,8 +16,9 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Networks of pods: what there is, who has it, and what is wrong.",
-    epilog="Exit codes: 0 all is well; 1 a check failed; 2 it could not be made.",
+    help="Show networks, the pods that use them, and problems.",
+    epilog="Exit codes: 0 all is well; 1 a check failed, or a pod would be refused; "
+    "2 the command line or kubeconfig is wrong, or the API server does not answer.",
 )
 for group in (cluster.commands, manifests.commands, nodes.commands, support.commands):
     app.add_typer(group)

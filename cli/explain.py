@@ -20,12 +20,13 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cli.facts import NodeFacts
+    from webhook.objects import Pod
     from webhook.snapshot import Namespace
 
 BY_ANNOTATION = "the pod's annotation"
 BY_NAMESPACE = "the default of its namespace"
 BY_CLUSTER = "the default of the cluster"
-EXCLUDED = "nobody: pods on the node's network, mirror pods and Windows pods are left alone"
+BY_NOBODY = "nobody: Genie leaves this pod alone, since it "
 
 
 class Planned(NamedTuple):
@@ -65,7 +66,7 @@ def explain(
     """
     facts = parse_pod(pod)
     if facts.is_excluded:
-        return Explanation(subject, EXCLUDED, (), (), (), (), ())
+        return Explanation(subject, BY_NOBODY + _exclusion(facts), (), (), (), (), ())
 
     known = frozenset(name for node in nodes for name in node.networks)
     present = frozenset(name for node in nodes for name, ready in node.networks.items() if ready)
@@ -92,6 +93,12 @@ def explain(
         (),
         decision.warnings,
     )
+
+
+def _exclusion(pod: Pod) -> str:
+    if pod.has_host_network:
+        return "uses the node's network (hostNetwork)"
+    return "is a Windows pod" if pod.is_windows else "is a mirror pod of a static pod"
 
 
 _SOURCES = {"annotation": BY_ANNOTATION, "namespace": BY_NAMESPACE, "node": BY_CLUSTER}

@@ -82,9 +82,7 @@ def _workload(
             fix = "install Genie with its chart or its manifest"
             return Check(subject, CheckState.FAILED, f"{namespace}/{name} does not exist", fix)
         seen = "not installed: unknown networks are not refused at kubectl apply"
-        return Check(
-            subject, CheckState.WARNING, seen, "set the chart's webhook.enabled, if wanted"
-        )
+        return Check(subject, CheckState.WARNING, seen, "install the webhook, if you want it")
 
     seen = f"{workload.ready} of {workload.wanted} pods ready"
     if workload.updated < workload.wanted:
@@ -117,7 +115,7 @@ def _settings_checks(found: Installation) -> Iterator[Check]:
         yield Check("mode", CheckState.OK, mode)
     else:
         fix = 'set mode to "install" to use Genie again'
-        yield Check("mode", CheckState.FAILED, f"{mode}: nodes are being given back", fix)
+        yield Check("mode", CheckState.FAILED, f"{mode}: pods cannot choose networks", fix)
 
     default = found.settings.get("default-network", "")
     known = {each.name: each for each in found.networks or ()}
@@ -142,7 +140,7 @@ def _bundle_check(found: Installation) -> Iterator[Check]:
         yield Check("certificates", CheckState.FAILED, seen, f"see what is missing: {fix}")
     else:
         yield Check(
-            "certificates", CheckState.OK, f"the API server trusts all {len(entries)} entries"
+            "certificates", CheckState.OK, f"a CA is in each of {len(entries)} webhook entries"
         )
 
 

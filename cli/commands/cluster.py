@@ -39,7 +39,7 @@ def networks(
     session = Session(kubeconfig, genie)
     found = session.networks() or []
     if output is Format.TABLE:
-        head = ("NETWORK", "READY", "DEFAULT OF", "PLUGINS", "NOT ON")
+        head = ("NETWORK", "READY", "DEFAULT OF", "PLUGINS", "PROBLEM")
         print_table(head, map(_network_row, found), "No node has a network that Genie knows.")
     else:
         print_data(found, output)
@@ -82,7 +82,7 @@ def pods(
 )
 def status(
     *,
-    wait: Annotated[bool, typer.Option("--wait", help="until no check fails")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="wait until no check fails")] = False,
     timeout: Annotated[float, typer.Option(help="seconds to wait at most")] = 300,
     output: Output = Format.TABLE,
     kubeconfig: Kubeconfig = "",

@@ -44,7 +44,10 @@ def lint(
         list[str], typer.Option("--file", "-f", help="file, folder, or - for standard input")
     ],
     networks: Annotated[
-        str, typer.Option(help="networks of the cluster, with commas; default: every name counts")
+        str,
+        typer.Option(
+            help="networks of the cluster, with commas; without it every valid name is accepted"
+        ),
     ] = "",
     from_cluster: Annotated[
         bool, typer.Option("--from-cluster", help="read networks and namespaces from the cluster")
@@ -120,16 +123,16 @@ def explain(
 def preflight(
     *,
     max_attachments: Annotated[
-        int, typer.Option(help="limit of the version that you upgrade to")
+        int, typer.Option(help="limit that you will set with the upgrade")
     ] = CLUSTER.attachments,
     max_per_network: Annotated[
-        int, typer.Option(help="limit of the version that you upgrade to")
+        int, typer.Option(help="limit that you will set with the upgrade")
     ] = CLUSTER.per_network,
     output: Output = Format.TABLE,
     kubeconfig: Kubeconfig = "",
     genie: GenieNamespace = GENIE_NAMESPACE,
 ) -> None:
-    """Before an upgrade: list the pods and workloads that this version would refuse."""
+    """List the pods and workloads that this version would refuse or warn of."""
     session = Session(kubeconfig, genie)
     limits = Limits(max_attachments, max_per_network)
     context = session.context()._replace(limits=limits)

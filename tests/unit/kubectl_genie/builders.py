@@ -40,8 +40,8 @@ def pod(
     annotations = {} if cni is None else {keys.ANNOTATION: cni}
     if attached:
         entries = [
-            {"name": network, "interface": interface, "ips": ["10.0.0.2"], "default": not number}
-            for number, (network, interface) in enumerate(attached.items())
+            {"name": name, "interface": interface, "ips": [f"10.{n}.0.2"], "default": not n}
+            for n, (name, interface) in enumerate(attached.items())
         ]
         annotations[keys.NETWORK_STATUS] = json.dumps(entries)
     return {
@@ -52,7 +52,7 @@ def pod(
 
 
 def workload(
-    kind: str, name: str, wanted: int, ready: int, image: str = "genie:1"
+    kind: str, name: str, wanted: int, ready: int, image: str = "cni-genie:0.1.0"
 ) -> dict[str, Any]:
     """Return a DaemonSet or Deployment all of whose pods are current."""
     template = {"spec": {"containers": [{"image": image}, {"image": image}]}}

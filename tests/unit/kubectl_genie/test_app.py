@@ -26,7 +26,7 @@ APPS = "/apis/apps/v1/namespaces/genie-system"
 CONFIGURATION = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/cni-genie"
 CLUSTER: dict[str, Any] = {
     "/api/v1/nodes": [
-        [node("n1", "canal=calico", canal="true", weave="true")],
+        [node("n1", "canal=calico;weave=weave-net", canal="true", weave="true")],
         [node("n2", canal="true", weave="false")],
     ],
     "/api/v1/namespaces": [namespace("shop", cni="weave")],
@@ -55,15 +55,15 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 NETWORKS = """\
-NETWORK  READY  DEFAULT OF   PLUGINS  NOT ON
+NETWORK  READY  DEFAULT OF   PLUGINS    PROBLEM
 canal    2/2    the cluster  calico
-weave    1/2    shop                  not attachable on n2
+weave    1/2    shop         weave-net  not attachable on n2
 """
 
 PODS = """\
 POD  ASKED FOR    ATTACHED             NODE  PROBLEM
 web  weave,canal  weave@eth0=10.0.0.2  n1
-                  canal@eth1=10.0.0.2
+                  canal@eth1=10.1.0.2
 new  weave                             n1    not attached yet: weave; kubectl
                                              describe pod shows the Events
 """
@@ -71,10 +71,10 @@ new  weave                             n1    not attached yet: weave; kubectl
 STATUS = """\
 ok      agent            2 of 2 pods ready
 ok      webhook          2 of 2 pods ready
-ok      version          genie:1
+ok      version          cni-genie:0.1.0
 ok      mode             install
 ok      default network  canal
-ok      certificates     the API server trusts all 1 entries
+ok      certificates     a CA is in each of 1 webhook entries
 ok      network canal    ready on 2 of 2 nodes
 warning network weave    ready on 1 of 2 nodes; not attachable on n2
                          -> kubectl describe node n2 shows Events

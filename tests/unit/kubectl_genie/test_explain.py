@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from cli.explain import BY_ANNOTATION, BY_CLUSTER, BY_NAMESPACE, EXCLUDED, Planned, explain
+from cli.explain import BY_ANNOTATION, BY_CLUSTER, BY_NAMESPACE, BY_NOBODY, Planned, explain
 from cli.facts import read_node
 from tests.unit.kubectl_genie.builders import node
 from webhook.snapshot import Namespace
@@ -27,7 +27,25 @@ CHOICES = [
     pytest.param(pod(), SHOP, BY_CLUSTER, ["eth0"], id="cluster"),
     pytest.param(pod(" "), SHOP, BY_CLUSTER, ["eth0"], id="a blank annotation"),
     pytest.param(
-        pod("weave", hostNetwork=True), SHOP, EXCLUDED, [], id="a pod on the host network"
+        pod("weave", hostNetwork=True),
+        SHOP,
+        f"{BY_NOBODY}uses the node's network (hostNetwork)",
+        [],
+        id="a pod on the host network",
+    ),
+    pytest.param(
+        pod("weave", os={"name": "windows"}),
+        SHOP,
+        f"{BY_NOBODY}is a Windows pod",
+        [],
+        id="a Windows pod",
+    ),
+    pytest.param(
+        {"metadata": {"annotations": {"kubernetes.io/config.mirror": "x"}}},
+        SHOP,
+        f"{BY_NOBODY}is a mirror pod of a static pod",
+        [],
+        id="a mirror pod",
     ),
 ]
 

@@ -38,9 +38,13 @@ FAULTS = [
         "kubectl -n genie-system get pods",
         id="an agent that is not ready",
     ),
-    pytest.param({"webhook": None}, "webhook", "warning", "webhook.enabled", id="no webhook"),
+    pytest.param({"webhook": None}, "webhook", "warning", "install the webhook", id="no webhook"),
     pytest.param(
-        {"webhook": read_workload(workload("Deployment", "genie-webhook", 2, 2, "genie:2"))},
+        {
+            "webhook": read_workload(
+                workload("Deployment", "genie-webhook", 2, 2, "cni-genie:0.2.0")
+            )
+        },
         "version",
         "warning",
         "finish the upgrade",
