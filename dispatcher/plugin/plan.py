@@ -72,7 +72,7 @@ def select(annotations: Mapping[str, Any], default: str) -> tuple[Selection, ...
         raise CNIError(
             cni_errors.INVALID_CONF,
             f'the pod has no annotation "{keys.ANNOTATION}", and this node has no default network',
-            'set "default" in the conflist of Genie, or annotate the pod',
+            'set "default-network" in the ConfigMap genie, or annotate the pod',
         )
     return (Selection(default, keys.PRIMARY_INTERFACE),)
 
@@ -98,7 +98,7 @@ def attachments(
             raise CNIError(
                 cni_errors.INVALID_ANNOTATION,
                 f"network {quote(selection.network)} cannot use interface {quote(interface)}: "
-                "the container runtime uses it for the pod's primary network",
+                "this interface belongs to the primary; choose another interface",
             )
         planned.append(
             Attachment(

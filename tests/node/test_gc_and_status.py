@@ -127,7 +127,7 @@ def test_gc_goes_on_after_an_error_and_reports_all(node: Node) -> None:
     changed = record.read_text().replace('"held"', '"fails":["DEL"],"held"')
     record.write_bytes(sealed(json.loads(changed)))
     error = node.gc(("pod2", "eth0")).failed(123)
-    assert error["msg"].startswith("2 parts of GC failed: ")
+    assert error["msg"].startswith("GC failed for 2 networks or records: ")
     assert "DEL of canal is refused" in error["msg"]
     assert "GC of weave is refused" in error["msg"]
     assert _held(node, "weave") == ["pod2@eth0"]

@@ -63,7 +63,7 @@ def _needed_files(
     own = conflist.conf.path if conflist.conf else ""
     others = [file for file in networks.conf_files(net_dir) if file != own]
     if others:
-        reasons[others[0]] = "the runtime loads it when Genie is gone"
+        reasons[others[0]] = "the runtime loads it after Genie is removed"
 
     for record in views.records(conflist.settings.state_dir):
         for attachment in () if isinstance(record, CNIError) else record.attachments:
@@ -122,23 +122,24 @@ def addresses(conf_dirs: Sequence[str]) -> Iterator[DoctorFinding]:
 
 
 def whereabouts(conflist: GenieConflist, conf_dirs: Sequence[str]) -> Iterator[DoctorFinding]:
-    """Find networks whose addresses whereabouts' reconciler may take from running pods."""
+    """Find networks whose addresses the reconciler of whereabouts may take from running pods."""
     names = networks_of_whereabouts(conf_dirs)
     default = conflist.settings.default
     if default in names:
         yield DoctorFinding(
             "whereabouts",
-            f"the default network {default} gets its addresses from whereabouts, whose reconciler "
-            "releases those of running pods: it ignores a pod's primary network",
-            "use another IPAM plugin for the default network, or disable that reconciler",
+            "the reconciler of whereabouts does not see a pod's primary, so it frees addresses of "
+            f"running pods of the default network {default}",
+            "use another IPAM plugin for the default network, or disable the reconciler",
             problem=False,
         )
     others = ", ".join(name for name in names if name != default)
     if others:
         yield DoctorFinding(
             "whereabouts",
-            f"use {others} for secondary interfaces only: whereabouts' reconciler releases the "
-            "address of a running pod whose primary network it is",
+            "the reconciler of whereabouts does not see a pod's primary, so it frees addresses of "
+            f"running pods whose primary is on {others}; use {others} as a secondary only, or "
+            "disable the reconciler",
         )
 
 

@@ -30,12 +30,17 @@ _OLDEST_RUNTIMES = {"containerd": (1, 5), "crio": (1, 29)}
 
 _TIMEOUT_SECONDS = 5
 
+_RUNTIME_SOCKET_FIX = (
+    "if the runtime is running, set GENIE_RUNTIME_SOCKET in the DaemonSet genie-agent to its CRI "
+    "socket (the overlays cri-o, k3s and rke2 do this)"
+)
+
 _PROBLEM_FILES = (
     (store.AGENT_PROBLEM, "agent", "follow the message; the agent retries every few seconds"),
     (
         store.REAPER_PROBLEM,
         "reaper",
-        "if the runtime is running, set GENIE_RUNTIME_SOCKET on the agent to its CRI socket",
+        _RUNTIME_SOCKET_FIX,
     ),
 )
 """Files in which agent and reaper leave their problem: name, subject, fix."""
@@ -153,7 +158,7 @@ def _agent_socket(address: str, of_whereabouts: list[str]) -> Iterator[DoctorFin
         yield DoctorFinding("agent", "cannot check whether the agent runs: run as root")
     except OSError as error:
         released = (
-            f", and whereabouts' reconciler releases addresses of new pods on "
+            ", and the reconciler of whereabouts frees addresses of new pods on "
             f"{', '.join(of_whereabouts)}"
             if of_whereabouts
             else ""
@@ -171,10 +176,13 @@ def _agent_socket(address: str, of_whereabouts: list[str]) -> Iterator[DoctorFin
 
 
 def records(state_dir: str) -> Iterator[DoctorFinding]:
-    """Find records that cannot be read, parked attachments, and sandboxes that are gone."""
+    """Find unreadable records, parked attachments, and records without a network namespace."""
     for record in views.records(state_dir):
         if isinstance(record, CNIError):
-            fix = "upgrade Genie if a newer version wrote it; otherwise drain the node, remove it"
+            fix = (
+                "if a newer Genie wrote the record, upgrade Genie on this node; if the record is "
+                f"corrupt, delete its pod: DEL keeps a copy as *{store.SUFFIX}{store.CORRUPT}"
+            )
             yield DoctorFinding("record", record.msg, fix)
         else:
             yield from _record(record)
@@ -198,7 +206,7 @@ def _record(record: Record) -> Iterator[DoctorFinding]:
     if record.netns and not os.path.exists(record.netns):
         yield DoctorFinding(
             "record",
-            f"{pod}: the network namespace {record.netns} is gone, but "
+            f"{pod}: the network namespace {record.netns} does not exist, but "
             f"{_count(len(record.attachments))} still recorded",
             f"wait for the reaper, or run the plugin's DEL for container {record.container_id}",
         )
@@ -220,7 +228,8 @@ def runtime(version_of: Callable[[str], str]) -> Iterator[DoctorFinding]:
             yield DoctorFinding(
                 "runtime",
                 f"{program} passes no pod annotations to CNI plugins",
-                "upgrade it, or use the overlay old-runtimes, where the agent asks the API server",
+                "upgrade to containerd 1.7 or CRI-O 1.29, or later, or use the overlay "
+                "old-runtimes, where the agent asks the API server",
             )
         else:
             yield DoctorFinding("runtime", f"{program} passes pod annotations")

@@ -80,8 +80,8 @@ def _delete_default(call: Call) -> None:
         )
     except CNIError as error:
         call.effects.warn(
-            "no record or libcni cache entry for this container, and the default network cannot "
-            f"be used: {error}"
+            f"container {call.request.container_id}: no record and no libcni cache entry, and the "
+            f"default network cannot be used: {error}"
         )
         return
 

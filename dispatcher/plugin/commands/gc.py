@@ -226,6 +226,7 @@ def _joined(failures: list[CNIError]) -> CNIError:
         return failures[0]
     return CNIError(
         failures[0].code,
-        f"{len(failures)} parts of GC failed: " + "; ".join(each.msg for each in failures),
+        f"GC failed for {len(failures)} networks or records: "
+        + "; ".join(each.msg for each in failures),
         "; ".join(each.details for each in failures if each.details),
     )

@@ -65,7 +65,7 @@ def test_doctor_finds_what_is_wrong(node: Rig, genie: CommandLine) -> None:
         "renamed by Cilium",
         "no executable for w2",
         "canal is parked",
-        "the network namespace /ns is gone, but 1 attachment is still recorded",
+        "the network namespace /ns does not exist, but 1 attachment is still recorded",
         "odd.json",
         "agent: Cilium renames our file",
         "reaper: the runtime does not answer",

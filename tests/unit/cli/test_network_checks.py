@@ -107,7 +107,7 @@ def test_the_file_that_the_runtime_loads_without_genie_is_never_advised_to_be_re
         (node.net / file).write_text("{")
     cures = {each.subject: each.fix for each in node.findings("network ")}
     assert cures["network calico"].endswith(
-        "do not remove the file: the runtime loads it when Genie is gone"
+        "do not remove the file: the runtime loads it after Genie is removed"
     )
     assert cures["network spare"] == (
         "correct the file; remove the file only if this network was uninstalled"
@@ -266,8 +266,8 @@ def test_whereabouts_under_the_default_network_is_a_warning(node: Node) -> None:
     node.own(default="wide")
     (finding,) = node.findings("whereabouts")
     assert finding.level == "warning"
-    assert "the default network wide gets its addresses from whereabouts" in finding.message
-    assert "disable that reconciler" in finding.fix
+    assert "running pods of the default network wide" in finding.message
+    assert "disable the reconciler" in finding.fix
 
 
 def test_whereabouts_under_another_network_is_a_note(node: Node) -> None:
@@ -275,7 +275,7 @@ def test_whereabouts_under_another_network_is_a_note(node: Node) -> None:
     node.network("10-wide.conflist", "wide-net", {"type": "whereabouts"})
     [(level, said)] = node.levels("whereabouts")
     assert level == "ok"
-    assert "use wide for secondary interfaces only" in said
+    assert "use wide as a secondary only" in said
 
 
 @pytest.fixture
@@ -316,7 +316,7 @@ def test_an_agent_that_is_down_is_a_problem_and_names_what_whereabouts_frees_mea
     assert f"the agent does not answer on {gone} (No such file or directory)" in said
     node.network("10-wide.conflist", "wide", {"type": "whereabouts"})
     [(_, said)] = node.levels("agent")
-    assert said.endswith("whereabouts' reconciler releases addresses of new pods on wide")
+    assert said.endswith("the reconciler of whereabouts frees addresses of new pods on wide")
 
 
 def test_whether_the_agent_runs_only_root_can_tell(

@@ -294,7 +294,7 @@ def test_gc_continues_after_errors_and_reports_all(rig: Rig) -> None:
     rig.delegates.faults["DEL", "w2"] = failure(42, "busy", "d1")
     rig.delegates.faults["GC", "w1"] = failure(43, "broken", "d2")
     error = error_of(rig, "GC", **valid())
-    assert error.msg.startswith("3 parts of GC failed: ")
+    assert error.msg.startswith("GC failed for 3 networks or records: ")
     assert (error.code, error.details) == (42, "d1; d2")
     assert all(part in error.msg for part in ("busy", "odd.json", "broken"))
     assert rig.records == ["dead", "odd"]
