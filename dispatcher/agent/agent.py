@@ -140,7 +140,7 @@ class Agent:
         self._vanished = self._labels.publish(
             self._state.networks,
             self._reconciler.absence_reason,
-            self._state.patience,
+            self._state.grace,
             types=self._state.plugin_types,
         )
         if not self._reconciler.labels_published:

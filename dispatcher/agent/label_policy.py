@@ -1,7 +1,7 @@
 """Decides which labels this node should have: its networks in, changes of labels out (pure).
 
 :data:`RULES` is the policy. A key is never removed, because the webhook's list of known networks
-consists of the keys. A label that is there from the node's birth is treated like ours.
+consists of the keys. A label set by kubelet (``--node-labels``) is treated like one of ours.
 """
 
 from __future__ import annotations
@@ -16,23 +16,24 @@ if TYPE_CHECKING:
 TRUE, FALSE = "true", "false"
 
 
-class Patience(NamedTuple):
-    """The labels that need not turn to ``"false"`` at once.
+class LabelGrace(NamedTuple):
+    """The labels that need not turn to ``"false"`` as soon as their network is unavailable.
 
-    ``waiting`` are the networks whose labels may wait (None: all), ``unchanged`` those whose
+    ``may_stay_true`` are the networks whose labels may stay ``"true"`` for ``gone_seconds`` (None:
+    all). ``attached_without_genie`` are those to which the runtime itself attaches pods: their
     labels stay as they are.
     """
 
-    waiting: frozenset[str] | None = None
-    unchanged: frozenset[str] = frozenset()
+    may_stay_true: frozenset[str] | None = None
+    attached_without_genie: frozenset[str] = frozenset()
 
-    def may_wait(self, name: str) -> bool:
+    def covers(self, name: str) -> bool:
         """Return whether the label of the network *name* may stay ``"true"`` for a while."""
-        return self.waiting is None or name in self.waiting
+        return self.may_stay_true is None or name in self.may_stay_true
 
 
-PATIENT = Patience()
-"""Every label may wait."""
+GRACE_FOR_ALL = LabelGrace()
+"""Every label may stay ``"true"`` for a while."""
 
 
 class Facts(NamedTuple):
@@ -41,9 +42,10 @@ class Facts(NamedTuple):
     is_available: bool
     """The node can attach it."""
     has_label: bool
-    is_unchanged: bool
+    is_attached_without_genie: bool
     """The runtime attaches pods to it without Genie."""
-    may_wait: bool
+    may_stay_true: bool
+    """Its label may stay ``"true"`` for a while."""
     is_overdue: bool
     """It has been unavailable for long enough."""
 
@@ -61,11 +63,11 @@ RULES = (
     # be scheduled for it.
     LabelRule(lambda network: not network.has_label, FALSE),
     # Its pods get what they ask for, while the runtime attaches all other pods wrongly.
-    LabelRule(lambda network: network.is_unchanged, None),
+    LabelRule(lambda network: network.is_attached_without_genie, None),
     # A pod that asks for it would get another network: the mode leaves new pods the default network
     # only, or the runtime attaches pods without Genie. That may be over in seconds, and a pod stays
     # Pending meanwhile, which harms less than a pod on the wrong network.
-    LabelRule(lambda network: not network.may_wait, FALSE),
+    LabelRule(lambda network: not network.may_stay_true, FALSE),
     # Installers rewrite their files, and a pod must not become unschedulable for that.
     LabelRule(lambda network: network.is_overdue, FALSE),
     LabelRule(lambda _: True, None),
@@ -90,7 +92,7 @@ class LabelPlan:
         networks: Mapping[str, str],
         labels: Mapping[str, str],
         now: float,
-        patience: Patience = PATIENT,
+        grace: LabelGrace = GRACE_FOR_ALL,
     ) -> dict[str, str]:
         """Return the label keys to set, with their values.
 
@@ -106,7 +108,7 @@ class LabelPlan:
         self._unavailable_since = {
             name: self._unavailable_since.get(name, now)
             for name in current
-            if name not in available | patience.unchanged
+            if name not in available | grace.attached_without_genie
         }
 
         changes = {}
@@ -114,8 +116,8 @@ class LabelPlan:
             facts = Facts(
                 is_available=name in available,
                 has_label=name in current,
-                is_unchanged=name in patience.unchanged,
-                may_wait=patience.may_wait(name),
+                is_attached_without_genie=name in grace.attached_without_genie,
+                may_stay_true=grace.covers(name),
                 is_overdue=self._is_overdue(name, now),
             )
             value = next(rule.value for rule in RULES if rule.applies(facts))

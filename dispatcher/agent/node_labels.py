@@ -14,7 +14,7 @@ import structlog
 
 from dispatcher import keys, plugin_types
 from dispatcher.agent import events
-from dispatcher.agent.label_policy import FALSE, PATIENT, LabelPlan, Patience
+from dispatcher.agent.label_policy import FALSE, GRACE_FOR_ALL, LabelGrace, LabelPlan
 from dispatcher.kube.client import MERGE_PATCH, METADATA, KubeClient, object_path
 from dispatcher.kube.errors import FORBIDDEN, KubeError
 
@@ -56,7 +56,7 @@ class NodeLabels:
         self,
         networks: Mapping[str, str],
         absence_reason: Callable[[str], str],
-        patience: Patience = PATIENT,
+        grace: LabelGrace = GRACE_FOR_ALL,
         *,
         types: Mapping[str, Sequence[str]],
     ) -> dict[str, str]:
@@ -67,8 +67,8 @@ class NodeLabels:
         :class:`dispatcher.kube.errors.KubeError`.
         """
         now = self._clock()
-        labels = self._read(now)
-        changes = self._plan.changes(networks, labels, now, patience)
+        labels = self._current_labels(now)
+        changes = self._plan.changes(networks, labels, now, grace)
         vanished = {name: absence_reason(name) for name in _names(labels) if name not in networks}
 
         self._patch(changes, plugin_types.encode(types))
@@ -88,7 +88,7 @@ class NodeLabels:
 
         Raises KubeError.
         """
-        labels = self._read(self._clock())
+        labels = self._current_labels(self._clock())
         self._patch(dict.fromkeys(labels), "")
 
     def _patch(self, labels: Mapping[str, str | None], text: str) -> None:
@@ -100,9 +100,9 @@ class NodeLabels:
             if error.status != FORBIDDEN or text == self._plugin_types:
                 raise
             # The admission policy of an older version refuses the annotation. Labels decide where
-            # pods are scheduled, so they are set without it. The annotation is tried again after
-            # the next read.
+            # pods are scheduled, so they are set without it.
             log.warning("annotation with plugin types refused", error=str(error))
+            # Count the annotation as written, so that _send leaves it out until the next read.
             self._labels, self._plugin_types = known, text
             self._send(labels, text)
 
@@ -114,14 +114,15 @@ class NodeLabels:
             self._labels = None  # unknown until the API server has answered
             self._remember(self._kube.patch(self._path, {"metadata": metadata}, MERGE_PATCH))
 
-    def _read(self, now: float) -> dict[str, str]:
+    def _current_labels(self, now: float) -> dict[str, str]:
+        """Return our labels of the Node, read again after READ_SECONDS or a failed patch."""
         if self._labels is None or now - self._read_at >= READ_SECONDS:
             self._remember(self._kube.get(self._path, accept=METADATA))
             self._read_at = now
         return self._labels or {}
 
     def _remember(self, node: Mapping[str, Any]) -> None:
-        """Remember our labels and annotation of *node*."""
+        """Keep our labels and the annotation of *node*, an answer of the API server."""
         metadata = node["metadata"]
         labels = metadata.get("labels") or {}
         self._labels = {k: v for k, v in labels.items() if k.startswith(keys.NETWORK_LABEL)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
-from dispatcher.agent.label_policy import PATIENT, Patience
+from dispatcher.agent.label_policy import GRACE_FOR_ALL, LabelGrace
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -18,15 +18,15 @@ class NodeState(NamedTuple):
 
     ``networks`` are those that have a configuration, each with the reason why this node cannot
     attach it ("": it can). ``problem`` is why new pods are not attached as the settings say ("":
-    they are). ``patience`` says how soon labels must follow. ``conflist_removed``: the mode has
-    removed the conflist. ``plugin_removed``: the plugin, too, so that the files in its state
-    directory may be removed. ``plugin_types`` are those of each network whose configuration can
-    be read.
+    they are). ``grace`` says which labels may stay "true" for a while. ``conflist_removed``: the
+    mode has removed the conflist. ``plugin_removed``: the plugin, too, so that the files in its
+    state directory may be removed. ``plugin_types`` are those of each network whose configuration
+    can be read.
     """
 
     networks: dict[str, str]
     problem: str
-    patience: Patience = PATIENT
+    grace: LabelGrace = GRACE_FOR_ALL
     conflist_removed: bool = False
     plugin_removed: bool = False
     plugin_types: Mapping[str, Sequence[str]] = MappingProxyType({})
@@ -45,7 +45,7 @@ def serving_state(
         networks = {
             name: reason if name == default else by_mode for name, reason in reasons.items()
         }
-    return NodeState(networks, problem, _mode_patience(mode, default))
+    return NodeState(networks, problem, _mode_grace(mode, default))
 
 
 def unserved_state(
@@ -61,14 +61,16 @@ def unserved_state(
     *bypass* are the networks to which the runtime attaches new pods without Genie; None: it
     attaches none.
     """
-    patience = _mode_patience(mode, default)
+    grace = _mode_grace(mode, default)
     if bypass is not None:
-        unchanged = frozenset(name for name in bypass if not reasons[name])
-        patience = Patience(waiting=frozenset(), unchanged=unchanged)
+        attached = frozenset(name for name in bypass if not reasons[name])
+        grace = LabelGrace(may_stay_true=frozenset(), attached_without_genie=attached)
     reason = f"Genie does not attach pods on this node: {problem}"
-    return NodeState(dict.fromkeys(reasons, reason), problem, patience)
+    return NodeState(dict.fromkeys(reasons, reason), problem, grace)
 
 
-def _mode_patience(mode: Mode, default: str) -> Patience:
-    """Return the patience of *mode*: without a choice new pods get the network *default* only."""
-    return PATIENT if mode.offers_choice else Patience(waiting=frozenset({default}))
+def _mode_grace(mode: Mode, default: str) -> LabelGrace:
+    """Return the grace in *mode*: without a choice new pods get the network *default* only."""
+    if mode.offers_choice:
+        return GRACE_FOR_ALL
+    return LabelGrace(may_stay_true=frozenset({default}))

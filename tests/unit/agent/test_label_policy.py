@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.agent.label_policy import LabelPlan, Patience
+from dispatcher.agent.label_policy import LabelGrace, LabelPlan
 from dispatcher.node.settings import NodeSettings
 
 KEY = "network.cni-genie.io/"
@@ -59,7 +59,7 @@ def test_nothing_turns_false_while_the_agent_is_young() -> None:
 def test_what_the_mode_takes_away_is_false_at_once() -> None:
     """Whatever the delays: also a network without a configuration, but not the default."""
     publication = LabelPlan(60, not_before=300)
-    canal_alone = Patience(frozenset({"canal"}))
+    canal_alone = LabelGrace(frozenset({"canal"}))
     labels = {KEY + "weave": "true", KEY + "canal": "true", KEY + "born": "true"}
     assert publication.changes({"weave": "the mode"}, labels, 0, canal_alone) == {
         KEY + "weave": "false",
@@ -72,7 +72,7 @@ def test_what_the_mode_takes_away_is_false_at_once() -> None:
 def test_while_the_runtime_uses_one_network_itself_every_other_is_false_at_once() -> None:
     """Also while the agent is young. The label of that network stays, whatever it says."""
     publication = LabelPlan(60, not_before=300)
-    bypassed = Patience(frozenset(), frozenset({"canal"}))
+    bypassed = LabelGrace(frozenset(), frozenset({"canal"}))
     networks = {"canal": "bypassed", "weave": "bypassed"}
     labels = {KEY + "weave": "true", KEY + "canal": "true", KEY + "born": "true"}
     changes = publication.changes(networks, labels, 0, bypassed)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dispatcher.agent.label_policy import PATIENT, Patience
+from dispatcher.agent.label_policy import GRACE_FOR_ALL, LabelGrace
 from dispatcher.agent.reconciler import NodeReconciler
 from tests.unit.host import RecordedEvents
 
@@ -176,27 +176,27 @@ def test_nothing_can_be_attached_while_the_runtime_loads_another_file(
 
 
 @pytest.mark.parametrize(
-    ("shadow", "unchanged"),
+    ("shadow", "attached"),
     [
         pytest.param("00-aaa.conflist", {"aaa", "weave-net"}, id="a network of its own"),
         pytest.param("00-broken.conf", set(), id="a file that cannot be used"),
     ],
 )
 def test_labels_follow_at_once_when_the_runtime_uses_another_file(
-    host: Host, make_reconciler: Callable[..., NodeReconciler], shadow: str, unchanged: set[str]
+    host: Host, make_reconciler: Callable[..., NodeReconciler], shadow: str, attached: set[str]
 ) -> None:
     """All but those of the network that the runtime itself uses: pods get it that ask for it."""
     host.network("canal")
     host.executable("bridge")
     reconciler = make_reconciler()
-    assert reconciler.reconcile().patience == PATIENT
+    assert reconciler.reconcile().grace == GRACE_FOR_ALL
     if shadow.endswith(".conf"):
         (host.conf / shadow).write_text("{")
     else:
         host.network("weave-net", file=shadow)
-    assert reconciler.reconcile().patience == Patience(frozenset(), frozenset(unchanged))
+    assert reconciler.reconcile().grace == LabelGrace(frozenset(), frozenset(attached))
     (host.conf / shadow).unlink()
-    assert reconciler.reconcile().patience == PATIENT
+    assert reconciler.reconcile().grace == GRACE_FOR_ALL
 
 
 def test_a_network_that_the_runtime_uses_but_cannot_attach_is_false_at_once_too(
@@ -208,7 +208,7 @@ def test_a_network_that_the_runtime_uses_but_cannot_attach_is_false_at_once_too(
     reconciler = make_reconciler()
     reconciler.reconcile()
     host.network("weave", ["weave-net"], file="00-aaa.conflist")
-    assert reconciler.reconcile().patience == Patience(frozenset(), frozenset())
+    assert reconciler.reconcile().grace == LabelGrace(frozenset(), frozenset())
 
 
 def test_a_file_that_was_taken_once_and_is_back_never_shows_in_the_labels(
@@ -223,10 +223,10 @@ def test_a_file_that_was_taken_once_and_is_back_never_shows_in_the_labels(
     ours = host.conf / "00-genie.conflist"
     ours.rename(f"{ours}.cilium_bak")
     state = reconciler.reconcile()
-    assert (state.patience, set(state.networks.values())) == (PATIENT, {""})
+    assert (state.grace, set(state.networks.values())) == (GRACE_FOR_ALL, {""})
     clock.now += 10
     ours.rename(f"{ours}.cilium_bak")
-    assert reconciler.reconcile().patience == Patience(frozenset(), frozenset({"cilium"}))
+    assert reconciler.reconcile().grace == LabelGrace(frozenset(), frozenset({"cilium"}))
 
 
 def test_on_a_node_without_any_configuration_labels_may_wait(
@@ -236,11 +236,11 @@ def test_on_a_node_without_any_configuration_labels_may_wait(
     host.extra.joinpath("canal.conflist").write_text("{")
     state = make_reconciler().reconcile()
     assert state.problem
-    assert state.patience == PATIENT
+    assert state.grace == GRACE_FOR_ALL
 
 
 @pytest.mark.parametrize(
-    ("mode", "patience"), [("install", PATIENT), ("disable", Patience(frozenset({"canal"})))]
+    ("mode", "grace"), [("install", GRACE_FOR_ALL), ("disable", LabelGrace(frozenset({"canal"})))]
 )
 @pytest.mark.parametrize("gone", ["genie", ".genie"], ids=["no launcher", "no version"])
 def test_labels_wait_as_usual_when_our_conflist_is_loaded_and_the_plugin_cannot_be_started(
@@ -250,7 +250,7 @@ def test_labels_wait_as_usual_when_our_conflist_is_loaded_and_the_plugin_cannot_
     *,
     gone: str,
     mode: str,
-    patience: Patience,
+    grace: LabelGrace,
 ) -> None:
     """Each ADD fails and is retried, so no pod gets a wrong network. The full disk is injected."""
     host.network("canal")
@@ -261,7 +261,7 @@ def test_labels_wait_as_usual_when_our_conflist_is_loaded_and_the_plugin_cannot_
     full_disk(monkeypatch)
     state = reconciler.reconcile()
     assert "does not attach pods" in state.networks["canal"]
-    assert state.patience == patience
+    assert state.grace == grace
 
 
 def test_labels_follow_at_once_when_the_launcher_is_another_programs(
@@ -273,7 +273,7 @@ def test_labels_follow_at_once_when_the_launcher_is_another_programs(
     reconciler = make_reconciler()
     reconciler.reconcile()
     host.executable("genie")
-    assert reconciler.reconcile().patience == Patience(frozenset(), frozenset())
+    assert reconciler.reconcile().grace == LabelGrace(frozenset(), frozenset())
 
 
 def test_nothing_can_be_attached_by_a_launcher_that_is_not_ours(
