@@ -57,12 +57,12 @@ def to_pem(certificate: x509.Certificate) -> bytes:
 
 
 def fingerprint(certificate: x509.Certificate) -> str:
-    """Return the SHA-256 of *certificate* in hexadecimal: its name in Secret, logs and output."""
+    """Return the SHA-256 of *certificate* in hexadecimal, for Secret, logs and output."""
     return certificate.fingerprint(hashes.SHA256()).hex()
 
 
-def issue_ca(name: str, *, now: dt.datetime, lifetime: float, backdating: float) -> KeyPair:
-    """Issue a self-signed CA that can sign leaves for the DNS *name* only.
+def issue_ca(dns_name: str, *, now: dt.datetime, lifetime: float, backdating: float) -> KeyPair:
+    """Issue a self-signed CA that can sign leaves for *dns_name* only.
 
     *lifetime* and *backdating* are in seconds.
     """
@@ -83,7 +83,7 @@ def issue_ca(name: str, *, now: dt.datetime, lifetime: float, backdating: float)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_key_usage(sign_certificates=True), critical=True)
         .add_extension(
-            x509.NameConstraints([x509.DNSName(name)], excluded_subtrees=_EVERY_ADDRESS),
+            x509.NameConstraints([x509.DNSName(dns_name)], excluded_subtrees=_EVERY_ADDRESS),
             critical=True,
         )
     )
@@ -91,9 +91,9 @@ def issue_ca(name: str, *, now: dt.datetime, lifetime: float, backdating: float)
 
 
 def issue_leaf(
-    ca: KeyPair, name: str, *, now: dt.datetime, lifetime: float, backdating: float
+    ca: KeyPair, dns_name: str, *, now: dt.datetime, lifetime: float, backdating: float
 ) -> KeyPair:
-    """Issue a leaf for the DNS *name*, signed by *ca*, that expires no later than *ca*.
+    """Issue a leaf for *dns_name*, signed by *ca*, that expires no later than *ca*.
 
     *lifetime* and *backdating* are in seconds.
     """
@@ -111,7 +111,7 @@ def issue_leaf(
     builder = (
         _builder(subject, issuer, key, serial, now - _seconds(backdating))
         .not_valid_after(expiry)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(dns_name)]), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(sign_certificates=False), critical=True)
         .add_extension(
@@ -122,12 +122,12 @@ def issue_leaf(
     return KeyPair(builder.sign(ca.key, hashes.SHA256()), key)
 
 
-def load_ca(certificate_pem: bytes, key_pem: bytes, name: str, *, now: dt.datetime) -> KeyPair:
+def load_ca(certificate_pem: bytes, key_pem: bytes, dns_name: str, *, now: dt.datetime) -> KeyPair:
     """Load a CA of ours; raises :class:`CertificateError` if it must not sign leaves.
 
     It must not if the certificate or the key cannot be read, the key belongs to another
-    certificate, the certificate is not valid at *now*, or Genie did not issue it as a CA for the
-    DNS *name*.
+    certificate, the certificate is not valid at *now*, or Genie did not issue it as a CA for
+    *dns_name*.
     """
     certificate = load_certificate(certificate_pem)
     try:
@@ -144,8 +144,8 @@ def load_ca(certificate_pem: bytes, key_pem: bytes, name: str, *, now: dt.dateti
     if not matches:
         raise CertificateError("the private key belongs to another certificate")
 
-    if not is_own_ca(certificate, name):
-        raise CertificateError(f"the certificate is not a CA that Genie issued for {name}")
+    if not is_own_ca(certificate, dns_name):
+        raise CertificateError(f"the certificate is not a CA that Genie issued for {dns_name}")
     if not is_valid(certificate, now):
         raise CertificateError(_validity(certificate))
     return KeyPair(certificate, key)
@@ -159,15 +159,15 @@ def load_certificate(pem: bytes) -> x509.Certificate:
         raise CertificateError(f"the certificate cannot be read: {error}") from None
 
 
-def is_own_ca(certificate: x509.Certificate, name: str) -> bool:
-    """Tell whether *certificate* is a CA that any release of Genie issued for the DNS *name*."""
+def is_own_ca(certificate: x509.Certificate, dns_name: str) -> bool:
+    """Tell whether *certificate* is a CA that any release of Genie issued for *dns_name*."""
     try:
         organisation = certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
         if [attribute.value for attribute in organisation] != [ORGANISATION]:
             return False
         extensions = certificate.extensions
         basic = extensions.get_extension_for_class(x509.BasicConstraints).value
-        names = extensions.get_extension_for_class(x509.NameConstraints).value
+        constraints = extensions.get_extension_for_class(x509.NameConstraints).value
     except (
         x509.ExtensionNotFound,
         x509.DuplicateExtension,
@@ -175,7 +175,7 @@ def is_own_ca(certificate: x509.Certificate, name: str) -> bool:
         ValueError,
     ):
         return False
-    return basic.ca and names.permitted_subtrees == [x509.DNSName(name)]
+    return basic.ca and constraints.permitted_subtrees == [x509.DNSName(dns_name)]
 
 
 def is_valid(certificate: x509.Certificate, now: dt.datetime) -> bool:

@@ -4,9 +4,9 @@ Pure. Only :func:`merge` composes bundles. Its rules:
 
 * Everything that is not ours (an administrator's own CA, comments) stays, byte for byte and in
   its place.
-* A CA of ours is removed only after it has expired or was retired by name. So a replica that does
-  not know a CA (the Secret was lost, or the replica lags) never removes the trust in a leaf that
-  another replica still serves.
+* A CA of ours is removed only after it has expired or its fingerprint was retired. So a replica
+  that does not know a CA (the Secret was lost, or the replica lags) never removes the trust in a
+  leaf that another replica still serves.
 * The result depends on the arguments only and merging is idempotent: replicas that read the same
   Secret compose the same bundle, and none is written twice.
 
@@ -58,20 +58,20 @@ def merge(
     *retired* are fingerprints; *is_own* recognises our certificates: all others stay.
     """
     kept: list[bytes] = []
-    kept_names: set[str] = set()
+    kept_fingerprints: set[str] = set()
     for text, certificate in _split(bundle):
         if certificate is None:
             kept.append(text)
             continue
 
-        name = fingerprint(certificate)
-        obsolete = name in retired or is_expired(certificate, now) or name in kept_names
+        digest = fingerprint(certificate)
+        obsolete = digest in retired or is_expired(certificate, now) or digest in kept_fingerprints
         if not (obsolete and is_own(certificate)):
             kept.append(text)
-            kept_names.add(name)
+            kept_fingerprints.add(digest)
 
     usable = {fingerprint(ca): ca for ca in trusted if not is_expired(ca, now)}
-    added = [usable[name] for name in usable.keys() - kept_names - set(retired)]
+    added = [usable[digest] for digest in usable.keys() - kept_fingerprints - set(retired)]
     # Every replica must compose the same bytes, whichever CA it learnt of first.
     added.sort(key=lambda ca: (ca.not_valid_before_utc, fingerprint(ca)))
 
@@ -84,9 +84,9 @@ def merge(
 
 
 def verification_error(
-    chain: Sequence[x509.Certificate], bundle: bytes, name: str, now: dt.datetime
+    chain: Sequence[x509.Certificate], bundle: bytes, dns_name: str, now: dt.datetime
 ) -> str | None:
-    """Return why a client that trusts *bundle* rejects *chain* for *name* at *now*.
+    """Return why a client that trusts *bundle* rejects *chain* for *dns_name* at *now*.
 
     None: it accepts. *chain* is what a server presents: its leaf, then intermediate certificates.
     """
@@ -100,7 +100,7 @@ def verification_error(
     policy = PolicyBuilder().store(Store(roots)).time(now)
     policy = policy.extension_policies(ee_policy=_LEAF, ca_policy=_AUTHORITY)
     try:
-        policy.build_server_verifier(x509.DNSName(name)).verify(chain[0], list(chain[1:]))
+        policy.build_server_verifier(x509.DNSName(dns_name)).verify(chain[0], list(chain[1:]))
     except (VerificationError, ValueError) as error:  # ValueError: an extension cannot be parsed
         return str(error)
     return None

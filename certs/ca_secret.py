@@ -87,15 +87,15 @@ class ParsedSecret:
         return str((metadata.get("annotations") or {}).get(REQUEST) or "")
 
 
-def parse(secret: Mapping[str, Any] | None, name: str, now: dt.datetime) -> ParsedSecret:
-    """Parse *secret* (None: there is none), whose CAs are for the DNS *name*.
+def parse(secret: Mapping[str, Any] | None, dns_name: str, now: dt.datetime) -> ParsedSecret:
+    """Parse *secret* (None: there is none), whose CAs are for *dns_name*.
 
     Never raises: people edit Secrets, and accidents truncate them.
     """
     if secret is None:
         return ParsedSecret()
 
-    data = _SecretData(secret.get("data") or {}, name, now)
+    data = _SecretData(secret.get("data") or {}, dns_name, now)
     retire_at, retired = data.state()
     ca = data.pair("ca", required=True)
     next_ca = data.pair("next")
@@ -145,7 +145,9 @@ def render(
 
 def _values(content: CASecret) -> dict[str, bytes]:
     state: dict[str, Any] = {
-        "retired": {name: expiry.isoformat() for name, expiry in sorted(content.retired.items())}
+        "retired": {
+            digest: expiry.isoformat() for digest, expiry in sorted(content.retired.items())
+        }
     }
     values = {"ca.crt": content.ca.certificate_pem, "ca.key": content.ca.key_pem}
 
@@ -163,9 +165,9 @@ def _values(content: CASecret) -> dict[str, bytes]:
 class _SecretData:
     """Reader of a Secret's ``data``, key by key; collects faults in ``problems``."""
 
-    def __init__(self, data: Mapping[str, Any], name: str, now: dt.datetime) -> None:
+    def __init__(self, data: Mapping[str, Any], dns_name: str, now: dt.datetime) -> None:
         self._data = data
-        self._name = name
+        self._dns_name = dns_name
         self._now = now
         self.problems: list[str] = []
 
@@ -176,7 +178,7 @@ class _SecretData:
 
         try:
             certificate_pem, key_pem = map(self._decode, names)
-            return load_ca(certificate_pem, key_pem, self._name, now=self._now)
+            return load_ca(certificate_pem, key_pem, self._dns_name, now=self._now)
         except CertificateError as error:
             self.problems.append(f"{names[0]}, {names[1]}: {error}")
             return None
@@ -191,10 +193,10 @@ class _SecretData:
             self.problems.append(f"previous.crt: {error}")
             return None
 
-        if is_own_ca(certificate, self._name):
+        if is_own_ca(certificate, self._dns_name):
             return certificate
         self.problems.append(
-            f"previous.crt: the certificate is not a CA that Genie issued for {self._name}"
+            f"previous.crt: the certificate is not a CA that Genie issued for {self._dns_name}"
         )
         return None
 
@@ -205,7 +207,7 @@ class _SecretData:
         try:
             state = json.loads(self._decode("state"))
             retire_at = state.get("retireAt")
-            retired = {name: _time(expiry) for name, expiry in state.get("retired", {}).items()}
+            retired = {digest: _time(expiry) for digest, expiry in state.get("retired", {}).items()}
             return _time(retire_at) if retire_at else None, retired
         except (CertificateError, ValueError) as error:
             self.problems.append(f"state: {error}")

@@ -72,7 +72,7 @@ class CommandContext:
     def read_status(self) -> CertificateStatus:
         """Read everything; raises :class:`KubeError`."""
         settings = self.settings
-        observed = self._configurations.read()
+        observed = self._configurations.observe()
         if settings.directory:
             files = _load_files(settings.directory)
             return assess_files(files, observed, self._clock.now(), settings)

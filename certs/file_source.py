@@ -122,9 +122,9 @@ class FileSource:
         if leaf is None:
             return new, "there is no leaf yet"
 
-        now, name = self._now(), self._settings.dns_name
-        old_errors = observed.verification_errors(leaf.chain, name, now)
-        new_errors = observed.verification_errors(new.chain, name, now)
+        now, dns_name = self._now(), self._settings.dns_name
+        old_errors = observed.verification_errors(leaf.chain, dns_name, now)
+        new_errors = observed.verification_errors(new.chain, dns_name, now)
         losing = sorted(new_errors.keys() - old_errors.keys())
         change = MountedChange(
             is_old_valid=is_valid(leaf.certificate, now),

@@ -81,8 +81,12 @@ class ConfigurationStore:
         self._first_seen: dict[tuple[str, int], float] = {}
         self._lost_at = -math.inf
 
-    def read(self) -> ObservedConfigurations:
-        """List them; raises :class:`KubeError`."""
+    def observe(self) -> ObservedConfigurations:
+        """List our webhook configurations.
+
+        Returns them with the seconds since each last changed. Remembers when each generation was
+        first seen, and when one was last found deleted. Raises :class:`KubeError`.
+        """
         items = [
             (kind, item)
             for kind in KINDS

@@ -89,7 +89,7 @@ class CertificateManager:
         self._context = ReloadableContext(settings.client_ca)
         self._served = ServedState()
         self._check = SelfCheck(settings, self._clock, self._metrics, lambda: self._served)
-        self._write_backoff = WriteBackoff(monotonic, self._metrics.contested_writes.inc)
+        self._write_backoff = WriteBackoff(monotonic, self._metrics.overwritten_writes.inc)
         self._backoff = Backoff(FIRST_DELAY, LONGEST_DELAY, random.uniform)
         self._error = ""
 
@@ -177,7 +177,7 @@ class CertificateManager:
         """Reconcile; return the errors that did not end it, raise the one that did."""
         # Configurations are read before the Secret: what is written into them is then never older
         # than what was read from them.
-        observed = self._configurations.read()
+        observed = self._configurations.observe()
         self._clock.report_jump()
 
         # The Secret is written before the bundles, and the bundles before the leaf is replaced: a
@@ -270,7 +270,7 @@ class CertificateManager:
 
     def _update_metrics(self) -> None:
         state, leaf, observed = self._source.state, self.leaf, self._served.observed
-        name, now, metrics = self._settings.dns_name, self._clock.now(), self._metrics
+        dns_name, now, metrics = self._settings.dns_name, self._clock.now(), self._metrics
         metrics.set_phase(state.phase)
         metrics.set_expiry(metrics.ca_expiry, state.ca)
         metrics.set_expiry(metrics.leaf_expiry, leaf.certificate if leaf else None)
@@ -278,7 +278,7 @@ class CertificateManager:
 
         uncovered = len(observed.entries)
         if leaf:
-            uncovered = len(observed.verification_errors(leaf.chain, name, now))
+            uncovered = len(observed.verification_errors(leaf.chain, dns_name, now))
         metrics.uncovered.set(uncovered)
 
     def _make_watches(self, kube: DatedKube) -> list[WatchCache[str]]:

@@ -46,7 +46,7 @@ class CertificateMetrics:
         self.bundle_writes = _counter(
             "bundle_writes", "Webhook configurations whose caBundle was written."
         )
-        self.contested_writes = _counter(
+        self.overwritten_writes = _counter(
             "contested_writes", "Repeated writes of a caBundle that another program overwrites."
         )
         self.leaves = _counter("leaves", "Leaves that this replica began to serve.")

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RotationDecision:
-    """The next step. *write* None: the Secret stays as it is.
+    """The next step. *content_to_write* None: the Secret stays as it is.
 
     *signer* is the CA that signs leaves according to the Secret as read, None where there is no
     usable one; *waits_for* completes the sentence "the rotation waits for …". The next decision is
@@ -51,19 +51,22 @@ class RotationDecision:
     signer: KeyPair | None = None
     trusted: tuple[x509.Certificate, ...] = ()
     retired: Mapping[str, dt.datetime] = field(default_factory=dict)
-    write: CASecret | None = None
+    content_to_write: CASecret | None = None
     reason: RotationReason | None = None
     waits_for: str = ""
     recheck_in: float = math.inf
 
     @property
     def drops_request(self) -> bool:
-        """Whether *write* carries out what a person requested."""
+        """Whether a pending request is fulfilled by the write, which removes its annotation."""
         return self.reason in (RotationReason.COMPROMISED, RotationReason.PUBLISHED)
 
 
 def decide(inputs: RotationInput) -> RotationDecision:
-    """Decide on the next step."""
+    """Return the next step.
+
+    *content_to_write* is None if nothing is to be written now, and *waits_for* says why.
+    """
     content = inputs.parsed.content
     if content is None:
         return _recover(inputs)
@@ -72,21 +75,21 @@ def decide(inputs: RotationInput) -> RotationDecision:
     current = RotationDecision(phase, content.ca, content.trusted, content.retired)
     for transition in TRANSITIONS:
         if transition.phase in (phase, None) and transition.condition(inputs, content):
-            write = transition.next_content(inputs, content)
-            return replace(current, write=write, reason=transition.reason)
+            after = transition.next_content(inputs, content)
+            return replace(current, content_to_write=after, reason=transition.reason)
     return replace(current, waits_for=WAITS_FOR[phase](inputs, content))
 
 
 def is_out_of_date(
-    ca: x509.Certificate, observed: ObservedConfigurations, now: dt.datetime, name: str
+    ca: x509.Certificate, observed: ObservedConfigurations, now: dt.datetime, dns_name: str
 ) -> bool:
-    """Tell whether *ca* is in no bundle while bundles hold other valid CAs of ours for *name*.
+    """Tell whether *ca* is in no bundle while bundles hold other valid CAs of ours for *dns_name*.
 
     A replica that was cut off may remember a CA that has been replaced since, or was declared
     compromised. It must bring that back neither into the Secret nor into a bundle.
     """
-    valid_names = _valid_names(observed, now, name)
-    return bool(valid_names) and fingerprint(ca) not in valid_names
+    valid_fingerprints = _valid_fingerprints(observed, now, dns_name)
+    return bool(valid_fingerprints) and fingerprint(ca) not in valid_fingerprints
 
 
 def _recover(inputs: RotationInput) -> RotationDecision:
@@ -101,25 +104,31 @@ def _recover(inputs: RotationInput) -> RotationDecision:
         and not is_out_of_date(memory.ca.certificate, inputs.observed, now, settings.dns_name)
     ):
         restored = replace(memory, retired={**parsed.retired, **memory.retired})
-        return RotationDecision(Phase.STEADY, write=restored, reason=RotationReason.RESTORED)
+        return RotationDecision(
+            Phase.STEADY, content_to_write=restored, reason=RotationReason.RESTORED
+        )
 
     if parsed.spare:
         spare = CASecret(parsed.spare, retired=parsed.retired)
-        return RotationDecision(Phase.STEADY, write=spare, reason=RotationReason.REPLACED)
+        return RotationDecision(
+            Phase.STEADY, content_to_write=spare, reason=RotationReason.REPLACED
+        )
 
     # Bundles hold a CA of ours: a replica that remembers its key can restore the deleted Secret.
-    valid_names = _valid_names(inputs.observed, now, settings.dns_name)
+    valid_fingerprints = _valid_fingerprints(inputs.observed, now, settings.dns_name)
     seconds_left = settings.restore_grace - inputs.missing_for
-    if valid_names and parsed.secret is None and seconds_left > 0:
+    if valid_fingerprints and parsed.secret is None and seconds_left > 0:
         waits_for = f"another replica to restore Secret {settings.namespace}/{settings.secret}"
         return RotationDecision(Phase.STEADY, waits_for=waits_for, recheck_in=seconds_left)
 
-    is_first = parsed.secret is None and not valid_names
+    is_first = parsed.secret is None and not valid_fingerprints
     reason = RotationReason.FIRST if is_first else RotationReason.REPLACED
-    new = CASecret(inputs.mint(), retired=unexpired(parsed.retired, now))
-    return RotationDecision(Phase.STEADY, write=new, reason=reason)
+    new = CASecret(inputs.issue_ca(), retired=unexpired(parsed.retired, now))
+    return RotationDecision(Phase.STEADY, content_to_write=new, reason=reason)
 
 
-def _valid_names(observed: ObservedConfigurations, now: dt.datetime, name: str) -> set[str]:
-    """Return the fingerprints of the valid CAs of ours for *name* in the bundles."""
-    return {fingerprint(ca) for ca in own_cas(observed, name) if is_valid(ca, now)}
+def _valid_fingerprints(
+    observed: ObservedConfigurations, now: dt.datetime, dns_name: str
+) -> set[str]:
+    """Return the fingerprints of the valid CAs of ours for *dns_name* in the bundles."""
+    return {fingerprint(ca) for ca in own_cas(observed, dns_name) if is_valid(ca, now)}

@@ -165,12 +165,12 @@ class SelfCheck:
     def _verification_errors(
         self, served: ServedState, chain: tuple[x509.Certificate, ...]
     ) -> dict[str, str]:
-        name, now = self._settings.dns_name, self._clock.now()
-        return served.observed.verification_errors(chain, name, now)
+        dns_name, now = self._settings.dns_name, self._clock.now()
+        return served.observed.verification_errors(chain, dns_name, now)
 
 
-def dial(address: str, port: int, name: str) -> x509.Certificate:
-    """Return the certificate that the listener at *address* presents for the server *name*.
+def dial(address: str, port: int, dns_name: str) -> x509.Certificate:
+    """Return the certificate that the listener at *address* presents for the server *dns_name*.
 
     Raises :class:`DialError`.
     """
@@ -180,7 +180,7 @@ def dial(address: str, port: int, name: str) -> x509.Certificate:
     context.verify_mode = ssl.CERT_NONE
 
     try:
-        with connect(context, address, port, name) as tls:
+        with connect(context, address, port, dns_name) as tls:
             presented = tls.getpeercert(binary_form=True)
     except OSError as error:
         raise DialError(f"no TLS handshake with {address}:{port}: {error}") from None
@@ -189,7 +189,7 @@ def dial(address: str, port: int, name: str) -> x509.Certificate:
     return x509.load_der_x509_certificate(presented)
 
 
-def connect(context: ssl.SSLContext, address: str, port: int, name: str) -> ssl.SSLSocket:
+def connect(context: ssl.SSLContext, address: str, port: int, dns_name: str) -> ssl.SSLSocket:
     """Return a connection to the first of *address*' IP addresses that completes a handshake.
 
     Raises :class:`OSError`: the error of the last IP address.
@@ -200,7 +200,7 @@ def connect(context: ssl.SSLContext, address: str, port: int, name: str) -> ssl.
         # Wrapped before it connects: if a peer resets a connection before it is wrapped, Python
         # 3.11 neither returns the socket nor closes it.
         plain = socket.socket(family, socket_type, protocol)
-        tls = context.wrap_socket(plain, server_hostname=name)
+        tls = context.wrap_socket(plain, server_hostname=dns_name)
         try:
             tls.settimeout(TIMEOUT)
             tls.connect(endpoint)

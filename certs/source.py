@@ -124,10 +124,10 @@ class SecretSource:
         decision, problems = self._decide(secret, observed, now)
 
         failure: KubeError | None = None
-        if decision.write is not None:
+        if decision.content_to_write is not None:
             try:
                 written = self._store.write(
-                    decision.write, secret, drop_request=decision.drops_request
+                    decision.content_to_write, secret, drop_request=decision.drops_request
                 )
             except KubeError as error:
                 failure = error
@@ -178,7 +178,7 @@ class SecretSource:
             observed,
             now,
             self._settings,
-            mint=lambda: self._mint(now),
+            issue_ca=lambda: self._issue_ca(now),
             memory=self._memory,
             missing_for=self._missing_for(present=secret is not None),
         )
@@ -195,15 +195,15 @@ class SecretSource:
         now: dt.datetime,
     ) -> BundlePublication:
         """Publish the CAs of the Secret, and the CA of the served leaf until it is replaced."""
-        name = self._settings.dns_name
+        dns_name = self._settings.dns_name
         trusted = {fingerprint(ca): ca for ca in decision.trusted}
-        if leaf and leaf.ca and not is_out_of_date(leaf.ca, observed, now, name):
+        if leaf and leaf.ca and not is_out_of_date(leaf.ca, observed, now, dns_name):
             trusted.setdefault(fingerprint(leaf.ca), leaf.ca)
         return BundlePublication(
-            tuple(trusted.values()), decision.retired.keys(), lambda ca: is_own_ca(ca, name)
+            tuple(trusted.values()), decision.retired.keys(), lambda ca: is_own_ca(ca, dns_name)
         )
 
-    def _mint(self, now: dt.datetime) -> KeyPair:
+    def _issue_ca(self, now: dt.datetime) -> KeyPair:
         return issue_ca(
             self._settings.dns_name,
             now=now,
@@ -223,23 +223,23 @@ class SecretSource:
         return self._monotonic() - self._missing_since
 
     def _report_write(self, decision: RotationDecision, problems: tuple[str, ...]) -> None:
-        if decision.reason is None or decision.write is None:
+        if decision.reason is None or decision.content_to_write is None:
             return
 
         self._on_write(decision.reason)
-        next_ca = decision.write.next
+        next_ca = decision.content_to_write.next
         log.info(
             "Secret written",
             cause=decision.reason.value,
             problems=list(problems),
-            ca=fingerprint(decision.write.ca.certificate)[:16],
+            ca=fingerprint(decision.content_to_write.ca.certificate)[:16],
             next_ca=fingerprint(next_ca.certificate)[:16] if next_ca else None,
         )
 
 
 def _without_write(decision: RotationDecision) -> RotationDecision:
     """Return what holds where the Secret cannot be written: as it was read, or from memory."""
-    if decision.reason is not RotationReason.RESTORED or decision.write is None:
+    if decision.reason is not RotationReason.RESTORED or decision.content_to_write is None:
         return decision
-    memory = decision.write
+    memory = decision.content_to_write
     return replace(decision, signer=memory.ca, trusted=memory.trusted, retired=memory.retired)

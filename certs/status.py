@@ -46,12 +46,12 @@ class AuthorityStatus:
 
 @dataclass(frozen=True, slots=True)
 class CertificateStatus:
-    """The certificates for the DNS *name* at one moment.
+    """The certificates for *dns_name* at one moment.
 
     *entries* is the number of webhook entries; *usable* tells whether leaves can be served.
     """
 
-    name: str
+    dns_name: str
     phase: str
     waits_for: str
     request: str
@@ -75,11 +75,11 @@ def assess(
         observed,
         now,
         settings,
-        mint=lambda: issue_ca(settings.dns_name, now=now, lifetime=60, backdating=0),
+        issue_ca=lambda: issue_ca(settings.dns_name, now=now, lifetime=60, backdating=0),
     )
     decision = decide(inputs)
     return CertificateStatus(
-        name=settings.dns_name,
+        dns_name=settings.dns_name,
         phase=decision.phase.value if decision.signer else "NONE",
         waits_for=_waits_for(decision),
         request=parsed.request,
@@ -108,7 +108,7 @@ def assess_files(
         errors = observed.verification_errors(files.leaf.chain, settings.dns_name, now)
 
     return CertificateStatus(
-        name=settings.dns_name,
+        dns_name=settings.dns_name,
         phase="FILES",
         waits_for=waits_for,
         request="",
@@ -126,7 +126,7 @@ def assess_files(
 def as_json(status: CertificateStatus) -> dict[str, Any]:
     """Return *status* for programs."""
     return {
-        "name": status.name,
+        "name": status.dns_name,
         "phase": status.phase,
         "waitsFor": status.waits_for,
         "request": status.request,
@@ -150,7 +150,7 @@ def as_json(status: CertificateStatus) -> dict[str, Any]:
 def as_table(status: CertificateStatus) -> str:
     """Return *status* for people."""
     lines = [
-        f"{status.name}",
+        f"{status.dns_name}",
         f"phase      {status.phase}: {DESCRIPTIONS[status.phase]}",
         f"waits for  {status.waits_for}",
     ]
@@ -198,13 +198,13 @@ def _row(authority: AuthorityStatus, status: CertificateStatus) -> tuple[str, ..
 
 
 def _waits_for(decision: RotationDecision) -> str:
-    if decision.write is None or decision.reason is None:
+    if decision.content_to_write is None or decision.reason is None:
         return decision.waits_for
     return f"a replica to take the next step: {decision.reason.value}"
 
 
 def _authorities(
-    parsed: ParsedSecret, observed: ObservedConfigurations, name: str
+    parsed: ParsedSecret, observed: ObservedConfigurations, dns_name: str
 ) -> list[AuthorityStatus]:
     """Return the CAs of the Secret, then those of ours that only bundles hold."""
     roles: dict[str, str] = {}
@@ -220,7 +220,7 @@ def _authorities(
                 certificates[fingerprint(certificate)] = certificate
 
     for key, certificate in observed.certificates.items():
-        if key not in certificates and is_own_ca(certificate, name):
+        if key not in certificates and is_own_ca(certificate, dns_name):
             roles[key] = "retired" if key in parsed.retired else "unknown"
             certificates[key] = certificate
     return [_authority(certificates[key], role, observed) for key, role in roles.items()]
@@ -229,11 +229,11 @@ def _authorities(
 def _authority(
     certificate: x509.Certificate, role: str, observed: ObservedConfigurations
 ) -> AuthorityStatus:
-    name = fingerprint(certificate)
+    digest = fingerprint(certificate)
     trusted_by: list[str] = []
     missing_from: list[str] = []
     for configuration in observed.configurations:
         for entry in configuration.entries:
-            entries = trusted_by if name in entry.trusted else missing_from
+            entries = trusted_by if digest in entry.trusted else missing_from
             entries.append(f"{configuration.name}/{entry.name}")
     return AuthorityStatus(certificate, role, tuple(trusted_by), tuple(missing_from))

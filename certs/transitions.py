@@ -9,8 +9,10 @@ PUBLISH  ca, next              both                every configuration was seen 
                                                    and ``propagation`` has passed since
 PROMOTE  ca (was next),        both                no leaf of *previous* can be valid any more
          previous (was ca)
-RETIRE   ca, retired names     ca                  no bundle holds a retired CA any more
+RETIRE   ca, retired (*)       ca                  no bundle holds a retired CA any more
 =======  ====================  ==================  ===========================================
+
+(*) The fingerprints of retired CAs.
 
 *ca* signs leaves in every phase. All functions here are pure.
 """
@@ -44,7 +46,10 @@ class Phase(enum.StrEnum):
 
 
 class RotationReason(enum.StrEnum):
-    """Why the Secret is written."""
+    """Why the Secret is written.
+
+    The names of the members, in lower case, are values of the label ``cause`` of a metric.
+    """
 
     FIRST = "there was no CA"
     REPLACED = "the CA was unusable"
@@ -60,7 +65,7 @@ class RotationReason(enum.StrEnum):
 class RotationInput:
     """Everything that a decision depends on.
 
-    *mint* issues a new CA, *memory* is the last usable content that this replica read, and
+    *issue_ca* issues a new CA, *memory* is the last usable content that this replica read, and
     *missing_for* is for how many seconds this replica has found no Secret.
     """
 
@@ -68,7 +73,7 @@ class RotationInput:
     observed: ObservedConfigurations
     now: dt.datetime
     settings: CertificateSettings
-    mint: Callable[[], KeyPair]
+    issue_ca: Callable[[], KeyPair]
     memory: CASecret | None = None
     missing_for: float = 0.0
 
@@ -92,14 +97,14 @@ def _is_compromised(inputs: RotationInput, _content: CASecret) -> bool:
 def _replace_ca(inputs: RotationInput, content: CASecret) -> CASecret:
     in_bundles = own_cas(inputs.observed, inputs.settings.dns_name)
     retired = _retired_with(inputs, content, *content.trusted, *in_bundles)
-    return CASecret(inputs.mint(), retired=retired)
+    return CASecret(inputs.issue_ca(), retired=retired)
 
 
 def _is_damaged(inputs: RotationInput, _content: CASecret) -> bool:
     return bool(inputs.parsed.problems)
 
 
-def _repair(inputs: RotationInput, content: CASecret) -> CASecret:
+def _restore_part(inputs: RotationInput, content: CASecret) -> CASecret:
     """Restore damaged keys from memory, if the memory is of the CA that signs; else drop them."""
     memory = usable(inputs.memory, inputs.now)
     if memory is None or memory.ca.certificate != content.ca.certificate:
@@ -113,7 +118,7 @@ def _is_due(inputs: RotationInput, content: CASecret) -> bool:
 
 def _publish(inputs: RotationInput, content: CASecret) -> CASecret:
     retired = unexpired(content.retired, inputs.now)
-    return replace(content, next=inputs.mint(), retired=retired)
+    return replace(content, next=inputs.issue_ca(), retired=retired)
 
 
 def _is_expiring(inputs: RotationInput, content: CASecret) -> bool:
@@ -124,7 +129,7 @@ def _is_expiring(inputs: RotationInput, content: CASecret) -> bool:
 
 def _is_published(inputs: RotationInput, content: CASecret) -> bool:
     """Tell whether every API server must have learnt of both CAs by now."""
-    return inputs.observed.settled(_both_names(content), inputs.settings.propagation)
+    return inputs.observed.settled(_both_fingerprints(content), inputs.settings.propagation)
 
 
 def _promote(inputs: RotationInput, content: CASecret) -> CASecret:
@@ -176,7 +181,7 @@ class Transition:
 TRANSITIONS = (
     # phase, condition, what the Secret holds afterwards, reason, next phase
     Transition(None, _is_compromised, _replace_ca, RotationReason.COMPROMISED, Phase.RETIRE),
-    Transition(None, _is_damaged, _repair, RotationReason.REPAIRED, None),
+    Transition(None, _is_damaged, _restore_part, RotationReason.REPAIRED, None),
     Transition(Phase.STEADY, _is_due, _publish, RotationReason.PUBLISHED, Phase.PUBLISH),
     Transition(Phase.PUBLISH, _is_expiring, _promote, RotationReason.PROMOTED, Phase.PROMOTE),
     Transition(Phase.PUBLISH, _is_published, _promote, RotationReason.PROMOTED, Phase.PROMOTE),
@@ -197,7 +202,7 @@ def _steady_waits_for(inputs: RotationInput, content: CASecret) -> str:
 
 
 def _publish_waits_for(inputs: RotationInput, content: CASecret) -> str:
-    missing = inputs.observed.missing(_both_names(content))
+    missing = inputs.observed.missing(_both_fingerprints(content))
     if missing:
         return f"{', '.join(missing)} to hold both CAs"
     # No countdown: "python -m certs status" cannot know for how long a replica has seen both.
@@ -238,14 +243,14 @@ def _retire_at(content: CASecret) -> dt.datetime:
     return min(content.retire_at or expiry, expiry)
 
 
-def _both_names(content: CASecret) -> list[str]:
+def _both_fingerprints(content: CASecret) -> list[str]:
     assert content.next is not None  # noqa: S101 - the phase is PUBLISH
     return [fingerprint(content.ca.certificate), fingerprint(content.next.certificate)]
 
 
-def own_cas(observed: ObservedConfigurations, name: str) -> list[x509.Certificate]:
-    """Return the CAs of ours for *name* in the bundles, whether or not the Secret has them."""
-    return [ca for ca in observed.certificates.values() if is_own_ca(ca, name)]
+def own_cas(observed: ObservedConfigurations, dns_name: str) -> list[x509.Certificate]:
+    """Return the CAs of ours for *dns_name* in the bundles, whether or not the Secret has them."""
+    return [ca for ca in observed.certificates.values() if is_own_ca(ca, dns_name)]
 
 
 def _retired_with(
@@ -258,7 +263,7 @@ def _retired_with(
 
 def unexpired(retired: Mapping[str, dt.datetime], now: dt.datetime) -> dict[str, dt.datetime]:
     """Drop expired CAs from *retired*: bundles lose those in any case."""
-    return {name: expiry for name, expiry in retired.items() if expiry >= now}
+    return {digest: expiry for digest, expiry in retired.items() if expiry >= now}
 
 
 def usable(memory: CASecret | None, now: dt.datetime) -> CASecret | None:

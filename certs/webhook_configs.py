@@ -126,35 +126,38 @@ class ObservedConfigurations:
         """For how many seconds this process has seen no configuration change or disappear."""
         return min([self.lost_for, *(each.steady_for for each in self.configurations)])
 
-    def missing(self, names: Iterable[str]) -> list[str]:
-        """Return the configurations with an entry that lacks a CA of *names* (fingerprints)."""
-        required = frozenset(names)
+    def missing(self, fingerprints: Iterable[str]) -> list[str]:
+        """Return the configurations with an entry that lacks a CA of *fingerprints*."""
+        required = frozenset(fingerprints)
         return [
             configuration.name
             for configuration in self.configurations
             if any(not required <= entry.trusted for entry in configuration.entries)
         ]
 
-    def holders(self, names: Collection[str]) -> list[str]:
-        """Return the configurations with an entry that holds a CA of *names* (fingerprints)."""
+    def holders(self, fingerprints: Collection[str]) -> list[str]:
+        """Return the configurations with an entry that holds a CA of *fingerprints*."""
         return [
             configuration.name
             for configuration in self.configurations
-            if any(not entry.trusted.isdisjoint(names) for entry in configuration.entries)
+            if any(not entry.trusted.isdisjoint(fingerprints) for entry in configuration.entries)
         ]
 
-    def settled(self, names: Iterable[str], seconds: float) -> bool:
-        """Tell whether this process has seen every entry hold the CAs of *names* for *seconds*."""
-        return not self.missing(names) and self.steady_for >= seconds
+    def settled(self, fingerprints: Iterable[str], seconds: float) -> bool:
+        """Tell whether every entry has held the CAs of *fingerprints* for *seconds*.
+
+        As far as this process has seen: the seconds before it started do not count.
+        """
+        return not self.missing(fingerprints) and self.steady_for >= seconds
 
     def verification_errors(
-        self, chain: Sequence[x509.Certificate], name: str, now: dt.datetime
+        self, chain: Sequence[x509.Certificate], dns_name: str, now: dt.datetime
     ) -> dict[str, str]:
         """Return why the API server rejects *chain*, by the ``configuration/entry`` it calls."""
         errors = {}
         for configuration in self.configurations:
             for entry in configuration.entries:
-                error = verification_error(chain, entry.bundle, name, now)
+                error = verification_error(chain, entry.bundle, dns_name, now)
                 if error is not None:
                     errors[f"{configuration.name}/{entry.name}"] = error
         return errors

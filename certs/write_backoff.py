@@ -48,12 +48,14 @@ class WriteSeries:
 class WriteBackoff:
     """Decides which configurations may be written now; times are *monotonic*'s.
 
-    *on_contested* is called for every write that follows too many others.
+    *on_overwritten_write* is called for every write that follows too many others.
     """
 
-    def __init__(self, monotonic: Callable[[], float], on_contested: Callable[[], None]) -> None:
+    def __init__(
+        self, monotonic: Callable[[], float], on_overwritten_write: Callable[[], None]
+    ) -> None:
         self._monotonic = monotonic
-        self._on_contested = on_contested
+        self._on_overwritten_write = on_overwritten_write
         self._series: dict[str, WriteSeries] = {}
 
     def may_write(self, name: str) -> bool:
@@ -61,14 +63,17 @@ class WriteBackoff:
         return name not in self._series or self._series[name].due <= self._monotonic()
 
     def record_write(self, name: str) -> None:
-        """Record a write of *name*; count a contested one, and log the first of a series."""
+        """Record a write of *name*.
+
+        Counts each write that follows too many others, and logs the first of them in a series.
+        """
         now = self._monotonic()
         series = self._series.get(name)
         count = series.count + 1 if series and now - series.last <= SERIES_GAP else 1
         self._series[name] = WriteSeries(count, now)
 
         if count > FREE:
-            self._on_contested()
+            self._on_overwritten_write()
         if count == FREE + 1:
             log.warning("another program keeps overwriting this caBundle", configuration=name)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Maker = Callable[..., KeyPair]
 
 DAY = dt.timedelta(days=1)
-OLD, NEW, MINTED = (
+OLD, NEW, ISSUED = (
     issue_ca(NAME, now=NOW, lifetime=SETTINGS.ca_lifetime, backdating=300) for _ in range(3)
 )
 EXPIRY = OLD.certificate.not_valid_after_utc
@@ -36,14 +36,14 @@ def requested(content: CASecret, value: str) -> ParsedSecret:
 def decision(
     secret: ParsedSecret, observed: ObservedConfigurations, now: dt.datetime = NOW, **more: Any
 ) -> RotationDecision:
-    return decide(RotationInput(secret, observed, now, SETTINGS, mint=lambda: MINTED, **more))
+    return decide(RotationInput(secret, observed, now, SETTINGS, issue_ca=lambda: ISSUED, **more))
 
 
 def names(content: CASecret | None) -> tuple[str | None, str | None, str | None]:
     """Return the names of the CAs in *content*: the one that signs, the next, the previous."""
     assert content
     known = {
-        fingerprint(p.certificate): n for p, n in ((OLD, "old"), (NEW, "new"), (MINTED, "minted"))
+        fingerprint(p.certificate): n for p, n in ((OLD, "old"), (NEW, "new"), (ISSUED, "issued"))
     }
 
     def name(certificate: Any) -> str | None:
@@ -67,7 +67,7 @@ BOTH = configurations((OLD, NEW), (NEW, OLD))
             configurations((OLD,)),
             NOW,
             RotationReason.PUBLISHED,
-            ("old", "minted", None),
+            ("old", "issued", None),
             id="a request publishes a new CA",
         ),
         pytest.param(
@@ -75,7 +75,7 @@ BOTH = configurations((OLD, NEW), (NEW, OLD))
             configurations((OLD,)),
             NOW + 20 * DAY,
             RotationReason.PUBLISHED,
-            ("old", "minted", None),
+            ("old", "issued", None),
             id="after two thirds of its life, a new CA is published",
         ),
         pytest.param(
@@ -115,7 +115,7 @@ BOTH = configurations((OLD, NEW), (NEW, OLD))
             BOTH,
             NOW,
             RotationReason.COMPROMISED,
-            ("minted", None, None),
+            ("issued", None, None),
             id="a compromised CA is retired at once, in any phase",
         ),
         pytest.param(
@@ -123,7 +123,7 @@ BOTH = configurations((OLD, NEW), (NEW, OLD))
             configurations(()),
             NOW,
             RotationReason.FIRST,
-            ("minted", None, None),
+            ("issued", None, None),
             id="the first CA",
         ),
         pytest.param(
@@ -139,7 +139,7 @@ BOTH = configurations((OLD, NEW), (NEW, OLD))
             configurations((OLD,)),
             NOW,
             RotationReason.REPLACED,
-            ("minted", None, None),
+            ("issued", None, None),
             id="without a usable CA, a new one is issued",
         ),
         pytest.param(
@@ -161,7 +161,7 @@ def test_a_step_is_taken(
 ) -> None:
     step = decision(secret, observed, now)
     assert step.reason is reason
-    assert names(step.write) == after
+    assert names(step.content_to_write) == after
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_nothing_is_due(
     content: CASecret, observed: ObservedConfigurations, phase: Phase, waits_for: str
 ) -> None:
     step = decision(parsed(content), observed)
-    assert (step.phase, step.waits_for, step.write) == (phase, waits_for, None)
+    assert (step.phase, step.waits_for, step.content_to_write) == (phase, waits_for, None)
     assert step.signer
     assert step.signer.certificate == content.ca.certificate
 
@@ -224,16 +224,16 @@ def test_nothing_is_due(
 def test_a_request_in_promote_waits() -> None:
     """The next rotation never shortens an overlap; the status says that it follows."""
     step = decision(requested(PROMOTE, "requested"), BOTH)
-    assert step.write is None
+    assert step.content_to_write is None
     assert step.waits_for.endswith("; then the requested rotation")
 
 
 def test_the_old_ca_is_trusted_for_the_life_of_its_last_leaf_and_a_margin() -> None:
     """Seven days and an hour from the promotion, but never beyond its own end."""
-    step = decision(parsed(PUBLISH), BOTH).write
+    step = decision(parsed(PUBLISH), BOTH).content_to_write
     assert step
     assert step.retire_at == NOW + 7 * DAY + dt.timedelta(hours=1)
-    late = decision(parsed(PUBLISH), BOTH, NOW + 25 * DAY).write
+    late = decision(parsed(PUBLISH), BOTH, NOW + 25 * DAY).content_to_write
     assert late
     assert late.retire_at == EXPIRY
 
@@ -242,21 +242,25 @@ def test_a_backup_that_is_restored_late_retires_no_ca_that_may_still_sign() -> N
     """Its last step is due at once; a CA that only bundles hold is retired if it is not valid."""
     future = issue_ca(NAME, now=NOW + 60 * DAY, lifetime=SETTINGS.ca_lifetime, backdating=300)
     step = decision(
-        parsed(PROMOTE), configurations((OLD, NEW, MINTED, future)), NOW + 7 * DAY
-    ).write
+        parsed(PROMOTE), configurations((OLD, NEW, ISSUED, future)), NOW + 7 * DAY
+    ).content_to_write
     assert step
     assert set(step.retired) == {fingerprint(each.certificate) for each in (OLD, future)}
 
 
 def test_a_retired_ca_stays_retired_until_it_expires() -> None:
     """Then the Secret drops it."""
-    step = decision(parsed(PROMOTE), configurations((OLD, NEW)), NOW + 7 * DAY).write
+    step = decision(parsed(PROMOTE), configurations((OLD, NEW)), NOW + 7 * DAY).content_to_write
     assert step
     assert set(step.retired) == {fingerprint(OLD.certificate)}
-    later = decision(requested(step, "requested"), configurations((NEW,)), NOW + 29 * DAY).write
+    later = decision(
+        requested(step, "requested"), configurations((NEW,)), NOW + 29 * DAY
+    ).content_to_write
     assert later
     assert later.retired == step.retired
-    after = decision(parsed(replace(step, ca=MINTED)), configurations((NEW,)), NOW + 20 * DAY).write
+    after = decision(
+        parsed(replace(step, ca=ISSUED)), configurations((NEW,)), NOW + 20 * DAY
+    ).content_to_write
     assert after
     assert fingerprint(OLD.certificate) in after.retired
 
@@ -282,7 +286,7 @@ def test_a_retired_ca_stays_retired_until_it_expires() -> None:
             parsed(None, retired={fingerprint(OLD.certificate): EXPIRY}),
             STEADY,
             RotationReason.REPLACED,
-            ("minted", None, None),
+            ("issued", None, None),
             id="but never a CA that was retired",
         ),
         pytest.param(
@@ -306,7 +310,7 @@ def test_memory_is_restored(
 ) -> None:
     step = decision(secret, configurations((OLD,)), memory=memory)
     assert step.reason is reason
-    assert names(step.write) == after
+    assert names(step.content_to_write) == after
 
 
 @pytest.mark.parametrize(
@@ -329,7 +333,7 @@ def test_a_remembered_ca_that_has_left_the_bundles_is_not_restored(
     step = decision(secret, configurations((NEW,)), memory=STEADY, missing_for=missing_for)
     assert step.reason is reason
     if reason:
-        assert names(step.write) == ("minted", None, None)
+        assert names(step.content_to_write) == ("issued", None, None)
 
 
 def test_memory_is_restored_if_the_bundles_are_lost_as_well() -> None:
@@ -349,7 +353,7 @@ def test_an_expired_ca_is_not_restored_from_memory() -> None:
     )
     longer = issue_ca(NAME, now=NOW + 20 * DAY, lifetime=SETTINGS.ca_lifetime, backdating=0)
     known = CASecret(longer, next=NEW, previous=OLD.certificate, retire_at=EXPIRY)
-    step = decision(ParsedSecret(), ObservedConfigurations(), late, memory=known).write
+    step = decision(ParsedSecret(), ObservedConfigurations(), late, memory=known).content_to_write
     assert step
     assert (step.ca, step.next, step.previous) == (longer, None, None)
 
@@ -357,7 +361,7 @@ def test_an_expired_ca_is_not_restored_from_memory() -> None:
 def test_a_starting_replica_lets_the_others_restore_the_secret() -> None:
     """For five seconds, if the bundles hold a valid CA of ours."""
     waiting = decision(ParsedSecret(), configurations((OLD,)), missing_for=4)
-    assert waiting.write is None
+    assert waiting.content_to_write is None
     assert waiting.recheck_in == 1
     assert waiting.waits_for == "another replica to restore Secret genie-system/genie-webhook-ca"
     assert (
@@ -388,6 +392,6 @@ def test_a_step_leads_to_the_phase_in_its_row_of_the_table(
     secret: ParsedSecret, now: dt.datetime, reason: RotationReason
 ) -> None:
     step = decision(secret, BOTH, now)
-    assert step.write
+    assert step.content_to_write
     rows = [row for row in TRANSITIONS if row.phase in (step.phase, None) and row.reason is reason]
-    assert {row.next_phase for row in rows} == {phase_of(step.write, BOTH)}
+    assert {row.next_phase for row in rows} == {phase_of(step.content_to_write, BOTH)}
