@@ -88,7 +88,10 @@ class LookupRefusedError(Exception):
 
 
 def answer(kube: KubeClient, line: bytes) -> dict[str, Any]:
-    """Return the answer to the request *line*."""
+    """Return the answer to the request *line*.
+
+    It is an error object if the request is invalid or the look-up fails.
+    """
     try:
         namespace, name, uid = _request(line)
         return {"annotations": _annotations(_pod(kube, namespace, name), uid, namespace, name)}

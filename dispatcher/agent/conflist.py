@@ -5,8 +5,8 @@ when another program removes or changes it. If that happens twice within a minut
 off for ten minutes and reports the other program, because two programs that undo each other's work
 harm every pod.
 
-Rules: the caller asks for the file only when it would work, and only the caller has it removed. A
-file of this name that Genie did not write is not touched.
+Rules: the reconciler calls :meth:`ConflistFile.install` only if Genie can work, and alone decides
+on :meth:`ConflistFile.remove`. A file of this name that Genie did not write is not touched.
 """
 
 from __future__ import annotations

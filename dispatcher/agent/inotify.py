@@ -61,22 +61,27 @@ class _Wake(FileSystemEventHandler):
 
 
 def start(
-    directories: Mapping[str, threading.Event], shallow: Mapping[str, threading.Event]
+    recursive: Mapping[str, threading.Event], shallow: Mapping[str, threading.Event]
 ) -> BaseObserver:
-    """Set each directory's event on a change below it; for *shallow* ones, on a change in it.
+    """Set each directory's event when something in it changes.
 
-    Return the observer, whose ``stop()`` ends the watches.
+    *recursive* directories are watched with all folders below them, *shallow* ones without. Return
+    the observer, whose ``stop()`` ends the watches.
     """
     observer = Observer()
     observer.daemon = True
     # Started first, because then scheduling reports a missing directory at once.
     observer.start()
 
-    watches = [(*each, True) for each in directories.items()]
+    watches = [(*each, True) for each in recursive.items()]
     watches += [(*each, False) for each in shallow.items()]
     for directory, wake, is_recursive in watches:
         try:
             observer.schedule(_Wake(wake), directory, recursive=is_recursive, event_filter=CHANGES)
         except OSError as error:
-            log.warning("cannot watch directory; polling instead", path=directory, error=str(error))
+            log.warning(
+                "cannot watch directory; the regular reconciliation finds changes",
+                path=directory,
+                error=str(error),
+            )
     return observer

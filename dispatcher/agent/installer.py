@@ -49,15 +49,19 @@ class PluginInstaller:
                 f"but contains {len(folders)}"
             )
         self._source = source
-        self._tree = folders[0]
-        self.version = self._tree.name
-        self._bin = bin_dir
+        self._payload = folders[0]
+        self.version = self._payload.name
+        self._bin_dir = bin_dir
         self.folder = bin_dir / VERSIONS_FOLDER / self.version
         self.launcher = bin_dir / keys.PLUGIN_TYPE
-        self._names = sorted(
-            path.relative_to(self._tree) for path in self._tree.rglob("*") if path.is_file()
+        self._files = sorted(
+            path.relative_to(self._payload) for path in self._payload.rglob("*") if path.is_file()
         )
-        self._verified: dict[Path, Signature] | None = None
+        self._installed_signatures: dict[Path, Signature] | None = None
+        """Signatures of the files when they were last verified.
+
+        None: this process has not verified them yet, or has removed the plugin.
+        """
 
     def install(self) -> list[str]:
         """Install what is missing; return the restored files, a sentence each.
@@ -69,7 +73,7 @@ class PluginInstaller:
         try:
             return self._install_files()
         except OSError as error:
-            path = error.filename or self._bin
+            path = error.filename or self._bin_dir
             raise InstallError(f"cannot install {path}: {error.strerror}") from None
 
     @property
@@ -104,32 +108,32 @@ class PluginInstaller:
 
     def remove(self) -> None:
         """Remove the launcher and all versions; files of other programs stay."""
-        self._verified = None
+        self._installed_signatures = None
         if self.launcher.is_file() and LAUNCHER_MARK in self.launcher.read_bytes()[:512]:
             self.launcher.unlink()
-        shutil.rmtree(self._bin / VERSIONS_FOLDER, ignore_errors=True)
+        shutil.rmtree(self._bin_dir / VERSIONS_FOLDER, ignore_errors=True)
 
     def launcher_content(self) -> bytes:
         """Return the launcher of this node: its first line names the interpreter's path here."""
         first, newline, rest = (self._source / keys.PLUGIN_TYPE).read_bytes().partition(b"\n")
         interpreter = self.folder / "python3"
-        if (self._tree / "python3").is_file():
+        if (self._payload / "python3").is_file():
             # In UTF-8 mode: it has no other encodings, and the runtime's locale may ask for one.
             first = b"#!" + bytes(interpreter) + b" -ISXutf8"
         return first + newline + rest
 
     def _install_files(self) -> list[str]:
         self._raise_if_foreign()
-        self._bin.mkdir(mode=0o755, exist_ok=True)  # the folder above is the node's own
-        (self._bin / VERSIONS_FOLDER).mkdir(mode=0o755, exist_ok=True)
-        atomic_file.sweep(self._bin)
-        atomic_file.sweep(self._bin / VERSIONS_FOLDER)
+        self._bin_dir.mkdir(mode=0o755, exist_ok=True)  # the folder above is the node's own
+        (self._bin_dir / VERSIONS_FOLDER).mkdir(mode=0o755, exist_ok=True)
+        atomic_file.sweep(self._bin_dir)
+        atomic_file.sweep(self._bin_dir / VERSIONS_FOLDER)
 
         restored = [] if self.folder.is_dir() else self._copy()
         # This verifies the copy, too: the launcher must never name an incomplete version.
         restored += self._restore_files()
         restored += self._switch_launcher()
-        self._verified = self._signatures()
+        self._installed_signatures = self._signatures()
         return restored
 
     def _raise_if_foreign(self) -> None:
@@ -140,12 +144,12 @@ class PluginInstaller:
             )
 
     def _copy(self) -> list[str]:
-        is_lost = self._verified is not None
-        scratch = atomic_file.temporary_path(self._bin / VERSIONS_FOLDER)
-        for name in self._names:
-            target = scratch / name
+        is_lost = self._installed_signatures is not None
+        scratch = atomic_file.temporary_path(self._bin_dir / VERSIONS_FOLDER)
+        for file in self._files:
+            target = scratch / file
             target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            atomic_file.write(target, self._content(name), self._mode(name))
+            atomic_file.write(target, self._content(file), self._mode(file))
         for folder in [scratch, *(path for path in scratch.rglob("*") if path.is_dir())]:
             folder.chmod(0o755)
             atomic_file.sync(folder)
@@ -156,17 +160,17 @@ class PluginInstaller:
             if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
                 raise
             shutil.rmtree(scratch)  # another agent was first; its files are verified next
-        atomic_file.sync(self._bin / VERSIONS_FOLDER)
+        atomic_file.sync(self._bin_dir / VERSIONS_FOLDER)
         return [f"{self.folder} was deleted; restored"] if is_lost else []
 
     def _restore_files(self) -> list[str]:
         restored = []
-        for name in self._names:
-            target = self.folder / name
-            reason = self._difference(target, self._content(name), self._mode(name))
+        for file in self._files:
+            target = self.folder / file
+            reason = self._difference(target, self._content(file), self._mode(file))
             if reason:
                 target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-                atomic_file.replace(target, self._content(name), self._mode(name))
+                atomic_file.replace(target, self._content(file), self._mode(file))
                 restored.append(f"{target} {reason}; restored")
         return restored
 
@@ -178,7 +182,7 @@ class PluginInstaller:
 
         # A launcher of another version is an upgrade, not a loss.
         names_version = self.launcher.is_file() and bytes(self.folder) in self.launcher.read_bytes()
-        is_lost = self._verified is not None or names_version
+        is_lost = self._installed_signatures is not None or names_version
         atomic_file.replace(self.launcher, content, 0o755)
         if is_lost:
             return [f"{self.launcher} {reason}; restored"]
@@ -195,23 +199,26 @@ class PluginInstaller:
             return "was deleted"
         return ""
 
-    def _content(self, name: Path) -> bytes:
-        content = (self._tree / name).read_bytes()
-        if str(name) == "python3":
+    def _content(self, file: Path) -> bytes:
+        content = (self._payload / file).read_bytes()
+        if str(file) == "python3":
             loader = bytes(self.folder / "ld.so")
             return content.replace(LOADER_PLACEHOLDER, loader.ljust(len(LOADER_PLACEHOLDER), b"\0"))
         return content
 
-    def _mode(self, name: Path) -> int:
-        return 0o755 if (self._tree / name).stat().st_mode & 0o100 else 0o644
+    def _mode(self, file: Path) -> int:
+        return 0o755 if (self._payload / file).stat().st_mode & 0o100 else 0o644
 
     @property
     def _is_verified(self) -> bool:
-        return self._verified is not None and self._signatures() == self._verified
+        return (
+            self._installed_signatures is not None
+            and self._signatures() == self._installed_signatures
+        )
 
     def _signatures(self) -> dict[Path, Signature] | None:
         signatures = {}
-        for path in [self.launcher, *(self.folder / name for name in self._names)]:
+        for path in [self.launcher, *(self.folder / file for file in self._files)]:
             try:
                 stat = path.lstat()
             except OSError:

@@ -1,9 +1,9 @@
 """Detects when a network's name moves from one configuration file to another.
 
-The agent keeps the file of each name in :data:`MEMORY` in the state directory, so it
+The agent keeps the file of each name in :data:`STATE_FILE` in the state directory, so it
 detects a move while no agent ran, too. A name that has no file keeps its last one for a day: an
 installer that removes its file and writes it again moves nothing. After that day the name is
-forgotten, so a network that is installed months later has not moved, and the memory stays small.
+forgotten, so a network that is installed months later has not moved, and the file stays small.
 The day starts anew when the agent does.
 
 Rules: a file that is rewritten is no move, whatever it contains. A renamed file is a move.
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-MEMORY = ".agent-networks"
+STATE_FILE = ".agent-networks"
 """The file with the last file of each name: ``{"<network>": "<path>"}``."""
 
 ABSENT_SECONDS = 86_400.0
@@ -49,8 +49,8 @@ class Moves:
     """Keeps the file of each name in *state_dir*."""
 
     def __init__(self, state_dir: Path) -> None:
-        self._memory = state_dir / MEMORY
-        self._on_disk = _load(self._memory)
+        self._state_file = state_dir / STATE_FILE
+        self._on_disk = _load(self._state_file)
         self._places = dict(self._on_disk)
         self._absent_since: dict[str, float] = {}
 
@@ -80,16 +80,16 @@ class Moves:
         if self._places == self._on_disk:
             return
         try:
-            atomic_file.replace(self._memory, json.dumps(self._places).encode(), 0o600)
+            atomic_file.replace(self._state_file, json.dumps(self._places).encode(), 0o600)
         except OSError:
             return  # the next call tries again; doctor itself reports such a folder
         self._on_disk = dict(self._places)
 
 
-def _load(memory: Path) -> dict[str, str]:
-    """Return the memory of an earlier agent; {} if the file cannot be read."""
+def _load(state_file: Path) -> dict[str, str]:
+    """Return what an earlier agent wrote; {} if the file cannot be read."""
     try:
-        content = json.loads(read_file(str(memory)))
+        content = json.loads(read_file(str(state_file)))
     except (OSError, ValueError):
         return {}
     if not isinstance(content, dict):

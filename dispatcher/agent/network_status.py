@@ -2,7 +2,7 @@
 
 :func:`network_status` makes the annotation's value from a record (NPWG Multi-Network specification
 v1.3, section 5, "Network Attachment Status"). :class:`NetworkStatusWriter` writes it once for each
-complete record, by namespace, name and UID, without reading the pod. The file :data:`MEMORY` in the
+complete record, by namespace, name and UID, without reading the pod. :data:`STATE_FILE` in the
 state directory keeps the records for which that was done, so that a new agent does not write them
 again.
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("status")
 
-MEMORY = ".agent-status"
+STATE_FILE = ".agent-status"
 """The file with the records written: ``{"<container>": <number of attachments>}``."""
 
 PASS_SECONDS = 30.0
@@ -53,8 +53,8 @@ def network_status(record: Record) -> str | None:
     """
     if not record.is_complete:
         return None
-    ordered = sorted(record.attachments, key=lambda each: not each.is_primary)
-    return json.dumps([_entry(attachment) for attachment in ordered])
+    primary_first = sorted(record.attachments, key=lambda each: not each.is_primary)
+    return json.dumps([_entry(attachment) for attachment in primary_first])
 
 
 def _entry(attachment: Attachment) -> dict[str, Any]:
@@ -63,11 +63,16 @@ def _entry(attachment: Attachment) -> dict[str, Any]:
     ips = [str(ip["address"]).partition("/")[0] for ip in _ips(result, attachment.interface)]
     if ips:
         entry["ips"] = ips
-    inside = _interface(result, attachment.interface)
-    entry |= {key: inside[key] for key in ("mac", "mtu") if isinstance(inside.get(key), str | int)}
+    pod_interface = _interface(result, attachment.interface)
+    entry |= {
+        key: pod_interface[key]
+        for key in ("mac", "mtu")
+        if isinstance(pod_interface.get(key), str | int)
+    }
     entry["default"] = attachment.is_primary
-    of_routes = default_gateways(result).values() if attachment.is_primary and result else ()
-    gateways = [gateway for gateway in of_routes if gateway]
+    has_gateways = attachment.is_primary and result
+    route_gateways = default_gateways(result).values() if has_gateways else ()
+    gateways = [gateway for gateway in route_gateways if gateway]
     if gateways:
         entry["gateway"] = gateways
     entry["dns"] = {k: v for k, v in (result.get("dns") or {}).items() if k != "options"}
@@ -101,24 +106,24 @@ def _interface(result: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 class NetworkStatusWriter:
-    """Writes the status of pods, each once; *state_dir* has the memory, *clock* is monotonic."""
+    """Writes the status of pods, each once; *state_dir* is for its file, *clock* is monotonic."""
 
     def __init__(
         self, kube: KubeClient, state_dir: Path, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._kube = kube
-        self._memory = state_dir / MEMORY
+        self._state_file = state_dir / STATE_FILE
         self._clock = clock
-        self._remembered = _load(self._memory)
-        self._written = dict(self._remembered)
+        self._on_disk = _load(self._state_file)
+        self._written = dict(self._on_disk)
         self._retry_at: dict[str, float] = {}
 
     def publish(self, records: Mapping[str, CachedRecord]) -> None:
         """Write the status of new *records* for at most :data:`PASS_SECONDS`.
 
-        The rest follows in the next call. That comes at once, because the memory is in the folder
-        whose changes wake the caller. Raises OSError, and KubeError if the API server does not
-        answer.
+        The rest follows in the next call. That comes at once, because the state file is in the
+        folder whose changes wake the caller. Raises OSError, and KubeError if the API server does
+        not answer.
         """
         self._written = {key: value for key, value in self._written.items() if key in records}
         self._retry_at = {key: value for key, value in self._retry_at.items() if key in records}
@@ -129,7 +134,7 @@ class NetworkStatusWriter:
                 if self._clock() > deadline:
                     break
         finally:
-            self._save_memory()
+            self._save()
 
     def _due(self, records: Mapping[str, CachedRecord]) -> list[Record]:
         """Return the records whose status has to be written now, one for each pod."""
@@ -164,25 +169,25 @@ class NetworkStatusWriter:
                 raise
             # Each static pod is refused: its UID on the node is not that of its mirror pod.
             log.info("network status refused", pod=f"{namespace}/{name}", error=str(error))
-            if error.status not in LOST_RACE:  # otherwise the pod is gone, or was replaced
+            if error.status not in LOST_RACE:  # otherwise the pod was deleted or replaced
                 self._retry_at[record.container_id] = self._clock() + RETRY_SECONDS
                 return
         self._written[record.container_id] = len(record.attachments)
 
-    def _save_memory(self) -> None:
-        if self._written == self._remembered:
+    def _save(self) -> None:
+        if self._written == self._on_disk:
             return
         if self._written:
-            atomic_file.replace(self._memory, json.dumps(self._written).encode(), 0o600)
+            atomic_file.replace(self._state_file, json.dumps(self._written).encode(), 0o600)
         else:
-            self._memory.unlink(missing_ok=True)
-        self._remembered = dict(self._written)
+            self._state_file.unlink(missing_ok=True)
+        self._on_disk = dict(self._written)
 
 
-def _load(memory: Path) -> dict[str, int]:
-    """Return the memory of an earlier agent; {} if the file cannot be read."""
+def _load(state_file: Path) -> dict[str, int]:
+    """Return what an earlier agent wrote; {} if the file cannot be read."""
     try:
-        content = json.loads(read_file(str(memory)))
+        content = json.loads(read_file(str(state_file)))
     except (OSError, ValueError):
         return {}
     if not isinstance(content, dict):

@@ -11,6 +11,25 @@ Rules:
 - Where the mode takes the choice of networks from new pods, the labels of the node are updated
   first. Otherwise the scheduler sends pods here that get another network than they ask for.
 - Nothing waits long for the API server.
+
+How the situation on the node decides the label of a network
+(:mod:`dispatcher.agent.node_state`, :mod:`dispatcher.agent.label_policy`):
+
+    situation                                  network                    label
+    the runtime calls Genie, mode "install"    can be attached            true
+                                               cannot be attached         false after a while [1]
+    the runtime calls Genie, other modes       default network            as in mode "install"
+                                               others                     false at once
+    each ADD fails [2], mode "install"         all                        false after a while [1]
+    each ADD fails [2], other modes            default network            false after a while [1]
+                                               others                     false at once
+    the runtime attaches pods without Genie    attached by it, ready      stays as it is
+                                               others                     false at once
+    the mode has removed the conflist          all                        removed
+
+[1] After ``gone_seconds``, and not before the agent has run for ``start_seconds``. A network that
+    cannot be attached and has no label gets ``false`` at once, in every situation.
+[2] The runtime loads our conflist but cannot start the plugin, or finds no configuration at all.
 """
 
 from __future__ import annotations
@@ -64,7 +83,7 @@ class NodeReconciler:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.labels_published = False
-        """Whether the labels of the node show a state of this process; the publisher sets it."""
+        """Whether the labels of the node show a state of this process. Agent._publish sets it."""
         self._settings = settings
         self._plugin = plugin
         self._conflist = ConflistFile(settings.cni_conf_dir)
@@ -145,7 +164,7 @@ class NodeReconciler:
         return False
 
     def _remove(self) -> bool:
-        """Remove what no pod needs any more; return whether the conflist is gone.
+        """Remove what no pod needs any more; return whether the conflist is removed.
 
         An Event names the pods that still need it. The plugin and the records stay as long as there
         are such pods, and as long as a call that has begun may take.

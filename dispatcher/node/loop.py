@@ -23,7 +23,7 @@ log = structlog.get_logger("loop")
 
 
 class Loop:
-    """Calls *step* every *seconds*, and *settle* seconds after :attr:`wake` is set.
+    """Call *step* every *seconds*, and *settle* seconds after :attr:`wake` is set.
 
     A step that fails is logged and repeated, with a backoff of up to half a minute. A loop that
     does not :meth:`beat` for *stuck_after* seconds counts as stuck. Each loop has a thread of its

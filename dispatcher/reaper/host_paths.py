@@ -42,7 +42,7 @@ def namespace_id(root: Path, path: str) -> tuple[int, int] | None:
     """Return device and inode of the namespace at the host's *path*; None if there is none.
 
     Only the kernel can follow the last part, which may be a link of ``/proc/<pid>/ns``. Where a
-    namespace was mounted, a plain file stays after the mount is gone, for instance after a reboot.
+    namespace was mounted, a plain file remains without the mount, for instance after a reboot.
     """
     if not path:
         return None

@@ -22,7 +22,7 @@ log = structlog.get_logger("versions")
 
 
 class OldVersions:
-    """Removes the folders of versions that were unused in two passes in a row.
+    """Remove the folders of versions that were unused in two passes in a row.
 
     A version is used while the launcher names it or a process of the host runs its interpreter. Two
     passes are needed: a runtime that has just read the launcher may not have started the process.

@@ -67,7 +67,7 @@ log = structlog.get_logger("reaper")
 
 
 class Reaper:
-    """Makes one pass over the node's records after the other.
+    """Release the node's records, in one pass after the other.
 
     *list_sandboxes* returns the runtime's sandboxes or raises :class:`cri.CRIError`, *run_del* runs
     the plugin's DEL for a record and returns the error, *clock* returns seconds of the epoch.

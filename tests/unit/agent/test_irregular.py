@@ -47,8 +47,10 @@ def test_a_journal_that_is_no_file_is_read_as_empty_and_removed(
 READERS: dict[str, Callable[[Path], object]] = {
     ".reaper-problem": reaper_problem.read,
     ended_list.FILE_NAME: ended_list.read,
-    moves.MEMORY: lambda folder: moves._load(folder / moves.MEMORY),
-    network_status.MEMORY: lambda folder: network_status._load(folder / network_status.MEMORY),
+    moves.STATE_FILE: lambda folder: moves._load(folder / moves.STATE_FILE),
+    network_status.STATE_FILE: lambda folder: network_status._load(
+        folder / network_status.STATE_FILE
+    ),
     "c1.lock": lambda folder: host_state.kill_overdue_holder(folder / "c1.lock"),
     "cbr0-c1-eth0": cache_entries.remove_genie_entries,
 }

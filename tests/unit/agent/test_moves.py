@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dispatcher.agent.moves import ABSENT_SECONDS, MEMORY, Moves
+from dispatcher.agent.moves import ABSENT_SECONDS, STATE_FILE, Moves
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,13 +87,13 @@ def test_a_renamed_file_is_told_once_with_all_its_names(
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b"\xff", b'{"canal": 5}'])
-def test_a_memory_that_cannot_be_read_is_none(tmp_path: Path, content: bytes) -> None:
+def test_a_state_file_that_cannot_be_read_is_none(tmp_path: Path, content: bytes) -> None:
     """Then the first look only remembers."""
-    (tmp_path / MEMORY).write_bytes(content)
+    (tmp_path / STATE_FILE).write_bytes(content)
     moves = Moves(tmp_path)
     assert moves.record_places({"canal": "/a"}, 0) == []
     assert [move.new for move in Moves(tmp_path).record_places({"canal": "/b"}, 0)] == ["/b"]
-    assert (tmp_path / MEMORY).stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / STATE_FILE).stat().st_mode & 0o777 == 0o600
 
 
 def test_what_cannot_be_remembered_now_is_with_the_next_look(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_what_cannot_be_remembered_now_is_with_the_next_look(tmp_path: Path) -> 
     moves.record_places({"canal": "/a"}, 0)
     (tmp_path / "state").mkdir()
     moves.record_places({"canal": "/a"}, 4)
-    assert (tmp_path / "state" / MEMORY).exists()
+    assert (tmp_path / "state" / STATE_FILE).exists()
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_a_name_that_was_absent_for_a_day_is_forgotten(
     moves.record_places({"canal": "/a", "weave": "/w"}, 0)
     for now in (100, 100 + absent_seconds):
         assert moves.record_places({"weave": "/w"}, now) == []
-    for agent in (moves, Moves(tmp_path)):  # both have read the memory by now
+    for agent in (moves, Moves(tmp_path)):  # both have read the file by now
         found = agent.record_places({"canal": "/b", "weave": "/w"}, 100_000)
         assert [move.new for move in found] == moved_to
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dispatcher.agent.network_status import (
-    MEMORY,
     PASS_SECONDS,
     RETRY_SECONDS,
+    STATE_FILE,
     NetworkStatusWriter,
     network_status,
 )
@@ -323,13 +323,13 @@ def test_a_new_agent_does_not_write_again_what_another_may_have_changed_since(
     store.write_synced(str(tmp_path), make_record("c2"))
     status.publish(records.read())
     assert len(api.applied) == 2
-    memory = tmp_path / MEMORY
-    assert json.loads(memory.read_bytes()).keys() == {"c1", "c2"}
-    assert memory.stat().st_mode & 0o777 == 0o600
+    state_file = tmp_path / STATE_FILE
+    assert json.loads(state_file.read_bytes()).keys() == {"c1", "c2"}
+    assert state_file.stat().st_mode & 0o777 == 0o600
     for container in ("c1", "c2"):
         store.remove(str(tmp_path), container)
     NetworkStatusWriter(api.client(), tmp_path).publish(records.read())
-    assert not memory.exists()
+    assert not state_file.exists()
 
 
 def test_a_record_that_has_grown_is_written_by_a_new_agent_too(
@@ -346,11 +346,11 @@ def test_a_record_that_has_grown_is_written_by_a_new_agent_too(
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b"\xff", b'{"c1": "2"}'])
-def test_a_memory_that_cannot_be_read_is_none(
+def test_a_state_file_that_cannot_be_read_is_none(
     records: RecordCache, tmp_path: Path, content: bytes
 ) -> None:
     """Then everything is written once more."""
-    (tmp_path / MEMORY).write_bytes(content)
+    (tmp_path / STATE_FILE).write_bytes(content)
     api = make_api()
     NetworkStatusWriter(api.client(), tmp_path).publish(records.read())
     assert len(api.applied) == 1
