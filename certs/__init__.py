@@ -23,7 +23,7 @@ Effects:
     source           certificates from a CA in a Secret, and the protocol of sources
     file_source      certificates from mounted files
     tls_context      the TLS context of the listener
-    selfcheck    check whether the API server would accept the certificate
+    selfcheck        check whether the API server would accept the certificate
     server_clock     the API server's time
     manager          the thread that reconciles certificate, bundles and Secret
     metrics          the metrics of this package

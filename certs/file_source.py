@@ -41,14 +41,14 @@ class MountedFiles:
 class MountedChange:
     """A served leaf (old) and another one in the files (new), as the rules see them.
 
-    *covers_old* and *loses* count webhook entries: those whose bundle covers the old leaf, and
+    *covering_old* counts the webhook entries whose bundle covers the old leaf, *covering_old_only*
     those of them whose bundle does not cover the new one. Times are in seconds.
     """
 
     is_old_valid: bool
     entries: int
-    covers_old: int
-    loses: int
+    covering_old: int
+    covering_old_only: int
     steady_for: float
     old_seconds_left: float
     last_part: float
@@ -63,18 +63,20 @@ TAKEOVER_RULES: tuple[tuple[str, Callable[[MountedChange], bool]], ...] = (
     ),
     (
         "every bundle that covers the old leaf covers the new one",
-        # A bundle that covers neither loses nothing.
-        lambda change: not change.loses and change.steady_for >= change.settings.propagation,
+        # A bundle that covers neither leaf is not waited for.
+        lambda change: (
+            not change.covering_old_only and change.steady_for >= change.settings.propagation
+        ),
     ),
     (
         "no bundle covers the old leaf",
-        lambda change: change.entries > 0 and not change.covers_old,
+        lambda change: change.entries > 0 and not change.covering_old,
     ),
     (
         "the old leaf expires soon",
         lambda change: (
             change.is_new_valid_longer
-            and not change.loses
+            and not change.covering_old_only
             and change.old_seconds_left < change.last_part
         ),
     ),
@@ -106,7 +108,7 @@ class FileSource:
         self, _observed: ObservedConfigurations, _leaf: Leaf | None
     ) -> BundlePublication | None:
         """Read the files; publish the CAs in ``ca.crt``, if the settings allow it."""
-        self._read()
+        self._reload()
         if not self._files or not self._files.authorities or not self._settings.write_bundles:
             return None
         # Nothing marks which CAs in a bundle came from these files, so every expired one may go.
@@ -125,12 +127,12 @@ class FileSource:
         now, dns_name = self._now(), self._settings.dns_name
         old_errors = observed.verification_errors(leaf.chain, dns_name, now)
         new_errors = observed.verification_errors(new.chain, dns_name, now)
-        losing = sorted(new_errors.keys() - old_errors.keys())
+        covering_old_only = sorted(new_errors.keys() - old_errors.keys())
         change = MountedChange(
             is_old_valid=is_valid(leaf.certificate, now),
             entries=len(observed.entries),
-            covers_old=len(observed.entries) - len(old_errors),
-            loses=len(losing),
+            covering_old=len(observed.entries) - len(old_errors),
+            covering_old_only=len(covering_old_only),
             steady_for=observed.steady_for,
             old_seconds_left=leaf.seconds_left(now),
             last_part=self._last_part(leaf),
@@ -141,12 +143,12 @@ class FileSource:
             if applies(change):
                 self._last_wait = ""
                 return new, reason
-        self._report_wait(losing)
+        self._report_wait(covering_old_only)
         return None
 
     def offline_leaf(self, leaf: Leaf | None) -> tuple[Leaf, str] | None:
         """Return the leaf in the files, if *leaf* is None, not valid or about to expire."""
-        self._read()
+        self._reload()
         new = self._new_leaf(leaf)
         if new is None:
             return None
@@ -171,17 +173,19 @@ class FileSource:
         )
 
     def _last_part(self, leaf: Leaf) -> float:
-        """Return with how many seconds left waiting is over: a tenth of the life, at most.
+        """Return the remaining seconds at which a new leaf is served without waiting longer.
 
-        The life of a mounted leaf is chosen by its issuer, not by the settings.
+        At most a tenth of the lifetime of *leaf*, which its issuer chose and not the settings.
         """
         certificate = leaf.certificate
         life = certificate.not_valid_after_utc - certificate.not_valid_before_utc
         return min(life.total_seconds() / 10, self._settings.last_part)
 
-    def _report_wait(self, losing: list[str]) -> None:
+    def _report_wait(self, covering_old_only: list[str]) -> None:
         """Set what the new leaf waits for, and log it once for each cause."""
-        bundles = f"caBundle of {', '.join(losing)}" if losing else "the bundles"
+        bundles = (
+            f"caBundle of {', '.join(covering_old_only)}" if covering_old_only else "the bundles"
+        )
         waits_for = (
             f"{bundles} to have covered the new {self._directory}/tls.crt for "
             f"{self._settings.propagation:g} s"
@@ -191,7 +195,7 @@ class FileSource:
         self._last_wait = waits_for
         self.state = replace(self.state, waits_for=waits_for)
 
-    def _read(self) -> None:
+    def _reload(self) -> None:
         """Read the files; if they are unusable, keep the last usable ones and log why, once."""
         try:
             files = load_files(self._directory)

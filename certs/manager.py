@@ -144,7 +144,8 @@ class CertificateManager:
 
     def reconcile(self) -> bool:
         """Reconcile Secret, bundles and leaf; return whether all went well. Never raises."""
-        self._backoff.fail()  # reset if all goes well
+        # Counted before the attempt, so that a defect that raises counts too.
+        self._backoff.fail()
         try:
             errors = self._reconcile_or_hold()
         except Exception:
@@ -161,7 +162,12 @@ class CertificateManager:
         return not errors
 
     def _reconcile_or_hold(self) -> list[KubeError]:
-        """Reconcile; if an error ends that, make sure that the served leaf does not expire."""
+        """Reconcile. If that is cut short, still replace a leaf that would expire.
+
+        An API error or a defect cuts it short. Returns the API errors; a defect's exception passes.
+        """
+        # A flag and "finally" instead of a second "except": the leaf is replaced for every kind of
+        # exception, and one that is not a KubeError goes on to the caller, which logs it.
         complete = False
         try:
             errors = self._reconcile()

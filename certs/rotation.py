@@ -5,7 +5,41 @@ phase follows from the Secret, the observed bundles and the time. So any replica
 the API server lets one of two writers win (resourceVersion), and after a crash between two writes
 the next call finds the missing step. The steps themselves are in :mod:`certs.transitions`.
 
+A rotation with the default settings, and the clock that starts each step:
+
+=============  =========================================  ========================================
+when           step                                       clock
+=============  =========================================  ========================================
+day 0          the CA is issued, for 30 days
+day 20         PUBLISH: Secret and bundles get a new CA   API server's: two thirds of the CA's life
+60 s later     PROMOTE: the new CA signs, and replicas    this process's monotonic clock, since it
+               replace their leaves                       last saw a configuration change
+7 d 1 h later  RETIRE: the Secret drops the old CA, then  API server's, against the date in the
+               the bundles do                             Secret
+seconds later  STEADY: no bundle holds the old CA         none: the bundles as observed
+day 40         PUBLISH of the next rotation               as on day 20, for the CA of day 20
+=============  =========================================  ========================================
+
 ``now`` is the API server's clock (:mod:`certs.server_clock`), because the API server verifies.
+
+Disasters, what happens, and the test in ``tests/unit/certs`` that shows it:
+
+* The Secret is deleted or its CA is damaged, and this replica remembers it: it is restored as it
+  was. ``test_memory_is_restored``
+* The bundles are lost as well: the same.
+  ``test_memory_is_restored_if_the_bundles_are_lost_as_well``
+* The Secret is deleted, and this replica has just started: other replicas get 5 seconds to restore
+  it, then a new CA is issued. ``test_a_starting_replica_lets_the_others_restore_the_secret``
+* The CA in the Secret is damaged, and nobody remembers it: the next CA takes over, else a new one
+  is issued. ``test_a_step_is_taken``
+* The CA in memory has expired: it is not restored.
+  ``test_an_expired_ca_is_not_restored_from_memory``
+* A replica was cut off while its CA was replaced or declared compromised: that CA is not restored.
+  ``test_a_remembered_ca_that_has_left_the_bundles_is_not_restored``,
+  ``test_a_replica_that_was_cut_off_brings_no_compromised_ca_back``
+* A backup of the Secret is restored: its CA signs again, and no valid CA that only bundles hold is
+  retired. ``test_a_backup_that_is_restored_late_retires_no_ca_that_may_still_sign``,
+  ``test_the_ca_of_a_leaf_in_use_is_published_whatever_the_secret_says``
 """
 
 from __future__ import annotations
@@ -93,7 +127,10 @@ def is_out_of_date(
 
 
 def _recover(inputs: RotationInput) -> RotationDecision:
-    """Restore the Secret from memory, else promote its next CA, else wait or issue a new CA."""
+    """Restore the Secret from memory, else promote its next CA, else wait or issue a new CA.
+
+    The module's list of disasters has an example of each.
+    """
     parsed, now, settings = inputs.parsed, inputs.now, inputs.settings
 
     # A CA that the damaged Secret lists as retired, or that others have replaced, must not return.

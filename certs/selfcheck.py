@@ -103,7 +103,10 @@ class SelfCheck:
         return ""
 
     def check(self) -> bool:
-        """Dial the replica's own listener; return whether this replica can be called."""
+        """Dial our listener, store the result for :meth:`reason`, and set the metric.
+
+        The metric is 0 if any bundle fails. Returns whether :meth:`reason` is empty.
+        """
         previous, self._listener_error = self._listener_error, self._dial_listener()
         if self._listener_error and self._listener_error != previous:
             log.warning("self-check failed", reason=self._listener_error)

@@ -87,7 +87,11 @@ class CertificateSource(Protocol):
 
 
 class SecretSource:
-    """Keeps the CA in a Secret that all replicas share, and signs this replica's leaves."""
+    """Keeps the CA in a Secret that all replicas share, and signs this replica's leaves.
+
+    *early* returns a random part, from 0 to 1, of the setting ``jitter``: each leaf is renewed
+    earlier by that, so that replicas that started together do not renew together.
+    """
 
     def __init__(
         self,

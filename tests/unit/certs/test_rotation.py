@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from certs import rotation
 from certs.authority import KeyPair, fingerprint, issue_ca
 from certs.ca_secret import COMPROMISED, REQUEST, CASecret, ParsedSecret
 from certs.rotation import RotationDecision, decide
@@ -395,3 +398,15 @@ def test_a_step_leads_to_the_phase_in_its_row_of_the_table(
     assert step.content_to_write
     rows = [row for row in TRANSITIONS if row.phase in (step.phase, None) and row.reason is reason]
     assert {row.next_phase for row in rows} == {phase_of(step.content_to_write, BOTH)}
+
+
+def test_every_disaster_in_the_documentation_has_the_tests_that_it_names() -> None:
+    """A test that is renamed is renamed there as well."""
+    defined = {
+        name
+        for file in Path(__file__).parent.glob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", file.read_text(), re.MULTILINE)
+    }
+    named = set(re.findall(r"``(test_\w+)``", rotation.__doc__ or ""))
+    assert len(named) >= 9
+    assert named <= defined
