@@ -54,7 +54,8 @@ def append(
 ) -> None:
     """Add a line for a call that has succeeded, or failed with *error*.
 
-    *args* are the CNI_ARGS of the call, which name the pod.
+    *args* are the CNI_ARGS of the call, which name the pod. Never raises: a line that cannot be
+    written, or beyond :data:`LIMIT`, is dropped.
     """
     line = {
         "time": round(now, 3),
@@ -66,14 +67,15 @@ def append(
         "pod": list(pod_of(args)),
         "attachments": attachments,
     }
-    written = dump(line) + b"\n"
-    if len(written) > _LINE:
-        written = dump({**line, "msg": "", "pod": ["", "", ""]}) + b"\n"
+    data = dump(line) + b"\n"
+    if len(data) > _LINE:
+        data = dump({**line, "msg": "", "pod": ["", "", ""]}) + b"\n"
+
     try:
         file = _open(state_dir)
         try:
             if posix.fstat(file).st_size < LIMIT:
-                posix.write(file, written)
+                posix.write(file, data)
         finally:
             posix.close(file)
     except OSError:

@@ -1,10 +1,12 @@
-"""Remove what killed calls left that had no record yet.
+"""Remove files of calls that were killed before they had a record.
 
 Such a call had given no delegate its configuration, though it may have started one. Its lock and
 its staged record stay. The next DEL of the container removes both. If no DEL comes (no runtime
-may know the sandbox of a killed ADD), GC and the reaper remove them here. A staged record that is
-whole, after a kill or a power cut in the last moment, is committed and released like any other. The
-container's lock is acquired first, so that no running call is disturbed.
+may know the sandbox of a killed ADD), GC and the reaper remove them here.
+
+A whole staged record, of a call that was killed just before its commit, is committed; GC or the
+reaper then releases it like any other. The container's lock is acquired first, so that no running
+call is disturbed.
 """
 
 from __future__ import annotations
@@ -27,22 +29,23 @@ def sweep(state_dir: str) -> list[str]:
     except OSError:
         return []
     suffixes = (lock.SUFFIX, *(store.SUFFIX + each for each in store.TEMPORARY))
-    named = {
+    container_ids = {
         entry.removesuffix(suffix)
         for entry in entries
         for suffix in suffixes
         if entry.endswith(suffix) and is_cni_name(entry)
     }
-    return [each for each in sorted(named) if _remove(state_dir, each)]
+    return [each for each in sorted(container_ids) if _remove(state_dir, each)]
 
 
 def _remove(state_dir: str, container_id: str) -> bool:
     if store.exists(state_dir, container_id):
         return False
     try:
-        held = lock.acquire_container(state_dir, container_id, lock.NO_WAIT)
+        container_lock = lock.acquire_container(state_dir, container_id, lock.NO_WAIT)
     except (CNIError, OSError):
         return False
+
     keep = True
     try:
         keep = store.exists(state_dir, container_id) or store.commit_staged(state_dir, container_id)
@@ -51,5 +54,5 @@ def _remove(state_dir: str, container_id: str) -> bool:
     except (NewerRecordError, OSError):
         pass  # its files stay
     finally:
-        held.release(unlink=not keep)
+        container_lock.release(unlink=not keep)
     return not keep

@@ -2,15 +2,27 @@
 
 A container's lock is an flock on ``<stateDir>/<containerID>.lock``. Delegates inherit its
 descriptor: while a delegate outlives a killed plugin, the next DEL waits instead of running beside
-it. The file is unlinked while it is locked; a waiter notices by the inode, and starts again.
+it.
 
 All calls for containers share the GC lock. GC takes it exclusively while the networks collect, and
 their plugins inherit it: one that outlives a killed GC would release pods that are missing in its
 list because they are newer.
 
-The file names the delegate that works under the lock, and its deadline. If that is long over, the
-plugin was killed and cannot end the delegate: a waiter kills it with all that it has started,
-as the plugin would have. A daemon that the delegate has left behind is not killed.
+The file names the delegate that works under the lock, and its deadline. What a waiter does::
+
+    who holds the lock                     container lock               GC lock
+    a call, or its delegate in time        wait; at the deadline, fail  as on the left
+                                           with code 11
+    a delegate of a killed plugin whose    kill it and what it has      as on the left
+    deadline is more than 5 s over         started; poll again
+    a daemon that such a delegate left     wait; at the deadline, fail  unlink the file, lock a
+    behind; it is never killed             with code 11                 new one
+    no process: the last holder has        lock the new file            as on the left
+    unlinked the file (other inode)
+
+A daemon of a plugin that was not killed holds no lock: :meth:`Lock.release` has unlocked the file.
+What a daemon still does to its container is unknown, so its lock stays. All pods of the node wait
+for the GC lock, so that one is replaced.
 
 Rules of this file: acquiring a lock always ends by its deadline; releasing never fails.
 """
@@ -35,7 +47,7 @@ NO_DELEGATE = 0
 
 _SIGKILL = 9
 _OVERDUE = 5.0  # seconds after its deadline; a living plugin would have killed its delegate
-_HOLDER_SIZE = 64
+_ENTRY_SIZE = 64
 _FIRST_DELAY = 0.002
 _LONGEST_DELAY = 0.05
 # O_NONBLOCK: the open of a pipe in its place must not wait. A pipe can be locked as well.
@@ -59,18 +71,21 @@ class Lock:
     def __exit__(self, *failure: object) -> None:
         self.release()
 
-    def record_delegate(self, delegate: int, deadline: float) -> None:
+    def record_delegate(self, delegate_pid: int, deadline: float) -> None:
         """Write into the file which process works under this lock, and its deadline.
 
-        *deadline* is a time of the monotonic clock.
+        *deadline* is a time of the monotonic clock. Never raises.
         """
+        entry = f"{delegate_pid} {deadline:.0f}\n".encode().rjust(_ENTRY_SIZE)
         try:
-            posix.pwrite(self._file, f"{delegate} {deadline:.0f}\n".encode().rjust(_HOLDER_SIZE), 0)
+            posix.pwrite(self._file, entry, 0)
         except OSError:
             pass  # a full or read-only file system: no other call can end the delegate then
 
     def release(self, *, unlink: bool = False) -> None:
-        """Unlock, also for a daemon that still has the descriptor; *unlink* removes the file."""
+        """Unlock the file, and remove it if *unlink*. Never raises."""
+        # LOCK_UN frees the lock even if a daemon still has an inherited descriptor open. A file
+        # that stays must not name a delegate.
         if unlink:
             try:
                 posix.unlink(self._path)
@@ -87,8 +102,8 @@ def acquire_container(state_dir: str, container_id: str, deadline: float) -> Loc
 
     *deadline* is a time of the monotonic clock. Raises CNIError with code 11, and OSError.
     """
-    holder = "another call for this container, or its delegate,"
-    return _inherited(_acquire(state_dir, container_id + SUFFIX, LOCK_EX, deadline, holder))
+    holder_text = "another call for this container, or its delegate,"
+    return _inherited(_acquire(state_dir, container_id + SUFFIX, LOCK_EX, deadline, holder_text))
 
 
 def acquire_gc_shared(state_dir: str, deadline: float) -> Lock:
@@ -106,25 +121,26 @@ def _inherited(lock: Lock) -> Lock:
     return lock
 
 
-def _acquire(state_dir: str, name: str, mode: int, deadline: float, holder: str) -> Lock:
+def _acquire(state_dir: str, name: str, mode: int, deadline: float, holder_text: str) -> Lock:
+    """Acquire the lock in the file *name*. *holder_text* names the likely holder in the error."""
     path = f"{state_dir}/{name}"
+    timeout_message = f"{holder_text} still holds {path}"
     while True:
         file = _open(path)
         try:
-            sentence = f"{holder} still holds {path}"
-            locked = _wait(file, mode, deadline, sentence, replaceable=name == _GC_FILE)
-            named = _is_at(path, posix.fstat(file))
-            if locked and named:
+            is_locked = _wait(file, mode, deadline, timeout_message, replaceable=name == _GC_FILE)
+            is_current = _is_same_file(path, posix.fstat(file))
+            if is_locked and is_current:
                 _clear_delegate(file)
                 return Lock(path, file)
-            if named:
+            if is_current:  # a daemon holds it
                 posix.unlink(path)
         except FileNotFoundError:
             pass  # another waiter was faster
         except BaseException:
             posix.close(file)
             raise
-        posix.close(file)  # it was unlinked, by its last holder or by us: start again
+        posix.close(file)  # the file was unlinked, by its last holder or by us: start again
 
 
 def _open(path: str) -> int:
@@ -141,16 +157,17 @@ def _open(path: str) -> int:
             raise refused from None  # its reason says more than that of the second open
 
 
-def _is_at(path: str, held: posix.stat_result) -> bool:
+def _is_same_file(path: str, status: posix.stat_result) -> bool:
+    """Tell whether *path* leads to the open file with *status*."""
     try:
-        named = posix.stat(path)
+        other = posix.stat(path)
     except FileNotFoundError:
         return False
-    return (named.st_dev, named.st_ino) == (held.st_dev, held.st_ino)
+    return (other.st_dev, other.st_ino) == (status.st_dev, status.st_ino)
 
 
 def _clear_delegate(file: int) -> None:
-    """Remove the delegate of a killed call: its number may be that of another process by now."""
+    """Remove the entry of a killed call: another process may have the delegate's PID by now."""
     if posix.fstat(file).st_size:
         try:
             posix.ftruncate(file, 0)
@@ -158,11 +175,12 @@ def _clear_delegate(file: int) -> None:
             pass  # read-only
 
 
-def _wait(file: int, mode: int, deadline: float, sentence: str, *, replaceable: bool) -> bool:
+def _wait(
+    file: int, mode: int, deadline: float, timeout_message: str, *, replaceable: bool
+) -> bool:
     """Lock *file*. Return False if a daemon holds it and a new file may replace it.
 
-    A daemon that a delegate left behind holds the lock of its container forever: what it still does
-    there is unknown. All pods of the node wait for the GC lock, so that one is replaced.
+    Raises CNIError with code 11 and *timeout_message* at *deadline*.
     """
     delay = _FIRST_DELAY
     while True:
@@ -172,7 +190,7 @@ def _wait(file: int, mode: int, deadline: float, sentence: str, *, replaceable: 
             if kill_overdue(file) and replaceable:
                 return False
             if time.monotonic() + delay > deadline:
-                raise CNIError(TRY_AGAIN, sentence) from None
+                raise CNIError(TRY_AGAIN, timeout_message) from None
             time.sleep(delay)
             delay = min(2 * delay, _LONGEST_DELAY)
         else:
@@ -182,41 +200,47 @@ def _wait(file: int, mode: int, deadline: float, sentence: str, *, replaceable: 
 def kill_overdue(file: int) -> bool:
     """Kill the delegate that works under the lock in *file*, if its deadline is long over.
 
-    Return True if it is over and the delegate has ended: what else has the file is a daemon.
+    Return True only if the deadline is long over and the delegate had already ended, so that a
+    daemon holds the lock. After a kill this returns False; the next poll decides.
     """
     try:
-        holder = posix.pread(file, _HOLDER_SIZE, 0).split()
+        entry = posix.pread(file, _ENTRY_SIZE, 0).split()
     except OSError:
         return False  # a pipe in its place
-    if len(holder) != 2 or not (holder[0].isdigit() and holder[1].isdigit()):  # noqa: PLR2004 - a pair
+    if len(entry) != 2 or not (entry[0].isdigit() and entry[1].isdigit()):  # noqa: PLR2004 - a pair
         return False
-    delegate, deadline = map(int, holder)
+    delegate_pid, deadline = map(int, entry)
     if time.monotonic() <= deadline + _OVERDUE:
         return False
-    # Only a process that has the lock file open is the delegate: numbers are used again.
-    alive = _has_open(delegate, file)
-    if alive:
+
+    # Only a process that has the lock file open is the delegate: PIDs are reused.
+    is_alive = _has_open(delegate_pid, file)
+    if is_alive:
         for kill in (posix.killpg, posix.kill):
             try:
-                kill(delegate, _SIGKILL)
+                kill(delegate_pid, _SIGKILL)
             except OSError:
                 pass  # it has just ended, or has left its process group
-    return not alive
+    return not is_alive
 
 
-def _has_open(process: int, file: int) -> bool:
-    own = posix.fstat(file)
-    folder = f"/proc/{process}/fd"
+def _has_open(pid: int, file: int) -> bool:
+    """Tell whether the process *pid* has the lock file *file* open."""
+    status = posix.fstat(file)
+    folder = f"/proc/{pid}/fd"
     try:
         entries = posix.listdir(folder)
     except OSError:
         return False  # it has ended
-    return any(_is_file(f"{folder}/{entry}", own) for entry in entries)
+    return any(_leads_to(f"{folder}/{entry}", status) for entry in entries)
 
 
-def _is_file(link: str, own: posix.stat_result) -> bool:
-    """Tell whether *link* leads to *own*. Other files get no stat: a dead mount would hang."""
+def _leads_to(link: str, status: posix.stat_result) -> bool:
+    """Tell whether *link* leads to the lock file with *status*.
+
+    A file with another suffix gets no stat: that of a dead mount would hang.
+    """
     try:
-        return posix.readlink(link).endswith(SUFFIX) and _is_at(link, own)
+        return posix.readlink(link).endswith(SUFFIX) and _is_same_file(link, status)
     except OSError:
         return False

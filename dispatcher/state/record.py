@@ -8,8 +8,8 @@ Versions: the format has a number, and a record names the oldest format whose re
 A reader accepts older formats, and newer ones that name a format it knows. It keeps the keys of a
 record and of its attachments that it does not know when it writes the record again.
 
-Rules of this file: pure, since the agent and the tests read records too; phases only change as the
-table below says.
+Rules of this file: pure, since the agent and the tests read records too. Phases change as in the
+diagram below; ``add`` and ``free`` of the plugin change them.
 """
 
 from __future__ import annotations
@@ -37,8 +37,12 @@ _DEPTH = MAX_DEPTH + 10  # a record contains whole configurations, results and c
 
 _RTMSG_SIZE = 12  # struct rtmsg of linux/rtnetlink.h, with which each request for a route begins
 
-# planned ──► attaching ──► attached ──► releasing ──► (released: no longer in the record)
-#    └────────────┴──────────────────────────┘  └──► DEL failed: stays, with ``failure`` ──► parked
+# planned ──► attaching ──► attached ──► releasing ──► parked
+#    └────────────┴───────────────────────►┘  │           │
+#                                             └───────────┴──► released: no longer in the record
+#
+# An attachment whose DEL fails keeps its phase and gets a ``failure``. It is parked once its
+# delegate could not be executed for ``parkAfterSeconds``. A rebuilt record begins with attaching.
 PLANNED = "planned"
 """Its ADD had not begun when this was written. On disk that is no proof: see ``store``."""
 ATTACHING = "attaching"
@@ -65,8 +69,10 @@ class Attachment:
     ``network`` is the name in the annotation and ``interface`` the one inside the pod.
     ``cni_ifname`` is the CNI_IFNAME of the runtime's call, ``args`` its CNI_ARGS. ``conf`` is the
     configuration and ``capability_args`` its capability arguments. ``result`` is that of the last
-    plugin, once attached. ``failure`` is why a DEL failed: ``since`` (seconds of the epoch),
-    ``code`` and ``msg``. ``extra`` are the keys of a newer version.
+    plugin, once attached. ``failure`` is why a DEL failed: ``code`` and ``msg`` of the error,
+    ``cannotRun`` (whether the delegate could not be executed), and ``since``, the time of the
+    failure or of the first of several with ``cannotRun`` (seconds of the epoch). ``extra`` are the
+    keys of a newer version.
     """
 
     __slots__ = (
@@ -185,7 +191,7 @@ def _encode_attachment(attachment: Attachment) -> dict[str, Any]:
     return {
         "network": attachment.network,
         "interface": attachment.interface,
-        "requested": attachment.cni_ifname,
+        "requested": attachment.cni_ifname,  # CNI_IFNAME; the key is kept for format 1
         "primary": attachment.is_primary,
         "phase": attachment.phase,
         "args": attachment.args,
@@ -329,7 +335,7 @@ def _failure(value: Any) -> dict[str, Any] | None:
     return dict(value)
 
 
-_KINDS: dict[type, str] = {
+_TYPE_NAMES: dict[type, str] = {
     str: "a string",
     int: "a whole number",
     list: "a list",
@@ -345,7 +351,7 @@ def _text(value: Any, key: str) -> str:
     return text
 
 
-def _field(value: Any, key: str, kind: type[T]) -> T:
+def _field(value: Any, key: str, expected: type[T]) -> T:
     """Return what the object *value* has under *key*. Raises :class:`CorruptRecordError`."""
     # The sentences do not contain the value, which may be a secret.
     if not isinstance(value, dict):
@@ -353,6 +359,6 @@ def _field(value: Any, key: str, kind: type[T]) -> T:
     if key not in value:
         raise CorruptRecordError(f'its "{key}" is missing')
     field = value[key]
-    if not isinstance(field, kind):
-        raise CorruptRecordError(f'its "{key}" is not {_KINDS[kind]}')
+    if not isinstance(field, expected):
+        raise CorruptRecordError(f'its "{key}" is not {_TYPE_NAMES[expected]}')
     return field

@@ -1,24 +1,39 @@
 """Records in files: ``<stateDir>/<containerID>.json``, one per container.
 
-How it works: every change goes into a temporary file that is renamed onto the record, so that
-a reader sees the old record or the new one, whole.
+Each change is written to ``.json.tmp`` and renamed to ``.json``, so a reader sees the old record or
+the new one, whole.
 
-- :func:`stage`, before the first delegate is told what to do, and :func:`write_synced`, after the
-  last, wait for the disk (fdatasync): what they wrote outlives the kernel.
-- :func:`write_unsynced` writes the steps of an ADD with several networks and does not wait: a step
-  must outlive the plugin, but not a power cut, since network namespaces do not either. File systems
-  differ in what a power cut leaves of such a file, down to an empty one; so the last synced record
-  keeps a second name meanwhile, and :func:`read` takes that if the first is no record. It may lack
-  a step, a result above all, and call an attachment planned whose ADD had begun: DEL releases what
-  is planned, too.
-- Nor is the directory synced: after a power cut, or after a kill before it was named, the first
-  record may still have its temporary name, and :func:`commit_staged` gives it its own.
+- :func:`stage` writes the first record, before the first delegate gets its configuration, and
+  :func:`write_synced` the last one. Both wait for the disk (fdatasync): the record survives a
+  power cut.
+- :func:`write_unsynced` writes the steps of an ADD with several networks, and does not wait. A step
+  survives a kill of the plugin. It need not survive a power cut, since network namespaces do not.
+- The last synced version is hard-linked as ``.json.synced`` meanwhile, because a power cut may
+  leave an unsynced file empty. :func:`read` uses it if ``.json`` is corrupt. It may lack a step,
+  a result above all, and call an attachment planned whose ADD had begun: DEL releases planned
+  attachments, too.
+- The directory is never synced. After a power cut, the first record may still have the name
+  ``.json.tmp``; :func:`commit_staged` renames it.
+
+What a crash leaves, and what happens then (``sweep`` is that of ``leftovers``)::
+
+    crash                               files left               read()    commit_staged(), sweep()
+    kill, first record half written     .tmp, half               None      False; sweep removes it
+    kill before its commit              .tmp, whole              None      rename it to .json
+    power cut before its commit         .tmp, whole or half      None      as in the two lines above
+    power cut after its commit          .tmp or .json, whole     None or   rename .tmp to .json
+                                                                 .json
+    kill in a later write               .json, .tmp              .json     not used: .json exists
+    kill after an unsynced write        .json, .synced           .json     not used
+    power cut after an unsynced write   .json corrupt, .synced   .synced   not used
+    kill while a corrupt record is      .json corrupt, .corrupt  raises    not used; no program
+    rebuilt                                                                removes .corrupt
 
 Files have the mode 0600 in a directory of 0700, since a delegate's configuration may contain
 secrets.
 
 Rules of this file: a caller that changes a record holds the container's lock; a corrupt record is
-kept under another name, and never lost; a pipe in the place of a file does not block a call.
+kept as ``.json.corrupt``, and never lost; a pipe in the place of a file does not block a call.
 """
 
 from __future__ import annotations
@@ -39,7 +54,7 @@ STAGED = ".tmp"
 """Suffix of a record that is being written."""
 
 SYNCED = ".synced"
-"""Suffix of the last synced record, while the record itself has steps that are not synced."""
+"""Suffix of the last synced version, while ``.json`` has steps that are not synced."""
 
 TEMPORARY = (STAGED, SYNCED)
 """Suffixes of files that a killed call may leave beside a record."""
@@ -104,7 +119,7 @@ def _read_synced(path: str, container_id: str) -> Record | None:
 
 
 def commit_staged(state_dir: str, container_id: str) -> bool:
-    """Rename a staged record that is whole to its final name; return whether there was one.
+    """Rename a whole staged record to ``.json``. Return whether there was one.
 
     For a container without a record; the caller holds its lock. Raises OSError, NewerRecordError.
     """
@@ -113,7 +128,7 @@ def commit_staged(state_dir: str, container_id: str) -> bool:
         if _read(path + STAGED, container_id) is None:
             return False
     except CorruptRecordError:
-        return False  # half written: no delegate had its configuration yet
+        return False  # half written: no delegate has got its configuration
     posix.replace(path + STAGED, path)
     return True
 
@@ -125,6 +140,8 @@ def _read(path: str, container_id: str) -> Record | None:
         return None
     except IrregularFileError as error:
         raise CorruptRecordError(error.strerror) from None
+    # The IsADirectoryError of a directory is not caught: a corrupt record is copied and rebuilt,
+    # and a directory cannot be. Every call fails until an administrator moves it.
     record = decode(data)
     if record.container_id != container_id:
         raise CorruptRecordError(f"it is the record of another container, {record.container_id!r}")
@@ -134,8 +151,8 @@ def _read(path: str, container_id: str) -> Record | None:
 def read_file(path: str) -> bytes:
     """Return the content of the regular file *path*.
 
-    Raises OSError, and :class:`IrregularFileError` for anything else: a pipe would block forever,
-    and a link leads to a file that is not ours.
+    Raises OSError, also for a directory, and :class:`IrregularFileError` for a pipe, which would
+    block forever, a link, which leads to a file that is not ours, a device or a socket.
     """
     sentence = "it is not a regular file"
     try:
@@ -147,6 +164,7 @@ def read_file(path: str) -> bytes:
 
     try:
         status = posix.fstat(file)
+        # A directory passes: the read below fails with IsADirectoryError, which names the problem.
         if status.st_mode & _TYPE_MASK not in {_REGULAR, _FOLDER}:
             raise IrregularFileError(_NO_FILE[0], sentence, path)
         data = b""
@@ -161,35 +179,37 @@ def read_file(path: str) -> bytes:
 
 
 def stage(state_dir: str, record: Record) -> Callable[[], None]:
-    """Write *record*, the first of a container, under its temporary name; return its commit.
+    """Write *record*, the first of a container, to ``.json.tmp``; return the commit.
 
-    The commit syncs it and gives it its name. In between the caller may start a delegate, but not
-    give it its configuration: after a kill, :func:`commit_staged` finds the record. The caller
-    holds the container's lock. Both raise OSError.
+    The commit is a function that syncs the file and renames it to ``.json``. The caller may start a
+    delegate before the commit, but not give it its configuration: after a kill,
+    :func:`commit_staged` finds the record. The caller holds the container's lock. Both raise
+    OSError.
     """
-    # commit_staged() ignores a staged record beside an earlier one: write it at once.
+    # A staged record beside a ``.json`` would be ignored after a kill: write it at once.
     if exists(state_dir, record.container_id):
         write_synced(state_dir, record)
         return lambda: None
+
     path = path_of(state_dir, record.container_id)
     file = _write_beside(path, encode(record))
 
     def commit() -> None:
         # After an error the staged file stays: a delegate is running that may hold something.
-        _name(path, file, posix.fdatasync)
-        _unlink(path + SYNCED)
+        _sync_and_rename(path, file, posix.fdatasync)
+        _clear_name(path + SYNCED)
 
     return commit
 
 
 def write_synced(state_dir: str, record: Record) -> None:
-    """Replace the record on disk by *record*, and wait until that is durable.
+    """Replace the record on disk by *record*, which then survives a power cut.
 
     The caller holds the container's lock. Raises OSError; the old or the new record is whole then.
     """
     path = path_of(state_dir, record.container_id)
-    _put(path, encode(record), posix.fdatasync)
-    _unlink(path + SYNCED)
+    _replace(path, encode(record), posix.fdatasync)
+    _clear_name(path + SYNCED)
 
 
 def write_unsynced(state_dir: str, record: Record) -> None:
@@ -201,24 +221,24 @@ def write_unsynced(state_dir: str, record: Record) -> None:
     try:
         posix.link(path, path + SYNCED)
     except FileExistsError:
-        pass  # from the step before
+        pass  # linked at an earlier step
     except OSError:
         write_synced(state_dir, record)  # a file system without hard links
         return
-    _put(path, encode(record), lambda _: None)
+    _replace(path, encode(record), lambda _: None)
 
 
-def _put(path: str, data: bytes, sync: Callable[[int], None]) -> None:
+def _replace(path: str, data: bytes, sync: Callable[[int], None]) -> None:
     file = _write_beside(path, data)
     try:
-        _name(path, file, sync)
+        _sync_and_rename(path, file, sync)
     except OSError:
-        _unlink(path + STAGED)
+        _clear_name(path + STAGED)
         raise
 
 
 def _write_beside(path: str, data: bytes) -> int:
-    """Write *data* under the temporary name of *path*, and return the descriptor."""
+    """Write *data* to the temporary file of *path*, and return the descriptor."""
     file = -1
     try:
         file = _create(path + STAGED)
@@ -228,8 +248,8 @@ def _write_beside(path: str, data: bytes) -> int:
     except OSError as error:
         if file >= 0:
             posix.close(file)
-        _unlink(path + STAGED)
-        raise _of(error, path) from None
+        _clear_name(path + STAGED)
+        raise _with_file_name(error, path) from None
     return file
 
 
@@ -238,23 +258,26 @@ def _create(path: str) -> int:
     try:
         return posix.open(path, _WRITING, 0o600)
     except FileExistsError:
-        _unlink(path)
+        _clear_name(path)
         return posix.open(path, _WRITING, 0o600)
 
 
-def _of(error: OSError, path: str) -> OSError:
-    """Return *error* with the name of the file, which an error on a descriptor lacks."""
+def _with_file_name(error: OSError, path: str) -> OSError:
+    """Return *error* with the name of the temporary file, if it lacks a file name.
+
+    An error on a descriptor names no file.
+    """
     error.filename = error.filename or path + STAGED
     return error
 
 
-def _name(path: str, file: int, sync: Callable[[int], None]) -> None:
+def _sync_and_rename(path: str, file: int, sync: Callable[[int], None]) -> None:
     """Sync the temporary *file*, rename it to *path*, and close it."""
     try:
         sync(file)
         posix.replace(path + STAGED, path)
     except OSError as error:
-        raise _of(error, path) from None
+        raise _with_file_name(error, path) from None
     finally:
         posix.close(file)
 
@@ -271,12 +294,13 @@ def exists(state_dir: str, container_id: str) -> bool:
 def remove(state_dir: str, container_id: str) -> None:
     """Remove the record of *container_id*, if there is one. Raises OSError."""
     path = path_of(state_dir, container_id)
+    # The record last: after a kill in between, the next DEL still finds it.
     for suffix in (*TEMPORARY, ""):
-        _unlink(path + suffix)
+        _clear_name(path + suffix)
 
 
 def remove_staged(state_dir: str, container_id: str) -> None:
-    """Remove the temporary files of a plugin that was killed while it wrote the first record."""
+    """Remove the temporary files that a killed plugin left beside a missing record."""
     for suffix in TEMPORARY:
         try:
             posix.unlink(path_of(state_dir, container_id) + suffix)
@@ -285,27 +309,28 @@ def remove_staged(state_dir: str, container_id: str) -> None:
 
 
 def keep_corrupt_copy(state_dir: str, container_id: str) -> str:
-    """Give a corrupt record a second name, and return that. Raises OSError.
+    """Keep a copy of a corrupt record as ``.json.corrupt``, and return its path. Raises OSError.
 
-    The first name stays until another record takes it or :func:`remove` is called: after a kill in
-    between, the next call still finds the record.
+    ``.json`` stays until another record replaces it or :func:`remove` is called: after a kill in
+    between, the next call still finds the corrupt record.
     """
     path = path_of(state_dir, container_id)
-    aside = path + CORRUPT
-    _unlink(aside)
+    copy = path + CORRUPT
+    _clear_name(copy)
     try:
-        posix.link(path, aside, follow_symlinks=False)
+        posix.link(path, copy, follow_symlinks=False)
     except OSError:  # a file system without hard links
         try:
             data = read_file(path)
         except IrregularFileError:
-            posix.rename(path, aside)
+            posix.rename(path, copy)
         else:
-            _put(aside, data, posix.fdatasync)
-    return aside
+            _replace(copy, data, posix.fdatasync)
+    return copy
 
 
-def _unlink(path: str) -> None:
+def _clear_name(path: str) -> None:
+    """Remove the file *path*, or rename a directory: it is not Genie's, and may have content."""
     try:
         posix.unlink(path)
     except FileNotFoundError:

@@ -187,7 +187,7 @@ def test_a_delete_on_a_full_disk_frees_all(rig: Rig, monkeypatch: pytest.MonkeyP
         raise OSError(28, "No space left on device", "x.json.tmp")
 
     rig.run("ADD", "weave,canal@net1")
-    monkeypatch.setattr(store, "_put", full)
+    monkeypatch.setattr(store, "_replace", full)
     rig.run("DEL")
     assert rig.delegates.held == set()
     assert rig.left() == []
