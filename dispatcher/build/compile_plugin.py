@@ -147,12 +147,12 @@ def _with_imports(names: tuple[str, ...], trees: dict[str, ast.Module]) -> list[
 
 def _compile(name: str, tree: ast.Module) -> CodeType:
     """Compile a module without docstrings, assertions and annotations."""
-    slim = ast.fix_missing_locations(_Slim().visit(tree))
-    return compile(slim, f"{name}.py", "exec", dont_inherit=True, optimize=2)
+    stripped = ast.fix_missing_locations(_TypeHintRemover().visit(tree))
+    return compile(stripped, f"{name}.py", "exec", dont_inherit=True, optimize=2)
 
 
-class _Slim(ast.NodeTransformer):
-    """Leaves out annotations, which only readers and type checkers use."""
+class _TypeHintRemover(ast.NodeTransformer):
+    """Removes type annotations, ``__future__`` imports and TYPE_CHECKING blocks."""
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST | None:
         return None if node.module == "__future__" else node

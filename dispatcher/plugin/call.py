@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from dispatcher.plugin.deadline import Deadline
     from dispatcher.plugin.delegate import Runner
     from dispatcher.plugin.genie_conf import GenieConf
-    from dispatcher.plugin.netlink import Namespace
+    from dispatcher.plugin.netlink import NetworkNamespace
     from dispatcher.plugin.request import Request
     from dispatcher.plugin.timings import Timings
 
@@ -40,7 +40,7 @@ class Effects:
         *,
         run: Runner,
         find_network: Callable[[str], Conf],
-        open_namespace: Callable[[str], Namespace],
+        open_namespace: Callable[[str], NetworkNamespace],
         ask_agent: Callable[[str, str], str],
         now: Callable[[], float],
         timings: Timings,

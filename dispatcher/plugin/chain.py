@@ -60,7 +60,8 @@ class Chain:
     def add(self, attachment: Attachment, deadline: float) -> dict[str, Any]:
         """Run ADD, and return the last plugin's result in the form of 1.1.0.
 
-        If a plugin was not started, it and those after it are removed from *attachment*.
+        If a plugin was not started, it and those after it are removed from *attachment*: see
+        :attr:`Attachment.has_started_plugins`.
         """
         previous: dict[str, Any] | None = None
         for position, plugin in enumerate(attachment.conf.plugins):

@@ -30,6 +30,6 @@ class Deadline:
         return min(self.clock() + seconds, self.for_call)
 
     def share(self, parts: int, end: float) -> float:
-        """Return the end of the first of *parts* equal parts of the time from now to *end*."""
+        """Divide the time left until *end* into *parts*; return when the first part ends."""
         now = self.clock()
         return now + (end - now) / parts

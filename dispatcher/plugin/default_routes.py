@@ -31,7 +31,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dispatcher.plugin.netlink import Namespace, Route
+    from dispatcher.plugin.netlink import NetworkNamespace, Route
     from dispatcher.state.record import Attachment, Record
 
 
@@ -54,11 +54,11 @@ class DefaultRoutes:
         "_to_remove",
     )
 
-    _namespace: Namespace
+    _namespace: NetworkNamespace
 
     def __init__(
         self,
-        open_namespace: Callable[[str], Namespace],
+        open_namespace: Callable[[str], NetworkNamespace],
         record: Record,
         earlier: list[Attachment],
     ) -> None:
@@ -177,7 +177,7 @@ class DefaultRoutes:
         return attachment.is_primary and not any(each.is_primary for each in self._earlier)
 
 
-def put_back_remaining(namespace: Namespace, record: Record) -> None:
+def put_back_remaining(namespace: NetworkNamespace, record: Record) -> None:
     """Put back the held routes of interfaces that still exist, after an unfinished ADD.
 
     Routes of released attachments are gone with their interfaces. Closes *namespace*. Raises

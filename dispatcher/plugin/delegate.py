@@ -63,8 +63,9 @@ class Runner:
         of the monotonic clock. *meanwhile* is called while the plugin starts, before it gets
         *conf*.
 
-        Raises :class:`NotStartedError` (:class:`CannotRunError` if no retry can succeed),
-        :class:`CNIError` for a delegate that failed, and what *meanwhile* raises.
+        Raises :class:`NotStartedError`, :class:`CNIError` for a delegate that failed, and what
+        *meanwhile* raises. A NotStartedError is a :class:`CannotRunError` if the executable is
+        missing or cannot be executed, so an immediate retry is useless.
         """
         plugin_type = conf["type"]
         file = self.locate(plugin_type)
@@ -78,7 +79,7 @@ class Runner:
 
         with process:
             if self.lock is not None:
-                self.lock.record_delegate(process.number, deadline)
+                self.lock.record_delegate(process.pid, deadline)
             if meanwhile is not None:
                 meanwhile()
                 if time.monotonic() >= deadline:

@@ -52,13 +52,13 @@ def free(
 def roll_back(call: Call, record: Record, planned: list[Attachment]) -> None:
     """Release what a failed ADD began. What cannot be released stays in the record.
 
-    An attachment whose first delegate was not started has no plugins, and nothing to release.
+    An attachment with no started plugin has nothing to release.
     """
-    # ADD may have failed because the record got no name, though a delegate already ran.
+    # ADD may have failed because the record could not be renamed, though a delegate already ran.
     if not store.exists(call.state_dir, record.container_id):
-        _name_record(call, record.container_id)
+        _commit_staged_record(call, record.container_id)
 
-    to_release = [each for each in planned if each.phase != PLANNED and each.conf.plugins]
+    to_release = [each for each in planned if each.phase != PLANNED and each.has_started_plugins]
     record.attachments = [
         each for each in record.attachments if each in to_release or each not in planned
     ]
@@ -73,7 +73,7 @@ def roll_back(call: Call, record: Record, planned: list[Attachment]) -> None:
         call.effects.warn(f"roll-back of container {record.container_id} is incomplete: {error}")
 
 
-def _name_record(call: Call, container_id: str) -> None:
+def _commit_staged_record(call: Call, container_id: str) -> None:
     try:
         store.commit_staged(call.state_dir, container_id)
     except (OSError, NewerRecordError) as error:
@@ -92,21 +92,21 @@ def _release_each(
     """Run DEL for each of *attachments* and take it from *record*. Return the first failure."""
     failure: CNIError | None = None
     queue = attachments[::-1]
-    retries: list[Attachment] = []
+    retried: list[Attachment] = []  # each is retried at most once
     while queue:
         share = call.deadline.share(len(queue), deadline)
         attachment = queue.pop(0)
         try:
-            if not attachment.conf.plugins:
+            if not attachment.is_conf_known:
                 attachment.conf = _find_conf(call, attachment)
             call.effects.timings.measure(chain.delete, attachment, share)
         except CNIError as error:
-            if attachment not in retries and _may_succeed_later(attachment, queue, error):
-                retries.append(attachment)
+            if attachment not in retried and _may_succeed_later(attachment, queue, error):
+                retried.append(attachment)
                 queue.append(attachment)
                 continue
             _record_failure(call, attachment, error)
-            if not _is_parked(attachment):
+            if not _is_left_to_reaper(attachment):
                 failure = failure or error
         else:
             record.attachments.remove(attachment)
@@ -152,8 +152,11 @@ def _record_failure(call: Call, attachment: Attachment, error: CNIError) -> None
         attachment.phase = PARKED
 
 
-def _is_parked(attachment: Attachment) -> bool:
-    """Tell whether DEL succeeds without *attachment*: it is parked, and still cannot run."""
+def _is_left_to_reaper(attachment: Attachment) -> bool:
+    """Tell whether DEL succeeds without *attachment*: it is parked, and still cannot run.
+
+    A parked attachment whose delegate runs again and fails makes DEL fail.
+    """
     failure = attachment.failure or {}
     return attachment.phase == PARKED and bool(failure.get("cannotRun"))
 

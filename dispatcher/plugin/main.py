@@ -1,7 +1,7 @@
 """The plugin's entry point: environment and standard input in, one JSON object and a code out.
 
 :func:`main` runs as the executable: the CNI plugin, or the command line for people if CNI_COMMAND
-is not set. :func:`run` carries out one call with the environment, descriptors and clock that it is
+is not set. :func:`run` answers one call with the environment, descriptors and clock that it is
 given, as ``skel`` does in the CNI project's library.
 
 Standard output gets exactly one JSON object, or nothing. Every failure, foreseen or not, is an
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any, NoReturn, Protocol
 
-    from dispatcher.plugin.netlink import Namespace
+    from dispatcher.plugin.netlink import NetworkNamespace
 
     class Clock(Protocol):
         """The part of the module ``time`` that a call uses."""
@@ -81,9 +81,10 @@ def run(
     stderr: int = 2,
     clock: Clock = time,
 ) -> int:
-    """Carry out one call, and return the exit code.
+    """Read the call from *stdin*, print the answer to *stdout*, and return the exit code.
 
-    *launcher* is the path of our own executable, *stdin*, *stdout* and *stderr* are descriptors.
+    *launcher* is the path of our own executable; *stdin*, *stdout* and *stderr* are descriptors.
+    Never raises: see :func:`serve`.
     """
 
     def warn(sentence: str) -> None:
@@ -140,7 +141,11 @@ def serve(
     warn: Callable[[str], None],
     clock: Clock,
 ) -> tuple[int, Any]:
-    """Carry out one call. Return the exit code, and what to print or None."""
+    """Answer one call: return the exit code, and the object to print or None.
+
+    Validates environment and configuration, runs the command, and adds the line of the journal.
+    Never raises: every exception becomes an error object of the specification.
+    """
     start = clock.monotonic()
     data = b""
     call: Call | None = None
@@ -151,14 +156,14 @@ def serve(
         data = read_stdin()
         request = read_environment(environ)
         conf = read_conf(data, request.command)
-        if _is_nested(request):
+        if _is_nested_del(request):
             return 0, None
         _refuse_own_netns(request)
 
         effects = _effects(request, conf, launcher, warn, clock)
         deadline = Deadline(conf.settings.deadline, start, clock.monotonic)
         call = Call(request, conf, effects, deadline)
-        answer = _carry_out(call)
+        answer = _run_command(call)
     except CNIError as error:
         failure = error
     except OSError as error:
@@ -204,8 +209,11 @@ def _origin(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}{where}"
 
 
-def _carry_out(call: Call) -> Any:
-    """Carry out the command, and return what to print. Each command loads only its own module."""
+def _run_command(call: Call) -> Any:
+    """Run the command of a valid call, and return its result or None.
+
+    Each command loads only its own module. Raises :class:`CNIError` and OSError.
+    """
     command = call.request.command
     if command == "ADD":
         from dispatcher.plugin.commands.add import add
@@ -231,7 +239,7 @@ def _carry_out(call: Call) -> Any:
     return None
 
 
-def _is_nested(request: Request) -> bool:
+def _is_nested_del(request: Request) -> bool:
     """Tell whether a delegate of ours called us with DEL. Refuse its other commands (code 105).
 
     Its ADD was refused, so DEL has nothing to release, and must succeed for the pod to go.
@@ -272,10 +280,10 @@ def _effects(
     def find_network(name: str) -> Conf:
         return networks.find(name, conf.settings.conf_dirs)
 
-    def open_namespace(netns: str) -> Namespace:
-        from dispatcher.plugin.netlink import Namespace
+    def open_namespace(netns: str) -> NetworkNamespace:
+        from dispatcher.plugin.netlink import NetworkNamespace
 
-        return Namespace(netns)
+        return NetworkNamespace(netns)
 
     def ask_agent(address: str, args: str) -> str:
         from dispatcher.plugin.agent_client import annotation

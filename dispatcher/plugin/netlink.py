@@ -75,7 +75,7 @@ class Route:
         self.is_advertised = body[5] == _RTPROT_RA
 
 
-class Namespace:
+class NetworkNamespace:
     """The network namespace at the path *netns*, until :meth:`close`.
 
     Raises :class:`CNIError` with code 8 if it cannot be entered.

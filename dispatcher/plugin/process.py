@@ -71,12 +71,13 @@ class CompletedProcess:
 class Process:
     """A process that runs *file* and waits for its input: ``with Process(…) as process:``.
 
-    A *file* that is being written (ETXTBSY) is retried until *deadline* at most. Raises
-    :class:`CannotRunError` if it cannot be executed, OSError if the machine has no resources.
+    ``pid`` is its process ID. A *file* that is being written (ETXTBSY) is retried until *deadline*
+    at most. Raises :class:`CannotRunError` if it cannot be executed, OSError if the machine has no
+    resources.
     Leaving the block without :meth:`communicate`, as by an exception, kills the process.
     """
 
-    __slots__ = ("_err", "_has_ended", "_in", "_open", "_out", "number")
+    __slots__ = ("_err", "_has_ended", "_in", "_open", "_out", "pid")
 
     def __init__(self, file: str, environ: Mapping[str, str], deadline: float) -> None:
         self._has_ended = False
@@ -85,7 +86,7 @@ class Process:
             for _ in range(3):
                 self._open += posix.pipe2(posix.O_CLOEXEC)
             stdin, self._in, self._out, stdout, self._err, stderr = self._open
-            self.number = _spawn(file, environ, (stdin, stdout, stderr), deadline)
+            self.pid = _spawn(file, environ, (stdin, stdout, stderr), deadline)
         except BaseException:
             self._close(*self._open)
             raise
@@ -96,7 +97,7 @@ class Process:
 
     def __exit__(self, *failure: object) -> None:
         if not self._has_ended:
-            _terminate(self.number, {}, self._close)
+            _terminate(self.pid, {}, self._close)
         self._close(*self._open)
 
     def _close(self, *descriptors: int) -> None:
@@ -110,17 +111,14 @@ class Process:
         out, err, unwritten = bytearray(), bytearray(), bytearray(data)
         streams: Streams = {
             stdin: (POLLOUT, lambda: _write(stdin, unwritten)),
-            stdout: (POLLIN, lambda: _read(stdout, out, _append_first)),
-            stderr: (POLLIN, lambda: _read(stderr, err, _append_last)),
+            stdout: (POLLIN, lambda: _read(stdout, out, _append_head)),
+            stderr: (POLLIN, lambda: _read(stderr, err, _append_tail)),
         }
         for each in streams:
             posix.set_blocking(each, False)
 
-        timed_out = not _wait(self.number, streams, self._close, deadline)
-        if timed_out:
-            status = _terminate(self.number, streams, self._close)
-        else:
-            status = _status(self.number)
+        timed_out = not _wait(self.pid, streams, self._close, deadline)
+        status = _terminate(self.pid, streams, self._close) if timed_out else _status(self.pid)
         self._has_ended = True
 
         # What the process printed last is still in the pipes.
@@ -235,13 +233,15 @@ def _read(stream: int, buffer: bytearray, append: Append) -> bool:
     return True
 
 
-def _append_first(buffer: bytearray, chunk: bytes) -> None:
-    # What is beyond the limit is read, so that the process can end, and dropped.
+def _append_head(buffer: bytearray, chunk: bytes) -> None:
+    """Keep the first 16 MiB, and a chunk more to show that the process printed too much."""
+    # The rest is read, so that the process can end, and dropped.
     if len(buffer) <= MAX_OUTPUT:
         buffer += chunk
 
 
-def _append_last(buffer: bytearray, chunk: bytes) -> None:
+def _append_tail(buffer: bytearray, chunk: bytes) -> None:
+    """Keep the last 64 KiB."""
     buffer += chunk
     del buffer[:-_MAX_STDERR]
 

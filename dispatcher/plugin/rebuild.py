@@ -32,8 +32,9 @@ Any other code means that the annotation is unknown now, and says nothing about 
 
 
 def read_or_recover(state_dir: str, container_id: str) -> Record | None:
-    """Return a container's record, or None. Name a record that a killed ADD left unnamed.
+    """Return a container's record, or None.
 
+    If only a staged record exists (an ADD was killed before the rename), commit it first.
     The caller holds the container's lock. Raises :class:`CNIError` with code 11 for a record of a
     newer version, CorruptRecordError and OSError.
     """
@@ -94,7 +95,10 @@ def _attachments(call: Call) -> list[Attachment]:
 
 
 def _without_conf(call: Call, selection: Selection) -> Attachment:
-    """Return an attachment to a network that has no configuration here: it has no plugins."""
+    """Return an attachment to a network whose configuration is unknown: it has no plugins.
+
+    See :attr:`Attachment.is_conf_known`.
+    """
     request = call.request
     return Attachment(
         selection.network,

@@ -112,6 +112,19 @@ class Attachment:
         self.failure: dict[str, Any] | None = None
         self.extra: dict[str, Any] = {}
 
+    @property
+    def has_started_plugins(self) -> bool:
+        """Whether ADD has started any plugin; for the call that ran it.
+
+        ADD removes from ``conf`` the plugins that it has not started.
+        """
+        return bool(self.conf.plugins)
+
+    @property
+    def is_conf_known(self) -> bool:
+        """Whether ``conf`` is known; False for a network that a rebuilt record has only by name."""
+        return bool(self.conf.plugins)
+
 
 class Record:
     """Everything that Genie has done for one container. ``netns`` is the CNI_NETNS of its ADD.

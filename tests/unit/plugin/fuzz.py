@@ -120,7 +120,7 @@ class Target:
         environ = {**case.environ, "CNI_COMMAND": command, "CNI_PATH": str(self.folder / "bin")}
         with (
             # No namespace of the machine's is entered.
-            mock.patch.object(netlink, "Namespace", Pod().open),
+            mock.patch.object(netlink, "NetworkNamespace", Pod().open),
             mock.patch("posix.fdatasync", _nothing),  # no power is cut here
             mock.patch.object(genie_conf, "PluginSettings", self._settings),
             mock.patch.object(delegate, "Process", self._process),
@@ -136,7 +136,7 @@ def _nothing(*_: Any) -> None:
 class AtOnce:
     """A delegate that prints *output* and succeeds. A fake: processes would take the time."""
 
-    number = lock.NO_DELEGATE
+    pid = lock.NO_DELEGATE
 
     def __init__(self, output: bytes) -> None:
         self._output = output

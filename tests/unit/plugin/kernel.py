@@ -1,7 +1,7 @@
 """A pod's network namespace as a model: interfaces, default routes, and faults on demand.
 
-A fake of :class:`dispatcher.plugin.netlink.Namespace`, so that each request can fail; the real
-one is asked in tests/node.
+A fake of :class:`dispatcher.plugin.netlink.NetworkNamespace`, so that each request can fail; the
+real one is asked in tests/node.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Pod:
 
 
 class Model:
-    """Stands in for a Namespace."""
+    """Stands in for a NetworkNamespace."""
 
     def __init__(self, pod: Pod) -> None:
         self._pod = pod

@@ -108,7 +108,7 @@ def test_a_defect_of_ours_is_an_error_object_too(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a traceback; its place is in the message."""
-    monkeypatch.setattr(main, "_carry_out", lambda _: 1 // 0)
+    monkeypatch.setattr(main, "_run_command", lambda _: 1 // 0)
     code, answer = node.call("ADD")
     assert (code, answer["code"]) == (1, cni_errors.INTERNAL)
     assert "ZeroDivisionError" in answer["msg"]
@@ -123,7 +123,7 @@ def test_an_error_of_the_system_without_a_file_name(
     def broken(_: Any) -> None:
         raise OSError(32, "Broken pipe")
 
-    monkeypatch.setattr(main, "_carry_out", broken)
+    monkeypatch.setattr(main, "_run_command", broken)
     assert "Broken pipe" in node.call("ADD")[1]["msg"]
 
 
@@ -235,7 +235,7 @@ def test_a_warning_may_have_characters_that_utf_8_has_not(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A name from the environment may have them. A fake command emits the warning."""
-    monkeypatch.setattr(main, "_carry_out", lambda call: call.effects.warn("odd \ud800"))
+    monkeypatch.setattr(main, "_run_command", lambda call: call.effects.warn("odd \ud800"))
     assert node.call("DEL") == (0, None)
     assert node.warnings == "genie: odd \\ud800\n"
 
@@ -244,7 +244,7 @@ def test_an_answer_that_nobody_reads_is_a_failure(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The runtime is gone: the exit code is 1, and warnings are lost."""
-    monkeypatch.setattr(main, "_carry_out", lambda call: call.effects.warn("lost") or {})
+    monkeypatch.setattr(main, "_run_command", lambda call: call.effects.warn("lost") or {})
     stdin = os.memfd_create("stdin")
     read, closed = os.pipe()
     os.close(read)
@@ -311,7 +311,7 @@ def test_several_networks_need_the_pods_namespace(
         opened.append(netns)
         return pod.open(netns)
 
-    monkeypatch.setattr(netlink, "Namespace", open_namespace)
+    monkeypatch.setattr(netlink, "NetworkNamespace", open_namespace)
     assert node.call("ADD", node.conf())[0] == 0
     assert (node.call("DEL", node.conf())[0], opened) == (0, [])
     conf = node.conf(runtimeConfig={keys.POD_ANNOTATIONS: {"cni": "net,net@net1"}})

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from dispatcher.cni_errors import INVALID_NETNS, IO_FAILURE, CNIError
 from dispatcher.plugin import netlink
-from dispatcher.plugin.netlink import Namespace, Route
+from dispatcher.plugin.netlink import NetworkNamespace, Route
 from tests.unit.plugin.rtnetlink import (
     GATEWAY,
     INET6,
@@ -63,20 +63,20 @@ class Kernel:
 
 
 @pytest.fixture
-def namespace(monkeypatch: pytest.MonkeyPatch) -> Iterator[Namespace]:
+def namespace(monkeypatch: pytest.MonkeyPatch) -> Iterator[NetworkNamespace]:
     """Give our own namespace, over a real socket."""
     monkeypatch.setattr(netlink, "_setns", lambda _: None)
-    opened = Namespace(HERE)
+    opened = NetworkNamespace(HERE)
     yield opened
     opened.close()
 
 
-def asked(monkeypatch: pytest.MonkeyPatch, *answers: bytes) -> tuple[Namespace, Kernel]:
+def asked(monkeypatch: pytest.MonkeyPatch, *answers: bytes) -> tuple[NetworkNamespace, Kernel]:
     """Return a namespace whose kernel gives these answers."""
     kernel: Any = Kernel(*answers)
     monkeypatch.setattr(netlink, "_setns", lambda _: None)
     monkeypatch.setattr(netlink, "socket", lambda *_: kernel)
-    return Namespace(HERE), kernel
+    return NetworkNamespace(HERE), kernel
 
 
 def listed(monkeypatch: pytest.MonkeyPatch, *bodies: bytes) -> list[bytes]:
@@ -205,7 +205,7 @@ def test_the_answer_to_a_change(
     assert request[16:] == body
 
 
-def test_interfaces_are_found_by_name_and_by_index(namespace: Namespace) -> None:
+def test_interfaces_are_found_by_name_and_by_index(namespace: NetworkNamespace) -> None:
     """The real kernel has the loopback of our own namespace."""
     assert namespace.index("lo") == 1
     assert namespace.has_interfaces_of(route(link(1)))
@@ -214,7 +214,7 @@ def test_interfaces_are_found_by_name_and_by_index(namespace: Namespace) -> None
 
 
 def test_an_interface_that_the_kernel_refuses_to_describe(
-    monkeypatch: pytest.MonkeyPatch, namespace: Namespace
+    monkeypatch: pytest.MonkeyPatch, namespace: NetworkNamespace
 ) -> None:
     """Any error but "no such device" is returned."""
 
@@ -226,7 +226,7 @@ def test_an_interface_that_the_kernel_refuses_to_describe(
         namespace.index("lo")
 
 
-def test_the_routes_of_our_own_namespace_can_be_listed(namespace: Namespace) -> None:
+def test_the_routes_of_our_own_namespace_can_be_listed(namespace: NetworkNamespace) -> None:
     """They may be any."""
     assert all(isinstance(each, Route) for each in namespace.default_routes())
 
@@ -238,7 +238,7 @@ def test_a_namespace_that_is_gone_or_is_none(tmp_path: Path) -> None:
     before = own.readlink()
     for path in (tmp_path / "none", tmp_path / "file"):
         with pytest.raises(CNIError, match=str(path)) as caught:
-            Namespace(str(path))
+            NetworkNamespace(str(path))
         assert caught.value.code == INVALID_NETNS
     assert own.readlink() == before
 
@@ -249,15 +249,15 @@ def test_a_namespace_is_entered_and_left_before_python_3_12_too(
     """Without posix.setns the C library is called; its refusal is returned."""
     entered: list[int] = []
     monkeypatch.setattr("posix.setns", lambda file, _: entered.append(file), raising=False)
-    Namespace(HERE).close()
+    NetworkNamespace(HERE).close()
     assert len(entered) == 2
     monkeypatch.delattr("posix.setns")
     with pytest.raises(CNIError, match="setns failed"):
-        Namespace("/dev/null")
+        NetworkNamespace("/dev/null")
 
 
 def test_advertised_routes_are_ignored_on_one_interface(
-    monkeypatch: pytest.MonkeyPatch, namespace: Namespace
+    monkeypatch: pytest.MonkeyPatch, namespace: NetworkNamespace
 ) -> None:
     """By the kernel's setting for it; without IPv6 there is nothing to set."""
     opened: list[str] = []
