@@ -1,22 +1,22 @@
 """Keep the pod's default routes those of its primary, in any order of attachment.
 
 CNI plugins treat an existing default route differently: some fail (Calico), some leave out their
-own (Weave Net), some replace it, and several report none in their result. So the kernel is asked,
-never the result, and no plugin meets the default route of another:
+own (Weave Net), some replace it, and several report none in their result. So Genie asks the kernel,
+never the result, and while a plugin runs, the pod has no default route of another network:
 
-    before a secondary is attached    the pod's default routes go into the record
-                                      (:meth:`DefaultRoutes.hold`) and to disk, and are removed
-                                      (``remove_held``)
+    before a secondary is attached    the pod's default routes are saved in the record
+                                      (:meth:`DefaultRoutes.save`) and on disk, and removed
+                                      (``remove_saved``)
     after an attachment               the earlier interfaces must still exist; default routes of a
                                       secondary are removed, and those that routers advertise on
-                                      its interface are ignored from then on
-    after the last attachment         the held routes are put back exactly (``put_back``), or ADD
+                                      its interface are ignored from then on (``enforce``)
+    after the last attachment         the saved routes are restored exactly (``restore``), or ADD
                                       fails
 
-A route is removed only after the record that holds it is on disk. Only unicast routes of
-destination length 0 in the main table count (:mod:`dispatcher.plugin.netlink`). A default route
-that the kernel learnt from a router advertisement on the primary stays: the kernel maintains it,
-and a copy of it would stop the processing of later advertisements. If an earlier call for the
+A route is removed only after the record that has it is on disk (key ``heldRoutes``). Only unicast
+routes of destination length 0 in the main table count (:mod:`dispatcher.plugin.netlink`). A default
+route that the kernel learnt from a router advertisement on the primary stays: the kernel maintains
+it, and a copy of it would stop the processing of later advertisements. If an earlier call for the
 container attached a primary, that one is the pod's, and every network of this call is a secondary.
 
 A pod with one network opens no namespace and asks the kernel nothing.
@@ -46,7 +46,7 @@ class DefaultRoutes:
     __slots__ = (
         "_earlier",
         "_interfaces",
-        "_is_held",
+        "_is_saved",
         "_namespace",
         "_open_namespace",
         "_own_interfaces",
@@ -69,17 +69,17 @@ class DefaultRoutes:
         """By name: network and index of each interface that later plugins must not remove."""
         self._own_interfaces: set[int] = set()
         """The indexes of the interfaces through which the pod's own default routes go."""
-        self._is_held = False
+        self._is_saved = False
         self._to_remove: list[Route] = []
 
     def open(self) -> None:
         """Open the pod's network namespace. Call this before all other methods."""
         self._namespace = self._open_namespace(self._record.netns)
 
-        # Routes that an ADD held when it was killed, and that no call has put back since.
-        held = self._record.held_routes
+        # A killed ADD may have left saved routes. Keep those whose interface still exists.
+        saved_routes = self._record.held_routes
         self._record.held_routes = [
-            each for each in held if self._namespace.has_interfaces_of(bytes.fromhex(each))
+            each for each in saved_routes if self._namespace.has_interfaces_of(bytes.fromhex(each))
         ]
 
         for attachment in self._earlier:
@@ -92,9 +92,9 @@ class DefaultRoutes:
         if hasattr(self, "_namespace"):
             self._namespace.close()
 
-    def hold(self, attachment: Attachment) -> None:
-        """Put the pod's default routes into the record, if *attachment* is a secondary."""
-        if self._is_primary(attachment) or self._is_held:
+    def save(self, attachment: Attachment) -> None:
+        """Save the pod's default routes in the record, if *attachment* is a secondary."""
+        if self._is_primary(attachment) or self._is_saved:
             return
         try:
             routes = self._namespace.default_routes()
@@ -105,10 +105,13 @@ class DefaultRoutes:
         for route in self._to_remove:
             self._record.held_routes.append(route.body.hex())
             self._own_interfaces |= route.interfaces
-        self._is_held = True
+        self._is_saved = True
 
-    def remove_held(self) -> None:
-        """Remove the routes that :meth:`hold` put into the record. The record is on disk now."""
+    def remove_saved(self) -> None:
+        """Remove the routes that :meth:`save` has put into the record.
+
+        Call this only after the record is on disk.
+        """
         for route in self._to_remove:
             try:
                 self._namespace.remove(route)
@@ -126,7 +129,7 @@ class DefaultRoutes:
             self._check_earlier(attachment)
             index = self._add_interface(attachment)
             if self._is_primary(attachment):
-                self._is_held = False
+                self._is_saved = False
                 if index is not None:
                     self._own_interfaces.add(index)
                 return
@@ -134,7 +137,7 @@ class DefaultRoutes:
             if index is not None:
                 self._namespace.ignore_advertised_routes(attachment.interface)
             for route in self._namespace.default_routes():
-                # The pod's other default routes are held, so what is left came with this network.
+                # The pod's own routes are saved and removed: what is left came with this network.
                 if not (route.is_advertised and route.interfaces <= self._own_interfaces):
                     self._namespace.remove(route)
         except OSError as error:
@@ -144,11 +147,11 @@ class DefaultRoutes:
                 f"on interface {attachment.interface}: {error}",
             ) from None
 
-    def put_back(self) -> None:
-        """Put back the held routes, and remove them from the record in memory."""
-        for held in self._record.held_routes:
+    def restore(self) -> None:
+        """Restore the saved routes, and remove them from the record in memory."""
+        for route in self._record.held_routes:
             try:
-                self._namespace.restore(bytes.fromhex(held))
+                self._namespace.restore(bytes.fromhex(route))
             except OSError as error:
                 raise CNIError(
                     IO_FAILURE,
@@ -177,15 +180,15 @@ class DefaultRoutes:
         return attachment.is_primary and not any(each.is_primary for each in self._earlier)
 
 
-def put_back_remaining(namespace: NetworkNamespace, record: Record) -> None:
-    """Put back the held routes of interfaces that still exist, after an unfinished ADD.
+def restore_remaining(namespace: NetworkNamespace, record: Record) -> None:
+    """Restore the saved routes of interfaces that still exist, after an unfinished ADD.
 
-    Routes of released attachments are gone with their interfaces. Closes *namespace*. Raises
-    OSError; *record* then still has the routes.
+    The kernel has removed the routes of released attachments with their interfaces. Closes
+    *namespace*. Raises OSError; *record* then still has the routes.
     """
     try:
-        for held in record.held_routes:
-            body = bytes.fromhex(held)
+        for route in record.held_routes:
+            body = bytes.fromhex(route)
             if namespace.has_interfaces_of(body):
                 namespace.restore(body)
         record.held_routes = []

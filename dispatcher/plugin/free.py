@@ -35,7 +35,7 @@ def free(
     failure = _release_each(call, record, attachments, chain, deadline)
 
     if record.held_routes and chain.netns and record.attachments:
-        _put_back_routes(call, record, chain.netns)
+        _restore_routes(call, record, chain.netns)
     if not record.attachments:
         record.held_routes = []  # they went with the interfaces
 
@@ -170,17 +170,17 @@ def _remove_cache_file(call: Call, attachment: Attachment) -> None:
             pass  # the runtime ignores this error of its own DEL as well
 
 
-def _put_back_routes(call: Call, record: Record, netns: str) -> None:
-    """Put back the default routes that an unfinished ADD held, as far as possible.
+def _restore_routes(call: Call, record: Record, netns: str) -> None:
+    """Restore the default routes that an unfinished ADD has saved, as far as possible.
 
     The attachments left in *record* may belong to other calls, which that ADD must not harm.
     *netns* is the path that this call got: the recorded path may lead to another pod now. A route
     that the kernel refuses stays in the record for the next try, and stops no release.
     """
-    from dispatcher.plugin.default_routes import put_back_remaining
+    from dispatcher.plugin.default_routes import restore_remaining
 
     try:
-        put_back_remaining(call.effects.open_namespace(netns), record)
+        restore_remaining(call.effects.open_namespace(netns), record)
     except CNIError:
         record.held_routes = []  # the namespace is gone, and the routes with it
     except OSError as error:

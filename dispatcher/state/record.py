@@ -129,8 +129,9 @@ class Attachment:
 class Record:
     """Everything that Genie has done for one container. ``netns`` is the CNI_NETNS of its ADD.
 
-    ``held_routes`` are the pod's default routes that an ADD has removed while it attaches secondary
-    networks, each as the hexadecimal digits of the rtnetlink request that creates it again.
+    ``held_routes`` are the saved routes: the pod's default routes that an ADD has removed while it
+    attaches secondary networks, each as the hexadecimal digits of the rtnetlink request that
+    creates it again.
     """
 
     __slots__ = ("attachments", "container_id", "extra", "held_routes", "netns")

@@ -1,9 +1,20 @@
 """ADD: attach a container to its networks, one after another in list order.
 
-The record says what is attached before each step; see :mod:`dispatcher.state.store` for which
-steps wait for the disk. The first delegate starts while the disk works, and gets its configuration
-only when the record is durable. With several networks, :mod:`dispatcher.plugin.default_routes`
-keeps the pod's default routes those of the primary. A failure releases all that was begun.
+The record says what is attached before each step, so that a kill loses nothing:
+
+    1. write the staged record, in which the first attachment is ``attaching``
+    2. start the first delegate, which waits for its configuration
+    3. commit the record: wait for the disk, give the file its name
+    4. save the pod's default routes in the record, write it unsynced, remove the routes
+    5. give the delegate its configuration, and wait for its result
+    6. remove default routes that a secondary has added
+    7. for each other network: 4 (the attachment is ``attaching`` now), 2, 5 and 6
+    8. restore the saved routes
+    9. write the record synced, and return the primary's result
+
+A container with one network needs the steps 1, 2, 3, 5 and 9 only. See
+:mod:`dispatcher.state.store` for which writes wait for the disk, and
+:mod:`dispatcher.plugin.default_routes` for the routes. A failure releases all that was begun.
 """
 
 from __future__ import annotations
@@ -35,7 +46,14 @@ def add(call: Call) -> dict[str, Any]:
     _check_executables(call, planned)
 
     with ContainerLock(call):
-        record = _prepare_record(call, planned) or Record(call.request.container_id, "", [])
+        record = read_or_rebuild(call)
+        if record is None:
+            _check_limits(call, planned)  # a container with a record keeps what it was given
+            record = Record(call.request.container_id, "", [])
+        else:
+            _release_killed_add(call, record)
+            _refuse_overlap(record, planned)
+
         record.netns = call.request.netns
         record.attachments += planned
         try:
@@ -59,16 +77,12 @@ def _check_executables(call: Call, planned: list[Attachment]) -> None:
                 raise error.with_prefix(sentence) from None
 
 
-def _prepare_record(call: Call, planned: list[Attachment]) -> Record | None:
-    """Return the record of the container's other calls; release what a killed ADD left in it.
+def _release_killed_add(call: Call, record: Record) -> None:
+    """Release what a killed ADD for the same interface left in *record*.
 
-    A rebuilt record may be of a killed ADD, too.
+    A rebuilt record may be of a killed ADD, too. Raises :class:`CNIError` if that ADD succeeded, or
+    if a DEL fails.
     """
-    record = read_or_rebuild(call)
-    if record is None:
-        _check_limits(call, planned)  # a container with a record keeps what it was given
-        return None
-
     interface = call.request.interface
     ours = record.of_call(interface)
     if ours and all(each.phase == ATTACHED for each in ours):
@@ -78,14 +92,16 @@ def _prepare_record(call: Call, planned: list[Attachment]) -> Record | None:
         )
     free(call, record, ours, Chain.for_call(call), call.deadline.for_work)
 
-    taken = {each.interface for each in record.attachments} & {each.interface for each in planned}
-    if taken:
+
+def _refuse_overlap(record: Record, planned: list[Attachment]) -> None:
+    """Refuse a plan that conflicts with the attachments of other calls. Raises CNIError."""
+    overlap = {each.interface for each in record.attachments} & {each.interface for each in planned}
+    if overlap:
         raise CNIError(
             cni_errors.ALREADY_ATTACHED,
-            f"interfaces already exist in the container: {', '.join(sorted(taken))}",
+            f"interfaces already exist in the container: {', '.join(sorted(overlap))}",
         )
     plan.refuse_conflicts([*record.attachments, *planned])
-    return record
 
 
 def _check_limits(call: Call, planned: list[Attachment]) -> None:
@@ -108,31 +124,36 @@ def _attach(call: Call, record: Record, planned: list[Attachment]) -> dict[str, 
     if len(record.attachments) > 1:
         _attach_several(call, record, planned)
     else:
-        [only] = planned
-        only.phase = ATTACHING
-        chain = Chain.for_call(call, store.stage(call.state_dir, record))
-        _attach_one(call, chain, only, call.deadline.for_work)
+        [attachment] = planned
+        attachment.phase = ATTACHING
+        commit = store.stage(call.state_dir, record)
+        chain = Chain.for_call(call, commit)
+        _attach_one(call, chain, attachment, call.deadline.for_work)
     return next((each.result for each in planned if each.is_primary), None) or {}
 
 
 def _attach_several(call: Call, record: Record, planned: list[Attachment]) -> None:
-    """Attach the networks one after another, and keep the primary's default routes."""
+    """Attach several networks, or one more to a container that has some.
+
+    The pod keeps the default routes of its primary.
+    """
     first, *others = planned
     deadline = call.deadline.for_work
     earlier = [each for each in record.attachments if each not in planned]
     default_routes = DefaultRoutes(call.effects.open_namespace, record, earlier)
 
+    first.phase = ATTACHING
+    commit = store.stage(call.state_dir, record)
+
     def prepare() -> None:
         """Do what takes time while the first delegate starts, which takes longer."""
         commit()
         default_routes.open()
-        default_routes.hold(first)
+        default_routes.save(first)
         if record.held_routes:
             store.write_unsynced(call.state_dir, record)
-            default_routes.remove_held()
+            default_routes.remove_saved()
 
-    first.phase = ATTACHING
-    commit = store.stage(call.state_dir, record)
     chain = Chain.for_call(call, prepare)
     try:
         _attach_one(call, chain, first, deadline)
@@ -140,14 +161,14 @@ def _attach_several(call: Call, record: Record, planned: list[Attachment]) -> No
 
         for attachment in others:
             attachment.phase = ATTACHING
-            default_routes.hold(attachment)
-            # A route is removed only after the record that holds it has its final name.
+            default_routes.save(attachment)
+            # A route is removed only after the record that has it is on disk.
             store.write_unsynced(call.state_dir, record)
-            default_routes.remove_held()
+            default_routes.remove_saved()
             _attach_one(call, chain, attachment, deadline)
             default_routes.enforce(attachment)
 
-        default_routes.put_back()
+        default_routes.restore()
     finally:
         default_routes.close()
 

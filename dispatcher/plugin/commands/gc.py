@@ -1,14 +1,22 @@
 """GC: release what belongs to no living container, then run GC of the networks.
 
-1. Recorded attachments that the runtime does not list get real DELs, under each container's own
-   lock and beside other calls.
+1. Recorded attachments that the runtime does not list are released by DEL, under each container's
+   own lock and beside other calls.
 2. GC of the networks runs alone: a plugin releases all that its list lacks, also a pod that is
    being attached. It runs for every network that has, or just had, records, and for the default.
 
-Each network's list has what is recorded of it. An attachment that the runtime lists but no record
-has was made before Genie, in an unknown network, so every list has it. An extra entry keeps
-something for a while; a missing one releases a living pod. So no network runs GC while the record
-of a container that may live cannot be read.
+The valid list of a network = its recorded attachments + all listed attachments without a record.
+The latter were attached before Genie was installed, and their network is unknown. An example::
+
+    container   record                            listed by the runtime
+    a           weave on eth0, canal on net1      a/eth0
+    b           none                              b/eth0
+    c           canal on eth0                     no: released by DEL in step 1
+
+    GC of weave gets a/eth0 and b/eth0; GC of canal gets a/net1 and b/eth0
+
+An extra entry keeps something for a while; a missing one releases a living pod. So no network runs
+GC while the record of a container that may live cannot be read.
 
 Networks are distinguished by the name in the configuration, since plugins keep their state under
 it: two names of Genie may lead to one of theirs.
@@ -51,18 +59,18 @@ def collect(call: Call) -> None:
         gc.free_stale()
 
     # We wait as long as another call waits for us, and run alone for half of that.
-    wait = call.deadline.for_call - call.deadline.for_work
-    latest = call.deadline.for_call - wait / 2
+    lock_wait = call.deadline.for_call - call.deadline.for_work  # equals for_lock of other calls
+    latest = call.deadline.for_call - lock_wait / 2
     try:
         exclusive = lock.acquire_gc_exclusive(
-            call.state_dir, min(call.deadline.within(wait), latest)
+            call.state_dir, min(call.deadline.within(lock_wait), latest)
         )
     except CNIError as error:
         raise _joined([*gc.failures, error]) from None
 
     with exclusive:
         call.effects.run.lock = exclusive
-        deadline = call.deadline.within(wait / 2)
+        deadline = call.deadline.within(lock_wait / 2)
         exclusive.record_delegate(lock.NO_DELEGATE, deadline)
         if gc.read_records():
             gc.collect_networks(deadline)
@@ -101,7 +109,7 @@ class _GC:
     def __init__(self, call: Call, valid: Valid) -> None:
         self._call = call
         self._valid = valid
-        self._dead: set[str] = set()
+        self._unlisted: set[str] = set()
         self._networks: dict[str, _Network] = {}
         self.failures: list[CNIError] = []
 
@@ -110,7 +118,7 @@ class _GC:
         call = self._call
         leftovers.sweep(call.state_dir)
         recorded = list(store.container_ids(call.state_dir))
-        self._dead = set(recorded) - {container_id for container_id, _ in self._valid}
+        self._unlisted = set(recorded) - {container_id for container_id, _ in self._valid}
 
         queue = [each for each in recorded if self._is_stale(each)]
         while queue:
@@ -140,30 +148,30 @@ class _GC:
     def _free(self, container_id: str, deadline: float) -> None:
         call = self._call
         # No wait: a call that holds the lock shows that the container lives, or releases it itself.
-        held = call.effects.run.lock = lock.acquire_container(
-            call.state_dir, container_id, deadline=0
-        )
+        container_lock = lock.acquire_container(call.state_dir, container_id, lock.NO_WAIT)
+        call.effects.run.lock = container_lock
         try:
             record = read_or_recover(call.state_dir, container_id)
             if record is None:
                 return
             for attachment in record.attachments:
-                self._network(attachment.conf)
+                self._register(attachment.conf)
             # A path below /proc may lead to another process by now.
             netns = "" if record.netns.startswith("/proc/") else record.netns
             stale = self._stale(record)
             free(call, record, stale, Chain(call.effects.run, container_id, netns), deadline)
         finally:
             call.effects.run.lock = None
-            held.release(unlink=not store.exists(call.state_dir, container_id))
+            container_lock.release(unlink=not store.exists(call.state_dir, container_id))
 
-    def _network(self, conf: Conf) -> _Network:
+    def _register(self, conf: Conf) -> _Network:
+        """Add *conf* to the networks that run GC; return its network."""
         network = self._networks.setdefault(conf.name, _Network())
         network.confs[dump(conf.plugins)] = conf
         return network
 
     def read_records(self) -> bool:
-        """Fill the networks' lists. Return False if one may lack a living container."""
+        """Fill the networks' valid lists. Return False if one may lack a living container."""
         call = self._call
         unrecorded = set(self._valid)
         complete = True
@@ -172,10 +180,10 @@ class _GC:
                 record = read_or_recover(call.state_dir, container_id)
             except (CNIError, CorruptRecordError, OSError) as error:
                 self.failures.append(_record_error(call, container_id, error))
-                complete = complete and container_id in self._dead
+                complete = complete and container_id in self._unlisted
                 continue
             for attachment in record.attachments if record else ():
-                self._network(attachment.conf).valid.add((container_id, attachment.interface))
+                self._register(attachment.conf).valid.add((container_id, attachment.interface))
                 unrecorded.discard((container_id, attachment.cni_ifname))
 
         self._add_default()
@@ -187,7 +195,7 @@ class _GC:
         name = self._call.conf.settings.default
         try:
             if name:
-                self._network(plan.look_up(name, self._call.effects.find_network))
+                self._register(plan.look_up(name, self._call.effects.find_network))
         except CNIError as error:
             self.failures.append(error.with_prefix("GC skipped the default network"))
 
