@@ -163,7 +163,7 @@ def parse(value: str) -> tuple[Selection, ...]:
     faults = _validate(items[:MAX_ITEMS])
     if len(items) > MAX_ITEMS:
         faults.append(
-            Fault(TOO_MANY, 0, str(len(items)), f"must have at most {MAX_ITEMS} networks")
+            Fault(TOO_MANY, 0, None, f"must have at most {MAX_ITEMS} networks (has {len(items)})")
         )
     if faults:
         raise InvalidAnnotationError(faults)

@@ -97,17 +97,15 @@ def conflict_summary(conflict: Conflict, networks: Sequence[str]) -> str:
     """Return *conflict* in a short form, for a warning."""
     first, second, plugin_type = conflict
     other, network = networks[first - 1], networks[second - 1]
-    which = (
-        f"{quote(network)} listed twice"
-        if other == network
-        else f"{quote(other)}, {quote(network)}"
-    )
-    return f"{which}: plugin {plugin_type} can attach a pod only once"
+    which, fix = f"{quote(other)}, {quote(network)}", "choose one"
+    if other == network:
+        which, fix = f"{quote(network)} listed twice", "list it once"
+    return f"{which}: plugin {quote(plugin_type)} can attach a pod only once; {fix}"
 
 
 def primary_only_warning(network: str, plugin_type: str) -> str:
     """Return the warning for *network*, whose *plugin_type* works only as the primary."""
     return (
         f"{quote(network)} works only as the primary (on eth0): "
-        f"{plugin_type} leaves other interfaces unreachable"
+        f"plugin {quote(plugin_type)} leaves other interfaces unreachable"
     )

@@ -63,8 +63,8 @@ def check_terms(pod: Pod, networks: Sequence[str], mode: str) -> Cause | None:
     count = len(_terms(pod))
     if mode != "required" or not networks or pod.node_name or count <= MAX_TERMS:
         return None
-    rule = f"must have at most {MAX_TERMS} items in a pod that has networks; use fewer"
-    return Cause(TOO_MANY, f"Too many: {count}: {rule}", f"spec.{TERMS}")
+    rule = f"must have at most {MAX_TERMS} node selector terms in a pod that has networks"
+    return Cause(TOO_MANY, f"Too many: {rule} (has {count}); use fewer", f"spec.{TERMS}")
 
 
 def patch_updated(pod: Pod, stored: Pod, networks: Sequence[str]) -> Patch:

@@ -190,7 +190,7 @@ def _forbidden(position: int, name: str, namespace_name: str, allowed: Collectio
     return (
         f"Forbidden: item {position}: network {quote(name)} is not allowed in namespace "
         f"{quote(namespace_name)} (allowed: {format_names(allowed)}); "
-        f"ask an administrator to add it to the namespace's annotation {quote(keys.ALLOWED)}"
+        f"ask a cluster administrator to add it to the namespace's annotation {quote(keys.ALLOWED)}"
     )
 
 

@@ -30,7 +30,8 @@ PREFIX = "cni-genie.io/"
 _MULTI_IP = "multi-ip-preferences"
 _USE_CNI = f"Genie ignores this annotation; name the networks in {quote(keys.ANNOTATION)}"
 _ON_NAMESPACE = (
-    "Genie ignores this annotation on pods; only an administrator can set it, on a namespace"
+    "Genie reads this annotation on namespaces only, and ignores it on pods; "
+    "ask a cluster administrator to set it on the namespace"
 )
 _MULTUS_KEYS = ("k8s.v1.cni.cncf.io/networks", "v1.multus-cni.io/default-network")
 _OTHERS = {

@@ -73,13 +73,16 @@ class Excess(NamedTuple):
             return f"must have at most {self.limit} network{plural}"
         return f"must have at most {self.limit} attachment{plural} of network {quote(self.network)}"
 
-    @property
-    def brief(self) -> str:
-        """The excess in few words, for a warning."""
+    def brief(self, namespace_name: str) -> str:
+        """Return the excess in few words, for a warning."""
         has = f"{self.actual} networks"
         if self.network:
             has = f"{self.actual} attachments of network {quote(self.network)}"
-        return f"{has}, but {self.key.partition('/')[2]} is {self.limit}"
+        verb = "is" if self.limit == 1 else "are"
+        return (
+            f"{has}, but at most {self.limit} {verb} allowed in namespace "
+            f"{quote(namespace_name)} (annotation {self.key})"
+        )
 
 
 def parse_limit(value: str) -> int | None:
@@ -112,14 +115,15 @@ def pod_cause(excess: Excess, namespace_name: str, field: str) -> Cause:
     """Return the cause of a pod's refusal."""
     message = (
         f"Too many: {excess.rule} in namespace {quote(namespace_name)} (has {excess.actual}); "
-        f"ask an administrator to raise the namespace's annotation {quote(excess.key)}"
+        f"ask a cluster administrator to set the namespace's annotation {quote(excess.key)} "
+        f"to {excess.actual}"
     )
     return Cause(TOO_MANY, message, field)
 
 
-def pod_warning(excess: Excess, field: str) -> str:
+def pod_warning(excess: Excess, namespace_name: str, field: str) -> str:
     """Return the warning for a pod over a limit, while limits only warn."""
-    return warning(f"{field}: over the limit: {excess.brief}")
+    return warning(f"{field}: over the limit: {excess.brief(namespace_name)}")
 
 
 def limit_faults(annotations: Mapping[str, str], changed: set[str]) -> Iterator[Cause]:

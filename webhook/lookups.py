@@ -97,10 +97,12 @@ class NamespaceLookups:
         return await asyncio.shield(task) or Namespace(name)
 
     def _enforce_limits(self, name: str, fruitless: dict[str, float]) -> None:
-        if self._clock() - fruitless.get(name, float("-inf")) < REMEMBERED_SECONDS:
+        age = self._clock() - fruitless.get(name, float("-inf"))
+        if age < REMEMBERED_SECONDS:
+            problem = "was not found" if fruitless is self._missing else "had no default network"
             raise NoDecisionError(
-                f"namespace {quote(name)}: the last look-up is less than "
-                f"{REMEMBERED_SECONDS:.0f} s old; retry later"
+                f"namespace {quote(name)} {problem} {age:.1f} s ago; "
+                f"the webhook asks again after {REMEMBERED_SECONDS:.0f} s"
             )
         if len(self._running) >= self._max_running or not self._rate_limiter.try_acquire():
             raise NoDecisionError(

@@ -169,7 +169,8 @@ def _warnings(namespace: Namespace, networks: ClusterNetworks, changed: set[str]
         if not namespace.default:
             yield (
                 f"{field}: the namespace has no default: "
-                f"pods without {quote(keys.ANNOTATION)} get the node's default network"
+                f"pods without {quote(keys.ANNOTATION)} get the cluster's default network, "
+                "even if this list does not contain it"
             )
 
 

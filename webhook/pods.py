@@ -93,11 +93,11 @@ def _create(
     excesses = pod_excesses(result.normal, namespace, rules.limits)
     over_limit = OVER_LIMIT if excesses and not causes else ""
     if excesses:
-        audit[OVER_LIMIT] = "; ".join(excess.brief for excess in excesses)
+        audit[OVER_LIMIT] = "; ".join(excess.brief(namespace_name) for excess in excesses)
     if rules.limits.are_enforced:
         causes += (pod_cause(excess, namespace_name, FIELD) for excess in excesses)
     else:
-        warnings += (pod_warning(excess, FIELD) for excess in excesses)
+        warnings += (pod_warning(excess, namespace_name, FIELD) for excess in excesses)
 
     too_many_terms = affinity.check_terms(pod, result.networks, scheduling)
     if too_many_terms:
@@ -140,7 +140,7 @@ def _reason(choice: Choice, *, changed: bool, patched: bool) -> str:
 
 
 def _causes(result: ValidationResult, choice: Choice, namespace_name: str) -> Iterator[Cause]:
-    """Yield the causes of a refusal; only an administrator can correct a namespace's default."""
+    """Yield the causes of a refusal; only a cluster administrator can correct a default."""
     origin = f" (the default of namespace {quote(namespace_name)})"
     for finding in result.findings:
         cause = finding.cause
@@ -149,7 +149,8 @@ def _causes(result: ValidationResult, choice: Choice, namespace_name: str) -> It
         elif finding.is_doubtful:
             yield cause._replace(message=cause.message + origin)
         else:
-            message = f"Forbidden: {cause.message}{origin}; ask an administrator to correct it"
+            fix = "ask a cluster administrator to correct it"
+            message = f"Forbidden: {cause.message}{origin}; {fix}"
             yield Cause(FORBIDDEN, message, FIELD)
 
 
@@ -158,10 +159,12 @@ def _absence_warnings(
 ) -> Iterator[str]:
     """Yield a warning for each network that no node has; the scheduler's message names none."""
     is_pending = scheduling == "required" and not pod.node_name
-    effect = "the pod stays Pending until one has it" if is_pending else "the pod may not start"
+    effect = "stays Pending until one has it" if is_pending else "cannot start until a node has it"
     for name in named:
         if name not in networks.present:
-            yield warning(f"{FIELD}: no node has network {quote(name)} at present; {effect}")
+            yield warning(
+                f"{FIELD}: no node has network {quote(name)} at present; the pod {effect}"
+            )
 
 
 def _patch_value(pod: Pod, value: str) -> Patch:

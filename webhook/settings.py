@@ -27,8 +27,8 @@ class WebhookSettings(ServiceSettings):
     model_config = SettingsConfigDict(use_attribute_docstrings=True)
 
     networks: Names = ()
-    """networks that pods may name although no node has their label (yet), separated by commas; for
-    example those of node groups that can scale to zero"""
+    """NAME,NAME: networks that pods may name although no node has their label (yet), for example
+    those of node groups that can scale to zero"""
 
     scheduling: Scheduling = "required"
     """node affinity that pods get for their networks; a namespace's annotation
@@ -38,8 +38,8 @@ class WebhookSettings(ServiceSettings):
     """what to do with a workload whose template can never give a valid pod"""
 
     templates_doubtful: Severity = "warn"
-    """what to do with a workload that names a network which is unknown, not allowed in its
-    namespace, or over a limit, at present"""
+    """what to do with a workload whose pods would be refused now (unknown network, not allowed,
+    over a limit), but perhaps not later"""
 
     max_attachments: int = Field(CLUSTER.attachments, ge=1, le=MAX_LIMIT)
     """networks that one pod may have; a namespace's annotation cni-genie.io/max-attachments
@@ -72,18 +72,20 @@ class WebhookSettings(ServiceSettings):
     """maximum bytes of all request bodies that are arriving; beyond it the oldest is dropped"""
 
     max_arriving: int = Field(256, ge=1)
-    """maximum request bodies read at once; beyond it the oldest is dropped. Keep it well below
-    max_connections"""
+    """maximum request bodies read at once; beyond it the oldest is dropped. Set this well
+    below --max-connections"""
 
     max_connections: int = Field(512, ge=8)
     """maximum open connections; beyond it the one that has waited longest for its client is
     closed"""
 
     max_lookups: int = Field(16, ge=1)
-    """maximum live look-ups of namespaces at once; beyond it the response is 503"""
+    """maximum requests to the API server at once for namespaces that the cache lacks; beyond it
+    the response is 503"""
 
     max_lookups_per_second: float = Field(20.0, ge=1)
-    """maximum live look-ups of namespaces in one second; beyond it the response is 503"""
+    """maximum requests to the API server in one second for namespaces that the cache lacks; beyond
+    it the response is 503"""
 
     handshake_seconds: float = Field(5.0, gt=0)
     """time limit of a TLS handshake, and of the TLS shutdown; like timeoutSeconds of the webhook
@@ -97,7 +99,7 @@ class WebhookSettings(ServiceSettings):
     """time limit for the body of a request"""
 
     lookup_seconds: float = Field(1.0, gt=0, lt=5)
-    """time limit of a live look-up of a namespace that the cache does not have"""
+    """time limit of a request to the API server for a namespace that the cache lacks"""
 
     keep_alive_seconds: int = Field(120, ge=91)
     """time that a connection may be idle, also before its first request. API servers close idle

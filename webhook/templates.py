@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from dispatcher import keys
-from dispatcher.annotation import BLANKS, quote
+from dispatcher.annotation import BLANKS
 from webhook import affinity
 from webhook.annotation_check import Finding, validate_annotation
 from webhook.decision import ALLOWED, Decision, deny, warning
@@ -67,7 +67,7 @@ def admit_workload(
         return deny(denied)
 
     if not rules.limits.are_enforced:
-        warnings += (pod_warning(excess, field) for excess in excesses)
+        warnings += (pod_warning(excess, review.namespace, field) for excess in excesses)
     if is_written and rules.doubtful != "off":
         warnings += (warning(f"{field}: {each}") for each in result.warnings)
     if namespace.scheduling_or(rules.scheduling) == "required":
@@ -88,10 +88,10 @@ def _is_unchanged(review: Review, value: str) -> bool:
 def _limit_findings(
     excesses: Iterable[Excess], namespace_name: str, field: str
 ) -> Iterator[Finding]:
-    # Doubtful: an administrator may raise the limit, as an allow-list may be extended.
+    # Doubtful: a cluster administrator may raise the limit, as an allow-list may be extended.
     for excess in excesses:
         cause = pod_cause(excess, namespace_name, field)
-        yield Finding(0, cause, is_doubtful=True, brief=excess.brief)
+        yield Finding(0, cause, is_doubtful=True, brief=excess.brief(namespace_name))
 
 
 def _weigh(
@@ -138,5 +138,6 @@ def _selector_warnings(pod: Pod, networks: Sequence[str], spec_field: str) -> It
         if pod.node_selector.get(label) != "true" and not affinity.requires(pod, (name,)):
             yield warning(
                 f'{spec_field}nodeSelector: add {label}: "true"; '
-                f"otherwise pods stay Pending on nodes without network {quote(name)}"
+                "otherwise the DaemonSet creates pods for nodes without this network, "
+                "and they stay Pending"
             )

@@ -124,7 +124,7 @@ def refuse_excess(planned: list[Attachment], *, max_attachments: int, max_per_ne
         raise CNIError(
             cni_errors.INVALID_ANNOTATION,
             f"a static pod may have at most {max_attachments} networks (has {len(planned)})",
-            'an administrator can raise "max-attachments" in the ConfigMap genie',
+            'a cluster administrator can raise "max-attachments" in the ConfigMap genie',
         )
 
     paths = [attachment.conf.path for attachment in planned]
@@ -135,7 +135,7 @@ def refuse_excess(planned: list[Attachment], *, max_attachments: int, max_per_ne
                 cni_errors.INVALID_ANNOTATION,
                 f"a static pod may have at most {max_per_network} attachments of network "
                 f"{quote(attachment.network)} (has {count})",
-                'an administrator can raise "max-per-network" in the ConfigMap genie',
+                'a cluster administrator can raise "max-per-network" in the ConfigMap genie',
             )
 
 

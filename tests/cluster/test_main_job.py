@@ -155,9 +155,7 @@ REFUSALS: list[Any] = [
     ),
     pytest.param("a/b", r'Invalid value: "a/b": item 1: a network name', id="a slash"),
     pytest.param("n" * 64, r"Invalid value: .*at most 63", id="a name of 64 characters"),
-    pytest.param(
-        ",".join(["weave"] * 17), r'Too many: "?17"?: must have at most 16', id="17 networks"
-    ),
+    pytest.param(",".join(["weave"] * 17), r"Too many: must have at most 16", id="17 networks"),
 ]
 
 

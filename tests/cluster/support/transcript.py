@@ -85,4 +85,6 @@ def add(path: Path, title: str, printed: list[tuple[str, str]]) -> None:
     """Append a section; a person must still complete its text."""
     block = "".join(f"$ {command}\n{text}" for command, text in printed)
     old = path.read_text().rstrip("\n")
-    path.write_text(f"{old}\n\n## {title}\n\nLost: ?\n\n```console\n{block}```\n")
+    path.write_text(
+        f"{old}\n\n## {title}\n\nNot available without webhook pods: ?\n\n```console\n{block}```\n"
+    )

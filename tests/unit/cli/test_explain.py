@@ -75,7 +75,8 @@ def test_explain_warns_of_a_network_that_works_only_as_the_primary(
     """The pod would start, so the exit code is 0."""
     node.network("calico", "calico")
     sentence = (
-        '"calico" works only as the primary (on eth0): calico leaves other interfaces unreachable'
+        '"calico" works only as the primary (on eth0): '
+        'plugin "calico" leaves other interfaces unreachable'
     )
     for value, warnings in (("weave,calico@net1", [sentence]), ("weave@net1,calico", [])):
         pod = write(node.folder / "pod.json", manifest(value))

@@ -305,8 +305,8 @@ REFUSED = """\
 OBJECT               SEVERITY  WHY
 Deployment shop/web  error     Too many: must have at most 1 attachment of
                                network "canal" in namespace "shop" (has 2); ask
-                               an administrator to raise the namespace's
-                               annotation "cni-genie.io/max-per-network"
+                               a cluster administrator to set the namespace's
+                               annotation "cni-genie.io/max-per-network" to 2
 """
 
 

@@ -206,7 +206,8 @@ def test_too_many_alternatives_are_named_and_never_patched() -> None:
     assert refusal is not None
     assert refusal.field == f"spec.affinity.nodeAffinity.{affinity.REQUIRED}.nodeSelectorTerms"
     assert refusal.message == (
-        "Too many: 101: must have at most 100 items in a pod that has networks; use fewer"
+        "Too many: must have at most 100 node selector terms in a pod that has networks (has 101); "
+        "use fewer"
     )
     stored = {"affinity": after(required({"matchExpressions": [DISK]}))}
     assert updated({"affinity": MANY}, stored) == []

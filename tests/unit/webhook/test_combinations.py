@@ -31,10 +31,11 @@ TWICE = (
 )
 SOME_TWICE = (
     'some nodes will refuse the pod: "weave" listed twice: '
-    "plugin weave-net can attach a pod only once"
+    'plugin "weave-net" can attach a pod only once; list it once'
 )
 CALICO_SECONDARY = (
-    '"calico" works only as the primary (on eth0): calico leaves other interfaces unreachable'
+    '"calico" works only as the primary (on eth0): '
+    'plugin "calico" leaves other interfaces unreachable'
 )
 WEAVE = "weave=weave-net"
 
@@ -187,7 +188,7 @@ def test_a_network_of_the_setting_is_refused_by_no_node_that_exists(listed: str)
     """A node group that scales from zero may bring nodes which can run the pod."""
     networks = cluster(node("canal", "calico", types=BOTH), listed=(listed, "weave"))
     decision = admit(pod("canal,calico"), PLAIN, networks, "off")
-    both = '"canal", "calico": plugin calico can attach a pod only once'
+    both = '"canal", "calico": plugin "calico" can attach a pod only once; choose one'
     assert decision.allowed
     assert decision.warnings[0] == f"some nodes will refuse the pod: {both}"
 
@@ -255,7 +256,10 @@ def test_a_default_that_was_filled_in_is_named_as_such() -> None:
     assert messages(refusal) == [f'{TWICE} (the default of namespace "team-a")']
 
 
-TEMPLATE = 'pods will be refused: "weave" listed twice: plugin weave-net can attach a pod only once'
+TEMPLATE = (
+    'pods will be refused: "weave" listed twice: plugin "weave-net" can attach a pod only once; '
+    "list it once"
+)
 IN_TEMPLATE = "spec.template.metadata.annotations[cni]: "
 IN_NAMESPACE = "metadata.annotations[cni]: "
 

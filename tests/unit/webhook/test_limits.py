@@ -31,11 +31,23 @@ PER_NETWORK = "cni-genie.io/max-per-network"
 WARNING = Limits(are_enforced=False)
 
 
+FIVE_NETWORKS = (
+    f'5 networks, but at most 4 are allowed in namespace "shop" (annotation {ATTACHMENTS})'
+)
+
+
+def three_attachments(network: str) -> str:
+    return (
+        f'3 attachments of network "{network}", but at most 2 are allowed in namespace "shop" '
+        f"(annotation {PER_NETWORK})"
+    )
+
+
 def too_many(limit: int, count: int) -> str:
     return (
         f"{CNI}: Too many: must have at most {limit} network{'s' * (limit > 1)} in "
         f'namespace "shop" (has {count}); '
-        f'ask an administrator to raise the namespace\'s annotation "{ATTACHMENTS}"'
+        f'ask a cluster administrator to set the namespace\'s annotation "{ATTACHMENTS}" to {count}'
     )
 
 
@@ -44,7 +56,7 @@ def too_often(limit: int, count: int, network: str = "weave") -> str:
         f"{CNI}: Too many: must have at most {limit} attachment{'s' * (limit > 1)} of "
         f'network "{network}" in '
         f'namespace "shop" (has {count}); '
-        f'ask an administrator to raise the namespace\'s annotation "{PER_NETWORK}"'
+        f'ask a cluster administrator to set the namespace\'s annotation "{PER_NETWORK}" to {count}'
     )
 
 
@@ -130,12 +142,10 @@ def test_another_value_of_the_same_length_as_the_default_is_refused() -> None:
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        pytest.param(
-            "a,b,c,d,e", ["over the limit: 5 networks, but max-attachments is 4"], id="too-many"
-        ),
+        pytest.param("a,b,c,d,e", [f"over the limit: {FIVE_NETWORKS}"], id="too-many"),
         pytest.param(
             "weave,weave,weave",
-            ['over the limit: 3 attachments of network "weave", but max-per-network is 2'],
+            [f"over the limit: {three_attachments('weave')}"],
             id="too-often",
         ),
         pytest.param("a,b", [], id="within"),
@@ -149,7 +159,9 @@ def test_while_limits_only_warn_a_pod_over_them_passes(value: str, expected: lis
     template = workload(value)
     texts = admit_workload(review(template), shop(), NETWORKS, TemplateRules(limits=WARNING))
     assert texts.allowed
-    assert list(texts.warnings) == [f"spec.template.{CNI}: {one}" for one in expected]
+    assert list(texts.warnings) == [
+        f"spec.template.{CNI}: {one}".replace("shop", "team-a") for one in expected
+    ]
 
 
 @pytest.mark.parametrize(
@@ -159,15 +171,14 @@ def test_while_limits_only_warn_a_pod_over_them_passes(value: str, expected: lis
             "a,b,c,d,e,e,e",
             CLUSTER,
             "over-limit",
-            "7 networks, but max-attachments is 4; "
-            '3 attachments of network "e", but max-per-network is 2',
+            f"{FIVE_NETWORKS.replace('5', '7')}; {three_attachments('e')}",
             id="refused",
         ),
         pytest.param(
             " a,b,c,d,e",
             WARNING,
             "over-limit",
-            "5 networks, but max-attachments is 4",
+            FIVE_NETWORKS,
             id="warned-of",
         ),
         pytest.param("a,b", CLUSTER, "valid", None, id="within"),
@@ -176,14 +187,14 @@ def test_while_limits_only_warn_a_pod_over_them_passes(value: str, expected: lis
             "wave,b,c,d,e",
             CLUSTER,
             "unknown-network",
-            "5 networks, but max-attachments is 4",
+            FIVE_NETWORKS,
             id="refused-for-something-else-too",
         ),
         pytest.param(
             "wave,b,c,d,e",
             WARNING,
             "unknown-network",
-            "5 networks, but max-attachments is 4",
+            FIVE_NETWORKS,
             id="refused-for-something-else-while-limits-warn",
         ),
         pytest.param(",".join("abcdefgh" * 3), CLUSTER, "invalid", None, id="over-the-grammars"),
@@ -206,7 +217,7 @@ def test_a_template_over_a_limit_is_treated_like_one_that_its_namespace_does_not
     decision = admit_workload(review(template), shop(), NETWORKS, TemplateRules(doubtful=severity))
     if severity == "warn":
         field = "spec.template.metadata.annotations[cni]"
-        brief = "pods will be refused: 5 networks, but max-attachments is 4"
+        brief = f"pods will be refused: {FIVE_NETWORKS}".replace("shop", "team-a")
         assert decision.warnings == (f"{field}: {brief}",)
         return
     assert messages(decision) == [f"spec.template.{too_many(4, 5)}".replace("shop", "team-a")]

@@ -26,7 +26,8 @@ CNI = "metadata.annotations[cni]"
 ALLOWED = "metadata.annotations[cni-genie.io/allowed]"
 REFUSED = "; pods that name it will be refused"
 NO_DEFAULT = (
-    f'{ALLOWED}: the namespace has no default: pods without "cni" get the node\'s default network'
+    f'{ALLOWED}: the namespace has no default: pods without "cni" get the cluster\'s default '
+    "network, even if this list does not contain it"
 )
 LABEL = "cni-genie.io/defaulted"
 

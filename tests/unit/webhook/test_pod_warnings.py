@@ -19,7 +19,8 @@ CNI = "metadata.annotations[cni]"
 
 
 ON_NAMESPACE = (
-    "Genie ignores this annotation on pods; only an administrator can set it, on a namespace"
+    "Genie reads this annotation on namespaces only, and ignores it on pods; "
+    "ask a cluster administrator to set it on the namespace"
 )
 USE_CNI = 'Genie ignores this annotation; name the networks in "cni"'
 
@@ -142,13 +143,13 @@ def test_a_near_miss_beside_the_right_key_is_no_warning() -> None:
         pytest.param(
             "off",
             {},
-            "the pod may not start",
+            "the pod cannot start until a node has it",
             id="off",
         ),
         pytest.param(
             "required",
             {"nodeName": "n1"},
-            "the pod may not start",
+            "the pod cannot start until a node has it",
             id="node-is-chosen",
         ),
     ],

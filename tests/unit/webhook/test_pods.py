@@ -128,7 +128,7 @@ def test_a_new_pod_is_stored_with(
             ",".join(["weave"] * 17),
             PLAIN,
             422,
-            [f'{CNI}: Too many: "17": must have at most 16 networks'],
+            [f"{CNI}: Too many: must have at most 16 networks (has 17)"],
             id="too-many-networks",
         ),
         pytest.param(
@@ -145,8 +145,8 @@ def test_a_new_pod_is_stored_with(
             [
                 (
                     f'{CNI}: Forbidden: item 1: network "weave" is not allowed in namespace '
-                    '"team-b" (allowed: "canal", "flannel"); ask an administrator to add it to '
-                    'the namespace\'s annotation "cni-genie.io/allowed"'
+                    '"team-b" (allowed: "canal", "flannel"); ask a cluster administrator to add it '
+                    'to the namespace\'s annotation "cni-genie.io/allowed"'
                 )
             ],
             id="not-allowed-here",
@@ -211,7 +211,7 @@ def test_a_new_pod_is_refused(
             'Forbidden: Invalid value: "a/b": item 1: a network name must consist of at most 63'
             " letters, digits, '.', '_' or '-', and must start and end with a letter or digit"
             " (the default of"
-            ' namespace "team-a"); ask an administrator to correct it',
+            ' namespace "team-a"); ask a cluster administrator to correct it',
             id="malformed",
         ),
     ],
@@ -395,7 +395,10 @@ def test_a_pod_with_too_many_alternatives_is_refused() -> None:
     decision = admit(crowded("weave", 101), scheduling="required")
     assert decision.code == 422
     assert messages(decision) == [
-        f"{field}: Too many: 101: must have at most 100 items in a pod that has networks; use fewer"
+        (
+            f"{field}: Too many: must have at most 100 node selector terms "
+            "in a pod that has networks (has 101); use fewer"
+        )
     ]
     both = admit(crowded("weave,wave", 101), scheduling="required").causes
     assert [cause.field for cause in both] == [CNI, field]

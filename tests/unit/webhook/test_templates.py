@@ -134,8 +134,8 @@ def test_an_owner_that_is_no_controller_does_not_hide_a_template() -> None:
         (
             "cni-genie.io/allowed",
             (
-                "Genie ignores this annotation on pods; "
-                "only an administrator can set it, on a namespace"
+                "Genie reads this annotation on namespaces only, and ignores it on pods; "
+                "ask a cluster administrator to set it on the namespace"
             ),
         ),
     ],
@@ -195,13 +195,13 @@ def test_alternatives_that_the_pods_may_not_have_are_a_warning(kind: str) -> Non
         "spec.template.spec.affinity.nodeAffinity"
         ".requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms"
     )
-    assert texts.startswith(f"{field}: pods will be refused: Too many: 101: must have at")
+    assert texts.startswith(f"{field}: pods will be refused: Too many: must have at most 100")
     assert decide(manifest, Namespace("n", scheduling="off")).warnings == ()
 
 
 HINT = (
     'spec.template.spec.nodeSelector: add network.cni-genie.io/weave: "true"; '
-    'otherwise pods stay Pending on nodes without network "weave"'
+    "otherwise the DaemonSet creates pods for nodes without this network, and they stay Pending"
 )
 
 
