@@ -35,7 +35,7 @@ def labelled_at(cluster: Cluster, network: str) -> float:
     """Return when the API server last accepted the label "true", in seconds since the epoch."""
     logs = cluster.kubectl("logs", agent_pod(cluster, NODE), "-n", NAMESPACE, "-c", "agent")
     lines = [json.loads(line) for line in logs.stdout.splitlines() if line.startswith("{")]
-    accepted = [each for each in lines if each.get("event") == "network can be attached"]
+    accepted = [each for each in lines if each.get("event") == "network available"]
     times = [each["timestamp"] for each in accepted if each["network"] == network]
     return datetime.fromisoformat(times[-1]).timestamp()
 
