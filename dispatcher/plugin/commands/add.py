@@ -5,10 +5,11 @@ The record says what is attached before each step, so that a kill loses nothing:
     1. write the staged record, in which the first attachment is ``attaching``
     2. start the first delegate, which waits for its configuration
     3. commit the record: wait for the disk, give the file its name
-    4. save the pod's default routes in the record, write it unsynced, remove the routes
+    4. before a secondary: save the pod's default routes in the record, write it unsynced, and
+       remove the routes
     5. give the delegate its configuration, and wait for its result
     6. remove default routes that a secondary has added
-    7. for each other network: 4 (the attachment is ``attaching`` now), 2, 5 and 6
+    7. for each other network: write unsynced that it is ``attaching``, with 4; then 2, 5 and 6
     8. restore the saved routes
     9. write the record synced, and return the primary's result
 
