@@ -152,7 +152,7 @@ def test_wrong_plugin_types_of_one_node_prevent_no_pod_from_running(
     cluster: Cluster, namespace: str
 ) -> None:
     """A hostile node can only cause a warning."""
-    warning = 'Warning: some nodes will refuse the pod: "weave" listed twice: plugin weave-net'
+    warning = 'Warning: some nodes will refuse the pod: "weave" listed twice: plugin "weave-net"'
     wait_to_hear(cluster, namespace, "weave,weave@net1", warning)
     cluster.apply(pod_manifest("twice", "weave,weave@net1"), "-n", namespace)
     wait_until_ready(cluster, namespace, "twice")
