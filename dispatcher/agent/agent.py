@@ -23,6 +23,7 @@ from dispatcher.agent.reconciler import NodeReconciler
 from dispatcher.node import atomic_file, reaper_problem, removal
 from dispatcher.node.loop import Loop
 from dispatcher.node.record_cache import CachedRecord, RecordCache
+from dispatcher.state import store
 from dispatcher.state.record import PARKED
 
 if TYPE_CHECKING:
@@ -176,16 +177,24 @@ class Agent:
         node = events.node(self._settings.node_name)
         container = f"container {cached.container_id}"
         if cached.record is None:
-            message = f"cannot read the record of {container}: {cached.fault}"
+            path = store.path_of(str(self._settings.state_dir), cached.container_id)
+            message = (
+                f"{container}: cannot read its record {path}: {cached.fault}; if a newer Genie "
+                "wrote the record, upgrade Genie on this node; if the record is corrupt, delete "
+                "the container's pod"
+            )
             self.events.emit(node, "RecordUnreadable", message)
             return
 
+        namespace, name, _ = cached.record.pod
+        owner = f"pod {namespace}/{name} ({container})" if name else container
         for attachment in cached.record.attachments:
             if attachment.phase == PARKED:
                 reason = (attachment.failure or {}).get("msg", "its plugin cannot be executed")
                 message = (
-                    f'network "{attachment.network}" of {container} is waiting to be released: '
-                    f"{reason}"
+                    f'{owner}: network "{attachment.network}" is parked, because its DEL cannot '
+                    f"run: {reason}; install the missing plugin, then the reaper releases the "
+                    "attachment"
                 )
                 self.events.emit(node, "NetworkParked", message)
 

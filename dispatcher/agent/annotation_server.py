@@ -72,7 +72,7 @@ NOT_PERMITTED = 122
 BAD_REQUEST = 123
 
 UPGRADE_RUNTIME = (
-    "this container runtime passes no annotations to CNI plugins: upgrade to containerd 1.5 or "
+    "this container runtime passes no annotations to CNI plugins: upgrade to containerd 1.7 or "
     "CRI-O 1.29, or later, or apply the overlay manifests/overlays/old-runtimes"
 )
 

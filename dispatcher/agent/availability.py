@@ -57,7 +57,7 @@ def unavailable_reason(name: str, scan: Networks, settings: NodeSettings) -> str
 def absence_reason(name: str, settings: NodeSettings, ignored: Collection[str]) -> str:
     """Return why the network *name* has no configuration; *ignored* are excluded by a setting."""
     if name in ignored:
-        return 'excluded by the setting "ignored-networks"'
+        return 'the ConfigMap genie lists it in "ignored-networks"'
 
     for directory in (settings.extra_conf_dir, settings.cni_conf_dir):
         for path in _entries(directory):

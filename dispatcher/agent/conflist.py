@@ -121,7 +121,7 @@ class ConflistFile:
         if current is not None and not self._is_ours(current):
             raise ConflistError(
                 f"{self.path} exists but was not written by Genie; "
-                "move it away and the agent will continue"
+                "move it out of this directory, and the agent will continue"
             )
 
         is_lost = self._written is not None and current != self._written
@@ -133,7 +133,7 @@ class ConflistFile:
         try:
             atomic_file.replace(self.path, content, 0o644)
         except OSError as error:
-            raise ConflistError(f"cannot write {self.path}: {error.strerror}") from None
+            raise ConflistError(f"the agent cannot write {self.path}: {error.strerror}") from None
         self._written = content
         self._raise_if_shadowed()
         change = "was deleted" if current is None else "was changed"
@@ -152,7 +152,7 @@ class ConflistFile:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise ConflistError(f"cannot read {self.path}: {error.strerror}") from None
+            raise ConflistError(f"the agent cannot read {self.path}: {error.strerror}") from None
 
     @staticmethod
     def _is_ours(content: bytes | None) -> bool:

@@ -74,7 +74,7 @@ class PluginInstaller:
             return self._install_files()
         except OSError as error:
             path = error.filename or self._bin_dir
-            raise InstallError(f"cannot install {path}: {error.strerror}") from None
+            raise InstallError(f"the agent cannot install {path}: {error.strerror}") from None
 
     @property
     def runs(self) -> bool:
@@ -140,7 +140,7 @@ class PluginInstaller:
         if self.is_foreign:
             raise InstallError(
                 f"{self.launcher} exists but was not written by Genie; "
-                "move it away and the agent will continue"
+                "move it out of this directory, and the agent will continue"
             )
 
     def _copy(self) -> list[str]:

@@ -39,9 +39,10 @@ class Move(NamedTuple):
     def sentence(self) -> str:
         """The message for a person."""
         names = ", ".join(f'"{name}"' for name in self.names)
+        subject, verb = ("name", "belongs") if len(self.names) == 1 else ("names", "belong")
         return (
-            f"network {names} moved from {self.old} to {self.new}: "
-            "new pods use the new file, running pods stay unchanged"
+            f"the network {subject} {names} now {verb} to {self.new} (before: {self.old}): "
+            f"new pods use {self.new}, running pods keep their networks"
         )
 
 

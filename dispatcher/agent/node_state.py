@@ -65,7 +65,7 @@ def unserved_state(
     if bypass is not None:
         attached = frozenset(name for name in bypass if not reasons[name])
         grace = LabelGrace(may_stay_true=frozenset(), attached_without_genie=attached)
-    reason = f"Genie does not attach pods on this node: {problem}"
+    reason = f"the runtime cannot call Genie, because {problem}"
     return NodeState(dict.fromkeys(reasons, reason), problem, grace)
 
 

@@ -144,8 +144,8 @@ class NodeReconciler:
         conflist = conflists.render(self._settings)
         if not self._conflist.holds(conflist) and self._wait_for_labels():
             raise LabelsPendingError(
-                f"waiting up to {LABEL_SECONDS:.0f} s for the node labels to be updated before "
-                f'applying mode "{self._settings.mode}"'
+                f"the agent waits up to {LABEL_SECONDS:.0f} s for the node labels to be updated "
+                f'before it applies mode "{self._settings.mode}"'
             )
         for sentence in self._conflist.install(conflist, self._clock()):
             self._emit_restored(sentence)
@@ -268,6 +268,6 @@ class NodeReconciler:
 def _no_default_problem(scan: Networks) -> str:
     names = ", ".join(sorted(scan.confs)) or "none"
     return (
-        "no default network is set, so Genie does not attach pods; set "
-        f'"default-network" in the ConfigMap genie (networks on this node: {names})'
+        'no default network is set; set "default-network" in the ConfigMap genie (networks on this '
+        f"node: {names})"
     )

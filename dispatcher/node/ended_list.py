@@ -35,7 +35,9 @@ def write(state_dir: Path, containers: Iterable[str]) -> None:
         content = "\n".join(sorted(ids)).encode()
         atomic_file.replace_or_remove(state_dir / FILE_NAME, content, 0o600)
     except OSError as error:
-        log.warning("cannot pass the list of ended containers to the agent", error=str(error))
+        log.warning(
+            "cannot pass the list of containers that no longer exist to the agent", error=str(error)
+        )
 
 
 def read(state_dir: Path) -> set[str]:

@@ -125,13 +125,22 @@ def blocking_problem(
 
     if is_forced:
         return (
-            f"Genie is not removed yet: {reason}. The reaper runs their DEL; after {FORCED_TRIES} "
-            f"failures it keeps the record as *.json{LEFT_SUFFIX}, and the removal continues"
+            f"Genie is not removed yet: {reason}. The reaper runs DEL for these networks; after "
+            f"{FORCED_TRIES} failures it keeps the record as *.json{LEFT_SUFFIX}, and the removal "
+            "continues"
         )
-    return (
-        f"Genie is not removed: {reason}. Drain the node, or set the mode "
-        '"remove --force", which removes these networks from the pods'
-    )
+    fixes = []
+    if existing:
+        fixes.append(
+            'Drain the node, or set the mode "remove --force", which removes these networks from '
+            "the pods"
+        )
+    if count:
+        fixes.append(
+            "The reaper releases the networks of containers that no longer exist; its log names "
+            "what stops it"
+        )
+    return f"Genie is not removed: {reason}. {'. '.join(fixes)}"
 
 
 def left_records_problem(state_dir: Path) -> str:
@@ -150,8 +159,8 @@ def left_records_problem(state_dir: Path) -> str:
 
     return (
         f"the networks of {_shortened(pods)} were not released, and their addresses may still be "
-        f"allocated. {state_dir}/*{LEFT_SUFFIX} list them: release them by hand, then remove these "
-        "files"
+        f"allocated. The files {state_dir}/*.json{LEFT_SUFFIX} list these networks and addresses: "
+        "free the addresses in each network's own store, then remove the files"
     )
 
 

@@ -52,8 +52,9 @@ def list_sandboxes(path: Path, own_uid: str) -> set[str]:
     response = call(path, METHOD, b"")
     if own_uid and own_uid not in pod_uids(response):
         raise CRIError(
-            f"{path}: this runtime does not run the reaper's pod; "
-            "set GENIE_RUNTIME_SOCKET to the socket of the kubelet's runtime"
+            f"the runtime at {path} does not run this node's pods; set GENIE_RUNTIME_SOCKET in the "
+            "DaemonSet genie-agent to the CRI socket of the kubelet's runtime (the overlays cri-o, "
+            "k3s and rke2 do this)"
         )
     return set(sandbox_ids(response))
 
@@ -70,16 +71,17 @@ def call(path: Path, method: str, request: bytes, seconds: float = CALL_SECONDS)
             connection.connect(str(path))
             headers, body = _exchange(connection, method, request, deadline)
     except (OSError, ProtocolError) as error:
-        raise CRIError(f"{path}: {error}") from None
+        raise CRIError(f"the runtime at {path} does not answer: {error}") from None
 
     status = headers.get(b"grpc-status")
     if status != b"0":
         message = headers.get(b"grpc-message", b"no message").decode(errors="replace")
-        raise CRIError(f"{path}: status {(status or b'missing').decode()}: {message}")
+        code = (status or b"missing").decode()
+        raise CRIError(f"the runtime at {path} refuses the request: status {code}: {message}")
 
     is_whole = len(body) >= _PREFIX_SIZE and int.from_bytes(body[1:5]) == len(body) - _PREFIX_SIZE
     if not is_whole or body[0] != 0:
-        raise CRIError(f"{path}: the response is not one whole uncompressed message")
+        raise CRIError(f"the response of {path} is not one whole uncompressed message")
     return body[_PREFIX_SIZE:]
 
 
@@ -102,7 +104,7 @@ def _exchange(
         connection.sendall(http.data_to_send())
         received = connection.recv(1 << 16)
         if not received:
-            raise CRIError("the connection ended before the response did")
+            raise CRIError("the runtime closed the connection before its response was complete")
 
         for event in http.receive_data(received):
             if isinstance(event, h2.events.ResponseReceived | h2.events.TrailersReceived):
@@ -121,11 +123,11 @@ def sandbox_ids(response: bytes) -> Iterator[str]:
     for item in _values(response, 1):
         ids = list(_values(item, 1))
         if len(ids) != 1 or not ids[0]:
-            raise CRIError("an item of the response has no id")
+            raise CRIError("an item of the runtime's response has no id")
         try:
             yield ids[0].decode()
         except UnicodeDecodeError:
-            raise CRIError("an id in the response is not UTF-8") from None
+            raise CRIError("an id in the runtime's response is not UTF-8") from None
 
 
 def pod_uids(response: bytes) -> Iterator[str]:
@@ -155,10 +157,10 @@ def fields(message: bytes) -> Iterator[tuple[int, bytes]]:
         elif wire_type in {_FIXED64, _FIXED32}:
             size = 8 if wire_type == _FIXED64 else 4
         else:
-            raise CRIError(f"the response has a field of the unknown wire type {wire_type}")
+            raise CRIError(f"the runtime's response has a field of unknown wire type {wire_type}")
 
         if position + size > len(message):
-            raise CRIError("the response is cut short")
+            raise CRIError("the runtime's response is cut short")
         if wire_type == _BYTES:
             yield key >> 3, message[position : position + size]
         position += size
@@ -169,10 +171,10 @@ def _varint(message: bytes, position: int) -> tuple[int, int]:
     value = 0
     for shift in range(0, 64, 7):
         if position >= len(message):
-            raise CRIError("the response is cut short")
+            raise CRIError("the runtime's response is cut short")
         byte = message[position]
         position += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:  # noqa: PLR2004 - the bit that says that more follows
             return value, position
-    raise CRIError("the response has a number that is too long")
+    raise CRIError("the runtime's response has a number that is too long")

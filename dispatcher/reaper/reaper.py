@@ -104,7 +104,11 @@ class Reaper:
             self._hand_over()
 
         if swept := leftovers.sweep(str(self._state_dir)):
-            log.info("removed files of killed calls that ran no delegate", containers=swept)
+            log.info(
+                "removed lock and temporary files of plugin calls that were killed before they "
+                "started a delegate",
+                containers=swept,
+            )
 
         self.release_orphans()
 
@@ -163,7 +167,7 @@ class Reaper:
 
     def _report_unanswered(self, error: str) -> None:
         self._unanswered += 1
-        problem = f"no networks are released while the container runtime does not answer: {error}"
+        problem = f"the reaper releases nothing: {error}"
         log.warning(problem)
         if self._unanswered >= UNANSWERED_PASSES:
             reaper_problem.write(self._state_dir, problem)
@@ -214,7 +218,8 @@ class Reaper:
         if cached.record is None:
             return cached.fault
         if self._is_young(cached, now):
-            return "the record is younger than reap_age_seconds"
+            seconds = self._settings.reap_age_seconds
+            return f"the record is younger than GENIE_REAP_AGE_SECONDS ({seconds:g} s)"
         if is_locked:
             return "a call of the plugin or a delegate holds its lock"
         if namespace_id(self._root, cached.record.netns) in used:

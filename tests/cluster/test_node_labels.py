@@ -103,7 +103,7 @@ def test_when_the_runtime_stops_calling_genie_no_pod_with_another_network_is_sch
         cluster.wait_for(lambda: label(cluster, NODE, "weave") == "false", 30, "the label")
         assert label(cluster, NODE, "canal") == "true"
         wait_for_event(cluster, "NetworkUnavailable", '"weave"', "00-canal.conflist sorts before")
-        wait_for_event(cluster, "NetworkMoved", '"canal"', f"from {ours} to {first}")
+        wait_for_event(cluster, "NetworkMoved", '"canal"', f"to {first} (before: {ours})")
         cluster.apply(pod_manifest("asks", "weave"), "-n", namespace)
         cluster.apply(pod_manifest("gets", "canal"), "-n", namespace)
         wait_until_ready(cluster, namespace, "gets")

@@ -111,7 +111,7 @@ class ReaperRig:
 
     def _list(self) -> set[str]:
         if self.is_away:
-            raise CRIError("away")
+            raise CRIError("the runtime does not answer: away")
         return self.listed
 
     def _release(self, cached: CachedRecord) -> str:

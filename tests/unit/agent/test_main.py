@@ -85,8 +85,10 @@ def test_problems_of_records_are_emitted_on_the_node(host: Host) -> None:
     finally:
         agent.stop()
     messages = {event["reason"]: event["message"] for event in emitted(api)}
-    assert "bridge is not there" in messages["NetworkParked"]
-    assert "container bad" in messages["RecordUnreadable"]
+    assert messages["NetworkParked"].startswith('pod ns/p (container c1): network "')
+    assert "its DEL cannot run: bridge is not there; install" in messages["NetworkParked"]
+    path = host.state / "bad.json"
+    assert f"container bad: cannot read its record {path}: " in messages["RecordUnreadable"]
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def test_a_name_that_another_file_takes_over_is_told_once(
         reconciler.reconcile()
     [sentence] = moved(events)
     assert sentence.startswith(
-        f'network "k8s-pod-network" moved from {canal} to {calico}: new pods'
+        f'the network name "k8s-pod-network" now belongs to {calico} (before: {canal}): new pods'
     )
     calico.unlink()
     reconciler.reconcile()
@@ -82,8 +82,8 @@ def test_a_renamed_file_is_told_once_with_all_its_names(
     reconciler.reconcile()
     reconciler.reconcile()
     first, second = moved(events)
-    assert first.startswith('network "canal", "k8s-pod-network" moved from')
-    assert second.startswith('network "canal" moved from')
+    assert first.startswith('the network names "canal", "k8s-pod-network" now belong to')
+    assert second.startswith('the network name "canal" now belongs to')
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b"\xff", b'{"canal": 5}'])

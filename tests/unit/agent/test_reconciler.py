@@ -30,7 +30,7 @@ def test_the_conflist_appears_when_the_default_network_is_ready(
     host.executable("bridge")
     state = reconciler.reconcile()
     assert "no executable portmap" in state.problem
-    assert "does not attach pods on this node" in state.networks["canal"]
+    assert "the runtime cannot call Genie, because " in state.networks["canal"]
     assert not ours.exists()
     host.executable("portmap")
     state = reconciler.reconcile()
@@ -79,7 +79,7 @@ def test_without_a_default_nothing_is_installed_and_the_candidates_are_listed(
     assert (name, reason) == ("n1", "NotInstalled")
     assert '"default-network"' in message
     assert "weave" in message
-    assert state.networks["weave"].startswith("Genie does not attach pods")
+    assert state.networks["weave"].startswith("the runtime cannot call Genie, because ")
 
 
 def test_unsetting_the_default_keeps_an_installed_plugin_whole(
@@ -128,7 +128,7 @@ def test_a_default_that_is_ignored_is_reported_as_that(
     host.network("canal")
     host.executable("bridge")
     assert (
-        'the setting "ignored-networks"'
+        'the ConfigMap genie lists it in "ignored-networks"'
         in make_reconciler(ignored_networks=("canal",)).reconcile().problem
     )
 
@@ -260,7 +260,7 @@ def test_labels_wait_as_usual_when_our_conflist_is_loaded_and_the_plugin_cannot_
     (host.bin / gone).rename(host.bin / "elsewhere")
     full_disk(monkeypatch)
     state = reconciler.reconcile()
-    assert "does not attach pods" in state.networks["canal"]
+    assert "the runtime cannot call Genie" in state.networks["canal"]
     assert state.grace == grace
 
 
@@ -338,7 +338,7 @@ def test_the_choice_of_networks_is_taken_from_pods_only_when_the_labels_say_so(
     reconciler = make_reconciler(mode=mode, labels_published=False)
     state = reconciler.reconcile()
     assert ours.read_bytes() == before
-    assert f'node labels to be updated before applying mode "{mode}"' in state.problem
+    assert f'node labels to be updated before it applies mode "{mode}"' in state.problem
     assert (state.networks["canal"], state.networks["weave"]) == (
         "",
         f'mode "{mode}" attaches the default network only',

@@ -112,7 +112,7 @@ def test_in_remove_force_the_problem_does_not_advise_force() -> None:
     sentence = blocking_problem(
         [CachedRecord("c", 0, make_record(), "")], "/x", set(), is_forced=True
     )
-    assert "ns/p. The reaper runs their DEL" in sentence
+    assert "ns/p. The reaper runs DEL for these networks" in sentence
     assert "Drain" not in sentence
 
 
@@ -140,7 +140,10 @@ def test_each_pod_is_named_once_and_only_while_it_exists(
         CachedRecord(container, 0, of_pod(pod), "")
         for container, pod in (("c1", "p"), ("c2", "p"), ("c3", "q"))
     ]
-    assert whose in blocking_problem(records, "/x", ended_containers, is_forced=False)
+    sentence = blocking_problem(records, "/x", ended_containers, is_forced=False)
+    assert whose in sentence
+    assert ("Drain the node" in sentence) == ("ns/p" in whose)
+    assert ("The reaper releases the networks of containers" in sentence) == bool(ended_containers)
 
 
 def test_the_removal_waits_while_a_pod_needs_genie_and_names_it(

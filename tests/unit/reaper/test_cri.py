@@ -135,7 +135,7 @@ def test_a_runtime_that_runs_the_reapers_pod_is_trusted(tmp_path: Path) -> None:
 @pytest.mark.parametrize("others", [[], ["a1"]], ids=["no sandbox", "others' sandboxes"])
 def test_a_runtime_without_the_reapers_pod_is_an_error(tmp_path: Path, others: list[str]) -> None:
     """A second runtime, left from a migration, has no pods: all of them would seem to be gone."""
-    with pytest.raises(CRIError, match="does not run the reaper's pod; set GENIE_RUNTIME_SOCKET"):
+    with pytest.raises(CRIError, match="does not run this node's pods; set GENIE_RUNTIME_SOCKET"):
         ask(tmp_path / "s", replying(framed(response(*others))), "uid-b2")
 
 
@@ -167,7 +167,7 @@ def not_http(_: Connection, connection: socket.socket) -> None:
 @pytest.mark.parametrize(
     ("reply", "words"),
     [
-        pytest.param(replying(b"", "12", "unknown method"), "unknown method", id="refused"),
+        pytest.param(replying(b"", "12", "unknown"), "refuses .* unknown", id="refused"),
         pytest.param(replying(framed(b""), None), "status missing", id="no status"),
         pytest.param(
             replying(framed(response("a"))[:-1]), "whole uncompressed message", id="cut short"
@@ -176,9 +176,9 @@ def not_http(_: Connection, connection: socket.socket) -> None:
             replying(b"\1" + framed(b"")[1:]), "whole uncompressed message", id="compressed"
         ),
         pytest.param(replying(framed(field(1, field(2, b"x")))), "has no id", id="no id"),
-        pytest.param(broken_off, "ended before", id="connection ends"),
+        pytest.param(broken_off, "closed the connection", id="connection ends"),
         pytest.param(reset, "aborted the call", id="stream reset"),
-        pytest.param(not_http, "ended before", id="not HTTP/2"),
+        pytest.param(not_http, "closed the connection", id="not HTTP/2"),
     ],
 )
 def test_a_response_that_cannot_be_trusted_is_an_error(
@@ -210,7 +210,7 @@ def test_a_slow_response_ends_at_the_deadline(tmp_path: Path) -> None:
 
 def test_a_missing_socket_is_an_error(tmp_path: Path) -> None:
     """It names the path: the runtime is down, or the setting is wrong."""
-    with pytest.raises(CRIError, match="never"):
+    with pytest.raises(CRIError, match=r"the runtime at .*/never does not answer: "):
         list_sandboxes(tmp_path / "never", "")
 
 

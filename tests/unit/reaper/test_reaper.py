@@ -107,7 +107,8 @@ def test_the_agent_learns_that_the_runtime_does_not_answer(rig: ReaperRig) -> No
         rig.reaper.release_orphans()
     assert reaper_problem.read(rig.state) == ""
     rig.reaper.release_orphans()
-    assert "runtime does not answer: away" in reaper_problem.read(rig.state)
+    problem = "the reaper releases nothing: the runtime does not answer: away"
+    assert reaper_problem.read(rig.state) == problem
     rig.is_away = False
     rig.reaper.release_orphans()
     assert reaper_problem.read(rig.state) == ""
@@ -250,7 +251,7 @@ def test_the_reason_to_wait_is_logged_once(rig: ReaperRig) -> None:
             rig.reaper.release_orphans()
     reasons = [each["reason"] for each in logged if each["event"] == "record not released yet"]
     assert reasons == [
-        "the record is younger than reap_age_seconds",
+        "the record is younger than GENIE_REAP_AGE_SECONDS (600 s)",
         "a process runs in its network namespace",
     ]
 
