@@ -9,10 +9,9 @@ PUBLISH  ca, next              both                every configuration was seen 
                                                    and ``propagation`` has passed since
 PROMOTE  ca (was next),        both                no leaf of *previous* can be valid any more
          previous (was ca)
-RETIRE   ca, retired (*)       ca                  no bundle holds a retired CA any more
+RETIRE   ca, fingerprints of   ca                  no bundle holds a retired CA any more
+         retired CAs
 =======  ====================  ==================  ===========================================
-
-(*) The fingerprints of retired CAs.
 
 *ca* signs leaves in every phase. All functions here are pure.
 """

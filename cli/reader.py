@@ -63,7 +63,7 @@ class Reader:
             except KubeError as error:
                 if error.status != FORBIDDEN:
                     raise
-                self._note(f"list {resource}", namespace)
+                self._record_missing(f"list {resource}", namespace)
                 return None
             items += page.get("items") or []
             rest = (page.get("metadata") or {}).get("continue")
@@ -80,11 +80,11 @@ class Reader:
             return self._client.get(path)
         except KubeError as error:
             if error.status == FORBIDDEN:
-                self._note(right, "")
+                self._record_missing(right, "")
             elif error.status != NOT_FOUND:
                 raise
             return None
 
-    def _note(self, right: str, namespace: str) -> None:
+    def _record_missing(self, right: str, namespace: str) -> None:
         where = f" in namespace {namespace}" if namespace else ""
         self.missing.append(right + where)

@@ -100,7 +100,7 @@ class Session:
         ]
 
     def networks(self) -> list[NetworkSummary] | None:
-        """Return the networks over all nodes; None: forbidden; finish() reports the right."""
+        """Return the networks over all nodes; None where :meth:`nodes` returns None."""
         nodes = self.nodes()
         if nodes is None:
             return None
