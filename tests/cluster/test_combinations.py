@@ -134,7 +134,7 @@ def test_when_nodes_disagree_the_pod_is_created_and_its_node_decides(
     cluster: Cluster, namespace: str
 ) -> None:
     """The webhook warns; the node refuses before it attaches anything."""
-    warning = 'Warning: some nodes will refuse the pod: "north", "south": plugin calico'
+    warning = 'Warning: some nodes will refuse the pod: "north", "south": plugin "calico"'
     wait_to_hear(cluster, namespace, "north,south@net1", warning)
     before = {name: cluster.node(NODE).addresses(name) for name in STAND_INS}
     pod = pod_manifest("both", "north,south@net1")
