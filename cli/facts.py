@@ -1,4 +1,6 @@
-"""Nodes, namespaces, pods and workloads: the few facts that the commands need, as values.
+"""Nodes, pods and workloads: the few facts that the commands need, as values.
+
+The facts of a namespace are those that the webhook's rules need (:mod:`webhook.snapshot`).
 
 Everything comes from the API server as JSON that any client may have written, so each value is
 checked for its type where it is read; what is malformed counts as absent.
@@ -10,7 +12,6 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dispatcher import keys, plugin_types
-from dispatcher.annotation import split_list
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,14 +25,6 @@ class NodeFacts(NamedTuple):
     name: str
     networks: Mapping[str, bool]
     types: Mapping[str, tuple[str, ...]]
-
-
-class NamespaceFacts(NamedTuple):
-    """A namespace: its default network ("" for none) and its allow-list (None: every network)."""
-
-    name: str
-    default: str
-    allowed: tuple[str, ...] | None
 
 
 class PodAttachment(NamedTuple):
@@ -77,18 +70,6 @@ def read_node(item: Object) -> NodeFacts:
     }
     types = plugin_types.decode(_text(_dict(metadata, "annotations"), keys.PLUGIN_TYPES))
     return NodeFacts(_text(metadata, "name"), networks, types)
-
-
-def read_namespace(item: Object) -> NamespaceFacts:
-    """Return the facts of a Namespace object."""
-    metadata = _dict(item, "metadata")
-    annotations = _dict(metadata, "annotations")
-    allowed = annotations.get(keys.ALLOWED)
-    return NamespaceFacts(
-        _text(metadata, "name"),
-        _text(annotations, keys.ANNOTATION).strip(),
-        tuple(split_list(allowed)) if isinstance(allowed, str) else None,
-    )
 
 
 def read_pod(item: Object) -> PodFacts:

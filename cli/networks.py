@@ -9,7 +9,8 @@ from dispatcher import annotation
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from cli.facts import NamespaceFacts, NodeFacts
+    from cli.facts import NodeFacts
+    from webhook.snapshot import Namespace
 
 SHOWN_NODES = 3
 """Nodes that a row names; a cluster may have thousands that lack a network."""
@@ -36,7 +37,7 @@ class NetworkSummary(NamedTuple):
 
 
 def summarise(
-    nodes: Iterable[NodeFacts], namespaces: Iterable[NamespaceFacts], default: str
+    nodes: Iterable[NodeFacts], namespaces: Iterable[Namespace], default: str
 ) -> list[NetworkSummary]:
     """Return the networks of *nodes*, in lexical order. *default* is the cluster's, or empty."""
     nodes, namespaces = list(nodes), list(namespaces)
@@ -45,7 +46,7 @@ def summarise(
 
 
 def _network(
-    name: str, nodes: list[NodeFacts], namespaces: list[NamespaceFacts], default: str
+    name: str, nodes: list[NodeFacts], namespaces: list[Namespace], default: str
 ) -> NetworkSummary:
     types = next((node.types[name] for node in nodes if node.types.get(name)), ())
     limited = [each for each in namespaces if each.allowed is not None]

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 PAGE = 500
 """Objects of one answer: 500 pods of 10 kB are 5 MB."""
 
-METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
-
 
 class Client(Protocol):
     """The one call of :class:`dispatcher.kube.client.Kube` that reading needs."""
@@ -51,10 +49,12 @@ class Reader:
 
         An empty *namespace* lists the whole cluster. Raises KubeError for every other failure.
         """
+        from dispatcher.kube.client import METADATA_LIST  # noqa: PLC0415 - --help does without TLS
+
         root = f"/apis/{group}/v1" if group else "/api/v1"
         path = f"{root}/namespaces/{quote(namespace)}/{resource}" if namespace else None
         query = {"limit": str(PAGE), **({"labelSelector": selector} if selector else {})}
-        accept = METADATA_ONLY if metadata_only else "application/json"
+        accept = METADATA_LIST if metadata_only else "application/json"
 
         items: list[dict[str, Any]] = []
         while True:

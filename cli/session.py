@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 import typer
 
 from cli.documents import Document
-from cli.facts import read_namespace, read_node, read_workload
+from cli.facts import read_node, read_workload
 from cli.lint import EXCLUDED_NAMESPACES, LintContext
 from cli.networks import summarise
 from cli.reader import Reader
@@ -17,7 +18,7 @@ from webhook.objects import has_controller
 from webhook.snapshot import parse_namespace
 
 if TYPE_CHECKING:
-    from cli.facts import NodeFacts
+    from cli.facts import NodeFacts, Workload
     from cli.networks import NetworkSummary
     from webhook.snapshot import Namespace
 
@@ -62,7 +63,7 @@ def current_namespace(kubeconfig: str) -> str:
 
 
 class Session:
-    """What commands read; *genie* is the namespace that Genie is installed in."""
+    """What commands read, each thing once; *genie* is the namespace that Genie is installed in."""
 
     def __init__(self, kubeconfig: str, genie: str) -> None:
         self.reader = connect(kubeconfig)
@@ -73,11 +74,13 @@ class Session:
         for right in self.reader.missing:
             typer.echo(f"note: incomplete, since you may not {right}", err=True)
 
+    @cached_property
     def nodes(self) -> list[NodeFacts] | None:
         """Return the nodes; None: forbidden, and :meth:`finish` reports the right."""
         found = self.reader.list_all("nodes", metadata_only=True)
         return None if found is None else list(map(read_node, found))
 
+    @cached_property
     def namespaces(self) -> dict[str, Namespace]:
         """Return what the webhook's rules need of each namespace, by its name."""
         found = self.reader.list_all("namespaces", metadata_only=True) or []
@@ -85,10 +88,10 @@ class Session:
 
     def context(self, default_namespace: str = "default") -> LintContext:
         """Return what the webhook's rules need to know of the cluster."""
-        nodes = self.nodes()
+        nodes = self.nodes
         known = None if nodes is None else frozenset(n for node in nodes for n in node.networks)
         excluded = frozenset({*EXCLUDED_NAMESPACES, self.genie})
-        return LintContext(known, self.namespaces(), default_namespace, excluded)
+        return LintContext(known, self.namespaces, default_namespace, excluded)
 
     def workloads(self) -> list[Document]:
         """Return the pods and workloads of the cluster that no controller made."""
@@ -99,26 +102,27 @@ class Session:
             if not has_controller(item)
         ]
 
+    @cached_property
     def networks(self) -> list[NetworkSummary] | None:
-        """Return the networks over all nodes; None where :meth:`nodes` returns None."""
-        nodes = self.nodes()
-        if nodes is None:
+        """Return the networks over all nodes; None where :attr:`nodes` is None."""
+        if self.nodes is None:
             return None
-        namespaces = self.reader.list_all("namespaces", metadata_only=True) or []
-        return summarise(nodes, map(read_namespace, namespaces), self.default_network())
+        return summarise(self.nodes, self.namespaces.values(), self.default_network)
 
+    @cached_property
     def settings(self) -> dict[str, str] | None:
         """Return Genie's settings; None if there are none, or reading them is forbidden."""
         path = f"/api/v1/namespaces/{self.genie}/configmaps/genie"
         found = self.reader.one(path, f"get configmaps in namespace {self.genie}")
         return None if found is None else found.get("data") or {}
 
+    @property
     def default_network(self) -> str:
         """Return the cluster's default network; empty if it has none, or it may not be read."""
-        return (self.settings() or {}).get("default-network", "")
+        return (self.settings or {}).get("default-network", "")
 
-    def installation(self) -> Installation:
-        """Return what is installed."""
+    def programs(self) -> tuple[dict[str, Workload], bool]:
+        """Return Genie's own workloads by name, and whether the user may list them all."""
         workloads = {}
         readable = True
         for resource, kind in (("daemonsets", "DaemonSet"), ("deployments", "Deployment")):
@@ -127,12 +131,17 @@ class Session:
             for item in items or []:
                 found = read_workload({**item, "kind": kind})  # lists leave the kind out
                 workloads[found.name] = found
+        return workloads, readable
+
+    def installation(self) -> Installation:
+        """Return what is installed."""
+        workloads, readable = self.programs()
         return Installation(
             self.genie,
             workloads.get(AGENT),
             workloads.get(WEBHOOK),
-            self.settings(),
-            self.networks(),
+            self.settings,
+            self.networks,
             self.reader.one(CONFIGURATION, "get mutatingwebhookconfigurations"),
             readable,
         )

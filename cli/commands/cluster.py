@@ -13,7 +13,7 @@ from cli.options import GENIE_NAMESPACE, GenieNamespace, Kubeconfig, Namespace, 
 from cli.output import Format, print_checks, print_data, print_table
 from cli.pods import concerns, describe
 from cli.session import Session, current_namespace, own_version
-from cli.status import CheckState, checks, worst
+from cli.status import AGENT, WEBHOOK, CheckState, checks, worst
 
 if TYPE_CHECKING:
     from cli.networks import NetworkSummary
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 commands = typer.Typer()
 
 WAIT_SECONDS = 2
-"""Between two looks of ``status --wait``."""
+"""Seconds between two attempts of ``status --wait``."""
 
 
 @commands.command(
@@ -37,7 +37,7 @@ def networks(
 ) -> None:
     """List the networks that pods may name, and on how many nodes each is ready."""
     session = Session(kubeconfig, genie)
-    found = session.networks() or []
+    found = session.networks or []
     if output is Format.TABLE:
         head = ("NETWORK", "READY", "DEFAULT OF", "PLUGINS", "PROBLEM")
         print_table(head, map(_network_row, found), "No node has a network that Genie knows.")
@@ -116,8 +116,8 @@ def version(
 ) -> None:
     """Print the versions of this command, the webhook and the agents."""
     session = Session(kubeconfig, genie)
-    found = session.installation()
-    installed = [each for each in (found.webhook, found.agent) if each is not None]
+    programs, _ = session.programs()
+    installed = [programs[name] for name in (WEBHOOK, AGENT) if name in programs]
     rows = [("client", own_version())]
     rows += [(each.name, ", ".join(each.images)) for each in installed]
     if output is Format.TABLE:

@@ -93,15 +93,14 @@ def explain(
     session = Session(kubeconfig, genie)
     subjects = _of_file(file, where) if file else [_of_cluster(session, where, pod)]
 
-    nodes, namespaces = session.nodes() or [], session.namespaces()
-    default = session.default_network()
+    nodes, namespaces = session.nodes or [], session.namespaces
     results = [
         explain_pod(
             f"{kind} {own}/{name}",
             value,
             namespaces.get(own, NamespaceFacts(name=own)),
             nodes,
-            default,
+            session.default_network,
         )
         for kind, own, name, value in subjects
         if value is not None

@@ -51,9 +51,9 @@ def bundle(
 def _parts(session: Session, api: Any) -> Iterator[Part]:
     """Yield the files of the archive; those of nodes last, since they take longest."""
     yield "version.json", lambda: {"client": own_version()}
-    yield "settings.json", session.settings
+    yield "settings.json", lambda: session.settings
     yield "status.json", lambda: checks(session.installation())
-    yield "networks.json", session.networks
+    yield "networks.json", lambda: session.networks
     yield "events.json", lambda: own_events(session.reader.list_all("events") or [])
 
     for node, pod in sorted(agent_pods(session.reader, session.genie).items()):

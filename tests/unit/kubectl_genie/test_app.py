@@ -466,3 +466,13 @@ def test_the_page_shows_what_the_command_prints(text: str) -> None:
     page = (Path(__file__).parents[3] / "docs" / "kubectl-genie.md").read_text()
     lines = [f"    {line}".rstrip() for line in text.splitlines()]
     assert "\n".join(lines) in page
+
+
+@pytest.mark.parametrize("command", ["status", "networks", "version"])
+def test_a_command_reads_each_thing_once(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    """A cluster of 5,000 nodes takes seconds to list."""
+    api = FakeAPI({**CLUSTER, "/api/v1/nodes": [node("n1", canal="true")]})
+    monkeypatch.setattr(session, "connect", lambda _: Reader(api))
+    assert CliRunner().invoke(app.app, [command]).exit_code == 0
+    paths = [path for path, _ in api.asked]
+    assert len(paths) == len(set(paths))

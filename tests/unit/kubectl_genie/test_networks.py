@@ -2,17 +2,18 @@ from __future__ import annotations
 
 import pytest
 
-from cli.facts import read_namespace, read_node
+from cli.facts import read_node
 from cli.networks import NetworkSummary, reason, shorten, summarise
 from tests.unit.kubectl_genie.builders import namespace, node
+from webhook.snapshot import parse_namespace
 
 NODES = [
     read_node(node("n1", "canal=calico;weave=weave-net", canal="true", weave="true")),
     read_node(node("n2", canal="true", weave="false")),
     read_node(node("n3", canal="true")),
 ]
-SHOP = read_namespace(namespace("shop", cni=" weave@eth0, canal", allowed="weave, canal"))
-OPEN = read_namespace(namespace("open"))
+SHOP = parse_namespace(namespace("shop", cni=" weave@eth0, canal", allowed="weave, canal"))
+OPEN = parse_namespace(namespace("open"))
 
 
 def test_a_network_names_the_nodes_that_have_it_and_those_that_lack_it() -> None:
@@ -44,7 +45,7 @@ def test_without_an_allow_list_every_network_is_allowed_everywhere() -> None:
     """None, which is not the same as in no namespace."""
     [canal, _] = summarise(NODES, [OPEN], "")
     assert canal.allowed_in is None
-    limited = read_namespace(namespace("shop", allowed="weave"))
+    limited = parse_namespace(namespace("shop", allowed="weave"))
     [canal, _] = summarise(NODES, [limited], "")
     assert canal.allowed_in == ()
 
@@ -62,7 +63,7 @@ def test_a_namespaces_default_is_parsed_as_an_annotation(
     default: str, *, canal_is_default: bool
 ) -> None:
     """The value of a pod and the default of its namespace have the same grammar."""
-    canal, weave = summarise(NODES, [read_namespace(namespace("shop", cni=default))], "")
+    canal, weave = summarise(NODES, [parse_namespace(namespace("shop", cni=default))], "")
     assert canal.default_of == (("shop",) if canal_is_default else ())
     assert weave.default_of == ()
 
