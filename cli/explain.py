@@ -12,7 +12,7 @@ from dispatcher.annotation import InvalidAnnotationError, parse
 from webhook.decision import NoDecisionError
 from webhook.objects import parse_pod
 from webhook.pods import PodRules, admit_pod
-from webhook.review import Review
+from webhook.review import MalformedReviewError, Review
 from webhook.snapshot import ClusterNetworks
 
 if TYPE_CHECKING:
@@ -60,11 +60,14 @@ def explain(
     nodes: Sequence[NodeFacts],
     default: str,
 ) -> Explanation:
-    """Return what would happen to *pod* (JSON) in *namespace*; *default* is the cluster's network.
+    """Return what would happen to *pod* (JSON) in *namespace*.
 
-    Raises MalformedReviewError for a field of the wrong type.
+    *default* is the network of the cluster.
     """
-    facts = parse_pod(pod)
+    try:
+        facts = parse_pod(pod)
+    except MalformedReviewError as error:  # the API server would refuse it, too
+        return Explanation(subject, BY_ANNOTATION, (), (), (), (str(error),), ())
     if facts.is_excluded:
         return Explanation(subject, BY_NOBODY + _exclusion(facts), (), (), (), (), ())
 

@@ -86,3 +86,10 @@ def test_a_cluster_without_networks_cannot_decide() -> None:
     """As the webhook, which answers 503 then."""
     result = explain("Pod shop/web", pod("weave"), SHOP, [], "")
     assert "no network is known yet" in result.refusals[0]
+
+
+def test_a_field_of_the_wrong_type_is_a_refusal() -> None:
+    """With its reason, as `lint` prints it; not a traceback."""
+    value = {"metadata": {"annotations": {"cni": 3}}}
+    [refusal] = explain("Pod shop/web", value, SHOP, NODES, "canal").refusals
+    assert "annotations" in refusal
