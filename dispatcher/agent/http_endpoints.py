@@ -2,19 +2,21 @@
 
 ``/healthz`` answers 503 if a thread of the agent is stuck, ``/readyz`` if new pods of this node are
 not attached as the settings say, with the reason. No answer contains a secret, and no request
-changes anything.
+changes anything. A client that leaves before its answer is ordinary, and no line of the log.
 """
 
 from __future__ import annotations
 
 import io
 import socket
+import sys
 import threading
 import time
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
+import structlog
 from prometheus_client import CollectorRegistry, generate_latest
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ REQUEST_SECONDS = 5.0
 
 MAX_REQUEST = 8192
 """Bytes of a request. Those of kubelet and Prometheus have a few hundred."""
+
+log = structlog.get_logger("agent")
 
 
 def start(
@@ -52,6 +56,11 @@ def start(
     class EndpointServer(ThreadingHTTPServer):
         address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         daemon_threads = True
+
+        def handle_error(self, _request: object, client_address: object) -> None:
+            # A probe that times out closes its connection, and a slow reader is given up.
+            if not isinstance(sys.exception(), (ConnectionError, TimeoutError)):
+                log.exception("HTTP request failed", client=client_address)
 
     server = EndpointServer(address, EndpointHandler)
     threading.Thread(target=server.serve_forever, name="web", daemon=True).start()

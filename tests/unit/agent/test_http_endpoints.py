@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import socket
+import struct
 import threading
 import time
 import urllib.request
 from typing import TYPE_CHECKING
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from dispatcher.agent import http_endpoints
 from dispatcher.agent.agent import Agent
+from dispatcher.kube import logs
 from tests.unit.agent.builders import node_api
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.unit.host import Host
 
 
@@ -65,3 +71,60 @@ def test_a_request_is_read_under_limits(
         sender.start()
         assert http_endpoints._request(ours) == read
         sender.join()
+
+
+def _probe(health: Callable[[], str], *, leave: bool) -> None:
+    """Probe a server whose health is *health*, and wait until its thread has ended.
+
+    With *leave* the connection is reset as soon as the server works on the request.
+    """
+    entered, left = threading.Event(), threading.Event()
+    threads: list[threading.Thread] = []
+
+    def answer() -> str:
+        threads.append(threading.current_thread())
+        entered.set()
+        assert left.wait(30)
+        return health()
+
+    server = http_endpoints.start(
+        ("127.0.0.1", 0), health=answer, readiness=str, registry=CollectorRegistry()
+    )
+    try:
+        with socket.create_connection(server.server_address[:2]) as client:
+            client.sendall(b"GET /healthz HTTP/1.1\r\n\r\n")
+            assert entered.wait(30)
+            if leave:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                client.close()
+            left.set()
+            threads[0].join(30)
+            assert not threads[0].is_alive()
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_probe_that_leaves_early_is_no_line_of_the_log(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The kubelet closes the connection when its own time is over; no answer is owed then."""
+    logs.configure(json=True)
+    _probe(lambda: "x" * 10_000_000, leave=True)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_any_other_fault_of_a_request_is_one_line_of_the_log(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """With the exception inside, so that a collector keeps them together."""
+    logs.configure(json=True)
+
+    def broken() -> str:
+        raise ValueError("no health")
+
+    _probe(broken, leave=False)
+    (line,) = map(json.loads, capsys.readouterr().err.splitlines())
+    assert (line["level"], line["event"]) == ("error", "HTTP request failed")
+    assert line["client"][0] == "127.0.0.1"
+    assert "ValueError: no health" in line["exception"]
