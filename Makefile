@@ -8,13 +8,15 @@ RUN := .venv/bin/python
 STAMP := .venv/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check unit node live bench cluster cluster-down plugin images venv lock clean format coverage
+.PHONY: help demo test check parts unit node live bench cluster cluster-down plugin images venv lock clean format coverage
 
 help:  ## print this list
 	@awk -F ':.*##' '/^[a-z-]+:.*##/ {gsub(/[$$][$$]/, "$$", $$2); printf "  make %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # Runs with any Python; the tools of this tree do not.
 NEW_PYTHON = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Genie needs Python 3.11 or newer; $(PYTHON) is " + sys.version.split()[0])'
+# One process for each processor; a process without tests left takes some from the others.
+PARALLEL = --numprocesses=auto --dist=worksteal
 APT = apt-get -o DPkg::Lock::Timeout=300
 
 $(STAMP): requirements/dev.txt
@@ -34,12 +36,18 @@ demo:  ## show Genie on a throw-away real Kubernetes: two pods, two networks, a 
 	@$(MAKE) -s venv
 	@$(RUN) -m tests.demo
 
-test:  ## run everything: check, unit tests, real plugins, real Kubernetes (root; installs what is missing)
+test:  ## run check, unit, node and live, and name all that failed (root; installs what is missing)
 	@$(NEW_PYTHON)
 	@$(PYTHON) -m tests.devcluster check
-	@$(MAKE) -s check
+	@$(MAKE) -s venv
+	@code=0; for part in check parts unit node live; do \
+	  echo "== make $$part" >&2; \
+	  $(MAKE) -s $$part || { result=$$?; failed="$$failed $$part"; [ $$code -ne 0 ] || code=$$result; }; \
+	done; \
+	[ $$code -eq 0 ] || echo "failed: make$$failed" >&2; exit $$code
+
+parts: venv  # builds what node and live need, before their tests measure time
 	@$(RUN) -m tests.devcluster build
-	@$(RUN) -m pytest tests
 
 check: venv  ## check format, lint, types, import contracts, dependencies, spelling
 	@.venv/bin/ruff format --check --quiet . || { echo 'run "make format"' >&2; exit 1; }
@@ -53,8 +61,8 @@ format: venv  ## format the code, and fix what the linter can fix
 	@.venv/bin/ruff format .
 	@.venv/bin/ruff check --fix .
 
-unit: venv  ## run the unit tests: no root, no network
-	@$(RUN) -m pytest -q tests/unit
+unit: venv  ## run the unit tests, on all processors: no root, no network
+	@$(RUN) -m pytest -q $(PARALLEL) tests/unit
 
 coverage: venv  ## run the unit tests with branch coverage
 	@$(RUN) -m coverage run -m pytest -q tests/unit

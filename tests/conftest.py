@@ -6,10 +6,13 @@ the machine may be busy.
 
 Tests marked ``repeats`` run a matrix or a repetition: in a short form in ``make test``, in full in
 ``make bench`` (``pytest --full -m repeats``).
+
+A run ends with a table of the files that took longest.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,6 +22,9 @@ from tests import predecessor as of_history
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+MAX_FILES = 25
+"""How many files the table at the end of a run has."""
 
 settings.register_profile("search", deadline=None)
 settings.register_profile(
@@ -34,6 +40,31 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="run matrices and repetitions in full; `make bench` does so with the marker `repeats`",
     )
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the time by file: setup, calls and teardown of all its tests, in wall time.
+
+    Of tests that run in several processes, it is the sum of their times.
+    """
+    reports = [
+        report
+        for category in terminalreporter.stats.values()
+        for report in category
+        if isinstance(report, pytest.TestReport)
+    ]
+    seconds: dict[str, float] = defaultdict(float)
+    tests: dict[str, int] = defaultdict(int)
+    for report in reports:
+        file = report.nodeid.partition("::")[0]
+        seconds[file] += report.duration
+        tests[file] += report.when == "call"
+
+    if len(seconds) > 1:
+        terminalreporter.section("time by file")
+        for file in sorted(seconds, key=seconds.__getitem__, reverse=True)[:MAX_FILES]:
+            line = f"{seconds[file]:7.1f} s  {tests[file]:4} tests  {file}"
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

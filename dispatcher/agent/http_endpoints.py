@@ -59,8 +59,9 @@ def start(
 
         def handle_error(self, _request: object, client_address: object) -> None:
             # A probe that times out closes its connection, and a slow reader is given up.
-            if not isinstance(sys.exception(), (ConnectionError, TimeoutError)):
-                log.exception("HTTP request failed", client=client_address)
+            error = sys.exception()
+            if not isinstance(error, (ConnectionError, TimeoutError)):
+                log.error("HTTP request failed", client=client_address, exc_info=error)
 
     server = EndpointServer(address, EndpointHandler)
     threading.Thread(target=server.serve_forever, name="web", daemon=True).start()

@@ -91,7 +91,7 @@ def _probe(health: Callable[[], str], *, leave: bool) -> None:
         ("127.0.0.1", 0), health=answer, readiness=str, registry=CollectorRegistry()
     )
     try:
-        with socket.create_connection(server.server_address[:2]) as client:
+        with socket.create_connection(("127.0.0.1", server.server_port)) as client:
             client.sendall(b"GET /healthz HTTP/1.1\r\n\r\n")
             assert entered.wait(30)
             if leave:
