@@ -8,7 +8,7 @@ RUN := .venv/bin/python
 STAMP := .venv/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check parts unit node live bench cluster cluster-down plugin images venv lock clean format coverage
+.PHONY: help demo test check parts unit node live bench cluster cluster-down plugin images docs venv lock clean format coverage
 
 help:  ## print this list
 	@awk -F ':.*##' '/^[a-z-]+:.*##/ {gsub(/[$$][$$]/, "$$", $$2); printf "  make %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -99,8 +99,11 @@ plugin: venv  ## build the CNI plugin for this machine's /usr/bin/python3: build
 images: venv  ## build the container image with buildah (root; BASE_IMAGE=… for another base)
 	@$(RUN) -m tests.devcluster image $(if $(BASE_IMAGE),--build-arg 'BASE_IMAGE=$(BASE_IMAGE)')
 
+docs: venv  ## build the pages of docs/ as a site in build/site; broken links are errors
+	@NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --quiet
+
 lock: venv  ## write requirements/*.txt from pyproject.toml
-	@for set in 'run' 'dev --extra cli --group test --group lint'; do set -- $$set; name=$$1; shift; \
+	@for set in 'run' 'dev --extra cli --group test --group docs --group lint'; do set -- $$set; name=$$1; shift; \
 	  .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-annotate --custom-compile-command "make lock" \
 	    "$$@" pyproject.toml -o requirements/$$name.txt; done

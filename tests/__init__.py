@@ -2,12 +2,13 @@
 
 What is where:
 
-    unit         in seconds, on any machine: no root, no network
-    node         the built plugin with real CNI plugins, in network namespaces
-    cluster      everything on a real Kubernetes
-    devcluster   the tool that builds, starts and stops that Kubernetes
-    bench        measures, and writes the figures of docs/performance.md
-    demo         ``make demo``
-    predecessor  the version before this one, which upgrades are tested against
-    records      records of the plugin, as a test changes them
+    unit          in seconds, on any machine: no root, no network
+    node          the built plugin with real CNI plugins, in network namespaces
+    cluster       everything on a real Kubernetes
+    devcluster    the tool that builds, starts and stops that Kubernetes
+    bench         measures, and writes the figures of docs/performance.md
+    demo          ``make demo``
+    predecessor   the version before this one, which upgrades are tested against
+    records       records of the plugin, as a test changes them
+    shell_blocks  the commands in the pages of docs/
 """

@@ -1,8 +1,11 @@
-"""Write the programs that `env` puts on the PATH: kubectl, on-node and ctr."""
+"""Write the programs that `env` puts on the PATH: kubectl with `kubectl genie`, on-node and ctr."""
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
+
+from tests.devcluster.build.imagebuild import PROJECT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,14 +26,27 @@ _CTR = """\
 exec '{bin}'/on-node "${{NODE:-node1}}" ctr --namespace=k8s.io "$@"
 """
 
+_KUBECTL_GENIE = """\
+#!/bin/sh
+# kubectl-genie: what `kubectl genie` runs, from this tree.
+PYTHONPATH='{project}' exec '{python}' -m cli "$@"
+"""
+
 
 def write(layout: Layout, kubectl: Path) -> None:
     """Create the folder that `env` puts on the PATH."""
     layout.bin.mkdir()
     (layout.bin / "kubectl").symlink_to(kubectl)
-    for name, text in (("on-node", _ON_NODE), ("ctr", _CTR)):
+    scripts = {"on-node": _ON_NODE, "ctr": _CTR, "kubectl-genie": _KUBECTL_GENIE}
+    for name, text in scripts.items():
         script = layout.bin / name
         script.write_text(
-            text.format(name=layout.name, mount_namespaces=layout.mount_namespaces, bin=layout.bin)
+            text.format(
+                name=layout.name,
+                mount_namespaces=layout.mount_namespaces,
+                bin=layout.bin,
+                project=PROJECT,
+                python=sys.executable,
+            )
         )
         script.chmod(0o755)
