@@ -1,14 +1,14 @@
 """The command line: ``kubectl genie``, and its exit codes.
 
 0: all is well. 1: a check failed, or a pod would be refused. 2: the command line or the kubeconfig
-is wrong, or the API server does not answer.
+is wrong, or the API server does not answer. 3: an uninstall failed, and the mode is restored.
 """
 
 from __future__ import annotations
 
 import typer
 
-from cli.commands import cluster, manifests, nodes, support
+from cli.commands import cluster, manifests, nodes, removal, support
 from dispatcher.kube.errors import KubeError
 
 app = typer.Typer(
@@ -18,9 +18,16 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Show networks, the pods that use them, and problems.",
     epilog="Exit codes: 0 all is well; 1 a check failed, or a pod would be refused; "
-    "2 the command line or kubeconfig is wrong, or the API server does not answer.",
+    "2 the command line or kubeconfig is wrong, or the API server does not answer; "
+    "3 an uninstall was not completed, and the mode is what it was.",
 )
-for group in (cluster.commands, manifests.commands, nodes.commands, support.commands):
+for group in (
+    cluster.commands,
+    manifests.commands,
+    nodes.commands,
+    support.commands,
+    removal.commands,
+):
     app.add_typer(group)
 
 

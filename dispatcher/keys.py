@@ -41,6 +41,12 @@ NETWORK_LABEL = "network.cni-genie.io/"
 PLUGIN_TYPES = "cni-genie.io/plugin-types"
 """On a node: the plugin types of its networks, in the form of :mod:`dispatcher.plugin_types`."""
 
+REMOVAL = "cni-genie.io/removal"
+"""On a node: its steps on the way out, in the form of :mod:`dispatcher.kube.removal_report`."""
+
+NODE_ANNOTATIONS = (PLUGIN_TYPES, REMOVAL)
+"""On a node: what the agent writes beside its labels."""
+
 NETWORK_STATUS = "k8s.v1.cni.cncf.io/network-status"
 """On a pod: what was attached, in the format of the NPWG's specification, v1.3."""
 
@@ -62,6 +68,9 @@ PLUGIN_TYPE = "genie"
 
 CONFLIST = "00-genie.conflist"
 """The file name of our conflist: first in lexical order, so that the runtime loads it."""
+
+MODE_BEFORE = "cni-genie.io/mode-before-uninstall"
+"""On the ConfigMap ``genie`` during an uninstall: the mode to restore if it cannot be completed."""
 
 LIBCNI_CACHE_KIND = "cniCacheV1"
 """The ``kind`` of a file in the libcni cache, which has one for each attachment."""

@@ -6,4 +6,5 @@ Each module has a group of commands, which :mod:`cli.app` joins:
     manifests  lint, explain, preflight
     nodes      doctor, attachments, logs
     support    bundle
+    removal    uninstall
 """

@@ -9,6 +9,8 @@
     settings    settings from command line, environment and file
     logs        structured logs
 
+    removal_report  what the agent reports of a removal, as an annotation of its Node
+
 Never imported by the plugin. The only module of the tree that imports the Kubernetes client
 library is :mod:`dispatcher.kube.login`, and only for a kubeconfig.
 """

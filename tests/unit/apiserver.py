@@ -44,6 +44,7 @@ COLLECTIONS = (
     "secrets",
     "namespaces",
     "nodes",
+    "pods",
 )
 """Last segments of the paths that list objects."""
 
@@ -241,9 +242,17 @@ class FakeClient:
         return [
             copy.deepcopy(found)
             for where, found in self._api.objects.items()
-            if where.startswith(f"{path}/")
+            if _is_in(where, path)
             and (not key or found["metadata"].get("labels", {}).get(key) == value)
         ]
+
+
+def _is_in(where: str, collection: str) -> bool:
+    """Return whether the object at *where* is listed at *collection*, of one namespace or all."""
+    root, _, resource = collection.rpartition("/")
+    folder = where.rpartition("/")[0]
+    of_namespace = folder.startswith(f"{root}/namespaces/") and folder.endswith(f"/{resource}")
+    return folder == collection or of_namespace
 
 
 def _json_patched(found: dict[str, Any], patch: Any, path: str) -> dict[str, Any]:
@@ -283,12 +292,13 @@ def delay(seconds: float) -> Hook:
 
 
 def object_path(found: Mapping[str, Any]) -> str:
-    """Return the path of a Namespace, Node or Pod."""
+    """Return the path of a Namespace, Node, Pod or ConfigMap."""
     metadata = found["metadata"]
     folder = {
         "Namespace": "namespaces",
         "Node": "nodes",
         "Pod": f"namespaces/{metadata.get('namespace')}/pods",
+        "ConfigMap": f"namespaces/{metadata.get('namespace')}/configmaps",
     }[found["kind"]]
     return f"/api/v1/{folder}/{metadata['name']}"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 TREE = Path(__file__).parents[3]
-PRODUCT = ("certs", "cli", "dispatcher", "webhook")
+PRODUCT = ("certs", "cli", "dispatcher", "lifecycle", "webhook")
 TESTS = ("tests/bench", "tests/cluster", "tests/devcluster", "tests/node")
 PACKAGES = sorted(
     [

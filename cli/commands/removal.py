@@ -1,0 +1,88 @@
+"""The command that removes Genie from the nodes: ``uninstall``.
+
+Its steps are those of the chart's hook, in :mod:`lifecycle.uninstall`. It is the only command that
+changes the cluster.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.options import GENIE_NAMESPACE, GenieNamespace, Kubeconfig, Output, examples
+from cli.output import Format, print_data, printable
+from cli.session import own_version
+from dispatcher.annotation import split_list
+
+if TYPE_CHECKING:
+    from lifecycle.cluster import KubeCluster
+
+commands = typer.Typer()
+
+HELP = """Remove Genie from every node, or name what keeps it there.
+
+    First a check, which changes nothing: every node must answer, and no pod may need Genie. Then
+    new pods get the default network only (mode "disable"), and each node loses conflist, labels
+    and plugin (mode "remove"). If a node does not follow in time, the mode is set back.
+
+    Afterwards delete the objects: helm uninstall, or kubectl delete -f genie.yaml.
+
+    Exit codes: 0 removed, or nothing keeps it there; 1 refused, nothing was changed; 2 the API
+    server does not answer; 3 not removed, and the mode is what it was.
+"""
+
+
+@commands.command(
+    help=HELP,
+    epilog=examples(
+        "kubectl genie uninstall --dry-run",
+        "kubectl genie uninstall --timeout 900",
+        "kubectl genie uninstall --ignore-nodes node3,node4",
+    ),
+)
+def uninstall(
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="check, and change nothing")] = False,
+    ignore_nodes: Annotated[
+        str, typer.Option(help="nodes to leave out, with commas: those that do not answer")
+    ] = "",
+    timeout: Annotated[float, typer.Option(help="seconds for all steps")] = 600,
+    output: Output = Format.TABLE,
+    kubeconfig: Kubeconfig = "",
+    genie: GenieNamespace = GENIE_NAMESPACE,
+) -> None:
+    """Remove Genie from every node; see :data:`HELP`."""
+    from lifecycle.uninstall import (  # noqa: PLC0415 - --help does without
+        Options,
+        Uninstall,
+        exit_code,
+        sentences,
+    )
+
+    run = Uninstall(
+        connect(kubeconfig, genie),
+        Options(split_list(ignore_nodes), timeout, dry_run),
+        progress=lambda line: typer.echo(printable(line), err=True),
+        clock=time.monotonic,
+        sleep=time.sleep,
+    )
+    # As Ctrl-C, so that the mode is restored.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    outcome = run.run()
+    if output is Format.TABLE:
+        for line in sentences(outcome):
+            typer.echo(printable(line))
+    else:
+        print_data(outcome, output)
+    raise typer.Exit(exit_code(outcome))
+
+
+def connect(kubeconfig: str, genie: str) -> KubeCluster:
+    """Return the cluster of *kubeconfig*, with Genie in the namespace *genie*. Raises KubeError."""
+    from dispatcher.kube.client import Kube  # noqa: PLC0415 - --help does without TLS and HTTP
+    from lifecycle.cluster import KubeCluster  # noqa: PLC0415
+
+    return KubeCluster(Kube.load(f"kubectl-genie/{own_version()}", kubeconfig or None), genie)

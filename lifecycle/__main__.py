@@ -1,0 +1,73 @@
+"""``python -m lifecycle``: the command of the chart's hooks.
+
+Exit codes: 0: done. 1: refused, nothing was changed, or the test failed. 2: the command line is
+wrong, or the API server does not answer. 3: an uninstall failed later, and the mode is restored.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING, NoReturn
+
+from dispatcher.annotation import split_list
+from dispatcher.kube.client import Kube, KubeError
+from lifecycle.cluster import KubeCluster
+from lifecycle.uninstall import TIMEOUT_SECONDS, Options, Uninstall, exit_code, sentences
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dispatcher.kube.client import KubeClient
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a hook's command; return its exit code."""
+    options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _interrupt)  # so that the previous mode is restored
+    try:
+        code: int = options.command(Kube.load("cni-genie-hook"), options)
+    except KubeError as error:
+        print(f"genie: {error}", file=sys.stderr)  # noqa: T201 - the log of the hook's pod
+        return 2
+    return code
+
+
+def uninstall(kube: KubeClient, options: argparse.Namespace) -> int:
+    """Run the steps of the chart's pre-delete hook."""
+    run = Uninstall(
+        KubeCluster(kube, options.namespace),
+        Options(split_list(options.ignore_nodes), options.timeout),
+        progress=_print,
+        clock=time.monotonic,
+        sleep=time.sleep,
+    )
+    outcome = run.run()
+    for sentence in sentences(outcome):
+        _print(sentence)
+    return exit_code(outcome)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m lifecycle", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    removing = commands.add_parser("uninstall", help="remove Genie from every node")
+    removing.add_argument("--namespace", required=True, help="where Genie is installed")
+    removing.add_argument("--ignore-nodes", default="", help="nodes to leave out, with commas")
+    removing.add_argument("--timeout", type=float, default=TIMEOUT_SECONDS, help="seconds")
+    removing.set_defaults(command=uninstall)
+    return parser
+
+
+def _print(line: str) -> None:
+    print(line, flush=True)  # noqa: T201 - the log of the hook's pod
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,75 @@
+"""Reads the situation of an uninstall from the API server, and writes the mode.
+
+Its rights: list nodes and pods, get and patch the ConfigMap ``genie``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dispatcher import keys
+from dispatcher.kube.client import MERGE_PATCH, object_path
+from dispatcher.kube.errors import NOT_FOUND, KubeError
+from lifecycle.situation import NodeSituation, read_nodes
+from lifecycle.uninstall import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dispatcher.kube.client import KubeClient
+
+PAGE = 500
+"""Objects of one answer."""
+
+AGENT = "app.kubernetes.io/name"
+AGENT_NAME = "genie-agent"
+
+
+class KubeCluster:
+    """A :class:`lifecycle.uninstall.ClusterAccess` through *kube*; Genie is in *namespace*."""
+
+    def __init__(self, kube: KubeClient, namespace: str) -> None:
+        self._kube = kube
+        self._namespace = namespace
+        self._settings_path = object_path(f"/api/v1/namespaces/{namespace}/configmaps", "genie")
+
+    def settings(self) -> Settings | None:
+        """Return the modes; None: Genie's ConfigMap does not exist."""
+        try:
+            found = self._kube.get(self._settings_path)
+        except KubeError as error:
+            if error.status == NOT_FOUND:
+                return None
+            raise
+        mode = (found.get("data") or {}).get("mode") or "install"
+        annotations = found["metadata"].get("annotations") or {}
+        return Settings(mode, annotations.get(keys.MODE_BEFORE) or mode)
+
+    def nodes(self) -> list[NodeSituation]:
+        """Return the situation of every node."""
+        pods = list(list_objects(self._kube, "/api/v1/pods"))
+        agents = [each for each in pods if self._is_agent(each["metadata"])]
+        return read_nodes(list_objects(self._kube, "/api/v1/nodes"), pods, agents)
+
+    def set_mode(self, mode: str, original: str) -> None:
+        """Set the mode, and keep *original* beside it, unless they are the same."""
+        kept = None if mode == original else original
+        metadata = {"annotations": {keys.MODE_BEFORE: kept}}
+        patch = {"metadata": metadata, "data": {"mode": mode}}
+        self._kube.patch(self._settings_path, patch, MERGE_PATCH)
+
+    def _is_agent(self, metadata: dict[str, Any]) -> bool:
+        labels = metadata.get("labels") or {}
+        return metadata.get("namespace") == self._namespace and labels.get(AGENT) == AGENT_NAME
+
+
+def list_objects(kube: KubeClient, path: str) -> Iterator[dict[str, Any]]:
+    """Yield the objects at *path*, page by page. Raises KubeError."""
+    query = {"limit": str(PAGE)}
+    while True:
+        page = kube.get(path, query)
+        yield from page.get("items") or []
+        rest = (page.get("metadata") or {}).get("continue")
+        if not rest:
+            return
+        query["continue"] = rest

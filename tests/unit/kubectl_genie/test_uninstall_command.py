@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from typer.testing import CliRunner
+
+from cli import app, output
+from cli.commands import removal
+from dispatcher.kube.client import Kube
+from lifecycle.cluster import KubeCluster
+from tests.unit.apiserver import Api
+from tests.unit.lifecycle.builders import agent, node, pod
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from typer.testing import Result
+
+    Run = Callable[..., Result]
+
+SETTINGS: dict[str, Any] = {
+    "kind": "ConfigMap",
+    "metadata": {"name": "genie", "namespace": "genie-system"},
+    "data": {"mode": "install"},
+}
+REFUSED = """\
+n1: Genie is needed by shop/web: without it, the node has only network "canal"
+    -> delete or drain these pods first, and change what creates them
+n2: the node is not ready
+    -> bring it back, delete the Node if it is gone for good, \
+or ignore n2: what Genie has there stays, and its pods' addresses may, too
+Genie is not removed. Nothing was changed.
+"""
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    """Yield a call of the command on an API server."""
+
+    def call(api: Api, *words: str) -> Result:
+        monkeypatch.setattr(
+            removal, "connect", lambda *_: KubeCluster(api.client(), "genie-system")
+        )
+        return CliRunner().invoke(app.app, ["uninstall", *words])
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    yield call
+    signal.signal(signal.SIGTERM, before)
+
+
+def refusing() -> Api:
+    nodes = (node("n1"), node("n2", ready="Unknown"), agent("n1"))
+    return Api(SETTINGS, *nodes, pod("web", "weave", "canal"))
+
+
+def mode(api: Api) -> str:
+    [settings] = [each for path, each in api.objects.items() if path.endswith("/configmaps/genie")]
+    return str(settings["data"]["mode"])
+
+
+def test_a_refusal_names_pods_and_nodes_and_changes_nothing(run: Run) -> None:
+    """The whole text, as in docs/kubectl-genie.md."""
+    api = refusing()
+    done = run(api)
+    assert (done.exit_code, done.stdout, mode(api)) == (1, REFUSED, "install")
+    page = (Path(__file__).parents[3] / "docs" / "kubectl-genie.md").read_text()
+    assert "\n".join(f"    {line}" for line in REFUSED.splitlines()) in page
+
+
+def test_json_has_every_pod(run: Run) -> None:
+    """For programs; the exit code is the same."""
+    done = run(refusing(), "-o", "json")
+    data = json.loads(done.stdout)
+    assert (done.exit_code, data["result"], data["mode"]) == (1, "refused", "install")
+    assert [(each["node"], each["pods"]) for each in data["obstacles"]] == [
+        ("n1", ["shop/web"]),
+        ("n2", []),
+    ]
+
+
+def test_a_dry_run_of_what_is_possible_changes_nothing(run: Run) -> None:
+    """With one of the nodes left out."""
+    api = Api(SETTINGS, node("n1"), node("n2", ready="Unknown"), agent("n1"))
+    done = run(api, "--dry-run", "--ignore-nodes", "n2")
+    assert (done.exit_code, mode(api)) == (0, "install")
+    assert done.stdout.endswith("Nothing keeps Genie from being removed. Nothing was changed.\n")
+
+
+def test_progress_is_on_standard_error_and_the_end_on_standard_output(run: Run) -> None:
+    """The node here has lost Genie before."""
+    api = Api(SETTINGS, node("n1", ""))
+    done = run(api)
+    assert (done.exit_code, mode(api)) == (0, "remove")
+    assert done.stderr.splitlines() == ['the mode is "disable" now', 'the mode is "remove" now']
+    assert done.stdout.startswith("Genie is removed from the nodes;")
+
+
+def test_a_node_that_does_not_follow_is_exit_code_3(run: Run) -> None:
+    """And the mode is what it was."""
+    api = Api(SETTINGS, node("n1"), agent("n1"))
+    done = run(api, "--timeout", "0")
+    assert (done.exit_code, mode(api)) == (3, "install")
+    assert 'n1: no answer in time: its agent has not applied the mode "disable"' in done.stdout
+
+
+def test_the_help_documents_exit_codes_and_has_examples(run: Run) -> None:
+    """Within 80 columns."""
+    text = run(Api(), "--help").stdout
+    assert "Examples:\n    kubectl genie uninstall --dry-run" in text
+    assert "Exit codes: 0 removed" in text
+    assert max(map(len, text.splitlines())) <= output.WIDTH
+
+
+def test_the_cluster_is_that_of_the_kubeconfig(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for every command."""
+    asked: list[Any] = []
+    api = Api(SETTINGS)
+
+    def load(_agent: str, kubeconfig: str | None) -> Any:
+        asked.append(kubeconfig)
+        return api.client()
+
+    monkeypatch.setattr(Kube, "load", load)
+    found = removal.connect("/k", "genie-system").settings()
+    assert found is not None
+    assert (found.mode, asked) == ("install", ["/k"])

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dispatcher import keys
+from dispatcher.kube.client import Kube
+from dispatcher.kube.errors import FORBIDDEN, KubeError
+from lifecycle import __main__ as hooks
+from lifecycle.cluster import KubeCluster, list_objects
+from lifecycle.uninstall import Settings
+from tests.devcluster.commands import run
+from tests.unit.apiserver import Api, fail
+from tests.unit.lifecycle.builders import agent, node, pod
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NAMESPACE = "genie-system"
+SETTINGS = f"/api/v1/namespaces/{NAMESPACE}/configmaps/genie"
+UNINSTALL = ("uninstall", "--namespace", NAMESPACE)
+
+
+def settings(mode: str) -> dict[str, Any]:
+    metadata = {"name": "genie", "namespace": NAMESPACE}
+    return {"kind": "ConfigMap", "metadata": metadata, "data": {"mode": mode, "limits": "warn"}}
+
+
+@pytest.fixture
+def hook(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Return a call of the hook's command on an API server with objects."""
+
+    def call(api: Api, *words: str) -> int:
+        monkeypatch.setattr(Kube, "load", lambda _: api.client())
+        return hooks.main(words)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    try:
+        return call
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_the_mode_and_what_it_was_before_are_one_object() -> None:
+    """A second run restores what the first found; other settings stay."""
+    api = Api(settings("install"))
+    cluster = KubeCluster(api.client(), NAMESPACE)
+    assert cluster.settings() == Settings("install", "install")
+    cluster.set_mode("disable", "install")
+    assert cluster.settings() == Settings("disable", "install")
+    assert api.objects[SETTINGS]["data"] == {"mode": "disable", "limits": "warn"}
+    cluster.set_mode("install", "install")
+    assert cluster.settings() == Settings("install", "install")
+    assert keys.MODE_BEFORE not in api.objects[SETTINGS]["metadata"]["annotations"]
+
+
+def test_a_cluster_without_the_configmap_has_no_settings() -> None:
+    """Every other error is the caller's."""
+    api = Api()
+    cluster = KubeCluster(api.client(), NAMESPACE)
+    assert cluster.settings() is None
+    api.before = fail(KubeError(FORBIDDEN, "Forbidden", "no"))
+    with pytest.raises(KubeError):
+        cluster.settings()
+
+
+def test_nodes_are_read_with_their_pods_and_agents() -> None:
+    """A pod of another namespace with the agent's label is no agent."""
+    impostor = agent("n2")
+    impostor["metadata"]["namespace"] = "shop"
+    api = Api(node("n1"), node("n2"), pod("web", "weave"), agent("n1"), impostor)
+    found = {each.name: each for each in KubeCluster(api.client(), NAMESPACE).nodes()}
+    assert [found[name].has_agent for name in ("n1", "n2")] == [True, False]
+    assert [each.name for each in found["n1"].pods] == ["shop/web"]
+
+
+def test_lists_are_read_page_by_page() -> None:
+    """A cluster may have more objects than an answer."""
+    asked: list[dict[str, str]] = []
+
+    class Pages:
+        def get(self, _path: str, query: dict[str, str]) -> dict[str, Any]:
+            asked.append(dict(query))
+            more = {} if "continue" in query else {"continue": "x"}
+            return {"items": [{"page": len(asked)}], "metadata": more}
+
+    found = list(list_objects(Pages(), "/api/v1/pods"))  # type: ignore[arg-type]
+    assert found == [{"page": 1}, {"page": 2}]
+    assert asked == [{"limit": "500"}, {"limit": "500", "continue": "x"}]
+
+
+def test_the_hook_refuses_and_names_pods_and_nodes(
+    hook: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On standard output, which Helm shows; nothing was changed."""
+    api = Api(settings("install"), node("n1"), node("n2", ready="Unknown"), agent("n1"))
+    api.add(pod("web", "weave"))
+    assert hook(api, *UNINSTALL) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("n1: Genie is needed by shop/web")
+    assert lines[2].startswith("n2: the node is not ready")
+    assert api.objects[SETTINGS]["data"]["mode"] == "install"
+
+
+def test_the_hook_removes_genie_from_a_cluster_whose_nodes_have_none(
+    hook: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One node is ignored."""
+    api = Api(settings("install"), node("n1", ""), node("n2"))
+    assert hook(api, *UNINSTALL, "--ignore-nodes", "n2,", "--timeout", "5") == 0
+    assert api.objects[SETTINGS]["data"]["mode"] == "remove"
+    assert "ignored nodes: n2" in capsys.readouterr().out
+
+
+def test_an_api_server_that_refuses_is_one_line(
+    hook: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the exit code of an error."""
+    api = Api()
+    api.before = fail(KubeError(FORBIDDEN, "Forbidden", "GET /x: no right"))
+    assert hook(api, *UNINSTALL) == 2
+    assert capsys.readouterr().err == "genie: GET /x: no right (403 Forbidden)\n"
+
+
+def test_a_hook_that_is_ended_restores_the_mode(hook: Callable[..., int]) -> None:
+    """The kubelet sends SIGTERM."""
+    api = Api(settings("install"), node("n1"), agent("n1"))
+
+    def after(method: str, _path: str) -> None:
+        if method == "PATCH" and api.objects[SETTINGS]["data"]["mode"] == "disable":
+            signal.raise_signal(signal.SIGTERM)
+
+    api.after = after
+    with pytest.raises(KeyboardInterrupt):
+        hook(api, *UNINSTALL)
+    assert api.objects[SETTINGS]["data"]["mode"] == "install"
+
+
+def test_the_hook_needs_neither_typer_nor_rich() -> None:
+    """The image does not have them."""
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(['typer', 'rich', 'kubernetes']));"
+        "import lifecycle.__main__"
+    )
+    assert run([sys.executable, "-c", code]).returncode == 0
