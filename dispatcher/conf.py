@@ -5,12 +5,12 @@ A ``.conf`` or ``.json`` may have a single plugin, which counts as a list of one
 keys and the order of keys stay as they were written, since delegates get them.
 
 Rules of this file: any bytes give a :class:`Conf` whose fields have their types, or an
-:class:`InvalidConfError` with one sentence.
+:class:`InvalidConfError` with one sentence. Only the two functions that read files import
+``posix``, because ``kubectl genie`` imports this module on Windows too; an import of a loaded
+module costs less than a microsecond.
 """
 
 from __future__ import annotations
-
-import posix
 
 from dispatcher import keys
 from dispatcher.annotation import quote
@@ -129,6 +129,8 @@ def _single(path: str, value: dict[str, Any]) -> Conf:
 
 def _more_plugins(folder: str) -> list[dict[str, Any]]:
     """Return the plugins in files of their own, in the folder with the configuration's name."""
+    import posix
+
     try:
         entries = [each for each in posix.scandir(folder) if each.name.endswith(".conf")]
     except FileNotFoundError:
@@ -140,6 +142,8 @@ def _more_plugins(folder: str) -> list[dict[str, Any]]:
 
 
 def _contents(path: str) -> bytes:
+    import posix
+
     try:
         # O_NONBLOCK: the open of a pipe in this place must not block the start of a pod.
         file = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK)
