@@ -4,7 +4,8 @@
 #     docker build -t cni-genie .        buildah build -t cni-genie .
 #
 # The base may be any Debian-like image with Python >= 3.11, pip and venv: --build-arg BASE_IMAGE=…
-ARG BASE_IMAGE=python:3.13-slim
+# The digest is that of the index of all architectures.
+ARG BASE_IMAGE=docker.io/library/python:3.13-slim@sha256:7c61056e61ac89e852de05f3dc6fa51a6dd2181797bceed46aa725dd7cb2cd3b
 
 FROM ${BASE_IMAGE} AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore \
@@ -37,3 +38,16 @@ ENV PATH=/opt/genie/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/
 # The manifests set the command of each container, and the user of agent and reaper.
 USER 65532:65532
 CMD ["python", "-m", "webhook"]
+
+# "make release" sets the arguments; a build by hand has no version.
+ARG BASE_IMAGE
+ARG VERSION=unreleased
+ARG REVISION=unknown
+ARG CREATED=1970-01-01T00:00:00Z
+LABEL org.opencontainers.image.title="CNI-Genie" \
+      org.opencontainers.image.description="Pick a pod's CNI networks by annotation" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.created="${CREATED}" \
+      org.opencontainers.image.base.name="${BASE_IMAGE}"

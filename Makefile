@@ -102,14 +102,19 @@ images: venv  ## build the container image with buildah (root; BASE_IMAGE=… fo
 docs: venv  ## build the pages of docs/ as a site in build/site; broken links are errors
 	@NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --quiet
 
+# The image has no terminal, and kubectl-genie.pyz not the kubernetes library's asynchronous client:
+# what only these need is left out of their lock files.
+NOT_IN_IMAGE := typer shellingham colorama rich markdown-it-py mdurl pygments
+NOT_IN_CLIENT := aiohttp aiohttp-retry aiohappyeyeballs aiosignal attrs frozenlist multidict propcache yarl
+LOCK = .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+  --no-emit-index-url --no-annotate --custom-compile-command "make lock"
+
 lock: venv  ## write requirements/*.txt from pyproject.toml
-	@for set in 'run' 'dev --extra cli --group test --group docs --group lint'; do set -- $$set; name=$$1; shift; \
-	  .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	    --no-emit-index-url --no-annotate --custom-compile-command "make lock" \
-	    "$$@" pyproject.toml -o requirements/$$name.txt; done
-	@.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	  --no-emit-index-url --no-annotate --custom-compile-command "make lock" \
-	  --group pyproject.toml:image -o requirements/image.txt
+	@$(LOCK) --extra cluster $(NOT_IN_IMAGE:%=--no-emit-package %) pyproject.toml -o requirements/run.txt
+	@$(LOCK) --extra cluster --group test --group docs --group lint --group release pyproject.toml -o requirements/dev.txt
+	@$(LOCK) --constraint requirements/dev.txt $(NOT_IN_CLIENT:%=--no-emit-package %) pyproject.toml \
+	  -o requirements/client.txt
+	@$(LOCK) --group pyproject.toml:image -o requirements/image.txt
 
 clean:  ## remove what was built in this tree; .venv stays
 	rm -rf build dist .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from tests.devcluster.build import pipconf
 from tests.devcluster.build.cache import cache_folder, cached, digest, digest_files, is_cached
+from tests.devcluster.build.oci import pack_layout
 from tests.devcluster.commands import ClusterError, CommandError, run, step
 from tests.devcluster.machine import update_lists
 
@@ -38,6 +39,7 @@ _REMOVED = (
     "var/lib/apt/lists",
 )
 _POLICY = Path(__file__).with_name("images") / "policy.json"
+_FORMAT = "2"  # version of the archive's format: part of the cache key
 _MOST_LAYERS = 100  # in buildah's storage: about 4 GB
 _BASE_DOCKERFILE = """\
 FROM scratch
@@ -58,14 +60,17 @@ def build_genie(
     args = {"BASE_IMAGE": base_image_name(), **(build_args or {})}
     with _snapshot(context) as snapshot:
         content = digest_files(snapshot, (file for file in snapshot.rglob("*") if file.is_file()))
-        key = digest([content, name, *(f"{arg}={value}" for arg, value in sorted(args.items()))])
+        inputs = [f"{arg}={value}" for arg, value in sorted(args.items())]
+        key = digest([_FORMAT, content, name, *inputs])
         folder = cached("images/genie", key, functools.partial(_make_image, snapshot, name, args))
     return folder / "image.tar"
 
 
-def build_anew(folder: Path, context: Path = PROJECT) -> Path:
+def build_anew(
+    folder: Path, context: Path = PROJECT, *, build_args: Mapping[str, str] | None = None
+) -> Path:
     """Build the Dockerfile into a folder without any cache, except for the base image."""
-    args = {"BASE_IMAGE": base_image_name()}
+    args = {"BASE_IMAGE": base_image_name(), **(build_args or {})}
     with _snapshot(context) as snapshot:
         _make_image(snapshot, f"{GENIE_IMAGE}-anew", args, folder, anew=True)
     return folder / "image.tar"
@@ -86,15 +91,20 @@ def _make_image(
     context: Path, name: str, args: Mapping[str, str], folder: Path, *, anew: bool = False
 ) -> None:
     _forget_old_layers()
-    options = [*_pip_mounts(folder), *(["--no-cache"] if anew else [])]
+    # One time for every build: buildah takes layers from earlier builds whatever time they have.
+    options = [*_pip_mounts(folder), "--timestamp=0", "--identity-label=false"]
+    if anew:
+        options.append("--no-cache")
     if args["BASE_IMAGE"] == base_image_name():
         _ensure_base_image()
         options.append("--pull-never")
     with step(f"building image {name}"):
         _build_dockerfile(context, name, args, options)
         (folder / "pip.conf").unlink()
-        archive = f"docker-archive:{folder}/image.tar:{name}"
-        _buildah("push", f"--signature-policy={_POLICY}", name, archive)
+        layout = folder / "oci"
+        _buildah("push", f"--signature-policy={_POLICY}", name, f"oci:{layout}")
+        pack_layout(layout, folder / "image.tar", name)
+        shutil.rmtree(layout)
 
 
 def _forget_old_layers() -> None:

@@ -1,4 +1,8 @@
-"""Write container images of one layer as OCI archives, for `ctr images import`."""
+"""Write container images as OCI archives, for `ctr images import`.
+
+An archive depends on nothing but the image and its name: entries are in order of their names, and
+have no time and no owner.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,10 @@ import io
 import json
 import platform
 import tarfile
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -46,19 +50,75 @@ def write_image(archive: Path, name: str, program: Path, *, ports: Sequence[str]
             "layers": [_descriptor(f"{media_type}.layer.v1.tar", layer.getvalue())],
         }
     )
-    named = {
-        **_descriptor(f"{media_type}.manifest.v1+json", manifest),
-        "annotations": {
-            "io.containerd.image.name": name,
-            "org.opencontainers.image.ref.name": name,
-        },
-    }
-    index = {"schemaVersion": 2, "mediaType": f"{media_type}.index.v1+json", "manifests": [named]}
+    descriptor = _descriptor(f"{media_type}.manifest.v1+json", manifest)
     with tarfile.open(archive, "w") as tar:
         _add(tar, "oci-layout", _blob({"imageLayoutVersion": "1.0.0"}))
-        _add(tar, "index.json", _blob(index))
+        _add(tar, "index.json", _index(descriptor, name))
         for blob in (layer.getvalue(), config, manifest):
             _add(tar, f"blobs/sha256/{_digest(blob).removeprefix('sha256:')}", blob)
+
+
+def pack_layout(layout: Path, archive: Path, name: str) -> None:
+    """Write an OCI layout of one image, a folder, as an archive that calls the image `name`."""
+    [descriptor] = json.loads((layout / "index.json").read_text())["manifests"]
+    with tarfile.open(archive, "w") as tar:
+        _add(tar, "oci-layout", (layout / "oci-layout").read_bytes())
+        _add(tar, "index.json", _index(descriptor, name))
+        for file in sorted((layout / "blobs" / "sha256").iterdir()):
+            entry = tarfile.TarInfo(f"blobs/sha256/{file.name}")
+            entry.size = file.stat().st_size
+            with file.open("rb") as content:
+                tar.addfile(entry, content)
+
+
+def image_digest(archive: Path) -> str:
+    """Return the digest by which a registry and a node know the image of an archive."""
+    with tarfile.open(archive) as tar:
+        [descriptor] = json.load(_member(tar, "index.json"))["manifests"]
+    return str(descriptor["digest"])
+
+
+def image_config(archive: Path) -> dict[str, Any]:
+    """Return the configuration of the image of an archive: labels, user, command."""
+    with tarfile.open(archive) as tar:
+        manifest = json.load(_member(tar, _blob_name(image_digest(archive))))
+        config: dict[str, Any] = json.load(_member(tar, _blob_name(manifest["config"]["digest"])))
+    return config
+
+
+def image_files(archive: Path) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
+    """Yield each file of each layer with its layer, lowest layer first."""
+    with tarfile.open(archive) as tar:
+        manifest = json.load(_member(tar, _blob_name(image_digest(archive))))
+        for each in manifest["layers"]:
+            with tarfile.open(fileobj=_member(tar, _blob_name(each["digest"]))) as layer:
+                for member in layer:
+                    yield layer, member
+
+
+def _index(descriptor: dict[str, Any], name: str) -> bytes:
+    annotations = {
+        "io.containerd.image.name": name,
+        "org.opencontainers.image.ref.name": name,
+    }
+    return _blob(
+        {
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.index.v1+json",
+            "manifests": [{**descriptor, "annotations": annotations}],
+        }
+    )
+
+
+def _member(tar: tarfile.TarFile, name: str) -> IO[bytes]:
+    file = tar.extractfile(name)
+    if file is None:
+        raise ValueError(f"{name} is not a file")
+    return file
+
+
+def _blob_name(digest: str) -> str:
+    return f"blobs/{digest.replace(':', '/')}"
 
 
 def _digest(blob: bytes) -> str:

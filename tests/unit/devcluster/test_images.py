@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 import hashlib
 import json
 import tarfile
@@ -7,7 +9,13 @@ import pytest
 
 from tests.devcluster.build import imagecompare, pipconf
 from tests.devcluster.build.imagebuild import PROJECT, context_files
-from tests.devcluster.build.oci import write_image
+from tests.devcluster.build.oci import (
+    image_config,
+    image_digest,
+    image_files,
+    pack_layout,
+    write_image,
+)
 from tests.devcluster.commands import ClusterError
 from tests.devcluster.genie import overlay
 
@@ -85,6 +93,55 @@ def test_an_overlay_sets_image_default_network_and_build() -> None:
     assert list(workloads["spec"]["template"]["metadata"]["annotations"].values()) == ["abc"]
 
 
+def image(folder: Path, program: bytes, name: str = "x:1") -> Path:
+    """Return the archive of an image with one program, whose layout was a folder on the way."""
+    folder.mkdir()
+    (folder / "pause").write_bytes(program)
+    write_image(folder / "one.tar", "other:0", folder / "pause")
+    with tarfile.open(folder / "one.tar") as tar:
+        tar.extractall(folder / "layout", filter="data")
+    pack_layout(folder / "layout", folder / "image.tar", name)
+    return folder / "image.tar"
+
+
+def test_an_archive_of_a_layout_has_its_image_under_another_name(tmp_path: Path) -> None:
+    """The blobs stay, so that the digest does; the index has the new name only."""
+    archive = image(tmp_path / "a", b"1", "localhost/cni-genie:dev")
+    assert image_digest(archive) == image_digest(tmp_path / "a" / "one.tar")
+    assert image_config(archive)["config"]["Entrypoint"] == ["/pause"]
+    [(_, member)] = image_files(archive)
+    assert member.name == "pause"
+    with tarfile.open(archive) as tar:
+        index = (tar.extractfile("index.json") or pytest.fail("no index")).read().decode()
+    assert "localhost/cni-genie:dev" in index
+    assert "other:0" not in index
+
+
+def test_archives_of_equal_images_are_equal(tmp_path: Path) -> None:
+    """Byte by byte, whenever and wherever they are packed."""
+    one, two = (image(tmp_path / name, b"1") for name in ("a", "b"))
+    assert imagecompare.differences(one, two) == []
+    assert imagecompare.differences(one, image(tmp_path / "c", b"2"))[1].startswith("pause: first")
+
+
+@pytest.mark.parametrize(("programs", "code"), [((b"1", b"1"), 0), ((b"1", b"2"), 1)])
+def test_the_comparison_of_images_ends_with_1_if_they_differ(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    programs: tuple[bytes, bytes],
+    code: int,
+) -> None:
+    """The builds are replaced by archives; a real comparison takes minutes."""
+    archives = [
+        image(tmp_path / name, program) for name, program in zip("ab", programs, strict=True)
+    ]
+    build = "tests.devcluster.build.imagecompare.imagebuild.build_anew"
+    monkeypatch.setattr(build, lambda _: archives.pop())
+    assert imagecompare.main([]) == code
+    assert ("identical" in capsys.readouterr().out) == (code == 0)
+
+
 def test_the_comparison_of_images_prints_help(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,4 +151,4 @@ def test_the_comparison_of_images_prints_help(
     )
     with pytest.raises(SystemExit, match="0"):
         imagecompare.main(["--help"])
-    assert "compare what it adds to" in capsys.readouterr().out
+    assert "Print each difference" in capsys.readouterr().out
