@@ -47,6 +47,11 @@ REMOVAL = "cni-genie.io/removal"
 NODE_ANNOTATIONS = (PLUGIN_TYPES, REMOVAL)
 """On a node: what the agent writes beside its labels."""
 
+NETWORKS_GROUP = "cni-genie.io"
+NETWORKS_VERSION = "v1alpha1"
+NETWORKS_RESOURCE = f"networks.{NETWORKS_GROUP}"
+"""The custom resource by which people see the networks, as kubectl names it."""
+
 NETWORK_STATUS = "k8s.v1.cni.cncf.io/network-status"
 """On a pod: what was attached, in the format of the NPWG's specification, v1.3."""
 

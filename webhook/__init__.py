@@ -22,6 +22,7 @@ Rules, as pure functions:
     bindings           removes Genie's keys from Bindings
     namespaces         the default and the allow-list of a namespace
     ignored_keys       warnings of annotations that Genie ignores
+    network_objects    what the objects ``networks.cni-genie.io`` should say
 
 Access to the API server:
 
@@ -29,6 +30,8 @@ Access to the API server:
     lookups            live look-ups of namespaces, under limits
     handlers           one method for each endpoint: which rules apply
     label_reconciler   corrects the label ``cni-genie.io/defaulted`` of namespaces
+    network_reconciler writes the objects ``networks.cni-genie.io``
+    reconcile_loop     the thread of both reconcilers
 
 TLS and HTTP:
 

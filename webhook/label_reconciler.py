@@ -12,8 +12,6 @@ Every replica runs the loop. A patch that another replica has applied already fa
 
 from __future__ import annotations
 
-import random
-import threading
 from typing import TYPE_CHECKING
 
 import structlog
@@ -23,6 +21,7 @@ from dispatcher.kube import json_patch
 from dispatcher.kube.client import object_path
 from dispatcher.kube.errors import LOST_RACE, KubeError
 from webhook.informer_caches import NAMESPACES
+from webhook.reconcile_loop import ReconcileLoop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -60,42 +59,33 @@ class LabelReconciler:
         self._kube = kube
         self._namespaces = namespaces
         self._count = count
-        self._changed = threading.Event()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="labels", daemon=True)
+        self._loop = ReconcileLoop(
+            "labels",
+            self.reconcile_all,
+            interval=(0.8 * INTERVAL, 1.2 * INTERVAL),
+            delay=(MAX_DELAY / 4, MAX_DELAY),
+        )
 
     def start(self) -> None:
         """Start the thread."""
-        self._thread.start()
+        self._loop.start()
 
     def stop(self) -> None:
         """Let the thread end soon."""
-        self._stopping.set()
-        self._changed.set()
+        self._loop.stop()
 
     def on_change(self, _name: str, namespace: Namespace | None) -> None:
         """Schedule a reconciliation if the changed namespace needs it; the cache calls this."""
         if namespace is not None and has_wrong_label(namespace):
-            self._changed.set()
+            self._loop.wake()
 
     def reconcile_all(self) -> None:
         """Correct the label of every namespace that needs it."""
         for name, namespace in self._namespaces().items():
-            if self._stopping.is_set():
-                return
             if has_wrong_label(namespace):
                 self._patch(name, namespace)
-                self._stopping.wait(PATCH_INTERVAL)
-
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            if self._changed.wait(INTERVAL * random.uniform(0.8, 1.2)):  # noqa: S311 - jitter
-                self._stopping.wait(random.uniform(MAX_DELAY / 4, MAX_DELAY))  # noqa: S311 - jitter
-            self._changed.clear()
-            try:
-                self.reconcile_all()
-            except Exception:
-                log.exception("label reconciliation failed")
+                if self._loop.pause(PATCH_INTERVAL):
+                    return
 
     def _patch(self, name: str, namespace: Namespace) -> None:
         try:

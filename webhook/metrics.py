@@ -57,6 +57,12 @@ class WebhookMetrics:
             ("result",),
             registry=self.registry,
         )
+        self._network_writes = Counter(
+            "genie_webhook_network_writes",
+            "Writes of objects networks.cni-genie.io, by result (done, stale, failed).",
+            ("result",),
+            registry=self.registry,
+        )
 
     def count(self, endpoint: str, outcome: str, reason: str) -> None:
         """Count one response: a decision, or an error."""
@@ -65,6 +71,10 @@ class WebhookMetrics:
     def count_label_patch(self, result: str) -> None:
         """Count one patch of a namespace's label."""
         self._label_patches.labels(result).inc()
+
+    def count_network_write(self, result: str) -> None:
+        """Count one write of an object networks.cni-genie.io."""
+        self._network_writes.labels(result).inc()
 
     def observe(self, endpoint: str, seconds: float) -> None:
         """Record how long one decision took."""

@@ -11,17 +11,21 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
+import uuid
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
+from dispatcher.kube.lease import Lease
 from webhook.app import create_app
 from webhook.body_reader import BodyReader
 from webhook.handlers import Handlers
 from webhook.informer_caches import NOT_SYNCED, InformerCaches
 from webhook.label_reconciler import LabelReconciler
 from webhook.metrics import WebhookMetrics
+from webhook.network_reconciler import NetworkReconciler
 from webhook.probes import create_probes
 from webhook.server import WebhookServer, probe_server, webhook_server
 
@@ -35,6 +39,9 @@ if TYPE_CHECKING:
     from webhook.app import Application
     from webhook.settings import WebhookSettings
     from webhook.snapshot import Namespace
+
+NETWORKS_LEASE = "genie-webhook-networks"
+"""Name of the Lease whose holder writes the objects networks.cni-genie.io."""
 
 log = structlog.get_logger("webhook")
 
@@ -79,6 +86,14 @@ class Service:
         self._labels = LabelReconciler(
             kube, lambda: self._caches.namespaces_cache.items, self._metrics.count_label_patch
         )
+        self._networks = NetworkReconciler(
+            kube,
+            self._caches.nodes_cache,
+            Lease(kube, settings.namespace, NETWORKS_LEASE, _identity()),
+            namespace=settings.namespace,
+            listed=settings.networks,
+            count=self._metrics.count_network_write,
+        )
         self._handlers = Handlers(kube, self._caches, settings)
         certificates.register_metrics(self._metrics.registry)
         self._add_gauges()
@@ -107,6 +122,11 @@ class Service:
             "genie_webhook_dropped_networks",
             "Networks that pods may not name, because nodes have labels for too many.",
             lambda: caches.networks.dropped_count,
+        )
+        add(
+            "genie_webhook_network_writer",
+            "1 if this replica holds the Lease to write the objects networks.cni-genie.io, else 0.",
+            lambda: self._networks.is_writer,
         )
 
     @property
@@ -143,11 +163,13 @@ class Service:
         probes = asyncio.create_task(self.probes.serve())
         self._caches.start()
         self._labels.start()
+        self._networks.start()
         try:
             await asyncio.to_thread(self._certificates.start)
             await self._serve(probes)
         finally:
             self._labels.stop()
+            await asyncio.to_thread(self._networks.stop)
             self._caches.stop()
             self._certificates.stop()
             self.probes.should_exit = True
@@ -185,6 +207,11 @@ class Service:
         self.webhook.should_exit = True
         stopped.cancel()
         await serving
+
+
+def _identity() -> str:
+    """Return a name that no other replica has, and no earlier process of this pod had."""
+    return f"{socket.gethostname()}_{uuid.uuid4()}"
 
 
 def _age(cache: WatchCache[Any]) -> float:

@@ -53,6 +53,9 @@ class WebhookSettings(ServiceSettings):
     """enforce: refuse a pod over these limits. warn: create it with a warning. The policy
     cni-genie-pod-limits must say the same"""
 
+    namespace: str = "genie-system"
+    """namespace that Genie is installed in, with its ConfigMap and its Lease"""
+
     address: str = ""
     """address to listen on; empty: all, IPv4 and IPv6"""
 

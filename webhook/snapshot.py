@@ -34,7 +34,7 @@ from dispatcher.annotation import BLANKS, is_network_name, split_list
 from webhook.limits import parse_limit
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     PluginTypes = Mapping[str, tuple[str, ...]]
     """The networks of a node, each with its plugin types for which there are rules.
@@ -110,7 +110,8 @@ class ClusterNetworks(NamedTuple):
 class NodeNetworks(NamedTuple):
     """The networks of one node: ``pairs`` of a name and whether it is attachable now.
 
-    ``plugin_types`` has the attachable networks that use plugins for which there are rules.
+    ``plugin_types`` has the attachable networks that use plugins for which there are rules, with
+    these plugins; ``chains`` has all attachable networks whose plugin types the node publishes.
     ``multus`` has the networks that use the plugin ``multus``, and a network named ``multus``
     whose plugin type is not published.
     ``dropped`` has the networks beyond :data:`MAX_PER_NODE`, at most as many again.
@@ -120,6 +121,7 @@ class NodeNetworks(NamedTuple):
     plugin_types: frozenset[tuple[str, tuple[str, ...]]] = frozenset()
     multus: frozenset[str] = frozenset()
     dropped: frozenset[str] = frozenset()
+    chains: frozenset[tuple[str, tuple[str, ...]]] = frozenset()
 
 
 def parse_namespace(namespace: Mapping[str, Any]) -> Namespace:
@@ -157,21 +159,21 @@ def parse_node(node: Mapping[str, Any]) -> NodeNetworks:
         named.sort(key=lambda pair: (not pair[1], pair[0]))
     pairs = frozenset(named[:MAX_PER_NODE])
     types = plugin_types.decode((metadata.get("annotations") or {}).get(keys.PLUGIN_TYPES) or "")
+    chains = frozenset((name, types[name]) for name, ready in pairs if ready and name in types)
     return NodeNetworks(
         pairs,
-        _limited_types(types, {name for name, is_attachable in pairs if is_attachable}),
+        _limited_types(chains),
         frozenset(name for name, _ in pairs if MULTUS in types.get(name, (name,))),
         frozenset(name for name, _ in named[MAX_PER_NODE : 2 * MAX_PER_NODE]),
+        chains,
     )
 
 
 def _limited_types(
-    types: Mapping[str, Iterable[str]], attachable: Container[str]
+    chains: Iterable[tuple[str, tuple[str, ...]]],
 ) -> frozenset[tuple[str, tuple[str, ...]]]:
     limited = (
-        (name, tuple(sorted(plugin_rules.LIMITED.intersection(types[name]))))
-        for name in types
-        if name in attachable
+        (name, tuple(sorted(plugin_rules.LIMITED.intersection(types)))) for name, types in chains
     )
     return frozenset((name, limited_types) for name, limited_types in limited if limited_types)
 

@@ -3,6 +3,7 @@
     client      the API server: paths and JSON in, JSON or KubeError out
     login       finds the API server and logs in to it
     cache       the informer cache: list and watch of one kind of object
+    lease       leader election: one replica holds a Lease
     backoff     the growing delay between retries
     json_patch  operations of a JSON patch
     errors      the errors of client and settings, without their libraries

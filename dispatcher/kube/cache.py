@@ -24,6 +24,7 @@ import structlog
 
 from dispatcher.kube.backoff import Backoff
 from dispatcher.kube.client import METADATA, METADATA_LIST, KubeClient, KubeError
+from dispatcher.kube.errors import FORBIDDEN, NOT_FOUND
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,6 +39,9 @@ WATCH_SECONDS = 300
 
 FIRST_DELAY, LONGEST_DELAY = 1.0, 15.0
 """Upper bounds of the delay in seconds: before the first retry, and before any later one."""
+
+REFUSED = frozenset({FORBIDDEN, NOT_FOUND})
+"""Statuses of a cluster without the kind or the right, which may last: logged once."""
 
 log = structlog.get_logger("cache")
 
@@ -71,6 +75,7 @@ class WatchCache(Generic[T]):
         self._synced = threading.Event()
         self._stopping = threading.Event()
         self._contact: float | None = None
+        self._error: KubeError | None = None
         self._version = ""
         self._thread = threading.Thread(target=self._run, name=f"cache {path}", daemon=True)
 
@@ -98,6 +103,11 @@ class WatchCache(Generic[T]):
         While a watch is open and quiet, bookmarks (about one a minute) keep this small.
         """
         return None if self._contact is None else self._clock() - self._contact
+
+    @property
+    def error(self) -> KubeError | None:
+        """The error because of which the mapping may be stale; None: list or watch succeed."""
+        return self._error
 
     @property
     def items(self) -> Mapping[str, T]:
@@ -130,6 +140,9 @@ class WatchCache(Generic[T]):
             # The server answered: our resourceVersion is too old (410), or the request was refused.
             # The next attempt starts with a new list.
             self._version = ""
+        if error.status in REFUSED and str(error) == str(self._error):
+            return
+        self._error = error
         log.warning("informer cache cannot list or watch", path=self._path, error=str(error))
 
     def _list(self) -> None:
@@ -160,6 +173,7 @@ class WatchCache(Generic[T]):
         watch = self._kube.watch(self._path, query, seconds=WATCH_SECONDS, accept=self._accept[1])
         with watch as events:
             self._contact = self._clock()
+            self._error = None
             for event in events:
                 self._contact = self._clock()
                 self._apply(event["type"], event["object"])

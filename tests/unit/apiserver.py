@@ -45,6 +45,8 @@ COLLECTIONS = (
     "namespaces",
     "nodes",
     "pods",
+    "networks",
+    "configmaps",
 )
 """Last segments of the paths that list objects."""
 
@@ -58,6 +60,14 @@ class ApiCall(NamedTuple):
     method: str
     path: str
     body: Any
+
+
+class ApiChange(NamedTuple):
+    """One change of the object at ``path``, as a watch reports it."""
+
+    path: str
+    event_type: str
+    changed: dict[str, Any]
 
 
 class Api:
@@ -78,6 +88,9 @@ class Api:
         self.after: Hook = lambda _method, _path: None
         self.on_change: Callable[[str], None] = lambda _path: None
         self.closed = threading.Event()
+        self.reports_changes = False
+        """Whether watches report changes; otherwise they are silent."""
+        self.changes: list[ApiChange] = []
         self._versions = itertools.count(1)
         for each in objects:
             self.add(each)
@@ -116,12 +129,15 @@ class Api:
             same = before is not None and before.get("webhooks") == stored.get("webhooks")
             metadata["generation"] = last if same else last + 1
         self.objects[path] = stored
+        self.changes.append(ApiChange(path, "MODIFIED" if before else "ADDED", stored))
         self.on_change(path)
         return copy.deepcopy(stored)
 
     def remove(self, path: str) -> None:
         """Delete what is at *path*, if anything."""
-        if self.objects.pop(path, None) is not None:
+        removed = self.objects.pop(path, None)
+        if removed is not None:
+            self.changes.append(ApiChange(path, "DELETED", removed))
             self.on_change(path)
 
     def calls_of(self, *methods: str) -> list[ApiCall]:
@@ -150,7 +166,11 @@ class FakeClient:
         if path in self._api.objects:
             return copy.deepcopy(self._api.objects[path])
         if path.rpartition("/")[2] in COLLECTIONS:
-            return {"metadata": {"resourceVersion": "1"}, "items": self._list(path, query or {})}
+            version = str(len(self._api.changes))
+            return {
+                "metadata": {"resourceVersion": version},
+                "items": self._list(path, query or {}),
+            }
         raise KubeError(NOT_FOUND, "NotFound", f"GET {path}: not found")
 
     def create(
@@ -212,13 +232,22 @@ class FakeClient:
         seconds: int,
         accept: str = "application/json",
     ) -> Iterator[Iterator[dict[str, Any]]]:
-        """Open a watch that reports nothing."""
-        del path, query, seconds, accept
-        yield self._silence()
+        """Open a watch of the changes since the list, if the server reports any."""
+        del seconds, accept
+        since = int((query or {}).get("resourceVersion", "0"))
+        yield self._events(path, since) if self._api.reports_changes else self._silence()
 
     def _silence(self) -> Iterator[dict[str, Any]]:
         self._api.closed.wait(WATCH_SECONDS)
         yield from ()
+
+    def _events(self, path: str, position: int) -> Iterator[dict[str, Any]]:
+        while not self._api.closed.wait(0.002):
+            changes = self._api.changes[position:]
+            position += len(changes)
+            for each in changes:
+                if each.path.rpartition("/")[0] == path:
+                    yield {"type": each.event_type, "object": copy.deepcopy(each.changed)}
 
     def _begin(self, method: str, path: str, body: Any = None) -> ApiCall:
         call = ApiCall(method, path, body)

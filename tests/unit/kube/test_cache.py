@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from structlog.testing import capture_logs
 
 from dispatcher.kube import cache as cache_module
 from dispatcher.kube.cache import WatchCache
@@ -137,6 +138,28 @@ def test_a_server_in_trouble_is_asked_again(log_in: LogIn, held: Event) -> None:
     """An error on the first list is survived, and a failing listener stops nothing."""
     days = Days([HttpAnswer(status=503), page(thing("ns", 1))], [], held)
     run(log_in, days, {"ns": ""})
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_a_kind_that_may_come_later_is_reported_once(
+    log_in: LogIn, held: Event, status: int
+) -> None:
+    """A custom resource may be missing for ever: a line for each retry would fill the log."""
+    refused = HttpAnswer({"message": "no such resource"}, status=status)
+    days = Days([refused, refused, refused, page(thing("ns", 1))], [], held)
+    with capture_logs() as logs:
+        _, cache = run(log_in, days, {"ns": ""})
+        until(lambda: cache.error is None)
+    assert [each["event"] for each in logs] == ["informer cache cannot list or watch"]
+
+
+def test_a_mapping_that_may_be_stale_says_so(log_in: LogIn, held: Event) -> None:
+    """Until list and watch succeed again; the last good mapping stays."""
+    gone = HttpAnswer(lines=[{"type": "ERROR", "object": {"code": 404, "reason": "NotFound"}}])
+    days = Days([page(thing("ns", 1))], [gone], held)
+    _, cache = run(log_in, days, {"ns": ""})
+    until(lambda: cache.error is not None)
+    assert dict(cache.items) == {"ns": ""}
 
 
 @pytest.mark.parametrize(
