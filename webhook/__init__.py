@@ -6,47 +6,47 @@ which is encoded as the response.
 
 Values:
 
-    review             AdmissionReview, bytes to values and back
-    decision           the decision on one review
-    objects            what the rules need of a pod or a workload
-    snapshot           one namespace, and the networks of the cluster
+    review              AdmissionReview, bytes to values and back
+    decision            the decision on one review
+    objects             what the rules need of a pod or a workload
+    snapshot            one namespace, and the networks of the cluster
 
 Rules, as pure functions:
 
-    annotation_check   validates a value of ``cni``: well formed, known and allowed
-    limits             how many attachments a pod may have
-    combinations       networks that known plugins cannot attach to the same pod
-    pods               pods: normalises the value, fills in the default, adds affinity
-    affinity           node affinity for the nodes that have a pod's networks
-    templates          the pod templates of Deployments and other workloads
-    bindings           removes Genie's keys from Bindings
-    namespaces         the default and the allow-list of a namespace
-    ignored_keys       warnings of annotations that Genie ignores
-    network_objects    what the objects ``networks.cni-genie.io`` should say
+    annotation_check    validates a value of ``cni``: well formed, known and allowed
+    limits              how many attachments a pod may have
+    combinations        networks that known plugins cannot attach to the same pod
+    pods                pods: normalises the value, fills in the default, adds affinity
+    affinity            node affinity for the nodes that have a pod's networks
+    templates           the pod templates of Deployments and other workloads
+    bindings            removes Genie's keys from Bindings
+    namespaces          the default and the allow-list of a namespace
+    ignored_keys        warnings of annotations that Genie ignores
+    network_objects     what the objects ``networks.cni-genie.io`` should say
 
 Access to the API server:
 
-    informer_caches    namespaces and nodes, from list-and-watch caches
-    lookups            live look-ups of namespaces, under limits
-    handlers           one method for each endpoint: which rules apply
-    label_reconciler   corrects the label ``cni-genie.io/defaulted`` of namespaces
-    network_reconciler writes the objects ``networks.cni-genie.io``
-    reconcile_loop     the thread of both reconcilers
+    informer_caches     namespaces and nodes, from list-and-watch caches
+    lookups             live look-ups of namespaces, under limits
+    handlers            one method for each endpoint: which rules apply
+    label_reconciler    corrects the label ``cni-genie.io/defaulted`` of namespaces
+    network_reconciler  writes the objects ``networks.cni-genie.io``
+    reconcile_loop      the thread of both reconcilers
 
 TLS and HTTP:
 
-    connection_limits  deadlines of connections, and the limit of their number
-    server             the two servers
-    body_reader        request bodies, read under limits
-    app                the FastAPI application
-    probes             health checks and metrics
+    connection_limits   deadlines of connections, and the limit of their number
+    server              the two servers
+    body_reader         request bodies, read under limits
+    app                 the FastAPI application
+    probes              health checks and metrics
 
 The program:
 
-    settings           the webhook's settings
-    metrics            its metrics
-    service            wires the parts together
-    __main__           ``python -m webhook``
+    settings            the webhook's settings
+    metrics             its metrics
+    service             wires the parts together
+    __main__            ``python -m webhook``
 
 The first two groups have no side effects. The API server calls the webhook only for a pod that has
 a key of Genie, a key that its author may have mistaken for one, or a namespace that is labelled to

@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 SHOWN = 10
 """Limit of the names that a message lists."""
 
+HINT = f"; to list networks, try: kubectl get {keys.NETWORKS_RESOURCE}"
+"""Ends a refusal of an unknown network. "try", because a cluster may not have that resource, or its
+administrator may not let everyone read it."""
+
 MAX_SUGGESTIONS = 32
 """Limit of the cached suggestions for unknown names; enough for the networks of two pods.
 
@@ -51,13 +55,18 @@ class Finding(NamedTuple):
 
     ``position`` counts items from 1; 0 stands for the whole value. A doubtful fault depends on the
     cluster, and may disappear: unknown networks, networks that the namespace does not allow, and
-    networks that no node can attach together.
+    networks that no node can attach together. ``hint`` ends a refusal.
     """
 
     position: int
     cause: Cause
     is_doubtful: bool
     brief: str
+    hint: str = ""
+
+    def refusal(self, origin: str = "") -> Cause:
+        """Return the cause of a refusal; *origin* says where the value comes from."""
+        return self.cause._replace(message=f"{self.cause.message}{origin}{self.hint}")
 
 
 class ValidationResult(NamedTuple):
@@ -173,7 +182,7 @@ def _cluster_findings(
             fault = Fault(UNSUPPORTED, position, name, _expected(name, usable))
             cause = Cause(UNSUPPORTED, str(fault), field)
             brief = f"unknown network {quote(name)}{suggestion(name, usable)}"
-            yield Finding(position, cause, is_doubtful=True, brief=brief)
+            yield Finding(position, cause, is_doubtful=True, brief=brief, hint=HINT)
         elif allowed is not None and name not in allowed:
             message = _forbidden(position, name, namespace.name, allowed)
             brief = f"network {quote(name)} is not allowed in this namespace"

@@ -143,14 +143,13 @@ def _causes(result: ValidationResult, choice: Choice, namespace_name: str) -> It
     """Yield the causes of a refusal; only a cluster administrator can correct a default."""
     origin = f" (the default of namespace {quote(namespace_name)})"
     for finding in result.findings:
-        cause = finding.cause
         if choice.source != "namespace":
-            yield cause
+            yield finding.refusal()
         elif finding.is_doubtful:
-            yield cause._replace(message=cause.message + origin)
+            yield finding.refusal(origin)
         else:
             fix = "ask a cluster administrator to correct it"
-            message = f"Forbidden: {cause.message}{origin}; {fix}"
+            message = f"Forbidden: {finding.cause.message}{origin}; {fix}"
             yield Cause(FORBIDDEN, message, FIELD)
 
 

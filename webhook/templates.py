@@ -106,7 +106,7 @@ def _weigh(
     for finding in findings:
         severity = rules.doubtful if finding.is_doubtful else rules.invalid
         if severity == "deny" and not unchanged:
-            denied.append(finding.cause)
+            denied.append(finding.refusal())
         elif severity != "off":
             warnings.append(_refusal_warning(finding.cause.field, finding.brief))
     return denied, warnings

@@ -133,7 +133,8 @@ def test_lint_says_what_the_webhook_says(value: str) -> None:
 FINDINGS = run([pod("cannal"), pod("canal", CNI="x", networks="y")])
 TEXT = """\
 f.yaml:4:10: error: Pod default/web metadata.annotations[cni]: Unsupported value: "cannal": \
-item 1: supported values: "canal", "weave" (did you mean "canal"?)
+item 1: supported values: "canal", "weave" (did you mean "canal"?); to list networks, try: \
+kubectl get networks.cni-genie.io
 """
 
 

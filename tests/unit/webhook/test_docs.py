@@ -29,6 +29,6 @@ def test_a_row_of_the_page_is_what_the_webhook_says(value: str, message: str) ->
     known = {*NETWORKS, "a", "secret"} if value.startswith("a,") or forbidden else {*NETWORKS}
     networks = ClusterNetworks(known=frozenset(known), present=frozenset(known))
     findings = validate_annotation(value, namespace, networks, FIELD).findings
-    messages = [f.cause.message for f in findings]
+    messages = [f.refusal().message for f in findings]
     assert message in messages
     assert {f.cause.field for f in findings} == {FIELD}

@@ -95,6 +95,7 @@ def test_a_new_pod_is_stored_with(
                 (
                     f'{CNI}: Unsupported value: "wave": item 1: supported values: "canal", "weave"'
                     ' (did you mean "weave"?)'
+                    "; to list networks, try: kubectl get networks.cni-genie.io"
                 )
             ],
             id="unknown-network-with-the-nearest",
@@ -202,7 +203,8 @@ def test_a_new_pod_is_refused(
             "wave",
             422,
             'Unsupported value: "wave": item 1: supported values: "canal", "weave" (did you mean'
-            ' "weave"?) (the default of namespace "team-a")',
+            ' "weave"?) (the default of namespace "team-a")'
+            "; to list networks, try: kubectl get networks.cni-genie.io",
             id="unknown",
         ),
         pytest.param(
@@ -229,7 +231,7 @@ def test_names_beyond_ten_are_counted_not_listed() -> None:
     """A cluster with many networks gets a message of bounded length."""
     many = ClusterNetworks(known=frozenset(f"net{n:02}" for n in range(40)))
     (message,) = messages(admit(pod("zz"), networks=many))
-    assert message.endswith('"net08", "net09" and 30 more')
+    assert '"net08", "net09" and 30 more; to list networks, try: ' in message
 
 
 @pytest.mark.parametrize(
