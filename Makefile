@@ -8,7 +8,7 @@ RUN := .venv/bin/python
 STAMP := .venv/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check parts unit node live bench cluster cluster-down plugin images docs venv lock clean format coverage
+.PHONY: help demo test check parts unit node live bench cluster cluster-down plugin images manifests docs venv lock clean format coverage
 
 help:  ## print this list
 	@awk -F ':.*##' '/^[a-z-]+:.*##/ {gsub(/[$$][$$]/, "$$", $$2); printf "  make %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -92,6 +92,9 @@ cluster:  ## start or reuse a cluster with Genie (root): eval "$$(make -s cluste
 cluster-down:  ## stop that cluster and remove what it left (root)
 	@$(NEW_PYTHON)
 	@$(PYTHON) -m tests.devcluster down
+
+manifests: venv  ## render the chart as manifests/genie.yaml (root)
+	@$(RUN) -m tests.devcluster manifests
 
 plugin: venv  ## build the CNI plugin for this machine's /usr/bin/python3: build/genie
 	@$(RUN) -m dispatcher.build.bundle build

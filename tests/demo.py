@@ -1,6 +1,6 @@
 """Show Genie on a throw-away real Kubernetes: ``make demo``.
 
-The demo starts a cluster, installs Genie from ``manifests/`` with the image of the ``Dockerfile``,
+The demo starts a cluster, installs Genie from the Helm chart with the image of the ``Dockerfile``,
 and applies two pods. A table shows what they were attached to, read from inside the pods and not
 from Genie's records. A third pod, with a typing mistake, is refused. Then the cluster is removed.
 
@@ -57,7 +57,7 @@ def show() -> None:
     """Run all steps on a cluster, and take it down even if one fails."""
     cluster = Cluster.up(NAME)
     try:
-        with step("installing Genie from manifests/"):
+        with step("installing Genie with Helm"):
             install_genie(cluster)
         show_pods(cluster)
         show_refusal(cluster)

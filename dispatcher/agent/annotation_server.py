@@ -24,7 +24,7 @@ Protocol, over the unix socket ``agentSocket`` of the conflist (default
    11    the API server does not answer, or is busy          yes
    120   the pod does not exist                              no: the pod was deleted
    121   the pod has another UID than the runtime's          no: it was replaced
-   122   the agent may not read pods                         no: an overlay is missing
+   122   the agent may not read pods                         no: oldRuntimes is not set
    123   the request is not valid                            no
    ====  ==================================================  ==========================
 
@@ -73,7 +73,7 @@ BAD_REQUEST = 123
 
 UPGRADE_RUNTIME = (
     "this container runtime passes no annotations to CNI plugins: upgrade to containerd 1.7 or "
-    "CRI-O 1.29, or later, or apply the overlay manifests/overlays/old-runtimes"
+    "CRI-O 1.29, or later, or set oldRuntimes: true in the values of the Helm chart"
 )
 
 log = structlog.get_logger("annotations")

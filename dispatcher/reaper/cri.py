@@ -53,8 +53,8 @@ def list_sandboxes(path: Path, own_uid: str) -> set[str]:
     if own_uid and own_uid not in pod_uids(response):
         raise CRIError(
             f"the runtime at {path} does not run this node's pods; set GENIE_RUNTIME_SOCKET in the "
-            "DaemonSet genie-agent to the CRI socket of the kubelet's runtime (the overlays cri-o, "
-            "k3s and rke2 do this)"
+            "DaemonSet genie-agent to the CRI socket of the kubelet's runtime (the Helm chart's "
+            "value platform does this: k3s, rke2 or crio)"
         )
     return set(sandbox_ids(response))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ import yaml
 
 from dispatcher.kube.client import KubeError
 from tests.cluster.support.admission import NAME, NAMESPACE, WEBHOOK_PODS, api, scale
-from tests.devcluster.build import imagebuild
+from tests.devcluster.helm import CHART, PLAIN, render
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -99,28 +98,30 @@ HOST = f"{NAME}-on-the-host"
 HOST_LABELS = {"app.kubernetes.io/name": "cni-genie", "app.kubernetes.io/component": HOST}
 
 
-def overlay(cluster: Cluster) -> list[dict[str, Any]]:
-    """Return the overlay's Deployment and settings, so that they stand beside the installed ones.
+def on_host_network(cluster: Cluster) -> list[dict[str, Any]]:
+    """Return Deployment and settings of the host network, to stand beside the installed ones.
 
     One replica, with a name and labels of its own, and the image that the cluster has.
     """
-    folder = os.fspath(imagebuild.PROJECT / "manifests/overlays/webhook-host-network")
-    objects = list(yaml.safe_load_all(cluster.kubectl("kustomize", folder).stdout))
+    installed = cluster.get("deployment", NAME, "-n", NAMESPACE)["spec"]["template"]["spec"]
+    objects = render({**PLAIN, "webhook": {"hostNetwork": True}})
     (deployment,) = (one for one in objects if one["kind"] == "Deployment")
     spec = deployment["spec"]
     deployment["metadata"]["name"] = HOST
     spec["replicas"], spec["selector"]["matchLabels"] = 1, HOST_LABELS
     spec["template"]["metadata"]["labels"] = HOST_LABELS
     container = spec["template"]["spec"]["containers"][0]
-    container["image"] = imagebuild.GENIE_IMAGE
-    settings = container["envFrom"][0]["configMapRef"]["name"]
-    return [deployment, *(one for one in objects if one["metadata"]["name"] == settings)]
+    container["image"] = installed["containers"][0]["image"]
+    (settings,) = (o for o in objects if (o["kind"], o["metadata"]["name"]) == ("ConfigMap", NAME))
+    settings["metadata"]["name"] = HOST
+    container["envFrom"] = [{"configMapRef": {"name": HOST}}]
+    return [deployment, settings]
 
 
 @pytest.fixture
 def on_the_host(cluster: Cluster) -> Iterator[Cluster]:
     """Give the cluster with the Service leading to a replica on its node's own network."""
-    manifest = yaml.safe_dump_all(overlay(cluster))
+    manifest = yaml.safe_dump_all(on_host_network(cluster))
     cluster.apply(manifest)
     before = cluster.get("service", NAME, "-n", NAMESPACE)["spec"]["selector"]
     lead(cluster, HOST_LABELS)
@@ -251,8 +252,6 @@ def test_the_api_server_counts_what_the_alerts_watch(trouble: Cluster) -> None:
     }
     for line, does in disruptions.items():
         trouble.wait_for(lambda: does(line), 20, line)  # noqa: B023 - called at once
-    watched = "".join(
-        path.read_text() for path in (imagebuild.PROJECT / "manifests/monitoring").glob("webhook-*")
-    )
+    watched = "".join(path.read_text() for path in (CHART / "files").glob("webhook-*"))
     counted = {line.partition("{")[0].lstrip("^") for line in disruptions}
     assert set(re.findall(r"apiserver_\w+", watched)) == counted

@@ -26,7 +26,7 @@ from tests.cluster.support.admission import (
     scale,
     spaces,
 )
-from tests.cluster.support.outside_webhook import apply_folder, running_webhook, webhook_kubeconfig
+from tests.cluster.support.outside_webhook import apply_chart, running_webhook, webhook_kubeconfig
 from tests.cluster.support.transcript import Section, add, replay, rewrite, sections
 from tests.devcluster.build.imagebuild import PROJECT
 
@@ -90,10 +90,10 @@ def with_oldest_api_server_alone(oldest: tuple[Cluster, contextlib.ExitStack]) -
 
 @pytest.fixture(scope="module")
 def with_policies_alone() -> Iterator[Cluster]:
-    """Give a cluster with the overlay that needs no webhook."""
+    """Give a cluster whose chart has no webhook."""
     with own_cluster("policies") as cluster:
         cluster.apply(node("node1"))
-        apply_folder(cluster, "overlays/without-webhook")
+        apply_chart(cluster, values={"webhook": {"enabled": False}})
         make_spaces(cluster, SPACES)
         yield cluster
 

@@ -7,7 +7,6 @@ of its own, and a client that trusts the bundles of some seconds ago connects al
 from __future__ import annotations
 
 import json
-import os
 import time
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -19,8 +18,8 @@ from certs.webhook_configs import API, KINDS
 from tests.cluster.support.admission import NAME, NAMESPACE, make_spaces, node, own_cluster
 from tests.cluster.support.certs_site import WITHOUT_PODS, CertificateSite, StrictClient, bundles
 from tests.cluster.support.load import Load
-from tests.cluster.support.outside_webhook import apply_folder
-from tests.devcluster.build.imagebuild import PROJECT
+from tests.cluster.support.outside_webhook import apply_chart
+from tests.devcluster.helm import PLAIN, render
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,10 +34,10 @@ PAUSE = 0.02
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[CertificateSite]:
-    """Give an API server with manifests/ and two replicas that started at the same time."""
+    """Give an API server with the chart and two replicas that started at the same time."""
     with own_cluster("certs") as cluster:
         cluster.apply(node("node1"))
-        apply_folder(cluster, ".", *WITHOUT_PODS)
+        apply_chart(cluster, *WITHOUT_PODS)
         # The namespace is removed with the cluster: to delete thousands of pods would take longer.
         make_spaces(cluster, {"busy": {}})
         new_site = CertificateSite(cluster)
@@ -60,10 +59,9 @@ def configuration(site: CertificateSite) -> dict[str, Any]:
     return site.admin.get(MUTATING)
 
 
-def rendered(site: CertificateSite) -> dict[str, Any]:
-    """Return the MutatingWebhookConfiguration as manifests/ have it."""
-    text = site.cluster.kubectl("kustomize", os.fspath(PROJECT / "manifests")).stdout
-    objects: list[dict[str, Any]] = list(yaml.safe_load_all(text))
+def rendered() -> dict[str, Any]:
+    """Return the MutatingWebhookConfiguration as the chart has it."""
+    objects = render(PLAIN)
     return next(one for one in objects if one["kind"] == "MutatingWebhookConfiguration")
 
 
@@ -88,7 +86,7 @@ def test_a_whole_rotation_costs_no_call(site: CertificateSite) -> None:
         status = json.loads(site.certs("status", "--output", "json").stdout)
         assert status["phase"] == "PROMOTE"
         # Not earlier: PROMOTE lasts 20 seconds, and on a busy machine kubectl takes longer.
-        apply_folder(site.cluster, ".", *WITHOUT_PODS)
+        apply_chart(site.cluster, *WITHOUT_PODS)
         site.wait_steady()
         site.cluster.wait_for(lambda: load.calls >= ENOUGH, 120, f"{ENOUGH} calls")
     assert site.secret()["ca.crt"] != old
@@ -140,7 +138,7 @@ def empty(site: CertificateSite) -> float:
 
 
 def replace(site: CertificateSite) -> float:
-    manifest = rendered(site)
+    manifest = rendered()
     manifest["metadata"]["resourceVersion"] = configuration(site)["metadata"]["resourceVersion"]
     removed_at = time.time()
     site.admin.update(MUTATING, manifest)
@@ -148,7 +146,7 @@ def replace(site: CertificateSite) -> float:
 
 
 def recreate(site: CertificateSite) -> float:
-    manifest = rendered(site)
+    manifest = rendered()
     site.admin.delete(MUTATING)
     removed_at = time.time()
     site.admin.create(API + KINDS[0], manifest)
@@ -190,7 +188,7 @@ def test_the_next_release_may_drop_and_rename_entries(
     site: CertificateSite, how: tuple[str, ...]
 ) -> None:
     """No part of a dropped entry stays, the renamed one is covered, and a rollback works."""
-    first = rendered(site)
+    first = rendered()
     second = json.loads(json.dumps(first))
     dropped = second["webhooks"].pop(0)["name"]
     second["webhooks"][0]["name"] = "renamed.cni-genie.io"
@@ -203,11 +201,9 @@ def test_the_next_release_may_drop_and_rename_entries(
     assert dropped in [entry["name"] for entry in configuration(site)["webhooks"]]
 
 
-def test_the_overlay_for_cert_manager_is_accepted(site: CertificateSite) -> None:
+def test_the_chart_with_cert_manager_is_accepted(site: CertificateSite) -> None:
     """By a real API server, except cert-manager's own kinds; it requests the injection."""
-    folder = os.fspath(PROJECT / "manifests/overlays/cert-manager")
-    text = site.cluster.kubectl("kustomize", folder).stdout
-    objects: list[dict[str, Any]] = list(yaml.safe_load_all(text))
+    objects = render({**PLAIN, "certificates": "cert-manager"})
     ours = [one for one in objects if one["apiVersion"] != "cert-manager.io/v1"]
     site.cluster.apply(yaml.safe_dump_all(ours), "--dry-run=server")
     marked = [

@@ -1,20 +1,24 @@
-"""Certificates of what manifests/ install: two pods, their own ServiceAccount and network."""
+"""Certificates of what the chart installs: two pods, their own ServiceAccount and network."""
 
 from __future__ import annotations
 
 import json
-import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-import yaml
 
 from tests.cluster.support.admission import NAME, NAMESPACE, api, spaces
 from tests.cluster.support.certs_manager import CertManagerStandIn
 from tests.cluster.support.certs_site import SHORTENED
 from tests.cluster.support.load import PODS, Load
-from tests.devcluster.build import imagebuild
-from tests.devcluster.genie import DEFAULT_NETWORK, overlay
+from tests.cluster.support.other_kinds import CERT_MANAGER, defined
+from tests.devcluster import helm
+from tests.devcluster.genie import (
+    DEFAULT_NETWORK,
+    chart_values,
+    import_genie,
+    install_genie,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,60 +67,30 @@ def test_a_rotation_asked_for_in_a_pod_costs_no_call(short_lived: Cluster) -> No
     assert load.calls > 0
 
 
-OVERLAY = imagebuild.PROJECT / "manifests/overlays/cert-manager"
-
-
-def environment(values: dict[str, str]) -> dict[str, Any]:
-    """Return the patch of the Deployment that sets variables."""
-    variables = [{"name": name, "value": value} for name, value in values.items()]
-    containers = [{"name": "webhook", "env": variables}]
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": NAME, "namespace": NAMESPACE},
-        "spec": {"template": {"spec": {"containers": containers}}},
-    }
-
-
-def apply_overlay(cluster: Cluster) -> None:
-    """Apply the overlay for cert-manager without cert-manager's own kinds."""
-    folder = cluster.layout.state / "cert-manager"
-    folder.mkdir(exist_ok=True)
-    archive = imagebuild.build_genie()
-    base = os.path.relpath(OVERLAY, folder)
-    content = overlay(base, imagebuild.GENIE_IMAGE, archive.parent.name, DEFAULT_NETWORK)
-    any_object = {"apiVersion": "cert-manager.io/v1", "kind": "any", "metadata": {"name": "any"}}
-    content["patches"] += [
-        {
-            "target": {"group": "cert-manager.io"},
-            "patch": json.dumps({"$patch": "delete", **any_object}),
-        },
-        {"patch": json.dumps(environment(SHORTENED))},
-    ]
-    (folder / "kustomization.yaml").write_text(json.dumps(content))
-    cluster.kubectl("apply", "-k", os.fspath(folder))
+WITH_CERT_MANAGER = {"certificates": "cert-manager", "webhook": {"settings": SHORTENED}}
 
 
 @pytest.fixture
 def cert_manager(cluster: Cluster) -> Iterator[CertManagerStandIn]:
     """Give the stand-in for cert-manager; both replicas serve its certificate."""
-    objects = yaml.safe_load_all((OVERLAY / "certificates.yaml").read_text())
-    (certificate,) = (item for item in objects if "dnsNames" in item["spec"])
+    image = import_genie(cluster)
+    values = {**chart_values(image, DEFAULT_NETWORK), **WITH_CERT_MANAGER}
+    (certificate,) = (item for item in helm.render(values) if "dnsNames" in item.get("spec", {}))
     admin = api(cluster)
     stand_in = CertManagerStandIn(admin, certificate)
-    stand_in.issue()
-    apply_overlay(cluster)
-    entries = stand_in.inject()
-    assert entries == 8
-    cluster.kubectl("rollout", "status", *DEPLOYMENT, "--timeout=100s")
-    # Again, as cert-manager would: the old replicas wrote their CA beside the new one.
-    stand_in.inject()
-    with spaces(cluster, {"busy": {}}, force=True):
-        yield stand_in
-        admin.delete(f"{PODS}?gracePeriodSeconds=0", timeout=100)
-    stand_in.withdraw()
-    cluster.kubectl("apply", "-k", os.fspath(cluster.layout.state / "genie"))
-    cluster.kubectl("rollout", "status", *DEPLOYMENT, "--timeout=100s")
+    with defined(cluster, CERT_MANAGER):
+        stand_in.issue()
+        helm.install(cluster, values)
+        entries = stand_in.inject()
+        assert entries == 8
+        cluster.kubectl("rollout", "status", *DEPLOYMENT, "--timeout=100s")
+        # Again, as cert-manager would: the old replicas wrote their CA beside the new one.
+        stand_in.inject()
+        with spaces(cluster, {"busy": {}}, force=True):
+            yield stand_in
+            admin.delete(f"{PODS}?gracePeriodSeconds=0", timeout=100)
+        stand_in.withdraw()
+        install_genie(cluster)
     cluster.kubectl("delete", "secret", stand_in.secret, "-n", NAMESPACE)
 
 

@@ -1,93 +1,34 @@
-"""The Helm chart: what it renders, what it refuses, and that the API server takes it."""
+"""The Helm chart: what it renders, what it refuses, and that genie.yaml is what it renders.
+
+tests/cluster/test_manifests.py sends what it renders to real API servers.
+"""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from dispatcher.node.settings import NodeSettings
 from tests.devcluster import helm
-from tests.devcluster.build import gobuild
-from tests.devcluster.build.imagebuild import PROJECT
-from tests.devcluster.commands import run
-from tests.devcluster.helm import NAMESPACE, render, template
+from tests.devcluster.helm import GENIE_YAML, NAMESPACE, genie_yaml, render, template
 
-MANIFESTS = PROJECT / "manifests"
 IMAGE = {"image": {"repository": "cni-genie"}}
 METRICS = {"podMonitor": True, "serviceMonitor": True, "rules": True, "dashboards": True}
 CHECKSUM = "checksum/settings"
-GENERATED = "genie-webhook"
 
 
 def by_name(objects: list[dict[str, Any]]) -> dict[tuple[str, str], dict[str, Any]]:
-    """Return *objects* by kind and name, without what only one of Helm and kustomize writes.
-
-    Kustomize gives a generated ConfigMap a name with a hash, so that a change makes new pods; the
-    chart has a checksum in the pods' annotations for that.
-    """
-    found = {}
-    for each in json.loads(json.dumps(objects)):
-        name = each["metadata"]["name"]
-        if each["kind"].startswith(("Validating", "Mutating")):
-            each["metadata"].pop("namespace", None)  # has no meaning for objects of the cluster
-        if each["kind"] == "ConfigMap" and name.startswith(f"{GENERATED}-") and "data" in each:
-            name = GENERATED if "GENIE_SCHEDULING" in each["data"] else name
-            each["metadata"]["name"] = name
-        if each["kind"] == "Deployment":
-            pod = each["spec"]["template"]
-            pod["metadata"].get("annotations", {}).pop(CHECKSUM, None)
-            pod["metadata"].pop("annotations", None)
-            for container in pod["spec"]["containers"]:
-                for source in container["envFrom"]:
-                    source["configMapRef"]["name"] = GENERATED
-        found[each["kind"], name] = in_order(each)
-    return found
+    """Return *objects* by kind and name."""
+    return {(each["kind"], each["metadata"]["name"]): each for each in objects}
 
 
-def in_order(value: Any) -> Any:
-    """Return *value* with its lists of named things (variables, mounts, …) in order of name."""
-    if isinstance(value, dict):
-        return {key: in_order(each) for key, each in value.items()}
-    if not isinstance(value, list):
-        return value
-    values = [in_order(each) for each in value]
-    if all(isinstance(each, dict) and "name" in each for each in values):
-        values.sort(key=lambda each: (each["name"], each.get("mountPath", "")))
-    return values
-
-
-AS_BEFORE = [
-    pytest.param({}, [""], id="the defaults"),
-    pytest.param({"platform": "k3s"}, ["overlays/k3s"], id="k3s"),
-    pytest.param({"platform": "rke2"}, ["overlays/rke2"], id="RKE2"),
-    pytest.param({"platform": "crio"}, ["overlays/cri-o"], id="CRI-O"),
-    pytest.param({"oldRuntimes": True}, ["overlays/old-runtimes"], id="old runtimes"),
-    pytest.param(
-        {"agent": {"metricsOnNodeAddress": True}}, ["overlays/agent-metrics"], id="agent metrics"
-    ),
-    pytest.param(
-        {"webhook": {"hostNetwork": True}}, ["overlays/webhook-host-network"], id="host network"
-    ),
-    pytest.param({"webhook": {"enabled": False}}, ["overlays/without-webhook"], id="policies only"),
-    pytest.param({"certificates": "cert-manager"}, ["overlays/cert-manager"], id="cert-manager"),
-    pytest.param({"metrics": METRICS}, ["overlays/agent-metrics", "monitoring"], id="monitoring"),
-]
-
-
-@pytest.mark.parametrize(("values", "folders"), AS_BEFORE)
-def test_the_chart_renders_the_objects_of_the_kustomization(
-    values: dict[str, Any], folders: list[str]
-) -> None:
-    """Object by object, so that both ways of installing give the same Genie."""
-    chart = by_name(render({**IMAGE, "createNamespace": True, **values}))
-    kubectl = gobuild.build(gobuild.KUBERNETES) / "kubectl"
-    texts = [run([kubectl, "kustomize", MANIFESTS / each]).stdout for each in folders]
-    before = by_name([each for text in texts for each in yaml.safe_load_all(text) if each])
-    assert chart.keys() == before.keys()
-    for key, expected in before.items():
-        assert chart[key] == expected, key
+def test_genie_yaml_is_the_chart_with_the_defaults() -> None:
+    """`make manifests` writes it again after a change of the chart."""
+    assert genie_yaml() == GENIE_YAML.read_text()
 
 
 REFUSED = [
@@ -185,6 +126,107 @@ def test_values_of_several_kinds_combine() -> None:
         labels = [o["metadata"]["labels"] for (k, _), o in objects.items() if k == kind]
         assert labels
         assert all(each["release"] == "prometheus" for each in labels)
+
+
+PLATFORMS = ["standard", "k3s", "rke2", "crio"]
+
+
+def pod_of_the_agent(values: dict[str, Any]) -> dict[str, Any]:
+    spec: dict[str, Any] = by_name(render({**IMAGE, **values}))["DaemonSet", "genie-agent"]["spec"]
+    return dict(spec["template"]["spec"])
+
+
+def variables(pod: dict[str, Any], name: str) -> dict[str, str]:
+    """Return the variables of a container that have a value of their own."""
+    [container] = [each for each in pod["containers"] if each["name"] == name]
+    return {each["name"]: each["value"] for each in container["env"] if "value" in each}
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_every_variable_of_a_platform_is_a_setting(platform: str) -> None:
+    """A misspelled variable would be ignored."""
+    pod = pod_of_the_agent({"platform": platform})
+    known = {f"GENIE_{field.upper()}" for field in NodeSettings.model_fields}
+    for name in ("agent", "reaper"):
+        assert variables(pod, name).keys() <= known
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_every_path_of_a_platform_is_mounted_where_the_host_has_it(platform: str) -> None:
+    """Agent and reaper have the same paths: one installs what the other runs."""
+    pod = pod_of_the_agent({"platform": platform})
+    agent, reaper = variables(pod, "agent"), variables(pod, "reaper")
+    volumes = {each["name"]: each for each in pod["volumes"]}
+    [container] = [each for each in pod["containers"] if each["name"] == "agent"]
+    mounts = {
+        each["mountPath"]: volumes[each["name"]]["hostPath"]["path"]
+        for each in container["volumeMounts"]
+        if "hostPath" in volumes[each["name"]]
+    }
+    assert all(place == host for place, host in mounts.items())
+    for name in ("cni_bin_dir", "cni_conf_dir", "other_bin_dirs"):
+        for place in filter(None, agent.get(f"GENIE_{name.upper()}", "").split(",")):
+            assert any(Path(place).is_relative_to(mount) for mount in mounts), place
+    shared = {key for key in agent if key.endswith(("_DIR", "_DIRS"))}
+    assert {key: reaper[key] for key in shared} == {key: agent[key] for key in shared}
+    assert not [key for key in agent if "SOCKET" in key]
+
+
+def test_only_for_old_runtimes_may_agents_read_pods() -> None:
+    """One right more, and nothing else."""
+
+    def rules(values: dict[str, Any]) -> list[Any]:
+        objects = by_name(render({**IMAGE, **values}))
+        return list(objects["ClusterRole", "genie-agent"]["rules"])
+
+    more = [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]
+    assert rules({"oldRuntimes": True}) == rules({}) + more
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param({"metrics": {"podMonitor": True}}, id="by the monitor"),
+        pytest.param({"agent": {"metricsOnNodeAddress": True}}, id="by the value"),
+    ],
+)
+def test_the_agents_metrics_are_on_the_nodes_address(values: dict[str, Any]) -> None:
+    """The port has the name and number that the monitor finds, and probes follow."""
+    objects = by_name(render({**IMAGE, "metrics": {"podMonitor": True}}))
+    monitor = objects["PodMonitor", "genie-agent"]["spec"]
+    [endpoint] = monitor["podMetricsEndpoints"]
+    template = objects["DaemonSet", "genie-agent"]["spec"]["template"]
+    assert monitor["selector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
+    # The metrics themselves do not say on which node they were taken.
+    assert [each["targetLabel"] for each in endpoint["relabelings"]] == ["node"]
+    assert endpoint["path"] == "/metrics"
+
+    [agent, _] = pod_of_the_agent(values)["containers"]
+    port = NodeSettings(node_name="n").port
+    assert agent["ports"] == [{"name": endpoint["port"], "containerPort": port, "protocol": "TCP"}]
+    listen = {"fieldRef": {"fieldPath": "status.hostIP"}}
+    assert {"name": "GENIE_LISTEN", "valueFrom": listen} in agent["env"]
+    for probe in ("livenessProbe", "readinessProbe"):
+        assert "host" not in agent[probe]["httpGet"]
+
+
+def test_with_cert_manager_the_webhook_loses_the_rights_it_does_not_need() -> None:
+    """By an apply over what is installed: a Role that is left out would stay."""
+    managed, given = (
+        by_name(render({**IMAGE, "certificates": each})) for each in ("managed", "cert-manager")
+    )
+    role = ("Role", "genie-webhook")
+    assert managed[role]["rules"]
+    assert given[role]["rules"] == []
+    role = ("ClusterRole", "genie-webhook")
+    [removed] = [rule for rule in managed[role]["rules"] if rule not in given[role]["rules"]]
+    assert removed == {
+        "apiGroups": ["admissionregistration.k8s.io"],
+        "resources": ["mutatingwebhookconfigurations", "validatingwebhookconfigurations"],
+        "resourceNames": ["cni-genie"],
+        "verbs": ["patch"],
+    }
+    assert [rule for rule in given[role]["rules"] if rule not in managed[role]["rules"]] == []
 
 
 def test_a_changed_setting_makes_new_pods_of_the_webhook() -> None:

@@ -1,89 +1,154 @@
-"""Send every kustomization of manifests/ to the real API server in a dry run.
+"""Send genie.yaml, and the chart with many values, to real API servers in a dry run.
 
-With kubectl's strict validation and the server's own, admission included. Objects of the Prometheus
-operator and of cert-manager need their kinds: they are defined here as no more than names, so the
-server judges where such an object is put and what it is called, and not what stands in it.
+With kubectl's strict validation and the server's own, admission included: on the newest API server,
+and on the oldest that Genie supports.
 """
 
 from __future__ import annotations
 
-import functools
 import json
-from pathlib import Path
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+
+from tests.cluster.support.admission import own_cluster
+from tests.cluster.support.other_kinds import CERT_MANAGER, PROMETHEUS, defined
+from tests.devcluster.helm import GENIE_YAML, NAMESPACE, PLAIN, render
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.devcluster.cluster import Cluster
 
-MANIFESTS = Path(__file__).parents[2] / "manifests"
-FOLDERS = [MANIFESTS, MANIFESTS / "monitoring", *sorted((MANIFESTS / "overlays").iterdir())]
-
-OTHERS = ("cert-manager.io", "monitoring.coreos.com")
-"""API groups that the cluster under test does not have."""
-
-
-@functools.cache  # it takes a second each
-def rendered(cluster: Cluster, folder: Path) -> list[dict[str, Any]]:
-    text = cluster.kubectl("kustomize", str(folder)).stdout
-    return [each for each in yaml.safe_load_all(text) if each]
+DRY_RUN = ("--dry-run=server", "--validate=strict", "--output=json")
+METRICS = {
+    "podMonitor": True,
+    "serviceMonitor": True,
+    "rules": True,
+    "dashboards": True,
+    "labels": {"release": "prometheus"},
+}
+WITHOUT_WEBHOOK = {"enabled": False}
 
 
-def definition(group: str, version: str, kind: str) -> dict[str, Any]:
-    """Return a CustomResourceDefinition that accepts any content."""
-    plural = f"{kind.lower()}s"
-    anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{plural}.{group}"},
-        "spec": {
-            "group": group,
-            "scope": "Namespaced",
-            "names": {"plural": plural, "singular": kind.lower(), "kind": kind},
-            "versions": [
-                {
-                    "name": version,
-                    "served": True,
-                    "storage": True,
-                    "schema": {"openAPIV3Schema": anything},
-                }
-            ],
-        },
-    }
+@pytest.fixture(scope="module", params=["current", "oldest"])
+def api_server(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """Give an API server that knows the kinds of other projects that the chart uses."""
+    with (
+        own_cluster(f"manifests-{request.param}", api_server=request.param) as cluster,
+        defined(cluster, CERT_MANAGER | PROMETHEUS),
+    ):
+        # A dry run creates none.
+        cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+        yield cluster
 
 
-@pytest.fixture(scope="module")
-def other_kinds(cluster: Cluster) -> Iterator[None]:
-    """Create definitions for the kinds of other projects that manifests/ uses."""
-    kinds = {
-        (*each["apiVersion"].split("/"), each["kind"])
-        for folder in FOLDERS
-        for each in rendered(cluster, folder)
-        if each["apiVersion"].partition("/")[0] in OTHERS
-    }
-    assert {group for group, _, _ in kinds} == set(OTHERS)
-    made = [definition(*kind) for kind in sorted(kinds)]
-    names = [f"customresourcedefinition/{each['metadata']['name']}" for each in made]
-    cluster.apply({"apiVersion": "v1", "kind": "List", "items": made})
-    cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", *names)
-    yield
-    cluster.kubectl("delete", *names)
-
-
-@pytest.mark.usefixtures("other_kinds")
-@pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)
-def test_the_api_server_accepts_every_object_of(cluster: Cluster, folder: Path) -> None:
-    """All objects, in one dry run, without a warning."""
-    done = cluster.kubectl(
-        "apply", "-k", str(folder), "--dry-run=server", "--validate=strict", "--output=json"
-    )
-    taken = json.loads(done.stdout)
-    objects = taken["items"] if taken["kind"] == "List" else [taken]
-    expected = [(each["kind"], each["metadata"]["name"]) for each in rendered(cluster, folder)]
-    assert sorted((each["kind"], each["metadata"]["name"]) for each in objects) == sorted(expected)
+def accepted(cluster: Cluster, *source: str, input: str | None = None) -> list[tuple[str, str]]:  # noqa: A002
+    """Return kind and name of the objects that `kubectl apply` would write, without a warning."""
+    done = cluster.kubectl("apply", *source, *DRY_RUN, input=input)
     assert "Warning" not in done.stderr
+    written = json.loads(done.stdout)
+    objects = written["items"] if written["kind"] == "List" else [written]
+    return sorted((each["kind"], each["metadata"]["name"]) for each in objects)
+
+
+def names(objects: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    return sorted((each["kind"], each["metadata"]["name"]) for each in objects)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        pytest.param(("-f", os.fspath(GENIE_YAML)), id="kubectl apply -f manifests/genie.yaml"),
+        pytest.param(("-k", os.fspath(GENIE_YAML.parent)), id="kubectl apply -k manifests"),
+    ],
+)
+def test_an_api_server_accepts_genie_yaml_by(api_server: Cluster, source: tuple[str, str]) -> None:
+    """All objects, none of a kind or with a field that it does not know."""
+    expected = names([each for each in yaml.safe_load_all(GENIE_YAML.read_text()) if each])
+    assert accepted(api_server, *source) == expected
+
+
+COMBINATIONS: list[Any] = [
+    pytest.param({}, id="the defaults"),
+    *(pytest.param({"platform": each}, id=each) for each in ("k3s", "rke2", "crio")),
+    pytest.param({"oldRuntimes": True}, id="old runtimes"),
+    pytest.param({"certificates": "cert-manager"}, id="cert-manager"),
+    pytest.param(
+        {
+            "certificates": "cert-manager",
+            "certificateIssuer": {"name": "company", "kind": "ClusterIssuer"},
+        },
+        id="cert-manager with an issuer of the company",
+    ),
+    pytest.param({"certificates": "files", "certificateSecret": "tls"}, id="certificates of files"),
+    pytest.param({"webhook": {"hostNetwork": True}}, id="host network"),
+    pytest.param({"metrics": METRICS}, id="metrics"),
+    pytest.param({"limits": "warn", "maxAttachments": 8, "maxPerNetwork": 4}, id="limits"),
+    pytest.param(
+        {
+            "imagePullSecrets": [{"name": "registry"}],
+            "agent": {"nodeSelector": {"rollout": "first"}},
+            "webhook": {"nodeSelector": {"kubernetes.io/arch": "amd64"}, "networks": ["later"]},
+        },
+        id="pull secrets, node selectors and later networks",
+    ),
+    pytest.param(
+        {
+            "platform": "k3s",
+            "certificates": "cert-manager",
+            "webhook": {"hostNetwork": True},
+            "metrics": METRICS,
+        },
+        id="k3s, cert-manager, host network and metrics",
+    ),
+    pytest.param(
+        {
+            "platform": "crio",
+            "oldRuntimes": True,
+            "certificates": "files",
+            "certificateSecret": "tls",
+            "webhook": {"hostNetwork": True, "scheduling": "preferred"},
+            "limits": "warn",
+            "metrics": METRICS,
+        },
+        id="CRI-O, old runtimes, files, host network, warnings and metrics",
+    ),
+]
+
+
+@pytest.mark.parametrize("values", COMBINATIONS)
+def test_an_api_server_accepts_every_object_with(
+    api_server: Cluster, values: dict[str, Any]
+) -> None:
+    """All objects, in one dry run."""
+    objects = render({**PLAIN, **values})
+    text = yaml.safe_dump_all(objects)
+    assert accepted(api_server, "-f", "-", input=text) == names(objects)
+
+
+POLICIES_ALONE: list[Any] = [
+    pytest.param({"webhook": WITHOUT_WEBHOOK}, id="policies alone"),
+    pytest.param(
+        {
+            "webhook": WITHOUT_WEBHOOK,
+            "platform": "rke2",
+            "limits": "warn",
+            "metrics": {**METRICS, "serviceMonitor": False},
+        },
+        id="policies alone on RKE2 with metrics",
+    ),
+]
+
+
+@pytest.mark.parametrize("values", POLICIES_ALONE)
+@pytest.mark.parametrize("api_server", ["current"], indirect=True)
+def test_the_newest_api_server_accepts_every_object_with(
+    api_server: Cluster, values: dict[str, Any]
+) -> None:
+    """The chart refuses these values for Kubernetes before 1.36 (test_chart.py)."""
+    objects = render({**PLAIN, **values}, kube_version="1.36.0")
+    text = yaml.safe_dump_all(objects)
+    assert accepted(api_server, "-f", "-", input=text) == names(objects)

@@ -259,7 +259,7 @@ def test_a_pod_that_outlives_genie_is_released_with_or_without_genie(
 
 @pytest.fixture
 def old_runtime(cluster: Cluster) -> Iterator[None]:
-    """Grant the agent the right to read pods, as the overlay for old runtimes does."""
+    """Grant the agent the right to read pods, as the value oldRuntimes does."""
     with granted(cluster, rights_for_old_runtimes()):
         yield
 

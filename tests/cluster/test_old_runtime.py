@@ -58,7 +58,7 @@ def passes_annotations(node: Node) -> bool:
 def test_a_pod_gets_its_networks_through_the_agent(
     cluster: Cluster, namespace: str, old_runtime: Node
 ) -> None:
-    """Without the overlay the pod waits, and an Event says what to do; with it, it is attached.
+    """Without oldRuntimes the pod waits, and an Event says what to do; with it, it is attached.
 
     Only root can connect to the agent's socket.
     """
@@ -71,7 +71,7 @@ def test_a_pod_gets_its_networks_through_the_agent(
     cluster.wait_for(messages, 30, "an Event")
     [message] = set(messages())
     assert f"the agent is not allowed to read pod {namespace}/asks" in message
-    assert "manifests/overlays/old-runtimes" in message
+    assert "oldRuntimes: true" in message
     with granted(cluster, rights_for_old_runtimes()):
         cluster.apply(pod_manifest("plain", None), "-n", namespace)
         wait_until_ready(cluster, namespace, "plain", "asks")

@@ -1,7 +1,8 @@
 """Upgrade, downgrade and upgrade again while pods run, start and stop: nothing is lost or left.
 
 Image and manifests of the predecessor are built from the history (:mod:`tests.predecessor`). Each
-version replaces the other as an administrator does it: with another image and other manifests.
+version replaces the other as an administrator does it: this tree with Helm, which takes over what
+the predecessor's kustomization installed, and the predecessor with `kubectl apply -k`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import itertools
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dispatcher.state.record import FORMAT
 from tests import predecessor as of_history
@@ -24,7 +25,9 @@ from tests.cluster.support.churn import (
     remaining_leftovers,
 )
 from tests.cluster.support.pods import pod_manifest
-from tests.devcluster.genie import DEFAULT_NETWORK, THIS, Release, install_genie
+from tests.devcluster import helm
+from tests.devcluster.build.imagebuild import PROJECT
+from tests.devcluster.genie import DEFAULT_NETWORK, install_genie
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,8 +68,8 @@ def pods_come_and_go(cluster: Cluster, node: Node, namespace: str) -> Iterator[l
             results.append(churning.result())
 
 
-def replace(cluster: Cluster, namespace: str, release: Release, expected: Attachments) -> None:
-    """Put *release* in place of the other version while pods come and go.
+def replace(cluster: Cluster, namespace: str, tree: Path, expected: Attachments) -> None:
+    """Put the version of *tree* in place of the other while pods come and go.
 
     The pods that stay keep what they have, and none restarts.
     """
@@ -74,10 +77,40 @@ def replace(cluster: Cluster, namespace: str, release: Release, expected: Attach
     launcher = node.path(LAUNCHER)
     former = launcher.read_text()
     with pods_come_and_go(cluster, node, namespace) as churned:
-        install_genie(cluster, release=release)
+        install_genie(cluster, tree=tree)
     assert churned[0].pods
     assert launcher.read_text() != former
     assert held(cluster, node, namespace) == expected
+
+
+def additions(rendered: Any, live: Any, path: str) -> Iterator[str]:
+    """Yield what *live* has in its lists of named things, and *rendered* has not."""
+    if isinstance(rendered, dict) and isinstance(live, dict):
+        for key, value in rendered.items():
+            yield from additions(value, live.get(key), f"{path}.{key}")
+    if isinstance(rendered, list) and isinstance(live, list):
+        expected, present = (
+            {each["name"]: each for each in items if isinstance(each, dict) and "name" in each}
+            for items in (rendered, live)
+        )
+        yield from (f"{path}.{name}" for name in present.keys() - expected.keys())
+        for name in present.keys() & expected.keys():
+            yield from additions(expected[name], present[name], f"{path}.{name}")
+
+
+def left_of_kustomize(cluster: Cluster) -> list[str]:
+    """Return the entries of installed objects that the chart's release does not have.
+
+    Helm replaces what it applied itself; entries that only `kubectl apply` wrote might stay.
+    """
+    objects = helm.manifest(cluster)
+    assert objects
+    found: list[str] = []
+    for each in objects:
+        kind, name = each["kind"], each["metadata"]["name"]
+        place = ("-n", each["metadata"]["namespace"]) if "namespace" in each["metadata"] else ()
+        found += additions(each, cluster.get(kind, name, *place), f"{kind}/{name}")
+    return found
 
 
 def create(cluster: Cluster, namespace: str, prefix: str) -> Attachments:
@@ -122,14 +155,15 @@ def test_an_upgrade_that_is_taken_back_and_made_again_loses_nothing(
     No creation fails meanwhile, and in the end no address, record, rule or veth remains.
     """
     node = cluster.node(NODE)
-    before = Release(predecessor, "localhost/cni-genie:predecessor")
-    install_genie(cluster, release=before)  # there is no pod yet that could lose anything
+    install_genie(cluster, tree=predecessor)  # there is no pod yet that could lose anything
     try:
         expected = create(cluster, namespace, "old")
         assert held(cluster, node, namespace) == expected
 
-        for prefix, release in (("upgraded", THIS), ("downgraded", before)):
-            replace(cluster, namespace, release, expected)
+        for prefix, tree in (("upgraded", PROJECT), ("downgraded", predecessor)):
+            replace(cluster, namespace, tree, expected)
+            if tree == PROJECT:
+                assert left_of_kustomize(cluster) == []
             created = create(cluster, namespace, prefix)
             assert held(cluster, node, namespace) == expected | created
             assert formats(node) == {of_history.FORMAT, FORMAT}
@@ -138,7 +172,7 @@ def test_an_upgrade_that_is_taken_back_and_made_again_loses_nothing(
             assert held(cluster, node, namespace) == expected
             assert remaining_leftovers(node) == {}
 
-        replace(cluster, namespace, THIS, expected)
+        replace(cluster, namespace, PROJECT, expected)
     finally:
         install_genie(cluster)
     cluster.kubectl("delete", "pods", "--all", "-n", namespace, "--wait=true")

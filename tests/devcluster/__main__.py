@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 
-from tests.devcluster import cleanup, machine, state
+from tests.devcluster import cleanup, helm, machine, state
 from tests.devcluster.build import gobuild
 from tests.devcluster.build.cache import cache_folder
 from tests.devcluster.build.imagebuild import build_genie
@@ -83,6 +83,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     image.set_defaults(command=_image)
 
+    manifests = _command(commands, "manifests", "render the chart as manifests/genie.yaml")
+    manifests.set_defaults(command=_manifests)
+
     up = _command(commands, "up", "start a cluster, or reuse the running one of that name")
     up.add_argument(
         "--nodes",
@@ -145,6 +148,13 @@ def _image(args: argparse.Namespace) -> int:
     return 0
 
 
+def _manifests(args: argparse.Namespace) -> int:
+    _check(args)
+    helm.GENIE_YAML.write_text(helm.genie_yaml())
+    log_progress(f"wrote {helm.GENIE_YAML}")
+    return 0
+
+
 def _up(args: argparse.Namespace) -> int:
     _check(args)
     existed = state.load(args.name) is not None
@@ -153,7 +163,7 @@ def _up(args: argparse.Namespace) -> int:
 
     if not args.bare:
         try:
-            with step("installing Genie from manifests/"):
+            with step("installing Genie with Helm"):
                 install_genie(cluster)
         except KeyboardInterrupt:
             if not existed:  # an interrupted command removes what it started, and nothing else

@@ -1,7 +1,8 @@
-"""Install Genie into a cluster as an administrator does: kubectl and a small kustomize overlay.
+"""Install Genie into a cluster as an administrator does: from the Helm chart.
 
-The overlay adds to manifests/ only what every installation must choose: the image and the default
-network. A second installation after a change of the tree rolls the change out.
+The values are only those that every installation must choose: the image and the default network.
+The image's tag follows its content, so a second installation after a change of the tree rolls the
+change out. A tree from before the chart has a kustomization, and gets a small overlay of it.
 """
 
 from __future__ import annotations
@@ -10,36 +11,32 @@ import functools
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tests.devcluster import helm
 from tests.devcluster.build import imagebuild
+from tests.devcluster.build.imagebuild import PROJECT
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from tests.devcluster.cluster import Cluster
 
-NAMESPACE = "genie-system"
+NAMESPACE = helm.NAMESPACE
 DEFAULT_NETWORK = "canal"
 _NAME_IN_MANIFESTS = "cni-genie"
-_BUILD_ANNOTATION = "tests.cni-genie.io/build"
-_TIMEOUT = 60.0  # seconds for each rollout, each node and the webhook
+_TIMEOUT = 120.0  # seconds for each rollout, each node and the webhook
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
-    """One version of Genie: its source tree, and the name for its image."""
-
-    tree: Path = imagebuild.PROJECT
-    image: str = imagebuild.GENIE_IMAGE
+def chart_values(image: str, default_network: str) -> dict[str, Any]:
+    """Return the values of the chart that every installation must choose."""
+    repository, _, tag = image.rpartition(":")
+    return {"image": {"repository": repository, "tag": tag}, "defaultNetwork": default_network}
 
 
-THIS = Release()
-
-
-def overlay(base: str, image: str, build: str, default_network: str) -> dict[str, Any]:
-    """Return a kustomization of the folder `base`; a new value of `build` replaces all pods."""
+def overlay(base: str, image: str, default_network: str) -> dict[str, Any]:
+    """Return a kustomization of the folder *base* with the same choices."""
     name, _, tag = image.rpartition(":")
     settings = {
         "apiVersion": "v1",
@@ -47,48 +44,57 @@ def overlay(base: str, image: str, build: str, default_network: str) -> dict[str
         "metadata": {"name": "genie", "namespace": NAMESPACE},
         "data": {"default-network": default_network},
     }
-    annotations = {"template": {"metadata": {"annotations": {_BUILD_ANNOTATION: build}}}}
-    workload = {"apiVersion": "apps/v1", "kind": "any", "metadata": {"name": "any"}}
     return {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
         "resources": [base],
         "images": [{"name": _NAME_IN_MANIFESTS, "newName": name, "newTag": tag}],
-        "patches": [
-            {"patch": json.dumps(settings)},
-            {
-                "target": {"kind": "Deployment|DaemonSet"},
-                "patch": json.dumps({**workload, "spec": annotations}),
-            },
-        ],
+        "patches": [{"patch": json.dumps(settings)}],
     }
 
 
 def install_genie(
-    cluster: Cluster, default_network: str = DEFAULT_NETWORK, release: Release = THIS
+    cluster: Cluster,
+    default_network: str = DEFAULT_NETWORK,
+    *,
+    tree: Path = PROJECT,
+    values: Mapping[str, Any] | None = None,
 ) -> None:
-    """Build the image, import it on every node, apply manifests/, and wait until Genie works.
+    """Build the image, import it on every node, install Genie, and wait until it works.
 
-    Over another release this is an upgrade or a downgrade. Genie works when everything is rolled
-    out, each node has Genie's conflist and a label for each of its networks, and the webhook
-    answers. Raises ClusterError when one of these does not happen within a minute.
+    *values* are further values of the chart. Over another version this is an upgrade or a
+    downgrade; *tree* is its source. Genie works when everything is rolled out, each node has
+    Genie's conflist and a label for each of its networks, and the webhook answers. Raises
+    ClusterError when one of these does not happen within two minutes.
     """
-    archive = imagebuild.build_genie(release.tree, name=release.image)
+    image = import_genie(cluster, tree)
+    if tree == PROJECT:
+        helm.install(cluster, {**chart_values(image, default_network), **(values or {})})
+    else:
+        _apply_overlay(cluster, tree, image, default_network)
+    wait_until_working(cluster, default_network)
+
+
+def import_genie(cluster: Cluster, tree: Path = PROJECT) -> str:
+    """Build the image of *tree* and import it on every node; return its name."""
+    archive = imagebuild.build_genie(tree)
+    image = imagebuild.image_name(archive)
     with ThreadPoolExecutor() as executor:
         imports = [
-            executor.submit(node.import_image, archive, release.image)
-            for node in cluster.nodes.values()
+            executor.submit(node.import_image, archive, image) for node in cluster.nodes.values()
         ]
         for each in imports:
             each.result()
+    return image
 
+
+def _apply_overlay(cluster: Cluster, tree: Path, image: str, default_network: str) -> None:
     folder = cluster.layout.state / "genie"
     folder.mkdir(exist_ok=True)
-    base = os.path.relpath(release.tree / "manifests", folder)
-    content = overlay(base, release.image, archive.parent.name, default_network)
+    base = os.path.relpath(tree / "manifests", folder)
+    content = overlay(base, image, default_network)
     (folder / "kustomization.yaml").write_text(json.dumps(content, indent=1))
     cluster.kubectl("apply", "-k", os.fspath(folder))
-    wait_until_working(cluster, default_network)
 
 
 def wait_until_working(cluster: Cluster, default_network: str) -> None:
@@ -97,7 +103,7 @@ def wait_until_working(cluster: Cluster, default_network: str) -> None:
         for item in cluster.get(kind, "-n", NAMESPACE)["items"]:
             name = f"{kind}/{item['metadata']['name']}"
             rollout = ["rollout", "status", name, "-n", NAMESPACE, f"--timeout={_TIMEOUT:.0f}s"]
-            cluster.kubectl(*rollout)
+            cluster.kubectl(*rollout, timeout=_TIMEOUT + 30)
     for name in cluster.nodes:
         ready = functools.partial(_attaches, cluster, name, default_network)
         cluster.wait_for(ready, _TIMEOUT, f"the agent to make {name} ready")

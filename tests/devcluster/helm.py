@@ -1,4 +1,8 @@
-"""Helm, built like the other programs, and the project's chart."""
+"""Helm, built like the other programs, and the project's chart.
+
+`manifests/genie.yaml` is the chart, rendered with `PLAIN`: `make manifests` writes the file, and
+tests/cluster/test_chart.py compares it.
+"""
 
 from __future__ import annotations
 
@@ -13,27 +17,81 @@ from tests.devcluster.commands import run
 
 if TYPE_CHECKING:
     import subprocess
+    from pathlib import Path
+
+    from tests.devcluster.cluster import Cluster
 
 CHART = PROJECT / "manifests" / "chart"
+GENIE_YAML = PROJECT / "manifests" / "genie.yaml"
+RELEASE = "genie"
 NAMESPACE = "genie-system"
+
+PLAIN: dict[str, Any] = {"image": {"repository": "cni-genie"}, "createNamespace": True}
+"""The values of genie.yaml: the defaults, and the name of the image that kustomize replaces."""
+
+_HEAD = """\
+# Genie with its defaults, for `kubectl apply`: the chart in chart/, rendered. Do not edit this
+# file: `make manifests` writes it.
+#
+# Two things must be set, both by a kustomization (docs/admins.md has it complete):
+# - the image, which is called cni-genie here: images: [{name: cni-genie, newName: …, newTag: …}]
+# - the network of pods that name none: a patch of the ConfigMap genie, key default-network. While
+#   it is empty, nothing is installed on the nodes.
+#
+# Everything else that the chart's values.yaml offers needs Helm: `helm template` renders it.
+"""
+
+
+def helm() -> Path:
+    """Return the path of the program."""
+    return gobuild.build(gobuild.HELM) / "helm"
 
 
 def template(
     values: dict[str, Any], namespace: str = NAMESPACE, kube_version: str = ""
 ) -> subprocess.CompletedProcess[str]:
     """Render the chart with *values*, as ``helm template``; the caller checks the exit code."""
-    helm = gobuild.build(gobuild.HELM) / "helm"
-    command = [str(helm), "template", "genie", str(CHART), "--namespace", namespace]
+    command: list[str | Path] = [helm(), "template", RELEASE, CHART, "--namespace", namespace]
     if kube_version:
         command += ["--kube-version", kube_version]
     return run([*command, "--values", "-"], input=json.dumps(values), check=False)
+
+
+def render_text(values: dict[str, Any], namespace: str = NAMESPACE, kube_version: str = "") -> str:
+    """Return the chart with *values* as YAML. Raises RuntimeError with Helm's sentence."""
+    done = template(values, namespace, kube_version)
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    return done.stdout
 
 
 def render(
     values: dict[str, Any], namespace: str = NAMESPACE, kube_version: str = ""
 ) -> list[dict[str, Any]]:
     """Return the objects of the chart with *values*. Raises RuntimeError with Helm's sentence."""
-    done = template(values, namespace, kube_version)
-    if done.returncode:
-        raise RuntimeError(done.stderr)
-    return [each for each in yaml.safe_load_all(done.stdout) if each]
+    text = render_text(values, namespace, kube_version)
+    return [each for each in yaml.safe_load_all(text) if each]
+
+
+def genie_yaml() -> str:
+    """Return what `manifests/genie.yaml` must contain."""
+    return _HEAD + render_text(PLAIN, kube_version="1.34.0")
+
+
+def install(cluster: Cluster, values: dict[str, Any]) -> None:
+    """Install the chart, or upgrade to it, also over objects that kubectl applied.
+
+    Does not wait for the pods. Raises CommandError with Helm's sentence.
+    """
+    command: list[str | Path] = [helm(), "upgrade", "--install", RELEASE, CHART, "--values", "-"]
+    options = ["--namespace", NAMESPACE, "--create-namespace", "--take-ownership"]
+    # Others may have written fields of the objects: `kubectl apply`, or an administrator.
+    options += ["--force-conflicts"]
+    run([*command, *options], input=json.dumps(values), env=cluster.environment)
+
+
+def manifest(cluster: Cluster) -> list[dict[str, Any]]:
+    """Return the objects of the installed release. Raises CommandError if there is none."""
+    command: list[str | Path] = [helm(), "get", "manifest", RELEASE, "--namespace", NAMESPACE]
+    text = run(command, env=cluster.environment).stdout
+    return [each for each in yaml.safe_load_all(text) if each]

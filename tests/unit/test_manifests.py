@@ -4,31 +4,25 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
 from dispatcher import keys, plugin_types
 from dispatcher.node.settings import NodeSettings
+from tests.unit.manifests import CHART, GENIE, MANIFESTS, NAMESPACE, component, installed, template
 
-MANIFESTS = Path(__file__).parents[2] / "manifests"
-NODE = MANIFESTS / "base" / "node"
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 DEFAULTS = NodeSettings(node_name="n")
-NAMESPACE = "genie-system"
-
-
-def documents(path: Path) -> list[dict[str, Any]]:
-    return [each for each in yaml.safe_load_all(path.read_text()) if each]
-
-
-def one(path: Path, kind: str) -> dict[str, Any]:
-    [document] = [each for each in documents(path) if each["kind"] == kind]
-    return document
+VERSION = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
+IMAGE = f"cni-genie:{VERSION}"
 
 
 def daemonset() -> dict[str, Any]:
-    spec: dict[str, Any] = one(NODE / "daemonset.yaml", "DaemonSet")["spec"]["template"]["spec"]
+    spec: dict[str, Any] = installed("DaemonSet", "genie-agent")["spec"]["template"]["spec"]
     return spec
 
 
@@ -50,16 +44,16 @@ def test_every_variable_of_the_daemonset_is_a_setting(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["agent", "reaper"])
 def test_every_command_is_a_module_of_ours(name: str) -> None:
-    """The image is the one that overlays replace."""
+    """The image is the one that a kustomization replaces."""
     python, flag, module = container(name)["command"]
     assert (python, flag) == ("python", "-m")
     assert importlib.util.find_spec(module)
-    assert container(name)["image"] == "cni-genie"
+    assert container(name)["image"] == IMAGE
 
 
 def test_the_keys_of_the_configmap_are_those_that_the_daemonset_uses() -> None:
     """Their names are those of the settings."""
-    data = one(MANIFESTS / "base" / "settings.yaml", "ConfigMap")["data"]
+    data = installed("ConfigMap", "genie")["data"]
     used = {
         each["valueFrom"]["configMapKeyRef"]["key"]: variable
         for name in ("agent", "reaper")
@@ -127,9 +121,9 @@ def test_the_agent_starts_before_any_pod_network() -> None:
 
 def test_a_quota_admits_genies_priority_classes_in_its_namespace() -> None:
     """Some clusters allow these classes outside of kube-system only if a quota names them."""
-    webhook = one(MANIFESTS / "base/webhook/deployment.yaml", "Deployment")["spec"]["template"]
+    webhook = installed("Deployment", "genie-webhook")["spec"]["template"]
     used = {daemonset()["priorityClassName"], webhook["spec"]["priorityClassName"]}
-    quota = one(MANIFESTS / "base/quota.yaml", "ResourceQuota")
+    quota = installed("ResourceQuota", "genie-critical-pods")
     assert quota["metadata"]["namespace"] == NAMESPACE
     [named] = quota["spec"]["scopeSelector"]["matchExpressions"]
     assert (named["scopeName"], named["operator"]) == ("PriorityClass", "In")
@@ -138,7 +132,7 @@ def test_a_quota_admits_genies_priority_classes_in_its_namespace() -> None:
 
 def test_rights_are_what_the_code_calls_and_no_more() -> None:
     """The agent may not read pods, and may not list or watch anything."""
-    rules = one(NODE / "account.yaml", "ClusterRole")["rules"]
+    rules = installed("ClusterRole", "genie-agent")["rules"]
     granted = {
         (resource, verb)
         for rule in rules
@@ -155,11 +149,12 @@ def test_rights_are_what_the_code_calls_and_no_more() -> None:
 
 def test_policies_name_the_agents_account_and_genies_keys() -> None:
     """No policy would apply to a renamed account."""
-    account = one(NODE / "account.yaml", "ServiceAccount")["metadata"]["name"]
+    account = installed("ServiceAccount", "genie-agent")["metadata"]["name"]
     user = f"system:serviceaccount:genie-system:{account}"
     assert daemonset()["serviceAccountName"] == account
-    text = (NODE / "policies.yaml").read_text()
-    policies = [e for e in documents(NODE / "policies.yaml") if e["kind"].endswith("Policy")]
+    objects = component("agent")
+    policies = [each for each in objects if each["kind"].endswith("Policy")]
+    text = str(policies)
     for policy in policies:
         [condition] = policy["spec"]["matchConditions"]
         assert condition["expression"] == f"request.userInfo.username == '{user}'"
@@ -168,111 +163,52 @@ def test_policies_name_the_agents_account_and_genies_keys() -> None:
     assert keys.NETWORK_STATUS in text
     assert keys.PLUGIN_TYPES in text
     assert f"<= {plugin_types.MAX_BYTES}" in text
-    bindings = [e for e in documents(NODE / "policies.yaml") if e["kind"].endswith("Binding")]
+    bindings = [each for each in objects if each["kind"].endswith("PolicyBinding")]
     assert {each["spec"]["policyName"] for each in bindings} == {
         each["metadata"]["name"] for each in policies
     }
 
 
-COMPONENTS = sorted(MANIFESTS.glob("components/*/kustomization.yaml"))
+def walk(value: object) -> Iterator[dict[str, Any]]:
+    """Yield every mapping in *value*."""
+    if isinstance(value, list):
+        for each in value:
+            yield from walk(each)
+    if isinstance(value, dict):
+        yield value
+        for each in value.values():
+            yield from walk(each)
 
 
-@pytest.mark.parametrize("path", COMPONENTS, ids=lambda path: path.parent.name)
-def test_every_component_has_an_overlay_and_patches_what_exists(path: Path) -> None:
-    """It names existing containers and variables, and has a volume for each mount."""
-    overlay = MANIFESTS / "overlays" / path.parent.name / "kustomization.yaml"
-    assert documents(overlay)[0]["components"] == [f"../../components/{path.parent.name}"]
-    known = {f"GENIE_{field.upper()}" for field in NodeSettings.model_fields}
-    for patch in documents(path)[0]["patches"]:
-        if "target" in patch:
-            assert patch["target"] == {"kind": "ClusterRole", "name": "genie-agent"}
-            continue
-        body = yaml.safe_load(patch["patch"])
-        assert (body["kind"], body["metadata"]["name"]) == ("DaemonSet", "genie-agent")
-        spec = body["spec"]["template"]["spec"]
-        volumes = {each["name"] for each in spec.get("volumes", [])}
-        for each in spec["containers"]:
-            assert each["name"] in {"agent", "reaper"}
-            assert variables(each).keys() <= known
-            assert {mount["name"] for mount in each.get("volumeMounts", [])} <= volumes
-
-
-def effective(path: Path, name: str) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the variables with a value of a container, and its mounts, under a component.
-
-    Mounts are by the path in the container, each with the path on the host.
-    """
-    values: dict[str, str] = {}
-    mounts: dict[str, str] = {}
-    volumes: dict[str, dict[str, Any]] = {}
-    patches = [yaml.safe_load(each["patch"]) for each in documents(path)[0]["patches"]]
-    specs = [body["spec"]["template"]["spec"] for body in patches if isinstance(body, dict)]
-    for spec in (daemonset(), *specs):
-        volumes |= {each["name"]: each for each in spec.get("volumes", [])}
-        for each in spec["containers"]:
-            if each["name"] == name:
-                values |= {v["name"]: v["value"] for v in each.get("env", []) if "value" in v}
-                mounts |= {m["mountPath"]: m["name"] for m in each.get("volumeMounts", [])}
-    on_host = {
-        place: volumes[volume]["hostPath"]["path"]
-        for place, volume in mounts.items()
-        if "hostPath" in volumes[volume]
-    }
-    return values, on_host
-
-
-@pytest.mark.parametrize("path", COMPONENTS, ids=lambda path: path.parent.name)
-def test_every_path_that_a_component_sets_is_mounted_where_the_host_has_it(path: Path) -> None:
-    """Agent and reaper have the same paths: one installs what the other runs."""
-    values, mounts = effective(path, "agent")
-    assert all(place == host for place, host in mounts.items())
-    for name in ("cni_bin_dir", "cni_conf_dir", "other_bin_dirs"):
-        for place in filter(None, values.get(f"GENIE_{name.upper()}", "").split(",")):
-            assert any(Path(place).is_relative_to(mount) for mount in mounts), place
-    reaper, _ = effective(path, "reaper")
-    shared = {key for key in values if key.endswith(("_DIR", "_DIRS"))}
-    assert {key: reaper[key] for key in shared} == {key: values[key] for key in shared}
-    assert not [key for key in values if "SOCKET" in key]
-
-
-CHART = MANIFESTS / "chart"
-"""Has objects only after Helm renders it; tests/cluster/test_chart.py compares them with these."""
-
-EVERY = sorted(
-    path
-    for path in MANIFESTS.rglob("*.yaml")
-    if path.parent.name != "examples" and not path.is_relative_to(CHART)
+@pytest.mark.parametrize(
+    "document",
+    [pytest.param(each, id=f"{each['kind']} {each['metadata']['name']}") for each in GENIE],
 )
-
-
-@pytest.mark.parametrize("path", EVERY, ids=lambda path: str(path.relative_to(MANIFESTS)))
-def test_every_image_and_namespace_is_genies(path: Path) -> None:
+def test_every_image_and_namespace_is_genies(document: dict[str, Any]) -> None:
     """Nothing is pulled from elsewhere or created elsewhere."""
-
-    def walk(value: object) -> None:
-        if isinstance(value, list):
-            for each in value:
-                walk(each)
-        if isinstance(value, dict):
-            assert value.get("image", "cni-genie") == "cni-genie"
-            namespace = value.get("namespace", NAMESPACE)
-            assert not isinstance(namespace, str) or namespace == NAMESPACE
-            for each in value.values():
-                walk(each)
-
-    for document in documents(path):
-        walk(document)
+    for each in walk(document):
+        assert each.get("image", IMAGE) == IMAGE
+        namespace = each.get("namespace", NAMESPACE)
+        assert not isinstance(namespace, str) or namespace == NAMESPACE
 
 
-def test_every_kustomization_names_existing_files_and_all_files_of_its_folder() -> None:
-    """A file without a reference would not be installed."""
-    for path in MANIFESTS.rglob("kustomization.yaml"):
-        [content] = documents(path)
-        generated = [
-            file for each in content.get("configMapGenerator", ()) for file in each.get("files", ())
-        ]
-        named = [*content.get("resources", ()), *content.get("components", ()), *generated]
-        for name in named:
-            assert (path.parent / name).exists(), f"{path}: {name}"
-        own = {each.name for each in path.parent.iterdir() if each.is_file()} - {path.name}
-        assert own <= set(named), path
+def test_the_kustomization_is_genie_yaml() -> None:
+    """So that users can patch it, and both ways of applying install the same."""
+    content = yaml.safe_load((MANIFESTS / "kustomization.yaml").read_text())
+    assert content["resources"] == ["genie.yaml"]
+    assert content.keys() == {"apiVersion", "kind", "resources"}
+
+
+def test_genie_yaml_creates_its_namespace_first() -> None:
+    """`kubectl apply -f` creates objects in the order of the file."""
+    first = GENIE[0]
+    assert (first["kind"], first["metadata"]["name"]) == ("Namespace", NAMESPACE)
+    assert first["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "privileged"
+
+
+def test_a_template_with_other_actions_is_not_read(tmp_path: Path) -> None:
+    """A test that read it without Helm would hold something else than what is installed."""
+    file = tmp_path / "template.yaml"
+    file.write_text("{{- if .Values.x }}\nkind: {{ .Values.kind }}\n{{- end }}\n")
+    with pytest.raises(ValueError, match="other actions"):
+        template(file)

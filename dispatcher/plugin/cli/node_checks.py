@@ -32,7 +32,7 @@ _TIMEOUT_SECONDS = 5
 
 _RUNTIME_SOCKET_FIX = (
     "if the runtime is running, set GENIE_RUNTIME_SOCKET in the DaemonSet genie-agent to its CRI "
-    "socket (the overlays cri-o, k3s and rke2 do this)"
+    "socket (the Helm chart's value platform does this: k3s, rke2 or crio)"
 )
 
 _PROBLEM_FILES = (
@@ -228,8 +228,8 @@ def runtime(version_of: Callable[[str], str]) -> Iterator[DoctorFinding]:
             yield DoctorFinding(
                 "runtime",
                 f"{program} passes no pod annotations to CNI plugins",
-                "upgrade to containerd 1.7 or CRI-O 1.29, or later, or use the overlay "
-                "old-runtimes, where the agent asks the API server",
+                "upgrade to containerd 1.7 or CRI-O 1.29, or later, or set oldRuntimes: true in "
+                "the values of the Helm chart: the agent then asks the API server",
             )
         else:
             yield DoctorFinding("runtime", f"{program} passes pod annotations")

@@ -12,6 +12,7 @@ What is where:
     certs_site       several replicas and a strict client, for tests of certificates
     churn            pods that come and go, disruption of Genie's pods, leftovers on a node
     load             clients that create pods without pause
+    other_kinds      kinds of cert-manager and of the Prometheus operator, as names only
     sandboxes        pod sandboxes made through CRI, without the kubelet
     transcript       commands with their output, kept in Markdown and replayed
 """

@@ -6,10 +6,8 @@ import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from tests.devcluster.build.imagebuild import PROJECT
 from tests.devcluster.genie import DEFAULT_NETWORK, NAMESPACE, wait_until_working
+from tests.devcluster.helm import PLAIN, render
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -113,12 +111,13 @@ def pod_events(cluster: Cluster, namespace: str, pod: str, reason: str) -> list[
 
 
 def rights_for_old_runtimes() -> list[Any]:
-    """Return the JSON patch of the agent's ClusterRole in the component for old runtimes."""
-    component = PROJECT / "manifests/components/old-runtimes/kustomization.yaml"
-    [patch] = yaml.safe_load(component.read_text())["patches"]
-    assert patch["target"] == {"kind": "ClusterRole", "name": "genie-agent"}
-    changes: list[Any] = yaml.safe_load(patch["patch"])
-    return changes
+    """Return a JSON patch of the agent's ClusterRole: the rules of the value oldRuntimes."""
+    [rules] = [
+        each["rules"]
+        for each in render({**PLAIN, "oldRuntimes": True})
+        if (each["kind"], each["metadata"]["name"]) == ("ClusterRole", "genie-agent")
+    ]
+    return [{"op": "replace", "path": "/rules", "value": rules}]
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
 """Run the webhook as a process of this machine, for clusters without nodes.
 
-Everything else comes from manifests/: the ServiceAccount, with whose token the process logs in, the
+Everything else comes from the chart: the ServiceAccount, with whose token the process logs in, the
 Service (without its selector: an EndpointSlice points to the process), the webhook configurations,
 whose caBundle the process writes, and the policies.
 """
@@ -17,10 +17,11 @@ import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING, Any
 
+from tests.devcluster import helm
 from tests.devcluster.build.imagebuild import PROJECT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from tests.devcluster.cluster import Cluster
@@ -29,27 +30,29 @@ NAMESPACE = "genie-system"
 NAME = "genie-webhook"
 
 
-def apply_folder(cluster: Cluster, folder: str, *patches: dict[str, Any]) -> None:
-    """Apply a kustomization of manifests/ with these patches."""
+def apply_chart(
+    cluster: Cluster, *patches: dict[str, Any], values: Mapping[str, Any] | None = None
+) -> None:
+    """Apply the chart, rendered with *values*, with these patches."""
     overlay = cluster.layout.state / "admission"
     overlay.mkdir(exist_ok=True)
     content = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
-        "resources": [os.path.relpath(PROJECT / "manifests" / folder, overlay)],
+        "resources": ["genie.yaml"],
         "patches": [{"patch": json.dumps(patch)} for patch in patches],
     }
     (overlay / "kustomization.yaml").write_text(json.dumps(content))
+    (overlay / "genie.yaml").write_text(helm.render_text({**helm.PLAIN, **(values or {})}))
     cluster.kubectl("apply", "-k", os.fspath(overlay))
 
 
 @contextlib.contextmanager
 def running_webhook(cluster: Cluster, **settings: str) -> Iterator[int]:
-    """Apply manifests/ and run the webhook; yield the port of its probes and metrics."""
+    """Apply the chart and run the webhook; yield the port of its probes and metrics."""
     selectorless = {"$patch": "replace"}
-    apply_folder(
+    apply_chart(
         cluster,
-        ".",
         _patch("v1", "Service", {"selector": selectorless}),
         _patch("apps/v1", "Deployment", {"replicas": 0}),
     )

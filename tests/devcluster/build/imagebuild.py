@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     import subprocess
     from collections.abc import Iterator, Mapping
 
-GENIE_IMAGE = "localhost/cni-genie:dev"
+GENIE_IMAGE = "localhost/cni-genie"
+"""The name of the project's image; its tag follows its content, see `image_name`."""
+
 SUITE = "bookworm"
 PROJECT = Path(__file__).parents[3]
 
@@ -49,10 +51,10 @@ CMD ["python3"]
 """
 
 
-def build_genie(
-    context: Path = PROJECT, *, name: str = GENIE_IMAGE, build_args: Mapping[str, str] | None = None
-) -> Path:
+def build_genie(context: Path = PROJECT, *, build_args: Mapping[str, str] | None = None) -> Path:
     """Build the Dockerfile of a folder; return the path of the image archive, for `ctr`.
+
+    `image_name` gives the name of the image in the archive.
 
     Without a change of the base, the build arguments or the context, the cached archive is
     returned. Raises ClusterError with the last lines of the output if the build fails.
@@ -61,9 +63,22 @@ def build_genie(
     with _snapshot(context) as snapshot:
         content = digest_files(snapshot, (file for file in snapshot.rglob("*") if file.is_file()))
         inputs = [f"{arg}={value}" for arg, value in sorted(args.items())]
-        key = digest([_FORMAT, content, name, *inputs])
+        key = digest([_FORMAT, content, GENIE_IMAGE, *inputs])
+        name = _name(key)
         folder = cached("images/genie", key, functools.partial(_make_image, snapshot, name, args))
     return folder / "image.tar"
+
+
+def image_name(archive: Path) -> str:
+    """Return the name of the image in an archive that `build_genie` returned.
+
+    Its tag changes with the content, so that a changed image replaces the pods of the old one.
+    """
+    return _name(archive.parent.name)
+
+
+def _name(key: str) -> str:
+    return f"{GENIE_IMAGE}:{key}"
 
 
 def build_anew(
@@ -72,7 +87,7 @@ def build_anew(
     """Build the Dockerfile into a folder without any cache, except for the base image."""
     args = {"BASE_IMAGE": base_image_name(), **(build_args or {})}
     with _snapshot(context) as snapshot:
-        _make_image(snapshot, f"{GENIE_IMAGE}-anew", args, folder, anew=True)
+        _make_image(snapshot, f"{GENIE_IMAGE}:anew", args, folder, anew=True)
     return folder / "image.tar"
 
 

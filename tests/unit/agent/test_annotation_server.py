@@ -66,8 +66,8 @@ def test_each_fault_has_its_own_code_and_sentence(given: Any, expected: int, wor
 
 
 def test_a_missing_right_is_answered_with_the_fix() -> None:
-    """The right exists in one overlay only."""
-    assert "old-runtimes" in asked(failing(KubeError(403, "Forbidden", "x")))["error"]["details"]
+    """Agents have the right only if oldRuntimes is true."""
+    assert "oldRuntimes" in asked(failing(KubeError(403, "Forbidden", "x")))["error"]["details"]
 
 
 @pytest.mark.parametrize(

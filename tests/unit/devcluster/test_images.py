@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.devcluster.build import imagecompare, pipconf
-from tests.devcluster.build.imagebuild import PROJECT, context_files
+from tests.devcluster.build.imagebuild import PROJECT, context_files, image_name
 from tests.devcluster.build.oci import (
     image_config,
     image_digest,
@@ -17,7 +17,7 @@ from tests.devcluster.build.oci import (
     write_image,
 )
 from tests.devcluster.commands import ClusterError
-from tests.devcluster.genie import overlay
+from tests.devcluster.genie import chart_values, overlay
 
 
 def test_an_archive_is_an_oci_layout_with_true_digests(tmp_path: Path) -> None:
@@ -82,15 +82,26 @@ def test_an_ignore_file_of_another_form_is_an_error(tmp_path: Path) -> None:
         context_files(tmp_path)
 
 
-def test_an_overlay_sets_image_default_network_and_build() -> None:
-    """And nothing that an administrator would not set."""
-    made = overlay("../manifests", "localhost/cni-genie:dev", "abc", "canal")
-    assert made["images"] == [
-        {"name": "cni-genie", "newName": "localhost/cni-genie", "newTag": "dev"}
+def test_an_installation_sets_image_and_default_network() -> None:
+    """And nothing that an administrator would not set; a kustomization sets the same."""
+    image = "localhost/cni-genie:abc"
+    assert chart_values(image, "canal") == {
+        "image": {"repository": "localhost/cni-genie", "tag": "abc"},
+        "defaultNetwork": "canal",
+    }
+    content = overlay("../manifests", image, "canal")
+    assert content["images"] == [
+        {"name": "cni-genie", "newName": "localhost/cni-genie", "newTag": "abc"}
     ]
-    settings, workloads = (json.loads(patch["patch"]) for patch in made["patches"])
+    [settings] = (json.loads(patch["patch"]) for patch in content["patches"])
     assert settings["data"] == {"default-network": "canal"}
-    assert list(workloads["spec"]["template"]["metadata"]["annotations"].values()) == ["abc"]
+
+
+def test_the_tag_of_an_image_is_the_digest_of_its_content() -> None:
+    """The folder of an archive in the cache has that digest as its name."""
+    assert image_name(Path("/cache/images/genie/0123abcd/image.tar")) == (
+        "localhost/cni-genie:0123abcd"
+    )
 
 
 def image(folder: Path, program: bytes, name: str = "x:1") -> Path:

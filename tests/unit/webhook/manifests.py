@@ -1,29 +1,14 @@
-"""The manifests as objects, and the parts of them that several tests need."""
+"""The parts of what is installed that several tests of the webhook need."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-import yaml
+from tests.unit.manifests import CHART, component, template
 
-MANIFESTS = Path(__file__).parents[3] / "manifests"
-BASE = MANIFESTS / "base"
-
-
-def documents(folder: Path) -> list[dict[str, Any]]:
-    return [
-        item
-        for path in sorted(folder.glob("*.yaml"))
-        if path.name != "kustomization.yaml"
-        for item in yaml.safe_load_all(path.read_text())
-    ]
-
-
-WEBHOOK = {f"{one['kind']}/{one['metadata']['name']}": one for one in documents(BASE / "webhook")}
-POLICIES = [
-    one for one in documents(BASE / "policies") if one["kind"] == "ValidatingAdmissionPolicy"
-]
+WEBHOOK = {f"{one['kind']}/{one['metadata']['name']}": one for one in component("webhook")}
+POLICY_OBJECTS = component("policies")
+POLICIES = [one for one in POLICY_OBJECTS if one["kind"] == "ValidatingAdmissionPolicy"]
 ENTRIES = {
     entry["name"]: entry
     for kind in ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration")
@@ -37,7 +22,8 @@ def conditions(item: dict[str, Any]) -> dict[str, str]:
 
 WITHOUT_WEBHOOK = {
     one["metadata"]["name"]: one["spec"]
-    for one in documents(MANIFESTS / "overlays/without-webhook")
+    for path in sorted((CHART / "templates" / "without-webhook").glob("*.yaml"))
+    for one in template(path)
     if one["kind"].endswith("AdmissionPolicy")
 }
 

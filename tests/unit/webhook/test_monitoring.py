@@ -12,17 +12,16 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from certs.metrics import CertificateMetrics
 from tests.unit.apiserver import Api
+from tests.unit.manifests import FILES
 from tests.unit.webhook.builders import FakeCertificates
-from tests.unit.webhook.manifests import MANIFESTS, documents
 from webhook.service import Service
 from webhook.settings import WebhookSettings
 
 
 def expressions() -> dict[str, str]:
     """Return every expression of the webhook's alerts and panels, by name or title."""
-    folder = MANIFESTS / "monitoring"
-    rules = yaml.safe_load((folder / "webhook-alerts.yaml").read_text())["spec"]["groups"]
-    panels = json.loads((folder / "webhook-dashboard.json").read_text())["panels"]
+    rules = yaml.safe_load((FILES / "webhook-alerts.yaml").read_text())["groups"]
+    panels = json.loads((FILES / "webhook-dashboard.json").read_text())["panels"]
     return {rule["alert"]: rule["expr"] for group in rules for rule in group["rules"]} | {
         panel["title"]: " ; ".join(target["expr"] for target in panel["targets"])
         for panel in panels
@@ -78,9 +77,9 @@ def test_every_alert_says_what_it_means() -> None:
     """Summary, description and severity."""
     alerts = [
         alert
-        for one in documents(MANIFESTS / "monitoring")
-        if one["kind"] == "PrometheusRule"
-        for alert in one["spec"]["groups"][0]["rules"]
+        for path in sorted(FILES.glob("*-alerts.yaml"))
+        for group in yaml.safe_load(path.read_text())["groups"]
+        for alert in group["rules"]
     ]
     assert len(alerts) >= 8
     for alert in alerts:

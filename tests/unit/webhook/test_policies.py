@@ -18,15 +18,14 @@ from certs.authority import issue_ca
 from certs.ca_secret import CASecret, render
 from dispatcher import annotation, keys
 from dispatcher.node.settings import NodeSettings
+from tests.unit.manifests import MANIFESTS, installed
 from tests.unit.webhook.manifests import (
-    BASE,
     ENTRIES,
-    MANIFESTS,
     POLICIES,
+    POLICY_OBJECTS,
     WEBHOOK,
     WITHOUT_WEBHOOK,
     conditions,
-    documents,
     listed,
     pod_spec,
     policies_on_pods,
@@ -52,7 +51,7 @@ LIMITS = "cni-genie-pod-limits"
 
 
 def cluster_limits() -> dict[str, str]:
-    result = yaml.safe_load((BASE / "settings.yaml").read_text())["data"]
+    result = installed("ConfigMap", "genie")["data"]
     return {key: result[key] for key in ("max-attachments", "max-per-network", "limits")}
 
 
@@ -102,9 +101,7 @@ def test_the_documented_patch_changes_policy_webhook_and_agents_together(
 ) -> None:
     """One that misses its target would leave the webhook and the policies at odds."""
     data: dict[str, str] = {}
-    policies = {
-        f"{one['kind']}/{one['metadata']['name']}": one for one in documents(BASE / "policies")
-    }
+    policies = {f"{one['kind']}/{one['metadata']['name']}": one for one in POLICY_OBJECTS}
     for one in patches:
         body = yaml.safe_load(one["patch"])
         if "target" in one:
@@ -237,25 +234,6 @@ def test_the_secret_that_the_webhook_may_create_is_the_one_it_keeps() -> None:
     assert render(CASecret(ca), None, name="x", namespace="x")["type"] == "Opaque"
 
 
-def test_with_cert_manager_the_webhook_loses_the_rights_it_does_not_need() -> None:
-    """By an apply over what is installed: a Role that is left out would stay."""
-    overlay = MANIFESTS / "overlays" / "cert-manager" / "kustomization.yaml"
-    patches = yaml.safe_load(overlay.read_text())["patches"]
-    changes = {
-        one["target"]["kind"]: yaml.safe_load(one["patch"])
-        for one in patches
-        if one.get("target", {}).get("kind") in {"Role", "ClusterRole"}
-    }
-    assert changes["Role"] == [{"op": "replace", "path": "/rules", "value": []}]
-    rule = WEBHOOK["ClusterRole/genie-webhook"]["rules"][3]
-    for change in changes["ClusterRole"]:
-        assert change["path"].startswith("/rules/3")
-        if change["op"] == "test":
-            assert rule[change["path"].rpartition("/")[2]] == change["value"]
-    assert changes["ClusterRole"][-1] == {"op": "remove", "path": "/rules/3"}
-    assert rule["verbs"] == ["patch"]
-
-
 def test_policies_are_closed_and_have_no_parameters() -> None:
     """What must hold holds; a parameter that is missing would refuse every pod."""
     for one in POLICIES:
@@ -263,9 +241,7 @@ def test_policies_are_closed_and_have_no_parameters() -> None:
         assert "paramKind" not in one["spec"]
         for validation in one["spec"]["validations"]:
             assert validation["message"], "messageExpression alone is dropped when it fails"
-    bindings = [
-        one for one in documents(BASE / "policies") if one["kind"].endswith("PolicyBinding")
-    ]
+    bindings = [one for one in POLICY_OBJECTS if one["kind"].endswith("PolicyBinding")]
     assert {one["spec"]["policyName"] for one in bindings} == {
         one["metadata"]["name"] for one in POLICIES
     }
