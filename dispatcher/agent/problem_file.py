@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class ProblemFile:
-    """The file in *state_dir* with the reason why new pods are not attached as the settings say."""
+    """The file in *state_dir* with why the node is not as the settings say, a sentence a line."""
 
     def __init__(self, state_dir: Path) -> None:
         self._path = state_dir / store.AGENT_PROBLEM

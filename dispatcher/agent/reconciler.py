@@ -95,6 +95,7 @@ class NodeReconciler:
         self._problem_file = ProblemFile(settings.state_dir)
         self._ignored: set[str] = set()
         self._waiting_since: float | None = None
+        self._removal_problem = ""
         self._conflist_removed_at: float | None = None
         self._plugin_removed = False
 
@@ -103,7 +104,7 @@ class NodeReconciler:
         scan = networks.scan(self._settings.conf_dirs, self._settings.ignored_networks)
         self._ignored = scan.ignored
 
-        problem = ""
+        problem = self._removal_problem = ""
         try:
             if self._settings.mode.is_leaving and self._remove():
                 self._problem_file.forget()
@@ -115,7 +116,7 @@ class NodeReconciler:
             problem = str(error)
             self._emit("NotInstalled", problem)
 
-        self._problem_file.write(problem)
+        self._problem_file.write("\n".join(filter(None, (problem, self._removal_problem))))
         self._emit_moves(scan)
         return self._state(scan, problem)
 
@@ -143,12 +144,15 @@ class NodeReconciler:
 
         conflist = conflists.render(self._settings)
         if not self._conflist.holds(conflist) and self._wait_for_labels():
-            raise LabelsPendingError(
-                f"the agent waits up to {LABEL_SECONDS:.0f} s for the node labels to be updated "
-                f'before it applies mode "{self._settings.mode}"'
-            )
+            raise LabelsPendingError(self._labels_problem())
         for sentence in self._conflist.install(conflist, self._clock()):
             self._emit_restored(sentence)
+
+    def _labels_problem(self) -> str:
+        return (
+            f"the agent waits up to {LABEL_SECONDS:.0f} s for the node labels to be updated "
+            f'before it applies mode "{self._settings.mode}"'
+        )
 
     def _wait_for_labels(self) -> bool:
         """Begin or continue to wait for the labels; return whether the mode has to wait."""
@@ -174,7 +178,10 @@ class NodeReconciler:
         # If another program removed the conflist, it stays away: nothing brings it back.
         if self._conflist.in_place:
             self._conflist_removed_at, self._plugin_removed = None, False
-            if has_blocking_pods or self._wait_for_labels():
+            if has_blocking_pods:
+                return False
+            if self._wait_for_labels():
+                self._removal_problem = self._labels_problem()
                 return False
             self._conflist.remove()
 
@@ -204,6 +211,7 @@ class NodeReconciler:
                 blocking, successor, ended_containers, is_forced=is_forced
             )
             self._emit("NotRemoved", problem)
+            self._removal_problem = problem
         return bool(blocking)
 
     def _state(self, scan: Networks, problem: str) -> NodeState:

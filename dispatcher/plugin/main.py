@@ -57,7 +57,7 @@ def main(launcher: str) -> NoReturn:
         from dispatcher.plugin.cli.main import main as command_line
 
         signal(SIGPIPE, SIG_DFL)  # `genie list | head` ends silently, as other programs do
-        sys.exit(command_line(sys.argv[1:]))
+        sys.exit(command_line(sys.argv[1:], launcher))
     posix._exit(run(environ, launcher))  # noqa: SLF001 - saves the interpreter's clean-up
 
 

@@ -13,6 +13,7 @@ from dispatcher.reaper import cri, plugin_del
 from dispatcher.reaper.host_paths import resolve
 from dispatcher.reaper.old_versions import OldVersions
 from dispatcher.reaper.reaper import Reaper
+from dispatcher.state import del_call
 
 if TYPE_CHECKING:
     import threading
@@ -65,7 +66,7 @@ def _make_loop(settings: NodeSettings) -> Loop:
         versions.prune()
 
     # Between two beats there is a wait, or one DEL for each CNI_IFNAME (mostly there is one).
-    stuck_after = settings.reap_look_seconds + 3 * (settings.deadline_seconds + plugin_del.MARGIN)
+    stuck_after = settings.reap_look_seconds + 3 * (settings.deadline_seconds + del_call.MARGIN)
     loop = Loop("reap", make_pass, settings.reap_look_seconds, stuck_after=stuck_after)
     return loop
 

@@ -45,8 +45,10 @@ NO_WAIT = 0.0
 NO_DELEGATE = 0
 """For :meth:`Lock.record_delegate`: no delegate works yet."""
 
+OVERDUE = 5.0
+"""Seconds after its deadline: a plugin that lives would have killed its delegate by then."""
+
 _SIGKILL = 9
-_OVERDUE = 5.0  # seconds after its deadline; a living plugin would have killed its delegate
 _ENTRY_SIZE = 64
 _FIRST_DELAY = 0.002
 _LONGEST_DELAY = 0.05
@@ -203,17 +205,12 @@ def kill_overdue(file: int) -> bool:
     Return True only if the deadline is long over and the delegate had already ended, so that a
     daemon holds the lock. After a kill this returns False; the next poll decides.
     """
-    try:
-        entry = posix.pread(file, _ENTRY_SIZE, 0).split()
-    except OSError:
-        return False  # a pipe in its place
-    if len(entry) != 2 or not (entry[0].isdigit() and entry[1].isdigit()):  # noqa: PLR2004 - a pair
-        return False
-    delegate_pid, deadline = map(int, entry)
-    if time.monotonic() <= deadline + _OVERDUE:
+    delegate = delegate_of(file)
+    if delegate is None or time.monotonic() <= delegate[1] + OVERDUE:
         return False
 
     # Only a process that has the lock file open is the delegate: PIDs are reused.
+    delegate_pid, _ = delegate
     is_alive = _has_open(delegate_pid, file)
     if is_alive:
         for kill in (posix.killpg, posix.kill):
@@ -222,6 +219,20 @@ def kill_overdue(file: int) -> bool:
             except OSError:
                 pass  # it has just ended, or has left its process group
     return not is_alive
+
+
+def delegate_of(file: int) -> tuple[int, int] | None:
+    """Return PID and deadline of the delegate that is named in the lock *file*.
+
+    The deadline is a time of the monotonic clock. None if the file names no delegate.
+    """
+    try:
+        entry = posix.pread(file, _ENTRY_SIZE, 0).split()
+    except OSError:
+        return None  # a pipe in its place
+    if len(entry) != 2 or not (entry[0].isdigit() and entry[1].isdigit()):  # noqa: PLR2004 - a pair
+        return None
+    return int(entry[0]), int(entry[1])
 
 
 def _has_open(pid: int, file: int) -> bool:

@@ -1,10 +1,12 @@
-"""Print what each command was asked for: ``explain``, ``list``, ``attachments``, ``doctor``.
+"""The commands of ``genie``: each prints its answer, and returns the exit code.
 
-Each takes the parsed arguments and Genie's conflist on this node, and returns the exit code.
+Each takes the parsed arguments and Genie's conflist on this node. ``arguments.installation`` is the
+:class:`~dispatcher.plugin.cli.installation.Installation` of this executable.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 
 from dispatcher import jsontext
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
     from dispatcher.plugin.cli.genie_conflist import GenieConflist
     from dispatcher.plugin.cli.manifest import PodManifest
+    from dispatcher.state.record import Record
 
 
 def explain(arguments: argparse.Namespace, conflist: GenieConflist) -> int:
@@ -143,19 +146,24 @@ def attachments(arguments: argparse.Namespace, conflist: GenieConflist) -> int:
     for each in views.records(state_dir):
         if isinstance(each, CNIError):
             errors.append(each)
-        else:
+        elif not arguments.pod or arguments.pod == _pod_name(each.pod):
             records.append(each)
 
     rows = views.attachments(records, show_config=arguments.show_config)
+    if not records and not errors:
+        of_pod = f" of pod {arguments.pod}" if arguments.pod else "s"
+        print_hint(f"no attachments: {state_dir} has no record{of_pod}")
     if arguments.output == "json" or arguments.show_config:
         print_json(rows)
     else:
-        if not records and not errors:
-            print_hint(f"no attachments: {state_dir} has no records")
         _print_attachments(rows)
     for error in errors:
         print_error(error.msg)
     return 1 if errors else 0
+
+
+def _pod_name(pod: tuple[str, str, str]) -> str:
+    return "/".join(pod[:2])
 
 
 def _print_attachments(rows: list[Any]) -> None:
@@ -192,3 +200,90 @@ def doctor(arguments: argparse.Namespace, conflist: GenieConflist) -> int:
             if finding.fix:
                 print_line(finding.fix, label="    fix: ")
     return 1 if any(finding.is_problem for finding in findings) else 0
+
+
+def version(arguments: argparse.Namespace, _conflist: GenieConflist) -> int:
+    """Print the version of the plugin, and what it can read."""
+    installation = arguments.installation
+    if arguments.output == "json":
+        print_json(installation.as_json())
+        return 0
+
+    print_line(f"genie {installation.version}")
+    print_line(f"executable: {installation.launcher}")
+    row = installation.as_json()
+    print_line(f"CNI versions: {', '.join(row['cniVersions'])}")
+    print_line(f"record format: {row['recordFormat']}, oldest reader {row['oldestRecordReader']}")
+    return 0
+
+
+def free(arguments: argparse.Namespace, conflist: GenieConflist) -> int:
+    """Run DEL for the record of one container, after a confirmation."""
+    from dispatcher.plugin.cli import release
+    from dispatcher.state import del_call
+
+    if os.geteuid() != 0:
+        raise CNIError(0, "genie free runs the networks' plugins: run it as root")
+
+    state_dir = arguments.state_dir or conflist.settings.state_dir
+    record = release.find_record(state_dir, arguments.container)
+    process = release.process_in(record.netns)
+    if process and not arguments.force:
+        raise CNIError(
+            0,
+            f"container {record.container_id} is running: process {process} uses its network "
+            f"namespace {record.netns}; nothing was released",
+            "delete the pod, or take the networks from the running pod with --force",
+        )
+    if not arguments.yes and not _is_confirmed(record):
+        print_hint("nothing was released")
+        return 1
+
+    launcher = arguments.installation.launcher
+    answer = release.release(
+        record,
+        conflist,
+        state_dir=state_dir,
+        cni_path=arguments.cni_path,
+        run_del=lambda environment, conf, timeout: del_call.execute(
+            [launcher], environment, conf, timeout
+        ),
+    )
+    if arguments.output == "json":
+        print_json(answer)
+    else:
+        _print_released(answer)
+    return int(bool(answer["left"] or answer["errors"]))
+
+
+def _is_confirmed(record: Record) -> bool:
+    """Ask on standard error whether to release *record*."""
+    sys.stdout.flush()
+    print_hint(f"This runs DEL for container {record.container_id} ({_owner(record)}):")
+    for each in views.attachments([record]):
+        print_hint(f"  {_attachment_text(each)}")
+    if not record.attachments:
+        print_hint("  no attachment: only the record is removed")
+    print_hint('Type "yes" to continue; --yes does not ask.')
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+
+def _owner(record: Record) -> str:
+    return f"pod {_pod_name(record.pod)}" if record.pod[1] else "pod unknown"
+
+
+def _attachment_text(row: dict[str, Any]) -> str:
+    addresses = ", ".join(row["ips"]) or "no address"
+    return f"network {row['network']}, interface {row['interface']}, {addresses}"
+
+
+def _print_released(answer: dict[str, Any]) -> None:
+    for row in answer["released"]:
+        print_line(f"released: {_attachment_text(row)}")
+    for row in answer["left"]:
+        reason = f": {row['failure']}" if row["failure"] else ""
+        print_line(f"not released: {_attachment_text(row)} ({row['phase']}){reason}")
+    for error in answer["errors"]:
+        print_error(error)
+    if not answer["left"] and not answer["errors"]:
+        print_line(f"removed: the record of container {answer['container']}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dispatcher.plugin.cli import network_checks, node_checks
+from dispatcher.plugin.cli import network_checks, node_checks, record_checks
 from dispatcher.plugin.cli.finding import DoctorFinding
 
 TYPE_CHECKING = False
@@ -31,7 +31,8 @@ def check_node(
         "directory": node_checks.renamed_files(conf_dirs),
         "state": node_checks.state_directory(state_dir),
         "agent": node_checks.agent(conflist, conf_dirs),
-        "record": node_checks.records(state_dir),
+        "record": record_checks.records(state_dir, conflist.settings.deadline),
+        "lock": record_checks.locks(state_dir),
         "runtime": node_checks.runtime(version_of),
     }
     return [finding for subject, check in checks.items() for finding in _run(subject, check)]

@@ -11,9 +11,6 @@ from dispatcher.conf import Conf, InvalidConfError, load
 from dispatcher.networks import conf_files
 from dispatcher.plugin.genie_conf import PluginSettings, validate_options
 
-NET_DIR = "/etc/cni/net.d"
-"""The directory in which container runtimes look for their configuration."""
-
 
 class GenieConflist:
     """The conflist of the plugin ``genie`` in a directory.
@@ -25,7 +22,7 @@ class GenieConflist:
 
     __slots__ = ("conf", "loaded_file", "problem", "settings")
 
-    def __init__(self, net_dir: str = NET_DIR) -> None:
+    def __init__(self, net_dir: str) -> None:
         self.conf: Conf | None = None
         self.problem = ""
         self.settings = PluginSettings({})

@@ -41,6 +41,8 @@ def attachable(
     removal = "remove the file only if this network was uninstalled"
     try:
         needed = _needed_files(conflist, net_dir, conf_dirs)
+        if any(isinstance(each, CNIError) for each in views.records(conflist.settings.state_dir)):
+            removal = "do not remove the file: pods may use it whose records cannot be read"
     except OSError:
         needed, removal = {}, "run as root to check whether pods use it"
 

@@ -1,4 +1,4 @@
-"""Checks of ``genie doctor``: conflist, default network, state directory, agent, records, runtime.
+"""Checks of ``genie doctor``: conflist, default network, state directory, agent and runtime.
 
 Each yields its findings, and raises OSError for a file that it cannot read.
 """
@@ -11,19 +11,16 @@ import subprocess
 from _socket import AF_UNIX, SHUT_WR, SOCK_STREAM, socket
 
 from dispatcher import networks
-from dispatcher.cni_errors import CNIError
 from dispatcher.conf import InvalidConfError
-from dispatcher.plugin.cli import network_checks, views
+from dispatcher.plugin.cli import network_checks
 from dispatcher.plugin.cli.finding import DoctorFinding
 from dispatcher.state import store
-from dispatcher.state.record import PARKED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from dispatcher.plugin.cli.genie_conflist import GenieConflist
-    from dispatcher.state.record import Record
 
 _OLDEST_RUNTIMES = {"containerd": (1, 5), "crio": (1, 29)}
 """The first versions that pass pod annotations to CNI plugins."""
@@ -43,7 +40,7 @@ _PROBLEM_FILES = (
         _RUNTIME_SOCKET_FIX,
     ),
 )
-"""Files in which agent and reaper leave their problem: name, subject, fix."""
+"""Files in which agent and reaper leave their problems, a line each: name, subject, fix."""
 
 
 def conflist(conflist: GenieConflist, net_dir: str) -> Iterator[DoctorFinding]:
@@ -142,7 +139,8 @@ def agent(conflist: GenieConflist, conf_dirs: Sequence[str]) -> Iterator[DoctorF
             problem = store.read_file(f"{conflist.settings.state_dir}/{name}")
         except OSError:
             continue
-        yield DoctorFinding(subject, problem.decode("utf-8", "replace").strip(), fix)
+        for sentence in problem.decode("utf-8", "replace").splitlines():
+            yield DoctorFinding(subject, sentence, fix)
 
 
 def _agent_socket(address: str, of_whereabouts: list[str]) -> Iterator[DoctorFinding]:
@@ -173,47 +171,6 @@ def _agent_socket(address: str, of_whereabouts: list[str]) -> Iterator[DoctorFin
         yield DoctorFinding("agent", f"the agent answers on {address}")
     finally:
         connection.close()
-
-
-def records(state_dir: str) -> Iterator[DoctorFinding]:
-    """Find unreadable records, parked attachments, and records without a network namespace."""
-    for record in views.records(state_dir):
-        if isinstance(record, CNIError):
-            fix = (
-                "if a newer Genie wrote the record, upgrade Genie on this node; if the record is "
-                f"corrupt, delete its pod: DEL keeps a copy as *{store.SUFFIX}{store.CORRUPT}"
-            )
-            yield DoctorFinding("record", record.msg, fix)
-        else:
-            yield from _record(record)
-
-    for name in sorted(os.listdir(state_dir)) if os.path.isdir(state_dir) else ():
-        if name.endswith(store.CORRUPT):
-            message = f"{state_dir}/{name} is a corrupt record that was set aside"
-            yield DoctorFinding("record", message, "inspect the file, then remove it")
-
-
-def _record(record: Record) -> Iterator[DoctorFinding]:
-    pod = "/".join(filter(None, record.pod[:2])) or record.container_id
-    for attachment in record.attachments:
-        if attachment.phase == PARKED:
-            reason = (attachment.failure or {}).get("msg", "its plugin cannot be executed")
-            yield DoctorFinding(
-                "record",
-                f"{pod}: network {attachment.network} is parked: {reason}",
-                "install the missing plugin; the reaper then releases the attachment",
-            )
-    if record.netns and not os.path.exists(record.netns):
-        yield DoctorFinding(
-            "record",
-            f"{pod}: the network namespace {record.netns} does not exist, but "
-            f"{_count(len(record.attachments))} still recorded",
-            f"wait for the reaper, or run the plugin's DEL for container {record.container_id}",
-        )
-
-
-def _count(attachments: int) -> str:
-    return "1 attachment is" if attachments == 1 else f"{attachments} attachments are"
 
 
 def runtime(version_of: Callable[[str], str]) -> Iterator[DoctorFinding]:

@@ -104,13 +104,16 @@ def records(state_dir: str) -> Iterator[Record | CNIError]:
 def attachments(records: Iterable[Record], *, show_config: bool = False) -> list[Any]:
     """Return every attachment of *records*, with configurations only if *show_config*."""
     return [
-        _attachment(record, attachment, show_config=show_config)
+        attachment(record, each, show_config=show_config)
         for record in records
-        for attachment in record.attachments
+        for each in record.attachments
     ]
 
 
-def _attachment(record: Record, attachment: Attachment, *, show_config: bool) -> dict[str, Any]:
+def attachment(
+    record: Record, attachment: Attachment, *, show_config: bool = False
+) -> dict[str, Any]:
+    """Return one attachment of *record*, with its configuration only if *show_config*."""
     namespace, name, uid = record.pod
     result = attachment.result or {}
     row = {

@@ -10,6 +10,7 @@ from dispatcher import keys
 from dispatcher.agent import annotation_server
 from dispatcher.agent.metrics import AgentMetrics
 from dispatcher.node.settings import NodeSettings
+from dispatcher.plugin.cli.installation import Installation
 from dispatcher.plugin.cli.main import _parser
 from dispatcher.state import journal, store
 
@@ -79,13 +80,13 @@ def test_the_places_are_those_of_the_code() -> None:
 
 def test_every_command_that_the_page_shows_is_one() -> None:
     """With its options."""
-    usage = _parser().format_help()
+    usage = _parser(Installation("/opt/cni/bin/genie")).format_help()
     shown = set(
         re.findall(
             r"genie ([a-z]+)", PAGE.partition("## See what a node has")[2].partition("\n##")[0]
         )
     )
-    assert shown == {"doctor", "list", "attachments", "explain"}
+    assert shown == {"doctor", "list", "attachments", "explain", "free", "version"}
     assert all(command in usage for command in shown)
 
 

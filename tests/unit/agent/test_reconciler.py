@@ -338,7 +338,9 @@ def test_the_choice_of_networks_is_taken_from_pods_only_when_the_labels_say_so(
     reconciler = make_reconciler(mode=mode, labels_published=False)
     state = reconciler.reconcile()
     assert ours.read_bytes() == before
-    assert f'node labels to be updated before it applies mode "{mode}"' in state.problem
+    waits = f'node labels to be updated before it applies mode "{mode}"'
+    assert waits in state.problem
+    assert waits in (host.state / ".agent-problem").read_text()
     assert (state.networks["canal"], state.networks["weave"]) == (
         "",
         f'mode "{mode}" attaches the default network only',

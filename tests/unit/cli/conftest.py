@@ -56,7 +56,7 @@ def genie(request: pytest.FixtureRequest, node: Rig) -> CommandLine:
 
 @pytest.fixture
 def here(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    payload_launcher: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[Sequence[str], bytes], Answer]:
     """Return a function that runs a command in this process."""
 
@@ -65,7 +65,7 @@ def here(
         capsys.readouterr()
         code: Any = None
         try:
-            code = main(arguments)
+            code = main(arguments, str(payload_launcher))
         except SystemExit as stopped:
             code = stopped.code
         return Answer(code, *capsys.readouterr())
@@ -87,9 +87,14 @@ def installed(payload_launcher: Path) -> Callable[[Sequence[str], bytes], Answer
 
 
 @pytest.fixture(scope="session")
-def payload_launcher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def payload(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the image's folder for nodes, with an interpreter."""
+    return image.make(tmp_path_factory.mktemp("payload") / "image", image.OWN)
+
+
+@pytest.fixture(scope="session")
+def payload_launcher(payload: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the plugin as the agent installs it, with an interpreter of its own."""
-    folder = tmp_path_factory.mktemp("payload")
-    plugin = PluginInstaller(image.make(folder / "image", image.OWN), folder / "bin")
+    plugin = PluginInstaller(payload, tmp_path_factory.mktemp("installed") / "bin")
     plugin.install()
     return plugin.launcher

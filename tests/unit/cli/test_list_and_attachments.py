@@ -113,3 +113,12 @@ def test_a_record_that_goes_while_it_is_looked_for(
     """Between the list and the look a DEL may have come."""
     monkeypatch.setattr(store, "container_ids", lambda _: iter(["gone"]))
     assert genie("attachments", "--output", "json").code == 0
+
+
+def test_attachments_of_one_pod(node: Rig, genie: CommandLine) -> None:
+    """By namespace and name; a pod that is not here is an empty answer."""
+    node.run("ADD", "canal")
+    assert [row["pod"] for row in genie.json("attachments", "--pod", "ns/pod")] == ["pod"]
+    done = genie("attachments", "--pod", "ns/po")
+    assert (done.code, done.out.count("\n")) == (0, 1)
+    assert done.err == f"no attachments: {node.state} has no record of pod ns/po\n"

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from tests.unit.plugin.rig import Rig
 
 
+COMMANDS = ["explain", "list", "attachments", "doctor", "free", "version"]
+
+
 @in_this_process
 def test_colour_only_on_a_terminal(genie: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Escape sequences are for eyes, not for files."""
@@ -35,7 +38,7 @@ def test_without_a_command_all_commands_are_told(genie: CommandLine) -> None:
     """Nothing was asked for: the help goes to standard error, with the exit code of misuse."""
     captured = genie.bare()
     assert (captured.code, captured.out) == (2, "")
-    assert all(word in captured.err for word in ("explain", "list", "attachments", "doctor"))
+    assert all(word in captured.err for word in COMMANDS)
 
 
 def test_options_stand_before_the_command_or_behind_it(node: Rig, genie: CommandLine) -> None:
@@ -98,7 +101,7 @@ def test_help_and_misuse(genie: CommandLine, arguments: list[str]) -> None:
     assert "usage: genie" in captured.out + captured.err
 
 
-@pytest.mark.parametrize("command", ["explain", "list", "attachments", "doctor"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_the_help_of_each_command_has_examples(genie: CommandLine, command: str) -> None:
     """Each is a line that can be copied."""
     text = genie.bare(command, "--help").out

@@ -99,6 +99,17 @@ def test_a_network_that_pods_use_is_never_advised_to_be_removed(node: Node) -> N
     assert finding.fix.endswith("do not remove the file: pods of this node use its network")
 
 
+def test_a_record_that_cannot_be_read_may_be_of_a_pod_that_uses_the_network(node: Node) -> None:
+    """Which network it uses is unknown, so no file may go."""
+    node.rig.state.mkdir(exist_ok=True)
+    (node.rig.state / "odd.json").write_text("{")
+    (node.bin / "w1").unlink()
+    [finding] = node.findings("network weave")
+    assert finding.fix.endswith(
+        "do not remove the file: pods may use it whose records cannot be read"
+    )
+
+
 def test_the_file_that_the_runtime_loads_without_genie_is_never_advised_to_be_removed(
     node: Node,
 ) -> None:
@@ -348,7 +359,8 @@ def test_a_warning_is_printed_with_its_cure_and_fails_nothing(
     """It may be meant as it is: networks that never meet may share a range."""
     node.network("10-a.conflist", "a", host_local("10.1.0.0/16"))
     node.network("20-b.conflist", "b", host_local("10.1.0.0/16"))
-    assert main(["doctor", "--net-dir", str(node.net), "--cni-path", str(node.bin)]) == 0
+    words = ["doctor", "--net-dir", str(node.net), "--cni-path", str(node.bin)]
+    assert main(words, "/opt/cni/bin/genie") == 0
     shown = capsys.readouterr().out
     assert "warning: addresses: " in shown
     assert "    fix: give one network another range" in shown

@@ -159,6 +159,7 @@ def test_the_removal_waits_while_a_pod_needs_genie_and_names_it(
     assert plugin["agentSocket"] == ""
     assert events.reasons() == ["NotRemoved"]
     assert "ns/p" in events.emitted[0][2]
+    assert (host.state / ".agent-problem").read_text() == f"{events.emitted[0][2]}\n"
     assert (host.bin / "genie").exists()
 
 
