@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from dispatcher.annotation import split_list
 from dispatcher.kube.client import Kube, KubeError
+from lifecycle.attach import AttachTest, TrialOptions
 from lifecycle.cluster import KubeCluster
 from lifecycle.uninstall import TIMEOUT_SECONDS, Options, Uninstall, exit_code, sentences
 
@@ -50,6 +51,21 @@ def uninstall(kube: KubeClient, options: argparse.Namespace) -> int:
     return exit_code(outcome)
 
 
+def test(kube: KubeClient, options: argparse.Namespace) -> int:
+    """Run the chart's test."""
+    chosen = TrialOptions(
+        namespace=options.namespace,
+        pods_namespace=options.pods_namespace,
+        image=options.image,
+        pull_policy=options.pull_policy,
+        pull_secrets=split_list(options.pull_secrets),
+        has_webhook=not options.without_webhook,
+        timeout=options.timeout,
+    )
+    run = AttachTest(kube, chosen, report=_print, clock=time.monotonic, sleep=time.sleep)
+    return 0 if run.run() else 1
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m lifecycle", description=__doc__)
     commands = parser.add_subparsers(required=True)
@@ -58,6 +74,16 @@ def _parser() -> argparse.ArgumentParser:
     removing.add_argument("--ignore-nodes", default="", help="nodes to leave out, with commas")
     removing.add_argument("--timeout", type=float, default=TIMEOUT_SECONDS, help="seconds")
     removing.set_defaults(command=uninstall)
+
+    testing = commands.add_parser("test", help="create pods on the cluster's networks")
+    testing.add_argument("--namespace", required=True, help="where Genie is installed")
+    testing.add_argument("--pods-namespace", required=True, help="where to create the pods")
+    testing.add_argument("--image", required=True, help="image of the pods, with Python")
+    testing.add_argument("--pull-policy", default="IfNotPresent", help="of the pods' image")
+    testing.add_argument("--pull-secrets", default="", help="of the pods, with commas")
+    testing.add_argument("--without-webhook", action="store_true", help="policies alone refuse")
+    testing.add_argument("--timeout", type=float, default=120, help="seconds for all pods")
+    testing.set_defaults(command=test)
     return parser
 
 

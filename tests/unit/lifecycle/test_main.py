@@ -147,3 +147,13 @@ def test_the_hook_needs_neither_typer_nor_rich() -> None:
         "import lifecycle.__main__"
     )
     assert run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_the_test_of_the_chart_fails_with_a_line(
+    hook: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its exit code is what Helm sees."""
+    api = Api(settings("install"))
+    words = ("test", "--namespace", NAMESPACE, "--pods-namespace", "default", "--image", "i")
+    assert hook(api, *words) == 1
+    assert capsys.readouterr().out.startswith("failed  no default network is set")
