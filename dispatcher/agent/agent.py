@@ -135,7 +135,7 @@ class Agent:
         if self._state is UNKNOWN:
             return
         if self._state.conflist_removed:
-            self._labels.withdraw()
+            self._labels.withdraw(self._state.removal)
             return
 
         self._vanished = self._labels.publish(
@@ -143,6 +143,7 @@ class Agent:
             self._reconciler.absence_reason,
             self._state.grace,
             types=self._state.plugin_types,
+            removal=self._state.removal,
         )
         if not self._reconciler.labels_published:
             self._reconciler.labels_published = True

@@ -74,6 +74,11 @@ def plugin_types(scan: Networks) -> dict[str, list[str]]:
     return {name: scan.confs[name].types for name in network_files(scan) if name in scan.confs}
 
 
+def names_of_file(scan: Networks, path: str) -> tuple[str, ...]:
+    """Return all names of the network in the file *path*; none if it cannot be read."""
+    return tuple(name for name, conf in scan.confs.items() if conf.path == path)
+
+
 def _former_names(renamed: Path) -> set[str]:
     """Return the names of the network in *renamed* while its file had its own name."""
     entry: Conf | InvalidConfError

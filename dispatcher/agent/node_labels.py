@@ -1,8 +1,8 @@
-"""Writes the labels of our own Node, and the annotation with the plugin types of its networks.
+"""Writes the labels of our own Node, and its annotations: plugin types, and its removal.
 
 The Node's metadata is read once a minute, and after every failure. In between, the API server's
 answer to our last patch counts. A patch is sent only when something changes, and contains our own
-keys only. Labels never wait for the annotation.
+keys only. Labels never wait for the annotations.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class NodeLabels:
         self._events = emitter
         self._clock = clock
         self._labels: dict[str, str] | None = None
-        self._plugin_types = ""
+        self._annotations: dict[str, str] = {}
         self._read_at = 0.0
 
     def publish(
@@ -59,9 +59,11 @@ class NodeLabels:
         grace: LabelGrace = GRACE_FOR_ALL,
         *,
         types: Mapping[str, Sequence[str]],
+        removal: str = "",
     ) -> dict[str, str]:
-        """Write the labels of *networks* (see :class:`LabelPlan`) and the annotation of *types*.
+        """Write the labels of *networks* (see :class:`LabelPlan`) and the annotations.
 
+        *types* are the plugin types of the networks; *removal* is the annotation about a removal.
         *absence_reason* returns why a network has no configuration. Return the networks that have a
         label and no configuration, each with that reason. Raises
         :class:`dispatcher.kube.errors.KubeError`.
@@ -71,7 +73,7 @@ class NodeLabels:
         changes = self._plan.changes(networks, labels, now, grace)
         vanished = {name: absence_reason(name) for name in _names(labels) if name not in networks}
 
-        self._patch(changes, plugin_types.encode(types))
+        self._patch(changes, {keys.PLUGIN_TYPES: plugin_types.encode(types), keys.REMOVAL: removal})
         for name, value in _names(changes).items():
             self._report(name, value, networks.get(name) or vanished.get(name, ""))
         return vanished
@@ -83,33 +85,39 @@ class NodeLabels:
         else:
             log.info("network available", network=name)
 
-    def withdraw(self) -> None:
-        """Remove our labels and the annotation, when Genie leaves this node.
+    def withdraw(self, removal: str = "") -> None:
+        """Remove our labels and annotations, except *removal*, when Genie leaves this node.
 
         Raises KubeError.
         """
         labels = self._current_labels(self._clock())
-        self._patch(dict.fromkeys(labels), "")
+        self._patch(dict.fromkeys(labels), {keys.REMOVAL: removal})
 
-    def _patch(self, labels: Mapping[str, str | None], text: str) -> None:
-        """Change *labels*, and set the annotation to *text*."""
+    def _patch(self, labels: Mapping[str, str | None], texts: Mapping[str, str]) -> None:
+        """Change *labels*, and set our annotations to *texts*, without those that are empty."""
+        wanted = {key: text for key, text in texts.items() if text}
         known = self._labels
         try:
-            self._send(labels, text)
+            self._send(labels, wanted)
         except KubeError as error:
-            if error.status != FORBIDDEN or text == self._plugin_types:
+            if error.status != FORBIDDEN or wanted == self._annotations:
                 raise
-            # The admission policy of an older version refuses the annotation. Labels decide where
+            # The admission policy of an older version refuses an annotation. Labels decide where
             # pods are scheduled, so they are set without it.
-            log.warning("annotation with plugin types refused", error=str(error))
-            # Count the annotation as written, so that _send leaves it out until the next read.
-            self._labels, self._plugin_types = known, text
-            self._send(labels, text)
+            log.warning("annotations of the node refused", error=str(error))
+            # Count them as written, so that _send leaves them out until the next read.
+            self._labels, self._annotations = known, wanted
+            self._send(labels, wanted)
 
-    def _send(self, labels: Mapping[str, str | None], text: str) -> None:
+    def _send(self, labels: Mapping[str, str | None], wanted: Mapping[str, str]) -> None:
         metadata: dict[str, Any] = {"labels": labels} if labels else {}
-        if text != self._plugin_types:
-            metadata["annotations"] = {keys.PLUGIN_TYPES: text or None}
+        changed = {
+            key: wanted.get(key)
+            for key in keys.NODE_ANNOTATIONS
+            if wanted.get(key) != self._annotations.get(key)
+        }
+        if changed:
+            metadata["annotations"] = changed
         if metadata:
             self._labels = None  # unknown until the API server has answered
             self._remember(self._kube.patch(self._path, {"metadata": metadata}, MERGE_PATCH))
@@ -122,11 +130,12 @@ class NodeLabels:
         return self._labels or {}
 
     def _remember(self, node: Mapping[str, Any]) -> None:
-        """Keep our labels and the annotation of *node*, an answer of the API server."""
+        """Keep our labels and annotations of *node*, an answer of the API server."""
         metadata = node["metadata"]
         labels = metadata.get("labels") or {}
         self._labels = {k: v for k, v in labels.items() if k.startswith(keys.NETWORK_LABEL)}
-        self._plugin_types = (metadata.get("annotations") or {}).get(keys.PLUGIN_TYPES, "")
+        annotations = metadata.get("annotations") or {}
+        self._annotations = {k: v for k, v in annotations.items() if k in keys.NODE_ANNOTATIONS}
 
 
 def _names(labels: Mapping[str, str]) -> dict[str, str]:

@@ -21,7 +21,8 @@ class NodeState(NamedTuple):
     they are). ``grace`` says which labels may stay "true" for a while. ``conflist_removed``: the
     mode has removed the conflist. ``plugin_removed``: the plugin, too, so that the files in its
     state directory may be removed. ``plugin_types`` are those of each network whose configuration
-    can be read.
+    can be read. ``removal`` is the node's annotation about its removal; "": none, since nothing of
+    Genie's is on the node.
     """
 
     networks: dict[str, str]
@@ -30,6 +31,7 @@ class NodeState(NamedTuple):
     conflist_removed: bool = False
     plugin_removed: bool = False
     plugin_types: Mapping[str, Sequence[str]] = MappingProxyType({})
+    removal: str = ""
 
 
 def serving_state(

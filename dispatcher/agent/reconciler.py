@@ -47,6 +47,7 @@ from dispatcher.agent.installer import InstallError, PluginInstaller
 from dispatcher.agent.moves import Moves
 from dispatcher.agent.node_state import NodeState, serving_state, unserved_state
 from dispatcher.agent.problem_file import ProblemFile
+from dispatcher.kube import removal_report
 from dispatcher.node import conf_dir, ended_list, removal
 from dispatcher.node.record_cache import RecordCache
 
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dispatcher.networks import Networks
+    from dispatcher.node.record_cache import CachedRecord
     from dispatcher.node.settings import NodeSettings
 
 
@@ -108,7 +110,14 @@ class NodeReconciler:
         try:
             if self._settings.mode.is_leaving and self._remove():
                 self._problem_file.forget()
-                return NodeState({}, "", conflist_removed=True, plugin_removed=self._plugin_removed)
+                is_complete = self._plugin_removed and not self._records.read()
+                return NodeState(
+                    {},
+                    "",
+                    conflist_removed=True,
+                    plugin_removed=self._plugin_removed,
+                    removal="" if is_complete else self._removal_report(scan),
+                )
             self._install(scan)
         except LabelsPendingError as error:
             problem = str(error)
@@ -200,11 +209,7 @@ class NodeReconciler:
 
     def _emit_blocking_pods(self) -> bool:
         """Emit an Event about pods that still need Genie; return whether there are any."""
-        successor = conf_dir.successor(self._settings.cni_conf_dir)
-        ended_containers = ended_list.read(self._settings.state_dir)
-        blocking = removal.blocking_records(
-            self._records.read().values(), successor, ended_containers
-        )
+        blocking, successor, ended_containers = self._blocking()
         if blocking:
             is_forced = self._settings.mode.is_forced
             problem = removal.blocking_problem(
@@ -213,6 +218,33 @@ class NodeReconciler:
             self._emit("NotRemoved", problem)
             self._removal_problem = problem
         return bool(blocking)
+
+    def _blocking(self) -> tuple[list[CachedRecord], str, set[str]]:
+        """Return the records that block a removal, the successor, and the containers that ended."""
+        successor = conf_dir.successor(self._settings.cni_conf_dir)
+        ended_containers = ended_list.read(self._settings.state_dir)
+        records = self._records.read().values()
+        return (
+            removal.blocking_records(records, successor, ended_containers),
+            successor,
+            ended_containers,
+        )
+
+    def _removal_report(self, scan: Networks) -> str:
+        """Return the Node's annotation about its removal.
+
+        It names the pods that need Genie in the modes that remove it only: it would be written
+        again for every pod otherwise.
+        """
+        mode = self._settings.mode
+        successor = conf_dir.successor(self._settings.cni_conf_dir)
+        names = availability.names_of_file(scan, successor)
+        report = removal_report.RemovalReport(mode, names)
+        if mode.is_leaving:
+            blocking, _, ended_containers = self._blocking()
+            pods, ended = removal.owners(blocking, ended_containers)
+            report = report._replace(pods=tuple(pods), ended_containers=ended)
+        return removal_report.encode(report)
 
     def _state(self, scan: Networks, problem: str) -> NodeState:
         """Return the state of the node; *problem* is that of installing."""
@@ -224,7 +256,9 @@ class NodeReconciler:
         else:
             bypass = self._bypass(scan)
             state = unserved_state(reasons, problem, mode=mode, default=default, bypass=bypass)
-        return state._replace(plugin_types=availability.plugin_types(scan))
+        return state._replace(
+            plugin_types=availability.plugin_types(scan), removal=self._removal_report(scan)
+        )
 
     def _bypass(self, scan: Networks) -> list[str] | None:
         """Return the networks to which the runtime attaches new pods without Genie.

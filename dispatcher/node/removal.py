@@ -112,15 +112,14 @@ def blocking_problem(
 
     Of *ended_containers*, which no longer exist, the message has only the number.
     """
-    existing = [each for each in blocking if each.container_id not in ended_containers]
-    pods = _shortened([_pod(each.record) or each.container_id for each in existing])
-    count = len(blocking) - len(existing)
+    existing, count = owners(blocking, ended_containers)
+    pods = _shortened(existing)
     noun = "container that no longer exists" if count == 1 else "containers that no longer exist"
-    owners = " and of ".join(filter(None, (pods, f"{count} {noun}" if count else "")))
+    holders = " and of ".join(filter(None, (pods, f"{count} {noun}" if count else "")))
     reason = (
-        f"the next CNI configuration, {successor}, cannot release the networks of {owners}"
+        f"the next CNI configuration, {successor}, cannot release the networks of {holders}"
         if successor
-        else f"no other CNI configuration on this node can release the networks of {owners}"
+        else f"no other CNI configuration on this node can release the networks of {holders}"
     )
 
     if is_forced:
@@ -141,6 +140,19 @@ def blocking_problem(
             "what stops it"
         )
     return f"Genie is not removed: {reason}. {'. '.join(fixes)}"
+
+
+def owners(
+    blocking: Collection[CachedRecord], ended_containers: Collection[str]
+) -> tuple[list[str], int]:
+    """Return the pods of *blocking*, each once, and how many of its containers have ended.
+
+    A record without a pod has its container's id.
+    """
+    existing = [each for each in blocking if each.container_id not in ended_containers]
+    # A pod has a record for each of its sandboxes.
+    pods = dict.fromkeys(_pod(each.record) or each.container_id for each in existing)
+    return list(pods), len(blocking) - len(existing)
 
 
 def left_records_problem(state_dir: Path) -> str:
@@ -187,6 +199,6 @@ def _pod(record: Record | None) -> str:
 
 def _shortened(pods: list[str]) -> str:
     """Return the names of *pods*, each once, and how many more there are."""
-    names = list(dict.fromkeys(pods))  # a pod has a record for each of its sandboxes
+    names = list(dict.fromkeys(pods))
     more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
     return ", ".join(names[:MAX_NAMES]) + more

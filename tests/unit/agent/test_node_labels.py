@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 KEY = "network.cni-genie.io/"
 TYPES = "cni-genie.io/plugin-types"
+REMOVAL = "cni-genie.io/removal"
 
 
 NODE = "/api/v1/nodes/n1"
@@ -185,6 +186,26 @@ def test_labels_do_not_wait_for_a_policy_that_knows_no_annotation(
     clock.now += 61
     labels.publish({"weave": ""}, absence, types={"weave": ["weave-net"]})
     assert metadata(api)["annotations"] == {TYPES: "weave=weave-net"}
+
+
+def test_the_annotation_about_the_removal_is_the_last_to_go(
+    events: RecordedEvents, clock: Clock
+) -> None:
+    """A Node without labels and annotations of ours has nothing of Genie's."""
+    api = make_api({}, {"other": "stays"})
+    labels = make(api, events, clock)
+    labels.publish({"weave": ""}, absence, types={"weave": ["x"]}, removal="mode=install")
+    assert metadata(api)["annotations"] == {
+        "other": "stays",
+        TYPES: "weave=x",
+        REMOVAL: "mode=install",
+    }
+    labels.withdraw("mode=remove")
+    assert metadata(api)["labels"] == {}
+    assert metadata(api)["annotations"] == {"other": "stays", REMOVAL: "mode=remove"}
+    labels.withdraw()
+    assert metadata(api)["annotations"] == {"other": "stays"}
+    assert len(api.calls_of("PATCH")) == 3
 
 
 def test_leaving_the_node_removes_the_annotation(events: RecordedEvents, clock: Clock) -> None:

@@ -163,6 +163,46 @@ def test_the_removal_waits_while_a_pod_needs_genie_and_names_it(
     assert (host.bin / "genie").exists()
 
 
+def test_the_node_reports_each_step_of_a_removal(
+    host: Host, make_reconciler: Callable[..., NodeReconciler], clock: Clock
+) -> None:
+    """The mode, the networks without Genie, the pods that need it; nothing when all is gone."""
+    ready(host)
+    path = str(host.conf / "10-canal.conflist")
+    before = make_reconciler().reconcile().removal
+    assert before == "mode=install;next=10-canal,canal"
+    assert make_reconciler(mode="disable").reconcile().removal == before.replace(
+        "install", "disable"
+    )
+
+    store.write_synced(str(host.state), make_record())
+    leaving = make_reconciler(mode="remove")
+    waiting = before.replace("install", "remove")
+    assert leaving.reconcile().removal == f"{waiting};pods=ns/p"
+    (host.state / ".reaper-gone").write_text("c1")
+    assert leaving.reconcile().removal == f"{waiting};ended=1"
+
+    store.write_synced(str(host.state), make_canal_record(path))
+    (host.state / ".reaper-gone").unlink()
+    state = leaving.reconcile()
+    assert (state.conflist_removed, state.removal) == (True, waiting)
+    clock.now += 91
+    assert leaving.reconcile().removal == waiting  # the reaper has to hand the record over
+    store.remove(str(host.state), "c1")
+    assert leaving.reconcile().removal == ""
+
+
+def test_the_report_of_an_installed_node_does_not_change_with_its_pods(
+    host: Host, make_reconciler: Callable[..., NodeReconciler]
+) -> None:
+    """The Node would be written for every pod otherwise."""
+    ready(host)
+    reconciler = make_reconciler()
+    before = reconciler.reconcile().removal
+    store.write_synced(str(host.state), make_record())
+    assert reconciler.reconcile().removal == before
+
+
 def test_the_conflist_is_removed_first_and_the_plugin_when_no_call_can_run(
     host: Host, make_reconciler: Callable[..., NodeReconciler], clock: Clock
 ) -> None:
