@@ -70,6 +70,7 @@ class CASecret:
 class ParsedSecret:
     """A Secret as read, None where there is none, and what of it is usable.
 
+    The manifests have an empty Secret, which counts as none: nobody has written a CA yet.
     Without a usable CA, *content* is None and *spare* is the next CA, if that one is usable.
     *problems* says what is not usable.
     """
@@ -79,6 +80,11 @@ class ParsedSecret:
     spare: KeyPair | None = None
     retired: Mapping[str, dt.datetime] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether there is no Secret, or an empty one."""
+        return not (self.secret or {}).get("data")
 
     @property
     def request(self) -> str:
@@ -92,10 +98,10 @@ def parse(secret: Mapping[str, Any] | None, dns_name: str, now: dt.datetime) -> 
 
     Never raises: people edit Secrets, and accidents truncate them.
     """
-    if secret is None:
-        return ParsedSecret()
+    if ParsedSecret(secret).is_missing:
+        return ParsedSecret(secret)
 
-    data = _SecretData(secret.get("data") or {}, dns_name, now)
+    data = _SecretData((secret or {}).get("data") or {}, dns_name, now)
     retire_at, retired = data.state()
     ca = data.pair("ca", required=True)
     next_ca = data.pair("next")

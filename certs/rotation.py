@@ -154,11 +154,11 @@ def _recover(inputs: RotationInput) -> RotationDecision:
     # Bundles hold a CA of ours: a replica that remembers its key can restore the deleted Secret.
     valid_fingerprints = _valid_fingerprints(inputs.observed, now, settings.dns_name)
     seconds_left = settings.restore_grace - inputs.missing_for
-    if valid_fingerprints and parsed.secret is None and seconds_left > 0:
+    if valid_fingerprints and parsed.is_missing and seconds_left > 0:
         waits_for = f"another replica to restore Secret {settings.namespace}/{settings.secret}"
         return RotationDecision(Phase.STEADY, waits_for=waits_for, recheck_in=seconds_left)
 
-    is_first = parsed.secret is None and not valid_fingerprints
+    is_first = parsed.is_missing and not valid_fingerprints
     reason = RotationReason.FIRST if is_first else RotationReason.REPLACED
     new = CASecret(inputs.issue_ca(), retired=unexpired(parsed.retired, now))
     return RotationDecision(Phase.STEADY, content_to_write=new, reason=reason)

@@ -184,7 +184,7 @@ class SecretSource:
             self._settings,
             issue_ca=lambda: self._issue_ca(now),
             memory=self._memory,
-            missing_for=self._missing_for(present=secret is not None),
+            missing_for=self._missing_for(present=not parsed.is_missing),
         )
         decision = decide(inputs)
         if parsed.content and not parsed.problems:

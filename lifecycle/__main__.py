@@ -58,7 +58,7 @@ def test(kube: KubeClient, options: argparse.Namespace) -> int:
         pods_namespace=options.pods_namespace,
         image=options.image,
         pull_policy=options.pull_policy,
-        pull_secrets=split_list(options.pull_secrets),
+        pull_secrets=tuple(options.pull_secret),
         has_webhook=not options.without_webhook,
         timeout=options.timeout,
     )
@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     testing.add_argument("--pods-namespace", required=True, help="where to create the pods")
     testing.add_argument("--image", required=True, help="image of the pods, with Python")
     testing.add_argument("--pull-policy", default="IfNotPresent", help="of the pods' image")
-    testing.add_argument("--pull-secrets", default="", help="of the pods, with commas")
+    testing.add_argument("--pull-secret", action="append", default=[], help="of the pods")
     testing.add_argument("--without-webhook", action="store_true", help="policies alone refuse")
     testing.add_argument("--timeout", type=float, default=120, help="seconds for all pods")
     testing.set_defaults(command=test)

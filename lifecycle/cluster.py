@@ -47,8 +47,8 @@ class KubeCluster:
 
     def nodes(self) -> list[NodeSituation]:
         """Return the situation of every node."""
-        pods = list(list_objects(self._kube, "/api/v1/pods"))
-        agents = [each for each in pods if self._is_agent(each["metadata"])]
+        agents: list[dict[str, Any]] = []
+        pods = self._pods(agents)
         return read_nodes(list_objects(self._kube, "/api/v1/nodes"), pods, agents)
 
     def set_mode(self, mode: str, original: str) -> None:
@@ -57,6 +57,13 @@ class KubeCluster:
         metadata = {"annotations": {keys.MODE_BEFORE: kept}}
         patch = {"metadata": metadata, "data": {"mode": mode}}
         self._kube.patch(self._settings_path, patch, MERGE_PATCH)
+
+    def _pods(self, agents: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Yield every pod, and add those of the agents to *agents*; no more than a page is kept."""
+        for pod in list_objects(self._kube, "/api/v1/pods"):
+            if self._is_agent(pod["metadata"]):
+                agents.append(pod)
+            yield pod
 
     def _is_agent(self, metadata: dict[str, Any]) -> bool:
         labels = metadata.get("labels") or {}

@@ -50,7 +50,10 @@ class NodeSituation(NamedTuple):
 def read_nodes(
     nodes: Iterable[Object], pods: Iterable[Object], agents: Iterable[Object]
 ) -> list[NodeSituation]:
-    """Return the situation of *nodes*, with *pods* of all namespaces and the pods of *agents*."""
+    """Return the situation of *nodes*, with *pods* of all namespaces and the pods of *agents*.
+
+    All *pods* are read before the first of *agents*.
+    """
     by_node: dict[str, list[PodNetworks]] = {}
     for pod in pods:
         if facts := _read_pod(pod):

@@ -26,8 +26,13 @@ GENIE_YAML = PROJECT / "manifests" / "genie.yaml"
 RELEASE = "genie"
 NAMESPACE = "genie-system"
 
-PLAIN: dict[str, Any] = {"image": {"repository": "cni-genie"}, "createNamespace": True}
-"""The values of genie.yaml: the defaults, and the name of the image that kustomize replaces."""
+PLAIN: dict[str, Any] = {
+    "image": {"repository": "cni-genie"},
+    "createNamespace": True,
+    "uninstall": {"hook": False},
+}
+"""The values of genie.yaml: the defaults, without what only Helm can use, and the name of the image
+that kustomize replaces."""
 
 _HEAD = """\
 # Genie with its defaults, for `kubectl apply`: the chart in chart/, rendered. Do not edit this
@@ -48,18 +53,30 @@ def helm() -> Path:
 
 
 def template(
-    values: dict[str, Any], namespace: str = NAMESPACE, kube_version: str = ""
+    values: dict[str, Any],
+    namespace: str = NAMESPACE,
+    kube_version: str = "",
+    *,
+    hooks: bool = True,
 ) -> subprocess.CompletedProcess[str]:
     """Render the chart with *values*, as ``helm template``; the caller checks the exit code."""
     command: list[str | Path] = [helm(), "template", RELEASE, CHART, "--namespace", namespace]
     if kube_version:
         command += ["--kube-version", kube_version]
+    if not hooks:
+        command.append("--no-hooks")
     return run([*command, "--values", "-"], input=json.dumps(values), check=False)
 
 
-def render_text(values: dict[str, Any], namespace: str = NAMESPACE, kube_version: str = "") -> str:
+def render_text(
+    values: dict[str, Any],
+    namespace: str = NAMESPACE,
+    kube_version: str = "",
+    *,
+    hooks: bool = True,
+) -> str:
     """Return the chart with *values* as YAML. Raises RuntimeError with Helm's sentence."""
-    done = template(values, namespace, kube_version)
+    done = template(values, namespace, kube_version, hooks=hooks)
     if done.returncode:
         raise RuntimeError(done.stderr)
     return done.stdout
@@ -75,7 +92,7 @@ def render(
 
 def genie_yaml() -> str:
     """Return what `manifests/genie.yaml` must contain."""
-    return _HEAD + render_text(PLAIN, kube_version="1.34.0")
+    return _HEAD + render_text(PLAIN, kube_version="1.34.0", hooks=False)
 
 
 def install(cluster: Cluster, values: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from dispatcher import keys, plugin_types
+from dispatcher.kube import removal_report
 from dispatcher.node.settings import NodeSettings
 from tests.unit.manifests import CHART, GENIE, MANIFESTS, NAMESPACE, component, installed, template
 
@@ -163,6 +164,8 @@ def test_policies_name_the_agents_account_and_genies_keys() -> None:
     assert keys.NETWORK_STATUS in text
     assert keys.PLUGIN_TYPES in text
     assert f"<= {plugin_types.MAX_BYTES}" in text
+    assert keys.REMOVAL in text
+    assert f"<= {removal_report.MAX_BYTES}" in text
     bindings = [each for each in objects if each["kind"].endswith("PolicyBinding")]
     assert {each["spec"]["policyName"] for each in bindings} == {
         each["metadata"]["name"] for each in policies

@@ -28,12 +28,17 @@ OLD, NEW, ISSUED = (
 EXPIRY = OLD.certificate.not_valid_after_utc
 
 
+DATA = {"ca.crt": "eA=="}
+"""What a Secret has once a CA was written, usable or not."""
+
+
 def parsed(content: CASecret | None, **more: Any) -> ParsedSecret:
-    return ParsedSecret(secret={"metadata": {}}, content=content, **more)
+    return ParsedSecret(secret={"metadata": {}, "data": DATA}, content=content, **more)
 
 
 def requested(content: CASecret, value: str) -> ParsedSecret:
-    return ParsedSecret(secret={"metadata": {"annotations": {REQUEST: value}}}, content=content)
+    metadata = {"annotations": {REQUEST: value}}
+    return ParsedSecret(secret={"metadata": metadata, "data": DATA}, content=content)
 
 
 def decision(
@@ -128,6 +133,14 @@ BOTH = configurations((OLD, NEW), (NEW, OLD))
             RotationReason.FIRST,
             ("issued", None, None),
             id="the first CA",
+        ),
+        pytest.param(
+            ParsedSecret({"metadata": {}}),
+            configurations(()),
+            NOW,
+            RotationReason.FIRST,
+            ("issued", None, None),
+            id="the first CA, into the empty Secret of the manifests",
         ),
         pytest.param(
             parsed(None, spare=NEW),

@@ -148,6 +148,7 @@ def test_no_expression_uses_a_key_that_is_not_ours() -> None:
         keys.MAX_PER_NETWORK,
         keys.NETWORK_LABEL,
         keys.PLUGIN_TYPES,
+        keys.REMOVAL,
         "cni-genie.io/webhook",
         "cni-genie.io/cni",
         ignored_keys.PREFIX,
