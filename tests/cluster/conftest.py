@@ -90,7 +90,7 @@ def _install_with_products(cluster: Cluster) -> None:
     expected = list(itertools.product(cluster.nodes, PRODUCTS))
     cluster.wait_for(
         lambda: all(label(cluster, node, network) == "true" for node, network in expected),
-        30,
+        120,
         "the labels of all networks",
     )
 

@@ -46,7 +46,7 @@ def busy(cluster: Cluster) -> Iterator[Cluster]:
 def test_a_rolling_restart_under_load_costs_no_creation(busy: Cluster) -> None:
     """500 pods and more are created while both replicas are replaced: all of them, normalised."""
     with Load(busy, clients=4, pause=0.03) as load:
-        busy.wait_for(lambda: load.calls > CREATIONS / 5, 60, "the load to begin")
+        busy.wait_for(lambda: load.calls > CREATIONS / 5, 120, "the load to begin")
         busy.kubectl("rollout", "restart", f"deployment/{NAME}", "-n", NAMESPACE)
         busy.kubectl("rollout", "status", f"deployment/{NAME}", "-n", NAMESPACE)
         after = load.calls
@@ -67,7 +67,7 @@ def test_all_replicas_restarted_at_once_become_ready(cluster: Cluster) -> None:
     attempt = ("run", "web", "--image=nginx:latest", "--annotations=cni=@", "--dry-run=server")
     cluster.wait_for(
         lambda: 'The Pod "web" is invalid' in cluster.kubectl(*attempt, check=False).stderr,
-        30,
+        120,
         "the webhook to be called",
     )
 
@@ -95,7 +95,7 @@ def starts(cluster: Cluster, namespace: str) -> None:
     """Expect that a pod that asks for nothing is running soon."""
     image = ("--image=nginx:latest", "--image-pull-policy=IfNotPresent")
     cluster.kubectl("run", "modest", *image, "-n", namespace)
-    ready = ("--for=condition=Ready", "pod/modest", "--timeout=30s")
+    ready = ("--for=condition=Ready", "pod/modest", "--timeout=120s")
     cluster.kubectl("wait", *ready, "-n", namespace)
 
 
@@ -167,7 +167,7 @@ def test_labels_are_repaired_after_an_outage(cluster: Cluster, down: Cluster) ->
         scale(down, 2)
         for name, expected in (("late-default", "true"), ("no-default", "")):
             is_right = functools.partial(_has_label, cluster, name, expected)
-            cluster.wait_for(is_right, 30, f"the label of {name}")
+            cluster.wait_for(is_right, 120, f"the label of {name}")
 
 
 def _has_label(cluster: Cluster, namespace: str, value: str) -> bool:
@@ -308,6 +308,6 @@ def test_a_refused_pod_of_a_deployment_says_so_in_its_conditions(
         found = cluster.get("deployment", "web", "-n", namespace)["status"].get("conditions", [])
         return "".join(one["message"] for one in found if one["type"] == "ReplicaFailure")
 
-    cluster.wait_for(condition, 30, "the Deployment to say why it has no pods")
+    cluster.wait_for(condition, 120, "the Deployment to say why it has no pods")
     assert 'admission webhook "pods.cni-genie.io" denied the request' in condition()
     assert 'Unsupported value: "wave": item 1: supported values: "canal", "weave"' in condition()

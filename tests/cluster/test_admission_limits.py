@@ -186,10 +186,10 @@ def test_the_documented_patch_for_migrations_only_warns(policies: Cluster, admin
         told = policies.kubectl(*tried, check=False)
         return told.returncode == 0 and "must have at most 4 networks" in told.stderr
 
-    policies.wait_for(warns, 15, "a warning")
+    policies.wait_for(warns, 120, "a warning")
     assert refusal(admin, "no-limits-of-its-own", "a b")  # what else must hold is enforced
     install(policies)
-    policies.wait_for(lambda: not warns(), 15, "the limits to be enforced again")
+    policies.wait_for(lambda: not warns(), 120, "the limits to be enforced again")
 
 
 ROLES = """

@@ -104,7 +104,7 @@ def test_the_secret_may_be_deleted_under_load(site: CertificateSite) -> None:
             site.admin.delete(SECRET)
             site.wait_for_key("ca.crt")
         calls = load.calls
-        site.cluster.wait_for(lambda: load.calls >= calls + 100, 60, "the load to go on")
+        site.cluster.wait_for(lambda: load.calls >= calls + 100, 120, "the load to go on")
     assert site.secret()["ca.crt"] == before["ca.crt"]
     assert load.faults == []
     assert strict.faults == []
@@ -122,7 +122,7 @@ def test_both_replicas_may_be_killed_in_a_rotation(site: CertificateSite) -> Non
             site.start()
         with Load(site.cluster, clients=1, pause=PAUSE) as load:
             site.wait_steady()
-            site.cluster.wait_for(lambda: load.calls >= 100, 60, "some calls")
+            site.cluster.wait_for(lambda: load.calls >= 100, 120, "some calls")
     assert site.secret()["ca.crt"] != old
     assert load.faults == []
     assert strict.faults == []
@@ -163,7 +163,7 @@ def seconds_until_written(
         times = [at for replica in site.replicas for at in replica.write_times(NAMED)]
         return [at for at in times if at > removed_at]
 
-    site.cluster.wait_for(writes, 30, "a replica to write the bundle")
+    site.cluster.wait_for(writes, 120, "a replica to write the bundle")
     site.wait_steady()
     return min(writes()) - removed_at
 
@@ -228,6 +228,6 @@ def test_a_compromised_ca_is_distrusted_at_once(site: CertificateSite) -> None:
     for replica in site.replicas:
         site.cluster.wait_for(
             lambda: replica.metric("genie_certificate_uncovered_entries") == 0,  # noqa: B023
-            10,
+            120,
             "a covered leaf",
         )

@@ -41,7 +41,7 @@ def short_lived(cluster: Cluster) -> Iterator[Cluster]:
 
 def _set(cluster: Cluster, *variables: str) -> None:
     cluster.kubectl("set", "env", *DEPLOYMENT, *variables)
-    cluster.kubectl("rollout", "status", *DEPLOYMENT, "--timeout=100s")
+    cluster.kubectl("rollout", "status", *DEPLOYMENT, "--timeout=120s")
 
 
 def _certs(cluster: Cluster, *arguments: str) -> str:
@@ -55,12 +55,12 @@ def test_a_rotation_asked_for_in_a_pod_costs_no_call(short_lived: Cluster) -> No
         return "STEADY" in _certs(short_lived, "status")
 
     # On a cluster that was used before, the short-lived CA of another run may be due just now.
-    short_lived.wait_for(is_steady, 90, "no rotation to be under way")
+    short_lived.wait_for(is_steady, 120, "no rotation to be under way")
     with Load(short_lived, pause=0.05) as load:
         before = json.loads(_certs(short_lived, "status", "--output", "json"))
         after = json.loads(_certs(short_lived, "rotate", "--wait", "--output", "json"))
         assert after["phase"] in {"PROMOTE", "RETIRE"}
-        short_lived.wait_for(is_steady, 60, "the rotation to be over")
+        short_lived.wait_for(is_steady, 120, "the rotation to be over")
     old, new = ({a["fingerprint"] for a in s["certificateAuthorities"]} for s in (before, after))
     assert old < new
     assert load.faults == []
@@ -83,7 +83,7 @@ def cert_manager(cluster: Cluster) -> Iterator[CertManagerStandIn]:
         helm.install(cluster, values)
         entries = stand_in.inject()
         assert entries == 8
-        cluster.kubectl("rollout", "status", *DEPLOYMENT, "--timeout=100s")
+        cluster.kubectl("rollout", "status", *DEPLOYMENT, "--timeout=120s")
         # Again, as cert-manager would: the old replicas wrote their CA beside the new one.
         stand_in.inject()
         with spaces(cluster, {"busy": {}}, force=True):
@@ -120,9 +120,9 @@ def test_a_certificate_renewed_by_cert_manager_costs_no_call(
         cluster.kubectl("annotate", "pods", *label, "tests.cni-genie.io/renewed=yes")
         cluster.wait_for(
             lambda: served_leaves(cluster) == [2, 2],
-            100,
+            120,
             "both replicas to serve the new certificate",
         )
         calls = load.calls
-        cluster.wait_for(lambda: load.calls >= calls + 100, 60, "the load to go on")
+        cluster.wait_for(lambda: load.calls >= calls + 100, 120, "the load to go on")
     assert load.faults == []

@@ -78,7 +78,7 @@ def pod(name: str, **spec: Any) -> dict[str, Any]:
 
 def wait_ready(cluster: Cluster, *pods: str) -> None:
     names = [f"pod/{name}" for name in pods]
-    cluster.kubectl("wait", "--for=condition=Ready", "--timeout=60s", *names)
+    cluster.kubectl("wait", "--for=condition=Ready", "--timeout=120s", *names)
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_pods_on_two_nodes_reach_each_other_services_and_the_outside() -> None:
 
     assert "pod: web2" in page(ipv4)
     assert "pod: web2" in page(f"[{ipv6}]")
-    cluster.wait_for(functools.partial(page, service), 20, "the service to be routed")
+    cluster.wait_for(functools.partial(page, service), 120, "the service to be routed")
     assert "pod: web2" in page(service)
     assert f"address: {OUTSIDE_IPV4}:80" in page(OUTSIDE_IPV4)
     assert f"address: [{OUTSIDE_IPV6}]:80" in page(f"[{OUTSIDE_IPV6}]")

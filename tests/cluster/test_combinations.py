@@ -91,13 +91,13 @@ def wait_to_hear(cluster: Cluster, namespace: str, value: str, words: str) -> No
         heard = heard + 1 if words in said_at_apply(cluster, namespace, value) else 0
         return heard >= 4  # so that both replicas have answered
 
-    cluster.wait_for(often_enough, 30, f'"{words}" at kubectl apply')
+    cluster.wait_for(often_enough, 120, f'"{words}" at kubectl apply')
 
 
 def test_the_agent_publishes_the_plugin_types_of_the_nodes_networks(cluster: Cluster) -> None:
     """It publishes those of every network, and restores them after a change by another client."""
     every = "canal=bridge,portmap;north=calico;south=calico;weave=bridge,portmap"
-    cluster.wait_for(lambda: annotation(cluster) == every, 30, "the annotation")
+    cluster.wait_for(lambda: annotation(cluster) == every, 120, "the annotation")
     cluster.kubectl("annotate", "node", NODE, "--overwrite", f"{TYPES}=weave=weave-net")
     cluster.wait_for(lambda: annotation(cluster) == every, 90, "the annotation to be put right")
 

@@ -88,7 +88,7 @@ def test_a_pod_without_the_annotation_gets_its_namespaces_default(
         )
         return '"cni": "weave"' in result.stdout
 
-    cluster.wait_for(defaulted, 10, "the webhook to know the namespace's default")
+    cluster.wait_for(defaulted, 120, "the webhook to know the namespace's default")
     cluster.apply(manifest, "-n", namespace)
     wait_until_ready(cluster, namespace, "plain")
     pod = cluster.get("pod", "plain", "-n", namespace)
@@ -115,12 +115,12 @@ def test_a_static_pod_gets_the_network_it_names_without_admission(cluster: Clust
     path.write_text(json.dumps(pod_manifest("from-a-file", " weave ")))
     name = f"from-a-file-{NODE}"
     try:
-        cluster.wait_for(lambda: cluster.exists("pod", name), 30, "the mirror pod")
+        cluster.wait_for(lambda: cluster.exists("pod", name), 120, "the mirror pod")
         wait_until_ready(cluster, "default", name)
         assert interfaces(cluster, name, "default")["eth0"].bridge == "weave0"
     finally:
         path.unlink()
-    cluster.kubectl("wait", "--for=delete", f"pod/{name}", "--timeout=60s")
+    cluster.kubectl("wait", "--for=delete", f"pod/{name}", "--timeout=120s")
 
 
 def test_a_static_pod_over_the_limits_is_not_attached(cluster: Cluster) -> None:
@@ -135,12 +135,12 @@ def test_a_static_pod_over_the_limits_is_not_attached(cluster: Cluster) -> None:
                 sentence in message
                 for message in pod_events(cluster, "default", name, "FailedCreatePodSandBox")
             ),
-            30,
+            120,
             "the Event",
         )
     finally:
         path.unlink()
-    cluster.kubectl("wait", "--for=delete", f"pod/{name}", "--timeout=60s")
+    cluster.kubectl("wait", "--for=delete", f"pod/{name}", "--timeout=120s")
 
 
 REFUSALS: list[Any] = [
@@ -204,7 +204,7 @@ def test_deleting_pods_frees_everything(cluster: Cluster, namespace: str) -> Non
     assert len(held()["records"]) == len(before["records"]) + 4
     assert len(held()["addresses"]) > len(before["addresses"]) + 7
     cluster.kubectl("delete", "pods", "--all", "-n", namespace, "--wait=true")
-    cluster.wait_for(lambda: held() == before, 60, "everything to be freed")
+    cluster.wait_for(lambda: held() == before, 120, "everything to be freed")
 
 
 def test_a_sandbox_is_released_while_the_api_server_is_down(

@@ -46,7 +46,7 @@ def wait_for_event(cluster: Cluster, reason: str, *words: str) -> None:
         lambda: any(
             all(word in message for word in words) for message in node_events(cluster, NODE, reason)
         ),
-        30,
+        120,
         f"an Event {reason} with {words}",
     )
 
@@ -68,16 +68,16 @@ def test_labels_follow_the_configurations(cluster: Cluster) -> None:
             write = f"mkdir -p /etc/cni/genie.d && cat > {file}"
             node.run(["sh", "-c", write], input=json.dumps(conflist))
             arrived_at = node.path(file).stat().st_mtime
-            cluster.wait_for(lambda: label(cluster, NODE, spare) == "true", 30, "the label")
+            cluster.wait_for(lambda: label(cluster, NODE, spare) == "true", 120, "the label")
             assert labelled_at(cluster, spare) - arrived_at < 2
             node.run(["mv", file, away])
-            cluster.wait_for(lambda: label(cluster, NODE, spare) == "false", 30, "the label")
+            cluster.wait_for(lambda: label(cluster, NODE, spare) == "false", 120, "the label")
             assert time.time() - node.path(away).stat().st_ctime > 4.5
             wait_for_event(cluster, "NetworkUnavailable", f'"{spare}"', "Cilium renamed")
             shown = f'genie_agent_network_unavailable{{network="{spare}",reason="Cilium renamed'
-            cluster.wait_for(lambda: shown in metrics(cluster, NODE), 30, "the metric")
+            cluster.wait_for(lambda: shown in metrics(cluster, NODE), 120, "the metric")
             assert 'genie_agent_network_available{network="canal"} 1.0' in metrics(cluster, NODE)
-            cluster.wait_for(lambda: label(cluster, NODE, born) == "false", 30, "the label")
+            cluster.wait_for(lambda: label(cluster, NODE, born) == "false", 120, "the label")
             wait_for_event(cluster, "NetworkUnavailable", f'"{born}"', "no configuration")
     finally:
         node.run(["rm", "-f", file, away])
@@ -100,7 +100,7 @@ def test_when_the_runtime_stops_calling_genie_no_pod_with_another_network_is_sch
     held = node.addresses("canal")
     try:
         node.run(["mv", ours, first])
-        cluster.wait_for(lambda: label(cluster, NODE, "weave") == "false", 30, "the label")
+        cluster.wait_for(lambda: label(cluster, NODE, "weave") == "false", 120, "the label")
         assert label(cluster, NODE, "canal") == "true"
         wait_for_event(cluster, "NetworkUnavailable", '"weave"', "00-canal.conflist sorts before")
         wait_for_event(cluster, "NetworkMoved", '"canal"', f"to {first} (before: {ours})")
@@ -114,7 +114,7 @@ def test_when_the_runtime_stops_calling_genie_no_pod_with_another_network_is_sch
     wait_until_ready(cluster, namespace, "asks")
     assert interfaces(cluster, "asks", namespace)["eth0"].bridge == "weave0"
     cluster.kubectl("delete", "pods", "--all", "-n", namespace, "--grace-period=1")
-    cluster.wait_for(lambda: node.addresses("canal") == held, 30, "the address to be free")
+    cluster.wait_for(lambda: node.addresses("canal") == held, 120, "the address to be free")
 
 
 def test_an_invalid_file_makes_only_its_own_network_unavailable(cluster: Cluster) -> None:
@@ -124,7 +124,7 @@ def test_an_invalid_file_makes_only_its_own_network_unavailable(cluster: Cluster
     file = f"/etc/cni/genie.d/{torn}.conflist"
     node.run(["sh", "-c", f"mkdir -p /etc/cni/genie.d && printf '{{' > {file}"])
     try:
-        cluster.wait_for(lambda: label(cluster, NODE, torn) == "false", 30, "the label")
+        cluster.wait_for(lambda: label(cluster, NODE, torn) == "false", 120, "the label")
         assert label(cluster, NODE, "canal") == "true"
         wait_for_event(cluster, "NetworkUnavailable", file)
     finally:

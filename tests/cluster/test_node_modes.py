@@ -71,8 +71,8 @@ def first_boot(cluster: Cluster) -> Iterator[int]:
     events = len(waiting_events(cluster))
     set_mode(cluster, "remove")
     rolled_out(cluster)
-    cluster.wait_for(lambda: not node.path(CONFLIST).exists(), 30, "Genie to leave")
-    cluster.wait_for(lambda: label(cluster, NODE, "canal") is None, 15, "the labels to go")
+    cluster.wait_for(lambda: not node.path(CONFLIST).exists(), 120, "Genie to leave")
+    cluster.wait_for(lambda: label(cluster, NODE, "canal") is None, 120, "the labels to go")
     annotations = cluster.get("node", NODE)["metadata"].get("annotations", {})
     assert "cni-genie.io/plugin-types" not in annotations
     node.run(["sh", "-c", f"cat > {CONFS}/{FALLBACK}"], input=json.dumps(CRIO))
@@ -119,15 +119,15 @@ def test_a_pod_that_names_canal_waits_for_it_on_a_node_with_only_the_runtimes_br
     assert bridge(cluster, "plain", namespace) == "cni9"
     cluster.wait_for(
         lambda: len(waiting_events(cluster)) > first_boot,
-        60,
+        120,
         "an Event that names the missing network",
     )
     time.sleep(max(0.0, start + ARRIVES_AFTER - time.monotonic()))
     assert not node.path(CONFLIST).exists()
     assert "nodeName" not in cluster.get("pod", "early", "-n", namespace)["spec"]
     install_network(cluster, NETWORKS["canal"].file)
-    cluster.wait_for(node.path(CONFLIST).exists, 30, "the conflist")
-    cluster.wait_for(lambda: label(cluster, NODE, "canal") == "true", 30, "the label")
+    cluster.wait_for(node.path(CONFLIST).exists, 120, "the conflist")
+    cluster.wait_for(lambda: label(cluster, NODE, "canal") == "true", 120, "the label")
     cluster.apply(pod_manifest("late", None), "-n", namespace)
     wait_until_ready(cluster, namespace, "early", "late")
     bridges = {name: bridge(cluster, name, namespace) for name in ("early", "late")}
@@ -181,7 +181,7 @@ def test_disable_and_then_remove_lose_no_pod_and_leave_nothing(
     set_mode(cluster, "remove")
     rolled_out(cluster)
     named = f"{namespace}/needy"
-    cluster.wait_for(lambda: not_removed_events(cluster, named), 20, "an Event that names the pod")
+    cluster.wait_for(lambda: not_removed_events(cluster, named), 120, "an Event that names the pod")
     assert "Drain the node" in not_removed_events(cluster, named)[0]
     assert f"{namespace}/plain" not in not_removed_events(cluster, named)[0]
     assert node.path(CONFLIST).exists()
@@ -191,12 +191,12 @@ def test_disable_and_then_remove_lose_no_pod_and_leave_nothing(
     }
     set_mode(cluster, "remove --force")
     rolled_out(cluster)
-    cluster.wait_for(lambda: not node.path(CONFLIST).exists(), 90, "Genie to leave")
+    cluster.wait_for(lambda: not node.path(CONFLIST).exists(), 120, "Genie to leave")
     assert {network: len(node.addresses(network)) for network in NETWORKS} == {
         "weave": before["weave"] - 2,
         "canal": before["canal"],
     }
-    cluster.wait_for(lambda: label(cluster, NODE, "weave") is None, 15, "the labels to go")
+    cluster.wait_for(lambda: label(cluster, NODE, "weave") is None, 120, "the labels to go")
     cluster.kubectl("delete", "pods", "--all", "-n", namespace, "--wait=true")
     cluster.wait_for(
         # The launcher goes first, so that no call begins while its folder is removed.
@@ -205,7 +205,7 @@ def test_disable_and_then_remove_lose_no_pod_and_leave_nothing(
             and not node.path(f"{BIN}/.genie").exists()
             and not node.records()
         ),
-        60,
+        120,
         "the plugin and its records to go",
     )
     assert node.path(f"{BIN}/bridge").exists()
@@ -235,7 +235,7 @@ def removed_with_a_survivor(cluster: Cluster, namespace: str, leaving: Node) -> 
     rolled_out(cluster)
     cluster.wait_for(
         lambda: not node.path(LAUNCHER).exists() and not node.records(),
-        90,
+        120,
         "the plugin and its records to go",
     )
     yield before

@@ -162,7 +162,7 @@ def test_the_reaper_removes_host_ports_of_an_unknown_sandbox(
     call(node, "ADD", container, runtimeConfig=chosen("canal", portMappings=[port]))
     assert port_rules(node)
     make_old(node, container)
-    cluster.wait_for(lambda: not has_record(node, container), 30, "the reaper to release it")
+    cluster.wait_for(lambda: not has_record(node, container), 120, "the reaper to release it")
     assert not port_rules(node)
 
 
@@ -175,7 +175,7 @@ def test_the_reaper_releases_what_a_reboot_left(
     node.run(["ip", "netns", "delete", container])
     assert len(node.run(allocated).stdout.split()) == 3  # IPv4 twice, IPv6 once
     make_old(node, container)
-    cluster.wait_for(lambda: not has_record(node, container), 30, "the reaper to release it")
+    cluster.wait_for(lambda: not has_record(node, container), 120, "the reaper to release it")
     assert node.run(allocated, check=False).stdout == ""
 
 
@@ -190,12 +190,12 @@ def test_a_parked_attachment_is_reported_and_released_when_its_plugin_is_back(
         [address] = node.addresses("lent")
         node.run(["mv", "/opt/cni/bin/lent", "/opt/cni/bin/lent.away"])
         # The runtime's DELs, which park after a second instead of ten minutes.
-        cluster.wait_for(lambda: parks(node, container), 30, "the attachment to be parked")
+        cluster.wait_for(lambda: parks(node, container), 120, "the attachment to be parked")
         make_old(node, container)
         shown = 'genie_agent_parked_attachments{network="lent"} 1.0'
-        cluster.wait_for(lambda: shown in metrics(cluster, NODE), 60, "the metric")
+        cluster.wait_for(lambda: shown in metrics(cluster, NODE), 120, "the metric")
         messages = functools.partial(node_events, cluster, NODE, "NetworkParked")
-        cluster.wait_for(lambda: any(container in m for m in messages()), 10, "the Event")
+        cluster.wait_for(lambda: any(container in m for m in messages()), 120, "the Event")
         assert node.addresses("lent") == [address]
         node.run(["mv", "/opt/cni/bin/lent.away", "/opt/cni/bin/lent"])
         cluster.wait_for(lambda: not has_record(node, container), 60, "the reaper to release it")
@@ -253,7 +253,7 @@ def no_kubelet(cluster: Cluster, node: Node) -> Iterator[None]:
         node.start("kubelet")
         ready = ("wait", "--for=condition=Ready", f"node/{NODE}", "--timeout=10s")
         cluster.wait_for(
-            lambda: cluster.kubectl(*ready, check=False).returncode == 0, 90, "the node"
+            lambda: cluster.kubectl(*ready, check=False).returncode == 0, 120, "the node"
         )
 
 
@@ -299,17 +299,17 @@ def kill_the_runtime_during_add(cluster: Cluster, node: Node) -> str:
     before = node.records()
     with ThreadPoolExecutor(1) as executor:
         doomed = executor.submit(sandboxes.run, node, "doomed", "slow")
-        cluster.wait_for(lambda: node.addresses("slow"), 60, "an address to be allocated")
+        cluster.wait_for(lambda: node.addresses("slow"), 120, "an address to be allocated")
         containerd = node.services["containerd"]
         pid = containerd.pid()
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
         with pytest.raises(CRIError):
             doomed.result()
-    cluster.wait_for(lambda: containerd.pid() is None, 30, "containerd to be gone")
+    cluster.wait_for(lambda: containerd.pid() is None, 120, "containerd to be gone")
     node.start("containerd")
     [container] = set(node.records()) - set(before)
     node.run(["touch", SLOW_MAY_END])
     record = node.path(f"{STATE}/{container}.json")
-    cluster.wait_for(lambda: '"attached"' in record.read_text(), 60, "the ADD to end")
+    cluster.wait_for(lambda: '"attached"' in record.read_text(), 120, "the ADD to end")
     return container

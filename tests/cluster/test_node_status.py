@@ -26,7 +26,7 @@ def test_network_status_describes_a_pods_attachments(cluster: Cluster, namespace
     cluster.apply(pod_manifest("both", "weave,canal@net1"), "-n", namespace)
     wait_until_ready(cluster, namespace, "both")
 
-    cluster.wait_for(lambda: network_status(cluster, namespace, "both"), 10, "network-status")
+    cluster.wait_for(lambda: network_status(cluster, namespace, "both"), 120, "network-status")
     entries = json.loads(network_status(cluster, namespace, "both"))
     status = {entry["interface"]: entry for entry in entries}
     actual = interfaces(cluster, "both", namespace)
@@ -51,7 +51,7 @@ def test_an_agent_that_was_away_writes_missing_statuses_and_changes_no_other(
     """
     cluster.apply(pod_manifest("older", "weave"), "-n", namespace)
     wait_until_ready(cluster, namespace, "older")
-    cluster.wait_for(lambda: network_status(cluster, namespace, "older"), 10, "network-status")
+    cluster.wait_for(lambda: network_status(cluster, namespace, "older"), 120, "network-status")
     [entry] = json.loads(network_status(cluster, namespace, "older"))
     both = json.dumps([entry, {"name": "of-another", "interface": "net9", "default": False}])
     annotate = ("annotate", "pod", "older", "-n", namespace, "--overwrite", f"{STATUS}={both}")
@@ -60,7 +60,7 @@ def test_an_agent_that_was_away_writes_missing_statuses_and_changes_no_other(
         cluster.apply(pod_manifest("early", "weave"), "-n", namespace)
         wait_until_ready(cluster, namespace, "early")
         assert not network_status(cluster, namespace, "early")
-    cluster.wait_for(lambda: network_status(cluster, namespace, "early"), 15, "network-status")
+    cluster.wait_for(lambda: network_status(cluster, namespace, "early"), 120, "network-status")
     assert network_status(cluster, namespace, "older") == both
 
 
@@ -88,11 +88,11 @@ def holder(cluster: Cluster, namespace: str) -> Iterator[str]:
     write = f"mkdir -p /etc/cni/genie.d && cat > {file}"
     node.run(["sh", "-c", write], input=json.dumps(CONFLIST_OF_FULL))
     try:
-        cluster.wait_for(lambda: label(cluster, NODE, "full") == "true", 10, "the label of full")
+        cluster.wait_for(lambda: label(cluster, NODE, "full") == "true", 120, "the label of full")
         pod = pod_manifest("holder", "full")
         cluster.wait_for(
             lambda: cluster.apply(pod, "-n", namespace, check=False).returncode == 0,
-            20,
+            120,
             "the webhook to know the network full",
         )
         wait_until_ready(cluster, namespace, "holder")
@@ -110,7 +110,7 @@ def test_a_pod_that_cannot_be_attached_says_why_in_one_line(
     """Its Event and the metrics name network, plugin and reason; the other pod keeps running."""
     cluster.apply(pod_manifest("second", "weave,full@net1"), "-n", namespace)
     messages = functools.partial(pod_events, cluster, namespace, "second", "NetworkNotAttached")
-    cluster.wait_for(messages, 30, "the Event")
+    cluster.wait_for(messages, 120, "the Event")
     [message] = set(messages())
     print(message)
     assert "\n" not in message
@@ -125,7 +125,7 @@ def test_a_pod_that_cannot_be_attached_says_why_in_one_line(
     assert [line for line in of_full if 'code="0"' not in line and '"ADD"' in line]
     cluster.wait_for(
         lambda: 'genie_agent_retries_total{command="ADD"} 0.0' not in metrics(cluster, NODE),
-        60,
+        120,
         "the kubelet to retry, and the metric to count it",
     )
     assert cluster.get("pod", holder, "-n", namespace)["status"]["phase"] == "Running"
@@ -144,7 +144,7 @@ def test_no_pod_whose_second_network_fails_gets_a_network_status(
         cluster.apply(pod_manifest(name, "weave,full@net1"), "-n", namespace)
     for name in names:
         failed = functools.partial(pod_events, cluster, namespace, name, "NetworkNotAttached")
-        cluster.wait_for(failed, 60, f"an Event of {name}")
+        cluster.wait_for(failed, 120, f"an Event of {name}")
     cluster.wait_for(
         lambda: releases(cluster, "weave") >= before + 3 * REPLICAS, 120, "the kubelet to retry"
     )

@@ -42,7 +42,7 @@ def old_runtime(cluster: Cluster) -> Iterator[Node]:
     write = ["sh", "-ec", f"cat > {OLD}.new && mv {OLD}.new {OLD}"]
     node.run(write, input=json.dumps(conflist))
     try:
-        cluster.wait_for(lambda: not passes_annotations(node), 30, "the runtime to load it")
+        cluster.wait_for(lambda: not passes_annotations(node), 120, "the runtime to load it")
         yield node
     finally:
         node.run(["rm", OLD])
@@ -68,7 +68,7 @@ def test_a_pod_gets_its_networks_through_the_agent(
     pod["spec"]["nodeName"] = NODE
     cluster.apply(pod, "-n", namespace)
     messages = functools.partial(pod_events, cluster, namespace, "asks", "NetworkNotAttached")
-    cluster.wait_for(messages, 30, "an Event")
+    cluster.wait_for(messages, 120, "an Event")
     [message] = set(messages())
     assert f"the agent is not allowed to read pod {namespace}/asks" in message
     assert "oldRuntimes: true" in message

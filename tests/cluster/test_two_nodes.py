@@ -133,7 +133,7 @@ def test_pods_that_ask_for_canal_land_only_on_the_node_that_has_it(
             pod_manifest(name, cni, labels={"app": "bare"}), "-n", namespace
         )  # fmt: skip
     for name in ("canal", "weave"):
-        rollout = ("rollout", "status", f"deployment/{name}", "-n", namespace, "--timeout=90s")
+        rollout = ("rollout", "status", f"deployment/{name}", "-n", namespace, "--timeout=120s")
         uneven_cluster.kubectl(*rollout)
     wait_until_ready(uneven_cluster, namespace, "first", "second")
     assert nodes_of(uneven_cluster, namespace, "app=canal") == [BOTH] * 6
@@ -201,11 +201,11 @@ def listed_networks(cluster: Cluster, value: str) -> Iterator[None]:
     target = ("deployment/genie-webhook", "-n", NAMESPACE)
     cluster.kubectl("set", "env", *target, f"GENIE_NETWORKS={value}")
     try:
-        cluster.kubectl("rollout", "status", *target, "--timeout=90s")
+        cluster.kubectl("rollout", "status", *target, "--timeout=120s")
         yield
     finally:
         cluster.kubectl("set", "env", *target, "GENIE_NETWORKS-")
-        cluster.kubectl("rollout", "status", *target, "--timeout=90s")
+        cluster.kubectl("rollout", "status", *target, "--timeout=120s")
 
 
 @contextmanager
@@ -239,7 +239,7 @@ def test_a_pod_waits_with_a_warning_after_the_last_node_with_its_network_is_dele
 
     with listed_networks(uneven_cluster, "canal"):
         with deleted(uneven_cluster, BOTH):
-            uneven_cluster.wait_for(lambda: ABSENT in answer(), 15, "the webhook to warn")
+            uneven_cluster.wait_for(lambda: ABSENT in answer(), 120, "the webhook to warn")
             warned, reason = apply_unschedulable(
                 uneven_cluster, uneven_namespace, "patient", "canal"
             )

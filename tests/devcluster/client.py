@@ -44,7 +44,7 @@ class KubectlClient:
         *args: str,
         input: str | None = None,  # noqa: A002 - as in commands.run
         check: bool = True,
-        timeout: float | None = 120,
+        timeout: float | None = 180,
     ) -> Command:
         """Run kubectl. Raises CommandError if it fails and `check` is true."""
         command = [os.fspath(self._kubectl), *args]
@@ -78,7 +78,11 @@ class KubectlClient:
         return self.kubectl("apply", "-f", "-", *args, input=text, check=check)
 
     def wait_for(self, condition: Callable[[], object], timeout: float, what: str) -> None:
-        """Poll until `condition()` is true. Raises ClusterError after `timeout` seconds."""
+        """Poll until `condition()` is true. Raises ClusterError after `timeout` seconds.
+
+        A `timeout` that is no promise only ends a test that hangs: use 120 s, since a machine may
+        be many times slower than another.
+        """
         deadline = time.monotonic() + timeout
         while not condition():
             if time.monotonic() > deadline:

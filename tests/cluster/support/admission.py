@@ -138,7 +138,7 @@ def make_spaces(cluster: Cluster, wanted: Mapping[str, Mapping[str, str]]) -> No
         cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
         account = ("serviceaccount", "default", "-n", name)
         exists = functools.partial(cluster.exists, *account)
-        cluster.wait_for(exists, 30, f"the service account of {name}")
+        cluster.wait_for(exists, 120, f"the service account of {name}")
 
 
 @contextlib.contextmanager
@@ -174,7 +174,7 @@ def scale(cluster: Cluster, replicas: int) -> None:
     def settled() -> bool:
         return len(cluster.get(*pods)["items"]) == replicas
 
-    cluster.wait_for(settled, 60, f"{replicas} replicas of the webhook")
+    cluster.wait_for(settled, 120, f"{replicas} replicas of the webhook")
 
 
 def api(cluster: Cluster, kubeconfig: Path | None = None) -> Kube:

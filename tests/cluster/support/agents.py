@@ -33,7 +33,7 @@ def agent_pod(cluster: Cluster, node: str) -> str:
 
 def rolled_out(cluster: Cluster) -> None:
     """Wait until every agent has the latest settings and is ready."""
-    cluster.kubectl("rollout", "status", DAEMONSET, "-n", NAMESPACE, "--timeout=90s")
+    cluster.kubectl("rollout", "status", DAEMONSET, "-n", NAMESPACE, "--timeout=120s")
 
 
 @contextlib.contextmanager
@@ -73,7 +73,7 @@ def wait_for_default(cluster: Cluster, network: str) -> None:
     setting = f'"default": "{network}"'
     cluster.wait_for(
         lambda: all(file.exists() and setting in file.read_text() for file in conflists),
-        30,
+        120,
         f"the conflists with the default {network}",
     )
 

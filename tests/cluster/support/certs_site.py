@@ -92,7 +92,7 @@ class ReplicaProcess:
 
     def wait_ready(self) -> None:
         """Return when its readiness probe succeeds."""
-        self.cluster.wait_for(self._is_ready, 60, f"replica {self.number} to be ready")
+        self.cluster.wait_for(self._is_ready, 120, f"replica {self.number} to be ready")
 
     def kill(self) -> None:
         """Kill the process, as a node that loses power does."""

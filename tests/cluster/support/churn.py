@@ -40,7 +40,7 @@ LANES = 2
 WAVE = 10
 READY_WITHIN = 180
 GONE_WITHIN = 180
-FREED_WITHIN = 60
+FREED_WITHIN = 120
 
 CHOICES: dict[str, dict[str, str]] = {
     "weave,canal@net1": {"eth0": "weave", "net1": "canal"},
@@ -285,7 +285,7 @@ def no_agents(cluster: Cluster) -> Iterator[None]:
     cluster.kubectl("patch", *target, "-p", json.dumps(elsewhere))
     try:
         gone = "the agents to be gone"
-        cluster.wait_for(lambda: not cluster.get("pods", *agents)["items"], 60, gone)
+        cluster.wait_for(lambda: not cluster.get("pods", *agents)["items"], 120, gone)
         yield
     finally:
         back = [{"op": "remove", "path": "/spec/template/spec/nodeSelector/no"}]

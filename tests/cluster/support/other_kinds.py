@@ -54,7 +54,7 @@ def defined(cluster: Cluster, kinds: Iterable[tuple[str, str, str]]) -> Iterator
     definitions = [definition(*each) for each in sorted(kinds)]
     names = [f"customresourcedefinition/{each['metadata']['name']}" for each in definitions]
     cluster.apply({"apiVersion": "v1", "kind": "List", "items": definitions})
-    cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", *names)
+    cluster.kubectl("wait", "--for=condition=Established", "--timeout=120s", *names)
     try:
         yield
     finally:

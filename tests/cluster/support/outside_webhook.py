@@ -74,7 +74,7 @@ def running_webhook(cluster: Cluster, **settings: str) -> Iterator[int]:
             cwd=PROJECT,
         )
         try:
-            cluster.wait_for(lambda: _is_ready(process, probes), 60, "the webhook to be ready")
+            cluster.wait_for(lambda: _is_ready(process, probes), 120, "the webhook to be ready")
             yield probes
         finally:
             process.terminate()

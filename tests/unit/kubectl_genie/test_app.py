@@ -267,6 +267,14 @@ def test_a_command_of_the_node_runs_in_the_privileged_container(
     assert done.stdout == "n1:\n  record\ufffd broken\n"
 
 
+def test_attachments_of_one_pod_are_chosen_on_the_node(
+    run: Run, executed: list[tuple[str, ...]]
+) -> None:
+    """The node's own command knows the pod of each record."""
+    run("attachments", "--pod", "shop/web", objects=ON_NODE)
+    assert executed[0][-3:] == ("attachments", "--pod", "shop/web")
+
+
 def test_reports_of_nodes_are_json_by_node(run: Run, executed: list[tuple[str, ...]]) -> None:
     """From the nodes' own JSON."""
     done = run("doctor", "-o", "json", objects=ON_NODE)
