@@ -25,21 +25,25 @@ def doctor(
     genie: GenieNamespace = GENIE_NAMESPACE,
 ) -> None:
     """Run `genie doctor` on nodes, through the agents' pods."""
-    raise typer.Exit(_run(Session(kubeconfig, genie), kubeconfig, node, "doctor", output))
+    raise typer.Exit(_run(Session(kubeconfig, genie), kubeconfig, node, ["doctor"], output))
 
 
 @commands.command(
-    epilog=examples("kubectl genie attachments node1", "kubectl genie attachments -o json")
+    epilog=examples(
+        "kubectl genie attachments node1", "kubectl genie attachments --pod default/web -o json"
+    )
 )
 def attachments(
     *,
     node: Node = "",
+    pod: Annotated[str, typer.Option(help="only this pod", metavar="NAMESPACE/NAME")] = "",
     output: Output = Format.TABLE,
     kubeconfig: Kubeconfig = "",
     genie: GenieNamespace = GENIE_NAMESPACE,
 ) -> None:
     """List what is attached on nodes, from their records."""
-    raise typer.Exit(_run(Session(kubeconfig, genie), kubeconfig, node, "attachments", output))
+    words = ["attachments", "--pod", pod] if pod else ["attachments"]
+    raise typer.Exit(_run(Session(kubeconfig, genie), kubeconfig, node, words, output))
 
 
 @commands.command(
@@ -62,12 +66,12 @@ def logs(
             typer.echo(printable(f"{container:<6} {line}"))
 
 
-def _run(session: Session, kubeconfig: str, node: str, command: str, output: Format) -> int:
+def _run(session: Session, kubeconfig: str, node: str, command: list[str], output: Format) -> int:
     """Run the node's ``genie`` *command* on one node or on all; return the largest exit code."""
     reader, genie = session.reader, session.genie
     pods = {node: find_pod(reader, genie, node)} if node else agent_pods(reader, genie)
     api = kubectl.core(kubeconfig)
-    words = [command] if output is Format.TABLE else [command, "--output", "json"]
+    words = command if output is Format.TABLE else [*command, "--output", "json"]
     exit_code = 0
     collected: dict[str, Any] = {}
     for name, pod in sorted(pods.items()):
