@@ -7,11 +7,13 @@ in the cluster. Pure, from JSON to values:
     networks     which network is on which nodes, and where it is missing
     pods         what pods asked for and what they got
     status       the checks that tell whether Genie works
+    preflight    the checks before an upgrade: versions that do not go together
     explain      what a pod would be attached to, and which nodes can do it
     documents    YAML and JSON manifests, with the place of each field
     lint         manifests against the rules of the webhook
     lint_report  the findings of ``lint`` as text, JSON, YAML, for GitHub, and as SARIF
 
+    formats      the forms of output
     redact       removes what may be a secret from a support archive
     bundle       the support archive, from its parts
     on_node      which pod runs a node's own ``genie``, and with which command
@@ -20,11 +22,16 @@ Effects:
 
     reader       lists from the API server, and the rights that are missing
     session      one run of a command: what several commands read
+    probe        asks the API server whether a pod would be admitted, and nodes whether it could run
+    installation  reads what the checks of ``status`` are about
+    manifest_input  reads the files of ``--file``
     kubectl      running a command in a container, and its log, by the kubernetes library
     output       tables, JSON and YAML on standard output
     options      the options that commands share
     commands     the commands
-    app          the command line and its exit codes
+    app          the command line: which commands there are, and exit codes
+    cluster_names  the names of nodes, networks, namespaces and pods that completion offers
+    completion   the program that kubectl runs for completion
     __main__     ``python -m cli``
 
 Rules: a command reads and never writes unless its name says so; where rights are missing it

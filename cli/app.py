@@ -1,40 +1,96 @@
-"""The command line: ``kubectl genie``, and its exit codes.
+"""The command line: ``kubectl genie``, its commands and exit codes.
 
-0: all is well. 1: a check failed, or a pod would be refused. 2: the command line or the kubeconfig
-is wrong, or the API server does not answer. 3: an uninstall failed, and the mode is restored.
+:data:`COMMANDS` says where each command is. Its module is imported when the command runs, because
+the modules of all commands together take longer to load than ``--help`` may take (300 ms).
 """
 
 from __future__ import annotations
 
-import typer
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cli.commands import cluster, manifests, nodes, removal, support
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_group
+
 from dispatcher.kube.errors import KubeError
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class CommandEntry(NamedTuple):
+    """A command: the module of :mod:`cli.commands` that has it, and its line in ``--help``."""
+
+    module: str
+    summary: str
+
+
+COMMANDS = {
+    "status": CommandEntry("cluster", "Check that Genie works; wait until it does."),
+    "networks": CommandEntry("cluster", "List networks, and the nodes that are ready for each."),
+    "pods": CommandEntry("cluster", "Show what pods asked for, what they got, and why not."),
+    "explain": CommandEntry(
+        "manifests", "Show which networks a pod would get, and on which nodes."
+    ),
+    "lint": CommandEntry("manifests", "Check manifests as the webhook would, without a cluster."),
+    "preflight": CommandEntry("upgrade", "Check the cluster before an upgrade."),
+    "doctor": CommandEntry("nodes", "Run the node's own checks, without SSH."),
+    "attachments": CommandEntry("nodes", "List what is attached on a node."),
+    "logs": CommandEntry("nodes", "Print the logs of agent and reaper on a node."),
+    "bundle": CommandEntry("support", "Write an archive for a bug report."),
+    "uninstall": CommandEntry("removal", "Remove Genie from the nodes, or say what needs it."),
+    "version": CommandEntry("cluster", "Print the versions of this command, webhook and agents."),
+}
+
+
+class LazyCommands(TyperGroup):
+    """The group of :data:`COMMANDS`; help and completion do without the commands' modules."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the signature is click's
+        """Return the names of all commands, in the order of ``--help``."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> TyperCommand | None:  # noqa: ARG002
+        """Return the name and summary of a command, for lists of commands."""
+        entry = COMMANDS.get(cmd_name)
+        return TyperCommand(cmd_name, short_help=entry.summary) if entry else None
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command to run, and its arguments."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, load_command(name) if name else command, rest
+
+
+def load_command(name: str) -> Any:
+    """Return the command *name* of :data:`COMMANDS` with its options."""
+    module = import_module(f"cli.commands.{COMMANDS[name].module}")
+    return get_group(module.commands).commands[name]
+
+
 app = typer.Typer(
+    cls=LazyCommands,
     name="kubectl genie",
     no_args_is_help=True,
     rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,  # cli.completion: kubectl asks for completions in a way of its own
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Show networks, the pods that use them, and problems.",
     epilog="Exit codes: 0 all is well; 1 a check failed, or a pod would be refused; "
     "2 the command line or kubeconfig is wrong, or the API server does not answer; "
     "3 an uninstall was not completed, and the mode is what it was.",
 )
-for group in (
-    cluster.commands,
-    manifests.commands,
-    nodes.commands,
-    support.commands,
-    removal.commands,
-):
-    app.add_typer(group)
 
 
-def main() -> None:
+@app.callback()
+def kubectl_genie() -> None:
+    """Show networks, the pods that use them, and problems."""
+
+
+def main(words: Sequence[str] | None = None) -> None:
     """Run the command line; a failing call of the API server is one line and exit code 2."""
     try:
-        app()
+        app(words, prog_name="kubectl genie")
     except KubeError as error:
         typer.echo(f"kubectl genie: {error}", err=True)
         raise SystemExit(2) from None

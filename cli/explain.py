@@ -8,20 +8,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from cli.lint import all_present
+from dispatcher import keys
 from dispatcher.annotation import InvalidAnnotationError, parse
+from webhook.annotation_check import networks_of
 from webhook.decision import NoDecisionError
+from webhook.limits import CLUSTER
 from webhook.objects import parse_pod
 from webhook.pods import PodRules, admit_pod
 from webhook.review import MalformedReviewError, Review
-from webhook.snapshot import ClusterNetworks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
     from cli.facts import NodeFacts
+    from webhook.limits import Limits
     from webhook.objects import Pod
-    from webhook.snapshot import Namespace
+    from webhook.snapshot import ClusterNetworks, Namespace
 
 BY_ANNOTATION = "the pod's annotation"
 BY_NAMESPACE = "the default of its namespace"
@@ -45,24 +49,27 @@ class Explanation(NamedTuple):
     chosen_by: str
     """Who chose the networks, as a person reads it."""
     attachments: tuple[Planned, ...]
-    nodes: tuple[str, ...]
-    """Nodes that can attach all of them now."""
+    nodes: tuple[str, ...] | None
+    """Nodes that can attach all of them now; None if the nodes are not known."""
     other_nodes: tuple[str, ...]
     refusals: tuple[str, ...]
     """Why the pod would be refused; then it has no attachments."""
     warnings: tuple[str, ...]
 
 
-def explain(
+def explain(  # noqa: PLR0917 - what a cluster has, in one call
     subject: str,
     pod: Mapping[str, Any],
     namespace: Namespace,
-    nodes: Sequence[NodeFacts],
+    nodes: Sequence[NodeFacts] | None,
+    networks: ClusterNetworks | None,
     default: str,
+    limits: Limits = CLUSTER,
 ) -> Explanation:
     """Return what would happen to *pod* (JSON) in *namespace*.
 
-    *default* is the network of the cluster.
+    *networks* are those of *nodes*; both are None if they are not known, and then every well-formed
+    name counts. *default* is the network of the cluster, and *limits* are its limits.
     """
     try:
         facts = parse_pod(pod)
@@ -71,12 +78,12 @@ def explain(
     if facts.is_excluded:
         return Explanation(subject, BY_NOBODY + _exclusion(facts), (), (), (), (), ())
 
-    known = frozenset(name for node in nodes for name in node.networks)
-    present = frozenset(name for node in nodes for name, ready in node.networks.items() if ready)
+    if networks is None:
+        own = facts.annotations.get(keys.ANNOTATION, "")
+        networks = all_present({*networks_of(own), *networks_of(namespace.default)})
     review = Review("explain", "CREATE", "", "Pod", "", namespace.name, "", pod, {})
-    networks = ClusterNetworks(known=known, present=present)
     try:
-        decision = admit_pod(review, facts, namespace, networks, PodRules())
+        decision = admit_pod(review, facts, namespace, networks, PodRules(limits=limits))
     except NoDecisionError as error:
         return Explanation(subject, BY_ANNOTATION, (), (), (), (str(error),), ())
     source = decision.audit.get("source", "node")
@@ -86,13 +93,13 @@ def explain(
 
     attachments = _plan(decision.audit.get("networks", "") or default)
     needed = {each.network for each in attachments}
-    qualified = [node for node in nodes if needed <= _ready(node)]
+    qualified = [node for node in nodes or () if needed <= _ready(node)]
     return Explanation(
         subject,
         _SOURCES[source],
         attachments,
-        tuple(node.name for node in qualified),
-        tuple(node.name for node in nodes if node not in qualified),
+        None if nodes is None else tuple(node.name for node in qualified),
+        tuple(node.name for node in nodes or () if node not in qualified),
         (),
         decision.warnings,
     )

@@ -50,13 +50,18 @@ class PodFacts(NamedTuple):
 
 
 class Workload(NamedTuple):
-    """A Deployment or DaemonSet: how many pods it should have, how many are ready and current."""
+    """A Deployment or DaemonSet: how many pods it should have, how many are ready and current.
+
+    ``environ`` and ``config_maps`` are the variables of its containers, and whence they come.
+    """
 
     name: str
     wanted: int
     ready: int
     updated: int
     images: tuple[str, ...]
+    environ: Mapping[str, str] = {}
+    config_maps: tuple[str, ...] = ()
 
 
 def read_node(item: Object) -> NodeFacts:
@@ -92,8 +97,9 @@ def read_pod(item: Object) -> PodFacts:
 def read_workload(item: Object) -> Workload:
     """Return the facts of a Deployment or DaemonSet object."""
     spec, status = _dict(item, "spec"), _dict(item, "status")
-    containers = _list(_dict(_dict(spec, "template"), "spec").get("containers"))
-    images = [_text(each, "image") for each in containers if isinstance(each, dict)]
+    listed = _list(_dict(_dict(spec, "template"), "spec").get("containers"))
+    containers = [each for each in listed if isinstance(each, dict)]
+    images = [_text(each, "image") for each in containers]
     name = _text(_dict(item, "metadata"), "name")
     if item.get("kind") == "DaemonSet":
         wanted = _number(status, "desiredNumberScheduled")
@@ -101,7 +107,17 @@ def read_workload(item: Object) -> Workload:
     else:
         wanted = _number(spec, "replicas")
         ready, updated = _number(status, "readyReplicas"), _number(status, "updatedReplicas")
-    return Workload(name, wanted, ready, updated, tuple(dict.fromkeys(images)))
+    variables = [each for container in containers for each in _list(container.get("env"))]
+    sources = [each for container in containers for each in _list(container.get("envFrom"))]
+    return Workload(
+        name,
+        wanted,
+        ready,
+        updated,
+        tuple(dict.fromkeys(images)),
+        {_text(each, "name"): _text(each, "value") for each in variables if "value" in each},
+        tuple(_text(each["configMapRef"], "name") for each in sources if "configMapRef" in each),
+    )
 
 
 def _attachments(text: str) -> tuple[PodAttachment, ...]:

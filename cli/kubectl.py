@@ -15,17 +15,23 @@ if TYPE_CHECKING:
 
     from kubernetes import client
 
+    from cli.session import Access
+
 SECONDS = 60
 """How long a command on a node may take."""
 
 
-def core(kubeconfig: str) -> client.CoreV1Api:
+def core(access: Access) -> client.CoreV1Api:
     """Return the API of the kubeconfig. Raises KubeError."""
     from kubernetes import client, config  # noqa: PLC0415 - see the module
 
     settings = client.Configuration()
     try:
-        config.load_kube_config(config_file=kubeconfig or None, client_configuration=settings)
+        config.load_kube_config(
+            config_file=access.kubeconfig or None,
+            context=access.context or None,
+            client_configuration=settings,
+        )
     except config.ConfigException as error:
         message = f"cannot log in to Kubernetes: {error}"
         raise KubeError(0, "NoConfiguration", message) from None

@@ -42,7 +42,7 @@ class LintContext(NamedTuple):
     ``networks`` None: unknown, so that every well-formed name counts as a network.
     """
 
-    networks: frozenset[str] | None = None
+    networks: ClusterNetworks | None = None
     namespaces: Mapping[str, Namespace] = {}
     default_namespace: str = "default"
     excluded: frozenset[str] = EXCLUDED_NAMESPACES
@@ -92,10 +92,9 @@ def _lint_one(document: Document, context: LintContext) -> Iterator[LintFinding]
 
 
 def _decide(document: Document, namespace_name: str, context: LintContext) -> Decision:
-    known = context.networks
-    if known is None:
-        known = frozenset(_named_networks(document, context, namespace_name))
-    networks = ClusterNetworks(known=known, present=known)
+    networks = context.networks
+    if networks is None:
+        networks = all_present(_named_networks(document, context, namespace_name))
     namespace = context.namespaces.get(namespace_name, Namespace(name=namespace_name))
 
     if document.kind == "Namespace":
@@ -114,6 +113,12 @@ def _decide(document: Document, namespace_name: str, context: LintContext) -> De
     # A network that is unknown here is refused: there is no later moment at which it may be known.
     rules = TemplateRules(doubtful="deny", limits=context.limits)
     return admit_workload(review, namespace, networks, rules)
+
+
+def all_present(names: Iterable[str]) -> ClusterNetworks:
+    """Return a cluster where every node can attach *names*."""
+    known = frozenset(names)
+    return ClusterNetworks(known=known, present=known)
 
 
 def pod_of(document: Document) -> Mapping[str, Any] | None:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from cli.formats import LintFormat
 from cli.lint import ERROR
-from cli.output import LintFormat, as_data, printable
+from cli.output import as_data, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from cli.networks import shorten
 from dispatcher.kube.errors import KubeError
 
 if TYPE_CHECKING:
@@ -29,21 +30,27 @@ class Ran(NamedTuple):
     code: int
 
 
-def agent_pods(reader: Reader, genie: str) -> dict[str, dict[str, Any]]:
-    """Return the running agent's pod of each node, by the node's name."""
-    items = reader.list_all("pods", namespace=genie, selector=SELECTOR) or []
+def agent_pods(reader: Reader, genie: str, node: str = "") -> dict[str, dict[str, Any]]:
+    """Return the running agent's pod on *node*, or on every node, by the node's name.
+
+    Raises KubeError with a sentence if there is none.
+    """
+    items = reader.list_all("pods", namespace=genie, selector=SELECTOR)
+    if items is None:
+        message = f"nodes are asked through pods in namespace {genie}, which you may not list"
+        raise KubeError(0, "Forbidden", message)
     running = [each for each in items if (each.get("status") or {}).get("phase") == "Running"]
-    return {(each.get("spec") or {}).get("nodeName", ""): each for each in running}
-
-
-def find_pod(reader: Reader, genie: str, node: str) -> dict[str, Any]:
-    """Return the agent's pod on *node*. Raises KubeError with a sentence if there is none."""
-    pods = agent_pods(reader, genie)
+    pods = {(each.get("spec") or {}).get("nodeName", ""): each for each in running}
     if node in pods:
-        return pods[node]
-    listed = ", ".join(sorted(pods)) or "none"
-    message = f"node {node}: no running agent in namespace {genie} (nodes with one: {listed})"
-    raise KubeError(0, "NoAgent", message)
+        return {node: pods[node]}
+    if node:
+        listed = shorten(tuple(sorted(pods))) or "none"
+        message = f"node {node}: no running agent in namespace {genie} (nodes with one: {listed})"
+        raise KubeError(0, "NoAgent", message)
+    if not pods:
+        message = f"no running agent in namespace {genie}; kubectl genie status says more"
+        raise KubeError(0, "NoAgent", message)
+    return pods
 
 
 def genie_command(pod: dict[str, Any], words: Sequence[str]) -> list[str]:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import enum
 import json
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import typer
 import yaml
 
+from cli.formats import Format
 from cli.networks import shorten
 from cli.status import CheckState
 
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 WIDTH = 80
 """Columns of a table where standard output is no terminal."""
 
+MIN_LAST = 20
+"""Columns that the last column of a table has at least, before others are folded for it."""
+
 COLOURS = {
     CheckState.OK: "green",
     CheckState.WARNING: "yellow",
@@ -38,24 +43,6 @@ COLOURS = {
 }
 
 STATE_WIDTH = max(map(len, CheckState))
-
-
-class Format(enum.StrEnum):
-    """The forms of ``--output``."""
-
-    TABLE = "table"
-    JSON = "json"
-    YAML = "yaml"
-
-
-class LintFormat(enum.StrEnum):
-    """The forms of ``lint --output``."""
-
-    TEXT = "text"
-    JSON = "json"
-    YAML = "yaml"
-    GITHUB = "github"
-    SARIF = "sarif"
 
 
 def console() -> Console:
@@ -78,31 +65,43 @@ def print_data(value: Any, form: Format) -> None:
 def print_table(head: Sequence[str], rows: Iterable[Sequence[Cell]], empty: str) -> None:
     """Print a table in kubectl's style; without rows the sentence *empty*.
 
-    A cell that is a tuple has a line for each of its texts.
+    A cell that is a tuple has a line for each of its texts. Where the terminal is too narrow, the
+    last column is folded first, then the widest.
     """
     from rich.table import Table  # noqa: PLC0415 - --help does without
     from rich.text import Text  # noqa: PLC0415
 
+    lines = [[[cell] if isinstance(cell, str) else list(cell) for cell in row] for row in rows]
+    widths = [
+        max(len(text) for texts in column for text in (*texts, ""))
+        for column in zip(*lines, strict=True)
+    ]
+    whole = sum(widths[:-1]) + 2 * len(widths) <= console().width - MIN_LAST
+
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for name in head:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        lines = ([cell] if isinstance(cell, str) else cell for cell in row)
-        table.add_row(*(Text("\n".join(map(printable, each))) for each in lines))
-    _print(table if table.row_count else empty)
+    for number, name in enumerate(head):
+        width = (
+            max(widths[number], len(name)) if lines and whole and number + 1 < len(head) else None
+        )
+        table.add_column(name, overflow="fold", min_width=width)
+    for row in lines:
+        table.add_row(*(Text("\n".join(map(printable, texts))) for texts in row))
+    _print(table if lines else empty)
 
 
 def print_checks(checks: Sequence[Check]) -> None:
-    """Print each check in one line, and what to do below those that need it.
+    """Print each check, and what to do below those that need it.
 
-    Lines are not folded, so that a command can be copied out of them.
+    What to do is one line however long, so that a command can be copied out of it.
     """
     width = max((len(each.subject) for each in checks), default=0)
+    margin = " " * (STATE_WIDTH + 1 + width + 2)
     for each in checks:
         state = typer.style(f"{each.state:<{STATE_WIDTH}}", fg=COLOURS[each.state])
-        typer.echo(f"{state} {printable(each.subject):<{width}}  {printable(each.seen)}")
+        seen = _fold(printable(each.seen), margin).strip()
+        typer.echo(f"{state} {printable(each.subject):<{width}}  {seen}")
         if each.fix:
-            typer.echo(f"{'':<{STATE_WIDTH}} {'':<{width}}  -> {printable(each.fix)}")
+            typer.echo(f"{margin}-> {printable(each.fix)}")
 
 
 def print_explanations(explanations: Sequence[Explanation], empty: str) -> None:
@@ -113,15 +112,36 @@ def print_explanations(explanations: Sequence[Explanation], empty: str) -> None:
             primary = "  (primary)" if planned.is_primary else ""
             typer.echo(f"  {planned.interface:<15} {planned.network}{primary}")
         if each.attachments:
-            total = len(each.nodes) + len(each.other_nodes)
-            listed = f": {shorten(each.nodes)}" if each.nodes else ""
-            typer.echo(f"  nodes that can attach all: {len(each.nodes)} of {total}{listed}")
-        for refusal in each.refusals:
-            typer.echo(f"  {typer.style('refused', fg='red')}: {printable(refusal)}")
-        for warning in each.warnings:
-            typer.echo(f"  {typer.style('warning', fg='yellow')}: {printable(warning)}")
+            typer.echo(f"  nodes that can attach all: {_nodes(each)}")
+        for word, colour, texts in (
+            ("refused", "red", each.refusals),
+            ("warning", "yellow", each.warnings),
+        ):
+            for text in texts:
+                shown = _fold(printable(f"{word}: {text}"), "    ").strip()
+                typer.echo(f"  {typer.style(word, fg=colour)}{shown.removeprefix(word)}")
     if not explanations:
         typer.echo(empty)
+
+
+def _fold(text: str, margin: str) -> str:
+    """Return *text* in lines that fit the terminal, each behind *margin*; words stay whole."""
+    return textwrap.fill(
+        text,
+        console().width,
+        initial_indent=margin,
+        subsequent_indent=margin,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _nodes(explanation: Explanation) -> str:
+    if explanation.nodes is None:
+        return "unknown"
+    total = len(explanation.nodes) + len(explanation.other_nodes)
+    listed = f": {shorten(explanation.nodes)}" if explanation.nodes else ""
+    return f"{len(explanation.nodes)} of {total}{listed}"
 
 
 def _print(shown: Table | str) -> None:

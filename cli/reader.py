@@ -1,4 +1,4 @@
-"""Reads lists from the API server, page by page, and remembers what it may not read.
+"""Reads from the API server, lists page by page, and remembers what it may not read.
 
 A namespaced developer may list neither nodes nor other people's pods. A command goes on with what
 it has, and says at its end which right would show more (:attr:`Reader.missing`).
@@ -19,7 +19,7 @@ PAGE = 500
 
 
 class Client(Protocol):
-    """The one call of :class:`dispatcher.kube.client.Kube` that reading needs."""
+    """The calls of :class:`dispatcher.kube.client.Kube` that the commands need."""
 
     def get(
         self, path: str, query: Mapping[str, str] | None = None, *, accept: str = ...
@@ -27,12 +27,16 @@ class Client(Protocol):
         """Return the object or list at *path*."""
         ...
 
+    def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """POST *body*; return the object."""
+        ...
+
 
 class Reader:
     """Lists of objects; None where the user may not list them."""
 
     def __init__(self, client: Client) -> None:
-        self._client = client
+        self.client = client
         self.missing: list[str] = []
         """The rights that would have shown more, as ``list nodes``."""
 
@@ -41,17 +45,20 @@ class Reader:
         resource: str,
         group: str = "",
         *,
+        version: str = "v1",
         namespace: str = "",
         selector: str = "",
         metadata_only: bool = False,
+        is_optional: bool = False,
     ) -> list[dict[str, Any]] | None:
         """Return all objects of *resource*, or None if listing them is forbidden.
 
-        An empty *namespace* lists the whole cluster. Raises KubeError for every other failure.
+        An empty *namespace* lists the whole cluster. A cluster that does not have an optional
+        resource has no such objects. Raises KubeError for every other failure.
         """
         from dispatcher.kube.client import METADATA_LIST  # noqa: PLC0415 - --help does without TLS
 
-        root = f"/apis/{group}/v1" if group else "/api/v1"
+        root = f"/apis/{group}/{version}" if group else "/api/v1"
         path = f"{root}/namespaces/{quote(namespace)}/{resource}" if namespace else None
         query = {"limit": str(PAGE), **({"labelSelector": selector} if selector else {})}
         accept = METADATA_LIST if metadata_only else "application/json"
@@ -59,8 +66,10 @@ class Reader:
         items: list[dict[str, Any]] = []
         while True:
             try:
-                page = self._client.get(path or f"{root}/{resource}", query, accept=accept)
+                page = self.client.get(path or f"{root}/{resource}", query, accept=accept)
             except KubeError as error:
+                if is_optional and error.status == NOT_FOUND:
+                    return items
                 if error.status != FORBIDDEN:
                     raise
                 self._record_missing(f"list {resource}", namespace)
@@ -77,7 +86,7 @@ class Reader:
         *right* is what is missing then, as ``get namespaces``.
         """
         try:
-            return self._client.get(path)
+            return self.client.get(path)
         except KubeError as error:
             if error.status == FORBIDDEN:
                 self._record_missing(right, "")
@@ -86,5 +95,6 @@ class Reader:
             return None
 
     def _record_missing(self, right: str, namespace: str) -> None:
-        where = f" in namespace {namespace}" if namespace else ""
-        self.missing.append(right + where)
+        named = right + (f" in namespace {namespace}" if namespace else "")
+        if named not in self.missing:
+            self.missing.append(named)

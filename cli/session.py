@@ -1,10 +1,13 @@
-"""One run of a command: the API server, and what several commands read from it."""
+"""One run of a command: the API server, and what several commands read from it.
+
+Where the user may not list namespaces or workloads of the whole cluster, those of the current
+namespace are read instead, and :meth:`Session.finish` says so.
+"""
 
 from __future__ import annotations
 
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
@@ -12,17 +15,20 @@ from cli.documents import Document
 from cli.facts import read_node, read_workload
 from cli.lint import EXCLUDED_NAMESPACES, LintContext
 from cli.networks import summarise
+from cli.options import GENIE_NAMESPACE
 from cli.reader import Reader
-from cli.status import AGENT, WEBHOOK, Installation
+from dispatcher.annotation import split_list
+from dispatcher.kube.errors import KubeError
+from webhook.limits import CLUSTER, Limits, parse_limit
 from webhook.objects import has_controller
-from webhook.snapshot import parse_namespace
+from webhook.snapshot import merge_nodes, parse_namespace, parse_node
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from cli.facts import NodeFacts, Workload
     from cli.networks import NetworkSummary
-    from webhook.snapshot import Namespace
-
-CONFIGURATION = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/cni-genie"
+    from webhook.snapshot import ClusterNetworks, Namespace
 
 WORKLOADS = (
     ("", "pods", "Pod"),
@@ -35,72 +41,118 @@ WORKLOADS = (
     ("batch", "cronjobs", "CronJob"),
 )
 
+WEBHOOK = "genie-webhook"
+"""The webhook's Deployment."""
+
+
+class Access(NamedTuple):
+    """Which cluster: a kubeconfig and one of its contexts; empty means what kubectl would use."""
+
+    kubeconfig: str = ""
+    context: str = ""
+
 
 def own_version() -> str:
     """Return the version of this command."""
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - 20 ms
+
     try:
         return version("cni-genie")
     except PackageNotFoundError:
         return "unreleased"
 
 
-def connect(kubeconfig: str) -> Reader:
-    """Return a reader of the cluster that *kubeconfig* names. Raises KubeError."""
+def connect(access: Access) -> Reader:
+    """Return a reader of the cluster that *access* names. Raises KubeError."""
     from dispatcher.kube.client import Kube  # noqa: PLC0415 - --help does without TLS and HTTP
 
-    return Reader(Kube.load(f"kubectl-genie/{own_version()}", kubeconfig or None))
+    agent = f"kubectl-genie/{own_version()}"
+    try:
+        return Reader(Kube.load(agent, access.kubeconfig or None, access.context or None))
+    except KubeError as error:
+        fix = "set KUBECONFIG, or give --kubeconfig and --context"
+        raise KubeError(0, error.reason, f"{error.message} ({fix})") from None
 
 
-def current_namespace(kubeconfig: str) -> str:
-    """Return the namespace of the kubeconfig's current context, as kubectl would use it."""
+def current_namespace(access: Access) -> str:
+    """Return the namespace of the context, as kubectl would use it."""
     from kubernetes import config  # noqa: PLC0415 - takes a quarter of a second
 
     try:
-        _, current = config.list_kube_config_contexts(kubeconfig or None)
+        contexts, current = config.list_kube_config_contexts(access.kubeconfig or None)
     except config.ConfigException:
         return "default"
+    if access.context:
+        current = next((each for each in contexts if each["name"] == access.context), current)
     return str(current["context"].get("namespace") or "default")
 
 
 class Session:
     """What commands read, each thing once; *genie* is the namespace that Genie is installed in."""
 
-    def __init__(self, kubeconfig: str, genie: str) -> None:
-        self.reader = connect(kubeconfig)
-        self.genie = genie
+    def __init__(self, access: Access, genie: str) -> None:
+        self.access = access
+        self.reader = connect(access)
+        self.genie = genie or GENIE_NAMESPACE
 
     def finish(self) -> None:
         """Say on standard error what the user was not allowed to read."""
-        for right in self.reader.missing:
-            typer.echo(f"note: incomplete, since you may not {right}", err=True)
+        if self.reader.missing:
+            rights = ", ".join(self.reader.missing)
+            typer.echo(f"note: incomplete, since you may not {rights}", err=True)
+
+    @cached_property
+    def current_namespace(self) -> str:
+        """Return the namespace of the context."""
+        return current_namespace(self.access)
+
+    @cached_property
+    def _node_objects(self) -> list[dict[str, Any]] | None:
+        return self.reader.list_all("nodes", metadata_only=True)
 
     @cached_property
     def nodes(self) -> list[NodeFacts] | None:
         """Return the nodes; None: forbidden, and :meth:`finish` reports the right."""
-        found = self.reader.list_all("nodes", metadata_only=True)
+        found = self._node_objects
         return None if found is None else list(map(read_node, found))
+
+    @cached_property
+    def cluster_networks(self) -> ClusterNetworks | None:
+        """Return what the webhook knows of networks; None where :attr:`nodes` is None."""
+        if self._node_objects is None:
+            return None
+        listed = split_list(self.webhook_settings.get("GENIE_NETWORKS", ""))
+        return merge_nodes(map(parse_node, self._node_objects), filter(None, listed))
 
     @cached_property
     def namespaces(self) -> dict[str, Namespace]:
         """Return what the webhook's rules need of each namespace, by its name."""
-        found = self.reader.list_all("namespaces", metadata_only=True) or []
+        found = self.reader.list_all("namespaces", metadata_only=True)
+        if found is None:
+            own = self.current_namespace
+            one = self.reader.one(f"/api/v1/namespaces/{own}", f"get namespace {own}")
+            found = [one] if one else []
         return {each.name: each for each in map(parse_namespace, found)}
 
-    def context(self, default_namespace: str = "default") -> LintContext:
-        """Return what the webhook's rules need to know of the cluster."""
-        nodes = self.nodes
-        known = None if nodes is None else frozenset(n for node in nodes for n in node.networks)
-        excluded = frozenset({*EXCLUDED_NAMESPACES, self.genie})
-        return LintContext(known, self.namespaces, default_namespace, excluded)
+    def workloads(self) -> Iterator[Document]:
+        """Yield the pods and workloads of the cluster that no controller made."""
+        for group, resource, kind in WORKLOADS:
+            for item in self.list_or_own(resource, group):
+                if not has_controller(item):
+                    yield Document("cluster", {**item, "kind": kind})
 
-    def workloads(self) -> list[Document]:
-        """Return the pods and workloads of the cluster that no controller made."""
-        return [
-            Document("cluster", {**item, "kind": kind})
-            for group, resource, kind in WORKLOADS
-            for item in self.reader.list_all(resource, group) or []
-            if not has_controller(item)
-        ]
+    def list_or_own(
+        self, resource: str, group: str = "", *, is_optional: bool = False
+    ) -> list[dict[str, Any]]:
+        """Return the objects of all namespaces, else those of the current one.
+
+        *is_optional* says that the cluster may lack the resource.
+        """
+        found = self.reader.list_all(resource, group, is_optional=is_optional)
+        if found is None:
+            where = self.current_namespace
+            found = self.reader.list_all(resource, group, namespace=where, is_optional=is_optional)
+        return found or []
 
     @cached_property
     def networks(self) -> list[NetworkSummary] | None:
@@ -112,7 +164,10 @@ class Session:
     @cached_property
     def settings(self) -> dict[str, str] | None:
         """Return Genie's settings; None if there are none, or reading them is forbidden."""
-        path = f"/api/v1/namespaces/{self.genie}/configmaps/genie"
+        return self._config_map("genie")
+
+    def _config_map(self, name: str) -> dict[str, str] | None:
+        path = f"/api/v1/namespaces/{self.genie}/configmaps/{name}"
         found = self.reader.one(path, f"get configmaps in namespace {self.genie}")
         return None if found is None else found.get("data") or {}
 
@@ -121,6 +176,25 @@ class Session:
         """Return the cluster's default network; empty if it has none, or it may not be read."""
         return (self.settings or {}).get("default-network", "")
 
+    @cached_property
+    def webhook_settings(self) -> Mapping[str, str]:
+        """Return the webhook's settings by variable; empty if it is not installed or forbidden."""
+        webhook = self.programs[0].get(WEBHOOK)
+        if webhook is None:
+            return {}
+        maps = [self._config_map(name) or {} for name in webhook.config_maps]
+        return {key: value for each in (*maps, webhook.environ) for key, value in each.items()}
+
+    @property
+    def limits(self) -> Limits:
+        """Return the limits of the cluster that the webhook enforces now."""
+        found = self.webhook_settings
+        return Limits(
+            parse_limit(found.get("GENIE_MAX_ATTACHMENTS", "")) or CLUSTER.attachments,
+            parse_limit(found.get("GENIE_MAX_PER_NETWORK", "")) or CLUSTER.per_network,
+        )
+
+    @cached_property
     def programs(self) -> tuple[dict[str, Workload], bool]:
         """Return Genie's own workloads by name, and whether the user may list them all."""
         workloads = {}
@@ -133,15 +207,10 @@ class Session:
                 workloads[found.name] = found
         return workloads, readable
 
-    def installation(self) -> Installation:
-        """Return what is installed."""
-        workloads, readable = self.programs()
-        return Installation(
-            self.genie,
-            workloads.get(AGENT),
-            workloads.get(WEBHOOK),
-            self.settings,
-            self.networks,
-            self.reader.one(CONFIGURATION, "get mutatingwebhookconfigurations"),
-            readable,
-        )
+
+def rules_of(session: Session) -> LintContext:
+    """Return what the webhook's rules need to know of the cluster."""
+    excluded = frozenset({*EXCLUDED_NAMESPACES, session.genie})
+    return LintContext(
+        session.cluster_networks, session.namespaces, excluded=excluded, limits=session.limits
+    )

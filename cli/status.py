@@ -1,6 +1,7 @@
 """The checks that tell whether Genie works, and what to do about each that fails.
 
-A check that cannot be made for want of a right is UNKNOWN, and does not fail the command.
+A check that cannot be made for want of a right is UNKNOWN, and does not fail the command; but
+``status --wait`` does not succeed without an answer to whether pods are admitted.
 """
 
 from __future__ import annotations
@@ -9,14 +10,17 @@ import enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cli.networks import reason
+from cli.session import WEBHOOK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from cli.facts import Workload
     from cli.networks import NetworkSummary
+    from cli.probe import Admission
 
-AGENT, WEBHOOK = "genie-agent", "genie-webhook"
+AGENT = "genie-agent"
+"""The agents' DaemonSet."""
 
 
 class CheckState(enum.StrEnum):
@@ -48,13 +52,22 @@ class Installation(NamedTuple):
     webhook_configuration: Mapping[str, Any] | None
     readable: bool
     """Whether the user may read workloads in the namespace at all."""
+    namespace_of_pods: str = "default"
+    """Where pods were tried."""
+    admissions: Sequence[Admission] = ()
+    """Whether a pod that names each network is admitted; one without a network stands for all."""
+    untried: str = ""
+    """Why no pod could be tried."""
+    hindrances: Mapping[str, str] = {}
+    """Why no node can run a pod of a network; without the networks for which one can."""
 
 
 def checks(found: Installation) -> list[Check]:
     """Return all checks of *found*, in the order in which they depend on each other."""
     if not found.readable:
         seen = f"you may not list workloads in namespace {found.namespace}"
-        return [Check("installation", CheckState.UNKNOWN, seen), *_network_checks(found)]
+        unread = Check("installation", CheckState.UNKNOWN, seen)
+        return [unread, *_network_checks(found), *_admission_checks(found)]
     return [
         _workload("agent", found.agent, AGENT, found.namespace, required=True),
         _workload("webhook", found.webhook, WEBHOOK, found.namespace, required=False),
@@ -62,16 +75,18 @@ def checks(found: Installation) -> list[Check]:
         *_settings_checks(found),
         *_bundle_check(found),
         *_network_checks(found),
+        *_admission_checks(found),
     ]
 
 
-def worst(done: Sequence[Check]) -> CheckState:
-    """Return FAILED if any check failed, else OK."""
-    return (
-        CheckState.FAILED
-        if any(each.state is CheckState.FAILED for each in done)
-        else CheckState.OK
-    )
+def unmet(done: Sequence[Check]) -> list[Check]:
+    """Return the checks for which ``status --wait`` waits."""
+    return [
+        each
+        for each in done
+        if each.state is CheckState.FAILED
+        or (each.subject == ADMISSION and each.state is not CheckState.OK)
+    ]
 
 
 def _workload(
@@ -157,7 +172,12 @@ def _network_checks(found: Installation) -> Iterator[Check]:
         subject = f"network {network.name}"
         nodes = len(network.ready) + len(network.not_ready) + len(network.absent)
         seen = f"ready on {len(network.ready)} of {nodes} nodes"
-        if not network.ready:
+        hindrance = found.hindrances.get(network.name, "")
+        if network.ready and hindrance:
+            fix = "uncordon a node that has it, or add one"
+            seen = f"{seen}, but no pod can run there: {hindrance}"
+            yield Check(subject, CheckState.FAILED, seen, fix)
+        elif not network.ready:
             fix = f"kubectl describe node {(network.not_ready or network.absent)[0]} shows Events"
             yield Check(subject, CheckState.FAILED, f"{seen}; {reason(network)}", fix)
         elif network.not_ready:
@@ -165,3 +185,31 @@ def _network_checks(found: Installation) -> Iterator[Check]:
             yield Check(subject, CheckState.WARNING, f"{seen}; {reason(network)}", fix)
         else:
             yield Check(subject, CheckState.OK, seen)
+
+
+ADMISSION = "admission"
+
+
+def _admission_checks(found: Installation) -> Iterator[Check]:
+    """Yield whether pods that name a network are admitted: one check, about the first fault."""
+    where = found.namespace_of_pods
+    if found.untried or not found.admissions:
+        fix = "name a namespace in which pods can be tried: --namespace"
+        seen = found.untried or f"namespace {where} allows no network of the cluster"
+        yield Check(ADMISSION, CheckState.UNKNOWN, seen, fix)
+        return
+    refused = [each for each in found.admissions if each.refusal]
+    silent = [each for each in found.admissions if not each.is_normalised]
+    names = ", ".join(each.network for each in found.admissions if each.network)
+    if refused:
+        named = f"that names {refused[0].network}" if refused[0].network else "with an annotation"
+        seen = f"a pod {named} is refused in namespace {where}"
+        yield Check(ADMISSION, CheckState.FAILED, seen, refused[0].refusal)
+    elif silent and (found.webhook or not found.readable):
+        seen = "the API server does not call the webhook: faults and defaults are ignored"
+        fix = f"kubectl -n {found.namespace} exec deploy/{WEBHOOK} -- python -m certs status"
+        state = CheckState.FAILED if found.webhook else CheckState.WARNING
+        yield Check(ADMISSION, state, seen, f"see its certificates and pods: {fix}")
+    else:
+        seen = f"pods in namespace {where} may name {names or 'networks'}"
+        yield Check(ADMISSION, CheckState.OK, seen)

@@ -7,47 +7,73 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli import cluster_names
 from cli.facts import read_pod
+from cli.formats import Format
+from cli.installation import read_installation
 from cli.networks import reason, shorten
-from cli.options import GENIE_NAMESPACE, GenieNamespace, Kubeconfig, Namespace, Output, examples
-from cli.output import Format, print_checks, print_data, print_table
+from cli.options import (
+    GENIE_NAMESPACE,
+    Context,
+    GenieNamespace,
+    Kubeconfig,
+    Namespace,
+    Output,
+    command_group,
+    notes,
+)
+from cli.output import print_checks, print_data, print_table
 from cli.pods import concerns, describe
-from cli.session import Session, current_namespace, own_version
-from cli.status import AGENT, WEBHOOK, CheckState, checks, worst
+from cli.session import WEBHOOK, Access, Session, own_version
+from cli.status import AGENT, CheckState, checks, unmet
+from dispatcher.kube.errors import KubeError
 
 if TYPE_CHECKING:
     from cli.networks import NetworkSummary
     from cli.output import Cell
     from cli.pods import PodRow
+    from cli.status import Check
 
-commands = typer.Typer()
+commands = command_group()
 
 WAIT_SECONDS = 2
 """Seconds between two attempts of ``status --wait``."""
 
 
 @commands.command(
-    epilog=examples("kubectl genie networks", "kubectl genie networks -o json | jq '.[].name'")
+    epilog=notes(
+        "kubectl genie networks",
+        "kubectl genie networks -o json | jq '.[].name'",
+        codes=["the networks are listed, with a note where rights are missing"],
+    )
 )
 def networks(
     *,
     output: Output = Format.TABLE,
     kubeconfig: Kubeconfig = "",
+    context: Context = "",
     genie: GenieNamespace = GENIE_NAMESPACE,
 ) -> None:
     """List the networks that pods may name, and on how many nodes each is ready."""
-    session = Session(kubeconfig, genie)
-    found = session.networks or []
+    session = Session(Access(kubeconfig, context), genie)
+    found = session.networks
     if output is Format.TABLE:
         head = ("NETWORK", "READY", "DEFAULT OF", "PLUGINS", "PROBLEM")
-        print_table(head, map(_network_row, found), "No node has a network that Genie knows.")
+        empty = "Unknown: networks are labels of nodes, which you may not list."
+        if found is not None:
+            empty = "No node has a network that Genie knows."
+        print_table(head, map(_network_row, found or ()), empty)
     else:
         print_data(found, output)
     session.finish()
 
 
 @commands.command(
-    epilog=examples("kubectl genie pods -n shop", "kubectl genie pods -A --network weave -o yaml")
+    epilog=notes(
+        "kubectl genie pods -n shop",
+        "kubectl genie pods -A --network weave -o yaml",
+        codes=["the pods are listed, also those with a problem"],
+    )
 )
 def pods(
     *,
@@ -56,16 +82,23 @@ def pods(
         bool, typer.Option("--all-namespaces", "-A", help="pods of the whole cluster")
     ] = False,
     network: Annotated[
-        str, typer.Option(help="only pods that asked for this network, or have it")
+        str,
+        typer.Option(
+            help="only pods that asked for this network, or have it",
+            autocompletion=cluster_names.networks,
+        ),
     ] = "",
     output: Output = Format.TABLE,
     kubeconfig: Kubeconfig = "",
+    context: Context = "",
 ) -> None:
     """Show what pods asked for, what they got, and why not."""
-    session = Session(kubeconfig, GENIE_NAMESPACE)
-    where = "" if all_namespaces else namespace or current_namespace(kubeconfig)
-    items = session.reader.list_all("pods", namespace=where) or []
-    rows = [describe(read_pod(item)) for item in items]
+    session = Session(Access(kubeconfig, context), GENIE_NAMESPACE)
+    where = "" if all_namespaces else namespace or session.current_namespace
+    items = session.list_or_own("pods") if all_namespaces else None
+    if items is None:
+        items = session.reader.list_all("pods", namespace=where)
+    rows = [describe(read_pod(item)) for item in items or ()]
     rows = [row for row in rows if not network or concerns(row, network)]
     if output is Format.TABLE:
         head = ("NAMESPACE", "POD", "ASKED FOR", "ATTACHED", "NODE", "PROBLEM")
@@ -78,25 +111,44 @@ def pods(
 
 
 @commands.command(
-    epilog=examples("kubectl genie status", "kubectl genie status --wait --timeout 120")
+    epilog=notes(
+        "kubectl genie status",
+        "kubectl genie status --wait --timeout 120 -n shop",
+        codes=["no check failed", "a check failed, or --timeout is over"],
+    )
 )
 def status(
     *,
-    wait: Annotated[bool, typer.Option("--wait", help="wait until no check fails")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="wait until pods that name networks would be attached")
+    ] = False,
     timeout: Annotated[float, typer.Option(help="seconds to wait at most")] = 300,
+    namespace: Namespace = "",
     output: Output = Format.TABLE,
     kubeconfig: Kubeconfig = "",
+    context: Context = "",
     genie: GenieNamespace = GENIE_NAMESPACE,
 ) -> None:
-    """Check that Genie is installed, ready, of one version, and called by the API server."""
+    """Check that Genie is installed, ready and called, and that pods would be attached.
+
+    A dry-run in --namespace asks the API server whether it admits a pod that names a network; a
+    label of nodes and their state tell whether such a pod can run. Nothing is changed.
+    """
     deadline = time.monotonic() + timeout
     while True:
-        session = Session(kubeconfig, genie)
-        done = checks(session.installation())
-        failed = [each for each in done if each.state is CheckState.FAILED]
-        if not (wait and failed) or time.monotonic() >= deadline:
-            break
-        typer.echo(f"waiting: {failed[0].subject}: {failed[0].seen}", err=True)
+        session = Session(Access(kubeconfig, context), genie)
+        is_over = not wait or time.monotonic() >= deadline
+        done: list[Check] = []
+        try:
+            done = checks(read_installation(session, namespace or session.current_namespace))
+            if is_over or not unmet(done):
+                break
+            waiting_for = f"{unmet(done)[0].subject}: {unmet(done)[0].seen}"
+        except KubeError as error:
+            if is_over:
+                raise
+            waiting_for = str(error)
+        typer.echo(f"waiting: {waiting_for}", err=True)
         time.sleep(WAIT_SECONDS)
 
     if output is Format.TABLE:
@@ -104,19 +156,27 @@ def status(
     else:
         print_data(done, output)
     session.finish()
-    raise typer.Exit(1 if worst(done) is CheckState.FAILED else 0)
+    failed = unmet(done) if wait else [each for each in done if each.state is CheckState.FAILED]
+    raise typer.Exit(1 if failed else 0)
 
 
-@commands.command(epilog=examples("kubectl genie version", "kubectl genie version -o json"))
+@commands.command(
+    epilog=notes(
+        "kubectl genie version",
+        "kubectl genie version -o json",
+        codes=["the versions are printed, with a note where rights are missing"],
+    )
+)
 def version(
     *,
     output: Output = Format.TABLE,
     kubeconfig: Kubeconfig = "",
+    context: Context = "",
     genie: GenieNamespace = GENIE_NAMESPACE,
 ) -> None:
     """Print the versions of this command, the webhook and the agents."""
-    session = Session(kubeconfig, genie)
-    programs, _ = session.programs()
+    session = Session(Access(kubeconfig, context), genie)
+    programs, _ = session.programs
     installed = [programs[name] for name in (WEBHOOK, AGENT) if name in programs]
     rows = [("client", own_version())]
     rows += [(each.name, ", ".join(each.images)) for each in installed]
@@ -141,5 +201,8 @@ def _network_row(network: NetworkSummary) -> tuple[str, ...]:
 
 
 def _pod_row(row: PodRow) -> tuple[Cell, ...]:
-    attached = (f"{a.network}@{a.interface}={','.join(a.addresses)}" for a in row.attached)
+    attached = []
+    for each in row.attached:
+        first, *more = each.addresses or ("",)
+        attached += [f"{each.network}@{each.interface}={first}", *(f"  {one}" for one in more)]
     return (row.namespace, row.name, row.asked, tuple(attached), row.node, row.problem)

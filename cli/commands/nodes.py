@@ -7,30 +7,50 @@ from typing import Annotated, Any
 
 import typer
 
-from cli import kubectl
-from cli.on_node import CONTAINER, agent_pods, find_pod, genie_command
-from cli.options import GENIE_NAMESPACE, GenieNamespace, Kubeconfig, Node, Output, examples
-from cli.output import Format, print_data, printable
-from cli.session import Session
+from cli import cluster_names, kubectl
+from cli.formats import Format
+from cli.on_node import CONTAINER, agent_pods, genie_command
+from cli.options import (
+    GENIE_NAMESPACE,
+    Context,
+    GenieNamespace,
+    Kubeconfig,
+    Node,
+    Output,
+    command_group,
+    notes,
+)
+from cli.output import print_data, printable
+from cli.session import Access, Session
 
-commands = typer.Typer()
+commands = command_group()
 
 
-@commands.command(epilog=examples("kubectl genie doctor", "kubectl genie doctor node1 -o json"))
+@commands.command(
+    epilog=notes(
+        "kubectl genie doctor",
+        "kubectl genie doctor node1 -o json",
+        codes=["no node has a problem", "a node has a problem"],
+    )
+)
 def doctor(
     *,
     node: Node = "",
     output: Output = Format.TABLE,
     kubeconfig: Kubeconfig = "",
+    context: Context = "",
     genie: GenieNamespace = GENIE_NAMESPACE,
 ) -> None:
     """Run `genie doctor` on nodes, through the agents' pods."""
-    raise typer.Exit(_run(Session(kubeconfig, genie), kubeconfig, node, ["doctor"], output))
+    session = Session(Access(kubeconfig, context), genie)
+    raise typer.Exit(_run(session, node, ["doctor"], output))
 
 
 @commands.command(
-    epilog=examples(
-        "kubectl genie attachments node1", "kubectl genie attachments --pod default/web -o json"
+    epilog=notes(
+        "kubectl genie attachments node1",
+        "kubectl genie attachments --pod default/web -o json",
+        codes=["every record was read", "a node's command failed"],
     )
 )
 def attachments(
@@ -39,38 +59,47 @@ def attachments(
     pod: Annotated[str, typer.Option(help="only this pod", metavar="NAMESPACE/NAME")] = "",
     output: Output = Format.TABLE,
     kubeconfig: Kubeconfig = "",
+    context: Context = "",
     genie: GenieNamespace = GENIE_NAMESPACE,
 ) -> None:
     """List what is attached on nodes, from their records."""
+    session = Session(Access(kubeconfig, context), genie)
     words = ["attachments", "--pod", pod] if pod else ["attachments"]
-    raise typer.Exit(_run(Session(kubeconfig, genie), kubeconfig, node, words, output))
+    raise typer.Exit(_run(session, node, words, output))
 
 
 @commands.command(
-    epilog=examples("kubectl genie logs node1", "kubectl genie logs node1 --tail 500")
+    epilog=notes(
+        "kubectl genie logs node1",
+        "kubectl genie logs node1 --tail 500",
+        codes=["the logs are printed"],
+    )
 )
 def logs(
-    node: Annotated[str, typer.Argument(help="name of the node")],
+    node: Annotated[
+        str, typer.Argument(help="name of the node", autocompletion=cluster_names.nodes)
+    ],
     *,
     tail: Annotated[int, typer.Option(help="lines of each container")] = 100,
     kubeconfig: Kubeconfig = "",
+    context: Context = "",
     genie: GenieNamespace = GENIE_NAMESPACE,
 ) -> None:
     """Print the logs of agent and reaper on a node."""
-    session = Session(kubeconfig, genie)
-    pod = find_pod(session.reader, genie, node)
-    api = kubectl.core(kubeconfig)
+    session = Session(Access(kubeconfig, context), genie)
+    pod = agent_pods(session.reader, genie, node)[node]
+    api = kubectl.core(session.access)
     for container in (each["name"] for each in pod["spec"]["containers"]):
         text = kubectl.log(api, genie, pod["metadata"]["name"], container, tail)
         for line in text.splitlines():
             typer.echo(printable(f"{container:<6} {line}"))
 
 
-def _run(session: Session, kubeconfig: str, node: str, command: list[str], output: Format) -> int:
+def _run(session: Session, node: str, command: list[str], output: Format) -> int:
     """Run the node's ``genie`` *command* on one node or on all; return the largest exit code."""
     reader, genie = session.reader, session.genie
-    pods = {node: find_pod(reader, genie, node)} if node else agent_pods(reader, genie)
-    api = kubectl.core(kubeconfig)
+    pods = agent_pods(reader, genie, node)
+    api = kubectl.core(session.access)
     words = command if output is Format.TABLE else [*command, "--output", "json"]
     exit_code = 0
     collected: dict[str, Any] = {}

@@ -12,15 +12,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.options import GENIE_NAMESPACE, GenieNamespace, Kubeconfig, Output, examples
-from cli.output import Format, print_data, printable
+from cli.formats import Format
+from cli.options import (
+    GENIE_NAMESPACE,
+    Context,
+    GenieNamespace,
+    Kubeconfig,
+    Output,
+    command_group,
+    notes,
+)
+from cli.output import print_data, printable
 from cli.session import own_version
 from dispatcher.annotation import split_list
 
 if TYPE_CHECKING:
     from lifecycle.cluster import KubeCluster
 
-commands = typer.Typer()
+commands = command_group()
 
 HELP = """Remove Genie from every node, or name what keeps it there.
 
@@ -29,18 +38,17 @@ HELP = """Remove Genie from every node, or name what keeps it there.
     and plugin (mode "remove"). If a node does not follow in time, the mode is set back.
 
     Afterwards delete the objects: helm uninstall, or kubectl delete -f genie.yaml.
-
-    Exit codes: 0 removed, or nothing keeps it there; 1 refused, nothing was changed; 2 the API
-    server does not answer; 3 not removed, and the mode is what it was.
 """
 
 
 @commands.command(
     help=HELP,
-    epilog=examples(
+    epilog=notes(
         "kubectl genie uninstall --dry-run",
         "kubectl genie uninstall --timeout 900",
         "kubectl genie uninstall --ignore-nodes node3,node4",
+        codes=["removed, or nothing keeps it there", "refused, nothing was changed"],
+        later=["not removed, and the mode is what it was"],
     ),
 )
 def uninstall(
@@ -52,6 +60,7 @@ def uninstall(
     timeout: Annotated[float, typer.Option(help="seconds for all steps")] = 600,
     output: Output = Format.TABLE,
     kubeconfig: Kubeconfig = "",
+    context: Context = "",
     genie: GenieNamespace = GENIE_NAMESPACE,
 ) -> None:
     """Remove Genie from every node; see :data:`HELP`."""
@@ -63,7 +72,7 @@ def uninstall(
     )
 
     run = Uninstall(
-        connect(kubeconfig, genie),
+        connect(kubeconfig, context, genie),
         Options(split_list(ignore_nodes), timeout, dry_run),
         progress=lambda line: typer.echo(printable(line), err=True),
         clock=time.monotonic,
@@ -80,9 +89,13 @@ def uninstall(
     raise typer.Exit(exit_code(outcome))
 
 
-def connect(kubeconfig: str, genie: str) -> KubeCluster:
-    """Return the cluster of *kubeconfig*, with Genie in the namespace *genie*. Raises KubeError."""
+def connect(kubeconfig: str, context: str, genie: str) -> KubeCluster:
+    """Return the cluster of *kubeconfig* or its *context*, with Genie in *genie*.
+
+    Raises KubeError.
+    """
     from dispatcher.kube.client import Kube  # noqa: PLC0415 - --help does without TLS and HTTP
     from lifecycle.cluster import KubeCluster  # noqa: PLC0415
 
-    return KubeCluster(Kube.load(f"kubectl-genie/{own_version()}", kubeconfig or None), genie)
+    agent = f"kubectl-genie/{own_version()}"
+    return KubeCluster(Kube.load(agent, kubeconfig or None, context or None), genie)

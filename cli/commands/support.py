@@ -12,21 +12,35 @@ import typer
 
 from cli import kubectl
 from cli.bundle import LOG_LINES, archive, own_events
+from cli.installation import read_installation
 from cli.on_node import CONTAINER, agent_pods, genie_command
-from cli.options import GENIE_NAMESPACE, GenieNamespace, Kubeconfig, examples
-from cli.session import Session, own_version
+from cli.options import (
+    GENIE_NAMESPACE,
+    Context,
+    GenieNamespace,
+    Kubeconfig,
+    command_group,
+    notes,
+)
+from cli.session import Access, Session, own_version
 from cli.status import checks
+from dispatcher.kube.errors import KubeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cli.bundle import Part
+    from cli.status import Check
 
-commands = typer.Typer()
+commands = command_group()
 
 
 @commands.command(
-    epilog=examples("kubectl genie bundle", "kubectl genie bundle --file /tmp/genie.tar.gz")
+    epilog=notes(
+        "kubectl genie bundle",
+        "kubectl genie bundle --file /tmp/genie.tar.gz",
+        codes=["the archive is written; errors.txt says what is missing in it"],
+    )
 )
 def bundle(
     *,
@@ -34,13 +48,14 @@ def bundle(
         str, typer.Option("--file", "-f", help="archive to write; default: a name with the time")
     ] = "",
     kubeconfig: Kubeconfig = "",
+    context: Context = "",
     genie: GenieNamespace = GENIE_NAMESPACE,
 ) -> None:
     """Write an archive for a bug report: settings, checks, Events, node reports and logs."""
     folder = time.strftime("genie-bundle-%Y%m%d-%H%M%S")
     path = Path(file or f"{folder}.tar.gz")
-    session = Session(kubeconfig, genie)
-    parts = _parts(session, kubectl.core(kubeconfig))
+    session = Session(Access(kubeconfig, context), genie)
+    parts = _parts(session, kubectl.core(session.access))
     data = archive(parts, folder, lambda name: typer.echo(f"collecting {name}", err=True))
     path.touch(mode=0o600)
     path.write_bytes(data)
@@ -52,17 +67,26 @@ def _parts(session: Session, api: Any) -> Iterator[Part]:
     """Yield the files of the archive; those of nodes last, since they take longest."""
     yield "version.json", lambda: {"client": own_version()}
     yield "settings.json", lambda: session.settings
-    yield "status.json", lambda: checks(session.installation())
+    yield "status.json", lambda: _checks(session)
     yield "networks.json", lambda: session.networks
-    yield "events.json", lambda: own_events(session.reader.list_all("events") or [])
+    yield "events.json", lambda: own_events(session.list_or_own("events"))
 
-    for node, pod in sorted(agent_pods(session.reader, session.genie).items()):
+    try:
+        pods = agent_pods(session.reader, session.genie)
+    except KubeError as error:
+        yield "nodes.txt", partial(str, error)
+        return
+    for node, pod in sorted(pods.items()):
         for command in ("doctor", "attachments"):
             yield f"nodes/{node}/{command}.json", partial(_report, session, api, pod, command)
         for container in (each["name"] for each in pod["spec"]["containers"]):
             name = pod["metadata"]["name"]
             read = partial(kubectl.log, api, session.genie, name, container, LOG_LINES)
             yield f"nodes/{node}/{container}.log", read
+
+
+def _checks(session: Session) -> list[Check]:
+    return checks(read_installation(session, session.current_namespace))
 
 
 def _report(session: Session, api: Any, pod: dict[str, Any], command: str) -> Any:

@@ -96,10 +96,18 @@ class Kube:
         for callers that have to agree with the API server on the time (certificates)."""
 
     @classmethod
-    def load(cls, user_agent: str, kubeconfig: str | None = None) -> Kube:
-        """Log in with *kubeconfig*, else as a pod, else as kubectl does. Raises KubeError."""
+    def load(
+        cls, user_agent: str, kubeconfig: str | None = None, context: str | None = None
+    ) -> Kube:
+        """Log in with *kubeconfig* or its *context*, else as a pod, else as kubectl does.
+
+        Raises KubeError.
+        """
         try:
-            api_login = login.as_kubectl(kubeconfig) if kubeconfig else login.find()
+            if kubeconfig or context:
+                api_login = login.as_kubectl(kubeconfig, context)
+            else:
+                api_login = login.find()
         except login.LoginError as error:
             raise KubeError(0, "NoConfiguration", f"cannot log in to Kubernetes: {error}") from None
         return cls(api_login, user_agent)

@@ -62,18 +62,21 @@ def as_pod(environ: Mapping[str, str], account: Path = ACCOUNT) -> Login | None:
     return Login(f"https://{f'[{host}]' if ':' in host else host}:{port}", pool, token)
 
 
-def as_kubectl(path: str | None = None) -> Login:
+def as_kubectl(path: str | None = None, context: str | None = None) -> Login:
     """Return the log-in of the kubeconfig at *path*, or of the one that kubectl uses.
 
-    Raises :class:`LoginError`.
+    *context* is the one to use instead of the current one. Raises :class:`LoginError`.
     """
     from kubernetes import client, config  # noqa: PLC0415 - costs 21 MiB
 
     settings = client.Configuration()
     try:
-        config.load_kube_config(config_file=path, client_configuration=settings)
+        config.load_kube_config(config_file=path, context=context, client_configuration=settings)
     except config.ConfigException as error:
         raise LoginError(str(error)) from None
+    except Exception as error:  # noqa: BLE001 - no kubeconfig: YAMLError, TypeError, KeyError, …
+        reason = f"{type(error).__name__}: {error}"
+        raise LoginError(f"the kubeconfig cannot be read: {reason}") from None
     settings.retries = False
     settings.connection_pool_maxsize = CONNECTIONS
     pool = client.ApiClient(settings).rest_client.pool_manager

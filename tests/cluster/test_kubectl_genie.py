@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
+from cli.app import COMMANDS
 from tests.cluster.support.pods import pod_manifest, wait_until_ready
 from tests.devcluster.commands import run
 
 if TYPE_CHECKING:
     import subprocess
-    from pathlib import Path
 
     from tests.devcluster.cluster import Cluster
 
@@ -42,7 +43,7 @@ def admin(cluster: Cluster) -> Path:
 
 @pytest.fixture
 def developer(cluster: Cluster, namespace: str, tmp_path: Path) -> Path:
-    """Return the kubeconfig of somebody who may do everything in *namespace*, and nothing else."""
+    """Return the kubeconfig of an account with the role admin in *namespace*, and no other."""
     cluster.kubectl("create", "serviceaccount", "dev", "-n", namespace)
     role = ("--clusterrole=admin", f"--serviceaccount={namespace}:dev")
     cluster.kubectl("create", "rolebinding", "dev", *role, "-n", namespace)
@@ -60,7 +61,32 @@ def test_status_passes_on_a_cluster_where_pods_are_attached(admin: Path) -> None
     checks = data(admin, "status", "--wait", "--timeout", "60")
     assert {each["state"] for each in checks} == {"ok"}, checks
     subjects = {each["subject"] for each in checks}
-    assert {"agent", "webhook", "certificates", "default network", "network canal"} <= subjects
+    expected = {"agent", "webhook", "certificates", "default network", "network canal", "admission"}
+    assert expected <= subjects
+
+
+def test_status_waits_for_the_webhook_and_for_a_node_that_can_run_pods(
+    cluster: Cluster, admin: Path
+) -> None:
+    """The API server admits pods without the webhook, and a cordoned node keeps its labels."""
+    configuration = "mutatingwebhookconfiguration/cni-genie"
+    uncalled = [{"op": "replace", "path": "/webhooks/0/clientConfig/service/port", "value": 1}]
+    path = "{.webhooks[0].clientConfig.service.port}"
+    port = cluster.kubectl("get", configuration, "-o", f"jsonpath={path}").stdout
+    broken = json.dumps(uncalled)
+    mended = json.dumps([{**uncalled[0], "value": int(port)}])
+    cluster.kubectl("cordon", "node1")
+    try:
+        cluster.kubectl("patch", configuration, "--type=json", "-p", broken)
+        done = genie(admin, "status", "--wait", "--timeout", "4", "-o", "json")
+        assert done.returncode == 1
+        assert "no pod can run there: node1 is cordoned" in done.stdout
+        assert "the API server does not call the webhook" in done.stdout
+        assert "waiting: network canal: " in done.stderr
+    finally:
+        cluster.kubectl("uncordon", "node1")
+        cluster.kubectl("patch", configuration, "--type=json", "-p", mended)
+    assert genie(admin, "status", "--wait", "--timeout", "30").returncode == 0
 
 
 def test_networks_are_those_of_the_nodes(admin: Path) -> None:
@@ -108,14 +134,38 @@ def test_nodes_report_through_the_agents_pods(
     assert "node node9: no running agent" in done.stderr
 
 
-def test_a_developer_without_rights_gets_what_he_may_see_and_the_reason(developer: Path) -> None:
+AS_DEVELOPER: list[tuple[tuple[str, ...], int, str, str]] = [
+    (("networks",), 0, "Unknown: networks are labels of nodes", "list nodes"),
+    (("status",), 0, "you may not list workloads in namespace genie-system", "list nodes"),
+    (("status", "--wait", "--timeout", "1"), 0, "may name networks", "list nodes"),
+    (("version",), 0, "client", "list daemonsets in namespace genie-system"),
+    (("pods", "-A"), 0, "NAMESPACE", "list pods"),
+    (("explain", "web"), 0, "eth0            weave  (primary)", "list nodes"),
+    (("lint", "-f", "-", "--from-cluster"), 1, 'is not allowed in namespace "', "list nodes"),
+    (("preflight",), 0, "API server", "list cronjobs"),
+    (("doctor",), 2, "", "nodes are asked through pods in namespace genie-system"),
+    (("attachments", "node1"), 2, "", "which you may not list"),
+    (("logs", "node1"), 2, "", "which you may not list"),
+    (("bundle", "--file", "BUNDLE"), 0, "BUNDLE", "list events"),
+]
+
+
+def test_a_developer_gets_what_he_may_see_and_the_reason_from_every_command(
+    cluster: Cluster, developer: Path, namespace: str, tmp_path: Path
+) -> None:
     """Neither a traceback nor an empty answer that looks like an empty cluster."""
-    done = genie(developer, "networks")
-    assert done.returncode == 0
-    assert "incomplete, since you may not list nodes" in done.stderr
-    done = genie(developer, "status")
-    assert done.returncode == 0
-    assert "you may not list workloads in namespace genie-system" in done.stdout
+    cluster.kubectl("annotate", "namespace", namespace, "cni-genie.io/allowed=weave")
+    cluster.apply(pod_manifest("web", "weave"), "-n", namespace)
+    manifest = pod_manifest("other", "canal")
+    manifest["metadata"]["namespace"] = namespace
+    for words, code, shown, note in AS_DEVELOPER:
+        given = [word.replace("BUNDLE", f"{tmp_path}/b.tgz") for word in words]
+        done = genie(developer, *given, stdin=json.dumps(manifest))
+        expected = shown.replace("BUNDLE", f"{tmp_path}/b.tgz")
+        assert (done.returncode, expected in done.stdout) == (code, True), (words, done)
+        assert note in done.stderr, words
+        assert "Traceback" not in done.stderr, words
+    assert {words[0] for words, *_ in AS_DEVELOPER} == set(COMMANDS)
 
 
 def test_lint_with_the_cluster_says_what_kubectl_apply_says(
@@ -153,3 +203,28 @@ def test_an_api_server_that_cannot_be_reached_is_one_line(
     path.write_text(json.dumps(config))
     done = genie(path, *words)
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+
+
+def test_kubectl_runs_the_command_and_its_completion(
+    cluster: Cluster, admin: Path, tmp_path: Path
+) -> None:
+    """Both are programs on the PATH; completion answers by kubectl's own protocol."""
+    for name, module in (
+        ("kubectl-genie", "cli.app"),
+        ("kubectl_complete-genie", "cli.completion"),
+    ):
+        program = tmp_path / name
+        program.write_text(f"#!{sys.executable}\nfrom {module} import main\nmain()\n")
+        program.chmod(0o755)
+    tools = cluster.layout.bin
+    env = {
+        "KUBECONFIG": os.fspath(admin),
+        "PATH": f"{tmp_path}:{tools}:{os.environ['PATH']}",
+        "PYTHONPATH": os.fspath(Path.cwd()),
+    }
+    done = run(["kubectl", "genie", "networks", "-o", "json"], env=env)
+    assert {each["name"] for each in json.loads(done.stdout)} == {"canal", "weave"}
+    done = run(["kubectl", "__complete", "genie", "doctor", ""], env=env)
+    assert done.stdout.splitlines() == ["node1", ":4"]
+    done = run(["kubectl", "__complete", "genie", "pods", "--network", "w"], env=env)
+    assert done.stdout.splitlines() == ["weave", ":4"]

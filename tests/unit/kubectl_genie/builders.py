@@ -9,7 +9,7 @@ from dispatcher import keys
 from dispatcher.kube.errors import FORBIDDEN, NOT_FOUND, KubeError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 
 def node(name: str, types: str = "", **networks: str) -> dict[str, Any]:
@@ -74,6 +74,8 @@ class FakeAPI:
         self.objects = objects
         self.forbidden = forbidden
         self.asked: list[tuple[str, dict[str, str]]] = []
+        self.admit: Callable[[Mapping[str, Any]], dict[str, Any]] = admitted
+        self.may_create = True
 
     def get(
         self,
@@ -96,3 +98,62 @@ class FakeAPI:
         number = int((query or {}).get("continue", "0"))
         more = {"continue": str(number + 1)} if number + 1 < len(pages) else {}
         return {"items": pages[number], "metadata": more}
+
+    def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Answer an access review by ``may_create``, and the dry-run of a pod by ``admit``."""
+        if path.endswith("selfsubjectaccessreviews"):
+            return {"status": {"allowed": self.may_create}}
+        assert path.endswith("/pods?dryRun=All"), "nothing else may be written"
+        return self.admit(body)
+
+
+def admitted(pod: Mapping[str, Any]) -> dict[str, Any]:
+    """Return *pod* as the webhook changes it."""
+    value = pod["metadata"]["annotations"][keys.ANNOTATION]
+    return {"metadata": {"annotations": {keys.ANNOTATION: value.strip()}}}
+
+
+def agent_pod(node_name: str, bin_dir: str = "") -> dict[str, Any]:
+    """Return the ready agent's pod of a node; *bin_dir* is where it installs the plugin."""
+    env = [{"name": "GENIE_CNI_BIN_DIR", "value": bin_dir}] if bin_dir else []
+    containers = [{"name": "agent", "env": env}, {"name": "reaper"}]
+    return {
+        "metadata": {"name": f"genie-agent-{node_name}"},
+        "spec": {"nodeName": node_name, "containers": containers},
+        "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
+    }
+
+
+def whole_node(ready: str = "True", *taints: str, cordoned: bool = False) -> dict[str, Any]:
+    """Return what a Node says of its state, besides its metadata."""
+    return {
+        "spec": {
+            "unschedulable": cordoned,
+            "taints": [{"key": each, "effect": "NoSchedule"} for each in taints],
+        },
+        "status": {"conditions": [{"type": "Ready", "status": ready}]},
+    }
+
+
+GENIE = "/api/v1/namespaces/genie-system"
+APPS = "/apis/apps/v1/namespaces/genie-system"
+CONFIGURATION = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/cni-genie"
+CLUSTER: dict[str, Any] = {
+    "/api/v1/nodes": [
+        [node("n1", "canal=calico;weave=weave-net", canal="true", weave="true")],
+        [node("n2", canal="true", weave="false")],
+    ],
+    "/api/v1/nodes/n1": whole_node(),
+    "/api/v1/nodes/n2": whole_node(),
+    "/api/v1/namespaces": [namespace("shop", cni="weave")],
+    "/api/v1/namespaces/shop/pods": [
+        pod("web", "weave,canal", {"weave": "eth0", "canal": "eth1"}),
+        pod("new", "weave", address="", phase="Pending"),
+    ],
+    "/api/v1/pods": [pod("web", "weave", {"weave": "eth0"})],
+    f"{GENIE}/pods": [agent_pod("n1"), agent_pod("n2")],
+    f"{GENIE}/configmaps/genie": {"data": {"mode": "install", "default-network": "canal"}},
+    f"{APPS}/daemonsets": [workload("DaemonSet", "genie-agent", 2, 2)],
+    f"{APPS}/deployments": [workload("Deployment", "genie-webhook", 2, 2)],
+    CONFIGURATION: {"webhooks": [{"name": "pods", "clientConfig": {"caBundle": "x"}}]},
+}

@@ -7,12 +7,15 @@ import pytest
 from cli.explain import BY_ANNOTATION, BY_CLUSTER, BY_NAMESPACE, BY_NOBODY, Planned, explain
 from cli.facts import read_node
 from tests.unit.kubectl_genie.builders import node
-from webhook.snapshot import Namespace
+from webhook.snapshot import ClusterNetworks, Namespace
 
 NODES = [
     read_node(node("n1", canal="true", weave="true")),
     read_node(node("n2", canal="true", weave="false")),
 ]
+NETWORKS = ClusterNetworks(
+    known=frozenset({"canal", "weave"}), present=frozenset({"canal", "weave"})
+)
 SHOP = Namespace(name="shop")
 
 
@@ -55,23 +58,23 @@ def test_who_chose_the_networks(
     value: dict[str, Any], namespace: Namespace, chosen_by: str, interfaces: list[str]
 ) -> None:
     """The nearest choice wins: the pod's, its namespace's, the cluster's."""
-    result = explain("Pod shop/web", value, namespace, NODES, "canal")
+    result = explain("Pod shop/web", value, namespace, NODES, NETWORKS, "canal")
     assert result.chosen_by == chosen_by
     assert [each.interface for each in result.attachments] == interfaces
 
 
 def test_nodes_qualify_if_they_can_attach_every_network() -> None:
     """A network that one node cannot attach at present keeps the pod from that node."""
-    result = explain("Pod shop/web", pod("canal,weave"), SHOP, NODES, "canal")
+    result = explain("Pod shop/web", pod("canal,weave"), SHOP, NODES, NETWORKS, "canal")
     assert (result.nodes, result.other_nodes) == (("n1",), ("n2",))
     assert result.attachments[0] == Planned("eth0", "canal", is_primary=True)
-    result = explain("Pod shop/web", pod("canal"), SHOP, NODES, "canal")
+    result = explain("Pod shop/web", pod("canal"), SHOP, NODES, NETWORKS, "canal")
     assert result.nodes == ("n1", "n2")
 
 
 def test_a_refusal_is_the_webhooks() -> None:
     """With the field, and the nearest name."""
-    result = explain("Pod shop/web", pod("cannal"), SHOP, NODES, "canal")
+    result = explain("Pod shop/web", pod("cannal"), SHOP, NODES, NETWORKS, "canal")
     [refusal] = result.refusals
     assert refusal.startswith("metadata.annotations[cni]: Unsupported value")
     assert result.attachments == ()
@@ -79,17 +82,25 @@ def test_a_refusal_is_the_webhooks() -> None:
 
 def test_without_a_default_a_pod_that_asks_for_nothing_gets_nothing_from_genie() -> None:
     """Nothing is installed on the nodes then."""
-    assert explain("Pod shop/web", pod(), SHOP, NODES, "").attachments == ()
+    assert explain("Pod shop/web", pod(), SHOP, NODES, NETWORKS, "").attachments == ()
 
 
 def test_a_cluster_without_networks_cannot_decide() -> None:
     """As the webhook, which answers 503 then."""
-    result = explain("Pod shop/web", pod("weave"), SHOP, [], "")
+    result = explain("Pod shop/web", pod("weave"), SHOP, [], ClusterNetworks(), "")
     assert "no network is known yet" in result.refusals[0]
 
 
 def test_a_field_of_the_wrong_type_is_a_refusal() -> None:
     """With its reason, as `lint` prints it; not a traceback."""
     value = {"metadata": {"annotations": {"cni": 3}}}
-    [refusal] = explain("Pod shop/web", value, SHOP, NODES, "canal").refusals
+    [refusal] = explain("Pod shop/web", value, SHOP, NODES, NETWORKS, "canal").refusals
     assert "annotations" in refusal
+
+
+def test_where_nodes_are_not_known_every_well_formed_name_counts() -> None:
+    """A namespaced developer may not list nodes; the grammar holds all the same."""
+    result = explain("Pod shop/web", pod("cannal@eth0,weave"), SHOP, None, None, "canal")
+    assert (result.refusals, result.nodes) == ((), None)
+    assert [each.network for each in result.attachments] == ["cannal", "weave"]
+    assert explain("Pod shop/web", pod("@"), SHOP, None, None, "canal").refusals

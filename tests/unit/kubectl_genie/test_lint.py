@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli.documents import read_documents
-from cli.lint import ERROR, WARNING, LintContext, lint
+from cli.formats import LintFormat
+from cli.lint import ERROR, WARNING, LintContext, all_present, lint
 from cli.lint_report import render
-from cli.output import LintFormat
 from webhook.objects import TEMPLATE_PATHS, parse_pod
 from webhook.pods import PodRules, admit_pod
 from webhook.review import Review
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cli.lint import LintFinding
 
 KNOWN = frozenset({"canal", "weave"})
-CONTEXT = LintContext(networks=KNOWN)
+CONTEXT = LintContext(networks=all_present(KNOWN))
 
 
 def run(

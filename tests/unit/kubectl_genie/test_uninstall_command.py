@@ -112,7 +112,8 @@ def test_the_help_documents_exit_codes_and_has_examples(run: Run) -> None:
     """Within 80 columns."""
     text = run(Api(), "--help").stdout
     assert "Examples:\n    kubectl genie uninstall --dry-run" in text
-    assert "Exit codes: 0 removed" in text
+    assert "Exit codes:\n    0  removed, or nothing keeps it there" in text
+    assert "    3  not removed" in text
     assert max(map(len, text.splitlines())) <= output.WIDTH
 
 
@@ -121,11 +122,11 @@ def test_the_cluster_is_that_of_the_kubeconfig(monkeypatch: pytest.MonkeyPatch) 
     asked: list[Any] = []
     api = Api(SETTINGS)
 
-    def load(_agent: str, kubeconfig: str | None) -> Any:
-        asked.append(kubeconfig)
+    def load(_agent: str, kubeconfig: str | None, context: str | None) -> Any:
+        asked.append((kubeconfig, context))
         return api.client()
 
     monkeypatch.setattr(Kube, "load", load)
-    found = removal.connect("/k", "genie-system").settings()
+    found = removal.connect("/k", "two", "genie-system").settings()
     assert found is not None
-    assert (found.mode, asked) == ("install", ["/k"])
+    assert (found.mode, asked) == ("install", [("/k", "two")])
