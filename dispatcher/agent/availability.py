@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from dispatcher import networks
 from dispatcher.agent.conflist import CILIUM_SUFFIX
 from dispatcher.conf import InvalidConfError, load
+from dispatcher.node import conf_dir
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from dispatcher.conf import Conf
     from dispatcher.networks import Networks
     from dispatcher.node.settings import NodeSettings
+
+
+MULTUS_TYPES = frozenset({"multus", "multus-shim"})
+"""Plugin types of Multus: the second is that of its configuration with a daemon on the node."""
 
 
 def network_files(scan: Networks) -> dict[str, Conf | InvalidConfError]:
@@ -67,6 +72,28 @@ def absence_reason(name: str, settings: NodeSettings, ignored: Collection[str]) 
                     'set "cni.exclusive: false" in Cilium\'s values'
                 )
     return f'no configuration named "{name}" in {" or ".join(settings.conf_dirs)}'
+
+
+def multus_problem(settings: NodeSettings) -> str:
+    """Return why Genie does not take the runtime's configuration over from Multus, or "".
+
+    Genie's file sorts before the file of Multus, so the runtime would call Multus no more: new pods
+    would lose the networks that their NetworkAttachmentDefinitions name, without an error.
+    """
+    effective = conf_dir.effective(settings.cni_conf_dir)
+    if settings.allow_replacing_multus or not effective:
+        return ""
+    try:
+        types = load(effective).types
+    except InvalidConfError:
+        return ""
+
+    if MULTUS_TYPES.isdisjoint(types):
+        return ""
+    return (
+        f"the container runtime calls Multus ({effective}), which Genie would replace: remove "
+        "Multus on this node, or set allowReplacingMultus: true in the values of the Helm chart"
+    )
 
 
 def plugin_types(scan: Networks) -> dict[str, list[str]]:

@@ -8,6 +8,7 @@ Rules:
 - The conflist is written only when the plugin is complete and the default network is ready: its
   configuration is valid and every executable of its chain is there. Until then the node keeps the
   conflist that it had.
+- Genie does not replace Multus, unless a setting allows it. A conflist that is installed stays.
 - Where the mode takes the choice of networks from new pods, the labels of the node are updated
   first. Otherwise the scheduler sends pods here that get another network than they ask for.
 - Nothing waits long for the API server.
@@ -141,6 +142,8 @@ class NodeReconciler:
         default = self._settings.default_network
         if not default and not self._conflist.in_place:
             raise InstallError(_no_default_problem(scan))
+        if not self._conflist.in_place and (problem := availability.multus_problem(self._settings)):
+            raise InstallError(problem)
 
         for sentence in self._plugin.install():
             self._emit_restored(sentence)

@@ -75,6 +75,9 @@ class NodeSettings(service.ServiceSettings):
     limits: Literal["enforce", "warn"] = "enforce"
     """enforce: a static pod over these limits is not attached. warn: it is attached"""
 
+    allow_replacing_multus: bool = False
+    """install Genie also where the container runtime calls Multus, which it then no longer does"""
+
     ignored_networks: Names = ()
     """networks that are never published, separated by commas"""
 

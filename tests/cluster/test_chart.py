@@ -7,14 +7,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
 from dispatcher.node.settings import NodeSettings
 from tests.devcluster import helm
-from tests.devcluster.helm import GENIE_YAML, NAMESPACE, genie_yaml, render, template
+from tests.devcluster.commands import run
+from tests.devcluster.helm import GENIE_YAML, genie_yaml, render, template
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.devcluster.cluster import Cluster
 
 IMAGE = {"image": {"repository": "cni-genie"}}
 METRICS = {"podMonitor": True, "serviceMonitor": True, "rules": True, "dashboards": True}
@@ -89,13 +95,29 @@ def test_policies_alone_need_kubernetes_1_36() -> None:
     assert "Kubernetes 1.36 or newer" in done.stderr
 
 
-def test_the_namespace_of_the_release_is_that_of_every_object_and_policy() -> None:
-    """Names of our own namespace are in policies, bindings and certificates, too."""
-    values = {**IMAGE, "metrics": METRICS, "certificates": "cert-manager"}
-    text = template(values, "infra-42").stdout
-    assert "genie-system" not in text
-    renamed = text.replace("infra-42", NAMESPACE)
-    assert list(yaml.safe_load_all(renamed)) == list(yaml.safe_load_all(template(values).stdout))
+@pytest.mark.parametrize("namespace", ["default", "kube-system", "infra-42"])
+def test_another_namespace_is_refused_with_a_sentence(namespace: str) -> None:
+    """Policies, certificates and `kubectl genie` name ours."""
+    done = template(IMAGE, namespace)
+    assert done.returncode != 0
+    assert f'the release\'s namespace is "{namespace}"' in done.stderr
+    assert "--namespace genie-system --create-namespace" in done.stderr
+
+
+def test_a_second_release_in_a_cluster_is_refused(cluster: Cluster) -> None:
+    """Names of the cluster's objects are fixed, so it would take them from the first."""
+    command: list[str | Path] = [helm.helm(), "install", "second", helm.CHART]
+    options = [
+        "--namespace",
+        helm.NAMESPACE,
+        "--dry-run=server",
+        "--take-ownership",
+        "--values",
+        "-",
+    ]
+    done = run([*command, *options], input=json.dumps(IMAGE), env=cluster.environment, check=False)
+    assert done.returncode != 0
+    assert 'this cluster has Genie already, as the release "genie"' in done.stderr
 
 
 EVERYTHING = {
@@ -241,10 +263,45 @@ def test_a_changed_setting_makes_new_pods_of_the_webhook() -> None:
     assert checksum(IMAGE) != checksum(changed)
 
 
+def test_only_where_it_is_allowed_may_genie_replace_multus() -> None:
+    """As a setting of the agent; by default it is not set."""
+    name = "GENIE_ALLOW_REPLACING_MULTUS"
+    assert name not in variables(pod_of_the_agent({}), "agent")
+    assert variables(pod_of_the_agent({"allowReplacingMultus": True}), "agent")[name] == "true"
+
+
+def test_a_node_selector_of_the_agent_is_added_to_linux() -> None:
+    """A staged rollout; no value makes the agent run on Windows."""
+    chosen = {"rollout": "first", "kubernetes.io/os": "windows"}
+    pod = pod_of_the_agent({"agent": {"nodeSelector": chosen}})
+    assert pod["nodeSelector"] == {"rollout": "first", "kubernetes.io/os": "linux"}
+
+
+def closed(schema: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yield the paths of all objects of the schema that have named values."""
+    if "properties" in schema:
+        yield path
+    for name, each in schema.get("properties", {}).items():
+        yield from closed(each, (*path, name))
+
+
+SCHEMA = json.loads((helm.CHART / "values.schema.json").read_text())
+
+
+@pytest.mark.parametrize("path", list(closed(SCHEMA)), ids=lambda path: ".".join(path) or "top")
+def test_a_misspelled_value_is_refused_in(path: tuple[str, ...]) -> None:
+    """At every level, with its name."""
+    values: dict[str, Any] = {"defaultNetwok": 1}
+    for name in reversed(path):
+        values = {name: values}
+    done = template({**values, "image": {**IMAGE["image"], **values.get("image", {})}})
+    assert done.returncode != 0
+    assert "defaultNetwok" in done.stderr
+
+
 def test_every_value_is_described_and_has_a_default() -> None:
     """So that `helm show values` and the schema are complete."""
     defaults = yaml.safe_load((helm.CHART / "values.yaml").read_text())
-    schema = json.loads((helm.CHART / "values.schema.json").read_text())
 
     def check(properties: dict[str, Any], values: dict[str, Any], path: str) -> None:
         assert properties.keys() - {"global"} == values.keys(), path
@@ -254,4 +311,4 @@ def test_every_value_is_described_and_has_a_default() -> None:
             if nested and name != "resources":
                 check(each["properties"], values[name], f"{path}{name}.")
 
-    check(schema["properties"], defaults, "")
+    check(SCHEMA["properties"], defaults, "")

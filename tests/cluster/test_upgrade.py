@@ -155,7 +155,8 @@ def test_an_upgrade_that_is_taken_back_and_made_again_loses_nothing(
     No creation fails meanwhile, and in the end no address, record, rule or veth remains.
     """
     node = cluster.node(NODE)
-    install_genie(cluster, tree=predecessor)  # there is no pod yet that could lose anything
+    helm.uninstall(cluster)  # there is no pod yet that could lose anything
+    install_genie(cluster, tree=predecessor)
     try:
         expected = create(cluster, namespace, "old")
         assert held(cluster, node, namespace) == expected

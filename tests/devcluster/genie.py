@@ -18,7 +18,7 @@ from tests.devcluster.build import imagebuild
 from tests.devcluster.build.imagebuild import PROJECT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
     from tests.devcluster.cluster import Cluster
@@ -59,20 +59,22 @@ def install_genie(
     *,
     tree: Path = PROJECT,
     values: Mapping[str, Any] | None = None,
+    nodes: Collection[str] = (),
 ) -> None:
     """Build the image, import it on every node, install Genie, and wait until it works.
 
-    *values* are further values of the chart. Over another version this is an upgrade or a
-    downgrade; *tree* is its source. Genie works when everything is rolled out, each node has
-    Genie's conflist and a label for each of its networks, and the webhook answers. Raises
-    ClusterError when one of these does not happen within two minutes.
+    *values* are further values of the chart, *nodes* those that it selects (empty: all). Over
+    another version this is an upgrade or a downgrade; *tree* is its source. Genie works when
+    everything is rolled out, each node has Genie's conflist and a label for each of its networks,
+    and the webhook answers. Raises ClusterError when one of these does not happen within two
+    minutes.
     """
     image = import_genie(cluster, tree)
     if tree == PROJECT:
         helm.install(cluster, {**chart_values(image, default_network), **(values or {})})
     else:
         _apply_overlay(cluster, tree, image, default_network)
-    wait_until_working(cluster, default_network)
+    wait_until_working(cluster, default_network, nodes)
 
 
 def import_genie(cluster: Cluster, tree: Path = PROJECT) -> str:
@@ -97,14 +99,14 @@ def _apply_overlay(cluster: Cluster, tree: Path, image: str, default_network: st
     cluster.kubectl("apply", "-k", os.fspath(folder))
 
 
-def wait_until_working(cluster: Cluster, default_network: str) -> None:
-    """Return when the installed Genie is rolled out and works; see `install_genie`."""
+def wait_until_working(cluster: Cluster, default_network: str, nodes: Collection[str] = ()) -> None:
+    """Return when Genie is rolled out and works on *nodes* (empty: all); see `install_genie`."""
     for kind in ("daemonset", "deployment"):
         for item in cluster.get(kind, "-n", NAMESPACE)["items"]:
             name = f"{kind}/{item['metadata']['name']}"
             rollout = ["rollout", "status", name, "-n", NAMESPACE, f"--timeout={_TIMEOUT:.0f}s"]
             cluster.kubectl(*rollout, timeout=_TIMEOUT + 30)
-    for name in cluster.nodes:
+    for name in nodes or cluster.nodes:
         ready = functools.partial(_attaches, cluster, name, default_network)
         cluster.wait_for(ready, _TIMEOUT, f"the agent to make {name} ready")
     cluster.wait_for(functools.partial(_refuses, cluster), _TIMEOUT, "the webhook to answer")

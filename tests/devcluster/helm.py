@@ -107,6 +107,15 @@ def install(cluster: Cluster, values: dict[str, Any]) -> None:
     run([*command, *options], input=json.dumps(values), env=cluster.environment)
 
 
+def uninstall(cluster: Cluster) -> None:
+    """Delete the objects of the release, at once: without its hooks, the nodes keep what they have.
+
+    Raises CommandError if there is no release.
+    """
+    command: list[str | Path] = [helm(), "uninstall", RELEASE, "--namespace", NAMESPACE]
+    run([*command, "--no-hooks", "--wait"], env=cluster.environment)
+
+
 def manifest(cluster: Cluster) -> list[dict[str, Any]]:
     """Return the objects of the installed release. Raises CommandError if there is none."""
     command: list[str | Path] = [helm(), "get", "manifest", RELEASE, "--namespace", NAMESPACE]
