@@ -47,6 +47,13 @@ REMOVAL = "cni-genie.io/removal"
 NODE_ANNOTATIONS = (PLUGIN_TYPES, REMOVAL)
 """On a node: what the agent writes beside its labels."""
 
+CONFIRM_REMOVE = "cni-genie.io/confirm-remove"
+"""On a node: with the value :data:`CONFIRM_FORCE`, this node may apply the mode "remove --force".
+A person or ``kubectl genie uninstall`` writes it; the policy of the agent's token lets no agent."""
+
+CONFIRM_FORCE = "force"
+"""The value of :data:`CONFIRM_REMOVE` that confirms."""
+
 NETWORKS_GROUP = "cni-genie.io"
 NETWORKS_VERSION = "v1alpha1"
 NETWORKS_RESOURCE = f"networks.{NETWORKS_GROUP}"

@@ -5,6 +5,8 @@ pods start and stop while the agent is down.
 
     __main__           reads the settings and runs the agent until SIGTERM
     agent              the agent's parts and threads
+    settings_follower  follows the ConfigMap, and returns the settings in force on this node
+    removal_confirmation  reads whether "remove --force" is confirmed for this node
     reconciler         brings plugin and conflist of the node to the settings
     installer          installs the plugin, and restores it
     conflist           writes the file that makes the container runtime call Genie

@@ -36,7 +36,7 @@ def _serve(settings: NodeSettings, stopping: threading.Event) -> int:
     except (InstallError, KubeError, OSError) as error:
         raise startup.StartError(error) from None
 
-    log.info("agent started", node=settings.node_name, plugin=plugin.version, mode=settings.mode)
+    log.info("agent started", node=settings.node_name, plugin=plugin.version)
     stopping.wait()
     log.info("agent stops")
     agent.stop()

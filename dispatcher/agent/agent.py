@@ -20,6 +20,8 @@ from dispatcher.agent.network_status import NetworkStatusWriter
 from dispatcher.agent.node_labels import NodeLabels
 from dispatcher.agent.node_state import NodeState
 from dispatcher.agent.reconciler import NodeReconciler
+from dispatcher.agent.removal_confirmation import RemovalConfirmation
+from dispatcher.agent.settings_follower import SettingsFollower
 from dispatcher.node import atomic_file, reaper_problem, removal
 from dispatcher.node.loop import Loop
 from dispatcher.node.record_cache import CachedRecord, RecordCache
@@ -58,6 +60,12 @@ class Agent:
 
         count_restored = self.metrics.node.restored.inc
         self._reconciler = NodeReconciler(settings, plugin, self.events, count_restored)
+        self._follower = SettingsFollower(
+            settings,
+            self.events,
+            unavailable_reason=self._reconciler.default_unavailable_reason,
+        )
+        self._confirmation = RemovalConfirmation(kube, settings.node_name)
         plan = LabelPlan(settings.gone_seconds, time.monotonic() + settings.start_seconds)
         self._labels = NodeLabels(kube, settings.node_name, plan, self.events)
         self._records = RecordCache(settings.state_dir)
@@ -118,10 +126,12 @@ class Agent:
         recursive[str(self._settings.state_dir)] = self._records_loop.wake
         bin_dir = self._settings.cni_bin_dir
         shallow = {str(each): self._reconcile_loop.wake for each in (bin_dir, bin_dir.parent)}
+        if self._settings.settings_dir is not None:
+            shallow[str(self._settings.settings_dir)] = self._reconcile_loop.wake
         return inotify.start(recursive, shallow)
 
     def _reconcile(self) -> None:
-        before, self._state = self._state, self._reconciler.reconcile()
+        before, self._state = self._state, self._reconcile_with_settings()
 
         networks = {**self._vanished, **self._state.networks}
         self.metrics.node.show_networks(networks, self._state.problem)
@@ -131,22 +141,37 @@ class Agent:
             self._publish_loop.wake.set()
             self._records_loop.wake.set()  # the plugin may have been removed
 
+    def _reconcile_with_settings(self) -> NodeState:
+        """Reconcile with the settings that are in force now; without any, leave the node alone."""
+        follower = self._follower
+        settings = follower.follow(is_confirmed=self._confirmation.is_present)
+        if settings is None:
+            return self._reconciler.leave_alone(follower.refused or follower.unmet)
+
+        self._reconciler.apply(settings)
+        return self._reconciler.reconcile(follower.unmet, follower.refused)
+
     def _publish(self) -> None:
-        if self._state is UNKNOWN:
+        is_awaited = self._follower.awaits_confirmation
+        if self._confirmation.refresh(is_awaited=is_awaited):
+            self._reconcile_loop.wake.set()
+
+        state = self._state  # the other thread may replace it meanwhile
+        if state.settings is None:
             return
-        if self._state.conflist_removed:
-            self._labels.withdraw(self._state.removal)
+        if state.conflist_removed:
+            self._labels.withdraw(state.removal)
             return
 
         self._vanished = self._labels.publish(
-            self._state.networks,
+            state.networks,
             self._reconciler.absence_reason,
-            self._state.grace,
-            types=self._state.plugin_types,
-            removal=self._state.removal,
+            state.grace,
+            types=state.plugin_types,
+            removal=state.removal,
         )
-        if not self._reconciler.labels_published:
-            self._reconciler.labels_published = True
+        if self._reconciler.published_settings != state.settings:
+            self._reconciler.published_settings = state.settings
             self._reconcile_loop.wake.set()
 
     def _read(self) -> None:

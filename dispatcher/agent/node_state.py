@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from dispatcher.node.mode import Mode
+    from dispatcher.node.settings import LiveSettings
 
 
 class NodeState(NamedTuple):
@@ -22,7 +23,8 @@ class NodeState(NamedTuple):
     mode has removed the conflist. ``plugin_removed``: the plugin, too, so that the files in its
     state directory may be removed. ``plugin_types`` are those of each network whose configuration
     can be read. ``removal`` is the node's annotation about its removal; "": none, since nothing of
-    Genie's is on the node.
+    Genie's is on the node. ``settings`` are those that were in force; None: there are none yet, or
+    the first reconciliation is not complete, so that nothing may be published.
     """
 
     networks: dict[str, str]
@@ -32,6 +34,7 @@ class NodeState(NamedTuple):
     plugin_removed: bool = False
     plugin_types: Mapping[str, Sequence[str]] = MappingProxyType({})
     removal: str = ""
+    settings: LiveSettings | None = None
 
 
 def serving_state(

@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
     from dispatcher.networks import Networks
     from dispatcher.node.record_cache import CachedRecord
-    from dispatcher.node.settings import NodeSettings
+    from dispatcher.node.settings import LiveSettings, NodeSettings
 
 
 LABEL_SECONDS = 60.0
@@ -72,7 +72,7 @@ class LabelsPendingError(Exception):
 
 
 class NodeReconciler:
-    """Reconciles plugin and conflist of the node with *settings*.
+    """Reconciles plugin and conflist of the node with *settings*, until :meth:`apply` is called.
 
     *count_restored* is called for each file that had to be restored; *clock* is monotonic.
     """
@@ -85,8 +85,8 @@ class NodeReconciler:
         count_restored: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.labels_published = False
-        """Whether the labels of the node show a state of this process. Agent._publish sets it."""
+        self.published_settings: LiveSettings | None = None
+        """The settings with which the labels of the node were published last. The agent sets it."""
         self._settings = settings
         self._plugin = plugin
         self._conflist = ConflistFile(settings.cni_conf_dir)
@@ -102,8 +102,29 @@ class NodeReconciler:
         self._conflist_removed_at: float | None = None
         self._plugin_removed = False
 
-    def reconcile(self) -> NodeState:
-        """Install or remove Genie as the mode says; return the state after that."""
+    def apply(self, settings: NodeSettings) -> None:
+        """Reconcile with *settings* from now on."""
+        if settings.live != self._settings.live:
+            self._waiting_since = None
+        self._settings = settings
+
+    def default_unavailable_reason(self, settings: NodeSettings) -> str:
+        """Return why this node cannot attach the default network of *settings*, or ""."""
+        scan = networks.scan(settings.conf_dirs, settings.ignored_networks)
+        return availability.unavailable_reason(settings.default_network, scan, settings)
+
+    def leave_alone(self, problem: str) -> NodeState:
+        """Report *problem*, without settings in force; change nothing else on the node."""
+        self._problem_file.write(problem)
+        return NodeState({}, problem)
+
+    def reconcile(self, unmet: str = "", refused: str = "") -> NodeState:
+        """Install or remove Genie as the mode says; return the state after that.
+
+        *unmet* is what of the wanted settings is not in force here, a sentence: it is the node's
+        problem if there is no other. *refused* is why changed settings are invalid: for ``genie
+        doctor`` only, since new pods are attached as the last valid settings say.
+        """
         scan = networks.scan(self._settings.conf_dirs, self._settings.ignored_networks)
         self._ignored = scan.ignored
 
@@ -114,10 +135,11 @@ class NodeReconciler:
                 is_complete = self._plugin_removed and not self._records.read()
                 return NodeState(
                     {},
-                    "",
+                    unmet,
                     conflist_removed=True,
                     plugin_removed=self._plugin_removed,
                     removal="" if is_complete else self._removal_report(scan),
+                    settings=self._settings.live,
                 )
             self._install(scan)
         except LabelsPendingError as error:
@@ -126,9 +148,11 @@ class NodeReconciler:
             problem = str(error)
             self._emit("NotInstalled", problem)
 
-        self._problem_file.write("\n".join(filter(None, (problem, self._removal_problem))))
+        sentences = (problem, self._removal_problem, unmet, refused)
+        self._problem_file.write("\n".join(filter(None, sentences)))
         self._emit_moves(scan)
-        return self._state(scan, problem)
+        state = self._state(scan, problem)
+        return state._replace(problem=problem or unmet)
 
     def absence_reason(self, name: str) -> str:
         """Return why the network *name* has no configuration."""
@@ -168,7 +192,8 @@ class NodeReconciler:
 
     def _wait_for_labels(self) -> bool:
         """Begin or continue to wait for the labels; return whether the mode has to wait."""
-        if self._settings.mode.offers_choice or self.labels_published:
+        is_published = self.published_settings == self._settings.live
+        if self._settings.mode.offers_choice or is_published:
             return False
 
         now = self._clock()
@@ -260,7 +285,9 @@ class NodeReconciler:
             bypass = self._bypass(scan)
             state = unserved_state(reasons, problem, mode=mode, default=default, bypass=bypass)
         return state._replace(
-            plugin_types=availability.plugin_types(scan), removal=self._removal_report(scan)
+            plugin_types=availability.plugin_types(scan),
+            removal=self._removal_report(scan),
+            settings=settings.live,
         )
 
     def _bypass(self, scan: Networks) -> list[str] | None:

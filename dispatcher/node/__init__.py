@@ -1,8 +1,10 @@
 """What agent and reaper share: two containers of one pod, with one set of settings.
 
-    settings         their settings
+    settings         their settings, from command line and environment
+    setting_types    the types of settings: from a text to a value
+    settings_dir     reads the settings that may change from the mounted ConfigMap
+    accepted_settings  the settings that the agent has accepted, for the reaper
     mode             the setting ``mode``: the steps of installing and uninstalling
-    settings_loader  loads the settings in a child process, which saves memory
     startup          settings, logs and signals of a program that starts
     loop             repeats one step in a thread
     record_cache     the records, read again only when they have changed

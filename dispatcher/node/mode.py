@@ -1,8 +1,4 @@
-"""The setting ``mode``: the steps of installing and uninstalling Genie on a node.
-
-A module of its own, because agent and reaper use it without loading pydantic, which
-:mod:`dispatcher.node.settings` needs.
-"""
+"""The setting ``mode``: the steps of installing and uninstalling Genie on a node."""
 
 from __future__ import annotations
 

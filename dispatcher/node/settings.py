@@ -1,141 +1,246 @@
 """The settings of agent and reaper.
 
-:mod:`dispatcher.kube.settings` says where settings come from; the manifests fill the variables from
-the ConfigMap ``genie``. Paths are those of the host. The manifests mount each at the same place in
-the container, so a path is the same in a log, in the conflist and on the node.
+A setting ``reap_age_seconds`` is the option ``--reap-age-seconds`` or the environment variable
+``GENIE_REAP_AGE_SECONDS``; the option wins. Empty texts mean the default. Paths are those of the
+host. The manifests mount each at the same place in the container, so a path is the same in a log,
+in the conflist and on the node.
+
+The settings of :class:`LiveSettings` may change while the programs run. With ``--settings-dir``
+they are read from that directory alone (:mod:`dispatcher.node.settings_dir`), and options and
+variables of these names are ignored: a variable that was set long ago must not override the
+ConfigMap.
+
+Each field has its type and its help in its metadata. To add a setting, add a field; ``--help`` and
+the errors follow.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import os
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
-
-from pydantic import AfterValidator, BeforeValidator, Field
-from pydantic_settings import NoDecode, SettingsConfigDict
+from typing import TYPE_CHECKING, Any
 
 from dispatcher import networks
-from dispatcher.annotation import is_network_name, split_list
-from dispatcher.kube import settings as service
-from dispatcher.kube.settings import Names  # noqa: TC001 - pydantic needs it at run time
+from dispatcher.annotation import BLANKS, quote
+from dispatcher.kube.errors import InvalidSettingsError
+from dispatcher.node import setting_types as types
 from dispatcher.node.mode import Mode
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-PROGRAM = "python -m dispatcher.agent"
+    from dispatcher.node.setting_types import SettingType
 
-if TYPE_CHECKING:
-    ModeSetting = Mode
-else:
-    # Not the enum itself: pydantic-settings would show the names of its members, and accept them.
-    ModeSetting = Annotated[
-        Literal["install", "disable", "remove", "remove --force"], AfterValidator(Mode)
-    ]
+PREFIX = "GENIE_"
+
+_HELP = frozenset({"-h", "--help"})
 
 
-def _validate_network(name: str) -> str:
-    if name and not is_network_name(name):
-        raise ValueError("must be the name of one network")
-    return name
+def _about(setting_type: SettingType, sentence: str) -> dict[str, Any]:
+    """Return the metadata of a field."""
+    return {"type": setting_type, "help": sentence}
 
 
-def _split(value: object) -> object:
-    return split_list(value) if isinstance(value, str) else value
+@dataclass(frozen=True, kw_only=True)
+class LiveSettings:
+    """The settings that may change while agent and reaper run."""
+
+    default_network: str = field(
+        default="",
+        metadata=_about(
+            types.network(), "network of pods that name none; empty: nothing is installed"
+        ),
+    )
+    mode: Mode = field(
+        default=Mode.INSTALL,
+        metadata=_about(
+            types.mode(),
+            "install: keep plugin and conflist in place. disable: keep them, but attach new pods "
+            "to the default network only. remove: remove both when no pod needs them any more. "
+            '"remove --force": release the networks of such pods and remove both, on each Node '
+            "that has the annotation cni-genie.io/confirm-remove=force",
+        ),
+    )
+    ignored_networks: tuple[str, ...] = field(
+        default=(),
+        metadata=_about(types.networks(), "networks that are never published, separated by commas"),
+    )
+    max_attachments: int = field(
+        default=4,
+        metadata=_about(
+            types.whole_number(1, 32),
+            "maximum networks of a static pod; admission limits all other pods",
+        ),
+    )
+    max_per_network: int = field(
+        default=2,
+        metadata=_about(types.whole_number(1, 32), "how often a static pod may name one network"),
+    )
+    limits: str = field(
+        default="enforce",
+        metadata=_about(
+            types.choice("enforce", "warn"),
+            "enforce: a static pod over these limits is not attached. warn: it is attached",
+        ),
+    )
 
 
-Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split)]
+@dataclass(frozen=True, kw_only=True)
+class NodeSettings(LiveSettings):
+    """All settings of agent and reaper."""
 
-
-class NodeSettings(service.ServiceSettings):
-    """Genie's agent: installs the plugin on its node and publishes the node's networks."""
-
-    model_config = SettingsConfigDict(use_attribute_docstrings=True)
-
-    node_name: str = Field(min_length=1)
-    """name of this node; the manifests take it from the downward API"""
-
-    pod_uid: str = ""
-    """UID of this pod, from the downward API. The reaper checks that the runtime has this pod;
-    empty: no check"""
-
-    default_network: Annotated[str, AfterValidator(_validate_network)] = ""
-    """network of pods that name none; empty: nothing is installed"""
-
-    mode: ModeSetting = Mode.INSTALL
-    """install: keep plugin and conflist in place. disable: keep them, but attach new pods to
-    the default network only. remove: remove both when no pod needs them any more.
-    "remove --force": release the networks of such pods and remove both"""
-
-    max_attachments: int = Field(default=4, ge=1, le=32)
-    """maximum networks of a static pod; admission limits all other pods"""
-
-    max_per_network: int = Field(default=2, ge=1, le=32)
-    """how often a static pod may name one network"""
-
-    limits: Literal["enforce", "warn"] = "enforce"
-    """enforce: a static pod over these limits is not attached. warn: it is attached"""
-
-    allow_replacing_multus: bool = False
-    """install Genie also where the container runtime calls Multus, which it then no longer does"""
-
-    ignored_networks: Names = ()
-    """networks that are never published, separated by commas"""
-
-    cni_bin_dir: Path = Path("/opt/cni/bin")
-    """where the container runtime looks for CNI plugins; Genie is installed there"""
-
-    other_bin_dirs: Paths = ()
-    """other directories in which the runtime looks for CNI plugins, separated by commas"""
-
-    cni_conf_dir: Path = Path("/etc/cni/net.d")
-    """where the container runtime looks for its conflist; Genie's is written there"""
-
-    extra_conf_dir: Path = Path(networks.DIRECTORIES[0])
-    """directory of network configurations that is searched first"""
-
-    state_dir: Path = Path("/var/lib/cni/genie")
-    """where the plugin keeps its records"""
-
-    plugin_source: Path = Path("/opt/genie/plugin")
-    """the plugin in the image"""
-
-    socket: Path = Path("/run/genie/agent.sock")
-    """where the plugin asks for a pod's annotations if the runtime passes none"""
-
-    runtime_socket: Path = Path("/run/containerd/containerd.sock")
-    """the container runtime's CRI socket; the reaper asks it for its sandboxes"""
-
-    host_root: Path = Path("/")
-    """where the reaper sees the host's files"""
-
-    reap_age_seconds: float = Field(default=600.0, ge=0)
-    """minimum age of a record that the reaper releases"""
-
-    reap_look_seconds: float = Field(default=60.0, gt=0)
-    """time between two passes of the reaper; a sandbox must be missing in two in a row"""
-
-    deadline_seconds: int = Field(default=90, ge=30, le=110)
-    """time for one call of the plugin; the kubelet gives the end of a sandbox 120 s in all"""
-
-    listen: str = "127.0.0.1"
-    """address of /healthz, /readyz and /metrics; the agent is in the node's own network"""
-
-    port: int = Field(default=9471, ge=0, le=65535)
-    """port of the same; 0: any free port"""
-
-    look_seconds: float = Field(default=4.0, gt=0, le=60)
-    """time between two checks of the files when no change is notified"""
-
-    gone_seconds: float = Field(default=60.0, ge=0)
-    """how long a network must be missing before its label turns to "false": installers of
-    networks rewrite their files, and no pod should wait for that"""
-
-    start_seconds: float = Field(default=300.0, ge=0)
-    """time after the agent's start in which no label turns to "false": the installers of
-    networks start with the node, too"""
-
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """debug, info, warning or error"""
+    node_name: str = field(
+        metadata=_about(
+            types.text(), "name of this node; the manifests take it from the downward API"
+        )
+    )
+    pod_uid: str = field(
+        default="",
+        metadata=_about(
+            types.any_text(),
+            "UID of this pod, from the downward API. The reaper checks that the runtime has this "
+            "pod; empty: no check",
+        ),
+    )
+    settings_dir: Path | None = field(
+        default=None,
+        metadata=_about(
+            types.path(),
+            "directory with one file for each of the settings that may change while the programs "
+            "run, as the ConfigMap genie is mounted: "
+            "default-network, mode, ignored-networks, max-attachments, max-per-network, limits. "
+            "Their options and variables are ignored then; empty: they count, until a restart",
+        ),
+    )
+    settings_delay_seconds: float = field(
+        default=30.0,
+        metadata=_about(
+            types.seconds(most=600),
+            "longest time that the agent waits before it applies changed settings of "
+            "--settings-dir. Each agent chooses a random part of it, so that a wrong value does "
+            "not reach every node at once",
+        ),
+    )
+    allow_replacing_multus: bool = field(
+        default=False,
+        metadata=_about(
+            types.boolean(),
+            "install Genie also where the container runtime calls Multus, which it then no longer "
+            "does",
+        ),
+    )
+    cni_bin_dir: Path = field(
+        default=Path("/opt/cni/bin"),
+        metadata=_about(
+            types.path(),
+            "where the container runtime looks for CNI plugins; Genie is installed there",
+        ),
+    )
+    other_bin_dirs: tuple[Path, ...] = field(
+        default=(),
+        metadata=_about(
+            types.paths(),
+            "other directories in which the runtime looks for CNI plugins, separated by commas",
+        ),
+    )
+    cni_conf_dir: Path = field(
+        default=Path("/etc/cni/net.d"),
+        metadata=_about(
+            types.path(),
+            "where the container runtime looks for its conflist; Genie's is written there",
+        ),
+    )
+    extra_conf_dir: Path = field(
+        default=Path(networks.DIRECTORIES[0]),
+        metadata=_about(types.path(), "directory of network configurations that is searched first"),
+    )
+    state_dir: Path = field(
+        default=Path("/var/lib/cni/genie"),
+        metadata=_about(types.path(), "where the plugin keeps its records"),
+    )
+    plugin_source: Path = field(
+        default=Path("/opt/genie/plugin"),
+        metadata=_about(types.path(), "the plugin in the image"),
+    )
+    socket: Path = field(
+        default=Path("/run/genie/agent.sock"),
+        metadata=_about(
+            types.path(),
+            "where the plugin asks for a pod's annotations if the runtime passes none",
+        ),
+    )
+    runtime_socket: Path = field(
+        default=Path("/run/containerd/containerd.sock"),
+        metadata=_about(
+            types.path(),
+            "the container runtime's CRI socket; the reaper asks it for its sandboxes",
+        ),
+    )
+    host_root: Path = field(
+        default=Path("/"),
+        metadata=_about(types.path(), "where the reaper sees the host's files"),
+    )
+    reap_age_seconds: float = field(
+        default=600.0,
+        metadata=_about(types.seconds(), "minimum age of a record that the reaper releases"),
+    )
+    reap_look_seconds: float = field(
+        default=60.0,
+        metadata=_about(
+            types.seconds(above_zero=True),
+            "time between two passes of the reaper; a sandbox must be missing in two in a row",
+        ),
+    )
+    deadline_seconds: int = field(
+        default=90,
+        metadata=_about(
+            types.whole_number(30, 110),
+            "time in seconds for one call of the plugin; the kubelet gives the end of a sandbox "
+            "120 s in all",
+        ),
+    )
+    listen: str = field(
+        default="127.0.0.1",
+        metadata=_about(
+            types.text(),
+            "address of /healthz, /readyz and /metrics; the agent is in the node's own network",
+        ),
+    )
+    port: int = field(
+        default=9471,
+        metadata=_about(types.whole_number(0, 65535), "port of the same; 0: any free port"),
+    )
+    look_seconds: float = field(
+        default=4.0,
+        metadata=_about(
+            types.seconds(above_zero=True, most=60),
+            "time between two checks of the files when no change is notified",
+        ),
+    )
+    gone_seconds: float = field(
+        default=60.0,
+        metadata=_about(
+            types.seconds(),
+            'how long a network must be missing before its label turns to "false": installers '
+            "of networks rewrite their files, and no pod should wait for that",
+        ),
+    )
+    start_seconds: float = field(
+        default=300.0,
+        metadata=_about(
+            types.seconds(),
+            'time after the agent\'s start in which no label turns to "false": the installers '
+            "of networks start with the node, too",
+        ),
+    )
+    log_level: str = field(
+        default="info",
+        metadata=_about(
+            types.choice("debug", "info", "warning", "error"), "least level that is logged"
+        ),
+    )
 
     @property
     def conf_dirs(self) -> tuple[str, str]:
@@ -147,10 +252,134 @@ class NodeSettings(service.ServiceSettings):
         """The directories of CNI plugins, in the order of CNI_PATH."""
         return [str(self.cni_bin_dir), *map(str, self.other_bin_dirs)]
 
+    @property
+    def live(self) -> LiveSettings:
+        """The settings that may change while the program runs."""
+        return LiveSettings(**{name: getattr(self, name) for name in LIVE})
 
-def load(arguments: Sequence[str]) -> NodeSettings:
-    """Return the settings; *arguments* is the command line. ``--help`` exits.
+    def with_live(self, live: LiveSettings) -> NodeSettings:
+        """Return these settings with the values of *live*."""
+        return dataclasses.replace(self, **{name: getattr(live, name) for name in LIVE})
 
-    Raises :class:`dispatcher.kube.settings.InvalidSettingsError`.
+
+LIVE = tuple(each.name for each in dataclasses.fields(LiveSettings))
+"""The names of the settings that may change while the programs run."""
+
+
+def load(
+    program: str, arguments: Sequence[str], environ: Mapping[str, str] = os.environ
+) -> NodeSettings:
+    """Return the settings; *arguments* is the command line, *program* is how a person starts it.
+
+    Prints all settings and exits for ``--help``. Raises :class:`InvalidSettingsError`.
     """
-    return service.load(NodeSettings, PROGRAM, arguments)
+    if environ.get(f"{PREFIX}CONFIG"):
+        raise InvalidSettingsError(
+            f"{PREFIX}CONFIG is not read by agent and reaper: use options, environment variables "
+            f"or {PREFIX}SETTINGS_DIR"
+        )
+    if not _HELP.isdisjoint(arguments):
+        print(describe(program))  # noqa: T201 - for a person
+        raise SystemExit(0)
+    options = _options(arguments)
+    texts = {
+        each.name: options.get(each.name) or environ.get(_variable(each.name), "")
+        for each in dataclasses.fields(NodeSettings)
+    }
+    if texts["settings_dir"]:
+        texts |= dict.fromkeys(LIVE, "")
+    if not texts["node_name"]:
+        raise InvalidSettingsError(f"setting {_option('node_name')} is required")
+    return NodeSettings(**parse(dataclasses.fields(NodeSettings), texts, _option))
+
+
+def parse(
+    fields: Iterable[dataclasses.Field[Any]],
+    texts: Mapping[str, str],
+    label: Callable[[str], str],
+) -> dict[str, Any]:
+    """Return the values of *texts*, by the names of their *fields*; "" means the default.
+
+    ``label(name)`` returns how a person sets that field. Raises :class:`InvalidSettingsError`,
+    which names every invalid setting.
+    """
+    values: dict[str, Any] = {}
+    faults = []
+    for each in fields:
+        text = texts.get(each.name, "").strip(BLANKS)
+        setting_type: SettingType = each.metadata["type"]
+        try:
+            if text:
+                values[each.name] = setting_type.parse(text)
+        except (ValueError, LookupError):
+            expected = f"must be {setting_type.expected}, got {quote(text)}"
+            faults.append(f"setting {label(each.name)}: {expected}")
+
+    if faults:
+        raise InvalidSettingsError("; ".join(faults))
+    return values
+
+
+def describe(program: str) -> str:
+    """Return the text of ``--help``: every setting with its variable, default and help."""
+    lines = [
+        f"usage: {program} [--SETTING=VALUE ...]",
+        "",
+        "Settings of Genie's agent and reaper. Each is an option or the environment",
+        "variable beside it; the option wins. For example:",
+        f"    {program} --node-name=node1",
+        "",
+    ]
+    for each in dataclasses.fields(NodeSettings):
+        lines.append(f"--{_dashed(each.name)} ({_variable(each.name)}; {_default(each)})")
+        lines += _wrap(each.metadata["help"])
+    return "\n".join(lines)
+
+
+def _wrap(sentence: str, width: int = 76) -> list[str]:
+    """Return *sentence* in indented lines; textwrap would stay in memory for this alone."""
+    lines = [""]
+    for word in sentence.split():
+        if len(lines[-1]) + 1 + len(word) > width:
+            lines.append("")
+        lines[-1] += f" {word}"
+    return [f"   {line}" for line in lines]
+
+
+def _options(arguments: Sequence[str]) -> dict[str, str]:
+    """Return the values of the command line by setting: ``--name=value`` or ``--name value``.
+
+    Raises :class:`InvalidSettingsError`. argparse would take half a MiB.
+    """
+    names = {f"--{_dashed(each.name)}": each.name for each in dataclasses.fields(NodeSettings)}
+    options: dict[str, str] = {}
+    rest = iter(arguments)
+    for argument in rest:
+        option, equals, value = argument.partition("=")
+        if option not in names:
+            raise InvalidSettingsError(f"unknown option {quote(option)}; --help lists all settings")
+        if not equals and (following := next(rest, None)) is None:
+            raise InvalidSettingsError(f"option {option} needs a value: {option}=VALUE")
+        options[names[option]] = value if equals else str(following)
+    return options
+
+
+def _default(setting: dataclasses.Field[Any]) -> str:
+    value = setting.default
+    if value is dataclasses.MISSING:
+        return "required"
+    if value in {None, "", ()}:
+        return "default: empty"
+    return f"default: {str(value).lower() if isinstance(value, bool) else value}"
+
+
+def _variable(name: str) -> str:
+    return f"{PREFIX}{name.upper()}"
+
+
+def _option(name: str) -> str:
+    return f"--{_dashed(name)} ({_variable(name)})"
+
+
+def _dashed(name: str) -> str:
+    return name.replace("_", "-")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from dispatcher.kube import logs
 from dispatcher.kube.errors import InvalidSettingsError
-from dispatcher.node.settings_loader import load
+from dispatcher.node.settings import load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,7 +36,7 @@ def run(
         signal.signal(number, lambda *_: stopping.set())
 
     try:
-        settings = load(arguments)
+        settings = load(f"python -m dispatcher.{name}", arguments)
         logs.configure(settings.log_level)
         return serve(settings, stopping)
     except (InvalidSettingsError, StartError) as error:

@@ -5,6 +5,7 @@ client. What a person must know it writes to files for the agent.
 
     __main__       starts the reaper's thread, which makes one pass a minute
     reaper         one pass: which records are released, and why others wait
+    acknowledged_settings  reads the settings that the agent has acknowledged
     history        what the reaper remembers between passes: absences, failed DELs
     cri            asks the container runtime for its sandboxes
     plugin_del     runs the installed plugin's DEL for a record

@@ -70,7 +70,8 @@ class Reaper:
     """Release the node's records, in one pass after the other.
 
     *list_sandboxes* returns the runtime's sandboxes or raises :class:`cri.CRIError`, *run_del* runs
-    the plugin's DEL for a record and returns the error, *clock* returns seconds of the epoch.
+    the plugin's DEL for a record and returns the error, *allow_force* returns whether the mode
+    "remove --force" still holds, *clock* returns seconds of the epoch.
     """
 
     def __init__(
@@ -79,14 +80,17 @@ class Reaper:
         *,
         list_sandboxes: Callable[[], set[str]],
         run_del: Callable[[CachedRecord], str],
+        allow_force: Callable[[], bool],
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._settings = settings
+        self.settings = settings
+        """The settings in force: the caller replaces them between two passes."""
         self._root = settings.host_root
         self._state_dir = resolve(self._root, settings.state_dir)
         self._records = RecordCache(self._state_dir)
         self._list_sandboxes = list_sandboxes
         self._run_del = run_del
+        self._allow_force = allow_force
         self._clock = clock
         self._absences = Absences()
         self._retries = DelRetries()
@@ -97,11 +101,7 @@ class Reaper:
 
     def run_once(self) -> None:
         """Make one pass, as the mode asks."""
-        mode = self._settings.mode
-        if mode.is_forced:
-            self.release_blocking()
-        if mode.is_leaving and not self._is_installed():
-            self._hand_over()
+        self.apply_mode()
 
         if swept := leftovers.sweep(str(self._state_dir)):
             log.info(
@@ -111,6 +111,14 @@ class Reaper:
             )
 
         self.release_orphans()
+
+    def apply_mode(self) -> None:
+        """Do what the mode asks while Genie leaves the node."""
+        mode = self.settings.mode
+        if mode.is_forced:
+            self.release_blocking()
+        if mode.is_leaving and not self._is_installed():
+            self._hand_over()
 
     def release_orphans(self) -> list[str]:
         """Release records that no runtime will release; return their containers."""
@@ -139,6 +147,8 @@ class Reaper:
         successor, ended_containers = self._successor(), self._ended_containers(records)
 
         for cached in removal.blocking_records(records.values(), successor, ended_containers):
+            if not self._allow_force():  # each DEL may take a minute
+                break
             if host_state.kill_overdue_holder(self._lock_file(cached.container_id)):
                 continue
             if self._release(cached):
@@ -218,7 +228,7 @@ class Reaper:
         if cached.record is None:
             return cached.fault
         if self._is_young(cached, now):
-            seconds = self._settings.reap_age_seconds
+            seconds = self.settings.reap_age_seconds
             return f"the record is younger than GENIE_REAP_AGE_SECONDS ({seconds:g} s)"
         if is_locked:
             return "a call of the plugin or a delegate holds its lock"
@@ -229,11 +239,11 @@ class Reaper:
         return ""
 
     def _is_young(self, cached: CachedRecord, now: float) -> bool:
-        return now - cached.written_at < self._settings.reap_age_seconds
+        return now - cached.written_at < self.settings.reap_age_seconds
 
     def _waits_for_executables(self, record: Record) -> bool:
         """Return whether only parked attachments are left, and none of them can be released."""
-        bin_dirs = [str(resolve(self._root, each)) for each in self._settings.bin_dirs]
+        bin_dirs = [str(resolve(self._root, each)) for each in self.settings.bin_dirs]
         return bool(record.attachments) and all(
             attachment.phase == PARKED and networks.missing_executables(attachment.conf, bin_dirs)
             for attachment in record.attachments
@@ -282,16 +292,16 @@ class Reaper:
         runtime calls Genie, and the records must stay.
         """
         paths = (
-            self._settings.cni_bin_dir / keys.PLUGIN_TYPE,
-            self._settings.cni_conf_dir / keys.CONFLIST,
+            self.settings.cni_bin_dir / keys.PLUGIN_TYPE,
+            self.settings.cni_conf_dir / keys.CONFLIST,
         )
         return any(resolve(self._root, path).exists() for path in paths)
 
     def _successor(self) -> str:
         """Return the host's path of what the runtime loads without Genie's conflist, or ""."""
-        directory = resolve(self._root, self._settings.cni_conf_dir)
+        directory = resolve(self._root, self.settings.cni_conf_dir)
         name = conf_dir.successor(directory).rpartition("/")[2]
-        return str(self._settings.cni_conf_dir / name) if name else ""
+        return str(self.settings.cni_conf_dir / name) if name else ""
 
     def _ended_containers(self, records: Mapping[str, CachedRecord]) -> set[str]:
         """Return the containers that the runtime does not list, or whose namespace is missing."""

@@ -68,6 +68,9 @@ AGENT_PROBLEM = ".agent-problem"
 REAPER_PROBLEM = ".reaper-problem"
 """File of the reaper's current problem, for ``genie doctor`` and the agent."""
 
+ACCEPTED_SETTINGS = ".settings"
+"""File with the settings that the agent has accepted, for the reaper and the next agent."""
+
 
 _READING = posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NOFOLLOW | posix.O_NONBLOCK
 _WRITING = posix.O_WRONLY | posix.O_CLOEXEC | posix.O_CREAT | posix.O_EXCL

@@ -5,6 +5,7 @@ tests/cluster/test_manifests.py sends what it renders to real API servers.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -168,7 +169,7 @@ def variables(pod: dict[str, Any], name: str) -> dict[str, str]:
 def test_every_variable_of_a_platform_is_a_setting(platform: str) -> None:
     """A misspelled variable would be ignored."""
     pod = pod_of_the_agent({"platform": platform})
-    known = {f"GENIE_{field.upper()}" for field in NodeSettings.model_fields}
+    known = {f"GENIE_{each.name.upper()}" for each in dataclasses.fields(NodeSettings)}
     for name in ("agent", "reaper"):
         assert variables(pod, name).keys() <= known
 

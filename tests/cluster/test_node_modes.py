@@ -15,6 +15,7 @@ from tests.cluster.support.agents import (
     granted,
     label,
     node_events,
+    removal_confirmed,
     rights_for_old_runtimes,
     rolled_out,
     set_mode,
@@ -189,8 +190,9 @@ def test_disable_and_then_remove_lose_no_pod_and_leave_nothing(
         "weave": before["weave"],
         "canal": before["canal"] + 1,
     }
-    set_mode(cluster, "remove --force")
-    rolled_out(cluster)
+    with removal_confirmed(cluster, NODE):
+        set_mode(cluster, "remove --force")
+        rolled_out(cluster)
     cluster.wait_for(lambda: not node.path(CONFLIST).exists(), 120, "Genie to leave")
     assert {network: len(node.addresses(network)) for network in NETWORKS} == {
         "weave": before["weave"] - 2,
@@ -231,8 +233,9 @@ def removed_with_a_survivor(cluster: Cluster, namespace: str, leaving: Node) -> 
     for name in ("survivor", "early"):
         cluster.apply(pod_manifest(name, None), "-n", namespace)
     wait_until_ready(cluster, namespace, "survivor", "early")
-    set_mode(cluster, "remove --force")
-    rolled_out(cluster)
+    with removal_confirmed(cluster, NODE):
+        set_mode(cluster, "remove --force")
+        rolled_out(cluster)
     cluster.wait_for(
         lambda: not node.path(LAUNCHER).exists() and not node.records(),
         120,

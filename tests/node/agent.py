@@ -16,11 +16,14 @@ from dispatcher.reaper import plugin_del
 from dispatcher.reaper.reaper import Reaper
 
 known, *arguments = sys.argv[1:]
-settings = load(["--node-name=test", "--reap-age-seconds=0", *arguments])
+settings = load(
+    "python -m dispatcher.reaper", ["--node-name=test", "--reap-age-seconds=0", *arguments]
+)
 reaper = Reaper(
     settings,
     list_sandboxes=lambda: set(known.split(",")),
     run_del=lambda cached: plugin_del.run(settings, cached),
+    allow_force=lambda: True,
 )
 reaper.run_once()
 print("freed:", *reaper.release_orphans())

@@ -98,6 +98,8 @@ class ReaperRig:
         """The error of the plugin's DEL."""
         self.parks = False
         """Whether the plugin's DEL keeps the record."""
+        self.is_force_allowed = True
+        """Whether the mode "remove --force" holds."""
         self.released: list[str] = []
         (self.root / "proc").mkdir()
         self.state = host.root / "state"
@@ -107,7 +109,13 @@ class ReaperRig:
     def make_reaper(self, host: Host, **settings: Any) -> Reaper:
         """Return a reaper with *settings*."""
         given = host.settings(host_root=host.root, state_dir="/state", **settings)
-        return Reaper(given, list_sandboxes=self._list, run_del=self._release, clock=self.clock)
+        return Reaper(
+            given,
+            list_sandboxes=self._list,
+            run_del=self._release,
+            allow_force=lambda: self.is_force_allowed,
+            clock=self.clock,
+        )
 
     def _list(self) -> set[str]:
         if self.is_away:

@@ -5,10 +5,12 @@ The conftest of each of these folders imports the fixtures that its tests use.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,12 +18,12 @@ import pytest
 from dispatcher.agent.events import Events, Subject
 from dispatcher.agent.installer import PluginInstaller
 from dispatcher.kube import logs
+from dispatcher.node.mode import Mode
 from dispatcher.node.plugin_layout import LOADER_PLACEHOLDER
 from dispatcher.node.settings import NodeSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from pathlib import Path
 
     from dispatcher.agent.reconciler import NodeReconciler
 
@@ -93,7 +95,11 @@ class Host:
             "socket": self.root / "agent.sock",
             "plugin_source": self.root / "image-v1",
         }
-        return NodeSettings(**{**defaults, **given})
+        values = {**defaults, **given}
+        for each in dataclasses.fields(NodeSettings):
+            if isinstance(each.default, Path) and each.name in values:
+                values[each.name] = Path(values[each.name])
+        return NodeSettings(**{**values, "mode": Mode(values.get("mode", "install"))})
 
     def options(self) -> list[str]:
         """Return the command line that gives a program these settings."""
@@ -143,10 +149,9 @@ def make_reconciler(
     )
 
     def make(*, labels_published: bool = True, **settings: Any) -> NodeReconciler:
-        reconciler = NodeReconciler(
-            host.settings(**settings), host.plugin(), events, lambda: None, clock
-        )
-        reconciler.labels_published = labels_published
+        given = host.settings(**settings)
+        reconciler = NodeReconciler(given, host.plugin(), events, lambda: None, clock)
+        reconciler.published_settings = given.live if labels_published else None
         return reconciler
 
     return make

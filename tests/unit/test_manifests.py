@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,7 +40,7 @@ def variables(spec: dict[str, Any]) -> dict[str, dict[str, Any]]:
 @pytest.mark.parametrize("name", ["agent", "reaper"])
 def test_every_variable_of_the_daemonset_is_a_setting(name: str) -> None:
     """A misspelled variable would be ignored."""
-    known = {f"GENIE_{field.upper()}" for field in NodeSettings.model_fields}
+    known = {f"GENIE_{each.name.upper()}" for each in dataclasses.fields(NodeSettings)}
     assert variables(container(name)).keys() <= known
 
 

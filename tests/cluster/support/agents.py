@@ -67,6 +67,16 @@ def set_mode(cluster: Cluster, mode: str) -> None:
     cluster.kubectl("rollout", "restart", DAEMONSET, "-n", NAMESPACE)
 
 
+@contextlib.contextmanager
+def removal_confirmed(cluster: Cluster, node: str) -> Iterator[None]:
+    """Let a Node apply the mode "remove --force" until the end of the block."""
+    cluster.kubectl("annotate", "node", node, "--overwrite", "cni-genie.io/confirm-remove=force")
+    try:
+        yield
+    finally:
+        cluster.kubectl("annotate", "node", node, "cni-genie.io/confirm-remove-")
+
+
 def wait_for_default(cluster: Cluster, network: str) -> None:
     """Wait until every node's runtime calls Genie with *network* as the default."""
     conflists = [node.path(CONFLIST) for node in cluster.nodes.values()]

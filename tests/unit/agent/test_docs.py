@@ -9,7 +9,7 @@ from pathlib import Path
 from dispatcher import keys
 from dispatcher.agent import annotation_server
 from dispatcher.agent.metrics import AgentMetrics
-from dispatcher.node.settings import NodeSettings
+from dispatcher.node.settings import LIVE, NodeSettings
 from dispatcher.plugin.cli.installation import Installation
 from dispatcher.plugin.cli.main import _parser
 from dispatcher.state import journal, store
@@ -67,6 +67,7 @@ def test_the_places_are_those_of_the_code() -> None:
         settings.state_dir / journal.NAME,
         settings.state_dir / store.AGENT_PROBLEM,
         settings.state_dir / store.REAPER_PROBLEM,
+        settings.state_dir / store.ACCEPTED_SETTINGS,
         settings.state_dir / f"<container>{store.SUFFIX}{store.CORRUPT}",
         settings.socket,
     ):
@@ -75,7 +76,16 @@ def test_the_places_are_those_of_the_code() -> None:
     assert settings.reap_age_seconds == 600
     assert settings.reap_look_seconds == 60
     for name in re.findall(r"`GENIE_([A-Z_]+)`", PAGE):
-        assert name.lower() in NodeSettings.model_fields
+        assert hasattr(settings, name.lower())
+
+
+def test_every_setting_that_may_change_is_in_the_table() -> None:
+    """By its key in the ConfigMap."""
+    section = PAGE.partition("## Settings\n")[2].partition("\n## ")[0]
+    cells = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
+    names = re.findall(r"`([^`]+)`", " ".join(cells))
+    assert sorted(names) == sorted(name.replace("_", "-") for name in LIVE)
+    assert f"{keys.CONFIRM_REMOVE}={keys.CONFIRM_FORCE}" in section
 
 
 def test_every_command_that_the_page_shows_is_one() -> None:

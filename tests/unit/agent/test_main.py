@@ -203,7 +203,7 @@ def test_the_files_of_a_removed_plugin_are_removed(host: Host) -> None:
     SteppedAgent(host, node_api()).reconcile()
     (host.state / "journal").touch()
     api = node_api()
-    settings = host.settings(mode="remove").model_copy(update={"deadline_seconds": 0})
+    settings = host.settings(mode="remove", deadline_seconds=0)
     look, publish, read = Agent(settings, host.plugin(), api.client()).loops
     for loop in (look, publish, look, look, publish, read):
         loop.run_once()

@@ -403,7 +403,7 @@ def test_the_choice_of_networks_is_taken_from_pods_only_when_the_labels_say_so(
         f'mode "{mode}" attaches the default network only',
     )
     assert events.emitted == []
-    reconciler.labels_published = True
+    reconciler.published_settings = host.settings(mode=mode).live
     assert reconciler.reconcile().problem == ""
     assert not ours.exists() if mode == "remove" else ours.read_bytes() != before
 

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
+from dispatcher.node import accepted_settings
+from dispatcher.node.accepted_settings import AcceptedSettings
 from dispatcher.node.loop import Loop
 from dispatcher.reaper import __main__ as reaper_command
 from dispatcher.reaper import cri, plugin_del
+from dispatcher.reaper.acknowledged_settings import AcknowledgedSettings
 from dispatcher.state import store
 from tests.unit.builders import make_record
 
@@ -46,7 +50,9 @@ def test_a_pass_asks_the_runtime_and_runs_the_plugins_del(
     settings = host.settings(host_root=host.root, pod_uid="u", reap_age_seconds=0, **places)
     (host.root / "proc").mkdir()
 
-    loop = reaper_command._make_loop(settings)
+    accepted_settings.write(host.state, AcceptedSettings(settings.live, settings.live))
+    acknowledged, have_changed = AcknowledgedSettings(settings), threading.Event()
+    loop = reaper_command._make_loop(settings, acknowledged, have_changed)
     for _ in range(2):
         assert loop.run_once() == settings.reap_look_seconds
     assert list(host.state.glob("*.json")) == []
