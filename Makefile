@@ -68,8 +68,8 @@ coverage: venv  ## run the unit tests with branch coverage
 	@$(RUN) -m coverage run -m pytest -q tests/unit
 	@$(RUN) -m coverage report
 
-node: venv  ## test the plugin with real CNI plugins in network namespaces (root)
-	@$(RUN) -m pytest -q tests/node
+node: venv  ## test the plugin with real CNI plugins in network namespaces, on all processors (root)
+	@$(RUN) -m pytest -q $(PARALLEL) tests/node
 
 live: venv  ## test the whole product on a real Kubernetes (root)
 	@$(RUN) -m pytest tests/cluster

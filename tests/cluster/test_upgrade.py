@@ -174,8 +174,9 @@ def test_an_upgrade_that_is_taken_back_and_made_again_loses_nothing(
             assert remaining_leftovers(node) == {}
 
         replace(cluster, namespace, PROJECT, expected)
-    finally:
-        install_genie(cluster)
+    except BaseException:
+        install_genie(cluster)  # the next tests need this version
+        raise
     cluster.kubectl("delete", "pods", "--all", "-n", namespace, "--wait=true")
     assert failures(cluster, namespace) == []
     assert remaining_leftovers(node) == {}
