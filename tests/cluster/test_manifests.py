@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from tests.cluster.support.admission import own_cluster
+from tests.cluster.support.chart_values import COMBINATIONS, POLICIES_ALONE
 from tests.cluster.support.other_kinds import CERT_MANAGER, PROMETHEUS, defined
 from tests.devcluster.helm import GENIE_YAML, NAMESPACE, PLAIN, render
 
@@ -23,14 +24,6 @@ if TYPE_CHECKING:
     from tests.devcluster.cluster import Cluster
 
 DRY_RUN = ("--dry-run=server", "--validate=strict", "--output=json")
-METRICS = {
-    "podMonitor": True,
-    "serviceMonitor": True,
-    "rules": True,
-    "dashboards": True,
-    "labels": {"release": "prometheus"},
-}
-WITHOUT_WEBHOOK = {"enabled": False}
 
 
 @pytest.fixture(scope="module", params=["current", "oldest"])
@@ -71,54 +64,6 @@ def test_an_api_server_accepts_genie_yaml_by(api_server: Cluster, source: tuple[
     assert accepted(api_server, *source) == expected
 
 
-COMBINATIONS: list[Any] = [
-    pytest.param({}, id="the defaults"),
-    *(pytest.param({"platform": each}, id=each) for each in ("k3s", "rke2", "crio")),
-    pytest.param({"oldRuntimes": True}, id="old runtimes"),
-    pytest.param({"certificates": "cert-manager"}, id="cert-manager"),
-    pytest.param(
-        {
-            "certificates": "cert-manager",
-            "certificateIssuer": {"name": "company", "kind": "ClusterIssuer"},
-        },
-        id="cert-manager with an issuer of the company",
-    ),
-    pytest.param({"certificates": "files", "certificateSecret": "tls"}, id="certificates of files"),
-    pytest.param({"webhook": {"hostNetwork": True}}, id="host network"),
-    pytest.param({"metrics": METRICS}, id="metrics"),
-    pytest.param({"limits": "warn", "maxAttachments": 8, "maxPerNetwork": 4}, id="limits"),
-    pytest.param(
-        {
-            "imagePullSecrets": [{"name": "registry"}],
-            "agent": {"nodeSelector": {"rollout": "first"}},
-            "webhook": {"nodeSelector": {"kubernetes.io/arch": "amd64"}, "networks": ["later"]},
-        },
-        id="pull secrets, node selectors and later networks",
-    ),
-    pytest.param(
-        {
-            "platform": "k3s",
-            "certificates": "cert-manager",
-            "webhook": {"hostNetwork": True},
-            "metrics": METRICS,
-        },
-        id="k3s, cert-manager, host network and metrics",
-    ),
-    pytest.param(
-        {
-            "platform": "crio",
-            "oldRuntimes": True,
-            "certificates": "files",
-            "certificateSecret": "tls",
-            "webhook": {"hostNetwork": True, "scheduling": "preferred"},
-            "limits": "warn",
-            "metrics": METRICS,
-        },
-        id="CRI-O, old runtimes, files, host network, warnings and metrics",
-    ),
-]
-
-
 @pytest.mark.parametrize("values", COMBINATIONS)
 def test_an_api_server_accepts_every_object_with(
     api_server: Cluster, values: dict[str, Any]
@@ -127,20 +72,6 @@ def test_an_api_server_accepts_every_object_with(
     objects = render({**PLAIN, **values})
     text = yaml.safe_dump_all(objects)
     assert accepted(api_server, "-f", "-", input=text) == names(objects)
-
-
-POLICIES_ALONE: list[Any] = [
-    pytest.param({"webhook": WITHOUT_WEBHOOK}, id="policies alone"),
-    pytest.param(
-        {
-            "webhook": WITHOUT_WEBHOOK,
-            "platform": "rke2",
-            "limits": "warn",
-            "metrics": {**METRICS, "serviceMonitor": False},
-        },
-        id="policies alone on RKE2 with metrics",
-    ),
-]
 
 
 @pytest.mark.parametrize("values", POLICIES_ALONE)

@@ -7,6 +7,7 @@ What is where:
     agents           the agents: settings, modes, labels, Events, metrics
     admission        namespaces, reviews and webhook configurations for tests of admission
     outside_webhook  the webhook as a process of the machine, for clusters without nodes
+    chart_values     values of the chart that make sense together
     certs_manager    a certificate manager as a process
     certs_replica    a replica of the webhook for tests of certificates
     certs_site       several replicas and a strict client, for tests of certificates
