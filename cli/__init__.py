@@ -9,6 +9,10 @@ in the cluster. Pure, from JSON to values:
     status       the checks that tell whether Genie works
     preflight    the checks before an upgrade: versions that do not go together
     explain      what a pod would be attached to, and which nodes can do it
+    migrate      what objects of CNI-Genie and Multus need
+    logical_networks  the conversion of CNI-Genie's logical networks
+    multus       the annotation of Multus
+    merge_patch  the patch of a pod's or a template's annotations
     documents    YAML and JSON manifests, with the place of each field
     lint         manifests against the rules of the webhook
     lint_report  the findings of ``lint`` as text, JSON, YAML, for GitHub, and as SARIF

@@ -34,6 +34,7 @@ COMMANDS = {
         "manifests", "Show which networks a pod would get, and on which nodes."
     ),
     "lint": CommandEntry("manifests", "Check manifests as the webhook would, without a cluster."),
+    "migrate": CommandEntry("upgrade", "Show what objects of CNI-Genie and Multus need."),
     "preflight": CommandEntry("upgrade", "Check the cluster before an upgrade."),
     "doctor": CommandEntry("nodes", "Run the node's own checks, without SSH."),
     "attachments": CommandEntry("nodes", "List what is attached on a node."),

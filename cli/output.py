@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 WIDTH = 80
 """Columns of a table where standard output is no terminal."""
 
+GAP = 2
+"""Blanks between two columns of a table."""
+
 MIN_LAST = 20
 """Columns that the last column of a table has at least, before others are folded for it."""
 
@@ -41,6 +44,8 @@ COLOURS = {
     CheckState.FAILED: "red",
     CheckState.UNKNOWN: "white",
 }
+
+WORD_COLOURS = {"error": "red", "gone": "red", "check": "yellow", "warning": "yellow"}
 
 STATE_WIDTH = max(map(len, CheckState))
 
@@ -73,17 +78,17 @@ def print_table(head: Sequence[str], rows: Iterable[Sequence[Cell]], empty: str)
 
     lines = [[[cell] if isinstance(cell, str) else list(cell) for cell in row] for row in rows]
     widths = [
-        max(len(text) for texts in column for text in (*texts, ""))
-        for column in zip(*lines, strict=True)
+        max(len(text) for text in (name, *(text for texts in column for text in texts)))
+        for name, *column in zip(head, *lines, strict=True)
     ]
-    whole = sum(widths[:-1]) + 2 * len(widths) <= console().width - MIN_LAST
+    rest = console().width - sum(widths[:-1]) - GAP * (len(head) - 1)
+    fits = rest >= MIN_LAST
 
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, GAP, 0, 0))
     for number, name in enumerate(head):
-        width = (
-            max(widths[number], len(name)) if lines and whole and number + 1 < len(head) else None
-        )
-        table.add_column(name, overflow="fold", min_width=width)
+        is_last = number + 1 == len(head)
+        width = min(widths[number], rest) if is_last else widths[number]
+        table.add_column(name, overflow="fold", width=width if fits else None)
     for row in lines:
         table.add_row(*(Text("\n".join(map(printable, texts))) for texts in row))
     _print(table if lines else empty)
@@ -102,6 +107,23 @@ def print_checks(checks: Sequence[Check]) -> None:
         typer.echo(f"{state} {printable(each.subject):<{width}}  {seen}")
         if each.fix:
             typer.echo(f"{margin}-> {printable(each.fix)}")
+
+
+def print_findings(findings: Iterable[tuple[str, str, str, str]], empty: str) -> None:
+    """Print findings as paragraphs: word and object, what is wrong, and a command or nothing.
+
+    Sentences have the whole width; a command is one line however long, so that it can be copied.
+    """
+    margin = " " * (STATE_WIDTH + 1)
+    for word, subject, message, command in findings:
+        empty = ""
+        state = typer.style(f"{word:<{STATE_WIDTH}}", fg=WORD_COLOURS.get(word))
+        typer.echo(f"{state} {printable(subject)}")
+        typer.echo(_fold(printable(message), margin))
+        if command:
+            typer.echo(f"{margin}-> {printable(command)}")
+    if empty:
+        typer.echo(empty)
 
 
 def print_explanations(explanations: Sequence[Explanation], empty: str) -> None:

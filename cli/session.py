@@ -41,6 +41,13 @@ WORKLOADS = (
     ("batch", "cronjobs", "CronJob"),
 )
 
+FOREIGN = (
+    ("k8s.cni.cncf.io", "network-attachment-definitions", "NetworkAttachmentDefinition"),
+    ("alpha.network.k8s.io", "logicalnetworks", "LogicalNetwork"),
+    ("alpha.network.k8s.io", "physicalnetworks", "PhysicalNetwork"),
+    ("networking.k8s.io", "networkpolicies", "NetworkPolicy"),
+)
+
 WEBHOOK = "genie-webhook"
 """The webhook's Deployment."""
 
@@ -140,6 +147,12 @@ class Session:
             for item in self.list_or_own(resource, group):
                 if not has_controller(item):
                     yield Document("cluster", {**item, "kind": kind})
+
+    def foreign_objects(self) -> Iterator[Document]:
+        """Yield the objects of Multus and CNI-Genie, and the policies that may name them."""
+        for group, resource, kind in FOREIGN:
+            for item in self.list_or_own(resource, group, is_optional=True):
+                yield Document("cluster", {**item, "kind": kind})
 
     def list_or_own(
         self, resource: str, group: str = "", *, is_optional: bool = False

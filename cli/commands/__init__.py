@@ -4,7 +4,7 @@ Each module has a group of commands; :mod:`cli.app` imports the one whose comman
 
     cluster    networks, pods, status, version
     manifests  lint, explain
-    upgrade    preflight
+    upgrade    migrate, preflight
     nodes      doctor, attachments, logs
     support    bundle
     removal    uninstall

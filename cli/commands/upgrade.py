@@ -1,14 +1,20 @@
-"""Before an installation or an upgrade: ``preflight``."""
+"""Before an installation or an upgrade: ``migrate`` and ``preflight``."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.formats import Format
-from cli.lint import ERROR
+from cli.lint import ERROR, LintContext
 from cli.lint import lint as lint_documents
+from cli.logical_networks import parse_confs
+from cli.manifest_input import read_manifests
+from cli.migrate import MigrationContext, Verdict
+from cli.migrate import migrate as plan_migration
 from cli.options import (
     GENIE_NAMESPACE,
     Context,
@@ -18,13 +24,77 @@ from cli.options import (
     command_group,
     notes,
 )
-from cli.output import print_checks, print_data, print_table
+from cli.output import print_checks, print_data, print_findings
 from cli.preflight import ClusterVersions, version_checks
 from cli.session import Access, Session, own_version, rules_of
 from cli.status import CheckState
 from webhook.limits import Limits
 
+if TYPE_CHECKING:
+    from cli.migrate import Migration, MigrationFinding
+
 commands = command_group()
+
+CNI_SUFFIXES = {".conf", ".conflist", ".json"}
+
+
+@commands.command(
+    epilog=notes(
+        "kubectl genie migrate --default-network canal",
+        "kubectl genie migrate -f deploy/ --default-network canal -o json",
+        "kubectl genie migrate --cni-conf net.d/ --write converted/",
+        codes=["nothing needs a change", "some object needs a change"],
+    )
+)
+def migrate(
+    *,
+    files: Annotated[
+        list[str] | None,
+        typer.Option("--file", "-f", help="manifests to read instead of the cluster; - for stdin"),
+    ] = None,
+    default_network: Annotated[
+        str, typer.Option(help="network on eth0 of pods that name none; default: Genie's own")
+    ] = "",
+    cni_conf: Annotated[
+        str, typer.Option(help="folder with a copy of a node's /etc/cni/net.d")
+    ] = "",
+    write: Annotated[
+        str, typer.Option(help="folder for converted networks: files for nodes, definitions")
+    ] = "",
+    output: Output = Format.TABLE,
+    kubeconfig: Kubeconfig = "",
+    context: Context = "",
+    genie: GenieNamespace = GENIE_NAMESPACE,
+) -> None:
+    """Show what pods, workloads and objects of CNI-Genie and Multus need.
+
+    What stays the same is counted. What does not is listed, with a command that patches it. The
+    cluster is not changed. Limits per pod and combinations of plugins count after the patch.
+    """
+    if files:
+        documents, rules = read_manifests(files), LintContext()
+    else:
+        session = Session(Access(kubeconfig, context), genie)
+        documents, rules = [*session.workloads(), *session.foreign_objects()], rules_of(session)
+        if not (rules.networks and rules.networks.known):  # Genie is not installed yet
+            rules = rules._replace(networks=None)
+        default_network = default_network or session.default_network
+        session.finish()
+
+    confs = parse_confs(
+        (each.name, each.read_text(errors="replace"))
+        for each in (Path(cni_conf).iterdir() if cni_conf else ())
+        if each.suffix in CNI_SUFFIXES
+    )
+    found = plan_migration(documents, MigrationContext(rules, default_network, confs))
+    if output is Format.TABLE:
+        _print_migration(found)
+    else:
+        print_data(found, output)
+    if write:
+        _write(Path(write), found)
+    needs = any(each.verdict in {Verdict.CHECK, Verdict.GONE} for each in found.findings)
+    raise typer.Exit(1 if needs else 0)
 
 
 @commands.command(
@@ -66,10 +136,41 @@ def preflight(
     if output is Format.TABLE:
         print_checks(checks)
         typer.echo("")
-        rows = [(each.severity, each.subject, each.message) for each in findings]
-        print_table(("SEVERITY", "OBJECT", "WHY"), rows, "No workload would be refused.")
+        rows = [(each.severity, each.subject, each.message, "") for each in findings]
+        print_findings(rows, "No workload would be refused.")
     else:
         print_data({"checks": checks, "workloads": findings}, output)
     session.finish()
     failed = any(each.state is CheckState.FAILED for each in checks)
     raise typer.Exit(1 if failed or any(each.severity == ERROR for each in findings) else 0)
+
+
+def _print_migration(found: Migration) -> None:
+    shown = [each for each in found.findings if each.verdict is not Verdict.SAME]
+    rows = [(each.verdict, _named(each), each.message, each.command) for each in shown]
+    print_findings(rows, "Nothing needs a change.")
+    typer.echo(f"\nObjects with networks that stay the same: {len(found.findings) - len(shown)}")
+    if any(each.command for each in shown):
+        typer.echo("A patch of a template replaces the workload's pods.")
+    if any(each.patch and each.subject.startswith("Pod ") for each in shown):
+        typer.echo("Pods must be created anew: their networks are fixed.")
+    if found.files:
+        typer.echo(f"Converted networks: {len(found.files)}; --write FOLDER writes them")
+
+
+def _named(finding: MigrationFinding) -> str:
+    place = finding.place
+    return finding.subject + (f"  ({place.file}:{place.line})" if place.line else "")
+
+
+def _write(folder: Path, found: Migration) -> None:
+    """Write the configurations for nodes, and the definitions as one list."""
+    nodes = folder / "genie.d"
+    nodes.mkdir(parents=True, exist_ok=True)
+    for each in found.files:
+        path = nodes / Path(each.path).name
+        path.write_text(json.dumps(each.conflist, indent=2) + "\n")
+    listed = {"apiVersion": "v1", "kind": "List", "items": found.definitions}
+    path = folder / "network-attachment-definitions.json"
+    path.write_text(json.dumps(listed, indent=2) + "\n")
+    typer.echo(f"written: {nodes}, {path}", err=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -143,6 +144,8 @@ AS_DEVELOPER: list[tuple[tuple[str, ...], int, str, str]] = [
     (("explain", "web"), 0, "eth0            weave  (primary)", "list nodes"),
     (("lint", "-f", "-", "--from-cluster"), 1, 'is not allowed in namespace "', "list nodes"),
     (("preflight",), 0, "API server", "list cronjobs"),
+    (("migrate",), 0, "stay the same: 1", "list network-attachment-definitions"),
+    (("uninstall", "--dry-run"), 2, "", "forbidden"),
     (("doctor",), 2, "", "nodes are asked through pods in namespace genie-system"),
     (("attachments", "node1"), 2, "", "which you may not list"),
     (("logs", "node1"), 2, "", "which you may not list"),
@@ -203,6 +206,29 @@ def test_an_api_server_that_cannot_be_reached_is_one_line(
     path.write_text(json.dumps(config))
     done = genie(path, *words)
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+
+
+def test_a_patch_of_migrate_keeps_what_the_kubernetes_api_accepts(
+    cluster: Cluster, admin: Path, namespace: str
+) -> None:
+    """The command is run as it is printed; afterwards the template is one that stays the same."""
+    pod = pod_manifest("web", "")
+    annotations = {"k8s.v1.cni.cncf.io/networks": "weave"}
+    template = {"metadata": {"annotations": annotations, "labels": {"a": "b"}}, "spec": pod["spec"]}
+    spec = {"replicas": 0, "selector": {"matchLabels": {"a": "b"}}, "template": template}
+    metadata = {"name": "web", "namespace": namespace}
+    value = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}
+    cluster.apply(value)
+
+    def needs() -> list[dict[str, Any]]:
+        done = genie(admin, "migrate", "--output", "json")
+        subject = f"Deployment {namespace}/web"
+        return [each for each in json.loads(done.stdout)["findings"] if each["subject"] == subject]
+
+    [finding] = needs()
+    cluster.kubectl(*shlex.split(finding["command"])[1:])
+    [finding] = needs()
+    assert (finding["verdict"], "canal,weave@net1" in finding["message"]) == ("same", True)
 
 
 def test_kubectl_runs_the_command_and_its_completion(

@@ -67,6 +67,12 @@ def workload(
     return {"kind": kind, "metadata": {"name": name}, "spec": spec, "status": status}
 
 
+def deployment(cni: str) -> dict[str, Any]:
+    """Return a Deployment of the namespace shop whose template names *cni*."""
+    template = {"metadata": {"annotations": {"cni": cni}}, "spec": {"containers": []}}
+    return {"metadata": {"name": "web", "namespace": "shop"}, "spec": {"template": template}}
+
+
 class FakeAPI:
     """A client that answers from *objects* by path; *forbidden* paths are 403, others 404."""
 

@@ -9,7 +9,7 @@ import pytest
 
 from cli.facts import read_workload
 from cli.preflight import ClusterVersions, version_checks
-from tests.unit.kubectl_genie.builders import APPS, CLUSTER, GENIE, pod, workload
+from tests.unit.kubectl_genie.builders import APPS, CLUSTER, GENIE, deployment, pod, workload
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,11 +111,6 @@ RESOURCES = (
 )
 
 
-def deployment(cni: str) -> dict[str, Any]:
-    template = {"metadata": {"annotations": {"cni": cni}}, "spec": {"containers": []}}
-    return {"metadata": {"name": "web", "namespace": "shop"}, "spec": {"template": template}}
-
-
 def cluster(cni: str = "canal,canal") -> dict[str, Any]:
     """Return a cluster with a Deployment, and a pod of a controller, that name *cni*."""
     objects: dict[str, Any] = {**CLUSTER, **{path: [] for path in RESOURCES}}
@@ -140,11 +135,10 @@ unknown genie-agent    cni-genie:dev; this command is unreleased: the versions
 unknown genie-webhook  cni-genie:dev; this command is unreleased: the versions
                        cannot be compared
 
-SEVERITY  OBJECT               WHY
-error     Deployment shop/web  Too many: must have at most 1 attachment of
-                               network "canal" in namespace "shop" (has 2); ask
-                               a cluster administrator to set the namespace's
-                               annotation "cni-genie.io/max-per-network" to 2
+error   Deployment shop/web
+        Too many: must have at most 1 attachment of network "canal" in namespace
+        "shop" (has 2); ask a cluster administrator to set the namespace's
+        annotation "cni-genie.io/max-per-network" to 2
 """
 
 
