@@ -145,6 +145,7 @@ class Agent:
         """Reconcile with the settings that are in force now; without any, leave the node alone."""
         follower = self._follower
         settings = follower.follow(is_confirmed=self._confirmation.is_present)
+        self.metrics.settings.show(settings.live if settings else None, follower.refused)
         if settings is None:
             return self._reconciler.leave_alone(follower.refused or follower.unmet)
 

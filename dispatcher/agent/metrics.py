@@ -20,6 +20,7 @@ from prometheus_client import (
 )
 
 from dispatcher.agent.journal_reader import RetryTracker
+from dispatcher.node.accepted_settings import generation
 from dispatcher.state.record import PARKED
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from dispatcher.agent.journal_reader import JournalEntry
     from dispatcher.node.record_cache import CachedRecord
+    from dispatcher.node.settings import LiveSettings
 
 SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 90.0)
 """An ADD takes tens of milliseconds, and its deadline is 90 s."""
@@ -47,6 +49,7 @@ class AgentMetrics:
         self.calls = CallMetrics(self.registry)
         self.records = RecordMetrics(self.registry)
         self.node = NodeMetrics(self.registry)
+        self.settings = SettingsMetrics(self.registry)
 
 
 class CallMetrics:
@@ -183,6 +186,41 @@ class NodeMetrics:
         self._reaper_problem.clear()
         if problem:
             self._reaper_problem.labels(problem).set(1)
+
+
+class SettingsMetrics:
+    """Metrics of the settings that may change while the agent runs."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._in_force = Gauge(
+            "genie_agent_settings",
+            "Settings in force on this node; always 1, absent if there are none yet. The "
+            "generation is the same on all nodes with the same values.",
+            ("generation", "default_network", "mode"),
+            registry=registry,
+        )
+        self._refused = Gauge(
+            "genie_agent_settings_refused",
+            "Reason why the settings of the ConfigMap genie are refused; always 1, absent if they "
+            "are valid.",
+            ("problem",),
+            registry=registry,
+        )
+        self._shown: tuple[LiveSettings | None, str] = (None, "")
+
+    def show(self, live: LiveSettings | None, refused: str) -> None:
+        """Set the series of the settings *live*, and of why changed ones are *refused*."""
+        if (shown := (live, refused)) == self._shown:
+            return
+
+        self._shown = shown
+        self._in_force.clear()
+        self._refused.clear()
+        if live is not None:
+            labels = (generation(live), live.default_network, str(live.mode))
+            self._in_force.labels(*labels).set(1)
+        if refused:
+            self._refused.labels(refused).set(1)
 
 
 def record_state(cached: CachedRecord) -> str:

@@ -262,6 +262,7 @@ def test_a_changed_setting_makes_new_pods_of_the_webhook() -> None:
     changed = {**IMAGE, "webhook": {"scheduling": "off"}}
     assert checksum(IMAGE) == checksum({**IMAGE, "defaultNetwork": "canal"})
     assert checksum(IMAGE) != checksum(changed)
+    assert checksum(IMAGE) != checksum({**IMAGE, "limits": "warn"})
 
 
 def test_only_where_it_is_allowed_may_genie_replace_multus() -> None:

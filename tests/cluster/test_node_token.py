@@ -54,11 +54,15 @@ FORBIDDEN = {
         ["label", "node", NODE, "foo=bar"],
     ),
     "annotate its node": (
-        "may change only the annotation cni-genie.io/plugin-types",
+        "may change only the annotations cni-genie.io/plugin-types and cni-genie.io/removal",
         ["annotate", "node", NODE, "foo=bar"],
     ),
+    "confirm a forced removal of its node": (
+        "may change only the annotations cni-genie.io/plugin-types and cni-genie.io/removal",
+        ["annotate", "node", NODE, "cni-genie.io/confirm-remove=force"],
+    ),
     "remove an annotation of its node": (
-        "may change only the annotation cni-genie.io/plugin-types",
+        "may change only the annotations cni-genie.io/plugin-types and cni-genie.io/removal",
         ["annotate", "node", NODE, "node.alpha.kubernetes.io/ttl-"],
     ),
     "annotate its node with a long value": (

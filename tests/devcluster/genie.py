@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 NAMESPACE = helm.NAMESPACE
 DEFAULT_NETWORK = "canal"
 _NAME_IN_MANIFESTS = "cni-genie"
+_QUICK: dict[str, Any] = {"agent": {"settingsDelaySeconds": 2}}
+"""Agents apply changed settings after two seconds at most, since tests wait for that."""
+
 _TIMEOUT = 120.0  # seconds for each rollout, each node and the webhook
 
 
@@ -71,7 +74,8 @@ def install_genie(
     """
     image = import_genie(cluster, tree)
     if tree == PROJECT:
-        helm.install(cluster, {**chart_values(image, default_network), **(values or {})})
+        chosen = chart_values(image, default_network)
+        helm.install(cluster, {**chosen, **_QUICK, **(values or {})})
     else:
         _apply_overlay(cluster, tree, image, default_network)
     wait_until_working(cluster, default_network, nodes)

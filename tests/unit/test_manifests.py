@@ -12,7 +12,7 @@ import yaml
 
 from dispatcher import keys, plugin_types
 from dispatcher.kube import removal_report
-from dispatcher.node.settings import NodeSettings
+from dispatcher.node.settings import LIVE, NodeSettings
 from tests.unit.manifests import CHART, GENIE, MANIFESTS, NAMESPACE, component, installed, template
 
 if TYPE_CHECKING:
@@ -53,18 +53,20 @@ def test_every_command_is_a_module_of_ours(name: str) -> None:
     assert container(name)["image"] == IMAGE
 
 
-def test_the_keys_of_the_configmap_are_those_that_the_daemonset_uses() -> None:
-    """Their names are those of the settings."""
+@pytest.mark.parametrize("name", ["agent", "reaper"])
+def test_the_configmap_is_mounted_where_agent_and_reaper_follow_it(name: str) -> None:
+    """As a directory: a file that is mounted with subPath would never change."""
+    [volume] = [each for each in daemonset()["volumes"] if each["name"] == "settings"]
+    assert volume == {"name": "settings", "configMap": {"name": "genie"}}
+    [mount] = [each for each in container(name)["volumeMounts"] if each["name"] == "settings"]
+    path = variables(container(name))["GENIE_SETTINGS_DIR"]["value"]
+    assert mount == {"name": "settings", "mountPath": path, "readOnly": True}
+
+
+def test_the_keys_of_the_configmap_are_the_settings_that_may_change() -> None:
+    """Earlier versions read the same keys as environment variables, so a rollback finds them."""
     data = installed("ConfigMap", "genie")["data"]
-    used = {
-        each["valueFrom"]["configMapKeyRef"]["key"]: variable
-        for name in ("agent", "reaper")
-        for variable, each in variables(container(name)).items()
-        if "configMapKeyRef" in each.get("valueFrom", {})
-    }
-    assert used.keys() == data.keys()
-    for key, variable in used.items():
-        assert variable == f"GENIE_{key.replace('-', '_').upper()}"
+    assert set(data) == {name.replace("_", "-") for name in LIVE}
 
 
 def test_probes_use_the_port_that_the_agent_serves() -> None:
@@ -109,7 +111,7 @@ def test_the_agent_has_a_token_and_few_rights_and_the_reaper_has_no_token() -> N
         "capabilities": {"drop": ["ALL"], "add": ["DAC_OVERRIDE"]},
     }
     assert "/" not in [mount["mountPath"] for mount in agent["volumeMounts"]]
-    assert [mount["name"] for mount in reaper["volumeMounts"]] == ["host"]
+    assert [mount["name"] for mount in reaper["volumeMounts"]] == ["host", "settings"]
     assert "ports" not in reaper
 
 

@@ -70,6 +70,8 @@ def kubelet_config(node: NodeLayout) -> dict[str, Any]:
         "containerRuntimeEndpoint": f"unix://{CONTAINERD_SOCKET}",
         "staticPodPath": STATIC_PODS,
         "fileCheckFrequency": "1s",
+        # The kubelet updates a mounted ConfigMap when it syncs a pod: in 15 s instead of 90 s.
+        "syncFrequency": "10s",
         "resolvConf": RESOLV_CONF,
         "volumePluginDir": "/var/lib/kubelet/volume-plugins",
         # The machine's disk may be nearly full: evict no pod and delete no image for that.
