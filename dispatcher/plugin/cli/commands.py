@@ -239,6 +239,8 @@ def free(arguments: argparse.Namespace, conflist: GenieConflist) -> int:
         print_hint("nothing was released")
         return 1
 
+    if arguments.current_config:
+        release.record_current_confs(state_dir, record.container_id, arguments.conf_dirs)
     launcher = arguments.installation.launcher
     answer = release.release(
         record,

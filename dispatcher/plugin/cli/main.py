@@ -66,8 +66,10 @@ examples:
   genie free 3f1c9a
   genie free 3f1c9a --yes --output json
 
-For a container whose sandbox is gone, or whose DEL cannot succeed as it was recorded. It releases
-what the record lists, as the runtime's own DEL would, and removes the record. It must run as root.
+For a container whose DEL the runtime does not send, or does not bring to an end. It releases what
+the record lists, as the runtime's own DEL would, and removes the record. It must run as root. If
+DEL fails because of the recorded configuration (it names a file that has moved), use
+--current-config.
 
 It does not ask the container runtime. It refuses while a process runs in the network namespace of
 the container, because the pod is running then; --force releases the networks nevertheless. The exit
@@ -155,6 +157,11 @@ def _parser(installation: Installation) -> argparse.ArgumentParser:
     parsers["free"].add_argument("--yes", action="store_true", help="do not ask")
     parsers["free"].add_argument(
         "--force", action="store_true", help="also while the container is running"
+    )
+    parsers["free"].add_argument(
+        "--current-config",
+        action="store_true",
+        help="use the configuration that each network has now, not the recorded one",
     )
     return parser
 

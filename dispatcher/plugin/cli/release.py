@@ -6,6 +6,9 @@ hypervisor of Kata do. So a sandbox counts as running while a process uses its n
 whose processes have ended counts as stopped, even if the runtime still lists it: the runtime's own
 DEL then finds nothing to release, and succeeds.
 
+A DEL that fails because of what the record says (a plugin's configuration names a file that has
+moved, say) can be repeated with today's configuration, which then replaces the recorded one.
+
 The DEL is a call of the installed plugin, so locks, deadline, order and record are those of every
 other DEL. What was released is read from the records before and after it.
 """
@@ -14,15 +17,16 @@ from __future__ import annotations
 
 import os
 
-from dispatcher import keys
+from dispatcher import keys, networks
 from dispatcher.cni_errors import CNIError
+from dispatcher.plugin import plan
 from dispatcher.plugin.cli import views
-from dispatcher.state import del_call, store
+from dispatcher.state import del_call, lock, store
 from dispatcher.state.record import CorruptRecordError, NewerRecordError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from dispatcher.plugin.cli.genie_conflist import GenieConflist
@@ -47,6 +51,23 @@ def find_record(state_dir: str, text: str) -> Record:
             0, f"{state_dir} has no record of a container {text!r}", "genie attachments lists them"
         )
     return record
+
+
+def record_current_confs(state_dir: str, container_id: str, conf_dirs: Sequence[str]) -> None:
+    """Replace the configurations in a record by those that its networks have now.
+
+    Raises :class:`CNIError`, also if a call for this container runs, and OSError. The record is as
+    it was then.
+    """
+    with lock.acquire_container(state_dir, container_id, lock.NO_WAIT):
+        record = _read(state_dir, container_id)
+        if record is None:
+            return  # its DEL has just ended
+        for attachment in record.attachments:
+            attachment.conf = plan.look_up(
+                attachment.network, lambda name: networks.find(name, conf_dirs)
+            )
+        store.write_synced(state_dir, record)
 
 
 def _read(state_dir: str, container_id: str) -> Record | None:

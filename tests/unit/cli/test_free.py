@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dispatcher.plugin.cli.release import record_current_confs
 from dispatcher.state import store
 from tests.unit.cli.builders import CommandLine, in_this_process
 from tests.unit.plugin.shell_plugin import script
@@ -193,6 +194,44 @@ def test_an_invalid_conflist_does_not_stop_it(node: Rig, genie: CommandLine, cal
     (node.folder / "net.d" / "00-genie.conflist").write_text(json.dumps(conf))
     assert genie("free", "c1", "--yes", "--state-dir", str(node.state)).code == 0
     assert (calls.exists(), node.records) == (True, [])
+
+
+def test_a_configuration_that_no_longer_works_can_be_replaced_by_todays(
+    node: Rig, genie: CommandLine, calls: Path
+) -> None:
+    """As recorded, DEL reads a file that has moved; the network's own file names the new place."""
+    node.network("moved", "kube", kubeconfig="/old")
+    node.run("ADD", "moved")
+    fails = 'echo \'{"code": 7, "msg": "no kubeconfig"}\'; exit 1'
+    script(
+        node.folder / "bin", f"grep -q new && echo $CNI_COMMAND >> {calls} && exit; {fails}", "kube"
+    )
+    assert "no kubeconfig" in genie("free", "c1", "--yes").out
+    conf = {"cniVersion": "1.1.0", "name": "moved-net", "plugins": [{"type": "kube", "new": True}]}
+    (node.conf / "10-moved.conflist").write_text(json.dumps(conf))
+    assert genie("free", "c1", "--yes").code == 1
+    done = genie("free", "c1", "--yes", "--current-config")
+    assert (done.code, calls.read_text(), node.records) == (0, "DEL\n", [])
+
+
+def test_a_network_without_a_configuration_leaves_the_record_as_it_was(
+    node: Rig, genie: CommandLine
+) -> None:
+    """Nothing is released; the error names the network."""
+    node.run("ADD", BOTH)
+    before = node.record()
+    (node.conf / "10-canal.conflist").unlink()
+    done = genie("free", "c1", "--yes", "--current-config")
+    assert (done.code, done.out) == (1, "")
+    assert '"canal"' in done.err
+    assert node.record() == before
+
+
+def test_a_record_that_goes_before_its_configurations_are_replaced(node: Rig) -> None:
+    """The runtime's own DEL was faster: there is nothing left to do."""
+    node.state.mkdir()
+    record_current_confs(str(node.state), "c1", [str(node.conf)])
+    assert node.records == []
 
 
 @in_this_process
