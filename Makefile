@@ -17,6 +17,8 @@ help:  ## print this list
 NEW_PYTHON = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Genie needs Python 3.11 or newer; $(PYTHON) is " + sys.version.split()[0])'
 # One process for each processor; a process without tests left takes some from the others.
 PARALLEL = --numprocesses=auto --dist=worksteal
+# Each process has clusters of its own, and runs whole files. 0: one process, as without this option.
+LIVE_PROCESSES = 0
 APT = apt-get -o DPkg::Lock::Timeout=300
 
 $(STAMP): requirements/dev.txt
@@ -71,8 +73,8 @@ coverage: venv  ## run the unit tests with branch coverage
 node: venv  ## test the plugin with real CNI plugins in network namespaces, on all processors (root)
 	@$(RUN) -m pytest -q $(PARALLEL) tests/node
 
-live: venv  ## test the whole product on a real Kubernetes (root)
-	@$(RUN) -m pytest tests/cluster
+live: venv  ## test the whole product on a real Kubernetes (root; LIVE_PROCESSES=2: two clusters at once)
+	@$(RUN) -m pytest --numprocesses=$(LIVE_PROCESSES) --dist=loadfile tests/cluster
 
 bench: venv  ## measure; write the figures of docs/performance.md; run long tests in full (root)
 	@$(RUN) -m tests.bench

@@ -1,8 +1,8 @@
 """Fixtures of all tests on a real Kubernetes.
 
 GENIE_CLUSTER names the cluster to use. If that cluster runs already, it stays running afterwards.
-Otherwise the cluster (genie-test by default) is started anew and taken down after the tests;
-remains of a killed run are never reused.
+Otherwise the cluster (:mod:`tests.cluster.support.names`) is started anew and taken down after the
+tests; remains of a killed run are never reused.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.cluster.support.agents import label, wait_for_default
+from tests.cluster.support.names import BASE, name_of
 from tests.cluster.support.pods import temporary_namespace
 from tests.devcluster.cluster import BOTH_NETWORKS, Cluster, is_running, reserved, take_down
 from tests.devcluster.commands import ClusterError
@@ -25,8 +26,6 @@ from tests.devcluster.network.products import FLANNEL, PRODUCTS, install_product
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-
-_NAME = os.environ.get("GENIE_CLUSTER", "genie-test")
 
 
 def _running(
@@ -50,7 +49,7 @@ def _running(
 def one_run_at_a_time() -> Iterator[None]:
     """Reserve the clusters' names; let SIGTERM and a closed terminal end the run like Ctrl-C."""
     try:
-        with as_interrupts(), reserved(_NAME):
+        with as_interrupts(), reserved(BASE):
             yield
     except ClusterError as error:
         pytest.exit(str(error), returncode=1)
@@ -60,7 +59,7 @@ def one_run_at_a_time() -> Iterator[None]:
 @pytest.fixture(scope="package")
 def cluster() -> Iterator[Cluster]:
     """Yield the cluster with Genie that most tests share: one node with both networks."""
-    yield from _running(_NAME, {"node1": BOTH_NETWORKS})
+    yield from _running(BASE, {"node1": BOTH_NETWORKS})
 
 
 @pytest.fixture(scope="package")
@@ -70,7 +69,7 @@ def uneven_cluster() -> Iterator[Cluster]:
     The default network is weave, since Genie installs itself only where the default exists.
     """
     nodes = {"node1": BOTH_NETWORKS, "node2": ["weave"]}
-    yield from _running(f"{_NAME}-uneven", nodes, partial(install_genie, default_network="weave"))
+    yield from _running(name_of("uneven"), nodes, partial(install_genie, default_network="weave"))
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +79,7 @@ def real_cluster() -> Iterator[Cluster]:
     The nodes start with canal, since a node without any network is not Ready.
     """
     nodes = {"node1": ["canal"], "node2": ["canal"]}
-    yield from _running(f"{_NAME}-real", nodes, _install_with_products)
+    yield from _running(name_of("real"), nodes, _install_with_products)
 
 
 def _install_with_products(cluster: Cluster) -> None:

@@ -165,14 +165,14 @@ def test_the_documented_patch_raises_the_clusters_limits(policies: Cluster, admi
     assert "must have at most 4 networks" in refusal(admin, "no-limits-of-its-own", value)
     install(policies, **documented("To change the numbers for the whole cluster"))
     policies.wait_for(
-        lambda: refusal(admin, "no-limits-of-its-own", value) == "", 15, "the limits to be raised"
+        lambda: refusal(admin, "no-limits-of-its-own", value) == "", 120, "the limits to be raised"
     )
     assert "at most 8 networks" in refusal(admin, "no-limits-of-its-own", ",".join("abcdabcda"))
     found = policies.get("configmap", "genie", "-n", "genie-system")["data"]
     assert (found["max-attachments"], found["max-per-network"]) == ("8", "4")
     install(policies)
     policies.wait_for(
-        lambda: refusal(admin, "no-limits-of-its-own", value) != "", 15, "the limits as before"
+        lambda: refusal(admin, "no-limits-of-its-own", value) != "", 120, "the limits as before"
     )
 
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.cluster.support.names import name_of
 from tests.devcluster import cleanup, state
 from tests.devcluster.cluster import Cluster, take_down
 from tests.devcluster.commands import CommandError
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 PROJECT = Path(__file__).parents[2]
-NAME = f"{os.environ.get('GENIE_CLUSTER', 'genie-test')}-tool"
+NAME = name_of("tool")
 NETNS = Path("/run/netns")
 FOLDERS = ("/etc/cni", "/opt/cni", "/var/lib/cni", "/var/lib/kubelet", "/etc/kubernetes")
 FOLDERS_OF_THE_MACHINE = [folder for folder in FOLDERS if Path(folder).exists()]

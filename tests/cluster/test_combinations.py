@@ -49,7 +49,7 @@ def stand_ins(cluster: Cluster) -> Iterator[None]:
         write = ["sh", "-c", f"cat > /etc/cni/genie.d/{name}.conflist"]
         node.run(write, input=json.dumps(conflist(name, subnet)))
     cluster.wait_for(
-        lambda: all(label(cluster, NODE, name) == "true" for name in STAND_INS), 30, "the labels"
+        lambda: all(label(cluster, NODE, name) == "true" for name in STAND_INS), 120, "the labels"
     )
     yield
     for name in STAND_INS:
@@ -141,7 +141,7 @@ def test_when_nodes_disagree_the_pod_is_created_and_its_node_decides(
     pod["spec"]["nodeName"] = NODE
     cluster.apply(pod, "-n", namespace)
     cluster.wait_for(
-        lambda: pod_events(cluster, namespace, "both", "NetworkNotAttached"), 30, "the Event"
+        lambda: pod_events(cluster, namespace, "both", "NetworkNotAttached"), 120, "the Event"
     )
     assert REFUSAL in pod_events(cluster, namespace, "both", "NetworkNotAttached")[0]
     assert {name: cluster.node(NODE).addresses(name) for name in STAND_INS} == before

@@ -106,7 +106,7 @@ def test_pods_show_what_was_asked_for_and_what_was_attached(
     cluster.apply(pod_manifest("both", "weave,canal@net1"), "-n", namespace)
     wait_until_ready(cluster, namespace, "both")
     cluster.wait_for(
-        lambda: data(admin, "pods", "-n", namespace)[0]["attached"], 30, "the network-status"
+        lambda: data(admin, "pods", "-n", namespace)[0]["attached"], 120, "the network-status"
     )
     [row] = data(developer, "pods")
     assert row == data(admin, "pods", "-n", namespace)[0]

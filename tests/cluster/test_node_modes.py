@@ -168,7 +168,7 @@ def test_disable_and_then_remove_lose_no_pod_and_leave_nothing(
     set_mode(cluster, "disable")
     rolled_out(cluster)
     cluster.wait_for(
-        lambda: '"agentSocket": ""' in node.path(CONFLIST).read_text(), 15, "the conflist"
+        lambda: '"agentSocket": ""' in node.path(CONFLIST).read_text(), 120, "the conflist"
     )
     labels = {network: label(cluster, NODE, network) for network in NETWORKS}
     assert labels == {"canal": "true", "weave": "false"}

@@ -221,7 +221,7 @@ def test_the_reaper_does_not_touch_a_namespace_with_a_process(
     try:
         make_old(node, container, another)
         cluster.wait_for(
-            lambda: not has_record(node, another), 30, "the reaper to release the empty one"
+            lambda: not has_record(node, another), 120, "the reaper to release the empty one"
         )
         seen_at = time.monotonic()
         while time.monotonic() < seen_at + 3:  # several rounds
@@ -279,7 +279,7 @@ def test_running_sandboxes_keep_their_networks_after_the_runtime_was_killed(
         assert len(with_living[1][0]["living"]) == count
         call(node, "ADD", container, runtimeConfig=chosen("weave,canal@net1"))
         make_old(node, *node.records())
-        cluster.wait_for(lambda: not has_record(node, container), 60, "the reaper to release it")
+        cluster.wait_for(lambda: not has_record(node, container), 120, "the reaper to release it")
         seen_at = time.monotonic()
         while time.monotonic() < seen_at + 3:  # several rounds without work
             assert (node.records(), held(node, "living")) == with_living

@@ -47,7 +47,7 @@ def old_runtime(cluster: Cluster) -> Iterator[Node]:
     finally:
         node.run(["rm", OLD])
         cluster.wait_for(
-            lambda: passes_annotations(node), 30, "the runtime to load the other again"
+            lambda: passes_annotations(node), 120, "the runtime to load the other again"
         )
 
 

@@ -41,7 +41,7 @@ def products(cluster: Cluster) -> Iterator[None]:
         conf = {"cniVersion": "1.0.0", "name": name, "plugins": [{**plugin, "dataDir": STORE}]}
         file.write_text(json.dumps(conf))
     cluster.wait_for(
-        lambda: all(label(cluster, NODE, name) == "true" for name in NETWORKS), 30, "the labels"
+        lambda: all(label(cluster, NODE, name) == "true" for name in NETWORKS), 120, "the labels"
     )
     yield
     for file in (*files, program):
@@ -78,5 +78,5 @@ def test_pods_start_with_networks_in_every_order_and_use_their_primary(
     cluster.kubectl("delete", "pods", "--all", "-n", namespace, "--grace-period=1", "--wait=true")
     folders = [cluster.node(NODE).path(f"{STORE}/{name}") for name in NETWORKS]
     cluster.wait_for(
-        lambda: not any(any(folder.iterdir()) for folder in folders), 60, "the addresses"
+        lambda: not any(any(folder.iterdir()) for folder in folders), 120, "the addresses"
     )

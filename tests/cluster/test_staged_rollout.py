@@ -5,11 +5,11 @@ The cluster is this module's own, because every other cluster has Genie on all n
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.cluster.support.names import name_of
 from tests.cluster.support.observe import interfaces
 from tests.cluster.support.pods import (
     create_namespace,
@@ -31,7 +31,7 @@ FOLDERS = ("/etc/cni", "/opt/cni/bin", "/var/lib/cni/genie")
 @pytest.fixture(scope="module")
 def bare_cluster() -> Iterator[Cluster]:
     """Give two nodes without Genie, with a pod on each."""
-    name = f"{os.environ.get('GENIE_CLUSTER', 'genie-test')}-staged"
+    name = name_of("staged")
     cluster = Cluster.up(name, {FIRST: BOTH_NETWORKS, OTHER: BOTH_NETWORKS})
     try:
         create_namespace(cluster, SPACE)

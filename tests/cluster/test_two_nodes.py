@@ -72,7 +72,7 @@ def apply_unschedulable(cluster: Cluster, namespace: str, pod: str, cni: str) ->
     """
     applied = cluster.apply(pod_manifest(pod, cni), "-n", namespace)
     cluster.wait_for(
-        lambda: scheduler_message(cluster, namespace, pod), 15, "the scheduler's message"
+        lambda: scheduler_message(cluster, namespace, pod), 120, "the scheduler's message"
     )
     time.sleep(3)
     stored = cluster.get("pod", pod, "-n", namespace)
@@ -91,7 +91,7 @@ def scheduled_at(cluster: Cluster, namespace: str, pod: str) -> float:
 def wait_until_unavailable(cluster: Cluster, node: str) -> None:
     """Wait until a node's label says that canal is unavailable."""
     cluster.wait_for(
-        lambda: label(cluster, node, "canal") == "false", 20, f"the label of canal on {node}"
+        lambda: label(cluster, node, "canal") == "false", 120, f"the label of canal on {node}"
     )
 
 
@@ -220,7 +220,7 @@ def deleted(cluster: Cluster, name: str) -> Iterator[None]:
         node.start("kubelet")
         ready = ("wait", "--for=condition=Ready", f"node/{name}", "--timeout=10s")
         cluster.wait_for(
-            lambda: cluster.kubectl(*ready, check=False).returncode == 0, 90, f"{name} to be Ready"
+            lambda: cluster.kubectl(*ready, check=False).returncode == 0, 120, f"{name} to be Ready"
         )
 
 

@@ -2,6 +2,7 @@
 
 What is where:
 
+    names            the names of the clusters that tests start
     pods             pods: their manifests, their addresses, waiting for them
     observe          a pod's interfaces and routes, read from inside it
     agents           the agents: settings, modes, labels, Events, metrics

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from dispatcher.annotation import InvalidAnnotationError, normalise
 from dispatcher.kube.client import Kube, KubeError
+from tests.cluster.support.names import name_of
 from tests.devcluster.cluster import Cluster
 from webhook.limits import CLUSTER, excesses
 
@@ -144,8 +145,7 @@ def make_spaces(cluster: Cluster, wanted: Mapping[str, Mapping[str, str]]) -> No
 @contextlib.contextmanager
 def own_cluster(suffix: str, **options: str) -> Iterator[Cluster]:
     """Yield a control plane without nodes; take it down at the end."""
-    name = f"{os.environ.get('GENIE_CLUSTER', 'genie-test')}-{suffix}"
-    cluster = Cluster.up(name, {}, **options)
+    cluster = Cluster.up(name_of(suffix), {}, **options)
     try:
         yield cluster
     finally:
