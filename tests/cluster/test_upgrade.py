@@ -27,7 +27,7 @@ from tests.cluster.support.churn import (
 from tests.cluster.support.pods import pod_manifest
 from tests.devcluster import helm
 from tests.devcluster.build.imagebuild import PROJECT
-from tests.devcluster.genie import DEFAULT_NETWORK, install_genie
+from tests.devcluster.genie import DEFAULT_NETWORK, hand_over_to_helm, install_genie
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,6 +77,8 @@ def replace(cluster: Cluster, namespace: str, tree: Path, expected: Attachments)
     launcher = node.path(LAUNCHER)
     former = launcher.read_text()
     with pods_come_and_go(cluster, node, namespace) as churned:
+        if tree == PROJECT:
+            hand_over_to_helm(cluster)
         install_genie(cluster, tree=tree)
     assert churned[0].pods
     assert launcher.read_text() != former

@@ -94,8 +94,22 @@ def import_genie(cluster: Cluster, tree: Path = PROJECT) -> str:
     return image
 
 
+def hand_over_to_helm(cluster: Cluster) -> None:
+    """Make Helm the manager of all fields of an installed kustomization; change nothing else.
+
+    Otherwise Helm would replace what its chart has, and leave what only the kustomization had, such
+    as a variable of a container, for ever.
+    """
+    apply = ("apply", "-k", os.fspath(_overlay_folder(cluster)), "--server-side")
+    cluster.kubectl(*apply, "--field-manager=helm", "--force-conflicts")
+
+
+def _overlay_folder(cluster: Cluster) -> Path:
+    return cluster.layout.state / "genie"
+
+
 def _apply_overlay(cluster: Cluster, tree: Path, image: str, default_network: str) -> None:
-    folder = cluster.layout.state / "genie"
+    folder = _overlay_folder(cluster)
     folder.mkdir(exist_ok=True)
     base = os.path.relpath(tree / "manifests", folder)
     content = overlay(base, image, default_network)
