@@ -1,6 +1,7 @@
 """What agent and reaper share: two containers of one pod, with one set of settings.
 
-    settings         their settings, from command line and environment
+    settings         their settings, with types, defaults and help
+    settings_loader  reads the settings from command line and environment
     setting_types    the types of settings: from a text to a value
     settings_dir     reads the settings that may change from the mounted ConfigMap
     accepted_settings  the settings that the agent has accepted, for the reaper

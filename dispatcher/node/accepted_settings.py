@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import structlog
 
 from dispatcher.node import atomic_file
-from dispatcher.node.settings import LIVE, LiveSettings, parse
+from dispatcher.node.settings import LIVE, LiveSettings
+from dispatcher.node.settings_loader import parse
 from dispatcher.state.store import ACCEPTED_SETTINGS, read_file
 
 if TYPE_CHECKING:

@@ -1,41 +1,26 @@
-"""The settings of agent and reaper.
+"""The settings of agent and reaper, each with its type, default and help.
 
-A setting ``reap_age_seconds`` is the option ``--reap-age-seconds`` or the environment variable
-``GENIE_REAP_AGE_SECONDS``; the option wins. Empty texts mean the default. Paths are those of the
-host. The manifests mount each at the same place in the container, so a path is the same in a log,
-in the conflist and on the node.
+Paths are those of the host. The manifests mount each at the same place in the container, so a path
+is the same in a log, in the conflist and on the node. The settings of :class:`LiveSettings` may
+change while the programs run.
 
-The settings of :class:`LiveSettings` may change while the programs run. With ``--settings-dir``
-they are read from that directory alone (:mod:`dispatcher.node.settings_dir`), and options and
-variables of these names are ignored: a variable that was set long ago must not override the
-ConfigMap.
-
-Each field has its type and its help in its metadata. To add a setting, add a field; ``--help`` and
-the errors follow.
+To add a setting, add a field with its metadata; :mod:`dispatcher.node.settings_loader` reads and
+documents it.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dispatcher import networks
-from dispatcher.annotation import BLANKS, quote
-from dispatcher.kube.errors import InvalidSettingsError
 from dispatcher.node import setting_types as types
 from dispatcher.node.mode import Mode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-
     from dispatcher.node.setting_types import SettingType
-
-PREFIX = "GENIE_"
-
-_HELP = frozenset({"-h", "--help"})
 
 
 def _about(setting_type: SettingType, sentence: str) -> dict[str, Any]:
@@ -264,122 +249,3 @@ class NodeSettings(LiveSettings):
 
 LIVE = tuple(each.name for each in dataclasses.fields(LiveSettings))
 """The names of the settings that may change while the programs run."""
-
-
-def load(
-    program: str, arguments: Sequence[str], environ: Mapping[str, str] = os.environ
-) -> NodeSettings:
-    """Return the settings; *arguments* is the command line, *program* is how a person starts it.
-
-    Prints all settings and exits for ``--help``. Raises :class:`InvalidSettingsError`.
-    """
-    if environ.get(f"{PREFIX}CONFIG"):
-        raise InvalidSettingsError(
-            f"{PREFIX}CONFIG is not read by agent and reaper: use options, environment variables "
-            f"or {PREFIX}SETTINGS_DIR"
-        )
-    if not _HELP.isdisjoint(arguments):
-        print(describe(program))  # noqa: T201 - for a person
-        raise SystemExit(0)
-    options = _options(arguments)
-    texts = {
-        each.name: options.get(each.name) or environ.get(_variable(each.name), "")
-        for each in dataclasses.fields(NodeSettings)
-    }
-    if texts["settings_dir"]:
-        texts |= dict.fromkeys(LIVE, "")
-    if not texts["node_name"]:
-        raise InvalidSettingsError(f"setting {_option('node_name')} is required")
-    return NodeSettings(**parse(dataclasses.fields(NodeSettings), texts, _option))
-
-
-def parse(
-    fields: Iterable[dataclasses.Field[Any]],
-    texts: Mapping[str, str],
-    label: Callable[[str], str],
-) -> dict[str, Any]:
-    """Return the values of *texts*, by the names of their *fields*; "" means the default.
-
-    ``label(name)`` returns how a person sets that field. Raises :class:`InvalidSettingsError`,
-    which names every invalid setting.
-    """
-    values: dict[str, Any] = {}
-    faults = []
-    for each in fields:
-        text = texts.get(each.name, "").strip(BLANKS)
-        setting_type: SettingType = each.metadata["type"]
-        try:
-            if text:
-                values[each.name] = setting_type.parse(text)
-        except (ValueError, LookupError):
-            expected = f"must be {setting_type.expected}, got {quote(text)}"
-            faults.append(f"setting {label(each.name)}: {expected}")
-
-    if faults:
-        raise InvalidSettingsError("; ".join(faults))
-    return values
-
-
-def describe(program: str) -> str:
-    """Return the text of ``--help``: every setting with its variable, default and help."""
-    lines = [
-        f"usage: {program} [--SETTING=VALUE ...]",
-        "",
-        "Settings of Genie's agent and reaper. Each is an option or the environment",
-        "variable beside it; the option wins. For example:",
-        f"    {program} --node-name=node1",
-        "",
-    ]
-    for each in dataclasses.fields(NodeSettings):
-        lines.append(f"--{_dashed(each.name)} ({_variable(each.name)}; {_default(each)})")
-        lines += _wrap(each.metadata["help"])
-    return "\n".join(lines)
-
-
-def _wrap(sentence: str, width: int = 76) -> list[str]:
-    """Return *sentence* in indented lines; textwrap would stay in memory for this alone."""
-    lines = [""]
-    for word in sentence.split():
-        if len(lines[-1]) + 1 + len(word) > width:
-            lines.append("")
-        lines[-1] += f" {word}"
-    return [f"   {line}" for line in lines]
-
-
-def _options(arguments: Sequence[str]) -> dict[str, str]:
-    """Return the values of the command line by setting: ``--name=value`` or ``--name value``.
-
-    Raises :class:`InvalidSettingsError`. argparse would take half a MiB.
-    """
-    names = {f"--{_dashed(each.name)}": each.name for each in dataclasses.fields(NodeSettings)}
-    options: dict[str, str] = {}
-    rest = iter(arguments)
-    for argument in rest:
-        option, equals, value = argument.partition("=")
-        if option not in names:
-            raise InvalidSettingsError(f"unknown option {quote(option)}; --help lists all settings")
-        if not equals and (following := next(rest, None)) is None:
-            raise InvalidSettingsError(f"option {option} needs a value: {option}=VALUE")
-        options[names[option]] = value if equals else str(following)
-    return options
-
-
-def _default(setting: dataclasses.Field[Any]) -> str:
-    value = setting.default
-    if value is dataclasses.MISSING:
-        return "required"
-    if value in {None, "", ()}:
-        return "default: empty"
-    return f"default: {str(value).lower() if isinstance(value, bool) else value}"
-
-
-def _variable(name: str) -> str:
-    return f"{PREFIX}{name.upper()}"
-
-
-def _option(name: str) -> str:
-    return f"--{_dashed(name)} ({_variable(name)})"
-
-
-def _dashed(name: str) -> str:
-    return name.replace("_", "-")

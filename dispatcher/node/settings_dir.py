@@ -16,7 +16,8 @@ import os
 from pathlib import Path
 
 from dispatcher.kube.errors import InvalidSettingsError
-from dispatcher.node.settings import LIVE, LiveSettings, parse
+from dispatcher.node.settings import LIVE, LiveSettings
+from dispatcher.node.settings_loader import parse
 
 _ATTEMPTS = 5
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from dispatcher.kube import logs
 from dispatcher.kube.errors import InvalidSettingsError
-from dispatcher.node.settings import load
+from dispatcher.node.settings_loader import load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 
-from dispatcher.node.settings import load
+from dispatcher.node.settings_loader import load
 from dispatcher.reaper import plugin_del
 from dispatcher.reaper.reaper import Reaper
 

@@ -9,7 +9,8 @@ import pytest
 
 from dispatcher.kube.errors import InvalidSettingsError
 from dispatcher.node.mode import Mode
-from dispatcher.node.settings import LIVE, NodeSettings, load
+from dispatcher.node.settings import LIVE, NodeSettings
+from dispatcher.node.settings_loader import load
 
 PROGRAM = "python -m dispatcher.agent"
 
