@@ -110,10 +110,10 @@ def install(cluster: Cluster, values: dict[str, Any]) -> None:
 def uninstall(cluster: Cluster) -> None:
     """Delete the objects of the release, at once: without its hooks, the nodes keep what they have.
 
-    Raises CommandError if there is no release.
+    Without a release nothing happens. Raises CommandError.
     """
     command: list[str | Path] = [helm(), "uninstall", RELEASE, "--namespace", NAMESPACE]
-    run([*command, "--no-hooks", "--wait"], env=cluster.environment)
+    run([*command, "--no-hooks", "--wait", "--ignore-not-found"], env=cluster.environment)
 
 
 def manifest(cluster: Cluster) -> list[dict[str, Any]]:
