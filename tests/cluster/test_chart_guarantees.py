@@ -6,6 +6,8 @@ the defaults.
 
 from __future__ import annotations
 
+import functools
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,9 +28,14 @@ RESTRICTED = {
 
 
 def objects(values: dict[str, Any]) -> list[dict[str, Any]]:
+    return _rendered(json.dumps(values))
+
+
+@functools.cache  # each test asks for each combination
+def _rendered(values: str) -> list[dict[str, Any]]:
     repository, _, tag = IMAGE.rpartition(":")
     image = {"repository": repository, "tag": tag}
-    return render({**values, "image": image}, kube_version="1.36.0")
+    return render({**json.loads(values), "image": image}, kube_version="1.36.0")
 
 
 def pods(values: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
