@@ -82,6 +82,7 @@ bench: venv  ## measure; write the figures of docs/performance.md; run long test
 	@$(RUN) -m tests.bench.agent
 	@$(RUN) -m tests.bench.churn
 	@$(RUN) -m tests.bench.webhook
+	@$(RUN) -m tests.bench.client_command
 	@$(RUN) -m pytest --full -m repeats tests
 
 cluster:  ## start or reuse a cluster with Genie (root): eval "$$(make -s cluster)"

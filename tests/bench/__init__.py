@@ -10,6 +10,7 @@ What is where:
     churn          pods that come and go on a real node
     creation       what admission adds to the creation of a pod
     webhook        what one answer of the webhook costs
+    client_command  how long kubectl genie takes
     cluster        the cluster for agent, churn and creation
     page           write a benchmark's part of docs/performance.md
 """

@@ -6,6 +6,8 @@ import tarfile
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cli.bundle import archive, own_events
 from cli.redact import REMOVED, redact, redact_text
@@ -23,6 +25,22 @@ SECRETS = [
     pytest.param('{"etcd_password": "hunter2"}', "hunter2", id="a password in JSON in a log"),
     pytest.param('"{\\"apiKey\\": \\"hunter2\\"}"', "hunter2", id="JSON in JSON"),
     pytest.param("client_secret=hunter2 other=1", "hunter2", id="a setting"),
+    pytest.param("password: 'my hunter2, long'", "hunter2", id="a password with blanks"),
+    pytest.param("exec weaver --password hunter2 --mtu 1", "hunter2", id="an option"),
+    pytest.param('["weaver", "--password", "hunter2"]', "hunter2", id="an option in JSON"),
+    pytest.param("weaver --token=hunter2", "hunter2", id="an option with an equals sign"),
+    pytest.param("- name: DB_PASSWORD\n  value: hunter2\n", "hunter2", id="a variable in YAML"),
+    pytest.param('{"name":"API_KEY","value":"hunter2"}', "hunter2", id="a variable in JSON"),
+    pytest.param(
+        '{\\"name\\":\\"TOKEN\\",\\"value\\":\\"hunter2\\"}', "hunter2", id="JSON in JSON in a log"
+    ),
+    pytest.param("client-key-data: LS0tLS1CRUdJTiBSU0E=", "LS0tLS1", id="a kubeconfig"),
+    pytest.param("data LS0tLS1CRUdJTiBSU0EgUFJJVkFURSBLRVk=", "LS0t", id="a key in base64"),
+    pytest.param("    token: hunter2\n  name: u", "hunter2", id="a user of a kubeconfig"),
+    pytest.param("Authorization: AWS4 Credential=hunter2", "AWS4", id="another header"),
+    pytest.param("use ghp_0123456789abcdefghijklmn", "ghp_0123", id="a token of GitHub"),
+    pytest.param("GET /x?access_token=hunter2&y=1", "hunter2", id="a query"),
+    pytest.param("wg set wg0 private-key=hunter2", "hunter2", id="a key of WireGuard"),
 ]
 
 
@@ -46,6 +64,69 @@ def test_values_under_telling_keys_are_removed_whole() -> None:
     """Of any depth and type."""
     value = {"a": [{"kubeToken": {"x": "y"}, "type": "bridge"}], "PASSWORD": "hunter2"}
     assert redact(value) == {"a": [{"kubeToken": REMOVED, "type": "bridge"}], "PASSWORD": REMOVED}
+
+
+def test_variables_and_copies_of_objects_are_removed() -> None:
+    """A pod's environment, registry log-ins, and what `kubectl apply` keeps."""
+    value = {
+        "env": [{"name": "WEAVE_PASSWORD", "value": "hunter2"}, {"name": "MTU", "value": "1400"}],
+        "auths": {"registry.example": {"auth": "dTpodW50ZXIy"}},
+        "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "{}", "cni": "weave"},
+        "args": ["--token", 3, "--mtu=1"],
+    }
+    shown = redact(value)
+    assert shown["env"] == [
+        {"name": "WEAVE_PASSWORD", "value": REMOVED},
+        {"name": "MTU", "value": "1400"},
+    ]
+    assert shown["auths"]["registry.example"] == {"auth": REMOVED}
+    assert set(shown["annotations"].values()) == {REMOVED, "weave"}
+    assert shown["args"] == value["args"]
+
+
+@given(
+    st.sampled_from(
+        ["password", "DB_PASSWORD", "apiKey", "client-secret", "token", "authorization"]
+    ),
+    st.text(alphabet="abcXYZ019_/+=.", min_size=6, max_size=30),
+    st.integers(0, 3),
+)
+def test_a_value_under_such_a_key_is_removed_however_deep_the_json(
+    key: str, secret: str, depth: int
+) -> None:
+    """JSON in a string of JSON, as in annotations that a log quotes."""
+    secret = f"s3cr3t{secret}"
+    text = json.dumps({"a": 1, key: secret, "z": "kept"})
+    for _ in range(depth):
+        text = json.dumps({"annotations": text})
+    assert secret not in redact_text(text)
+    assert "kept" in redact_text(text)
+    assert secret not in json.dumps(redact({"text": text}))
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "a",
+        "name: ",
+        "name=token ",
+        "--",
+        '"',
+        "\\",
+        'password="',
+        "-----BEGIN PRIVATE KEY-----",
+        "x://",
+        "eyJ",
+    ],
+)
+def test_a_log_that_a_stranger_fills_costs_no_more_than_its_length(piece: str) -> None:
+    """A quadratic pattern would need minutes for one such line; this takes milliseconds."""
+    redact_text(piece * (60_000 // len(piece)))
+
+
+def test_a_long_secret_is_removed() -> None:
+    """Longer than a quoted value is searched for."""
+    assert redact_text(f'password: "{"x" * 5000}"').count("x") == 0
 
 
 def unpack(data: bytes) -> dict[str, str]:
