@@ -71,7 +71,8 @@ def test_pips_files_are_read_weakest_first(tmp_path: Path) -> None:
 def test_the_projects_build_context_is_what_its_image_is_made_of() -> None:
     """The code is in it; tests and caches are not."""
     files = {str(file.relative_to(PROJECT)) for file in context_files(PROJECT)}
-    assert {"pyproject.toml", "webhook/__main__.py", "requirements/run.txt"} <= files
+    modules = {f"{each}/__main__.py" for each in ("webhook", "certs", "lifecycle")}
+    assert {"pyproject.toml", "requirements/run.txt", *modules} <= files
     assert not [f for f in files if f.startswith(("tests/", ".")) or "__pycache__" in f]
 
 
