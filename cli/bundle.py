@@ -44,9 +44,19 @@ def archive(parts: Iterable[Part], folder: str, progress: Callable[[str], None])
 def own_events(items: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return those of the Events *items* that Genie emitted, in order of time."""
     own = [each for each in items if _source(each) == EVENT_SOURCE]
-    own.sort(key=lambda each: str(each.get("lastTimestamp") or each.get("eventTime") or ""))
-    keys = ("type", "reason", "message", "count", "lastTimestamp", "involvedObject")
+    own.sort(key=_last_time)
+    keys = (
+        "type", "reason", "message", "eventTime", "series", "count", "lastTimestamp",
+        "involvedObject",
+    )  # fmt: skip
     return [{key: each.get(key) for key in keys} for each in own]
+
+
+def _last_time(event: dict[str, Any]) -> str:
+    """Return when *event* was observed last (older agents: lastTimestamp)."""
+    series = event.get("series") or {}
+    times = (series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"))
+    return next((str(each) for each in times if each), "")
 
 
 def _source(event: dict[str, Any]) -> str:

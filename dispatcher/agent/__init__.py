@@ -20,6 +20,7 @@ pods start and stop while the agent is down.
     annotation_server  answers the plugin where the runtime passes no annotations
     journal_reader     reads the plugin's journal, for metrics and Events
     events             emits Events about this node and its pods
+    event_series       one Event and its repetitions (pure)
     metrics            the agent's metrics
     http_endpoints     serves ``/healthz``, ``/readyz`` and ``/metrics``
     inotify            wakes the agent when a file changes

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from dispatcher.agent import annotation_server, events, http_endpoints, inotify
+from dispatcher.agent.event_series import Subject
 from dispatcher.agent.events import Events
 from dispatcher.agent.journal_reader import JournalEntry, JournalReader
 from dispatcher.agent.label_policy import LabelPlan
@@ -183,7 +184,7 @@ class Agent:
         entries = self._journal.take()
         self.metrics.calls.count(entries)
         for entry in entries:
-            self._emit_failed_add(entry)
+            self._emit_add(entry)
 
         records = self._records.read()
         self.metrics.records.show(records.values())
@@ -193,11 +194,20 @@ class Agent:
         self._report_reaper_problem(reaper_problem.read(self._settings.state_dir))
         self._status.publish(records)
 
-    def _emit_failed_add(self, entry: JournalEntry) -> None:
-        """Emit on the pod why it has no network; a failed DEL shows in the metrics only."""
-        if entry.code and entry.command == "ADD" and all(entry.pod):
+    def _emit_add(self, entry: JournalEntry) -> None:
+        """Emit on the pod why it has no network, or, if the settings say so, how long it took.
+
+        A failed DEL shows in the metrics only.
+        """
+        if entry.command != "ADD" or not all(entry.pod):
+            return
+
+        pod = Subject("Pod", *entry.pod)
+        if entry.code:
             message = " ".join(entry.msg.split())  # a delegate's error may have many lines
-            self.events.emit(events.Subject("Pod", *entry.pod), "NetworkNotAttached", message)
+            self.events.emit(pod, "NetworkNotAttached", message)
+        elif self._settings.attached_events:
+            self.events.emit(pod, "NetworkAttached", _attached_message(entry), warning=False)
 
     def _emit_record_problems(self, cached: CachedRecord) -> None:
         """Emit on the Node that a record is unreadable, or that an attachment is parked."""
@@ -230,3 +240,16 @@ class Agent:
         self.metrics.node.show_reaper_problem(problem)
         if problem:
             self.events.emit(events.node(self._settings.node_name), "NothingFreed", problem)
+
+
+def _attached_message(entry: JournalEntry) -> str:
+    """Return the networks of a successful ADD, each with its milliseconds."""
+    networks = ", ".join(
+        f'network "{step.network}" on {step.interface} in {_milliseconds(step.seconds)}'
+        for step in entry.steps
+    )
+    return f"attached {networks}; {_milliseconds(entry.seconds)} in all"
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{1000 * seconds:.0f} ms"

@@ -38,6 +38,7 @@ class JournalStep(NamedTuple):
     network: str
     seconds: float
     code: int
+    interface: str
 
 
 class JournalEntry(NamedTuple):
@@ -101,7 +102,12 @@ def _entry(fields: dict[str, object]) -> JournalEntry:
         msg=str(fields["msg"]),
         pod=(namespace, name, uid),
         steps=tuple(
-            JournalStep(str(step["network"]), float(step["seconds"]), int(step["code"]))
+            JournalStep(
+                str(step["network"]),
+                float(step["seconds"]),
+                int(step["code"]),
+                str(step["interface"]),
+            )
             for step in steps
         ),
     )

@@ -220,6 +220,13 @@ class NodeSettings(LiveSettings):
             "of networks start with the node, too",
         ),
     )
+    attached_events: bool = field(
+        default=False,
+        metadata=_about(
+            types.boolean(),
+            "emit the Event NetworkAttached on each pod, with milliseconds; one more write per pod",
+        ),
+    )
     log_level: str = field(
         default="info",
         metadata=_about(

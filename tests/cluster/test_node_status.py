@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cluster.support.agents import STATUS, label, metrics, network_status, pod_events
+from tests.cluster.support.agents import (
+    STATUS,
+    agent_settings,
+    label,
+    metrics,
+    network_status,
+    pod_events,
+)
 from tests.cluster.support.churn import no_agents
 from tests.cluster.support.observe import interfaces
 from tests.cluster.support.pods import pod_manifest, wait_until_ready
@@ -129,6 +137,30 @@ def test_a_pod_that_cannot_be_attached_says_why_in_one_line(
         "the kubelet to retry, and the metric to count it",
     )
     assert cluster.get("pod", holder, "-n", namespace)["status"]["phase"] == "Running"
+
+    # The retry is no second Event: the first one has become a series.
+    described = functools.partial(cluster.kubectl, "describe", "pod", "second", "-n", namespace)
+    repeated = re.compile(r"NetworkNotAttached .*\(x\d+ over .*\) +genie-agent .*no IP addresses")
+    cluster.wait_for(lambda: repeated.search(described().stdout), 30, "the series")
+    assert len(messages()) == 1
+
+
+def test_an_attached_pod_has_its_milliseconds_if_the_setting_says_so(
+    cluster: Cluster, namespace: str
+) -> None:
+    """As a Normal Event; without the setting there is none."""
+    with agent_settings(cluster, attached_events="true"):
+        cluster.apply(pod_manifest("timed", "weave,canal@net1"), "-n", namespace)
+        wait_until_ready(cluster, namespace, "timed")
+        messages = functools.partial(pod_events, cluster, namespace, "timed", "NetworkAttached")
+        cluster.wait_for(messages, 20, "the Event")
+        [message] = messages()
+    times = r'attached network "weave" on eth0 in \d+ ms, network "canal" on net1 in \d+ ms; \d+ ms'
+    assert re.match(times, message), message
+    cluster.apply(pod_manifest("untimed", "weave"), "-n", namespace)
+    wait_until_ready(cluster, namespace, "untimed")
+    cluster.wait_for(lambda: network_status(cluster, namespace, "untimed"), 10, "network-status")
+    assert pod_events(cluster, namespace, "untimed", "NetworkAttached") == []
 
 
 REPLICAS = 6

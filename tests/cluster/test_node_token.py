@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -94,12 +95,13 @@ def test_a_stolen_token_cannot(
     assert words in refused.stderr, refused.stderr
 
 
-def raw_patch(
-    cluster: Cluster, token: str, path: str, body: object
+def raw_write(
+    cluster: Cluster, token: str, path: str, body: object, method: str = "PATCH"
 ) -> subprocess.CompletedProcess[str]:
     """Send one merge patch with *token*; not with kubectl, which would read the object first."""
-    content = "Content-Type: application/merge-patch+json"
-    command = ["curl", "-sk", "-X", "PATCH", "-H", f"Authorization: Bearer {token}", "-H", content]
+    media_type = "application/merge-patch+json" if method == "PATCH" else "application/json"
+    headers = ["-H", f"Authorization: Bearer {token}", "-H", f"Content-Type: {media_type}"]
+    command = ["curl", "-sk", "-X", method, *headers]
     url = f"{cluster.layout.api_url}{path}"
     environment = {**os.environ, **cluster.environment}
     return subprocess.run(
@@ -143,7 +145,73 @@ def test_a_stolen_token_can_change_one_annotation_of_its_nodes_pods(  # noqa: PL
 ) -> None:
     """The policy refuses any other change, and any change of a pod on another node."""
     path = f"/api/v1/namespaces/{stage}/pods/{pod}/status"
-    answer, _, status = raw_patch(cluster, token, path, body).stdout.rpartition("\n")
+    answer, _, status = raw_write(cluster, token, path, body).stdout.rpartition("\n")
+    assert (status, expected[1] in answer) == (expected[0], True), answer
+
+
+EVENTS = "/apis/events.k8s.io/v1/namespaces/default/events"
+FOREIGN = "only Events that it reports from its own node"
+
+
+def event(name: str, **changes: str) -> dict[str, object]:
+    """Return an Event as the agent of node1 writes it, with *changes*."""
+    return {
+        "metadata": {"name": name, "namespace": "default"},
+        "regarding": {"apiVersion": "v1", "kind": "Node", "name": NODE, "uid": NODE},
+        "type": "Warning",
+        "reason": "Stolen",
+        "action": "Reconcile",
+        "note": "by a thief",
+        "eventTime": "2026-01-01T00:00:00.000000Z",
+        "reportingController": "genie-agent",
+        "reportingInstance": NODE,
+        **changes,
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        pytest.param({}, ("201", "by a thief"), id="reported from its node: done"),
+        pytest.param({"reportingInstance": "other"}, ("403", FOREIGN), id="from another node"),
+        pytest.param({"reportingController": "kubelet"}, ("403", FOREIGN), id="by the kubelet"),
+    ],
+)
+def test_a_stolen_token_creates_events_in_the_name_of_its_agent_alone(
+    cluster: Cluster, token: str, changes: dict[str, str], expected: tuple[str, str]
+) -> None:
+    """The policy refuses others, in any namespace."""
+    body = event(f"stolen.{len(changes)}{secrets.token_hex(4)}", **changes)
+    answer, _, status = raw_write(cluster, token, EVENTS, body, "POST").stdout.rpartition("\n")
+    assert (status, expected[1] in answer) == (expected[0], True), answer
+
+
+@pytest.mark.parametrize(
+    ("controller", "body", "expected"),
+    [
+        pytest.param(
+            "genie-agent",
+            {"series": {"count": 2, "lastObservedTime": "2026-01-01T00:01:00.000000Z"}},
+            ("200", '"count": 2'),
+            id="count its own: done",
+        ),
+        pytest.param("genie-agent", {"note": "x"}, ("422", "immutable"), id="rewrite its own"),
+        pytest.param(
+            "kubelet",
+            {"series": {"count": 2, "lastObservedTime": "2026-01-01T00:01:00.000000Z"}},
+            ("403", FOREIGN),
+            id="count the kubelet's",
+        ),
+    ],
+)
+def test_a_stolen_token_can_only_count_events_of_its_agent(
+    cluster: Cluster, token: str, controller: str, body: object, expected: tuple[str, str]
+) -> None:
+    """The API server and the policy refuse any other change."""
+    name = f"victim.{secrets.token_hex(4)}"
+    manifest = {"apiVersion": "events.k8s.io/v1", "kind": "Event"}
+    cluster.apply(manifest | event(name, reportingController=controller))
+    answer, _, status = raw_write(cluster, token, f"{EVENTS}/{name}", body).stdout.rpartition("\n")
     assert (status, expected[1] in answer) == (expected[0], True), answer
 
 

@@ -209,7 +209,7 @@ class FakeClient:
         if media_type == JSON_PATCH:
             patched = _json_patched(found, body, path)
         else:
-            uid = body["metadata"].get("uid", found["metadata"]["uid"])
+            uid = body.get("metadata", {}).get("uid", found["metadata"]["uid"])
             if uid != found["metadata"]["uid"]:
                 raise KubeError(CONFLICT, "Conflict", f"PATCH {path}: the UID is not {uid}")
             patched = _merged(found, body)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dispatcher.agent.events import Events, Subject
+from dispatcher.agent.events import Events
 from dispatcher.agent.installer import PluginInstaller
 from dispatcher.kube import logs
 from dispatcher.node.mode import Mode
@@ -25,6 +25,7 @@ from dispatcher.node.settings import NodeSettings
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from dispatcher.agent.event_series import Subject
     from dispatcher.agent.reconciler import NodeReconciler
 
 

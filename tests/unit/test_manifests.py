@@ -148,6 +148,7 @@ def test_rights_are_what_the_code_calls_and_no_more() -> None:
         ("nodes", "patch"),
         ("pods/status", "patch"),
         ("events", "create"),
+        ("events", "patch"),
     }
 
 

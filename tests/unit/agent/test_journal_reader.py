@@ -33,7 +33,7 @@ def test_what_the_plugin_writes_is_what_the_agent_reads(tmp_path: Path) -> None:
     assert journal.take() == []
     pod = ("ns", "p", "u1")
     assert journal.take() == [
-        JournalEntry("ADD", "c1", 0.04, 0, "", pod, (JournalStep("weave", 0.03, 0),)),
+        JournalEntry("ADD", "c1", 0.04, 0, "", pod, (JournalStep("weave", 0.03, 0, "eth0"),)),
         JournalEntry(
             "ADD",
             "c1",
@@ -41,7 +41,7 @@ def test_what_the_plugin_writes_is_what_the_agent_reads(tmp_path: Path) -> None:
             103,
             "bridge: no address left",
             pod,
-            (JournalStep("weave", 0.03, 103),),
+            (JournalStep("weave", 0.03, 103, "eth0"),),
         ),
     ]
     assert journal.take() == []
@@ -92,7 +92,7 @@ def test_calls_are_counted_by_command_network_and_code() -> None:
     metrics = AgentMetrics()
     pod = ("", "", "")
     metrics.calls.count(
-        [JournalEntry("ADD", "c1", 0.04, 0, "", pod, (JournalStep("weave", 0.03, 0),))] * 2
+        [JournalEntry("ADD", "c1", 0.04, 0, "", pod, (JournalStep("weave", 0.03, 0, "eth0"),))] * 2
     )
     metrics.calls.count([JournalEntry("DEL", "c1", 0.04, 11, "x", pod, ())])
     lines = shown(metrics)

@@ -57,8 +57,8 @@ def test_the_agent_installs_publishes_reads_and_answers(host: Host) -> None:
         write_journal(host.state, CNIError(103, "bridge: no address left"))
         eventually(lambda: [e for e in emitted(api) if e["reason"] == "NetworkNotAttached"])
         event = next(e for e in emitted(api) if e["reason"] == "NetworkNotAttached")
-        assert event["involvedObject"]["uid"] == "u1"
-        assert event["message"] == "bridge: no address left"
+        assert event["regarding"]["uid"] == "u1"
+        assert event["note"] == "bridge: no address left"
         assert fetch(port, "/healthz") == (200, "ok\n")
         assert 'genie_agent_records{state="attached"} 1.0' in fetch(port, "/metrics")[1]
         assert fetch(port, "/other")[0] == 404
@@ -66,6 +66,33 @@ def test_the_agent_installs_publishes_reads_and_answers(host: Host) -> None:
         assert host.state.stat().st_mode & 0o777 == 0o700
     finally:
         agent.stop()
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        pytest.param({}, [], id="is silent by default"),
+        pytest.param(
+            {"attached_events": True},
+            ['attached network "weave" on eth0 in 30 ms; 40 ms in all'],
+            id="is told if the settings say so",
+        ),
+    ],
+)
+def test_an_attached_pod(host: Host, settings: dict[str, bool], expected: list[str]) -> None:
+    """With milliseconds, as a Normal Event on the pod. A failure is told in either case."""
+    api = node_api()
+    agent = Agent(host.settings(port=0, look_seconds=0.1, **settings), host.plugin(), api.client())
+    agent.start()
+    try:
+        write_journal(host.state)
+        write_journal(host.state, CNIError(103, "bridge: no address left"))
+        eventually(lambda: [e for e in emitted(api) if e["reason"] == "NetworkNotAttached"])
+    finally:
+        agent.stop()
+    attached = [e for e in emitted(api) if e["reason"] == "NetworkAttached"]
+    assert [e["note"] for e in attached] == expected
+    assert {(e["type"], e["regarding"]["uid"]) for e in attached} <= {("Normal", "u1")}
 
 
 def test_problems_of_records_are_emitted_on_the_node(host: Host) -> None:
@@ -84,7 +111,7 @@ def test_problems_of_records_are_emitted_on_the_node(host: Host) -> None:
         )
     finally:
         agent.stop()
-    messages = {event["reason"]: event["message"] for event in emitted(api)}
+    messages = {event["reason"]: event["note"] for event in emitted(api)}
     assert messages["NetworkParked"].startswith('pod ns/p (container c1): network "')
     assert "its DEL cannot run: bridge is not there; install" in messages["NetworkParked"]
     path = host.state / "bad.json"

@@ -168,5 +168,11 @@ def test_only_genies_events_are_kept_in_order_of_time() -> None:
         {"reportingComponent": "genie-agent", "reason": "B", "lastTimestamp": "2026-02-01"},
         {"source": {"component": "kubelet"}, "reason": "X"},
         {"source": {"component": "genie-agent"}, "reason": "A", "eventTime": "2026-01-01"},
+        {
+            "reportingComponent": "genie-agent",
+            "reason": "C",
+            "eventTime": "2026-01-02",
+            "series": {"count": 2, "lastObservedTime": "2026-03-01"},
+        },
     ]
-    assert [each["reason"] for each in own_events(events)] == ["A", "B"]
+    assert [each["reason"] for each in own_events(events)] == ["A", "B", "C"]
