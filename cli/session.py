@@ -18,6 +18,7 @@ from cli.networks import summarise
 from cli.options import GENIE_NAMESPACE
 from cli.reader import Reader
 from dispatcher.annotation import split_list
+from dispatcher.kube.build_info import own_version as own_version  # noqa: PLC0414 - commands import it from here
 from dispatcher.kube.errors import KubeError
 from webhook.limits import CLUSTER, Limits, parse_limit
 from webhook.objects import has_controller
@@ -57,16 +58,6 @@ class Access(NamedTuple):
 
     kubeconfig: str = ""
     context: str = ""
-
-
-def own_version() -> str:
-    """Return the version of this command."""
-    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - 20 ms
-
-    try:
-        return version("cni-genie")
-    except PackageNotFoundError:
-        return "unreleased"
 
 
 def connect(access: Access) -> Reader:

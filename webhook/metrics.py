@@ -13,6 +13,8 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
+from dispatcher.kube import build_info
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -28,6 +30,7 @@ class WebhookMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        build_info.register(self.registry, "webhook")
         decisions = Counter(
             "genie_webhook_decisions",
             "Reviews, by endpoint, outcome (allowed, patched, denied, error) and reason.",

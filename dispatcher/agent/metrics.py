@@ -20,6 +20,7 @@ from prometheus_client import (
 )
 
 from dispatcher.agent.journal_reader import RetryTracker
+from dispatcher.kube import build_info
 from dispatcher.node.accepted_settings import generation
 from dispatcher.state.record import PARKED
 
@@ -46,6 +47,7 @@ class AgentMetrics:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
+        build_info.register(self.registry, "agent")
         self.calls = CallMetrics(self.registry)
         self.records = RecordMetrics(self.registry)
         self.node = NodeMetrics(self.registry)

@@ -9,6 +9,7 @@
     errors      the errors of client and settings, without their libraries
     settings    settings from command line, environment and file
     logs        structured logs
+    build_info  the version that runs, and its metric
 
     removal_report  what the agent reports of a removal, as an annotation of its Node
 

@@ -70,3 +70,9 @@ reaperEnv: {}
 folders: []
 {{- end -}}
 {{- end -}}
+
+{{/* The rules of a file, in which runbook_url leads to each alert's page. */}}
+{{- define "genie.rules" -}}
+{{- $url := .root.Values.metrics.runbookUrl | replace "{alert}" "${1}" -}}
+{{- regexReplaceAll "runbook_url: (\\w+)" (.root.Files.Get .file) (printf "runbook_url: %s" $url) -}}
+{{- end -}}

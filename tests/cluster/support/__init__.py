@@ -13,6 +13,8 @@ What is where:
     certs_replica    a replica of the webhook for tests of certificates
     certs_site       several replicas and a strict client, for tests of certificates
     churn            pods that come and go, disruption of Genie's pods, leftovers on a node
+    alert_cases      series that make each alert fire, and series that do not
+    record_metrics   records the metrics of a cluster, for the tests of alerts
     load             clients that create pods without pause
     other_kinds      kinds of cert-manager and of the Prometheus operator, as names only
     sandboxes        pod sandboxes made through CRI, without the kubelet

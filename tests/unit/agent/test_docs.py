@@ -53,6 +53,7 @@ def test_every_metric_of_ours_is_described() -> None:
         for family in AgentMetrics().registry.collect()
         if family.name.startswith("genie_")
     }
+    assert "genie_build_info" in ours
     assert rows("Metrics") == ours
 
 

@@ -6,9 +6,11 @@ import pytest
 from tests.devcluster.build.gobuild import (
     CNITOOL,
     ETCD,
+    HELM,
     KUBERNETES,
     KUBERNETES_OLDEST,
     NEEDED,
+    PROMTOOL,
     THIRD_PARTY,
     ProgramSet,
     assets,
@@ -18,7 +20,7 @@ from tests.devcluster.build.gobuild import (
 )
 from tests.devcluster.commands import ClusterError
 
-SETS = (*NEEDED, KUBERNETES_OLDEST, *THIRD_PARTY)
+SETS = (*NEEDED, KUBERNETES_OLDEST, *THIRD_PARTY, HELM, PROMTOOL)
 GO_MOD = """\
 module cluster.test/example
 

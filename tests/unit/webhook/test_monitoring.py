@@ -12,7 +12,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from certs.metrics import CertificateMetrics
 from tests.unit.apiserver import Api
-from tests.unit.manifests import FILES
+from tests.unit.manifests import FILES, MANIFESTS
 from tests.unit.webhook.builders import FakeCertificates
 from webhook.service import Service
 from webhook.settings import WebhookSettings
@@ -74,7 +74,7 @@ def certificate_registry() -> CollectorRegistry:
 
 
 def test_every_alert_says_what_it_means() -> None:
-    """Summary, description and severity."""
+    """Summary, description, severity and a page (tests/unit/shared/test_runbooks.py)."""
     alerts = [
         alert
         for path in sorted(FILES.glob("*-alerts.yaml"))
@@ -83,6 +83,27 @@ def test_every_alert_says_what_it_means() -> None:
     ]
     assert len(alerts) >= 8
     for alert in alerts:
-        assert set(alert["annotations"]) == {"summary", "description"}
+        assert set(alert["annotations"]) == {"summary", "description", "runbook_url"}
         assert alert["labels"]["severity"] in {"warning", "critical"}
         assert alert["for"]
+
+
+def test_every_metric_is_described() -> None:
+    """With its labels: those of reviews in docs/admission.md, of certificates in their own page."""
+    described: dict[str, set[str]] = {}
+    for page in ("admission.md", "certificates.md"):
+        for line in (MANIFESTS.parent / "docs" / page).read_text().splitlines():
+            first = line.partition(" | ")[0] if line.startswith("| `") else ""
+            for name, labels in re.findall(r"`(genie_[a-z_]+)(?:\{([a-z,]+)\})?`", first):
+                described[name] = set(labels.split(",")) - {""}
+    families = {
+        f"{family.name}_total" if family.type == "counter" else family.name
+        for registry in (service_registry(), certificate_registry())
+        for family in registry.collect()
+        if family.name.startswith("genie_")
+    }
+    assert described.keys() == families
+    known = labels_of_metrics()
+    suffixes = ("", "_count")
+    for name, labels in described.items():
+        assert labels in [known[name + each] for each in suffixes if name + each in known], name
