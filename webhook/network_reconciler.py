@@ -58,6 +58,8 @@ SETTINGS = "genie"
 
 DEFAULT_KEY = "default-network"
 
+KIND = "Network"
+
 STALE = frozenset({NOT_FOUND, CONFLICT})
 """Statuses of a write that another writer made superfluous, or the end of the custom resource."""
 
@@ -150,7 +152,7 @@ class NetworkReconciler:
     def _changes(self) -> list[NetworkChange]:
         nodes = self._nodes.items.values()
         known = merge_nodes(nodes, self._listed).known
-        default = self._defaults.items.get(SETTINGS, "")
+        default = next(iter(self._defaults.items.values()), "")
         objects = self._objects.items
         wanted = statuses(nodes, names(known, objects.values()), default)
         return changes(wanted, objects)
@@ -197,7 +199,7 @@ class NetworkReconciler:
 def _new_object(change: CreateObject) -> dict[str, Any]:
     return {
         "apiVersion": f"{keys.NETWORKS_GROUP}/{keys.NETWORKS_VERSION}",
-        "kind": "Network",
+        "kind": KIND,
         "metadata": {"name": change.name},
         "spec": {"network": change.network},
     }

@@ -239,8 +239,10 @@ def test_with_cert_manager_the_webhook_loses_the_rights_it_does_not_need() -> No
         by_name(render({**IMAGE, "certificates": each})) for each in ("managed", "cert-manager")
     )
     role = ("Role", "genie-webhook")
-    assert managed[role]["rules"]
-    assert given[role]["rules"] == []
+    resources = {each["resources"][0] for each in given[role]["rules"]}
+    assert resources == {"configmaps", "leases"}
+    left_out = [each for each in managed[role]["rules"] if each not in given[role]["rules"]]
+    assert {each["resources"][0] for each in left_out} == {"secrets"}
     role = ("ClusterRole", "genie-webhook")
     [removed] = [rule for rule in managed[role]["rules"] if rule not in given[role]["rules"]]
     assert removed == {
@@ -250,6 +252,25 @@ def test_with_cert_manager_the_webhook_loses_the_rights_it_does_not_need() -> No
         "verbs": ["patch"],
     }
     assert [rule for rule in given[role]["rules"] if rule not in managed[role]["rules"]] == []
+
+
+def test_networks_are_published_with_a_webhook_and_readable_unless_switched_off() -> None:
+    """Without a webhook nobody would write the objects."""
+
+    def of_networks(**webhook: Any) -> set[str]:
+        objects = render({**IMAGE, "webhook": webhook}, kube_version="1.36.0")
+        named = {f"{each['kind']}/{each['metadata']['name']}" for each in objects}
+        return {
+            each for each in named if ("networks" in each and "Role" in each) or "CustomR" in each
+        }
+
+    definition, role = (
+        "CustomResourceDefinition/networks.cni-genie.io",
+        "ClusterRole/genie-networks-view",
+    )
+    assert of_networks() == {definition, role, "ClusterRoleBinding/genie-networks-view"}
+    assert of_networks(networksVisible=False) == {definition, role}
+    assert of_networks(enabled=False) == set()
 
 
 def test_a_changed_setting_makes_new_pods_of_the_webhook() -> None:

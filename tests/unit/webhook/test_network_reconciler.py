@@ -41,12 +41,17 @@ def node(name: str, *, weave: bool) -> dict[str, Any]:
     return node_object(name, labels, {keys.PLUGIN_TYPES: "weave=weave-net,portmap"})
 
 
+def set_default(api: Api, network: str) -> None:
+    metadata = {"name": "genie", "namespace": "genie-system"}
+    api.store(SETTINGS, {"metadata": metadata, "data": {"default-network": network}})
+
+
 def cluster(*nodes: dict[str, Any]) -> Api:
     """Return an API server with a Lease, the settings and *nodes*, by default one with weave."""
     api = Api(*(nodes or [node("n1", weave=True)]))
     api.reports_changes = True
     api.store(LEASE, {"metadata": {"name": "networks"}})
-    api.store(SETTINGS, {"metadata": {"name": "genie"}, "data": {"default-network": "weave"}})
+    set_default(api, "weave")
     return api
 
 
@@ -150,9 +155,7 @@ def test_changes_of_nodes_and_of_the_default_reach_the_objects() -> None:
         until(lambda: ready(api) == "1/1")
         api.add(node("n2", weave=False))
         until(lambda: ready(api) == "1/2")
-        api.store(
-            SETTINGS, {"metadata": {"name": "genie"}, "data": {"default-network": " canal\n"}}
-        )
+        set_default(api, " canal\n")
         until(lambda: stored(api)["status"]["default"] is False)
         api.remove(SETTINGS)
         api.remove(f"{NODES}/n2")
