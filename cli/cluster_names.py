@@ -24,9 +24,7 @@ def nodes(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def networks(ctx: typer.Context, incomplete: str) -> list[str]:
     """Return the networks whose names begin with *incomplete*."""
-    return _matching(
-        ctx, incomplete, lambda session: (each.name for each in session.networks or ())
-    )
+    return _matching(ctx, incomplete, lambda session: session.network_names or ())
 
 
 def namespaces(ctx: typer.Context, incomplete: str) -> list[str]:

@@ -27,6 +27,18 @@ class NodeFacts(NamedTuple):
     types: Mapping[str, tuple[str, ...]]
 
 
+class PublishedNetwork(NamedTuple):
+    """An object networks.cni-genie.io: numbers of nodes instead of their names."""
+
+    name: str
+    ready_nodes: int
+    configured_nodes: int
+    total_nodes: int
+    types: tuple[str, ...]
+    is_default: bool
+    description: str
+
+
 class PodAttachment(NamedTuple):
     """One entry of a pod's network-status."""
 
@@ -75,6 +87,20 @@ def read_node(item: Object) -> NodeFacts:
     }
     types = plugin_types.decode(_text(_dict(metadata, "annotations"), keys.PLUGIN_TYPES))
     return NodeFacts(_text(metadata, "name"), networks, types)
+
+
+def read_network(item: Object) -> PublishedNetwork:
+    """Return the facts of an object networks.cni-genie.io."""
+    spec, status = _dict(item, "spec"), _dict(item, "status")
+    return PublishedNetwork(
+        _text(spec, "network"),
+        _number(status, "readyNodes"),
+        _number(status, "configuredNodes"),
+        _number(status, "totalNodes"),
+        tuple(each for each in _list(status.get("pluginTypes")) if isinstance(each, str)),
+        status.get("default") is True,
+        _text(spec, "description"),
+    )
 
 
 def read_pod(item: Object) -> PodFacts:

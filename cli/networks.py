@@ -9,7 +9,7 @@ from dispatcher import annotation
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from cli.facts import NodeFacts
+    from cli.facts import NodeFacts, PublishedNetwork
     from webhook.snapshot import Namespace
 
 SHOWN_NODES = 3
@@ -81,6 +81,19 @@ def reason(network: NetworkSummary) -> str:
     if network.absent:
         parts.append(f"no configuration on {shorten(network.absent)}")
     return "; ".join(parts)
+
+
+def published_reason(network: PublishedNetwork) -> str:
+    """Say on how many nodes pods cannot have *network*; empty where all can."""
+    not_ready = network.configured_nodes - network.ready_nodes
+    absent = network.total_nodes - network.configured_nodes
+    parts = [f"not attachable on {_count(not_ready)}"] if not_ready else []
+    parts += [f"no configuration on {_count(absent)}"] if absent else []
+    return "; ".join(parts)
+
+
+def _count(nodes: int) -> str:
+    return f"{nodes} node" if nodes == 1 else f"{nodes} nodes"
 
 
 def shorten(names: tuple[str, ...]) -> str:

@@ -12,24 +12,25 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import typer
 
 from cli.documents import Document
-from cli.facts import read_node, read_workload
+from cli.facts import read_network, read_node, read_workload
 from cli.lint import EXCLUDED_NAMESPACES, LintContext
 from cli.networks import summarise
 from cli.options import GENIE_NAMESPACE
 from cli.reader import Reader
+from dispatcher import keys
 from dispatcher.annotation import split_list
 from dispatcher.kube.build_info import own_version as own_version  # noqa: PLC0414 - commands import it from here
 from dispatcher.kube.errors import KubeError
 from webhook.limits import CLUSTER, Limits, parse_limit
 from webhook.objects import has_controller
-from webhook.snapshot import merge_nodes, parse_namespace, parse_node
+from webhook.snapshot import ClusterNetworks, merge_nodes, parse_namespace, parse_node
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from cli.facts import NodeFacts, Workload
+    from cli.facts import NodeFacts, PublishedNetwork, Workload
     from cli.networks import NetworkSummary
-    from webhook.snapshot import ClusterNetworks, Namespace
+    from webhook.snapshot import Namespace
 
 WORKLOADS = (
     ("", "pods", "Pod"),
@@ -116,11 +117,23 @@ class Session:
 
     @cached_property
     def cluster_networks(self) -> ClusterNetworks | None:
-        """Return what the webhook knows of networks; None where :attr:`nodes` is None."""
+        """Return what the webhook knows of networks; None: unknown.
+
+        Where nodes may not be listed, it is what the webhook publishes.
+        """
         if self._node_objects is None:
-            return None
+            return self._published_cluster_networks()
         listed = split_list(self.webhook_settings.get("GENIE_NETWORKS", ""))
         return merge_nodes(map(parse_node, self._node_objects), filter(None, listed))
+
+    def _published_cluster_networks(self) -> ClusterNetworks | None:
+        published = self.published_networks
+        if published is None:
+            return None
+        return ClusterNetworks(
+            known=frozenset(each.name for each in published),
+            present=frozenset(each.name for each in published if each.ready_nodes),
+        )
 
     @cached_property
     def namespaces(self) -> dict[str, Namespace]:
@@ -164,6 +177,19 @@ class Session:
         if self.nodes is None:
             return None
         return summarise(self.nodes, self.namespaces.values(), self.default_network)
+
+    @cached_property
+    def published_networks(self) -> list[PublishedNetwork] | None:
+        """Return what the webhook publishes; None if that is nothing, or it may not be read."""
+        group, version = keys.NETWORKS_GROUP, keys.NETWORKS_VERSION
+        found = self.reader.list_all("networks", group, version=version, is_optional=True)
+        return list(map(read_network, found)) if found else None
+
+    @property
+    def network_names(self) -> list[str] | None:
+        """Return the networks by the nodes, else as published; None: unknown."""
+        found = self.networks if self.nodes is not None else self.published_networks
+        return None if found is None else [each.name for each in found]
 
     @cached_property
     def settings(self) -> dict[str, str] | None:

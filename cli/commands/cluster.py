@@ -11,7 +11,7 @@ from cli import cluster_names
 from cli.facts import read_pod
 from cli.formats import Format
 from cli.installation import read_installation
-from cli.networks import reason, shorten
+from cli.networks import published_reason, reason, shorten
 from cli.options import (
     GENIE_NAMESPACE,
     Context,
@@ -29,6 +29,7 @@ from cli.status import AGENT, CheckState, checks, unmet
 from dispatcher.kube.errors import KubeError
 
 if TYPE_CHECKING:
+    from cli.facts import PublishedNetwork
     from cli.networks import NetworkSummary
     from cli.output import Cell
     from cli.pods import PodRow
@@ -57,14 +58,16 @@ def networks(
     """List the networks that pods may name, and on how many nodes each is ready."""
     session = Session(Access(kubeconfig, context), genie)
     found = session.networks
+    published = session.published_networks if found is None else None
     if output is Format.TABLE:
         head = ("NETWORK", "READY", "DEFAULT OF", "PLUGINS", "PROBLEM")
         empty = "Unknown: networks are labels of nodes, which you may not list."
         if found is not None:
             empty = "No node has a network that Genie knows."
-        print_table(head, map(_network_row, found or ()), empty)
+        rows = [*map(_network_row, found or ()), *map(_published_row, published or ())]
+        print_table(head, rows, empty)
     else:
-        print_data(found, output)
+        print_data(found if published is None else published, output)
     session.finish()
 
 
@@ -197,6 +200,16 @@ def _network_row(network: NetworkSummary) -> tuple[str, ...]:
         ", ".join([*cluster, *namespaces]),
         ",".join(network.types),
         reason(network),
+    )
+
+
+def _published_row(network: PublishedNetwork) -> tuple[str, ...]:
+    return (
+        network.name,
+        f"{network.ready_nodes}/{network.total_nodes}",
+        "the cluster" if network.is_default else "",
+        ",".join(network.types),
+        published_reason(network),
     )
 
 

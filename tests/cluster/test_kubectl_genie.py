@@ -136,7 +136,7 @@ def test_nodes_report_through_the_agents_pods(
 
 
 AS_DEVELOPER: list[tuple[tuple[str, ...], int, str, str]] = [
-    (("networks",), 0, "Unknown: networks are labels of nodes", "list nodes"),
+    (("networks",), 0, "canal    1/1    the cluster", "list nodes"),
     (("status",), 0, "you may not list workloads in namespace genie-system", "list nodes"),
     (("status", "--wait", "--timeout", "1"), 0, "may name networks", "list nodes"),
     (("version",), 0, "client", "list daemonsets in namespace genie-system"),

@@ -15,6 +15,7 @@ from cli.on_node import Ran
 from cli.reader import Reader
 from dispatcher.kube.errors import KubeError
 from tests.unit.kubectl_genie.builders import APPS, CLUSTER, GENIE, FakeAPI, agent_pod, node, pod
+from webhook.network_objects import NetworkStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,6 +111,55 @@ def test_what_may_not_be_read_is_named_and_the_rest_is_shown(run: Run) -> None:
     assert "list pods in namespace shop" in done.stderr
     done = run("networks", forbidden=("/api/v1/nodes",))
     assert "list nodes" in done.stderr
+
+
+def published(name: str, ready: int, configured: int, *, default: bool = False) -> dict[str, Any]:
+    """Return an object networks.cni-genie.io of a cluster with three nodes."""
+    status = NetworkStatus(ready, configured, 3, default, ("bridge", "portmap"))
+    return {"spec": {"network": name, "description": "fast"}, "status": status.to_json()}
+
+
+PUBLISHED = {
+    **CLUSTER,
+    "/apis/cni-genie.io/v1alpha1/networks": [
+        published("canal", 3, 3, default=True),
+        published("weave", 1, 2),
+        published("gpu", 0, 0),
+    ],
+}
+WITHOUT_NODES = ("/api/v1/nodes",)
+
+
+def test_who_may_not_list_nodes_sees_the_published_networks(run: Run) -> None:
+    """With numbers of nodes instead of their names."""
+    done = run("networks", objects=PUBLISHED, forbidden=WITHOUT_NODES)
+    assert [line.split() for line in done.stdout.splitlines()[1:3]] == [
+        ["canal", "3/3", "the", "cluster", "bridge,portmap"],
+        ["weave", "1/3", "bridge,portmap", "not", "attachable", "on", "1", "node;", "no"],
+    ]
+    assert "list nodes" in done.stderr
+    [_, weave, _] = json.loads(
+        run("networks", "-o", "json", objects=PUBLISHED, forbidden=WITHOUT_NODES).stdout
+    )
+    assert weave == {
+        "name": "weave",
+        "readyNodes": 1,
+        "configuredNodes": 2,
+        "totalNodes": 3,
+        "types": ["bridge", "portmap"],
+        "isDefault": False,
+        "description": "fast",
+    }
+
+
+def test_lint_knows_the_published_networks(run: Run, tmp_path: Path) -> None:
+    """Where nodes may not be listed, and no others."""
+    file = tmp_path / "pod.yaml"
+    file.write_text("{kind: Pod, metadata: {name: a, annotations: {cni: wave}}}")
+    words = ("lint", "-f", str(file), "--from-cluster")
+    done = run(*words, objects=PUBLISHED, forbidden=WITHOUT_NODES)
+    assert done.exit_code == 1
+    assert 'supported values: "canal", "gpu", "weave" (did you mean "weave"?)' in done.stdout
 
 
 def test_a_cluster_without_genie_fails_with_what_to_do(run: Run) -> None:
