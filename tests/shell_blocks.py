@@ -24,6 +24,11 @@ class Block:
     text: str
 
 
+_INDENTED = re.compile(
+    r"^\n {4,}(?:\$ |sudo |)(?:docker|genie|helm|kubectl|make|python)\b.*", re.MULTILINE
+)
+
+
 def blocks(page: str) -> list[Block]:
     """Return the fenced blocks of a page's text."""
     return [Block(info.strip(), text) for _, info, text in _BLOCK.findall(page)]
@@ -32,6 +37,11 @@ def blocks(page: str) -> list[Block]:
 def to_run(page: str) -> list[str]:
     """Return the shell blocks of a page that a test runs, in their order."""
     return [block.text for block in blocks(page) if block.info == "sh"]
+
+
+def indented_commands(page: str) -> list[str]:
+    """Return commands in indented blocks, which have neither language nor title."""
+    return [each.strip() for each in _INDENTED.findall(_BLOCK.sub("", page))]
 
 
 def pages_with_commands() -> list[Path]:

@@ -440,8 +440,7 @@ def test_a_namespace_that_is_not_given_is_the_one_of_the_kubeconfig(
 def test_the_page_shows_what_the_command_prints(text: str) -> None:
     """docs/kubectl-genie.md has the same tables."""
     page = (Path(__file__).parents[3] / "docs" / "kubectl-genie.md").read_text()
-    lines = [f"    {line}".rstrip() for line in text.splitlines()]
-    assert "\n".join(lines) in page
+    assert "\n".join(line.rstrip() for line in text.splitlines()) in page
 
 
 @pytest.mark.parametrize("command", ["status", "networks", "version"])

@@ -69,7 +69,7 @@ def test_a_refusal_names_pods_and_nodes_and_changes_nothing(run: Run) -> None:
     done = run(api)
     assert (done.exit_code, done.stdout, mode(api)) == (1, REFUSED, "install")
     page = (Path(__file__).parents[3] / "docs" / "kubectl-genie.md").read_text()
-    assert "\n".join(f"    {line}" for line in REFUSED.splitlines()) in page
+    assert REFUSED in page
 
 
 def test_json_has_every_pod(run: Run) -> None:
