@@ -193,29 +193,29 @@ def test_disable_and_then_remove_lose_no_pod_and_leave_nothing(
     with removal_confirmed(cluster, NODE):
         set_mode(cluster, "remove --force")
         rolled_out(cluster)
-    cluster.wait_for(lambda: not node.path(CONFLIST).exists(), 120, "Genie to leave")
-    assert {network: len(node.addresses(network)) for network in NETWORKS} == {
-        "weave": before["weave"] - 2,
-        "canal": before["canal"],
-    }
-    cluster.wait_for(lambda: label(cluster, NODE, "weave") is None, 120, "the labels to go")
-    cluster.kubectl("delete", "pods", "--all", "-n", namespace, "--wait=true")
-    cluster.wait_for(
-        # The launcher goes first, so that no call begins while its folder is removed.
-        lambda: (
-            not node.path(LAUNCHER).exists()
-            and not node.path(f"{BIN}/.genie").exists()
-            and not node.records()
-        ),
-        120,
-        "the plugin and its records to go",
-    )
-    assert node.path(f"{BIN}/bridge").exists()
-    keys = cluster.get("node", NODE)["metadata"]["labels"]
-    assert not [key for key in keys if "cni-genie.io" in key]
-    assert remaining_leftovers(node) == {}
-    with no_agents(cluster):
-        assert not node.path(SOCKET).exists()
+        cluster.wait_for(lambda: not node.path(CONFLIST).exists(), 120, "Genie to leave")
+        assert {network: len(node.addresses(network)) for network in NETWORKS} == {
+            "weave": before["weave"] - 2,
+            "canal": before["canal"],
+        }
+        cluster.wait_for(lambda: label(cluster, NODE, "weave") is None, 120, "the labels to go")
+        cluster.kubectl("delete", "pods", "--all", "-n", namespace, "--wait=true")
+        cluster.wait_for(
+            # The launcher goes first, so that no call begins while its folder is removed.
+            lambda: (
+                not node.path(LAUNCHER).exists()
+                and not node.path(f"{BIN}/.genie").exists()
+                and not node.records()
+            ),
+            120,
+            "the plugin and its records to go",
+        )
+        assert node.path(f"{BIN}/bridge").exists()
+        keys = cluster.get("node", NODE)["metadata"]["labels"]
+        assert not [key for key in keys if "cni-genie.io" in key]
+        assert remaining_leftovers(node) == {}
+        with no_agents(cluster):
+            assert not node.path(SOCKET).exists()
 
 
 def set_default(cluster: Cluster, network: str) -> None:

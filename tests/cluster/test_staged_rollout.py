@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 FIRST, OTHER = "node1", "node2"
 SPACE = "shop"
-FOLDERS = ("/etc/cni", "/opt/cni/bin", "/var/lib/cni/genie")
+FOLDERS = ("/etc/cni/net.d", "/etc/cni/genie.d", "/opt/cni/bin", "/var/lib/cni/genie")
 
 
 @pytest.fixture(scope="module")
