@@ -12,6 +12,7 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dispatcher import keys, plugin_types
+from dispatcher.kube.lenient import as_list, get_dict, get_number, get_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,71 +79,74 @@ class Workload(NamedTuple):
 
 def read_node(item: Object) -> NodeFacts:
     """Return the facts of a Node object."""
-    metadata = _dict(item, "metadata")
-    labels = _dict(metadata, "labels")
+    metadata = get_dict(item, "metadata")
+    labels = get_dict(metadata, "labels")
     networks = {
         key.removeprefix(keys.NETWORK_LABEL): value == "true"
         for key, value in sorted(labels.items())
         if key.startswith(keys.NETWORK_LABEL)
     }
-    types = plugin_types.decode(_text(_dict(metadata, "annotations"), keys.PLUGIN_TYPES))
-    return NodeFacts(_text(metadata, "name"), networks, types)
+    types = plugin_types.decode(get_text(get_dict(metadata, "annotations"), keys.PLUGIN_TYPES))
+    return NodeFacts(get_text(metadata, "name"), networks, types)
 
 
 def read_network(item: Object) -> PublishedNetwork:
     """Return the facts of an object networks.cni-genie.io."""
-    spec, status = _dict(item, "spec"), _dict(item, "status")
+    spec, status = get_dict(item, "spec"), get_dict(item, "status")
     return PublishedNetwork(
-        _text(spec, "network"),
-        _number(status, "readyNodes"),
-        _number(status, "configuredNodes"),
-        _number(status, "totalNodes"),
-        tuple(each for each in _list(status.get("pluginTypes")) if isinstance(each, str)),
+        get_text(spec, "network"),
+        get_number(status, "readyNodes"),
+        get_number(status, "configuredNodes"),
+        get_number(status, "totalNodes"),
+        tuple(each for each in as_list(status.get("pluginTypes")) if isinstance(each, str)),
         status.get("default") is True,
-        _text(spec, "description"),
+        get_text(spec, "description"),
     )
 
 
 def read_pod(item: Object) -> PodFacts:
     """Return the facts of a Pod object."""
-    metadata, spec, status = (_dict(item, key) for key in ("metadata", "spec", "status"))
-    annotations = _dict(metadata, "annotations")
+    metadata, spec, status = (get_dict(item, key) for key in ("metadata", "spec", "status"))
+    annotations = get_dict(metadata, "annotations")
     asked = annotations.get(keys.ANNOTATION)
     return PodFacts(
-        _text(metadata, "namespace"),
-        _text(metadata, "name"),
-        _text(spec, "nodeName"),
-        _text(status, "phase"),
+        get_text(metadata, "namespace"),
+        get_text(metadata, "name"),
+        get_text(spec, "nodeName"),
+        get_text(status, "phase"),
         asked if isinstance(asked, str) else None,
-        _attachments(_text(annotations, keys.NETWORK_STATUS)),
+        _attachments(get_text(annotations, keys.NETWORK_STATUS)),
         spec.get("hostNetwork") is True,
-        _text(status, "podIP"),
+        get_text(status, "podIP"),
     )
 
 
 def read_workload(item: Object) -> Workload:
     """Return the facts of a Deployment or DaemonSet object."""
-    spec, status = _dict(item, "spec"), _dict(item, "status")
-    listed = _list(_dict(_dict(spec, "template"), "spec").get("containers"))
+    spec, status = get_dict(item, "spec"), get_dict(item, "status")
+    listed = as_list(get_dict(get_dict(spec, "template"), "spec").get("containers"))
     containers = [each for each in listed if isinstance(each, dict)]
-    images = [_text(each, "image") for each in containers]
-    name = _text(_dict(item, "metadata"), "name")
+    images = [get_text(each, "image") for each in containers]
+    name = get_text(get_dict(item, "metadata"), "name")
     if item.get("kind") == "DaemonSet":
-        wanted = _number(status, "desiredNumberScheduled")
-        ready, updated = _number(status, "numberReady"), _number(status, "updatedNumberScheduled")
+        wanted = get_number(status, "desiredNumberScheduled")
+        ready, updated = (
+            get_number(status, "numberReady"),
+            get_number(status, "updatedNumberScheduled"),
+        )
     else:
-        wanted = _number(spec, "replicas")
-        ready, updated = _number(status, "readyReplicas"), _number(status, "updatedReplicas")
-    variables = [each for container in containers for each in _list(container.get("env"))]
-    sources = [each for container in containers for each in _list(container.get("envFrom"))]
+        wanted = get_number(spec, "replicas")
+        ready, updated = get_number(status, "readyReplicas"), get_number(status, "updatedReplicas")
+    variables = [each for container in containers for each in as_list(container.get("env"))]
+    sources = [each for container in containers for each in as_list(container.get("envFrom"))]
     return Workload(
         name,
         wanted,
         ready,
         updated,
         tuple(dict.fromkeys(images)),
-        {_text(each, "name"): _text(each, "value") for each in variables if "value" in each},
-        tuple(_text(each["configMapRef"], "name") for each in sources if "configMapRef" in each),
+        {get_text(each, "name"): get_text(each, "value") for each in variables if "value" in each},
+        tuple(get_text(each["configMapRef"], "name") for each in sources if "configMapRef" in each),
     )
 
 
@@ -151,29 +155,12 @@ def _attachments(text: str) -> tuple[PodAttachment, ...]:
         entries = json.loads(text) if text else []
     except (ValueError, RecursionError):
         return ()
-    return tuple(_attachment(each) for each in _list(entries) if isinstance(each, dict))
+    return tuple(_attachment(each) for each in as_list(entries) if isinstance(each, dict))
 
 
 def _attachment(entry: Object) -> PodAttachment:
-    addresses = tuple(each for each in _list(entry.get("ips")) if isinstance(each, str))
+    addresses = tuple(each for each in as_list(entry.get("ips")) if isinstance(each, str))
     is_default = entry.get("default") is True
-    return PodAttachment(_text(entry, "name"), _text(entry, "interface"), addresses, is_default)
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _dict(parent: Object, key: str) -> dict[str, Any]:
-    value = parent.get(key)
-    return value if isinstance(value, dict) else {}
-
-
-def _text(parent: Object, key: str) -> str:
-    value = parent.get(key)
-    return value if isinstance(value, str) else ""
-
-
-def _number(parent: Object, key: str) -> int:
-    value = parent.get(key)
-    return value if isinstance(value, int) else 0
+    return PodAttachment(
+        get_text(entry, "name"), get_text(entry, "interface"), addresses, is_default
+    )

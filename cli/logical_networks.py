@@ -14,6 +14,8 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from dispatcher.kube.lenient import get_dict, get_text
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -41,16 +43,16 @@ def resolve(documents: Iterable[Document]) -> dict[tuple[str, str], LogicalNetwo
     for each in documents:
         kind = each.kind.lower()
         if kind in specs:
-            specs[kind][each.namespace or "default", each.name] = _dict(each.value, "spec")
+            specs[kind][each.namespace or "default", each.name] = get_dict(each.value, "spec")
 
     names = [name for _, name in specs["logicalnetwork"]]
     found = {}
     for (namespace, name), spec in specs["logicalnetwork"].items():
-        physical = specs["physicalnetwork"].get((namespace, _text(spec, "physicalNet")), {})
-        shared = _dict(physical, "sharedStatus")
+        physical = specs["physicalnetwork"].get((namespace, get_text(spec, "physicalNet")), {})
+        shared = get_dict(physical, "sharedStatus")
         is_dedicated = shared.get("dedicatedNet") is True
-        plugin = _text(shared, "plugin") if is_dedicated else _text(spec, "plugin")
-        subnet = _text(spec, "sub_subnet") or _text(shared, "subnet")
+        plugin = get_text(shared, "plugin") if is_dedicated else get_text(spec, "plugin")
+        subnet = get_text(spec, "sub_subnet") or get_text(shared, "subnet")
         own = name if names.count(name) == 1 else f"{namespace}-{name}"
         network = own if subnet else plugin
         found[namespace, name] = LogicalNetwork(namespace, name, plugin, subnet, network)
@@ -65,7 +67,7 @@ def conflist_of(logical: LogicalNetwork, confs: Mapping[str, Mapping[str, Any]])
     conflist = as_conflist(base, logical.network)
     plugins = conflist["plugins"]
     if plugins and isinstance(plugins[0], dict):
-        plugins[0]["ipam"] = {**_dict(plugins[0], "ipam"), "subnet": logical.subnet}
+        plugins[0]["ipam"] = {**get_dict(plugins[0], "ipam"), "subnet": logical.subnet}
     return conflist
 
 
@@ -102,16 +104,6 @@ def parse_confs(files: Iterable[tuple[str, str]]) -> dict[str, dict[str, Any]]:
             continue
         if isinstance(conf, dict):
             stem = re.sub(r"^\d+-", "", name.rpartition(".")[0])
-            for known in (stem, _text(conf, "name")):
+            for known in (stem, get_text(conf, "name")):
                 confs.setdefault(known, conf)
     return confs
-
-
-def _dict(parent: Mapping[str, Any], key: str) -> dict[str, Any]:
-    value = parent.get(key)
-    return value if isinstance(value, dict) else {}
-
-
-def _text(parent: Mapping[str, Any], key: str) -> str:
-    value = parent.get(key)
-    return value if isinstance(value, str) else ""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dispatcher import keys
 from dispatcher.annotation import InvalidAnnotationError, parse
 from dispatcher.kube import removal_report
+from dispatcher.kube.lenient import as_list, get_dict, get_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -57,12 +58,12 @@ def read_nodes(
     by_node: dict[str, list[PodNetworks]] = {}
     for pod in pods:
         if facts := _read_pod(pod):
-            by_node.setdefault(_text(_dict(pod, "spec"), "nodeName"), []).append(facts)
+            by_node.setdefault(get_text(get_dict(pod, "spec"), "nodeName"), []).append(facts)
 
     running = {
-        _text(_dict(pod, "spec"), "nodeName")
+        get_text(get_dict(pod, "spec"), "nodeName")
         for pod in agents
-        if _dict(pod, "status").get("phase") == "Running"
+        if get_dict(pod, "status").get("phase") == "Running"
     }
     return [_read_node(node, running, by_node) for node in nodes]
 
@@ -70,10 +71,10 @@ def read_nodes(
 def _read_node(
     node: Object, running: set[str], by_node: Mapping[str, list[PodNetworks]]
 ) -> NodeSituation:
-    metadata = _dict(node, "metadata")
-    name = _text(metadata, "name")
-    labels, annotations = _dict(metadata, "labels"), _dict(metadata, "annotations")
-    conditions = _list(_dict(node, "status").get("conditions"))
+    metadata = get_dict(node, "metadata")
+    name = get_text(metadata, "name")
+    labels, annotations = get_dict(metadata, "labels"), get_dict(metadata, "annotations")
+    conditions = as_list(get_dict(node, "status").get("conditions"))
     return NodeSituation(
         name,
         is_ready=any(
@@ -84,24 +85,24 @@ def _read_node(
         has_agent=name in running,
         is_marked=any(key.startswith(keys.NETWORK_LABEL) for key in labels)
         or any(key in annotations for key in keys.NODE_ANNOTATIONS),
-        report=removal_report.decode(_text(annotations, keys.REMOVAL)),
+        report=removal_report.decode(get_text(annotations, keys.REMOVAL)),
         pods=tuple(by_node.get(name, ())),
     )
 
 
 def _read_pod(pod: Object) -> PodNetworks | None:
     """Return the pod's networks; None if Genie has nothing to do with it."""
-    metadata, spec, status = (_dict(pod, key) for key in ("metadata", "spec", "status"))
+    metadata, spec, status = (get_dict(pod, key) for key in ("metadata", "spec", "status"))
     if not spec.get("nodeName") or spec.get("hostNetwork") is True:
         return None
     if status.get("phase") in ENDED_PHASES:
         return None
-    annotations = _dict(metadata, "annotations")
-    attached = _attached(_text(annotations, keys.NETWORK_STATUS))
-    networks = attached or _asked(_text(annotations, keys.ANNOTATION))
+    annotations = get_dict(metadata, "annotations")
+    attached = _attached(get_text(annotations, keys.NETWORK_STATUS))
+    networks = attached or _asked(get_text(annotations, keys.ANNOTATION))
     if not networks:
         return None
-    return PodNetworks(f"{_text(metadata, 'namespace')}/{_text(metadata, 'name')}", networks)
+    return PodNetworks(f"{get_text(metadata, 'namespace')}/{get_text(metadata, 'name')}", networks)
 
 
 def _attached(text: str) -> tuple[str, ...]:
@@ -109,7 +110,7 @@ def _attached(text: str) -> tuple[str, ...]:
         entries = json.loads(text) if text else []
     except (ValueError, RecursionError):
         return ()
-    names = (each.get("name") for each in _list(entries) if isinstance(each, dict))
+    names = (each.get("name") for each in as_list(entries) if isinstance(each, dict))
     return tuple(name for name in names if isinstance(name, str))
 
 
@@ -118,17 +119,3 @@ def _asked(value: str) -> tuple[str, ...]:
         return tuple(each.network for each in parse(value)) if value else ()
     except InvalidAnnotationError:
         return ()  # the plugin refuses it, too
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _dict(parent: Object, key: str) -> dict[str, Any]:
-    value = parent.get(key)
-    return value if isinstance(value, dict) else {}
-
-
-def _text(parent: Object, key: str) -> str:
-    value = parent.get(key)
-    return value if isinstance(value, str) else ""

@@ -6,6 +6,7 @@
     lease       leader election: one replica holds a Lease
     backoff     the growing delay between retries
     json_patch  operations of a JSON patch
+    lenient     reads objects whose values may have any type
     errors      the errors of client and settings, without their libraries
     settings    settings from command line, environment and file
     logs        structured logs
