@@ -8,7 +8,7 @@ RUN := .venv/bin/python
 STAMP := .venv/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check parts unit node live bench cluster cluster-down plugin images manifests docs venv lock clean format coverage
+.PHONY: help demo test check parts unit node live bench cluster cluster-down plugin images manifests release docs venv lock clean format coverage
 
 help:  ## print this list
 	@awk -F ':.*##' '/^[a-z-]+:.*##/ {gsub(/[$$][$$]/, "$$", $$2); printf "  make %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -107,6 +107,11 @@ images: venv  ## build the container image with buildah (root; BASE_IMAGE=… fo
 
 docs: venv  ## build the pages of docs/ as a site in build/site; broken links are errors
 	@NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --quiet
+
+release: venv  ## build dist/: image, chart, YAML, kubectl-genie, SBOM, sums, notes (root)
+	@$(RUN) -m release $(if $(IMAGE),--image '$(IMAGE)') $(if $(DIGEST),--digest '$(DIGEST)') \
+	  $(if $(BASE_IMAGE),--base-image '$(BASE_IMAGE)') $(if $(DOWNLOADS),--downloads '$(DOWNLOADS)') \
+	  $(if $(FINAL),--final)
 
 # The image has no terminal, and kubectl-genie.pyz not the kubernetes library's asynchronous client:
 # what only these need is left out of their lock files.

@@ -34,6 +34,9 @@ PLAIN: dict[str, Any] = {
 """The values of genie.yaml: the defaults, without what only Helm can use, and the name of the image
 that kustomize replaces."""
 
+OLDEST_KUBERNETES = "1.34.0"
+"""The version for which a file is rendered that every supported cluster accepts."""
+
 _HEAD = """\
 # Genie with its defaults, for `kubectl apply`: the chart in chart/, rendered. Do not edit this
 # file: `make manifests` writes it.
@@ -56,11 +59,12 @@ def template(
     values: dict[str, Any],
     namespace: str = NAMESPACE,
     kube_version: str = "",
+    chart: Path = CHART,
     *,
     hooks: bool = True,
 ) -> subprocess.CompletedProcess[str]:
     """Render the chart with *values*, as ``helm template``; the caller checks the exit code."""
-    command: list[str | Path] = [helm(), "template", RELEASE, CHART, "--namespace", namespace]
+    command: list[str | Path] = [helm(), "template", RELEASE, chart, "--namespace", namespace]
     if kube_version:
         command += ["--kube-version", kube_version]
     if not hooks:
@@ -72,11 +76,12 @@ def render_text(
     values: dict[str, Any],
     namespace: str = NAMESPACE,
     kube_version: str = "",
+    chart: Path = CHART,
     *,
     hooks: bool = True,
 ) -> str:
     """Return the chart with *values* as YAML. Raises RuntimeError with Helm's sentence."""
-    done = template(values, namespace, kube_version, hooks=hooks)
+    done = template(values, namespace, kube_version, chart, hooks=hooks)
     if done.returncode:
         raise RuntimeError(done.stderr)
     return done.stdout
@@ -92,15 +97,15 @@ def render(
 
 def genie_yaml() -> str:
     """Return what `manifests/genie.yaml` must contain."""
-    return _HEAD + render_text(PLAIN, kube_version="1.34.0", hooks=False)
+    return _HEAD + render_text(PLAIN, kube_version=OLDEST_KUBERNETES, hooks=False)
 
 
-def install(cluster: Cluster, values: dict[str, Any]) -> None:
+def install(cluster: Cluster, values: dict[str, Any], chart: Path = CHART) -> None:
     """Install the chart, or upgrade to it, also over objects that kubectl applied.
 
     Does not wait for the pods. Raises CommandError with Helm's sentence.
     """
-    command: list[str | Path] = [helm(), "upgrade", "--install", RELEASE, CHART, "--values", "-"]
+    command: list[str | Path] = [helm(), "upgrade", "--install", RELEASE, chart, "--values", "-"]
     options = ["--namespace", NAMESPACE, "--create-namespace", "--take-ownership"]
     # Others may have written fields of the objects: `kubectl apply`, or an administrator.
     options += ["--force-conflicts"]

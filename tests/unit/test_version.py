@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 
 import yaml
@@ -15,3 +16,17 @@ def test_the_chart_has_the_version_of_the_project() -> None:
     """Chart and image are released together."""
     chart = yaml.safe_load((PROJECT / "manifests/chart/Chart.yaml").read_text())
     assert (chart["version"], chart["appVersion"]) == (VERSION, VERSION)
+
+
+def test_the_pages_name_files_of_this_version() -> None:
+    """Commands can be copied from them."""
+    pages = [PROJECT / "README.md", *(PROJECT / "docs").rglob("*.md")]
+    names = re.compile(r"(?:cni[_-]genie[-:]|kubectl-genie-|genie-image-|\bgenie-)(\d+\.\d+\.\d+)")
+    versions = {v: page.name for page in pages for v in names.findall(page.read_text())}
+    assert versions.keys() == {VERSION}, versions
+
+
+def test_manifests_name_the_version_of_the_project() -> None:
+    """`make manifests` writes it there."""
+    text = (PROJECT / "manifests" / "genie.yaml").read_text()
+    assert f"image: cni-genie:{VERSION}\n" in text

@@ -95,6 +95,9 @@ WHEREABOUTS = ProgramSet(
 HELM = ProgramSet("helm", "helm.sh/helm/v4")
 # Without the clients of clouds and registries, from which Prometheus could discover its targets.
 PROMTOOL = ProgramSet("prometheus", "github.com/prometheus/prometheus", tags="remove_all_sd")
+
+ACTIONLINT = ProgramSet("actionlint", "github.com/rhysd/actionlint")
+"""Checks the workflows of .github/."""
 NEEDED = (CNITOOL, CNI_PLUGINS, CONTAINERD, ETCD, KUBERNETES)
 """What every cluster needs. The longest build is last, so that other errors come early."""
 THIRD_PARTY = (FLANNEL, WHEREABOUTS, KUBE_ROUTER)

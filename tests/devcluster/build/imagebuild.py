@@ -65,7 +65,9 @@ def build_genie(context: Path = PROJECT, *, build_args: Mapping[str, str] | None
         inputs = [f"{arg}={value}" for arg, value in sorted(args.items())]
         key = digest([_FORMAT, content, GENIE_IMAGE, *inputs])
         name = _name(key)
-        folder = cached("images/genie", key, functools.partial(_make_image, snapshot, name, args))
+        # buildah takes a LABEL from its cache even if an argument in it has another value.
+        make = functools.partial(_make_image, snapshot, name, args, anew=bool(build_args))
+        folder = cached("images/genie", key, make)
     return folder / "image.tar"
 
 

@@ -71,6 +71,17 @@ def pack_layout(layout: Path, archive: Path, name: str) -> None:
                 tar.addfile(entry, content)
 
 
+def rename_image(source: Path, archive: Path, name: str) -> None:
+    """Copy an archive, and call its image `name`; the digest stays."""
+    with tarfile.open(source) as old, tarfile.open(archive, "w") as tar:
+        [descriptor] = json.load(_member(old, "index.json"))["manifests"]
+        for member in old:
+            if member.name == "index.json":
+                _add(tar, member.name, _index(descriptor, name))
+            else:
+                tar.addfile(member, old.extractfile(member))
+
+
 def image_digest(archive: Path) -> str:
     """Return the digest by which a registry and a node know the image of an archive."""
     with tarfile.open(archive) as tar:

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from tests.devcluster.build.gobuild import (
+    ACTIONLINT,
     CNITOOL,
     ETCD,
     HELM,
@@ -20,7 +21,7 @@ from tests.devcluster.build.gobuild import (
 )
 from tests.devcluster.commands import ClusterError
 
-SETS = (*NEEDED, KUBERNETES_OLDEST, *THIRD_PARTY, HELM, PROMTOOL)
+SETS = (*NEEDED, KUBERNETES_OLDEST, *THIRD_PARTY, HELM, PROMTOOL, ACTIONLINT)
 GO_MOD = """\
 module cluster.test/example
 

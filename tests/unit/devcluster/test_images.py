@@ -14,6 +14,7 @@ from tests.devcluster.build.oci import (
     image_digest,
     image_files,
     pack_layout,
+    rename_image,
     write_image,
 )
 from tests.devcluster.commands import ClusterError
@@ -127,6 +128,14 @@ def test_an_archive_of_a_layout_has_its_image_under_another_name(tmp_path: Path)
         index = (tar.extractfile("index.json") or pytest.fail("no index")).read().decode()
     assert "localhost/cni-genie:dev" in index
     assert "other:0" not in index
+
+
+def test_a_renamed_image_keeps_its_digest(tmp_path: Path) -> None:
+    """As if it had got the name in the first place."""
+    rename_image(image(tmp_path / "a", b"1", "x:1"), tmp_path / "renamed.tar", "y:2")
+    assert (
+        imagecompare.differences(image(tmp_path / "b", b"1", "y:2"), tmp_path / "renamed.tar") == []
+    )
 
 
 def test_archives_of_equal_images_are_equal(tmp_path: Path) -> None:

@@ -1,0 +1,25 @@
+"""The workflows of .github/, which cannot run here."""
+
+from __future__ import annotations
+
+import re
+
+from tests.devcluster.build import gobuild
+from tests.devcluster.build.imagebuild import PROJECT
+from tests.devcluster.commands import run
+
+
+def test_the_workflows_are_valid() -> None:
+    """By actionlint, which knows the expressions and the inputs of well-known actions."""
+    actionlint = gobuild.build(gobuild.ACTIONLINT) / "actionlint"
+    run([actionlint, *sorted((PROJECT / ".github" / "workflows").glob("*.yaml"))], cwd=PROJECT)
+
+
+def test_every_action_is_pinned_by_its_commit() -> None:
+    """A tag may be moved; the comment says which one it was."""
+    for file in (PROJECT / ".github" / "workflows").glob("*.yaml"):
+        uses = re.findall(r"uses: (.*)", file.read_text())
+        assert uses
+        assert [
+            u for u in uses if not re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", u)
+        ] == []
