@@ -19,6 +19,7 @@ from tests.cluster.support import record_metrics
 from tests.cluster.support.alert_cases import CASES, SCRAPED, AlertCase, Series
 from tests.cluster.support.record_metrics import INTERVAL, SCRAPES
 from tests.devcluster import promtool
+from tests.devcluster.build.imagebuild import PROJECT
 from tests.devcluster.helm import render
 
 VALUES = {
@@ -108,6 +109,20 @@ def no_alert(name: str, at: str) -> dict[str, Any]:
 def test_every_alert_has_a_case() -> None:
     """And none is left of an alert that is gone."""
     assert [case.alert for case in CASES] == list(alerts())
+
+
+def test_by_default_an_alert_has_the_path_of_its_page() -> None:
+    """In this repository: the project has no address that would be known beforehand."""
+    values = {"image": {"repository": "cni-genie"}, "metrics": {"rules": True}}
+    rules = [
+        rule
+        for each in render(values)
+        if each["kind"] == "PrometheusRule"
+        for group in each["spec"]["groups"]
+        for rule in group["rules"]
+    ]
+    assert len(rules) == len(CASES)
+    assert all((PROJECT / rule["annotations"]["runbook_url"]).is_file() for rule in rules)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.alert)

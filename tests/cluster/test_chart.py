@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ import yaml
 
 from dispatcher.node.settings import NodeSettings
 from tests.devcluster import helm
+from tests.devcluster.build.imagebuild import PROJECT
 from tests.devcluster.commands import run
 from tests.devcluster.helm import GENIE_YAML, genie_yaml, render, template
 
@@ -322,16 +324,38 @@ def test_a_misspelled_value_is_refused_in(path: tuple[str, ...]) -> None:
     assert "defaultNetwok" in done.stderr
 
 
-def test_every_value_is_described_and_has_a_default() -> None:
+def test_values_of_an_older_chart_without_the_new_defaults_are_refused(tmp_path: Path) -> None:
+    """`helm upgrade --reuse-values` replaces the chart's values.yaml by that of the old chart.
+
+    docs/admins.md has the sentence, and the flag that adds the new defaults.
+    """
+    chart = tmp_path / "chart"
+    shutil.copytree(helm.CHART, chart)
+    values = yaml.safe_load((chart / "values.yaml").read_text())
+    del values["uninstall"], values["agent"]["settingsDelaySeconds"]
+    (chart / "values.yaml").write_text(yaml.safe_dump(values))
+
+    command: list[str | Path] = [helm.helm(), "template", helm.RELEASE, chart]
+    options = ["--namespace", helm.NAMESPACE, "--set", "image.repository=any"]
+    done = run([*command, *options], check=False)
+    assert done.returncode != 0
+    assert "- at '': missing property 'uninstall'" in done.stderr
+    assert "- at '/agent': missing property 'settingsDelaySeconds'" in done.stderr
+    page = (PROJECT / "docs" / "admins.md").read_text()
+    assert "missing property 'settingsDelaySeconds'" in page
+
+
+def test_every_value_is_required_described_and_has_a_default() -> None:
     """So that `helm show values` and the schema are complete."""
     defaults = yaml.safe_load((helm.CHART / "values.yaml").read_text())
 
-    def check(properties: dict[str, Any], values: dict[str, Any], path: str) -> None:
-        assert properties.keys() - {"global"} == values.keys(), path
+    def check(schema: dict[str, Any], values: dict[str, Any], path: str) -> None:
+        properties = schema["properties"]
+        assert properties.keys() - {"global"} == values.keys() == set(schema["required"]), path
         for name, each in properties.items():
             assert each.get("description"), f"{path}{name}"
             nested = each.get("additionalProperties") is False and bool(values.get(name))
             if nested and name != "resources":
-                check(each["properties"], values[name], f"{path}{name}.")
+                check(each, values[name], f"{path}{name}.")
 
-    check(SCHEMA["properties"], defaults, "")
+    check(SCHEMA, defaults, "")

@@ -71,8 +71,8 @@ folders: []
 {{- end -}}
 {{- end -}}
 
-{{/* The rules of a file, in which runbook_url leads to each alert's page. */}}
+{{/* The rules of a file, in which runbook_url says where each alert's page is. */}}
 {{- define "genie.rules" -}}
 {{- $url := .root.Values.metrics.runbookUrl | replace "{alert}" "${1}" -}}
-{{- regexReplaceAll "runbook_url: (\\w+)" (.root.Files.Get .file) (printf "runbook_url: %s" $url) -}}
+{{- regexReplaceAll "runbook_url: (\\w+)" (.root.Files.Get .file) (printf "runbook_url: %q" $url) -}}
 {{- end -}}

@@ -36,7 +36,7 @@ def index() -> str:
 
 @pytest.mark.parametrize("name", alerts())
 def test_an_alert_leads_to_its_page(name: str) -> None:
-    """The chart makes an address of the name."""
+    """The chart makes the path, or the address, of the name."""
     assert alerts()[name]["annotations"]["runbook_url"] == name
 
 
