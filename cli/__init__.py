@@ -18,6 +18,8 @@ in the cluster. Pure, from JSON to values:
     lint_report  the findings of ``lint`` as text, JSON, YAML, for GitHub, and as SARIF
 
     formats      the forms of output
+    checks       one check of a cluster, how it ended, and what to do
+    table        the layout of a table, for a terminal of any width
     redact       removes what may be a secret from a support archive
     bundle       the support archive, from its parts
     on_node      which pod runs a node's own ``genie``, and with which command

@@ -49,7 +49,7 @@ def _matching(ctx: typer.Context, incomplete: str, names: Any) -> list[str]:
     chosen = ctx.params
     access = Access(chosen.get("kubeconfig") or "", chosen.get("context") or "")
     try:
-        found = list(names(Session(access, chosen.get("genie") or "")))
+        offered = list(names(Session(access, chosen.get("genie") or "")))
     except KubeError:
         return []
-    return sorted(each for each in found if each.startswith(incomplete))
+    return sorted(each for each in offered if each.startswith(incomplete))

@@ -1,7 +1,7 @@
 """Reads manifests: YAML or JSON, several documents in a file, Lists; with each field's place.
 
 YAML is composed into nodes first, which know their line and column, and then constructed: a fault
-that is found in the values is reported at the node of its field.
+in the values is reported at the node of its field.
 """
 
 from __future__ import annotations

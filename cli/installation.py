@@ -21,7 +21,7 @@ CONFIGURATION = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurat
 def read_installation(session: Session, namespace: str) -> Installation:
     """Return what is installed, with what the API server says to pods in *namespace*."""
     programs, readable = session.programs
-    found = Installation(
+    installation = Installation(
         session.genie,
         programs.get(AGENT),
         programs.get(WEBHOOK),
@@ -34,16 +34,17 @@ def read_installation(session: Session, namespace: str) -> Installation:
     with_agent = probe.nodes_with_agent(session.reader, session.genie, SELECTOR)
     read = cache(lambda name: session.reader.one(f"/api/v1/nodes/{name}", "get nodes"))
     nodes = {
-        each.name: probe.find_node(each.ready, with_agent, read) for each in found.networks or ()
+        each.name: probe.find_node(each.ready, with_agent, read)
+        for each in installation.networks or ()
     }
     hindrances = {name: reason for name, (node, reason) in nodes.items() if not node}
-    found = found._replace(hindrances=hindrances)
+    installation = installation._replace(hindrances=hindrances)
 
     if namespace in {*EXCLUDED_NAMESPACES, session.genie}:
-        return found._replace(untried=f"Genie leaves pods in namespace {namespace} alone")
+        return installation._replace(untried=f"Genie leaves pods in namespace {namespace} alone")
     if not probe.may_create_pods(session.reader.client, namespace):
-        return found._replace(untried=f"you may not create pods in namespace {namespace}")
-    return found._replace(admissions=_admissions(session, namespace))
+        return installation._replace(untried=f"you may not create pods in namespace {namespace}")
+    return installation._replace(admissions=_admissions(session, namespace))
 
 
 def _admissions(session: Session, namespace: str) -> list[Admission]:

@@ -108,8 +108,8 @@ def _decide(document: Document, namespace_name: str, context: LintContext) -> De
     workload = _as_workload(document)
     if workload is None:
         return ALLOWED
-    kind, value = workload
-    review = _review(document, kind, namespace_name, value)
+    workload_kind, value = workload
+    review = _review(document, workload_kind, namespace_name, value)
     # A network that is unknown here is refused: there is no later moment at which it may be known.
     rules = TemplateRules(doubtful="deny", limits=context.limits)
     return admit_workload(review, namespace, networks, rules)
@@ -163,12 +163,12 @@ def _named_networks(document: Document, context: LintContext, namespace_name: st
         yield from namespace.allowed or ()
 
     rest: list[Any] = [document.value]
-    seen: set[int] = set()
+    visited: set[int] = set()
     while rest:
         value = rest.pop()
-        if not isinstance(value, dict) or id(value) in seen:  # seen already: a YAML alias
+        if not isinstance(value, dict) or id(value) in visited:  # a YAML alias of it
             continue
-        seen.add(id(value))
+        visited.add(id(value))
         rest += value.values()
         annotation = value.get(keys.ANNOTATION)
         if isinstance(annotation, str):

@@ -46,7 +46,7 @@ def resolve(documents: Iterable[Document]) -> dict[tuple[str, str], LogicalNetwo
             specs[kind][each.namespace or "default", each.name] = get_dict(each.value, "spec")
 
     names = [name for _, name in specs["logicalnetwork"]]
-    found = {}
+    networks = {}
     for (namespace, name), spec in specs["logicalnetwork"].items():
         physical = specs["physicalnetwork"].get((namespace, get_text(spec, "physicalNet")), {})
         shared = get_dict(physical, "sharedStatus")
@@ -55,8 +55,8 @@ def resolve(documents: Iterable[Document]) -> dict[tuple[str, str], LogicalNetwo
         subnet = get_text(spec, "sub_subnet") or get_text(shared, "subnet")
         own = name if names.count(name) == 1 else f"{namespace}-{name}"
         network = own if subnet else plugin
-        found[namespace, name] = LogicalNetwork(namespace, name, plugin, subnet, network)
-    return found
+        networks[namespace, name] = LogicalNetwork(namespace, name, plugin, subnet, network)
+    return networks
 
 
 def conflist_of(logical: LogicalNetwork, confs: Mapping[str, Mapping[str, Any]]) -> Any | None:

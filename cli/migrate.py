@@ -199,8 +199,8 @@ class _Scan:
             yield _finding(document, Verdict.SAME, text)
         for number, (verdict, text) in enumerate(problems):
             first = number == 0  # the patch is one for all of them
-            found = _finding(document, verdict, text)
-            yield found._replace(patch=patch, command=command) if first else found
+            finding = _finding(document, verdict, text)
+            yield finding._replace(patch=patch, command=command) if first else finding
 
     def _faults(
         self, document: Document, patch: Mapping[str, Any] | None
@@ -291,6 +291,6 @@ def _finding(document: Document, verdict: Verdict, message: str) -> MigrationFin
 
 def _annotations(value: Mapping[str, Any]) -> dict[str, str]:
     metadata = value.get("metadata")
-    found = metadata.get("annotations") if isinstance(metadata, dict) else None
-    items = found.items() if isinstance(found, dict) else ()
+    annotations = metadata.get("annotations") if isinstance(metadata, dict) else None
+    items = annotations.items() if isinstance(annotations, dict) else ()
     return {key: each for key, each in items if isinstance(each, str)}

@@ -14,29 +14,22 @@ from typing import TYPE_CHECKING, Any
 import typer
 import yaml
 
+from cli.checks import CheckState
 from cli.formats import Format
 from cli.networks import shorten
-from cli.status import CheckState
+from cli.table import lay_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from rich.console import Console
-    from rich.table import Table
 
+    from cli.checks import Check
     from cli.explain import Explanation
-    from cli.status import Check
-
-    Cell = str | tuple[str, ...]
+    from cli.table import Cell, Column
 
 WIDTH = 80
 """Columns of a table where standard output is no terminal."""
-
-GAP = 2
-"""Blanks between two columns of a table."""
-
-MIN_LAST = 20
-"""Columns that the last column of a table has at least, before others are folded for it."""
 
 COLOURS = {
     CheckState.OK: "green",
@@ -51,11 +44,24 @@ STATE_WIDTH = max(map(len, CheckState))
 
 
 def console() -> Console:
-    """Return the console of standard output."""
+    """Return the console of standard output.
+
+    It prints colours on a terminal alone; NO_COLOR, FORCE_COLOR and TERM=dumb have the meaning that
+    rich gives them.
+    """
     from rich.console import Console  # noqa: PLC0415 - --help does without
 
-    found = Console(highlight=False, soft_wrap=False)
-    return found if found.is_terminal else Console(highlight=False, width=max(WIDTH, found.width))
+    terminal = Console(highlight=False)
+    if terminal.is_terminal:
+        return terminal
+    return Console(highlight=False, width=max(WIDTH, terminal.width))
+
+
+def print_line(*parts: str | tuple[str, str]) -> None:
+    """Print one line; a part that is a pair has a style, which a terminal alone shows."""
+    from rich.text import Text  # noqa: PLC0415
+
+    console().print(Text.assemble(*parts), soft_wrap=True)
 
 
 def print_data(value: Any, form: Format) -> None:
@@ -67,31 +73,22 @@ def print_data(value: Any, form: Format) -> None:
         typer.echo(yaml.safe_dump(data, sort_keys=False, allow_unicode=True), nl=False)
 
 
-def print_table(head: Sequence[str], rows: Iterable[Sequence[Cell]], empty: str) -> None:
-    """Print a table in kubectl's style; without rows the sentence *empty*.
+def print_table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], empty: str) -> None:
+    """Print a table as :mod:`cli.table` lays it out; without rows the sentence *empty*."""
+    lines = [[_printable_cell(cell) for cell in row] for row in rows]
+    if not lines:
+        print_line(empty)
+        return
+    layout = lay_out(columns, lines, console().width)
+    print_line((layout.head, "bold"), "\n", "\n".join(layout.lines))
+    if layout.omitted:
+        names = " and ".join(layout.omitted)
+        note = f"note: {names} left out: the terminal is too narrow (--output yaml has all)"
+        typer.echo(note, err=True)
 
-    A cell that is a tuple has a line for each of its texts. Where the terminal is too narrow, the
-    last column is folded first, then the widest.
-    """
-    from rich.table import Table  # noqa: PLC0415 - --help does without
-    from rich.text import Text  # noqa: PLC0415
 
-    lines = [[[cell] if isinstance(cell, str) else list(cell) for cell in row] for row in rows]
-    widths = [
-        max(len(text) for text in (name, *(text for texts in column for text in texts)))
-        for name, *column in zip(head, *lines, strict=True)
-    ]
-    rest = console().width - sum(widths[:-1]) - GAP * (len(head) - 1)
-    fits = rest >= MIN_LAST
-
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, GAP, 0, 0))
-    for number, name in enumerate(head):
-        is_last = number + 1 == len(head)
-        width = min(widths[number], rest) if is_last else widths[number]
-        table.add_column(name, overflow="fold", width=width if fits else None)
-    for row in lines:
-        table.add_row(*(Text("\n".join(map(printable, texts))) for texts in row))
-    _print(table if lines else empty)
+def _printable_cell(cell: Cell) -> Cell:
+    return printable(cell) if isinstance(cell, str) else tuple(map(printable, cell))
 
 
 def print_checks(checks: Sequence[Check]) -> None:
@@ -102,11 +99,11 @@ def print_checks(checks: Sequence[Check]) -> None:
     width = max((len(each.subject) for each in checks), default=0)
     margin = " " * (STATE_WIDTH + 1 + width + 2)
     for each in checks:
-        state = typer.style(f"{each.state:<{STATE_WIDTH}}", fg=COLOURS[each.state])
-        seen = _fold(printable(each.seen), margin).strip()
-        typer.echo(f"{state} {printable(each.subject):<{width}}  {seen}")
+        message = _fold(printable(each.message), margin).strip()
+        state = (f"{each.state:<{STATE_WIDTH}}", COLOURS[each.state])
+        print_line(state, f" {printable(each.subject):<{width}}  {message}")
         if each.fix:
-            typer.echo(f"{margin}-> {printable(each.fix)}")
+            print_line(f"{margin}-> {printable(each.fix)}")
 
 
 def print_findings(findings: Iterable[tuple[str, str, str, str]], empty: str) -> None:
@@ -117,33 +114,32 @@ def print_findings(findings: Iterable[tuple[str, str, str, str]], empty: str) ->
     margin = " " * (STATE_WIDTH + 1)
     for word, subject, message, command in findings:
         empty = ""
-        state = typer.style(f"{word:<{STATE_WIDTH}}", fg=WORD_COLOURS.get(word))
-        typer.echo(f"{state} {printable(subject)}")
-        typer.echo(_fold(printable(message), margin))
+        print_line((f"{word:<{STATE_WIDTH}}", WORD_COLOURS.get(word, "")), f" {printable(subject)}")
+        print_line(_fold(printable(message), margin))
         if command:
-            typer.echo(f"{margin}-> {printable(command)}")
+            print_line(f"{margin}-> {printable(command)}")
     if empty:
-        typer.echo(empty)
+        print_line(empty)
 
 
 def print_explanations(explanations: Sequence[Explanation], empty: str) -> None:
     """Print each explanation as a paragraph."""
     for number, each in enumerate(explanations):
-        typer.echo("\n" * bool(number) + f"{printable(each.subject)}: chosen by {each.chosen_by}")
+        print_line("\n" * bool(number) + f"{printable(each.subject)}: chosen by {each.chosen_by}")
         for planned in each.attachments:
             primary = "  (primary)" if planned.is_primary else ""
-            typer.echo(f"  {planned.interface:<15} {planned.network}{primary}")
+            print_line(f"  {planned.interface:<15} {planned.network}{primary}")
         if each.attachments:
-            typer.echo(f"  nodes that can attach all: {_nodes(each)}")
+            print_line(f"  nodes that can attach all: {_nodes(each)}")
         for word, colour, texts in (
             ("refused", "red", each.refusals),
             ("warning", "yellow", each.warnings),
         ):
             for text in texts:
                 shown = _fold(printable(f"{word}: {text}"), "    ").strip()
-                typer.echo(f"  {typer.style(word, fg=colour)}{shown.removeprefix(word)}")
+                print_line("  ", (word, colour), shown.removeprefix(word))
     if not explanations:
-        typer.echo(empty)
+        print_line(empty)
 
 
 def _fold(text: str, margin: str) -> str:
@@ -164,14 +160,6 @@ def _nodes(explanation: Explanation) -> str:
     total = len(explanation.nodes) + len(explanation.other_nodes)
     listed = f": {shorten(explanation.nodes)}" if explanation.nodes else ""
     return f"{len(explanation.nodes)} of {total}{listed}"
-
-
-def _print(shown: Table | str) -> None:
-    out = console()
-    with out.capture() as captured:
-        out.print(shown)
-    for line in captured.get().splitlines():  # rich fills each cell up with blanks
-        typer.echo(line.rstrip(), color=out.is_terminal)
 
 
 def as_data(value: Any) -> Any:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from cli.checks import Check, CheckState
 from cli.networks import shorten
-from cli.status import Check, CheckState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -32,9 +32,13 @@ class ClusterVersions(NamedTuple):
     programs: Sequence[Workload]
 
 
-def version_checks(found: ClusterVersions, own: str) -> list[Check]:
+def version_checks(versions: ClusterVersions, own: str) -> list[Check]:
     """Return all checks of versions; *own* is the version of this command."""
-    return [_api_server(found.api_server), *_runtimes(found.nodes), *_skew(found.programs, own)]
+    return [
+        _api_server(versions.api_server),
+        *_runtimes(versions.nodes),
+        *_skew(versions.programs, own),
+    ]
 
 
 def _api_server(text: str) -> Check:
@@ -66,8 +70,8 @@ def _runtime(text: str, names: str) -> Check:
     oldest = OLDEST_RUNTIMES.get(name)
     if oldest is None:
         fix = "install with oldRuntimes, so that the plugin asks the agent for annotations"
-        seen = f"{shown} on {names} passes no pod annotations"
-        return Check("runtime", CheckState.WARNING, seen, fix)
+        message = f"{shown} on {names} passes no pod annotations"
+        return Check("runtime", CheckState.WARNING, message, fix)
     if _numbers(version) < oldest:
         fix = f"upgrade it to {_dotted(oldest)}, or install with oldRuntimes"
         return Check("runtime", CheckState.FAILED, f"{shown} on {names} is too old", fix)
@@ -78,9 +82,9 @@ def _skew(programs: Iterable[Workload], own: str) -> Iterator[Check]:
     wanted = _numbers(own)
     for each in programs:
         if each.updated < each.wanted:
-            seen = f"{each.updated} of {each.wanted} pods are of the current version"
+            message = f"{each.updated} of {each.wanted} pods are of the current version"
             fix = "wait until the previous upgrade is complete"
-            yield Check(each.name, CheckState.FAILED, seen, fix)
+            yield Check(each.name, CheckState.FAILED, message, fix)
             continue
         yield _step(each, wanted, own)
 
@@ -90,16 +94,16 @@ def _step(workload: Workload, wanted: tuple[int, ...], own: str) -> Check:
     images = ", ".join(workload.images)
     installed = _numbers(images.partition("@")[0].rpartition("/")[2].partition(":")[2])
     if not installed or not wanted:
-        seen = f"{images}; this command is {own}: the versions cannot be compared"
-        return Check(workload.name, CheckState.UNKNOWN, seen)
-    seen = f"{_dotted(installed)}; this command is {own}"
+        message = f"{images}; this command is {own}: the versions cannot be compared"
+        return Check(workload.name, CheckState.UNKNOWN, message)
+    message = f"{_dotted(installed)}; this command is {own}"
     if wanted[0] != installed[0] or wanted[1] > installed[1] + 1:
         fix = "upgrade one minor version at a time"
-        return Check(workload.name, CheckState.FAILED, f"{seen}: too far apart", fix)
+        return Check(workload.name, CheckState.FAILED, f"{message}: too far apart", fix)
     if wanted < installed:
         fix = "use the command of the version that you will install"
-        return Check(workload.name, CheckState.WARNING, f"{seen}, which is older", fix)
-    return Check(workload.name, CheckState.OK, seen)
+        return Check(workload.name, CheckState.WARNING, f"{message}, which is older", fix)
+    return Check(workload.name, CheckState.OK, message)
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -74,7 +74,7 @@ def probe_pod(value: str) -> dict[str, Any]:
     container = {
         "name": "probe",
         "image": "example.invalid/probe",
-        "resources": {kind: {"cpu": "10m", "memory": "16Mi"} for kind in ("requests", "limits")},
+        "resources": {key: {"cpu": "10m", "memory": "16Mi"} for key in ("requests", "limits")},
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": ["ALL"]},

@@ -112,8 +112,8 @@ class Session:
     @cached_property
     def nodes(self) -> list[NodeFacts] | None:
         """Return the nodes; None: forbidden, and :meth:`finish` reports the right."""
-        found = self._node_objects
-        return None if found is None else list(map(read_node, found))
+        objects = self._node_objects
+        return None if objects is None else list(map(read_node, objects))
 
     @cached_property
     def cluster_networks(self) -> ClusterNetworks | None:
@@ -138,12 +138,12 @@ class Session:
     @cached_property
     def namespaces(self) -> dict[str, Namespace]:
         """Return what the webhook's rules need of each namespace, by its name."""
-        found = self.reader.list_all("namespaces", metadata_only=True)
-        if found is None:
+        objects = self.reader.list_all("namespaces", metadata_only=True)
+        if objects is None:
             own = self.current_namespace
             one = self.reader.one(f"/api/v1/namespaces/{own}", f"get namespace {own}")
-            found = [one] if one else []
-        return {each.name: each for each in map(parse_namespace, found)}
+            objects = [one] if one else []
+        return {each.name: each for each in map(parse_namespace, objects)}
 
     def workloads(self) -> Iterator[Document]:
         """Yield the pods and workloads of the cluster that no controller made."""
@@ -165,11 +165,13 @@ class Session:
 
         *is_optional* says that the cluster may lack the resource.
         """
-        found = self.reader.list_all(resource, group, is_optional=is_optional)
-        if found is None:
+        objects = self.reader.list_all(resource, group, is_optional=is_optional)
+        if objects is None:
             where = self.current_namespace
-            found = self.reader.list_all(resource, group, namespace=where, is_optional=is_optional)
-        return found or []
+            objects = self.reader.list_all(
+                resource, group, namespace=where, is_optional=is_optional
+            )
+        return objects or []
 
     @cached_property
     def networks(self) -> list[NetworkSummary] | None:
@@ -182,14 +184,14 @@ class Session:
     def published_networks(self) -> list[PublishedNetwork] | None:
         """Return what the webhook publishes; None if that is nothing, or it may not be read."""
         group, version = keys.NETWORKS_GROUP, keys.NETWORKS_VERSION
-        found = self.reader.list_all("networks", group, version=version, is_optional=True)
-        return list(map(read_network, found)) if found else None
+        objects = self.reader.list_all("networks", group, version=version, is_optional=True)
+        return list(map(read_network, objects)) if objects else None
 
     @property
     def network_names(self) -> list[str] | None:
         """Return the networks by the nodes, else as published; None: unknown."""
-        found = self.networks if self.nodes is not None else self.published_networks
-        return None if found is None else [each.name for each in found]
+        networks = self.networks if self.nodes is not None else self.published_networks
+        return None if networks is None else [each.name for each in networks]
 
     @cached_property
     def settings(self) -> dict[str, str] | None:
@@ -198,8 +200,8 @@ class Session:
 
     def _config_map(self, name: str) -> dict[str, str] | None:
         path = f"/api/v1/namespaces/{self.genie}/configmaps/{name}"
-        found = self.reader.one(path, f"get configmaps in namespace {self.genie}")
-        return None if found is None else found.get("data") or {}
+        config_map = self.reader.one(path, f"get configmaps in namespace {self.genie}")
+        return None if config_map is None else config_map.get("data") or {}
 
     @property
     def default_network(self) -> str:
@@ -218,10 +220,10 @@ class Session:
     @property
     def limits(self) -> Limits:
         """Return the limits of the cluster that the webhook enforces now."""
-        found = self.webhook_settings
+        settings = self.webhook_settings
         return Limits(
-            parse_limit(found.get("GENIE_MAX_ATTACHMENTS", "")) or CLUSTER.attachments,
-            parse_limit(found.get("GENIE_MAX_PER_NETWORK", "")) or CLUSTER.per_network,
+            parse_limit(settings.get("GENIE_MAX_ATTACHMENTS", "")) or CLUSTER.attachments,
+            parse_limit(settings.get("GENIE_MAX_PER_NETWORK", "")) or CLUSTER.per_network,
         )
 
     @cached_property
@@ -233,8 +235,8 @@ class Session:
             items = self.reader.list_all(resource, "apps", namespace=self.genie)
             readable = readable and items is not None
             for item in items or []:
-                found = read_workload({**item, "kind": kind})  # lists leave the kind out
-                workloads[found.name] = found
+                workload = read_workload({**item, "kind": kind})  # lists leave the kind out
+                workloads[workload.name] = workload
         return workloads, readable
 
 

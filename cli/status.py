@@ -6,9 +6,9 @@ A check that cannot be made for want of a right is UNKNOWN, and does not fail th
 
 from __future__ import annotations
 
-import enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from cli.checks import Check, CheckState
 from cli.networks import reason
 from cli.session import WEBHOOK
 
@@ -21,24 +21,6 @@ if TYPE_CHECKING:
 
 AGENT = "genie-agent"
 """The agents' DaemonSet."""
-
-
-class CheckState(enum.StrEnum):
-    """How a check ended."""
-
-    OK = "ok"
-    WARNING = "warning"
-    FAILED = "failed"
-    UNKNOWN = "unknown"
-
-
-class Check(NamedTuple):
-    """One check: its subject, how it ended, what was seen, and what to do."""
-
-    subject: str
-    state: CheckState
-    seen: str
-    fix: str = ""
 
 
 class Installation(NamedTuple):
@@ -62,20 +44,20 @@ class Installation(NamedTuple):
     """Why no node can run a pod of a network; without the networks for which one can."""
 
 
-def checks(found: Installation) -> list[Check]:
-    """Return all checks of *found*, in the order in which they depend on each other."""
-    if not found.readable:
-        seen = f"you may not list workloads in namespace {found.namespace}"
-        unread = Check("installation", CheckState.UNKNOWN, seen)
-        return [unread, *_network_checks(found), *_admission_checks(found)]
+def checks(installation: Installation) -> list[Check]:
+    """Return all checks of *installation*, in the order in which they depend on each other."""
+    if not installation.readable:
+        message = f"you may not list workloads in namespace {installation.namespace}"
+        unread = Check("installation", CheckState.UNKNOWN, message)
+        return [unread, *_network_checks(installation), *_admission_checks(installation)]
     return [
-        _workload("agent", found.agent, AGENT, found.namespace, required=True),
-        _workload("webhook", found.webhook, WEBHOOK, found.namespace, required=False),
-        *_version_check(found),
-        *_settings_checks(found),
-        *_bundle_check(found),
-        *_network_checks(found),
-        *_admission_checks(found),
+        _workload("agent", installation.agent, AGENT, installation.namespace, required=True),
+        _workload("webhook", installation.webhook, WEBHOOK, installation.namespace, required=False),
+        *_version_check(installation),
+        *_settings_checks(installation),
+        *_bundle_check(installation),
+        *_network_checks(installation),
+        *_admission_checks(installation),
     ]
 
 
@@ -96,21 +78,21 @@ def _workload(
         if required:
             fix = "install Genie with its chart or its manifest"
             return Check(subject, CheckState.FAILED, f"{namespace}/{name} does not exist", fix)
-        seen = "not installed: unknown networks are not refused at kubectl apply"
-        return Check(subject, CheckState.WARNING, seen, "install the webhook, if you want it")
+        message = "not installed: unknown networks are not refused at kubectl apply"
+        return Check(subject, CheckState.WARNING, message, "install the webhook, if you want it")
 
-    seen = f"{workload.ready} of {workload.wanted} pods ready"
+    message = f"{workload.ready} of {workload.wanted} pods ready"
     if workload.updated < workload.wanted:
-        seen += f", {workload.updated} of the current version"
+        message += f", {workload.updated} of the current version"
     complete = workload.wanted == workload.ready == workload.updated
     fix = f"kubectl -n {namespace} get pods -l app.kubernetes.io/component={subject}"
     if complete and workload.wanted:
-        return Check(subject, CheckState.OK, seen)
-    return Check(subject, CheckState.FAILED, seen, f"see which pods are not ready: {fix}")
+        return Check(subject, CheckState.OK, message)
+    return Check(subject, CheckState.FAILED, message, f"see which pods are not ready: {fix}")
 
 
-def _version_check(found: Installation) -> Iterator[Check]:
-    workloads = [each for each in (found.agent, found.webhook) if each]
+def _version_check(installation: Installation) -> Iterator[Check]:
+    workloads = [each for each in (installation.agent, installation.webhook) if each]
     images = sorted({image for each in workloads for image in each.images})
     if len(images) == 1:
         yield Check("version", CheckState.OK, images[0])
@@ -119,97 +101,97 @@ def _version_check(found: Installation) -> Iterator[Check]:
         yield Check("version", CheckState.WARNING, ", ".join(images), fix)
 
 
-def _settings_checks(found: Installation) -> Iterator[Check]:
-    if found.settings is None:
+def _settings_checks(installation: Installation) -> Iterator[Check]:
+    if installation.settings is None:
         fix = "install Genie with its chart or its manifest"
-        seen = f"the ConfigMap {found.namespace}/genie does not exist"
-        yield Check("settings", CheckState.FAILED, seen, fix)
+        message = f"the ConfigMap {installation.namespace}/genie does not exist"
+        yield Check("settings", CheckState.FAILED, message, fix)
         return
-    mode = found.settings.get("mode", "")
+    mode = installation.settings.get("mode", "")
     if mode == "install":
         yield Check("mode", CheckState.OK, mode)
     else:
         fix = 'set mode to "install" to use Genie again'
         yield Check("mode", CheckState.FAILED, f"{mode}: pods cannot choose networks", fix)
 
-    default = found.settings.get("default-network", "")
-    known = {each.name: each for each in found.networks or ()}
+    default = installation.settings.get("default-network", "")
+    known = {each.name: each for each in installation.networks or ()}
     if not default:
-        fix = f"set default-network in the ConfigMap {found.namespace}/genie"
+        fix = f"set default-network in the ConfigMap {installation.namespace}/genie"
         yield Check("default network", CheckState.FAILED, "none: the agents install nothing", fix)
-    elif found.networks is not None and default not in known:
+    elif installation.networks is not None and default not in known:
         fix = f"set default-network to one of: {', '.join(known) or 'none is ready'}"
         yield Check("default network", CheckState.FAILED, f"no node has {default}", fix)
     else:
         yield Check("default network", CheckState.OK, default)
 
 
-def _bundle_check(found: Installation) -> Iterator[Check]:
-    if found.webhook is None or found.webhook_configuration is None:
+def _bundle_check(installation: Installation) -> Iterator[Check]:
+    if installation.webhook is None or installation.webhook_configuration is None:
         return
-    entries = found.webhook_configuration.get("webhooks") or []
+    entries = installation.webhook_configuration.get("webhooks") or []
     without = [each["name"] for each in entries if not each["clientConfig"].get("caBundle")]
     if without:
-        fix = f"kubectl -n {found.namespace} exec deploy/{WEBHOOK} -- python -m certs status"
-        seen = f"no CA in {', '.join(without)}: the API server cannot call the webhook"
-        yield Check("certificates", CheckState.FAILED, seen, f"see what is missing: {fix}")
+        fix = f"kubectl -n {installation.namespace} exec deploy/{WEBHOOK} -- python -m certs status"
+        message = f"no CA in {', '.join(without)}: the API server cannot call the webhook"
+        yield Check("certificates", CheckState.FAILED, message, f"see what is missing: {fix}")
     else:
         yield Check(
             "certificates", CheckState.OK, f"a CA is in each of {len(entries)} webhook entries"
         )
 
 
-def _network_checks(found: Installation) -> Iterator[Check]:
-    if found.networks is None:
+def _network_checks(installation: Installation) -> Iterator[Check]:
+    if installation.networks is None:
         yield Check("networks", CheckState.UNKNOWN, "you may not list nodes")
         return
-    if not found.networks:
+    if not installation.networks:
         fix = "kubectl get events -A --field-selector involvedObject.kind=Node"
         yield Check(
             "networks", CheckState.FAILED, "no node has any", f"see what agents wait for: {fix}"
         )
-    for network in found.networks:
+    for network in installation.networks:
         subject = f"network {network.name}"
         nodes = len(network.ready) + len(network.not_ready) + len(network.absent)
-        seen = f"ready on {len(network.ready)} of {nodes} nodes"
-        hindrance = found.hindrances.get(network.name, "")
+        message = f"ready on {len(network.ready)} of {nodes} nodes"
+        hindrance = installation.hindrances.get(network.name, "")
         if network.ready and hindrance:
             fix = "uncordon a node that has it, or add one"
-            seen = f"{seen}, but no pod can run there: {hindrance}"
-            yield Check(subject, CheckState.FAILED, seen, fix)
+            message = f"{message}, but no pod can run there: {hindrance}"
+            yield Check(subject, CheckState.FAILED, message, fix)
         elif not network.ready:
             fix = f"kubectl describe node {(network.not_ready or network.absent)[0]} shows Events"
-            yield Check(subject, CheckState.FAILED, f"{seen}; {reason(network)}", fix)
+            yield Check(subject, CheckState.FAILED, f"{message}; {reason(network)}", fix)
         elif network.not_ready:
             fix = f"kubectl describe node {network.not_ready[0]} shows Events"
-            yield Check(subject, CheckState.WARNING, f"{seen}; {reason(network)}", fix)
+            yield Check(subject, CheckState.WARNING, f"{message}; {reason(network)}", fix)
         else:
-            yield Check(subject, CheckState.OK, seen)
+            yield Check(subject, CheckState.OK, message)
 
 
 ADMISSION = "admission"
 
 
-def _admission_checks(found: Installation) -> Iterator[Check]:
+def _admission_checks(installation: Installation) -> Iterator[Check]:
     """Yield whether pods that name a network are admitted: one check, about the first fault."""
-    where = found.namespace_of_pods
-    if found.untried or not found.admissions:
+    where = installation.namespace_of_pods
+    if installation.untried or not installation.admissions:
         fix = "name a namespace in which pods can be tried: --namespace"
-        seen = found.untried or f"namespace {where} allows no network of the cluster"
-        yield Check(ADMISSION, CheckState.UNKNOWN, seen, fix)
+        message = installation.untried or f"namespace {where} allows no network of the cluster"
+        yield Check(ADMISSION, CheckState.UNKNOWN, message, fix)
         return
-    refused = [each for each in found.admissions if each.refusal]
-    silent = [each for each in found.admissions if not each.is_normalised]
-    names = ", ".join(each.network for each in found.admissions if each.network)
+    refused = [each for each in installation.admissions if each.refusal]
+    silent = [each for each in installation.admissions if not each.is_normalised]
+    names = ", ".join(each.network for each in installation.admissions if each.network)
     if refused:
         named = f"that names {refused[0].network}" if refused[0].network else "with an annotation"
-        seen = f"a pod {named} is refused in namespace {where}"
-        yield Check(ADMISSION, CheckState.FAILED, seen, refused[0].refusal)
-    elif silent and (found.webhook or not found.readable):
-        seen = "the API server does not call the webhook: faults and defaults are ignored"
-        fix = f"kubectl -n {found.namespace} exec deploy/{WEBHOOK} -- python -m certs status"
-        state = CheckState.FAILED if found.webhook else CheckState.WARNING
-        yield Check(ADMISSION, state, seen, f"see its certificates and pods: {fix}")
+        message = f"a pod {named} is refused in namespace {where}"
+        yield Check(ADMISSION, CheckState.FAILED, message, refused[0].refusal)
+    elif silent and (installation.webhook or not installation.readable):
+        message = "the API server does not call the webhook: faults and defaults are ignored"
+        fix = f"kubectl -n {installation.namespace} exec deploy/{WEBHOOK} -- python -m certs status"
+        state = CheckState.FAILED if installation.webhook else CheckState.WARNING
+        yield Check(ADMISSION, state, message, f"see its certificates and pods: {fix}")
     else:
-        seen = f"pods in namespace {where} may name {names or 'networks'}"
-        yield Check(ADMISSION, CheckState.OK, seen)
+        message = f"pods in namespace {where} may name {names or 'networks'}"
+        yield Check(ADMISSION, CheckState.OK, message)

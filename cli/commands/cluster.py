@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli import cluster_names
+from cli.checks import CheckState
 from cli.facts import read_pod
 from cli.formats import Format
 from cli.installation import read_installation
@@ -25,17 +26,35 @@ from cli.options import (
 from cli.output import print_checks, print_data, print_table
 from cli.pods import concerns, describe
 from cli.session import WEBHOOK, Access, Session, own_version
-from cli.status import AGENT, CheckState, checks, unmet
+from cli.status import AGENT, checks, unmet
+from cli.table import Column
 from dispatcher.kube.errors import KubeError
 
 if TYPE_CHECKING:
+    from cli.checks import Check
     from cli.facts import PublishedNetwork
     from cli.networks import NetworkSummary
-    from cli.output import Cell
     from cli.pods import PodRow
-    from cli.status import Check
+    from cli.table import Cell
 
 commands = command_group()
+
+NETWORK_COLUMNS = (
+    Column("NETWORK"),
+    Column("READY"),
+    Column("DEFAULT OF", rank=1),
+    Column("PLUGINS", rank=2),
+    Column("PROBLEM", is_sentence=True),
+)
+
+POD_COLUMNS = (
+    Column("NAMESPACE"),
+    Column("POD"),
+    Column("ASKED FOR", rank=1),
+    Column("ATTACHED"),
+    Column("NODE", rank=2),
+    Column("PROBLEM", is_sentence=True),
+)
 
 WAIT_SECONDS = 2
 """Seconds between two attempts of ``status --wait``."""
@@ -57,17 +76,16 @@ def networks(
 ) -> None:
     """List the networks that pods may name, and on how many nodes each is ready."""
     session = Session(Access(kubeconfig, context), genie)
-    found = session.networks
-    published = session.published_networks if found is None else None
+    summaries = session.networks
+    published = session.published_networks if summaries is None else None
     if output is Format.TABLE:
-        head = ("NETWORK", "READY", "DEFAULT OF", "PLUGINS", "PROBLEM")
         empty = "Unknown: networks are labels of nodes, which you may not list."
-        if found is not None:
+        if summaries is not None:
             empty = "No node has a network that Genie knows."
-        rows = [*map(_network_row, found or ()), *map(_published_row, published or ())]
-        print_table(head, rows, empty)
+        rows = [*map(_network_row, summaries or ()), *map(_published_row, published or ())]
+        print_table(NETWORK_COLUMNS, rows, empty)
     else:
-        print_data(found if published is None else published, output)
+        print_data(summaries if published is None else published, output)
     session.finish()
 
 
@@ -104,10 +122,9 @@ def pods(
     rows = [describe(read_pod(item)) for item in items or ()]
     rows = [row for row in rows if not network or concerns(row, network)]
     if output is Format.TABLE:
-        head = ("NAMESPACE", "POD", "ASKED FOR", "ATTACHED", "NODE", "PROBLEM")
         first = 0 if all_namespaces else 1
         empty = "No pods in the cluster." if all_namespaces else f"No pods in namespace {where}."
-        print_table(head[first:], [_pod_row(row)[first:] for row in rows], empty)
+        print_table(POD_COLUMNS[first:], [_pod_row(row)[first:] for row in rows], empty)
     else:
         print_data(rows, output)
     session.finish()
@@ -146,7 +163,7 @@ def status(
             done = checks(read_installation(session, namespace or session.current_namespace))
             if is_over or not unmet(done):
                 break
-            waiting_for = f"{unmet(done)[0].subject}: {unmet(done)[0].seen}"
+            waiting_for = f"{unmet(done)[0].subject}: {unmet(done)[0].message}"
         except KubeError as error:
             if is_over:
                 raise
@@ -184,7 +201,7 @@ def version(
     rows = [("client", own_version())]
     rows += [(each.name, ", ".join(each.images)) for each in installed]
     if output is Format.TABLE:
-        print_table(("PART", "VERSION"), rows, "")
+        print_table([Column("PART"), Column("VERSION")], rows, "")
     else:
         print_data(dict(rows), output)
     session.finish()

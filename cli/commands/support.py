@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cli.bundle import Part
-    from cli.status import Check
+    from cli.checks import Check
 
 commands = command_group()
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.checks import CheckState
 from cli.formats import Format
 from cli.lint import ERROR, LintContext
 from cli.lint import lint as lint_documents
@@ -27,7 +28,6 @@ from cli.options import (
 from cli.output import print_checks, print_data, print_findings
 from cli.preflight import ClusterVersions, version_checks
 from cli.session import Access, Session, own_version, rules_of
-from cli.status import CheckState
 from webhook.limits import Limits
 
 if TYPE_CHECKING:
@@ -86,15 +86,15 @@ def migrate(
         for each in (Path(cni_conf).iterdir() if cni_conf else ())
         if each.suffix in CNI_SUFFIXES
     )
-    found = plan_migration(documents, MigrationContext(rules, default_network, confs))
+    migration = plan_migration(documents, MigrationContext(rules, default_network, confs))
     if output is Format.TABLE:
-        _print_migration(found)
+        _print_migration(migration)
     else:
-        print_data(found, output)
+        print_data(migration, output)
     if write:
-        _write(Path(write), found)
-    needs = any(each.verdict in {Verdict.CHECK, Verdict.GONE} for each in found.findings)
-    raise typer.Exit(1 if needs else 0)
+        _write(Path(write), migration)
+    needs_change = any(each.verdict in {Verdict.CHECK, Verdict.GONE} for each in migration.findings)
+    raise typer.Exit(1 if needs_change else 0)
 
 
 @commands.command(
@@ -145,17 +145,19 @@ def preflight(
     raise typer.Exit(1 if failed or any(each.severity == ERROR for each in findings) else 0)
 
 
-def _print_migration(found: Migration) -> None:
-    shown = [each for each in found.findings if each.verdict is not Verdict.SAME]
-    rows = [(each.verdict, _named(each), each.message, each.command) for each in shown]
+def _print_migration(migration: Migration) -> None:
+    differing = [each for each in migration.findings if each.verdict is not Verdict.SAME]
+    rows = [(each.verdict, _named(each), each.message, each.command) for each in differing]
     print_findings(rows, "Nothing needs a change.")
-    typer.echo(f"\nObjects with networks that stay the same: {len(found.findings) - len(shown)}")
-    if any(each.command for each in shown):
+    typer.echo(
+        f"\nObjects with networks that stay the same: {len(migration.findings) - len(differing)}"
+    )
+    if any(each.command for each in differing):
         typer.echo("A patch of a template replaces the workload's pods.")
-    if any(each.patch and each.subject.startswith("Pod ") for each in shown):
+    if any(each.patch and each.subject.startswith("Pod ") for each in differing):
         typer.echo("Pods must be created anew: their networks are fixed.")
-    if found.files:
-        typer.echo(f"Converted networks: {len(found.files)}; --write FOLDER writes them")
+    if migration.files:
+        typer.echo(f"Converted networks: {len(migration.files)}; --write FOLDER writes them")
 
 
 def _named(finding: MigrationFinding) -> str:
@@ -163,14 +165,14 @@ def _named(finding: MigrationFinding) -> str:
     return finding.subject + (f"  ({place.file}:{place.line})" if place.line else "")
 
 
-def _write(folder: Path, found: Migration) -> None:
+def _write(folder: Path, migration: Migration) -> None:
     """Write the configurations for nodes, and the definitions as one list."""
     nodes = folder / "genie.d"
     nodes.mkdir(parents=True, exist_ok=True)
-    for each in found.files:
+    for each in migration.files:
         path = nodes / Path(each.path).name
         path.write_text(json.dumps(each.conflist, indent=2) + "\n")
-    listed = {"apiVersion": "v1", "kind": "List", "items": found.definitions}
+    listed = {"apiVersion": "v1", "kind": "List", "items": migration.definitions}
     path = folder / "network-attachment-definitions.json"
     path.write_text(json.dumps(listed, indent=2) + "\n")
     typer.echo(f"written: {nodes}, {path}", err=True)

@@ -24,7 +24,7 @@ def states(done: Result) -> dict[str, str]:
 
 def seen(done: Result, subject: str) -> str:
     [check] = [each for each in json.loads(done.stdout) if each["subject"] == subject]
-    return f"{check['seen']} -> {check['fix']}"
+    return f"{check['message']} -> {check['fix']}"
 
 
 def refuse(pod: Mapping[str, Any]) -> dict[str, Any]:

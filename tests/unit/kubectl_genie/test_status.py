@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
+from cli.checks import CheckState
 from cli.facts import read_node, read_workload
 from cli.networks import summarise
 from cli.probe import Admission
-from cli.status import CheckState, Installation, checks, unmet
+from cli.status import Installation, checks, unmet
 from tests.unit.kubectl_genie.builders import node, workload
 
 NETWORKS = summarise([read_node(node("n1", canal="true"))], [], "canal")
