@@ -6,7 +6,7 @@ for webhook, plugin and command line.
 
 Rules of this file: pure. It imports only the grammar, because the plugin loads it for pods with two
 networks or more. Each entry names a source in which the limit can be seen, and
-``docs/admission.md`` has the same table.
+``docs/networks.md`` has the same table.
 """
 
 from __future__ import annotations

@@ -10,5 +10,6 @@ What is where:
     demo          ``make demo``
     predecessor   the version before this one, which upgrades are tested against
     records       records of the plugin, as a test changes them
+    reference     the tables of docs/reference that follow from the code
     shell_blocks  the commands in the pages of docs/
 """

@@ -142,8 +142,8 @@ def test_a_value_of_any_form_never_makes_the_policy_fail(admin: Kube, value: str
 
 
 def documented(title: str) -> dict[str, list[dict[str, Any]]]:
-    """Return the patches of docs/admission.md that stand behind the sentence with *title*."""
-    text = (PROJECT / "docs" / "admission.md").read_text()
+    """Return the patches of docs/namespaces.md that stand behind the sentence with *title*."""
+    text = (PROJECT / "docs" / "namespaces.md").read_text()
     block = re.search(rf"{title}.*?```yaml\n(.*?)```", text, re.DOTALL)
     assert block
     content: dict[str, list[dict[str, Any]]] = yaml.safe_load(block[1])
@@ -247,8 +247,8 @@ subjects: [{{apiGroup: rbac.authorization.k8s.io, kind: User, name: {user or rol
 
 
 def networks_role() -> str:
-    """Return the role that docs/admins.md shows."""
-    text = (PROJECT / "docs" / "admins.md").read_text()
+    """Return the role that docs/namespaces.md shows."""
+    text = (PROJECT / "docs" / "namespaces.md").read_text()
     (block,) = re.findall(
         r"```yaml\n(apiVersion: rbac\.\S+\nkind: ClusterRole\n.*?)```", text, re.DOTALL
     )

@@ -327,7 +327,7 @@ def test_a_misspelled_value_is_refused_in(path: tuple[str, ...]) -> None:
 def test_values_of_an_older_chart_without_the_new_defaults_are_refused(tmp_path: Path) -> None:
     """`helm upgrade --reuse-values` replaces the chart's values.yaml by that of the old chart.
 
-    docs/admins.md has the sentence, and the flag that adds the new defaults.
+    docs/upgrade.md has the sentence, and the flag that adds the new defaults.
     """
     chart = tmp_path / "chart"
     shutil.copytree(helm.CHART, chart)
@@ -341,7 +341,7 @@ def test_values_of_an_older_chart_without_the_new_defaults_are_refused(tmp_path:
     assert done.returncode != 0
     assert "- at '': missing property 'uninstall'" in done.stderr
     assert "- at '/agent': missing property 'settingsDelaySeconds'" in done.stderr
-    page = (PROJECT / "docs" / "admins.md").read_text()
+    page = (PROJECT / "docs" / "upgrade.md").read_text()
     assert "missing property 'settingsDelaySeconds'" in page
 
 

@@ -125,7 +125,7 @@ def held(cluster: Cluster) -> dict[str, list[str]]:
 
 
 def set_default(cluster: Cluster, network: str) -> None:
-    """Change the cluster's default network as described in docs/admins.md."""
+    """Change the cluster's default network as described in docs/settings.md."""
     patch = json.dumps({"data": {"default-network": network}})
     cluster.kubectl("patch", "configmap", "genie", "-n", NAMESPACE, "--type=merge", "-p", patch)
     fresh_agents(cluster)

@@ -41,7 +41,7 @@ _HEAD = """\
 # Genie with its defaults, for `kubectl apply`: the chart in chart/, rendered. Do not edit this
 # file: `make manifests` writes it.
 #
-# Two things must be set, both by a kustomization (docs/admins.md has it complete):
+# Two things must be set, both by a kustomization (docs/install.md has it complete):
 # - the image, which is called cni-genie here: images: [{name: cni-genie, newName: …, newTag: …}]
 # - the network of pods that name none: a patch of the ConfigMap genie, key default-network. While
 #   it is empty, nothing is installed on the nodes.

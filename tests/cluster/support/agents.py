@@ -61,7 +61,7 @@ def _set(cluster: Cluster, changes: list[str]) -> None:
 
 
 def set_mode(cluster: Cluster, mode: str) -> None:
-    """Change the cluster-wide mode as described in docs/admins.md."""
+    """Change the cluster-wide mode as described in docs/settings.md."""
     patch = json.dumps({"data": {"mode": mode}})
     cluster.kubectl("patch", "configmap", "genie", "-n", NAMESPACE, "--type=merge", "-p", patch)
     cluster.kubectl("rollout", "restart", DAEMONSET, "-n", NAMESPACE)

@@ -15,7 +15,7 @@ from dispatcher.plugin_rules import (
     conflicts,
 )
 
-PAGE = (Path(__file__).parents[3] / "docs" / "admission.md").read_text()
+PAGE = (Path(__file__).parents[3] / "docs" / "networks.md").read_text()
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_a_conflict_of_short_names_fits_into_a_warning() -> None:
 
 @pytest.mark.parametrize("plugin_type", ONCE_PER_POD)
 def test_the_page_has_every_rule_with_its_source(plugin_type: str) -> None:
-    """docs/admission.md is where an operator looks up a refusal."""
+    """docs/networks.md is where an operator looks up a refusal."""
     rule = ONCE_PER_POD[plugin_type]
     assert f"| `{plugin_type}` | {rule.reason} | {rule.source} |" in PAGE
 

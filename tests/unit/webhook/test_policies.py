@@ -89,9 +89,9 @@ def test_the_webhook_reads_its_limits_where_the_agents_do() -> None:
 
 
 def documented_patches() -> list[list[dict[str, Any]]]:
-    """Return the patches of each kustomization that docs/admission.md shows for the limits."""
-    text = (MANIFESTS.parent / "docs" / "admission.md").read_text()
-    (part,) = re.findall(r"^## Limits per pod$(.*?)^## ", text, re.MULTILINE | re.DOTALL)
+    """Return the patches of each kustomization that docs/namespaces.md shows for the limits."""
+    text = (MANIFESTS.parent / "docs" / "namespaces.md").read_text()
+    part = text.partition("## Limits per pod\n")[2]
     return [
         yaml.safe_load(block)["patches"]
         for block in re.findall(r"```yaml\n(.*?)```", part, re.DOTALL)

@@ -1,0 +1,61 @@
+"""The pages of docs/reference have what the code has, and nothing else."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from certs import ca_secret
+from certs.settings import CertificateSettings
+from dispatcher import cni_errors, keys
+from dispatcher.agent import annotation_server
+from tests.reference import PAGES, TABLES, table_names, with_tables
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PAGE_FILES = sorted(PAGES.glob("*.md"))
+
+
+@pytest.mark.parametrize("page", PAGE_FILES, ids=lambda page: page.stem)
+def test_the_tables_of_a_page_are_those_of_the_code(page: Path) -> None:
+    """If not, ``python -m tests.reference`` writes them again."""
+    text = page.read_text()
+    assert text == with_tables(text)
+
+
+def test_every_table_is_on_one_page() -> None:
+    """A comment that is misspelled would leave its table as it is."""
+    shown = [name for page in PAGE_FILES for name in table_names(page.read_text())]
+    assert sorted(shown) == sorted(TABLES)
+
+
+def test_every_code_is_described_once() -> None:
+    """Those of the plugin, and those that the agent answers and the plugin passes on."""
+    text = (PAGES / "codes.md").read_text()
+    cells = re.findall(r"^\| ([\d, ]+) \|", text, re.MULTILINE)
+    described = sorted(int(code) for cell in cells for code in cell.split(","))
+    plugin = {value for name, value in vars(cni_errors).items() if name.isupper()}
+    agent = {
+        annotation_server.TRY_AGAIN,
+        annotation_server.NO_POD,
+        annotation_server.OTHER_POD,
+        annotation_server.NOT_PERMITTED,
+        annotation_server.BAD_REQUEST,
+    }
+    assert described == sorted(plugin | agent)
+
+
+def test_every_key_of_ours_is_described() -> None:
+    """Each annotation and label: dispatcher.keys has them all but the two of certs."""
+    texts = {value for name, value in vars(keys).items() if name.isupper() and "/" in str(value)}
+    prefixes = ("cni-genie.io/", keys.NETWORK_LABEL, keys.NETWORK_STATUS)
+    shared = {text for text in texts if isinstance(text, str) and text.startswith(prefixes)}
+    label = CertificateSettings().label.partition("=")[0]
+    ours = {keys.ANNOTATION, *shared, label, ca_secret.REQUEST}
+
+    text = (PAGES / "annotations.md").read_text()
+    rows = re.findall(r"^\| (?:annotation|label) `([^`]+)`", text, re.MULTILINE)
+    assert {row.replace("<name>", "") for row in rows} == ours
