@@ -18,7 +18,7 @@ from dispatcher.jsontext import InvalidJSONError, parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from typing import Any
 
 VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
@@ -96,24 +96,28 @@ def load(path: str) -> Conf:
     return decode(_contents(path), path, (path.rpartition("/")[0],))
 
 
-def decode(data: bytes, path: str, conf_dirs: Iterable[str] = ()) -> Conf:
+def decode(
+    data: bytes, path: str, conf_dirs: Iterable[str] = (), *, default_name: str = ""
+) -> Conf:
     """Return the configuration in *data*, the content of the file *path*.
 
-    Plugins in files of their own come from the first of *conf_dirs* that has any. Raises
-    :class:`InvalidConfError`.
+    Plugins in files of their own come from the first of *conf_dirs* that has any. A configuration
+    without a name gets *default_name*. Raises :class:`InvalidConfError`.
     """
     value = _object(data, path)
+    if default_name and value.get("name", "") == "":
+        value["name"] = default_name
     if "plugins" not in value and "type" in value:
         return _single(path, value)
     conf = Conf(
         path,
-        _name(path, value),
-        _version(path, value),
+        read_name(path, value),
+        read_version(path, value),
         [_plugin(path, plugin) for plugin in _listed(path, value)],
-        disable_check=_flag(path, value, "disableCheck"),
-        disable_gc=_flag(path, value, "disableGC"),
+        disable_check=read_flag(path, value, "disableCheck"),
+        disable_gc=read_flag(path, value, "disableGC"),
     )
-    if not _flag(path, value, "loadOnlyInlinedPlugins"):
+    if not read_flag(path, value, "loadOnlyInlinedPlugins"):
         more = (_more_plugins(f"{folder}/{conf.name}") for folder in conf_dirs)
         conf.plugins += next(filter(None, more), [])
     elif "plugins" not in value:
@@ -124,7 +128,7 @@ def decode(data: bytes, path: str, conf_dirs: Iterable[str] = ()) -> Conf:
 
 
 def _single(path: str, value: dict[str, Any]) -> Conf:
-    return Conf(path, _name(path, value), _version(path, value), [_plugin(path, value)])
+    return Conf(path, read_name(path, value), read_version(path, value), [_plugin(path, value)])
 
 
 def _more_plugins(folder: str) -> list[dict[str, Any]]:
@@ -170,7 +174,8 @@ def _object(data: bytes, path: str) -> dict[str, Any]:
     return value
 
 
-def _name(path: str, value: dict[str, Any]) -> str:
+def read_name(path: str, value: dict[str, Any]) -> str:
+    """Return the name in the configuration *value*. Raises :class:`InvalidConfError`."""
     name = value.get("name")
     if not isinstance(name, str) or not is_cni_name(name):
         raise InvalidConfError(path, '"name" must consist of letters, digits, "_", "." and "-"')
@@ -186,7 +191,8 @@ def is_cni_name(text: str) -> bool:
     )
 
 
-def _version(path: str, value: dict[str, Any]) -> str:
+def read_version(path: str, value: dict[str, Any]) -> str:
+    """Return the CNI version to use with *value*. Raises :class:`InvalidConfError`."""
     stated = value.get("cniVersion", "")
     offered = value.get("cniVersions", [])
     if not isinstance(stated, str):
@@ -212,44 +218,54 @@ def _listed(path: str, value: dict[str, Any]) -> list[Any]:
 
 
 def _plugin(path: str, value: Any) -> dict[str, Any]:
+    for _, sentence in plugin_faults(value):
+        raise InvalidConfError(path, sentence)
+    plugin: dict[str, Any] = value
+    return plugin
+
+
+def plugin_faults(value: Any) -> Iterator[tuple[str, str]]:
+    """Yield each fault of one plugin's configuration: its field ("": all of it), a sentence."""
     if not isinstance(value, dict):
-        raise InvalidConfError(path, "a plugin must be a JSON object")
+        yield "", "a plugin must be a JSON object"
+        return
+
     plugin_type = value.get("type")
     if not isinstance(plugin_type, str) or not plugin_type:
-        raise InvalidConfError(path, 'a plugin has no "type"')
-    if not _is_file_name(plugin_type):
-        raise InvalidConfError(
-            path, f'"type" must be the name of an executable, not {quote(plugin_type)}'
-        )
+        yield "type", 'a plugin has no "type"'
+        plugin_type = ""
+    elif not is_file_name(plugin_type):
+        yield "type", f'"type" must be the name of an executable, not {quote(plugin_type)}'
+
     ipam = value.get("ipam")
     if isinstance(ipam, dict):
-        _validate_ipam_type(path, plugin_type, ipam.get("type"))
+        yield from _ipam_faults(plugin_type, ipam.get("type"))
+
     capabilities = value.get("capabilities")
-    if capabilities is None:
-        return value
-    if not isinstance(capabilities, dict) or not all(
-        isinstance(enabled, bool) for enabled in capabilities.values()
+    if capabilities is not None and (
+        not isinstance(capabilities, dict)
+        or not all(isinstance(enabled, bool) for enabled in capabilities.values())
     ):
-        raise InvalidConfError(
-            path, f'"capabilities" of {quote(plugin_type)} must be an object of booleans'
-        )
-    return value
+        expected = f'"capabilities" of {quote(plugin_type)} must be an object of booleans'
+        yield "capabilities", expected
 
 
-def _validate_ipam_type(path: str, plugin_type: str, value: Any) -> None:
+def _ipam_faults(plugin_type: str, value: Any) -> Iterator[tuple[str, str]]:
     if value is None or value == "":
         return  # plugins allocate no address then
-    if not isinstance(value, str) or not _is_file_name(value):
+    if not isinstance(value, str) or not is_file_name(value):
         shown = quote(value) if isinstance(value, str) else "a value of another type"
         expected = f'"ipam.type" of {quote(plugin_type)} must be the name of an executable'
-        raise InvalidConfError(path, f"{expected}, not {shown}")
+        yield "ipam.type", f"{expected}, not {shown}"
 
 
-def _is_file_name(text: str) -> bool:
+def is_file_name(text: str) -> bool:
+    """Tell whether *text* names a file of a directory, and so no path."""
     return "/" not in text and "\0" not in text and text not in {".", ".."}
 
 
-def _flag(path: str, value: dict[str, Any], key: str) -> bool:
+def read_flag(path: str, value: dict[str, Any], key: str) -> bool:
+    """Return the boolean *key* of *value*; missing: False. Raises :class:`InvalidConfError`."""
     flag = value.get(key, False)
     if isinstance(flag, str):
         flag = {"true": True, "false": False}.get(flag.lower())

@@ -1,0 +1,357 @@
+"""Definitions of tenants: each attack that a definition could be is refused, and only those."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dispatcher.nad.definition import Definition
+from dispatcher.nad.tenant_templates import (
+    NEVER_FREE,
+    InvalidTemplateError,
+    TenantRules,
+    read_templates,
+)
+from dispatcher.nad.validation import check
+
+HOST_LOCAL = {"type": "host-local", "subnet": "10.20.0.0/24"}
+BRIDGE = {"name": "t-shop.blue", "type": "bridge", "bridge": "tenants0", "ipam": HOST_LOCAL}
+
+TEMPLATES: list[dict[str, Any]] = [
+    {
+        "namespaces": ["shop", "bank"],
+        "cniNamePrefix": "t-",
+        "subnets": ["10.20.0.0/16", "fd20::/48"],
+        "nodeNetworks": ["storage"],
+        "plugins": [
+            {
+                "type": "bridge",
+                "fixed": {"bridge": "tenants0", "vlan": 1},
+                "free": ["mtu", "label"],
+                "ipam": "host-local",
+                "capabilities": ["ips", "mac"],
+            }
+        ],
+    },
+    {
+        "namespaces": ["*"],
+        "subnets": ["10.30.0.0/16"],
+        "plugins": [
+            {"type": "ptp", "ipam": "host-local"},
+            {"type": "portmap", "capabilities": ["portMappings"]},
+        ],
+    },
+    {"namespaces": ["shop"], "plugins": [{"type": "macvlan", "fixed": {"master": "eth9"}}]},
+]
+RULES = TenantRules(frozenset({"infra"}), read_templates(json.dumps(TEMPLATES)))
+
+
+def faults(config: Any, namespace: str = "shop", name: str = "blue", **more: Any) -> list[str]:
+    """Return the faults of a tenant's definition with *config* ("": none)."""
+    text = config if isinstance(config, str) else json.dumps(config)
+    result = check(Definition(namespace, name, config=text), RULES, **more)
+    assert (result.configuration is None) == bool(result.faults or not text)
+    return [str(each) for each in result.faults]
+
+
+def bridge(**changes: Any) -> dict[str, Any]:
+    """Return what the template permits, with *changes*; None removes a key."""
+    value = {**BRIDGE, "vlan": 1, **changes}
+    return {key: each for key, each in value.items() if each is not None}
+
+
+def ptp(**changes: Any) -> dict[str, Any]:
+    """Return a chain that a template permits, with *changes* to its second plugin."""
+    ipam = {"type": "host-local", "subnet": "10.30.1.0/24"}
+    portmap = {"type": "portmap", "capabilities": {"portMappings": True}, **changes}
+    return {"name": "shop.web", "plugins": [{"type": "ptp", "ipam": ipam}, portmap]}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        pytest.param(bridge(), id="what the template has"),
+        pytest.param(bridge(mtu=1400, label="x"), id="keys that are free"),
+        pytest.param(bridge(ipam=None), id="without addresses"),
+        pytest.param(bridge(ipam={}), id="with an empty ipam"),
+        pytest.param(bridge(capabilities={"mac": True, "other": False}), id="a capability"),
+        pytest.param(bridge(cniVersion="1.0.0", disableCheck=True), id="a version"),
+        pytest.param(
+            bridge(
+                ipam={
+                    "type": "host-local",
+                    "ranges": [
+                        [{"subnet": "10.20.4.0/24", "rangeStart": "10.20.4.9"}],
+                        [{"subnet": "fd20::/64", "gateway": "fd20::1"}],
+                    ],
+                }
+            ),
+            id="ranges of both families",
+        ),
+        pytest.param(ptp(), id="a chain"),
+        pytest.param(
+            {"name": "shop.m", "type": "macvlan", "master": "eth9"}, id="an interface of the node"
+        ),
+    ],
+)
+def test_what_a_template_permits_is_accepted(config: Any) -> None:
+    """The whole configuration, as the tenant wrote it."""
+    assert faults(config) == []
+
+
+ANY_ADDRESS = {"type": "static", "addresses": [{"address": "10.244.0.9/16"}]}
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        pytest.param(
+            bridge(bridge="cni0", ipam=ANY_ADDRESS),
+            ['bridge: must be "tenants0"', 'ipam.type: must be "host-local"'],
+            id="join the cluster's bridge with a static address",
+        ),
+        pytest.param(
+            bridge(bridge=None), ['bridge: must be "tenants0"'], id="the plugin's default bridge"
+        ),
+        pytest.param(
+            bridge(Bridge="cni0"), ["Bridge: the template does not permit"], id="another spelling"
+        ),
+        pytest.param(
+            {
+                "name": "shop.x",
+                "plugins": [{"type": "ptp", "ipam": ANY_ADDRESS}, {"type": "portmap"}],
+            },
+            ['plugins[0].ipam.type: must be "host-local"'],
+            id="a host route to any address, by ptp",
+        ),
+        pytest.param(
+            {
+                "name": "shop.x",
+                "plugins": [
+                    {"type": "ptp", "ipam": {"type": "host-local", "subnet": "10.96.0.10/32"}},
+                    {"type": "portmap"},
+                ],
+            },
+            ["plugins[0].ipam.subnet: must be inside the template's subnets (10.30.0.0/16)"],
+            id="a host route to a Service, by ptp",
+        ),
+        pytest.param(
+            bridge(isGateway=True), ["isGateway: the template does not permit"], id="be the gateway"
+        ),
+        pytest.param(
+            bridge(isDefaultGateway=True, forceAddress=True),
+            ["forceAddress: the template", "isDefaultGateway: the template"],
+            id="put an address on the host by force",
+        ),
+        pytest.param(
+            bridge(name="canal"),
+            ['name: the CNI name "canal" must be "t-shop." and more'],
+            id="the address store of the default network, by its CNI name",
+        ),
+        pytest.param(
+            bridge(name=None),
+            ['name: the CNI name "blue" must be "t-shop." and more'],
+            id="the same with the object's name",
+        ),
+        pytest.param(
+            bridge(name="t-bank.blue"), ["name: the CNI name"], id="another namespace's CNI name"
+        ),
+        pytest.param(bridge(name="t-shop."), ["name: the CNI name"], id="the prefix alone"),
+        pytest.param(
+            bridge(name="t-shop-2.blue"), ["name: the CNI name"], id="a namespace with this prefix"
+        ),
+        pytest.param(
+            ptp(conditionsV4=["-m", "comment"]),
+            ["plugins[1].conditionsV4: the template does not permit"],
+            id="firewall rules, by the conditions of portmap",
+        ),
+        pytest.param(
+            ptp(conditionsV6=[]), ["plugins[1].conditionsV6: the template"], id="the same for IPv6"
+        ),
+        pytest.param(
+            ptp(runtimeConfig={"portMappings": [{"hostPort": 22}]}),
+            ["plugins[1].runtimeConfig: the template does not permit"],
+            id="hidden port mappings, by a literal runtimeConfig",
+        ),
+        pytest.param(
+            ptp(args={"cni": {"ips": ["10.96.0.1"]}}), ["plugins[1].args: the template"], id="args"
+        ),
+        pytest.param(
+            bridge(args={}, runtimeConfig={}, prevResult={}),
+            ["args:", "prevResult:", "runtimeConfig:"],
+            id="all three in a single plugin",
+        ),
+        pytest.param(
+            {**ptp(), "args": {}, "x": 1, "runtimeConfig": {}},
+            ["args:", "runtimeConfig:", "x:"],
+            id="keys beside the plugins",
+        ),
+        pytest.param(bridge(dns={}), ["dns: the template does not permit"], id="an unlisted key"),
+        pytest.param(bridge(vlan=2), ["vlan: must be 1"], id="another VLAN"),
+        pytest.param(bridge(vlan=True), ["vlan: must be 1"], id="a value that Python takes for it"),
+        pytest.param(bridge(mtu=[1]), ["mtu: must be a text"], id="a list in a free key"),
+        pytest.param(bridge(label="x" * 65), ["label: may have"], id="a long text in a free key"),
+        pytest.param(
+            {"name": "shop.x", "type": "host-device", "device": "eth0"},
+            ['no template permits the plugins "host-device": use "bridge" or "macvlan" or "ptp'],
+            id="take an interface of the node, by host-device",
+        ),
+        pytest.param(
+            {"name": "shop.x", "type": "macvlan", "master": "eth0"},
+            ['master: must be "eth9"'],
+            id="join a network of the node, by macvlan",
+        ),
+        pytest.param(
+            {"name": "shop.x", "type": "macvlan", "master": "eth9", "ipam": {"type": "dhcp"}},
+            ["ipam: the template permits no address plugin"],
+            id="an address plugin where there is none",
+        ),
+        pytest.param(
+            bridge(type="../../bin/sh"), ['type: "type" must be the name'], id="a path as type"
+        ),
+        pytest.param(
+            bridge(ipam={"type": "../x"}), ["ipam.type: "], id="a path as the address plugin"
+        ),
+        pytest.param(
+            bridge(ipam={**HOST_LOCAL, "dataDir": "/etc", "resolvConf": "/etc/shadow"}),
+            ["ipam.dataDir: the template", "ipam.resolvConf: the template"],
+            id="write and read paths of the node, by host-local",
+        ),
+        pytest.param(
+            bridge(ipam={**HOST_LOCAL, "subnet": "10.244.0.0/16"}),
+            ["ipam.subnet: must be inside the template's subnets (10.20.0.0/16, fd20::/48)"],
+            id="addresses of the cluster's network",
+        ),
+        pytest.param(
+            bridge(ipam={**HOST_LOCAL, "subnet": "10.0.0.0/8"}), ["ipam.subnet"], id="a wider range"
+        ),
+        pytest.param(
+            bridge(ipam={**HOST_LOCAL, "gateway": "10.244.0.1", "rangeEnd": "x", "rangeStart": 7}),
+            ["ipam.gateway", "ipam.rangeEnd", "ipam.rangeStart"],
+            id="addresses outside, and what is none",
+        ),
+        pytest.param(
+            bridge(ipam={"type": "host-local", "ranges": [[{"subnet": "0.0.0.0/0", "x": 1}, 3]]}),
+            ["ipam.ranges[0][0].subnet", "ipam.ranges[0][0].x", "ipam.ranges[0][1]"],
+            id="inside a list of ranges",
+        ),
+        pytest.param(
+            bridge(ipam={**HOST_LOCAL, "ranges": {}}), ["ipam.ranges: must be"], id="no list"
+        ),
+        pytest.param(
+            bridge(ipam={**HOST_LOCAL, "subnet": "::ffff:10.20.0.0/112"}),
+            ["ipam.subnet"],
+            id="an IPv4 range in the clothes of IPv6",
+        ),
+        pytest.param(bridge(ipam=[HOST_LOCAL]), ["ipam.type: must be"], id="a list as ipam"),
+        pytest.param(
+            bridge(capabilities={"portMappings": True, "ips": True}),
+            ['capabilities: the template does not permit the capability "portMappings"'],
+            id="a capability that the template does not have",
+        ),
+        pytest.param("[null]", ["spec.config: must be a JSON object"], id="[null]"),
+    ],
+)
+def test_an_attack_is_refused(config: Any, expected: list[str]) -> None:
+    """With the field, all at once."""
+    found = sorted(faults(config))
+    assert len(found) == len(expected), found
+    for sentence, part in zip(found, sorted(expected), strict=True):
+        assert part in sentence
+
+
+def test_a_name_that_another_has_is_refused() -> None:
+    """A network of the node, or a definition of another namespace, keeps its addresses."""
+    owner = {"t-shop.blue": 'the network "blue" of the node'}
+    [sentence] = faults(bridge(), name_owner=lambda name: owner.get(name, ""))
+    assert 'the CNI name "t-shop.blue" is taken by the network "blue" of the node' in sentence
+    assert faults(bridge(name="t-shop.red"), name_owner=lambda name: owner.get(name, "")) == []
+
+
+def test_a_reference_to_a_network_of_the_node_needs_a_template() -> None:
+    """Otherwise the empty definition own/weave would get around the allow-list."""
+    [sentence] = faults("", name="weave")
+    assert 'stands for the nodes\' network "weave"' in sentence
+    assert "(permitted: storage)" in sentence
+    assert faults("", name="storage") == []
+    assert len(faults("", name="storage", namespace="other")) == 1
+
+
+def test_without_a_template_a_tenant_may_define_nothing() -> None:
+    """The default of a namespace that is not trusted."""
+    deny = TenantRules(frozenset({"infra"}))
+    definition = Definition("shop", "blue", config=json.dumps(BRIDGE))
+    assert "ask a cluster administrator" in check(definition, deny).refused
+    assert "nodeNetworks" in check(Definition("shop", "weave"), deny).refused
+
+
+def test_a_trusted_namespace_may_define_any_network() -> None:
+    """Except what can never work."""
+    config = {"type": "host-device", "device": "eth0", "runtimeConfig": {}}
+    assert faults(config, namespace="infra") == []
+    assert faults({"type": "genie"}, namespace="infra") != []
+    everything = TenantRules(frozenset({"*"}))
+    assert check(Definition("any", "x", config='{"type":"ptp"}'), everything).refused == ""
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([*NEVER_FREE, "mtu", "bridge", "vlan", "Bridge", "name"]),
+        st.none() | st.booleans() | st.integers() | st.text(max_size=4) | st.just({}),
+        max_size=4,
+    )
+)
+def test_no_key_that_must_never_be_free_gets_through(changes: dict[str, Any]) -> None:
+    """Whatever else the tenant writes; what is accepted joins the template's bridge."""
+    config = {**bridge(), **changes}
+    if faults(config) == []:
+        assert (config["type"], config["bridge"], config["vlan"]) == ("bridge", "tenants0", 1)
+        assert not {"runtimeConfig", "args", "isGateway", "Bridge"} & config.keys()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("{", "not valid JSON", id="broken JSON"),
+        pytest.param("{}", "must be a list of templates", id="no list"),
+        pytest.param("[3]", "[0]: must be an object", id="no object"),
+        pytest.param('[{"name":"x"}]', '[0]: unknown key "name"', id="an unknown key"),
+        pytest.param("[{}]", '[0].namespaces: name at least one, or "*"', id="no namespaces"),
+        pytest.param('[{"namespaces":["*"],"subnets":["10.0.0.1/8"]}]', "[0].subnets", id="subnet"),
+        pytest.param(
+            '[{"namespaces":"x"}]', "[0].namespaces: must be a list of texts", id="a text"
+        ),
+        pytest.param('[{"namespaces":["*"],"cniNamePrefix":"/"}]', "cniNamePrefix", id="prefix"),
+        pytest.param('[{"namespaces":["*"],"plugins":{}}]', "[0].plugins: must be", id="plugins"),
+        *[
+            pytest.param(
+                json.dumps([{"namespaces": ["*"], "plugins": [{"type": "bridge"}, plugin]}]),
+                f"[0].plugins[1].{expected}",
+                id=expected,
+            )
+            for plugin, expected in [
+                ({}, "type: must be the name of an executable"),
+                ({"type": "a/b"}, "type: must be"),
+                ({"type": "multus"}, 'type: "multus" cannot be used: it reads'),
+                ({"type": "a", "fixed": []}, "fixed: must be an object"),
+                ({"type": "a", "fixed": {"args": 1}}, "fixed: must be an object without args"),
+                ({"type": "a", "ipam": "static"}, 'ipam: must be "host-local" or "none"'),
+                ({"type": "a", "ipam": []}, "ipam: must"),
+                ({"type": "a", "capabilities": ["ipRanges"]}, "capabilities: must be of"),
+                *[
+                    ({"type": "a", "free": [key]}, f'free: "{key}" cannot be left free: {reason}')
+                    for key, reason in NEVER_FREE.items()
+                ],
+            ]
+        ],
+    ],
+)
+def test_a_template_that_cannot_be_used_is_an_error(text: str, expected: str) -> None:
+    """When the program starts, with the field."""
+    with pytest.raises(InvalidTemplateError) as caught:
+        read_templates(text)
+    assert expected in str(caught.value)
