@@ -1,5 +1,7 @@
 """Checks manifests without a cluster, by the rules of the webhook, in the webhook's words.
 
+NetworkAttachmentDefinitions are put to their validator, :mod:`dispatcher.nad.validation`.
+
 Each object is put to the function that the webhook would call, as a review of its creation. What
 the cluster knows and a file does not is given by the caller (:class:`LintContext`): which networks
 there are, and what namespaces say. Namespaces among the manifests count, too.
@@ -11,6 +13,8 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from dispatcher import keys
+from dispatcher.nad import definition as definitions
+from dispatcher.nad.validation import check
 from webhook.annotation_check import networks_of
 from webhook.decision import ALLOWED
 from webhook.limits import Limits
@@ -71,6 +75,9 @@ def lint(documents: Iterable[Document], context: LintContext) -> list[LintFindin
 
 def _lint_one(document: Document, context: LintContext) -> Iterator[LintFinding]:
     namespace_name = document.namespace or context.default_namespace
+    if _is_definition(document):
+        yield from _lint_definition(document, namespace_name)
+        return
     if document.kind != "Namespace" and namespace_name in context.excluded:
         return
     prefix = "" if document.kind == "Namespace" else f"{namespace_name}/"
@@ -89,6 +96,23 @@ def _lint_one(document: Document, context: LintContext) -> Iterator[LintFinding]
         field = _field_of(document, match[1]) if match else ""
         message = text[match.end() :] if match else text
         yield LintFinding(document.place(field), WARNING, subject, field, message)
+
+
+def _is_definition(document: Document) -> bool:
+    group = str(document.value.get("apiVersion", "")).partition("/")[0]
+    return document.kind == definitions.KIND and group in {definitions.GROUP, ""}
+
+
+def _lint_definition(document: Document, namespace_name: str) -> Iterator[LintFinding]:
+    """Yield the faults of a NetworkAttachmentDefinition; an excluded namespace may have some, too.
+
+    The rules for tenants are the cluster's, and no file knows them.
+    """
+    definition = definitions.read(document.value)
+    definition.name = definition.name or document.name or "unnamed"
+    subject = f"{document.kind} {namespace_name}/{definition.name}"
+    for fault in check(definition).faults:
+        yield LintFinding(document.place(fault.field), ERROR, subject, fault.field, fault.sentence)
 
 
 def _decide(document: Document, namespace_name: str, context: LintContext) -> Decision:
