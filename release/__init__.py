@@ -11,6 +11,7 @@
     sbom      the list of these packages, in the format CycloneDX
     notes     the release notes, cut from CHANGELOG.md
     sums      SHA256SUMS
+    site      a hook of mkdocs: which version the pages of docs/ describe
     __main__  ``python -m release``
 
 Rules: each artifact depends on the commit, the lock files and the base image only, so that anyone

@@ -7,6 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from release.site import described_version
+
 TREE = Path(__file__).parents[3]
 
 
@@ -18,4 +22,20 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
         [*command, tmp_path], cwd=TREE, env=env, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert "did you mean" in (tmp_path / "index.html").read_text()
+    start = (tmp_path / "index.html").read_text()
+    assert "did you mean" in start
+    assert f"Genie {described_version(TREE)}" in start
+
+
+@pytest.mark.parametrize(
+    ("section", "version"),
+    [
+        pytest.param("1.2.0 - 2026-12-01", "1.2.0", id="released"),
+        pytest.param("Unreleased", "1.2.0 (not released yet)", id="not released"),
+    ],
+)
+def test_pages_name_their_version(tmp_path: Path, section: str, version: str) -> None:
+    """A reader of the pages of another version must notice."""
+    (tmp_path / "pyproject.toml").write_text('[project]\nversion = "1.2.0"\n')
+    (tmp_path / "CHANGELOG.md").write_text(f"# Changelog\n\n## {section}\n\n- One.\n")
+    assert described_version(tmp_path) == version
