@@ -1,7 +1,7 @@
 """A real kubelet and containerd with a CNI configuration that does not request annotations.
 
-So Genie works as with containerd before 1.5 or CRI-O before 1.29: the plugin gets no annotation and
-asks the node's agent. tests/node/test_ask_agent.py has all errors of that request.
+So Genie works as with cri-dockerd, or CRI-O before 1.29: the plugin gets no annotation and asks the
+node's agent. tests/node/test_ask_agent.py has all errors of that request.
 """
 
 from __future__ import annotations
