@@ -1,8 +1,8 @@
 """Ask the node's agent for a pod's annotation, if the container runtime passes none.
 
 cri-dockerd and CRI-O before 1.29 pass no annotations to CNI plugins. The plugin then connects to
-the agent's unix socket, writes one JSON object and a newline, shuts down its sending side, and reads
-one object to the end of the stream:
+the agent's unix socket, writes one JSON object and a newline, shuts down its sending side, and
+reads one object to the end of the stream:
 
     request   {"version": 1, "namespace": "…", "name": "…", "uid": "…"}    uid "": unknown
     answer    {"annotations": {"cni": "weave"}}                            {} for a pod without
