@@ -17,6 +17,7 @@ from _json import encode_basestring, make_encoder, make_scanner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
 MAX_DEPTH = 100
@@ -157,12 +158,17 @@ def _constant(text: str) -> None:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
+        twice = _first_repeated(key for key, _ in pairs)
         raise InvalidJSONError(
             f"the key {encode_basestring(twice[:64])} stands twice in one object"
         )
     return value
+
+
+def _first_repeated(keys: Iterable[str]) -> str:
+    # Not by counting each: an object of a hostile author may have a hundred thousand keys.
+    seen: set[str] = set()
+    return next(key for key in keys if key in seen or seen.add(key))  # type: ignore[func-returns-value]
 
 
 class _Rules:

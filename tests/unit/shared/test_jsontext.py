@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from typing import Any
 
 import pytest
@@ -108,6 +109,15 @@ def test_what_is_refused(data: bytes, part: str) -> None:
         parse(data)
     assert part in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_repeated_key_behind_many_others_is_refused_in_linear_time() -> None:
+    """An object of a hostile author may have as many keys as its size allows."""
+    keys = ",".join(f'"{number}":0' for number in range(50_000))
+    start = time.process_time()
+    with pytest.raises(InvalidJSONError, match='"49999" stands twice'):
+        parse(f'{{{keys},"49999":0}}'.encode())
+    assert time.process_time() - start < 2  # some 40 ms; to count each key takes half a minute
 
 
 def test_the_deepest_nesting_that_is_read() -> None:
