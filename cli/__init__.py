@@ -11,7 +11,6 @@ in the cluster. Pure, from JSON to values:
     explain      what a pod would be attached to, and which nodes can do it
     migrate      what objects of CNI-Genie and Multus need
     logical_networks  the conversion of CNI-Genie's logical networks
-    multus       the annotation of Multus
     merge_patch  the patch of a pod's or a template's annotations
     documents    YAML and JSON manifests, with the place of each field
     lint         manifests against the rules of the webhook

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from cli.lint import ERROR, LintContext, lint, pod_of
 from cli.logical_networks import NAD_KIND, as_conflist, conflist_of, definition, resolve
 from cli.merge_patch import merge_patch, merged, patch_command
-from cli.multus import InvalidSelectionError, parse_selections
 from dispatcher import keys
 from dispatcher.annotation import BLANKS, is_network_name, quote
+from dispatcher.nad.faults import InvalidSelectionsError
+from dispatcher.nad.grammar import parse
+from dispatcher.nad.selection import requests
 from webhook.snapshot import Namespace
 
 if TYPE_CHECKING:
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
 
 
 LOGICAL, MULTI_IP = "networks", "multi-ip-preferences"
-SELECTIONS, DEFAULT = "k8s.v1.cni.cncf.io/networks", "v1.multus-cni.io/default-network"
 POLICY = "genieNetworkpolicy"
 """On a NetworkPolicy: rules between logical networks, for CNI-Genie's own controller."""
 
@@ -183,7 +184,7 @@ class _Scan:
         """Yield what a pod or a pod template needs."""
         pod = pod_of(document)
         annotations = _annotations(pod) if pod is not None else {}
-        if not {keys.ANNOTATION, LOGICAL, SELECTIONS, DEFAULT, MULTI_IP} & annotations.keys():
+        if not {keys.ANNOTATION, LOGICAL, MULTI_IP, *keys.SELECTION_KEYS} & annotations.keys():
             return
         changes: Changes = {}
         problems: list[tuple[Verdict, str]] = []
@@ -260,10 +261,12 @@ class _Scan:
         shown = " and ".join(sorted(annotations.keys() & _MULTUS))
         facts = self.context.rules.namespaces.get(namespace, Namespace(name=namespace))
         try:
-            selections = parse_selections(annotations.get(SELECTIONS, ""))
-            [*defaults] = parse_selections(annotations.get(DEFAULT, ""))
-        except InvalidSelectionError as error:
+            selections = parse(annotations.get(keys.NETWORKS, ""))
+            defaults = parse(annotations.get(keys.DEFAULT_NETWORK, ""))
+        except InvalidSelectionsError as error:
             return Verdict.CHECK, f"{shown}: cannot be translated: {error}"
+        if more := sorted({key for each in (*selections, *defaults) for key in requests(each)}):
+            return Verdict.CHECK, f"{shown}: nothing here does what {', '.join(more)} asks for"
         first = annotations.get(keys.ANNOTATION, "").strip(BLANKS)
         first = first or ",".join(each.name for each in defaults)
         first = first or facts.default or self.context.default_network
@@ -275,12 +278,13 @@ class _Scan:
         if invalid := [name for name in names if not is_network_name(name)]:
             return Verdict.CHECK, f"{shown}: {quote(invalid[0])} is no name of a network here"
         changes.update(dict.fromkeys(annotations.keys() & _MULTUS))
-        items = [first, *(f"{each.name}@{each.interface}" for each in selections)]
+        interfaces = [each.interface or f"net{n}" for n, each in enumerate(selections, 1)]
+        items = [first, *map("{}@{}".format, names, interfaces)]
         changes[keys.ANNOTATION] = ",".join(items)
         return Verdict.CHECK, f"{shown}: becomes cni: {quote(','.join(items))}"
 
 
-_MULTUS = frozenset({SELECTIONS, DEFAULT})
+_MULTUS = frozenset(keys.SELECTION_KEYS)
 
 
 def _finding(document: Document, verdict: Verdict, message: str) -> MigrationFinding:

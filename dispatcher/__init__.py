@@ -21,6 +21,6 @@ The packages, each of which imports only those below it:
     plugin        what the container runtime executes for every pod
     node          what agent and reaper share
     kube          what the services share: API client, watch cache, settings, logs
-    nad           NetworkAttachmentDefinitions: validator and rules for tenants
+    nad           NetworkAttachmentDefinitions: objects, and annotations that select them
     state         the files under ``stateDir``, which all programs of a node share
 """

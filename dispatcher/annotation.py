@@ -211,13 +211,13 @@ NETWORK_RULE = (
     "a network name must consist of at most 63 letters, digits, '.', '_' or '-', "
     "and must start and end with a letter or digit"
 )
-_INTERFACE_RULE = (
+INTERFACE_RULE = (
     "an interface name must consist of at most 15 letters, digits, '.', '_' or '-', "
     'must start with a letter or digit, and must not be "lo"'
 )
 EMPTY_ITEM = "the network name is missing: add one, or remove the extra comma"
 _NO_NETWORK = 'a network name must come before "@"'
-_NO_INTERFACE = 'an interface name must follow "@"'
+NO_INTERFACE = 'an interface name must follow "@"'
 _NO_PRIMARY = (
     'one network must be attached to "eth0", the pod\'s primary interface: '
     'leave one item without "@", or write "@eth0"'
@@ -237,9 +237,9 @@ def _validate(items: list[tuple[str, str | None]]) -> list[Fault]:
         if interface is None:
             continue
         if interface == "":
-            faults.append(Fault(INVALID, position, f"{network}@", _NO_INTERFACE))
+            faults.append(Fault(INVALID, position, f"{network}@", NO_INTERFACE))
         elif not is_interface_name(interface):
-            faults.append(Fault(INVALID, position, interface, _INTERFACE_RULE))
+            faults.append(Fault(INVALID, position, interface, INTERFACE_RULE))
         elif interface in positions:
             expected = _already_used(interface, positions[interface])
             faults.append(Fault(DUPLICATE, position, interface, expected))

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 MAX_DEPTH = 100
 """Limit of nested objects and lists. Configurations and results have fewer than ten."""
 
-_BLANK = " \t\n\r"
+VALUE_EXPECTED = "a value is expected"
+NOTHING_EXPECTED = "nothing more is expected"
+
+BLANKS = " \t\n\r"
 _PLAIN_DIGITS = 18  # an int of so many digits is cheap, and Python prints it as it was written
 
 
@@ -58,25 +61,30 @@ def parse(data: bytes | bytearray, depth: int = MAX_DEPTH) -> Any:
         text = data.decode()
     except UnicodeDecodeError as error:
         raise InvalidJSONError(f"byte {error.start} is not UTF-8") from None
-    start = len(text) - len(text.lstrip(_BLANK))
+    start = len(text) - len(text.lstrip(BLANKS))
     try:
-        value, end = _read(text, start)
+        value, end = scan(text, start)
     except StopIteration as stop:
-        raise InvalidJSONError(_where(text, stop.value, "a value is expected")) from None
+        raise InvalidJSONError(_where(text, stop.value, VALUE_EXPECTED)) from None
     except RecursionError:
-        raise InvalidJSONError(_too_deep(depth)) from None
+        raise InvalidJSONError(too_deep(depth)) from None
     except InvalidJSONError:
         raise
     except ValueError as error:  # json.JSONDecodeError, without its import
         raise InvalidJSONError(str(error)) from None
-    if text[end:].strip(_BLANK):
-        raise InvalidJSONError(_where(text, end, "nothing more is expected"))
+    if text[end:].strip(BLANKS):
+        raise InvalidJSONError(_where(text, end, NOTHING_EXPECTED))
     if text.count("[") + text.count("{") > depth:
         _validate_depth(value, depth)
     return value
 
 
-def _read(text: str, start: int) -> tuple[Any, int]:
+def scan(text: str, start: int) -> tuple[Any, int]:
+    """Return the value that begins at *start*, and the index behind it.
+
+    Raises StopIteration with an index where a value is missing, RecursionError, or ValueError:
+    :class:`InvalidJSONError`, or the scanner's own with ``msg`` and ``pos``.
+    """
     try:
         return _scan(text, start)
     except SystemError:
@@ -196,14 +204,19 @@ def _validate_depth(value: Any, depth: int) -> None:
             for each in containers
             for item in (each.values() if isinstance(each, dict) else each)
         ]
-    raise InvalidJSONError(_too_deep(depth))
+    raise InvalidJSONError(too_deep(depth))
 
 
-def _too_deep(depth: int) -> str:
+def too_deep(depth: int) -> str:
+    """Return the reason for which nesting beyond *depth* levels is refused."""
     return f"nested deeper than {depth} levels"
 
 
 def _where(text: str, index: int, sentence: str) -> str:
-    line = text.count("\n", 0, index) + 1
-    column = index - text.rfind("\n", 0, index)
+    line, column = line_and_column(text, index)
     return f"{sentence} at line {line} column {column}"
+
+
+def line_and_column(text: str, index: int) -> tuple[int, int]:
+    """Return line and column of the character at *index*; both count from 1."""
+    return text.count("\n", 0, index) + 1, index - text.rfind("\n", 0, index)

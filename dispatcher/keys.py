@@ -59,6 +59,16 @@ NETWORKS_VERSION = "v1alpha1"
 NETWORKS_RESOURCE = f"networks.{NETWORKS_GROUP}"
 """The custom resource by which people see the networks, as kubectl names it."""
 
+NETWORKS = "k8s.v1.cni.cncf.io/networks"
+"""On a pod: NetworkAttachmentDefinitions, in the format of the NPWG's specification, v1.3. For now,
+Genie only warns that it ignores this annotation and the next one."""
+
+DEFAULT_NETWORK = "v1.multus-cni.io/default-network"
+"""On a pod: the NetworkAttachmentDefinition on its primary interface, in the same format."""
+
+SELECTION_KEYS = (NETWORKS, DEFAULT_NETWORK)
+"""On a pod: the annotations that select NetworkAttachmentDefinitions."""
+
 NETWORK_STATUS = "k8s.v1.cni.cncf.io/network-status"
 """On a pod: what was attached, in the format of the NPWG's specification, v1.3."""
 

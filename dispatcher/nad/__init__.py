@@ -1,11 +1,27 @@
-"""NetworkAttachmentDefinitions: what is valid in one, and who may define which network.
+"""NetworkAttachmentDefinitions: what is valid in one, who may define one, and what selects one.
 
-All of it is pure, and shared by agent, webhook and command line. Plugins load none of it for a pod
-without definitions.
+All of it is pure, and shared by agent, webhook, plugin and command line. Plugins load none of it
+for a pod without definitions.
+
+The objects:
 
     definition        a NetworkAttachmentDefinition as a value
     configuration     the validator of its ``spec.config``
     tenant_templates  templates for the definitions of tenants
     tenants           who may define which network
     validation        the decision on a definition
+
+Both:
+
+    names             names of namespaces and definitions
+
+The annotations of a pod that select them:
+
+    grammar           parses these annotations, in both forms
+    elements          one object of the JSON form: its keys, and what each may contain
+    selection         a selected definition as a value, and its text
+    addresses         IP and hardware addresses as text
+    faults            a fault of such an annotation, with its place
+    report            collects the faults of a JSON value
+    json_places       reads JSON with the place of each value
 """

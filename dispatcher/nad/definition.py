@@ -11,6 +11,7 @@ and is a fault of the result. A definition is never changed after that.
 from __future__ import annotations
 
 from dispatcher.annotation import quote
+from dispatcher.nad.names import is_label, is_object_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,13 +31,6 @@ NODE_SELECTOR = "k8s.v1.cni.cncf.io/nodeSelector"
 
 HASH_DIGITS = 6
 """Length of :attr:`Definition.short_hash`: a hint that a copy is stale, no proof of identity."""
-
-MAX_NAMESPACE = 63
-MAX_NAME = 253
-"""Limit of the name of an object with a DNS-1123 subdomain as its name."""
-
-_ALNUM = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
-_INNER = _ALNUM | {"-"}
 
 
 class DefinitionFault:
@@ -113,7 +107,7 @@ class Definition:
     @property
     def short_hash(self) -> str:
         """The hash of UID and config, by which a stale copy is noticed."""
-        from hashlib import sha256  # noqa: PLC0415 - expensive, and the plugin reads the copy's
+        from hashlib import sha256  # expensive, and the plugin reads the hash of the copy
 
         text = f"{self.uid}\n{self.config}"
         return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:HASH_DIGITS]
@@ -142,16 +136,7 @@ def read(value: Any) -> Definition:
 
 def is_path_safe(definition: Definition) -> bool:
     """Tell whether namespace and name are as Kubernetes has them, and so names of files."""
-    return (
-        len(definition.namespace) <= MAX_NAMESPACE
-        and _is_label(definition.namespace)
-        and len(definition.name) <= MAX_NAME
-        and all(map(_is_label, definition.name.split(".")))
-    )
-
-
-def _is_label(text: str) -> bool:
-    return text[:1] in _ALNUM and text[-1:] in _ALNUM and _INNER.issuperset(text)
+    return is_label(definition.namespace) and is_object_name(definition.name)
 
 
 def _object(value: Any, field: str, faults: list[DefinitionFault]) -> dict[Any, Any]:

@@ -136,7 +136,7 @@ PODS = [
         id="both annotations",
     ),
     pytest.param(
-        pod(multus='[{"name": "a", "ips": ["10.0.0.2"], "mac": "x"}]'),
+        pod(multus='[{"name": "a", "ips": ["10.0.0.2"], "mac": "02:00:00:00:00:02"}]'),
         "check",
         {},
         "nothing here does what ips, mac asks for",
@@ -144,8 +144,10 @@ PODS = [
     ),
     pytest.param(pod(multus="[{"), "check", {}, "not valid JSON", id="no JSON"),
     pytest.param(pod(multus="[3]"), "check", {}, "must be an object", id="no objects"),
-    pytest.param(pod(multus="a,,b"), "check", {}, "name of a network is missing", id="no name"),
-    pytest.param(pod(multus="a_-"), "check", {}, "is no name of a network", id="another grammar"),
+    pytest.param(pod(multus="a,,b"), "check", {}, "the network name is missing", id="no name"),
+    pytest.param(
+        pod(multus=f"a.{'b' * 62}"), "check", {}, "is no name of a network", id="another grammar"
+    ),
     pytest.param(
         pod(multus="a@eth0"), "check", {}, "eth0 is the interface of", id="the primary's interface"
     ),
