@@ -41,7 +41,9 @@ COMMANDS = {
     "logs": CommandEntry("nodes", "Print the logs of agent and reaper on a node."),
     "bundle": CommandEntry("support", "Write an archive for a bug report."),
     "uninstall": CommandEntry("removal", "Remove Genie from the nodes, or say what needs it."),
-    "version": CommandEntry("cluster", "Print the versions of this command, webhook and agents."),
+    "version": CommandEntry(
+        "cluster", "Print the versions of all parts, and of each node's plugin."
+    ),
 }
 
 

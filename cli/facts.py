@@ -12,6 +12,7 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dispatcher import keys, plugin_types
+from dispatcher.kube import removal_report
 from dispatcher.kube.lenient import as_list, get_dict, get_number, get_text
 
 if TYPE_CHECKING:
@@ -21,11 +22,15 @@ if TYPE_CHECKING:
 
 
 class NodeFacts(NamedTuple):
-    """A node: its networks by name (False: not attachable now), and the plugin types of each."""
+    """A node: its networks by name (False: not attachable now), and the plugin types of each.
+
+    ``plugin`` is the version of its plugin, as its agent reports it; empty: none is reported.
+    """
 
     name: str
     networks: Mapping[str, bool]
     types: Mapping[str, tuple[str, ...]]
+    plugin: str = ""
 
 
 class PublishedNetwork(NamedTuple):
@@ -86,8 +91,10 @@ def read_node(item: Object) -> NodeFacts:
         for key, value in sorted(labels.items())
         if key.startswith(keys.NETWORK_LABEL)
     }
-    types = plugin_types.decode(get_text(get_dict(metadata, "annotations"), keys.PLUGIN_TYPES))
-    return NodeFacts(get_text(metadata, "name"), networks, types)
+    annotations = get_dict(metadata, "annotations")
+    types = plugin_types.decode(get_text(annotations, keys.PLUGIN_TYPES))
+    report = removal_report.decode(get_text(annotations, keys.REMOVAL))
+    return NodeFacts(get_text(metadata, "name"), networks, types, report.plugin if report else "")
 
 
 def read_network(item: Object) -> PublishedNetwork:

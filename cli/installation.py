@@ -30,6 +30,7 @@ def read_installation(session: Session, namespace: str) -> Installation:
         session.reader.one(CONFIGURATION, "get mutatingwebhookconfigurations"),
         readable,
         namespace,
+        nodes=session.nodes,
     )
     with_agent = probe.nodes_with_agent(session.reader, session.genie, SELECTOR)
     read = cache(lambda name: session.reader.one(f"/api/v1/nodes/{name}", "get nodes"))

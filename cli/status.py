@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from cli.checks import Check, CheckState
 from cli.networks import reason
 from cli.session import WEBHOOK
+from cli.versions import NO_PLUGIN, versions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from cli.facts import Workload
+    from cli.facts import NodeFacts, Workload
     from cli.networks import NetworkSummary
     from cli.probe import Admission
 
@@ -40,6 +41,7 @@ class Installation(NamedTuple):
     """Whether a pod that names each network is admitted; one without a network stands for all."""
     untried: str = ""
     """Why no pod could be tried."""
+    nodes: Sequence[NodeFacts] | None = None
     hindrances: Mapping[str, str] = {}
     """Why no node can run a pod of a network; without the networks for which one can."""
 
@@ -92,13 +94,20 @@ def _workload(
 
 
 def _version_check(installation: Installation) -> Iterator[Check]:
-    workloads = [each for each in (installation.agent, installation.webhook) if each]
-    images = sorted({image for each in workloads for image in each.images})
-    if len(images) == 1:
-        yield Check("version", CheckState.OK, images[0])
-    elif images:
-        fix = "finish the upgrade, so that agent and webhook have one image"
-        yield Check("version", CheckState.WARNING, ", ".join(images), fix)
+    parts = versions("", installation.agent, installation.webhook, installation.nodes)
+    known = [each for each in parts if each.version not in {"", NO_PLUGIN}]
+    shown = dict.fromkeys(
+        f"plugin {each.version} on {_nodes(len(each.nodes))}" if each.nodes else each.version
+        for each in known
+    )
+    problem = next((each.problem for each in known if each.problem), "")
+    if known:
+        state = CheckState.WARNING if problem else CheckState.OK
+        yield Check("version", state, ", ".join(shown), problem)
+
+
+def _nodes(number: int) -> str:
+    return f"{number} node" if number == 1 else f"{number} nodes"
 
 
 def _settings_checks(installation: Installation) -> Iterator[Check]:

@@ -28,14 +28,18 @@ from cli.pods import concerns, describe
 from cli.session import WEBHOOK, Access, Session, own_version
 from cli.status import AGENT, checks, unmet
 from cli.table import Column
+from cli.versions import versions
 from dispatcher.kube.errors import KubeError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from cli.checks import Check
     from cli.facts import PublishedNetwork
     from cli.networks import NetworkSummary
     from cli.pods import PodRow
     from cli.table import Cell
+    from cli.versions import PartVersion
 
 commands = command_group()
 
@@ -53,6 +57,13 @@ POD_COLUMNS = (
     Column("ASKED FOR", rank=1),
     Column("ATTACHED"),
     Column("NODE", rank=2),
+    Column("PROBLEM", is_sentence=True),
+)
+
+VERSION_COLUMNS = (
+    Column("PART"),
+    Column("VERSION"),
+    Column("NODES"),
     Column("PROBLEM", is_sentence=True),
 )
 
@@ -194,17 +205,27 @@ def version(
     context: Context = "",
     genie: GenieNamespace = GENIE_NAMESPACE,
 ) -> None:
-    """Print the versions of this command, the webhook and the agents."""
+    """Print the versions of this command, the webhook, the agents, and the nodes' plugins.
+
+    A node's agent reports the version of its plugin in an annotation of the Node.
+    """
     session = Session(Access(kubeconfig, context), genie)
     programs, _ = session.programs
-    installed = [programs[name] for name in (WEBHOOK, AGENT) if name in programs]
-    rows = [("client", own_version())]
-    rows += [(each.name, ", ".join(each.images)) for each in installed]
+    parts = versions(own_version(), programs.get(AGENT), programs.get(WEBHOOK), session.nodes)
     if output is Format.TABLE:
-        print_table([Column("PART"), Column("VERSION")], rows, "")
+        print_table(VERSION_COLUMNS, version_rows(parts), "")
     else:
-        print_data(dict(rows), output)
+        print_data(parts, output)
     session.finish()
+
+
+def version_rows(parts: Iterable[PartVersion]) -> list[tuple[str, ...]]:
+    """Return the rows of ``version``."""
+    rows: list[tuple[str, ...]] = []
+    for each in parts:
+        nodes = f"{len(each.nodes)}: {shorten(each.nodes)}" if each.nodes else ""
+        rows.append((each.part, each.version, nodes, each.problem))
+    return rows
 
 
 def _network_row(network: NetworkSummary) -> tuple[str, ...]:

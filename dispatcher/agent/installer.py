@@ -99,6 +99,16 @@ class PluginInstaller:
         )
 
     @property
+    def version_in_place(self) -> str:
+        """The version that the launcher on this node names; empty without a launcher of ours."""
+        try:
+            head = self.launcher.read_bytes()[:512]
+        except OSError:
+            return ""
+        version, colon, _ = head.partition(LAUNCHER_MARK)[2].partition(b":")
+        return version.decode("ascii", "replace") if colon else ""
+
+    @property
     def is_foreign(self) -> bool:
         """Whether the launcher belongs to another program."""
         try:

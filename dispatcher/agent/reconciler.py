@@ -267,7 +267,7 @@ class NodeReconciler:
         mode = self._settings.mode
         successor = conf_dir.successor(self._settings.cni_conf_dir)
         names = availability.names_of_file(scan, successor)
-        report = removal_report.RemovalReport(mode, names)
+        report = removal_report.RemovalReport(mode, names, plugin=self._plugin.version_in_place)
         if mode.is_leaving:
             blocking, _, ended_containers = self._blocking()
             pods, ended = removal.owners(blocking, ended_containers)

@@ -2,17 +2,19 @@
 
     value := key "=" text (";" key "=" text)*
 
-The agent writes it, ``lifecycle`` reads it: ``mode=install;next=canal`` or
+The agent writes it, ``lifecycle`` and ``kubectl genie version`` read it:
+``mode=install;next=canal;plugin=0.1.0-518f2aaabced`` or
 ``mode=remove;next=canal;pods=shop/web,shop/db;more=3``. The keys:
 
     mode   the mode that this node has applied
     next   the networks to which the runtime attaches pods without Genie, by all their names
+    plugin the version of the plugin that the runtime of this node starts
     pods   pods that need Genie, at most MAX_PODS; in the modes of a removal only
     more   how many other pods need Genie
     ended  how many containers that no longer exist wait for the reaper
 
 The annotation is the last thing of Genie's on a Node. The agent removes it when plugin and records
-are gone.
+are gone, so it lives as long as the plugin. Readers ignore keys that they do not know.
 
 Rules: equal reports give equal text. Any text is decoded, without its malformed parts.
 """
@@ -30,6 +32,9 @@ MAX_PODS = 3
 MAX_SUCCESSORS = 8
 """Names of one network that a report has; it has three unless files share names."""
 
+MAX_VERSION = 64
+"""Characters of a version."""
+
 _SEPARATORS = frozenset(";,=")
 
 
@@ -41,6 +46,7 @@ class RemovalReport(NamedTuple):
     pods: tuple[str, ...] = ()
     more_pods: int = 0
     ended_containers: int = 0
+    plugin: str = ""
 
 
 def encode(report: RemovalReport) -> str:
@@ -48,9 +54,11 @@ def encode(report: RemovalReport) -> str:
     successors = [each for each in sorted(report.successors) if _is_plain(each)][:MAX_SUCCESSORS]
     plain = [each for each in report.pods if _is_plain(each)]
     more = report.more_pods + len(report.pods) - len(plain[:MAX_PODS])
+    plugin = report.plugin[:MAX_VERSION]
     parts = {
         "mode": report.mode,
         "next": ",".join(successors),
+        "plugin": plugin if _is_plain(plugin) else "",
         "pods": ",".join(plain[:MAX_PODS]),
         "more": str(more or ""),
         "ended": str(report.ended_containers or ""),
@@ -69,6 +77,7 @@ def decode(text: str) -> RemovalReport | None:
         _names(parts.get("pods", "")),
         _number(parts.get("more", "")),
         _number(parts.get("ended", "")),
+        parts.get("plugin", ""),
     )
 
 

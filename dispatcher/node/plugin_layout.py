@@ -6,7 +6,7 @@ VERSIONS_FOLDER = ".genie"
 """The hidden folder in the directory of CNI plugins; has one folder for each version."""
 
 LAUNCHER_MARK = b"\n# Genie "
-"""How the second line of every launcher of Genie begins."""
+"""How the second line of every launcher of Genie begins; its version and a colon follow."""
 
 LOADER_PLACEHOLDER = b"/genie-fills-in-the-path-of-its-loader/".ljust(255, b"-")
 """Stands in the carried interpreter for the path of its loader. The kernel needs an absolute path,

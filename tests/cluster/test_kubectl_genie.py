@@ -184,10 +184,15 @@ def test_lint_with_the_cluster_says_what_kubectl_apply_says(
     assert message in applied.stderr.replace("\n", " ")
 
 
-def test_the_version_is_that_of_the_image(admin: Path) -> None:
-    """Of agent and webhook, from their workloads."""
-    found = data(admin, "version")
-    assert found["genie-agent"] == found["genie-webhook"]
+def test_the_versions_are_those_of_the_images_and_of_the_files_on_the_nodes(
+    cluster: Cluster, admin: Path
+) -> None:
+    """The node's own command says the same of its plugin."""
+    parts = {each["part"]: each for each in data(admin, "version")}
+    assert parts["genie-agent"]["version"] == parts["genie-webhook"]["version"]
+    own = cluster.node("node1").run(["/opt/cni/bin/genie", "version"]).stdout
+    assert parts["plugin"]["version"] in own
+    assert parts["plugin"]["nodes"] == ["node1"]
 
 
 @pytest.mark.parametrize("words", [("networks",), ("status",), ("version",)])

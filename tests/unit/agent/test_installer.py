@@ -246,3 +246,16 @@ def test_an_upgrade_cut_short_at_any_step_leaves_a_whole_plugin(
         step += 1
         host.image(f"cut{step}")
     assert step >= 5
+
+
+def test_the_version_in_place_is_the_one_that_the_runtime_starts(host: Host) -> None:
+    """Not the one of the image, until it is installed; nothing without a launcher of ours."""
+    plugin = host.plugin()
+    assert plugin.version_in_place == ""
+    plugin.install()
+    host.image("v2")
+    assert [host.plugin(each).version_in_place for each in ("v1", "v2")] == ["v1", "v1"]
+    host.plugin("v2").install()
+    assert plugin.version_in_place == "v2"
+    (host.bin / "genie").write_text("#!/bin/sh\n")
+    assert plugin.version_in_place == ""

@@ -7,6 +7,7 @@ from dispatcher.kube.removal_report import (
     MAX_BYTES,
     MAX_PODS,
     MAX_SUCCESSORS,
+    MAX_VERSION,
     RemovalReport,
     decode,
     encode,
@@ -23,6 +24,7 @@ REPORTS = st.builds(
     st.lists(NAMES, max_size=MAX_PODS, unique=True).map(tuple),
     COUNTS,
     COUNTS,
+    st.text("v0123456789.-+abc", max_size=MAX_VERSION),
 )
 
 
@@ -55,7 +57,7 @@ def test_pods_beyond_the_limit_are_counted() -> None:
 
 def test_the_text_is_readable() -> None:
     """With kubectl describe node."""
-    report = RemovalReport("remove", ("k8s-pod-network", "canal"), ("shop/web",), 2, 1)
-    expected = "mode=remove;next=canal,k8s-pod-network;pods=shop/web;more=2;ended=1"
+    report = RemovalReport("remove", ("k8s-pod-network", "canal"), ("shop/web",), 2, 1, "0.1.0-ab")
+    expected = "mode=remove;next=canal,k8s-pod-network;plugin=0.1.0-ab;pods=shop/web;more=2;ended=1"
     assert encode(report) == expected
     assert encode(RemovalReport("install")) == "mode=install"

@@ -12,10 +12,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 
-def node(name: str, types: str = "", **networks: str) -> dict[str, Any]:
-    """Return a node with a label for each of *networks*."""
+def node(name: str, types: str = "", *, plugin: str = "", **networks: str) -> dict[str, Any]:
+    """Return a node with a label for each of *networks*, whose agent reports its *plugin*."""
     labels = {keys.network_label(key): value for key, value in networks.items()}
     annotations = {keys.PLUGIN_TYPES: types} if types else {}
+    if plugin:
+        annotations[keys.REMOVAL] = f"mode=install;next=canal;plugin={plugin}"
     return {"metadata": {"name": name, "labels": labels, "annotations": annotations}}
 
 
@@ -141,13 +143,23 @@ def whole_node(ready: str = "True", *taints: str, cordoned: bool = False) -> dic
     }
 
 
+PLUGIN = "0.1.0-518f2aaabced"
+
 GENIE = "/api/v1/namespaces/genie-system"
 APPS = "/apis/apps/v1/namespaces/genie-system"
 CONFIGURATION = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/cni-genie"
 CLUSTER: dict[str, Any] = {
     "/api/v1/nodes": [
-        [node("n1", "canal=calico;weave=weave-net", canal="true", weave="true")],
-        [node("n2", canal="true", weave="false")],
+        [
+            node(
+                "n1",
+                "canal=calico;weave=weave-net",
+                plugin=PLUGIN,
+                canal="true",
+                weave="true",
+            )
+        ],
+        [node("n2", plugin=PLUGIN, canal="true", weave="false")],
     ],
     "/api/v1/nodes/n1": whole_node(),
     "/api/v1/nodes/n2": whole_node(),

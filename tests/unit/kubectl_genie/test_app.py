@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from cli import app, kubectl, output, session
 from cli.on_node import Ran
 from cli.reader import Reader
+from cli.session import own_version
 from dispatcher.kube.errors import KubeError
 from tests.unit.kubectl_genie.builders import APPS, CLUSTER, GENIE, FakeAPI, agent_pod, node, pod
 from webhook.network_objects import NetworkStatus
@@ -41,7 +42,7 @@ new  weave                             n1    not attached yet: weave; kubectl
 STATUS = """\
 ok      agent            2 of 2 pods ready
 ok      webhook          2 of 2 pods ready
-ok      version          cni-genie:0.1.0
+ok      version          cni-genie:0.1.0, plugin 0.1.0-518f2aaabced on 2 nodes
 ok      mode             install
 ok      default network  canal
 ok      certificates     a CA is in each of 1 webhook entries
@@ -52,9 +53,19 @@ ok      admission        pods in namespace default may name canal, weave
 """
 
 
+VERSION = f"""\
+PART           VERSION             NODES      PROBLEM
+client         {own_version()}
+genie-webhook  cni-genie:0.1.0
+genie-agent    cni-genie:0.1.0
+plugin         0.1.0-518f2aaabced  2: n1, n2
+"""
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
+        pytest.param(("version",), VERSION, id="version"),
         pytest.param(("networks",), NETWORKS, id="networks"),
         pytest.param(("pods", "-n", "shop"), PODS, id="pods of a namespace"),
         pytest.param(("status",), STATUS, id="status"),

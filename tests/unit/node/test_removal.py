@@ -170,7 +170,7 @@ def test_the_node_reports_each_step_of_a_removal(
     ready(host)
     path = str(host.conf / "10-canal.conflist")
     before = make_reconciler().reconcile().removal
-    assert before == "mode=install;next=10-canal,canal"
+    assert before == "mode=install;next=10-canal,canal;plugin=v1"
     assert make_reconciler(mode="disable").reconcile().removal == before.replace(
         "install", "disable"
     )
@@ -187,7 +187,8 @@ def test_the_node_reports_each_step_of_a_removal(
     state = leaving.reconcile()
     assert (state.conflist_removed, state.removal) == (True, waiting)
     clock.now += 91
-    assert leaving.reconcile().removal == waiting  # the reaper has to hand the record over
+    # The plugin is gone; the reaper has to hand the record over.
+    assert leaving.reconcile().removal == waiting.removesuffix(";plugin=v1")
     store.remove(str(host.state), "c1")
     assert leaving.reconcile().removal == ""
 
