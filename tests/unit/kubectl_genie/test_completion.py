@@ -24,7 +24,7 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 COMPLETIONS = [
     pytest.param(
-        ["ver"], ["version\tPrint the versions of this command, webhook and agents.", ":4"]
+        ["ver"], ["version\tPrint the versions of all parts, and of each node's plugin.", ":4"]
     ),
     pytest.param(["status", "-o", "y"], ["yaml", ":4"], id="a value of an option"),
     pytest.param(
