@@ -25,7 +25,7 @@ class Block:
 
 
 _INDENTED = re.compile(
-    r"^\n {4,}(?:\$ |sudo |)(?:docker|genie|helm|kubectl|make|python)\b.*", re.MULTILINE
+    r"^ {4,}(?:[$#] |sudo |)(?:docker|genie|helm|kubectl|make|python|scp)\b.*", re.MULTILINE
 )
 
 

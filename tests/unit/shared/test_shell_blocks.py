@@ -48,8 +48,10 @@ def test_blocks_are_taken_out_of_their_indentation_and_order() -> None:
 
 def test_an_indented_command_is_seen() -> None:
     """Also in a list; a sentence that begins with the name of a program is none."""
-    assert indented_commands("a\n\n    kubectl get nodes\n\n1. b\n\n       make x\n") == [
-        "kubectl get nodes",
+    assert indented_commands(
+        "a\n\n    # kubectl get nodes\n\n1. b\n\n       x=1\n       make x\n"
+    ) == [
+        "# kubectl get nodes",
         "make x",
     ]
     assert indented_commands("a\n\n- kubectl shows it\n  kubectl too\n") == []
