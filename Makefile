@@ -74,7 +74,7 @@ node: venv  ## test the plugin with real CNI plugins in network namespaces, on a
 	@$(RUN) -m pytest -q $(PARALLEL) tests/node
 
 live: venv  ## test the whole product on a real Kubernetes (root; LIVE_PROCESSES=2: two clusters at once)
-	@$(RUN) -m pytest --numprocesses=$(LIVE_PROCESSES) --dist=loadfile tests/cluster
+	@$(RUN) -m pytest --numprocesses=$(LIVE_PROCESSES) --dist=loadfile --no-loadscope-reorder tests/cluster
 
 bench: venv  ## measure; write the figures of docs/performance.md; run long tests in full (root)
 	@$(RUN) -m tests.bench

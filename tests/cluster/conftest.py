@@ -28,6 +28,26 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
 
+# Of several processes, each takes the next file of this list, then of the others: a long file that
+# began last would leave the other processes without work.
+LONGEST = (
+    "test_real_networks.py",
+    "test_node_modes.py",
+    "test_upgrade.py",
+    "test_two_nodes.py",
+    "test_certs.py",
+    "test_cluster_tool.py",
+    "test_certs_installed.py",
+)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put the longest files first where processes share the tests (--numprocesses)."""
+    if hasattr(config, "workerinput"):
+        ranks = {name: rank for rank, name in enumerate(LONGEST)}
+        items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))
+
+
 def _running(
     name: str,
     nodes: Mapping[str, Sequence[str]],

@@ -1,16 +1,16 @@
 """The names of the clusters that tests start.
 
 All begin with :data:`BASE`. Several processes of one run (``pytest --numprocesses``) have clusters
-of their own: each process gets a name of its own.
+of their own: the names of each carry its number.
 """
 
 from __future__ import annotations
 
 import os
 
-_DEFAULT = "-".join(filter(None, ("genie-test", os.environ.get("PYTEST_XDIST_WORKER"))))
+_PROCESS = os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw")
 
-BASE = os.environ.get("GENIE_CLUSTER", _DEFAULT)
+BASE = "-".join(filter(None, (os.environ.get("GENIE_CLUSTER", "genie-test"), _PROCESS)))
 """The cluster that most tests share: the one that GENIE_CLUSTER names, else genie-test."""
 
 

@@ -9,8 +9,12 @@ import contextlib
 import os
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.devcluster.commands import ClusterError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _TIMEOUT = 60.0  # seconds until the kernel has removed ended members of a group, under load
 
@@ -91,9 +95,9 @@ def members(cgroup: str) -> set[int]:
     """Return the ids of all processes in a control group and its descendants."""
     pids: set[int] = set()
     for hierarchy in hierarchies():
-        for file in (hierarchy / cgroup.lstrip("/")).rglob("cgroup.procs"):
+        for folder in _groups(hierarchy / cgroup.lstrip("/")):
             with contextlib.suppress(OSError):  # the group may be removed meanwhile
-                pids.update(int(pid) for pid in file.read_text().split())
+                pids.update(int(pid) for pid in (folder / "cgroup.procs").read_text().split())
     pids.discard(0)  # a process outside this PID namespace
     return pids
 
@@ -107,11 +111,19 @@ def delete(cgroup: str) -> None:
         top = hierarchy / cgroup.lstrip("/")
         if not top.is_dir():
             continue
-        below = sorted((p for p in top.rglob("*") if p.is_dir()), reverse=True)
-        for folder in (*below, top):
+        for folder in _groups(top):
             _remove(folder)
         with contextlib.suppress(OSError):  # other clusters use it
             top.parent.rmdir()
+
+
+def _groups(top: Path) -> Iterator[Path]:
+    """Yield the groups below a folder, innermost first, and the folder itself, if they exist.
+
+    os.walk passes over groups that a kubelet removes meanwhile; Path.rglob raises.
+    """
+    for folder, _subfolders, _files in os.walk(top, topdown=False):
+        yield Path(folder)
 
 
 def _remove(folder: Path) -> None:
