@@ -8,6 +8,7 @@ What is where:
     devcluster    the tool that builds, starts and stops that Kubernetes
     bench         measures, and writes the figures of docs/performance.md
     demo          ``make demo``
+    pictures      the pictures of ``kubectl genie`` in docs/pictures
     predecessor   the version before this one, which upgrades are tested against
     records       records of the plugin, as a test changes them
     reference     the tables of docs/reference that follow from the code

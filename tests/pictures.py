@@ -1,0 +1,62 @@
+"""The pictures of ``kubectl genie`` in docs/pictures: its output on the cluster of its unit tests.
+
+``python -m tests.pictures`` draws them again; tests/unit/kubectl_genie/test_pictures.py compares
+them with the code. Each is a recorded terminal of 80 columns, exported by rich as SVG.
+"""
+
+from __future__ import annotations
+
+import re
+from io import StringIO
+from pathlib import Path
+from typing import NamedTuple
+from unittest.mock import patch
+
+from rich.console import Console
+from rich.text import Text
+from typer.testing import CliRunner
+
+from cli import app, session
+from cli.reader import Reader
+from tests.unit.kubectl_genie.builders import CLUSTER, FakeAPI
+
+TREE = Path(__file__).parents[1]
+PICTURES = TREE / "docs" / "pictures"
+COLUMNS = 80
+
+_TERMINAL = {"FORCE_COLOR": "1", "TERM": "xterm-256color", "COLUMNS": str(COLUMNS)}
+_FONT = re.compile(r"\s*@font-face \{.*?\}", re.DOTALL)
+
+
+class Picture(NamedTuple):
+    """A picture: the name of its file, and the words of the command that it shows."""
+
+    name: str
+    words: tuple[str, ...]
+
+
+ALL = (Picture("networks", ("networks",)), Picture("status", ("status",)))
+
+
+def draw(picture: Picture) -> str:
+    """Return the SVG of a picture."""
+    with patch.object(session, "connect", lambda _: Reader(FakeAPI(CLUSTER))):
+        done = CliRunner().invoke(
+            app.app, picture.words, prog_name="kubectl genie", color=True, env=_TERMINAL
+        )
+    screen = Console(record=True, width=COLUMNS, file=StringIO(), force_terminal=True)
+    screen.print(Text(f"$ kubectl genie {' '.join(picture.words)}", style="bold"))
+    screen.print(Text.from_ansi(done.stdout.rstrip("\n")))
+    svg = screen.export_svg(title="kubectl genie", unique_id=f"genie-{picture.name}")
+    return _FONT.sub("", svg)  # rich would load a font from another host
+
+
+def main() -> None:
+    """Draw every picture."""
+    PICTURES.mkdir(exist_ok=True)
+    for picture in ALL:
+        (PICTURES / f"{picture.name}.svg").write_text(draw(picture))
+
+
+if __name__ == "__main__":
+    main()
