@@ -14,6 +14,8 @@ in the cluster. Pure, from JSON to values:
     logical_networks  the conversion of CNI-Genie's logical networks
     merge_patch  the patch of a pod's or a template's annotations
     documents    YAML and JSON manifests, with the place of each field
+    scalar_places  where a character of a field stands in its file
+    pod_selections  what a pod selects by the annotations of Multus, which Genie ignores
     lint         manifests against the rules of the webhook
     lint_report  the findings of ``lint`` as text, JSON, YAML, for GitHub, and as SARIF
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
+from cli.scalar_places import place_in
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -67,16 +69,29 @@ class Document:
 
     def place(self, field: str) -> Place:
         """Return where *field* stands (``metadata.annotations[cni]``), or its nearest parent."""
-        node = self.node
+        node, _ = self._node(field)
         if node is None:
             return Place(self.file, 0, 0)
-        for bracketed, plain in _PART.findall(field):
-            child = _child(node, bracketed or plain)
-            if child is None:
-                break
-            node = child
         mark = node.start_mark
         return Place(self.file, mark.line + 1, mark.column + 1)
+
+    def place_in(self, field: str, offset: int) -> Place | None:
+        """Return where the character at *offset* of *field* stands; None if it is not certain."""
+        node, is_field = self._node(field)
+        if not is_field or not isinstance(node, yaml.ScalarNode):
+            return None
+        found = place_in(node, offset)
+        return Place(self.file, *found) if found else None
+
+    def _node(self, field: str) -> tuple[yaml.Node | None, bool]:
+        """Return the node of *field* or of its nearest parent, and whether it is the field's."""
+        node = self.node
+        for bracketed, plain in _PART.findall(field):
+            child = None if node is None else _child(node, bracketed or plain)
+            if child is None:
+                return node, False
+            node = child
+        return node, node is not None
 
     @property
     def _metadata(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from cli.lint import all_present
+from cli.pod_selections import ignored_attachments, read_by_multus, selection_findings
 from dispatcher import keys
 from dispatcher.annotation import InvalidAnnotationError, parse
 from webhook.annotation_check import networks_of
@@ -19,10 +20,11 @@ from webhook.pods import PodRules, admit_pod
 from webhook.review import MalformedReviewError, Review
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
 
     from cli.facts import NodeFacts
+    from cli.pod_selections import IgnoredAttachment
     from webhook.limits import Limits
     from webhook.objects import Pod
     from webhook.snapshot import ClusterNetworks, Namespace
@@ -55,6 +57,8 @@ class Explanation(NamedTuple):
     refusals: tuple[str, ...]
     """Why the pod would be refused; then it has no attachments."""
     warnings: tuple[str, ...]
+    ignored: tuple[IgnoredAttachment, ...] = ()
+    """NetworkAttachmentDefinitions that the pod selects; Genie ignores them for now."""
 
 
 def explain(  # noqa: PLR0917 - what a cluster has, in one call
@@ -87,11 +91,13 @@ def explain(  # noqa: PLR0917 - what a cluster has, in one call
     except NoDecisionError as error:
         return Explanation(subject, BY_ANNOTATION, (), (), (), (str(error),), ())
     source = decision.audit.get("source", "node")
+    warnings = (*decision.warnings, *_selection_warnings(facts, namespace, networks))
     if not decision.allowed:
         refusals = tuple(f"{each.field}: {each.message}" for each in decision.causes)
-        return Explanation(subject, _SOURCES[source], (), (), (), refusals, decision.warnings)
+        return Explanation(subject, _SOURCES[source], (), (), (), refusals, warnings)
 
-    attachments = _plan(decision.audit.get("networks", "") or default)
+    value = decision.audit.get("networks", "") or default
+    attachments = _plan(value)
     needed = {each.network for each in attachments}
     qualified = [node for node in nodes or () if needed <= _ready(node)]
     return Explanation(
@@ -101,8 +107,23 @@ def explain(  # noqa: PLR0917 - what a cluster has, in one call
         None if nodes is None else tuple(node.name for node in qualified),
         tuple(node.name for node in nodes or () if node not in qualified),
         (),
-        decision.warnings,
+        warnings,
+        _ignored(facts, namespace, networks, value),
     )
+
+
+def _selection_warnings(pod: Pod, namespace: Namespace, networks: ClusterNetworks) -> Iterator[str]:
+    """Yield the faults of the annotations that select NetworkAttachmentDefinitions."""
+    for key, text, fault in selection_findings(pod.annotations, namespace.default, networks):
+        yield f"metadata.annotations[{key}]: {fault or text}"
+
+
+def _ignored(
+    pod: Pod, namespace: Namespace, networks: ClusterNetworks, value: str
+) -> tuple[IgnoredAttachment, ...]:
+    if read_by_multus(pod.annotations, namespace.default, networks):
+        return ()
+    return ignored_attachments(pod.annotations, value)
 
 
 def _exclusion(pod: Pod) -> str:

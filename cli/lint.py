@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from cli.pod_selections import selection_findings
 from dispatcher import keys
 from dispatcher.nad import definition as definitions
 from dispatcher.nad.validation import check
@@ -96,6 +97,30 @@ def _lint_one(document: Document, context: LintContext) -> Iterator[LintFinding]
         field = _field_of(document, match[1]) if match else ""
         message = text[match.end() :] if match else text
         yield LintFinding(document.place(field), WARNING, subject, field, message)
+    yield from _lint_selections(document, subject, namespace_name, context)
+
+
+def _lint_selections(
+    document: Document, subject: str, namespace_name: str, context: LintContext
+) -> Iterator[LintFinding]:
+    """Yield the faults of the annotations that select NetworkAttachmentDefinitions.
+
+    They are warnings: the webhook admits the pod, since it ignores these annotations.
+    """
+    value = pod_of(document)
+    pod = parse_pod(value or {})
+    if not pod.annotations.keys() & set(keys.SELECTION_KEYS) or pod.is_excluded:
+        return
+
+    namespace = context.namespaces.get(namespace_name, Namespace())
+    networks = context.networks or ClusterNetworks()
+    path = _template_path(document)
+    for key, message, fault in selection_findings(pod.annotations, namespace.default, networks):
+        field = f"{path}metadata.annotations[{key}]"
+        place = document.place_in(field, fault.offset) if fault else None
+        # Where YAML folds lines, the place in the value must do.
+        text = message if place or fault is None else str(fault)
+        yield LintFinding(place or document.place(field), WARNING, subject, field, text)
 
 
 def _is_definition(document: Document) -> bool:
@@ -168,6 +193,14 @@ def _as_workload(document: Document) -> tuple[str, dict[str, Any]] | None:
     template = spec.get("template") if isinstance(spec, dict) else None
     pod = template.get("spec") if isinstance(template, dict) else None
     return ("Deployment", value) if isinstance(pod, dict) and "containers" in pod else None
+
+
+def _template_path(document: Document) -> str:
+    """Return the path of the pod in the object, with a dot; empty for a pod."""
+    workload = _as_workload(document)
+    if document.kind == "Pod" or workload is None:
+        return ""
+    return _field_of(document, ".".join(TEMPLATE_PATHS[workload[0]])) + "."
 
 
 def _field_of(document: Document, field: str) -> str:

@@ -131,6 +131,9 @@ def print_explanations(explanations: Sequence[Explanation], empty: str) -> None:
             print_line(f"  {planned.interface:<15} {planned.network}{primary}")
         if each.attachments:
             print_line(f"  nodes that can attach all: {_nodes(each)}")
+        for ignored in each.ignored:
+            network = printable(ignored.network)
+            print_line(f"  {ignored.interface:<15} {network}  (ignored: {ignored.annotation})")
         for word, colour, texts in (
             ("refused", "red", each.refusals),
             ("warning", "yellow", each.warnings),

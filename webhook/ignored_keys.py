@@ -28,15 +28,13 @@ NEAR_MISSES = ("CNI", "Cni", "cnis", "cni-genie", "cni-genie.io/cni")
 PREFIX = "cni-genie.io/"
 
 _MULTI_IP = "multi-ip-preferences"
-_USE_CNI = f"Genie ignores this annotation; name the networks in {quote(keys.ANNOTATION)}"
+_NAME_IN_CNI = f"name the networks in {quote(keys.ANNOTATION)}"
 _ON_NAMESPACE = (
     "Genie reads this annotation on namespaces only, and ignores it on pods; "
     "ask a cluster administrator to set it on the namespace"
 )
-_MULTUS_KEYS = ("k8s.v1.cni.cncf.io/networks", "v1.multus-cni.io/default-network")
 _OTHERS = {
-    **dict.fromkeys(_MULTUS_KEYS, _USE_CNI),
-    "networks": f"{_USE_CNI} (Genie has no logical networks)",
+    "networks": f"Genie ignores this annotation; {_NAME_IN_CNI} (Genie has no logical networks)",
     _MULTI_IP: (
         "Genie ignores this annotation; "
         f"the pod's addresses will be in {quote(keys.NETWORK_STATUS)}"
@@ -44,7 +42,7 @@ _OTHERS = {
     **{key: _ON_NAMESPACE for key in keys.NAMESPACE_KEYS if key not in keys.POD_KEYS},
 }
 
-IGNORED_ON_PODS = (*NEAR_MISSES, *_OTHERS)
+IGNORED_ON_PODS = (*NEAR_MISSES, *keys.SELECTION_KEYS, *_OTHERS)
 """Annotations of a pod, or of a workload's template, that the matchConditions select."""
 
 NAMESPACE_NEAR_MISSES = (*NEAR_MISSES, "cni-genie/allowed", "genie.io/allowed")
@@ -60,12 +58,25 @@ def pod_warnings(pod: Pod, field: str = "metadata.", *, has_multus: bool = False
     """
     annotations = pod.annotations
     yield from _near_misses(annotations, pod.labels, field)
+    if not has_multus:
+        yield from _selection_warnings(annotations, field)
     for key, advice in _OTHERS.items():
-        if has_multus and key in _MULTUS_KEYS:
-            continue
         # An empty value asked CNI-Genie to fill it in: no address is lost.
         if key in annotations and (key != _MULTI_IP or annotations[key].strip(BLANKS)):
             yield warning(f"{field}annotations[{key}]: {advice}")
+
+
+def _selection_warnings(annotations: Mapping[str, str], field: str) -> Iterator[str]:
+    """Yield one warning for all keys that select NetworkAttachmentDefinitions.
+
+    Not one for each, because a cluster that comes from Multus has them on many pods. A blank value
+    selects nothing.
+    """
+    found = [key for key in keys.SELECTION_KEYS if annotations.get(key, "").strip(BLANKS)]
+    if found:
+        others = "".join(f" and {quote(key)}" for key in found[1:])
+        text = f"Genie ignores this annotation{others}; {_NAME_IN_CNI}"
+        yield warning(f"{field}annotations[{found[0]}]: {text}")
 
 
 def namespace_warnings(

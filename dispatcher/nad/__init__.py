@@ -18,6 +18,8 @@ Both:
 The annotations of a pod that select them:
 
     grammar           parses these annotations, in both forms
+    plan              all attachments of a pod, from its annotations
+    attachments       the annotation that says what admission permitted
     elements          one object of the JSON form: its keys, and what each may contain
     selection         a selected definition as a value, and its text
     addresses         IP and hardware addresses as text

@@ -54,7 +54,7 @@ def test_every_key_of_ours_is_described() -> None:
     prefixes = ("cni-genie.io/", keys.NETWORK_LABEL, keys.NETWORK_STATUS)
     shared = {text for text in texts if isinstance(text, str) and text.startswith(prefixes)}
     label = CertificateSettings().label.partition("=")[0]
-    ours = {keys.ANNOTATION, *shared, label, ca_secret.REQUEST}
+    ours = {keys.ANNOTATION, *keys.SELECTION_KEYS, *shared, label, ca_secret.REQUEST}
 
     text = (PAGES / "annotations.md").read_text()
     rows = re.findall(r"^\| (?:annotation|label) `([^`]+)`", text, re.MULTILINE)

@@ -125,6 +125,22 @@ def test_an_address_that_was_never_filled_in_is_no_warning(value: str) -> None:
     assert admit(pod(metadata={"annotations": {"multi-ip-preferences": value}})).warnings == ()
 
 
+def test_both_keys_of_multus_are_one_warning() -> None:
+    """A cluster that comes from Multus has them on many pods."""
+    networks, default = "k8s.v1.cni.cncf.io/networks", "v1.multus-cni.io/default-network"
+    about = {networks: "a", default: "b"}
+    expected = USE_CNI.replace("this annotation", f'this annotation and "{default}"')
+    found = admit(pod(metadata={"annotations": about})).warnings
+    assert found == (f"metadata.annotations[{networks}]: {expected}",)
+
+
+@pytest.mark.parametrize("value", ["", " \n"])
+def test_a_key_of_multus_that_selects_nothing_is_no_warning(value: str) -> None:
+    """No network is lost."""
+    manifest = pod(metadata={"annotations": {"k8s.v1.cni.cncf.io/networks": value}})
+    assert admit(manifest).warnings == ()
+
+
 def test_a_near_miss_beside_the_right_key_is_no_warning() -> None:
     """Whoever wrote ``cni`` knows it."""
     manifest = pod(metadata={"annotations": {"CNI": "x", "cni": "weave"}, "labels": {"cni": "y"}})

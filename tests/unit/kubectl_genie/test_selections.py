@@ -1,0 +1,194 @@
+"""What ``lint`` and ``explain`` report of annotations that select NetworkAttachmentDefinitions."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cli.documents import read_documents
+from cli.explain import explain
+from cli.formats import LintFormat
+from cli.lint import WARNING, LintContext, LintFinding, lint
+from cli.lint_report import render
+from cli.pod_selections import IgnoredAttachment
+from dispatcher.keys import DEFAULT_NETWORK, NETWORKS
+from webhook.snapshot import ClusterNetworks, Namespace
+
+IGNORED = "Genie ignores this annotation"
+POD = """\
+kind: Pod
+metadata:
+  name: web
+  annotations:
+    cni: weave
+    k8s.v1.cni.cncf.io/networks: {value}
+"""
+
+
+def run(text: str, context: LintContext = LintContext()) -> list[LintFinding]:  # noqa: B008
+    """Return the findings besides the one that the annotation is ignored."""
+    findings = lint(read_documents(text, "f.yaml"), context)
+    assert {each.severity for each in findings} <= {WARNING}
+    return [each for each in findings if IGNORED not in each.message]
+
+
+BLOCK = """|
+      [
+        {"name": "a"},
+
+        {"name": "B"}
+      ]"""
+SCALARS = {
+    "a plain text": ("a,b,C", 6, 38, "item 3"),
+    "single quotes": ("'a, C''x'", 6, 38, '"C\'x"'),
+    "double quotes with escapes": (r'"\u0061,\x61,\t\"C\""', 6, 49, '\\"C\\"'),
+    "a literal block": (BLOCK, 10, 18, "item 2: name"),
+    "a folded block has the place in the value": (
+        BLOCK.replace("|", ">"),
+        6,
+        34,
+        "(line 4 column 12)",
+    ),
+    "a text of two lines has the place in the value": ("a,\n      C", 6, 34, "(line 1 column 4)"),
+    "a block with an indentation indicator": ("|2\n        a,C", 6, 34, "(line 1 column 5)"),
+}
+
+
+@pytest.mark.parametrize(("value", "line", "column", "part"), SCALARS.values(), ids=SCALARS)
+def test_a_fault_has_its_place_in_the_file(value: str, line: int, column: int, part: str) -> None:
+    """Down to the character, in every style of YAML that keeps lines."""
+    [finding] = run(POD.format(value=value))
+    assert (finding.place.line, finding.place.column) == (line, column), finding.message
+    assert part in finding.message
+    assert finding.field == f"metadata.annotations[{NETWORKS}]"
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("'\"\\\n "), max_size=9))
+def test_every_character_of_a_value_has_its_place_or_none(noise: str) -> None:
+    """However YAML spells it: what stands there is the character, or an escape of it."""
+    value = f"a,\n{noise}C"
+    for style in (None, "'", '"', "|"):
+        text = yaml.safe_dump({"k": value}, default_style=style, allow_unicode=True, width=1000)
+        [document] = read_documents(text, "f")
+        offset = document.value["k"].index("C")
+        place = document.place_in("k", offset)
+        if place is not None:
+            line = text.split("\n")[place.line - 1]
+            assert line[place.column - 1] == "C"
+
+
+TEMPLATES = {
+    "Deployment": "spec.template.",
+    "CronJob": "spec.jobTemplate.spec.template.",
+    "Rollout": "spec.template.",
+    "PodTemplate": "template.",
+}
+
+
+@pytest.mark.parametrize(("kind", "path"), TEMPLATES.items())
+def test_the_template_of_every_workload_is_checked(kind: str, path: str) -> None:
+    """With the path of the field in that object."""
+    inner: dict[str, Any] = {
+        "metadata": {"annotations": {NETWORKS: "A", DEFAULT_NETWORK: "a,b"}},
+        "spec": {"containers": [{"name": "c"}]},
+    }
+    for key in reversed(path.split(".")[:-1]):
+        inner = {key: inner}
+    findings = run(yaml.safe_dump({"kind": kind, "metadata": {"name": "w"}, **inner}))
+    assert [each.field for each in findings] == [f"{path}metadata.annotations[{NETWORKS}]"]
+    inner_text = yaml.safe_dump({"kind": kind, "metadata": {"name": "w"}, **inner})
+    [finding] = run(inner_text.replace(": A", ": a"))
+    assert finding.field == f"{path}metadata.annotations[{DEFAULT_NETWORK}]"
+
+
+CASES = {
+    "an interface of cni": ("weave,canal@x", "a@x", "", 'already used by "cni"'),
+    "another primary beside cni": ("weave", "", "a", 'this annotation and "cni" choose'),
+    "what the client library of others refuses": (
+        "weave",
+        "a@x_1",
+        "",
+        "other programs may refuse",
+    ),
+}
+
+
+@pytest.mark.parametrize(("cni", "networks", "default", "part"), CASES.values(), ids=CASES)
+def test_annotations_are_checked_against_each_other(
+    cni: str, networks: str, default: str, part: str
+) -> None:
+    written = {"cni": cni, NETWORKS: networks, DEFAULT_NETWORK: default}
+    pod = {"kind": "Pod", "metadata": {"name": "w", "annotations": written}}
+    [finding] = run(yaml.safe_dump(pod))
+    assert part in finding.message
+
+
+@pytest.mark.parametrize("spec", [{"hostNetwork": True}, {"os": {"name": "windows"}}])
+def test_a_pod_that_genie_leaves_alone_has_no_finding(spec: dict[str, Any]) -> None:
+    pod = {"kind": "Pod", "metadata": {"annotations": {NETWORKS: "A"}}, "spec": spec}
+    assert lint(read_documents(yaml.safe_dump(pod), "f"), LintContext()) == []
+
+
+def test_on_a_network_of_multus_only_the_value_itself_is_checked() -> None:
+    """Multus reads the annotations there, also beside ``cni``."""
+    written = {"cni": "multus", NETWORKS: "a@x", DEFAULT_NETWORK: "b"}
+    pod = {"kind": "Pod", "metadata": {"name": "w", "annotations": written}}
+    assert lint(read_documents(yaml.safe_dump(pod), "f"), LintContext()) == []
+    written[NETWORKS] = "a,,b"
+    [finding] = lint(read_documents(yaml.safe_dump(pod), "f"), LintContext())
+    assert "item 2" in finding.message
+
+
+@pytest.mark.parametrize("form", LintFormat)
+def test_every_format_has_line_and_column(form: LintFormat) -> None:
+    text = render(run(POD.format(value="a,b,C")), form, "1")
+    for part in {
+        LintFormat.TEXT: ["f.yaml:6:38: warning: Pod default/web"],
+        LintFormat.GITHUB: ["file=f.yaml,line=6,col=38,"],
+        LintFormat.JSON: ['"line": 6', '"column": 38'],
+        LintFormat.YAML: ["line: 6", "column: 38"],
+        LintFormat.SARIF: ['"startLine": 6', '"startColumn": 38'],
+    }[form]:
+        assert part in text
+
+
+def explained(annotations: dict[str, str], namespace: Namespace = Namespace("shop")) -> Any:  # noqa: B008
+    networks = ClusterNetworks(known=frozenset({"canal"}), present=frozenset({"canal"}))
+    pod = {"metadata": {"annotations": annotations}, "spec": {}}
+    return explain("Pod shop/web", pod, namespace, [], networks, "canal")
+
+
+def test_explain_shows_what_is_ignored_and_says_so() -> None:
+    """With the interface that it would have; the plan of ``cni`` stays what it is."""
+    for choice in ({}, {"cni": "canal"}):
+        result = explained({**choice, NETWORKS: "a,ns/b@data"})
+        assert [each.interface for each in result.attachments] == ["eth0"]
+        assert result.ignored == (
+            IgnoredAttachment("net1", "a", NETWORKS),
+            IgnoredAttachment("data", "ns/b", NETWORKS),
+        )
+        [warning] = result.warnings
+        assert IGNORED in warning
+
+
+def test_explain_shows_faults_instead_of_a_plan() -> None:
+    result = explained({"cni": "canal", NETWORKS: '[{"name":"a"},\nnull]'})
+    assert result.ignored == ()
+    assert result.warnings[1].startswith(f"metadata.annotations[{NETWORKS}]: Invalid value")
+    assert result.warnings[1].endswith("(line 2 column 1)")
+
+
+def test_explain_shows_nothing_on_a_network_of_multus() -> None:
+    """There they are not ignored."""
+    assert explained({NETWORKS: "a"}, Namespace("shop", default="multus")).ignored == ()
+
+
+def test_a_value_of_another_type_is_the_api_servers_to_refuse() -> None:
+    pod = {"kind": "Pod", "metadata": {"name": "w", "annotations": {NETWORKS: [1]}}}
+    [finding] = lint(read_documents(json.dumps(pod), "f"), LintContext())
+    assert finding.severity == "error"
