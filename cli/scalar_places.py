@@ -20,9 +20,9 @@ def place_in(node: yaml.ScalarNode, offset: int) -> tuple[int, int] | None:
     The end of the value counts as a character.
     """
     start = node.start_mark
-    if start.buffer is None or not node.value:
+    raw = (start.buffer or "")[start.pointer : node.end_mark.pointer]
+    if not raw.startswith(node.style or node.value):  # an anchor or a tag stands before it
         return None
-    raw = start.buffer[start.pointer : node.end_mark.pointer]
     if node.style == "|":
         return _place_in_block(node, raw, offset)
     if "\n" in raw:

@@ -33,7 +33,6 @@ from dispatcher.annotation import (
 from dispatcher.jsontext import InvalidJSONError
 from dispatcher.nad.elements import LABEL_RULE, NAME_RULE, read_elements
 from dispatcher.nad.faults import InvalidSelectionsError, SelectionFault
-from dispatcher.nad.json_places import MisplacedJSONError, PlacedJSON
 from dispatcher.nad.names import is_label, is_object_name, is_unit
 from dispatcher.nad.report import MAX_FAULTS, Report
 from dispatcher.nad.selection import NetworkSelection, as_json
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from dispatcher.nad.json_places import Path
+    from dispatcher.nad.json_places import Path, PlacedJSON
     from dispatcher.nad.report import Problem
 
 MAX_BYTES = 64 << 10
@@ -98,7 +97,7 @@ def npwg_warning(value: str, selections: tuple[NetworkSelection, ...]) -> str:
 def offset_of(value: str, path: Path) -> int:
     """Return where the item, or the key of an item, at *path* stands in the valid *value*."""
     if value.strip(BLANKS).startswith(_JSON_STARTS):
-        return PlacedJSON(value, MAX_DEPTH).offsets.get(path, 0)
+        return _placed(value).offsets.get(path, 0)
     return next(offset for n, (offset, _) in enumerate(_items(value)) if n == path[0])
 
 
@@ -164,7 +163,7 @@ def _parse_json(value: str) -> tuple[NetworkSelection, ...]:
     except InvalidJSONError as error:
         raise InvalidSelectionsError(_faults_of_invalid(value, error)) from None
     if not isinstance(elements, list) or len(elements) > MAX_ITEMS or report.problems:
-        raise InvalidSelectionsError(_faults(value, PlacedJSON(value, MAX_DEPTH)))
+        raise InvalidSelectionsError(_faults(value, _placed(value)))
     return tuple(selections)
 
 
@@ -172,11 +171,19 @@ def _read(elements: Any, report: Report) -> list[NetworkSelection]:
     return read_elements(elements[:MAX_ITEMS], report) if isinstance(elements, list) else []
 
 
+def _placed(value: str) -> PlacedJSON:
+    from dispatcher.nad.json_places import PlacedJSON  # only faults need it
+
+    return PlacedJSON(value, MAX_DEPTH)
+
+
 def _faults_of_invalid(value: str, error: InvalidJSONError) -> Iterator[SelectionFault]:
     """Yield the faults of what is not JSON, or has a key twice in an object."""
+    from dispatcher.nad.json_places import MisplacedJSONError
+
     reason, offset = str(error), 0
     try:
-        placed = PlacedJSON(value, MAX_DEPTH)
+        placed = _placed(value)
     except MisplacedJSONError as misplaced:
         reason, offset = str(misplaced), misplaced.offset
     else:

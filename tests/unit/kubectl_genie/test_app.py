@@ -14,6 +14,7 @@ from cli import app, kubectl, output, session
 from cli.on_node import Ran
 from cli.reader import Reader
 from cli.session import own_version
+from dispatcher import keys
 from dispatcher.kube.errors import KubeError
 from tests.unit.kubectl_genie.builders import APPS, CLUSTER, GENIE, FakeAPI, agent_pod, node, pod
 from webhook.network_objects import NetworkStatus
@@ -340,6 +341,19 @@ def test_a_pod_that_exists_is_explained(run: Run) -> None:
     objects = {**CLUSTER, "/api/v1/namespaces/shop/pods/web": pod("web", "weave,canal")}
     done = run("explain", "web", "-n", "shop", objects=objects)
     assert (done.exit_code, done.stdout) == (0, EXPLAINED)
+
+
+def test_attachments_that_are_ignored_are_marked(run: Run, tmp_path: Path) -> None:
+    """As text with the annotation behind each, and as data in a list of their own."""
+    file = tmp_path / "pod.yaml"
+    annotations = f"{{cni: weave, {keys.NETWORKS}: shop/macvlan@data}}"
+    file.write_text(f"{{kind: Pod, metadata: {{name: a, annotations: {annotations}}}}}")
+    done = run("explain", "-f", str(file), "-n", "shop")
+    assert f"\n  data            shop/macvlan  (ignored: {keys.NETWORKS})\n" in done.stdout
+    [data] = json.loads(run("explain", "-f", str(file), "-o", "json").stdout)
+    assert data["ignored"] == [
+        {"interface": "data", "network": "shop/macvlan", "annotation": keys.NETWORKS}
+    ]
 
 
 def test_the_pods_of_a_file_are_explained(run: Run, tmp_path: Path) -> None:
