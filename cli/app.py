@@ -7,7 +7,7 @@ the modules of all commands together take longer to load than ``--help`` may tak
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -71,6 +71,8 @@ def load_command(name: str) -> Any:
     return get_group(module.commands).commands[name]
 
 
+UNREACHABLE_FIX = "check the server in the kubeconfig, and the way to it: kubectl version"
+
 app = typer.Typer(
     cls=LazyCommands,
     name="kubectl genie",
@@ -91,9 +93,17 @@ def kubectl_genie() -> None:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Run the command line; a failing call of the API server is one line and exit code 2."""
+    """Run the command line; a call of the API server or a file that fails is exit code 2."""
     try:
         app(words, prog_name="kubectl genie")
     except KubeError as error:
-        typer.echo(f"kubectl genie: {error}", err=True)
-        raise SystemExit(2) from None
+        fix = f" ({UNREACHABLE_FIX})" if error.reason == "NoAnswer" else ""
+        _fail(f"{error}{fix}")
+    except OSError as error:
+        _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+
+
+def _fail(message: str) -> NoReturn:
+    """Print *message* as one line, however many the parser of a kubeconfig has, and exit."""
+    typer.echo(f"kubectl genie: {' '.join(message.split())}", err=True)
+    raise SystemExit(2)

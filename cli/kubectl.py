@@ -44,6 +44,7 @@ def execute(
     """Run *command* in a container, as ``kubectl exec`` does. Raises KubeError."""
     from kubernetes.client import ApiException  # noqa: PLC0415
     from kubernetes.stream import stream  # noqa: PLC0415
+    from urllib3.exceptions import HTTPError  # noqa: PLC0415
 
     try:
         running = stream(
@@ -60,6 +61,8 @@ def execute(
         )
     except ApiException as error:
         raise KubeError(error.status or 0, str(error.reason), f"exec in pod {pod}") from None
+    except HTTPError as error:
+        raise KubeError(0, "NoAnswer", f"exec in pod {pod}: {error}") from None
     running.run_forever(timeout=SECONDS)
     if running.is_open():
         running.close()
@@ -70,9 +73,12 @@ def execute(
 def log(api: client.CoreV1Api, namespace: str, pod: str, container: str, lines: int) -> str:
     """Return the last *lines* of a container's log. Raises KubeError."""
     from kubernetes.client import ApiException  # noqa: PLC0415
+    from urllib3.exceptions import HTTPError  # noqa: PLC0415
 
     try:
         text = api.read_namespaced_pod_log(pod, namespace, container=container, tail_lines=lines)
     except ApiException as error:
         raise KubeError(error.status or 0, str(error.reason), f"log of pod {pod}") from None
+    except HTTPError as error:
+        raise KubeError(0, "NoAnswer", f"log of pod {pod}: {error}") from None
     return str(text)

@@ -6,6 +6,7 @@ user's own, ``create pods/exec`` in Genie's namespace.
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cli.networks import shorten
@@ -45,7 +46,10 @@ def agent_pods(reader: Reader, genie: str, node: str = "") -> dict[str, dict[str
         return {node: pods[node]}
     if node:
         listed = shorten(tuple(sorted(pods))) or "none"
-        message = f"node {node}: no running agent in namespace {genie} (nodes with one: {listed})"
+        message = (
+            f"node {node}: no running agent in namespace {genie} (nodes with one: {listed}); "
+            f"kubectl -n {genie} get pods -o wide shows why"
+        )
         raise KubeError(0, "NoAgent", message)
     if not pods:
         message = f"no running agent in namespace {genie}; kubectl genie status says more"
@@ -56,10 +60,19 @@ def agent_pods(reader: Reader, genie: str, node: str = "") -> dict[str, dict[str
 def genie_command(pod: dict[str, Any], words: Sequence[str]) -> list[str]:
     """Return the command that runs the node's ``genie`` with *words*, in the node's own root.
 
-    Its folder is the one that the agent installs into, which k3s has elsewhere.
+    Its directory is the one that the agent installs into, which k3s has elsewhere.
     """
     containers = (pod.get("spec") or {}).get("containers") or []
     settings = [each for container in containers for each in container.get("env") or []]
-    folders = [each.get("value") for each in settings if each.get("name") == BIN_DIR_SETTING]
-    folder = next(filter(None, folders), BIN_DIR)
-    return ["chroot", "/host", f"{folder}/genie", *words]
+    directories = [each.get("value") for each in settings if each.get("name") == BIN_DIR_SETTING]
+    directory = next(filter(None, directories), BIN_DIR)
+    return ["chroot", "/host", f"{directory}/genie", *words]
+
+
+def read_report(node: str, ran: Ran) -> Any:
+    """Return the JSON that the command printed on *node*; None for none. Raises KubeError."""
+    try:
+        return json.loads(ran.stdout or "null")
+    except ValueError:
+        message = f"node {node}: its genie printed no JSON; its version may be another one"
+        raise KubeError(0, "NoReport", f"{message}: kubectl genie version") from None

@@ -27,6 +27,10 @@ class Client(Protocol):
         """Return the object or list at *path*."""
         ...
 
+    def get_text(self, path: str) -> str:
+        """Return what is at *path* as text."""
+        ...
+
     def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """POST *body*; return the object."""
         ...
@@ -92,6 +96,18 @@ class Reader:
                 self._record_missing(right, "")
             elif error.status != NOT_FOUND:
                 raise
+            return None
+
+    def text(self, path: str, right: str) -> str | None:
+        """Return the text at *path*; None if reading it is forbidden, or nothing answers there.
+
+        *right* is what is missing if it is forbidden.
+        """
+        try:
+            return self.client.get_text(path)
+        except KubeError as error:
+            if error.status == FORBIDDEN:
+                self._record_missing(right, "")
             return None
 
     def _record_missing(self, right: str, namespace: str) -> None:

@@ -17,6 +17,7 @@ from cli.lint import EXCLUDED_NAMESPACES, LintContext
 from cli.networks import summarise
 from cli.options import GENIE_NAMESPACE
 from cli.reader import Reader
+from cli.versions import versions
 from dispatcher import keys
 from dispatcher.annotation import split_list
 from dispatcher.kube.build_info import own_version as own_version  # noqa: PLC0414 - commands import it from here
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
     from cli.facts import NodeFacts, PublishedNetwork, Workload
     from cli.networks import NetworkSummary
+    from cli.versions import PartVersion
+    from dispatcher.kube.client import Kube
     from webhook.snapshot import Namespace
 
 WORKLOADS = (
@@ -50,8 +53,14 @@ FOREIGN = (
     ("networking.k8s.io", "networkpolicies", "NetworkPolicy"),
 )
 
+AGENT = "genie-agent"
+"""The agents' DaemonSet."""
+
 WEBHOOK = "genie-webhook"
 """The webhook's Deployment."""
+
+WEBHOOK_SELECTOR = "app.kubernetes.io/component=webhook"
+"""The webhook's pods."""
 
 
 class Access(NamedTuple):
@@ -63,11 +72,16 @@ class Access(NamedTuple):
 
 def connect(access: Access) -> Reader:
     """Return a reader of the cluster that *access* names. Raises KubeError."""
+    return Reader(open_client(access))
+
+
+def open_client(access: Access) -> Kube:
+    """Return a client of the cluster that *access* names. Raises KubeError with the fix."""
     from dispatcher.kube.client import Kube  # noqa: PLC0415 - --help does without TLS and HTTP
 
     agent = f"kubectl-genie/{own_version()}"
     try:
-        return Reader(Kube.load(agent, access.kubeconfig or None, access.context or None))
+        return Kube.load(agent, access.kubeconfig or None, access.context or None)
     except KubeError as error:
         fix = "set KUBECONFIG, or give --kubeconfig and --context"
         raise KubeError(0, error.reason, f"{error.message} ({fix})") from None
@@ -207,6 +221,17 @@ class Session:
     def default_network(self) -> str:
         """Return the cluster's default network; empty if it has none, or it may not be read."""
         return (self.settings or {}).get("default-network", "")
+
+    @property
+    def versions(self) -> list[PartVersion]:
+        """Return the versions of all parts, as far as the user may read them."""
+        programs, _ = self.programs
+        return versions(own_version(), programs.get(AGENT), programs.get(WEBHOOK), self.nodes)
+
+    @cached_property
+    def webhook_pods(self) -> list[dict[str, Any]] | None:
+        """Return the webhook's pods; None if listing them is forbidden."""
+        return self.reader.list_all("pods", namespace=self.genie, selector=WEBHOOK_SELECTOR)
 
     @cached_property
     def webhook_settings(self) -> Mapping[str, str]:

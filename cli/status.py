@@ -6,22 +6,21 @@ A check that cannot be made for want of a right is UNKNOWN, and does not fail th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from cli.certificates import certificate_check
 from cli.checks import Check, CheckState
 from cli.networks import reason
-from cli.session import WEBHOOK
+from cli.session import AGENT, WEBHOOK
 from cli.versions import NO_PLUGIN, versions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from cli.certificates import Entry, Replica
     from cli.facts import NodeFacts, Workload
     from cli.networks import NetworkSummary
     from cli.probe import Admission
-
-AGENT = "genie-agent"
-"""The agents' DaemonSet."""
 
 
 class Installation(NamedTuple):
@@ -32,7 +31,8 @@ class Installation(NamedTuple):
     webhook: Workload | None
     settings: Mapping[str, str] | None
     networks: Sequence[NetworkSummary] | None
-    webhook_configuration: Mapping[str, Any] | None
+    entries: Sequence[Entry] | None
+    """The entries of the webhook configuration."""
     readable: bool
     """Whether the user may read workloads in the namespace at all."""
     namespace_of_pods: str = "default"
@@ -42,6 +42,10 @@ class Installation(NamedTuple):
     untried: str = ""
     """Why no pod could be tried."""
     nodes: Sequence[NodeFacts] | None = None
+    replicas: Sequence[Replica] = ()
+    """The webhook's pods, as far as they may be listed."""
+    now: float = 0.0
+    """Unix seconds."""
     hindrances: Mapping[str, str] = {}
     """Why no node can run a pod of a network; without the networks for which one can."""
 
@@ -57,7 +61,7 @@ def checks(installation: Installation) -> list[Check]:
         _workload("webhook", installation.webhook, WEBHOOK, installation.namespace, required=False),
         *_version_check(installation),
         *_settings_checks(installation),
-        *_bundle_check(installation),
+        *_certificate_check(installation),
         *_network_checks(installation),
         *_admission_checks(installation),
     ]
@@ -135,19 +139,11 @@ def _settings_checks(installation: Installation) -> Iterator[Check]:
         yield Check("default network", CheckState.OK, default)
 
 
-def _bundle_check(installation: Installation) -> Iterator[Check]:
-    if installation.webhook is None or installation.webhook_configuration is None:
+def _certificate_check(installation: Installation) -> Iterator[Check]:
+    if installation.webhook is None or installation.entries is None:
         return
-    entries = installation.webhook_configuration.get("webhooks") or []
-    without = [each["name"] for each in entries if not each["clientConfig"].get("caBundle")]
-    if without:
-        fix = f"kubectl -n {installation.namespace} exec deploy/{WEBHOOK} -- python -m certs status"
-        message = f"no CA in {', '.join(without)}: the API server cannot call the webhook"
-        yield Check("certificates", CheckState.FAILED, message, f"see what is missing: {fix}")
-    else:
-        yield Check(
-            "certificates", CheckState.OK, f"a CA is in each of {len(entries)} webhook entries"
-        )
+    fix = f"kubectl -n {installation.namespace} exec deploy/{WEBHOOK} -- python -m certs status"
+    yield certificate_check(installation.entries, installation.replicas, installation.now, fix)
 
 
 def _network_checks(installation: Installation) -> Iterator[Check]:

@@ -25,10 +25,9 @@ from cli.options import (
 )
 from cli.output import print_checks, print_data, print_table
 from cli.pods import concerns, describe
-from cli.session import WEBHOOK, Access, Session, own_version
-from cli.status import AGENT, checks, unmet
+from cli.session import Access, Session
+from cli.status import checks, unmet
 from cli.table import Column
-from cli.versions import versions
 from dispatcher.kube.errors import KubeError
 
 if TYPE_CHECKING:
@@ -210,8 +209,7 @@ def version(
     A node's agent reports the version of its plugin in an annotation of the Node.
     """
     session = Session(Access(kubeconfig, context), genie)
-    programs, _ = session.programs
-    parts = versions(own_version(), programs.get(AGENT), programs.get(WEBHOOK), session.nodes)
+    parts = session.versions
     if output is Format.TABLE:
         print_table(VERSION_COLUMNS, version_rows(parts), "")
     else:

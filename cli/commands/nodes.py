@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 import typer
 
 from cli import cluster_names, kubectl
 from cli.formats import Format
-from cli.on_node import CONTAINER, agent_pods, genie_command
+from cli.on_node import CONTAINER, agent_pods, genie_command, read_report
 from cli.options import (
     GENIE_NAMESPACE,
     Context,
@@ -24,6 +23,11 @@ from cli.output import print_data, printable
 from cli.session import Access, Session
 
 commands = command_group()
+
+NOT_STARTED = {126, 127}
+"""Exit codes of ``chroot`` for a program that is missing or cannot run."""
+
+NOT_STARTED_FIX = "kubectl genie status shows whether the plugin is installed there"
 
 
 @commands.command(
@@ -96,7 +100,10 @@ def logs(
 
 
 def _run(session: Session, node: str, command: list[str], output: Format) -> int:
-    """Run the node's ``genie`` *command* on one node or on all; return the largest exit code."""
+    """Run the node's ``genie`` *command* on one node or on all.
+
+    Return the exit code: 1 if it was another than 0 on a node.
+    """
     reader, genie = session.reader, session.genie
     pods = agent_pods(reader, genie, node)
     api = kubectl.core(session.access)
@@ -106,12 +113,15 @@ def _run(session: Session, node: str, command: list[str], output: Format) -> int
     for name, pod in sorted(pods.items()):
         program = genie_command(pod, words)
         ran = kubectl.execute(api, genie, pod["metadata"]["name"], CONTAINER, program)
-        exit_code = max(exit_code, ran.code)
+        if ran.code:
+            exit_code = 1
         if output is Format.TABLE:
             typer.echo(f"{name}:")
             _echo(ran.stdout, "  ")
         else:
-            collected[name] = json.loads(ran.stdout or "null")
+            collected[name] = read_report(name, ran)
+        if ran.code in NOT_STARTED:
+            typer.echo(f"{name}: {program[2]} cannot be started: {NOT_STARTED_FIX}", err=True)
         _echo(ran.stderr, f"{name}: ", err=True)
 
     if output is not Format.TABLE:

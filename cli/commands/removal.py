@@ -23,7 +23,7 @@ from cli.options import (
     notes,
 )
 from cli.output import print_data, printable
-from cli.session import own_version
+from cli.session import Access, open_client
 from dispatcher.annotation import split_list
 
 if TYPE_CHECKING:
@@ -94,8 +94,6 @@ def connect(kubeconfig: str, context: str, genie: str) -> KubeCluster:
 
     Raises KubeError.
     """
-    from dispatcher.kube.client import Kube  # noqa: PLC0415 - --help does without TLS and HTTP
-    from lifecycle.cluster import KubeCluster  # noqa: PLC0415
+    from lifecycle.cluster import KubeCluster  # noqa: PLC0415 - --help does without TLS and HTTP
 
-    agent = f"kubectl-genie/{own_version()}"
-    return KubeCluster(Kube.load(agent, kubeconfig or None, context or None), genie)
+    return KubeCluster(open_client(Access(kubeconfig, context)), genie)

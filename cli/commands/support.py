@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,7 @@ import typer
 from cli import kubectl
 from cli.bundle import LOG_LINES, archive, own_events
 from cli.installation import read_installation
-from cli.on_node import CONTAINER, agent_pods, genie_command
+from cli.on_node import CONTAINER, agent_pods, genie_command, read_report
 from cli.options import (
     GENIE_NAMESPACE,
     Context,
@@ -22,7 +21,7 @@ from cli.options import (
     command_group,
     notes,
 )
-from cli.session import Access, Session, own_version
+from cli.session import Access, Session
 from cli.status import checks
 from dispatcher.kube.errors import KubeError
 
@@ -55,21 +54,32 @@ def bundle(
     folder = time.strftime("genie-bundle-%Y%m%d-%H%M%S")
     path = Path(file or f"{folder}.tar.gz")
     session = Session(Access(kubeconfig, context), genie)
-    parts = _parts(session, kubectl.core(session.access))
+    # An archive of failures helps nobody, so an API server that does not answer ends the command.
+    api_server = session.reader.one("/version", "get /version")
+    parts = _parts(session, kubectl.core(session.access), api_server)
     data = archive(parts, folder, lambda name: typer.echo(f"collecting {name}", err=True))
-    path.touch(mode=0o600)
+    path.touch()
+    path.chmod(0o600)  # before the content, also where the file exists
     path.write_bytes(data)
     session.finish()
     typer.echo(str(path))
 
 
-def _parts(session: Session, api: Any) -> Iterator[Part]:
+def _parts(session: Session, api: Any, api_server: dict[str, Any] | None) -> Iterator[Part]:
     """Yield the files of the archive; those of nodes last, since they take longest."""
-    yield "version.json", lambda: {"client": own_version()}
+    yield "version.json", lambda: {"apiServer": api_server, "parts": session.versions}
     yield "settings.json", lambda: session.settings
     yield "status.json", lambda: _checks(session)
     yield "networks.json", lambda: session.networks
     yield "events.json", lambda: own_events(session.list_or_own("events"))
+
+    try:
+        webhook_pods = session.webhook_pods or ()
+    except KubeError as error:
+        yield "webhook.txt", partial(str, error)
+        webhook_pods = ()
+    for pod in webhook_pods:
+        yield from _logs(session, api, pod, f"webhook/{pod['metadata']['name']}")
 
     try:
         pods = agent_pods(session.reader, session.genie)
@@ -79,10 +89,15 @@ def _parts(session: Session, api: Any) -> Iterator[Part]:
     for node, pod in sorted(pods.items()):
         for command in ("doctor", "attachments"):
             yield f"nodes/{node}/{command}.json", partial(_report, session, api, pod, command)
-        for container in (each["name"] for each in pod["spec"]["containers"]):
-            name = pod["metadata"]["name"]
-            read = partial(kubectl.log, api, session.genie, name, container, LOG_LINES)
-            yield f"nodes/{node}/{container}.log", read
+        yield from _logs(session, api, pod, f"nodes/{node}")
+
+
+def _logs(session: Session, api: Any, pod: dict[str, Any], directory: str) -> Iterator[Part]:
+    """Yield the log of each container of *pod*, in *directory*."""
+    name = pod["metadata"]["name"]
+    for container in (each["name"] for each in pod["spec"]["containers"]):
+        read = partial(kubectl.log, api, session.genie, name, container, LOG_LINES)
+        yield f"{directory}/{container}.log", read
 
 
 def _checks(session: Session) -> list[Check]:
@@ -92,4 +107,5 @@ def _checks(session: Session) -> list[Check]:
 def _report(session: Session, api: Any, pod: dict[str, Any], command: str) -> Any:
     program = genie_command(pod, [command, "--output", "json"])
     name = pod["metadata"]["name"]
-    return json.loads(kubectl.execute(api, session.genie, name, CONTAINER, program).stdout)
+    ran = kubectl.execute(api, session.genie, name, CONTAINER, program)
+    return read_report(pod["spec"]["nodeName"], ran)

@@ -127,6 +127,15 @@ class Kube:
         """Return the object or list at *path*; *accept* may ask for metadata only."""
         return self._call("GET", _with_query(path, query), None, timeout=timeout, accept=accept)
 
+    def get_text(self, path: str, *, timeout: float = TIMEOUT) -> str:
+        """Return what is at *path* as text, such as a log or what a pod answers to a proxy."""
+        wait = urllib3.Timeout(total=timeout)
+        response = self._open("GET", path, None, timeout=wait, accept="text/plain, */*")
+        try:
+            return response.data.decode("utf-8", "replace")
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            _raise_no_answer("GET", path, error)
+
     def create(
         self, path: str, body: Mapping[str, Any], *, timeout: float = TIMEOUT
     ) -> dict[str, Any]:

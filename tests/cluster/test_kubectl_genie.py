@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import sys
+import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,7 @@ from tests.devcluster.commands import run
 
 if TYPE_CHECKING:
     import subprocess
+    from collections.abc import Iterator
 
     from tests.devcluster.cluster import Cluster
 
@@ -58,12 +61,16 @@ def developer(cluster: Cluster, namespace: str, tmp_path: Path) -> Path:
 
 
 def test_status_passes_on_a_cluster_where_pods_are_attached(admin: Path) -> None:
-    """Every check is made, and none fails."""
+    """Every check is made, and none fails; the webhook's pods are asked for their leaves."""
     checks = data(admin, "status", "--wait", "--timeout", "60")
     assert {each["state"] for each in checks} == {"ok"}, checks
+    [certificates] = [each for each in checks if each["subject"] == "certificates"]
+    dates = r"\d{4}-\d\d-\d\d \d\d:\d\dZ"
+    expected = rf"CA valid until {dates}, leaves until {dates}"
+    assert re.fullmatch(expected, certificates["message"]), certificates
     subjects = {each["subject"] for each in checks}
-    expected = {"agent", "webhook", "certificates", "default network", "network canal", "admission"}
-    assert expected <= subjects
+    names = {"agent", "webhook", "certificates", "default network", "network canal", "admission"}
+    assert names <= subjects
 
 
 def test_status_waits_for_the_webhook_and_for_a_node_that_can_run_pods(
@@ -169,6 +176,81 @@ def test_a_developer_gets_what_he_may_see_and_the_reason_from_every_command(
         assert note in done.stderr, words
         assert "Traceback" not in done.stderr, words
     assert {words[0] for words, *_ in AS_DEVELOPER} == set(COMMANDS)
+
+
+LEAK = """#!/bin/sh
+echo '{"cniVersion": "1.0.0", "code": 999, "msg": "log-in failed: password=planted-in-event"}'
+exit 1
+"""
+
+LEAKY = {
+    "cniVersion": "1.0.0",
+    "name": "leaky",
+    "plugins": [{"type": "leaky", "etcd": {"password": "planted-in-conflist"}}],
+}
+
+
+@pytest.fixture
+def leaky(cluster: Cluster) -> Iterator[None]:
+    """Give node1 the network leaky, whose plugin prints a password, until the test ends."""
+    node = cluster.node("node1")
+    files = {
+        "/opt/cni/bin/leaky": (LEAK, "755"),
+        "/etc/cni/genie.d/leaky.conflist": (json.dumps(LEAKY), "600"),
+    }
+    for path, (content, mode) in files.items():
+        write = f"mkdir -p {Path(path).parent} && cat > {path} && chmod {mode} {path}"
+        node.run(["sh", "-ec", write], input=content)
+    yield
+    node.run(["rm", "-f", *files])
+    cluster.kubectl("label", "node", "node1", "network.cni-genie.io/leaky-")
+
+
+def planted_pod(network: str) -> dict[str, Any]:
+    """Return a pod with a secret in an annotation, in a variable and in its command."""
+    pod = pod_manifest("planted", network)
+    pod["metadata"]["annotations"]["example.org/token"] = "planted-in-annotation"
+    [container] = pod["spec"]["containers"]
+    container["env"] = [{"name": "DB_PASSWORD", "value": "planted-in-env"}]
+    return pod
+
+
+def test_a_bundle_has_logs_and_reports_and_none_of_the_planted_secrets(
+    cluster: Cluster, admin: Path, namespace: str, leaky: None, tmp_path: Path
+) -> None:
+    """Secrets in a Secret, a pod, a plugin's configuration, an Event, and a log of the webhook."""
+    del leaky
+    values = ("--from-literal=password=planted-in-secret", "-n", "genie-system")
+    cluster.kubectl("create", "secret", "generic", "planted", *values)
+    try:
+        leaky_is_known = lambda: "leaky" in {each["name"] for each in data(admin, "networks")}  # noqa: E731
+        cluster.wait_for(leaky_is_known, 60, "the network leaky")
+        cluster.apply(planted_pod("leaky"), "-n", namespace)
+        # Refused by the webhook, which may log what it refuses.
+        refused = planted_pod("unknown,token=planted-in-refusal")
+        cluster.apply(refused, "-n", namespace, check=False)
+        events = ("events", "-n", namespace, "-o", "json")
+        cluster.wait_for(
+            lambda: "planted-in-event" in cluster.kubectl("get", *events).stdout, 60, "the Event"
+        )
+        done = genie(admin, "bundle", "--file", f"{tmp_path}/b.tgz")
+    finally:
+        cluster.kubectl("delete", "secret", "planted", "-n", "genie-system")
+
+    assert done.returncode == 0, done.stderr
+    with tarfile.open(tmp_path / "b.tgz") as archive:
+        files = {
+            each.name.partition("/")[2]: archive.extractfile(each).read().decode()  # type: ignore[union-attr]
+            for each in archive.getmembers()
+        }
+    assert "errors.txt" not in files, files["errors.txt"]
+    assert {"nodes/node1/agent.log", "nodes/node1/reaper.log"} <= files.keys()
+    webhook = [text for name, text in files.items() if name.startswith("webhook/")]
+    assert webhook
+    assert all(webhook), "a log of the webhook is empty"
+    assert "log-in failed: password=(removed)" in files["events.json"]
+    leaked = [name for name, text in files.items() if "planted-in" in text]
+    assert leaked == []
 
 
 def test_lint_with_the_cluster_says_what_kubectl_apply_says(

@@ -43,6 +43,14 @@ def test_each_verb_sends_json_with_the_token(
     assert (json.loads(sent) if sent else None) == body
 
 
+def test_a_text_is_returned_as_it_is(log_in: LogIn) -> None:
+    """Logs and metrics are no JSON, and may have bytes that are no UTF-8."""
+    with serve(lambda *_: HttpAnswer(b"a 1\n\xff")) as script:
+        assert log_in(script.url).get_text("/metrics") == "a 1\n\ufffd"
+    with serve(lambda *_: HttpAnswer(b"", 503)) as script, pytest.raises(KubeError, match="503"):
+        log_in(script.url).get_text("/metrics")
+
+
 def test_a_patch_names_its_kind(log_in: LogIn) -> None:
     """A patch carries the media type asked for, a JSON patch unless told."""
     with serve(lambda *_: HttpAnswer()) as script:

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import json
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 
 from dispatcher import keys
 from dispatcher.kube.errors import FORBIDDEN, NOT_FOUND, KubeError
@@ -99,13 +107,24 @@ class FakeAPI:
             raise KubeError(FORBIDDEN, "Forbidden", f"{path} is forbidden")
         if path not in self.objects:
             raise KubeError(NOT_FOUND, "NotFound", f"{path} not found")
-        found = self.objects[path]
-        if not isinstance(found, list):
-            return dict(found)
-        pages = found if found and isinstance(found[0], list) else [found]
+        value = self.objects[path]
+        if not isinstance(value, list):
+            return dict(value)
+        pages = value if value and isinstance(value[0], list) else [value]
+        if selector := (query or {}).get("labelSelector"):
+            key, _, wanted = selector.partition("=")
+            pages = [
+                [each for each in page if each["metadata"].get("labels", {}).get(key) == wanted]
+                for page in pages
+            ]
         number = int((query or {}).get("continue", "0"))
         more = {"continue": str(number + 1)} if number + 1 < len(pages) else {}
         return {"items": pages[number], "metadata": more}
+
+    def get_text(self, path: str) -> str:
+        """Return the text at *path*."""
+        self.get(path)
+        return str(self.objects[path]["text"])
 
     def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Answer an access review by ``may_create``, and the dry-run of a pod by ``admit``."""
@@ -125,11 +144,52 @@ def agent_pod(node_name: str, bin_dir: str = "") -> dict[str, Any]:
     """Return the ready agent's pod of a node; *bin_dir* is where it installs the plugin."""
     env = [{"name": "GENIE_CNI_BIN_DIR", "value": bin_dir}] if bin_dir else []
     containers = [{"name": "agent", "env": env}, {"name": "reaper"}]
+    labels = {"app.kubernetes.io/name": "genie-agent", "app.kubernetes.io/component": "agent"}
     return {
-        "metadata": {"name": f"genie-agent-{node_name}"},
+        "metadata": {"name": f"genie-agent-{node_name}", "labels": labels},
         "spec": {"nodeName": node_name, "containers": containers},
         "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
     }
+
+
+def webhook_pod(name: str) -> dict[str, Any]:
+    """Return a running pod of the webhook."""
+    ports = [{"name": "https", "containerPort": 8443}, {"name": "probes", "containerPort": 8080}]
+    return {
+        "metadata": {"name": name, "labels": {"app.kubernetes.io/component": "webhook"}},
+        "spec": {"nodeName": "n1", "containers": [{"name": "webhook", "ports": ports}]},
+        "status": {"phase": "Running"},
+    }
+
+
+def metrics_path(name: str) -> str:
+    """Return the path of the metrics of a webhook pod, through the API server."""
+    return f"{GENIE}/pods/{name}:8080/proxy/metrics"
+
+
+def metrics(leaf_expiry: str, uncovered: int = 0) -> dict[str, str]:
+    """Return what a webhook pod says of its certificate, with Unix seconds as Prometheus prints."""
+    lines = (
+        "# HELP genie_certificate_leaf_expiry_timestamp_seconds Time at which it expires.",
+        f"genie_certificate_leaf_expiry_timestamp_seconds {leaf_expiry}",
+        f"genie_certificate_uncovered_entries {uncovered}.0",
+        'genie_build_info{component="webhook",version="0.1.0"} 1.0',
+    )
+    return {"text": "\n".join(lines)}
+
+
+def bundle(*ends: datetime) -> str:
+    """Return a caBundle of CAs that end at *ends*."""
+    return base64.b64encode(b"".join(map(_ca, ends))).decode()
+
+
+def _ca(end: datetime) -> bytes:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "ca")])
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(datetime(2020, 1, 1, tzinfo=UTC)).not_valid_after(end)
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
 
 
 def whole_node(ready: str = "True", *taints: str, cordoned: bool = False) -> dict[str, Any]:
@@ -142,6 +202,8 @@ def whole_node(ready: str = "True", *taints: str, cordoned: bool = False) -> dic
         "status": {"conditions": [{"type": "Ready", "status": ready}]},
     }
 
+
+CA_END = datetime(2099, 12, 31, tzinfo=UTC)
 
 PLUGIN = "0.1.0-518f2aaabced"
 
@@ -169,9 +231,16 @@ CLUSTER: dict[str, Any] = {
         pod("new", "weave", address="", phase="Pending"),
     ],
     "/api/v1/pods": [pod("web", "weave", {"weave": "eth0"})],
-    f"{GENIE}/pods": [agent_pod("n1"), agent_pod("n2")],
+    f"{GENIE}/pods": [
+        agent_pod("n1"),
+        agent_pod("n2"),
+        webhook_pod("genie-webhook-a"),
+        webhook_pod("genie-webhook-b"),
+    ],
+    f"{GENIE}/pods/genie-webhook-a:8080/proxy/metrics": metrics("4.1e+09"),
+    f"{GENIE}/pods/genie-webhook-b:8080/proxy/metrics": metrics("4.100000007e+09"),
     f"{GENIE}/configmaps/genie": {"data": {"mode": "install", "default-network": "canal"}},
     f"{APPS}/daemonsets": [workload("DaemonSet", "genie-agent", 2, 2)],
     f"{APPS}/deployments": [workload("Deployment", "genie-webhook", 2, 2)],
-    CONFIGURATION: {"webhooks": [{"name": "pods", "clientConfig": {"caBundle": "x"}}]},
+    CONFIGURATION: {"webhooks": [{"name": "pods", "clientConfig": {"caBundle": bundle(CA_END)}}]},
 }

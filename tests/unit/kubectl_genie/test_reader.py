@@ -9,7 +9,10 @@ from tests.unit.kubectl_genie.builders import FakeAPI, node
 
 def test_a_list_is_read_page_by_page() -> None:
     """With the token of the page before, and the same selector."""
-    api = FakeAPI({"/api/v1/nodes": [[node("a")], [node("b")], [node("c")]]})
+    pages = [[node("a")], [node("b")], [node("c")]]
+    for [item] in pages:
+        item["metadata"]["labels"] = {"x": "y"}
+    api = FakeAPI({"/api/v1/nodes": pages})
     found = Reader(api).list_all("nodes", selector="x=y")
     assert found is not None
     assert [each["metadata"]["name"] for each in found] == ["a", "b", "c"]

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from cli.certificates import DAY, Entry, Replica
 from cli.checks import CheckState
 from cli.facts import read_node, read_workload
 from cli.networks import summarise
@@ -18,8 +19,9 @@ HEALTHY = Installation(
     read_workload(workload("Deployment", "genie-webhook", 2, 2)),
     {"mode": "install", "default-network": "canal"},
     NETWORKS,
-    {"webhooks": [{"name": "pods", "clientConfig": {"caBundle": "x"}}]},
+    [Entry("pods", 1000 * DAY)],
     readable=True,
+    replicas=[Replica("genie-webhook-a", 7 * DAY)],
     admissions=[Admission("canal", "", is_normalised=True)],
 )
 
@@ -76,7 +78,7 @@ FAULTS = [
         id="a default that no node has",
     ),
     pytest.param(
-        {"webhook_configuration": {"webhooks": [{"name": "pods", "clientConfig": {}}]}},
+        {"entries": [Entry("pods", 0)]},
         "certificates",
         "failed",
         "python -m certs status",
