@@ -24,6 +24,13 @@ if TYPE_CHECKING:
     from dispatcher.kube.client import KubeClient
 
 
+# Helm sets the status "uninstalling" before it runs the hook, and leaves it when the hook fails.
+KEEP_RELEASE = """\
+Helm shows the release as "uninstalling" now and refuses to upgrade it. To keep or change it:
+    helm rollback {release} {revision} --namespace {namespace}
+To try again: helm uninstall {release} --namespace {namespace}"""
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run a hook's command; return its exit code."""
     options = _parser().parse_args(arguments)
@@ -48,7 +55,10 @@ def uninstall(kube: KubeClient, options: argparse.Namespace) -> int:
     outcome = run.run()
     for sentence in sentences(outcome):
         _print(sentence)
-    return exit_code(outcome)
+    code = exit_code(outcome)
+    if code and options.revision:
+        _print(KEEP_RELEASE.format(**vars(options)))
+    return code
 
 
 def test(kube: KubeClient, options: argparse.Namespace) -> int:
@@ -73,6 +83,8 @@ def _parser() -> argparse.ArgumentParser:
     removing.add_argument("--namespace", required=True, help="where Genie is installed")
     removing.add_argument("--ignore-nodes", default="", help="nodes to leave out, with commas")
     removing.add_argument("--timeout", type=float, default=TIMEOUT_SECONDS, help="seconds")
+    removing.add_argument("--release", default="genie", help="Helm's release")
+    removing.add_argument("--revision", default="", help="Helm's revision; empty: not by Helm")
     removing.set_defaults(command=uninstall)
 
     testing = commands.add_parser("test", help="create pods on the cluster's networks")

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 LONGEST = (
     "test_real_networks.py",
     "test_node_modes.py",
+    "test_helm.py",
     "test_upgrade.py",
     "test_two_nodes.py",
     "test_certs.py",
@@ -93,6 +94,13 @@ def uneven_cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="module")
+def helm_cluster() -> Iterator[Cluster]:
+    """Yield a cluster of two nodes with both networks, and without Genie."""
+    nodes = {"node1": BOTH_NETWORKS, "node2": BOTH_NETWORKS}
+    yield from _running(name_of("helm"), nodes, lambda _: None)
+
+
+@pytest.fixture(scope="module")
 def real_cluster() -> Iterator[Cluster]:
     """Yield a cluster of two nodes with Genie and the networks of products.py; flannel is default.
 
@@ -139,7 +147,7 @@ def pytest_runtest_makereport(
     """Add a description of the cluster, with its logs, to the report of a failed test."""
     report = yield
     used: dict[str, Any] = getattr(item, "funcargs", {})
-    for name in ("cluster", "uneven_cluster", "real_cluster"):
+    for name in ("cluster", "uneven_cluster", "helm_cluster", "real_cluster"):
         if report.failed and isinstance(used.get(name), Cluster):
             namespace = used.get(name.replace("cluster", "namespace"))
             report.sections.append((name, describe(used[name], namespace)))

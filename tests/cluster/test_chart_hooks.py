@@ -70,6 +70,7 @@ def test_a_hooks_arguments_are_those_of_the_command(name: str) -> None:
     assert options.namespace == "genie-system"
     if name == "genie-uninstall":
         assert (options.ignore_nodes, options.timeout) == ("n2,n3", 99)
+        assert (options.release, options.revision) == ("genie", "1")
     else:
         chosen = (options.pods_namespace, options.image, options.pull_secret)
         assert chosen == ("tests", "r/genie:1", ["pull"])

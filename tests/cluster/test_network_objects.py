@@ -106,7 +106,10 @@ def test_what_is_changed_by_hand_is_restored_and_a_description_stays(
 
 
 def test_one_replica_writes_and_another_continues_after_it(networks: Cluster) -> None:
-    """The Lease names its pod, and is released when that pod is deleted."""
+    """The Lease names its pod, and is released when that pod is deleted.
+
+    After a crash it is free after 30 seconds: tests/unit/kube/test_lease.py.
+    """
     lease = ("lease", "genie-webhook-networks", "-n", "genie-system")
 
     def holder() -> str:
@@ -117,6 +120,9 @@ def test_one_replica_writes_and_another_continues_after_it(networks: Cluster) ->
     before = holder()
     networks.kubectl("delete", "pod", before, "-n", "genie-system", "--wait=false")
     networks.wait_for(lambda: holder() not in {"", before}, 60, "another holder of the Lease")
+
+    networks.kubectl("delete", NETWORKS, "canal")
+    networks.wait_for(lambda: ready(networks).get("canal") == "1/1", 30, "canal to be restored")
 
 
 def network(name: str = "lab", **more: Any) -> dict[str, Any]:

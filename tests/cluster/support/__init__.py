@@ -17,6 +17,7 @@ What is where:
     record_metrics   records the metrics of a cluster, for the tests of alerts
     load             clients that create pods without pause
     other_kinds      kinds of cert-manager and of the Prometheus operator, as names only
+    release          a release of the chart, by the real Helm, and what an uninstall leaves
     sandboxes        pod sandboxes made through CRI, without the kubelet
     transcript       commands with their output, kept in Markdown and replayed
 """

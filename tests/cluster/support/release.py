@@ -1,0 +1,171 @@
+"""Drive a release of the chart with the real Helm, and find what an uninstall leaves."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import threading
+from typing import TYPE_CHECKING
+
+import yaml
+
+from tests.cluster.support.agents import DAEMONSET, rolled_out
+from tests.devcluster import helm
+from tests.devcluster.commands import run
+from tests.devcluster.genie import (
+    DEFAULT_NETWORK,
+    NAMESPACE,
+    chart_values,
+    import_genie,
+    wait_until_working,
+)
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.devcluster.cluster import Cluster
+    from tests.devcluster.node.node import Node
+
+CLUSTER_KINDS = (
+    "validatingadmissionpolicies",
+    "validatingadmissionpolicybindings",
+    "mutatingwebhookconfigurations",
+    "validatingwebhookconfigurations",
+    "clusterroles",
+    "clusterrolebindings",
+    "customresourcedefinitions",
+)
+NAMESPACED_KINDS = (
+    "configmaps",
+    "controllerrevisions",
+    "daemonsets",
+    "deployments",
+    "endpointslices",
+    "jobs",
+    "leases",
+    "networkpolicies",
+    "poddisruptionbudgets",
+    "pods",
+    "replicasets",
+    "resourcequotas",
+    "rolebindings",
+    "roles",
+    "secrets",
+    "serviceaccounts",
+    "services",
+)
+KUBERNETES_OWN = ("configmaps/kube-root-ca.crt", "serviceaccounts/default")
+"""What Kubernetes itself puts into every namespace."""
+
+NEXT_VERSION = "99.0.0"
+"""The version of the chart to which tests upgrade."""
+
+FILES = (
+    "/etc/cni/net.d/00-genie.conflist",
+    "/opt/cni/bin/genie",
+    "/opt/cni/bin/.genie",
+)
+
+EMPTIED = ("/var/lib/cni/genie", "/run/genie")
+"""Directories that stay, without files."""
+
+
+def command(cluster: Cluster, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run helm on the release's namespace."""
+    words = (*words, "--namespace", NAMESPACE)
+    return run([helm.helm(), *words], env=cluster.environment, check=check, timeout=300)
+
+
+def install(cluster: Cluster) -> None:
+    """Install the chart by `helm install`, with short deadlines of agent and reaper."""
+    agent = {"settingsDelaySeconds": 0}
+    chosen = {**chart_values(import_genie(cluster), DEFAULT_NETWORK), "agent": agent}
+    run(
+        [
+            *(helm.helm(), "install", helm.RELEASE, helm.CHART, "--values", "-"),
+            *("--namespace", NAMESPACE, "--create-namespace"),
+        ],
+        input=json.dumps(chosen),
+        env=cluster.environment,
+    )
+    short = ("GENIE_DEADLINE_SECONDS=30", "GENIE_REAP_LOOK_SECONDS=2")
+    cluster.kubectl("set", "env", DAEMONSET, "-n", NAMESPACE, *short)
+    rolled_out(cluster)
+    wait_until_working(cluster, DEFAULT_NETWORK)
+
+
+def upgrade(cluster: Cluster, *changed: str, chart: Path = helm.CHART) -> None:
+    """Run `helm upgrade` with the release's own values, and those that are *changed*."""
+    command(cluster, "upgrade", helm.RELEASE, str(chart), "--reset-then-reuse-values", *changed)
+
+
+def next_version(folder: Path) -> Path:
+    """Return a copy of the chart with NEXT_VERSION, below *folder*."""
+    copy = folder / "chart"
+    shutil.copytree(helm.CHART, copy)
+    chart = yaml.safe_load((copy / "Chart.yaml").read_text())
+    (copy / "Chart.yaml").write_text(yaml.safe_dump({**chart, "version": NEXT_VERSION}))
+    return copy
+
+
+@contextlib.contextmanager
+def settings_arrive_soon(cluster: Cluster) -> Iterator[list[str]]:
+    """Let changed settings reach the agents within seconds; yield the modes that were set."""
+    stopping = threading.Event()
+    modes = [mode(cluster)]
+
+    def follow() -> None:
+        while not stopping.wait(0.5):
+            current = mode(cluster)
+            if current and current != modes[-1]:
+                modes.append(current)
+                # After a change of a pod, kubelet updates its volumes now, not within a minute.
+                of_agents = ("-n", NAMESPACE, "-l", "app.kubernetes.io/name=genie-agent")
+                mark = f"tests.cni-genie.io/mode={current}"
+                cluster.kubectl("annotate", "pods", *of_agents, "--overwrite", mark, check=False)
+
+    thread = threading.Thread(target=follow)
+    thread.start()
+    try:
+        yield modes
+    finally:
+        stopping.set()
+        thread.join()
+
+
+def mode(cluster: Cluster) -> str:
+    """Return the mode in the ConfigMap; "" if there is none."""
+    if not cluster.exists("configmap", "genie", "-n", NAMESPACE):
+        return ""
+    return str(cluster.get("configmap", "genie", "-n", NAMESPACE)["data"]["mode"])
+
+
+def left_on(cluster: Cluster, node: Node) -> list[str]:
+    """Return what a node, and its Node object, have of Genie's."""
+    files = [file for file in FILES if node.path(file).exists()]
+    state = [str(file) for folder in EMPTIED for file in node.path(folder).glob("*")]
+    metadata = cluster.get("node", node.name)["metadata"]
+    keys = [*metadata.get("labels", {}), *metadata.get("annotations", {})]
+    return files + state + [key for key in keys if "cni-genie.io" in key]
+
+
+def left_in(cluster: Cluster) -> list[str]:
+    """Return the objects of Genie's that the cluster has."""
+    of_cluster = [
+        f"{kind}/{name}"
+        for kind in CLUSTER_KINDS
+        for name in _names(cluster, kind)
+        if "genie" in name
+    ]
+    in_namespace = [
+        f"{kind}/{name}" for kind in NAMESPACED_KINDS for name in _names(cluster, kind, NAMESPACE)
+    ]
+    return of_cluster + [each for each in in_namespace if each not in KUBERNETES_OWN]
+
+
+def _names(cluster: Cluster, kind: str, namespace: str = "") -> list[str]:
+    place = ("-n", namespace) if namespace else ()
+    return [each["metadata"]["name"] for each in cluster.get(kind, *place)["items"]]
