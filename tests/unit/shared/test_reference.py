@@ -11,7 +11,8 @@ from certs import ca_secret
 from certs.settings import CertificateSettings
 from dispatcher import cni_errors, keys
 from dispatcher.agent import annotation_server
-from tests.reference import PAGES, TABLES, table_names, with_tables
+from tests.reference import PAGES, TABLES, chart_values, table_names, with_tables
+from tests.shell_blocks import DOCS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,3 +60,19 @@ def test_every_key_of_ours_is_described() -> None:
     text = (PAGES / "annotations.md").read_text()
     rows = re.findall(r"^\| (?:annotation|label) `([^`]+)`", text, re.MULTILINE)
     assert {row.replace("<name>", "") for row in rows} == ours
+
+
+def test_a_value_that_a_page_names_is_one_of_the_chart() -> None:
+    """A renamed value takes the pages along; `webhook.enabled: false` names one, too."""
+    values = set(re.findall(r"^\| `([\w.]+)` \|", chart_values(), re.MULTILINE))
+    groups = {value.partition(".")[0] for value in values if "." in value}
+    parts = {value.rpartition(".")[0] for value in values if "." in value}
+
+    named = {
+        (str(page.relative_to(DOCS)), name)
+        for page in DOCS.rglob("*.md")
+        for name in re.findall(r"`((?:\w+\.)+\w+)(?:: [^`]*)?`", page.read_text())
+        if name.partition(".")[0] in groups and not name.endswith((".py", ".md", ".yaml"))
+    }
+    assert len(named) > 20
+    assert [(page, name) for page, name in sorted(named) if name not in values | parts] == []
