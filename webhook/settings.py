@@ -21,7 +21,7 @@ class WebhookSettings(ServiceSettings):
 
     Every option can also be set as an environment variable (--drain-seconds is
     GENIE_DRAIN_SECONDS) or as a key of the YAML file that GENIE_CONFIG names (drain_seconds).
-    The certificates have variables of their own, GENIE_CERTS_...: see docs/certificates.md.
+    The certificates have variables of their own, GENIE_CERTS_...: see docs/reference/settings.md.
     """
 
     model_config = SettingsConfigDict(use_attribute_docstrings=True)

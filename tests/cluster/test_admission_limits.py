@@ -178,7 +178,7 @@ def test_the_documented_patch_raises_the_clusters_limits(policies: Cluster, admi
 
 def test_the_documented_patch_for_migrations_only_warns(policies: Cluster, admin: Kube) -> None:
     """The pod is created, and its author reads why it will not be one day."""
-    install(policies, **documented("let them only warn"))
+    install(policies, **documented("let the limits only warn"))
     annotations = ("--annotations=cni=a,b,c,d,a", "--dry-run=server", "-n", "no-limits-of-its-own")
     tried = ("run", "web", "--image=nginx:latest", *annotations)
 
