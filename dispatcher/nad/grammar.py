@@ -58,6 +58,10 @@ _JSON_STARTS = ("[", "{", '"')
 _LIST_RULE = 'the JSON form is a list of objects: [{"name": "blue"}]'
 _NO_NAMESPACE = 'a namespace must come before "/"'
 _NO_NAME = 'a name must follow "/"'
+_NPWG_BLANK = (
+    "other programs read blanks as one network without a name: remove the annotation, "
+    "or make the value empty"
+)
 _MORE = f"only the first {MAX_FAULTS} faults are listed"
 
 
@@ -80,8 +84,11 @@ def parse(value: str) -> tuple[NetworkSelection, ...]:
 def npwg_warning(value: str, selections: tuple[NetworkSelection, ...]) -> str:
     """Return a warning if programs with the NPWG's client library cannot read *value*; else "".
 
-    In the short form that library accepts only DNS-1123 labels, also for interfaces.
+    In the short form that library accepts only DNS-1123 labels, also for interfaces. It takes
+    blanks for an item with an empty name.
     """
+    if value and not value.strip(BLANKS):
+        return _NPWG_BLANK
     if value.strip(BLANKS).startswith(_JSON_STARTS):
         return ""
     parts = (part for each in selections for part in (each.namespace, each.name, each.interface))

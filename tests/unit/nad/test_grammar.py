@@ -286,6 +286,12 @@ def test_what_the_client_library_of_the_npwg_refuses_is_a_warning(value: str, re
         assert parse(text[text.index("[{") :]) == parse(value)
 
 
+def test_a_value_of_blanks_selects_nothing_for_genie_alone() -> None:
+    """The client library of the NPWG reads one item with an empty name."""
+    assert "without a name" in npwg_warning(" \n", parse(" \n"))
+    assert not npwg_warning("", ())
+
+
 HOSTILE = [
     pytest.param("[" * MAX_BYTES, id="opened and never closed"),
     pytest.param('{"a":' * (MAX_BYTES // 5), id="objects in objects"),
