@@ -28,15 +28,18 @@ def render(findings: Sequence[LintFinding], form: LintFormat, version: str) -> s
         return yaml.safe_dump(as_data(findings), sort_keys=False, allow_unicode=True)
     if form is LintFormat.SARIF:
         return json.dumps(_sarif(findings, version), indent=2) + "\n"
-    line = _github if form is LintFormat.GITHUB else _text
-    return "".join(f"{line(each)}\n" for each in findings)
+    if form is LintFormat.TEXT:
+        return "".join(f"{''.join(text_parts(each))}\n" for each in findings)
+    return "".join(f"{_github(each)}\n" for each in findings)
 
 
-def _text(finding: LintFinding) -> str:
+def text_parts(finding: LintFinding) -> tuple[str, str, str]:
+    """Return the line of a finding as its place, its severity, and the rest."""
     place = finding.place
-    where = f"{place.file}:{place.line}:{place.column}"
+    where = f"{place.file}:{place.line}:{place.column}: "
     field = f" {finding.field}" if finding.field else ""
-    return printable(f"{where}: {finding.severity}: {finding.subject}{field}: {finding.message}")
+    rest = f": {finding.subject}{field}: {finding.message}"
+    return printable(where), finding.severity, printable(rest)
 
 
 def _github(finding: LintFinding) -> str:

@@ -6,9 +6,11 @@ them with the code. Each is a recorded terminal of 80 columns, exported by rich 
 
 from __future__ import annotations
 
+import contextlib
 import re
 from io import StringIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 from unittest.mock import patch
 
@@ -33,14 +35,37 @@ class Picture(NamedTuple):
 
     name: str
     words: tuple[str, ...]
+    files: tuple[tuple[str, str], ...] = ()
+    """Name and content of the files that the command reads."""
 
 
-ALL = (Picture("networks", ("networks",)), Picture("status", ("status",)))
+MANIFEST = """\
+kind: Deployment
+metadata: {name: web, namespace: shop}
+spec:
+  template:
+    metadata:
+      annotations:
+        cni: weave,cannal
+"""
+
+ALL = (
+    Picture("networks", ("networks",)),
+    Picture("status", ("status",)),
+    Picture("lint", ("lint", "-f", "web.yaml", "--from-cluster"), (("web.yaml", MANIFEST),)),
+)
 
 
 def draw(picture: Picture) -> str:
     """Return the SVG of a picture."""
-    with patch.object(session, "connect", lambda _: Reader(FakeAPI(CLUSTER))):
+    reader = Reader(FakeAPI(CLUSTER))
+    with (
+        patch.object(session, "connect", lambda _: reader),
+        TemporaryDirectory() as directory,
+        contextlib.chdir(directory),
+    ):
+        for name, content in picture.files:
+            Path(name).write_text(content)
         done = CliRunner().invoke(
             app.app, picture.words, prog_name="kubectl genie", color=True, env=_TERMINAL
         )

@@ -11,7 +11,7 @@ from cli.explain import explain as explain_pod
 from cli.formats import Format, LintFormat
 from cli.lint import ERROR, LintContext, all_present, pod_of
 from cli.lint import lint as lint_documents
-from cli.lint_report import render
+from cli.lint_report import render, text_parts
 from cli.manifest_input import read_manifests
 from cli.options import (
     GENIE_NAMESPACE,
@@ -23,7 +23,7 @@ from cli.options import (
     command_group,
     notes,
 )
-from cli.output import print_data, print_explanations
+from cli.output import WORD_COLOURS, print_data, print_explanations, print_line
 from cli.session import Access, Session, own_version, rules_of
 from dispatcher.annotation import split_list
 from webhook.snapshot import Namespace as NamespaceFacts
@@ -79,7 +79,12 @@ def lint(
         rules = rules._replace(networks=all_present(split_list(networks)))
 
     findings = lint_documents(read_manifests(files), rules)
-    typer.echo(render(findings, output, own_version()), nl=False)
+    if output is LintFormat.TEXT:
+        for each in findings:
+            place, severity, rest = text_parts(each)
+            print_line(place, (severity, WORD_COLOURS[severity]), rest)
+    else:
+        typer.echo(render(findings, output, own_version()), nl=False)
     raise typer.Exit(1 if any(each.severity == ERROR for each in findings) else 0)
 
 
