@@ -2,7 +2,8 @@
 
     client      the API server: paths and JSON in, JSON or KubeError out
     login       finds the API server and logs in to it
-    cache       the informer cache: list and watch of one kind of object
+    reflector   follows a collection by list and watch
+    cache       the informer cache: a reflector that keeps the objects of one kind
     lease       leader election: one replica holds a Lease
     backoff     the growing delay between retries
     json_patch  operations of a JSON patch

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from structlog.testing import capture_logs
 
-from dispatcher.kube import cache as cache_module
+from dispatcher.kube import reflector
 from dispatcher.kube.cache import WatchCache
 from tests.unit.apiserver import HttpAnswer, serve
 
@@ -86,7 +86,7 @@ def run(
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait less than replicas in trouble do."""
-    monkeypatch.setattr(cache_module, "LONGEST_DELAY", 0.01)
+    monkeypatch.setattr(reflector, "LONGEST_DELAY", 0.01)
 
 
 @pytest.fixture
