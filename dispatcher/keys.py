@@ -38,6 +38,9 @@ NAMESPACE_KEYS = (ANNOTATION, ALLOWED, SCHEDULING, *LIMIT_KEYS)
 NETWORK_LABEL = "network.cni-genie.io/"
 """Prefix of the node labels; the rest of the key is the network's name."""
 
+ATTACHMENTS_LABEL = "node.cni-genie.io/attachments"
+"""Label on a node: ``true`` once all NetworkAttachmentDefinitions were copied there."""
+
 PLUGIN_TYPES = "cni-genie.io/plugin-types"
 """On a node: the plugin types of its networks, in the form of :mod:`dispatcher.plugin_types`."""
 

@@ -66,6 +66,8 @@ def _default(value: object) -> str:
         return f"`{str(value).lower()}`"
     if isinstance(value, float):
         value = f"{value:.3f}".rstrip("0").rstrip(".")
+    if isinstance(value, tuple):
+        value = ",".join(map(str, value))
     empty = value is None or value in ("", (), [], {})
     return "-" if empty else f"`{value}`"
 

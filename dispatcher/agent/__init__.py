@@ -17,6 +17,8 @@ pods start and stop while the agent is down.
     label_policy       which labels this node should have (pure)
     node_labels        writes the labels and the annotation of our own Node
     network_status     writes onto each pod to which networks it is attached
+    definition_copier  follows the cluster's NetworkAttachmentDefinitions
+    definition_copies  keeps their copies on the node's disk
     annotation_server  answers the plugin where the runtime passes no annotations
     journal_reader     reads the plugin's journal, for metrics and Events
     events             emits Events about this node and its pods

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from dispatcher.agent import annotation_server, events, http_endpoints, inotify
+from dispatcher.agent.definition_copier import DefinitionCopier
 from dispatcher.agent.event_series import Subject
 from dispatcher.agent.events import Events
 from dispatcher.agent.journal_reader import JournalEntry, JournalReader
@@ -77,7 +78,14 @@ class Agent:
         self._reconcile_loop = Loop("reconcile", self._reconcile, period, settle=0.2)
         self._publish_loop = Loop("publish", self._publish, period)
         self._records_loop = Loop("records", self._read, period * RECORDS_PERIODS, settle=0.5)
-        self.loops = (self._reconcile_loop, self._publish_loop, self._records_loop)
+        self.loops: tuple[Loop, ...] = (
+            self._reconcile_loop,
+            self._publish_loop,
+            self._records_loop,
+        )
+        self._definitions = DefinitionCopier(kube, settings)
+        if settings.copies_definitions:
+            self.loops += (Loop("definitions", self._copy_definitions, period),)
 
     def start(self) -> ThreadingHTTPServer:
         """Start every thread; return the server of probes and metrics."""
@@ -86,6 +94,9 @@ class Agent:
         state_dir.chmod(0o700)
         for folder in (state_dir, self._settings.cni_conf_dir):
             atomic_file.sweep(folder)  # before any thread writes there
+
+        if not self._settings.copies_definitions:
+            self._definitions.refresh(is_leaving=False)  # removes the copies of an earlier mode
 
         self._observer = self._watch_files()
         self._annotation_server = annotation_server.start(self._kube, self._settings.socket)
@@ -106,6 +117,7 @@ class Agent:
         """End every thread; change nothing on the node."""
         for loop in self.loops:
             loop.stop()
+        self._definitions.stop()
         self._observer.stop()
         for server in (self._annotation_server, self._http_server):
             server.shutdown()
@@ -171,14 +183,19 @@ class Agent:
             state.grace,
             types=state.plugin_types,
             removal=state.removal,
+            has_definitions=self._definitions.is_complete,
         )
         if self._reconciler.published_settings != state.settings:
             self._reconciler.published_settings = state.settings
             self._reconcile_loop.wake.set()
 
+    def _copy_definitions(self) -> None:
+        self._definitions.refresh(is_leaving=self._state.plugin_removed)
+
     def _read(self) -> None:
         """Report what plugin and reaper wrote; this thread alone removes files in their folder."""
         if self._state.plugin_removed:
+            self._definitions.refresh(is_leaving=True)
             removal.purge(self._settings.state_dir)
 
         entries = self._journal.take()

@@ -14,7 +14,7 @@ import structlog
 
 from dispatcher import keys, plugin_types
 from dispatcher.agent import events
-from dispatcher.agent.label_policy import FALSE, GRACE_FOR_ALL, LabelGrace, LabelPlan
+from dispatcher.agent.label_policy import FALSE, GRACE_FOR_ALL, TRUE, LabelGrace, LabelPlan
 from dispatcher.kube.client import MERGE_PATCH, METADATA, KubeClient, object_path
 from dispatcher.kube.errors import FORBIDDEN, KubeError
 
@@ -60,17 +60,22 @@ class NodeLabels:
         *,
         types: Mapping[str, Sequence[str]],
         removal: str = "",
+        has_definitions: bool = False,
     ) -> dict[str, str]:
         """Write the labels of *networks* (see :class:`LabelPlan`) and the annotations.
 
         *types* are the plugin types of the networks; *removal* is the annotation about a removal.
+        *has_definitions*: all NetworkAttachmentDefinitions were copied to this node.
         *absence_reason* returns why a network has no configuration. Return the networks that have a
         label and no configuration, each with that reason. Raises
         :class:`dispatcher.kube.errors.KubeError`.
         """
         now = self._clock()
         labels = self._current_labels(now)
-        changes = self._plan.changes(networks, labels, now, grace)
+        changes: dict[str, str | None] = {**self._plan.changes(networks, labels, now, grace)}
+        wanted = TRUE if has_definitions else None
+        if labels.get(keys.ATTACHMENTS_LABEL) != wanted:
+            changes[keys.ATTACHMENTS_LABEL] = wanted
         vanished = {name: absence_reason(name) for name in _names(labels) if name not in networks}
 
         self._patch(changes, {keys.PLUGIN_TYPES: plugin_types.encode(types), keys.REMOVAL: removal})
@@ -133,11 +138,19 @@ class NodeLabels:
         """Keep our labels and annotations of *node*, an answer of the API server."""
         metadata = node["metadata"]
         labels = metadata.get("labels") or {}
-        self._labels = {k: v for k, v in labels.items() if k.startswith(keys.NETWORK_LABEL)}
+        self._labels = {k: v for k, v in labels.items() if _is_ours(k)}
         annotations = metadata.get("annotations") or {}
         self._annotations = {k: v for k, v in annotations.items() if k in keys.NODE_ANNOTATIONS}
 
 
-def _names(labels: Mapping[str, str]) -> dict[str, str]:
+def _is_ours(key: str) -> bool:
+    return key.startswith(keys.NETWORK_LABEL) or key == keys.ATTACHMENTS_LABEL
+
+
+def _names(labels: Mapping[str, str | None]) -> dict[str, str]:
     """Return the values of our *labels* by network."""
-    return {key.removeprefix(keys.NETWORK_LABEL): value for key, value in labels.items()}
+    return {
+        key.removeprefix(keys.NETWORK_LABEL): value
+        for key, value in labels.items()
+        if key.startswith(keys.NETWORK_LABEL) and value is not None
+    }

@@ -10,6 +10,7 @@ The objects:
     tenant_templates  templates for the definitions of tenants
     tenants           who may define which network
     validation        the decision on a definition
+    definition_copy   the file that has the copy of a definition on a node
 
 Both:
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from dispatcher.annotation import is_network_name, quote, split_list
+from dispatcher.nad.tenant_templates import read_templates
 from dispatcher.node.mode import Mode
 
 if TYPE_CHECKING:
@@ -107,6 +108,16 @@ def networks() -> SettingType:
         return names
 
     return SettingType("names of networks, separated by commas", parse)
+
+
+def texts() -> SettingType:
+    """Return the type of texts, separated by commas."""
+    return SettingType("texts, separated by commas", split_list)
+
+
+def tenant_templates() -> SettingType:
+    """Return the type of templates for the definitions of tenants."""
+    return SettingType("a JSON list of tenant templates", read_templates)
 
 
 def path() -> SettingType:

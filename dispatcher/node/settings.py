@@ -20,6 +20,7 @@ from dispatcher.node import setting_types as types
 from dispatcher.node.mode import Mode
 
 if TYPE_CHECKING:
+    from dispatcher.nad.tenant_templates import TenantTemplate
     from dispatcher.node.setting_types import SettingType
 
 
@@ -106,6 +107,37 @@ class NodeSettings(LiveSettings):
             "longest time that the agent waits before it applies changed settings of "
             "--settings-dir. Each agent chooses a random part of it, so that a wrong value does "
             "not reach every node at once",
+        ),
+    )
+    attachment_definitions_mode: str = field(
+        default="off",
+        metadata=_about(
+            types.choice("off", "observe"),
+            "off: NetworkAttachmentDefinitions are ignored. observe: they are copied to this node, "
+            "and no pod is attached to them yet",
+        ),
+    )
+    attachment_definitions_delay_seconds: float = field(
+        default=30.0,
+        metadata=_about(
+            types.seconds(most=600),
+            "longest time that the agent waits after its start before it lists the definitions, so "
+            "that not all agents do so at once",
+        ),
+    )
+    trusted_namespaces: tuple[str, ...] = field(
+        default=("*",),
+        metadata=_about(
+            types.texts(),
+            "namespaces whose definitions may be any CNI configuration, separated by commas; "
+            "*: all. Elsewhere a definition needs a template",
+        ),
+    )
+    tenant_templates: tuple[TenantTemplate, ...] = field(
+        default=(),
+        metadata=_about(
+            types.tenant_templates(),
+            "what the definitions of other namespaces may have, a JSON list; empty: nothing",
         ),
     )
     allow_replacing_multus: bool = field(
@@ -233,6 +265,11 @@ class NodeSettings(LiveSettings):
             types.choice("debug", "info", "warning", "error"), "least level that is logged"
         ),
     )
+
+    @property
+    def copies_definitions(self) -> bool:
+        """Whether the agent copies NetworkAttachmentDefinitions to this node."""
+        return self.attachment_definitions_mode != "off"
 
     @property
     def conf_dirs(self) -> tuple[str, str]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from dispatcher.annotation import BLANKS, quote
 from dispatcher.kube.errors import InvalidSettingsError
+from dispatcher.nad.tenant_templates import InvalidTemplateError
 from dispatcher.node.settings import LIVE, NodeSettings
 
 if TYPE_CHECKING:
@@ -75,6 +76,8 @@ def parse(
         try:
             if text:
                 values[each.name] = setting_type.parse(text)
+        except InvalidTemplateError as error:
+            faults.append(f"setting {label(each.name)}: {error}")
         except (ValueError, LookupError):
             expected = f"must be {setting_type.expected}, got {quote(text)}"
             faults.append(f"setting {label(each.name)}: {expected}")
@@ -134,6 +137,8 @@ def _default(setting: dataclasses.Field[Any]) -> str:
         return "required"
     if value in {None, "", ()}:
         return "default: empty"
+    if isinstance(value, tuple):
+        return f"default: {','.join(value)}"
     return f"default: {str(value).lower() if isinstance(value, bool) else value}"
 
 

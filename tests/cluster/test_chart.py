@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from dispatcher.nad.tenant_templates import read_templates
 from dispatcher.node.settings import NodeSettings
+from tests.cluster.support.chart_values import TENANTS
 from tests.devcluster import helm
 from tests.devcluster.build.imagebuild import PROJECT
 from tests.devcluster.commands import run
@@ -72,6 +74,16 @@ REFUSED = [
         {"webhook": {"enabled": False}, "metrics": {"serviceMonitor": True}},
         "there is no webhook to monitor",
         id="a monitor without a webhook",
+    ),
+    pytest.param(
+        {"webhook": {"enabled": False}, "attachmentDefinitions": {"mode": "observe"}},
+        'attachmentDefinitions.mode is "observe", but webhook.enabled is false',
+        id="definitions without a webhook",
+    ),
+    pytest.param(
+        {"attachmentDefinitions": {"mode": "enforce"}},
+        "attachmentDefinitions/mode",
+        id="a mode of definitions that does not exist yet",
     ),
     pytest.param({"defaultNetwok": "canal"}, "defaultNetwok", id="a misspelled value"),
     pytest.param({"mode": "uninstall"}, "mode", id="an unknown mode"),
@@ -206,6 +218,38 @@ def test_only_for_old_runtimes_may_agents_read_pods() -> None:
 
     more = [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]
     assert rules({"oldRuntimes": True}) == rules({}) + more
+
+
+@pytest.mark.parametrize("mode", ["off", False])
+def test_only_in_a_mode_do_agents_read_definitions(mode: object) -> None:
+    """One right more, and the settings; YAML reads an unquoted off as false."""
+    off = by_name(render({**IMAGE, "attachmentDefinitions": {"mode": mode}}))
+    assert off == by_name(render(IMAGE))
+    assert "k8s.cni.cncf.io" not in json.dumps(off["ClusterRole", "genie-agent"])
+
+    observe = by_name(render({**IMAGE, "attachmentDefinitions": {"mode": "observe", **TENANTS}}))
+    role = ("ClusterRole", "genie-agent")
+    [rule] = [each for each in observe[role]["rules"] if each not in off[role]["rules"]]
+    assert rule == {
+        "apiGroups": ["k8s.cni.cncf.io"],
+        "resources": ["network-attachment-definitions"],
+        "verbs": ["list", "watch"],
+    }
+    [agent, reaper] = observe["DaemonSet", "genie-agent"]["spec"]["template"]["spec"]["containers"]
+    texts = {each["name"]: each.get("value", "") for each in agent["env"]}
+    assert texts["GENIE_ATTACHMENT_DEFINITIONS_MODE"] == "observe"
+    assert texts["GENIE_TRUSTED_NAMESPACES"] == "kube-system,infra"
+    [template] = read_templates(texts["GENIE_TENANT_TEMPLATES"])
+    assert (template.types, template.name_prefix) == (["bridge"], "tenant-")
+    assert "GENIE_TENANT_TEMPLATES" not in str(reaper)
+
+
+def test_the_chart_never_has_the_definitions_themselves() -> None:
+    """An uninstall would delete the custom resource, and with it each definition of the cluster."""
+    values = {**IMAGE, "attachmentDefinitions": {"mode": "observe"}}
+    kinds = [each for each in render(values) if each["kind"] == "CustomResourceDefinition"]
+    assert [each["spec"]["group"] for each in kinds] == ["cni-genie.io"]
+    assert not (helm.CHART / "crds").exists()
 
 
 @pytest.mark.parametrize(

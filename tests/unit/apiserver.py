@@ -47,6 +47,7 @@ COLLECTIONS = (
     "pods",
     "networks",
     "configmaps",
+    "network-attachment-definitions",
 )
 """Last segments of the paths that list objects."""
 
@@ -90,6 +91,8 @@ class Api:
         self.closed = threading.Event()
         self.reports_changes = False
         """Whether watches report changes; otherwise they are silent."""
+        self.missing: set[str] = set()
+        """Paths of collections whose kind the server does not have."""
         self.changes: list[ApiChange] = []
         self._versions = itertools.count(1)
         for each in objects:
@@ -234,8 +237,23 @@ class FakeClient:
     ) -> Iterator[Iterator[dict[str, Any]]]:
         """Open a watch of the changes since the list, if the server reports any."""
         del seconds, accept
+        self._begin("WATCH", path)
+        if path in self._api.missing:
+            raise KubeError(NOT_FOUND, "NotFound", f"GET {path}: not found")
+        if (query or {}).get("sendInitialEvents") == "true":
+            yield self._initial_and_later(path)
+            return
         since = int((query or {}).get("resourceVersion", "0"))
         yield self._events(path, since) if self._api.reports_changes else self._silence()
+
+    def _initial_and_later(self, path: str) -> Iterator[dict[str, Any]]:
+        position = len(self._api.changes)
+        for each in self._list(path, {}):
+            yield {"type": "ADDED", "object": each}
+        annotations = {"k8s.io/initial-events-end": "true"}
+        metadata = {"resourceVersion": str(position), "annotations": annotations}
+        yield {"type": "BOOKMARK", "object": {"metadata": metadata}}
+        yield from self._events(path, position)
 
     def _silence(self) -> Iterator[dict[str, Any]]:
         self._api.closed.wait(WATCH_SECONDS)
@@ -246,7 +264,7 @@ class FakeClient:
             changes = self._api.changes[position:]
             position += len(changes)
             for each in changes:
-                if each.path.rpartition("/")[0] == path:
+                if _is_in(each.path, path):
                     yield {"type": each.event_type, "object": copy.deepcopy(each.changed)}
 
     def _begin(self, method: str, path: str, body: Any = None) -> ApiCall:
@@ -321,8 +339,11 @@ def delay(seconds: float) -> Hook:
 
 
 def object_path(found: Mapping[str, Any]) -> str:
-    """Return the path of a Namespace, Node, Pod or ConfigMap."""
+    """Return the path of a Namespace, Node, Pod, ConfigMap or NetworkAttachmentDefinition."""
     metadata = found["metadata"]
+    if found["kind"] == "NetworkAttachmentDefinition":
+        folder = f"/apis/k8s.cni.cncf.io/v1/namespaces/{metadata['namespace']}"
+        return f"{folder}/network-attachment-definitions/{metadata['name']}"
     folder = {
         "Namespace": "namespaces",
         "Node": "nodes",
@@ -354,6 +375,16 @@ def pod_object(
     """Return a Pod."""
     metadata = {"namespace": namespace, "name": name, "uid": uid}
     return {"kind": "Pod", "metadata": {**metadata, "annotations": annotations or {}}}
+
+
+def definition_object(namespace: str, name: str, config: str, uid: str = "u") -> dict[str, Any]:
+    """Return a NetworkAttachmentDefinition."""
+    metadata = {"namespace": namespace, "name": name, "uid": uid}
+    return {
+        "kind": "NetworkAttachmentDefinition",
+        "metadata": metadata,
+        "spec": {"config": config},
+    }
 
 
 def configuration(name: str, *entries: str, bundle: str | None = None) -> dict[str, Any]:

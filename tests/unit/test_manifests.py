@@ -165,6 +165,7 @@ def test_policies_name_the_agents_account_and_genies_keys() -> None:
         assert condition["expression"] == f"request.userInfo.username == '{user}'"
         assert policy["spec"]["failurePolicy"] == "Fail"
     assert keys.NETWORK_LABEL in text
+    assert text.count(f"k != '{keys.ATTACHMENTS_LABEL}'") == 2
     assert keys.NETWORK_STATUS in text
     assert keys.PLUGIN_TYPES in text
     assert f"<= {plugin_types.MAX_BYTES}" in text

@@ -13,6 +13,12 @@
 {{- if or .Values.metrics.podMonitor .Values.agent.metricsOnNodeAddress }}true{{ end -}}
 {{- end -}}
 
+{{/* The mode of NetworkAttachmentDefinitions, empty for off (which YAML may read as false). */}}
+{{- define "genie.definitions" -}}
+{{- $mode := .Values.attachmentDefinitions.mode | default "off" -}}
+{{- if ne $mode "off" }}{{ $mode }}{{ end -}}
+{{- end -}}
+
 {{/* The webhook's settings, as a ConfigMap's data. */}}
 {{- define "genie.webhookSettings" -}}
 GENIE_NETWORKS: {{ join "," .Values.webhook.networks | quote }}

@@ -6,6 +6,7 @@ What is where:
     pods             pods: their manifests, their addresses, waiting for them
     observe          a pod's interfaces and routes, read from inside it
     agents           the agents: settings, modes, labels, Events, metrics
+    definitions      the custom resource of NetworkAttachmentDefinitions, and objects of it
     admission        namespaces, reviews and webhook configurations for tests of admission
     outside_webhook  the webhook as a process of the machine, for clusters without nodes
     chart_values     values of the chart that make sense together

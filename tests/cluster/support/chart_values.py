@@ -13,6 +13,26 @@ METRICS = {
     "dashboards": True,
     "labels": {"release": "prometheus"},
 }
+TENANTS = {
+    "trustedNamespaces": ["kube-system", "infra"],
+    "tenantTemplates": [
+        {
+            "namespaces": ["shop"],
+            "cniNamePrefix": "tenant-",
+            "subnets": ["10.20.0.0/16"],
+            "nodeNetworks": ["storage"],
+            "plugins": [
+                {
+                    "type": "bridge",
+                    "fixed": {"bridge": "tenants0", "vlan": 7},
+                    "free": ["mtu"],
+                    "ipam": "host-local",
+                    "capabilities": ["ips", "mac"],
+                }
+            ],
+        }
+    ],
+}
 WITHOUT_WEBHOOK = {"enabled": False}
 
 COMBINATIONS: list[Any] = [
@@ -30,6 +50,9 @@ COMBINATIONS: list[Any] = [
     pytest.param({"certificates": "files", "certificateSecret": "tls"}, id="certificates of files"),
     pytest.param({"webhook": {"hostNetwork": True}}, id="host network"),
     pytest.param({"metrics": METRICS}, id="metrics"),
+    pytest.param(
+        {"attachmentDefinitions": {"mode": "observe", **TENANTS}}, id="definitions of tenants"
+    ),
     pytest.param({"limits": "warn", "maxAttachments": 8, "maxPerNetwork": 4}, id="limits"),
     pytest.param(
         {

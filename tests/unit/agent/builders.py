@@ -83,7 +83,7 @@ class SteppedAgent:
         at_once = {"gone_seconds": 0, "start_seconds": 0}
         given = host.settings(**{**at_once, **settings})
         self.agent = Agent(given, host.plugin(), api.client())
-        self._reconcile_loop, self._publish_loop, _ = self.agent.loops
+        self._reconcile_loop, self._publish_loop, *_ = self.agent.loops
 
     def reconcile(self) -> None:
         """Reconcile, publish the labels, and reconcile again, as the agent does."""

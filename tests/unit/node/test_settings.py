@@ -49,6 +49,20 @@ def test_an_option_wins_over_its_variable() -> None:
     assert (settings.node_name, settings.port) == ("n2", 2)
 
 
+def test_who_may_define_networks() -> None:
+    """All namespaces by default; a comma alone names none."""
+    assert load(PROGRAM, ["--node-name=n"]).trusted_namespaces == ("*",)
+    assert load(PROGRAM, ["--node-name=n", "--trusted-namespaces=,"]).trusted_namespaces == ()
+    text = '[{"namespaces": ["shop"], "plugins": [{"type": "bridge"}]}]'
+    options = ["--node-name=n", "--trusted-namespaces=a,b", f"--tenant-templates={text}"]
+    settings = load(PROGRAM, [*options, "--attachment-definitions-mode=observe"])
+    assert settings.trusted_namespaces == ("a", "b")
+    assert [each.types for each in settings.tenant_templates] == [["bridge"]]
+    assert settings.copies_definitions
+    with pytest.raises(InvalidSettingsError, match=r"TEMPLATES\): \[0\]\.namespaces: name at"):
+        load(PROGRAM, ["--node-name=n", '--tenant-templates=[{"namespaces": []}]'])
+
+
 def test_with_a_directory_the_settings_that_may_change_come_from_it_alone() -> None:
     """A variable of an older DaemonSet must not override the ConfigMap for ever."""
     environ = {"GENIE_NODE_NAME": "n1", "GENIE_MODE": "remove", "GENIE_MAX_ATTACHMENTS": "junk"}
@@ -57,6 +71,7 @@ def test_with_a_directory_the_settings_that_may_change_come_from_it_alone() -> N
 
 
 INVALID = {
+    "--attachment-definitions-mode=enforce": 'one of "off", "observe"',
     "--default-network=a/b": "the name of one network",
     "--mode=destroy": 'one of "install", "disable", "remove", "remove --force"',
     "--mode=REMOVE_FORCE": 'one of "install", "disable", "remove", "remove --force"',

@@ -52,7 +52,7 @@ def test_every_code_is_described_once() -> None:
 def test_every_key_of_ours_is_described() -> None:
     """Each annotation and label: dispatcher.keys has them all but the two of certs."""
     texts = {value for name, value in vars(keys).items() if name.isupper() and "/" in str(value)}
-    prefixes = ("cni-genie.io/", keys.NETWORK_LABEL, keys.NETWORK_STATUS)
+    prefixes = ("cni-genie.io/", "node.cni-genie.io/", keys.NETWORK_LABEL, keys.NETWORK_STATUS)
     shared = {text for text in texts if isinstance(text, str) and text.startswith(prefixes)}
     label = CertificateSettings().label.partition("=")[0]
     ours = {keys.ANNOTATION, *keys.SELECTION_KEYS, *shared, label, ca_secret.REQUEST}

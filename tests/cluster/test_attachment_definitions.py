@@ -1,0 +1,122 @@
+"""NetworkAttachmentDefinitions are copied to the node while the mode is observe."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.cluster.support.agents import agent_pod, agent_settings, granted, rolled_out
+from tests.cluster.support.definitions import CRD, OBSERVE, definition, definitions_rights
+from tests.devcluster.genie import NAMESPACE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.devcluster.cluster import Cluster
+
+NODE = "node1"
+LABEL = "node.cni-genie.io/attachments"
+NAME = "network-attachment-definitions.k8s.cni.cncf.io"
+
+
+def copies(cluster: Cluster) -> Path:
+    """Return the directory of the copies on the node."""
+    return cluster.node(NODE).path("/var/lib/cni/genie/nad")
+
+
+def read(file: Path) -> dict[str, Any]:
+    """Return a copy; empty if there is none."""
+    return dict(json.loads(file.read_text())) if file.exists() else {}
+
+
+def node_label(cluster: Cluster) -> str | None:
+    labels = cluster.get("node", NODE)["metadata"]["labels"]
+    value: str | None = labels.get(LABEL)
+    return value
+
+
+def apply(cluster: Cluster, *objects: dict[str, Any]) -> None:
+    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
+    cluster.kubectl("apply", "--server-side", "-f", "-", input=text)
+
+
+def within(seconds: float, holds: Any, what: str) -> float:
+    """Wait for what the agent does; return how long it took."""
+    begin = time.monotonic()
+    while not holds():
+        assert time.monotonic() - begin < seconds, f"{what}: not within {seconds} s"
+        time.sleep(0.05)
+    return time.monotonic() - begin
+
+
+@pytest.fixture
+def observing(cluster: Cluster) -> Iterator[None]:
+    """Let the agents copy definitions, in a cluster whose custom resource is of the test."""
+    with (
+        granted(cluster, definitions_rights()),
+        agent_settings(
+            cluster, attachment_definitions_mode=OBSERVE, attachment_definitions_delay_seconds=0
+        ),
+    ):
+        yield
+    cluster.kubectl("delete", "crd", NAME, "--ignore-not-found")
+
+
+@pytest.mark.usefixtures("observing")
+def test_definitions_are_copied_while_they_change(cluster: Cluster, namespace: str) -> None:
+    """Without the custom resource, once it is there, and through a restart of the agent."""
+    folder = copies(cluster)
+    state, blue = folder / ".synced", folder / namespace / "blue"
+
+    # The custom resource is missing: one line in the log, no label, and the agent is ready.
+    time.sleep(4)
+    log = cluster.kubectl("logs", agent_pod(cluster, NODE), "-c", "agent", "-n", NAMESPACE).stdout
+    assert log.count("informer cache cannot list or watch") == 1
+    assert not read(state).get("complete")
+    assert node_label(cluster) is None
+
+    # It appears: the agent asks again, after a minute at most.
+    apply(cluster, CRD)
+    cluster.kubectl("wait", "--for=condition=Established", f"crd/{NAME}", "--timeout=30s")
+    within(65, lambda: read(state).get("complete"), "the first complete copy")
+    within(15, lambda: node_label(cluster) == "true", "the label")
+
+    # Created, changed, refused.
+    apply(cluster, definition(namespace, "blue", {"type": "bridge", "mtu": 1400}))
+    within(3, blue.exists, "the copy")
+    first = read(blue)
+    assert (first["format"], first["refused"]) == (1, "")
+    assert json.loads(first["config"]) == {"type": "bridge", "mtu": 1400}
+    assert (blue.stat().st_mode & 0o777, folder.stat().st_mode & 0o777) == (0o600, 0o700)
+    apply(cluster, definition(namespace, "blue", {"type": "bridge", "mtu": 1300}))
+    within(3, lambda: read(blue)["hash"] != first["hash"], "the changed copy")
+    apply(
+        cluster,
+        definition(namespace, "large", {"type": "bridge", "x": "y" * (1 << 20)}),
+        definition(namespace, "hostile", [None]),
+    )
+    for name, reason in (("large", "may not be more than 64 KiB"), ("hostile", "a JSON object")):
+        within(3, (folder / namespace / name).exists, name)
+        assert reason in read(folder / namespace / name)["refused"]
+        assert read(folder / namespace / name)["config"] == ""
+
+    # The agent is restarted, and a definition deleted meanwhile: no other file is written again.
+    written = blue.stat().st_mtime_ns
+    cluster.kubectl("delete", "pod", agent_pod(cluster, NODE), "-n", NAMESPACE)
+    cluster.kubectl("delete", "net-attach-def", "large", "-n", namespace)
+    rolled_out(cluster)
+    within(20, lambda: not (folder / namespace / "large").exists(), "the removal after a list")
+    assert blue.stat().st_mtime_ns == written
+    assert node_label(cluster) == "true"
+    cluster.kubectl("delete", "net-attach-def", "blue", "-n", namespace)
+    within(3, lambda: not blue.exists(), "the removal after an event")
+
+
+def test_without_the_mode_nothing_of_it_is_left(cluster: Cluster) -> None:
+    """The copies and the label of an earlier mode are removed; this test follows the one above."""
+    within(15, lambda: node_label(cluster) is None, "the label")
+    assert not copies(cluster).exists()
