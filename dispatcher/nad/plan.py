@@ -70,9 +70,8 @@ def plan_pod(annotations: Mapping[str, str], default: str) -> list[PlannedAttach
     selected = _selections(annotations, keys.NETWORKS, faults)
     is_chosen = bool(annotations.get(keys.DEFAULT_NETWORK, "").strip(BLANKS))
     own = written if written.strip(BLANKS) or is_chosen else default
+    # An annotation with a fault counts as empty below, so that the others' faults are reported too.
     items = _items(own, faults)
-    if faults:
-        raise InvalidPlanError(faults)
 
     # The order of "cni" is that of its attachments; only the primary comes to the front.
     items.sort(key=lambda item: not item.is_primary)

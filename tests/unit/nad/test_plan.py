@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dispatcher import annotation
 from dispatcher.annotation import Selection
 from dispatcher.keys import DEFAULT_NETWORK, NETWORKS
 from dispatcher.nad.plan import InvalidPlanError, PlannedAttachment, plan_pod
@@ -108,7 +113,7 @@ def test_a_pod_has_no_plan(values: tuple[str, ...], key: str, position: int, par
 
 
 def test_the_faults_of_all_annotations_are_reported_at_once() -> None:
-    """Each value is parsed, and then the plan is made of them."""
+    """Those of each value, and then those that they have together."""
     with pytest.raises(InvalidPlanError) as caught:
         plan_pod(pod("a/b", "a,,", "B"), "")
     assert [(key, fault.position) for key, fault in caught.value.faults] == [
@@ -119,8 +124,11 @@ def test_the_faults_of_all_annotations_are_reported_at_once() -> None:
     ]
     with pytest.raises(InvalidPlanError) as caught:
         plan_pod(pod("a", "x@eth0,y@d,z@d", "b,c@e"), "")
-    keys = [key for key, _ in caught.value.faults]
-    assert keys == [DEFAULT_NETWORK, DEFAULT_NETWORK, NETWORKS, NETWORKS]
+    found = [key for key, _ in caught.value.faults]
+    assert found == [DEFAULT_NETWORK, DEFAULT_NETWORK, NETWORKS, NETWORKS]
+    with pytest.raises(InvalidPlanError) as caught:
+        plan_pod(pod("a/b", "x@d,y@d", "B"), "")
+    assert [key for key, _ in caught.value.faults] == [DEFAULT_NETWORK, "cni", NETWORKS]
 
 
 interfaces = st.sampled_from(["", "@net1", "@net2", "@net3", "@net4", "@eth1", "@eth0", "@d"])
@@ -140,3 +148,26 @@ def test_interfaces_of_a_plan_are_distinct(
     given_names = [each.interface for each in plan]
     assert len(set(given_names)) == len(given_names)
     assert {item.partition("@")[2] for item in networks.split(",")} - {""} <= set(given_names)
+
+
+LOADED = """
+import sys
+sys.path.insert(0, sys.argv[1])
+before = set(sys.modules)
+from dispatcher.nad import attachments, plan
+networks = '[{"name": "a", "ips": ["10.0.0.2/24"], "mac": "02:00:00:00:00:01", "cni-args": {}}]'
+assert plan.plan_pod({"k8s.v1.cni.cncf.io/networks": networks}, "canal")[1].interface == "net1"
+assert attachments.parse_attachments("shop/a:3f9c2a")
+loaded = set(sys.modules) - before
+print(*sorted(name for name in loaded if not name.startswith("dispatcher")))
+assert "dispatcher.nad.json_places" not in loaded
+"""
+
+
+def test_a_valid_plan_loads_cheap_modules_alone() -> None:
+    """The plugin will make it for every pod with definitions, before the pod starts."""
+    root = Path(annotation.__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-IS", "-c", LOADED, root], capture_output=True, text=True, check=True
+    )
+    assert set(done.stdout.split()) <= {"__future__", "_json", "_socket"}
