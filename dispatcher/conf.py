@@ -70,16 +70,26 @@ class Conf:
         """The ``type`` of each plugin of the chain, in order."""
         return [plugin["type"] for plugin in self.plugins]
 
-    def first_plugins(self, count: int) -> Conf:
-        """Return the same configuration with only the first *count* plugins of its chain."""
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """The capabilities that some plugin of the chain declares."""
+        declared = (plugin.get("capabilities") or {} for plugin in self.plugins)
+        return frozenset(name for each in declared for name, enabled in each.items() if enabled)
+
+    def with_plugins(self, plugins: list[dict[str, Any]]) -> Conf:
+        """Return the same configuration with *plugins* as its chain."""
         return Conf(
             self.path,
             self.name,
             self.cni_version,
-            self.plugins[:count],
+            plugins,
             disable_check=self.disable_check,
             disable_gc=self.disable_gc,
         )
+
+    def first_plugins(self, count: int) -> Conf:
+        """Return the same configuration with only the first *count* plugins of its chain."""
+        return self.with_plugins(self.plugins[:count])
 
     def supports(self, version: str) -> bool:
         """Tell whether the configuration has *version* of the specification, or a later one."""

@@ -1,13 +1,14 @@
-"""Compile the plugin's modules into two files, for the interpreter that runs this.
+"""Compile the plugin's modules into three files, for the interpreter that runs this.
 
     <tag>.core    the modules that every ADD and DEL needs
+    <tag>.nad     what pods with NetworkAttachmentDefinitions need besides
     <tag>.rest    the other commands, and the command line for people
 
 ``<tag>`` names the interpreter's version, since the format is that version's own.
 :mod:`dispatcher.build.bundle` starts this file as a script, under the interpreter of the node, so
 only the standard library may be imported here.
 
-Two files instead of twenty: each file would cost three system calls and a search of the path. The
+Three files instead of fifty: each file would cost three system calls and a search of the path. The
 modules of the core are created in order, without even the search of an import.
 """
 
@@ -38,8 +39,29 @@ VOCABULARY = (
 )
 """The plugin's modules right below ``dispatcher``."""
 
+DEFINITIONS = (
+    "__init__",
+    "addresses",
+    "attachments",
+    "configuration",
+    "definition",
+    "definition_copy",
+    "elements",
+    "faults",
+    "grammar",
+    "json_places",
+    "names",
+    "plan",
+    "report",
+    "selection",
+)
+"""The plugin's modules of ``dispatcher.nad``: not those on the definitions of tenants."""
+
 SUBPACKAGES = ("state", "plugin")
 """The packages below ``dispatcher`` that belong to the plugin as a whole."""
+
+DEFINITION_PACKAGES = ("dispatcher.nad", "dispatcher.plugin.definitions")
+"""The packages in the file ``<tag>.nad``."""
 
 CORE = (
     "dispatcher.plugin.commands.add",
@@ -61,17 +83,20 @@ for name, is_package, code in core:
         setattr(sys.modules[package], last, module)
     exec(code, module.__dict__)
 
-class Rest:
-    modules = None
+class Others:
+    modules = {}
+    opened = set()
 
     @classmethod
     def find_spec(cls, name, path=None, target=None):
         if not name.startswith("dispatcher."):
             return None
-        if cls.modules is None:
+        suffix = ".nad" if name.startswith(nad_packages) else ".rest"
+        if suffix not in cls.opened:
             import marshal
-            with open(home + sys.implementation.cache_tag + ".rest", "rb") as file:
-                cls.modules = marshal.loads(file.read())
+            with open(home + sys.implementation.cache_tag + suffix, "rb") as file:
+                cls.modules.update(marshal.loads(file.read()))
+            cls.opened.add(suffix)
         if name in cls.modules:
             from _frozen_importlib import ModuleSpec
             return ModuleSpec(name, cls, origin=name, is_package=cls.modules[name][0])
@@ -84,17 +109,19 @@ class Rest:
     def exec_module(cls, module):
         exec(cls.modules[module.__name__][1], module.__dict__)
 
-sys.meta_path.insert(0, Rest)
+sys.meta_path.insert(0, Others)
 """
 """What the launcher runs first: creates the core's modules, and lets ``import`` find the others.
 
 The launcher passes ``core``, the list of modules, and ``home``, the folder with a slash at its end.
+:func:`compile_bundle` adds ``nad_packages``, which are :data:`DEFINITION_PACKAGES`.
 """
 
 
 def modules() -> dict[str, Path]:
     """Return the files of the plugin's modules by name, a package before its modules."""
     files = [PACKAGE / f"{name}.py" for name in VOCABULARY]
+    files += [PACKAGE / "nad" / f"{name}.py" for name in DEFINITIONS]
     for folder in SUBPACKAGES:
         files += sorted((PACKAGE / folder).rglob("*.py"))
     return {_module_name(file): file for file in files}
@@ -108,22 +135,25 @@ def _module_name(file: Path) -> str:
 
 
 def compile_bundle(folder: Path) -> None:
-    """Write both files into *folder*."""
+    """Write the files into *folder*."""
     files = modules()
     trees = {name: ast.parse(file.read_bytes()) for name, file in files.items()}
     packages = {name for name, file in files.items() if file.stem == "__init__"}
     core_names = _with_imports(CORE, trees)
     codes = {name: _compile(name, tree) for name, tree in trees.items()}
 
-    boot = compile(BOOT, "boot.py", "exec", optimize=2)
+    boot = compile(f"nad_packages = {DEFINITION_PACKAGES!r}{BOOT}", "boot.py", "exec", optimize=2)
     core = [(name, name in packages, codes[name]) for name in core_names]
-    rest = {
+    others = {
         name: (name in packages, code) for name, code in codes.items() if name not in core_names
     }
+    of_definitions = {name for name in others if name.startswith(DEFINITION_PACKAGES)}
 
     bundle = folder / sys.implementation.cache_tag
     bundle.with_suffix(".core").write_bytes(marshal.dumps((boot, core)))
-    bundle.with_suffix(".rest").write_bytes(marshal.dumps(rest))
+    for suffix, names in ((".nad", of_definitions), (".rest", others.keys() - of_definitions)):
+        content = {name: others[name] for name in sorted(names)}
+        bundle.with_suffix(suffix).write_bytes(marshal.dumps(content))
 
 
 def _with_imports(names: tuple[str, ...], trees: dict[str, ast.Module]) -> list[str]:

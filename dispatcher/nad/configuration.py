@@ -59,25 +59,23 @@ _BY_FOLDED = {key.casefold(): key for key in _KEYS}
 
 
 class Configuration:
-    """A valid configuration: ``conf`` as the node reads it, and ``value``, the object as written.
+    """A valid configuration: ``conf`` as the node reads it, and ``value`` as it is written."""
 
-    ``capabilities`` are those that some plugin of the chain declares.
-    """
-
-    __slots__ = ("capabilities", "conf", "value")
+    __slots__ = ("conf", "value")
 
     def __init__(self, network: Conf, value: dict[str, Any]) -> None:
         self.conf = network
         self.value = value
-        declared = (plugin.get("capabilities") or {} for plugin in network.plugins)
-        self.capabilities = frozenset(
-            name for each in declared for name, enabled in each.items() if enabled
-        )
 
     @property
     def name(self) -> str:
         """The name of the network as its plugins get it."""
         return self.conf.name
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """The capabilities that some plugin of the chain declares."""
+        return self.conf.capabilities
 
     @property
     def types(self) -> list[str]:

@@ -9,6 +9,7 @@ In the order in which a call goes through them:
     deadline        divides the time of one call: for locks, for work, for a roll-back
     commands        ADD, DEL, CHECK, GC and STATUS
     plan            decides what the pod gets (pure)
+    definitions     attaches a pod to the NetworkAttachmentDefinitions that it selects
     agent_client    asks the agent for a pod's annotation, if the runtime passes none
     container_lock  holds the locks of a call for one container
     rebuild         reads a container's record, and rebuilds one that is corrupt

@@ -20,8 +20,9 @@ class Effects:
 
     ``run`` runs a delegate, ``find_network`` returns a network's configuration by name,
     ``open_namespace`` opens the pod's network namespace, ``ask_agent`` returns a pod's annotation,
-    ``now`` is the time of day in seconds of the epoch, ``timings`` times the attachments,
-    ``warn`` prints a line on standard error, and ``cache_dir`` is libcni's cache.
+    ``now`` is the time of day in seconds of the epoch, ``sleep`` waits for some seconds,
+    ``timings`` times the attachments, ``warn`` prints a line on standard error, and ``cache_dir``
+    is libcni's cache.
     """
 
     __slots__ = (
@@ -31,6 +32,7 @@ class Effects:
         "now",
         "open_namespace",
         "run",
+        "sleep",
         "timings",
         "warn",
     )
@@ -43,6 +45,7 @@ class Effects:
         open_namespace: Callable[[str], NetworkNamespace],
         ask_agent: Callable[[str, str], str],
         now: Callable[[], float],
+        sleep: Callable[[float], None],
         timings: Timings,
         warn: Callable[[str], None],
         cache_dir: str,
@@ -52,6 +55,7 @@ class Effects:
         self.open_namespace = open_namespace
         self.ask_agent = ask_agent
         self.now = now
+        self.sleep = sleep
         self.timings = timings
         self.warn = warn
         self.cache_dir = cache_dir

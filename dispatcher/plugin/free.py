@@ -119,6 +119,10 @@ def _release_each(
 def _find_conf(call: Call, attachment: Attachment) -> Conf:
     """Return the configuration of a network that a rebuilt record has only by name."""
     try:
+        if "/" in attachment.network:  # a NetworkAttachmentDefinition: networks have no slash
+            from dispatcher.plugin.definitions import pod_plan
+
+            return pod_plan.conf_of(call, attachment.network)
         return plan.look_up(attachment.network, call.effects.find_network)
     except CNIError as error:
         sentence = f"cannot release interface {attachment.interface}"

@@ -30,13 +30,17 @@ class PluginSettings:
     ``deadline``: the time for a whole call, in seconds.
     ``park_after``: how long a delegate that cannot run makes DEL fail, in seconds.
     ``max_attachments``, ``max_per_network``: the limits of static pods, 0 for none.
+    ``attaches_definitions``: whether pods are attached to NetworkAttachmentDefinitions.
+    ``excluded_namespaces``: the namespaces whose pods admission does not validate.
     """
 
     __slots__ = (
         "agent_socket",
+        "attaches_definitions",
         "conf_dirs",
         "deadline",
         "default",
+        "excluded_namespaces",
         "max_attachments",
         "max_per_network",
         "park_after",
@@ -50,9 +54,11 @@ class PluginSettings:
         self.agent_socket: str = conf.get("agentSocket", "")
         self.deadline: int = conf.get("deadlineSeconds", 90)
         self.park_after: int = conf.get("parkAfterSeconds", 600)
-        limits = _own_args(conf)
-        self.max_attachments: int = limits.get("maxAttachments", 0)
-        self.max_per_network: int = limits.get("maxPerNetwork", 0)
+        args = _own_args(conf)
+        self.max_attachments: int = args.get("maxAttachments", 0)
+        self.max_per_network: int = args.get("maxPerNetwork", 0)
+        self.attaches_definitions: bool = args.get("attachmentDefinitions") == "enforce"
+        self.excluded_namespaces: list[str] = args.get("excludedNamespaces", [])
 
 
 def _own_args(conf: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,6 +84,8 @@ def _is_seconds(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= 24 * 3600
 
 
+_DEFINITION_MODES = ["off", "observe", "enforce"]
+
 _OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "default": (lambda value: isinstance(value, str), "the name of a network"),
     "confDirs": (
@@ -89,6 +97,17 @@ _OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "deadlineSeconds": (_is_seconds, "a whole number of seconds, from 1 to 86400"),
     "parkAfterSeconds": (_is_seconds, "a whole number of seconds, from 1 to 86400"),
 }
+_ARGS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "maxAttachments": (_is_limit, "a whole number, 0 for no limit"),
+    "maxPerNetwork": (_is_limit, "a whole number, 0 for no limit"),
+    "attachmentDefinitions": (_DEFINITION_MODES.__contains__, '"off", "observe" or "enforce"'),
+    "excludedNamespaces": (
+        lambda value: isinstance(value, list) and all(isinstance(each, str) for each in value),
+        "a list of namespaces",
+    ),
+}
+"""Options in Genie's part of ``args``."""
+
 _STANDARD = frozenset(
     {"cniVersion", "name", "type", "capabilities", "runtimeConfig", "prevResult", "args"}
 )
@@ -116,6 +135,15 @@ class GenieConf:
             if key in conf:
                 # libcni writes an empty list as null, and leaves out a list that is missing
                 self.valid_attachments = [] if conf[key] is None else conf[key]
+
+    @property
+    def selects_definitions(self) -> bool:
+        """Whether the pod selects NetworkAttachmentDefinitions, and this node attaches them."""
+        return (
+            self.settings.attaches_definitions
+            and self.annotations is not None
+            and not self.annotations.keys().isdisjoint(keys.SELECTION_KEYS)
+        )
 
 
 def stated_version(data: bytes) -> str:
@@ -212,11 +240,10 @@ def validate_options(value: Mapping[str, Any]) -> None:
                 f"Genie's options: {', '.join(_OPTIONS)}",
             )
 
-    for key in ("maxAttachments", "maxPerNetwork"):
-        if not _is_limit(_own_args(value).get(key, 0)):
-            raise CNIError(
-                cni_errors.INVALID_CONF, f'"{key}" in "args" must be a whole number, 0 for no limit'
-            )
+    args = _own_args(value)
+    for key, (is_valid, expected) in _ARGS.items():
+        if key in args and not is_valid(args[key]):
+            raise CNIError(cni_errors.INVALID_CONF, f'"{key}" in "args" must be {expected}')
 
     runtime_config = value.get("runtimeConfig")
     if runtime_config is None:

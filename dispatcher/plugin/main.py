@@ -297,6 +297,7 @@ def _effects(
         open_namespace=open_namespace,
         ask_agent=ask_agent,
         now=clock.time,
+        sleep=time.sleep,
         timings=Timings(clock.monotonic),
         warn=warn,
         cache_dir=_LIBCNI_CACHE,

@@ -25,6 +25,19 @@ if TYPE_CHECKING:
     from dispatcher.plugin.call import Call
 
 
+def plan_call(call: Call) -> list[Attachment]:
+    """Return all attachments of the call's pod, in the order in which they are attached.
+
+    Raises :class:`CNIError` as :func:`select_for_call` and :func:`attachments` do, and for a pod
+    that selects NetworkAttachmentDefinitions with code 11, too.
+    """
+    if call.conf.selects_definitions:
+        from dispatcher.plugin.definitions import pod_plan
+
+        return pod_plan.attachments_for_call(call)
+    return attachments_for_call(call, select_for_call(call))
+
+
 def select_for_call(call: Call) -> tuple[Selection, ...]:
     """Return the networks that the call's pod selects, or the default network.
 
@@ -107,7 +120,7 @@ def attachments(
                 interface,
                 conf,
                 args=args,
-                capability_args=_declared(conf, runtime_config) if selection.is_primary else {},
+                capability_args=declared_args(conf, runtime_config) if selection.is_primary else {},
                 is_primary=selection.is_primary,
             )
         )
@@ -194,15 +207,9 @@ def _invalid(error: InvalidAnnotationError) -> CNIError:
     )
 
 
-def _declared(conf: Conf, runtime_config: Mapping[str, Any]) -> dict[str, Any]:
+def declared_args(conf: Conf, runtime_config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the capability arguments in *runtime_config* that a plugin of *conf* declares."""
-    declared = {
-        capability
-        for plugin in conf.plugins
-        for capability, enabled in (plugin.get("capabilities") or {}).items()
-        if enabled
-    }
-
+    declared = conf.capabilities
     return {
         capability: _lower_keys(value) if capability == "portMappings" else value
         for capability, value in runtime_config.items()

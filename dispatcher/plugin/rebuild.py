@@ -73,7 +73,7 @@ def _attachments(call: Call) -> list[Attachment]:
     Raises :class:`CNIError` if the annotations are unknown now.
     """
     try:
-        selections = plan.select_for_call(call)
+        attachments = _planned(call)
     except CNIError as error:
         if error.code not in _NEVER_ATTACHED:
             path = store.path_of(call.state_dir, call.request.container_id)
@@ -83,14 +83,23 @@ def _attachments(call: Call) -> list[Attachment]:
         call.effects.warn(str(error))
         return []
 
+    for attachment in attachments:
+        attachment.phase = ATTACHING
+    return attachments
+
+
+def _planned(call: Call) -> list[Attachment]:
+    if call.conf.selects_definitions:
+        from dispatcher.plugin.definitions import pod_plan
+
+        return pod_plan.rebuilt_attachments(call)
+
     attachments = []
-    for selection in selections:
+    for selection in plan.select_for_call(call):
         try:
             attachments += plan.attachments_for_call(call, (selection,))
         except CNIError:
             attachments.append(_without_conf(call, selection))
-    for attachment in attachments:
-        attachment.phase = ATTACHING
     return attachments
 
 

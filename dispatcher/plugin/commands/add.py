@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 def add(call: Call) -> dict[str, Any]:
     """Carry out ADD and return the result to print. Raises CNIError and OSError."""
-    planned = plan.attachments_for_call(call, plan.select_for_call(call))
+    planned = plan.plan_call(call)
     plan.refuse_conflicts(planned)
     _check_executables(call, planned)
 

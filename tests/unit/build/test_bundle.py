@@ -130,6 +130,33 @@ def test_the_rules_for_known_plugins_are_loaded_for_two_networks_or_more(
         assert ("dispatcher.plugin_rules" in names) == there
 
 
+@pytest.mark.parametrize(
+    ("networks", "there"),
+    [pytest.param(None, False, id="without"), pytest.param(" ", True, id="with")],
+)
+def test_a_pod_loads_the_modules_of_definitions_if_it_selects_some(
+    launcher: Path, tmp_path: Path, networks: str | None, *, there: bool
+) -> None:
+    """A pod without the annotations loads none of them, nor opens their file."""
+    annotations = {} if networks is None else {keys.NETWORKS: networks}
+    more: dict[str, Any] = {
+        "runtimeConfig": {keys.POD_ANNOTATIONS: {keys.ANNOTATION: "net", **annotations}},
+        "args": {keys.CONF_ARGS: {"attachmentDefinitions": "enforce"}},
+    }
+    if not there:
+        for file in (launcher.parent / ".genie").rglob("*.nad"):
+            file.rename(file.with_suffix(".away"))
+    try:
+        names = loaded([str(launcher)], tmp_path, "ADD", **more)
+    finally:
+        for file in (launcher.parent / ".genie").rglob("*.away"):
+            file.rename(file.with_suffix(".nad"))
+    of_definitions = {name for name in names if name.startswith(compile_plugin.DEFINITION_PACKAGES)}
+    assert bool(of_definitions) == there
+    bare = loaded(["-c", "pass"], tmp_path, "VERSION")
+    assert {name for name in names - bare if not name.startswith("dispatcher")} <= ALWAYS
+
+
 def test_ipv6_addresses_cost_one_module_where_they_are_parsed(
     launcher: Path, tmp_path: Path
 ) -> None:
@@ -262,18 +289,19 @@ def test_a_carried_interpreter_is_named_by_its_path_on_the_node(
 def test_the_compiled_core_is_in_the_order_of_its_imports(
     tmp_path: Path,
 ) -> None:
-    """Core and rest together are all modules of the plugin."""
+    """Together the files have all modules of the plugin, and each has none of another."""
     compile_plugin.compile_bundle(tmp_path)
     tag = sys.implementation.cache_tag
     boot, core = marshal.loads((tmp_path / f"{tag}.core").read_bytes())  # noqa: S302 - just made
     rest = marshal.loads((tmp_path / f"{tag}.rest").read_bytes())  # noqa: S302 - just made
+    nad = marshal.loads((tmp_path / f"{tag}.nad").read_bytes())  # noqa: S302 - just made
     names = [name for name, _, _ in core]
     assert names[0] == "dispatcher"
     assert names.index("dispatcher.jsontext") < names.index("dispatcher.plugin.main")
     assert boot.co_name == "<module>"
     assert "dispatcher.plugin.commands.gc" in rest
-    assert not set(names) & set(rest)
-    assert {*names, *rest} == set(compile_plugin.modules())
+    assert "dispatcher.nad.grammar" in nad
+    assert sorted([*names, *rest, *nad]) == sorted(compile_plugin.modules())
 
 
 def test_the_build_command_in_this_process(

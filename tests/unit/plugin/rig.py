@@ -138,6 +138,7 @@ class Rig:
         self.options: dict[str, Any] = {}
         self.version = "1.1.0"
         self.timings: list[dict[str, Any]] = []
+        self.on_sleep: Callable[[], None] = lambda: None
         self.network("weave", "w1", "w2")
         self.network("canal", "c1")
 
@@ -155,6 +156,7 @@ class Rig:
         container: str = "c1",
         interface: str = "eth0",
         netns: str = "/ns",
+        args_of_call: str = "K8S_POD_NAMESPACE=ns;K8S_POD_NAME=pod;K8S_POD_UID=u",
         **keys_of_conf: Any,
     ) -> Any:
         """Carry out one command and return its answer."""
@@ -164,7 +166,7 @@ class Rig:
             "CNI_IFNAME": interface,
             "CNI_NETNS": netns,
             "CNI_PATH": "/bin",
-            "CNI_ARGS": "K8S_POD_NAMESPACE=ns;K8S_POD_NAME=pod;K8S_POD_UID=u",
+            "CNI_ARGS": args_of_call,
         }
         annotations = {} if cni is None else {keys.ANNOTATION: cni}
         conf = {
@@ -186,6 +188,7 @@ class Rig:
             open_namespace=self._open_namespace,
             ask_agent=self._ask_agent,
             now=lambda: self.now,
+            sleep=self._sleep,
             timings=timings,
             warn=self.warnings.append,
             cache_dir=str(self.cache),
@@ -196,6 +199,11 @@ class Rig:
             return COMMANDS[command](call)
         finally:
             self.timings = timings.entries
+
+    def _sleep(self, seconds: float) -> None:
+        """Let time pass; tests replace :attr:`on_sleep` to change something meanwhile."""
+        self.clock += seconds
+        self.on_sleep()
 
     def _open_namespace(self, netns: str) -> Any:
         return self.pod.open(netns)

@@ -1,0 +1,86 @@
+"""What a pod asks of an attachment, in the form in which its plugins get it.
+
+    ips, mac, infiniband-guid, portMappings, bandwidth    capability arguments (runtimeConfig)
+    cni-args                                              ``args.cni`` of every plugin
+
+A capability argument reaches only a plugin that declares it, so at least one of the chain must.
+Otherwise the attachment is refused: the pod would have another address than it asked for.
+
+Rules of this file: pure. No configuration that it gets is changed.
+"""
+
+from __future__ import annotations
+
+from dispatcher.annotation import quote
+from dispatcher.cni_errors import BROKEN_NETWORK, INVALID_ANNOTATION, CNIError
+from dispatcher.nad.selection import as_element
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from dispatcher.conf import Conf
+    from dispatcher.nad.selection import NetworkSelection
+
+CAPABILITIES = {
+    "ips": "ips",
+    "mac": "mac",
+    "infiniband-guid": "infinibandGUID",
+    "portMappings": "portMappings",
+    "bandwidth": "bandwidth",
+}
+"""Keys of a selection that become capability arguments, each with the capability."""
+
+UNLIMITED_BURST = (1 << 32) - 1
+"""The burst of a rate without one, in bits: the plugin ``bandwidth`` refuses to have none."""
+
+
+def capability_args(selection: NetworkSelection, conf: Conf, sentence: str) -> dict[str, Any]:
+    """Return the capability arguments of *selection* for the plugins of *conf*.
+
+    *sentence* names the definition. Raises :class:`CNIError` with code 100 for one that no plugin
+    declares.
+    """
+    element = as_element(selection)
+    args = {name: element[key] for key, name in CAPABILITIES.items() if key in element}
+    missing = sorted(args.keys() - conf.capabilities)
+    if missing:
+        listed = ", ".join(map(quote, missing))
+        raise CNIError(
+            INVALID_ANNOTATION,
+            f"{sentence} cannot be attached as the pod asks: no plugin of its configuration "
+            f"declares the capability {listed}",
+            'add it to "capabilities" of a plugin that has it, or do not ask for it',
+        )
+    if "bandwidth" in args:
+        args["bandwidth"] = _with_bursts(args["bandwidth"])
+    return args
+
+
+def _with_bursts(limits: dict[str, int]) -> dict[str, int]:
+    for direction in ("ingress", "egress"):
+        if f"{direction}Rate" in limits:
+            limits.setdefault(f"{direction}Burst", UNLIMITED_BURST)
+    return limits
+
+
+def with_cni_args(conf: Conf, cni_args: dict[str, Any] | None, sentence: str) -> Conf:
+    """Return *conf* with *cni_args* in ``args.cni`` of every plugin, over what is written there.
+
+    Raises :class:`CNIError` with code 102 if the configuration has something else in that place.
+    """
+    if not cni_args:
+        return conf
+    return conf.with_plugins([_with_args(plugin, cni_args, sentence) for plugin in conf.plugins])
+
+
+def _with_args(plugin: dict[str, Any], cni_args: dict[str, Any], sentence: str) -> dict[str, Any]:
+    args = plugin.get("args") or {}
+    written = args.get("cni") or {} if isinstance(args, dict) else None
+    if not isinstance(written, dict):
+        raise CNIError(
+            BROKEN_NETWORK,
+            f'{sentence} cannot be attached with "cni-args": "args" of its plugin '
+            f'{quote(plugin["type"])} is not an object with an object in "cni"',
+        )
+    return {**plugin, "args": {**args, "cni": {**written, **cni_args}}}

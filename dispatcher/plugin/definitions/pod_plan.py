@@ -1,0 +1,210 @@
+"""Plan a pod that selects NetworkAttachmentDefinitions: all its attachments, the primary first.
+
+:mod:`dispatcher.nad.plan` says which attachments the annotations ask for. Here each gets its
+configuration: an item of ``cni`` that of the node's network, as for every pod, and a definition
+that of its copy on this node.
+
+If the networks of ``cni`` or the default have a plugin that attaches definitions itself, such as
+``multus``, that plugin gets the annotations too, and Genie attaches no definition.
+"""
+
+from __future__ import annotations
+
+from dispatcher import keys
+from dispatcher.annotation import Selection, quote
+from dispatcher.cni_errors import INVALID_ANNOTATION, CNIError
+from dispatcher.conf import VERSIONS, Conf
+from dispatcher.nad.configuration import DELEGATING
+from dispatcher.nad.names import is_label
+from dispatcher.nad.plan import InvalidPlanError, plan_pod
+from dispatcher.plugin import plan
+from dispatcher.plugin.definitions import delegate_input
+from dispatcher.plugin.definitions.copies import WAIT_SECONDS, DefinitionCopies
+from dispatcher.plugin.definitions.permission import SelectedDefinition, permitted_hashes
+from dispatcher.state.record import Attachment, pod_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from dispatcher.nad.plan import PlannedAttachment
+    from dispatcher.nad.selection import NetworkSelection
+    from dispatcher.plugin.call import Call
+
+
+def attachments_for_call(call: Call) -> list[Attachment]:
+    """Return the attachments of the call's pod, each with its configuration.
+
+    Waits up to :data:`~dispatcher.plugin.definitions.copies.WAIT_SECONDS` for new definitions.
+    Raises :class:`CNIError` with code 7, 11, 100, 101 or 102.
+    """
+    pod = _Pod(call, WAIT_SECONDS)
+    return pod.delegating or [pod.attachment(each) for each in pod.planned()]
+
+
+def rebuilt_attachments(call: Call) -> list[Attachment]:
+    """Return the attachments of a pod whose record is unreadable, for their DEL.
+
+    One whose configuration is unknown now has no plugins. Raises :class:`CNIError` with code 7 or
+    100 for a pod that ADD has refused.
+    """
+    pod = _Pod(call, 0)
+    if pod.delegating:
+        return pod.delegating
+    attachments = []
+    for planned in pod.planned():
+        try:
+            attachments.append(pod.attachment(planned))
+        except CNIError:
+            attachments.append(pod.without_conf(planned))
+    return attachments
+
+
+def conf_of(call: Call, full_name: str) -> Conf:
+    """Return the present configuration of the definition ``namespace/name``.
+
+    For a rebuilt record that has only the name. Raises :class:`CNIError`.
+    """
+    namespace, _, name = full_name.partition("/")
+    return DefinitionCopies(call, 0).conf(namespace, name, "")
+
+
+class _Pod:
+    """The pod of *call*; *seconds* is how long to wait for new definitions."""
+
+    def __init__(self, call: Call, seconds: float) -> None:
+        self._call = call
+        self._annotations = _texts(call.conf.annotations or {})
+        self._namespace = pod_of(call.request.args)[0]
+        self._copies = DefinitionCopies(call, seconds)
+        self._hashes: dict[str, str] = {}
+        """By interface of the plan."""
+        self._own: dict[str, Attachment] = {}
+        """By interface of the plan: the networks of ``cni`` or the default."""
+        self._errors: dict[str, CNIError] = {}
+        """By interface of the plan: why such a network cannot be attached."""
+
+        # An error is of no consequence if the pod selects another primary.
+        try:
+            selections = plan.select(self._annotations, call.conf.settings.default)
+        except CNIError as error:
+            self._errors[keys.PRIMARY_INTERFACE] = error
+            return
+        for selection in selections:
+            try:
+                [attachment] = plan.attachments_for_call(call, (selection,))
+                self._own[selection.interface] = attachment
+            except CNIError as error:
+                self._errors[selection.interface] = error
+
+    @property
+    def delegating(self) -> list[Attachment]:
+        """All attachments, if one of them has a plugin that attaches definitions itself."""
+        attachments = list(self._own.values())
+        types = {plugin_type for each in attachments for plugin_type in each.conf.types}
+        return [] if types.isdisjoint(DELEGATING) else attachments
+
+    def planned(self) -> list[PlannedAttachment]:
+        """Return what the annotations ask for, and admission has permitted.
+
+        Raises :class:`CNIError` with code 7 or 100.
+        """
+        try:
+            planned = plan_pod(self._annotations, self._call.conf.settings.default)
+        except InvalidPlanError as error:
+            message = f"cannot apply the pod's annotations: {error}"
+            raise CNIError(INVALID_ANNOTATION, message) from None
+        if not any(each.is_primary for each in planned):
+            raise self._errors[keys.PRIMARY_INTERFACE]  # there is no default
+
+        of_definitions = [each for each in planned if each.source != keys.ANNOTATION]
+        hashes = permitted_hashes(
+            [self._selected(each) for each in of_definitions],
+            self._annotations,
+            is_validated=self._is_validated,
+        )
+        interfaces = (each.interface for each in of_definitions)
+        self._hashes = dict(zip(interfaces, hashes, strict=True))
+        return planned
+
+    @property
+    def _is_validated(self) -> bool:
+        """Whether admission validates pods like this one."""
+        is_static = self._annotations.get(keys.CONFIG_SOURCE, "api") != "api"
+        return not is_static and self._namespace not in self._call.conf.settings.excluded_namespaces
+
+    def _selected(self, planned: PlannedAttachment) -> SelectedDefinition:
+        selection: NetworkSelection = planned.selection  # type: ignore[assignment]
+        return SelectedDefinition(
+            self._namespace_of(selection),
+            selection.name,
+            is_default=planned.source == keys.DEFAULT_NETWORK,
+            has_port_mappings=bool(selection.port_mappings),
+        )
+
+    def _namespace_of(self, selection: NetworkSelection) -> str:
+        namespace = selection.namespace or self._namespace
+        if not is_label(namespace):  # it becomes a part of a path
+            raise CNIError(
+                INVALID_ANNOTATION,
+                "the pod selects a NetworkAttachmentDefinition of its own namespace, but "
+                "the container runtime did not pass it: K8S_POD_NAMESPACE is not valid in CNI_ARGS",
+            )
+        return namespace
+
+    def attachment(self, planned: PlannedAttachment) -> Attachment:
+        """Return one attachment of the plan. Raises :class:`CNIError`."""
+        selection = planned.selection
+        if isinstance(selection, Selection):
+            if planned.interface in self._errors:
+                raise self._errors[planned.interface]
+            return self._own[planned.interface]
+
+        sentence = f"NetworkAttachmentDefinition {quote(self._network(planned))}"
+        if planned.interface == self._call.request.interface and not planned.is_primary:
+            raise CNIError(
+                INVALID_ANNOTATION,
+                f"{sentence} cannot use interface {quote(planned.interface)}: this interface "
+                "belongs to the primary; choose another interface",
+            )
+        namespace, short_hash = self._namespace_of(selection), self._hashes[planned.interface]
+        conf = self._copies.conf(namespace, selection.name, short_hash)
+        requested = delegate_input.capability_args(selection, conf, sentence)
+        conf = delegate_input.with_cni_args(conf, selection.cni_args, sentence)
+        runtime_config = self._call.conf.runtime_config if planned.is_primary else {}
+        return self._attachment(
+            planned, conf, {**plan.declared_args(conf, runtime_config), **requested}
+        )
+
+    def without_conf(self, planned: PlannedAttachment) -> Attachment:
+        """Return one attachment of the plan whose configuration is unknown: it has no plugins."""
+        return self._attachment(planned, Conf("", self._network(planned), VERSIONS[-1], []), {})
+
+    def _network(self, planned: PlannedAttachment) -> str:
+        selection = planned.selection
+        if isinstance(selection, Selection):
+            return selection.network
+        return f"{self._namespace_of(selection)}/{selection.name}"
+
+    def _attachment(
+        self, planned: PlannedAttachment, conf: Conf, capability_args: dict[str, Any]
+    ) -> Attachment:
+        request = self._call.request
+        return Attachment(
+            self._network(planned),
+            request.interface if planned.is_primary else planned.interface,
+            request.interface,
+            conf,
+            args=request.args,
+            capability_args=capability_args,
+            is_primary=planned.is_primary,
+        )
+
+
+def _texts(annotations: Mapping[str, Any]) -> dict[str, str]:
+    """Return *annotations*, all of which must be texts; the runtime passes nothing else."""
+    for key, value in annotations.items():
+        if not isinstance(value, str):
+            raise CNIError(INVALID_ANNOTATION, f"annotation {quote(key)} must be a string")
+    return dict(annotations)

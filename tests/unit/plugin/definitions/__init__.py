@@ -1,0 +1,1 @@
+"""Pods that select NetworkAttachmentDefinitions, on the node of a model."""

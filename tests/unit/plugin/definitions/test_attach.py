@@ -1,0 +1,282 @@
+"""Pods with NetworkAttachmentDefinitions: what is attached, and what its plugins get."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dispatcher import cni_errors, keys
+from dispatcher.cni_errors import CNIError
+from tests.unit.plugin.rig import failure
+
+if TYPE_CHECKING:
+    from tests.unit.plugin.definitions.rig import DefinitionRig
+
+
+def attached(rig: DefinitionRig) -> list[str]:
+    """Return network and interface of each attachment in the record."""
+    return [f"{each['network']}@{each['interface']}" for each in rig.record()["attachments"]]
+
+
+PLANS: dict[str, tuple[str | None, tuple[str, ...], dict[str, Any], str]] = {
+    "networks beside the default": ("blue,red@data", ("ns/blue", "ns/red"), {},
+                                    "canal@eth0 ns/blue@net1 ns/red@data"),
+    "JSON": ('[{"name": "blue", "interface": "x"}]', ("ns/blue",), {}, "canal@eth0 ns/blue@x"),
+    "networks beside cni": ("red", ("ns/red",), {"cni": "canal@net1,weave"},
+                            "weave@eth0 canal@net1 ns/red@net2"),
+    "one definition twice": ("blue,blue", ("ns/blue", "ns/blue"), {},
+                             "canal@eth0 ns/blue@net1 ns/blue@net2"),
+    "another primary": (None, ("=ns/blue",), {"default": "blue"}, "ns/blue@eth0"),
+    "another primary and networks": ("red", ("=ns/blue", "ns/red"), {"default": "ns/blue"},
+                                     "ns/blue@eth0 ns/red@net1"),
+    "blank annotations": (" ", (), {}, "canal@eth0"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("networks", "marks", "more", "expected"), PLANS.values(), ids=PLANS)
+def test_a_pod_is_attached_to_its_plan(
+    rig: DefinitionRig,
+    networks: str | None,
+    marks: tuple[str, ...],
+    more: dict[str, Any],
+    expected: str,
+) -> None:
+    """The primary first; CHECK and DEL work without annotations, copies and option."""
+    rig.attach(networks, *marks, **more)
+    assert " ".join(attached(rig)) == expected
+    rig.options, rig.hashes = {}, {}
+    for file in (*rig.definitions.rglob("*"),):
+        if file.is_file():
+            file.unlink()
+    rig.run("CHECK")
+    rig.run("DEL")
+    assert (rig.delegates.held, rig.records) == (set(), [])
+
+
+def test_without_the_option_the_annotations_are_ignored(rig: DefinitionRig) -> None:
+    """That is the behaviour of a cluster that does not attach definitions."""
+    for mode in ("off", "observe"):
+        args = {keys.CONF_ARGS: {"attachmentDefinitions": mode}}
+        rig.ask("ADD", "blue@@", default="x,y", args=args)
+        assert attached(rig) == ["canal@eth0"]
+        rig.run("DEL")
+
+
+def test_a_definition_without_a_name_gives_its_own_to_the_plugins(rig: DefinitionRig) -> None:
+    """Section 3.4.2 of the specification; a configuration with a name keeps it."""
+    rig.attach("red,blue", "ns/red", "ns/blue")
+    assert [each["name"] for each in rig.delegates.given] == ["canal-net", "red", "red", "blue-net"]
+
+
+@pytest.mark.parametrize(
+    ("element", "expected"),
+    [
+        pytest.param({"ips": ["10.1.0.9/24"]}, {"ips": ["10.1.0.9/24"]}, id="ips"),
+        pytest.param({"mac": "02-23-45-67-89-AB"}, {"mac": "02:23:45:67:89:ab"}, id="mac"),
+        pytest.param(
+            {"infiniband-guid": "24:8a:07:03:00:8d:ae:2f"},
+            {"infinibandGUID": "24:8a:07:03:00:8d:ae:2f"},
+            id="infiniband-guid",
+        ),
+        pytest.param(
+            {"portMappings": [{"hostPort": 80, "containerPort": 8080}]},
+            {"portMappings": [{"hostPort": 80, "containerPort": 8080, "protocol": "tcp"}]},
+            id="portMappings",
+        ),
+        pytest.param(
+            {"bandwidth": {"ingressRate": 9000, "egressRate": 8000, "egressBurst": 70}},
+            {
+                "bandwidth": {
+                    "ingressRate": 9000,
+                    "ingressBurst": (1 << 32) - 1,
+                    "egressRate": 8000,
+                    "egressBurst": 70,
+                }
+            },
+            id="bandwidth",
+        ),
+    ],
+)
+def test_a_request_becomes_a_capability_argument(
+    rig: DefinitionRig, element: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    """It reaches the plugin that declares the capability, and no other; the record has it."""
+    [capability] = expected
+    plugins = [{"type": "r1", "capabilities": {capability: True}}, {"type": "r2"}]
+    rig.define("ns/red", {"plugins": plugins})
+    rig.attach([{"name": "red", **element}], "ns/red+hostPort")
+    first, second = rig.delegates.given[1:]
+    assert (first["runtimeConfig"], second.get("runtimeConfig")) == (expected, None)
+    assert rig.record()["attachments"][1]["capabilityArgs"] == expected
+
+    rig.define("ns/red", {"plugins": [{"type": "r1", "capabilities": {capability: False}}]})
+    rig.run("DEL")
+    rig.delegates.calls.clear()
+    with pytest.raises(CNIError, match=f'declares the capability "{capability}"') as caught:
+        rig.attach([{"name": "red", **element}], "ns/red+hostPort")
+    assert caught.value.code == cni_errors.INVALID_ANNOTATION
+    assert (rig.delegates.calls, rig.records) == ([], [])
+
+
+def test_the_arguments_of_the_runtime_go_to_the_primary_alone(rig: DefinitionRig) -> None:
+    """A definition as primary gets them; what its pod asks for there takes their place."""
+    config = {"type": "b1", "capabilities": {"portMappings": True, "ips": True}}
+    rig.define("ns/blue", config)
+    runtime = {"portMappings": [{"HostPort": 1}], "ips": ["10.0.0.1/24"], "mac": "x"}
+    selection = '[{"name": "blue", "ips": ["10.0.0.7/24"]}]'
+    rig.attach("blue", "=ns/blue", "ns/blue", default=selection, runtime=runtime)
+    primary, secondary = rig.delegates.given
+    expected = {"portMappings": [{"hostPort": 1}], "ips": ["10.0.0.7/24"]}
+    assert primary["runtimeConfig"] == expected
+    assert "runtimeConfig" not in secondary
+
+
+def test_cni_args_go_to_every_plugin_over_those_of_the_definition(rig: DefinitionRig) -> None:
+    """A delegate gets the same bytes on CHECK and DEL."""
+    plugins: list[dict[str, Any]] = [
+        {"type": "r1", "args": {"cni": {"a": 1, "b": 1}, "other": 2}},
+        {"type": "r2"},
+    ]
+    rig.define("ns/red", {"plugins": plugins})
+    rig.attach([{"name": "red", "cni-args": {"b": [2], "c": {}}}], "ns/red")
+    first, second = rig.delegates.given[1:]
+    assert first["args"] == {"cni": {"a": 1, "b": [2], "c": {}}, "other": 2}
+    assert second["args"] == {"cni": {"b": [2], "c": {}}}
+    rig.run("CHECK")
+    rig.run("DEL")
+    assert [each["args"] for each in rig.delegates.given if "args" in each] == [
+        *(first["args"], second["args"]),
+        *(first["args"], second["args"]),
+        *(second["args"], first["args"]),
+    ]
+
+
+@pytest.mark.parametrize("args", ["x", {"cni": [1]}, {"cni": "x"}], ids=str)
+def test_cni_args_have_no_place_in_a_definition_with_something_else_there(
+    rig: DefinitionRig, args: Any
+) -> None:
+    """Without them its plugin may know what it means."""
+    rig.define("ns/blue", {"type": "b1", "args": args})
+    with pytest.raises(CNIError, match='"args" of its plugin "b1"'):
+        rig.attach([{"name": "blue", "cni-args": {"a": 1}}], "ns/blue")
+    rig.attach([{"name": "blue", "cni-args": {}}], "ns/blue")
+
+
+def test_a_definition_without_a_configuration_is_the_network_of_the_node(
+    rig: DefinitionRig,
+) -> None:
+    """It counts as that network for a static pod's limits."""
+    rig.define("ns/weave", "")
+    rig.attach("weave", "ns/weave")
+    assert attached(rig) == ["canal@eth0", "ns/weave@net1"]
+    assert rig.delegates.calls[1:] == ["ADD w1 weave-net net1", "ADD w2 weave-net net1"]
+    rig.run("DEL")
+
+    limit = {keys.CONF_ARGS: {"attachmentDefinitions": "enforce", "maxPerNetwork": 1}}
+    with pytest.raises(CNIError, match='at most 1 attachments of network "weave" \\(has 2\\)'):
+        rig.ask("ADD", "weave", cni="weave", source="file", args=limit)
+    rig.ask("ADD", "blue,weave", source="file", args=limit)
+    rig.run("DEL")
+    with pytest.raises(CNIError, match='network "ns/blue" \\(has 2\\)'):
+        rig.ask("ADD", "blue,blue", source="file", args=limit)
+
+
+@pytest.mark.parametrize(
+    ("network", "types", "code", "part"),
+    [
+        pytest.param("nowhere", (), cni_errors.UNKNOWN_NETWORK, "no configuration", id="unknown"),
+        pytest.param(
+            "multi", ("multus",), cni_errors.BROKEN_NETWORK, 'plugin "multus"', id="of Multus"
+        ),
+    ],
+)
+def test_a_definition_of_a_network_of_the_node_that_cannot_be_attached(
+    rig: DefinitionRig, network: str, types: tuple[str, ...], code: int, part: str
+) -> None:
+    """The error names the definition."""
+    if types:
+        rig.network(network, *types)
+    rig.define(f"ns/{network}", "")
+    with pytest.raises(CNIError, match=part) as caught:
+        rig.attach(network, f"ns/{network}")
+    assert caught.value.code == code
+    assert f'NetworkAttachmentDefinition "ns/{network}"' in caught.value.msg
+
+
+def test_a_pod_of_multus_is_left_to_it(rig: DefinitionRig) -> None:
+    """Multus reads the annotations itself; also the grammar is its own."""
+    rig.network("multus", "multus")
+    for more in ({"cni": "multus"}, {"default_network": "multus"}):
+        given = {"default": more["default_network"]} if "default_network" in more else {}
+        rig.options.update(given)
+        rig.ask("ADD", "blue@@,", cni=more.get("cni"), default="x,y")
+        assert attached(rig) == ["multus@eth0"]
+        rig.run("DEL")
+
+
+def test_what_the_node_cannot_attach_is_refused_before_anything_is_attached(
+    rig: DefinitionRig,
+) -> None:
+    """An unknown network of ``cni``, a missing executable, the interface of the runtime."""
+    rig.delegates.absent.add("r2")
+    cases: list[tuple[dict[str, Any], int]] = [
+        ({"networks": "blue", "cni": "wave"}, cni_errors.UNKNOWN_NETWORK),
+        ({"networks": "red"}, cni_errors.CANNOT_RUN),
+        ({"networks": "blue@ens5", "interface": "ens5"}, cni_errors.INVALID_ANNOTATION),
+        ({"networks": "blue@eth0"}, cni_errors.INVALID_ANNOTATION),
+        ({"networks": "blue@d,red@d"}, cni_errors.INVALID_ANNOTATION),
+    ]
+    for more, code in cases:
+        marks = [f"ns/{item.partition('@')[0]}" for item in more["networks"].split(",")]
+        with pytest.raises(CNIError) as caught:
+            rig.attach(more.pop("networks"), *marks, **more)
+        assert caught.value.code == code, caught.value
+    assert (rig.delegates.calls, rig.records) == ([], [])
+
+
+def test_a_node_without_a_default_needs_a_primary(rig: DefinitionRig) -> None:
+    """The annotation of the default network is one, and then an unknown default is no fault."""
+    rig.options["default"] = ""
+    with pytest.raises(CNIError) as caught:
+        rig.attach("blue", "ns/blue")
+    assert caught.value.code == cni_errors.INVALID_CONF
+    rig.attach(None, "=ns/blue", default="blue")
+    rig.run("DEL")
+    rig.options["default"] = "wave"
+    rig.attach(None, "=ns/blue", default="blue")
+
+
+def test_a_second_definition_that_fails_rolls_back_the_first(rig: DefinitionRig) -> None:
+    """Nothing is left."""
+    rig.delegates.faults["ADD", "r2"] = failure()
+    with pytest.raises(CNIError, match='network "ns/red" on interface "net2"'):
+        rig.attach("blue,red", "ns/blue", "ns/red")
+    assert (rig.delegates.held, rig.records) == (set(), [])
+
+
+def test_a_corrupt_record_is_rebuilt_from_annotations_and_copies(rig: DefinitionRig) -> None:
+    """A definition that is unknown now is released once it is known again."""
+    permitted = rig.permit("ns/blue", "ns/red")
+    rig.ask("ADD", "blue,red", permitted, cni="canal")
+    (rig.state / "c1.json").write_bytes(b"{")
+    content = (rig.definitions / "ns" / "red").read_bytes()
+    (rig.definitions / "ns" / "red").unlink()
+    (rig.conf / "10-canal.conflist").rename(rig.conf / "away")
+    with pytest.raises(CNIError) as caught:
+        rig.ask("DEL", "blue,red", permitted, cni="canal")
+    assert caught.value.code == cni_errors.CANNOT_RUN
+    assert {held[3] for held in rig.delegates.held} == {"c1", "r1", "r2"}
+    (rig.definitions / "ns" / "red").write_bytes(content)
+    (rig.conf / "away").rename(rig.conf / "10-canal.conflist")
+    rig.run("DEL")
+    assert rig.delegates.held == set()
+
+
+def test_a_corrupt_record_of_a_pod_of_multus(rig: DefinitionRig) -> None:
+    """Its networks are those of ``cni``."""
+    rig.network("multus", "multus")
+    rig.ask("ADD", "blue", cni="multus")
+    (rig.state / "c1.json").write_bytes(b"{")
+    rig.ask("DEL", "blue", cni="multus")
+    assert rig.delegates.held == set()
