@@ -34,7 +34,7 @@ Effects:
     probe        asks the API server whether a pod would be admitted, and nodes whether it could run
     installation  reads what the checks of ``status`` are about
     manifest_input  reads the files of ``--file``
-    kubectl      running a command in a container, and its log, by the kubernetes library
+    kubectl      running a command in a container, by the kubernetes library
     output       tables, JSON and YAML on standard output
     options      the options that commands share
     commands     the commands

@@ -1,24 +1,28 @@
-"""Exec and logs by the kubernetes library: run a command in a container, and read its log.
+"""Exec by the kubernetes library: run a command in a container.
 
 Only functions import the library, because it takes a quarter of a second to load.
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from cli.on_node import Ran
-from dispatcher.kube.errors import KubeError
+from dispatcher.kube.errors import FORBIDDEN, KubeError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kubernetes import client
+    from kubernetes.client import ApiException
 
     from cli.session import Access
 
 SECONDS = 60
 """How long a command on a node may take."""
+
+_HANDSHAKE = re.compile(r"Handshake status (\d+)")
 
 
 def core(access: Access) -> client.CoreV1Api:
@@ -44,7 +48,6 @@ def execute(
     """Run *command* in a container, as ``kubectl exec`` does. Raises KubeError."""
     from kubernetes.client import ApiException  # noqa: PLC0415
     from kubernetes.stream import stream  # noqa: PLC0415
-    from urllib3.exceptions import HTTPError  # noqa: PLC0415
 
     try:
         running = stream(
@@ -60,9 +63,7 @@ def execute(
             _preload_content=False,
         )
     except ApiException as error:
-        raise KubeError(error.status or 0, str(error.reason), f"exec in pod {pod}") from None
-    except HTTPError as error:
-        raise KubeError(0, "NoAnswer", f"exec in pod {pod}: {error}") from None
+        raise _refusal(error, namespace, pod) from None
     running.run_forever(timeout=SECONDS)
     if running.is_open():
         running.close()
@@ -70,15 +71,16 @@ def execute(
     return Ran(running.read_stdout(), running.read_stderr(), running.returncode or 0)
 
 
-def log(api: client.CoreV1Api, namespace: str, pod: str, container: str, lines: int) -> str:
-    """Return the last *lines* of a container's log. Raises KubeError."""
-    from kubernetes.client import ApiException  # noqa: PLC0415
-    from urllib3.exceptions import HTTPError  # noqa: PLC0415
+def _refusal(error: ApiException, namespace: str, pod: str) -> KubeError:
+    """Return why a command could not be started.
 
-    try:
-        text = api.read_namespaced_pod_log(pod, namespace, container=container, tail_lines=lines)
-    except ApiException as error:
-        raise KubeError(error.status or 0, str(error.reason), f"log of pod {pod}") from None
-    except HTTPError as error:
-        raise KubeError(0, "NoAnswer", f"log of pod {pod}: {error}") from None
-    return str(text)
+    The library knows a refused handshake by its text alone, in which headers and body follow.
+    """
+    reason = str(error.reason or "")
+    match = _HANDSHAKE.search(reason)
+    status = int(match[1]) if match else error.status or 0
+    if status == FORBIDDEN:
+        fix = f"you may not create pods/exec in namespace {namespace}"
+        return KubeError(status, "Forbidden", f"pod {pod}: its node cannot be asked: {fix}")
+    text = f"HTTP status {status}" if status else reason.splitlines()[0] if reason else "no answer"
+    return KubeError(0, "NoAnswer", f"pod {pod}: its node cannot be asked: {text}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote
 
 from cli.networks import shorten
 from dispatcher.kube.errors import KubeError
@@ -67,6 +68,12 @@ def genie_command(pod: dict[str, Any], words: Sequence[str]) -> list[str]:
     directories = [each.get("value") for each in settings if each.get("name") == BIN_DIR_SETTING]
     directory = next(filter(None, directories), BIN_DIR)
     return ["chroot", "/host", f"{directory}/genie", *words]
+
+
+def log_path(namespace: str, pod: str, container: str, lines: int) -> str:
+    """Return the path of the last *lines* of a container's log."""
+    path = f"/api/v1/namespaces/{quote(namespace)}/pods/{quote(pod)}/log"
+    return f"{path}?container={quote(container)}&tailLines={lines}"
 
 
 def read_report(node: str, ran: Ran) -> Any:

@@ -8,7 +8,7 @@ import typer
 
 from cli import cluster_names, kubectl
 from cli.formats import Format
-from cli.on_node import CONTAINER, agent_pods, genie_command, read_report
+from cli.on_node import CONTAINER, agent_pods, genie_command, log_path, read_report
 from cli.options import (
     GENIE_NAMESPACE,
     Context,
@@ -92,9 +92,9 @@ def logs(
     """Print the logs of agent and reaper on a node."""
     session = Session(Access(kubeconfig, context), genie)
     pod = agent_pods(session.reader, genie, node)[node]
-    api = kubectl.core(session.access)
     for container in (each["name"] for each in pod["spec"]["containers"]):
-        text = kubectl.log(api, genie, pod["metadata"]["name"], container, tail)
+        path = log_path(genie, pod["metadata"]["name"], container, tail)
+        text = session.reader.client.get_text(path)
         for line in text.splitlines():
             typer.echo(printable(f"{container:<6} {line}"))
 

@@ -12,7 +12,7 @@ import typer
 from cli import kubectl
 from cli.bundle import LOG_LINES, archive, own_events
 from cli.installation import read_installation
-from cli.on_node import CONTAINER, agent_pods, genie_command, read_report
+from cli.on_node import CONTAINER, agent_pods, genie_command, log_path, read_report
 from cli.options import (
     GENIE_NAMESPACE,
     Context,
@@ -79,7 +79,7 @@ def _parts(session: Session, api: Any, api_server: dict[str, Any] | None) -> Ite
         yield "webhook.txt", partial(str, error)
         webhook_pods = ()
     for pod in webhook_pods:
-        yield from _logs(session, api, pod, f"webhook/{pod['metadata']['name']}")
+        yield from _logs(session, pod, f"webhook/{pod['metadata']['name']}")
 
     try:
         pods = agent_pods(session.reader, session.genie)
@@ -89,15 +89,15 @@ def _parts(session: Session, api: Any, api_server: dict[str, Any] | None) -> Ite
     for node, pod in sorted(pods.items()):
         for command in ("doctor", "attachments"):
             yield f"nodes/{node}/{command}.json", partial(_report, session, api, pod, command)
-        yield from _logs(session, api, pod, f"nodes/{node}")
+        yield from _logs(session, pod, f"nodes/{node}")
 
 
-def _logs(session: Session, api: Any, pod: dict[str, Any], directory: str) -> Iterator[Part]:
+def _logs(session: Session, pod: dict[str, Any], directory: str) -> Iterator[Part]:
     """Yield the log of each container of *pod*, in *directory*."""
     name = pod["metadata"]["name"]
     for container in (each["name"] for each in pod["spec"]["containers"]):
-        read = partial(kubectl.log, api, session.genie, name, container, LOG_LINES)
-        yield f"{directory}/{container}.log", read
+        path = log_path(session.genie, name, container, LOG_LINES)
+        yield f"{directory}/{container}.log", partial(session.reader.client.get_text, path)
 
 
 def _checks(session: Session) -> list[Check]:

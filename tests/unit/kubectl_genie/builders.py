@@ -122,7 +122,10 @@ class FakeAPI:
         return {"items": pages[number], "metadata": more}
 
     def get_text(self, path: str) -> str:
-        """Return the text at *path*."""
+        """Return the text at *path*; every log has two lines."""
+        if "/log?" in path:
+            self.asked.append((path, {}))
+            return "first\nsecond\n"
         self.get(path)
         return str(self.objects[path]["text"])
 

@@ -16,7 +16,16 @@ from cli.reader import Reader
 from cli.session import own_version
 from dispatcher import keys
 from dispatcher.kube.errors import KubeError
-from tests.unit.kubectl_genie.builders import APPS, CLUSTER, GENIE, FakeAPI, agent_pod, node, pod
+from tests.unit.kubectl_genie.builders import (
+    APPS,
+    CLUSTER,
+    GENIE,
+    FakeAPI,
+    agent_pod,
+    node,
+    pod,
+    webhook_pod,
+)
 from webhook.network_objects import NetworkStatus
 
 if TYPE_CHECKING:
@@ -235,13 +244,8 @@ def executed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
         text = '{"ok": false}' if "json" in words else "record\x1b broken"
         return Ran(text, "a warning\n", 1)
 
-    def log(_: object, namespace: str, pod: str, container: str, lines: int) -> str:
-        commands.append((namespace, pod, container, str(lines)))
-        return "first\nsecond\n"
-
     monkeypatch.setattr(kubectl, "core", lambda _: None)
     monkeypatch.setattr(kubectl, "execute", execute)
-    monkeypatch.setattr(kubectl, "log", log)
     return commands
 
 
@@ -276,11 +280,13 @@ def test_reports_of_nodes_are_json_by_node(run: Run, executed: list[tuple[str, .
     assert executed[0][-2:] == ("--output", "json")
 
 
-def test_logs_name_the_container_of_each_line(run: Run, executed: list[tuple[str, ...]]) -> None:
+def test_logs_name_the_container_of_each_line(run: Run) -> None:
     """Of agent and reaper."""
-    done = run("logs", "n1", "--tail", "7", objects=ON_NODE)
+    apis: list[FakeAPI] = []
+    done = run("logs", "n1", "--tail", "7", objects=ON_NODE, change=apis.append)
     assert done.stdout.splitlines()[::2] == ["agent  first", "reaper first"]
-    assert executed[0] == ("genie-system", "genie-agent-n1", "agent", "7")
+    paths = [path for path, _ in apis[0].asked if "/log?" in path]
+    assert paths[0] == f"{GENIE}/pods/genie-agent-n1/log?container=agent&tailLines=7"
 
 
 def test_a_bundle_is_a_file_of_its_owner(
@@ -288,11 +294,14 @@ def test_a_bundle_is_a_file_of_its_owner(
 ) -> None:
     """With the reports and logs of each node; its name is all that is on standard output."""
     file = tmp_path / "b.tar.gz"
-    done = run("bundle", "--file", str(file), objects={**CLUSTER, **ON_NODE, "/api/v1/events": []})
+    pods = [*ON_NODE[f"{GENIE}/pods"], webhook_pod("genie-webhook-a")]
+    objects = {**CLUSTER, f"{GENIE}/pods": pods, "/api/v1/events": []}
+    done = run("bundle", "--file", str(file), objects=objects)
     assert (done.exit_code, done.stdout) == (0, f"{file}\n"), done.output
     assert file.stat().st_mode & 0o777 == 0o600
     assert "collecting nodes/n1/doctor.json" in done.stderr
-    assert len(executed) == 4
+    assert "collecting webhook/genie-webhook-a/webhook.log" in done.stderr
+    assert [words[-3] for words in executed] == ["doctor", "attachments"]
 
 
 def test_a_node_without_an_agent_is_named_with_those_that_have_one(run: Run) -> None:

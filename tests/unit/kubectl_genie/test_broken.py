@@ -269,7 +269,6 @@ def test_a_file_that_cannot_be_used_is_named(
 ) -> None:
     """With exit code 2, and the reason of the system."""
     answer(monkeypatch, Ran("{}", "", 0))
-    monkeypatch.setattr(kubectl, "log", lambda *_: "")
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO()))
     code, _, err = run_main(words, FakeAPI({**CLUSTER, "/api/v1/events": []}))
     assert code == 2

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -8,6 +9,12 @@ from hypothesis import strategies as st
 
 from cli.commands.cluster import NETWORK_COLUMNS, POD_COLUMNS
 from cli.table import Column, lay_out
+from tests.unit.kubectl_genie.builders import pod
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from typer.testing import Result
 
 PODS = [
     (
@@ -145,3 +152,16 @@ def test_no_word_is_broken_and_nothing_is_lost_but_the_columns_that_are_named(
     assert layout.omitted in {(), ("B",)}
     if layout.omitted == () and len(layout.head.split()) == len(columns):
         assert max(map(len, layout.lines), default=0) <= width
+
+
+def test_columns_that_are_left_out_are_named(run: Callable[..., Result]) -> None:
+    """On standard error, with what has them all."""
+    pods = [pod(f"{'a-long-name-' * 4}{n}", "weave", {"weave": "eth0"}) for n in range(2)]
+    done = run("pods", "-A", objects={"/api/v1/pods": pods})
+    assert "ASKED FOR" not in done.stdout
+    assert done.stderr == (
+        "note: NODE and ASKED FOR left out: the terminal is too narrow (--output yaml has all)\n"
+    )
+    assert [line.split()[1] for line in done.stdout.splitlines()[1:]] == [
+        each["metadata"]["name"] for each in pods
+    ]
