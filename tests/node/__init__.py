@@ -4,6 +4,7 @@ What is where:
 
     harness     a node for one test: namespaces, CNI plugins, the built plugin
     namespaces  a host for one test: a network and a mount namespace, and those of containers
+    definitions  copies of NetworkAttachmentDefinitions, and annotations that select them
     calls       calls of the plugin as processes, which a test awaits, checks and kills
     products    networks of that fake plugin, and the routes that a pod has then
     runtime     calls through libcni as a container runtime makes them; rounds of the reaper
