@@ -22,6 +22,7 @@ in the cluster. Pure, from JSON to values:
 
     formats      the forms of output
     checks       one check of a cluster, how it ended, and what to do
+    rows         the columns and rows of tables
     table        the layout of a table, for a terminal of any width
     redact       removes what may be a secret from a support archive
     bundle       the support archive, from its parts
@@ -32,6 +33,9 @@ Effects:
     reader       lists from the API server, and the rights that are missing
     session      one run of a command: what several commands read
     probe        asks the API server whether a pod would be admitted, and nodes whether it could run
+    bundle_parts  reads the parts of the support archive
+    node_reports  runs a node's own command, and prints what it says, or its logs
+    migration_output  prints what ``migrate`` found, and writes the converted networks
     installation  reads what the checks of ``status`` are about
     manifest_input  reads the files of ``--file``
     kubectl      running a command in a container, by the kubernetes library

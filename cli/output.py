@@ -12,7 +12,6 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 import typer
-import yaml
 
 from cli.checks import CheckState
 from cli.formats import Format
@@ -70,6 +69,8 @@ def print_data(value: Any, form: Format) -> None:
     if form is Format.JSON:
         typer.echo(json.dumps(data, indent=2, ensure_ascii=False))
     else:
+        import yaml  # noqa: PLC0415 - tables do without
+
         typer.echo(yaml.safe_dump(data, sort_keys=False, allow_unicode=True), nl=False)
 
 

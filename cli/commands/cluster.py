@@ -8,11 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli import cluster_names
-from cli.checks import CheckState
-from cli.facts import read_pod
 from cli.formats import Format
-from cli.installation import read_installation
-from cli.networks import published_reason, reason, shorten
 from cli.options import (
     GENIE_NAMESPACE,
     Context,
@@ -23,48 +19,11 @@ from cli.options import (
     command_group,
     notes,
 )
-from cli.output import print_checks, print_data, print_table
-from cli.pods import concerns, describe
-from cli.session import Access, Session
-from cli.status import checks, unmet
-from cli.table import Column
-from dispatcher.kube.errors import KubeError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from cli.checks import Check
-    from cli.facts import PublishedNetwork
-    from cli.networks import NetworkSummary
-    from cli.pods import PodRow
-    from cli.table import Cell
-    from cli.versions import PartVersion
 
 commands = command_group()
-
-NETWORK_COLUMNS = (
-    Column("NETWORK"),
-    Column("READY"),
-    Column("DEFAULT OF", rank=1),
-    Column("PLUGINS", rank=2),
-    Column("PROBLEM", is_sentence=True),
-)
-
-POD_COLUMNS = (
-    Column("NAMESPACE"),
-    Column("POD"),
-    Column("ASKED FOR", rank=1),
-    Column("ATTACHED"),
-    Column("NODE", rank=2),
-    Column("PROBLEM", is_sentence=True),
-)
-
-VERSION_COLUMNS = (
-    Column("PART"),
-    Column("VERSION"),
-    Column("NODES"),
-    Column("PROBLEM", is_sentence=True),
-)
 
 WAIT_SECONDS = 2
 """Seconds between two attempts of ``status --wait``."""
@@ -85,6 +44,10 @@ def networks(
     genie: GenieNamespace = GENIE_NAMESPACE,
 ) -> None:
     """List the networks that pods may name, and on how many nodes each is ready."""
+    from cli.output import print_data, print_table
+    from cli.rows import NETWORK_COLUMNS, network_row, published_row
+    from cli.session import Access, Session
+
     session = Session(Access(kubeconfig, context), genie)
     summaries = session.networks
     published = session.published_networks if summaries is None else None
@@ -92,7 +55,7 @@ def networks(
         empty = "Unknown: networks are labels of nodes, which you may not list."
         if summaries is not None:
             empty = "No node has a network that Genie knows."
-        rows = [*map(_network_row, summaries or ()), *map(_published_row, published or ())]
+        rows = [*map(network_row, summaries or ()), *map(published_row, published or ())]
         print_table(NETWORK_COLUMNS, rows, empty)
     else:
         print_data(summaries if published is None else published, output)
@@ -124,6 +87,12 @@ def pods(
     context: Context = "",
 ) -> None:
     """Show what pods asked for, what they got, and why not."""
+    from cli.facts import read_pod
+    from cli.output import print_data, print_table
+    from cli.pods import concerns, describe
+    from cli.rows import POD_COLUMNS, pod_row
+    from cli.session import Access, Session
+
     session = Session(Access(kubeconfig, context), GENIE_NAMESPACE)
     where = "" if all_namespaces else namespace or session.current_namespace
     items = session.list_or_own("pods") if all_namespaces else None
@@ -134,7 +103,7 @@ def pods(
     if output is Format.TABLE:
         first = 0 if all_namespaces else 1
         empty = "No pods in the cluster." if all_namespaces else f"No pods in namespace {where}."
-        print_table(POD_COLUMNS[first:], [_pod_row(row)[first:] for row in rows], empty)
+        print_table(POD_COLUMNS[first:], [pod_row(row)[first:] for row in rows], empty)
     else:
         print_data(rows, output)
     session.finish()
@@ -164,6 +133,13 @@ def status(
     A dry-run in --namespace asks the API server whether it admits a pod that names a network; a
     label of nodes and their state tell whether such a pod can run. Nothing is changed.
     """
+    from cli.checks import CheckState
+    from cli.installation import read_installation
+    from cli.output import print_checks, print_data
+    from cli.session import Access, Session
+    from cli.status import checks, unmet
+    from dispatcher.kube.errors import KubeError
+
     deadline = time.monotonic() + timeout
     while True:
         session = Session(Access(kubeconfig, context), genie)
@@ -208,6 +184,10 @@ def version(
 
     A node's agent reports the version of its plugin in an annotation of the Node.
     """
+    from cli.output import print_data, print_table
+    from cli.rows import VERSION_COLUMNS, version_rows
+    from cli.session import Access, Session
+
     session = Session(Access(kubeconfig, context), genie)
     parts = session.versions
     if output is Format.TABLE:
@@ -215,43 +195,3 @@ def version(
     else:
         print_data(parts, output)
     session.finish()
-
-
-def version_rows(parts: Iterable[PartVersion]) -> list[tuple[str, ...]]:
-    """Return the rows of ``version``."""
-    rows: list[tuple[str, ...]] = []
-    for each in parts:
-        nodes = f"{len(each.nodes)}: {shorten(each.nodes)}" if each.nodes else ""
-        rows.append((each.part, each.version, nodes, each.problem))
-    return rows
-
-
-def _network_row(network: NetworkSummary) -> tuple[str, ...]:
-    total = len(network.ready) + len(network.not_ready) + len(network.absent)
-    cluster = ["the cluster"] if network.is_default else []
-    namespaces = [shorten(network.default_of)] if network.default_of else []
-    return (
-        network.name,
-        f"{len(network.ready)}/{total}",
-        ", ".join([*cluster, *namespaces]),
-        ",".join(network.types),
-        reason(network),
-    )
-
-
-def _published_row(network: PublishedNetwork) -> tuple[str, ...]:
-    return (
-        network.name,
-        f"{network.ready_nodes}/{network.total_nodes}",
-        "the cluster" if network.is_default else "",
-        ",".join(network.types),
-        published_reason(network),
-    )
-
-
-def _pod_row(row: PodRow) -> tuple[Cell, ...]:
-    attached = []
-    for each in row.attached:
-        first, *more = each.addresses or ("",)
-        attached += [f"{each.network}@{each.interface}={first}", *(f"  {one}" for one in more)]
-    return (row.namespace, row.name, row.asked, tuple(attached), row.node, row.problem)

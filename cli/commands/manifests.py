@@ -7,12 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli import cluster_names
-from cli.explain import explain as explain_pod
 from cli.formats import Format, LintFormat
-from cli.lint import ERROR, LintContext, all_present, pod_of
-from cli.lint import lint as lint_documents
-from cli.lint_report import render, text_parts
-from cli.manifest_input import read_manifests
 from cli.options import (
     GENIE_NAMESPACE,
     Context,
@@ -23,13 +18,11 @@ from cli.options import (
     command_group,
     notes,
 )
-from cli.output import WORD_COLOURS, print_data, print_explanations, print_line
-from cli.session import Access, Session, own_version, rules_of
-from dispatcher.annotation import split_list
-from webhook.snapshot import Namespace as NamespaceFacts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from cli.session import Session
 
     Subject = tuple[str, str, str, Mapping[str, Any] | None]
     """Kind, namespace and name of an object, and its pod as JSON; None if it has no pod."""
@@ -70,6 +63,14 @@ def lint(
     genie: GenieNamespace = GENIE_NAMESPACE,
 ) -> None:
     """Check manifests as the webhook would, without a cluster."""
+    from cli.lint import ERROR, LintContext, all_present
+    from cli.lint import lint as lint_documents
+    from cli.lint_report import render, text_parts
+    from cli.manifest_input import read_manifests
+    from cli.output import WORD_COLOURS, print_line
+    from cli.session import Access, Session, own_version, rules_of
+    from dispatcher.annotation import split_list
+
     rules = LintContext(default_namespace=namespace)
     if from_cluster:
         session = Session(Access(kubeconfig, context), genie)
@@ -109,6 +110,11 @@ def explain(
     genie: GenieNamespace = GENIE_NAMESPACE,
 ) -> None:
     """Show which networks a pod would get, who chose them, and on which nodes it can run."""
+    from cli.explain import explain as explain_pod
+    from cli.output import print_data, print_explanations
+    from cli.session import Access, Session
+    from webhook.snapshot import Namespace as NamespaceFacts
+
     if bool(pod) == bool(file):
         raise typer.BadParameter("give either the name of a pod or --file")
     session = Session(Access(kubeconfig, context), genie)
@@ -139,6 +145,9 @@ def explain(
 
 
 def _of_file(file: str, namespace: str) -> list[Subject]:
+    from cli.lint import pod_of
+    from cli.manifest_input import read_manifests
+
     return [
         (each.kind, each.namespace or namespace, each.name, pod_of(each))
         for each in read_manifests([file])

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from cli import cluster_names, kubectl
+from cli import cluster_names
 from cli.formats import Format
-from cli.on_node import CONTAINER, agent_pods, genie_command, log_path, read_report
 from cli.options import (
     GENIE_NAMESPACE,
     Context,
@@ -19,15 +18,8 @@ from cli.options import (
     command_group,
     notes,
 )
-from cli.output import print_data, printable
-from cli.session import Access, Session
 
 commands = command_group()
-
-NOT_STARTED = {126, 127}
-"""Exit codes of ``chroot`` for a program that is missing or cannot run."""
-
-NOT_STARTED_FIX = "kubectl genie status shows whether the plugin is installed there"
 
 
 @commands.command(
@@ -46,8 +38,11 @@ def doctor(
     genie: GenieNamespace = GENIE_NAMESPACE,
 ) -> None:
     """Run `genie doctor` on nodes, through the agents' pods."""
+    from cli.node_reports import run_on_nodes
+    from cli.session import Access, Session
+
     session = Session(Access(kubeconfig, context), genie)
-    raise typer.Exit(_run(session, node, ["doctor"], output))
+    raise typer.Exit(run_on_nodes(session, node, ["doctor"], output))
 
 
 @commands.command(
@@ -67,9 +62,12 @@ def attachments(
     genie: GenieNamespace = GENIE_NAMESPACE,
 ) -> None:
     """List what is attached on nodes, from their records."""
+    from cli.node_reports import run_on_nodes
+    from cli.session import Access, Session
+
     session = Session(Access(kubeconfig, context), genie)
     words = ["attachments", "--pod", pod] if pod else ["attachments"]
-    raise typer.Exit(_run(session, node, words, output))
+    raise typer.Exit(run_on_nodes(session, node, words, output))
 
 
 @commands.command(
@@ -90,46 +88,7 @@ def logs(
     genie: GenieNamespace = GENIE_NAMESPACE,
 ) -> None:
     """Print the logs of agent and reaper on a node."""
-    session = Session(Access(kubeconfig, context), genie)
-    pod = agent_pods(session.reader, genie, node)[node]
-    for container in (each["name"] for each in pod["spec"]["containers"]):
-        path = log_path(genie, pod["metadata"]["name"], container, tail)
-        text = session.reader.client.get_text(path)
-        for line in text.splitlines():
-            typer.echo(printable(f"{container:<6} {line}"))
+    from cli.node_reports import print_logs
+    from cli.session import Access, Session
 
-
-def _run(session: Session, node: str, command: list[str], output: Format) -> int:
-    """Run the node's ``genie`` *command* on one node or on all.
-
-    Return the exit code: 1 if it was another than 0 on a node.
-    """
-    reader, genie = session.reader, session.genie
-    pods = agent_pods(reader, genie, node)
-    api = kubectl.core(session.access)
-    words = command if output is Format.TABLE else [*command, "--output", "json"]
-    exit_code = 0
-    collected: dict[str, Any] = {}
-    for name, pod in sorted(pods.items()):
-        program = genie_command(pod, words)
-        ran = kubectl.execute(api, genie, pod["metadata"]["name"], CONTAINER, program)
-        if ran.code:
-            exit_code = 1
-        if output is Format.TABLE:
-            typer.echo(f"{name}:")
-            _echo(ran.stdout, "  ")
-        else:
-            collected[name] = read_report(name, ran)
-        if ran.code in NOT_STARTED:
-            typer.echo(f"{name}: {program[2]} cannot be started: {NOT_STARTED_FIX}", err=True)
-        _echo(ran.stderr, f"{name}: ", err=True)
-
-    if output is not Format.TABLE:
-        print_data(collected, output)
-    session.finish()
-    return exit_code
-
-
-def _echo(text: str, prefix: str, *, err: bool = False) -> None:
-    for line in text.splitlines():
-        typer.echo(prefix + printable(line), err=err)
+    print_logs(Session(Access(kubeconfig, context), genie), node, tail)

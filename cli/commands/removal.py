@@ -22,9 +22,6 @@ from cli.options import (
     command_group,
     notes,
 )
-from cli.output import print_data, printable
-from cli.session import Access, open_client
-from dispatcher.annotation import split_list
 
 if TYPE_CHECKING:
     from lifecycle.cluster import KubeCluster
@@ -64,12 +61,9 @@ def uninstall(
     genie: GenieNamespace = GENIE_NAMESPACE,
 ) -> None:
     """Remove Genie from every node; see :data:`HELP`."""
-    from lifecycle.uninstall import (  # noqa: PLC0415 - --help does without
-        Options,
-        Uninstall,
-        exit_code,
-        sentences,
-    )
+    from cli.output import print_data, printable
+    from dispatcher.annotation import split_list
+    from lifecycle.uninstall import Options, Uninstall, exit_code, sentences
 
     run = Uninstall(
         connect(kubeconfig, context, genie),
@@ -94,6 +88,7 @@ def connect(kubeconfig: str, context: str, genie: str) -> KubeCluster:
 
     Raises KubeError.
     """
-    from lifecycle.cluster import KubeCluster  # noqa: PLC0415 - --help does without TLS and HTTP
+    from cli.session import Access, open_client
+    from lifecycle.cluster import KubeCluster
 
     return KubeCluster(open_client(Access(kubeconfig, context)), genie)

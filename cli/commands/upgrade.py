@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from cli.checks import CheckState
 from cli.formats import Format
-from cli.lint import ERROR, LintContext
-from cli.lint import lint as lint_documents
-from cli.logical_networks import parse_confs
-from cli.manifest_input import read_manifests
-from cli.migrate import MigrationContext, Verdict
-from cli.migrate import migrate as plan_migration
 from cli.options import (
     GENIE_NAMESPACE,
     Context,
@@ -25,13 +17,6 @@ from cli.options import (
     command_group,
     notes,
 )
-from cli.output import print_checks, print_data, print_findings
-from cli.preflight import ClusterVersions, version_checks
-from cli.session import Access, Session, own_version, rules_of
-from webhook.limits import Limits
-
-if TYPE_CHECKING:
-    from cli.migrate import Migration, MigrationFinding
 
 commands = command_group()
 
@@ -71,6 +56,15 @@ def migrate(
     What stays the same is counted. What does not is listed, with a command that patches it. The
     cluster is not changed. Limits per pod and combinations of plugins count after the patch.
     """
+    from cli.lint import LintContext
+    from cli.logical_networks import parse_confs
+    from cli.manifest_input import read_manifests
+    from cli.migrate import MigrationContext, Verdict
+    from cli.migrate import migrate as plan_migration
+    from cli.migration_output import print_migration, write_migration
+    from cli.output import print_data
+    from cli.session import Access, Session, rules_of
+
     if files:
         documents, rules = read_manifests(files), LintContext()
     else:
@@ -88,11 +82,11 @@ def migrate(
     )
     migration = plan_migration(documents, MigrationContext(rules, default_network, confs))
     if output is Format.TABLE:
-        _print_migration(migration)
+        print_migration(migration)
     else:
         print_data(migration, output)
     if write:
-        _write(Path(write), migration)
+        write_migration(Path(write), migration)
     needs_change = any(each.verdict in {Verdict.CHECK, Verdict.GONE} for each in migration.findings)
     raise typer.Exit(1 if needs_change else 0)
 
@@ -122,6 +116,14 @@ def preflight(
     The rules are those of this command's version: limits per pod, networks that no node has, and
     networks whose plugins cannot be combined. Namespaces keep limits of their own.
     """
+    from cli.checks import CheckState
+    from cli.lint import ERROR
+    from cli.lint import lint as lint_documents
+    from cli.output import print_checks, print_data, print_findings
+    from cli.preflight import ClusterVersions, version_checks
+    from cli.session import Access, Session, own_version, rules_of
+    from webhook.limits import Limits
+
     session = Session(Access(kubeconfig, context), genie)
     versions = ClusterVersions(
         (session.reader.one("/version", "get /version") or {}).get("gitVersion", ""),
@@ -143,36 +145,3 @@ def preflight(
     session.finish()
     failed = any(each.state is CheckState.FAILED for each in checks)
     raise typer.Exit(1 if failed or any(each.severity == ERROR for each in findings) else 0)
-
-
-def _print_migration(migration: Migration) -> None:
-    differing = [each for each in migration.findings if each.verdict is not Verdict.SAME]
-    rows = [(each.verdict, _named(each), each.message, each.command) for each in differing]
-    print_findings(rows, "Nothing needs a change.")
-    typer.echo(
-        f"\nObjects with networks that stay the same: {len(migration.findings) - len(differing)}"
-    )
-    if any(each.command for each in differing):
-        typer.echo("A patch of a template replaces the workload's pods.")
-    if any(each.patch and each.subject.startswith("Pod ") for each in differing):
-        typer.echo("Pods must be created anew: their networks are fixed.")
-    if migration.files:
-        typer.echo(f"Converted networks: {len(migration.files)}; --write FOLDER writes them")
-
-
-def _named(finding: MigrationFinding) -> str:
-    place = finding.place
-    return finding.subject + (f"  ({place.file}:{place.line})" if place.line else "")
-
-
-def _write(folder: Path, migration: Migration) -> None:
-    """Write the configurations for nodes, and the definitions as one list."""
-    nodes = folder / "genie.d"
-    nodes.mkdir(parents=True, exist_ok=True)
-    for each in migration.files:
-        path = nodes / Path(each.path).name
-        path.write_text(json.dumps(each.conflist, indent=2) + "\n")
-    listed = {"apiVersion": "v1", "kind": "List", "items": migration.definitions}
-    path = folder / "network-attachment-definitions.json"
-    path.write_text(json.dumps(listed, indent=2) + "\n")
-    typer.echo(f"written: {nodes}, {path}", err=True)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cli import app, kubectl, session
-from cli.commands import removal
 from cli.on_node import Ran
 from dispatcher.kube.errors import KubeError
 from tests.unit.kubectl_genie.builders import (
@@ -63,7 +62,6 @@ def run_main(
     def call(words: list[str], api: FakeAPI | None = None) -> Outcome:
         if api is not None:
             monkeypatch.setattr(session, "open_client", lambda _: api)
-            monkeypatch.setattr(removal, "open_client", lambda _: api)
             monkeypatch.setattr(kubectl, "core", lambda _: None)
         with pytest.raises(SystemExit) as ended:
             app.main(words)

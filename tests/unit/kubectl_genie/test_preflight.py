@@ -154,7 +154,7 @@ def test_workloads_that_an_upgrade_would_refuse_are_listed(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each where its author can change it: pods of a controller are not."""
-    monkeypatch.setattr("cli.commands.upgrade.own_version", lambda: "unreleased")
+    monkeypatch.setattr("cli.session.own_version", lambda: "unreleased")
     limit = ("preflight", "--max-per-network", "1")
     objects = with_images(cluster())
     objects["/api/v1/nodes"] = [

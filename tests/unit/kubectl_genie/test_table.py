@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.commands.cluster import NETWORK_COLUMNS, POD_COLUMNS
+from cli.rows import NETWORK_COLUMNS, POD_COLUMNS
 from cli.table import Column, lay_out
 from tests.unit.kubectl_genie.builders import pod
 

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from cli.commands.cluster import VERSION_COLUMNS, version_rows
 from cli.facts import NodeFacts, Workload, read_node, read_workload
 from cli.output import WIDTH
+from cli.rows import VERSION_COLUMNS, version_rows
 from cli.table import lay_out
 from cli.versions import NO_PLUGIN, PartVersion, by_plugin, versions
 from tests.devcluster.build.imagebuild import PROJECT
