@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_group
 
+from cli.options import notes
 from dispatcher.kube.errors import KubeError
 
 if TYPE_CHECKING:
@@ -81,9 +82,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,  # cli.completion: kubectl asks for completions in a way of its own
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 all is well; 1 a check failed, or a pod would be refused; "
-    "2 the command line or kubeconfig is wrong, or the API server does not answer; "
-    "3 an uninstall was not completed, and the mode is what it was.",
+    epilog=notes(
+        "kubectl genie status",
+        "kubectl genie pods -n shop",
+        "kubectl genie lint -f deploy/ --from-cluster",
+        "kubectl genie pods --help",
+        codes=["all is well", "a check failed, or a pod would be refused"],
+        later=["an uninstall was not completed, and the mode is what it was"],
+    ),
 )
 
 

@@ -61,4 +61,4 @@ def notes(*examples: str, codes: Sequence[str], later: Sequence[str] = ()) -> st
     return "\n".join(["\b", "Examples:", *shown, "\b", "Exit codes:", *exits])
 
 
-UNREADABLE = "wrong option or kubeconfig, or no answer from the API server"
+UNREADABLE = "wrong option, file or kubeconfig, or no answer from the API server"

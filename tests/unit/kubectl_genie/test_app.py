@@ -221,7 +221,7 @@ def test_every_command_has_help_with_examples_and_exit_codes(run: Run, command: 
     assert text.startswith(f"Usage: kubectl genie {command} ")
     assert f"Examples:\n    kubectl genie {command}" in text
     assert "  Exit codes:\n    0  " in text
-    assert "    2  wrong option or kubeconfig" in text
+    assert "    2  wrong option, file or kubeconfig" in text
     assert "--kubeconfig" in text
     assert "--context" in text
     assert max(map(len, text.splitlines())) <= output.WIDTH
@@ -331,6 +331,8 @@ def test_help_lists_every_command_whole_in_80_columns(run: Run) -> None:
     for name, entry in app.COMMANDS.items():
         assert f"  {name} " in text
         assert entry.summary in text
+    assert "  Examples:\n    kubectl genie status\n" in text
+    assert "  Exit codes:\n    0  all is well\n" in text
     assert max(map(len, text.splitlines())) <= output.WIDTH
     done = subprocess.run(
         [sys.executable, "-c", LOADED], capture_output=True, text=True, check=True
