@@ -39,15 +39,7 @@ ENV PATH=/opt/genie/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/
 USER 65532:65532
 CMD ["python", "-m", "webhook"]
 
-# "make release" sets the arguments; a build by hand has no version.
-ARG BASE_IMAGE
-ARG VERSION=unreleased
-ARG REVISION=unknown
-ARG CREATED=1970-01-01T00:00:00Z
+# `make release` adds the labels version, revision, created and base.name.
 LABEL org.opencontainers.image.title="CNI-Genie" \
       org.opencontainers.image.description="Pick a pod's CNI networks by annotation" \
-      org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}" \
-      org.opencontainers.image.created="${CREATED}" \
-      org.opencontainers.image.base.name="${BASE_IMAGE}"
+      org.opencontainers.image.licenses="Apache-2.0"

@@ -20,8 +20,13 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _HEAD = """\
 # CNI-Genie {version} with its defaults, for `kubectl apply`.
 #
-# The network of pods that name none must be set: in the ConfigMap genie, key default-network. While
-# it is empty, nothing is installed on the nodes. For other settings, use the chart.
+# The network of pods that name none must be set, for example to canal. While it is empty, nothing
+# is installed on the nodes:
+#
+#     sed 's/default-network: ""/default-network: canal/' genie-{version}.yaml | \
+#         kubectl apply --server-side -f -
+#
+# For other settings, use the chart.
 """
 
 

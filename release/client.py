@@ -7,6 +7,7 @@ them, and each Python loads its own. On macOS the two processors share a name: A
 
 from __future__ import annotations
 
+import fnmatch
 import functools
 import shutil
 import sys
@@ -35,6 +36,15 @@ PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 _METADATA = ("METADATA", "entry_points.txt", "top_level.txt")
 """What is kept of a package's installation records, besides its licences."""
 
+_LEFT_OUT = (
+    "kubernetes/aio/*",  # the asynchronous client: the lock file does not have its libraries either
+    # Compiled modules that only save time, where the package has the same in Python: nothing here
+    # uses them, and there are sixteen of each.
+    "charset_normalizer/*.pyd",
+    "charset_normalizer/*.so",
+    "yaml/_yaml.*",
+)
+
 
 def build_wheel(project: Project, output: Path) -> Path:
     """Build the wheel of the project; return its path."""
@@ -52,13 +62,13 @@ def build_zipapp(project: Project, wheel: Path, output: Path) -> Path:
     """Build ``kubectl-genie-VERSION.pyz`` from the wheel and the lock file; return its path."""
     zipapp = output / f"kubectl-genie-{project.version}.pyz"
     with tempfile.TemporaryDirectory() as scratch:
-        libraries = Path(scratch, "libraries")
-        shutil.copytree(cached_libraries(project), libraries)
-        merge_tree(_installed(Path(scratch, "own"), "--no-deps", wheel), libraries)
+        own = Path(scratch, "own")
+        merge_tree(_installed(Path(scratch, "wheel"), "--no-deps", wheel), own)
         run(
-            [_program("shiv"), "--site-packages", libraries, "--entry-point", "cli.app:main",
-             "--preamble", Path(__file__).with_name("preamble.py"), "--reproducible",
-             "--compressed", "--python", "/usr/bin/env python3", "--output-file", zipapp],
+            [_program("shiv"), "--site-packages", cached_libraries(project), "--site-packages", own,
+             "--entry-point", "cli.app:main", "--preamble", Path(__file__).with_name("preamble.py"),
+             "--reproducible", "--compressed", "--python", "/usr/bin/env python3",
+             "--output-file", zipapp],
             env={"SOURCE_DATE_EPOCH": str(project.epoch)},
         )  # fmt: skip
     return zipapp
@@ -128,15 +138,15 @@ def _installed(target: Path, *options: str | Path) -> Path:
 
 
 def _kept_files(folder: Path) -> Iterator[Path]:
-    """Yield the files of an installation that do not depend on where and how it was installed."""
+    """Yield the needed files that do not depend on where and how packages were installed."""
     for file in folder.rglob("*"):
-        first = file.relative_to(folder).parts[0]
+        path = file.relative_to(folder)
+        first = path.parts[0]
         record = first.endswith(".dist-info") and file.name not in _METADATA
-        if (
-            file.is_file()
-            and first not in {"bin", ".lock"}
-            and not (record and "licenses" not in file.parts)
-        ):
+        unneeded = (record and "licenses" not in path.parts) or any(
+            fnmatch.fnmatch(path.as_posix(), pattern) for pattern in _LEFT_OUT
+        )
+        if file.is_file() and first not in {"bin", ".lock"} and not unneeded:
             yield file
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from release.project import ReleaseError
 from tests.devcluster.build import imagebuild
-from tests.devcluster.build.oci import ARCHITECTURES, rename_image
+from tests.devcluster.build.oci import ARCHITECTURES, label_image
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,19 +30,24 @@ def check_base(base: str) -> None:
 
 
 def build_image(project: Project, repository: str, base: str, output: Path) -> Path:
-    """Build the image and call it REPOSITORY:VERSION; return the path of the archive."""
+    """Build the image, call it REPOSITORY:VERSION and label it; return the path of the archive."""
     archive = output / f"genie-image-{project.version}-{ARCHITECTURES[platform.machine()]}.tar"
-    built = imagebuild.build_genie(
-        project.tree,
-        build_args={
-            "BASE_IMAGE": base,
-            "VERSION": project.version,
-            "REVISION": project.revision,
-            "CREATED": f"{project.created:%Y-%m-%dT%H:%M:%SZ}",
-        },
-    )
-    rename_image(built, archive, image_name(repository, project.version))
+    built = imagebuild.build_genie(project.tree, build_args={"BASE_IMAGE": base})
+    name = image_name(repository, project.version)
+    # Not by build arguments: buildah takes a LABEL from its cache with their former values.
+    label_image(built, archive, name, image_labels(project, base))
     return archive
+
+
+def image_labels(project: Project, base: str) -> dict[str, str]:
+    """Return the labels of the image, besides those of the Dockerfile."""
+    values = {
+        "version": project.version,
+        "revision": project.revision,
+        "created": f"{project.created:%Y-%m-%dT%H:%M:%SZ}",
+        "base.name": base,
+    }
+    return {f"org.opencontainers.image.{name}": value for name, value in values.items()}
 
 
 def image_name(repository: str, version: str) -> str:

@@ -28,6 +28,18 @@ problems; it checks manifests without a cluster.
 """
 
 
+class _BlockDumper(yaml.SafeDumper):
+    """Writes text of several lines as it is, since people review the manifest."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = "|" if "\n" in text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_BlockDumper.add_representer(str, _represent_text)
+
+
 def write_krew_archive(project: Project, zipapp: Path, output: Path) -> Path:
     """Write the archive that krew unpacks, with the program and its licence; return its path."""
     archive = output / f"{PROGRAM}-{project.version}.tar.gz"
@@ -44,7 +56,7 @@ def write_krew_manifest(project: Project, archive: Path, downloads: str) -> Path
     uri = f"{downloads.format(version=project.version)}/{archive.name}"
     manifest = archive.parent / "genie.yaml"
     content = krew_manifest(project.version, uri, sha256(archive))
-    manifest.write_text(yaml.safe_dump(content, sort_keys=False))
+    manifest.write_text(yaml.dump(content, Dumper=_BlockDumper, sort_keys=False))
     return manifest
 
 
@@ -58,7 +70,7 @@ def krew_manifest(version: str, uri: str, digest: str) -> dict[str, Any]:
             "version": f"v{version}",
             "shortDescription": "Show the CNI networks of nodes and pods",
             "description": _DESCRIPTION,
-            "caveats": "Needs Python 3.11 to 3.14 as python3 on the PATH.\n",
+            "caveats": "Needs Python 3.11 to 3.14 as python3 on the PATH.",
             "platforms": [
                 {
                     "selector": {"matchLabels": {"os": system, "arch": processor}},

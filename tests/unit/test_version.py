@@ -19,14 +19,19 @@ def test_the_chart_has_the_version_of_the_project() -> None:
 
 
 def test_the_pages_name_files_of_this_version() -> None:
-    """Commands can be copied from them."""
+    """Commands can be copied from them; what a command prints may show other versions."""
     pages = [PROJECT / "README.md", *(PROJECT / "docs").rglob("*.md")]
     names = re.compile(r"(?:cni[_-]genie[-:]|kubectl-genie-|genie-image-|\bgenie-)(\d+\.\d+\.\d+)")
-    versions = {v: page.name for page in pages for v in names.findall(page.read_text())}
-    assert versions.keys() == {VERSION}, versions
+    outputs = re.compile(r"^ *```console\n.*?^ *```$", re.MULTILINE | re.DOTALL)
+    texts = {str(page.relative_to(PROJECT)): outputs.sub("", page.read_text()) for page in pages}
+    named = {(page, version) for page in texts for version in names.findall(texts[page])}
+    assert named
+    forgotten = sorted(page for page, version in named if version != VERSION)
+    assert not forgotten, ", ".join(forgotten)
 
 
 def test_manifests_name_the_version_of_the_project() -> None:
     """`make manifests` writes it there."""
     text = (PROJECT / "manifests" / "genie.yaml").read_text()
-    assert f"image: cni-genie:{VERSION}\n" in text
+    images = set(re.findall(r"^ *image: (.*)$", text, re.MULTILINE))
+    assert images == {f"cni-genie:{VERSION}"}

@@ -65,9 +65,7 @@ def build_genie(context: Path = PROJECT, *, build_args: Mapping[str, str] | None
         inputs = [f"{arg}={value}" for arg, value in sorted(args.items())]
         key = digest([_FORMAT, content, GENIE_IMAGE, *inputs])
         name = _name(key)
-        # buildah takes a LABEL from its cache even if an argument in it has another value.
-        make = functools.partial(_make_image, snapshot, name, args, anew=bool(build_args))
-        folder = cached("images/genie", key, make)
+        folder = cached("images/genie", key, functools.partial(_make_image, snapshot, name, args))
     return folder / "image.tar"
 
 
@@ -83,11 +81,9 @@ def _name(key: str) -> str:
     return f"{GENIE_IMAGE}:{key}"
 
 
-def build_anew(
-    folder: Path, context: Path = PROJECT, *, build_args: Mapping[str, str] | None = None
-) -> Path:
+def build_anew(folder: Path, context: Path = PROJECT) -> Path:
     """Build the Dockerfile into a folder without any cache, except for the base image."""
-    args = {"BASE_IMAGE": base_image_name(), **(build_args or {})}
+    args = {"BASE_IMAGE": base_image_name()}
     with _snapshot(context) as snapshot:
         _make_image(snapshot, f"{GENIE_IMAGE}:anew", args, folder, anew=True)
     return folder / "image.tar"

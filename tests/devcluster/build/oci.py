@@ -14,7 +14,7 @@ import tarfile
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -71,22 +71,39 @@ def pack_layout(layout: Path, archive: Path, name: str) -> None:
                 tar.addfile(entry, content)
 
 
-def rename_image(source: Path, archive: Path, name: str) -> None:
-    """Copy an archive, and call its image `name`; the digest stays."""
+def label_image(source: Path, archive: Path, name: str, labels: Mapping[str, str]) -> None:
+    """Copy an archive, add labels to its image, and call it `name`; its layers stay.
+
+    A node that imports the archive also knows the image by its digest, as REPOSITORY@DIGEST:
+    `ctr images import --digests` would take the digest of the archive's index.
+    """
     with tarfile.open(source) as old, tarfile.open(archive, "w") as tar:
-        [descriptor] = json.load(_member(old, "index.json"))["manifests"]
+        descriptor = _descriptor_of(old)
+        manifest_name = _blob_name(descriptor["digest"])
+        manifest = json.load(_member(old, manifest_name))
+        config_name = _blob_name(manifest["config"]["digest"])
+        config = json.load(_member(old, config_name))
+
+        config["config"]["Labels"] = {**(config["config"].get("Labels") or {}), **labels}
+        new_config = _blob(config)
+        manifest["config"] = _descriptor(manifest["config"]["mediaType"], new_config)
+        new_manifest = _blob(manifest)
+        descriptor = _descriptor(descriptor["mediaType"], new_manifest)
+
+        repository = name.rpartition(":")[0]
+        by_digest = f"{repository}@{descriptor['digest']}"
+        _add(tar, "index.json", _index(descriptor, name, by_digest))
+        for blob in (new_config, new_manifest):
+            _add(tar, _blob_name(_digest(blob)), blob)
         for member in old:
-            if member.name == "index.json":
-                _add(tar, member.name, _index(descriptor, name))
-            else:
+            if member.name not in ("index.json", manifest_name, config_name):
                 tar.addfile(member, old.extractfile(member))
 
 
 def image_digest(archive: Path) -> str:
     """Return the digest by which a registry and a node know the image of an archive."""
     with tarfile.open(archive) as tar:
-        [descriptor] = json.load(_member(tar, "index.json"))["manifests"]
-    return str(descriptor["digest"])
+        return str(_descriptor_of(tar)["digest"])
 
 
 def image_config(archive: Path) -> dict[str, Any]:
@@ -107,18 +124,30 @@ def image_files(archive: Path) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInf
                     yield layer, member
 
 
-def _index(descriptor: dict[str, Any], name: str) -> bytes:
-    annotations = {
-        "io.containerd.image.name": name,
-        "org.opencontainers.image.ref.name": name,
-    }
+def _index(descriptor: dict[str, Any], *names: str) -> bytes:
+    """Return the index of an archive with one image, under several names."""
     return _blob(
         {
             "schemaVersion": 2,
             "mediaType": "application/vnd.oci.image.index.v1+json",
-            "manifests": [{**descriptor, "annotations": annotations}],
+            "manifests": [
+                {
+                    **descriptor,
+                    "annotations": {
+                        "io.containerd.image.name": name,
+                        "org.opencontainers.image.ref.name": name,
+                    },
+                }
+                for name in names
+            ],
         }
     )
+
+
+def _descriptor_of(archive: tarfile.TarFile) -> dict[str, Any]:
+    """Return the descriptor of the image of an archive, whatever its names."""
+    descriptor: dict[str, Any] = json.load(_member(archive, "index.json"))["manifests"][0]
+    return descriptor
 
 
 def _member(tar: tarfile.TarFile, name: str) -> IO[bytes]:

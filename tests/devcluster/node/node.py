@@ -152,20 +152,18 @@ class Node:
             file = self.path(f"/etc/kubernetes/{service}.kubeconfig")
             write_kubeconfig(file, self.layout.cluster, credentials, user)
 
-    def import_image(self, archive: Path, reference: str = "", repository: str = "") -> None:
+    def import_image(self, archive: Path, reference: str = "") -> None:
         """Import an image archive into containerd, unless it is the last one imported as such.
 
-        `reference` tells images apart whose archives have the same file name. With `repository`,
-        pods can also name the image by its digest, as REPOSITORY@DIGEST.
+        `reference` tells images apart whose archives have the same file name.
         """
         marker = self.layout.folder / "imported" / (reference or archive.name).replace("/", "_")
         if marker.exists() and marker.read_text() == archive.parent.name:
             return
         # The shell opens the archive before nsenter changes the mounts.
         opened = ["sh", "-c", 'exec "$@" <"$0"', os.fspath(archive)]
-        by_digest = ["--digests", f"--base-name={repository}"] if repository else []
-        ctr = ["ctr", "--namespace=k8s.io", "images", "import", *by_digest, "-"]
-        run([*opened, *self._enter(), *ctr], env=self._env)
+        run([*opened, *self._enter(), "ctr", "--namespace=k8s.io", "images", "import", "-"],
+            env=self._env)  # fmt: skip
         marker.write_text(archive.parent.name)
 
     def _enter(self) -> list[str]:

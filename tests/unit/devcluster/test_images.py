@@ -13,12 +13,18 @@ from tests.devcluster.build.oci import (
     image_config,
     image_digest,
     image_files,
+    label_image,
     pack_layout,
-    rename_image,
     write_image,
 )
 from tests.devcluster.commands import ClusterError
 from tests.devcluster.genie import chart_values, overlay
+
+
+def read_archive(archive: Path) -> dict[str, bytes]:
+    """Return the files of an image archive, by name."""
+    with tarfile.open(archive) as tar:
+        return {m.name: (tar.extractfile(m) or pytest.fail(m.name)).read() for m in tar}
 
 
 def test_an_archive_is_an_oci_layout_with_true_digests(tmp_path: Path) -> None:
@@ -26,8 +32,7 @@ def test_an_archive_is_an_oci_layout_with_true_digests(tmp_path: Path) -> None:
     program = tmp_path / "pause"
     program.write_bytes(b"\x7fELF")
     write_image(tmp_path / "image.tar", "localhost/pause:local", program, ports=["80/tcp"])
-    with tarfile.open(tmp_path / "image.tar") as tar:
-        files = {m.name: (tar.extractfile(m) or pytest.fail(m.name)).read() for m in tar}
+    files = read_archive(tmp_path / "image.tar")
     blobs = {n.rpartition("/")[2]: blob for n, blob in files.items() if n.startswith("blobs/")}
     assert all(hashlib.sha256(blob).hexdigest() == name for name, blob in blobs.items())
     manifest_entry = json.loads(files["index.json"])["manifests"][0]
@@ -124,18 +129,39 @@ def test_an_archive_of_a_layout_has_its_image_under_another_name(tmp_path: Path)
     assert image_config(archive)["config"]["Entrypoint"] == ["/pause"]
     [(_, member)] = image_files(archive)
     assert member.name == "pause"
-    with tarfile.open(archive) as tar:
-        index = (tar.extractfile("index.json") or pytest.fail("no index")).read().decode()
+    index = read_archive(archive)["index.json"].decode()
     assert "localhost/cni-genie:dev" in index
     assert "other:0" not in index
 
 
-def test_a_renamed_image_keeps_its_digest(tmp_path: Path) -> None:
-    """As if it had got the name in the first place."""
-    rename_image(image(tmp_path / "a", b"1", "x:1"), tmp_path / "renamed.tar", "y:2")
-    assert (
-        imagecompare.differences(image(tmp_path / "b", b"1", "y:2"), tmp_path / "renamed.tar") == []
-    )
+def test_a_labelled_image_keeps_its_layers(tmp_path: Path) -> None:
+    """Only its labels, its name and its digest are new; the archive names no blob it lacks."""
+    source, labelled = image(tmp_path / "a", b"1", "x:1"), tmp_path / "labelled.tar"
+    label_image(source, labelled, "y:2", {"version": "1", "title": "Genie"})
+    label_image(labelled, tmp_path / "twice.tar", "y:2", {"version": "2"})
+
+    old, new, twice = map(image_config, (source, labelled, tmp_path / "twice.tar"))
+    assert new.pop("config") == {**old.pop("config"), "Labels": {"version": "1", "title": "Genie"}}
+    assert new == old
+    assert twice["config"]["Labels"] == {"version": "2", "title": "Genie"}
+    assert imagecompare.content(labelled) == imagecompare.content(source)
+
+    files = read_archive(labelled)
+    blobs = {name: data for name, data in files.items() if name.startswith("blobs/")}
+    assert len(blobs) == 3
+    assert all(f"blobs/sha256/{hashlib.sha256(d).hexdigest()}" == n for n, d in blobs.items())
+    index = json.loads(files["index.json"])
+    names = [each["annotations"]["io.containerd.image.name"] for each in index["manifests"]]
+    assert names == ["y:2", f"y@{image_digest(labelled)}"]
+    assert {each["digest"] for each in index["manifests"]} == {image_digest(labelled)}
+    assert image_digest(labelled) != image_digest(source)
+
+
+def test_the_same_labels_give_the_same_image(tmp_path: Path) -> None:
+    """Byte by byte, in whichever order they are given."""
+    for name, labels in (("a", {"x": "1", "y": "2"}), ("b", {"y": "2", "x": "1"})):
+        label_image(image(tmp_path / name, b"1"), tmp_path / f"{name}.tar", "y:2", labels)
+    assert (tmp_path / "a.tar").read_bytes() == (tmp_path / "b.tar").read_bytes()
 
 
 def test_archives_of_equal_images_are_equal(tmp_path: Path) -> None:

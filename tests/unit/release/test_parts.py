@@ -165,6 +165,7 @@ def test_krew_gets_a_program_and_its_licence(project: Project) -> None:
 
     manifest = krew.write_krew_manifest(project, archive, "https://x.test/v{version}")
     content = yaml.safe_load(manifest.read_text())
+    assert "  description: |\n    CNI-Genie gives" in manifest.read_text()
     assert (content["kind"], content["metadata"]["name"]) == ("Plugin", "genie")
     assert content["spec"]["version"] == "v1.2.0"
     for platform in content["spec"]["platforms"]:
