@@ -75,6 +75,8 @@ def _entry(attachment: Attachment) -> dict[str, Any]:
     gateways = [gateway for gateway in route_gateways if gateway]
     if gateways:
         entry["gateway"] = gateways
+    if attachment.default_route:
+        entry["default-route"] = attachment.default_route
     entry["dns"] = {k: v for k, v in (result.get("dns") or {}).items() if k != "options"}
     return entry
 

@@ -93,7 +93,7 @@ class Chain:
     def check(self, attachment: Attachment, deadline: float) -> None:
         """Run CHECK."""
         final = attachment.result
-        if final is not None and not attachment.is_primary:
+        if final is not None and not attachment.is_primary and not attachment.default_route:
             # ADD removed the default routes of a secondary: a plugin that misses them would fail.
             routes = [route for route in final["routes"] if not cni_result.is_default(route)]
             final = {**final, "routes": routes}

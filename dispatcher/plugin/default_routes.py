@@ -11,7 +11,8 @@ never the result, and while a plugin runs, the pod has no default route of anoth
                                       secondary are removed, and those that routers advertise on
                                       its interface are ignored from then on (``enforce``)
     after the last attachment         the saved routes are restored exactly (``restore``), or ADD
-                                      fails
+                                      fails; default gateways that the pod asks for take their
+                                      place (``replace``)
 
 A route is removed only after the record that has it is on disk (key ``heldRoutes``). Only unicast
 routes of destination length 0 in the main table count (:mod:`dispatcher.plugin.netlink`). A default
@@ -158,6 +159,15 @@ class DefaultRoutes:
                     f"cannot restore the pod's default routes: {error}",
                 ) from None
         self._record.held_routes = []
+
+    def replace(self, attachment: Attachment) -> None:
+        """Make the gateways that *attachment* was asked for the pod's default gateways.
+
+        See :mod:`dispatcher.plugin.definitions.default_gateways`.
+        """
+        from dispatcher.plugin.definitions import default_gateways
+
+        default_gateways.replace(self._namespace, attachment, self._interfaces)
 
     def _check_earlier(self, attachment: Attachment) -> None:
         for interface, (network, index) in self._interfaces.items():

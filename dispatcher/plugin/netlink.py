@@ -13,7 +13,7 @@ load this module.
 from __future__ import annotations
 
 import posix
-from _socket import AF_INET, AF_INET6, AF_NETLINK, SOCK_CLOEXEC, SOCK_RAW, socket
+from _socket import AF_INET, AF_INET6, AF_NETLINK, SOCK_CLOEXEC, SOCK_RAW, inet_pton, socket
 from _struct import calcsize, pack, unpack_from
 from fcntl import ioctl
 from sys import byteorder
@@ -42,12 +42,12 @@ _ERROR, _DONE = 2, 3
 _REQUEST, _ACK, _DUMP, _INTERRUPTED = 1, 4, 0x300, 0x10
 _TRIES = 10  # of a list that changes during the dump
 _CREATE, _APPEND = 0x400, 0x800
-_OIF, _GATEWAY, _MULTIPATH, _FLOW, _CACHEINFO, _TABLE = 4, 5, 9, 11, 12, 15
+_OIF, _GATEWAY, _PRIORITY, _MULTIPATH, _FLOW, _CACHEINFO, _TABLE = 4, 5, 6, 9, 11, 12, 15
 _VIA, _ENCAP_TYPE, _ENCAP, _EXPIRES, _NEXTHOP_ID = 18, 21, 22, 23, 30
 _RTN_UNICAST = 1
 _MAIN_TABLE = 254
 _ONLINK = 4  # the only flag of a next hop that a request may have
-_RTPROT_RA = 9
+_RTPROT_STATIC, _RTPROT_RA = 4, 9
 _TICKS = 100  # USER_HZ: the unit of times in rta_cacheinfo, per second
 _EXPIRES_AT = 8  # offset of rta_expires in rta_cacheinfo
 _SIOCGIFINDEX, _SIOCGIFNAME = 0x8933, 0x8910
@@ -62,17 +62,31 @@ _NEXT_HOP_ATTRIBUTES = frozenset({_OIF, _GATEWAY, _MULTIPATH, _FLOW, _VIA, _ENCA
 class Route:
     """One default route: ``body`` is the rtmsg and the attributes that create it again.
 
-    ``interfaces`` are the indexes of its outgoing interfaces. ``is_advertised`` tells whether the
-    kernel learnt it from an IPv6 router advertisement.
+    ``family`` is 4 or 6. ``interfaces`` are the indexes of its outgoing interfaces.
+    ``is_advertised`` tells whether the kernel learnt it from an IPv6 router advertisement.
     """
 
-    __slots__ = ("body", "interfaces", "is_advertised")
+    __slots__ = ("body", "family", "interfaces", "is_advertised")
 
     def __init__(self, body: bytes) -> None:
         self.body = body
+        self.family = 6 if body[0] == AF_INET6 else 4
         attributes = dict(_attributes(body[_ROUTE_SIZE:]))
         self.interfaces = frozenset(_interfaces(attributes))
         self.is_advertised = body[5] == _RTPROT_RA
+
+
+def default_route(gateway: str, index: int, metric: int) -> Route:
+    """Return a default route through *gateway*, an IP address, on the interface *index*."""
+    family = AF_INET6 if ":" in gateway else AF_INET
+    # The scope of a route through a gateway is global, and the kernel requires it.
+    head = pack(_ROUTE, family, 0, 0, 0, _MAIN_TABLE, _RTPROT_STATIC, 0, _RTN_UNICAST, 0)
+    attributes = (
+        _attribute(_GATEWAY, inet_pton(family, gateway)),
+        _attribute(_OIF, pack("=i", index)),
+        _attribute(_PRIORITY, pack("=I", metric)),
+    )
+    return Route(head + b"".join(attributes))
 
 
 class NetworkNamespace:
@@ -126,7 +140,7 @@ class NetworkNamespace:
         self._request(_DELROUTE, _REQUEST | _ACK, route.body, ignored=_ESRCH)
 
     def restore(self, body: bytes) -> None:
-        """Create the route of *body* again. A route that exists is no error."""
+        """Create the route of *body*, perhaps again. A route that exists is no error."""
         # Appended: of routes that differ in the next hop alone, the kernel prefers the first.
         flags = _REQUEST | _ACK | _CREATE | _APPEND
         self._request(_NEWROUTE, flags, body, ignored=_EEXIST)

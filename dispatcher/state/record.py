@@ -71,8 +71,9 @@ class Attachment:
     configuration and ``capability_args`` its capability arguments. ``result`` is that of the last
     plugin, once attached. ``failure`` is why a DEL failed: ``code`` and ``msg`` of the error,
     ``cannotRun`` (whether the delegate could not be executed), and ``since``, the time of the
-    failure or of the first of several with ``cannotRun`` (seconds of the epoch). ``extra`` are the
-    keys of a newer version.
+    failure or of the first of several with ``cannotRun`` (seconds of the epoch). ``default_route``
+    are the gateways that ADD has made the pod's default gateways, in order. ``extra`` are the keys
+    of a newer version.
     """
 
     __slots__ = (
@@ -80,6 +81,7 @@ class Attachment:
         "capability_args",
         "cni_ifname",
         "conf",
+        "default_route",
         "extra",
         "failure",
         "interface",
@@ -107,6 +109,7 @@ class Attachment:
         self.args = args
         self.capability_args = capability_args or {}
         self.is_primary = is_primary
+        self.default_route: list[str] = []
         self.phase = PLANNED
         self.result: dict[str, Any] | None = None
         self.failure: dict[str, Any] | None = None
@@ -220,6 +223,7 @@ def _encode_attachment(attachment: Attachment) -> dict[str, Any]:
         },
         "result": attachment.result,
         "failure": attachment.failure,
+        **({"defaultRoute": attachment.default_route} if attachment.default_route else {}),
         **attachment.extra,
     }
 
@@ -261,7 +265,7 @@ _RECORD_KEYS = frozenset(
 _ATTACHMENT_KEYS = frozenset(
     (
         "network", "interface", "requested", "primary", "phase", "args", "capabilityArgs",
-        "conf", "result", "failure",
+        "conf", "result", "failure", "defaultRoute",
     )
 )  # fmt: skip
 
@@ -302,6 +306,11 @@ def _decode_attachment(value: Any) -> Attachment:
     attachment.phase = _text(value, "phase")
     attachment.result = _result(_field(value, "result", object))
     attachment.failure = _failure(_field(value, "failure", object))
+    if "defaultRoute" in value:
+        gateways = _field(value, "defaultRoute", list)
+        if not all(isinstance(each, str) for each in gateways):
+            raise CorruptRecordError('its "defaultRoute" contains something that is not an address')
+        attachment.default_route = gateways
     attachment.extra = {key: item for key, item in value.items() if key not in _ATTACHMENT_KEYS}
     return attachment
 

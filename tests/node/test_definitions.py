@@ -174,6 +174,59 @@ def test_port_mappings_and_bandwidth_are_applied(definitions: Node, pod: Contain
     }
 
 
+def _default_routes(node: Node, pod: Container) -> list[str]:
+    """Return gateway, interface and metric of each default route, those of IPv4 first."""
+    listed = [*node.routes(pod), *node.routes(pod, family=6)]
+    return [
+        f"{each.get('gateway')} {each['dev']} {each.get('metric', 0)}"
+        for each in listed
+        if each["dst"] == "default"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("gateways", "expected"),
+    [
+        pytest.param([], ["10.70.0.1 eth0 0", "fd70::1 eth0 1024"], id="none"),
+        pytest.param(["10.66.0.1"], ["10.66.0.1 net1 0", "fd70::1 eth0 1024"], id="IPv4"),
+        pytest.param(
+            ["fd66::1", "10.66.0.9", "fd66::9", "10.66.0.1"],
+            ["10.66.0.9 net1 0", "10.66.0.1 net1 1", "fd66::1 net1 1", "fd66::9 net1 2"],
+            id="several of both families",
+        ),
+    ],
+)
+def test_the_default_gateways_are_those_that_the_pod_asks_for(
+    definitions: Node, pod: Container, gateways: list[str], expected: list[str]
+) -> None:
+    """The other family keeps the primary's, whose plugin adds default routes of both."""
+    node = definitions
+    everywhere = [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]
+    node.network("base", node.bridge_conf("base", "10.70.0.0/24", "fd70::/64", routes=everywhere))
+    define(node, "green", node.bridge_conf("gr", "10.66.0.0/24", "fd66::/64", routes=everywhere))
+    asked = [{"name": "green", "default-route": gateways}]
+    permitted = permit_copies(node, "green")
+    node.add(pod, **asks(asked, permitted, cni="base")).succeeded()
+    assert _default_routes(node, pod) == expected
+
+
+def test_a_gateway_that_the_network_does_not_reach_is_rolled_back(
+    definitions: Node, pod: Container
+) -> None:
+    """The kernel refuses the route; the pod may be attached after that."""
+    node = definitions
+    before = _left(node, pod)
+    asked = [{"name": "blue", "default-route": ["192.0.2.1"]}]
+    permitted = permit_copies(node, "blue")
+    error = node.add(pod, **asks(asked, permitted)).failed(cni_errors.IO_FAILURE)
+    assert 'default gateways 192.0.2.1 of network "ns/blue" on interface net1' in error["msg"]
+    assert _left(node, pod) == before
+
+    primary = '[{"name": "blue", "default-route": ["10.60.0.1"]}]'
+    node.add(pod, **asks(permitted=permit_copies(node, "=blue"), default=primary)).succeeded()
+    assert _default_routes(node, pod) == ["10.60.0.1 eth0 0"]
+
+
 def test_a_forged_annotation_attaches_nothing(definitions: Node, pod: Container) -> None:
     """Missing, reordered, of another namespace, for another primary; code 100."""
     node = definitions
@@ -233,7 +286,8 @@ def test_killed_while_two_definitions_are_attached(definitions: Node, *, full: b
     """Before ten of the effects of ADD, with --full before each; DEL releases everything."""
     node = definitions
     pod = node.container("pod")
-    given = asks("blue,red", permit_copies(node, "blue", "red"))
+    networks = [{"name": "blue"}, {"name": "red", "default-route": ["10.61.0.1"]}]
+    given = asks(networks, permit_copies(node, "blue", "red"))
     before = _left(node, pod)
     step, killed = 0, 0
     start = time.monotonic()

@@ -10,7 +10,7 @@ The record says what is attached before each step, so that a kill loses nothing:
     5. give the delegate its configuration, and wait for its result
     6. remove default routes that a secondary has added
     7. for each other network: write unsynced that it is ``attaching``, with 4; then 2, 5 and 6
-    8. restore the saved routes
+    8. restore the saved routes, or set the default gateways that the pod asks for
     9. write the record synced, and return the primary's result
 
 A container with one network needs the steps 1, 2, 3, 5 and 9 only. See
@@ -54,6 +54,7 @@ def add(call: Call) -> dict[str, Any]:
         else:
             _release_killed_add(call, record)
             _refuse_overlap(record, planned)
+            _refuse_default_route(record, planned)
 
         record.netns = call.request.netns
         record.attachments += planned
@@ -105,6 +106,21 @@ def _refuse_overlap(record: Record, planned: list[Attachment]) -> None:
     plan.refuse_conflicts([*record.attachments, *planned])
 
 
+def _refuse_default_route(record: Record, planned: list[Attachment]) -> None:
+    """Refuse default gateways beside the attachments of other calls. Raises CNIError.
+
+    The DEL of this call would have to give those their default routes back.
+    """
+    for attachment in planned:
+        if attachment.default_route and record.attachments:
+            raise CNIError(
+                cni_errors.INVALID_ANNOTATION,
+                f'network {quote(attachment.network)} cannot have "default-route": the container '
+                f"is already attached on interface {record.attachments[0].interface} by another "
+                "call",
+            )
+
+
 def _check_limits(call: Call, planned: list[Attachment]) -> None:
     """Refuse a static pod that is over the cluster's limits. Raises :class:`CNIError`.
 
@@ -122,7 +138,7 @@ def _check_limits(call: Call, planned: list[Attachment]) -> None:
 
 def _attach(call: Call, record: Record, planned: list[Attachment]) -> dict[str, Any]:
     """Attach all of *planned*, and return the primary's result."""
-    if len(record.attachments) > 1:
+    if len(record.attachments) > 1 or planned[0].default_route:
         _attach_several(call, record, planned)
     else:
         [attachment] = planned
@@ -170,8 +186,19 @@ def _attach_several(call: Call, record: Record, planned: list[Attachment]) -> No
             default_routes.enforce(attachment)
 
         default_routes.restore()
+        _replace_default_routes(default_routes, planned)
     finally:
         default_routes.close()
+
+
+def _replace_default_routes(default_routes: DefaultRoutes, planned: list[Attachment]) -> None:
+    """Set the default gateways that one of *planned* was asked for, if any was."""
+    for attachment in planned:
+        if attachment.default_route:
+            from dispatcher.plugin.definitions.default_gateways import adjust_results
+
+            default_routes.replace(attachment)
+            adjust_results(planned, attachment)
 
 
 def _attach_one(call: Call, chain: Chain, attachment: Attachment, deadline: float) -> None:

@@ -173,9 +173,11 @@ class _Pod:
         requested = delegate_input.capability_args(selection, conf, sentence)
         conf = delegate_input.with_cni_args(conf, selection.cni_args, sentence)
         runtime_config = self._call.conf.runtime_config if planned.is_primary else {}
-        return self._attachment(
+        attachment = self._attachment(
             planned, conf, {**plan.declared_args(conf, runtime_config), **requested}
         )
+        attachment.default_route = list(selection.default_route or ())
+        return attachment
 
     def without_conf(self, planned: PlannedAttachment) -> Attachment:
         """Return one attachment of the plan whose configuration is unknown: it has no plugins."""

@@ -142,6 +142,14 @@ def test_a_result_without_anything_still_names_network_and_interface() -> None:
     assert entry == [{"name": "l2", "interface": "eth0", "default": True, "dns": {}}]
 
 
+def test_the_gateways_that_a_pod_asked_for_are_listed() -> None:
+    """The specification's key ``default-route``."""
+    attachment = make_attachment("ns/blue", "net1", {})
+    attachment.default_route = ["10.0.0.1", "fd00::1"]
+    [entry] = json.loads(network_status(Record("c", "", [attachment])) or "")
+    assert entry["default-route"] == ["10.0.0.1", "fd00::1"]
+
+
 def test_there_is_no_status_before_everything_is_attached() -> None:
     """Half of the truth would be read as the whole."""
     unfinished = make_record()

@@ -52,6 +52,7 @@ def records(draw: st.DrawFn) -> Record:
         )
         attachment.result = draw(st.none() | RESULT)
         attachment.failure = draw(st.none() | st.just({"since": 1, "code": 11, "msg": "m"}))
+        attachment.default_route = draw(st.lists(st.text(max_size=5), max_size=2))
         attachment.extra = draw(LATER)
         attachments.append(attachment)
     made = Record("c1", draw(FOR_THE_SYSTEM), attachments)
