@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from cli.lint import all_present
-from cli.pod_selections import ignored_attachments, read_by_multus, selection_findings
+from cli.pod_selections import ignored_attachments
 from dispatcher import keys
 from dispatcher.annotation import InvalidAnnotationError, parse
 from webhook.annotation_check import networks_of
@@ -18,6 +18,7 @@ from webhook.limits import CLUSTER
 from webhook.objects import parse_pod
 from webhook.pods import PodRules, admit_pod
 from webhook.review import MalformedReviewError, Review
+from webhook.selections import read_by_multus, selection_findings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

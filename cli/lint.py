@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from cli.pod_selections import selection_findings
 from dispatcher import keys
 from dispatcher.nad import definition as definitions
 from dispatcher.nad.validation import check
@@ -23,6 +22,7 @@ from webhook.namespaces import admit_namespace
 from webhook.objects import TEMPLATE_PATHS, parse_pod, template_of
 from webhook.pods import PodRules, admit_pod
 from webhook.review import MalformedReviewError, Review
+from webhook.selections import selection_findings
 from webhook.snapshot import ClusterNetworks, Namespace, parse_namespace
 from webhook.templates import TemplateRules, admit_workload
 

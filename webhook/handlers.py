@@ -53,12 +53,15 @@ class Handlers:
             settings.max_per_network,
             are_enforced=settings.limits == "enforce",
         )
-        self._pod_rules = PodRules(settings.scheduling, self._limits)
+        self._pod_rules = PodRules(
+            settings.scheduling, self._limits, settings.attachment_definitions_mode
+        )
         self._template_rules = TemplateRules(
             settings.templates_invalid,
             settings.templates_doubtful,
             settings.scheduling,
             self._limits,
+            settings.attachment_definitions_mode,
         )
         self._lookups = NamespaceLookups(
             self._fetch_namespace,

@@ -18,6 +18,7 @@ from webhook.decision import ALLOWED, FORBIDDEN, Cause, Decision, NoDecisionErro
 from webhook.ignored_keys import pod_warnings
 from webhook.limits import CLUSTER, OVER_LIMIT, pod_cause, pod_excesses, pod_warning
 from webhook.objects import parse_pod
+from webhook.selections import selection_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from webhook.limits import Limits
     from webhook.objects import Pod
     from webhook.review import Review
-    from webhook.settings import Scheduling
+    from webhook.settings import DefinitionsMode, Scheduling
     from webhook.snapshot import ClusterNetworks, Namespace
 
 FIELD = f"metadata.annotations[{keys.ANNOTATION}]"
@@ -40,6 +41,7 @@ class PodRules(NamedTuple):
 
     scheduling: Scheduling = "required"
     limits: Limits = CLUSTER
+    definitions: DefinitionsMode = "off"
 
 
 class Choice(NamedTuple):
@@ -82,12 +84,14 @@ def _create(
 ) -> Decision:
     choice = _choose(pod.annotations.get(keys.ANNOTATION), namespace)
     if choice is None:
-        return ALLOWED._replace(warnings=tuple(pod_warnings(pod)))
+        ignored = (*pod_warnings(pod), *_selection_warnings(pod, namespace, networks, rules))
+        return ALLOWED._replace(warnings=ignored)
 
     scheduling = namespace.scheduling_or(rules.scheduling)
     result = validate_annotation(choice.value, namespace, networks, FIELD)
     causes = list(_causes(result, choice, namespace_name))
     warnings = list(pod_warnings(pod, has_multus=networks.have_multus(result.networks)))
+    warnings += _selection_warnings(pod, namespace, networks, rules)
     audit = {"networks": result.normal, "source": choice.source}
 
     excesses = pod_excesses(result.normal, namespace, rules.limits)
@@ -121,6 +125,14 @@ def _create(
         warnings=tuple(warnings),
         audit=audit,
     )
+
+
+def _selection_warnings(
+    pod: Pod, namespace: Namespace, networks: ClusterNetworks, rules: PodRules
+) -> Iterator[str]:
+    if rules.definitions == "off":
+        return iter(())
+    return selection_warnings(pod.annotations, namespace.default, networks, "metadata.")
 
 
 def _choose(written: str | None, namespace: Namespace) -> Choice | None:

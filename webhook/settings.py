@@ -13,6 +13,7 @@ from webhook.limits import CLUSTER, MAX_LIMIT
 Severity = Literal["deny", "warn", "off"]
 Scheduling = Literal["required", "preferred", "off"]
 LimitsMode = Literal["enforce", "warn"]
+DefinitionsMode = Literal["off", "observe"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
@@ -52,6 +53,10 @@ class WebhookSettings(ServiceSettings):
     limits: LimitsMode = "enforce"
     """enforce: refuse a pod over these limits. warn: create it with a warning. The policy
     cni-genie-pod-limits must say the same"""
+
+    attachment_definitions_mode: DefinitionsMode = "off"
+    """observe: faults of annotations that select NetworkAttachmentDefinitions are warnings. off:
+    they are not checked. Genie ignores the annotations in both modes"""
 
     namespace: str = "genie-system"
     """namespace that Genie is installed in, with its ConfigMap and its Lease"""

@@ -18,6 +18,7 @@ from webhook.decision import ALLOWED, Decision, deny, warning
 from webhook.ignored_keys import pod_warnings
 from webhook.limits import CLUSTER, pod_cause, pod_excesses, pod_warning
 from webhook.objects import TEMPLATE_PATHS, has_controller, parse_pod, template_of
+from webhook.selections import selection_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from webhook.limits import Excess, Limits
     from webhook.objects import Pod
     from webhook.review import Review
-    from webhook.settings import Scheduling, Severity
+    from webhook.settings import DefinitionsMode, Scheduling, Severity
     from webhook.snapshot import ClusterNetworks, Namespace
 
 
@@ -37,6 +38,7 @@ class TemplateRules(NamedTuple):
     doubtful: Severity = "warn"
     scheduling: Scheduling = "required"
     limits: Limits = CLUSTER
+    definitions: DefinitionsMode = "off"
 
 
 def admit_workload(
@@ -73,7 +75,10 @@ def admit_workload(
     if namespace.scheduling_or(rules.scheduling) == "required":
         warnings += _scheduling_warnings(review.kind, pod, result.networks, f"{path}.spec.")
     has_multus = networks.have_multus(result.networks)
-    ignored = pod_warnings(pod, f"{path}.metadata.", has_multus=has_multus)
+    ignored = [*pod_warnings(pod, f"{path}.metadata.", has_multus=has_multus)]
+    if rules.definitions != "off":
+        annotations, default = pod.annotations, namespace.default
+        ignored += selection_warnings(annotations, default, networks, f"{path}.metadata.")
     return Decision(reason="template", warnings=(*ignored, *warnings))
 
 

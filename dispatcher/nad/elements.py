@@ -88,7 +88,7 @@ _KEY_RULE = 'keys of other programs contain a dot, as in "example.org/key"'
 
 def _name(value: Any, path: Path, report: Report) -> str:
     if not isinstance(value, str) or not is_object_name(value):
-        report.invalid(path, value, f"the name of a NetworkAttachmentDefinition {NAME_RULE}")
+        report.invalid(path, value, f"a name {NAME_RULE}")
         return ""
     return value
 
@@ -162,7 +162,7 @@ def _cni_args(value: Any, path: Path, report: Report) -> dict[str, Any]:
 
 def _claim(value: Any, path: Path, report: Report) -> str:
     if not isinstance(value, str) or not is_object_name(value):
-        report.invalid(path, value, f"the name of an IPAMClaim {NAME_RULE}")
+        report.invalid(path, value, f"a name {NAME_RULE}")
         return ""
     return value
 

@@ -150,7 +150,7 @@ def _short_faults(  # noqa: PLR0917 - the parts of an item, in order
     if slash and not name:
         yield item, _NO_NAME
     elif not is_object_name(name):
-        yield name, f"the name of a NetworkAttachmentDefinition {NAME_RULE}"
+        yield name, f"a name {NAME_RULE}"
     if at and not interface:
         yield item, NO_INTERFACE
     elif at and not is_interface_name(interface):

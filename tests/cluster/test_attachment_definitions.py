@@ -120,3 +120,45 @@ def test_without_the_mode_nothing_of_it_is_left(cluster: Cluster) -> None:
     """The copies and the label of an earlier mode are removed; this test follows the one above."""
     within(15, lambda: node_label(cluster) is None, "the label")
     assert not copies(cluster).exists()
+
+
+SELECTING = """\
+kind: Pod
+apiVersion: v1
+metadata:
+  name: web
+  annotations:
+    k8s.v1.cni.cncf.io/networks: |
+      [{"name": "blue", "interface": "eth0"},
+       {"name": "red", "deviceID": "0000:00:1f.0", "mac": "02-00-00-00-00-01"}]
+    v1.multus-cni.io/default-network: a@b
+spec:
+  containers: [{name: c, image: "nginx:latest"}]
+"""
+WARNED = """\
+metadata.annotations[k8s.v1.cni.cncf.io/networks]: Genie ignores this annotation and \
+"v1.multus-cni.io/default-network"; name the networks in "cni"
+metadata.annotations[k8s.v1.cni.cncf.io/networks]: Invalid value: "deviceID": item 2: deviceID: \
+a pod may not name a device of the node: remove the key; the device comes from the container \
+runtime (line 2 column 18)
+metadata.annotations[v1.multus-cni.io/default-network]: Invalid value: "b": item 1: \
+the primary is on "eth0": leave the interface out (line 1 column 1)
+"""
+
+
+def test_faults_of_selections_are_warnings_in_that_mode(cluster: Cluster, namespace: str) -> None:
+    """The pod is admitted as it is; in the mode off there is one warning alone."""
+    deployment = ("deployment/genie-webhook", "-n", NAMESPACE)
+
+    def warnings() -> list[str]:
+        done = cluster.kubectl(
+            "create", "--dry-run=server", "-n", namespace, "-f", "-", input=SELECTING
+        )
+        lines = done.stderr.splitlines()
+        return [each.removeprefix("Warning: ") for each in lines if each.startswith("Warning: ")]
+
+    assert warnings() == WARNED.splitlines()[:1]
+    for change, expected in (("=observe", WARNED.splitlines()), ("-", WARNED.splitlines()[:1])):
+        cluster.kubectl("set", "env", *deployment, f"GENIE_ATTACHMENT_DEFINITIONS_MODE{change}")
+        cluster.kubectl("rollout", "status", *deployment, "--timeout=120s")
+        assert warnings() == expected

@@ -243,6 +243,9 @@ def test_only_in_a_mode_do_agents_read_definitions(mode: object) -> None:
     assert (template.types, template.name_prefix) == (["bridge"], "tenant-")
     assert "GENIE_TENANT_TEMPLATES" not in str(reaper)
 
+    [webhook] = observe["Deployment", "genie-webhook"]["spec"]["template"]["spec"]["containers"]
+    assert {"name": "GENIE_ATTACHMENT_DEFINITIONS_MODE", "value": "observe"} in webhook["env"]
+
 
 def test_the_chart_never_has_the_definitions_themselves() -> None:
     """An uninstall would delete the custom resource, and with it each definition of the cluster."""

@@ -141,7 +141,7 @@ REFUSED = [
     pytest.param("[null]", INVALID, 1, 1, "must be an object", id="null"),
     pytest.param("[3]", INVALID, 1, 1, '"3"', id="a number"),
     pytest.param("[{}]", REQUIRED, 1, 1, '"name" is missing', id="no name in JSON"),
-    pytest.param('[{"name":null}]', INVALID, 1, 9, "name of a Network", id="a name that is null"),
+    pytest.param('[{"name":null}]', INVALID, 1, 9, "a name must", id="a name that is null"),
     pytest.param('[{"Name":"a"}]', UNSUPPORTED, 1, 2, 'did you mean "name"?', id="upper-case key"),
     pytest.param(json.dumps([{"name": "a"}] * 33), TOO_MANY, 0, 0, "has 33", id="33 objects"),
 ]
@@ -221,7 +221,7 @@ KEYS = {
         "default-route[0]",
         "without a prefix",
     ),
-    "an empty claim": ({CLAIM: ""}, CLAIM, "the name of an IPAMClaim"),
+    "an empty claim": ({CLAIM: ""}, CLAIM, "a name must"),
     "a claim and addresses": ({"ips": ["10.0.0.1"], CLAIM: "c"}, CLAIM, '"ips": remove one'),
 }
 
