@@ -24,6 +24,7 @@ from tests.cluster.support.churn import (
     failures,
     remaining_leftovers,
 )
+from tests.cluster.support.definitions import definitions_untouched
 from tests.cluster.support.pods import pod_manifest
 from tests.devcluster import helm
 from tests.devcluster.build.imagebuild import PROJECT
@@ -154,10 +155,12 @@ def test_an_upgrade_that_is_taken_back_and_made_again_loses_nothing(
 ) -> None:
     """Pods of every version so far keep what they have; each version releases pods of the other.
 
-    No creation fails meanwhile, and in the end no address, record, rule or veth remains.
+    No creation fails meanwhile, and in the end no address, record, rule or veth remains. The
+    uninstall before it leaves NetworkAttachmentDefinitions, which are the cluster's, as they are.
     """
     node = cluster.node(NODE)
-    helm.uninstall(cluster)  # there is no pod yet that could lose anything
+    with definitions_untouched(cluster, namespace):
+        helm.uninstall(cluster)  # there is no pod yet that could lose anything
     install_genie(cluster, tree=predecessor)
     try:
         expected = create(cluster, namespace, "old")

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.devcluster.helm import PLAIN, render
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.devcluster.cluster import Cluster
 
 OBSERVE = "observe"
 
@@ -53,6 +59,23 @@ def definition(namespace: str, name: str, config: Any) -> dict[str, Any]:
         "metadata": {"namespace": namespace, "name": name},
         "spec": {"config": json.dumps(config)},
     }
+
+
+@contextlib.contextmanager
+def definitions_untouched(cluster: Cluster, namespace: str) -> Iterator[None]:
+    """Check that the block changes no byte of the custom resource and of an object of it."""
+    name = CRD["metadata"]["name"]
+    objects = (("crd", name), ("net-attach-def", "blue", "-n", namespace))
+    cluster.kubectl("apply", "--server-side", "-f", "-", input=json.dumps(CRD))
+    cluster.kubectl("wait", "--for=condition=Established", f"crd/{name}", "--timeout=30s")
+    blue = definition(namespace, "blue", {"type": "bridge"})
+    cluster.kubectl("apply", "--server-side", "-f", "-", input=json.dumps(blue))
+    try:
+        before = [cluster.kubectl("get", *each, "-o", "json").stdout for each in objects]
+        yield
+        assert [cluster.kubectl("get", *each, "-o", "json").stdout for each in objects] == before
+    finally:
+        cluster.kubectl("delete", "crd", name)
 
 
 def definitions_rights() -> list[Any]:
