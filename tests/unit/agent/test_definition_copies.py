@@ -7,6 +7,7 @@ import json
 import os
 import stat
 import tempfile
+import tracemalloc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -164,6 +165,22 @@ def test_the_disk_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     copies.begin_list()
     copies.put(blue(large, refused[-1].removeprefix("shop/")))
     assert content(tmp_path)[refused[-1]]["refused"] == ""
+
+
+def test_no_config_stays_in_memory(tmp_path: Path) -> None:
+    """A thousand definitions of the greatest size would take 64 MiB on each node."""
+    copies = make(tmp_path)
+    copies.begin_list()
+    tracemalloc.start()
+    try:
+        for number in range(100):
+            copies.put(blue('{"type":"bridge","x":"' + "y" * 60_000 + '"}', f"n{number}"))
+        copies.end_list()
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(content(tmp_path)) == 100
+    assert held < 500_000
 
 
 def test_the_sign_of_life_follows_the_answers(tmp_path: Path) -> None:
