@@ -119,7 +119,7 @@ def _chart_rows(schema: Any, values: Any, path: str = "") -> Iterator[tuple[str,
         if "properties" in each and inner:
             yield from _chart_rows(each, inner, f"{path}{name}.")
             continue
-        choice = " or ".join(f"`{value}`" for value in each.get("enum", []))
+        choice = " or ".join(_default(value) for value in each.get("enum", []))
         meaning = " ".join(filter(None, [_sentence(each["description"]), choice and f"({choice})"]))
         yield f"`{path}{name}`", _chart_default(inner), meaning
 
