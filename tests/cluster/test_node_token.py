@@ -54,6 +54,10 @@ FORBIDDEN = {
         "may change only labels that start with",
         ["label", "node", NODE, "foo=bar"],
     ),
+    "set a label beside that of its definitions": (
+        "and node.cni-genie.io/attachments, not: node.cni-genie.io/other",
+        ["label", "node", NODE, "node.cni-genie.io/other=true"],
+    ),
     "annotate its node": (
         "may change only the annotations cni-genie.io/plugin-types and cni-genie.io/removal",
         ["annotate", "node", NODE, "foo=bar"],
