@@ -9,7 +9,7 @@
 only the standard library may be imported here.
 
 Three files instead of fifty: each file would cost three system calls and a search of the path. The
-modules of the core are created in order, without even the search of an import.
+modules of the first two are created in order, without even the search of an import.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ SUBPACKAGES = ("state", "plugin")
 """The packages below ``dispatcher`` that belong to the plugin as a whole."""
 
 DEFINITION_PACKAGES = ("dispatcher.nad", "dispatcher.plugin.definitions")
-"""The packages in the file ``<tag>.nad``."""
+"""The packages whose modules are in the file ``<tag>.nad``, but for those of rare cases."""
 
 CORE = (
     "dispatcher.plugin.commands.add",
@@ -71,50 +71,70 @@ CORE = (
 )
 """What ADD and DEL need. All that these modules import belongs to the core as well."""
 
+NAD = (
+    "dispatcher.plugin.definitions.pod_plan",
+    "dispatcher.plugin.netlink",
+    "dispatcher.plugin_rules",
+)
+"""What an ADD with NetworkAttachmentDefinitions needs besides, with all that these import.
+
+The last two are for any pod on several networks, so they are in the rest, too.
+"""
+
 BOOT = """
 import sys
 
-for name, is_package, code in core:
-    module = sys.modules[name] = type(sys)(name)
-    package, _, last = name.rpartition(".")
-    if is_package:
-        module.__path__ = []
-    if package:
-        setattr(sys.modules[package], last, module)
-    exec(code, module.__dict__)
+def create(entries):
+    for name, is_package, code in entries:
+        module = sys.modules[name] = type(sys)(name)
+        package, _, last = name.rpartition(".")
+        if is_package:
+            module.__path__ = []
+        if package:
+            setattr(sys.modules[package], last, module)
+        exec(code, module.__dict__)
+
+def read(suffix):
+    import marshal
+    with open(home + sys.implementation.cache_tag + suffix, "rb") as file:
+        return marshal.loads(file.read())
 
 class Others:
-    modules = {}
-    opened = set()
+    rest = None
+    has_definitions = False
 
     @classmethod
     def find_spec(cls, name, path=None, target=None):
         if not name.startswith("dispatcher."):
             return None
-        suffix = ".nad" if name.startswith(nad_packages) else ".rest"
-        if suffix not in cls.opened:
-            import marshal
-            with open(home + sys.implementation.cache_tag + suffix, "rb") as file:
-                cls.modules.update(marshal.loads(file.read()))
-            cls.opened.add(suffix)
-        if name in cls.modules:
+        if name.startswith(nad_packages) and not cls.has_definitions:
+            cls.has_definitions = True
+            create(read(".nad"))
+        module = sys.modules.get(name)
+        if module is None and cls.rest is None:
+            cls.rest = read(".rest")
+        if module is not None or name in cls.rest:
             from _frozen_importlib import ModuleSpec
-            return ModuleSpec(name, cls, origin=name, is_package=cls.modules[name][0])
+            is_package = hasattr(module, "__path__") if module else cls.rest[name][0]
+            return ModuleSpec(name, cls, origin=name, is_package=is_package)
 
     @staticmethod
     def create_module(spec):
-        return None
+        return sys.modules.get(spec.name)
 
     @classmethod
     def exec_module(cls, module):
-        exec(cls.modules[module.__name__][1], module.__dict__)
+        if module.__name__ in (cls.rest or ()):
+            exec(cls.rest[module.__name__][1], module.__dict__)
 
+create(core)
 sys.meta_path.insert(0, Others)
 """
 """What the launcher runs first: creates the core's modules, and lets ``import`` find the others.
 
 The launcher passes ``core``, the list of modules, and ``home``, the folder with a slash at its end.
-:func:`compile_bundle` adds ``nad_packages``, which are :data:`DEFINITION_PACKAGES`.
+:func:`compile_bundle` adds ``nad_packages``, which are :data:`DEFINITION_PACKAGES`. The first
+import of one of their modules creates all modules of ``<tag>.nad``.
 """
 
 
@@ -144,16 +164,19 @@ def compile_bundle(folder: Path) -> None:
 
     boot = compile(f"nad_packages = {DEFINITION_PACKAGES!r}{BOOT}", "boot.py", "exec", optimize=2)
     core = [(name, name in packages, codes[name]) for name in core_names]
-    others = {
-        name: (name in packages, code) for name, code in codes.items() if name not in core_names
+    nad_names = [name for name in _with_imports(NAD, trees) if name not in core_names]
+    nad = [(name, name in packages, codes[name]) for name in nad_names]
+    only_nad = {name for name in nad_names if name.startswith(DEFINITION_PACKAGES)}
+    rest = {
+        name: (name in packages, code)
+        for name, code in codes.items()
+        if name not in core_names and name not in only_nad
     }
-    of_definitions = {name for name in others if name.startswith(DEFINITION_PACKAGES)}
 
     bundle = folder / sys.implementation.cache_tag
     bundle.with_suffix(".core").write_bytes(marshal.dumps((boot, core)))
-    for suffix, names in ((".nad", of_definitions), (".rest", others.keys() - of_definitions)):
-        content = {name: others[name] for name in sorted(names)}
-        bundle.with_suffix(suffix).write_bytes(marshal.dumps(content))
+    bundle.with_suffix(".nad").write_bytes(marshal.dumps(nad))
+    bundle.with_suffix(".rest").write_bytes(marshal.dumps(rest))
 
 
 def _with_imports(names: tuple[str, ...], trees: dict[str, ast.Module]) -> list[str]:
