@@ -13,8 +13,9 @@ Protocol, over the unix socket ``agentSocket`` of the conflist (default
 
        {"annotations": {"cni": "canal,weave@net1"}}
 
-   without ``cni`` if the pod has no such annotation (other annotations are never sent), or an
-   error, whose members are those of the CNI specification; the plugin returns it unchanged::
+   with those that the pod has of the annotations that choose networks (:data:`SENT`; others are
+   never sent), or an error, whose members are those of the CNI specification; the plugin returns
+   it unchanged::
 
        {"error": {"code": 11, "msg": "…", "details": "…"}}
 
@@ -59,6 +60,9 @@ if TYPE_CHECKING:
 
 DEADLINE = 4.0
 """Seconds within which the agent answers a request."""
+
+SENT = frozenset({keys.ANNOTATION, keys.ATTACHMENTS, *keys.SELECTION_KEYS})
+"""The annotations that are sent."""
 
 MAX_REQUEST = 4096
 
@@ -137,7 +141,7 @@ def _annotations(pod: Mapping[str, Any], uid: str, namespace: str, name: str) ->
         raise LookupRefusedError(
             OTHER_POD, message, f"UID on the node {uid}, in the API {metadata['uid']}"
         )
-    return {key: value for key, value in annotations.items() if key == keys.ANNOTATION}
+    return {key: value for key, value in annotations.items() if key in SENT}
 
 
 def start(kube: KubeClient, path: Path, user: int = 0) -> socketserver.BaseServer:

@@ -1,4 +1,4 @@
-"""Ask the node's agent for a pod's annotation, if the container runtime passes none.
+"""Ask the node's agent for a pod's annotations, if the container runtime passes none.
 
 cri-dockerd and CRI-O before 1.29 pass no annotations to CNI plugins. The plugin then connects to
 the agent's unix socket, writes one JSON object and a newline, shuts down its sending side, and
@@ -18,7 +18,6 @@ from __future__ import annotations
 from _socket import AF_UNIX, SHUT_WR, SOCK_CLOEXEC, SOCK_STREAM, socket
 from time import monotonic
 
-from dispatcher import keys
 from dispatcher.cni_errors import TRY_AGAIN, CNIError
 from dispatcher.jsontext import InvalidJSONError, dump, parse
 from dispatcher.state.record import pod_of
@@ -34,18 +33,18 @@ _MAX_ANSWER = 1 << 20
 _MIN_TIMEOUT = 0.001  # 0 would make the socket non-blocking, whose error is another one
 
 
-def annotation(address: str, args: str) -> str:
-    """Return the value of ``cni`` on the pod that CNI_ARGS *args* name, or "".
+def pod_annotations(address: str, args: str) -> dict[str, str]:
+    """Return the annotations of the pod that CNI_ARGS *args* name, those that choose networks.
 
     *address* is the agent's socket, "" if there is no agent. Raises :class:`CNIError`: the agent's
     own error, or one with code 11 if the agent gives no valid answer.
     """
     namespace, name, uid = pod_of(args)
     if not address or not name:
-        return ""
+        return {}
     try:
         request = {"version": 1, "namespace": namespace, "name": name, "uid": uid}
-        return _value(parse(_exchange(address, request)))
+        return _annotations(parse(_exchange(address, request)))
     except OSError as error:
         raise _no_answer(address, error.strerror or str(error)) from None
     except (InvalidJSONError, AttributeError, KeyError, TypeError, ValueError) as error:
@@ -74,21 +73,21 @@ def _exchange(address: str, request: dict[str, Any]) -> bytes:
         agent.close()
 
 
-def _value(answer: Any) -> str:
-    """Return the annotation in *answer*. Raises the :class:`CNIError` in it."""
+def _annotations(answer: Any) -> dict[str, str]:
+    """Return the annotations in *answer*. Raises the :class:`CNIError` in it."""
     if "error" in answer:
         error = answer["error"]
         raise CNIError(int(error["code"]), str(error["msg"]), str(error.get("details", "")))
 
-    value = answer["annotations"].get(keys.ANNOTATION, "")
-    if not isinstance(value, str):
-        raise TypeError("the annotation is not a string")
-    return value
+    values = dict(answer["annotations"].items())
+    if not all(isinstance(value, str) for value in values.values()):
+        raise TypeError("an annotation is not a string")
+    return values
 
 
 def _no_answer(address: str, reason: str) -> CNIError:
     return CNIError(
         TRY_AGAIN,
-        f"cannot get the pod's annotation from the agent ({address}): {reason}",
+        f"cannot get the pod's annotations from the agent ({address}): {reason}",
         "the container runtime passes no annotations; check that the agent runs on this node",
     )

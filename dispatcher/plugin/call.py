@@ -19,7 +19,7 @@ class Effects:
     """What reaches outside the process. ``main`` makes the real ones, tests pass their own.
 
     ``run`` runs a delegate, ``find_network`` returns a network's configuration by name,
-    ``open_namespace`` opens the pod's network namespace, ``ask_agent`` returns a pod's annotation,
+    ``open_namespace`` opens the pod's network namespace, ``ask_agent`` returns a pod's annotations,
     ``now`` is the time of day in seconds of the epoch, ``sleep`` waits for some seconds,
     ``timings`` times the attachments, ``warn`` prints a line on standard error, and ``cache_dir``
     is libcni's cache.
@@ -43,7 +43,7 @@ class Effects:
         run: Runner,
         find_network: Callable[[str], Conf],
         open_namespace: Callable[[str], NetworkNamespace],
-        ask_agent: Callable[[str, str], str],
+        ask_agent: Callable[[str, str], dict[str, str]],
         now: Callable[[], float],
         sleep: Callable[[float], None],
         timings: Timings,

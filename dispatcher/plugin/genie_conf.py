@@ -136,15 +136,6 @@ class GenieConf:
                 # libcni writes an empty list as null, and leaves out a list that is missing
                 self.valid_attachments = [] if conf[key] is None else conf[key]
 
-    @property
-    def selects_definitions(self) -> bool:
-        """Whether the pod selects NetworkAttachmentDefinitions, and this node attaches them."""
-        return (
-            self.settings.attaches_definitions
-            and self.annotations is not None
-            and not self.annotations.keys().isdisjoint(keys.SELECTION_KEYS)
-        )
-
 
 def stated_version(data: bytes) -> str:
     """Return the cniVersion to answer in: the one in *data*, or the oldest if it has none."""

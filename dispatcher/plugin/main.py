@@ -285,10 +285,10 @@ def _effects(
 
         return NetworkNamespace(netns)
 
-    def ask_agent(address: str, args: str) -> str:
-        from dispatcher.plugin.agent_client import annotation
+    def ask_agent(address: str, args: str) -> dict[str, str]:
+        from dispatcher.plugin.agent_client import pod_annotations
 
-        return annotation(address, args)
+        return pod_annotations(address, args)
 
     own = posix.stat(launcher)
     return Effects(

@@ -28,29 +28,35 @@ if TYPE_CHECKING:
 def plan_call(call: Call) -> list[Attachment]:
     """Return all attachments of the call's pod, in the order in which they are attached.
 
-    Raises :class:`CNIError` as :func:`select_for_call` and :func:`attachments` do, and for a pod
-    that selects NetworkAttachmentDefinitions with code 11, too.
+    Raises :class:`CNIError` as :func:`pod_annotations`, :func:`select` and :func:`attachments` do,
+    and for a pod that selects NetworkAttachmentDefinitions with code 11, too.
     """
-    if call.conf.selects_definitions:
+    annotations = pod_annotations(call)
+    if selects_definitions(call, annotations):
         from dispatcher.plugin.definitions import pod_plan
 
-        return pod_plan.attachments_for_call(call)
-    return attachments_for_call(call, select_for_call(call))
+        return pod_plan.attachments_for_call(call, annotations)
+    return attachments_for_call(call, select(annotations, call.conf.settings.default))
 
 
-def select_for_call(call: Call) -> tuple[Selection, ...]:
-    """Return the networks that the call's pod selects, or the default network.
+def pod_annotations(call: Call) -> Mapping[str, Any]:
+    """Return the annotations of the call's pod.
 
-    Asks the agent only if the runtime passes no annotations. Raises :class:`CNIError` with code 7
-    or 100 (see :func:`select`), or with the code of the agent's answer.
+    Asks the agent only if the runtime passes none. Raises :class:`CNIError` with the code of the
+    agent's answer.
     """
-    settings = call.conf.settings
     annotations = call.conf.annotations
     if annotations is None:
-        address = settings.agent_socket
-        value = call.effects.ask_agent(address, call.request.args) if address else ""
-        annotations = {keys.ANNOTATION: value}
-    return select(annotations, settings.default)
+        address = call.conf.settings.agent_socket
+        annotations = call.effects.ask_agent(address, call.request.args) if address else {}
+    return annotations
+
+
+def selects_definitions(call: Call, annotations: Mapping[str, Any]) -> bool:
+    """Tell whether *annotations* select definitions, and this node attaches them."""
+    return call.conf.settings.attaches_definitions and not annotations.keys().isdisjoint(
+        keys.SELECTION_KEYS
+    )
 
 
 def attachments_for_call(call: Call, selections: tuple[Selection, ...]) -> list[Attachment]:

@@ -89,13 +89,14 @@ def _attachments(call: Call) -> list[Attachment]:
 
 
 def _planned(call: Call) -> list[Attachment]:
-    if call.conf.selects_definitions:
+    annotations = plan.pod_annotations(call)
+    if plan.selects_definitions(call, annotations):
         from dispatcher.plugin.definitions import pod_plan
 
-        return pod_plan.rebuilt_attachments(call)
+        return pod_plan.rebuilt_attachments(call, annotations)
 
     attachments = []
-    for selection in plan.select_for_call(call):
+    for selection in plan.select(annotations, call.conf.settings.default):
         try:
             attachments += plan.attachments_for_call(call, (selection,))
         except CNIError:

@@ -56,6 +56,8 @@ def find_record(state_dir: str, text: str) -> Record:
 def record_current_confs(state_dir: str, container_id: str, conf_dirs: Sequence[str]) -> None:
     """Replace the configurations in a record by those that its networks have now.
 
+    Those of NetworkAttachmentDefinitions stay.
+
     Raises :class:`CNIError`, also if a call for this container runs, and OSError. The record is as
     it was then.
     """
@@ -63,7 +65,8 @@ def record_current_confs(state_dir: str, container_id: str, conf_dirs: Sequence[
         record = _read(state_dir, container_id)
         if record is None:
             return  # its DEL has just ended
-        for attachment in record.attachments:
+        of_node = [each for each in record.attachments if "/" not in each.network]
+        for attachment in of_node:
             attachment.conf = plan.look_up(
                 attachment.network, lambda name: networks.find(name, conf_dirs)
             )

@@ -33,23 +33,23 @@ if TYPE_CHECKING:
     from dispatcher.plugin.call import Call
 
 
-def attachments_for_call(call: Call) -> list[Attachment]:
+def attachments_for_call(call: Call, annotations: Mapping[str, Any]) -> list[Attachment]:
     """Return the attachments of the call's pod, each with its configuration.
 
     Waits up to :data:`~dispatcher.plugin.definitions.copies.WAIT_SECONDS` for new definitions.
     Raises :class:`CNIError` with code 7, 11, 100, 101 or 102.
     """
-    pod = _Pod(call, WAIT_SECONDS)
+    pod = _Pod(call, annotations, WAIT_SECONDS)
     return pod.delegating or [pod.attachment(each) for each in pod.planned()]
 
 
-def rebuilt_attachments(call: Call) -> list[Attachment]:
+def rebuilt_attachments(call: Call, annotations: Mapping[str, Any]) -> list[Attachment]:
     """Return the attachments of a pod whose record is unreadable, for their DEL.
 
     One whose configuration is unknown now has no plugins. Raises :class:`CNIError` with code 7 or
     100 for a pod that ADD has refused.
     """
-    pod = _Pod(call, 0)
+    pod = _Pod(call, annotations, 0)
     if pod.delegating:
         return pod.delegating
     attachments = []
@@ -73,9 +73,9 @@ def conf_of(call: Call, full_name: str) -> Conf:
 class _Pod:
     """The pod of *call*; *seconds* is how long to wait for new definitions."""
 
-    def __init__(self, call: Call, seconds: float) -> None:
+    def __init__(self, call: Call, annotations: Mapping[str, Any], seconds: float) -> None:
         self._call = call
-        self._annotations = _texts(call.conf.annotations or {})
+        self._annotations = _texts(annotations)
         self._namespace = pod_of(call.request.args)[0]
         self._copies = DefinitionCopies(call, seconds)
         self._hashes: dict[str, str] = {}

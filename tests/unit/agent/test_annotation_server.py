@@ -43,6 +43,14 @@ def test_the_networks_of_a_pod_are_answered_and_nothing_else(uid: str) -> None:
     assert [call.path for call in api.calls] == ["/api/v1/namespaces/ns/pods/p"]
 
 
+def test_what_selects_definitions_is_answered_too() -> None:
+    """With what admission has permitted of it."""
+    annotations = dict.fromkeys(sorted(annotation_server.SENT), "x")
+    api = Api(pod_object("ns", "p", "u1", annotations={**annotations, "other": "y"}))
+    assert len(annotations) == 4
+    assert asked(api) == {"annotations": annotations}
+
+
 def test_a_pod_without_the_annotation_has_none() -> None:
     """That is an answer, not an error."""
     assert asked(Api(pod_object("ns", "p", "u1"))) == {"annotations": {}}

@@ -134,6 +134,7 @@ class Rig:
         self.pod = self.delegates.pod
         self.warnings: list[str] = []
         self.agent = ""
+        self.agent_annotations: dict[str, str] = {}
         self.agent_error: CNIError | None = None
         self.options: dict[str, Any] = {}
         self.version = "1.1.0"
@@ -208,10 +209,10 @@ class Rig:
     def _open_namespace(self, netns: str) -> Any:
         return self.pod.open(netns)
 
-    def _ask_agent(self, _address: str, _args: str) -> str:
+    def _ask_agent(self, _address: str, _args: str) -> dict[str, str]:
         if self.agent_error is not None:
             raise self.agent_error
-        return self.agent
+        return {keys.ANNOTATION: self.agent, **self.agent_annotations}
 
     @property
     def records(self) -> list[str]:

@@ -42,16 +42,17 @@ ARGS = "K8S_POD_NAME=p;K8S_POD_NAMESPACE=n;K8S_POD_UID=u"
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
-        pytest.param(b'{"annotations":{"cni":"weave"}}\n', "weave", id="a choice"),
-        pytest.param(b'{"annotations":{}}', "", id="none"),
+        pytest.param(b'{"annotations":{"cni":"weave"}}\n', {"cni": "weave"}, id="a choice"),
+        pytest.param(b'{"annotations":{}}', {}, id="none"),
+        pytest.param(b'{"annotations":{"a":"b","c":""}}', {"a": "b", "c": ""}, id="others"),
     ],
 )
-def test_the_agent_answers_with_the_annotation(
-    tmp_path: Path, answer: bytes, expected: str
+def test_the_agent_answers_with_the_annotations(
+    tmp_path: Path, answer: bytes, expected: dict[str, str]
 ) -> None:
     """The request is one JSON object, and so is the answer."""
     address, asked = agent(tmp_path, answer)
-    assert agent_client.annotation(address, ARGS) == expected
+    assert agent_client.pod_annotations(address, ARGS) == expected
     assert json.loads(asked[0]) == {"version": 1, "namespace": "n", "name": "p", "uid": "u"}
 
 
@@ -73,7 +74,7 @@ def test_the_agent_answers_with_an_error_or_invalidly(
     """Its own error is returned as it is; an invalid answer is code 11."""
     address, _ = agent(tmp_path, answer)
     with pytest.raises(CNIError) as caught:
-        agent_client.annotation(address, ARGS)
+        agent_client.pod_annotations(address, ARGS)
     assert caught.value.code == code
     assert part in caught.value.msg
 
@@ -83,14 +84,14 @@ def test_an_agent_that_is_missing_or_does_not_answer(
 ) -> None:
     """Code 11 before the deadline, never the default network."""
     with pytest.raises(CNIError, match="No such file") as caught:
-        agent_client.annotation(str(tmp_path / "none.sock"), ARGS)
+        agent_client.pod_annotations(str(tmp_path / "none.sock"), ARGS)
     assert caught.value.code == cni_errors.TRY_AGAIN
     monkeypatch.setattr(agent_client, "SECONDS", 0.05)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "silent.sock"))
         listener.listen()
         with pytest.raises(CNIError, match="timed out"):
-            agent_client.annotation(str(tmp_path / "silent.sock"), ARGS)
+            agent_client.pod_annotations(str(tmp_path / "silent.sock"), ARGS)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +99,7 @@ def test_an_agent_that_is_missing_or_does_not_answer(
 )
 def test_the_agent_is_not_asked(address: str, args: str) -> None:
     """Without a socket in the conflist, or a pod in the call, there is nothing to ask."""
-    assert agent_client.annotation(address, args) == ""
+    assert agent_client.pod_annotations(address, args) == {}
 
 
 def test_a_call_asks_the_agent(node: Node) -> None:

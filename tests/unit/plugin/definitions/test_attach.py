@@ -8,6 +8,7 @@ import pytest
 
 from dispatcher import cni_errors, keys
 from dispatcher.cni_errors import CNIError
+from dispatcher.plugin.cli.release import record_current_confs
 from tests.unit.plugin.rig import failure
 
 if TYPE_CHECKING:
@@ -280,3 +281,15 @@ def test_a_corrupt_record_of_a_pod_of_multus(rig: DefinitionRig) -> None:
     (rig.state / "c1.json").write_bytes(b"{")
     rig.ask("DEL", "blue", cni="multus")
     assert rig.delegates.held == set()
+
+
+def test_the_configuration_of_a_definition_is_not_replaced_by_todays(rig: DefinitionRig) -> None:
+    """``genie free --current-config`` looks up the networks of the node alone."""
+    rig.attach("blue", "ns/blue")
+    rig.network("canal", "c1", "c2")
+    record_current_confs(str(rig.state), "c1", [str(rig.conf)])
+    types = [
+        [plugin["type"] for plugin in each["conf"]["plugins"]]
+        for each in rig.record()["attachments"]
+    ]
+    assert types == [["c1", "c2"], ["b1"]]

@@ -96,6 +96,18 @@ def test_a_runtime_that_passes_no_namespace(rig: DefinitionRig) -> None:
     rig.attach("ns/blue", "ns/blue", args_of_call="")
 
 
+def test_a_runtime_that_passes_no_annotations(rig: DefinitionRig) -> None:
+    """The agent sends them, and they are compared as ever."""
+    rig.agent_annotations = {keys.NETWORKS: "blue", keys.ATTACHMENTS: rig.permit("ns/blue")}
+    old: dict[str, Any] = {"runtimeConfig": {}, "agentSocket": "/run/x.sock"}
+    rig.run("ADD", **old)
+    assert len(rig.record()["attachments"]) == 2
+    rig.run("DEL", **old)
+    del rig.agent_annotations[keys.ATTACHMENTS]
+    with pytest.raises(CNIError, match="was not validated"):
+        rig.run("ADD", **old)
+
+
 names = st.sampled_from(["a", "b"])
 definitions = st.lists(st.tuples(names, names, st.booleans()), max_size=3)
 
