@@ -16,7 +16,7 @@ import pytest
 
 from tests.cluster.support import release
 from tests.cluster.support.churn import failures, leftovers
-from tests.cluster.support.pods import pod_manifest, temporary_namespace
+from tests.cluster.support.pods import pod_manifest, pod_on_node, temporary_namespace
 from tests.devcluster.cluster import BOTH_NETWORKS
 from tests.devcluster.commands import run
 from tests.devcluster.genie import DEFAULT_NETWORK, wait_until_working
@@ -45,8 +45,9 @@ def installed(helm_cluster: Cluster) -> Cluster:
     return helm_cluster
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def namespace(helm_cluster: Cluster) -> Iterator[str]:
+    """Yield the namespace of all pods; the drain deletes them."""
     yield from temporary_namespace(helm_cluster)
 
 
@@ -67,7 +68,7 @@ def test_an_upgrade_and_a_rollback_fail_no_pod(
     installed: Cluster, namespace: str, tmp_path: Path
 ) -> None:
     """The agents roll twice; pods start and end meanwhile, and those that run keep running."""
-    apply(installed, namespace, [pod_manifest("stays", NEEDY)])
+    apply(installed, namespace, [pod_on_node("stays", NEEDY, "node1")])
     stopping = threading.Event()
 
     def come_and_go() -> int:
@@ -145,12 +146,10 @@ def test_a_refusal_names_pods_and_nodes_and_leaves_everything_working(
 ) -> None:
     """Helm shows the sentences; new pods are attached afterwards. Repeated, it refuses again."""
     cluster = node_down
-    apply(cluster, namespace, [pod_manifest("needy", NEEDY)])
-
     refused = release.command(cluster, "uninstall", RELEASE, check=False)
     assert refused.returncode != 0
     text = refused.stdout + refused.stderr
-    assert f"node1: Genie is needed by {namespace}/needy" in text
+    assert f"node1: Genie is needed by {namespace}/stays" in text
     assert "node2: the node is not ready" in text
     assert "Genie is not removed. Nothing was changed." in text
     assert "helm rollback genie 1 --namespace genie-system" in text
