@@ -7,6 +7,7 @@ import json
 import os
 import stat
 import tempfile
+import threading
 import tracemalloc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -200,6 +201,35 @@ def test_the_sign_of_life_follows_the_answers(tmp_path: Path) -> None:
     clock.now -= 500
     copies.sign(0.5)
     assert decode_sync(file.read_bytes()).alive == 509
+
+
+class LateLock:
+    """A lock for which a thread waits while another one completes the list."""
+
+    def __init__(self, copies: DefinitionCopies) -> None:
+        self._copies = copies
+
+    def __enter__(self) -> None:
+        """Let the other thread finish first."""
+        self._copies._lock = threading.Lock()
+        self._copies.end_list()
+
+    def __exit__(self, *_: object) -> None:
+        """Release nothing."""
+
+
+def test_a_sign_of_life_never_takes_back_that_a_list_was_complete(tmp_path: Path) -> None:
+    """The reflector ends the list while the agent's loop waits for the lock."""
+    clock = Clock()
+    copies = DefinitionCopies(tmp_path / "nad", tenants.TRUST_ALL, tenants.no_owner, clock)
+    copies.open()
+    copies.begin_list()
+    clock.now += 60
+    copies._lock = LateLock(copies)  # type: ignore[assignment]  # stands for the other thread
+    copies.sign(-30)
+    assert copies.is_complete
+    state = decode_sync((tmp_path / "nad" / ".synced").read_bytes())
+    assert (state.is_complete, state.alive) == (True, 1090)
 
 
 def test_after_a_withdrawal_nothing_is_written(tmp_path: Path) -> None:
