@@ -3,10 +3,12 @@
 How it works: in each round, and for each number of networks, the same network namespace is
 attached and freed once directly and once through Genie, in alternating order, and a bare
 interpreter is started. What is compared is the paired difference, so a machine that is busy with
-other things disturbs both sides alike. Direct means: the process `bridge` (with `host-local`),
-once per network, with the same configuration that Genie hands it. Genie is installed as the
-agent does it, with the interpreter that the image brings; with one network it is called a third
-time, built for the system's interpreter. Everything happens in namespaces of this process.
+other things disturbs both sides alike. Direct means: the process `bridge` (with `host-local`), once
+per network, with the same configuration that Genie hands it. Genie is installed as the agent does
+it, with the interpreter that the image brings; with one network it is called a third time, built
+for the system's interpreter. With two networks it is called a third time, too, for a pod whose
+second network is a NetworkAttachmentDefinition with the same content. Everything happens in
+namespaces of this process.
 
 Between an ADD and its DEL there is a pause, for both ways. Without it the direct DEL is some
 milliseconds faster than it ever is on a node: to delete an interface the kernel waits for a grace
@@ -29,6 +31,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dispatcher import keys
+from dispatcher.nad import definition_copy
+from dispatcher.nad.definition import Definition
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -36,7 +42,10 @@ if TYPE_CHECKING:
 
 PYTHON = "/usr/bin/python3"
 GENIE, BY_SYSTEM = "genie", "genie by the system's python3"
+BY_DEFINITION = "genie with a definition"
 COUNTS = (1, 2, 4)
+ONLY = {BY_SYSTEM: 1, BY_DEFINITION: 2}
+"""Callers that are measured with one number of networks."""
 CONCURRENT = 32
 PAUSE = 0.05
 """Between an ADD and its DEL, in seconds."""
@@ -87,6 +96,12 @@ class Figures:
         )
 
     @property
+    def definition_ms(self) -> float:
+        """The median of what a definition costs more than a network of ``cni`` in an ADD, in ms."""
+        ways = (self.times[who, "ADD", 2] for who in (BY_DEFINITION, GENIE))
+        return _median_difference(*(each.values for each in ways))
+
+    @property
     def bare(self) -> tuple[float, float]:
         """The medians of the start of a bare interpreter: elapsed, CPU."""
         series = self.times["python3 -I -S", "start", 0]
@@ -111,6 +126,15 @@ class Bench:
         self.plugins = plugins
         (folder / "conf").mkdir()
         self.confs = [self._network(number) for number in range(1, max(COUNTS) + 1)]
+        self.definition = self._define()
+
+    def _define(self) -> Definition:
+        """Write the copy of a definition with the second network, as the agent does."""
+        definition = Definition("bench", "n2", uid="u", config=json.dumps(self.confs[1]))
+        copy = self.folder / "state" / definition_copy.DIRECTORY / definition.full_name
+        copy.parent.mkdir(parents=True)
+        copy.write_bytes(definition_copy.encode(definition, ""))
+        return definition
 
     def _network(self, number: int) -> dict[str, Any]:
         ipam = {
@@ -140,6 +164,7 @@ class Bench:
             "CNI_NETNS": str(netns),
             "CNI_IFNAME": interface,
             "CNI_PATH": str(self.plugins),
+            "CNI_ARGS": f"IgnoreUnknown=1;K8S_POD_NAMESPACE=bench;K8S_POD_NAME={container}",
         }
 
     def direct(self, command: str, container: str, netns: Path, networks: int) -> Time:
@@ -156,6 +181,22 @@ class Bench:
     def through(self, who: str, command: str, container: str, netns: Path, networks: int) -> Time:
         """Call the Genie of *who* for a number of networks."""
         asked = ",".join(f"n{number}" for number in range(1, networks + 1))
+        return self._genie(who, command, container, netns, {keys.ANNOTATION: asked})
+
+    def with_definition(self, command: str, container: str, netns: Path, networks: int) -> Time:
+        """Call Genie for a pod on two networks, the second of which is a definition."""
+        assert networks == 2, "the definition is the second network"
+        permitted = f"{self.definition.full_name}:{self.definition.short_hash}"
+        annotations = {
+            keys.ANNOTATION: "n1",
+            keys.NETWORKS: "n2@eth1",
+            keys.ATTACHMENTS: permitted,
+        }
+        return self._genie(GENIE, command, container, netns, annotations)
+
+    def _genie(
+        self, who: str, command: str, container: str, netns: Path, annotations: dict[str, str]
+    ) -> Time:
         conf = {
             "cniVersion": "1.0.0",
             "name": "genie",
@@ -163,7 +204,8 @@ class Bench:
             "default": "n1",
             "confDirs": [str(self.folder / "conf")],
             "stateDir": str(self.folder / "state"),
-            "runtimeConfig": {"io.kubernetes.cri.pod-annotations": {"cni": asked}},
+            "args": {keys.CONF_ARGS: {"attachmentDefinitions": "enforce"}},
+            "runtimeConfig": {keys.POD_ANNOTATIONS: annotations},
         }
         environ = self.environ(command, container, netns, "eth0")
         return timed([str(self.launchers[who])], environ, json.dumps(conf).encode())
@@ -224,6 +266,7 @@ def _rounds(bench: Bench, figures: Figures) -> None:
     ways: list[tuple[str, Callable[..., Time]]] = [
         ("direct", bench.direct),
         *((who, partial(bench.through, who)) for who in bench.launchers),
+        (BY_DEFINITION, bench.with_definition),
     ]
     environ = {"PATH": os.environ["PATH"], "CNI_COMMAND": "VERSION"}
     for number in range(figures.pairs + 5):
@@ -231,7 +274,7 @@ def _rounds(bench: Bench, figures: Figures) -> None:
         for networks in COUNTS:
             measured = {}
             for who, way in ways:
-                if who == BY_SYSTEM and networks > 1:
+                if networks != ONLY.get(who, networks):
                     continue
                 for command in ("ADD", "DEL"):
                     container = f"{networks}-{number}"

@@ -97,6 +97,11 @@ def test_a_definition_without_a_name_gives_its_own_to_the_plugins(rig: Definitio
             },
             id="bandwidth",
         ),
+        pytest.param(
+            {"bandwidth": {"egressRate": 8000}},
+            {"bandwidth": {"egressRate": 8000, "egressBurst": (1 << 32) - 1}},
+            id="bandwidth in one direction",
+        ),
     ],
 )
 def test_a_request_becomes_a_capability_argument(
