@@ -49,6 +49,7 @@ POD = {"pod": "genie-webhook-a"}
 AGENT = SCRAPED["genie_agent"]
 COUNT = "genie_agent_attachment_duration_seconds_count"
 BUCKET = "genie_agent_attachment_duration_seconds_bucket"
+INVALID = "max-attachments: many"
 FAIL_OPEN = "apiserver_admission_webhook_fail_open_count"
 CONDITION = "apiserver_admission_match_condition_evaluation_errors_total"
 POLICY = "apiserver_validating_admission_policy_check_total"
@@ -82,6 +83,13 @@ CASES = (
         {'genie_agent_problem{problem="no default network is set"}': "1x8 stale"},
         "New pods on n1 are not attached as the settings say",
         {**AGENT, "problem": "no default network is set"},
+    ),
+    AlertCase(
+        "GenieSettingsRefused",
+        {f'genie_agent_settings_refused{{problem="{INVALID}"}}': "1x60"},
+        {f'genie_agent_settings_refused{{problem="{INVALID}"}}': "1x4 stale"},
+        "The settings of the ConfigMap genie are invalid (nodes that refuse them: 1)",
+        {"problem": INVALID},
     ),
     AlertCase(
         "GenieNetworkGone",

@@ -6,7 +6,8 @@
 writes ``tests/cluster/recorded/healthy.txt``, while pods come and go, and ``faulty.txt``, while
 everything is wrong at once that an alert or a panel shows. A file has a line for each series: its
 values at SCRAPES times, INTERVAL seconds apart (``_``: absent), and the labels that the monitors of
-the chart add. Record again when a metric of an alert or a panel changes: the tests fail then.
+the chart add. Record again when a metric of an alert or a panel changes: the tests fail then. The
+cluster must be new: records of former pods that failed are no part of a healthy cluster.
 
 Two states last too long to be waited for, so their cause is written by hand where reaper and plugin
 write it: the reaper's problem, and a parked attachment.
@@ -20,6 +21,7 @@ import json
 import math
 import time
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -130,10 +132,12 @@ def exercise(cluster: Cluster, name: str, number: int) -> None:
         cluster.kubectl("create", "configmap", f"x{number}", "-n", PODS, check=False)
         cluster.node(NODE).path(f"{STATE}/.reaper-problem").write_text(REAPER_PROBLEM)
         _send_malformed_reviews(cluster)
-        if number == SCRAPES - 2:
-            # From now on the node attaches pods without Genie.
+        if number == SCRAPES - 1:
+            # From now on the node attaches pods without Genie, so its labels keep others away.
             weave = json.loads(cluster.node(NODE).path(WEAVE).read_text())
             _put_network(cluster.node(NODE), ANOTHER, weave["plugins"])
+            problem = partial(_has, cluster, "genie_agent_problem{")
+            cluster.wait_for(problem, 60, "the node's problem in the metrics")
 
 
 def _send_malformed_reviews(cluster: Cluster) -> None:
@@ -159,17 +163,16 @@ def faults(cluster: Cluster) -> Iterator[None]:
         _put_network(node, "genie.d/absent", [{"type": "no-such-plugin"}])
         _put_network(node, "genie.d/failing", [{"type": "bridge", "ipam": {"type": "host-local"}}])
         _put_records(node)
-        _set(cluster, "max-attachments", "many")  # takes the kubelet up to a minute to pass on
+        _set(cluster, "mode", "uninstalled")
         cluster.apply(BROKEN)
         cluster.apply(BINDING)
-        cluster.wait_for(
-            lambda: 'network="failing"' in metrics(cluster, NODE), 60, "the failing network"
-        )
+        for series in ('network="failing"', "genie_agent_settings_refused{"):
+            cluster.wait_for(partial(_has, cluster, series), 60, f"{series} in the metrics")
         cluster.apply(pod_manifest("failing", "failing"), "-n", PODS, check=False)
         _fail_open(cluster)
         yield
     finally:
-        _set(cluster, "max-attachments", "4")
+        _set(cluster, "mode", "install")
         for path in ("genie.d/absent", "genie.d/failing", ANOTHER):
             node.run(["rm", "-f", f"/etc/cni/{path}.conflist"])
         for path in ("parked.json", "unreadable.json", ".reaper-problem"):
@@ -179,6 +182,10 @@ def faults(cluster: Cluster) -> Iterator[None]:
                 record_.unlink()
         for kind in ("validatingadmissionpolicy", "validatingadmissionpolicybinding"):
             cluster.kubectl("delete", kind, "cni-genie-recorded", "--ignore-not-found")
+
+
+def _has(cluster: Cluster, series: str) -> bool:
+    return series in metrics(cluster, NODE)
 
 
 def _set(cluster: Cluster, key: str, value: str) -> None:
@@ -199,7 +206,7 @@ def _put_records(node: Node) -> None:
     path = next(p for p in node.path(STATE).glob("*.json"))
     record_ = json.loads(path.read_text())
     record_["format"] = 1  # without a checksum
-    record_["attachments"][0]["phase"] = "parked"
+    record_["attachments"][0].update(phase="parked", network="canal")
     node.path(f"{STATE}/parked.json").write_text(json.dumps(record_).replace(path.stem, "parked"))
     node.path(f"{STATE}/unreadable.json").write_text("{")
 
