@@ -1,7 +1,8 @@
 """The agent's metrics, in Prometheus' names and base units.
 
 The values of labels come from the node (networks, error codes), never from the author of a pod, so
-the number of series is bounded.
+the number of series is bounded. NetworkAttachmentDefinitions may be a tenant's, any number of them:
+all of one namespace are one network here, ``namespace/*``.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ class CallMetrics:
             if self._tracker.track(entry):
                 self._retries.labels(entry.command).inc()
             for step in entry.steps:
-                labels = (entry.command, step.network, str(step.code))
+                labels = (entry.command, _network(step.network), str(step.code))
                 self._attachments.labels(*labels).observe(step.seconds)
 
 
@@ -116,13 +117,18 @@ class RecordMetrics:
         for cached in records:
             states[record_state(cached)] += 1
             for attachment in cached.record.attachments if cached.record else ():
-                parked[attachment.network] += attachment.phase == PARKED
+                parked[_network(attachment.network)] += attachment.phase == PARKED
 
         for state in STATES:
             self._records.labels(state).set(states[state])
         self._parked.clear()
         for network, count in (+parked).items():
             self._parked.labels(network).set(count)
+
+
+def _network(name: str) -> str:
+    namespace, slash, _ = name.partition("/")  # networks of the node have no slash
+    return f"{namespace}/*" if slash else name
 
 
 class NodeMetrics:

@@ -102,6 +102,22 @@ def test_calls_are_counted_by_command_network_and_code() -> None:
     assert f'{attachment},network="weave"}} 2.0' in lines
 
 
+def test_the_definitions_of_a_namespace_are_one_network() -> None:
+    """A tenant who creates many of them creates no series."""
+    metrics = AgentMetrics()
+    steps = tuple(JournalStep(f"shop/a{number}", 0.03, 0, "net1") for number in range(9))
+    metrics.calls.count([JournalEntry("ADD", "c1", 0.04, 0, "", ("", "", ""), steps)])
+    parked = make_record()
+    for attachment, name in zip(parked.attachments, ("shop/a", "shop/b"), strict=True):
+        attachment.network, attachment.phase = name, PARKED
+    metrics.records.show([CachedRecord("c", 0, parked, "")])
+    lines = shown(metrics)
+    counts = [line for line in lines if "attachment_duration_seconds_count{" in line]
+    name = "genie_agent_attachment_duration_seconds_count"
+    assert counts == [f'{name}{{code="0",command="ADD",network="shop/*"}} 9.0']
+    assert 'genie_agent_parked_attachments{network="shop/*"} 2.0' in lines
+
+
 def entry(command: str, container: str, code: int, uid: str = "u1") -> JournalEntry:
     return JournalEntry(command, container, 0.1, code, "x" if code else "", ("ns", "p", uid), ())
 
