@@ -183,6 +183,11 @@ echo '{"cniVersion": "1.0.0", "code": 999, "msg": "log-in failed: password=plant
 exit 1
 """
 
+LOGGING = """
+with open("/proc/1/fd/1", "w") as log:
+    print("GET /x Authorization: Bearer planted-in-log", file=log)
+"""
+
 LEAKY = {
     "cniVersion": "1.0.0",
     "name": "leaky",
@@ -207,7 +212,7 @@ def leaky(cluster: Cluster) -> Iterator[None]:
 
 
 def planted_pod(network: str) -> dict[str, Any]:
-    """Return a pod with a secret in an annotation, in a variable and in its command."""
+    """Return a pod with a secret in an annotation and in a variable."""
     pod = pod_manifest("planted", network)
     pod["metadata"]["annotations"]["example.org/token"] = "planted-in-annotation"
     [container] = pod["spec"]["containers"]
@@ -218,13 +223,20 @@ def planted_pod(network: str) -> dict[str, Any]:
 def test_a_bundle_has_logs_and_reports_and_none_of_the_planted_secrets(
     cluster: Cluster, admin: Path, namespace: str, leaky: None, tmp_path: Path
 ) -> None:
-    """Secrets in a Secret, a pod, a plugin's configuration, an Event, and a log of the webhook."""
+    """Secrets in a Secret, a pod, a plugin's configuration, an Event, and a line of a log."""
     del leaky
+    reaper = ("exec", "-n", "genie-system", "daemonset/genie-agent", "-c", "reaper", "--")
+    cluster.kubectl(*reaper, "python", "-c", LOGGING)
+    logs = ("logs", "-n", "genie-system", "daemonset/genie-agent", "-c", "reaper")
+    assert "planted-in-log" in cluster.kubectl(*logs).stdout
     values = ("--from-literal=password=planted-in-secret", "-n", "genie-system")
     cluster.kubectl("create", "secret", "generic", "planted", *values)
     try:
-        leaky_is_known = lambda: "leaky" in {each["name"] for each in data(admin, "networks")}  # noqa: E731
-        cluster.wait_for(leaky_is_known, 60, "the network leaky")
+        cluster.wait_for(
+            lambda: "leaky" in {each["name"] for each in data(admin, "networks")},
+            60,
+            "the network leaky",
+        )
         cluster.apply(planted_pod("leaky"), "-n", namespace)
         # Refused by the webhook, which may log what it refuses.
         refused = planted_pod("unknown,token=planted-in-refusal")
@@ -249,6 +261,7 @@ def test_a_bundle_has_logs_and_reports_and_none_of_the_planted_secrets(
     assert webhook
     assert all(webhook), "a log of the webhook is empty"
     assert "log-in failed: password=(removed)" in files["events.json"]
+    assert "Authorization: (removed)" in files["nodes/node1/reaper.log"]
     leaked = [name for name, text in files.items() if "planted-in" in text]
     assert leaked == []
 
@@ -275,24 +288,6 @@ def test_the_versions_are_those_of_the_images_and_of_the_files_on_the_nodes(
     own = cluster.node("node1").run(["/opt/cni/bin/genie", "version"]).stdout
     assert parts["plugin"]["version"] in own
     assert parts["plugin"]["nodes"] == ["node1"]
-
-
-@pytest.mark.parametrize("words", [("networks",), ("status",), ("version",)])
-def test_an_api_server_that_cannot_be_reached_is_one_line(
-    tmp_path: Path, words: tuple[str, ...]
-) -> None:
-    """With exit code 2: it could not be told."""
-    cluster = {"server": "https://127.0.0.1:1"}
-    config = {
-        "clusters": [{"name": "c", "cluster": cluster}],
-        "users": [{"name": "u", "user": {}}],
-        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
-        "current-context": "c",
-    }
-    path = tmp_path / "kubeconfig"
-    path.write_text(json.dumps(config))
-    done = genie(path, *words)
-    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
 
 
 def test_a_patch_of_migrate_keeps_what_the_kubernetes_api_accepts(
