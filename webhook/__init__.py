@@ -21,6 +21,7 @@ Rules, as pure functions:
     templates           the pod templates of Deployments and other workloads
     bindings            removes Genie's keys from Bindings
     namespaces          the default and the allow-list of a namespace
+    definitions         warnings of NetworkAttachmentDefinitions themselves
     selections          warnings of annotations that select NetworkAttachmentDefinitions
     ignored_keys        warnings of annotations that Genie ignores
     network_objects     what the objects ``networks.cni-genie.io`` should say

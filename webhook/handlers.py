@@ -19,8 +19,11 @@ from typing import TYPE_CHECKING
 from dispatcher.annotation import quote
 from dispatcher.kube.client import METADATA, object_path
 from dispatcher.kube.errors import NOT_FOUND, KubeError
+from dispatcher.nad.definition import KIND as DEFINITION
+from dispatcher.nad.tenant_templates import TenantRules, read_templates
 from webhook.bindings import strip_binding
 from webhook.decision import NoDecisionError
+from webhook.definitions import admit_definition
 from webhook.informer_caches import NAMESPACES, NOT_SYNCED
 from webhook.limits import Limits
 from webhook.lookups import NamespaceLookups
@@ -63,6 +66,9 @@ class Handlers:
             self._limits,
             settings.attachment_definitions_mode,
         )
+        self._tenant_rules = TenantRules(
+            frozenset(settings.trusted_namespaces), read_templates(settings.tenant_templates)
+        )
         self._lookups = NamespaceLookups(
             self._fetch_namespace,
             max_running=settings.max_lookups,
@@ -94,6 +100,11 @@ class Handlers:
         """Remove Genie's keys from a Binding; needs no cache."""
         _require_kind(review, "Binding")
         return strip_binding(review)
+
+    async def definitions(self, review: Review) -> Decision:
+        """Decide on a NetworkAttachmentDefinition; needs no cache."""
+        _require_kind(review, DEFINITION)
+        return admit_definition(review, self._tenant_rules)
 
     async def workloads(self, review: Review) -> Decision:
         """Decide on a workload, by its pod template."""

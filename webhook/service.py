@@ -187,6 +187,7 @@ class Service:
             "/bindings": self._handlers.bindings,
             "/namespaces": self._handlers.namespaces,
             "/workloads": self._handlers.workloads,
+            "/definitions": self._handlers.definitions,
         }
         return create_app(endpoints, body_reader, self._metrics, lambda: self._draining)
 

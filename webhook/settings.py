@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
-from pydantic_settings import SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_settings import NoDecode, SettingsConfigDict
 
+from dispatcher.annotation import split_list
 from dispatcher.kube.settings import Names, ServiceSettings
+from dispatcher.nad.tenant_templates import ANY, read_templates
 from webhook.limits import CLUSTER, MAX_LIMIT
 
 Severity = Literal["deny", "warn", "off"]
@@ -15,6 +17,22 @@ Scheduling = Literal["required", "preferred", "off"]
 LimitsMode = Literal["enforce", "warn"]
 DefinitionsMode = Literal["off", "observe"]
 LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+def _split(value: object) -> object:
+    return split_list(value) if isinstance(value, str) else value
+
+
+def _validate_templates(text: str) -> str:
+    read_templates(text)
+    return text
+
+
+Namespaces = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+"""Names of namespaces, as a YAML list or as text with commas."""
+
+Templates = Annotated[str, AfterValidator(_validate_templates)]
+"""A JSON list of tenant templates, as text."""
 
 
 class WebhookSettings(ServiceSettings):
@@ -57,6 +75,14 @@ class WebhookSettings(ServiceSettings):
     attachment_definitions_mode: DefinitionsMode = "off"
     """observe: faults of annotations that select NetworkAttachmentDefinitions are warnings. off:
     they are not checked. Genie ignores the annotations in both modes"""
+
+    trusted_namespaces: Namespaces = (ANY,)
+    """namespaces whose definitions may be any CNI configuration, separated by commas; *: all. The
+    agents must have the same value"""
+
+    tenant_templates: Templates = "[]"
+    """what the definitions of other namespaces may have, a JSON list. The agents must have the same
+    value"""
 
     namespace: str = "genie-system"
     """namespace that Genie is installed in, with its ConfigMap and its Lease"""

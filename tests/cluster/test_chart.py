@@ -245,6 +245,22 @@ def test_only_in_a_mode_do_agents_read_definitions(mode: object) -> None:
 
     [webhook] = observe["Deployment", "genie-webhook"]["spec"]["template"]["spec"]["containers"]
     assert {"name": "GENIE_ATTACHMENT_DEFINITIONS_MODE", "value": "observe"} in webhook["env"]
+    tenants = ("GENIE_TRUSTED_NAMESPACES", "GENIE_TENANT_TEMPLATES")
+    for name in tenants:  # agent and webhook decide alike
+        assert {"name": name, "value": texts[name]} in webhook["env"]
+    assert not [each for each in tenants if each in json.dumps([*off.values()])]
+
+
+def test_only_in_a_mode_is_the_webhook_asked_about_definitions() -> None:
+    """One entry more, which never blocks a write; the others are as they were."""
+    key = ("ValidatingWebhookConfiguration", "cni-genie")
+    off = by_name(render(IMAGE))[key]["webhooks"]
+    observe = by_name(render({**IMAGE, "attachmentDefinitions": {"mode": "observe"}}))
+    [entry] = [each for each in observe[key]["webhooks"] if each not in off]
+    assert len(observe[key]["webhooks"]) == len(off) + 1
+    assert entry["failurePolicy"] == "Ignore"
+    assert entry["clientConfig"]["service"]["path"] == "/definitions"
+    assert entry["rules"][0]["resources"] == ["network-attachment-definitions"]
 
 
 def test_the_chart_never_has_the_definitions_themselves() -> None:

@@ -19,6 +19,16 @@
 {{- if ne $mode "off" }}{{ $mode }}{{ end -}}
 {{- end -}}
 
+{{/* Who may define networks, as variables of agent and webhook. */}}
+{{- define "genie.tenants" -}}
+{{- with .Values.attachmentDefinitions -}}
+- {name: GENIE_TRUSTED_NAMESPACES, value: {{ join "," .trustedNamespaces | default "," | quote }}}
+{{- with .tenantTemplates }}
+- {name: GENIE_TENANT_TEMPLATES, value: {{ toJson . | quote }}}
+{{- end }}
+{{- end -}}
+{{- end -}}
+
 {{/* The webhook's settings, as a ConfigMap's data. */}}
 {{- define "genie.webhookSettings" -}}
 GENIE_NETWORKS: {{ join "," .Values.webhook.networks | quote }}

@@ -225,3 +225,11 @@ def test_a_port_that_is_taken_is_one_line(
     sentence = f"setting --port (GENIE_PORT): cannot listen on port {ports[0]}: "
     assert line.startswith(f"python -m webhook: {sentence}")
     assert "Traceback" not in output
+
+
+def test_an_invalid_tenant_template_stops_the_start() -> None:
+    """The sentence names the setting and the field; namespaces are text with commas."""
+    with pytest.raises(InvalidSettingsError, match=r"--tenant-templates.*\[0\]\.namespaces"):
+        settings("--tenant-templates", '[{"namespaces": []}]')
+    assert settings("--trusted-namespaces", "infra, a").trusted_namespaces == ("infra", "a")
+    assert settings().trusted_namespaces == ("*",)

@@ -1,0 +1,115 @@
+"""NetworkAttachmentDefinitions: what their author is warned of."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+
+from dispatcher.jsontext import dump
+from tests.unit.webhook.builders import review
+from webhook.decision import ALLOWED
+from webhook.handlers import Handlers
+from webhook.review import MalformedReviewError
+from webhook.settings import WebhookSettings
+
+TEMPLATE = '[{"namespaces":["shop"],"plugins":[{"type":"bridge","fixed":{"bridge":"tenants0"}}]}]'
+WHOLE = "Genie will attach no pod to this definition: "
+
+
+def nad(value: object, annotations: object = None, **spec: Any) -> dict[str, Any]:
+    text = value if isinstance(value, str) else dump(value).decode()
+    return {
+        "apiVersion": "k8s.cni.cncf.io/v1",
+        "kind": "NetworkAttachmentDefinition",
+        "metadata": {"name": "blue", "namespace": "shop", "annotations": annotations},
+        "spec": {"config": text, **spec},
+    }
+
+
+def warnings(manifest: dict[str, Any], **settings: Any) -> list[str]:
+    """Return the warnings at creation and at a change, which are the same."""
+    handlers = Handlers(cast("Any", None), cast("Any", None), WebhookSettings(**settings))
+    results = []
+    for old in (None, nad({"type": "bridge"})):
+        decision = asyncio.run(handlers.definitions(review(manifest, old)))
+        assert (decision.allowed, list(decision.patch)) == (True, [])
+        results.append(list(decision.warnings))
+    assert results[0] == results[1]
+    return results[0]
+
+
+CASES = {
+    "not JSON": (nad("{"), "spec.config: ", "not valid JSON: "),
+    "no type": (nad({"name": "x"}), "spec.config: ", "plugins: must be a list of at least one"),
+    "a path in type": (
+        nad({"plugins": [{"type": "bridge"}, {"type": "../x"}]}),
+        "spec.config: ",
+        "plugins[1].type: ",
+    ),
+    "a plugin that chooses networks": (
+        nad({"type": "multus"}),
+        "spec.config: ",
+        "type: the plugin",
+    ),
+    "an object for the text": (nad("", config={}), "spec.config: ", "must be a string"),
+    "a network device": (
+        nad({"type": "sriov"}, {"k8s.v1.cni.cncf.io/resourceName": "a/b"}),
+        "metadata.annotations[k8s.v1.cni.cncf.io/resourceName]: ",
+        'asks for the device "a/b"',
+    ),
+}
+
+
+@pytest.mark.parametrize(("manifest", "field", "sentence"), CASES.values(), ids=CASES)
+def test_what_no_node_attaches_is_a_warning_with_its_place(
+    manifest: dict[str, Any], field: str, sentence: str
+) -> None:
+    """Never a refusal: another program may still use the definition."""
+    [warned] = warnings(manifest)
+    assert warned.startswith(f"{field}{WHOLE}{sentence}")
+
+
+def test_a_valid_definition_costs_no_word() -> None:
+    """Nor does one without a config, or one that is deleted."""
+    assert warnings(nad({"type": "bridge"})) == []
+    assert warnings(nad("")) == []
+    handlers = Handlers(cast("Any", None), cast("Any", None), WebhookSettings())
+    deleted = review(None, nad("{"), operation="DELETE")
+    assert asyncio.run(handlers.definitions(deleted)) == ALLOWED
+
+
+def test_a_tenant_is_held_to_the_templates() -> None:
+    """By the same settings as the agents have."""
+    rules = {"trusted_namespaces": ("infra",), "tenant_templates": TEMPLATE}
+    [refused] = warnings(nad({"type": "ptp"}), **rules)
+    assert 'namespace "shop" is not trusted' in refused
+    assert warnings(nad({"name": "shop.a", "type": "bridge", "bridge": "tenants0"}), **rules) == []
+    assert warnings(nad({"type": "ptp"})) == []
+
+
+def test_many_faults_give_few_warnings() -> None:
+    """API servers truncate all warnings of an object together."""
+    found = warnings(nad({"plugins": [{"type": "/"}] * 9}))
+    assert len(found) == 6
+    assert found[-1] == "spec.config: 4 more; kubectl genie lint -f FILE lists them all"
+
+
+@pytest.mark.parametrize(
+    "config", ["[" * 60_000, "[null]", '{"type":1}', "x" * 2_000_000], ids=lambda text: text[:9]
+)
+def test_hostile_configs_give_one_short_warning(config: str) -> None:
+    """Whatever the text is, the API server gets its answer."""
+    [warned] = warnings(nad(config))
+    assert len(warned) <= 256
+
+
+def test_any_object_of_the_kind_is_accepted_and_no_other() -> None:
+    """The resource is the cluster's: its schema is not certain."""
+    odd = {"kind": "NetworkAttachmentDefinition", "metadata": [], "spec": 1, "apiVersion": "a/v1"}
+    handlers = Handlers(cast("Any", None), cast("Any", None), WebhookSettings())
+    with pytest.raises(MalformedReviewError):
+        asyncio.run(handlers.definitions(review({"kind": "Pod", "metadata": {}})))
+    request = review({**odd, "metadata": {}})
+    assert len(asyncio.run(handlers.definitions(request)).warnings) == 1
