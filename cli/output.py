@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 WIDTH = 80
 """Columns of a table where standard output is no terminal."""
 
+MAX_SUBJECT = 30
+"""Columns of the subjects of checks, beside their messages."""
+
 COLOURS = {
     CheckState.OK: "green",
     CheckState.WARNING: "yellow",
@@ -95,14 +98,21 @@ def _printable_cell(cell: Cell) -> Cell:
 def print_checks(checks: Sequence[Check]) -> None:
     """Print each check, and what to do below those that need it.
 
-    What to do is one line however long, so that a command can be copied out of it.
+    What to do is one line however long, so that a command can be copied out of it. A subject that
+    would leave no room for messages has a line of its own.
     """
-    width = max((len(each.subject) for each in checks), default=0)
+    widths = [len(each.subject) for each in checks if len(each.subject) <= MAX_SUBJECT]
+    width = max(widths, default=0)
     margin = " " * (STATE_WIDTH + 1 + width + 2)
     for each in checks:
-        message = _fold(printable(each.message), margin).strip()
+        message = _fold(printable(each.message), margin)
         state = (f"{each.state:<{STATE_WIDTH}}", COLOURS[each.state])
-        print_line(state, f" {printable(each.subject):<{width}}  {message}")
+        subject = printable(each.subject)
+        if len(subject) > width:
+            print_line(state, f" {subject}")
+            print_line(message)
+        else:
+            print_line(state, f" {subject:<{width}}  {message.strip()}")
         if each.fix:
             print_line(f"{margin}-> {printable(each.fix)}")
 

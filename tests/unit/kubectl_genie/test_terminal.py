@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cli.checks import Check, CheckState
+from cli.output import print_checks
 from tests.devcluster.build.imagebuild import PROJECT
 
 if TYPE_CHECKING:
@@ -109,3 +111,27 @@ def test_colours_are_for_terminals(
 def test_no_color_keeps_bold_alone() -> None:
     """As rich treats it: NO_COLOR is about colours."""
     assert on_terminal({"NO_COLOR": "1"}) == TEXT.replace("NETWORK", COLOURED["NETWORK"])
+
+
+LONG = "network production-eu-central-1-storage-backend"
+CHECKS = f"""\
+ok      agent  2 of 2 pods ready
+failed  {LONG}
+               ready on 0 of 2 nodes; not attachable on
+               worker-1.eu-central-1.example, worker-2.eu-central-1.example
+               -> kubectl describe node worker-1.eu-central-1.example shows Events
+"""
+
+
+def test_a_long_name_leaves_room_for_the_message(capsys: pytest.CaptureFixture[str]) -> None:
+    """A network may have 63 characters."""
+    nodes = ("worker-1.eu-central-1.example", "worker-2.eu-central-1.example")
+    message = f"ready on 0 of 2 nodes; not attachable on {', '.join(nodes)}"
+    fix = f"kubectl describe node {nodes[0]} shows Events"
+    print_checks(
+        [
+            Check("agent", CheckState.OK, "2 of 2 pods ready"),
+            Check(LONG, CheckState.FAILED, message, fix),
+        ]
+    )
+    assert capsys.readouterr().out == CHECKS
