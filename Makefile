@@ -108,7 +108,10 @@ images: venv  ## build the container image with buildah (root; BASE_IMAGE=… fo
 docs: venv  ## build the pages of docs/ as a site in build/site; broken links are errors
 	@NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --quiet
 
-release: venv  ## build dist/: image, chart, YAML, kubectl-genie, SBOM, sums, notes (root)
+release:  ## build dist/: image, chart, YAML, kubectl-genie, SBOM, sums, notes (root)
+	@$(NEW_PYTHON)
+	@$(PYTHON) -m tests.devcluster check
+	@$(MAKE) -s venv
 	@$(RUN) -m release $(if $(IMAGE),--image '$(IMAGE)') $(if $(DIGEST),--digest '$(DIGEST)') \
 	  $(if $(BASE_IMAGE),--base-image '$(BASE_IMAGE)') $(if $(DOWNLOADS),--downloads '$(DOWNLOADS)') \
 	  $(if $(FINAL),--final)
