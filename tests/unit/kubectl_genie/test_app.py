@@ -344,6 +344,15 @@ def test_lint_can_ask_the_cluster(run: Run, tmp_path: Path) -> None:
     assert "you may not list nodes" in done.stderr
 
 
+def test_lint_prints_a_report_for_programs(run: Run, tmp_path: Path) -> None:
+    """And nothing else; its exit code is that of the text."""
+    file = tmp_path / "pod.yaml"
+    file.write_text("{kind: Pod, metadata: {name: a, annotations: {cni: '@'}}}")
+    done = run("lint", "-f", str(file), "-o", "sarif")
+    assert done.exit_code == 1
+    assert json.loads(done.stdout)["version"] == "2.1.0"
+
+
 def test_lint_reads_standard_input() -> None:
     """The end of a pipe of helm or kustomize."""
     done = CliRunner().invoke(

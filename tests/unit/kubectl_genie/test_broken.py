@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import tarfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -271,3 +272,37 @@ def test_a_file_that_cannot_be_used_is_named(
     code, _, err = run_main(words, FakeAPI({**CLUSTER, "/api/v1/events": []}))
     assert code == 2
     assert re.search(rf"kubectl genie: {words[-1]}\S*: Not a directory\n$", err)
+
+
+def test_a_cluster_without_an_agent_is_one_line(run_main: Callable[..., Outcome]) -> None:
+    """Which names the command that says more."""
+    code, out, err = run_main(["doctor"], FakeAPI({**CLUSTER, f"{GENIE}/pods": []}))
+    assert (code, out) == (2, "")
+    assert err == (
+        "kubectl genie: no running agent in namespace genie-system; "
+        "kubectl genie status says more\n"
+    )
+
+
+class FailingAPI(FakeAPI):
+    """An API server that cannot list Genie's pods, as while its storage fails."""
+
+    def get(self, path: str, *given: Any, **options: Any) -> dict[str, Any]:
+        """Fail for the pods alone."""
+        if path == f"{GENIE}/pods":
+            raise KubeError(500, "InternalError", f"GET {path}: etcdserver: no leader")
+        return super().get(path, *given, **options)
+
+
+def test_a_bundle_says_what_it_lacks(run_main: Callable[..., Outcome], tmp_path: Path) -> None:
+    """In the archive itself, since the supporter sees nothing else."""
+    words = command_line("bundle", tmp_path)
+    code, out, _ = run_main(words, FailingAPI({**CLUSTER, "/api/v1/events": []}))
+    assert (code, out) == (0, f"{words[-1]}\n")
+    with tarfile.open(words[-1]) as archive:
+        names = {each.name.partition("/")[2]: each for each in archive.getmembers()}
+        for name in ("webhook.txt", "nodes.txt", "errors.txt"):
+            content = archive.extractfile(names[name])
+            assert content is not None
+            assert "etcdserver: no leader" in content.read().decode()
+    assert "settings.json" in names
