@@ -18,6 +18,7 @@ from release.archives import read_tar_gz
 from release.image import image_labels
 from release.project import Project, read_project
 from tests.cluster.support.names import name_of
+from tests.cluster.support.observe import interfaces
 from tests.cluster.support.pods import pod_manifest, temporary_namespace, wait_until_ready
 from tests.devcluster import helm
 from tests.devcluster.build import imagebuild, imagecompare
@@ -219,12 +220,9 @@ def test_pods_start_on_two_networks_of_a_cluster_installed_from_it(
     for namespace in temporary_namespace(released):
         released.apply(pod_manifest("web", "weave,canal", namespace=namespace))
         wait_until_ready(released, namespace, "web")
-        status = json.loads(
-            released.get("pod", "web", "-n", namespace)["metadata"]["annotations"][
-                "k8s.v1.cni.cncf.io/network-status"
-            ]
-        )
-        assert [each["name"] for each in status] == ["weave", "canal"]
+        attached = interfaces(released, "web", namespace)
+        bridges = {name: each.bridge for name, each in attached.items()}
+        assert bridges == {"eth0": "weave0", "eth1": "canal0"}
 
     def pods() -> set[str]:
         items = released.get("pods", "-n", helm.NAMESPACE)["items"]
