@@ -8,7 +8,8 @@ ANNOTATION = "cni"
 """On pods and pod templates: the networks. On a namespace: the default for its pods."""
 
 ATTACHMENTS = "cni-genie.io/attachments"
-"""On a pod: its validated NetworkAttachmentDefinitions. Reserved: nothing reads it yet."""
+"""On a pod: the NetworkAttachmentDefinitions that admission permitted, in the form of
+:mod:`dispatcher.nad.attachments`. The plugin compares it; nothing writes it yet."""
 
 POD_KEYS = (ANNOTATION, ATTACHMENTS)
 """On pods, fixed at creation: a Binding may not contain one of these."""
