@@ -31,11 +31,13 @@ class PluginSettings:
     ``park_after``: how long a delegate that cannot run makes DEL fail, in seconds.
     ``max_attachments``, ``max_per_network``: the limits of static pods, 0 for none.
     ``attaches_definitions``: whether pods are attached to NetworkAttachmentDefinitions.
+    ``allows_cni_args``: whether ``ips`` and ``mac`` of a definition may be passed in CNI_ARGS.
     ``excluded_namespaces``: the namespaces whose pods admission does not validate.
     """
 
     __slots__ = (
         "agent_socket",
+        "allows_cni_args",
         "attaches_definitions",
         "conf_dirs",
         "deadline",
@@ -58,6 +60,7 @@ class PluginSettings:
         self.max_attachments: int = args.get("maxAttachments", 0)
         self.max_per_network: int = args.get("maxPerNetwork", 0)
         self.attaches_definitions: bool = args.get("attachmentDefinitions") == "enforce"
+        self.allows_cni_args: bool = args.get("missingCapability") == "cni-args"
         self.excluded_namespaces: list[str] = args.get("excludedNamespaces", [])
 
 
@@ -101,6 +104,7 @@ _ARGS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "maxAttachments": (_is_limit, "a whole number, 0 for no limit"),
     "maxPerNetwork": (_is_limit, "a whole number, 0 for no limit"),
     "attachmentDefinitions": (_DEFINITION_MODES.__contains__, '"off", "observe" or "enforce"'),
+    "missingCapability": (["deny", "cni-args"].__contains__, '"deny" or "cni-args"'),
     "excludedNamespaces": (
         lambda value: isinstance(value, list) and all(isinstance(each, str) for each in value),
         "a list of namespaces",

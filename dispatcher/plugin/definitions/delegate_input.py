@@ -4,7 +4,9 @@
     cni-args                                              ``args.cni`` of every plugin
 
 A capability argument reaches only a plugin that declares it, so at least one of the chain must.
-Otherwise the attachment is refused: the pod would have another address than it asked for.
+Otherwise the attachment is refused: the pod would have another address than it asked for. Where the
+option ``missingCapability`` says so, ``ips`` and ``mac`` that no plugin declares become ``IP`` and
+``MAC`` of CNI_ARGS instead, as Multus passes them.
 
 Rules of this file: pure. No configuration that it gets is changed.
 """
@@ -35,15 +37,27 @@ UNLIMITED_BURST = (1 << 32) - 1
 """The burst of a rate without one, in bits: the plugin ``bandwidth`` refuses to have none."""
 
 
-def capability_args(selection: NetworkSelection, conf: Conf, sentence: str) -> dict[str, Any]:
-    """Return the capability arguments of *selection* for the plugins of *conf*.
+CNI_ARGS = {"ips": "IP", "mac": "MAC"}
+"""Capabilities that plugins had before as variables in CNI_ARGS, each with the variable."""
 
-    *sentence* names the definition. Raises :class:`CNIError` with code 100 for one that no plugin
-    declares.
+
+def requested_args(
+    selection: NetworkSelection, conf: Conf, sentence: str, *, allows_cni_args: bool
+) -> tuple[dict[str, Any], str]:
+    """Return what *selection* asks of the plugins of *conf*: capability arguments, and CNI_ARGS.
+
+    *sentence* names the definition. *allows_cni_args* tells whether a capability that no plugin
+    declares may go into CNI_ARGS. Raises :class:`CNIError` with code 100 for one that may not.
     """
     element = as_element(selection)
     args = {name: element[key] for key, name in CAPABILITIES.items() if key in element}
     missing = sorted(args.keys() - conf.capabilities)
+    variables = ""
+    if allows_cni_args and CNI_ARGS.keys() >= set(missing):
+        pairs = ((CNI_ARGS[name], args.pop(name)) for name in missing)
+        variables = ";".join(f"{key}={_text(value)}" for key, value in pairs)
+        missing = []
+
     if missing:
         listed = ", ".join(map(quote, missing))
         raise CNIError(
@@ -54,7 +68,11 @@ def capability_args(selection: NetworkSelection, conf: Conf, sentence: str) -> d
         )
     if "bandwidth" in args:
         args["bandwidth"] = _with_bursts(args["bandwidth"])
-    return args
+    return args, variables
+
+
+def _text(value: str | list[str]) -> str:
+    return value if isinstance(value, str) else ",".join(value)
 
 
 def _with_bursts(limits: dict[str, int]) -> dict[str, int]:

@@ -170,12 +170,16 @@ class _Pod:
             )
         namespace, short_hash = self._namespace_of(selection), self._hashes[planned.interface]
         conf = self._copies.conf(namespace, selection.name, short_hash)
-        requested = delegate_input.capability_args(selection, conf, sentence)
+        settings = self._call.conf.settings
+        requested, variables = delegate_input.requested_args(
+            selection, conf, sentence, allows_cni_args=settings.allows_cni_args
+        )
         conf = delegate_input.with_cni_args(conf, selection.cni_args, sentence)
         runtime_config = self._call.conf.runtime_config if planned.is_primary else {}
         attachment = self._attachment(
             planned, conf, {**plan.declared_args(conf, runtime_config), **requested}
         )
+        attachment.args = ";".join(filter(None, (attachment.args, variables)))
         attachment.default_route = list(selection.default_route or ())
         return attachment
 

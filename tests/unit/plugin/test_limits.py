@@ -105,12 +105,20 @@ def test_a_static_pod_over_a_limit_can_be_deleted_and_checked(rig: Rig) -> None:
         pytest.param({keys.CONF_ARGS: {"maxAttachments": "4"}}, "maxAttachments", id="a-string"),
         pytest.param({keys.CONF_ARGS: {"maxPerNetwork": True}}, "maxPerNetwork", id="a-boolean"),
         pytest.param({keys.CONF_ARGS: {"maxPerNetwork": -1}}, "maxPerNetwork", id="negative"),
+        pytest.param(
+            {keys.CONF_ARGS: {"attachmentDefinitions": "on"}},
+            '"attachmentDefinitions" in "args" must be "off", "observe" or "enforce"',
+            id="a-mode",
+        ),
+        pytest.param({keys.CONF_ARGS: {"missingCapability": []}}, '"deny"', id="a-list"),
+        pytest.param({keys.CONF_ARGS: {"excludedNamespaces": "a"}}, "a list", id="no-list"),
+        pytest.param({keys.CONF_ARGS: {"excludedNamespaces": [1]}}, "a list", id="numbers"),
         pytest.param({keys.CONF_ARGS: {"later": 1}}, "", id="a-later-versions"),
         pytest.param({keys.CONF_ARGS: 4, "labels": []}, "", id="not-ours"),
         pytest.param("x", "", id="no-object"),
     ],
 )
-def test_what_is_in_args_is_an_error_only_where_it_is_a_limit_of_a_wrong_type(
+def test_what_is_in_args_is_an_error_only_where_it_is_an_option_of_a_wrong_type(
     args: Any, word: str
 ) -> None:
     """Other keys belong to the runtime or a later version."""

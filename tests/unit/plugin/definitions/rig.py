@@ -15,7 +15,10 @@ from tests.unit.plugin.rig import Rig
 if TYPE_CHECKING:
     from pathlib import Path
 
-ENFORCE = {"attachmentDefinitions": "enforce", "excludedNamespaces": ["kube-system"]}
+ENFORCE: dict[str, Any] = {
+    "attachmentDefinitions": "enforce",
+    "excludedNamespaces": ["kube-system"],
+}
 
 
 class DefinitionRig(Rig):
@@ -23,7 +26,7 @@ class DefinitionRig(Rig):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self.options = {"args": {keys.CONF_ARGS: ENFORCE}}
+        self.options = {"args": {keys.CONF_ARGS: dict(ENFORCE)}}
         self.definitions = self.state / "nad"
         self.hashes: dict[str, str] = {}
         self.sync(0)

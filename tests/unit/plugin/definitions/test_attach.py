@@ -125,6 +125,26 @@ def test_a_request_becomes_a_capability_argument(
     assert (rig.delegates.calls, rig.records) == ([], [])
 
 
+def test_addresses_without_a_capability_may_go_into_cni_args(rig: DefinitionRig) -> None:
+    """Where the option says so, and nothing else; CHECK and DEL get the same."""
+    rig.options["args"][keys.CONF_ARGS]["missingCapability"] = "cni-args"
+    asked = {"name": "blue", "ips": ["10.0.0.7/24", "fd00::7/64"], "mac": "02:00:00:00:00:07"}
+    rig.attach([asked], "ns/blue")
+    rig.run("CHECK")
+    rig.run("DEL")
+    own = [each["CNI_ARGS"] for each in rig.delegates.environments if each["CNI_IFNAME"] == "net1"]
+    variables = "IP=10.0.0.7/24,fd00::7/64;MAC=02:00:00:00:00:07"
+    assert own == [f"K8S_POD_NAMESPACE=ns;K8S_POD_NAME=pod;K8S_POD_UID=u;{variables}"] * 3
+    assert "runtimeConfig" not in rig.delegates.given[1]
+
+    limited = {"name": "blue", "mac": "02:00:00:00:00:07", "bandwidth": {"egressRate": 1}}
+    with pytest.raises(CNIError, match='declares the capability "bandwidth", "mac"'):
+        rig.attach([limited], "ns/blue")
+    rig.define("ns/blue", {"type": "b1", "capabilities": {"mac": True}})
+    rig.attach([{"name": "blue", "mac": "02:00:00:00:00:07"}], "ns/blue")
+    assert rig.delegates.given[-1]["runtimeConfig"] == {"mac": "02:00:00:00:00:07"}
+
+
 def test_the_arguments_of_the_runtime_go_to_the_primary_alone(rig: DefinitionRig) -> None:
     """A definition as primary gets them; what its pod asks for there takes their place."""
     config = {"type": "b1", "capabilities": {"portMappings": True, "ips": True}}
