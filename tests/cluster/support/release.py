@@ -80,9 +80,12 @@ def command(cluster: Cluster, *words: str, check: bool = True) -> subprocess.Com
 
 
 def install(cluster: Cluster) -> None:
-    """Install the chart by `helm install`, with short deadlines of agent and reaper."""
-    agent = {"settingsDelaySeconds": 0}
-    chosen = {**chart_values(import_genie(cluster), DEFAULT_NETWORK), "agent": agent}
+    """Install the chart by `helm install`, with short deadlines, for which tests wait."""
+    chosen = {
+        **chart_values(import_genie(cluster), DEFAULT_NETWORK),
+        "agent": {"settingsDelaySeconds": 0},
+        "webhook": {"settings": {"GENIE_DRAIN_SECONDS": "1"}},
+    }
     run(
         [
             *(helm.helm(), "install", helm.RELEASE, helm.CHART, "--values", "-"),
