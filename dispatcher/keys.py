@@ -9,7 +9,7 @@ ANNOTATION = "cni"
 
 ATTACHMENTS = "cni-genie.io/attachments"
 """On a pod: the NetworkAttachmentDefinitions that admission permitted, in the form of
-:mod:`dispatcher.nad.attachments`. The plugin compares it; nothing writes it yet."""
+:mod:`dispatcher.nad.attachments`. The webhook writes it, the plugin compares it."""
 
 POD_KEYS = (ANNOTATION, ATTACHMENTS)
 """On pods, fixed at creation: a Binding may not contain one of these."""
@@ -65,7 +65,7 @@ NETWORKS_RESOURCE = f"networks.{NETWORKS_GROUP}"
 
 NETWORKS = "k8s.v1.cni.cncf.io/networks"
 """On a pod: NetworkAttachmentDefinitions, in the format of the NPWG's specification, v1.3. For now,
-Genie only warns that it ignores this annotation and the next one."""
+Genie validates this annotation and the next one, and attaches nothing by them."""
 
 DEFAULT_NETWORK = "v1.multus-cni.io/default-network"
 """On a pod: the NetworkAttachmentDefinition on its primary interface, in the same format."""

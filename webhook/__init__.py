@@ -10,6 +10,7 @@ Values:
     decision            the decision on one review
     objects             what the rules need of a pod or a workload
     snapshot            one namespace, and the networks of the cluster
+    definition_snapshot  what decisions need of NetworkAttachmentDefinitions
 
 Rules, as pure functions:
 
@@ -21,6 +22,8 @@ Rules, as pure functions:
     templates           the pod templates of Deployments and other workloads
     bindings            removes Genie's keys from Bindings
     namespaces          the default and the allow-list of a namespace
+    pod_definitions     pods that select definitions: the annotation that says what was validated
+    definition_check    validates the definitions that a pod selects
     definitions         warnings of NetworkAttachmentDefinitions themselves
     selections          warnings of annotations that select NetworkAttachmentDefinitions
     ignored_keys        warnings of annotations that Genie ignores
@@ -29,7 +32,9 @@ Rules, as pure functions:
 Access to the API server:
 
     informer_caches     namespaces and nodes, from list-and-watch caches
-    lookups             live look-ups of namespaces, under limits
+    definition_cache    NetworkAttachmentDefinitions, from a list-and-watch cache
+    lookups             live look-ups of namespaces and definitions, under limits
+    definition_finder   the definitions that a pod selects, from cache or look-up
     handlers            one method for each endpoint: which rules apply
     label_reconciler    corrects the label ``cni-genie.io/defaulted`` of namespaces
     network_reconciler  writes the objects ``networks.cni-genie.io``

@@ -1,12 +1,14 @@
 """Handlers: one method for each endpoint, which applies the rules to what the caches know.
 
-A live look-up, the only call to the API server while a review waits, happens in two cases. Each is
-sent once, with a deadline, within the limits of :mod:`webhook.lookups`:
+A live look-up, the only call to the API server while a review waits, happens in three cases. Each
+is sent once, with a deadline, within the limits of :mod:`webhook.lookups`:
 
 - The cache does not have the namespace yet. Without an answer there is no decision.
 - A new pod has no annotation ``cni``, and the cached namespace has no default. The API server may
   have sent the pod because the namespace has got a default since. Without an answer the cached
   namespace is used: a policy checks, too, that the default was filled in.
+- A pod or template selects a definition that the cache does not have. Without an answer there is a
+  warning.
 """
 
 from __future__ import annotations
@@ -20,15 +22,15 @@ from dispatcher.annotation import quote
 from dispatcher.kube.client import METADATA, object_path
 from dispatcher.kube.errors import NOT_FOUND, KubeError
 from dispatcher.nad.definition import KIND as DEFINITION
-from dispatcher.nad.tenant_templates import TenantRules, read_templates
 from webhook.bindings import strip_binding
 from webhook.decision import NoDecisionError
+from webhook.definition_snapshot import NO_DEFINITIONS
 from webhook.definitions import admit_definition
 from webhook.informer_caches import NAMESPACES, NOT_SYNCED
 from webhook.limits import Limits
 from webhook.lookups import NamespaceLookups
 from webhook.namespaces import admit_namespace
-from webhook.objects import TEMPLATE_PATHS, parse_pod
+from webhook.objects import TEMPLATE_PATHS, parse_pod, template_of
 from webhook.pods import PodRules, admit_pod, may_get_default
 from webhook.review import MalformedReviewError
 from webhook.snapshot import ClusterNetworks, Namespace, parse_namespace
@@ -37,7 +39,10 @@ from webhook.templates import TemplateRules, admit_workload
 if TYPE_CHECKING:
     from dispatcher.kube.client import KubeClient
     from webhook.decision import Decision
+    from webhook.definition_finder import DefinitionFinder
+    from webhook.definition_snapshot import Definitions
     from webhook.informer_caches import InformerCaches
+    from webhook.objects import Pod
     from webhook.review import Review
     from webhook.settings import WebhookSettings
 
@@ -47,7 +52,13 @@ _NAMESPACE_NAME = re.compile("[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 class Handlers:
     """Decide on reviews, with the namespaces and networks of the informer caches."""
 
-    def __init__(self, kube: KubeClient, caches: InformerCaches, settings: WebhookSettings) -> None:
+    def __init__(
+        self,
+        kube: KubeClient,
+        caches: InformerCaches,
+        settings: WebhookSettings,
+        finder: DefinitionFinder | None = None,
+    ) -> None:
         self._kube = kube
         self._caches = caches
         self._lookup_seconds = settings.lookup_seconds
@@ -56,19 +67,18 @@ class Handlers:
             settings.max_per_network,
             are_enforced=settings.limits == "enforce",
         )
-        self._pod_rules = PodRules(
-            settings.scheduling, self._limits, settings.attachment_definitions_mode
-        )
+        mode, shared = settings.attachment_definitions_mode, frozenset(settings.shared_namespaces)
+        self._pod_rules = PodRules(settings.scheduling, self._limits, mode, shared)
         self._template_rules = TemplateRules(
             settings.templates_invalid,
             settings.templates_doubtful,
             settings.scheduling,
             self._limits,
-            settings.attachment_definitions_mode,
+            mode,
+            shared,
         )
-        self._tenant_rules = TenantRules(
-            frozenset(settings.trusted_namespaces), read_templates(settings.tenant_templates)
-        )
+        self._tenant_rules = settings.tenant_rules
+        self._finder = finder
         self._lookups = NamespaceLookups(
             self._fetch_namespace,
             max_running=settings.max_lookups,
@@ -88,13 +98,17 @@ class Handlers:
             with contextlib.suppress(NoDecisionError):
                 namespace = await self._lookups.get_default(_namespace_name(review))
 
-        return admit_pod(review, pod, namespace, self._caches.networks, self._pod_rules)
+        is_new = review.operation == "CREATE" and not pod.is_excluded
+        definitions = await self._find(pod, namespace) if is_new else NO_DEFINITIONS
+        networks = self._caches.networks
+        return admit_pod(review, pod, namespace, networks, self._pod_rules, definitions=definitions)
 
     async def namespaces(self, review: Review) -> Decision:
         """Decide on a Namespace; before the caches are synced, by its form alone."""
         _require_kind(review, "Namespace")
         networks = self._caches.networks if self._caches.synced else ClusterNetworks()
-        return admit_namespace(review, networks, self._limits)
+        mode = self._pod_rules.definitions
+        return admit_namespace(review, networks, self._limits, definitions=mode)
 
     async def bindings(self, review: Review) -> Decision:
         """Remove Genie's keys from a Binding; needs no cache."""
@@ -115,7 +129,20 @@ class Handlers:
         if namespace is None:
             namespace = await self._lookups.get(_namespace_name(review))
 
-        return admit_workload(review, namespace, self._caches.networks, self._template_rules)
+        definitions = NO_DEFINITIONS
+        if review.operation in {"CREATE", "UPDATE"}:
+            template = parse_pod(template_of(review.object, review.kind))
+            definitions = await self._find(template, namespace)
+        networks = self._caches.networks
+        return admit_workload(
+            review, namespace, networks, self._template_rules, definitions=definitions
+        )
+
+    async def _find(self, pod: Pod, namespace: Namespace) -> Definitions:
+        """Return the definitions that *pod* selects; none in the mode ``off``."""
+        if self._finder is None:
+            return NO_DEFINITIONS
+        return await self._finder.find(pod.annotations, namespace, self._caches.networks)
 
     def _require_caches(self) -> None:
         if not self._caches.synced:

@@ -26,6 +26,7 @@ from dispatcher.annotation import (
     quote,
 )
 from dispatcher.kube import json_patch
+from dispatcher.nad.names import is_label, is_object_name
 from webhook.annotation_check import SHOWN, combination_of, format_names, networks_of, suggestion
 from webhook.decision import ALLOWED, Cause, Decision, deny, warning
 from webhook.ignored_keys import namespace_warnings
@@ -34,11 +35,12 @@ from webhook.review import child, string_map
 from webhook.snapshot import SCHEDULING_MODES, parse_namespace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from dispatcher.kube.json_patch import Patch
     from webhook.limits import Limits
     from webhook.review import Review
+    from webhook.settings import DefinitionsMode
     from webhook.snapshot import ClusterNetworks, Namespace
 
 _LABELS = json_patch.pointer("metadata", "labels")
@@ -49,9 +51,16 @@ MAX_ALLOWED = 8192
 
 
 def admit_namespace(
-    review: Review, networks: ClusterNetworks, limits: Limits = CLUSTER
+    review: Review,
+    networks: ClusterNetworks,
+    limits: Limits = CLUSTER,
+    *,
+    definitions: DefinitionsMode = "off",
 ) -> Decision:
-    """Return the decision on a Namespace; *limits* are the cluster's."""
+    """Return the decision on a Namespace; *limits* are the cluster's.
+
+    An allow-list may name definitions unless the mode *definitions* is ``off``.
+    """
     if review.subresource or review.operation not in {"CREATE", "UPDATE"}:
         return ALLOWED
     metadata = child(review.object, "metadata")
@@ -63,7 +72,8 @@ def admit_namespace(
     old_metadata = child(review.old_object, "metadata")
     old = string_map(old_metadata, "annotations")
     changed = {key for key in keys.NAMESPACE_KEYS if new.get(key) != old.get(key)}
-    causes = [*_causes(new, namespace, changed), *limit_faults(new, changed)]
+    rule = is_network_name if definitions == "off" else _is_allowed_item
+    causes = [*_causes(new, namespace, changed, rule), *limit_faults(new, changed)]
     over_limit = list(default_faults(new, namespace, limits, changed))
     if limits.are_enforced:
         causes += over_limit
@@ -87,11 +97,16 @@ def _field(key: str) -> str:
     return f"metadata.annotations[{key}]"
 
 
-def _causes(new: Mapping[str, str], namespace: Namespace, changed: set[str]) -> Iterator[Cause]:
+def _causes(
+    new: Mapping[str, str],
+    namespace: Namespace,
+    changed: set[str],
+    is_valid_item: Callable[[str], bool],
+) -> Iterator[Cause]:
     if keys.ANNOTATION in changed and namespace.default:
         yield from _default_faults(namespace.default)
     if keys.ALLOWED in changed and namespace.allowed is not None:
-        yield from _allowed_faults(new[keys.ALLOWED])
+        yield from _allowed_faults(new[keys.ALLOWED], is_valid_item)
     if changed & {keys.ANNOTATION, keys.ALLOWED}:
         yield from _conflicts(new, namespace, changed)
     modes = SCHEDULING_MODES
@@ -109,23 +124,23 @@ def _default_faults(default: str) -> Iterator[Cause]:
             yield Cause(fault.reason, str(fault), _field(keys.ANNOTATION))
 
 
-def _allowed_faults(value: str) -> Iterator[Cause]:
+def _allowed_faults(value: str, is_valid_item: Callable[[str], bool]) -> Iterator[Cause]:
     """Yield the faults of an allow-list; of thousands, the first ten."""
     size = len(value.encode())
     if size > MAX_ALLOWED:
         message = f"Too long: may not be more than {MAX_ALLOWED} bytes (has {size})"
         yield Cause(TOO_LONG, message, _field(keys.ALLOWED))
         return
-    yield from islice(_item_faults(value), SHOWN)
+    yield from islice(_item_faults(value, is_valid_item), SHOWN)
 
 
-def _item_faults(value: str) -> Iterator[Cause]:
+def _item_faults(value: str, is_valid_item: Callable[[str], bool]) -> Iterator[Cause]:
     """Yield the faults of the items of an allow-list; a blank list has none."""
     for position, item in enumerate(value.split(",") if value.strip(BLANKS) else (), 1):
         name = item.strip(BLANKS)
         if not name:
             yield _allowed_fault(position, name, EMPTY_ITEM)
-        elif not is_network_name(name):
+        elif not is_valid_item(name):
             yield _allowed_fault(position, name, NETWORK_RULE)
 
 
@@ -155,7 +170,7 @@ def _conflicts(new: Mapping[str, str], namespace: Namespace, changed: set[str]) 
 def _warnings(namespace: Namespace, networks: ClusterNetworks, changed: set[str]) -> Iterator[str]:
     written = {
         keys.ANNOTATION: networks_of(namespace.default),
-        keys.ALLOWED: list(namespace.allowed or ()),
+        keys.ALLOWED: [name for name in namespace.allowed or () if "/" not in name],
     }
     for key in (keys.ANNOTATION, keys.ALLOWED):
         if key in changed and networks.known:
@@ -203,3 +218,10 @@ def _label_patch(labels: Mapping[str, str], namespace: Namespace) -> Patch:
     if not labels:
         return [json_patch.add(_LABELS, {keys.DEFAULTED: "true"})]
     return [json_patch.add(_LABEL, "true")]
+
+
+def _is_allowed_item(item: str) -> bool:
+    """Tell whether *item* is a network, ``namespace/name`` or ``namespace/*``."""
+    namespace, slash, name = item.partition("/")
+    names_definitions = is_label(namespace) and (name == "*" or is_object_name(name))
+    return names_definitions if slash else is_network_name(item)

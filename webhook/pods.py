@@ -15,15 +15,18 @@ from dispatcher.kube import json_patch
 from webhook import affinity
 from webhook.annotation_check import ValidationResult, networks_of, validate_annotation
 from webhook.decision import ALLOWED, FORBIDDEN, Cause, Decision, NoDecisionError, deny, warning
+from webhook.definition_check import DefinitionRules
+from webhook.definition_snapshot import NO_DEFINITIONS
 from webhook.ignored_keys import pod_warnings
 from webhook.limits import CLUSTER, OVER_LIMIT, pod_cause, pod_excesses, pod_warning
 from webhook.objects import parse_pod
-from webhook.selections import selection_warnings
+from webhook.pod_definitions import add_definitions, keep_attachments
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from dispatcher.kube.json_patch import Patch
+    from webhook.definition_snapshot import Definitions
     from webhook.limits import Limits
     from webhook.objects import Pod
     from webhook.review import Review
@@ -42,6 +45,7 @@ class PodRules(NamedTuple):
     scheduling: Scheduling = "required"
     limits: Limits = CLUSTER
     definitions: DefinitionsMode = "off"
+    shared_namespaces: frozenset[str] = frozenset()
 
 
 class Choice(NamedTuple):
@@ -52,7 +56,13 @@ class Choice(NamedTuple):
 
 
 def admit_pod(
-    review: Review, pod: Pod, namespace: Namespace, networks: ClusterNetworks, rules: PodRules
+    review: Review,
+    pod: Pod,
+    namespace: Namespace,
+    networks: ClusterNetworks,
+    rules: PodRules,
+    *,
+    definitions: Definitions = NO_DEFINITIONS,
 ) -> Decision:
     """Return the decision on *pod*, the object of *review*.
 
@@ -61,9 +71,23 @@ def admit_pod(
     if review.subresource or pod.is_excluded:
         return ALLOWED
     if review.operation == "CREATE":
-        return _create(review.namespace, pod, namespace, networks, rules)
+        decision = _create(review.namespace, pod, namespace, networks, rules)
+        if rules.definitions == "off" or not decision.allowed:
+            return decision
+        return add_definitions(
+            decision,
+            pod,
+            namespace,
+            networks,
+            definitions=definitions,
+            rules=DefinitionRules(rules.shared_namespaces, rules.limits),
+        )
     if review.operation == "UPDATE":
-        return _update(pod, parse_pod(review.old_object), namespace)
+        stored = parse_pod(review.old_object)
+        decision = _update(pod, stored, namespace)
+        if rules.definitions == "off" or not decision.allowed:
+            return decision
+        return keep_attachments(decision, pod, stored)
     return ALLOWED
 
 
@@ -84,14 +108,12 @@ def _create(
 ) -> Decision:
     choice = _choose(pod.annotations.get(keys.ANNOTATION), namespace)
     if choice is None:
-        ignored = (*pod_warnings(pod), *_selection_warnings(pod, namespace, networks, rules))
-        return ALLOWED._replace(warnings=ignored)
+        return ALLOWED._replace(warnings=tuple(pod_warnings(pod)))
 
     scheduling = namespace.scheduling_or(rules.scheduling)
     result = validate_annotation(choice.value, namespace, networks, FIELD)
     causes = list(_causes(result, choice, namespace_name))
     warnings = list(pod_warnings(pod, has_multus=networks.have_multus(result.networks)))
-    warnings += _selection_warnings(pod, namespace, networks, rules)
     audit = {"networks": result.normal, "source": choice.source}
 
     excesses = pod_excesses(result.normal, namespace, rules.limits)
@@ -125,14 +147,6 @@ def _create(
         warnings=tuple(warnings),
         audit=audit,
     )
-
-
-def _selection_warnings(
-    pod: Pod, namespace: Namespace, networks: ClusterNetworks, rules: PodRules
-) -> Iterator[str]:
-    if rules.definitions == "off":
-        return iter(())
-    return selection_warnings(pod.annotations, namespace.default, networks, "metadata.")
 
 
 def _choose(written: str | None, namespace: Namespace) -> Choice | None:

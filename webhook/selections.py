@@ -1,7 +1,8 @@
 """Validate the annotations that select NetworkAttachmentDefinitions (NADs).
 
 Genie ignores these annotations for now, so that nothing is refused. With the mode ``observe`` their
-faults are warnings, as in ``kubectl genie lint``.
+faults are warnings, as in ``kubectl genie lint``, and so is what :mod:`webhook.definition_check`
+finds in the cluster.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from webhook.annotation_check import networks_of
 from webhook.decision import warning
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from webhook.snapshot import ClusterNetworks
 
@@ -29,12 +30,23 @@ MAX_WARNINGS = 5
 
 
 def selection_warnings(
-    annotations: Mapping[str, str], default: str, networks: ClusterNetworks, field: str
+    annotations: Mapping[str, str],
+    default: str,
+    networks: ClusterNetworks,
+    field: str,
+    of_definitions: Sequence[tuple[str, str]] = (),
 ) -> Iterator[str]:
-    """Yield a warning for each of the first faults; *field* leads to the metadata, with a dot."""
-    findings = list(selection_findings(annotations, default, networks))
-    for key, text, fault in findings[:MAX_WARNINGS]:
-        yield warning(f"{field}annotations[{key}]: {fault or text}")
+    """Yield a warning for each of the first faults; *field* leads to the metadata, with a dot.
+
+    *of_definitions* are further ones: the annotation, and a sentence.
+    """
+    findings = [
+        (key, str(fault or text))
+        for key, text, fault in selection_findings(annotations, default, networks)
+    ]
+    findings += of_definitions
+    for key, text in findings[:MAX_WARNINGS]:
+        yield warning(f"{field}annotations[{key}]: {text}")
     more = len(findings) - MAX_WARNINGS
     if more > 0:
         yield warning(f"{field}annotations: {more} more; kubectl genie lint -f FILE lists them all")

@@ -21,6 +21,7 @@ import structlog
 from dispatcher.kube.lease import Lease
 from webhook.app import create_app
 from webhook.body_reader import BodyReader
+from webhook.definition_finder import DefinitionFinder
 from webhook.handlers import Handlers
 from webhook.informer_caches import NOT_SYNCED, InformerCaches
 from webhook.label_reconciler import LabelReconciler
@@ -94,7 +95,9 @@ class Service:
             listed=settings.networks,
             count=self._metrics.count_network_write,
         )
-        self._handlers = Handlers(kube, self._caches, settings)
+        mode = settings.attachment_definitions_mode
+        self._finder = None if mode == "off" else DefinitionFinder(kube, settings)
+        self._handlers = Handlers(kube, self._caches, settings, self._finder)
         certificates.register_metrics(self._metrics.registry)
         self._add_gauges()
         self.probes = probe_server(create_probes(self.not_ready, self._metrics.registry), settings)
@@ -162,6 +165,8 @@ class Service:
 
         probes = asyncio.create_task(self.probes.serve())
         self._caches.start()
+        if self._finder is not None:
+            self._finder.cache.start()
         self._labels.start()
         self._networks.start()
         try:
@@ -171,6 +176,8 @@ class Service:
             self._labels.stop()
             await asyncio.to_thread(self._networks.stop)
             self._caches.stop()
+            if self._finder is not None:
+                self._finder.cache.stop()
             self._certificates.stop()
             self.probes.should_exit = True
             await probes

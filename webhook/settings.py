@@ -9,7 +9,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from dispatcher.annotation import split_list
 from dispatcher.kube.settings import Names, ServiceSettings
-from dispatcher.nad.tenant_templates import ANY, read_templates
+from dispatcher.nad.tenant_templates import ANY, TenantRules, read_templates
 from webhook.limits import CLUSTER, MAX_LIMIT
 
 Severity = Literal["deny", "warn", "off"]
@@ -73,12 +73,16 @@ class WebhookSettings(ServiceSettings):
     cni-genie-pod-limits must say the same"""
 
     attachment_definitions_mode: DefinitionsMode = "off"
-    """observe: faults of annotations that select NetworkAttachmentDefinitions are warnings. off:
-    they are not checked. Genie ignores the annotations in both modes"""
+    """observe: annotations that select NetworkAttachmentDefinitions are validated, also with what
+    the cluster has; faults are warnings. off: they are not checked. Genie attaches no pod to a
+    definition in either mode"""
 
     trusted_namespaces: Namespaces = (ANY,)
     """namespaces whose definitions may be any CNI configuration, separated by commas; *: all. The
     agents must have the same value"""
+
+    shared_namespaces: Namespaces = ()
+    """namespaces whose definitions pods of all namespaces may select, separated by commas"""
 
     tenant_templates: Templates = "[]"
     """what the definitions of other namespaces may have, a JSON list. The agents must have the same
@@ -143,3 +147,10 @@ class WebhookSettings(ServiceSettings):
     """time to serve after SIGTERM, closing every connection after its response, until all API
     servers use other replicas. The last responses get 5 s more, and all of it must fit into
     terminationGracePeriodSeconds (30) of the pod"""
+
+    @property
+    def tenant_rules(self) -> TenantRules:
+        """Who may define networks."""
+        return TenantRules(
+            frozenset(self.trusted_namespaces), read_templates(self.tenant_templates)
+        )

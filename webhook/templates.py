@@ -15,6 +15,8 @@ from dispatcher.annotation import BLANKS
 from webhook import affinity
 from webhook.annotation_check import Finding, validate_annotation
 from webhook.decision import ALLOWED, Decision, deny, warning
+from webhook.definition_check import DefinitionRules, check_definitions
+from webhook.definition_snapshot import NO_DEFINITIONS
 from webhook.ignored_keys import pod_warnings
 from webhook.limits import CLUSTER, pod_cause, pod_excesses, pod_warning
 from webhook.objects import TEMPLATE_PATHS, has_controller, parse_pod, template_of
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from webhook.decision import Cause
+    from webhook.definition_snapshot import Definitions
     from webhook.limits import Excess, Limits
     from webhook.objects import Pod
     from webhook.review import Review
@@ -39,10 +42,16 @@ class TemplateRules(NamedTuple):
     scheduling: Scheduling = "required"
     limits: Limits = CLUSTER
     definitions: DefinitionsMode = "off"
+    shared_namespaces: frozenset[str] = frozenset()
 
 
 def admit_workload(
-    review: Review, namespace: Namespace, networks: ClusterNetworks, rules: TemplateRules
+    review: Review,
+    namespace: Namespace,
+    networks: ClusterNetworks,
+    rules: TemplateRules,
+    *,
+    definitions: Definitions = NO_DEFINITIONS,
 ) -> Decision:
     """Return the decision on a workload, by its pod template."""
     if review.subresource or review.operation not in {"CREATE", "UPDATE"}:
@@ -77,8 +86,12 @@ def admit_workload(
     has_multus = networks.have_multus(result.networks)
     ignored = [*pod_warnings(pod, f"{path}.metadata.", has_multus=has_multus)]
     if rules.definitions != "off":
+        definition_rules = DefinitionRules(rules.shared_namespaces, rules.limits)
         annotations, default = pod.annotations, namespace.default
-        ignored += selection_warnings(annotations, default, networks, f"{path}.metadata.")
+        checked = check_definitions(annotations, namespace, networks, definitions, definition_rules)
+        ignored += selection_warnings(
+            annotations, default, networks, f"{path}.metadata.", checked.findings
+        )
     return Decision(reason="template", warnings=(*ignored, *warnings))
 
 

@@ -1,81 +1,24 @@
 """Copies the cluster's NetworkAttachmentDefinitions to this node while a setting says so.
 
-The list comes as a watch that begins with all objects (``sendInitialEvents``, in Kubernetes 1.34
-and newer): one object at a time, from the API server's memory. A list would hold all definitions of
-the cluster in memory at once, each of up to 1.5 MiB.
-
-The custom resource is the cluster's, not Genie's. While it does not exist the copies stay as they
-are, and the agent asks again, after a minute at most.
+:mod:`dispatcher.kube.definition_reflector` follows them. While the cluster does not have the kind,
+the copies stay as they are.
 """
 
 from __future__ import annotations
 
 import random
 import threading
-from typing import TYPE_CHECKING, Any
-
-import structlog
+from typing import TYPE_CHECKING
 
 from dispatcher import networks
 from dispatcher.agent.definition_copies import DefinitionCopies
-from dispatcher.kube.reflector import Reflector
-from dispatcher.nad import definition, definition_copy
+from dispatcher.kube.definition_reflector import DefinitionReflector
+from dispatcher.nad import definition_copy
 from dispatcher.nad.tenant_templates import TenantRules
 
 if TYPE_CHECKING:
     from dispatcher.kube.client import KubeClient
     from dispatcher.node.settings import NodeSettings
-
-MISSING_SECONDS = 60.0
-"""Longest time between two requests while the custom resource does not exist."""
-
-INITIAL_END = "k8s.io/initial-events-end"
-"""On the bookmark that ends the initial events of a watch (Kubernetes API concepts)."""
-
-log = structlog.get_logger("definitions")
-
-
-class DefinitionReflector(Reflector):
-    """Passes each definition of the cluster to *copies*."""
-
-    def __init__(self, kube: KubeClient, copies: DefinitionCopies, start_delay: float) -> None:
-        super().__init__(
-            kube,
-            definition.COLLECTION,
-            start_delay=start_delay,
-            missing_delay=MISSING_SECONDS,
-        )
-        self._copies = copies
-
-    def _list(self) -> None:
-        self._copies.begin_list()
-
-    def _watch_query(self) -> dict[str, str]:
-        if self._version:
-            return super()._watch_query()
-        return {
-            "sendInitialEvents": "true",
-            "resourceVersionMatch": "NotOlderThan",
-            "resourceVersion": "0",
-        }
-
-    def _apply(self, event_type: str, item: dict[str, Any]) -> None:
-        metadata = item["metadata"]
-        is_initial = not self._version
-        if event_type == "BOOKMARK":
-            if is_initial and (metadata.get("annotations") or {}).get(INITIAL_END) != "true":
-                return
-            if is_initial:
-                self._copies.end_list()
-                self._synced.set()
-        elif event_type == "DELETED":
-            self._copies.remove(metadata["namespace"], metadata["name"])
-        else:
-            self._copies.put(definition.read(item))
-
-        # A watch can be resumed only after the end of its initial events.
-        if not is_initial or event_type == "BOOKMARK":
-            self._version = metadata["resourceVersion"]
 
 
 class DefinitionCopier:

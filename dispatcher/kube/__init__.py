@@ -4,6 +4,7 @@
     login       finds the API server and logs in to it
     reflector   follows a collection by list and watch
     cache       the informer cache: a reflector that keeps the objects of one kind
+    definition_reflector  follows NetworkAttachmentDefinitions, whose kind a cluster may lack
     lease       leader election: one replica holds a Lease
     backoff     the growing delay between retries
     json_patch  operations of a JSON patch

@@ -33,6 +33,11 @@ HASH_DIGITS = 6
 """Length of :attr:`Definition.short_hash`: a hint that a copy is stale, no proof of identity."""
 
 
+def collection_of(namespace: str) -> str:
+    """Return the path of the definitions of *namespace*, a valid name, at the API server."""
+    return f"/apis/{GROUP}/v1/namespaces/{namespace}/{RESOURCE}"
+
+
 class DefinitionFault:
     """One fault of a definition.
 

@@ -16,6 +16,16 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+CAPABILITIES = {
+    "ips": "ips",
+    "mac": "mac",
+    "infiniband-guid": "infinibandGUID",
+    "portMappings": "portMappings",
+    "bandwidth": "bandwidth",
+}
+"""Keys of a selection that become capability arguments, each with the capability."""
+
+
 class NetworkSelection:
     """One item: a NetworkAttachmentDefinition, and what the pod asks of the attachment.
 

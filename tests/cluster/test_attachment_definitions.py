@@ -1,15 +1,22 @@
-"""NetworkAttachmentDefinitions are copied to the node while the mode is observe."""
+"""NetworkAttachmentDefinitions are copied to the node, and validated, in the mode observe."""
 
 from __future__ import annotations
 
 import json
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.cluster.support.agents import agent_pod, agent_settings, granted, rolled_out
-from tests.cluster.support.definitions import CRD, OBSERVE, definition, definitions_rights
+from tests.cluster.support.definitions import (
+    CRD,
+    OBSERVE,
+    definition,
+    definitions_rights,
+    webhook_observing,
+)
 from tests.devcluster.genie import NAMESPACE
 
 if TYPE_CHECKING:
@@ -19,6 +26,8 @@ if TYPE_CHECKING:
     from tests.devcluster.cluster import Cluster
 
 NODE = "node1"
+NETWORKS = "k8s.v1.cni.cncf.io/networks"
+ATTACHMENTS = "cni-genie.io/attachments"
 LABEL = "node.cni-genie.io/attachments"
 NAME = "network-attachment-definitions.k8s.cni.cncf.io"
 
@@ -146,19 +155,93 @@ the primary is on "eth0": leave the interface out (line 1 column 1)
 """
 
 
+@pytest.fixture(scope="module")
+def admitting(cluster: Cluster) -> Iterator[None]:
+    """Let the webhook observe, in a cluster with the custom resource."""
+    apply(cluster, CRD)
+    cluster.kubectl("wait", "--for=condition=Established", f"crd/{NAME}", "--timeout=30s")
+    with webhook_observing(cluster):
+        yield
+    cluster.kubectl("delete", "crd", NAME)
+
+
+def warnings(cluster: Cluster, namespace: str, *arguments: str, text: str) -> list[str]:
+    """Return what kubectl warns of when it writes *text*."""
+    done = cluster.kubectl(*arguments, "-n", namespace, "-f", "-", input=text)
+    lines = done.stderr.splitlines()
+    return [each.removeprefix("Warning: ") for each in lines if each.startswith("Warning: ")]
+
+
+CREATE = ("create", "--dry-run=server")
+
+
+def test_without_the_mode_a_selection_has_one_warning(cluster: Cluster, namespace: str) -> None:
+    """That it is ignored; this test is before those that need the fixture below."""
+    assert warnings(cluster, namespace, *CREATE, text=SELECTING) == WARNED.splitlines()[:1]
+
+
+@pytest.mark.usefixtures("admitting")
 def test_faults_of_selections_are_warnings_in_that_mode(cluster: Cluster, namespace: str) -> None:
-    """The pod is admitted as it is; in the mode off there is one warning alone."""
-    deployment = ("deployment/genie-webhook", "-n", NAMESPACE)
+    """The pod is admitted as it is."""
+    assert warnings(cluster, namespace, *CREATE, text=SELECTING) == WARNED.splitlines()
 
-    def warnings() -> list[str]:
-        done = cluster.kubectl(
-            "create", "--dry-run=server", "-n", namespace, "-f", "-", input=SELECTING
+
+def selecting(value: str, **annotations: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "web", "annotations": {NETWORKS: value, **annotations}},
+        "spec": {
+            "containers": [{"name": "c", "image": "nginx:latest"}],
+            "nodeSelector": {"no": "node"},
+        },
+    }
+
+
+@pytest.mark.usefixtures("admitting")
+def test_what_was_validated_is_written_into_the_pod(cluster: Cluster, namespace: str) -> None:
+    """Over a forgery, of a definition in the same manifest, and also when it is applied again."""
+    forged = {ATTACHMENTS: "=kube-system/secret:000000+hostPort"}
+    objects = [definition(namespace, "blue", {"type": "bridge"}), selecting("blue@data", **forged)]
+    manifest = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+    annotations: dict[str, str] = {}
+    for _ in range(2):
+        warned = warnings(cluster, namespace, "apply", text=manifest)
+        assert [each for each in warned if "Genie ignores this annotation" not in each] == []
+        annotations = cluster.get("pod", "web", "-n", namespace)["metadata"]["annotations"]
+        assert re.fullmatch(f"{namespace}/blue:[0-9a-f]{{6}}", annotations[ATTACHMENTS])
+        assert annotations[NETWORKS] == "blue@data"
+
+    change = ("annotate", "--overwrite", "pod", "web", "-n", namespace)
+    done = cluster.kubectl(*change, f"{NETWORKS}=red", f"{ATTACHMENTS}-")
+    assert "a change has no effect on a pod that exists" in done.stderr
+    after = cluster.get("pod", "web", "-n", namespace)["metadata"]["annotations"]
+    assert after[ATTACHMENTS] == annotations[ATTACHMENTS]
+
+
+@pytest.mark.usefixtures("admitting")
+def test_what_cannot_be_attached_is_a_warning(cluster: Cluster, namespace: str) -> None:
+    """Of the pod, and of a definition that no node could run; none of them is refused."""
+    wrong = definition(namespace, "wrong", {"plugins": [{"type": "bridge"}, {"type": "../x"}]})
+    [warned] = warnings(cluster, namespace, "create", text=json.dumps(wrong))
+    assert warned.startswith(
+        "spec.config: Genie will attach no pod to this definition: plugins[1].type: "
+    )
+    apply(cluster, definition(namespace, "blue", {"type": "bridge"}))
+
+    sentences = {
+        "bleu": f'Not found: "{namespace}/bleu": item 1: no NetworkAttachmentDefinition has this '
+        'name (did you mean "blue"?)',
+        "kube-system/blue": 'Forbidden: item 1: "kube-system/blue" is of another namespace',
+        "wrong": f'Invalid value: "{namespace}/wrong": item 1: no node attaches this definition',
+    }
+    for value, sentence in sentences.items():
+        # A suggestion comes from the cache, which follows the definition above.
+        within(
+            3,
+            lambda value=value, sentence=sentence: any(
+                sentence in each
+                for each in warnings(cluster, namespace, *CREATE, text=json.dumps(selecting(value)))
+            ),
+            sentence,
         )
-        lines = done.stderr.splitlines()
-        return [each.removeprefix("Warning: ") for each in lines if each.startswith("Warning: ")]
-
-    assert warnings() == WARNED.splitlines()[:1]
-    for change, expected in (("=observe", WARNED.splitlines()), ("-", WARNED.splitlines()[:1])):
-        cluster.kubectl("set", "env", *deployment, f"GENIE_ATTACHMENT_DEFINITIONS_MODE{change}")
-        cluster.kubectl("rollout", "status", *deployment, "--timeout=120s")
-        assert warnings() == expected

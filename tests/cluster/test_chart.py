@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from dispatcher import keys
 from dispatcher.nad.tenant_templates import read_templates
 from dispatcher.node.settings import NodeSettings
 from tests.cluster.support.chart_values import TENANTS
@@ -235,6 +236,9 @@ def test_only_in_a_mode_do_agents_read_definitions(mode: object) -> None:
         "resources": ["network-attachment-definitions"],
         "verbs": ["list", "watch"],
     }
+    role = ("ClusterRole", "genie-webhook")  # a miss of its cache costs one get
+    [more] = [each for each in observe[role]["rules"] if each not in off[role]["rules"]]
+    assert more == {**rule, "verbs": ["get", "list", "watch"]}
     [agent, reaper] = observe["DaemonSet", "genie-agent"]["spec"]["template"]["spec"]["containers"]
     texts = {each["name"]: each.get("value", "") for each in agent["env"]}
     assert texts["GENIE_ATTACHMENT_DEFINITIONS_MODE"] == "observe"
@@ -249,6 +253,29 @@ def test_only_in_a_mode_do_agents_read_definitions(mode: object) -> None:
     for name in tenants:  # agent and webhook decide alike
         assert {"name": name, "value": texts[name]} in webhook["env"]
     assert not [each for each in tenants if each in json.dumps([*off.values()])]
+
+
+def test_only_in_a_mode_is_the_webhook_asked_about_what_pods_select() -> None:
+    """Two conditions more; every other pod is admitted without the webhook, as before."""
+    key = ("MutatingWebhookConfiguration", "cni-genie")
+    values = {"mode": "observe", "sharedNamespaces": ["common", "infra"]}
+    off = by_name(render(IMAGE))[key]["webhooks"]
+    observe = by_name(render({**IMAGE, "attachmentDefinitions": values}))
+    changed = [
+        [entry["name"], new["expression"].removeprefix(old["expression"]).strip()]
+        for entry, before in zip(observe[key]["webhooks"], off, strict=True)
+        for new, old in zip(entry["matchConditions"], before["matchConditions"], strict=True)
+        if new != old
+    ]
+    attachments = "object.metadata.?annotations[?'cni-genie.io/attachments'].hasValue()"
+    assert changed[0] == ["pods.cni-genie.io", f"|| {attachments}"]
+    name, condition = changed[1]
+    assert name == "updates.cni-genie.io"
+    for each in ("cni-genie.io/attachments", *keys.SELECTION_KEYS):
+        assert f"'{each}'" in condition
+    assert len(changed) == 2
+    [webhook] = observe["Deployment", "genie-webhook"]["spec"]["template"]["spec"]["containers"]
+    assert {"name": "GENIE_SHARED_NAMESPACES", "value": "common,infra"} in webhook["env"]
 
 
 def test_only_in_a_mode_is_the_webhook_asked_about_definitions() -> None:

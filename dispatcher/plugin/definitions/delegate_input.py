@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dispatcher.annotation import quote
 from dispatcher.cni_errors import BROKEN_NETWORK, INVALID_ANNOTATION, CNIError
-from dispatcher.nad.selection import as_element
+from dispatcher.nad.selection import CAPABILITIES, as_element
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,15 +23,6 @@ if TYPE_CHECKING:
 
     from dispatcher.conf import Conf
     from dispatcher.nad.selection import NetworkSelection
-
-CAPABILITIES = {
-    "ips": "ips",
-    "mac": "mac",
-    "infiniband-guid": "infinibandGUID",
-    "portMappings": "portMappings",
-    "bandwidth": "bandwidth",
-}
-"""Keys of a selection that become capability arguments, each with the capability."""
 
 UNLIMITED_BURST = (1 << 32) - 1
 """The burst of a rate without one, in bits: the plugin ``bandwidth`` refuses to have none."""

@@ -6,6 +6,7 @@ import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
+from tests.devcluster.genie import NAMESPACE
 from tests.devcluster.helm import PLAIN, render
 
 if TYPE_CHECKING:
@@ -78,11 +79,50 @@ def definitions_untouched(cluster: Cluster, namespace: str) -> Iterator[None]:
         cluster.kubectl("delete", "crd", name)
 
 
+@contextlib.contextmanager
+def webhook_observing(cluster: Cluster) -> Iterator[None]:
+    """Let the webhook observe, as the chart does in that mode; restore it after the block.
+
+    Of the chart's objects only those of the webhook: an upgrade would restart all agents.
+    """
+    deployment = ("deployment/genie-webhook", "-n", NAMESPACE)
+    changes = [
+        ("clusterrole", "genie-webhook", "rules"),
+        ("mutatingwebhookconfiguration", "cni-genie", "webhooks"),
+        ("validatingwebhookconfiguration", "cni-genie", "webhooks"),
+    ]
+    rendered = {
+        (each["kind"].lower(), each["metadata"]["name"]): each for each in _observing_objects()
+    }
+    before = [cluster.get(kind, name)[field] for kind, name, field in changes]
+    bundle = before[1][0]["clientConfig"]["caBundle"]
+
+    def change(values: list[Any], variable: str) -> None:
+        for (kind, name, field), value in zip(changes, values, strict=True):
+            patch = [{"op": "replace", "path": f"/{field}", "value": value}]
+            cluster.kubectl("patch", kind, name, "--type=json", "-p", json.dumps(patch))
+        cluster.kubectl("set", "env", *deployment, f"GENIE_ATTACHMENT_DEFINITIONS_MODE{variable}")
+        cluster.kubectl("rollout", "status", *deployment, "--timeout=120s")
+
+    observing = [rendered[kind, name][field] for kind, name, field in changes]
+    for entry in (*observing[1], *observing[2]):
+        entry["clientConfig"]["caBundle"] = bundle
+    change(observing, f"={OBSERVE}")
+    try:
+        yield
+    finally:
+        change(before, "-")
+
+
+def _observing_objects() -> list[dict[str, Any]]:
+    return render({**PLAIN, "attachmentDefinitions": {"mode": OBSERVE}})
+
+
 def definitions_rights() -> list[Any]:
     """Return a JSON patch of the agent's ClusterRole: the rules of the mode observe."""
     [rules] = [
         each["rules"]
-        for each in render({**PLAIN, "attachmentDefinitions": {"mode": OBSERVE}})
+        for each in _observing_objects()
         if (each["kind"], each["metadata"]["name"]) == ("ClusterRole", "genie-agent")
     ]
     return [{"op": "replace", "path": "/rules", "value": rules}]

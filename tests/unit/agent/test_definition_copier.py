@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
-from dispatcher.agent import definition_copier
 from dispatcher.agent.agent import Agent
-from dispatcher.agent.definition_copier import DefinitionCopier, DefinitionReflector
-from dispatcher.kube import reflector
+from dispatcher.agent.definition_copier import DefinitionCopier
+from dispatcher.kube import definition_reflector, reflector
+from dispatcher.kube.definition_reflector import DefinitionReflector
 from dispatcher.kube.errors import KubeError
 from dispatcher.nad.definition import COLLECTION
 from dispatcher.nad.definition_copy import SyncState, encode_sync
@@ -48,7 +48,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the delays between retries be short."""
     monkeypatch.setattr(reflector, "FIRST_DELAY", 0.01)
     monkeypatch.setattr(reflector, "LONGEST_DELAY", 0.02)
-    monkeypatch.setattr(definition_copier, "MISSING_SECONDS", 0.02)
+    monkeypatch.setattr(definition_reflector, "MISSING_SECONDS", 0.02)
 
 
 @pytest.fixture

@@ -353,3 +353,28 @@ def test_the_label_follows_the_default(cni: str | None, labels: Any, expected: A
     decision = decide(manifest)
     assert patched(manifest, decision)["metadata"]["labels"] == expected
     assert decision.reason == ("labelled" if decision.patch else "valid")
+
+
+@pytest.mark.parametrize(
+    ("item", "is_valid"),
+    [
+        ("bank/gold", True),
+        ("bank/*", True),
+        ("bank/a.b", True),
+        ("bank/", False),
+        ("/gold", False),
+        ("*/gold", False),
+        ("bank/a/b", False),
+        ("Bank/gold", False),
+        ("*", False),
+    ],
+)
+def test_an_allow_list_may_name_definitions_in_the_mode_observe(
+    item: str, *, is_valid: bool
+) -> None:
+    """Of one namespace each; in the mode off such an item is refused, as it always was."""
+    manifest = review(namespace_object(cni="weave", allowed=f"weave,{item}"))
+    decision = admit_namespace(manifest, NETWORKS, definitions="observe")
+    assert decision.allowed is is_valid
+    assert not decision.warnings
+    assert not admit_namespace(manifest, NETWORKS).allowed

@@ -9,6 +9,7 @@ import pytest
 from dispatcher.keys import DEFAULT_NETWORK, NETWORKS
 from tests.unit.webhook.builders import NETWORKS as KNOWN
 from tests.unit.webhook.builders import pod, review
+from webhook.definition_snapshot import Definitions, KnownDefinition
 from webhook.objects import parse_pod
 from webhook.pods import PodRules, admit_pod
 from webhook.snapshot import Namespace
@@ -25,13 +26,20 @@ def warned(
 ) -> list[str]:
     """Return the warnings of a pod and of a template with it, which must be the same."""
     manifest = pod(metadata={"annotations": annotations})
+    definitions = Definitions({f"shop/{name}": KnownDefinition("0") for name in "abcdefgh"})
+    rules = PodRules("off", definitions=mode)
     decision = admit_pod(
-        review(manifest), parse_pod(manifest), namespace, KNOWN, PodRules("off", definitions=mode)
+        review(manifest), parse_pod(manifest), namespace, KNOWN, rules, definitions=definitions
     )
     assert decision.allowed
     workload = {"kind": "Deployment", "spec": {"template": manifest}}
-    rules = TemplateRules(scheduling="off", definitions=mode)
-    template = admit_workload(review(workload), namespace, KNOWN, rules)
+    template = admit_workload(
+        review(workload),
+        namespace,
+        KNOWN,
+        TemplateRules(scheduling="off", definitions=mode),
+        definitions=definitions,
+    )
     assert template.allowed
     # The longer path of a template leaves less room for the end.
     texts = [each.removeprefix("spec.template.")[:200] for each in template.warnings]

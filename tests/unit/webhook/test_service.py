@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dispatcher.kube.client import KubeError
+from dispatcher.nad.definition import COLLECTION
 from tests.unit.apiserver import Api, fail, namespace_object, node_object
 from tests.unit.webhook.builders import FakeCertificates, envelope, free_port, pod
 from webhook.server import ListenError
@@ -202,3 +203,18 @@ def test_a_port_that_is_taken_ends_the_replica(taken: str, setting: str) -> None
                 await second.run()
 
     asyncio.run(scene())
+
+
+@pytest.mark.parametrize("mode", ["off", "observe"])
+def test_definitions_are_followed_in_a_mode_alone(mode: str) -> None:
+    """A cluster without the kind delays no replica, and in the mode off none is asked for."""
+
+    async def scene() -> set[str]:
+        api = healthy()
+        api.missing.add(COLLECTION)
+        replica = Replica(api, drain_seconds=0, attachment_definitions_mode=mode)
+        async with started(replica):
+            await replica.until("/readyz", 200)
+            return {call.path for call in api.calls}
+
+    assert (COLLECTION in asyncio.run(scene())) is (mode == "observe")

@@ -1,0 +1,334 @@
+"""What a pod is told about the definitions that it selects, and what is written for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dispatcher.keys import ATTACHMENTS, DEFAULT_NETWORK, NETWORKS
+from dispatcher.nad.attachments import parse_attachments
+from tests.unit.webhook.builders import NETWORKS as KNOWN
+from tests.unit.webhook.builders import patched, pod, review
+from webhook.definition_snapshot import Definitions, KnownDefinition
+from webhook.limits import Limits
+from webhook.objects import parse_pod
+from webhook.pods import PodRules, admit_pod
+from webhook.snapshot import Namespace
+from webhook.templates import TemplateRules, admit_workload
+
+if TYPE_CHECKING:
+    from webhook.decision import Decision
+
+SHOP = Namespace("shop")
+HASH = "3f9c2a"
+IPS = frozenset({"ips", "portMappings"})
+DEFINITIONS = Definitions(
+    {
+        "shop/blue": KnownDefinition(HASH, IPS),
+        "shop/red": KnownDefinition("b01d77"),
+        "shop/bleu": None,
+        "shop/bad": KnownDefinition(HASH, refused="spec.config: type: is a path"),
+        "shop/weave": KnownDefinition(HASH, refers_to_node_network=True),
+        "shop/gone": KnownDefinition(HASH, refers_to_node_network=True),
+        "bank/gold": KnownDefinition(HASH),
+        "common/lan": KnownDefinition(HASH),
+    },
+    {"shop": frozenset({"blue", "red"})},
+)
+RULES = PodRules("off", definitions="observe", shared_namespaces=frozenset({"common"}))
+
+
+def admit(
+    annotations: dict[str, str],
+    namespace: Namespace = SHOP,
+    rules: PodRules = RULES,
+    old: dict[str, str] | None = None,
+    definitions: Definitions = DEFINITIONS,
+) -> tuple[Decision, dict[str, str]]:
+    """Return the decision on a pod, and the annotations that it then has."""
+    manifest = pod(metadata={"annotations": annotations} if annotations else {})
+    stored = None if old is None else pod(metadata={"annotations": old})
+    decision = admit_pod(
+        review(manifest, stored),
+        parse_pod(manifest),
+        namespace,
+        KNOWN,
+        rules,
+        definitions=definitions,
+    )
+    assert decision.allowed
+    return decision, patched(manifest, decision)["metadata"].get("annotations", {})
+
+
+def sentences(decision: Decision) -> list[str]:
+    """Return the warnings but that the annotation is ignored."""
+    return [each for each in decision.warnings if "Genie ignores this annotation" not in each]
+
+
+VALID = {
+    "one": ({NETWORKS: "blue"}, f"shop/blue:{HASH}"),
+    "two, with blanks and an interface": (
+        {NETWORKS: " red , blue@data"},
+        f"shop/red:b01d77,shop/blue:{HASH}",
+    ),
+    "one twice": ({NETWORKS: "red,red"}, "shop/red:b01d77,shop/red:b01d77"),
+    "beside cni": ({"cni": "weave", NETWORKS: "red"}, "shop/red:b01d77"),
+    "the primary": (
+        {DEFAULT_NETWORK: "common/lan", NETWORKS: "red"},
+        f"=common/lan:{HASH},shop/red:b01d77",
+    ),
+    "JSON, with addresses": (
+        {NETWORKS: '[{"name": "blue", "ips": ["10.0.0.2/24"]}]'},
+        f"shop/blue:{HASH}",
+    ),
+    "without a config": ({NETWORKS: "weave"}, f"shop/weave:{HASH}"),
+}
+
+
+@pytest.mark.parametrize(("annotations", "expected"), VALID.values(), ids=VALID)
+def test_a_valid_selection_is_written_and_the_authors_text_stays(
+    annotations: dict[str, str], expected: str
+) -> None:
+    """Over whatever the author wrote there; a second pass changes nothing."""
+    for forged in ({}, {ATTACHMENTS: "=kube-system/secret:000000+hostPort"}, {ATTACHMENTS: ""}):
+        decision, after = admit({**annotations, **forged})
+        assert sentences(decision) == []
+        assert after == {**annotations, ATTACHMENTS: expected}
+        assert decision.outcome == "patched"
+        again, same = admit(after)
+        assert same == after
+        assert not again.patch
+    assert len(parse_attachments(expected)) == len(expected.split(","))
+
+
+JSON_PORTS = '[{"name": "blue", "portMappings": [{"hostPort": 80, "containerPort": 80}]}]'
+LISTED = Namespace("shop", allowed=("canal", "bank/*"))
+FAULTY: dict[str, tuple[dict[str, str], Namespace, list[str]]] = {
+    "unknown": (
+        {NETWORKS: "red,bleu"},
+        SHOP,
+        [
+            (
+                'Not found: "shop/bleu": item 2: no NetworkAttachmentDefinition has this name '
+                '(did you mean "blue"?)'
+            )
+        ],
+    ),
+    "of another namespace": (
+        {NETWORKS: "bank/gold"},
+        SHOP,
+        [
+            (
+                'Forbidden: item 1: "bank/gold" is of another namespace than the pod, "shop"; '
+                "ask a cluster administrator to add it to the annotation "
+                '"cni-genie.io/allowed" of "shop"'
+            )
+        ],
+    ),
+    "of another namespace, as the primary": (
+        {DEFAULT_NETWORK: "bank/gold"},
+        SHOP,
+        ['Forbidden: item 1: "bank/gold" is of another namespace'],
+    ),
+    "refused by the validator": (
+        {NETWORKS: "bad"},
+        SHOP,
+        [
+            (
+                'Invalid value: "shop/bad": item 1: no node attaches this definition: '
+                "spec.config: type: is a path"
+            )
+        ],
+    ),
+    "a capability that no plugin declares": (
+        {NETWORKS: '[{"name": "blue"}, {"name": "red", "mac": "02:00:00:00:00:01"}]'},
+        SHOP,
+        ['Invalid value: "mac": item 2: no plugin of "shop/red" declares this capability'],
+    ),
+    "port mappings": (
+        {NETWORKS: JSON_PORTS},
+        SHOP,
+        ['Forbidden: item 1: "portMappings": pods may not take ports of the node'],
+    ),
+    "a network of the nodes outside the allow-list": (
+        {NETWORKS: "weave"},
+        LISTED,
+        [
+            (
+                'Forbidden: item 1: "shop/weave" stands for the network "weave", which is not '
+                'allowed in namespace "shop"'
+            )
+        ],
+    ),
+    "a network that no node has": (
+        {NETWORKS: "gone"},
+        SHOP,
+        ['Unsupported value: item 1: "shop/gone" stands for the network "gone", which no node has'],
+    ),
+    "no answer": (
+        {NETWORKS: "later"},
+        SHOP,
+        ['Internal error: item 1: "shop/later" could not be checked: no answer of the API server'],
+    ),
+    "more networks than the limit": (
+        {"cni": "weave,canal", NETWORKS: "red,blue,common/lan"},
+        SHOP,
+        ['over the limit: 5 networks, but at most 4 are allowed in namespace "shop"'],
+    ),
+    "one definition too often": (
+        {NETWORKS: "red,red,red"},
+        SHOP,
+        ['over the limit: 3 attachments of network "shop/red", but at most 2'],
+    ),
+    "an empty definition counts as the network": (
+        {"cni": "weave,weave", NETWORKS: "weave"},
+        SHOP,
+        ['over the limit: 3 attachments of network "weave"'],
+    ),
+    "cni beside default-network": (
+        {"cni": "weave", DEFAULT_NETWORK: "red"},
+        SHOP,
+        ['Invalid value: this annotation and "cni" choose the primary'],
+    ),
+    "an interface twice": (
+        {"cni": "canal,weave@data", NETWORKS: "red@data"},
+        SHOP,
+        ['Duplicate value: "data": item 1: the interface is already used by "cni"'],
+    ),
+}
+
+
+@pytest.mark.parametrize(("annotations", "namespace", "expected"), FAULTY.values(), ids=FAULTY)
+def test_a_faulty_selection_is_a_warning_and_nothing_is_written(
+    annotations: dict[str, str], namespace: Namespace, expected: list[str]
+) -> None:
+    """The sentence is that of the refusal later; a forged annotation is removed."""
+    limits = Limits(4, 2, are_enforced=False)
+    rules = RULES._replace(limits=limits)
+    warned: list[str] = []
+    for forged in ({}, {ATTACHMENTS: f"shop/blue:{HASH}"}):
+        decision, after = admit({**annotations, **forged}, namespace, rules)
+        warned = sentences(decision)
+        assert [
+            each.partition("]: ")[2][: len(text)]
+            for each, text in zip(warned, expected, strict=True)
+        ] == expected
+        assert after == annotations
+    template = {
+        "kind": "Deployment",
+        "spec": {"template": pod(metadata={"annotations": annotations})},
+    }
+    result = admit_workload(
+        review(template),
+        namespace,
+        KNOWN,
+        TemplateRules("off", "off", "off", limits, "observe", frozenset({"common"})),
+        definitions=DEFINITIONS,
+    )
+    assert [each[:120] for each in sentences(result)] == [
+        f"spec.template.{each}"[:120] for each in warned
+    ]
+
+
+@pytest.mark.parametrize(
+    ("namespace", "selection"),
+    [
+        pytest.param(SHOP, "common/lan", id="shared"),
+        pytest.param(LISTED, "bank/gold", id="all of a namespace"),
+        pytest.param(Namespace("shop", allowed=("bank/gold",)), "bank/gold", id="by name"),
+        pytest.param(Namespace("shop", allowed=()), "red", id="its own, whatever the list has"),
+    ],
+)
+def test_what_the_cluster_administrator_permits_is_written(
+    namespace: Namespace, selection: str
+) -> None:
+    """A shared namespace, or an entry of the allow-list."""
+    decision, after = admit({NETWORKS: selection}, namespace)
+    assert sentences(decision) == []
+    assert after[ATTACHMENTS].startswith(selection if "/" in selection else f"shop/{selection}")
+
+
+def test_a_forged_annotation_is_removed_from_a_pod_that_selects_nothing() -> None:
+    """Also beside a blank selection, and on a network of Multus, which Genie does not validate."""
+    for own in ({}, {NETWORKS: " "}, {"cni": "multus", NETWORKS: "blue"}):
+        known = KNOWN._replace(known=KNOWN.known | {"multus"}, multus=frozenset({"multus"}))
+        manifest = pod(metadata={"annotations": {**own, ATTACHMENTS: "x"}})
+        decision = admit_pod(
+            review(manifest), parse_pod(manifest), SHOP, known, RULES, definitions=DEFINITIONS
+        )
+        assert patched(manifest, decision)["metadata"]["annotations"] == own
+
+
+def test_with_the_mode_off_nothing_is_written_or_removed() -> None:
+    """As before there was a mode."""
+    for old in (None, {NETWORKS: "red"}):
+        before = {NETWORKS: "blue", ATTACHMENTS: "x"}
+        decision, after = admit(before, rules=PodRules("off"), old=old)
+        assert (after, sentences(decision), list(decision.patch)) == (before, [], [])
+
+
+UPDATES: dict[str, tuple[dict[str, str], dict[str, str], dict[str, str], int]] = {
+    "applied again": ({NETWORKS: "a", ATTACHMENTS: "x"}, {NETWORKS: "a"}, {ATTACHMENTS: "x"}, 0),
+    "all annotations gone": ({ATTACHMENTS: "x"}, {}, {ATTACHMENTS: "x"}, 0),
+    "forged": ({NETWORKS: "a"}, {NETWORKS: "a", ATTACHMENTS: "y"}, {}, 0),
+    "changed": ({ATTACHMENTS: "x"}, {ATTACHMENTS: "y"}, {ATTACHMENTS: "x"}, 0),
+    "another selection": (
+        {NETWORKS: "a", ATTACHMENTS: "x"},
+        {NETWORKS: "b", DEFAULT_NETWORK: "c"},
+        {ATTACHMENTS: "x"},
+        2,
+    ),
+    "unchanged": ({NETWORKS: "a", ATTACHMENTS: "x"}, {NETWORKS: "a", ATTACHMENTS: "x"}, {}, 0),
+    "all gone, beside cni": (
+        {"cni": "", ATTACHMENTS: "x"},
+        {"cni": ""},
+        {ATTACHMENTS: "x"},
+        0,
+    ),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "more", "warned"), UPDATES.values(), ids=UPDATES)
+def test_a_pod_keeps_what_was_validated_when_it_is_written_again(
+    old: dict[str, str], new: dict[str, str], more: dict[str, str], warned: int
+) -> None:
+    """Never refused: a second `kubectl apply` of a bare pod must not break."""
+    decision, after = admit(new, old=old)
+    kept = {key: value for key, value in new.items() if key != ATTACHMENTS}
+    stored = {ATTACHMENTS: old[ATTACHMENTS]} if ATTACHMENTS in old else {}
+    assert after == {**kept, **stored}
+    assert {**kept, **more} == after or not more
+    assert len([each for each in decision.warnings if "has no effect" in each]) == warned
+
+
+names = st.sampled_from(["blue", "red", "bleu", "bad", "weave", "later", "bank/gold", "common/lan"])
+
+
+@given(
+    networks=st.lists(names, max_size=5),
+    default=st.sampled_from(["", "red", "bank/gold"]),
+    cni=st.sampled_from(["", "weave", "canal,weave@data"]),
+    allowed=st.sampled_from([None, (), ("canal", "weave"), ("bank/*", "canal", "weave")]),
+)
+def test_what_is_written_names_the_whole_selection_or_nothing(
+    networks: list[str], default: str, cni: str, allowed: tuple[str, ...] | None
+) -> None:
+    """In its order; it is written exactly if nothing was warned of."""
+    annotations = {NETWORKS: ",".join(networks), DEFAULT_NETWORK: default}
+    manifest = pod(metadata={"annotations": {**annotations, **({"cni": cni} if cni else {})}})
+    namespace = Namespace("shop", allowed=allowed)
+    decision = admit_pod(
+        review(manifest), parse_pod(manifest), namespace, KNOWN, RULES, definitions=DEFINITIONS
+    )
+    if not decision.allowed:  # of cni
+        return
+    after: dict[str, Any] = patched(manifest, decision)["metadata"]["annotations"]
+    written = parse_attachments(after.get(ATTACHMENTS, ""))
+    has_fault = any("Genie ignores" not in each for each in decision.warnings)
+    selected = [each for each in [default, *networks] if each]
+    expected = [each if "/" in each else f"shop/{each}" for each in selected]
+    assert [f"{each.namespace}/{each.name}" for each in written] == ([] if has_fault else expected)
+    assert [each.is_default for each in written][:1] in ([], [bool(default)])

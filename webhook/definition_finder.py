@@ -1,0 +1,88 @@
+"""Finds the definitions that a pod selects: in the informer cache, else at the API server.
+
+A definition may be created together with the pod, before the cache knows it, and a cluster may have
+more than the cache keeps. So what the cache lacks is asked for once, with a deadline, within the
+limits of :mod:`webhook.lookups`. Without an answer the definition counts as unchecked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from dispatcher.annotation import BLANKS, quote
+from dispatcher.keys import SELECTION_KEYS
+from dispatcher.kube.client import object_path
+from dispatcher.kube.errors import NOT_FOUND, KubeError
+from dispatcher.nad import definition
+from webhook.decision import NoDecisionError
+from webhook.definition_cache import DefinitionCache
+from webhook.definition_check import DefinitionRules, may_select, selected_definitions
+from webhook.definition_snapshot import NO_DEFINITIONS, Definitions, parse_definition
+from webhook.lookups import DefinitionLookups
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dispatcher.kube.client import KubeClient
+    from webhook.definition_snapshot import KnownDefinition
+    from webhook.settings import WebhookSettings
+    from webhook.snapshot import ClusterNetworks, Namespace
+
+
+class DefinitionFinder:
+    """The definitions of the cluster, as one replica knows them."""
+
+    def __init__(self, kube: KubeClient, settings: WebhookSettings) -> None:
+        self._kube = kube
+        self._seconds = settings.lookup_seconds
+        self._tenant_rules = settings.tenant_rules
+        self._rules = DefinitionRules(frozenset(settings.shared_namespaces))
+        self.cache = DefinitionCache(kube, settings.tenant_rules)
+        self._lookups = DefinitionLookups(
+            self._fetch,
+            max_running=settings.max_lookups,
+            per_second=settings.max_lookups_per_second,
+        )
+
+    async def find(
+        self, annotations: Mapping[str, str], namespace: Namespace, networks: ClusterNetworks
+    ) -> Definitions:
+        """Return what is known of the definitions that the pod selects, and may select."""
+        if not any(annotations.get(key, "").strip(BLANKS) for key in SELECTION_KEYS):
+            return NO_DEFINITIONS
+        selected = {
+            (each.namespace, each.selection.name)
+            for each in selected_definitions(annotations, namespace, networks)
+            if may_select(each, namespace, self._rules)
+        }
+        pairs = await asyncio.gather(*(self._find(*each) for each in sorted(selected)))
+        known = {name: value for pair in pairs for name, value in pair.items()}
+        missing = {name.partition("/")[0] for name, value in known.items() if value is None}
+        return Definitions(known, {each: self.cache.names(each) for each in missing})
+
+    async def _find(self, namespace: str, name: str) -> dict[str, KnownDefinition | None]:
+        """Return a definition by its full name; empty without an answer."""
+        full_name = f"{namespace}/{name}"
+        known = self.cache.get(namespace, name)
+        if known is None:
+            try:
+                known = await self._lookups.get(full_name)
+            except NoDecisionError:
+                return {}
+        return {full_name: known}
+
+    async def _fetch(self, full_name: str) -> KnownDefinition | None:
+        try:
+            return await asyncio.to_thread(self._get, full_name)
+        except KubeError as error:
+            if error.status == NOT_FOUND:  # also without the custom resource
+                return None
+            raise NoDecisionError(f"cannot read {quote(full_name)}: {error}") from None
+
+    def _get(self, full_name: str) -> KnownDefinition:
+        namespace, _, name = full_name.partition("/")
+        path = object_path(definition.collection_of(namespace), name)
+        return parse_definition(
+            definition.read(self._kube.get(path, timeout=self._seconds)), self._tenant_rules
+        )
