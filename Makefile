@@ -18,7 +18,7 @@ NEW_PYTHON = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "
 # One process for each processor; a process without tests left takes some from the others.
 PARALLEL = --numprocesses=auto --dist=worksteal
 # Each process has clusters of its own, and runs whole files. 0: one process, as without this option.
-LIVE_PROCESSES = 0
+LIVE_PROCESSES = 2
 APT = apt-get -o DPkg::Lock::Timeout=300
 
 $(STAMP): requirements/dev.txt
@@ -73,7 +73,7 @@ coverage: venv  ## run the unit tests with branch coverage
 node: venv  ## test the plugin with real CNI plugins in network namespaces, on all processors (root)
 	@$(RUN) -m pytest -q $(PARALLEL) tests/node
 
-live: venv  ## test the whole product on a real Kubernetes (root; LIVE_PROCESSES=2: two clusters at once)
+live: venv  ## test the whole product on a real Kubernetes (root; LIVE_PROCESSES=0: one file at a time)
 	@$(RUN) -m pytest --numprocesses=$(LIVE_PROCESSES) --dist=loadfile --no-loadscope-reorder tests/cluster
 
 bench: venv  ## measure; write the figures of docs/performance.md; run long tests in full (root)

@@ -84,14 +84,24 @@ def test_the_audit_log_says_what_was_decided(
     cluster.wait_for(is_said, 120, f"{ours} in the audit log")
 
 
-def test_each_replica_has_a_node_of_its_own(uneven_cluster: Cluster) -> None:
-    """The scheduler spreads them, also when a new release takes the place of the old one."""
+def nodes_after_a_rollout(cluster: Cluster) -> list[str]:
+    """Restart the replicas; return the nodes of the new ones."""
     rollout = f"deployment/{NAME}", "-n", NAMESPACE
-    uneven_cluster.kubectl("rollout", "restart", *rollout)
-    uneven_cluster.kubectl("rollout", "status", *rollout)
-    pods = uneven_cluster.get("pods", *WEBHOOK_PODS)["items"]
+    cluster.kubectl("rollout", "restart", *rollout)
+    cluster.kubectl("rollout", "status", *rollout)
+    pods = cluster.get("pods", *WEBHOOK_PODS)["items"]
     living = [one for one in pods if "deletionTimestamp" not in one["metadata"]]
-    assert sorted(one["spec"]["nodeName"] for one in living) == ["node1", "node2"]
+    return sorted(one["spec"]["nodeName"] for one in living)
+
+
+def test_each_replica_has_a_node_of_its_own(uneven_cluster: Cluster) -> None:
+    """The scheduler spreads them, wherever the old ones were. The nodes have no zones."""
+    uneven_cluster.kubectl("cordon", "node1")
+    try:
+        assert nodes_after_a_rollout(uneven_cluster) == ["node2", "node2"]
+    finally:
+        uneven_cluster.kubectl("uncordon", "node1")
+    assert nodes_after_a_rollout(uneven_cluster) == ["node1", "node2"]
 
 
 HOST = f"{NAME}-on-the-host"
