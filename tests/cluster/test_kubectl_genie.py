@@ -179,6 +179,7 @@ def test_a_developer_gets_what_he_may_see_and_the_reason_from_every_command(
 
 
 LEAK = """#!/bin/sh
+[ "$CNI_COMMAND" = DEL ] && exit 0
 echo '{"cniVersion": "1.0.0", "code": 999, "msg": "log-in failed: password=planted-in-event"}'
 exit 1
 """
@@ -192,7 +193,10 @@ LEAKY = {
 
 @pytest.fixture
 def leaky(cluster: Cluster) -> Iterator[None]:
-    """Give node1 the network leaky, whose plugin prints a password, until the test ends."""
+    """Give node1 the network leaky, whose plugin prints a password, until the test ends.
+
+    The pods of the test must be gone before, since the plugin releases them: ask for it first.
+    """
     node = cluster.node("node1")
     files = {
         "/opt/cni/bin/leaky": (LEAK, "755"),
@@ -216,7 +220,7 @@ def planted_pod(network: str) -> dict[str, Any]:
 
 
 def test_a_bundle_has_logs_and_reports_and_none_of_the_planted_secrets(
-    cluster: Cluster, admin: Path, namespace: str, leaky: None, tmp_path: Path
+    cluster: Cluster, admin: Path, leaky: None, namespace: str, tmp_path: Path
 ) -> None:
     """Secrets in a Secret, a pod, a plugin's configuration, an Event, and a line of a log."""
     del leaky

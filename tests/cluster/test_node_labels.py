@@ -27,8 +27,11 @@ NODE = "node1"
 
 
 def unique(network: str) -> str:
-    """Return a name that occurs in no Event of an earlier run on this cluster."""
-    return f"{network}-{secrets.token_hex(3)}"
+    """Return a name that occurs in no Event of an earlier run on this cluster.
+
+    Without "-": a file NN-NAME is of the network NAME, too.
+    """
+    return f"{network}{secrets.token_hex(3)}"
 
 
 def labelled_at(cluster: Cluster, network: str) -> float:

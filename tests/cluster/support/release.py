@@ -141,9 +141,8 @@ def settings_arrive_soon(cluster: Cluster) -> Iterator[list[str]]:
 
 def mode(cluster: Cluster) -> str:
     """Return the mode in the ConfigMap; "" if there is none."""
-    if not cluster.exists("configmap", "genie", "-n", NAMESPACE):
-        return ""
-    return str(cluster.get("configmap", "genie", "-n", NAMESPACE)["data"]["mode"])
+    of_map = ("configmap", "genie", "-n", NAMESPACE, "--ignore-not-found")
+    return cluster.kubectl("get", *of_map, "-o", "jsonpath={.data.mode}").stdout
 
 
 def left_on(cluster: Cluster, node: Node) -> list[str]:
