@@ -125,7 +125,8 @@ class Others:
     @classmethod
     def exec_module(cls, module):
         if module.__name__ in (cls.rest or ()):
-            exec(cls.rest[module.__name__][1], module.__dict__)
+            import marshal
+            exec(marshal.loads(cls.rest[module.__name__][1]), module.__dict__)
 
 create(core)
 sys.meta_path.insert(0, Others)
@@ -167,8 +168,10 @@ def compile_bundle(folder: Path) -> None:
     nad_names = [name for name in _with_imports(NAD, trees) if name not in core_names]
     nad = [(name, name in packages, codes[name]) for name in nad_names]
     only_nad = {name for name in nad_names if name.startswith(DEFINITION_PACKAGES)}
+    # Each module's code is a text of its own: a pod on several networks needs two of these modules,
+    # and to decode all of them would take as long as their whole work.
     rest = {
-        name: (name in packages, code)
+        name: (name in packages, marshal.dumps(code))
         for name, code in codes.items()
         if name not in core_names and name not in only_nad
     }
