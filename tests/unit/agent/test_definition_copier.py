@@ -10,7 +10,6 @@ from structlog.testing import capture_logs
 
 from dispatcher.agent.agent import Agent
 from dispatcher.agent.definition_copier import DefinitionCopier
-from dispatcher.kube import definition_reflector, reflector
 from dispatcher.kube.definition_reflector import DefinitionReflector
 from dispatcher.kube.errors import KubeError
 from dispatcher.nad.definition import COLLECTION
@@ -18,6 +17,7 @@ from dispatcher.nad.definition_copy import SyncState, encode_sync
 from dispatcher.nad.tenant_templates import read_templates
 from tests.unit.agent.builders import NODE, SteppedAgent, eventually, node_api, node_labels
 from tests.unit.apiserver import Api, definition_object, fail
+from tests.unit.reflectors import retry_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,9 +46,7 @@ def api() -> Iterator[Api]:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the delays between retries be short."""
-    monkeypatch.setattr(reflector, "FIRST_DELAY", 0.01)
-    monkeypatch.setattr(reflector, "LONGEST_DELAY", 0.02)
-    monkeypatch.setattr(definition_reflector, "MISSING_SECONDS", 0.02)
+    retry_at_once(monkeypatch)
 
 
 @pytest.fixture

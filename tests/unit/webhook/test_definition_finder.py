@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dispatcher.keys import ATTACHMENTS, NETWORKS
-from dispatcher.kube import definition_reflector, reflector
 from dispatcher.kube.client import KubeError
 from dispatcher.nad import definition
 from dispatcher.nad.definition import COLLECTION
 from tests.unit.agent.builders import eventually
 from tests.unit.apiserver import Api, definition_object, fail, namespace_object, node_object
+from tests.unit.reflectors import retry_at_once
 from tests.unit.webhook.builders import patched, pod, review, workload
 from webhook import definition_cache
 from webhook.definition_cache import DefinitionCache
@@ -34,9 +34,7 @@ SHOP = Namespace("shop")
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the delays between retries be short."""
-    monkeypatch.setattr(reflector, "FIRST_DELAY", 0.01)
-    monkeypatch.setattr(reflector, "LONGEST_DELAY", 0.02)
-    monkeypatch.setattr(definition_reflector, "MISSING_SECONDS", 0.02)
+    retry_at_once(monkeypatch)
 
 
 @pytest.fixture
