@@ -118,7 +118,8 @@ class Agent:
         for loop in self.loops:
             loop.stop()
         self._definitions.stop()
-        self._observer.stop()
+        if self._observer is not None:
+            self._observer.stop()
         for server in (self._annotation_server, self._http_server):
             server.shutdown()
             server.server_close()
@@ -132,7 +133,7 @@ class Agent:
         """Return why new pods are not attached as the settings say, or ""."""
         return self._state.problem
 
-    def _watch_files(self) -> BaseObserver:
+    def _watch_files(self) -> BaseObserver | None:
         # The folders above the configuration directories: these may be removed and made again.
         parents = [directory.rpartition("/")[0] for directory in self._settings.conf_dirs]
         recursive = dict.fromkeys(parents, self._reconcile_loop.wake)

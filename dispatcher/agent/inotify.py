@@ -3,7 +3,8 @@
 The folders *above* the configuration directories are watched recursively, so that a directory which
 is removed and made again is still watched. The directory of CNI plugins is watched without the
 folders in it, which are many and rarely change. A missed change is no fault: the agent reconciles
-every few seconds, too.
+every few seconds, too. So it works, only later, on a node whose inotify instances are used up (128
+for all processes of root, where the administrator sets no other limit).
 
 Rules: files with one of our temporary names wake no thread. Otherwise a failing write (a full disk)
 would be retried at once, for ever.
@@ -62,13 +63,22 @@ class _Wake(FileSystemEventHandler):
 
 def start(
     recursive: Mapping[str, threading.Event], shallow: Mapping[str, threading.Event]
-) -> BaseObserver:
+) -> BaseObserver | None:
     """Set each directory's event when something in it changes.
 
     *recursive* directories are watched with all folders below them, *shallow* ones without. Return
-    the observer, whose ``stop()`` ends the watches.
+    the observer, whose ``stop()`` ends the watches, or None if the node allows no more of them.
     """
-    observer = Observer()
+    try:
+        observer = Observer()
+    except OSError as error:
+        log.warning(
+            "cannot watch any directory; the regular reconciliation finds changes",
+            error=str(error),
+            fix="raise the node's sysctl fs.inotify.max_user_instances",
+        )
+        return None
+
     observer.daemon = True
     # Started first, because then scheduling reports a missing directory at once.
     observer.start()

@@ -67,6 +67,7 @@ class Cluster(KubectlClient):
             nodes = ONE_NODE
         machine.extend_path()
         machine.check_machine(state.state_folder())
+        machine.raise_inotify_limit()
         desired = state.new(name, {n: list(networks) for n, networks in nodes.items()}, api_server)
         programs = prepare(api_server)
         desired.programs = programs.digest

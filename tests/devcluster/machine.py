@@ -1,4 +1,4 @@
-"""Check the machine before anything on it is changed; install missing Debian packages.
+"""Check the machine before anything on it is changed; install packages, raise one limit.
 
 What only the user can provide (root, Debian, Go, the kernel) is reported in one error.
 """
@@ -11,7 +11,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from tests.devcluster.commands import ClusterError, CommandError, run, step
+from tests.devcluster.commands import ClusterError, CommandError, log_progress, run, step
 from tests.devcluster.node import cgroups
 
 GO_AT_LEAST = (1, 26, 6)
@@ -109,6 +109,31 @@ def _lacking_kernel_features(folder: Path) -> list[str]:
     except CommandError as error:
         return [f"its kernel does not let root create network and mount namespaces ({error})"]
     return [f"its kernel lacks {feature}" for feature in lacks]
+
+
+INOTIFY_INSTANCES = 1024
+"""Of all processes of root. The kernel's default of 128 does not suffice for a few nodes."""
+
+_INOTIFY_LIMIT = Path("/proc/sys/fs/inotify/max_user_instances")
+
+
+def raise_inotify_limit(file: Path = _INOTIFY_LIMIT) -> None:
+    """Let root have enough inotify instances for several clusters; never lower the limit.
+
+    Without them the daemons of one cluster work or fail depending on what else runs: the kubelet
+    finds no plugins, the control plane reads no new certificates.
+    """
+    limit = int(file.read_text())
+    if limit >= INOTIFY_INSTANCES:
+        return
+    log_progress(f"raising fs.inotify.max_user_instances from {limit} to {INOTIFY_INSTANCES}")
+    try:
+        file.write_text(str(INOTIFY_INSTANCES))
+    except OSError as error:
+        raise ClusterError(
+            f"{file} is {limit}, too few for clusters, and cannot be changed ({error}): "
+            f"set it to {INOTIFY_INSTANCES}"
+        ) from error
 
 
 def install_packages() -> None:

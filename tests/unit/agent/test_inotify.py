@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import threading
 import time
 from typing import TYPE_CHECKING
+from unittest.mock import Mock
+
+import structlog
 
 from dispatcher.agent import inotify
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
 
 def test_changes_are_noticed_and_reading_is_not_one(tmp_path: Path) -> None:
@@ -19,6 +25,7 @@ def test_changes_are_noticed_and_reading_is_not_one(tmp_path: Path) -> None:
     folder = tmp_path / "net.d"
     folder.mkdir()
     observer = inotify.start({str(tmp_path): wake, str(tmp_path / "never"): wake}, {})
+    assert observer is not None
     try:
         folder.rmdir()
         folder.mkdir()
@@ -43,6 +50,7 @@ def test_of_the_directory_of_plugins_only_what_is_in_it_is_noticed(tmp_path: Pat
     (tmp_path / ".genie" / "v1").mkdir(parents=True)
     (tmp_path / "genie").touch()
     observer = inotify.start({}, {str(tmp_path): wake})
+    assert observer is not None
     try:
         (tmp_path / ".genie" / "v1" / "code").touch()
         (tmp_path / ".genie-0123").write_text("half")
@@ -58,3 +66,16 @@ def test_of_the_directory_of_plugins_only_what_is_in_it_is_noticed(tmp_path: Pat
     finally:
         observer.stop()
         observer.join()
+
+
+def test_on_a_node_without_inotify_instances_the_agent_starts_and_says_what_to_raise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It notices changes at the next reconciliation instead. The error is what watchdog raises."""
+    used_up = OSError(errno.EMFILE, "inotify instance limit reached")
+    monkeypatch.setattr(inotify, "Observer", Mock(side_effect=used_up))
+    with structlog.testing.capture_logs() as lines:
+        assert inotify.start({str(tmp_path): threading.Event()}, {}) is None
+    [line] = lines
+    assert line["log_level"] == "warning"
+    assert "fs.inotify.max_user_instances" in line["fix"]

@@ -1,5 +1,7 @@
+import errno
 import os
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -98,6 +100,32 @@ def test_apt_waits_for_who_else_installs_and_reads_new_lists_where_it_must(
     assert first == second
     assert "DPkg::Lock::Timeout=300 its-package" in first
     assert update == "update --quiet"
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [
+        pytest.param("128\n", "1024", id="the kernel's default is raised"),
+        pytest.param("8192\n", "8192\n", id="a higher limit stays"),
+    ],
+)
+def test_inotify_instances_suffice_for_several_clusters(
+    tmp_path: Path, limit: str, expected: str
+) -> None:
+    """A few nodes use up the default, and then daemons fail depending on what else runs."""
+    file = tmp_path / "max_user_instances"
+    file.write_text(limit)
+    machine.raise_inotify_limit(file)
+    assert file.read_text() == expected
+
+
+def test_a_limit_that_cannot_be_raised_is_an_error_that_says_what_to_set() -> None:
+    """As in a container, whose /proc/sys is read-only."""
+    file = Mock(spec=Path)
+    file.read_text.return_value = "128\n"
+    file.write_text.side_effect = OSError(errno.EROFS, "Read-only file system")
+    with pytest.raises(ClusterError, match="set it to 1024"):
+        machine.raise_inotify_limit(file)
 
 
 MIRROR = "http://deb.example/debian Debian Debian main"
