@@ -30,10 +30,14 @@ MAX_ATTACHMENTS = "cni-genie.io/max-attachments"
 MAX_PER_NETWORK = "cni-genie.io/max-per-network"
 """On a namespace: how often a pod may name one network, over the cluster's setting."""
 
+HOST_PORTS = "cni-genie.io/host-ports"
+"""On a namespace: ``allow`` lets its pods ask for port mappings of a NetworkAttachmentDefinition,
+which take ports of the node. ``deny``, and a missing annotation, do not."""
+
 LIMIT_KEYS = (MAX_ATTACHMENTS, MAX_PER_NETWORK)
 """On namespaces: the limits of a pod."""
 
-NAMESPACE_KEYS = (ANNOTATION, ALLOWED, SCHEDULING, *LIMIT_KEYS)
+NAMESPACE_KEYS = (ANNOTATION, ALLOWED, SCHEDULING, *LIMIT_KEYS, HOST_PORTS)
 """On namespaces: Genie's annotations, as in policies, matchConditions and warnings."""
 
 NETWORK_LABEL = "network.cni-genie.io/"

@@ -32,7 +32,7 @@ from webhook.decision import ALLOWED, Cause, Decision, deny, warning
 from webhook.ignored_keys import namespace_warnings
 from webhook.limits import CLUSTER, default_faults, limit_faults
 from webhook.review import child, string_map
-from webhook.snapshot import SCHEDULING_MODES, parse_namespace
+from webhook.snapshot import HOST_PORTS_MODES, SCHEDULING_MODES, parse_namespace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 
 _LABELS = json_patch.pointer("metadata", "labels")
 _LABEL = json_patch.pointer("metadata", "labels", keys.DEFAULTED)
+
+_WORDS = {keys.SCHEDULING: SCHEDULING_MODES, keys.HOST_PORTS: HOST_PORTS_MODES}
+"""The keys whose value is one of a few words."""
 
 MAX_ALLOWED = 8192
 """Limit of an allow-list, in bytes. The policies, which read it for each pod, have the same."""
@@ -109,11 +112,11 @@ def _causes(
         yield from _allowed_faults(new[keys.ALLOWED], is_valid_item)
     if changed & {keys.ANNOTATION, keys.ALLOWED}:
         yield from _conflicts(new, namespace, changed)
-    modes = SCHEDULING_MODES
-    if keys.SCHEDULING in changed and namespace.scheduling and namespace.scheduling not in modes:
-        mode = quote(namespace.scheduling)
-        message = f"Unsupported value: {mode}: supported values: {format_names(modes)}"
-        yield Cause(UNSUPPORTED, message, _field(keys.SCHEDULING))
+    for key, words in _WORDS.items():
+        word = new.get(key, "").strip(BLANKS)
+        if key in changed and word and word not in words:
+            message = f"Unsupported value: {quote(word)}: supported values: {format_names(words)}"
+            yield Cause(UNSUPPORTED, message, _field(key))
 
 
 def _default_faults(default: str) -> Iterator[Cause]:

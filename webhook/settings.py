@@ -15,7 +15,8 @@ from webhook.limits import CLUSTER, MAX_LIMIT
 Severity = Literal["deny", "warn", "off"]
 Scheduling = Literal["required", "preferred", "off"]
 LimitsMode = Literal["enforce", "warn"]
-DefinitionsMode = Literal["off", "observe"]
+DefinitionsMode = Literal["off", "observe", "enforce"]
+MissingCapability = Literal["deny", "cni-args"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
@@ -73,9 +74,14 @@ class WebhookSettings(ServiceSettings):
     cni-genie-pod-limits must say the same"""
 
     attachment_definitions_mode: DefinitionsMode = "off"
-    """observe: annotations that select NetworkAttachmentDefinitions are validated, also with what
-    the cluster has; faults are warnings. off: they are not checked. Genie attaches no pod to a
-    definition in either mode"""
+    """off: annotations that select NetworkAttachmentDefinitions are not checked. observe: they are
+    validated, also with what the cluster has; faults are warnings. enforce: pods with faults are
+    refused, and the others are attached. The agents must have the same value"""
+
+    missing_capability: MissingCapability = "deny"
+    """what to do with addresses and MACs of a selection that no plugin of its chain declares. deny:
+    refuse the pod. cni-args: pass them as IP and MAC in CNI_ARGS, with a warning. The agents must
+    have the same value"""
 
     trusted_namespaces: Namespaces = (ANY,)
     """namespaces whose definitions may be any CNI configuration, separated by commas; *: all. The

@@ -47,6 +47,8 @@ MULTUS = "multus"
 
 SCHEDULING_MODES = ("required", "preferred", "off")
 
+HOST_PORTS_MODES = ("allow", "deny")
+
 MAX_PER_NODE = 256
 """Limit of the networks of one node, whose kubelet can give it thousands of labels."""
 
@@ -60,7 +62,8 @@ class Namespace(NamedTuple):
     ``default`` is as written, not normalised; empty if there is none. ``allowed`` is None without
     an allow-list. ``labelled`` says whether the label for the webhook's selector is there.
     ``scheduling`` is empty without the annotation. ``max_attachments`` and ``max_per_network`` are
-    None if the cluster's limits apply.
+    None if the cluster's limits apply. ``allows_host_ports`` says whether pods may ask for port
+    mappings of a NetworkAttachmentDefinition.
     """
 
     name: str = ""
@@ -71,6 +74,7 @@ class Namespace(NamedTuple):
     terminating: bool = False
     max_attachments: int | None = None
     max_per_network: int | None = None
+    allows_host_ports: bool = False
 
     @property
     def label_is_right(self) -> bool:
@@ -139,6 +143,7 @@ def parse_namespace(namespace: Mapping[str, Any]) -> Namespace:
         terminating=bool(metadata.get("deletionTimestamp")),
         max_attachments=parse_limit(annotations.get(keys.MAX_ATTACHMENTS) or ""),
         max_per_network=parse_limit(annotations.get(keys.MAX_PER_NETWORK) or ""),
+        allows_host_ports=(annotations.get(keys.HOST_PORTS) or "").strip(BLANKS) == "allow",
     )
 
 

@@ -112,9 +112,18 @@ class NodeSettings(LiveSettings):
     attachment_definitions_mode: str = field(
         default="off",
         metadata=_about(
-            types.choice("off", "observe"),
-            "off: NetworkAttachmentDefinitions are ignored. observe: they are copied to this node, "
-            "and no pod is attached to them yet",
+            types.choice("off", "observe", "enforce"),
+            "off: NetworkAttachmentDefinitions are ignored. observe: they are copied to this node. "
+            "enforce: pods are attached to them, too. The webhook must have the same value",
+        ),
+    )
+    missing_capability: str = field(
+        default="deny",
+        metadata=_about(
+            types.choice("deny", "cni-args"),
+            "what to do with addresses and MACs of a selection that no plugin of its chain "
+            "declares. deny: the pod is not attached. cni-args: they are passed as IP and MAC in "
+            "CNI_ARGS. The webhook must have the same value",
         ),
     )
     attachment_definitions_delay_seconds: float = field(

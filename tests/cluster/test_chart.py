@@ -82,9 +82,19 @@ REFUSED = [
         id="definitions without a webhook",
     ),
     pytest.param(
-        {"attachmentDefinitions": {"mode": "enforce"}},
+        {"webhook": {"enabled": False}, "attachmentDefinitions": {"mode": "enforce"}},
+        'attachmentDefinitions.mode is "enforce", but webhook.enabled is false',
+        id="definitions attached without a webhook",
+    ),
+    pytest.param(
+        {"attachmentDefinitions": {"mode": "on"}},
         "attachmentDefinitions/mode",
-        id="a mode of definitions that does not exist yet",
+        id="an unknown mode of definitions",
+    ),
+    pytest.param(
+        {"attachmentDefinitions": {"missingCapability": "allow"}},
+        "attachmentDefinitions/missingCapability",
+        id="an unknown rule for missing capabilities",
     ),
     pytest.param({"defaultNetwok": "canal"}, "defaultNetwok", id="a misspelled value"),
     pytest.param({"mode": "uninstall"}, "mode", id="an unknown mode"),
@@ -249,10 +259,21 @@ def test_only_in_a_mode_do_agents_read_definitions(mode: object) -> None:
 
     [webhook] = observe["Deployment", "genie-webhook"]["spec"]["template"]["spec"]["containers"]
     assert {"name": "GENIE_ATTACHMENT_DEFINITIONS_MODE", "value": "observe"} in webhook["env"]
-    tenants = ("GENIE_TRUSTED_NAMESPACES", "GENIE_TENANT_TEMPLATES")
-    for name in tenants:  # agent and webhook decide alike
+    shared = ("GENIE_MISSING_CAPABILITY", "GENIE_TRUSTED_NAMESPACES", "GENIE_TENANT_TEMPLATES")
+    for name in shared:  # agent and webhook decide alike
         assert {"name": name, "value": texts[name]} in webhook["env"]
-    assert not [each for each in tenants if each in json.dumps([*off.values()])]
+    assert not [each for each in shared if each in json.dumps([*off.values()])]
+
+
+def test_agent_and_webhook_get_the_mode_and_what_to_do_without_a_capability() -> None:
+    """Both are variables of their pods, so that a changed value makes new ones."""
+    values = {"mode": "enforce", "missingCapability": "cni-args"}
+    objects = by_name(render({**IMAGE, "attachmentDefinitions": values}))
+    for kind, name in (("DaemonSet", "genie-agent"), ("Deployment", "genie-webhook")):
+        container = objects[kind, name]["spec"]["template"]["spec"]["containers"][0]
+        texts = {each["name"]: each.get("value") for each in container["env"]}
+        assert texts["GENIE_ATTACHMENT_DEFINITIONS_MODE"] == "enforce"
+        assert texts["GENIE_MISSING_CAPABILITY"] == "cni-args"
 
 
 def test_only_in_a_mode_is_the_webhook_asked_about_what_pods_select() -> None:

@@ -19,9 +19,10 @@
 {{- if ne $mode "off" }}{{ $mode }}{{ end -}}
 {{- end -}}
 
-{{/* Who may define networks, as variables of agent and webhook. */}}
-{{- define "genie.tenants" -}}
+{{/* What agent and webhook must know alike of NetworkAttachmentDefinitions, as variables. */}}
+{{- define "genie.definitionSettings" -}}
 {{- with .Values.attachmentDefinitions -}}
+- {name: GENIE_MISSING_CAPABILITY, value: {{ .missingCapability }}}
 - {name: GENIE_TRUSTED_NAMESPACES, value: {{ join "," .trustedNamespaces | default "," | quote }}}
 {{- with .tenantTemplates }}
 - {name: GENIE_TENANT_TEMPLATES, value: {{ toJson . | quote }}}

@@ -71,7 +71,8 @@ def test_with_a_directory_the_settings_that_may_change_come_from_it_alone() -> N
 
 
 INVALID = {
-    "--attachment-definitions-mode=enforce": 'one of "off", "observe"',
+    "--attachment-definitions-mode=on": 'one of "off", "observe", "enforce"',
+    "--missing-capability=allow": 'one of "deny", "cni-args"',
     "--default-network=a/b": "the name of one network",
     "--mode=destroy": 'one of "install", "disable", "remove", "remove --force"',
     "--mode=REMOVE_FORCE": 'one of "install", "disable", "remove", "remove --force"',

@@ -147,6 +147,7 @@ def test_no_expression_uses_a_key_that_is_not_ours() -> None:
         keys.SCHEDULING,
         keys.MAX_ATTACHMENTS,
         keys.MAX_PER_NETWORK,
+        keys.HOST_PORTS,
         keys.NETWORK_LABEL,
         keys.PLUGIN_TYPES,
         keys.REMOVAL,

@@ -130,6 +130,17 @@ def scheduling(value: str) -> dict[str, Any]:
             ],
             id="unknown-scheduling",
         ),
+        pytest.param(
+            namespace_object(annotations={"cni-genie.io/host-ports": "true"}),
+            None,
+            [
+                (
+                    'metadata.annotations[cni-genie.io/host-ports]: Unsupported value: "true": '
+                    'supported values: "allow", "deny"'
+                )
+            ],
+            id="unknown-word-for-host-ports",
+        ),
     ],
 )
 def test_what_can_never_work_is_refused(

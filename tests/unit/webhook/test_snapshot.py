@@ -54,6 +54,14 @@ def meta(
             id="scheduling",
         ),
         pytest.param(
+            meta({"cni-genie.io/host-ports": " allow\n"}),
+            Namespace("n", allows_host_ports=True),
+            id="host ports",
+        ),
+        pytest.param(
+            meta({"cni-genie.io/host-ports": "Allow"}), Namespace("n"), id="host ports misspelt"
+        ),
+        pytest.param(
             meta(labels={"cni-genie.io/defaulted": "true"}),
             Namespace("n", labelled=True),
             id="label",
