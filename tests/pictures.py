@@ -66,12 +66,12 @@ def draw(picture: Picture) -> str:
     ):
         for name, content in picture.files:
             Path(name).write_text(content)
-        done = CliRunner().invoke(
+        result = CliRunner().invoke(
             app.app, picture.words, prog_name="kubectl genie", color=True, env=_TERMINAL
         )
     screen = Console(record=True, width=COLUMNS, file=StringIO(), force_terminal=True)
     screen.print(Text(f"$ kubectl genie {' '.join(picture.words)}", style="bold"))
-    screen.print(Text.from_ansi(done.stdout.rstrip("\n")))
+    screen.print(Text.from_ansi(result.stdout.rstrip("\n")))
     svg = screen.export_svg(title="kubectl genie", unique_id=f"genie-{picture.name}")
     return _FONT.sub("", svg)  # rich would load a font from another host
 

@@ -36,12 +36,12 @@ def export(folder: Path, commit: str = COMMIT) -> Path:
     """
     # The tree may belong to another user than root, who runs these tests.
     command = ["git", "-C", str(TREE), "-c", "safe.directory=*", "archive", "--format=tar", commit]
-    done = subprocess.run(command, capture_output=True, check=False)
-    if done.returncode:
+    result = subprocess.run(command, capture_output=True, check=False)
+    if result.returncode:
         raise NoPredecessorError(
             f"commit {commit}, the predecessor, is not in the history of {TREE}: fetch all of it "
-            f"(git fetch --unshallow). git says: {done.stderr.decode(errors='replace').strip()}"
+            f"(git fetch --unshallow). git says: {result.stderr.decode(errors='replace').strip()}"
         )
     folder.mkdir(parents=True)
-    subprocess.run(["tar", "-x", "-C", folder], input=done.stdout, check=True)
+    subprocess.run(["tar", "-x", "-C", folder], input=result.stdout, check=True)
     return folder

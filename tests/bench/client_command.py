@@ -74,10 +74,10 @@ def _time(words: list[str], environ: dict[str, str]) -> float:
     """Run a command once; return its seconds."""
     command = [sys.executable, "-m", "cli", *words]
     started = time.perf_counter()
-    done = subprocess.run(command, env=environ, cwd=TREE, check=True, stdout=subprocess.PIPE)
+    result = subprocess.run(command, env=environ, cwd=TREE, check=True, stdout=subprocess.PIPE)
     took = time.perf_counter() - started
     if "json" in words:
-        found = {each["name"]: each for each in json.loads(done.stdout)}
+        found = {each["name"]: each for each in json.loads(result.stdout)}
         assert len(found["canal"]["ready"]) > NODES, "not every node was read"
     return took
 

@@ -96,11 +96,11 @@ def test_the_policy_refuses_what_the_webhook_refuses_in_its_words(
     """Limits, counts and the annotation that can be raised are the same."""
     value = ",".join(names)
     excesses = wanted(namespace, value)
-    said = refusal(admin, namespace, value)
-    assert bool(said) is bool(excesses)
+    output = refusal(admin, namespace, value)
+    assert bool(output) is bool(excesses)
     if excesses:
-        assert POLICY in said
-        assert any(pod_cause(excess, namespace, FIELD).message in said for excess in excesses)
+        assert POLICY in output
+        assert any(pod_cause(excess, namespace, FIELD).message in output for excess in excesses)
 
 
 @pytest.mark.parametrize(
@@ -121,9 +121,9 @@ def test_a_default_that_is_longer_than_the_limit_passes(
 @pytest.mark.parametrize("namespace", SPACES)
 def test_a_pod_without_the_annotation_knows_no_limit(admin: Kube, namespace: str) -> None:
     """Whatever the limits of its namespace are; only a default must have been filled in."""
-    said = refusal(admin, namespace, None)
-    assert bool(said) is namespace.endswith("default")
-    assert POLICY not in said
+    output = refusal(admin, namespace, None)
+    assert bool(output) is namespace.endswith("default")
+    assert POLICY not in output
 
 
 @settings(
@@ -132,13 +132,13 @@ def test_a_pod_without_the_annotation_knows_no_limit(admin: Kube, namespace: str
 @given(value=st.text(",@a \t\n\u2003é", max_size=30) | st.just("," * 1024) | st.just("a," * 9000))
 def test_a_value_of_any_form_never_makes_the_policy_fail(admin: Kube, value: str) -> None:
     """What it cannot count is refused for its form, by the other policy."""
-    said = refusal(admin, "roomy", value)
-    assert "resulted in error" not in said
+    output = refusal(admin, "roomy", value)
+    assert "resulted in error" not in output
     try:
         is_normal = normalise(value) == value
     except InvalidAnnotationError:
         is_normal = False
-    assert not said or POLICY in said or not is_normal
+    assert not output or POLICY in output or not is_normal
 
 
 def documented(title: str) -> dict[str, list[dict[str, Any]]]:
@@ -168,8 +168,8 @@ def test_the_documented_patch_raises_the_clusters_limits(policies: Cluster, admi
         lambda: refusal(admin, "no-limits-of-its-own", value) == "", 120, "the limits to be raised"
     )
     assert "at most 8 networks" in refusal(admin, "no-limits-of-its-own", ",".join("abcdabcda"))
-    found = policies.get("configmap", "genie", "-n", "genie-system")["data"]
-    assert (found["max-attachments"], found["max-per-network"]) == ("8", "4")
+    actual = policies.get("configmap", "genie", "-n", "genie-system")["data"]
+    assert (actual["max-attachments"], actual["max-per-network"]) == ("8", "4")
     install(policies)
     policies.wait_for(
         lambda: refusal(admin, "no-limits-of-its-own", value) != "", 120, "the limits as before"
@@ -280,8 +280,8 @@ def patch_as(
 ) -> tuple[int, str]:
     body = json.dumps({"metadata": metadata})
     what = ("patch", "namespace", name, "--type=merge", "-p", body, "--dry-run=server")
-    done = cluster.kubectl(f"--as={who}", *what, *more, check=False)
-    return done.returncode, done.stderr
+    result = cluster.kubectl(f"--as={who}", *what, *more, check=False)
+    return result.returncode, result.stderr
 
 
 @pytest.mark.parametrize("subresource", ["", "status"])
@@ -292,10 +292,10 @@ def test_who_may_only_write_the_namespace_cannot_change_its_networks(
 ) -> None:
     """Not with every verb on everything in it, nor by name, nor through a subresource."""
     more = (f"--subresource={subresource}",) if subresource else ()
-    code, said = patch_as(people, who, {"annotations": CHANGES[change]}, "shop", *more)
+    code, output = patch_as(people, who, {"annotations": CHANGES[change]}, "shop", *more)
     assert code == 1
     (key,) = CHANGES[change]
-    assert f"metadata.annotations[{key}]: Forbidden: setting the networks" in said
+    assert f"metadata.annotations[{key}]: Forbidden: setting the networks" in output
 
 
 def test_finalising_is_no_way_past_the_policy(people: Cluster) -> None:
@@ -303,10 +303,11 @@ def test_finalising_is_no_way_past_the_policy(people: Cluster) -> None:
     found = people.get("namespace", "shop")
     found["metadata"]["annotations"].pop("cni-genie.io/allowed")
     what = ("replace", "--raw", "/api/v1/namespaces/shop/finalize", "-f", "-")
-    done = people.kubectl("--as=tenant", *what, input=json.dumps(found), check=False)
-    assert done.returncode == 1
+    result = people.kubectl("--as=tenant", *what, input=json.dumps(found), check=False)
+    assert result.returncode == 1
     assert (
-        "metadata.annotations[cni-genie.io/allowed]: Forbidden: setting the networks" in done.stderr
+        "metadata.annotations[cni-genie.io/allowed]: Forbidden: setting the networks"
+        in result.stderr
     )
     assert people.get("namespace", "shop")["metadata"]["annotations"]["cni-genie.io/allowed"] == "a"
 
@@ -326,16 +327,16 @@ def replaced_as(
     changed = found["metadata"].get("annotations", {}) | annotations
     found["metadata"]["annotations"] = {k: v for k, v in changed.items() if v is not None}
     what = (f"--as={who}", "replace", "-f", "-", "--dry-run=server")
-    done = cluster.kubectl(*what, input=json.dumps(found), check=False)
-    return done.returncode, done.stderr
+    result = cluster.kubectl(*what, input=json.dumps(found), check=False)
+    return result.returncode, result.stderr
 
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_who_may_update_all_namespaces_changes_them(people: Cluster, change: str) -> None:
     """A controller that writes namespaces with PUT may lack the right to patch them."""
     assert replaced_as(people, "updater", CHANGES[change]) == (0, "")
-    code, said = patch_as(people, "updater", {"annotations": CHANGES[change]})
-    assert (code, "cannot patch resource" in said) == (1, True), said
+    code, output = patch_as(people, "updater", {"annotations": CHANGES[change]})
+    assert (code, "cannot patch resource" in output) == (1, True), output
 
 
 @pytest.mark.parametrize(("name", "is_refused"), [("shop", False), ("other", True)])
@@ -343,9 +344,9 @@ def test_the_verb_for_one_namespace_is_good_for_that_one(
     people: Cluster, name: str, *, is_refused: bool
 ) -> None:
     """For someone who may write both of them by name, but not all."""
-    code, said = replaced_as(people, "shop-networks", {"cni": "b"}, name)
-    assert bool(code) is is_refused, said
-    assert ("Forbidden: setting the networks" in said) is is_refused
+    code, output = replaced_as(people, "shop-networks", {"cni": "b"}, name)
+    assert bool(code) is is_refused, output
+    assert ("Forbidden: setting the networks" in output) is is_refused
 
 
 @pytest.mark.parametrize(
@@ -378,9 +379,9 @@ def test_who_may_only_create_namespaces_gives_them_no_networks(
     metadata = {"generateName": "made-", "annotations": annotations}
     body = json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
     what = ("create", "-f", "-", "--dry-run=server")
-    done = people.kubectl(f"--as={who}", *what, input=body, check=False)
-    assert bool(done.returncode) is is_refused, done.stderr
-    assert ("Forbidden: setting the networks" in done.stderr) is is_refused
+    result = people.kubectl(f"--as={who}", *what, input=body, check=False)
+    assert bool(result.returncode) is is_refused, result.stderr
+    assert ("Forbidden: setting the networks" in result.stderr) is is_refused
 
 
 def test_a_namespace_with_our_keys_is_deleted_like_any_other(people: Cluster) -> None:

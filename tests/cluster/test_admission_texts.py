@@ -221,8 +221,8 @@ def test_without_webhook_pods_a_wish_that_means_nothing_is_none(
     """Taken for "off", a misspelt word would send pods to where they cannot start."""
     make_spaces(with_policies_alone, {"misspelt": {"cni-genie.io/scheduling": "of"}})
     admin = api(with_policies_alone)
-    found = admin.create("/api/v1/namespaces/misspelt/pods?dryRun=All", pod("weave"))
-    assert "requiredDuringSchedulingIgnoredDuringExecution" in str(found["spec"]["affinity"])
+    actual = admin.create("/api/v1/namespaces/misspelt/pods?dryRun=All", pod("weave"))
+    assert "requiredDuringSchedulingIgnoredDuringExecution" in str(actual["spec"]["affinity"])
 
 
 EXISTS = {"key": "disk", "operator": "Exists"}

@@ -97,8 +97,8 @@ def expected(case: AlertCase) -> dict[str, Any]:
 def evaluate(test: dict[str, Any], alert: str = "") -> None:
     """Evaluate *test* against the rule of *alert* alone, which is cheap; "": against all."""
     rules = [{"name": alert, "rules": [alerts()[alert]]}] if alert else groups()
-    done = promtool.evaluate(rules, [test])
-    assert done.returncode == 0, done.stdout + done.stderr
+    result = promtool.evaluate(rules, [test])
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 def no_alert(name: str, at: str) -> dict[str, Any]:

@@ -167,8 +167,8 @@ def admitting(cluster: Cluster) -> Iterator[None]:
 
 def warnings(cluster: Cluster, namespace: str, *arguments: str, text: str) -> list[str]:
     """Return what kubectl warns of when it writes *text*."""
-    done = cluster.kubectl(*arguments, "-n", namespace, "-f", "-", input=text)
-    lines = done.stderr.splitlines()
+    result = cluster.kubectl(*arguments, "-n", namespace, "-f", "-", input=text)
+    lines = result.stderr.splitlines()
     return [each.removeprefix("Warning: ") for each in lines if each.startswith("Warning: ")]
 
 
@@ -213,8 +213,8 @@ def test_what_was_validated_is_written_into_the_pod(cluster: Cluster, namespace:
         assert annotations[NETWORKS] == "blue@data"
 
     change = ("annotate", "--overwrite", "pod", "web", "-n", namespace)
-    done = cluster.kubectl(*change, f"{NETWORKS}=red", f"{ATTACHMENTS}-")
-    assert "a change has no effect on a pod that exists" in done.stderr
+    result = cluster.kubectl(*change, f"{NETWORKS}=red", f"{ATTACHMENTS}-")
+    assert "a change has no effect on a pod that exists" in result.stderr
     after = cluster.get("pod", "web", "-n", namespace)["metadata"]["annotations"]
     assert after[ATTACHMENTS] == annotations[ATTACHMENTS]
 

@@ -109,25 +109,25 @@ def test_values_that_cannot_work_are_refused_with_a_sentence(
 ) -> None:
     """By the schema, or by the chart where two values contradict each other."""
     image = {**IMAGE["image"], **values.get("image", {})}
-    done = template({**values, "image": image})
-    assert done.returncode != 0
-    assert sentence in done.stderr
+    result = template({**values, "image": image})
+    assert result.returncode != 0
+    assert sentence in result.stderr
 
 
 def test_policies_alone_need_kubernetes_1_36() -> None:
     """Older API servers have no MutatingAdmissionPolicies, and would ignore the defaults."""
-    done = template({**IMAGE, "webhook": {"enabled": False}}, kube_version="1.35.0")
-    assert done.returncode != 0
-    assert "Kubernetes 1.36 or newer" in done.stderr
+    result = template({**IMAGE, "webhook": {"enabled": False}}, kube_version="1.35.0")
+    assert result.returncode != 0
+    assert "Kubernetes 1.36 or newer" in result.stderr
 
 
 @pytest.mark.parametrize("namespace", ["default", "kube-system", "infra-42"])
 def test_another_namespace_is_refused_with_a_sentence(namespace: str) -> None:
     """Policies, certificates and `kubectl genie` name ours."""
-    done = template(IMAGE, namespace)
-    assert done.returncode != 0
-    assert f'the release\'s namespace is "{namespace}"' in done.stderr
-    assert "--namespace genie-system --create-namespace" in done.stderr
+    result = template(IMAGE, namespace)
+    assert result.returncode != 0
+    assert f'the release\'s namespace is "{namespace}"' in result.stderr
+    assert "--namespace genie-system --create-namespace" in result.stderr
 
 
 def test_a_second_release_in_a_cluster_is_refused(cluster: Cluster) -> None:
@@ -141,9 +141,11 @@ def test_a_second_release_in_a_cluster_is_refused(cluster: Cluster) -> None:
         "--values",
         "-",
     ]
-    done = run([*command, *options], input=json.dumps(IMAGE), env=cluster.environment, check=False)
-    assert done.returncode != 0
-    assert 'this cluster has Genie already, as the release "genie"' in done.stderr
+    result = run(
+        [*command, *options], input=json.dumps(IMAGE), env=cluster.environment, check=False
+    )
+    assert result.returncode != 0
+    assert 'this cluster has Genie already, as the release "genie"' in result.stderr
 
 
 EVERYTHING = {
@@ -430,9 +432,9 @@ def test_a_misspelled_value_is_refused_in(path: tuple[str, ...]) -> None:
     values: dict[str, Any] = {"defaultNetwok": 1}
     for name in reversed(path):
         values = {name: values}
-    done = template({**values, "image": {**IMAGE["image"], **values.get("image", {})}})
-    assert done.returncode != 0
-    assert "defaultNetwok" in done.stderr
+    result = template({**values, "image": {**IMAGE["image"], **values.get("image", {})}})
+    assert result.returncode != 0
+    assert "defaultNetwok" in result.stderr
 
 
 def test_values_of_an_older_chart_without_the_new_defaults_are_refused(tmp_path: Path) -> None:
@@ -448,10 +450,10 @@ def test_values_of_an_older_chart_without_the_new_defaults_are_refused(tmp_path:
 
     command: list[str | Path] = [helm.helm(), "template", helm.RELEASE, chart]
     options = ["--namespace", helm.NAMESPACE, "--set", "image.repository=any"]
-    done = run([*command, *options], check=False)
-    assert done.returncode != 0
-    assert "- at '': missing property 'uninstall'" in done.stderr
-    assert "- at '/agent': missing property 'settingsDelaySeconds'" in done.stderr
+    result = run([*command, *options], check=False)
+    assert result.returncode != 0
+    assert "- at '': missing property 'uninstall'" in result.stderr
+    assert "- at '/agent': missing property 'settingsDelaySeconds'" in result.stderr
     page = (PROJECT / "docs" / "upgrade.md").read_text()
     assert "missing property 'settingsDelaySeconds'" in page
 

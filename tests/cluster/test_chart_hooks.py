@@ -126,5 +126,5 @@ def test_policies_alone_refuse_another_pod_in_the_test() -> None:
 
 def test_the_test_is_not_in_the_releases_own_namespace() -> None:
     """Admission leaves that alone, so nothing would be refused."""
-    done = template({**VALUES, "test": {"namespace": "genie-system"}})
-    assert "test.namespace" in done.stderr
+    result = template({**VALUES, "test": {"namespace": "genie-system"}})
+    assert "test.namespace" in result.stderr

@@ -187,8 +187,8 @@ def run_tool_env() -> list[str]:
     """Evaluate the output of `env` in a shell; return $GENIE_CLUSTER and the kubeconfig."""
     prints = f"{sys.executable} -m tests.devcluster env --name {NAME}"
     script = f'eval "$({prints})"; echo "$GENIE_CLUSTER"; cat "$KUBECONFIG"'
-    done = subprocess.run(["sh", "-c", script], cwd=PROJECT, capture_output=True, check=True)
-    return done.stdout.decode().splitlines()
+    result = subprocess.run(["sh", "-c", script], cwd=PROJECT, capture_output=True, check=True)
+    return result.stdout.decode().splitlines()
 
 
 MOMENTS: list[Any] = [
@@ -215,8 +215,8 @@ def interrupted(reached: Callable[[], bool], number: int) -> subprocess.Complete
             assert time.monotonic() < deadline
             time.sleep(0.01)
         started.send_signal(number)
-        _, said = started.communicate(timeout=120)
-    return subprocess.CompletedProcess(started.args, started.returncode, "", said)
+        _, output = started.communicate(timeout=120)
+    return subprocess.CompletedProcess(started.args, started.returncode, "", output)
 
 
 @pytest.mark.usefixtures("nothing_left")
@@ -229,8 +229,8 @@ def test_down_removes_what_a_killed_up_has_left(reached: Callable[[], bool]) -> 
     present = state.load(NAME)
     assert present is not None
     processes = cleanup.processes(present.layout)
-    done = run_tool("down")
-    assert done.returncode == 0, done.stderr
+    result = run_tool("down")
+    assert result.returncode == 0, result.stderr
     assert still_running(processes) == []
     assert leftovers(NAME) == []
 
@@ -239,9 +239,9 @@ def test_down_removes_what_a_killed_up_has_left(reached: Callable[[], bool]) -> 
 def test_up_after_a_killed_up_starts_a_whole_cluster() -> None:
     """It needs no `down` before."""
     interrupted(MOMENTS[1].values[0], signal.SIGKILL)
-    done = run_tool("up", "--bare")
-    assert done.returncode == 0, done.stderr
-    assert "taking down an earlier one of that name" in done.stderr
+    result = run_tool("up", "--bare")
+    assert result.returncode == 0, result.stderr
+    assert "taking down an earlier one of that name" in result.stderr
     cluster = Cluster.attach(NAME)
     assert [node["metadata"]["name"] for node in cluster.get("nodes")["items"]] == ["node1"]
 
@@ -250,9 +250,9 @@ def test_up_after_a_killed_up_starts_a_whole_cluster() -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
 def test_an_interrupted_up_cleans_up_by_itself(number: int) -> None:
     """It reports that; its exit code is 130, as usual after an interrupt."""
-    done = interrupted(MOMENTS[1].values[0], number)
-    assert done.returncode == 130, done.stderr
-    assert "cleaning up" in done.stderr
+    result = interrupted(MOMENTS[1].values[0], number)
+    assert result.returncode == 130, result.stderr
+    assert "cleaning up" in result.stderr
     assert leftovers(NAME) == []
 
 
@@ -262,8 +262,8 @@ def test_down_ends_a_cluster_whose_state_file_is_missing() -> None:
     cluster = Cluster.up(NAME)
     processes = cleanup.processes(cluster.layout)
     (cluster.layout.state / state.FILE).unlink()
-    done = run_tool("down")
-    assert done.returncode == 0, done.stderr
+    result = run_tool("down")
+    assert result.returncode == 0, result.stderr
     assert still_running(processes) == []
 
 
@@ -311,11 +311,11 @@ def test_missing_requirements_are_reported_before_anything_is_changed(
     """One line, exit code 1, nothing created: not even the cache."""
     env = {**os.environ, "GENIE_CACHE": str(tmp_path / "cache"), "GENIE_STATE": str(tmp_path / "s")}
     up = ["/usr/bin/python3", "-m", "tests.devcluster", "up", "--bare", "--name", NAME]
-    done = subprocess.run(
+    result = subprocess.run(
         [*command, *up], cwd=copy, env=env, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 1, done.stderr
-    assert done.stderr.startswith("error: this machine cannot run a cluster: ")
-    assert words in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    assert result.returncode == 1, result.stderr
+    assert result.stderr.startswith("error: this machine cannot run a cluster: ")
+    assert words in result.stderr
+    assert len(result.stderr.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []

@@ -117,8 +117,8 @@ def node_failing(installed: Cluster) -> Cluster:
 def test_helm_test_attaches_pods_and_sees_one_refused(node_failing: Cluster) -> None:
     """Its log says what it saw, and nothing of it stays; a node that fails does not disturb it."""
     cluster = node_failing
-    done = release.command(cluster, "test", RELEASE)
-    text = done.stdout + done.stderr
+    result = release.command(cluster, "test", RELEASE)
+    text = result.stdout + result.stderr
     assert "ok      genie-test-default: cni: canal: " in text
     assert "ok      genie-test-two: cni: weave,canal@net1: " in text
     assert "ok      genie-test-refused: cni: genie-test-no-such-network: refused: " in text

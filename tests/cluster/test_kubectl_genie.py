@@ -35,9 +35,9 @@ def genie(kubeconfig: Path, *words: str, stdin: str | None = None) -> Ran:
 
 def data(kubeconfig: Path, *words: str) -> Any:
     """Return what a command prints as JSON."""
-    done = genie(kubeconfig, *words, "--output", "json")
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    result = genie(kubeconfig, *words, "--output", "json")
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
 
 
 @pytest.fixture
@@ -86,11 +86,11 @@ def test_status_waits_for_the_webhook_and_for_a_node_that_can_run_pods(
     cluster.kubectl("cordon", "node1")
     try:
         cluster.kubectl("patch", configuration, "--type=json", "-p", broken)
-        done = genie(admin, "status", "--wait", "--timeout", "4", "-o", "json")
-        assert done.returncode == 1
-        assert "no pod can run there: node1 is cordoned" in done.stdout
-        assert "the API server does not call the webhook" in done.stdout
-        assert "waiting: network canal: " in done.stderr
+        result = genie(admin, "status", "--wait", "--timeout", "4", "-o", "json")
+        assert result.returncode == 1
+        assert "no pod can run there: node1 is cordoned" in result.stdout
+        assert "the API server does not call the webhook" in result.stdout
+        assert "waiting: network canal: " in result.stderr
     finally:
         cluster.kubectl("uncordon", "node1")
         cluster.kubectl("patch", configuration, "--type=json", "-p", mended)
@@ -99,11 +99,11 @@ def test_status_waits_for_the_webhook_and_for_a_node_that_can_run_pods(
 
 def test_networks_are_those_of_the_nodes(admin: Path) -> None:
     """With the default, the plugins, and where they are ready."""
-    found = {each["name"]: each for each in data(admin, "networks")}
-    assert found.keys() == {"canal", "weave"}
-    assert found["canal"]["ready"] == ["node1"]
-    assert found["canal"]["isDefault"] is True
-    assert "bridge" in found["canal"]["types"]
+    actual = {each["name"]: each for each in data(admin, "networks")}
+    assert actual.keys() == {"canal", "weave"}
+    assert actual["canal"]["ready"] == ["node1"]
+    assert actual["canal"]["isDefault"] is True
+    assert "bridge" in actual["canal"]["types"]
 
 
 def test_pods_show_what_was_asked_for_and_what_was_attached(
@@ -135,11 +135,11 @@ def test_nodes_report_through_the_agents_pods(
     reports = data(admin, "doctor")
     assert reports.keys() == {"node1"}
     assert "web" in json.dumps(data(admin, "attachments", "node1")["node1"])
-    done = genie(admin, "logs", "node1", "--tail", "20")
-    assert {line.split()[0] for line in done.stdout.splitlines()} == {"agent", "reaper"}
-    done = genie(admin, "doctor", "node9")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "node node9: no running agent" in done.stderr
+    result = genie(admin, "logs", "node1", "--tail", "20")
+    assert {line.split()[0] for line in result.stdout.splitlines()} == {"agent", "reaper"}
+    result = genie(admin, "doctor", "node9")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "node node9: no running agent" in result.stderr
 
 
 AS_DEVELOPER: list[tuple[tuple[str, ...], int, str, str]] = [
@@ -170,11 +170,11 @@ def test_a_developer_gets_what_he_may_see_and_the_reason_from_every_command(
     manifest["metadata"]["namespace"] = namespace
     for words, code, shown, note in AS_DEVELOPER:
         given = [word.replace("BUNDLE", f"{tmp_path}/b.tgz") for word in words]
-        done = genie(developer, *given, stdin=json.dumps(manifest))
+        result = genie(developer, *given, stdin=json.dumps(manifest))
         expected = shown.replace("BUNDLE", f"{tmp_path}/b.tgz")
-        assert (done.returncode, expected in done.stdout) == (code, True), (words, done)
-        assert note in done.stderr, words
-        assert "Traceback" not in done.stderr, words
+        assert (result.returncode, expected in result.stdout) == (code, True), (words, result)
+        assert note in result.stderr, words
+        assert "Traceback" not in result.stderr, words
     assert {words[0] for words, *_ in AS_DEVELOPER} == set(COMMANDS)
 
 
@@ -241,11 +241,11 @@ def test_a_bundle_has_logs_and_reports_and_none_of_the_planted_secrets(
         cluster.wait_for(
             lambda: "planted-in-event" in cluster.kubectl("get", *events).stdout, 60, "the Event"
         )
-        done = genie(admin, "bundle", "--file", f"{tmp_path}/b.tgz")
+        result = genie(admin, "bundle", "--file", f"{tmp_path}/b.tgz")
     finally:
         cluster.kubectl("delete", "secret", "planted", "-n", "genie-system")
 
-    assert done.returncode == 0, done.stderr
+    assert result.returncode == 0, result.stderr
     with tarfile.open(tmp_path / "b.tgz") as archive:
         files = {
             each.name.partition("/")[2]: archive.extractfile(each).read().decode()  # type: ignore[union-attr]
@@ -266,9 +266,9 @@ def test_lint_with_the_cluster_says_what_kubectl_apply_says(
     """Field and sentence, before anything is applied."""
     manifest = pod_manifest("typo", "cannal@eth0,weave")
     manifest["metadata"]["namespace"] = namespace
-    done = genie(admin, "lint", "-f", "-", "--from-cluster", stdin=json.dumps(manifest))
-    assert done.returncode == 1
-    message = done.stdout.split("metadata.annotations[cni]: ", 1)[1].strip()
+    result = genie(admin, "lint", "-f", "-", "--from-cluster", stdin=json.dumps(manifest))
+    assert result.returncode == 1
+    message = result.stdout.split("metadata.annotations[cni]: ", 1)[1].strip()
     applied = cluster.apply(manifest, "--dry-run=server", check=False)
     assert message in applied.stderr.replace("\n", " ")
 
@@ -297,9 +297,11 @@ def test_a_patch_of_migrate_keeps_what_the_kubernetes_api_accepts(
     cluster.apply(value)
 
     def needs() -> list[dict[str, Any]]:
-        done = genie(admin, "migrate", "--output", "json")
+        result = genie(admin, "migrate", "--output", "json")
         subject = f"Deployment {namespace}/web"
-        return [each for each in json.loads(done.stdout)["findings"] if each["subject"] == subject]
+        return [
+            each for each in json.loads(result.stdout)["findings"] if each["subject"] == subject
+        ]
 
     [finding] = needs()
     cluster.kubectl(*shlex.split(finding["command"])[1:])
@@ -324,9 +326,9 @@ def test_kubectl_runs_the_command_and_its_completion(
         "PATH": f"{tmp_path}:{tools}:{os.environ['PATH']}",
         "PYTHONPATH": os.fspath(Path.cwd()),
     }
-    done = run(["kubectl", "genie", "networks", "-o", "json"], env=env)
-    assert {each["name"] for each in json.loads(done.stdout)} == {"canal", "weave"}
-    done = run(["kubectl", "__complete", "genie", "doctor", ""], env=env)
-    assert done.stdout.splitlines() == ["node1", ":4"]
-    done = run(["kubectl", "__complete", "genie", "pods", "--network", "w"], env=env)
-    assert done.stdout.splitlines() == ["weave", ":4"]
+    result = run(["kubectl", "genie", "networks", "-o", "json"], env=env)
+    assert {each["name"] for each in json.loads(result.stdout)} == {"canal", "weave"}
+    result = run(["kubectl", "__complete", "genie", "doctor", ""], env=env)
+    assert result.stdout.splitlines() == ["node1", ":4"]
+    result = run(["kubectl", "__complete", "genie", "pods", "--network", "w"], env=env)
+    assert result.stdout.splitlines() == ["weave", ":4"]

@@ -63,12 +63,12 @@ def test_a_pod_on_two_networks_routes_through_its_primary(cluster: Cluster, name
     wait_until_ready(cluster, namespace, "both")
     stored = cluster.get("pod", "both", "-n", namespace)["metadata"]["annotations"]["cni"]
     assert stored == "weave,canal@net1"
-    found = interfaces(cluster, "both", namespace)
-    assert {name: found[name].bridge for name in found} == {"eth0": "weave0", "net1": "canal0"}
-    assert list(found["eth0"].addresses) == pod_ips(cluster, namespace, "both")
-    assert [ip_address(a).version for a in found["eth0"].addresses] == [4, 6]
-    assert all(is_of(address, "weave") for address in found["eth0"].addresses)
-    assert all(is_of(address, "canal") for address in found["net1"].addresses)
+    actual = interfaces(cluster, "both", namespace)
+    assert {name: actual[name].bridge for name in actual} == {"eth0": "weave0", "net1": "canal0"}
+    assert list(actual["eth0"].addresses) == pod_ips(cluster, namespace, "both")
+    assert [ip_address(a).version for a in actual["eth0"].addresses] == [4, 6]
+    assert all(is_of(address, "weave") for address in actual["eth0"].addresses)
+    assert all(is_of(address, "canal") for address in actual["net1"].addresses)
     assert default_routes(cluster, "both", namespace) == [("-4", "eth0"), ("-6", "eth0")]
     assert http_status(cluster, "both", namespace, OUTSIDE_IPV4) == "200"
     assert http_status(cluster, "both", namespace, OUTSIDE_IPV6) == "200"

@@ -40,9 +40,9 @@ def api_server(request: pytest.FixtureRequest) -> Iterator[Cluster]:
 
 def accepted(cluster: Cluster, *source: str, input: str | None = None) -> list[tuple[str, str]]:  # noqa: A002
     """Return kind and name of the objects that `kubectl apply` would write, without a warning."""
-    done = cluster.kubectl("apply", *source, *DRY_RUN, input=input)
-    assert "Warning" not in done.stderr
-    written = json.loads(done.stdout)
+    result = cluster.kubectl("apply", *source, *DRY_RUN, input=input)
+    assert "Warning" not in result.stderr
+    written = json.loads(result.stdout)
     objects = written["items"] if written["kind"] == "List" else [written]
     return sorted((each["kind"], each["metadata"]["name"]) for each in objects)
 

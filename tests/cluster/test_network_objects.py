@@ -45,8 +45,8 @@ def one(cluster: Cluster, name: str) -> dict[str, Any]:
 
 def test_anybody_who_is_logged_in_can_list_the_networks(networks: Cluster) -> None:
     """With the columns that a developer needs, and no right on nodes."""
-    done = networks.kubectl("get", NETWORKS, *ANYBODY)
-    head, *rows = (line.split() for line in done.stdout.splitlines())
+    result = networks.kubectl("get", NETWORKS, *ANYBODY)
+    head, *rows = (line.split() for line in result.stdout.splitlines())
     assert head == ["NAME", "NETWORK", "READY", "DEFAULT", "PLUGINS", "AGE"]
     by_name = {row[0]: row[1:-1] for row in rows}
     assert by_name["canal"][:3] == ["canal", "1/1", "true"]
@@ -65,8 +65,8 @@ def test_anybody_who_is_logged_in_can_list_the_networks(networks: Cluster) -> No
 )
 def test_anybody_cannot_change_them(networks: Cluster, command: tuple[str, ...]) -> None:
     """The role has no verb that writes."""
-    done = networks.kubectl(*command, *ANYBODY, "--dry-run=server", check=False)
-    assert "forbidden" in done.stderr
+    result = networks.kubectl(*command, *ANYBODY, "--dry-run=server", check=False)
+    assert "forbidden" in result.stderr
 
 
 @pytest.fixture
@@ -153,15 +153,15 @@ def test_an_invalid_object_is_refused(
     networks: Cluster, manifest: dict[str, Any], sentence: str
 ) -> None:
     """By the schema and its rules, for administrators too."""
-    done = networks.apply(manifest, "--dry-run=server", "--validate=strict", check=False)
-    assert sentence in done.stderr
+    result = networks.apply(manifest, "--dry-run=server", "--validate=strict", check=False)
+    assert sentence in result.stderr
 
 
 def test_the_network_of_an_object_cannot_be_changed(networks: Cluster) -> None:
     """The name follows from it."""
     patch = ("--type=merge", "-p", '{"spec": {"network": "canal"}}', "--dry-run=server")
-    done = networks.kubectl("patch", NETWORKS, "weave", *patch, check=False)
-    assert "spec.network cannot be changed" in done.stderr
+    result = networks.kubectl("patch", NETWORKS, "weave", *patch, check=False)
+    assert "spec.network cannot be changed" in result.stderr
 
 
 STATUS = {"status": {"columns": {"ready": "0/1"}}}
@@ -205,5 +205,5 @@ def test_a_stolen_token_cannot_touch_what_administrators_write(networks: Cluster
 def test_a_stolen_token_cannot_delete_a_described_network(networks: Cluster) -> None:
     """The text would be lost."""
     networks.kubectl("patch", NETWORKS, "weave", "--type=merge", "-p", DESCRIPTION)
-    done = networks.kubectl("delete", NETWORKS, "weave", *STOLEN, "--wait=false", check=False)
-    assert "may not delete a network that has a description" in done.stderr
+    result = networks.kubectl("delete", NETWORKS, "weave", *STOLEN, "--wait=false", check=False)
+    assert "may not delete a network that has a description" in result.stderr

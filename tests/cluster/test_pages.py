@@ -26,11 +26,11 @@ def test_the_commands_of_a_page_work(cluster: Cluster, page: Path) -> None:
     """No command of the page fails."""
     env = {**cluster.environment, "PATH": f"{cluster.layout.bin}:{os.environ['PATH']}"}
     for block in to_run(page.read_text()):
-        done = run(
+        result = run(
             ["bash", "-euo", "pipefail", "-c", block],
             env=env,
             cwd=PROJECT,
             check=False,
             timeout=_SECONDS,
         )
-        assert done.returncode == 0, f"{block}\n{done.stdout}{done.stderr}"
+        assert result.returncode == 0, f"{block}\n{result.stdout}{result.stderr}"

@@ -72,8 +72,8 @@ def test_pods_start_with_networks_in_every_order_and_use_their_primary(
         "wait", "-n", namespace, "--for=condition=Ready", "--timeout=120s",
         *(f"pod/{name}" for name in pods),
     )  # fmt: skip
-    found = {name: default_routes(cluster, name, namespace) for name in pods}
-    assert found == {name: [("-4", "eth0"), ("-6", "eth0")] for name in pods}
+    actual = {name: default_routes(cluster, name, namespace) for name in pods}
+    assert actual == {name: [("-4", "eth0"), ("-6", "eth0")] for name in pods}
 
     cluster.kubectl("delete", "pods", "--all", "-n", namespace, "--grace-period=1", "--wait=true")
     folders = [cluster.node(NODE).path(f"{STORE}/{name}") for name in NETWORKS]

@@ -187,8 +187,8 @@ def test_a_pod_on_two_networks_uses_its_primary_in_any_order_of_the_list(
             *(pod_on_node(name, network, SECOND) for network, name in others.items()),
         ],
     )
-    found = {v: attached(real_cluster, real_namespace, name) for v, name in pods.items()}
-    assert found == PAIRS
+    actual = {v: attached(real_cluster, real_namespace, name) for v, name in pods.items()}
+    assert actual == PAIRS
     routes = {v: default_routes(real_cluster, name, real_namespace) for v, name in pods.items()}
     assert routes == {value: [("-4", "eth0")] for value in PAIRS}
     for value, name in pods.items():
@@ -231,8 +231,8 @@ def test_a_pod_can_be_twice_on_one_bridge_network(
     start(real_cluster, real_namespace, [pod_on_node("twice", f"{network},{network}@net1", FIRST)])
     assert attached(real_cluster, real_namespace, "twice") == TWICE[network]
     assert_addresses_are_of(real_cluster, real_namespace, "twice", TWICE[network])
-    found = addresses_of(real_cluster, real_namespace, "twice")
-    assert found["eth0"] != found["net1"]
+    actual = addresses_of(real_cluster, real_namespace, "twice")
+    assert actual["eth0"] != actual["net1"]
     assert default_routes(real_cluster, "twice", real_namespace) == [("-4", "eth0")]
     real_cluster.kubectl("delete", "pod", "twice", "-n", real_namespace, "--wait=true")
     real_cluster.wait_for(lambda: held(real_cluster) == before, 120, "both addresses to be freed")

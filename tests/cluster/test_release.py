@@ -143,10 +143,10 @@ def test_a_pushed_image_is_installed_by_the_digest_of_its_index(
 def test_the_zipapp_runs(dist: Path) -> None:
     """With nothing but a Python; a mistake in a manifest ends it with 1."""
     assert "Usage: " in kubectl_genie(dist, "--help").stdout
-    done = kubectl_genie(dist, "lint", "-f", "-", "--networks", "weave", given=WRONG)
-    assert (done.returncode, done.stderr) == (1, "")
-    assert "6:10: error" in done.stdout
-    assert 'did you mean "weave"?' in done.stdout
+    result = kubectl_genie(dist, "lint", "-f", "-", "--networks", "weave", given=WRONG)
+    assert (result.returncode, result.stderr) == (1, "")
+    assert "6:10: error" in result.stdout
+    assert 'did you mean "weave"?' in result.stdout
 
 
 def test_krew_gets_the_zipapp(dist: Path, project: Project) -> None:
@@ -173,9 +173,9 @@ def wheel_program(dist: Path) -> Path:
 def test_the_wheel_installs_the_command(wheel_program: Path) -> None:
     """With its dependencies."""
     words = ["lint", "-f", "-", "--networks", "weave"]
-    done = run([wheel_program, *words], input=WRONG, check=False)
-    assert (done.returncode, done.stderr) == (1, "")
-    assert 'did you mean "weave"?' in done.stdout
+    result = run([wheel_program, *words], input=WRONG, check=False)
+    assert (result.returncode, result.stderr) == (1, "")
+    assert 'did you mean "weave"?' in result.stdout
 
 
 @pytest.mark.repeats
@@ -241,9 +241,9 @@ def test_the_zipapp_finds_that_installation_complete(released: Cluster, dist: Pa
     kubeconfig = released.environment["KUBECONFIG"]
     outputs = {}
     for command in ("status", "networks", "doctor"):
-        done = kubectl_genie(dist, command, "--kubeconfig", kubeconfig)
-        assert done.returncode == 0, done.stdout + done.stderr
-        outputs[command] = done.stdout
+        result = kubectl_genie(dist, command, "--kubeconfig", kubeconfig)
+        assert result.returncode == 0, result.stdout + result.stderr
+        outputs[command] = result.stdout
     assert "error" not in outputs["status"]
     assert re.search(r"^canal +1/1 +the cluster", outputs["networks"], re.MULTILINE)
 

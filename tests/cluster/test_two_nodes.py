@@ -139,8 +139,8 @@ def test_pods_that_ask_for_canal_land_only_on_the_node_that_has_it(
     assert nodes_of(uneven_cluster, namespace, "app=canal") == [BOTH] * 6
     assert nodes_of(uneven_cluster, namespace, "app=bare") == [BOTH] * 2
     assert set(nodes_of(uneven_cluster, namespace, "app=weave")) == {BOTH, WEAVE_ONLY}
-    found = interfaces(uneven_cluster, "second", namespace)
-    assert {name: found[name].bridge for name in found} == {"eth0": "weave0", "net1": "canal0"}
+    actual = interfaces(uneven_cluster, "second", namespace)
+    assert {name: actual[name].bridge for name in actual} == {"eth0": "weave0", "net1": "canal0"}
 
 
 def test_pods_of_different_nodes_and_networks_reach_one_another(
@@ -269,8 +269,8 @@ def test_a_pod_is_scheduled_within_seconds_when_a_node_gets_its_network(
             wait_until_ready(uneven_cluster, uneven_namespace, "patient")
             assert scheduled_at(uneven_cluster, uneven_namespace, "patient") - arrived_at < 5
             assert uneven_cluster.node_of("patient", uneven_namespace).name == WEAVE_ONLY
-            found = interfaces(uneven_cluster, "patient", uneven_namespace)
-            assert found["net1"].bridge == "canal0"
+            actual = interfaces(uneven_cluster, "patient", uneven_namespace)
+            assert actual["net1"].bridge == "canal0"
             uneven_cluster.kubectl("delete", "pod", "patient", "-n", uneven_namespace)
         finally:
             node.run(["rm", "-f", CANAL_FILE])

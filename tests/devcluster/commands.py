@@ -73,7 +73,7 @@ def run(
     """
     words = [os.fspath(word) for word in argv]
     try:
-        done = subprocess.run(
+        result = subprocess.run(
             words,
             input=input,
             stdin=subprocess.DEVNULL if input is None else None,
@@ -90,6 +90,6 @@ def run(
         raise CommandError(words, 127, f"program not found: {error.filename}") from error
     except subprocess.TimeoutExpired as error:
         raise CommandError(words, 124, f"timed out after {error.timeout:.0f} s") from error
-    if check and done.returncode != 0:
-        raise CommandError(words, done.returncode, done.stdout + done.stderr)
-    return done
+    if check and result.returncode != 0:
+        raise CommandError(words, result.returncode, result.stdout + result.stderr)
+    return result

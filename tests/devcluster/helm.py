@@ -81,10 +81,10 @@ def render_text(
     hooks: bool = True,
 ) -> str:
     """Return the chart with *values* as YAML. Raises RuntimeError with Helm's sentence."""
-    done = template(values, namespace, kube_version, chart, hooks=hooks)
-    if done.returncode:
-        raise RuntimeError(done.stderr)
-    return done.stdout
+    result = template(values, namespace, kube_version, chart, hooks=hooks)
+    if result.returncode:
+        raise RuntimeError(result.stderr)
+    return result.stdout
 
 
 def render(

@@ -69,8 +69,8 @@ class Running:
 
     def answer(self) -> Answer:
         """Wait for the end, and return the answer."""
-        said, err = self.process.communicate(timeout=LONG)
-        out = said or b""  # None where the test has closed it
+        output, err = self.process.communicate(timeout=LONG)
+        out = output or b""  # None where the test has closed it
         seconds = time.monotonic() - self.started
         if self.process.returncode >= 0:
             assert_protocol(out)

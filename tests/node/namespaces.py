@@ -80,15 +80,15 @@ class Host:
 
     def sh(self, script: str, *, net: Path | None = None, check: bool = True) -> str:
         """Run a shell script on the node and return what it printed."""
-        done = subprocess.run(
+        result = subprocess.run(
             [*self.inside(net=net), "sh", "-ec", script],
             capture_output=True,
             text=True,
             check=False,
             timeout=LONG,
         )
-        assert not check or done.returncode == 0, f"{script}: {done.stderr}"
-        return done.stdout
+        assert not check or result.returncode == 0, f"{script}: {result.stderr}"
+        return result.stdout
 
     def container(self, name: str) -> Container:
         """Create a container: a network namespace."""

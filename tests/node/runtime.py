@@ -27,7 +27,7 @@ def libcni(node: Node, cnitool: Path, command: str, network: str, pod: Container
         "NETCONFPATH": str(node.folder / conf_dir),
         "CNI_IFNAME": "eth0",
     }
-    done = subprocess.run(
+    result = subprocess.run(
         [*node.inside(), cnitool, command, network, str(pod.netns)],
         env=environ,
         capture_output=True,
@@ -35,7 +35,7 @@ def libcni(node: Node, cnitool: Path, command: str, network: str, pod: Container
         check=False,
         timeout=LONG,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 def id_given_by_cnitool(node: Node, pod: Container) -> Container:
@@ -57,12 +57,12 @@ def install_genie_conflist(node: Node) -> None:
 def reap(node: Node, known: str, arguments: list[str]) -> list[str]:
     """Run two rounds of the reaper with the settings *arguments*; return what it released."""
     words = [f"--state-dir={node.folder}/state", *arguments]
-    done = subprocess.run(
+    result = subprocess.run(
         [*node.inside(), sys.executable, "-m", "tests.node.agent", known, *words],
         env={**os.environ, "PYTHONPATH": str(TREE)},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()[-1].split()[1:]
+    assert result.returncode == 0, result.stderr
+    return result.stdout.splitlines()[-1].split()[1:]

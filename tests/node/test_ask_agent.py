@@ -111,9 +111,9 @@ def test_each_obstacle_has_its_own_error(node: Node, given: Any, code: int, word
     address = node.folder / "agent.sock"
     with agent(address, OnePodApi(given)):
         answer = add(node, address)
-    said = answer.failed(code)
-    assert "ns/web-0" in said["msg"]
-    assert words in said["msg"]
+    output = answer.failed(code)
+    assert "ns/web-0" in output["msg"]
+    assert words in output["msg"]
     assert answer.seconds < 5
     assert node.records() == {}
 
@@ -132,9 +132,9 @@ def test_a_silent_api_server_is_reported_within_5_seconds(node: Node) -> None:
 
 def test_a_missing_agent_is_reported_at_once(node: Node) -> None:
     """Its socket does not exist. Code 11: try again."""
-    said = add(node, node.folder / "none.sock").failed(cni_errors.TRY_AGAIN)
-    assert "cannot get the pod's annotation" in said["msg"]
-    assert "check that the agent runs on this node" in said["details"]
+    output = add(node, node.folder / "none.sock").failed(cni_errors.TRY_AGAIN)
+    assert "cannot get the pod's annotation" in output["msg"]
+    assert "check that the agent runs on this node" in output["details"]
 
 
 def test_a_silent_agent_is_reported_within_5_seconds(node: Node) -> None:

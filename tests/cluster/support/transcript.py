@@ -60,7 +60,7 @@ def replay(section: Section, environment: Mapping[str, str]) -> list[tuple[str, 
 
 
 def _run(command: str, manifest: str, environment: Mapping[str, str]) -> str:
-    done = subprocess.run(
+    result = subprocess.run(
         ["bash", "-c", command],
         input=manifest if command.endswith("-f -") else "",
         capture_output=True,
@@ -69,7 +69,7 @@ def _run(command: str, manifest: str, environment: Mapping[str, str]) -> str:
         check=False,
         timeout=120,
     )
-    printed = done.stdout + done.stderr
+    printed = result.stdout + result.stderr
     return printed if not printed or printed.endswith("\n") else f"{printed}\n"
 
 

@@ -79,8 +79,8 @@ def test_a_line_that_is_not_understood_is_left_out(line: bytes) -> None:
     """Those around it are read."""
     good = {"command": "DEL", "containerID": "c", "seconds": 1, "code": 0, "msg": ""}
     whole = json.dumps({**good, "pod": ["", "", ""], "attachments": []}).encode()
-    found = list(parse(whole + b"\n" + line + b"\n" + whole + b"\n"))
-    assert [entry.command for entry in found] == ["DEL", "DEL"]
+    actual = list(parse(whole + b"\n" + line + b"\n" + whole + b"\n"))
+    assert [entry.command for entry in actual] == ["DEL", "DEL"]
 
 
 def shown(metrics: AgentMetrics) -> list[str]:

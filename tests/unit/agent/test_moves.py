@@ -119,8 +119,8 @@ def test_a_name_that_was_absent_for_a_day_is_forgotten(
     for now in (100, 100 + absent_seconds):
         assert moves.record_places({"weave": "/w"}, now) == []
     for agent in (moves, Moves(tmp_path)):  # both have read the file by now
-        found = agent.record_places({"canal": "/b", "weave": "/w"}, 100_000)
-        assert [move.new for move in found] == moved_to
+        actual = agent.record_places({"canal": "/b", "weave": "/w"}, 100_000)
+        assert [move.new for move in actual] == moved_to
 
 
 def test_a_name_that_comes_and_goes_is_absent_anew_each_time(tmp_path: Path) -> None:

@@ -98,8 +98,8 @@ def test_merging_is_idempotent_and_follows_its_rules(
     once = merged(bundle, *trusted, retired=tuple(retired))
     assert merged(once, *trusted, retired=tuple(retired)) == once
     names = [fingerprint(one) for one in parse_bundle(once)]
-    wanted = {fingerprint(one.certificate) for one in trusted if one is not EXPIRED}
-    assert wanted - gone <= set(names)
+    expected = {fingerprint(one.certificate) for one in trusted if one is not EXPIRED}
+    assert expected - gone <= set(names)
     assert not gone & set(names)
     foreign = [fingerprint(one) for one in parse_bundle(bundle) if not own(one)]
     assert [name for name in names if name in foreign] == foreign

@@ -119,7 +119,7 @@ def test_an_empty_variable_is_none_at_all(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_process_with_a_bad_value_ends_with_that_line(command: list[str]) -> None:
     """Exit code 2, no traceback, nothing started."""
     environment = {**os.environ, "GENIE_CERTS_PROPAGATION": "a minute"}
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", *command],
         cwd=TREE,
         env=environment,
@@ -128,9 +128,9 @@ def test_a_process_with_a_bad_value_ends_with_that_line(command: list[str]) -> N
         check=False,
         timeout=60,
     )
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert done.stderr == (
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr == (
         f"python -m {command[0]}: setting GENIE_CERTS_PROPAGATION: Input should be a valid number, "
         'unable to parse string as a number, got "a minute"\n'
     )

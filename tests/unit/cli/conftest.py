@@ -80,8 +80,8 @@ def installed(payload_launcher: Path) -> Callable[[Sequence[str], bytes], Answer
     def run(arguments: Sequence[str], stdin: bytes) -> Answer:
         environ = {"PATH": os.environ["PATH"]}
         command = [str(payload_launcher), *arguments]
-        done = subprocess.run(command, input=stdin, capture_output=True, env=environ, check=False)
-        return Answer(done.returncode, done.stdout.decode(), done.stderr.decode())
+        result = subprocess.run(command, input=stdin, capture_output=True, env=environ, check=False)
+        return Answer(result.returncode, result.stdout.decode(), result.stderr.decode())
 
     return run
 

@@ -149,12 +149,12 @@ def test_doctor_knows_runtimes(
     tmp_path: Path, versions: dict[str, str], *, problem: bool, part: str
 ) -> None:
     """One that passes no annotations is told, with the way out."""
-    found = [
+    actual = [
         each
         for each in _examine(GenieConflist("/none"), tmp_path, versions)
         if each.subject == "runtime"
     ]
-    assert [(each.is_problem, part in each.message) for each in found] == [(problem, True)]
+    assert [(each.is_problem, part in each.message) for each in actual] == [(problem, True)]
 
 
 def test_doctor_asks_programs_for_their_version(

@@ -131,9 +131,9 @@ def test_k3s_needs_no_flags(tmp_path: Path, payload: Path) -> None:
 
     def genie(*words: str) -> str:
         command = [str(plugin.launcher), *words]
-        done = subprocess.run(command, capture_output=True, text=True, env=ENVIRON, check=False)
-        assert done.stderr in {"", f"no attachments: {state} has no records\n"}
-        return str(done.stdout)
+        result = subprocess.run(command, capture_output=True, text=True, env=ENVIRON, check=False)
+        assert result.stderr in {"", f"no attachments: {state} has no records\n"}
+        return str(result.stdout)
 
     [row] = json.loads(genie("list", "--output", "json"))
     assert (row["network"], row["attachable"]) == ("flannel", True)

@@ -93,9 +93,9 @@ def test_an_empty_node_is_told_in_words(node: Rig, genie: CommandLine) -> None:
         file.unlink()
     done = [genie("list"), genie("attachments")]
     assert [each.code for each in done] == [0, 0]
-    said = "".join(each.err for each in done)
-    assert f"no CNI configuration in {node.conf}" in said
-    assert f"no attachments: {node.state} has no records" in said
+    output = "".join(each.err for each in done)
+    assert f"no CNI configuration in {node.conf}" in output
+    assert f"no attachments: {node.state} has no records" in output
 
 
 def test_the_cli_reads_what_the_store_writes(node: Rig) -> None:

@@ -155,10 +155,10 @@ def test_of_equal_claims_the_first_file_wins_and_that_is_a_warning(node: Node) -
     """As Canal's and Calico's installers have it; the file that comes next may move the name."""
     calico = node.network("10-calico.conflist", "k8s-pod-network")
     canal = node.network("10-canal2.conflist", "k8s-pod-network")
-    [(level, said)] = node.levels("name ")
+    [(level, output)] = node.levels("name ")
     assert level == "warning"
-    assert said.startswith(f"belongs to {calico}, not to {canal}: ")
-    assert 'both claim it by the "name" in the file, and the first file' in said
+    assert output.startswith(f"belongs to {calico}, not to {canal}: ")
+    assert 'both claim it by the "name" in the file, and the first file' in output
 
 
 @pytest.mark.parametrize(
@@ -239,9 +239,9 @@ def test_two_networks_that_hand_out_the_same_addresses_are_a_warning(
     node.network("10-a.conflist", "a", ipam, kind)
     kind, ipam = other or ("bridge", host_local("10.1.0.0/16"))
     node.network("20-b.conflist", "b", ipam, kind)
-    found = node.levels("addresses")
-    assert [level for level, _ in found] == ["warning"] * bool(shared)
-    assert all(f"both allocate from {shared}, each" in said for _, said in found)
+    actual = node.levels("addresses")
+    assert [level for level, _ in actual] == ["warning"] * bool(shared)
+    assert all(f"both allocate from {shared}, each" in output for _, output in actual)
 
 
 def test_one_store_keeps_its_addresses_apart(node: Node) -> None:
@@ -284,9 +284,9 @@ def test_whereabouts_under_the_default_network_is_a_warning(node: Node) -> None:
 def test_whereabouts_under_another_network_is_a_note(node: Node) -> None:
     """Each network once, by its plainest name."""
     node.network("10-wide.conflist", "wide-net", {"type": "whereabouts"})
-    [(level, said)] = node.levels("whereabouts")
+    [(level, output)] = node.levels("whereabouts")
     assert level == "ok"
-    assert "use wide as a secondary only" in said
+    assert "use wide as a secondary only" in output
 
 
 @pytest.fixture
@@ -322,12 +322,12 @@ def test_an_agent_that_is_down_is_a_problem_and_names_what_whereabouts_frees_mea
     """The reconciler takes a pod without network-status for one without addresses."""
     gone = str(node.rig.folder / "gone.sock")
     node.own(default="canal", agentSocket=gone)
-    [(level, said)] = node.levels("agent")
-    assert (level, "whereabouts" in said) == ("problem", False)
-    assert f"the agent does not answer on {gone} (No such file or directory)" in said
+    [(level, output)] = node.levels("agent")
+    assert (level, "whereabouts" in output) == ("problem", False)
+    assert f"the agent does not answer on {gone} (No such file or directory)" in output
     node.network("10-wide.conflist", "wide", {"type": "whereabouts"})
-    [(_, said)] = node.levels("agent")
-    assert said.endswith("the reconciler of whereabouts frees addresses of new pods on wide")
+    [(_, output)] = node.levels("agent")
+    assert output.endswith("the reconciler of whereabouts frees addresses of new pods on wide")
 
 
 def test_whether_the_agent_runs_only_root_can_tell(

@@ -37,8 +37,10 @@ def test_a_program_that_takes_too_long_is_a_failed_program() -> None:
 
 def test_input_and_environment_reach_the_program() -> None:
     """The environment is added to, not replaced."""
-    done = run(["sh", "-c", 'read word; echo "$word $MORE $PATH"'], input="hi\n", env={"MORE": "x"})
-    assert done.stdout.startswith("hi x /")
+    result = run(
+        ["sh", "-c", 'read word; echo "$word $MORE $PATH"'], input="hi\n", env={"MORE": "x"}
+    )
+    assert result.stdout.startswith("hi x /")
 
 
 def test_progress_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:

@@ -43,8 +43,8 @@ require (
 
 def test_tools_are_read_from_lines_and_blocks() -> None:
     """Both forms that `go get -tool` writes."""
-    wanted = ["example.org/only/one", "example.org/a/cmd/b", "example.org/c"]
-    assert tool_packages(GO_MOD) == wanted
+    expected = ["example.org/only/one", "example.org/a/cmd/b", "example.org/c"]
+    assert tool_packages(GO_MOD) == expected
 
 
 @pytest.mark.parametrize(

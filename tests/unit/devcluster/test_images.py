@@ -69,9 +69,9 @@ def test_paths_that_pips_settings_name_reach_the_build(tmp_path: Path) -> None:
 
 def test_pips_files_are_read_weakest_first(tmp_path: Path) -> None:
     """The machine's, the user's, then the one that PIP_CONFIG_FILE names."""
-    found = pipconf.files(tmp_path, {"PIP_CONFIG_FILE": "/given/pip.conf"})
-    assert found[0] == Path("/etc/pip.conf")
-    assert found[-1] == Path("/given/pip.conf")
+    actual = pipconf.files(tmp_path, {"PIP_CONFIG_FILE": "/given/pip.conf"})
+    assert actual[0] == Path("/etc/pip.conf")
+    assert actual[-1] == Path("/given/pip.conf")
 
 
 def test_the_projects_build_context_is_what_its_image_is_made_of() -> None:

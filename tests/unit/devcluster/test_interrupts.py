@@ -39,9 +39,9 @@ except KeyboardInterrupt:
 
 def outcome(number: signal.Signals, *prefix: str) -> list[str]:
     command = [*prefix, sys.executable, "-c", RUN, number.name]
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.split("\n")[:-1]
+    result = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.split("\n")[:-1]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -49,14 +49,14 @@ def test_a_signal_interrupts_once_and_what_follows_does_not_end_the_cleaning_up(
     number: signal.Signals,
 ) -> None:
     """Ctrl-C, SIGTERM and a terminal that is gone; while a cluster goes, the signal has to wait."""
-    said = outcome(number, "env", "--default-signal=INT,TERM,HUP")
-    assert said == ["cleaned up", "interrupted", "done first", "interrupted then"]
+    output = outcome(number, "env", "--default-signal=INT,TERM,HUP")
+    assert output == ["cleaned up", "interrupted", "done first", "interrupted then"]
 
 
 def test_what_was_to_be_ignored_from_the_start_stays_ignored() -> None:
     """As under nohup."""
-    said = outcome(signal.SIGHUP, "env", "--ignore-signal=HUP", "--default-signal=INT,TERM")
-    assert said[0] == "went on"
+    output = outcome(signal.SIGHUP, "env", "--ignore-signal=HUP", "--default-signal=INT,TERM")
+    assert output[0] == "went on"
 
 
 def test_a_webhook_on_the_machine_ends_with_the_run_that_started_it() -> None:

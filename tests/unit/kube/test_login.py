@@ -67,5 +67,7 @@ def test_a_token_that_kubelet_has_renewed_is_used_within_a_minute(account: Path)
 def test_the_client_costs_a_pod_no_library_that_only_people_need() -> None:
     """The kubernetes library takes 21 MiB."""
     code = "import sys, dispatcher.kube.client; print('kubernetes' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "False\n"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout == "False\n"

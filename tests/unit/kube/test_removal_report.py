@@ -50,9 +50,9 @@ def test_a_text_over_the_limit_is_no_report() -> None:
 def test_pods_beyond_the_limit_are_counted() -> None:
     """Those with an unusual name, too."""
     pods = (*(f"shop/p{n}" for n in range(MAX_PODS + 2)), "a;b")
-    found = decode(encode(RemovalReport("remove", (), pods, more_pods=1)))
-    assert found is not None
-    assert (found.pods, found.more_pods) == (pods[:MAX_PODS], 4)
+    actual = decode(encode(RemovalReport("remove", (), pods, more_pods=1)))
+    assert actual is not None
+    assert (actual.pods, actual.more_pods) == (pods[:MAX_PODS], 4)
 
 
 def test_the_text_is_readable() -> None:

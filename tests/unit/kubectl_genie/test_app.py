@@ -81,10 +81,10 @@ plugin         0.1.0-518f2aaabced  2: n1, n2
 )
 def test_a_table_fits_into_80_columns(run: Run, words: tuple[str, ...], expected: str) -> None:
     """The whole text, as people see it."""
-    done = run(*words)
-    assert done.exit_code == 0, done.output
-    assert done.stdout == expected
-    assert max(map(len, done.stdout.splitlines())) <= output.WIDTH
+    result = run(*words)
+    assert result.exit_code == 0, result.output
+    assert result.stdout == expected
+    assert max(map(len, result.stdout.splitlines())) <= output.WIDTH
 
 
 @pytest.mark.parametrize("words", [("networks",), ("pods", "-A"), ("status",), ("version",)])
@@ -112,24 +112,24 @@ def test_keys_of_json_are_in_camel_case(run: Run) -> None:
 
 def test_pods_can_be_limited_to_one_network(run: Run) -> None:
     """Asked for, or attached."""
-    found = json.loads(run("pods", "-n", "shop", "--network", "canal", "-o", "json").stdout)
-    assert [each["name"] for each in found] == ["web"]
+    actual = json.loads(run("pods", "-n", "shop", "--network", "canal", "-o", "json").stdout)
+    assert [each["name"] for each in actual] == ["web"]
 
 
 def test_what_may_not_be_read_is_named_and_the_rest_is_shown(run: Run) -> None:
     """A namespaced developer sees his pods, and why there is no more."""
-    done = run("status", forbidden=("/api/v1/nodes", f"{APPS}/daemonsets"))
-    assert done.exit_code == 0
-    assert "you may not list nodes" in done.stdout
-    assert done.stderr.startswith(
+    result = run("status", forbidden=("/api/v1/nodes", f"{APPS}/daemonsets"))
+    assert result.exit_code == 0
+    assert "you may not list nodes" in result.stdout
+    assert result.stderr.startswith(
         "note: incomplete, since you may not list daemonsets in namespace"
     )
-    assert done.stderr.endswith(", list nodes\n")
-    done = run("pods", "-n", "shop", forbidden=("/api/v1/namespaces/shop/pods",))
-    assert done.stdout == "No pods in namespace shop.\n"
-    assert "list pods in namespace shop" in done.stderr
-    done = run("networks", forbidden=("/api/v1/nodes",))
-    assert "list nodes" in done.stderr
+    assert result.stderr.endswith(", list nodes\n")
+    result = run("pods", "-n", "shop", forbidden=("/api/v1/namespaces/shop/pods",))
+    assert result.stdout == "No pods in namespace shop.\n"
+    assert "list pods in namespace shop" in result.stderr
+    result = run("networks", forbidden=("/api/v1/nodes",))
+    assert "list nodes" in result.stderr
 
 
 def published(name: str, ready: int, configured: int, *, default: bool = False) -> dict[str, Any]:
@@ -151,12 +151,12 @@ WITHOUT_NODES = ("/api/v1/nodes",)
 
 def test_who_may_not_list_nodes_sees_the_published_networks(run: Run) -> None:
     """With numbers of nodes instead of their names."""
-    done = run("networks", objects=PUBLISHED, forbidden=WITHOUT_NODES)
-    assert [line.split() for line in done.stdout.splitlines()[1:3]] == [
+    result = run("networks", objects=PUBLISHED, forbidden=WITHOUT_NODES)
+    assert [line.split() for line in result.stdout.splitlines()[1:3]] == [
         ["canal", "3/3", "the", "cluster", "bridge,portmap"],
         ["weave", "1/3", "bridge,portmap", "not", "attachable", "on", "1", "node;", "no"],
     ]
-    assert "list nodes" in done.stderr
+    assert "list nodes" in result.stderr
     [_, weave, _] = json.loads(
         run("networks", "-o", "json", objects=PUBLISHED, forbidden=WITHOUT_NODES).stdout
     )
@@ -176,9 +176,9 @@ def test_lint_knows_the_published_networks(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "pod.yaml"
     file.write_text("{kind: Pod, metadata: {name: a, annotations: {cni: wave}}}")
     words = ("lint", "-f", str(file), "--from-cluster")
-    done = run(*words, objects=PUBLISHED, forbidden=WITHOUT_NODES)
-    assert done.exit_code == 1
-    assert 'supported values: "canal", "gpu", "weave" (did you mean "weave"?)' in done.stdout
+    result = run(*words, objects=PUBLISHED, forbidden=WITHOUT_NODES)
+    assert result.exit_code == 1
+    assert 'supported values: "canal", "gpu", "weave" (did you mean "weave"?)' in result.stdout
 
 
 def test_a_cluster_without_genie_fails_with_what_to_do(run: Run) -> None:
@@ -190,10 +190,10 @@ def test_a_cluster_without_genie_fails_with_what_to_do(run: Run) -> None:
         f"{APPS}/deployments": [],
         f"{GENIE}/pods": [],
     }
-    done = run("status", objects=objects)
-    assert done.exit_code == 1
-    assert "genie-system/genie-agent does not exist" in done.stdout
-    assert "-> install Genie" in done.stdout
+    result = run("status", objects=objects)
+    assert result.exit_code == 1
+    assert "genie-system/genie-agent does not exist" in result.stdout
+    assert "-> install Genie" in result.stdout
 
 
 def test_an_api_server_that_does_not_answer_is_one_line(
@@ -227,8 +227,8 @@ def test_every_command_has_help_with_examples_and_exit_codes(run: Run, command: 
 def test_nothing_that_strangers_wrote_reaches_the_terminal_raw(run: Run) -> None:
     """An annotation can hold escape sequences."""
     hostile = pod("web", "weave\x1b[31m", phase="Pending")
-    done = run("pods", "-n", "shop", objects={"/api/v1/namespaces/shop/pods": [hostile]})
-    assert "\x1b" not in done.stdout
+    result = run("pods", "-n", "shop", objects={"/api/v1/namespaces/shop/pods": [hostile]})
+    assert "\x1b" not in result.stdout
 
 
 LOADED = """
@@ -253,10 +253,10 @@ def test_help_lists_every_command_whole_in_80_columns(run: Run) -> None:
     assert "  Examples:\n    kubectl genie status\n" in text
     assert "  Exit codes:\n    0  all is well\n" in text
     assert max(map(len, text.splitlines())) <= output.WIDTH
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", LOADED], capture_output=True, text=True, check=True
     )
-    loaded = [line for line in done.stdout.splitlines() if line.startswith("loaded by")]
+    loaded = [line for line in result.stdout.splitlines() if line.startswith("loaded by")]
     assert len(loaded) == 1 + len(app.COMMANDS)
     assert [line for line in loaded if not line.endswith(" []")] == []
 
@@ -274,8 +274,8 @@ Pod shop/web: chosen by the pod's annotation
 def test_a_pod_that_exists_is_explained(run: Run) -> None:
     """From its annotation, the cluster's nodes and its namespace."""
     objects = {**CLUSTER, "/api/v1/namespaces/shop/pods/web": pod("web", "weave,canal")}
-    done = run("explain", "web", "-n", "shop", objects=objects)
-    assert (done.exit_code, done.stdout) == (0, EXPLAINED)
+    result = run("explain", "web", "-n", "shop", objects=objects)
+    assert (result.exit_code, result.stdout) == (0, EXPLAINED)
 
 
 def test_attachments_that_are_ignored_are_marked(run: Run, tmp_path: Path) -> None:
@@ -283,8 +283,8 @@ def test_attachments_that_are_ignored_are_marked(run: Run, tmp_path: Path) -> No
     file = tmp_path / "pod.yaml"
     annotations = f"{{cni: weave, {keys.NETWORKS}: shop/macvlan@data}}"
     file.write_text(f"{{kind: Pod, metadata: {{name: a, annotations: {annotations}}}}}")
-    done = run("explain", "-f", str(file), "-n", "shop")
-    assert f"\n  data            shop/macvlan  (ignored: {keys.NETWORKS})\n" in done.stdout
+    result = run("explain", "-f", str(file), "-n", "shop")
+    assert f"\n  data            shop/macvlan  (ignored: {keys.NETWORKS})\n" in result.stdout
     [data] = json.loads(run("explain", "-f", str(file), "-o", "json").stdout)
     assert data["ignored"] == [
         {"interface": "data", "network": "shop/macvlan", "annotation": keys.NETWORKS}
@@ -299,11 +299,11 @@ def test_the_pods_of_a_file_are_explained(run: Run, tmp_path: Path) -> None:
         "---\n{kind: Service}\n"
         "---\n{kind: Job, metadata: {name: b}, spec: {template: {spec: {containers: []}}}}\n"
     )
-    done = run("explain", "-f", str(file), "-n", "other")
-    assert done.exit_code == 1
-    assert "Pod shop/a: chosen by" in done.stdout
-    assert "refused: metadata.annotations[cni]" in done.stdout
-    assert "\n\nJob other/b: chosen by the default of the cluster\n" in done.stdout
+    result = run("explain", "-f", str(file), "-n", "other")
+    assert result.exit_code == 1
+    assert "Pod shop/a: chosen by" in result.stdout
+    assert "refused: metadata.annotations[cni]" in result.stdout
+    assert "\n\nJob other/b: chosen by the default of the cluster\n" in result.stdout
     assert json.loads(run("explain", "-f", str(file), "-o", "json").stdout)[0]["refusals"]
 
 
@@ -315,8 +315,8 @@ def test_explain_takes_a_pod_or_a_file(run: Run, words: tuple[str, ...]) -> None
 
 def test_a_pod_that_does_not_exist_is_exit_code_1(run: Run) -> None:
     """With a sentence."""
-    done = run("explain", "missing", "-n", "shop")
-    assert (done.exit_code, done.stdout) == (1, "There is no pod missing in namespace shop.\n")
+    result = run("explain", "missing", "-n", "shop")
+    assert (result.exit_code, result.stdout) == (1, "There is no pod missing in namespace shop.\n")
 
 
 def test_lint_fails_for_an_error_and_passes_for_a_warning(run: Run, tmp_path: Path) -> None:
@@ -324,10 +324,10 @@ def test_lint_fails_for_an_error_and_passes_for_a_warning(run: Run, tmp_path: Pa
     good, bad = tmp_path / "good.yaml", tmp_path / "bad.yaml"
     good.write_text("{kind: Pod, metadata: {name: a, annotations: {cni: canal, networks: b}}}")
     bad.write_text("{kind: Pod, metadata: {name: a, annotations: {cni: cannal}}}")
-    done = run("lint", "-f", str(good), "--networks", "canal")
-    assert (done.exit_code, done.stdout.count("warning:")) == (0, 1)
-    done = run("lint", "-f", str(tmp_path), "--networks", "canal")
-    assert (done.exit_code, done.stdout.count("error:")) == (1, 1)
+    result = run("lint", "-f", str(good), "--networks", "canal")
+    assert (result.exit_code, result.stdout.count("warning:")) == (0, 1)
+    result = run("lint", "-f", str(tmp_path), "--networks", "canal")
+    assert (result.exit_code, result.stdout.count("error:")) == (1, 1)
 
 
 def test_lint_can_ask_the_cluster(run: Run, tmp_path: Path) -> None:
@@ -336,30 +336,30 @@ def test_lint_can_ask_the_cluster(run: Run, tmp_path: Path) -> None:
     file.write_text(
         "{kind: Pod, metadata: {name: a, namespace: shop, annotations: {cni: flannel}}}"
     )
-    done = run("lint", "-f", str(file), "--from-cluster")
-    assert done.exit_code == 1
-    assert 'supported values: "canal", "weave"' in done.stdout
-    done = run("lint", "-f", str(file), "--from-cluster", forbidden=("/api/v1/nodes",))
-    assert done.exit_code == 0
-    assert "you may not list nodes" in done.stderr
+    result = run("lint", "-f", str(file), "--from-cluster")
+    assert result.exit_code == 1
+    assert 'supported values: "canal", "weave"' in result.stdout
+    result = run("lint", "-f", str(file), "--from-cluster", forbidden=("/api/v1/nodes",))
+    assert result.exit_code == 0
+    assert "you may not list nodes" in result.stderr
 
 
 def test_lint_prints_a_report_for_programs(run: Run, tmp_path: Path) -> None:
     """And nothing else; its exit code is that of the text."""
     file = tmp_path / "pod.yaml"
     file.write_text("{kind: Pod, metadata: {name: a, annotations: {cni: '@'}}}")
-    done = run("lint", "-f", str(file), "-o", "sarif")
-    assert done.exit_code == 1
-    assert json.loads(done.stdout)["version"] == "2.1.0"
+    result = run("lint", "-f", str(file), "-o", "sarif")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["version"] == "2.1.0"
 
 
 def test_lint_reads_standard_input() -> None:
     """The end of a pipe of helm or kustomize."""
-    done = CliRunner().invoke(
+    result = CliRunner().invoke(
         app.app, ["lint", "-f", "-"], input="{kind: Pod, metadata: {annotations: {cni: '@'}}}"
     )
-    assert done.exit_code == 1
-    assert done.stdout.startswith("<stdin>:1:")
+    assert result.exit_code == 1
+    assert result.stdout.startswith("<stdin>:1:")
 
 
 @pytest.mark.parametrize(
@@ -377,9 +377,9 @@ def test_a_manifest_that_cannot_be_read_ends_with_exit_code_2(
     file = tmp_path / "pod.yaml"
     if content is not None:
         file.write_bytes(content)
-    done = run("lint", "-f", str(file))
-    assert done.exit_code == 2
-    assert expected in done.stderr
+    result = run("lint", "-f", str(file))
+    assert result.exit_code == 2
+    assert expected in result.stderr
 
 
 CLUSTER_ENTRY = {"name": "c", "cluster": {"server": "https://127.0.0.1:1"}}

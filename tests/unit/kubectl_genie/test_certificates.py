@@ -150,23 +150,23 @@ def test_status_fails_for_a_certificate_that_has_expired(run: Run) -> None:
     """And warns of one that is about to; the dates are those of the cluster's objects."""
     near = (datetime.now(UTC) + timedelta(hours=3)).timestamp()
     objects = {**CLUSTER, metrics_path(A): metrics("1.5e+09")}
-    done = run("status", "-o", "json", objects=objects)
-    assert done.exit_code == 1
-    assert f"the leaf of {A} has expired on 2017-07-14" in certificates(done)["message"]
-    done = run("status", "-o", "json", objects={**CLUSTER, metrics_path(A): metrics(str(near))})
-    assert (done.exit_code, certificates(done)["state"]) == (0, "warning")
+    result = run("status", "-o", "json", objects=objects)
+    assert result.exit_code == 1
+    assert f"the leaf of {A} has expired on 2017-07-14" in certificates(result)["message"]
+    result = run("status", "-o", "json", objects={**CLUSTER, metrics_path(A): metrics(str(near))})
+    assert (result.exit_code, certificates(result)["state"]) == (0, "warning")
 
     old = [{"name": "pods", "clientConfig": {"caBundle": bundle(datetime(2021, 1, 1, tzinfo=UTC))}}]
-    done = run("status", "-o", "json", objects={**CLUSTER, CONFIGURATION: {"webhooks": old}})
-    assert certificates(done)["message"] == "the CA in pods has expired on 2021-01-01 00:00Z"
+    result = run("status", "-o", "json", objects={**CLUSTER, CONFIGURATION: {"webhooks": old}})
+    assert certificates(result)["message"] == "the CA in pods has expired on 2021-01-01 00:00Z"
 
 
 def test_who_may_not_ask_the_webhooks_pods_sees_the_ca_alone(run: Run) -> None:
     """With the right that is missing on standard error."""
     forbidden = (metrics_path(A), metrics_path(B))
-    done = run("status", "-o", "json", forbidden=forbidden)
-    assert certificates(done)["message"].endswith("not every leaf could be read")
-    assert "you may not get pods/proxy in namespace genie-system" in done.stderr
+    result = run("status", "-o", "json", forbidden=forbidden)
+    assert certificates(result)["message"].endswith("not every leaf could be read")
+    assert "you may not get pods/proxy in namespace genie-system" in result.stderr
 
 
 def test_a_webhook_without_a_port_for_probes_is_not_asked(run: Run) -> None:

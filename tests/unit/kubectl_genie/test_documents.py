@@ -32,8 +32,8 @@ items:
 
 def test_documents_and_the_items_of_lists_are_read_one_by_one() -> None:
     """Empty documents, and items that are no objects, are left out."""
-    found = [(each.kind, each.namespace, each.name) for each in read_documents(TWO, "f")]
-    assert found == [("Pod", "shop", "web"), ("Pod", "", "job-"), ("Service", "", "s")]
+    actual = [(each.kind, each.namespace, each.name) for each in read_documents(TWO, "f")]
+    assert actual == [("Pod", "shop", "web"), ("Pod", "", "job-"), ("Service", "", "s")]
 
 
 @pytest.mark.parametrize(
@@ -50,8 +50,8 @@ def test_documents_and_the_items_of_lists_are_read_one_by_one() -> None:
     ],
 )
 def test_the_place_of_a_field(number: int, field: str, place: tuple[int, int]) -> None:
-    found = list(read_documents(TWO, "f"))[number].place(field)
-    assert (found.file, found.line, found.column) == ("f", *place)
+    actual = list(read_documents(TWO, "f"))[number].place(field)
+    assert (actual.file, actual.line, actual.column) == ("f", *place)
 
 
 @pytest.mark.parametrize(
@@ -87,6 +87,6 @@ def test_a_folder_is_searched_for_manifests(tmp_path: Path) -> None:
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.touch()
-    found = [str(each.relative_to(tmp_path)) for each in manifest_files(tmp_path)]
-    assert found == ["a/c.json", "a/d.yml", "b.yaml"]
+    actual = [str(each.relative_to(tmp_path)) for each in manifest_files(tmp_path)]
+    assert actual == ["a/c.json", "a/d.yml", "b.yaml"]
     assert manifest_files(tmp_path / "README.md") == [tmp_path / "README.md"]

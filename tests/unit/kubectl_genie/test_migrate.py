@@ -159,11 +159,11 @@ def test_a_pod_keeps_its_networks(
     value: dict[str, Any], verdict: str, changes: dict[str, str | None], message: str
 ) -> None:
     """What stays, what a patch changes, and what a person must decide."""
-    found = plan(*LOGICAL, value).findings[len(LOGICAL) :]
-    assert str(found[0].verdict) == verdict
-    assert message in found[0].message
-    assert values(found[0].patch) == changes
-    assert found[0].command == "", "pods are created anew"
+    actual = plan(*LOGICAL, value).findings[len(LOGICAL) :]
+    assert str(actual[0].verdict) == verdict
+    assert message in actual[0].message
+    assert values(actual[0].patch) == changes
+    assert actual[0].command == "", "pods are created anew"
 
 
 def test_without_a_known_default_the_network_on_eth0_must_be_given() -> None:
@@ -265,15 +265,15 @@ def definition(name: str, namespace: str, config: Any) -> dict[str, Any]:
 def test_a_definition_becomes_a_configuration_of_the_nodes() -> None:
     """A single plugin becomes a list; a name that two namespaces use is named."""
     single = '{"cniVersion": "0.4.0", "name": "x", "type": "macvlan"}'
-    found = plan(
+    actual = plan(
         definition("a", "shop", single), definition("b", "shop", None), definition("b", "ops", "{")
     )
-    assert [each.conflist for each in found.files] == [
+    assert [each.conflist for each in actual.files] == [
         {"cniVersion": "0.4.0", "name": "a", "plugins": [{"type": "macvlan"}]}
     ]
-    assert "as /etc/cni/genie.d/a.conflist" in found.findings[0].message
-    assert "pods name the node's network b" in found.findings[1].message
-    assert "rename those of other namespaces" in found.findings[1].message
+    assert "as /etc/cni/genie.d/a.conflist" in actual.findings[0].message
+    assert "pods name the node's network b" in actual.findings[1].message
+    assert "rename those of other namespaces" in actual.findings[1].message
 
 
 def test_objects_without_networks_and_excluded_namespaces_are_left_out() -> None:
@@ -319,10 +319,10 @@ def cluster() -> dict[str, Any]:
 
 def test_the_cluster_is_scanned(run: Run) -> None:
     """Kinds that it does not have are no objects; the limits are those of the webhook."""
-    done = run("migrate", objects=cluster())
-    assert (done.exit_code, done.stdout) == (1, TABLE)
-    found = json.loads(run("migrate", "-o", "json", objects=cluster()).stdout)
-    assert {each["verdict"] for each in found["findings"]} == {"same", "check"}
+    result = run("migrate", objects=cluster())
+    assert (result.exit_code, result.stdout) == (1, TABLE)
+    actual = json.loads(run("migrate", "-o", "json", objects=cluster()).stdout)
+    assert {each["verdict"] for each in actual["findings"]} == {"same", "check"}
 
 
 def test_files_are_read_with_their_places_and_networks_are_written(
@@ -334,14 +334,14 @@ def test_files_are_read_with_their_places_and_networks_are_written(
     confs.mkdir()
     (confs / "10-weave.conflist").write_text(json.dumps(WEAVE))
     (confs / "20-broken.conf").write_text("{")
-    done = run("migrate", "-f", str(manifest), "--cni-conf", str(confs), "--write", str(out))
-    assert done.exit_code == 1
+    result = run("migrate", "-f", str(manifest), "--cni-conf", str(confs), "--write", str(out))
+    assert result.exit_code == 1
     line = next(
         d.place("").line for d in read_documents(manifest.read_text(), "") if d.kind == "Pod"
     )
-    assert f"check   Pod web  ({manifest}:{line})\n" in done.stdout
-    assert "Pods must be created anew" in done.stdout
-    assert "Converted networks: 2" in done.stdout
+    assert f"check   Pod web  ({manifest}:{line})\n" in result.stdout
+    assert "Pods must be created anew" in result.stdout
+    assert "Converted networks: 2" in result.stdout
     assert {each.name for each in (out / "genie.d").iterdir()} == {"net1.conflist", "net3.conflist"}
     listed = json.loads((out / "network-attachment-definitions.json").read_text())
     assert [each["metadata"]["name"] for each in listed["items"]] == ["net1", "net3"]
@@ -351,6 +351,6 @@ def test_nothing_to_do_is_exit_code_0(run: Run, tmp_path: Path) -> None:
     """With the count of what stays the same."""
     manifest = tmp_path / "pod.yaml"
     manifest.write_text(yaml.safe_dump(pod(cni="canal")))
-    done = run("migrate", "-f", str(manifest))
+    result = run("migrate", "-f", str(manifest))
     expected = "Nothing needs a change.\n\nObjects with networks that stay the same: 1\n"
-    assert (done.exit_code, done.stdout) == (0, expected)
+    assert (result.exit_code, result.stdout) == (0, expected)

@@ -45,11 +45,11 @@ def test_a_command_of_the_node_runs_in_the_privileged_container(
     run: Run, executed: list[tuple[str, ...]], command: str, words: tuple[str, ...]
 ) -> None:
     """In the node's own root, from where the agent has installed it; its exit code counts."""
-    done = run(command, *words, objects=ON_NODE)
+    result = run(command, *words, objects=ON_NODE)
     program = ("chroot", "/host", "/k3s/bin/genie", command)
     assert executed == [("genie-system", "genie-agent-n1", "reaper", *program)]
-    assert (done.exit_code, done.stderr) == (1, "n1: a warning\n")
-    assert done.stdout == "n1:\n  record\ufffd broken\n"
+    assert (result.exit_code, result.stderr) == (1, "n1: a warning\n")
+    assert result.stdout == "n1:\n  record\ufffd broken\n"
 
 
 def test_attachments_of_one_pod_are_chosen_on_the_node(
@@ -62,16 +62,16 @@ def test_attachments_of_one_pod_are_chosen_on_the_node(
 
 def test_reports_of_nodes_are_json_by_node(run: Run, executed: list[tuple[str, ...]]) -> None:
     """From the nodes' own JSON."""
-    done = run("doctor", "-o", "json", objects=ON_NODE)
-    assert json.loads(done.stdout) == {"n1": {"ok": False}}
+    result = run("doctor", "-o", "json", objects=ON_NODE)
+    assert json.loads(result.stdout) == {"n1": {"ok": False}}
     assert executed[0][-2:] == ("--output", "json")
 
 
 def test_logs_name_the_container_of_each_line(run: Run) -> None:
     """Of agent and reaper."""
     apis: list[FakeAPI] = []
-    done = run("logs", "n1", "--tail", "7", objects=ON_NODE, change=apis.append)
-    assert done.stdout.splitlines()[::2] == ["agent  first", "reaper first"]
+    result = run("logs", "n1", "--tail", "7", objects=ON_NODE, change=apis.append)
+    assert result.stdout.splitlines()[::2] == ["agent  first", "reaper first"]
     paths = [path for path, _ in apis[0].asked if "/log?" in path]
     assert paths[0] == f"{GENIE}/pods/genie-agent-n1/log?container=agent&tailLines=7"
 
@@ -83,11 +83,11 @@ def test_a_bundle_is_a_file_of_its_owner(
     file = tmp_path / "b.tar.gz"
     pods = [*ON_NODE[f"{GENIE}/pods"], webhook_pod("genie-webhook-a")]
     objects = {**CLUSTER, f"{GENIE}/pods": pods, "/api/v1/events": []}
-    done = run("bundle", "--file", str(file), objects=objects)
-    assert (done.exit_code, done.stdout) == (0, f"{file}\n"), done.output
+    result = run("bundle", "--file", str(file), objects=objects)
+    assert (result.exit_code, result.stdout) == (0, f"{file}\n"), result.output
     assert file.stat().st_mode & 0o777 == 0o600
-    assert "collecting nodes/n1/doctor.json" in done.stderr
-    assert "collecting webhook/genie-webhook-a/webhook.log" in done.stderr
+    assert "collecting nodes/n1/doctor.json" in result.stderr
+    assert "collecting webhook/genie-webhook-a/webhook.log" in result.stderr
     assert [words[-3] for words in executed] == ["doctor", "attachments"]
 
 

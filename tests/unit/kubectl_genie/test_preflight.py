@@ -161,13 +161,16 @@ def test_workloads_that_an_upgrade_would_refuse_are_listed(
         {**each, "metadata": {**each["metadata"], "annotations": {}}}
         for each in objects["/api/v1/nodes"]
     ]
-    done = run("preflight", objects=objects)
-    assert (done.exit_code, done.stdout.splitlines()[-1]) == (0, "No workload would be refused.")
-    done = run(*limit, objects=objects)
-    assert (done.exit_code, done.stdout) == (1, TABLE)
-    found = json.loads(run(*limit, "-o", "json", objects=objects).stdout)
-    assert [each["subject"] for each in found["workloads"]] == ["Deployment shop/web"]
-    assert {each["subject"] for each in found["checks"]} >= {"API server", "runtime"}
+    result = run("preflight", objects=objects)
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (
+        0,
+        "No workload would be refused.",
+    )
+    result = run(*limit, objects=objects)
+    assert (result.exit_code, result.stdout) == (1, TABLE)
+    actual = json.loads(run(*limit, "-o", "json", objects=objects).stdout)
+    assert [each["subject"] for each in actual["workloads"]] == ["Deployment shop/web"]
+    assert {each["subject"] for each in actual["checks"]} >= {"API server", "runtime"}
 
 
 def test_the_webhooks_own_limits_count_where_none_is_given(run: Run) -> None:
@@ -181,9 +184,9 @@ def test_the_webhooks_own_limits_count_where_none_is_given(run: Run) -> None:
         f"{APPS}/deployments": [webhook],
         f"{GENIE}/configmaps/genie-webhook-x": {"data": settings},
     }
-    done = run("preflight", "-o", "json", objects=objects)
+    result = run("preflight", "-o", "json", objects=objects)
     [finding] = [
-        each for each in json.loads(done.stdout)["workloads"] if each["severity"] == "error"
+        each for each in json.loads(result.stdout)["workloads"] if each["severity"] == "error"
     ]
     assert "must have at most 1 network in namespace" in finding["message"]
     container["env"] = [{"name": "GENIE_MAX_ATTACHMENTS", "value": "2"}]
@@ -194,8 +197,8 @@ def test_networks_that_plugins_cannot_combine_are_found(run: Run) -> None:
     """By the plugin types that every node of the network reports."""
     objects = cluster("weave,weave")
     objects["/api/v1/nodes"] = objects["/api/v1/nodes"][:1]
-    done = run("preflight", "-o", "json", objects=objects)
-    [finding] = json.loads(done.stdout)["workloads"]
+    result = run("preflight", "-o", "json", objects=objects)
+    [finding] = json.loads(result.stdout)["workloads"]
     assert finding["severity"] == "error"
     assert "weave-net" in finding["message"]
 
@@ -207,7 +210,7 @@ def test_a_developer_gets_the_workloads_of_his_namespace(run: Run) -> None:
     objects |= {"/version": {"gitVersion": "v1.37.2"}, f"{GENIE}/pods": []}
     objects["/apis/apps/v1/namespaces/default/deployments"] = [deployment("@")]
     every = ("/api/v1/nodes", "/api/v1/namespaces", f"{APPS}/daemonsets", f"{APPS}/deployments")
-    done = run("preflight", "-o", "json", objects=objects, forbidden=(*RESOURCES, *every))
-    subjects = {each["subject"] for each in json.loads(done.stdout)["workloads"]}
+    result = run("preflight", "-o", "json", objects=objects, forbidden=(*RESOURCES, *every))
+    subjects = {each["subject"] for each in json.loads(result.stdout)["workloads"]}
     assert subjects == {"Deployment shop/web"}
-    assert ", list deployments, " in done.stderr
+    assert ", list deployments, " in result.stderr

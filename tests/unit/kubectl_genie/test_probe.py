@@ -59,10 +59,10 @@ def answer_with(admit: Callable[[Mapping[str, Any]], dict[str, Any]]) -> Callabl
 
 def test_a_pod_that_is_refused_fails_the_check(run: Run) -> None:
     """With the API server's own sentence as what to do."""
-    done = run("status", "-o", "json", change=answer_with(refuse))
-    assert done.exit_code == 1
+    result = run("status", "-o", "json", change=answer_with(refuse))
+    assert result.exit_code == 1
     expected = "a pod that names weave is refused in namespace default -> weave is on strike"
-    assert seen(done, "admission") == expected
+    assert seen(result, "admission") == expected
 
 
 @pytest.mark.parametrize("admit", [ignore, refuse_blanks])
@@ -70,9 +70,9 @@ def test_a_webhook_that_the_api_server_cannot_call_fails_the_check(
     run: Run, admit: Callable[[Mapping[str, Any]], dict[str, Any]]
 ) -> None:
     """Its failure policy admits the pod, so only the blank shows it, which a policy may refuse."""
-    done = run("status", "-o", "json", change=answer_with(admit))
-    assert done.exit_code == 1
-    assert "does not call the webhook" in seen(done, "admission")
+    result = run("status", "-o", "json", change=answer_with(admit))
+    assert result.exit_code == 1
+    assert "does not call the webhook" in seen(result, "admission")
 
 
 def test_without_a_webhook_an_admitted_pod_is_enough(run: Run) -> None:
@@ -108,11 +108,11 @@ def test_where_no_pod_can_be_tried_the_answer_is_unknown(
     def set_all(api: FakeAPI) -> None:
         vars(api).update(change)
 
-    done = run("status", *words, "-o", "json", change=set_all)
-    assert (done.exit_code, states(done)["admission"]) == (0, "unknown")
-    assert reason in seen(done, "admission")
-    done = run("status", *words, "--wait", "--timeout", "0", "-o", "json", change=set_all)
-    assert done.exit_code == 1
+    result = run("status", *words, "-o", "json", change=set_all)
+    assert (result.exit_code, states(result)["admission"]) == (0, "unknown")
+    assert reason in seen(result, "admission")
+    result = run("status", *words, "--wait", "--timeout", "0", "-o", "json", change=set_all)
+    assert result.exit_code == 1
 
 
 def test_networks_that_the_namespace_does_not_allow_are_not_tried(run: Run) -> None:
@@ -152,9 +152,9 @@ def test_a_network_whose_nodes_cannot_run_pods_fails(
     run: Run, change: dict[str, Any], reason: str
 ) -> None:
     """The label alone promises nothing: weave is on n1 only."""
-    done = run("status", "-o", "json", objects={**CLUSTER, **change})
-    assert done.exit_code == 1
-    assert f"but no pod can run there: {reason}" in seen(done, "network weave")
+    result = run("status", "-o", "json", objects={**CLUSTER, **change})
+    assert result.exit_code == 1
+    assert f"but no pod can run there: {reason}" in seen(result, "network weave")
 
 
 def test_waiting_ends_when_a_pod_would_be_attached(
@@ -177,10 +177,10 @@ def test_waiting_ends_when_a_pod_would_be_attached(
         )
     )
     monkeypatch.setattr("time.sleep", lambda _: next(steps)(apis[0]))
-    done = run("status", "--wait", objects=objects, change=begin)
-    assert done.exit_code == 0, done.output
+    result = run("status", "--wait", objects=objects, change=begin)
+    assert result.exit_code == 0, result.output
     assert list(steps) == []
-    waited = [line for line in done.stderr.splitlines() if line.startswith("waiting: ")]
+    waited = [line for line in result.stderr.splitlines() if line.startswith("waiting: ")]
     assert [line.split()[1] for line in waited] == ["POST", "POST", "admission:", "admission:"]
 
 

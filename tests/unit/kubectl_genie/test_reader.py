@@ -13,9 +13,9 @@ def test_a_list_is_read_page_by_page() -> None:
     for [item] in pages:
         item["metadata"]["labels"] = {"x": "y"}
     api = FakeAPI({"/api/v1/nodes": pages})
-    found = Reader(api).list_all("nodes", selector="x=y")
-    assert found is not None
-    assert [each["metadata"]["name"] for each in found] == ["a", "b", "c"]
+    actual = Reader(api).list_all("nodes", selector="x=y")
+    assert actual is not None
+    assert [each["metadata"]["name"] for each in actual] == ["a", "b", "c"]
     assert [query.get("continue") for _, query in api.asked] == [None, "1", "2"]
     assert {query["labelSelector"] for _, query in api.asked} == {"x=y"}
 

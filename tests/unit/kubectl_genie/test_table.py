@@ -157,11 +157,11 @@ def test_no_word_is_broken_and_nothing_is_lost_but_the_columns_that_are_named(
 def test_columns_that_are_left_out_are_named(run: Callable[..., Result]) -> None:
     """On standard error, with what has them all."""
     pods = [pod(f"{'a-long-name-' * 4}{n}", "weave", {"weave": "eth0"}) for n in range(2)]
-    done = run("pods", "-A", objects={"/api/v1/pods": pods})
-    assert "ASKED FOR" not in done.stdout
-    assert done.stderr == (
+    result = run("pods", "-A", objects={"/api/v1/pods": pods})
+    assert "ASKED FOR" not in result.stdout
+    assert result.stderr == (
         "note: NODE and ASKED FOR left out: the terminal is too narrow (--output yaml has all)\n"
     )
-    assert [line.split()[1] for line in done.stdout.splitlines()[1:]] == [
+    assert [line.split()[1] for line in result.stdout.splitlines()[1:]] == [
         each["metadata"]["name"] for each in pods
     ]

@@ -61,8 +61,8 @@ def environ(variables: dict[str, str]) -> dict[str, str]:
 def in_pipe(variables: dict[str, str]) -> str:
     """Return what the program prints into a pipe."""
     command = [sys.executable, "-c", PRINT]
-    done = subprocess.run(command, env=environ(variables), check=True, capture_output=True)
-    return done.stdout.decode()
+    result = subprocess.run(command, env=environ(variables), check=True, capture_output=True)
+    return result.stdout.decode()
 
 
 def on_terminal(variables: dict[str, str]) -> str:

@@ -66,17 +66,17 @@ def mode(api: Api) -> str:
 def test_a_refusal_names_pods_and_nodes_and_changes_nothing(run: Run) -> None:
     """The whole text, as in docs/kubectl-genie.md."""
     api = refusing()
-    done = run(api)
-    assert (done.exit_code, done.stdout, mode(api)) == (1, REFUSED, "install")
+    result = run(api)
+    assert (result.exit_code, result.stdout, mode(api)) == (1, REFUSED, "install")
     page = (Path(__file__).parents[3] / "docs" / "kubectl-genie.md").read_text()
     assert REFUSED in page
 
 
 def test_json_has_every_pod(run: Run) -> None:
     """For programs; the exit code is the same."""
-    done = run(refusing(), "-o", "json")
-    data = json.loads(done.stdout)
-    assert (done.exit_code, data["result"], data["mode"]) == (1, "refused", "install")
+    result = run(refusing(), "-o", "json")
+    data = json.loads(result.stdout)
+    assert (result.exit_code, data["result"], data["mode"]) == (1, "refused", "install")
     assert [(each["node"], each["pods"]) for each in data["obstacles"]] == [
         ("n1", ["shop/web"]),
         ("n2", []),
@@ -86,26 +86,26 @@ def test_json_has_every_pod(run: Run) -> None:
 def test_a_dry_run_of_what_is_possible_changes_nothing(run: Run) -> None:
     """With one of the nodes left out."""
     api = Api(SETTINGS, node("n1"), node("n2", ready="Unknown"), agent("n1"))
-    done = run(api, "--dry-run", "--ignore-nodes", "n2")
-    assert (done.exit_code, mode(api)) == (0, "install")
-    assert done.stdout.endswith("Nothing keeps Genie from being removed. Nothing was changed.\n")
+    result = run(api, "--dry-run", "--ignore-nodes", "n2")
+    assert (result.exit_code, mode(api)) == (0, "install")
+    assert result.stdout.endswith("Nothing keeps Genie from being removed. Nothing was changed.\n")
 
 
 def test_progress_is_on_standard_error_and_the_end_on_standard_output(run: Run) -> None:
     """The node here has lost Genie before."""
     api = Api(SETTINGS, node("n1", ""))
-    done = run(api)
-    assert (done.exit_code, mode(api)) == (0, "remove")
-    assert done.stderr.splitlines() == ['the mode is "disable" now', 'the mode is "remove" now']
-    assert done.stdout.startswith("Genie is removed from the nodes;")
+    result = run(api)
+    assert (result.exit_code, mode(api)) == (0, "remove")
+    assert result.stderr.splitlines() == ['the mode is "disable" now', 'the mode is "remove" now']
+    assert result.stdout.startswith("Genie is removed from the nodes;")
 
 
 def test_a_node_that_does_not_follow_is_exit_code_3(run: Run) -> None:
     """And the mode is what it was."""
     api = Api(SETTINGS, node("n1"), agent("n1"))
-    done = run(api, "--timeout", "0")
-    assert (done.exit_code, mode(api)) == (3, "install")
-    assert 'n1: no answer in time: its agent has not applied the mode "disable"' in done.stdout
+    result = run(api, "--timeout", "0")
+    assert (result.exit_code, mode(api)) == (3, "install")
+    assert 'n1: no answer in time: its agent has not applied the mode "disable"' in result.stdout
 
 
 def test_the_help_documents_exit_codes_and_has_examples(run: Run) -> None:
@@ -127,6 +127,6 @@ def test_the_cluster_is_that_of_the_kubeconfig(monkeypatch: pytest.MonkeyPatch) 
         return api.client()
 
     monkeypatch.setattr(Kube, "load", load)
-    found = removal.connect("/k", "two", "genie-system").settings()
-    assert found is not None
-    assert (found.mode, asked) == ("install", [("/k", "two")])
+    actual = removal.connect("/k", "two", "genie-system").settings()
+    assert actual is not None
+    assert (actual.mode, asked) == ("install", [("/k", "two")])

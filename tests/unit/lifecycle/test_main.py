@@ -73,9 +73,9 @@ def test_nodes_are_read_with_their_pods_and_agents() -> None:
     impostor = agent("n2")
     impostor["metadata"]["namespace"] = "shop"
     api = Api(node("n1"), node("n2"), pod("web", "weave"), agent("n1"), impostor)
-    found = {each.name: each for each in KubeCluster(api.client(), NAMESPACE).nodes()}
-    assert [found[name].has_agent for name in ("n1", "n2")] == [True, False]
-    assert [each.name for each in found["n1"].pods] == ["shop/web"]
+    actual = {each.name: each for each in KubeCluster(api.client(), NAMESPACE).nodes()}
+    assert [actual[name].has_agent for name in ("n1", "n2")] == [True, False]
+    assert [each.name for each in actual["n1"].pods] == ["shop/web"]
 
 
 def test_lists_are_read_page_by_page() -> None:
@@ -88,8 +88,8 @@ def test_lists_are_read_page_by_page() -> None:
             more = {} if "continue" in query else {"continue": "x"}
             return {"items": [{"page": len(asked)}], "metadata": more}
 
-    found = list(list_objects(Pages(), "/api/v1/pods"))  # type: ignore[arg-type]
-    assert found == [{"page": 1}, {"page": 2}]
+    actual = list(list_objects(Pages(), "/api/v1/pods"))  # type: ignore[arg-type]
+    assert actual == [{"page": 1}, {"page": 2}]
     assert asked == [{"limit": "500"}, {"limit": "500", "continue": "x"}]
 
 

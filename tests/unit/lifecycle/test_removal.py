@@ -67,9 +67,9 @@ def test_a_node_that_cannot_answer_says_how_to_go_on_without_it() -> None:
 def test_a_message_names_some_pods_and_counts_the_others() -> None:
     """All are in the outcome, for programs."""
     count = MAX_NAMES + 5
-    [found] = obstacles([situation("n1", *((f"s/p{n}", "weave") for n in range(count)))], ())
-    assert f"s/p{MAX_NAMES - 1} and 5 more:" in found.reason
-    assert len(found.pods) == count
+    [actual] = obstacles([situation("n1", *((f"s/p{n}", "weave") for n in range(count)))], ())
+    assert f"s/p{MAX_NAMES - 1} and 5 more:" in actual.reason
+    assert len(actual.pods) == count
 
 
 DISABLED, REMOVING = RemovalReport("disable", ("canal",)), RemovalReport("remove", ("canal",))
@@ -107,6 +107,6 @@ DISABLED, REMOVING = RemovalReport("disable", ("canal",)), RemovalReport("remove
 )
 def test_what_a_node_still_has_to_do(changes: dict[str, Any], mode: str, expected: str) -> None:
     """Until nothing of Genie's is on the Node."""
-    found = remaining(situation(**changes), mode)
-    assert expected in found
-    assert bool(found) == bool(expected)
+    actual = remaining(situation(**changes), mode)
+    assert expected in actual
+    assert bool(actual) == bool(expected)

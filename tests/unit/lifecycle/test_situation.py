@@ -28,8 +28,8 @@ def test_a_node_has_its_state_its_report_and_its_pods() -> None:
 )  # fmt: skip
 def test_any_label_or_annotation_of_ours_marks_a_node(mark: dict[str, Any]) -> None:
     """The annotation about the removal is the last to go."""
-    [found] = read_nodes([{"metadata": {"name": "n1", **mark}}], [], [])
-    assert found.is_marked
+    [actual] = read_nodes([{"metadata": {"name": "n1", **mark}}], [], [])
+    assert actual.is_marked
 
 
 @pytest.mark.parametrize(
@@ -50,8 +50,8 @@ def test_a_pod_has_what_genie_attached_else_what_it_asked_for(
     given: dict[str, Any], expected: tuple[str, ...] | None
 ) -> None:
     """A pod that Genie never saw needs nothing of it."""
-    [found] = read_nodes([node("n1")], [given], [])
-    assert [each.networks for each in found.pods] == ([] if expected is None else [expected])
+    [actual] = read_nodes([node("n1")], [given], [])
+    assert [each.networks for each in actual.pods] == ([] if expected is None else [expected])
 
 
 @pytest.mark.parametrize("status", ["{", "[1]", '{"a": 1}', "[" * 100_000, '[{"name": 1}]'])
@@ -59,11 +59,11 @@ def test_a_malformed_network_status_counts_as_none(status: str) -> None:
     """The annotation is text that its namespace's owner may write."""
     given = pod("a", cni="weave")
     given["metadata"]["annotations"]["k8s.v1.cni.cncf.io/network-status"] = status
-    [found] = read_nodes([node("n1")], [given], [])
-    assert found.pods == (PodNetworks("shop/a", ("weave",)),)
+    [actual] = read_nodes([node("n1")], [given], [])
+    assert actual.pods == (PodNetworks("shop/a", ("weave",)),)
 
 
 def test_objects_without_any_field_are_read() -> None:
     """Whatever the API server may leave out."""
-    [found] = read_nodes([{}], [{}, {"spec": None, "metadata": 1}], [{}])
-    assert (found.name, found.is_ready, found.pods) == ("", False, ())
+    [actual] = read_nodes([{}], [{}, {"spec": None, "metadata": 1}], [{}])
+    assert (actual.name, actual.is_ready, actual.pods) == ("", False, ())

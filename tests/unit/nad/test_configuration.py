@@ -214,9 +214,9 @@ def test_faults_are_bounded() -> None:
 )
 def test_a_field_of_another_type_is_a_fault(value: Any, expected: list[str]) -> None:
     """Its value counts as empty."""
-    found = [str(each) for each in read(value).faults]
-    assert len(found) == len(expected)
-    assert all(part.lstrip(": ") in each for part, each in zip(expected, found, strict=True))
+    actual = [str(each) for each in read(value).faults]
+    assert len(actual) == len(expected)
+    assert all(part.lstrip(": ") in each for part, each in zip(expected, actual, strict=True))
 
 
 def test_a_device_is_refused() -> None:

@@ -124,8 +124,8 @@ def test_the_faults_of_all_annotations_are_reported_at_once() -> None:
     ]
     with pytest.raises(InvalidPlanError) as caught:
         plan_pod(pod("a", "x@eth0,y@d,z@d", "b,c@e"), "")
-    found = [key for key, _ in caught.value.faults]
-    assert found == [DEFAULT_NETWORK, DEFAULT_NETWORK, NETWORKS, NETWORKS]
+    actual = [key for key, _ in caught.value.faults]
+    assert actual == [DEFAULT_NETWORK, DEFAULT_NETWORK, NETWORKS, NETWORKS]
     with pytest.raises(InvalidPlanError) as caught:
         plan_pod(pod("a/b", "x@d,y@d", "B"), "")
     assert [key for key, _ in caught.value.faults] == [DEFAULT_NETWORK, "cni", NETWORKS]
@@ -167,7 +167,7 @@ assert "dispatcher.nad.json_places" not in loaded
 def test_a_valid_plan_loads_cheap_modules_alone() -> None:
     """The plugin will make it for every pod with definitions, before the pod starts."""
     root = Path(annotation.__file__).parents[1]
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-IS", "-c", LOADED, root], capture_output=True, text=True, check=True
     )
-    assert set(done.stdout.split()) <= {"__future__", "_json", "_socket"}
+    assert set(result.stdout.split()) <= {"__future__", "_json", "_socket"}

@@ -202,10 +202,10 @@ def test_standard_error_that_is_closed_is_no_failure(tmp_path: Path) -> None:
         "import os, time; from dispatcher.plugin.delegate import Runner; os.close(2);"
         f"print(Runner(['{tmp_path}'], {{}}, None)({CONF!r}, {ADD!r}, time.monotonic() + 9))"
     )
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", program], check=True, capture_output=True, text=True
     )
-    assert done.stdout == "{}\n"
+    assert result.stdout == "{}\n"
 
 
 def test_standard_error_that_breaks_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:

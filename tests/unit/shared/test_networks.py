@@ -114,10 +114,10 @@ def test_a_broken_file_harms_only_itself(tmp_path: Path) -> None:
     """Its own names are refused with its reason; the others stay."""
     put(tmp_path / "10-weave.conf", "weave")
     (tmp_path / "20-canal.conf").write_text("{")
-    found = scan([str(tmp_path)])
-    assert sorted(found.confs) == ["10-weave", "weave"]
-    assert list(found.broken_files) == [f"{tmp_path}/20-canal.conf"]
-    assert sorted(found.broken_names) == ["20-canal", "canal"]
+    actual = scan([str(tmp_path)])
+    assert sorted(actual.confs) == ["10-weave", "weave"]
+    assert list(actual.broken_files) == [f"{tmp_path}/20-canal.conf"]
+    assert sorted(actual.broken_names) == ["20-canal", "canal"]
     with pytest.raises(InvalidConfError, match=r"20-canal\.conf: not valid JSON"):
         find("canal", [str(tmp_path)])
 
@@ -137,10 +137,10 @@ def test_what_is_ignored_by_one_name_is_ignored_by_all(tmp_path: Path, name: str
     """A setting of the agent leaves some networks out; it need not list each one's names."""
     put(tmp_path / "10-calico.conf", "k8s-pod-network")
     put(tmp_path / "canal.conf", "canal")
-    found = scan([str(tmp_path)], ignore=[name, "absent"])
-    assert list(found.confs) == ["canal"]
-    assert {"10-calico", "calico", "k8s-pod-network"} <= found.ignored
-    assert "canal" not in found.ignored
+    actual = scan([str(tmp_path)], ignore=[name, "absent"])
+    assert list(actual.confs) == ["canal"]
+    assert {"10-calico", "calico", "k8s-pod-network"} <= actual.ignored
+    assert "canal" not in actual.ignored
 
 
 def test_ignoring_a_name_leaves_the_other_file_that_has_it_too(tmp_path: Path) -> None:
@@ -153,8 +153,8 @@ def test_ignoring_a_name_leaves_the_other_file_that_has_it_too(tmp_path: Path) -
 def test_a_broken_file_can_be_ignored(tmp_path: Path) -> None:
     """By all its names, too."""
     tmp_path.joinpath("10-weave.conf").write_text("{")
-    found = scan([str(tmp_path)], ignore=["weave"])
-    assert (found.broken_names, found.ignored) == ({}, {"weave", "10-weave"})
+    actual = scan([str(tmp_path)], ignore=["weave"])
+    assert (actual.broken_names, actual.ignored) == ({}, {"weave", "10-weave"})
 
 
 def test_names_that_no_annotation_could_hold_are_left_out(tmp_path: Path) -> None:

@@ -30,8 +30,8 @@ def test_networks_that_do_not_fit_are_left_out() -> None:
     many = {f"network-{number:04}": ["bridge", "portmap"] for number in range(1000)}
     text = encode(many)
     assert MAX_BYTES - 40 < len(text) <= MAX_BYTES
-    found = decode(text)
-    assert list(found) == sorted(many)[: len(found)]
+    actual = decode(text)
+    assert list(actual) == sorted(many)[: len(actual)]
 
 
 @pytest.mark.parametrize(
@@ -77,5 +77,5 @@ def test_a_hostile_text_is_ignored_where_it_is_malformed(
 @given(st.text(st.sampled_from("ab=,;-.\n\u00e9"), max_size=60) | st.text())
 def test_any_text_is_read_or_ignored(text: str) -> None:
     """No text raises an error, and what was read can be written."""
-    found = decode(text)
-    assert decode(encode(found)) == {name: tuple(dict.fromkeys(t)) for name, t in found.items()}
+    actual = decode(text)
+    assert decode(encode(actual)) == {name: tuple(dict.fromkeys(t)) for name, t in actual.items()}

@@ -18,10 +18,10 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     """As `make docs`. Its anchors differ from GitHub's, which test_links.py checks: both count."""
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir"]
     env = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
-    done = subprocess.run(
+    result = subprocess.run(
         [*command, tmp_path], cwd=TREE, env=env, capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
     start = (tmp_path / "index.html").read_text()
     assert "did you mean" in start
     assert f"Genie {described_version(TREE)}" in start

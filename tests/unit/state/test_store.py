@@ -29,9 +29,9 @@ def test_files_are_private_and_replaced_whole(tmp_path: Path) -> None:
     assert stat.S_IMODE(Path(state).stat().st_mode) == 0o700
     assert stat.S_IMODE(Path(state, "c1.json").stat().st_mode) == 0o600
     store.write_synced(state, Record("c1", "/other", []))
-    found = store.read(state, "c1")
-    assert found is not None
-    assert found.netns == "/other"
+    actual = store.read(state, "c1")
+    assert actual is not None
+    assert actual.netns == "/other"
     assert [file.name for file in Path(state).iterdir()] == ["c1.json"]
     assert list(store.container_ids(state)) == ["c1"]
     store.remove(state, "c1")
@@ -54,9 +54,9 @@ def test_a_write_that_fails_leaves_the_old_record(
     monkeypatch.setattr("posix.fdatasync", full)
     with pytest.raises(OSError, match="No space"):
         store.write_synced(state, Record("c1", "/new", []))
-    found = store.read(state, "c1")
-    assert found is not None
-    assert found.netns == "/old"
+    actual = store.read(state, "c1")
+    assert actual is not None
+    assert actual.netns == "/old"
     assert [file.name for file in Path(state).iterdir()] == ["c1.json"]
 
 
@@ -76,9 +76,9 @@ def test_a_further_record_has_its_name_at_once(tmp_path: Path) -> None:
     store.write_synced(state, Record("c1", "/old", []))
     finish = store.stage(state, Record("c1", "/new", []))
     for _ in range(2):
-        found = store.read(state, "c1")
-        assert found is not None
-        assert found.netns == "/new"
+        actual = store.read(state, "c1")
+        assert actual is not None
+        assert actual.netns == "/new"
         finish()
 
 
@@ -112,14 +112,14 @@ def test_a_power_cut_leaves_the_last_record_that_was_waited_for(
     store.write_synced(state, Record("c1", "/certain", []))
     for netns in ("/noted", "/noted again"):
         store.write_unsynced(state, Record("c1", netns, []))
-        found = store.read(state, "c1")
-        assert found is not None
-        assert found.netns == netns
+        actual = store.read(state, "c1")
+        assert actual is not None
+        assert actual.netns == netns
     file = tmp_path / "c1.json"
     file.write_bytes(cut(file.read_bytes()))
-    found = store.read(state, "c1")
-    assert found is not None
-    assert found.netns == "/certain"
+    actual = store.read(state, "c1")
+    assert actual is not None
+    assert actual.netns == "/certain"
     store.write_synced(state, Record("c1", "/new", []))
     assert [each.name for each in tmp_path.iterdir()] == ["c1.json"]
     store.write_unsynced(state, Record("c1", "/noted", []))
@@ -140,9 +140,9 @@ def test_a_note_is_waited_for_where_there_are_no_second_names(
     monkeypatch.setattr("posix.link", refused)
     monkeypatch.setattr("posix.fdatasync", synced.append)
     store.write_unsynced(str(tmp_path), Record("c1", "/new", []))
-    found = store.read(str(tmp_path), "c1")
-    assert found is not None
-    assert (found.netns, len(synced)) == ("/new", 1)
+    actual = store.read(str(tmp_path), "c1")
+    assert actual is not None
+    assert (actual.netns, len(synced)) == ("/new", 1)
 
 
 @pytest.mark.parametrize("links", [True, False], ids=["", "where there are no second names"])

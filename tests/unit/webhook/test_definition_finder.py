@@ -95,8 +95,8 @@ def test_one_that_is_created_with_the_pod_is_looked_up_once(rig: FinderRig) -> N
     async def run() -> list[Definitions]:
         return await asyncio.gather(*(rig.later("blue,blue@x") for _ in range(5)))
 
-    found = asyncio.run(run())
-    assert all(each.known["shop/blue"] for each in found)
+    actual = asyncio.run(run())
+    assert all(each.known["shop/blue"] for each in actual)
     assert [call.path for call in rig.api.calls] == [f"{definition.collection_of('shop')}/blue"]
 
 

@@ -91,9 +91,9 @@ def test_a_tenant_is_held_to_the_templates() -> None:
 
 def test_many_faults_give_few_warnings() -> None:
     """API servers truncate all warnings of an object together."""
-    found = warnings(nad({"plugins": [{"type": "/"}] * 9}))
-    assert len(found) == 6
-    assert found[-1] == "spec.config: 4 more; kubectl genie lint -f FILE lists them all"
+    actual = warnings(nad({"plugins": [{"type": "/"}] * 9}))
+    assert len(actual) == 6
+    assert actual[-1] == "spec.config: 4 more; kubectl genie lint -f FILE lists them all"
 
 
 @pytest.mark.parametrize(

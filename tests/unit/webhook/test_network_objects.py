@@ -176,9 +176,9 @@ def test_described_networks_keep_their_objects() -> None:
 def test_networks_with_one_hash_do_not_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody may search for two such names; the first has the object."""
     monkeypatch.setattr("webhook.network_objects.object_name", lambda _network: "same.0")
-    wanted = {"b.b": OLD, "B.b": NEW}
-    assert needed(wanted) == [CreateObject("same.0", "B.b", NEW)]
-    assert needed(wanted, stored("B.b", NEW, name="same.0")) == []
+    expected = {"b.b": OLD, "B.b": NEW}
+    assert needed(expected) == [CreateObject("same.0", "B.b", NEW)]
+    assert needed(expected, stored("B.b", NEW, name="same.0")) == []
 
 
 def applied(

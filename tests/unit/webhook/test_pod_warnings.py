@@ -130,8 +130,8 @@ def test_both_keys_of_multus_are_one_warning() -> None:
     networks, default = "k8s.v1.cni.cncf.io/networks", "v1.multus-cni.io/default-network"
     about = {networks: "a", default: "b"}
     expected = USE_CNI.replace("this annotation", f'this annotation and "{default}"')
-    found = admit(pod(metadata={"annotations": about})).warnings
-    assert found == (f"metadata.annotations[{networks}]: {expected}",)
+    actual = admit(pod(metadata={"annotations": about})).warnings
+    assert actual == (f"metadata.annotations[{networks}]: {expected}",)
 
 
 @pytest.mark.parametrize("value", ["", " \n"])

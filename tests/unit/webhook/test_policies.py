@@ -113,15 +113,15 @@ def test_the_documented_patch_changes_policy_webhook_and_agents_together(
         else:
             assert (body["kind"], body["metadata"]["name"]) == ("ConfigMap", "genie")
             data |= body["data"]
-    wanted = cluster_limits() | data
-    assert wanted != cluster_limits()
+    expected = cluster_limits() | data
+    assert expected != cluster_limits()
     variables = policies[f"ValidatingAdmissionPolicy/{LIMITS}"]["spec"]["variables"]
     assert variables[:2] == [
-        {"name": "clusterMaxAttachments", "expression": wanted["max-attachments"]},
-        {"name": "clusterMaxPerNetwork", "expression": wanted["max-per-network"]},
+        {"name": "clusterMaxAttachments", "expression": expected["max-attachments"]},
+        {"name": "clusterMaxPerNetwork", "expression": expected["max-per-network"]},
     ]
     actions = policies[f"ValidatingAdmissionPolicyBinding/{LIMITS}"]["spec"]["validationActions"]
-    assert actions == {"enforce": ["Deny"], "warn": ["Warn", "Audit"]}[wanted["limits"]]
+    assert actions == {"enforce": ["Deny"], "warn": ["Warn", "Audit"]}[expected["limits"]]
 
 
 @given(st.integers(-1, 99).map(str) | st.text("0123456789+ \n\u0663", max_size=4))

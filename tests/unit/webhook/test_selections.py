@@ -95,6 +95,6 @@ def test_hostile_values_cost_little_and_give_short_warnings() -> None:
         "," * 60_000,
     ]
     for value in values:
-        found = warned({NETWORKS: value})
-        assert 2 <= len(found) <= 7
-        assert all(len(each) <= 256 for each in found)
+        actual = warned({NETWORKS: value})
+        assert 2 <= len(actual) <= 7
+        assert all(len(each) <= 256 for each in actual)

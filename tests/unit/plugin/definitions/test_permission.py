@@ -117,7 +117,7 @@ def test_exactly_the_permitted_definitions_are_attached(
     selected: list[tuple[str, str, bool]], permitted: list[tuple[str, str, bool]]
 ) -> None:
     """In order, and port mappings only where they are permitted."""
-    wanted = [
+    expected = [
         SelectedDefinition(namespace, name, is_default=False, has_port_mappings=flag)
         for namespace, name, flag in selected
     ]
@@ -129,7 +129,7 @@ def test_exactly_the_permitted_definitions_are_attached(
         given or not asked for (_, _, asked), (_, _, given) in zip(selected, permitted, strict=True)
     )
     try:
-        hashes = permitted_hashes(wanted, {keys.ATTACHMENTS: value}, is_validated=True)
+        hashes = permitted_hashes(expected, {keys.ATTACHMENTS: value}, is_validated=True)
     except CNIError:
         assert not is_permitted
     else:
