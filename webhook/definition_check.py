@@ -210,6 +210,7 @@ def _attachments(selected: Sequence[SelectedDefinition], definitions: Definition
             each.selection.name,
             known.short_hash,
             is_default=each.source == keys.DEFAULT_NETWORK,
+            allows_node_network=known.refers_to_node_network,
         )
         for each in selected
         if (known := definitions.known[each.full_name])

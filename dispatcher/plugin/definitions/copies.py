@@ -13,7 +13,7 @@ author.
 from __future__ import annotations
 
 from dispatcher.annotation import quote
-from dispatcher.cni_errors import BROKEN_NETWORK, TRY_AGAIN, CNIError
+from dispatcher.cni_errors import BROKEN_NETWORK, INVALID_ANNOTATION, TRY_AGAIN, CNIError
 from dispatcher.nad import configuration, definition_copy
 from dispatcher.nad.definition import Definition
 from dispatcher.nad.definition_copy import StaleCopyError
@@ -46,12 +46,14 @@ class DefinitionCopies:
         self._directory = f"{call.state_dir}/{definition_copy.DIRECTORY}"
         self._deadline = min(call.deadline.clock() + seconds, call.deadline.for_work)
 
-    def conf(self, namespace: str, name: str, short_hash: str) -> Conf:
+    def conf(
+        self, namespace: str, name: str, short_hash: str, *, allows_node_network: bool
+    ) -> Conf:
         """Return the configuration of a definition, which the webhook saw with *short_hash*.
 
         *namespace* and *name* are valid names; *short_hash* is "" if any copy will do. A definition
-        without a configuration stands for the node's network of its name. Raises
-        :class:`CNIError` with code 11, 101 or 102.
+        without a configuration stands for the node's network of its name, if
+        *allows_node_network*. Raises :class:`CNIError` with code 11, 100, 101 or 102.
         """
         copy = self._await(namespace, name, short_hash)
         sentence = f"NetworkAttachmentDefinition {quote(f'{namespace}/{name}')}"
@@ -66,6 +68,15 @@ class DefinitionCopies:
 
         definition = Definition(namespace, name, uid=copy.uid, config=copy.config)
         if definition.refers_to_node_network:
+            if not allows_node_network:
+                # Otherwise its author could take the config away after admission, and the pod would
+                # have a network that its namespace's allow-list does not have.
+                raise CNIError(
+                    INVALID_ANNOTATION,
+                    f"{sentence} cannot be attached: it has no configuration, and stands for the "
+                    f"node's network {quote(name)}, which admission has not permitted",
+                    "create the pod again, so that the webhook validates it",
+                )
             return self._node_network(name, sentence)
         checked, faults = configuration.validate(definition)
         if checked is None:

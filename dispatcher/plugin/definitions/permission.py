@@ -15,13 +15,15 @@ from __future__ import annotations
 from dispatcher import keys
 from dispatcher.annotation import quote
 from dispatcher.cni_errors import INVALID_ANNOTATION, CNIError
-from dispatcher.nad.attachments import InvalidAttachmentsError, parse_attachments
+from dispatcher.nad.attachments import (
+    InvalidAttachmentsError,
+    PermittedAttachment,
+    parse_attachments,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from dispatcher.nad.attachments import PermittedAttachment
 
 _FIX = "create the pod again, so that the webhook validates it"
 
@@ -44,21 +46,27 @@ class SelectedDefinition:
         """The definition as ``cni-genie.io/attachments`` names it, without its hash."""
         return f"{'=' if self.is_default else ''}{self.namespace}/{self.name}"
 
+    def permitted(self) -> PermittedAttachment:
+        """Return the permission for everything that the definition may need."""
+        return PermittedAttachment(
+            self.namespace, self.name, "", allows_node_network=True, allows_host_port=True
+        )
 
-def permitted_hashes(
+
+def permitted_items(
     selected: Sequence[SelectedDefinition],
     annotations: Mapping[str, str],
     *,
     is_validated: bool,
-) -> list[str]:
-    """Return the hash that the webhook saw of each of *selected*, "" for each if it saw none.
+) -> Sequence[PermittedAttachment]:
+    """Return what the webhook permitted of each of *selected*.
 
-    *is_validated* tells whether admission validates pods like this one. Raises :class:`CNIError`
-    with code 100.
+    *is_validated* tells whether admission validates pods like this one; of others everything is
+    permitted, with "" for the hash. Raises :class:`CNIError` with code 100.
     """
     value = annotations.get(keys.ATTACHMENTS, "")
     if not value and not is_validated:
-        return [""] * len(selected)
+        return [each.permitted() for each in selected]
     if not value and selected:
         raise CNIError(
             INVALID_ANNOTATION,
@@ -72,7 +80,7 @@ def permitted_hashes(
     except InvalidAttachmentsError as error:
         raise _refusal(str(error)) from None
     _compare(selected, permitted)
-    return [each.short_hash for each in permitted]
+    return permitted
 
 
 def _compare(

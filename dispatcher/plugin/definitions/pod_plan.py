@@ -20,7 +20,7 @@ from dispatcher.nad.plan import InvalidPlanError, plan_pod
 from dispatcher.plugin import plan
 from dispatcher.plugin.definitions import delegate_input
 from dispatcher.plugin.definitions.copies import WAIT_SECONDS, DefinitionCopies
-from dispatcher.plugin.definitions.permission import SelectedDefinition, permitted_hashes
+from dispatcher.plugin.definitions.permission import SelectedDefinition, permitted_items
 from dispatcher.state.record import Attachment, pod_of
 
 TYPE_CHECKING = False
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from dispatcher.nad.attachments import PermittedAttachment
     from dispatcher.nad.plan import PlannedAttachment
     from dispatcher.nad.selection import NetworkSelection
     from dispatcher.plugin.call import Call
@@ -67,7 +68,7 @@ def conf_of(call: Call, full_name: str) -> Conf:
     For a rebuilt record that has only the name. Raises :class:`CNIError`.
     """
     namespace, _, name = full_name.partition("/")
-    return DefinitionCopies(call, 0).conf(namespace, name, "")
+    return DefinitionCopies(call, 0).conf(namespace, name, "", allows_node_network=True)
 
 
 class _Pod:
@@ -78,7 +79,7 @@ class _Pod:
         self._annotations = _texts(annotations)
         self._namespace = pod_of(call.request.args)[0]
         self._copies = DefinitionCopies(call, seconds)
-        self._hashes: dict[str, str] = {}
+        self._permitted: dict[str, PermittedAttachment] = {}
         """By interface of the plan."""
         self._own: dict[str, Attachment] = {}
         """By interface of the plan: the networks of ``cni`` or the default."""
@@ -119,13 +120,13 @@ class _Pod:
             raise self._errors[keys.PRIMARY_INTERFACE]  # there is no default
 
         of_definitions = [each for each in planned if each.source != keys.ANNOTATION]
-        hashes = permitted_hashes(
+        permitted = permitted_items(
             [self._selected(each) for each in of_definitions],
             self._annotations,
             is_validated=self._is_validated,
         )
         interfaces = (each.interface for each in of_definitions)
-        self._hashes = dict(zip(interfaces, hashes, strict=True))
+        self._permitted = dict(zip(interfaces, permitted, strict=True))
         return planned
 
     @property
@@ -168,8 +169,13 @@ class _Pod:
                 f"{sentence} cannot use interface {quote(planned.interface)}: this interface "
                 "belongs to the primary; choose another interface",
             )
-        namespace, short_hash = self._namespace_of(selection), self._hashes[planned.interface]
-        conf = self._copies.conf(namespace, selection.name, short_hash)
+        namespace, permitted = self._namespace_of(selection), self._permitted[planned.interface]
+        conf = self._copies.conf(
+            namespace,
+            selection.name,
+            permitted.short_hash,
+            allows_node_network=permitted.allows_node_network,
+        )
         settings = self._call.conf.settings
         requested, variables = delegate_input.requested_args(
             selection, conf, sentence, allows_cni_args=settings.allows_cni_args

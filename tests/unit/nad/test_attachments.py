@@ -18,7 +18,7 @@ from dispatcher.nad.names import MAX_LABEL, MAX_NAME
 
 
 def test_an_example_has_its_parts() -> None:
-    """The default network, a hash for each, and the permission for ports of the node."""
+    """The default network, a hash for each, and the permissions."""
     value = "=kube-system/blue:3f9c2a,shop/macvlan:b01d77+hostPort"
     default, second = parse_attachments(value)
     assert default == PermittedAttachment("kube-system", "blue", "3f9c2a", is_default=True)
@@ -27,6 +27,8 @@ def test_an_example_has_its_parts() -> None:
     assert format_attachments([default, second]) == value
     assert repr(second) == "PermittedAttachment(shop/macvlan:b01d77+hostPort)"
     assert len({default, second, *parse_attachments(value)}) == 2
+    [both] = parse_attachments("shop/weave:000000+nodeNetwork+hostPort")
+    assert (both.name, both.allows_node_network, both.allows_host_port) == ("weave", True, True)
 
 
 REFUSED = {
@@ -44,6 +46,7 @@ REFUSED = {
     "a long hash": "a/b:3f9c2a0",
     "another permission": "a/b:3f9c2a+hostport",
     "one permission twice": "a/b:3f9c2a+hostPort+hostPort",
+    "permissions in another order": "a/b:3f9c2a+hostPort+nodeNetwork",
     "an interface": "a/b@net1:3f9c2a",
     "a newline": "a/b:3f9c2a\n",
     "a blank alone": " ",
@@ -59,10 +62,17 @@ def test_a_value_is_refused(value: str) -> None:
 
 def test_the_largest_value_is_read_and_a_larger_one_is_not() -> None:
     """The limits leave room for the longest names."""
-    longest = PermittedAttachment(
-        "n" * MAX_LABEL, "a" * MAX_NAME, "000000", is_default=True, allows_host_port=True
+    longest, rest = (
+        PermittedAttachment(
+            "n" * MAX_LABEL,
+            "a" * MAX_NAME,
+            "000000",
+            is_default=is_default,
+            allows_node_network=True,
+            allows_host_port=True,
+        )
+        for is_default in (True, False)
     )
-    rest = PermittedAttachment("n" * MAX_LABEL, "a" * MAX_NAME, "000000", allows_host_port=True)
     items = (longest, *[rest] * (MAX_ITEMS - 1))
     assert parse_attachments(format_attachments(items)) == items
     with pytest.raises(InvalidAttachmentsError, match=r"at most 32 items \(has 33\)"):
@@ -77,9 +87,11 @@ permitted = st.builds(
     names,
     st.lists(names, min_size=1, max_size=2).map(".".join),
     st.text("0123456789abcdef", min_size=6, max_size=6),
+    allows_node_network=st.booleans(),
     allows_host_port=st.booleans(),
 )
-noise = st.lists(st.sampled_from([*"=/:,+a ", "a/b:", "3f9c2a", "+hostPort"]), max_size=8)
+words = [*"=/:,+a ", "a/b:", "3f9c2a", "+nodeNetwork", "+hostPort"]
+noise = st.lists(st.sampled_from(words), max_size=8)
 
 
 @given(items=st.lists(permitted, max_size=4), has_default=st.booleans())

@@ -84,7 +84,7 @@ VALID = {
         {NETWORKS: '[{"name": "blue", "ips": ["10.0.0.2/24"]}]'},
         f"shop/blue:{HASH}",
     ),
-    "without a config": ({NETWORKS: "weave"}, f"shop/weave:{HASH}"),
+    "without a config": ({NETWORKS: "weave"}, f"shop/weave:{HASH}+nodeNetwork"),
 }
 
 

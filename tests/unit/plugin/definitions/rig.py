@@ -54,13 +54,14 @@ class DefinitionRig(Rig):
         return format_attachments(map(self._permitted, marks))
 
     def _permitted(self, mark: str) -> PermittedAttachment:
-        full_name = mark.removeprefix("=").removesuffix("+hostPort")
+        full_name = mark.removeprefix("=").partition("+")[0]
         namespace, _, name = full_name.partition("/")
         return PermittedAttachment(
             namespace,
             name,
             self.hashes.get(full_name, "000000"),
             is_default=mark.startswith("="),
+            allows_node_network="+nodeNetwork" in mark,
             allows_host_port=mark.endswith("+hostPort"),
         )
 

@@ -194,7 +194,7 @@ def test_a_definition_without_a_configuration_is_the_network_of_the_node(
 ) -> None:
     """It counts as that network for a static pod's limits."""
     rig.define("ns/weave", "")
-    rig.attach("weave", "ns/weave")
+    rig.attach("weave", "ns/weave+nodeNetwork")
     assert attached(rig) == ["canal@eth0", "ns/weave@net1"]
     assert rig.delegates.calls[1:] == ["ADD w1 weave-net net1", "ADD w2 weave-net net1"]
     rig.run("DEL")
@@ -225,7 +225,7 @@ def test_a_definition_of_a_network_of_the_node_that_cannot_be_attached(
         rig.network(network, *types)
     rig.define(f"ns/{network}", "")
     with pytest.raises(CNIError, match=part) as caught:
-        rig.attach(network, f"ns/{network}")
+        rig.attach(network, f"ns/{network}+nodeNetwork")
     assert caught.value.code == code
     assert f'NetworkAttachmentDefinition "ns/{network}"' in caught.value.msg
 

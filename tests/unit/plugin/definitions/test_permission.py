@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from dispatcher import cni_errors, keys
 from dispatcher.cni_errors import CNIError
 from dispatcher.nad.attachments import PermittedAttachment, format_attachments
-from dispatcher.plugin.definitions.permission import SelectedDefinition, permitted_hashes
+from dispatcher.plugin.definitions.permission import SelectedDefinition, permitted_items
 
 if TYPE_CHECKING:
     from tests.unit.plugin.definitions.rig import DefinitionRig
@@ -59,6 +59,20 @@ def test_port_mappings_are_attached_with_the_permission(rig: DefinitionRig) -> N
         rig.attach(value, "ns/blue+hostPort")
         assert rig.delegates.given[-1]["runtimeConfig"]["portMappings"][0]["hostPort"] == 80
         rig.run("DEL")
+
+
+def test_an_emptied_definition_is_not_the_network_of_the_node(rig: DefinitionRig) -> None:
+    """Its author took the config away after admission, or forged the permission of another."""
+    rig.define("ns/weave", "")
+    for mark in ("ns/weave", "ns/weave+hostPort"):
+        with pytest.raises(
+            CNIError, match='node\'s network "weave", which admission has'
+        ) as caught:
+            rig.attach("weave", mark)
+        assert caught.value.code == cni_errors.INVALID_ANNOTATION
+        assert rig.delegates.calls == []
+    rig.define("ns/blue", {"type": "b1"})  # the permission for a network requires none
+    rig.attach("blue", "ns/blue+nodeNetwork")
 
 
 @pytest.mark.parametrize("more", [{"source": "file"}, {"source": "http"}], ids=str)
@@ -129,9 +143,9 @@ def test_exactly_the_permitted_definitions_are_attached(
         given or not asked for (_, _, asked), (_, _, given) in zip(selected, permitted, strict=True)
     )
     try:
-        hashes = permitted_hashes(expected, {keys.ATTACHMENTS: value}, is_validated=True)
+        items = permitted_items(expected, {keys.ATTACHMENTS: value}, is_validated=True)
     except CNIError:
         assert not is_permitted
     else:
         assert is_permitted
-        assert hashes == [f"00000{number}" for number in range(len(selected))]
+        assert format_attachments(items) == value
