@@ -9,7 +9,10 @@ What is where:
     agent          what agent and reaper cost an idle node
     churn          pods that come and go on a real node
     creation       what admission adds to the creation of a pod
-    webhook        what one answer of the webhook costs
+    webhook        what one answer of the webhook costs, beside a webhook in Go
+    webhook_server  the processes that are measured for that
+    webhook_client  sends them reviews
+    reviews        the reviews
     client_command  how long kubectl genie takes
     cluster        the cluster for agent, churn and creation
     page           write a benchmark's part of docs/performance.md

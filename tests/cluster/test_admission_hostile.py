@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trustme
 
-from tests.bench.webhook import kinds, server
+from tests.bench.reviews import NAMED, loads
+from tests.bench.webhook_server import ours
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -25,7 +26,7 @@ IDLE = 560
 REQUESTS = 100
 EIGHT_MIB = 8 * 2**20
 MEMORY_LIMIT_MIB = 384
-PATH, BODY = kinds()["pod that names networks"]
+PATH, (BODY,) = loads()[NAMED]
 HEAD = f"POST {PATH} HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: "
 
 
@@ -65,7 +66,7 @@ def target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Target]:
     leaf.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "leaf.pem"))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (1024, hard))  # as container runtimes start it
-    with server("webhook", tmp_path, 0) as (pid, port):
+    with ours("webhook", tmp_path, 0) as (pid, port):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # for the clients
         yield Target(pid, port, authority)
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

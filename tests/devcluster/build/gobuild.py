@@ -98,6 +98,8 @@ PROMTOOL = ProgramSet("prometheus", "github.com/prometheus/prometheus", tags="re
 
 ACTIONLINT = ProgramSet("actionlint", "github.com/rhysd/actionlint")
 """Checks the workflows of .github/."""
+WEBHOOK_PEER = ProgramSet("webhook-peer", "k8s.io/api", only="webhook")
+"""An admission webhook in the usual style of Go, for ``tests.bench.webhook``."""
 NEEDED = (CNITOOL, CNI_PLUGINS, CONTAINERD, ETCD, KUBERNETES)
 """What every cluster needs. The longest build is last, so that other errors come early."""
 THIRD_PARTY = (FLANNEL, WHEREABOUTS, KUBE_ROUTER)
