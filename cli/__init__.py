@@ -7,6 +7,7 @@ in the cluster. Pure, from JSON to values:
     networks     which network is on which nodes, and where it is missing
     pods         what pods asked for and what they got
     status       the checks that tell whether Genie works
+    attaching_nodes  which nodes are not ready for NetworkAttachmentDefinitions
     certificates  whether API server and webhook trust each other, and until when
     versions     the versions of all parts, and which do not go together
     preflight    the checks before an upgrade: versions that do not go together

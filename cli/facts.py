@@ -25,12 +25,14 @@ class NodeFacts(NamedTuple):
     """A node: its networks by name (False: not attachable now), and the plugin types of each.
 
     ``plugin`` is the version of its plugin, as its agent reports it; empty: none is reported.
+    ``has_definitions``: its label says that pods with NetworkAttachmentDefinitions may run there.
     """
 
     name: str
     networks: Mapping[str, bool]
     types: Mapping[str, tuple[str, ...]]
     plugin: str = ""
+    has_definitions: bool = False
 
 
 class PublishedNetwork(NamedTuple):
@@ -94,7 +96,13 @@ def read_node(item: Object) -> NodeFacts:
     annotations = get_dict(metadata, "annotations")
     types = plugin_types.decode(get_text(annotations, keys.PLUGIN_TYPES))
     report = removal_report.decode(get_text(annotations, keys.REMOVAL))
-    return NodeFacts(get_text(metadata, "name"), networks, types, report.plugin if report else "")
+    return NodeFacts(
+        get_text(metadata, "name"),
+        networks,
+        types,
+        report.plugin if report else "",
+        labels.get(keys.ATTACHMENTS_LABEL) == "true",
+    )
 
 
 def read_network(item: Object) -> PublishedNetwork:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from cli.attaching_nodes import definitions_checks
 from cli.certificates import certificate_check
 from cli.checks import Check, CheckState
 from cli.networks import reason
@@ -63,6 +64,7 @@ def checks(installation: Installation) -> list[Check]:
         *_settings_checks(installation),
         *_certificate_check(installation),
         *_network_checks(installation),
+        *definitions_checks(installation.agent, installation.nodes, installation.namespace),
         *_admission_checks(installation),
     ]
 

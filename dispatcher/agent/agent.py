@@ -184,7 +184,7 @@ class Agent:
             state.grace,
             types=state.plugin_types,
             removal=state.removal,
-            has_definitions=self._definitions.is_complete,
+            has_definitions=state.may_attach_definitions and self._definitions.is_complete,
         )
         if self._reconciler.published_settings != state.settings:
             self._reconciler.published_settings = state.settings

@@ -68,14 +68,8 @@ def render(settings: NodeSettings) -> bytes:
         "agentSocket": "" if disabled else str(settings.socket),
         "deadlineSeconds": settings.deadline_seconds,
     }
-    if settings.limits == "enforce":
-        # In "args" and not beside the other options: an older plugin refuses an option that it does
-        # not know, and after a downgrade it may meet this file before its agent has replaced it.
-        limits = {
-            "maxAttachments": settings.max_attachments,
-            "maxPerNetwork": settings.max_per_network,
-        }
-        plugin["args"] = {keys.CONF_ARGS: limits}
+    if own_args := _own_args(settings):
+        plugin["args"] = {keys.CONF_ARGS: own_args}
     conflist = {
         "cniVersion": "1.0.0",
         "cniVersions": ["0.4.0", "1.0.0", "1.1.0"],
@@ -83,6 +77,23 @@ def render(settings: NodeSettings) -> bytes:
         "plugins": [plugin],
     }
     return json.dumps(conflist, indent=2).encode() + b"\n"
+
+
+def _own_args(settings: NodeSettings) -> dict[str, object]:
+    """Return the options in ``args``.
+
+    They are not beside the other options: an older plugin refuses an option that it does not know,
+    and after a downgrade it may meet this file before its agent has replaced it.
+    """
+    options: dict[str, object] = {}
+    if settings.limits == "enforce":
+        options["maxAttachments"] = settings.max_attachments
+        options["maxPerNetwork"] = settings.max_per_network
+    if settings.attaches_definitions:
+        options["attachmentDefinitions"] = "enforce"
+        options["missingCapability"] = settings.missing_capability
+        options["excludedNamespaces"] = list(settings.excluded_namespaces)
+    return options
 
 
 class ConflistFile:
@@ -102,6 +113,19 @@ class ConflistFile:
     def holds(self, content: bytes) -> bool:
         """Return whether the file has this *content*."""
         return self._read() == content
+
+    @property
+    def attaches_definitions(self) -> bool:
+        """Whether new pods are attached to definitions by the file that there is.
+
+        It may be of an earlier setting. A file that is not there, or not ours, attaches none.
+        """
+        content = self._read()
+        try:
+            [plugin] = json.loads(content or b"")["plugins"]
+            return bool(plugin["args"][keys.CONF_ARGS]["attachmentDefinitions"] == "enforce")
+        except (ValueError, LookupError, TypeError):
+            return False
 
     @property
     def loaded(self) -> bool:

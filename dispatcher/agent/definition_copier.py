@@ -67,7 +67,7 @@ class DefinitionCopier:
         return DefinitionCopies(
             settings.state_dir / definition_copy.DIRECTORY,
             TenantRules(frozenset(settings.trusted_namespaces), settings.tenant_templates),
-            self._name_owner,
+            self._cni_names,
         )
 
     def _withdraw(self) -> None:
@@ -75,9 +75,12 @@ class DefinitionCopier:
         self._reflector = None
         self._copies.withdraw()
 
-    def _name_owner(self, name: str) -> str:
-        """Return which network of this node has the CNI name *name*, or ""."""
+    def _cni_names(self) -> dict[str, str]:
+        """Return the CNI names that networks of this node have, each with its owner."""
         scan = networks.scan(self._settings.conf_dirs)
-        owners = [network for network, conf in scan.confs.items() if conf.name == name]
-        # The file 10-canal.conflist has two names, of which people know the short one.
-        return f'the network "{min(owners, key=len)}" of this node' if owners else ""
+        # The file 10-canal.conflist has two names, of which people know the short one: the last.
+        longest_first = sorted(scan.confs, key=len, reverse=True)
+        return {
+            scan.confs[network].name: f'the network "{network}" of this node'
+            for network in longest_first
+        }

@@ -33,7 +33,7 @@ from dispatcher.nad.validation import check
 from dispatcher.node import atomic_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from dispatcher.nad.tenant_templates import TenantRules
 
@@ -62,24 +62,26 @@ class _File:
 class DefinitionCopies:
     """The copies in *directory*, by *rules* for tenants.
 
-    *name_owner* is that of :func:`dispatcher.nad.validation.check`; *clock* is Unix time.
+    *cni_names* returns the CNI names of the node's networks, each with its owner; reading them
+    takes time for each network. *clock* is Unix time.
     """
 
     def __init__(
         self,
         directory: Path,
         rules: TenantRules,
-        name_owner: Callable[[str], str],
+        cni_names: Callable[[], Mapping[str, str]],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._directory = directory
         self._rules = rules
-        self._name_owner = name_owner
+        self._cni_names = cni_names
         self._clock = clock
         self._lock = threading.Lock()
         self._files: dict[FileKey, _File] = {}
         self._total = 0
         self._listed: set[FileKey] | None = None
+        self._names_of_list: Mapping[str, str] | None = None
         self._state = self._read_state()
         self._is_withdrawn = False
 
@@ -97,7 +99,7 @@ class DefinitionCopies:
 
     def begin_list(self) -> None:
         """Begin a list of all definitions; :meth:`put` each, then :meth:`end_list`."""
-        self._listed = set()
+        self._listed, self._names_of_list = set(), None
 
     def put(self, definition: Definition) -> None:
         """Copy *definition*. Raises OSError."""
@@ -126,6 +128,7 @@ class DefinitionCopies:
     def end_list(self) -> None:
         """Remove the copies of what the list did not have. Raises OSError."""
         listed, self._listed = self._listed or set(), None
+        self._names_of_list = None
         with self._lock:
             for key in [*self._files.keys() - listed]:
                 self._unlink(key)
@@ -145,6 +148,16 @@ class DefinitionCopies:
             self._is_withdrawn = True
             self._files, self._total, self._state = {}, 0, SyncState()
             shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _name_owner(self, name: str) -> str:
+        """Return which network of this node has the CNI name *name*, or "".
+
+        The names are read once for a whole list: a thousand definitions may ask.
+        """
+        names = self._cni_names() if self._names_of_list is None else self._names_of_list
+        if self._listed is not None:
+            self._names_of_list = names
+        return names.get(name, "")
 
     def _read_state(self) -> SyncState:
         try:

@@ -23,8 +23,9 @@ class NodeState(NamedTuple):
     mode has removed the conflist. ``plugin_removed``: the plugin, too, so that the files in its
     state directory may be removed. ``plugin_types`` are those of each network whose configuration
     can be read. ``removal`` is the node's annotation about its removal; "": none, since nothing of
-    Genie's is on the node. ``settings`` are those that were in force; None: there are none yet, or
-    the first reconciliation is not complete, so that nothing may be published.
+    Genie's is on the node. ``may_attach_definitions``: a pod that selects definitions may be
+    scheduled here once all are copied. ``settings`` are those that were in force; None: there are
+    none yet, or the first reconciliation is not complete, so that nothing may be published.
     """
 
     networks: dict[str, str]
@@ -34,6 +35,7 @@ class NodeState(NamedTuple):
     plugin_removed: bool = False
     plugin_types: Mapping[str, Sequence[str]] = MappingProxyType({})
     removal: str = ""
+    may_attach_definitions: bool = False
     settings: LiveSettings | None = None
 
 

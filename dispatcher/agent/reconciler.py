@@ -179,21 +179,32 @@ class NodeReconciler:
             raise InstallError(f'default network "{default}" is not ready on this node: {reason}')
 
         conflist = conflists.render(self._settings)
-        if not self._conflist.holds(conflist) and self._wait_for_labels():
+        if self._takes_from_new_pods(conflist) and self._wait_for_labels():
             raise LabelsPendingError(self._labels_problem())
         for sentence in self._conflist.install(conflist, self._clock()):
             self._emit_restored(sentence)
 
+    def _takes_from_new_pods(self, conflist: bytes) -> bool:
+        """Return whether new pods get less with *conflist* than with the one in place."""
+        if self._conflist.holds(conflist):
+            return False
+        settings = self._settings
+        ends_definitions = self._conflist.attaches_definitions and not settings.attaches_definitions
+        return ends_definitions or not settings.mode.offers_choice
+
     def _labels_problem(self) -> str:
+        settings = self._settings
+        is_of_definitions = settings.mode.offers_choice
+        mode = settings.attachment_definitions_mode if is_of_definitions else settings.mode
+        of_what = " of NetworkAttachmentDefinitions" if is_of_definitions else ""
         return (
             f"the agent waits up to {LABEL_SECONDS:.0f} s for the node labels to be updated "
-            f'before it applies mode "{self._settings.mode}"'
+            f'before it applies mode "{mode}"{of_what}'
         )
 
     def _wait_for_labels(self) -> bool:
-        """Begin or continue to wait for the labels; return whether the mode has to wait."""
-        is_published = self.published_settings == self._settings.live
-        if self._settings.mode.offers_choice or is_published:
+        """Begin or continue to wait for the labels; return whether there is still time to wait."""
+        if self.published_settings == self._settings.live:
             return False
 
         now = self._clock()
@@ -287,8 +298,20 @@ class NodeReconciler:
         return state._replace(
             plugin_types=availability.plugin_types(scan),
             removal=self._removal_report(scan),
+            may_attach_definitions=self._may_attach_definitions(),
             settings=settings.live,
         )
+
+    def _may_attach_definitions(self) -> bool:
+        """Return whether pods that select definitions may be scheduled to this node.
+
+        While definitions are only observed, the node's label tells that it is ready to attach them:
+        no pod requires it yet.
+        """
+        if self._settings.attachment_definitions_mode == "observe":
+            return True
+        is_attaching = self._settings.attaches_definitions and self._is_serving()
+        return is_attaching and self._conflist.attaches_definitions
 
     def _bypass(self, scan: Networks) -> list[str] | None:
         """Return the networks to which the runtime attaches new pods without Genie.

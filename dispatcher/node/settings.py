@@ -126,6 +126,14 @@ class NodeSettings(LiveSettings):
             "CNI_ARGS. The webhook must have the same value",
         ),
     )
+    excluded_namespaces: tuple[str, ...] = field(
+        default=("kube-system", "genie-system"),
+        metadata=_about(
+            types.texts(),
+            "namespaces whose pods admission does not validate, separated by commas; they select "
+            "definitions without its permission",
+        ),
+    )
     attachment_definitions_delay_seconds: float = field(
         default=30.0,
         metadata=_about(
@@ -279,6 +287,11 @@ class NodeSettings(LiveSettings):
     def copies_definitions(self) -> bool:
         """Whether the agent copies NetworkAttachmentDefinitions to this node."""
         return self.attachment_definitions_mode != "off"
+
+    @property
+    def attaches_definitions(self) -> bool:
+        """Whether new pods are attached to the definitions that they select."""
+        return self.attachment_definitions_mode == "enforce" and self.mode.offers_choice
 
     @property
     def conf_dirs(self) -> tuple[str, str]:

@@ -278,6 +278,16 @@ def test_agent_and_webhook_get_the_mode_and_what_to_do_without_a_capability() ->
         assert texts["GENIE_MISSING_CAPABILITY"] == "cni-args"
 
 
+def test_the_node_takes_those_pods_as_not_validated_that_the_webhook_does_not_see() -> None:
+    """In the namespaces that its entries leave out; the second is that of the release."""
+    objects = by_name(render({**IMAGE, "attachmentDefinitions": {"mode": "enforce"}}))
+    agent = objects["DaemonSet", "genie-agent"]["spec"]["template"]["spec"]["containers"][0]
+    texts = {each["name"]: each.get("value", "") for each in agent["env"]}
+    pods = objects["MutatingWebhookConfiguration", "cni-genie"]["webhooks"][0]
+    [left_out] = pods["namespaceSelector"]["matchExpressions"]
+    assert texts["GENIE_EXCLUDED_NAMESPACES"].split(",") == left_out["values"]
+
+
 def test_only_in_a_mode_is_the_webhook_asked_about_what_pods_select() -> None:
     """Two conditions more; every other pod is admitted without the webhook, as before."""
     key = ("MutatingWebhookConfiguration", "cni-genie")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from structlog.testing import capture_logs
 
+from dispatcher import networks
 from dispatcher.agent.agent import Agent
 from dispatcher.agent.definition_copier import DefinitionCopier
 from dispatcher.kube.definition_reflector import DefinitionReflector
@@ -212,6 +214,31 @@ def test_a_tenant_may_not_take_the_name_of_a_network_of_the_node(
     refused = json.loads((host.state / "nad/shop/blue").read_bytes())["refused"]
     assert 'is taken by the network "shop.blue" of this node' in refused
     assert config(host.state / "nad/shop/red") != ""
+
+
+def test_the_networks_of_the_node_are_read_once_for_a_list(
+    host: Host, api: Api, start: Callable[..., DefinitionCopier], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of a thousand definitions of tenants asks for them; a later one reads them again."""
+    scans = []
+
+    def scan(directories: Any) -> Any:
+        scans.append(directories)
+        return networks.scan(directories)
+
+    monkeypatch.setattr("dispatcher.agent.definition_copier.networks", SimpleNamespace(scan=scan))
+    template = {"namespaces": ["*"], "plugins": [{"type": "bridge"}]}
+    text = json.dumps({"type": "bridge", "name": "shop.x"})
+    for number in range(20):
+        api.add(definition_object("shop", f"blue-{number}", text))
+    copier = start(trusted_namespaces=(), tenant_templates=read_templates(json.dumps([template])))
+    eventually(lambda: copier.is_complete)
+    assert len(scans) == 1
+    host.network("shop.x")
+    api.add(definition_object("shop", "red", text))
+    refused = host.state / "nad/shop/red"
+    eventually(lambda: refused.exists() and "is taken by" in refused.read_text())
+    assert len(scans) == 2
 
 
 def test_the_label_follows_the_first_complete_copy(host: Host, api: Api) -> None:

@@ -42,7 +42,7 @@ def blue(config: str = BRIDGE, name: str = "blue", **more: Any) -> Definition:
 
 
 def make(folder: Path, *, rules: TenantRules = tenants.TRUST_ALL) -> DefinitionCopies:
-    copies = DefinitionCopies(folder / "nad", rules, tenants.no_owner, Clock())
+    copies = DefinitionCopies(folder / "nad", rules, dict, Clock())
     copies.open()
     return copies
 
@@ -187,7 +187,7 @@ def test_no_config_stays_in_memory(tmp_path: Path) -> None:
 def test_the_sign_of_life_follows_the_answers(tmp_path: Path) -> None:
     """Written again when the API server answered 10 s later, or the clock went back."""
     clock = Clock()
-    copies = DefinitionCopies(tmp_path / "nad", tenants.TRUST_ALL, tenants.no_owner, clock)
+    copies = DefinitionCopies(tmp_path / "nad", tenants.TRUST_ALL, dict, clock)
     copies.open()
     file = tmp_path / "nad" / ".synced"
     copies.sign(0.5)
@@ -221,7 +221,7 @@ class LateLock:
 def test_a_sign_of_life_never_takes_back_that_a_list_was_complete(tmp_path: Path) -> None:
     """The reflector ends the list while the agent's loop waits for the lock."""
     clock = Clock()
-    copies = DefinitionCopies(tmp_path / "nad", tenants.TRUST_ALL, tenants.no_owner, clock)
+    copies = DefinitionCopies(tmp_path / "nad", tenants.TRUST_ALL, dict, clock)
     copies.open()
     copies.begin_list()
     clock.now += 60
