@@ -9,7 +9,8 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from dispatcher.annotation import split_list
 from dispatcher.kube.settings import Names, ServiceSettings
-from dispatcher.nad.tenant_templates import ANY, TenantRules, read_templates
+from dispatcher.nad.template_rules import ANY
+from dispatcher.nad.tenant_templates import TenantRules, read_templates
 from webhook.limits import CLUSTER, MAX_LIMIT
 
 Severity = Literal["deny", "warn", "off"]

@@ -110,8 +110,9 @@ class DefinitionCopies:
         key = (definition.namespace, definition.name)
         if self._listed is not None:
             self._listed.add(key)
-        refused = check(definition, self._rules, self._name_owner).refused
-        data = definition_copy.encode(definition, refused)
+        checked = check(definition, self._rules, self._name_owner)
+        refused = checked.refused
+        data = definition_copy.encode(definition, refused, checked.cni_args)
         with self._lock:
             if self._total - self._size(key) + len(data) > MAX_TOTAL:
                 refused = f"the copies of this node have reached {MAX_TOTAL >> 20} MiB"

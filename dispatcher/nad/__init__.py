@@ -8,6 +8,7 @@ The objects:
     definition        a NetworkAttachmentDefinition as a value
     configuration     the validator of its ``spec.config``
     tenant_templates  templates for the definitions of tenants
+    template_rules    what no such template may permit
     tenants           who may define which network
     validation        the decision on a definition
     definition_copy   the file that has the copy of a definition on a node

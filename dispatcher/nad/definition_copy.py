@@ -1,12 +1,14 @@
 """The copy of a definition on a node: one file each, by which the plugin asks no API server.
 
     <stateDir>/nad/<namespace>/<name>  {"format": 1, "uid", "hash", "config", "resource", "refused"}
+                                       "cniArgs": of a tenant's definition only
     <stateDir>/nad/.synced             {"format": 1, "complete", "alive"}
 
 The agent writes them, the plugin reads them. ``hash`` is :attr:`Definition.short_hash`. ``refused``
-says why the definition is never attached ("": it may be); ``config`` is empty then. ``complete``
-says whether the copies once were all that the API server had, and ``alive`` is the Unix time at
-which it was last heard of.
+says why the definition is never attached ("": it may be); ``config`` is empty then. ``cniArgs``
+lists the keys that a pod may give in ``cni-args`` of a tenant's definition. ``complete`` says
+whether the copies once were all that the API server had, and ``alive`` is the Unix time at which
+it was last heard of.
 
 Rules of this file: any bytes give a copy, or :class:`StaleCopyError`: the agent writes the file
 again. A reader ignores keys that it does not know, and refuses other formats.
@@ -41,16 +43,26 @@ class StaleCopyError(Exception):
 
 
 class DefinitionCopy:
-    """The content of one copy; see the top of this file."""
+    """The content of one copy; see the top of this file. ``cni_args`` is None for any keys."""
 
-    __slots__ = ("config", "hash", "refused", "resource", "uid")
+    __slots__ = ("cni_args", "config", "hash", "refused", "resource", "uid")
 
-    def __init__(self, uid: str, digest: str, config: str, resource: str, refused: str) -> None:
+    def __init__(
+        self,
+        uid: str,
+        digest: str,
+        config: str,
+        resource: str,
+        refused: str,
+        *,
+        cni_args: frozenset[str] | None = None,
+    ) -> None:
         self.uid = uid
         self.hash = digest
         self.config = config
         self.resource = resource
         self.refused = refused
+        self.cni_args = cni_args
 
 
 class SyncState:
@@ -63,8 +75,12 @@ class SyncState:
         self.is_complete = is_complete
 
 
-def encode(definition: Definition, refused: str) -> bytes:
-    """Return the file of *definition*; *refused* is why it is never attached, or ""."""
+def encode(definition: Definition, refused: str, cni_args: frozenset[str] | None = None) -> bytes:
+    """Return the file of *definition*.
+
+    *refused* is why it is never attached, or "". *cni_args* are the keys that a pod may give, or
+    None for any.
+    """
     return dump(
         {
             "format": FORMAT,
@@ -73,6 +89,7 @@ def encode(definition: Definition, refused: str) -> bytes:
             "config": "" if refused else definition.config,
             "resource": definition.resource[:MAX_RESOURCE],
             "refused": refused,
+            **({} if cni_args is None else {"cniArgs": sorted(cni_args)}),
         }
     )
 
@@ -83,7 +100,15 @@ def decode(data: bytes) -> DefinitionCopy:
     texts = [text for key in _TEXTS if isinstance(text := value.get(key), str)]
     if len(texts) != len(_TEXTS):
         raise StaleCopyError("a field is missing")
-    return DefinitionCopy(*texts)
+    return DefinitionCopy(*texts, cni_args=_cni_args(value.get("cniArgs")))
+
+
+def _cni_args(value: Any) -> frozenset[str] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise StaleCopyError("cniArgs must be a list of texts")
+    return frozenset(value)
 
 
 def encode_sync(state: SyncState) -> bytes:

@@ -3,6 +3,7 @@
     namespaces      the namespaces it is for; "*": all that are not trusted
     cniNamePrefix   the CNI name must begin with it, then the namespace, then "."
     subnets         the only ranges for addresses, as CIDR
+    cniArgs         keys that a pod may give in "cni-args"; otherwise it may give none
     nodeNetworks    names of the nodes' networks to which a definition without config may refer
     plugins         the chain, in order; of each plugin:
         type          its type
@@ -14,9 +15,9 @@
 A template without plugins permits references to ``nodeNetworks`` only.
 
 Rules of this file: pure. A template that would permit too much is refused with the reason, when
-the program starts. :data:`NEVER_FREE` cannot be left to a tenant. Of the address plugins, only
-host-local is known: it keeps to its ranges whatever a pod asks for, while ``static`` takes any
-address from the pod.
+the program starts: :mod:`dispatcher.nad.template_rules`. Of the address plugins, only host-local is
+known: it keeps to its ranges whatever a pod asks for, while ``static`` takes any address from the
+pod.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ import ipaddress
 from dispatcher.annotation import quote
 from dispatcher.conf import is_cni_name, is_file_name
 from dispatcher.jsontext import InvalidJSONError, parse
-from dispatcher.nad.configuration import DELEGATING
+from dispatcher.nad import template_rules
+from dispatcher.nad.template_rules import ANY, HOST_LOCAL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,35 +36,16 @@ if TYPE_CHECKING:
 
     Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-ANY = "*"
-
-NEVER_FREE = {
-    "runtimeConfig": "it would pass port mappings and addresses that nothing has checked",
-    "args": "it would pass arguments that nothing has checked",
-    "prevResult": "it would invent the result of a plugin before",
-    "delegate": "it would run another plugin",
-    "delegates": "it would run other plugins",
-    "type": "it is the executable that runs",
-    "ipam": 'write "ipam" of the template instead',
-    "capabilities": 'write "capabilities" of the template instead',
-    "isGateway": "it gives the node an address",
-    "isDefaultGateway": "it gives the node an address",
-    "conditionsV4": "it becomes part of the node's firewall",
-    "conditionsV6": "it becomes part of the node's firewall",
-    "bridge": "with it, a tenant could join the cluster's own bridge",
-    "master": "with it, a tenant could join any network of the node",
-    "device": "it takes an interface away from the node",
-}
-"""Keys that no template may leave to the tenant, each with the reason."""
-
-IPAM = frozenset({"host-local", "none"})
+IPAM = frozenset({HOST_LOCAL, "none"})
 """Values of the key ``ipam``."""
 
 CAPABILITIES = frozenset({"ips", "mac", "bandwidth", "portMappings", "infinibandGUID"})
 """What a pod can ask for, and so what a template can let a plugin declare."""
 
 _NEVER_FIXED = frozenset({"runtimeConfig", "args", "prevResult", "type", "ipam", "capabilities"})
-_TEMPLATE_KEYS = frozenset({"namespaces", "cniNamePrefix", "subnets", "nodeNetworks", "plugins"})
+_TEMPLATE_KEYS = frozenset(
+    {"namespaces", "cniNamePrefix", "subnets", "nodeNetworks", "plugins", "cniArgs"}
+)
 _PLUGIN_KEYS = frozenset({"type", "fixed", "free", "ipam", "capabilities"})
 
 
@@ -94,7 +77,7 @@ class PluginTemplate:
 class TenantTemplate:
     """One template; see the top of this file."""
 
-    __slots__ = ("name_prefix", "namespaces", "node_networks", "plugins", "subnets")
+    __slots__ = ("cni_args", "name_prefix", "namespaces", "node_networks", "plugins", "subnets")
 
     def __init__(
         self,
@@ -104,12 +87,14 @@ class TenantTemplate:
         name_prefix: str = "",
         subnets: tuple[Network, ...] = (),
         node_networks: frozenset[str] = frozenset(),
+        cni_args: frozenset[str] = frozenset(),
     ) -> None:
         self.namespaces = namespaces
         self.plugins = plugins
         self.name_prefix = name_prefix
         self.subnets = subnets
         self.node_networks = node_networks
+        self.cni_args = cni_args
 
     @property
     def types(self) -> list[str]:
@@ -145,14 +130,21 @@ def read_templates(text: str) -> tuple[TenantTemplate, ...]:
         raise InvalidTemplateError(f"not valid JSON: {error}") from None
     if not isinstance(value, list):
         raise InvalidTemplateError("must be a list of templates")
-    return tuple(_template(each, f"[{index}]") for index, each in enumerate(value))
+    templates = tuple(_template(each, f"[{index}]") for index, each in enumerate(value))
+    for one, other, namespace in template_rules.shared_names(templates):
+        raise InvalidTemplateError(
+            f"[{other}].cniNamePrefix: it gives the same CNI names as [{one}] does for namespace "
+            f'{quote(namespace)}: let the prefix end with "_", which no namespace has'
+        )
+    return templates
 
 
 def _template(value: Any, where: str) -> TenantTemplate:
     fields = _fields(value, where, _TEMPLATE_KEYS)
     prefix = fields.get("cniNamePrefix", "")
-    if not isinstance(prefix, str) or (prefix and not is_cni_name(prefix)):
-        raise InvalidTemplateError(f"{where}.cniNamePrefix: must be the beginning of a CNI name")
+    if not isinstance(prefix, str) or "." in prefix or (prefix and not is_cni_name(prefix)):
+        message = "must be the beginning of a CNI name, without a dot: the namespace ends with one"
+        raise InvalidTemplateError(f"{where}.cniNamePrefix: {message}")
     plugins = fields.get("plugins", [])
     if not isinstance(plugins, list):
         raise InvalidTemplateError(f"{where}.plugins: must be a list")
@@ -165,6 +157,7 @@ def _template(value: Any, where: str) -> TenantTemplate:
         name_prefix=prefix,
         subnets=tuple(_subnet(each, where) for each in _texts(fields, "subnets", where)),
         node_networks=frozenset(_texts(fields, "nodeNetworks", where)),
+        cni_args=frozenset(_texts(fields, "cniArgs", where)),
     )
 
 
@@ -173,17 +166,12 @@ def _plugin(value: Any, where: str) -> PluginTemplate:
     plugin_type = fields.get("type")
     if not isinstance(plugin_type, str) or not plugin_type or not is_file_name(plugin_type):
         raise InvalidTemplateError(f"{where}.type: must be the name of an executable")
-    if reason := DELEGATING.get(plugin_type):
-        raise InvalidTemplateError(f"{where}.type: {quote(plugin_type)} cannot be used: {reason}")
 
     fixed = fields.get("fixed", {})
     if not isinstance(fixed, dict) or not _NEVER_FIXED.isdisjoint(fixed):
         listed = ", ".join(sorted(_NEVER_FIXED))
         raise InvalidTemplateError(f"{where}.fixed: must be an object without {listed}")
-    free = _texts(fields, "free", where)
-    for key in free:
-        if reason := NEVER_FREE.get(key):
-            raise InvalidTemplateError(f"{where}.free: {quote(key)} cannot be left free: {reason}")
+    free = frozenset(_texts(fields, "free", where))
     ipam = fields.get("ipam", "none")
     if not isinstance(ipam, str) or ipam not in IPAM:
         raise InvalidTemplateError(f'{where}.ipam: must be "host-local" or "none"')
@@ -191,9 +179,12 @@ def _plugin(value: Any, where: str) -> PluginTemplate:
     if not capabilities <= CAPABILITIES:
         listed = ", ".join(sorted(CAPABILITIES))
         raise InvalidTemplateError(f"{where}.capabilities: must be of {listed}")
-    return PluginTemplate(
-        plugin_type, fixed=fixed, free=frozenset(free), ipam=ipam, capabilities=capabilities
+    plugin = PluginTemplate(
+        plugin_type, fixed=fixed, free=free, ipam=ipam, capabilities=capabilities
     )
+    for field, message in template_rules.plugin_faults(plugin):
+        raise InvalidTemplateError(f"{where}.{field}: {message}")
+    return plugin
 
 
 def _fields(value: Any, where: str, known: frozenset[str]) -> dict[str, Any]:

@@ -16,7 +16,8 @@ import ipaddress
 from dispatcher.annotation import quote
 from dispatcher.jsontext import dump
 from dispatcher.nad.definition import DefinitionFault
-from dispatcher.nad.tenant_templates import ANY, TenantRules
+from dispatcher.nad.template_rules import ANY
+from dispatcher.nad.tenant_templates import TenantRules
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,6 +71,28 @@ def faults(
         message = f"the CNI name {quote(config.name)} is taken by {owner}: choose another"
         nearest = [_fault("name", message)]
     return nearest
+
+
+def permitted_cni_args(
+    definition: Definition, config: Configuration | None, rules: TenantRules
+) -> frozenset[str] | None:
+    """Return the keys that a pod may give in ``cni-args`` for *definition*; None: any.
+
+    They reach each plugin of the chain, and override what the template fixes: with ``sysctl`` a pod
+    would set any sysctl through the plugin ``tuning``. *definition* has no faults.
+    """
+    if rules.is_trusted(definition.namespace):
+        return None
+    templates = rules.templates_of(definition.namespace)
+    if config is None:
+        templates = [each for each in templates if definition.name in each.node_networks]
+    else:
+        templates = [
+            each
+            for each in templates
+            if each.types == config.types and not any(_faults(definition, config, each))
+        ]
+    return frozenset[str]().union(*(each.cni_args for each in templates))
 
 
 def _fault(position: str, message: str) -> DefinitionFault:
@@ -182,14 +205,19 @@ def _range_faults(
         where = f"{position}.{key[:_MAX_TEXT]}"
         if key not in RANGE_KEYS:
             yield where, "the template does not permit this key"
-        elif not _is_inside(text, subnets):
+        elif not _is_inside(text, subnets, is_range=key == "subnet"):
             allowed = ", ".join(map(str, subnets)) or "none: the template has no subnets"
-            yield where, f"must be inside the template's subnets ({allowed})"
+            form = "a range with its prefix length" if key == "subnet" else "an address"
+            yield where, f"must be {form} inside the template's subnets ({allowed})"
 
 
-def _is_inside(text: Any, subnets: tuple[Network, ...]) -> bool:
-    """Tell whether the address or range *text* is inside one of *subnets*."""
+def _is_inside(text: Any, subnets: tuple[Network, ...], *, is_range: bool) -> bool:
+    """Tell whether *text* is a range, or an address, inside one of *subnets*."""
+    # Python reads more forms than programs in Go do, such as "10.0.0.0/255.0.0.0".
     if not isinstance(text, str):
+        return False
+    _, slash, length = text.partition("/")
+    if not (length.isdecimal() if is_range else not slash):
         return False
     try:
         network = ipaddress.ip_network(text, strict=False)

@@ -28,15 +28,22 @@ MAX_SENTENCE = 1024
 
 
 class DefinitionCheck:
-    """The result for one definition: its ``configuration``, if it has a valid one, and faults."""
+    """The result for one definition: its ``configuration``, if it has a valid one, and faults.
 
-    __slots__ = ("configuration", "faults")
+    ``cni_args`` has the keys that a pod may give in ``cni-args``; None: any.
+    """
+
+    __slots__ = ("cni_args", "configuration", "faults")
 
     def __init__(
-        self, checked: Configuration | None, faults: tuple[DefinitionFault, ...] = ()
+        self,
+        checked: Configuration | None,
+        faults: tuple[DefinitionFault, ...] = (),
+        cni_args: frozenset[str] | None = None,
     ) -> None:
         self.configuration = checked
         self.faults = faults
+        self.cni_args = cni_args
 
     @property
     def refused(self) -> str:
@@ -61,7 +68,9 @@ def check(
         faults += _reference_faults(definition)
     if not faults:
         faults = tenants.faults(definition, checked, rules, name_owner)
-    return DefinitionCheck(None if faults else checked, tuple(faults))
+    if faults:
+        return DefinitionCheck(None, tuple(faults))
+    return DefinitionCheck(checked, cni_args=tenants.permitted_cni_args(definition, checked, rules))
 
 
 def _device_faults(definition: Definition) -> list[DefinitionFault]:

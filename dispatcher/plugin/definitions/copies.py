@@ -36,6 +36,21 @@ LIVE_SECONDS = 120.0
 """
 
 
+class LocalDefinition:
+    """A definition as this node attaches it.
+
+    ``cni_args`` are the keys that a pod may give in ``cni-args``; None: any, since the definition
+    is no tenant's.
+    """
+
+    __slots__ = ("cni_args", "conf", "is_reference")
+
+    def __init__(self, conf: Conf, cni_args: frozenset[str] | None, *, is_reference: bool) -> None:
+        self.conf = conf
+        self.cni_args = cni_args
+        self.is_reference = is_reference
+
+
 class DefinitionCopies:
     """The copies on the node of *call*; *seconds* is how long to wait for new ones in all."""
 
@@ -46,10 +61,10 @@ class DefinitionCopies:
         self._directory = f"{call.state_dir}/{definition_copy.DIRECTORY}"
         self._deadline = min(call.deadline.clock() + seconds, call.deadline.for_work)
 
-    def conf(
+    def load(
         self, namespace: str, name: str, short_hash: str, *, allows_node_network: bool
-    ) -> Conf:
-        """Return the configuration of a definition, which the webhook saw with *short_hash*.
+    ) -> LocalDefinition:
+        """Return a definition, which the webhook saw with *short_hash*.
 
         *namespace* and *name* are valid names; *short_hash* is "" if any copy will do. A definition
         without a configuration stands for the node's network of its name, if
@@ -77,12 +92,13 @@ class DefinitionCopies:
                     f"node's network {quote(name)}, which admission has not permitted",
                     "create the pod again, so that the webhook validates it",
                 )
-            return self._node_network(name, sentence)
+            conf = self._node_network(name, sentence)
+            return LocalDefinition(conf, copy.cni_args, is_reference=True)
         checked, faults = configuration.validate(definition)
         if checked is None:
             reasons = "; ".join(map(str, faults))
             raise CNIError(BROKEN_NETWORK, f"{sentence} cannot be attached: {reasons}")
-        return checked.conf
+        return LocalDefinition(checked.conf, copy.cni_args, is_reference=False)
 
     def _node_network(self, name: str, sentence: str) -> Conf:
         try:

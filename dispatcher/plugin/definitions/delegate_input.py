@@ -8,6 +8,9 @@ Otherwise the attachment is refused: the pod would have another address than it 
 option ``missingCapability`` says so, ``ips`` and ``mac`` that no plugin declares become ``IP`` and
 ``MAC`` of CNI_ARGS instead, as Multus passes them.
 
+Of a tenant's definition, a pod may use only what a tenant template permits: plugins read
+``args.cni`` over their configuration, so a key there would change what the template fixes.
+
 Rules of this file: pure. No configuration that it gets is changed.
 """
 
@@ -23,13 +26,38 @@ if TYPE_CHECKING:
 
     from dispatcher.conf import Conf
     from dispatcher.nad.selection import NetworkSelection
+    from dispatcher.plugin.definitions.copies import LocalDefinition
 
 UNLIMITED_BURST = (1 << 32) - 1
 """The burst of a rate without one, in bits: the plugin ``bandwidth`` refuses to have none."""
 
+_MAX_LISTED = 512
 
 CNI_ARGS = {"ips": "IP", "mac": "MAC"}
 """Capabilities that plugins had before as variables in CNI_ARGS, each with the variable."""
+
+
+def check_request(selection: NetworkSelection, definition: LocalDefinition, sentence: str) -> None:
+    """Check what *selection* asks of a tenant's *definition*, which *sentence* names.
+
+    Raises :class:`CNIError` with code 100 for what no tenant template permits.
+    """
+    if definition.cni_args is None:
+        return
+    refused = [
+        f'{quote(key)} in "cni-args"'
+        for key in sorted((selection.cni_args or {}).keys() - definition.cni_args)
+    ]
+    if definition.is_reference:
+        # Its capabilities are those of the node's network, which no template has seen.
+        refused += [quote(key) for key in as_element(selection) if key in CAPABILITIES]
+    if refused:
+        raise CNIError(
+            INVALID_ANNOTATION,
+            f"{sentence} cannot be attached as the pod asks: the tenant templates of its namespace "
+            f"do not permit {', '.join(refused)[:_MAX_LISTED]}",
+            "do not ask for it, or ask a cluster administrator to permit it",
+        )
 
 
 def requested_args(

@@ -68,7 +68,7 @@ def conf_of(call: Call, full_name: str) -> Conf:
     For a rebuilt record that has only the name. Raises :class:`CNIError`.
     """
     namespace, _, name = full_name.partition("/")
-    return DefinitionCopies(call, 0).conf(namespace, name, "", allows_node_network=True)
+    return DefinitionCopies(call, 0).load(namespace, name, "", allows_node_network=True).conf
 
 
 class _Pod:
@@ -170,15 +170,20 @@ class _Pod:
                 "belongs to the primary; choose another interface",
             )
         namespace, permitted = self._namespace_of(selection), self._permitted[planned.interface]
-        conf = self._copies.conf(
+        definition = self._copies.load(
             namespace,
             selection.name,
             permitted.short_hash,
             allows_node_network=permitted.allows_node_network,
         )
+        delegate_input.check_request(selection, definition, sentence)
+        conf, is_tenants = definition.conf, definition.cni_args is not None
         settings = self._call.conf.settings
         requested, variables = delegate_input.requested_args(
-            selection, conf, sentence, allows_cni_args=settings.allows_cni_args
+            selection,
+            conf,
+            sentence,
+            allows_cni_args=settings.allows_cni_args and not is_tenants,
         )
         conf = delegate_input.with_cni_args(conf, selection.cni_args, sentence)
         runtime_config = self._call.conf.runtime_config if planned.is_primary else {}

@@ -205,9 +205,9 @@ def test_a_tenant_may_not_take_the_name_of_a_network_of_the_node(
 ) -> None:
     """Two networks with one CNI name would share the store of addresses."""
     host.network("shop.blue")
-    template = {"namespaces": ["*"], "plugins": [{"type": "bridge"}]}
+    template = {"namespaces": ["*"], "plugins": [{"type": "ptp"}]}
     for name in ("blue", "red"):
-        text = json.dumps({"type": "bridge", "name": f"shop.{name}"})
+        text = json.dumps({"type": "ptp", "name": f"shop.{name}"})
         api.add(definition_object("shop", name, text))
     copier = start(trusted_namespaces=(), tenant_templates=read_templates(json.dumps([template])))
     eventually(lambda: copier.is_complete)
@@ -227,8 +227,8 @@ def test_the_networks_of_the_node_are_read_once_for_a_list(
         return networks.scan(directories)
 
     monkeypatch.setattr("dispatcher.agent.definition_copier.networks", SimpleNamespace(scan=scan))
-    template = {"namespaces": ["*"], "plugins": [{"type": "bridge"}]}
-    text = json.dumps({"type": "bridge", "name": "shop.x"})
+    template = {"namespaces": ["*"], "plugins": [{"type": "ptp"}]}
+    text = json.dumps({"type": "ptp", "name": "shop.x"})
     for number in range(20):
         api.add(definition_object("shop", f"blue-{number}", text))
     copier = start(trusted_namespaces=(), tenant_templates=read_templates(json.dumps([template])))

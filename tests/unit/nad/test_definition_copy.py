@@ -29,6 +29,20 @@ def test_a_copy_is_read_as_it_was_written(uid: str, config: str, resource: str, 
     assert (copy.config, copy.resource) == ("" if why else config, resource)
 
 
+@given(st.none() | st.frozensets(st.text()))
+def test_what_a_pod_may_ask_of_a_tenant_is_read_as_it_was_written(
+    cni_args: frozenset[str] | None,
+) -> None:
+    """None: any arguments, as of a copy without the key; a value of another type is no copy."""
+    definition = Definition("ns", "a", uid="u", config="c")
+    written = encode(definition, "", cni_args)
+    assert decode(written).cni_args == cni_args
+    assert (cni_args is None) == (b"cniArgs" not in written)
+    for value in ("x", 1, [None]):
+        with pytest.raises(StaleCopyError):
+            decode(json.dumps({**json.loads(written), "cniArgs": value}).encode())
+
+
 @given(st.integers(0, 1 << 40), st.booleans())
 def test_the_state_of_all_copies_is_read_as_it_was_written(alive: int, is_complete: bool) -> None:  # noqa: FBT001
     """In whole seconds."""

@@ -53,11 +53,11 @@ def test_who_may_define_networks() -> None:
     """All namespaces by default; a comma alone names none."""
     assert load(PROGRAM, ["--node-name=n"]).trusted_namespaces == ("*",)
     assert load(PROGRAM, ["--node-name=n", "--trusted-namespaces=,"]).trusted_namespaces == ()
-    text = '[{"namespaces": ["shop"], "plugins": [{"type": "bridge"}]}]'
+    text = '[{"namespaces": ["shop"], "plugins": [{"type": "ptp"}]}]'
     options = ["--node-name=n", "--trusted-namespaces=a,b", f"--tenant-templates={text}"]
     settings = load(PROGRAM, [*options, "--attachment-definitions-mode=observe"])
     assert settings.trusted_namespaces == ("a", "b")
-    assert [each.types for each in settings.tenant_templates] == [["bridge"]]
+    assert [each.types for each in settings.tenant_templates] == [["ptp"]]
     assert settings.copies_definitions
     with pytest.raises(InvalidSettingsError, match=r"TEMPLATES\): \[0\]\.namespaces: name at"):
         load(PROGRAM, ["--node-name=n", '--tenant-templates=[{"namespaces": []}]'])

@@ -33,7 +33,15 @@ class DefinitionRig(Rig):
         self.define("ns/blue", {"name": "blue-net", "type": "b1"})
         self.define("ns/red", {"plugins": [{"type": "r1"}, {"type": "r2"}]})
 
-    def define(self, full_name: str, config: Any, *, resource: str = "", refused: str = "") -> None:
+    def define(
+        self,
+        full_name: str,
+        config: Any,
+        *,
+        resource: str = "",
+        refused: str = "",
+        cni_args: frozenset[str] | None = None,
+    ) -> None:
         """Write the copy of a definition; *config* is an object, or the text of ``spec.config``."""
         namespace, _, name = full_name.partition("/")
         text = config if isinstance(config, str) else json.dumps({"cniVersion": "1.0.0", **config})
@@ -41,7 +49,7 @@ class DefinitionRig(Rig):
         self.hashes[full_name] = definition.short_hash
         folder = self.definitions / namespace
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(definition_copy.encode(definition, refused))
+        (folder / name).write_bytes(definition_copy.encode(definition, refused, cni_args))
 
     def sync(self, age: float, *, complete: bool = True) -> None:
         """Write that the agent heard of the API server *age* seconds ago."""

@@ -131,7 +131,7 @@ REFUSED: dict[str, tuple[Any, dict[str, str], str]] = {
 
 @pytest.mark.parametrize(("config", "more", "part"), REFUSED.values(), ids=REFUSED)
 def test_a_definition_that_is_refused_is_not_attached(
-    rig: DefinitionRig, config: Any, more: dict[str, str], part: str
+    rig: DefinitionRig, config: Any, more: dict[str, Any], part: str
 ) -> None:
     """The plugin validates each copy again, whatever the agent has written."""
     rig.define("ns/blue", config, **more)
