@@ -92,6 +92,11 @@ WHEREABOUTS = ProgramSet(
         "doc/crds/whereabouts.cni.cncf.io_overlappingrangeipreservations.yaml",
     ),
 )
+MULTUS = ProgramSet(
+    "multus",
+    "gopkg.in/k8snetworkplumbingwg/multus-cni.v4",
+    files=("deployments/multus-daemonset.yml",),
+)
 HELM = ProgramSet("helm", "helm.sh/helm/v4")
 # Without the clients of clouds and registries, from which Prometheus could discover its targets.
 PROMTOOL = ProgramSet("prometheus", "github.com/prometheus/prometheus", tags="remove_all_sd")
@@ -102,8 +107,8 @@ WEBHOOK_PEER = ProgramSet("webhook-peer", "k8s.io/api", only="webhook")
 """An admission webhook in the usual style of Go, for ``tests.bench.webhook``."""
 NEEDED = (CNITOOL, CNI_PLUGINS, CONTAINERD, ETCD, KUBERNETES)
 """What every cluster needs. The longest build is last, so that other errors come early."""
-THIRD_PARTY = (FLANNEL, WHEREABOUTS, KUBE_ROUTER)
-"""Networks of other projects; only their tests need them."""
+THIRD_PARTY = (FLANNEL, WHEREABOUTS, KUBE_ROUTER, MULTUS)
+"""Networks of other projects, and Multus; only their tests need them."""
 
 
 def pinned_version(go_mod: str, module: str) -> str:

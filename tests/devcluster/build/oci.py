@@ -11,6 +11,7 @@ import io
 import json
 import platform
 import tarfile
+from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,14 +22,23 @@ ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 """Names of architectures in images, by the kernel's names."""
 
 
-def write_image(archive: Path, name: str, program: Path, *, ports: Sequence[str] = ()) -> None:
+def write_image(
+    archive: Path,
+    name: str,
+    program: Path,
+    *,
+    ports: Sequence[str] = (),
+    others: Mapping[str, Path] = MappingProxyType({}),
+) -> None:
     """Write an image that contains and runs one static program.
 
-    `name` is the full reference; `ports`, like "80/tcp", only document the image.
+    `name` is the full reference; `ports`, like "80/tcp", only document the image; `others` are
+    further programs, by their paths in the image.
     """
     layer = io.BytesIO()
     with tarfile.open(fileobj=layer, mode="w") as tar:
-        _add(tar, program.name, program.read_bytes(), mode=0o755)
+        for path, file in {program.name: program, **others}.items():
+            _add(tar, path, file.read_bytes(), mode=0o755)
     config = _blob(
         {
             "architecture": ARCHITECTURES[platform.machine()],

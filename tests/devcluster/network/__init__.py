@@ -5,5 +5,6 @@ What is where:
     fabric    network namespaces, the bridge that joins the nodes, routes
     networks  the CNI networks canal and weave
     outside   an HTTP server that belongs to no node
+    multus    Multus, by its published manifest
     products  flannel, kube-router and whereabouts
 """

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from tests.devcluster.cluster import Cluster
     from tests.devcluster.node.node import Node
 
+_SETS = (gobuild.FLANNEL, gobuild.WHEREABOUTS, gobuild.KUBE_ROUTER)
 _TIMEOUT = 60.0  # seconds for each daemon; BGP sessions take longest
 _PROGRAMS = "/opt/cluster"
 _CONFS = "/etc/cni/net.d"
@@ -81,7 +82,7 @@ def install_products(cluster: Cluster) -> None:
 
     Raises ClusterError when a daemon ends or is not ready in time.
     """
-    programs = {programs.name: gobuild.build(programs) for programs in gobuild.THIRD_PARTY}
+    programs = {programs.name: gobuild.build(programs) for programs in _SETS}
     with step(f"cluster {cluster.name}: installing {', '.join(PRODUCTS)}"):
         published = {name: _published(folder) for name, folder in programs.items()}
         for objects in published.values():

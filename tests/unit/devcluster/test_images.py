@@ -43,6 +43,21 @@ def test_an_archive_is_an_oci_layout_with_true_digests(tmp_path: Path) -> None:
     assert config["rootfs"]["diff_ids"] == [manifest["layers"][0]["digest"]]
 
 
+def test_an_image_may_have_more_programs(tmp_path: Path) -> None:
+    """Each at its path, executable; the first is the one that the image runs."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.write_bytes(b"1")
+    second.write_bytes(b"2")
+    archive = tmp_path / "image.tar"
+    write_image(archive, "localhost/two:local", first, others={"usr/bin/other": second})
+    programs = {}
+    for layer, member in image_files(archive):
+        content = layer.extractfile(member)
+        programs[member.name] = (member.mode, content.read() if content else b"")
+    assert programs == {"first": (0o755, b"1"), "usr/bin/other": (0o755, b"2")}
+    assert image_config(archive)["config"]["Entrypoint"] == ["/first"]
+
+
 def test_pips_variables_win_over_its_files() -> None:
     """As pip itself does; what would break a build inside an image is left out."""
     files = ["[global]\nindex-url = one\ncert = a.pem\n", "[global]\nindex-url = two\n"]
