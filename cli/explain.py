@@ -18,7 +18,7 @@ from webhook.limits import CLUSTER
 from webhook.objects import parse_pod
 from webhook.pods import PodRules, admit_pod
 from webhook.review import MalformedReviewError, Review
-from webhook.selections import read_by_multus, selection_findings
+from webhook.selections import read_selections
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from cli.pod_selections import IgnoredAttachment
     from webhook.limits import Limits
     from webhook.objects import Pod
+    from webhook.selections import PodSelections
     from webhook.snapshot import ClusterNetworks, Namespace
 
 BY_ANNOTATION = "the pod's annotation"
@@ -92,7 +93,8 @@ def explain(  # noqa: PLR0917 - what a cluster has, in one call
     except NoDecisionError as error:
         return Explanation(subject, BY_ANNOTATION, (), (), (), (str(error),), ())
     source = decision.audit.get("source", "node")
-    warnings = (*decision.warnings, *_selection_warnings(facts, namespace, networks))
+    selections = read_selections(facts.annotations, namespace, networks)
+    warnings = (*decision.warnings, *_selection_warnings(selections))
     if not decision.allowed:
         refusals = tuple(f"{each.field}: {each.message}" for each in decision.causes)
         return Explanation(subject, _SOURCES[source], (), (), (), refusals, warnings)
@@ -109,22 +111,14 @@ def explain(  # noqa: PLR0917 - what a cluster has, in one call
         tuple(node.name for node in nodes or () if node not in qualified),
         (),
         warnings,
-        _ignored(facts, namespace, networks, value),
+        () if selections.is_multus else ignored_attachments(facts.annotations, value),
     )
 
 
-def _selection_warnings(pod: Pod, namespace: Namespace, networks: ClusterNetworks) -> Iterator[str]:
+def _selection_warnings(selections: PodSelections) -> Iterator[str]:
     """Yield the faults of the annotations that select NetworkAttachmentDefinitions."""
-    for key, text, fault in selection_findings(pod.annotations, namespace.default, networks):
-        yield f"metadata.annotations[{key}]: {fault or text}"
-
-
-def _ignored(
-    pod: Pod, namespace: Namespace, networks: ClusterNetworks, value: str
-) -> tuple[IgnoredAttachment, ...]:
-    if read_by_multus(pod.annotations, namespace.default, networks):
-        return ()
-    return ignored_attachments(pod.annotations, value)
+    for each in selections.findings:
+        yield f"metadata.annotations[{each.key}]: {each.message}"
 
 
 def _exclusion(pod: Pod) -> str:

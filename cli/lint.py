@@ -22,7 +22,7 @@ from webhook.namespaces import admit_namespace
 from webhook.objects import TEMPLATE_PATHS, parse_pod, template_of
 from webhook.pods import PodRules, admit_pod
 from webhook.review import MalformedReviewError, Review
-from webhook.selections import selection_findings
+from webhook.selections import read_selections
 from webhook.snapshot import ClusterNetworks, Namespace, parse_namespace
 from webhook.templates import TemplateRules, admit_workload
 
@@ -115,11 +115,11 @@ def _lint_selections(
     namespace = context.namespaces.get(namespace_name, Namespace())
     networks = context.networks or ClusterNetworks()
     path = _template_path(document)
-    for key, message, fault in selection_findings(pod.annotations, namespace.default, networks):
-        field = f"{path}metadata.annotations[{key}]"
-        place = document.place_in(field, fault.offset) if fault else None
+    for each in read_selections(pod.annotations, namespace, networks).findings:
+        field = f"{path}metadata.annotations[{each.key}]"
+        place = document.place_in(field, each.fault.offset) if each.fault else None
         # Where YAML folds lines, the place in the value must do.
-        text = message if place or fault is None else str(fault)
+        text = each.fault.brief if each.fault and place else each.message
         yield LintFinding(place or document.place(field), WARNING, subject, field, text)
 
 

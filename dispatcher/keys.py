@@ -9,10 +9,12 @@ ANNOTATION = "cni"
 
 ATTACHMENTS = "cni-genie.io/attachments"
 """On a pod: the NetworkAttachmentDefinitions that admission permitted, in the form of
-:mod:`dispatcher.nad.attachments`. The webhook writes it, the plugin compares it."""
+:mod:`dispatcher.nad.attachments`. The webhook writes it, the plugin compares it. In the mode
+``enforce`` it is empty on a pod whose definitions Multus attaches: Genie itself attaches none."""
 
 POD_KEYS = (ANNOTATION, ATTACHMENTS)
-"""On pods, fixed at creation: a Binding may not contain one of these."""
+"""On pods, fixed at creation: a Binding may not contain one of these. In the mode ``enforce`` that
+is also true for :data:`SELECTION_KEYS`."""
 
 ALLOWED = "cni-genie.io/allowed"
 """On a namespace: comma list of the only networks that its pods may name."""

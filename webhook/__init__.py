@@ -22,10 +22,10 @@ Rules, as pure functions:
     templates           the pod templates of Deployments and other workloads
     bindings            removes Genie's keys from Bindings
     namespaces          the default and the allow-list of a namespace
-    pod_definitions     pods that select definitions: the annotation that says what was validated
+    pod_definitions     pods that select definitions: refusals, and what is written into the pod
     definition_check    validates the definitions that a pod selects
-    definitions         warnings of NetworkAttachmentDefinitions themselves
-    selections          warnings of annotations that select NetworkAttachmentDefinitions
+    definitions         NetworkAttachmentDefinitions themselves: refusals and warnings
+    selections          reads the annotations that select NetworkAttachmentDefinitions
     ignored_keys        warnings of annotations that Genie ignores
     network_objects     what the objects ``networks.cni-genie.io`` should say
 

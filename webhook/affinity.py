@@ -4,6 +4,10 @@ The webhook adds ``network.cni-genie.io/<name> In ["true"]`` for every network o
 terms of a node selector are alternatives, so each term gets it. The expressions of one term must
 all match, so nothing that the author wrote is weakened.
 
+A pod with NetworkAttachmentDefinitions has further requirements, in every scheduling mode: a node
+that ignores definitions would start it without them. They come last in a term and begin with that
+for the label of :data:`dispatcher.keys.ATTACHMENTS_LABEL`, so that an update finds them again.
+
 Unchanged are
 
 - a term without any requirement: it matches no node, and would match some with our addition;
@@ -28,6 +32,10 @@ if TYPE_CHECKING:
     from dispatcher.kube.json_patch import Operation, Patch
     from webhook.objects import Pod
 
+    Expression = dict[str, Any]
+    """A requirement of a node selector term."""
+    Term = Mapping[str, Any]
+
 REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 
@@ -48,20 +56,23 @@ _AFFINITY = json_patch.pointer("spec", "affinity")
 _NODE_AFFINITY = json_patch.pointer("spec", "affinity", "nodeAffinity")
 
 
-def patch_new(pod: Pod, networks: Sequence[str], mode: str) -> Patch:
+def patch_new(
+    pod: Pod, networks: Sequence[str], mode: str, always: Sequence[Expression] = ()
+) -> Patch:
     """Return the patch that gives a new pod the affinity for *networks*.
 
-    *mode* is ``required``, ``preferred`` or ``off``.
+    *mode* is ``required``, ``preferred`` or ``off``. *always* is required in every mode.
     """
-    if not networks or pod.node_name:
-        return []
-    return _merge(pod, networks, mode)
+    return [] if pod.node_name else _merge(pod, networks, mode, always)
 
 
-def check_terms(pod: Pod, networks: Sequence[str], mode: str) -> Cause | None:
+def check_terms(
+    pod: Pod, networks: Sequence[str], mode: str, always: Sequence[Expression] = ()
+) -> Cause | None:
     """Return the fault of a pod that has too many terms for :func:`patch_new`."""
     count = len(_terms(pod))
-    if mode != "required" or not networks or pod.node_name or count <= MAX_TERMS:
+    is_patched = always or (networks and mode == "required")
+    if not is_patched or pod.node_name or count <= MAX_TERMS:
         return None
     rule = f"must have at most {MAX_TERMS} node selector terms in a pod that has networks"
     return Cause(TOO_MANY, f"Too many: {rule} (has {count}); use fewer", f"spec.{TERMS}")
@@ -72,15 +83,17 @@ def patch_updated(pod: Pod, stored: Pod, networks: Sequence[str]) -> Patch:
 
     The author's manifest comes without it: ``nodeSelectorTerms`` is one atomic value.
     """
-    if not networks:
-        return []
-    return _merge(pod, networks, _mode_of(stored, networks))
+    own, always = _split(stored)
+    return _merge(pod, networks, _mode_of(stored, own, networks), always)
 
 
-def requires(pod: Pod, networks: Sequence[str]) -> bool:
-    """Tell whether every term of *pod* requires nodes that have all of *networks*."""
-    terms = [term for term in _terms(pod) if _matches_some(term)]
-    required = expressions(networks)
+def requires(pod: Pod, required: Sequence[Expression]) -> bool:
+    """Tell whether every term of *pod* has all of *required*."""
+    return _all_have(_terms(pod), required)
+
+
+def _all_have(terms: Sequence[Term], required: Sequence[Expression]) -> bool:
+    terms = [term for term in terms if _matches_some(term)]
     return bool(terms) and all(
         expression in object_list(term, "matchExpressions")
         for term in terms
@@ -88,49 +101,66 @@ def requires(pod: Pod, networks: Sequence[str]) -> bool:
     )
 
 
-def expressions(networks: Sequence[str]) -> list[dict[str, Any]]:
+def expressions(networks: Sequence[str]) -> list[Expression]:
     """Return the requirements that a node must meet, one for each network."""
-    return [
-        {"key": keys.network_label(name), "operator": "In", "values": ["true"]} for name in networks
-    ]
+    return [expression(keys.network_label(name), "true") for name in networks]
+
+
+def expression(key: str, value: str) -> Expression:
+    """Return the requirement that a node has a label."""
+    return {"key": key, "operator": "In", "values": [value]}
 
 
 def _preference(networks: Sequence[str]) -> dict[str, Any]:
     return {"weight": WEIGHT, "preference": {"matchExpressions": expressions(networks)}}
 
 
-def _mode_of(stored: Pod, networks: Sequence[str]) -> str:
+def _mode_of(stored: Pod, own: Sequence[Term], networks: Sequence[str]) -> str:
+    if not networks:
+        return "off"
     # The webhook adds to every term. If only some have the requirement, the author wrote it.
-    if requires(stored, networks):
+    if _all_have(own, expressions(networks)):
         return "required"
     if _preference(networks) in object_list(stored.node_affinity, PREFERRED):
         return "preferred"
     return "off"
 
 
-def _merge(pod: Pod, networks: Sequence[str], mode: str) -> Patch:
-    if mode == "required":
-        return _merge_required(pod, expressions(networks))
-    if mode == "preferred":
-        return _merge_preferred(pod, _preference(networks))
-    return []
+def _split(stored: Pod) -> tuple[list[Term], list[Expression]]:
+    """Return the terms of the *stored* pod without what its definitions require, and that."""
+    has_definitions = keys.ATTACHMENTS in stored.annotations
+    marker = expression(keys.ATTACHMENTS_LABEL, "true")
+    own: list[Term] = []
+    always: list[Expression] = []
+    for term in _terms(stored):
+        present = object_list(term, "matchExpressions")
+        end = present.index(marker) if has_definitions and marker in present else len(present)
+        own.append({**term, "matchExpressions": present[:end]})
+        # A term where the author wrote one of them has fewer that were added.
+        always += [each for each in present[end:] if each not in always]
+    return own, always
 
 
-def _merge_required(pod: Pod, required: list[dict[str, Any]]) -> Patch:
-    if pod.node_affinity.get(REQUIRED) is None:
-        return [_add(pod, REQUIRED, {"nodeSelectorTerms": [{"matchExpressions": required}]})]
+def _merge(
+    pod: Pod, networks: Sequence[str], mode: str, always: Sequence[Expression] = ()
+) -> Patch:
+    missing: dict[str, Any] = {}
+    patch: list[Operation] = []
+    required = expressions(networks) if mode == "required" else []
+    required += [each for each in always if each not in required]
+    if required and pod.node_affinity.get(REQUIRED) is None:
+        missing[REQUIRED] = {"nodeSelectorTerms": [{"matchExpressions": required}]}
+    elif required and len(terms := _terms(pod)) <= MAX_TERMS:
+        patch += _add_to_terms(terms, required)
 
-    terms = _terms(pod)
-    return list(_add_to_terms(terms, required)) if len(terms) <= MAX_TERMS else []
-
-
-def _merge_preferred(pod: Pod, preference: dict[str, Any]) -> Patch:
     preferences = object_list(pod.node_affinity, PREFERRED)
-    if preference in preferences:
-        return []
-    if preferences:
-        return [json_patch.add(f"{_NODE_AFFINITY}/{PREFERRED}/-", preference)]
-    return [_add(pod, PREFERRED, [preference])]
+    preference = _preference(networks)
+    if mode == "preferred" and networks and preference not in preferences:
+        if preferences:
+            patch.append(json_patch.add(f"{_NODE_AFFINITY}/{PREFERRED}/-", preference))
+        else:
+            missing[PREFERRED] = [preference]
+    return [*patch, *_add(pod, missing)]
 
 
 def _terms(pod: Pod) -> list[Any]:
@@ -141,13 +171,15 @@ def _matches_some(term: Mapping[str, Any]) -> bool:
     return bool(object_list(term, "matchExpressions") or object_list(term, "matchFields"))
 
 
-def _add(pod: Pod, key: str, value: Any) -> Operation:
-    """Add *value* at *key* of the node affinity, with the missing objects around it."""
+def _add(pod: Pod, values: Mapping[str, Any]) -> Patch:
+    """Add *values* by their keys to the node affinity, with the missing objects around it."""
+    if not values:
+        return []
     if not pod.affinity:
-        return json_patch.add(_AFFINITY, {"nodeAffinity": {key: value}})
+        return [json_patch.add(_AFFINITY, {"nodeAffinity": values})]
     if not pod.node_affinity:
-        return json_patch.add(_NODE_AFFINITY, {key: value})
-    return json_patch.add(f"{_NODE_AFFINITY}/{key}", value)
+        return [json_patch.add(_NODE_AFFINITY, values)]
+    return [json_patch.add(f"{_NODE_AFFINITY}/{key}", value) for key, value in values.items()]
 
 
 def _add_to_terms(

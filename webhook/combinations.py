@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from dispatcher import plugin_rules
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from dispatcher.annotation import Fault, Selection
     from dispatcher.plugin_rules import Conflict
@@ -71,6 +71,22 @@ def combine(selections: tuple[Selection, ...], networks: ClusterNetworks) -> Com
     if len(selections) < 2 or not networks.plugin_types:  # noqa: PLR2004 - one alone has no conflict
         return Combination()
     return _cache.get_or_compute(selections, networks)
+
+
+def combine_with(
+    selections: tuple[Selection, ...],
+    networks: ClusterNetworks,
+    types: Mapping[str, tuple[str, ...]],
+) -> Combination:
+    """Return the conflicts of *selections*, of which some have the plugin *types* on every node.
+
+    These are no networks of the nodes: definitions, by their full names.
+    """
+    if not any(types.values()):
+        return combine(selections, networks)
+    nodes = networks.plugin_types or ({},)
+    known = tuple({**node, **types} for node in nodes)
+    return _combine(selections, networks._replace(plugin_types=known))
 
 
 def _combine(selections: Sequence[Selection], networks: ClusterNetworks) -> Combination:

@@ -17,6 +17,12 @@ FORBIDDEN_CODE = 403
 FORBIDDEN = "FieldValueForbidden"
 """The reason of a cause that is well formed but not permitted (metav1.CauseType)."""
 
+NOT_FOUND = "FieldValueNotFound"
+"""The reason of a cause that names an object that does not exist."""
+
+INTERNAL = "InternalError"
+"""The reason of a cause that the API server could not be asked about."""
+
 MAX_WARNING = 256
 """Limit of a warning, in characters. API servers may truncate longer ones."""
 
@@ -75,7 +81,12 @@ def deny(
     )
 
 
-_REASONS = {FORBIDDEN: "not-allowed", "FieldValueNotSupported": "unknown-network"}
+_REASONS = {
+    FORBIDDEN: "not-allowed",
+    "FieldValueNotSupported": "unknown-network",
+    NOT_FOUND: "unknown-definition",
+    INTERNAL: "not-checked",
+}
 
 
 def warning(text: str) -> str:

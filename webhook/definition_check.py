@@ -1,8 +1,7 @@
 """Validate the definitions that a pod selects: they exist, and the pod may and can have them.
 
-The whole plan of the pod counts: the networks of ``cni`` or of the namespace's default, and the
-definitions (:mod:`dispatcher.nad.plan`). A definition without a config counts as the nodes' network
-of its name.
+A definition without a config counts as the nodes' network of its name: for the allow-list, the
+limits, the rules for known plugins, and the nodes that the pod may go to.
 
 A pod may select definitions of its own namespace, of shared ones, and those that its namespace's
 allow-list names as ``namespace/name`` or ``namespace/*``. Only of these it learns whether they
@@ -11,207 +10,247 @@ exist.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dispatcher import keys
-from dispatcher.annotation import Selection, quote
+from dispatcher.annotation import INVALID, TOO_MANY, UNSUPPORTED, Selection, quote
 from dispatcher.nad.attachments import PermittedAttachment, format_attachments
-from dispatcher.nad.plan import InvalidPlanError, plan_pod
-from dispatcher.nad.selection import CAPABILITIES, requests
+from dispatcher.nad.selection import CNI_ARGS, missing_capabilities
+from webhook import affinity
 from webhook.annotation_check import suggestion
-from webhook.limits import CLUSTER, excesses
-from webhook.selections import read_by_multus
+from webhook.combinations import combine_with
+from webhook.decision import FORBIDDEN, INTERNAL, NOT_FOUND
+from webhook.limits import CLUSTER, excesses, pod_cause
+from webhook.selections import SelectionFinding
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator
 
-    from dispatcher.nad.plan import PlannedAttachment
-    from dispatcher.nad.selection import NetworkSelection
     from webhook.definition_snapshot import Definitions, KnownDefinition
-    from webhook.limits import Limits
+    from webhook.limits import Excess, Limits
+    from webhook.selections import PodSelections, SelectedItem
     from webhook.snapshot import ClusterNetworks, Namespace
 
 PORT_MAPPINGS = "portMappings"
 
 
 class DefinitionRules(NamedTuple):
-    """The settings that matter. Pods of all namespaces may select the definitions of ``shared``."""
+    """The settings that matter. Pods of all namespaces may select the definitions of ``shared``.
+
+    ``allows_cni_args``: addresses that no plugin declares go into CNI_ARGS.
+    """
 
     shared: frozenset[str] = frozenset()
     limits: Limits = CLUSTER
-
-
-class SelectedDefinition(NamedTuple):
-    """A definition in a plan: the annotation that selects it, and its number there, from 1."""
-
-    source: str
-    position: int
-    namespace: str
-    selection: NetworkSelection
-
-    @property
-    def full_name(self) -> str:
-        """The name as ``namespace/name``."""
-        return f"{self.namespace}/{self.selection.name}"
+    allows_cni_args: bool = False
 
 
 class DefinitionResult(NamedTuple):
-    """The annotations with their faults; ``attachments`` is empty if there is one, or no NAD."""
+    """What was found of a pod's definitions.
 
-    findings: tuple[tuple[str, str], ...] = ()
-    attachments: str = ""
-
-
-def selected_definitions(
-    annotations: Mapping[str, str], namespace: Namespace, networks: ClusterNetworks
-) -> list[SelectedDefinition]:
-    """Return the definitions that a pod selects; none if its annotations give no plan.
-
-    Nor on a network of Multus, which reads the annotations itself.
+    ``attachments`` is empty if something is wrong, or there is no definition. ``requirements`` are
+    those of the node, as node affinity has them.
     """
-    return _selected(_plan(annotations, namespace, networks), namespace)
+
+    findings: tuple[SelectionFinding, ...] = ()
+    attachments: str = ""
+    requirements: tuple[dict[str, Any], ...] = ()
 
 
-def may_select(each: SelectedDefinition, namespace: Namespace, rules: DefinitionRules) -> bool:
+def may_select(each: SelectedItem, namespace: Namespace, shared: frozenset[str]) -> bool:
     """Tell whether a pod of *namespace* may have the definition, by its name."""
-    if each.namespace == namespace.name or each.namespace in rules.shared:
+    if each.namespace == namespace.name or each.namespace in shared:
         return True
     allowed = namespace.allowed or ()
     return each.full_name in allowed or f"{each.namespace}/*" in allowed
 
 
 def check_definitions(
-    annotations: Mapping[str, str],
+    selections: PodSelections,
     namespace: Namespace,
     networks: ClusterNetworks,
     definitions: Definitions,
     rules: DefinitionRules,
 ) -> DefinitionResult:
     """Validate the definitions that a pod of *namespace* selects."""
-    plan = _plan(annotations, namespace, networks)
-    selected = _selected(plan, namespace)
-    findings = [
-        (each.source, text)
-        for each in selected
-        for text in _faults(each, namespace, networks, definitions, rules)
-    ]
-    findings += _limit_faults(plan, selected, namespace, definitions, rules)
-    if findings:
+    findings = list(selections.findings)
+    for each in selections.items:
+        findings += _findings(each, namespace, networks, definitions, rules)
+    if selections.items:
+        findings += _limit_findings(selections, namespace, definitions, rules)
+        findings += _conflict_findings(selections, networks, definitions)
+    if not selections.items or any(each.reason for each in findings):
         return DefinitionResult(tuple(findings))
-    return DefinitionResult(attachments=_attachments(selected, definitions))
+
+    known = [(each, definitions.known[each.full_name]) for each in selections.items]
+    checked = [(each, definition) for each, definition in known if definition]
+    attachments = format_attachments(
+        PermittedAttachment(
+            each.namespace,
+            each.selection.name,
+            definition.short_hash,
+            is_default=each.source == keys.DEFAULT_NETWORK,
+            allows_host_port=bool(each.selection.port_mappings),
+            allows_node_network=definition.refers_to_node_network,
+        )
+        for each, definition in checked
+    )
+    return DefinitionResult(tuple(findings), attachments, tuple(_requirements(checked)))
 
 
-def _plan(
-    annotations: Mapping[str, str], namespace: Namespace, networks: ClusterNetworks
-) -> list[PlannedAttachment]:
-    if read_by_multus(annotations, namespace.default, networks):
-        return []
-    try:
-        return plan_pod(annotations, namespace.default)
-    except InvalidPlanError:  # webhook.selections reports it
-        return []
-
-
-def _selected(plan: Sequence[PlannedAttachment], namespace: Namespace) -> list[SelectedDefinition]:
-    selected: list[SelectedDefinition] = []
-    for each in plan:
-        if not isinstance(each.selection, Selection):
-            position = 1 + sum(other.source == each.source for other in selected)
-            own = each.selection.namespace or namespace.name
-            selected.append(SelectedDefinition(each.source, position, own, each.selection))
-    return selected
-
-
-def _faults(
-    each: SelectedDefinition,
+def _findings(
+    each: SelectedItem,
     namespace: Namespace,
     networks: ClusterNetworks,
     definitions: Definitions,
     rules: DefinitionRules,
-) -> Iterator[str]:
+) -> Iterator[SelectionFinding]:
     """Yield what is wrong with one item, as sentences in the form that Kubernetes uses."""
     item, name = f"item {each.position}: ", quote(each.full_name)
-    if not may_select(each, namespace, rules):
+
+    def finding(reason: str, message: str) -> SelectionFinding:
+        return SelectionFinding(each.source, message, reason, is_doubtful=True)
+
+    if not may_select(each, namespace, rules.shared):
         fix = f"ask a cluster administrator to add it to the annotation {quote(keys.ALLOWED)}"
         whose = f"is of another namespace than the pod, {quote(namespace.name)}"
-        yield f"Forbidden: {item}{name} {whose}; {fix} of {quote(namespace.name)}"
+        yield finding(
+            FORBIDDEN, f"Forbidden: {item}{name} {whose}; {fix} of {quote(namespace.name)}"
+        )
         return
     if each.full_name not in definitions.known:
-        yield f"Internal error: {item}{name} could not be checked: no answer of the API server"
+        problem = "could not be checked: no answer of the API server"
+        yield finding(INTERNAL, f"Internal error: {item}{name} {problem}")
         return
 
     known = definitions.known[each.full_name]
     if known is None:
         near = suggestion(each.selection.name, definitions.names.get(each.namespace, frozenset()))
-        yield f"Not found: {name}: {item}no NetworkAttachmentDefinition has this name{near}"
-    elif known.refused:
-        yield f"Invalid value: {name}: {item}no node attaches this definition: {known.refused}"
+        problem = f"no NetworkAttachmentDefinition has this name{near}"
+        yield finding(NOT_FOUND, f"Not found: {name}: {item}{problem}")
+        return
+    if known.refused:
+        problem = f"no node attaches this definition: {known.refused}"
+        yield finding(INVALID, f"Invalid value: {name}: {item}{problem}")
     elif known.refers_to_node_network:
-        yield from _reference_faults(each, namespace, networks)
+        yield from _reference_findings(each, namespace, networks)
     else:
-        yield from _request_faults(each, known)
+        yield from _request_findings(each, known, namespace, rules)
 
 
-def _reference_faults(
-    each: SelectedDefinition, namespace: Namespace, networks: ClusterNetworks
-) -> Iterator[str]:
+def _reference_findings(
+    each: SelectedItem, namespace: Namespace, networks: ClusterNetworks
+) -> Iterator[SelectionFinding]:
     """Yield what is wrong with the nodes' network of a definition without a config."""
     network = each.selection.name
     shown = f"item {each.position}: {quote(each.full_name)} stands for the network {quote(network)}"
     if namespace.allowed is not None and network not in namespace.allowed:
-        yield f"Forbidden: {shown}, which is not allowed in namespace {quote(namespace.name)}"
+        problem = f"Forbidden: {shown}, which is not allowed in namespace {quote(namespace.name)}"
+        yield SelectionFinding(each.source, problem, FORBIDDEN, is_doubtful=True)
     elif networks.known and network not in networks.known:
-        yield f"Unsupported value: {shown}, which no node has"
+        problem = f"Unsupported value: {shown}, which no node has"
+        yield SelectionFinding(each.source, problem, UNSUPPORTED, is_doubtful=True)
 
 
-def _request_faults(each: SelectedDefinition, known: KnownDefinition) -> Iterator[str]:
+def _request_findings(
+    each: SelectedItem, known: KnownDefinition, namespace: Namespace, rules: DefinitionRules
+) -> Iterator[SelectionFinding]:
+    """Yield what the pod asks of an attachment, and its plugins or the namespace do not permit."""
     item, name = f"item {each.position}: ", quote(each.full_name)
-    wanted = [CAPABILITIES[key] for key in requests(each.selection) if key in CAPABILITIES]
-    for capability in wanted:
-        if capability not in known.capabilities:
-            yield (
-                f"Invalid value: {quote(capability)}: {item}no plugin of {name} "
-                "declares this capability"
-            )
-        elif capability == PORT_MAPPINGS:
-            yield f"Forbidden: {item}{quote(capability)}: pods may not take ports of the node"
+    missing = missing_capabilities(each.selection, known.capabilities)
+    are_variables = rules.allows_cni_args and CNI_ARGS.keys() >= set(missing)
+    for capability in missing:
+        problem = f"{item}no plugin of {name} declares this capability"
+        if are_variables:
+            variable = f"it is passed as {CNI_ARGS[capability]} in CNI_ARGS"
+            yield SelectionFinding(each.source, f"{quote(capability)}: {problem}; {variable}")
+        else:
+            message = f"Invalid value: {quote(capability)}: {problem}"
+            yield SelectionFinding(each.source, message, INVALID, is_doubtful=True)
+    if each.selection.port_mappings and PORT_MAPPINGS not in missing:
+        yield from _host_port_findings(each, namespace)
 
 
-def _limit_faults(
-    plan: Sequence[PlannedAttachment],
-    selected: Sequence[SelectedDefinition],
+def _host_port_findings(each: SelectedItem, namespace: Namespace) -> Iterator[SelectionFinding]:
+    if namespace.allows_host_ports:
+        return
+    problem = f"item {each.position}: {quote(PORT_MAPPINGS)}: pods may not take ports of the node"
+    fix = f"ask a cluster administrator to set the annotation {quote(keys.HOST_PORTS)}"
+    message = f'Forbidden: {problem}; {fix} of {quote(namespace.name)} to "allow"'
+    yield SelectionFinding(each.source, message, FORBIDDEN, is_doubtful=True)
+
+
+def _limit_findings(
+    selections: PodSelections,
     namespace: Namespace,
     definitions: Definitions,
     rules: DefinitionRules,
-) -> Iterator[tuple[str, str]]:
+) -> Iterator[SelectionFinding]:
     """Yield the limits that the pod exceeds because of its definitions."""
-    if not selected:
-        return
     limits = rules.limits.of(namespace)
-    own = [each.selection.network for each in plan if isinstance(each.selection, Selection)]
-    whole = [*own, *(_network(each, definitions) for each in selected)]
-    without = {(each.key, each.network) for each in excesses(",".join(own), limits)}
+    own = [each.network for each in _of_cni(selections)]
+    whole = [*own, *(_network(each, definitions) for each in selections.items)]
+    # Those of "cni" are reported there; a default may have more than the limits.
+    of_cni = () if selections.has_default else excesses(",".join(own), limits)
+    without = {(each.key, each.network) for each in of_cni}
     for excess in excesses(",".join(whole), limits):
         if (excess.key, excess.network) not in without:
-            yield selected[-1].source, f"over the limit: {excess.brief(namespace.name)}"
+            yield _limit_finding(selections.items[-1].source, excess, namespace, rules)
 
 
-def _network(each: SelectedDefinition, definitions: Definitions) -> str:
-    """Return the name by which the limits count."""
+def _limit_finding(
+    key: str, excess: Excess, namespace: Namespace, rules: DefinitionRules
+) -> SelectionFinding:
+    brief = f"over the limit: {excess.brief(namespace.name)}"
+    if not rules.limits.are_enforced:
+        return SelectionFinding(key, brief)
+    cause = pod_cause(excess, namespace.name, "")
+    return SelectionFinding(key, cause.message, TOO_MANY, is_doubtful=True, brief=brief)
+
+
+def _conflict_findings(
+    selections: PodSelections, networks: ClusterNetworks, definitions: Definitions
+) -> Iterator[SelectionFinding]:
+    """Yield what known plugins cannot combine, if a definition has a part in it."""
+    types = {}
+    whole = list(_of_cni(selections))
+    own = len(whole)
+    for each in selections.items:
+        known = definitions.known.get(each.full_name)
+        whole.append(Selection(_network(each, definitions), each.interface))
+        if known and not known.refers_to_node_network:
+            types[each.full_name] = tuple(sorted(known.types))
+    combination = combine_with(tuple(whole), networks, types)
+
+    for fault, brief in zip(combination.faults, combination.briefs, strict=True):
+        if fault.position > own:
+            item = selections.items[fault.position - own - 1]
+            problem = f"Invalid value: {quote(item.full_name)}: item {item.position}: {brief}"
+            yield SelectionFinding(item.source, problem, INVALID, is_doubtful=True)
+
+
+def _of_cni(selections: PodSelections) -> Iterator[Selection]:
+    for each in selections.plan:
+        if isinstance(each.selection, Selection):
+            yield each.selection
+
+
+def _network(each: SelectedItem, definitions: Definitions) -> str:
+    """Return the name by which limits and plugins count."""
     known = definitions.known.get(each.full_name)
     is_reference = known is not None and known.refers_to_node_network
     return each.selection.name if is_reference else each.full_name
 
 
-def _attachments(selected: Sequence[SelectedDefinition], definitions: Definitions) -> str:
-    return format_attachments(
-        PermittedAttachment(
-            each.namespace,
-            each.selection.name,
-            known.short_hash,
-            is_default=each.source == keys.DEFAULT_NETWORK,
-            allows_node_network=known.refers_to_node_network,
-        )
-        for each in selected
-        if (known := definitions.known[each.full_name])
-    )
+def _requirements(
+    checked: list[tuple[SelectedItem, KnownDefinition]],
+) -> Iterator[dict[str, Any]]:
+    """Yield what a node must have: the copies, networks of the node, and labels, each once."""
+    labels = {keys.ATTACHMENTS_LABEL: "true"}
+    for each, known in checked:
+        if known.refers_to_node_network:
+            labels[keys.network_label(each.selection.name)] = "true"
+    pairs = dict.fromkeys(labels.items())
+    pairs.update(dict.fromkeys(known.node_label for _, known in checked if known.node_label))
+    for key, value in pairs:
+        yield affinity.expression(key, value)

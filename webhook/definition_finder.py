@@ -10,24 +10,22 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from dispatcher.annotation import BLANKS, quote
-from dispatcher.keys import SELECTION_KEYS
+from dispatcher.annotation import quote
 from dispatcher.kube.client import object_path
 from dispatcher.kube.errors import NOT_FOUND, KubeError
 from dispatcher.nad import definition
 from webhook.decision import NoDecisionError
 from webhook.definition_cache import DefinitionCache
-from webhook.definition_check import DefinitionRules, may_select, selected_definitions
+from webhook.definition_check import may_select
 from webhook.definition_snapshot import NO_DEFINITIONS, Definitions, parse_definition
 from webhook.lookups import DefinitionLookups
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from dispatcher.kube.client import KubeClient
     from webhook.definition_snapshot import KnownDefinition
+    from webhook.selections import PodSelections
     from webhook.settings import WebhookSettings
-    from webhook.snapshot import ClusterNetworks, Namespace
+    from webhook.snapshot import Namespace
 
 
 class DefinitionFinder:
@@ -37,7 +35,7 @@ class DefinitionFinder:
         self._kube = kube
         self._seconds = settings.lookup_seconds
         self._tenant_rules = settings.tenant_rules
-        self._rules = DefinitionRules(frozenset(settings.shared_namespaces))
+        self._shared = frozenset(settings.shared_namespaces)
         self.cache = DefinitionCache(kube, settings.tenant_rules)
         self._lookups = DefinitionLookups(
             self._fetch,
@@ -45,17 +43,15 @@ class DefinitionFinder:
             per_second=settings.max_lookups_per_second,
         )
 
-    async def find(
-        self, annotations: Mapping[str, str], namespace: Namespace, networks: ClusterNetworks
-    ) -> Definitions:
+    async def find(self, selections: PodSelections, namespace: Namespace) -> Definitions:
         """Return what is known of the definitions that the pod selects, and may select."""
-        if not any(annotations.get(key, "").strip(BLANKS) for key in SELECTION_KEYS):
-            return NO_DEFINITIONS
         selected = {
             (each.namespace, each.selection.name)
-            for each in selected_definitions(annotations, namespace, networks)
-            if may_select(each, namespace, self._rules)
+            for each in selections.items
+            if may_select(each, namespace, self._shared)
         }
+        if not selected:
+            return NO_DEFINITIONS
         pairs = await asyncio.gather(*(self._find(*each) for each in sorted(selected)))
         known = {name: value for pair in pairs for name, value in pair.items()}
         missing = {name.partition("/")[0] for name, value in known.items() if value is None}

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from dispatcher import plugin_rules
+from dispatcher.nad import node_selector
 from dispatcher.nad.selection import CAPABILITIES
 from dispatcher.nad.tenants import TRUST_ALL
-from dispatcher.nad.validation import check
+from dispatcher.nad.validation import check, scheduling_faults
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,14 +29,18 @@ _KNOWN_CAPABILITIES = frozenset(CAPABILITIES.values())
 class KnownDefinition(NamedTuple):
     """A definition, as far as pods are concerned.
 
-    ``capabilities`` has those that a pod can ask for and some plugin declares. ``refused`` says why
-    no node attaches it ("": nodes do). One that ``refers_to_node_network`` has no config.
+    ``capabilities`` has those that a pod can ask for and some plugin declares, and ``types`` the
+    plugin types for which there are rules. ``refused`` says why no pod can have it ("": pods can).
+    One that ``refers_to_node_network`` has no config. ``node_label`` is the label of its nodes
+    (None: any node).
     """
 
     short_hash: str
     capabilities: frozenset[str] = frozenset()
     refused: str = ""
     refers_to_node_network: bool = False
+    types: frozenset[str] = frozenset()
+    node_label: tuple[str, str] | None = None
 
 
 class Definitions(NamedTuple):
@@ -55,10 +61,14 @@ def parse_definition(definition: Definition, rules: TenantRules = TRUST_ALL) -> 
     """Return what is needed of *definition*, with the verdict by *rules*."""
     result = check(definition, rules)
     config = result.configuration
-    declared = config.capabilities if config else frozenset[str]()
+    label_faults = scheduling_faults(definition)
+    refused = result.refused or "; ".join(map(str, label_faults))
+    has_label = bool(definition.node_selector) and not label_faults
     return KnownDefinition(
         definition.short_hash,
-        _KNOWN_CAPABILITIES & declared,
-        result.refused[:MAX_REFUSED],
+        _KNOWN_CAPABILITIES & (config.capabilities if config else frozenset[str]()),
+        refused[:MAX_REFUSED],
         definition.refers_to_node_network,
+        plugin_rules.LIMITED.intersection(config.types if config else ()),
+        node_selector.parse(definition.node_selector) if has_label else None,
     )

@@ -1,39 +1,66 @@
-"""NetworkAttachmentDefinitions: warn their author of what no node will attach.
+"""NetworkAttachmentDefinitions: tell their author what no node will attach.
 
-The agents decide again, and mark their copy of such a definition as refused. Nothing is refused
-here: these objects are the cluster's, and another program may still use them.
+In the mode ``enforce`` a definition that can never work, or that its author may not define, is
+refused with the position of each fault. One that needs a network device is a warning: another
+program may still use it. So is a fault of a config that is stored already: an update of something
+else must not fail. In the mode ``observe`` every fault is a warning.
+
+The agents decide again, and mark their copy of such a definition as refused.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dispatcher.annotation import INVALID
 from dispatcher.nad import definition
-from dispatcher.nad.validation import check
-from webhook.decision import ALLOWED, Decision, warning
+from dispatcher.nad.validation import check, scheduling_faults
+from webhook.decision import ALLOWED, Cause, Decision, deny, warning
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from dispatcher.nad.definition import DefinitionFault
     from dispatcher.nad.tenant_templates import TenantRules
     from webhook.review import Review
+    from webhook.settings import DefinitionsMode
 
 MAX_WARNINGS = 5
 """Limit of the warnings of one definition; ``kubectl genie lint`` lists all faults."""
 
+_DEVICE = f"metadata.annotations[{definition.RESOURCE_NAME}]"
 
-def admit_definition(review: Review, rules: TenantRules) -> Decision:
-    """Return the decision on a definition: allowed, with a warning for each of its faults."""
+
+def admit_definition(
+    review: Review, rules: TenantRules, mode: DefinitionsMode = "observe"
+) -> Decision:
+    """Return the decision on a definition; if it is allowed, with a warning for each fault."""
     if review.subresource or review.operation not in {"CREATE", "UPDATE"}:
         return ALLOWED
-    faults = check(definition.read(review.object), rules).faults
+    written = definition.read(review.object)
+    faults = [*check(written, rules).faults, *scheduling_faults(written)]
     if not faults:
         return ALLOWED
+
+    refusing = [each for each in faults if each.field != _DEVICE]
+    if mode == "enforce" and refusing and not _is_stored(written, review):
+        return deny(map(_cause, refusing), reason="definition")
     return Decision(reason="definition", warnings=tuple(_warnings(faults)))
 
 
-def _warnings(faults: tuple[DefinitionFault, ...]) -> Iterator[str]:
+def _is_stored(written: definition.Definition, review: Review) -> bool:
+    """Tell whether an update leaves as it is what can have faults."""
+    if review.operation != "UPDATE":
+        return False
+    stored = definition.read(review.old_object)
+    return (stored.config, stored.node_selector) == (written.config, written.node_selector)
+
+
+def _cause(fault: DefinitionFault) -> Cause:
+    return Cause(INVALID, f"Invalid value: {fault.sentence}", fault.field)
+
+
+def _warnings(faults: Sequence[DefinitionFault]) -> Iterator[str]:
     for fault in faults[:MAX_WARNINGS]:
         field = f"{fault.field}: " if fault.field else ""
         yield warning(f"{field}Genie will attach no pod to this definition: {fault.sentence}")

@@ -33,6 +33,7 @@ from webhook.namespaces import admit_namespace
 from webhook.objects import TEMPLATE_PATHS, parse_pod, template_of
 from webhook.pods import PodRules, admit_pod, may_get_default
 from webhook.review import MalformedReviewError
+from webhook.selections import NO_SELECTIONS, read_selections
 from webhook.snapshot import ClusterNetworks, Namespace, parse_namespace
 from webhook.templates import TemplateRules, admit_workload
 
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from webhook.informer_caches import InformerCaches
     from webhook.objects import Pod
     from webhook.review import Review
+    from webhook.selections import PodSelections
     from webhook.settings import WebhookSettings
 
 _NAMESPACE_NAME = re.compile("[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -68,14 +70,11 @@ class Handlers:
             are_enforced=settings.limits == "enforce",
         )
         mode, shared = settings.attachment_definitions_mode, frozenset(settings.shared_namespaces)
-        self._pod_rules = PodRules(settings.scheduling, self._limits, mode, shared)
+        allows_cni_args = settings.missing_capability == "cni-args"
+        common = (settings.scheduling, self._limits, mode, shared, allows_cni_args)
+        self._pod_rules = PodRules(*common)
         self._template_rules = TemplateRules(
-            settings.templates_invalid,
-            settings.templates_doubtful,
-            settings.scheduling,
-            self._limits,
-            mode,
-            shared,
+            settings.templates_invalid, settings.templates_doubtful, *common
         )
         self._tenant_rules = settings.tenant_rules
         self._finder = finder
@@ -98,10 +97,18 @@ class Handlers:
             with contextlib.suppress(NoDecisionError):
                 namespace = await self._lookups.get_default(_namespace_name(review))
 
-        is_new = review.operation == "CREATE" and not pod.is_excluded
-        definitions = await self._find(pod, namespace) if is_new else NO_DEFINITIONS
-        networks = self._caches.networks
-        return admit_pod(review, pod, namespace, networks, self._pod_rules, definitions=definitions)
+        selections, definitions, networks = NO_SELECTIONS, NO_DEFINITIONS, self._caches.networks
+        if review.operation == "CREATE" and not pod.is_excluded:
+            selections, definitions = await self._select(pod, namespace, networks)
+        return admit_pod(
+            review,
+            pod,
+            namespace,
+            networks,
+            self._pod_rules,
+            selections=selections,
+            definitions=definitions,
+        )
 
     async def namespaces(self, review: Review) -> Decision:
         """Decide on a Namespace; before the caches are synced, by its form alone."""
@@ -113,12 +120,12 @@ class Handlers:
     async def bindings(self, review: Review) -> Decision:
         """Remove Genie's keys from a Binding; needs no cache."""
         _require_kind(review, "Binding")
-        return strip_binding(review)
+        return strip_binding(review, self._pod_rules.definitions)
 
     async def definitions(self, review: Review) -> Decision:
         """Decide on a NetworkAttachmentDefinition; needs no cache."""
         _require_kind(review, DEFINITION)
-        return admit_definition(review, self._tenant_rules)
+        return admit_definition(review, self._tenant_rules, self._pod_rules.definitions)
 
     async def workloads(self, review: Review) -> Decision:
         """Decide on a workload, by its pod template."""
@@ -129,20 +136,27 @@ class Handlers:
         if namespace is None:
             namespace = await self._lookups.get(_namespace_name(review))
 
-        definitions = NO_DEFINITIONS
+        selections, definitions, networks = NO_SELECTIONS, NO_DEFINITIONS, self._caches.networks
         if review.operation in {"CREATE", "UPDATE"}:
             template = parse_pod(template_of(review.object, review.kind))
-            definitions = await self._find(template, namespace)
-        networks = self._caches.networks
+            selections, definitions = await self._select(template, namespace, networks)
         return admit_workload(
-            review, namespace, networks, self._template_rules, definitions=definitions
+            review,
+            namespace,
+            networks,
+            self._template_rules,
+            selections=selections,
+            definitions=definitions,
         )
 
-    async def _find(self, pod: Pod, namespace: Namespace) -> Definitions:
-        """Return the definitions that *pod* selects; none in the mode ``off``."""
+    async def _select(
+        self, pod: Pod, namespace: Namespace, networks: ClusterNetworks
+    ) -> tuple[PodSelections, Definitions]:
+        """Return what *pod* selects, and what is known of it; nothing in the mode ``off``."""
         if self._finder is None:
-            return NO_DEFINITIONS
-        return await self._finder.find(pod.annotations, namespace, self._caches.networks)
+            return NO_SELECTIONS, NO_DEFINITIONS
+        selections = read_selections(pod.annotations, namespace, networks)
+        return selections, await self._finder.find(selections, namespace)
 
     def _require_caches(self) -> None:
         if not self._caches.synced:

@@ -51,14 +51,14 @@ NAMESPACE_NEAR_MISSES = (*NEAR_MISSES, "cni-genie/allowed", "genie.io/allowed")
 _SHORT_NAMES = {key.removeprefix(PREFIX): key for key in keys.NAMESPACE_KEYS}
 
 
-def pod_warnings(pod: Pod, field: str = "metadata.", *, has_multus: bool = False) -> Iterator[str]:
+def pod_warnings(pod: Pod, field: str = "metadata.", *, has_reader: bool = False) -> Iterator[str]:
     """Yield a warning for each key of *pod* that Genie ignores; *field* leads to its metadata.
 
-    On a network of Multus, Multus reads its own keys.
+    *has_reader*: Genie reads the keys of Multus, or Multus does, on a network of its own.
     """
     annotations = pod.annotations
     yield from _near_misses(annotations, pod.labels, field)
-    if not has_multus:
+    if not has_reader:
         yield from _selection_warnings(annotations, field)
     for key, advice in _OTHERS.items():
         # An empty value asked CNI-Genie to fill it in: no address is lost.

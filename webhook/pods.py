@@ -15,21 +15,24 @@ from dispatcher.kube import json_patch
 from webhook import affinity
 from webhook.annotation_check import ValidationResult, networks_of, validate_annotation
 from webhook.decision import ALLOWED, FORBIDDEN, Cause, Decision, NoDecisionError, deny, warning
-from webhook.definition_check import DefinitionRules
+from webhook.definition_check import DefinitionRules, check_definitions
 from webhook.definition_snapshot import NO_DEFINITIONS
 from webhook.ignored_keys import pod_warnings
 from webhook.limits import CLUSTER, OVER_LIMIT, pod_cause, pod_excesses, pod_warning
 from webhook.objects import parse_pod
-from webhook.pod_definitions import add_definitions, keep_attachments
+from webhook.pod_definitions import enforce_definitions, keep_attachments, observe_definitions
+from webhook.selections import NO_SELECTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from dispatcher.kube.json_patch import Patch
+    from webhook.affinity import Expression
     from webhook.definition_snapshot import Definitions
     from webhook.limits import Limits
     from webhook.objects import Pod
     from webhook.review import Review
+    from webhook.selections import PodSelections
     from webhook.settings import DefinitionsMode, Scheduling
     from webhook.snapshot import ClusterNetworks, Namespace
 
@@ -46,6 +49,12 @@ class PodRules(NamedTuple):
     limits: Limits = CLUSTER
     definitions: DefinitionsMode = "off"
     shared_namespaces: frozenset[str] = frozenset()
+    allows_cni_args: bool = False
+
+    @property
+    def of_definitions(self) -> DefinitionRules:
+        """Those of them that matter for definitions."""
+        return DefinitionRules(self.shared_namespaces, self.limits, self.allows_cni_args)
 
 
 class Choice(NamedTuple):
@@ -62,33 +71,33 @@ def admit_pod(
     networks: ClusterNetworks,
     rules: PodRules,
     *,
+    selections: PodSelections = NO_SELECTIONS,
     definitions: Definitions = NO_DEFINITIONS,
 ) -> Decision:
     """Return the decision on *pod*, the object of *review*.
 
-    Raises :class:`NoDecisionError` if the pod names networks and the webhook knows of none.
+    *selections* is what its annotations select; without the mode ``off`` it must be given. Raises
+    :class:`NoDecisionError` if the pod names networks and the webhook knows of none.
     """
     if review.subresource or pod.is_excluded:
         return ALLOWED
-    if review.operation == "CREATE":
-        decision = _create(review.namespace, pod, namespace, networks, rules)
-        if rules.definitions == "off" or not decision.allowed:
-            return decision
-        return add_definitions(
-            decision,
-            pod,
-            namespace,
-            networks,
-            definitions=definitions,
-            rules=DefinitionRules(rules.shared_namespaces, rules.limits),
-        )
     if review.operation == "UPDATE":
         stored = parse_pod(review.old_object)
         decision = _update(pod, stored, namespace)
-        if rules.definitions == "off" or not decision.allowed:
-            return decision
-        return keep_attachments(decision, pod, stored)
-    return ALLOWED
+        is_off, is_enforced = rules.definitions == "off", rules.definitions == "enforce"
+        kept = keep_attachments(decision, pod, stored, is_enforced=is_enforced)
+        return decision if is_off else kept
+    if review.operation != "CREATE":
+        return ALLOWED
+
+    result = check_definitions(selections, namespace, networks, definitions, rules.of_definitions)
+    if rules.definitions == "enforce":
+        required = result.requirements
+        decision = _create(review.namespace, pod, namespace, networks, rules, required=required)
+        return enforce_definitions(decision, pod, selections, result)
+    decision = _create(review.namespace, pod, namespace, networks, rules)
+    observed = observe_definitions(decision, pod, result)
+    return decision if rules.definitions == "off" else observed
 
 
 def may_get_default(review: Review, pod: Pod) -> bool:
@@ -105,15 +114,20 @@ def _create(
     namespace: Namespace,
     networks: ClusterNetworks,
     rules: PodRules,
+    *,
+    required: Sequence[Expression] = (),
 ) -> Decision:
-    choice = _choose(pod.annotations.get(keys.ANNOTATION), namespace)
+    """Return the decision by ``cni``; the definitions of the pod have *required* more of a node."""
+    reads_selections = rules.definitions == "enforce"
+    choice = _choose(pod, namespace, reads_selections=reads_selections)
     if choice is None:
-        return ALLOWED._replace(warnings=tuple(pod_warnings(pod)))
+        return _without_choice(pod, required, reads_selections=reads_selections)
 
     scheduling = namespace.scheduling_or(rules.scheduling)
     result = validate_annotation(choice.value, namespace, networks, FIELD)
     causes = list(_causes(result, choice, namespace_name))
-    warnings = list(pod_warnings(pod, has_multus=networks.have_multus(result.networks)))
+    has_reader = reads_selections or networks.have_multus(result.networks)
+    warnings = list(pod_warnings(pod, has_reader=has_reader))
     audit = {"networks": result.normal, "source": choice.source}
 
     excesses = pod_excesses(result.normal, namespace, rules.limits)
@@ -125,7 +139,7 @@ def _create(
     else:
         warnings += (pod_warning(excess, namespace_name, FIELD) for excess in excesses)
 
-    too_many_terms = affinity.check_terms(pod, result.networks, scheduling)
+    too_many_terms = affinity.check_terms(pod, result.networks, scheduling, required)
     if too_many_terms:
         causes.append(too_many_terms)
 
@@ -140,7 +154,7 @@ def _create(
     warnings += _absence_warnings(pod, result.networks, networks, scheduling)
     warnings += map(warning, result.warnings)
     value_patch = _patch_value(pod, result.normal)
-    patch = value_patch + affinity.patch_new(pod, result.networks, scheduling)
+    patch = value_patch + affinity.patch_new(pod, result.networks, scheduling, required)
     return Decision(
         reason=over_limit or _reason(choice, changed=bool(value_patch), patched=bool(patch)),
         patch=patch,
@@ -149,10 +163,26 @@ def _create(
     )
 
 
-def _choose(written: str | None, namespace: Namespace) -> Choice | None:
+def _without_choice(
+    pod: Pod, required: Sequence[Expression], *, reads_selections: bool
+) -> Decision:
+    """Return the decision on a pod that names no network and gets none."""
+    too_many_terms = affinity.check_terms(pod, (), "off", required)
+    if too_many_terms:
+        return deny([too_many_terms])
+    patch = affinity.patch_new(pod, (), "off", required)
+    warnings = tuple(pod_warnings(pod, has_reader=reads_selections))
+    reason = "scheduled" if patch else ALLOWED.reason
+    return ALLOWED._replace(reason=reason, patch=patch, warnings=warnings)
+
+
+def _choose(pod: Pod, namespace: Namespace, *, reads_selections: bool) -> Choice | None:
+    written = pod.annotations.get(keys.ANNOTATION)
     if written is not None and written.strip(BLANKS):
         return Choice(written, "annotation")
-    if namespace.default:
+    # A definition on the primary takes the place of the default.
+    has_primary = bool(pod.annotations.get(keys.DEFAULT_NETWORK, "").strip(BLANKS))
+    if namespace.default and not (reads_selections and has_primary):
         return Choice(namespace.default, "namespace")
     return None if written is None else Choice("", "node")
 

@@ -1,92 +1,148 @@
-"""Validate the annotations that select NetworkAttachmentDefinitions (NADs).
+"""Read the annotations that select NetworkAttachmentDefinitions (NADs): one value for all rules.
 
-Genie ignores these annotations for now, so that nothing is refused. With the mode ``observe`` their
-faults are warnings, as in ``kubectl genie lint``, and so is what :mod:`webhook.definition_check`
-finds in the cluster.
+The whole plan of the pod counts: the networks of ``cni`` or of the namespace's default, and the
+definitions (:mod:`dispatcher.nad.plan`). Finder, checks, patches and the command line all use the
+:class:`PodSelections` that is read here once. On a network of Multus, which reads the annotations
+itself, no definition is Genie's.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from dispatcher import keys
-from dispatcher.annotation import BLANKS
+from dispatcher.annotation import BLANKS, Selection
 from dispatcher.nad import grammar
 from dispatcher.nad.faults import InvalidSelectionsError, SelectionFault
 from dispatcher.nad.plan import InvalidPlanError, plan_pod
 from webhook.annotation_check import networks_of
-from webhook.decision import warning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from webhook.snapshot import ClusterNetworks
-
-    SelectionFinding = tuple[str, str, SelectionFault | None]
-    """The annotation, what is wrong with its value, and the fault that has the place."""
-
-MAX_WARNINGS = 5
-"""Limit of the warnings of one object; ``kubectl genie lint`` lists all faults."""
+    from dispatcher.nad.plan import PlannedAttachment
+    from dispatcher.nad.selection import NetworkSelection
+    from webhook.snapshot import ClusterNetworks, Namespace
 
 
-def selection_warnings(
-    annotations: Mapping[str, str],
-    default: str,
-    networks: ClusterNetworks,
-    field: str,
-    of_definitions: Sequence[tuple[str, str]] = (),
-) -> Iterator[str]:
-    """Yield a warning for each of the first faults; *field* leads to the metadata, with a dot.
+class SelectedItem(NamedTuple):
+    """A definition in a plan: the annotation that selects it, and its number there, from 1."""
 
-    *of_definitions* are further ones: the annotation, and a sentence.
+    source: str
+    position: int
+    namespace: str
+    selection: NetworkSelection
+    interface: str = ""
+
+    @property
+    def full_name(self) -> str:
+        """The name as ``namespace/name``."""
+        return f"{self.namespace}/{self.selection.name}"
+
+
+class SelectionFinding(NamedTuple):
+    """What to report of one of the annotations, ``key``.
+
+    ``reason`` is a Kubernetes cause type, empty for what is only worth a warning. ``message`` is
+    for a refusal, ``brief`` for a warning, if that has other words. A doubtful finding depends on
+    the cluster, and may disappear. ``fault`` has the place in the value.
     """
-    findings = [
-        (key, str(fault or text))
-        for key, text, fault in selection_findings(annotations, default, networks)
-    ]
-    findings += of_definitions
-    for key, text in findings[:MAX_WARNINGS]:
-        yield warning(f"{field}annotations[{key}]: {text}")
-    more = len(findings) - MAX_WARNINGS
-    if more > 0:
-        yield warning(f"{field}annotations: {more} more; kubectl genie lint -f FILE lists them all")
+
+    key: str
+    message: str
+    reason: str = ""
+    is_doubtful: bool = False
+    brief: str = ""
+    fault: SelectionFault | None = None
+
+    @property
+    def warning(self) -> str:
+        """The words of a warning."""
+        return self.brief or self.message
 
 
-def selection_findings(
-    annotations: Mapping[str, str], default: str, networks: ClusterNetworks
-) -> Iterator[SelectionFinding]:
-    """Yield the faults of the annotations, and what other programs may refuse.
+class PodSelections(NamedTuple):
+    """What the annotations of a pod select.
 
-    *default* is that of the namespace. On a network of Multus, which reads the annotations there,
-    the value of ``cni`` does not count.
+    ``plan`` has all attachments, ``items`` those that are definitions. Both are empty if the
+    annotations give no plan; ``findings`` says why. ``has_default``: the networks of ``cni`` are
+    those of a default. ``is_multus``: Multus reads the annotations. ``is_blank``: they are blank.
     """
+
+    plan: tuple[PlannedAttachment, ...] = ()
+    items: tuple[SelectedItem, ...] = ()
+    findings: tuple[SelectionFinding, ...] = ()
+    has_default: bool = False
+    is_multus: bool = False
+    is_blank: bool = True
+
+
+NO_SELECTIONS = PodSelections()
+
+
+def read_selections(
+    annotations: Mapping[str, str], namespace: Namespace, networks: ClusterNetworks
+) -> PodSelections:
+    """Return what a pod of *namespace* with these annotations selects."""
     selecting = {key: annotations[key] for key in keys.SELECTION_KEYS if key in annotations}
-    if read_by_multus(annotations, default, networks):
-        pods, default = [{key: value} for key, value in selecting.items()], ""
-    else:
-        pods = [{**selecting, keys.ANNOTATION: annotations.get(keys.ANNOTATION, "")}]
+    if not any(value.strip(BLANKS) for value in selecting.values()):
+        return NO_SELECTIONS
+    others = tuple(_npwg_findings(selecting))
+    if read_by_multus(annotations, namespace.default, networks):
+        # The value of "cni" does not count there, nor does one annotation for the other.
+        alone = [
+            finding._replace(reason="")
+            for key, value in selecting.items()
+            for finding in _plan({key: value}, "")[1]
+        ]
+        return PodSelections((), (), (*alone, *others), is_multus=True, is_blank=False)
 
-    for pod in pods:
-        try:
-            plan_pod(pod, default)
-        except InvalidPlanError as error:
-            for key, fault in error.faults:
-                if isinstance(fault, SelectionFault):  # those of "cni" are the webhook's
-                    yield key, fault.brief, fault
-    for key, value in selecting.items():
-        text = _npwg_warning(value)
-        if text:
-            yield key, text, None
-
-
-def _npwg_warning(value: str) -> str:
-    try:
-        return grammar.npwg_warning(value, grammar.parse(value))
-    except InvalidSelectionsError:
-        return ""
+    written = annotations.get(keys.ANNOTATION, "")
+    plan, faults = _plan({**selecting, keys.ANNOTATION: written}, namespace.default)
+    return PodSelections(
+        tuple(plan),
+        tuple(_items(plan, namespace)),
+        (*faults, *others),
+        has_default=not written.strip(BLANKS),
+        is_blank=False,
+    )
 
 
 def read_by_multus(annotations: Mapping[str, str], default: str, networks: ClusterNetworks) -> bool:
     """Tell whether Multus attaches the pod, and so reads its own annotations."""
     written = annotations.get(keys.ANNOTATION, "")
     return networks.have_multus(networks_of(written if written.strip(BLANKS) else default))
+
+
+def _plan(
+    pod: Mapping[str, str], default: str
+) -> tuple[Sequence[PlannedAttachment], Sequence[SelectionFinding]]:
+    try:
+        return plan_pod(pod, default), ()
+    except InvalidPlanError as error:
+        return (), [
+            SelectionFinding(key, str(fault), fault.reason, fault=fault)
+            for key, fault in error.faults
+            if isinstance(fault, SelectionFault)  # webhook.annotation_check reports those of "cni"
+        ]
+
+
+def _items(plan: Sequence[PlannedAttachment], namespace: Namespace) -> Iterator[SelectedItem]:
+    positions = dict.fromkeys(keys.SELECTION_KEYS, 0)
+    for each in plan:
+        if not isinstance(each.selection, Selection):
+            positions[each.source] += 1
+            own = each.selection.namespace or namespace.name
+            position = positions[each.source]
+            yield SelectedItem(each.source, position, own, each.selection, each.interface)
+
+
+def _npwg_findings(selecting: Mapping[str, str]) -> Iterator[SelectionFinding]:
+    """Yield what other programs may refuse."""
+    for key, value in selecting.items():
+        try:
+            text = grammar.npwg_warning(value, grammar.parse(value))
+        except InvalidSelectionsError:
+            continue
+        if text:
+            yield SelectionFinding(key, text)

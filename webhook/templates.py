@@ -15,21 +15,24 @@ from dispatcher.annotation import BLANKS
 from webhook import affinity
 from webhook.annotation_check import Finding, validate_annotation
 from webhook.decision import ALLOWED, Decision, deny, warning
-from webhook.definition_check import DefinitionRules, check_definitions
+from webhook.definition_check import DefinitionResult, DefinitionRules, check_definitions
 from webhook.definition_snapshot import NO_DEFINITIONS
 from webhook.ignored_keys import pod_warnings
 from webhook.limits import CLUSTER, pod_cause, pod_excesses, pod_warning
 from webhook.objects import TEMPLATE_PATHS, has_controller, parse_pod, template_of
-from webhook.selections import selection_warnings
+from webhook.pod_definitions import MAX_WARNINGS, finding_warnings, refusals
+from webhook.selections import NO_SELECTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from webhook.affinity import Expression
     from webhook.decision import Cause
     from webhook.definition_snapshot import Definitions
     from webhook.limits import Excess, Limits
     from webhook.objects import Pod
     from webhook.review import Review
+    from webhook.selections import PodSelections
     from webhook.settings import DefinitionsMode, Scheduling, Severity
     from webhook.snapshot import ClusterNetworks, Namespace
 
@@ -43,6 +46,12 @@ class TemplateRules(NamedTuple):
     limits: Limits = CLUSTER
     definitions: DefinitionsMode = "off"
     shared_namespaces: frozenset[str] = frozenset()
+    allows_cni_args: bool = False
+
+    @property
+    def of_definitions(self) -> DefinitionRules:
+        """Those of them that matter for definitions."""
+        return DefinitionRules(self.shared_namespaces, self.limits, self.allows_cni_args)
 
 
 def admit_workload(
@@ -51,9 +60,13 @@ def admit_workload(
     networks: ClusterNetworks,
     rules: TemplateRules,
     *,
+    selections: PodSelections = NO_SELECTIONS,
     definitions: Definitions = NO_DEFINITIONS,
 ) -> Decision:
-    """Return the decision on a workload, by its pod template."""
+    """Return the decision on a workload, by its pod template.
+
+    *selections* and *definitions* are as for a pod (:func:`webhook.pods.admit_pod`).
+    """
     if review.subresource or review.operation not in {"CREATE", "UPDATE"}:
         return ALLOWED
     pod = parse_pod(template_of(review.object, review.kind))
@@ -65,15 +78,29 @@ def admit_workload(
     field = f"{path}.metadata.annotations[{keys.ANNOTATION}]"
     value = pod.annotations.get(keys.ANNOTATION, "")
     is_written = bool(value.strip(BLANKS))
-    result = validate_annotation(
-        value if is_written else namespace.default, namespace, networks, field
-    )
+    is_enforced = rules.definitions == "enforce"
+    has_primary = is_enforced and bool(pod.annotations.get(keys.DEFAULT_NETWORK, "").strip(BLANKS))
+    default = "" if has_primary else namespace.default
+    result = validate_annotation(value if is_written else default, namespace, networks, field)
     excesses = pod_excesses(result.normal, namespace, rules.limits)
 
     findings = list(result.findings if is_written else ())
     if rules.limits.are_enforced:
         findings += _limit_findings(excesses, review.namespace, field)
-    denied, warnings = _weigh(findings, rules, unchanged=_is_unchanged(review, value))
+    denied, warnings = _weigh(
+        findings, rules, unchanged=_is_unchanged(review, pod, keys.ANNOTATION)
+    )
+    checked = DefinitionResult()
+    if rules.definitions != "off":
+        checked = check_definitions(
+            selections, namespace, networks, definitions, rules.of_definitions
+        )
+    if is_enforced:
+        refusing = [*refusals(checked.findings, f"{path}.metadata.")]
+        unchanged = _is_unchanged(review, pod, keys.ANNOTATION, *keys.SELECTION_KEYS)
+        more_denied, more_warnings = _weigh(refusing, rules, unchanged=unchanged)
+        denied += more_denied
+        warnings += more_warnings[:MAX_WARNINGS]
     if denied:
         return deny(denied)
 
@@ -81,26 +108,25 @@ def admit_workload(
         warnings += (pod_warning(excess, review.namespace, field) for excess in excesses)
     if is_written and rules.doubtful != "off":
         warnings += (warning(f"{field}: {each}") for each in result.warnings)
+    required = list(checked.requirements if is_enforced else ())
     if namespace.scheduling_or(rules.scheduling) == "required":
-        warnings += _scheduling_warnings(review.kind, pod, result.networks, f"{path}.spec.")
-    has_multus = networks.have_multus(result.networks)
-    ignored = [*pod_warnings(pod, f"{path}.metadata.", has_multus=has_multus)]
-    if rules.definitions != "off":
-        definition_rules = DefinitionRules(rules.shared_namespaces, rules.limits)
-        annotations, default = pod.annotations, namespace.default
-        checked = check_definitions(annotations, namespace, networks, definitions, definition_rules)
-        ignored += selection_warnings(
-            annotations, default, networks, f"{path}.metadata.", checked.findings
-        )
+        required = [*affinity.expressions(result.networks), *required]
+    warnings += _scheduling_warnings(review.kind, pod, required, f"{path}.spec.")
+    has_reader = is_enforced or networks.have_multus(result.networks)
+    ignored = [*pod_warnings(pod, f"{path}.metadata.", has_reader=has_reader)]
+    reported = (each for each in checked.findings if not (is_enforced and each.reason))
+    ignored += finding_warnings(reported, f"{path}.metadata.")
     return Decision(reason="template", warnings=(*ignored, *warnings))
 
 
-def _is_unchanged(review: Review, value: str) -> bool:
-    """Tell whether an update leaves *value* as it is stored."""
+def _is_unchanged(review: Review, template: Pod, *names: str) -> bool:
+    """Tell whether an update leaves these annotations of the *template* as they are stored."""
     if review.operation != "UPDATE":
         return False
     stored = parse_pod(template_of(review.old_object, review.kind))
-    return stored.annotations.get(keys.ANNOTATION, "") == value
+    return all(
+        stored.annotations.get(each, "") == template.annotations.get(each, "") for each in names
+    )
 
 
 def _limit_findings(
@@ -135,27 +161,28 @@ def _refusal_warning(field: str, why: str) -> str:
 
 
 def _scheduling_warnings(
-    kind: str, pod: Pod, networks: Sequence[str], spec_field: str
+    kind: str, pod: Pod, required: Sequence[Expression], spec_field: str
 ) -> Iterator[str]:
-    """Yield a warning for what keeps the pods from the nodes that have their networks.
+    """Yield a warning for what keeps the pods from the nodes that have what is *required*.
 
     Never a refusal, because the namespace's scheduling may change. *spec_field* is the path of the
     pods' spec, with a dot.
     """
-    too_many_terms = affinity.check_terms(pod, networks, "required")
+    too_many_terms = affinity.check_terms(pod, (), "required", required)
     if too_many_terms:
         yield _refusal_warning(f"{spec_field}{affinity.TERMS}", too_many_terms.message)
     elif kind == "DaemonSet":
-        yield from _selector_warnings(pod, networks, spec_field)
+        yield from _selector_warnings(pod, required, spec_field)
 
 
-def _selector_warnings(pod: Pod, networks: Sequence[str], spec_field: str) -> Iterator[str]:
-    """Yield a warning for each network whose label no selector of a DaemonSet has."""
-    for name in networks:
-        label = keys.network_label(name)
-        if pod.node_selector.get(label) != "true" and not affinity.requires(pod, (name,)):
+def _selector_warnings(pod: Pod, required: Sequence[Expression], spec_field: str) -> Iterator[str]:
+    """Yield a warning for each required label that no selector of a DaemonSet has."""
+    for each in required:
+        label, (value,) = each["key"], each["values"]
+        if pod.node_selector.get(label) != value and not affinity.requires(pod, (each,)):
+            is_network = label.startswith(keys.NETWORK_LABEL)
+            nodes = "without this network" if is_network else "without this label"
             yield warning(
-                f'{spec_field}nodeSelector: add {label}: "true"; '
-                "otherwise the DaemonSet creates pods for nodes without this network, "
-                "and they stay Pending"
+                f'{spec_field}nodeSelector: add {label}: "{value}"; '
+                f"otherwise the DaemonSet creates pods for nodes {nodes}, and they stay Pending"
             )

@@ -7,6 +7,7 @@ The objects:
 
     definition        a NetworkAttachmentDefinition as a value
     configuration     the validator of its ``spec.config``
+    node_selector     the label of the nodes that have it
     tenant_templates  templates for the definitions of tenants
     template_rules    what no such template may permit
     tenants           who may define which network

@@ -25,6 +25,9 @@ CAPABILITIES = {
 }
 """Keys of a selection that become capability arguments, each with the capability."""
 
+CNI_ARGS = {"ips": "IP", "mac": "MAC"}
+"""Capabilities that plugins had before as variables in CNI_ARGS, each with the variable."""
+
 
 class NetworkSelection:
     """One item: a NetworkAttachmentDefinition, and what the pod asks of the attachment.
@@ -161,6 +164,12 @@ def _rates(bandwidth: Bandwidth) -> dict[str, int]:
 def requests(selection: NetworkSelection) -> list[str]:
     """Return the keys by which *selection* asks for more than a network and an interface."""
     return sorted(as_element(selection).keys() - {"name", "namespace", "interface"})
+
+
+def missing_capabilities(selection: NetworkSelection, declared: frozenset[str]) -> list[str]:
+    """Return the capabilities that *selection* needs and no plugin has *declared*, sorted."""
+    element = as_element(selection)
+    return sorted({name for key, name in CAPABILITIES.items() if key in element} - declared)
 
 
 def format_selections(selections: Iterable[NetworkSelection]) -> str:

@@ -12,8 +12,8 @@ Rules of this file: pure. All faults at once.
 from __future__ import annotations
 
 from dispatcher.annotation import NETWORK_RULE, is_network_name, quote
-from dispatcher.nad import configuration, tenants
-from dispatcher.nad.definition import RESOURCE_NAME, DefinitionFault
+from dispatcher.nad import configuration, node_selector, tenants
+from dispatcher.nad.definition import NODE_SELECTOR, RESOURCE_NAME, DefinitionFault
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,6 +71,20 @@ def check(
     if faults:
         return DefinitionCheck(None, tuple(faults))
     return DefinitionCheck(checked, cni_args=tenants.permitted_cni_args(definition, checked, rules))
+
+
+def scheduling_faults(definition: Definition) -> list[DefinitionFault]:
+    """Return what is wrong with the label of the nodes that have *definition*.
+
+    Admission reads it, and no node: a pod that is there already can be attached.
+    """
+    if not definition.node_selector:
+        return []
+    try:
+        node_selector.parse(definition.node_selector)
+    except node_selector.InvalidNodeSelectorError as error:
+        return [DefinitionFault(f"metadata.annotations[{NODE_SELECTOR}]", str(error))]
+    return []
 
 
 def _device_faults(definition: Definition) -> list[DefinitionFault]:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from dispatcher.annotation import quote
 from dispatcher.cni_errors import BROKEN_NETWORK, INVALID_ANNOTATION, CNIError
-from dispatcher.nad.selection import CAPABILITIES, as_element
+from dispatcher.nad.selection import CAPABILITIES, CNI_ARGS, as_element, missing_capabilities
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,9 +32,6 @@ UNLIMITED_BURST = (1 << 32) - 1
 """The burst of a rate without one, in bits: the plugin ``bandwidth`` refuses to have none."""
 
 _MAX_LISTED = 512
-
-CNI_ARGS = {"ips": "IP", "mac": "MAC"}
-"""Capabilities that plugins had before as variables in CNI_ARGS, each with the variable."""
 
 
 def check_request(selection: NetworkSelection, definition: LocalDefinition, sentence: str) -> None:
@@ -70,7 +67,7 @@ def requested_args(
     """
     element = as_element(selection)
     args = {name: element[key] for key, name in CAPABILITIES.items() if key in element}
-    missing = sorted(args.keys() - conf.capabilities)
+    missing = missing_capabilities(selection, conf.capabilities)
     variables = ""
     if allows_cni_args and CNI_ARGS.keys() >= set(missing):
         pairs = ((CNI_ARGS[name], args.pop(name)) for name in missing)

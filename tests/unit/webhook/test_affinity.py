@@ -240,4 +240,4 @@ def test_covers_tells_whether_a_spec_asks_for_the_network(
     spec: dict[str, Any], *, expected: bool
 ) -> None:
     """A DaemonSet that asks by itself gets no hint."""
-    assert affinity.requires(parse_pod({"spec": spec}), ("weave",)) is expected
+    assert affinity.requires(parse_pod({"spec": spec}), [WEAVE]) is expected

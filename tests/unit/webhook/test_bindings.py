@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dispatcher.keys import DEFAULT_NETWORK, NETWORKS
 from tests.unit.webhook.builders import patched, review
 from webhook.bindings import strip_binding
 from webhook.decision import Decision
 from webhook.review import MalformedReviewError
 
+if TYPE_CHECKING:
+    from webhook.settings import DefinitionsMode
+
 ATTACHMENTS = "cni-genie.io/attachments"
+MODES: tuple[DefinitionsMode, ...] = ("off", "observe")
 
 
 def binding(annotations: Any = None) -> dict[str, Any]:
@@ -22,6 +27,18 @@ def binding(annotations: Any = None) -> dict[str, Any]:
         "metadata": metadata if annotations is None else {**metadata, "annotations": annotations},
         "target": {"apiVersion": "v1", "kind": "Node", "name": "node1"},
     }
+
+
+def test_where_definitions_are_enforced_their_keys_are_removed_too() -> None:
+    """In the other modes they are not Genie's."""
+    selecting = {NETWORKS: "a", DEFAULT_NETWORK: "b"}
+    binding_object = binding({"cni": "x", **selecting, "a/b": "c"})
+    decision = strip_binding(review(binding_object), "enforce")
+    assert patched(binding_object, decision) == binding({"a/b": "c"})
+    assert decision.audit == {"removed": f"cni,{NETWORKS},{DEFAULT_NETWORK}"}
+    for mode in MODES:
+        kept = patched(binding_object, strip_binding(review(binding_object), mode))
+        assert kept == binding({**selecting, "a/b": "c"})
 
 
 @pytest.mark.parametrize("subresource", ["binding", ""], ids=["pods/binding", "bindings"])

@@ -12,32 +12,25 @@ from dispatcher.keys import ATTACHMENTS, DEFAULT_NETWORK, NETWORKS
 from dispatcher.nad.attachments import parse_attachments
 from tests.unit.webhook.builders import NETWORKS as KNOWN
 from tests.unit.webhook.builders import patched, pod, review
-from webhook.definition_snapshot import Definitions, KnownDefinition
+from tests.unit.webhook.definition_cases import (
+    DEFINITIONS,
+    FAULTY,
+    HASH,
+    LISTED,
+    SHOP,
+    VALID,
+)
 from webhook.limits import Limits
 from webhook.objects import parse_pod
 from webhook.pods import PodRules, admit_pod
+from webhook.selections import read_selections
 from webhook.snapshot import Namespace
 from webhook.templates import TemplateRules, admit_workload
 
 if TYPE_CHECKING:
     from webhook.decision import Decision
+    from webhook.definition_snapshot import Definitions
 
-SHOP = Namespace("shop")
-HASH = "3f9c2a"
-IPS = frozenset({"ips", "portMappings"})
-DEFINITIONS = Definitions(
-    {
-        "shop/blue": KnownDefinition(HASH, IPS),
-        "shop/red": KnownDefinition("b01d77"),
-        "shop/bleu": None,
-        "shop/bad": KnownDefinition(HASH, refused="spec.config: type: is a path"),
-        "shop/weave": KnownDefinition(HASH, refers_to_node_network=True),
-        "shop/gone": KnownDefinition(HASH, refers_to_node_network=True),
-        "bank/gold": KnownDefinition(HASH),
-        "common/lan": KnownDefinition(HASH),
-    },
-    {"shop": frozenset({"blue", "red"})},
-)
 RULES = PodRules("off", definitions="observe", shared_namespaces=frozenset({"common"}))
 
 
@@ -57,6 +50,7 @@ def admit(
         namespace,
         KNOWN,
         rules,
+        selections=read_selections(annotations, namespace, KNOWN),
         definitions=definitions,
     )
     assert decision.allowed
@@ -66,26 +60,6 @@ def admit(
 def sentences(decision: Decision) -> list[str]:
     """Return the warnings but that the annotation is ignored."""
     return [each for each in decision.warnings if "Genie ignores this annotation" not in each]
-
-
-VALID = {
-    "one": ({NETWORKS: "blue"}, f"shop/blue:{HASH}"),
-    "two, with blanks and an interface": (
-        {NETWORKS: " red , blue@data"},
-        f"shop/red:b01d77,shop/blue:{HASH}",
-    ),
-    "one twice": ({NETWORKS: "red,red"}, "shop/red:b01d77,shop/red:b01d77"),
-    "beside cni": ({"cni": "weave", NETWORKS: "red"}, "shop/red:b01d77"),
-    "the primary": (
-        {DEFAULT_NETWORK: "common/lan", NETWORKS: "red"},
-        f"=common/lan:{HASH},shop/red:b01d77",
-    ),
-    "JSON, with addresses": (
-        {NETWORKS: '[{"name": "blue", "ips": ["10.0.0.2/24"]}]'},
-        f"shop/blue:{HASH}",
-    ),
-    "without a config": ({NETWORKS: "weave"}, f"shop/weave:{HASH}+nodeNetwork"),
-}
 
 
 @pytest.mark.parametrize(("annotations", "expected"), VALID.values(), ids=VALID)
@@ -104,109 +78,12 @@ def test_a_valid_selection_is_written_and_the_authors_text_stays(
     assert len(parse_attachments(expected)) == len(expected.split(","))
 
 
-JSON_PORTS = '[{"name": "blue", "portMappings": [{"hostPort": 80, "containerPort": 80}]}]'
-LISTED = Namespace("shop", allowed=("canal", "bank/*"))
-FAULTY: dict[str, tuple[dict[str, str], Namespace, list[str]]] = {
-    "unknown": (
-        {NETWORKS: "red,bleu"},
-        SHOP,
-        [
-            (
-                'Not found: "shop/bleu": item 2: no NetworkAttachmentDefinition has this name '
-                '(did you mean "blue"?)'
-            )
-        ],
-    ),
-    "of another namespace": (
-        {NETWORKS: "bank/gold"},
-        SHOP,
-        [
-            (
-                'Forbidden: item 1: "bank/gold" is of another namespace than the pod, "shop"; '
-                "ask a cluster administrator to add it to the annotation "
-                '"cni-genie.io/allowed" of "shop"'
-            )
-        ],
-    ),
-    "of another namespace, as the primary": (
-        {DEFAULT_NETWORK: "bank/gold"},
-        SHOP,
-        ['Forbidden: item 1: "bank/gold" is of another namespace'],
-    ),
-    "refused by the validator": (
-        {NETWORKS: "bad"},
-        SHOP,
-        [
-            (
-                'Invalid value: "shop/bad": item 1: no node attaches this definition: '
-                "spec.config: type: is a path"
-            )
-        ],
-    ),
-    "a capability that no plugin declares": (
-        {NETWORKS: '[{"name": "blue"}, {"name": "red", "mac": "02:00:00:00:00:01"}]'},
-        SHOP,
-        ['Invalid value: "mac": item 2: no plugin of "shop/red" declares this capability'],
-    ),
-    "port mappings": (
-        {NETWORKS: JSON_PORTS},
-        SHOP,
-        ['Forbidden: item 1: "portMappings": pods may not take ports of the node'],
-    ),
-    "a network of the nodes outside the allow-list": (
-        {NETWORKS: "weave"},
-        LISTED,
-        [
-            (
-                'Forbidden: item 1: "shop/weave" stands for the network "weave", which is not '
-                'allowed in namespace "shop"'
-            )
-        ],
-    ),
-    "a network that no node has": (
-        {NETWORKS: "gone"},
-        SHOP,
-        ['Unsupported value: item 1: "shop/gone" stands for the network "gone", which no node has'],
-    ),
-    "no answer": (
-        {NETWORKS: "later"},
-        SHOP,
-        ['Internal error: item 1: "shop/later" could not be checked: no answer of the API server'],
-    ),
-    "more networks than the limit": (
-        {"cni": "weave,canal", NETWORKS: "red,blue,common/lan"},
-        SHOP,
-        ['over the limit: 5 networks, but at most 4 are allowed in namespace "shop"'],
-    ),
-    "one definition too often": (
-        {NETWORKS: "red,red,red"},
-        SHOP,
-        ['over the limit: 3 attachments of network "shop/red", but at most 2'],
-    ),
-    "an empty definition counts as the network": (
-        {"cni": "weave,weave", NETWORKS: "weave"},
-        SHOP,
-        ['over the limit: 3 attachments of network "weave"'],
-    ),
-    "cni beside default-network": (
-        {"cni": "weave", DEFAULT_NETWORK: "red"},
-        SHOP,
-        ['Invalid value: this annotation and "cni" choose the primary'],
-    ),
-    "an interface twice": (
-        {"cni": "canal,weave@data", NETWORKS: "red@data"},
-        SHOP,
-        ['Duplicate value: "data": item 1: the interface is already used by "cni"'],
-    ),
-}
-
-
 @pytest.mark.parametrize(("annotations", "namespace", "expected"), FAULTY.values(), ids=FAULTY)
 def test_a_faulty_selection_is_a_warning_and_nothing_is_written(
     annotations: dict[str, str], namespace: Namespace, expected: list[str]
 ) -> None:
     """The sentence is that of the refusal later; a forged annotation is removed."""
-    limits = Limits(4, 2, are_enforced=False)
+    limits = Limits(4, 2)
     rules = RULES._replace(limits=limits)
     warned: list[str] = []
     for forged in ({}, {ATTACHMENTS: f"shop/blue:{HASH}"}):
@@ -226,6 +103,7 @@ def test_a_faulty_selection_is_a_warning_and_nothing_is_written(
         namespace,
         KNOWN,
         TemplateRules("off", "off", "off", limits, "observe", frozenset({"common"})),
+        selections=read_selections(annotations, namespace, KNOWN),
         definitions=DEFINITIONS,
     )
     assert [each[:120] for each in sentences(result)] == [
@@ -257,7 +135,13 @@ def test_a_forged_annotation_is_removed_from_a_pod_that_selects_nothing() -> Non
         known = KNOWN._replace(known=KNOWN.known | {"multus"}, multus=frozenset({"multus"}))
         manifest = pod(metadata={"annotations": {**own, ATTACHMENTS: "x"}})
         decision = admit_pod(
-            review(manifest), parse_pod(manifest), SHOP, known, RULES, definitions=DEFINITIONS
+            review(manifest),
+            parse_pod(manifest),
+            SHOP,
+            known,
+            RULES,
+            selections=read_selections(own, SHOP, known),
+            definitions=DEFINITIONS,
         )
         assert patched(manifest, decision)["metadata"]["annotations"] == own
 
@@ -321,7 +205,13 @@ def test_what_is_written_names_the_whole_selection_or_nothing(
     manifest = pod(metadata={"annotations": {**annotations, **({"cni": cni} if cni else {})}})
     namespace = Namespace("shop", allowed=allowed)
     decision = admit_pod(
-        review(manifest), parse_pod(manifest), namespace, KNOWN, RULES, definitions=DEFINITIONS
+        review(manifest),
+        parse_pod(manifest),
+        namespace,
+        KNOWN,
+        RULES,
+        selections=read_selections(manifest["metadata"]["annotations"], namespace, KNOWN),
+        definitions=DEFINITIONS,
     )
     if not decision.allowed:  # of cni
         return

@@ -21,6 +21,7 @@ from webhook.definition_finder import DefinitionFinder
 from webhook.definition_snapshot import Definitions
 from webhook.handlers import Handlers
 from webhook.informer_caches import InformerCaches
+from webhook.selections import read_selections
 from webhook.settings import WebhookSettings
 from webhook.snapshot import ClusterNetworks, Namespace
 
@@ -59,7 +60,8 @@ class FinderRig:
 
     async def later(self, selection: str, namespace: Namespace = SHOP) -> Definitions:
         """Find it among others."""
-        return await self.finder.find({NETWORKS: selection}, namespace, ClusterNetworks())
+        selections = read_selections({NETWORKS: selection}, namespace, ClusterNetworks())
+        return await self.finder.find(selections, namespace)
 
 
 @pytest.fixture

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from dispatcher.jsontext import dump
-from tests.unit.webhook.builders import review
+from tests.unit.webhook.builders import messages, review
 from webhook.decision import ALLOWED
 from webhook.handlers import Handlers
 from webhook.review import MalformedReviewError
 from webhook.settings import WebhookSettings
+
+if TYPE_CHECKING:
+    from webhook.decision import Decision
 
 TEMPLATE = '[{"namespaces":["shop"],"plugins":[{"type":"bridge","fixed":{"bridge":"tenants0"}}]}]'
 WHOLE = "Genie will attach no pod to this definition: "
@@ -87,6 +90,57 @@ def test_a_tenant_is_held_to_the_templates() -> None:
     assert 'namespace "shop" is not trusted' in refused
     assert warnings(nad({"name": "shop.a", "type": "bridge", "bridge": "tenants0"}), **rules) == []
     assert warnings(nad({"type": "ptp"})) == []
+
+
+def decide(manifest: dict[str, Any], old: Any = None, **settings: Any) -> Decision:
+    """Return the decision in the mode ``enforce``."""
+    rules = WebhookSettings(attachment_definitions_mode="enforce", **settings)
+    handlers = Handlers(cast("Any", None), cast("Any", None), rules)
+    return asyncio.run(handlers.definitions(review(manifest, old)))
+
+
+SELECTING = nad({"type": "bridge"}, {"k8s.v1.cni.cncf.io/nodeSelector": "a=b=c"})
+
+
+@pytest.mark.parametrize(
+    ("manifest", "field", "sentence"),
+    [
+        *(CASES[name] for name in CASES if name != "a network device"),
+        (
+            SELECTING,
+            "metadata.annotations[k8s.v1.cni.cncf.io/nodeSelector]: ",
+            "must be one label of a node, KEY=VALUE",
+        ),
+    ],
+)
+def test_what_can_never_work_is_refused_in_the_mode_enforce(
+    manifest: dict[str, Any], field: str, sentence: str
+) -> None:
+    """With the place of the fault; not an update of something else, which is only warned."""
+    for old in (None, nad({"type": "bridge"})):
+        decision = decide(manifest, old)
+        assert (decision.allowed, decision.code) == (False, 422)
+        [message] = messages(decision)
+        assert message.startswith(f"{field}Invalid value: {sentence}")
+    kept = decide(manifest, manifest)
+    assert (kept.allowed, len(kept.warnings)) == (True, 1)
+
+
+def test_a_device_is_a_warning_in_the_mode_enforce() -> None:
+    """Pods on Multus may have it; beside another fault that one is the cause."""
+    manifest, _, _ = CASES["a network device"]
+    assert decide(manifest).allowed
+    assert 'asks for the device "a/b"' in decide(manifest).warnings[0]
+    both = nad("{", {"k8s.v1.cni.cncf.io/resourceName": "a/b"})
+    assert ["not valid JSON" in each for each in messages(decide(both))] == [True]
+
+
+def test_a_tenant_is_refused_in_the_mode_enforce() -> None:
+    """What no template permits has no effect on any node."""
+    rules = {"trusted_namespaces": ("infra",), "tenant_templates": TEMPLATE}
+    assert 'namespace "shop" is not trusted' in messages(decide(nad({"type": "ptp"}), **rules))[0]
+    tenant = nad({"name": "shop.a", "type": "bridge", "bridge": "tenants0"})
+    assert decide(tenant, **rules) == ALLOWED
 
 
 def test_many_faults_give_few_warnings() -> None:

@@ -12,6 +12,7 @@ from tests.unit.webhook.builders import pod, review
 from webhook.definition_snapshot import Definitions, KnownDefinition
 from webhook.objects import parse_pod
 from webhook.pods import PodRules, admit_pod
+from webhook.selections import read_selections
 from webhook.snapshot import Namespace
 from webhook.templates import TemplateRules, admit_workload
 
@@ -28,8 +29,15 @@ def warned(
     manifest = pod(metadata={"annotations": annotations})
     definitions = Definitions({f"shop/{name}": KnownDefinition("0") for name in "abcdefgh"})
     rules = PodRules("off", definitions=mode)
+    selections = read_selections(annotations, namespace, KNOWN)
     decision = admit_pod(
-        review(manifest), parse_pod(manifest), namespace, KNOWN, rules, definitions=definitions
+        review(manifest),
+        parse_pod(manifest),
+        namespace,
+        KNOWN,
+        rules,
+        selections=selections,
+        definitions=definitions,
     )
     assert decision.allowed
     workload = {"kind": "Deployment", "spec": {"template": manifest}}
@@ -38,6 +46,7 @@ def warned(
         namespace,
         KNOWN,
         TemplateRules(scheduling="off", definitions=mode),
+        selections=selections,
         definitions=definitions,
     )
     assert template.allowed

@@ -1,0 +1,141 @@
+"""Definitions of a small cluster, and what pods of the namespace ``shop`` select of them."""
+
+from __future__ import annotations
+
+from dispatcher.keys import DEFAULT_NETWORK, NETWORKS
+from webhook.definition_snapshot import Definitions, KnownDefinition
+from webhook.snapshot import Namespace
+
+SHOP = Namespace("shop")
+HASH = "3f9c2a"
+IPS = frozenset({"ips", "portMappings"})
+DEFINITIONS = Definitions(
+    {
+        "shop/blue": KnownDefinition(HASH, IPS),
+        "shop/red": KnownDefinition("b01d77"),
+        "shop/bleu": None,
+        "shop/bad": KnownDefinition(HASH, refused="spec.config: type: is a path"),
+        "shop/weave": KnownDefinition(HASH, refers_to_node_network=True),
+        "shop/gone": KnownDefinition(HASH, refers_to_node_network=True),
+        "bank/gold": KnownDefinition(HASH),
+        "common/lan": KnownDefinition(HASH),
+    },
+    {"shop": frozenset({"blue", "red"})},
+)
+
+VALID = {
+    "one": ({NETWORKS: "blue"}, f"shop/blue:{HASH}"),
+    "two, with blanks and an interface": (
+        {NETWORKS: " red , blue@data"},
+        f"shop/red:b01d77,shop/blue:{HASH}",
+    ),
+    "one twice": ({NETWORKS: "red,red"}, "shop/red:b01d77,shop/red:b01d77"),
+    "beside cni": ({"cni": "weave", NETWORKS: "red"}, "shop/red:b01d77"),
+    "the primary": (
+        {DEFAULT_NETWORK: "common/lan", NETWORKS: "red"},
+        f"=common/lan:{HASH},shop/red:b01d77",
+    ),
+    "JSON, with addresses": (
+        {NETWORKS: '[{"name": "blue", "ips": ["10.0.0.2/24"]}]'},
+        f"shop/blue:{HASH}",
+    ),
+    "without a config": ({NETWORKS: "weave"}, f"shop/weave:{HASH}+nodeNetwork"),
+}
+"""Annotations without a fault, and the attachments that are written for them."""
+
+JSON_PORTS = '[{"name": "blue", "portMappings": [{"hostPort": 80, "containerPort": 80}]}]'
+LISTED = Namespace("shop", allowed=("canal", "bank/*"))
+FAULTY: dict[str, tuple[dict[str, str], Namespace, list[str]]] = {
+    "unknown": (
+        {NETWORKS: "red,bleu"},
+        SHOP,
+        [
+            (
+                'Not found: "shop/bleu": item 2: no NetworkAttachmentDefinition has this name '
+                '(did you mean "blue"?)'
+            )
+        ],
+    ),
+    "of another namespace": (
+        {NETWORKS: "bank/gold"},
+        SHOP,
+        [
+            (
+                'Forbidden: item 1: "bank/gold" is of another namespace than the pod, "shop"; '
+                "ask a cluster administrator to add it to the annotation "
+                '"cni-genie.io/allowed" of "shop"'
+            )
+        ],
+    ),
+    "of another namespace, as the primary": (
+        {DEFAULT_NETWORK: "bank/gold"},
+        SHOP,
+        ['Forbidden: item 1: "bank/gold" is of another namespace'],
+    ),
+    "refused by the validator": (
+        {NETWORKS: "bad"},
+        SHOP,
+        [
+            (
+                'Invalid value: "shop/bad": item 1: no node attaches this definition: '
+                "spec.config: type: is a path"
+            )
+        ],
+    ),
+    "a capability that no plugin declares": (
+        {NETWORKS: '[{"name": "blue"}, {"name": "red", "mac": "02:00:00:00:00:01"}]'},
+        SHOP,
+        ['Invalid value: "mac": item 2: no plugin of "shop/red" declares this capability'],
+    ),
+    "port mappings": (
+        {NETWORKS: JSON_PORTS},
+        SHOP,
+        ['Forbidden: item 1: "portMappings": pods may not take ports of the node'],
+    ),
+    "a network of the nodes outside the allow-list": (
+        {NETWORKS: "weave"},
+        LISTED,
+        [
+            (
+                'Forbidden: item 1: "shop/weave" stands for the network "weave", which is not '
+                'allowed in namespace "shop"'
+            )
+        ],
+    ),
+    "a network that no node has": (
+        {NETWORKS: "gone"},
+        SHOP,
+        ['Unsupported value: item 1: "shop/gone" stands for the network "gone", which no node has'],
+    ),
+    "no answer": (
+        {NETWORKS: "later"},
+        SHOP,
+        ['Internal error: item 1: "shop/later" could not be checked: no answer of the API server'],
+    ),
+    "more networks than the limit": (
+        {"cni": "weave,canal", NETWORKS: "red,blue,common/lan"},
+        SHOP,
+        ['over the limit: 5 networks, but at most 4 are allowed in namespace "shop"'],
+    ),
+    "one definition too often": (
+        {NETWORKS: "red,red,red"},
+        SHOP,
+        ['over the limit: 3 attachments of network "shop/red", but at most 2'],
+    ),
+    "an empty definition counts as the network": (
+        {"cni": "weave,weave", NETWORKS: "weave"},
+        SHOP,
+        ['over the limit: 3 attachments of network "weave"'],
+    ),
+    "cni beside default-network": (
+        {"cni": "weave", DEFAULT_NETWORK: "red"},
+        SHOP,
+        ['Invalid value: this annotation and "cni" choose the primary'],
+    ),
+    "an interface twice": (
+        {"cni": "canal,weave@data", NETWORKS: "red@data"},
+        SHOP,
+        ['Duplicate value: "data": item 1: the interface is already used by "cni"'],
+    ),
+}
+"""Annotations with faults, the namespace of their pod, and the beginning of each sentence."""
