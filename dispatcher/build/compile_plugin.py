@@ -84,6 +84,8 @@ The last two are for any pod on several networks, so they are in the rest, too.
 BOOT = """
 import sys
 
+modules, places = core
+
 def create(entries):
     for name, is_package, code in entries:
         module = sys.modules[name] = type(sys)(name)
@@ -100,7 +102,6 @@ def read(suffix):
         return marshal.loads(file.read())
 
 class Others:
-    rest = None
     has_definitions = False
 
     @classmethod
@@ -111,29 +112,33 @@ class Others:
             cls.has_definitions = True
             create(read(".nad"))
         module = sys.modules.get(name)
-        if module is None and cls.rest is None:
-            cls.rest = read(".rest")
-        if module is not None or name in cls.rest:
+        if module is not None or name in places:
             from _frozen_importlib import ModuleSpec
-            is_package = hasattr(module, "__path__") if module else cls.rest[name][0]
+            is_package = hasattr(module, "__path__") if module else places[name][0]
             return ModuleSpec(name, cls, origin=name, is_package=is_package)
 
     @staticmethod
     def create_module(spec):
         return sys.modules.get(spec.name)
 
-    @classmethod
-    def exec_module(cls, module):
-        if module.__name__ in (cls.rest or ()):
-            import marshal
-            exec(marshal.loads(cls.rest[module.__name__][1]), module.__dict__)
+    @staticmethod
+    def exec_module(module):
+        if module.__name__ in places:
+            import marshal, posix
+            _, start, size = places[module.__name__]
+            file = posix.open(home + sys.implementation.cache_tag + ".rest", posix.O_RDONLY)
+            code = posix.pread(file, size, start)
+            posix.close(file)
+            exec(marshal.loads(code), module.__dict__)
 
-create(core)
+create(modules)
 sys.meta_path.insert(0, Others)
 """
 """What the launcher runs first: creates the core's modules, and lets ``import`` find the others.
 
-The launcher passes ``core``, the list of modules, and ``home``, the folder with a slash at its end.
+The launcher passes ``core`` and ``home``, the folder with a slash at its end. ``core`` are the
+core's modules, and the places of the others in ``<tag>.rest``: of each, whether it is a package,
+and where its code begins and how long it is, since most calls that need one need no other.
 :func:`compile_bundle` adds ``nad_packages``, which are :data:`DEFINITION_PACKAGES`. The first
 import of one of their modules creates all modules of ``<tag>.nad``.
 """
@@ -168,18 +173,18 @@ def compile_bundle(folder: Path) -> None:
     nad_names = [name for name in _with_imports(NAD, trees) if name not in core_names]
     nad = [(name, name in packages, codes[name]) for name in nad_names]
     only_nad = {name for name in nad_names if name.startswith(DEFINITION_PACKAGES)}
-    # Each module's code is a text of its own: a pod on several networks needs two of these modules,
-    # and to decode all of them would take as long as their whole work.
-    rest = {
-        name: (name in packages, marshal.dumps(code))
-        for name, code in codes.items()
-        if name not in core_names and name not in only_nad
-    }
+    rest = b""
+    places = {}
+    for name, code in codes.items():
+        if name not in core_names and name not in only_nad:
+            text = marshal.dumps(code)
+            places[name] = (name in packages, len(rest), len(text))
+            rest += text
 
     bundle = folder / sys.implementation.cache_tag
-    bundle.with_suffix(".core").write_bytes(marshal.dumps((boot, core)))
+    bundle.with_suffix(".core").write_bytes(marshal.dumps((boot, (core, places))))
     bundle.with_suffix(".nad").write_bytes(marshal.dumps(nad))
-    bundle.with_suffix(".rest").write_bytes(marshal.dumps(rest))
+    bundle.with_suffix(".rest").write_bytes(rest)
 
 
 def _with_imports(names: tuple[str, ...], trees: dict[str, ast.Module]) -> list[str]:

@@ -33,29 +33,38 @@ class Chain:
     """Runs commands for attachments of one container.
 
     ``run`` runs one delegate. ``netns`` is the path of the network namespace, "" if it is gone.
-    ``meanwhile`` is called once, while the first plugin starts and before it gets its
-    configuration. Deadlines are times of the monotonic clock.
+    ``before_input`` is called once, while the first plugin starts and before it gets its
+    configuration; ``while_running`` is called once, after that. Deadlines are times of the
+    monotonic clock.
     """
 
-    __slots__ = ("_container_id", "_meanwhile", "_run", "netns")
+    __slots__ = ("_before_input", "_container_id", "_run", "_while_running", "netns")
 
     def __init__(
         self,
         run: Runner,
         container_id: str,
         netns: str,
-        meanwhile: Callable[[], None] | None = None,
+        before_input: Callable[[], None] | None = None,
+        while_running: Callable[[], None] | None = None,
     ) -> None:
         self._run = run
-        self._meanwhile = meanwhile
+        self._before_input = before_input
+        self._while_running = while_running
         self._container_id = container_id
         self.netns = netns
 
     @classmethod
-    def for_call(cls, call: Call, meanwhile: Callable[[], None] | None = None) -> Self:
+    def for_call(
+        cls,
+        call: Call,
+        before_input: Callable[[], None] | None = None,
+        while_running: Callable[[], None] | None = None,
+    ) -> Self:
         """Return the chain for the container and the network namespace of *call*."""
         request = call.request
-        return cls(call.effects.run, request.container_id, request.netns, meanwhile)
+        run, container_id = call.effects.run, request.container_id
+        return cls(run, container_id, request.netns, before_input, while_running)
 
     def add(self, attachment: Attachment, deadline: float) -> dict[str, Any]:
         """Run ADD, and return the last plugin's result in the form of 1.1.0.
@@ -119,8 +128,9 @@ class Chain:
         try:
             if previous is not None:
                 conf["prevResult"] = cni_result.encode(previous, attachment.conf.cni_version)
-            meanwhile, self._meanwhile = self._meanwhile, None
-            return self._run(conf, variables, deadline, meanwhile)
+            before_input, self._before_input = self._before_input, None
+            while_running, self._while_running = self._while_running, None
+            return self._run(conf, variables, deadline, before_input, while_running)
         except CNIError as error:
             raise error.with_prefix(_sentence(command, attachment, plugin)) from None
 

@@ -55,17 +55,19 @@ class Runner:
         conf: dict[str, Any],
         variables: dict[str, str],
         deadline: float,
-        meanwhile: Callable[[], None] | None = None,
+        before_input: Callable[[], None] | None = None,
+        while_running: Callable[[], None] | None = None,
     ) -> dict[str, Any] | None:
         """Run the plugin of *conf*, with *variables* added to the inherited environment.
 
         Return the object that it printed on ADD, None if it printed nothing. *deadline* is a time
-        of the monotonic clock. *meanwhile* is called while the plugin starts, before it gets
-        *conf*.
+        of the monotonic clock. *before_input* is called while the plugin starts, before it gets
+        *conf*, and *while_running* once it has *conf*.
 
-        Raises :class:`NotStartedError`, :class:`CNIError` for a delegate that failed, and what
-        *meanwhile* raises. A NotStartedError is a :class:`CannotRunError` if the executable is
-        missing or cannot be executed, so an immediate retry is useless.
+        Raises :class:`NotStartedError`, :class:`CNIError` for a delegate that failed, and what the
+        two functions raise; the delegate is killed then. A NotStartedError is a
+        :class:`CannotRunError` if the executable is missing or cannot be executed, so an immediate
+        retry is useless.
         """
         plugin_type = conf["type"]
         file = self.locate(plugin_type)
@@ -80,11 +82,11 @@ class Runner:
         with process:
             if self.lock is not None:
                 self.lock.record_delegate(process.pid, deadline)
-            if meanwhile is not None:
-                meanwhile()
+            if before_input is not None:
+                before_input()
                 if time.monotonic() >= deadline:
                     raise CNIError(cni_errors.TRY_AGAIN, _no_time(plugin_type))
-            completed = process.communicate(dump(conf), deadline)
+            completed = process.communicate(dump(conf), deadline, while_running)
 
         if completed.timed_out:
             raise CNIError(

@@ -105,8 +105,13 @@ class Process:
             self._open.remove(each)
             posix.close(each)
 
-    def communicate(self, data: bytes, deadline: float) -> CompletedProcess:
-        """Write *data* to standard input, and wait for the end. Kill the process at *deadline*."""
+    def communicate(
+        self, data: bytes, deadline: float, while_running: Callable[[], None] | None = None
+    ) -> CompletedProcess:
+        """Write *data* to standard input, and wait for the end. Kill the process at *deadline*.
+
+        *while_running* is called once the pipe has *data*, or as much as it takes.
+        """
         stdin, stdout, stderr = self._in, self._out, self._err
         out, err, unwritten = bytearray(), bytearray(), bytearray(data)
         streams: Streams = {
@@ -116,6 +121,12 @@ class Process:
         }
         for each in streams:
             posix.set_blocking(each, False)
+
+        if not _write(stdin, unwritten):
+            del streams[stdin]
+            self._close(stdin)
+        if while_running is not None:
+            while_running()
 
         timed_out = not _wait(self.pid, streams, self._close, deadline)
         status = _terminate(self.pid, streams, self._close) if timed_out else _status(self.pid)

@@ -7,7 +7,8 @@ The record says what is attached before each step, so that a kill loses nothing:
     3. commit the record: wait for the disk, give the file its name
     4. before a secondary: save the pod's default routes in the record, write it unsynced, and
        remove the routes
-    5. give the delegate its configuration, and wait for its result
+    5. give the delegate its configuration, and wait for its result; while the first one runs, open
+       the namespace if there are several networks
     6. remove default routes that a secondary has added
     7. for each other network: write unsynced that it is ``attaching``, with 4; then 2, 5 and 6
     8. restore the saved routes, or set the default gateways that the pod asks for
@@ -162,8 +163,7 @@ def _attach_several(call: Call, record: Record, planned: list[Attachment]) -> No
     first.phase = ATTACHING
     commit = store.stage(call.state_dir, record)
 
-    def prepare() -> None:
-        """Do what takes time while the first delegate starts, which takes longer."""
+    def set_earlier_routes_aside() -> None:
         commit()
         default_routes.open()
         default_routes.save(first)
@@ -171,7 +171,12 @@ def _attach_several(call: Call, record: Record, planned: list[Attachment]) -> No
             store.write_unsynced(call.state_dir, record)
             default_routes.remove_saved()
 
-    chain = Chain.for_call(call, prepare)
+    # The first network of a pod finds no route of another: the modules that read routes are loaded
+    # while its delegate runs, which takes longer.
+    if earlier or not first.is_primary or record.held_routes:
+        chain = Chain.for_call(call, set_earlier_routes_aside)
+    else:
+        chain = Chain.for_call(call, commit, default_routes.open)
     try:
         _attach_one(call, chain, first, deadline)
         default_routes.enforce(first)

@@ -293,14 +293,17 @@ def test_the_compiled_files_are_in_the_order_of_their_imports(
     """Together the files have all modules of the plugin."""
     compile_plugin.compile_bundle(tmp_path)
     tag = sys.implementation.cache_tag
-    boot, core = marshal.loads((tmp_path / f"{tag}.core").read_bytes())  # noqa: S302 - just made
-    rest = marshal.loads((tmp_path / f"{tag}.rest").read_bytes())  # noqa: S302 - just made
+    boot, (core, rest) = marshal.loads((tmp_path / f"{tag}.core").read_bytes())  # noqa: S302 - just made
     nad = marshal.loads((tmp_path / f"{tag}.nad").read_bytes())  # noqa: S302 - just made
     names = [name for name, _, _ in core]
     assert names[0] == "dispatcher"
     assert names.index("dispatcher.jsontext") < names.index("dispatcher.plugin.main")
     assert boot.co_name == "<module>"
-    assert "dispatcher.plugin.commands.gc" in rest
+    codes = (tmp_path / f"{tag}.rest").read_bytes()
+    _, start, size = rest["dispatcher.plugin.commands.gc"]
+    gc = marshal.loads(codes[start : start + size])  # noqa: S302 - just made
+    assert gc.co_filename == "dispatcher.plugin.commands.gc.py"
+    assert sum(size for _, _, size in rest.values()) == len(codes)
     of_definitions = [name for name, _, _ in nad]
     assert of_definitions.index("dispatcher.nad.names") < of_definitions.index(
         "dispatcher.nad.grammar"

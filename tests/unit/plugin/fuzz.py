@@ -15,7 +15,7 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from unittest import mock
 
 from dispatcher import cni_errors
@@ -25,6 +25,9 @@ from dispatcher.plugin.process import CompletedProcess
 from dispatcher.state import lock
 from tests.unit.plugin.kernel import Pod
 from tests.unit.plugin.program import run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SEQUENCES = (
     ("ADD", "CHECK", "DEL"),
@@ -147,8 +150,12 @@ class AtOnce:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def communicate(self, _given: bytes, _until: float) -> CompletedProcess:
+    def communicate(
+        self, _given: bytes, _until: float, while_running: Callable[[], None] | None
+    ) -> CompletedProcess:
         """Return the output."""
+        if while_running is not None:
+            while_running()
         return CompletedProcess(0, self._output, timed_out=False)
 
 

@@ -74,7 +74,8 @@ class Delegates(Runner):
         conf: dict[str, Any],
         variables: dict[str, str],
         deadline: float,
-        meanwhile: Callable[[], None] | None = None,
+        before_input: Callable[[], None] | None = None,
+        while_running: Callable[[], None] | None = None,
     ) -> dict[str, Any] | None:
         """Do what a plugin of this type would."""
         assert deadline > 0
@@ -82,8 +83,8 @@ class Delegates(Runner):
         self.locate(plugin_type)
         if plugin_type in self.not_started:
             raise self.not_started[plugin_type]
-        if meanwhile is not None:
-            meanwhile()
+        for step in filter(None, (before_input, while_running)):
+            step()
         container, interface = variables["CNI_CONTAINERID"], variables["CNI_IFNAME"]
         self.calls.append(f"{command} {plugin_type} {conf['name']} {interface}")
         self.given.append(conf)

@@ -102,13 +102,15 @@ def test_the_record_is_on_disk_before_each_delegate(rig: Rig) -> None:
     run = rig.delegates.__class__.__call__
 
     class Watching(type(rig.delegates)):  # type: ignore[misc]
-        def __call__(self, conf: Any, variables: Any, deadline: float, meanwhile: Any) -> Any:
+        def __call__(
+            self, conf: Any, variables: Any, deadline: float, before_input: Any, while_running: Any
+        ) -> Any:
             def begin() -> None:
-                if meanwhile:
-                    meanwhile()
+                if before_input:
+                    before_input()
                 seen.append([each["phase"] for each in rig.record()["attachments"]])
 
-            return run(self, conf, variables, deadline, begin)
+            return run(self, conf, variables, deadline, begin, while_running)
 
     rig.delegates.__class__ = Watching
     rig.run("ADD", "weave,canal")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
@@ -55,6 +55,39 @@ def test_one_network_never_opens_the_namespace(rig: Rig, monkeypatch: pytest.Mon
     monkeypatch.setattr(rig.pod, "open", lambda _: pytest.fail("the namespace was opened"))
     rig.run("ADD", "weave")
     rig.run("DEL")
+
+
+@pytest.mark.parametrize(
+    ("annotation", "earlier", "opened_before"),
+    [
+        pytest.param("weave,canal@net1", False, False, id="the pod's primary does not wait"),
+        pytest.param("canal@net1,weave", False, True, id="a secondary may find a route"),
+        pytest.param("weave", True, True, id="the primary of a second call finds the first's"),
+    ],
+)
+def test_the_first_delegate_gets_its_configuration_before_the_namespace_is_opened(
+    rig: Rig, annotation: str, *, earlier: bool, opened_before: bool
+) -> None:
+    """Unless there may be a route to remove first: opening takes longer than a plugin starts."""
+    if earlier:
+        rig.run("ADD", "canal")
+    seen: list[bool] = []
+    run = rig.delegates.__class__.__call__
+
+    class Watching(type(rig.delegates)):  # type: ignore[misc]
+        def __call__(
+            self, conf: Any, variables: Any, deadline: float, first: Any, then: Any
+        ) -> Any:
+            def before_input() -> None:
+                if first:
+                    first()
+                seen.append(bool(rig.pod.opened))
+
+            return run(self, conf, variables, deadline, before_input, then)
+
+    rig.delegates.__class__ = Watching
+    rig.run("ADD", annotation, interface="eth7" if earlier else "eth0")
+    assert seen[0] == opened_before
 
 
 def test_a_primary_without_a_default_route_leaves_the_pod_without(rig: Rig) -> None:

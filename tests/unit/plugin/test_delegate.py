@@ -29,12 +29,12 @@ def test_configuration_and_environment_reach_the_delegate(tmp_path: Path) -> Non
     assert f"{delegate.CHAIN}=1" in lines
 
 
-def test_a_delegate_gets_its_configuration_after_meanwhile(tmp_path: Path) -> None:
+def test_a_delegate_gets_its_configuration_after_a_step(tmp_path: Path) -> None:
     """It runs by then, and waits for its configuration."""
     runs, received = tmp_path / "runs", tmp_path / "told"
     script(tmp_path, f"touch {runs}; read -r conf; touch {received}; echo '{{}}'")
 
-    def meanwhile() -> None:
+    def before_input() -> None:
         deadline = time.monotonic() + 10
         while not runs.exists() and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -42,8 +42,33 @@ def test_a_delegate_gets_its_configuration_after_meanwhile(tmp_path: Path) -> No
         assert not received.exists()
 
     runner = Runner([str(tmp_path)], ENVIRON, None)
-    assert runner(CONF, ADD, time.monotonic() + 20, meanwhile) == {}
+    assert runner(CONF, ADD, time.monotonic() + 20, before_input) == {}
     assert received.exists()
+
+
+def test_a_delegate_has_its_configuration_while_another_step_runs(tmp_path: Path) -> None:
+    """That step may take as long as the delegate; its failure kills the delegate."""
+    received, pids = tmp_path / "told", tmp_path / "pid"
+    script(tmp_path, f"echo $$ > {pids}; read -r conf; touch {received}; cat; echo '{{}}'")
+    runner = Runner([str(tmp_path)], ENVIRON, None)
+
+    def while_running() -> None:
+        deadline = time.monotonic() + 10
+        while not received.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert received.exists()
+
+    assert runner(CONF, ADD, time.monotonic() + 20, while_running=while_running) == {}
+
+    def fail() -> None:
+        while_running()
+        raise OSError(12, "Cannot allocate memory")
+
+    received.unlink()
+    script(tmp_path, f"echo $$ > {pids}; read -r conf; touch {received}; sleep 60")
+    with pytest.raises(OSError, match="Cannot allocate memory"):
+        runner(CONF, ADD, time.monotonic() + 20, while_running=fail)
+    assert not Path(f"/proc/{pids.read_text().strip()}").exists()
 
 
 def test_a_delegate_gets_no_configuration_after_the_deadline(tmp_path: Path) -> None:
@@ -57,19 +82,19 @@ def test_a_delegate_gets_no_configuration_after_the_deadline(tmp_path: Path) -> 
     assert not received.exists()
 
 
-def test_a_delegate_is_killed_if_meanwhile_fails(tmp_path: Path) -> None:
+def test_a_delegate_is_killed_if_the_step_before_its_input_fails(tmp_path: Path) -> None:
     """As when the disk is full: it never gets its configuration."""
     pids, received = tmp_path / "pid", tmp_path / "told"
     script(tmp_path, f"echo $$ > {pids}; cat > {received}; sleep 60")
 
-    def meanwhile() -> None:
+    def before_input() -> None:
         while not (pids.exists() and pids.read_text()):
             time.sleep(0.01)
         raise OSError(28, "No space left on device")
 
     runner = Runner([str(tmp_path)], ENVIRON, None)
     with pytest.raises(OSError, match="No space left"):
-        runner(CONF, ADD, time.monotonic() + 20, meanwhile)
+        runner(CONF, ADD, time.monotonic() + 20, before_input)
     assert not Path(f"/proc/{pids.read_text().strip()}").exists()
     assert not received.exists() or received.read_text() == ""
 

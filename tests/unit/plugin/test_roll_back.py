@@ -111,11 +111,11 @@ def test_a_delegate_that_acts_before_its_input_is_recorded_though_the_disk_fails
 
     class Deaf(Delegates):
         def __call__(
-            self, conf: Any, variables: Any, deadline: float, meanwhile: Any = None
+            self, conf: Any, variables: Any, deadline: float, before_input: Any = None, *_: Any
         ) -> Any:
             output = super().__call__(conf, variables, deadline)
-            if meanwhile:
-                meanwhile()
+            if before_input:
+                before_input()
             return output
 
     def broken(*_: object) -> None:
