@@ -74,25 +74,44 @@ def absence_reason(name: str, settings: NodeSettings, ignored: Collection[str]) 
     return f'no configuration named "{name}" in {" or ".join(settings.conf_dirs)}'
 
 
-def multus_problem(settings: NodeSettings) -> str:
-    """Return why Genie does not take the runtime's configuration over from Multus, or "".
-
-    Genie's file sorts before the file of Multus, so the runtime would call Multus no more: new pods
-    would lose the networks that their NetworkAttachmentDefinitions name, without an error.
-    """
+def multus_conf(settings: NodeSettings) -> str:
+    """Return the path of the configuration by which the container runtime calls Multus, or ""."""
     effective = conf_dir.effective(settings.cni_conf_dir)
-    if settings.allow_replacing_multus or not effective:
+    if not effective:
         return ""
     try:
         types = load(effective).types
     except InvalidConfError:
         return ""
+    return "" if MULTUS_TYPES.isdisjoint(types) else effective
 
-    if MULTUS_TYPES.isdisjoint(types):
+
+def multus_problem(settings: NodeSettings) -> str:
+    """Return why Genie does not take the runtime's configuration over from Multus, or "".
+
+    Genie's file sorts before the file of Multus, so the runtime would call Multus no more: new pods
+    would lose the networks that their NetworkAttachmentDefinitions name, without an error. The mode
+    ``observe`` is for a cluster that Multus serves. There its executable counts too, because the
+    daemon of Multus removes its configuration for a moment whenever it starts.
+    """
+    if settings.allow_replacing_multus:
+        return ""
+    setting = "set allowReplacingMultus: true in the values of the Helm chart"
+    if conf := multus_conf(settings):
+        return (
+            f"the container runtime calls Multus ({conf}), which Genie would replace: remove "
+            f"Multus on this node, or {setting}"
+        )
+
+    executables = (
+        networks.find_executable(each, settings.bin_dirs) for each in sorted(MULTUS_TYPES)
+    )
+    executable = next(filter(None, executables), None)
+    if settings.attachment_definitions_mode != "observe" or not executable:
         return ""
     return (
-        f"the container runtime calls Multus ({effective}), which Genie would replace: remove "
-        "Multus on this node, or set allowReplacingMultus: true in the values of the Helm chart"
+        f"Multus is on this node ({executable}), and would be replaced while Genie attaches no pod "
+        f"to a NetworkAttachmentDefinition: set attachmentDefinitions.mode: enforce, or {setting}"
     )
 
 

@@ -306,12 +306,16 @@ class NodeReconciler:
         """Return whether pods that select definitions may be scheduled to this node.
 
         While definitions are only observed, the node's label tells that it is ready to attach them:
-        no pod requires it yet.
+        no pod requires it yet. Where the runtime still calls Multus, Multus attaches them. Without
+        the label there, pods would stay Pending until enough nodes have left Multus.
         """
         if self._settings.attachment_definitions_mode == "observe":
             return True
-        is_attaching = self._settings.attaches_definitions and self._is_serving()
-        return is_attaching and self._conflist.attaches_definitions
+        if not self._settings.attaches_definitions:
+            return False
+        if self._is_serving():
+            return self._conflist.attaches_definitions
+        return bool(availability.multus_conf(self._settings))
 
     def _bypass(self, scan: Networks) -> list[str] | None:
         """Return the networks to which the runtime attaches new pods without Genie.

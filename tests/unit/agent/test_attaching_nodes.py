@@ -95,6 +95,40 @@ def test_the_label_needs_a_conflist_that_attaches_besides_the_copies(host: Host,
     stepped.agent._definitions.stop()
 
 
+def test_a_node_that_multus_serves_has_the_label_too(host: Host, api: Api) -> None:
+    """Multus attaches definitions there. Without Multus and without Genie the label goes."""
+    multus = host.network("m", ["multus"], file="00-multus.conflist")
+    host.executable("multus")
+    stepped = SteppedAgent(host, api, **ENFORCE)
+    stepped.agent._copy_definitions()
+    eventually(lambda: stepped.agent._definitions.is_complete)
+    stepped.reconcile()
+    assert "calls Multus" in stepped.agent.readiness()
+    assert node_labels(api)[LABEL] == "true"
+
+    (host.conf / "10-canal.conflist").rename(host.conf / "00-canal.conflist")
+    (host.bin / "bridge").unlink()
+    multus.unlink()
+    stepped.reconcile()
+    assert LABEL not in node_labels(api)
+    stepped.agent._definitions.stop()
+
+
+@pytest.mark.parametrize("plugin_type", ["multus", "multus-shim"])
+def test_multus_without_its_file_is_replaced_once_its_definitions_are_attached(
+    host: Host, make_reconciler: Callable[..., NodeReconciler], plugin_type: str
+) -> None:
+    """Its daemon removes the file when it starts; pods would lose networks for good."""
+    host.executable(plugin_type)
+    problem = make_reconciler(**OBSERVE).reconcile().problem
+    assert f"Multus is on this node ({host.bin / plugin_type})" in problem
+    assert "set attachmentDefinitions.mode: enforce" in problem
+    assert make_reconciler(**OBSERVE, allow_replacing_multus=True).reconcile().problem == ""
+    (host.conf / "00-genie.conflist").unlink()
+    assert make_reconciler(**ENFORCE).reconcile().problem == ""
+    assert make_reconciler(**OBSERVE).reconcile().problem == ""  # it is installed
+
+
 def test_pods_lose_definitions_only_when_the_label_is_gone(host: Host, api: Api) -> None:
     """Otherwise a pod that waits for a node would be scheduled here, and silently lose them."""
     attaching = SteppedAgent(host, api, **ENFORCE)
