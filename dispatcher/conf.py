@@ -28,6 +28,7 @@ MAX_BYTES = 4 << 20
 """Limit of a configuration file, in bytes."""
 
 _CHUNK = 1 << 16
+_RESERVED = "cni.dev/"  # the specification keeps these keys for runtimes
 
 
 class InvalidConfError(Exception):
@@ -94,6 +95,22 @@ class Conf:
     def supports(self, version: str) -> bool:
         """Tell whether the configuration has *version* of the specification, or a later one."""
         return VERSIONS.index(self.cni_version) >= VERSIONS.index(version)
+
+    def plugin_input(
+        self, plugin: dict[str, Any], capability_args: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Return what *plugin* gets on its standard input (libcni's buildOneConfig)."""
+        document = {key: value for key, value in plugin.items() if not key.startswith(_RESERVED)}
+        document["name"] = self.name
+        document["cniVersion"] = self.cni_version
+        runtime_config = {
+            capability: capability_args[capability]
+            for capability, enabled in (plugin.get("capabilities") or {}).items()
+            if enabled and capability in capability_args
+        }
+        if runtime_config:
+            document["runtimeConfig"] = runtime_config
+        return document
 
     @property
     def is_network(self) -> bool:

@@ -11,9 +11,10 @@ pods start and stop while the agent is down.
     installer          installs the plugin, and restores it
     conflist           writes the file that makes the container runtime call Genie
     availability       says which networks this node can attach, and why not the others
+    network_health     says which networks do not work, from STATUS and failed ADDs (pure)
     moves              detects when a network moves to another configuration file
     node_state         what a reconciliation reports of the node (pure)
-    problem_file       leaves the agent's problem for ``genie doctor``
+    problem_file       leaves problems of node and networks for ``genie doctor``
     label_policy       which labels this node should have (pure)
     node_labels        writes the labels and the annotation of our own Node
     network_status     writes onto each pod to which networks it is attached

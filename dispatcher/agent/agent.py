@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from typing import TYPE_CHECKING
 
 import structlog
@@ -18,13 +19,15 @@ from dispatcher.agent.events import Events
 from dispatcher.agent.journal_reader import JournalEntry, JournalReader
 from dispatcher.agent.label_policy import LabelPlan
 from dispatcher.agent.metrics import AgentMetrics
+from dispatcher.agent.network_health import NetworkHealth
 from dispatcher.agent.network_status import NetworkStatusWriter
 from dispatcher.agent.node_labels import NodeLabels
 from dispatcher.agent.node_state import NodeState
+from dispatcher.agent.problem_file import ProblemFile
 from dispatcher.agent.reconciler import NodeReconciler
 from dispatcher.agent.removal_confirmation import RemovalConfirmation
 from dispatcher.agent.settings_follower import SettingsFollower
-from dispatcher.node import atomic_file, reaper_problem, removal
+from dispatcher.node import atomic_file, reaper_problem, removal, status_answers
 from dispatcher.node.loop import Loop
 from dispatcher.node.record_cache import CachedRecord, RecordCache
 from dispatcher.state import store
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from watchdog.observers.api import BaseObserver
 
     from dispatcher.agent.installer import PluginInstaller
+    from dispatcher.agent.network_health import HealthProblem
     from dispatcher.kube.client import KubeClient
     from dispatcher.node.settings import NodeSettings
 
@@ -43,6 +47,9 @@ if TYPE_CHECKING:
 RECORDS_PERIODS = 8
 """Records are read when their folder changes, and once in so many periods of the reconciler.
 Reading takes time for each record, and repairs nothing on the node."""
+
+MAX_UNSEEN_CALLS = 10_000
+"""Calls of the plugin that wait for the reconciler; a node makes a few a second."""
 
 UNKNOWN = NodeState({}, "the first reconciliation is not complete")
 
@@ -72,6 +79,10 @@ class Agent:
         self._labels = NodeLabels(kube, settings.node_name, plan, self.events)
         self._records = RecordCache(settings.state_dir)
         self._journal = JournalReader(settings.state_dir)
+        self._health = NetworkHealth(settings.gone_seconds)
+        self._unseen_calls: deque[JournalEntry] = deque(maxlen=MAX_UNSEEN_CALLS)
+        """Calls that the thread of the journal has read, for the thread of the reconciler."""
+        self._network_problem_file = ProblemFile(settings.state_dir / store.NETWORK_PROBLEMS)
         self._status = NetworkStatusWriter(kube, settings.state_dir)
 
         period = settings.look_seconds
@@ -145,7 +156,8 @@ class Agent:
         return inotify.start(recursive, shallow)
 
     def _reconcile(self) -> None:
-        before, self._state = self._state, self._reconcile_with_settings()
+        state = self._reconcile_with_settings()
+        before, self._state = self._state, state.with_health_problems(self._network_problems())
 
         networks = {**self._vanished, **self._state.networks}
         self.metrics.node.show_networks(networks, self._state.problem)
@@ -154,6 +166,17 @@ class Agent:
             log.info("node state changed", problem=problem, networks=names)
             self._publish_loop.wake.set()
             self._records_loop.wake.set()  # the plugin may have been removed
+
+    def _network_problems(self) -> dict[str, HealthProblem]:
+        """Return which networks do not work, and leave that for ``genie doctor``."""
+        calls = [self._unseen_calls.popleft() for _ in range(len(self._unseen_calls))]
+        self._health.observe_adds(calls)
+        self._health.observe_answers(status_answers.read(self._settings.state_dir))
+
+        problems = self._health.problems(time.time())
+        sentences = [f'network "{name}": {each.reason}' for name, each in sorted(problems.items())]
+        self._network_problem_file.write("\n".join(sentences))
+        return problems
 
     def _reconcile_with_settings(self) -> NodeState:
         """Reconcile with the settings that are in force now; without any, leave the node alone."""
@@ -203,6 +226,7 @@ class Agent:
         self.metrics.calls.count(entries)
         for entry in entries:
             self._emit_add(entry)
+        self._unseen_calls.extend(entries)
 
         records = self._records.read()
         self.metrics.records.show(records.values())

@@ -42,8 +42,12 @@ class JournalStep(NamedTuple):
 
 
 class JournalEntry(NamedTuple):
-    """One call; ``pod`` is namespace, name and UID, each "" if unknown."""
+    """One call; ``pod`` is namespace, name and UID, each "" if unknown.
 
+    ``time`` is its end, in seconds of the epoch.
+    """
+
+    time: float
     command: str
     container_id: str
     seconds: float
@@ -95,6 +99,7 @@ def _entry(fields: dict[str, object]) -> JournalEntry:
         raise TypeError("pod and attachments must be lists")
     namespace, name, uid = map(str, pod)
     return JournalEntry(
+        time=float(str(fields["time"])),
         command=str(fields["command"]),
         container_id=str(fields["containerID"]),
         seconds=float(str(fields["seconds"])),

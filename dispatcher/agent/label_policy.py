@@ -21,11 +21,12 @@ class LabelGrace(NamedTuple):
 
     ``may_stay_true`` are the networks whose labels may stay ``"true"`` for ``gone_seconds`` (None:
     all). ``attached_without_genie`` are those to which the runtime itself attaches pods: their
-    labels stay as they are.
+    labels stay as they are. ``failing`` are those that do not work, for long enough already.
     """
 
     may_stay_true: frozenset[str] | None = None
     attached_without_genie: frozenset[str] = frozenset()
+    failing: frozenset[str] = frozenset()
 
     def covers(self, name: str) -> bool:
         """Return whether the label of the network *name* may stay ``"true"`` for a while."""
@@ -42,6 +43,8 @@ class Facts(NamedTuple):
     is_available: bool
     """The node can attach it."""
     has_label: bool
+    is_failing: bool
+    """It does not work, for long enough already."""
     is_attached_without_genie: bool
     """The runtime attaches pods to it without Genie."""
     may_stay_true: bool
@@ -62,6 +65,9 @@ RULES = (
     # A configuration without its executables, for example: the network is known, but no pod may
     # be scheduled for it.
     LabelRule(lambda network: not network.has_label, FALSE),
+    # Its pods would wait on this node for a network that says itself that it is not available, or
+    # that failed for others just now.
+    LabelRule(lambda network: network.is_failing, FALSE),
     # Its pods get what they ask for, while the runtime attaches all other pods wrongly.
     LabelRule(lambda network: network.is_attached_without_genie, None),
     # A pod that asks for it would get another network: the mode leaves new pods the default network
@@ -116,6 +122,7 @@ class LabelPlan:
             facts = Facts(
                 is_available=name in available,
                 has_label=name in current,
+                is_failing=name in grace.failing,
                 is_attached_without_genie=name in grace.attached_without_genie,
                 may_stay_true=grace.covers(name),
                 is_overdue=self._is_overdue(name, now),

@@ -10,6 +10,7 @@ from dispatcher.agent.label_policy import GRACE_FOR_ALL, LabelGrace
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
+    from dispatcher.agent.network_health import HealthProblem
     from dispatcher.node.mode import Mode
     from dispatcher.node.settings import LiveSettings
 
@@ -37,6 +38,22 @@ class NodeState(NamedTuple):
     removal: str = ""
     may_attach_definitions: bool = False
     settings: LiveSettings | None = None
+
+    def with_health_problems(self, problems: Mapping[str, HealthProblem]) -> NodeState:
+        """Return this state, in which networks that have *problems* cannot be attached.
+
+        A network that cannot be attached for another reason keeps that one.
+        """
+        unhealthy = {
+            name: problems[name]
+            for name, reason in self.networks.items()
+            if not reason and name in problems
+        }
+        reasons = {name: problem.reason for name, problem in unhealthy.items()}
+        failing = frozenset(name for name, problem in unhealthy.items() if problem.is_lasting)
+        return self._replace(
+            networks={**self.networks, **reasons}, grace=self.grace._replace(failing=failing)
+        )
 
 
 def serving_state(

@@ -1,21 +1,20 @@
-"""Leaves the agent's problem on the node for ``genie doctor``, which cannot ask the agent."""
+"""Leaves what the agent knows on the node for ``genie doctor``, which cannot ask the agent."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from dispatcher.node import atomic_file
-from dispatcher.state import store
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 class ProblemFile:
-    """The file in *state_dir* with why the node is not as the settings say, a sentence a line."""
+    """The file *path* with problems, a sentence a line; there is no file without a problem."""
 
-    def __init__(self, state_dir: Path) -> None:
-        self._path = state_dir / store.AGENT_PROBLEM
+    def __init__(self, path: Path) -> None:
+        self._path = path
         self._written: str | None = None
 
     def write(self, problem: str) -> None:

@@ -19,6 +19,7 @@ How the situation on the node decides the label of a network
     situation                                  network                    label
     the runtime calls Genie, mode "install"    can be attached            true
                                                cannot be attached         false after a while [1]
+                                               does not work [3]          false at once
     the runtime calls Genie, other modes       default network            as in mode "install"
                                                others                     false at once
     each ADD fails [2], mode "install"         all                        false after a while [1]
@@ -31,6 +32,7 @@ How the situation on the node decides the label of a network
 [1] After ``gone_seconds``, and not before the agent has run for ``start_seconds``. A network that
     cannot be attached and has no label gets ``false`` at once, in every situation.
 [2] The runtime loads our conflist but cannot start the plugin, or finds no configuration at all.
+[3] By its STATUS for ``gone_seconds``, or by its ADDs: :mod:`dispatcher.agent.network_health`.
 """
 
 from __future__ import annotations
@@ -51,6 +53,7 @@ from dispatcher.agent.problem_file import ProblemFile
 from dispatcher.kube import removal_report
 from dispatcher.node import conf_dir, ended_list, removal
 from dispatcher.node.record_cache import RecordCache
+from dispatcher.state import store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,7 +98,7 @@ class NodeReconciler:
         self._clock = clock
         self._records = RecordCache(settings.state_dir)
         self._moves = Moves(settings.state_dir)
-        self._problem_file = ProblemFile(settings.state_dir)
+        self._problem_file = ProblemFile(settings.state_dir / store.AGENT_PROBLEM)
         self._ignored: set[str] = set()
         self._waiting_since: float | None = None
         self._removal_problem = ""

@@ -14,6 +14,7 @@
     conf_dir         the runtime's configuration directory
     removal          what becomes of each record when Genie leaves the node
     reaper_problem   passes the reaper's last error to the agent
+    status_answers   passes the networks' answers to STATUS from the reaper to the agent
     ended_list       passes the ids of containers that no longer exist to the agent
 
 Nothing here needs a token or the host's privilege.

@@ -227,6 +227,14 @@ class NodeSettings(LiveSettings):
             "time between two passes of the reaper; a sandbox must be missing in two in a row",
         ),
     )
+    status_seconds: float = field(
+        default=30.0,
+        metadata=_about(
+            types.seconds(above_zero=True, most=60),
+            "time between two STATUS calls of the reaper to each network whose configuration has "
+            "cniVersion 1.1.0",
+        ),
+    )
     deadline_seconds: int = field(
         default=90,
         metadata=_about(
@@ -257,16 +265,17 @@ class NodeSettings(LiveSettings):
         default=60.0,
         metadata=_about(
             types.seconds(),
-            'how long a network must be missing before its label turns to "false": installers '
-            "of networks rewrite their files, and no pod should wait for that",
+            "how long a network must be missing, or say by STATUS that it is not available, before "
+            'its label turns to "false": installers of networks rewrite their files, and no pod '
+            "should wait for that",
         ),
     )
     start_seconds: float = field(
         default=300.0,
         metadata=_about(
             types.seconds(),
-            'time after the agent\'s start in which no label turns to "false": the installers '
-            "of networks start with the node, too",
+            'time after the agent\'s start in which no label turns to "false" because its network '
+            "is missing: the installers of networks start with the node, too",
         ),
     )
     attached_events: bool = field(

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from dispatcher.plugin.delegate import Runner
     from dispatcher.state.record import Attachment
 
-_RESERVED = "cni.dev/"  # the specification keeps these keys for runtimes
 PREV_RESULT_ON_DEL = "0.4.0"
 """The first version of the specification in which DEL gets the result."""
 
@@ -124,7 +123,7 @@ class Chain:
             "CNI_IFNAME": attachment.interface,
             "CNI_ARGS": attachment.args,
         }
-        conf = plugin_conf(attachment.conf, plugin, attachment.capability_args)
+        conf = attachment.conf.plugin_input(plugin, attachment.capability_args)
         try:
             if previous is not None:
                 conf["prevResult"] = cni_result.encode(previous, attachment.conf.cni_version)
@@ -154,27 +153,10 @@ def run_for_network(
     variables = dict.fromkeys(("CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_ARGS"), "")
     variables["CNI_COMMAND"] = command
     try:
-        run({**plugin_conf(conf, plugin, {}), **(keys or {})}, variables, deadline)
+        run({**conf.plugin_input(plugin, {}), **(keys or {})}, variables, deadline)
     except CNIError as error:
         sentence = f"{command} failed for network {quote(conf.name)} (plugin {plugin['type']})"
         raise error.with_prefix(sentence) from None
-
-
-def plugin_conf(
-    conf: Conf, plugin: dict[str, Any], capability_args: dict[str, Any]
-) -> dict[str, Any]:
-    """Return the configuration for the standard input of *plugin* (libcni's buildOneConfig)."""
-    document = {key: value for key, value in plugin.items() if not key.startswith(_RESERVED)}
-    document["name"] = conf.name
-    document["cniVersion"] = conf.cni_version
-    runtime_config = {
-        capability: capability_args[capability]
-        for capability, enabled in (plugin.get("capabilities") or {}).items()
-        if enabled and capability in capability_args
-    }
-    if runtime_config:
-        document["runtimeConfig"] = runtime_config
-    return document
 
 
 def _sentence(command: str, attachment: Attachment, plugin: dict[str, Any]) -> str:

@@ -1,14 +1,18 @@
 """The container of the DaemonSet that has privilege: releases what no runtime will ask for again.
 
+It also asks the networks for their STATUS, since only it may run plugins.
+
 ``python -m dispatcher.reaper`` starts it. It has no token and no port, and never imports the API
 client. What a person must know it writes to files for the agent.
 
-    __main__       starts the reaper's thread, which makes one pass a minute
+    __main__       starts the reaper's threads: one makes a pass a minute, one asks for STATUS
     reaper         one pass: which records are released, and why others wait
     acknowledged_settings  reads the settings that the agent has acknowledged
     history        what the reaper remembers between passes: absences, failed DELs
     cri            asks the container runtime for its sandboxes
     plugin_del     runs the installed plugin's DEL for a record
+    status_poll    asks the networks of the node for their STATUS
+    plugin_status  runs STATUS of one network's plugins
     host_paths     paths and network namespaces of the host, seen from the container
     host_state     processes of the host, holders of locks
     old_versions   removes versions of the plugin that are no longer used

@@ -68,6 +68,12 @@ AGENT_PROBLEM = ".agent-problem"
 REAPER_PROBLEM = ".reaper-problem"
 """File of the reaper's current problem, for ``genie doctor`` and the agent."""
 
+NETWORK_PROBLEMS = ".network-problems"
+"""File in which the agent leaves why networks do not work, for ``genie doctor``."""
+
+STATUS_ANSWERS = ".status-answers"
+"""File of what the networks answered to the reaper's last STATUS calls, for the agent."""
+
 ACCEPTED_SETTINGS = ".settings"
 """File with the settings that the agent has accepted, for the reaper and the next agent."""
 

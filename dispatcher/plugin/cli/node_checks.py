@@ -39,6 +39,11 @@ _PROBLEM_FILES = (
         "reaper",
         _RUNTIME_SOCKET_FIX,
     ),
+    (
+        store.NETWORK_PROBLEMS,
+        "network",
+        "repair the network: look at the pods of its own DaemonSet on this node",
+    ),
 )
 """Files in which agent and reaper leave their problems, a line each: name, subject, fix."""
 

@@ -60,18 +60,20 @@ def fetch(port: int, path: str) -> tuple[int, str]:
             return error.code, error.read().decode()
 
 
-def write_journal(folder: Path, failure: CNIError | None = None) -> None:
-    """Add a line to the journal in *folder*, as the plugin does."""
+def write_journal(
+    folder: Path, failure: CNIError | None = None, *, pod: str = "u1", now: float = 1.0
+) -> None:
+    """Add a line to the journal in *folder*, as the plugin does. *pod* is the UID."""
     code = failure.code if failure else 0
     steps = [journal.attachment_entry("weave", "eth0", 0.03, code)]
     journal.append(
         str(folder),
         command="ADD",
         container_id="c1",
-        args=ARGS,
+        args=ARGS.replace("u1", pod),
         attachments=steps,
         error=failure,
-        now=1.0,
+        now=now,
         seconds=0.04,
     )
 
@@ -83,7 +85,7 @@ class SteppedAgent:
         at_once = {"gone_seconds": 0, "start_seconds": 0}
         given = host.settings(**{**at_once, **settings})
         self.agent = Agent(given, host.plugin(), api.client())
-        self._reconcile_loop, self._publish_loop, *_ = self.agent.loops
+        self._reconcile_loop, self._publish_loop, self._records_loop, *_ = self.agent.loops
 
     def reconcile(self) -> None:
         """Reconcile, publish the labels, and reconcile again, as the agent does."""
@@ -93,6 +95,10 @@ class SteppedAgent:
     def publish(self) -> None:
         """Publish without reconciling before."""
         self._publish_loop.run_once()
+
+    def read(self) -> None:
+        """Read journal and records."""
+        self._records_loop.run_once()
 
     def shows(self, series: str) -> bool:
         """Return whether the metrics have a line that begins with *series*."""

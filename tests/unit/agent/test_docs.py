@@ -72,6 +72,8 @@ def test_the_places_are_those_of_the_code() -> None:
         settings.state_dir / journal.NAME,
         settings.state_dir / store.AGENT_PROBLEM,
         settings.state_dir / store.REAPER_PROBLEM,
+        settings.state_dir / store.NETWORK_PROBLEMS,
+        settings.state_dir / store.STATUS_ANSWERS,
         settings.state_dir / store.ACCEPTED_SETTINGS,
         settings.state_dir / f"<container>{store.SUFFIX}{store.CORRUPT}",
         settings.socket,

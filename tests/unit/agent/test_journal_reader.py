@@ -33,8 +33,9 @@ def test_what_the_plugin_writes_is_what_the_agent_reads(tmp_path: Path) -> None:
     assert journal.take() == []
     pod = ("ns", "p", "u1")
     assert journal.take() == [
-        JournalEntry("ADD", "c1", 0.04, 0, "", pod, (JournalStep("weave", 0.03, 0, "eth0"),)),
+        JournalEntry(1.0, "ADD", "c1", 0.04, 0, "", pod, (JournalStep("weave", 0.03, 0, "eth0"),)),
         JournalEntry(
+            1.0,
             "ADD",
             "c1",
             0.04,
@@ -68,17 +69,18 @@ def test_a_writer_that_had_the_file_open_is_not_missed(tmp_path: Path) -> None:
         b"{",
         b"[]",
         b"{}",
-        b'{"command":"ADD","containerID":"c","seconds":"x","code":0,"msg":"","pod":["","",""],"attachments":[]}',
-        b'{"command":"ADD","containerID":"c","seconds":1,"code":0,"msg":"","pod":["",""],"attachments":[]}',
-        b'{"command":"ADD","containerID":"c","seconds":1,"code":0,"msg":"","pod":[1],"attachments":{}}',
-        b'{"command":"ADD","containerID":"c","seconds":1,"code":0,"msg":"","pod":["","",""],"attachments":[1]}',
+        b'{"time":1,"command":"ADD","containerID":"c","seconds":"x","code":0,"msg":"","pod":["","",""],"attachments":[]}',
+        b'{"time":1,"command":"ADD","containerID":"c","seconds":1,"code":0,"msg":"","pod":["",""],"attachments":[]}',
+        b'{"time":1,"command":"ADD","containerID":"c","seconds":1,"code":0,"msg":"","pod":[1],"attachments":{}}',
+        b'{"time":1,"command":"ADD","containerID":"c","seconds":1,"code":0,"msg":"","pod":["","",""],"attachments":[1]}',
         b"\xff\xfe",
     ],
 )
 def test_a_line_that_is_not_understood_is_left_out(line: bytes) -> None:
     """Those around it are read."""
-    good = {"command": "DEL", "containerID": "c", "seconds": 1, "code": 0, "msg": ""}
-    whole = json.dumps({**good, "pod": ["", "", ""], "attachments": []}).encode()
+    good = {"time": 1, "command": "DEL", "containerID": "c"}
+    good |= {"seconds": 1, "code": 0, "msg": "", "pod": ["", "", ""], "attachments": []}
+    whole = json.dumps(good).encode()
     actual = list(parse(whole + b"\n" + line + b"\n" + whole + b"\n"))
     assert [entry.command for entry in actual] == ["DEL", "DEL"]
 
@@ -92,9 +94,10 @@ def test_calls_are_counted_by_command_network_and_code() -> None:
     metrics = AgentMetrics()
     pod = ("", "", "")
     metrics.calls.count(
-        [JournalEntry("ADD", "c1", 0.04, 0, "", pod, (JournalStep("weave", 0.03, 0, "eth0"),))] * 2
+        [JournalEntry(1.0, "ADD", "c1", 0.04, 0, "", pod, (JournalStep("weave", 0.03, 0, "eth0"),))]
+        * 2
     )
-    metrics.calls.count([JournalEntry("DEL", "c1", 0.04, 11, "x", pod, ())])
+    metrics.calls.count([JournalEntry(1.0, "DEL", "c1", 0.04, 11, "x", pod, ())])
     lines = shown(metrics)
     assert 'genie_agent_call_duration_seconds_count{code="0",command="ADD"} 2.0' in lines
     assert 'genie_agent_call_duration_seconds_count{code="11",command="DEL"} 1.0' in lines
@@ -106,7 +109,7 @@ def test_the_definitions_of_a_namespace_are_one_network() -> None:
     """A tenant who creates many of them creates no series."""
     metrics = AgentMetrics()
     steps = tuple(JournalStep(f"shop/a{number}", 0.03, 0, "net1") for number in range(9))
-    metrics.calls.count([JournalEntry("ADD", "c1", 0.04, 0, "", ("", "", ""), steps)])
+    metrics.calls.count([JournalEntry(1.0, "ADD", "c1", 0.04, 0, "", ("", "", ""), steps)])
     parked = make_record()
     for attachment, name in zip(parked.attachments, ("shop/a", "shop/b"), strict=True):
         attachment.network, attachment.phase = name, PARKED
@@ -119,7 +122,9 @@ def test_the_definitions_of_a_namespace_are_one_network() -> None:
 
 
 def entry(command: str, container: str, code: int, uid: str = "u1") -> JournalEntry:
-    return JournalEntry(command, container, 0.1, code, "x" if code else "", ("ns", "p", uid), ())
+    return JournalEntry(
+        1.0, command, container, 0.1, code, "x" if code else "", ("ns", "p", uid), ()
+    )
 
 
 RETRIES = {

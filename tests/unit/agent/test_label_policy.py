@@ -85,6 +85,20 @@ def test_while_the_runtime_uses_one_network_itself_every_other_is_false_at_once(
     assert back == {KEY + "canal": "true", KEY + "weave": "true"}
 
 
+def test_a_network_that_fails_for_long_enough_is_false_at_once() -> None:
+    """Also while the agent is young, and where the runtime attaches pods to it without Genie."""
+    publication = LabelPlan(60, not_before=300)
+    networks = {"weave": "STATUS returned code 50"}
+    labels = {KEY + "weave": "true"}
+    assert publication.changes(networks, labels, 0) == {}
+    for grace in (LabelGrace(), LabelGrace(attached_without_genie=frozenset({"weave"}))):
+        failing = grace._replace(failing=frozenset({"weave"}))
+        assert publication.changes(networks, labels, 1, failing) == {KEY + "weave": "false"}
+    labels = {KEY + "weave": "false"}
+    assert publication.changes(networks, labels, 2) == {}, "it stays false until it works"
+    assert publication.changes({"weave": ""}, labels, 3) == {KEY + "weave": "true"}
+
+
 def test_labels_of_others_are_not_looked_at() -> None:
     """Only our own prefix is ever in a change."""
     publication = LabelPlan(60, not_before=0)

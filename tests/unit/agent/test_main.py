@@ -9,8 +9,9 @@ from dispatcher.agent.__main__ import main
 from dispatcher.agent.agent import Agent
 from dispatcher.cni_errors import CNIError
 from dispatcher.kube.client import Kube
-from dispatcher.node import reaper_problem
+from dispatcher.node import reaper_problem, status_answers
 from dispatcher.node.loop import Loop
+from dispatcher.node.status_answers import StatusAnswer
 from dispatcher.state import store
 from dispatcher.state.record import PARKED
 from tests.unit.agent.builders import (
@@ -185,6 +186,44 @@ def test_labels_turn_without_delay_when_the_runtime_uses_another_network_itself(
     (host.conf / "00-canal.conflist").rename(host.conf / "10-canal.conflist")
     stepped.reconcile()
     assert node_labels(api) == {CANAL: "true", WEAVE: "true"}
+
+
+def test_a_network_that_is_not_available_loses_its_label_until_it_recovers(host: Host) -> None:
+    """By its STATUS; metric, Event and the file for doctor say why."""
+    for name in ("canal", "weave"):
+        host.network(name)
+    host.executable("bridge")
+    api = node_api()
+    stepped = SteppedAgent(host, api, start_seconds=300)
+    stepped.reconcile()
+    status_answers.write(host.state, time.time(), {"weave": StatusAnswer(50, "no daemon")})
+    stepped.reconcile()
+    assert node_labels(api) == {CANAL: "true", WEAVE: "false"}
+    reason = "STATUS of the network returned code 50: no daemon"
+    assert stepped.shows(f'genie_agent_network_unavailable{{network="weave",reason="{reason}"}} 1')
+    assert (host.state / store.NETWORK_PROBLEMS).read_text() == f'network "weave": {reason}\n'
+    status_answers.write(host.state, time.time(), {"weave": StatusAnswer(0)})
+    stepped.reconcile()
+    assert node_labels(api) == {CANAL: "true", WEAVE: "true"}
+    assert stepped.shows('genie_agent_network_available{network="weave"} 1')
+    assert not (host.state / store.NETWORK_PROBLEMS).exists()
+
+
+def test_a_network_whose_adds_fail_loses_its_label(host: Host) -> None:
+    """Those of several pods, read from the journal."""
+    for name in ("canal", "weave"):
+        host.network(name)
+    host.executable("bridge")
+    api = node_api()
+    stepped = SteppedAgent(host, api, start_seconds=300)
+    stepped.reconcile()
+    for pod in ("u1", "u2", "u3"):
+        write_journal(host.state, CNIError(999, "no daemon"), pod=pod, now=time.time())
+    stepped.read()
+    stepped.read()
+    stepped.reconcile()
+    assert node_labels(api) == {CANAL: "true", WEAVE: "false"}
+    assert "failed for 3 pods" in (host.state / store.NETWORK_PROBLEMS).read_text()
 
 
 def test_disabling_turns_the_labels_before_the_conflist_and_waits_for_no_delay(host: Host) -> None:

@@ -57,6 +57,7 @@ def test_doctor_finds_what_is_wrong(node: Rig, genie: CommandLine) -> None:
     (node.folder / "net.d" / "00-first.conflist").write_text("{}")
     (node.state / ".agent-problem").write_text("Cilium renames our file\n")
     (node.state / ".reaper-problem").write_text("the runtime does not answer")
+    (node.state / ".network-problems").write_text('network "weave": STATUS returned code 50')
     done = genie("doctor")
     assert done.code == 1
     shown = done.out
@@ -69,6 +70,7 @@ def test_doctor_finds_what_is_wrong(node: Rig, genie: CommandLine) -> None:
         "odd.json",
         "agent: Cilium renames our file",
         "reaper: the runtime does not answer",
+        'network: network "weave": STATUS returned code 50',
     ):
         assert part in shown
     assert shown.count("fix: ") == shown.count("problem: ")

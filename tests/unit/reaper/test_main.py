@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dispatcher.node import accepted_settings
+from dispatcher.node import accepted_settings, status_answers
 from dispatcher.node.accepted_settings import AcceptedSettings
 from dispatcher.node.loop import Loop
+from dispatcher.node.status_answers import StatusAnswer
 from dispatcher.reaper import __main__ as reaper_command
 from dispatcher.reaper import cri, plugin_del
 from dispatcher.reaper.acknowledged_settings import AcknowledgedSettings
@@ -57,6 +58,31 @@ def test_a_pass_asks_the_runtime_and_runs_the_plugins_del(
         assert loop.run_once() == settings.reap_look_seconds
     assert list(host.state.glob("*.json")) == []
     assert sockets == [(host.root / "run/containerd/containerd.sock", "u")] * 2
+
+
+def test_networks_are_asked_for_their_status_while_genie_stays_on_the_node(host: Host) -> None:
+    """Under the names by which pods know them; the answers are left for the agent."""
+    plugin = host.bin / "moody"
+    plugin.write_text('#!/bin/sh\necho \'{"code": 50, "msg": "down"}\'; exit 1\n')
+    plugin.chmod(0o755)
+    document = host.network("weave", ["moody"])
+    document.write_text(document.read_text().replace("1.0.0", "1.1.0"))
+    settings = host.settings()
+    loop = reaper_command._make_status_loop(settings, AcknowledgedSettings(settings))
+    loop.run_once()
+    assert status_answers.read(host.state) == status_answers.NO_ANSWERS, "nothing is acknowledged"
+
+    accepted_settings.write(host.state, AcceptedSettings(settings.live, settings.live))
+    assert loop.run_once() == settings.status_seconds
+    down = StatusAnswer(50, "down")
+    answers = status_answers.read(host.state).by_network
+    assert answers == {"weave": down, "10-weave": down}
+
+    document.unlink()
+    leaving = host.settings(mode="remove").live
+    accepted_settings.write(host.state, AcceptedSettings(leaving, leaving))
+    loop.run_once()
+    assert status_answers.read(host.state).by_network == answers
 
 
 @pytest.mark.usefixtures("signals")

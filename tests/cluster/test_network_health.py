@@ -1,0 +1,116 @@
+"""The label of a network follows its health: STATUS, and failed ADDs where it has no STATUS.
+
+Shortened: STATUS is asked every second instead of every 30, and counts after 3 seconds, not 60.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from tests.cluster.support.agents import agent_settings, label, metrics, node_events
+from tests.cluster.support.observe import interfaces
+from tests.cluster.support.pods import pod_manifest, wait_until_ready
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.devcluster.cluster import Cluster
+
+NODE = "node1"
+MOODY = "moody"
+CONFLIST = f"/etc/cni/genie.d/{MOODY}.conflist"
+PLUGIN = f"/opt/cni/bin/{MOODY}"
+DOWN = "/run/moody-is-down"
+
+SCRIPT = f"""#!/bin/sh
+# The plugin "bridge", and a fault: its STATUS and ADD fail while the file exists.
+case $CNI_COMMAND in STATUS|ADD)
+  if [ -e {DOWN} ]; then
+    printf '{{"code": 50, "msg": "the daemon does not answer"}}'
+    exit 1
+  fi
+esac
+exec /opt/cni/bin/bridge
+"""
+
+
+@contextmanager
+def moody_network(cluster: Cluster, cni_version: str) -> Iterator[None]:
+    """Put a network onto the node that fails while the file DOWN exists."""
+    node = cluster.node(NODE)
+    ipam = {"type": "host-local", "ranges": [[{"subnet": "10.77.0.0/24"}]]}
+    plugin = {"type": MOODY, "bridge": "moody0", "isGateway": True, "ipam": ipam}
+    conflist = {"cniVersion": cni_version, "name": MOODY, "plugins": [plugin]}
+    node.run(["sh", "-c", f"cat > {PLUGIN} && chmod 755 {PLUGIN}"], input=SCRIPT)
+    write = f"mkdir -p /etc/cni/genie.d && cat > {CONFLIST}"
+    node.run(["sh", "-c", write], input=json.dumps(conflist))
+    try:
+        wait_for_label(cluster, "true")
+        yield
+    finally:
+        node.run(["rm", "-f", CONFLIST, PLUGIN, DOWN])
+        cluster.kubectl("label", "node", NODE, f"network.cni-genie.io/{MOODY}-")
+
+
+def wait_for_label(cluster: Cluster, value: str) -> None:
+    """Wait until the node's label of the network has this value."""
+    cluster.wait_for(lambda: label(cluster, NODE, MOODY) == value, 120, f"the label {value}")
+
+
+def test_a_network_whose_status_fails_loses_its_label_until_it_recovers(
+    cluster: Cluster, namespace: str
+) -> None:
+    """Event, metric and doctor have the network's own sentence; the default network stays."""
+    node = cluster.node(NODE)
+    with (
+        agent_settings(cluster, status_seconds=1, gone_seconds=3),
+        moody_network(cluster, "1.1.0"),
+    ):
+        node.run(["touch", DOWN])
+        wait_for_label(cluster, "false")
+        reason = "STATUS of the network returned code 50: the daemon does not answer"
+        shown = f'genie_agent_network_unavailable{{network="{MOODY}",reason="{reason}"}} 1.0'
+        assert shown in metrics(cluster, NODE)
+        cluster.wait_for(
+            lambda: any(
+                reason in each for each in node_events(cluster, NODE, "NetworkUnavailable")
+            ),
+            120,
+            "the Event",
+        )
+        doctor = node.run(["/opt/cni/bin/genie", "doctor"], check=False).stdout
+        assert f'problem: network: network "{MOODY}": {reason}' in doctor
+        assert label(cluster, NODE, "canal") == "true"
+
+        cluster.apply(pod_manifest("waits", MOODY), "-n", namespace)
+        node.run(["rm", DOWN])
+        wait_for_label(cluster, "true")
+        wait_until_ready(cluster, namespace, "waits")
+        assert interfaces(cluster, "waits", namespace)["eth0"].bridge == "moody0"
+        cluster.kubectl("delete", "pods", "--all", "-n", namespace, "--grace-period=1")
+
+
+def test_a_network_whose_adds_fail_loses_its_label_until_one_succeeds(
+    cluster: Cluster, namespace: str
+) -> None:
+    """Its configuration is of CNI 1.0, so the reaper asks for no STATUS. Nothing is shortened."""
+    node = cluster.node(NODE)
+    with moody_network(cluster, "1.0.0"):
+        node.run(["touch", DOWN])
+        for name in ("one", "two"):
+            cluster.apply(pod_manifest(name, MOODY), "-n", namespace)
+        wait_for_label(cluster, "false")
+        cluster.wait_for(
+            lambda: any(
+                "ADD failed for 2 pods" in each
+                for each in node_events(cluster, NODE, "NetworkUnavailable")
+            ),
+            120,
+            "the Event",
+        )
+        node.run(["rm", DOWN])
+        wait_for_label(cluster, "true")
+        wait_until_ready(cluster, namespace, "one", "two")
+        cluster.kubectl("delete", "pods", "--all", "-n", namespace, "--grace-period=1")
