@@ -56,6 +56,18 @@ class JournalEntry(NamedTuple):
     pod: tuple[str, str, str]
     steps: tuple[JournalStep, ...]
 
+    def operations(self) -> Iterator[tuple[str, JournalStep]]:
+        """Yield each step with its command: an ADD that failed releases what it attached, by DEL.
+
+        An ADD attaches each network and interface once, so a second step of both is the roll-back.
+        """
+        attached: set[tuple[str, str]] = set()
+        for step in self.steps:
+            key = step.network, step.interface
+            yield "DEL" if key in attached else self.command, step
+            if self.command == "ADD":
+                attached.add(key)
+
 
 class JournalReader:
     """Reads and removes the journal in *state_dir*."""

@@ -91,8 +91,8 @@ class CallMetrics:
             self._calls.labels(entry.command, str(entry.code)).observe(entry.seconds)
             if self._tracker.track(entry):
                 self._retries.labels(entry.command).inc()
-            for step in entry.steps:
-                labels = (entry.command, _network(step.network), str(step.code))
+            for command, step in entry.operations():
+                labels = (command, _network(step.network), str(step.code))
                 self._attachments.labels(*labels).observe(step.seconds)
 
 

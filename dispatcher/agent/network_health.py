@@ -110,10 +110,10 @@ class NetworkHealth:
     def observe_adds(self, entries: Iterable[JournalEntry]) -> None:
         """Count the ADDs of a part of the journal."""
         for entry in entries:
-            if entry.command != "ADD":
-                continue
             pod = entry.pod[2] or entry.container_id
-            for step in entry.steps:
+            for command, step in entry.operations():
+                if command != "ADD":
+                    continue
                 if step.code == 0:
                     self._circuits.pop(step.network, None)
                 elif "/" not in step.network and step.code not in FAULTS_OF_THE_CALL:

@@ -11,7 +11,8 @@
      "pod": ["namespace", "name", "uid"],
      "attachments": [{"network": "weave", "interface": "eth0", "seconds": 0.03, "code": 0}]}
 
-``attachments`` are those that the call has begun, in the order of the calls.
+``attachments`` are those that the call has begun, in the order of the calls. If an ADD fails, those
+of its roll-back follow, which are DELs.
 
 Rules of this file: a line is one write of at most 4 KiB, so that lines of concurrent calls do not
 mix. Nothing is added to a journal of :data:`LIMIT` bytes: no agent reads it. A call does not fail

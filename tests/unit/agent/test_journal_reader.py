@@ -121,6 +121,28 @@ def test_the_definitions_of_a_namespace_are_one_network() -> None:
     assert 'genie_agent_parked_attachments{network="shop/*"} 2.0' in lines
 
 
+def test_the_roll_back_of_a_failed_add_is_no_add() -> None:
+    """Its DELs count as such: a network that fails would look as if it attached pods."""
+    metrics = AgentMetrics()
+    steps = [
+        ("weave", "eth0", 0),
+        ("canal", "net1", 11),
+        ("canal", "net1", 0),
+        ("weave", "eth0", 0),
+    ]
+    calls = tuple(JournalStep(network, 0.1, code, name) for network, name, code in steps)
+    failed = JournalEntry(1.0, "ADD", "c1", 0.4, 11, "x", ("", "", ""), calls)
+    assert [command for command, _ in failed.operations()] == ["ADD", "ADD", "DEL", "DEL"]
+    repeated = failed._replace(command="DEL")
+    assert [command for command, _ in repeated.operations()] == ["DEL"] * 4
+    metrics.calls.count([failed])
+    lines = shown(metrics)
+    count = "genie_agent_attachment_duration_seconds_count"
+    assert f'{count}{{code="11",command="ADD",network="canal"}} 1.0' in lines
+    assert f'{count}{{code="0",command="DEL",network="canal"}} 1.0' in lines
+    assert not any(f'{count}{{code="0",command="ADD",network="canal"' in line for line in lines)
+
+
 def entry(command: str, container: str, code: int, uid: str = "u1") -> JournalEntry:
     return JournalEntry(
         1.0, command, container, 0.1, code, "x" if code else "", ("ns", "p", uid), ()

@@ -17,8 +17,9 @@ GONE = 60.0
 
 
 def add(time: float, pod: str, code: int = 999, network: str = "weave") -> JournalEntry:
-    step = JournalStep(network, 0.1, code, "eth0")
-    return JournalEntry(time, "ADD", "c1", 0.1, code, "", ("ns", "p", pod), (step,))
+    """Return an ADD; one that failed rolls back, so that its last step succeeds."""
+    steps = [JournalStep(network, 0.1, each, "eth0") for each in ((code, 0) if code else (0,))]
+    return JournalEntry(time, "ADD", "c1", 0.1, code, "", ("ns", "p", pod), tuple(steps))
 
 
 def after(*entries: JournalEntry) -> NetworkHealth:
