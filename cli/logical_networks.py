@@ -10,6 +10,7 @@ configuration for the nodes. A logical network without a subnet is the plugin's 
 from __future__ import annotations
 
 import copy
+import ipaddress
 import json
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -57,6 +58,15 @@ def resolve(documents: Iterable[Document]) -> dict[tuple[str, str], LogicalNetwo
         network = own if subnet else plugin
         networks[namespace, name] = LogicalNetwork(namespace, name, plugin, subnet, network)
     return networks
+
+
+def is_subnet(text: str) -> bool:
+    """Tell whether *text* is a range of addresses, as CIDR."""
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return "/" in text
 
 
 def conflist_of(logical: LogicalNetwork, confs: Mapping[str, Mapping[str, Any]]) -> Any | None:

@@ -13,13 +13,22 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cli.lint import ERROR, LintContext, lint, pod_of
-from cli.logical_networks import NAD_KIND, as_conflist, conflist_of, definition, resolve
+from cli.logical_networks import (
+    NAD_KIND,
+    as_conflist,
+    conflist_of,
+    definition,
+    is_subnet,
+    resolve,
+)
 from cli.merge_patch import merge_patch, merged, patch_command
 from dispatcher import keys
-from dispatcher.annotation import BLANKS, is_network_name, quote
+from dispatcher.annotation import BLANKS, NETWORK_RULE, is_network_name, quote
+from dispatcher.nad.definition import read as read_definition
 from dispatcher.nad.faults import InvalidSelectionsError
 from dispatcher.nad.grammar import parse
 from dispatcher.nad.selection import requests
+from dispatcher.nad.validation import check
 from webhook.snapshot import Namespace
 
 if TYPE_CHECKING:
@@ -94,8 +103,11 @@ def migrate(documents: Iterable[Document], context: MigrationContext) -> Migrati
     scan = _Scan(context, logical, (each.name for each in documents if each.kind == NAD_KIND))
     findings = [finding for each in documents for finding in scan.findings(each)]
 
-    lists = {key: conflist_of(each, context.confs) for key, each in logical.items() if each.subnet}
-    complete = {key: conflist for key, conflist in lists.items() if conflist}
+    complete = {
+        key: conflist
+        for key, each in logical.items()
+        if not scan.logical_fault(each) and (conflist := conflist_of(each, context.confs))
+    }
     conflists = [*complete.values(), *filter(None, map(_definition_conflist, documents))]
     files = {each["name"]: _node_file(each) for each in reversed(conflists)}
     definitions = [definition(namespace, each) for (namespace, _), each in complete.items()]
@@ -108,15 +120,16 @@ def _node_file(conflist: Mapping[str, Any]) -> NodeFile:
 
 def _definition_conflist(document: Document) -> dict[str, Any] | None:
     """Return the configuration of a NetworkAttachmentDefinition; None if it has no valid one."""
-    spec = document.value.get("spec")
-    config = spec.get("config") if isinstance(spec, dict) else None
-    if document.kind != NAD_KIND or not isinstance(config, str):
+    if document.kind != NAD_KIND:
+        return None
+    value = read_definition(document.value)
+    # Before json reads it: the text is a tenant's, and may be nested deeper than Python can read.
+    if check(value).configuration is None:
         return None
     try:
-        conf = json.loads(config)
-    except ValueError:
+        return as_conflist(json.loads(value.config), document.name)
+    except ValueError:  # a number of more digits than Python reads
         return None
-    return as_conflist(conf, document.name) if isinstance(conf, dict) else None
 
 
 class _Scan:
@@ -156,7 +169,9 @@ class _Scan:
 
     def _definition(self, document: Document) -> MigrationFinding:
         name = document.name
-        if _definition_conflist(document) is None:
+        if refused := check(read_definition(document.value)).refused:
+            text = f"cannot be attached: {refused}"
+        elif _definition_conflist(document) is None:
             text = f"is not read; pods name the node's network {name} in {quote(keys.ANNOTATION)}"
         else:
             text = f"is not read: put its configuration on the nodes as {GENIE_D}/{name}.conflist"
@@ -166,19 +181,30 @@ class _Scan:
 
     def _logical(self, document: Document) -> MigrationFinding:
         logical = self.logical[document.namespace or "default", document.name]
-        if not logical.plugin:
-            return _finding(document, Verdict.CHECK, "names no plugin, neither does its physical")
-        if not logical.subnet:
+        if logical.plugin and not logical.subnet:
             text = f"is the network {logical.plugin}, which pods name instead"
             return _finding(document, Verdict.GONE, text)
-        if logical.plugin not in self.context.confs:
-            text = (
+        if fault := self.logical_fault(logical):
+            return _finding(document, Verdict.CHECK, fault)
+        text = f"becomes the network {logical.network}: {GENIE_D}/{logical.network}.conflist"
+        return _finding(document, Verdict.CHECK, text)
+
+    def logical_fault(self, logical: LogicalNetwork) -> str:
+        """Return why *logical*, which has a subnet, cannot be converted; "" if it can."""
+        if not logical.plugin:
+            return "names no plugin, neither does its physical network"
+        if not is_subnet(logical.subnet):
+            return f"has the subnet {quote(logical.subnet)}: write a range such as 10.1.0.0/16"
+        if not is_network_name(logical.network):
+            return f"would be the network {quote(logical.network)}, but {NETWORK_RULE}"
+        conflist = conflist_of(logical, self.context.confs)
+        if conflist is None:
+            return (
                 f"is {logical.plugin} with the subnet {logical.subnet}: give a node's "
                 f"configurations with --cni-conf, and it is converted"
             )
-            return _finding(document, Verdict.CHECK, text)
-        text = f"becomes the network {logical.network}: {GENIE_D}/{logical.network}.conflist"
-        return _finding(document, Verdict.CHECK, text)
+        refused = check(read_definition(definition(logical.namespace, conflist))).refused
+        return f"is {logical.plugin}, whose configuration is invalid: {refused}" if refused else ""
 
     def _pod(self, document: Document) -> Iterator[MigrationFinding]:
         """Yield what a pod or a pod template needs."""

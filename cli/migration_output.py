@@ -37,13 +37,14 @@ def _named(finding: MigrationFinding) -> str:
 
 
 def write_migration(folder: Path, migration: Migration) -> None:
-    """Write the configurations for nodes, and the definitions as one list."""
+    """Write the configurations for nodes, and the definitions as a file for ``kubectl apply``."""
+    import yaml  # noqa: PLC0415 - tables do without
+
     nodes = folder / "genie.d"
     nodes.mkdir(parents=True, exist_ok=True)
     for each in migration.files:
         path = nodes / Path(each.path).name
         path.write_text(json.dumps(each.conflist, indent=2) + "\n")
-    listed = {"apiVersion": "v1", "kind": "List", "items": migration.definitions}
-    path = folder / "network-attachment-definitions.json"
-    path.write_text(json.dumps(listed, indent=2) + "\n")
+    path = folder / "network-attachment-definitions.yaml"
+    path.write_text(yaml.safe_dump_all(migration.definitions, sort_keys=False))
     typer.echo(f"written: {nodes}, {path}", err=True)

@@ -228,6 +228,43 @@ def test_a_logical_network_with_a_subnet_becomes_a_configuration_and_a_definitio
     assert "ipam" not in WEAVE["plugins"][0]
 
 
+BROKEN = {"plugins": [{"type": "../x"}]}
+FAULTS = [
+    pytest.param(logical("a", sub_subnet="10.0.0.0/8"), "names no plugin", id="no plugin"),
+    pytest.param(
+        logical("a", plugin="weave", sub_subnet="10.0.0.0/99"),
+        'has the subnet "10.0.0.0/99": write a range',
+        id="no subnet",
+    ),
+    pytest.param(
+        logical("a", plugin="weave", sub_subnet="10.0.0.0"), 'subnet "10.0.0.0"', id="an address"
+    ),
+    pytest.param(
+        logical("a.b" * 30, plugin="weave", sub_subnet="10.0.0.0/8"),
+        "but a network name must consist of at most 63",
+        id="a name that no network can have",
+    ),
+    pytest.param(
+        logical("a", plugin="broken", sub_subnet="10.0.0.0/8"),
+        "is broken, whose configuration is invalid: spec.config: plugins[0].type: ",
+        id="a configuration of the node that is invalid",
+    ),
+]
+
+
+@pytest.mark.parametrize(("value", "message"), FAULTS)
+def test_a_logical_network_that_cannot_be_converted_is_named(
+    value: dict[str, Any], message: str
+) -> None:
+    """With the reason; nothing is written for it."""
+    context = MigrationContext(confs={"weave": WEAVE, "broken": BROKEN})
+    migration = plan(value, context=context)
+    [finding] = migration.findings
+    assert finding.subject == f"Logicalnetwork default/{value['metadata']['name']}"
+    assert (str(finding.verdict), message in finding.message) == ("check", True)
+    assert (list(migration.files), list(migration.definitions)) == ([], [])
+
+
 def test_equal_names_in_two_namespaces_become_two_networks() -> None:
     """A node has one network of a name."""
     both = [
@@ -266,7 +303,7 @@ def test_a_definition_becomes_a_configuration_of_the_nodes() -> None:
     """A single plugin becomes a list; a name that two namespaces use is named."""
     single = '{"cniVersion": "0.4.0", "name": "x", "type": "macvlan"}'
     actual = plan(
-        definition("a", "shop", single), definition("b", "shop", None), definition("b", "ops", "{")
+        definition("a", "shop", single), definition("b", "shop", None), definition("b", "ops", None)
     )
     assert [each.conflist for each in actual.files] == [
         {"cniVersion": "0.4.0", "name": "a", "plugins": [{"type": "macvlan"}]}
@@ -274,6 +311,16 @@ def test_a_definition_becomes_a_configuration_of_the_nodes() -> None:
     assert "as /etc/cni/genie.d/a.conflist" in actual.findings[0].message
     assert "pods name the node's network b" in actual.findings[1].message
     assert "rename those of other namespaces" in actual.findings[1].message
+
+
+@pytest.mark.parametrize("config", ["{", "[null]", "[" * 9000, '{"type":"../x"}'])
+def test_a_definition_that_is_invalid_is_named(config: str) -> None:
+    """With its fault, whatever a tenant has written; it becomes no configuration."""
+    migration = plan(definition("b", "ops", config))
+    [finding] = migration.findings
+    assert finding.subject == "NetworkAttachmentDefinition ops/b"
+    assert finding.message.startswith("cannot be attached: spec.config: ")
+    assert migration.files == []
 
 
 def test_objects_without_networks_and_excluded_namespaces_are_left_out() -> None:
@@ -328,7 +375,7 @@ def test_the_cluster_is_scanned(run: Run) -> None:
 def test_files_are_read_with_their_places_and_networks_are_written(
     run: Run, tmp_path: Path
 ) -> None:
-    """Configurations for the nodes, and the definitions as a list that kubectl applies."""
+    """Configurations for the nodes, and the definitions as YAML that kubectl applies."""
     manifest, confs, out = (tmp_path / name for name in ("all.yaml", "net.d", "out"))
     manifest.write_text(yaml.safe_dump_all([*LOGICAL, pod(cni="", networks="net1")]))
     confs.mkdir()
@@ -343,8 +390,11 @@ def test_files_are_read_with_their_places_and_networks_are_written(
     assert "Pods must be created anew" in result.stdout
     assert "Converted networks: 2" in result.stdout
     assert {each.name for each in (out / "genie.d").iterdir()} == {"net1.conflist", "net3.conflist"}
-    listed = json.loads((out / "network-attachment-definitions.json").read_text())
-    assert [each["metadata"]["name"] for each in listed["items"]] == ["net1", "net3"]
+    written = yaml.safe_load_all((out / "network-attachment-definitions.yaml").read_text())
+    assert [(each["kind"], each["metadata"]["name"]) for each in written] == [
+        ("NetworkAttachmentDefinition", "net1"),
+        ("NetworkAttachmentDefinition", "net3"),
+    ]
 
 
 def test_nothing_to_do_is_exit_code_0(run: Run, tmp_path: Path) -> None:
