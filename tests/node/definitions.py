@@ -7,14 +7,16 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from dispatcher import keys
+from dispatcher.agent.definition_copies import DefinitionCopies
 from dispatcher.nad import definition_copy
 from dispatcher.nad.attachments import PermittedAttachment, format_attachments
 from dispatcher.nad.definition import Definition
-from dispatcher.nad.definition_copy import SyncState
+from dispatcher.nad.definition_copy import DefinitionCopy, SyncState
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from dispatcher.nad.tenant_templates import TenantRules
     from tests.node.harness import Node
 
 ENFORCE = {keys.CONF_ARGS: {"attachmentDefinitions": "enforce"}}
@@ -34,6 +36,14 @@ def define(node: Node, name: str, config: Any, *, refused: str = "") -> Definiti
     return definition
 
 
+def copy_as_agent(node: Node, rules: TenantRules, name: str, config: str) -> DefinitionCopy:
+    """Let the agent's code copy the definition ns/*name* by *rules*; return the copy."""
+    copies = DefinitionCopies(_folder(node), rules, dict)
+    copies.open()
+    copies.put(Definition("ns", name, uid="u", config=config))
+    return definition_copy.decode((_folder(node) / "ns" / name).read_bytes())
+
+
 def sync(node: Node, age: float = 0) -> None:
     """Write that the agent heard of the API server *age* seconds ago."""
     state = SyncState(time.time() - age, is_complete=True)
@@ -47,13 +57,14 @@ def permit(*marks: str) -> str:
     """
     items = []
     for mark in marks:
-        namespace, _, name = mark.removeprefix("=").removesuffix("+hostPort").rpartition("/")
+        namespace, _, name = mark.removeprefix("=").partition("+")[0].rpartition("/")
         items.append(
             PermittedAttachment(
                 namespace or "ns",
                 name,
                 "000000",
                 is_default=mark.startswith("="),
+                allows_node_network="+nodeNetwork" in mark,
                 allows_host_port=mark.endswith("+hostPort"),
             )
         )

@@ -110,7 +110,7 @@ PLANS: dict[str, tuple[dict[str, Any], tuple[str, ...], dict[str, str]]] = {
     ),
     "another primary and a network of the node": (
         {"networks": "weave", "default": "blue"},
-        ("=blue", "weave"),
+        ("=blue", "weave+nodeNetwork"),
         {"eth0": "10.60", "net1": "10.32"},
     ),
 }
