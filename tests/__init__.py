@@ -13,4 +13,5 @@ What is where:
     records       records of the plugin, as a test changes them
     reference     the tables of docs/reference that follow from the code
     shell_blocks  the commands in the pages of docs/
+    tenants       what a hostile tenant writes into definitions
 """
