@@ -406,6 +406,8 @@ class HttpAnswer:
     lines: list[Any] | None = None
     hold: threading.Event | None = None
     """Where given, the connection stays open after the lines until this is set."""
+    is_cut: bool = False
+    """Whether the connection is closed without an answer."""
 
 
 class HttpCall(NamedTuple):
@@ -442,6 +444,9 @@ def serve(answer: Callable[[str, str, bytes], HttpAnswer]) -> Iterator[HttpScrip
             headers = {key.lower(): value for key, value in self.headers.items()}
             script.calls.append(HttpCall(self.command, self.path, headers, body))
             reply = script.answer(self.command, self.path, body)
+            if reply.is_cut:
+                self.close_connection = True
+                return
             self.send_response(reply.status)
             if reply.lines is None:
                 data = (

@@ -10,9 +10,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from structlog.testing import capture_logs
 
-from dispatcher.kube import reflector
 from dispatcher.kube.cache import WatchCache
 from tests.unit.apiserver import HttpAnswer, serve
+from tests.unit.reflectors import retry_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,7 +86,7 @@ def run(
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait less than replicas in trouble do."""
-    monkeypatch.setattr(reflector, "LONGEST_DELAY", 0.01)
+    retry_at_once(monkeypatch)
 
 
 @pytest.fixture
@@ -124,6 +124,35 @@ def test_a_watch_that_ends_is_resumed_where_it_was(log_in: LogIn, held: Event) -
     days = Days([page(thing("a", 1))], [first, second], held)
     run(log_in, days, {"a": "", "b": "", "c": ""})
     assert days.seen[2]["resourceVersion"] == ["9"]
+
+
+CUT = HttpAnswer(is_cut=True)
+TOO_LARGE = HttpAnswer({"message": "Too large resource version: 9, current: 3"}, status=504)
+
+
+@pytest.mark.parametrize(
+    ("answers", "resumes"),
+    [
+        pytest.param([page(version=9)], True, id="it-knows-our-version"),
+        pytest.param([CUT, page(version=9)], True, id="it-is-away-for-longer"),
+        pytest.param([TOO_LARGE, page(thing("a", 2), version=3)], False, id="etcd-was-restored"),
+        pytest.param([CUT, TOO_LARGE, page(thing("a", 2), version=3)], False, id="both"),
+    ],
+)
+def test_a_server_that_was_away_is_asked_whether_it_knows_our_version(
+    log_in: LogIn, held: Event, answers: list[HttpAnswer], *, resumes: bool
+) -> None:
+    """A watch from a version that a restored server does not have yet would be silent for long."""
+    first = HttpAnswer(lines=[{"type": "ADDED", "object": thing("b", 9)}])
+    days = Days([page(thing("a", 1)), *answers], [first, CUT, HttpAnswer(lines=[])], held)
+    run(log_in, days, {"a": "", "b": ""} if resumes else {"a": ""})
+    [_, _, _, *asked] = days.seen
+    check = {"resourceVersion": ["9"], "resourceVersionMatch": ["NotOlderThan"]}
+    cuts = answers.count(CUT)
+    for query in asked[: cuts + 1]:
+        assert query == {**check, "fieldSelector": ["metadata.name=-"]}
+    watch = asked[cuts + 1] if resumes else asked[cuts + 2]
+    assert watch["resourceVersion"] == (["9"] if resumes else ["3"])
 
 
 def test_gone_leads_to_a_new_list_and_tells_what_vanished(log_in: LogIn, held: Event) -> None:
