@@ -51,6 +51,10 @@ Reading takes time for each record, and repairs nothing on the node."""
 MAX_UNSEEN_CALLS = 10_000
 """Calls of the plugin that wait for the reconciler; a node makes a few a second."""
 
+SETTLE_SECONDS = 0.05
+"""How long a record may go on to change before it is read. Policy engines read network-status when
+the pod turns Running, about a second after its ADD."""
+
 UNKNOWN = NodeState({}, "the first reconciliation is not complete")
 
 log = structlog.get_logger("agent")
@@ -88,7 +92,9 @@ class Agent:
         period = settings.look_seconds
         self._reconcile_loop = Loop("reconcile", self._reconcile, period, settle=0.2)
         self._publish_loop = Loop("publish", self._publish, period)
-        self._records_loop = Loop("records", self._read, period * RECORDS_PERIODS, settle=0.5)
+        self._records_loop = Loop(
+            "records", self._read, period * RECORDS_PERIODS, settle=SETTLE_SECONDS
+        )
         self.loops: tuple[Loop, ...] = (
             self._reconcile_loop,
             self._publish_loop,

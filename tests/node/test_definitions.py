@@ -7,6 +7,7 @@ first: DEL and CHECK work from the record.
 from __future__ import annotations
 
 import json
+import random
 import shutil
 import threading
 import time
@@ -278,7 +279,7 @@ def test_a_copy_that_is_missing_refused_or_changed(definitions: Node, pod: Conta
     node.add(pod, **asks("blue", permit("blue"))).succeeded()
 
 
-INSTANTS = 10
+INSTANTS, FULL_INSTANTS = 10, 100
 
 
 @pytest.mark.repeats
@@ -301,3 +302,26 @@ def test_killed_while_two_definitions_are_attached(definitions: Node, *, full: b
         killed += 1
         step += 1 if full else 3
     assert killed >= INSTANTS, f"the call had {step} effects, {time.monotonic() - start:.0f} s"
+
+
+@pytest.mark.repeats
+def test_killed_at_random_instants_of_two_definitions(definitions: Node, *, full: bool) -> None:
+    """Also while a delegate runs, which then goes on: ten times, with --full a hundred."""
+    node = definitions
+    pod = node.container("pod")
+    given = asks("blue,red", permit_copies(node, "blue", "red"))
+    longest = 1.2 * node.add(pod, **given).seconds
+    node.delete(pod, **given).succeeded()
+    before = _left(node, pod)
+    seed = time.time_ns()
+    chance = random.Random(seed)  # noqa: S311 - instants
+    killed = 0
+    while killed < (FULL_INSTANTS if full else INSTANTS):
+        running = node.begin("ADD", pod, **given)
+        time.sleep(chance.uniform(0, longest))  # the random instant, not a wait for something
+        running.kill()
+        is_killed = running.answer().killed
+        killed += is_killed
+        longest *= 1.1 if is_killed else 0.8  # the machine may be faster than it was
+        node.delete(pod, **given).succeeded()
+        assert _left(node, pod) == before, f"kill {killed}, seed {seed}"
