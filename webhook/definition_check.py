@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dispatcher import keys
 from dispatcher.annotation import INVALID, TOO_MANY, UNSUPPORTED, Selection, quote
 from dispatcher.nad.attachments import PermittedAttachment, format_attachments
-from dispatcher.nad.selection import CNI_ARGS, missing_capabilities
+from dispatcher.nad.selection import CNI_ARGS, missing_capabilities, requests_beyond
 from webhook import affinity
 from webhook.annotation_check import suggestion
 from webhook.combinations import combine_with
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from webhook.snapshot import ClusterNetworks, Namespace
 
 PORT_MAPPINGS = "portMappings"
+
+MAX_LISTED = 512
+"""Limit of a list in a sentence, in characters."""
 
 
 class DefinitionRules(NamedTuple):
@@ -132,7 +135,14 @@ def _findings(
     if known.refused:
         problem = f"no node attaches this definition: {known.refused}"
         yield finding(INVALID, f"Invalid value: {name}: {item}{problem}")
-    elif known.refers_to_node_network:
+        return
+    is_reference = known.refers_to_node_network
+    beyond = requests_beyond(each.selection, known.cni_args, is_reference=is_reference)
+    if beyond:
+        listed = ", ".join(beyond)[:MAX_LISTED]
+        problem = f"no tenant template of namespace {quote(each.namespace)} permits {listed}"
+        yield finding(FORBIDDEN, f"Forbidden: {item}{name}: {problem}")
+    if is_reference:
         yield from _reference_findings(each, namespace, networks)
     else:
         yield from _request_findings(each, known, namespace, rules)
@@ -158,7 +168,8 @@ def _request_findings(
     """Yield what the pod asks of an attachment, and its plugins or the namespace do not permit."""
     item, name = f"item {each.position}: ", quote(each.full_name)
     missing = missing_capabilities(each.selection, known.capabilities)
-    are_variables = rules.allows_cni_args and CNI_ARGS.keys() >= set(missing)
+    is_trusted = known.cni_args is None
+    are_variables = rules.allows_cni_args and is_trusted and CNI_ARGS.keys() >= set(missing)
     for capability in missing:
         problem = f"{item}no plugin of {name} declares this capability"
         if are_variables:

@@ -32,7 +32,8 @@ class KnownDefinition(NamedTuple):
     ``capabilities`` has those that a pod can ask for and some plugin declares, and ``types`` the
     plugin types for which there are rules. ``refused`` says why no pod can have it ("": pods can).
     One that ``refers_to_node_network`` has no config. ``node_label`` is the label of its nodes
-    (None: any node).
+    (None: any node). ``cni_args`` are the keys that a pod may give (None: any, since the definition
+    is not a tenant's).
     """
 
     short_hash: str
@@ -41,6 +42,7 @@ class KnownDefinition(NamedTuple):
     refers_to_node_network: bool = False
     types: frozenset[str] = frozenset()
     node_label: tuple[str, str] | None = None
+    cni_args: frozenset[str] | None = None
 
 
 class Definitions(NamedTuple):
@@ -71,4 +73,5 @@ def parse_definition(definition: Definition, rules: TenantRules = TRUST_ALL) -> 
         definition.refers_to_node_network,
         plugin_rules.LIMITED.intersection(config.types if config else ()),
         node_selector.parse(definition.node_selector) if has_label else None,
+        result.cni_args,
     )

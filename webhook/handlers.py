@@ -18,6 +18,7 @@ import contextlib
 import re
 from typing import TYPE_CHECKING
 
+from dispatcher import keys
 from dispatcher.annotation import quote
 from dispatcher.kube.client import METADATA, object_path
 from dispatcher.kube.errors import NOT_FOUND, KubeError
@@ -33,11 +34,13 @@ from webhook.namespaces import admit_namespace
 from webhook.objects import TEMPLATE_PATHS, parse_pod, template_of
 from webhook.pods import PodRules, admit_pod, may_get_default
 from webhook.review import MalformedReviewError
-from webhook.selections import NO_SELECTIONS, read_selections
+from webhook.selections import NO_SELECTIONS, is_selecting, read_selections
 from webhook.snapshot import ClusterNetworks, Namespace, parse_namespace
 from webhook.templates import TemplateRules, admit_workload
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dispatcher.kube.client import KubeClient
     from webhook.decision import Decision
     from webhook.definition_finder import DefinitionFinder
@@ -60,6 +63,7 @@ class Handlers:
         caches: InformerCaches,
         settings: WebhookSettings,
         finder: DefinitionFinder | None = None,
+        cluster_default: Callable[[], str] = lambda: "",
     ) -> None:
         self._kube = kube
         self._caches = caches
@@ -78,6 +82,7 @@ class Handlers:
         )
         self._tenant_rules = settings.tenant_rules
         self._finder = finder
+        self._cluster_default = cluster_default
         self._lookups = NamespaceLookups(
             self._fetch_namespace,
             max_running=settings.max_lookups,
@@ -155,7 +160,11 @@ class Handlers:
         """Return what *pod* selects, and what is known of it; nothing in the mode ``off``."""
         if self._finder is None:
             return NO_SELECTIONS, NO_DEFINITIONS
-        selections = read_selections(pod.annotations, namespace, networks)
+        is_enforced = self._pod_rules.definitions == "enforce"
+        default = self._cluster_default() if is_enforced else ""
+        if is_enforced and is_selecting(pod.annotations.get(keys.DEFAULT_NETWORK, "")):
+            namespace = namespace._replace(default="")  # which is not filled in then
+        selections = read_selections(pod.annotations, namespace, networks, cluster_default=default)
         return selections, await self._finder.find(selections, namespace)
 
     def _require_caches(self) -> None:

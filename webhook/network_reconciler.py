@@ -123,6 +123,11 @@ class NetworkReconciler:
         """Whether this replica holds the Lease."""
         return self._lease.is_held
 
+    @property
+    def default_network(self) -> str:
+        """The cluster's default network; empty while it is unknown."""
+        return next(iter(self._defaults.items.values()), "")
+
     def reconcile(self) -> None:
         """Bring the objects to what nodes and settings say, if this replica holds the Lease."""
         while not all(cache.synced for cache in (self._nodes, self._objects, self._defaults)):
@@ -152,9 +157,8 @@ class NetworkReconciler:
     def _changes(self) -> list[NetworkChange]:
         nodes = self._nodes.items.values()
         known = merge_nodes(nodes, self._listed).known
-        default = next(iter(self._defaults.items.values()), "")
         objects = self._objects.items
-        wanted = statuses(nodes, names(known, objects.values()), default)
+        wanted = statuses(nodes, names(known, objects.values()), self.default_network)
         return changes(wanted, objects)
 
     def _write_all(self, needed: list[NetworkChange]) -> bool:

@@ -21,7 +21,7 @@ from webhook.ignored_keys import pod_warnings
 from webhook.limits import CLUSTER, OVER_LIMIT, pod_cause, pod_excesses, pod_warning
 from webhook.objects import parse_pod
 from webhook.pod_definitions import enforce_definitions, keep_attachments, observe_definitions
-from webhook.selections import NO_SELECTIONS
+from webhook.selections import NO_SELECTIONS, is_selecting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -181,8 +181,8 @@ def _choose(pod: Pod, namespace: Namespace, *, reads_selections: bool) -> Choice
     if written is not None and written.strip(BLANKS):
         return Choice(written, "annotation")
     # A definition on the primary takes the place of the default.
-    has_primary = bool(pod.annotations.get(keys.DEFAULT_NETWORK, "").strip(BLANKS))
-    if namespace.default and not (reads_selections and has_primary):
+    is_free = not (reads_selections and is_selecting(pod.annotations.get(keys.DEFAULT_NETWORK, "")))
+    if namespace.default and is_free:
         return Choice(namespace.default, "namespace")
     return None if written is None else Choice("", "node")
 

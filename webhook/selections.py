@@ -8,6 +8,7 @@ itself, no definition is Genie's.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from dispatcher import keys
@@ -66,7 +67,7 @@ class PodSelections(NamedTuple):
 
     ``plan`` has all attachments, ``items`` those that are definitions. Both are empty if the
     annotations give no plan; ``findings`` says why. ``has_default``: the networks of ``cni`` are
-    those of a default. ``is_multus``: Multus reads the annotations. ``is_blank``: they are blank.
+    those of a default. ``is_multus``: Multus reads the annotations.
     """
 
     plan: tuple[PlannedAttachment, ...] = ()
@@ -74,28 +75,37 @@ class PodSelections(NamedTuple):
     findings: tuple[SelectionFinding, ...] = ()
     has_default: bool = False
     is_multus: bool = False
-    is_blank: bool = True
 
 
 NO_SELECTIONS = PodSelections()
 
+_NOTHING = re.compile(r"[ \t\r\n]*(\[[ \t\r\n]*\][ \t\r\n]*)?")
+"""As in the policy cni-genie-pod-attachments."""
+
 
 def read_selections(
-    annotations: Mapping[str, str], namespace: Namespace, networks: ClusterNetworks
+    annotations: Mapping[str, str],
+    namespace: Namespace,
+    networks: ClusterNetworks,
+    *,
+    cluster_default: str = "",
 ) -> PodSelections:
-    """Return what a pod of *namespace* with these annotations selects."""
+    """Return what a pod of *namespace* with these annotations selects.
+
+    *cluster_default* is the network of pods that choose none, if its plugin matters.
+    """
     selecting = {key: annotations[key] for key in keys.SELECTION_KEYS if key in annotations}
-    if not any(value.strip(BLANKS) for value in selecting.values()):
+    if not any(map(is_selecting, selecting.values())):
         return NO_SELECTIONS
     others = tuple(_npwg_findings(selecting))
-    if read_by_multus(annotations, namespace.default, networks):
+    if _is_multus(annotations, namespace.default or cluster_default, networks):
         # The value of "cni" does not count there, nor does one annotation for the other.
         alone = [
             finding._replace(reason="")
             for key, value in selecting.items()
             for finding in _plan({key: value}, "")[1]
         ]
-        return PodSelections((), (), (*alone, *others), is_multus=True, is_blank=False)
+        return PodSelections((), (), (*alone, *others), is_multus=True)
 
     written = annotations.get(keys.ANNOTATION, "")
     plan, faults = _plan({**selecting, keys.ANNOTATION: written}, namespace.default)
@@ -104,12 +114,15 @@ def read_selections(
         tuple(_items(plan, namespace)),
         (*faults, *others),
         has_default=not written.strip(BLANKS),
-        is_blank=False,
     )
 
 
-def read_by_multus(annotations: Mapping[str, str], default: str, networks: ClusterNetworks) -> bool:
-    """Tell whether Multus attaches the pod, and so reads its own annotations."""
+def is_selecting(value: str) -> bool:
+    """Tell whether *value*, of one of the annotations, is not blank and no empty list."""
+    return _NOTHING.fullmatch(value) is None
+
+
+def _is_multus(annotations: Mapping[str, str], default: str, networks: ClusterNetworks) -> bool:
     written = annotations.get(keys.ANNOTATION, "")
     return networks.have_multus(networks_of(written if written.strip(BLANKS) else default))
 

@@ -97,7 +97,9 @@ class Service:
         )
         mode = settings.attachment_definitions_mode
         self._finder = None if mode == "off" else DefinitionFinder(kube, settings)
-        self._handlers = Handlers(kube, self._caches, settings, self._finder)
+        self._handlers = Handlers(
+            kube, self._caches, settings, self._finder, lambda: self._networks.default_network
+        )
         certificates.register_metrics(self._metrics.registry)
         self._add_gauges()
         self.probes = probe_server(create_probes(self.not_ready, self._metrics.registry), settings)

@@ -21,7 +21,7 @@ from webhook.ignored_keys import pod_warnings
 from webhook.limits import CLUSTER, pod_cause, pod_excesses, pod_warning
 from webhook.objects import TEMPLATE_PATHS, has_controller, parse_pod, template_of
 from webhook.pod_definitions import MAX_WARNINGS, finding_warnings, refusals
-from webhook.selections import NO_SELECTIONS
+from webhook.selections import NO_SELECTIONS, is_selecting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -79,7 +79,7 @@ def admit_workload(
     value = pod.annotations.get(keys.ANNOTATION, "")
     is_written = bool(value.strip(BLANKS))
     is_enforced = rules.definitions == "enforce"
-    has_primary = is_enforced and bool(pod.annotations.get(keys.DEFAULT_NETWORK, "").strip(BLANKS))
+    has_primary = is_enforced and is_selecting(pod.annotations.get(keys.DEFAULT_NETWORK, ""))
     default = "" if has_primary else namespace.default
     result = validate_annotation(value if is_written else default, namespace, networks, field)
     excesses = pod_excesses(result.normal, namespace, rules.limits)

@@ -8,6 +8,7 @@ Rules of this file: values are in normal form, and equal values have equal text.
 
 from __future__ import annotations
 
+from dispatcher.annotation import quote
 from dispatcher.jsontext import dump
 
 TYPE_CHECKING = False
@@ -170,6 +171,24 @@ def missing_capabilities(selection: NetworkSelection, declared: frozenset[str]) 
     """Return the capabilities that *selection* needs and no plugin has *declared*, sorted."""
     element = as_element(selection)
     return sorted({name for key, name in CAPABILITIES.items() if key in element} - declared)
+
+
+def requests_beyond(
+    selection: NetworkSelection, cni_args: frozenset[str] | None, *, is_reference: bool
+) -> list[str]:
+    """Return what *selection* asks for that no tenant template permits, as words for a sentence.
+
+    *cni_args* are the keys that a pod may give; None: the definition is not a tenant's.
+    *is_reference*: it has no config, and its capabilities are those of the node's network, which
+    no template has seen.
+    """
+    if cni_args is None:
+        return []
+    beyond = sorted((selection.cni_args or {}).keys() - cni_args)
+    words = [f'{quote(key)} in "cni-args"' for key in beyond]
+    if is_reference:
+        words += [quote(key) for key in as_element(selection) if key in CAPABILITIES]
+    return words
 
 
 def format_selections(selections: Iterable[NetworkSelection]) -> str:

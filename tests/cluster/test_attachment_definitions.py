@@ -15,7 +15,7 @@ from tests.cluster.support.definitions import (
     OBSERVE,
     definition,
     definitions_rights,
-    webhook_observing,
+    webhook_in_mode,
 )
 from tests.devcluster.genie import NAMESPACE
 
@@ -160,7 +160,7 @@ def admitting(cluster: Cluster) -> Iterator[None]:
     """Let the webhook observe, in a cluster with the custom resource."""
     apply(cluster, CRD)
     cluster.kubectl("wait", "--for=condition=Established", f"crd/{NAME}", "--timeout=30s")
-    with webhook_observing(cluster):
+    with webhook_in_mode(cluster, OBSERVE):
         yield
     cluster.kubectl("delete", "crd", NAME)
 

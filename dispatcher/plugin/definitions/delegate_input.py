@@ -18,7 +18,13 @@ from __future__ import annotations
 
 from dispatcher.annotation import quote
 from dispatcher.cni_errors import BROKEN_NETWORK, INVALID_ANNOTATION, CNIError
-from dispatcher.nad.selection import CAPABILITIES, CNI_ARGS, as_element, missing_capabilities
+from dispatcher.nad.selection import (
+    CAPABILITIES,
+    CNI_ARGS,
+    as_element,
+    missing_capabilities,
+    requests_beyond,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,15 +45,7 @@ def check_request(selection: NetworkSelection, definition: LocalDefinition, sent
 
     Raises :class:`CNIError` with code 100 for what no tenant template permits.
     """
-    if definition.cni_args is None:
-        return
-    refused = [
-        f'{quote(key)} in "cni-args"'
-        for key in sorted((selection.cni_args or {}).keys() - definition.cni_args)
-    ]
-    if definition.is_reference:
-        # Its capabilities are those of the node's network, which no template has seen.
-        refused += [quote(key) for key in as_element(selection) if key in CAPABILITIES]
+    refused = requests_beyond(selection, definition.cni_args, is_reference=definition.is_reference)
     if refused:
         raise CNIError(
             INVALID_ANNOTATION,

@@ -80,8 +80,8 @@ def definitions_untouched(cluster: Cluster, namespace: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def webhook_observing(cluster: Cluster) -> Iterator[None]:
-    """Let the webhook observe, as the chart does in that mode; restore it after the block.
+def webhook_in_mode(cluster: Cluster, mode: str) -> Iterator[None]:
+    """Let the webhook have *mode*, as the chart does; restore it after the block.
 
     Of the chart's objects only those of the webhook: an upgrade would restart all agents.
     """
@@ -91,9 +91,7 @@ def webhook_observing(cluster: Cluster) -> Iterator[None]:
         ("mutatingwebhookconfiguration", "cni-genie", "webhooks"),
         ("validatingwebhookconfiguration", "cni-genie", "webhooks"),
     ]
-    rendered = {
-        (each["kind"].lower(), each["metadata"]["name"]): each for each in _observing_objects()
-    }
+    rendered = {(each["kind"].lower(), each["metadata"]["name"]): each for each in _objects(mode)}
     before = [cluster.get(kind, name)[field] for kind, name, field in changes]
     bundle = before[1][0]["clientConfig"]["caBundle"]
 
@@ -104,25 +102,25 @@ def webhook_observing(cluster: Cluster) -> Iterator[None]:
         cluster.kubectl("set", "env", *deployment, f"GENIE_ATTACHMENT_DEFINITIONS_MODE{variable}")
         cluster.kubectl("rollout", "status", *deployment, "--timeout=120s")
 
-    observing = [rendered[kind, name][field] for kind, name, field in changes]
-    for entry in (*observing[1], *observing[2]):
+    after = [rendered[kind, name][field] for kind, name, field in changes]
+    for entry in (*after[1], *after[2]):
         entry["clientConfig"]["caBundle"] = bundle
-    change(observing, f"={OBSERVE}")
+    change(after, f"={mode}")
     try:
         yield
     finally:
         change(before, "-")
 
 
-def _observing_objects() -> list[dict[str, Any]]:
-    return render({**PLAIN, "attachmentDefinitions": {"mode": OBSERVE}})
+def _objects(mode: str) -> list[dict[str, Any]]:
+    return render({**PLAIN, "attachmentDefinitions": {"mode": mode}})
 
 
 def definitions_rights() -> list[Any]:
     """Return a JSON patch of the agent's ClusterRole: the rules of the mode observe."""
     [rules] = [
         each["rules"]
-        for each in _observing_objects()
+        for each in _objects(OBSERVE)
         if (each["kind"], each["metadata"]["name"]) == ("ClusterRole", "genie-agent")
     ]
     return [{"op": "replace", "path": "/rules", "value": rules}]

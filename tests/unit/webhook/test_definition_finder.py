@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dispatcher.keys import ATTACHMENTS, NETWORKS
+from dispatcher.keys import ATTACHMENTS, DEFAULT_NETWORK, NETWORKS
 from dispatcher.kube.client import KubeError
 from dispatcher.nad import definition
 from dispatcher.nad.definition import COLLECTION
@@ -69,6 +69,37 @@ def rig(api: Api) -> Iterator[FinderRig]:
     finder_rig = FinderRig(api)
     yield finder_rig
     finder_rig.finder.cache.stop()
+
+
+@pytest.mark.parametrize(
+    ("annotations", "mode", "is_of_multus"),
+    [
+        pytest.param({}, "enforce", True, id="the-default"),
+        pytest.param({"cni": "weave"}, "enforce", False, id="another-network"),
+        pytest.param({DEFAULT_NETWORK: "blue"}, "enforce", True, id="instead-of-the-namespaces"),
+        pytest.param({}, "observe", False, id="observe"),
+    ],
+)
+def test_the_clusters_default_may_be_a_network_of_multus(
+    api: Api, annotations: dict[str, str], mode: Any, *, is_of_multus: bool
+) -> None:
+    """In the mode ``enforce`` Multus attaches such a pod, unless it names a network itself."""
+    settings = WebhookSettings(attachment_definitions_mode=mode, networks=("weave", "multus"))
+    api.add(definition_object("shop", "blue", BRIDGE))
+    api.add(namespace_object("shop", {"cni": "weave"} if DEFAULT_NETWORK in annotations else {}))
+    caches = InformerCaches(api.client(), settings.networks)
+    finder = DefinitionFinder(api.client(), settings)
+    handlers = Handlers(api.client(), caches, settings, finder, lambda: "multus")
+    caches.start()
+    try:
+        eventually(lambda: caches.synced)
+        selecting = {NETWORKS: "blue", **annotations}
+        manifest = pod(metadata={"namespace": "shop", "annotations": selecting})
+        decision = asyncio.run(handlers.pods(review(manifest)))
+        written = patched(manifest, decision)["metadata"]["annotations"][ATTACHMENTS]
+        assert written[:10] == ("" if is_of_multus else "shop/blue:")
+    finally:
+        caches.stop()
 
 
 def test_what_the_cache_has_costs_no_request(rig: FinderRig) -> None:

@@ -165,6 +165,42 @@ def test_a_definition_on_the_primary_takes_the_place_of_the_default() -> None:
     assert "must have at most 4 networks" in messages(over)[0]
 
 
+@pytest.mark.parametrize("nothing", ["", " \n", "[]", "\t[ ]\r\n"])
+def test_what_selects_nothing_leaves_the_default(nothing: str) -> None:
+    """As without the annotation; nothing is written."""
+    decision, stored = admit(
+        {DEFAULT_NETWORK: nothing, NETWORKS: nothing, ATTACHMENTS: "x"}, Namespace("shop", "canal")
+    )
+    assert stored["metadata"]["annotations"] == {
+        DEFAULT_NETWORK: nothing,
+        NETWORKS: nothing,
+        "cni": "canal",
+    }
+    assert decision.warnings == ()
+
+
+def test_of_a_tenants_definition_a_pod_may_ask_what_a_template_permits() -> None:
+    """In the sense of the plugin, which refuses it too; CNI_ARGS are no way around."""
+    known = {
+        "shop/own": KnownDefinition(HASH, cni_args=frozenset({"a"})),
+        "shop/weave": KnownDefinition(HASH, refers_to_node_network=True, cni_args=frozenset[str]()),
+    }
+    rules = RULES._replace(allows_cni_args=True)
+
+    def refusals(element: str) -> list[str]:
+        decision, _ = admit({NETWORKS: element}, rules=rules, definitions=Definitions(known))
+        return [each.partition(": ")[2] for each in messages(decision)]
+
+    assert refusals('[{"name":"own","cni-args":{"a":1}}]') == []
+    [refused] = refusals('[{"name":"own","cni-args":{"a":1,"mac":2}}]')
+    assert refused.startswith(
+        'Forbidden: item 1: "shop/own": no tenant template of namespace "shop"'
+    )
+    assert refused.endswith('permits "mac" in "cni-args"')
+    assert len(refusals('[{"name":"own","ips":["10.0.0.1"]}]')) == 1
+    assert 'permits "ips"' in refusals('[{"name":"weave","ips":["10.0.0.1"]}]')[0]
+
+
 def test_a_default_over_the_limits_does_not_hide_what_the_definitions_add() -> None:
     """A pod is not refused for the default alone."""
     large = Namespace("shop", default="canal,weave@a,canal@b,weave@c", max_attachments=2)
