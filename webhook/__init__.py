@@ -42,8 +42,12 @@ Access to the API server:
 
 TLS and HTTP:
 
-    connection_limits   deadlines of connections, and the limit of their number
-    server              the two servers
+    server              the two servers: they listen, and stop
+    tls_connection      TLS of one connection
+    http_connection     HTTP/1.1 of one connection
+    http_exchange       one request and its response, for the application
+    connection_limits   which connections wait for what, and the limit of their number
+    deadlines           deadlines of many things, with one timer
     body_reader         request bodies, read under limits
     app                 the FastAPI application
     probes              health checks and metrics

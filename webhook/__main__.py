@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
+
+import uvloop
 
 from certs import CertificateError, CertificateManager
 from certs.settings import load as load_certificate_settings
@@ -37,7 +38,7 @@ def main(arguments: list[str]) -> int:
         return 2
 
     try:
-        asyncio.run(_run(settings, kube, certificates))
+        uvloop.run(_run(settings, kube, certificates))
     except ListenError as error:
         sys.stderr.write(f"{PROGRAM}: {error}\n")
         return 2

@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from webhook.deadlines import Deadlines
+
 if TYPE_CHECKING:
     from starlette.types import Receive
 
@@ -39,7 +41,7 @@ class BodyReader:
         self._max_bytes = max_bytes
         self._max_buffered_bytes = max_buffered_bytes
         self._max_arriving = max_arriving
-        self._seconds = seconds
+        self._deadlines = Deadlines(seconds, self._drop)
         self._sizes: dict[asyncio.Timeout, int] = {}  # of the arriving bodies, oldest first
         self._buffered_bytes = 0
 
@@ -52,8 +54,9 @@ class BodyReader:
         if content_length.isdigit() and int(content_length) > self._max_bytes:
             raise BodyTooLargeError
         try:
-            async with asyncio.timeout(self._seconds) as deadline:
+            async with asyncio.timeout(None) as deadline:
                 self._sizes[deadline] = 0
+                self._deadlines.add(deadline)
                 try:
                     return await self._collect(receive, deadline)
                 finally:
@@ -89,9 +92,12 @@ class BodyReader:
         while (
             len(self._sizes) > self._max_arriving or self._buffered_bytes > self._max_buffered_bytes
         ):
-            oldest = next(iter(self._sizes))
-            self._forget(oldest)
-            oldest.reschedule(asyncio.get_running_loop().time())
+            self._drop(next(iter(self._sizes)))
+
+    def _drop(self, deadline: asyncio.Timeout) -> None:
+        self._forget(deadline)
+        deadline.reschedule(asyncio.get_running_loop().time())
 
     def _forget(self, deadline: asyncio.Timeout) -> None:
+        self._deadlines.discard(deadline)
         self._buffered_bytes -= self._sizes.pop(deadline, 0)

@@ -1,4 +1,4 @@
-"""Connections: deadlines that uvicorn lacks, and a limit of their number.
+"""The connections of one server: how long each may wait for its client, and how many there may be.
 
 A connection is busy from the head of a request to the end of its response. All other time it
 waits for its client, in one of the groups of :class:`ConnectionTable`. When there are too many
@@ -14,181 +14,101 @@ Bodies have their deadline in :mod:`webhook.body_reader`.
 from __future__ import annotations
 
 import asyncio
-from asyncio.sslproto import SSLProtocol
-from typing import TYPE_CHECKING, Any
+from typing import Protocol
 
-import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol
-
-if TYPE_CHECKING:
-    import ssl
+from webhook.deadlines import Deadlines
 
 MAX_HANDSHAKES = 1024
 """Limit of concurrent TLS handshakes. Each may hold 115 KiB and a descriptor."""
 
-TLS_BUFFER = 32 * 1024
-"""Bytes that asyncio allocates for each TLS connection with its first packet.
 
-Its default of 256 KiB would let 2,000 idle connections hold 512 MiB.
-"""
+class Connection(Protocol):
+    """What the table needs of a connection."""
 
-MAX_UNREAD = 64 * 1024
-"""Bytes of responses that a client may leave unread before its deadline starts."""
+    def close(self) -> None:
+        """Close it when everything is sent."""
+
+    def abort(self) -> None:
+        """Close it at once."""
+
+    def shut_down(self) -> None:
+        """Close it as soon as it is not busy."""
+
+    def cancel(self) -> None:
+        """Close it at once, also if it is busy."""
 
 
 class ConnectionTable:
-    """The connections of one server that wait for their clients, by group, each oldest first.
+    """The open connections of one server, and which of them wait for what.
 
-    ``limit`` is for all connections, busy ones included. ``seconds`` is the deadline of what a
-    client has begun: to send the head of a request, or to read a response.
+    ``limit`` is for all connections, busy ones included. *head_seconds* is the deadline of what a
+    client has begun: to send the head of a request, or to read a response. *idle_seconds* is that
+    for the next request, *tls_seconds* those for a TLS handshake and for the client to close.
     """
-
-    def __init__(self, limit: int, seconds: float) -> None:
-        self.limit = limit
-        self.seconds = seconds
-        self.handshakes: dict[HttpConnection, asyncio.Transport] = {}
-        self.unused: dict[HttpConnection, None] = {}
-        """Connections that have not sent a request."""
-        self.idle: dict[HttpConnection, None] = {}
-        """Connections between two requests."""
-        self.closing: dict[HttpConnection, None] = {}
-        """Connections that have got their last response and are not closed by the client yet."""
-
-    def evict(self) -> None:
-        """Close one connection that waits.
-
-        Attackers have many connections and API servers few. So the larger group of unused and
-        idle connections loses one: neither silent nor busy clients displace the others.
-        """
-        group = self.closing or max(self.unused, self.idle, key=len)
-        next(iter(group)).abort()
-
-    def add_handshake(self, connection: HttpConnection, transport: asyncio.Transport) -> None:
-        """Register a handshake; abort the oldest one if there are too many."""
-        self.handshakes[connection] = transport
-        if len(self.handshakes) > MAX_HANDSHAKES:
-            self.handshakes.pop(next(iter(self.handshakes))).abort()
-
-
-class TlsProtocol(SSLProtocol):
-    """The TLS layer of one connection, as in asyncio's own servers, but registered in the table."""
-
-    max_size = TLS_BUFFER
 
     def __init__(
         self,
-        connection: HttpConnection,
-        table: ConnectionTable,
-        context: ssl.SSLContext,
-        seconds: float,
+        limit: int,
+        *,
+        head_seconds: float,
+        idle_seconds: float,
+        tls_seconds: float,
     ) -> None:
-        super().__init__(
-            asyncio.get_running_loop(),
-            connection,
-            context,
-            None,  # type: ignore[arg-type]  # no future waits for the end of the handshake
-            server_side=True,
-            ssl_handshake_timeout=seconds,  # type: ignore[arg-type]  # floats are accepted
-            ssl_shutdown_timeout=seconds,
-        )
-        self._connection = connection
-        self._table = table
+        self.limit = limit
+        self.open: set[Connection] = set()
+        self._is_empty = asyncio.Event()
+        self.handshakes: Deadlines[asyncio.Transport] = Deadlines(tls_seconds, _abort)
+        self.unused: Deadlines[Connection] = Deadlines(idle_seconds, _close)
+        """Connections that have not begun a request."""
+        self.idle: Deadlines[Connection] = Deadlines(idle_seconds, _close)
+        """Connections between two requests."""
+        self.heads: Deadlines[Connection] = Deadlines(head_seconds, _abort)
+        """Connections that have sent a part of a head."""
+        self.closing: Deadlines[Connection] = Deadlines(tls_seconds, _abort)
+        """Connections that have got their last response and are not closed by the client yet."""
+        self.unread: Deadlines[Connection] = Deadlines(head_seconds, _abort)
+        """Connections, also busy ones, whose client leaves too much of its responses unread."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin the handshake."""
-        self._table.add_handshake(self._connection, transport)
-        super().connection_made(transport)
+    def add(self, connection: Connection) -> None:
+        """Register a connection whose handshake has ended; evict one if there are too many."""
+        self.open.add(connection)
+        self.unused.add(connection)
+        if len(self.open) > self.limit:
+            self._evict()
 
-    def connection_lost(self, exc: BaseException | None) -> None:
-        """Remove the connection from the table, if its handshake has not ended."""
-        self._table.handshakes.pop(self._connection, None)
-        del self._connection  # it refers to this object: the cycle would wait for the collector
-        super().connection_lost(exc)
+    def remove(self, connection: Connection) -> None:
+        """Forget a connection that has left its group."""
+        self.open.discard(connection)
+        if not self.open:
+            self._is_empty.set()
+
+    async def wait_until_empty(self) -> None:
+        """Wait until no connection is open."""
+        while self.open:
+            self._is_empty.clear()
+            await self._is_empty.wait()
+
+    def _evict(self) -> None:
+        """Close one connection that waits.
+
+        Attackers have many connections and API servers few. So the largest group of those that
+        wait for a request loses one: neither silent nor busy clients displace the others.
+        """
+        group = self.closing or max(self.unused, self.idle, self.heads, key=len)
+        group.oldest.abort()
+
+    def add_handshake(self, transport: asyncio.Transport) -> None:
+        """Register a handshake; abort the oldest one if there are too many."""
+        self.handshakes.add(transport)
+        if len(self.handshakes) > MAX_HANDSHAKES:
+            oldest = self.handshakes.oldest
+            self.handshakes.discard(oldest)
+            oldest.abort()
 
 
-class HttpConnection(H11Protocol):
-    """One HTTP connection, from the end of its handshake on."""
+def _abort(connection: Connection | asyncio.Transport) -> None:
+    connection.abort()
 
-    def __init__(self, table: ConnectionTable, **uvicorn_arguments: Any) -> None:
-        super().__init__(**uvicorn_arguments)
-        self._table = table
-        self._group: dict[HttpConnection, None] = {}
-        self._head_deadline: asyncio.TimerHandle | None = None
-        self._read_deadline: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for the first request; evict a connection if there are too many."""
-        super().connection_made(transport)
-        transport.set_write_buffer_limits(MAX_UNREAD)
-        self._table.handshakes.pop(self, None)
-        self.timeout_keep_alive_task = self.loop.call_later(
-            self.timeout_keep_alive, self.timeout_keep_alive_handler
-        )
-
-        self._wait_in(self._table.unused)
-        if len(self.connections) > self._table.limit:
-            self._table.evict()
-
-    def data_received(self, data: bytes) -> None:
-        """Process *data*; the first byte of a head starts the head's deadline."""
-        if self.transport.is_closing():
-            return
-        super().data_received(data)
-
-        if self.conn.their_state is h11.IDLE:
-            self._head_deadline = self._head_deadline or self._abort_later()
-            return
-        if self._head_deadline is not None:
-            self._head_deadline.cancel()
-            self._head_deadline = None
-
-        if self.transport.is_closing():  # uvicorn closed it: the data was not HTTP
-            self._wait_in(self._table.closing)
-        else:
-            self._group.pop(self, None)
-
-    def on_response_complete(self) -> None:
-        """Wait for the next request, or for the client to close after its last response."""
-        super().on_response_complete()
-        if self.conn.their_state is h11.SEND_BODY:
-            # The response came before the whole body. The rest could keep the connection for ever.
-            self.transport.close()
-
-        if self.transport.is_closing():
-            self._wait_in(self._table.closing)
-        elif self.conn.their_state is h11.IDLE:  # the next request has not begun
-            self._wait_in(self._table.idle)
-
-    def pause_writing(self) -> None:
-        """Start the deadline for the client to read its responses."""
-        super().pause_writing()
-        self._read_deadline = self._abort_later()
-
-    def resume_writing(self) -> None:
-        """Cancel the deadline: the client has read its responses."""
-        super().resume_writing()
-        if self._read_deadline is not None:
-            self._read_deadline.cancel()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Remove the connection from the table."""
-        self._group.pop(self, None)
-        for deadline in (self._head_deadline, self._read_deadline):
-            if deadline is not None:
-                deadline.cancel()
-        super().connection_lost(exc)
-        self._unset_keepalive_if_required()  # uvicorn does not do this after a reset
-
-    def abort(self) -> None:
-        """Close the connection at once."""
-        self._group.pop(self, None)
-        self.connections.discard(self)
-        self.transport.abort()
-
-    def _wait_in(self, group: dict[HttpConnection, None]) -> None:
-        self._group.pop(self, None)
-        self._group = group
-        group[self] = None
-
-    def _abort_later(self) -> asyncio.TimerHandle:
-        return self.loop.call_later(self._table.seconds, self.abort)
+def _close(connection: Connection) -> None:
+    connection.close()

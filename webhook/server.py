@@ -1,6 +1,8 @@
-"""The two servers: uvicorn, with the connections of :mod:`webhook.connection_limits`.
+"""The two servers: they accept connections, and stop without cutting off a response.
 
-The TLS context comes from :mod:`certs`, which replaces its certificate chain in place.
+Each connection is HTTP (:mod:`webhook.http_connection`), below that TLS
+(:mod:`webhook.tls_connection`) for the webhook. The TLS context comes from :mod:`certs`, which
+replaces its certificate chain in place.
 """
 
 from __future__ import annotations
@@ -10,14 +12,12 @@ import contextlib
 import resource
 from typing import TYPE_CHECKING, Any
 
-import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
-
-from webhook.connection_limits import ConnectionTable, HttpConnection, TlsProtocol
+from webhook.connection_limits import ConnectionTable
+from webhook.http_connection import HttpConnection
+from webhook.tls_connection import TlsConnection
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterator
 
     from webhook.settings import WebhookSettings
 
@@ -25,77 +25,116 @@ PROBE_CONNECTIONS = 128
 """Limit of connections to the probe port. Kubelet and Prometheus need one each; other clients must
 not use up the descriptors that reviews need."""
 
+BACKLOG = 2048
+"""Connections that the kernel accepts before the server does."""
+
+LAST_RESPONSES_SECONDS = 5.0
+"""How long a server that stops waits for the responses that are due."""
+
 
 class ListenError(OSError):
     """The server cannot listen on its port; the message names the setting."""
 
 
-class WebhookServer(uvicorn.Server):
-    """A uvicorn server with a :class:`ConnectionTable`, and without signal handlers."""
+class HttpServer:
+    """A server of one ASGI application on one port; *context* None: without TLS."""
 
     def __init__(
         self,
-        config: uvicorn.Config,
+        app: Any,
         table: ConnectionTable,
-        port_setting: str,
-        tls: tuple[ssl.SSLContext, float] | None = None,
+        address: str,
+        port: int,
+        *,
+        setting: str,
+        context: ssl.SSLContext | None = None,
     ) -> None:
-        """Take *tls* as the context and the seconds for a handshake; None: plain HTTP."""
-        super().__init__(config)
-        self._table = table
-        self._port_setting = port_setting
-        self._tls = tls
+        self.table = table
+        self._app = app
+        self._address = address
+        self._port = port
+        self._setting = setting
+        self._context = context
+        self._listener: asyncio.Server | None = None
+        self._stopping = asyncio.Event()
 
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Do nothing: the process has two servers, and :class:`Service` drains before it stops."""
-        yield
+    async def serve(self) -> None:
+        """Serve until :meth:`stop` is called, and then the last responses are sent.
 
-    async def startup(self, sockets: Any = None) -> None:  # noqa: ARG002 - the base's signature
-        """Begin to listen; raises :class:`ListenError`."""
-        await self.lifespan.startup()
-        config = self.config
+        Raises :class:`ListenError`.
+        """
         try:
-            server = await asyncio.get_running_loop().create_server(
-                self._connect, host=config.host or None, port=config.port, backlog=config.backlog
+            self._listener = await asyncio.get_running_loop().create_server(
+                self._connect, self._address or None, self._port, backlog=BACKLOG
             )
         except OSError as error:
             raise ListenError(
-                f"setting {self._port_setting}: cannot listen on port {config.port}: {error}"
+                f"setting {self._setting}: cannot listen on port {self._port}: {error}"
             ) from None
-        self.servers = [server]
-        self.started = True
+        await self._stopping.wait()
+        self._listener.close()
+        await self._close_connections()
 
-    def _connect(self) -> asyncio.BaseProtocol:
-        connection = HttpConnection(
-            self._table, config=self.config, server_state=self.server_state, app_state={}
-        )
-        return TlsProtocol(connection, self._table, *self._tls) if self._tls else connection
+    def stop(self) -> None:
+        """Accept no more connections, and close those that are open after their responses."""
+        self._stopping.set()
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether the server accepts connections."""
+        return self._listener is not None and self._listener.is_serving()
 
     @property
     def port(self) -> int:
         """The port that the server listens on; the kernel chose it if the setting is 0."""
-        number: int = self.servers[0].sockets[0].getsockname()[1]
+        sockets = self._listener.sockets if self._listener else ()
+        number: int = sockets[0].getsockname()[1]
         return number
 
+    def _connect(self) -> asyncio.BaseProtocol:
+        connection = HttpConnection(self._app, self.table)
+        if self._context is None:
+            return connection
+        return TlsConnection(connection, self.table, self._context)
 
-def webhook_server(app: Any, settings: WebhookSettings, context: ssl.SSLContext) -> WebhookServer:
+    async def _close_connections(self) -> None:
+        for connection in list(self.table.open):
+            connection.shut_down()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_RESPONSES_SECONDS):
+                await self.table.wait_until_empty()
+        for connection in list(self.table.open):
+            connection.cancel()
+
+
+def webhook_server(app: Any, settings: WebhookSettings, context: ssl.SSLContext) -> HttpServer:
     """Return the HTTPS server for the API servers."""
-    keep_alive = settings.keep_alive_seconds
-    return WebhookServer(
-        _config(app, settings.address, settings.port, timeout_keep_alive=keep_alive),
-        ConnectionTable(settings.max_connections, settings.header_seconds),
-        "--port (GENIE_PORT)",
-        (context, settings.handshake_seconds),
+    table = ConnectionTable(
+        settings.max_connections,
+        head_seconds=settings.header_seconds,
+        idle_seconds=settings.keep_alive_seconds,
+        tls_seconds=settings.handshake_seconds,
+    )
+    return HttpServer(
+        app,
+        table,
+        settings.address,
+        settings.port,
+        setting="--port (GENIE_PORT)",
+        context=context,
     )
 
 
-def probe_server(app: Any, settings: WebhookSettings) -> WebhookServer:
+def probe_server(app: Any, settings: WebhookSettings) -> HttpServer:
     """Return the plain HTTP server for probes and metrics."""
-    return WebhookServer(
-        _config(app, settings.address, settings.probe_port),
-        ConnectionTable(PROBE_CONNECTIONS, settings.header_seconds),
-        "--probe-port (GENIE_PROBE_PORT)",
+    table = ConnectionTable(
+        PROBE_CONNECTIONS,
+        head_seconds=settings.header_seconds,
+        idle_seconds=settings.keep_alive_seconds,
+        tls_seconds=settings.handshake_seconds,
+    )
+    return HttpServer(
+        app, table, settings.address, settings.probe_port, setting="--probe-port (GENIE_PROBE_PORT)"
     )
 
 
@@ -109,23 +148,3 @@ def raise_descriptor_limit() -> None:
     # The kernel refuses an inherited hard limit that is greater than fs.nr_open.
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _config(app: Any, host: str, port: int, **more: Any) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        host=host,
-        port=port,
-        loop="asyncio",
-        http=H11Protocol,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        log_level="warning",
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        date_header=False,
-        timeout_graceful_shutdown=5,
-        **more,
-    )

@@ -28,7 +28,7 @@ from webhook.label_reconciler import LabelReconciler
 from webhook.metrics import WebhookMetrics
 from webhook.network_reconciler import NetworkReconciler
 from webhook.probes import create_probes
-from webhook.server import WebhookServer, probe_server, webhook_server
+from webhook.server import HttpServer, probe_server, webhook_server
 
 if TYPE_CHECKING:
     import ssl
@@ -103,7 +103,7 @@ class Service:
         certificates.register_metrics(self._metrics.registry)
         self._add_gauges()
         self.probes = probe_server(create_probes(self.not_ready, self._metrics.registry), settings)
-        self.webhook: WebhookServer | None = None
+        self.webhook: HttpServer | None = None
 
     def _add_gauges(self) -> None:
         caches, add = self._caches, self._metrics.gauge
@@ -148,7 +148,7 @@ class Service:
             return "draining"
         if not self._caches.synced:
             return NOT_SYNCED
-        if self.webhook is None or not self.webhook.started:
+        if self.webhook is None or not self.webhook.is_listening:
             return "the webhook is not listening yet"
         return "" if self._certificates.ready() else self._certificates.reason()
 
@@ -181,7 +181,7 @@ class Service:
             if self._finder is not None:
                 self._finder.cache.stop()
             self._certificates.stop()
-            self.probes.should_exit = True
+            self.probes.stop()
             await probes
 
     def _create_app(self) -> Application:
@@ -214,7 +214,7 @@ class Service:
             log.info("draining", seconds=self._settings.drain_seconds)
             await asyncio.wait({serving}, timeout=self._settings.drain_seconds)
 
-        self.webhook.should_exit = True
+        self.webhook.stop()
         stopped.cancel()
         await serving
 

@@ -1,7 +1,7 @@
 """Configures the logs of the services: structlog, one line an event, JSON unless on a terminal.
 
 Every service calls :func:`configure` once at its start, and then ``structlog.get_logger("name")``.
-Lines go to stderr. The loggers of the standard library (uvicorn, urllib3) get the same form. No
+Lines go to stderr. The loggers of the standard library (asyncio, urllib3) get the same form. No
 object or Secret is logged whole: callers pass the few fields that a reader needs.
 
 Our own lines do not pass through :mod:`logging`, where a line costs ten times as much: a webhook

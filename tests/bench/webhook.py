@@ -74,6 +74,7 @@ class Bench:
             ours("echo", self._folder, cores[0]) as echoing,
             ours("webhook", self._folder, cores[0]) as reviewing,
             peer(self._folder, cores[0]) as in_go,
+            ours("route", self._folder, cores[0]) as routing,
         ):
             os.sched_setaffinity(0, cores[1:] or cores)
             idle = resident_mib(reviewing[0])
@@ -81,6 +82,7 @@ class Bench:
                 self._row(name, one, echoing, reviewing, in_go if name in {NAMED, VARIED} else None)
                 for name, one in loads().items()
             ]
+            extra = self._route_cost(echoing, routing)
             memory = f"{idle:.0f} MiB before, {resident_mib(reviewing[0]):.0f} MiB after the load"
             peers_memory = f"{resident_mib(in_go[0]):.0f} MiB"
         machine = (
@@ -91,6 +93,7 @@ class Bench:
                 _HEAD,
                 *map(str, rows),
                 "",
+                f"- A plain route of FastAPI takes {extra:.0f} µs more than the echo.",
                 f"- Resident with {OBJECTS} namespaces and {OBJECTS} nodes cached: {memory}.",
                 f"- Resident in Go, where nothing is cached: {peers_memory}.",
                 f"- {self._rounds} rounds of {self._seconds:g} s; {machine}; load {load:.1f}.",
@@ -100,10 +103,7 @@ class Bench:
     def _row(self, name: str, load: Load, *servers: tuple[int, int] | None) -> Row:
         running = [one for one in servers if one is not None]
         clients = [(pid, Client(port, self._folder, load, CONNECTIONS)) for pid, port in running]
-        rounds = [
-            [cost(pid, client, self._seconds) for pid, client in clients]
-            for _ in range(self._rounds)
-        ]
+        rounds = self._in_turn(clients)
         echo, review, *peers = (statistics.median(side) for side in zip(*rounds, strict=True))
         ratio = statistics.median(one[2] / one[1] for one in rounds) if peers else None
 
@@ -112,6 +112,21 @@ class Bench:
         for _, client in clients:
             client.close()
         return Row(name, review, echo, peers[0] if peers else None, ratio, p50, p99)
+
+    def _route_cost(self, *servers: tuple[int, int]) -> float:
+        load = loads()[NAMED]
+        clients = [(pid, Client(port, self._folder, load, CONNECTIONS)) for pid, port in servers]
+        extra = statistics.median(route - echo for echo, route in self._in_turn(clients))
+        for _, client in clients:
+            client.close()
+        return extra
+
+    def _in_turn(self, clients: list[tuple[int, Client]]) -> list[list[float]]:
+        """Return the costs of an answer of each server, round by round."""
+        return [
+            [cost(pid, client, self._seconds) for pid, client in clients]
+            for _ in range(self._rounds)
+        ]
 
 
 _HEAD = """\

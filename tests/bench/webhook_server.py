@@ -1,12 +1,11 @@
 """The servers that :mod:`tests.bench.webhook` measures, each a process of its own on one core.
 
-``python -m tests.bench.webhook_server WHAT PORT FOLDER`` serves the echo or the webhook, with the
-certificate in FOLDER/leaf.pem.
+``python -m tests.bench.webhook_server WHAT PORT FOLDER`` serves the echo, the same as a route of
+FastAPI, or the webhook, with the certificate in FOLDER/leaf.pem.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import socket
 import ssl
@@ -15,6 +14,9 @@ import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import uvloop
+from fastapi import FastAPI, Request, Response
 
 from dispatcher.kube import logs
 from tests.devcluster.build import gobuild
@@ -50,7 +52,7 @@ def _process(command: list[str], port: int, core: int) -> Iterator[tuple[int, in
 
 
 def ours(what: str, folder: Path, core: int) -> contextlib.AbstractContextManager[tuple[int, int]]:
-    """Run the echo or the webhook behind our server."""
+    """Run the echo, its route or the webhook behind our server."""
     port = free_port()
     command = [sys.executable, "-m", "tests.bench.webhook_server", what, str(port), str(folder)]
     return _process(command, port, core)
@@ -71,6 +73,17 @@ def stand_in() -> Api:
     return Api(*namespaces, *nodes)
 
 
+def route() -> FastAPI:
+    """Return the same as a plain route of FastAPI."""
+    app = FastAPI(openapi_url=None)
+
+    @app.post("/pods")
+    async def answer(request: Request) -> Response:
+        return Response(await request.body(), media_type="application/json")
+
+    return app
+
+
 async def echo(scope: Any, receive: Any, send: Any) -> None:
     """Answer every request with its own body: a minimal ASGI application."""
     if scope["type"] != "http":
@@ -87,13 +100,13 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
 
 
 def serve(what: str, port: int, folder: Path) -> None:
-    """Serve the echo or the webhook until the process ends."""
+    """Serve the echo, its route or the webhook until the process ends."""
     logs.configure(json=True)
     raise_descriptor_limit()
     settings = WebhookSettings(address="127.0.0.1", port=port)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "leaf.pem")
-    app: Any = echo
+    app: Any = route() if what == "route" else echo
     if what == "webhook":
         api = stand_in()
         caches = InformerCaches(api.client(), ())
@@ -108,7 +121,7 @@ def serve(what: str, port: int, folder: Path) -> None:
             max_bytes=7 << 20, max_buffered_bytes=32 << 20, max_arriving=256, seconds=5
         )
         app = create_app(endpoints, body_reader, WebhookMetrics())
-    asyncio.run(webhook_server(app, settings, context).serve())
+    uvloop.run(webhook_server(app, settings, context).serve())
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ def test_ours_and_the_libraries_lines_have_one_form(capsys: pytest.CaptureFixtur
     """A line of structlog and one of the standard library are JSON with the same fields."""
     logs.configure("info")
     structlog.get_logger("webhook").info("denied", pod="a/b")
-    logging.getLogger("uvicorn.error").warning("slow")
+    logging.getLogger("asyncio").warning("slow")
     ours, theirs = map(json.loads, capsys.readouterr().err.splitlines())
     assert (ours["event"], ours["pod"], ours["level"], ours["logger"]) == (
         "denied", "a/b", "info", "webhook",

@@ -22,6 +22,7 @@ from tests.unit.webhook.manifests import (
 )
 from webhook import ignored_keys
 from webhook.objects import TEMPLATE_PATHS
+from webhook.server import LAST_RESPONSES_SECONDS
 from webhook.settings import WebhookSettings
 
 
@@ -165,8 +166,9 @@ def test_the_pods_ports_are_the_settings_defaults() -> None:
 
 
 def test_the_pods_have_time_to_drain() -> None:
-    """The drain and uvicorn's own end fit into the grace period."""
-    assert pod_spec()["terminationGracePeriodSeconds"] > WebhookSettings().drain_seconds + 5
+    """The drain and the last responses fit into the grace period."""
+    seconds = WebhookSettings().drain_seconds + LAST_RESPONSES_SECONDS
+    assert pod_spec()["terminationGracePeriodSeconds"] > seconds
 
 
 def test_the_pods_are_restricted() -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 import ssl
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import trustme
+import uvloop
 from prometheus_client import CollectorRegistry
 
 from tests.unit.webhook.builders import envelope, free_port, pod
@@ -19,7 +21,7 @@ from webhook.body_reader import BodyReader
 from webhook.decision import Decision
 from webhook.metrics import WebhookMetrics
 from webhook.probes import create_probes
-from webhook.server import WebhookServer, probe_server, webhook_server
+from webhook.server import HttpServer, probe_server, webhook_server
 from webhook.settings import WebhookSettings
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ def authority() -> trustme.CA:
 class Running:
     """A server with short deadlines for what clients may dawdle over, and clients for it."""
 
-    def __init__(self, server: WebhookServer, authority: trustme.CA) -> None:
+    def __init__(self, server: HttpServer, authority: trustme.CA) -> None:
         self.port = server.port
         self.server = server
         self._client = ssl.create_default_context()
@@ -58,6 +60,11 @@ class Running:
     async def dial_plainly(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Return an open connection without TLS."""
         return await self._open()
+
+    def dial_blocking(self) -> ssl.SSLSocket:
+        """Return an open TLS connection that nobody reads from."""
+        plain = socket.create_connection(("127.0.0.1", self.port))
+        return self._client.wrap_socket(plain, server_hostname="localhost")
 
     async def _open(self, **tls: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port, **tls)
@@ -83,7 +90,7 @@ class Running:
     async def until(self, holds: Callable[[int], bool]) -> None:
         """Wait until that holds of the number of connections."""
         async with asyncio.timeout(5):
-            while not holds(len(self.server.server_state.connections)):  # noqa: ASYNC110 - no event
+            while not holds(len(self.server.table.open)):  # noqa: ASYNC110 - no event
                 await asyncio.sleep(0.01)
 
     async def close(self) -> None:
@@ -93,7 +100,7 @@ class Running:
         for writer in self._writers:
             with contextlib.suppress(OSError, ssl.SSLError):
                 await writer.wait_closed()
-        self.server.should_exit = True
+        self.server.stop()
 
 
 async def answered(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
@@ -144,9 +151,9 @@ async def probed(authority: trustme.CA) -> AsyncIterator[Running]:
 
 
 @contextlib.asynccontextmanager
-async def served_by(server: WebhookServer, authority: trustme.CA) -> AsyncIterator[Running]:
+async def served_by(server: HttpServer, authority: trustme.CA) -> AsyncIterator[Running]:
     serving = asyncio.create_task(server.serve())
-    while not server.started:  # noqa: ASYNC110 - uvicorn has a flag, not an event
+    while not server.is_listening:  # noqa: ASYNC110 - a property, not an event
         await asyncio.sleep(0.01)
     one = Running(server, authority)
     try:
@@ -263,7 +270,7 @@ def test_a_client_that_dawdles_is_cut_off(
             await asyncio.wait_for(bad, 5)
             assert b"200" in await one.ask()
 
-    asyncio.run(scene())
+    uvloop.run(scene())
 
 
 def test_a_body_that_drips_is_told_so(authority: trustme.CA) -> None:
@@ -273,7 +280,7 @@ def test_a_body_that_drips_is_told_so(authority: trustme.CA) -> None:
         async with running(authority) as one:
             assert b"408 Request Timeout" in await dripping_body(one)
 
-    asyncio.run(scene())
+    uvloop.run(scene())
 
 
 def test_a_client_that_leaves_in_the_middle_of_a_body_harms_nobody(authority: trustme.CA) -> None:
@@ -288,7 +295,7 @@ def test_a_client_that_leaves_in_the_middle_of_a_body_harms_nobody(authority: tr
             writer.transport.abort()
             assert b"200" in await one.ask()
 
-    asyncio.run(scene())
+    uvloop.run(scene())
 
 
 def test_connections_that_never_asked_make_room_for_those_that_do(authority: trustme.CA) -> None:
@@ -300,9 +307,9 @@ def test_connections_that_never_asked_make_room_for_those_that_do(authority: tru
                 await one.dial()
             answers = [await one.ask() for _ in range(20)]
             assert all(b"200" in answer for answer in answers)
-            assert len(one.server.server_state.connections) <= 8
+            assert len(one.server.table.open) <= 8
 
-    asyncio.run(scene())
+    uvloop.run(scene())
 
 
 def test_served_connections_make_room_in_the_end(authority: trustme.CA) -> None:
@@ -316,7 +323,7 @@ def test_served_connections_make_room_in_the_end(authority: trustme.CA) -> None:
             assert await ended(served[1][0]) == b""
             assert all([await answered(*other) for other in (served[0], *served[2:])])
 
-    asyncio.run(scene())
+    uvloop.run(scene())
 
 
 def test_a_silent_crowd_does_not_push_out_who_was_served(authority: trustme.CA) -> None:
@@ -329,7 +336,7 @@ def test_a_silent_crowd_does_not_push_out_who_was_served(authority: trustme.CA) 
                 await one.dial()
             assert all([await answered(*other) for other in served])
 
-    asyncio.run(scene())
+    uvloop.run(scene())
 
 
 def test_a_busy_crowd_does_not_push_out_who_has_yet_to_ask(authority: trustme.CA) -> None:
@@ -344,7 +351,7 @@ def test_a_busy_crowd_does_not_push_out_who_has_yet_to_ask(authority: trustme.CA
                 await one.served()
             assert await answered(*stranger)
 
-    asyncio.run(scene())
+    uvloop.run(scene())
 
 
 def test_connections_at_work_are_not_closed_for_newcomers(authority: trustme.CA) -> None:
@@ -368,7 +375,7 @@ def test_connections_at_work_are_not_closed_for_newcomers(authority: trustme.CA)
             go.set()
             assert all(b"200" in line for line in await asyncio.gather(*busy))
 
-    asyncio.run(scene())
+    uvloop.run(scene())
 
 
 def test_connections_that_were_told_to_go_make_room(authority: trustme.CA) -> None:
@@ -376,14 +383,15 @@ def test_connections_that_were_told_to_go_make_room(authority: trustme.CA) -> No
 
     async def scene() -> None:
         async with running(authority, max_connections=8, handshake_seconds=60) as one:
-            for _ in range(8):
-                _, writer = await one.dial()
-                writer.transport.pause_reading()  # type: ignore[attr-defined]  # it is a whole one
-                writer.write(b"this is no HTTP\r\n\r\n")
-            await one.until(lambda connections: connections == 8)
+            held = [await asyncio.to_thread(one.dial_blocking) for _ in range(8)]
+            for client in held:
+                client.sendall(b"this is no HTTP\r\n\r\n")
+            await one.until(lambda connections: connections == len(one.server.table.closing) == 8)
             assert b"200" in await one.ask()
+            for client in held:
+                client.close()
 
-    asyncio.run(scene())
+    uvloop.run(scene())
 
 
 def test_handshakes_that_do_not_end_make_room(
@@ -399,7 +407,7 @@ def test_handshakes_that_do_not_end_make_room(
             assert [await ended(reader) for reader, _ in waiting[:2]] == [b"", b""]
             assert not any(reader.at_eof() for reader, _ in waiting[2:])
 
-    asyncio.run(scene())
+    uvloop.run(scene())
 
 
 def test_a_client_that_takes_no_answers_is_cut_off(authority: trustme.CA) -> None:
@@ -422,7 +430,7 @@ def test_a_client_that_takes_no_answers_is_cut_off(authority: trustme.CA) -> Non
             writer.transport.resume_reading()  # type: ignore[attr-defined]  # see above
             assert len(await ended(reader)) < 2 * 2**24
 
-    asyncio.run(scene())
+    uvloop.run(scene())
 
 
 def test_a_connection_may_wait_for_its_first_request(authority: trustme.CA) -> None:
@@ -434,7 +442,7 @@ def test_a_connection_may_wait_for_its_first_request(authority: trustme.CA) -> N
             await asyncio.sleep(0.2)
             assert await answered(*reserve)
 
-    asyncio.run(scene())
+    uvloop.run(scene())
 
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -451,7 +459,7 @@ def test_the_probes_port_has_deadlines_too(authority: trustme.CA) -> None:
                 await ended(reader)
             assert b"200" in await one.ask(tls=False, request=GET)
 
-    asyncio.run(scene())
+    uvloop.run(scene())
 
 
 def test_the_probes_port_is_not_kept_from_kubelet(
@@ -465,9 +473,9 @@ def test_the_probes_port_is_not_kept_from_kubelet(
             for _ in range(30):
                 await one.dial_plainly()
             assert b"200" in await one.ask(tls=False, request=GET)
-            assert len(one.server.server_state.connections) <= 8
+            assert len(one.server.table.open) <= 8
 
-    asyncio.run(scene())
+    uvloop.run(scene())
 
 
 def test_a_connection_stays_open_between_requests(authority: trustme.CA) -> None:
@@ -482,4 +490,4 @@ def test_a_connection_stays_open_between_requests(authority: trustme.CA) -> None
                 await reader.readuntil(b"}}")
                 await asyncio.sleep(0.6)
 
-    asyncio.run(scene())
+    uvloop.run(scene())

@@ -12,6 +12,7 @@ import ssl
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import uvloop
 
 from dispatcher.kube.client import KubeError
 from dispatcher.nad.definition import COLLECTION
@@ -107,11 +108,11 @@ def test_a_replica_starts_serves_drains_and_leaves() -> None:
             assert await replica.review() == (200, "close")
             assert (await replica.probe("/healthz"))[0] == 200
             assert replica.service.webhook is not None
-            replica.service.webhook.should_exit = True  # instead of waiting for 20 s
+            replica.service.webhook.stop()  # instead of waiting for 20 s
         assert replica.certificates.calls == ["start", "stop"]
         assert (await replica.probe("/healthz"))[0] == 0
 
-    asyncio.run(scene())
+    uvloop.run(scene())
 
 
 def test_liveness_does_not_depend_on_the_api_server_and_readiness_does() -> None:
@@ -126,7 +127,7 @@ def test_liveness_does_not_depend_on_the_api_server_and_readiness_does() -> None
             await replica.until("/readyz", 503, "caches of namespaces and nodes are not synced yet")
             assert await replica.review() == (503, "close")
 
-    asyncio.run(scene())
+    uvloop.run(scene())
 
 
 def test_readiness_waits_for_trusted_certificates() -> None:
@@ -140,7 +141,7 @@ def test_readiness_waits_for_trusted_certificates() -> None:
             replica.certificates.missing = ""
             await replica.until("/readyz", 200)
 
-    asyncio.run(scene())
+    uvloop.run(scene())
 
 
 def test_metrics_are_served() -> None:
@@ -153,7 +154,7 @@ def test_metrics_are_served() -> None:
             await replica.review()
             return (await replica.probe("/metrics"))[1]
 
-    metrics = asyncio.run(scene())
+    metrics = uvloop.run(scene())
     for line in (
         'genie_webhook_decisions_total{endpoint="pods",outcome="patched",reason="scheduled"} 1.0',
         'genie_webhook_request_duration_seconds_bucket{endpoint="pods",le="0.0005"}',
@@ -179,7 +180,7 @@ def test_labels_are_repaired_from_the_start() -> None:
             )
         assert [call.path for call in api.calls_of("PATCH")] == ["/api/v1/namespaces/team-a"]
 
-    asyncio.run(scene())
+    uvloop.run(scene())
 
 
 @pytest.mark.parametrize(
@@ -202,7 +203,7 @@ def test_a_port_that_is_taken_ends_the_replica(taken: str, setting: str) -> None
             with pytest.raises(ListenError, match=sentence):
                 await second.run()
 
-    asyncio.run(scene())
+    uvloop.run(scene())
 
 
 @pytest.mark.parametrize("mode", ["off", "observe"])
@@ -217,4 +218,4 @@ def test_definitions_are_followed_in_a_mode_alone(mode: str) -> None:
             await replica.until("/readyz", 200)
             return {call.path for call in api.calls}
 
-    assert (COLLECTION in asyncio.run(scene())) is (mode == "observe")
+    assert (COLLECTION in uvloop.run(scene())) is (mode == "observe")
