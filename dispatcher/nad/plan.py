@@ -67,8 +67,8 @@ def plan_pod(annotations: Mapping[str, str], default: str) -> list[PlannedAttach
     faults: list[tuple[str, Fault]] = []
     written = annotations.get(keys.ANNOTATION, "")
     primary = _selections(annotations, keys.DEFAULT_NETWORK, faults)
+    is_chosen = bool(primary or faults)  # an empty list chooses nothing, and a blank neither
     selected = _selections(annotations, keys.NETWORKS, faults)
-    is_chosen = bool(annotations.get(keys.DEFAULT_NETWORK, "").strip(BLANKS))
     own = written if written.strip(BLANKS) or is_chosen else default
     # An annotation with a fault counts as empty below, so that the others' faults are reported too.
     items = _items(own, faults)

@@ -53,6 +53,7 @@ PLANS = {
     "another primary": ((None, "x", "ns/y"), "canal", "ns/y@eth0 x@net1"),
     "another primary with a blank cni": (("\t", "", "y@eth0"), "canal", "y@eth0"),
     "another primary takes the place of the whole default": ((None, "", "y"), "a,b@x", "y@eth0"),
+    "an empty list as another primary": ((None, "", "[]"), "canal", "canal@eth0"),
     "32 attachments": ((None, ",".join("x" * 31)), "c", None),
 }
 
