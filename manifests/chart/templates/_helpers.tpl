@@ -19,6 +19,11 @@
 {{- if ne $mode "off" }}{{ $mode }}{{ end -}}
 {{- end -}}
 
+{{/* Whether pods are attached to NetworkAttachmentDefinitions; empty where not. */}}
+{{- define "genie.enforced" -}}
+{{- if eq (include "genie.definitions" .) "enforce" }}true{{ end -}}
+{{- end -}}
+
 {{/* What agent and webhook must know alike of NetworkAttachmentDefinitions, as variables. */}}
 {{- define "genie.definitionSettings" -}}
 {{- with .Values.attachmentDefinitions -}}

@@ -53,6 +53,17 @@ COMBINATIONS: list[Any] = [
     pytest.param(
         {"attachmentDefinitions": {"mode": "observe", **TENANTS}}, id="definitions of tenants"
     ),
+    pytest.param(
+        {
+            "attachmentDefinitions": {
+                "mode": "enforce",
+                "missingCapability": "cni-args",
+                "sharedNamespaces": ["common", "infra-42"],
+            },
+            "limits": "warn",
+        },
+        id="definitions that are attached",
+    ),
     pytest.param({"limits": "warn", "maxAttachments": 8, "maxPerNetwork": 4}, id="limits"),
     pytest.param(
         {

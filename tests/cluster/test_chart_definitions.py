@@ -1,0 +1,92 @@
+"""What the chart renders for definitions that are attached: policies, and what a Binding loses.
+
+tests/cluster/test_admission_attachments.py shows what the policies refuse, and test_chart.py the
+settings of agent and webhook.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from typing import Any
+
+import pytest
+
+from dispatcher import keys
+from tests.devcluster.helm import PLAIN, render
+from tests.unit.webhook.manifests import conditions
+
+POLICY = "ValidatingAdmissionPolicy"
+EXCLUSION = ("not-host-network", "not-mirror", "not-windows")
+
+
+@functools.cache
+def policies(mode: str, *shared: str) -> dict[str, dict[str, Any]]:
+    """Return the specs of the policies for a mode of definitions, by name."""
+    return {
+        each["metadata"]["name"]: each["spec"]
+        for each in objects(mode, *shared)
+        if each["kind"] == POLICY
+    }
+
+
+def objects(mode: str, *shared: str) -> list[dict[str, Any]]:
+    definitions = {"mode": mode, "sharedNamespaces": list(shared)}
+    return render({**PLAIN, "attachmentDefinitions": definitions})
+
+
+def test_only_where_they_are_attached_do_policies_read_selections() -> None:
+    """One policy more, and parts of four; each other policy is as it was."""
+    assert policies("off") == policies("observe")
+    before, after = policies("observe"), policies("enforce")
+    assert after.keys() - before.keys() == {"cni-genie-pod-attachments"}
+    assert {name for name in before if before[name] != after[name]} == {
+        "cni-genie-binding",
+        "cni-genie-pod-limits",
+        "cni-genie-pod-networks",
+        "cni-genie-pod-networks-immutable",
+    }
+    for key in keys.SELECTION_KEYS:
+        assert not [name for name, spec in before.items() if key in json.dumps(spec)]
+
+
+def test_the_exclusion_is_that_of_the_other_policies() -> None:
+    """What the one does not see, the other does not refuse."""
+    every = policies("enforce")
+    attachments, networks = every["cni-genie-pod-attachments"], every["cni-genie-pod-networks"]
+    assert attachments["matchConstraints"] == networks["matchConstraints"]
+    for name in EXCLUSION:
+        assert conditions(attachments)[name] == conditions(networks)[name]
+    assert attachments["failurePolicy"] == "Fail"
+    assert all(each["message"] for each in attachments["validations"])
+    bindings = [
+        each["spec"]["validationActions"]
+        for each in objects("enforce")
+        if (each["kind"], each["metadata"]["name"])
+        == (f"{POLICY}Binding", "cni-genie-pod-attachments")
+    ]
+    assert bindings == [["Deny"]]
+
+
+@pytest.mark.parametrize("mode", ["observe", "enforce"])
+def test_bindings_lose_the_keys_that_the_policy_refuses(mode: str) -> None:
+    """A key that is not removed would keep a scheduler that sends it from binding any pod."""
+    fixed = keys.POD_KEYS + (keys.SELECTION_KEYS if mode == "enforce" else ())
+    refused = [each["expression"] for each in policies(mode)["cni-genie-binding"]["validations"]]
+    assert refused == [f"!object.metadata.?annotations[?'{key}'].hasValue()" for key in fixed]
+    [entry] = [
+        entry
+        for each in objects(mode)
+        for entry in each.get("webhooks", ())
+        if entry["name"] == "bindings.cni-genie.io"
+    ]
+    sent = re.findall(r"\['([^\]]*)'\]\.exists", conditions(entry)["has-our-keys"])
+    assert [key for keys_ in sent for key in keys_.split("', '")] == list(fixed)
+
+
+def test_shared_namespaces_are_literals_of_the_policy() -> None:
+    """No parameter that could be missing."""
+    variables = policies("enforce", "common", "infra-42")["cni-genie-pod-attachments"]["variables"]
+    [foreign] = [each["expression"] for each in variables if each["name"] == "foreign"]
+    assert "[request.namespace, 'common', 'infra-42']" in foreign
