@@ -35,6 +35,7 @@ Access to the API server:
     definition_cache    NetworkAttachmentDefinitions, from a list-and-watch cache
     lookups             live look-ups of namespaces and definitions, under limits
     definition_finder   the definitions that a pod selects, from cache or look-up
+    equal_pods          decisions on equal pods, made only twice
     handlers            one method for each endpoint: which rules apply
     label_reconciler    corrects the label ``cni-genie.io/defaulted`` of namespaces
     network_reconciler  writes the objects ``networks.cni-genie.io``

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from fastapi.telemetry import TelemetryConfig
     from starlette.types import Message, Receive, Scope, Send
+    from structlog.typing import FilteringBoundLogger
 
     from webhook.decision import Decision
     from webhook.metrics import WebhookMetrics
@@ -131,6 +132,7 @@ class Endpoint:
         self._body_reader = body_reader
         self._metrics = metrics
         self._draining = draining
+        self._log = log.bind()  # which costs as much as the line itself, if each line does it
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI)."""
@@ -169,7 +171,7 @@ class Endpoint:
         try:
             decision = await self._handle(review)
             if decision.outcome != "allowed" or decision.reason == OVER_LIMIT:
-                _log_decision(review, decision)
+                _log_decision(self._log, review, decision)
             return encode_response(review, decision), decision
         except NoDecisionError as error:
             raise RequestRefusedError(503, "cannot-decide", str(error)) from None
@@ -210,7 +212,7 @@ def parse_request(body: bytes) -> Review:
         raise RequestRefusedError(400, "malformed", str(error)) from None
 
 
-def _log_decision(review: Review, decision: Decision) -> None:
+def _log_decision(log: FilteringBoundLogger, review: Review, decision: Decision) -> None:
     """Log a refusal, a change, or a pod over a limit that only warns."""
     # Never log the object, which may hold secrets. Cut values that are longer than any name:
     # they do not come from an API server, and must not fill the disk.

@@ -10,7 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 T = TypeVar("T")
 
@@ -32,9 +32,6 @@ class Deadlines(Generic[T]):
 
     def __contains__(self, member: object) -> bool:
         return member in self._due
-
-    def __iter__(self) -> Iterator[T]:
-        return iter(self._due)
 
     @property
     def oldest(self) -> T:

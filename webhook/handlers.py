@@ -27,6 +27,7 @@ from webhook.bindings import strip_binding
 from webhook.decision import NoDecisionError
 from webhook.definition_snapshot import NO_DEFINITIONS
 from webhook.definitions import admit_definition
+from webhook.equal_pods import EqualPods
 from webhook.informer_caches import NAMESPACES, NOT_SYNCED
 from webhook.limits import Limits
 from webhook.lookups import NamespaceLookups
@@ -77,6 +78,7 @@ class Handlers:
         allows_cni_args = settings.missing_capability == "cni-args"
         common = (settings.scheduling, self._limits, mode, shared, allows_cni_args)
         self._pod_rules = PodRules(*common)
+        self._equal_pods = EqualPods(self._pod_rules)
         self._template_rules = TemplateRules(
             settings.templates_invalid, settings.templates_doubtful, *common
         )
@@ -105,6 +107,8 @@ class Handlers:
         selections, definitions, networks = NO_SELECTIONS, NO_DEFINITIONS, self._caches.networks
         if review.operation == "CREATE" and not pod.is_excluded:
             selections, definitions = await self._select(pod, namespace, networks)
+        if selections is NO_SELECTIONS:
+            return self._equal_pods.admit(review, pod, namespace, networks)
         return admit_pod(
             review,
             pod,

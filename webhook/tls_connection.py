@@ -61,6 +61,7 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
                 self._tls.do_handshake()
                 self._open()
             self._read()
+            self._flush()
         except ssl.SSLWantReadError:
             self._flush()
         except ssl.SSLError:  # not TLS, or another certificate than the one required
@@ -98,13 +99,15 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
         self._http.connection_made(self)
 
     def _read(self) -> None:
-        """Pass on what has arrived; raises SSLWantReadError at its end."""
+        """Pass on what has arrived; raises SSLWantReadError in the middle of a record."""
         while not self._is_paused and not self._is_closing:
             data = self._tls.read(MAX_RECORD)
             if not data:  # the client's close_notify
                 self.close()
                 return
             self._http.data_received(data)
+            if not (self._incoming.pending or self._tls.pending()):
+                return  # to be told so by an exception costs more than to decrypt a review
 
     def _flush(self) -> None:
         if self._outgoing.pending:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -21,6 +22,8 @@ import structlog
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor, WrappedLogger
+
+_OPTIONS = orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z
 
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -40,7 +43,7 @@ def configure(level: str = "info", *, json: bool | None = None) -> None:
         shared.append(structlog.processors.format_exc_info)
     render = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
     structlog.configure(
-        processors=[*shared, *((_json_line,) if as_json else (render, _encoded_line))],
+        processors=[_json_line] if as_json else [*shared, render, _encoded_line],
         logger_factory=_Stderr,
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
@@ -68,10 +71,17 @@ class _Stderr:
     debug = info = warning = error = critical = msg
 
 
-def _json_line(_logger: WrappedLogger, _method: str, event: EventDict) -> bytes:
+def _json_line(logger: WrappedLogger, method: str, event: EventDict) -> bytes:
+    """Return the line: what the processors ``shared`` add, and JSON, in one step."""
+    if "exc_info" in event:
+        event = structlog.processors.format_exc_info(logger, method, event)
+    event["level"] = method
+    event["logger"] = logger.name
+    event["timestamp"] = now = datetime.now(UTC)
     try:
-        return orjson.dumps(event, repr, orjson.OPT_APPEND_NEWLINE)
+        return orjson.dumps(event, repr, _OPTIONS)
     except TypeError:  # a file name that is not UTF-8, a number of more than 64 bits
+        event["timestamp"] = now.isoformat()
         return json.dumps(event, default=repr).encode() + b"\n"
 
 

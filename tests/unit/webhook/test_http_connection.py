@@ -56,8 +56,8 @@ async def respond(send: Send, body: bytes, *headers: tuple[bytes, bytes]) -> Non
 class Client:
     """A connection to *app*, and what the client sees of it."""
 
-    def __init__(self, app: Any) -> None:
-        self.table = ConnectionTable(9, head_seconds=9, idle_seconds=9, tls_seconds=9)
+    def __init__(self, app: Any, *, idle_seconds: float = 9) -> None:
+        self.table = ConnectionTable(9, head_seconds=9, idle_seconds=idle_seconds, tls_seconds=9)
         self.transport = MemoryTransport()
         self.connection = HttpConnection(app, self.table)
         self.connection.connection_made(self.transport)
@@ -377,6 +377,20 @@ def test_the_table_knows_what_a_connection_waits_for() -> None:
         assert waiting(client.table) == ["closing"]
 
     scene(play)
+
+
+@pytest.mark.parametrize("requests", [[], [POST]], ids=["unused", "used"])
+def test_an_idle_connection_is_closed_in_the_end(requests: list[bytes]) -> None:
+    """Before its first request, or after one."""
+
+    async def run() -> None:
+        client = Client(Application(), idle_seconds=0.05)
+        await client.send(*requests)
+        assert not client.transport.is_closing()
+        await asyncio.sleep(0.1)
+        assert client.transport.calls == ["close"]
+
+    asyncio.run(run())
 
 
 def test_a_server_that_stops_waits_for_answers_that_are_due() -> None:

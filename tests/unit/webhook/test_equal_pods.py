@@ -1,0 +1,144 @@
+"""Decisions on equal pods: made twice, and never for a pod that differs in what the rules read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.unit.webhook.builders import NETWORKS, PLAIN, pod, review
+from webhook import equal_pods
+from webhook.equal_pods import EqualPods
+from webhook.objects import parse_pod
+from webhook.pods import PodRules, admit_pod
+from webhook.snapshot import ClusterNetworks, Namespace
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from webhook.decision import Decision
+
+RULES = PodRules()
+
+
+class Counter:
+    """Counts the decisions that are made."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.decisions = 0
+        self._pods = EqualPods(RULES)
+        monkeypatch.setattr(equal_pods, "admit_pod", self._admit)
+
+    def _admit(self, *arguments: Any) -> Decision:
+        self.decisions += 1
+        return admit_pod(*arguments)
+
+    def admit(
+        self,
+        manifest: Mapping[str, Any],
+        namespace: Namespace = PLAIN,
+        networks: ClusterNetworks = NETWORKS,
+        **request: Any,
+    ) -> Decision:
+        """Return the decision on a pod, which must be that of the rules alone."""
+        one = review(manifest, **request)
+        arguments = one, parse_pod(one.object), namespace, networks
+        decision = self._pods.admit(*arguments)
+        assert decision == admit_pod(*arguments, RULES)
+        return decision
+
+
+@pytest.fixture
+def counter(monkeypatch: pytest.MonkeyPatch) -> Counter:
+    return Counter(monkeypatch)
+
+
+def named(name: str, **spec: Any) -> dict[str, Any]:
+    return pod(" weave ", metadata={"name": name, "annotations": {"cni": " weave "}}, spec=spec)
+
+
+def test_pods_that_differ_in_what_no_rule_reads_are_equal(counter: Counter) -> None:
+    """Their names, containers and volumes."""
+    first, second = counter.admit(named("a")), counter.admit(named("b"))
+    assert first.patch
+    assert counter.admit(named("c", containers=[], volumes=[{}])) is second
+    assert counter.decisions == 2
+
+
+def nested(depth: int) -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    for _ in range(depth):
+        value = {"x": value}
+    return value
+
+
+REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+TERMS: dict[str, Any] = {
+    "nodeAffinity": {REQUIRED: {"nodeSelectorTerms": [{"matchExpressions": []}]}}
+}
+
+
+@pytest.mark.parametrize(
+    ("other", "more"),
+    [
+        pytest.param(pod("canal"), {}, id="value"),
+        pytest.param(pod(" weave ", metadata={"annotations": {"x": "y"}}), {}, id="annotation"),
+        pytest.param(pod(" weave ", metadata={"labels": {"cni": "x"}}), {}, id="label"),
+        pytest.param(named("a", nodeName="n1"), {}, id="node"),
+        pytest.param(named("a", affinity=TERMS), {}, id="affinity"),
+        pytest.param(named("a", hostNetwork=True), {}, id="host-network"),
+        pytest.param(named("a", os={"name": "windows"}), {}, id="system"),
+        pytest.param(named("a"), {"namespace": Namespace("b", allowed=())}, id="allow-list"),
+        pytest.param(named("a"), {"networks": ClusterNetworks(frozenset({"x"}))}, id="networks"),
+        pytest.param(named("a"), {"subResource": "status"}, id="subresource"),
+        pytest.param(named("a"), {"operation": "DELETE"}, id="operation"),
+    ],
+)
+def test_what_differs_in_anything_else_is_decided_anew(
+    counter: Counter, other: Mapping[str, Any], more: dict[str, Any]
+) -> None:
+    """Each of these is read by some rule."""
+    counter.admit(named("a"))
+    counter.admit(named("a"))
+    counter.admit(other, **more)
+    assert counter.decisions == 3
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        pytest.param(pod("weave", metadata={"labels": {"x": "y" * 5000}}), id="large"),
+        pytest.param(named("a", affinity=nested(400)), id="deep"),
+    ],
+)
+def test_what_would_fill_the_memory_is_not_remembered(
+    counter: Counter, manifest: Mapping[str, Any]
+) -> None:
+    """Nor what cannot be compared; both are decided each time."""
+    for _ in range(3):
+        counter.admit(manifest)
+    assert counter.decisions == 3
+
+
+def test_the_number_of_decisions_in_memory_has_a_limit(
+    counter: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond it all are forgotten."""
+    monkeypatch.setattr(equal_pods, "MAX_REMEMBERED", 3)
+    for node in ("a", "b", "c", "d"):
+        counter.admit(named("x", nodeName=node))
+        counter.admit(named("x", nodeName=node))
+    assert counter.decisions == 8
+    for node in ("d", "a"):
+        counter.admit(named("x", nodeName=node))
+    assert counter.decisions == 9
+
+
+def test_the_number_of_pods_in_memory_that_came_once_has_a_limit(
+    counter: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond it all are forgotten, and the next ones are the first of their kind again."""
+    monkeypatch.setattr(equal_pods, "MAX_SEEN", 3)
+    for node in ("a", "b", "c", "d", "a", "a", "a"):
+        counter.admit(named("x", nodeName=node))
+    assert counter.decisions == 6
