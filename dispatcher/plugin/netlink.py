@@ -1,8 +1,9 @@
 """Read and change default routes and interfaces of a network namespace, over rtnetlink.
 
-This thread enters the namespace, opens an rtnetlink socket and returns to its own namespace. A
-socket belongs to the namespace in which it was opened, so all later requests go through it. A route
-is kept as the bytes of the request that creates it again (:class:`Route`).
+This thread enters the namespace, opens an rtnetlink socket and the directory of the IPv6 settings,
+and returns to its own namespace. Both belong to the namespace in which they were opened, so all
+later requests go through them. A route is kept as the bytes of the request that creates it again
+(:class:`Route`).
 
 Only unicast routes of destination length 0 in the main table are listed: a route in another table
 is policy routing (the plugin ``sbr`` moves default routes there). Errors are OSError, but a
@@ -13,7 +14,18 @@ load this module.
 from __future__ import annotations
 
 import posix
-from _socket import AF_INET, AF_INET6, AF_NETLINK, SOCK_CLOEXEC, SOCK_RAW, inet_pton, socket
+from _socket import (
+    AF_INET,
+    AF_INET6,
+    AF_NETLINK,
+    AF_UNSPEC,
+    SO_RCVTIMEO,
+    SOCK_CLOEXEC,
+    SOCK_RAW,
+    SOL_SOCKET,
+    inet_pton,
+    socket,
+)
 from _struct import calcsize, pack, unpack_from
 from fcntl import ioctl
 from sys import byteorder
@@ -28,6 +40,7 @@ _NETLINK_ROUTE = 0
 _KERNEL_ADDRESS = (0, 0)
 _CLONE_NEWNET = 0x40000000
 _OWN_NETNS = "/proc/thread-self/ns/net"
+_IPV6_SETTINGS = "/proc/sys/net/ipv6/conf"
 _ANSWER_TIMEOUT = 5  # seconds
 _RECEIVE = 1 << 16  # a message of a dump has 32 KiB at most; a larger buffer costs a mapping
 
@@ -44,6 +57,7 @@ _TRIES = 10  # of a list that changes during the dump
 _CREATE, _APPEND = 0x400, 0x800
 _OIF, _GATEWAY, _PRIORITY, _MULTIPATH, _FLOW, _CACHEINFO, _TABLE = 4, 5, 6, 9, 11, 12, 15
 _VIA, _ENCAP_TYPE, _ENCAP, _EXPIRES, _NEXTHOP_ID = 18, 21, 22, 23, 30
+_FAMILIES = (AF_INET, AF_INET6)
 _RTN_UNICAST = 1
 _MAIN_TABLE = 254
 _ONLINK = 4  # the only flag of a next hop that a request may have
@@ -95,17 +109,20 @@ class NetworkNamespace:
     Raises :class:`CNIError` with code 8 if it cannot be entered.
     """
 
-    __slots__ = ("_kernel", "_netns")
+    __slots__ = ("_ipv6_settings", "_kernel")
 
     def __init__(self, netns: str) -> None:
-        self._netns = netns
         with _Inside(netns):
+            self._ipv6_settings = _open_directory(_IPV6_SETTINGS)
             self._kernel = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, _NETLINK_ROUTE)
-        self._kernel.settimeout(_ANSWER_TIMEOUT)
+        # The kernel's own timeout: settimeout() would poll before each message.
+        self._kernel.setsockopt(SOL_SOCKET, SO_RCVTIMEO, pack("@ll", _ANSWER_TIMEOUT, 0))
 
     def close(self) -> None:
-        """Close the socket."""
+        """Close the socket and the directory."""
         self._kernel.close()
+        if self._ipv6_settings is not None:
+            posix.close(self._ipv6_settings)
 
     def index(self, interface: str) -> int | None:
         """Return the kernel's index of *interface*, None if it does not exist."""
@@ -126,14 +143,10 @@ class NetworkNamespace:
 
     def default_routes(self) -> list[Route]:
         """Return the unicast default routes of the main table, IPv4 before IPv6."""
-        routes = []
-        for family in (AF_INET, AF_INET6):
-            request = pack(_ROUTE, family, 0, 0, 0, 0, 0, 0, 0, 0)
-            for answer in self._request(_GETROUTE, _REQUEST | _DUMP, request):
-                body = _creating_request(answer, family)
-                if body is not None:
-                    routes.append(Route(body))
-        return routes
+        request = pack(_ROUTE, AF_UNSPEC, 0, 0, 0, 0, 0, 0, 0, 0)
+        answers = self._request(_GETROUTE, _REQUEST | _DUMP, request)
+        bodies = map(_creating_request, answers)
+        return [Route(body) for body in bodies if body is not None]
 
     def remove(self, route: Route) -> None:
         """Remove *route*. A route that does not exist is no error."""
@@ -155,22 +168,23 @@ class NetworkNamespace:
         It accepts other advertised settings (addresses, prefixes, MTU) as before. Raises
         :class:`CNIError` with code 5.
         """
-        path = f"/proc/sys/net/ipv6/conf/{interface}/accept_ra_defrtr"
-        with _Inside(self._netns):
+        if self._ipv6_settings is None:
+            return
+        path = f"{interface}/accept_ra_defrtr"
+        try:
+            file = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC, dir_fd=self._ipv6_settings)
             try:
-                file = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC)
-                try:
-                    posix.write(file, b"0")
-                finally:
-                    posix.close(file)
-            except FileNotFoundError:
-                pass  # the kernel or the interface has no IPv6
-            except OSError as error:
-                raise CNIError(
-                    IO_FAILURE,
-                    f"cannot make the kernel ignore advertised default routes on interface "
-                    f"{interface}: {path}: {error.strerror}",
-                ) from None
+                posix.write(file, b"0")
+            finally:
+                posix.close(file)
+        except FileNotFoundError:
+            pass  # the interface has no IPv6
+        except OSError as error:
+            raise CNIError(
+                IO_FAILURE,
+                f"cannot make the kernel ignore advertised default routes on interface "
+                f"{interface}: {_IPV6_SETTINGS}/{path}: {error.strerror}",
+            ) from None
 
     def _request(self, command: int, flags: int, body: bytes, *, ignored: int = 0) -> list[bytes]:
         """Send one request, and return the bodies of the answer's messages. Raises OSError.
@@ -250,13 +264,21 @@ def _setns(file: int) -> None:
         raise OSError(f"setns failed for descriptor {file}")
 
 
-def _creating_request(answer: bytes, family: int) -> bytes | None:
+def _open_directory(path: str) -> int | None:
+    """Return a descriptor of *path*, None if the kernel has no IPv6."""
+    try:
+        return posix.open(path, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+
+
+def _creating_request(answer: bytes) -> bytes | None:
     """Return the request that creates the route in *answer*, None for a route not to be listed.
 
     What the kernel computes itself is left out.
     """
-    its_family, length, _, tos, table, protocol, scope, rtype, flags = unpack_from(_ROUTE, answer)
-    if its_family != family or length or rtype != _RTN_UNICAST:
+    family, length, _, tos, table, protocol, scope, rtype, flags = unpack_from(_ROUTE, answer)
+    if length or rtype != _RTN_UNICAST or family not in _FAMILIES:
         return None
     attributes = dict(_attributes(answer[_ROUTE_SIZE:]))
     if attributes.get(_TABLE, pack("=I", table)) != pack("=I", _MAIN_TABLE):

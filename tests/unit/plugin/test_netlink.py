@@ -51,7 +51,7 @@ class Kernel:
         """Keep a request."""
         self.requests.append(data)
 
-    def settimeout(self, _: float) -> None:
+    def setsockopt(self, *_: object) -> None:
         """Ignore it."""
 
     def close(self) -> None:
@@ -82,7 +82,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, *answers: bytes) -> tuple[NetworkName
 def listed(monkeypatch: pytest.MonkeyPatch, *bodies: bytes) -> list[bytes]:
     """Return the requests that create these routes again, for those that are listed."""
     dump = b"".join(message(24, body) for body in bodies)
-    namespace, _ = asked(monkeypatch, dump, DONE, DONE)
+    namespace, _ = asked(monkeypatch, dump, DONE)
     return [each.body for each in namespace.default_routes()]
 
 
@@ -90,7 +90,7 @@ def listed(monkeypatch: pytest.MonkeyPatch, *bodies: bytes) -> list[bytes]:
     "body",
     [
         pytest.param(route(link(7), length=8), id="not a default route"),
-        pytest.param(route(link(7), family=INET6), id="the other family's"),
+        pytest.param(route(link(7), family=28), id="of another family, MPLS"),
         pytest.param(route(link(7), rtype=7), id="an unreachable one"),
         pytest.param(route(link(7), table=100), id="of another table"),
         pytest.param(route(attribute(15, b"\xe8\3\0\0"), link(7)), id="of a table beyond 255"),
@@ -150,10 +150,13 @@ def test_a_list_that_changed_during_the_dump_is_requested_again(
 ) -> None:
     """It may lack a route; a list that changes in every try is an error."""
     interrupted = struct.pack("=IHHII", 16 + 4, 3, 0x10, 1, 0) + bytes(4)
-    whole = message(24, route(link(7))) + DONE
-    namespace, kernel = asked(monkeypatch, interrupted, whole, DONE)
-    assert [set(each.interfaces) for each in namespace.default_routes()] == [{7}]
-    assert len(kernel.requests) == 3
+    whole = message(24, route(link(7))) + message(24, route(link(8), family=INET6)) + DONE
+    namespace, kernel = asked(monkeypatch, interrupted, whole)
+    assert [(each.family, set(each.interfaces)) for each in namespace.default_routes()] == [
+        (4, {7}),
+        (6, {8}),
+    ]
+    assert len(kernel.requests) == 2
     namespace, _ = asked(monkeypatch, *[interrupted] * 20)
     with pytest.raises(OSError, match="they changed during each"):
         namespace.default_routes()
@@ -263,10 +266,8 @@ def test_advertised_routes_are_ignored_on_one_interface(
     opened: list[str] = []
     real_open = os.open
 
-    def open_file(path: str, flags: int) -> int:
-        if not path.startswith("/proc/sys/"):
-            return real_open(path, flags)
-        opened.append(path)
+    def open_file(path: str, flags: int, *, dir_fd: int) -> int:
+        opened.append(f"{Path(f'/proc/self/fd/{dir_fd}').readlink()}/{path}")
         if "net2" in path:
             raise FileNotFoundError(path)
         if "net3" in path:
@@ -282,3 +283,12 @@ def test_advertised_routes_are_ignored_on_one_interface(
         namespace.ignore_advertised_routes("net3")
     assert caught.value.code == IO_FAILURE
     assert opened == [f"/proc/sys/net/ipv6/conf/net{n}/accept_ra_defrtr" for n in (1, 2, 3)]
+
+
+def test_a_kernel_without_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no setting to change."""
+    monkeypatch.setattr(netlink, "_setns", lambda _: None)
+    monkeypatch.setattr(netlink, "_IPV6_SETTINGS", "/proc/sys/net/none")
+    namespace = NetworkNamespace(HERE)
+    namespace.ignore_advertised_routes("net1")
+    namespace.close()
