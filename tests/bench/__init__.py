@@ -5,6 +5,7 @@ What is where:
     __main__       measure the plugin, write its part of the page
     plugin         ADD and DEL: delegates called directly, and through Genie
     plugin_report  the plugin's figures as tables and a chart
+    node_boot      all pods of a node at one moment, by Genie, Multus and directly
     startup        what starting the plugin costs
     agent          what agent and reaper cost an idle node
     churn          pods that come and go on a real node

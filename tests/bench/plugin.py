@@ -25,7 +25,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -46,7 +45,6 @@ BY_DEFINITION = "genie with a definition"
 COUNTS = (1, 2, 4)
 ONLY = {BY_SYSTEM: 1, BY_DEFINITION: 2}
 """Callers that are measured with one number of networks."""
-CONCURRENT = 32
 PAUSE = 0.05
 """Between an ADD and its DEL, in seconds."""
 
@@ -80,7 +78,6 @@ class Figures:
     pairs: int
     machine: dict[str, str]
     times: dict[tuple[str, str, int], Series] = field(default_factory=dict)
-    concurrent: dict[str, Series] = field(default_factory=dict)
     resident_kib: int = 0
 
     def series(self, who: str, command: str, networks: int) -> Series:
@@ -253,8 +250,6 @@ def measure(launchers: dict[str, Path], plugins: Path, pairs: int) -> Figures:
         bench = Bench(Path(name), launchers, plugins)
         _progress(f"{pairs} rounds with {', '.join(map(str, COUNTS))} networks")
         _rounds(bench, figures)
-        _progress(f"{CONCURRENT} ADDs side by side, three times")
-        _concurrent(bench, figures)
         figures.resident_kib = bench.resident_kib(bench.netns("resident"))
         for path in Path(name).glob("netns-*"):
             subprocess.run(["umount", str(path)], check=True)
@@ -293,23 +288,6 @@ def _rounds(bench: Bench, figures: Figures) -> None:
                     series.processor.append(value[1])
 
 
-def _concurrent(bench: Bench, figures: Figures) -> None:
-    spaces = [bench.netns(f"many-{number}") for number in range(CONCURRENT)]
-    with ThreadPoolExecutor(CONCURRENT) as pool:
-        for turn in range(3):
-            for who, way in (("direct", bench.direct), (GENIE, partial(bench.through, GENIE))):
-                names = [f"{who}-{turn}-{number}" for number in range(CONCURRENT)]
-                start = time.perf_counter()
-                list(pool.map(partial(_one, way, "ADD"), names, spaces))
-                whole = (time.perf_counter() - start) * 1000
-                figures.concurrent.setdefault(who, Series()).values.append(whole)
-                list(pool.map(partial(_one, way, "DEL"), names, spaces))
-
-
-def _one(way: Callable[..., Time], command: str, container: str, netns: Path) -> None:
-    way(command, container, netns, 1)
-
-
 def _machine() -> dict[str, str]:
     info = Path("/proc/cpuinfo").read_text().splitlines()
     model = next((line.partition(":")[2].strip() for line in info if "model name" in line), "?")
@@ -319,6 +297,7 @@ def _machine() -> dict[str, str]:
         "kernel": platform.release(),
         "system's interpreter": f"{PYTHON} ({asked.stdout.strip()})",
         "load average at the start": f"{os.getloadavg()[0]:.1f}",
+        "scheduling": "before other programs" if os.sched_getscheduler(0) else "ordinary",
         "niceness": str(os.nice(0)),
         "date": time.strftime("%Y-%m-%d"),
     }

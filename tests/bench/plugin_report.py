@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.bench import page
-from tests.bench.plugin import BY_DEFINITION, BY_SYSTEM, CONCURRENT, COUNTS, GENIE
+from tests.bench.plugin import BY_DEFINITION, BY_SYSTEM, COUNTS, GENIE
 
 if TYPE_CHECKING:
     from tests.bench.plugin import Figures
@@ -88,13 +88,11 @@ def _remarks(figures: Figures) -> list[str]:
         f"{cost:.1f} ms or {cost / clock:.2f} bare starts (of {more})"
         for more, cost in _further(figures).items()
     )
-    side_by_side = [f"{who} {each.median:.0f}" for who, each in figures.concurrent.items()]
     machine = [f"{name}: {value}" for name, value in figures.machine.items()]
     return [
         f"- Bare `python3 -I -S -c pass`: median {clock:.1f}, of the processor {processor:.1f}.",
         f"- `VERSION` by Genie: median {version:.1f}, {_version(figures):.2f} of a bare start.",
         f"- Each further network in an ADD, over its direct call: {further}.",
-        f"- {CONCURRENT} ADDs side by side, all done: {', '.join(side_by_side)} (median of 3).",
         f"- Peak resident memory of an ADD: {figures.resident_kib / 1024:.1f} MiB.",
         f"- {figures.pairs} pairs of each kind. {'; '.join(machine)}.",
     ]

@@ -1,0 +1,165 @@
+"""``python -m tests.bench.node_boot``: all pods of a node start at one moment.
+
+How it works: 32 and 110 ADDs with one network each begin together, in network namespaces of their
+own: once called directly, once through Genie, once through Multus ("thin", the kind without a
+daemon). This is repeated, in an order that changes. Multus gets the network in its own
+configuration and no API server, so it reads neither a pod nor a definition: on a node it costs
+more. Nothing limits how many run at once, while a kubelet and a runtime do. Writes its part of
+docs/performance.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, NamedTuple
+
+from tests.bench import page, startup
+from tests.bench.plugin import GENIE, Bench, timed
+from tests.devcluster.build import gobuild
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Call = Callable[[str, str, Path], float]
+    """A command, a container and its namespace in; the processor's milliseconds out."""
+
+COUNTS = (32, 110)
+"""What a kubelet is likely to start after a boot, and the most pods that it allows on a node."""
+
+DIRECT, MULTUS = "direct calls", "Multus, thin, without API server"
+AIM = 1.8
+"""The most that 32 ADDs may take, as a multiple of direct calls."""
+
+
+class Round(NamedTuple):
+    """One start of all pods, in milliseconds since its beginning.
+
+    ``usual`` and ``slowest`` are when the median and the last pod were attached. ``processor`` is
+    that of the plugins' processes, for each pod.
+    """
+
+    usual: float
+    slowest: float
+    processor: float
+
+
+def main() -> int:
+    """Measure in new namespaces, which the kernel removes when this process ends."""
+    parser = argparse.ArgumentParser(description="Start all pods of a node at one moment.")
+    parser.add_argument("--rounds", type=int, default=7, help="of each kind (default: 7)")
+    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    if os.geteuid() != 0:
+        print("the bench makes network namespaces: run it as root", file=sys.stderr)
+        return 1
+    plugins, multus = gobuild.build(gobuild.CNI_PLUGINS), gobuild.build(gobuild.MULTUS)
+    if not chosen.inside:
+        again = [sys.executable, "-m", "tests.bench.node_boot", "--rounds", str(chosen.rounds)]
+        alone = ["unshare", "--net", "--mount", "--propagation", "private"]
+        return subprocess.run([*alone, *again, "--inside"], check=False).returncode
+
+    load = os.getloadavg()[0]
+    with tempfile.TemporaryDirectory(prefix="genie-boot-") as name:
+        folder = Path(name)
+        (folder / "bench").mkdir()
+        launchers = {GENIE: startup.installed(folder).launcher}
+        bench = Bench(folder / "bench", launchers, plugins)
+        rounds = {count: measure(bench, multus, count, chosen.rounds) for count in COUNTS}
+    text = table(rounds, load)
+    page.show("boot", text)
+    print(text)
+    return 0
+
+
+def measure(bench: Bench, multus: Path, count: int, rounds: int) -> dict[str, list[Round]]:
+    """Start *count* pods in each way, *rounds* times; a first round fills caches."""
+    ways: dict[str, Call] = {
+        DIRECT: lambda command, name, netns: bench.direct(command, name, netns, 1)[1],
+        "Genie": lambda command, name, netns: bench.through(GENIE, command, name, netns, 1)[1],
+        MULTUS: partial(through_multus, bench, multus / "multus"),
+    }
+    spaces = [bench.netns(f"{count}-{number}") for number in range(count)]
+    figures: dict[str, list[Round]] = {who: [] for who in ways}
+    order = list(ways)
+    with ThreadPoolExecutor(count) as pool:
+        for number in range(rounds + 1):
+            order.append(order.pop(0))
+            for who in order:
+                one = start_all(pool, ways[who], spaces, f"{order.index(who)}-{number}")
+                if number:
+                    figures[who].append(one)
+    for space in spaces:
+        subprocess.run(["umount", str(space)], check=True)
+    return figures
+
+
+def start_all(pool: ThreadPoolExecutor, way: Call, spaces: list[Path], name: str) -> Round:
+    """Attach a container in each of *spaces* at one moment, and release all of them."""
+    together = threading.Barrier(len(spaces) + 1)
+
+    def add(space: Path) -> tuple[float, float]:
+        together.wait()
+        processor = way("ADD", f"{name}-{space.name}", space)
+        return time.perf_counter(), processor
+
+    pods = [pool.submit(add, space) for space in spaces]
+    together.wait()
+    start = time.perf_counter()
+    ends, processor = zip(*(pod.result() for pod in pods), strict=True)
+
+    list(pool.map(lambda space: way("DEL", f"{name}-{space.name}", space), spaces))
+    time.sleep(0.3)  # the kernel deletes interfaces in the background
+    times = [(end - start) * 1000 for end in ends]
+    return Round(median(times), max(times), sum(processor) / len(spaces))
+
+
+def through_multus(bench: Bench, program: Path, command: str, container: str, netns: Path) -> float:
+    """Call Multus for one network; return the processor's time in milliseconds."""
+    conf = {
+        "cniVersion": "1.0.0",
+        "name": "multus",
+        "type": "multus",
+        "cniDir": str(bench.folder / "multus"),
+        "delegates": [bench.confs[0]],
+    }
+    environ = bench.environ(command, container, netns, "eth0")
+    return timed([str(program)], environ, json.dumps(conf).encode())[1]
+
+
+def table(rounds: dict[int, dict[str, list[Round]]], load: float) -> str:
+    """Return the figures as Markdown."""
+    rows = [
+        "| ADDs at once | by | median pod | slowest pod | ÷ direct | processor, for each |",
+        "|---|---|---|---|---|---|",
+    ]
+    for count, ways in rounds.items():
+        direct = median(each.slowest for each in ways[DIRECT])
+        for who, figures in ways.items():
+            usual, slowest, processor = (median(column) for column in zip(*figures, strict=True))
+            cells = (count, who, f"{usual:.0f}", f"{slowest:.0f}", f"{slowest / direct:.2f}",
+                     f"{processor:.1f}")  # fmt: skip
+            rows.append(f"| {' | '.join(map(str, cells))} |")
+
+    slowest = {who: median(each.slowest for each in ones) for who, ones in rounds[32].items()}
+    met = "yes" if slowest["Genie"] <= AIM * slowest[DIRECT] else "no"
+    turns = len(rounds[32][DIRECT])
+    date = time.strftime("%Y-%m-%d")
+    rows += ["", f"- All in milliseconds; medians of {turns} rounds. The slowest pod ends them."]
+    rows += [f"- Aim: 32 ADDs take at most {AIM} times as long as direct calls; met: {met}."]
+    rows += [f"- {os.cpu_count()} processors; load average at the start: {load:.1f}; date: {date}."]
+    return "\n".join(rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
