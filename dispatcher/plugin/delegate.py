@@ -37,10 +37,10 @@ class Runner:
 
     ``path`` are the directories of CNI_PATH, ``environ`` is what delegates inherit, and ``own`` is
     device and inode of Genie's own executable. ``lock`` is the lock that delegates inherit now;
-    each is recorded in it.
+    each is recorded in it. Call :meth:`reap` at the end of the call.
     """
 
-    __slots__ = ("_environ", "_own", "_path", "lock")
+    __slots__ = ("_ended", "_environ", "_own", "_path", "lock")
 
     def __init__(
         self, path: Sequence[str], environ: Mapping[str, str], own: tuple[int, int] | None
@@ -48,6 +48,7 @@ class Runner:
         self._path = path
         self._environ = environ
         self._own = own
+        self._ended: list[Process] = []
         self.lock: Lock | None = None
 
     def __call__(
@@ -86,7 +87,14 @@ class Runner:
                 before_input()
                 if time.monotonic() >= deadline:
                     raise CNIError(cni_errors.TRY_AGAIN, _no_time(plugin_type))
-            completed = process.communicate(dump(conf), deadline, while_running)
+
+            def use_the_time() -> None:
+                self.reap()  # the delegate before this one
+                if while_running is not None:
+                    while_running()
+
+            completed = process.communicate(dump(conf), deadline, use_the_time)
+            self._ended.append(process)
 
         if completed.timed_out:
             raise CNIError(
@@ -94,6 +102,11 @@ class Runner:
                 f"plugin {plugin_type} did not finish in time and was killed",
             )
         return _answer(plugin_type, variables["CNI_COMMAND"], completed)
+
+    def reap(self) -> None:
+        """Remove the delegates that have ended from the kernel's table."""
+        while self._ended:
+            self._ended.pop().reap()
 
     def locate(self, plugin_type: str) -> str:
         """Return the path of the executable of *plugin_type*.

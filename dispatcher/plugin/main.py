@@ -143,7 +143,8 @@ def serve(
 ) -> tuple[int, Any]:
     """Answer one call: return the exit code, and the object to print or None.
 
-    Validates environment and configuration, runs the command, and adds the line of the journal.
+    Validates environment and configuration, runs the command, adds the line of the journal, and
+    reaps the delegates.
     Never raises: every exception becomes an error object of the specification.
     """
     start = clock.monotonic()
@@ -171,15 +172,16 @@ def serve(
     except BaseException as error:  # noqa: BLE001 - the specification wants an object, no trace
         failure = CNIError(cni_errors.INTERNAL, f"internal error: {_origin(error)}")
     else:
-        _append_to_journal(call, None, start, clock)
+        _end(call, None, start, clock)
         return 0, answer
 
     if call is not None:
-        _append_to_journal(call, failure, start, clock)
+        _end(call, failure, start, clock)
     return 1, failure.as_json(stated_version(data))
 
 
-def _append_to_journal(call: Call, failure: CNIError | None, start: float, clock: Clock) -> None:
+def _end(call: Call, failure: CNIError | None, start: float, clock: Clock) -> None:
+    """Append the line of *call* to the journal, and reap its delegates."""
     request = call.request
     if request.command in {"ADD", "DEL"}:
         from dispatcher.state import journal
@@ -194,6 +196,7 @@ def _append_to_journal(call: Call, failure: CNIError | None, start: float, clock
             now=clock.time(),
             seconds=clock.monotonic() - start,
         )
+    call.effects.run.reap()
 
 
 def _system_error(error: OSError) -> str:

@@ -8,6 +8,10 @@ such a daemon as well.
 
 The process leads a process group, which is killed whole at the deadline. A call then ends within
 about a second, whatever the process does.
+
+A process that has ended is reaped later (:meth:`Process.reap`). The kernel reports its end while
+its last thread still removes its entries from /proc, and reaping it at once would spin in the
+kernel until that thread is done: for milliseconds when many processes share a processor.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ from dispatcher.cni_errors import CannotRunError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from typing import Self
+    from typing import Any, Self
 
     Append = Callable[[bytearray, bytes], None]
     Streams = dict[int, tuple[int, Callable[[], bool]]]
@@ -75,12 +79,13 @@ class Process:
     at most. Raises :class:`CannotRunError` if it cannot be executed, OSError if the machine has no
     resources.
     Leaving the block without :meth:`communicate`, as by an exception, kills the process.
+    Call :meth:`reap` some time after :meth:`communicate`.
     """
 
-    __slots__ = ("_err", "_has_ended", "_in", "_open", "_out", "pid")
+    __slots__ = ("_err", "_has_ended", "_in", "_is_reaped", "_open", "_out", "pid")
 
     def __init__(self, file: str, environ: Mapping[str, str], deadline: float) -> None:
-        self._has_ended = False
+        self._has_ended = self._is_reaped = False
         self._open: list[int] = []
         try:
             for _ in range(3):
@@ -97,7 +102,7 @@ class Process:
 
     def __exit__(self, *failure: object) -> None:
         if not self._has_ended:
-            _terminate(self.pid, {}, self._close)
+            self._terminate({})
         self._close(*self._open)
 
     def _close(self, *descriptors: int) -> None:
@@ -129,7 +134,7 @@ class Process:
             while_running()
 
         timed_out = not _wait(self.pid, streams, self._close, deadline)
-        status = _terminate(self.pid, streams, self._close) if timed_out else _status(self.pid)
+        status = self._terminate(streams) if timed_out else _status(self.pid)
         self._has_ended = True
 
         # What the process printed last is still in the pipes.
@@ -138,6 +143,24 @@ class Process:
                 streams[each][1]()
         _copy_to_stderr(err)
         return CompletedProcess(status, out, bytes(err), timed_out=timed_out)
+
+    def reap(self) -> None:
+        """Remove the process, which has ended, from the kernel's table. Never waits."""
+        if not self._is_reaped:
+            self._is_reaped = True
+            posix.waitpid(self.pid, posix.WNOHANG)
+
+    def _terminate(self, streams: Streams) -> int:
+        """Kill the process, reap it, and return its status.
+
+        A process that waits inside the kernel (state D) ends later, but runs no more of its own
+        code.
+        """
+        _kill(self.pid)
+        has_ended = _wait(self.pid, streams, self._close, time.monotonic() + _KILL_TIMEOUT)
+        status = _status(self.pid) if has_ended else -_SIGKILL
+        self.reap()
+        return status
 
 
 def _spawn(
@@ -164,18 +187,13 @@ def _spawn(
             raise CannotRunError(f"cannot execute {file}: {error.strerror}") from None
 
 
-def _terminate(child: int, streams: Streams, close: Callable[[int], None]) -> int:
-    """Kill *child*, and return its status.
-
-    A process that waits inside the kernel (state D) ends later, but runs no more of its own code.
-    """
-    _kill(child)
-    has_ended = _wait(child, streams, close, time.monotonic() + _KILL_TIMEOUT)
-    return _status(child) if has_ended else -_SIGKILL
-
-
 def _status(child: int) -> int:
-    return posix.waitstatus_to_exitcode(posix.waitpid(child, 0)[1])
+    """Return the exit code of *child*, which has ended and is not reaped, or its signal, negative.
+
+    Raises OSError.
+    """
+    end: Any = posix.waitid(posix.P_PID, child, posix.WEXITED | posix.WNOWAIT)
+    return int(end.si_status if end.si_code == posix.CLD_EXITED else -end.si_status)
 
 
 def _wait(child: int, streams: Streams, close: Callable[[int], None], deadline: float) -> bool:

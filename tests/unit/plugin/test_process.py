@@ -62,6 +62,21 @@ def test_a_delegate_is_killed_if_it_cannot_be_served(
     assert not Path(f"/proc/{pids.read_text().strip()}").exists()
 
 
+def test_a_delegate_is_reaped_while_the_next_one_runs_and_at_the_end(tmp_path: Path) -> None:
+    """Not as soon as it ends, when the kernel may still be at work on it. Each is reaped once."""
+    pids = tmp_path / "pids"
+    script(tmp_path, f"echo $$ >> {pids}; cat")
+    runner = Runner([str(tmp_path)], ENVIRON, None)
+    left = []
+    for _ in range(2):
+        runner(CONF, ADD, time.monotonic() + 10)
+        left.append([Path(f"/proc/{pid}").exists() for pid in pids.read_text().split()])
+    assert left == [[True], [False, True]]
+    for _ in range(2):
+        runner.reap()
+    assert not Path(f"/proc/{pids.read_text().split()[1]}").exists()
+
+
 def test_a_delegate_that_hangs_in_silence_is_killed(tmp_path: Path) -> None:
     """The end of its output is not waited for."""
     start = time.monotonic()
