@@ -32,6 +32,9 @@ MAX_HEAD = 32 * 1024
 MAX_FIELDS = 64
 """Fields that a head may have. API servers send seven."""
 
+MAX_WAITING = 8
+"""Requests of one connection that may wait for the response to another. API servers send none."""
+
 MAX_UNTAKEN = 64 * 1024
 """Bytes of a body that may wait for the application before no more are read."""
 
@@ -46,8 +49,8 @@ MALFORMED = (
 )
 
 
-class HeadTooLargeError(ValueError):
-    """The head of a request has too many bytes or fields."""
+class OverLimitError(ValueError):
+    """The head of a request is too large, or too many requests came at once."""
 
 
 class HttpConnection(asyncio.Protocol):
@@ -65,9 +68,9 @@ class HttpConnection(asyncio.Protocol):
         self._waiting: deque[Exchange] = deque()
         """Further requests, which came before the response to the one that is running."""
 
-        self._parser = httptools.HttpRequestParser(self)
+        self._parser: httptools.HttpRequestParser
         self._arriving: Exchange
-        """The request whose body is arriving, or arrived last."""
+        """The request whose body is arriving, or whose response is due."""
         self._is_in_head = False
         self._head_bytes = 0
         self._url = b""
@@ -79,6 +82,7 @@ class HttpConnection(asyncio.Protocol):
         """Wait for the first request."""
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(MAX_UNREAD)
+        self._parser = httptools.HttpRequestParser(self)
         self._group = self._table.unused
         self._table.add(self)
 
@@ -90,7 +94,7 @@ class HttpConnection(asyncio.Protocol):
             self._parser.feed_data(data)
             if self._is_in_head:
                 self._add_to_head(len(data))
-        except (httptools.HttpParserError, HeadTooLargeError):
+        except (httptools.HttpParserError, OverLimitError):
             self._transport.write(MALFORMED)
             self.close()
         except httptools.HttpParserUpgrade:
@@ -171,12 +175,14 @@ class HttpConnection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a field of the head, or of the trailer of a body."""
         if len(self._fields) == MAX_FIELDS:
-            raise HeadTooLargeError
+            raise OverLimitError
         self._fields.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """Start the request, or let it wait for the one before."""
         self._is_in_head = False
+        if len(self._waiting) == MAX_WAITING:
+            raise OverLimitError
         self._arriving = exchange = self._exchange()
         if self._running is None:
             self._start(exchange)
@@ -197,7 +203,7 @@ class HttpConnection(asyncio.Protocol):
     def _add_to_head(self, size: int) -> None:
         self._head_bytes += size
         if self._head_bytes > MAX_HEAD:
-            raise HeadTooLargeError
+            raise OverLimitError
         if self._running is None:
             self._wait_in(self._table.heads)
 
@@ -238,6 +244,8 @@ class HttpConnection(asyncio.Protocol):
     def end_exchange(self, exchange: Exchange) -> None:
         """Close the connection, or go on with the next request."""
         self._running = self._task = None
+        if self._arriving is exchange:
+            del self._arriving  # an idle connection holds nothing of it
         if self._transport.is_closing():
             return
         if self._is_stopping or not exchange.keep_alive:

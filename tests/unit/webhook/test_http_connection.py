@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -225,6 +227,41 @@ def test_a_client_that_does_not_wait_is_answered_in_turn_and_read_no_further() -
         assert client.transport.is_reading()
 
     scene(play)
+
+
+def test_a_client_that_waits_for_nothing_is_cut_off() -> None:
+    """A small packet has room for hundreds of requests, each of which takes memory."""
+
+    async def play(client: Client, app: Application) -> None:
+        app.go.clear()
+        assert await client.send(GET * (http_connection.MAX_WAITING + 1)) == b""
+        assert await client.send(GET) == MALFORMED
+        assert client.transport.calls == ["close"]
+        app.go.set()
+        await settle()
+        assert len(app.requests) == 1
+
+    scene(play)
+
+
+def test_a_connection_leaves_nothing_for_the_collector() -> None:
+    """Neither an open one nor one whose handshake never ended: hostile clients make thousands."""
+
+    async def run() -> list[weakref.ref[Any]]:
+        app = Application()
+        client = Client(app)
+        await client.send(POST)
+        never_open = HttpConnection(app, client.table)
+        references = [weakref.ref(client.connection), weakref.ref(never_open)]
+        client.leave()
+        await settle()
+        return references
+
+    gc.disable()
+    try:
+        assert [reference() for reference in asyncio.run(run())] == [None, None]
+    finally:
+        gc.enable()
 
 
 def test_a_large_body_is_read_as_the_application_takes_it() -> None:
