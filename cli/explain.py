@@ -9,26 +9,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from cli.lint import all_present
-from cli.pod_selections import ignored_attachments
+from cli.pod_selections import DefinitionContext, definition_name, ignored_attachments
 from dispatcher import keys
 from dispatcher.annotation import InvalidAnnotationError, parse
+from dispatcher.nad.plan import plan_pod
 from webhook.annotation_check import networks_of
 from webhook.decision import NoDecisionError
 from webhook.limits import CLUSTER
 from webhook.objects import parse_pod
 from webhook.pods import PodRules, admit_pod
 from webhook.review import MalformedReviewError, Review
-from webhook.selections import read_selections
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from cli.facts import NodeFacts
     from cli.pod_selections import IgnoredAttachment
     from webhook.limits import Limits
     from webhook.objects import Pod
-    from webhook.selections import PodSelections
+    from webhook.selections import PodSelections, SelectionFinding
     from webhook.snapshot import ClusterNetworks, Namespace
 
 BY_ANNOTATION = "the pod's annotation"
@@ -71,6 +71,7 @@ def explain(  # noqa: PLR0917 - what a cluster has, in one call
     networks: ClusterNetworks | None,
     default: str,
     limits: Limits = CLUSTER,
+    definitions: DefinitionContext = DefinitionContext(),  # noqa: B008 - immutable
 ) -> Explanation:
     """Return what would happen to *pod* (JSON) in *namespace*.
 
@@ -89,20 +90,36 @@ def explain(  # noqa: PLR0917 - what a cluster has, in one call
         networks = all_present({*networks_of(own), *networks_of(namespace.default)})
     review = Review("explain", "CREATE", "", "Pod", "", namespace.name, "", pod, {})
     try:
-        decision = admit_pod(review, facts, namespace, networks, PodRules(limits=limits))
+        rules = PodRules(limits=limits, definitions=definitions.mode)
+        decision = admit_pod(review, facts, namespace, networks, rules)
     except NoDecisionError as error:
         return Explanation(subject, BY_ANNOTATION, (), (), (), (str(error),), ())
     source = decision.audit.get("source", "node")
-    selections = read_selections(facts.annotations, namespace, networks)
-    warnings = (*decision.warnings, *_selection_warnings(selections))
-    if not decision.allowed:
-        refusals = tuple(f"{each.field}: {each.message}" for each in decision.causes)
+    selections, findings = definitions.select(facts.annotations, namespace, networks)
+    refusing = [each for each in findings if definitions.is_enforced and each.reason]
+    reported = [each for each in findings if each not in refusing]
+    warnings = (*decision.warnings, *map(_sentence, reported))
+    refusals = tuple(f"{each.field}: {each.message}" for each in decision.causes)
+    refusals += tuple(map(_sentence, refusing))
+    if refusals:
         return Explanation(subject, _SOURCES[source], (), (), (), refusals, warnings)
 
     value = decision.audit.get("networks", "") or default
-    attachments = _plan(value)
-    needed = {each.network for each in attachments}
-    qualified = [node for node in nodes or () if needed <= _ready(node)]
+    is_attached = definitions.is_enforced and bool(selections.items)
+    if is_attached:
+        attachments = _whole_plan(facts, namespace, value)
+        source = _source_of(selections, source)
+    else:
+        attachments = _plan(value)
+    needed = _needed(attachments, definitions)
+    qualified = [
+        node
+        for node in nodes or ()
+        if needed <= _ready(node) and (node.has_definitions or not is_attached)
+    ]
+    ignored = (
+        () if selections.is_multus or is_attached else ignored_attachments(facts.annotations, value)
+    )
     return Explanation(
         subject,
         _SOURCES[source],
@@ -111,14 +128,37 @@ def explain(  # noqa: PLR0917 - what a cluster has, in one call
         tuple(node.name for node in nodes or () if node not in qualified),
         (),
         warnings,
-        () if selections.is_multus else ignored_attachments(facts.annotations, value),
+        ignored,
     )
 
 
-def _selection_warnings(selections: PodSelections) -> Iterator[str]:
-    """Yield the faults of the annotations that select NetworkAttachmentDefinitions."""
-    for each in selections.findings:
-        yield f"metadata.annotations[{each.key}]: {each.message}"
+def _sentence(finding: SelectionFinding) -> str:
+    return f"metadata.annotations[{finding.key}]: {finding.message}"
+
+
+def _whole_plan(pod: Pod, namespace: Namespace, value: str) -> tuple[Planned, ...]:
+    """Return what the pod is attached to, with its definitions by their full names."""
+    return tuple(
+        Planned(each.interface, definition_name(each, namespace.name), each.is_primary)
+        for each in plan_pod(pod.annotations, value)
+    )
+
+
+def _source_of(selections: PodSelections, source: str) -> str:
+    has_primary = any(each.source == keys.DEFAULT_NETWORK for each in selections.items)
+    return "annotation" if has_primary else source
+
+
+def _needed(attachments: Sequence[Planned], definitions: DefinitionContext) -> set[str]:
+    """Return the networks that a node must have, also for definitions that stand for one."""
+    needed = set()
+    for each in attachments:
+        known = (definitions.known or {}).get(each.network)
+        if "/" not in each.network:
+            needed.add(each.network)
+        elif known is not None and known.refers_to_node_network:
+            needed.add(each.network.partition("/")[2])
+    return needed
 
 
 def _exclusion(pod: Pod) -> str:

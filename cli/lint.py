@@ -12,9 +12,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from cli.pod_selections import DefinitionContext, known_definitions
 from dispatcher import keys
 from dispatcher.nad import definition as definitions
-from dispatcher.nad.validation import check
+from dispatcher.nad.validation import check, scheduling_faults
 from webhook.annotation_check import networks_of
 from webhook.decision import ALLOWED
 from webhook.limits import Limits
@@ -22,7 +23,6 @@ from webhook.namespaces import admit_namespace
 from webhook.objects import TEMPLATE_PATHS, parse_pod, template_of
 from webhook.pods import PodRules, admit_pod
 from webhook.review import MalformedReviewError, Review
-from webhook.selections import read_selections
 from webhook.snapshot import ClusterNetworks, Namespace, parse_namespace
 from webhook.templates import TemplateRules, admit_workload
 
@@ -52,6 +52,12 @@ class LintContext(NamedTuple):
     default_namespace: str = "default"
     excluded: frozenset[str] = EXCLUDED_NAMESPACES
     limits: Limits = Limits()
+    definitions: DefinitionContext = DefinitionContext()
+
+    @property
+    def pod_rules(self) -> PodRules:
+        """The webhook's rules for pods; their selections are checked apart, for the place."""
+        return PodRules(limits=self.limits, definitions=self.definitions.mode)
 
 
 class LintFinding(NamedTuple):
@@ -70,8 +76,23 @@ def lint(documents: Iterable[Document], context: LintContext) -> list[LintFindin
     documents = list(documents)
     written = {d.name: parse_namespace(d.value) for d in documents if d.kind == "Namespace"}
     namespaces = {**context.namespaces, **written}
-    context = context._replace(namespaces=namespaces)
+    context = context._replace(namespaces=namespaces, definitions=_with_written(documents, context))
     return [finding for each in documents for finding in _lint_one(each, context)]
+
+
+def _with_written(documents: Iterable[Document], context: LintContext) -> DefinitionContext:
+    """Return the definitions of the cluster with those of *documents*, which will be in it."""
+    definitions = context.definitions
+    if definitions.known is None:
+        return definitions
+    written = [
+        {**each.value, "metadata": {**metadata, "namespace": each.namespace or default}}
+        for each in documents
+        if _is_definition(each) and isinstance(metadata := each.value.get("metadata"), dict)
+        for default in [context.default_namespace]
+    ]
+    known = {**definitions.known, **known_definitions(written, definitions.tenants)}
+    return definitions._replace(known=known)
 
 
 def _lint_one(document: Document, context: LintContext) -> Iterator[LintFinding]:
@@ -105,22 +126,26 @@ def _lint_selections(
 ) -> Iterator[LintFinding]:
     """Yield the faults of the annotations that select NetworkAttachmentDefinitions.
 
-    They are warnings: the webhook admits the pod, since it ignores these annotations.
+    They are warnings unless the cluster has the mode ``enforce``: otherwise the webhook admits the
+    pod, since it ignores these annotations.
     """
     value = pod_of(document)
     pod = parse_pod(value or {})
     if not pod.annotations.keys() & set(keys.SELECTION_KEYS) or pod.is_excluded:
         return
 
-    namespace = context.namespaces.get(namespace_name, Namespace())
+    namespace = context.namespaces.get(namespace_name, Namespace(name=namespace_name))
     networks = context.networks or ClusterNetworks()
     path = _template_path(document)
-    for each in read_selections(pod.annotations, namespace, networks).findings:
+    _, findings = context.definitions.select(pod.annotations, namespace, networks)
+    for each in findings:
+        is_refused = context.definitions.is_enforced and each.reason
         field = f"{path}metadata.annotations[{each.key}]"
         place = document.place_in(field, each.fault.offset) if each.fault else None
         # Where YAML folds lines, the place in the value must do.
         text = each.fault.brief if each.fault and place else each.message
-        yield LintFinding(place or document.place(field), WARNING, subject, field, text)
+        severity = ERROR if is_refused else WARNING
+        yield LintFinding(place or document.place(field), severity, subject, field, text)
 
 
 def _is_definition(document: Document) -> bool:
@@ -136,7 +161,7 @@ def _lint_definition(document: Document, namespace_name: str) -> Iterator[LintFi
     definition = definitions.read(document.value)
     definition.name = definition.name or document.name or "unnamed"
     subject = f"{document.kind} {namespace_name}/{definition.name}"
-    for fault in check(definition).faults:
+    for fault in (*check(definition).faults, *scheduling_faults(definition)):
         yield LintFinding(document.place(fault.field), ERROR, subject, fault.field, fault.sentence)
 
 
@@ -148,11 +173,12 @@ def _decide(document: Document, namespace_name: str, context: LintContext) -> De
 
     if document.kind == "Namespace":
         review = _review(document, "Namespace", "", document.value)
-        return admit_namespace(review, networks, context.limits)
+        mode = context.definitions.mode
+        return admit_namespace(review, networks, context.limits, definitions=mode)
     if document.kind == "Pod":
         review = _review(document, "Pod", namespace_name, document.value)
         pod = parse_pod(document.value)
-        return admit_pod(review, pod, namespace, networks, PodRules(limits=context.limits))
+        return admit_pod(review, pod, namespace, networks, context.pod_rules)
 
     workload = _as_workload(document)
     if workload is None:
@@ -160,7 +186,8 @@ def _decide(document: Document, namespace_name: str, context: LintContext) -> De
     workload_kind, value = workload
     review = _review(document, workload_kind, namespace_name, value)
     # A network that is unknown here is refused: there is no later moment at which it may be known.
-    rules = TemplateRules(doubtful="deny", limits=context.limits)
+    mode = context.definitions.mode
+    rules = TemplateRules(doubtful="deny", limits=context.limits, definitions=mode)
     return admit_workload(review, namespace, networks, rules)
 
 

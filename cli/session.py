@@ -16,12 +16,17 @@ from cli.facts import read_network, read_node, read_workload
 from cli.lint import EXCLUDED_NAMESPACES, LintContext
 from cli.networks import summarise
 from cli.options import GENIE_NAMESPACE
+from cli.pod_selections import DefinitionContext, known_definitions
 from cli.reader import Reader
 from cli.versions import versions
 from dispatcher import keys
 from dispatcher.annotation import split_list
 from dispatcher.kube.build_info import own_version as own_version  # noqa: PLC0414 - commands import it from here
 from dispatcher.kube.errors import KubeError
+from dispatcher.nad.definition import GROUP, RESOURCE
+from dispatcher.nad.template_rules import ANY
+from dispatcher.nad.tenant_templates import InvalidTemplateError, TenantRules, read_templates
+from webhook.definition_check import DefinitionRules
 from webhook.limits import CLUSTER, Limits, parse_limit
 from webhook.objects import has_controller
 from webhook.snapshot import ClusterNetworks, merge_nodes, parse_namespace, parse_node
@@ -33,6 +38,7 @@ if TYPE_CHECKING:
     from cli.networks import NetworkSummary
     from cli.versions import PartVersion
     from dispatcher.kube.client import Kube
+    from webhook.settings import DefinitionsMode
     from webhook.snapshot import Namespace
 
 WORKLOADS = (
@@ -52,6 +58,8 @@ FOREIGN = (
     ("alpha.network.k8s.io", "physicalnetworks", "PhysicalNetwork"),
     ("networking.k8s.io", "networkpolicies", "NetworkPolicy"),
 )
+
+_MODES: Mapping[str, DefinitionsMode] = {"observe": "observe", "enforce": "enforce"}
 
 AGENT = "genie-agent"
 """The agents' DaemonSet."""
@@ -252,6 +260,33 @@ class Session:
         )
 
     @cached_property
+    def definitions(self) -> DefinitionContext:
+        """Return what the webhook knows of NetworkAttachmentDefinitions, by its settings."""
+        settings = self.webhook_settings
+        mode: DefinitionsMode | None = _MODES.get(
+            settings.get("GENIE_ATTACHMENT_DEFINITIONS_MODE", "off")
+        )
+        if mode is None:
+            return DefinitionContext()
+
+        def names(variable: str, default: str = "") -> frozenset[str]:
+            return frozenset(filter(None, split_list(settings.get(variable, default))))
+
+        limits, default_network = self.limits, self.default_network
+        allows_cni_args = settings.get("GENIE_MISSING_CAPABILITY") == "cni-args"
+        rules = DefinitionRules(names("GENIE_SHARED_NAMESPACES"), limits, allows_cni_args)
+        unknown = DefinitionContext(mode, None, rules, cluster_default=default_network)
+        objects = self.reader.list_all(RESOURCE, GROUP, is_optional=True)
+        try:
+            templates = read_templates(settings.get("GENIE_TENANT_TEMPLATES", "[]"))
+        except InvalidTemplateError:
+            return unknown
+        if objects is None:
+            return unknown
+        tenants = TenantRules(names("GENIE_TRUSTED_NAMESPACES", ANY), templates)
+        return unknown._replace(known=known_definitions(objects, tenants), tenants=tenants)
+
+    @cached_property
     def programs(self) -> tuple[dict[str, Workload], bool]:
         """Return Genie's own workloads by name, and whether the user may list them all."""
         workloads = {}
@@ -269,5 +304,9 @@ def rules_of(session: Session) -> LintContext:
     """Return what the webhook's rules need to know of the cluster."""
     excluded = frozenset({*EXCLUDED_NAMESPACES, session.genie})
     return LintContext(
-        session.cluster_networks, session.namespaces, excluded=excluded, limits=session.limits
+        session.cluster_networks,
+        session.namespaces,
+        excluded=excluded,
+        limits=session.limits,
+        definitions=session.definitions,
     )

@@ -131,6 +131,7 @@ def explain(
             session.cluster_networks,
             session.default_network,
             session.limits,
+            session.definitions,
         )
         for kind, own, name, value in subjects
         if value is not None

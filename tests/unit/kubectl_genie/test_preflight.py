@@ -8,8 +8,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cli.facts import read_workload
+from cli.pod_selections import DefinitionContext
 from cli.preflight import ClusterVersions, version_checks
-from tests.unit.kubectl_genie.builders import APPS, CLUSTER, GENIE, deployment, pod, workload
+from cli.reader import Reader
+from cli.session import Session
+from tests.unit.kubectl_genie.builders import (
+    APPS,
+    CLUSTER,
+    GENIE,
+    FakeAPI,
+    deployment,
+    pod,
+    workload,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -191,6 +202,39 @@ def test_the_webhooks_own_limits_count_where_none_is_given(run: Run) -> None:
     assert "must have at most 1 network in namespace" in finding["message"]
     container["env"] = [{"name": "GENIE_MAX_ATTACHMENTS", "value": "2"}]
     assert run("preflight", objects=objects).exit_code == 0
+
+
+def test_the_mode_of_definitions_and_what_there_is_come_from_the_cluster() -> None:
+    """By the variables of the webhook's Deployment; a tenant's definition is judged by them."""
+    webhook = workload("Deployment", "genie-webhook", 2, 2)
+    [container, _] = webhook["spec"]["template"]["spec"]["containers"]
+    blue = {"metadata": {"namespace": "shop", "name": "blue"}, "spec": {"config": '{"type":"ptp"}'}}
+    objects = {
+        f"{APPS}/deployments": [webhook],
+        f"{APPS}/daemonsets": [],
+        f"{GENIE}/configmaps/genie": {"data": {"default-network": "canal"}},
+        "/apis/k8s.cni.cncf.io/v1/network-attachment-definitions": [blue],
+    }
+
+    def read(**variables: str) -> DefinitionContext:
+        container["env"] = [{"name": f"GENIE_{key}", "value": variables[key]} for key in variables]
+        session = object.__new__(Session)
+        session.reader, session.genie = Reader(FakeAPI(objects)), "genie-system"
+        return session.definitions
+
+    assert read() == read(ATTACHMENT_DEFINITIONS_MODE="off") == DefinitionContext()
+    trusting = read(ATTACHMENT_DEFINITIONS_MODE="enforce", SHARED_NAMESPACES="a,b")
+    assert (trusting.mode, trusting.cluster_default) == ("enforce", "canal")
+    assert trusting.rules.shared == {"a", "b"}
+    assert trusting.known is not None
+    assert trusting.known["shop/blue"].refused == ""
+    narrow = {"TRUSTED_NAMESPACES": ",", "MISSING_CAPABILITY": "cni-args"}
+    strict = read(ATTACHMENT_DEFINITIONS_MODE="observe", **narrow)
+    assert (strict.mode, strict.rules.allows_cni_args) == ("observe", True)
+    assert strict.known is not None
+    assert "is not trusted" in strict.known["shop/blue"].refused
+    # Such a webhook does not start; the text of manifests can be checked all the same.
+    assert read(ATTACHMENT_DEFINITIONS_MODE="enforce", TENANT_TEMPLATES="{").known is None
 
 
 def test_networks_that_plugins_cannot_combine_are_found(run: Run) -> None:

@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 
 from cli.documents import read_documents
 from cli.explain import explain
+from cli.facts import NodeFacts
 from cli.formats import LintFormat
-from cli.lint import WARNING, LintContext, LintFinding, lint
+from cli.lint import ERROR, WARNING, LintContext, LintFinding, lint
 from cli.lint_report import render
-from cli.pod_selections import IgnoredAttachment
+from cli.pod_selections import DefinitionContext, IgnoredAttachment
 from dispatcher.keys import DEFAULT_NETWORK, NETWORKS
+from webhook.definition_snapshot import KnownDefinition
 from webhook.snapshot import ClusterNetworks, Namespace
 
 IGNORED = "Genie ignores this annotation"
@@ -193,3 +195,100 @@ def test_a_value_of_another_type_is_the_api_servers_to_refuse() -> None:
     pod = {"kind": "Pod", "metadata": {"name": "w", "annotations": {NETWORKS: [1]}}}
     [finding] = lint(read_documents(json.dumps(pod), "f"), LintContext())
     assert finding.severity == "error"
+
+
+ENFORCED = DefinitionContext(
+    "enforce",
+    {
+        "shop/blue": KnownDefinition("3f9c2a", frozenset({"ips"})),
+        "shop/weave": KnownDefinition("3f9c2a", refers_to_node_network=True),
+        "bank/gold": KnownDefinition("3f9c2a"),
+    },
+)
+NEW = """\
+---
+kind: NetworkAttachmentDefinition
+apiVersion: k8s.cni.cncf.io/v1
+metadata: {name: new}
+spec: {config: '{"type": "bridge"}'}
+"""
+
+
+def enforced(value: str, more: str = "") -> list[tuple[str, str]]:
+    """Return severity and message of the findings in a cluster that enforces."""
+    context = LintContext(
+        definitions=ENFORCED,
+        default_namespace="shop",
+        namespaces={"shop": Namespace("shop")},
+    )
+    findings = lint(read_documents(POD.format(value=value) + more, "f.yaml"), context)
+    return [(each.severity, each.message) for each in findings]
+
+
+def test_in_a_cluster_that_enforces_faults_are_errors_in_the_words_of_the_webhook() -> None:
+    """Those of the text keep their place, and definitions of the manifests count."""
+    assert enforced("blue") == []
+    assert enforced("bleu") == [
+        (
+            ERROR,
+            (
+                'Not found: "shop/bleu": item 1: no NetworkAttachmentDefinition has this name '
+                '(did you mean "blue"?)'
+            ),
+        )
+    ]
+    [(severity, message)] = enforced("bank/gold")
+    assert severity == ERROR
+    assert message.startswith('Forbidden: item 1: "bank/gold" is of another namespace')
+    assert [severity for severity, _ in enforced("blue@lo")] == [ERROR]
+    [(severity, message)] = enforced("blue@x_1")
+    assert (severity, message[:20]) == (WARNING, "other programs may r")
+    assert enforced("new", NEW) == []
+
+
+def test_what_of_the_definitions_is_unknown_is_not_reported() -> None:
+    """Who may not list them learns the faults of the text."""
+    context = LintContext(definitions=ENFORCED._replace(known=None))
+    assert lint(read_documents(POD.format(value="bleu"), "f"), context) == []
+    [finding] = lint(read_documents(POD.format(value="blue@lo"), "f"), context)
+    assert finding.severity == ERROR
+
+
+NODES = [
+    NodeFacts("n1", {"canal": True}, {}, "0.1.0", has_definitions=True),
+    NodeFacts("n2", {"canal": True, "weave": True}, {}, "0.1.0", has_definitions=True),
+    NodeFacts("n3", {"canal": True, "weave": True}, {}, "0.1.0", has_definitions=False),
+]
+
+
+def explained_enforced(annotations: dict[str, str]) -> Any:
+    names = frozenset({"canal", "weave"})
+    networks = ClusterNetworks(known=names, present=names)
+    pod = {"metadata": {"annotations": annotations}, "spec": {}}
+    shop = Namespace("shop")
+    return explain("Pod shop/web", pod, shop, NODES, networks, "canal", definitions=ENFORCED)
+
+
+def test_explain_shows_what_a_cluster_that_enforces_attaches() -> None:
+    """With full names, on the nodes that can attach all of it."""
+    result = explained_enforced({NETWORKS: "blue@data"})
+    assert [(each.interface, each.network) for each in result.attachments] == [
+        ("eth0", "canal"),
+        ("data", "shop/blue"),
+    ]
+    assert (result.nodes, result.other_nodes) == (("n1", "n2"), ("n3",))
+    assert (result.ignored, result.warnings, result.refusals) == ((), (), ())
+    result = explained_enforced({NETWORKS: "weave", DEFAULT_NETWORK: "blue"})
+    assert result.attachments[0].network == "shop/blue"
+    assert result.nodes == ("n2",)
+    assert "annotation" in result.chosen_by
+
+
+def test_explain_shows_why_a_cluster_that_enforces_refuses_a_pod() -> None:
+    """Beside the faults of ``cni``."""
+    result = explained_enforced({"cni": "wave", NETWORKS: "bleu"})
+    assert [each.partition("]")[0] for each in result.refusals] == [
+        "metadata.annotations[cni",
+        f"metadata.annotations[{NETWORKS}",
+    ]
+    assert result.attachments == ()
