@@ -7,9 +7,9 @@ Rules:
 
 - A watch that ends or breaks is resumed from the last resourceVersion. Only an error that the
   server reports ("410 Gone", mostly) or an unexpected one leads to a new list.
-- After the server could not be reached, its resourceVersions may be lower than ours: etcd may have
-  been restored from a backup. A watch from ours would be accepted and stay silent until the server
-  has caught up. So the server is asked first whether it knows ours, and if not, lists anew.
+- After the server could not be reached, the collection is listed again: etcd may have been restored
+  from a backup, and the numbers of its versions may count other changes since. A watch that only
+  breaks is resumed, so one of several servers may restart.
 - The delay between retries grows and has jitter, so that replicas do not return all at once.
 - A collection that does not exist, or may not be read, is logged once.
 """
@@ -73,7 +73,7 @@ class Reflector:
         self._contact: float | None = None
         self._error: KubeError | None = None
         self._version = ""
-        self._is_version_doubtful = False
+        self._is_watching = False
         self._thread = threading.Thread(target=self._run, name=f"cache {path}", daemon=True)
 
     def start(self) -> None:
@@ -123,9 +123,7 @@ class Reflector:
         missing = Backoff(FIRST_DELAY, self._missing_delay or LONGEST_DELAY, random.uniform)
         while not self._stopping.is_set():
             try:
-                if self._version and self._is_version_doubtful:
-                    self._check_version()
-                self._is_version_doubtful = False
+                self._is_watching = False
                 if not self._version:
                     self._list()
                 self._watch()
@@ -145,25 +143,10 @@ class Reflector:
                 unanswered.fail()
                 self._stopping.wait(unanswered.delay())
 
-    def _check_version(self) -> None:
-        """Raise KubeError (504) if the server does not know our resourceVersion.
-
-        The list is empty, since no object has this name: it costs the server no more than a look at
-        its own version, and 3 s if that is lower.
-        """
-        query = {
-            **self._query,
-            "fieldSelector": "metadata.name=-",
-            "resourceVersion": self._version,
-            "resourceVersionMatch": "NotOlderThan",
-        }
-        self._kube.get(self._path, query)
-
     def _report(self, error: KubeError) -> None:
-        self._is_version_doubtful = not error.status
-        if error.status:
+        if error.status or not self._is_watching:
             # The server answered: our resourceVersion is too old (410), or the request was refused.
-            # The next attempt starts with a new list.
+            # Or it did not, and may be another one when it does. The next attempt lists anew.
             self._version = ""
         if error.status in REFUSED and str(error) == str(self._error):
             return
@@ -174,6 +157,7 @@ class Reflector:
         query = {**self._query, **self._watch_query()}
         watch = self._kube.watch(self._path, query, seconds=WATCH_SECONDS, accept=self._accept)
         with watch as events:
+            self._is_watching = True
             self._contact = self._clock()
             self._error = None
             for event in events:

@@ -407,7 +407,7 @@ class HttpAnswer:
     hold: threading.Event | None = None
     """Where given, the connection stays open after the lines until this is set."""
     is_cut: bool = False
-    """Whether the connection is closed without an answer."""
+    """Whether the connection is closed without an answer, or after the lines without their end."""
 
 
 class HttpCall(NamedTuple):
@@ -444,8 +444,8 @@ def serve(answer: Callable[[str, str, bytes], HttpAnswer]) -> Iterator[HttpScrip
             headers = {key.lower(): value for key, value in self.headers.items()}
             script.calls.append(HttpCall(self.command, self.path, headers, body))
             reply = script.answer(self.command, self.path, body)
-            if reply.is_cut:
-                self.close_connection = True
+            self.close_connection = self.close_connection or reply.is_cut
+            if reply.is_cut and reply.lines is None:
                 return
             self.send_response(reply.status)
             if reply.lines is None:
@@ -465,6 +465,8 @@ def serve(answer: Callable[[str, str, bytes], HttpAnswer]) -> Iterator[HttpScrip
                 self.wfile.flush()
             if reply.hold is not None:
                 reply.hold.wait(10)
+            if reply.is_cut:
+                return
             with contextlib.suppress(OSError):
                 self.wfile.write(b"0\r\n\r\n")
 
