@@ -42,6 +42,8 @@ class Limits(NamedTuple):
 
     def of(self, namespace: Namespace) -> Limits:
         """Return the limits of *namespace*, whose annotations override these."""
+        if namespace.max_attachments is namespace.max_per_network is None:
+            return self
         return self._replace(
             attachments=namespace.max_attachments or self.attachments,
             per_network=namespace.max_per_network or self.per_network,
@@ -97,6 +99,8 @@ def excesses(normal: str, limits: Limits) -> Iterator[Excess]:
     if len(names) > limits.attachments:
         yield Excess(keys.MAX_ATTACHMENTS, limits.attachments, len(names))
 
+    if len(names) <= limits.per_network:
+        return
     for name, count in Counter(names).items():
         if count > limits.per_network:
             yield Excess(keys.MAX_PER_NETWORK, limits.per_network, count, name)

@@ -79,16 +79,16 @@ def admit_pod(
     *selections* is what its annotations select; without the mode ``off`` it must be given. Raises
     :class:`NoDecisionError` if the pod names networks and the webhook knows of none.
     """
-    if review.subresource or pod.is_excluded:
+    if review.subresource or pod.is_excluded or review.operation not in {"CREATE", "UPDATE"}:
         return ALLOWED
     if review.operation == "UPDATE":
         stored = parse_pod(review.old_object)
         decision = _update(pod, stored, namespace)
-        is_off, is_enforced = rules.definitions == "off", rules.definitions == "enforce"
-        kept = keep_attachments(decision, pod, stored, is_enforced=is_enforced)
-        return decision if is_off else kept
-    if review.operation != "CREATE":
-        return ALLOWED
+        if rules.definitions == "off":
+            return decision
+        return keep_attachments(decision, pod, stored, is_enforced=rules.definitions == "enforce")
+    if rules.definitions == "off":
+        return _create(review.namespace, pod, namespace, networks, rules)
 
     result = check_definitions(selections, namespace, networks, definitions, rules.of_definitions)
     if rules.definitions == "enforce":
@@ -96,8 +96,7 @@ def admit_pod(
         decision = _create(review.namespace, pod, namespace, networks, rules, required=required)
         return enforce_definitions(decision, pod, selections, result)
     decision = _create(review.namespace, pod, namespace, networks, rules)
-    observed = observe_definitions(decision, pod, result)
-    return decision if rules.definitions == "off" else observed
+    return observe_definitions(decision, pod, result)
 
 
 def may_get_default(review: Review, pod: Pod) -> bool:
