@@ -276,6 +276,23 @@ def plugin_faults(value: Any) -> Iterator[tuple[str, str]]:
         expected = f'"capabilities" of {quote(plugin_type)} must be an object of booleans'
         yield "capabilities", expected
 
+    if key := _way_back(value):
+        expected = "name the network itself there, since Genie would call it again"
+        yield key, f'"{key}" of {quote(plugin_type)} leads back to Genie: {expected}'
+
+
+def _way_back(plugin: dict[str, Any]) -> str:
+    """Return the key by which a meta plugin such as ``multus`` has Genie as its default, or ""."""
+    delegates = plugin.get("delegates")
+    for delegate in delegates if isinstance(delegates, list) else ():
+        chain = delegate.get("plugins") if isinstance(delegate, dict) else None
+        for each in (delegate, *(chain if isinstance(chain, list) else ())):
+            if isinstance(each, dict) and each.get("type") == keys.PLUGIN_TYPE:
+                return "delegates"
+    network = plugin.get("clusterNetwork")
+    file = network.rpartition("/")[2] if isinstance(network, str) else ""
+    return "clusterNetwork" if file in {keys.PLUGIN_TYPE, keys.CONFLIST} else ""
+
 
 def _ipam_faults(plugin_type: str, value: Any) -> Iterator[tuple[str, str]]:
     if value is None or value == "":

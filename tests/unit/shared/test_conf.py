@@ -102,6 +102,19 @@ def test_a_configuration_is_read(
                 ("false", False, "a value of another type"),
             ]
         ],
+        *[
+            pytest.param(
+                conflist(plugins=[{"type": "multus", key: value}]),
+                f'"{key}" of "multus" leads back to Genie',
+                id=f"multus with Genie as its default, by {name}",
+            )
+            for name, key, value in [
+                ("a plugin", "delegates", [{"type": "bridge"}, {"type": "genie"}]),
+                ("a list", "delegates", [{"plugins": [7, {"type": "genie"}]}]),
+                ("name", "clusterNetwork", "genie"),
+                ("file", "clusterNetwork", "/etc/cni/net.d/00-genie.conflist"),
+            ]
+        ],
         pytest.param(
             conflist(plugins=[{"type": "a", "capabilities": []}]), '"capabilities"', id="no object"
         ),
@@ -251,3 +264,18 @@ def test_any_object_is_read_or_refused(value: dict[str, Any]) -> None:
         return
     assert all(isinstance(kind, str) for kind in conf.types)
     assert is_cni_name(conf.name)
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        {"delegates": [{"plugins": [{"type": "bridge"}]}, 7, {"plugins": 7}]},
+        {"delegates": "genie"},
+        {"clusterNetwork": "canal"},
+        {"clusterNetwork": 7},
+    ],
+    ids=str,
+)
+def test_multus_may_have_another_default(way: dict[str, Any]) -> None:
+    """What Genie does not know there is for Multus to refuse."""
+    assert decode(conflist(plugins=[{"type": "multus", **way}]), "x.conflist").types == ["multus"]
