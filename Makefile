@@ -79,6 +79,7 @@ live: venv  ## test the whole product on a real Kubernetes (root; LIVE_PROCESSES
 bench: venv  ## measure; write the figures of docs/performance.md; run long tests in full (root)
 	@$(RUN) -m tests.bench
 	@$(RUN) -m tests.bench.node_boot
+	@$(RUN) -m tests.bench.peers
 	@$(RUN) -m tests.bench.startup
 	@$(RUN) -m tests.bench.agent
 	@$(RUN) -m tests.bench.churn

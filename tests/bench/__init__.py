@@ -4,6 +4,8 @@ What is where:
 
     __main__       measure the plugin, write its part of the page
     plugin         ADD and DEL: delegates called directly, and through Genie
+    peers          a pod with a definition, through Genie and through Multus
+    kube_api       answers Multus as the API server would
     plugin_report  the plugin's figures as tables and a chart
     node_boot      all pods of a node at one moment, by Genie, Multus and directly
     startup        what starting the plugin costs

@@ -224,14 +224,21 @@ class Bench:
         return int((probe / "peak").read_text().split()[1])
 
 
-def timed(program: list[str], environ: dict[str, str], given: bytes) -> Time:
-    """Run a program with *given* as its input; return its times in milliseconds."""
+def timed(
+    program: list[str], environ: dict[str, str], given: bytes, *, is_quiet: bool = False
+) -> Time:
+    """Run a program with *given* as its input; return its times in milliseconds.
+
+    *is_quiet* discards what it logs.
+    """
     stdin = os.memfd_create("stdin")
     try:
         os.write(stdin, given)
         os.lseek(stdin, 0, os.SEEK_SET)
         silent = (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0)
         actions: list[Any] = [(os.POSIX_SPAWN_DUP2, stdin, 0), silent]
+        if is_quiet:
+            actions.append((os.POSIX_SPAWN_DUP2, 1, 2))
         start = time.perf_counter()
         child = os.posix_spawn(program[0], program, environ, file_actions=actions)
         _, status, used = os.wait4(child, 0)
