@@ -6,6 +6,7 @@ goes beyond it or is meant to crash a reader.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 BRIDGE = "tenants0"
@@ -47,6 +48,21 @@ def network(namespace: str, portmap: dict[str, Any] | None = None, **changes: An
             {"type": "portmap", "capabilities": {"portMappings": True}, **(portmap or {})},
         ],
     }
+
+
+def definition(namespace: str, name: str, config: Any) -> dict[str, Any]:
+    """Return the object of a definition; *config* is an object, or the text of ``spec.config``."""
+    return {
+        "apiVersion": "k8s.cni.cncf.io/v1",
+        "kind": "NetworkAttachmentDefinition",
+        "metadata": {"namespace": namespace, "name": name},
+        "spec": {"config": config if isinstance(config, str) else json.dumps(config)},
+    }
+
+
+def hostile_definitions(namespace: str) -> list[dict[str, Any]]:
+    """Return the object of each attack."""
+    return [definition(namespace, name, each) for name, (each, _) in attacks(namespace).items()]
 
 
 def attacks(own: str) -> dict[str, tuple[Any, str]]:

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dispatcher.annotation import INVALID
+from dispatcher.annotation import INVALID, quote
 from dispatcher.nad import definition
 from dispatcher.nad.validation import check, scheduling_faults
 from webhook.decision import ALLOWED, Cause, Decision, deny, warning
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from dispatcher.nad.definition import DefinitionFault
     from dispatcher.nad.tenant_templates import TenantRules
@@ -32,13 +32,23 @@ _DEVICE = f"metadata.annotations[{definition.RESOURCE_NAME}]"
 
 
 def admit_definition(
-    review: Review, rules: TenantRules, mode: DefinitionsMode = "observe"
+    review: Review,
+    rules: TenantRules,
+    mode: DefinitionsMode = "observe",
+    networks: Collection[str] = (),
 ) -> Decision:
-    """Return the decision on a definition; if it is allowed, with a warning for each fault."""
+    """Return the decision on a definition; if it is allowed, with a warning for each fault.
+
+    A tenant may not take the name of one of the nodes' *networks*.
+    """
     if review.subresource or review.operation not in {"CREATE", "UPDATE"}:
         return ALLOWED
     written = definition.read(review.object)
-    faults = [*check(written, rules).faults, *scheduling_faults(written)]
+
+    def owner(name: str) -> str:
+        return f"the network {quote(name)} of the nodes" if name in networks else ""
+
+    faults = [*check(written, rules, owner).faults, *scheduling_faults(written)]
     if not faults:
         return ALLOWED
 

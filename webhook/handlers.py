@@ -132,9 +132,10 @@ class Handlers:
         return strip_binding(review, self._pod_rules.definitions)
 
     async def definitions(self, review: Review) -> Decision:
-        """Decide on a NetworkAttachmentDefinition; needs no cache."""
+        """Decide on a NetworkAttachmentDefinition; before the caches are synced, by itself."""
         _require_kind(review, DEFINITION)
-        return admit_definition(review, self._tenant_rules, self._pod_rules.definitions)
+        networks = self._caches.networks.known if self._caches.synced else frozenset[str]()
+        return admit_definition(review, self._tenant_rules, self._pod_rules.definitions, networks)
 
     async def workloads(self, review: Review) -> Decision:
         """Decide on a workload, by its pod template."""

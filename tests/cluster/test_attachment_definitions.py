@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.cluster.support.agents import agent_pod, agent_settings, granted, rolled_out
+from tests.cluster.support.agents import agent_pod, agent_settings, granted, restarts, rolled_out
 from tests.cluster.support.definitions import (
     CRD,
     OBSERVE,
@@ -18,6 +18,7 @@ from tests.cluster.support.definitions import (
     webhook_in_mode,
 )
 from tests.devcluster.genie import NAMESPACE
+from tests.tenants import hostile_definitions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -245,3 +246,28 @@ def test_what_cannot_be_attached_is_a_warning(cluster: Cluster, namespace: str) 
             ),
             sentence,
         )
+
+
+@pytest.mark.usefixtures("admitting")
+def test_hostile_definitions_stop_no_replica(cluster: Cluster, namespace: str) -> None:
+    """Admission and informer cache read each of them; the next is answered as before."""
+    running = restarts(cluster)
+    apply(cluster, *hostile_definitions(namespace))
+    [warned] = warnings(
+        cluster,
+        namespace,
+        *CREATE,
+        text=json.dumps(definition(namespace, "x", {"type": "../x"})),
+    )
+    assert "Genie will attach no pod to this definition: type: " in warned
+    within(
+        3,
+        lambda: any(
+            "no node attaches this definition: spec.config: not valid JSON" in each
+            for each in warnings(
+                cluster, namespace, *CREATE, text=json.dumps(selecting("not-a-number"))
+            )
+        ),
+        "the warning of a pod",
+    )
+    assert restarts(cluster) == running

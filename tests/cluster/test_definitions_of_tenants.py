@@ -14,12 +14,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dispatcher import keys
-from tests.cluster.support.agents import agent_settings, granted, pod_events
-from tests.cluster.support.definitions import CRD, definition, definitions_rights
+from tests.cluster.support.agents import agent_settings, granted, pod_events, restarts
+from tests.cluster.support.definitions import CRD, definitions_rights
 from tests.cluster.support.observe import interfaces
 from tests.cluster.support.pods import pod_on_node, wait_until_ready
-from tests.devcluster.genie import NAMESPACE
-from tests.tenants import BRIDGE, TEMPLATES, TRUSTED, attacks, network
+from tests.tenants import (
+    BRIDGE,
+    TEMPLATES,
+    TRUSTED,
+    attacks,
+    definition,
+    hostile_definitions,
+    network,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,14 +73,6 @@ def create(cluster: Cluster, tenant: str, *objects: dict[str, Any]) -> None:
     cluster.kubectl(tenant, "create", "-f", "-", input=text)
 
 
-def tenants_definition(namespace: str, name: str, config: Any) -> dict[str, Any]:
-    """Return a definition whose config is *config*: an object, or the text itself."""
-    value = definition(namespace, name, config)
-    if isinstance(config, str):
-        value["spec"]["config"] = config
-    return value
-
-
 def selecting(namespace: str, name: str, copy: Any, **request: Any) -> dict[str, Any]:
     """Return a pod that selects the definition *name* of its namespace, as if validated."""
     annotations = {
@@ -84,15 +83,6 @@ def selecting(namespace: str, name: str, copy: Any, **request: Any) -> dict[str,
     pod["metadata"]["namespace"] = namespace
     pod["spec"]["serviceAccountName"] = "default"
     return pod
-
-
-def restarts(cluster: Cluster) -> list[tuple[str, str, int]]:
-    """Return each container of Genie with the number of its restarts."""
-    return sorted(
-        (pod["metadata"]["uid"], each["name"], each["restartCount"])
-        for pod in cluster.get("pods", "-n", NAMESPACE)["items"]
-        for each in pod["status"]["containerStatuses"]
-    )
 
 
 def host_state(cluster: Cluster) -> tuple[list[str], list[str], list[str]]:
@@ -118,10 +108,7 @@ def test_no_attack_of_a_tenant_reaches_the_node(
     """The agent's copy says why, the plugin answers with it, and no component restarts."""
     before, running = host_state(cluster), restarts(cluster)
     expected = attacks(namespace)
-    written = [
-        tenants_definition(namespace, name, config) for name, (config, _) in expected.items()
-    ]
-    create(cluster, tenant, *written)
+    create(cluster, tenant, *hostile_definitions(namespace))
     folder = cluster.node(NODE).path(f"/var/lib/cni/genie/nad/{namespace}")
     cluster.wait_for(
         lambda: folder.exists() and len([*folder.iterdir()]) == len(expected), 30, "all copies"
@@ -150,7 +137,7 @@ def test_a_tenant_gets_what_the_template_permits(
     cluster: Cluster, namespace: str, tenant: str
 ) -> None:
     """An address of its range, which the pod may name; no other one, no sysctl, no host port."""
-    create(cluster, tenant, tenants_definition(namespace, "net", network(namespace)))
+    create(cluster, tenant, definition(namespace, "net", network(namespace)))
     file = cluster.node(NODE).path(f"/var/lib/cni/genie/nad/{namespace}/net")
     cluster.wait_for(file.exists, 30, "the copy")
     copy = json.loads(file.read_text())

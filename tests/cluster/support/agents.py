@@ -141,3 +141,12 @@ def granted(cluster: Cluster, changes: list[Any]) -> Iterator[None]:
     finally:
         back = [{"op": "replace", "path": "/rules", "value": before}]
         cluster.kubectl(*patch, json.dumps(back))
+
+
+def restarts(cluster: Cluster) -> list[tuple[str, str, int]]:
+    """Return each container of Genie, by its pod's UID and its name, and how often it restarted."""
+    return sorted(
+        (pod["metadata"]["uid"], each["name"], each["restartCount"])
+        for pod in cluster.get("pods", "-n", NAMESPACE)["items"]
+        for each in pod["status"]["containerStatuses"]
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import ssl
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import jsonpatch
@@ -22,12 +23,15 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from webhook.decision import Decision
+    from webhook.informer_caches import InformerCaches
     from webhook.settings import Scheduling
 
 NETWORKS = ClusterNetworks(
     known=frozenset({"canal", "weave"}), present=frozenset({"canal", "weave"})
 )
 NOTHING_KNOWN = ClusterNetworks()
+UNSYNCED = cast("InformerCaches", SimpleNamespace(synced=False))
+"""Informer caches that have not listed yet."""
 PLAIN = Namespace("team-a")
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from dispatcher.jsontext import dump
-from tests.unit.webhook.builders import messages, review
+from tests.unit.webhook.builders import UNSYNCED, messages, review
 from webhook.decision import ALLOWED
 from webhook.handlers import Handlers
 from webhook.review import MalformedReviewError
 from webhook.settings import WebhookSettings
+from webhook.snapshot import ClusterNetworks
 
 if TYPE_CHECKING:
     from webhook.decision import Decision
@@ -33,7 +35,7 @@ def nad(value: object, annotations: object = None, **spec: Any) -> dict[str, Any
 
 def warnings(manifest: dict[str, Any], **settings: Any) -> list[str]:
     """Return the warnings at creation and at a change, which are the same."""
-    handlers = Handlers(cast("Any", None), cast("Any", None), WebhookSettings(**settings))
+    handlers = Handlers(cast("Any", None), UNSYNCED, WebhookSettings(**settings))
     results = []
     for old in (None, nad({"type": "bridge"})):
         decision = asyncio.run(handlers.definitions(review(manifest, old)))
@@ -78,7 +80,7 @@ def test_a_valid_definition_costs_no_word() -> None:
     """Nor does one without a config, or one that is deleted."""
     assert warnings(nad({"type": "bridge"})) == []
     assert warnings(nad("")) == []
-    handlers = Handlers(cast("Any", None), cast("Any", None), WebhookSettings())
+    handlers = Handlers(cast("Any", None), UNSYNCED, WebhookSettings())
     deleted = review(None, nad("{"), operation="DELETE")
     assert asyncio.run(handlers.definitions(deleted)) == ALLOWED
 
@@ -92,10 +94,24 @@ def test_a_tenant_is_held_to_the_templates() -> None:
     assert warnings(nad({"type": "ptp"})) == []
 
 
+def test_a_tenant_may_not_take_the_name_of_a_network_of_the_nodes() -> None:
+    """The agents hold it against the networks of their node."""
+    rules = WebhookSettings(trusted_namespaces=(), tenant_templates=TEMPLATE)
+    written = review(nad({"name": "shop.lan", "type": "bridge", "bridge": "tenants0"}))
+    for known, expected in ((("shop.lan", "canal"), True), (("canal",), False)):
+        networks = ClusterNetworks(known=frozenset(known))
+        caches = cast("Any", SimpleNamespace(synced=True, networks=networks))
+        handlers = Handlers(cast("Any", None), caches, rules)
+        found = asyncio.run(handlers.definitions(written)).warnings
+        sentence = '"shop.lan" is taken by the network "shop.lan" of the nodes: choose another'
+        assert any(sentence in each for each in found) is expected
+        assert bool(found) is expected
+
+
 def decide(manifest: dict[str, Any], old: Any = None, **settings: Any) -> Decision:
     """Return the decision in the mode ``enforce``."""
     rules = WebhookSettings(attachment_definitions_mode="enforce", **settings)
-    handlers = Handlers(cast("Any", None), cast("Any", None), rules)
+    handlers = Handlers(cast("Any", None), UNSYNCED, rules)
     return asyncio.run(handlers.definitions(review(manifest, old)))
 
 
@@ -162,7 +178,7 @@ def test_hostile_configs_give_one_short_warning(config: str) -> None:
 def test_any_object_of_the_kind_is_accepted_and_no_other() -> None:
     """The resource is the cluster's: its schema is not certain."""
     odd = {"kind": "NetworkAttachmentDefinition", "metadata": [], "spec": 1, "apiVersion": "a/v1"}
-    handlers = Handlers(cast("Any", None), cast("Any", None), WebhookSettings())
+    handlers = Handlers(cast("Any", None), UNSYNCED, WebhookSettings())
     with pytest.raises(MalformedReviewError):
         asyncio.run(handlers.definitions(review({"kind": "Pod", "metadata": {}})))
     request = review({**odd, "metadata": {}})

@@ -17,7 +17,7 @@ from dispatcher.jsontext import dump
 from dispatcher.nad import definition
 from dispatcher.nad.tenant_templates import TenantRules, read_templates
 from tests.tenants import TEMPLATES, TRUSTED, attacks
-from tests.unit.webhook.builders import review
+from tests.unit.webhook.builders import UNSYNCED, review
 from webhook.definition_cache import DefinitionCache
 from webhook.handlers import Handlers
 from webhook.settings import WebhookSettings
@@ -56,7 +56,7 @@ def test_an_attack_is_refused_by_all_and_crashes_none(name: str) -> None:
     value = manifest({"config": config if isinstance(config, str) else dump(config).decode()})
     start = time.monotonic()
 
-    handlers = Handlers(cast("Any", None), cast("Any", None), SETTINGS)
+    handlers = Handlers(cast("Any", None), UNSYNCED, SETTINGS)
     decision = asyncio.run(handlers.definitions(review(value, None)))
     texts = [*decision.warnings, *(each.message for each in decision.causes)]
     assert any(part in each for each in texts), texts
