@@ -67,6 +67,11 @@ class MigrationContext(NamedTuple):
     confs: Mapping[str, Mapping[str, Any]] = {}
     """CNI configurations of a node, by name."""
 
+    @property
+    def attaches_definitions(self) -> bool:
+        """Whether the cluster attaches pods to definitions, which then need no translation."""
+        return self.rules.definitions.is_enforced
+
 
 class MigrationFinding(NamedTuple):
     """What one object needs."""
@@ -108,7 +113,9 @@ def migrate(documents: Iterable[Document], context: MigrationContext) -> Migrati
         for key, each in logical.items()
         if not scan.logical_fault(each) and (conflist := conflist_of(each, context.confs))
     }
-    conflists = [*complete.values(), *filter(None, map(_definition_conflist, documents))]
+    conflists = [*complete.values()]
+    if not context.attaches_definitions:  # a tenant's config would become the nodes' own
+        conflists += filter(None, map(_definition_conflist, documents))
     files = {each["name"]: _node_file(each) for each in reversed(conflists)}
     definitions = [definition(namespace, each) for (namespace, _), each in complete.items()]
     return Migration(findings, [*files.values()], definitions)
@@ -169,9 +176,12 @@ class _Scan:
 
     def _definition(self, document: Document) -> MigrationFinding:
         name = document.name
-        if refused := check(read_definition(document.value)).refused:
-            text = f"cannot be attached: {refused}"
-        elif _definition_conflist(document) is None:
+        tenants = self.context.rules.definitions.tenants
+        if refused := check(read_definition(document.value), tenants).refused:
+            return _finding(document, Verdict.CHECK, f"cannot be attached: {refused}")
+        if self.context.attaches_definitions:
+            return _finding(document, Verdict.SAME, "pods select it as before")
+        if _definition_conflist(document) is None:
             text = f"is not read; pods name the node's network {name} in {quote(keys.ANNOTATION)}"
         else:
             text = f"is not read: put its configuration on the nodes as {GENIE_D}/{name}.conflist"
@@ -222,7 +232,8 @@ class _Scan:
         problems += self._faults(document, patch)
         command = patch_command(document, namespace, patch)
         if not problems:
-            text = f"cni: {quote(annotations[keys.ANNOTATION])} means the same"
+            key = next(each for each in _SELECTING if each in annotations)
+            text = f"{key}: {quote(annotations[key])} means the same"
             yield _finding(document, Verdict.SAME, text)
         for number, (verdict, text) in enumerate(problems):
             first = number == 0  # the patch is one for all of them
@@ -257,7 +268,7 @@ class _Scan:
                 yield self._logical_networks(annotations[LOGICAL], namespace, changes)
             else:
                 yield Verdict.GONE, "networks: is not read, and was not beside a value of cni"
-        if annotations.keys() & _MULTUS:
+        if annotations.keys() & _MULTUS and not self.context.attaches_definitions:
             yield self._multus(annotations, namespace, changes)
         if MULTI_IP in annotations:
             changes[MULTI_IP] = None
@@ -311,6 +322,7 @@ class _Scan:
 
 
 _MULTUS = frozenset(keys.SELECTION_KEYS)
+_SELECTING = (keys.ANNOTATION, *keys.SELECTION_KEYS)
 
 
 def _finding(document: Document, verdict: Verdict, message: str) -> MigrationFinding:

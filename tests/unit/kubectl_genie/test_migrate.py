@@ -15,6 +15,7 @@ from cli.documents import Document, read_documents
 from cli.lint import ERROR, LintContext, lint
 from cli.merge_patch import merged
 from cli.migrate import MigrationContext, migrate
+from cli.pod_selections import DefinitionContext
 from tests.unit.kubectl_genie.builders import CLUSTER, deployment
 
 if TYPE_CHECKING:
@@ -321,6 +322,26 @@ def test_a_definition_that_is_invalid_is_named(config: str) -> None:
     assert finding.subject == "NetworkAttachmentDefinition ops/b"
     assert finding.message.startswith("cannot be attached: spec.config: ")
     assert migration.files == []
+
+
+def test_where_definitions_are_attached_they_stay_as_they_are() -> None:
+    """With the pods that select them; what admission would refuse is named."""
+    rules = LintContext(definitions=DefinitionContext("enforce"))
+    context = MigrationContext(rules, "canal")
+    single = '{"cniVersion": "0.4.0", "name": "x", "type": "macvlan"}'
+    migration = plan(
+        definition("a", "shop", single),
+        definition("bad", "shop", "{"),
+        pod(multus="a"),
+        pod(default="a", cni=" "),
+        pod(multus="a@@"),
+        context=context,
+    )
+    found = [(str(each.verdict), each.message) for each in migration.findings]
+    assert [verdict for verdict, _ in found] == ["same", "check", "same", "same", "check"]
+    assert found[2][1] == f'{NETWORKS}: "a" means the same'
+    assert [each.patch for each in migration.findings] == [None] * 5
+    assert (list(migration.files), list(migration.definitions)) == ([], [])
 
 
 def test_objects_without_networks_and_excluded_namespaces_are_left_out() -> None:
