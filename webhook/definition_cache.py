@@ -56,6 +56,18 @@ class DefinitionCache:
         with self._lock:
             return frozenset(self._namespaces.get(namespace, {}))
 
+    def namesakes(self, known: KnownDefinition) -> list[str]:
+        """Return the definitions with the CNI name of *known* and another config, sorted."""
+        if not known.cni_name:
+            return []
+        with self._lock:
+            return sorted(
+                f"{namespace}/{name}"
+                for namespace, definitions in self._namespaces.items()
+                for name, other in definitions.items()
+                if other.cni_name == known.cni_name and other.config_hash != known.config_hash
+            )
+
     def __len__(self) -> int:
         return self._count
 

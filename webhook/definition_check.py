@@ -21,7 +21,7 @@ from webhook.annotation_check import suggestion
 from webhook.combinations import combine_with
 from webhook.decision import FORBIDDEN, INTERNAL, NOT_FOUND
 from webhook.limits import CLUSTER, excesses, pod_cause
-from webhook.selections import SelectionFinding
+from webhook.selections import NO_SELECTIONS, SelectionFinding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,6 +60,9 @@ class DefinitionResult(NamedTuple):
     requirements: tuple[dict[str, Any], ...] = ()
 
 
+NOTHING_SELECTED = DefinitionResult()
+
+
 def may_select(each: SelectedItem, namespace: Namespace, shared: frozenset[str]) -> bool:
     """Tell whether a pod of *namespace* may have the definition, by its name."""
     if each.namespace == namespace.name or each.namespace in shared:
@@ -76,6 +79,8 @@ def check_definitions(
     rules: DefinitionRules,
 ) -> DefinitionResult:
     """Validate the definitions that a pod of *namespace* selects."""
+    if selections is NO_SELECTIONS:
+        return NOTHING_SELECTED
     findings = list(selections.findings)
     for each in selections.items:
         findings += _findings(each, namespace, networks, definitions, rules)

@@ -6,6 +6,7 @@ author wrote.
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
 from dispatcher import plugin_rules
@@ -33,7 +34,8 @@ class KnownDefinition(NamedTuple):
     plugin types for which there are rules. ``refused`` says why no pod can have it ("": pods can).
     One that ``refers_to_node_network`` has no config. ``node_label`` is the label of its nodes
     (None: any node). ``cni_args`` are the keys that a pod may give (None: any, since the definition
-    is not a tenant's).
+    is not a tenant's). ``cni_name`` is the name that its plugins get, and ``config_hash`` tells
+    whether two have the same config.
     """
 
     short_hash: str
@@ -43,6 +45,8 @@ class KnownDefinition(NamedTuple):
     types: frozenset[str] = frozenset()
     node_label: tuple[str, str] | None = None
     cni_args: frozenset[str] | None = None
+    cni_name: str = ""
+    config_hash: str = ""
 
 
 class Definitions(NamedTuple):
@@ -74,4 +78,6 @@ def parse_definition(definition: Definition, rules: TenantRules = TRUST_ALL) -> 
         plugin_rules.LIMITED.intersection(config.types if config else ()),
         node_selector.parse(definition.node_selector) if has_label else None,
         result.cni_args,
+        config.name if config else "",
+        sha256(definition.config.encode("utf-8", "surrogatepass")).hexdigest()[:16],
     )

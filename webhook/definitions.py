@@ -16,12 +16,14 @@ from dispatcher.annotation import INVALID, quote
 from dispatcher.nad import definition
 from dispatcher.nad.validation import check, scheduling_faults
 from webhook.decision import ALLOWED, Cause, Decision, deny, warning
+from webhook.definition_snapshot import parse_definition
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from dispatcher.nad.definition import DefinitionFault
     from dispatcher.nad.tenant_templates import TenantRules
+    from webhook.definition_snapshot import KnownDefinition
     from webhook.review import Review
     from webhook.settings import DefinitionsMode
 
@@ -36,10 +38,12 @@ def admit_definition(
     rules: TenantRules,
     mode: DefinitionsMode = "observe",
     networks: Collection[str] = (),
+    namesakes: Callable[[KnownDefinition], Sequence[str]] = lambda _: (),
 ) -> Decision:
     """Return the decision on a definition; if it is allowed, with a warning for each fault.
 
-    A tenant may not take the name of one of the nodes' *networks*.
+    A tenant may not take the name of one of the nodes' *networks*. *namesakes* returns the
+    definitions with the same CNI name and another config.
     """
     if review.subresource or review.operation not in {"CREATE", "UPDATE"}:
         return ALLOWED
@@ -50,7 +54,12 @@ def admit_definition(
 
     faults = [*check(written, rules, owner).faults, *scheduling_faults(written)]
     if not faults:
-        return ALLOWED
+        known = parse_definition(written, rules)
+        own = f"{review.namespace}/{written.name}"
+        others = [each for each in namesakes(known) if each != own]
+        if not others or _is_stored(written, review):
+            return ALLOWED
+        return Decision(reason="definition", warnings=(_name_warning(known.cni_name, others),))
 
     refusing = [each for each in faults if each.field != _DEVICE]
     if mode == "enforce" and refusing and not _is_stored(written, review):
@@ -64,6 +73,14 @@ def _is_stored(written: definition.Definition, review: Review) -> bool:
         return False
     stored = definition.read(review.old_object)
     return (stored.config, stored.node_selector) == (written.config, written.node_selector)
+
+
+def _name_warning(cni_name: str, others: Sequence[str]) -> str:
+    more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+    return warning(
+        f"spec.config: name: {quote(others[0])}{more} has the same CNI name {quote(cni_name)} and "
+        "another config: address plugins keep one store for a name, so choose another"
+    )
 
 
 def _cause(fault: DefinitionFault) -> Cause:

@@ -7,8 +7,8 @@ is sent once, with a deadline, within the limits of :mod:`webhook.lookups`:
 - A new pod has no annotation ``cni``, and the cached namespace has no default. The API server may
   have sent the pod because the namespace has got a default since. Without an answer the cached
   namespace is used: a policy checks, too, that the default was filled in.
-- A pod or template selects a definition that the cache does not have. Without an answer there is a
-  warning.
+- A pod or template selects a definition that the cache does not have, or that it would be refused
+  for. Without an answer the pod is refused, or in the mode ``observe`` warned.
 """
 
 from __future__ import annotations
@@ -134,8 +134,12 @@ class Handlers:
     async def definitions(self, review: Review) -> Decision:
         """Decide on a NetworkAttachmentDefinition; before the caches are synced, by itself."""
         _require_kind(review, DEFINITION)
+        mode = self._pod_rules.definitions
         networks = self._caches.networks.known if self._caches.synced else frozenset[str]()
-        return admit_definition(review, self._tenant_rules, self._pod_rules.definitions, networks)
+        if self._finder is None:
+            return admit_definition(review, self._tenant_rules, mode, networks)
+        namesakes = self._finder.cache.namesakes
+        return admit_definition(review, self._tenant_rules, mode, networks, namesakes)
 
     async def workloads(self, review: Review) -> Decision:
         """Decide on a workload, by its pod template."""

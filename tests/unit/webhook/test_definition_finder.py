@@ -12,7 +12,7 @@ from dispatcher.kube.client import KubeError
 from dispatcher.nad import definition
 from dispatcher.nad.definition import COLLECTION
 from tests.unit.agent.builders import eventually
-from tests.unit.apiserver import Api, definition_object, fail, namespace_object, node_object
+from tests.unit.apiserver import Api, definition_object, delay, fail, namespace_object, node_object
 from tests.unit.reflectors import retry_at_once
 from tests.unit.webhook.builders import patched, pod, review, workload
 from webhook import definition_cache
@@ -119,6 +119,47 @@ def test_what_the_cache_has_costs_no_request(rig: FinderRig) -> None:
     rig.api.remove(f"{definition.collection_of('shop')}/blue")
     eventually(lambda: len(cache) == 0)
     assert cache.names("shop") == frozenset()
+
+
+def test_who_takes_the_cni_name_of_another_definition_is_warned(rig: FinderRig) -> None:
+    """With another config: one store of addresses would serve two networks."""
+    store = rig.finder.cache
+    named = '{"type":"ptp","name":"blue"}'
+    for space, config in (("bank", BRIDGE), ("copy", named), ("shop", BRIDGE)):
+        store.put(definition.read(definition_object(space, "blue", config)))
+    settings = WebhookSettings(attachment_definitions_mode="observe")
+    caches = InformerCaches(rig.api.client(), ())
+    handlers = Handlers(rig.api.client(), caches, settings, rig.finder)
+
+    def warned(config: str, old: str = "") -> list[str]:
+        stored = definition_object("shop", "blue", old) if old else None
+        written = definition_object("shop", "blue", config)
+        return list(asyncio.run(handlers.definitions(review(written, stored))).warnings)
+
+    [text] = warned(named)
+    assert text.startswith(
+        'spec.config: name: "bank/blue" has the same CNI name "blue" and another'
+    )
+    [text] = warned('{"type":"vlan","name":"blue"}')
+    assert '"bank/blue" and 1 more has the same CNI name' in text
+    assert warned(named, old=named) == []
+    assert warned('{"type":"ptp","name":"own"}') == warned("") == []
+
+
+def test_one_that_is_corrected_with_the_pod_is_looked_up(rig: FinderRig) -> None:
+    """The cache may not have the correction yet; without an answer the cache counts."""
+    asked = '[{"name":"blue","ips":["10.0.0.2"]}]'
+    for stale in ('{"type":"../x"}', '{"type":"bridge"}'):
+        rig.finder.cache.put(definition.read(definition_object("shop", "blue", stale)))
+        rig.api.before = fail(KubeError(500, "x", "y"), "GET")
+        known = rig.find(asked).known["shop/blue"]
+        assert known is not None
+        assert known.capabilities == frozenset()
+        rig.api.before = delay(0)
+        rig.api.add(definition_object("shop", "blue", BRIDGE))
+        known = rig.find(asked).known["shop/blue"]
+        assert known is not None
+        assert (known.refused, known.capabilities) == ("", frozenset({"ips"}))
 
 
 def test_one_that_is_created_with_the_pod_is_looked_up_once(rig: FinderRig) -> None:
