@@ -16,6 +16,7 @@ from dispatcher.nad.plan import plan_pod
 from webhook.annotation_check import networks_of
 from webhook.decision import NoDecisionError
 from webhook.limits import CLUSTER
+from webhook.network_choice import DEFAULT_MINIMUM, resolve_choice
 from webhook.objects import parse_pod
 from webhook.pods import PodRules, admit_pod
 from webhook.review import MalformedReviewError, Review
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 BY_ANNOTATION = "the pod's annotation"
 BY_NAMESPACE = "the default of its namespace"
+BY_CHOICE = "the list of its namespace, by availability"
 BY_CLUSTER = "the default of the cluster"
 BY_NOBODY = "nobody: Genie leaves this pod alone, since it "
 
@@ -72,11 +74,13 @@ def explain(  # noqa: PLR0917 - what a cluster has, in one call
     default: str,
     limits: Limits = CLUSTER,
     definitions: DefinitionContext = DefinitionContext(),  # noqa: B008 - immutable
+    minimum: int = DEFAULT_MINIMUM,
 ) -> Explanation:
     """Return what would happen to *pod* (JSON) in *namespace*.
 
     *networks* are those of *nodes*; both are None if they are not known, and then every well-formed
-    name counts. *default* is the network of the cluster, and *limits* are its limits.
+    name counts. *default* is the network of the cluster, *limits* are its limits, and *minimum* is
+    the percent of nodes that must be able to attach a network before it is chosen.
     """
     try:
         facts = parse_pod(pod)
@@ -87,7 +91,10 @@ def explain(  # noqa: PLR0917 - what a cluster has, in one call
 
     if networks is None:
         own = facts.annotations.get(keys.ANNOTATION, "")
-        networks = all_present({*networks_of(own), *networks_of(namespace.default)})
+        networks = all_present(
+            {*networks_of(own), *networks_of(namespace.default), *namespace.choices}
+        )
+    namespace = resolve_choice(namespace, facts.annotations, networks, minimum)
     review = Review("explain", "CREATE", "", "Pod", "", namespace.name, "", pod, {})
     try:
         rules = PodRules(limits=limits, definitions=definitions.mode)
@@ -167,7 +174,12 @@ def _exclusion(pod: Pod) -> str:
     return "is a Windows pod" if pod.is_windows else "is a mirror pod of a static pod"
 
 
-_SOURCES = {"annotation": BY_ANNOTATION, "namespace": BY_NAMESPACE, "node": BY_CLUSTER}
+_SOURCES = {
+    "annotation": BY_ANNOTATION,
+    "namespace": BY_NAMESPACE,
+    "choice": BY_CHOICE,
+    "node": BY_CLUSTER,
+}
 
 
 def _plan(value: str) -> tuple[Planned, ...]:

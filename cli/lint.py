@@ -23,7 +23,7 @@ from webhook.namespaces import admit_namespace
 from webhook.objects import TEMPLATE_PATHS, parse_pod, template_of
 from webhook.pods import PodRules, admit_pod
 from webhook.review import MalformedReviewError, Review
-from webhook.snapshot import ClusterNetworks, Namespace, parse_namespace
+from webhook.snapshot import ClusterNetworks, Namespace, NodeCount, parse_namespace
 from webhook.templates import TemplateRules, admit_workload
 
 if TYPE_CHECKING:
@@ -194,7 +194,8 @@ def _decide(document: Document, namespace_name: str, context: LintContext) -> De
 def all_present(names: Iterable[str]) -> ClusterNetworks:
     """Return a cluster where every node can attach *names*."""
     known = frozenset(names)
-    return ClusterNetworks(known=known, present=known)
+    nodes = dict.fromkeys(known, NodeCount(attachable=1, labelled=1))
+    return ClusterNetworks(known=known, present=known, nodes=nodes)
 
 
 def pod_of(document: Document) -> Mapping[str, Any] | None:
@@ -244,6 +245,7 @@ def _named_networks(document: Document, context: LintContext, namespace_name: st
     namespace = context.namespaces.get(own)
     if namespace is not None:
         yield from networks_of(namespace.default)
+        yield from namespace.choices
         yield from namespace.allowed or ()
 
     rest: list[Any] = [document.value]

@@ -28,8 +28,9 @@ from dispatcher.nad.template_rules import ANY
 from dispatcher.nad.tenant_templates import InvalidTemplateError, TenantRules, read_templates
 from webhook.definition_check import DefinitionRules
 from webhook.limits import CLUSTER, Limits, parse_limit
+from webhook.network_choice import DEFAULT_MINIMUM
 from webhook.objects import has_controller
-from webhook.snapshot import ClusterNetworks, merge_nodes, parse_namespace, parse_node
+from webhook.snapshot import ClusterNetworks, NodeCount, merge_nodes, parse_namespace, parse_node
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -155,6 +156,9 @@ class Session:
         return ClusterNetworks(
             known=frozenset(each.name for each in published),
             present=frozenset(each.name for each in published if each.ready_nodes),
+            nodes={
+                each.name: NodeCount(each.ready_nodes, each.configured_nodes) for each in published
+            },
         )
 
     @cached_property
@@ -258,6 +262,12 @@ class Session:
             parse_limit(settings.get("GENIE_MAX_ATTACHMENTS", "")) or CLUSTER.attachments,
             parse_limit(settings.get("GENIE_MAX_PER_NETWORK", "")) or CLUSTER.per_network,
         )
+
+    @property
+    def choose_minimum(self) -> int:
+        """Return the percent of nodes that must be able to attach a network before it is chosen."""
+        value = self.webhook_settings.get("GENIE_CHOOSE_MINIMUM", "")
+        return int(value) if value.isdecimal() else DEFAULT_MINIMUM
 
     @cached_property
     def definitions(self) -> DefinitionContext:

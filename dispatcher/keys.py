@@ -19,9 +19,14 @@ is also true for :data:`SELECTION_KEYS`."""
 ALLOWED = "cni-genie.io/allowed"
 """On a namespace: comma list of the only networks that its pods may name."""
 
+CHOOSE = "cni-genie.io/choose"
+"""On a namespace: ordered list of networks. A pod without a choice gets the first that enough nodes
+can attach."""
+
 DEFAULTED = "cni-genie.io/defaulted"
-"""Label on a namespace that has a default: only there does the API server call the webhook for pods
-without a choice. A missing label gives no pod a wrong network: the policies read the annotation."""
+"""Label on a namespace that has a default, or a list to choose from: only there does the API server
+call the webhook for pods without a choice. A missing label gives no pod a wrong network: the
+policies read the annotations."""
 
 SCHEDULING = "cni-genie.io/scheduling"
 """On a namespace: ``required``, ``preferred`` or ``off``, over the webhook's own setting."""
@@ -39,7 +44,7 @@ which take ports of the node. ``deny``, and a missing annotation, do not."""
 LIMIT_KEYS = (MAX_ATTACHMENTS, MAX_PER_NETWORK)
 """On namespaces: the limits of a pod."""
 
-NAMESPACE_KEYS = (ANNOTATION, ALLOWED, SCHEDULING, *LIMIT_KEYS, HOST_PORTS)
+NAMESPACE_KEYS = (ANNOTATION, ALLOWED, CHOOSE, SCHEDULING, *LIMIT_KEYS, HOST_PORTS)
 """On namespaces: Genie's annotations, as in policies, matchConditions and warnings."""
 
 NETWORK_LABEL = "network.cni-genie.io/"

@@ -22,6 +22,7 @@ Rules, as pure functions:
     templates           the pod templates of Deployments and other workloads
     bindings            removes Genie's keys from Bindings
     namespaces          the default and the allow-list of a namespace
+    network_choice      chooses a network for a pod from its namespace's list
     pod_definitions     pods that select definitions: refusals, and what is written into the pod
     definition_check    validates the definitions that a pod selects
     definitions         NetworkAttachmentDefinitions themselves: refusals and warnings

@@ -4,9 +4,9 @@ A live look-up, the only call to the API server while a review waits, happens in
 is sent once, with a deadline, within the limits of :mod:`webhook.lookups`:
 
 - The cache does not have the namespace yet. Without an answer there is no decision.
-- A new pod has no annotation ``cni``, and the cached namespace has no default. The API server may
-  have sent the pod because the namespace has got a default since. Without an answer the cached
-  namespace is used: a policy checks, too, that the default was filled in.
+- A new pod has no annotation ``cni``, and the cached namespace gives it no network. The API server
+  may have sent the pod because the namespace has got a default, or a list to choose from, since.
+  Without an answer the cached namespace is used: a policy checks that a network was filled in.
 - A pod or template selects a definition that the cache does not have, or that it would be refused
   for. Without an answer the pod is refused, or in the mode ``observe`` warned.
 """
@@ -32,6 +32,7 @@ from webhook.informer_caches import NAMESPACES, NOT_SYNCED
 from webhook.limits import Limits
 from webhook.lookups import NamespaceLookups
 from webhook.namespaces import admit_namespace
+from webhook.network_choice import resolve_choice
 from webhook.objects import TEMPLATE_PATHS, parse_pod, template_of
 from webhook.pods import PodRules, admit_pod, may_get_default
 from webhook.review import MalformedReviewError
@@ -82,6 +83,7 @@ class Handlers:
         self._template_rules = TemplateRules(
             settings.templates_invalid, settings.templates_doubtful, *common
         )
+        self._choose_minimum = settings.choose_minimum
         self._tenant_rules = settings.tenant_rules
         self._finder = finder
         self._cluster_default = cluster_default
@@ -100,12 +102,13 @@ class Handlers:
         namespace = self._caches.namespace(review.namespace)
         if namespace is None:
             namespace = await self._lookups.get(_namespace_name(review))
-        elif not namespace.default and may_get_default(review, pod):
+        elif not namespace.fills_in and may_get_default(review, pod):
             with contextlib.suppress(NoDecisionError):
                 namespace = await self._lookups.get_default(_namespace_name(review))
 
         selections, definitions, networks = NO_SELECTIONS, NO_DEFINITIONS, self._caches.networks
         if review.operation == "CREATE" and not pod.is_excluded:
+            namespace = self._resolve_choice(namespace, pod)
             selections, definitions = await self._select(pod, namespace, networks)
         if selections is NO_SELECTIONS:
             return self._equal_pods.admit(review, pod, namespace, networks)
@@ -153,6 +156,7 @@ class Handlers:
         selections, definitions, networks = NO_SELECTIONS, NO_DEFINITIONS, self._caches.networks
         if review.operation in {"CREATE", "UPDATE"}:
             template = parse_pod(template_of(review.object, review.kind))
+            namespace = self._resolve_choice(namespace, template)
             selections, definitions = await self._select(template, namespace, networks)
         return admit_workload(
             review,
@@ -162,6 +166,11 @@ class Handlers:
             selections=selections,
             definitions=definitions,
         )
+
+    def _resolve_choice(self, namespace: Namespace, pod: Pod) -> Namespace:
+        """Return *namespace* as a new pod finds it: with a default chosen from its list."""
+        networks = self._caches.networks
+        return resolve_choice(namespace, pod.annotations, networks, self._choose_minimum)
 
     async def _select(
         self, pod: Pod, namespace: Namespace, networks: ClusterNetworks

@@ -1,4 +1,6 @@
-"""The label ``cni-genie.io/defaulted``: it says whether a namespace has a default.
+"""The label ``cni-genie.io/defaulted``: it says whether pods of a namespace are given networks.
+
+They are where the namespace has a default, or a list of networks to choose from.
 
 The webhook sets the label when it admits a namespace. This loop corrects labels that were set by
 hand, restored from a backup, or became stale while no webhook ran. A wrong label never leads to a
@@ -91,7 +93,7 @@ class LabelReconciler:
         try:
             self._kube.patch(object_path(NAMESPACES, name), label_patch(namespace))
             self._count("done")
-            log.info("label corrected", namespace=name, defaulted=bool(namespace.default))
+            log.info("label corrected", namespace=name, defaulted=namespace.fills_in)
         except KubeError as error:
             if error.status in LOST_RACE:
                 self._count("stale")
@@ -108,7 +110,8 @@ def has_wrong_label(namespace: Namespace) -> bool:
 def label_patch(namespace: Namespace) -> Patch:
     """Return the JSON patch that corrects the label; it fails if the annotation has changed."""
     label = json_patch.pointer("metadata", "labels", keys.DEFAULTED)
-    if namespace.default:
-        annotation = json_patch.pointer("metadata", "annotations", keys.ANNOTATION)
-        return [json_patch.test(annotation, namespace.default), json_patch.add(label, "true")]
+    for key, value in ((keys.ANNOTATION, namespace.default), (keys.CHOOSE, namespace.choose)):
+        if value:
+            annotation = json_patch.pointer("metadata", "annotations", key)
+            return [json_patch.test(annotation, value), json_patch.add(label, "true")]
     return [json_patch.remove(label)]

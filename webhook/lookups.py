@@ -165,7 +165,7 @@ class NamespaceLookups(Lookups[Namespace]):
 
     def _keep(self, name: str, result: Namespace | None) -> None:
         super()._keep(name, result)
-        if result is None or not result.default:
+        if result is None or not result.fills_in:
             self._remember(name, self._without_default)
 
 

@@ -1,9 +1,9 @@
-"""Namespaces: validate the default, the allow-list and the limits when they are written.
+"""Namespaces: validate Genie's annotations when they are written: default, allow-list, limits, ….
 
 A value that can never be valid is refused. An unknown network is a warning, because namespaces are
 often applied before the nodes exist. On UPDATE only the keys whose value has changed are validated,
 and a namespace that is being deleted is never refused. The label for the webhook's selectors
-follows the default.
+follows the default and the list to choose from.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from webhook.annotation_check import SHOWN, combination_of, format_names, networ
 from webhook.decision import ALLOWED, Cause, Decision, deny, warning
 from webhook.ignored_keys import namespace_warnings
 from webhook.limits import CLUSTER, default_faults, limit_faults
+from webhook.network_choice import choice_conflicts, choice_faults
 from webhook.review import child, string_map
 from webhook.snapshot import HOST_PORTS_MODES, SCHEDULING_MODES, parse_namespace
 
@@ -112,6 +113,12 @@ def _causes(
         yield from _allowed_faults(new[keys.ALLOWED], is_valid_item)
     if changed & {keys.ANNOTATION, keys.ALLOWED}:
         yield from _conflicts(new, namespace, changed)
+    if keys.CHOOSE in changed:
+        yield from choice_faults(namespace)
+    if changed & {keys.CHOOSE, keys.ALLOWED} and len(new.get(keys.ALLOWED, "")) <= MAX_ALLOWED:
+        yield from choice_conflicts(
+            namespace, keys.CHOOSE if keys.CHOOSE in changed else keys.ALLOWED
+        )
     for key, words in _WORDS.items():
         word = new.get(key, "").strip(BLANKS)
         if key in changed and word and word not in words:
@@ -174,17 +181,18 @@ def _warnings(namespace: Namespace, networks: ClusterNetworks, changed: set[str]
     written = {
         keys.ANNOTATION: networks_of(namespace.default),
         keys.ALLOWED: [name for name in namespace.allowed or () if "/" not in name],
+        keys.CHOOSE: namespace.choices,
     }
-    for key in (keys.ANNOTATION, keys.ALLOWED):
+    for key, names in written.items():
         if key in changed and networks.known:
-            yield from _unknown(written[key], networks.known, _field(key))
+            yield from _unknown(names, networks.known, _field(key))
     if keys.ANNOTATION in changed:
         yield from _combination_warnings(namespace.default, networks)
     if changed & {keys.ANNOTATION, keys.ALLOWED} and namespace.allowed is not None:
         field = _field(keys.ALLOWED)
         if not namespace.allowed:
             yield f"{field}: the list is empty: pods in this namespace may not name any network"
-        if not namespace.default:
+        if not namespace.fills_in:
             yield (
                 f"{field}: the namespace has no default: "
                 f"pods without {quote(keys.ANNOTATION)} get the cluster's default network, "
@@ -213,8 +221,8 @@ def _combination_warnings(default: str, networks: ClusterNetworks) -> Iterator[s
 
 
 def _label_patch(labels: Mapping[str, str], namespace: Namespace) -> Patch:
-    """Return the patch that makes the label say whether there is a default."""
-    if not namespace.default:
+    """Return the patch that makes the label say whether pods are given networks."""
+    if not namespace.fills_in:
         return [json_patch.remove(_LABEL)] if keys.DEFAULTED in labels else []
     if namespace.labelled:
         return []

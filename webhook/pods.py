@@ -42,6 +42,13 @@ _ANNOTATIONS = json_patch.pointer("metadata", "annotations")
 _VALUE = json_patch.pointer("metadata", "annotations", keys.ANNOTATION)
 
 
+_ORIGINS = {
+    "namespace": "the default of namespace",
+    "choice": f"from {quote(keys.CHOOSE)} of namespace",
+}
+"""Where a value comes from that the pod's author did not write, by the source of the choice."""
+
+
 class PodRules(NamedTuple):
     """The settings that matter for pods."""
 
@@ -58,7 +65,11 @@ class PodRules(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """The value that a new pod gets; ``source`` is ``annotation``, ``namespace`` or ``node``."""
+    """The value that a new pod gets.
+
+    ``source`` is ``annotation``, ``namespace`` (its default), ``choice`` (from its list) or
+    ``node``.
+    """
 
     value: str
     source: str
@@ -150,6 +161,8 @@ def _create(
             "or set GENIE_NETWORKS of the webhook"
         )
 
+    if choice.source == "choice" and namespace.choice_warning:
+        warnings.append(warning(f"{FIELD}: {namespace.choice_warning}"))
     warnings += _absence_warnings(pod, result.networks, networks, scheduling)
     warnings += map(warning, result.warnings)
     value_patch = _patch_value(pod, result.normal)
@@ -182,12 +195,12 @@ def _choose(pod: Pod, namespace: Namespace, *, reads_selections: bool) -> Choice
     # A definition on the primary takes the place of the default.
     is_free = not (reads_selections and is_selecting(pod.annotations.get(keys.DEFAULT_NETWORK, "")))
     if namespace.default and is_free:
-        return Choice(namespace.default, "namespace")
+        return Choice(namespace.default, "choice" if namespace.is_choice else "namespace")
     return None if written is None else Choice("", "node")
 
 
 def _reason(choice: Choice, *, changed: bool, patched: bool) -> str:
-    if choice.source == "namespace":
+    if choice.source in _ORIGINS:
         return "defaulted"
     if changed:
         return "normalised"
@@ -196,9 +209,9 @@ def _reason(choice: Choice, *, changed: bool, patched: bool) -> str:
 
 def _causes(result: ValidationResult, choice: Choice, namespace_name: str) -> Iterator[Cause]:
     """Yield the causes of a refusal; only a cluster administrator can correct a default."""
-    origin = f" (the default of namespace {quote(namespace_name)})"
+    origin = f" ({_ORIGINS.get(choice.source)} {quote(namespace_name)})"
     for finding in result.findings:
-        if choice.source != "namespace":
+        if choice.source not in _ORIGINS:
             yield finding.refusal()
         elif finding.is_doubtful:
             yield finding.refusal(origin)
@@ -254,7 +267,8 @@ def _keeps(new: str | None, old: str | None, namespace: Namespace) -> bool:
     if old is None:
         return False
     if new is None:
-        return bool(namespace.default) and _normal(namespace.default) == _normal(old)
+        is_default = bool(namespace.default) and _normal(namespace.default) == _normal(old)
+        return is_default or old in namespace.choices
     return not new.strip(BLANKS) or _normal(new) == _normal(old)
 
 

@@ -12,6 +12,7 @@ from dispatcher.kube.settings import Names, ServiceSettings
 from dispatcher.nad.template_rules import ANY
 from dispatcher.nad.tenant_templates import TenantRules, read_templates
 from webhook.limits import CLUSTER, MAX_LIMIT
+from webhook.network_choice import DEFAULT_MINIMUM
 
 Severity = Literal["deny", "warn", "off"]
 Scheduling = Literal["required", "preferred", "off"]
@@ -54,6 +55,10 @@ class WebhookSettings(ServiceSettings):
     scheduling: Scheduling = "required"
     """node affinity that pods get for their networks; a namespace's annotation
     cni-genie.io/scheduling overrides it"""
+
+    choose_minimum: int = Field(DEFAULT_MINIMUM, ge=1, le=100)
+    """percent of the nodes with a network's label that must be able to attach it, before a pod gets
+    the network from its namespace's list cni-genie.io/choose"""
 
     templates_invalid: Severity = "deny"
     """what to do with a workload whose template can never give a valid pod"""

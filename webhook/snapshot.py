@@ -17,6 +17,7 @@ An example: two nodes, and ``GENIE_NETWORKS=gpu``, a network of nodes that do no
         promised={},
         multus={"multus"},
         dropped_count=0,
+        nodes={"canal": NodeCount(2, 2), "weave": NodeCount(1, 2)},
     )
 
 ``weave`` is present because n1 can attach it; on n2 it has no plugin types at present. There are
@@ -27,6 +28,7 @@ with. No node has a network ``multus``, so that name would mean Multus.
 from __future__ import annotations
 
 from collections import Counter
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dispatcher import keys, plugin_rules, plugin_types
@@ -59,7 +61,9 @@ MAX_KNOWN = 1024
 class Namespace(NamedTuple):
     """A namespace, as far as Genie is concerned.
 
-    ``default`` is as written, not normalised; empty if there is none. ``allowed`` is None without
+    ``default`` is as written, not normalised; empty if there is none. So is ``choose``, the list of
+    networks to choose from. For one pod, a choice may have become its ``default`` (``is_choice``),
+    with a ``choice_warning``: see :mod:`webhook.network_choice`. ``allowed`` is None without
     an allow-list. ``labelled`` says whether the label for the webhook's selector is there.
     ``scheduling`` is empty without the annotation. ``max_attachments`` and ``max_per_network`` are
     None if the cluster's limits apply. ``allows_host_ports`` says whether pods may ask for port
@@ -75,11 +79,24 @@ class Namespace(NamedTuple):
     max_attachments: int | None = None
     max_per_network: int | None = None
     allows_host_ports: bool = False
+    choose: str = ""
+    is_choice: bool = False
+    choice_warning: str = ""
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The networks to choose from, in order."""
+        return split_list(self.choose)
+
+    @property
+    def fills_in(self) -> bool:
+        """Whether pods that name no network get one at admission."""
+        return bool(self.default or self.choose)
 
     @property
     def label_is_right(self) -> bool:
-        """Whether the label agrees with the annotation."""
-        return self.labelled == bool(self.default)
+        """Whether the label agrees with the annotations."""
+        return self.labelled == self.fills_in
 
     def scheduling_or(self, setting: str) -> str:
         """Return the namespace's scheduling mode; *setting* if it has none, or an unknown one.
@@ -90,9 +107,20 @@ class Namespace(NamedTuple):
         return self.scheduling if self.scheduling in SCHEDULING_MODES else setting
 
 
+class NodeCount(NamedTuple):
+    """How many nodes can attach a network now, of those that have its label with any value."""
+
+    attachable: int
+    labelled: int
+
+
+NO_NODES = NodeCount(0, 0)
+
+
 class ClusterNetworks(NamedTuple):
     """The networks of the cluster: ``known`` by label or setting, ``present`` on some node.
 
+    ``nodes`` has the number of nodes of each network that some node has.
     ``plugin_types`` has one entry for each set of equal nodes, reduced to the plugins for which
     there are rules. ``promised`` has those of these networks that the setting names: nodes that do
     not exist yet may attach them. ``multus`` are the networks that some node attaches with Multus.
@@ -105,6 +133,7 @@ class ClusterNetworks(NamedTuple):
     promised: frozenset[str] = frozenset()
     multus: frozenset[str] = frozenset({MULTUS})
     dropped_count: int = 0
+    nodes: Mapping[str, NodeCount] = MappingProxyType({})
 
     def have_multus(self, names: Iterable[str]) -> bool:
         """Tell whether some node attaches one of *names* with Multus."""
@@ -134,6 +163,7 @@ def parse_namespace(namespace: Mapping[str, Any]) -> Namespace:
     annotations = metadata.get("annotations") or {}
     default = annotations.get(keys.ANNOTATION) or ""
     allowed = annotations.get(keys.ALLOWED)
+    choose = annotations.get(keys.CHOOSE) or ""
     return Namespace(
         name=metadata.get("name") or "",
         default=default if default.strip(BLANKS) else "",
@@ -143,6 +173,7 @@ def parse_namespace(namespace: Mapping[str, Any]) -> Namespace:
         terminating=bool(metadata.get("deletionTimestamp")),
         max_attachments=parse_limit(annotations.get(keys.MAX_ATTACHMENTS) or ""),
         max_per_network=parse_limit(annotations.get(keys.MAX_PER_NETWORK) or ""),
+        choose=choose if choose.strip(BLANKS) else "",
         allows_host_ports=(annotations.get(keys.HOST_PORTS) or "").strip(BLANKS) == "allow",
     )
 
@@ -199,7 +230,19 @@ def merge_nodes(nodes: Iterable[NodeNetworks], listed: Iterable[str] = ()) -> Cl
         promised=limited.intersection(listed),
         multus=frozenset({MULTUS} - named).union(*(node.multus for node in distinct)),
         dropped_count=len(named.union(*(node.dropped for node in distinct)) - known_or_listed),
+        nodes=_count_nodes(distinct, known),
     )
+
+
+def _count_nodes(
+    distinct: Mapping[NodeNetworks, int], known: frozenset[str]
+) -> dict[str, NodeCount]:
+    attachable, labelled = Counter[str](), Counter[str]()
+    for node, number in distinct.items():
+        for name, is_attachable in node.pairs:
+            labelled[name] += number
+            attachable[name] += number * is_attachable
+    return {name: NodeCount(attachable[name], labelled[name]) for name in known & labelled.keys()}
 
 
 def _plugin_types(

@@ -132,6 +132,7 @@ def explain(
             session.default_network,
             session.limits,
             session.definitions,
+            session.choose_minimum,
         )
         for kind, own, name, value in subjects
         if value is not None

@@ -142,6 +142,19 @@ def test_nor_can_one_while_no_webhook_runs(down: Cluster) -> None:
         starts(down, "greedy-too")
 
 
+def test_pods_of_a_list_to_choose_from_are_refused_while_no_webhook_runs(down: Cluster) -> None:
+    """Nothing has chosen for them. A pod that names its network is created."""
+    lists = {"choosing": "weave,canal", "choosing-badly": ",", "choosing-long": "x," * 60_000}
+    client = api(down)
+    with spaces(down, {name: {"cni-genie.io/choose": each} for name, each in lists.items()}):
+        for name in lists:
+            path = f"/api/v1/namespaces/{name}/pods?dryRun=All"
+            for value in (None, ""):
+                with pytest.raises(KubeError, match=f'"cni-genie.io/choose" of namespace "{name}"'):
+                    client.create(path, pod(value))
+            client.create(path, pod("canal"))
+
+
 _client: list[Kube] = []
 
 

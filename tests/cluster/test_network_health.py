@@ -1,5 +1,7 @@
 """The label of a network follows its health: STATUS, and failed ADDs where it has no STATUS.
 
+Pods of a namespace with a list to choose from get another network meanwhile.
+
 Shortened: STATUS is asked every second instead of every 30, and counts after 3 seconds, not 60.
 """
 
@@ -59,37 +61,74 @@ def wait_for_label(cluster: Cluster, value: str) -> None:
     cluster.wait_for(lambda: label(cluster, NODE, MOODY) == value, 120, f"the label {value}")
 
 
-def test_a_network_whose_status_fails_loses_its_label_until_it_recovers(
+def test_pods_get_the_next_network_while_the_status_of_the_first_fails(
     cluster: Cluster, namespace: str
 ) -> None:
-    """Event, metric and doctor have the network's own sentence; the default network stays."""
+    """Event, metric and doctor have the network's own sentence; the first is back when it recovers.
+
+    A pod that names the network waits for it.
+    """
     node = cluster.node(NODE)
+    choose = f"cni-genie.io/choose={MOODY},canal"
+    cluster.kubectl("annotate", "namespace", namespace, choose)
     with (
         agent_settings(cluster, status_seconds=1, gone_seconds=3),
         moody_network(cluster, "1.1.0"),
     ):
+        assert create(cluster, namespace, "before") == ""
+        wait_until_ready(cluster, namespace, "before")
         node.run(["touch", DOWN])
         wait_for_label(cluster, "false")
         reason = "STATUS of the network returned code 50: the daemon does not answer"
         shown = f'genie_agent_network_unavailable{{network="{MOODY}",reason="{reason}"}} 1.0'
         assert shown in metrics(cluster, NODE)
-        cluster.wait_for(
-            lambda: any(
-                reason in each for each in node_events(cluster, NODE, "NetworkUnavailable")
-            ),
-            120,
-            "the Event",
-        )
+        wait_for_event(cluster, reason)
         doctor = node.run(["/opt/cni/bin/genie", "doctor"], check=False).stdout
         assert f'problem: network: network "{MOODY}": {reason}' in doctor
-        assert label(cluster, NODE, "canal") == "true"
 
         cluster.apply(pod_manifest("waits", MOODY), "-n", namespace)
+        cluster.wait_for(
+            lambda: "only 0 of 1 node can attach" in create(cluster, namespace, "checks", dry=True),
+            120,
+            "the webhook to know of the label",
+        )
+        create(cluster, namespace, "meanwhile")
+        wait_until_ready(cluster, namespace, "meanwhile")
+
         node.run(["rm", DOWN])
         wait_for_label(cluster, "true")
         wait_until_ready(cluster, namespace, "waits")
-        assert interfaces(cluster, "waits", namespace)["eth0"].bridge == "moody0"
+        assert create(cluster, namespace, "after") == ""
+        wait_until_ready(cluster, namespace, "after")
+        bridges = {
+            name: interfaces(cluster, name, namespace)["eth0"].bridge
+            for name in ("before", "meanwhile", "waits", "after")
+        }
+        assert bridges == {
+            "before": "moody0",
+            "meanwhile": "canal0",
+            "waits": "moody0",
+            "after": "moody0",
+        }
         cluster.kubectl("delete", "pods", "--all", "-n", namespace, "--grace-period=1")
+
+
+def create(cluster: Cluster, namespace: str, name: str, *, dry: bool = False) -> str:
+    """Create a pod that lets Genie choose its network; return the warnings."""
+    manifest = json.dumps(pod_manifest(name, ""))
+    options = ("--dry-run=server",) if dry else ()
+    return cluster.kubectl(
+        "create", "-f", "-", "-n", namespace, *options, input=manifest
+    ).stderr.strip()
+
+
+def wait_for_event(cluster: Cluster, words: str) -> None:
+    """Wait until an Event says with these words why the network is not available."""
+    cluster.wait_for(
+        lambda: any(words in each for each in node_events(cluster, NODE, "NetworkUnavailable")),
+        120,
+        f"an Event with {words}",
+    )
 
 
 def test_a_network_whose_adds_fail_loses_its_label_until_one_succeeds(
@@ -102,14 +141,7 @@ def test_a_network_whose_adds_fail_loses_its_label_until_one_succeeds(
         for name in ("one", "two"):
             cluster.apply(pod_manifest(name, MOODY), "-n", namespace)
         wait_for_label(cluster, "false")
-        cluster.wait_for(
-            lambda: any(
-                "ADD failed for 2 pods" in each
-                for each in node_events(cluster, NODE, "NetworkUnavailable")
-            ),
-            120,
-            "the Event",
-        )
+        wait_for_event(cluster, "ADD failed for 2 pods")
         node.run(["rm", DOWN])
         wait_for_label(cluster, "true")
         wait_until_ready(cluster, namespace, "one", "two")

@@ -39,6 +39,7 @@
 {{- define "genie.webhookSettings" -}}
 GENIE_NETWORKS: {{ join "," .Values.webhook.networks | quote }}
 GENIE_SCHEDULING: {{ .Values.webhook.scheduling }}
+GENIE_CHOOSE_MINIMUM: {{ .Values.webhook.chooseMinimum | quote }}
 {{- if .Values.webhook.hostNetwork }}
 GENIE_PORT: "10443"
 GENIE_PROBE_PORT: "10080"

@@ -22,11 +22,12 @@ from tests.unit.kubectl_genie.builders import (
     FakeAPI,
     node,
     pod,
+    workload,
 )
 from webhook.network_objects import NetworkStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from typer.testing import Result
 
@@ -276,6 +277,35 @@ def test_a_pod_that_exists_is_explained(run: Run) -> None:
     objects = {**CLUSTER, "/api/v1/namespaces/shop/pods/web": pod("web", "weave,canal")}
     result = run("explain", "web", "-n", "shop", objects=objects)
     assert (result.exit_code, result.stdout) == (0, EXPLAINED)
+
+
+@pytest.mark.parametrize(
+    ("minimum", "forbidden", "network"),
+    [
+        pytest.param("50", (), "weave", id="half of the nodes are enough"),
+        pytest.param("51", (), "canal", id="half of the nodes are too few"),
+        pytest.param("51", WITHOUT_NODES, "canal", id="by the published networks"),
+        pytest.param("50", WITHOUT_NODES, "weave", id="by the published networks, enough"),
+    ],
+)
+def test_a_pod_whose_network_is_chosen_is_explained(
+    run: Run, minimum: str, forbidden: Sequence[str], network: str
+) -> None:
+    """From the list of its namespace, the nodes, and the webhook's own setting."""
+    webhook = workload("Deployment", "genie-webhook", 2, 2)
+    [container, _] = webhook["spec"]["template"]["spec"]["containers"]
+    container["env"] = [{"name": "GENIE_CHOOSE_MINIMUM", "value": minimum}]
+    shop = {"metadata": {"name": "shop", "annotations": {keys.CHOOSE: "weave,canal"}}}
+    objects = {
+        **PUBLISHED,
+        f"{APPS}/deployments": [webhook],
+        "/api/v1/namespaces": [shop],
+        "/api/v1/namespaces/shop/pods/web": pod("web", ""),
+    }
+    result = run("explain", "web", "-n", "shop", objects=objects, forbidden=forbidden)
+    first, attachment, *_ = result.stdout.splitlines()
+    assert first == "Pod shop/web: chosen by the list of its namespace, by availability"
+    assert attachment.split() == ["eth0", network, "(primary)"]
 
 
 def test_attachments_that_are_ignored_are_marked(run: Run, tmp_path: Path) -> None:

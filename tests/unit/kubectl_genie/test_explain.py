@@ -4,17 +4,27 @@ from typing import Any
 
 import pytest
 
-from cli.explain import BY_ANNOTATION, BY_CLUSTER, BY_NAMESPACE, BY_NOBODY, Planned, explain
+from cli.explain import (
+    BY_ANNOTATION,
+    BY_CHOICE,
+    BY_CLUSTER,
+    BY_NAMESPACE,
+    BY_NOBODY,
+    Planned,
+    explain,
+)
 from cli.facts import read_node
 from tests.unit.kubectl_genie.builders import node
-from webhook.snapshot import ClusterNetworks, Namespace
+from webhook.snapshot import ClusterNetworks, Namespace, NodeCount
 
 NODES = [
     read_node(node("n1", canal="true", weave="true")),
     read_node(node("n2", canal="true", weave="false")),
 ]
 NETWORKS = ClusterNetworks(
-    known=frozenset({"canal", "weave"}), present=frozenset({"canal", "weave"})
+    known=frozenset({"canal", "weave"}),
+    present=frozenset({"canal", "weave"}),
+    nodes={"canal": NodeCount(2, 2), "weave": NodeCount(1, 2)},
 )
 SHOP = Namespace(name="shop")
 
@@ -27,6 +37,7 @@ def pod(cni: str | None = None, **spec: Any) -> dict[str, Any]:
 CHOICES = [
     pytest.param(pod("weave,canal@net1"), SHOP, BY_ANNOTATION, ["eth0", "net1"], id="annotation"),
     pytest.param(pod(), SHOP._replace(default="weave"), BY_NAMESPACE, ["eth0"], id="namespace"),
+    pytest.param(pod(), SHOP._replace(choose="weave"), BY_CHOICE, ["eth0"], id="list"),
     pytest.param(pod(), SHOP, BY_CLUSTER, ["eth0"], id="cluster"),
     pytest.param(pod(" "), SHOP, BY_CLUSTER, ["eth0"], id="a blank annotation"),
     pytest.param(
@@ -70,6 +81,24 @@ def test_nodes_qualify_if_they_can_attach_every_network() -> None:
     assert result.attachments[0] == Planned("eth0", "canal", is_primary=True)
     result = explain("Pod shop/web", pod("canal"), SHOP, NODES, NETWORKS, "canal")
     assert result.nodes == ("n1", "n2")
+
+
+@pytest.mark.parametrize(
+    ("minimum", "network"),
+    [
+        pytest.param(50, "weave", id="half of the nodes are enough"),
+        pytest.param(51, "canal", id="half of the nodes are too few"),
+    ],
+)
+def test_a_choice_from_the_list_is_the_webhooks(minimum: int, network: str) -> None:
+    """By what the nodes can attach now, and the webhook's setting."""
+    namespace = SHOP._replace(choose="weave,canal")
+    result = explain("Pod shop/web", pod(""), namespace, NODES, NETWORKS, "canal", minimum=minimum)
+    assert [each.network for each in result.attachments] == [network]
+    assert bool(result.warnings) == (network == "canal")
+    offline = explain("Pod shop/web", pod(""), namespace, None, None, "canal", minimum=minimum)
+    assert [each.network for each in offline.attachments] == ["weave"]
+    assert offline.warnings == ()
 
 
 def test_a_refusal_is_the_webhooks() -> None:

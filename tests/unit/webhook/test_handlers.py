@@ -10,13 +10,13 @@ from structlog.testing import capture_logs
 
 from dispatcher.kube.client import KubeError
 from tests.unit.apiserver import Api, delay, fail, namespace_object, node_object
-from tests.unit.webhook.builders import pod, review
+from tests.unit.webhook.builders import pod, review, workload
 from webhook.decision import Decision, NoDecisionError
 from webhook.handlers import Handlers
 from webhook.informer_caches import MAX_LOG_INTERVALS, InformerCaches
 from webhook.review import MalformedReviewError
 from webhook.settings import WebhookSettings
-from webhook.snapshot import ClusterNetworks
+from webhook.snapshot import ClusterNetworks, NodeCount
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,7 +64,9 @@ def rig() -> Iterator[HandlersRig]:
 def test_networks_are_the_nodes_and_the_settings(rig: HandlersRig) -> None:
     """Known by label or by setting; present by label."""
     known = frozenset({"weave", "flannel"})
-    assert rig.caches.networks == ClusterNetworks(known=known, present=frozenset({"weave"}))
+    assert rig.caches.networks == ClusterNetworks(
+        known=known, present=frozenset({"weave"}), nodes={"weave": NodeCount(1, 1)}
+    )
     assert rig.caches.networks is rig.caches.networks
 
 
@@ -125,6 +127,26 @@ def test_a_default_younger_than_the_cache_is_asked_for(rig: HandlersRig) -> None
     """The API server sent the pod because its namespace has a default; the cache is late."""
     rig.api.add(namespace_object("team-a", {"cni": "weave"}))
     assert rig.admit(None).reason == "defaulted"
+
+
+@pytest.mark.parametrize(("minimum", "network"), [(50, "weave"), (51, "canal")])
+def test_a_network_is_chosen_by_the_nodes_and_the_setting(minimum: int, network: str) -> None:
+    """Of two nodes, one can attach weave. A DaemonSet there needs no label of a node."""
+    rig = HandlersRig(start=False, choose_minimum=minimum)
+    labels = {"network.cni-genie.io/weave": "false", "network.cni-genie.io/canal": "true"}
+    rig.api.add(node_object("n2", labels))
+    rig.api.add(namespace_object("choosing", {"cni-genie.io/choose": "weave,canal"}))
+    rig.caches.start()
+    assert rig.caches.namespaces_cache.wait(5)
+    assert rig.caches.nodes_cache.wait(5)
+    try:
+        decision = rig.admit("", "choosing")
+        assert (decision.audit["source"], decision.audit["networks"]) == ("choice", network)
+        assert rig.admit("weave", "choosing").audit["source"] == "annotation"
+        daemons = review(workload("", "DaemonSet", namespace="choosing"))
+        assert asyncio.run(rig.handlers.workloads(daemons)).warnings == ()
+    finally:
+        rig.close()
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from webhook.snapshot import Namespace
 RIGHT = {
     "with": Namespace("with", default="weave", labelled=True),
     "without": Namespace("without"),
+    "choosing": Namespace("choosing", choose="weave", labelled=True),
     "dying": Namespace("dying", default="weave", terminating=True),
 }
 WRONG = {
@@ -66,6 +67,18 @@ def test_only_what_is_wrong_is_mended() -> None:
                 {"op": "add", "path": PATH, "value": "true"},
             ],
             id="added-if-the-default-is-still-so",
+        ),
+        pytest.param(
+            Namespace("choosing", choose="weave, canal"),
+            [
+                {
+                    "op": "test",
+                    "path": "/metadata/annotations/cni-genie.io~1choose",
+                    "value": "weave, canal",
+                },
+                {"op": "add", "path": PATH, "value": "true"},
+            ],
+            id="added-if-the-list-is-still-so",
         ),
         pytest.param(WRONG["labelled"], [{"op": "remove", "path": PATH}], id="removed"),
     ],

@@ -143,6 +143,7 @@ def test_no_expression_uses_a_key_that_is_not_ours() -> None:
     assert ours == {
         keys.ALLOWED,
         keys.ATTACHMENTS,
+        keys.CHOOSE,
         keys.ATTACHMENTS_LABEL,
         keys.DEFAULTED,
         keys.SCHEDULING,

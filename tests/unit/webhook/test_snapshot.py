@@ -11,6 +11,7 @@ from webhook.snapshot import (
     MAX_PER_NODE,
     ClusterNetworks,
     Namespace,
+    NodeCount,
     NodeNetworks,
     merge_nodes,
     parse_namespace,
@@ -54,6 +55,10 @@ def meta(
             id="scheduling",
         ),
         pytest.param(
+            meta({"cni-genie.io/choose": " weave\n"}), Namespace("n", choose=" weave\n"), id="list"
+        ),
+        pytest.param(meta({"cni-genie.io/choose": " \n"}), Namespace("n"), id="blank list"),
+        pytest.param(
             meta({"cni-genie.io/host-ports": " allow\n"}),
             Namespace("n", allows_host_ports=True),
             id="host ports",
@@ -90,7 +95,9 @@ def test_networks_of_a_cluster() -> None:
         parse_node(meta()),
     ]
     assert merge_nodes(nodes, ("flannel",)) == ClusterNetworks(
-        known=frozenset({"weave", "canal", "flannel"}), present=frozenset({"weave"})
+        known=frozenset({"weave", "canal", "flannel"}),
+        present=frozenset({"weave"}),
+        nodes={"weave": NodeCount(1, 2), "canal": NodeCount(0, 1)},
     )
     assert merge_nodes([]) == ClusterNetworks()
 
