@@ -75,10 +75,10 @@ def test_the_audit_log_says_what_was_decided(
     ours = {f"pods.cni-genie.io/{key}": value for key, value in said.items()}
 
     def is_said() -> bool:
-        lines = cluster.control_plane.audit_log.read_text().rpartition("\n")[0].splitlines()
         return any(
             entry["objectRef"].get("name") == name and ours.items() <= entry["annotations"].items()
-            for entry in map(json.loads, lines)
+            for entry in cluster.control_plane.audit_entries()
+            if entry["objectRef"]["resource"] == "pods"
         )
 
     cluster.wait_for(is_said, 120, f"{ours} in the audit log")

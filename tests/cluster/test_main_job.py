@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.cluster.support.agents import pod_events
+from tests.cluster.support.control_plane import api_server_down
 from tests.cluster.support.observe import default_routes, http_status, interfaces
 from tests.cluster.support.pods import (
     EXAMPLES,
@@ -218,13 +219,9 @@ def test_a_sandbox_is_released_while_the_api_server_is_down(
     sandbox = cluster.sandbox_of("orphan", namespace)
     assert sandbox in node.records()
     addresses = {a for i in interfaces(cluster, "orphan", namespace).values() for a in i.addresses}
-    cluster.control_plane.stop("kube-apiserver")
-    try:
+    with api_server_down(cluster):
         node.sandbox("stop", sandbox)
         assert sandbox not in node.records()
         held = {a for n in NETWORKS for a in node.addresses(n)}
         assert not addresses & held
-    finally:
-        cluster.control_plane.start("kube-apiserver")
-        cluster.control_plane.wait_until_ready()
     cluster.kubectl("delete", "pod", "orphan", "-n", namespace, "--wait=true")

@@ -22,7 +22,8 @@ import pytest
 
 from dispatcher.reaper.cri import CRIError
 from tests.cluster.support import sandboxes
-from tests.cluster.support.agents import CONFLIST, LAUNCHER, agent_settings, metrics, node_events
+from tests.cluster.support.agents import agent_settings, metrics, node_events
+from tests.cluster.support.plugin_calls import call
 from tests.devcluster.network.networks import NETWORKS
 
 if TYPE_CHECKING:
@@ -100,18 +101,6 @@ def held(node: Node, *more: str) -> tuple[dict[str, list[str]], list[str]]:
 
 
 # ---- the runtime does not know the container
-
-
-def call(node: Node, command: str, container: str, *, check: bool = True, **conf: Any) -> None:
-    """Call the installed plugin as a runtime does, for the network namespace of the same name."""
-    own = json.loads(node.path(CONFLIST).read_text())["plugins"][0]
-    environment = [
-        "env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", f"CNI_COMMAND={command}",
-        f"CNI_CONTAINERID={container}", f"CNI_NETNS=/run/netns/{container}", "CNI_IFNAME=eth0",
-        "CNI_PATH=/opt/cni/bin",
-    ]  # fmt: skip
-    given = json.dumps({**own, "name": "genie", "cniVersion": "1.0.0", **conf})
-    node.run([*environment, LAUNCHER], input=given, check=check)
 
 
 def chosen(networks: str, **more: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import ssl
 import time
 import urllib.error
 import urllib.request
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.devcluster.commands import ClusterError
 from tests.devcluster.credentials import Credentials, write_kubeconfig
@@ -31,10 +31,13 @@ _AUDIT_POLICY = {
             "verbs": ["create"],
             "resources": [{"group": "", "resources": ["pods"]}],
         },
+        {"level": "Metadata", "users": ["system:serviceaccount:genie-system:genie-agent"]},
+        {"level": "Metadata", "resources": [{"group": "k8s.cni.cncf.io"}]},
         {"level": "None"},
     ],
 }
-"""Log who created which pod, with the annotations of admission and without the object."""
+"""Log who created which pod, with the annotations of admission and without the object; every
+request of an agent of Genie; and who reads NetworkAttachmentDefinitions."""
 
 
 class ControlPlane:
@@ -144,7 +147,7 @@ class ControlPlane:
             f"--service-account-key-file={files.folder / 'service-accounts.pub'}",
             f"--service-account-signing-key-file={files.key('service-accounts')}",
             f"--audit-policy-file={self._audit_policy}",
-            f"--audit-log-path={self.audit_log}",
+            f"--audit-log-path={self._audit_log}",
         ]
 
     def _controller_manager_flags(self) -> list[str]:
@@ -170,9 +173,13 @@ class ControlPlane:
         return self._layout.control_plane / f"{user.removeprefix('system:')}.kubeconfig"
 
     @property
-    def audit_log(self) -> Path:
-        """The API server's audit log, with one JSON object per line."""
+    def _audit_log(self) -> Path:
         return self._layout.logs / "audit.log"
+
+    def audit_entries(self) -> list[dict[str, Any]]:
+        """Return the entries of the API server's audit log so far."""
+        complete, _, _ = self._audit_log.read_text().rpartition("\n")
+        return [json.loads(line) for line in complete.splitlines()]
 
     @property
     def _audit_policy(self) -> Path:

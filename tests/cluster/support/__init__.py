@@ -7,6 +7,8 @@ What is where:
     observe          a pod's interfaces and routes, read from inside it
     agents           the agents: settings, modes, labels, Events, metrics
     definitions      the custom resource of NetworkAttachmentDefinitions, and objects of it
+    plugin_calls     calls of the installed plugin, as of a container runtime
+    control_plane    an API server that is away, and etcd restored from a backup
     admission        namespaces, reviews and webhook configurations for tests of admission
     outside_webhook  the webhook as a process of the machine, for clusters without nodes
     chart_values     values of the chart that make sense together

@@ -106,7 +106,7 @@ def attachments(node: Node, pods: Iterable[dict[str, Any]]) -> Attachments:
 def leftovers(node: Node) -> dict[str, list[str]]:
     """Return what the node has for containers that do not run, by category; empty if nothing."""
     living = set(node.ctr("tasks", "ls", "-q").stdout.split())
-    own = {"", "journal"}  # .gc.lock, and the journal for the agent
+    own = {"", "journal", "nad"}  # .gc.lock, the journal for the agent, copies of definitions
     state = {file.name for file in node.path("/var/lib/cni/genie").iterdir()}
     results = [file.name for file in node.path("/var/lib/cni/results").iterdir()]
     rules = node.run(["sh", "-ec", "iptables-save; ip6tables-save"]).stdout

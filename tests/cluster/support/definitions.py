@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 from typing import TYPE_CHECKING, Any
 
-from tests.devcluster.genie import NAMESPACE
+from dispatcher import keys
+from tests.cluster.support.pods import pod_manifest
+from tests.devcluster.genie import NAMESPACE, install_genie
 from tests.devcluster.helm import PLAIN, render
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.devcluster.cluster import Cluster
+    from tests.devcluster.node.node import Node
 
 OBSERVE = "observe"
+ENFORCE = "enforce"
+LABEL = "node.cni-genie.io/attachments"
 
 CRD: dict[str, Any] = {
     "apiVersion": "apiextensions.k8s.io/v1",
@@ -60,6 +67,50 @@ def definition(namespace: str, name: str, config: Any) -> dict[str, Any]:
         "metadata": {"namespace": namespace, "name": name},
         "spec": {"config": json.dumps(config)},
     }
+
+
+def bridge(name: str, subnet: int) -> dict[str, Any]:
+    """Return a plugin with addresses of 10.*subnet*.0.0/24 on a bridge of this name."""
+    ipam = {"type": "host-local", "ranges": [[{"subnet": f"10.{subnet}.0.0/24"}]]}
+    conf = {"cniVersion": "1.0.0", "type": "bridge", "bridge": name}
+    return {**conf, "isGateway": True, "ipam": ipam}
+
+
+def selecting(name: str, networks: Any, **annotations: str) -> dict[str, Any]:
+    """Return a pod that selects definitions: a text, or the list of the JSON form."""
+    text = networks if isinstance(networks, str) else json.dumps(networks)
+    return pod_manifest(name, None, annotations={keys.NETWORKS: text, **annotations})
+
+
+def apply(cluster: Cluster, *objects: dict[str, Any], namespace: str = "default") -> None:
+    """Apply *objects* in one call of kubectl, in this order."""
+    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
+    cluster.kubectl("apply", "--server-side", "-n", namespace, "-f", "-", input=text)
+
+
+def copy_of(node: Node, namespace: str, name: str) -> Path:
+    """Return the file of a definition's copy on *node*."""
+    return node.path(f"/var/lib/cni/genie/nad/{namespace}/{name}")
+
+
+@contextlib.contextmanager
+def definitions_enforced(cluster: Cluster) -> Iterator[None]:
+    """Install Genie with the mode enforce, in a cluster with the custom resource; restore both."""
+    name = CRD["metadata"]["name"]
+    apply(cluster, CRD)
+    cluster.kubectl("wait", "--for=condition=Established", f"crd/{name}", "--timeout=30s")
+    try:
+        install_genie(cluster, values={"attachmentDefinitions": {"mode": ENFORCE}})
+        for node in cluster.nodes:
+            cluster.wait_for(functools.partial(_attaches, cluster, node), 60, f"{node}'s label")
+        yield
+    finally:
+        install_genie(cluster)
+        cluster.kubectl("delete", "crd", name)
+
+
+def _attaches(cluster: Cluster, node: str) -> bool:
+    return bool(cluster.get("node", node)["metadata"]["labels"].get(LABEL) == "true")
 
 
 @contextlib.contextmanager

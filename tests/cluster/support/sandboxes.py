@@ -36,9 +36,14 @@ def describe(node: Node) -> str:
     return cri.call(node.path(SOCKET), STATUS, verbose).decode(errors="replace")
 
 
-def run(node: Node, name: str, networks: str) -> str:
-    """Create a sandbox for a pod with the annotation *networks*; return its id. Raises CRIError."""
-    answer = cri.call(node.path(SOCKET), RUN, request(node, name, networks), seconds=SECONDS)
+def run(node: Node, name: str, annotations: Mapping[str, str] | str) -> str:
+    """Create a sandbox for a pod with *annotations*; return its id. Raises CRIError.
+
+    A text is the value of the annotation ``cni``.
+    """
+    if isinstance(annotations, str):
+        annotations = {"cni": annotations}
+    answer = cri.call(node.path(SOCKET), RUN, request(node, name, annotations), seconds=SECONDS)
     [sandbox] = [value for number, value in cri.fields(answer) if number == 1]
     return sandbox.decode()
 
@@ -60,7 +65,7 @@ def end_many(node: Node, ids: list[str]) -> None:
         list(executor.map(end, ids))
 
 
-def request(node: Node, name: str, networks: str) -> bytes:
+def request(node: Node, name: str, annotations: Mapping[str, str]) -> bytes:
     """Return a RunPodSandboxRequest."""
     pod = {"name": name, "uid": f"uid-{name}", "namespace": "sandboxes"}
     labels = {f"io.kubernetes.pod.{key}": value for key, value in pod.items()}
@@ -69,7 +74,7 @@ def request(node: Node, name: str, networks: str) -> bytes:
         + _field(2, name.encode())
         + _field(3, f"/var/log/pods/{name}".encode())
         + _map(6, labels)
-        + _map(7, {"cni": networks})
+        + _map(7, annotations)
         + _field(8, _field(1, node.layout.cgroup.encode()))
     )
     return _field(1, config)
