@@ -24,6 +24,7 @@ from dispatcher import keys
 from dispatcher.cni_result import default_gateways
 from dispatcher.kube.client import MERGE_PATCH, KubeClient
 from dispatcher.kube.errors import LOST_RACE, KubeError
+from dispatcher.nad.configuration import DELEGATING
 from dispatcher.node import atomic_file
 from dispatcher.state.store import read_file
 
@@ -49,12 +50,18 @@ RETRY_SECONDS = 30.0
 def network_status(record: Record) -> str | None:
     """Return the annotation's value for *record*, or None if it is not complete.
 
-    The primary comes first, then the secondaries in the order of the list.
+    The primary comes first, then the secondaries in the order of the list. None, too, if a plugin
+    attaches definitions itself, as ``multus`` does: it writes the annotation, with all of them.
     """
-    if not record.is_complete:
+    if not record.is_complete or _is_delegated(record):
         return None
     primary_first = sorted(record.attachments, key=lambda each: not each.is_primary)
     return json.dumps([_entry(attachment) for attachment in primary_first])
+
+
+def _is_delegated(record: Record) -> bool:
+    types = (plugin_type for each in record.attachments for plugin_type in each.conf.types)
+    return not DELEGATING.keys().isdisjoint(types)
 
 
 def _entry(attachment: Attachment) -> dict[str, Any]:
@@ -146,7 +153,8 @@ class NetworkStatusWriter:
             record = cached.record
             # A record that shrinks is being released.
             has_shrunk = record and len(record.attachments) < self._written_count(record)
-            if record and not has_shrunk and record.is_complete and all(record.pod):
+            is_whole = record and not has_shrunk and record.is_complete
+            if record and is_whole and all(record.pod) and not _is_delegated(record):
                 last[record.pod] = record
         now = self._clock()
         return [

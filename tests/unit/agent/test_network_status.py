@@ -197,6 +197,17 @@ def test_each_record_is_written_once_by_namespace_name_and_uid(
     assert list(body["metadata"]["annotations"]) == ["k8s.v1.cni.cncf.io/network-status"]
 
 
+def test_multus_writes_the_status_of_its_pods_itself(tmp_path: Path) -> None:
+    """With its definitions, of which Genie knows nothing, so nothing is written over it."""
+    record = make_record()
+    record.attachments[0].conf.plugins[0]["type"] = "multus"
+    assert network_status(record) is None
+    store.write_synced(str(tmp_path), record)
+    api = make_api()
+    NetworkStatusWriter(api.client(), tmp_path).publish(RecordCache(tmp_path).read())
+    assert api.applied == []
+
+
 def test_while_the_api_server_is_away_it_stays_due(records: RecordCache, tmp_path: Path) -> None:
     """It is written when the API server is back."""
     api = make_api()
