@@ -157,7 +157,9 @@ def table(rounds: dict[int, dict[str, list[Round]]], load: float) -> str:
     date = time.strftime("%Y-%m-%d")
     rows += ["", f"- All in milliseconds; medians of {turns} rounds. The slowest pod ends them."]
     rows += [f"- Aim: 32 ADDs take at most {AIM} times as long as direct calls; met: {met}."]
+    scheduling = "before other programs" if os.sched_getscheduler(0) else "ordinary"
     rows += [f"- {os.cpu_count()} processors; load average at the start: {load:.1f}; date: {date}."]
+    rows += [f"- Scheduling: {scheduling}."]
     return "\n".join(rows)
 
 
