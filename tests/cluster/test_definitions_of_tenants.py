@@ -110,9 +110,7 @@ def test_no_attack_of_a_tenant_reaches_the_node(
     expected = attacks(namespace)
     create(cluster, tenant, *hostile_definitions(namespace))
     folder = cluster.node(NODE).path(f"/var/lib/cni/genie/nad/{namespace}")
-    cluster.wait_for(
-        lambda: folder.exists() and len([*folder.iterdir()]) == len(expected), 30, "all copies"
-    )
+    cluster.wait_for(lambda: all((folder / name).exists() for name in expected), 30, "all copies")
     copies = {name: json.loads((folder / name).read_text()) for name in expected}
     for name, (_, part) in expected.items():
         assert part in copies[name]["refused"], name
