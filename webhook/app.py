@@ -33,6 +33,7 @@ from webhook.body_reader import (
     ClientDisconnectedError,
 )
 from webhook.decision import NoDecisionError
+from webhook.http_exchange import WHOLE_BODY
 from webhook.limits import OVER_LIMIT
 from webhook.review import MalformedReviewError, Review, encode_response, object_name, parse_review
 
@@ -138,7 +139,7 @@ class Endpoint:
         """Answer one request (ASGI)."""
         self._metrics.in_flight += 1
         try:
-            status, headers, body = await self._answer(dict(scope["headers"]), receive)
+            status, headers, body = await self._answer(scope, receive)
         finally:
             self._metrics.in_flight -= 1
 
@@ -147,7 +148,7 @@ class Endpoint:
         await send({"type": "http.response.body", "body": body})
 
     async def _answer(
-        self, headers: Mapping[bytes, bytes], receive: Receive
+        self, scope: Scope, receive: Receive
     ) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
         """Return status, headers and body.
 
@@ -156,7 +157,7 @@ class Endpoint:
         """
         started = time.perf_counter()
         try:
-            review = parse_request(await _read_body(headers, receive, self._body_reader))
+            review = parse_request(await _read_body(scope, receive, self._body_reader))
             body, decision = await self._decide(review)
         except RequestRefusedError as refusal:
             _log_refusal(self._name, refusal)
@@ -184,14 +185,15 @@ class Endpoint:
             ) from error
 
 
-async def _read_body(
-    headers: Mapping[bytes, bytes], receive: Receive, body_reader: BodyReader
-) -> bytes:
+async def _read_body(scope: Scope, receive: Receive, body_reader: BodyReader) -> bytes:
+    headers = dict(scope["headers"])
     media_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
     if media_type != b"application/json":
         raise RequestRefusedError(415, "wrong-type", "the Content-Type must be application/json")
     try:
-        return await body_reader.read(headers.get(b"content-length", b""), receive)
+        take_whole = scope.get("extensions", {}).get(WHOLE_BODY)
+        whole = take_whole() if take_whole else None
+        return await body_reader.read(headers.get(b"content-length", b""), receive, whole)
     except BodyTooLargeError:
         raise RequestRefusedError(
             413, "too-large", "the body is larger than GENIE_MAX_BODY_BYTES"

@@ -45,14 +45,22 @@ class BodyReader:
         self._sizes: dict[asyncio.Timeout, int] = {}  # of the arriving bodies, oldest first
         self._buffered_bytes = 0
 
-    async def read(self, content_length: bytes, receive: Receive) -> bytes:
+    async def read(
+        self, content_length: bytes, receive: Receive, whole: bytes | None = None
+    ) -> bytes:
         """Return the body of a request; *content_length* is its header, or empty.
+
+        *whole* is the body if all of it has arrived.
 
         Raises :class:`BodyTooLargeError`, :class:`BodyTimeoutError` and
         :class:`ClientDisconnectedError`.
         """
         if content_length.isdigit() and int(content_length) > self._max_bytes:
             raise BodyTooLargeError
+        if whole is not None:
+            if len(whole) > self._max_bytes:
+                raise BodyTooLargeError
+            return whole
         try:
             async with asyncio.timeout(None) as deadline:
                 self._sizes[deadline] = 0

@@ -26,6 +26,12 @@ CLOSE = b"connection: close\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _EXPECTS_CONTINUE = (b"expect", b"100-continue")
 
+WHOLE_BODY = "cni-genie.io/whole-body"
+"""An ASGI extension: a function that returns the body if all of it has arrived, else None.
+
+So it is with nearly every review, and an application need not prepare to wait.
+"""
+
 log = structlog.get_logger("webhook")
 
 
@@ -41,6 +47,7 @@ class Exchange:
         """Bytes of the body that the application has not taken."""
         self._connection = connection
         self._scope = scope
+        scope["extensions"] = {WHOLE_BODY: self.take_whole_body}
         self._chunks: list[bytes] = []
         self._is_complete = False
         self._is_gone = False
@@ -76,6 +83,7 @@ class Exchange:
         except Exception:
             log.exception("request failed")
         finally:
+            del self._scope["extensions"]  # a cycle, which would wait for the collector
             self.keep_alive = self.keep_alive and self._is_answered
             self._connection.end_exchange(self)
 
@@ -92,10 +100,21 @@ class Exchange:
         if self._is_gone or self._is_answered:
             return {"type": "http.disconnect"}
 
+        return {
+            "type": "http.request",
+            "body": self._take(),
+            "more_body": not self._is_complete,
+        }
+
+    def take_whole_body(self) -> bytes | None:
+        """Return the body; None if some of it has not arrived."""
+        return self._take() if self._is_complete else None
+
+    def _take(self) -> bytes:
         body = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
         self._chunks.clear()
         self.untaken_bytes = 0
-        return {"type": "http.request", "body": body, "more_body": not self._is_complete}
+        return body
 
     async def _wait(self) -> None:
         if not self._has_waited and _EXPECTS_CONTINUE in self._scope["headers"]:

@@ -12,7 +12,7 @@ from prometheus_client import generate_latest
 
 from tests.unit.webhook.builders import envelope, pod
 from webhook.app import create_app
-from webhook.body_reader import BodyReader
+from webhook.body_reader import BodyReader, BodyTooLargeError
 from webhook.decision import Cause, Decision, NoDecisionError, deny
 from webhook.metrics import WebhookMetrics
 from webhook.review import MalformedReviewError
@@ -232,6 +232,21 @@ def intake(**limits: Any) -> BodyReader:
 def test_bodies_arrive_side_by_side() -> None:
     """As long as there is room for both."""
     assert outcomes(intake(), Slow(b"a", b"b"), Slow(b"c", b"d")) == [b"ab", b"cd"]
+
+
+@pytest.mark.parametrize(
+    ("whole", "outcome"), [(b"x" * 100, b"x" * 100), (b"x" * 101, "BodyTooLargeError")]
+)
+def test_a_body_that_is_there_need_not_arrive(whole: bytes, outcome: bytes | str) -> None:
+    """Its limit is the same, also where no header announced its length."""
+
+    async def read() -> bytes | str:
+        try:
+            return await intake().read(b"", Slow(b"other").receive, whole)
+        except BodyTooLargeError as error:
+            return type(error).__name__
+
+    assert asyncio.run(read()) == outcome
 
 
 def test_a_body_that_takes_too_long_is_given_up() -> None:

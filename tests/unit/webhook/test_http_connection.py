@@ -15,6 +15,7 @@ from tests.unit.webhook.transports import MemoryTransport
 from webhook import http_connection
 from webhook.connection_limits import ConnectionTable
 from webhook.http_connection import MALFORMED, HttpConnection
+from webhook.http_exchange import WHOLE_BODY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
@@ -277,6 +278,26 @@ def test_a_large_body_is_read_as_the_application_takes_it() -> None:
         assert len(app.requests[0][2]) == 200_000
 
     scene(play)
+
+
+def test_an_application_may_take_a_body_that_is_there() -> None:
+    """Without a call that could wait; a body that is not there yet it must wait for."""
+
+    async def run() -> list[Any]:
+        taken = []
+
+        async def take(scope: Scope, receive: Receive, send: Send) -> None:
+            whole = scope["extensions"][WHOLE_BODY]()
+            taken.append(whole)
+            taken.append((await receive())["body"])
+            await respond(send, b"")
+
+        client = Client(take)
+        await client.send(POST)
+        await client.send(POST[:-3], POST[-3:])
+        return taken
+
+    assert asyncio.run(run()) == [b"abc", b"", None, b"abc"]
 
 
 def test_a_client_that_asks_whether_to_send_the_body_is_told_to() -> None:
