@@ -89,6 +89,9 @@ TERMS: dict[str, Any] = {
         pytest.param(named("a", hostNetwork=True), {}, id="host-network"),
         pytest.param(named("a", os={"name": "windows"}), {}, id="system"),
         pytest.param(named("a"), {"namespace": Namespace("b", allowed=())}, id="allow-list"),
+        pytest.param(
+            named("a"), {"namespace": Namespace("team-a", "canal")}, id="choice-or-default"
+        ),
         pytest.param(named("a"), {"networks": ClusterNetworks(frozenset({"x"}))}, id="networks"),
         pytest.param(named("a"), {"subResource": "status"}, id="subresource"),
         pytest.param(named("a"), {"operation": "DELETE"}, id="operation"),
