@@ -43,6 +43,7 @@ SPACES: Mapping[str, Mapping[str, str]] = {
     "no-ports": {"cni-genie.io/host-ports": "allowed"},
     "default": {},
     "defaulted": {"cni": "weave"},
+    "choosing": {"cni-genie.io/choose": "weave,canal"},
     "long-default": {"cni": "a,b,c,d,e"},
     "roomy": {"cni-genie.io/max-attachments": "6", "cni-genie.io/max-per-network": "3"},
 }
@@ -97,6 +98,9 @@ FOREIGN = "is of another namespace than the pod"
 PORTS = "may not take ports of the node"
 NULL = "an element of the list must not be null"
 MISSING_DEFAULT = "was not filled in"
+MISSING_CHOICE = (
+    'no network of the list "cni-genie.io/choose" of namespace "choosing" was filled in'
+)
 ESCAPED = r'[{"name":"a","port\u004dappings":[{"hostPort":80,"containerPort":80}]}]'
 
 CREATED: Mapping[str, tuple[str, dict[str, str], str]] = {
@@ -212,6 +216,18 @@ CREATED: Mapping[str, tuple[str, dict[str, str], str]] = {
         "",
     ),
     "no primary": ("defaulted", {DEFAULT_NETWORK: "[]", ATTACHMENTS: ""}, MISSING_DEFAULT),
+    "another primary than one of a list": (
+        "choosing",
+        {DEFAULT_NETWORK: "a", ATTACHMENTS: items("=choosing/a")},
+        "",
+    ),
+    "nothing chosen from a list": ("choosing", {}, MISSING_CHOICE),
+    "no primary, and nothing chosen": (
+        "choosing",
+        {DEFAULT_NETWORK: "[]", ATTACHMENTS: ""},
+        MISSING_CHOICE,
+    ),
+    "a network of a list": ("choosing", {"cni": "canal"}, ""),
     "a secondary alone": (
         "defaulted",
         {NETWORKS: "a", ATTACHMENTS: items("defaulted/a")},
