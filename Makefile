@@ -8,7 +8,7 @@ RUN := .venv/bin/python
 STAMP := .venv/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check parts unit node live bench cluster cluster-down plugin images manifests release docs venv lock clean format coverage
+.PHONY: help demo test check parts unit node live bench soak cluster cluster-down plugin images manifests release docs venv lock clean format coverage
 
 help:  ## print this list
 	@awk -F ':.*##' '/^[a-z-]+:.*##/ {gsub(/[$$][$$]/, "$$", $$2); printf "  make %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -85,7 +85,11 @@ bench: venv  ## measure; write the figures of docs/performance.md; run long test
 	@$(RUN) -m tests.bench.churn
 	@$(RUN) -m tests.bench.webhook
 	@$(RUN) -m tests.bench.client_command
+	@$(RUN) -m tests.bench.scale
 	@$(RUN) -m pytest --full -m repeats tests
+
+soak: venv  ## kill everything at random for an hour while pods come and go (root; MINUTES=60)
+	@$(RUN) -m tests.bench.soak $(if $(MINUTES),--minutes '$(MINUTES)')
 
 cluster:  ## start or reuse a cluster with Genie (root): eval "$$(make -s cluster)"
 	@$(NEW_PYTHON)

@@ -18,5 +18,8 @@ What is where:
     reviews        the reviews
     client_command  how long kubectl genie takes
     cluster        the cluster for agent, churn and creation
+    scale          the webhook against the number of nodes, which are simulated
+    process_cost   processor time and memory of a process
+    soak           an hour of pods while everything is killed at random
     page           write a benchmark's part of docs/performance.md
 """

@@ -12,22 +12,19 @@ import argparse
 import json
 import os
 import platform
-import re
 import sys
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from tests.bench import page
 from tests.bench.cluster import running
+from tests.bench.process_cost import containers, memory, processor_seconds
 from tests.cluster.support.agents import CONFLIST, LAUNCHER, agent_pod
 from tests.devcluster.commands import ClusterError, step
 from tests.devcluster.genie import NAMESPACE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.devcluster.cluster import Cluster
     from tests.devcluster.node.node import Node
 
@@ -95,14 +92,14 @@ def _measure(cluster: Cluster, pods: int, seconds: float) -> dict[str, Taken]:
     try:
         with step(f"waiting for {REST:.0f} s, then measuring for {seconds:.0f} s"):
             time.sleep(REST)
-            running = dict(_processes(cluster))
-            before = {name: _processor_seconds(pid) for name, pid in running.items()}
+            running = _processes(cluster)
+            before = {name: processor_seconds(pid) for name, pid in running.items()}
             begun = time.monotonic()
             time.sleep(seconds)
             past = time.monotonic() - begun
-            assert dict(_processes(cluster)) == running, "one of them was started anew"
+            assert _processes(cluster) == running, "one of them was started anew"
             return {
-                name: Taken(*_memory(pid), 100 * (_processor_seconds(pid) - before[name]) / past)
+                name: Taken(*memory(pid), 100 * (processor_seconds(pid) - before[name]) / past)
                 for name, pid in running.items()
             }
     finally:
@@ -118,25 +115,10 @@ def _for_each(node: Node, count: int, body: str) -> None:
     node.run(["sh", "-ec", script], input=json.dumps(conf), timeout=600)
 
 
-def _processes(cluster: Cluster) -> Iterator[tuple[str, int]]:
-    """Yield container name and process id of agent and reaper."""
-    listed = cluster.node(NODE).ctr("tasks", "ls").stdout
-    tasks = dict(re.findall(r"^(\S+)\s+(\d+)\s+RUNNING", listed, re.MULTILINE))
+def _processes(cluster: Cluster) -> dict[str, int]:
+    """Return the process ids of agent and reaper, by container name."""
     pod = cluster.get("pod", agent_pod(cluster, NODE), "-n", NAMESPACE)
-    for container in pod["status"]["containerStatuses"]:
-        yield container["name"], int(tasks[container["containerID"].partition("://")[2]])
-
-
-def _processor_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _memory(pid: int) -> tuple[float, float]:
-    """Return the resident and the proportional set size of a process, in MiB."""
-    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    found = dict(re.findall(r"^(Rss|Pss):\s+(\d+) kB", rollup, re.MULTILINE))
-    return int(found["Rss"]) / 1024, int(found["Pss"]) / 1024
+    return dict(containers(cluster, NODE, pod))
 
 
 def _whole(taken: dict[str, Taken]) -> Taken:

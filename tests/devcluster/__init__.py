@@ -9,6 +9,7 @@
     apiread        reads from the API server without kubectl
     genie          install Genie into a cluster
     helm           render the project's Helm chart
+    kwok           simulated nodes, for measurements of large clusters
     promtool       evaluate alerts and expressions as Prometheus does
     control_plane  etcd, kube-apiserver, kube-controller-manager and kube-scheduler
     node           containerd, kubelet and kube-proxy of one node

@@ -101,6 +101,9 @@ HELM = ProgramSet("helm", "helm.sh/helm/v4")
 # Without the clients of clouds and registries, from which Prometheus could discover its targets.
 PROMTOOL = ProgramSet("prometheus", "github.com/prometheus/prometheus", tags="remove_all_sd")
 
+KWOK = ProgramSet("kwok", "sigs.k8s.io/kwok")
+"""Keeps Leases and status of simulated nodes, for the benchmark of large clusters."""
+
 ACTIONLINT = ProgramSet("actionlint", "github.com/rhysd/actionlint")
 """Checks the workflows of .github/."""
 WEBHOOK_PEER = ProgramSet("webhook-peer", "k8s.io/api", only="webhook")

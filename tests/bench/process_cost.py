@@ -1,0 +1,44 @@
+"""Processor time and memory of a running process, and the processes of a node's containers."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from tests.devcluster.cluster import Cluster
+
+
+def processor_seconds(pid: int) -> float:
+    """Return the processor seconds that a process has used, its threads included."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def memory(pid: int) -> tuple[float, float]:
+    """Return the resident and the proportional set size of a process, in MiB."""
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    sizes = dict(re.findall(r"^(Rss|Pss):\s+(\d+) kB", rollup, re.MULTILINE))
+    return int(sizes["Rss"]) / 1024, int(sizes["Pss"]) / 1024
+
+
+def seconds_of_life(pid: int) -> float:
+    """Return how long a process has been running."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    started = int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - started
+
+
+def containers(cluster: Cluster, node: str, pod: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+    """Yield name and process id of each running container of a pod of that node."""
+    listed = cluster.node(node).ctr("tasks", "ls").stdout
+    tasks = dict(re.findall(r"^(\S+)\s+(\d+)\s+RUNNING", listed, re.MULTILINE))
+    for container in pod["status"].get("containerStatuses", ()):
+        identifier = container.get("containerID", "").partition("://")[2]
+        if identifier in tasks:
+            yield container["name"], int(tasks[identifier])

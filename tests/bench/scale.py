@@ -1,0 +1,279 @@
+"""``python -m tests.bench.scale``: measure the webhook against the number of nodes.
+
+A real control plane and one real node run Genie. Simulated nodes are added step by step
+(:mod:`tests.devcluster.kwok`), each with the labels of 20 networks, beside 1,000 namespaces with a
+default network and 1,000 NetworkAttachmentDefinitions. After each step the cluster comes to rest,
+and then these are measured:
+
+- memory of the webhook's replicas, and their processor time while no pod is created;
+- creations of pods that name two networks, as many as the API server takes from eight clients, and
+  the webhook's processor time for each;
+- the time from a change of a node's label to the first decision that follows it.
+
+No pod that is created here is ever scheduled. Everything shares the machine's processors: rates
+belong to the machine, and what matters is how the figures change with the number of nodes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from dispatcher import keys
+from dispatcher.kube.client import KubeError
+from tests.bench import page
+from tests.bench.process_cost import containers, memory, processor_seconds
+from tests.cluster.support.admission import WEBHOOK_PODS, api, pod
+from tests.cluster.support.definitions import CRD, OBSERVE, definition
+from tests.devcluster.cluster import ONE_NODE, Cluster
+from tests.devcluster.commands import ClusterError, log_progress, step
+from tests.devcluster.genie import install_genie
+from tests.devcluster.kwok import ANNOTATION, LEASE_SECONDS, maintained_nodes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from dispatcher.kube.client import Kube
+
+NETWORKS = [f"net{number}" for number in range(1, 21)]
+NAMESPACES = 1000
+DEFINITIONS = 1000
+CLIENTS = 8
+REST = 20.0
+"""Seconds between a step and its measurements, in which caches and controllers follow."""
+
+IDLE = 30.0
+"""Seconds of the measurement without creations."""
+
+CHANGES = 7
+"""Changes of a label, of which the median counts."""
+
+WAIT = 600.0
+"""Seconds for the simulated nodes of one step to become Ready."""
+
+_PODS = "/api/v1/namespaces/bench-0/pods"
+_LATE = "late"
+"""A network that one node gains and loses."""
+
+
+class Step(NamedTuple):
+    """What was measured with so many nodes."""
+
+    nodes: int
+    mebibytes: float  # of the larger replica
+    idle_percent: float  # of one core, all replicas
+    creations: float  # per second
+    p50: float  # milliseconds of one creation
+    p99: float
+    milliseconds: float  # of the webhook's processor time, for each creation
+    seconds_to_decision: float
+
+
+def main() -> int:
+    """Measure on a cluster of its own, and write the part of docs/performance.md."""
+    parser = argparse.ArgumentParser(description="Measure the webhook on simulated nodes.")
+    parser.add_argument(
+        "--nodes",
+        type=int,
+        nargs="+",
+        default=[100, 1000, 3000, 5000],
+        help="numbers of nodes to measure with, rising (default: 100 1000 3000 5000)",
+    )
+    parser.add_argument("--pods", type=int, default=1000, help="creations a step (default: 1000)")
+    parser.add_argument("--name", default="genie-scale", help="cluster (default: %(default)s)")
+    chosen = parser.parse_args()
+
+    cluster = None
+    try:
+        cluster = Cluster.up(chosen.name, ONE_NODE)
+        steps = _measure(cluster, sorted(chosen.nodes), chosen.pods)
+    except ClusterError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    finally:
+        if cluster is not None:
+            cluster.down()
+
+    table = _table(steps, chosen.pods)
+    page.show("scale", table)
+    print(table)
+    return 0
+
+
+def _measure(cluster: Cluster, sizes: list[int], pods: int) -> list[Step]:
+    cluster.apply(CRD)
+    only_real = {"agent": {"nodeSelector": {"bench": "real"}}}
+    cluster.kubectl("label", "node", "node1", "bench=real")
+    install_genie(cluster, values={"attachmentDefinitions": {"mode": OBSERVE}, **only_real})
+
+    kube = api(cluster)
+    with maintained_nodes(cluster):
+        with step(f"{NAMESPACES} namespaces and {DEFINITIONS} definitions"):
+            _each(lambda number: _create_space(kube, number), range(NAMESPACES))
+        steps = []
+        for before, count in zip([0, *sizes], sizes, strict=False):
+            with step(f"{count} nodes"):
+                _each(
+                    lambda number: kube.create("/api/v1/nodes", _node(number)), range(before, count)
+                )
+                _wait_for_nodes(cluster, kube, count)
+                time.sleep(REST)
+            with step(f"{count} nodes: measuring"):
+                steps.append(_measure_step(cluster, kube, count, pods))
+            log_progress(_row(steps[-1]))  # the next step takes minutes, and may fail
+    return steps
+
+
+def _each(action: Callable[[int], object], numbers: Iterable[int]) -> None:
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        list(pool.map(action, numbers))
+
+
+def _create_space(kube: Kube, number: int) -> None:
+    """Create a namespace with a default network, and one definition in it."""
+    name = f"bench-{number}"
+    metadata = {"name": name, "annotations": {keys.ANNOTATION: NETWORKS[number % len(NETWORKS)]}}
+    kube.create("/api/v1/namespaces", {"metadata": metadata})
+    config = {"cniVersion": "1.0.0", "type": "bridge", "bridge": "br0", "ipam": {"type": "dhcp"}}
+    path = f"/apis/k8s.cni.cncf.io/v1/namespaces/{name}/network-attachment-definitions"
+    kube.create(path, definition(name, "lan", config))
+
+
+def _node(number: int) -> dict[str, Any]:
+    """Return a simulated node that has all networks; every tenth cannot attach one at present."""
+    labels = {keys.network_label(name): "true" for name in NETWORKS}
+    if number % 10 == 0:
+        labels[keys.network_label(NETWORKS[number // 10 % len(NETWORKS)])] = "false"
+    name = f"bench-{number:05}"
+    types = ";".join(f"{network}=bridge,portmap" for network in NETWORKS)
+    return {
+        "metadata": {
+            "name": name,
+            "labels": {"kubernetes.io/hostname": name, "bench": "simulated", **labels},
+            "annotations": {**ANNOTATION, keys.PLUGIN_TYPES: types},
+        },
+        # No DaemonSet of this cluster is to run there.
+        "spec": {"taints": [{"key": "bench", "effect": "NoSchedule"}]},
+    }
+
+
+def _wait_for_nodes(cluster: Cluster, kube: Kube, count: int) -> None:
+    """Return when kwok has made the last nodes Ready."""
+
+    def is_ready(number: int) -> bool:
+        conditions = kube.get(f"/api/v1/nodes/bench-{number:05}")["status"].get("conditions", [])
+        return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+
+    def are_ready() -> bool:
+        return all(is_ready(number) for number in range(max(0, count - 50), count))
+
+    cluster.wait_for(are_ready, WAIT, f"{count} simulated nodes to be Ready")
+
+
+def _measure_step(cluster: Cluster, kube: Kube, nodes: int, pods: int) -> Step:
+    processes = _webhook_processes(cluster)
+
+    def used() -> float:
+        return sum(map(processor_seconds, processes))
+
+    before, begun = used(), time.monotonic()
+    time.sleep(IDLE)
+    idle = 100 * (used() - before) / (time.monotonic() - begun)
+
+    before, begun = used(), time.monotonic()
+    created = _create_pods(kube, pods)
+    rate = pods / (time.monotonic() - begun)
+    milliseconds = 1000 * (used() - before) / pods
+    times = list(created.values())
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        list(pool.map(lambda name: kube.delete(f"{_PODS}/{name}?gracePeriodSeconds=0"), created))
+
+    return Step(
+        nodes,
+        max(memory(pid)[0] for pid in processes),
+        idle,
+        rate,
+        statistics.median(times),
+        sorted(times)[int(len(times) * 0.99)],
+        milliseconds,
+        _seconds_to_decision(kube),
+    )
+
+
+def _webhook_processes(cluster: Cluster) -> list[int]:
+    pods = cluster.get("pods", *WEBHOOK_PODS)["items"]
+    return [pid for each in pods for _, pid in containers(cluster, "node1", each)]
+
+
+def _create_pods(kube: Kube, count: int) -> dict[str, float]:
+    """Create pods as fast as the API server takes them; return the milliseconds of each name."""
+    value = pod("net3,net7@data", schedulerName="nobody")
+
+    def create(_number: int) -> tuple[str, float]:
+        begun = time.perf_counter()
+        stored = kube.create(_PODS, value)
+        return stored["metadata"]["name"], (time.perf_counter() - begun) * 1000
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        return dict(pool.map(create, range(count)))
+
+
+def _seconds_to_decision(kube: Kube) -> float:
+    """Return the median time from a change of a label to a decision that follows it."""
+    label = f"/metadata/labels/{keys.network_label(_LATE).replace('/', '~1')}"
+    changes = ({"op": "add", "path": label, "value": "true"}, {"op": "remove", "path": label})
+    times = []
+    for number in range(CHANGES):
+        is_added = number % 2 == 0
+        kube.patch("/api/v1/nodes/bench-00001", [changes[number % 2]])
+        begun = time.perf_counter()
+        while _is_admitted(kube) is not is_added:
+            if time.perf_counter() - begun > WAIT:
+                raise ClusterError("the webhook's decisions do not follow the label of a node")
+        times.append(time.perf_counter() - begun)
+    return statistics.median(times)
+
+
+def _is_admitted(kube: Kube) -> bool:
+    try:
+        kube.create(f"{_PODS}?dryRun=All", pod(_LATE))
+    except KubeError:
+        return False
+    return True
+
+
+def _row(figures: Step) -> str:
+    cells = (
+        f"{figures.nodes:,}",
+        f"{figures.mebibytes:.0f}",
+        f"{figures.idle_percent:.2f}",
+        f"{figures.creations:.0f}",
+        f"{figures.p50:.1f} / {figures.p99:.1f}",
+        f"{figures.milliseconds:.2f}",
+        f"{figures.seconds_to_decision:.2f}",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _table(steps: list[Step], pods: int) -> str:
+    head = (
+        "| nodes | webhook: MiB | idle, % of a core | pod creations a second | p50 / p99, ms "
+        "| webhook's processor time for each, ms | label to decision, s |"
+    )
+    load = os.getloadavg()[0]
+    notes = [
+        f"- {len(NETWORKS)} networks, {NAMESPACES:,} namespaces with a default, {DEFINITIONS:,}",
+        f"  definitions (mode `{OBSERVE}`), two replicas; {pods:,} creations, {CLIENTS} clients.",
+        f"- Leases of simulated nodes last {LEASE_SECONDS} s, a kubelet's 40 s; all of it on",
+        f"  {os.cpu_count()} processors; load average {load:.1f}.",
+    ]
+    return "\n".join([head, "|---|---|---|---|---|---|---|", *map(_row, steps), "", *notes])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
