@@ -10,7 +10,8 @@ Rules:
 - After the server could not be reached, the collection is listed again: etcd may have been restored
   from a backup, and the numbers of its versions may count other changes since. A watch that only
   breaks is resumed, so one of several servers may restart.
-- The delay between retries grows and has jitter, so that replicas do not return all at once.
+- The delay between retries grows and has jitter, so that replicas do not return all at once. It is
+  short again after a watch that had begun, so that a server which is away is noticed.
 - A collection that does not exist, or may not be read, is logged once.
 """
 
@@ -133,6 +134,8 @@ class Reflector:
                 self._stopping.wait(random.uniform(0.1, 0.5))  # noqa: S311 - jitter
             except KubeError as error:
                 self._report(error)
+                if self._is_watching:
+                    unanswered.reset()
                 backoff = missing if error.status in REFUSED else unanswered
                 backoff.fail()
                 self._stopping.wait(backoff.delay())

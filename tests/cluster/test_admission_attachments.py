@@ -53,7 +53,7 @@ SPACES: Mapping[str, Mapping[str, str]] = {
 @pytest.fixture(scope="module", params=["current", "oldest"])
 def policies(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """Give an API server with the policies of the mode enforce, and no webhook."""
-    with own_cluster(f"attachments-{request.param}", api_server=request.param) as cluster:
+    with own_cluster(f"selects-{request.param}", api_server=request.param) as cluster:
         apply_chart(cluster, values=SHARED)
         make_spaces(cluster, SPACES)
         cluster.wait_for(

@@ -188,6 +188,8 @@ def test_after_a_drain_an_uninstall_leaves_nothing(uninstalled: Cluster) -> None
     left out has ended its pods.
     """
     node = uninstalled.node("node1")
+    # Helm does not wait for the agent's pod to end, which removes its socket last.
+    uninstalled.wait_for(lambda: not release.pods_on(uninstalled, "node1"), 60, "the agent's end")
     assert release.left_on(uninstalled, node) == []
     assert leftovers(node) == {}
     assert [node.addresses(network) for network in BOTH_NETWORKS] == [[], []]

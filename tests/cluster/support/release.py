@@ -154,6 +154,12 @@ def left_on(cluster: Cluster, node: Node) -> list[str]:
     return files + state + [key for key in keys if "cni-genie.io" in key]
 
 
+def pods_on(cluster: Cluster, node: str) -> list[str]:
+    """Return Genie's own pods on a node, also those that are ending."""
+    pods = cluster.get("pods", "-n", NAMESPACE)["items"]
+    return [pod["metadata"]["name"] for pod in pods if pod["spec"].get("nodeName") == node]
+
+
 def left_in(cluster: Cluster) -> list[str]:
     """Return the objects of Genie's that the cluster has."""
     of_cluster = [

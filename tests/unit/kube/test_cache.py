@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from structlog.testing import capture_logs
 
+from dispatcher.kube import reflector
 from dispatcher.kube.cache import WatchCache
 from tests.unit.apiserver import HttpAnswer, serve
 from tests.unit.reflectors import retry_at_once
@@ -146,6 +148,26 @@ def test_a_watch_that_breaks_is_resumed(log_in: LogIn, held: Event) -> None:
     days = Days([page(thing("a", 1))], [broken, last], held)
     run(log_in, days, {"a": "", "b": "", "c": ""})
     assert days.seen[2]["resourceVersion"] == ["9"]
+
+
+def test_a_watch_that_breaks_is_retried_soon_whatever_failed_before(
+    log_in: LogIn, held: Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that is away for a restore of etcd must be noticed before it is back."""
+    bounds: list[float] = []
+
+    def shortest(lower: float, upper: float) -> float:
+        bounds.append(upper)
+        return lower
+
+    monkeypatch.setattr(random, "uniform", shortest)
+    unavailable = [HttpAnswer(status=503)] * 3
+    broken = HttpAnswer(lines=[{"type": "ADDED", "object": thing("b", 9)}], is_cut=True)
+    last = HttpAnswer(lines=[{"type": "ADDED", "object": thing("c", 10)}])
+    days = Days([*unavailable, page(thing("a", 1))], [broken, last], held)
+    run(log_in, days, {"a": "", "b": "", "c": ""})
+    longest = reflector.LONGEST_DELAY
+    assert bounds[:4] == [reflector.FIRST_DELAY, longest, longest, reflector.FIRST_DELAY]
 
 
 def test_gone_leads_to_a_new_list_and_tells_what_vanished(log_in: LogIn, held: Event) -> None:
