@@ -98,8 +98,8 @@ class CertificateSettings(BaseSettings):
     """Port of the Service, for the dial through it (a metric only)."""
 
     directory: Path | None = None
-    """Folder with ``tls.crt``, ``tls.key`` and perhaps ``ca.crt`` to use instead of the Secret with
-    the CA: a mounted Secret of cert-manager, for example."""
+    """Directory with ``tls.crt``, ``tls.key`` and perhaps ``ca.crt`` to use instead of the Secret
+    with the CA: a mounted Secret of cert-manager, for example."""
 
     client_ca: Path | None = None
     """File with the CA of the API servers' client certificates: every other client is refused. Not

@@ -35,13 +35,13 @@ COMMANDS = {
         "manifests", "Show which networks a pod would get, and on which nodes."
     ),
     "lint": CommandEntry("manifests", "Check manifests as the webhook would, without a cluster."),
-    "migrate": CommandEntry("upgrade", "Show what objects of CNI-Genie and Multus need."),
+    "migrate": CommandEntry("upgrade", "Show which objects of CNI-Genie and Multus need a change."),
     "preflight": CommandEntry("upgrade", "Check the cluster before an upgrade."),
     "doctor": CommandEntry("nodes", "Run the node's own checks, without SSH."),
     "attachments": CommandEntry("nodes", "List what is attached on a node."),
     "logs": CommandEntry("nodes", "Print the logs of agent and reaper on a node."),
     "bundle": CommandEntry("support", "Write an archive for a bug report."),
-    "uninstall": CommandEntry("removal", "Remove Genie from the nodes, or say what needs it."),
+    "uninstall": CommandEntry("removal", "Remove Genie from the nodes, or list what needs it."),
     "version": CommandEntry(
         "cluster", "Print the versions of all parts, and of each node's plugin."
     ),
@@ -88,7 +88,7 @@ app = typer.Typer(
         "kubectl genie lint -f deploy/ --from-cluster",
         "kubectl genie pods --help",
         codes=["all is well", "a check failed, or a pod would be refused"],
-        later=["an uninstall was not completed, and the mode is what it was"],
+        later=["an uninstall was not completed, and the former mode is restored"],
     ),
 )
 

@@ -2,8 +2,8 @@
 
 kubectl looks for ``kubectl_complete-NAME`` on the PATH, passes the words that stand behind
 ``kubectl NAME``, the last one incomplete, and expects one value per line, a tab, its description,
-and in the last line a directive. The values are typer's, in the form that it has for the shell
-fish, which is the same. Names of nodes and networks come from the cluster; an error there gives no
+and in the last line a directive. typer computes the values, in its format for the shell fish, which
+is the same format. Names of nodes and networks come from the cluster; an error there gives no
 value, because nothing but values may reach the prompt.
 """
 

@@ -1,7 +1,7 @@
 """Reads manifests: YAML or JSON, several documents in a file, Lists; with each field's place.
 
-YAML is composed into nodes first, which know their line and column, and then constructed: a fault
-in the values is reported at the node of its field.
+YAML is composed into nodes first, which have their line and column, and then constructed. So a
+value that cannot be constructed is reported at the position of its field.
 """
 
 from __future__ import annotations

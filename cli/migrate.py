@@ -1,8 +1,8 @@
 """What differs for objects of CNI-Genie and Multus, and the patch for each (pure).
 
 Verdicts are those of docs/migration.md: "same" needs nothing, "changed" differs but needs no
-action, "check" may need one before the migration, "gone" does not exist here. The values that a
-patch would give are put to the rules of the webhook, so limits and combinations count.
+action, "check" may need an action before the migration, "gone" does not exist in Genie. Patched
+values are validated by the rules of the webhook, limits and combinations of plugins included.
 """
 
 from __future__ import annotations

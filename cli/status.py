@@ -1,7 +1,7 @@
 """The checks that tell whether Genie works, and what to do about each that fails.
 
-A check that cannot be made for want of a right is UNKNOWN, and does not fail the command; but
-``status --wait`` does not succeed without an answer to whether pods are admitted.
+A check for which the user lacks a right is UNKNOWN, and does not fail the command. However,
+``status --wait`` does not succeed while it is unknown whether pods are admitted.
 """
 
 from __future__ import annotations

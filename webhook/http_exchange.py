@@ -1,6 +1,6 @@
 """One request and its response, as an ASGI application sees them.
 
-The response is sent in one piece when the application has given all of it.
+The response is sent in one piece, once the application has completed it.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ class Exchange:
         has_length = False
         for name, value in self._headers:
             if name == b"connection":
-                self.keep_alive = False  # an application has no other use for it than to close
+                self.keep_alive = False  # applications set this header only to close
                 continue
             has_length = has_length or name == b"content-length"
             head += (name, b": ", value, b"\r\n")
@@ -152,7 +152,7 @@ class Exchange:
         if not has_length:
             head.append(b"content-length: %d\r\n" % len(body))
         if not self._is_complete:
-            self.keep_alive = False  # the rest of the body could keep the connection for ever
+            self.keep_alive = False  # a body that never ends would hold the connection
         if not self.keep_alive:
             head.append(CLOSE)
         head.append(b"\r\n")

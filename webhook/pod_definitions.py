@@ -4,7 +4,7 @@ The annotation says which definitions were validated. It is written over whateve
 there, and removed where nothing was validated. The author's own annotations are never changed:
 other programs compare them with what they wrote.
 
-In the mode ``observe`` every fault is a warning, in the words in which ``enforce`` refuses the pod.
+In the mode ``observe`` every fault is a warning, with the words of the refusal in ``enforce``.
 In the mode ``enforce`` a pod on a network of Multus gets an empty ``cni-genie.io/attachments``:
 Genie attaches none of its definitions.
 """
@@ -102,7 +102,7 @@ def keep_attachments(decision: Decision, pod: Pod, stored: Pod, *, is_enforced: 
 
 
 def finding_warnings(findings: Iterable[SelectionFinding], path: str) -> Iterator[str]:
-    """Yield a warning for each of the first findings; *path* leads to the metadata, with a dot."""
+    """Yield a warning for each of the first findings; *path* is the metadata's, with a dot."""
     findings = list(findings)
     for each in findings[:MAX_WARNINGS]:
         yield warning(f"{path}annotations[{each.key}]: {each.warning}")

@@ -1,9 +1,9 @@
 """Read the annotations that select NetworkAttachmentDefinitions (NADs): one value for all rules.
 
-The whole plan of the pod counts: the networks of ``cni`` or of the namespace's default, and the
-definitions (:mod:`dispatcher.nad.plan`). Finder, checks, patches and the command line all use the
-:class:`PodSelections` that is read here once. On a network of Multus, which reads the annotations
-itself, no definition is Genie's.
+The rules apply to the whole plan of the pod: the networks of ``cni`` or of the namespace's default,
+and the definitions (:mod:`dispatcher.nad.plan`). Finder, checks, patches and the command line all
+use the :class:`PodSelections` that is read here once. On a network of Multus, which reads the
+annotations itself, Genie attaches no definition.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ class SelectedItem(NamedTuple):
 class SelectionFinding(NamedTuple):
     """What to report of one of the annotations, ``key``.
 
-    ``reason`` is a Kubernetes cause type, empty for what is only worth a warning. ``message`` is
-    for a refusal, ``brief`` for a warning, if that has other words. A doubtful finding depends on
-    the cluster, and may disappear. ``fault`` has the place in the value.
+    ``reason`` is a Kubernetes cause type, empty for a finding that is always a warning. ``message``
+    is for a refusal; ``brief`` is for a warning, where the two differ. A doubtful finding depends
+    on the cluster, and may disappear. ``fault`` has the position in the value.
     """
 
     key: str

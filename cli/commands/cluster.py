@@ -131,7 +131,7 @@ def status(
     """Check that Genie is installed, ready and called, and that pods would be attached.
 
     A dry-run in --namespace asks the API server whether it admits a pod that names a network; a
-    label of nodes and their state tell whether such a pod can run. Nothing is changed.
+    label and the conditions of the nodes show whether it can run. Nothing is changed.
     """
     from cli.checks import CheckState
     from cli.installation import read_installation

@@ -41,12 +41,12 @@ commands = command_group()
 def lint(
     *,
     files: Annotated[
-        list[str], typer.Option("--file", "-f", help="file, folder, or - for standard input")
+        list[str], typer.Option("--file", "-f", help="file, directory, or - for standard input")
     ],
     networks: Annotated[
         str,
         typer.Option(
-            help="networks of the cluster, with commas; without it every valid name is accepted"
+            help="networks of the cluster, separated by commas; default: accept every valid name"
         ),
     ] = "",
     from_cluster: Annotated[

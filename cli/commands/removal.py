@@ -28,11 +28,12 @@ if TYPE_CHECKING:
 
 commands = command_group()
 
-HELP = """Remove Genie from every node, or name what keeps it there.
+HELP = """Remove Genie from every node, or name what prevents that.
 
-    First a check, which changes nothing: every node must answer, and no pod may need Genie. Then
-    new pods get the default network only (mode "disable"), and each node loses conflist, labels
-    and plugin (mode "remove"). If a node does not follow in time, the mode is set back.
+    A check comes first and changes nothing: every node must answer, and no pod may need Genie.
+    Then new pods get the default network only (mode "disable"), and conflist, labels and plugin
+    are removed from each node (mode "remove"). If a node does not follow in time, the former mode
+    is restored.
 
     Afterwards delete the objects: helm uninstall, or kubectl delete -f genie.yaml.
 """
@@ -44,15 +45,18 @@ HELP = """Remove Genie from every node, or name what keeps it there.
         "kubectl genie uninstall --dry-run",
         "kubectl genie uninstall --timeout 900",
         "kubectl genie uninstall --ignore-nodes node3,node4",
-        codes=["removed, or nothing keeps it there", "refused, nothing was changed"],
-        later=["not removed, and the mode is what it was"],
+        codes=[
+            "removed, or with --dry-run: nothing prevents it",
+            "refused, nothing was changed",
+        ],
+        later=["not removed, and the former mode is restored"],
     ),
 )
 def uninstall(
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="check, and change nothing")] = False,
     ignore_nodes: Annotated[
-        str, typer.Option(help="nodes to leave out, with commas: those that do not answer")
+        str, typer.Option(help="nodes to leave out since they do not answer, separated by commas")
     ] = "",
     timeout: Annotated[float, typer.Option(help="seconds for all steps")] = 600,
     output: Output = Format.TABLE,

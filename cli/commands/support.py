@@ -30,7 +30,7 @@ commands = command_group()
 def bundle(
     *,
     file: Annotated[
-        str, typer.Option("--file", "-f", help="archive to write; default: a name with the time")
+        str, typer.Option("--file", "-f", help="archive to write; default: a name that has a time")
     ] = "",
     kubeconfig: Kubeconfig = "",
     context: Context = "",
@@ -45,7 +45,8 @@ def bundle(
     folder = time.strftime("genie-bundle-%Y%m%d-%H%M%S")
     path = Path(file or f"{folder}.tar.gz")
     session = Session(Access(kubeconfig, context), genie)
-    # An archive of failures helps nobody, so an API server that does not answer ends the command.
+    # An archive with nothing but errors is useless, so an API server that does not answer ends the
+    # command.
     api_server = session.reader.one("/version", "get /version")
     parts = read_parts(session, kubectl.core(session.access), api_server)
     data = archive(parts, folder, lambda name: typer.echo(f"collecting {name}", err=True))

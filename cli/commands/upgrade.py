@@ -38,23 +38,24 @@ def migrate(
         typer.Option("--file", "-f", help="manifests to read instead of the cluster; - for stdin"),
     ] = None,
     default_network: Annotated[
-        str, typer.Option(help="network on eth0 of pods that name none; default: Genie's own")
+        str, typer.Option(help="network on eth0 of pods that name none; default: Genie's setting")
     ] = "",
     cni_conf: Annotated[
-        str, typer.Option(help="folder with a copy of a node's /etc/cni/net.d")
+        str, typer.Option(help="directory with a copy of a node's /etc/cni/net.d")
     ] = "",
     write: Annotated[
-        str, typer.Option(help="folder for converted networks: files for nodes, definitions")
+        str, typer.Option(help="directory for the converted networks, as files and as definitions")
     ] = "",
     output: Output = Format.TABLE,
     kubeconfig: Kubeconfig = "",
     context: Context = "",
     genie: GenieNamespace = GENIE_NAMESPACE,
 ) -> None:
-    """Show what pods, workloads and objects of CNI-Genie and Multus need.
+    """Show which pods, workloads and objects of CNI-Genie and Multus need a change.
 
-    What stays the same is counted. What does not is listed, with a command that patches it. The
-    cluster is not changed. Limits per pod and combinations of plugins count after the patch.
+    Objects that stay the same are counted. The others are listed, each with a command that patches
+    it. The cluster is not changed. Patched pods are checked as the webhook would: limits per pod,
+    and plugins that cannot be combined.
     """
     from cli.lint import LintContext
     from cli.logical_networks import parse_confs
@@ -95,16 +96,16 @@ def migrate(
     epilog=notes(
         "kubectl genie preflight",
         "kubectl genie preflight --max-attachments 4 --max-per-network 2",
-        codes=["nothing stands against it", "a check failed, or a workload would be refused"],
+        codes=["nothing prevents an upgrade", "a check failed, or a workload would be refused"],
     )
 )
 def preflight(
     *,
     max_attachments: Annotated[
-        int, typer.Option(help="limit that you will set; default: the present one")
+        int, typer.Option(help="limit that you will set; 0: the present one")
     ] = 0,
     max_per_network: Annotated[
-        int, typer.Option(help="limit that you will set; default: the present one")
+        int, typer.Option(help="limit that you will set; 0: the present one")
     ] = 0,
     output: Output = Format.TABLE,
     kubeconfig: Kubeconfig = "",
@@ -114,7 +115,7 @@ def preflight(
     """Check versions, and list workloads that would be refused or warned of.
 
     The rules are those of this command's version: limits per pod, networks that no node has, and
-    networks whose plugins cannot be combined. Namespaces keep limits of their own.
+    networks whose plugins cannot be combined. Limits that a namespace sets itself still apply.
     """
     from cli.checks import CheckState
     from cli.lint import ERROR

@@ -9,9 +9,9 @@ Rules:
 - A file is removed only for a definition that was deleted, or was missing in a complete list: while
   the API server does not answer, pods start with the copies that there are.
 - What the validator refuses is copied without its config, with the reason.
-- In memory there is one digest for each file, no config. On the disk, configs take at most
+- Memory has one digest for each file, and no config. On the disk, configs take at most
   :data:`MAX_TOTAL`; a definition beyond that is copied as refused until a later list has room.
-- Names are checked, though Kubernetes checks them: they become paths.
+- Names are validated again, although Kubernetes validates them, because they become paths.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ class DefinitionCopies:
     def sign(self, age: float) -> None:
         """Write that the API server answered *age* seconds ago. Raises OSError."""
         alive = self._clock() - age
-        # In the lock from the start: another thread may be at the end of a list.
+        # Lock before the comparison: another thread may just complete a list.
         with self._lock:
             if abs(alive - self._state.alive) >= SIGN_SECONDS:  # the clock may also go back
                 self._write_state(alive, is_complete=self._state.is_complete)

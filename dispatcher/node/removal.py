@@ -1,4 +1,4 @@
-"""What becomes of each record when Genie leaves the node.
+"""Decides what happens to each record when Genie leaves the node.
 
 Without Genie's conflist, the runtime loads the next configuration in its directory (the successor)
 and runs the DEL of every pod with that one. So a record blocks the removal unless the successor

@@ -89,7 +89,7 @@ class Runner:
                     raise CNIError(cni_errors.TRY_AGAIN, _no_time(plugin_type))
 
             def use_the_time() -> None:
-                self.reap()  # the delegate before this one
+                self.reap()  # reaps the previous delegate of the chain
                 if while_running is not None:
                     while_running()
 

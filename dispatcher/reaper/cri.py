@@ -46,8 +46,9 @@ class CRIError(Exception):
 def list_sandboxes(path: Path, own_uid: str) -> set[str]:
     """Return the ids of all sandboxes of the runtime at the socket *path*.
 
-    *own_uid* is the UID of the pod that asks, "" outside of a pod. A runtime without this pod is
-    not the kubelet's, so it has none of its pods. Raises :class:`CRIError`, in this case too.
+    *own_uid* is the UID of our own pod, "" outside of a pod. A runtime that does not list this pod
+    is not the kubelet's, and has none of the node's pods. Raises :class:`CRIError`, in this case
+    too.
     """
     response = call(path, METHOD, b"")
     if own_uid and own_uid not in pod_uids(response):

@@ -44,8 +44,8 @@ examples:
   genie explain pod.json --default weave
 
 The exit code is 1 if the annotation is refused. Executables that are missing on this machine are
-named and do not change it, so that a manifest can be checked anywhere. On a node, ADD fails
-without them.""",
+listed, but do not change the exit code, so that a manifest can be checked anywhere. On a node, ADD
+fails without them.""",
     "list": """\
 examples:
   genie list
@@ -66,14 +66,14 @@ examples:
   genie free 3f1c9a
   genie free 3f1c9a --yes --output json
 
-For a container whose DEL the runtime does not send, or does not bring to an end. It releases what
-the record lists, as the runtime's own DEL would, and removes the record. It must run as root. If
-DEL fails because of the recorded configuration (it names a file that has moved), use
+Use this for a container for which the runtime sends no DEL, or whose DEL always fails. It releases
+what the record lists, as the runtime's own DEL would, and removes the record. It must run as root.
+If DEL fails because of the recorded configuration (it names a file that has moved, say), use
 --current-config.
 
-It does not ask the container runtime. It refuses while a process runs in the network namespace of
-the container, because the pod is running then; --force releases the networks nevertheless. The exit
-code is 1 if something could not be released.""",
+The command does not ask the container runtime which sandboxes exist. It refuses while a process
+runs in the network namespace of the container, because the pod is running then; --force releases
+the networks nevertheless. The exit code is 1 if something could not be released.""",
     "version": """\
 examples:
   genie version
@@ -152,7 +152,7 @@ def _parser(installation: Installation) -> argparse.ArgumentParser:
         help="print everything that is recorded, as JSON; it may contain secrets",
     )
     parsers["free"].add_argument(
-        "container", metavar="CONTAINER", help="id of the container, or how it begins"
+        "container", metavar="CONTAINER", help="id of the container, or its beginning"
     )
     parsers["free"].add_argument("--yes", action="store_true", help="do not ask")
     parsers["free"].add_argument(

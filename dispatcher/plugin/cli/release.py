@@ -1,13 +1,13 @@
 """``genie free``: run the DEL of one record, for which the container runtime sends none.
 
-Whether a sandbox exists, the runtime alone knows, and this command does not ask it. The node shows
+Only the runtime knows whether a sandbox exists, and this command does not ask it. The node shows
 whether a process runs in the network namespace: the pause container, gVisor's sandbox and the
 hypervisor of Kata do. So a sandbox counts as running while a process uses its namespace. A sandbox
 whose processes have ended counts as stopped, even if the runtime still lists it: the runtime's own
 DEL then finds nothing to release, and succeeds.
 
 A DEL that fails because of what the record says (a plugin's configuration names a file that has
-moved, say) can be repeated with today's configuration, which then replaces the recorded one.
+moved, say) can be repeated with the current configuration, which then replaces the recorded one.
 
 The DEL is a call of the installed plugin, so locks, deadline, order and record are those of every
 other DEL. What was released is read from the records before and after it.

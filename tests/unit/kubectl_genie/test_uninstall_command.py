@@ -112,7 +112,7 @@ def test_the_help_documents_exit_codes_and_has_examples(run: Run) -> None:
     """Within 80 columns."""
     text = run(Api(), "--help").stdout
     assert "Examples:\n    kubectl genie uninstall --dry-run" in text
-    assert "Exit codes:\n    0  removed, or nothing keeps it there" in text
+    assert "Exit codes:\n    0  removed, or with --dry-run: nothing prevents it" in text
     assert "    3  not removed" in text
     assert max(map(len, text.splitlines())) <= output.WIDTH
 
