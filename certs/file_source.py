@@ -1,7 +1,7 @@
 """The source that reads certificates from mounted files: from cert-manager or a company's own PKI.
 
-The folder holds ``tls.crt``, ``tls.key`` and perhaps ``ca.crt``; usually it is a Secret mounted as
-a volume. It is read in every reconciliation.
+The directory holds ``tls.crt``, ``tls.key`` and perhaps ``ca.crt``; usually it is a mounted Secret.
+It is read in every reconciliation.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class FileSource:
         self._reload()
         if not self._files or not self._files.authorities or not self._settings.write_bundles:
             return None
-        # Nothing marks which CAs in a bundle came from these files, so every expired one may go.
+        # Nothing marks which CAs in a bundle came from these files, so every expired CA may go.
         return BundlePublication(self._files.authorities, (), lambda _certificate: True)
 
     def next_leaf(

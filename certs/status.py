@@ -1,7 +1,7 @@
 """The status of the certificates, as a table or as JSON.
 
-Pure: from the Secret and the configurations, as read, to text. Parsing and deciding are those of
-the replicas (:func:`certs.ca_secret.parse`, :func:`certs.rotation.decide`).
+Pure: turns the Secret and the configurations, as read, into text. It parses and decides with the
+functions of the replicas (:func:`certs.ca_secret.parse`, :func:`certs.rotation.decide`).
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def assess(
     settings: CertificateSettings,
 ) -> CertificateStatus:
     """Return the status of the Secret and the configurations."""
-    # A decision may issue a CA; it is thrown away here, because nothing is written.
+    # A decision may issue a CA; that CA is discarded here, because nothing is written.
     inputs = RotationInput(
         parsed,
         observed,

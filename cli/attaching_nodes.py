@@ -34,8 +34,9 @@ def definitions_checks(
         yield Check(SUBJECT, CheckState.UNKNOWN, f"{mode}: you may not list nodes")
         return
 
-    # Where pods are attached, a node without Genie is an admin's choice. Before that, it is a node
-    # that pods with definitions cannot use any more after the next step.
+    # In ``enforce`` a node without Genie is an administrator's choice, and is not counted. In
+    # ``observe`` it is counted: after the change to ``enforce``, pods with definitions cannot use
+    # it.
     is_attaching = mode == "enforce"
     counted = [each for each in nodes if not is_attaching or each.plugin or each.networks]
     ready = [each for each in counted if each.plugin and each.has_definitions]

@@ -1,4 +1,4 @@
-"""Whether the API server and the webhook trust each other, and how long they will (pure).
+"""Checks whether the API server and the webhook trust each other, and for how long (pure).
 
 Two public sources, and no secret:
 

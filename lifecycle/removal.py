@@ -1,6 +1,6 @@
-"""What keeps a node from losing Genie, and what a node still has to do (pure).
+"""What prevents the removal of Genie from a node, and what a node still has to do (pure).
 
-:data:`CHECKS` is asked before anything changes; the first check that applies to a node is its
+:data:`CHECKS` run before anything changes; the first check that applies to a node is its
 obstacle. A node without a label and an annotation of Genie's has nothing to lose, and passes.
 
 A pod needs Genie unless its only network is one to which the runtime attaches pods without Genie:

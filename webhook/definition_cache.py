@@ -1,7 +1,7 @@
-"""The informer cache of NetworkAttachmentDefinitions, of the little that decisions need.
+"""The informer cache of NetworkAttachmentDefinitions: the parts of them that decisions need.
 
-A cluster may lack the kind, or have more definitions than the cache keeps: what it does not have
-is looked up at the API server, so that it never leads to a wrong decision.
+A cluster may lack the kind, or have more definitions than the cache keeps. A definition that is not
+cached is read from the API server, so a gap in the cache never leads to a wrong decision.
 """
 
 from __future__ import annotations

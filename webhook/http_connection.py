@@ -1,11 +1,11 @@
 """HTTP/1.1 of one connection: requests are parsed, and an ASGI application answers them in turn.
 
 llhttp (httptools) parses. What a client may send is bounded here: the bytes and the fields of a
-head, and the part of a body that the application has not taken. How long a client may take is the
-matter of :class:`~webhook.connection_limits.ConnectionTable`, which the connection tells what it
-waits for.
+head, and the part of a body that the application has not taken. How long a client may take is
+limited by :class:`~webhook.connection_limits.ConnectionTable`: the connection registers there what
+it waits for.
 
-API servers do not send a request before the response to the one before. Other clients may: their
+API servers send no request before the response to the previous one. Other clients may: their
 requests are answered in turn, and meanwhile nothing more is read from them.
 """
 
@@ -98,7 +98,7 @@ class HttpConnection(asyncio.Protocol):
             self._transport.write(MALFORMED)
             self.close()
         except httptools.HttpParserUpgrade:
-            # The request is answered as if it had not asked for that. What follows is no HTTP.
+            # The request is answered as if it had not asked to upgrade. What follows is not HTTP.
             self._arriving.keep_alive = False
             self._transport.pause_reading()
 
@@ -107,7 +107,7 @@ class HttpConnection(asyncio.Protocol):
         self._table.unread.add(self)
 
     def resume_writing(self) -> None:
-        """Stop it: the client has read its responses."""
+        """Stop the deadline of :meth:`pause_writing`: the client has read its responses."""
         self._table.unread.discard(self)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature

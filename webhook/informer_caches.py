@@ -1,4 +1,4 @@
-"""The informer caches of namespaces and nodes, of their metadata alone."""
+"""The informer caches of namespaces and nodes, which keep their metadata only."""
 
 from __future__ import annotations
 

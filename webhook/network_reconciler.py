@@ -1,12 +1,12 @@
 """The objects ``networks.cni-genie.io``, which follow the nodes' labels and the default network.
 
-Once in :data:`INTERVAL` the replica that holds the Lease compares the objects with what the
-informer caches know, and writes what differs. So an object that was deleted or changed by hand is
+Every :data:`INTERVAL` seconds, the replica that holds the Lease compares the objects with the
+informer caches, and writes what differs. So an object that was deleted or changed by hand is
 restored, and no network is written more often, however often its nodes change. A new object takes
 two requests, because its status is a subresource.
 
 While the custom resource does not exist or may not be read, nothing happens until it does.
-Admission does not depend on any of this: the webhook is ready without the caches here.
+Admission does not depend on any of this: readiness does not wait for the caches of this module.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ class NetworkReconciler:
         if self._objects.error is not None or not self._hold():
             return
 
-        # A mapping is replaced when something changes: the same three need nothing.
+        # A cache replaces its mapping when it changes: with the same three, nothing is to be done.
         inputs = (self._nodes.items, self._objects.items, self._defaults.items)
         if all(map(_is_same, inputs, self._reconciled or (None,) * len(inputs))):
             return

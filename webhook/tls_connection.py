@@ -4,10 +4,10 @@ To TCP it is the protocol, to HTTP the transport. The bytes pass through two mem
 :mod:`ssl` (``MemoryBIO``), and nothing is allocated in reserve: asyncio's own TLS would hold
 256 KiB for each connection, as soon as its client has sent anything.
 
-Its life: the handshake, registered in the table; open, once HTTP has been told; closing, when
-everything was sent, ``close_notify`` and the end of the stream included. Then only the client's
-end is awaited: a connection that is closed with data unread takes the last response from the
-client.
+Its phases: handshake, registered in the table; open, after HTTP was notified; closing, after
+everything was sent, ``close_notify`` and the end of the stream included. A closing connection
+waits for the client's end of the stream: to close it with unread data would take the last response
+from the client.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
             self._tcp.close()
 
     def eof_received(self) -> None:
-        """Let TCP be closed: HTTP needs no half-open connections."""
+        """Let asyncio close the transport: HTTP needs no half-open connections."""
 
     def pause_writing(self) -> None:
         """Pass on that the client does not read."""

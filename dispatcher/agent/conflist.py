@@ -5,8 +5,8 @@ when another program removes or changes it. If that happens twice within a minut
 off for ten minutes and reports the other program, because two programs that undo each other's work
 harm every pod.
 
-Rules: the reconciler calls :meth:`ConflistFile.install` only if Genie can work, and alone decides
-on :meth:`ConflistFile.remove`. A file of this name that Genie did not write is not touched.
+Rules: only the reconciler decides on :meth:`ConflistFile.install` and :meth:`ConflistFile.remove`,
+and it installs only if Genie can work. A file of this name that Genie did not write is not touched.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ A message that is repeated is one Event with a series (:mod:`dispatcher.agent.ev
 many Events.
 
 Rules: nothing waits for an Event. A thread sends them from a bounded queue, and writes the
-repetitions. About a pod, only a few different messages are sent for one reason at a time, because
-some plugins put a new name into each. An Event that expired or was deleted while its message is
+repetitions. For one pod and reason, only a few different messages are sent at a time, because some
+plugins put a new name into each message. An Event that expired or was deleted while its message is
 repeated is created again.
 """
 

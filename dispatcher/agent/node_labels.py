@@ -1,7 +1,7 @@
 """Writes the labels of our own Node, and its annotations: plugin types, and its removal.
 
 The Node's metadata is read once a minute, and after every failure. In between, the API server's
-answer to our last patch counts. A patch is sent only when something changes, and contains our own
+answer to our last patch is used. A patch is sent only when something changes, and contains our own
 keys only. Labels never wait for the annotations.
 """
 

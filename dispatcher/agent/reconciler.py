@@ -1,4 +1,4 @@
-"""Brings plugin and conflist of the node to the settings, and reports the networks it can attach.
+"""Reconciles plugin and conflist with the settings, and reports the networks of the node.
 
 A reconciliation reads the configurations of all networks, installs or removes plugin and conflist,
 and returns a :class:`NodeState`. It runs every few seconds, and whenever a configuration changes.
@@ -9,8 +9,8 @@ Rules:
   configuration is valid and every executable of its chain is there. Until then the node keeps the
   conflist that it had.
 - Genie does not replace Multus, unless a setting allows it. A conflist that is installed stays.
-- Where the mode takes the choice of networks from new pods, the labels of the node are updated
-  first. Otherwise the scheduler sends pods here that get another network than they ask for.
+- If the mode gives new pods the default network only, the labels of the node are updated first.
+  Otherwise the scheduler sends pods here that get another network than they ask for.
 - Nothing waits long for the API server.
 
 How the situation on the node decides the label of a network
@@ -124,9 +124,9 @@ class NodeReconciler:
     def reconcile(self, unmet: str = "", refused: str = "") -> NodeState:
         """Install or remove Genie as the mode says; return the state after that.
 
-        *unmet* is what of the wanted settings is not in force here, a sentence: it is the node's
-        problem if there is no other. *refused* is why changed settings are invalid: for ``genie
-        doctor`` only, since new pods are attached as the last valid settings say.
+        *unmet* is a sentence about wanted settings that are not in force here: it is the node's
+        problem if there is no other. *refused* is why changed settings are invalid: only ``genie
+        doctor`` shows it, since new pods are attached as the last valid settings say.
         """
         scan = networks.scan(self._settings.conf_dirs, self._settings.ignored_networks)
         self._ignored = scan.ignored

@@ -15,9 +15,9 @@
 A template without plugins permits references to ``nodeNetworks`` only.
 
 Rules of this file: pure. A template that would permit too much is refused with the reason, when
-the program starts: :mod:`dispatcher.nad.template_rules`. Of the address plugins, only host-local is
-known: it keeps to its ranges whatever a pod asks for, while ``static`` takes any address from the
-pod.
+the program starts: :mod:`dispatcher.nad.template_rules`. host-local is the only address
+plugin that a template can permit: it keeps to its ranges whatever a pod asks for, while ``static``
+takes any address from the pod.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ def _begin_release(attachments: list[Attachment]) -> None:
 def _release_each(
     call: Call, record: Record, attachments: list[Attachment], chain: Chain, deadline: float
 ) -> CNIError | None:
-    """Run DEL for each of *attachments* and take it from *record*. Return the first failure."""
+    """Run DEL for *attachments*; remove the released ones from *record*. Return the first error."""
     failure: CNIError | None = None
     queue = attachments[::-1]
     retried: list[Attachment] = []  # each is retried at most once

@@ -11,11 +11,11 @@
      "pod": ["namespace", "name", "uid"],
      "attachments": [{"network": "weave", "interface": "eth0", "seconds": 0.03, "code": 0}]}
 
-``attachments`` are those that the call has begun, in the order of the calls. If an ADD fails, those
-of its roll-back follow, which are DELs.
+``attachments`` lists those that the call has begun, in the order of their ADDs or DELs. If an ADD
+fails, the DELs of its roll-back follow.
 
 Rules of this file: a line is one write of at most 4 KiB, so that lines of concurrent calls do not
-mix. Nothing is added to a journal of :data:`LIMIT` bytes: no agent reads it. A call does not fail
+mix. A journal of :data:`LIMIT` bytes gets no more lines: no agent reads it. A call does not fail
 because the journal cannot be written.
 """
 

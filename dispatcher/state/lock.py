@@ -4,9 +4,9 @@ A container's lock is an flock on ``<stateDir>/<containerID>.lock``. Delegates i
 descriptor: while a delegate outlives a killed plugin, the next DEL waits instead of running beside
 it.
 
-All calls for containers share the GC lock. GC takes it exclusively while the networks collect, and
-their plugins inherit it: one that outlives a killed GC would release pods that are missing in its
-list because they are newer.
+All calls for containers share the GC lock. GC takes it exclusively while the networks' own GC runs,
+and their plugins inherit its descriptor. Otherwise a plugin that outlives a killed GC would release
+pods that are missing in its list because they are newer.
 
 The file names the delegate that works under the lock, and its deadline. What a waiter does::
 

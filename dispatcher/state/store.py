@@ -9,9 +9,9 @@ the new one, whole.
 - :func:`write_unsynced` writes the steps of an ADD with several networks, and does not wait. A step
   survives a kill of the plugin. It need not survive a power cut, since network namespaces do not.
 - The last synced version is hard-linked as ``.json.synced`` meanwhile, because a power cut may
-  leave an unsynced file empty. :func:`read` uses it if ``.json`` is corrupt. It may lack a step,
-  a result above all, and call an attachment planned whose ADD had begun: DEL releases planned
-  attachments, too.
+  leave an unsynced file empty. :func:`read` uses it if ``.json`` is corrupt. It may lack
+  the last steps: a result, say, or that the ADD of a planned attachment had begun. So DEL also
+  releases planned attachments.
 - The directory is never synced. After a power cut, the first record may still have the name
   ``.json.tmp``; :func:`commit_staged` renames it.
 
