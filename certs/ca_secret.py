@@ -68,9 +68,9 @@ class CASecret:
 
 @dataclass(frozen=True, slots=True)
 class ParsedSecret:
-    """A Secret as read, None where there is none, and what of it is usable.
+    """A Secret as read (None: there is none), and the usable part of it.
 
-    The manifests have an empty Secret, which counts as none: nobody has written a CA yet.
+    The manifests have an empty Secret. It counts as none, because no CA was written yet.
     Without a usable CA, *content* is None and *spare* is the next CA, if that one is usable.
     *problems* says what is not usable.
     """

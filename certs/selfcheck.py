@@ -200,8 +200,8 @@ def connect(context: ssl.SSLContext, address: str, port: int, dns_name: str) -> 
     failure = OSError(f"{address} has no IP address")
     infos = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)
     for family, socket_type, protocol, _, endpoint in infos:
-        # Wrapped before it connects: if a peer resets a connection before it is wrapped, Python
-        # 3.11 neither returns the socket nor closes it.
+        # The socket is wrapped before it connects: if a peer resets a connection before it is
+        # wrapped, Python 3.11 neither returns the socket nor closes it.
         plain = socket.socket(family, socket_type, protocol)
         tls = context.wrap_socket(plain, server_hostname=dns_name)
         try:

@@ -26,7 +26,7 @@ EVENT_SOURCE = "genie-agent"
 
 
 def archive(parts: Iterable[Part], folder: str, progress: Callable[[str], None]) -> bytes:
-    """Return a gzipped tar of *parts* below *folder*; *progress* is told each file's name."""
+    """Return a gzipped tar of *parts* below *folder*; *progress* gets each file's name."""
     buffer = io.BytesIO()
     errors = []
     with tarfile.open(fileobj=buffer, mode="w:gz") as tar:

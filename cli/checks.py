@@ -13,7 +13,7 @@ class CheckState(enum.StrEnum):
     WARNING = "warning"
     FAILED = "failed"
     UNKNOWN = "unknown"
-    """It could not be made, for want of a right or of an answer."""
+    """The check was not possible: a right or an answer is missing."""
 
 
 class Check(NamedTuple):

@@ -100,7 +100,7 @@ class Document:
 
 
 def manifest_files(path: Path) -> list[Path]:
-    """Return the manifests at *path*: the file itself, or those of a folder and its folders."""
+    """Return the manifests at *path*: the file itself, or those of a directory, recursively."""
     if not path.is_dir():
         return [path]
     return sorted(each for each in path.rglob("*") if each.suffix in SUFFIXES and each.is_file())

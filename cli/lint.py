@@ -1,10 +1,10 @@
-"""Checks manifests without a cluster, by the rules of the webhook, in the webhook's words.
+"""Checks manifests without a cluster, with the rules and the messages of the webhook.
 
-NetworkAttachmentDefinitions are put to their validator, :mod:`dispatcher.nad.validation`.
+:mod:`dispatcher.nad.validation` checks NetworkAttachmentDefinitions.
 
-Each object is put to the function that the webhook would call, as a review of its creation. What
-the cluster knows and a file does not is given by the caller (:class:`LintContext`): which networks
-there are, and what namespaces say. Namespaces among the manifests count, too.
+Each object is passed to the function that the webhook would call, as a review of its creation. The
+caller gives what a file does not have (:class:`LintContext`): the networks of the cluster, and the
+settings of its namespaces. Namespaces among the manifests are used, too.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ No word is ever broken. A table that is too wide becomes narrower in this order:
 2. Sentences move below their rows, over the whole width.
 3. Columns that are less important are left out (:attr:`Layout.omitted`).
 
-What is still too wide stays too wide: the terminal wraps it, and it can be copied whole.
+If it is still too wide, the terminal wraps its lines, which can be copied whole.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The test of an installation, ``helm test``: creates pods on its networks and reports on each.
 
-What is expected of each pod is in :mod:`lifecycle.trial`. Pods of an earlier test are deleted
+What each pod must show is in :mod:`lifecycle.trial`. Pods of an earlier test are deleted
 first. A pod that failed stays until then, so that ``kubectl describe pod`` says why.
 
 Its rights: list nodes; get the ConfigMap ``genie``; create, get and delete the test's pods.

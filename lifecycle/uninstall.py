@@ -7,7 +7,7 @@
     4     mode "remove": each node loses conflist, labels, plugin    restore the mode, refuse
 
 Steps 2 and 3 are left out where a mode of removal is in force already: "disable" would install
-Genie again on nodes that have lost it. So repeating an uninstall changes nothing.
+Genie again on nodes that have lost it. So an uninstall is idempotent.
 
 The mode that was in force before is kept on the ConfigMap, so that a run that was killed does not
 count as the administrator's choice. After success the mode stays "remove", and the objects of the
@@ -62,7 +62,7 @@ class Result(enum.StrEnum):
 
     REMOVED = "removed"
     READY = "ready"
-    """Nothing keeps Genie from being removed (with ``dry_run``)."""
+    """Nothing prevents the removal (with ``dry_run``)."""
     REFUSED = "refused"
     """A check failed before anything was changed."""
     RESTORED = "restored"

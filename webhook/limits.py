@@ -69,7 +69,7 @@ class Excess(NamedTuple):
 
     @property
     def rule(self) -> str:
-        """The limit, in the words of a refusal."""
+        """The limit, worded for a refusal."""
         plural = "" if self.limit == 1 else "s"
         if not self.network:
             return f"must have at most {self.limit} network{plural}"

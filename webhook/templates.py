@@ -70,7 +70,7 @@ def admit_workload(
     if review.subresource or review.operation not in {"CREATE", "UPDATE"}:
         return ALLOWED
     pod = parse_pod(template_of(review.object, review.kind))
-    # What a controller made (a Deployment's ReplicaSet) was validated where the author wrote it.
+    # The template of a controller's object (a Deployment's ReplicaSet) was validated at its owner.
     if pod.is_excluded or has_controller(review.object):
         return ALLOWED
 

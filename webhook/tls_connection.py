@@ -107,7 +107,7 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
                 return
             self._http.data_received(data)
             if not (self._incoming.pending or self._tls.pending()):
-                return  # to be told so by an exception costs more than to decrypt a review
+                return  # another read would raise, which costs more than to decrypt a review
 
     def _flush(self) -> None:
         if self._outgoing.pending:

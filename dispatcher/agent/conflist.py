@@ -107,7 +107,7 @@ class ConflistFile:
 
     @property
     def in_place(self) -> bool:
-        """Whether a conflist of ours is there, be it of an earlier setting."""
+        """Whether the file is a conflist of ours, perhaps with earlier settings."""
         return self._is_ours(self._read())
 
     def holds(self, content: bytes) -> bool:

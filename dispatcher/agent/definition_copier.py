@@ -37,7 +37,7 @@ class DefinitionCopier:
         return self._copies.is_complete
 
     def refresh(self, *, is_leaving: bool) -> None:
-        """Start to copy, or stop and remove the copies, and write the sign of life.
+        """Start copying, or stop and remove the copies, and write the sign of life.
 
         *is_leaving*: Genie leaves this node. Raises OSError.
         """
@@ -58,7 +58,7 @@ class DefinitionCopier:
             self._copies.sign(age)
 
     def stop(self) -> None:
-        """Stop to copy; the copies stay."""
+        """Stop copying; the copies stay."""
         if self._reflector is not None:
             self._reflector.stop()
 

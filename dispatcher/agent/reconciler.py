@@ -333,7 +333,7 @@ class NodeReconciler:
         return [name for name, file in files.items() if file.path == effective]
 
     def _is_serving(self) -> bool:
-        """Return whether the runtime can call Genie, be it of an earlier version or setting."""
+        """Return whether the runtime can call Genie, perhaps an earlier version or setting."""
         return self._is_loaded() and self._plugin.runs
 
     def _is_bypassed(self) -> bool:

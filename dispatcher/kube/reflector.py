@@ -1,6 +1,6 @@
 """Reflector: follows a collection at the API server by list and watch, in a thread of its own.
 
-What becomes of the objects is up to the subclass: :class:`dispatcher.kube.cache.WatchCache` keeps
+The subclass decides what happens to the objects: :class:`dispatcher.kube.cache.WatchCache` keeps
 a part of each in memory.
 
 Rules:

@@ -160,7 +160,7 @@ def _text(value: Any, field: str, faults: list[DefinitionFault]) -> str:
 
 def _config(value: Any, faults: list[DefinitionFault]) -> str:
     if isinstance(value, dict):
-        # What people write who do not know that the field is a text: config: {type: bridge}.
+        # A common mistake, since the field is a text: config: {type: bridge}.
         fix = 'write the JSON as a text, in YAML after "config: |"'
         faults.append(DefinitionFault("spec.config", f"must be a string, not an object: {fix}"))
         return ""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class InvalidPlanError(ValueError):
-    """The annotations give no plan; ``faults`` has each annotation's key with one of its faults."""
+    """The annotations are invalid; ``faults`` has pairs of an annotation's key and a fault."""
 
     def __init__(self, faults: Sequence[tuple[str, Fault]]) -> None:
         self.faults = tuple(faults)

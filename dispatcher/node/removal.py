@@ -45,7 +45,7 @@ class Fate(Enum):
     ORPHANED = auto()
     """No DEL comes: the container no longer exists, or an ADD or a DEL was not completed."""
     UNREADABLE = auto()
-    """Nobody knows what it lists."""
+    """The record cannot be read, so its attachments are unknown."""
 
 
 def fate(cached: CachedRecord, successor: str, ended_containers: Collection[str]) -> Fate:

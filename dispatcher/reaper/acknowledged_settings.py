@@ -42,7 +42,7 @@ class AcknowledgedSettings:
         return accepted_settings.read(self._state_dir) not in {None, self._accepted}
 
     def allow_force(self) -> bool:
-        """Return whether the mode "remove --force" is in force and nobody has taken it back."""
+        """Return whether the mode "remove --force" is in force and has not been revoked."""
         if self.has_changed() or not self._accepted or not self._accepted.in_force.mode.is_forced:
             return False
         if self._settings.settings_dir is None:
