@@ -65,13 +65,13 @@ class CertificateSettings(BaseSettings):
     that started together do not renew together."""
 
     backdating: float = Field(300, ge=0, le=LONGEST)
-    """Certificates are valid from so long before they are issued, because the clocks of API servers
-    differ. Kubernetes' own certificates allow the same five minutes."""
+    """Certificates are valid from this time before they are issued, because the clocks of API
+    servers differ. Kubernetes' own certificates allow the same five minutes."""
 
     propagation: float = Field(60, ge=0, le=LONGEST)
     """Time for which every configuration must have held a CA before a leaf of it is served: each
     API server reads configurations from a watch of its own, which may lag. A broken watch is
-    noticed and resumed in well under a minute."""
+    detected and resumed in well under a minute."""
 
     retire_margin: float = Field(3600, ge=0, le=LONGEST)
     """Time for which the old CA is trusted beyond the life of its last leaf. It covers a replica

@@ -77,12 +77,12 @@ class WebhookSettings(ServiceSettings):
 
     limits: LimitsMode = "enforce"
     """enforce: refuse a pod over these limits. warn: create it with a warning. The policy
-    cni-genie-pod-limits must say the same"""
+    cni-genie-pod-limits must do the same"""
 
     attachment_definitions_mode: DefinitionsMode = "off"
     """off: annotations that select NetworkAttachmentDefinitions are not checked. observe: they are
-    validated, also with what the cluster has; faults are warnings. enforce: pods with faults are
-    refused, and the others are attached. The agents must have the same value"""
+    validated, also against the objects of the cluster; faults are warnings. enforce: pods with
+    faults are refused, and the others are attached. The agents must have the same value"""
 
     missing_capability: MissingCapability = "deny"
     """what to do with addresses and MACs of a selection that no plugin of its chain declares. deny:
@@ -113,7 +113,7 @@ class WebhookSettings(ServiceSettings):
     """port of /healthz, /readyz and /metrics (plain HTTP)"""
 
     log_level: LogLevel = "info"
-    """least severe log lines that are written"""
+    """lowest level of the log lines that are written"""
 
     max_body_bytes: int = Field(7 * 2**20, ge=2**20)
     """maximum bytes of one review; the API server's own limits are lower"""
@@ -152,8 +152,9 @@ class WebhookSettings(ServiceSettings):
     """time limit of a request to the API server for a namespace that the cache lacks"""
 
     keep_alive_seconds: int = Field(120, ge=91)
-    """time that a connection may be idle, also before its first request. API servers close idle
-    connections after 90 s: more than that, so that none is closed while a request is on its way"""
+    """time that a connection may be idle, also before its first request. Keep it
+    above the 90 s after which API servers close idle connections: otherwise the webhook could close
+    one while a request is on its way"""
 
     drain_seconds: float = Field(10.0, ge=0)
     """time to serve after SIGTERM, closing every connection after its response, until all API

@@ -97,7 +97,8 @@ class NodeSettings(LiveSettings):
             "directory with one file for each of the settings that may change while the programs "
             "run, as the ConfigMap genie is mounted: "
             "default-network, mode, ignored-networks, max-attachments, max-per-network, limits. "
-            "Their options and variables are ignored then; empty: they count, until a restart",
+            "Their options and variables are ignored then. Empty: these are used, and a change "
+            "needs a restart",
         ),
     )
     settings_delay_seconds: float = field(
@@ -130,8 +131,8 @@ class NodeSettings(LiveSettings):
         default=("kube-system", "genie-system"),
         metadata=_about(
             types.texts(),
-            "namespaces whose pods admission does not validate, separated by commas; they select "
-            "definitions without its permission",
+            "namespaces whose pods admission does not validate, separated by commas; their pods "
+            "select definitions without a permission of the webhook",
         ),
     )
     attachment_definitions_delay_seconds: float = field(
@@ -161,8 +162,8 @@ class NodeSettings(LiveSettings):
         default=False,
         metadata=_about(
             types.boolean(),
-            "install Genie also where the container runtime calls Multus, which it then no longer "
-            "does",
+            "install Genie also where the container runtime calls Multus: it then calls Genie "
+            "instead",
         ),
     )
     cni_bin_dir: Path = field(
@@ -252,7 +253,9 @@ class NodeSettings(LiveSettings):
     )
     port: int = field(
         default=9471,
-        metadata=_about(types.whole_number(0, 65535), "port of the same; 0: any free port"),
+        metadata=_about(
+            types.whole_number(0, 65535), "port of /healthz, /readyz and /metrics; 0: any"
+        ),
     )
     look_seconds: float = field(
         default=4.0,
@@ -288,7 +291,7 @@ class NodeSettings(LiveSettings):
     log_level: str = field(
         default="info",
         metadata=_about(
-            types.choice("debug", "info", "warning", "error"), "least level that is logged"
+            types.choice("debug", "info", "warning", "error"), "lowest level that is logged"
         ),
     )
 
