@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from dispatcher.state.record import FORMAT
 from tests import predecessor as of_history
-from tests.cluster.support.agents import LAUNCHER
+from tests.cluster.support.agents import LAUNCHER, pod_events
 from tests.cluster.support.churn import (
     READY_WITHIN,
     attachments,
@@ -24,8 +24,18 @@ from tests.cluster.support.churn import (
     failures,
     remaining_leftovers,
 )
-from tests.cluster.support.definitions import definitions_untouched
-from tests.cluster.support.pods import pod_manifest
+from tests.cluster.support.definitions import (
+    CRD,
+    ENFORCE,
+    LABEL,
+    apply,
+    bridge,
+    definition,
+    definitions_untouched,
+    selecting,
+)
+from tests.cluster.support.observe import interfaces
+from tests.cluster.support.pods import pod_manifest, wait_until_ready
 from tests.devcluster import helm
 from tests.devcluster.build.imagebuild import PROJECT
 from tests.devcluster.genie import DEFAULT_NETWORK, hand_over_to_helm, install_genie
@@ -69,10 +79,12 @@ def pods_come_and_go(cluster: Cluster, node: Node, namespace: str) -> Iterator[l
             results.append(churning.result())
 
 
-def replace(cluster: Cluster, namespace: str, tree: Path, expected: Attachments) -> None:
+def replace(
+    cluster: Cluster, namespace: str, tree: Path, expected: Attachments, **values: Any
+) -> None:
     """Put the version of *tree* in place of the other while pods come and go.
 
-    The pods that stay keep what they have, and none restarts.
+    The pods that stay keep what they have, and none restarts. *values* are those of the chart.
     """
     node = cluster.node(NODE)
     launcher = node.path(LAUNCHER)
@@ -80,7 +92,7 @@ def replace(cluster: Cluster, namespace: str, tree: Path, expected: Attachments)
     with pods_come_and_go(cluster, node, namespace) as churned:
         if tree == PROJECT:
             hand_over_to_helm(cluster)
-        install_genie(cluster, tree=tree)
+        install_genie(cluster, tree=tree, values=values)
     assert churned[0].pods
     assert launcher.read_text() != former
     assert held(cluster, node, namespace) == expected
@@ -144,6 +156,53 @@ def held(cluster: Cluster, node: Node, namespace: str) -> Attachments:
     return attachments(node, pods)
 
 
+WITH_DEFINITION = ("with-definition", "with-definition-too")
+ENFORCED = {"attachmentDefinitions": {"mode": ENFORCE}}
+
+
+def create_with_definitions(cluster: Cluster, namespace: str) -> None:
+    """Start pods on a definition, and one that has been admitted and may not be scheduled yet."""
+    cluster.wait_for(lambda: node_label(cluster) == "true", 60, "the label of the node")
+    apply(cluster, definition(namespace, "blue", bridge("blue0", 77)), namespace=namespace)
+    pods = [selecting(name, "blue") for name in (*WITH_DEFINITION, "waiting")]
+    pods[-1]["spec"]["schedulingGates"] = [{"name": "test/later"}]
+    apply(cluster, *pods, namespace=namespace)
+    wait_until_ready(cluster, namespace, *WITH_DEFINITION)
+
+
+def node_label(cluster: Cluster) -> str | None:
+    """Return the label that pods with definitions require."""
+    labels = cluster.get("node", NODE)["metadata"]["labels"]
+    value: str | None = labels.get(LABEL)
+    return value
+
+
+def on_definition(cluster: Cluster, node: Node, namespace: str, *pods: str) -> None:
+    """Check that exactly *pods* have an address of the definition, and none has restarted."""
+    addresses = node.addresses("blue")
+    for name in pods:
+        [address] = interfaces(cluster, name, namespace)["net1"].addresses[:1]
+        assert address in addresses
+        [container] = cluster.get("pod", name, "-n", namespace)["status"]["containerStatuses"]
+        assert (container["ready"], container["restartCount"]) == (True, 0), name
+    assert len(addresses) == len(pods)
+
+
+def no_node_for(cluster: Cluster, namespace: str, pod: str) -> None:
+    """Let *pod* be scheduled; return when the scheduler reports that no node is for it."""
+    gates = json.dumps([{"op": "remove", "path": "/spec/schedulingGates"}])
+    cluster.kubectl("patch", "pod", pod, "-n", namespace, "--type=json", "-p", gates)
+    sentence = "didn't match Pod's node affinity/selector"
+    cluster.wait_for(
+        lambda: any(
+            sentence in message
+            for message in pod_events(cluster, namespace, pod, "FailedScheduling")
+        ),
+        60,
+        f"the scheduler's Event about {pod}",
+    )
+
+
 def formats(node: Node) -> set[int]:
     """Return the formats of the records on the node."""
     records = node.path("/var/lib/cni/genie").glob("*.json")
@@ -157,19 +216,33 @@ def test_an_upgrade_that_is_taken_back_and_made_again_loses_nothing(
 
     No creation fails meanwhile, and in the end no address, record, rule or veth remains. The
     uninstall before it leaves NetworkAttachmentDefinitions, which are the cluster's, as they are.
+
+    The predecessor knows no definitions. So before the downgrade the mode is set to off: pods that
+    have one keep it, and one that was admitted before finds no node.
     """
     node = cluster.node(NODE)
     with definitions_untouched(cluster, namespace):
         helm.uninstall(cluster)  # there is no pod yet that could lose anything
     install_genie(cluster, tree=predecessor)
+    apply(cluster, CRD)
     try:
         expected = create(cluster, namespace, "old")
         assert held(cluster, node, namespace) == expected
 
         for prefix, tree in (("upgraded", PROJECT), ("downgraded", predecessor)):
-            replace(cluster, namespace, tree, expected)
             if tree == PROJECT:
+                replace(cluster, namespace, tree, expected, **ENFORCED)
                 assert left_of_kustomize(cluster) == []
+                create_with_definitions(cluster, namespace)
+                on_definition(cluster, node, namespace, *WITH_DEFINITION)
+                install_genie(cluster)
+                cluster.wait_for(lambda: node_label(cluster) is None, 60, "the label to be gone")
+            else:
+                replace(cluster, namespace, tree, expected)
+                no_node_for(cluster, namespace, "waiting")
+                on_definition(cluster, node, namespace, *WITH_DEFINITION)
+                cluster.kubectl("delete", "pod", WITH_DEFINITION[0], "-n", namespace)
+                on_definition(cluster, node, namespace, *WITH_DEFINITION[1:])
             created = create(cluster, namespace, prefix)
             assert held(cluster, node, namespace) == expected | created
             assert formats(node) == {of_history.FORMAT, FORMAT}
@@ -182,8 +255,12 @@ def test_an_upgrade_that_is_taken_back_and_made_again_loses_nothing(
     except BaseException:
         install_genie(cluster)  # the next tests need this version
         raise
+    finally:
+        cluster.kubectl("delete", "crd", CRD["metadata"]["name"])
+    on_definition(cluster, node, namespace, *WITH_DEFINITION[1:])
     cluster.kubectl("delete", "pods", "--all", "-n", namespace, "--wait=true")
     assert failures(cluster, namespace) == []
     assert remaining_leftovers(node) == {}
+    on_definition(cluster, node, namespace)
     state = {file.name for file in node.path("/var/lib/cni/genie").iterdir()}
     assert [name for name in state if namespace in name or name.endswith(".corrupt")] == []
