@@ -111,11 +111,11 @@ def attacks(own: str) -> dict[str, tuple[Any, str]]:
         "gateway": (network(own, isGateway=True), "isGateway: the template does not permit"),
         "store": (
             {**network(own), "name": "canal"},
-            f'the CNI name "canal" must be "tenant_{own}." and more',
+            f'the CNI name "canal" must begin with "tenant_{own}.", followed by a name',
         ),
         "another-tenant": (
             {**network(own), "name": "tenant_bank.net"},
-            'the CNI name "tenant_bank.net" must be',
+            'the CNI name "tenant_bank.net" must begin with',
         ),
         "conditions": (
             network(own, {"conditionsV4": ["-j", "ACCEPT"]}),

@@ -121,13 +121,13 @@ def _findings(
 
     if not may_select(each, namespace, rules.shared):
         fix = f"ask a cluster administrator to add it to the annotation {quote(keys.ALLOWED)}"
-        whose = f"is of another namespace than the pod, {quote(namespace.name)}"
+        whose = f"is in another namespace than the pod, {quote(namespace.name)}"
         yield finding(
             FORBIDDEN, f"Forbidden: {item}{name} {whose}; {fix} of {quote(namespace.name)}"
         )
         return
     if each.full_name not in definitions.known:
-        problem = "could not be checked: no answer of the API server"
+        problem = "could not be validated: the API server did not answer; create the pod again"
         yield finding(INTERNAL, f"Internal error: {item}{name} {problem}")
         return
 
@@ -138,7 +138,7 @@ def _findings(
         yield finding(NOT_FOUND, f"Not found: {name}: {item}{problem}")
         return
     if known.refused:
-        problem = f"no node attaches this definition: {known.refused}"
+        problem = f"this definition cannot be attached on any node: {known.refused}"
         yield finding(INVALID, f"Invalid value: {name}: {item}{problem}")
         return
     is_reference = known.refers_to_node_network
@@ -158,7 +158,10 @@ def _reference_findings(
 ) -> Iterator[SelectionFinding]:
     """Yield what is wrong with the nodes' network of a definition without a config."""
     network = each.selection.name
-    shown = f"item {each.position}: {quote(each.full_name)} stands for the network {quote(network)}"
+    shown = (
+        f"item {each.position}: definition {quote(each.full_name)} has no config, so it selects "
+        f"the network {quote(network)}"
+    )
     if namespace.allowed is not None and network not in namespace.allowed:
         problem = f"Forbidden: {shown}, which is not allowed in namespace {quote(namespace.name)}"
         yield SelectionFinding(each.source, problem, FORBIDDEN, is_doubtful=True)
@@ -176,12 +179,13 @@ def _request_findings(
     is_trusted = known.cni_args is None
     are_variables = rules.allows_cni_args and is_trusted and CNI_ARGS.keys() >= set(missing)
     for capability in missing:
-        problem = f"{item}no plugin of {name} declares this capability"
+        problem = f"{item}no plugin of definition {name} declares this capability"
         if are_variables:
             variable = f"it is passed as {CNI_ARGS[capability]} in CNI_ARGS"
             yield SelectionFinding(each.source, f"{quote(capability)}: {problem}; {variable}")
         else:
-            message = f"Invalid value: {quote(capability)}: {problem}"
+            fix = 'do not request it, or add it to "capabilities" of a plugin'
+            message = f"Invalid value: {quote(capability)}: {problem}; {fix}"
             yield SelectionFinding(each.source, message, INVALID, is_doubtful=True)
     if each.selection.port_mappings and PORT_MAPPINGS not in missing:
         yield from _host_port_findings(each, namespace)

@@ -41,8 +41,8 @@ MAX_FAULTS = 16
 
 DELEGATING = {
     "genie": "Genie would call itself",
-    "multus": "it reads NetworkAttachmentDefinitions itself, and may lead back to Genie",
-    "multus-shim": "it reads NetworkAttachmentDefinitions itself, and may lead back to Genie",
+    "multus": "it reads NetworkAttachmentDefinitions itself, and may call Genie again",
+    "multus-shim": "it reads NetworkAttachmentDefinitions itself, and may call Genie again",
     "danm": "it chooses networks by its own custom resources",
     "kactus": "it reads NetworkAttachmentDefinitions itself",
 }

@@ -131,7 +131,10 @@ def _default_network_faults(
         expected = f"must have one network (has {len(primary)}): a pod has one primary"
         yield key, SelectionFault(TOO_MANY, 0, None, expected, value, 0)
     if primary and has_cni:
-        expected = f"this annotation and {quote(keys.ANNOTATION)} choose the primary: remove one"
+        expected = (
+            f"cannot be combined with {quote(keys.ANNOTATION)}, because both choose the primary: "
+            "remove one of them"
+        )
         yield key, SelectionFault(INVALID, 0, None, expected, value, 0)
     for each in primary[:1]:
         if each.interface not in {"", keys.PRIMARY_INTERFACE}:

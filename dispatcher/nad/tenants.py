@@ -107,8 +107,8 @@ def _reference_faults(
         return []
     listed = f" (permitted: {', '.join(permitted)})" if permitted else ""
     message = (
-        f"without spec.config it stands for the nodes' network {quote(definition.name)}, which "
-        f'no tenant template lists in "nodeNetworks" for namespace '
+        "the definition has no spec.config, so it selects the nodes' network "
+        f'{quote(definition.name)}, which no tenant template lists in "nodeNetworks" for namespace '
         f"{quote(definition.namespace)}{listed}"
     )
     return [DefinitionFault("metadata.name", message)]
@@ -133,7 +133,9 @@ def _faults(
     """Yield what *template* does not permit of *config*, whose chain is the template's."""
     prefix = f"{template.name_prefix}{definition.namespace}."
     if not config.name.startswith(prefix) or config.name == prefix:
-        message = f"the CNI name {quote(config.name)} must be {quote(prefix)} and more"
+        message = (
+            f"the CNI name {quote(config.name)} must begin with {quote(prefix)}, followed by a name"
+        )
         yield _fault("name", message)
 
     is_list = "plugins" in config.value

@@ -93,8 +93,8 @@ def items(*names: str, marks: str = "") -> str:
 
 
 UNCHECKED = "was not checked: is the Genie webhook running?"
-FORM = "must be as the Genie webhook writes it"
-FOREIGN = "is of another namespace than the pod"
+FORM = "only the Genie webhook writes this annotation"
+FOREIGN = "is in another namespace than the pod"
 PORTS = "may not take ports of the node"
 NULL = "an element of the list must not be null"
 MISSING_DEFAULT = "was not filled in"
@@ -136,9 +136,9 @@ CREATED: Mapping[str, tuple[str, dict[str, str], str]] = {
     "another behind its own": (
         "shop",
         {ATTACHMENTS: items("shop/a", "b/a")},
-        '"b/a" is of another',
+        '"b/a" is in another',
     ),
-    "another as the primary": ("shop", {ATTACHMENTS: items("=b/a")}, '"b/a" is of another'),
+    "another as the primary": ("shop", {ATTACHMENTS: items("=b/a")}, '"b/a" is in another'),
     "a shared one": ("shop", {NETWORKS: "infra/a", ATTACHMENTS: items("infra/a")}, ""),
     "a listed one": ("bank", {ATTACHMENTS: items("partner/gold")}, ""),
     "another of its namespace": ("bank", {ATTACHMENTS: items("partner/iron")}, FOREIGN),
@@ -149,12 +149,12 @@ CREATED: Mapping[str, tuple[str, dict[str, str], str]] = {
     "the empty definition own/weave": (
         "bank",
         {ATTACHMENTS: items("bank/weave", marks="+nodeNetwork")},
-        'stands for the network "weave", which is not allowed in namespace "bank"',
+        'selects the network "weave", which is not allowed in namespace "bank"',
     ),
     "the empty definition of a shared namespace": (
         "closed",
         {ATTACHMENTS: items("common/weave", marks="+nodeNetwork")},
-        'stands for the network "weave"',
+        'selects the network "weave"',
     ),
     "an allowed network": ("bank", {ATTACHMENTS: items("bank/canal", marks="+nodeNetwork")}, ""),
     "no list of networks": ("shop", {ATTACHMENTS: items("shop/weave", marks="+nodeNetwork")}, ""),

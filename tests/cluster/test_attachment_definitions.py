@@ -233,8 +233,9 @@ def test_what_cannot_be_attached_is_a_warning(cluster: Cluster, namespace: str) 
     sentences = {
         "bleu": f'Not found: "{namespace}/bleu": item 1: no NetworkAttachmentDefinition has this '
         'name (did you mean "blue"?)',
-        "kube-system/blue": 'Forbidden: item 1: "kube-system/blue" is of another namespace',
-        "wrong": f'Invalid value: "{namespace}/wrong": item 1: no node attaches this definition',
+        "kube-system/blue": 'Forbidden: item 1: "kube-system/blue" is in another namespace',
+        "wrong": f'Invalid value: "{namespace}/wrong": item 1: this definition cannot be attached '
+        "on any node: ",
     }
     for value, sentence in sentences.items():
         # A suggestion comes from the cache, which follows the definition above.
@@ -263,7 +264,7 @@ def test_hostile_definitions_stop_no_replica(cluster: Cluster, namespace: str) -
     within(
         3,
         lambda: any(
-            "no node attaches this definition: spec.config: not valid JSON" in each
+            "this definition cannot be attached on any node: spec.config: not valid JSON" in each
             for each in warnings(
                 cluster, namespace, *CREATE, text=json.dumps(selecting("not-a-number"))
             )

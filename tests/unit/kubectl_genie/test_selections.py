@@ -111,7 +111,7 @@ def test_the_template_of_every_workload_is_checked(kind: str, path: str) -> None
 
 CASES = {
     "an interface of cni": ("weave,canal@x", "a@x", "", 'already used by "cni"'),
-    "another primary beside cni": ("weave", "", "a", 'this annotation and "cni" choose'),
+    "another primary beside cni": ("weave", "", "a", 'cannot be combined with "cni"'),
     "what the client library of others refuses": (
         "weave",
         "a@x_1",
@@ -239,7 +239,7 @@ def test_in_a_cluster_that_enforces_faults_are_errors_in_the_words_of_the_webhoo
     ]
     [(severity, message)] = enforced("bank/gold")
     assert severity == ERROR
-    assert message.startswith('Forbidden: item 1: "bank/gold" is of another namespace')
+    assert message.startswith('Forbidden: item 1: "bank/gold" is in another namespace')
     assert [severity for severity, _ in enforced("blue@lo")] == [ERROR]
     [(severity, message)] = enforced("blue@x_1")
     assert (severity, message[:20]) == (WARNING, "other programs may r")

@@ -90,7 +90,7 @@ REFUSED = {
         2,
         "(line 2 column 25)",
     ),
-    "cni and another primary": (("a", "", "y"), DEFAULT_NETWORK, 0, 'this annotation and "cni"'),
+    "cni and another primary": (("a", "", "y"), DEFAULT_NETWORK, 0, 'combined with "cni"'),
     "two primaries": ((None, "", "y,z"), DEFAULT_NETWORK, 0, "must have one network (has 2)"),
     "a primary on another interface": (
         (None, "", "y@d"),

@@ -142,12 +142,12 @@ ANY_ADDRESS = {"type": "static", "addresses": [{"address": "10.244.0.9/16"}]}
         ),
         pytest.param(
             bridge(name="canal"),
-            ['name: the CNI name "canal" must be "t_shop." and more'],
+            ['name: the CNI name "canal" must begin with "t_shop.", followed by a name'],
             id="the address store of the default network, by its CNI name",
         ),
         pytest.param(
             bridge(name=None),
-            ['name: the CNI name "blue" must be "t_shop." and more'],
+            ['name: the CNI name "blue" must begin with "t_shop.", followed by a name'],
             id="the same with the object's name",
         ),
         pytest.param(
@@ -283,7 +283,7 @@ def test_a_name_that_another_has_is_refused() -> None:
 def test_a_reference_to_a_network_of_the_node_needs_a_template() -> None:
     """Otherwise the empty definition own/weave would get around the allow-list."""
     [sentence] = faults("", name="weave")
-    assert 'stands for the nodes\' network "weave"' in sentence
+    assert 'so it selects the nodes\' network "weave"' in sentence
     assert "(permitted: storage)" in sentence
     assert faults("", name="storage") == []
     assert len(faults("", name="storage", namespace="other")) == 1

@@ -61,7 +61,7 @@ FAULTY: dict[str, tuple[dict[str, str], Namespace, list[str]]] = {
         SHOP,
         [
             (
-                'Forbidden: item 1: "bank/gold" is of another namespace than the pod, "shop"; '
+                'Forbidden: item 1: "bank/gold" is in another namespace than the pod, "shop"; '
                 "ask a cluster administrator to add it to the annotation "
                 '"cni-genie.io/allowed" of "shop"'
             )
@@ -70,22 +70,27 @@ FAULTY: dict[str, tuple[dict[str, str], Namespace, list[str]]] = {
     "of another namespace, as the primary": (
         {DEFAULT_NETWORK: "bank/gold"},
         SHOP,
-        ['Forbidden: item 1: "bank/gold" is of another namespace'],
+        ['Forbidden: item 1: "bank/gold" is in another namespace'],
     ),
     "refused by the validator": (
         {NETWORKS: "bad"},
         SHOP,
         [
             (
-                'Invalid value: "shop/bad": item 1: no node attaches this definition: '
-                "spec.config: type: is a path"
+                'Invalid value: "shop/bad": item 1: this definition cannot be attached on any '
+                "node: spec.config: type: is a path"
             )
         ],
     ),
     "a capability that no plugin declares": (
         {NETWORKS: '[{"name": "blue"}, {"name": "red", "mac": "02:00:00:00:00:01"}]'},
         SHOP,
-        ['Invalid value: "mac": item 2: no plugin of "shop/red" declares this capability'],
+        [
+            (
+                'Invalid value: "mac": item 2: no plugin of definition "shop/red" declares this '
+                'capability; do not request it, or add it to "capabilities" of a plugin'
+            )
+        ],
     ),
     "port mappings": (
         {NETWORKS: JSON_PORTS},
@@ -97,20 +102,30 @@ FAULTY: dict[str, tuple[dict[str, str], Namespace, list[str]]] = {
         LISTED,
         [
             (
-                'Forbidden: item 1: "shop/weave" stands for the network "weave", which is not '
-                'allowed in namespace "shop"'
+                'Forbidden: item 1: definition "shop/weave" has no config, so it selects the '
+                'network "weave", which is not allowed in namespace "shop"'
             )
         ],
     ),
     "a network that no node has": (
         {NETWORKS: "gone"},
         SHOP,
-        ['Unsupported value: item 1: "shop/gone" stands for the network "gone", which no node has'],
+        [
+            (
+                'Unsupported value: item 1: definition "shop/gone" has no config, so it selects '
+                'the network "gone", which no node has'
+            )
+        ],
     ),
     "no answer": (
         {NETWORKS: "later"},
         SHOP,
-        ['Internal error: item 1: "shop/later" could not be checked: no answer of the API server'],
+        [
+            (
+                'Internal error: item 1: "shop/later" could not be validated: the API server did '
+                "not answer; create the pod again"
+            )
+        ],
     ),
     "more networks than the limit": (
         {"cni": "weave,canal", NETWORKS: "red,blue,common/lan"},
@@ -130,7 +145,7 @@ FAULTY: dict[str, tuple[dict[str, str], Namespace, list[str]]] = {
     "cni beside default-network": (
         {"cni": "weave", DEFAULT_NETWORK: "red"},
         SHOP,
-        ['Invalid value: this annotation and "cni" choose the primary'],
+        ['Invalid value: cannot be combined with "cni", because both choose the primary'],
     ),
     "an interface twice": (
         {"cni": "canal,weave@data", NETWORKS: "red@data"},

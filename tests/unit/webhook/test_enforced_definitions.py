@@ -144,8 +144,8 @@ def test_addresses_that_no_plugin_declares_may_go_into_cni_args() -> None:
     decision, stored = admit({NETWORKS: '[{"name":"red","mac":"02:00:00:00:00:01"}]'}, rules=rules)
     [warned] = decision.warnings
     assert warned == (
-        f'metadata.annotations[{NETWORKS}]: "mac": item 1: no plugin of "shop/red" declares this '
-        "capability; it is passed as MAC in CNI_ARGS"
+        f'metadata.annotations[{NETWORKS}]: "mac": item 1: no plugin of definition "shop/red" '
+        "declares this capability; it is passed as MAC in CNI_ARGS"
     )
     assert stored["metadata"]["annotations"][ATTACHMENTS] == "shop/red:b01d77"
     more = '[{"name":"red","ips":["10.0.0.1"],"bandwidth":{"ingressRate":1}}]'
