@@ -93,4 +93,4 @@ def _warnings(faults: Sequence[DefinitionFault]) -> Iterator[str]:
         yield warning(f"{field}Genie will attach no pod to this definition: {fault.sentence}")
     more = len(faults) - MAX_WARNINGS
     if more > 0:
-        yield f"spec.config: {more} more; kubectl genie lint -f FILE lists them all"
+        yield f"spec.config: more faults: {more}; to list all: kubectl genie lint -f FILE"

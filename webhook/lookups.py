@@ -159,7 +159,7 @@ class NamespaceLookups(Lookups[Namespace]):
             problem = "was not found" if fruitless is self._missing else "had no default network"
             raise NoDecisionError(
                 f"namespace {quote(name)} {problem} {age:.1f} s ago; "
-                f"the webhook asks again after {REMEMBERED_SECONDS:.0f} s"
+                f"the webhook retries after {REMEMBERED_SECONDS:.0f} s"
             )
         return await self._share(name) or Namespace(name)
 

@@ -36,7 +36,7 @@ MAX_CAUSES = 32
 MAX_AUDITED = 1024
 """Limit of the attachments in an audit annotation, in characters."""
 
-_LINT = "kubectl genie lint -f FILE lists them all"
+_LINT = "to list all: kubectl genie lint -f FILE"
 _ANNOTATIONS = json_patch.pointer("metadata", "annotations")
 _VALUE = json_patch.pointer("metadata", "annotations", keys.ATTACHMENTS)
 
@@ -108,7 +108,7 @@ def finding_warnings(findings: Iterable[SelectionFinding], path: str) -> Iterato
         yield warning(f"{path}annotations[{each.key}]: {each.warning}")
     more = len(findings) - MAX_WARNINGS
     if more > 0:
-        yield warning(f"{path}annotations: {more} more; {_LINT}")
+        yield warning(f"{path}annotations: more faults: {more}; {_LINT}")
 
 
 def refusals(findings: Iterable[SelectionFinding], path: str) -> Iterator[Finding]:
@@ -119,7 +119,7 @@ def refusals(findings: Iterable[SelectionFinding], path: str) -> Iterator[Findin
         yield Finding(0, cause, is_doubtful=each.is_doubtful, brief=each.warning)
     more = len(refusing) - MAX_CAUSES
     if more > 0:
-        text = f"{more} more; {_LINT}"
+        text = f"more faults: {more}; {_LINT}"
         cause = Cause(INVALID, f"Invalid value: {text}", f"{path}annotations")
         yield Finding(0, cause, is_doubtful=False, brief=text)
 

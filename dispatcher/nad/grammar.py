@@ -59,8 +59,8 @@ _LIST_RULE = 'the JSON form is a list of objects: [{"name": "blue"}]'
 _NO_NAMESPACE = 'a namespace must come before "/"'
 _NO_NAME = 'a name must follow "/"'
 _NPWG_BLANK = (
-    "other programs read blanks as one network without a name: remove the annotation, "
-    "or make the value empty"
+    "the value consists of blanks only, which other programs read as one network without a name: "
+    "remove the annotation, or make the value empty"
 )
 _MORE = f"only the first {MAX_FAULTS} faults are listed"
 

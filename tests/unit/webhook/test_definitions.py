@@ -163,7 +163,7 @@ def test_many_faults_give_few_warnings() -> None:
     """API servers truncate all warnings of an object together."""
     actual = warnings(nad({"plugins": [{"type": "/"}] * 9}))
     assert len(actual) == 6
-    assert actual[-1] == "spec.config: 4 more; kubectl genie lint -f FILE lists them all"
+    assert actual[-1] == "spec.config: more faults: 4; to list all: kubectl genie lint -f FILE"
 
 
 @pytest.mark.parametrize(

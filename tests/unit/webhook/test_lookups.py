@@ -14,7 +14,7 @@ from webhook.snapshot import Namespace
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-AGAIN = "; the webhook asks again after 2 s"
+AGAIN = "; the webhook retries after 2 s"
 TOO_MANY = (
     "too many look-ups of namespaces; retry later, or raise GENIE_MAX_LOOKUPS "
     "or GENIE_MAX_LOOKUPS_PER_SECOND"

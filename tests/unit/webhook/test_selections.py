@@ -85,7 +85,8 @@ def test_a_value_with_many_faults_gives_few_warnings() -> None:
     """API servers truncate all warnings of an object together."""
     _, *faults = warned({NETWORKS: ",".join("ABCDEFGH")})
     assert len(faults) == 6
-    assert faults[-1] == ("metadata.annotations: 3 more; kubectl genie lint -f FILE lists them all")
+    expected = "metadata.annotations: more faults: 3; to list all: kubectl genie lint -f FILE"
+    assert faults[-1] == expected
 
 
 def test_the_default_of_the_namespace_has_interfaces_too() -> None:
