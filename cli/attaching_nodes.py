@@ -47,8 +47,8 @@ def definitions_checks(
         yield Check(SUBJECT, CheckState.OK, message)
         return
     fix = (
-        f"see why: kubectl describe node {missing[0]} shows Events, and kubectl -n {namespace} "
-        "logs -l app.kubernetes.io/component=agent what the agents cannot copy"
+        f"see why: kubectl describe node {missing[0]} shows Events; kubectl -n {namespace} "
+        "logs -l app.kubernetes.io/component=agent shows what the agents cannot copy"
     )
     state = CheckState.WARNING if ready or not is_attaching else CheckState.FAILED
     yield Check(SUBJECT, state, f"{message}; not {shorten(missing)}", fix)

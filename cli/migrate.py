@@ -202,7 +202,7 @@ class _Scan:
     def logical_fault(self, logical: LogicalNetwork) -> str:
         """Return why *logical*, which has a subnet, cannot be converted; "" if it can."""
         if not logical.plugin:
-            return "names no plugin, neither does its physical network"
+            return "names no plugin, and its physical network names none either"
         if not is_subnet(logical.subnet):
             return f"has the subnet {quote(logical.subnet)}: write a range such as 10.1.0.0/16"
         if not is_network_name(logical.network):
@@ -210,8 +210,8 @@ class _Scan:
         conflist = conflist_of(logical, self.context.confs)
         if conflist is None:
             return (
-                f"is {logical.plugin} with the subnet {logical.subnet}: give a node's "
-                f"configurations with --cni-conf, and it is converted"
+                f"is {logical.plugin} with the subnet {logical.subnet}: to convert it, "
+                "give a node's configurations with --cni-conf"
             )
         refused = check(read_definition(definition(logical.namespace, conflist))).refused
         return f"is {logical.plugin}, whose configuration is invalid: {refused}" if refused else ""

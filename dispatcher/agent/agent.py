@@ -278,7 +278,7 @@ class Agent:
                 reason = (attachment.failure or {}).get("msg", "its plugin cannot be executed")
                 message = (
                     f'{owner}: network "{attachment.network}" is parked, because its DEL cannot '
-                    f"run: {reason}; install the missing plugin, then the reaper releases the "
+                    f"run: {reason}; install the missing plugin: the reaper then releases the "
                     "attachment"
                 )
                 self.events.emit(node, "NetworkParked", message)

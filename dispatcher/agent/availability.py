@@ -110,8 +110,8 @@ def multus_problem(settings: NodeSettings) -> str:
     if settings.attachment_definitions_mode != "observe" or not executable:
         return ""
     return (
-        f"Multus is on this node ({executable}), and would be replaced while Genie attaches no pod "
-        f"to a NetworkAttachmentDefinition: set attachmentDefinitions.mode: enforce, or {setting}"
+        f"Multus is on this node ({executable}), and Genie would replace it without attaching "
+        f"NetworkAttachmentDefinitions: set attachmentDefinitions.mode: enforce, or {setting}"
     )
 
 

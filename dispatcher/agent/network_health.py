@@ -94,7 +94,10 @@ class AddCircuit:
     def reason(self) -> str:
         """Why the circuit has opened, and for how long."""
         seconds = self._backoff.delay()
-        return f"{self._cause} (see their Events); it is tried again after {seconds:.0f} s"
+        return (
+            f"{self._cause} (see the Events of these pods); "
+            f"Genie retries the network after {seconds:.0f} s"
+        )
 
 
 class NetworkHealth:

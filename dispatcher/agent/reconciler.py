@@ -199,10 +199,10 @@ class NodeReconciler:
         settings = self._settings
         is_of_definitions = settings.mode.offers_choice
         mode = settings.attachment_definitions_mode if is_of_definitions else settings.mode
-        of_what = " of NetworkAttachmentDefinitions" if is_of_definitions else ""
+        setting = "attachmentDefinitions.mode" if is_of_definitions else "mode"
         return (
             f"the agent waits up to {LABEL_SECONDS:.0f} s for the node labels to be updated "
-            f'before it applies mode "{mode}"{of_what}'
+            f'before it applies {setting} "{mode}"'
         )
 
     def _wait_for_labels(self) -> bool:

@@ -136,8 +136,8 @@ def blocking_problem(
         )
     if count:
         fixes.append(
-            "The reaper releases the networks of containers that no longer exist; its log names "
-            "what stops it"
+            "The reaper releases the networks of containers that no longer exist; its log says "
+            "why it does not release one"
         )
     return f"Genie is not removed: {reason}. {'. '.join(fixes)}"
 

@@ -49,7 +49,7 @@ def _serve(settings: NodeSettings, stopping: threading.Event) -> int:
         loop.start()
     log.info("reaper started", node=settings.node_name)
     if acknowledged.read() is None:
-        log.info("waiting for the agent to acknowledge settings")
+        log.info("waiting for the agent to accept settings")
 
     # No probe can ask the reaper, which has no port. If it is stuck (a delegate cannot even be
     # killed), it exits, so that the restarts of its container show that.

@@ -88,7 +88,7 @@ class DefinitionCopies:
                 # have a network that its namespace's allow-list does not have.
                 raise CNIError(
                     INVALID_ANNOTATION,
-                    f"{sentence} cannot be attached: it has no configuration, and stands for the "
+                    f"{sentence} cannot be attached: it has no configuration, so it selects the "
                     f"node's network {quote(name)}, which admission has not permitted",
                     "create the pod again, so that the webhook validates it",
                 )
@@ -104,7 +104,7 @@ class DefinitionCopies:
         try:
             conf = plan.look_up(name, self._call.effects.find_network)
         except CNIError as error:
-            prefix = f"{sentence} has no configuration, and stands for a network of this node"
+            prefix = f"{sentence} has no configuration, so it selects a network of this node"
             raise error.with_prefix(prefix) from None
         for plugin_type in conf.types:
             if reason := configuration.DELEGATING.get(plugin_type):
@@ -133,7 +133,7 @@ class DefinitionCopies:
         raise CNIError(
             TRY_AGAIN,
             f"this node has {has} of NetworkAttachmentDefinition {quote(f'{namespace}/{name}')}: "
-            f"{fault or 'it does not exist in the cluster, or was created just now'}",
+            f"{fault or 'the definition does not exist in the cluster, or was only just created'}",
             "the kubelet tries again",
         )
 

@@ -88,7 +88,7 @@ def _compare(
 ) -> None:
     if len(selected) != len(permitted):
         raise _refusal(
-            f"it has {len(permitted)} attachments, but the pod selects {len(selected)} "
+            f"the value has {len(permitted)} items, but the pod selects {len(selected)} "
             "NetworkAttachmentDefinitions"
         )
     for number, (wanted, given) in enumerate(zip(selected, permitted, strict=True), 1):

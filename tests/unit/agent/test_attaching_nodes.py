@@ -143,7 +143,7 @@ def test_pods_lose_definitions_only_when_the_label_is_gone(host: Host, api: Api)
     reconcile, publish, *_ = off.agent.loops
     reconcile.run_once()
     assert conflist.attaches_definitions
-    waits = 'node labels to be updated before it applies mode "off" of NetworkAttachmentDefinitions'
+    waits = 'node labels to be updated before it applies attachmentDefinitions.mode "off"'
     assert waits in off.agent.readiness()
     off.agent._definitions.refresh(is_leaving=False)
     publish.run_once()
@@ -164,7 +164,8 @@ def test_definitions_are_taken_from_pods_also_while_the_api_server_is_away(
     assert conflist.attaches_definitions
 
     reconciler = make_reconciler(**OBSERVE, **unpublished)
-    assert 'before it applies mode "observe"' in reconciler.reconcile().problem
+    waits = 'before it applies attachmentDefinitions.mode "observe"'
+    assert waits in reconciler.reconcile().problem
     clock.now += 60
     assert reconciler.reconcile().problem == ""
     assert not conflist.attaches_definitions

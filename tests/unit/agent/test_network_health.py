@@ -41,8 +41,8 @@ class TestAdds:
         problem = health.problems(20)["weave"]
         assert problem.is_lasting
         assert problem.reason == (
-            "ADD failed for 2 pods within 60 s, last with code 11 (see their Events); "
-            "it is tried again after 60 s"
+            "ADD failed for 2 pods within 60 s, last with code 11 (see the Events of these pods); "
+            "Genie retries the network after 60 s"
         )
         assert list(health.problems(79)) == ["weave"]
         assert health.problems(80) == {}

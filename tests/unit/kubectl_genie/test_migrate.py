@@ -359,8 +359,8 @@ check   Deployment shop/web
         -> kubectl -n shop patch deployment web --type=merge -p \
 '{"spec": {"template": {"metadata": {"annotations": {"cni": ""}}}}}'
 check   LogicalNetwork shop/fast
-        is weave with the subnet 10.1.0.0/16: give a node's configurations with
-        --cni-conf, and it is converted
+        is weave with the subnet 10.1.0.0/16: to convert it, give a node's
+        configurations with --cni-conf
 
 Objects with networks that stay the same: 1
 A patch of a template replaces the workload's pods.
