@@ -144,9 +144,13 @@ def granted(cluster: Cluster, changes: list[Any]) -> Iterator[None]:
 
 
 def restarts(cluster: Cluster) -> list[tuple[str, str, int]]:
-    """Return each container of Genie, by its pod's UID and its name, and how often it restarted."""
+    """Return each container of Genie, by its pod's UID and its name, and how often it restarted.
+
+    Pods that terminate do not count: a rollout of an earlier test may still remove one.
+    """
     return sorted(
         (pod["metadata"]["uid"], each["name"], each["restartCount"])
         for pod in cluster.get("pods", "-n", NAMESPACE)["items"]
+        if "deletionTimestamp" not in pod["metadata"]
         for each in pod["status"]["containerStatuses"]
     )
