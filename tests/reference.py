@@ -23,7 +23,7 @@ from certs.settings import CertificateSettings
 from cli.app import COMMANDS, load_command
 from dispatcher.node.settings import LIVE, NodeSettings
 from dispatcher.node.settings_loader import PREFIX
-from dispatcher.plugin.cli.installation import Installation
+from dispatcher.plugin.cli.installation import PluginInstallation
 from dispatcher.plugin.cli.main import _parser
 from webhook.settings import WebhookSettings
 
@@ -142,7 +142,7 @@ class Command(NamedTuple):
 
 def node_commands() -> str:
     """Return the commands of the node's own command line."""
-    return _command_table(_argparse("genie", _parser(Installation("/opt/cni/bin/genie"))))
+    return _command_table(_argparse("genie", _parser(PluginInstallation("/opt/cni/bin/genie"))))
 
 
 def certificate_commands() -> str:

@@ -1,7 +1,7 @@
 """The commands of ``genie``: each prints its answer, and returns the exit code.
 
 Each takes the parsed arguments and Genie's conflist on this node. ``arguments.installation`` is the
-:class:`~dispatcher.plugin.cli.installation.Installation` of this executable.
+:class:`~dispatcher.plugin.cli.installation.PluginInstallation` of this executable.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ _NET_DIRS = ("etc/cni/net.d", "agent/etc/cni/net.d")
 """The directory of configurations, below a directory that contains the plugins' one, too."""
 
 
-class Installation:
+class PluginInstallation:
     """The installation that *launcher*, the path of our own executable, belongs to.
 
     ``bin_dir`` and ``net_dir`` are the runtime's directories of plugins and configurations,

@@ -13,7 +13,7 @@ import sys
 from dispatcher.cni_errors import CNIError
 from dispatcher.plugin.cli import commands
 from dispatcher.plugin.cli.genie_conflist import GenieConflist
-from dispatcher.plugin.cli.installation import Installation
+from dispatcher.plugin.cli.installation import PluginInstallation
 from dispatcher.plugin.cli.output import print_error, print_hint
 
 TYPE_CHECKING = False
@@ -86,7 +86,7 @@ def main(arguments: Sequence[str], launcher: str) -> int:
 
     *launcher* is the path of our own executable.
     """
-    installation = Installation(launcher)
+    installation = PluginInstallation(launcher)
     parser = _parser(installation)
     if not arguments:
         parser.print_help(sys.stderr)
@@ -109,7 +109,7 @@ def main(arguments: Sequence[str], launcher: str) -> int:
     return 1
 
 
-def _parser(installation: Installation) -> argparse.ArgumentParser:
+def _parser(installation: PluginInstallation) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="genie",
         description="Inspect the CNI networks of this node, and which of them a pod gets.",
@@ -166,7 +166,7 @@ def _parser(installation: Installation) -> argparse.ArgumentParser:
     return parser
 
 
-def _common_options(installation: Installation) -> argparse.ArgumentParser:
+def _common_options(installation: PluginInstallation) -> argparse.ArgumentParser:
     """Return the options that may stand before and after the command, without defaults.
 
     Each parser needs a new one: parsers share the options of their parents with the defaults, and

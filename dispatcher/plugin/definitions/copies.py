@@ -51,8 +51,8 @@ class LocalDefinition:
         self.is_reference = is_reference
 
 
-class DefinitionCopies:
-    """The copies on the node of *call*; *seconds* is how long to wait for new ones in all."""
+class DefinitionReader:
+    """Reads the copies on the node of *call*; waits for new ones for *seconds* in all."""
 
     __slots__ = ("_call", "_deadline", "_directory")
 

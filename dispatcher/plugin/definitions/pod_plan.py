@@ -19,7 +19,7 @@ from dispatcher.nad.names import is_label
 from dispatcher.nad.plan import InvalidPlanError, plan_pod
 from dispatcher.plugin import plan
 from dispatcher.plugin.definitions import delegate_input
-from dispatcher.plugin.definitions.copies import WAIT_SECONDS, DefinitionCopies
+from dispatcher.plugin.definitions.copies import WAIT_SECONDS, DefinitionReader
 from dispatcher.plugin.definitions.permission import SelectedDefinition, permitted_items
 from dispatcher.state.record import Attachment, pod_of
 
@@ -68,7 +68,7 @@ def conf_of(call: Call, full_name: str) -> Conf:
     For a rebuilt record that has only the name. Raises :class:`CNIError`.
     """
     namespace, _, name = full_name.partition("/")
-    return DefinitionCopies(call, 0).load(namespace, name, "", allows_node_network=True).conf
+    return DefinitionReader(call, 0).load(namespace, name, "", allows_node_network=True).conf
 
 
 class _Pod:
@@ -78,7 +78,7 @@ class _Pod:
         self._call = call
         self._annotations = _texts(annotations)
         self._namespace = pod_of(call.request.args)[0]
-        self._copies = DefinitionCopies(call, seconds)
+        self._copies = DefinitionReader(call, seconds)
         self._permitted: dict[str, PermittedAttachment] = {}
         """By interface of the plan."""
         self._own: dict[str, Attachment] = {}

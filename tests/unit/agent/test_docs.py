@@ -9,7 +9,7 @@ from pathlib import Path
 from dispatcher import keys
 from dispatcher.agent.metrics import AgentMetrics
 from dispatcher.node.settings import LIVE, NodeSettings
-from dispatcher.plugin.cli.installation import Installation
+from dispatcher.plugin.cli.installation import PluginInstallation
 from dispatcher.plugin.cli.main import _parser
 from dispatcher.state import journal, store
 
@@ -98,7 +98,7 @@ def test_every_setting_that_may_change_is_in_the_table() -> None:
 
 def test_every_command_that_the_page_shows_is_one() -> None:
     """With its options."""
-    usage = _parser(Installation("/opt/cni/bin/genie")).format_help()
+    usage = _parser(PluginInstallation("/opt/cni/bin/genie")).format_help()
     shown = set(
         re.findall(
             r"genie ([a-z]+)", PAGE.partition("## See what a node has")[2].partition("\n##")[0]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dispatcher.agent.installer import PluginInstaller
-from dispatcher.plugin.cli.installation import BIN_DIR, NET_DIR, Installation
+from dispatcher.plugin.cli.installation import BIN_DIR, NET_DIR, PluginInstallation
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,7 +51,7 @@ def test_the_directories_are_those_of_the_installation(
     link.parent.mkdir(parents=True)
     link.symlink_to(launcher)
     for path in (launcher, link):
-        installation = Installation(str(path))
+        installation = PluginInstallation(str(path))
         assert installation.launcher == str(launcher)
         assert installation.bin_dir == str(tmp_path / bin_dir)
         assert installation.net_dir == str(tmp_path / net_dir)
@@ -64,7 +64,7 @@ def test_a_link_to_the_directory_of_plugins_stays_in_the_path(tmp_path: Path) ->
     install(tmp_path, "var/lib/rancher/k3s/data/0a1b/bin", net_dir)
     current = tmp_path / "var/lib/rancher/k3s/data/current"
     current.symlink_to("0a1b")
-    installation = Installation(f"{current}/bin/genie")
+    installation = PluginInstallation(f"{current}/bin/genie")
     assert installation.bin_dir == f"{current}/bin"
     assert installation.net_dir == f"{tmp_path}/{net_dir}"
 
@@ -74,7 +74,7 @@ def test_a_build_that_was_not_installed_uses_the_usual_directories(tmp_path: Pat
     (tmp_path / "build/.genie/1.2-abc").mkdir(parents=True)
     launcher = tmp_path / "build/genie"
     launcher.write_text("#!/usr/bin/python3 -IS\n# Genie 1.2-abc: the CNI plugin\n")
-    installation = Installation(str(launcher))
+    installation = PluginInstallation(str(launcher))
     assert (installation.bin_dir, installation.net_dir) == (BIN_DIR, NET_DIR)
     assert installation.version == "1.2-abc"
 
@@ -85,7 +85,7 @@ def test_a_launcher_that_says_nothing(tmp_path: Path, text: str | None) -> None:
     launcher = tmp_path / "genie"
     if text is not None:
         launcher.write_text(text)
-    installation = Installation(str(launcher))
+    installation = PluginInstallation(str(launcher))
     assert (installation.launcher, installation.version) == (str(launcher), "unknown")
 
 

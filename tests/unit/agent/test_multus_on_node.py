@@ -1,0 +1,70 @@
+"""A node whose container runtime calls Multus, or has it installed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dispatcher.agent.reconciler import NodeReconciler
+    from tests.unit.host import Host, RecordedEvents
+
+
+@pytest.mark.parametrize("plugin_type", ["multus", "multus-shim"])
+def test_multus_is_not_replaced_unless_a_setting_allows_it(
+    host: Host,
+    make_reconciler: Callable[..., NodeReconciler],
+    events: RecordedEvents,
+    plugin_type: str,
+) -> None:
+    """Its file sorts after ours, so the runtime would call it no more; an Event says so."""
+    multus = host.network("multus-cni-network", [plugin_type], file="00-multus.conf")
+    multus.write_text(f'{{"cniVersion": "1.0.0", "name": "m", "type": "{plugin_type}"}}')
+    host.network("canal")
+    host.executable("bridge", plugin_type)
+    ours = host.conf / "00-genie.conflist"
+
+    assert "allowReplacingMultus: true" in make_reconciler().reconcile().problem
+    assert not ours.exists()
+    assert not (host.bin / "genie").exists()
+    [(_, reason, message)] = events.emitted
+    assert reason == "NotInstalled"
+    assert f"the container runtime calls Multus ({multus})" in message
+
+    assert make_reconciler(allow_replacing_multus=True).reconcile().problem == ""
+    assert ours.exists()
+
+
+def test_an_installed_genie_stays_where_multus_comes_later(
+    host: Host, make_reconciler: Callable[..., NodeReconciler]
+) -> None:
+    """The runtime still calls Genie, and pods have its networks. Removed, it does not come back."""
+    host.network("canal")
+    host.executable("bridge", "multus")
+    reconciler = make_reconciler()
+    reconciler.reconcile()
+    multus = host.network("m", ["multus"], file="00-multus.conflist")
+    assert reconciler.reconcile().problem == ""
+    ours = host.conf / "00-genie.conflist"
+    assert ours.exists()
+    ours.unlink()
+    assert str(multus) in reconciler.reconcile().problem
+    assert not ours.exists()
+
+
+@pytest.mark.parametrize("shadow", ["05-canal.conflist", "05-broken.conf"])
+def test_multus_that_the_runtime_does_not_call_is_nothing_to_replace(
+    host: Host, make_reconciler: Callable[..., NodeReconciler], shadow: str
+) -> None:
+    """Only the first file counts, also one that cannot be used."""
+    host.network("m", ["multus"], file="70-multus.conflist")
+    host.network("canal")
+    host.executable("bridge", "multus")
+    if shadow.endswith(".conf"):
+        (host.conf / shadow).write_text("{")
+    else:
+        host.network("canal", file=shadow)
+    assert make_reconciler().reconcile().problem == ""
