@@ -313,7 +313,7 @@ def test_pods_start_without_agents_and_a_new_definition_waits_for_them(
             namespace=namespace,
         )
         wait_until_ready(cluster, namespace, "known")
-        reason = f'has no copy of NetworkAttachmentDefinition "{namespace}/red": it does not exist'
+        reason = f'"{namespace}/red": the definition does not exist in the cluster'
         cluster.wait_for(lambda: failed(cluster, namespace, "new", reason), 60, "the Event")
         sync.write_text(json.dumps({**json.loads(sync.read_text()), "alive": 1}))
         stale = "the agent of this node last heard of the API server "
