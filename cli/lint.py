@@ -186,8 +186,7 @@ def _decide(document: Document, namespace_name: str, context: LintContext) -> De
     workload_kind, value = workload
     review = _review(document, workload_kind, namespace_name, value)
     # A network that is unknown here is refused: there is no later moment at which it may be known.
-    mode = context.definitions.mode
-    rules = TemplateRules(doubtful="deny", limits=context.limits, definitions=mode)
+    rules = TemplateRules(doubtful="deny", pods=context.pod_rules)
     return admit_workload(review, namespace, networks, rules)
 
 

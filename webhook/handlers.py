@@ -18,7 +18,6 @@ import contextlib
 import re
 from typing import TYPE_CHECKING
 
-from dispatcher import keys
 from dispatcher.annotation import quote
 from dispatcher.kube.client import METADATA, object_path
 from dispatcher.kube.errors import NOT_FOUND, KubeError
@@ -36,7 +35,7 @@ from webhook.network_choice import resolve_choice
 from webhook.objects import TEMPLATE_PATHS, parse_pod, template_of
 from webhook.pods import PodRules, admit_pod, may_get_default
 from webhook.review import MalformedReviewError
-from webhook.selections import NO_SELECTIONS, is_selecting, read_selections
+from webhook.selections import NO_SELECTIONS, chooses_primary, read_selections
 from webhook.snapshot import ClusterNetworks, Namespace, parse_namespace
 from webhook.templates import TemplateRules, admit_workload
 
@@ -75,13 +74,16 @@ class Handlers:
             settings.max_per_network,
             are_enforced=settings.limits == "enforce",
         )
-        mode, shared = settings.attachment_definitions_mode, frozenset(settings.shared_namespaces)
-        allows_cni_args = settings.missing_capability == "cni-args"
-        common = (settings.scheduling, self._limits, mode, shared, allows_cni_args)
-        self._pod_rules = PodRules(*common)
+        self._pod_rules = PodRules(
+            settings.scheduling,
+            self._limits,
+            settings.attachment_definitions_mode,
+            frozenset(settings.shared_namespaces),
+            allows_cni_args=settings.missing_capability == "cni-args",
+        )
         self._equal_pods = EqualPods(self._pod_rules)
         self._template_rules = TemplateRules(
-            settings.templates_invalid, settings.templates_doubtful, *common
+            settings.templates_invalid, settings.templates_doubtful, self._pod_rules
         )
         self._choose_minimum = settings.choose_minimum
         self._tenant_rules = settings.tenant_rules
@@ -180,7 +182,7 @@ class Handlers:
             return NO_SELECTIONS, NO_DEFINITIONS
         is_enforced = self._pod_rules.definitions == "enforce"
         default = self._cluster_default() if is_enforced else ""
-        if is_enforced and is_selecting(pod.annotations.get(keys.DEFAULT_NETWORK, "")):
+        if is_enforced and chooses_primary(pod.annotations):
             namespace = namespace._replace(default="")  # which is not filled in then
         selections = read_selections(pod.annotations, namespace, networks, cluster_default=default)
         return selections, await self._finder.find(selections, namespace)

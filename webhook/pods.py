@@ -21,7 +21,7 @@ from webhook.ignored_keys import pod_warnings
 from webhook.limits import CLUSTER, OVER_LIMIT, pod_cause, pod_excesses, pod_warning
 from webhook.objects import parse_pod
 from webhook.pod_definitions import enforce_definitions, keep_attachments, observe_definitions
-from webhook.selections import NO_SELECTIONS, is_selecting
+from webhook.selections import NO_SELECTIONS, chooses_primary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -192,9 +192,8 @@ def _choose(pod: Pod, namespace: Namespace, *, reads_selections: bool) -> Choice
     written = pod.annotations.get(keys.ANNOTATION)
     if written is not None and written.strip(BLANKS):
         return Choice(written, "annotation")
-    # A definition on the primary takes the place of the default.
-    is_free = not (reads_selections and is_selecting(pod.annotations.get(keys.DEFAULT_NETWORK, "")))
-    if namespace.default and is_free:
+    has_primary = reads_selections and chooses_primary(pod.annotations)
+    if namespace.default and not has_primary:
         return Choice(namespace.default, "choice" if namespace.is_choice else "namespace")
     return None if written is None else Choice("", "node")
 

@@ -95,7 +95,7 @@ def read_selections(
     *cluster_default* is the network of pods that choose none, if its plugin matters.
     """
     selecting = {key: annotations[key] for key in keys.SELECTION_KEYS if key in annotations}
-    if not any(map(is_selecting, selecting.values())):
+    if not any(map(_is_selecting, selecting.values())):
         return NO_SELECTIONS
     others = tuple(_npwg_findings(selecting))
     if _is_multus(annotations, namespace.default or cluster_default, networks):
@@ -117,7 +117,12 @@ def read_selections(
     )
 
 
-def is_selecting(value: str) -> bool:
+def chooses_primary(annotations: Mapping[str, str]) -> bool:
+    """Tell whether a definition is the primary. It takes the place of the namespace's default."""
+    return _is_selecting(annotations.get(keys.DEFAULT_NETWORK, ""))
+
+
+def _is_selecting(value: str) -> bool:
     """Tell whether *value*, of one of the annotations, is not blank and no empty list."""
     return _NOTHING.fullmatch(value) is None
 

@@ -15,13 +15,14 @@ from dispatcher.annotation import BLANKS
 from webhook import affinity
 from webhook.annotation_check import Finding, validate_annotation
 from webhook.decision import ALLOWED, Decision, deny, warning
-from webhook.definition_check import DefinitionResult, DefinitionRules, check_definitions
+from webhook.definition_check import NOTHING_SELECTED, check_definitions
 from webhook.definition_snapshot import NO_DEFINITIONS
 from webhook.ignored_keys import pod_warnings
-from webhook.limits import CLUSTER, pod_cause, pod_excesses, pod_warning
+from webhook.limits import pod_cause, pod_excesses, pod_warning
 from webhook.objects import TEMPLATE_PATHS, has_controller, parse_pod, template_of
 from webhook.pod_definitions import MAX_WARNINGS, finding_warnings, refusals
-from webhook.selections import NO_SELECTIONS, is_selecting
+from webhook.pods import PodRules
+from webhook.selections import NO_SELECTIONS, chooses_primary
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -29,29 +30,20 @@ if TYPE_CHECKING:
     from webhook.affinity import Expression
     from webhook.decision import Cause
     from webhook.definition_snapshot import Definitions
-    from webhook.limits import Excess, Limits
+    from webhook.limits import Excess
     from webhook.objects import Pod
     from webhook.review import Review
     from webhook.selections import PodSelections
-    from webhook.settings import DefinitionsMode, Scheduling, Severity
+    from webhook.settings import Severity
     from webhook.snapshot import ClusterNetworks, Namespace
 
 
 class TemplateRules(NamedTuple):
-    """The settings that matter for templates."""
+    """The settings that matter for templates: their severity, and the rules for their pods."""
 
     invalid: Severity = "deny"
     doubtful: Severity = "warn"
-    scheduling: Scheduling = "required"
-    limits: Limits = CLUSTER
-    definitions: DefinitionsMode = "off"
-    shared_namespaces: frozenset[str] = frozenset()
-    allows_cni_args: bool = False
-
-    @property
-    def of_definitions(self) -> DefinitionRules:
-        """Those of them that matter for definitions."""
-        return DefinitionRules(self.shared_namespaces, self.limits, self.allows_cni_args)
+    pods: PodRules = PodRules()
 
 
 def admit_workload(
@@ -78,22 +70,22 @@ def admit_workload(
     field = f"{path}.metadata.annotations[{keys.ANNOTATION}]"
     value = pod.annotations.get(keys.ANNOTATION, "")
     is_written = bool(value.strip(BLANKS))
-    is_enforced = rules.definitions == "enforce"
-    has_primary = is_enforced and is_selecting(pod.annotations.get(keys.DEFAULT_NETWORK, ""))
+    is_enforced = rules.pods.definitions == "enforce"
+    has_primary = is_enforced and chooses_primary(pod.annotations)
     default = "" if has_primary else namespace.default
     result = validate_annotation(value if is_written else default, namespace, networks, field)
-    excesses = pod_excesses(result.normal, namespace, rules.limits)
+    excesses = pod_excesses(result.normal, namespace, rules.pods.limits)
 
     findings = list(result.findings if is_written else ())
-    if rules.limits.are_enforced:
+    if rules.pods.limits.are_enforced:
         findings += _limit_findings(excesses, review.namespace, field)
     denied, warnings = _weigh(
         findings, rules, unchanged=_is_unchanged(review, pod, keys.ANNOTATION)
     )
-    checked = DefinitionResult()
-    if rules.definitions != "off":
+    checked = NOTHING_SELECTED
+    if rules.pods.definitions != "off":
         checked = check_definitions(
-            selections, namespace, networks, definitions, rules.of_definitions
+            selections, namespace, networks, definitions, rules.pods.of_definitions
         )
     if is_enforced:
         refusing = [*refusals(checked.findings, f"{path}.metadata.")]
@@ -104,12 +96,12 @@ def admit_workload(
     if denied:
         return deny(denied)
 
-    if not rules.limits.are_enforced:
+    if not rules.pods.limits.are_enforced:
         warnings += (pod_warning(excess, review.namespace, field) for excess in excesses)
     if is_written and rules.doubtful != "off":
         warnings += (warning(f"{field}: {each}") for each in result.warnings)
     required = list(checked.requirements if is_enforced else ())
-    if namespace.scheduling_or(rules.scheduling) == "required":
+    if namespace.scheduling_or(rules.pods.scheduling) == "required":
         required = [*affinity.expressions(result.networks), *required]
     warnings += _scheduling_warnings(review.kind, pod, required, f"{path}.spec.")
     has_reader = is_enforced or networks.have_multus(result.networks)

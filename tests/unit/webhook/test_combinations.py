@@ -11,6 +11,7 @@ from tests.unit.webhook.builders import PLAIN, admit, messages, pod, review, wor
 from webhook import combinations
 from webhook.informer_caches import MAX_INTERNED, InformerCaches
 from webhook.namespaces import admit_namespace
+from webhook.pods import PodRules
 from webhook.snapshot import (
     MAX_KNOWN,
     MAX_PER_NODE,
@@ -281,7 +282,7 @@ def test_a_template_is_treated_as_for_other_faults_that_may_pass(
 ) -> None:
     """The nodes may change."""
     networks = cluster(*(node("weave", types=each) for each in types))
-    rules = rules._replace(scheduling="off")
+    rules = rules._replace(pods=PodRules(scheduling="off"))
     decision = admit_workload(review(workload("weave,weave")), PLAIN, networks, rules)
     expected = tuple(f"{IN_TEMPLATE}{each}" for each in warnings)
     assert (decision.code, decision.warnings) == (code, expected)

@@ -102,7 +102,7 @@ def test_a_faulty_selection_is_a_warning_and_nothing_is_written(
         review(template),
         namespace,
         KNOWN,
-        TemplateRules("off", "off", "off", limits, "observe", frozenset({"common"})),
+        TemplateRules("off", "off", RULES._replace(limits=limits)),
         selections=read_selections(annotations, namespace, KNOWN),
         definitions=DEFINITIONS,
     )

@@ -340,7 +340,7 @@ def of_template(
         review(workload(None, kind, template=template), stored),
         namespace,
         KNOWN,
-        TemplateRules(*severity, definitions="enforce", shared_namespaces=RULES.shared_namespaces),
+        TemplateRules(*severity, RULES._replace(scheduling="required")),
         selections=read_selections(annotations, namespace, KNOWN),
         definitions=DEFINITIONS,
     )

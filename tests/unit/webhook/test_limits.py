@@ -20,6 +20,7 @@ from tests.unit.webhook.builders import (
 )
 from webhook.limits import CLUSTER, MAX_LIMIT, Limits, excesses, parse_limit
 from webhook.namespaces import admit_namespace
+from webhook.pods import PodRules
 from webhook.snapshot import ClusterNetworks, Namespace, parse_namespace
 from webhook.templates import TemplateRules, admit_workload
 
@@ -157,7 +158,9 @@ def test_while_limits_only_warn_a_pod_over_them_passes(value: str, expected: lis
     assert decision.allowed
     assert list(decision.warnings) == [f"{CNI}: {one}" for one in expected]
     template = workload(value)
-    texts = admit_workload(review(template), shop(), NETWORKS, TemplateRules(limits=WARNING))
+    texts = admit_workload(
+        review(template), shop(), NETWORKS, TemplateRules(pods=PodRules(limits=WARNING))
+    )
     assert texts.allowed
     assert list(texts.warnings) == [
         f"spec.template.{CNI}: {one}".replace("shop", "team-a") for one in expected

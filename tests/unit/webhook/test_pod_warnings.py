@@ -12,6 +12,7 @@ from tests.unit.webhook.builders import (
     pod,
     review,
 )
+from webhook.pods import PodRules
 from webhook.snapshot import ClusterNetworks, Namespace, NodeNetworks, merge_nodes, parse_node
 from webhook.templates import TemplateRules, admit_workload
 
@@ -114,7 +115,7 @@ def test_a_key_of_multus_is_no_mistake_on_a_network_of_multus(
     assert [key in each for each in texts] == [True, False][not is_warned :]
     workload = {"kind": "Deployment", "spec": {"template": manifest}}
     texts = admit_workload(
-        review(workload), namespace, networks, TemplateRules(scheduling="off")
+        review(workload), namespace, networks, TemplateRules(pods=PodRules(scheduling="off"))
     ).warnings
     assert [key in each for each in texts] == [True, False][not is_warned :]
 

@@ -45,7 +45,7 @@ def warned(
         review(workload),
         namespace,
         KNOWN,
-        TemplateRules(scheduling="off", definitions=mode),
+        TemplateRules(pods=PodRules("off", definitions=mode)),
         selections=selections,
         definitions=definitions,
     )
