@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
+from cli.attaching_nodes import MODE
 from cli.documents import Document
 from cli.facts import read_network, read_node, read_workload
 from cli.lint import EXCLUDED_NAMESPACES, LintContext
@@ -273,9 +274,7 @@ class Session:
     def definitions(self) -> DefinitionContext:
         """Return what the webhook knows of NetworkAttachmentDefinitions, by its settings."""
         settings = self.webhook_settings
-        mode: DefinitionsMode | None = _MODES.get(
-            settings.get("GENIE_ATTACHMENT_DEFINITIONS_MODE", "off")
-        )
+        mode: DefinitionsMode | None = _MODES.get(settings.get(MODE, "off"))
         if mode is None:
             return DefinitionContext()
 

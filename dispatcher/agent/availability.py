@@ -103,11 +103,13 @@ def multus_problem(settings: NodeSettings) -> str:
             f"Multus on this node, or {setting}"
         )
 
+    if settings.attachment_definitions_mode != "observe":
+        return ""
     executables = (
         networks.find_executable(each, settings.bin_dirs) for each in sorted(MULTUS_TYPES)
     )
     executable = next(filter(None, executables), None)
-    if settings.attachment_definitions_mode != "observe" or not executable:
+    if not executable:
         return ""
     return (
         f"Multus is on this node ({executable}), and Genie would replace it without attaching "

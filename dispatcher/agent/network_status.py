@@ -53,15 +53,15 @@ def network_status(record: Record) -> str | None:
     The primary comes first, then the secondaries in the order of the list. None, too, if a plugin
     attaches definitions itself, as ``multus`` does: it writes the annotation, with all of them.
     """
-    if not record.is_complete or _is_delegated(record):
+    if not _has_status(record):
         return None
     primary_first = sorted(record.attachments, key=lambda each: not each.is_primary)
     return json.dumps([_entry(attachment) for attachment in primary_first])
 
 
-def _is_delegated(record: Record) -> bool:
+def _has_status(record: Record) -> bool:
     types = (plugin_type for each in record.attachments for plugin_type in each.conf.types)
-    return not DELEGATING.keys().isdisjoint(types)
+    return record.is_complete and DELEGATING.keys().isdisjoint(types)
 
 
 def _entry(attachment: Attachment) -> dict[str, Any]:
@@ -153,8 +153,7 @@ class NetworkStatusWriter:
             record = cached.record
             # A record that shrinks is being released.
             has_shrunk = record and len(record.attachments) < self._written_count(record)
-            is_whole = record and not has_shrunk and record.is_complete
-            if record and is_whole and all(record.pod) and not _is_delegated(record):
+            if record and not has_shrunk and all(record.pod) and _has_status(record):
                 last[record.pod] = record
         now = self._clock()
         return [
