@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.devcluster import state
 from tests.devcluster.cluster import ONE_NODE, Cluster
 from tests.devcluster.genie import install_genie
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 
 @contextlib.contextmanager
@@ -27,3 +27,9 @@ def running(name: str) -> Iterator[Cluster]:
     finally:
         if not existed:
             cluster.down()
+
+
+def is_ready(value: Mapping[str, Any]) -> bool:
+    """Return whether a node or a pod has the condition Ready."""
+    conditions = value["status"].get("conditions", ())
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)

@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests.devcluster.processes import start_time
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -28,10 +30,11 @@ def memory(pid: int) -> tuple[float, float]:
 
 
 def seconds_of_life(pid: int) -> float:
-    """Return how long a process has been running."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    started = int(fields[19]) / os.sysconf("SC_CLK_TCK")
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - started
+    """Return how long a process has been running. Raises ProcessLookupError if it has ended."""
+    ticks = start_time(pid)
+    if ticks is None:
+        raise ProcessLookupError(pid)
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
 
 
 def containers(cluster: Cluster, node: str, pod: Mapping[str, Any]) -> Iterator[tuple[str, int]]:

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dispatcher import keys
 from dispatcher.kube.client import KubeError
 from tests.bench import page
+from tests.bench.cluster import is_ready
 from tests.bench.process_cost import containers, memory, processor_seconds
 from tests.cluster.support.admission import WEBHOOK_PODS, api, pod
 from tests.cluster.support.definitions import CRD, OBSERVE, definition
@@ -165,12 +166,9 @@ def _node(number: int) -> dict[str, Any]:
 def _wait_for_nodes(cluster: Cluster, kube: Kube, count: int) -> None:
     """Return when kwok has made the last nodes Ready."""
 
-    def is_ready(number: int) -> bool:
-        conditions = kube.get(f"/api/v1/nodes/bench-{number:05}")["status"].get("conditions", [])
-        return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
-
     def are_ready() -> bool:
-        return all(is_ready(number) for number in range(max(0, count - 50), count))
+        names = (f"bench-{number:05}" for number in range(max(0, count - 50), count))
+        return all(is_ready(kube.get(f"/api/v1/nodes/{name}")) for name in names)
 
     cluster.wait_for(are_ready, WAIT, f"{count} simulated nodes to be Ready")
 

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 from dispatcher.kube.client import KubeError
 from tests.bench import page
-from tests.bench.cluster import running
+from tests.bench.cluster import is_ready, running
 from tests.bench.process_cost import containers, memory, seconds_of_life
 from tests.cluster.support.admission import api
 from tests.cluster.support.agents import DAEMONSET
@@ -169,6 +169,7 @@ def _lane(cluster: Cluster, figures: SoakFigures, lane: int, end: float) -> None
 
 
 def _wave(cluster: Cluster, kube: Kube, wave: str) -> None:
+    wait = cluster.wait_for
     values = itertools.cycle(CHOICES)
     chosen = {f"{wave}-{number}": next(values) for number in range(WAVE)}
     path = f"/api/v1/namespaces/{SPACE}/pods"
@@ -181,13 +182,13 @@ def _wave(cluster: Cluster, kube: Kube, wave: str) -> None:
         pods: list[dict[str, Any]] = _answered(kube.get, path, query)["items"]
         return pods
 
-    _wait(lambda: sum(map(_is_ready, listed())) == WAVE, f"the pods of {wave} to be Ready")
+    wait(lambda: sum(map(is_ready, listed())) == WAVE, PATIENCE, f"the pods of {wave} to be Ready")
     expected = {name: CHOICES[cni] for name, cni in chosen.items()}
-    _wait(lambda: _attached(cluster, listed()) == expected, f"the attachments of {wave}")
+    wait(lambda: _attached(cluster, listed()) == expected, PATIENCE, f"the attachments of {wave}")
 
     for name in chosen:
         _answered(kube.delete, f"{path}/{name}")
-    _wait(lambda: not listed(), f"the pods of {wave} to be gone")
+    wait(lambda: not listed(), PATIENCE, f"the pods of {wave} to be gone")
 
 
 def _attached(cluster: Cluster, pods: list[dict[str, Any]]) -> Attachments:
@@ -212,19 +213,6 @@ def _answered(call: Callable[..., Any], *arguments: Any) -> Any:
         time.sleep(0.5)
 
 
-def _wait(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        if time.monotonic() > deadline:
-            raise ClusterError(f"timed out after {PATIENCE:.0f} s: {what}")
-        time.sleep(0.5)
-
-
-def _is_ready(pod: dict[str, Any]) -> bool:
-    conditions = pod["status"].get("conditions", ())
-    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
-
-
 # ---- kills
 
 
@@ -243,19 +231,19 @@ def _kill(
     while not stopping.wait(rng.uniform(LEAST_PAUSE, longest_pause)):
         target = rng.choice([*GENIE, *HOST])
         if target in daemons:
-            _kill_daemon(daemons[target])
+            _kill_daemon(cluster, daemons[target])
             (cluster.control_plane if target == "kube-apiserver" else node).start(target)
         elif not _kill_container(cluster, target, rng):
             continue
         figures.kills[target] += 1
 
 
-def _kill_daemon(daemon: Daemon) -> None:
+def _kill_daemon(cluster: Cluster, daemon: Daemon) -> None:
     """Kill a daemon that the cluster tool started, and wait until it has ended."""
     pid = daemon.pid()
     if pid is not None:
         os.kill(pid, signal.SIGKILL)
-    _wait(lambda: daemon.pid() is None, f"{daemon.name} to end")
+    cluster.wait_for(lambda: daemon.pid() is None, PATIENCE, f"{daemon.name} to end")
 
 
 def _kill_container(cluster: Cluster, name: str, rng: random.Random) -> bool:

@@ -10,7 +10,7 @@ import pytest
 from dispatcher.agent.conflist import ConflistFile, render
 from dispatcher.plugin.genie_conf import read_conf
 from tests.unit.agent.builders import SteppedAgent, eventually, node_api, node_labels
-from tests.unit.reflectors import retry_at_once
+from tests.unit.reflectors import reporting_changes, retry_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,10 +39,7 @@ def ready(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def api() -> Iterator[Api]:
     """Yield an API server that reports changes; its watches end with the test."""
-    server = node_api()
-    server.reports_changes = True
-    yield server
-    server.close()
+    yield from reporting_changes(node_api())
 
 
 def of_plugin(host: Host, **settings: Any) -> PluginSettings:

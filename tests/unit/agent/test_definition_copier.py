@@ -19,7 +19,7 @@ from dispatcher.nad.definition_copy import SyncState, encode_sync
 from dispatcher.nad.tenant_templates import read_templates
 from tests.unit.agent.builders import NODE, SteppedAgent, eventually, node_api, node_labels
 from tests.unit.apiserver import Api, definition_object, fail
-from tests.unit.reflectors import retry_at_once
+from tests.unit.reflectors import reporting_changes, retry_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,10 +39,7 @@ GONE = KubeError(410, "Expired", "too old resource version")
 @pytest.fixture
 def api() -> Iterator[Api]:
     """Yield an API server that reports changes; its watches end with the test."""
-    server = node_api()
-    server.reports_changes = True
-    yield server
-    server.close()
+    yield from reporting_changes(node_api())
 
 
 @pytest.fixture(autouse=True)

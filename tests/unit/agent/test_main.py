@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from tests.unit.apiserver import Api
     from tests.unit.host import Host
 
 
@@ -188,14 +189,20 @@ def test_labels_turn_without_delay_when_the_runtime_uses_another_network_itself(
     assert node_labels(api) == {CANAL: "true", WEAVE: "true"}
 
 
-def test_a_network_that_is_not_available_loses_its_label_until_it_recovers(host: Host) -> None:
-    """By its STATUS; metric, Event and the file for doctor say why."""
+def on_two_networks(host: Host) -> tuple[Api, SteppedAgent]:
+    """Return an agent that has labelled its node with canal and weave, and its API server."""
     for name in ("canal", "weave"):
         host.network(name)
     host.executable("bridge")
     api = node_api()
     stepped = SteppedAgent(host, api, start_seconds=300)
     stepped.reconcile()
+    return api, stepped
+
+
+def test_a_network_that_is_not_available_loses_its_label_until_it_recovers(host: Host) -> None:
+    """By its STATUS; metric, Event and the file for doctor say why."""
+    api, stepped = on_two_networks(host)
     status_answers.write(host.state, time.time(), {"weave": StatusAnswer(50, "no daemon")})
     stepped.reconcile()
     assert node_labels(api) == {CANAL: "true", WEAVE: "false"}
@@ -211,12 +218,7 @@ def test_a_network_that_is_not_available_loses_its_label_until_it_recovers(host:
 
 def test_a_network_whose_adds_fail_loses_its_label(host: Host) -> None:
     """Those of several pods, read from the journal."""
-    for name in ("canal", "weave"):
-        host.network(name)
-    host.executable("bridge")
-    api = node_api()
-    stepped = SteppedAgent(host, api, start_seconds=300)
-    stepped.reconcile()
+    api, stepped = on_two_networks(host)
     for pod in ("u1", "u2", "u3"):
         write_journal(host.state, CNIError(999, "no daemon"), pod=pod, now=time.time())
     stepped.read()

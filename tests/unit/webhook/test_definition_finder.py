@@ -13,7 +13,7 @@ from dispatcher.nad import definition
 from dispatcher.nad.definition import COLLECTION
 from tests.unit.agent.builders import eventually
 from tests.unit.apiserver import Api, definition_object, delay, fail, namespace_object, node_object
-from tests.unit.reflectors import retry_at_once
+from tests.unit.reflectors import reporting_changes, retry_at_once
 from tests.unit.webhook.builders import patched, pod, review, workload
 from webhook import definition_cache
 from webhook.definition_cache import DefinitionCache
@@ -41,10 +41,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def api() -> Iterator[Api]:
     """Yield an API server that reports changes; its watches end with the test."""
-    server = Api()
-    server.reports_changes = True
-    yield server
-    server.close()
+    yield from reporting_changes(Api())
 
 
 class FinderRig:
