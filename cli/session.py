@@ -30,8 +30,9 @@ from dispatcher.nad.tenant_templates import InvalidTemplateError, TenantRules, r
 from webhook.definition_check import DefinitionRules
 from webhook.limits import CLUSTER, Limits, parse_limit
 from webhook.network_choice import DEFAULT_MINIMUM
+from webhook.node_index import merge_nodes
 from webhook.objects import has_controller
-from webhook.snapshot import ClusterNetworks, NodeCount, merge_nodes, parse_namespace, parse_node
+from webhook.snapshot import ClusterNetworks, NodeCount, parse_namespace, parse_node
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

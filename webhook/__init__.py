@@ -10,6 +10,7 @@ Values:
     decision            the decision on one review
     objects             what the rules need of a pod or a workload
     snapshot            one namespace, and the networks of the cluster
+    node_index          the networks of all nodes, counted change by change
     definition_snapshot  what decisions need of NetworkAttachmentDefinitions
 
 Rules, as pure functions:

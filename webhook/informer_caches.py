@@ -8,21 +8,15 @@ from typing import TYPE_CHECKING
 import structlog
 
 from dispatcher.kube.cache import WatchCache
-from webhook.snapshot import (
-    MAX_PER_NODE,
-    ClusterNetworks,
-    Namespace,
-    NodeNetworks,
-    merge_nodes,
-    parse_namespace,
-    parse_node,
-)
+from webhook.node_index import NodeIndex
+from webhook.snapshot import MAX_PER_NODE, Namespace, NodeNetworks, parse_namespace, parse_node
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from typing import Any
 
     from dispatcher.kube.client import KubeClient
+    from webhook.snapshot import ClusterNetworks
 
 NAMESPACES = "/api/v1/namespaces"
 NODES = "/api/v1/nodes"
@@ -63,16 +57,14 @@ class InformerCaches:
         on_namespace: Callable[[str, Namespace | None], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._listed = listed
         self._clock = clock
         self._interned: dict[NodeNetworks, NodeNetworks] = {}
         self._logged_at: dict[str, float] = {}
         self.namespaces_cache = WatchCache(
             kube, NAMESPACES, keep=parse_namespace, on_change=on_namespace
         )
-        self.nodes_cache = WatchCache(kube, NODES, keep=self._keep_node)
-        self._merged_nodes: Mapping[str, NodeNetworks] | None = None
-        self._networks = ClusterNetworks()
+        self._index = NodeIndex(listed)
+        self.nodes_cache = WatchCache(kube, NODES, keep=self._keep_node, index=self._index)
 
     def start(self) -> None:
         """Begin to list and watch."""
@@ -95,20 +87,17 @@ class InformerCaches:
 
     @property
     def networks(self) -> ClusterNetworks:
-        """The networks of the cluster; computed again after a node has changed.
+        """The networks of the cluster: the same value until a node changes.
 
         Logs that there are too many of them, at most once per :data:`LOG_INTERVAL`.
         """
-        nodes = self.nodes_cache.items
-        if nodes is not self._merged_nodes:
-            self._networks = merge_nodes(nodes.values(), self._listed)
-            self._merged_nodes = nodes
-            if self._networks.dropped_count and self._start_log_interval(_WHOLE_CLUSTER):
-                log.warning(
-                    "too many networks; some are unknown to the webhook",
-                    left_out=self._networks.dropped_count,
-                )
-        return self._networks
+        networks = self._index.networks
+        if networks.dropped_count and self._start_log_interval(_WHOLE_CLUSTER):
+            log.warning(
+                "too many networks; some are unknown to the webhook",
+                left_out=networks.dropped_count,
+            )
+        return networks
 
     def _keep_node(self, node: dict[str, Any]) -> NodeNetworks:
         networks = parse_node(node)

@@ -30,8 +30,8 @@ from webhook.network_objects import (
     parse_object,
     statuses,
 )
+from webhook.node_index import merge_nodes
 from webhook.reconcile_loop import ReconcileLoop
-from webhook.snapshot import merge_nodes
 
 if TYPE_CHECKING:
     from collections.abc import Callable

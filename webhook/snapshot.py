@@ -27,7 +27,6 @@ with. No node has a network ``multus``, so that name would mean Multus.
 
 from __future__ import annotations
 
-from collections import Counter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -212,56 +211,3 @@ def _limited_types(
         (name, tuple(sorted(plugin_rules.LIMITED.intersection(types)))) for name, types in chains
     )
     return frozenset((name, limited_types) for name, limited_types in limited if limited_types)
-
-
-def merge_nodes(nodes: Iterable[NodeNetworks], listed: Iterable[str] = ()) -> ClusterNetworks:
-    """Return the networks of all *nodes*, and those in *listed*, the setting."""
-    # Most nodes are equal: thousands of nodes have a handful of different values.
-    distinct = Counter(nodes)
-    pairs = frozenset[tuple[str, bool]]().union(*(node.pairs for node in distinct))
-    named = frozenset(name for name, _ in pairs)
-    known = named if len(named) <= MAX_KNOWN else _most_common(distinct)
-    limited = known.intersection(name for node in distinct for name, _ in node.plugin_types)
-    known_or_listed = known.union(listed)
-    return ClusterNetworks(
-        known=known_or_listed,
-        present=frozenset(name for name, is_attachable in pairs if is_attachable and name in known),
-        plugin_types=_plugin_types(distinct, limited),
-        promised=limited.intersection(listed),
-        multus=frozenset({MULTUS} - named).union(*(node.multus for node in distinct)),
-        dropped_count=len(named.union(*(node.dropped for node in distinct)) - known_or_listed),
-        nodes=_count_nodes(distinct, known),
-    )
-
-
-def _count_nodes(
-    distinct: Mapping[NodeNetworks, int], known: frozenset[str]
-) -> dict[str, NodeCount]:
-    attachable, labelled = Counter[str](), Counter[str]()
-    for node, number in distinct.items():
-        for name, is_attachable in node.pairs:
-            labelled[name] += number
-            attachable[name] += number * is_attachable
-    return {name: NodeCount(attachable[name], labelled[name]) for name in known & labelled.keys()}
-
-
-def _plugin_types(
-    distinct: Iterable[NodeNetworks], limited: frozenset[str]
-) -> tuple[PluginTypes, ...]:
-    """Return the *limited* networks, for which there are rules, of each set of equal nodes."""
-    seen = set()
-    for node in distinct if limited else ():
-        types = dict(node.plugin_types)
-        names = sorted(name for name, _ in node.pairs if name in limited)
-        seen.add(tuple((name, types.get(name, ())) for name in names))
-    return tuple(dict(each) for each in sorted(seen) if each)
-
-
-def _most_common(distinct: Mapping[NodeNetworks, int]) -> frozenset[str]:
-    """Return the names that most nodes have: one with invented names does not displace others."""
-    count = Counter[str]()
-    for node, number in distinct.items():
-        for name, _ in node.pairs:
-            count[name] += number
-    ranked = sorted(count, key=lambda name: (-count[name], name))
-    return frozenset(ranked[:MAX_KNOWN])

@@ -13,7 +13,7 @@ Rules:
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import structlog
 
@@ -21,9 +21,10 @@ from dispatcher.kube.client import METADATA, METADATA_LIST, KubeClient
 from dispatcher.kube.reflector import Reflector, object_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
 
 log = structlog.get_logger("cache")
 
@@ -31,11 +32,22 @@ PAGE = 500
 """Objects of one list call."""
 
 
+class CacheIndex(Protocol[T_contra]):
+    """Something that is derived from all values of a cache, and follows each change."""
+
+    def replace(self, values: Iterable[T_contra], /) -> None:
+        """Take over the values of a complete list."""
+
+    def change(self, old: T_contra | None, new: T_contra | None, /) -> None:
+        """Take over one change. None stands for an object that does not exist."""
+
+
 class WatchCache(Reflector, Generic[T]):
     """The objects at *path*, keyed by name (``namespace/name``).
 
     ``keep(object)`` returns the value to store. The cache's own thread calls
-    ``on_change(key, value)`` after each change, with None for a deleted object.
+    ``on_change(key, value)`` after each change, with None for a deleted object. It brings *index*
+    up to date before that.
     """
 
     def __init__(
@@ -47,6 +59,7 @@ class WatchCache(Reflector, Generic[T]):
         query: Mapping[str, str] | None = None,
         metadata_only: bool = True,
         on_change: Callable[[str, T | None], None] | None = None,
+        index: CacheIndex[T] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         list_type, watch_type = (
@@ -56,6 +69,7 @@ class WatchCache(Reflector, Generic[T]):
         self._list_type = list_type
         self._keep = keep
         self._on_change = on_change
+        self._index = index
         self._items: dict[str, T] = {}
 
     @property
@@ -80,6 +94,8 @@ class WatchCache(Reflector, Generic[T]):
 
     def _replace(self, items: dict[str, T]) -> None:
         before, self._items = self._items, items
+        if self._index is not None:
+            self._index.replace(items.values())
         for key in before.keys() - items.keys():
             self._notify(key, None)
         for key, value in items.items():
@@ -92,16 +108,23 @@ class WatchCache(Reflector, Generic[T]):
             return
 
         key = object_key(item)
+        old = self._items.get(key)
         if event_type == "DELETED":
             self._items = {k: v for k, v in self._items.items() if k != key}
+            self._follow(old, None)
             self._notify(key, None)
             return
 
         value = self._keep(item)
-        if key in self._items and self._items[key] == value:
+        if key in self._items and old == value:
             return
         self._items = {**self._items, key: value}
+        self._follow(old, value)
         self._notify(key, value)
+
+    def _follow(self, old: T | None, new: T | None) -> None:
+        if self._index is not None:
+            self._index.change(old, new)
 
     def _notify(self, key: str, value: T | None) -> None:
         if self._on_change is None:

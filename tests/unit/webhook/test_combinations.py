@@ -11,13 +11,13 @@ from tests.unit.webhook.builders import PLAIN, admit, messages, pod, review, wor
 from webhook import combinations
 from webhook.informer_caches import MAX_INTERNED, InformerCaches
 from webhook.namespaces import admit_namespace
+from webhook.node_index import merge_nodes
 from webhook.pods import PodRules
 from webhook.snapshot import (
     MAX_KNOWN,
     MAX_PER_NODE,
     ClusterNetworks,
     Namespace,
-    merge_nodes,
     parse_node,
 )
 from webhook.templates import TemplateRules, admit_workload

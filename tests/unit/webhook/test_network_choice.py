@@ -13,7 +13,8 @@ from tests.unit.apiserver import namespace_object as stored_namespace
 from tests.unit.webhook.builders import admit, messages, patched, pod, review
 from webhook.namespaces import admit_namespace
 from webhook.network_choice import choose_network, resolve_choice
-from webhook.snapshot import ClusterNetworks, Namespace, NodeCount, merge_nodes, parse_node
+from webhook.node_index import merge_nodes
+from webhook.snapshot import ClusterNetworks, Namespace, NodeCount, parse_node
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,8 +12,9 @@ from tests.unit.webhook.builders import (
     pod,
     review,
 )
+from webhook.node_index import merge_nodes
 from webhook.pods import PodRules
-from webhook.snapshot import ClusterNetworks, Namespace, NodeNetworks, merge_nodes, parse_node
+from webhook.snapshot import ClusterNetworks, Namespace, NodeNetworks, parse_node
 from webhook.templates import TemplateRules, admit_workload
 
 CNI = "metadata.annotations[cni]"

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from webhook.node_index import merge_nodes
 from webhook.snapshot import (
     MAX_KNOWN,
     MAX_PER_NODE,
@@ -13,7 +14,6 @@ from webhook.snapshot import (
     Namespace,
     NodeCount,
     NodeNetworks,
-    merge_nodes,
     parse_namespace,
     parse_node,
 )
