@@ -74,11 +74,15 @@ _NOT_FOUND, _CONFLICT = 404, 409
 
 @dataclass
 class SoakFigures:
-    """What happened; ``samples`` has, by container and process id, seconds of life and MiB."""
+    """What happened; ``samples`` has, by container and process id, seconds of life and MiB.
+
+    ``loads`` has the load averages of the machine meanwhile.
+    """
 
     pods: int = 0
     kills: Counter[str] = field(default_factory=Counter)
     samples: dict[tuple[str, int], list[tuple[float, float]]] = field(default_factory=dict)
+    loads: list[float] = field(default_factory=list)
 
 
 def slope(samples: Iterable[list[tuple[float, float]]]) -> float:
@@ -107,38 +111,44 @@ def main() -> int:
         default=25,
         help=f"seconds between two kills, at most; at least {LEAST_PAUSE:.0f} (default: 25)",
     )
+    parser.add_argument("--lanes", type=int, default=LANES, help="default: %(default)s")
+    parser.add_argument("--pods", type=int, default=WAVE, help="pods of a wave (default: 10)")
+    parser.add_argument(
+        "--rest", type=float, default=0, help="seconds between two waves of a lane (default: 0)"
+    )
     parser.add_argument("--seed", type=int, default=1, help="seed of the kills (default: 1)")
     parser.add_argument("--name", default="genie-soak", help="cluster (default: %(default)s)")
     chosen = parser.parse_args()
 
     try:
         with running(chosen.name) as cluster:
-            rng = random.Random(chosen.seed)  # noqa: S311 - not for security
-            figures, remaining = _soak(cluster, chosen.minutes, chosen.longest_pause, rng)
+            figures, remaining = _soak(cluster, chosen)
     except ClusterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
-    table = _table(figures, chosen.minutes, remaining)
-    page.show("soak", table)
-    print(table)
+    text = table(figures, chosen, remaining)
+    page.show("soak", text)
+    print(text)
     return 1 if remaining else 0
 
 
-def _soak(
-    cluster: Cluster, minutes: float, longest_pause: float, rng: random.Random
-) -> tuple[SoakFigures, dict[str, list[str]]]:
+def _soak(cluster: Cluster, chosen: argparse.Namespace) -> tuple[SoakFigures, dict[str, list[str]]]:
     create_namespace(cluster, SPACE)
     figures = SoakFigures()
-    end = time.monotonic() + 60 * minutes
+    rng = random.Random(chosen.seed)  # noqa: S311 - not for security
+    end = time.monotonic() + 60 * chosen.minutes
     stopping = threading.Event()
 
-    with step(f"{minutes:g} minutes of churn and kills"), ThreadPoolExecutor() as executor:
+    with step(f"{chosen.minutes:g} minutes of churn and kills"), ThreadPoolExecutor() as executor:
         others = [
-            executor.submit(_kill, cluster, figures, rng, longest_pause, stopping),
+            executor.submit(_kill, cluster, figures, rng, chosen.longest_pause, stopping),
             executor.submit(_sample, cluster, figures, stopping),
         ]
-        lanes = [executor.submit(_lane, cluster, figures, n, end) for n in range(LANES)]
+        lanes = [
+            executor.submit(_lane, cluster, figures, f"lane{number}", chosen, end)
+            for number in range(chosen.lanes)
+        ]
         try:
             for lane in lanes:
                 lane.result()
@@ -158,20 +168,23 @@ def _soak(
 # ---- pods
 
 
-def _lane(cluster: Cluster, figures: SoakFigures, lane: int, end: float) -> None:
+def _lane(
+    cluster: Cluster, figures: SoakFigures, lane: str, chosen: argparse.Namespace, end: float
+) -> None:
     """Create, check and delete waves of pods until *end*."""
     kube = api(cluster)
     for turn in itertools.count():
         if time.monotonic() > end:
             return
-        _wave(cluster, kube, f"lane{lane}-{turn}")
-        figures.pods += WAVE
+        _wave(cluster, kube, f"{lane}-{turn}", chosen.pods)
+        figures.pods += chosen.pods
+        time.sleep(chosen.rest)
 
 
-def _wave(cluster: Cluster, kube: Kube, wave: str) -> None:
+def _wave(cluster: Cluster, kube: Kube, wave: str, size: int) -> None:
     wait = cluster.wait_for
     values = itertools.cycle(CHOICES)
-    chosen = {f"{wave}-{number}": next(values) for number in range(WAVE)}
+    chosen = {f"{wave}-{number}": next(values) for number in range(size)}
     path = f"/api/v1/namespaces/{SPACE}/pods"
     for name, cni in chosen.items():
         _answered(kube.create, path, pod_manifest(name, cni, labels={"wave": wave}))
@@ -182,7 +195,7 @@ def _wave(cluster: Cluster, kube: Kube, wave: str) -> None:
         pods: list[dict[str, Any]] = _answered(kube.get, path, query)["items"]
         return pods
 
-    wait(lambda: sum(map(is_ready, listed())) == WAVE, PATIENCE, f"the pods of {wave} to be Ready")
+    wait(lambda: sum(map(is_ready, listed())) == size, PATIENCE, f"the pods of {wave} to be Ready")
     expected = {name: CHOICES[cni] for name, cni in chosen.items()}
     wait(lambda: _attached(cluster, listed()) == expected, PATIENCE, f"the attachments of {wave}")
 
@@ -272,6 +285,7 @@ def _processes(cluster: Cluster) -> Iterator[tuple[str, int]]:
 def _sample(cluster: Cluster, figures: SoakFigures, stopping: threading.Event) -> None:
     """Add to the samples the memory of each of Genie's processes, again and again."""
     while not stopping.wait(SAMPLE_EVERY):
+        figures.loads.append(os.getloadavg()[0])
         for name, pid in _processes(cluster):
             with contextlib.suppress(OSError, KeyError):  # it has just ended
                 life = seconds_of_life(pid)
@@ -280,7 +294,8 @@ def _sample(cluster: Cluster, figures: SoakFigures, stopping: threading.Event) -
                     line.append((life, memory(pid)[0]))
 
 
-def _table(figures: SoakFigures, minutes: float, remaining: dict[str, list[str]]) -> str:
+def table(figures: SoakFigures, chosen: argparse.Namespace, remaining: dict[str, list[str]]) -> str:
+    """Return the figures as Markdown."""
     rows = []
     for name in GENIE:
         lines = [line for (each, _), line in figures.samples.items() if each == name]
@@ -291,16 +306,19 @@ def _table(figures: SoakFigures, minutes: float, remaining: dict[str, list[str]]
                 f"| {name} | {len(lines)} | {least:.0f} / {most:.0f} | {slope(lines):+.1f} |"
             )
     kills = ", ".join(f"{name} ({count})" for name, count in sorted(figures.kills.items()))
-    machine = f"{os.cpu_count()} processors; kernel {platform.release()}"
+    loads = figures.loads or [os.getloadavg()[0]]
+    machine = f"{os.cpu_count()} processors, which all of Kubernetes shares; kernel"
     return "\n".join([
         "| process | lived a minute or longer | MiB: least / most | MiB per hour of life |",
         "|---|---|---|---|",
         *rows,
         "",
-        f"- {figures.pods:,} pods on two networks each in {minutes:g} minutes; left behind: "
+        f"- {figures.pods:,} pods on two networks each in {chosen.minutes:g} minutes; left behind: "
         + (str(remaining) if remaining else "nothing") + ".",
         f"- Killed with SIGKILL: {kills or 'nothing'}.",
-        f"- {machine}; load average: {os.getloadavg()[0]:.1f}; date: {datetime.now(UTC).date()}.",
+        f"- {chosen.lanes} lanes of {chosen.pods} pods, {chosen.rest:g} s between two waves.",
+        f"- {machine} {platform.release()}; date: {datetime.now(UTC).date()}.",
+        f"- Load average meanwhile: mean {sum(loads) / len(loads):.1f}, most {max(loads):.1f}.",
     ])  # fmt: skip
 
 
