@@ -5,8 +5,9 @@ there, and removed where nothing was validated. The author's own annotations are
 other programs compare them with what they wrote.
 
 In the mode ``observe`` every fault is a warning, with the words of the refusal in ``enforce``.
-In the mode ``enforce`` a pod on a network of Multus gets an empty ``cni-genie.io/attachments``:
-Genie attaches none of its definitions.
+A pod on a network of Multus gets an empty ``cni-genie.io/attachments``: Genie attaches none of its
+definitions. In ``observe``, too: at the change to ``enforce`` the policies are in force before the
+last replica that observes has ended, and they refuse a pod without the annotation.
 """
 
 from __future__ import annotations
@@ -41,12 +42,14 @@ _ANNOTATIONS = json_patch.pointer("metadata", "annotations")
 _VALUE = json_patch.pointer("metadata", "annotations", keys.ATTACHMENTS)
 
 
-def observe_definitions(decision: Decision, pod: Pod, result: DefinitionResult) -> Decision:
+def observe_definitions(
+    decision: Decision, pod: Pod, selections: PodSelections, result: DefinitionResult
+) -> Decision:
     """Return *decision* on a new pod with what its definitions add to it: warnings."""
     if not decision.allowed:
         return decision
     warned = finding_warnings(result.findings, "metadata.")
-    decision = _with_patch(decision, _value_patch(pod, result.attachments or None, decision))
+    decision = _with_patch(decision, _value_patch(pod, _value(selections, result), decision))
     return decision._replace(warnings=(*decision.warnings, *warned))
 
 
@@ -62,12 +65,11 @@ def enforce_definitions(
     if not decision.allowed:
         return decision
 
-    value = "" if selections.is_multus else result.attachments or None
     if result.attachments:
         decision = decision._replace(
             audit={**decision.audit, "attachments": result.attachments[:MAX_AUDITED]}
         )
-    decision = _with_patch(decision, _value_patch(pod, value, decision))
+    decision = _with_patch(decision, _value_patch(pod, _value(selections, result), decision))
     warned = finding_warnings(result.findings, "metadata.")
     return decision._replace(warnings=(*decision.warnings, *warned))
 
@@ -140,6 +142,11 @@ def _with_patch(decision: Decision, patch: Patch) -> Decision:
         return decision
     reason = "attachments" if decision.outcome == "allowed" else decision.reason
     return decision._replace(reason=reason, patch=[*decision.patch, *patch])
+
+
+def _value(selections: PodSelections, result: DefinitionResult) -> str | None:
+    """Return what the pod's annotation must be; None: it must not have one."""
+    return "" if selections.is_multus else result.attachments or None
 
 
 def _value_patch(pod: Pod, value: str | None, decision: Decision) -> Patch:

@@ -107,7 +107,7 @@ def admit_pod(
         decision = _create(review.namespace, pod, namespace, networks, rules, required=required)
         return enforce_definitions(decision, pod, selections, result)
     decision = _create(review.namespace, pod, namespace, networks, rules)
-    return observe_definitions(decision, pod, result)
+    return observe_definitions(decision, pod, selections, result)
 
 
 def may_get_default(review: Review, pod: Pod) -> bool:

@@ -132,11 +132,19 @@ def test_what_the_cluster_administrator_permits_is_written(
 
 
 def test_a_forged_annotation_is_removed_from_a_pod_that_selects_nothing() -> None:
-    """Also beside a blank selection, and on a network of Multus, which Genie does not validate."""
-    for own in ({}, {NETWORKS: " "}, {"cni": "multus", NETWORKS: "blue"}):
-        known = KNOWN._replace(known=KNOWN.known | {"multus"}, multus=frozenset({"multus"}))
-        _, after = admit({**own, ATTACHMENTS: "x"}, networks=known)
+    """Also beside a blank selection."""
+    for own in ({}, {NETWORKS: " "}):
+        _, after = admit({**own, ATTACHMENTS: "x"})
         assert after == own
+
+
+def test_a_pod_on_multus_passes_the_policy_of_enforce_before_the_last_replica_enforces() -> None:
+    """Genie validates none of its definitions: the annotation is there, and empty."""
+    own = {"cni": "multus", NETWORKS: "blue"}
+    known = KNOWN._replace(known=KNOWN.known | {"multus"}, multus=frozenset({"multus"}))
+    for forged in ({}, {ATTACHMENTS: "x"}):
+        _, after = admit({**own, **forged}, networks=known)
+        assert after == {**own, ATTACHMENTS: ""}
 
 
 def test_with_the_mode_off_nothing_is_written_or_removed() -> None:
