@@ -77,22 +77,17 @@ def absence_reason(name: str, settings: NodeSettings, ignored: Collection[str]) 
 def multus_conf(settings: NodeSettings) -> str:
     """Return the path of the configuration by which the container runtime calls Multus, or ""."""
     effective = conf_dir.effective(settings.cni_conf_dir)
-    if not effective:
-        return ""
-    try:
-        types = load(effective).types
-    except InvalidConfError:
-        return ""
-    return "" if MULTUS_TYPES.isdisjoint(types) else effective
+    return effective if effective and _is_of_multus(effective) else ""
 
 
-def multus_problem(settings: NodeSettings) -> str:
+def multus_problem(settings: NodeSettings, *, may_start: bool) -> str:
     """Return why Genie does not take the runtime's configuration over from Multus, or "".
 
     Genie's file sorts before the file of Multus, so the runtime would call Multus no more: new pods
-    would lose the networks that their NetworkAttachmentDefinitions name, without an error. The mode
-    ``observe`` is for a cluster that Multus serves. There its executable counts too, because the
-    daemon of Multus removes its configuration for a moment whenever it starts.
+    would lose the networks that their NetworkAttachmentDefinitions name, without an error. The
+    daemon of Multus ("thick") removes its file when it ends, and writes it when it starts. So the
+    executable of Multus counts, too: in the mode ``observe``, which is for a cluster that Multus
+    serves, and in the mode ``off`` while *may_start*: the daemon may be about to start.
     """
     if settings.allow_replacing_multus:
         return ""
@@ -103,18 +98,39 @@ def multus_problem(settings: NodeSettings) -> str:
             f"Multus on this node, or {setting}"
         )
 
-    if settings.attachment_definitions_mode != "observe":
-        return ""
+    mode = settings.attachment_definitions_mode
+    if mode == "observe" and (executable := _multus_executable(settings)):
+        return (
+            f"Multus is on this node ({executable}), and Genie would replace it without attaching "
+            f"NetworkAttachmentDefinitions: set attachmentDefinitions.mode: enforce, or {setting}"
+        )
+    if mode == "off" and may_start and (executable := _multus_without_conf(settings)):
+        return (
+            f"Multus is on this node ({executable}) without a configuration, and its daemon may be "
+            f"about to write one: the agent waits up to {settings.start_seconds:.0f} s. To install "
+            f"Genie at once, remove {executable}, or {setting}"
+        )
+    return ""
+
+
+def _multus_executable(settings: NodeSettings) -> str:
     executables = (
         networks.find_executable(each, settings.bin_dirs) for each in sorted(MULTUS_TYPES)
     )
-    executable = next(filter(None, executables), None)
-    if not executable:
-        return ""
-    return (
-        f"Multus is on this node ({executable}), and Genie would replace it without attaching "
-        f"NetworkAttachmentDefinitions: set attachmentDefinitions.mode: enforce, or {setting}"
-    )
+    return next(filter(None, executables), "")
+
+
+def _multus_without_conf(settings: NodeSettings) -> str:
+    """Return the executable of Multus, or "" if it has a configuration that is not called."""
+    files = conf_dir.configurations(settings.cni_conf_dir)
+    return "" if any(_is_of_multus(str(file)) for file in files) else _multus_executable(settings)
+
+
+def _is_of_multus(path: str) -> bool:
+    try:
+        return not MULTUS_TYPES.isdisjoint(load(path).types)
+    except InvalidConfError:
+        return False
 
 
 def plugin_types(scan: Networks) -> dict[str, list[str]]:

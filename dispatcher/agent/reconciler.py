@@ -8,7 +8,8 @@ Rules:
 - The conflist is written only when the plugin is complete and the default network is ready: its
   configuration is valid and every executable of its chain is there. Until then the node keeps the
   conflist that it had.
-- Genie does not replace Multus, unless a setting allows it. A conflist that is installed stays.
+- Genie does not replace Multus, unless a setting allows it, nor while Multus may be about to start.
+  A conflist that is installed stays.
 - If the mode gives new pods the default network only, the labels of the node are updated first.
   Otherwise the scheduler sends pods here that get another network than they ask for.
 - Nothing waits long for the API server.
@@ -100,6 +101,8 @@ class NodeReconciler:
         self._moves = Moves(settings.state_dir)
         self._problem_file = ProblemFile(settings.state_dir / store.AGENT_PROBLEM)
         self._ignored: set[str] = set()
+        self._multus_seen_at = clock()
+        """When the runtime called Multus last. At first: now, as both start with the node."""
         self._waiting_since: float | None = None
         self._removal_problem = ""
         self._conflist_removed_at: float | None = None
@@ -169,8 +172,7 @@ class NodeReconciler:
         default = self._settings.default_network
         if not default and not self._conflist.in_place:
             raise InstallError(_no_default_problem(scan))
-        if not self._conflist.in_place and (problem := availability.multus_problem(self._settings)):
-            raise InstallError(problem)
+        self._raise_where_multus_serves()
 
         for sentence in self._plugin.install():
             self._emit_restored(sentence)
@@ -184,8 +186,23 @@ class NodeReconciler:
         conflist = conflists.render(self._settings)
         if self._takes_from_new_pods(conflist) and self._wait_for_labels():
             raise LabelsPendingError(self._labels_problem())
+
+        # Again: a node that goes back to Multus may have lost our file meanwhile.
+        self._raise_where_multus_serves()
         for sentence in self._conflist.install(conflist, self._clock()):
             self._emit_restored(sentence)
+
+    def _raise_where_multus_serves(self) -> None:
+        """Raise :class:`InstallError` if our conflist is not in place and would replace Multus."""
+        if self._conflist.in_place:
+            return
+
+        settings, now = self._settings, self._clock()
+        if availability.multus_conf(settings):
+            self._multus_seen_at = now
+        may_start = now - self._multus_seen_at < settings.start_seconds
+        if problem := availability.multus_problem(settings, may_start=may_start):
+            raise InstallError(problem)
 
     def _takes_from_new_pods(self, conflist: bytes) -> bool:
         """Return whether new pods get less with *conflist* than with the one in place."""

@@ -278,7 +278,9 @@ class NodeSettings(LiveSettings):
         metadata=_about(
             types.seconds(),
             'time after the agent\'s start in which no label turns to "false" because its network '
-            "is missing: the installers of networks start with the node, too",
+            "is missing: the installers of networks start with the node, too; also how long "
+            "Genie is not installed where Multus has its executable and no configuration, if "
+            "definitions are not attached",
         ),
     )
     attached_events: bool = field(
