@@ -95,7 +95,7 @@ WHEREABOUTS = ProgramSet(
 MULTUS = ProgramSet(
     "multus",
     "gopkg.in/k8snetworkplumbingwg/multus-cni.v4",
-    files=("deployments/multus-daemonset.yml",),
+    files=("deployments/multus-daemonset.yml", "deployments/multus-daemonset-thick.yml"),
 )
 HELM = ProgramSet("helm", "helm.sh/helm/v4")
 # Without the clients of clouds and registries, from which Prometheus could discover its targets.

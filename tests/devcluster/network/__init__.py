@@ -6,5 +6,6 @@ What is where:
     networks  the CNI networks canal and weave
     outside   an HTTP server that belongs to no node
     multus    Multus, by its published manifest
+    multus_daemon  Multus with a daemon on each node
     products  flannel, kube-router and whereabouts
 """
