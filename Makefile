@@ -83,6 +83,7 @@ bench: venv  ## measure; write the figures of docs/performance.md; run long test
 	@$(RUN) -m tests.bench.startup
 	@$(RUN) -m tests.bench.agent
 	@$(RUN) -m tests.bench.churn
+	@$(RUN) -m tests.bench.churn_peers
 	@$(RUN) -m tests.bench.webhook
 	@$(RUN) -m tests.bench.client_command
 	@$(RUN) -m tests.bench.scale

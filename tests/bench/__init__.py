@@ -11,13 +11,17 @@ What is where:
     startup        what starting the plugin costs
     agent          what agent and reaper cost an idle node
     churn          pods that come and go on a real node
+    churn_peers    the same pods without Genie, with Genie, and with Multus
+    churn_report   its figures as a table
+    cni_setups     switches a node between these three
+    pod_loop       creates and deletes pods, and takes their times
     creation       what admission adds to the creation of a pod
     webhook        what one answer of the webhook costs, beside a webhook in Go
     webhook_server  the processes that are measured for that
     webhook_client  sends them reviews
     reviews        the reviews
     client_command  how long kubectl genie takes
-    cluster        the cluster for agent, churn and creation
+    cluster        the cluster for agent, churn, churn_peers and creation
     scale          the webhook against the number of nodes, which are simulated
     process_cost   processor time and memory of a process
     soak           an hour of pods while everything is killed at random

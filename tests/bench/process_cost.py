@@ -18,8 +18,21 @@ if TYPE_CHECKING:
 
 def processor_seconds(pid: int) -> float:
     """Return the processor seconds that a process has used, its threads included."""
+    return _seconds(pid, 11)
+
+
+def children_seconds(pid: int) -> float:
+    """Return the processor seconds of the processes that a process has started and waited for.
+
+    Those that they waited for themselves are included.
+    """
+    return _seconds(pid, 13)
+
+
+def _seconds(pid: int, field: int) -> float:
+    """Return user plus system time; *field* is that of the user time after the command's name."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return (int(fields[field]) + int(fields[field + 1])) / os.sysconf("SC_CLK_TCK")
 
 
 def memory(pid: int) -> tuple[float, float]:

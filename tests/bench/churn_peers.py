@@ -1,0 +1,144 @@
+"""``python -m tests.bench.churn_peers``: pods through the real kubelet, without and with Genie.
+
+In each round the same node serves the same pods in turn without Genie, with Genie, and with Multus
+and its daemon (:mod:`tests.bench.cni_setups`), in an order that changes. The pods of a turn run in
+a closed loop (:mod:`tests.bench.pod_loop`). They differ in the annotations that select their
+networks, and in nothing else. A first, short round fills caches and does not count. In each turn
+one pod is checked on the node: it has its networks, and got them in the way that is measured.
+
+Reported are medians of the rounds. Ratios are medians of each round's own ratio, since one round
+sees the same machine. Writes its part of docs/performance.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import operator
+import os
+import platform
+import sys
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from tests.bench import churn_report, page
+from tests.bench.churn_report import Cost, Turn
+from tests.bench.cluster import running
+from tests.bench.cni_setups import (
+    GENIE_SPACE,
+    LAN,
+    NETWORKS,
+    OTHER_SPACE,
+    VALUES,
+    Genie,
+    Multus,
+    NoGenie,
+    Setup,
+    check_pod,
+    cost,
+    select_node,
+)
+from tests.bench.pod_loop import PodLoop
+from tests.cluster.support.admission import api
+from tests.cluster.support.definitions import bridge, definition
+from tests.cluster.support.pods import pod_manifest
+from tests.devcluster.commands import ClusterError, step
+from tests.devcluster.network.multus_daemon import install_multus_daemon
+
+if TYPE_CHECKING:
+    from tests.bench.churn_report import Turns
+    from tests.devcluster.cluster import Cluster
+
+SETUPS: list[Setup] = [NoGenie(), Genie(), Multus()]
+WARM_UP = 2
+"""Pods of each turn in the first round, which does not count."""
+
+REST = 2.0
+"""Seconds after a switch, in which the runtime reads its configuration and daemons come to rest."""
+
+
+def main() -> int:
+    """Measure on a cluster of its own, and write the part of docs/performance.md."""
+    parser = argparse.ArgumentParser(
+        description="Compare churn without Genie, with it, and Multus."
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="that count (default: 5)")
+    parser.add_argument("--pods", type=int, default=16, help="of each turn (default: 16)")
+    parser.add_argument("--at-once", type=int, default=10, help="pods at a time (default: 10)")
+    parser.add_argument("--name", default="genie-bench", help="cluster (default: %(default)s)")
+    chosen = parser.parse_args()
+
+    load = os.getloadavg()[0]
+    try:
+        with running(chosen.name, prepare=_prepare, values=VALUES) as cluster:
+            turns = _measure(cluster, chosen.rounds, chosen.pods, chosen.at_once)
+    except ClusterError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+    machine = (
+        f"{os.cpu_count()} processors, which the control plane shares; kernel: "
+        f"{platform.release()}; load average at the start: {load:.1f}; "
+        f"date: {datetime.now(UTC).date()}"
+    )
+    table = churn_report.table(turns, list(NETWORKS), [setup.name for setup in SETUPS], machine)
+    page.show("churn peers", table)
+    print(table)
+    return 0
+
+
+def _prepare(cluster: Cluster) -> None:
+    """Install what must be there before Genie."""
+    install_multus_daemon(cluster)
+    select_node(cluster)
+
+
+def _measure(cluster: Cluster, rounds: int, pods: int, at_once: int) -> Turns:
+    _create_objects(cluster)
+    with Genie().active(cluster):  # ends with the node as it is without Genie
+        pass
+
+    turns: Turns = {}
+    order = list(SETUPS)
+    for number in range(rounds + 1):
+        order.append(order.pop(0))
+        count = pods if number else WARM_UP
+        with step(f"round {number} of {rounds}: {count} pods in each turn"):
+            for setup in order:
+                with setup.active(cluster):
+                    time.sleep(REST)
+                    for workload in setup.annotations:
+                        one = _turn(cluster, setup, workload, count, at_once)
+                        if number:
+                            turns.setdefault((workload, setup.name), []).append(one)
+    return turns
+
+
+def _create_objects(cluster: Cluster) -> None:
+    """Create the namespace of Genie's pods, and the definitions."""
+    lan = {**bridge("lan0", 77), "name": LAN}
+    for space in (GENIE_SPACE, OTHER_SPACE):
+        cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": space}})
+        has_account = functools.partial(cluster.exists, "serviceaccount", "default", "-n", space)
+        cluster.wait_for(has_account, 120, f"the service account of {space}")
+        cluster.apply(definition(space, LAN, lan))
+    weave = definition(OTHER_SPACE, "weave", {})
+    del weave["spec"]  # Multus takes the node's network of that name
+    cluster.apply(weave)
+
+
+def _turn(cluster: Cluster, setup: Setup, workload: str, count: int, at_once: int) -> Turn:
+    annotations = {"annotations": dict(setup.annotations[workload])}
+    pods = [pod_manifest(f"bench-{number}", None, **annotations) for number in range(count)]
+    check = functools.partial(check_pod, cluster, setup, workload)
+    loop = PodLoop(api(cluster), setup.space, pods, check)
+
+    before = cost(cluster, setup)
+    loop.run(at_once)
+    used = map(operator.sub, cost(cluster, setup), before)
+    return Turn(loop.pods_per_minute, list(loop.ready.values()), Cost(*used))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
