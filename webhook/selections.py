@@ -108,7 +108,9 @@ def read_selections(
         return PodSelections((), (), (*alone, *others), is_multus=True)
 
     written = annotations.get(keys.ANNOTATION, "")
-    plan, faults = _plan({**selecting, keys.ANNOTATION: written}, namespace.default)
+    validated = annotations.get(keys.ATTACHMENTS, "")
+    own = {**selecting, keys.ANNOTATION: written, keys.ATTACHMENTS: validated}
+    plan, faults = _plan(own, namespace.default)
     return PodSelections(
         tuple(plan),
         tuple(_items(plan, namespace)),

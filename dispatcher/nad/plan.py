@@ -5,10 +5,14 @@
               else that of the default: the namespace's, else the cluster's
 
 ``default-network`` has one item, on eth0, and excludes a ``cni`` that is not blank. It takes the
-place of the default, with all its items. An item of ``networks`` without an interface gets
-``net<position>``, or the next free ``net<n>`` above the last position if the plan has that name
-elsewhere. In the whole plan an interface stands once, one item has ``default-route``, and there are
-at most :data:`~dispatcher.nad.grammar.MAX_ITEMS` attachments.
+place of the default, with all its items. While the webhook observes, it fills in the default all
+the same, because nodes attach that one then. So a ``cni`` counts as blank beside a primary that
+``cni-genie.io/attachments`` names: the mode ``enforce`` would refuse the pod otherwise.
+
+An item of ``networks`` without an interface gets ``net<position>``, or the next free ``net<n>``
+above the last position if the plan has that name elsewhere. In the whole plan an interface stands
+once, one item has ``default-route``, and there are at most
+:data:`~dispatcher.nad.grammar.MAX_ITEMS` attachments.
 
 Rules of this file: pure. A refusal holds all faults of all annotations, each with its annotation.
 """
@@ -67,6 +71,8 @@ def plan_pod(annotations: Mapping[str, str], default: str) -> list[PlannedAttach
     faults: list[tuple[str, Fault]] = []
     written = annotations.get(keys.ANNOTATION, "")
     primary = _selections(annotations, keys.DEFAULT_NETWORK, faults)
+    if primary and annotations.get(keys.ATTACHMENTS, "").startswith("="):
+        written = ""
     is_chosen = bool(primary or faults)  # an empty list chooses nothing, and a blank neither
     selected = _selections(annotations, keys.NETWORKS, faults)
     own = written if written.strip(BLANKS) or is_chosen else default

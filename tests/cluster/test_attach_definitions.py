@@ -98,6 +98,11 @@ PLANS = {
     "short": Plan("blue, red@data", {"eth0": "canal0", "net1": "blue0", "data": "red0"}),
     "json": Plan([GREEN, {"name": "blue"}], {"eth0": "canal0", "g0": "green0", "net2": "blue0"}),
     "primary": Plan("red", {"eth0": "blue0", "net1": "red0"}, {keys.DEFAULT_NETWORK: "blue"}),
+    "observed": Plan(
+        "red",
+        {"eth0": "blue0", "net1": "red0"},
+        {keys.DEFAULT_NETWORK: "blue", "cni": "weave", keys.ATTACHMENTS: "=shop/blue:3f9c2a"},
+    ),
     "both": Plan(
         "blue", {"eth0": "weave0", "net1": "canal0", "net2": "blue0"}, {"cni": "weave,canal@net1"}
     ),
@@ -105,7 +110,8 @@ PLANS = {
     "of-the-node": Plan("weave", {"eth0": "canal0", "net1": "weave0"}),
 }
 """By pod. ``blue`` is a list of plugins, ``red`` one plugin without a name, and ``weave`` has no
-configuration: it stands for the node's network of that name."""
+configuration: it stands for the node's network of that name. ``observed`` has what the webhook
+writes in the mode observe, where it fills in the namespace's default beside another primary."""
 
 
 def test_pods_get_what_they_select(cluster: Cluster, node: Node, namespace: str) -> None:
@@ -134,14 +140,19 @@ def test_pods_get_what_they_select(cluster: Cluster, node: Node, namespace: str)
     assert found == {name: plan.bridges for name, plan in PLANS.items()}
 
     blue, red = (address(cluster, "short", namespace, interface) for interface in ("net1", "data"))
-    peers = {"json": blue, "primary": blue, "both": blue, "twice": red}
+    peers = {"json": blue, "primary": blue, "observed": blue, "both": blue, "twice": red}
     statuses = {pod: http_status(cluster, pod, namespace, peer) for pod, peer in peers.items()}
     assert statuses == dict.fromkeys(peers, "200")
     assert address(cluster, "json", namespace, "g0") == "10.79.0.7"
     link = cluster.in_pod("json", ["ip", "-j", "link", "show", "g0"], namespace=namespace).stdout
     assert json.loads(link)[0]["address"] == GREEN["mac"]
     routes = {name: dict(default_routes(cluster, name, namespace)).get("-4") for name in PLANS}
-    assert routes == {**dict.fromkeys(PLANS, "eth0"), "json": "g0", "primary": None}
+    assert routes == {
+        **dict.fromkeys(PLANS, "eth0"),
+        "json": "g0",
+        "primary": None,
+        "observed": None,
+    }
     status_follows(cluster, namespace, "json")
 
     cluster.kubectl("delete", "net-attach-def", "--all", "-n", namespace)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from dispatcher import annotation
 from dispatcher.annotation import Selection
-from dispatcher.keys import DEFAULT_NETWORK, NETWORKS
+from dispatcher.keys import ATTACHMENTS, DEFAULT_NETWORK, NETWORKS
 from dispatcher.nad.plan import InvalidPlanError, PlannedAttachment, plan_pod
 
 
@@ -111,6 +111,19 @@ def test_a_pod_has_no_plan(values: tuple[str, ...], key: str, position: int, par
     [(where, fault)] = caught.value.faults
     assert (where, fault.position) == (key, position)
     assert part in str(caught.value)
+
+
+def test_a_default_that_observe_filled_in_does_not_exclude_another_primary() -> None:
+    """Only beside a primary that was validated, and with all items of the default."""
+    filled_in = pod("a,b@net1", "x", "y")
+    plan = plan_pod({**filled_in, ATTACHMENTS: "=ns/y:3f9c2a,ns/x:3f9c2a"}, "canal")
+    assert " ".join(map(shown, plan)) == "y@eth0 x@net1"
+    for validated in ("", "ns/y:3f9c2a"):
+        with pytest.raises(InvalidPlanError, match='combined with "cni"'):
+            plan_pod({**filled_in, ATTACHMENTS: validated}, "canal")
+    for chosen in ("", "[]"):
+        plan = plan_pod({**pod("a", "", chosen), ATTACHMENTS: "=ns/y:3f9c2a"}, "canal")
+        assert " ".join(map(shown, plan)) == "a@eth0"
 
 
 def test_the_faults_of_all_annotations_are_reported_at_once() -> None:

@@ -131,6 +131,25 @@ def test_what_the_cluster_administrator_permits_is_written(
     assert after[ATTACHMENTS].startswith(selection if "/" in selection else f"shop/{selection}")
 
 
+@pytest.mark.parametrize("mode", ["observe", "enforce"])
+def test_a_default_beside_another_primary_is_kept_for_the_mode_enforce(mode: Any) -> None:
+    """While Genie observes, nodes attach the default. A second pass changes nothing, in each mode.
+
+    An author who writes both is told so.
+    """
+    namespace = Namespace("shop", default="canal,weave@net1")
+    selecting = {DEFAULT_NETWORK: "red", NETWORKS: "blue@net1"}
+    decision, after = admit(selecting, namespace)
+    assert sentences(decision) == []
+    assert after["cni"] == "canal,weave@net1"
+    assert after[ATTACHMENTS].startswith("=shop/red:")
+
+    again, same = admit(after, namespace, RULES._replace(definitions=mode))
+    assert (sentences(again), same) == ([], after)
+    [fault] = sentences(admit({**selecting, "cni": "canal"}, namespace)[0])
+    assert 'cannot be combined with "cni"' in fault
+
+
 def test_a_forged_annotation_is_removed_from_a_pod_that_selects_nothing() -> None:
     """Also beside a blank selection."""
     for own in ({}, {NETWORKS: " "}):

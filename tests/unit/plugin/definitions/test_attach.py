@@ -273,6 +273,24 @@ def test_a_node_without_a_default_needs_a_primary(rig: DefinitionRig) -> None:
     rig.attach(None, "=ns/blue", default="blue")
 
 
+def test_a_permitted_primary_takes_the_place_of_the_default_that_observe_filled_in(
+    rig: DefinitionRig,
+) -> None:
+    """With all its networks; the author of a pod cannot have both, nor a static pod."""
+    filled_in = {"cni": "canal,weave@net1", "default": "blue"}
+    rig.attach("red", "=ns/blue", "ns/red", **filled_in)
+    assert attached(rig) == ["ns/blue@eth0", "ns/red@net1"]
+    rig.run("DEL")
+
+    for marks, source in (((), "file"), ((), "api"), (("ns/blue",), "api")):
+        with pytest.raises(CNIError, match='cannot be combined with "cni"') as caught:
+            rig.attach(None, *marks, source=source, **filled_in)
+        assert caught.value.code == cni_errors.INVALID_ANNOTATION
+    with pytest.raises(CNIError, match='item 1 is "=ns/blue", but the pod selects "ns/blue"'):
+        rig.attach("blue", "=ns/blue", cni="canal")
+    assert rig.records == []
+
+
 def test_a_second_definition_that_fails_rolls_back_the_first(rig: DefinitionRig) -> None:
     """Nothing is left."""
     rig.delegates.faults["ADD", "r2"] = failure()
