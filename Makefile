@@ -82,6 +82,7 @@ bench: venv  ## measure; write the figures of docs/performance.md; run long test
 	@$(RUN) -m tests.bench.peers
 	@$(RUN) -m tests.bench.startup
 	@$(RUN) -m tests.bench.agent
+	@$(RUN) -m tests.bench.definitions
 	@$(RUN) -m tests.bench.churn
 	@$(RUN) -m tests.bench.churn_peers
 	@$(RUN) -m tests.bench.webhook

@@ -10,6 +10,7 @@ What is where:
     node_boot      all pods of a node at one moment, by Genie, Multus and directly
     startup        what starting the plugin costs
     agent          what agent and reaper cost an idle node
+    definitions    a node of a cluster with many NetworkAttachmentDefinitions
     churn          pods that come and go on a real node
     churn_peers    the same pods without Genie, with Genie, and with Multus
     churn_report   its figures as a table

@@ -92,12 +92,12 @@ def _measure(cluster: Cluster, pods: int, seconds: float) -> dict[str, Taken]:
     try:
         with step(f"waiting for {REST:.0f} s, then measuring for {seconds:.0f} s"):
             time.sleep(REST)
-            running = _processes(cluster)
+            running = processes(cluster)
             before = {name: processor_seconds(pid) for name, pid in running.items()}
             begun = time.monotonic()
             time.sleep(seconds)
             past = time.monotonic() - begun
-            assert _processes(cluster) == running, "one of them was started anew"
+            assert processes(cluster) == running, "one of them was started anew"
             return {
                 name: Taken(*memory(pid), 100 * (processor_seconds(pid) - before[name]) / past)
                 for name, pid in running.items()
@@ -115,7 +115,7 @@ def _for_each(node: Node, count: int, body: str) -> None:
     node.run(["sh", "-ec", script], input=json.dumps(conf), timeout=600)
 
 
-def _processes(cluster: Cluster) -> dict[str, int]:
+def processes(cluster: Cluster) -> dict[str, int]:
     """Return the process ids of agent and reaper, by container name."""
     pod = cluster.get("pod", agent_pod(cluster, NODE), "-n", NAMESPACE)
     return dict(containers(cluster, NODE, pod))

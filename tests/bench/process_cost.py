@@ -42,6 +42,14 @@ def memory(pid: int) -> tuple[float, float]:
     return int(sizes["Rss"]) / 1024, int(sizes["Pss"]) / 1024
 
 
+def most_memory(pid: int) -> float:
+    """Return the largest resident set size of a process since its start, in MiB."""
+    (most,) = re.findall(
+        r"^VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE
+    )
+    return int(most) / 1024
+
+
 def seconds_of_life(pid: int) -> float:
     """Return how long a process has been running. Raises ProcessLookupError if it has ended."""
     ticks = start_time(pid)
