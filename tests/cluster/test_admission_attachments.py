@@ -14,8 +14,23 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dispatcher.kube.client import MERGE_PATCH, KubeError
-from tests.cluster.support.admission import api, make_spaces, own_cluster, pod
+from dispatcher.kube.client import KubeError
+from tests.cluster.support.admission import api, make_spaces, own_cluster
+from tests.cluster.support.attachments import (
+    ATTACHMENTS,
+    CHANGES,
+    DEFAULT_NETWORK,
+    ESCAPED,
+    FOREIGN,
+    NETWORKS,
+    PORTS,
+    SHARED,
+    items,
+    patched,
+    refusal,
+    replaced,
+    selecting,
+)
 from tests.cluster.support.outside_webhook import apply_chart
 
 if TYPE_CHECKING:
@@ -24,10 +39,6 @@ if TYPE_CHECKING:
     from dispatcher.kube.client import Kube
     from tests.devcluster.cluster import Cluster
 
-NETWORKS = "k8s.v1.cni.cncf.io/networks"
-DEFAULT_NETWORK = "v1.multus-cni.io/default-network"
-ATTACHMENTS = "cni-genie.io/attachments"
-SHARED = {"attachmentDefinitions": {"mode": "enforce", "sharedNamespaces": ["common", "infra"]}}
 
 SPACES: Mapping[str, Mapping[str, str]] = {
     "shop": {},
@@ -70,38 +81,13 @@ def admin(policies: Cluster) -> Kube:
     return api(policies)
 
 
-def selecting(annotations: Mapping[str, str], **spec: Any) -> dict[str, Any]:
-    """Return a pod with these annotations that is never scheduled."""
-    body = pod(None, **spec)
-    body["metadata"]["annotations"] = dict(annotations)
-    return body
-
-
-def refusal(admin: Kube, namespace: str, annotations: Mapping[str, str], **spec: Any) -> str:
-    """Return the message of the API server about a pod; "" if it accepts the pod."""
-    path = f"/api/v1/namespaces/{namespace}/pods?dryRun=All"
-    try:
-        admin.create(path, selecting(annotations, **spec), timeout=15)
-    except KubeError as error:
-        return error.message
-    return ""
-
-
-def items(*names: str, marks: str = "") -> str:
-    """Return the value of ``cni-genie.io/attachments`` for definitions, all with these marks."""
-    return ",".join(f"{name}:3f9c2a{marks}" for name in names)
-
-
 UNCHECKED = "was not checked: is the Genie webhook running?"
 FORM = "only the Genie webhook writes this annotation"
-FOREIGN = "is in another namespace than the pod"
-PORTS = "may not take ports of the node"
 NULL = "an element of the list must not be null"
 MISSING_DEFAULT = "was not filled in"
 MISSING_CHOICE = (
     'no network of the list "cni-genie.io/choose" of namespace "choosing" was filled in'
 )
-ESCAPED = r'[{"name":"a","port\u004dappings":[{"hostPort":80,"containerPort":80}]}]'
 
 CREATED: Mapping[str, tuple[str, dict[str, str], str]] = {
     # what the author selects, and no attachments
@@ -303,27 +289,6 @@ def stored(policies: Cluster, admin: Kube) -> Iterator[str]:
     name = admin.create(path, body)["metadata"]["name"]
     yield f"{path}/{name}"
     policies.kubectl("delete", "pod", name, "-n", "shop", "--grace-period=0", "--force")
-
-
-CHANGES: Mapping[str, dict[str, str | None]] = {
-    "another selection": {NETWORKS: "b"},
-    "no selection": {NETWORKS: None},
-    "another primary": {DEFAULT_NETWORK: "a"},
-    "other attachments": {ATTACHMENTS: items("shop/b")},
-    "no attachments": {ATTACHMENTS: None},
-    "all of it": {NETWORKS: "b", ATTACHMENTS: items("shop/b")},
-}
-
-
-def patched(admin: Kube, path: str, changes: dict[str, str | None]) -> None:
-    admin.patch(path, {"metadata": {"annotations": changes}}, MERGE_PATCH)
-
-
-def replaced(admin: Kube, path: str, changes: dict[str, str | None]) -> None:
-    body = admin.get(path)
-    after = body["metadata"]["annotations"] | changes
-    body["metadata"]["annotations"] = {k: v for k, v in after.items() if v is not None}
-    admin.update(path, body)
 
 
 @pytest.mark.parametrize("changes", CHANGES.values(), ids=CHANGES)

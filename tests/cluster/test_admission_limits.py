@@ -269,6 +269,7 @@ def people(policies: Cluster) -> Cluster:
 CHANGES: Mapping[str, dict[str, Any]] = {
     "the-default": {"cni": "b"},
     "the-allow-list": {"cni-genie.io/allowed": None},
+    "the-list-to-choose-from": {"cni-genie.io/choose": "b"},
     "scheduling": {"cni-genie.io/scheduling": "off"},
     "how-many": {ATTACHMENTS: "32"},
     "how-often": {PER_NETWORK: "32"},

@@ -10,6 +10,7 @@ What is where:
     plugin_calls     calls of the installed plugin, as of a container runtime
     control_plane    an API server that is away, and etcd restored from a backup
     admission        namespaces, reviews and webhook configurations for tests of admission
+    attachments      pods with forged attachments, and the ways to write them
     outside_webhook  the webhook as a process of the machine, for clusters without nodes
     chart_values     values of the chart that make sense together
     certs_manager    a certificate manager as a process

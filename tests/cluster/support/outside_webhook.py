@@ -48,13 +48,19 @@ def apply_chart(
 
 
 @contextlib.contextmanager
-def running_webhook(cluster: Cluster, **settings: str) -> Iterator[int]:
-    """Apply the chart and run the webhook; yield the port of its probes and metrics."""
+def running_webhook(
+    cluster: Cluster, values: Mapping[str, Any] | None = None, **settings: str
+) -> Iterator[int]:
+    """Apply the chart and run the webhook; yield the port of its probes and metrics.
+
+    *values* are those of the chart, *settings* the environment variables of the process.
+    """
     selectorless = {"$patch": "replace"}
     apply_chart(
         cluster,
         _patch("v1", "Service", {"selector": selectorless}),
         _patch("apps/v1", "Deployment", {"replicas": 0}),
+        values=values,
     )
     port, probes = free_port(), free_port()
     cluster.apply(_endpoints(cluster.layout.host_ipv4, port))
