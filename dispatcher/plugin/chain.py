@@ -32,49 +32,44 @@ class Chain:
     """Runs commands for attachments of one container.
 
     ``run`` runs one delegate. ``netns`` is the path of the network namespace, "" if it is gone.
-    ``before_input`` is called once, while the first plugin starts and before it gets its
-    configuration; ``while_running`` is called once, after that. Deadlines are times of the
-    monotonic clock.
+    Deadlines are times of the monotonic clock.
     """
 
-    __slots__ = ("_before_input", "_container_id", "_run", "_while_running", "netns")
+    __slots__ = ("_container_id", "_run", "netns")
 
-    def __init__(
-        self,
-        run: Runner,
-        container_id: str,
-        netns: str,
-        before_input: Callable[[], None] | None = None,
-        while_running: Callable[[], None] | None = None,
-    ) -> None:
+    def __init__(self, run: Runner, container_id: str, netns: str) -> None:
         self._run = run
-        self._before_input = before_input
-        self._while_running = while_running
         self._container_id = container_id
         self.netns = netns
 
     @classmethod
-    def for_call(
-        cls,
-        call: Call,
-        before_input: Callable[[], None] | None = None,
-        while_running: Callable[[], None] | None = None,
-    ) -> Self:
+    def for_call(cls, call: Call) -> Self:
         """Return the chain for the container and the network namespace of *call*."""
         request = call.request
-        run, container_id = call.effects.run, request.container_id
-        return cls(run, container_id, request.netns, before_input, while_running)
+        return cls(call.effects.run, request.container_id, request.netns)
 
-    def add(self, attachment: Attachment, deadline: float) -> dict[str, Any]:
+    def add(
+        self,
+        attachment: Attachment,
+        deadline: float,
+        before_input: Callable[[], None] | None = None,
+        while_running: Callable[[], None] | None = None,
+    ) -> dict[str, Any]:
         """Run ADD, and return the last plugin's result in the form of 1.1.0.
+
+        *before_input* is called while the first plugin starts, before it gets its configuration,
+        and *while_running* after that.
 
         If a plugin was not started, it and those after it are removed from *attachment*: see
         :attr:`Attachment.has_started_plugins`.
         """
         previous: dict[str, Any] | None = None
         for position, plugin in enumerate(attachment.conf.plugins):
+            steps = (None, None) if position else (before_input, while_running)
             try:
-                output = self._run_plugin("ADD", attachment, plugin, previous, deadline)
+                output = self._run_plugin(
+                    "ADD", attachment, plugin, previous, deadline, steps=steps
+                )
             except NotStartedError:
                 # There is nothing to release, and its DEL would fail as its ADD did.
                 attachment.conf = attachment.conf.first_plugins(position)
@@ -115,6 +110,8 @@ class Chain:
         plugin: dict[str, Any],
         previous: dict[str, Any] | None,
         deadline: float,
+        *,
+        steps: tuple[Callable[[], None] | None, Callable[[], None] | None] = (None, None),
     ) -> dict[str, Any] | None:
         variables = {
             "CNI_COMMAND": command,
@@ -127,9 +124,7 @@ class Chain:
         try:
             if previous is not None:
                 conf["prevResult"] = cni_result.encode(previous, attachment.conf.cni_version)
-            before_input, self._before_input = self._before_input, None
-            while_running, self._while_running = self._while_running, None
-            return self._run(conf, variables, deadline, before_input, while_running)
+            return self._run(conf, variables, deadline, *steps)
         except CNIError as error:
             raise error.with_prefix(_sentence(command, attachment, plugin)) from None
 

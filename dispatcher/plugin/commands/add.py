@@ -5,16 +5,15 @@ The record says what is attached before each step, so that a kill loses nothing:
     1. write the staged record, in which the first attachment is ``attaching``
     2. start the first delegate, which waits for its configuration
     3. commit the record: wait for the disk, give the file its name
-    4. before a secondary: save the pod's default routes in the record, write it unsynced, and
-       remove the routes
-    5. give the delegate its configuration, and wait for its result; while the first one runs, open
-       the namespace if there are several networks
-    6. remove default routes that a secondary has added
-    7. for each other network: write unsynced that it is ``attaching``, with 4; then 2, 5 and 6
-    8. restore the saved routes, or set the default gateways that the pod asks for
-    9. write the record synced, and return the primary's result
+    4. give the delegate its configuration, and wait for its result; meanwhile, open the namespace
+       if there are several networks
+    5. remove default routes that a secondary has added
+    6. for each other network: start its delegate; save the pod's default routes in the record,
+       write it unsynced with the attachment ``attaching``, remove the routes; then 4 and 5
+    7. restore the saved routes, or set the default gateways that the pod asks for
+    8. write the record synced, and return the primary's result
 
-A container with one network needs the steps 1, 2, 3, 5 and 9 only. See
+A container with one network needs the steps 1 to 4 and 8 only. See
 :mod:`dispatcher.state.store` for which writes wait for the disk, and
 :mod:`dispatcher.plugin.default_routes` for the routes. A failure releases all that was begun.
 """
@@ -35,6 +34,7 @@ from dispatcher.state.record import ATTACHED, ATTACHING, Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from dispatcher.plugin.call import Call
@@ -145,8 +145,7 @@ def _attach(call: Call, record: Record, planned: list[Attachment]) -> dict[str, 
         [attachment] = planned
         attachment.phase = ATTACHING
         commit = store.stage(call.state_dir, record)
-        chain = Chain.for_call(call, commit)
-        _attach_one(call, chain, attachment, call.deadline.for_work)
+        _attach_one(call, attachment, commit)
     return next((each.result for each in planned if each.is_primary), None) or {}
 
 
@@ -156,14 +155,13 @@ def _attach_several(call: Call, record: Record, planned: list[Attachment]) -> No
     The pod keeps the default routes of its primary.
     """
     first, *others = planned
-    deadline = call.deadline.for_work
     earlier = [each for each in record.attachments if each not in planned]
     default_routes = DefaultRoutes(call.effects.open_namespace, record, earlier)
 
     first.phase = ATTACHING
     commit = store.stage(call.state_dir, record)
 
-    def set_earlier_routes_aside() -> None:
+    def prepare_first() -> None:
         commit()
         default_routes.open()
         default_routes.save(first)
@@ -171,23 +169,27 @@ def _attach_several(call: Call, record: Record, planned: list[Attachment]) -> No
             store.write_unsynced(call.state_dir, record)
             default_routes.remove_saved()
 
-    # The first network of a pod finds no route of another: the modules that read routes are loaded
-    # while its delegate runs, which takes longer.
-    if earlier or not first.is_primary or record.held_routes:
-        chain = Chain.for_call(call, set_earlier_routes_aside)
-    else:
-        chain = Chain.for_call(call, commit, default_routes.open)
-    try:
-        _attach_one(call, chain, first, deadline)
-        default_routes.enforce(first)
-
-        for attachment in others:
+    def preparation(attachment: Attachment) -> Callable[[], None]:
+        def prepare() -> None:
             attachment.phase = ATTACHING
             default_routes.save(attachment)
             # A route is removed only after the record that has it is on disk.
             store.write_unsynced(call.state_dir, record)
             default_routes.remove_saved()
-            _attach_one(call, chain, attachment, deadline)
+
+        return prepare
+
+    try:
+        # The first network of a pod finds no route of another: the modules that read routes are
+        # loaded while its delegate runs, which takes longer.
+        if earlier or not first.is_primary or record.held_routes:
+            _attach_one(call, first, prepare_first)
+        else:
+            _attach_one(call, first, commit, default_routes.open)
+        default_routes.enforce(first)
+
+        for attachment in others:
+            _attach_one(call, attachment, preparation(attachment))
             default_routes.enforce(attachment)
 
         default_routes.restore()
@@ -206,6 +208,17 @@ def _replace_default_routes(default_routes: DefaultRoutes, planned: list[Attachm
             adjust_results(planned, attachment)
 
 
-def _attach_one(call: Call, chain: Chain, attachment: Attachment, deadline: float) -> None:
-    attachment.result = call.effects.timings.measure(chain.add, attachment, deadline)
+def _attach_one(
+    call: Call,
+    attachment: Attachment,
+    before_input: Callable[[], None],
+    while_running: Callable[[], None] | None = None,
+) -> None:
+    """Attach one network. *before_input* must write that it is ``attaching``."""
+
+    def add(attachment: Attachment, deadline: float) -> dict[str, Any]:
+        chain = Chain.for_call(call)
+        return chain.add(attachment, deadline, before_input, while_running)
+
+    attachment.result = call.effects.timings.measure(add, attachment, call.deadline.for_work)
     attachment.phase = ATTACHED
