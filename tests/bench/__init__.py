@@ -24,7 +24,12 @@ What is where:
     client_command  how long kubectl genie takes
     cluster        the cluster for agent, churn, churn_peers and creation
     scale          the webhook against the number of nodes, which are simulated
+    scale_report   its figures as a table and a chart
+    agents         what agents cost the API server
+    agent_process  a real agent of a simulated node
+    api_observer   what agents ask the API server, and what others wait for
     process_cost   processor time and memory of a process
     soak           an hour of pods while everything is killed at random
+    svg            draw the charts
     page           write a benchmark's part of docs/performance.md
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.bench import page
+from tests.bench import page, svg
 from tests.bench.plugin import BY_DEFINITION, BY_SYSTEM, COUNTS, GENIE
 
 if TYPE_CHECKING:
@@ -13,15 +13,6 @@ if TYPE_CHECKING:
 CHART = "performance-plugin.svg"
 
 _WIDTH, _ROW, _LEFT, _TOP = 720, 26, 210, 44
-_STYLE = """
-  text { font: 13px sans-serif; fill: #1f2328 }
-  .title { font-weight: bold } .small { font-size: 11px }
-  .direct { fill: #8c959f } .genie { fill: #0969da } .bare { stroke: #bc4c00; stroke-width: 2 }
-  @media (prefers-color-scheme: dark) {
-    text { fill: #e6edf3 } .direct { fill: #6e7681 } .genie { fill: #4493f8 }
-    .bare { stroke: #f0883e }
-  }
-"""
 
 
 def write(figures: Figures) -> None:
@@ -130,35 +121,30 @@ _S = "bare starts"
 
 
 def chart(figures: Figures) -> str:
-    """Return a chart of the medians, with colours for light and dark pages."""
+    """Return a chart of the medians."""
     keys = [(command, networks) for command in ("ADD", "DEL") for networks in COUNTS]
     longest = max(figures.times[GENIE, *key].median for key in keys)
     scale = (_WIDTH - _LEFT - 70) / longest
     height = _TOP + len(keys) * 2 * _ROW + 30
-    parts = [_bars(figures, key, _TOP + at * 2 * _ROW, scale) for at, key in enumerate(keys)]
     bare = figures.bare[0]
     x = _LEFT + bare * scale
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" role="img">'
-        f"<title>Time of ADD and DEL, direct and through Genie</title><style>{_STYLE}</style>"
-        '<text class="title" x="10" y="20">Milliseconds, median: <tspan class="direct">direct'
-        '</tspan> and <tspan class="genie">through Genie</tspan></text>'
-        + "".join(parts)
-        + f'<line class="bare" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP - 6}" y2="{height - 34}"/>'
-        f'<text class="small" x="{x:.1f}" y="{height - 18}" text-anchor="middle">'
-        f"bare interpreter {bare:.1f}</text></svg>\n"
-    )
+    colours = '<tspan class="direct">direct</tspan> and <tspan class="genie">through Genie</tspan>'
+    parts = [
+        svg.text(10, 20, f"Milliseconds, median: {colours}", "title"),
+        *(_bars(figures, key, _TOP + at * 2 * _ROW, scale) for at, key in enumerate(keys)),
+        svg.line(x, _TOP - 6, x, height - 34, "bare"),
+        svg.text(x, height - 18, f"bare interpreter {bare:.1f}", "small", "middle"),
+    ]
+    return svg.document(_WIDTH, height, "Time of ADD and DEL, direct and through Genie", parts)
 
 
 def _bars(figures: Figures, key: tuple[str, int], y: int, scale: float) -> str:
     command, networks = key
     label = f"{command}, {networks} network{'s' if networks > 1 else ''}"
-    made = f'<text x="{_LEFT - 10}" y="{y + 20}" text-anchor="end">{label}</text>'
+    parts = [svg.text(_LEFT - 10, y + 20, label, anchor="end")]
     for line, who in enumerate(("direct", GENIE)):
         value = figures.times[who, command, networks].median
         top, end = y + line * 18, _LEFT + value * scale
-        made += (
-            f'<rect class="{who}" x="{_LEFT}" y="{top}" width="{end - _LEFT:.1f}" height="16"/>'
-            f'<text class="small" x="{end + 5:.1f}" y="{top + 12}">{value:.1f}</text>'
-        )
-    return made
+        parts.append(svg.bar(_LEFT, top, end - _LEFT, who))
+        parts.append(svg.text(end + 5, top + 12, f"{value:.1f}", "small"))
+    return "".join(parts)

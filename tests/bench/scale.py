@@ -8,7 +8,9 @@ and then these are measured:
 - memory of the webhook's replicas, and their processor time while no pod is created;
 - creations of pods that name two networks, as many as the API server takes from eight clients, and
   the webhook's processor time for each;
-- the time from a change of a node's label to the first decision that follows it.
+- the time from a change of a node's label to the first decision that follows it;
+- a label of every node changes, as fast as the API server takes it, as when agents start with a new
+  network: the webhook's processor time for each change, and what creations take meanwhile.
 
 No pod that is created here is ever scheduled. Everything shares the machine's processors: rates
 belong to the machine, and what matters is how the figures change with the number of nodes.
@@ -20,21 +22,23 @@ import argparse
 import os
 import statistics
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from dispatcher import keys
-from dispatcher.kube.client import KubeError
-from tests.bench import page
+from dispatcher.kube.client import MERGE_PATCH, KubeError
+from tests.bench import scale_report
 from tests.bench.cluster import is_ready
 from tests.bench.process_cost import containers, memory, processor_seconds
+from tests.bench.scale_report import Rollout, Step
 from tests.cluster.support.admission import WEBHOOK_PODS, api, pod
 from tests.cluster.support.definitions import CRD, OBSERVE, definition
 from tests.devcluster.cluster import ONE_NODE, Cluster
 from tests.devcluster.commands import ClusterError, log_progress, step
 from tests.devcluster.genie import install_genie
-from tests.devcluster.kwok import ANNOTATION, LEASE_SECONDS, maintained_nodes
+from tests.devcluster.kwok import LEASE_SECONDS, maintained_nodes, simulated_node
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -61,18 +65,8 @@ _PODS = "/api/v1/namespaces/bench-0/pods"
 _LATE = "late"
 """A network that one node gains and loses."""
 
-
-class Step(NamedTuple):
-    """What was measured with so many nodes."""
-
-    nodes: int
-    mebibytes: float  # of the larger replica
-    idle_percent: float  # of one core, all replicas
-    creations: float  # per second
-    p50: float  # milliseconds of one creation
-    p99: float
-    milliseconds: float  # of the webhook's processor time, for each creation
-    seconds_to_decision: float
+_ROLLED_OUT = "rolled-out"
+"""A network that all nodes gain."""
 
 
 def main() -> int:
@@ -100,10 +94,20 @@ def main() -> int:
         if cluster is not None:
             cluster.down()
 
-    table = _table(steps, chosen.pods)
-    page.show("scale", table)
-    print(table)
+    setup = _setup(chosen.pods)
+    scale_report.write(steps, setup)
+    print(scale_report.table(steps, setup))
     return 0
+
+
+def _setup(pods: int) -> list[str]:
+    load = os.getloadavg()[0]
+    return [
+        f"- {len(NETWORKS)} networks, {NAMESPACES:,} namespaces with a default, {DEFINITIONS:,}",
+        f"  definitions (mode `{OBSERVE}`), two replicas; {pods:,} creations, {CLIENTS} clients.",
+        f"- Leases of simulated nodes last {LEASE_SECONDS} s, a kubelet's 40 s; all of it on",
+        f"  {os.cpu_count()} processors; load average {load:.1f}.",
+    ]
 
 
 def _measure(cluster: Cluster, sizes: list[int], pods: int) -> list[Step]:
@@ -126,7 +130,7 @@ def _measure(cluster: Cluster, sizes: list[int], pods: int) -> list[Step]:
                 time.sleep(REST)
             with step(f"{count} nodes: measuring"):
                 steps.append(_measure_step(cluster, kube, count, pods))
-            log_progress(_row(steps[-1]))  # the next step takes minutes, and may fail
+            log_progress(scale_report.row(steps[-1]))  # the next step takes minutes, and may fail
     return steps
 
 
@@ -150,24 +154,19 @@ def _node(number: int) -> dict[str, Any]:
     labels = {keys.network_label(name): "true" for name in NETWORKS}
     if number % 10 == 0:
         labels[keys.network_label(NETWORKS[number // 10 % len(NETWORKS)])] = "false"
-    name = f"bench-{number:05}"
     types = ";".join(f"{network}=bridge,portmap" for network in NETWORKS)
-    return {
-        "metadata": {
-            "name": name,
-            "labels": {"kubernetes.io/hostname": name, "bench": "simulated", **labels},
-            "annotations": {**ANNOTATION, keys.PLUGIN_TYPES: types},
-        },
-        # No DaemonSet of this cluster is to run there.
-        "spec": {"taints": [{"key": "bench", "effect": "NoSchedule"}]},
-    }
+    return simulated_node(_node_name(number), labels, {keys.PLUGIN_TYPES: types})
+
+
+def _node_name(number: int) -> str:
+    return f"bench-{number:05}"
 
 
 def _wait_for_nodes(cluster: Cluster, kube: Kube, count: int) -> None:
     """Return when kwok has made the last nodes Ready."""
 
     def are_ready() -> bool:
-        names = (f"bench-{number:05}" for number in range(max(0, count - 50), count))
+        names = (_node_name(number) for number in range(max(0, count - 50), count))
         return all(is_ready(kube.get(f"/api/v1/nodes/{name}")) for name in names)
 
     cluster.wait_for(are_ready, WAIT, f"{count} simulated nodes to be Ready")
@@ -196,10 +195,10 @@ def _measure_step(cluster: Cluster, kube: Kube, nodes: int, pods: int) -> Step:
         max(memory(pid)[0] for pid in processes),
         idle,
         rate,
-        statistics.median(times),
-        sorted(times)[int(len(times) * 0.99)],
+        *_p50_p99(times),
         milliseconds,
         _seconds_to_decision(kube),
+        _roll_out(kube, nodes, used),
     )
 
 
@@ -221,6 +220,41 @@ def _create_pods(kube: Kube, count: int) -> dict[str, float]:
         return dict(pool.map(create, range(count)))
 
 
+def _roll_out(kube: Kube, nodes: int, used: Callable[[], float]) -> Rollout:
+    """Change a label of every node, to another value in each step."""
+    value = {keys.network_label(_ROLLED_OUT): "true" if nodes % 2 else f"of-{nodes}"}
+    stopping = threading.Event()
+    times: list[float] = []
+
+    def create_pods() -> None:
+        while not stopping.wait(0.02):
+            begun = time.perf_counter()
+            kube.create(f"{_PODS}?dryRun=All", pod("net3,net7@data"))
+            times.append((time.perf_counter() - begun) * 1000)
+
+    def change(number: int) -> None:
+        path = f"/api/v1/nodes/{_node_name(number)}"
+        kube.patch(path, {"metadata": {"labels": value}}, MERGE_PATCH)
+
+    before, begun = used(), time.monotonic()
+    with ThreadPoolExecutor(1) as executor:
+        creating = executor.submit(create_pods)
+        try:
+            _each(change, range(nodes))
+        finally:
+            stopping.set()
+        creating.result()
+    seconds = time.monotonic() - begun
+    milliseconds = 1000 * (used() - before) / nodes
+    return Rollout(nodes / seconds, milliseconds, *_p50_p99(times))
+
+
+def _p50_p99(times: list[float]) -> tuple[float, float]:
+    if not times:
+        return float("nan"), float("nan")
+    return statistics.median(times), sorted(times)[int(len(times) * 0.99)]
+
+
 def _seconds_to_decision(kube: Kube) -> float:
     """Return the median time from a change of a label to a decision that follows it."""
     label = f"/metadata/labels/{keys.network_label(_LATE).replace('/', '~1')}"
@@ -228,7 +262,7 @@ def _seconds_to_decision(kube: Kube) -> float:
     times = []
     for number in range(CHANGES):
         is_added = number % 2 == 0
-        kube.patch("/api/v1/nodes/bench-00001", [changes[number % 2]])
+        kube.patch(f"/api/v1/nodes/{_node_name(1)}", [changes[number % 2]])
         begun = time.perf_counter()
         while _is_admitted(kube) is not is_added:
             if time.perf_counter() - begun > WAIT:
@@ -243,34 +277,6 @@ def _is_admitted(kube: Kube) -> bool:
     except KubeError:
         return False
     return True
-
-
-def _row(figures: Step) -> str:
-    cells = (
-        f"{figures.nodes:,}",
-        f"{figures.mebibytes:.0f}",
-        f"{figures.idle_percent:.2f}",
-        f"{figures.creations:.0f}",
-        f"{figures.p50:.1f} / {figures.p99:.1f}",
-        f"{figures.milliseconds:.2f}",
-        f"{figures.seconds_to_decision:.2f}",
-    )
-    return f"| {' | '.join(cells)} |"
-
-
-def _table(steps: list[Step], pods: int) -> str:
-    head = (
-        "| nodes | webhook: MiB | idle, % of a core | pod creations a second | p50 / p99, ms "
-        "| webhook's processor time for each, ms | label to decision, s |"
-    )
-    load = os.getloadavg()[0]
-    notes = [
-        f"- {len(NETWORKS)} networks, {NAMESPACES:,} namespaces with a default, {DEFINITIONS:,}",
-        f"  definitions (mode `{OBSERVE}`), two replicas; {pods:,} creations, {CLIENTS} clients.",
-        f"- Leases of simulated nodes last {LEASE_SECONDS} s, a kubelet's 40 s; all of it on",
-        f"  {os.cpu_count()} processors; load average {load:.1f}.",
-    ]
-    return "\n".join([head, "|---|---|---|---|---|---|---|", *map(_row, steps), "", *notes])
 
 
 if __name__ == "__main__":

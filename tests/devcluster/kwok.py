@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tests.devcluster.build import gobuild
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from tests.devcluster.cluster import Cluster
 
@@ -47,6 +47,20 @@ conditions:
   lastHeartbeatTime: {{ $now }}
   lastTransitionTime: {{ $now }}
 """
+
+
+def simulated_node(
+    name: str, labels: Mapping[str, str] | None = None, annotations: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Return a Node that kwok maintains, tainted so that no workload of the cluster runs there."""
+    return {
+        "metadata": {
+            "name": name,
+            "labels": {"kubernetes.io/hostname": name, **(labels or {})},
+            "annotations": {**ANNOTATION, **(annotations or {})},
+        },
+        "spec": {"taints": [{"key": "simulated", "effect": "NoSchedule"}]},
+    }
 
 
 def _stage(name: str, operator: str, **more: Any) -> dict[str, Any]:
