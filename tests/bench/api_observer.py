@@ -7,13 +7,16 @@ Its metrics count the events that it sends to watches.
 from __future__ import annotations
 
 import re
+import statistics
 import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from dispatcher.kube.errors import KubeError
 from tests.bench.process_cost import processor_seconds
 from tests.cluster.support.admission import pod
 from tests.devcluster.commands import ClusterError
@@ -24,10 +27,30 @@ if TYPE_CHECKING:
     from dispatcher.kube.client import Kube
     from tests.devcluster.cluster import Cluster
 
-OTHERS_EVERY = 0.1
-"""Seconds between two other requests."""
+PAUSE = 0.1
+"""Seconds between two pod creations."""
 
 _NODE_CLAIM = "authentication.kubernetes.io/node-name"
+
+
+@dataclass
+class Latencies:
+    """How long requests took; *failures* are those that were not answered as they should be."""
+
+    milliseconds: list[float] = field(default_factory=list)
+    failures: int = 0
+
+    @property
+    def p99(self) -> float:
+        """The 99th percentile, in milliseconds."""
+        return sorted(self.milliseconds)[int(len(self.milliseconds) * 0.99)]
+
+    def __str__(self) -> str:
+        """Return median and 99th percentile, and the number of failures."""
+        if not self.milliseconds:
+            return "-"
+        text = f"{statistics.median(self.milliseconds):.1f} / {self.p99:.1f}"
+        return f"{text}, {self.failures} failed" if self.failures else text
 
 
 class Period(NamedTuple):
@@ -35,7 +58,7 @@ class Period(NamedTuple):
 
     seconds: float
     requests: Counter[tuple[str, str]]
-    others: list[float]  # milliseconds
+    others: Latencies
     processor: float  # seconds, of the API server
     watch_events: int  # of definitions, to all watches
 
@@ -57,14 +80,14 @@ class ApiObserver:
     def __init__(self, cluster: Cluster, kube: Kube, namespace: str) -> None:
         self._cluster = cluster
         self._kube = kube
-        self._others = f"/api/v1/namespaces/{namespace}/pods?dryRun=All"
+        self._namespace = namespace
 
     def during(self, action: Callable[[], object]) -> Period:
         """Return what happened during *action*."""
         entries = len(self._cluster.control_plane.audit_entries())
         events, processor = self._watch_events(), self._processor()
         begun = time.monotonic()
-        with self._other_requests() as others:
+        with pod_creations(self._kube, self._namespace, "weave,canal@net1", PAUSE) as others:
             action()
         seconds = time.monotonic() - begun
         later = self._cluster.control_plane.audit_entries()[entries:]
@@ -88,26 +111,33 @@ class ApiObserver:
         line = r"^apiserver_watch_events_total\{[^}]*network-attachment-definitions[^}]*\} (\S+)$"
         return int(sum(float(value) for value in re.findall(line, text, re.MULTILINE)))
 
-    @contextmanager
-    def _other_requests(self) -> Iterator[list[float]]:
-        """Yield the milliseconds of requests of somebody else, which go on during the block."""
-        stopping = threading.Event()
-        times: list[float] = []
-        value = pod("weave,canal@net1")
 
-        def ask() -> None:
-            while not stopping.wait(OTHERS_EVERY):
-                begun = time.perf_counter()
-                self._kube.create(self._others, value)
-                times.append((time.perf_counter() - begun) * 1000)
+@contextmanager
+def pod_creations(kube: Kube, namespace: str, networks: str, pause: float) -> Iterator[Latencies]:
+    """Create pods on *networks*, as a dry run, during the block: one after the other.
 
-        with ThreadPoolExecutor(1) as executor:
-            asking = executor.submit(ask)
+    *pause* is in seconds. Yields how long they took so far.
+    """
+    stopping = threading.Event()
+    latencies = Latencies()
+    value = pod(networks)
+
+    def create() -> None:
+        while not stopping.wait(pause):
+            begun = time.perf_counter()
             try:
-                yield times
-            finally:
-                stopping.set()
-                asking.result()
+                kube.create(f"/api/v1/namespaces/{namespace}/pods?dryRun=All", value)
+            except KubeError:
+                latencies.failures += 1
+            latencies.milliseconds.append((time.perf_counter() - begun) * 1000)
+
+    with ThreadPoolExecutor(1) as executor:
+        creating = executor.submit(create)
+        try:
+            yield latencies
+        finally:
+            stopping.set()
+            creating.result()
 
 
 def requests_of_agents(entries: list[dict[str, Any]]) -> Counter[tuple[str, str]]:

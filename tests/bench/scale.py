@@ -22,7 +22,6 @@ import argparse
 import os
 import statistics
 import sys
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -30,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 from dispatcher import keys
 from dispatcher.kube.client import MERGE_PATCH, KubeError
 from tests.bench import scale_report
+from tests.bench.api_observer import Latencies, pod_creations
 from tests.bench.cluster import is_ready
 from tests.bench.process_cost import containers, memory, processor_seconds
 from tests.bench.scale_report import Rollout, Step
@@ -41,7 +41,7 @@ from tests.devcluster.genie import install_genie
 from tests.devcluster.kwok import LEASE_SECONDS, maintained_nodes, simulated_node
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from dispatcher.kube.client import Kube
 
@@ -83,21 +83,31 @@ def main() -> int:
     parser.add_argument("--name", default="genie-scale", help="cluster (default: %(default)s)")
     chosen = parser.parse_args()
 
+    steps: list[Step] = []
+    error = _measure_all(chosen.name, sorted(chosen.nodes), chosen.pods, steps)
+    if error is not None:
+        print(f"error: {error}", file=sys.stderr)
+    if steps:  # a later one may have failed
+        setup = _setup(chosen.pods)
+        scale_report.write(steps, setup)
+        print(scale_report.table(steps, setup))
+    return 0 if error is None else 1
+
+
+def _measure_all(name: str, sizes: list[int], pods: int, steps: list[Step]) -> Exception | None:
+    """Add what was measured to *steps*; return the error that ended it."""
     cluster = None
     try:
-        cluster = Cluster.up(chosen.name, ONE_NODE)
-        steps = _measure(cluster, sorted(chosen.nodes), chosen.pods)
-    except ClusterError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        cluster = Cluster.up(name, ONE_NODE)
+        for figures in _measure(cluster, sizes, pods):
+            log_progress(scale_report.row(figures))
+            steps.append(figures)
+    except (ClusterError, KubeError) as error:
+        return error
     finally:
         if cluster is not None:
             cluster.down()
-
-    setup = _setup(chosen.pods)
-    scale_report.write(steps, setup)
-    print(scale_report.table(steps, setup))
-    return 0
+    return None
 
 
 def _setup(pods: int) -> list[str]:
@@ -110,7 +120,7 @@ def _setup(pods: int) -> list[str]:
     ]
 
 
-def _measure(cluster: Cluster, sizes: list[int], pods: int) -> list[Step]:
+def _measure(cluster: Cluster, sizes: list[int], pods: int) -> Iterator[Step]:
     cluster.apply(CRD)
     only_real = {"agent": {"nodeSelector": {"bench": "real"}}}
     cluster.kubectl("label", "node", "node1", "bench=real")
@@ -120,7 +130,6 @@ def _measure(cluster: Cluster, sizes: list[int], pods: int) -> list[Step]:
     with maintained_nodes(cluster):
         with step(f"{NAMESPACES} namespaces and {DEFINITIONS} definitions"):
             _each(lambda number: _create_space(kube, number), range(NAMESPACES))
-        steps = []
         for before, count in zip([0, *sizes], sizes, strict=False):
             with step(f"{count} nodes"):
                 _each(
@@ -129,9 +138,8 @@ def _measure(cluster: Cluster, sizes: list[int], pods: int) -> list[Step]:
                 _wait_for_nodes(cluster, kube, count)
                 time.sleep(REST)
             with step(f"{count} nodes: measuring"):
-                steps.append(_measure_step(cluster, kube, count, pods))
-            log_progress(scale_report.row(steps[-1]))  # the next step takes minutes, and may fail
-    return steps
+                figures = _measure_step(cluster, kube, count, pods)
+            yield figures
 
 
 def _each(action: Callable[[int], object], numbers: Iterable[int]) -> None:
@@ -186,7 +194,6 @@ def _measure_step(cluster: Cluster, kube: Kube, nodes: int, pods: int) -> Step:
     created = _create_pods(kube, pods)
     rate = pods / (time.monotonic() - begun)
     milliseconds = 1000 * (used() - before) / pods
-    times = list(created.values())
     with ThreadPoolExecutor(CLIENTS) as pool:
         list(pool.map(lambda name: kube.delete(f"{_PODS}/{name}?gracePeriodSeconds=0"), created))
 
@@ -195,7 +202,7 @@ def _measure_step(cluster: Cluster, kube: Kube, nodes: int, pods: int) -> Step:
         max(memory(pid)[0] for pid in processes),
         idle,
         rate,
-        *_p50_p99(times),
+        Latencies([*created.values()]),
         milliseconds,
         _seconds_to_decision(kube),
         _roll_out(kube, nodes, used),
@@ -223,36 +230,17 @@ def _create_pods(kube: Kube, count: int) -> dict[str, float]:
 def _roll_out(kube: Kube, nodes: int, used: Callable[[], float]) -> Rollout:
     """Change a label of every node, to another value in each step."""
     value = {keys.network_label(_ROLLED_OUT): "true" if nodes % 2 else f"of-{nodes}"}
-    stopping = threading.Event()
-    times: list[float] = []
-
-    def create_pods() -> None:
-        while not stopping.wait(0.02):
-            begun = time.perf_counter()
-            kube.create(f"{_PODS}?dryRun=All", pod("net3,net7@data"))
-            times.append((time.perf_counter() - begun) * 1000)
 
     def change(number: int) -> None:
         path = f"/api/v1/nodes/{_node_name(number)}"
         kube.patch(path, {"metadata": {"labels": value}}, MERGE_PATCH)
 
     before, begun = used(), time.monotonic()
-    with ThreadPoolExecutor(1) as executor:
-        creating = executor.submit(create_pods)
-        try:
-            _each(change, range(nodes))
-        finally:
-            stopping.set()
-        creating.result()
+    with pod_creations(kube, "bench-0", "net3,net7@data", 0.02) as creations:
+        _each(change, range(nodes))
     seconds = time.monotonic() - begun
     milliseconds = 1000 * (used() - before) / nodes
-    return Rollout(nodes / seconds, milliseconds, *_p50_p99(times))
-
-
-def _p50_p99(times: list[float]) -> tuple[float, float]:
-    if not times:
-        return float("nan"), float("nan")
-    return statistics.median(times), sorted(times)[int(len(times) * 0.99)]
+    return Rollout(nodes / seconds, milliseconds, creations)
 
 
 def _seconds_to_decision(kube: Kube) -> float:

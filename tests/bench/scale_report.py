@@ -9,7 +9,10 @@ from tests.bench import page, svg
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from tests.bench.api_observer import Latencies
+
 CHART = "performance-scale.svg"
+_TITLE = "The webhook against the number of nodes"
 
 
 class Step(NamedTuple):
@@ -19,8 +22,7 @@ class Step(NamedTuple):
     mebibytes: float  # of the larger replica
     idle_percent: float  # of one core, all replicas
     creations: float  # per second
-    p50: float  # milliseconds of one creation
-    p99: float
+    latencies: Latencies  # of the creations
     milliseconds: float  # of the webhook's processor time, for each creation
     seconds_to_decision: float
     rollout: Rollout
@@ -31,8 +33,7 @@ class Rollout(NamedTuple):
 
     changes: float  # per second
     milliseconds: float  # of the webhook's processor time, for each change
-    p50: float  # milliseconds of one creation meanwhile
-    p99: float
+    latencies: Latencies  # of creations meanwhile
 
 
 def row(figures: Step) -> str:
@@ -43,12 +44,12 @@ def row(figures: Step) -> str:
         f"{figures.mebibytes:.0f}",
         f"{figures.idle_percent:.2f}",
         f"{figures.creations:.0f}",
-        f"{figures.p50:.1f} / {figures.p99:.1f}",
+        str(figures.latencies),
         f"{figures.milliseconds:.2f}",
         f"{figures.seconds_to_decision:.2f}",
         f"{rollout.changes:.0f}",
         f"{rollout.milliseconds:.2f}",
-        f"{rollout.p50:.1f} / {rollout.p99:.1f}",
+        str(rollout.latencies),
     )
     return f"| {' | '.join(cells)} |"
 
@@ -56,7 +57,7 @@ def row(figures: Step) -> str:
 def write(steps: Sequence[Step], setup: Sequence[str]) -> None:
     """Write table and chart for docs/performance.md."""
     (page.DOCS / CHART).write_text(chart(steps))
-    page.show("scale", table(steps, setup))
+    page.show("scale", f"![{_TITLE}]({CHART})\n\n{table(steps, setup)}")
 
 
 def table(steps: Sequence[Step], setup: Sequence[str]) -> str:
@@ -76,7 +77,7 @@ def chart(steps: Sequence[Step]) -> str:
     curves: dict[str, Callable[[Step], float]] = {
         "Memory of the webhook, MiB": lambda each: each.mebibytes,
         "Webhook without creations, % of a core": lambda each: each.idle_percent,
-        "A pod creation, p99, ms": lambda each: each.p99,
+        "A pod creation, p99, ms": lambda each: each.latencies.p99,
         "Label to decision, s": lambda each: each.seconds_to_decision,
     }
     parts = [
@@ -88,5 +89,4 @@ def chart(steps: Sequence[Step]) -> str:
         )
         for number, (title, figure) in enumerate(curves.items())
     ]
-    title = "The webhook against the number of nodes"
-    return svg.document(2 * svg.PANEL_WIDTH, 2 * svg.PANEL_HEIGHT, title, parts)
+    return svg.document(2 * svg.PANEL_WIDTH, 2 * svg.PANEL_HEIGHT, _TITLE, parts)

@@ -11,11 +11,12 @@ import pytest
 
 from tests.bench import agents, scale_report, soak, svg
 from tests.bench.agents import AgentFigures
-from tests.bench.api_observer import Period, requests_of_agents
+from tests.bench.api_observer import Latencies, Period, requests_of_agents
 from tests.bench.scale_report import Rollout, Step
 
+SLOW = Latencies([5.0, 20.0], failures=1)
 STEPS = [
-    Step(nodes, nodes / 50, 0.5, 100, 5, 20, 0.3, 0.04, Rollout(200, 0.2, 6, 30))
+    Step(nodes, nodes / 50, 0.5, 100, SLOW, 0.3, 0.04, Rollout(200, 0.2, SLOW))
     for nodes in (100, 5000)
 ]
 
@@ -78,10 +79,11 @@ def test_requests_of_many_agents_are_multiplied_by_the_second() -> None:
     count = Counter(
         {("node1", "get nodes"): 2, ("agent-0", "get nodes"): 2, ("agent-1", "get nodes"): 2}
     )
-    period = Period(120, count, [5.0], 1.0, 3)
+    period = Period(120, count, SLOW, 1.0, 3)
     text = agents.table(AgentFigures(2, 10, period, period, period, [1.0, 2.0]))
     assert "| `get nodes` | 1.00 | 1.00 | 83.3 | 2.0 |" in text
-    assert "3 events to the watches" in text
+    assert "3 events to all watches" in text
+    assert "at rest\n  12.5 / 20.0, 1 failed;" in text
 
 
 def test_a_soak_states_load_and_leftovers() -> None:
