@@ -6,7 +6,8 @@ which is encoded as the response.
 
 Values:
 
-    review              AdmissionReview, bytes to values and back
+    review              AdmissionReview, as values and as a response
+    review_parser       parses it: of its fields only those that the rules read
     decision            the decision on one review
     objects             what the rules need of a pod or a workload
     snapshot            one namespace, and the networks of the cluster

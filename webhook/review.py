@@ -1,8 +1,7 @@
-"""The wire format: AdmissionReview ``admission.k8s.io/v1``, bytes to values and back.
+"""The wire format: AdmissionReview ``admission.k8s.io/v1``, as values and as a response.
 
-Only the fields that a decision needs are read. Unknown fields are ignored, as Kubernetes' API
-conventions require. Anything that is not an AdmissionReview raises
-:class:`MalformedReviewError`, which the HTTP layer answers with 400.
+:mod:`webhook.review_parser` reads it. What is not an AdmissionReview, or has a part of the wrong
+type, raises :class:`MalformedReviewError`, which the HTTP layer answers with 400.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from dispatcher.annotation import quote
 from webhook.decision import UNPROCESSABLE
 
 if TYPE_CHECKING:
@@ -22,13 +20,6 @@ if TYPE_CHECKING:
 
 API_VERSION = "admission.k8s.io/v1"
 
-MAX_VALUES = 300_000
-"""Limit of the values in one review, because each may take 200 bytes of memory.
-
-An object as large as etcd accepts has about 100,000 values, and an update has two objects. Commas
-and brackets inside strings are counted as well.
-"""
-
 
 class MalformedReviewError(ValueError):
     """The body is not an AdmissionReview that the webhook understands; the message says why."""
@@ -37,7 +28,8 @@ class MalformedReviewError(ValueError):
 class Review(NamedTuple):
     """The request of one AdmissionReview.
 
-    ``object`` and ``old_object`` are empty if the request has none (DELETE has no object).
+    ``object`` and ``old_object`` are empty if the request has none (DELETE has no object); of their
+    fields they have those that :mod:`webhook.review_parser` reads.
     ``namespace`` is empty for cluster-scoped objects. ``name`` is empty until the API server
     generates one.
     """
@@ -51,64 +43,6 @@ class Review(NamedTuple):
     subresource: str
     object: Mapping[str, Any]
     old_object: Mapping[str, Any]
-
-
-def parse_review(body: bytes) -> Review:
-    """Return the request in *body*; raises :class:`MalformedReviewError`."""
-    if _count_values(body) > MAX_VALUES:
-        raise MalformedReviewError(f"the review has more than {MAX_VALUES} values")
-    try:
-        review = orjson.loads(body)
-    except ValueError as error:
-        raise MalformedReviewError(f"the body is not valid JSON: {error}") from None
-    if not isinstance(review, dict):
-        raise MalformedReviewError("the body is not a JSON object")
-    version, kind = review.get("apiVersion"), review.get("kind")
-    if (version, kind) != (API_VERSION, "AdmissionReview"):
-        are_strings = isinstance(version, str) and isinstance(kind, str)
-        actual = quote(f"{version} {kind}") if are_strings else "another type"
-        raise MalformedReviewError(f"expected {API_VERSION} AdmissionReview, found {actual}")
-    request = review.get("request")
-    if not isinstance(request, dict):
-        raise MalformedReviewError("request is required")
-    return _request(request)
-
-
-def _count_values(body: bytes) -> int:
-    """Return an upper bound of the values in *body*; 0 if *body* is too small to have too many."""
-    return sum(map(body.count, (b"{", b"[", b","))) if len(body) > MAX_VALUES else 0
-
-
-def _request(request: dict[str, Any]) -> Review:
-    kind = _member(request, "kind", dict)
-    review = Review(
-        uid=_member(request, "uid", str),
-        operation=_member(request, "operation", str),
-        group=_member(kind, "group", str),
-        kind=_member(kind, "kind", str),
-        name=_member(request, "name", str),
-        namespace=_member(request, "namespace", str),
-        subresource=_member(request, "subResource", str),
-        object=_member(request, "object", dict),
-        old_object=_member(request, "oldObject", dict),
-    )
-    if not review.uid:
-        raise MalformedReviewError("request.uid is required")
-    if review.operation in {"CREATE", "UPDATE"} and not review.object:
-        raise MalformedReviewError(f"request.object is required for {review.operation}")
-    if review.operation == "UPDATE" and not review.old_object:
-        raise MalformedReviewError("request.oldObject is required for UPDATE")
-    return review
-
-
-def _member(holder: dict[str, Any], key: str, expected: type[Any]) -> Any:
-    value = holder.get(key)
-    if value is None:
-        return expected()
-    if not isinstance(value, expected):
-        article = "an object" if expected is dict else "a string"
-        raise MalformedReviewError(f"request.{key} must be {article}")
-    return value
 
 
 def encode_response(review: Review, decision: Decision) -> bytes:

@@ -14,7 +14,7 @@ import trustme
 from webhook.limits import CLUSTER, Limits
 from webhook.objects import TEMPLATE_PATHS, parse_pod
 from webhook.pods import PodRules, admit_pod
-from webhook.review import Review, parse_review
+from webhook.review_parser import parse_review
 from webhook.snapshot import ClusterNetworks, Namespace
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from webhook.decision import Decision
     from webhook.informer_caches import InformerCaches
+    from webhook.review import Review
     from webhook.settings import Scheduling
 
 NETWORKS = ClusterNetworks(
