@@ -1,6 +1,7 @@
-"""Decisions on pods that are equal: those of one workload, in all that the rules read.
+"""Decisions on pods that are equal in all that the rules read.
 
-A Deployment that grows sends the same pod again and again. The rules are pure functions, so the
+A Deployment that grows sends the same pod again and again, and the pods of a namespace's workloads
+often differ only in what no rule reads. The rules are pure functions, so the
 decision is the same while namespace and networks are. It is the larger part of a review's cost.
 A decision is remembered when it was made the second time.
 
@@ -30,7 +31,7 @@ MAX_SEEN = 512
 """Limit of the pods in memory that came once."""
 
 MAX_KEY = 4096
-"""Bytes that a remembered pod may have, of what the rules read. Few have more than 1,000."""
+"""Bytes that a remembered pod may have, of what the rules read. Few have more than 500."""
 
 
 class _Known(NamedTuple):

@@ -1,6 +1,7 @@
 """Reviewed objects: what the rules need of a pod or a workload, parsed once.
 
-Everything else of a pod is ignored: it has hundreds of fields, and the rules read eight of them.
+Everything else of a pod is ignored. So pods of different workloads are often equal here, and the
+decision on them is made once (:mod:`webhook.equal_pods`).
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dispatcher import keys
+from webhook.ignored_keys import IGNORED_ON_PODS
 from webhook.review import child, object_list, string_map
 
 if TYPE_CHECKING:
@@ -29,15 +31,23 @@ TEMPLATE_PATHS = {
 }
 """Where the pod template is, for each kind of workload."""
 
+POD_ANNOTATIONS = frozenset({*keys.POD_KEYS, keys.MIRROR, *IGNORED_ON_PODS})
+"""The annotations of a pod that the rules read."""
+
+POD_LABELS = frozenset({keys.ANNOTATION})
+"""The labels of a pod that the rules read."""
+
 
 class Pod(NamedTuple):
     """A pod, or the template of a workload's pods.
 
-    ``node_name`` is empty until a node is chosen. ``affinity`` and ``node_affinity`` stay JSON:
-    the webhook adds to them and leaves the rest as it is.
+    ``annotations`` and ``labels`` are those that the rules read; ``has_annotations`` says whether
+    the pod has any at all. ``node_name`` is empty until a node is chosen. ``affinity`` and
+    ``node_affinity`` stay JSON: the webhook adds to them and leaves the rest as it is.
     """
 
     annotations: Mapping[str, str]
+    has_annotations: bool
     labels: Mapping[str, str]
     node_name: str
     node_selector: Mapping[str, str]
@@ -62,10 +72,12 @@ def parse_pod(pod: Mapping[str, Any]) -> Pod:
     Raises :class:`~webhook.review.MalformedReviewError` for a field of the wrong type.
     """
     metadata, spec = child(pod, "metadata"), child(pod, "spec")
+    annotations, labels = string_map(metadata, "annotations"), string_map(metadata, "labels")
     node_selector, affinity = string_map(spec, "nodeSelector"), child(spec, "affinity")
     return Pod(
-        annotations=string_map(metadata, "annotations"),
-        labels=string_map(metadata, "labels"),
+        annotations={key: annotations[key] for key in annotations if key in POD_ANNOTATIONS},
+        has_annotations=bool(annotations),
+        labels={key: labels[key] for key in labels if key in POD_LABELS},
         node_name=spec.get("nodeName") or "",
         node_selector=node_selector,
         affinity=affinity,

@@ -156,7 +156,7 @@ def _value_patch(pod: Pod, value: str | None, decision: Decision) -> Patch:
         return []
     if value is None:
         return [json_patch.remove(_VALUE)]
-    has_map = pod.annotations or any(each["path"] == _ANNOTATIONS for each in decision.patch)
+    has_map = pod.has_annotations or any(each["path"] == _ANNOTATIONS for each in decision.patch)
     if not has_map:
         return [json_patch.add(_ANNOTATIONS, {keys.ATTACHMENTS: value})]
     return [json_patch.add(_VALUE, value)]

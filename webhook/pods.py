@@ -235,7 +235,7 @@ def _absence_warnings(
 
 def _patch_value(pod: Pod, value: str) -> Patch:
     """Return the smallest patch that makes *value* the pod's annotation."""
-    if not pod.annotations:
+    if not pod.has_annotations:
         return [json_patch.add(_ANNOTATIONS, {keys.ANNOTATION: value})]
     if keys.ANNOTATION not in pod.annotations:
         return [json_patch.add(_VALUE, value)]
