@@ -34,6 +34,7 @@ LONGEST = (
     "test_real_networks.py",
     "test_node_modes.py",
     "test_helm.py",
+    "test_from_multus.py",
     "test_upgrade.py",
     "test_two_nodes.py",
     "test_certs.py",
