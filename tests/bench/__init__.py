@@ -6,6 +6,7 @@ What is where:
     plugin         ADD and DEL: delegates called directly, and through Genie
     peers          a pod with a definition, through Genie and through Multus
     kube_api       answers Multus as the API server would
+    thick          Multus with its daemon, for node_boot
     plugin_report  the plugin's figures as tables and a chart
     node_boot      all pods of a node at one moment, by Genie, Multus and directly
     startup        what starting the plugin costs

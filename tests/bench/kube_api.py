@@ -1,14 +1,16 @@
-"""A stand-in for the API server that Multus asks: one pod, one definition, from memory.
+"""A stand-in for the API server that Multus asks: pods and one definition, from memory.
 
-It answers at once, without TLS, authentication or etcd, so what a caller waits for it is the least
-that it can be. It counts the requests; ``GET /count`` returns the number, and is not counted. It is
-a process of its own, which ends with its standard input.
+It answers at once, without authentication or etcd, so what a caller waits for it is the least that
+it can be. Multus' daemon needs more of it: TLS, lists, and watches, in which nothing ever happens.
+It counts the requests; ``GET /count`` returns the number, and is not counted. It is a process of
+its own, which ends with its standard input.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import ssl
 import subprocess
 import sys
 import threading
@@ -17,9 +19,19 @@ from typing import TYPE_CHECKING, Any
 from urllib.request import urlopen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
 DEFINITIONS = "/apis/k8s.cni.cncf.io/v1/namespaces/"
+LISTS = {
+    "/api/v1/pods": {"apiVersion": "v1", "kind": "PodList"},
+    "/apis/k8s.cni.cncf.io/v1/network-attachment-definitions": {
+        "apiVersion": "k8s.cni.cncf.io/v1",
+        "kind": "NetworkAttachmentDefinitionList",
+    },
+}
+NAMESPACE = "bench"
+"""Of the pods in the list; single pods exist in any."""
 
 
 class KubeApi:
@@ -35,13 +47,25 @@ class KubeApi:
 
 
 @contextlib.contextmanager
-def running(annotations: dict[str, str], config: str) -> Iterator[KubeApi]:
-    """Run the stand-in: every pod has *annotations*, every definition has *config*."""
-    given = json.dumps({"annotations": annotations, "config": config})
-    command = [sys.executable, "-m", "tests.bench.kube_api", given]
+def running(
+    annotations: dict[str, str],
+    config: str,
+    *,
+    pods: Sequence[str] = (),
+    certificate: Path | None = None,
+) -> Iterator[KubeApi]:
+    """Run the stand-in: every pod has *annotations*, every definition has *config*.
+
+    *pods* are the names in its list; *certificate* is a file with a certificate and its key.
+    """
+    given = {"annotations": annotations, "config": config, "pods": list(pods)}
+    command = [sys.executable, "-m", "tests.bench.kube_api", str(certificate or "")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as api:
+        assert api.stdin is not None
         assert api.stdout is not None
-        yield KubeApi(f"http://127.0.0.1:{int(api.stdout.readline())}")
+        print(json.dumps(given), file=api.stdin, flush=True)
+        scheme = "https" if certificate else "http"
+        yield KubeApi(f"{scheme}://127.0.0.1:{int(api.stdout.readline())}")
         api.terminate()
 
 
@@ -50,6 +74,7 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     annotations: dict[str, str]
     config: str
+    pods: list[str]
     count = 0
 
     def do_GET(self) -> None:
@@ -57,15 +82,38 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(200, _Handler.count)
             return
         _Handler.count += 1
-        namespace, _, name = self.path.partition("?")[0].split("/")[-3:]
-        metadata: dict[str, Any] = {"namespace": namespace, "name": name, "uid": "u"}
-        if self.path.startswith(DEFINITIONS):
-            kind = {"apiVersion": "k8s.cni.cncf.io/v1", "kind": "NetworkAttachmentDefinition"}
-            self._answer(200, {**kind, "metadata": metadata, "spec": {"config": self.config}})
-            return
-        metadata["annotations"] = self.annotations
-        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata}
-        self._answer(200, {**pod, "spec": {"containers": []}, "status": {}})
+        path, _, query = self.path.partition("?")
+        if "watch=" in query:
+            self._watch()
+        elif path in LISTS:
+            pods = [self._pod(NAMESPACE, name) for name in self.pods]
+            items = pods if LISTS[path]["kind"] == "PodList" else []
+            self._answer(200, {**LISTS[path], "metadata": {"resourceVersion": "1"}, "items": items})
+        else:
+            namespace, _, name = path.split("/")[-3:]
+            is_definition = path.startswith(DEFINITIONS)
+            get = self._definition if is_definition else self._pod
+            self._answer(200, get(namespace, name))
+
+    def _pod(self, namespace: str, name: str) -> dict[str, Any]:
+        metadata = {"namespace": namespace, "name": name, "uid": "u", "resourceVersion": "1"}
+        pod = {"apiVersion": "v1", "kind": "Pod", "spec": {"containers": []}, "status": {}}
+        return {**pod, "metadata": {**metadata, "annotations": self.annotations}}
+
+    def _definition(self, namespace: str, name: str) -> dict[str, Any]:
+        kind = {"apiVersion": "k8s.cni.cncf.io/v1", "kind": "NetworkAttachmentDefinition"}
+        metadata = {"namespace": namespace, "name": name, "uid": "u"}
+        return {**kind, "metadata": metadata, "spec": {"config": self.config}}
+
+    def _watch(self) -> None:
+        """Answer a watch, and wait until the client closes it."""
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        self.wfile.flush()
+        self.rfile.read(1)
+        self.close_connection = True
 
     def do_PUT(self) -> None:
         self._take()
@@ -100,8 +148,15 @@ class _Server(ThreadingHTTPServer):
 
 def main() -> None:
     """Serve until standard input ends; print the port."""
-    _Handler.annotations, _Handler.config = json.loads(sys.argv[1]).values()
+    given = json.loads(sys.stdin.readline())
+    _Handler.annotations, _Handler.config, _Handler.pods = given.values()
     server = _Server(("127.0.0.1", 0), _Handler)
+    if certificate := sys.argv[1]:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(
+            server.socket, server_side=True, do_handshake_on_connect=False
+        )
     threading.Thread(target=server.serve_forever, daemon=True).start()
     print(server.server_port, flush=True)
     sys.stdin.read()

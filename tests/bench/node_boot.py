@@ -1,16 +1,18 @@
 """``python -m tests.bench.node_boot``: all pods of a node start at one moment.
 
 How it works: 32 and 110 ADDs with one network each begin together, in network namespaces of their
-own: once called directly, once through Genie, once through Multus ("thin", the kind without a
-daemon). This is repeated, in an order that changes. Multus gets the network in its own
-configuration and no API server, so it reads neither a pod nor a definition: on a node it costs
-more. Nothing limits how many run at once, while a kubelet and a runtime do. Writes its part of
-docs/performance.md.
+own: once called directly, once through Genie, and once through each kind of Multus. This is
+repeated, in an order that changes. Multus without a daemon ("thin") gets the network in its own
+configuration and no API server, so it reads neither a pod nor a definition; Multus with a daemon
+("thick") cannot run without one, and a stand-in answers it from memory (:mod:`tests.bench.thick`).
+On a node both cost more. Nothing limits how many run at once, while a kubelet and a runtime do.
+Writes its part of docs/performance.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
@@ -24,12 +26,14 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
-from tests.bench import page, startup
+from tests.bench import page, startup, thick
 from tests.bench.plugin import GENIE, Bench, timed
 from tests.devcluster.build import gobuild
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from tests.bench.thick import Thick
 
     Call = Callable[[str, str, Path], float]
     """A command, a container and its namespace in; the processor's milliseconds out."""
@@ -38,6 +42,7 @@ COUNTS = (32, 110)
 """What a kubelet is likely to start after a boot, and the most pods that it allows on a node."""
 
 DIRECT, MULTUS = "direct calls", "Multus, thin, without API server"
+THICK = "Multus, thick, API server in memory"
 AIM = 1.8
 """The most that 32 ADDs may take, as a multiple of direct calls."""
 
@@ -46,7 +51,7 @@ class Round(NamedTuple):
     """One start of all pods, in milliseconds since its beginning.
 
     ``usual`` and ``slowest`` are when the median and the last pod were attached. ``processor`` is
-    that of the plugins' processes, for each pod.
+    that of the plugins' processes, and of Multus' daemon, for each pod.
     """
 
     usual: float
@@ -69,43 +74,68 @@ def main() -> int:
         alone = ["unshare", "--net", "--mount", "--propagation", "private"]
         return subprocess.run([*alone, *again, "--inside"], check=False).returncode
 
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)  # for the API server's stand-in
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="genie-boot-") as name:
         folder = Path(name)
         (folder / "bench").mkdir()
         launchers = {GENIE: startup.installed(folder).launcher}
         bench = Bench(folder / "bench", launchers, plugins)
-        rounds = {count: measure(bench, multus, count, chosen.rounds) for count in COUNTS}
+        spaces = {
+            count: [bench.netns(f"{count}-{number}") for number in range(count)] for count in COUNTS
+        }
+        names = [space.name for each in spaces.values() for space in each]
+        try:
+            with thick.running(bench, multus, names) as daemon:
+                rounds = {
+                    count: measure(bench, multus, daemon, spaces[count], chosen.rounds)
+                    for count in COUNTS
+                }
+        finally:
+            for space in itertools.chain(*spaces.values()):
+                subprocess.run(["umount", str(space)], check=True)
     text = table(rounds, load)
     page.show("boot", text)
     print(text)
     return 0
 
 
-def measure(bench: Bench, multus: Path, count: int, rounds: int) -> dict[str, list[Round]]:
-    """Start *count* pods in each way, *rounds* times; a first round fills caches."""
+def measure(
+    bench: Bench, multus: Path, daemon: Thick, spaces: list[Path], rounds: int
+) -> dict[str, list[Round]]:
+    """Start a pod in each of *spaces* in each way, *rounds* times; a first round fills caches."""
     ways: dict[str, Call] = {
         DIRECT: lambda command, name, netns: bench.direct(command, name, netns, 1)[1],
         "Genie": lambda command, name, netns: bench.through(GENIE, command, name, netns, 1)[1],
         MULTUS: partial(through_multus, bench, multus / "multus"),
+        THICK: daemon.call,
     }
-    spaces = [bench.netns(f"{count}-{number}") for number in range(count)]
     figures: dict[str, list[Round]] = {who: [] for who in ways}
     order = list(ways)
-    with ThreadPoolExecutor(count) as pool:
+    with ThreadPoolExecutor(len(spaces)) as pool:
         for number in range(rounds + 1):
             order.append(order.pop(0))
             for who in order:
-                one = start_all(pool, ways[who], spaces, f"{order.index(who)}-{number}")
+                elsewhere = daemon.milliseconds if who == THICK else None
+                name = f"{order.index(who)}-{number}"
+                one = start_all(pool, ways[who], spaces, name, elsewhere)
                 if number:
                     figures[who].append(one)
-    for space in spaces:
-        subprocess.run(["umount", str(space)], check=True)
     return figures
 
 
-def start_all(pool: ThreadPoolExecutor, way: Call, spaces: list[Path], name: str) -> Round:
-    """Attach a container in each of *spaces* at one moment, and release all of them."""
+def start_all(
+    pool: ThreadPoolExecutor,
+    way: Call,
+    spaces: list[Path],
+    name: str,
+    elsewhere: Callable[[], float] | None = None,
+) -> Round:
+    """Attach a container in each of *spaces* at one moment, and release all of them.
+
+    *elsewhere* returns the processor's milliseconds of what works for the callers so far.
+    """
+    before = elsewhere() if elsewhere else 0.0
     together = threading.Barrier(len(spaces) + 1)
 
     def add(space: Path) -> tuple[float, float]:
@@ -117,11 +147,12 @@ def start_all(pool: ThreadPoolExecutor, way: Call, spaces: list[Path], name: str
     together.wait()
     start = time.perf_counter()
     ends, processor = zip(*(pod.result() for pod in pods), strict=True)
+    beside = elsewhere() - before if elsewhere else 0.0
 
     list(pool.map(lambda space: way("DEL", f"{name}-{space.name}", space), spaces))
     time.sleep(0.3)  # the kernel deletes interfaces in the background
     times = [(end - start) * 1000 for end in ends]
-    return Round(median(times), max(times), sum(processor) / len(spaces))
+    return Round(median(times), max(times), (sum(processor) + beside) / len(spaces))
 
 
 def through_multus(bench: Bench, program: Path, command: str, container: str, netns: Path) -> float:
