@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 from tests.unit.webhook.builders import envelope
 
 NAMESPACE = "ns7"
-WORKLOADS = 1000
-"""Different workloads in the reviews of :data:`VARIED`, more than the webhook remembers."""
+NAMESPACES = 1000
+"""Namespaces in the reviews of :data:`VARIED`: more different pods than the webhook remembers."""
 
 NAMED = "pod that names networks"
-VARIED = "the same, each of another workload"
+VARIED = "the same, each of another namespace"
 
 
 class Load(NamedTuple):
@@ -32,7 +32,7 @@ def loads() -> dict[str, Load]:
     return {
         NAMED: _load("/pods", pod({"cni": named})),
         VARIED: _load(
-            "/pods", *(pod({"cni": named, "revision": str(n)}) for n in range(WORKLOADS))
+            "/pods", *(pod({"cni": named}, namespace=f"ns{n}") for n in range(NAMESPACES))
         ),
         "pod that gets the default": _load("/pods", pod({})),
         "pod that is refused": _load("/pods", pod({"cni": "nett"})),
@@ -47,9 +47,10 @@ def _load(path: str, *objects: dict[str, Any]) -> Load:
     )
 
 
-def pod(annotations: dict[str, str]) -> dict[str, Any]:
+def pod(annotations: dict[str, str], namespace: str = NAMESPACE) -> dict[str, Any]:
     """Return a Pod as a ReplicaSet creates it."""
-    return {"apiVersion": "v1", "kind": "Pod", **_template(annotations, **_OWNED), "status": {}}
+    template = _template(annotations, **{**_OWNED, "namespace": namespace})
+    return {"apiVersion": "v1", "kind": "Pod", **template, "status": {}}
 
 
 def namespace(default: str) -> dict[str, Any]:

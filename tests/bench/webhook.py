@@ -7,6 +7,8 @@ there is one. Rounds alternate between three:
 - our webhook, so that the difference is what the decision takes, with its log line and its metrics;
 - a webhook in the usual style of Go (gomod/webhook-peer), for the pods that name networks.
 
+Our servers run with Python of the image's version (:mod:`tests.bench.debian_python`).
+
 Times are of the server's processor, so that a busy machine disturbs the ratios little; the latency
 at half load is wall-clock time and is disturbed. The webhook's caches hold 5,000 namespaces and
 5,000 nodes, from a stand-in for the API server.
@@ -20,6 +22,7 @@ import argparse
 import os
 import platform
 import statistics
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -27,7 +30,7 @@ from typing import NamedTuple
 
 import trustme
 
-from tests.bench import creation, page
+from tests.bench import creation, debian_python, page
 from tests.bench.reviews import NAMED, VARIED, Load, loads
 from tests.bench.webhook_client import Client, cost, half_load, resident_mib
 from tests.bench.webhook_server import OBJECTS, ours, peer
@@ -61,8 +64,9 @@ class Row(NamedTuple):
 class Bench:
     """The three servers, and clients for them."""
 
-    def __init__(self, folder: Path, rounds: int, seconds: float) -> None:
+    def __init__(self, folder: Path, rounds: int, seconds: float, python: list[str]) -> None:
         self._folder = folder
+        self._python = python
         self._rounds = rounds
         self._seconds = seconds
 
@@ -71,10 +75,10 @@ class Bench:
         load = os.getloadavg()[0]
         cores = sorted(os.sched_getaffinity(0))
         with (
-            ours("echo", self._folder, cores[0]) as echoing,
-            ours("webhook", self._folder, cores[0]) as reviewing,
+            ours("echo", self._folder, cores[0], self._python) as echoing,
+            ours("webhook", self._folder, cores[0], self._python) as reviewing,
             peer(self._folder, cores[0]) as in_go,
-            ours("route", self._folder, cores[0]) as routing,
+            ours("route", self._folder, cores[0], self._python) as routing,
         ):
             os.sched_setaffinity(0, cores[1:] or cores)
             idle = resident_mib(reviewing[0])
@@ -85,9 +89,8 @@ class Bench:
             extra = self._route_cost(echoing, routing)
             memory = f"{idle:.0f} MiB before, {resident_mib(reviewing[0]):.0f} MiB after the load"
             peers_memory = f"{resident_mib(in_go[0]):.0f} MiB"
-        machine = (
-            f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-        )
+        version = subprocess.check_output([*self._python, "--version"], text=True).strip()
+        machine = f"{platform.machine()}, {os.cpu_count()} cores, {version}"
         return "\n".join(
             [
                 _HEAD,
@@ -153,14 +156,20 @@ def main() -> int:
     parser.add_argument(
         "--name", default="genie-bench", help="name of that cluster (default: %(default)s)"
     )
+    parser.add_argument(
+        "--python",
+        help="interpreter of an environment with requirements/dev.txt that runs our servers "
+        f"(default: {debian_python.VERSION} of Debian {debian_python.SUITE}, as in the image)",
+    )
     chosen = parser.parse_args()
+    python = [chosen.python] if chosen.python else debian_python.command()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         authority = trustme.CA()
         authority.cert_pem.write_to_path(str(folder / "ca.pem"))
         leaf = authority.issue_cert("localhost")
         leaf.private_key_and_cert_chain_pem.write_to_path(str(folder / "leaf.pem"))
-        figures = Bench(folder, chosen.rounds, chosen.seconds).run()
+        figures = Bench(folder, chosen.rounds, chosen.seconds, python).run()
     print(figures)
     page.show("webhook", figures)
     return creations(chosen.name, chosen.pairs) if chosen.pairs else 0

@@ -31,7 +31,7 @@ from webhook.server import raise_descriptor_limit, webhook_server
 from webhook.settings import WebhookSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 OBJECTS = 5000
 
@@ -51,10 +51,12 @@ def _process(command: list[str], port: int, core: int) -> Iterator[tuple[int, in
         process.wait(20)
 
 
-def ours(what: str, folder: Path, core: int) -> contextlib.AbstractContextManager[tuple[int, int]]:
-    """Run the echo, its route or the webhook behind our server."""
+def ours(
+    what: str, folder: Path, core: int, python: Sequence[str] = (sys.executable,)
+) -> contextlib.AbstractContextManager[tuple[int, int]]:
+    """Run the echo, its route or the webhook behind our server, with the command *python*."""
     port = free_port()
-    command = [sys.executable, "-m", "tests.bench.webhook_server", what, str(port), str(folder)]
+    command = [*python, "-m", "tests.bench.webhook_server", what, str(port), str(folder)]
     return _process(command, port, core)
 
 

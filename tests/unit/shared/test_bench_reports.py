@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections import Counter
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -12,6 +13,7 @@ import pytest
 from tests.bench import agents, scale_report, soak, svg
 from tests.bench.agents import AgentFigures
 from tests.bench.api_observer import Latencies, Period, requests_of_agents
+from tests.bench.debian_python import VERSION
 from tests.bench.scale_report import Rollout, Step
 
 SLOW = Latencies([5.0, 20.0], failures=1)
@@ -94,3 +96,9 @@ def test_a_soak_states_load_and_leftovers() -> None:
     assert "| agent | 1 | 30 / 31 | +1.0 |" in text
     assert text.splitlines()[-1] == "- Load average meanwhile: mean 2.0, most 3.0."
     assert "v1" in text
+
+
+def test_the_webhook_is_measured_with_the_python_of_the_image() -> None:
+    """Its base is named in the Dockerfile."""
+    base = f"docker.io/library/python:{VERSION}-slim@"
+    assert base in (Path(__file__).parents[3] / "Dockerfile").read_text()

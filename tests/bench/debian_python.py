@@ -1,0 +1,60 @@
+"""Python of the image's version, for the servers of :mod:`tests.bench.webhook`.
+
+The base of the project's image is Debian with Python 3.13. Debian's own 3.13 is built in the same
+way, with profile-guided and link-time optimisation. An interpreter that was compiled without these
+takes about a quarter more for a decision. So the figures are taken with Debian's, in a root file
+system of its own, which debootstrap installs and the cache keeps.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from typing import TYPE_CHECKING
+
+from tests.devcluster.build.cache import cached, digest
+from tests.devcluster.build.imagebuild import PROJECT, debian_mirror
+from tests.devcluster.commands import run, step
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SUITE = "trixie"
+VERSION = "3.13"
+"""Python of that release of Debian, and of BASE_IMAGE in the Dockerfile; a test compares them."""
+
+_PACKAGES = "ca-certificates,python3"
+_REQUIREMENTS = PROJECT / "requirements" / "dev.txt"
+
+_ENTER = """\
+root=$1 tree=$2; shift 2
+for folder in "$tree" /tmp /dev; do
+  mkdir -p "$root$folder"; mount --rbind "$folder" "$root$folder"
+done
+mount -t proc proc "$root/proc"
+exec chroot "$root" env -C "$tree" PYTHONPATH=/libraries /usr/bin/python3 "$@"
+"""
+"""Runs Python in a mount namespace; the process id stays the same."""
+
+
+def command() -> list[str]:
+    """Return the command that runs this Python in the project's tree; install it if necessary."""
+    key = digest([SUITE, _PACKAGES, _REQUIREMENTS.read_bytes()])
+    root = cached("bench/python", key, _install, keep=1) / "root"
+    isolated = ["unshare", "--mount", "--propagation", "private"]
+    return [*isolated, "sh", "-c", _ENTER, "sh", os.fspath(root), os.fspath(PROJECT)]
+
+
+def _install(folder: Path) -> None:
+    root = folder / "root"
+    with step(f"installing Debian {SUITE} with Python {VERSION}, with debootstrap"):
+        packages = f"--include={_PACKAGES}"
+        run(["debootstrap", "--variant=minbase", packages, SUITE, os.fspath(root), debian_mirror()])
+        shutil.rmtree(root / "var" / "cache" / "apt")
+
+    with step(f"installing the project's requirements for Python {VERSION}"):
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        version = [f"--python-version={VERSION}", "--only-binary=:all:", "--no-deps"]
+        target = ["--no-compile", f"--target={root / 'libraries'}", "--require-hashes"]
+        run([*pip, *version, *target, "-r", os.fspath(_REQUIREMENTS)])
