@@ -187,7 +187,8 @@ def _decide(document: Document, namespace_name: str, context: LintContext) -> De
     review = _review(document, workload_kind, namespace_name, value)
     # A network that is unknown here is refused: there is no later moment at which it may be known.
     rules = TemplateRules(doubtful="deny", pods=context.pod_rules)
-    return admit_workload(review, namespace, networks, rules)
+    template = parse_pod(template_of(value, workload_kind))
+    return admit_workload(review, template, namespace, networks, rules)
 
 
 def all_present(names: Iterable[str]) -> ClusterNetworks:

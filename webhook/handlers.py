@@ -155,13 +155,14 @@ class Handlers:
         if namespace is None:
             namespace = await self._lookups.get(_namespace_name(review))
 
+        template = parse_pod(template_of(review.object, review.kind))
         selections, definitions, networks = NO_SELECTIONS, NO_DEFINITIONS, self._caches.networks
         if review.operation in {"CREATE", "UPDATE"}:
-            template = parse_pod(template_of(review.object, review.kind))
             namespace = self._resolve_choice(namespace, template)
             selections, definitions = await self._select(template, namespace, networks)
         return admit_workload(
             review,
+            template,
             namespace,
             networks,
             self._template_rules,

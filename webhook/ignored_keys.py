@@ -57,6 +57,8 @@ def pod_warnings(pod: Pod, field: str = "metadata.", *, has_reader: bool = False
     *has_reader*: Genie reads the keys of Multus, or Multus does, on a network of its own.
     """
     annotations = pod.annotations
+    if annotations.keys() <= {keys.ANNOTATION} and not pod.labels:
+        return  # so it is with nearly every pod, and the rest takes longer than to parse a pod
     yield from _near_misses(annotations, pod.labels, field)
     if not has_reader:
         yield from _selection_warnings(annotations, field)

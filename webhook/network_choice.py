@@ -86,6 +86,8 @@ def resolve_choice(
 
     It stays as it is for a pod that names its networks, or gets the namespace's default.
     """
+    if not namespace.choose:
+        return namespace
     listed = namespace.choices
     written = annotations.get(keys.ANNOTATION)
     gets_default = written is None and namespace.default

@@ -208,6 +208,8 @@ def _reason(choice: Choice, *, changed: bool, patched: bool) -> str:
 
 def _causes(result: ValidationResult, choice: Choice, namespace_name: str) -> Iterator[Cause]:
     """Yield the causes of a refusal; only a cluster administrator can correct a default."""
+    if not result.findings:
+        return
     origin = f" ({_ORIGINS.get(choice.source)} {quote(namespace_name)})"
     for finding in result.findings:
         if choice.source not in _ORIGINS:

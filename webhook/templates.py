@@ -48,6 +48,7 @@ class TemplateRules(NamedTuple):
 
 def admit_workload(
     review: Review,
+    pod: Pod,
     namespace: Namespace,
     networks: ClusterNetworks,
     rules: TemplateRules,
@@ -55,13 +56,12 @@ def admit_workload(
     selections: PodSelections = NO_SELECTIONS,
     definitions: Definitions = NO_DEFINITIONS,
 ) -> Decision:
-    """Return the decision on a workload, by its pod template.
+    """Return the decision on a workload, by *pod*, the pod template of its object.
 
     *selections* and *definitions* are as for a pod (:func:`webhook.pods.admit_pod`).
     """
     if review.subresource or review.operation not in {"CREATE", "UPDATE"}:
         return ALLOWED
-    pod = parse_pod(template_of(review.object, review.kind))
     # The template of a controller's object (a Deployment's ReplicaSet) was validated at its owner.
     if pod.is_excluded or has_controller(review.object):
         return ALLOWED

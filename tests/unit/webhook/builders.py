@@ -12,10 +12,11 @@ import jsonpatch
 import trustme
 
 from webhook.limits import CLUSTER, Limits
-from webhook.objects import TEMPLATE_PATHS, parse_pod
+from webhook.objects import TEMPLATE_PATHS, parse_pod, template_of
 from webhook.pods import PodRules, admit_pod
 from webhook.review_parser import parse_review
 from webhook.snapshot import ClusterNetworks, Namespace
+from webhook.templates import admit_workload
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -91,6 +92,12 @@ def review(
 ) -> Review:
     """Return what is read from such an AdmissionReview."""
     return parse_review(json.dumps(envelope(manifest, old, **request)).encode())
+
+
+def admit_template(request_review: Review, *args: Any, **more: Any) -> Decision:
+    """Return the decision on a workload; the other arguments are those of the rule."""
+    template = parse_pod(template_of(request_review.object, request_review.kind))
+    return admit_workload(request_review, template, *args, **more)
 
 
 def admit(

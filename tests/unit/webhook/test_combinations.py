@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from dispatcher import keys, plugin_rules, plugin_types
-from tests.unit.webhook.builders import PLAIN, admit, messages, pod, review, workload
+from tests.unit.webhook.builders import (
+    PLAIN,
+    admit,
+    admit_template,
+    messages,
+    pod,
+    review,
+    workload,
+)
 from webhook import combinations
 from webhook.informer_caches import MAX_INTERNED, InformerCaches
 from webhook.namespaces import admit_namespace
@@ -20,7 +28,7 @@ from webhook.snapshot import (
     Namespace,
     parse_node,
 )
-from webhook.templates import TemplateRules, admit_workload
+from webhook.templates import TemplateRules
 
 if TYPE_CHECKING:
     from dispatcher.kube.client import KubeClient
@@ -283,7 +291,7 @@ def test_a_template_is_treated_as_for_other_faults_that_may_pass(
     """The nodes may change."""
     networks = cluster(*(node("weave", types=each) for each in types))
     rules = rules._replace(pods=PodRules(scheduling="off"))
-    decision = admit_workload(review(workload("weave,weave")), PLAIN, networks, rules)
+    decision = admit_template(review(workload("weave,weave")), PLAIN, networks, rules)
     expected = tuple(f"{IN_TEMPLATE}{each}" for each in warnings)
     assert (decision.code, decision.warnings) == (code, expected)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from dispatcher.keys import ATTACHMENTS, DEFAULT_NETWORK, NETWORKS
 from dispatcher.nad.attachments import parse_attachments
 from tests.unit.webhook.builders import NETWORKS as KNOWN
-from tests.unit.webhook.builders import patched, pod, review
+from tests.unit.webhook.builders import admit_template, patched, pod, review
 from tests.unit.webhook.definition_cases import (
     DEFINITIONS,
     FAULTY,
@@ -25,7 +25,7 @@ from webhook.objects import parse_pod
 from webhook.pods import PodRules, admit_pod
 from webhook.selections import read_selections
 from webhook.snapshot import ClusterNetworks, Namespace
-from webhook.templates import TemplateRules, admit_workload
+from webhook.templates import TemplateRules
 
 if TYPE_CHECKING:
     from webhook.decision import Decision
@@ -100,7 +100,7 @@ def test_a_faulty_selection_is_a_warning_and_nothing_is_written(
         "kind": "Deployment",
         "spec": {"template": pod(metadata={"annotations": annotations})},
     }
-    result = admit_workload(
+    result = admit_template(
         review(template),
         namespace,
         KNOWN,

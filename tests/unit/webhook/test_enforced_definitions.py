@@ -9,7 +9,7 @@ import pytest
 from dispatcher.keys import ATTACHMENTS, DEFAULT_NETWORK, NETWORKS
 from dispatcher.nad.definition import Definition
 from tests.unit.webhook.builders import NETWORKS as KNOWN
-from tests.unit.webhook.builders import messages, patched, pod, review, workload
+from tests.unit.webhook.builders import admit_template, messages, patched, pod, review, workload
 from tests.unit.webhook.definition_cases import (
     DEFINITIONS,
     FAULTY,
@@ -24,7 +24,7 @@ from webhook.objects import parse_pod
 from webhook.pods import PodRules, admit_pod
 from webhook.selections import read_selections
 from webhook.snapshot import ClusterNetworks, Namespace
-from webhook.templates import TemplateRules, admit_workload
+from webhook.templates import TemplateRules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -336,7 +336,7 @@ def of_template(
     stored = (
         None if old is None else workload(None, kind, template={"metadata": {"annotations": old}})
     )
-    return admit_workload(
+    return admit_template(
         review(workload(None, kind, template=template), stored),
         namespace,
         KNOWN,

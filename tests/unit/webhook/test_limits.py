@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from dispatcher.annotation import MAX_ITEMS
 from tests.unit.webhook.builders import (
     admit,
+    admit_template,
     messages,
     namespace_object,
     patched,
@@ -22,7 +23,7 @@ from webhook.limits import CLUSTER, MAX_LIMIT, Limits, excesses, parse_limit
 from webhook.namespaces import admit_namespace
 from webhook.pods import PodRules
 from webhook.snapshot import ClusterNetworks, Namespace, parse_namespace
-from webhook.templates import TemplateRules, admit_workload
+from webhook.templates import TemplateRules
 
 NAMES = frozenset({*"abcdefgh", "weave", "w" * 63})
 NETWORKS = ClusterNetworks(known=NAMES, present=NAMES)
@@ -158,7 +159,7 @@ def test_while_limits_only_warn_a_pod_over_them_passes(value: str, expected: lis
     assert decision.allowed
     assert list(decision.warnings) == [f"{CNI}: {one}" for one in expected]
     template = workload(value)
-    texts = admit_workload(
+    texts = admit_template(
         review(template), shop(), NETWORKS, TemplateRules(pods=PodRules(limits=WARNING))
     )
     assert texts.allowed
@@ -217,7 +218,7 @@ def test_a_template_over_a_limit_is_treated_like_one_that_its_namespace_does_not
 ) -> None:
     """An administrator may raise the limit meanwhile: a warning, unless the setting says deny."""
     template = workload("a,b,c,d,e")
-    decision = admit_workload(review(template), shop(), NETWORKS, TemplateRules(doubtful=severity))
+    decision = admit_template(review(template), shop(), NETWORKS, TemplateRules(doubtful=severity))
     if severity == "warn":
         field = "spec.template.metadata.annotations[cni]"
         brief = f"pods will be refused: {FIVE_NETWORKS}".replace("shop", "team-a")

@@ -9,13 +9,14 @@ import pytest
 from tests.unit.webhook.builders import (
     NETWORKS,
     admit,
+    admit_template,
     pod,
     review,
 )
 from webhook.node_index import merge_nodes
 from webhook.pods import PodRules
 from webhook.snapshot import ClusterNetworks, Namespace, NodeNetworks, parse_node
-from webhook.templates import TemplateRules, admit_workload
+from webhook.templates import TemplateRules
 
 CNI = "metadata.annotations[cni]"
 
@@ -115,7 +116,7 @@ def test_a_key_of_multus_is_no_mistake_on_a_network_of_multus(
     texts = admit(manifest, namespace, networks).warnings
     assert [key in each for each in texts] == [True, False][not is_warned :]
     workload = {"kind": "Deployment", "spec": {"template": manifest}}
-    texts = admit_workload(
+    texts = admit_template(
         review(workload), namespace, networks, TemplateRules(pods=PodRules(scheduling="off"))
     ).warnings
     assert [key in each for each in texts] == [True, False][not is_warned :]

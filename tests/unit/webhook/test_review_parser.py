@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dispatcher import keys
 from dispatcher.nad.tenant_templates import TenantRules
-from tests.unit.webhook.builders import NETWORKS, envelope, pod
+from tests.unit.webhook.builders import NETWORKS, admit_template, envelope, pod
 from tests.unit.webhook.strategies import namespaces, pods
 from webhook.affinity import REQUIRED
 from webhook.bindings import strip_binding
@@ -23,7 +23,7 @@ from webhook.pods import PodRules, admit_pod
 from webhook.review import MalformedReviewError, object_name
 from webhook.review_parser import parse_review
 from webhook.snapshot import Namespace
-from webhook.templates import TemplateRules, admit_workload
+from webhook.templates import TemplateRules
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,7 +81,7 @@ def decisions(review: Review, namespace: Namespace) -> dict[str, Any]:
 
     def on_workload(kind: str) -> Decision:
         workload = review._replace(kind=kind)
-        return admit_workload(workload, namespace, NETWORKS, TemplateRules())
+        return admit_template(workload, namespace, NETWORKS, TemplateRules())
 
     return {
         **{mode: outcome(on_pod, mode) for mode in ("off", "observe", "enforce")},

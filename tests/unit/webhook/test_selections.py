@@ -8,13 +8,13 @@ import pytest
 
 from dispatcher.keys import DEFAULT_NETWORK, NETWORKS
 from tests.unit.webhook.builders import NETWORKS as KNOWN
-from tests.unit.webhook.builders import pod, review
+from tests.unit.webhook.builders import admit_template, pod, review
 from webhook.definition_snapshot import Definitions, KnownDefinition
 from webhook.objects import parse_pod
 from webhook.pods import PodRules, admit_pod
 from webhook.selections import read_selections
 from webhook.snapshot import Namespace
-from webhook.templates import TemplateRules, admit_workload
+from webhook.templates import TemplateRules
 
 if TYPE_CHECKING:
     from webhook.settings import DefinitionsMode
@@ -41,7 +41,7 @@ def warned(
     )
     assert decision.allowed
     workload = {"kind": "Deployment", "spec": {"template": manifest}}
-    template = admit_workload(
+    template = admit_template(
         review(workload),
         namespace,
         KNOWN,

@@ -6,11 +6,19 @@ from typing import Any
 
 import pytest
 
-from tests.unit.webhook.builders import NETWORKS, NOTHING_KNOWN, PLAIN, messages, review, workload
+from tests.unit.webhook.builders import (
+    NETWORKS,
+    NOTHING_KNOWN,
+    PLAIN,
+    admit_template,
+    messages,
+    review,
+    workload,
+)
 from webhook.decision import Decision
 from webhook.objects import TEMPLATE_PATHS
 from webhook.snapshot import ClusterNetworks, Namespace
-from webhook.templates import TemplateRules, admit_workload
+from webhook.templates import TemplateRules
 
 LIMITED = Namespace("team-b", allowed=("canal",))
 FIELD = "spec.template.metadata.annotations[cni]"
@@ -23,7 +31,7 @@ def decide(
     networks: ClusterNetworks = NETWORKS,
     **request: Any,
 ) -> Decision:
-    return admit_workload(review(manifest, **request), namespace, networks, rules)
+    return admit_template(review(manifest, **request), namespace, networks, rules)
 
 
 @pytest.mark.parametrize("kind", TEMPLATE_PATHS)
@@ -94,7 +102,7 @@ def test_a_stored_value_does_not_stop_other_changes() -> None:
     """A template that was stored while we were down can still be scaled and mended."""
     stored = workload("a/b")
     changed = workload("a/b", spec={"containers": [{"name": "c"}]})
-    decision = admit_workload(review(changed, stored), PLAIN, NETWORKS, TemplateRules())
+    decision = admit_template(review(changed, stored), PLAIN, NETWORKS, TemplateRules())
     assert decision.allowed
     (texts,) = decision.warnings
     assert texts.startswith(f'{FIELD}: pods will be refused: Invalid value: "a/b": item 1')
