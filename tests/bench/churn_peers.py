@@ -4,7 +4,8 @@ In each round the same node serves the same pods in turn without Genie, with Gen
 and its daemon (:mod:`tests.bench.cni_setups`), in an order that changes. The pods of a turn run in
 a closed loop (:mod:`tests.bench.pod_loop`). They differ in the annotations that select their
 networks, and in nothing else. A first, short round fills caches and does not count. In each turn
-one pod is checked on the node: it has its networks, and got them in the way that is measured.
+one pod is checked on the node: it has its networks, and got them in the way that is measured. At
+the end the node is searched for what ended pods have left.
 
 Reported are medians of the rounds. Ratios are medians of each round's own ratio, since one round
 sees the same machine. Writes its part of docs/performance.md.
@@ -29,6 +30,7 @@ from tests.bench.cni_setups import (
     GENIE_SPACE,
     LAN,
     NETWORKS,
+    NODE,
     OTHER_SPACE,
     VALUES,
     Genie,
@@ -41,9 +43,11 @@ from tests.bench.cni_setups import (
 )
 from tests.bench.pod_loop import PodLoop
 from tests.cluster.support.admission import api
+from tests.cluster.support.churn import remaining_leftovers
 from tests.cluster.support.definitions import bridge, definition
 from tests.cluster.support.pods import pod_manifest
 from tests.devcluster.commands import ClusterError, step
+from tests.devcluster.genie import DEFAULT_NETWORK
 from tests.devcluster.network.multus_daemon import install_multus_daemon
 
 if TYPE_CHECKING:
@@ -59,7 +63,7 @@ REST = 2.0
 
 
 def main() -> int:
-    """Measure on a cluster of its own, and write the part of docs/performance.md."""
+    """Measure on a cluster of its own; return 1 if pods left anything on the node."""
     parser = argparse.ArgumentParser(
         description="Compare churn without Genie, with it, and Multus."
     )
@@ -73,24 +77,25 @@ def main() -> int:
     try:
         with running(chosen.name, prepare=_prepare, values=VALUES) as cluster:
             turns = _measure(cluster, chosen.rounds, chosen.pods, chosen.at_once)
+            remaining = remaining_leftovers(cluster.node(NODE))
     except ClusterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
     machine = (
-        f"{os.cpu_count()} processors, which the control plane shares; kernel: "
-        f"{platform.release()}; load average at the start: {load:.1f}; "
-        f"date: {datetime.now(UTC).date()}"
+        f"Left behind on the node: {remaining or 'nothing'}; {os.cpu_count()} processors, which "
+        f"the control plane shares; kernel: {platform.release()}; load average at the start: "
+        f"{load:.1f}; date: {datetime.now(UTC).date()}"
     )
     table = churn_report.table(turns, list(NETWORKS), [setup.name for setup in SETUPS], machine)
     page.show("churn peers", table)
     print(table)
-    return 0
+    return 1 if remaining else 0
 
 
 def _prepare(cluster: Cluster) -> None:
     """Install what must be there before Genie."""
-    install_multus_daemon(cluster)
+    install_multus_daemon(cluster, DEFAULT_NETWORK)
     select_node(cluster)
 
 

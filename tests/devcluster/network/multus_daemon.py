@@ -6,8 +6,10 @@ module; the DaemonSet is omitted, and with it the container and its limit of a t
 which applies to every plugin that the daemon executes.
 
 While the daemon runs, /etc/cni/net.d/00-multus.conf is its file: it writes the file when it starts,
-with the first other configuration of that directory as the default network, and deletes it when it
-ends. A definition without a config means the network of that name in the same directory.
+and deletes it when it ends. As published, it names the default network by the path of its conflist,
+and then this version never releases its addresses (k8snetworkplumbingwg/multus-cni, issue 1449).
+Here the network has its name, which the daemon looks up in the same directory; so it does for a
+definition without a config.
 """
 
 from __future__ import annotations
@@ -38,23 +40,24 @@ _ACCOUNT = "/run/secrets/kubernetes.io/serviceaccount"
 _TIMEOUT = 60.0  # seconds for the daemon to write its file
 
 
-def settings(published: dict[str, Any]) -> dict[str, Any]:
+def settings(published: dict[str, Any], default_network: str) -> dict[str, Any]:
     """Return the daemon's configuration for a host, from that for a container.
 
-    The container has the host's directories below /host, and executes plugins in /hostroot.
+    The container has the host's directories below /host, and executes plugins in /hostroot. What
+    stands here wins over the file that the daemon writes.
     """
     own = {
         key: value.removeprefix("/host") if isinstance(value, str) else value
         for key, value in published.items()
         if key != "chrootDir"
     }
-    return {**own, "confDir": own["cniConfigDir"]}
+    return {**own, "confDir": own["cniConfigDir"], "clusterNetwork": default_network}
 
 
-def install_multus_daemon(cluster: Cluster) -> None:
+def install_multus_daemon(cluster: Cluster, default_network: str) -> None:
     """Prepare every node for the daemon, and add it as a service that does not run yet.
 
-    Raises ClusterError.
+    Pods get *default_network* beside what they select. Raises ClusterError.
     """
     programs = gobuild.build(gobuild.MULTUS)
     text = (programs / "multus-daemonset-thick.yml").read_text()
@@ -72,7 +75,7 @@ def install_multus_daemon(cluster: Cluster) -> None:
             _log_in(cluster, node)
             file = node.path(_SETTINGS)
             file.parent.mkdir(exist_ok=True)
-            file.write_text(json.dumps(settings(published), indent=2) + "\n")
+            file.write_text(json.dumps(settings(published, default_network), indent=2) + "\n")
             variables = {
                 "KUBERNETES_SERVICE_HOST": service,
                 "KUBERNETES_SERVICE_PORT": "443",
