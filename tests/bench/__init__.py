@@ -17,14 +17,14 @@ What is where:
     churn_report   its figures as a table
     cni_setups     switches a node between these three
     pod_loop       creates and deletes pods, and takes their times
-    creation       what admission adds to the creation of a pod
+    creation       what each policy and the webhook add to the creation of a pod
     webhook        what one answer of the webhook costs, beside a webhook in Go
     webhook_server  the processes that are measured for that
     webhook_client  sends them reviews
     debian_python  Python of the image's version, for them
     reviews        the reviews
     client_command  how long kubectl genie takes
-    cluster        the cluster for agent, churn, churn_peers and creation
+    cluster        the cluster of the benchmarks that need a node
     scale          the webhook against the number of nodes, which are simulated
     scale_report   its figures as a table and a chart
     agents         what agents cost the API server

@@ -35,7 +35,9 @@ TEMPLATE = """\
 | {boot > 32 > Genie > slowest pod} \
 | {boot > 32 > Multus, thin, without API server > slowest pod} |
 
-- Creating a pod that names networks takes {creation > added, in pairs > median, ms} ms longer.
+- Creating a pod that names networks takes \
+{creation > added by all > pod with two networks: median} ms longer, \
+creating a plain pod {creation > added by all > plain pod: median} ms.
 - A core answers {webhook > pod that names networks > per processor second} reviews a second, \
 {webhook > pod that names networks > ratio} times as many as a webhook in Go.
 - Agent and reaper have {agent > both > resident, MiB} MiB on a node, and take \

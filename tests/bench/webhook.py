@@ -12,8 +12,6 @@ Our servers run with Python of the image's version (:mod:`tests.bench.debian_pyt
 Times are of the server's processor, so that a busy machine disturbs the ratios little; the latency
 at half load is wall-clock time and is disturbed. The webhook's caches hold 5,000 namespaces and
 5,000 nodes, from a stand-in for the API server.
-
-Then :mod:`tests.bench.creation` measures what is added to a pod's creation on a live cluster.
 """
 
 from __future__ import annotations
@@ -30,11 +28,10 @@ from typing import NamedTuple
 
 import trustme
 
-from tests.bench import creation, debian_python, page
+from tests.bench import debian_python, page
 from tests.bench.reviews import NAMED, VARIED, Load, loads
 from tests.bench.webhook_client import Client, cost, half_load, resident_mib
 from tests.bench.webhook_server import OBJECTS, ours, peer
-from tests.devcluster.commands import ClusterError
 
 CONNECTIONS = 8
 
@@ -148,15 +145,6 @@ def main() -> int:
         "--seconds", type=float, default=2.0, help="length of a round (default: %(default)s)"
     )
     parser.add_argument(
-        "--pairs",
-        type=int,
-        default=300,
-        help="pairs of pod creations on a real cluster, 0 for none (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--name", default="genie-bench", help="name of that cluster (default: %(default)s)"
-    )
-    parser.add_argument(
         "--python",
         help="interpreter of an environment with requirements/dev.txt that runs our servers "
         f"(default: {debian_python.VERSION} of Debian {debian_python.SUITE}, as in the image)",
@@ -172,18 +160,6 @@ def main() -> int:
         figures = Bench(folder, chosen.rounds, chosen.seconds, python).run()
     print(figures)
     page.show("webhook", figures)
-    return creations(chosen.name, chosen.pairs) if chosen.pairs else 0
-
-
-def creations(name: str, pairs: int) -> int:
-    """Measure pod creations on the cluster *name*; return the exit code."""
-    try:
-        figures = creation.measure(name, pairs)
-    except ClusterError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(figures)
-    page.show("creation", figures)
     return 0
 
 

@@ -15,10 +15,10 @@ import pytest
 
 from dispatcher import keys
 from tests.devcluster.helm import PLAIN, render
+from tests.unit.manifests import attached
 from tests.unit.webhook.manifests import conditions
 
 POLICY = "ValidatingAdmissionPolicy"
-EXCLUSION = ("not-host-network", "not-mirror", "not-windows")
 
 
 @functools.cache
@@ -43,8 +43,8 @@ def test_only_where_they_are_attached_do_policies_read_selections() -> None:
     assert after.keys() - before.keys() == {"cni-genie-pod-attachments"}
     assert {name for name in before if before[name] != after[name]} == {
         "cni-genie-binding",
+        "cni-genie-pod-defaults",
         "cni-genie-pod-limits",
-        "cni-genie-pod-networks",
         "cni-genie-pod-networks-immutable",
     }
     for key in keys.SELECTION_KEYS:
@@ -56,8 +56,10 @@ def test_the_exclusion_is_that_of_the_other_policies() -> None:
     every = policies("enforce")
     attachments, networks = every["cni-genie-pod-attachments"], every["cni-genie-pod-networks"]
     assert attachments["matchConstraints"] == networks["matchConstraints"]
-    for name in EXCLUSION:
-        assert conditions(attachments)[name] == conditions(networks)[name]
+    end = " && " + " ".join(attached("object").split())
+    for each in (attachments, networks):
+        [condition] = conditions(each).values()
+        assert condition.endswith(end)
     assert attachments["failurePolicy"] == "Fail"
     assert all(each["message"] for each in attachments["validations"])
     bindings = [
@@ -67,6 +69,14 @@ def test_the_exclusion_is_that_of_the_other_policies() -> None:
         == (f"{POLICY}Binding", "cni-genie-pod-attachments")
     ]
     assert bindings == [["Deny"]]
+
+
+def test_no_pod_pays_for_a_message_that_it_does_not_get() -> None:
+    """As in the other modes (tests/unit/webhook/test_policies.py)."""
+    for name, spec in policies("enforce").items():
+        for each in spec["validations"] if "-pod-" in name else ():
+            text = " ".join(each.get("messageExpression", "").split())
+            assert not text or text.startswith(f"{each['expression']} ? '' : ")
 
 
 @pytest.mark.parametrize("mode", ["observe", "enforce"])

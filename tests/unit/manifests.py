@@ -2,7 +2,8 @@
 
 `GENIE` are the objects of manifests/genie.yaml, the chart rendered with its defaults; that it is
 the chart is held by tests/cluster/test_chart.py. Templates that the defaults leave out are read by
-`template`, if their only actions are a condition around the file and the release's namespace.
+`template`, if their only actions are a condition around the file, the release's namespace, and the
+pods that Genie attaches.
 """
 
 from __future__ import annotations
@@ -38,10 +39,18 @@ def component(*names: str) -> list[dict[str, Any]]:
     ]
 
 
+def attached(variable: str) -> str:
+    """Return the expression of the pods that Genie attaches, for the pod in *variable*."""
+    helpers = (CHART / "templates" / "_helpers.tpl").read_text()
+    start = '{{- define "genie.attached" -}}\n'
+    return helpers.partition(start)[2].partition("\n{{- end -}}")[0].replace("{{ . }}", variable)
+
+
 def template(path: Path) -> list[dict[str, Any]]:
     """Return the objects of a simple template. Raises ValueError for any other action in it."""
     text = path.read_text().replace("{{ .Release.Namespace }}", NAMESPACE)
+    text = re.sub(r'\{\{ include "genie.attached" "(\w+)" \}\}', lambda m: attached(m[1]), text)
     text = re.sub(r"\A\{\{- if [^}]+ \}\}\n(.*)\{\{- end \}\}\n\Z", r"\1", text, flags=re.DOTALL)
     if "{{" in text:
-        raise ValueError(f"{path} has other actions than a condition and the namespace")
+        raise ValueError(f"{path} has other actions than this function knows")
     return [each for each in yaml.safe_load_all(text) if each]

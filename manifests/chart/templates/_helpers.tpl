@@ -49,6 +49,18 @@ GENIE_PROBE_PORT: "10080"
 {{- end }}
 {{- end -}}
 
+{{/*
+Whether Genie attaches the pod in this variable, in CEL. It does not attach pods on the node's network,
+static pods' mirrors, and pods for Windows. Webhook and policies share this: what the one does not see,
+the other must not refuse.
+*/}}
+{{- define "genie.attached" -}}
+!{{ . }}.spec.?hostNetwork.orValue(false)
+      && !{{ . }}.metadata.?annotations[?'kubernetes.io/config.mirror'].hasValue()
+      && {{ . }}.spec.?os.?name.orValue('') != 'windows'
+      && {{ . }}.spec.?nodeSelector[?'kubernetes.io/os'].orValue('') != 'windows'
+{{- end -}}
+
 {{/* The Secret with the certificate's files; empty where Genie manages its own. */}}
 {{- define "genie.certificateSecret" -}}
 {{- if eq .Values.certificates "cert-manager" -}}

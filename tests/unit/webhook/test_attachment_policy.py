@@ -57,7 +57,8 @@ def test_its_limits_are_those_of_the_grammars() -> None:
 def test_its_keys_are_those_that_select_definitions() -> None:
     """And the annotation of the webhook, without which a forged one would pass."""
     selecting = ", ".join(f"'{key}'" for key in keys.SELECTION_KEYS)
-    assert f"[{selecting}, '{keys.ATTACHMENTS}'].exists(" in expression("selects-definitions")
+    sent = re.findall(r"'([^']+)' in object\.metadata", expression("selects-definitions"))
+    assert sent == [*keys.SELECTION_KEYS, keys.ATTACHMENTS]
     assert expression("selections").startswith(f"[{selecting}].filter(")
 
 

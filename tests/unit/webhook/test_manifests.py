@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dispatcher import keys
-from tests.unit.manifests import MANIFESTS
+from tests.unit.manifests import MANIFESTS, attached
 from tests.unit.webhook.manifests import (
     BINDINGS,
     ENTRIES,
@@ -64,21 +64,26 @@ def for_pods() -> list[dict[str, Any]]:
     return entries + policies_on_pods()
 
 
+def excludes(item: dict[str, Any]) -> bool:
+    """Return whether a condition holds only for pods that Genie attaches."""
+    shared = " ".join(attached("object").split())
+    for text in conditions(item).values():
+        before, found, after = text.replace("oldObject", "object").partition(shared)
+        for _ in range(before.count("(")):
+            before = re.sub(r"\([^()]*\)", "", before)
+        if found and not after and (not before or before.endswith(" && ")) and "||" not in before:
+            return True
+    return False
+
+
 def test_one_exclusion_is_shared_by_webhook_and_policies() -> None:
     """What the one does not see, the other does not refuse."""
-    shared = {"not-host-network", "not-mirror", "not-windows"}
-    seen = {
-        name: {
-            text.replace("oldObject", "object")
-            for one in for_pods()
-            for key, text in conditions(one).items()
-            if key == name
-        }
-        for name in shared
-    }
-    assert all(len(texts) == 1 for texts in seen.values())
-    assert all(shared <= set(conditions(one)) for one in for_pods())
-    assert keys.MIRROR in next(iter(seen["not-mirror"]))
+    assert f"?annotations[?'{keys.MIRROR}']" in attached("object")
+    assert all(excludes(each) for each in for_pods())
+    assert not excludes({"matchConditions": [{"name": "a", "expression": "true"}]})
+    for part in ("true || false", "(true) || (false || true)"):
+        weaker = {"name": "a", "expression": f"{part} && {attached('object')}"}
+        assert not excludes({"matchConditions": [weaker]})
 
 
 def test_the_excluded_namespaces_are_the_same_everywhere() -> None:
@@ -96,7 +101,10 @@ def test_the_excluded_namespaces_are_the_same_everywhere() -> None:
 
 def test_ignored_keys_are_those_that_the_webhook_warns_of() -> None:
     """A key in one list and not in the other would be a call without a warning."""
-    for name in ("pods", "templates", "cronjobs"):
+    sent = conditions(ENTRIES["pods.cni-genie.io"])["names-networks"]
+    searched = re.findall(r"'([^']+)' in object\.metadata\.annotations", sent)
+    assert searched == [keys.ANNOTATION, *ignored_keys.IGNORED_ON_PODS]
+    for name in ("templates", "cronjobs"):
         condition = conditions(ENTRIES[f"{name}.cni-genie.io"])["names-networks"]
         assert listed(ignored_keys.IGNORED_ON_PODS) in condition
     namespace = conditions(ENTRIES["namespaces.cni-genie.io"])["ours-changed"]

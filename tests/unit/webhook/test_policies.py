@@ -48,6 +48,8 @@ def test_the_policys_limits_are_the_grammars() -> None:
 
 
 LIMITS = "cni-genie-pod-limits"
+VALIDATION = ("expression", "messageExpression")
+NEW_PODS = ("pods", "defaults")
 
 
 def cluster_limits() -> dict[str, str]:
@@ -249,6 +251,31 @@ def test_policies_are_closed_and_have_no_parameters() -> None:
         one["metadata"]["name"] for one in POLICIES
     }
     assert all(one["spec"]["validationActions"] == ["Deny"] for one in bindings)
+
+
+def test_no_pod_pays_for_a_message_that_it_does_not_get() -> None:
+    """The API server evaluates each messageExpression, also where the rule holds."""
+    for one in policies_on_pods():
+        for each in one.get("validations", ()):
+            rule, text = (" ".join(each.get(key, "").split()) for key in VALIDATION)
+            assert not text or text.startswith(f"{rule} ? '' : ")
+
+
+def test_each_policy_on_new_pods_has_one_condition() -> None:
+    """Of several the API server evaluates all, for every pod."""
+    for one in [*policies_on_pods(), *(ENTRIES[f"{name}.cni-genie.io"] for name in NEW_PODS)]:
+        rules = one["rules"] if "rules" in one else one["matchConstraints"]["resourceRules"]
+        if "CREATE" in rules[0]["operations"]:
+            assert len(one["matchConditions"]) == 1
+
+
+def test_each_new_pod_is_held_by_one_of_two_policies() -> None:
+    """That of pods with networks, or that of pods without: they differ in one character."""
+    [names] = conditions(policy("cni-genie-pod-networks")).values()
+    [names_none] = conditions(policy("cni-genie-pod-defaults")).values()
+    value = "object.metadata.?annotations[?'cni'].orValue('')"
+    assert names.startswith(f"{value} != '' && ")
+    assert names_none == names.replace("!= ''", "== ''", 1)
 
 
 def test_the_two_ways_to_add_affinity_without_a_webhook_are_one() -> None:
