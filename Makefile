@@ -90,7 +90,7 @@ bench: venv  ## measure; write the figures of docs/performance.md; run long test
 	@$(RUN) -m tests.bench.client_command
 	@$(RUN) -m tests.bench.scale
 	@$(RUN) -m tests.bench.agents
-	@$(RUN) -m pytest --full -m repeats tests
+	@$(RUN) -m tests.bench.repetitions
 
 soak: venv  ## kill everything at random for an hour while pods come and go (root; MINUTES=60)
 	@$(RUN) -m tests.bench.soak $(if $(MINUTES),--minutes '$(MINUTES)')

@@ -5,13 +5,15 @@ Properties are tested with the same examples in every run, so a failure is cause
 the machine may be busy.
 
 Tests marked ``repeats`` run a matrix or a repetition: in a short form in ``make test``, in full in
-``make bench`` (``pytest --full -m repeats``).
+``make bench`` (``pytest --full -m repeats``). By :func:`counted` they say what they have
+repeated, for docs/performance.md (:mod:`tests.bench.repetitions`).
 
 A run ends with a table of the files that took longest.
 """
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
@@ -19,8 +21,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests import predecessor as of_history
+from tests.bench.repetitions import COUNTED
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 MAX_FILES = 25
@@ -71,6 +75,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def full(request: pytest.FixtureRequest) -> bool:
     """Return whether a test that is marked `repeats` runs in its full length."""
     return bool(request.config.getoption("--full"))
+
+
+@pytest.fixture
+def counted(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Return what a test calls with what it has repeated, such as ``100 pods attached``."""
+    return functools.partial(record_property, COUNTED)
 
 
 @pytest.fixture(scope="session")

@@ -31,6 +31,7 @@ What is where:
     agent_process  a real agent of a simulated node
     api_observer   what agents ask the API server, and what others wait for
     process_cost   processor time and memory of a process
+    repetitions    the tests marked repeats, in full length
     soak           an hour of pods while everything is killed at random
     svg            draw the charts
     page           write a benchmark's part of docs/performance.md

@@ -35,7 +35,7 @@ from tests.cluster.support.pods import wait_until_ready
 from tests.devcluster.commands import run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from tests.devcluster.cluster import Cluster
     from tests.devcluster.node.node import Node
@@ -228,11 +228,12 @@ AT_ONCE = 10
 @pytest.mark.repeats
 @pytest.mark.usefixtures("node")
 def test_a_definition_may_come_with_its_pod(
-    cluster: Cluster, namespace: str, *, full: bool
+    cluster: Cluster, namespace: str, counted: Callable[[str], None], *, full: bool
 ) -> None:
     """In one `kubectl apply`; each of ten pods has a definition of its own."""
     names = [f"web-{number}" for number in range(AT_ONCE)]
-    for attempt in range(FULL_ROUNDS if full else ROUNDS):
+    rounds = FULL_ROUNDS if full else ROUNDS
+    for attempt in range(rounds):
         objects = []
         for number, name in enumerate(names):
             own = f"{name}-{attempt}"
@@ -245,6 +246,8 @@ def test_a_definition_may_come_with_its_pod(
         found = [bridges(cluster, name, namespace)["net1"] for name in names]
         assert found == [f"race{number}" for number in range(AT_ONCE)], f"attempt {attempt}"
         delete(cluster, namespace, *names)
+    pods = rounds * AT_ONCE
+    counted(f"{pods} of {pods} pods attached")
 
 
 def test_add_and_del_make_no_request(cluster: Cluster, node: Node, namespace: str) -> None:

@@ -18,7 +18,7 @@ from tests.node.calls import wait_for
 from tests.node.products import default_routes, install_product
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from tests.node.harness import Node
     from tests.node.namespaces import Container
@@ -79,7 +79,7 @@ def test_the_short_form_has_every_pair_of_behaviours_at_every_two_places() -> No
 @pytest.mark.repeats
 @pytest.mark.parametrize("families", FAMILIES.values(), ids=FAMILIES)
 def test_the_default_routes_are_those_of_the_primary_alone(
-    node: Node, families: list[int], *, full: bool
+    node: Node, families: list[int], counted: Callable[[str], None], *, full: bool
 ) -> None:
     """With any networks that add, refuse, skip, replace or bring no default route, in any order."""
     places = range(4)
@@ -104,6 +104,7 @@ def test_the_default_routes_are_those_of_the_primary_alone(
     assert not faults, f"{len(faults)} of {len(cases)}: {faults[:5]}"
     left = node.left(*pods)
     assert (left.links, any(left.addresses.values()), left.state) == ([], False, [])
+    counted(f"{len(cases)} combinations of networks")
 
 
 def _attach(node: Node, pod: Container, case: Case, expected: dict[str, str]) -> str:

@@ -20,7 +20,7 @@ from tests.node.calls import DIE
 from tests.node.definitions import asks, define, permit, permit_copies, sync
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.node.harness import Left, Node
     from tests.node.namespaces import Container
@@ -283,7 +283,9 @@ INSTANTS, FULL_INSTANTS = 10, 100
 
 
 @pytest.mark.repeats
-def test_killed_while_two_definitions_are_attached(definitions: Node, *, full: bool) -> None:
+def test_killed_while_two_definitions_are_attached(
+    definitions: Node, counted: Callable[[str], None], *, full: bool
+) -> None:
     """Before ten of the effects of ADD, with --full before each; DEL releases everything."""
     node = definitions
     pod = node.container("pod")
@@ -302,10 +304,13 @@ def test_killed_while_two_definitions_are_attached(definitions: Node, *, full: b
         killed += 1
         step += 1 if full else 3
     assert killed >= INSTANTS, f"the call had {step} effects, {time.monotonic() - start:.0f} s"
+    counted(f"killed before {killed} effects, nothing left")
 
 
 @pytest.mark.repeats
-def test_killed_at_random_instants_of_two_definitions(definitions: Node, *, full: bool) -> None:
+def test_killed_at_random_instants_of_two_definitions(
+    definitions: Node, counted: Callable[[str], None], *, full: bool
+) -> None:
     """Also while a delegate runs, which then goes on: ten times, with --full a hundred."""
     node = definitions
     pod = node.container("pod")
@@ -325,3 +330,4 @@ def test_killed_at_random_instants_of_two_definitions(definitions: Node, *, full
         longest *= 1.1 if is_killed else 0.8  # the machine may be faster than it was
         node.delete(pod, **given).succeeded()
         assert _left(node, pod) == before, f"kill {killed}, seed {seed}"
+    counted(f"killed at {killed} instants, nothing left")

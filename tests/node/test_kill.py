@@ -222,7 +222,9 @@ def _kill_at_random(node: Node, pod: Container, chance: random.Random, longest: 
 
 
 @pytest.mark.repeats
-def test_killed_at_random_instants(node: Node, *, full: bool) -> None:
+def test_killed_at_random_instants(
+    node: Node, counted: Callable[[str], None], *, full: bool
+) -> None:
     """DEL follows, sometimes after a second ADD; no address, interface or record remains."""
     kills = FULL_KILLS if full else KILLS
     _neighbour(node)
@@ -247,6 +249,7 @@ def test_killed_at_random_instants(node: Node, *, full: bool) -> None:
         killed = sum(threads.map(work, range(THREADS)))
     assert node.left(*pods) == before, f"seed {seed}"
     assert killed > kills / 3, "most calls had ended before they were killed"
+    counted(f"killed at {killed} instants, nothing left")
 
 
 def test_the_runtime_may_end_before_it_reads_the_answer(node: Node) -> None:
