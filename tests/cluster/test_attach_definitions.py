@@ -7,7 +7,9 @@ of its pods.
 from __future__ import annotations
 
 import json
+import random
 import sys
+import time
 from collections import Counter
 from functools import partial
 from types import MappingProxyType
@@ -248,6 +250,43 @@ def test_a_definition_may_come_with_its_pod(
         delete(cluster, namespace, *names)
     pods = rounds * AT_ONCE
     counted(f"{pods} of {pods} pods attached")
+
+
+KILLS, FULL_KILLS = 10, 100
+
+
+@pytest.mark.repeats
+def test_killed_during_add_of_two_definitions(
+    cluster: Cluster, node: Node, namespace: str, counted: Callable[[str], None], *, full: bool
+) -> None:
+    """With `kill -9`, at random instants; the DEL of the container runtime releases everything."""
+    apply(
+        cluster,
+        definition(namespace, "blue", bridge("blue0", 77)),
+        definition(namespace, "red", bridge("red0", 78)),
+        namespace=namespace,
+    )
+    names = [f"{namespace}/{name}" for name in ("blue", "red")]
+    copies = [copy_of(node, *name.split("/")) for name in names]
+    cluster.wait_for(lambda: all(copy.exists() for copy in copies), 30, "the copies")
+    hashes = [json.loads(copy.read_text())["hash"] for copy in copies]
+    permitted = ",".join(map(":".join, zip(names, hashes, strict=True)))
+    annotations = {keys.NETWORKS: ",".join(names), keys.ATTACHMENTS: permitted}
+
+    before, seed = set(node.records()), time.time_ns()
+    chance = random.Random(seed)  # noqa: S311 - instants
+    longest, calls, killed = 0.5, 0, 0
+    with sandboxes.no_kubelet(cluster, node):
+        while killed < (FULL_KILLS if full else KILLS):
+            calls += 1
+            instant = chance.uniform(0, longest)
+            is_killed = sandboxes.run_and_kill(node, f"killed-{calls}", annotations, instant)
+            killed += is_killed
+            longest *= 1.1 if is_killed else 0.8  # the machine may be faster than it was
+    assert remaining_leftovers(node) == {}, f"seed {seed}"
+    assert held(node) == [], f"seed {seed}"
+    assert set(node.records()) <= before, f"seed {seed}"
+    counted(f"killed at {killed} instants, nothing left")
 
 
 def test_add_and_del_make_no_request(cluster: Cluster, node: Node, namespace: str) -> None:

@@ -232,20 +232,6 @@ def slow(node: Node, networks: Callable[..., None]) -> Iterator[Node]:
     node.run(["rm", "-f", SLOW, SLOW_MAY_END])
 
 
-@contextlib.contextmanager
-def no_kubelet(cluster: Cluster, node: Node) -> Iterator[None]:
-    """Stop the kubelet, which would remove sandboxes that are not in the API."""
-    node.stop("kubelet")
-    try:
-        yield
-    finally:
-        node.start("kubelet")
-        ready = ("wait", "--for=condition=Ready", f"node/{NODE}", "--timeout=10s")
-        cluster.wait_for(
-            lambda: cluster.kubectl(*ready, check=False).returncode == 0, 120, "the node"
-        )
-
-
 @pytest.mark.repeats
 def test_running_sandboxes_keep_their_networks_after_the_runtime_was_killed(
     cluster: Cluster, slow: Node, networks: Callable[..., None], container: str, *, full: bool
@@ -257,7 +243,7 @@ def test_running_sandboxes_keep_their_networks_after_the_runtime_was_killed(
     """
     node = slow
     networks("living")  # without masquerading, which would take long
-    with no_kubelet(cluster, node):
+    with sandboxes.no_kubelet(cluster, node):
         count = FULL_LIVING if full else LIVING
         names = [f"living-{number}" for number in range(count)]
         living = sandboxes.run_many(node, names, "living")

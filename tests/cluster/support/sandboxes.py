@@ -10,14 +10,20 @@ cri-api's api.proto.
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dispatcher.reaper import cri
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
+    from tests.devcluster.cluster import Cluster
     from tests.devcluster.node.node import Node
 
 RUN = "/runtime.v1.RuntimeService/RunPodSandbox"
@@ -28,6 +34,20 @@ SOCKET = "/run/containerd/containerd.sock"
 AT_ONCE = 4
 SECONDS = 120.0
 """Deadline of one request, in seconds; on a busy machine all of them compete."""
+
+
+@contextlib.contextmanager
+def no_kubelet(cluster: Cluster, node: Node) -> Iterator[None]:
+    """Stop the kubelet, which would remove sandboxes that are not in the API."""
+    node.stop("kubelet")
+    try:
+        yield
+    finally:
+        node.start("kubelet")
+        ready = ("wait", "--for=condition=Ready", f"node/{node.name}", "--timeout=10s")
+        cluster.wait_for(
+            lambda: cluster.kubectl(*ready, check=False).returncode == 0, 120, "the node"
+        )
 
 
 def describe(node: Node) -> str:
@@ -46,6 +66,40 @@ def run(node: Node, name: str, annotations: Mapping[str, str] | str) -> str:
     answer = cri.call(node.path(SOCKET), RUN, request(node, name, annotations), seconds=SECONDS)
     [sandbox] = [value for number, value in cri.fields(answer) if number == 1]
     return sandbox.decode()
+
+
+def run_and_kill(node: Node, name: str, annotations: Mapping[str, str], seconds: float) -> bool:
+    """Create a sandbox; kill the plugin with SIGKILL *seconds* after its ADD has begun.
+
+    Return whether that came before the end of the ADD. Otherwise the sandbox is removed again.
+    """
+    with ThreadPoolExecutor(1) as executor:
+        created = executor.submit(run, node, name, annotations)
+        plugin = _begun_add(node)
+        time.sleep(seconds)  # the instant, not a wait for something
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(plugin, signal.SIGKILL)
+        os.close(plugin)
+        try:
+            sandbox = created.result()
+        except cri.CRIError:
+            return True
+    end_many(node, [sandbox])
+    return False
+
+
+def _begun_add(node: Node) -> int:
+    """Wait until the runtime calls the plugin for an ADD; return a descriptor of the process."""
+    threads = Path(f"/proc/{node.services['containerd'].pid()}/task")
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        for thread in threads.iterdir():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # either may end
+                for child in (thread / "children").read_text().split():
+                    variables = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
+                    if {b"CNI_COMMAND=ADD", b"CNI_IFNAME=eth0"} <= set(variables):
+                        return os.pidfd_open(int(child))
+    raise TimeoutError("the runtime has called no ADD")
 
 
 def run_many(node: Node, names: list[str], networks: str) -> list[str]:
