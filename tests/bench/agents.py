@@ -41,6 +41,7 @@ from tests.devcluster.build import gobuild
 from tests.devcluster.cluster import ONE_NODE, Cluster
 from tests.devcluster.commands import ClusterError, step
 from tests.devcluster.genie import NAMESPACE, install_genie
+from tests.devcluster.interrupts import as_interrupts
 from tests.devcluster.kwok import maintained_nodes, simulated_node
 
 if TYPE_CHECKING:
@@ -88,8 +89,9 @@ def main() -> int:
 
     cluster = None
     try:
-        cluster = Cluster.up(chosen.name, ONE_NODE)
-        figures = _measure(cluster, chosen.agents, chosen.definitions, chosen.seconds)
+        with as_interrupts():  # SIGTERM, too, ends the agents
+            cluster = Cluster.up(chosen.name, ONE_NODE)
+            figures = _measure(cluster, chosen.agents, chosen.definitions, chosen.seconds)
     except ClusterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -38,6 +38,7 @@ from tests.cluster.support.definitions import CRD, OBSERVE, definition
 from tests.devcluster.cluster import ONE_NODE, Cluster
 from tests.devcluster.commands import ClusterError, log_progress, step
 from tests.devcluster.genie import install_genie
+from tests.devcluster.interrupts import as_interrupts
 from tests.devcluster.kwok import LEASE_SECONDS, maintained_nodes, simulated_node
 
 if TYPE_CHECKING:
@@ -85,29 +86,32 @@ def main() -> int:
 
     steps: list[Step] = []
     error = _measure_all(chosen.name, sorted(chosen.nodes), chosen.pods, steps)
-    if error is not None:
+    if error:
         print(f"error: {error}", file=sys.stderr)
     if steps:  # a later one may have failed
         setup = _setup(chosen.pods)
         scale_report.write(steps, setup)
         print(scale_report.table(steps, setup))
-    return 0 if error is None else 1
+    return 1 if error else 0
 
 
-def _measure_all(name: str, sizes: list[int], pods: int, steps: list[Step]) -> Exception | None:
-    """Add what was measured to *steps*; return the error that ended it."""
+def _measure_all(name: str, sizes: list[int], pods: int, steps: list[Step]) -> str:
+    """Add what was measured to *steps*; return what ended it early, or ""."""
     cluster = None
-    try:
-        cluster = Cluster.up(name, ONE_NODE)
-        for figures in _measure(cluster, sizes, pods):
-            log_progress(scale_report.row(figures))
-            steps.append(figures)
-    except (ClusterError, KubeError) as error:
-        return error
-    finally:
-        if cluster is not None:
-            cluster.down()
-    return None
+    with as_interrupts():
+        try:
+            cluster = Cluster.up(name, ONE_NODE)
+            for figures in _measure(cluster, sizes, pods):
+                log_progress(scale_report.row(figures))
+                steps.append(figures)
+        except (ClusterError, KubeError) as error:
+            return str(error)
+        except KeyboardInterrupt:
+            return "interrupted"
+        finally:
+            if cluster is not None:
+                cluster.down()
+    return ""
 
 
 def _setup(pods: int) -> list[str]:
