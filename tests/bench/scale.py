@@ -24,6 +24,7 @@ import statistics
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from dispatcher import keys
@@ -134,7 +135,7 @@ def _measure(cluster: Cluster, sizes: list[int], pods: int) -> Iterator[Step]:
     with maintained_nodes(cluster):
         with step(f"{NAMESPACES} namespaces and {DEFINITIONS} definitions"):
             _each(lambda number: _create_space(kube, number), range(NAMESPACES))
-        for before, count in zip([0, *sizes], sizes, strict=False):
+        for number, (before, count) in enumerate(pairwise([0, *sizes])):
             with step(f"{count} nodes"):
                 _each(
                     lambda number: kube.create("/api/v1/nodes", _node(number)), range(before, count)
@@ -142,7 +143,8 @@ def _measure(cluster: Cluster, sizes: list[int], pods: int) -> Iterator[Step]:
                 _wait_for_nodes(cluster, kube, count)
                 time.sleep(REST)
             with step(f"{count} nodes: measuring"):
-                figures = _measure_step(cluster, kube, count, pods)
+                value = "true" if number % 2 else "false"  # each step changes all nodes
+                figures = _measure_step(cluster, kube, count, pods, value)
             yield figures
 
 
@@ -184,7 +186,7 @@ def _wait_for_nodes(cluster: Cluster, kube: Kube, count: int) -> None:
     cluster.wait_for(are_ready, WAIT, f"{count} simulated nodes to be Ready")
 
 
-def _measure_step(cluster: Cluster, kube: Kube, nodes: int, pods: int) -> Step:
+def _measure_step(cluster: Cluster, kube: Kube, nodes: int, pods: int, value: str) -> Step:
     processes = _webhook_processes(cluster)
 
     def used() -> float:
@@ -209,7 +211,7 @@ def _measure_step(cluster: Cluster, kube: Kube, nodes: int, pods: int) -> Step:
         Latencies([*created.values()]),
         milliseconds,
         _seconds_to_decision(kube),
-        _roll_out(kube, nodes, used),
+        _roll_out(kube, nodes, used, value),
     )
 
 
@@ -231,13 +233,13 @@ def _create_pods(kube: Kube, count: int) -> dict[str, float]:
         return dict(pool.map(create, range(count)))
 
 
-def _roll_out(kube: Kube, nodes: int, used: Callable[[], float]) -> Rollout:
-    """Change a label of every node, to another value in each step."""
-    value = {keys.network_label(_ROLLED_OUT): "true" if nodes % 2 else f"of-{nodes}"}
+def _roll_out(kube: Kube, nodes: int, used: Callable[[], float], value: str) -> Rollout:
+    """Give a label of every node the *value*, as agents do with a new network."""
 
     def change(number: int) -> None:
         path = f"/api/v1/nodes/{_node_name(number)}"
-        kube.patch(path, {"metadata": {"labels": value}}, MERGE_PATCH)
+        labels = {keys.network_label(_ROLLED_OUT): value}
+        kube.patch(path, {"metadata": {"labels": labels}}, MERGE_PATCH)
 
     before, begun = used(), time.monotonic()
     with pod_creations(kube, "bench-0", "net3,net7@data", 0.02) as creations:
