@@ -45,6 +45,7 @@ from tests.cluster.support.churn import (
 from tests.cluster.support.pods import create_namespace, pod_manifest
 from tests.devcluster.commands import ClusterError, step
 from tests.devcluster.genie import DEFAULT_NETWORK, NAMESPACE, wait_until_working
+from tests.devcluster.processes import kill, start_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -244,19 +245,18 @@ def _kill(
     while not stopping.wait(rng.uniform(LEAST_PAUSE, longest_pause)):
         target = rng.choice([*GENIE, *HOST])
         if target in daemons:
-            _kill_daemon(cluster, daemons[target])
+            _kill_daemon(daemons[target])
             (cluster.control_plane if target == "kube-apiserver" else node).start(target)
         elif not _kill_container(cluster, target, rng):
             continue
         figures.kills[target] += 1
 
 
-def _kill_daemon(cluster: Cluster, daemon: Daemon) -> None:
+def _kill_daemon(daemon: Daemon) -> None:
     """Kill a daemon that the cluster tool started, and wait until it has ended."""
     pid = daemon.pid()
-    if pid is not None:
-        os.kill(pid, signal.SIGKILL)
-    cluster.wait_for(lambda: daemon.pid() is None, PATIENCE, f"{daemon.name} to end")
+    if pid is not None and (started := start_time(pid)) is not None:
+        kill({pid: started})
 
 
 def _kill_container(cluster: Cluster, name: str, rng: random.Random) -> bool:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from tests.devcluster.commands import ClusterError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 _START_TIME_FIELD = 19  # of /proc/PID/stat, counted after the command's closing parenthesis
 _TERM_TIMEOUT = 10.0  # seconds between SIGTERM and SIGKILL
@@ -43,6 +43,19 @@ def end(processes: Mapping[int, int], patience: float = _TERM_TIMEOUT) -> None:
     `processes` maps ids to start times. An id that belongs to another process now is left alone.
     Raises ClusterError when a process still exists a minute after SIGKILL.
     """
+    _signal(processes, ((signal.SIGTERM, patience), (signal.SIGKILL, _KILL_TIMEOUT)))
+
+
+def kill(processes: Mapping[int, int]) -> None:
+    """End processes with SIGKILL alone, and wait until their last thread has ended; see `end`.
+
+    Before that, a process may look like a zombie and still hold its ports.
+    """
+    _signal(processes, ((signal.SIGKILL, _KILL_TIMEOUT),))
+
+
+def _signal(processes: Mapping[int, int], signals: Iterable[tuple[signal.Signals, float]]) -> None:
+    """Send each signal to what still runs, and wait so many seconds."""
     handles: dict[int, int] = {}  # pidfd -> pid
     try:
         for pid, started in processes.items():
@@ -54,7 +67,7 @@ def end(processes: Mapping[int, int], patience: float = _TERM_TIMEOUT) -> None:
                 ):  # checked after opening the pidfd, which cannot be reused
                     os.close(handle)
                     del handles[handle]
-        for number, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, _KILL_TIMEOUT)):
+        for number, seconds in signals:
             for handle in handles:
                 with contextlib.suppress(ProcessLookupError):
                     signal.pidfd_send_signal(handle, number)

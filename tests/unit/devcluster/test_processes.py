@@ -1,12 +1,14 @@
 import os
+import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.devcluster.commands import ClusterError
-from tests.devcluster.processes import Daemon, end, start_time
+from tests.devcluster.processes import Daemon, end, kill, start_time
 
 
 @pytest.fixture
@@ -85,6 +87,29 @@ def test_a_record_that_a_crash_cut_short_means_not_running(daemon: Daemon, conte
     daemon.record.parent.mkdir()
     daemon.record.write_text(content)
     assert daemon.pid() is None
+
+
+_LISTENER = """
+import socket, sys, threading, time
+listener = socket.create_server(("127.0.0.1", 0))
+for _ in range(50):
+    threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+print(listener.getsockname()[1], flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_killed_process_has_given_its_port_back() -> None:
+    """Its first thread may have ended before the others, which still hold the port."""
+    command = [sys.executable, "-c", _LISTENER]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        port = int(process.stdout.readline())
+        started = start_time(process.pid)
+        assert started is not None
+        kill({process.pid: started})
+        with socket.create_server(("127.0.0.1", port)):
+            assert start_time(process.pid) is None
 
 
 def test_a_process_that_ignores_sigterm_is_killed() -> None:
