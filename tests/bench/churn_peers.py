@@ -3,9 +3,9 @@
 In each round the same node serves the same pods in turn without Genie, with Genie, and with Multus
 and its daemon (:mod:`tests.bench.cni_setups`), in an order that changes. The pods of a turn run in
 a closed loop (:mod:`tests.bench.pod_loop`). They differ in the annotations that select their
-networks, and in nothing else. A first, short round fills caches and does not count. In each turn
-one pod is checked on the node: it has its networks, and got them in the way that is measured. At
-the end the node is searched for what ended pods have left.
+networks, and in nothing else. Before each loop, two pods fill caches and do not count. One of them
+is checked on the node: it has its networks, and got them in the way that is measured. At the end
+the node is searched for what ended pods have left.
 
 Reported are medians of the rounds. Ratios are medians of each round's own ratio, since one round
 sees the same machine. Writes its part of docs/performance.md.
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 
 SETUPS: list[Setup] = [NoGenie(), Genie(), Multus()]
 WARM_UP = 2
-"""Pods of each turn in the first round, which does not count."""
+"""Pods before each loop that do not count."""
 
 REST = 2.0
 """Seconds after a switch, in which the runtime reads its configuration and daemons come to rest."""
@@ -106,17 +106,15 @@ def _measure(cluster: Cluster, rounds: int, pods: int, at_once: int) -> Turns:
 
     turns: Turns = {}
     order = list(SETUPS)
-    for number in range(rounds + 1):
+    for number in range(1, rounds + 1):
         order.append(order.pop(0))
-        count = pods if number else WARM_UP
-        with step(f"round {number} of {rounds}: {count} pods in each turn"):
+        with step(f"round {number} of {rounds}"):
             for setup in order:
                 with setup.active(cluster):
                     time.sleep(REST)
                     for workload in setup.annotations:
-                        one = _turn(cluster, setup, workload, count, at_once)
-                        if number:
-                            turns.setdefault((workload, setup.name), []).append(one)
+                        one = _turn(cluster, setup, workload, pods, at_once)
+                        turns.setdefault((workload, setup.name), []).append(one)
     return turns
 
 
@@ -136,9 +134,11 @@ def _create_objects(cluster: Cluster) -> None:
 def _turn(cluster: Cluster, setup: Setup, workload: str, count: int, at_once: int) -> Turn:
     annotations = {"annotations": dict(setup.annotations[workload])}
     pods = [pod_manifest(f"bench-{number}", None, **annotations) for number in range(count)]
+    kube = api(cluster)
     check = functools.partial(check_pod, cluster, setup, workload)
-    loop = PodLoop(api(cluster), setup.space, pods, check)
+    PodLoop(kube, setup.space, pods[:WARM_UP], check).run(at_once)
 
+    loop = PodLoop(kube, setup.space, pods)
     before = cost(cluster, setup)
     loop.run(at_once)
     used = map(operator.sub, cost(cluster, setup), before)

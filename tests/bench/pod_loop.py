@@ -30,7 +30,7 @@ class PodLoop:
         kube: KubeClient,
         namespace: str,
         pods: Sequence[dict[str, Any]],
-        check_first: Callable[[dict[str, Any]], None],
+        check_first: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         self.ready: dict[str, float] = {}
         """By pod: seconds from before the request that creates it to the event that it is Ready."""
@@ -81,7 +81,7 @@ class PodLoop:
             self._remaining.remove(name)
             self._create(1)
         elif name not in self.ready and is_ready(pod):
-            if not self.ready:
+            if self._check_first and not self.ready:
                 self._check_first(pod)
             self.ready[name] = now - self._started[name]
             self._kube.delete(f"{self._path}/{name}")
