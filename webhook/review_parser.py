@@ -1,9 +1,9 @@
 """Parse an AdmissionReview ``admission.k8s.io/v1``: of its fields only those that the rules read.
 
 A pod has hundreds of fields, and the rules read a dozen. msgspec decodes the fields of the types
-below and passes over all others without creating objects; they must be well-formed JSON. Unknown
-fields are ignored, as Kubernetes' API conventions require, and of a key that is there twice the
-last one counts.
+below and passes over all others without creating objects; they must be well-formed JSON, nested no
+deeper than the interpreter's limit of recursion. Unknown fields are ignored, as Kubernetes' API
+conventions require, and of a key that is there twice the last one counts.
 
 The types say what is read, not what is valid: in the place of an object there may be any other
 value. Whoever reads a field checks its type and refuses with the field's name.
