@@ -21,7 +21,7 @@ What is where:
     webhook        what one answer of the webhook costs, beside a webhook in Go
     webhook_server  the processes that are measured for that
     webhook_client  sends them reviews
-    debian_python  Python of the image's version, for them
+    debian_python  Python of the image's version, for them and the plugin
     reviews        the reviews
     client_command  how long kubectl genie takes
     cluster        the cluster of the benchmarks that need a node

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import plugin_report, startup
+from tests.bench import debian_python, plugin_report, startup
 from tests.bench.plugin import BY_SYSTEM, GENIE, measure
 from tests.devcluster.build import gobuild
 
@@ -34,10 +34,12 @@ def main() -> int:
         return subprocess.run([*alone, *again, "--inside", str(plugins)], check=False).returncode
     with tempfile.TemporaryDirectory(prefix="genie-bench-built-") as made:
         launchers = {
-            GENIE: startup.installed(Path(made)).launcher,
+            GENIE: startup.installed(Path(made), debian_python.command()).launcher,
             BY_SYSTEM: startup.built(Path(made) / "own"),
         }
         figures = measure(launchers, chosen.inside, chosen.pairs)
+    python = f"Python {debian_python.VERSION} of Debian {debian_python.SUITE}"
+    figures.machine["plugin's interpreter"] = f"{python}, as in the image"
     plugin_report.write(figures)
     print(plugin_report.table(figures))
     return 0

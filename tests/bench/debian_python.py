@@ -1,4 +1,4 @@
-"""Python of the image's version, for the servers of :mod:`tests.bench.webhook`.
+"""Python of the image's version: for the servers of :mod:`tests.bench.webhook`, and the plugin.
 
 The base of the project's image is Debian with Python 3.13. Debian's own 3.13 is built in the same
 way, with profile-guided and link-time optimisation. An interpreter that was compiled without these

@@ -26,7 +26,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
-from tests.bench import page, startup, thick
+from tests.bench import debian_python, page, startup, thick
 from tests.bench.plugin import GENIE, Bench, timed
 from tests.devcluster.build import gobuild
 
@@ -79,7 +79,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="genie-boot-") as name:
         folder = Path(name)
         (folder / "bench").mkdir()
-        launchers = {GENIE: startup.installed(folder).launcher}
+        launchers = {GENIE: startup.installed(folder, debian_python.command()).launcher}
         bench = Bench(folder / "bench", launchers, plugins)
         spaces = {
             count: [bench.netns(f"{count}-{number}") for number in range(count)] for count in COUNTS

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dispatcher import keys
-from tests.bench import kube_api, page, startup
+from tests.bench import debian_python, kube_api, page, startup
 from tests.bench.plugin import BY_DEFINITION, GENIE, PAUSE, Bench, Figures, timed
 from tests.devcluster.build import gobuild
 
@@ -164,7 +164,9 @@ def main() -> int:
         built, work = Path(name) / "built", Path(name) / "work"
         built.mkdir()
         work.mkdir()
-        bench = Bench(work, {GENIE: startup.installed(built).launcher}, plugins)
+        bench = Bench(
+            work, {GENIE: startup.installed(built, debian_python.command()).launcher}, plugins
+        )
         selected = {keys.NETWORKS: f"{bench.definition.name}@eth1"}
         with kube_api.running(selected, bench.definition.config) as api:
             figures, requests = measure(bench, multus, api, chosen.pairs)

@@ -10,15 +10,20 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dispatcher.agent.installer import PluginInstaller
 from tests.bench import page
 from tests.bench.plugin import Series, timed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 TREE = Path(__file__).parents[2]
 SYSTEM = "/usr/bin/python3"
@@ -34,10 +39,14 @@ interpreter.build(Path(sys.argv[1]), modules, sys.argv[2], merge=False)
 """A program that builds an interpreter without the last step; that interpreter runs it."""
 
 
-def installed(folder: Path) -> PluginInstaller:
-    """Install the plugin below *folder* as the agent does, with its own interpreter."""
-    payload = folder / "payload"
-    make = [SYSTEM, "-m", "dispatcher.build.payload", str(payload), "--patchelf", PATCHELF]
+def installed(folder: Path, python: Sequence[str] = (SYSTEM,)) -> PluginInstaller:
+    """Install the plugin below *folder* as the agent does, with its own copy of *python*.
+
+    *python* is a command, perhaps of :mod:`tests.bench.debian_python`, which sees /tmp.
+    """
+    payload, patchelf = folder / "payload", folder / "patchelf"
+    shutil.copy(PATCHELF, patchelf)
+    make = [*python, "-m", "dispatcher.build.payload", str(payload), "--patchelf", str(patchelf)]
     subprocess.run(make, cwd=TREE, check=True, capture_output=True)
     (folder / "bin").mkdir()
     plugin = PluginInstaller(payload, folder / "bin")
