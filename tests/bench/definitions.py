@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from tests.devcluster.cluster import Cluster
 
 NAMESPACE = "bench"
-PODS_AT_ONCE = 5
 REST = 20.0
 """Seconds between the last copy and the reading of the memory."""
 
@@ -79,22 +78,25 @@ def main() -> int:
     )
     parser.add_argument("--pods", type=int, default=200, help="number of pods (default: 200)")
     parser.add_argument(
+        "--at-once", type=int, default=5, help="pods that start at one moment (default: 5)"
+    )
+    parser.add_argument(
         "--name", default="genie-bench", help="name of the cluster (default: %(default)s)"
     )
     chosen = parser.parse_args()
     try:
         with running(chosen.name) as cluster, definitions_enforced(cluster):
-            figures = _measure(cluster, chosen.definitions, chosen.pods)
+            figures = _measure(cluster, chosen.definitions, chosen.pods, chosen.at_once)
     except ClusterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    table = _table(figures, chosen.definitions)
+    table = _table(figures, chosen.definitions, chosen.at_once)
     page.show("definitions", table)
     print(table)
     return 0 if figures.total <= AIM_MEBIBYTES and figures.wait(0.99) <= AIM_MILLISECONDS else 1
 
 
-def _measure(cluster: Cluster, definitions: int, pods: int) -> Figures:
+def _measure(cluster: Cluster, definitions: int, pods: int, at_once: int) -> Figures:
     create_namespace(cluster, NAMESPACE)
     try:
         with step(f"copying {definitions} definitions, then waiting for {REST:.0f} s"):
@@ -103,10 +105,10 @@ def _measure(cluster: Cluster, definitions: int, pods: int) -> Figures:
             pids = processes(cluster)
             resident = {name: memory(pid)[0] for name, pid in pids.items()}
 
-        with step(f"starting {pods} pods, {PODS_AT_ONCE} at a time"):
+        with step(f"starting {pods} pods, {at_once} at a time"):
             waits: list[float] = []
             while len(waits) < pods:
-                waits += _start_pods(cluster, min(PODS_AT_ONCE, pods - len(waits)))
+                waits += _start_pods(cluster, min(at_once, pods - len(waits)))
         assert processes(cluster) == pids, "one of them was started anew"
         most = {name: most_memory(pid) for name, pid in pids.items()}
         return Figures(seconds, resident, most, sorted(waits))
@@ -156,7 +158,7 @@ def _attached_at(cluster: Cluster, pod: str) -> float:
     return cluster.node(NODE).path(record).stat().st_mtime
 
 
-def _table(figures: Figures, definitions: int) -> str:
+def _table(figures: Figures, definitions: int, at_once: int) -> str:
     rows = [
         ("seconds from `kubectl apply` of all to the last copy", figures.seconds_to_copy, ""),
         *((f"{name}, resident, MiB", size, "") for name, size in figures.resident.items()),
@@ -173,7 +175,7 @@ def _table(figures: Figures, definitions: int) -> str:
         "|---|---|---|",
         *(f"| {what} | {figure:.0f} |{aim} |" for what, figure, aim in rows),
         "",
-        f"- {len(figures.waits)} pods with one definition each, {PODS_AT_ONCE} at a time.",
+        f"- {len(figures.waits)} pods with one definition each, {at_once} at a time.",
         f"- {machine}; kernel {platform.release()}; load average: {load:.1f}; date: {today}.",
     ])  # fmt: skip
 

@@ -105,7 +105,12 @@ def _aims(figures: Figures) -> list[str]:
             figures.over(GENIE, "DEL", 1)[0] / bare,
             _S,
         ),
-        ("each further network, over its direct call", 1.0, max(_further(figures).values()), "ms"),
+        (
+            "each further network, over its direct call",
+            0.14,  # 1.0 ms where a bare start takes 7.3 ms, as where the aim was set
+            max(_further(figures).values()) / bare,
+            _S,
+        ),
         ("a definition, over a network of `cni`", 0.5, figures.definition_ms, "ms"),
         ("`VERSION`", 1.2, _version(figures), _S),
         ("peak resident memory", 12, figures.resident_kib / 1024, "MiB"),
