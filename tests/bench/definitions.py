@@ -6,8 +6,8 @@ annotation ``k8s.v1.cni.cncf.io/network-status``.
 
 An ADD ends with the last write of the pod's record, and the annotation is there when the API server
 has answered the agent's patch, by its audit log. Both times are of this machine's clock. Pods start
-through the real kubelet, several at a time. The part of docs/performance.md between the two markers
-is written from it.
+through the real kubelet, one at a time unless asked otherwise. The part of docs/performance.md
+between the two markers is written from it.
 """
 
 from __future__ import annotations
@@ -76,9 +76,9 @@ def main() -> int:
     parser.add_argument(
         "--definitions", type=int, default=1000, help="number of definitions (default: 1000)"
     )
-    parser.add_argument("--pods", type=int, default=200, help="number of pods (default: 200)")
+    parser.add_argument("--pods", type=int, default=100, help="number of pods (default: 100)")
     parser.add_argument(
-        "--at-once", type=int, default=5, help="pods that start at one moment (default: 5)"
+        "--at-once", type=int, default=1, help="pods that start at one moment (default: 1)"
     )
     parser.add_argument(
         "--name", default="genie-bench", help="name of the cluster (default: %(default)s)"
