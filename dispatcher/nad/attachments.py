@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 NODE_NETWORK = "+nodeNetwork"
 HOST_PORT = "+hostPort"
+_DEFAULT = "="
 MAX_BYTES = MAX_ITEMS * (
     MAX_LABEL + MAX_NAME + HASH_DIGITS + len("=/:,") + len(NODE_NETWORK) + len(HOST_PORT)
 )
@@ -71,7 +72,7 @@ class PermittedAttachment:
     def __str__(self) -> str:
         """Return the item as the annotation has it."""
         return (
-            f"{'=' if self.is_default else ''}{self.namespace}/{self.name}:{self.short_hash}"
+            f"{_DEFAULT if self.is_default else ''}{self.namespace}/{self.name}:{self.short_hash}"
             f"{NODE_NETWORK if self.allows_node_network else ''}"
             f"{HOST_PORT if self.allows_host_port else ''}"
         )
@@ -103,8 +104,13 @@ def parse_attachments(value: str) -> tuple[PermittedAttachment, ...]:
     return tuple(_item(text, number) for number, text in enumerate(items, 1))
 
 
+def names_default_network(value: str) -> bool:
+    """Tell whether *value* begins with the network of ``v1.multus-cni.io/default-network``."""
+    return value.startswith(_DEFAULT)
+
+
 def _item(text: str, number: int) -> PermittedAttachment:
-    rest = text.removeprefix("=")
+    rest = text.removeprefix(_DEFAULT)
     is_default = rest != text
     without_port = rest.removesuffix(HOST_PORT)
     without_marks = without_port.removesuffix(NODE_NETWORK)

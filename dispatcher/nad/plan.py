@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from dispatcher import annotation, keys
 from dispatcher.annotation import BLANKS, DUPLICATE, INVALID, TOO_MANY, quote
-from dispatcher.nad import grammar
+from dispatcher.nad import attachments, grammar
 from dispatcher.nad.faults import InvalidSelectionsError, SelectionFault
 
 TYPE_CHECKING = False
@@ -71,7 +71,7 @@ def plan_pod(annotations: Mapping[str, str], default: str) -> list[PlannedAttach
     faults: list[tuple[str, Fault]] = []
     written = annotations.get(keys.ANNOTATION, "")
     primary = _selections(annotations, keys.DEFAULT_NETWORK, faults)
-    if primary and annotations.get(keys.ATTACHMENTS, "").startswith("="):
+    if primary and attachments.names_default_network(annotations.get(keys.ATTACHMENTS, "")):
         written = ""
     is_chosen = bool(primary or faults)  # an empty list chooses nothing, and a blank neither
     selected = _selections(annotations, keys.NETWORKS, faults)
