@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.bench.soak import slope
+from tests.bench.soak import GENIE, slope, targets
 
 HEIGHTS = st.lists(st.floats(0, 200), min_size=1, max_size=5)
 
@@ -26,3 +26,12 @@ def test_the_slope_is_the_growth_of_each_process_whatever_its_size(
 def test_one_sample_of_each_process_shows_no_slope(lines: list[list[tuple[float, float]]]) -> None:
     """Two processes are never compared with each other."""
     assert slope(lines) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("share", "is_spared"), [(0, False), (0.24, False), (0.26, True), (0.6, False), (0.8, True)]
+)
+def test_genies_processes_are_spared_in_two_quarters(share: float, *, is_spared: bool) -> None:
+    """Otherwise none would live long enough to show whether its memory grows."""
+    assert set(GENIE).isdisjoint(targets(share)) is is_spared
+    assert "containerd" in targets(share)
