@@ -35,4 +35,5 @@ What is where:
     soak           an hour of pods while everything is killed at random
     svg            draw the charts
     page           write a benchmark's part of docs/performance.md
+    summary        the text and the chart at its top
 """

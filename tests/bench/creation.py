@@ -6,6 +6,10 @@ round creates the same pod in every namespace, in random order, by one client ov
 What counts is the difference to the namespace without Genie in the same round, because both see the
 same machine at nearly one moment.
 
+Two namespaces show what Genie cannot go below. One more has no part of Genie: its difference is the
+noise of the machine. The other has the webhook in Go of :mod:`tests.bench.webhook`, called for the
+pod with networks: nearly all of its difference is what the API server does for any webhook.
+
 Two pods are measured: one that names two networks, to which the webhook adds affinity, and a plain
 one, with an annotation of another program, of which Genie wants nothing. The webhook is a process
 of this machine.
@@ -14,16 +18,23 @@ of this machine.
 from __future__ import annotations
 
 import argparse
+import base64
+import contextlib
 import copy
 import json
 import os
 import random
 import statistics
 import sys
+import tempfile
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import trustme
+
 from tests.bench import page, reviews
+from tests.bench.webhook_server import peer
 from tests.cluster.support.admission import api, make_spaces, own_cluster
 from tests.cluster.support.outside_webhook import running_webhook
 from tests.devcluster.commands import ClusterError, step
@@ -39,12 +50,11 @@ if TYPE_CHECKING:
     Times = dict[str, list[float]]
 
 LABEL = "bench-creation"
-NONE, ALL, WEBHOOK = "none", "all", "webhook"
+NONE, NOISE = "none", "nothing: a second namespace without Genie"
+ALL, WEBHOOK, IN_GO = "all", "webhook", "a webhook in Go"
 ENFORCING = "all, in the mode enforce"
-PODS = {
-    "plain pod": {"prometheus.io/scrape": "true"},
-    "pod with two networks": {"cni": "weave,canal"},
-}
+PLAIN_POD, NETWORKS_POD = "plain pod", "pod with two networks"
+PODS = {PLAIN_POD: {"prometheus.io/scrape": "true"}, NETWORKS_POD: {"cni": "net1,net2"}}
 
 
 class Aim(NamedTuple):
@@ -54,7 +64,7 @@ class Aim(NamedTuple):
     p99: float | None
 
 
-AIMS = {"plain pod": Aim(0.2, None), "pod with two networks": Aim(2.0, 6.0)}
+AIMS = {PLAIN_POD: Aim(0.2, None), NETWORKS_POD: Aim(2.0, 6.0)}
 
 WARM_UP = 30
 """First rounds, which do not count: connections are opened and expressions compiled."""
@@ -73,9 +83,10 @@ def main() -> int:
     try:
         with (
             own_cluster("bench-creation") as cluster,
-            running_webhook(cluster, GENIE_NETWORKS="weave,canal"),
+            running_webhook(cluster, GENIE_NETWORKS="net1,net2"),
+            _webhook_in_go(cluster.layout.host_ipv4) as in_go,
         ):
-            figures = _measure(cluster, rounds)
+            figures = _measure(cluster, rounds, in_go)
     except ClusterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -84,9 +95,21 @@ def main() -> int:
     return 0
 
 
-def _measure(cluster: Cluster, rounds: int) -> str:
+@contextlib.contextmanager
+def _webhook_in_go(address: str) -> Iterator[dict[str, Any]]:
+    """Run the webhook in Go on *address*; yield where the API server reaches it."""
+    authority = trustme.CA()
+    leaf = authority.issue_cert(address)
+    bundle = base64.b64encode(authority.cert_pem.bytes()).decode()
+    with tempfile.TemporaryDirectory() as folder:
+        leaf.private_key_and_cert_chain_pem.write_to_path(f"{folder}/leaf.pem")
+        with peer(Path(folder), address=address) as (_, port):
+            yield {"url": f"https://{address}:{port}/pods", "caBundle": bundle}
+
+
+def _measure(cluster: Cluster, rounds: int, in_go: dict[str, Any]) -> str:
     """Return the figures as Markdown."""
-    parts = _parts(cluster)
+    parts = _parts(cluster, in_go)
     for kind in ("validatingadmissionpolicybinding", "mutatingwebhookconfiguration"):
         cluster.kubectl("delete", kind, "--all")
     names = _apply(cluster, parts)
@@ -100,18 +123,21 @@ def _measure(cluster: Cluster, rounds: int) -> str:
     return _table(times, rounds, load)
 
 
-def _parts(cluster: Cluster) -> dict[str, Objects]:
+def _parts(cluster: Cluster, in_go: dict[str, Any]) -> dict[str, Objects]:
     """Return the objects of each part: policies, and the entries of the webhook for pods."""
     default, enforcing = (
         list(_policies(render({**PLAIN, "attachmentDefinitions": {"mode": mode}})))
         for mode in ("off", "enforce")
     )
     webhook = _entries(cluster)
+    pods = next(each for each in webhook["webhooks"] if each["name"] == "pods.cni-genie.io")
     alone = {each["metadata"]["name"]: [each] for each in [*enforcing, *default]}
     return {
         NONE: [],
+        NOISE: [],
         **{name: alone[name] for name in sorted(alone)},
         WEBHOOK: [webhook],
+        IN_GO: [{**webhook, "webhooks": [{**pods, "clientConfig": in_go}]}],
         ALL: [*default, webhook],
         ENFORCING: [*enforcing, webhook],
     }
@@ -197,7 +223,7 @@ def _times(kube: Kube, names: Mapping[str, str], body: Mapping[str, Any], rounds
 
 def _check(part: str, body: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
     """Raise AssertionError unless the webhook was called exactly where it must be."""
-    expected = part in {WEBHOOK, ALL, ENFORCING} and "cni" in body["metadata"]["annotations"]
+    expected = part in {WEBHOOK, IN_GO, ALL, ENFORCING} and "cni" in body["metadata"]["annotations"]
     assert ("affinity" in stored["spec"]) is expected, (part, stored["metadata"])
 
 
@@ -222,7 +248,7 @@ def _row(part: str, times: Mapping[str, Times]) -> str:
         title = "without Genie"
         cells = [text for each in times.values() for text in _cells(each[NONE])]
     else:
-        title = f"added by {part if part in {ALL, ENFORCING, WEBHOOK} else f'`{part}`'}"
+        title = f"added by {f'`{part}`' if part.startswith('cni-genie') else part}"
         cells = [text for each in times.values() for text in _cells(_added(each, part))]
     return f"| {title} | {' | '.join(cells)} |"
 

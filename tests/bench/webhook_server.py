@@ -34,15 +34,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 OBJECTS = 5000
+LOOPBACK = "127.0.0.1"
 
 
 @contextlib.contextmanager
-def _process(command: list[str], port: int, core: int) -> Iterator[tuple[int, int]]:
-    """Run a server on one core; yield its process id and port."""
-    process = subprocess.Popen(["taskset", "-c", str(core), *command], stderr=subprocess.DEVNULL)
+def _process(
+    command: list[str], port: int, core: int | None, address: str = LOOPBACK
+) -> Iterator[tuple[int, int]]:
+    """Run a server on one core, or on all; yield its process id and port."""
+    pinned = [] if core is None else ["taskset", "-c", str(core)]
+    process = subprocess.Popen([*pinned, *command], stderr=subprocess.DEVNULL)
     try:
         for _ in range(600):
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            with contextlib.suppress(OSError), socket.create_connection((address, port)):
                 break
             time.sleep(0.1)
         yield process.pid, port
@@ -60,11 +64,14 @@ def ours(
     return _process(command, port, core)
 
 
-def peer(folder: Path, core: int) -> contextlib.AbstractContextManager[tuple[int, int]]:
-    """Run the webhook in Go."""
+def peer(
+    folder: Path, core: int | None = None, address: str = LOOPBACK
+) -> contextlib.AbstractContextManager[tuple[int, int]]:
+    """Run the webhook in Go, with the certificate in FOLDER/leaf.pem."""
     port = free_port()
     program = gobuild.build(gobuild.WEBHOOK_PEER) / "webhook"
-    return _process([str(program), str(port), str(folder / "leaf.pem")], port, core)
+    command = [str(program), f"{address}:{port}", str(folder / "leaf.pem")]
+    return _process(command, port, core, address)
 
 
 def stand_in() -> Api:
@@ -105,7 +112,7 @@ def serve(what: str, port: int, folder: Path) -> None:
     """Serve the echo, its route or the webhook until the process ends."""
     logs.configure(json=True)
     raise_descriptor_limit()
-    settings = WebhookSettings(address="127.0.0.1", port=port)
+    settings = WebhookSettings(address=LOOPBACK, port=port)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "leaf.pem")
     app: Any = route() if what == "route" else echo

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.bench import page
+from tests.bench import page, summary
 
 TABLE = """\
 <!-- boot figures: begin -->
@@ -24,7 +24,21 @@ Not measured yet.
 def test_the_summary_repeats_the_tables_of_the_page() -> None:
     """A benchmark writes both."""
     text = page.PAGE.read_text()
-    assert page.part(text, "summary") == f"{page.summary(text)}\n"
+    assert page.part(text, "summary") == f"{page.summary_of(text)}\n"
+
+
+def test_the_chart_of_the_summary_is_drawn_from_the_tables_of_the_page() -> None:
+    """Each bar is as long as the first number of its cell says."""
+    drawn = summary.chart(page.bars(page.PAGE.read_text()))
+    assert (page.DOCS / summary.CHART).read_text() == drawn
+
+
+def test_a_group_of_bars_leaves_out_what_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chart with a bar of no length would state a figure that nobody measured."""
+    measured = summary.Bars("Boot", {"Genie": "boot > 32 > Genie > slowest pod"})
+    waiting = summary.Bars("Soak", {"Genie": "soak > all > pods"})
+    monkeypatch.setattr(summary, "GROUPS", [measured, waiting])
+    assert page.bars(TABLE) == [("Boot", {"Genie": 310.0})]
 
 
 @pytest.mark.parametrize(
@@ -38,8 +52,8 @@ def test_a_reference_names_a_cell(
     monkeypatch: pytest.MonkeyPatch, template: str, text: str
 ) -> None:
     """The benchmark, the first cells of the row, and the column."""
-    monkeypatch.setattr(page, "TEMPLATE", template)
-    assert page.summary(TABLE) == text
+    monkeypatch.setattr(summary, "TEXT", template)
+    assert page.summary_of(TABLE) == text
 
 
 @pytest.mark.parametrize("reference", ["boot > 64 > slowest pod", "boot > 32 > Genie > seconds"])
@@ -47,6 +61,6 @@ def test_a_reference_to_no_cell_is_an_error(
     monkeypatch: pytest.MonkeyPatch, reference: str
 ) -> None:
     """A benchmark that renames a row or a column does not leave a figure behind."""
-    monkeypatch.setattr(page, "TEMPLATE", f"{{{reference}}}")
+    monkeypatch.setattr(summary, "TEXT", f"{{{reference}}}")
     with pytest.raises(ValueError, match="has the cell"):
-        page.summary(TABLE)
+        page.summary_of(TABLE)

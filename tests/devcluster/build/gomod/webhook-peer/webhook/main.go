@@ -1,12 +1,12 @@
 // The program webhook is an admission webhook in the usual style of Go: the peer of
-// tests/bench/webhook.py.
+// tests/bench/webhook.py and tests/bench/creation.py.
 //
 // It decodes AdmissionReview and Pod into the types of k8s.io/api, answers with a JSON patch, and is
 // served by net/http. The decision is the least that a webhook of this kind does: it reads the
 // annotation "cni", compares each name with a list, normalises the value, and requires the nodes
 // that have the networks. It counts nothing, logs nothing and validates nothing else.
 //
-// Usage: webhook PORT CERTIFICATE-AND-KEY
+// Usage: webhook ADDRESS:PORT CERTIFICATE-AND-KEY
 package main
 
 import (
@@ -37,14 +37,14 @@ type operation struct {
 
 func main() {
 	if len(os.Args) != 3 {
-		log.Fatal("usage: webhook PORT CERTIFICATE-AND-KEY")
+		log.Fatal("usage: webhook ADDRESS:PORT CERTIFICATE-AND-KEY")
 	}
 	known := map[string]bool{}
 	for n := range 20 {
 		known[fmt.Sprintf("net%d", n)] = true
 	}
 	http.HandleFunc("POST /pods", func(w http.ResponseWriter, r *http.Request) { serve(w, r, known) })
-	log.Fatal(http.ListenAndServeTLS("127.0.0.1:"+os.Args[1], os.Args[2], os.Args[2], nil))
+	log.Fatal(http.ListenAndServeTLS(os.Args[1], os.Args[2], os.Args[2], nil))
 }
 
 // serve answers one review.
