@@ -6,9 +6,10 @@ round creates the same pod in every namespace, in random order, by one client ov
 What counts is the difference to the namespace without Genie in the same round, because both see the
 same machine at nearly one moment.
 
-Two namespaces show what Genie cannot go below. One more has no part of Genie: its difference is the
-noise of the machine. The other has the webhook in Go of :mod:`tests.bench.webhook`, called for the
-pod with networks: nearly all of its difference is what the API server does for any webhook.
+Three namespaces show what Genie cannot go below. One has no part of Genie, too: its difference is
+the noise of the machine. One has a policy whose only condition is false. And one has the webhook in
+Go of :mod:`tests.bench.webhook`, called for the pod with networks. Nearly all of their difference
+is what the API server does for any policy, and for any webhook.
 
 Two pods are measured: one that names two networks, to which the webhook adds affinity, and a plain
 one, with an annotation of another program, of which Genie wants nothing. The webhook is a process
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 LABEL = "bench-creation"
 NONE, NOISE = "none", "nothing: a second namespace without Genie"
 ALL, WEBHOOK, IN_GO = "all", "webhook", "a webhook in Go"
+SMALLEST = "a policy whose condition is `false`"
 ENFORCING = "all, in the mode enforce"
 PLAIN_POD, NETWORKS_POD = "plain pod", "pod with two networks"
 PODS = {PLAIN_POD: {"prometheus.io/scrape": "true"}, NETWORKS_POD: {"cni": "net1,net2"}}
@@ -77,7 +79,7 @@ def main() -> int:
     """Measure on a cluster of its own, and write the part of docs/performance.md."""
     parser = argparse.ArgumentParser(description="Measure what admission adds to a pod's creation.")
     parser.add_argument(
-        "--rounds", type=int, default=500, help="creations of each sort (default: %(default)s)"
+        "--rounds", type=int, default=1000, help="creations of each sort (default: %(default)s)"
     )
     rounds = parser.parse_args().rounds
     try:
@@ -135,12 +137,23 @@ def _parts(cluster: Cluster, in_go: dict[str, Any]) -> dict[str, Objects]:
     return {
         NONE: [],
         NOISE: [],
+        SMALLEST: [_smallest(default[0])],
         **{name: alone[name] for name in sorted(alone)},
         WEBHOOK: [webhook],
         IN_GO: [{**webhook, "webhooks": [{**pods, "clientConfig": in_go}]}],
         ALL: [*default, webhook],
         ENFORCING: [*enforcing, webhook],
     }
+
+
+def _smallest(policy: dict[str, Any]) -> dict[str, Any]:
+    """Return a policy for the same requests as *policy* that tests nothing."""
+    spec = {
+        "matchConstraints": policy["spec"]["matchConstraints"],
+        "matchConditions": [{"name": "never", "expression": "false"}],
+        "validations": [{"expression": "true"}],
+    }
+    return {**policy, "metadata": {"name": "smallest"}, "spec": spec}
 
 
 def _policies(objects: Objects) -> Iterator[dict[str, Any]]:
