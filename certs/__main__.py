@@ -57,6 +57,26 @@ def run(options: argparse.Namespace, context: CommandContext) -> int:
 
 def make_parser(defaults: CertificateSettings) -> argparse.ArgumentParser:
     """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m certs",
+        description="Show the certificates of Genie's webhook, or request a rotation of its CA.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    common = _common_options(defaults)
+    commands.add_parser(
+        "status",
+        parents=[common],
+        help="show the phase of the rotation, each CA, and what the rotation waits for",
+        description="Show the phase of the rotation, each CA, and what the rotation waits for.",
+    )
+    _add_rotate(commands, common)
+    return parser
+
+
+def _common_options(defaults: CertificateSettings) -> argparse.ArgumentParser:
+    """Return a parser with the options of all commands."""
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
         "--namespace",
@@ -77,21 +97,13 @@ def make_parser(defaults: CertificateSettings) -> argparse.ArgumentParser:
         default="table",
         help="output format (default: %(default)s)",
     )
+    return common
 
-    parser = argparse.ArgumentParser(
-        prog="python -m certs",
-        description="Show the certificates of Genie's webhook, or request a rotation of its CA.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser(
-        "status",
-        parents=[common],
-        help="show the phase of the rotation, each CA, and what the rotation waits for",
-        description="Show the phase of the rotation, each CA, and what the rotation waits for.",
-    )
 
+def _add_rotate(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser
+) -> None:
+    """Add the command ``rotate`` to *commands*, with the *common* options."""
     rotate_parser = commands.add_parser(
         "rotate",
         parents=[common],
@@ -114,7 +126,6 @@ def make_parser(defaults: CertificateSettings) -> argparse.ArgumentParser:
         help="distrust the old CA at once, without an overlap: calls of the webhook fail for "
         "seconds",
     )
-    return parser
 
 
 if __name__ == "__main__":

@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 
     from cli.facts import NodeFacts
     from cli.pod_selections import IgnoredAttachment
+    from webhook.decision import Decision
     from webhook.limits import Limits
     from webhook.objects import Pod
-    from webhook.selections import PodSelections, SelectionFinding
+    from webhook.selections import SelectionFinding
     from webhook.snapshot import ClusterNetworks, Namespace
 
 BY_ANNOTATION = "the pod's annotation"
@@ -90,52 +91,76 @@ def explain(  # noqa: PLR0917 - what a cluster has, in one call
         return Explanation(subject, BY_NOBODY + _exclusion(facts), (), (), (), (), ())
 
     if networks is None:
-        own = facts.annotations.get(keys.ANNOTATION, "")
-        networks = all_present(
-            {*networks_of(own), *networks_of(namespace.default), *namespace.choices}
-        )
+        networks = _named_networks(facts, namespace)
     namespace = resolve_choice(namespace, facts.annotations, networks, minimum)
     review = Review("explain", "CREATE", "", "Pod", "", namespace.name, "", pod, {})
+    rules = PodRules(limits=limits, definitions=definitions.mode)
     try:
-        rules = PodRules(limits=limits, definitions=definitions.mode)
         decision = admit_pod(review, facts, namespace, networks, rules)
     except NoDecisionError as error:
         return Explanation(subject, BY_ANNOTATION, (), (), (), (str(error),), ())
-    source = decision.audit.get("source", "node")
+
     selections, findings = definitions.select(facts.annotations, namespace, networks)
-    refusing = [each for each in findings if definitions.is_enforced and each.reason]
-    reported = [each for each in findings if each not in refusing]
-    warnings = (*decision.warnings, *map(_sentence, reported))
-    refusals = tuple(f"{each.field}: {each.message}" for each in decision.causes)
-    refusals += tuple(map(_sentence, refusing))
-    if refusals:
-        return Explanation(subject, _SOURCES[source], (), (), (), refusals, warnings)
+    explanation = _with_refusals(subject, decision, findings, definitions)
+    if explanation.refusals:
+        return explanation
 
     value = decision.audit.get("networks", "") or default
-    is_attached = definitions.is_enforced and bool(selections.items)
-    if is_attached:
-        attachments = _whole_plan(facts, namespace, value)
-        source = _source_of(selections, source)
+    has_definitions = definitions.is_enforced and bool(selections.items)
+    if has_definitions:
+        explanation = explanation._replace(attachments=_whole_plan(facts, namespace, value))
+        if any(each.source == keys.DEFAULT_NETWORK for each in selections.items):
+            explanation = explanation._replace(chosen_by=BY_ANNOTATION)
     else:
-        attachments = _plan(value)
-    needed = _needed(attachments, definitions)
-    qualified = [
-        node
-        for node in nodes or ()
-        if needed <= _ready(node) and (node.has_definitions or not is_attached)
-    ]
-    ignored = (
-        () if selections.is_multus or is_attached else ignored_attachments(facts.annotations, value)
-    )
+        ignored = () if selections.is_multus else ignored_attachments(facts.annotations, value)
+        explanation = explanation._replace(attachments=_plan(value), ignored=ignored)
+    required = _required_networks(explanation.attachments, definitions)
+    return _with_nodes(explanation, nodes, required, has_definitions=has_definitions)
+
+
+def _named_networks(pod: Pod, namespace: Namespace) -> ClusterNetworks:
+    """Return every network that the pod or its namespace names, as if a node had it."""
+    own = networks_of(pod.annotations.get(keys.ANNOTATION, ""))
+    return all_present({*own, *networks_of(namespace.default), *namespace.choices})
+
+
+def _with_refusals(
+    subject: str,
+    decision: Decision,
+    findings: Sequence[SelectionFinding],
+    definitions: DefinitionContext,
+) -> Explanation:
+    """Return the explanation of *decision* and *findings*, without attachments and nodes."""
+    refusing = [each for each in findings if definitions.is_enforced and each.reason]
+    reported = [each for each in findings if each not in refusing]
+    causes = (f"{each.field}: {each.message}" for each in decision.causes)
     return Explanation(
         subject,
-        _SOURCES[source],
-        attachments,
-        None if nodes is None else tuple(node.name for node in qualified),
-        tuple(node.name for node in nodes or () if node not in qualified),
+        _SOURCES[decision.audit.get("source", "node")],
         (),
-        warnings,
-        ignored,
+        (),
+        (),
+        (*causes, *map(_sentence, refusing)),
+        (*decision.warnings, *map(_sentence, reported)),
+    )
+
+
+def _with_nodes(
+    explanation: Explanation,
+    nodes: Sequence[NodeFacts] | None,
+    required: set[str],
+    *,
+    has_definitions: bool,
+) -> Explanation:
+    """Return *explanation* with the nodes that have the *required* networks, and the others."""
+    qualified = [
+        node.name
+        for node in nodes or ()
+        if required <= _ready(node) and (node.has_definitions or not has_definitions)
+    ]
+    return explanation._replace(
+        nodes=None if nodes is None else tuple(qualified),
+        other_nodes=tuple(node.name for node in nodes or () if node.name not in qualified),
     )
 
 
@@ -151,21 +176,16 @@ def _whole_plan(pod: Pod, namespace: Namespace, value: str) -> tuple[Planned, ..
     )
 
 
-def _source_of(selections: PodSelections, source: str) -> str:
-    has_primary = any(each.source == keys.DEFAULT_NETWORK for each in selections.items)
-    return "annotation" if has_primary else source
-
-
-def _needed(attachments: Sequence[Planned], definitions: DefinitionContext) -> set[str]:
+def _required_networks(attachments: Sequence[Planned], definitions: DefinitionContext) -> set[str]:
     """Return the networks that a node must have, also for definitions that stand for one."""
-    needed = set()
+    networks = set()
     for each in attachments:
         known = (definitions.known or {}).get(each.network)
         if "/" not in each.network:
-            needed.add(each.network)
+            networks.add(each.network)
         elif known is not None and known.refers_to_node_network:
-            needed.add(each.network.partition("/")[2])
-    return needed
+            networks.add(each.network.partition("/")[2])
+    return networks
 
 
 def _exclusion(pod: Pod) -> str:

@@ -100,6 +100,11 @@ class Migration(NamedTuple):
     files: Sequence[NodeFile]
     definitions: Sequence[Mapping[str, Any]]
 
+    @property
+    def needs_change(self) -> bool:
+        """Whether some object cannot stay as it is."""
+        return any(each.verdict in {Verdict.CHECK, Verdict.GONE} for each in self.findings)
+
 
 def migrate(documents: Iterable[Document], context: MigrationContext) -> Migration:
     """Return what *documents* need, in their order."""

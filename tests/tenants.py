@@ -70,19 +70,47 @@ def attacks(own: str) -> dict[str, tuple[Any, str]]:
 
     A config is an object, or the text of ``spec.config``.
     """
-    static = {"type": "static", "addresses": [{"address": "10.244.0.9/16"}]}
-    hidden = {"runtimeConfig": {"portMappings": [{"hostPort": 22, "containerPort": 22}]}}
+    return {**_other_chains(own), **_changed_fields(own), **HOSTILE_TEXTS}
+
+
+def _other_chains(own: str) -> dict[str, tuple[Any, str]]:
+    """Return the attacks by plugins or names of another chain than the permitted one."""
     ptp = {"type": "ptp", "ipam": {"type": "static", "addresses": [{"address": "10.96.0.1/32"}]}}
-    paths = {"type": "host-local", "subnet": "10.78.1.0/24", "dataDir": "/etc/cni/net.d"}
     return {
         "program": ({"type": "../../../bin/sh"}, "must be the name of an executable"),
-        "program-of-ipam": (
-            network(own, ipam={"type": "../../bin/sh"}),
-            '"ipam.type" of "bridge" must be the name of an executable',
-        ),
         "host-device": (
             {"name": f"tenant_{own}.x", "type": "host-device", "device": "eth0"},
             'no template permits the plugins "host-device"',
+        ),
+        "host-route": (
+            {"name": f"tenant_{own}.x", "plugins": [ptp, {"type": "portmap"}]},
+            'no template permits the plugins "ptp, portmap"',
+        ),
+        "sysctl": (
+            {"name": f"tenant_{own}.x", "type": "tuning", "sysctl": {}},
+            'no template permits the plugins "tuning"',
+        ),
+        "weave": ("", 'which no tenant template lists in "nodeNetworks"'),
+        "store": (
+            {**network(own), "name": "canal"},
+            f'the CNI name "canal" must begin with "tenant_{own}.", followed by a name',
+        ),
+        "another-tenant": (
+            {**network(own), "name": "tenant_bank.net"},
+            'the CNI name "tenant_bank.net" must begin with',
+        ),
+    }
+
+
+def _changed_fields(own: str) -> dict[str, tuple[Any, str]]:
+    """Return the attacks by one field of the permitted chain."""
+    static = {"type": "static", "addresses": [{"address": "10.244.0.9/16"}]}
+    hidden = {"runtimeConfig": {"portMappings": [{"hostPort": 22, "containerPort": 22}]}}
+    paths = {"type": "host-local", "subnet": "10.78.1.0/24", "dataDir": "/etc/cni/net.d"}
+    return {
+        "program-of-ipam": (
+            network(own, ipam={"type": "../../bin/sh"}),
+            '"ipam.type" of "bridge" must be the name of an executable',
         ),
         "host-path": (network(own, ipam=paths), "ipam.dataDir: the template does not permit"),
         "cluster-bridge": (
@@ -100,40 +128,28 @@ def attacks(own: str) -> dict[str, tuple[Any, str]]:
             network(own, Bridge="cni0"),
             "plugins[0].Bridge: the template does not permit",
         ),
-        "host-route": (
-            {"name": f"tenant_{own}.x", "plugins": [ptp, {"type": "portmap"}]},
-            'no template permits the plugins "ptp, portmap"',
-        ),
         "cluster-range": (
             network(own, ipam={"type": "host-local", "subnet": "10.244.0.0/16"}),
             "ipam.subnet: must be a range with its prefix length inside the template's subnets",
         ),
         "gateway": (network(own, isGateway=True), "isGateway: the template does not permit"),
-        "store": (
-            {**network(own), "name": "canal"},
-            f'the CNI name "canal" must begin with "tenant_{own}.", followed by a name',
-        ),
-        "another-tenant": (
-            {**network(own), "name": "tenant_bank.net"},
-            'the CNI name "tenant_bank.net" must begin with',
-        ),
         "conditions": (
             network(own, {"conditionsV4": ["-j", "ACCEPT"]}),
             "plugins[1].conditionsV4: the template does not permit",
         ),
         "runtime-config": (network(own, hidden), "plugins[1].runtimeConfig: the template"),
-        "sysctl": (
-            {"name": f"tenant_{own}.x", "type": "tuning", "sysctl": {}},
-            'no template permits the plugins "tuning"',
-        ),
-        "weave": ("", 'which no tenant template lists in "nodeNetworks"'),
-        "list-of-null": ("[null]", "must be a JSON object, not a list"),
-        "megabyte": ({"type": "bridge", "x": "y" * (1 << 20)}, "may not be more than 64 KiB"),
-        "brackets": ("[" * 100_000, "may not be more than 64 KiB"),
-        "nesting": ('{"type":' + "[" * 30_000, "nested deeper than 32 levels"),
-        "keys-twice": ('{"type":"bridge","type":"host-device"}', 'the key "type" stands twice'),
-        "huge-number": ('{"type":"bridge","mtu":1e999}', "not valid JSON"),
-        "digits": ('{"type":"bridge","mtu":' + "9" * 5000 + "}", "no template permits the plugins"),
-        "not-a-number": ('{"type":"bridge","mtu":NaN}', "not valid JSON"),
-        "surrogate": ('{"type":"\\ud800"}', "no template permits the plugins"),
     }
+
+
+HOSTILE_TEXTS: dict[str, tuple[Any, str]] = {
+    "list-of-null": ("[null]", "must be a JSON object, not a list"),
+    "megabyte": ({"type": "bridge", "x": "y" * (1 << 20)}, "may not be more than 64 KiB"),
+    "brackets": ("[" * 100_000, "may not be more than 64 KiB"),
+    "nesting": ('{"type":' + "[" * 30_000, "nested deeper than 32 levels"),
+    "keys-twice": ('{"type":"bridge","type":"host-device"}', 'the key "type" stands twice'),
+    "huge-number": ('{"type":"bridge","mtu":1e999}', "not valid JSON"),
+    "digits": ('{"type":"bridge","mtu":' + "9" * 5000 + "}", "no template permits the plugins"),
+    "not-a-number": ('{"type":"bridge","mtu":NaN}', "not valid JSON"),
+    "surrogate": ('{"type":"\\ud800"}', "no template permits the plugins"),
+}
+"""Attacks on the reader of the text, by name, as of :func:`attacks`."""

@@ -129,7 +129,7 @@ def _create(
 ) -> Decision:
     """Return the decision by ``cni``; the definitions of the pod have *required* more of a node."""
     reads_selections = rules.definitions == "enforce"
-    choice = _choose(pod, namespace, reads_selections=reads_selections)
+    choice = choose(pod, namespace, reads_selections=reads_selections)
     if choice is None:
         return _without_choice(pod, required, reads_selections=reads_selections)
 
@@ -188,7 +188,8 @@ def _without_choice(
     return ALLOWED._replace(reason=reason, patch=patch, warnings=warnings)
 
 
-def _choose(pod: Pod, namespace: Namespace, *, reads_selections: bool) -> Choice | None:
+def choose(pod: Pod, namespace: Namespace, *, reads_selections: bool) -> Choice | None:
+    """Return the value of ``cni`` that *pod* gets in *namespace*; None if it gets none."""
     written = pod.annotations.get(keys.ANNOTATION)
     if written is not None and written.strip(BLANKS):
         return Choice(written, "annotation")

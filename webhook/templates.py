@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from dispatcher import keys
-from dispatcher.annotation import BLANKS
 from webhook import affinity
 from webhook.annotation_check import Finding, validate_annotation
 from webhook.decision import ALLOWED, Decision, deny, warning
@@ -21,14 +20,16 @@ from webhook.ignored_keys import pod_warnings
 from webhook.limits import pod_cause, pod_excesses, pod_warning
 from webhook.objects import TEMPLATE_PATHS, has_controller, parse_pod, template_of
 from webhook.pod_definitions import MAX_WARNINGS, finding_warnings, refusals
-from webhook.pods import PodRules
-from webhook.selections import NO_SELECTIONS, chooses_primary
+from webhook.pods import PodRules, choose
+from webhook.selections import NO_SELECTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from webhook.affinity import Expression
+    from webhook.annotation_check import ValidationResult
     from webhook.decision import Cause
+    from webhook.definition_check import DefinitionResult
     from webhook.definition_snapshot import Definitions
     from webhook.limits import Excess
     from webhook.objects import Pod
@@ -66,49 +67,109 @@ def admit_workload(
     if pod.is_excluded or has_controller(review.object):
         return ALLOWED
 
-    path = ".".join(TEMPLATE_PATHS[review.kind])
-    field = f"{path}.metadata.annotations[{keys.ANNOTATION}]"
-    value = pod.annotations.get(keys.ANNOTATION, "")
-    is_written = bool(value.strip(BLANKS))
-    is_enforced = rules.pods.definitions == "enforce"
-    has_primary = is_enforced and chooses_primary(pod.annotations)
-    default = "" if has_primary else namespace.default
-    result = validate_annotation(value if is_written else default, namespace, networks, field)
-    excesses = pod_excesses(result.normal, namespace, rules.pods.limits)
-
-    findings = list(result.findings if is_written else ())
-    if rules.pods.limits.are_enforced:
-        findings += _limit_findings(excesses, review.namespace, field)
-    denied, warnings = _weigh(
-        findings, rules, unchanged=_is_unchanged(review, pod, keys.ANNOTATION)
+    checks = _check(
+        review, pod, namespace, networks, rules, selections=selections, definitions=definitions
     )
+    denied, warnings = _faults(checks, review, pod, rules)
+    if denied:
+        return deny(denied)
+
+    warnings += _doubts(checks, review, pod, namespace, rules)
+    return Decision(
+        reason="template", warnings=(*_ignored(checks, pod, networks, rules), *warnings)
+    )
+
+
+class _Checks(NamedTuple):
+    """The results of all rules for one template; ``metadata`` is its path, with a dot."""
+
+    metadata: str
+    is_written: bool
+    """Whether the author wrote the networks; otherwise they are the namespace's default."""
+    annotation: ValidationResult
+    excesses: Sequence[Excess]
+    definitions: DefinitionResult
+
+    @property
+    def field(self) -> str:
+        """The path of the annotation ``cni``."""
+        return f"{self.metadata}annotations[{keys.ANNOTATION}]"
+
+
+def _check(
+    review: Review,
+    pod: Pod,
+    namespace: Namespace,
+    networks: ClusterNetworks,
+    rules: TemplateRules,
+    *,
+    selections: PodSelections,
+    definitions: Definitions,
+) -> _Checks:
+    metadata = ".".join((*TEMPLATE_PATHS[review.kind], "metadata."))
+    field = f"{metadata}annotations[{keys.ANNOTATION}]"
+    choice = choose(pod, namespace, reads_selections=rules.pods.definitions == "enforce")
+    result = validate_annotation(choice.value if choice else "", namespace, networks, field)
     checked = NOTHING_SELECTED
     if rules.pods.definitions != "off":
         checked = check_definitions(
             selections, namespace, networks, definitions, rules.pods.of_definitions
         )
-    if is_enforced:
-        refusing = [*refusals(checked.findings, f"{path}.metadata.")]
+    excesses = pod_excesses(result.normal, namespace, rules.pods.limits)
+    is_written = choice is not None and choice.source == "annotation"
+    return _Checks(metadata, is_written, result, excesses, checked)
+
+
+def _faults(
+    checks: _Checks, review: Review, pod: Pod, rules: TemplateRules
+) -> tuple[list[Cause], list[str]]:
+    """Return what the workload is refused for, and the faults that it is only warned of."""
+    findings = list(checks.annotation.findings if checks.is_written else ())
+    if rules.pods.limits.are_enforced:
+        findings += _limit_findings(checks.excesses, review.namespace, checks.field)
+    unchanged = _is_unchanged(review, pod, keys.ANNOTATION)
+    denied, warnings = _weigh(findings, rules, unchanged=unchanged)
+
+    if rules.pods.definitions == "enforce":
+        findings = list(refusals(checks.definitions.findings, checks.metadata))
         unchanged = _is_unchanged(review, pod, keys.ANNOTATION, *keys.SELECTION_KEYS)
-        more_denied, more_warnings = _weigh(refusing, rules, unchanged=unchanged)
+        more_denied, more_warnings = _weigh(findings, rules, unchanged=unchanged)
         denied += more_denied
         warnings += more_warnings[:MAX_WARNINGS]
-    if denied:
-        return deny(denied)
+    return denied, warnings
 
+
+def _doubts(
+    checks: _Checks, review: Review, pod: Pod, namespace: Namespace, rules: TemplateRules
+) -> Iterator[str]:
+    """Yield warnings about pods that are valid, but perhaps not what the author wants."""
+    field = checks.field
     if not rules.pods.limits.are_enforced:
-        warnings += (pod_warning(excess, review.namespace, field) for excess in excesses)
-    if is_written and rules.doubtful != "off":
-        warnings += (warning(f"{field}: {each}") for each in result.warnings)
-    required = list(checked.requirements if is_enforced else ())
+        for excess in checks.excesses:
+            yield pod_warning(excess, review.namespace, field)
+    if checks.is_written and rules.doubtful != "off":
+        for each in checks.annotation.warnings:
+            yield warning(f"{field}: {each}")
+
+    required: list[Expression] = []
     if namespace.scheduling_or(rules.pods.scheduling) == "required":
-        required = [*affinity.expressions(result.networks), *required]
-    warnings += _scheduling_warnings(review.kind, pod, required, f"{path}.spec.")
-    has_reader = is_enforced or networks.have_multus(result.networks)
-    ignored = [*pod_warnings(pod, f"{path}.metadata.", has_reader=has_reader)]
-    reported = (each for each in checked.findings if not (is_enforced and each.reason))
-    ignored += finding_warnings(reported, f"{path}.metadata.")
-    return Decision(reason="template", warnings=(*ignored, *warnings))
+        required += affinity.expressions(checks.annotation.networks)
+    if rules.pods.definitions == "enforce":
+        required += checks.definitions.requirements
+    spec_field = f"{'.'.join(TEMPLATE_PATHS[review.kind])}.spec."
+    yield from _scheduling_warnings(review.kind, pod, required, spec_field)
+
+
+def _ignored(
+    checks: _Checks, pod: Pod, networks: ClusterNetworks, rules: TemplateRules
+) -> Iterator[str]:
+    """Yield a warning for each annotation that has no effect, or less than it seems to have."""
+    is_enforced = rules.pods.definitions == "enforce"
+    has_reader = is_enforced or networks.have_multus(checks.annotation.networks)
+    yield from pod_warnings(pod, checks.metadata, has_reader=has_reader)
+    findings = checks.definitions.findings
+    reported = (each for each in findings if not (is_enforced and each.reason))
+    yield from finding_warnings(reported, checks.metadata)
 
 
 def _is_unchanged(review: Review, template: Pod, *names: str) -> bool:

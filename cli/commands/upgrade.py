@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +17,9 @@ from cli.options import (
     command_group,
     notes,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 commands = command_group()
 
@@ -60,7 +63,7 @@ def migrate(
     from cli.lint import LintContext
     from cli.logical_networks import parse_confs
     from cli.manifest_input import read_manifests
-    from cli.migrate import MigrationContext, Verdict
+    from cli.migrate import MigrationContext
     from cli.migrate import migrate as plan_migration
     from cli.migration_output import print_migration, write_migration
     from cli.output import print_data
@@ -76,11 +79,7 @@ def migrate(
         default_network = default_network or session.default_network
         session.finish()
 
-    confs = parse_confs(
-        (each.name, each.read_text(errors="replace"))
-        for each in (Path(cni_conf).iterdir() if cni_conf else ())
-        if each.suffix in CNI_SUFFIXES
-    )
+    confs = parse_confs(_cni_files(Path(cni_conf)) if cni_conf else ())
     migration = plan_migration(documents, MigrationContext(rules, default_network, confs))
     if output is Format.TABLE:
         print_migration(migration)
@@ -88,8 +87,14 @@ def migrate(
         print_data(migration, output)
     if write:
         write_migration(Path(write), migration)
-    needs_change = any(each.verdict in {Verdict.CHECK, Verdict.GONE} for each in migration.findings)
-    raise typer.Exit(1 if needs_change else 0)
+    raise typer.Exit(1 if migration.needs_change else 0)
+
+
+def _cni_files(directory: Path) -> Iterator[tuple[str, str]]:
+    """Yield name and text of each CNI configuration in *directory*."""
+    for each in directory.iterdir():
+        if each.suffix in CNI_SUFFIXES:
+            yield each.name, each.read_text(errors="replace")
 
 
 @commands.command(
