@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import trustme
 
 from tests.bench import page, reviews
-from tests.bench.webhook_server import peer
+from tests.bench.webhook_processes import peer
 from tests.cluster.support.admission import api, make_spaces, own_cluster
 from tests.cluster.support.outside_webhook import running_webhook
 from tests.devcluster.commands import ClusterError, step

@@ -1,7 +1,8 @@
-"""A stand-in for the API server that Multus asks: pods and one definition, from memory.
+"""A stand-in for the API server that Multus and our webhook ask: objects from memory.
 
 It answers at once, without authentication or etcd, so what a caller waits for it is the least that
-it can be. Multus' daemon needs more of it: TLS, lists, and watches, in which nothing ever happens.
+it can be. Multus asks for pods and one definition. Its daemon needs more: TLS, lists, and watches,
+in which nothing ever happens. So does the webhook, for namespaces and nodes.
 It counts the requests; ``GET /count`` returns the number, and is not counted. It is a process of
 its own, which ends with its standard input.
 """
@@ -16,7 +17,10 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
 from urllib.request import urlopen
+
+from dispatcher import keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,6 +28,8 @@ if TYPE_CHECKING:
 
 DEFINITIONS = "/apis/k8s.cni.cncf.io/v1/namespaces/"
 LISTS = {
+    "/api/v1/namespaces": {"apiVersion": "v1", "kind": "NamespaceList"},
+    "/api/v1/nodes": {"apiVersion": "v1", "kind": "NodeList"},
     "/api/v1/pods": {"apiVersion": "v1", "kind": "PodList"},
     "/apis/k8s.cni.cncf.io/v1/network-attachment-definitions": {
         "apiVersion": "k8s.cni.cncf.io/v1",
@@ -32,6 +38,9 @@ LISTS = {
 }
 NAMESPACE = "bench"
 """Of the pods in the list; single pods exist in any."""
+
+NETWORKS = 20
+"""Networks of each node in the list."""
 
 
 class KubeApi:
@@ -52,13 +61,15 @@ def running(
     config: str,
     *,
     pods: Sequence[str] = (),
+    objects: int = 0,
     certificate: Path | None = None,
 ) -> Iterator[KubeApi]:
     """Run the stand-in: every pod has *annotations*, every definition has *config*.
 
-    *pods* are the names in its list; *certificate* is a file with a certificate and its key.
+    *pods* are the names in its list; it has *objects* namespaces (ns0, …) with the same annotations
+    and as many nodes. *certificate* is a file with a certificate and its key.
     """
-    given = {"annotations": annotations, "config": config, "pods": list(pods)}
+    given = {"annotations": annotations, "config": config, "pods": list(pods), "objects": objects}
     command = [sys.executable, "-m", "tests.bench.kube_api", str(certificate or "")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as api:
         assert api.stdin is not None
@@ -75,6 +86,7 @@ class _Handler(BaseHTTPRequestHandler):
     annotations: dict[str, str]
     config: str
     pods: list[str]
+    objects: int
     count = 0
 
     def do_GET(self) -> None:
@@ -86,14 +98,35 @@ class _Handler(BaseHTTPRequestHandler):
         if "watch=" in query:
             self._watch()
         elif path in LISTS:
-            pods = [self._pod(NAMESPACE, name) for name in self.pods]
-            items = pods if LISTS[path]["kind"] == "PodList" else []
-            self._answer(200, {**LISTS[path], "metadata": {"resourceVersion": "1"}, "items": items})
+            self._list(LISTS[path], parse_qs(query))
         else:
             namespace, _, name = path.split("/")[-3:]
             is_definition = path.startswith(DEFINITIONS)
             get = self._definition if is_definition else self._pod
             self._answer(200, get(namespace, name))
+
+    def _list(self, head: dict[str, Any], query: dict[str, list[str]]) -> None:
+        """Answer a list, or the page of it that the query asks for."""
+        items = self._items(head["kind"])
+        begin = int(query.get("continue", ["0"])[0])
+        end = begin + int(query.get("limit", [str(len(items))])[0])
+        metadata = {"resourceVersion": "1", "continue": str(end) if end < len(items) else ""}
+        self._answer(200, {**head, "metadata": metadata, "items": items[begin:end]})
+
+    def _items(self, kind: str) -> list[dict[str, Any]]:
+        if kind == "PodList":
+            return [self._pod(NAMESPACE, name) for name in self.pods]
+        if kind == "NamespaceList":
+            return [
+                self._object(f"ns{n}", annotations=self.annotations) for n in range(self.objects)
+            ]
+        if kind == "NodeList":
+            labels = {keys.network_label(f"net{n}"): "true" for n in range(NETWORKS)}
+            return [self._object(f"node{n}", labels=labels) for n in range(self.objects)]
+        return []
+
+    def _object(self, name: str, **metadata: Any) -> dict[str, Any]:
+        return {"metadata": {"name": name, "uid": "u", "resourceVersion": "1", **metadata}}
 
     def _pod(self, namespace: str, name: str) -> dict[str, Any]:
         metadata = {"namespace": namespace, "name": name, "uid": "u", "resourceVersion": "1"}
@@ -149,7 +182,7 @@ class _Server(ThreadingHTTPServer):
 def main() -> None:
     """Serve until standard input ends; print the port."""
     given = json.loads(sys.stdin.readline())
-    _Handler.annotations, _Handler.config, _Handler.pods = given.values()
+    _Handler.annotations, _Handler.config, _Handler.pods, _Handler.objects = given.values()
     server = _Server(("127.0.0.1", 0), _Handler)
     if certificate := sys.argv[1]:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

@@ -11,7 +11,7 @@ Our servers run with Python of the image's version (:mod:`tests.bench.debian_pyt
 
 Times are of the server's processor, so that a busy machine disturbs the ratios little; the latency
 at half load is wall-clock time and is disturbed. The webhook's caches hold 5,000 namespaces and
-5,000 nodes, from a stand-in for the API server.
+5,000 nodes, which it lists from a stand-in for the API server in another process.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ import trustme
 from tests.bench import debian_python, page
 from tests.bench.reviews import NAMED, VARIED, Load, loads
 from tests.bench.webhook_client import Client, cost, half_load, resident_mib
-from tests.bench.webhook_server import OBJECTS, ours, peer
+from tests.bench.webhook_processes import OBJECTS, ours, peer
 
 CONNECTIONS = 8
 
@@ -146,7 +146,7 @@ def main() -> int:
     )
     parser.add_argument(
         "--python",
-        help="interpreter of an environment with requirements/dev.txt that runs our servers "
+        help="interpreter of an environment with requirements/run.txt that runs our servers "
         f"(default: {debian_python.VERSION} of Debian {debian_python.SUITE}, as in the image)",
     )
     chosen = parser.parse_args()

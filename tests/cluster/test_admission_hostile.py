@@ -14,7 +14,7 @@ import pytest
 import trustme
 
 from tests.bench.reviews import NAMED, loads
-from tests.bench.webhook_server import ours
+from tests.bench.webhook_processes import ours
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
