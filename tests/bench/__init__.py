@@ -16,6 +16,7 @@ What is where:
     churn_peers    the same pods without Genie, with Genie, and with Multus
     churn_report   its figures as a table
     cni_setups     switches a node between these three
+    ended_sandboxes  removes the sandboxes of ended pods, as the kubelet does
     pod_loop       creates and deletes pods, and takes their times
     creation       what each policy and the webhook add to the creation of a pod
     webhook        what one answer of the webhook costs, beside a webhook in Go

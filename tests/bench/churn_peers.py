@@ -4,8 +4,11 @@ In each round the same node serves the same pods in turn without Genie, with Gen
 and its daemon (:mod:`tests.bench.cni_setups`), in an order that changes. The pods of a turn run in
 a closed loop (:mod:`tests.bench.pod_loop`). They differ in the annotations that select their
 networks, and in nothing else. Before each loop, two pods fill caches and do not count. One of them
-is checked on the node: it has its networks, and got them in the way that is measured. At the end
-the node is searched for what ended pods have left.
+is checked on the node: it has its networks, and got them in the way that is measured. The sandboxes
+of ended pods are removed within their turn (:mod:`tests.bench.ended_sandboxes`). At the end the
+node is searched for what ended pods have left.
+
+The aims are for one network. Pods on several networks run in the first rounds only, and fewer.
 
 Reported are medians of the rounds. Ratios are medians of each round's own ratio, since one round
 sees the same machine. Writes its part of docs/performance.md.
@@ -23,7 +26,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from tests.bench import churn_report, page
+from tests.bench import churn_report, ended_sandboxes, page
 from tests.bench.churn_report import Cost, Turn
 from tests.bench.cluster import running
 from tests.bench.cni_setups import (
@@ -31,6 +34,7 @@ from tests.bench.cni_setups import (
     LAN,
     NETWORKS,
     NODE,
+    ONE,
     OTHER_SPACE,
     VALUES,
     Genie,
@@ -55,6 +59,7 @@ if TYPE_CHECKING:
     from tests.devcluster.cluster import Cluster
 
 SETUPS: list[Setup] = [NoGenie(), Genie(), Multus()]
+RUNTIME_SOCKET = "/run/containerd/containerd.sock"
 WARM_UP = 2
 """Pods before each loop that do not count."""
 
@@ -67,16 +72,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description="Compare churn without Genie, with it, and Multus."
     )
-    parser.add_argument("--rounds", type=int, default=5, help="that count (default: 5)")
-    parser.add_argument("--pods", type=int, default=16, help="of each turn (default: 16)")
-    parser.add_argument("--at-once", type=int, default=10, help="pods at a time (default: 10)")
+    numbers = {
+        "--rounds": (5, "of pods on one network"),
+        "--pods": (40, "of each turn of these rounds"),
+        "--other-rounds": (2, "of them also with pods on several networks"),
+        "--other-pods": (20, "of each turn of those"),
+        "--at-once": (10, "pods at a time"),
+    }
+    for option, (default, text) in numbers.items():
+        parser.add_argument(option, type=int, default=default, help=f"{text} (default: {default})")
     parser.add_argument("--name", default="genie-bench", help="cluster (default: %(default)s)")
     chosen = parser.parse_args()
 
     load = os.getloadavg()[0]
     try:
         with running(chosen.name, prepare=_prepare, values=VALUES) as cluster:
-            turns = _measure(cluster, chosen.rounds, chosen.pods, chosen.at_once)
+            turns = _measure(cluster, chosen)
             remaining = remaining_leftovers(cluster.node(NODE))
     except ClusterError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -99,21 +110,25 @@ def _prepare(cluster: Cluster) -> None:
     select_node(cluster)
 
 
-def _measure(cluster: Cluster, rounds: int, pods: int, at_once: int) -> Turns:
+def _measure(cluster: Cluster, chosen: argparse.Namespace) -> Turns:
     _create_objects(cluster)
     with Genie().active(cluster):  # ends with the node as it is without Genie
         pass
 
     turns: Turns = {}
     order = list(SETUPS)
-    for number in range(1, rounds + 1):
+    for number in range(1, chosen.rounds + 1):
+        counts = {ONE: chosen.pods}
+        if number <= chosen.other_rounds:
+            counts = {**dict.fromkeys(NETWORKS, chosen.other_pods), **counts}
+
         order.append(order.pop(0))
-        with step(f"round {number} of {rounds}"):
+        with step(f"round {number} of {chosen.rounds}"):
             for setup in order:
                 with setup.active(cluster):
                     time.sleep(REST)
-                    for workload in setup.annotations:
-                        one = _turn(cluster, setup, workload, pods, at_once)
+                    for workload in filter(counts.get, setup.annotations):
+                        one = _turn(cluster, setup, workload, counts[workload], chosen.at_once)
                         turns.setdefault((workload, setup.name), []).append(one)
     return turns
 
@@ -136,11 +151,14 @@ def _turn(cluster: Cluster, setup: Setup, workload: str, count: int, at_once: in
     pods = [pod_manifest(f"bench-{number}", None, **annotations) for number in range(count)]
     kube = api(cluster)
     check = functools.partial(check_pod, cluster, setup, workload)
-    PodLoop(kube, setup.space, pods[:WARM_UP], check).run(at_once)
+    socket = cluster.node(NODE).path(RUNTIME_SOCKET)
+    with ended_sandboxes.removal(socket) as remove:
+        PodLoop(kube, setup.space, pods[:WARM_UP], check, remove).run(at_once)
 
-    loop = PodLoop(kube, setup.space, pods)
     before = cost(cluster, setup)
-    loop.run(at_once)
+    with ended_sandboxes.removal(socket) as remove:
+        loop = PodLoop(kube, setup.space, pods, gone=remove)
+        loop.run(at_once)
     used = map(operator.sub, cost(cluster, setup), before)
     return Turn(loop.pods_per_minute, list(loop.ready.values()), Cost(*used))
 

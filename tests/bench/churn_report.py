@@ -6,7 +6,7 @@ import statistics
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 AIM = 0.05
 """How much slower than without Genie a pod on one network may be."""
@@ -61,11 +61,12 @@ def table(turns: Turns, workloads: Sequence[str], setups: Sequence[str], machine
         HEAD,
         *rows,
         "",
-        "Ratios are to the first row with the same networks.",
+        "Ratios are to the first row with the same networks, in the same round: median (least to",
+        "most) of the rounds.",
         "",
         *_aims(turns[workloads[0], setups[1]], base),
         "",
-        f"- Medians of {len(base)} rounds of {len(base[0].ready)} pods each.",
+        *(f"- {each}." for each in _counts(turns, workloads)),
         f"- {machine}.",
     ])  # fmt: skip
 
@@ -79,9 +80,9 @@ def _row(workload: str, name: str, turns: Sequence[Turn], base: Sequence[Turn]) 
         workload,
         name,
         f"{statistics.median(turn.rate for turn in turns):.0f}",
-        f"{_ratio(turns, base, _rate):.2f}",
+        _spread(turns, base, _rate),
         f"{statistics.median(ready):.2f} / {ready[int(0.95 * len(ready))]:.2f}",
-        f"{_ratio(turns, base, _usual):.2f}",
+        _spread(turns, base, _usual),
         *(f"{each:.0f}" for each in (*parts, node, admission)),
     ]
     return f"| {' | '.join(cells)} |"
@@ -103,10 +104,29 @@ def _aims(genie: Sequence[Turn], base: Sequence[Turn]) -> list[str]:
     ]
 
 
+def _counts(turns: Turns, workloads: Sequence[str]) -> Iterator[str]:
+    """Yield how many rounds and pods stand behind the rows of each workload."""
+    for workload in workloads:
+        rows = [row for (other, _), row in turns.items() if other == workload]
+        yield f"{workload}: medians of {len(rows[0])} rounds of {len(rows[0][0].ready)} pods each"
+
+
+def _spread(turns: Sequence[Turn], base: Sequence[Turn], value: Callable[[Turn], float]) -> str:
+    """Return the rounds' ratios of *value* as a cell: their median, and what they lie between."""
+    ratios = _ratios(turns, base, value)
+    text = f"{statistics.median(ratios):.2f}"
+    return text if turns is base else f"{text} ({min(ratios):.2f} to {max(ratios):.2f})"
+
+
 def _ratio(turns: Sequence[Turn], base: Sequence[Turn], value: Callable[[Turn], float]) -> float:
-    """Return the median of the rounds' ratios of *value* between two setups."""
-    pairs = zip(turns, base, strict=True)
-    return statistics.median(value(turn) / value(other) for turn, other in pairs)
+    return statistics.median(_ratios(turns, base, value))
+
+
+def _ratios(
+    turns: Sequence[Turn], base: Sequence[Turn], value: Callable[[Turn], float]
+) -> list[float]:
+    """Return each round's ratio of *value* between two setups."""
+    return [value(turn) / value(other) for turn, other in zip(turns, base, strict=True)]
 
 
 def _rate(turn: Turn) -> float:

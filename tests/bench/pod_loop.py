@@ -23,7 +23,10 @@ PATIENCE = 240
 
 
 class PodLoop:
-    """One loop over *pods*; *check_first* gets the first pod that is Ready, while it exists."""
+    """One loop over *pods*.
+
+    *check_first* gets the first pod that is Ready, while it exists, and *gone* each deleted pod.
+    """
 
     def __init__(
         self,
@@ -31,6 +34,7 @@ class PodLoop:
         namespace: str,
         pods: Sequence[dict[str, Any]],
         check_first: Callable[[dict[str, Any]], None] | None = None,
+        gone: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         self.ready: dict[str, float] = {}
         """By pod: seconds from before the request that creates it to the event that it is Ready."""
@@ -41,6 +45,7 @@ class PodLoop:
         self._waiting = iter(pods)
         self._remaining = {pod["metadata"]["name"] for pod in pods}
         self._check_first = check_first
+        self._gone = gone
         self._started: dict[str, float] = {}
 
     @property
@@ -80,6 +85,8 @@ class PodLoop:
         if event == "DELETED":
             self._remaining.remove(name)
             self._create(1)
+            if self._gone:
+                self._gone(pod)
         elif name not in self.ready and is_ready(pod):
             if self._check_first and not self.ready:
                 self._check_first(pod)

@@ -73,25 +73,26 @@ class FakeApi:
         return self.events.popleft() if self.events else None
 
 
-def loop(api: FakeApi, count: int, at_once: int) -> tuple[PodLoop, list[str]]:
-    """Run a loop; return it, and the names of the pods that were checked."""
-    checked: list[str] = []
+def loop(api: FakeApi, count: int, at_once: int) -> tuple[PodLoop, list[str], list[str]]:
+    """Run a loop; return it, and the names of the pods that were checked, and that were deleted."""
+    names: tuple[list[str], list[str]] = ([], [])
+    check, gone = (lambda pod, to=each: to.append(pod["metadata"]["name"]) for each in names)
     pods = [{"metadata": {"name": f"p{number}"}} for number in range(count)]
-    one = PodLoop(api, "space", pods, lambda pod: checked.append(pod["metadata"]["name"]))  # type: ignore[arg-type]
+    one = PodLoop(api, "space", pods, check, gone)  # type: ignore[arg-type]
     one.run(at_once)
-    return one, checked
+    return one, *names
 
 
 @pytest.mark.parametrize(("count", "at_once"), [(1, 1), (7, 3), (3, 5)])
 def test_all_pods_come_and_go_and_never_more_exist_than_permitted(count: int, at_once: int) -> None:
     """Each is timed once, the first is checked, and other pods of the namespace do not count."""
     api = FakeApi()
-    one, checked = loop(api, count, at_once)
+    one, checked, gone = loop(api, count, at_once)
     assert sorted(one.ready) == [f"p{number}" for number in range(count)]
     assert min(one.ready.values()) >= 0
     assert one.pods_per_minute == pytest.approx(60 * count / one.seconds)
     assert (api.most, api.existing) == (min(count, at_once), set())
-    assert checked == ["p0"]
+    assert (checked, sorted(gone)) == (["p0"], sorted(one.ready))
 
 
 def test_a_refused_pod_ends_the_loop() -> None:
