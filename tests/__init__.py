@@ -14,4 +14,5 @@ What is where:
     reference     the tables of docs/reference that follow from the code
     shell_blocks  the commands in the pages of docs/
     tenants       what a hostile tenant writes into definitions
+    workers       threads that run until a ``with`` block ends
 """

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import re
 import statistics
-import threading
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,8 +18,10 @@ from dispatcher.kube.errors import KubeError
 from tests.bench.process_cost import processor_seconds
 from tests.cluster.support.admission import pod
 from tests.devcluster.commands import ClusterError
+from tests.workers import Workers
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Iterator
 
     from dispatcher.kube.client import Kube
@@ -118,11 +118,10 @@ def pod_creations(kube: Kube, namespace: str, networks: str, pause: float) -> It
 
     *pause* is in seconds. Yields how long they took so far.
     """
-    stopping = threading.Event()
     latencies = Latencies()
     value = pod(networks)
 
-    def create() -> None:
+    def create(stopping: threading.Event) -> None:
         while not stopping.wait(pause):
             begun = time.perf_counter()
             try:
@@ -131,13 +130,8 @@ def pod_creations(kube: Kube, namespace: str, networks: str, pause: float) -> It
                 latencies.failures += 1
             latencies.milliseconds.append((time.perf_counter() - begun) * 1000)
 
-    with ThreadPoolExecutor(1) as executor:
-        creating = executor.submit(create)
-        try:
-            yield latencies
-        finally:
-            stopping.set()
-            creating.result()
+    with Workers(create):
+        yield latencies
 
 
 def requests_of_agents(entries: list[dict[str, Any]]) -> Counter[tuple[str, str]]:

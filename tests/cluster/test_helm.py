@@ -6,10 +6,9 @@ release is installed once, then node2 dies, and in the end nothing of the releas
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,9 +20,11 @@ from tests.devcluster.cluster import BOTH_NETWORKS
 from tests.devcluster.commands import run
 from tests.devcluster.genie import DEFAULT_NETWORK, wait_until_working
 from tests.devcluster.helm import RELEASE
+from tests.workers import Workers
 
 if TYPE_CHECKING:
     import subprocess
+    import threading
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -69,32 +70,25 @@ def test_an_upgrade_and_a_rollback_fail_no_pod(
 ) -> None:
     """The agents roll twice; pods start and end meanwhile, and those that run keep running."""
     apply(installed, namespace, [pod_on_node("stays", NEEDY, "node1")])
-    stopping = threading.Event()
+    turns = itertools.count(1)
 
-    def come_and_go() -> int:
-        turn = 0
+    def come_and_go(stopping: threading.Event) -> None:
         while not stopping.is_set():
-            turn += 1
+            turn = next(turns)
             pods = [pod_manifest(f"churn-{turn}-{n}", NEEDY) for n in range(3)]
             apply(installed, namespace, pods)
             names = [pod["metadata"]["name"] for pod in pods]
             installed.kubectl("delete", "pod", *names, "-n", namespace, "--wait=true")
-        return turn
 
     chart = release.next_version(tmp_path)
-    with ThreadPoolExecutor(1) as executor:
-        churning = executor.submit(come_and_go)
-        try:
-            changed = ("--set", "maxAttachments=5", "--set", "agent.attachedEvents=true")
-            release.upgrade(installed, *changed, chart=chart)
-            wait_until_working(installed, DEFAULT_NETWORK)
-            release.command(installed, "rollback", RELEASE, "1")
-            wait_until_working(installed, DEFAULT_NETWORK)
-        finally:
-            stopping.set()
-            turns = churning.result()
+    with Workers(come_and_go):
+        changed = ("--set", "maxAttachments=5", "--set", "agent.attachedEvents=true")
+        release.upgrade(installed, *changed, chart=chart)
+        wait_until_working(installed, DEFAULT_NETWORK)
+        release.command(installed, "rollback", RELEASE, "1")
+        wait_until_working(installed, DEFAULT_NETWORK)
 
-    assert turns > 1
+    assert next(turns) > 2  # it began a second time, at least
     assert failures(installed, namespace) == []
     [stays] = installed.get("pods", "-n", namespace)["items"]
     assert stays["status"]["containerStatuses"][0]["restartCount"] == 0

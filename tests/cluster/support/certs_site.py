@@ -24,11 +24,13 @@ from certs.settings import CertificateSettings
 from certs.webhook_configs import API, KINDS
 from dispatcher.kube.client import KubeError
 from tests.cluster.support.admission import NAME, NAMESPACE, api
-from tests.cluster.support.load import Workers
 from tests.cluster.support.outside_webhook import ending_with_this, free_port, webhook_kubeconfig
 from tests.devcluster.build.imagebuild import PROJECT
+from tests.workers import Workers
 
 if TYPE_CHECKING:
+    import threading
+
     from dispatcher.kube.client import Kube
     from tests.devcluster.cluster import Cluster
 
@@ -198,14 +200,14 @@ class StrictClient(Workers):
         self._views = [(time.monotonic() - LAG, bundles(self._site.admin))]
         return super().__enter__()
 
-    def _observe(self) -> None:
+    def _observe(self, stopping: threading.Event) -> None:
         kube = api(self._site.cluster)
-        while not self.stopping.wait(0.1):
+        while not stopping.wait(0.1):
             read_at = time.monotonic()
             self._views.append((read_at, bundles(kube)))
 
-    def _call(self) -> None:
-        while not self.stopping.wait(0.02):
+    def _call(self, stopping: threading.Event) -> None:
+        while not stopping.wait(0.02):
             due = [view for at, view in self._views if at <= time.monotonic() - LAG]
             for bundle in set(due[-1].values()):
                 for replica in self._site.replicas:

@@ -16,7 +16,6 @@ import itertools
 import json
 import random
 import re
-import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -29,8 +28,10 @@ from tests.cluster.support.agents import DAEMONSET, rolled_out
 from tests.cluster.support.pods import pod_manifest
 from tests.devcluster.genie import DEFAULT_NETWORK, NAMESPACE, wait_until_working
 from tests.devcluster.network.networks import NETWORKS
+from tests.workers import Workers
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Iterable, Iterator
 
     from tests.devcluster.cluster import Cluster
@@ -229,30 +230,25 @@ def disruption(cluster: Cluster, seed: int, pause: tuple[float, float]) -> Itera
     """Kill processes and delete pods of agent and webhook, again and again.
 
     *pause* is the least and the greatest number of seconds between two actions. Yields a counter of
-    the actions. They alternate, so that a short time has all four. At the
-    end all pods are replaced, since the kubelet restarts a container that died often only after
-    minutes.
+    the actions. They alternate, so that a short time has all four. At the end all pods are
+    replaced, since the kubelet restarts a container that died often only after minutes.
     """
     rng = random.Random(seed)  # noqa: S311 - not for security
     disruptions: Counter[str] = Counter()
-    stopping = threading.Event()
 
-    def act() -> None:
+    def act(stopping: threading.Event) -> None:
         for part, kill in itertools.cycle(TURNS):
             if stopping.wait(rng.uniform(*pause)):
                 return
             disruptions[_disrupt(cluster, rng, part, kill=kill)] += 1
 
-    with ThreadPoolExecutor(1) as executor:
-        acting = executor.submit(act)
-        try:
+    try:
+        with Workers(act):
             yield disruptions
-        finally:
-            stopping.set()
-            acting.result()
-            for workload in (DAEMONSET, "deployment/genie-webhook"):
-                cluster.kubectl("rollout", "restart", workload, "-n", NAMESPACE)
-            wait_until_working(cluster, DEFAULT_NETWORK)
+    finally:
+        for workload in (DAEMONSET, "deployment/genie-webhook"):
+            cluster.kubectl("rollout", "restart", workload, "-n", NAMESPACE)
+        wait_until_working(cluster, DEFAULT_NETWORK)
 
 
 def _disrupt(cluster: Cluster, rng: random.Random, part: str, *, kill: bool) -> str:

@@ -4,37 +4,18 @@ from __future__ import annotations
 
 import threading
 from functools import partial
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from dispatcher.kube.client import KubeError
 from tests.cluster.support.admission import api, pod
+from tests.workers import Workers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from dispatcher.kube.client import Kube
     from tests.devcluster.cluster import Cluster
 
 PODS = "/api/v1/namespaces/busy/pods"
 """The path for new pods; tests create this namespace, and empty it."""
-
-
-class Workers:
-    """Threads that run during a ``with`` block; each must end soon after :attr:`stopping`."""
-
-    def __init__(self, *runs: Callable[[], None]) -> None:
-        self.stopping = threading.Event()
-        self._threads = [threading.Thread(target=run) for run in runs]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stopping.set()
-        for thread in self._threads:
-            thread.join()
 
 
 class Load(Workers):
@@ -51,8 +32,8 @@ class Load(Workers):
         self._pod = pod(" weave , canal ", schedulerName="nobody")
         self._lock = threading.Lock()
 
-    def _run(self, kube: Kube) -> None:
-        while not self.stopping.wait(self._pause):
+    def _run(self, kube: Kube, stopping: threading.Event) -> None:
+        while not stopping.wait(self._pause):
             try:
                 stored = kube.create(PODS, self._pod)["metadata"]["annotations"]["cni"]
                 fault = "" if stored == "weave,canal" else f"stored as {stored!r}"
