@@ -51,14 +51,11 @@ COMMANDS = {
 class LazyCommands(TyperGroup):
     """The group of :data:`COMMANDS`; help and completion do without the commands' modules."""
 
-    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the signature is click's
-        """Return the names of all commands, in the order of ``--help``."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: Any, cmd_name: str) -> TyperCommand | None:  # noqa: ARG002
-        """Return the name and summary of a command, for lists of commands."""
-        entry = COMMANDS.get(cmd_name)
-        return TyperCommand(cmd_name, short_help=entry.summary) if entry else None
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = {
+            name: TyperCommand(name, short_help=entry.summary) for name, entry in COMMANDS.items()
+        }
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the command to run, and its arguments."""

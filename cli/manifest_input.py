@@ -32,6 +32,7 @@ def read_manifests(names: Iterable[str]) -> list[Document]:
         typer.echo(f"{place.file}:{place.line}:{place.column}: {error}", err=True)
         raise typer.Exit(2) from None
     except (OSError, UnicodeDecodeError) as error:
-        typer.echo(f"kubectl genie: cannot read {name}: {error}", err=True)
+        reason = error.strerror if isinstance(error, OSError) else error
+        typer.echo(f"kubectl genie: cannot read {name}: {reason}", err=True)
         raise typer.Exit(2) from None
     return documents

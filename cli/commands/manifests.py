@@ -119,6 +119,7 @@ def explain(
         raise typer.BadParameter("give either the name of a pod or --file")
     session = Session(Access(kubeconfig, context), genie)
     where = namespace or session.current_namespace
+    pod = pod.removeprefix("pod/")  # as kubectl accepts it
     subjects = _of_file(file, where) if file else [_of_cluster(session, where, pod)]
 
     namespaces = session.namespaces

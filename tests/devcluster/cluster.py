@@ -80,7 +80,10 @@ class Cluster(KubectlClient):
         machine.extend_path()
         existing = state.load(name)
         if existing is None or not existing.ready:
-            raise ClusterError(f"cluster {name} does not run: start it with `up --name {name}`")
+            raise ClusterError(
+                f"cluster {name} does not run: start it with "
+                f"`python -m tests.devcluster up --name {name}`"
+            )
         return cls(existing, prepare(existing.api_server))
 
     def down(self) -> None:

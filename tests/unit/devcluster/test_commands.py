@@ -105,7 +105,7 @@ def test_env_of_a_cluster_that_does_not_run_prints_nothing_to_evaluate(
     assert main(["env", "--name", "nobody"]) == 1
     written = capsys.readouterr()
     assert written.out == ""
-    assert "start it with `up --name nobody`" in written.err
+    assert "start it with `python -m tests.devcluster up --name nobody`" in written.err
 
 
 @pytest.mark.usefixtures("own_state")

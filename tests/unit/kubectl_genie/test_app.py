@@ -343,9 +343,17 @@ def test_explain_takes_a_pod_or_a_file(run: Run, words: tuple[str, ...]) -> None
     assert run("explain", *words).exit_code == 2
 
 
-def test_a_pod_that_does_not_exist_is_exit_code_1(run: Run) -> None:
-    """With a sentence."""
-    result = run("explain", "missing", "-n", "shop")
+def test_a_command_with_a_typing_mistake_gets_a_suggestion(run: Run) -> None:
+    """As a network with one does."""
+    result = run("networkz")
+    assert result.exit_code == 2
+    assert "No such command 'networkz'. Did you mean 'networks'?" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["missing", "pod/missing"])
+def test_a_pod_that_does_not_exist_is_exit_code_1(run: Run, name: str) -> None:
+    """With a sentence; kubectl's way to write the name is understood."""
+    result = run("explain", name, "-n", "shop")
     assert (result.exit_code, result.stdout) == (1, "There is no pod missing in namespace shop.\n")
 
 
@@ -396,8 +404,8 @@ def test_lint_reads_standard_input() -> None:
     ("content", "expected"),
     [
         pytest.param(b"a: b: c", "pod.yaml:1:5: not YAML", id="no YAML"),
-        pytest.param(b"\xff\xfe\xfa", "cannot read", id="no text"),
-        pytest.param(None, "cannot read", id="no file"),
+        pytest.param(b"\xff\xfe\xfa", "pod.yaml: 'utf-8' codec can't decode", id="no text"),
+        pytest.param(None, "pod.yaml: No such file or directory\n", id="no file"),
     ],
 )
 def test_a_manifest_that_cannot_be_read_ends_with_exit_code_2(
