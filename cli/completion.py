@@ -34,12 +34,13 @@ _VARIABLE = "_KUBECTL_GENIE_COMPLETE"
 
 def main(words: Sequence[str] | None = None) -> None:
     """Print the completions of *words*, whose last is incomplete; default: the command line's."""
-    given = sys.argv[1:] if words is None else list(words)
-    if len(given) > 1 and given[-2] in FILE_OPTIONS:
+    arguments = sys.argv[1:] if words is None else list(words)
+    if len(arguments) > 1 and arguments[-2] in FILE_OPTIONS:
         typer.echo(FILES)
         return
     get_completion_inspect_parameters()  # makes typer know the shells
-    line = f"genie {shlex.join(given[:-1])} {shlex.quote(given[-1]) if given and given[-1] else ''}"
+    unfinished = arguments[-1] if arguments else ""
+    line = f"genie {shlex.join(arguments[:-1])} {shlex.quote(unfinished) if unfinished else ''}"
     os.environ |= {
         _VARIABLE: "complete_fish",
         "_TYPER_COMPLETE_FISH_ACTION": "get-args",

@@ -80,8 +80,8 @@ class Document:
         node, is_field = self._node(field)
         if not is_field or not isinstance(node, yaml.ScalarNode):
             return None
-        found = place_in(node, offset)
-        return Place(self.file, *found) if found else None
+        position = place_in(node, offset)
+        return Place(self.file, *position) if position else None
 
     def _node(self, field: str) -> tuple[yaml.Node | None, bool]:
         """Return the node of *field* or of its nearest parent, and whether it is the field's."""

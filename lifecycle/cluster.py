@@ -36,13 +36,13 @@ class KubeCluster:
     def settings(self) -> Settings | None:
         """Return the modes; None: Genie's ConfigMap does not exist."""
         try:
-            found = self._kube.get(self._settings_path)
+            config_map = self._kube.get(self._settings_path)
         except KubeError as error:
             if error.status == NOT_FOUND:
                 return None
             raise
-        mode = (found.get("data") or {}).get("mode") or "install"
-        annotations = found["metadata"].get("annotations") or {}
+        mode = (config_map.get("data") or {}).get("mode") or "install"
+        annotations = config_map["metadata"].get("annotations") or {}
         return Settings(mode, annotations.get(keys.MODE_BEFORE) or mode)
 
     def nodes(self) -> list[NodeSituation]:

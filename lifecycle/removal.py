@@ -46,14 +46,14 @@ class NodeCheck(NamedTuple):
 
 def obstacles(nodes: Iterable[NodeSituation], ignored: Collection[str]) -> list[Obstacle]:
     """Return what keeps *nodes* from losing Genie; those that are *ignored* keep nothing."""
-    found = []
+    node_obstacles = []
     for node in nodes:
         if not node.is_marked or node.name in ignored:
             continue
         check = next((each for each in CHECKS if each.applies(node)), None)
         if check:
-            found.append(check.make(node))
-    return found
+            node_obstacles.append(check.make(node))
+    return node_obstacles
 
 
 def needs_genie(node: NodeSituation, pod: PodNetworks) -> bool:

@@ -112,22 +112,22 @@ class Uninstall:
         settings = self._cluster.settings()
         if settings is None:
             return self._without_settings()
-        found = self._check()
-        if found:
-            return self._outcome(Result.REFUSED, found, settings.mode)
+        node_obstacles = self._check()
+        if node_obstacles:
+            return self._outcome(Result.REFUSED, node_obstacles, settings.mode)
         if self._options.dry_run:
             return self._outcome(Result.READY, [], settings.mode)
 
         is_complete = False
-        found = []
+        node_obstacles = []
         try:
-            found = self._steps(settings)
-            is_complete = not found
+            node_obstacles = self._steps(settings)
+            is_complete = not node_obstacles
         finally:  # also when a person or the kubelet ends this process
             if not is_complete:
                 self._restore(settings)
-        if found:
-            return self._outcome(Result.RESTORED, found, settings.original_mode)
+        if node_obstacles:
+            return self._outcome(Result.RESTORED, node_obstacles, settings.original_mode)
         return self._outcome(Result.REMOVED, [], REMOVE)
 
     def _steps(self, settings: Settings) -> list[Obstacle]:

@@ -74,11 +74,11 @@ def _selection_warnings(annotations: Mapping[str, str], field: str) -> Iterator[
     Not one for each, because a cluster that comes from Multus has them on many pods. A blank value
     selects nothing.
     """
-    found = [key for key in keys.SELECTION_KEYS if annotations.get(key, "").strip(BLANKS)]
-    if found:
-        others = "".join(f" and {quote(key)}" for key in found[1:])
+    ignored = [key for key in keys.SELECTION_KEYS if annotations.get(key, "").strip(BLANKS)]
+    if ignored:
+        others = "".join(f" and {quote(key)}" for key in ignored[1:])
         text = f"Genie ignores this annotation{others}; {_NAME_IN_CNI}"
-        yield warning(f"{field}annotations[{found[0]}]: {text}")
+        yield warning(f"{field}annotations[{ignored[0]}]: {text}")
 
 
 def namespace_warnings(

@@ -77,8 +77,8 @@ def _time(words: list[str], environ: dict[str, str]) -> float:
     result = subprocess.run(command, env=environ, cwd=TREE, check=True, stdout=subprocess.PIPE)
     took = time.perf_counter() - started
     if "json" in words:
-        found = {each["name"]: each for each in json.loads(result.stdout)}
-        assert len(found["canal"]["ready"]) > NODES, "not every node was read"
+        networks = {each["name"]: each for each in json.loads(result.stdout)}
+        assert len(networks["canal"]["ready"]) > NODES, "not every node was read"
     return took
 
 

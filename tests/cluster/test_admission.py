@@ -84,8 +84,8 @@ def attack(cluster: Cluster, namespace: str) -> list[str]:
     client, refusals = api(cluster), []
     for _ in range(GREEDY):
         try:
-            found = pod(SIXTEEN_TIMES, nodeSelector={})
-            client.create(f"/api/v1/namespaces/{namespace}/pods", found)
+            value = pod(SIXTEEN_TIMES, nodeSelector={})
+            client.create(f"/api/v1/namespaces/{namespace}/pods", value)
         except KubeError as error:
             refusals.append(error.message)
     return refusals
@@ -318,8 +318,10 @@ def test_a_refused_pod_of_a_deployment_says_so_in_its_conditions(
     assert 'pods will be refused: unknown network "wave" (did you mean "weave"?)' in said
 
     def condition() -> str:
-        found = cluster.get("deployment", "web", "-n", namespace)["status"].get("conditions", [])
-        return "".join(one["message"] for one in found if one["type"] == "ReplicaFailure")
+        conditions = cluster.get("deployment", "web", "-n", namespace)["status"].get(
+            "conditions", []
+        )
+        return "".join(one["message"] for one in conditions if one["type"] == "ReplicaFailure")
 
     cluster.wait_for(condition, 120, "the Deployment to say why it has no pods")
     assert 'admission webhook "pods.cni-genie.io" denied the request' in condition()

@@ -301,10 +301,10 @@ def test_who_may_only_write_the_namespace_cannot_change_its_networks(
 
 def test_finalising_is_no_way_past_the_policy(people: Cluster) -> None:
     """That subresource takes a whole Namespace, annotations included."""
-    found = people.get("namespace", "shop")
-    found["metadata"]["annotations"].pop("cni-genie.io/allowed")
+    value = people.get("namespace", "shop")
+    value["metadata"]["annotations"].pop("cni-genie.io/allowed")
     what = ("replace", "--raw", "/api/v1/namespaces/shop/finalize", "-f", "-")
-    result = people.kubectl("--as=tenant", *what, input=json.dumps(found), check=False)
+    result = people.kubectl("--as=tenant", *what, input=json.dumps(value), check=False)
     assert result.returncode == 1
     assert (
         "metadata.annotations[cni-genie.io/allowed]: Forbidden: setting the networks"
@@ -324,11 +324,11 @@ def replaced_as(
     cluster: Cluster, who: str, annotations: dict[str, Any], name: str = "shop"
 ) -> tuple[int, str]:
     """Return what comes of a PUT of the namespace with *annotations* changed."""
-    found = cluster.get("namespace", name)
-    changed = found["metadata"].get("annotations", {}) | annotations
-    found["metadata"]["annotations"] = {k: v for k, v in changed.items() if v is not None}
+    value = cluster.get("namespace", name)
+    changed = value["metadata"].get("annotations", {}) | annotations
+    value["metadata"]["annotations"] = {k: v for k, v in changed.items() if v is not None}
     what = (f"--as={who}", "replace", "-f", "-", "--dry-run=server")
-    result = cluster.kubectl(*what, input=json.dumps(found), check=False)
+    result = cluster.kubectl(*what, input=json.dumps(value), check=False)
     return result.returncode, result.stderr
 
 

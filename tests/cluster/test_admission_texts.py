@@ -117,8 +117,8 @@ def check(cluster: Cluster, path: Path, section: Section) -> None:
 def transcript(name: str) -> pytest.MarkDecorator:
     """Run a test once for each section of a transcript."""
     path = TRANSCRIPTS / name
-    found = [pytest.param(path, section, id=section.title) for section in sections(path)]
-    return pytest.mark.parametrize(("path", "section"), found)
+    parameters = [pytest.param(path, section, id=section.title) for section in sections(path)]
+    return pytest.mark.parametrize(("path", "section"), parameters)
 
 
 @transcript("webhook.md")
@@ -242,14 +242,14 @@ def test_without_webhook_pods_too_many_alternatives_are_refused_soon(
     """A loop over all of them would keep the API server busy for half a minute."""
     selector = {"nodeSelectorTerms": [{"matchExpressions": [EXISTS] * expressions}] * terms}
     required = {"requiredDuringSchedulingIgnoredDuringExecution": selector}
-    found = pod("weave,canal", affinity={"nodeAffinity": required})
+    pod_object = pod("weave,canal", affinity={"nodeAffinity": required})
     admin = api(with_policies_alone)
     path = "/api/v1/namespaces/plain/pods?dryRun=All"
     if taken:
-        assert str(admin.create(path, found)["spec"]["affinity"]).count("/canal") == terms
+        assert str(admin.create(path, pod_object)["spec"]["affinity"]).count("/canal") == terms
         return
     with pytest.raises(KubeError, match="Too many: must have at most 100 node selector terms"):
-        admin.create(path, found, timeout=15)
+        admin.create(path, pod_object, timeout=15)
 
 
 _client: list[Kube] = []
@@ -259,9 +259,9 @@ def _stored(cluster: Cluster, value: str) -> str | None:
     if not _client:
         _client.append(api(cluster))
     try:
-        found = _client[0].create("/api/v1/namespaces/plain/pods?dryRun=All", pod(value))
+        answer = _client[0].create("/api/v1/namespaces/plain/pods?dryRun=All", pod(value))
     except KubeError as error:
         if "cni-genie-pod-" not in error.message:
             raise
         return None
-    return str(found["metadata"]["annotations"]["cni"])
+    return str(answer["metadata"]["annotations"]["cni"])

@@ -50,16 +50,16 @@ def run_tool(*args: str) -> subprocess.CompletedProcess[str]:
 def leftovers(name: str) -> list[str]:
     """Return everything that the machine has with names of a cluster."""
     folder = str(state.state_folder() / name)
-    found = [f"namespace {path.name}" for path in NETNS.glob(f"{name}.*")]
+    remains = [f"namespace {path.name}" for path in NETNS.glob(f"{name}.*")]
     mounts = Path("/proc/self/mountinfo").read_text().splitlines()
-    found += [f"mount {line}" for line in mounts if f"{folder}/" in line or f"/{name}." in line]
+    remains += [f"mount {line}" for line in mounts if f"{folder}/" in line or f"/{name}." in line]
     for alias in Path("/sys/class/net").glob("*/ifalias"):
         if alias.read_text().split()[-1:] == [name]:
-            found.append(f"link {alias.parent.name}")
+            remains.append(f"link {alias.parent.name}")
     groups = (hierarchy / "genie-cluster" / name for hierarchy in hierarchies())
-    found += [f"control group {group}" for group in groups if group.exists()]
-    found += [f"folder {folder}"] if Path(folder).exists() else []
-    return found
+    remains += [f"control group {group}" for group in groups if group.exists()]
+    remains += [f"folder {folder}"] if Path(folder).exists() else []
+    return remains
 
 
 def still_running(processes: dict[int, int]) -> list[int]:

@@ -169,8 +169,8 @@ def test_a_developer_gets_what_he_may_see_and_the_reason_from_every_command(
     manifest = pod_manifest("other", "canal")
     manifest["metadata"]["namespace"] = namespace
     for words, code, shown, note in AS_DEVELOPER:
-        given = [word.replace("BUNDLE", f"{tmp_path}/b.tgz") for word in words]
-        result = genie(developer, *given, stdin=json.dumps(manifest))
+        arguments = [word.replace("BUNDLE", f"{tmp_path}/b.tgz") for word in words]
+        result = genie(developer, *arguments, stdin=json.dumps(manifest))
         expected = shown.replace("BUNDLE", f"{tmp_path}/b.tgz")
         assert (result.returncode, expected in result.stdout) == (code, True), (words, result)
         assert note in result.stderr, words

@@ -286,18 +286,18 @@ def test_without_annotations_the_plugin_asks_the_agent(
     node.run(["ip", "netns", "add", "old"])
     args = f"IgnoreUnknown=1;K8S_POD_NAMESPACE={namespace};K8S_POD_NAME=asked;K8S_POD_UID={uid}"
     conf = json.loads(node.path(CONFLIST).read_text())
-    given = json.dumps({**conf["plugins"][0], "name": "genie", "cniVersion": "1.0.0"})
+    stdin = json.dumps({**conf["plugins"][0], "name": "genie", "cniVersion": "1.0.0"})
     environment = [
         "env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "CNI_CONTAINERID=old",
         "CNI_NETNS=/run/netns/old", "CNI_IFNAME=eth0", "CNI_PATH=/opt/cni/bin",
     ]  # fmt: skip
     try:
         ours = [*environment, f"CNI_ARGS={args}"]
-        added = node.run([*ours, "CNI_COMMAND=ADD", "/opt/cni/bin/genie"], input=given)
+        added = node.run([*ours, "CNI_COMMAND=ADD", "/opt/cni/bin/genie"], input=stdin)
         assert bridge in [each["name"] for each in json.loads(added.stdout)["interfaces"]]
-        node.run([*ours, "CNI_COMMAND=DEL", "/opt/cni/bin/genie"], input=given)
+        node.run([*ours, "CNI_COMMAND=DEL", "/opt/cni/bin/genie"], input=stdin)
         replaced = [*environment, f"CNI_ARGS={args}x", "CNI_COMMAND=ADD"]
-        refused = node.run([*replaced, "/opt/cni/bin/genie"], input=given, check=False)
+        refused = node.run([*replaced, "/opt/cni/bin/genie"], input=stdin, check=False)
         assert json.loads(refused.stdout)["code"] == 121
     finally:
         node.run(["ip", "netns", "delete", "old"])

@@ -75,8 +75,8 @@ def test_a_pod_gets_its_networks_through_the_agent(
     with granted(cluster, rights_for_old_runtimes()):
         cluster.apply(pod_manifest("plain", None), "-n", namespace)
         wait_until_ready(cluster, namespace, "plain", "asks")
-        found = {pod: interfaces(cluster, pod, namespace) for pod in ("asks", "plain")}
-        bridges = {pod: {i.name: i.bridge for i in has.values()} for pod, has in found.items()}
+        links = {pod: interfaces(cluster, pod, namespace) for pod in ("asks", "plain")}
+        bridges = {pod: {i.name: i.bridge for i in has.values()} for pod, has in links.items()}
         assert bridges == {
             "asks": {"eth0": "weave0", "net1": "canal0"},
             "plain": {"eth0": "canal0"},

@@ -84,14 +84,14 @@ def assert_all_answer(
 def attached(cluster: Cluster, namespace: str, name: str) -> dict[str, str]:
     """Return a pod's networks by interface, according to the bridges on its node."""
     networks = {product.bridge: network for network, product in PRODUCTS.items()}
-    found = interfaces(cluster, name, namespace)
-    return {interface: networks[link.bridge] for interface, link in found.items()}
+    links = interfaces(cluster, name, namespace)
+    return {interface: networks[link.bridge] for interface, link in links.items()}
 
 
 def addresses_of(cluster: Cluster, namespace: str, name: str) -> dict[str, str]:
     """Return a pod's one address on each interface."""
-    found = interfaces(cluster, name, namespace)
-    return {interface: link.addresses[0] for interface, link in found.items()}
+    links = interfaces(cluster, name, namespace)
+    return {interface: link.addresses[0] for interface, link in links.items()}
 
 
 def assert_addresses_are_of(
@@ -99,10 +99,10 @@ def assert_addresses_are_of(
 ) -> None:
     """Assert that each address is in its network's range, and that eth0's is the pod's only IP."""
     node = cluster.node_of(name, namespace).layout.number
-    found = addresses_of(cluster, namespace, name)
+    addresses = addresses_of(cluster, namespace, name)
     ranges = {i: ip_network(PRODUCTS[n].subnet_on(node)) for i, n in networks.items()}
-    assert all(ip_address(found[i]) in ranges[i] for i in networks), found
-    assert pod_ips(cluster, namespace, name) == [found["eth0"]]
+    assert all(ip_address(addresses[i]) in ranges[i] for i in networks), addresses
+    assert pod_ips(cluster, namespace, name) == [addresses["eth0"]]
 
 
 def held(cluster: Cluster) -> dict[str, list[str]]:

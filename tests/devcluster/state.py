@@ -16,9 +16,9 @@ FILE = "cluster.json"
 
 def state_folder() -> Path:
     """Return the folder of all clusters: $GENIE_STATE, or one in the user's state folder."""
-    given = os.environ.get("GENIE_STATE")
-    if given:
-        return Path(given).absolute()
+    folder = os.environ.get("GENIE_STATE")
+    if folder:
+        return Path(folder).absolute()
     base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
     return Path(base, "genie-cluster").absolute()
 

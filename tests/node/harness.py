@@ -137,10 +137,10 @@ class Node(Host):
         program: Sequence[str | Path] | None = None,
     ) -> Running:
         """Start a call with this environment and standard input."""
-        given = self.folder / f"stdin-{time.monotonic_ns()}-{os.urandom(4).hex()}"
-        given.write_bytes(stdin)
-        with given.open("rb") as file:
-            given.unlink()
+        stdin_file = self.folder / f"stdin-{time.monotonic_ns()}-{os.urandom(4).hex()}"
+        stdin_file.write_bytes(stdin)
+        with stdin_file.open("rb") as file:
+            stdin_file.unlink()
             started = time.monotonic()
             process = subprocess.Popen(
                 [*self.inside(), *(program or [self.genie])],

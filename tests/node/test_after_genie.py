@@ -52,7 +52,7 @@ def test_the_runtime_releases_what_was_handed_over_with_the_result(
     told = "[ $CNI_COMMAND = DEL ] || exec $REAL/bridge\ntee $HERE/told | $REAL/bridge"
     node.delegate("bridge", told)
     libcni(node, cnitool, "del", "weave", pod)
-    given = json.loads((node.folder / "told").read_bytes())
-    assert given["prevResult"]["ips"]
+    conf = json.loads((node.folder / "told").read_bytes())
+    assert conf["prevResult"]["ips"]
     assert node.left(pod) == NOTHING
     assert list(node.cache.iterdir()) == []

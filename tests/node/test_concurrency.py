@@ -24,8 +24,8 @@ def test_64_concurrent_adds_and_dels_of_different_containers(node: Node) -> None
     first, late, leaving = pods[:MANY], pods[MANY:], pods[: MANY // 2]
     with ThreadPoolExecutor(MANY) as threads:
         results = threads.map(lambda pod: node.add(pod, BOTH).succeeded(), first)
-        given = {result["ips"][0]["address"] for result in results}
-        assert len(given) == MANY
+        addresses = {result["ips"][0]["address"] for result in results}
+        assert len(addresses) == MANY
         assert len(node.addresses("weave")) == len(node.addresses("canal")) == MANY
         adding = [threads.submit(node.add, pod, BOTH) for pod in late]
         deleting = [threads.submit(node.delete, pod, BOTH) for pod in leaving]

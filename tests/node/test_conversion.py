@@ -64,18 +64,18 @@ class Libcni:
 @pytest.fixture(scope="module")
 def libcni() -> Iterator[Libcni]:
     """Give libcni."""
-    made = Libcni(str(gobuild.build(gobuild.CNITOOL) / "cniconvert"))
-    yield made
-    made.process.communicate()
+    converter = Libcni(str(gobuild.build(gobuild.CNITOOL) / "cniconvert"))
+    yield converter
+    converter.process.communicate()
 
 
 def ours(printed: Any, conf_version: str, version: str) -> Any:
     """Return what we make of *printed*, None for an error."""
     try:
-        made = encode(decode(parse(json.dumps(printed).encode()), conf_version), version)
+        result = encode(decode(parse(json.dumps(printed).encode()), conf_version), version)
     except CNIError:
         return None
-    return json.loads(dump(made))
+    return json.loads(dump(result))
 
 
 def meant(value: Any, key: str = "") -> Any:
@@ -286,8 +286,8 @@ def test_an_address_is_one_where_it_is_one_for_libcni(libcni: Libcni, text: str,
     else:
         printed = {"ips": [{"address": text}]}
     expected = libcni.convert(printed, "1.0.0", "1.1.0")
-    made = ours(printed, "1.0.0", "1.1.0")
-    assert (made is None) == (expected is None)
+    result = ours(printed, "1.0.0", "1.1.0")
+    assert (result is None) == (expected is None)
 
 
 # -- what differs on purpose -----------------------------------------------------------------

@@ -176,8 +176,8 @@ ROUTER = Path(__file__).with_name("router.py")
 
 def _advertised(node: Node, pod: Container) -> list[str]:
     """Return the interfaces of the default routes that the pod's kernel has learnt."""
-    found = [each for each in node.routes(pod, 6) if each["dst"] == "default"]
-    return sorted(each["dev"] for each in found if each["protocol"] == "ra")
+    routes = [each for each in node.routes(pod, 6) if each["dst"] == "default"]
+    return sorted(each["dev"] for each in routes if each["protocol"] == "ra")
 
 
 @pytest.mark.parametrize("annotation", ["learns,taught@net1", "taught@net1,learns"])

@@ -238,8 +238,8 @@ def test_a_forged_annotation_attaches_nothing(definitions: Node, pod: Container)
         ("blue", permit("=blue"), None),
         (None, permit("blue"), "blue"),
     ):
-        given = asks(networks, permitted, default=default)
-        node.add(pod, **given).failed(cni_errors.INVALID_ANNOTATION)
+        request = asks(networks, permitted, default=default)
+        node.add(pod, **request).failed(cni_errors.INVALID_ANNOTATION)
     assert (node.links(pod), node.records()) == ([], {})
     node.add(pod, **asks("blue,red", source="file")).succeeded()
 
@@ -290,14 +290,14 @@ def test_killed_while_two_definitions_are_attached(
     node = definitions
     pod = node.container("pod")
     networks = [{"name": "blue"}, {"name": "red", "default-route": ["10.61.0.1"]}]
-    given = asks(networks, permit_copies(node, "blue", "red"))
+    request = asks(networks, permit_copies(node, "blue", "red"))
     before = _left(node, pod)
     step, killed = 0, 0
     start = time.monotonic()
     while True:
         program = ["/usr/bin/python3", "-IS", DIE, str(step), node.genie]
-        died = node.add(pod, program=program, **given)
-        node.delete(pod, **given).succeeded()
+        died = node.add(pod, program=program, **request)
+        node.delete(pod, **request).succeeded()
         assert _left(node, pod) == before, f"killed before effect {step}"
         if not died.killed:
             break
@@ -314,20 +314,20 @@ def test_killed_at_random_instants_of_two_definitions(
     """Also while a delegate runs, which then goes on: ten times, with --full a hundred."""
     node = definitions
     pod = node.container("pod")
-    given = asks("blue,red", permit_copies(node, "blue", "red"))
-    longest = 1.2 * node.add(pod, **given).seconds
-    node.delete(pod, **given).succeeded()
+    request = asks("blue,red", permit_copies(node, "blue", "red"))
+    longest = 1.2 * node.add(pod, **request).seconds
+    node.delete(pod, **request).succeeded()
     before = _left(node, pod)
     seed = time.time_ns()
     chance = random.Random(seed)  # noqa: S311 - instants
     killed = 0
     while killed < (FULL_INSTANTS if full else INSTANTS):
-        running = node.begin("ADD", pod, **given)
+        running = node.begin("ADD", pod, **request)
         time.sleep(chance.uniform(0, longest))  # the random instant, not a wait for something
         running.kill()
         is_killed = running.answer().killed
         killed += is_killed
         longest *= 1.1 if is_killed else 0.8  # the machine may be faster than it was
-        node.delete(pod, **given).succeeded()
+        node.delete(pod, **request).succeeded()
         assert _left(node, pod) == before, f"kill {killed}, seed {seed}"
     counted(f"killed at {killed} instants, nothing left")

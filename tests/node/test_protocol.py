@@ -261,8 +261,8 @@ def test_hostile_input_is_a_clear_error(
     called = node.folder / "called"
     node.delegate("bridge", f"touch {called}\nexec $REAL/bridge")
     before = _files(node.folder)
-    given = stdin if stdin is not None else json.dumps(node.conf(annotation)).encode()
-    answer = node.start(node.environ("ADD", pod, **env), given).answer()
+    data = stdin if stdin is not None else json.dumps(node.conf(annotation)).encode()
+    answer = node.start(node.environ("ADD", pod, **env), data).answer()
     error = answer.failed()
     assert 0 < error["code"] < cni_errors.INTERNAL + 1
     assert error["code"] != cni_errors.INTERNAL

@@ -159,9 +159,9 @@ def test_a_state_directory_that_is_a_file_is_an_error_of_add_only(node: Node) ->
 
 def _flipped(data: bytes) -> bytes:
     """Change an address by one bit: 10.32.0.2 becomes 10.32.0.3."""
-    found = re.search(rb'"address":"10[.]32[.]0[.]\d', data)
-    assert found
-    at = found.end() - 1
+    match = re.search(rb'"address":"10[.]32[.]0[.]\d', data)
+    assert match
+    at = match.end() - 1
     return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
 
 

@@ -103,11 +103,11 @@ def test_a_pod_overrides_nothing_by_cni_args(
         cni_errors.INVALID_ANNOTATION
     )
     assert 'in "cni-args"' in error["msg"]
-    given = asks([{"name": "net", "mac": MAC}], permit_copies(node, "net"))
-    given["args"] = {
-        key: {**each, "missingCapability": "cni-args"} for key, each in given["args"].items()
+    request = asks([{"name": "net", "mac": MAC}], permit_copies(node, "net"))
+    request["args"] = {
+        key: {**each, "missingCapability": "cni-args"} for key, each in request["args"].items()
     }
-    node.add(pod, **given).failed(cni_errors.INVALID_ANNOTATION)
+    node.add(pod, **request).failed(cni_errors.INVALID_ANNOTATION)
     assert (node.links(pod), node.records()) == ([], {})
 
 

@@ -196,8 +196,8 @@ class FakeClient:
         """Store a new version; 409 unless it is one of the version stored."""
         del timeout
         call = self._begin("PUT", path, body)
-        found = self._existing("PUT", path)
-        if found["metadata"]["resourceVersion"] != body["metadata"]["resourceVersion"]:
+        stored = self._existing("PUT", path)
+        if stored["metadata"]["resourceVersion"] != body["metadata"]["resourceVersion"]:
             raise KubeError(CONFLICT, "Conflict", f"PUT {path}: the object has been modified")
         return self._end(call, path, self._api.store(path, dict(body)))
 
@@ -208,23 +208,23 @@ class FakeClient:
         del timeout
         call = self._begin("PATCH", path, body)
         path = path.removesuffix("/status")
-        found = copy.deepcopy(self._existing("PATCH", path))
+        stored = copy.deepcopy(self._existing("PATCH", path))
         if media_type == JSON_PATCH:
-            patched = _json_patched(found, body, path)
+            patched = _json_patched(stored, body, path)
         else:
-            uid = body.get("metadata", {}).get("uid", found["metadata"]["uid"])
-            if uid != found["metadata"]["uid"]:
+            uid = body.get("metadata", {}).get("uid", stored["metadata"]["uid"])
+            if uid != stored["metadata"]["uid"]:
                 raise KubeError(CONFLICT, "Conflict", f"PATCH {path}: the UID is not {uid}")
-            patched = _merged(found, body)
+            patched = _merged(stored, body)
         return self._end(call, path, self._api.store(path, patched))
 
     def delete(self, path: str, *, timeout: float = TIMEOUT) -> dict[str, Any]:
         """Remove an object; 404 where there is none."""
         del timeout
         self._begin("DELETE", path)
-        found = self._existing("DELETE", path)
+        stored = self._existing("DELETE", path)
         self._api.remove(path)
-        return found
+        return stored
 
     @contextlib.contextmanager
     def watch(

@@ -108,9 +108,9 @@ class ReaperRig:
 
     def make_reaper(self, host: Host, **settings: Any) -> Reaper:
         """Return a reaper with *settings*."""
-        given = host.settings(host_root=host.root, state_dir="/state", **settings)
+        reaper_settings = host.settings(host_root=host.root, state_dir="/state", **settings)
         return Reaper(
-            given,
+            reaper_settings,
             list_sandboxes=self._list,
             run_del=self._release,
             allow_force=lambda: self.is_force_allowed,

@@ -150,9 +150,9 @@ def make_reconciler(
     )
 
     def make(*, labels_published: bool = True, **settings: Any) -> NodeReconciler:
-        given = host.settings(**settings)
-        reconciler = NodeReconciler(given, host.plugin(), events, lambda: None, clock)
-        reconciler.published_settings = given.live if labels_published else None
+        agent_settings = host.settings(**settings)
+        reconciler = NodeReconciler(agent_settings, host.plugin(), events, lambda: None, clock)
+        reconciler.published_settings = agent_settings.live if labels_published else None
         return reconciler
 
     return make

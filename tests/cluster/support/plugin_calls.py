@@ -25,5 +25,5 @@ def call(
         f"CNI_CONTAINERID={container}", f"CNI_NETNS={netns or f'/run/netns/{container}'}",
         "CNI_IFNAME=eth0", "CNI_PATH=/opt/cni/bin",
     ]  # fmt: skip
-    given = json.dumps({**own, "name": "genie", "cniVersion": "1.0.0", **conf})
-    node.run([*environment, LAUNCHER], input=given, check=check)
+    stdin = json.dumps({**own, "name": "genie", "cniVersion": "1.0.0", **conf})
+    node.run([*environment, LAUNCHER], input=stdin, check=check)

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 def cache_folder() -> Path:
     """Return the folder of the cache: $GENIE_CACHE, or one in the user's cache folder."""
-    given = os.environ.get("GENIE_CACHE")
-    if given:
-        return Path(given).absolute()
+    folder = os.environ.get("GENIE_CACHE")
+    if folder:
+        return Path(folder).absolute()
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base, "genie-cluster").absolute()
 

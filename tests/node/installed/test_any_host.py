@@ -101,15 +101,15 @@ def test_the_command_line_works_on_an_empty_host(node: Node, payload: Path) -> N
 
 def imports(sources: Path) -> set[str]:
     """Return the modules of the standard library that the plugin names anywhere."""
-    found = set()
+    modules = set()
     for file in sources.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_bytes())):
             if isinstance(node, ast.Import):
-                found |= {alias.name for alias in node.names}
+                modules |= {alias.name for alias in node.names}
             if isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                found.add(node.module)
+                modules.add(node.module)
     known = sys.stdlib_module_names - {"__future__"}
-    return {name for name in found if name.partition(".")[0] in known}
+    return {name for name in modules if name.partition(".")[0] in known}
 
 
 def test_every_module_that_the_plugin_names_is_installed(node: Node, payload: Path) -> None:

@@ -26,7 +26,7 @@ def rows(page: str) -> set[str]:
 
 def reasons() -> set[str]:
     """Return the reasons of Events in the code of the agent: arguments of ``emit``."""
-    found = set()
+    emitted_reasons = set()
     for file in (TREE / "dispatcher" / "agent").glob("*.py"):
         for node in ast.walk(ast.parse(file.read_bytes())):
             if (
@@ -35,8 +35,8 @@ def reasons() -> set[str]:
                 and node.func.attr in {"emit", "_emit"}
             ):
                 words = [str(each.value) for each in node.args if isinstance(each, ast.Constant)]
-                found |= {word for word in words if re.fullmatch(r"[A-Z][A-Za-z]+", word)}
-    return found
+                emitted_reasons |= {word for word in words if re.fullmatch(r"[A-Z][A-Za-z]+", word)}
+    return emitted_reasons
 
 
 def test_every_reason_of_an_event_has_a_fix() -> None:

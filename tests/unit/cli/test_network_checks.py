@@ -58,10 +58,10 @@ class Node:
     def findings(self, about: str) -> list[DoctorFinding]:
         """Return what doctor says whose subject begins with *about*."""
         own = GenieConflist(str(self.net))
-        found = check_node(
+        findings = check_node(
             own, str(self.net), own.settings.conf_dirs, [str(self.bin)], lambda _: ""
         )
-        return [each for each in found if each.subject.startswith(about)]
+        return [each for each in findings if each.subject.startswith(about)]
 
     def levels(self, about: str) -> list[tuple[str, str]]:
         """Return the same, as level and sentence."""

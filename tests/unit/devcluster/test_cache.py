@@ -41,8 +41,8 @@ def test_an_incomplete_folder_is_never_found(own_cache: Path) -> None:
     with pytest.raises(RuntimeError):
         cached("go/etcd", "key", fail)
     assert not (own_cache / "go/etcd/key").exists()
-    made = cached("go/etcd", "key", write)
-    assert [file.name for file in made.iterdir()] == ["program"]
+    entry = cached("go/etcd", "key", write)
+    assert [file.name for file in entry.iterdir()] == ["program"]
     assert list((own_cache / "go/etcd").glob("*.part")) == []
 
 

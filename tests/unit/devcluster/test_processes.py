@@ -58,10 +58,10 @@ def test_a_daemon_leads_a_session_of_its_own(daemon: Daemon) -> None:
 def test_a_daemon_inherits_no_descriptor_of_whoever_started_the_tool(daemon: Daemon) -> None:
     """A lock or a pipe of a shell would be held for as long as the daemon lives."""
     reader, writer = os.pipe()
-    given = os.dup2(writer, 40)  # inheritable
+    descriptor = os.dup2(writer, 40)  # inheritable
     os.close(writer)
     daemon.start()
-    os.close(given)
+    os.close(descriptor)
     os.set_blocking(reader, False)
     try:
         assert os.read(reader, 1) == b""  # nobody has the other end; BlockingIOError if one had

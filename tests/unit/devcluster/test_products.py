@@ -32,9 +32,9 @@ PUBLISHED: dict[str, Any] = {
 
 def test_flannels_configuration_takes_the_nodes_subnet_from_subnet_env() -> None:
     """The rest stays as flannel publishes it: name, gateway, hairpin mode, port mappings."""
-    made = flannel_conflist(PUBLISHED, SUBNET_ENV)
-    bridge, portmap = made["plugins"]
-    assert (made["name"], made["cniVersion"]) == ("cbr0", "1.0.0")
+    conflist = flannel_conflist(PUBLISHED, SUBNET_ENV)
+    bridge, portmap = conflist["plugins"]
+    assert (conflist["name"], conflist["cniVersion"]) == ("cbr0", "1.0.0")
     assert bridge["ipam"] == {
         "type": "host-local",
         "ranges": [[{"subnet": "10.50.2.0/24"}]],

@@ -30,11 +30,11 @@ def account(tmp_path: Path) -> Path:
 )
 def test_a_pod_finds_the_api_server_in_its_environment(account: Path, host: str, url: str) -> None:
     """And trusts nothing but its account's CA."""
-    found = as_pod({**ENVIRON, "KUBERNETES_SERVICE_HOST": host}, account)
-    assert found is not None
-    assert found.url == url
-    assert found.authorization() == "Bearer first"
-    trust = found.pool.connection_pool_kw
+    pod_login = as_pod({**ENVIRON, "KUBERNETES_SERVICE_HOST": host}, account)
+    assert pod_login is not None
+    assert pod_login.url == url
+    assert pod_login.authorization() == "Bearer first"
+    trust = pod_login.pool.connection_pool_kw
     assert (trust["cert_reqs"], trust["ca_certs"]) == ("CERT_REQUIRED", str(account / "ca.crt"))
 
 

@@ -131,13 +131,13 @@ def test_a_long_secret_is_removed() -> None:
 
 def unpack(data: bytes) -> dict[str, str]:
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-        found = {}
+        files = {}
         for member in tar.getmembers():
             content = tar.extractfile(member)
             assert content is not None
             assert member.mode == 0o600
-            found[member.name] = content.read().decode()
-    return found
+            files[member.name] = content.read().decode()
+    return files
 
 
 def test_the_archive_has_a_file_for_each_part_and_says_what_failed() -> None:

@@ -214,17 +214,17 @@ def test_a_workload_gets_a_command_that_patches_its_template() -> None:
 
 def test_a_logical_network_with_a_subnet_becomes_a_configuration_and_a_definition() -> None:
     """The plugin's configuration from the node, with the subnet in its first plugin."""
-    found = plan(*LOGICAL)
-    messages = {each.subject.split("/")[1]: each.message for each in found.findings}
+    migration = plan(*LOGICAL)
+    messages = {each.subject.split("/")[1]: each.message for each in migration.findings}
     assert messages["net1"] == "becomes the network net1: /etc/cni/genie.d/net1.conflist"
     assert messages["net2"] == "is the network flannel, which pods name instead"
     assert "give a node's configurations with --cni-conf" in messages["net4"]
-    files = {each.path: each.conflist for each in found.files}
+    files = {each.path: each.conflist for each in migration.files}
     first = {"type": "weave-net", "ipam": {"subnet": "10.32.0.0/24"}}
     expected = {**WEAVE, "name": "net1", "plugins": [first, {"type": "x"}]}
     assert files["/etc/cni/genie.d/net1.conflist"] == expected
     assert files["/etc/cni/genie.d/net3.conflist"]["plugins"][0]["ipam"]["subnet"] == "10.32.0.0/16"
-    definitions = {each["metadata"]["name"]: each for each in found.definitions}
+    definitions = {each["metadata"]["name"]: each for each in migration.definitions}
     assert json.loads(definitions["net1"]["spec"]["config"]) == expected
     assert "ipam" not in WEAVE["plugins"][0]
 
@@ -337,9 +337,9 @@ def test_where_definitions_are_attached_they_stay_as_they_are() -> None:
         pod(multus="a@@"),
         context=context,
     )
-    found = [(str(each.verdict), each.message) for each in migration.findings]
-    assert [verdict for verdict, _ in found] == ["same", "check", "same", "same", "check"]
-    assert found[2][1] == f'{NETWORKS}: "a" means the same'
+    results = [(str(each.verdict), each.message) for each in migration.findings]
+    assert [verdict for verdict, _ in results] == ["same", "check", "same", "same", "check"]
+    assert results[2][1] == f'{NETWORKS}: "a" means the same'
     assert [each.patch for each in migration.findings] == [None] * 5
     assert (list(migration.files), list(migration.definitions)) == ([], [])
 

@@ -57,9 +57,9 @@ def test_a_pod_has_what_genie_attached_else_what_it_asked_for(
 @pytest.mark.parametrize("status", ["{", "[1]", '{"a": 1}', "[" * 100_000, '[{"name": 1}]'])
 def test_a_malformed_network_status_counts_as_none(status: str) -> None:
     """The annotation is text that its namespace's owner may write."""
-    given = pod("a", cni="weave")
-    given["metadata"]["annotations"]["k8s.v1.cni.cncf.io/network-status"] = status
-    [actual] = read_nodes([node("n1")], [given], [])
+    pod_object = pod("a", cni="weave")
+    pod_object["metadata"]["annotations"]["k8s.v1.cni.cncf.io/network-status"] = status
+    [actual] = read_nodes([node("n1")], [pod_object], [])
     assert actual.pods == (PodNetworks("shop/a", ("weave",)),)
 
 

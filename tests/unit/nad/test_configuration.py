@@ -176,9 +176,9 @@ def test_a_configuration_is_accepted(
 )
 def test_a_configuration_is_refused(config: Any, expected: list[str]) -> None:
     """Each fault with its position, all at once."""
-    found = sentences(definition(config))
-    assert len(found) == len(expected), found
-    for sentence, part in zip(found, expected, strict=True):
+    messages = sentences(definition(config))
+    assert len(messages) == len(expected), messages
+    for sentence, part in zip(messages, expected, strict=True):
         assert part in sentence
         assert sentence.startswith("spec.config: ")
 

@@ -266,9 +266,9 @@ ANY_ADDRESS = {"type": "static", "addresses": [{"address": "10.244.0.9/16"}]}
 )
 def test_an_attack_is_refused(config: Any, expected: list[str]) -> None:
     """With the field, all at once."""
-    found = sorted(faults(config))
-    assert len(found) == len(expected), found
-    for sentence, part in zip(found, sorted(expected), strict=True):
+    messages = sorted(faults(config))
+    assert len(messages) == len(expected), messages
+    for sentence, part in zip(messages, sorted(expected), strict=True):
         assert part in sentence
 
 

@@ -62,8 +62,8 @@ class Node:
 
     def call(self, command: str, data: bytes | None = None, **changes: str) -> tuple[int, Any]:
         """Run one call. Return its exit code, and what it printed or None."""
-        given = self.conf() if data is None else data
-        code, out, self.warnings = run(self.environ(command, **changes), given, str(self.launcher))
+        stdin = self.conf() if data is None else data
+        code, out, self.warnings = run(self.environ(command, **changes), stdin, str(self.launcher))
         return code, json.loads(out) if out else None
 
 

@@ -199,12 +199,12 @@ def test_capability_arguments_reach_the_primary_alone(rig: Rig) -> None:
         conf = {"cniVersion": "1.0.0", "name": name, "plugins": [plugin]}
         (rig.conf / f"{name}.conflist").write_text(json.dumps(conf))
     mappings = [{"HostPort": 80, "ContainerPort": 8080, "protocol": "tcp"}, "odd"]
-    given = {
+    runtime_config = {
         "portMappings": mappings,
         "bandwidth": {"rate": 1},
         "io.kubernetes.cri.pod-annotations": {"cni": "q@net1,p"},
     }
-    rig.run("ADD", runtimeConfig=given)
+    rig.run("ADD", runtimeConfig=runtime_config)
     rig.run("DEL", runtimeConfig={})
     expected = {"portMappings": [{"hostPort": 80, "containerPort": 8080, "protocol": "tcp"}, "odd"]}
     seen = {
@@ -243,8 +243,8 @@ def test_the_journal_gets_each_operation_in_order(rig: Rig) -> None:
 
 def test_an_annotation_of_a_wrong_type_is_refused(rig: Rig) -> None:
     """The API allows strings alone, but a runtime may pass anything."""
-    given = {keys.POD_ANNOTATIONS: {"cni": ["weave"]}}
-    error = error_of(rig, "ADD", runtimeConfig=given)
+    runtime_config = {keys.POD_ANNOTATIONS: {"cni": ["weave"]}}
+    error = error_of(rig, "ADD", runtimeConfig=runtime_config)
     assert (error.code, error.msg) == (100, 'annotation "cni" must be a string')
 
 

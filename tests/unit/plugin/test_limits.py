@@ -92,10 +92,10 @@ def test_a_container_that_has_a_record_is_not_refused(rig: Rig) -> None:
 
 def test_a_static_pod_over_a_limit_can_be_deleted_and_checked(rig: Rig) -> None:
     """A limit that is set later stops neither DEL nor CHECK."""
-    given = ask("canal,canal,canal", "file")
-    rig.run("ADD", **given | {"args": {}})
-    rig.run("CHECK", **given)
-    rig.run("DEL", **given)
+    request = ask("canal,canal,canal", "file")
+    rig.run("ADD", **request | {"args": {}})
+    rig.run("CHECK", **request)
+    rig.run("DEL", **request)
     assert (rig.delegates.held, rig.records) == (set(), [])
 
 

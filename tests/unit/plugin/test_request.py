@@ -259,9 +259,9 @@ def test_the_valid_attachments_of_gc(given: dict[str, Any], expected: Any) -> No
 
 def test_genie_is_the_first_plugin_of_its_list() -> None:
     """ADD would lose the result of another plugin; on DEL and CHECK the result is Genie's own."""
-    given = conf(prevResult={"cniVersion": "1.1.0"})
+    data = conf(prevResult={"cniVersion": "1.1.0"})
     with pytest.raises(CNIError, match="first plugin") as caught:
-        read_conf(given, "ADD")
+        read_conf(data, "ADD")
     assert caught.value.code == cni_errors.INVALID_CONF
-    read_conf(given, "DEL")
-    read_conf(given, "CHECK")
+    read_conf(data, "DEL")
+    read_conf(data, "CHECK")

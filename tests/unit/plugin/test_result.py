@@ -82,8 +82,8 @@ def test_the_oldest_versions_need_an_address(version: str) -> None:
 def test_the_oldest_versions_have_routes_only_where_there_are_any() -> None:
     """A family without a route says nothing of routes."""
     said = {"ips": [{"address": "10.0.0.1/8"}], "routes": ROUTES[1:]}
-    made = encode(decode(said, "1.0.0"), "0.1.0")
-    assert made == {"cniVersion": "0.1.0", "ip4": {"ip": "10.0.0.1/8"}, "dns": {}}
+    output = encode(decode(said, "1.0.0"), "0.1.0")
+    assert output == {"cniVersion": "0.1.0", "ip4": {"ip": "10.0.0.1/8"}, "dns": {}}
 
 
 def test_the_oldest_versions_keep_the_first_address_of_each_family() -> None:
@@ -254,10 +254,10 @@ def test_any_object_is_converted_or_refused(
 ) -> None:
     """No object gets past :class:`CNIError`; what is converted is a fixed point."""
     try:
-        made = encode(decode(said, conf_version), target)
+        output = encode(decode(said, conf_version), target)
     except CNIError:
         return
-    assert encode(decode(made, "0.1.0"), target) == made
+    assert encode(decode(output, "0.1.0"), target) == output
 
 
 def test_the_gateways_of_default_routes() -> None:

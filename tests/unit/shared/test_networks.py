@@ -104,9 +104,12 @@ def test_one_name_and_all_names_agree(files: dict[tuple[str, str, str], tuple[st
             if kind == "broken":
                 file.write_text("{")
         directories = [f"{folder}/p", f"{folder}/q"]
-        found = scan(directories)
+        node_networks = scan(directories)
         for name in ["a", "b", "c", "a-b", "10-a", "2-a", "x.y", "genie", "-a"]:
-            known: dict[str, Conf | InvalidConfError] = {**found.confs, **found.broken_names}
+            known: dict[str, Conf | InvalidConfError] = {
+                **node_networks.confs,
+                **node_networks.broken_names,
+            }
             assert outcome(name, directories) == (known[name].path if name in known else "")
 
 

@@ -45,10 +45,10 @@ def flipped(data: bytes, bit: int) -> bytes:
 def is_seen(data: bytes, changed: bytes) -> bool:
     """Tell whether *changed* is corrupt; where it is not, it must say what *data* says."""
     try:
-        found = record.decode(changed)
+        result = record.decode(changed)
     except CorruptRecordError:
         return True
-    assert record.encode(found) == data
+    assert record.encode(result) == data
     return False
 
 
@@ -118,9 +118,9 @@ def test_a_checksum_counts_in_a_record_of_this_format_alone(
     with pytest.raises(CorruptRecordError, match="does not match its checksum"):
         record.decode(json.dumps(value).encode())
     for other in (1, record.FORMAT + 1):
-        found = record.decode(json.dumps({**value, "format": other}).encode())
-        assert found.netns == value["netns"]
-        written = record.encode(found)
+        result = record.decode(json.dumps({**value, "format": other}).encode())
+        assert result.netns == value["netns"]
+        written = record.encode(result)
         assert written.count(b'"checksum"') == 1
         assert record.encode(record.decode(written)) == written
 

@@ -102,10 +102,10 @@ def test_a_tenant_may_not_take_the_name_of_a_network_of_the_nodes() -> None:
         networks = ClusterNetworks(known=frozenset(known))
         caches = cast("Any", SimpleNamespace(synced=True, networks=networks))
         handlers = Handlers(cast("Any", None), caches, rules)
-        found = asyncio.run(handlers.definitions(written)).warnings
+        texts = asyncio.run(handlers.definitions(written)).warnings
         sentence = '"shop.lan" is taken by the network "shop.lan" of the nodes: choose another'
-        assert any(sentence in each for each in found) is expected
-        assert bool(found) is expected
+        assert any(sentence in each for each in texts) is expected
+        assert bool(texts) is expected
 
 
 def decide(manifest: dict[str, Any], old: Any = None, **settings: Any) -> Decision:

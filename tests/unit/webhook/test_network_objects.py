@@ -59,9 +59,9 @@ def test_the_name_of_an_object(network: str, name: str) -> None:
 @given(st.sets(NETWORK_NAMES | LOOKALIKES, max_size=20))
 def test_names_of_objects_are_valid_and_unique(networks: set[str]) -> None:
     """Also of networks that differ in letter case or punctuation only."""
-    found = {network: object_name(network) for network in networks}
-    assert len(set(found.values())) == len(networks)
-    for network, name in found.items():
+    object_names = {network: object_name(network) for network in networks}
+    assert len(set(object_names.values())) == len(networks)
+    for network, name in object_names.items():
         assert DNS_1123.fullmatch(name)
         assert len(name) <= 253
         assert name == network or name.partition(".")[0] == re.sub("[._]", "-", network.lower())

@@ -137,8 +137,8 @@ def test_a_later_call_keeps_the_gateways(rig: DefinitionRig) -> None:
 
 def test_metrics_follow_the_order_in_each_family() -> None:
     """The kernel takes 0 for 1024 in IPv6, which would put the first gateway last."""
-    given = [V6, V4, "fd00::2", "10.1.0.3"]
-    assert with_metrics(given) == list(zip(given, [1, 0, 2, 1], strict=True))
+    gateways = [V6, V4, "fd00::2", "10.1.0.3"]
+    assert with_metrics(gateways) == list(zip(gateways, [1, 0, 2, 1], strict=True))
 
 
 @pytest.mark.parametrize("gateway", [V4, V6])
