@@ -6,6 +6,7 @@ import argparse
 import os
 import shlex
 import sys
+from typing import TYPE_CHECKING
 
 from tests.devcluster import cleanup, helm, machine, state
 from tests.devcluster.build import gobuild
@@ -22,6 +23,9 @@ from tests.devcluster.commands import ClusterError, log_progress, step
 from tests.devcluster.genie import install_genie
 from tests.devcluster.interrupts import as_interrupts
 from tests.devcluster.network import fabric
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 EXAMPLES = """\
 examples:
@@ -65,65 +69,32 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    check = _command(commands, "check", "report what this machine lacks; change nothing")
-    check.set_defaults(command=_check)
+    parsers = {}
+    for name, (run, summary) in COMMANDS.items():
+        description = f"{summary[0].upper()}{summary[1:]}."
+        parsers[name] = commands.add_parser(name, help=summary, description=description)
+        parsers[name].set_defaults(command=run)
 
-    build = _command(commands, "build", "build and cache everything that clusters need")
-    build.set_defaults(command=_build)
-
-    image = _command(
-        commands, "image", "build the project's image and print the path of its archive"
-    )
-    image.add_argument(
+    parsers["image"].add_argument(
         "--build-arg",
         action="append",
         default=[],
         metavar="NAME=VALUE",
         help="argument of the Dockerfile, for example BASE_IMAGE=docker.io/library/debian:12",
     )
-    image.set_defaults(command=_image)
-
-    manifests = _command(commands, "manifests", "render the chart as manifests/genie.yaml")
-    manifests.set_defaults(command=_manifests)
-
-    up = _command(commands, "up", "start a cluster, or reuse the running one of that name")
-    up.add_argument(
+    parsers["up"].add_argument(
         "--nodes",
         type=int,
         default=1,
         metavar="N",
         help="number of nodes, each with the networks canal and weave (default: %(default)s)",
     )
-    up.add_argument("--bare", action="store_true", help="do not install Genie")
-    up.set_defaults(command=_up)
-
-    down = _command(commands, "down", "stop a cluster and remove its files, also after a crash")
-    down.set_defaults(command=_down)
-
-    env = _command(
-        commands,
-        "env",
-        "print shell commands that put kubectl, ctr and on-node on the PATH and select a cluster; "
-        "`on-node NODE COMMAND` runs a command on a node",
-    )
-    env.set_defaults(command=_env)
-
-    status = _command(commands, "status", "list the clusters of this machine")
-    status.set_defaults(command=_status)
-
-    for command in (up, down, env):
-        command.add_argument(
+    parsers["up"].add_argument("--bare", action="store_true", help="do not install Genie")
+    for name in ("up", "down", "env"):
+        parsers[name].add_argument(
             "--name", default=DEFAULT_NAME, help="name of the cluster (default: %(default)s)"
         )
     return parser
-
-
-def _command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, summary: str
-) -> argparse.ArgumentParser:
-    """Add a command whose own --help repeats its *summary*."""
-    description = f"{summary[0].upper()}{summary[1:]}."
-    return commands.add_parser(name, help=summary, description=description)
 
 
 def _check(_args: argparse.Namespace) -> int:
@@ -210,6 +181,25 @@ def _status(_args: argparse.Namespace) -> int:
             f" (nodes: {nodes}; {processes} processes, {namespaces} network namespaces)"
         )
     return 0
+
+
+COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], str]] = {
+    "check": (_check, "report what this machine lacks; change nothing"),
+    "build": (_build, "build and cache everything that clusters need"),
+    "image": (_image, "build the project's image and print the path of its archive"),
+    "manifests": (_manifests, "render the chart as manifests/genie.yaml"),
+    "up": (_up, "start a cluster, or reuse the running one of that name"),
+    "down": (_down, "stop a cluster and remove its files, also after a crash"),
+    "env": (
+        _env,
+        (
+            "print shell commands that put kubectl, ctr and on-node on the PATH and select a "
+            "cluster; `on-node NODE COMMAND` runs a command on a node"
+        ),
+    ),
+    "status": (_status, "list the clusters of this machine"),
+}
+"""The commands, each with its function and its line in ``--help``."""
 
 
 if __name__ == "__main__":
