@@ -40,7 +40,10 @@ class Cause(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """The decision on one review; ``reason`` is one word for metrics and logs."""
+    """The decision on one review; ``reason`` is one word for metrics and logs.
+
+    ``encoded`` is its part of the response if :func:`webhook.review.encode_once` encoded it.
+    """
 
     allowed: bool = True
     reason: str = "nothing-to-do"
@@ -49,6 +52,7 @@ class Decision(NamedTuple):
     patch: Sequence[Mapping[str, Any]] = ()
     warnings: tuple[str, ...] = ()
     audit: Mapping[str, str] = {}
+    encoded: bytes = b""
 
     @property
     def outcome(self) -> str:

@@ -2,8 +2,11 @@
 
 A Deployment that grows sends the same pod again and again, and the pods of a namespace's workloads
 often differ only in what no rule reads. The rules are pure functions, so the
-decision is the same while namespace and networks are. It is the larger part of a review's cost.
-A decision is remembered when it was made the second time.
+decision is the same while the networks are, and what the rules read of the namespace. It is the
+larger part of a review's cost. A decision is remembered when it was made the second time.
+
+The name of the namespace appears only in refusals and warnings. So every other decision is valid in
+all namespaces with the same annotations, as a cluster gives them to its tenants.
 
 Only pods are remembered that select no definition, since what is known of definitions is
 different for each look-up.
@@ -11,11 +14,12 @@ different for each look-up.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
 from webhook.pods import admit_pod
+from webhook.review import encode_once
 
 if TYPE_CHECKING:
     from webhook.decision import Decision
@@ -23,6 +27,10 @@ if TYPE_CHECKING:
     from webhook.pods import PodRules
     from webhook.review import Review
     from webhook.snapshot import ClusterNetworks, Namespace
+
+    _Key = tuple[str, tuple[Any, ...], bytes]
+    """The namespace's name if the decision may contain it, else ""; the namespace, without its name
+    in the second case; what the rules read of the pod."""
 
 MAX_REMEMBERED = 256
 """Limit of the decisions in memory."""
@@ -35,7 +43,6 @@ MAX_KEY = 4096
 
 
 class _Known(NamedTuple):
-    namespace: Namespace
     networks: ClusterNetworks
     decision: Decision
 
@@ -45,32 +52,50 @@ class EqualPods:
 
     def __init__(self, rules: PodRules) -> None:
         self._rules = rules
-        self._known: dict[bytes, _Known] = {}
-        self._seen: set[bytes] = set()
+        self._known: dict[_Key, _Known] = {}
+        self._seen: set[int] = set()
+        """The hashes of the pods that came once: two with the same one do no harm."""
 
     def admit(
         self, review: Review, pod: Pod, namespace: Namespace, networks: ClusterNetworks
     ) -> Decision:
         """Return the decision on *pod*, the object of *review*, as :func:`admit_pod` does."""
-        key = _key(review, pod)
-        known = self._known.get(key)
-        if known and known.namespace == namespace and known.networks == networks:
+        read = _read_by_rules(review, pod)
+        if not read:
+            return admit_pod(review, pod, namespace, networks, self._rules)
+
+        key: _Key = ("", namespace[1:], read)
+        known = self._known.get(key) or self._known.get((review.namespace, namespace, read))
+        if known and known.networks == networks:
             return known.decision
 
         decision = admit_pod(review, pod, namespace, networks, self._rules)
+        if _may_name_namespace(decision):
+            key = (review.namespace, namespace, read)
+        return self._remember(key, networks, decision)
+
+    def _remember(self, key: _Key, networks: ClusterNetworks, decision: Decision) -> Decision:
         # Not at the first sight: most of the pods that come once should cost nothing more.
-        if key in self._seen:
+        seen = hash(key)
+        if seen in self._seen:
             if len(self._known) >= MAX_REMEMBERED:
                 self._known.clear()
-            self._known[key] = _Known(namespace, networks, decision)
-        elif key:
-            if len(self._seen) >= MAX_SEEN:
-                self._seen.clear()
-            self._seen.add(key)
+            decision = encode_once(decision)
+            self._known[key] = _Known(networks, decision)
+            return decision
+
+        if len(self._seen) >= MAX_SEEN:
+            self._seen.clear()
+        self._seen.add(seen)
         return decision
 
 
-def _key(review: Review, pod: Pod) -> bytes:
+def _may_name_namespace(decision: Decision) -> bool:
+    """Tell whether a text of *decision* may contain the name of the namespace."""
+    return not decision.allowed or bool(decision.warnings)
+
+
+def _read_by_rules(review: Review, pod: Pod) -> bytes:
     """Return all that the decision is made from, besides namespace and networks.
 
     Empty if it is too long, too deep, or about an old object.
@@ -78,7 +103,7 @@ def _key(review: Review, pod: Pod) -> bytes:
     if review.operation != "CREATE":
         return b""
     try:
-        key = orjson.dumps((review.namespace, review.subresource, *pod))
+        key = orjson.dumps((review.subresource, *pod))
     except orjson.JSONEncodeError:  # orjson reads deeper objects than it writes
         return b""
     return key if len(key) <= MAX_KEY else b""

@@ -110,8 +110,9 @@ class Handlers:
 
         selections, definitions, networks = NO_SELECTIONS, NO_DEFINITIONS, self._caches.networks
         if review.operation == "CREATE" and not pod.is_excluded:
-            namespace = self._resolve_choice(namespace, pod)
-            selections, definitions = await self._select(pod, namespace, networks)
+            namespace = self._resolve_choice(namespace, pod, networks)
+            if self._finder is not None:
+                selections, definitions = await self._select(pod, namespace, networks)
         if selections is NO_SELECTIONS:
             return self._equal_pods.admit(review, pod, namespace, networks)
         return admit_pod(
@@ -158,7 +159,7 @@ class Handlers:
         template = parse_pod(template_of(review.object, review.kind))
         selections, definitions, networks = NO_SELECTIONS, NO_DEFINITIONS, self._caches.networks
         if review.operation in {"CREATE", "UPDATE"}:
-            namespace = self._resolve_choice(namespace, template)
+            namespace = self._resolve_choice(namespace, template, networks)
             selections, definitions = await self._select(template, namespace, networks)
         return admit_workload(
             review,
@@ -170,9 +171,10 @@ class Handlers:
             definitions=definitions,
         )
 
-    def _resolve_choice(self, namespace: Namespace, pod: Pod) -> Namespace:
+    def _resolve_choice(
+        self, namespace: Namespace, pod: Pod, networks: ClusterNetworks
+    ) -> Namespace:
         """Return *namespace* as a new pod finds it: with a default chosen from its list."""
-        networks = self._caches.networks
         return resolve_choice(namespace, pod.annotations, networks, self._choose_minimum)
 
     async def _select(

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 API_VERSION = "admission.k8s.io/v1"
 
+_HEAD = f'{{"apiVersion":"{API_VERSION}","kind":"AdmissionReview","response":{{"uid":'.encode()
+"""The response up to the value of its uid."""
+
 
 class MalformedReviewError(ValueError):
     """The body is not an AdmissionReview that the webhook understands; the message says why."""
@@ -47,6 +50,9 @@ class Review(NamedTuple):
 
 def encode_response(review: Review, decision: Decision) -> bytes:
     """Return the AdmissionReview with the response to *review*, as JSON."""
+    if decision.encoded:
+        return _HEAD + orjson.dumps(review.uid) + decision.encoded
+
     response: dict[str, Any] = {"uid": review.uid, "allowed": decision.allowed}
     if decision.warnings:
         response["warnings"] = list(decision.warnings)
@@ -60,6 +66,17 @@ def encode_response(review: Review, decision: Decision) -> bytes:
     return orjson.dumps(
         {"apiVersion": API_VERSION, "kind": "AdmissionReview", "response": response}
     )
+
+
+def encode_once(decision: Decision) -> Decision:
+    """Return *decision* with its part of the response, so that it is not encoded each time.
+
+    A refusal stays as it is, because its response names the object.
+    """
+    if not decision.allowed:
+        return decision
+    without_uid = encode_response(Review("", "", "", "", "", "", "", {}, {}), decision)
+    return decision._replace(encoded=without_uid.removeprefix(_HEAD + b'""'))
 
 
 def object_name(review: Review) -> str:

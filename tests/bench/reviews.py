@@ -12,11 +12,16 @@ from typing import Any, NamedTuple
 from tests.unit.webhook.builders import envelope
 
 NAMESPACE = "ns7"
-NAMESPACES = 1000
-"""Namespaces in the reviews of :data:`VARIED`: more different pods than the webhook remembers."""
+MANY = 1000
+"""Reviews of :data:`VARIED` and :data:`UNEQUAL`: more different pods than the webhook remembers."""
 
 NAMED = "pod that names networks"
 VARIED = "the same, each of another namespace"
+UNEQUAL = "the same, each with another node selector"
+"""Which the rules read, so that no decision is remembered."""
+
+WITH_PEER = frozenset({NAMED, VARIED, UNEQUAL})
+"""The reviews that the webhook in Go answers in the same way."""
 
 
 class Load(NamedTuple):
@@ -31,8 +36,9 @@ def loads() -> dict[str, Load]:
     named = " net1 , net2 "
     return {
         NAMED: _load("/pods", pod({"cni": named})),
-        VARIED: _load(
-            "/pods", *(pod({"cni": named}, namespace=f"ns{n}") for n in range(NAMESPACES))
+        VARIED: _load("/pods", *(pod({"cni": named}, f"ns{n}") for n in range(MANY))),
+        UNEQUAL: _load(
+            "/pods", *(pod({"cni": named}, nodeSelector={"shard": f"{n:04}"}) for n in range(MANY))
         ),
         "pod that gets the default": _load("/pods", pod({})),
         "pod that is refused": _load("/pods", pod({"cni": "nett"})),
@@ -47,9 +53,10 @@ def _load(path: str, *objects: dict[str, Any]) -> Load:
     )
 
 
-def pod(annotations: dict[str, str], namespace: str = NAMESPACE) -> dict[str, Any]:
-    """Return a Pod as a ReplicaSet creates it."""
+def pod(annotations: dict[str, str], namespace: str = NAMESPACE, **spec: Any) -> dict[str, Any]:
+    """Return a Pod as a ReplicaSet creates it, with *spec* besides."""
     template = _template(annotations, **{**_OWNED, "namespace": namespace})
+    template["spec"] |= spec
     return {"apiVersion": "v1", "kind": "Pod", **template, "status": {}}
 
 

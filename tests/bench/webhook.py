@@ -29,7 +29,7 @@ from typing import NamedTuple
 import trustme
 
 from tests.bench import debian_python, page
-from tests.bench.reviews import NAMED, VARIED, Load, loads
+from tests.bench.reviews import NAMED, WITH_PEER, Load, loads
 from tests.bench.webhook_client import Client, cost, half_load, resident_mib
 from tests.bench.webhook_processes import OBJECTS, ours, peer
 
@@ -80,7 +80,7 @@ class Bench:
             os.sched_setaffinity(0, cores[1:] or cores)
             idle = resident_mib(reviewing[0])
             rows = [
-                self._row(name, one, echoing, reviewing, in_go if name in {NAMED, VARIED} else None)
+                self._row(name, one, echoing, reviewing, in_go if name in WITH_PEER else None)
                 for name, one in loads().items()
             ]
             extra = self._route_cost(echoing, routing)

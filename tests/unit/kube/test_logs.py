@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import structlog
+from structlog.testing import capture_logs
 
 from dispatcher.kube import logs
 
@@ -42,6 +43,27 @@ def test_whatever_is_logged_makes_a_line(
     logs.configure("info", json=True)
     structlog.get_logger("agent").info("seen", what=value)
     assert json.loads(capsys.readouterr().err)["what"] == written
+
+
+def test_what_is_bound_to_a_logger_is_in_each_of_its_lines(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Unless the line itself has another value."""
+    logs.configure("info", json=True)
+    log = structlog.get_logger("agent").bind(node="n1", try_=1)
+    log.info("first")
+    log.info("second", try_=2)
+    lines = map(json.loads, capsys.readouterr().err.splitlines())
+    assert [(line["node"], line["try_"]) for line in lines] == [("n1", 1), ("n1", 2)]
+
+
+def test_a_processor_of_a_test_gets_the_events(capsys: pytest.CaptureFixture[str]) -> None:
+    """In the place of the one that makes the lines."""
+    logs.configure("info", json=True)
+    with capture_logs() as events:
+        structlog.get_logger("agent").info("seen", what=1)
+    assert events == [{"event": "seen", "what": 1, "log_level": "info"}]
+    assert not capsys.readouterr().err
 
 
 def test_an_exception_is_part_of_its_line(capsys: pytest.CaptureFixture[str]) -> None:

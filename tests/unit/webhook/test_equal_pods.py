@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.unit.webhook.builders import NETWORKS, PLAIN, pod, review
 from webhook import equal_pods
 from webhook.equal_pods import EqualPods
+from webhook.limits import Limits
 from webhook.objects import parse_pod
 from webhook.pods import PodRules, admit_pod
+from webhook.review import encode_response
 from webhook.snapshot import ClusterNetworks, Namespace
 
 if TYPE_CHECKING:
@@ -19,14 +23,17 @@ if TYPE_CHECKING:
     from webhook.decision import Decision
 
 RULES = PodRules()
+WARNING_RULES = PodRules(limits=Limits(are_enforced=False))
+"""Limits only warn."""
 
 
 class Counter:
     """Counts the decisions that are made."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, rules: PodRules = RULES) -> None:
         self.decisions = 0
-        self._pods = EqualPods(RULES)
+        self._rules = rules
+        self._pods = EqualPods(rules)
         monkeypatch.setattr(equal_pods, "admit_pod", self._admit)
 
     def _admit(self, *arguments: Any) -> Decision:
@@ -41,10 +48,12 @@ class Counter:
         **request: Any,
     ) -> Decision:
         """Return the decision on a pod, which must be that of the rules alone."""
-        one = review(manifest, **request)
+        one = review(manifest, **{"namespace": namespace.name, **request})
         arguments = one, parse_pod(one.object), namespace, networks
         decision = self._pods.admit(*arguments)
-        assert decision == admit_pod(*arguments, RULES)
+        anew = admit_pod(*arguments, self._rules)
+        assert decision._replace(encoded=b"") == anew
+        assert encode_response(one, decision) == encode_response(one, anew)
         return decision
 
 
@@ -65,6 +74,73 @@ def test_pods_that_differ_in_what_no_rule_reads_are_equal(counter: Counter) -> N
     others = {"annotations": {"cni": " weave ", "revision": "7"}, "labels": {"app": "shop"}}
     assert counter.admit(pod(metadata=others)) is second
     assert counter.decisions == 2
+
+
+def test_a_decision_is_that_of_all_namespaces_with_the_same_annotations(counter: Counter) -> None:
+    """Where no text of it contains the name of the namespace."""
+    for name in ("team-a", "team-b", "team-c", "team-d"):
+        decision = counter.admit(named("x"), Namespace(name))
+        assert decision.outcome == "patched"
+    assert counter.decisions == 2
+    counter.admit(named("x"), Namespace("team-e", max_attachments=1))
+    assert counter.decisions == 3
+
+
+@pytest.mark.parametrize(
+    ("rules", "manifest", "settings", "outcome"),
+    [
+        pytest.param(RULES, pod("unknown"), PLAIN, "denied", id="unknown"),
+        pytest.param(
+            RULES, pod("weave"), Namespace(allowed=("canal",)), "denied", id="not-allowed"
+        ),
+        pytest.param(
+            WARNING_RULES, pod("weave,canal"), Namespace(max_attachments=1), "patched", id="warning"
+        ),
+    ],
+)
+def test_a_text_that_may_name_the_namespace_is_made_for_each(
+    monkeypatch: pytest.MonkeyPatch,
+    rules: PodRules,
+    manifest: Mapping[str, Any],
+    settings: Namespace,
+    outcome: str,
+) -> None:
+    """A refusal or a warning never contains the name of another namespace."""
+    counter = Counter(monkeypatch, rules)
+    for _ in range(3):
+        for name in ("team-a", "team-b"):
+            assert counter.admit(manifest, settings._replace(name=name)).outcome == outcome
+    assert counter.decisions == 4
+
+
+@given(
+    value=st.none()
+    | st.lists(st.sampled_from(["weave", "canal", "x", "weave@net7"])).map(",".join),
+    settings=st.builds(
+        Namespace,
+        default=st.sampled_from(["", "weave", "canal,weave", "x"]),
+        allowed=st.none() | st.sampled_from([(), ("weave",), ("weave", "canal")]),
+        scheduling=st.sampled_from(["", "required", "preferred", "off"]),
+        max_per_network=st.none() | st.integers(1, 3),
+    ),
+    limits=st.builds(Limits, are_enforced=st.booleans()),
+)
+def test_only_a_refusal_or_a_warning_contains_the_name_of_the_namespace(
+    value: str | None, settings: Namespace, limits: Limits
+) -> None:
+    """So every other decision may be remembered for all namespaces with the same annotations."""
+    manifest, rules = pod(value), PodRules(limits=limits)
+    one, other = (
+        admit_pod(
+            review(manifest, namespace=name),
+            parse_pod(manifest),
+            settings._replace(name=name),
+            NETWORKS,
+            rules,
+        )
+        for name in ("team-a", "shop")
+    )
+    assert one == other or not one.allowed or one.warnings
 
 
 def nested(depth: int) -> dict[str, Any]:
