@@ -32,31 +32,38 @@ from dispatcher.node.plugin_layout import VERSIONS_FOLDER
 LAUNCHER = """\
 #!{shebang} -IS
 # Genie {version}: the CNI plugin, and the command line for people.
-import gc, sys, marshal
+import gc, marshal, sys
 gc.disable()
-def load(here):
-    home = here + "/.genie/{version}/"
-    with open(home + sys.implementation.cache_tag + ".core", "rb") as file:
-        boot, core = marshal.loads(file.read())
-    exec(boot, {{"core": core, "home": home}})
+home = __file__.rpartition("/")[0] + "/.genie/{version}/"
 try:
-    load(__file__.rpartition("/")[0] or ".")
+    file = open(home + sys.implementation.cache_tag + ".core", "rb")
 except FileNotFoundError:
-    import os
-    here = os.path.dirname(os.path.realpath(__file__))
-    try:
-        load(here)
-    except FileNotFoundError:
-        sys.path.insert(0, here + "/.genie/{version}/src")
-        sys.dont_write_bytecode = True
+    exec({fallback!r})
+with file:
+    boot, core = marshal.loads(file.read())
+exec(boot)
 from dispatcher.plugin.main import main
 main(__file__)
 """
-"""Every call compiles this text, so it has no comments.
+"""Every call compiles this text, so it has no comments, and its rare part is only a string there.
 
-It looks for its folder beside itself, then beside the file that symbolic links lead to. If the
-compiled files are those of another interpreter, it runs the sources. It collects no garbage: a call
-ends before there is enough to be worth it.
+It looks for its folder beside itself, then beside the file that symbolic links lead to. It collects
+no garbage: a call ends before there is enough to be worth it.
+"""
+
+FALLBACK = """\
+import os
+home = os.path.dirname(os.path.realpath(__file__)) + "/.genie/{version}/"
+try:
+    file = open(home + sys.implementation.cache_tag + ".core", "rb")
+except FileNotFoundError:
+    sys.path.insert(0, home + "src")
+    sys.dont_write_bytecode = True
+    from dispatcher.plugin.main import main
+    main(__file__)
+"""
+"""The launcher's rare part. If the compiled files are those of another interpreter, it runs the
+sources, and ends the process.
 """
 
 
@@ -77,7 +84,9 @@ def build(target: Path, *, interpreter: str, compiler: str, cni_bin: str, releas
     shebang = interpreter
     if "/" not in interpreter:
         shebang = f"{cni_bin}/{VERSIONS_FOLDER}/{version}/{interpreter}"
-    launcher = _write_launcher(target, LAUNCHER.format(shebang=shebang, version=version))
+    fallback = FALLBACK.format(version=version)
+    text = LAUNCHER.format(shebang=shebang, version=version, fallback=fallback)
+    launcher = _write_launcher(target, text)
 
     for other in set(folder.parent.iterdir()) - {folder}:
         shutil.rmtree(other)
