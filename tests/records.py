@@ -11,4 +11,4 @@ from dispatcher.state import record
 def sealed(value: dict[str, Any]) -> bytes:
     """Return the file of a record that says *value*."""
     content = {key: item for key, item in value.items() if key != "checksum"}
-    return record._sealed(json.dumps(content, separators=(",", ":")).encode()[:-1])
+    return record.sealed(json.dumps(content, separators=(",", ":")).encode()[:-1])

@@ -3,9 +3,8 @@
 The target folder gets:
 
     genie                              the launcher: an executable file of a few lines
-    .genie/<version>/<tag>.core        what ADD and DEL need, compiled, for the interpreter <tag>
-    .genie/<version>/<tag>.nad         what pods with NetworkAttachmentDefinitions need besides
-    .genie/<version>/<tag>.rest        the other commands, and the command line for people
+    .genie/<version>/<tag>.core        what every ADD needs, compiled, for the interpreter <tag>
+    .genie/<version>/<tag>.rest        everything else, in groups
     .genie/<version>/src/              their sources, for an interpreter of another version
     .genie/<version>/python3           only if an interpreter is brought along
 

@@ -1,15 +1,14 @@
-"""Compile the plugin's modules into three files, for the interpreter that runs this.
+"""Compile the plugin's modules into two files, for the interpreter that runs this.
 
-    <tag>.core    the modules that every ADD and DEL needs
-    <tag>.nad     what pods with NetworkAttachmentDefinitions need besides
-    <tag>.rest    the other commands, and the command line for people
+    <tag>.core    the modules that every ADD needs
+    <tag>.rest    all others, in groups: what one kind of call needs is read in one piece
 
 ``<tag>`` names the interpreter's version, since the format is that version's own.
 :mod:`dispatcher.build.bundle` starts this file as a script, under the interpreter of the node, so
 only the standard library may be imported here.
 
-Three files instead of fifty: each file would cost three system calls and a search of the path. The
-modules of the first two are created in order, without even the search of an import.
+Two files instead of sixty: each file would cost three system calls and a search of the path. The
+modules of the core and of a group are created in order, without even the search of an import.
 """
 
 from __future__ import annotations
@@ -60,25 +59,25 @@ DEFINITIONS = (
 SUBPACKAGES = ("state", "plugin")
 """The packages below ``dispatcher`` that belong to the plugin as a whole."""
 
-DEFINITION_PACKAGES = ("dispatcher.nad", "dispatcher.plugin.definitions")
-"""The packages whose modules are in the file ``<tag>.nad``, but for those of rare cases."""
-
 CORE = (
     "dispatcher.plugin.commands.add",
-    "dispatcher.plugin.commands.delete",
     "dispatcher.plugin.main",
     "dispatcher.state.journal",
 )
-"""What ADD and DEL need. All that these modules import belongs to the core as well."""
+"""What every ADD needs. All that these modules import belongs to the core as well."""
 
-NAD = (
-    "dispatcher.plugin.definitions.pod_plan",
-    "dispatcher.plugin.netlink",
-    "dispatcher.plugin_rules",
+GROUPS = (
+    # DEL, and an ADD that fails
+    ("dispatcher.plugin.commands.delete", "dispatcher.state.record_reader"),
+    # pods on several networks; netlink is alone, as it is loaded while the first delegate runs
+    ("dispatcher.plugin_rules", "dispatcher.plugin.default_routes"),
+    # pods with NetworkAttachmentDefinitions
+    ("dispatcher.plugin.definitions.pod_plan",),
 )
-"""What an ADD with NetworkAttachmentDefinitions needs besides, with all that these import.
+"""Modules that are created together, with all that these import.
 
-The last two are for any pod on several networks, so they are in the rest, too.
+Every module that is in none of them, nor in the core, is a group of its own: most calls that need
+one need no other.
 """
 
 BOOT = """
@@ -96,40 +95,28 @@ def create(entries):
             setattr(sys.modules[package], last, module)
         exec(code, module.__dict__)
 
-def read(suffix):
-    import marshal
-    with open(home + sys.implementation.cache_tag + suffix, "rb") as file:
-        return marshal.loads(file.read())
-
 class Others:
-    has_definitions = False
-
-    @classmethod
-    def find_spec(cls, name, path=None, target=None):
-        if not name.startswith("dispatcher."):
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name not in places:
             return None
-        if name.startswith(nad_packages) and not cls.has_definitions:
-            cls.has_definitions = True
-            create(read(".nad"))
-        module = sys.modules.get(name)
-        if module is not None or name in places:
-            from _frozen_importlib import ModuleSpec
-            is_package = hasattr(module, "__path__") if module else places[name][0]
-            return ModuleSpec(name, cls, origin=name, is_package=is_package)
+        import marshal, posix
+        from _frozen_importlib import ModuleSpec
+        start, size = places[name]
+        file = posix.open(home + sys.implementation.cache_tag + ".rest", posix.O_RDONLY)
+        group = posix.pread(file, size, start)
+        posix.close(file)
+        create(marshal.loads(group))
+        is_package = hasattr(sys.modules[name], "__path__")
+        return ModuleSpec(name, Others, origin=name, is_package=is_package)
 
     @staticmethod
     def create_module(spec):
-        return sys.modules.get(spec.name)
+        return sys.modules[spec.name]
 
     @staticmethod
     def exec_module(module):
-        if module.__name__ in places:
-            import marshal, posix
-            _, start, size = places[module.__name__]
-            file = posix.open(home + sys.implementation.cache_tag + ".rest", posix.O_RDONLY)
-            code = posix.pread(file, size, start)
-            posix.close(file)
-            exec(marshal.loads(code), module.__dict__)
+        pass
 
 create(modules)
 sys.meta_path.insert(0, Others)
@@ -137,10 +124,8 @@ sys.meta_path.insert(0, Others)
 """What the launcher runs first: creates the core's modules, and lets ``import`` find the others.
 
 The launcher passes ``core`` and ``home``, the folder with a slash at its end. ``core`` are the
-core's modules, and the places of the others in ``<tag>.rest``: of each, whether it is a package,
-and where its code begins and how long it is, since most calls that need one need no other.
-:func:`compile_bundle` adds ``nad_packages``, which are :data:`DEFINITION_PACKAGES`. The first
-import of one of their modules creates all modules of ``<tag>.nad``.
+core's modules, and the places of the others in ``<tag>.rest``: where the code of its group begins,
+and how long that is. The first import of one module of a group creates all of them.
 """
 
 
@@ -164,26 +149,27 @@ def compile_bundle(folder: Path) -> None:
     """Write the files into *folder*."""
     files = modules()
     trees = {name: ast.parse(file.read_bytes()) for name, file in files.items()}
-    packages = {name for name, file in files.items() if file.stem == "__init__"}
-    core_names = _with_imports(CORE, trees)
-    codes = {name: _compile(name, tree) for name, tree in trees.items()}
+    entries = {
+        name: (name, file.stem == "__init__", _compile(name, trees[name]))
+        for name, file in files.items()
+    }
 
-    boot = compile(f"nad_packages = {DEFINITION_PACKAGES!r}{BOOT}", "boot.py", "exec", optimize=2)
-    core = [(name, name in packages, codes[name]) for name in core_names]
-    nad_names = [name for name in _with_imports(NAD, trees) if name not in core_names]
-    nad = [(name, name in packages, codes[name]) for name in nad_names]
-    only_nad = {name for name in nad_names if name.startswith(DEFINITION_PACKAGES)}
+    core = _with_imports(CORE, trees)
+    grouped = set(core)
     rest = b""
-    places = {}
-    for name, code in codes.items():
-        if name not in core_names and name not in only_nad:
-            text = marshal.dumps(code)
-            places[name] = (name in packages, len(rest), len(text))
-            rest += text
+    places: dict[str, tuple[int, int]] = {}
+    for names in (*(_with_imports(roots, trees) for roots in GROUPS), *([name] for name in files)):
+        group = [entries[name] for name in names if name not in grouped]
+        grouped.update(names)
+        if group:
+            code = marshal.dumps(group)
+            places |= {name: (len(rest), len(code)) for name, _, _ in group}
+            rest += code
 
+    boot = compile(BOOT, "boot.py", "exec", optimize=2)
+    content = (boot, ([entries[name] for name in core], places))
     bundle = folder / sys.implementation.cache_tag
-    bundle.with_suffix(".core").write_bytes(marshal.dumps((boot, (core, places))))
-    bundle.with_suffix(".nad").write_bytes(marshal.dumps(nad))
+    bundle.with_suffix(".core").write_bytes(marshal.dumps(content))
     bundle.with_suffix(".rest").write_bytes(rest)
 
 

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from dispatcher.conf import is_cni_name
 from dispatcher.state import store
-from dispatcher.state.record import CorruptRecordError, NewerRecordError, decode
+from dispatcher.state.record import CorruptRecordError, NewerRecordError
+from dispatcher.state.record_reader import decode
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable

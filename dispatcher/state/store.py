@@ -41,7 +41,7 @@ from __future__ import annotations
 import posix
 
 from dispatcher.conf import is_cni_name
-from dispatcher.state.record import CorruptRecordError, decode, encode
+from dispatcher.state.record import CorruptRecordError, encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -151,6 +151,8 @@ def _read(path: str, container_id: str) -> Record | None:
         raise CorruptRecordError(error.strerror) from None
     # The IsADirectoryError of a directory is not caught: a corrupt record is copied and rebuilt,
     # and a directory cannot be. Every call fails until an administrator moves it.
+    from dispatcher.state.record_reader import decode  # noqa: PLC0415 - the first ADD has no record
+
     record = decode(data)
     if record.container_id != container_id:
         raise CorruptRecordError(f"it is the record of another container, {record.container_id!r}")

@@ -26,8 +26,6 @@ from dispatcher.cni_errors import CNIError
 from dispatcher.plugin import plan
 from dispatcher.plugin.chain import Chain
 from dispatcher.plugin.container_lock import ContainerLock
-from dispatcher.plugin.default_routes import DefaultRoutes
-from dispatcher.plugin.free import free, roll_back
 from dispatcher.plugin.rebuild import read_or_rebuild
 from dispatcher.state import store
 from dispatcher.state.record import ATTACHED, ATTACHING, Record
@@ -38,6 +36,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from dispatcher.plugin.call import Call
+    from dispatcher.plugin.default_routes import DefaultRoutes
     from dispatcher.state.record import Attachment
 
 
@@ -65,6 +64,8 @@ def add(call: Call) -> dict[str, Any]:
             store.write_synced(call.state_dir, record)
             return output
         except BaseException:
+            from dispatcher.plugin.free import roll_back
+
             roll_back(call, record, planned)
             raise
 
@@ -86,6 +87,8 @@ def _release_killed_add(call: Call, record: Record) -> None:
     A rebuilt record may be of a killed ADD, too. Raises :class:`CNIError` if that ADD succeeded, or
     if a DEL fails.
     """
+    from dispatcher.plugin.free import free
+
     interface = call.request.interface
     ours = record.of_call(interface)
     if ours and all(each.phase == ATTACHED for each in ours):
@@ -154,6 +157,8 @@ def _attach_several(call: Call, record: Record, planned: list[Attachment]) -> No
 
     The pod keeps the default routes of its primary.
     """
+    from dispatcher.plugin.default_routes import DefaultRoutes
+
     first, *others = planned
     earlier = [each for each in record.attachments if each not in planned]
     default_routes = DefaultRoutes(call.effects.open_namespace, record, earlier)

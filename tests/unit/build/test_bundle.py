@@ -130,32 +130,50 @@ def test_the_rules_for_known_plugins_are_loaded_for_two_networks_or_more(
         assert ("dispatcher.plugin_rules" in names) == there
 
 
-@pytest.mark.parametrize(
-    ("networks", "there"),
-    [pytest.param(None, False, id="without"), pytest.param(" ", True, id="with")],
-)
-def test_a_pod_loads_the_modules_of_definitions_if_it_selects_some(
-    launcher: Path, tmp_path: Path, networks: str | None, *, there: bool
+GROUPS = {
+    "release": ("dispatcher.plugin.commands.delete", "dispatcher.plugin.free"),
+    "several networks": ("dispatcher.plugin_rules", "dispatcher.plugin.default_routes"),
+    "definitions": ("dispatcher.nad", "dispatcher.plugin.definitions"),
+}
+"""For what besides an ADD with one network modules are created together, and some of these."""
+
+NEEDED: dict[str, tuple[str, dict[str, str], set[str]]] = {
+    "ADD": ("ADD", {keys.ANNOTATION: "net"}, set()),
+    "DEL": ("DEL", {keys.ANNOTATION: "net"}, {"release"}),
+    "ADD of definitions": (
+        "ADD",
+        {keys.ANNOTATION: "net", keys.NETWORKS: " "},
+        {"definitions"},
+    ),
+    "ADD that fails": ("ADD", {keys.ANNOTATION: "net,net@net1"}, {"several networks", "release"}),
+}
+
+
+@pytest.mark.parametrize(("command", "annotations", "needed"), NEEDED.values(), ids=NEEDED.keys())
+def test_a_call_loads_only_the_groups_of_modules_that_it_needs(
+    launcher: Path, tmp_path: Path, command: str, annotations: dict[str, str], needed: set[str]
 ) -> None:
-    """A pod without the annotations loads none of them, nor opens their file."""
-    annotations = {} if networks is None else {keys.NETWORKS: networks}
+    """An ADD with one network does not even open their file. The last call has no namespace."""
     more: dict[str, Any] = {
-        "runtimeConfig": {keys.POD_ANNOTATIONS: {keys.ANNOTATION: "net", **annotations}},
+        "runtimeConfig": {keys.POD_ANNOTATIONS: annotations},
         "args": {keys.CONF_ARGS: {"attachmentDefinitions": "enforce"}},
+        "code": cni_errors.INVALID_NETNS if len(needed) > 1 else 0,
     }
-    if not there:
-        for file in (launcher.parent / ".genie").rglob("*.nad"):
+    if command == "DEL":
+        call([str(launcher)], tmp_path, "ADD")
+    if not needed:
+        for file in (launcher.parent / ".genie").rglob("*.rest"):
             file.rename(file.with_suffix(".away"))
     try:
-        names = loaded([str(launcher)], tmp_path, "ADD", **more)
+        names = loaded([str(launcher)], tmp_path, command, **more)
     finally:
         for file in (launcher.parent / ".genie").rglob("*.away"):
-            file.rename(file.with_suffix(".nad"))
-    of_definitions = {name for name in names if name.startswith(compile_plugin.DEFINITION_PACKAGES)}
-    assert bool(of_definitions) == there
+            file.rename(file.with_suffix(".rest"))
+
+    assert {group for group, modules in GROUPS.items() if names.intersection(modules)} == needed
     bare = loaded(["-c", "pass"], tmp_path, "VERSION")
-    budget = ALWAYS | ({"_socket", "_struct"} if there else set())  # netlink, for two networks
-    assert {name for name in names - bare if not name.startswith("dispatcher")} <= budget
+    others = {name for name in names - bare if not name.startswith("dispatcher")}
+    assert others <= (ALWAYS if len(needed) < 2 else ALWAYS | {"_socket", "_struct", "_ctypes"})
 
 
 def test_ipv6_addresses_cost_one_module_where_they_are_parsed(
@@ -293,25 +311,33 @@ def test_the_compiled_files_are_in_the_order_of_their_imports(
     """Together the files have all modules of the plugin."""
     compile_plugin.compile_bundle(tmp_path)
     tag = sys.implementation.cache_tag
-    boot, (core, rest) = marshal.loads((tmp_path / f"{tag}.core").read_bytes())  # noqa: S302 - just made
-    nad = marshal.loads((tmp_path / f"{tag}.nad").read_bytes())  # noqa: S302 - just made
+    boot, (core, places) = marshal.loads((tmp_path / f"{tag}.core").read_bytes())  # noqa: S302 - just made
     names = [name for name, _, _ in core]
     assert names[0] == "dispatcher"
     assert names.index("dispatcher.jsontext") < names.index("dispatcher.plugin.main")
     assert boot.co_name == "<module>"
-    codes = (tmp_path / f"{tag}.rest").read_bytes()
-    _, start, size = rest["dispatcher.plugin.commands.gc"]
-    gc = marshal.loads(codes[start : start + size])  # noqa: S302 - just made
-    assert gc.co_filename == "dispatcher.plugin.commands.gc.py"
-    assert sum(size for _, _, size in rest.values()) == len(codes)
-    of_definitions = [name for name, _, _ in nad]
+
+    rest = (tmp_path / f"{tag}.rest").read_bytes()
+    grouped = {
+        place: marshal.loads(rest[place[0] : sum(place)])  # noqa: S302 - just made
+        for place in places.values()
+    }
+    assert sum(size for _, size in grouped) == len(rest)
+    [[name, _, gc]] = grouped[places["dispatcher.plugin.commands.gc"]]
+    assert (name, gc.co_filename) == (
+        "dispatcher.plugin.commands.gc",
+        "dispatcher.plugin.commands.gc.py",
+    )
+    of_definitions = [name for name, _, _ in grouped[places["dispatcher.nad"]]]
     assert of_definitions.index("dispatcher.nad.names") < of_definitions.index(
         "dispatcher.nad.grammar"
     )
-    shared = {"dispatcher.plugin.netlink", "dispatcher.plugin_rules"}
-    assert set(of_definitions) & set(rest) == shared
-    assert not {*of_definitions, *rest} & set(names)
-    assert {*names, *rest, *of_definitions} == set(compile_plugin.modules())
+    assert not set(places) & set(names)
+    assert {*names, *places} == set(compile_plugin.modules())
+    for place, group in grouped.items():
+        assert {name for name, _, _ in group} == {
+            name for name, other in places.items() if other == place
+        }
 
 
 @pytest.mark.parametrize("first", ["dispatcher.nad", "dispatcher.plugin.definitions.pod_plan"])

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dispatcher.state import store
-from dispatcher.state.record import CorruptRecordError, Record, decode
+from dispatcher.state.record import CorruptRecordError, Record
+from dispatcher.state.record_reader import decode
 from tests.unit.plugin.rig import Delegates, Rig, error_of, failure
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dispatcher.conf import Conf
 from dispatcher.jsontext import MAX_DEPTH
-from dispatcher.state import record
+from dispatcher.state import record, record_reader
 from dispatcher.state.record import Attachment, CorruptRecordError, NewerRecordError, Record
 from tests.records import sealed
 from tests.unit.state.builders import VALUE, records
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def test_what_is_written_is_read_again(made: Record) -> None:
     """Decoding what was encoded, and encoding that, gives the same bytes."""
     data = record.encode(made)
-    assert record.encode(record.decode(data)) == data
+    assert record.encode(record_reader.decode(data)) == data
 
 
 @given(records(), st.integers(0, 2000))
@@ -33,7 +33,7 @@ def test_a_truncated_record_is_corrupt(made: Record, length: int) -> None:
     data = record.encode(made)
     if length < len(data):
         with pytest.raises(CorruptRecordError):
-            record.decode(data[:length])
+            record_reader.decode(data[:length])
 
 
 def flipped(data: bytes, bit: int) -> bytes:
@@ -45,7 +45,7 @@ def flipped(data: bytes, bit: int) -> bytes:
 def is_seen(data: bytes, changed: bytes) -> bool:
     """Tell whether *changed* is corrupt; where it is not, it must say what *data* says."""
     try:
-        result = record.decode(changed)
+        result = record_reader.decode(changed)
     except CorruptRecordError:
         return True
     assert record.encode(result) == data
@@ -98,7 +98,7 @@ def test_a_record_that_an_editor_wrote_out_again_says_the_same(
     write: Callable[[bytes], bytes],
 ) -> None:
     """The checksum is of what is said, not of blanks."""
-    assert record.encode(record.decode(write(ordinary()))) == ordinary()
+    assert record.encode(record_reader.decode(write(ordinary()))) == ordinary()
 
 
 UNSEALED: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
@@ -116,20 +116,20 @@ def test_a_checksum_counts_in_a_record_of_this_format_alone(
     """Other versions keep it, as a key that they do not know, beside what they have changed."""
     value = change(json.loads(ordinary()))
     with pytest.raises(CorruptRecordError, match="does not match its checksum"):
-        record.decode(json.dumps(value).encode())
+        record_reader.decode(json.dumps(value).encode())
     for other in (1, record.FORMAT + 1):
-        result = record.decode(json.dumps({**value, "format": other}).encode())
+        result = record_reader.decode(json.dumps({**value, "format": other}).encode())
         assert result.netns == value["netns"]
         written = record.encode(result)
         assert written.count(b'"checksum"') == 1
-        assert record.encode(record.decode(written)) == written
+        assert record.encode(record_reader.decode(written)) == written
 
 
 @given(st.binary(max_size=60) | VALUE.map(lambda value: json.dumps(value).encode()))
 def test_any_other_file_is_corrupt(data: bytes) -> None:
     """Whatever stands there, reading ends in an error that is ours."""
     with pytest.raises(CorruptRecordError):
-        record.decode(data)
+        record_reader.decode(data)
 
 
 @pytest.mark.parametrize(
@@ -151,10 +151,10 @@ def test_formats(change: dict[str, Any], error: type[Exception] | None) -> None:
     value = json.loads(record.encode(Record("c1", "/ns", [])))
     data = sealed({**value, **change})
     if error is None:
-        assert record.decode(data).container_id == "c1"
+        assert record_reader.decode(data).container_id == "c1"
     else:
         with pytest.raises(error):
-            record.decode(data)
+            record_reader.decode(data)
 
 
 @pytest.mark.parametrize("where", ["conf", "capability_args", "result"])
@@ -169,7 +169,7 @@ def test_what_is_nested_as_deep_as_may_be_is_read_again(where: str) -> None:
     else:
         setattr(attachment, where, {**GOOD, "deep": deep})
     data = record.encode(Record("c1", "", [attachment]))
-    assert record.encode(record.decode(data)) == data
+    assert record.encode(record_reader.decode(data)) == data
 
 
 FOREIGN: dict[str, dict[str, Any]] = {
@@ -201,11 +201,11 @@ def test_what_no_call_could_work_with_is_corrupt(change: dict[str, Any]) -> None
     made.result = GOOD
     value = json.loads(record.encode(Record("c1", "/ns", [made])))
     [attachment] = value["attachments"]
-    assert record.decode(sealed(value)).attachments[0].result == GOOD
+    assert record_reader.decode(sealed(value)).attachments[0].result == GOOD
     conf = {**attachment["conf"], **change.get("conf", {})}
     value["attachments"] = [{**attachment, **change, "conf": conf}]
     with pytest.raises(CorruptRecordError, match=r'^it(s| has) .*"\w+"'):
-        record.decode(sealed(value))
+        record_reader.decode(sealed(value))
 
 
 def test_a_pod_is_known_from_cni_args() -> None:

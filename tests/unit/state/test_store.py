@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dispatcher.state import record, store
+from dispatcher.state import record, record_reader, store
 from dispatcher.state.record import CorruptRecordError, Record
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def test_a_first_record_is_whole_before_it_has_its_name(tmp_path: Path) -> None:
     state = str(tmp_path)
     finish = store.stage(state, Record("c1", "/ns", []))
     assert not store.exists(state, "c1")
-    assert record.decode((tmp_path / "c1.json.tmp").read_bytes()).netns == "/ns"
+    assert record_reader.decode((tmp_path / "c1.json.tmp").read_bytes()).netns == "/ns"
     finish()
     assert [file.name for file in tmp_path.iterdir()] == ["c1.json"]
 

@@ -10,7 +10,8 @@ from dispatcher import cni_errors
 from dispatcher.cni_errors import CNIError
 from dispatcher.plugin.definitions.default_gateways import with_metrics
 from dispatcher.plugin.netlink import Route, default_route
-from dispatcher.state import record as records
+from dispatcher.state.record import CorruptRecordError
+from dispatcher.state.record_reader import decode
 from tests.unit.plugin.rig import error_of
 
 if TYPE_CHECKING:
@@ -155,6 +156,6 @@ def test_a_record_with_other_gateways_is_corrupt(rig: DefinitionRig) -> None:
     value = rig.record()
     value["attachments"][1]["defaultRoute"] = [4]
     rig.rewrite(value)
-    with pytest.raises(records.CorruptRecordError, match="defaultRoute"):
-        records.decode((rig.state / "c1.json").read_bytes())
+    with pytest.raises(CorruptRecordError, match="defaultRoute"):
+        decode((rig.state / "c1.json").read_bytes())
     assert error_of(rig, "CHECK").code == cni_errors.NOT_ATTACHED
