@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-import threading
 from typing import TYPE_CHECKING
 
 import yaml
@@ -20,9 +19,11 @@ from tests.devcluster.genie import (
     import_genie,
     wait_until_working,
 )
+from tests.workers import Workers
 
 if TYPE_CHECKING:
     import subprocess
+    import threading
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -117,10 +118,9 @@ def next_version(folder: Path) -> Path:
 @contextlib.contextmanager
 def settings_arrive_soon(cluster: Cluster) -> Iterator[list[str]]:
     """Let changed settings reach the agents within seconds; yield the modes that were set."""
-    stopping = threading.Event()
     modes = [mode(cluster)]
 
-    def follow() -> None:
+    def follow(stopping: threading.Event) -> None:
         while not stopping.wait(0.5):
             current = mode(cluster)
             if current and current != modes[-1]:
@@ -130,13 +130,8 @@ def settings_arrive_soon(cluster: Cluster) -> Iterator[list[str]]:
                 mark = f"tests.cni-genie.io/mode={current}"
                 cluster.kubectl("annotate", "pods", *of_agents, "--overwrite", mark, check=False)
 
-    thread = threading.Thread(target=follow)
-    thread.start()
-    try:
+    with Workers(follow):
         yield modes
-    finally:
-        stopping.set()
-        thread.join()
 
 
 def mode(cluster: Cluster) -> str:
