@@ -5,6 +5,7 @@
     store          reads and writes records: ``<containerID>.json``
     lock           one lock for each container, and one that GC takes exclusively
     journal        one line for each ADD and DEL
+    released       what a DEL has released, so that a repeated DEL is cheap
     leftovers      removes the files of killed calls that have no record
     del_call       the DEL of a record for which no container runtime sends one
 

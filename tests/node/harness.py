@@ -219,7 +219,7 @@ class Node(Host):
     def left(self, *containers: Container) -> Left:
         """Return the content of the node and the links inside *containers*."""
         store = self.folder / "ipam"
-        own = {".gc.lock", "journal"}
+        own = {".gc.lock", ".released", "journal"}
         files = self.state.iterdir() if self.state.is_dir() else ()
         return Left(
             {network.name: self.addresses(network.name) for network in store.iterdir()},

@@ -4,7 +4,9 @@ The attachments are released with their recorded configuration. Without a record
 
 1. A container in libcni's cache was attached before Genie was installed. It is released with the
    configuration in the cache.
-2. Any other container gets DEL of the default network, as the runtime would do without Genie.
+2. An interface that Genie has released before is not released again, if the container has no
+   network namespace any more: containerd repeats the DEL of each pod.
+3. Any other container gets DEL of the default network, as the runtime would do without Genie.
 
 DEL may repeat a step after a kill or a power cut; plugins must accept that (specification,
 section 2, "DEL").
@@ -22,7 +24,7 @@ from dispatcher.plugin.chain import Chain
 from dispatcher.plugin.container_lock import ContainerLock
 from dispatcher.plugin.free import free
 from dispatcher.plugin.rebuild import read_or_rebuild
-from dispatcher.state import store
+from dispatcher.state import released, store
 from dispatcher.state.record import Record
 
 TYPE_CHECKING = False
@@ -46,6 +48,8 @@ def delete(call: Call) -> None:
         ours = record.of_call(call.request.interface) if record else []
         if record and ours:
             free(call, record, ours, Chain.for_call(call), call.deadline.for_call)
+            if not record.of_call(call.request.interface):  # otherwise an attachment is parked
+                released.add(call.state_dir, container_id, call.request.interface)
             return
 
         _delete_unrecorded(call, record)
@@ -60,13 +64,25 @@ def _delete_unrecorded(call: Call, record: Record | None) -> None:
     request = call.request
     cached = libcni_cache.for_call(call)
     if cached is None:
-        _delete_default(call)
+        if not _is_released(call):
+            _delete_default(call)
     else:
         record = record or Record(request.container_id, request.netns, [])
         record.attachments.append(cached.attachment)
         free(call, record, [cached.attachment], Chain.for_call(call), call.deadline.for_call)
     if record is not None and not record.attachments:
         store.remove(call.state_dir, record.container_id)
+
+
+def _is_released(call: Call) -> bool:
+    """Tell whether this DEL repeats one that has released everything.
+
+    While there is a network namespace, another plugin may have attached it since.
+    """
+    request = call.request
+    return not request.netns and released.contains(
+        call.state_dir, request.container_id, request.interface
+    )
 
 
 def _delete_default(call: Call) -> None:

@@ -261,7 +261,7 @@ def test_an_upgrade_that_is_taken_back_and_made_again_loses_nothing(node: Node, 
         assert sorted(node.records()) == expected
         assert len(node.addresses("canal")) == len(left)
     assert (node.addresses("weave"), node.addresses("canal"), node.records()) == ([], [], {})
-    assert {file.name for file in node.state.iterdir()} == {".gc.lock", "journal"}
+    assert {file.name for file in node.state.iterdir()} == {".gc.lock", ".released", "journal"}
 
 
 @pytest.mark.parametrize("order", [["this", "the predecessor"], ["the predecessor", "this"]])

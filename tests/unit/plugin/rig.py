@@ -230,9 +230,9 @@ class Rig:
         (self.state / f"{container}.json").write_bytes(sealed(value))
 
     def left(self) -> list[str]:
-        """Return the files of the state directory, less the GC lock that always stays."""
+        """Return the files of the state directory, less those of the node, which always stay."""
         files = (file.name for file in self.state.iterdir())
-        return sorted(name for name in files if name != ".gc.lock")
+        return sorted(name for name in files if name not in {".gc.lock", ".released"})
 
 
 def failure(code: int = 7, msg: str = "no address left", details: str = "pool") -> CNIError:

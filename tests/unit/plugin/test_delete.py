@@ -9,7 +9,7 @@ import pytest
 
 from dispatcher import cni_errors
 from dispatcher.cni_errors import CannotRunError, CNIError
-from dispatcher.state import lock, store
+from dispatcher.state import lock, released, store
 from tests.unit.plugin.rig import Delegates, Rig, add_cache_entry, error_of, failure, hung
 
 
@@ -38,6 +38,45 @@ def test_delete_twice(rig: Rig) -> None:
     rig.run("DEL", "weave")
     rig.run("DEL", "weave")
     assert rig.left() == []
+
+
+@pytest.mark.parametrize("netns", ["", "/run/netns/x"])
+def test_a_repeated_delete_runs_no_delegate_once_the_namespace_is_gone(
+    rig: Rig, netns: str
+) -> None:
+    """While it exists, another plugin may have attached the container since."""
+    rig.run("ADD", "weave,canal")
+    rig.run("DEL", "weave,canal")
+    rig.delegates.calls.clear()
+    rig.run("DEL", "weave,canal", netns=netns)
+    assert bool(rig.delegates.calls) == bool(netns)
+
+
+def test_a_container_that_genie_did_not_release_gets_the_default_networks_delete(rig: Rig) -> None:
+    """CNI-Genie may have attached it. Of another container's interface the same holds."""
+    rig.run("ADD", "weave")
+    rig.run("DEL", "weave")
+    rig.delegates.calls.clear()
+    rig.run("DEL", "weave", container="c2", netns="")
+    assert rig.delegates.calls
+    rig.delegates.calls.clear()
+    rig.run("DEL", "weave", interface="eth1", netns="")
+    assert rig.delegates.calls
+
+
+def test_a_parked_attachment_does_not_count_as_released(rig: Rig) -> None:
+    """Its next DEL runs the delegate, if that is back."""
+    rig.run("ADD", "weave")
+    rig.delegates.absent.add("w2")
+    assert error_of(rig, "DEL").code == cni_errors.CANNOT_RUN
+    rig.now += 600
+    rig.run("DEL", netns="")
+    assert rig.record()["attachments"][0]["phase"] == "parked"
+    assert not released.contains(str(rig.state), "c1", "eth0")
+    rig.delegates.absent.clear()
+    rig.run("DEL", netns="")
+    assert (rig.delegates.held, rig.left()) == (set(), [])
+    assert released.contains(str(rig.state), "c1", "eth0")
 
 
 def test_a_delegate_that_fails_keeps_its_record_and_the_others_are_freed(rig: Rig) -> None:
