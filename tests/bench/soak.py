@@ -10,7 +10,8 @@ repeated until they are answered.
 
 Samples of the memory of agent, reaper and webhook give a slope per hour of life, over all processes
 that lived a minute or longer: each process is compared with itself. At the end everything is
-started again, and the node is searched for leftovers.
+started again, and the node is searched for leftovers. A network namespace without an interface is
+containerd's: see :data:`RUNTIMES_OWN`.
 """
 
 from __future__ import annotations
@@ -72,6 +73,13 @@ LEAST_LIFE = 60.0
 GENIE = ("agent", "reaper", "webhook")
 HOST = ("containerd", "kubelet", "kube-apiserver")
 
+RUNTIMES_OWN = "network namespaces"
+"""What remains if containerd is killed after it has made one, and before it stores its name.
+
+No plugin was called for it then (https://github.com/containerd/cri/issues/568). An interface of
+such a namespace would remain as well, and is listed apart, as a veth.
+"""
+
 _NOT_FOUND, _CONFLICT = 404, 409
 
 
@@ -110,7 +118,7 @@ def slope(samples: Iterable[list[tuple[float, float]]]) -> float:
 
 
 def main() -> int:
-    """Run on a cluster of its own; return 1 if anything remained."""
+    """Run on a cluster of its own; return 1 if anything remained that is not containerd's."""
     parser = argparse.ArgumentParser(description="Kill everything at random while pods churn.")
     parser.add_argument("--minutes", type=float, default=60, help="length (default: 60)")
     parser.add_argument(
@@ -138,7 +146,7 @@ def main() -> int:
     text = table(figures, chosen, remaining)
     page.show("soak", text)
     print(text)
-    return 1 if remaining else 0
+    return 1 if remaining.keys() - {RUNTIMES_OWN} else 0
 
 
 def _soak(cluster: Cluster, chosen: argparse.Namespace) -> tuple[SoakFigures, dict[str, list[str]]]:
@@ -314,6 +322,7 @@ def table(figures: SoakFigures, chosen: argparse.Namespace, remaining: dict[str,
                 f"| {name} | {len(lines)} | {least:.0f} / {most:.0f} | {slope(lines):+.1f} |"
             )
     kills = ", ".join(f"{name} ({count})" for name, count in sorted(figures.kills.items()))
+    left = "; ".join(f"{what}: {', '.join(names)}" for what, names in remaining.items())
     loads = figures.loads or [os.getloadavg()[0]]
     machine = f"{os.cpu_count()} processors, which all of Kubernetes shares; kernel"
     return "\n".join([
@@ -321,8 +330,8 @@ def table(figures: SoakFigures, chosen: argparse.Namespace, remaining: dict[str,
         "|---|---|---|---|",
         *rows,
         "",
-        f"- {figures.pods:,} pods on two networks each in {chosen.minutes:g} minutes; left behind: "
-        + (str(remaining) if remaining else "nothing") + ".",
+        f"- {figures.pods:,} pods on two networks each in {chosen.minutes:g} minutes.",
+        f"- Left behind: {left or 'nothing'}.",
         f"- Killed with SIGKILL: {kills or 'nothing'}.",
         f"- {chosen.lanes} lanes of {chosen.pods} pods, {chosen.rest:g} s between two waves.",
         f"- {machine} {platform.release()}; date: {datetime.now(UTC).date()}.",
