@@ -276,7 +276,7 @@ def table(figures: AgentFigures) -> str:
 def _remarks(figures: AgentFigures) -> list[str]:
     rest, restart, count = figures.rest, figures.restart, figures.agents
     times = sorted(figures.seconds_to_ready)
-    added = restart.processor - rest.processor * restart.seconds / rest.seconds
+    at_rest, at_start = (100 * each.processor / each.seconds for each in (rest, restart))
     load = os.getloadavg()[0]
     return [
         f"- One changed definition: {figures.change.watch_events} events to all watches, of which",
@@ -284,9 +284,9 @@ def _remarks(figures: AgentFigures) -> list[str]:
         f"- All {count} killed and started at one moment: half ready after",
         f"  {statistics.median(times):.1f} s, the last after {times[-1]:.1f} s;",
         f"  {restart.watch_events:,} events of definitions to their watches.",
-        f"- The API server took {1000 * added / count:.0f} ms of processor time for each agent",
-        f"  that started, so {MANY * added / count:.0f} s for {MANY:,}, which list the definitions",
-        f"  in {DELAY:.0f} s; and {100 * rest.processor / rest.seconds:.1f} % of one core at rest.",
+        f"- The API server took {at_rest:.1f} % of one core at rest, and {at_start:.1f} % in the",
+        f"  {restart.seconds:.0f} s from the start, with the creations of pods below in both. The",
+        f"  agents list the definitions in the first {DELAY:.0f} s.",
         "- A pod creation (dry run, two networks) meanwhile, p50 / p99 in ms: at rest",
         f"  {rest.others}; during the start {restart.others}.",
         f"- {len(NETWORKS)} networks, {figures.definitions:,} definitions (mode `{OBSERVE}`);",
