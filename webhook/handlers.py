@@ -111,8 +111,7 @@ class Handlers:
         selections, definitions, networks = NO_SELECTIONS, NO_DEFINITIONS, self._caches.networks
         if review.operation == "CREATE" and not pod.is_excluded:
             namespace = self._resolve_choice(namespace, pod, networks)
-            if self._finder is not None:
-                selections, definitions = await self._select(pod, namespace, networks)
+            selections, definitions = await self._select(pod, namespace, networks)
         if selections is NO_SELECTIONS:
             return self._equal_pods.admit(review, pod, namespace, networks)
         return admit_pod(

@@ -106,8 +106,6 @@ class _AdmissionReview(TypedDict, total=False):
     request: _Request | _Other
 
 
-_STRINGS = {str}
-
 _decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_AdmissionReview | _Other)
 
 
@@ -140,27 +138,17 @@ def _count_values(body: bytes) -> int:
 
 def _request(request: dict[str, Any]) -> Review:
     kind = _member(request, "kind", dict)
-    texts: tuple[Any, ...] = (
-        request.get("uid"),
-        request.get("operation"),
-        kind.get("group"),
-        kind.get("kind"),
-        request.get("name", ""),
-        request.get("namespace", ""),
-        request.get("subResource", ""),
+    review = Review(
+        uid=_member(request, "uid", str),
+        operation=_member(request, "operation", str),
+        group=_member(kind, "group", str),
+        kind=_member(kind, "kind", str),
+        name=_member(request, "name", str),
+        namespace=_member(request, "namespace", str),
+        subresource=_member(request, "subResource", str),
+        object=_member(request, "object", dict),
+        old_object=_member(request, "oldObject", dict),
     )
-    if set(map(type, texts)) != _STRINGS:  # one is missing or wrong, which is rare
-        texts = (
-            _member(request, "uid", str),
-            _member(request, "operation", str),
-            _member(kind, "group", str),
-            _member(kind, "kind", str),
-            _member(request, "name", str),
-            _member(request, "namespace", str),
-            _member(request, "subResource", str),
-        )
-    objects = (_member(request, "object", dict), _member(request, "oldObject", dict))
-    review = Review._make(texts + objects)
     if not review.uid:
         raise MalformedReviewError("request.uid is required")
     if review.operation in {"CREATE", "UPDATE"} and not review.object:

@@ -42,29 +42,13 @@ def configure(level: str = "info", *, json: bool | None = None) -> None:
     if as_json:
         shared.append(structlog.processors.format_exc_info)
     render = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
-    filtering = structlog.make_filtering_bound_logger(level)
     structlog.configure(
         processors=[_json_line] if as_json else [*shared, render, _encoded_line],
         logger_factory=_Stderr,
-        wrapper_class=type("DirectLogger", (_Direct, filtering), {}) if as_json else filtering,
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
     )
     _adopt_standard_library(level, shared, render)
-
-
-class _Direct(structlog.BoundLoggerBase):
-    """Passes an event straight to :func:`_json_line`, if that is the only processor.
-
-    The general way copies the event and examines what each processor returns.
-    """
-
-    def _proxy_to_logger(self, method_name: str, event: str | None = None, **fields: Any) -> Any:
-        if self._processors != [_json_line]:  # tests capture events with a processor of theirs
-            return super()._proxy_to_logger(method_name, event, **fields)
-        event_dict = {**self._context, **fields} if self._context else fields
-        event_dict["event"] = event
-        self._logger.msg(_json_line(self._logger, method_name, event_dict))
-        return None
 
 
 class _Stderr:
