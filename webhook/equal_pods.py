@@ -64,7 +64,7 @@ class EqualPods:
         if not read:
             return admit_pod(review, pod, namespace, networks, self._rules)
 
-        key: _Key = ("", namespace[1:], read)
+        key: _Key = ("", namespace[1:], read)  # without the name, which is the first field
         known = self._known.get(key) or self._known.get((review.namespace, namespace, read))
         if known and known.networks == networks:
             return known.decision
@@ -76,8 +76,8 @@ class EqualPods:
 
     def _remember(self, key: _Key, networks: ClusterNetworks, decision: Decision) -> Decision:
         # Not at the first sight: most of the pods that come once should cost nothing more.
-        seen = hash(key)
-        if seen in self._seen:
+        key_hash = hash(key)
+        if key_hash in self._seen:
             if len(self._known) >= MAX_REMEMBERED:
                 self._known.clear()
             decision = encode_once(decision)
@@ -86,7 +86,7 @@ class EqualPods:
 
         if len(self._seen) >= MAX_SEEN:
             self._seen.clear()
-        self._seen.add(seen)
+        self._seen.add(key_hash)
         return decision
 
 

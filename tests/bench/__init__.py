@@ -20,7 +20,7 @@ What is where:
     pod_loop       creates and deletes pods, and takes their times
     creation       what each policy and the webhook add to the creation of a pod
     webhook        what one answer of the webhook costs, beside a webhook in Go
-    webhook_server  the servers of ours that are measured for that
+    webhook_server  our servers, which it measures
     webhook_processes  runs them, and the one in Go
     webhook_client  sends them reviews
     debian_python  Python of the image's version, for them and the plugin

@@ -69,12 +69,12 @@ def running(
     *pods* are the names in its list; it has *objects* namespaces (ns0, …) with the same annotations
     and as many nodes. *certificate* is a file with a certificate and its key.
     """
-    given = {"annotations": annotations, "config": config, "pods": list(pods), "objects": objects}
+    content = {"annotations": annotations, "config": config, "pods": list(pods), "objects": objects}
     command = [sys.executable, "-m", "tests.bench.kube_api", str(certificate or "")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as api:
         assert api.stdin is not None
         assert api.stdout is not None
-        print(json.dumps(given), file=api.stdin, flush=True)
+        print(json.dumps(content), file=api.stdin, flush=True)
         scheme = "https" if certificate else "http"
         yield KubeApi(f"{scheme}://127.0.0.1:{int(api.stdout.readline())}")
         api.terminate()
@@ -181,8 +181,8 @@ class _Server(ThreadingHTTPServer):
 
 def main() -> None:
     """Serve until standard input ends; print the port."""
-    given = json.loads(sys.stdin.readline())
-    _Handler.annotations, _Handler.config, _Handler.pods, _Handler.objects = given.values()
+    content = json.loads(sys.stdin.readline())
+    _Handler.annotations, _Handler.config, _Handler.pods, _Handler.objects = content.values()
     server = _Server(("127.0.0.1", 0), _Handler)
     if certificate := sys.argv[1]:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

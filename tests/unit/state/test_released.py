@@ -17,8 +17,8 @@ def test_each_interface_of_a_container_is_remembered_by_itself(tmp_path: Path) -
     """Neither a part of an id nor another interface counts; only root reads the file."""
     released.add(str(tmp_path), "c1", "eth0")
     released.add(str(tmp_path), "c20", "eth0")
-    asked = [("c1", "eth0"), ("c20", "eth0"), ("c1", "eth1"), ("c2", "eth0"), ("1", "eth0")]
-    answers = [released.contains(str(tmp_path), *each) for each in asked]
+    interfaces = [("c1", "eth0"), ("c20", "eth0"), ("c1", "eth1"), ("c2", "eth0"), ("1", "eth0")]
+    answers = [released.contains(str(tmp_path), *each) for each in interfaces]
     assert answers == [True, True, False, False, False]
     assert (tmp_path / released.NAME).stat().st_mode & 0o777 == 0o600
 
