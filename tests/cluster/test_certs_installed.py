@@ -94,17 +94,21 @@ def cert_manager(cluster: Cluster) -> Iterator[CertManagerStandIn]:
     cluster.kubectl("delete", "secret", stand_in.secret, "-n", NAMESPACE)
 
 
+def replicas(cluster: Cluster) -> list[str]:
+    """Return the webhook's pods, without those that are going: of two rollouts, there are some."""
+    pods = cluster.get("pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/component=webhook")
+    metadata = [item["metadata"] for item in pods["items"]]
+    return [entry["name"] for entry in metadata if "deletionTimestamp" not in entry]
+
+
 def served_leaves(cluster: Cluster) -> list[float]:
     """Return how many certificates each replica has begun to serve."""
-    pods = cluster.get("pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/component=webhook")
+    counter = "genie_certificate_leaves_total "
     counts = []
-    for item in pods["items"]:
-        if "deletionTimestamp" not in item["metadata"]:
-            name = f"{item['metadata']['name']}:8080"
-            path = f"/api/v1/namespaces/{NAMESPACE}/pods/{name}/proxy/metrics"
-            lines = cluster.kubectl("get", "--raw", path).stdout.splitlines()
-            name = "genie_certificate_leaves_total "
-            counts += [float(line.removeprefix(name)) for line in lines if line.startswith(name)]
+    for pod in replicas(cluster):
+        path = f"/api/v1/namespaces/{NAMESPACE}/pods/{pod}:8080/proxy/metrics"
+        lines = cluster.kubectl("get", "--raw", path).stdout.splitlines()
+        counts += [float(line.removeprefix(counter)) for line in lines if line.startswith(counter)]
     return counts
 
 
@@ -116,8 +120,8 @@ def test_a_certificate_renewed_by_cert_manager_costs_no_call(
     with Load(cluster, pause=0.05) as load:
         cert_manager.issue()
         # After a change of the pod, kubelet updates its volumes now, not within a minute.
-        label = ("-n", NAMESPACE, "-l", "app.kubernetes.io/component=webhook")
-        cluster.kubectl("annotate", "pods", *label, "tests.cni-genie.io/renewed=yes")
+        renewed = "tests.cni-genie.io/renewed=yes"
+        cluster.kubectl("annotate", "pods", "-n", NAMESPACE, *replicas(cluster), renewed)
         cluster.wait_for(
             lambda: served_leaves(cluster) == [2, 2],
             120,
