@@ -163,44 +163,59 @@ def _attach_several(call: Call, record: Record, planned: list[Attachment]) -> No
     earlier = [each for each in record.attachments if each not in planned]
     default_routes = DefaultRoutes(call.effects.open_namespace, record, earlier)
 
-    first.phase = ATTACHING
-    commit = store.stage(call.state_dir, record)
-
-    def prepare_first() -> None:
-        commit()
-        default_routes.open()
-        default_routes.save(first)
-        if record.held_routes:
-            store.write_unsynced(call.state_dir, record)
-            default_routes.remove_saved()
-
-    def preparation(attachment: Attachment) -> Callable[[], None]:
-        def prepare() -> None:
-            attachment.phase = ATTACHING
-            default_routes.save(attachment)
-            # A route is removed only after the record that has it is on disk.
-            store.write_unsynced(call.state_dir, record)
-            default_routes.remove_saved()
-
-        return prepare
-
     try:
-        # The first network of a pod finds no route of another: the modules that read routes are
-        # loaded while its delegate runs, which takes longer.
-        if earlier or not first.is_primary or record.held_routes:
-            _attach_one(call, first, prepare_first)
-        else:
-            _attach_one(call, first, commit, default_routes.open)
+        _attach_first(call, record, first, default_routes)
         default_routes.enforce(first)
 
         for attachment in others:
-            _attach_one(call, attachment, preparation(attachment))
+            _attach_next(call, record, attachment, default_routes)
             default_routes.enforce(attachment)
 
         default_routes.restore()
         _replace_default_routes(default_routes, planned)
     finally:
         default_routes.close()
+
+
+def _attach_first(
+    call: Call, record: Record, attachment: Attachment, default_routes: DefaultRoutes
+) -> None:
+    """Attach the first network of this call; earlier calls may have attached others."""
+    attachment.phase = ATTACHING
+    commit = store.stage(call.state_dir, record)
+
+    # The primary of a new pod finds no route of another network: the modules that read routes are
+    # loaded while its delegate runs, which takes longer.
+    is_first_of_pod = record.attachments[0] is attachment
+    if is_first_of_pod and attachment.is_primary and not record.held_routes:
+        _attach_one(call, attachment, commit, default_routes.open)
+        return
+
+    def prepare() -> None:
+        commit()
+        default_routes.open()
+        default_routes.save(attachment)
+        if record.held_routes:
+            # A route is removed only after the record that has it is on disk.
+            store.write_unsynced(call.state_dir, record)
+            default_routes.remove_saved()
+
+    _attach_one(call, attachment, prepare)
+
+
+def _attach_next(
+    call: Call, record: Record, attachment: Attachment, default_routes: DefaultRoutes
+) -> None:
+    """Attach one more network, while the pod has no default route of the others."""
+
+    def prepare() -> None:
+        attachment.phase = ATTACHING
+        default_routes.save(attachment)
+        # A route is removed only after the record that has it is on disk.
+        store.write_unsynced(call.state_dir, record)
+        default_routes.remove_saved()
+
+    _attach_one(call, attachment, prepare)
 
 
 def _replace_default_routes(default_routes: DefaultRoutes, planned: list[Attachment]) -> None:
