@@ -13,10 +13,10 @@ from dispatcher import networks
 from dispatcher.node import startup, status_answers
 from dispatcher.node.loop import Loop
 from dispatcher.reaper import cri, plugin_del, plugin_status
-from dispatcher.reaper.acknowledged_settings import AcknowledgedSettings
 from dispatcher.reaper.host_paths import resolve
 from dispatcher.reaper.old_versions import OldVersions
 from dispatcher.reaper.reaper import Reaper
+from dispatcher.reaper.settings_reader import SettingsReader
 from dispatcher.reaper.status_poll import StatusPoll
 from dispatcher.state import del_call
 
@@ -40,15 +40,15 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _serve(settings: NodeSettings, stopping: threading.Event) -> int:
-    acknowledged, have_changed = AcknowledgedSettings(settings), threading.Event()
+    reader, have_changed = SettingsReader(settings), threading.Event()
     loops = (
-        _make_loop(settings, acknowledged, have_changed),
-        _make_status_loop(settings, AcknowledgedSettings(settings)),
+        _make_loop(settings, reader, have_changed),
+        _make_status_loop(settings, SettingsReader(settings)),
     )
     for loop in loops:
         loop.start()
     log.info("reaper started", node=settings.node_name)
-    if acknowledged.read() is None:
+    if reader.read() is None:
         log.info("waiting for the agent to accept settings")
 
     # No probe can ask the reaper, which has no port. If it is stuck (a delegate cannot even be
@@ -57,14 +57,14 @@ def _serve(settings: NodeSettings, stopping: threading.Event) -> int:
         if not all(loop.is_progressing for loop in loops):
             log.error("a thread of the reaper is stuck: exiting, so that kubelet restarts it")
             return 1
-        if acknowledged.has_changed():
+        if reader.has_changed():
             have_changed.set()
             loops[0].wake.set()
     return 0
 
 
 def _make_loop(
-    settings: NodeSettings, acknowledged: AcknowledgedSettings, have_changed: threading.Event
+    settings: NodeSettings, reader: SettingsReader, have_changed: threading.Event
 ) -> Loop:
     """Return the loop of the reaper's passes.
 
@@ -86,11 +86,11 @@ def _make_loop(
         settings,
         list_sandboxes=list_sandboxes,
         run_del=run_del,
-        allow_force=acknowledged.allow_force,
+        allow_force=reader.allow_force,
     )
 
     def make_pass() -> None:
-        in_force = acknowledged.read()
+        in_force = reader.read()
         if in_force is None:
             return
 
@@ -108,7 +108,7 @@ def _make_loop(
     return loop
 
 
-def _make_status_loop(settings: NodeSettings, acknowledged: AcknowledgedSettings) -> Loop:
+def _make_status_loop(settings: NodeSettings, reader: SettingsReader) -> Loop:
     """Return the loop that asks the networks for their STATUS, while Genie stays on the node."""
     root, state_dir = settings.host_root, resolve(settings.host_root, settings.state_dir)
     conf_dirs = [str(resolve(root, each)) for each in settings.conf_dirs]
@@ -120,7 +120,7 @@ def _make_status_loop(settings: NodeSettings, acknowledged: AcknowledgedSettings
     poll = StatusPoll(ask, settings.status_seconds, time.monotonic)
 
     def make_pass() -> None:
-        in_force = acknowledged.read()
+        in_force = reader.read()
         if in_force is None or in_force.mode.is_leaving:
             return
         scan = networks.scan(conf_dirs, in_force.ignored_networks)

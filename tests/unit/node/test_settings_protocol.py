@@ -20,7 +20,7 @@ from dispatcher.kube.errors import InvalidSettingsError
 from dispatcher.node import accepted_settings, settings_dir
 from dispatcher.node.mode import Mode
 from dispatcher.node.settings import LiveSettings, NodeSettings
-from dispatcher.reaper.acknowledged_settings import AcknowledgedSettings
+from dispatcher.reaper.settings_reader import SettingsReader
 from dispatcher.state.store import ACCEPTED_SETTINGS
 from tests.unit.host import Clock, RecordedEvents
 from tests.unit.mounts import Mount
@@ -57,7 +57,7 @@ class SettingsProtocol(RuleBasedStateMachine):
         self.attachable = {"canal"}
         self.is_confirmed = False
         self.written: AcceptedSettings | None = None
-        """What any agent acknowledged last."""
+        """What any agent accepted last."""
         self.known: AcceptedSettings | None = None
         """What the running agent can know of that: an earlier one may have removed the file."""
         self.dies_at = ""
@@ -128,11 +128,11 @@ class SettingsProtocol(RuleBasedStateMachine):
     @rule()
     def start_reaper(self) -> None:
         """Start the reaper, which was killed."""
-        self.acknowledged = AcknowledgedSettings(self.node)
+        self.reader = SettingsReader(self.node)
 
     @rule()
     def run_agent(self) -> None:
-        """Reconcile once. The agent acts on what it has acknowledged, and on nothing else."""
+        """Reconcile once. The agent acts on what it has accepted, and on nothing else."""
         in_force = self.follower.follow(is_confirmed=self.is_confirmed)
         self.in_force = in_force.live if in_force else None
         assert self.in_force == (self.known.in_force if self.known else None)
@@ -156,8 +156,8 @@ class SettingsProtocol(RuleBasedStateMachine):
 
     @rule()
     def run_reaper(self) -> None:
-        """Begin a pass of the reaper: it acts on what the agent acknowledged last, or waits."""
-        acted_on = self.acknowledged.read()
+        """Begin a pass of the reaper: it acts on what the agent accepted last, or waits."""
+        acted_on = self.reader.read()
         if self._is_stored() or acted_on is not None:
             assert self.written is not None
             assert acted_on is not None
@@ -167,9 +167,9 @@ class SettingsProtocol(RuleBasedStateMachine):
         return (self.node.state_dir / ACCEPTED_SETTINGS).exists()
 
     @invariant()
-    def force_is_acknowledged_confirmed_and_still_wanted(self) -> None:
+    def force_is_accepted_confirmed_and_still_wanted(self) -> None:
         """At any moment within a pass."""
-        if not hasattr(self, "acknowledged") or not self.acknowledged.allow_force():
+        if not hasattr(self, "reader") or not self.reader.allow_force():
             return
         assert self.written is not None
         assert self.written.in_force.mode is Mode.REMOVE_FORCE
@@ -203,7 +203,7 @@ class SettingsProtocol(RuleBasedStateMachine):
         self.run_reaper()
         expected = LiveSettings(default_network="weave", mode=Mode.DISABLE)
         assert self.in_force == expected
-        in_force = self.acknowledged.read()
+        in_force = self.reader.read()
         assert in_force is not None
         assert in_force.live == expected
 

@@ -11,7 +11,7 @@ from dispatcher.node.loop import Loop
 from dispatcher.node.status_answers import StatusAnswer
 from dispatcher.reaper import __main__ as reaper_command
 from dispatcher.reaper import cri, plugin_del
-from dispatcher.reaper.acknowledged_settings import AcknowledgedSettings
+from dispatcher.reaper.settings_reader import SettingsReader
 from dispatcher.state import store
 from tests.unit.builders import make_record
 
@@ -52,8 +52,8 @@ def test_a_pass_asks_the_runtime_and_runs_the_plugins_del(
     (host.root / "proc").mkdir()
 
     accepted_settings.write(host.state, AcceptedSettings(settings.live, settings.live))
-    acknowledged, have_changed = AcknowledgedSettings(settings), threading.Event()
-    loop = reaper_command._make_loop(settings, acknowledged, have_changed)
+    reader, have_changed = SettingsReader(settings), threading.Event()
+    loop = reaper_command._make_loop(settings, reader, have_changed)
     for _ in range(2):
         assert loop.run_once() == settings.reap_look_seconds
     assert list(host.state.glob("*.json")) == []
@@ -68,9 +68,9 @@ def test_networks_are_asked_for_their_status_while_genie_stays_on_the_node(host:
     document = host.network("weave", ["moody"])
     document.write_text(document.read_text().replace("1.0.0", "1.1.0"))
     settings = host.settings()
-    loop = reaper_command._make_status_loop(settings, AcknowledgedSettings(settings))
+    loop = reaper_command._make_status_loop(settings, SettingsReader(settings))
     loop.run_once()
-    assert status_answers.read(host.state) == status_answers.NO_ANSWERS, "nothing is acknowledged"
+    assert status_answers.read(host.state) == status_answers.NO_ANSWERS, "nothing is accepted"
 
     accepted_settings.write(host.state, AcceptedSettings(settings.live, settings.live))
     assert loop.run_once() == settings.status_seconds

@@ -9,7 +9,7 @@ from dispatcher.node import accepted_settings
 from dispatcher.node.accepted_settings import AcceptedSettings
 from dispatcher.node.mode import Mode
 from dispatcher.node.settings import LiveSettings
-from dispatcher.reaper.acknowledged_settings import AcknowledgedSettings
+from dispatcher.reaper.settings_reader import SettingsReader
 from dispatcher.state.store import ACCEPTED_SETTINGS
 from tests.unit.mounts import Mount
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 FORCED = LiveSettings(default_network="weave", mode=Mode.REMOVE_FORCE)
 
 
-def acknowledge(host: Host, live: LiveSettings, wanted: LiveSettings | None = None) -> None:
+def accept(host: Host, live: LiveSettings, wanted: LiveSettings | None = None) -> None:
     """Write what the agent has in force."""
     accepted_settings.write(host.state, AcceptedSettings(wanted or live, live))
 
@@ -34,74 +34,72 @@ def mount(tmp_path: Path) -> Mount:
 
 
 @pytest.fixture
-def acknowledged(host: Host, mount: Mount) -> AcknowledgedSettings:
-    return AcknowledgedSettings(host.settings(settings_dir=mount.path))
+def reader(host: Host, mount: Mount) -> SettingsReader:
+    return SettingsReader(host.settings(settings_dir=mount.path))
 
 
-def test_before_the_agent_has_acknowledged_anything_there_is_nothing_to_act_on(
-    acknowledged: AcknowledgedSettings,
+def test_before_the_agent_has_accepted_anything_there_is_nothing_to_act_on(
+    reader: SettingsReader,
 ) -> None:
     """Whatever the ConfigMap contains."""
-    assert acknowledged.read() is None
-    assert not acknowledged.has_changed()
-    assert not acknowledged.allow_force()
+    assert reader.read() is None
+    assert not reader.has_changed()
+    assert not reader.allow_force()
 
 
-def test_settings_are_those_that_the_agent_has_in_force(
-    acknowledged: AcknowledgedSettings, host: Host
-) -> None:
+def test_settings_are_those_that_the_agent_has_in_force(reader: SettingsReader, host: Host) -> None:
     """Not those that it wants; all other settings are the reaper's own."""
     kept = dataclasses.replace(FORCED, default_network="canal", mode=Mode.INSTALL)
-    acknowledge(host, kept, FORCED)
-    assert acknowledged.has_changed()
-    settings = acknowledged.read()
+    accept(host, kept, FORCED)
+    assert reader.has_changed()
+    settings = reader.read()
     assert settings is not None
     assert (settings.live, settings.node_name) == (kept, "n1")
-    assert not acknowledged.has_changed()
-    assert not acknowledged.allow_force()
+    assert not reader.has_changed()
+    assert not reader.allow_force()
 
 
 def test_the_last_settings_count_when_the_agent_has_removed_its_files(
-    acknowledged: AcknowledgedSettings, host: Host
+    reader: SettingsReader, host: Host
 ) -> None:
     """Genie has left the node, but records are still to be handed over."""
-    acknowledge(host, FORCED)
-    assert acknowledged.read()
+    accept(host, FORCED)
+    assert reader.read()
     (host.state / ACCEPTED_SETTINGS).unlink()
-    settings = acknowledged.read()
+    settings = reader.read()
     assert settings is not None
     assert settings.mode is Mode.REMOVE_FORCE
-    assert not acknowledged.has_changed()
+    assert not reader.has_changed()
 
 
 def test_force_needs_the_same_settings_in_the_configmap(
-    acknowledged: AcknowledgedSettings, host: Host, mount: Mount
+    reader: SettingsReader, host: Host, mount: Mount
 ) -> None:
     """Whoever takes the mode back stops the reaper, though the agent has not answered yet."""
-    acknowledge(host, FORCED)
-    acknowledged.read()
-    assert acknowledged.allow_force()
+    accept(host, FORCED)
+    reader.read()
+    assert reader.allow_force()
     mount.write({"default-network": "weave", "mode": "install"})
-    assert not acknowledged.allow_force()
+    assert not reader.allow_force()
     mount.write({"default-network": "a/b", "mode": "remove --force"})
-    assert not acknowledged.allow_force()
+    assert not reader.allow_force()
     mount.write({"default-network": "weave", "mode": "remove --force"})
-    assert acknowledged.allow_force()
+    assert reader.allow_force()
 
 
-def test_force_ends_when_the_agent_acknowledges_other_settings(
-    acknowledged: AcknowledgedSettings, host: Host
+def test_force_ends_when_the_agent_accepts_other_settings(
+    reader: SettingsReader, host: Host
 ) -> None:
     """Within a pass of the reaper, too."""
-    acknowledge(host, FORCED)
-    acknowledged.read()
-    acknowledge(host, dataclasses.replace(FORCED, mode=Mode.REMOVE), FORCED)
-    assert not acknowledged.allow_force()
+    accept(host, FORCED)
+    reader.read()
+    accept(host, dataclasses.replace(FORCED, mode=Mode.REMOVE), FORCED)
+    assert not reader.allow_force()
 
 
 def test_without_a_directory_the_agents_word_is_enough(host: Host) -> None:
     """The mode then comes from the environment, and changes with a restart only."""
-    acknowledged = AcknowledgedSettings(host.settings())
-    acknowledge(host, FORCED)
-    acknowledged.read()
-    assert acknowledged.allow_force()
+    reader = SettingsReader(host.settings())
+    accept(host, FORCED)
+    reader.read()
+    assert reader.allow_force()

@@ -1,4 +1,4 @@
-"""Reads the settings that the agent has acknowledged: the reaper acts on these only.
+"""Reads the settings that the agent has accepted: the reaper acts on these only.
 
 The agent writes what is in force to a file of ``stateDir``
 (:mod:`dispatcher.node.accepted_settings`). Before the first such file the reaper does nothing. When
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from dispatcher.node.settings import NodeSettings
 
 
-class AcknowledgedSettings:
-    """The settings that the agent of this node has acknowledged; *settings* has all others."""
+class SettingsReader:
+    """Reads what the agent of this node has accepted; *settings* has all other settings."""
 
     def __init__(self, settings: NodeSettings) -> None:
         self._settings = settings
@@ -33,12 +33,12 @@ class AcknowledgedSettings:
         self._accepted: AcceptedSettings | None = None
 
     def read(self) -> NodeSettings | None:
-        """Return the settings to act on, or None if the agent has acknowledged none yet."""
+        """Return the settings to act on, or None if the agent has accepted none yet."""
         self._accepted = accepted_settings.read(self._state_dir) or self._accepted
         return self._settings.with_live(self._accepted.in_force) if self._accepted else None
 
     def has_changed(self) -> bool:
-        """Return whether the agent has acknowledged others since :meth:`read`."""
+        """Return whether the agent has accepted others since :meth:`read`."""
         return accepted_settings.read(self._state_dir) not in {None, self._accepted}
 
     def allow_force(self) -> bool:
