@@ -84,12 +84,12 @@ def show_pods(cluster: Cluster) -> None:
 
 def attachments(cluster: Cluster, pod: str) -> list[tuple[str, ...]]:
     """Return one row of the table per interface, read from inside the pod."""
-    asked = cluster.get("pod", pod)["metadata"]["annotations"]["cni"]
+    choice = cluster.get("pod", pod)["metadata"]["annotations"]["cni"]
     of_bridge = {network.bridge: name for name, network in NETWORKS.items()}
     return [
         (
             pod,
-            asked,
+            choice,
             f"{of_bridge.get(interface.bridge, '?')} (bridge {interface.bridge})",
             interface.name,
             ", ".join(interface.addresses),

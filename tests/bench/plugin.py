@@ -177,8 +177,8 @@ class Bench:
 
     def through(self, who: str, command: str, container: str, netns: Path, networks: int) -> Time:
         """Call the Genie of *who* for a number of networks."""
-        asked = ",".join(f"n{number}" for number in range(1, networks + 1))
-        return self._genie(who, command, container, netns, {keys.ANNOTATION: asked})
+        choice = ",".join(f"n{number}" for number in range(1, networks + 1))
+        return self._genie(who, command, container, netns, {keys.ANNOTATION: choice})
 
     def with_definition(self, command: str, container: str, netns: Path, networks: int) -> Time:
         """Call Genie for a pod on two networks, the second of which is a definition."""
@@ -225,15 +225,15 @@ class Bench:
 
 
 def timed(
-    program: list[str], environ: dict[str, str], given: bytes, *, is_quiet: bool = False
+    program: list[str], environ: dict[str, str], stdin_data: bytes, *, is_quiet: bool = False
 ) -> Time:
-    """Run a program with *given* as its input; return its times in milliseconds.
+    """Run a program with *stdin_data* as its input; return its times in milliseconds.
 
     *is_quiet* discards what it logs.
     """
     stdin = os.memfd_create("stdin")
     try:
-        os.write(stdin, given)
+        os.write(stdin, stdin_data)
         os.lseek(stdin, 0, os.SEEK_SET)
         silent = (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0)
         actions: list[Any] = [(os.POSIX_SPAWN_DUP2, stdin, 0), silent]
@@ -298,11 +298,11 @@ def _rounds(bench: Bench, figures: Figures) -> None:
 def _machine() -> dict[str, str]:
     info = Path("/proc/cpuinfo").read_text().splitlines()
     model = next((line.partition(":")[2].strip() for line in info if "model name" in line), "?")
-    asked = subprocess.run([PYTHON, "--version"], capture_output=True, text=True, check=True)
+    version = subprocess.run([PYTHON, "--version"], capture_output=True, text=True, check=True)
     return {
         "processor": f"{os.cpu_count()} of {model}",
         "kernel": platform.release(),
-        "system's interpreter": f"{PYTHON} ({asked.stdout.strip()})",
+        "system's interpreter": f"{PYTHON} ({version.stdout.strip()})",
         "load average at the start": f"{os.getloadavg()[0]:.1f}",
         "scheduling": "before other programs" if os.sched_getscheduler(0) else "ordinary",
         "niceness": str(os.nice(0)),

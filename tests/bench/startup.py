@@ -107,8 +107,8 @@ def table(figures: dict[str, Series], rounds: int) -> str:
         clock = f"{series.median:.1f} / {min(series.values):.1f}"
         lines.append(f"| {name} | {processor:.2f} | {processor / base:.2f} | {clock} |")
     load = os.getloadavg()[0]
-    asked = subprocess.run([SYSTEM, "--version"], capture_output=True, text=True, check=True)
-    machine = f"{asked.stdout.strip()}; {os.cpu_count()} processors; load average {load:.1f}"
+    version = subprocess.run([SYSTEM, "--version"], capture_output=True, text=True, check=True)
+    machine = f"{version.stdout.strip()}; {os.cpu_count()} processors; load average {load:.1f}"
     return "\n".join([*lines, "", f"{rounds} starts of each; {machine} at the end."])
 
 

@@ -365,23 +365,29 @@ def test_the_agents_metrics_are_on_the_nodes_address(values: dict[str, Any]) -> 
 
 def test_with_cert_manager_the_webhook_loses_the_rights_it_does_not_need() -> None:
     """By an apply over what is installed: a Role that is left out would stay."""
-    managed, given = (
+    managed, with_cert_manager = (
         by_name(render({**IMAGE, "certificates": each})) for each in ("managed", "cert-manager")
     )
     role = ("Role", "genie-webhook")
-    resources = {each["resources"][0] for each in given[role]["rules"]}
+    resources = {each["resources"][0] for each in with_cert_manager[role]["rules"]}
     assert resources == {"configmaps", "leases"}
-    left_out = [each for each in managed[role]["rules"] if each not in given[role]["rules"]]
+    left_out = [
+        each for each in managed[role]["rules"] if each not in with_cert_manager[role]["rules"]
+    ]
     assert {each["resources"][0] for each in left_out} == {"secrets"}
     role = ("ClusterRole", "genie-webhook")
-    [removed] = [rule for rule in managed[role]["rules"] if rule not in given[role]["rules"]]
+    [removed] = [
+        rule for rule in managed[role]["rules"] if rule not in with_cert_manager[role]["rules"]
+    ]
     assert removed == {
         "apiGroups": ["admissionregistration.k8s.io"],
         "resources": ["mutatingwebhookconfigurations", "validatingwebhookconfigurations"],
         "resourceNames": ["cni-genie"],
         "verbs": ["patch"],
     }
-    assert [rule for rule in given[role]["rules"] if rule not in managed[role]["rules"]] == []
+    assert [
+        rule for rule in with_cert_manager[role]["rules"] if rule not in managed[role]["rules"]
+    ] == []
 
 
 def test_networks_are_published_with_a_webhook_and_readable_unless_switched_off() -> None:

@@ -57,12 +57,12 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def kubectl_genie(dist: Path, *words: str, given: str = "") -> subprocess.CompletedProcess[str]:
+def kubectl_genie(dist: Path, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     """Run the zipapp with an empty environment but for its folder of unpacked libraries."""
     [zipapp] = dist.glob("*.pyz")
     return subprocess.run(
         [sys.executable, "-I", zipapp, *words],
-        input=given,
+        input=stdin,
         env={"PATH": "/usr/bin:/bin", "SHIV_ROOT": str(dist.parent / "shiv"), "COLUMNS": "80"},
         capture_output=True,
         text=True,
@@ -143,7 +143,7 @@ def test_a_pushed_image_is_installed_by_the_digest_of_its_index(
 def test_the_zipapp_runs(dist: Path) -> None:
     """With nothing but a Python; a mistake in a manifest ends it with 1."""
     assert "Usage: " in kubectl_genie(dist, "--help").stdout
-    result = kubectl_genie(dist, "lint", "-f", "-", "--networks", "weave", given=WRONG)
+    result = kubectl_genie(dist, "lint", "-f", "-", "--networks", "weave", stdin=WRONG)
     assert (result.returncode, result.stderr) == (1, "")
     assert "6:10: error" in result.stdout
     assert 'did you mean "weave"?' in result.stdout

@@ -49,9 +49,9 @@ def fail(msg: str) -> NoReturn:
 
 def ip(*lines: str, pod: bool = True, family: int = 0) -> str:
     """Run lines of that program, inside the pod or not; return the output, or fail with it."""
-    given, printed = os.memfd_create("given"), os.memfd_create("printed")
-    os.pwrite(given, "\n".join([*lines, ""]).encode(), 0)
-    actions = [(os.POSIX_SPAWN_DUP2, *pair) for pair in ((given, 0), (printed, 1), (printed, 2))]
+    stdin, output = os.memfd_create("stdin"), os.memfd_create("output")
+    os.pwrite(stdin, "\n".join([*lines, ""]).encode(), 0)
+    actions = [(os.POSIX_SPAWN_DUP2, *pair) for pair in ((stdin, 0), (output, 1), (output, 2))]
     words = [
         *(["nsenter", f"--net={NETNS}"] if pod else []),
         "ip",
@@ -61,7 +61,7 @@ def ip(*lines: str, pod: bool = True, family: int = 0) -> str:
     ]
     child = os.posix_spawnp(words[0], words, os.environ, file_actions=actions)
     status = os.waitpid(child, 0)[1]
-    text = os.pread(printed, 1 << 20, 0).decode().strip()
+    text = os.pread(output, 1 << 20, 0).decode().strip()
     if status:
         fail(f"{lines}: {text}")
     return text

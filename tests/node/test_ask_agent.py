@@ -34,14 +34,14 @@ POD = {"metadata": {"uid": UID, "annotations": {"cni": "canal"}}}
 class OnePodApi(Kube):
     """Answers each GET with one pod, or raises one error."""
 
-    def __init__(self, given: dict[str, Any] | KubeError) -> None:
-        self._given = given
+    def __init__(self, answer: dict[str, Any] | KubeError) -> None:
+        self._answer = answer
 
     def get(self, *_: Any, **__: Any) -> dict[str, Any]:
-        """Return or raise what was given."""
-        if isinstance(self._given, KubeError):
-            raise self._given
-        return self._given
+        """Return the pod or raise the error."""
+        if isinstance(self._answer, KubeError):
+            raise self._answer
+        return self._answer
 
 
 @contextlib.contextmanager
@@ -105,11 +105,11 @@ REFUSALS: dict[str, tuple[Any, int, str]] = {
 }
 
 
-@pytest.mark.parametrize(("given", "code", "words"), REFUSALS.values(), ids=REFUSALS)
-def test_each_obstacle_has_its_own_error(node: Node, given: Any, code: int, words: str) -> None:
+@pytest.mark.parametrize(("obstacle", "code", "words"), REFUSALS.values(), ids=REFUSALS)
+def test_each_obstacle_has_its_own_error(node: Node, obstacle: Any, code: int, words: str) -> None:
     """The error names the pod, which is not attached to the default instead; nothing remains."""
     address = node.folder / "agent.sock"
-    with agent(address, OnePodApi(given)):
+    with agent(address, OnePodApi(obstacle)):
         answer = add(node, address)
     output = answer.failed(code)
     assert "ns/web-0" in output["msg"]

@@ -52,10 +52,10 @@ class Libcni:
 
     def convert(self, printed: Any, conf_version: str, version: str) -> Any:
         """Return what libcni makes of *printed*, None for an error."""
-        asked = {"confVersion": conf_version, "printed": printed, "version": version}
+        request = {"confVersion": conf_version, "printed": printed, "version": version}
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps(asked).encode() + b"\n")
+        self.process.stdin.write(json.dumps(request).encode() + b"\n")
         answer = json.loads(self.process.stdout.readline())
         assert ("result" in answer) != ("error" in answer), answer
         return answer.get("result")

@@ -159,13 +159,13 @@ def test_port_mappings_and_bandwidth_are_applied(definitions: Node, pod: Contain
         {"type": "bandwidth", "capabilities": {"bandwidth": True}},
     ]
     define(node, "green", {"plugins": plugins})
-    asked = {
+    element = {
         "name": "green",
         "portMappings": [{"hostPort": 8080, "containerPort": 80}],
         "bandwidth": {"ingressRate": 8_000_000},
     }
-    node.add(pod, **asks([asked], permit("green"))).failed(cni_errors.INVALID_ANNOTATION)
-    node.add(pod, **asks([asked], permit_copies(node, "green+hostPort"))).succeeded()
+    node.add(pod, **asks([element], permit("green"))).failed(cni_errors.INVALID_ANNOTATION)
+    node.add(pod, **asks([element], permit_copies(node, "green+hostPort"))).succeeded()
     assert "--to-destination 10.63.0.2:80" in node.sh("iptables-save -t nat")
     assert "tbf" in node.sh("tc qdisc")
     [_, attachment] = node.records()["pod"]["attachments"]
@@ -205,9 +205,9 @@ def test_the_default_gateways_are_those_that_the_pod_asks_for(
     everywhere = [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]
     node.network("base", node.bridge_conf("base", "10.70.0.0/24", "fd70::/64", routes=everywhere))
     define(node, "green", node.bridge_conf("gr", "10.66.0.0/24", "fd66::/64", routes=everywhere))
-    asked = [{"name": "green", "default-route": gateways}]
+    selection = [{"name": "green", "default-route": gateways}]
     permitted = permit_copies(node, "green")
-    node.add(pod, **asks(asked, permitted, cni="base")).succeeded()
+    node.add(pod, **asks(selection, permitted, cni="base")).succeeded()
     assert _default_routes(node, pod) == expected
 
 
@@ -217,9 +217,9 @@ def test_a_gateway_that_the_network_does_not_reach_is_rolled_back(
     """The kernel refuses the route; the pod may be attached after that."""
     node = definitions
     before = _left(node, pod)
-    asked = [{"name": "blue", "default-route": ["192.0.2.1"]}]
+    selection = [{"name": "blue", "default-route": ["192.0.2.1"]}]
     permitted = permit_copies(node, "blue")
-    error = node.add(pod, **asks(asked, permitted)).failed(cni_errors.IO_FAILURE)
+    error = node.add(pod, **asks(selection, permitted)).failed(cni_errors.IO_FAILURE)
     assert 'default gateways 192.0.2.1 of network "ns/blue" on interface net1' in error["msg"]
     assert _left(node, pod) == before
 

@@ -315,13 +315,13 @@ def test_status_of_the_default_network_decides_where(node: Node, spoil: object, 
 
 def test_status_asks_the_real_plugins(node: Node) -> None:
     """They answer STATUS in 1.1.0; for older configurations it is skipped."""
-    asked = node.folder / "asked"
-    node.delegate("bridge", f"echo $CNI_COMMAND >>{asked}\nexec $REAL/bridge")
+    calls = node.folder / "calls"
+    node.delegate("bridge", f"echo $CNI_COMMAND >>{calls}\nexec $REAL/bridge")
     assert node.status().succeeded() is None
-    assert not asked.exists(), "the conf is of 1.0.0, which has no STATUS"
+    assert not calls.exists(), "the conf is of 1.0.0, which has no STATUS"
     node.network("weave", node.bridge_conf("weave", "10.32.0.0/16"), version="1.1.0")
     assert node.status().succeeded() is None
-    assert asked.read_text() == "STATUS\n"
+    assert calls.read_text() == "STATUS\n"
 
 
 def test_status_leaves_no_file(node: Node) -> None:

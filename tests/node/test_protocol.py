@@ -31,30 +31,30 @@ def _address(result: dict[str, Any]) -> str:
     return str(ip["address"])
 
 
-@pytest.mark.parametrize("asked", VERSIONS)
-def test_results_have_the_requested_version(node: Node, asked: str) -> None:
+@pytest.mark.parametrize("version", VERSIONS)
+def test_results_have_the_requested_version(node: Node, version: str) -> None:
     """For every requested version, with real delegates configured in every version."""
     for speaks in VERSIONS:
         conf = node.bridge_conf("weave", "10.32.0.0/16")
         node.network("weave", conf, version=speaks)
         pod = node.container(f"pod-{speaks}")
-        result = node.add(pod, BOTH, cniVersion=asked).succeeded()
-        assert result["cniVersion"] == asked
+        result = node.add(pod, BOTH, cniVersion=version).succeeded()
+        assert result["cniVersion"] == version
         address = _address(result).partition("/")[0]
         assert f"inet {address}/16" in node.sh("ip addr show eth0", net=pod.netns)
-        if asked >= "0.4.0":
-            node.check(pod, cniVersion=asked).succeeded()
-        assert node.delete(pod, cniVersion=asked).succeeded() is None
+        if version >= "0.4.0":
+            node.check(pod, cniVersion=version).succeeded()
+        assert node.delete(pod, cniVersion=version).succeeded() is None
         assert node.links(pod) == []
     assert node.addresses("weave") == []
 
 
-@pytest.mark.parametrize("asked", ["", None])
-def test_without_a_version_the_result_has_the_oldest(node: Node, asked: str | None) -> None:
+@pytest.mark.parametrize("version", ["", None])
+def test_without_a_version_the_result_has_the_oldest(node: Node, version: str | None) -> None:
     """The specification requires this for a configuration without cniVersion."""
     pod = node.container("pod")
-    conf = node.conf("weave", cniVersion=asked)
-    if asked is None:
+    conf = node.conf("weave", cniVersion=version)
+    if version is None:
         del conf["cniVersion"]
     stdin = json.dumps(conf).encode()
     result = node.start(node.environ("ADD", pod), stdin).answer().succeeded()

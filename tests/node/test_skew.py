@@ -204,16 +204,16 @@ def rewritten(predecessor: Path) -> Iterator[Callable[[bytes], bytes]]:
     command = [sys.executable, "-IS", "-c", f"import sys; sys.path[:0] = ['.']{REWRITE}"]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, cwd=predecessor, stdin=pipe, stdout=pipe, text=True) as worker:
-        given, taken = worker.stdin, worker.stdout
-        assert given
-        assert taken
+        stdin, stdout = worker.stdin, worker.stdout
+        assert stdin
+        assert stdout
 
         def rewrite(data: bytes) -> bytes:
-            print(data.hex(), file=given, flush=True)
-            return bytes.fromhex(taken.readline())
+            print(data.hex(), file=stdin, flush=True)
+            return bytes.fromhex(stdout.readline())
 
         yield rewrite
-        given.close()
+        stdin.close()
 
 
 @given(made=records())

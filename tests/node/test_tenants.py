@@ -98,8 +98,8 @@ def test_a_pod_overrides_nothing_by_cni_args(
 ) -> None:
     """Nor by ``mac`` where the cluster passes missing capabilities in CNI_ARGS."""
     assert copied(node, "net", network("ns")).refused == ""
-    asked = [{"name": "net", "cni-args": cni_args}]
-    error = node.add(pod, **asks(asked, permit_copies(node, "net"))).failed(
+    selection = [{"name": "net", "cni-args": cni_args}]
+    error = node.add(pod, **asks(selection, permit_copies(node, "net"))).failed(
         cni_errors.INVALID_ANNOTATION
     )
     assert 'in "cni-args"' in error["msg"]

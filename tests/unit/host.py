@@ -84,8 +84,8 @@ class Host:
         """Return the plugin of the image of *version*, to be installed here."""
         return PluginInstaller(self.root / f"image-{version}", self.bin)
 
-    def settings(self, **given: Any) -> NodeSettings:
-        """Return settings for this node; *given* override the defaults."""
+    def settings(self, **settings: Any) -> NodeSettings:
+        """Return settings for this node; *settings* override the defaults."""
         defaults: dict[str, Any] = {
             "node_name": "n1",
             "default_network": "canal",
@@ -96,7 +96,7 @@ class Host:
             "socket": self.root / "agent.sock",
             "plugin_source": self.root / "image-v1",
         }
-        values = {**defaults, **given}
+        values = {**defaults, **settings}
         for each in dataclasses.fields(NodeSettings):
             if isinstance(each.default, Path) and each.name in values:
                 values[each.name] = Path(values[each.name])

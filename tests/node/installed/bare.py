@@ -104,8 +104,8 @@ class BareHost:
             env["CNI_NETNS"] = f"/run/netns/{container.id}"
         where: dict[str, Any] = {"confDirs": [CONFS], "stateDir": STATE}
         chroot = ["chroot", self._root, self.plugin.launcher]
-        asked = annotation or None
-        return self._node.call(command, container, asked, env=env, program=chroot, **where)
+        choice = annotation or None
+        return self._node.call(command, container, choice, env=env, program=chroot, **where)
 
     def addresses(self, network: str) -> list[str]:
         """Return the addresses of *network* that host-local holds as given out."""

@@ -83,8 +83,8 @@ class SteppedAgent:
 
     def __init__(self, host: Host, api: Api, **settings: Any) -> None:
         at_once = {"gone_seconds": 0, "start_seconds": 0}
-        given = host.settings(**{**at_once, **settings})
-        self.agent = Agent(given, host.plugin(), api.client())
+        node_settings = host.settings(**{**at_once, **settings})
+        self.agent = Agent(node_settings, host.plugin(), api.client())
         self._reconcile_loop, self._publish_loop, self._records_loop, *_ = self.agent.loops
 
     def reconcile(self) -> None:

@@ -57,7 +57,7 @@ def test_a_pod_without_the_annotation_has_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "expected", "words"),
+    ("pod_or_error", "expected", "words"),
     [
         pytest.param(KubeError(404, "NotFound", "x"), 120, "no longer exists", id="pod gone"),
         pytest.param(KubeError(403, "Forbidden", "x"), 122, "not allowed to read", id="no right"),
@@ -66,9 +66,13 @@ def test_a_pod_without_the_annotation_has_none() -> None:
         pytest.param(pod_object("ns", "p", "u2"), 121, "replaced", id="another pod of that name"),
     ],
 )
-def test_each_fault_has_its_own_code_and_sentence(given: Any, expected: int, words: str) -> None:
+def test_each_fault_has_its_own_code_and_sentence(
+    pod_or_error: Any, expected: int, words: str
+) -> None:
     """The plugin returns them as they are."""
-    reply = asked(failing(given) if isinstance(given, KubeError) else Api(given))
+    reply = asked(
+        failing(pod_or_error) if isinstance(pod_or_error, KubeError) else Api(pod_or_error)
+    )
     assert code(reply) == expected
     assert words in reply["error"]["msg"]
 

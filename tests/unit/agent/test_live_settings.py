@@ -41,9 +41,9 @@ def mount(host: Host, tmp_path: Path) -> Mount:
 
 def test_a_changed_configmap_wakes_a_running_agent(host: Host, mount: Mount) -> None:
     """Long before its next regular check; a refused value shows in metrics and for the doctor."""
-    given = {"settings_dir": mount.path, "settings_delay_seconds": 0.0, "look_seconds": 60}
+    options = {"settings_dir": mount.path, "settings_delay_seconds": 0.0, "look_seconds": 60}
     api = node_api()
-    agent = Agent(host.settings(port=0, **given), host.plugin(), api.client())
+    agent = Agent(host.settings(port=0, **options), host.plugin(), api.client())
     port = int(agent.start().server_address[1])
     conflist = host.conf / "00-genie.conflist"
     try:

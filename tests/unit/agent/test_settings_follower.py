@@ -36,7 +36,7 @@ class Rig:
         self.follower = SettingsFollower(
             self.host.settings(**self.settings),
             self.events,
-            unavailable_reason=lambda given: self.unavailable.get(given.default_network, ""),
+            unavailable_reason=lambda settings: self.unavailable.get(settings.default_network, ""),
             clock=self.clock,
             uniform=self._uniform,
         )

@@ -74,7 +74,7 @@ def call(
         "CNI_ARGS": "K8S_POD_NAMESPACE=n;K8S_POD_NAME=p",
         "CNI_PATH": str(folder / "bin"),
     }
-    given: dict[str, Any] = {
+    stdin: dict[str, Any] = {
         "cniVersion": "1.1.0",
         "name": "genie",
         "type": "genie",
@@ -85,7 +85,7 @@ def call(
         **more,
     }
     return subprocess.run(
-        program, input=json.dumps(given), env=environ, capture_output=True, text=True, check=False
+        program, input=json.dumps(stdin), env=environ, capture_output=True, text=True, check=False
     )
 
 

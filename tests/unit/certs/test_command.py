@@ -35,12 +35,12 @@ class CommandSite:
         self.replica = make_manager(self.api)
         self.replica_runs = True
 
-    def run(self, *arguments: str, **given: Any) -> tuple[int, str, str]:
+    def run(self, *arguments: str, **settings: Any) -> tuple[int, str, str]:
         """Run a command with these settings; return its exit code, stdout and stderr."""
         out, progress = io.StringIO(), io.StringIO()
         context = CommandContext(
             self.api.client(),
-            CertificateSettings(**given),
+            CertificateSettings(**settings),
             out,
             progress,
             sleep=self._sleep,

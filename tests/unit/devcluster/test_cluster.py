@@ -13,16 +13,16 @@ SERVICES = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler
 
 
 @pytest.fixture
-def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> state.State:
+def new_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> state.State:
     monkeypatch.setenv("GENIE_STATE", str(tmp_path))
     return state.new("genie", {"node1": ["canal"]}, "current")
 
 
-def test_kubectl_keeps_its_cache_with_the_cluster(asked: state.State) -> None:
+def test_kubectl_keeps_its_cache_with_the_cluster(new_state: state.State) -> None:
     """Not in ~/.kube, which is the user's; it goes when the cluster does."""
-    kubectl = KubectlClient(asked.layout, Path("kubectl"))
+    kubectl = KubectlClient(new_state.layout, Path("kubectl"))
     folder = kubectl.environment["KUBECACHEDIR"]
-    assert Path(folder).is_relative_to(asked.layout.state)
+    assert Path(folder).is_relative_to(new_state.layout.state)
 
 
 def test_a_cluster_is_used_by_one_run_at_a_time() -> None:
@@ -37,18 +37,18 @@ def test_a_cluster_is_used_by_one_run_at_a_time() -> None:
         pass
 
 
-def test_a_cluster_with_files_but_without_daemons_does_not_run(asked: state.State) -> None:
+def test_a_cluster_with_files_but_without_daemons_does_not_run(new_state: state.State) -> None:
     """Its files do not count: a killed run may have left them."""
     assert not cluster.is_running("genie")
-    asked.save()
+    new_state.save()
     assert not cluster.is_running("genie")
 
 
 def test_an_interrupted_start_does_not_wait_for_the_api_server(
-    asked: state.State, monkeypatch: pytest.MonkeyPatch
+    new_state: state.State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may take half a minute. The API server is a fake that is never ready."""
-    plane = ControlPlane(asked.layout, dict.fromkeys(SERVICES, Path()), "current")
+    plane = ControlPlane(new_state.layout, dict.fromkeys(SERVICES, Path()), "current")
     monkeypatch.setattr(Daemon, "check", lambda _service: None)
     monkeypatch.setattr(plane, "_is_ready", lambda: False)
     plane.cancel_start()
@@ -65,12 +65,12 @@ def test_an_interrupted_start_does_not_wait_for_the_api_server(
     ],
 )
 def test_a_running_cluster_is_reused_for_the_networks_it_has(
-    asked: state.State, nodes: dict[str, list[str]], *, serves: bool
+    new_state: state.State, nodes: dict[str, list[str]], *, serves: bool
 ) -> None:
     """A node's networks cannot change while it runs, so the cluster is replaced."""
     programs = Programs({}, {"kubectl": Path("kubectl")} | dict.fromkeys(SERVICES, Path()), [])
-    asked.programs = "x"
-    present = cluster.Cluster(asked, programs)
+    new_state.programs = "x"
+    present = cluster.Cluster(new_state, programs)
     other = state.new("genie", nodes, "current")
     other.programs = "x"
     assert present._serves(other) is serves

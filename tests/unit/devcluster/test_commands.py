@@ -64,11 +64,11 @@ def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.usefixtures("own_state")
 def test_a_state_is_read_as_it_was_written() -> None:
     """Later commands read it; a cluster without files has none."""
-    asked = state.new("genie", {"node1": ["canal"], "node2": ["weave"]}, "oldest")
-    state.reserve(asked)
-    assert state.load("genie") == asked
+    written = state.new("genie", {"node1": ["canal"], "node2": ["weave"]}, "oldest")
+    state.reserve(written)
+    assert state.load("genie") == written
     assert state.load("other") is None
-    assert asked.number("node2") == 2
+    assert written.number("node2") == 2
 
 
 @pytest.mark.usefixtures("own_state")

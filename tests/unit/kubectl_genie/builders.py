@@ -89,7 +89,7 @@ class FakeAPI:
     def __init__(self, objects: Mapping[str, Any], forbidden: tuple[str, ...] = ()) -> None:
         self.objects = objects
         self.forbidden = forbidden
-        self.asked: list[tuple[str, dict[str, str]]] = []
+        self.requests: list[tuple[str, dict[str, str]]] = []
         self.admit: Callable[[Mapping[str, Any]], dict[str, Any]] = admitted
         self.may_create = True
 
@@ -102,7 +102,7 @@ class FakeAPI:
     ) -> dict[str, Any]:
         """Return what is at *path*; a list of lists is a list in pages."""
         del accept
-        self.asked.append((path, dict(query or {})))
+        self.requests.append((path, dict(query or {})))
         if path in self.forbidden:
             raise KubeError(FORBIDDEN, "Forbidden", f"{path} is forbidden")
         if path not in self.objects:
@@ -124,7 +124,7 @@ class FakeAPI:
     def get_text(self, path: str) -> str:
         """Return the text at *path*; every log has two lines."""
         if "/log?" in path:
-            self.asked.append((path, {}))
+            self.requests.append((path, {}))
             return "first\nsecond\n"
         self.get(path)
         return str(self.objects[path]["text"])

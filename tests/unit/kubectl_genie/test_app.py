@@ -456,5 +456,5 @@ def test_a_command_reads_each_thing_once(monkeypatch: pytest.MonkeyPatch, comman
     api = FakeAPI({**CLUSTER, "/api/v1/nodes": [node("n1", canal="true", weave="true")]})
     monkeypatch.setattr(session, "connect", lambda _: Reader(api))
     assert CliRunner().invoke(app.app, [command]).exit_code == 0
-    lists = [(path, query.get("labelSelector")) for path, query in api.asked]
+    lists = [(path, query.get("labelSelector")) for path, query in api.requests]
     assert len(lists) == len(set(lists))

@@ -287,11 +287,11 @@ def test_a_cluster_without_an_agent_is_one_line(run_main: Callable[..., Outcome]
 class FailingAPI(FakeAPI):
     """An API server that cannot list Genie's pods, as while its storage fails."""
 
-    def get(self, path: str, *given: Any, **options: Any) -> dict[str, Any]:
+    def get(self, path: str, *arguments: Any, **options: Any) -> dict[str, Any]:
         """Fail for the pods alone."""
         if path == f"{GENIE}/pods":
             raise KubeError(500, "InternalError", f"GET {path}: etcdserver: no leader")
-        return super().get(path, *given, **options)
+        return super().get(path, *arguments, **options)
 
 
 def test_a_bundle_says_what_it_lacks(run_main: Callable[..., Outcome], tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_logs_name_the_container_of_each_line(run: Run) -> None:
     apis: list[FakeAPI] = []
     result = run("logs", "n1", "--tail", "7", objects=ON_NODE, change=apis.append)
     assert result.stdout.splitlines()[::2] == ["agent  first", "reaper first"]
-    paths = [path for path, _ in apis[0].asked if "/log?" in path]
+    paths = [path for path, _ in apis[0].requests if "/log?" in path]
     assert paths[0] == f"{GENIE}/pods/genie-agent-n1/log?container=agent&tailLines=7"
 
 

@@ -16,8 +16,8 @@ def test_a_list_is_read_page_by_page() -> None:
     actual = Reader(api).list_all("nodes", selector="x=y")
     assert actual is not None
     assert [each["metadata"]["name"] for each in actual] == ["a", "b", "c"]
-    assert [query.get("continue") for _, query in api.asked] == [None, "1", "2"]
-    assert {query["labelSelector"] for _, query in api.asked} == {"x=y"}
+    assert [query.get("continue") for _, query in api.requests] == [None, "1", "2"]
+    assert {query["labelSelector"] for _, query in api.requests} == {"x=y"}
 
 
 def test_what_is_forbidden_is_none_and_noted() -> None:

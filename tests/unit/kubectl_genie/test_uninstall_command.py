@@ -119,14 +119,14 @@ def test_the_help_documents_exit_codes_and_has_examples(run: Run) -> None:
 
 def test_the_cluster_is_that_of_the_kubeconfig(monkeypatch: pytest.MonkeyPatch) -> None:
     """As for every command."""
-    asked: list[Any] = []
+    logins: list[Any] = []
     api = Api(SETTINGS)
 
     def load(_agent: str, kubeconfig: str | None, context: str | None) -> Any:
-        asked.append((kubeconfig, context))
+        logins.append((kubeconfig, context))
         return api.client()
 
     monkeypatch.setattr(Kube, "load", load)
     actual = removal.connect("/k", "two", "genie-system").settings()
     assert actual is not None
-    assert (actual.mode, asked) == ("install", [("/k", "two")])
+    assert (actual.mode, logins) == ("install", [("/k", "two")])

@@ -70,12 +70,12 @@ SKEWS = [
 ]
 
 
-@pytest.mark.parametrize(("given", "part", "problem"), SKEWS)
+@pytest.mark.parametrize(("parts", "part", "problem"), SKEWS)
 def test_versions_that_differ_are_a_problem_with_its_fix(
-    given: tuple[str, Workload, Workload | None, list[NodeFacts]], part: str, problem: str
+    parts: tuple[str, Workload, Workload | None, list[NodeFacts]], part: str, problem: str
 ) -> None:
     """It is shown beside the part that is to change."""
-    shown = [each for each in versions(*given) if each.problem]
+    shown = [each for each in versions(*parts) if each.problem]
     assert part in {each.part for each in shown}
     assert all(problem in each.problem for each in shown)
 

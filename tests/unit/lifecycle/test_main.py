@@ -80,17 +80,17 @@ def test_nodes_are_read_with_their_pods_and_agents() -> None:
 
 def test_lists_are_read_page_by_page() -> None:
     """A cluster may have more objects than an answer."""
-    asked: list[dict[str, str]] = []
+    queries: list[dict[str, str]] = []
 
     class Pages:
         def get(self, _path: str, query: dict[str, str]) -> dict[str, Any]:
-            asked.append(dict(query))
+            queries.append(dict(query))
             more = {} if "continue" in query else {"continue": "x"}
-            return {"items": [{"page": len(asked)}], "metadata": more}
+            return {"items": [{"page": len(queries)}], "metadata": more}
 
     actual = list(list_objects(Pages(), "/api/v1/pods"))  # type: ignore[arg-type]
     assert actual == [{"page": 1}, {"page": 2}]
-    assert asked == [{"limit": "500"}, {"limit": "500", "continue": "x"}]
+    assert queries == [{"limit": "500"}, {"limit": "500", "continue": "x"}]
 
 
 def test_the_hook_refuses_and_names_pods_and_nodes(

@@ -33,7 +33,7 @@ def test_any_label_or_annotation_of_ours_marks_a_node(mark: dict[str, Any]) -> N
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    ("manifest", "expected"),
     [
         pytest.param(pod("a", "canal", "weave"), ("canal", "weave"), id="attached to two"),
         pytest.param(pod("a", "weave", cni="canal"), ("weave",), id="attached counts, not asked"),
@@ -47,10 +47,10 @@ def test_any_label_or_annotation_of_ours_marks_a_node(mark: dict[str, Any]) -> N
     ],
 )
 def test_a_pod_has_what_genie_attached_else_what_it_asked_for(
-    given: dict[str, Any], expected: tuple[str, ...] | None
+    manifest: dict[str, Any], expected: tuple[str, ...] | None
 ) -> None:
     """A pod that Genie never saw needs nothing of it."""
-    [actual] = read_nodes([node("n1")], [given], [])
+    [actual] = read_nodes([node("n1")], [manifest], [])
     assert [each.networks for each in actual.pods] == ([] if expected is None else [expected])
 
 

@@ -118,8 +118,8 @@ class SettingsProtocol(RuleBasedStateMachine):
         self.follower = SettingsFollower(
             self.node,
             RecordedEvents(),
-            unavailable_reason=lambda given: (
-                "" if given.default_network in self.attachable else "it is missing"
+            unavailable_reason=lambda settings: (
+                "" if settings.default_network in self.attachable else "it is missing"
             ),
             clock=self.clock,
             uniform=lambda _, most: most,

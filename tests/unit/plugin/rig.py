@@ -62,7 +62,7 @@ class Delegates(Runner):
         self.not_started: dict[str, NotStartedError] = {}
         self.results: dict[str, Any] = {}
         self.calls: list[str] = []
-        self.given: list[dict[str, Any]] = []
+        self.confs: list[dict[str, Any]] = []
         self.environments: list[dict[str, str]] = []
         self.pod = Pod()
         """The namespace of the one container whose routes matter."""
@@ -87,7 +87,7 @@ class Delegates(Runner):
             step()
         container, interface = variables["CNI_CONTAINERID"], variables["CNI_IFNAME"]
         self.calls.append(f"{command} {plugin_type} {conf['name']} {interface}")
-        self.given.append(conf)
+        self.confs.append(conf)
         self.environments.append(variables)
         resource = (container, interface, conf["name"], plugin_type)
         if command == "ADD":

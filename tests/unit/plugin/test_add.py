@@ -209,7 +209,7 @@ def test_capability_arguments_reach_the_primary_alone(rig: Rig) -> None:
     expected = {"portMappings": [{"hostPort": 80, "containerPort": 8080, "protocol": "tcp"}, "odd"]}
     seen = {
         (conf["type"], variables["CNI_COMMAND"]): conf.get("runtimeConfig")
-        for conf, variables in zip(rig.delegates.given, rig.delegates.environments, strict=True)
+        for conf, variables in zip(rig.delegates.confs, rig.delegates.environments, strict=True)
     }
     assert seen == {
         ("p1", "ADD"): expected,
@@ -254,7 +254,7 @@ def test_port_mappings_of_a_wrong_type_reach_the_plugin_as_they_are(rig: Rig) ->
     conf["plugins"][0]["capabilities"] = {"portMappings": True}
     (rig.conf / "10-canal.conflist").write_text(json.dumps(conf))
     rig.run("ADD", runtimeConfig={"portMappings": "80", keys.POD_ANNOTATIONS: {}})
-    assert rig.delegates.given[-1]["runtimeConfig"] == {"portMappings": "80"}
+    assert rig.delegates.confs[-1]["runtimeConfig"] == {"portMappings": "80"}
 
 
 def test_a_combination_that_known_plugins_cannot_attach_is_refused(rig: Rig) -> None:

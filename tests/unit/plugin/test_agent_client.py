@@ -25,15 +25,15 @@ def agent(folder: Path, answer: bytes) -> tuple[str, list[bytes]]:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(address)
     listener.listen()
-    asked: list[bytes] = []
+    requests: list[bytes] = []
 
     def serve() -> None:
         with listener, listener.accept()[0] as peer:
-            asked.append(peer.makefile("rb").read())
+            requests.append(peer.makefile("rb").read())
             peer.sendall(answer)
 
     threading.Thread(target=serve, daemon=True).start()
-    return address, asked
+    return address, requests
 
 
 ARGS = "K8S_POD_NAME=p;K8S_POD_NAMESPACE=n;K8S_POD_UID=u"
@@ -51,9 +51,9 @@ def test_the_agent_answers_with_the_annotations(
     tmp_path: Path, answer: bytes, expected: dict[str, str]
 ) -> None:
     """The request is one JSON object, and so is the answer."""
-    address, asked = agent(tmp_path, answer)
+    address, requests = agent(tmp_path, answer)
     assert agent_client.pod_annotations(address, ARGS) == expected
-    assert json.loads(asked[0]) == {"version": 1, "namespace": "n", "name": "p", "uid": "u"}
+    assert json.loads(requests[0]) == {"version": 1, "namespace": "n", "name": "p", "uid": "u"}
 
 
 @pytest.mark.parametrize(

@@ -27,9 +27,9 @@ def carry_out(version: str, deed: Callable[[Chain, Attachment], Any]) -> list[li
     attachment = Attachment("n", "e", "e", Conf("/f", "n", version, [{"type": "a"}, {"type": "b"}]))
     chain = Chain(delegates, "c1", "/ns")
     attachment.result = chain.add(attachment, 9.0)
-    added = len(delegates.given)
+    added = len(delegates.confs)
     deed(chain, attachment)
-    return [_addresses(conf) for conf in delegates.given[added:] or delegates.given]
+    return [_addresses(conf) for conf in delegates.confs[added:] or delegates.confs]
 
 
 def _addresses(conf: dict[str, Any]) -> list[str]:

@@ -20,14 +20,14 @@ def test_check_reaches_every_attachment_in_order(rig: Rig) -> None:
     for plugin_type in ("c1", "w2"):
         rig.delegates.results[plugin_type] = DEFAULT_ROUTE
     rig.run("ADD", "canal@net1,weave")
-    rig.delegates.given.clear()
+    rig.delegates.confs.clear()
     rig.run("CHECK", "anything")
     assert rig.delegates.calls[3:] == [
         "CHECK c1 canal-net net1",
         "CHECK w1 weave-net eth0",
         "CHECK w2 weave-net eth0",
     ]
-    routes = [conf["prevResult"]["routes"] for conf in rig.delegates.given]
+    routes = [conf["prevResult"]["routes"] for conf in rig.delegates.confs]
     assert [len(each) for each in routes] == [1, 2, 2]
 
 
@@ -130,7 +130,7 @@ def gc_lists(rig: Rig) -> dict[str, list[str]]:
         conf["type"]: [
             f"{each['containerID']}/{each['ifname']}" for each in conf["cni.dev/attachments"]
         ]
-        for conf in rig.delegates.given
+        for conf in rig.delegates.confs
         if "cni.dev/valid-attachments" in conf
     }
 
@@ -232,9 +232,9 @@ def test_gc_keeps_a_pod_that_is_attached_meanwhile(
     rig.run("ADD", "weave", container="dead")
     real = lock.acquire_gc_exclusive
 
-    def meanwhile(*given: Any) -> lock.Lock:
+    def meanwhile(*arguments: Any) -> lock.Lock:
         rig.run("ADD", "weave,canal@net1", container="new")
-        return real(*given)
+        return real(*arguments)
 
     monkeypatch.setattr(lock, "acquire_gc_exclusive", meanwhile)
     rig.run("GC", **valid())
@@ -309,7 +309,7 @@ def test_a_single_failure_of_gc_is_returned_as_it_is(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize(
-    "given",
+    "list_options",
     [
         pytest.param({}, id="no list"),
         pytest.param({"cni.dev/valid-attachments": {}}, id="no list but an object"),
@@ -318,10 +318,10 @@ def test_a_single_failure_of_gc_is_returned_as_it_is(rig: Rig) -> None:
         pytest.param({"cni.dev/attachments": [{"containerID": "c1", "ifname": 1}]}, id="a number"),
     ],
 )
-def test_gc_without_a_list_frees_nothing(rig: Rig, given: dict[str, Any]) -> None:
+def test_gc_without_a_list_frees_nothing(rig: Rig, list_options: dict[str, Any]) -> None:
     """A missing list never counts as an empty one."""
     rig.run("ADD", "weave")
-    assert error_of(rig, "GC", **given).code == cni_errors.INVALID_CONF
+    assert error_of(rig, "GC", **list_options).code == cni_errors.INVALID_CONF
     assert rig.records == ["c1"]
 
 

@@ -351,7 +351,7 @@ def test_a_container_from_before_genie_is_released_with_libcnis_cache(rig: Rig) 
     rig.delegates.faults.clear()
     rig.run("DEL")
     assert rig.delegates.calls == ["DEL flannel cbr0 eth0"] * 2
-    assert rig.delegates.given[-1]["prevResult"]["ips"][0]["address"] == "10.4.0.5/24"
+    assert rig.delegates.confs[-1]["prevResult"]["ips"][0]["address"] == "10.4.0.5/24"
     assert rig.delegates.environments[-1]["CNI_ARGS"] == "K8S_POD_NAME=old"
     assert rig.left() == []
 

@@ -265,10 +265,10 @@ def test_a_delegate_that_no_kill_ends_does_not_block_the_call(
 ) -> None:
     """The kernel keeps it in state D. A fake: no kill is sent."""
     real = os.killpg
-    asked: list[int] = []
-    monkeypatch.setattr(process, "_kill", asked.append)
+    processes: list[int] = []
+    monkeypatch.setattr(process, "_kill", processes.append)
     monkeypatch.setattr(process, "_KILL_TIMEOUT", 0.05)
     assert error_of(tmp_path, "sleep 60", seconds=0.05).code == cni_errors.TRY_AGAIN
-    [child] = asked
+    [child] = processes
     real(child, 9)
     os.waitpid(child, 0)

@@ -241,7 +241,7 @@ def test_an_option_that_is_nearly_right_is_suggested() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    ("list_options", "expected"),
     [
         pytest.param({}, None, id="no list"),
         pytest.param({"cni.dev/attachments": [1]}, [1], id="the older key"),
@@ -252,9 +252,9 @@ def test_an_option_that_is_nearly_right_is_suggested() -> None:
         pytest.param({"cni.dev/valid-attachments": None}, [], id="null, libcni's empty list"),
     ],
 )
-def test_the_valid_attachments_of_gc(given: dict[str, Any], expected: Any) -> None:
+def test_the_valid_attachments_of_gc(list_options: dict[str, Any], expected: Any) -> None:
     """A missing list differs from an empty one, which libcni writes as null."""
-    assert read_conf(conf(**given), "GC").valid_attachments == expected
+    assert read_conf(conf(**list_options), "GC").valid_attachments == expected
 
 
 def test_genie_is_the_first_plugin_of_its_list() -> None:

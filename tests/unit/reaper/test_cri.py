@@ -64,7 +64,7 @@ class Runtime:
     """A runtime that answers one request as the test says; tests/cluster has a real one."""
 
     def __init__(self, path: Path, reply: Callable[[Connection, socket.socket], None]) -> None:
-        self.asked: list[dict[str, str]] = []
+        self.requests: list[dict[str, str]] = []
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
         self._listener.listen()
@@ -86,7 +86,9 @@ class Runtime:
                 connection.sendall(http.data_to_send())
                 for event in http.receive_data(connection.recv(65536)):
                     if isinstance(event, h2.events.RequestReceived):
-                        self.asked.append({str(name): str(value) for name, value in event.headers})
+                        self.requests.append(
+                            {str(name): str(value) for name, value in event.headers}
+                        )
                     if isinstance(event, h2.events.StreamEnded):
                         self._reply(http, connection)
                         with contextlib.suppress(OSError):  # the client may have closed it
@@ -118,7 +120,7 @@ def ask(path: Path, reply: Callable[[Connection, socket.socket], None], own: str
         return list_sandboxes(path, own)
     finally:
         runtime.close()
-        assert runtime.asked[0][":path"] == METHOD
+        assert runtime.requests[0][":path"] == METHOD
 
 
 def test_the_ids_of_all_sandboxes_are_returned(tmp_path: Path) -> None:

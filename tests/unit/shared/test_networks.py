@@ -31,7 +31,7 @@ def put(file: Path, name: str = "", kind: str = "bridge", **more: Any) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("files", "asked", "expected"),
+    ("files", "network", "expected"),
     [
         pytest.param({"b/canal.conflist": "x"}, "canal", "b/canal.conflist", id="by its stem"),
         pytest.param({"b/10-canal.conf": "x"}, "canal", "b/10-canal.conf", id="after a number"),
@@ -61,7 +61,7 @@ def put(file: Path, name: str = "", kind: str = "bridge", **more: Any) -> Path:
     ],
 )  # fmt: skip
 def test_a_name_leads_to_a_file(
-    tmp_path: Path, files: dict[str, str], asked: str, expected: str | None
+    tmp_path: Path, files: dict[str, str], network: str, expected: str | None
 ) -> None:
     """The rules of finding, and which of several wins."""
     for file, name in files.items():
@@ -69,10 +69,10 @@ def test_a_name_leads_to_a_file(
     directories = [f"{tmp_path}/a", f"{tmp_path}/b"]
     if expected is None:
         with pytest.raises(UnknownNetworkError):
-            find(asked, directories)
+            find(network, directories)
     else:
-        assert find(asked, directories).path == f"{tmp_path}/{expected}"
-    assert (asked in scan(directories).confs) is (expected is not None)
+        assert find(network, directories).path == f"{tmp_path}/{expected}"
+    assert (network in scan(directories).confs) is (expected is not None)
 
 
 def outcome(name: str, directories: list[str]) -> str:

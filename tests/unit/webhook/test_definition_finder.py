@@ -145,16 +145,16 @@ def test_who_takes_the_cni_name_of_another_definition_is_warned(rig: FinderRig) 
 
 def test_one_that_is_corrected_with_the_pod_is_looked_up(rig: FinderRig) -> None:
     """The cache may not have the correction yet; without an answer the cache counts."""
-    asked = '[{"name":"blue","ips":["10.0.0.2"]}]'
+    selection = '[{"name":"blue","ips":["10.0.0.2"]}]'
     for stale in ('{"type":"../x"}', '{"type":"bridge"}'):
         rig.finder.cache.put(definition.read(definition_object("shop", "blue", stale)))
         rig.api.before = fail(KubeError(500, "x", "y"), "GET")
-        known = rig.find(asked).known["shop/blue"]
+        known = rig.find(selection).known["shop/blue"]
         assert known is not None
         assert known.capabilities == frozenset()
         rig.api.before = delay(0)
         rig.api.add(definition_object("shop", "blue", BRIDGE))
-        known = rig.find(asked).known["shop/blue"]
+        known = rig.find(selection).known["shop/blue"]
         assert known is not None
         assert (known.refused, known.capabilities) == ("", frozenset({"ips"}))
 
@@ -283,9 +283,9 @@ def test_pods_and_templates_are_admitted_with_what_was_found(api: Api) -> None:
     template = {"metadata": {"annotations": {NETWORKS: "bleu"}}}
     result = asyncio.run(handlers.workloads(review(workload(None, template=template))))
     assert "Not found" in result.warnings[-1]
-    asked = len(api.calls)
+    count = len(api.calls)
     stored = patched(manifest, decision)
     again = asyncio.run(handlers.pods(review(manifest, stored)))
     assert patched(manifest, again)["metadata"] == stored["metadata"]
-    assert len(api.calls) == asked
+    assert len(api.calls) == count
     caches.stop()

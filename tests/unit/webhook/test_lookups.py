@@ -28,7 +28,7 @@ class World:
         self.now = 100.0
         self.namespaces: dict[str, Namespace] = {}
         self.error: Exception | None = None
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         self.go = asyncio.Event()
         self.go.set()
         self.lookups = NamespaceLookups(
@@ -36,7 +36,7 @@ class World:
         )
 
     async def _ask(self, name: str) -> Namespace | None:
-        self.asked.append(name)
+        self.requests.append(name)
         await self.go.wait()
         if self.error is not None:
             raise self.error
@@ -71,7 +71,7 @@ def test_a_namespace_that_was_not_found_is_not_asked_for_again_for_some_seconds(
         world.get("gone")
     world.now += 0.02
     assert world.get("gone").default == "weave"
-    assert world.asked == ["gone", "gone"]
+    assert world.requests == ["gone", "gone"]
 
 
 def test_a_namespace_that_is_younger_than_the_cache_is_asked_for_again() -> None:
@@ -102,7 +102,7 @@ def test_reviews_of_one_namespace_share_a_look_up() -> None:
     world.namespaces["new"] = Namespace("new")
     coroutines = [world.lookups.get("new") for _ in range(100)]
     assert world.outcomes(*coroutines) == ["new"] * 100
-    assert world.asked == ["new"]
+    assert world.requests == ["new"]
 
 
 def test_look_ups_at_one_time_are_limited() -> None:
@@ -123,8 +123,8 @@ def test_look_ups_in_a_second_are_limited_for_all_together() -> None:
         except NoDecisionError as error:
             assert str(error) == TOO_MANY  # noqa: PT017 - most are refused, and some are not
             refused += 1
-    assert len(world.asked) == 8000 - refused
-    assert 8 * 20 <= len(world.asked) <= 9 * 20
+    assert len(world.requests) == 8000 - refused
+    assert 8 * 20 <= len(world.requests) <= 9 * 20
 
 
 def test_a_look_up_without_an_answer_is_tried_again() -> None:

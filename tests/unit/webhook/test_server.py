@@ -278,17 +278,17 @@ def test_a_client_that_takes_no_answers_is_cut_off(authority: trustme.CA) -> Non
     large = Decision(patch=[{"op": "add", "path": "/x", "value": "x" * 2**24}])
 
     async def scene() -> None:
-        asked = asyncio.Event()
+        has_begun = asyncio.Event()
 
         async def much(_: Review) -> Decision:
-            asked.set()
+            has_begun.set()
             return large
 
         async with running(authority, much) as one:
             reader, writer = await one.dial()
             writer.transport.pause_reading()  # type: ignore[attr-defined]  # see above
             writer.write(2 * REQUEST)
-            await asked.wait()
+            await has_begun.wait()
             await one.until(lambda connections: connections == 0)
             writer.transport.resume_reading()  # type: ignore[attr-defined]  # see above
             assert len(await ended(reader)) < 2 * 2**24

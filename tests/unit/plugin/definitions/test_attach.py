@@ -67,7 +67,7 @@ def test_without_the_option_the_annotations_are_ignored(rig: DefinitionRig) -> N
 def test_a_definition_without_a_name_gives_its_own_to_the_plugins(rig: DefinitionRig) -> None:
     """Section 3.4.2 of the specification; a configuration with a name keeps it."""
     rig.attach("red,blue", "ns/red", "ns/blue")
-    assert [each["name"] for each in rig.delegates.given] == ["canal-net", "red", "red", "blue-net"]
+    assert [each["name"] for each in rig.delegates.confs] == ["canal-net", "red", "red", "blue-net"]
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_a_request_becomes_a_capability_argument(
     plugins = [{"type": "r1", "capabilities": {capability: True}}, {"type": "r2"}]
     rig.define("ns/red", {"plugins": plugins})
     rig.attach([{"name": "red", **element}], "ns/red+hostPort")
-    first, second = rig.delegates.given[1:]
+    first, second = rig.delegates.confs[1:]
     assert (first["runtimeConfig"], second.get("runtimeConfig")) == (expected, None)
     assert rig.record()["attachments"][1]["capabilityArgs"] == expected
 
@@ -128,21 +128,21 @@ def test_a_request_becomes_a_capability_argument(
 def test_addresses_without_a_capability_may_go_into_cni_args(rig: DefinitionRig) -> None:
     """Where the option says so, and nothing else; CHECK and DEL get the same."""
     rig.options["args"][keys.CONF_ARGS]["missingCapability"] = "cni-args"
-    asked = {"name": "blue", "ips": ["10.0.0.7/24", "fd00::7/64"], "mac": "02:00:00:00:00:07"}
-    rig.attach([asked], "ns/blue")
+    element = {"name": "blue", "ips": ["10.0.0.7/24", "fd00::7/64"], "mac": "02:00:00:00:00:07"}
+    rig.attach([element], "ns/blue")
     rig.run("CHECK")
     rig.run("DEL")
     own = [each["CNI_ARGS"] for each in rig.delegates.environments if each["CNI_IFNAME"] == "net1"]
     variables = "IP=10.0.0.7/24,fd00::7/64;MAC=02:00:00:00:00:07"
     assert own == [f"K8S_POD_NAMESPACE=ns;K8S_POD_NAME=pod;K8S_POD_UID=u;{variables}"] * 3
-    assert "runtimeConfig" not in rig.delegates.given[1]
+    assert "runtimeConfig" not in rig.delegates.confs[1]
 
     limited = {"name": "blue", "mac": "02:00:00:00:00:07", "bandwidth": {"egressRate": 1}}
     with pytest.raises(CNIError, match='declares the capability "bandwidth", "mac"'):
         rig.attach([limited], "ns/blue")
     rig.define("ns/blue", {"type": "b1", "capabilities": {"mac": True}})
     rig.attach([{"name": "blue", "mac": "02:00:00:00:00:07"}], "ns/blue")
-    assert rig.delegates.given[-1]["runtimeConfig"] == {"mac": "02:00:00:00:00:07"}
+    assert rig.delegates.confs[-1]["runtimeConfig"] == {"mac": "02:00:00:00:00:07"}
 
 
 def test_the_arguments_of_the_runtime_go_to_the_primary_alone(rig: DefinitionRig) -> None:
@@ -152,7 +152,7 @@ def test_the_arguments_of_the_runtime_go_to_the_primary_alone(rig: DefinitionRig
     runtime = {"portMappings": [{"HostPort": 1}], "ips": ["10.0.0.1/24"], "mac": "x"}
     selection = '[{"name": "blue", "ips": ["10.0.0.7/24"]}]'
     rig.attach("blue", "=ns/blue", "ns/blue", default=selection, runtime=runtime)
-    primary, secondary = rig.delegates.given
+    primary, secondary = rig.delegates.confs
     expected = {"portMappings": [{"hostPort": 1}], "ips": ["10.0.0.7/24"]}
     assert primary["runtimeConfig"] == expected
     assert "runtimeConfig" not in secondary
@@ -166,12 +166,12 @@ def test_cni_args_go_to_every_plugin_over_those_of_the_definition(rig: Definitio
     ]
     rig.define("ns/red", {"plugins": plugins})
     rig.attach([{"name": "red", "cni-args": {"b": [2], "c": {}}}], "ns/red")
-    first, second = rig.delegates.given[1:]
+    first, second = rig.delegates.confs[1:]
     assert first["args"] == {"cni": {"a": 1, "b": [2], "c": {}}, "other": 2}
     assert second["args"] == {"cni": {"b": [2], "c": {}}}
     rig.run("CHECK")
     rig.run("DEL")
-    assert [each["args"] for each in rig.delegates.given if "args" in each] == [
+    assert [each["args"] for each in rig.delegates.confs if "args" in each] == [
         *(first["args"], second["args"]),
         *(first["args"], second["args"]),
         *(second["args"], first["args"]),
@@ -234,8 +234,8 @@ def test_a_pod_of_multus_is_left_to_it(rig: DefinitionRig) -> None:
     """Multus reads the annotations itself; also the grammar is its own."""
     rig.network("multus", "multus")
     for more in ({"cni": "multus"}, {"default_network": "multus"}):
-        given = {"default": more["default_network"]} if "default_network" in more else {}
-        rig.options.update(given)
+        options = {"default": more["default_network"]} if "default_network" in more else {}
+        rig.options.update(options)
         rig.ask("ADD", "blue@@,", cni=more.get("cni"), default="x,y")
         assert attached(rig) == ["multus@eth0"]
         rig.run("DEL")

@@ -44,7 +44,7 @@ def test_a_copy_that_comes_within_three_seconds_is_awaited(
     later(rig, 2.9, lambda: rig.define("ns/blue", NEW))
     start = rig.clock
     rig.ask("ADD", "blue", permitted)
-    assert rig.delegates.given[-1]["name"] == "new"
+    assert rig.delegates.confs[-1]["name"] == "new"
     assert 2.9 <= rig.clock - start <= 3.0
 
 
@@ -60,7 +60,7 @@ def test_another_copy_is_used_if_the_agent_is_in_contact(rig: DefinitionRig) -> 
     """After a restore of etcd the hash of the pod never comes again."""
     start = rig.clock
     rig.ask("ADD", "blue,red", "ns/blue:000000,ns/red:000000")
-    assert rig.delegates.given[1]["name"] == "blue-net"
+    assert rig.delegates.confs[1]["name"] == "blue-net"
     assert 3.0 <= rig.clock - start < 3.1, "one wait for all copies"
 
 

@@ -62,9 +62,9 @@ def test_the_gateways_take_the_place_of_the_primarys(rig: DefinitionRig) -> None
     ]
     assert rig.record()["attachments"][1]["defaultRoute"] == [V4, V6, "10.1.0.3"]
 
-    rig.delegates.given.clear()
+    rig.delegates.confs.clear()
     rig.run("CHECK")
-    assert rig.delegates.given[1]["prevResult"]["routes"][1] == {"dst": "0.0.0.0/0", "gw": V4}
+    assert rig.delegates.confs[1]["prevResult"]["routes"][1] == {"dst": "0.0.0.0/0", "gw": V4}
     rig.run("DEL")
     assert (rig.delegates.held, rig.records) == (set(), [])
 

@@ -42,7 +42,7 @@ def test_arguments_that_a_template_lists_are_passed(rig: DefinitionRig) -> None:
     """As those of any other definition; so is an empty object."""
     rig.define("ns/red", {"plugins": [{"type": "r1"}]}, cni_args=frozenset({"ips"}))
     rig.attach([{"name": "red", "cni-args": {"ips": ["10.0.0.9"]}}], "ns/red")
-    assert rig.delegates.given[1]["args"] == {"cni": {"ips": ["10.0.0.9"]}}
+    assert rig.delegates.confs[1]["args"] == {"cni": {"ips": ["10.0.0.9"]}}
     rig.run("DEL")
     rig.define("ns/red", {"plugins": [{"type": "r1"}]}, cni_args=NO_KEYS)
     rig.attach([{"name": "red", "cni-args": {}}], "ns/red")
