@@ -1,12 +1,12 @@
 """``python -m tests.bench.churn_peers``: pods through the real kubelet, without and with Genie.
 
-In each round the same node serves the same pods in turn without Genie, with Genie, and with Multus
-and its daemon (:mod:`tests.bench.cni_setups`), in an order that changes. The pods of a turn run in
-a closed loop (:mod:`tests.bench.pod_loop`). They differ in the annotations that select their
-networks, and in nothing else. Before each loop, two pods fill caches and do not count. One of them
-is checked on the node: it has its networks, and got them in the way that is measured. The sandboxes
-of ended pods are removed within their turn (:mod:`tests.bench.ended_sandboxes`). At the end the
-node is searched for what ended pods have left.
+In each round the same node serves the same pods in turn without Genie, with Genie, with Multus and
+its daemon, and with no more than a start of the interpreter (:mod:`tests.bench.cni_setups`), in an
+order that changes. The pods of a turn run in a closed loop (:mod:`tests.bench.pod_loop`). They
+differ in the annotations that select their networks, and in nothing else. Before each loop, two
+pods fill caches and do not count. One of them is checked on the node: it has its networks, and got
+them in the way that is measured. The sandboxes of ended pods are removed within their turn
+(:mod:`tests.bench.ended_sandboxes`). At the end the node is searched for what ended pods have left.
 
 The aims are for one network. Pods on several networks run in the first rounds only, and fewer.
 
@@ -37,6 +37,7 @@ from tests.bench.cni_setups import (
     ONE,
     OTHER_SPACE,
     VALUES,
+    BareStart,
     Genie,
     Multus,
     NoGenie,
@@ -58,7 +59,7 @@ if TYPE_CHECKING:
     from tests.bench.churn_report import Turns
     from tests.devcluster.cluster import Cluster
 
-SETUPS: list[Setup] = [NoGenie(), Genie(), Multus()]
+SETUPS: list[Setup] = [NoGenie(), Genie(), Multus(), BareStart()]
 RUNTIME_SOCKET = "/run/containerd/containerd.sock"
 WARM_UP = 2
 """Pods before each loop that do not count."""

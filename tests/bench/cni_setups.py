@@ -3,6 +3,9 @@
 - no Genie: the runtime calls the network's own plugins. Neither agent nor Multus runs.
 - Genie: the agent is on the node, as an administrator installs it.
 - Multus: its daemon ("thick") is on the node (:mod:`tests.devcluster.network.multus_daemon`).
+- a bare start: as without Genie, but before the first plugin of the network the interpreter of
+  Genie's plugin starts, and executes that plugin. So little is the least that any plugin in Python
+  costs, without webhook, agent and record.
 
 One is active at a time; the others have no process and no configuration there. The webhook runs
 all the time, but decides only about the pods of Genie's own namespace: the others are in
@@ -11,7 +14,9 @@ kube-system, which webhook and policies exclude.
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import json
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dispatcher import keys
@@ -19,12 +24,13 @@ from tests.bench.churn_report import Cost
 from tests.bench.cluster import is_ready
 from tests.bench.process_cost import children_seconds, containers, processor_seconds
 from tests.cluster.support.admission import WEBHOOK_PODS
-from tests.cluster.support.agents import CONFLIST, agent_pod
+from tests.cluster.support.agents import CONFLIST, LAUNCHER, agent_pod
 from tests.cluster.support.definitions import ENFORCE, LABEL
 from tests.devcluster.build import gobuild
 from tests.devcluster.commands import ClusterError
 from tests.devcluster.genie import DEFAULT_NETWORK, NAMESPACE
 from tests.devcluster.network import multus_daemon
+from tests.devcluster.network.networks import NETWORKS as NODE_NETWORKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -52,9 +58,20 @@ VALUES: Mapping[str, Any] = {
 }
 """Values of the chart, by which a label of the node says whether the agent runs."""
 
+_BARE_START = "bare-start"
+_BARE_START_SCRIPT = """\
+{interpreter}
+import posix
+
+posix.execv("/opt/cni/bin/{delegate}", ["{delegate}"])
+"""
+_BARE_START_CONFLIST = "/etc/cni/net.d/00-bare-start.conflist"
+
 _TIMEOUT = 120.0
 _RECORDS = "/var/lib/cni/genie/{}.json"
 _MULTUS_CACHE = "/var/lib/cni/multus/{}"
+_RUNTIME_CACHE = f"/var/lib/cni/results/{DEFAULT_NETWORK}-{{}}-eth0"
+"""What the runtime keeps of a network that it attached without Genie or Multus."""
 
 
 class Setup(Protocol):
@@ -149,6 +166,40 @@ class Multus:
         return [_pid(cluster.node(NODE), multus_daemon.SERVICE)]
 
 
+class BareStart:
+    """The delegates of the node's first configuration, after a start of the interpreter."""
+
+    name = "a bare start"
+    space = OTHER_SPACE
+    annotations: Mapping[str, Mapping[str, str]] = {ONE: {}}
+
+    @contextlib.contextmanager
+    def active(self, cluster: Cluster) -> Iterator[None]:
+        """Replace the network's first plugin, until the end of the block."""
+        node = cluster.node(NODE)
+        conflist = NODE_NETWORKS[DEFAULT_NETWORK].conflist(node.layout.number)
+        delegate = conflist["plugins"][0]
+        interpreter, _, _ = node.path(LAUNCHER).read_text().partition("\n")
+        script = _BARE_START_SCRIPT.format(interpreter=interpreter, delegate=delegate["type"])
+        program = node.path(f"/opt/cni/bin/{_BARE_START}")
+        program.write_text(script)
+        program.chmod(0o755)
+
+        delegate["type"] = _BARE_START
+        file = node.path(_BARE_START_CONFLIST)
+        file.write_text(json.dumps(conflist))
+        try:
+            yield
+        finally:
+            file.unlink()
+            program.unlink()
+
+    def daemons(self, cluster: Cluster) -> list[int]:
+        """Return nothing."""
+        del cluster
+        return []
+
+
 def select_node(cluster: Cluster) -> None:
     """Let the agent of a Genie with VALUES run on the node."""
     cluster.kubectl("label", "node", NODE, f"{_SELECTOR}=true", "--overwrite")
@@ -191,8 +242,12 @@ def check_pod(cluster: Cluster, setup: Setup, workload: str, pod: Mapping[str, A
 
     files = {Genie.name: _RECORDS, Multus.name: _MULTUS_CACHE}
     by = [name for name, path in files.items() if node.path(path.format(container)).exists()]
-    if by != [setup.name] * (setup.name in files):
-        raise ClusterError(f"{setup.name}: the pod was attached by {by or 'the runtime itself'}")
+    if not by:
+        cache = json.loads(node.path(_RUNTIME_CACHE.format(container)).read_text())
+        conflist = base64.b64decode(cache["config"]).decode()
+        by = [BareStart.name if _BARE_START in conflist else NoGenie.name]
+    if by != [setup.name]:
+        raise ClusterError(f"{setup.name}: the pod was attached by {by}")
 
 
 def _has_agent(cluster: Cluster) -> bool:

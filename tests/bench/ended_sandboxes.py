@@ -10,6 +10,7 @@ is gone, so each turn has this work for its own pods, and the kubelet finds noth
 from __future__ import annotations
 
 import contextlib
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -28,10 +29,16 @@ NOT_READY = b"\x0a\x04\x12\x02\x08\x01"
 DEL_SECONDS = 120.0
 """What the kubelet gives a DEL."""
 
+ATTEMPTS, PAUSE = 10, 0.5
+"""The runtime refuses to remove a sandbox while the kubelet removes its container: try again, after
+so many seconds."""
+
 
 @contextlib.contextmanager
 def removal(
-    socket: Path, call: Callable[..., bytes] = cri.call
+    socket: Path,
+    call: Callable[..., bytes] = cri.call,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[Callable[[Mapping[str, Any]], None]]:
     """Yield a function that removes the sandboxes of a deleted pod, one pod after another.
 
@@ -39,18 +46,38 @@ def removal(
     """
     with ThreadPoolExecutor(1) as executor:
         calls = []
-        yield lambda pod: calls.append(executor.submit(_remove, socket, call, pod))
+        yield lambda pod: calls.append(executor.submit(_remove, socket, call, sleep, pod))
     for each in calls:
         each.result()
 
 
-def _remove(socket: Path, call: Callable[..., bytes], pod: Mapping[str, Any]) -> None:
+def _remove(
+    socket: Path,
+    call: Callable[..., bytes],
+    sleep: Callable[[float], None],
+    pod: Mapping[str, Any],
+) -> None:
     try:
         ended = call(socket, cri.METHOD, NOT_READY)
         for sandbox, uid in zip(cri.sandbox_ids(ended), cri.pod_uids(ended), strict=True):
             if uid == pod["metadata"]["uid"]:
                 request = b"\x0a" + bytes([len(sandbox)]) + sandbox.encode()  # {pod_sandbox_id = 1}
-                for method in ("StopPodSandbox", "RemovePodSandbox"):
-                    call(socket, f"{SERVICE}/{method}", request, DEL_SECONDS)
+                call(socket, f"{SERVICE}/StopPodSandbox", request, DEL_SECONDS)
+                _remove_sandbox(socket, call, sleep, request)
     except cri.CRIError as error:
         raise ClusterError(f"an ended sandbox cannot be removed: {error}") from None
+
+
+def _remove_sandbox(
+    socket: Path, call: Callable[..., bytes], sleep: Callable[[float], None], request: bytes
+) -> None:
+    """Raise CRIError if the runtime still refuses *request* at the last attempt."""
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            call(socket, f"{SERVICE}/RemovePodSandbox", request, DEL_SECONDS)
+        except cri.CRIError:
+            if attempt == ATTEMPTS:
+                raise
+            sleep(PAUSE)
+        else:
+            return

@@ -29,17 +29,22 @@ def item(sandbox: str, uid: str) -> bytes:
 
 
 class FakeRuntime:
-    """Has two ended sandboxes; records what is asked of them."""
+    """Has two ended sandboxes; records what is asked of them.
 
-    def __init__(self, refused: str = "") -> None:
+    It refuses the method *refused* so many *times*.
+    """
+
+    def __init__(self, refused: str = "", times: int = 1000) -> None:
         self.calls: list[tuple[str, bytes]] = []
         self._refused = refused
+        self._refusals = times
 
     def __call__(self, socket: Path, method: str, request: bytes, seconds: float = 10) -> bytes:
         """Answer one call."""
         assert (socket, seconds > 0) == (SOCKET, True)
         name = method.rpartition("/")[2]
-        if name == self._refused:
+        if name == self._refused and self._refusals:
+            self._refusals -= 1
             raise cri.CRIError("refused")
         if name == "ListPodSandbox":
             assert request == field(1, field(2, b"\x08\x01"))  # in the state NOTREADY
@@ -61,6 +66,16 @@ def test_the_sandbox_of_a_deleted_pod_is_stopped_once_more_and_removed() -> None
 @pytest.mark.parametrize("refused", ["ListPodSandbox", "RemovePodSandbox"])
 def test_a_request_that_fails_ends_the_benchmark(refused: str) -> None:
     """Otherwise its work would be missing in the figures."""
-    removal = ended_sandboxes.removal(SOCKET, FakeRuntime(refused))
+    removal = ended_sandboxes.removal(SOCKET, FakeRuntime(refused), lambda _: None)
     with pytest.raises(ClusterError, match="cannot be removed: refused"), removal as remove:
         remove({"metadata": {"uid": "uid-1"}})
+
+
+def test_a_sandbox_whose_container_the_kubelet_is_removing_is_removed_later() -> None:
+    """The runtime refuses meanwhile; the sandbox is stopped only once."""
+    runtime = FakeRuntime("RemovePodSandbox", times=2)
+    pauses: list[float] = []
+    with ended_sandboxes.removal(SOCKET, runtime, pauses.append) as remove:
+        remove({"metadata": {"uid": "uid-1"}})
+    assert [name for name, _ in runtime.calls] == ["StopPodSandbox", "RemovePodSandbox"]
+    assert pauses == [ended_sandboxes.PAUSE] * 2
