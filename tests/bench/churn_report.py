@@ -47,11 +47,12 @@ HEAD = """\
 def table(turns: Turns, workloads: Sequence[str], setups: Sequence[str], machine: str) -> str:
     """Return the figures as Markdown.
 
-    *workloads* and *setups* are in the order of the rows. The aims are those of the second setup
-    against the first, for the first workload.
+    *workloads* and *setups* are in the order of the rows; one without turns has no row. The aims
+    are those of the second setup against the first, for the first workload.
     """
+    measured = [name for name in workloads if any(workload == name for workload, _ in turns)]
     rows = []
-    for workload in workloads:
+    for workload in measured:
         names = [name for name in setups if (workload, name) in turns]
         base = turns[workload, names[0]]
         rows += [_row(workload, name, turns[workload, name], base) for name in names]
@@ -66,7 +67,7 @@ def table(turns: Turns, workloads: Sequence[str], setups: Sequence[str], machine
         "",
         *_aims(turns[workloads[0], setups[1]], base),
         "",
-        *(f"- {each}." for each in _counts(turns, workloads)),
+        *(f"- {each}." for each in _counts(turns, measured)),
         f"- {machine}.",
     ])  # fmt: skip
 

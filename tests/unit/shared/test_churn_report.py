@@ -20,7 +20,7 @@ def report(rates: list[float], ready: list[float]) -> list[list[str]]:
     base = [Turn(100 / 2**n, [2.0**n] * 2, NONE) for n in range(3)]
     genie = [Turn(rate, [each] * 2, GENIE) for rate, each in zip(rates, ready, strict=True)]
     turns = {(ONE, "no Genie"): base, (ONE, "Genie"): genie, (TWO, "Genie"): genie[:1]}
-    text = table(turns, [ONE, TWO], ["no Genie", "Genie"], "a machine")
+    text = table(turns, [ONE, TWO, "never measured"], ["no Genie", "Genie"], "a machine")
     return [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
 
 
@@ -44,7 +44,7 @@ def test_the_rounds_of_each_kind_of_pods_are_counted() -> None:
     """Pods on several networks have fewer rounds."""
     turns = {(ONE, "Genie"): [Turn(1, [1] * 9, NONE)] * 5, (TWO, "Genie"): [Turn(1, [1], NONE)]}
     turns[ONE, "no Genie"] = turns[ONE, "Genie"]
-    text = table(turns, [ONE, TWO], ["no Genie", "Genie"], "a machine")
+    text = table(turns, [ONE, TWO, "never measured"], ["no Genie", "Genie"], "a machine")
     assert "- one network: medians of 5 rounds of 9 pods each.\n" in text
     assert "- two networks: medians of 1 rounds of 1 pods each.\n" in text
 
