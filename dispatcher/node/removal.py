@@ -80,28 +80,6 @@ def blocking_records(
     ]
 
 
-def handed_over_records(
-    records: Iterable[CachedRecord], successor: str, ended_containers: Collection[str]
-) -> list[Record]:
-    """Return the records that the runtime will release without Genie."""
-    return [
-        each.record
-        for each in records
-        if each.record is not None and fate(each, successor, ended_containers) is Fate.HANDED_OVER
-    ]
-
-
-def orphaned_records(
-    records: Iterable[CachedRecord], successor: str, ended_containers: Collection[str]
-) -> list[Record]:
-    """Return the readable records for which no runtime will send a DEL."""
-    return [
-        each.record
-        for each in records
-        if each.record is not None and fate(each, successor, ended_containers) is Fate.ORPHANED
-    ]
-
-
 def blocking_problem(
     blocking: list[CachedRecord],
     successor: str,

@@ -44,13 +44,13 @@ def hand_over(
     *successor* is the configuration that the runtime loads; *ended_containers* no longer exist.
     Call this only when plugin and conflist are removed: nothing releases orphaned records then.
     """
-    for record in removal.handed_over_records(records, successor, ended_containers):
-        _replace_record(record, results_dir, state_dir)
-
-    for record in removal.orphaned_records(records, successor, ended_containers):
-        container_id = record.container_id
-        if give_up.keep_as_left(state_dir, container_id):
-            log.warning("record kept as .json.left: the plugin is missing", container=container_id)
+    for cached in records:
+        fate = removal.fate(cached, successor, ended_containers)
+        if fate is removal.Fate.HANDED_OVER and cached.record is not None:
+            _replace_record(cached.record, results_dir, state_dir)
+        elif fate is removal.Fate.ORPHANED and give_up.keep_as_left(state_dir, cached.container_id):
+            container = cached.container_id
+            log.warning("record kept as .json.left: the plugin is missing", container=container)
 
 
 def _replace_record(record: Record, results_dir: Path, state_dir: Path) -> None:

@@ -12,8 +12,6 @@ from dispatcher.node.removal import (
     blocking_problem,
     blocking_records,
     fate,
-    handed_over_records,
-    orphaned_records,
     purge,
 )
 from dispatcher.reaper.give_up import keep_as_left
@@ -79,10 +77,6 @@ def test_the_fate_of_a_record_depends_on_the_successor_and_the_container(
     assert fate(cached(record), successor, ended_containers) is expected
     is_blocking = bool(blocking_records([cached(record)], successor, ended_containers))
     assert is_blocking == (expected is not Fate.HANDED_OVER)
-    handed_over = handed_over_records([cached(record)], successor, ended_containers)
-    assert handed_over == [record] * (expected is Fate.HANDED_OVER)
-    orphaned = orphaned_records([cached(record)], successor, ended_containers)
-    assert orphaned == [record] * (expected is Fate.ORPHANED)
 
 
 def of_pod(name: str) -> Record:
