@@ -39,13 +39,9 @@ def test_multus_is_not_replaced_unless_a_setting_allows_it(
 
 
 def test_an_installed_genie_stays_where_multus_comes_later(
-    host: Host, make_reconciler: Callable[..., NodeReconciler]
+    host: Host, reconciler: NodeReconciler
 ) -> None:
     """The runtime still calls Genie, and pods have its networks. Removed, it does not come back."""
-    host.network("canal")
-    host.executable("bridge")
-    reconciler = make_reconciler()
-    reconciler.reconcile()
     host.executable("multus")
     multus = host.network("m", ["multus"], file="00-multus.conflist")
     assert reconciler.reconcile().problem == ""

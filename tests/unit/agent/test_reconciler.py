@@ -134,13 +134,9 @@ def test_a_default_that_is_ignored_is_reported_as_that(
 
 
 def test_restored_files_are_emitted_on_the_node(
-    host: Host, make_reconciler: Callable[..., NodeReconciler], events: RecordedEvents
+    host: Host, reconciler: NodeReconciler, events: RecordedEvents
 ) -> None:
     """One Event for each thing."""
-    host.network("canal")
-    host.executable("bridge")
-    reconciler = make_reconciler()
-    reconciler.reconcile()
     (host.bin / "genie").unlink()
     (host.conf / "00-genie.conflist").unlink()
     reconciler.reconcile()
@@ -200,13 +196,9 @@ def test_labels_follow_at_once_when_the_runtime_uses_another_file(
 
 
 def test_a_network_that_the_runtime_uses_but_cannot_attach_is_false_at_once_too(
-    host: Host, make_reconciler: Callable[..., NodeReconciler]
+    host: Host, reconciler: NodeReconciler
 ) -> None:
     """Its executable is missing, so no pod gets it."""
-    host.network("canal")
-    host.executable("bridge")
-    reconciler = make_reconciler()
-    reconciler.reconcile()
     host.network("weave", ["weave-net"], file="00-aaa.conflist")
     assert reconciler.reconcile().grace == LabelGrace(frozenset(), frozenset())
 
@@ -265,37 +257,25 @@ def test_labels_wait_as_usual_when_our_conflist_is_loaded_and_the_plugin_cannot_
 
 
 def test_labels_follow_at_once_when_the_launcher_is_another_programs(
-    host: Host, make_reconciler: Callable[..., NodeReconciler]
+    host: Host, reconciler: NodeReconciler
 ) -> None:
     """It may attach each pod to a network of its choice."""
-    host.network("canal")
-    host.executable("bridge")
-    reconciler = make_reconciler()
-    reconciler.reconcile()
     host.executable("genie")
     assert reconciler.reconcile().grace == LabelGrace(frozenset(), frozenset())
 
 
 def test_nothing_can_be_attached_by_a_launcher_that_is_not_ours(
-    host: Host, make_reconciler: Callable[..., NodeReconciler]
+    host: Host, reconciler: NodeReconciler
 ) -> None:
     """It was replaced while the agent looked away: by the original CNI-Genie's installer, say."""
-    host.network("canal")
-    host.executable("bridge")
-    reconciler = make_reconciler()
-    reconciler.reconcile()
     host.executable("genie")
     assert "not written by Genie" in reconciler.reconcile().networks["canal"]
 
 
 def test_nothing_can_be_attached_by_a_version_that_cannot_be_put_back(
-    host: Host, make_reconciler: Callable[..., NodeReconciler], monkeypatch: pytest.MonkeyPatch
+    host: Host, reconciler: NodeReconciler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A launcher without its folder starts nothing. The full disk is injected."""
-    host.network("canal")
-    host.executable("bridge")
-    reconciler = make_reconciler()
-    reconciler.reconcile()
     shutil.rmtree(host.bin / ".genie")
     full_disk(monkeypatch)
     assert "No space left" in reconciler.reconcile().networks["canal"]
@@ -424,13 +404,9 @@ def test_what_keeps_the_agent_from_its_work_is_left_for_the_doctor(
 
 
 def test_a_conflist_that_is_fought_over_is_named_to_the_doctor(
-    host: Host, make_reconciler: Callable[..., NodeReconciler], events: RecordedEvents, clock: Clock
+    host: Host, reconciler: NodeReconciler, events: RecordedEvents, clock: Clock
 ) -> None:
     """With who it is and the cure, in the Event, the state (a metric shows that) and the note."""
-    host.network("canal")
-    host.executable("bridge")
-    reconciler = make_reconciler()
-    reconciler.reconcile()
     ours = host.conf / "00-genie.conflist"
     ours.rename(f"{ours}.cilium_bak")
     assert reconciler.reconcile().problem == ""

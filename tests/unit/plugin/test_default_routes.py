@@ -19,6 +19,7 @@ from tests.unit.plugin.rig import Rig, error_of, failure
 from tests.unit.plugin.rtnetlink import link, route
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 REFUSED = PermissionError(1, "Operation not permitted")
@@ -109,18 +110,29 @@ def test_a_network_without_a_kernel_interface(rig: Rig, monkeypatch: pytest.Monk
     assert (rig.pod.ways_out, rig.pod.ignored) == (["eth0"], [])
 
 
+def after_each_add(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, action: Callable[[str], object]
+) -> None:
+    """Let the ADD of every delegate end with *action*, which gets the interface."""
+    attach = rig.pod.attach
+
+    def attach_and_act(interface: str, **how: bool) -> None:
+        attach(interface, **how)
+        action(interface)
+
+    monkeypatch.setattr(rig.pod, "attach", attach_and_act)
+
+
 def test_an_advertised_route_of_the_primary_stays_in_place(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is neither held nor removed; one of a secondary is removed."""
-    attach = rig.pod.attach
 
-    def learn(interface: str, **how: bool) -> None:
-        attach(interface, **how)
+    def learn(interface: str) -> None:
         advertised = route(link(rig.pod.interfaces[interface]), family=10, protocol=9)
         rig.pod.routes.append(advertised)
 
-    monkeypatch.setattr(rig.pod, "attach", learn)
+    after_each_add(rig, monkeypatch, learn)
     rig.run("ADD", "weave,canal@net1")
     assert rig.pod.ways_out == ["eth0", "eth0"]
 
@@ -165,14 +177,12 @@ def test_a_plugin_that_removes_another_interface_fails_the_add(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The error names both networks; everything is rolled back."""
-    attach = rig.pod.attach
 
-    def meddle(interface: str, **how: bool) -> None:
-        attach(interface, **how)
+    def meddle(interface: str) -> None:
         if interface == "net1":
             rig.pod.detach("eth0")
 
-    monkeypatch.setattr(rig.pod, "attach", meddle)
+    after_each_add(rig, monkeypatch, meddle)
     sentence = (
         'network "canal" cannot be combined with network "weave" in one pod: its ADD on interface '
         "net1 removed interface eth0"
@@ -307,14 +317,12 @@ def test_a_default_route_that_a_secondary_adds_through_the_primary_is_removed(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only the primary's own routes count, and those that its routers advertise."""
-    attach = rig.pod.attach
 
-    def meddle(interface: str, **how: bool) -> None:
-        attach(interface, **how)
+    def meddle(interface: str) -> None:
         if interface == "net1":
             rig.pod.routes.append(route(link(rig.pod.interfaces["eth0"]), protocol=4))
 
-    monkeypatch.setattr(rig.pod, "attach", meddle)
+    after_each_add(rig, monkeypatch, meddle)
     rig.run("ADD", "weave,canal@net1")
     assert rig.pod.routes == [route(link(rig.pod.interfaces["eth0"]))]
 
