@@ -14,6 +14,7 @@ pods start and stop while the agent is down.
     network_health     says which networks do not work, from STATUS and failed ADDs (pure)
     moves              detects when a network moves to another configuration file
     node_state         what a reconciliation reports of the node (pure)
+    state_file         keeps what the next agent has to know
     problem_file       leaves problems of node and networks for ``genie doctor``
     label_policy       which labels this node should have (pure)
     node_labels        writes the labels and the annotation of our own Node

@@ -48,6 +48,10 @@ RECORDS_PERIODS = 8
 """Records are read when their folder changes, and once in so many periods of the reconciler.
 Reading takes time for each record, and repairs nothing on the node."""
 
+RECORDS_INTERVAL = 0.15
+"""Seconds between two readings. The plugin is called four times for each pod, and for several pods
+at a time."""
+
 MAX_UNSEEN_CALLS = 10_000
 """Calls of the plugin that wait for the reconciler; a node makes a few a second."""
 
@@ -93,7 +97,11 @@ class Agent:
         self._reconcile_loop = Loop("reconcile", self._reconcile, period, settle=0.2)
         self._publish_loop = Loop("publish", self._publish, period)
         self._records_loop = Loop(
-            "records", self._read, period * RECORDS_PERIODS, settle=SETTLE_SECONDS
+            "records",
+            self._read,
+            period * RECORDS_PERIODS,
+            settle=SETTLE_SECONDS,
+            min_interval=RECORDS_INTERVAL,
         )
         self.loops: tuple[Loop, ...] = (
             self._reconcile_loop,
@@ -237,10 +245,12 @@ class Agent:
         records = self._records.read()
         self.metrics.records.show(records.values())
         for cached in records.values():
-            self._emit_record_problems(cached)
+            if cached.state in {"unreadable", "parked"}:
+                self._emit_record_problems(cached)
 
         self._report_reaper_problem(reaper_problem.read(self._settings.state_dir))
-        self._status.publish(records)
+        if self._status.publish(records):
+            self._records_loop.wake.set()
 
     def _emit_add(self, entry: JournalEntry) -> None:
         """Emit on the pod why it has no network, or, if the settings say so, how long it took.
@@ -271,7 +281,7 @@ class Agent:
             self.events.emit(node, "RecordUnreadable", message)
             return
 
-        namespace, name, _ = cached.record.pod
+        namespace, name, _ = cached.pod
         owner = f"pod {namespace}/{name} ({container})" if name else container
         for attachment in cached.record.attachments:
             if attachment.phase == PARKED:

@@ -1,8 +1,9 @@
 """Reads the plugin's journal: each ADD and DEL with its result, for metrics and Events.
 
 The plugin appends one JSON object on one line after each call (:mod:`dispatcher.state.journal` has
-the format), and stops at 4 MiB if the journal is not read. :class:`JournalReader` renames the file,
-reads it to its end at the next call, and then removes it: a plugin that had it open loses no line.
+the format), and stops at 4 MiB if the journal is not read. :class:`JournalReader` removes the file
+and reads it. It keeps it open until the next call, which reads what a plugin has added that had
+opened it before.
 
 :class:`RetryTracker` finds calls that repeat a failed one.
 
@@ -12,15 +13,15 @@ is skipped.
 
 from __future__ import annotations
 
-import contextlib
 import json
+import os
 from collections import OrderedDict
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
 from dispatcher.state.journal import NAME
-from dispatcher.state.store import IrregularFileError, read_file
+from dispatcher.state.store import IrregularFileError, open_file, read_rest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,26 +75,41 @@ class JournalReader:
 
     def __init__(self, state_dir: Path) -> None:
         self._path = state_dir / NAME
-        self._taken = self._path.with_suffix(".taken")
+        self._removed: int | None = None
+        """The descriptor of the journal that was removed last."""
 
     def take(self) -> list[JournalEntry]:
-        """Return the calls since the call before last of this method. Raises OSError."""
-        entries: list[JournalEntry] = []
-        with contextlib.suppress(FileNotFoundError):
-            entries = list(parse(self._read()))
-            self._taken.unlink()
-        with contextlib.suppress(FileNotFoundError):
-            self._path.rename(self._taken)
-        return entries
-
-    def _read(self) -> bytes:
+        """Return the calls since the last call of this method. Raises OSError."""
+        late = self._read_late()
         try:
-            return read_file(str(self._taken))
+            file = open_file(str(self._path))
+        except FileNotFoundError:
+            return late
         except IrregularFileError as error:
             log.warning(
-                "journal removed: not a regular file", path=str(self._taken), error=error.strerror
+                "journal removed: not a regular file", path=str(self._path), error=error.strerror
             )
-            return b""
+            self._path.unlink()
+            return late
+
+        try:
+            self._path.unlink()
+            entries = [*late, *parse(read_rest(file))]
+        except OSError:
+            os.close(file)
+            raise
+        self._removed = file
+        return entries
+
+    def _read_late(self) -> list[JournalEntry]:
+        """Return what was added to the removed journal since it was read."""
+        if self._removed is None:
+            return []
+        file, self._removed = self._removed, None
+        try:
+            return list(parse(read_rest(file)))
+        finally:
+            os.close(file)
 
 
 def parse(data: bytes) -> Iterator[JournalEntry]:

@@ -23,6 +23,7 @@ from prometheus_client import (
 from dispatcher.agent.journal_reader import RetryTracker
 from dispatcher.kube import build_info
 from dispatcher.node.accepted_settings import generation
+from dispatcher.node.record_cache import STATES
 from dispatcher.state.record import PARKED
 
 if TYPE_CHECKING:
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
 
 SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 90.0)
 """An ADD takes tens of milliseconds, and its deadline is 90 s."""
-
-STATES = ("attached", "incomplete", "failed", "parked", "unreadable")
-"""The states of a record; one that has several of these counts as the last of them."""
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # one more series each, which nobody needs
 
@@ -115,14 +113,17 @@ class RecordMetrics:
         states: Tally[str] = Tally()
         parked: Tally[str] = Tally()
         for cached in records:
-            states[record_state(cached)] += 1
-            for attachment in cached.record.attachments if cached.record else ():
-                parked[_network(attachment.network)] += attachment.phase == PARKED
+            states[cached.state] += 1
+            if cached.state == "parked" and cached.record:
+                attachments = cached.record.attachments
+                parked.update(
+                    _network(each.network) for each in attachments if each.phase == PARKED
+                )
 
         for state in STATES:
             self._records.labels(state).set(states[state])
         self._parked.clear()
-        for network, count in (+parked).items():
+        for network, count in parked.items():
             self._parked.labels(network).set(count)
 
 
@@ -229,15 +230,3 @@ class SettingsMetrics:
             self._in_force.labels(*labels).set(1)
         if refused:
             self._refused.labels(refused).set(1)
-
-
-def record_state(cached: CachedRecord) -> str:
-    """Return the state of one record."""
-    if cached.record is None:
-        return "unreadable"
-    attachments = cached.record.attachments
-    if any(attachment.phase == PARKED for attachment in attachments):
-        return "parked"
-    if any(attachment.failure for attachment in attachments):
-        return "failed"
-    return "attached" if cached.record.is_complete else "incomplete"

@@ -11,11 +11,10 @@ Rules: a file that is rewritten is no move, whatever it contains. A renamed file
 
 from __future__ import annotations
 
-import json
+import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
-from dispatcher.node import atomic_file
-from dispatcher.state.store import read_file
+from dispatcher.agent.state_file import StateFile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,9 +49,8 @@ class Moves:
     """Keeps the file of each name in *state_dir*."""
 
     def __init__(self, state_dir: Path) -> None:
-        self._state_file = state_dir / STATE_FILE
-        self._on_disk = _load(self._state_file)
-        self._places = dict(self._on_disk)
+        self._state_file = StateFile(state_dir / STATE_FILE, str)
+        self._places = dict(self._state_file.content)
         self._absent_since: dict[str, float] = {}
 
     def record_places(self, places: Mapping[str, str], now: float) -> list[Move]:
@@ -74,25 +72,7 @@ class Moves:
                 del self._places[name]
 
         self._places |= places
-        self._save()
+        # The next call tries again; doctor itself reports a folder that cannot be written.
+        with contextlib.suppress(OSError):
+            self._state_file.save(self._places)
         return [Move(tuple(names), old, new) for (old, new), names in moves.items()]
-
-    def _save(self) -> None:
-        if self._places == self._on_disk:
-            return
-        try:
-            atomic_file.replace(self._state_file, json.dumps(self._places).encode(), 0o600)
-        except OSError:
-            return  # the next call tries again; doctor itself reports such a folder
-        self._on_disk = dict(self._places)
-
-
-def _load(state_file: Path) -> dict[str, str]:
-    """Return what an earlier agent wrote; {} if the file cannot be read."""
-    try:
-        content = json.loads(read_file(str(state_file)))
-    except (OSError, ValueError):
-        return {}
-    if not isinstance(content, dict):
-        return {}
-    return {name: path for name, path in content.items() if isinstance(path, str)}

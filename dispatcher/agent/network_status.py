@@ -21,12 +21,11 @@ from urllib.parse import quote
 import structlog
 
 from dispatcher import keys
+from dispatcher.agent.state_file import StateFile
 from dispatcher.cni_result import default_gateways
 from dispatcher.kube.client import MERGE_PATCH, KubeClient
 from dispatcher.kube.errors import LOST_RACE, KubeError
 from dispatcher.nad.configuration import DELEGATING
-from dispatcher.node import atomic_file
-from dispatcher.state.store import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -121,47 +120,51 @@ class NetworkStatusWriter:
         self, kube: KubeClient, state_dir: Path, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._kube = kube
-        self._state_file = state_dir / STATE_FILE
+        self._state_file = StateFile(state_dir / STATE_FILE, int)
         self._clock = clock
-        self._on_disk = _load(self._state_file)
-        self._written = dict(self._on_disk)
+        self._written = dict(self._state_file.content)
         self._retry_at: dict[str, float] = {}
 
-    def publish(self, records: Mapping[str, CachedRecord]) -> None:
+    def publish(self, records: Mapping[str, CachedRecord]) -> bool:
         """Write the status of new *records* for at most :data:`PASS_SECONDS`.
 
-        The rest follows in the next call. That comes at once, because the state file is in the
-        folder whose changes wake the caller. Raises OSError, and KubeError if the API server does
-        not answer.
+        Return whether some are left for the next call, which should come at once. Raises OSError,
+        and KubeError if the API server does not answer.
         """
         self._written = {key: value for key, value in self._written.items() if key in records}
         self._retry_at = {key: value for key, value in self._retry_at.items() if key in records}
+        due = self._due(records)
         deadline = self._clock() + PASS_SECONDS
         try:
-            for record in self._due(records):
-                self._write(record)
-                if self._clock() > deadline:
-                    break
+            while due and self._clock() <= deadline:
+                self._write(due.pop(0))
         finally:
             self._save()
+        return bool(due)
 
     def _due(self, records: Mapping[str, CachedRecord]) -> list[Record]:
         """Return the records whose status has to be written now, one for each pod."""
+        # Most calls find nothing new, and should cost little with hundreds of records.
+        if not any(self._is_new(cached.record) for cached in records.values() if cached.record):
+            return []
+
         last: dict[tuple[str, str, str], Record] = {}
         # Of the sandboxes of one pod, the last one counts.
         for cached in sorted(records.values(), key=attrgetter("written_at")):
             record = cached.record
             # A record that shrinks is being released.
             has_shrunk = record and len(record.attachments) < self._written_count(record)
-            if record and not has_shrunk and all(record.pod) and _has_status(record):
-                last[record.pod] = record
+            if record and not has_shrunk and all(cached.pod) and _has_status(record):
+                last[cached.pod] = record
         now = self._clock()
         return [
             record
             for record in last.values()
-            if len(record.attachments) > self._written_count(record)
-            and now >= self._retry_at.get(record.container_id, now)
+            if self._is_new(record) and now >= self._retry_at.get(record.container_id, now)
         ]
+
+    def _is_new(self, record: Record) -> bool:
+        return len(record.attachments) > self._written_count(record)
 
     def _written_count(self, record: Record) -> int:
         return self._written.get(record.container_id, 0)
@@ -184,21 +187,8 @@ class NetworkStatusWriter:
         self._written[record.container_id] = len(record.attachments)
 
     def _save(self) -> None:
-        if self._written == self._on_disk:
-            return
-        if self._written:
-            atomic_file.replace(self._state_file, json.dumps(self._written).encode(), 0o600)
-        else:
-            self._state_file.unlink(missing_ok=True)
-        self._on_disk = dict(self._written)
-
-
-def _load(state_file: Path) -> dict[str, int]:
-    """Return what an earlier agent wrote; {} if the file cannot be read."""
-    try:
-        content = json.loads(read_file(str(state_file)))
-    except (OSError, ValueError):
-        return {}
-    if not isinstance(content, dict):
-        return {}
-    return {key: count for key, count in content.items() if isinstance(count, int)}
+        # A write costs more than everything else in a call. A container that is gone can wait for
+        # the next one that is written: its id does not come again.
+        has_new = not self._written.items() <= self._state_file.content.items()
+        if has_new or not self._written:
+            self._state_file.save(self._written)

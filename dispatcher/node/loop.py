@@ -25,6 +25,7 @@ log = structlog.get_logger("loop")
 class Loop:
     """Call *step* every *seconds*, and *settle* seconds after :attr:`wake` is set.
 
+    A step for which the loop is woken begins at least *min_interval* seconds after the one before.
     A step that fails is logged and repeated, with a backoff of up to half a minute. A loop that
     does not :meth:`beat` for *stuck_after* seconds counts as stuck. Each loop has a thread of its
     own, so a loop that waits for the API server does not delay one that works on files.
@@ -35,7 +36,9 @@ class Loop:
         name: str,
         step: Callable[[], None],
         seconds: float,
+        *,
         settle: float = 0.0,
+        min_interval: float = 0.0,
         stuck_after: float = STUCK_AFTER,
     ) -> None:
         self.name = name
@@ -43,6 +46,7 @@ class Loop:
         self._step = step
         self._seconds = seconds
         self._settle = settle
+        self._min_interval = min_interval
         self._stuck_after = stuck_after
         self._stopping = threading.Event()
         self._beat_at = time.monotonic()
@@ -84,7 +88,8 @@ class Loop:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
+            next_start = time.monotonic() + self._min_interval
             delay = self.run_once()
-            if self.wake.wait(delay) and self._settle:
-                self._stopping.wait(self._settle)
+            if self.wake.wait(delay):
+                self._stopping.wait(max(self._settle, next_start - time.monotonic()))
             self.wake.clear()

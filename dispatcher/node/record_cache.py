@@ -6,19 +6,27 @@ decode records with the plugin's own reader, and neither changes one here.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from dispatcher.state import store
-from dispatcher.state.record import CorruptRecordError, NewerRecordError, Record
+from dispatcher.state.record import PARKED, CorruptRecordError, NewerRecordError, Record
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+STATES = ("attached", "incomplete", "failed", "parked", "unreadable")
+"""The states of a record; one that has several of these counts as the last of them."""
 
-class CachedRecord(NamedTuple):
+
+@dataclass(frozen=True)
+class CachedRecord:
     """One record file: its ``record``, or the ``fault`` for which it cannot be read.
 
-    ``written_at`` is the file's modification time, in seconds of the epoch.
+    ``written_at`` is the file's modification time, in seconds of the epoch. What follows from the
+    record is computed once, because all records are looked through several times for each pod.
     """
 
     container_id: str
@@ -26,21 +34,37 @@ class CachedRecord(NamedTuple):
     record: Record | None
     fault: str
 
+    @cached_property
+    def pod(self) -> tuple[str, str, str]:
+        """Namespace, name and UID of the pod, each "" if unknown."""
+        return self.record.pod if self.record else ("", "", "")
+
+    @cached_property
+    def state(self) -> str:
+        """Which of :data:`STATES` the record has."""
+        if self.record is None:
+            return "unreadable"
+        if any(attachment.phase == PARKED for attachment in self.record.attachments):
+            return "parked"
+        if any(attachment.failure for attachment in self.record.attachments):
+            return "failed"
+        return "attached" if self.record.is_complete else "incomplete"
+
 
 class RecordCache:
     """The records below *state_dir*."""
 
     def __init__(self, state_dir: Path) -> None:
-        self._state_dir = state_dir
+        self._state_dir = str(state_dir)
         self._known: dict[str, tuple[tuple[int, int], CachedRecord]] = {}
 
     def read(self) -> dict[str, CachedRecord]:
         """Return every record by container id. Raises OSError if the directory is unreadable."""
         known: dict[str, tuple[tuple[int, int], CachedRecord]] = {}
 
-        for container_id in store.container_ids(str(self._state_dir)):
+        for container_id in store.container_ids(self._state_dir):
             try:
-                stat = (self._state_dir / f"{container_id}.json").lstat()
+                stat = os.lstat(store.path_of(self._state_dir, container_id))
             except FileNotFoundError:
                 continue  # removed since the directory was listed
 
@@ -57,7 +81,7 @@ class RecordCache:
     def _load(self, container_id: str, written_at: float) -> CachedRecord | None:
         """Return the record, or None if it was removed meanwhile."""
         try:
-            record = store.read(str(self._state_dir), container_id)
+            record = store.read(self._state_dir, container_id)
         except (CorruptRecordError, NewerRecordError, OSError) as error:
             fault = getattr(error, "strerror", None) or str(error)
             return CachedRecord(container_id, written_at, None, fault)

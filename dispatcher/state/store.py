@@ -160,7 +160,28 @@ def _read(path: str, container_id: str) -> Record | None:
 
 
 def read_file(path: str) -> bytes:
-    """Return the content of the regular file *path*.
+    """Return the content of the regular file *path*. Raises what :func:`open_file` raises."""
+    file = open_file(path)
+    try:
+        return read_rest(file)
+    except OSError as error:
+        error.filename = path  # an error on a descriptor does not name the file
+        raise
+    finally:
+        posix.close(file)
+
+
+def read_rest(file: int) -> bytes:
+    """Return what the descriptor *file* has from its position to its end. Raises OSError."""
+    size = posix.fstat(file).st_size
+    data = b""
+    while chunk := posix.read(file, size + 1):
+        data += chunk
+    return data
+
+
+def open_file(path: str) -> int:
+    """Open the regular file *path*, and return the descriptor.
 
     Raises OSError, also for a directory, and :class:`IrregularFileError` for a pipe, which would
     block forever, a link, which leads to a file that is not ours, a device or a socket.
@@ -173,20 +194,11 @@ def read_file(path: str) -> bytes:
             raise IrregularFileError(error.errno, sentence, path) from None
         raise
 
-    try:
-        status = posix.fstat(file)
-        # A directory passes: the read below fails with IsADirectoryError, which names the problem.
-        if status.st_mode & _TYPE_MASK not in {_REGULAR, _FOLDER}:
-            raise IrregularFileError(_NO_FILE[0], sentence, path)
-        data = b""
-        while chunk := posix.read(file, status.st_size + 1):
-            data += chunk
-        return data
-    except OSError as error:
-        error.filename = path  # an error on a descriptor does not name the file
-        raise
-    finally:
+    # A directory passes: reading it fails with IsADirectoryError, which names the problem.
+    if posix.fstat(file).st_mode & _TYPE_MASK not in {_REGULAR, _FOLDER}:
         posix.close(file)
+        raise IrregularFileError(_NO_FILE[0], sentence, path)
+    return file
 
 
 def stage(state_dir: str, record: Record) -> Callable[[], None]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dispatcher.agent import moves, network_status
 from dispatcher.agent.journal_reader import JournalReader
+from dispatcher.agent.state_file import StateFile
 from dispatcher.node import ended_list, reaper_problem, removal
 from dispatcher.node.record_cache import RecordCache
 from dispatcher.reaper import cache_entries, host_state
@@ -32,25 +32,19 @@ def test_a_record_that_is_no_file_is_a_fault(tmp_path: Path, put: Put) -> None:
 
 
 @irregular
-@pytest.mark.parametrize("name", ["journal", "journal.taken"])
-def test_a_journal_that_is_no_file_is_read_as_empty_and_removed(
-    tmp_path: Path, put: Put, name: str
-) -> None:
+def test_a_journal_that_is_no_file_is_read_as_empty_and_removed(tmp_path: Path, put: Put) -> None:
     """The plugin then writes another."""
-    put(tmp_path / name)
+    put(tmp_path / "journal")
     journal = JournalReader(tmp_path)
     with ends():
-        assert [journal.take() for _ in range(3)] == [[], [], []]
+        assert [journal.take() for _ in range(2)] == [[], []]
     assert list(tmp_path.iterdir()) == []
 
 
 READERS: dict[str, Callable[[Path], object]] = {
     ".reaper-problem": reaper_problem.read,
     ended_list.FILE_NAME: ended_list.read,
-    moves.STATE_FILE: lambda folder: moves._load(folder / moves.STATE_FILE),
-    network_status.STATE_FILE: lambda folder: network_status._load(
-        folder / network_status.STATE_FILE
-    ),
+    ".agent-status": lambda folder: StateFile(folder / ".agent-status", int).content,
     "c1.lock": lambda folder: host_state.kill_overdue_holder(folder / "c1.lock"),
     "cbr0-c1-eth0": cache_entries.remove_genie_entries,
 }

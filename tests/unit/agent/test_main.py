@@ -7,6 +7,7 @@ import pytest
 
 from dispatcher.agent.__main__ import main
 from dispatcher.agent.agent import Agent
+from dispatcher.agent.network_status import NetworkStatusWriter
 from dispatcher.cni_errors import CNIError
 from dispatcher.kube.client import Kube
 from dispatcher.node import reaper_problem, status_answers
@@ -222,7 +223,6 @@ def test_a_network_whose_adds_fail_loses_its_label(host: Host) -> None:
     for pod in ("u1", "u2", "u3"):
         write_journal(host.state, CNIError(999, "no daemon"), pod=pod, now=time.time())
     stepped.read()
-    stepped.read()
     stepped.reconcile()
     assert node_labels(api) == {CANAL: "true", WEAVE: "false"}
     assert "failed for 3 pods" in (host.state / store.NETWORK_PROBLEMS).read_text()
@@ -294,6 +294,19 @@ def test_the_problem_of_the_reaper_is_emitted_for_it(host: Host) -> None:
         eventually(lambda: "genie_agent_reaper_problem{" not in fetch(port, "/metrics")[1])
     finally:
         agent.stop()
+
+
+def test_a_pass_that_leaves_pods_without_their_status_is_followed_by_another(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once: a pass ends after a while, because its thread has other work."""
+    stepped = SteppedAgent(host, node_api())
+    records_loop = stepped.agent.loops[2]
+    stepped.read()
+    assert not records_loop.wake.is_set()
+    monkeypatch.setattr(NetworkStatusWriter, "publish", lambda *_: True)
+    stepped.read()
+    assert records_loop.wake.is_set()
 
 
 def test_leaving_removes_the_labels(host: Host) -> None:

@@ -8,7 +8,8 @@ import re
 import pytest
 import yaml
 
-from dispatcher.agent.metrics import STATES, AgentMetrics
+from dispatcher.agent.metrics import AgentMetrics
+from dispatcher.node.record_cache import STATES
 from tests.unit.manifests import FILES
 
 SUFFIXES = ("", "_total", "_bucket", "_count", "_sum")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -23,6 +25,22 @@ def test_a_loop_that_fails_backs_off_and_recovers() -> None:
 
     loop = Loop("test", step, 2.0)
     assert [loop.run_once() for _ in range(9)] == [2, 4, 8, 16, 30, 30, 30, 30, 2]
+
+
+def test_a_loop_that_is_woken_all_the_time_keeps_its_interval() -> None:
+    """Its first step after a quiet time begins at once."""
+    starts: list[float] = []
+    loop = Loop("test", lambda: starts.append(time.monotonic()), 60, min_interval=0.2)
+    loop.start()
+    time.sleep(0.3)
+    woken_at = time.monotonic()
+    while time.monotonic() - woken_at < 0.5:
+        loop.wake.set()
+        time.sleep(0.01)
+    loop.stop()
+    assert starts[1] - woken_at < 0.2
+    assert all(later - earlier > 0.19 for earlier, later in itertools.pairwise(starts))
+    assert len(starts) >= 3
 
 
 def test_a_loop_without_progress_is_not_alive(

@@ -45,6 +45,8 @@ def test_a_record_that_cannot_be_read_has_a_fault(tmp_path: Path) -> None:
     cached = RecordCache(tmp_path).read()["torn"]
     assert cached.record is None
     assert cached.fault
+    assert cached.state == "unreadable"
+    assert cached.pod == ("", "", "")
     assert (tmp_path / "torn.json").exists()
 
 
