@@ -16,6 +16,7 @@ from dispatcher.agent import annotation_server, events, http_endpoints, inotify
 from dispatcher.agent.definition_copier import DefinitionCopier
 from dispatcher.agent.event_series import Subject
 from dispatcher.agent.events import Events
+from dispatcher.agent.inotify import Watch
 from dispatcher.agent.journal_reader import JournalEntry, JournalReader
 from dispatcher.agent.label_policy import LabelPlan
 from dispatcher.agent.metrics import AgentMetrics
@@ -30,13 +31,12 @@ from dispatcher.agent.settings_follower import SettingsFollower
 from dispatcher.node import atomic_file, reaper_problem, removal, status_answers
 from dispatcher.node.loop import Loop
 from dispatcher.node.record_cache import CachedRecord, RecordCache
-from dispatcher.state import store
+from dispatcher.state import journal, store
 from dispatcher.state.record import PARKED
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from http.server import ThreadingHTTPServer
-
-    from watchdog.observers.api import BaseObserver
 
     from dispatcher.agent.installer import PluginInstaller
     from dispatcher.agent.network_health import HealthProblem
@@ -45,19 +45,16 @@ if TYPE_CHECKING:
 
 
 RECORDS_PERIODS = 8
-"""Records are read when their folder changes, and once in so many periods of the reconciler.
+"""Records are read after each call of the plugin, and once in so many periods of the reconciler.
 Reading takes time for each record, and repairs nothing on the node."""
 
 RECORDS_INTERVAL = 0.15
 """Seconds between two readings. The plugin is called four times for each pod, and for several pods
-at a time."""
+at a time. Policy engines read network-status when the pod turns Running, about a second after its
+ADD."""
 
 MAX_UNSEEN_CALLS = 10_000
 """Calls of the plugin that wait for the reconciler; a node makes a few a second."""
-
-SETTLE_SECONDS = 0.05
-"""How long a record may go on to change before it is read. Policy engines read network-status when
-the pod turns Running, about a second after its ADD."""
 
 UNKNOWN = NodeState({}, "the first reconciliation is not complete")
 
@@ -97,11 +94,7 @@ class Agent:
         self._reconcile_loop = Loop("reconcile", self._reconcile, period, settle=0.2)
         self._publish_loop = Loop("publish", self._publish, period)
         self._records_loop = Loop(
-            "records",
-            self._read,
-            period * RECORDS_PERIODS,
-            settle=SETTLE_SECONDS,
-            min_interval=RECORDS_INTERVAL,
+            "records", self._read, period * RECORDS_PERIODS, min_interval=RECORDS_INTERVAL
         )
         self.loops: tuple[Loop, ...] = (
             self._reconcile_loop,
@@ -123,7 +116,7 @@ class Agent:
         if not self._settings.copies_definitions:
             self._definitions.refresh(is_leaving=False)  # removes the copies of an earlier mode
 
-        self._observer = self._watch_files()
+        self._watcher = inotify.start(self._watches())
         self._annotation_server = annotation_server.start(self._kube, self._settings.socket)
         threading.Thread(target=self.events.run, name="events", daemon=True).start()
         for loop in self.loops:
@@ -143,8 +136,8 @@ class Agent:
         for loop in self.loops:
             loop.stop()
         self._definitions.stop()
-        if self._observer is not None:
-            self._observer.stop()
+        if self._watcher is not None:
+            self._watcher.stop()
         for server in (self._annotation_server, self._http_server):
             server.shutdown()
             server.server_close()
@@ -158,16 +151,16 @@ class Agent:
         """Return why new pods are not attached as the settings say, or ""."""
         return self._state.problem
 
-    def _watch_files(self) -> BaseObserver | None:
-        # The folders above the configuration directories: these may be removed and made again.
-        parents = [directory.rpartition("/")[0] for directory in self._settings.conf_dirs]
-        recursive = dict.fromkeys(parents, self._reconcile_loop.wake)
-        recursive[str(self._settings.state_dir)] = self._records_loop.wake
-        bin_dir = self._settings.cni_bin_dir
-        shallow = {str(each): self._reconcile_loop.wake for each in (bin_dir, bin_dir.parent)}
-        if self._settings.settings_dir is not None:
-            shallow[str(self._settings.settings_dir)] = self._reconcile_loop.wake
-        return inotify.start(recursive, shallow)
+    def _watches(self) -> list[Watch]:
+        settings, wake = self._settings, self._reconcile_loop.wake
+        watches = [Watch(settings.state_dir, self._records_loop.wake, _is_for_records)]
+        if settings.settings_dir is not None:
+            watches.append(Watch(settings.settings_dir, wake))
+        # Each of these may be removed and made again, so the folder above it is watched, too.
+        for directory in (settings.extra_conf_dir, settings.cni_conf_dir, settings.cni_bin_dir):
+            watches.append(Watch(directory, wake, is_optional=True))
+            watches.append(Watch(directory.parent, wake, _is_named(directory.name)))
+        return watches
 
     def _reconcile(self) -> None:
         state = self._reconcile_with_settings()
@@ -298,6 +291,22 @@ class Agent:
         self.metrics.node.show_reaper_problem(problem)
         if problem:
             self.events.emit(events.node(self._settings.node_name), "NothingFreed", problem)
+
+
+def _is_named(name: str) -> Callable[[str, int], bool]:
+    return lambda changed, _mask: changed == name
+
+
+def _is_for_records(name: str, mask: int) -> bool:
+    """Return whether the file *name* of the state directory has news for the thread of records.
+
+    The plugin writes a line of the journal at the end of each call, when the record is complete.
+    Files that the agent itself writes are not among them.
+    """
+    if name == journal.NAME:
+        return bool(mask & inotify.WRITTEN)
+    is_removed_record = name.endswith(store.SUFFIX) and bool(mask & inotify.REMOVED)
+    return is_removed_record or name == store.REAPER_PROBLEM
 
 
 def _attached_message(entry: JournalEntry) -> str:

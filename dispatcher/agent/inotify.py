@@ -1,76 +1,128 @@
-"""Wakes the agent when a configuration or a file of the plugin changes.
+"""Wakes the agent when a configuration, a file of the plugin or a record changes.
 
-The folders *above* the configuration directories are watched recursively, so that a directory which
-is removed and made again is still watched. The directory of CNI plugins is watched without the
-folders in it, which are many and rarely change. A missed change is no fault: the agent reconciles
-every few seconds, too. So it works, only later, on a node whose inotify instances are used up (128
-for all processes of root, where the administrator sets no other limit).
+One inotify instance and one thread watch all directories. A directory that is removed and made
+again is watched again, if the one above it is watched as well. A missed change is no fault: the
+agent reconciles every few seconds, too. So it works, only later, on a node whose inotify instances
+are used up (128 for all processes of root, where the administrator sets no other limit).
 
 Rules: files with one of our temporary names wake no thread. Otherwise a failing write (a full disk)
-would be retried at once, for ever.
+would be retried at once, for ever. Reading is no change: the agent itself reads every file.
 """
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+import select
+import threading
+import time
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
-from watchdog.events import (
-    DirCreatedEvent,
-    DirDeletedEvent,
-    DirMovedEvent,
-    FileClosedEvent,
-    FileCreatedEvent,
-    FileDeletedEvent,
-    FileMovedEvent,
-    FileSystemEvent,
-    FileSystemEventHandler,
-)
-from watchdog.observers import Observer
+from inotify_simple import INotify, flags
 
 from dispatcher.node import atomic_file
 
 if TYPE_CHECKING:
-    import threading
-    from collections.abc import Mapping
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
-    from watchdog.observers.api import BaseObserver
+    from inotify_simple import Event
 
-CHANGES: list[type[FileSystemEvent]] = [
-    DirCreatedEvent,
-    DirDeletedEvent,
-    DirMovedEvent,
-    FileClosedEvent,
-    FileCreatedEvent,
-    FileDeletedEvent,
-    FileMovedEvent,
-]
-"""The changes to watch. Reading is not one: the agent itself reads every file."""
+WRITTEN = int(flags.CLOSE_WRITE)
+"""Flag of a change: a file that was open for writing is closed."""
+
+REMOVED = int(flags.DELETE)
+"""A file or folder is removed."""
+
+_CHANGES = WRITTEN | REMOVED | flags.CREATE | flags.MOVED_FROM | flags.MOVED_TO
+
+BATCH_SECONDS = 0.05
+"""How long changes are collected before they are read: one call of the plugin makes a dozen."""
 
 log = structlog.get_logger("watch")
 
 
-class _Wake(FileSystemEventHandler):
-    def __init__(self, wake: threading.Event) -> None:
-        self._wake = wake
+class Watch(NamedTuple):
+    """A directory, and the event to set when a file or folder in it changes.
 
-    def on_any_event(self, event: FileSystemEvent) -> None:
-        path = os.fsdecode(event.dest_path or event.src_path)
-        if not path.rpartition("/")[2].startswith(atomic_file.TEMPORARY_PREFIX):
-            self._wake.set()
-
-
-def start(
-    recursive: Mapping[str, threading.Event], shallow: Mapping[str, threading.Event]
-) -> BaseObserver | None:
-    """Set each directory's event when something in it changes.
-
-    *recursive* directories are watched with all folders below them, *shallow* ones without. Return
-    the observer, whose ``stop()`` ends the watches, or None if the node allows no more of them.
+    ``is_relevant`` gets its name and the inotify flags of the change. A directory that
+    ``is_optional`` may be missing.
     """
+
+    directory: Path
+    wake: threading.Event
+    is_relevant: Callable[[str, int], bool] = lambda _name, _mask: True
+    is_optional: bool = False
+
+
+class Watcher:
+    """Watches directories in a thread of its own. Raises OSError if the node allows no more."""
+
+    def __init__(self, watches: Sequence[Watch]) -> None:
+        self._watches = watches
+        self._inotify = INotify()
+        self._stop_event = os.eventfd(0)
+        self._by_descriptor: dict[int, list[Watch]] = {}
+        for watch, error in self._add_watches():
+            if not (watch.is_optional and isinstance(error, FileNotFoundError)):
+                log.warning(
+                    "cannot watch directory; the regular reconciliation finds changes",
+                    path=str(watch.directory),
+                    error=str(error),
+                )
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread and all watches."""
+        os.eventfd_write(self._stop_event, 1)
+        self._thread.join()
+        os.close(self._stop_event)
+        self._inotify.close()
+
+    def _add_watches(self) -> list[tuple[Watch, OSError]]:
+        """Watch each directory that exists; return the others, each with its error."""
+        failed = []
+        self._by_descriptor = {}
+        for watch in self._watches:
+            try:
+                # A directory that is watched already keeps its descriptor.
+                descriptor = self._inotify.add_watch(watch.directory, _CHANGES | flags.ONLYDIR)
+            except OSError as error:
+                failed.append((watch, error))
+            else:
+                self._by_descriptor.setdefault(descriptor, []).append(watch)
+        return failed
+
+    def _run(self) -> None:
+        poller = select.poll()
+        for file in (self._inotify.fileno(), self._stop_event):
+            poller.register(file, select.POLLIN)
+
+        while self._stop_event not in dict(poller.poll()):
+            time.sleep(BATCH_SECONDS)
+            self._report(self._inotify.read(timeout=0))
+
+    def _report(self, changes: Sequence[Event]) -> None:
+        wakes = {
+            watch.wake
+            for change in changes
+            if not change.name.startswith(atomic_file.TEMPORARY_PREFIX)
+            for watch in self._by_descriptor.get(change.wd, ())
+            if watch.is_relevant(change.name, change.mask)
+        }
+        # A directory that was made again is watched before its reader is woken: no change is missed
+        # in between.
+        if any(change.mask & flags.ISDIR for change in changes):
+            self._add_watches()
+        for wake in wakes:
+            wake.set()
+
+
+def start(watches: Sequence[Watch]) -> Watcher | None:
+    """Start a :class:`Watcher`, or return None if the node allows no more of them."""
     try:
-        observer = Observer()
+        return Watcher(watches)
     except OSError as error:
         log.warning(
             "cannot watch any directory; the regular reconciliation finds changes",
@@ -78,20 +130,3 @@ def start(
             fix="raise the node's sysctl fs.inotify.max_user_instances",
         )
         return None
-
-    observer.daemon = True
-    # Started first, because then scheduling reports a missing directory at once.
-    observer.start()
-
-    watches = [(*each, True) for each in recursive.items()]
-    watches += [(*each, False) for each in shallow.items()]
-    for directory, wake, is_recursive in watches:
-        try:
-            observer.schedule(_Wake(wake), directory, recursive=is_recursive, event_filter=CHANGES)
-        except OSError as error:
-            log.warning(
-                "cannot watch directory; the regular reconciliation finds changes",
-                path=directory,
-                error=str(error),
-            )
-    return observer

@@ -1,9 +1,9 @@
 """Pass what the networks answered to STATUS from the reaper to the agent.
 
 Only the reaper may run plugins, and only the agent may write labels. The answers are a file of
-``stateDir``, whose changes wake the agent: ``{"time": 1700000000.1, "answers": {"weave": [50, "no
-daemon"]}}``, with the time of the pass in seconds of the epoch. A network that did not answer, or
-whose configuration is older than CNI 1.1, is not in it.
+``stateDir``, which the agent reads each time it reconciles the node: ``{"time": 1700000000.1,
+"answers": {"weave": [50, "no daemon"]}}``, with the time of the pass in seconds of the epoch. A
+network that did not answer, or whose configuration is older than CNI 1.1, is not in it.
 """
 
 from __future__ import annotations

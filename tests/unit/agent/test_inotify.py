@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import shutil
 import threading
@@ -9,73 +10,134 @@ import time
 from typing import TYPE_CHECKING
 from unittest.mock import Mock
 
+import pytest
 import structlog
 
 from dispatcher.agent import inotify
+from dispatcher.agent.inotify import Watch
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
-    import pytest
+LONG_ENOUGH = 6 * inotify.BATCH_SECONDS
+"""Seconds after which a change has woken the agent, if it does."""
 
 
-def test_changes_are_noticed_and_reading_is_not_one(tmp_path: Path) -> None:
-    """Also in a directory that was removed and made again; one that is not there is no error."""
-    wake = threading.Event()
-    folder = tmp_path / "net.d"
-    folder.mkdir()
-    observer = inotify.start({str(tmp_path): wake, str(tmp_path / "never"): wake}, {})
-    assert observer is not None
+@contextlib.contextmanager
+def watching(*watches: Watch) -> Iterator[None]:
+    watcher = inotify.start(watches)
+    assert watcher is not None
     try:
-        folder.rmdir()
-        folder.mkdir()
-        assert wake.wait(5)
-        time.sleep(0.3)
-        wake.clear()
-        (folder / "10-canal.conflist").write_text("{}")
-        assert wake.wait(5)
-        time.sleep(1)
-        wake.clear()
-        (folder / "10-canal.conflist").read_text()
-        list(folder.iterdir())
-        assert not wake.wait(0.5)
+        yield
     finally:
-        observer.stop()
-        observer.join()
+        watcher.stop()
 
 
-def test_of_the_directory_of_plugins_only_what_is_in_it_is_noticed(tmp_path: Path) -> None:
-    """Not what is being written under a temporary name, and nothing in the folders below."""
-    wake = threading.Event()
+@pytest.fixture
+def wake() -> threading.Event:
+    return threading.Event()
+
+
+def is_woken(wake: threading.Event) -> bool:
+    """Return whether *wake* is set, and clear it when all changes so far have been read."""
+    if not wake.wait(LONG_ENOUGH):
+        return False
+    time.sleep(LONG_ENOUGH)
+    wake.clear()
+    return True
+
+
+def test_changes_are_noticed_and_reading_is_not_one(tmp_path: Path, wake: threading.Event) -> None:
+    """A file that is written, renamed or removed."""
+    path = tmp_path / "10-canal.conflist"
+    with watching(Watch(tmp_path, wake)):
+        path.write_text("{}")
+        assert is_woken(wake)
+        path.read_text()
+        list(tmp_path.iterdir())
+        assert not is_woken(wake)
+        path.rename(tmp_path.parent / "elsewhere")
+        assert is_woken(wake)
+        (tmp_path.parent / "elsewhere").rename(path)
+        assert is_woken(wake)
+        path.unlink()
+        assert is_woken(wake)
+
+
+@pytest.mark.parametrize("exists", [True, False], ids=["removed and made again", "made later"])
+def test_a_directory_is_watched_when_it_is(
+    tmp_path: Path, wake: threading.Event, *, exists: bool
+) -> None:
+    """The directory above it is watched."""
+    folder = tmp_path / "net.d"
+    if exists:
+        folder.mkdir()
+        (folder / "10-canal.conflist").touch()
+    is_folder = lambda name, _mask: name == "net.d"  # noqa: E731
+    with watching(Watch(tmp_path, wake, is_folder), Watch(folder, wake, is_optional=True)):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        assert is_woken(wake)
+        (folder / "10-canal.conflist").touch()
+        assert is_woken(wake)
+        (tmp_path / "another").touch()
+        assert not is_woken(wake)
+
+
+def test_two_who_watch_one_directory_are_both_woken(tmp_path: Path, wake: threading.Event) -> None:
+    """Each by the changes that are relevant to it."""
+    other = threading.Event()
+    by_name = lambda name, _mask: name == "genie"  # noqa: E731
+    with watching(Watch(tmp_path, wake, by_name), Watch(tmp_path, other)):
+        (tmp_path / "genie").touch()
+        assert is_woken(wake)
+        assert is_woken(other)
+        (tmp_path / "bridge").touch()
+        assert is_woken(other)
+        assert not wake.is_set()
+
+
+def test_neither_temporary_names_nor_folders_below_wake_anyone(
+    tmp_path: Path, wake: threading.Event
+) -> None:
+    """A file that gets its name does."""
     (tmp_path / ".genie" / "v1").mkdir(parents=True)
     (tmp_path / "genie").touch()
-    observer = inotify.start({}, {str(tmp_path): wake})
-    assert observer is not None
-    try:
+    with watching(Watch(tmp_path, wake)):
         (tmp_path / ".genie" / "v1" / "code").touch()
         (tmp_path / ".genie-0123").write_text("half")
         (tmp_path / ".genie-0123").unlink()
-        assert not wake.wait(0.5)
         (tmp_path / ".genie-4567").touch()
+        assert not is_woken(wake)
         (tmp_path / ".genie-4567").rename(tmp_path / "genie")
-        assert wake.wait(5)
-        time.sleep(0.3)
-        wake.clear()
-        shutil.rmtree(tmp_path / ".genie")
-        assert wake.wait(5)
-    finally:
-        observer.stop()
-        observer.join()
+        assert is_woken(wake)
+
+
+def test_a_directory_that_is_missing_is_logged_and_the_others_are_watched(
+    tmp_path: Path, wake: threading.Event
+) -> None:
+    """An optional one is not logged."""
+    missing = [Watch(tmp_path / "a", wake), Watch(tmp_path / "b", wake, is_optional=True)]
+    with (
+        structlog.testing.capture_logs() as lines,
+        watching(*missing, Watch(tmp_path, wake)),
+    ):
+        (tmp_path / "file").touch()
+        assert is_woken(wake)
+    assert [(line["log_level"], line["path"]) for line in lines] == [
+        ("warning", str(tmp_path / "a"))
+    ]
 
 
 def test_on_a_node_without_inotify_instances_the_agent_starts_and_says_what_to_raise(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wake: threading.Event
 ) -> None:
-    """It notices changes at the next reconciliation instead. The error is what watchdog raises."""
-    used_up = OSError(errno.EMFILE, "inotify instance limit reached")
-    monkeypatch.setattr(inotify, "Observer", Mock(side_effect=used_up))
+    """It notices changes at the next reconciliation instead. The error is the kernel's."""
+    used_up = OSError(errno.EMFILE, "Too many open files")
+    monkeypatch.setattr(inotify, "INotify", Mock(side_effect=used_up))
     with structlog.testing.capture_logs() as lines:
-        assert inotify.start({str(tmp_path): threading.Event()}, {}) is None
+        assert inotify.start([Watch(tmp_path, wake)]) is None
     [line] = lines
     assert line["log_level"] == "warning"
     assert "fs.inotify.max_user_instances" in line["fix"]

@@ -4,7 +4,9 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from inotify_simple import flags
 
+from dispatcher.agent import agent as agent_module
 from dispatcher.agent.__main__ import main
 from dispatcher.agent.agent import Agent
 from dispatcher.agent.network_status import NetworkStatusWriter
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from dispatcher.node.record_cache import CachedRecord
     from tests.unit.apiserver import Api
     from tests.unit.host import Host
 
@@ -292,6 +295,53 @@ def test_the_problem_of_the_reaper_is_emitted_for_it(host: Host) -> None:
         assert metric in fetch(port, "/metrics")[1]
         reaper_problem.write(host.state, "")
         eventually(lambda: "genie_agent_reaper_problem{" not in fetch(port, "/metrics")[1])
+    finally:
+        agent.stop()
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "expected"),
+    [
+        pytest.param("journal", flags.CLOSE_WRITE, True, id="a call of the plugin that has ended"),
+        pytest.param("journal", flags.CREATE, False, id="not the beginning of a journal"),
+        pytest.param("journal", flags.DELETE, False, id="not the agent's removal of the journal"),
+        pytest.param("c1.json", flags.DELETE, True, id="a record that the reaper hands over"),
+        pytest.param("c1.json", flags.MOVED_TO, False, id="not a record before its call has ended"),
+        pytest.param("c1.lock", flags.DELETE, False, id="not a lock"),
+        pytest.param(".agent-status", flags.MOVED_TO, False, id="not the agent's own file"),
+        pytest.param(".reaper-problem", flags.MOVED_TO, True, id="a problem of the reaper"),
+        pytest.param(".reaper-problem", flags.DELETE, True, id="the end of the reaper's problem"),
+    ],
+)
+def test_the_thread_of_the_records_is_woken_by(name: str, change: int, *, expected: bool) -> None:
+    """Of the changes in the state directory, those that have news."""
+    assert agent_module._is_for_records(name, change) is expected
+
+
+def test_a_call_of_the_plugin_makes_one_pass_over_the_records(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files that the agent writes and removes in that pass make no other."""
+    api = node_api()
+    agent = Agent(host.settings(port=0, look_seconds=10), host.plugin(), api.client())
+    passes: list[float] = []
+    read = agent._records.read
+
+    def counted() -> dict[str, CachedRecord]:
+        passes.append(time.monotonic())
+        return read()
+
+    monkeypatch.setattr(agent._records, "read", counted)
+    agent.start()
+    try:
+        eventually(lambda: passes)
+        time.sleep(0.5)
+        before = len(passes)
+        store.write_synced(str(host.state), make_record())
+        write_journal(host.state)
+        eventually((host.state / ".agent-status").exists)
+        time.sleep(0.5)
+        assert len(passes) == before + 1
     finally:
         agent.stop()
 

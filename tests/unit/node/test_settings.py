@@ -176,7 +176,10 @@ def test_live_settings_replace_those_of_the_start() -> None:
     ("module", "unwanted"),
     [
         ("dispatcher.agent.__main__", {"pydantic", "yaml", "kubernetes", "h2"}),
-        ("dispatcher.reaper.__main__", {"pydantic", "yaml", "kubernetes", "urllib3", "watchdog"}),
+        (
+            "dispatcher.reaper.__main__",
+            {"pydantic", "yaml", "kubernetes", "urllib3", "inotify_simple"},
+        ),
     ],
 )
 def test_libraries_that_need_much_memory_are_not_loaded(module: str, unwanted: set[str]) -> None:
