@@ -24,12 +24,12 @@ import platform
 import random
 import signal
 import sys
-import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dispatcher.kube.client import KubeError
@@ -49,8 +49,10 @@ from tests.cluster.support.pods import create_namespace, pod_manifest
 from tests.devcluster.commands import ClusterError, step
 from tests.devcluster.genie import DEFAULT_NETWORK, NAMESPACE, wait_until_working
 from tests.devcluster.processes import kill, start_time
+from tests.workers import Workers
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from dispatcher.kube.client import Kube
@@ -154,24 +156,18 @@ def _soak(cluster: Cluster, chosen: argparse.Namespace) -> tuple[SoakFigures, di
     figures = SoakFigures()
     rng = random.Random(chosen.seed)  # noqa: S311 - not for security
     end = time.monotonic() + 60 * chosen.minutes
-    stopping = threading.Event()
 
-    with step(f"{chosen.minutes:g} minutes of churn and kills"), ThreadPoolExecutor() as executor:
-        others = [
-            executor.submit(_kill, cluster, figures, rng, chosen, stopping),
-            executor.submit(_sample, cluster, figures, stopping),
-        ]
+    with (
+        step(f"{chosen.minutes:g} minutes of churn and kills"),
+        ThreadPoolExecutor(chosen.lanes) as executor,
+        Workers(partial(_kill, cluster, figures, rng, chosen), partial(_sample, cluster, figures)),
+    ):
         lanes = [
             executor.submit(_lane, cluster, figures, f"lane{number}", chosen, end)
             for number in range(chosen.lanes)
         ]
-        try:
-            for lane in lanes:
-                lane.result()
-        finally:
-            stopping.set()
-            for other in others:
-                other.result()
+        for lane in lanes:
+            lane.result()
 
     with step("starting everything again"):
         for workload in (DAEMONSET, "deployment/genie-webhook"):

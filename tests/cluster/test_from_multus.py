@@ -8,10 +8,8 @@ After each step the interfaces of all pods are read from inside.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -30,8 +28,10 @@ from tests.devcluster.genie import chart_values, import_genie
 from tests.devcluster.network.multus import CONF, install_multus
 from tests.devcluster.network.networks import NETWORKS
 from tests.shell_blocks import DOCS, section, to_run
+from tests.workers import Workers
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -83,28 +83,17 @@ def budget(name: str) -> dict[str, Any]:
     }
 
 
-class Watch:
+class Watch(Workers):
     """Reads the workloads twice a second, and keeps what must not happen."""
 
     def __init__(self, cluster: Cluster) -> None:
+        super().__init__(self._run)
         self.faults: set[str] = set()
         self.reads = 0
         self._cluster = cluster
-        self._end = threading.Event()
 
-    @contextlib.contextmanager
-    def running(self) -> Iterator[None]:
-        """Watch while the block runs."""
-        thread = threading.Thread(target=self._run)
-        thread.start()
-        try:
-            yield
-        finally:
-            self._end.set()
-            thread.join()
-
-    def _run(self) -> None:
-        while not self._end.wait(0.5):
+    def _run(self, stopping: threading.Event) -> None:
+        while not stopping.wait(0.5):
             self._read()
             self.reads += 1
 
@@ -285,7 +274,7 @@ def test_a_cluster_moves_node_by_node_and_back(migration: Migration) -> None:
     """Workloads keep their replicas and networks in every mode, on either kind of node."""
     cluster, watch = migration.cluster, Watch(migration.cluster)
     migration.settle()
-    with watch.running():
+    with watch:
         migration.follow("Before you begin")
         migration.follow("Let a label decide which nodes Multus serves")
         migration.follow("Install Genie on no node")

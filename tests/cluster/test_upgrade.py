@@ -7,11 +7,7 @@ the predecessor's kustomization installed, and the predecessor with `kubectl app
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import json
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from dispatcher.state.record import FORMAT
@@ -39,8 +35,10 @@ from tests.cluster.support.pods import pod_manifest, wait_until_ready
 from tests.devcluster import helm
 from tests.devcluster.build.imagebuild import PROJECT
 from tests.devcluster.genie import DEFAULT_NETWORK, hand_over_to_helm, install_genie
+from tests.workers import Workers
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -61,39 +59,32 @@ CHOICES: dict[str, tuple[str | None, dict[str, str]]] = {
 """What the pods of each version ask for, and the attachments that each has from then on."""
 
 
-@contextlib.contextmanager
-def pods_come_and_go(cluster: Cluster, node: Node, namespace: str) -> Iterator[list[ChurnFigures]]:
-    """Create and delete pods meanwhile; fail if one is refused, is not Ready or does not go."""
-    stopping = threading.Event()
-    results: list[ChurnFigures] = []
-
-    def waves() -> Iterator[object]:
-        return itertools.takewhile(lambda _: not stopping.is_set(), itertools.count())
-
-    with ThreadPoolExecutor(1) as executor:
-        churning = executor.submit(churn, cluster, node, namespace, waves, pods=AT_ONCE)
-        try:
-            yield results
-        finally:
-            stopping.set()
-            results.append(churning.result())
-
-
 def replace(
     cluster: Cluster, namespace: str, tree: Path, expected: Attachments, **values: Any
 ) -> None:
     """Put the version of *tree* in place of the other while pods come and go.
 
-    The pods that stay keep what they have, and none restarts. *values* are those of the chart.
+    Fail if one of these is refused, not Ready or not gone in time. The pods that stay keep what
+    they have, and none restarts. *values* are those of the chart.
     """
     node = cluster.node(NODE)
     launcher = node.path(LAUNCHER)
     former = launcher.read_text()
-    with pods_come_and_go(cluster, node, namespace) as churned:
+    results: list[ChurnFigures] = []
+
+    def pods_come_and_go(stopping: threading.Event) -> None:
+        def waves() -> Iterator[None]:
+            while not stopping.is_set():
+                yield
+
+        results.append(churn(cluster, node, namespace, waves, pods=AT_ONCE))
+
+    with Workers(pods_come_and_go):
         if tree == PROJECT:
             hand_over_to_helm(cluster)
         install_genie(cluster, tree=tree, values=values)
-    assert churned[0].pods
+
+    assert results[0].pods
     assert launcher.read_text() != former
     assert held(cluster, node, namespace) == expected
 

@@ -9,9 +9,7 @@ from __future__ import annotations
 import itertools
 import subprocess
 import sys
-import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,10 +19,12 @@ from dispatcher.node.plugin_layout import VERSIONS_FOLDER
 from dispatcher.node.settings import NodeSettings
 from dispatcher.reaper.old_versions import OldVersions
 from tests import predecessor as of_history
-from tests.node.calls import LONG, wait_for
+from tests.node.calls import wait_for
 from tests.node.installed import image
+from tests.workers import Workers
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable
     from pathlib import Path
 
@@ -110,21 +110,15 @@ def test_no_add_fails_during_upgrades(
     upgrades = FULL_UPGRADES if full else UPGRADES
     host.install("0")
     lanes = [Lane(node, host.bin / "genie", node.container(f"pod{n}")) for n in range(LANES)]
-    stopping = threading.Event()
-    with ThreadPoolExecutor(LANES) as pool:
-        running = [pool.submit(lane.run, stopping) for lane in lanes]
-        try:
-            for number in range(1, upgrades + 1):
-                for lane in lanes:
-                    lane.seen = lane.begun
-                host.install(str(number))
-                wait_for(lambda: all(lane.begun > lane.seen for lane in lanes), "calls")
-                if number % 5 == 0:
-                    host.prune()
-        finally:
-            stopping.set()
-        for each in running:
-            each.result(LONG)
+    with Workers(*(lane.run for lane in lanes)):
+        for number in range(1, upgrades + 1):
+            for lane in lanes:
+                lane.seen = lane.begun
+            host.install(str(number))
+            wait_for(lambda: all(lane.begun > lane.seen for lane in lanes), "calls")
+            if number % 5 == 0:
+                host.prune()
+
     assert [lane.failures for lane in lanes] == [[]] * LANES
     assert min(lane.begun for lane in lanes) >= upgrades
     assert (node.addresses("weave"), node.addresses("canal"), node.records()) == ([], [], {})
