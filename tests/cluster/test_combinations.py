@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.cluster.support.agents import label, pod_events
+from tests.cluster.support.agents import pod_events
+from tests.cluster.support.node_networks import node_networks
 from tests.cluster.support.observe import interfaces
 from tests.cluster.support.pods import pod_manifest, wait_until_ready
 
@@ -44,19 +45,10 @@ def annotation(cluster: Cluster) -> str:
 def stand_ins(cluster: Cluster) -> Iterator[None]:
     """Install both networks on the node, for all tests of this module."""
     node = cluster.node(NODE)
-    node.run(["sh", "-ec", "mkdir -p /etc/cni/genie.d; cp /opt/cni/bin/bridge /opt/cni/bin/calico"])
-    for name, subnet in STAND_INS.items():
-        write = ["sh", "-c", f"cat > /etc/cni/genie.d/{name}.conflist"]
-        node.run(write, input=json.dumps(conflist(name, subnet)))
-    cluster.wait_for(
-        lambda: all(label(cluster, NODE, name) == "true" for name in STAND_INS), 120, "the labels"
-    )
-    yield
-    for name in STAND_INS:
-        node.run(["rm", "-f", f"/etc/cni/genie.d/{name}.conflist"])
-        node.run(["ip", "link", "delete", f"{name}0"], check=False)
+    node.run(["cp", "/opt/cni/bin/bridge", "/opt/cni/bin/calico"])
+    with node_networks(cluster, NODE, *(conflist(*each) for each in STAND_INS.items())):
+        yield
     node.run(["rm", "-f", "/opt/cni/bin/calico"])
-    cluster.kubectl("label", "node", NODE, *(f"network.cni-genie.io/{name}-" for name in STAND_INS))
 
 
 @pytest.fixture

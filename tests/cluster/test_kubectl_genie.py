@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from cli.app import COMMANDS
-from tests.cluster.support.agents import metrics
+from tests.cluster.support.node_networks import node_networks
 from tests.cluster.support.pods import pod_manifest, wait_until_ready
 from tests.devcluster.commands import run
 
@@ -198,20 +198,12 @@ def leaky(cluster: Cluster) -> Iterator[None]:
 
     The pods of the test must be gone before, since the plugin releases them: ask for it first.
     """
-    node = cluster.node("node1")
-    files = {
-        "/opt/cni/bin/leaky": (LEAK, "755"),
-        "/etc/cni/genie.d/leaky.conflist": (json.dumps(LEAKY), "600"),
-    }
-    for path, (content, mode) in files.items():
-        write = f"mkdir -p {Path(path).parent} && cat > {path} && chmod {mode} {path}"
-        node.run(["sh", "-ec", write], input=content)
-    yield
-    node.run(["rm", "-f", *files])
-    # An agent that has not noticed yet would write the label again.
-    available = 'genie_agent_network_available{network="leaky"} 1.0'
-    cluster.wait_for(lambda: available not in metrics(cluster, "node1"), 60, "leaky to be gone")
-    cluster.kubectl("label", "node", "node1", "network.cni-genie.io/leaky-")
+    program = cluster.node("node1").path("/opt/cni/bin/leaky")
+    program.write_text(LEAK)
+    program.chmod(0o755)
+    with node_networks(cluster, "node1", LEAKY):
+        yield
+    program.unlink()
 
 
 def planted_pod(network: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tests.cluster.support.agents import agent_settings, label, metrics, node_events
+from tests.cluster.support.node_networks import node_networks
 from tests.cluster.support.observe import interfaces
 from tests.cluster.support.pods import pod_manifest, wait_until_ready
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 NODE = "node1"
 MOODY = "moody"
-CONFLIST = f"/etc/cni/genie.d/{MOODY}.conflist"
 PLUGIN = f"/opt/cni/bin/{MOODY}"
 DOWN = "/run/moody-is-down"
 
@@ -46,14 +46,11 @@ def moody_network(cluster: Cluster, cni_version: str) -> Iterator[None]:
     plugin = {"type": MOODY, "bridge": "moody0", "isGateway": True, "ipam": ipam}
     conflist = {"cniVersion": cni_version, "name": MOODY, "plugins": [plugin]}
     node.run(["sh", "-c", f"cat > {PLUGIN} && chmod 755 {PLUGIN}"], input=SCRIPT)
-    write = f"mkdir -p /etc/cni/genie.d && cat > {CONFLIST}"
-    node.run(["sh", "-c", write], input=json.dumps(conflist))
     try:
-        wait_for_label(cluster, "true")
-        yield
+        with node_networks(cluster, NODE, conflist):
+            yield
     finally:
-        node.run(["rm", "-f", CONFLIST, PLUGIN, DOWN])
-        cluster.kubectl("label", "node", NODE, f"network.cni-genie.io/{MOODY}-")
+        node.run(["rm", "-f", PLUGIN, DOWN])
 
 
 def wait_for_label(cluster: Cluster, value: str) -> None:

@@ -132,4 +132,6 @@ def test_an_invalid_file_makes_only_its_own_network_unavailable(cluster: Cluster
         wait_for_event(cluster, "NetworkUnavailable", file)
     finally:
         node.run(["rm", file])
+        # An agent that has not noticed yet would write the label again.
+        cluster.wait_for(lambda: file not in metrics(cluster, NODE), 120, "the agent to notice")
         cluster.kubectl("label", "node", NODE, f"network.cni-genie.io/{torn}-")

@@ -23,6 +23,7 @@ import pytest
 from dispatcher.reaper.cri import CRIError
 from tests.cluster.support import sandboxes
 from tests.cluster.support.agents import agent_settings, metrics, node_events
+from tests.cluster.support.node_networks import node_networks
 from tests.cluster.support.plugin_calls import call
 from tests.devcluster.network.networks import NETWORKS
 
@@ -62,20 +63,15 @@ def node(cluster: Cluster) -> Iterator[Node]:
 @pytest.fixture
 def networks(cluster: Cluster, node: Node) -> Iterator[Callable[..., None]]:
     """Yield a function that installs a network: a bridge, followed by these plugins."""
-    names: list[str] = []
+    with contextlib.ExitStack() as stack:
 
-    def install(name: str, kind: str = "bridge", *after: str) -> None:
-        names.append(name)
-        first = {"type": kind, "bridge": f"{name}0", "ipam": IPAM}
-        chain = [first, *({"type": each} for each in after)]
-        conflist = {"cniVersion": "1.0.0", "name": name, "plugins": chain}
-        put(node, f"/etc/cni/genie.d/{name}.conflist", json.dumps(conflist))
+        def install(name: str, plugin_type: str = "bridge", *after: str) -> None:
+            first = {"type": plugin_type, "bridge": f"{name}0", "ipam": IPAM}
+            chain = [first, *({"type": each} for each in after)]
+            conflist = {"cniVersion": "1.0.0", "name": name, "plugins": chain}
+            stack.enter_context(node_networks(cluster, node.name, conflist))
 
-    yield install
-    for name in names:
-        node.run(["rm", "-f", f"/etc/cni/genie.d/{name}.conflist"])
-        node.run(["ip", "link", "delete", f"{name}0"], check=False)
-        cluster.kubectl("label", "node", NODE, f"network.cni-genie.io/{name}-", check=False)
+        yield install
 
 
 def put(node: Node, path: str, content: str, mode: str = "644") -> None:

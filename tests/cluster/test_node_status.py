@@ -12,12 +12,12 @@ import pytest
 from tests.cluster.support.agents import (
     STATUS,
     agent_settings,
-    label,
     metrics,
     network_status,
     pod_events,
 )
 from tests.cluster.support.churn import no_agents
+from tests.cluster.support.node_networks import node_networks
 from tests.cluster.support.observe import interfaces
 from tests.cluster.support.pods import pod_manifest, wait_until_ready
 
@@ -91,12 +91,7 @@ def holder(cluster: Cluster, namespace: str) -> Iterator[str]:
 
     The subnet has two addresses, and the gateway has the other one.
     """
-    node = cluster.node(NODE)
-    file = "/etc/cni/genie.d/full.conflist"
-    write = f"mkdir -p /etc/cni/genie.d && cat > {file}"
-    node.run(["sh", "-c", write], input=json.dumps(CONFLIST_OF_FULL))
-    try:
-        cluster.wait_for(lambda: label(cluster, NODE, "full") == "true", 120, "the label of full")
+    with node_networks(cluster, NODE, CONFLIST_OF_FULL):
         pod = pod_manifest("holder", "full")
         cluster.wait_for(
             lambda: cluster.apply(pod, "-n", namespace, check=False).returncode == 0,
@@ -106,10 +101,6 @@ def holder(cluster: Cluster, namespace: str) -> Iterator[str]:
         wait_until_ready(cluster, namespace, "holder")
         yield "holder"
         cluster.kubectl("delete", "pods", "--all", "-n", namespace, "--grace-period=1")
-    finally:
-        node.run(["rm", "-f", file])
-        node.run(["ip", "link", "delete", "full0"], check=False)
-        cluster.kubectl("label", "node", NODE, "network.cni-genie.io/full-")
 
 
 def test_a_pod_that_cannot_be_attached_says_why_in_one_line(

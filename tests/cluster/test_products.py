@@ -6,14 +6,13 @@ The plugin is a fake (``tests/node/product.py``); the whole matrix runs in ``tes
 from __future__ import annotations
 
 import itertools
-import json
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cluster.support.agents import label
+from tests.cluster.support.node_networks import node_networks
 from tests.cluster.support.observe import default_routes
 from tests.cluster.support.pods import pod_manifest
 
@@ -35,18 +34,15 @@ def products(cluster: Cluster) -> Iterator[None]:
     node = cluster.node(NODE)
     program = node.path("/opt/cni/bin/product")
     shutil.copy(PRODUCT, program)
-    files = [node.path(f"/etc/cni/net.d/50-{name}.conflist") for name in NETWORKS]
-    for number, (file, (name, how)) in enumerate(zip(files, NETWORKS.items(), strict=True), 71):
+    conflists = []
+    for number, (name, how) in enumerate(NETWORKS.items(), 71):
         plugin = {"type": "product", "number": number, "families": [4, 6], "default": how}
-        conf = {"cniVersion": "1.0.0", "name": name, "plugins": [{**plugin, "dataDir": STORE}]}
-        file.write_text(json.dumps(conf))
-    cluster.wait_for(
-        lambda: all(label(cluster, NODE, name) == "true" for name in NETWORKS), 120, "the labels"
-    )
-    yield
-    for file in (*files, program):
-        file.unlink()
-    cluster.kubectl("label", "node", NODE, *(f"network.cni-genie.io/{name}-" for name in NETWORKS))
+        plugins = [{**plugin, "dataDir": STORE}]
+        conflists.append({"cniVersion": "1.0.0", "name": name, "plugins": plugins})
+
+    with node_networks(cluster, NODE, *conflists, file="/etc/cni/net.d/50-{}.conflist"):
+        yield
+    program.unlink()
 
 
 def _orders() -> dict[str, str]:

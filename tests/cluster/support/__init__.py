@@ -6,6 +6,7 @@ What is where:
     pods             pods: their manifests, their addresses, waiting for them
     observe          a pod's interfaces and routes, read from inside it
     agents           the agents: settings, modes, labels, Events, metrics
+    node_networks    further networks of a node, which go with their labels
     definitions      the custom resource of NetworkAttachmentDefinitions, and objects of it
     plugin_calls     calls of the installed plugin, as of a container runtime
     control_plane    an API server that is away, and etcd restored from a backup
