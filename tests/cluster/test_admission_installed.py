@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from dispatcher.kube.client import KubeError
-from tests.cluster.support.admission import NAME, NAMESPACE, WEBHOOK_PODS, api, scale
+from tests.cluster.support.admission import NAME, NAMESPACE, WEBHOOK_PODS, api, replicas, scale
 from tests.devcluster.helm import CHART, PLAIN, render
 
 if TYPE_CHECKING:
@@ -89,9 +89,7 @@ def nodes_after_a_rollout(cluster: Cluster) -> list[str]:
     rollout = f"deployment/{NAME}", "-n", NAMESPACE
     cluster.kubectl("rollout", "restart", *rollout)
     cluster.kubectl("rollout", "status", *rollout)
-    pods = cluster.get("pods", *WEBHOOK_PODS)["items"]
-    living = [one for one in pods if "deletionTimestamp" not in one["metadata"]]
-    return sorted(one["spec"]["nodeName"] for one in living)
+    return sorted(pod["spec"]["nodeName"] for pod in replicas(cluster))
 
 
 def test_each_replica_has_a_node_of_its_own(uneven_cluster: Cluster) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cluster.support.admission import NAME, NAMESPACE, api, spaces
+from tests.cluster.support.admission import NAME, NAMESPACE, api, replicas, spaces
 from tests.cluster.support.certs_manager import CertManagerStandIn
 from tests.cluster.support.certs_site import SHORTENED
 from tests.cluster.support.load import PODS, Load
@@ -44,8 +44,15 @@ def _set(cluster: Cluster, *variables: str) -> None:
     cluster.kubectl("rollout", "status", *DEPLOYMENT, "--timeout=120s")
 
 
+def names(cluster: Cluster) -> list[str]:
+    """Return the names of the webhook's pods."""
+    return [pod["metadata"]["name"] for pod in replicas(cluster)]
+
+
 def _certs(cluster: Cluster, *arguments: str) -> str:
-    return cluster.kubectl("exec", *DEPLOYMENT, "--", "python", "-m", "certs", *arguments).stdout
+    pod = names(cluster)[0]
+    command = ("--", "python", "-m", "certs", *arguments)
+    return cluster.kubectl("exec", "-n", NAMESPACE, pod, *command).stdout
 
 
 def test_a_rotation_asked_for_in_a_pod_costs_no_call(short_lived: Cluster) -> None:
@@ -94,18 +101,11 @@ def cert_manager(cluster: Cluster) -> Iterator[CertManagerStandIn]:
     cluster.kubectl("delete", "secret", stand_in.secret, "-n", NAMESPACE)
 
 
-def replicas(cluster: Cluster) -> list[str]:
-    """Return the webhook's pods, without those that are going: of two rollouts, there are some."""
-    pods = cluster.get("pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/component=webhook")
-    metadata = [item["metadata"] for item in pods["items"]]
-    return [entry["name"] for entry in metadata if "deletionTimestamp" not in entry]
-
-
 def served_leaves(cluster: Cluster) -> list[float]:
     """Return how many certificates each replica has begun to serve."""
     counter = "genie_certificate_leaves_total "
     counts = []
-    for pod in replicas(cluster):
+    for pod in names(cluster):
         path = f"/api/v1/namespaces/{NAMESPACE}/pods/{pod}:8080/proxy/metrics"
         lines = cluster.kubectl("get", "--raw", path).stdout.splitlines()
         counts += [float(line.removeprefix(counter)) for line in lines if line.startswith(counter)]
@@ -121,7 +121,7 @@ def test_a_certificate_renewed_by_cert_manager_costs_no_call(
         cert_manager.issue()
         # After a change of the pod, kubelet updates its volumes now, not within a minute.
         renewed = "tests.cni-genie.io/renewed=yes"
-        cluster.kubectl("annotate", "pods", "-n", NAMESPACE, *replicas(cluster), renewed)
+        cluster.kubectl("annotate", "pods", "-n", NAMESPACE, *names(cluster), renewed)
         cluster.wait_for(
             lambda: served_leaves(cluster) == [2, 2],
             120,

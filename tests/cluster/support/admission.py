@@ -167,7 +167,7 @@ def scale(cluster: Cluster, replicas: int) -> None:
     """Scale the webhook; wait until exactly that many replicas exist."""
     cluster.kubectl("scale", f"deployment/{NAME}", "-n", NAMESPACE, f"--replicas={replicas}")
     cluster.kubectl("rollout", "status", f"deployment/{NAME}", "-n", NAMESPACE)
-    pods = ("pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/component=webhook")
+    pods = ("pods", *WEBHOOK_PODS)
     if replicas == 0:  # no other replica could take over: draining would only take time
         cluster.kubectl("delete", *pods, "--grace-period=1")
 
@@ -175,6 +175,15 @@ def scale(cluster: Cluster, replicas: int) -> None:
         return len(cluster.get(*pods)["items"]) == replicas
 
     cluster.wait_for(settled, 120, f"{replicas} replicas of the webhook")
+
+
+def replicas(cluster: Cluster) -> list[dict[str, Any]]:
+    """Return the webhook's pods, without those that a rollout is about to remove.
+
+    A command on all pods, or on the Deployment, fails if such a pod is gone before its turn.
+    """
+    pods: list[dict[str, Any]] = cluster.get("pods", *WEBHOOK_PODS)["items"]
+    return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
 
 
 def api(cluster: Cluster, kubeconfig: Path | None = None) -> Kube:
