@@ -17,11 +17,10 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from tests.bench import page
-from tests.bench.cluster import running
+from tests.bench.cluster import run_benchmark
 from tests.bench.process_cost import containers, memory, processor_seconds
 from tests.cluster.support.agents import CONFLIST, LAUNCHER, agent_pod
-from tests.devcluster.commands import ClusterError, step
+from tests.devcluster.commands import step
 from tests.devcluster.genie import NAMESPACE
 
 if TYPE_CHECKING:
@@ -68,21 +67,14 @@ def main() -> int:
     parser.add_argument(
         "--seconds", type=float, default=300, help="length of the measurement (default: 300)"
     )
-    parser.add_argument(
-        "--name", default="genie-bench", help="name of the cluster (default: %(default)s)"
-    )
-    chosen = parser.parse_args()
-    try:
-        with running(chosen.name) as cluster:
-            taken = _measure(cluster, chosen.pods, chosen.seconds)
-    except ClusterError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    table = _table(taken, chosen.pods, chosen.seconds)
-    page.show("agent", table)
-    print(table)
+    return run_benchmark("agent", parser, _figures)
+
+
+def _figures(cluster: Cluster, chosen: argparse.Namespace) -> tuple[str, bool]:
+    taken = _measure(cluster, chosen.pods, chosen.seconds)
     whole = _whole(taken)
-    return 0 if whole.percent < AIM_PERCENT and whole.resident <= AIM_MEBIBYTES else 1
+    is_met = whole.percent < AIM_PERCENT and whole.resident <= AIM_MEBIBYTES
+    return _table(taken, chosen.pods, chosen.seconds), is_met
 
 
 def _measure(cluster: Cluster, pods: int, seconds: float) -> dict[str, Taken]:

@@ -14,8 +14,7 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from tests.bench import page
-from tests.bench.cluster import running
+from tests.bench.cluster import run_benchmark
 from tests.cluster.support.churn import (
     LANES,
     WAVE,
@@ -28,7 +27,7 @@ from tests.cluster.support.churn import (
     remaining_leftovers,
 )
 from tests.cluster.support.pods import create_namespace
-from tests.devcluster.commands import ClusterError, log_progress, step
+from tests.devcluster.commands import log_progress, step
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -59,41 +58,30 @@ def main() -> int:
     parser.add_argument(
         "--seed", type=int, default=1, help="seed of the random disruptions (default: 1)"
     )
-    parser.add_argument(
-        "--name", default="genie-bench", help="name of the cluster (default: %(default)s)"
-    )
-    chosen = parser.parse_args()
-    try:
-        with running(chosen.name) as cluster:
-            rows, whole = _measure(cluster, chosen.pods, chosen.seconds, chosen.seed)
-    except ClusterError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    table = "\n".join([HEAD, *rows])
-    page.show("churn", table)
-    print(table)
-    return 0 if whole else 1
+    return run_benchmark("churn", parser, _measure)
 
 
-def _measure(cluster: Cluster, pods: int, seconds: float, seed: int) -> tuple[list[str], bool]:
-    """Return the rows of the table, and whether nothing failed and nothing remained."""
+def _measure(cluster: Cluster, chosen: argparse.Namespace) -> tuple[str, bool]:
+    """Return the table, and whether nothing failed and nothing remained."""
     namespace = "bench-churn"
     create_namespace(cluster, namespace)
     load = os.getloadavg()[0]
     node = cluster.node(NODE)
-    with step(f"{pods} pods, agent and webhook killed at random"):
-        with disruption(cluster, seed, PAUSE) as disruptions:
-            figures = churn(cluster, node, namespace, lambda: range(pods // WAVE // LANES))
+    with step(f"{chosen.pods} pods, agent and webhook killed at random"):
+        with disruption(cluster, chosen.seed, PAUSE) as disruptions:
+            waves = range(chosen.pods // WAVE // LANES)
+            figures = churn(cluster, node, namespace, lambda: waves)
         outcomes = [_outcome(cluster, namespace)]
         rows = [_row("agent and webhook killed at random", figures, outcomes[-1])]
         # Shown now: the other half takes ten minutes.
         log_progress("\n".join([*rows, *_remarks(disruptions, load)]))
-    with step(f"{seconds:.0f} s of pods without an agent"), no_agents(cluster):
-        figures = churn(cluster, node, namespace, for_seconds(seconds))
+    with step(f"{chosen.seconds:.0f} s of pods without an agent"), no_agents(cluster):
+        figures = churn(cluster, node, namespace, for_seconds(chosen.seconds))
         outcomes.append(_outcome(cluster, namespace))
         rows.append(_row("no agent at all", figures, outcomes[-1]))
     cluster.kubectl("delete", "namespace", namespace)
-    return [*rows, "", *_remarks(disruptions, load)], outcomes == [(0, 0), (0, 0)]
+    table = [HEAD, *rows, "", *_remarks(disruptions, load)]
+    return "\n".join(table), outcomes == [(0, 0), (0, 0)]
 
 
 def _outcome(cluster: Cluster, namespace: str) -> tuple[int, int]:

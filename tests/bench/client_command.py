@@ -23,10 +23,9 @@ from typing import TYPE_CHECKING, Any
 
 from cli.app import COMMANDS
 from dispatcher import keys
-from tests.bench import page
-from tests.bench.cluster import running
+from tests.bench.cluster import run_benchmark
 from tests.cluster.support.admission import api
-from tests.devcluster.commands import ClusterError, step
+from tests.devcluster.commands import step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,29 +44,24 @@ TREE = Path(__file__).parents[2]
 def main() -> int:
     """Measure, print, and write the page; 1: an aim is missed."""
     parser = argparse.ArgumentParser(description="Measure kubectl genie.")
-    parser.add_argument("--name", default="bench", help="cluster to use (default: bench)")
     parser.add_argument("--starts", type=int, default=40, help="starts of --help (default: 40)")
-    chosen = parser.parse_args()
-    try:
-        with running(chosen.name) as cluster:
-            environ = {**os.environ, "KUBECONFIG": os.fspath(cluster.layout.kubeconfig)}
-            help_times = [_time(["--help"], environ) for _ in range(chosen.starts)]
-            each = {name: [_time([name, "--help"], environ) for _ in range(5)] for name in COMMANDS}
-            with step(f"{NODES} nodes"), _nodes(cluster):
-                network_times = [_time(["networks", "-o", "json"], environ) for _ in range(7)]
-    except ClusterError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return run_benchmark("command", parser, _measure)
+
+
+def _measure(cluster: Cluster, chosen: argparse.Namespace) -> tuple[str, bool]:
+    environ = {**os.environ, "KUBECONFIG": os.fspath(cluster.layout.kubeconfig)}
+    help_times = [_time(["--help"], environ) for _ in range(chosen.starts)]
+    each = {name: [_time([name, "--help"], environ) for _ in range(5)] for name in COMMANDS}
+    with step(f"{NODES} nodes"), _nodes(cluster):
+        network_times = [_time(["networks", "-o", "json"], environ) for _ in range(7)]
+
     slowest = max(each, key=lambda name: statistics.median(each[name]))
     rows = [
         ("`kubectl genie --help`", help_times, HELP_AIM),
         (f"`kubectl genie {slowest} --help`, the slowest of all commands", each[slowest], HELP_AIM),
         (f"`kubectl genie networks`, {NODES:,} nodes", network_times, NETWORKS_AIM),
     ]
-    shown = _table(rows)
-    print(shown)
-    page.show("command", shown)
-    return 0 if all(statistics.median(times) <= aim for _, times, aim in rows) else 1
+    return _table(rows), all(statistics.median(times) <= aim for _, times, aim in rows)
 
 
 def _time(words: list[str], environ: dict[str, str]) -> float:

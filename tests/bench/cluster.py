@@ -1,16 +1,47 @@
-"""The cluster of the benchmarks that need a real Kubernetes."""
+"""The benchmarks that need a real Kubernetes: their cluster, and how each of them runs."""
 
 from __future__ import annotations
 
 import contextlib
+import sys
 from typing import TYPE_CHECKING, Any
 
+from tests.bench import page
 from tests.devcluster import state
 from tests.devcluster.cluster import ONE_NODE, Cluster
+from tests.devcluster.commands import ClusterError
 from tests.devcluster.genie import install_genie
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable, Iterator, Mapping
+
+
+def run_benchmark(
+    title: str,
+    parser: argparse.ArgumentParser,
+    measure: Callable[[Cluster, argparse.Namespace], tuple[str, bool]],
+    *,
+    name: str = "genie-bench",
+) -> int:
+    """Measure on a cluster, print the figures and write the page; return the exit code.
+
+    *title* is that of the page's part. *measure* gets the cluster and the options of *parser*; it
+    returns the figures in Markdown, and whether every aim is met. If one is not, and after a
+    ClusterError, the code is 1. The option --name is the cluster (default: *name*).
+    """
+    parser.add_argument("--name", default=name, help="cluster (default: %(default)s)")
+    chosen = parser.parse_args()
+    try:
+        with running(chosen.name) as cluster:
+            figures, is_met = measure(cluster, chosen)
+    except ClusterError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+    print(figures)
+    page.show(title, figures)
+    return 0 if is_met else 1
 
 
 @contextlib.contextmanager

@@ -20,9 +20,8 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from tests.bench import page
 from tests.bench.agent import AIM_MEBIBYTES, NODE, processes
-from tests.bench.cluster import running
+from tests.bench.cluster import run_benchmark
 from tests.bench.process_cost import memory, most_memory
 from tests.cluster.support.definitions import (
     apply,
@@ -33,7 +32,7 @@ from tests.cluster.support.definitions import (
     selecting,
 )
 from tests.cluster.support.pods import create_namespace, wait_until_ready
-from tests.devcluster.commands import ClusterError, step
+from tests.devcluster.commands import step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,20 +79,14 @@ def main() -> int:
     parser.add_argument(
         "--at-once", type=int, default=1, help="pods that start at one moment (default: 1)"
     )
-    parser.add_argument(
-        "--name", default="genie-bench", help="name of the cluster (default: %(default)s)"
-    )
-    chosen = parser.parse_args()
-    try:
-        with running(chosen.name) as cluster, definitions_enforced(cluster):
-            figures = _measure(cluster, chosen.definitions, chosen.pods, chosen.at_once)
-    except ClusterError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    table = _table(figures, chosen.definitions, chosen.at_once)
-    page.show("definitions", table)
-    print(table)
-    return 0 if figures.total <= AIM_MEBIBYTES and figures.wait(0.99) <= AIM_MILLISECONDS else 1
+    return run_benchmark("definitions", parser, _figures)
+
+
+def _figures(cluster: Cluster, chosen: argparse.Namespace) -> tuple[str, bool]:
+    with definitions_enforced(cluster):
+        figures = _measure(cluster, chosen.definitions, chosen.pods, chosen.at_once)
+    is_met = figures.total <= AIM_MEBIBYTES and figures.wait(0.99) <= AIM_MILLISECONDS
+    return _table(figures, chosen.definitions, chosen.at_once), is_met
 
 
 def _measure(cluster: Cluster, definitions: int, pods: int, at_once: int) -> Figures:

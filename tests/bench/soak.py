@@ -33,8 +33,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dispatcher.kube.client import KubeError
-from tests.bench import page
-from tests.bench.cluster import is_ready, running
+from tests.bench.cluster import is_ready, run_benchmark
 from tests.bench.process_cost import containers, memory, seconds_of_life
 from tests.cluster.support.admission import api
 from tests.cluster.support.agents import DAEMONSET
@@ -135,20 +134,12 @@ def main() -> int:
         "--rest", type=float, default=0, help="seconds between two waves of a lane (default: 0)"
     )
     parser.add_argument("--seed", type=int, default=1, help="seed of the kills (default: 1)")
-    parser.add_argument("--name", default="genie-soak", help="cluster (default: %(default)s)")
-    chosen = parser.parse_args()
+    return run_benchmark("soak", parser, _figures, name="genie-soak")
 
-    try:
-        with running(chosen.name) as cluster:
-            figures, remaining = _soak(cluster, chosen)
-    except ClusterError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
 
-    text = table(figures, chosen, remaining)
-    page.show("soak", text)
-    print(text)
-    return 1 if remaining.keys() - {RUNTIMES_OWN} else 0
+def _figures(cluster: Cluster, chosen: argparse.Namespace) -> tuple[str, bool]:
+    figures, remaining = _soak(cluster, chosen)
+    return table(figures, chosen, remaining), not remaining.keys() - {RUNTIMES_OWN}
 
 
 def _soak(cluster: Cluster, chosen: argparse.Namespace) -> tuple[SoakFigures, dict[str, list[str]]]:
