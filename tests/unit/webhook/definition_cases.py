@@ -1,10 +1,22 @@
-"""Definitions of a small cluster, and what pods of the namespace ``shop`` select of them."""
+"""Definitions of a small cluster, what pods of ``shop`` select of them, and the decision on it."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from dispatcher.keys import DEFAULT_NETWORK, NETWORKS
+from tests.unit.webhook.builders import NETWORKS as KNOWN
+from tests.unit.webhook.builders import review
 from webhook.definition_snapshot import Definitions, KnownDefinition
-from webhook.snapshot import Namespace
+from webhook.objects import parse_pod
+from webhook.pods import PodRules, admit_pod
+from webhook.selections import read_selections
+from webhook.snapshot import ClusterNetworks, Namespace
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from webhook.decision import Decision
 
 SHOP = Namespace("shop")
 HASH = "3f9c2a"
@@ -22,6 +34,29 @@ DEFINITIONS = Definitions(
     },
     {"shop": frozenset({"blue", "red"})},
 )
+
+
+def decide(
+    pod: Mapping[str, Any],
+    rules: PodRules,
+    namespace: Namespace = SHOP,
+    *,
+    old: Mapping[str, Any] | None = None,
+    networks: ClusterNetworks = KNOWN,
+    definitions: Definitions = DEFINITIONS,
+) -> Decision:
+    """Return the decision on *pod*, with the definitions that its annotations select."""
+    annotations = pod["metadata"].get("annotations", {})
+    return admit_pod(
+        review(pod, old),
+        parse_pod(pod),
+        namespace,
+        networks,
+        rules,
+        selections=read_selections(annotations, namespace, networks),
+        definitions=definitions,
+    )
+
 
 VALID = {
     "one": ({NETWORKS: "blue"}, f"shop/blue:{HASH}"),

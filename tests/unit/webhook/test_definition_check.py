@@ -19,10 +19,10 @@ from tests.unit.webhook.definition_cases import (
     LISTED,
     SHOP,
     VALID,
+    decide,
 )
 from webhook.limits import Limits
-from webhook.objects import parse_pod
-from webhook.pods import PodRules, admit_pod
+from webhook.pods import PodRules
 from webhook.selections import read_selections
 from webhook.snapshot import ClusterNetworks, Namespace
 from webhook.templates import TemplateRules
@@ -46,14 +46,8 @@ def admit(
     """Return the decision on a pod, and the annotations that it then has."""
     manifest = pod(metadata={"annotations": annotations} if annotations else {})
     stored = None if old is None else pod(metadata={"annotations": old})
-    decision = admit_pod(
-        review(manifest, stored),
-        parse_pod(manifest),
-        namespace,
-        networks,
-        rules,
-        selections=read_selections(annotations, namespace, networks),
-        definitions=definitions,
+    decision = decide(
+        manifest, rules, namespace, old=stored, networks=networks, definitions=definitions
     )
     assert decision.allowed
     return decision, patched(manifest, decision)["metadata"].get("annotations", {})
@@ -224,15 +218,7 @@ def test_what_is_written_names_the_whole_selection_or_nothing(
     annotations = {NETWORKS: ",".join(networks), DEFAULT_NETWORK: default}
     manifest = pod(metadata={"annotations": {**annotations, **({"cni": cni} if cni else {})}})
     namespace = Namespace("shop", allowed=allowed)
-    decision = admit_pod(
-        review(manifest),
-        parse_pod(manifest),
-        namespace,
-        KNOWN,
-        RULES,
-        selections=read_selections(manifest["metadata"]["annotations"], namespace, KNOWN),
-        definitions=DEFINITIONS,
-    )
+    decision = decide(manifest, RULES, namespace)
     if not decision.allowed:  # of cni
         return
     after: dict[str, Any] = patched(manifest, decision)["metadata"]["annotations"]

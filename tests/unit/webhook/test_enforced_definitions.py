@@ -17,11 +17,11 @@ from tests.unit.webhook.definition_cases import (
     JSON_PORTS,
     SHOP,
     VALID,
+    decide,
 )
 from webhook.definition_snapshot import Definitions, KnownDefinition, parse_definition
 from webhook.limits import CLUSTER
-from webhook.objects import parse_pod
-from webhook.pods import PodRules, admit_pod
+from webhook.pods import PodRules
 from webhook.selections import read_selections
 from webhook.snapshot import ClusterNetworks, Namespace
 from webhook.templates import TemplateRules
@@ -54,14 +54,8 @@ def admit(
 ) -> tuple[Decision, dict[str, Any]]:
     """Return the decision on a pod, and the pod that is stored then."""
     manifest = pod(metadata={"annotations": annotations} if annotations else {}, spec=spec)
-    decision = admit_pod(
-        review(manifest, old),
-        parse_pod(manifest),
-        namespace,
-        networks,
-        rules,
-        selections=read_selections(annotations, namespace, networks),
-        definitions=definitions,
+    decision = decide(
+        manifest, rules, namespace, old=old, networks=networks, definitions=definitions
     )
     return decision, patched(manifest, decision) if decision.allowed else {}
 

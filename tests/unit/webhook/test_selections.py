@@ -9,9 +9,9 @@ import pytest
 from dispatcher.keys import DEFAULT_NETWORK, NETWORKS
 from tests.unit.webhook.builders import NETWORKS as KNOWN
 from tests.unit.webhook.builders import admit_template, pod, review
+from tests.unit.webhook.definition_cases import decide
 from webhook.definition_snapshot import Definitions, KnownDefinition
-from webhook.objects import parse_pod
-from webhook.pods import PodRules, admit_pod
+from webhook.pods import PodRules
 from webhook.selections import read_selections
 from webhook.snapshot import Namespace
 from webhook.templates import TemplateRules
@@ -29,24 +29,15 @@ def warned(
     manifest = pod(metadata={"annotations": annotations})
     definitions = Definitions({f"shop/{name}": KnownDefinition("0") for name in "abcdefgh"})
     rules = PodRules("off", definitions=mode)
-    selections = read_selections(annotations, namespace, KNOWN)
-    decision = admit_pod(
-        review(manifest),
-        parse_pod(manifest),
-        namespace,
-        KNOWN,
-        rules,
-        selections=selections,
-        definitions=definitions,
-    )
+    decision = decide(manifest, rules, namespace, definitions=definitions)
     assert decision.allowed
     workload = {"kind": "Deployment", "spec": {"template": manifest}}
     template = admit_template(
         review(workload),
         namespace,
         KNOWN,
-        TemplateRules(pods=PodRules("off", definitions=mode)),
-        selections=selections,
+        TemplateRules(pods=rules),
+        selections=read_selections(annotations, namespace, KNOWN),
         definitions=definitions,
     )
     assert template.allowed
