@@ -10,14 +10,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import sys
 import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from tests.bench.cluster import run_benchmark
+from tests.bench.cluster import machine, run_benchmark
 from tests.bench.process_cost import containers, memory, processor_seconds
 from tests.cluster.support.agents import CONFLIST, LAUNCHER, agent_pod
 from tests.devcluster.commands import step
@@ -123,8 +120,6 @@ def _table(taken: dict[str, Taken], pods: int, seconds: float) -> str:
         f"| {name} | {one.resident:.0f} | {one.share:.0f} | {one.percent:.2f} |"
         for name, one in rows.items()
     ]
-    machine = f"{os.cpu_count()} processors, kernel {platform.release()}"
-    today = datetime.now(UTC).date()
     return "\n".join([
         "| process | resident, MiB | of that its own share, MiB | of one core, % |",
         "|---|---|---|---|",
@@ -132,7 +127,7 @@ def _table(taken: dict[str, Taken], pods: int, seconds: float) -> str:
         f"| aim | {AIM_MEBIBYTES} | | {AIM_PERCENT} |",
         "",
         f"- {pods} records of two networks each; {seconds:.0f} s without a pod coming or going.",
-        f"- {machine}; load average: {os.getloadavg()[0]:.1f}; date: {today}.",
+        f"- {machine()}.",
     ])  # fmt: skip
 
 

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import sys
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from tests.bench.cluster import run_benchmark
+from tests.bench.cluster import machine, run_benchmark
 from tests.cluster.support.churn import (
     LANES,
     WAVE,
@@ -100,11 +98,9 @@ def _row(meanwhile: str, figures: ChurnFigures, outcome: tuple[int, int]) -> str
 
 def _remarks(disruptions: Counter[str], load: float) -> list[str]:
     done = ", ".join(f"{action} ({count})" for action, count in sorted(disruptions.items()))
-    machine = f"{os.cpu_count()} processors, which the control plane shares"
-    today = datetime.now(UTC).date()
     return [
         f"- Killed and deleted meanwhile, {PAUSE[0]:.0f} to {PAUSE[1]:.0f} s apart: {done}.",
-        f"- {machine}; kernel: {platform.release()}; load average: {load:.1f}; date: {today}.",
+        f"- {machine(load)}.",
     ]
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import platform
 import sys
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from tests.bench import page
@@ -66,6 +69,15 @@ def running(
     finally:
         if not existed:
             cluster.down()
+
+
+def machine(load: float | None = None) -> str:
+    """Return a remark on this machine; *load* is the load average (default: the present one)."""
+    average = os.getloadavg()[0] if load is None else load
+    return (
+        f"{os.cpu_count()} processors, which the control plane shares; kernel "
+        f"{platform.release()}; load average: {average:.1f}; date: {datetime.now(UTC).date()}"
+    )
 
 
 def is_ready(value: Mapping[str, Any]) -> bool:

@@ -13,15 +13,13 @@ between the two markers is written from it.
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import sys
 import time
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from tests.bench.agent import AIM_MEBIBYTES, NODE, processes
-from tests.bench.cluster import run_benchmark
+from tests.bench.cluster import machine, run_benchmark
 from tests.bench.process_cost import memory, most_memory
 from tests.cluster.support.definitions import (
     apply,
@@ -161,15 +159,13 @@ def _table(figures: Figures, definitions: int, at_once: int) -> str:
         ("from ADD to `network-status`, ms: p99", figures.wait(0.99), f" {AIM_MILLISECONDS}"),
         ("from ADD to `network-status`, ms: most", figures.waits[-1], ""),
     ]
-    machine = f"{os.cpu_count()} processors, which the control plane shares"
-    load, today = os.getloadavg()[0], datetime.now(UTC).date()
     return "\n".join([
         f"| with {definitions} definitions | measured | aim |",
         "|---|---|---|",
         *(f"| {what} | {figure:.0f} |{aim} |" for what, figure, aim in rows),
         "",
         f"- {len(figures.waits)} pods with one definition each, {at_once} at a time.",
-        f"- {machine}; kernel {platform.release()}; load average: {load:.1f}; date: {today}.",
+        f"- {machine()}.",
     ])  # fmt: skip
 
 
