@@ -13,6 +13,7 @@ in the cluster. Pure, from JSON to values:
     preflight    the checks before an upgrade: versions that do not go together
     explain      what a pod would be attached to, and which nodes can do it
     migrate      what objects of CNI-Genie and Multus need
+    pod_migration  what their annotations on a pod become
     logical_networks  the conversion of CNI-Genie's logical networks
     merge_patch  the patch of a pod's or a template's annotations
     documents    YAML and JSON manifests, with the place of each field

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from cli.migrate import Verdict
 from cli.output import print_findings
+from cli.pod_migration import Verdict
 
 if TYPE_CHECKING:
     from cli.migrate import Migration, MigrationFinding

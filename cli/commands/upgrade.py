@@ -63,10 +63,10 @@ def migrate(
     from cli.lint import LintContext
     from cli.logical_networks import parse_confs
     from cli.manifest_input import read_manifests
-    from cli.migrate import MigrationContext
     from cli.migrate import migrate as plan_migration
     from cli.migration_output import print_migration, write_migration
     from cli.output import print_data
+    from cli.pod_migration import MigrationContext
     from cli.session import Access, Session, rules_of
 
     if files:

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from cli.documents import Document, read_documents
 from cli.lint import ERROR, LintContext, lint
 from cli.merge_patch import merged
-from cli.migrate import MigrationContext, migrate
+from cli.migrate import migrate
+from cli.pod_migration import MigrationContext
 from cli.pod_selections import DefinitionContext
 from tests.unit.kubectl_genie.builders import CLUSTER, deployment
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from cli.documents import Document
 from cli.lint import LintContext, lint
-from cli.migrate import MigrationContext, migrate
+from cli.migrate import migrate
+from cli.pod_migration import MigrationContext
 from dispatcher.jsontext import dump
 from dispatcher.nad import definition
 from dispatcher.nad.tenant_templates import TenantRules, read_templates
