@@ -48,7 +48,7 @@ RECORDS_PERIODS = 8
 """Records are read after each call of the plugin, and once in so many periods of the reconciler.
 Reading takes time for each record, and repairs nothing on the node."""
 
-RECORDS_INTERVAL = 0.15
+RECORDS_INTERVAL = 0.1
 """Seconds between two readings. The plugin is called four times for each pod, and for several pods
 at a time. Policy engines read network-status when the pod turns Running, about a second after its
 ADD."""
