@@ -19,6 +19,7 @@ What is where:
     ended_sandboxes  removes the sandboxes of ended pods, as the kubelet does
     pod_loop       creates and deletes pods, and takes their times
     creation       what each policy and the webhook add to the creation of a pod
+    api_profile    which work of the API server it is, from the server's own profile
     webhook        what one answer of the webhook costs, beside a webhook in Go
     webhook_server  our servers, which it measures
     webhook_processes  runs them, and the one in Go

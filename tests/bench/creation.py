@@ -14,6 +14,8 @@ is what the API server does for any policy, and for any webhook.
 Two pods are measured: one that names two networks, to which the webhook adds affinity, and a plain
 one, with an annotation of another program, of which Genie wants nothing. The webhook is a process
 of this machine.
+
+``--profile SECONDS`` shows which work of the API server it is (:mod:`tests.bench.api_profile`).
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import argparse
 import base64
 import contextlib
 import copy
+import functools
 import json
 import os
 import random
@@ -34,7 +37,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import trustme
 
-from tests.bench import page, reviews
+from tests.bench import api_profile, page, reviews
 from tests.bench.webhook_processes import peer
 from tests.cluster.support.admission import api, make_spaces, own_cluster
 from tests.cluster.support.outside_webhook import running_webhook
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from dispatcher.kube.client import Kube
+    from tests.bench.api_profile import Profile
     from tests.devcluster.cluster import Cluster
 
     Objects = list[dict[str, Any]]
@@ -81,19 +85,28 @@ def main() -> int:
     parser.add_argument(
         "--rounds", type=int, default=1000, help="creations of each sort (default: %(default)s)"
     )
-    rounds = parser.parse_args().rounds
+    parser.add_argument(
+        "--profile",
+        type=int,
+        metavar="SECONDS",
+        help="instead of times, show from so long a profile which work the API server does",
+    )
+    chosen = parser.parse_args()
     try:
         with (
             own_cluster("bench-creation") as cluster,
             running_webhook(cluster, GENIE_NETWORKS="net1,net2"),
-            _webhook_in_go(cluster.layout.host_ipv4) as in_go,
         ):
-            figures = _measure(cluster, rounds, in_go)
+            if chosen.profile:
+                name, figures = "creation profile", _profile(cluster, chosen.profile)
+            else:
+                with _webhook_in_go(cluster.layout.host_ipv4) as in_go:
+                    name, figures = "creation", _measure(cluster, chosen.rounds, in_go)
     except ClusterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(figures)
-    page.show("creation", figures)
+    page.show(name, figures)
     return 0
 
 
@@ -112,8 +125,7 @@ def _webhook_in_go(address: str) -> Iterator[dict[str, Any]]:
 def _measure(cluster: Cluster, rounds: int, in_go: dict[str, Any]) -> str:
     """Return the figures as Markdown."""
     parts = _parts(cluster, in_go)
-    for kind in ("validatingadmissionpolicybinding", "mutatingwebhookconfiguration"):
-        cluster.kubectl("delete", kind, "--all")
+    _remove(cluster)
     names = _apply(cluster, parts)
 
     kube = api(cluster)
@@ -123,6 +135,30 @@ def _measure(cluster: Cluster, rounds: int, in_go: dict[str, Any]) -> str:
         with step(f"{rounds} rounds of {len(names)} creations: {name}"):
             times[name] = _times(kube, names, _pod(own), rounds)
     return _table(times, rounds, load)
+
+
+def _profile(cluster: Cluster, seconds: int) -> str:
+    """Return the shares of the API server's work as Markdown: with all of Genie, and without."""
+    make_spaces(cluster, {LABEL: {}})
+    kube = api(cluster)
+    profiles: dict[str, Profile] = {}
+    for part in (ALL, NONE):
+        if part == NONE:
+            _remove(cluster)
+            time.sleep(SETTLING)
+        for pod, own in PODS.items():
+            create = functools.partial(kube.create, f"/api/v1/namespaces/{LABEL}/pods", _pod(own))
+            file = cluster.layout.state / f"{part} {pod}.pb"
+            with step(f"profile of {seconds} s: {pod}, {part}"):
+                profiles[f"{pod}, {part}"] = api_profile.take(cluster, kube, file, seconds, create)
+    machine = f"{os.cpu_count()} processors; load average {os.getloadavg()[0]:.1f}"
+    return f"{api_profile.table(profiles)}\n\n- {seconds} s each; {machine}."
+
+
+def _remove(cluster: Cluster) -> None:
+    """Remove what lets the API server evaluate policies and call the webhook."""
+    for kind in ("validatingadmissionpolicybinding", "mutatingwebhookconfiguration"):
+        cluster.kubectl("delete", kind, "--all")
 
 
 def _parts(cluster: Cluster, in_go: dict[str, Any]) -> dict[str, Objects]:
@@ -194,16 +230,17 @@ def _limited(item: dict[str, Any], namespace: str) -> Iterator[dict[str, Any]]:
     requirement = {"key": LABEL, "operator": "In", "values": [namespace]}
     name = f"{item.get('metadata', {}).get('name', 'cni-genie')}-{namespace}"
     own["metadata"] = {"name": name}
-    selecting = own["webhooks"] if "webhooks" in own else [own["spec"]["matchConstraints"]]
-    for one in selecting:
+    for one in own.get("webhooks", ()):
         one["namespaceSelector"]["matchExpressions"].append(requirement)
     yield own
     if "webhooks" not in own:
+        spaces = {"namespaceSelector": {"matchExpressions": [requirement]}}
+        spec = {"policyName": name, "matchResources": spaces, "validationActions": ["Deny"]}
         yield {
             "apiVersion": own["apiVersion"],
             "kind": "ValidatingAdmissionPolicyBinding",
             "metadata": {"name": name},
-            "spec": {"policyName": name, "validationActions": ["Deny"]},
+            "spec": spec,
         }
 
 

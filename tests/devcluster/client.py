@@ -29,6 +29,11 @@ class KubectlClient:
         self._kubectl = kubectl
 
     @property
+    def program(self) -> Path:
+        """Return the path of kubectl, for what :meth:`kubectl` cannot do."""
+        return self._kubectl
+
+    @property
     def environment(self) -> dict[str, str]:
         """Return the environment variables that kubectl needs to reach the cluster."""
         variables = {
