@@ -80,11 +80,33 @@ def test_no_pod_pays_for_a_message_that_it_does_not_get() -> None:
 
 
 @pytest.mark.parametrize("mode", ["observe", "enforce"])
+def test_every_annotation_that_is_immutable_is_compared_by_the_condition(mode: str) -> None:
+    """One that is missing there could be changed."""
+    fixed = (
+        keys.ANNOTATION,
+        *((*keys.SELECTION_KEYS, keys.ATTACHMENTS) if mode == "enforce" else ()),
+    )
+    spec = policies(mode)["cni-genie-pod-networks-immutable"]
+    [changed] = conditions(spec).values()
+    compared = [
+        f"object.metadata.?annotations[?'{key}'] != oldObject.metadata.?annotations[?'{key}']"
+        for key in fixed
+    ]
+    assert changed.startswith(f"({' || '.join(compared)}) && ")
+    [lists] = [each["expression"] for each in spec["variables"] if each["name"] == "changed"] or [
+        ""
+    ]
+    assert all(f"'{key}'" in lists for key in fixed[1:])
+
+
+@pytest.mark.parametrize("mode", ["observe", "enforce"])
 def test_bindings_lose_the_keys_that_the_policy_refuses(mode: str) -> None:
     """A key that is not removed would keep a scheduler that sends it from binding any pod."""
     fixed = keys.POD_KEYS + (keys.SELECTION_KEYS if mode == "enforce" else ())
     refused = [each["expression"] for each in policies(mode)["cni-genie-binding"]["validations"]]
     assert refused == [f"!object.metadata.?annotations[?'{key}'].hasValue()" for key in fixed]
+    searched = conditions(policies(mode)["cni-genie-binding"])["has-our-keys"]
+    assert re.findall(r"'([^']+)' in object\.metadata\.annotations", searched) == list(fixed)
     [entry] = [
         entry
         for each in objects(mode)

@@ -20,12 +20,22 @@ def conditions(item: dict[str, Any]) -> dict[str, str]:
     return {one["name"]: " ".join(one["expression"].split()) for one in item["matchConditions"]}
 
 
-WITHOUT_WEBHOOK = {
-    one["metadata"]["name"]: one["spec"]
+_WITHOUT_WEBHOOK_OBJECTS = [
+    one
     for path in sorted((CHART / "templates" / "without-webhook").glob("*.yaml"))
     for one in template(path)
+]
+WITHOUT_WEBHOOK = {
+    one["metadata"]["name"]: one["spec"]
+    for one in _WITHOUT_WEBHOOK_OBJECTS
     if one["kind"].endswith("AdmissionPolicy")
 }
+POLICY_BINDINGS = {
+    one["spec"]["policyName"]: one["spec"]
+    for one in [*POLICY_OBJECTS, *_WITHOUT_WEBHOOK_OBJECTS]
+    if one["kind"].endswith("AdmissionPolicyBinding")
+}
+"""The binding of each policy, by the policy's name."""
 
 
 BINDINGS = "cni-genie-bindings"

@@ -12,6 +12,8 @@ from tests.unit.manifests import MANIFESTS, attached
 from tests.unit.webhook.manifests import (
     BINDINGS,
     ENTRIES,
+    POLICIES,
+    POLICY_BINDINGS,
     WEBHOOK,
     WITHOUT_WEBHOOK,
     conditions,
@@ -89,8 +91,11 @@ def test_one_exclusion_is_shared_by_webhook_and_policies() -> None:
 def test_the_excluded_namespaces_are_the_same_everywhere() -> None:
     """kube-system and our own."""
     selectors = [one["namespaceSelector"] for one in ENTRIES.values()]
-    policies = [*policies_on_pods(), policy("cni-genie-binding"), WITHOUT_WEBHOOK[BINDINGS]]
-    selectors += [one["matchConstraints"]["namespaceSelector"] for one in policies]
+    of_pods = [one["metadata"]["name"] for one in POLICIES if "-pod-" in one["metadata"]["name"]]
+    selectors += [
+        POLICY_BINDINGS[name]["matchResources"]["namespaceSelector"]
+        for name in ("cni-genie-binding", *of_pods, *WITHOUT_WEBHOOK)
+    ]
     for selector in selectors:
         assert selector["matchExpressions"][0] == {
             "key": "kubernetes.io/metadata.name",
@@ -126,6 +131,8 @@ def test_bindings_lose_the_keys_that_the_policy_refuses() -> None:
     assert fixed in conditions(entry)["has-our-keys"]
     (mutation,) = overlay["mutations"]
     assert mutation["jsonPatch"]["expression"].startswith(fixed.partition(".exists")[0])
+    searched = conditions(own)["has-our-keys"]
+    assert re.findall(r"'([^']+)' in object\.metadata\.annotations", searched) == [*keys.POD_KEYS]
     refused = [one["expression"] for one in own["validations"]]
     assert refused == [
         f"!object.metadata.?annotations[?'{key}'].hasValue()" for key in keys.POD_KEYS

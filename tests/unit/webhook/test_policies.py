@@ -269,6 +269,19 @@ def test_each_policy_on_new_pods_has_one_condition() -> None:
             assert len(one["matchConditions"]) == 1
 
 
+def test_no_write_pays_for_the_namespaces_of_a_policy_that_is_not_for_it() -> None:
+    """The API server reads a policy's own selectors first, for every write of any object."""
+    for spec in [*(one["spec"] for one in POLICIES), *WITHOUT_WEBHOOK.values()]:
+        assert spec["matchConstraints"].keys() == {"resourceRules"}
+
+
+def test_what_the_kubelet_writes_pays_for_one_comparison() -> None:
+    """The networks are compared before anything else."""
+    [changed] = conditions(policy("cni-genie-pod-networks-immutable")).values()
+    key = f"metadata.?annotations[?'{keys.ANNOTATION}']"
+    assert changed.startswith(f"(object.{key} != oldObject.{key}) && ")
+
+
 def test_each_new_pod_is_held_by_one_of_two_policies() -> None:
     """That of pods with networks, or that of pods without: they differ in one character."""
     [names] = conditions(policy("cni-genie-pod-networks")).values()
