@@ -3,9 +3,8 @@
 - no Genie: the runtime calls the network's own plugins. Neither agent nor Multus runs.
 - Genie: the agent is on the node, as an administrator installs it.
 - Multus: its daemon ("thick") is on the node (:mod:`tests.devcluster.network.multus_daemon`).
-- a bare start: as without Genie, but before the first plugin of the network the interpreter of
-  Genie's plugin starts, and executes that plugin. So little is the least that any plugin in Python
-  costs, without webhook, agent and record.
+- a bare start: as without Genie, but the interpreter of Genie's plugin starts before the first
+  plugin of the network (:mod:`tests.bench.bare_start`). Neither webhook nor agent takes part.
 
 One is active at a time; the others have no process and no configuration there. The webhook runs
 all the time, but decides only about the pods of Genie's own namespace: the others are in
@@ -20,6 +19,7 @@ import json
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dispatcher import keys
+from tests.bench import bare_start
 from tests.bench.churn_report import Cost
 from tests.bench.cluster import is_ready
 from tests.bench.process_cost import children_seconds, containers, processor_seconds
@@ -59,12 +59,6 @@ VALUES: Mapping[str, Any] = {
 """Values of the chart, by which a label of the node says whether the agent runs."""
 
 _BARE_START = "bare-start"
-_BARE_START_SCRIPT = """\
-{interpreter}
-import posix
-
-posix.execv("/opt/cni/bin/{delegate}", ["{delegate}"])
-"""
 _BARE_START_CONFLIST = "/etc/cni/net.d/00-bare-start.conflist"
 
 _TIMEOUT = 120.0
@@ -169,7 +163,7 @@ class Multus:
 class BareStart:
     """The delegates of the node's first configuration, after a start of the interpreter."""
 
-    name = "a bare start"
+    name = bare_start.NAME
     space = OTHER_SPACE
     annotations: Mapping[str, Mapping[str, str]] = {ONE: {}}
 
@@ -179,11 +173,8 @@ class BareStart:
         node = cluster.node(NODE)
         conflist = NODE_NETWORKS[DEFAULT_NETWORK].conflist(node.layout.number)
         delegate = conflist["plugins"][0]
-        interpreter, _, _ = node.path(LAUNCHER).read_text().partition("\n")
-        script = _BARE_START_SCRIPT.format(interpreter=interpreter, delegate=delegate["type"])
         program = node.path(f"/opt/cni/bin/{_BARE_START}")
-        program.write_text(script)
-        program.chmod(0o755)
+        bare_start.write(program, node.path(LAUNCHER), f"/opt/cni/bin/{delegate['type']}")
 
         delegate["type"] = _BARE_START
         file = node.path(_BARE_START_CONFLIST)
