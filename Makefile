@@ -87,6 +87,7 @@ bench: venv  ## measure; write the figures of docs/performance.md; run long test
 	@$(RUN) -m tests.bench.churn_peers
 	@$(RUN) -m tests.bench.webhook
 	@$(RUN) -m tests.bench.creation
+	@$(RUN) -m tests.bench.creation --profile 20
 	@$(RUN) -m tests.bench.client_command
 	@$(RUN) -m tests.bench.scale
 	@$(RUN) -m tests.bench.agents
