@@ -70,7 +70,9 @@ def main() -> int:
     if os.geteuid() != 0:
         print("the bench makes network namespaces: run it as root", file=sys.stderr)
         return 1
+    # Before the network namespace, which has no way to an archive.
     plugins, multus = gobuild.build(gobuild.CNI_PLUGINS), gobuild.build(gobuild.MULTUS)
+    python = debian_python.command()
     if not chosen.inside:
         again = [sys.executable, "-m", "tests.bench.node_boot", "--rounds", str(chosen.rounds)]
         alone = ["unshare", "--net", "--mount", "--propagation", "private"]
@@ -81,7 +83,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="genie-boot-") as name:
         folder = Path(name)
         (folder / "bench").mkdir()
-        launchers = {GENIE: startup.installed(folder, debian_python.command()).launcher}
+        launchers = {GENIE: startup.installed(folder, python).launcher}
         bench = Bench(folder / "bench", launchers, plugins)
         delegate = f"{plugins}/bridge"
         bare_start.write(bench.folder / "bare-start", launchers[GENIE], delegate)

@@ -153,7 +153,9 @@ def main() -> int:
     parser.add_argument("--pairs", type=int, default=60, help="rounds (default: 60)")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
+    # Before the network namespace, which has no way to an archive.
     plugins, multus = gobuild.build(gobuild.CNI_PLUGINS), gobuild.build(gobuild.MULTUS) / "multus"
+    python = debian_python.command()
     if not chosen.inside:
         alone = ["unshare", "--net", "--mount", "--propagation", "private"]
         again = [sys.executable, "-m", "tests.bench.peers", *sys.argv[1:], "--inside"]
@@ -164,9 +166,7 @@ def main() -> int:
         built, work = Path(name) / "built", Path(name) / "work"
         built.mkdir()
         work.mkdir()
-        bench = Bench(
-            work, {GENIE: startup.installed(built, debian_python.command()).launcher}, plugins
-        )
+        bench = Bench(work, {GENIE: startup.installed(built, python).launcher}, plugins)
         selected = {keys.NETWORKS: f"{bench.definition.name}@eth1"}
         with kube_api.running(selected, bench.definition.config) as api:
             figures, requests = measure(bench, multus, api, chosen.pairs)
