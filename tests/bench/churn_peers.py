@@ -20,15 +20,13 @@ import argparse
 import functools
 import operator
 import os
-import platform
 import sys
 import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from tests.bench import churn_report, ended_sandboxes, page
+from tests.bench import churn_report, ended_sandboxes
 from tests.bench.churn_report import Cost, Turn
-from tests.bench.cluster import running
+from tests.bench.cluster import machine, run_benchmark
 from tests.bench.cni_setups import (
     GENIE_SPACE,
     LAN,
@@ -51,7 +49,7 @@ from tests.cluster.support.admission import api
 from tests.cluster.support.churn import remaining_leftovers
 from tests.cluster.support.definitions import bridge, definition
 from tests.cluster.support.pods import pod_manifest
-from tests.devcluster.commands import ClusterError, step
+from tests.devcluster.commands import step
 from tests.devcluster.genie import DEFAULT_NETWORK
 from tests.devcluster.network.multus_daemon import install_multus_daemon
 
@@ -82,27 +80,16 @@ def main() -> int:
     }
     for option, (default, text) in numbers.items():
         parser.add_argument(option, type=int, default=default, help=f"{text} (default: {default})")
-    parser.add_argument("--name", default="genie-bench", help="cluster (default: %(default)s)")
-    chosen = parser.parse_args()
+    figures = functools.partial(_figures, load=os.getloadavg()[0])
+    return run_benchmark("churn peers", parser, figures, prepare=_prepare, values=VALUES)
 
-    load = os.getloadavg()[0]
-    try:
-        with running(chosen.name, prepare=_prepare, values=VALUES) as cluster:
-            turns = _measure(cluster, chosen)
-            remaining = remaining_leftovers(cluster.node(NODE))
-    except ClusterError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
 
-    machine = (
-        f"Left behind on the node: {remaining or 'nothing'}; {os.cpu_count()} processors, which "
-        f"the control plane shares; kernel: {platform.release()}; load average at the start: "
-        f"{load:.1f}; date: {datetime.now(UTC).date()}"
-    )
-    table = churn_report.table(turns, list(NETWORKS), [setup.name for setup in SETUPS], machine)
-    page.show("churn peers", table)
-    print(table)
-    return 1 if remaining else 0
+def _figures(cluster: Cluster, chosen: argparse.Namespace, *, load: float) -> tuple[str, bool]:
+    turns = _measure(cluster, chosen)
+    remaining = remaining_leftovers(cluster.node(NODE))
+    remark = f"Left behind on the node: {remaining or 'nothing'}; {machine(load)}"
+    names = [setup.name for setup in SETUPS]
+    return churn_report.table(turns, list(NETWORKS), names, remark), not remaining
 
 
 def _prepare(cluster: Cluster) -> None:

@@ -26,17 +26,20 @@ def run_benchmark(
     measure: Callable[[Cluster, argparse.Namespace], tuple[str, bool]],
     *,
     name: str = "genie-bench",
+    prepare: Callable[[Cluster], None] | None = None,
+    values: Mapping[str, Any] | None = None,
 ) -> int:
     """Measure on a cluster, print the figures and write the page; return the exit code.
 
     *title* is that of the page's part. *measure* gets the cluster and the options of *parser*; it
     returns the figures in Markdown, and whether every aim is met. If one is not, and after a
-    ClusterError, the code is 1. The option --name is the cluster (default: *name*).
+    ClusterError, the code is 1. The option --name is the cluster (default: *name*); *prepare* and
+    *values* are those of :func:`running`.
     """
     parser.add_argument("--name", default=name, help="cluster (default: %(default)s)")
     chosen = parser.parse_args()
     try:
-        with running(chosen.name) as cluster:
+        with running(chosen.name, prepare=prepare, values=values) as cluster:
             figures, is_met = measure(cluster, chosen)
     except ClusterError as error:
         print(f"error: {error}", file=sys.stderr)

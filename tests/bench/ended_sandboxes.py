@@ -10,6 +10,7 @@ is gone, so each turn has this work for its own pods, and the kubelet finds noth
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -46,35 +47,33 @@ def removal(
     """
     with ThreadPoolExecutor(1) as executor:
         calls = []
-        yield lambda pod: calls.append(executor.submit(_remove, socket, call, sleep, pod))
+        runtime = functools.partial(call, socket)
+        yield lambda pod: calls.append(executor.submit(_remove, runtime, sleep, pod))
     for each in calls:
         each.result()
 
 
 def _remove(
-    socket: Path,
-    call: Callable[..., bytes],
-    sleep: Callable[[float], None],
-    pod: Mapping[str, Any],
+    runtime: Callable[..., bytes], sleep: Callable[[float], None], pod: Mapping[str, Any]
 ) -> None:
     try:
-        ended = call(socket, cri.METHOD, NOT_READY)
+        ended = runtime(cri.METHOD, NOT_READY)
         for sandbox, uid in zip(cri.sandbox_ids(ended), cri.pod_uids(ended), strict=True):
             if uid == pod["metadata"]["uid"]:
                 request = b"\x0a" + bytes([len(sandbox)]) + sandbox.encode()  # {pod_sandbox_id = 1}
-                call(socket, f"{SERVICE}/StopPodSandbox", request, DEL_SECONDS)
-                _remove_sandbox(socket, call, sleep, request)
+                runtime(f"{SERVICE}/StopPodSandbox", request, DEL_SECONDS)
+                _remove_sandbox(runtime, sleep, request)
     except cri.CRIError as error:
         raise ClusterError(f"an ended sandbox cannot be removed: {error}") from None
 
 
 def _remove_sandbox(
-    socket: Path, call: Callable[..., bytes], sleep: Callable[[float], None], request: bytes
+    runtime: Callable[..., bytes], sleep: Callable[[float], None], request: bytes
 ) -> None:
     """Raise CRIError if the runtime still refuses *request* at the last attempt."""
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            call(socket, f"{SERVICE}/RemovePodSandbox", request, DEL_SECONDS)
+            runtime(f"{SERVICE}/RemovePodSandbox", request, DEL_SECONDS)
         except cri.CRIError:
             if attempt == ATTEMPTS:
                 raise

@@ -45,6 +45,9 @@ COUNTS = (32, 110)
 
 DIRECT, MULTUS = "direct calls", "Multus, thin, without API server"
 THICK = "Multus, thick, API server in memory"
+BARE_START = "bare-start"
+"""The program of :mod:`tests.bench.bare_start` in the folder of the bench."""
+
 AIM = 1.8
 """The most that 32 ADDs may take, as a multiple of direct calls."""
 
@@ -80,30 +83,34 @@ def main() -> int:
 
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)  # for the API server's stand-in
     load = os.getloadavg()[0]
+    text = table(_measure_all(plugins, multus, python, chosen.rounds), load)
+    page.show("boot", text)
+    print(text)
+    return 0
+
+
+def _measure_all(
+    plugins: Path, multus: Path, python: list[str], rounds: int
+) -> dict[int, dict[str, list[Round]]]:
+    """Install everything in a folder that is removed afterwards, and measure each count."""
     with tempfile.TemporaryDirectory(prefix="genie-boot-") as name:
         folder = Path(name)
         (folder / "bench").mkdir()
         launchers = {GENIE: startup.installed(folder, python).launcher}
         bench = Bench(folder / "bench", launchers, plugins)
-        delegate = f"{plugins}/bridge"
-        bare_start.write(bench.folder / "bare-start", launchers[GENIE], delegate)
+        bare_start.write(bench.folder / BARE_START, launchers[GENIE], f"{plugins}/bridge")
         spaces = {
             count: [bench.netns(f"{count}-{number}") for number in range(count)] for count in COUNTS
         }
         names = [space.name for each in spaces.values() for space in each]
         try:
             with thick.running(bench, multus, names) as daemon:
-                rounds = {
-                    count: measure(bench, multus, daemon, spaces[count], chosen.rounds)
-                    for count in COUNTS
+                return {
+                    count: measure(bench, multus, daemon, spaces[count], rounds) for count in COUNTS
                 }
         finally:
             for space in itertools.chain(*spaces.values()):
                 subprocess.run(["umount", str(space)], check=True)
-    text = table(rounds, load)
-    page.show("boot", text)
-    print(text)
-    return 0
 
 
 def measure(
@@ -179,7 +186,7 @@ def through_bare_start(bench: Bench, command: str, container: str, netns: Path) 
     """Call the delegate after a start of the interpreter; return the processor's milliseconds."""
     environ = bench.environ(command, container, netns, "eth0")
     conf = json.dumps(bench.confs[0]).encode()
-    return timed([str(bench.folder / "bare-start")], environ, conf)[1]
+    return timed([str(bench.folder / BARE_START)], environ, conf)[1]
 
 
 def table(rounds: dict[int, dict[str, list[Round]]], load: float) -> str:
