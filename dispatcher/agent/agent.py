@@ -35,7 +35,6 @@ from dispatcher.state import journal, store
 from dispatcher.state.record import PARKED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from http.server import ThreadingHTTPServer
 
     from dispatcher.agent.installer import PluginInstaller
@@ -159,7 +158,7 @@ class Agent:
         # Each of these may be removed and made again, so the folder above it is watched, too.
         for directory in (settings.extra_conf_dir, settings.cni_conf_dir, settings.cni_bin_dir):
             watches.append(Watch(directory, wake, is_optional=True))
-            watches.append(Watch(directory.parent, wake, _is_named(directory.name)))
+            watches.append(Watch(directory.parent, wake, inotify.is_named(directory.name)))
         return watches
 
     def _reconcile(self) -> None:
@@ -291,10 +290,6 @@ class Agent:
         self.metrics.node.show_reaper_problem(problem)
         if problem:
             self.events.emit(events.node(self._settings.node_name), "NothingFreed", problem)
-
-
-def _is_named(name: str) -> Callable[[str, int], bool]:
-    return lambda changed, _mask: changed == name
 
 
 def _is_for_records(name: str, mask: int) -> bool:

@@ -6,7 +6,7 @@ agent reconciles every few seconds, too. So it works, only later, on a node whos
 are used up (128 for all processes of root, where the administrator sets no other limit).
 
 Rules: files with one of our temporary names wake no thread. Otherwise a failing write (a full disk)
-would be retried at once, for ever. Reading is no change: the agent itself reads every file.
+would be retried at once, for ever. A read wakes none: the agent itself reads every file.
 """
 
 from __future__ import annotations
@@ -53,6 +53,11 @@ class Watch(NamedTuple):
     wake: threading.Event
     is_relevant: Callable[[str, int], bool] = lambda _name, _mask: True
     is_optional: bool = False
+
+
+def is_named(name: str) -> Callable[[str, int], bool]:
+    """Return an ``is_relevant`` for changes of the one file or folder *name*."""
+    return lambda changed, _mask: changed == name
 
 
 class Watcher:

@@ -25,7 +25,7 @@ class StateFile(Generic[T]):
     def __init__(self, path: Path, value_type: type[T]) -> None:
         self._path = path
         self.content = self._load(value_type)
-        """What is in the file."""
+        """The content of the file."""
 
     def save(self, content: Mapping[str, T]) -> None:
         """Write *content*, unless it is in the file already. Raises OSError."""

@@ -39,7 +39,7 @@ def add(state_dir: str, container_id: str, interface: str) -> None:
 
 
 def contains(state_dir: str, container_id: str, interface: str) -> bool:
-    """Tell whether the file has the line that :func:`add` writes for *interface*."""
+    """Return whether the file has the line that :func:`add` writes for *interface*."""
     try:
         data = store.read_file(f"{state_dir}/{NAME}")
     except OSError:

@@ -75,7 +75,7 @@ def _delete_unrecorded(call: Call, record: Record | None) -> None:
 
 
 def _is_released(call: Call) -> bool:
-    """Tell whether an earlier DEL has released everything that this one is to release.
+    """Return whether an earlier DEL has released everything that this one would release.
 
     While there is a network namespace, another plugin may have attached it since.
     """

@@ -14,7 +14,7 @@ import pytest
 import structlog
 
 from dispatcher.agent import inotify
-from dispatcher.agent.inotify import Watch
+from dispatcher.agent.inotify import Watch, is_named
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,8 +74,7 @@ def test_a_directory_is_watched_when_it_is(
     if exists:
         folder.mkdir()
         (folder / "10-canal.conflist").touch()
-    is_folder = lambda name, _mask: name == "net.d"  # noqa: E731
-    with watching(Watch(tmp_path, wake, is_folder), Watch(folder, wake, is_optional=True)):
+    with watching(Watch(tmp_path, wake, is_named("net.d")), Watch(folder, wake, is_optional=True)):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         assert is_woken(wake)
@@ -88,8 +87,7 @@ def test_a_directory_is_watched_when_it_is(
 def test_two_who_watch_one_directory_are_both_woken(tmp_path: Path, wake: threading.Event) -> None:
     """Each by the changes that are relevant to it."""
     other = threading.Event()
-    by_name = lambda name, _mask: name == "genie"  # noqa: E731
-    with watching(Watch(tmp_path, wake, by_name), Watch(tmp_path, other)):
+    with watching(Watch(tmp_path, wake, is_named("genie")), Watch(tmp_path, other)):
         (tmp_path / "genie").touch()
         assert is_woken(wake)
         assert is_woken(other)

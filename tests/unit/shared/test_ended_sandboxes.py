@@ -29,7 +29,7 @@ def item(sandbox: str, uid: str) -> bytes:
 
 
 class FakeRuntime:
-    """Has two ended sandboxes; records what is asked of them.
+    """Has two ended sandboxes; records the requests.
 
     It refuses the method *refused* so many *times*.
     """
