@@ -70,7 +70,7 @@ class CertificateManager:
     ) -> None:
         self._settings = settings
         self._clock = ServerClock(kube, boot) if boot else ServerClock(kube)
-        self._metrics = CertificateMetrics()
+        self._metrics = CertificateMetrics(self._count_uncovered)
         self._configurations = ConfigurationStore(kube, settings, monotonic)
         self._source: CertificateSource = (
             FileSource(settings.directory, settings, self._clock.now)
@@ -275,17 +275,19 @@ class CertificateManager:
         )
 
     def _update_metrics(self) -> None:
-        state, leaf, observed = self._source.state, self.leaf, self._served.observed
-        dns_name, now, metrics = self._settings.dns_name, self._clock.now(), self._metrics
+        state, leaf, metrics = self._source.state, self.leaf, self._metrics
         metrics.set_phase(state.phase)
         metrics.set_expiry(metrics.ca_expiry, state.ca)
         metrics.set_expiry(metrics.leaf_expiry, leaf.certificate if leaf else None)
         metrics.clock_difference.set(self._clock.difference())
 
-        uncovered = len(observed.entries)
-        if leaf:
-            uncovered = len(observed.verification_errors(leaf.chain, dns_name, now))
-        metrics.uncovered.set(uncovered)
+    def _count_uncovered(self) -> int:
+        """Return how many webhook entries do not cover the served leaf; without one, all."""
+        leaf, observed = self._served.leaf, self._served.observed
+        if leaf is None:
+            return len(observed.entries)
+        dns_name, now = self._settings.dns_name, self._clock.now()
+        return len(observed.verification_errors(leaf.chain, dns_name, now))
 
     def _make_watches(self, kube: DatedKube) -> list[WatchCache[str]]:
         """Return watches of everything that a reconciliation reads; they only wake the thread."""

@@ -10,15 +10,20 @@ from prometheus_client import Counter, Gauge
 from certs.transitions import Phase, RotationReason
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cryptography import x509
     from prometheus_client import CollectorRegistry
     from prometheus_client.metrics import MetricWrapperBase
 
 
 class CertificateMetrics:
-    """Gauges and counters about certificates; times are Unix seconds."""
+    """Gauges and counters about certificates; times are Unix seconds.
 
-    def __init__(self) -> None:
+    *count_uncovered* is called at each scrape, so that its gauge does not lag behind the readiness.
+    """
+
+    def __init__(self, count_uncovered: Callable[[], int]) -> None:
         self.leaf_expiry = _gauge(
             "leaf_expiry_timestamp_seconds", "Time at which the served leaf expires."
         )
@@ -37,6 +42,7 @@ class CertificateMetrics:
         self.uncovered = _gauge(
             "uncovered_entries", "Webhook entries whose caBundle does not cover the served leaf."
         )
+        self.uncovered.set_function(count_uncovered)
         self.clock_difference = _gauge(
             "clock_difference_seconds", "This machine's wall clock minus the API server's."
         )

@@ -118,6 +118,11 @@ class ReplicaProcess:
             lines = page.read().decode().splitlines()
         return next(float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{name} "))
 
+    def wait_for_metric(self, name: str, value: float) -> None:
+        """Return when the metric *name* has *value*."""
+        sentence = f"replica {self.number} to report {name} {value:g}"
+        self.cluster.wait_for(lambda: self.metric(name) == value, 120, sentence)
+
     def _is_ready(self) -> bool:
         assert self.process is not None
         assert self.process.poll() is None, self.log.read_text()[-2000:]

@@ -71,6 +71,7 @@ def test_readiness_follows_listener_and_bundles(
             update={"listen_port": listener.port}
         )
         eventually(manager.ready)
+        assert metric(manager, "uncovered_entries") == 0, "the gauge never lags behind readiness"
         eventually(lambda: metric(manager, "self_check_ok") == 1)
         assert metric(manager, "service_dial_ok") == 0
 

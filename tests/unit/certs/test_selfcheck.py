@@ -56,7 +56,7 @@ def dials(monkeypatch: pytest.MonkeyPatch) -> Dials:
     return fake
 
 
-METRICS = CertificateMetrics()
+METRICS = CertificateMetrics(lambda: 0)
 
 
 @pytest.fixture

@@ -69,7 +69,7 @@ def service_registry() -> CollectorRegistry:
 
 def certificate_registry() -> CollectorRegistry:
     registry = CollectorRegistry()
-    CertificateMetrics().register(registry)
+    CertificateMetrics(lambda: 0).register(registry)
     return registry
 
 
