@@ -57,8 +57,14 @@ class PluginInstaller:
         self._files = sorted(
             path.relative_to(self._payload) for path in self._payload.rglob("*") if path.is_file()
         )
-        self._installed_signatures: dict[Path, Signature] | None = None
-        """Signatures of the files when they were last verified.
+        # Text, not Path: these are looked at in every pass of the agent, and no other step of an
+        # idle pass costs as much.
+        self._installed_paths = [
+            os.fspath(path)
+            for path in (self.launcher, *(self.folder / each for each in self._files))
+        ]
+        self._installed_signatures: list[Signature] | None = None
+        """Signatures of these files when they were last verified.
 
         None: this process has not verified them yet, or has removed the plugin.
         """
@@ -226,12 +232,14 @@ class PluginInstaller:
             and self._signatures() == self._installed_signatures
         )
 
-    def _signatures(self) -> dict[Path, Signature] | None:
-        signatures = {}
-        for path in [self.launcher, *(self.folder / file for file in self._files)]:
-            try:
-                stat = path.lstat()
-            except OSError:
-                return None
-            signatures[path] = Signature(stat.st_size, stat.st_mtime_ns, stat.st_ino, stat.st_mode)
-        return signatures
+    def _signatures(self) -> list[Signature] | None:
+        """Return the present signatures of the installed files; None if one is missing."""
+        try:
+            return [_signature(path) for path in self._installed_paths]
+        except OSError:
+            return None
+
+
+def _signature(path: str) -> Signature:
+    status = os.lstat(path)
+    return Signature(status.st_size, status.st_mtime_ns, status.st_ino, status.st_mode)
