@@ -16,7 +16,8 @@ What is where:
     churn_peers    the same pods without Genie, with Genie, and with Multus
     churn_report   its figures as a table
     cni_setups     switches a node between these ways
-    bare_start     the least that a plugin in Python costs, for it and node_boot
+    floors         the least that a plugin in Python costs, for it and node_boot
+    minimal_plugin  the program of one of them
     ended_sandboxes  removes the sandboxes of ended pods, as the kubelet does
     pod_loop       creates and deletes pods, and takes their times
     creation       what each policy and the webhook add to the creation of a pod

@@ -4,7 +4,7 @@
 - Genie: the agent is on the node, as an administrator installs it.
 - Multus: its daemon ("thick") is on the node (:mod:`tests.devcluster.network.multus_daemon`).
 - a bare start: as without Genie, but the interpreter of Genie's plugin starts before the first
-  plugin of the network (:mod:`tests.bench.bare_start`). Neither webhook nor agent takes part.
+  plugin of the network (:mod:`tests.bench.floors`). Neither webhook nor agent takes part.
 
 One is active at a time; the others have no process and no configuration there. The webhook runs
 all the time, but decides only about the pods of Genie's own namespace: the others are in
@@ -19,7 +19,7 @@ import json
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dispatcher import keys
-from tests.bench import bare_start
+from tests.bench import floors
 from tests.bench.churn_report import Cost
 from tests.bench.cluster import is_ready
 from tests.bench.process_cost import children_seconds, containers, processor_seconds
@@ -163,7 +163,7 @@ class Multus:
 class BareStart:
     """The delegates of the node's first configuration, after a start of the interpreter."""
 
-    name = bare_start.NAME
+    name = floors.BARE_START
     space = OTHER_SPACE
     annotations: Mapping[str, Mapping[str, str]] = {ONE: {}}
 
@@ -174,7 +174,7 @@ class BareStart:
         conflist = NODE_NETWORKS[DEFAULT_NETWORK].conflist(node.layout.number)
         delegate = conflist["plugins"][0]
         program = node.path(f"/opt/cni/bin/{_BARE_START}")
-        bare_start.write(program, node.path(LAUNCHER), f"/opt/cni/bin/{delegate['type']}")
+        floors.write_bare_start(program, node.path(LAUNCHER), f"/opt/cni/bin/{delegate['type']}")
 
         delegate["type"] = _BARE_START
         file = node.path(_BARE_START_CONFLIST)

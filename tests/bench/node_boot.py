@@ -1,9 +1,10 @@
 """``python -m tests.bench.node_boot``: all pods of a node start at one moment.
 
 How it works: 32 and 110 ADDs with one network each begin together, in network namespaces of their
-own: once called directly, once through Genie, once through each kind of Multus, and once after a
-bare start of the interpreter (:mod:`tests.bench.bare_start`). This is repeated, in an order that
-changes. A ratio is the median of the rounds' own ratios, since one round sees the same machine.
+own: once called directly, once through Genie, once through each kind of Multus, and once by each of
+the programs that show the least that a plugin in Python costs (:mod:`tests.bench.floors`). This is
+repeated, in an order that changes. A ratio is the median of the rounds' own ratios, since one round
+sees the same machine.
 
 Multus without a daemon ("thin") gets the network in its own configuration and no API server, so it
 reads neither a pod nor a definition; Multus with a daemon ("thick") cannot run without one, and a
@@ -28,7 +29,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
-from tests.bench import bare_start, debian_python, page, startup, thick
+from tests.bench import debian_python, floors, page, startup, thick
 from tests.bench.plugin import GENIE, Bench, timed
 from tests.devcluster.build import gobuild
 
@@ -45,8 +46,8 @@ COUNTS = (32, 110)
 
 DIRECT, MULTUS = "direct calls", "Multus, thin, without API server"
 THICK = "Multus, thick, API server in memory"
-BARE_START = "bare-start"
-"""The program of :mod:`tests.bench.bare_start` in the folder of the bench."""
+FLOORS = {floors.BARE_START: "bare-start", floors.MINIMAL: "minimal"}
+"""Name and program, in the folder of the bench."""
 
 AIM = 1.8
 """The most that 32 ADDs may take, as a multiple of direct calls."""
@@ -98,7 +99,7 @@ def _measure_all(
         (folder / "bench").mkdir()
         launchers = {GENIE: startup.installed(folder, python).launcher}
         bench = Bench(folder / "bench", launchers, plugins)
-        bare_start.write(bench.folder / BARE_START, launchers[GENIE], f"{plugins}/bridge")
+        _write_floors(bench, launchers[GENIE], f"{plugins}/bridge")
         spaces = {
             count: [bench.netns(f"{count}-{number}") for number in range(count)] for count in COUNTS
         }
@@ -113,6 +114,12 @@ def _measure_all(
                 subprocess.run(["umount", str(space)], check=True)
 
 
+def _write_floors(bench: Bench, launcher: Path, delegate: str) -> None:
+    bare_start, minimal = (bench.folder / program for program in FLOORS.values())
+    floors.write_bare_start(bare_start, launcher, delegate)
+    floors.write_minimal(minimal, launcher, delegate, bench.folder / "records")
+
+
 def measure(
     bench: Bench, multus: Path, daemon: Thick, spaces: list[Path], rounds: int
 ) -> dict[str, list[Round]]:
@@ -122,7 +129,7 @@ def measure(
         "Genie": lambda command, name, netns: bench.through(GENIE, command, name, netns, 1)[1],
         MULTUS: partial(through_multus, bench, multus / "multus"),
         THICK: daemon.call,
-        bare_start.NAME: partial(through_bare_start, bench),
+        **{name: partial(through_floor, bench, program) for name, program in FLOORS.items()},
     }
     figures: dict[str, list[Round]] = {who: [] for who in ways}
     order = list(ways)
@@ -182,11 +189,11 @@ def through_multus(bench: Bench, program: Path, command: str, container: str, ne
     return timed([str(program)], environ, json.dumps(conf).encode())[1]
 
 
-def through_bare_start(bench: Bench, command: str, container: str, netns: Path) -> float:
-    """Call the delegate after a start of the interpreter; return the processor's milliseconds."""
+def through_floor(bench: Bench, program: str, command: str, container: str, netns: Path) -> float:
+    """Call the *program* of a floor for one network; return the processor's milliseconds."""
     environ = bench.environ(command, container, netns, "eth0")
     conf = json.dumps(bench.confs[0]).encode()
-    return timed([str(bench.folder / BARE_START)], environ, conf)[1]
+    return timed([str(bench.folder / program)], environ, conf)[1]
 
 
 def table(rounds: dict[int, dict[str, list[Round]]], load: float) -> str:
