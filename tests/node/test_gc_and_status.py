@@ -222,7 +222,8 @@ def test_a_plugin_that_hangs_after_a_killed_gc_does_not_block_pods_for_ever(
     node: Node,
 ) -> None:
     """After its deadline, the next call that waits for the lock kills it. Fake: the hang."""
-    hang = "touch $HERE/hangs; exec sleep 600"
+    # Like any plugin it reads its configuration first: when it has that, the lock file names it.
+    hang = "cat >/dev/null; touch $HERE/hangs; exec sleep 600"
     node.delegate("stuck", f"[ $CNI_COMMAND != GC ] || {{ {hang}; }}\necho '{{}}'")
     node.network("stuck", {"type": "stuck"}, version="1.1.0")
     pod = node.container("pod")
