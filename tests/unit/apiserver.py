@@ -288,7 +288,7 @@ class FakeClient:
         key, _, value = query.get("labelSelector", "").partition("=")
         return [
             copy.deepcopy(found)
-            for where, found in self._api.objects.items()
+            for where, found in list(self._api.objects.items())  # a test may add some meanwhile
             if _is_in(where, path)
             and (not key or found["metadata"].get("labels", {}).get(key) == value)
         ]

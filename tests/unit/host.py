@@ -170,10 +170,17 @@ def signals(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def sigterm_soon(signals: None) -> Iterator[None]:
-    """Send this process what kubelet sends, in a second."""
+    """Send this process what kubelet sends, each second: the first may come too early."""
     del signals
-    timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGTERM))
+    ended = threading.Event()
+
+    def send() -> None:
+        while not ended.wait(1.0):
+            os.kill(os.getpid(), signal.SIGTERM)
+
     signal.signal(signal.SIGTERM, lambda *_: None)  # until what is tested has its own
-    timer.start()
+    sender = threading.Thread(target=send)
+    sender.start()
     yield
-    timer.join()
+    ended.set()
+    sender.join()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import shutil
+import tempfile
 import threading
-import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 from unittest.mock import Mock
 
@@ -17,21 +18,39 @@ from dispatcher.agent import inotify
 from dispatcher.agent.inotify import Watch, is_named
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
-LONG_ENOUGH = 6 * inotify.BATCH_SECONDS
-"""Seconds after which a change has woken the agent, if it does."""
+    IsWoken = Callable[[threading.Event], bool]
+
+SECONDS = 30.0
+"""Only a guard: a change is noticed after a batch."""
 
 
 @contextlib.contextmanager
-def watching(*watches: Watch) -> Iterator[None]:
-    watcher = inotify.start(watches)
-    assert watcher is not None
-    try:
-        yield
-    finally:
-        watcher.stop()
+def watching(*watches: Watch) -> Iterator[IsWoken]:
+    """Watch; yield a function that tells whether the changes so far set an event, and clears it.
+
+    The kernel keeps the order of all changes, and the watcher reports one batch after another. So a
+    change of a folder of our own that is reported twice, in two batches, comes after all of them.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        reported = threading.Event()
+        watcher = inotify.start([*watches, Watch(Path(folder), reported)])
+        assert watcher is not None
+
+        def is_woken(wake: threading.Event) -> bool:
+            for _ in range(2):
+                reported.clear()
+                (Path(folder) / "mark").write_bytes(b"")
+                assert reported.wait(SECONDS)
+            is_set = wake.is_set()
+            wake.clear()
+            return is_set
+
+        try:
+            yield is_woken
+        finally:
+            watcher.stop()
 
 
 @pytest.fixture
@@ -39,19 +58,10 @@ def wake() -> threading.Event:
     return threading.Event()
 
 
-def is_woken(wake: threading.Event) -> bool:
-    """Return whether *wake* is set, and clear it when all changes so far have been read."""
-    if not wake.wait(LONG_ENOUGH):
-        return False
-    time.sleep(LONG_ENOUGH)
-    wake.clear()
-    return True
-
-
 def test_changes_are_noticed_and_reading_is_not_one(tmp_path: Path, wake: threading.Event) -> None:
     """A file that is written, renamed or removed."""
     path = tmp_path / "10-canal.conflist"
-    with watching(Watch(tmp_path, wake)):
+    with watching(Watch(tmp_path, wake)) as is_woken:
         path.write_text("{}")
         assert is_woken(wake)
         path.read_text()
@@ -74,7 +84,8 @@ def test_a_directory_is_watched_when_it_is(
     if exists:
         folder.mkdir()
         (folder / "10-canal.conflist").touch()
-    with watching(Watch(tmp_path, wake, is_named("net.d")), Watch(folder, wake, is_optional=True)):
+    watches = (Watch(tmp_path, wake, is_named("net.d")), Watch(folder, wake, is_optional=True))
+    with watching(*watches) as is_woken:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         assert is_woken(wake)
@@ -87,7 +98,8 @@ def test_a_directory_is_watched_when_it_is(
 def test_two_who_watch_one_directory_are_both_woken(tmp_path: Path, wake: threading.Event) -> None:
     """Each by the changes that are relevant to it."""
     other = threading.Event()
-    with watching(Watch(tmp_path, wake, is_named("genie")), Watch(tmp_path, other)):
+    watches = (Watch(tmp_path, wake, is_named("genie")), Watch(tmp_path, other))
+    with watching(*watches) as is_woken:
         (tmp_path / "genie").touch()
         assert is_woken(wake)
         assert is_woken(other)
@@ -102,7 +114,7 @@ def test_neither_temporary_names_nor_folders_below_wake_anyone(
     """A file that gets its name does."""
     (tmp_path / ".genie" / "v1").mkdir(parents=True)
     (tmp_path / "genie").touch()
-    with watching(Watch(tmp_path, wake)):
+    with watching(Watch(tmp_path, wake)) as is_woken:
         (tmp_path / ".genie" / "v1" / "code").touch()
         (tmp_path / ".genie-0123").write_text("half")
         (tmp_path / ".genie-0123").unlink()
@@ -119,7 +131,7 @@ def test_a_directory_that_is_missing_is_logged_and_the_others_are_watched(
     missing = [Watch(tmp_path / "a", wake), Watch(tmp_path / "b", wake, is_optional=True)]
     with (
         structlog.testing.capture_logs() as lines,
-        watching(*missing, Watch(tmp_path, wake)),
+        watching(*missing, Watch(tmp_path, wake)) as is_woken,
     ):
         (tmp_path / "file").touch()
         assert is_woken(wake)

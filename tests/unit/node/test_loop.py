@@ -1,17 +1,16 @@
 from __future__ import annotations
 
 import itertools
-import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
+
+import pytest
 
 from dispatcher.kube.errors import KubeError
 from dispatcher.node import loop as loops
 from dispatcher.node.loop import Loop
 
 if TYPE_CHECKING:
-    import pytest
-
     from tests.unit.host import Clock
 
 
@@ -27,20 +26,34 @@ def test_a_loop_that_fails_backs_off_and_recovers() -> None:
     assert [loop.run_once() for _ in range(9)] == [2, 4, 8, 16, 30, 30, 30, 30, 2]
 
 
-def test_a_loop_that_is_woken_all_the_time_keeps_its_interval() -> None:
-    """Its first step after a quiet time begins at once."""
+def test_a_loop_that_is_woken_all_the_time_keeps_its_interval(
+    monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    """Its first step after a quiet time begins at once. Waiting takes the time of a fake clock."""
+    monkeypatch.setattr(loops, "time", SimpleNamespace(monotonic=clock))
+    wakes = iter([30.0])  # seconds until the first wake, and none until any later one
     starts: list[float] = []
-    loop = Loop("test", lambda: starts.append(time.monotonic()), 60, min_interval=0.2)
-    loop.start()
-    time.sleep(0.3)
-    woken_at = time.monotonic()
-    while time.monotonic() - woken_at < 0.5:
-        loop.wake.set()
-        time.sleep(0.01)
-    loop.stop()
-    assert starts[1] - woken_at < 0.2
-    assert all(later - earlier > 0.19 for earlier, later in itertools.pairwise(starts))
-    assert len(starts) >= 3
+
+    def step() -> None:
+        starts.append(clock.now)
+        clock.now += 0.05
+        if len(starts) == 4:
+            loop.stop()
+
+    def wait_for_wake(seconds: float) -> bool:
+        clock.now += min(seconds, next(wakes, 0.0))
+        return True
+
+    def pause(seconds: float) -> bool:
+        clock.now += seconds
+        return False
+
+    loop = Loop("test", step, 60, min_interval=0.2)
+    monkeypatch.setattr(loop.wake, "wait", wait_for_wake)
+    monkeypatch.setattr(loop._stopping, "wait", pause)
+    loop._run()
+    pauses = [later - earlier for earlier, later in itertools.pairwise(starts)]
+    assert pauses == pytest.approx([30.05, 0.2, 0.2])
 
 
 def test_a_loop_without_progress_is_not_alive(

@@ -84,7 +84,10 @@ class Runtime:
         with connection:
             while True:
                 connection.sendall(http.data_to_send())
-                for event in http.receive_data(connection.recv(65536)):
+                received = connection.recv(65536)
+                if not received:
+                    return  # the client's time was over before it had sent its request
+                for event in http.receive_data(received):
                     if isinstance(event, h2.events.RequestReceived):
                         self.requests.append(
                             {str(name): str(value) for name, value in event.headers}
