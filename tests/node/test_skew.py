@@ -234,11 +234,12 @@ def test_what_the_predecessor_rewrites_says_the_same(
 SLOW = """
 if [ "$CNI_COMMAND" = ADD ]; then
   touch "$HERE/begun"
+  until [ -e "$HERE/go" ]; do sleep 0.02; done
   sleep 0.5
 fi
 exec "$REAL/bridge"
 """
-"""A bridge plugin that takes its time."""
+"""A bridge plugin that waits for the test, and then takes its time."""
 
 
 @pytest.mark.parametrize("first", ["this", "the other"])
@@ -255,6 +256,7 @@ def test_an_add_that_one_version_was_killed_in_is_freed_by_the_other(
     wait_for((node.folder / "begun").exists, "canal's ADD")
     running.kill()
     assert running.answer().killed
+    (node.folder / "go").touch()
     node.delete(pod, program=[versions[second]]).succeeded()
     assert (node.addresses("weave"), node.addresses("canal"), node.records()) == ([], [], {})
     assert node.links(pod) == []
