@@ -15,7 +15,7 @@ import pytest
 
 from dispatcher.nad.definition import NODE_SELECTOR, RESOURCE_NAME
 from tests.cluster.support.admission import spaces
-from tests.cluster.support.definitions import CRD, definition, webhook_in_mode
+from tests.cluster.support.definitions import CRD, definition, selecting, webhook_in_mode
 from tests.cluster.support.transcript import Section, replay, rewrite, sections
 
 if TYPE_CHECKING:
@@ -49,6 +49,12 @@ def definitions() -> list[dict[str, Any]]:
     return [*nameless, device, ssd, *own, *ports, definition("bank", "gold", BRIDGE)]
 
 
+def refusal(cluster: Cluster) -> str:
+    """Return why a pod is refused whose definition has almost the name of one that exists."""
+    pod = selecting("web", "bleu")
+    return cluster.apply(pod, "-n", "shop", "--dry-run=server", check=False).stderr
+
+
 @pytest.fixture(scope="module")
 def enforcing(cluster: Cluster) -> Iterator[Cluster]:
     """Give the cluster with a webhook that enforces, the namespaces and the definitions."""
@@ -59,6 +65,8 @@ def enforcing(cluster: Cluster) -> Iterator[Cluster]:
         with webhook_in_mode(cluster, "enforce"), spaces(cluster, SPACES):
             every = {"apiVersion": "v1", "kind": "List", "items": definitions()}
             cluster.kubectl("apply", "--server-side", "-f", "-", input=json.dumps(every))
+            # The webhook names the nearest one of those that its watch has brought.
+            cluster.wait_for(lambda: "(did you mean" in refusal(cluster), 120, "the definitions")
             yield cluster
     finally:
         cluster.kubectl("delete", "crd", name)

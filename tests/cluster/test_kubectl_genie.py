@@ -216,6 +216,12 @@ def planted_pod(network: str) -> dict[str, Any]:
     return pod
 
 
+def webhook_logs(cluster: Cluster) -> str:
+    """Return what the replicas of the webhook have logged."""
+    pods = [pod["metadata"]["name"] for pod in replicas(cluster)]
+    return "".join(cluster.kubectl("logs", "-n", "genie-system", pod).stdout for pod in pods)
+
+
 def test_a_bundle_has_logs_and_reports_and_none_of_the_planted_secrets(
     cluster: Cluster, admin: Path, leaky: None, namespace: str, tmp_path: Path
 ) -> None:
@@ -229,12 +235,17 @@ def test_a_bundle_has_logs_and_reports_and_none_of_the_planted_secrets(
             60,
             "the network leaky",
         )
-        cluster.apply(planted_pod("leaky"), "-n", namespace)
+        pod = planted_pod("leaky")
+        cluster.wait_for(
+            lambda: cluster.apply(pod, "-n", namespace, check=False).returncode == 0,
+            120,
+            "the webhook to know the network leaky",
+        )
         refused = planted_pod("unknown,token=planted-in-log")
         cluster.apply(refused, "-n", namespace, check=False)
-        logs = ("logs", "-n", "genie-system")
-        pods = [pod["metadata"]["name"] for pod in replicas(cluster)]
-        assert "token=planted-in-log" in "".join(cluster.kubectl(*logs, p).stdout for p in pods)
+        cluster.wait_for(
+            lambda: "token=planted-in-log" in webhook_logs(cluster), 120, "the line of the log"
+        )
         events = ("events", "-n", namespace, "-o", "json")
         cluster.wait_for(
             lambda: "planted-in-event" in cluster.kubectl("get", *events).stdout, 60, "the Event"

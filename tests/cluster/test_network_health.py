@@ -72,6 +72,7 @@ def test_pods_get_the_next_network_while_the_status_of_the_first_fails(
         agent_settings(cluster, status_seconds=1, gone_seconds=3),
         moody_network(cluster, "1.1.0"),
     ):
+        wait_for_choice(cluster, namespace)
         assert create(cluster, namespace, "before") == ""
         wait_until_ready(cluster, namespace, "before")
         node.run(["touch", DOWN])
@@ -95,6 +96,7 @@ def test_pods_get_the_next_network_while_the_status_of_the_first_fails(
         node.run(["rm", DOWN])
         wait_for_label(cluster, "true")
         wait_until_ready(cluster, namespace, "waits")
+        wait_for_choice(cluster, namespace)
         assert create(cluster, namespace, "after") == ""
         wait_until_ready(cluster, namespace, "after")
         bridges = {
@@ -108,6 +110,18 @@ def test_pods_get_the_next_network_while_the_status_of_the_first_fails(
             "after": "moody0",
         }
         cluster.kubectl("delete", "pods", "--all", "-n", namespace, "--grace-period=1")
+
+
+def wait_for_choice(cluster: Cluster, namespace: str) -> None:
+    """Wait until the webhook, which watches the labels, gives a new pod the network."""
+    command = ("create", "-f", "-", "-n", namespace, "--dry-run=server")
+    manifest = json.dumps(pod_manifest("checks", ""))
+
+    def chosen() -> str:
+        cni = ("-o", "jsonpath={.metadata.annotations.cni}")
+        return cluster.kubectl(*command, *cni, input=manifest).stdout
+
+    cluster.wait_for(lambda: chosen() == MOODY, 120, f"the webhook to choose {MOODY}")
 
 
 def create(cluster: Cluster, namespace: str, name: str, *, dry: bool = False) -> str:
