@@ -201,8 +201,9 @@ def test_the_reaper_does_not_touch_a_namespace_with_a_process(
     """It does not matter what the runtime lists. An empty namespace beside it is released."""
     for each in (container, another):
         call(node, "ADD", each, runtimeConfig=chosen("weave"))
-    resident = f"nsenter --net=/run/netns/{container} sleep 120 >/dev/null 2>&1 & echo $!"
-    pid = int(node.run(["sh", "-c", resident]).stdout)
+    # The shell is in the namespace before it starts the process, so the reaper cannot come first.
+    resident = ["sh", "-c", "sleep 120 >/dev/null 2>&1 & echo $!"]
+    pid = int(node.run(["nsenter", f"--net=/run/netns/{container}", *resident]).stdout)
     try:
         make_old(node, container, another)
         cluster.wait_for(
