@@ -132,7 +132,7 @@ def test_a_pod_that_cannot_be_attached_says_why_in_one_line(
     # The retry is no second Event: the first one has become a series.
     described = functools.partial(cluster.kubectl, "describe", "pod", "second", "-n", namespace)
     repeated = re.compile(r"NetworkNotAttached .*\(x\d+ over .*\) +genie-agent .*no IP addresses")
-    cluster.wait_for(lambda: repeated.search(described().stdout), 30, "the series")
+    cluster.wait_for(lambda: repeated.search(described().stdout), 120, "the series")
     assert len(messages()) == 1
 
 
@@ -144,13 +144,13 @@ def test_an_attached_pod_has_its_milliseconds_if_the_setting_says_so(
         cluster.apply(pod_manifest("timed", "weave,canal@net1"), "-n", namespace)
         wait_until_ready(cluster, namespace, "timed")
         messages = functools.partial(pod_events, cluster, namespace, "timed", "NetworkAttached")
-        cluster.wait_for(messages, 20, "the Event")
+        cluster.wait_for(messages, 120, "the Event")
         [message] = messages()
     times = r'attached network "weave" on eth0 in \d+ ms, network "canal" on net1 in \d+ ms; \d+ ms'
     assert re.match(times, message), message
     cluster.apply(pod_manifest("untimed", "weave"), "-n", namespace)
     wait_until_ready(cluster, namespace, "untimed")
-    cluster.wait_for(lambda: network_status(cluster, namespace, "untimed"), 10, "network-status")
+    cluster.wait_for(lambda: network_status(cluster, namespace, "untimed"), 120, "network-status")
     assert pod_events(cluster, namespace, "untimed", "NetworkAttached") == []
 
 
