@@ -16,6 +16,7 @@ from tests.cluster.support import sandboxes
 from tests.cluster.support.agents import CONFLIST, granted, pod_events, rights_for_old_runtimes
 from tests.cluster.support.observe import interfaces
 from tests.cluster.support.pods import pod_manifest, wait_until_ready
+from tests.devcluster.genie import DEFAULT_NETWORK, wait_until_working
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,6 +50,7 @@ def old_runtime(cluster: Cluster) -> Iterator[Node]:
         cluster.wait_for(
             lambda: passes_annotations(node), 120, "the runtime to load the other again"
         )
+        wait_until_working(cluster, DEFAULT_NETWORK)  # the labels were "false" meanwhile
 
 
 def passes_annotations(node: Node) -> bool:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.devcluster.build.imagebuild import PROJECT
 from tests.devcluster.commands import run
+from tests.devcluster.genie import NAMESPACE
 from tests.shell_blocks import DOCS, pages_with_commands, to_run
 
 if TYPE_CHECKING:
@@ -17,6 +18,17 @@ if TYPE_CHECKING:
     from tests.devcluster.cluster import Cluster
 
 _SECONDS = 120.0  # for a block; only a guard
+
+
+@pytest.fixture(scope="module", autouse=True)
+def settled(cluster: Cluster) -> None:
+    """Wait until the pods of earlier tests' rollouts are gone: commands for all pods find them."""
+
+    def is_settled() -> bool:
+        pods = cluster.get("pods", "-n", NAMESPACE)["items"]
+        return not any("deletionTimestamp" in pod["metadata"] for pod in pods)
+
+    cluster.wait_for(is_settled, 120, "the pods of earlier rollouts to end")
 
 
 @pytest.mark.parametrize(

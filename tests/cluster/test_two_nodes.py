@@ -83,8 +83,9 @@ def apply_unschedulable(cluster: Cluster, namespace: str, pod: str, cni: str) ->
 
 def scheduled_at(cluster: Cluster, namespace: str, pod: str) -> float:
     """Return when the scheduler placed a pod, in seconds since the epoch."""
-    query = f"involvedObject.name={pod},reason=Scheduled"
-    [event] = cluster.get("events", "-n", namespace, "--field-selector", query)["items"]
+    query = ("-n", namespace, "--field-selector", f"involvedObject.name={pod},reason=Scheduled")
+    cluster.wait_for(lambda: cluster.get("events", *query)["items"], 120, "the scheduler's Event")
+    [event] = cluster.get("events", *query)["items"]
     return datetime.fromisoformat(event["eventTime"]).timestamp()
 
 
@@ -93,6 +94,16 @@ def wait_until_unavailable(cluster: Cluster, node: str) -> None:
     cluster.wait_for(
         lambda: label(cluster, node, "canal") == "false", 120, f"the label of canal on {node}"
     )
+
+
+def wait_until_warned(cluster: Cluster, namespace: str) -> None:
+    """Wait until the webhook, which watches the nodes, warns that none has canal."""
+
+    def answer() -> str:
+        manifest = pod_manifest("probe", "canal")
+        return cluster.apply(manifest, "-n", namespace, "--dry-run=server", check=False).stderr
+
+    cluster.wait_for(lambda: ABSENT in answer(), 120, "the webhook to warn")
 
 
 @contextmanager
@@ -186,6 +197,7 @@ def test_a_pod_waits_with_a_warning_after_the_last_node_has_lost_its_network(
     """Kubectl shows the warning. The pod runs when the network is back."""
     with without_canal(uneven_cluster.node(BOTH)):
         wait_until_unavailable(uneven_cluster, BOTH)
+        wait_until_warned(uneven_cluster, uneven_namespace)
         warned, reason = apply_unschedulable(
             uneven_cluster, uneven_namespace, "patient", "weave,canal@net1"
         )
@@ -202,10 +214,19 @@ def listed_networks(cluster: Cluster, value: str) -> Iterator[None]:
     cluster.kubectl("set", "env", *target, f"GENIE_NETWORKS={value}")
     try:
         cluster.kubectl("rollout", "status", *target, "--timeout=120s")
+        # A node without its kubelet would never end a former replica, which has other settings.
+        cluster.wait_for(lambda: not ending_replicas(cluster), 120, "the former replicas to end")
         yield
     finally:
         cluster.kubectl("set", "env", *target, "GENIE_NETWORKS-")
         cluster.kubectl("rollout", "status", *target, "--timeout=120s")
+
+
+def ending_replicas(cluster: Cluster) -> list[str]:
+    """Return the names of the webhook's pods that are being deleted."""
+    pods = cluster.get("pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/component=webhook")
+    metadata = [pod["metadata"] for pod in pods["items"]]
+    return [each["name"] for each in metadata if "deletionTimestamp" in each]
 
 
 @contextmanager
@@ -231,22 +252,16 @@ def test_a_pod_waits_with_a_warning_after_the_last_node_with_its_network_is_dele
 
     No Node has a label of the network then. The pod runs after the node has registered again.
     """
-    attempt = ("-n", uneven_namespace, "--dry-run=server")
-
-    def answer() -> str:
-        manifest = pod_manifest("probe", "canal")
-        return uneven_cluster.apply(manifest, *attempt, check=False).stderr
-
     with listed_networks(uneven_cluster, "canal"):
         with deleted(uneven_cluster, BOTH):
-            uneven_cluster.wait_for(lambda: ABSENT in answer(), 120, "the webhook to warn")
+            wait_until_warned(uneven_cluster, uneven_namespace)
             warned, reason = apply_unschedulable(
                 uneven_cluster, uneven_namespace, "patient", "canal"
             )
             assert warned.strip() == ABSENT
             assert f"0/1 nodes are available: 1 node(s) {NO_MATCH}" in reason
         running = ("wait", "-n", uneven_namespace, "--for=condition=Ready", "pod/patient")
-        uneven_cluster.kubectl(*running, "--timeout=110s")  # the agent reads its Node each minute
+        uneven_cluster.kubectl(*running, "--timeout=170s")  # the agent reads its Node each minute
         assert interfaces(uneven_cluster, "patient", uneven_namespace)["eth0"].bridge == "canal0"
 
 
