@@ -86,7 +86,9 @@ def test_a_new_default_is_given_where_it_can_be_attached_and_refused_if_invalid(
     [message] = set(node_events(cluster, WEAVE_ONLY, "DefaultNetworkKept"))
     assert 'default network "canal" is not ready on this node' in message
     assert message.endswith('new pods without a choice still get "weave"')
-    assert problem(cluster, WEAVE_ONLY).strip() == message
+    cluster.wait_for(  # the Event is sent before the reconciliation ends
+        lambda: problem(cluster, WEAVE_ONLY).strip() == message, 120, "the same in /readyz"
+    )
     cluster.apply(pod_on_node("kept", None, WEAVE_ONLY), "-n", uneven_namespace)
     wait_until_ready(cluster, uneven_namespace, "kept")
     assert interfaces(cluster, "kept", uneven_namespace)["eth0"].bridge == "weave0"
@@ -98,7 +100,9 @@ def test_a_new_default_is_given_where_it_can_be_attached_and_refused_if_invalid(
         WITHIN,
         "an Event about the invalid value",
     )
-    assert "genie_agent_settings_refused{problem=" in metrics(cluster, BOTH)
+    cluster.wait_for(
+        lambda: "genie_agent_settings_refused{problem=" in metrics(cluster, BOTH), 120, "the metric"
+    )
     assert in_force(cluster, BOTH, "canal")
     assert '"default": "canal"' in cluster.node(BOTH).path(CONFLIST).read_text()
 

@@ -114,7 +114,12 @@ def test_a_pod_that_names_canal_waits_for_it_on_a_node_with_only_the_runtimes_br
     """
     start = time.monotonic()
     node = cluster.node(NODE)
-    cluster.apply(pod_manifest("early", "canal"), "-n", namespace)
+    early = pod_manifest("early", "canal")
+    cluster.wait_for(
+        lambda: cluster.apply(early, "-n", namespace, check=False).returncode == 0,
+        120,
+        "the webhook to know of the other node's canal",
+    )
     cluster.apply(pod_manifest("plain", None), "-n", namespace)
     wait_until_ready(cluster, namespace, "plain")
     assert bridge(cluster, "plain", namespace) == "cni9"
