@@ -178,6 +178,12 @@ class Migration:
             if pod["spec"]["nodeName"] == node
         ]
         self.cluster.kubectl("delete", "pod", *left, "-n", SPACE, "--timeout=60s")
+        # The status of the DaemonSet, which settle() reads, may not show yet that a pod is missing.
+        self.cluster.wait_for(
+            lambda: len(self._pods("probe")) == len(NODES), 120, "the DaemonSet to replace them"
+        )
+        names = [pod["metadata"]["name"] for pod in self._pods("probe")]
+        wait_until_ready(self.cluster, SPACE, *names)
 
     def attach_by_multus(self, node: str) -> None:
         """Start a pod on Multus as a network of Genie, and check its interfaces."""
@@ -312,6 +318,8 @@ def test_a_cluster_moves_node_by_node_and_back(migration: Migration) -> None:
         migration.restart("deployment/web", "deployment/api")
     assert [migration.serving(node) for node in NODES] == [GENIE_FILE] * 2
     assert cluster.get("net-attach-def", "blue", "-n", SPACE)["spec"]["config"]
-    assert migration.addresses() == migration.pods_with_addresses()
+    cluster.wait_for(  # pods of before the restart may still be ending
+        lambda: migration.addresses() == migration.pods_with_addresses(), 120, "free addresses"
+    )
     assert watch.faults == set()
     assert watch.reads > len(NODES)
