@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 DEFAULT_NAME = "genie"
 BOTH_NETWORKS = ("canal", "weave")
 ONE_NODE = {"node1": BOTH_NETWORKS}
-_NODE_TIMEOUT = 60.0  # seconds for a node to become Ready
+_NODE_TIMEOUT = 120.0  # seconds for a node to become Ready
 
 
 class Cluster(KubectlClient):

@@ -19,7 +19,7 @@ from tests.devcluster.processes import Daemon
 if TYPE_CHECKING:
     from pathlib import Path
 
-_READY_TIMEOUT = 60.0  # seconds for the API server
+_READY_TIMEOUT = 120.0  # seconds for the API server
 
 _AUDIT_POLICY = {
     "apiVersion": "audit.k8s.io/v1",

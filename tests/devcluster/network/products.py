@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from tests.devcluster.node.node import Node
 
 _SETS = (gobuild.FLANNEL, gobuild.WHEREABOUTS, gobuild.KUBE_ROUTER)
-_TIMEOUT = 60.0  # seconds for each daemon; BGP sessions take longest
+_TIMEOUT = 120.0  # seconds for each daemon; BGP sessions take longest
 _PROGRAMS = "/opt/cluster"
 _CONFS = "/etc/cni/net.d"
 _KUBECONFIGS = {

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tests.devcluster.layout import Layout, NodeLayout
 
 _PROGRAMS = "/opt/cluster"
-_CONTAINERD_TIMEOUT = 30.0  # seconds until it answers
+_CONTAINERD_TIMEOUT = 120.0  # seconds until it answers
 _PRIVATE = ("etc/cni", "etc/kubernetes", "etc/containerd")
 _FOLDERS = (
     *("etc/cni/net.d", "etc/kubernetes/manifests", "etc/containerd", "etc-upper", "etc-work"),
