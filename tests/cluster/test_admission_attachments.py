@@ -69,7 +69,7 @@ def policies(request: pytest.FixtureRequest) -> Iterator[Cluster]:
         make_spaces(cluster, SPACES)
         cluster.wait_for(
             lambda: refusal(api(cluster), "shop", {NETWORKS: "a"}),
-            60,
+            120,
             "the policies to be in force",
         )
         yield cluster
@@ -246,7 +246,7 @@ def test_no_policy_is_for_a_pod(
 ) -> None:
     """As for ``cni``: Genie attaches none of them, or their author is an administrator."""
     account = ("serviceaccount", "default", "-n", namespace)
-    policies.wait_for(functools.partial(policies.exists, *account), 60, "the account of its pods")
+    policies.wait_for(functools.partial(policies.exists, *account), 120, "the account of its pods")
     annotations = {NETWORKS: "b/a", ATTACHMENTS: items("b/a", marks="+hostPort")}
     assert refusal(admin, namespace, annotations, **spec) == ""
 
@@ -273,7 +273,7 @@ def test_a_large_value_costs_the_api_server_no_time(
     """An expression that does not look at the size first takes half a minute."""
     started = time.monotonic()
     message = refusal(admin, namespace, annotations)
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 10
     assert bool(message) is bool(part), message
     assert part in message
 
@@ -341,6 +341,10 @@ def test_who_may_only_write_the_namespace_permits_no_ports(policies: Cluster) ->
     """The key is one of those that need a right on all namespaces."""
     policies.kubectl("create", "role", "all", "--verb=*", "--resource=*.*", "-n", "shop")
     policies.kubectl("create", "rolebinding", "all", "--role=all", "--user=tenant", "-n", "shop")
+    read = ("--as=tenant", "get", "namespace", "shop")
+    policies.wait_for(
+        lambda: policies.kubectl(*read, check=False).returncode == 0, 120, "the tenant's rights"
+    )
     change = ("annotate", "namespace", "shop", "cni-genie.io/host-ports=allow", "--dry-run=server")
     done = policies.kubectl("--as=tenant", *change, check=False)
     assert "[cni-genie.io/host-ports]: Forbidden: setting the networks" in done.stderr

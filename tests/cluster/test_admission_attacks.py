@@ -30,7 +30,7 @@ from tests.cluster.support.attachments import (
     refusal,
     selecting,
 )
-from tests.cluster.support.definitions import CRD, definition
+from tests.cluster.support.definitions import define, definition
 from tests.cluster.support.outside_webhook import apply_chart, running_webhook
 
 if TYPE_CHECKING:
@@ -55,21 +55,19 @@ def both() -> Iterator[Cluster]:
         _define(cluster)
         admin = api(cluster)
         selected = (admin, "shop", {NETWORKS: "a"})
-        cluster.wait_for(lambda: refusal(*selected), 60, "the policies to be in force")
+        cluster.wait_for(lambda: refusal(*selected), 120, "the policies to be in force")
         settings = {
             "GENIE_ATTACHMENT_DEFINITIONS_MODE": "enforce",
             "GENIE_SHARED_NAMESPACES": "common,infra",
             "GENIE_NETWORKS": "weave,canal",
         }
         with running_webhook(cluster, values=SHARED, **settings):
-            cluster.wait_for(lambda: not refusal(*selected), 60, "the API server to ask it")
+            cluster.wait_for(lambda: not refusal(*selected), 120, "the API server to ask it")
             yield cluster
 
 
 def _define(cluster: Cluster) -> None:
-    name = CRD["metadata"]["name"]
-    cluster.kubectl("apply", "--server-side", "-f", "-", input=json.dumps(CRD))
-    cluster.kubectl("wait", "--for=condition=Established", f"crd/{name}", "--timeout=30s")
+    define(cluster)
     make_spaces(cluster, SPACES)
     ports = {"type": "bridge", "capabilities": {"portMappings": True}}
     spaces = ("shop", "bank", "ports", "defaulted", "infra")

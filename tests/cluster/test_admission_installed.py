@@ -10,7 +10,15 @@ import pytest
 import yaml
 
 from dispatcher.kube.client import KubeError
-from tests.cluster.support.admission import NAME, NAMESPACE, WEBHOOK_PODS, api, replicas, scale
+from tests.cluster.support.admission import (
+    NAME,
+    NAMESPACE,
+    WEBHOOK_PODS,
+    api,
+    is_refused,
+    replicas,
+    scale,
+)
 from tests.devcluster.helm import CHART, PLAIN, render
 
 if TYPE_CHECKING:
@@ -19,13 +27,6 @@ if TYPE_CHECKING:
     from tests.devcluster.cluster import Cluster
 
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
-REFUSED = 'The Pod "web" is invalid: '
-
-
-def refused(cluster: Cluster) -> bool:
-    """Tell whether a bad pod is refused in the webhook's own words."""
-    run = ("run", "web", "--image=nginx:latest", "--annotations=cni=@", "--dry-run=server")
-    return REFUSED in cluster.kubectl(*run, check=False).stderr
 
 
 def test_a_drain_takes_one_replica_at_a_time(cluster: Cluster) -> None:
@@ -43,7 +44,7 @@ def test_a_drain_takes_one_replica_at_a_time(cluster: Cluster) -> None:
     with pytest.raises(KubeError, match="disruption budget") as kept:
         admin.create(f"{PODS}/{second}/eviction", eviction(second))
     assert kept.value.status == 429
-    assert refused(cluster)
+    assert is_refused(cluster)
     cluster.kubectl("rollout", "status", f"deployment/{NAME}", "-n", NAMESPACE)
 
 
@@ -157,7 +158,7 @@ def test_the_webhook_serves_on_its_nodes_own_network(on_the_host: Cluster) -> No
     metrics = f"{PODS}/{pod['metadata']['name']}:10080/proxy/metrics"
 
     def has_refused() -> bool:
-        return refused(cluster) and 'outcome="denied"' in raw(cluster, metrics)
+        return is_refused(cluster) and 'outcome="denied"' in raw(cluster, metrics)
 
     cluster.wait_for(has_refused, 120, "the API server to call the replica on the host")
 

@@ -6,6 +6,7 @@ would decide.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -56,6 +57,10 @@ def policies(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     with own_cluster(f"limits-{request.param}", api_server=request.param) as cluster:
         install(cluster)
         make_spaces(cluster, SPACES)
+        client = api(cluster)
+        for value in ("a,a", "a b"):  # over the limit, and without a form
+            is_refused = functools.partial(refusal, client, "cramped", value)
+            cluster.wait_for(is_refused, 120, "the policies to be in force")
         yield cluster
 
 
@@ -263,7 +268,18 @@ def people(policies: Cluster) -> Cluster:
     more = bound("writer-of-two", "shop-networks")
     manifests = [ROLES, networks_role(), *map(bound, roles), more]
     policies.kubectl("apply", "-f", "-", input="---\n".join(manifests))
+    for who in ("tenant", *roles):
+        policies.wait_for(functools.partial(has_rights, policies, who), 120, f"the rights of {who}")
     return policies
+
+
+def has_rights(cluster: Cluster, who: str) -> bool:
+    """Return whether *who* has the rights of the fixture: each of them may read the namespace."""
+    names = ("shop", "other") if who == "shop-networks" else ("shop",)
+    tried = [("get", "namespace", *names)]
+    if who == "shop-networks":
+        tried.append(("auth", "can-i", "set-networks", "namespaces/shop"))
+    return not any(cluster.kubectl(f"--as={who}", *each, check=False).returncode for each in tried)
 
 
 CHANGES: Mapping[str, dict[str, Any]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 from pathlib import Path
@@ -11,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from dispatcher.keys import NETWORK_LABEL
 from dispatcher.kube.client import KubeError
 from tests.cluster.support.admission import (
+    NAMESPACE,
     SPACES,
     THEFTS,
     VALUES,
@@ -23,6 +26,7 @@ from tests.cluster.support.admission import (
     node,
     own_cluster,
     pod,
+    replicas,
     scale,
     spaces,
 )
@@ -45,8 +49,23 @@ def with_webhook(cluster: Cluster) -> Iterator[Cluster]:
     """Give the cluster with the transcripts' namespaces, and a network that no node has now."""
     cluster.kubectl("label", "node", "node1", "network.cni-genie.io/flannel=false", "--overwrite")
     with spaces(cluster, SPACES):
+        cluster.wait_for(lambda: _know_networks(cluster), 120, "both replicas to know flannel")
         yield cluster
     cluster.kubectl("label", "node", "node1", "network.cni-genie.io/flannel-")
+
+
+def _know_networks(cluster: Cluster) -> bool:
+    """Return whether each replica's cache has the networks that the nodes' labels name."""
+    labels = {
+        label for each in cluster.get("nodes")["items"] for label in each["metadata"]["labels"]
+    }
+    known = sum(label.startswith(NETWORK_LABEL) for label in labels)
+    line = f"genie_webhook_known_networks {known:.1f}"
+    paths = (
+        f"/api/v1/namespaces/{NAMESPACE}/pods/{each['metadata']['name']}:8080/proxy/metrics"
+        for each in replicas(cluster)
+    )
+    return all(line in cluster.kubectl("get", "--raw", path).stdout.splitlines() for path in paths)
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +114,14 @@ def with_policies_alone() -> Iterator[Cluster]:
         cluster.apply(node("node1"))
         apply_chart(cluster, values={"webhook": {"enabled": False}})
         make_spaces(cluster, SPACES)
+        for value in (" weave", "@"):  # normalised and refused, once the policies are in force
+            is_as_expected = functools.partial(_is_decided, cluster, value)
+            cluster.wait_for(is_as_expected, 120, "the policies to be in force")
         yield cluster
+
+
+def _is_decided(cluster: Cluster, value: str) -> bool:
+    return _stored(cluster, value) == admitted(value)
 
 
 def surroundings(cluster: Cluster) -> dict[str, str]:

@@ -11,8 +11,8 @@ import pytest
 
 from tests.cluster.support.agents import agent_pod, agent_settings, granted, restarts, rolled_out
 from tests.cluster.support.definitions import (
-    CRD,
     OBSERVE,
+    define,
     definition,
     definitions_rights,
     webhook_in_mode,
@@ -31,6 +31,8 @@ NETWORKS = "k8s.v1.cni.cncf.io/networks"
 ATTACHMENTS = "cni-genie.io/attachments"
 LABEL = "node.cni-genie.io/attachments"
 NAME = "network-attachment-definitions.k8s.cni.cncf.io"
+SOON = 30
+"""Seconds for what an event of a watch causes at once: far less than until the next list."""
 
 
 def copies(cluster: Cluster) -> Path:
@@ -63,6 +65,12 @@ def within(seconds: float, holds: Any, what: str) -> float:
     return time.monotonic() - begin
 
 
+def complaints(cluster: Cluster) -> int:
+    """Return how often the agent's log says that it cannot list or watch."""
+    log = cluster.kubectl("logs", agent_pod(cluster, NODE), "-c", "agent", "-n", NAMESPACE).stdout
+    return log.count("informer cache cannot list or watch")
+
+
 @pytest.fixture
 def observing(cluster: Cluster) -> Iterator[None]:
     """Let the agents copy definitions, in a cluster whose custom resource is of the test."""
@@ -83,34 +91,33 @@ def test_definitions_are_copied_while_they_change(cluster: Cluster, namespace: s
     state, blue = folder / ".synced", folder / namespace / "blue"
 
     # The custom resource is missing: one line in the log, no label, and the agent is ready.
+    within(SOON, lambda: complaints(cluster) > 0, "the line in the log")
     time.sleep(4)
-    log = cluster.kubectl("logs", agent_pod(cluster, NODE), "-c", "agent", "-n", NAMESPACE).stdout
-    assert log.count("informer cache cannot list or watch") == 1
+    assert complaints(cluster) == 1
     assert not read(state).get("complete")
     assert node_label(cluster) is None
 
     # It appears: the agent asks again, after a minute at most.
-    apply(cluster, CRD)
-    cluster.kubectl("wait", "--for=condition=Established", f"crd/{NAME}", "--timeout=30s")
-    within(65, lambda: read(state).get("complete"), "the first complete copy")
-    within(15, lambda: node_label(cluster) == "true", "the label")
+    define(cluster)
+    within(60 + SOON, lambda: read(state).get("complete"), "the first complete copy")
+    within(SOON, lambda: node_label(cluster) == "true", "the label")
 
     # Created, changed, refused.
     apply(cluster, definition(namespace, "blue", {"type": "bridge", "mtu": 1400}))
-    within(3, blue.exists, "the copy")
+    within(SOON, blue.exists, "the copy")
     first = read(blue)
     assert (first["format"], first["refused"]) == (1, "")
     assert json.loads(first["config"]) == {"type": "bridge", "mtu": 1400}
     assert (blue.stat().st_mode & 0o777, folder.stat().st_mode & 0o777) == (0o600, 0o700)
     apply(cluster, definition(namespace, "blue", {"type": "bridge", "mtu": 1300}))
-    within(3, lambda: read(blue)["hash"] != first["hash"], "the changed copy")
+    within(SOON, lambda: read(blue)["hash"] != first["hash"], "the changed copy")
     apply(
         cluster,
         definition(namespace, "large", {"type": "bridge", "x": "y" * (1 << 20)}),
         definition(namespace, "hostile", [None]),
     )
     for name, reason in (("large", "may not be more than 64 KiB"), ("hostile", "a JSON object")):
-        within(3, (folder / namespace / name).exists, name)
+        within(SOON, (folder / namespace / name).exists, name)
         assert reason in read(folder / namespace / name)["refused"]
         assert read(folder / namespace / name)["config"] == ""
 
@@ -119,16 +126,16 @@ def test_definitions_are_copied_while_they_change(cluster: Cluster, namespace: s
     cluster.kubectl("delete", "pod", agent_pod(cluster, NODE), "-n", NAMESPACE)
     cluster.kubectl("delete", "net-attach-def", "large", "-n", namespace)
     rolled_out(cluster)
-    within(20, lambda: not (folder / namespace / "large").exists(), "the removal after a list")
+    within(120, lambda: not (folder / namespace / "large").exists(), "the removal after a list")
     assert blue.stat().st_mtime_ns == written
     assert node_label(cluster) == "true"
     cluster.kubectl("delete", "net-attach-def", "blue", "-n", namespace)
-    within(3, lambda: not blue.exists(), "the removal after an event")
+    within(SOON, lambda: not blue.exists(), "the removal after an event")
 
 
 def test_without_the_mode_nothing_of_it_is_left(cluster: Cluster) -> None:
     """The copies and the label of an earlier mode are removed; this test follows the one above."""
-    within(15, lambda: node_label(cluster) is None, "the label")
+    within(SOON, lambda: node_label(cluster) is None, "the label")
     assert not copies(cluster).exists()
 
 
@@ -159,8 +166,7 @@ the primary is on "eth0": leave the interface out (line 1 column 1)
 @pytest.fixture(scope="module")
 def admitting(cluster: Cluster) -> Iterator[None]:
     """Let the webhook observe, in a cluster with the custom resource."""
-    apply(cluster, CRD)
-    cluster.kubectl("wait", "--for=condition=Established", f"crd/{NAME}", "--timeout=30s")
+    define(cluster)
     with webhook_in_mode(cluster, OBSERVE):
         yield
     cluster.kubectl("delete", "crd", NAME)
@@ -240,7 +246,7 @@ def test_what_cannot_be_attached_is_a_warning(cluster: Cluster, namespace: str) 
     for value, sentence in sentences.items():
         # A suggestion comes from the cache, which follows the definition above.
         within(
-            3,
+            SOON,
             lambda value=value, sentence=sentence: any(
                 sentence in each
                 for each in warnings(cluster, namespace, *CREATE, text=json.dumps(selecting(value)))
@@ -262,7 +268,7 @@ def test_hostile_definitions_stop_no_replica(cluster: Cluster, namespace: str) -
     )
     assert "Genie will attach no pod to this definition: type: " in warned
     within(
-        3,
+        SOON,
         lambda: any(
             "this definition cannot be attached on any node: spec.config: not valid JSON" in each
             for each in warnings(

@@ -15,7 +15,7 @@ import pytest
 
 from dispatcher import keys
 from tests.cluster.support.agents import agent_settings, granted, pod_events, restarts
-from tests.cluster.support.definitions import CRD, definitions_rights
+from tests.cluster.support.definitions import CRD, define, definitions_rights
 from tests.cluster.support.observe import interfaces
 from tests.cluster.support.pods import pod_on_node, wait_until_ready
 from tests.tenants import (
@@ -40,8 +40,7 @@ NAME = CRD["metadata"]["name"]
 @pytest.fixture(scope="module")
 def enforcing(cluster: Cluster) -> Iterator[None]:
     """Let the nodes attach definitions, and trust those of one namespace only."""
-    cluster.kubectl("apply", "--server-side", "-f", "-", input=json.dumps(CRD))
-    cluster.kubectl("wait", "--for=condition=Established", f"crd/{NAME}", "--timeout=30s")
+    define(cluster)
     settings = {
         "attachment_definitions_mode": "enforce",
         "attachment_definitions_delay_seconds": 0,
@@ -65,7 +64,12 @@ def tenant(cluster: Cluster, namespace: str) -> str:
     cluster.kubectl("create", *role, "-n", namespace)
     bound = ("--role=tenant", f"--serviceaccount={namespace}:tenant")
     cluster.kubectl("create", "rolebinding", "tenant", *bound, "-n", namespace)
-    return f"--as=system:serviceaccount:{namespace}:tenant"
+    option = f"--as=system:serviceaccount:{namespace}:tenant"
+    may_create = (option, "auth", "can-i", "create", "pods", "-n", namespace)
+    cluster.wait_for(
+        lambda: cluster.kubectl(*may_create, check=False).returncode == 0, 120, "its rights"
+    )
+    return option
 
 
 def create(cluster: Cluster, tenant: str, *objects: dict[str, Any]) -> None:
@@ -110,7 +114,7 @@ def test_no_attack_of_a_tenant_reaches_the_node(
     expected = attacks(namespace)
     create(cluster, tenant, *hostile_definitions(namespace))
     folder = cluster.node(NODE).path(f"/var/lib/cni/genie/nad/{namespace}")
-    cluster.wait_for(lambda: all((folder / name).exists() for name in expected), 30, "all copies")
+    cluster.wait_for(lambda: all((folder / name).exists() for name in expected), 120, "all copies")
     copies = {name: json.loads((folder / name).read_text()) for name in expected}
     for name, (_, part) in expected.items():
         assert part in copies[name]["refused"], name
@@ -125,7 +129,7 @@ def test_no_attack_of_a_tenant_reaches_the_node(
                 del waiting[name]
         return not waiting
 
-    cluster.wait_for(all_refused, 90, f"the refusals of {[*waiting]}")
+    cluster.wait_for(all_refused, 120, f"the refusals of {[*waiting]}")
     assert host_state(cluster) == before
     assert restarts(cluster) == running
 
@@ -137,7 +141,7 @@ def test_a_tenant_gets_what_the_template_permits(
     """An address of its range, which the pod may name; no other one, no sysctl, no host port."""
     create(cluster, tenant, definition(namespace, "net", network(namespace)))
     file = cluster.node(NODE).path(f"/var/lib/cni/genie/nad/{namespace}/net")
-    cluster.wait_for(file.exists, 30, "the copy")
+    cluster.wait_for(file.exists, 120, "the copy")
     copy = json.loads(file.read_text())
     assert (copy["refused"], copy["cniArgs"]) == ("", [])
 
@@ -161,7 +165,7 @@ def test_a_tenant_gets_what_the_template_permits(
     web = interfaces(cluster, "web", namespace)["net1"]
     assert (web.bridge, web.addresses) == (BRIDGE, ("10.78.1.77",))
     for name, (_, part) in refused.items():
-        cluster.wait_for(partial(has_failed, cluster, namespace, name, part), 60, f"pod {name}")
+        cluster.wait_for(partial(has_failed, cluster, namespace, name, part), 120, f"pod {name}")
 
 
 def has_failed(cluster: Cluster, namespace: str, pod: str, sentence: str) -> bool:
@@ -174,9 +178,8 @@ def test_a_tenant_cannot_write_definitions_elsewhere(
     cluster: Cluster, namespace: str, tenant: str
 ) -> None:
     """Nor change those of a trusted namespace: that is the API server's part."""
-    cluster.kubectl("apply", "--server-side", "-f", "-", input=json.dumps(CRD))
+    define(cluster)
     try:
-        cluster.kubectl("wait", "--for=condition=Established", f"crd/{NAME}", "--timeout=30s")
         text = json.dumps(definition("kube-system", "x", network(namespace)))
         answer = cluster.kubectl(tenant, "create", "-f", "-", input=text, check=False)
         assert "forbidden" in answer.stderr.lower()

@@ -164,7 +164,7 @@ def node(name: str) -> dict[str, Any]:
 
 
 def scale(cluster: Cluster, replicas: int) -> None:
-    """Scale the webhook; wait until exactly that many replicas exist."""
+    """Scale the webhook; wait until exactly so many replicas exist, and one of them is called."""
     cluster.kubectl("scale", f"deployment/{NAME}", "-n", NAMESPACE, f"--replicas={replicas}")
     cluster.kubectl("rollout", "status", f"deployment/{NAME}", "-n", NAMESPACE)
     pods = ("pods", *WEBHOOK_PODS)
@@ -175,6 +175,19 @@ def scale(cluster: Cluster, replicas: int) -> None:
         return len(cluster.get(*pods)["items"]) == replicas
 
     cluster.wait_for(settled, 120, f"{replicas} replicas of the webhook")
+    if replicas:
+        wait_for_webhook(cluster)
+
+
+def is_refused(cluster: Cluster) -> bool:
+    """Return whether a bad pod is refused in the webhook's own words, not in a policy's."""
+    run = ("run", "web", "--image=nginx:latest", "--annotations=cni=@", "--dry-run=server")
+    return 'The Pod "web" is invalid: ' in cluster.kubectl(*run, check=False).stderr
+
+
+def wait_for_webhook(cluster: Cluster) -> None:
+    """Wait until the API server calls the webhook: it learns of a ready replica a moment later."""
+    cluster.wait_for(lambda: is_refused(cluster), 120, "the API server to call the webhook")
 
 
 def replicas(cluster: Cluster) -> list[dict[str, Any]]:
@@ -184,6 +197,24 @@ def replicas(cluster: Cluster) -> list[dict[str, Any]]:
     """
     pods: list[dict[str, Any]] = cluster.get("pods", *WEBHOOK_PODS)["items"]
     return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+
+
+def end_old_replicas(cluster: Cluster) -> None:
+    """End the replicas that a rollout has replaced.
+
+    While they drain, for ten seconds, they answer by the former settings on connections that the
+    API server has kept.
+    """
+
+    def ended() -> bool:
+        every = {pod["metadata"]["name"] for pod in cluster.get("pods", *WEBHOOK_PODS)["items"]}
+        old = every - {pod["metadata"]["name"] for pod in replicas(cluster)}
+        if old:
+            how = ("--grace-period=1", "--ignore-not-found")
+            cluster.kubectl("delete", "pods", *old, "-n", NAMESPACE, *how)
+        return not old
+
+    cluster.wait_for(ended, 120, "the end of the old replicas")
 
 
 def api(cluster: Cluster, kubeconfig: Path | None = None) -> Kube:

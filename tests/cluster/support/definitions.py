@@ -8,6 +8,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from dispatcher import keys
+from tests.cluster.support.admission import end_old_replicas
 from tests.cluster.support.pods import pod_manifest
 from tests.devcluster.genie import NAMESPACE, install_genie
 from tests.devcluster.helm import PLAIN, render
@@ -59,6 +60,19 @@ CRD: dict[str, Any] = {
 """As in the specification of the NPWG, in the form that today's API server takes."""
 
 
+def define(cluster: Cluster) -> None:
+    """Create the custom resource; wait until the API server serves it.
+
+    A condition is not enough: kubectl finds the kind only when discovery has it too.
+    """
+    name = CRD["metadata"]["name"]
+    apply(cluster, CRD)
+    served = ("get", name, "--all-namespaces")
+    cluster.wait_for(
+        lambda: cluster.kubectl(*served, check=False).returncode == 0, 120, f"{name} to be served"
+    )
+
+
 def definition(namespace: str, name: str, config: Any) -> dict[str, Any]:
     """Return a definition with *config* as its JSON."""
     return {
@@ -96,17 +110,16 @@ def copy_of(node: Node, namespace: str, name: str) -> Path:
 @contextlib.contextmanager
 def definitions_enforced(cluster: Cluster) -> Iterator[None]:
     """Install Genie with the mode enforce, in a cluster with the custom resource; restore both."""
-    name = CRD["metadata"]["name"]
-    apply(cluster, CRD)
-    cluster.kubectl("wait", "--for=condition=Established", f"crd/{name}", "--timeout=30s")
+    define(cluster)
     try:
         install_genie(cluster, values={"attachmentDefinitions": {"mode": ENFORCE}})
+        end_old_replicas(cluster)
         for node in cluster.nodes:
-            cluster.wait_for(functools.partial(_attaches, cluster, node), 60, f"{node}'s label")
+            cluster.wait_for(functools.partial(_attaches, cluster, node), 120, f"{node}'s label")
         yield
     finally:
         install_genie(cluster)
-        cluster.kubectl("delete", "crd", name)
+        cluster.kubectl("delete", "crd", CRD["metadata"]["name"])
 
 
 def _attaches(cluster: Cluster, node: str) -> bool:
@@ -118,8 +131,7 @@ def definitions_untouched(cluster: Cluster, namespace: str) -> Iterator[None]:
     """Check that the block changes no byte of the custom resource and of an object of it."""
     name = CRD["metadata"]["name"]
     objects = (("crd", name), ("net-attach-def", "blue", "-n", namespace))
-    cluster.kubectl("apply", "--server-side", "-f", "-", input=json.dumps(CRD))
-    cluster.kubectl("wait", "--for=condition=Established", f"crd/{name}", "--timeout=30s")
+    define(cluster)
     blue = definition(namespace, "blue", {"type": "bridge"})
     cluster.kubectl("apply", "--server-side", "-f", "-", input=json.dumps(blue))
     try:
@@ -152,6 +164,7 @@ def webhook_in_mode(cluster: Cluster, mode: str) -> Iterator[None]:
             cluster.kubectl("patch", kind, name, "--type=json", "-p", json.dumps(patch))
         cluster.kubectl("set", "env", *deployment, f"GENIE_ATTACHMENT_DEFINITIONS_MODE{variable}")
         cluster.kubectl("rollout", "status", *deployment, "--timeout=120s")
+        end_old_replicas(cluster)
 
     after = [rendered[kind, name][field] for kind, name, field in changes]
     for entry in (*after[1], *after[2]):

@@ -52,10 +52,14 @@ def definition(group: str, version: str, kind: str) -> dict[str, Any]:
 def defined(cluster: Cluster, kinds: Iterable[tuple[str, str, str]]) -> Iterator[None]:
     """Define *kinds* (group, version, kind) for a block; their objects go with them."""
     definitions = [definition(*each) for each in sorted(kinds)]
-    names = [f"customresourcedefinition/{each['metadata']['name']}" for each in definitions]
+    names = [each["metadata"]["name"] for each in definitions]
     cluster.apply({"apiVersion": "v1", "kind": "List", "items": definitions})
-    cluster.kubectl("wait", "--for=condition=Established", "--timeout=120s", *names)
+    # Not the condition Established: clients find a kind only when discovery has it too.
+    served = ("get", ",".join(names), "--all-namespaces")
+    cluster.wait_for(
+        lambda: cluster.kubectl(*served, check=False).returncode == 0, 120, "the kinds to be served"
+    )
     try:
         yield
     finally:
-        cluster.kubectl("delete", *names)
+        cluster.kubectl("delete", "customresourcedefinition", *names)

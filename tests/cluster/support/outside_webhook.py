@@ -17,6 +17,7 @@ import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING, Any
 
+from tests.cluster.support.admission import wait_for_webhook
 from tests.devcluster import helm
 from tests.devcluster.build.imagebuild import PROJECT
 
@@ -51,7 +52,7 @@ def apply_chart(
 def running_webhook(
     cluster: Cluster, values: Mapping[str, Any] | None = None, **settings: str
 ) -> Iterator[int]:
-    """Apply the chart and run the webhook; yield the port of its probes and metrics.
+    """Apply the chart and run the webhook; yield the port of its probes once it is called.
 
     *values* are those of the chart, *settings* the environment variables of the process.
     """
@@ -81,6 +82,7 @@ def running_webhook(
         )
         try:
             cluster.wait_for(lambda: _is_ready(process, probes), 120, "the webhook to be ready")
+            wait_for_webhook(cluster)
             yield probes
         finally:
             process.terminate()
