@@ -22,6 +22,7 @@ from dispatcher.reaper import cri
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from concurrent.futures import Future
 
     from tests.devcluster.cluster import Cluster
     from tests.devcluster.node.node import Node
@@ -75,30 +76,38 @@ def run_and_kill(node: Node, name: str, annotations: Mapping[str, str], seconds:
     """
     with ThreadPoolExecutor(1) as executor:
         created = executor.submit(run, node, name, annotations)
-        plugin = _begun_add(node)
-        time.sleep(seconds)  # the instant, not a wait for something
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(plugin, signal.SIGKILL)
-        os.close(plugin)
+        plugin = _begun_add(node, created)
+        if plugin is not None:
+            time.sleep(seconds)  # the instant, not a wait for something
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(plugin, signal.SIGKILL)
+            os.close(plugin)
         try:
             sandbox = created.result()
         except cri.CRIError:
+            if plugin is None:  # nothing was killed
+                raise
             return True
     end_many(node, [sandbox])
     return False
 
 
-def _begun_add(node: Node) -> int:
-    """Wait until the runtime calls the plugin for an ADD; return a descriptor of the process."""
+def _begun_add(node: Node, created: Future[str]) -> int | None:
+    """Wait until the runtime calls the plugin for an ADD; return a descriptor of the process.
+
+    None: the ADD has ended already. On a busy machine it may end before this process sees it.
+    """
     threads = Path(f"/proc/{node.services['containerd'].pid()}/task")
     end = time.monotonic() + SECONDS
-    while time.monotonic() < end:
+    while time.monotonic() < end and not created.done():
         for thread in threads.iterdir():
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # either may end
                 for child in (thread / "children").read_text().split():
                     variables = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
                     if {b"CNI_COMMAND=ADD", b"CNI_IFNAME=eth0"} <= set(variables):
                         return os.pidfd_open(int(child))
+    if created.done():
+        return None
     raise TimeoutError("the runtime has called no ADD")
 
 
