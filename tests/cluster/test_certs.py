@@ -223,7 +223,7 @@ def test_the_chart_with_cert_manager_is_accepted(site: CertificateSite) -> None:
 def test_a_compromised_ca_is_distrusted_at_once(site: CertificateSite) -> None:
     """The command warns of the cost, and returns when no bundle holds the old CA."""
     old = site.secret()["ca.crt"]
-    result = site.certs("rotate", "--compromised", "--wait", "--timeout", "30")
+    result = site.certs("rotate", "--compromised", "--wait", "--timeout", "120")
     assert "calls of the webhook fail" in result.stderr
     assert old not in bundles(site.admin).values()
     assert all(old not in bundle for bundle in bundles(site.admin).values())

@@ -35,7 +35,9 @@ class Load(Workers):
     def _run(self, kube: Kube, stopping: threading.Event) -> None:
         while not stopping.wait(self._pause):
             try:
-                stored = kube.create(PODS, self._pod)["metadata"]["annotations"]["cni"]
+                # Like kubectl, without a short deadline: on a busy machine an answer may take long.
+                created = kube.create(PODS, self._pod, timeout=60)
+                stored = created["metadata"]["annotations"]["cni"]
                 fault = "" if stored == "weave,canal" else f"stored as {stored!r}"
             except KubeError as error:
                 fault = str(error)
