@@ -91,7 +91,7 @@ def test_the_agent_publishes_the_plugin_types_of_the_nodes_networks(cluster: Clu
     every = "canal=bridge,portmap;north=calico;south=calico;weave=bridge,portmap"
     cluster.wait_for(lambda: annotation(cluster) == every, 120, "the annotation")
     cluster.kubectl("annotate", "node", NODE, "--overwrite", f"{TYPES}=weave=weave-net")
-    cluster.wait_for(lambda: annotation(cluster) == every, 90, "the annotation to be put right")
+    cluster.wait_for(lambda: annotation(cluster) == every, 120, "the annotation to be put right")
 
 
 def test_kubectl_apply_and_the_node_refuse_with_the_same_message(
