@@ -15,7 +15,6 @@ from hypothesis import HealthCheck, given, settings
 from dispatcher.keys import NETWORK_LABEL
 from dispatcher.kube.client import KubeError
 from tests.cluster.support.admission import (
-    NAMESPACE,
     SPACES,
     THEFTS,
     VALUES,
@@ -26,7 +25,7 @@ from tests.cluster.support.admission import (
     node,
     own_cluster,
     pod,
-    replicas,
+    replica_metrics,
     scale,
     spaces,
 )
@@ -60,12 +59,8 @@ def _know_networks(cluster: Cluster) -> bool:
         label for each in cluster.get("nodes")["items"] for label in each["metadata"]["labels"]
     }
     known = sum(label.startswith(NETWORK_LABEL) for label in labels)
-    line = f"genie_webhook_known_networks {known:.1f}"
-    paths = (
-        f"/api/v1/namespaces/{NAMESPACE}/pods/{each['metadata']['name']}:8080/proxy/metrics"
-        for each in replicas(cluster)
-    )
-    return all(line in cluster.kubectl("get", "--raw", path).stdout.splitlines() for path in paths)
+    metrics = replica_metrics(cluster)
+    return all(each.get("genie_webhook_known_networks") == known for each in metrics)
 
 
 @pytest.fixture(scope="module")

@@ -199,6 +199,17 @@ def replicas(cluster: Cluster) -> list[dict[str, Any]]:
     return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
 
 
+def replica_metrics(cluster: Cluster) -> list[dict[str, float]]:
+    """Return the metrics of each replica, by series; empty for one that does not answer."""
+    path = f"/api/v1/namespaces/{NAMESPACE}/pods/{{}}:8080/proxy/metrics"
+    pages = [
+        cluster.kubectl("get", "--raw", path.format(each["metadata"]["name"]), check=False).stdout
+        for each in replicas(cluster)
+    ]
+    lines = [[line for line in page.splitlines() if line[:1] != "#"] for page in pages]
+    return [{line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in e} for e in lines]
+
+
 def end_old_replicas(cluster: Cluster) -> None:
     """End the replicas that a rollout has replaced.
 
