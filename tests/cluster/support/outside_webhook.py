@@ -139,9 +139,15 @@ def ending_with_this(argv: list[str]) -> list[str]:
     return ["setpriv", "--pdeathsig", "KILL", *argv]
 
 
+_given_ports: set[int] = set()
+
+
 def free_port() -> int:
-    """Return a TCP port that is free at the moment."""
-    with socket.socket() as listener:
-        listener.bind(("", 0))
-        port: int = listener.getsockname()[1]
-        return port
+    """Return a TCP port that is free at the moment, and none twice."""
+    while True:
+        with socket.socket() as listener:
+            listener.bind(("", 0))
+            port: int = listener.getsockname()[1]
+        if port not in _given_ports:
+            _given_ports.add(port)
+            return port
