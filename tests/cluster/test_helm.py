@@ -15,7 +15,12 @@ import pytest
 
 from tests.cluster.support import release
 from tests.cluster.support.churn import failures, leftovers
-from tests.cluster.support.pods import pod_manifest, pod_on_node, temporary_namespace
+from tests.cluster.support.pods import (
+    pod_manifest,
+    pod_on_node,
+    temporary_namespace,
+    wait_until_ready,
+)
 from tests.devcluster.cluster import BOTH_NETWORKS
 from tests.devcluster.commands import run
 from tests.devcluster.genie import DEFAULT_NETWORK, wait_until_working
@@ -55,9 +60,7 @@ def namespace(helm_cluster: Cluster) -> Iterator[str]:
 def apply(cluster: Cluster, namespace: str, pods: list[dict[str, Any]]) -> None:
     """Create *pods*, and wait until all are Ready."""
     cluster.apply({"apiVersion": "v1", "kind": "List", "items": pods}, "-n", namespace)
-    names = [f"pod/{pod['metadata']['name']}" for pod in pods]
-    wait = ("wait", "-n", namespace, "--for=condition=Ready", "--timeout=90s")
-    cluster.kubectl(*wait, *names)
+    wait_until_ready(cluster, namespace, *(pod["metadata"]["name"] for pod in pods))
 
 
 def kubectl_genie(cluster: Cluster, *words: str) -> subprocess.CompletedProcess[str]:
@@ -117,7 +120,12 @@ def test_helm_test_attaches_pods_and_sees_one_refused(node_failing: Cluster) -> 
     assert "ok      genie-test-two: cni: weave,canal@net1: " in text
     assert "ok      genie-test-refused: cni: genie-test-no-such-network: refused: " in text
     assert cluster.get("pods", "-n", "default")["items"] == []
-    assert [each for each in release.left_in(cluster) if "genie-test" in each] == []
+    # Helm does not wait for the pod of the hook's Job, which the garbage collector deletes.
+    cluster.wait_for(
+        lambda: not [each for each in release.left_in(cluster) if "genie-test" in each],
+        120,
+        "the objects of the test to go",
+    )
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +176,7 @@ def uninstalled(node_down: Cluster) -> Cluster:
     release.command(cluster, "rollback", RELEASE, "1")
     release.upgrade(cluster, "--set", "uninstall.ignoreNodes={node2}")
     drain = ("drain", "node1", "--ignore-daemonsets", "--force", "--delete-emptydir-data")
-    cluster.kubectl(*drain, "--disable-eviction", "--timeout=60s")
+    cluster.kubectl(*drain, "--disable-eviction", "--timeout=120s")
     with release.settings_arrive_soon(cluster) as modes:
         release.command(cluster, "uninstall", RELEASE, "--timeout", "4m")
     assert modes == ["install", "disable", "remove"]
@@ -183,13 +191,13 @@ def test_after_a_drain_an_uninstall_leaves_nothing(uninstalled: Cluster) -> None
     """
     node = uninstalled.node("node1")
     # Helm does not wait for the agent's pod to end, which removes its socket last.
-    uninstalled.wait_for(lambda: not release.pods_on(uninstalled, "node1"), 60, "the agent's end")
+    uninstalled.wait_for(lambda: not release.pods_on(uninstalled, "node1"), 120, "the agent's end")
     assert release.left_on(uninstalled, node) == []
     assert leftovers(node) == {}
     assert [node.addresses(network) for network in BOTH_NETWORKS] == [[], []]
 
     uninstalled.node("node2").start("kubelet")
-    uninstalled.wait_for(lambda: release.left_in(uninstalled) == [], 60, "the last pods to end")
+    uninstalled.wait_for(lambda: release.left_in(uninstalled) == [], 120, "the last pods to end")
 
 
 def test_an_ignored_node_keeps_what_it_has_and_is_named(uninstalled: Cluster) -> None:
