@@ -11,6 +11,7 @@ What is where:
     pictures      the pictures of ``kubectl genie`` in docs/pictures
     predecessor   the version before this one, which upgrades are tested against
     records       records of the plugin, as a test changes them
+    ports         TCP ports for servers that tests start
     reference     the tables of docs/reference that follow from the code
     shell_blocks  the commands in the pages of docs/
     tenants       what a hostile tenant writes into definitions

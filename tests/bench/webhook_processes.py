@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from dispatcher import keys
 from tests.bench import kube_api
 from tests.devcluster.build import gobuild
-from tests.unit.webhook.builders import free_port
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

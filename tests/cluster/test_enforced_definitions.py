@@ -15,7 +15,7 @@ import pytest
 
 from dispatcher.nad.definition import NODE_SELECTOR, RESOURCE_NAME
 from tests.cluster.support.admission import spaces
-from tests.cluster.support.definitions import CRD, definition, selecting, webhook_in_mode
+from tests.cluster.support.definitions import CRD, define, definition, selecting, webhook_in_mode
 from tests.cluster.support.transcript import Section, replay, rewrite, sections
 
 if TYPE_CHECKING:
@@ -59,8 +59,7 @@ def refusal(cluster: Cluster) -> str:
 def enforcing(cluster: Cluster) -> Iterator[Cluster]:
     """Give the cluster with a webhook that enforces, the namespaces and the definitions."""
     name = CRD["metadata"]["name"]
-    cluster.kubectl("apply", "--server-side", "-f", "-", input=json.dumps(CRD))
-    cluster.kubectl("wait", "--for=condition=Established", f"crd/{name}", "--timeout=30s")
+    define(cluster)
     try:
         with webhook_in_mode(cluster, "enforce"), spaces(cluster, SPACES):
             every = {"apiVersion": "v1", "kind": "List", "items": definitions()}

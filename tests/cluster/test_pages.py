@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.cluster.support.pods import ending_pods
 from tests.devcluster.build.imagebuild import PROJECT
 from tests.devcluster.commands import run
 from tests.devcluster.genie import NAMESPACE
@@ -23,12 +24,11 @@ _SECONDS = 120.0  # for a block; only a guard
 @pytest.fixture(scope="module", autouse=True)
 def settled(cluster: Cluster) -> None:
     """Wait until the pods of earlier tests' rollouts are gone: commands for all pods find them."""
-
-    def is_settled() -> bool:
-        pods = cluster.get("pods", "-n", NAMESPACE)["items"]
-        return not any("deletionTimestamp" in pod["metadata"] for pod in pods)
-
-    cluster.wait_for(is_settled, 120, "the pods of earlier rollouts to end")
+    cluster.wait_for(
+        lambda: not ending_pods(cluster, "-n", NAMESPACE),
+        120,
+        "the pods of earlier rollouts to end",
+    )
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.cluster.support.admission import WEBHOOK_PODS
 from tests.cluster.support.agents import agent_settings, label
 from tests.cluster.support.observe import http_status, interfaces
-from tests.cluster.support.pods import pod_ips, pod_manifest, pod_on_node, wait_until_ready
+from tests.cluster.support.pods import (
+    ending_pods,
+    pod_ips,
+    pod_manifest,
+    pod_on_node,
+    wait_until_ready,
+)
 from tests.devcluster.genie import NAMESPACE
 from tests.devcluster.network.networks import NETWORKS
 
@@ -215,18 +222,13 @@ def listed_networks(cluster: Cluster, value: str) -> Iterator[None]:
     try:
         cluster.kubectl("rollout", "status", *target, "--timeout=120s")
         # A node without its kubelet would never end a former replica, which has other settings.
-        cluster.wait_for(lambda: not ending_replicas(cluster), 120, "the former replicas to end")
+        cluster.wait_for(
+            lambda: not ending_pods(cluster, *WEBHOOK_PODS), 120, "the former replicas to end"
+        )
         yield
     finally:
         cluster.kubectl("set", "env", *target, "GENIE_NETWORKS-")
         cluster.kubectl("rollout", "status", *target, "--timeout=120s")
-
-
-def ending_replicas(cluster: Cluster) -> list[str]:
-    """Return the names of the webhook's pods that are being deleted."""
-    pods = cluster.get("pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/component=webhook")
-    metadata = [pod["metadata"] for pod in pods["items"]]
-    return [each["name"] for each in metadata if "deletionTimestamp" in each]
 
 
 @contextmanager

@@ -82,6 +82,19 @@ class KubectlClient:
         text = manifest if isinstance(manifest, str) else json.dumps(manifest)
         return self.kubectl("apply", "-f", "-", *args, input=text, check=check)
 
+    def wait_until_served(self, *kinds: str) -> None:
+        """Wait until the API server serves *kinds*, the names of custom resources just created.
+
+        The condition Established is not enough: kubectl finds a kind only when discovery has it
+        too, and `kubectl wait` fails while a new object has no conditions yet.
+        """
+        served = ("get", ",".join(kinds), "--all-namespaces")
+        self.wait_for(
+            lambda: self.kubectl(*served, check=False).returncode == 0,
+            120,
+            f"{', '.join(kinds)} to be served",
+        )
+
     def wait_for(self, condition: Callable[[], object], timeout: float, what: str) -> None:
         """Poll until `condition()` is true. Raises ClusterError after `timeout` seconds.
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from dispatcher.annotation import InvalidAnnotationError, normalise
 from dispatcher.kube.client import Kube, KubeError
 from tests.cluster.support.names import name_of
+from tests.cluster.support.pods import ending_pods
 from tests.devcluster.cluster import Cluster
 from webhook.limits import CLUSTER, excesses
 
@@ -218,8 +219,7 @@ def end_old_replicas(cluster: Cluster) -> None:
     """
 
     def ended() -> bool:
-        every = {pod["metadata"]["name"] for pod in cluster.get("pods", *WEBHOOK_PODS)["items"]}
-        old = every - {pod["metadata"]["name"] for pod in replicas(cluster)}
+        old = ending_pods(cluster, *WEBHOOK_PODS)
         if old:
             how = ("--grace-period=1", "--ignore-not-found")
             cluster.kubectl("delete", "pods", *old, "-n", NAMESPACE, *how)

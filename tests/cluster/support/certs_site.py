@@ -24,8 +24,9 @@ from certs.settings import CertificateSettings
 from certs.webhook_configs import API, KINDS
 from dispatcher.kube.client import KubeError
 from tests.cluster.support.admission import NAME, NAMESPACE, api
-from tests.cluster.support.outside_webhook import ending_with_this, free_port, webhook_kubeconfig
+from tests.cluster.support.outside_webhook import ending_with_this, webhook_kubeconfig
 from tests.devcluster.build.imagebuild import PROJECT
+from tests.ports import free_port
 from tests.workers import Workers
 
 if TYPE_CHECKING:

@@ -61,16 +61,9 @@ CRD: dict[str, Any] = {
 
 
 def define(cluster: Cluster) -> None:
-    """Create the custom resource; wait until the API server serves it.
-
-    A condition is not enough: kubectl finds the kind only when discovery has it too.
-    """
-    name = CRD["metadata"]["name"]
+    """Create the custom resource; wait until the API server serves it."""
     apply(cluster, CRD)
-    served = ("get", name, "--all-namespaces")
-    cluster.wait_for(
-        lambda: cluster.kubectl(*served, check=False).returncode == 0, 120, f"{name} to be served"
-    )
+    cluster.wait_until_served(CRD["metadata"]["name"])
 
 
 def definition(namespace: str, name: str, config: Any) -> dict[str, Any]:

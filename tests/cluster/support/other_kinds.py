@@ -54,11 +54,7 @@ def defined(cluster: Cluster, kinds: Iterable[tuple[str, str, str]]) -> Iterator
     definitions = [definition(*each) for each in sorted(kinds)]
     names = [each["metadata"]["name"] for each in definitions]
     cluster.apply({"apiVersion": "v1", "kind": "List", "items": definitions})
-    # Not the condition Established: clients find a kind only when discovery has it too.
-    served = ("get", ",".join(names), "--all-namespaces")
-    cluster.wait_for(
-        lambda: cluster.kubectl(*served, check=False).returncode == 0, 120, "the kinds to be served"
-    )
+    cluster.wait_until_served(*names)
     try:
         yield
     finally:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from tests.cluster.support.admission import wait_for_webhook
 from tests.devcluster import helm
 from tests.devcluster.build.imagebuild import PROJECT
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -137,17 +137,3 @@ def ending_with_this(argv: list[str]) -> list[str]:
     Start it from the main thread, since the kernel acts when the starting thread ends.
     """
     return ["setpriv", "--pdeathsig", "KILL", *argv]
-
-
-_given_ports: set[int] = set()
-
-
-def free_port() -> int:
-    """Return a TCP port that is free at the moment, and none twice."""
-    while True:
-        with socket.socket() as listener:
-            listener.bind(("", 0))
-            port: int = listener.getsockname()[1]
-        if port not in _given_ports:
-            _given_ports.add(port)
-            return port

@@ -33,6 +33,12 @@ def pod_manifest(name: str, cni: str | None, **metadata: Any) -> dict[str, Any]:
     }
 
 
+def ending_pods(cluster: Cluster, *query: str) -> list[str]:
+    """Return the names of the pods of *query*, options of kubectl, that are being deleted."""
+    metadata = [pod["metadata"] for pod in cluster.get("pods", *query)["items"]]
+    return [each["name"] for each in metadata if "deletionTimestamp" in each]
+
+
 def pod_on_node(name: str, cni: str | None, node: str, **metadata: Any) -> dict[str, Any]:
     """Return a pod that the scheduler may put only on *node*."""
     manifest = pod_manifest(name, cni, **metadata)

@@ -47,7 +47,7 @@ def install_multus(cluster: Cluster) -> None:
             node.import_image(archive)
         service = cluster.get("service", "kubernetes", "-n", "default")
         cluster.apply(manifest(service["spec"]["clusterIP"]))
-        cluster.kubectl("wait", "--for=condition=Established", f"crd/{DEFINITIONS}")
+        cluster.wait_until_served(DEFINITIONS)
         cluster.kubectl("rollout", "status", *DAEMONSET, f"--timeout={_TIMEOUT:.0f}s")
         for node in cluster.nodes.values():
             conf = node.path(CONF)

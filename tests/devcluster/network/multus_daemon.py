@@ -68,7 +68,7 @@ def install_multus_daemon(cluster: Cluster, default_network: str) -> None:
     with step(f"cluster {cluster.name}: installing Multus {gobuild.MULTUS.version} with a daemon"):
         items = [each for each in objects if each["kind"] not in {"ConfigMap", "DaemonSet"}]
         cluster.apply({"apiVersion": "v1", "kind": "List", "items": items})
-        cluster.kubectl("wait", "--for=condition=Established", f"crd/{DEFINITIONS}")
+        cluster.wait_until_served(DEFINITIONS)
         service = cluster.get("service", "kubernetes", "-n", "default")["spec"]["clusterIP"]
         for node in cluster.nodes.values():
             _copy_programs(node, programs)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import ssl
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
@@ -167,20 +166,6 @@ def namespace_object(
         "kind": "Namespace",
         "metadata": {"name": "team-a", "annotations": written, "labels": {}, **metadata},
     }
-
-
-_given_ports: set[int] = set()
-
-
-def free_port() -> int:
-    """Return a port that is free, and none twice: the kernel may give the same one again."""
-    while True:
-        with socket.socket() as one:
-            one.bind(("127.0.0.1", 0))
-            port: int = one.getsockname()[1]
-        if port not in _given_ports:
-            _given_ports.add(port)
-            return port
 
 
 class FakeCertificates:

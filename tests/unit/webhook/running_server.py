@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry
 
-from tests.unit.webhook.builders import envelope, free_port, pod
+from tests.ports import free_port
+from tests.unit.webhook.builders import envelope, pod
 from webhook.app import create_app
 from webhook.body_reader import BodyReader
 from webhook.decision import Decision

@@ -16,8 +16,9 @@ import uvloop
 
 from dispatcher.kube.client import KubeError
 from dispatcher.nad.definition import COLLECTION
+from tests.ports import free_port
 from tests.unit.apiserver import Api, fail, namespace_object, node_object
-from tests.unit.webhook.builders import FakeCertificates, envelope, free_port, pod
+from tests.unit.webhook.builders import FakeCertificates, envelope, pod
 from webhook.server import ListenError
 from webhook.service import Service
 from webhook.settings import WebhookSettings

@@ -12,7 +12,7 @@ import pytest
 from certs import CertificateError
 from dispatcher.kube import logs
 from dispatcher.kube.settings import InvalidSettingsError, load
-from tests.unit.webhook.builders import free_port
+from tests.ports import free_port
 from webhook import __main__ as command
 from webhook.server import raise_descriptor_limit
 from webhook.settings import WebhookSettings
