@@ -6,7 +6,7 @@ agent reconciles every few seconds, too. So it works, only later, on a node whos
 are used up (128 for all processes of root, where the administrator sets no other limit).
 
 Rules: files with one of our temporary names wake no thread. Otherwise a failing write (a full disk)
-would be retried at once, for ever. A read wakes none: the agent itself reads every file.
+would be retried at once, for ever. Reading a file wakes no thread: the agent reads every file.
 """
 
 from __future__ import annotations

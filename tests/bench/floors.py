@@ -6,7 +6,7 @@
 must not lose an address: it locks the container, has a record on the disk before the network's
 plugin gets its configuration, waits for the result, and has that on the disk before it returns.
 
-Neither reads or validates the call, chooses a network, limits the time, or tells why it failed.
+Neither program validates its input, chooses a network, limits the time, or explains a failure.
 """
 
 from __future__ import annotations

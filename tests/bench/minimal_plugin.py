@@ -1,6 +1,6 @@
 """What a CNI plugin in Python must do to lose no address, and nothing else: a floor for a bench.
 
-:mod:`tests.bench.floors` compiles this file and says what is left out. Not for use on a node.
+:mod:`tests.bench.floors` compiles this file, and lists what it lacks. Never install it on a node.
 """
 
 from __future__ import annotations

@@ -315,7 +315,7 @@ def test_add_and_del_make_no_request(cluster: Cluster, node: Node, namespace: st
 
 
 def patches(cluster: Cluster, namespace: str, pod: str) -> int:
-    """Return how often the audit log says that an agent has patched a pod."""
+    """Return how many patches of a pod the audit log has."""
     wanted = {"resource": "pods", "namespace": namespace, "name": pod}.items()
     entries = cluster.control_plane.audit_entries()
     return sum(e["verb"] == "patch" and wanted <= e["objectRef"].items() for e in entries)

@@ -66,7 +66,7 @@ def within(seconds: float, holds: Any, what: str) -> float:
 
 
 def complaints(cluster: Cluster) -> int:
-    """Return how often the agent's log says that it cannot list or watch."""
+    """Return how many failures to list or watch the agent's log has."""
     log = cluster.kubectl("logs", agent_pod(cluster, NODE), "-c", "agent", "-n", NAMESPACE).stdout
     return log.count("informer cache cannot list or watch")
 

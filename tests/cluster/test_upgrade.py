@@ -197,11 +197,11 @@ def no_node_for(cluster: Cluster, namespace: str, pod: str) -> None:
 
 def formats(node: Node) -> set[int]:
     """Return the formats of the records on the node."""
-    found = set()
+    versions = set()
     for record in node.path("/var/lib/cni/genie").glob("*.json"):
         with contextlib.suppress(FileNotFoundError):  # of a pod of Genie's own that has just ended
-            found.add(json.loads(record.read_bytes())["format"])
-    return found
+            versions.add(json.loads(record.read_bytes())["format"])
+    return versions
 
 
 def test_an_upgrade_that_is_taken_back_and_made_again_loses_nothing(

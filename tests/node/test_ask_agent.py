@@ -126,7 +126,7 @@ def test_a_silent_api_server_is_reported_within_5_seconds(node: Node) -> None:
         login = Login(url, urllib3.PoolManager(), lambda: "")
         with agent(address, Kube(login, "genie-tests")):
             answer = add(node, address)
-    # The agent said so; after agent_client.SECONDS the plugin itself would say something else.
+    # This sentence is the agent's. Without its answer, the plugin would report a time-out.
     assert "cannot read pod" in answer.failed(cni_errors.TRY_AGAIN)["msg"]
 
 

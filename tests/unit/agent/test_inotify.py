@@ -28,7 +28,7 @@ SECONDS = 30.0
 
 @contextlib.contextmanager
 def watching(*watches: Watch) -> Iterator[IsWoken]:
-    """Watch; yield a function that tells whether the changes so far set an event, and clears it.
+    """Watch; yield a function that returns whether the changes so far set an event, and clears it.
 
     The kernel keeps the order of all changes, and the watcher reports one batch after another. So a
     change of a folder of our own that is reported twice, in two batches, comes after all of them.

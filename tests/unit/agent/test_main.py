@@ -337,7 +337,7 @@ def test_a_call_of_the_plugin_makes_one_pass_over_the_records(
     monkeypatch.setattr(agent._records, "read", counted)
     agent.start()
     try:
-        # What the start itself sets off is over when nothing has happened for long enough.
+        # The start causes passes of its own: they are over after a second without one.
         eventually(lambda: passes and time.monotonic() - passes[-1] > 1.0)
         before = len(passes)
         store.write_synced(str(host.state), make_record())

@@ -82,7 +82,7 @@ def run(
         until(lambda: not days.lists and not days.watches and dict(cache.items) == expected)
         cache.stop()
         days.held.set()
-        cache._thread.join(20)  # it may not have told the last change yet, nor begun to watch
+        cache._thread.join(20)  # it reports the last change, and begins to watch, before it ends
     return changes, cache
 
 
