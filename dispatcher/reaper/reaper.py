@@ -29,8 +29,9 @@ What a pass does with a record, by its fate (:class:`dispatcher.node.removal.Fat
     UNREADABLE    nothing            nothing                    .json.left [2]
 
 [1] Once plugin and conflist are removed: no DEL is possible then.
-[2] Without the guarantees, except that the lock is not held. After three failures the record is
-    kept as ``.json.left``; an unreadable record fails each time.
+[2] Without the guarantees, except that the lock is not held. The fate is that just before the DEL:
+    those of other records may take minutes, in which an ADD succeeds. After three failures the
+    record is kept as ``.json.left``; an unreadable record fails each time.
 [3] When all guarantees hold. A container that the runtime does not list in two passes is ORPHANED.
 """
 
@@ -143,19 +144,29 @@ class Reaper:
         Their pods lose their networks, as the mode's documentation says.
         """
         released = []
-        records = self._records.read()
-        successor, ended_containers = self._successor(), self._ended_containers(records)
-
-        for cached in removal.blocking_records(records.values(), successor, ended_containers):
+        for container_id in self._blocking_records():
             if not self._allow_force():  # each DEL may take a minute
                 break
-            if host_state.kill_overdue_holder(self._lock_file(cached.container_id)):
+            if host_state.kill_overdue_holder(self._lock_file(container_id)):
+                continue
+
+            # After the check of the lock: an ADD that held it may have succeeded just before, and
+            # then the runtime can release the pod without Genie.
+            cached = self._blocking_records().get(container_id)
+            if cached is None:
                 continue
             if self._release(cached):
-                released.append(cached.container_id)
+                released.append(container_id)
             else:
-                self._count_forced_try(cached.container_id)
+                self._count_forced_try(container_id)
         return released
+
+    def _blocking_records(self) -> dict[str, CachedRecord]:
+        """Return the records that block the removal at this moment, by container."""
+        records = self._records.read()
+        ended_containers = self._ended_containers(records)
+        blocking = removal.blocking_records(records.values(), self._successor(), ended_containers)
+        return {cached.container_id: cached for cached in blocking}
 
     def _poll_runtime(self, records: Mapping[str, CachedRecord]) -> bool:
         """Ask the runtime for its sandboxes and count absences.

@@ -14,6 +14,7 @@ from dispatcher.state import store
 from dispatcher.state.record import ATTACHED, Attachment, Record
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from dispatcher.node.record_cache import CachedRecord
@@ -100,6 +101,8 @@ class ReaperRig:
         """Whether the plugin's DEL keeps the record."""
         self.is_force_allowed = True
         """Whether the mode "remove --force" holds."""
+        self.during_del: Callable[[], object] = lambda: None
+        """Called during each DEL of the plugin."""
         self.released: list[str] = []
         (self.root / "proc").mkdir()
         self.state = host.root / "state"
@@ -124,6 +127,7 @@ class ReaperRig:
 
     def _release(self, cached: CachedRecord) -> str:
         self.released.append(cached.container_id)
+        self.during_del()
         if not self.fault and not self.parks:
             store.remove(str(self.state), cached.container_id)
         return self.fault

@@ -13,8 +13,8 @@ from structlog.testing import capture_logs
 from dispatcher.node import ended_list, reaper_problem
 from dispatcher.reaper.reaper import UNANSWERED_PASSES
 from dispatcher.state import lock, store
-from dispatcher.state.record import PARKED, Record
-from tests.unit.builders import ReaperRig, make_record
+from dispatcher.state.record import ATTACHED, ATTACHING, PARKED, Record
+from tests.unit.builders import ReaperRig, make_canal_record, make_record
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -288,3 +288,26 @@ def test_remove_force_releases_blocking_records_at_once(rig: ReaperRig, host: Ho
         os.close(held)
     reaper.run_once()
     assert rig.released == ["c1", "c2"]
+
+
+def test_remove_force_spares_a_pod_whose_add_succeeds_during_another_del(
+    rig: ReaperRig, host: Host
+) -> None:
+    """The successor can release that pod, so it no longer blocks the removal."""
+    host.network("canal")
+    rig.add_namespace()
+    record = make_canal_record("/etc/cni/net.d/10-canal.conflist")
+    record.container_id = "new"
+    record.attachments[0].phase = ATTACHING
+    store.write_synced(str(rig.state), record)
+    rig.write("blocking")
+
+    def finish_add() -> None:
+        record.attachments[0].phase = ATTACHED
+        store.write_synced(str(rig.state), record)
+
+    rig.during_del = finish_add
+    reaper = rig.make_reaper(host, cni_conf_dir="/etc/cni/net.d", mode="remove --force")
+    assert reaper.release_blocking() == ["blocking"]
+    assert rig.released == ["blocking"]
+    assert store.exists(str(rig.state), "new")
