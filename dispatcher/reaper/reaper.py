@@ -94,6 +94,8 @@ class Reaper:
         self._allow_force = allow_force
         self._clock = clock
         self._absences = Absences()
+        self._counted: Mapping[str, CachedRecord] = {}
+        """The records whose absences were counted last."""
         self._retries = DelRetries()
         self._unanswered = 0
         self._reasons: dict[str, str] = {}
@@ -184,6 +186,7 @@ class Reaper:
         self._unanswered = 0
         reaper_problem.write(self._state_dir, "")
         self._absences.count(records, listed)
+        self._counted = records
         return True
 
     def _report_unanswered(self, error: str) -> None:
@@ -321,7 +324,14 @@ class Reaper:
             for container_id, cached in records.items()
             if cached.record is not None and namespace_id(self._root, cached.record.netns) is None
         }
-        return without_namespace | (records.keys() & set(self._absences.absent_twice))
+        # A runtime does not list a sandbox while its ADD runs: of a record that was written since
+        # the runtime was asked, its answer says nothing.
+        absent = {
+            container_id
+            for container_id in self._absences.absent_twice
+            if container_id in records and records[container_id] is self._counted.get(container_id)
+        }
+        return without_namespace | absent
 
     def _lock_file(self, container_id: str) -> Path:
         return self._state_dir / (container_id + lock.SUFFIX)

@@ -290,6 +290,28 @@ def test_remove_force_releases_blocking_records_at_once(rig: ReaperRig, host: Ho
     assert rig.released == ["c1", "c2"]
 
 
+def test_a_pod_whose_add_succeeded_since_the_last_check_has_not_ended(
+    rig: ReaperRig, host: Host
+) -> None:
+    """Its ADD took two checks, in which the runtime did not list the sandbox."""
+    host.network("canal")
+    rig.add_namespace()
+    record = make_canal_record("/etc/cni/net.d/10-canal.conflist")
+    record.attachments[0].phase = ATTACHING
+    store.write_synced(str(rig.state), record)
+    reaper = rig.make_reaper(host, cni_conf_dir="/etc/cni/net.d", mode="remove --force")
+    for _ in range(2):
+        reaper.release_orphans()
+
+    record.attachments[0].phase = ATTACHED
+    store.write_synced(str(rig.state), record)
+    assert reaper.release_blocking() == []
+    rig.listed = {"c1"}
+    reaper.release_orphans()
+    assert reaper.release_blocking() == []
+    assert rig.released == []
+
+
 def test_remove_force_spares_a_pod_whose_add_succeeds_during_another_del(
     rig: ReaperRig, host: Host
 ) -> None:
