@@ -3,18 +3,20 @@
 Every container runtime calls plugins through libcni, which keeps one file for each attachment: the
 configuration, the arguments and the result of the ADD. Its DEL passes the result to the plugins, as
 the specification asks (section 4).
+
+Rule of this file: entries are written by :mod:`dispatcher.jsontext`, which keeps the spelling of
+the numbers in a record.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 from base64 import b64encode
 from binascii import a2b_base64
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dispatcher import cni_result, conf, keys
+from dispatcher import cni_result, conf, jsontext, keys
 from dispatcher.cni_errors import CNIError
 from dispatcher.node import atomic_file
 from dispatcher.state import store
@@ -31,7 +33,7 @@ def write(results_dir: Path, record: Record) -> None:
     results_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     for attachment in record.attachments:
         name = f"{attachment.conf.name}-{record.container_id}-{attachment.interface}"
-        content = json.dumps(cache_entry(record, attachment)).encode()
+        content = jsontext.dump(cache_entry(record, attachment))
         atomic_file.replace(results_dir / name, content, 0o600)
 
 
@@ -50,7 +52,7 @@ def cache_entry(record: Record, attachment: Attachment) -> dict[str, Any]:
     entry = {
         "kind": keys.LIBCNI_CACHE_KIND,
         "containerId": record.container_id,
-        "config": b64encode(json.dumps(config).encode()).decode(),
+        "config": b64encode(jsontext.dump(config)).decode(),
         "ifName": attachment.interface,
         "networkName": network_conf.name,
         "netns": record.netns,
@@ -73,7 +75,7 @@ def remove_genie_entries(results_dir: Path) -> None:
     """
     for path in results_dir.glob("*"):
         try:
-            entry = json.loads(store.read_file(str(path)))
+            entry = jsontext.parse(store.read_file(str(path)))
             network_conf = conf.decode(a2b_base64(entry["config"]), str(path))
         except (conf.InvalidConfError, OSError, KeyError, TypeError, ValueError):
             continue  # not written by libcni, or damaged

@@ -67,5 +67,7 @@ def _replace_record(record: Record, results_dir: Path, state_dir: Path) -> None:
         is_replaced = True
     except OSError as error:
         log.warning("hand-over failed", container=record.container_id, error=str(error))
+    except Exception:  # a record is only data: a fault of one must not stop the others
+        log.exception("hand-over failed", container=record.container_id)
     finally:
         container_lock.release(unlink=is_replaced)

@@ -15,7 +15,7 @@ import subprocess
 import time
 from typing import TYPE_CHECKING, Any
 
-from dispatcher import cni_errors, networks
+from dispatcher import cni_errors, jsontext, networks
 from dispatcher.node.status_answers import READY, StatusAnswer
 from dispatcher.reaper.host_paths import resolve
 from dispatcher.state.del_call import PATH
@@ -62,7 +62,7 @@ def ask(
     deadline = clock() + seconds
     for plugin in conf.plugins:
         command = _command(plugin["type"], root, bin_dirs)
-        document = json.dumps(conf.plugin_input(plugin, {})).encode()
+        document = jsontext.dump(conf.plugin_input(plugin, {}))
         status, output = _run(command, document, bin_dirs, max(0.0, deadline - clock()))
         if status != 0:
             return _unavailable(plugin["type"], status, output)

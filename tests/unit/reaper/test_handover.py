@@ -8,7 +8,9 @@ from base64 import b64decode
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from structlog.testing import capture_logs
 
+from dispatcher import jsontext
 from dispatcher.conf import VERSIONS
 from dispatcher.node import removal
 from dispatcher.plugin import libcni_cache
@@ -119,6 +121,37 @@ def test_the_entry_has_the_form_of_libcnis_own(leaving: Leaving) -> None:
             "routes": [{"dst": "0.0.0.0/0", "gw": "10.2.0.1"}],
         },
     }
+
+
+def test_the_numbers_of_a_configuration_keep_their_spelling(leaving: Leaving) -> None:
+    """Also those that Python would print in another way."""
+    numbers = b'{"a":0.50,"b":1e3,"c":1234567890123456789012}'
+    record = make_canal_record(SUCCESSOR)
+    record.attachments[0].conf.plugins = [{"type": "bridge", "x": jsontext.parse(numbers)}]
+    record.attachments[0].capability_args = {"bandwidth": jsontext.parse(numbers)}
+    leaving.write(record)
+    leaving.reaper.run_once()
+    entry = (leaving.results / "canal-c1-eth0").read_bytes()
+    assert numbers in entry
+    assert numbers in b64decode(json.loads(entry)["config"])
+    assert leaving.state_files == []
+
+
+def test_a_record_that_cannot_be_handed_over_does_not_stop_the_others(leaving: Leaving) -> None:
+    """Nor Genie's entries from being removed: no file can have this name."""
+    broken = make_canal_record(SUCCESSOR)
+    broken.attachments[0].interface = "eth\ud800"
+    leaving.write(broken)
+    other = make_canal_record(SUCCESSOR)
+    other.container_id = "c2"
+    leaving.write(other)
+    write_cache_entry(leaving.results, "genie", "genie")
+    with capture_logs() as logged:
+        leaving.reaper.run_once()
+    assert leaving.cache_files == ["canal-c2-eth0"]
+    assert "c1.json" in leaving.state_files
+    [failure] = [each for each in logged if each["event"] == "hand-over failed"]
+    assert failure["container"] == "c1"
 
 
 @pytest.mark.parametrize("version", VERSIONS)

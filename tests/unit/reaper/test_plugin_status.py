@@ -62,6 +62,14 @@ def test_each_plugin_gets_status_as_from_a_runtime(host: Host) -> None:
     assert (host.root / "b").exists()
 
 
+def test_numbers_of_a_configuration_keep_their_spelling(host: Host) -> None:
+    """Also those that Python would print in another way."""
+    install(host, "a", f"cat > {host.root}/in")
+    conf = b'{"cniVersion":"1.1.0","name":"weave","plugins":[{"type":"a","x":[0.50,1e3]}]}'
+    assert ask(host, decode(conf, "10-weave.conflist")) == StatusAnswer(0)
+    assert '"x":[0.50,1e3]' in (host.root / "in").read_text()
+
+
 def test_the_first_plugin_that_is_not_available_answers(host: Host) -> None:
     """In one line; the plugins after it are not asked."""
     install(host, "a", NOT_READY)
