@@ -184,15 +184,18 @@ def find_executable(plugin_type: str, path: Iterable[str]) -> str | None:
 
 def missing_executables(conf: Conf, path: Sequence[str]) -> list[str]:
     """Return the plugin types of *conf*, IPAM included, that have no executable in *path*."""
-    required = []
+    return [
+        each for each in required_types(conf) if not _is_executable(find_executable(each, path))
+    ]
+
+
+def required_types(conf: Conf) -> list[str]:
+    """Return the plugin types of *conf*, IPAM included, each once."""
+    types = []
     for plugin in conf.plugins:
         ipam = plugin.get("ipam")
-        required += [plugin["type"], ipam.get("type") if isinstance(ipam, dict) else None]
-    return [
-        each
-        for each in dict.fromkeys(required)
-        if isinstance(each, str) and each and not _is_executable(find_executable(each, path))
-    ]
+        types += [plugin["type"], ipam.get("type") if isinstance(ipam, dict) else None]
+    return [each for each in dict.fromkeys(types) if isinstance(each, str) and each]
 
 
 def _is_executable(file: str | None) -> bool:

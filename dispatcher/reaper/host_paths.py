@@ -1,8 +1,21 @@
-"""Paths and network namespaces of the host, seen from a container that has its root mounted."""
+"""Paths, executables and network namespaces of the host, seen from a container.
+
+*root* is where the host's root directory is mounted. The kernel follows an absolute link there to a
+path of the container; :func:`resolve` follows it as the host does.
+"""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dispatcher import networks
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dispatcher.conf import Conf
 
 MAX_LINKS = 40
 """The kernel's limit for the links of one path."""
@@ -36,6 +49,32 @@ def resolve(root: Path, path: str | Path) -> Path:
         resolved = root if target.is_absolute() else resolved
         remaining += [each for each in reversed(target.parts) if each != "/"]
     return resolved
+
+
+def find_executable(root: Path, plugin_type: str, bin_dirs: Sequence[str]) -> str | None:
+    """Return the host's path of the executable of *plugin_type*, or None.
+
+    It is the first regular file in *bin_dirs*, as for the plugin
+    (:func:`dispatcher.networks.find_executable`). On k3s each is an absolute link.
+    """
+    for directory in bin_dirs:
+        file = f"{directory}/{plugin_type}"
+        try:
+            if resolve(root, file).is_file():
+                return file
+        except OSError:
+            continue  # links in a circle
+    return None
+
+
+def missing_executables(root: Path, conf: Conf, bin_dirs: Sequence[str]) -> list[str]:
+    """Return the plugin types of *conf*, IPAM included, that have no executable in *bin_dirs*."""
+    files = {each: find_executable(root, each, bin_dirs) for each in networks.required_types(conf)}
+    return [
+        plugin_type
+        for plugin_type, file in files.items()
+        if file is None or not os.access(resolve(root, file), os.X_OK)
+    ]
 
 
 def namespace_id(root: Path, path: str) -> tuple[int, int] | None:

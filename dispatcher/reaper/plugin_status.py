@@ -15,9 +15,9 @@ import subprocess
 import time
 from typing import TYPE_CHECKING, Any
 
-from dispatcher import cni_errors, jsontext, networks
+from dispatcher import cni_errors, jsontext
 from dispatcher.node.status_answers import READY, StatusAnswer
-from dispatcher.reaper.host_paths import resolve
+from dispatcher.reaper.host_paths import find_executable
 from dispatcher.state.del_call import PATH
 
 if TYPE_CHECKING:
@@ -70,13 +70,10 @@ def ask(
 
 
 def _command(plugin_type: str, root: Path, bin_dirs: Sequence[str]) -> list[str]:
-    places = {str(resolve(root, each)): each for each in bin_dirs}
-    file = networks.find_executable(plugin_type, places)
+    file = find_executable(root, plugin_type, bin_dirs)
     if file is None:
         raise StatusError(f"plugin {plugin_type} is missing")
-
-    inside = f"{places[file.rpartition('/')[0]]}/{plugin_type}"
-    return [inside] if str(root) == "/" else ["chroot", str(root), inside]
+    return [file] if str(root) == "/" else ["chroot", str(root), file]
 
 
 def _run(

@@ -42,13 +42,13 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from dispatcher import keys, networks
+from dispatcher import keys
 from dispatcher.node import conf_dir, ended_list, reaper_problem, removal
 from dispatcher.node.record_cache import RecordCache
 from dispatcher.reaper import cache_entries, cri, give_up, host_state
 from dispatcher.reaper.handover import hand_over
 from dispatcher.reaper.history import Absences, DelRetries
-from dispatcher.reaper.host_paths import namespace_id, resolve
+from dispatcher.reaper.host_paths import missing_executables, namespace_id, resolve
 from dispatcher.state import leftovers, lock, store
 from dispatcher.state.record import PARKED
 
@@ -257,9 +257,9 @@ class Reaper:
 
     def _waits_for_executables(self, record: Record) -> bool:
         """Return whether only parked attachments are left, and none of them can be released."""
-        bin_dirs = [str(resolve(self._root, each)) for each in self.settings.bin_dirs]
         return bool(record.attachments) and all(
-            attachment.phase == PARKED and networks.missing_executables(attachment.conf, bin_dirs)
+            attachment.phase == PARKED
+            and missing_executables(self._root, attachment.conf, self.settings.bin_dirs)
             for attachment in record.attachments
         )
 

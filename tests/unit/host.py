@@ -116,6 +116,23 @@ class Host:
             path.write_text("#!/bin/true\n")
             path.chmod(0o755)
 
+    def k3s_executables(self, *names: str) -> str:
+        """Lay out k3s' executables; return the host's directory of them.
+
+        k3s makes each of them an absolute link to one program of its current version.
+        """
+        data = "/var/lib/rancher/k3s/data"
+        program = f"{data}/0a1b/bin/cni"
+        (self.root / program[1:]).parent.mkdir(parents=True)
+        (self.root / program[1:]).write_text("#!/bin/true\n")
+        (self.root / program[1:]).chmod(0o755)
+
+        folder = self.root / data[1:] / "cni"
+        folder.mkdir()
+        for name in ("cni", *names):
+            (folder / name).symlink_to(program)
+        return f"{data}/cni"
+
     def network(self, name: str, types: Iterable[str] = ("bridge",), *, file: str = "") -> Path:
         """Write the configuration of a network."""
         path = self.conf / (file or f"10-{name}.conflist")

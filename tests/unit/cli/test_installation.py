@@ -110,14 +110,20 @@ def test_version_names_the_plugin_and_what_it_reads(
 
 
 def test_k3s_needs_no_flags(tmp_path: Path, payload: Path) -> None:
-    """The real plugin in k3s' directories: conflist, networks, records and plugins are found."""
+    """The real plugin in k3s' directories: conflist, networks, records and plugins are found.
+
+    The plugins of k3s are absolute links to one program.
+    """
     root = tmp_path / "var/lib/rancher/k3s"
     bin_dir, net_dir, state = root / "data/cni", root / "agent/etc/cni/net.d", root / "genie"
     net_dir.mkdir(parents=True)
     bin_dir.mkdir(parents=True)
     plugin = PluginInstaller(payload, bin_dir)
     plugin.install()
-    (bin_dir / "flannel").touch(mode=0o755)
+    program = root / "data/0a1b/bin/cni"
+    program.parent.mkdir(parents=True)
+    program.touch(mode=0o755)
+    (bin_dir / "flannel").symlink_to(program)
     network = {"cniVersion": "1.0.0", "name": "flannel", "plugins": [{"type": "flannel"}]}
     (net_dir / "10-flannel.conflist").write_text(json.dumps(network))
     own = {

@@ -2,10 +2,20 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from dispatcher.reaper.host_paths import namespace_id, resolve
+from dispatcher.conf import Conf
+from dispatcher.reaper.host_paths import (
+    find_executable,
+    missing_executables,
+    namespace_id,
+    resolve,
+)
+
+if TYPE_CHECKING:
+    from tests.unit.host import Host
 
 
 def test_a_link_of_the_host_is_followed_on_the_host(tmp_path: Path) -> None:
@@ -22,6 +32,28 @@ def test_a_link_of_the_host_is_followed_on_the_host(tmp_path: Path) -> None:
     assert namespace_id(tmp_path, "/var/alias/x") == namespace_id(tmp_path, "/run/netns/x")
     assert namespace_id(tmp_path, "/var/run/netns/y") is None
     assert namespace_id(tmp_path, "") is None
+
+
+def test_the_executables_of_k3s_are_found(host: Host) -> None:
+    """They are absolute links. A file that cannot be executed is missing, as for the plugin."""
+    folder = host.k3s_executables("bridge", "host-local")
+    conf = Conf("/x", "x", "1.0.0", [{"type": "bridge", "ipam": {"type": "host-local"}}])
+    assert find_executable(host.root, "bridge", ["/none", folder]) == f"{folder}/bridge"
+    assert missing_executables(host.root, conf, ["/none", folder]) == []
+    assert missing_executables(host.root, conf, ["/none"]) == ["bridge", "host-local"]
+    (host.root / folder[1:] / "host-local").unlink()
+    (host.root / folder[1:] / "host-local").touch(mode=0o644)
+    assert missing_executables(host.root, conf, [folder]) == ["host-local"]
+
+
+def test_an_executable_behind_links_in_a_circle_is_missing(tmp_path: Path) -> None:
+    """The next directory may have it."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/bridge").symlink_to("bridge")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b/bridge").touch()
+    assert find_executable(tmp_path, "bridge", ["/a", "/b"]) == "/b/bridge"
+    assert find_executable(tmp_path, "bridge", ["/a"]) is None
 
 
 def test_only_a_file_of_the_kernels_namespaces_is_a_namespace(tmp_path: Path) -> None:

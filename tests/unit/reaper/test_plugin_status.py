@@ -141,9 +141,12 @@ def test_a_plugin_runs_with_the_hosts_root_directory(
 
     monkeypatch.setattr("subprocess.Popen", start)
     install(host, "a", "exit 0")
-    with pytest.raises(StatusError, match="stop here"):
-        plugin_status.ask(chain("a"), host.root, ["/opt/cni/bin"])
-    assert commands == [["chroot", str(host.root), "/opt/cni/bin/a"]]
+    folders = ["/opt/cni/bin", host.k3s_executables("b")]
+    for plugin_type in ("a", "b"):
+        with pytest.raises(StatusError, match="stop here"):
+            plugin_status.ask(chain(plugin_type), host.root, folders)
+    chroot = ["chroot", str(host.root)]
+    assert commands == [[*chroot, "/opt/cni/bin/a"], [*chroot, f"{folders[1]}/b"]]
 
 
 def test_no_descriptor_is_left(host: Host) -> None:

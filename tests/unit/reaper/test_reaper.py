@@ -230,6 +230,18 @@ def test_a_parked_record_is_released_when_its_executable_is_back(
     assert reaper.release_orphans() == ["c1"]
 
 
+def test_a_parked_record_is_released_on_k3s(rig: ReaperRig, host: Host) -> None:
+    """Its executables are absolute links, which lead nowhere in the reaper's container."""
+    parked = make_record("c1")
+    for attachment in parked.attachments:
+        attachment.phase = PARKED
+    store.write_synced(str(rig.state), parked)
+    os.utime(store.path_of(str(rig.state), "c1"), (0, 0))
+    reaper = rig.make_reaper(host, cni_bin_dir=host.k3s_executables("bridge", "host-local"))
+    reaper.release_orphans()
+    assert reaper.release_orphans() == ["c1"]
+
+
 def test_a_record_without_attachments_is_released(rig: ReaperRig) -> None:
     """A DEL was killed after the last attachment, before it removed the record."""
     store.write_synced(str(rig.state), Record("c1", "", []))
