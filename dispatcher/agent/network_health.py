@@ -152,6 +152,7 @@ class NetworkHealth:
         """Return since when *network* is not available, and the first reason with this code."""
         sentence = f"STATUS of the network returned code {answer.code}"
         since, reason = self._unavailable.get(network, (self._answers.time, ""))
+        since = min(since, self._answers.time)  # the clock was set back
         # The first sentence stays: some plugins print a time, and a metric has it as a label.
         if reason.startswith(sentence):
             return since, reason

@@ -7,6 +7,7 @@ decode records with the plugin's own reader, and neither changes one here.
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from dispatcher.state import store
 from dispatcher.state.record import PARKED, CorruptRecordError, NewerRecordError, Record
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 STATES = ("attached", "incomplete", "failed", "parked", "unreadable")
@@ -25,8 +27,9 @@ STATES = ("attached", "incomplete", "failed", "parked", "unreadable")
 class CachedRecord:
     """One record file: its ``record``, or the ``fault`` for which it cannot be read.
 
-    ``written_at`` is the file's modification time, in seconds of the epoch. What follows from the
-    record is computed once, because all records are looked through several times for each pod.
+    ``written_at`` is the file's modification time, in seconds of the epoch, or the time when it was
+    first read here, if the clock that wrote the file was ahead. What follows from the record is
+    computed once, because all records are looked through several times for each pod.
     """
 
     container_id: str
@@ -52,10 +55,11 @@ class CachedRecord:
 
 
 class RecordCache:
-    """The records below *state_dir*."""
+    """The records below *state_dir*; *clock* returns seconds of the epoch."""
 
-    def __init__(self, state_dir: Path) -> None:
+    def __init__(self, state_dir: Path, clock: Callable[[], float] = time.time) -> None:
         self._state_dir = str(state_dir)
+        self._clock = clock
         self._known: dict[str, tuple[tuple[int, int], CachedRecord]] = {}
 
     def read(self) -> dict[str, CachedRecord]:
@@ -72,7 +76,10 @@ class RecordCache:
             before = self._known.get(container_id)
             if before is not None and before[0] == file_version:
                 known[container_id] = before
-            elif (current := self._load(container_id, stat.st_mtime)) is not None:
+                continue
+
+            written_at = min(stat.st_mtime, self._clock())
+            if (current := self._load(container_id, written_at)) is not None:
                 known[container_id] = (file_version, current)
 
         self._known = known

@@ -146,6 +146,7 @@ def _record_failure(call: Call, attachment: Attachment, error: CNIError) -> None
     last = attachment.failure or {}
     cannot_run = isinstance(error, CannotRunError)
     since = last.get("since", now) if cannot_run and last.get("cannotRun") else now
+    since = min(since, now)  # the clock was ahead then: the time to parking must end
     attachment.failure = {
         "since": since,
         "cannotRun": cannot_run,

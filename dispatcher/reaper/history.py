@@ -44,20 +44,22 @@ class DelRetries:
 
     def __init__(self) -> None:
         self._backoffs: dict[str, Backoff] = {}
-        self._due_at: dict[str, float] = {}
+        self._waits: dict[str, tuple[float, float]] = {}
+        """Begin and end of the time in which a DEL is not tried, by container."""
 
     def is_due(self, container_id: str, now: float) -> bool:
         """Return whether a DEL for *container_id* may be tried at *now*."""
-        return now >= self._due_at.get(container_id, now)
+        begin, end = self._waits.get(container_id, (now, now))
+        return not begin <= now < end  # before the begin, the clock was set back
 
     def record_failure(self, container_id: str, started_at: float) -> None:
         """Record that a DEL failed that was started at *started_at*."""
         first = Backoff(FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS)
         backoff = self._backoffs.setdefault(container_id, first)
         backoff.fail()
-        self._due_at[container_id] = started_at + backoff.delay()
+        self._waits[container_id] = (started_at, started_at + backoff.delay())
 
     def forget_except(self, containers: Collection[str]) -> None:
         """Forget all failures except those of *containers*."""
         for container_id in self._backoffs.keys() - set(containers):
-            del self._backoffs[container_id], self._due_at[container_id]
+            del self._backoffs[container_id], self._waits[container_id]

@@ -88,7 +88,7 @@ class Reaper:
         """The settings in force: the caller replaces them between two passes."""
         self._root = settings.host_root
         self._state_dir = resolve(self._root, settings.state_dir)
-        self._records = RecordCache(self._state_dir)
+        self._records = RecordCache(self._state_dir, clock)
         self._list_sandboxes = list_sandboxes
         self._run_del = run_del
         self._allow_force = allow_force

@@ -145,6 +145,13 @@ class TestStatus:
         assert health.problems(160)["weave"].is_lasting
         assert health.problems(160)["weave"].reason == "STATUS of the network returned code 51"
 
+    def test_a_clock_that_was_set_back_does_not_delay_the_label(self) -> None:
+        """The time counts from the first answer after that."""
+        health = NetworkHealth(GONE)
+        for time in (100_000, 100, 100 + GONE):
+            health.observe_answers(answers(time, weave=50))
+        assert health.problems(100 + GONE)["weave"].is_lasting
+
     def test_the_first_ready_answer_ends_it(self) -> None:
         """The next failure counts from its own begin."""
         health = NetworkHealth(GONE)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from dispatcher.node.record_cache import RecordCache
@@ -37,6 +38,17 @@ def test_a_record_is_read_again_only_when_its_file_has_changed(
     store.remove(str(tmp_path), "a")
     assert list(cache.read()) == ["b"]
     assert reads == ["a", "b", "b"]
+
+
+def test_a_record_of_a_clock_that_was_ahead_ages_from_its_first_reading(tmp_path: Path) -> None:
+    """Otherwise the reaper would take it for a young one until that time comes."""
+    store.write_synced(str(tmp_path), make_record("a"))
+    os.utime(tmp_path / "a.json", (5000, 5000))
+    times = iter([1000.0, 1060.0])
+    cache = RecordCache(tmp_path, lambda: next(times))
+    assert [cache.read()["a"].written_at for _ in range(2)] == [1000.0, 1000.0]
+    os.utime(tmp_path / "a.json", (900, 900))
+    assert cache.read()["a"].written_at == 900
 
 
 def test_a_record_that_cannot_be_read_has_a_fault(tmp_path: Path) -> None:

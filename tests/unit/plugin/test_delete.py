@@ -198,6 +198,20 @@ def test_the_time_to_parking_starts_with_the_first_failure_of_that_kind(rig: Rig
     assert rig.record()["attachments"][0]["phase"] == "releasing"
 
 
+def test_a_clock_that_was_ahead_does_not_delay_parking(rig: Rig) -> None:
+    """The ten minutes begin again with the first DEL after the clock was corrected."""
+    rig.run("ADD", "canal")
+    rig.delegates.absent.add("c1")
+    begin = rig.now
+    rig.now = begin + 365 * 86_400
+    error_of(rig, "DEL")
+    rig.now = begin
+    error_of(rig, "DEL")
+    rig.now += 600
+    rig.run("DEL")
+    assert rig.record()["attachments"][0]["phase"] == "parked"
+
+
 def test_a_planned_attachment_on_disk_is_released_too(rig: Rig) -> None:
     """A power cut may have lost the step that recorded its begin."""
     rig.run("ADD", "weave,canal")

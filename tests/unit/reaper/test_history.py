@@ -41,6 +41,13 @@ def test_the_backoff_of_a_failed_del_grows_to_a_day() -> None:
     assert delays == [600, 1200, 2400, 4800, 9600, 19200, 38400, 76800, 86400, 86400]
 
 
+def test_a_clock_that_was_ahead_does_not_delay_a_retry() -> None:
+    """After it was set back, the DEL is due."""
+    retries = DelRetries()
+    retries.record_failure("a", started_at=1_000_000)
+    assert [retries.is_due("a", now) for now in (1_000_000, 1_000_599, 0)] == [False, False, True]
+
+
 def test_failures_are_forgotten_with_the_record() -> None:
     """Those of other containers stay."""
     retries = DelRetries()

@@ -147,6 +147,17 @@ def test_a_young_record_waits(rig: ReaperRig) -> None:
     assert rig.reaper.release_orphans() == ["c1"]
 
 
+def test_a_record_of_a_clock_that_was_ahead_waits_no_longer_than_a_new_one(
+    rig: ReaperRig,
+) -> None:
+    """Its age counts from the first pass that found it."""
+    rig.write("c1", age=-86_400)
+    for _ in range(2):
+        assert rig.reaper.release_orphans() == []
+    rig.clock.now += 600
+    assert rig.reaper.release_orphans() == ["c1"]
+
+
 def test_a_locked_record_waits(rig: ReaperRig) -> None:
     """A delegate that outlived its plugin holds the lock, too."""
     rig.write("c1")
