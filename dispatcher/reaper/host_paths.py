@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 MAX_LINKS = 40
 """The kernel's limit for the links of one path."""
 
+_HOST_NAMESPACE = "/proc/1/ns/net"
+
 
 def resolve(root: Path, path: str | Path) -> Path:
     """Return where the host's absolute *path* is below *root*; it need not exist.
@@ -78,14 +80,20 @@ def missing_executables(root: Path, conf: Conf, bin_dirs: Sequence[str]) -> list
 
 
 def namespace_id(root: Path, path: str) -> tuple[int, int] | None:
-    """Return device and inode of the namespace at the host's *path*; None if there is none.
+    """Return device and inode of the sandbox's namespace at the host's *path*; None without one.
 
     Only the kernel can follow the last part, which may be a link of ``/proc/<pid>/ns``. Where a
     namespace was mounted, a plain file remains without the mount, for instance after a reboot.
     """
-    if not path:
+    namespace = _id_of_file(root, path) if path else None
+    # The process of a sandbox that has ended may have left its number to a daemon of the host. No
+    # runtime calls a plugin for a pod in the host's namespace.
+    if path.startswith("/proc/") and namespace == _id_of_file(root, _HOST_NAMESPACE):
         return None
+    return namespace
 
+
+def _id_of_file(root: Path, path: str) -> tuple[int, int] | None:
     place = Path(path)
     try:
         status = (resolve(root, place.parent) / place.name).stat()

@@ -15,7 +15,8 @@ hold.
 
 - The record is older than ``reap_age_seconds``, and its lock is not held.
 - The runtime did not list the sandbox in two passes in a row.
-- The network namespace is missing, or no process runs in it.
+- The network namespace is missing, or no process runs in it. The host's own namespace counts as
+  missing: it is that of another process, which got the number in a path below /proc.
 - For a parked attachment: the executables of its chain are there again.
 
 If the runtime does not answer, the count of absences starts again, and nothing is released.

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,7 +58,8 @@ def test_an_executable_behind_links_in_a_circle_is_missing(tmp_path: Path) -> No
 def test_only_a_file_of_the_kernels_namespaces_is_a_namespace(tmp_path: Path) -> None:
     """A plain file is none: a reboot leaves it where a namespace was mounted."""
     own = Path("/proc/self/ns/net").stat()
-    assert namespace_id(Path("/"), f"/proc/{os.getpid()}/ns/net") == (own.st_dev, own.st_ino)
+    (tmp_path / "netns").symlink_to("/proc/self/ns/net")
+    assert namespace_id(tmp_path, "/netns") == (own.st_dev, own.st_ino)
     (tmp_path / "left").touch()
     assert namespace_id(tmp_path, "/left") is None
 

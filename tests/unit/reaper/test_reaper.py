@@ -207,6 +207,18 @@ def test_a_namespace_below_proc_waits_for_the_end_of_its_process(rig: ReaperRig)
     assert rig.reaper.release_orphans() == ["c1"]
 
 
+def test_a_namespace_below_proc_that_is_the_hosts_does_not_wait(rig: ReaperRig) -> None:
+    """A daemon of the host, which never ends, got the number of the sandbox's process."""
+    for pid in (1, 7):
+        rig.add_process(pid)
+    rig.write("c1", netns="/proc/7/ns/net")
+    rig.write("c2")
+    rig.add_namespace()
+    rig.listed = {"c2"}
+    rig.reaper.release_orphans()
+    assert rig.reaper.release_orphans() == ["c1"]
+
+
 def test_a_failed_del_is_retried_with_a_backoff(rig: ReaperRig) -> None:
     """After ten minutes, twenty, forty."""
     rig.write("c1")
