@@ -22,7 +22,8 @@ The file names the delegate that works under the lock, and its deadline. What a 
 
 A daemon of a plugin that was not killed holds no lock: :meth:`Lock.release` has unlocked the file.
 What a daemon still does to its container is unknown, so its lock stays. All pods of the node wait
-for the GC lock, so that one is replaced.
+for the GC lock, so that one is replaced: by one waiter at a time, which holds an flock on the
+directory, since another could unlink the new file of the first.
 
 Rules of this file: acquiring a lock always ends by its deadline; releasing never fails.
 """
@@ -136,7 +137,7 @@ def _acquire(state_dir: str, name: str, mode: int, deadline: float, holder_text:
                 _clear_delegate(file)
                 return Lock(path, file)
             if is_current:  # a daemon holds it
-                posix.unlink(path)
+                _unlink_current(state_dir, path, file, deadline, timeout_message)
         except FileNotFoundError:
             pass  # another waiter was faster
         except BaseException:
@@ -157,6 +158,22 @@ def _open(path: str) -> int:
                 sentence = "it is not a regular file: remove it"
                 raise OSError(refused.errno, sentence, path) from None
             raise refused from None  # its reason says more than that of the second open
+
+
+def _unlink_current(
+    state_dir: str, path: str, file: int, deadline: float, timeout_message: str
+) -> None:
+    """Unlink *path* unless another waiter has replaced the open *file* there.
+
+    Raises CNIError with code 11 and *timeout_message* at *deadline*, and OSError.
+    """
+    folder = posix.open(state_dir, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_DIRECTORY)
+    try:
+        _wait(folder, LOCK_EX, deadline, timeout_message, replaceable=False)
+        if _is_same_file(path, posix.fstat(file)):
+            posix.unlink(path)
+    finally:
+        posix.close(folder)
 
 
 def _is_same_file(path: str, status: posix.stat_result) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import posix
 import subprocess
@@ -153,6 +154,48 @@ def test_a_daemon_of_a_killed_gc_does_not_hold_up_the_node(
             lock.acquire_gc_exclusive(str(tmp_path), soon(0.02))
         again.release()
         lock.acquire_gc_exclusive(str(tmp_path), soon(1)).release()
+        daemon.kill()
+
+
+def test_a_waiter_does_not_unlink_the_new_file_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both found the file of a daemon; the other replaced it before this one unlinks it."""
+    held = lock.acquire_gc_exclusive(str(tmp_path), soon())
+    held.record_delegate(lock.NO_DELEGATE, time.monotonic() - 60)
+    is_same_file = lock._is_same_file
+    others: list[lock.Lock] = []
+
+    def replace_after_the_check(path: str, status: os.stat_result) -> bool:
+        is_same = is_same_file(path, status)
+        monkeypatch.setattr(lock, "_is_same_file", is_same_file)
+        others.append(lock.acquire_gc_shared(str(tmp_path), soon()))
+        return is_same
+
+    with daemon_with(held) as daemon:
+        monkeypatch.setattr(lock, "_is_same_file", replace_after_the_check)
+        lock.acquire_gc_shared(str(tmp_path), soon()).release()
+        with pytest.raises(CNIError, match="a call for a container"):
+            lock.acquire_gc_exclusive(str(tmp_path), soon(0.02))
+        others[0].release()
+        daemon.kill()
+
+
+def test_the_file_of_a_daemon_is_replaced_by_one_waiter_at_a_time(tmp_path: Path) -> None:
+    """Who replaces it holds a lock on the directory; the others wait until their deadline."""
+    held = lock.acquire_gc_exclusive(str(tmp_path), soon())
+    held.record_delegate(lock.NO_DELEGATE, time.monotonic() - 60)
+    with daemon_with(held) as daemon:
+        replacing = os.open(tmp_path, os.O_RDONLY)
+        fcntl.flock(replacing, fcntl.LOCK_EX)
+        before = (tmp_path / ".gc.lock").stat()
+        with pytest.raises(CNIError, match="a GC still holds"):
+            lock.acquire_gc_shared(str(tmp_path), soon(0.02))
+        assert os.path.samestat(before, (tmp_path / ".gc.lock").stat())
+
+        os.close(replacing)
+        lock.acquire_gc_shared(str(tmp_path), soon()).release()
+        assert not os.path.samestat(before, (tmp_path / ".gc.lock").stat())
         daemon.kill()
 
 
