@@ -258,11 +258,17 @@ class Session:
 
     @property
     def limits(self) -> Limits:
-        """Return the limits of the cluster that the webhook enforces now."""
-        settings = self.webhook_settings
+        """Return the limits of the cluster that are enforced now.
+
+        The chart's Deployment takes them from the ConfigMap ``genie``, by reference. Without a
+        webhook, the policies enforce what the ConfigMap says.
+        """
+        shared = {variable_of(key): value for key, value in (self.settings or {}).items()}
+        settings = {**shared, **self.webhook_settings}
         return Limits(
             parse_limit(settings.get("GENIE_MAX_ATTACHMENTS", "")) or CLUSTER.attachments,
             parse_limit(settings.get("GENIE_MAX_PER_NETWORK", "")) or CLUSTER.per_network,
+            are_enforced=settings.get("GENIE_LIMITS") != "warn",
         )
 
     @property
@@ -308,6 +314,11 @@ class Session:
                 workload = read_workload({**item, "kind": kind})  # lists leave the kind out
                 workloads[workload.name] = workload
         return workloads, readable
+
+
+def variable_of(key: str) -> str:
+    """Return the webhook's variable for a *key* of the ConfigMap ``genie``."""
+    return "GENIE_" + key.upper().replace("-", "_")
 
 
 def rules_of(session: Session) -> LintContext:

@@ -128,7 +128,6 @@ def preflight(
     from cli.output import print_checks, print_data, print_findings
     from cli.preflight import ClusterVersions, version_checks
     from cli.session import Access, Session, own_version, rules_of
-    from webhook.limits import Limits
 
     session = Session(Access(kubeconfig, context), genie)
     versions = ClusterVersions(
@@ -138,7 +137,10 @@ def preflight(
     )
     checks = version_checks(versions, own_version())
     present = session.limits
-    limits = Limits(max_attachments or present.attachments, max_per_network or present.per_network)
+    limits = present._replace(
+        attachments=max_attachments or present.attachments,
+        per_network=max_per_network or present.per_network,
+    )
     findings = lint_documents(session.workloads(), rules_of(session)._replace(limits=limits))
 
     if output is Format.TABLE:

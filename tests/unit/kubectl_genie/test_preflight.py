@@ -11,7 +11,8 @@ from cli.facts import read_workload
 from cli.pod_selections import DefinitionContext
 from cli.preflight import ClusterVersions, version_checks
 from cli.reader import Reader
-from cli.session import Session
+from cli.session import Session, variable_of
+from tests.unit import manifests
 from tests.unit.kubectl_genie.builders import (
     APPS,
     CLUSTER,
@@ -21,6 +22,7 @@ from tests.unit.kubectl_genie.builders import (
     pod,
     workload,
 )
+from webhook.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -204,6 +206,57 @@ def test_the_webhooks_own_limits_count_where_none_is_given(run: Run) -> None:
     assert run("preflight", objects=objects).exit_code == 0
 
 
+def cluster_session(objects: dict[str, Any]) -> Session:
+    """Return what a command reads from a cluster that answers with *objects*."""
+    session = object.__new__(Session)
+    session.reader, session.genie = Reader(FakeAPI(objects)), "genie-system"
+    return session
+
+
+@pytest.mark.parametrize("workloads", [("DaemonSet", "Deployment"), ("DaemonSet",)])
+def test_the_limits_are_those_of_the_charts_configmap(workloads: tuple[str, ...]) -> None:
+    """The rendered Deployment refers to its keys; without a webhook the policies have the same."""
+    data = {"max-attachments": "8", "max-per-network": "3", "limits": "warn"}
+    objects: dict[str, Any] = {
+        f"{APPS}/{kind.lower()}s": [
+            each for each in manifests.GENIE if each["kind"] == kind and kind in workloads
+        ]
+        for kind in ("DaemonSet", "Deployment")
+    }
+    objects |= {
+        f"{GENIE}/configmaps/{name}": manifests.installed("ConfigMap", name)
+        for name in ("genie", "genie-webhook")
+    }
+    assert cluster_session(objects).limits == Limits()
+    objects[f"{GENIE}/configmaps/genie"] = {"data": data}
+    assert cluster_session(objects).limits == Limits(8, 3, are_enforced=False)
+
+
+def test_a_limit_has_the_same_name_in_the_configmap_and_in_the_webhook() -> None:
+    """The command finds the variable of a key by its name."""
+    [container] = manifests.installed("Deployment", "genie-webhook")["spec"]["template"]["spec"][
+        "containers"
+    ]
+    references = [
+        (each["name"], each["valueFrom"]["configMapKeyRef"])
+        for each in container["env"]
+        if "configMapKeyRef" in each.get("valueFrom", {})
+    ]
+    assert len(references) == 3
+    for variable, reference in references:
+        assert (reference["name"], variable_of(reference["key"])) == ("genie", variable)
+
+
+def test_limits_that_only_warn_refuse_no_workload(run: Run) -> None:
+    """The limits that are given for the check do not change that."""
+    objects = with_images(cluster())
+    objects[f"{GENIE}/configmaps/genie"] = {"data": {"limits": "warn", "max-per-network": "1"}}
+    for limit in ((), ("--max-attachments", "1")):
+        result = run("preflight", *limit, "-o", "json", objects=objects)
+        severities = {each["severity"] for each in json.loads(result.stdout)["workloads"]}
+        assert (result.exit_code, severities) == (0, {"warning"})
+
+
 def test_the_mode_of_definitions_and_what_there_is_come_from_the_cluster() -> None:
     """By the variables of the webhook's Deployment; a tenant's definition is judged by them."""
     webhook = workload("Deployment", "genie-webhook", 2, 2)
@@ -218,9 +271,7 @@ def test_the_mode_of_definitions_and_what_there_is_come_from_the_cluster() -> No
 
     def read(**variables: str) -> DefinitionContext:
         container["env"] = [{"name": f"GENIE_{key}", "value": variables[key]} for key in variables]
-        session = object.__new__(Session)
-        session.reader, session.genie = Reader(FakeAPI(objects)), "genie-system"
-        return session.definitions
+        return cluster_session(objects).definitions
 
     assert read() == read(ATTACHMENT_DEFINITIONS_MODE="off") == DefinitionContext()
     trusting = read(ATTACHMENT_DEFINITIONS_MODE="enforce", SHARED_NAMESPACES="a,b")
