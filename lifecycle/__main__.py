@@ -52,12 +52,15 @@ def uninstall(kube: KubeClient, options: argparse.Namespace) -> int:
         clock=time.monotonic,
         sleep=time.sleep,
     )
-    outcome = run.run()
-    for sentence in sentences(outcome):
-        _print(sentence)
-    code = exit_code(outcome)
-    if code and options.revision:
-        _print(KEEP_RELEASE.format(**vars(options)))
+    code = 2
+    try:
+        outcome = run.run()
+        for sentence in sentences(outcome):
+            _print(sentence)
+        code = exit_code(outcome)
+    finally:  # also when the API server fails, or the kubelet ends this process
+        if code and options.revision:
+            _print(KEEP_RELEASE.format(**vars(options)))
     return code
 
 

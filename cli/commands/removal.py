@@ -6,9 +6,10 @@ changes the cluster.
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import time
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -33,7 +34,8 @@ HELP = """Remove Genie from every node, or name what prevents that.
     A check comes first and changes nothing: every node must answer, and no pod may need Genie.
     Then new pods get the default network only (mode "disable"), and conflist, labels and plugin
     are removed from each node (mode "remove"). If a node does not follow in time, the former mode
-    is restored.
+    is restored. After a run that was killed, run the command again: it completes the removal, or
+    restores the former mode.
 
     Afterwards delete the objects: helm uninstall, or kubectl delete -f genie.yaml.
 """
@@ -69,15 +71,18 @@ def uninstall(
     from dispatcher.annotation import split_list
     from lifecycle.uninstall import Options, Uninstall, exit_code, sentences
 
+    def progress(line: str) -> None:
+        with contextlib.suppress(OSError):  # a terminal that is gone must not prevent the restoring
+            typer.echo(printable(line), err=True)
+
     run = Uninstall(
         connect(kubeconfig, context, genie),
         Options(split_list(ignore_nodes), timeout, dry_run),
-        progress=lambda line: typer.echo(printable(line), err=True),
+        progress=progress,
         clock=time.monotonic,
         sleep=time.sleep,
     )
-    # As Ctrl-C, so that the mode is restored.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interrupt_at_signals()
     outcome = run.run()
     if output is Format.TABLE:
         for line in sentences(outcome):
@@ -85,6 +90,24 @@ def uninstall(
     else:
         print_data(outcome, output)
     raise typer.Exit(exit_code(outcome))
+
+
+def interrupt_at_signals() -> None:
+    """Let SIGTERM, and SIGHUP when the terminal goes, interrupt as Ctrl-C: the mode is restored.
+
+    Only the first does: the shell and the kernel may both send SIGHUP, and the second must not
+    interrupt the restoring. What is ignored stays so, as with nohup. Windows has no SIGHUP.
+    """
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    numbers = [each for each in numbers if signal.getsignal(each) is not signal.SIG_IGN]
+
+    def interrupt(*_: object) -> NoReturn:
+        for each in numbers:
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for each in numbers:
+        signal.signal(each, interrupt)
 
 
 def connect(kubeconfig: str, context: str, genie: str) -> KubeCluster:

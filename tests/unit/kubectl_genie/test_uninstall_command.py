@@ -27,13 +27,14 @@ SETTINGS: dict[str, Any] = {
     "metadata": {"name": "genie", "namespace": "genie-system"},
     "data": {"mode": "install"},
 }
+SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 REFUSED = """\
 n1: Genie is needed by shop/web: without it, the node has only network "canal"
     -> delete or drain these pods first, and change what creates them
 n2: the node is not ready
     -> bring it back, delete the Node if it is gone for good, \
 or ignore n2: what Genie has there stays, and its pods' addresses may, too
-Genie is not removed. Nothing was changed.
+Genie is not removed. Nothing was changed. The mode is "install".
 """
 
 
@@ -47,10 +48,11 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
         )
         return CliRunner().invoke(app.app, ["uninstall", *words])
 
-    before = signal.getsignal(signal.SIGTERM)
+    before = {each: signal.getsignal(each) for each in SIGNALS}
     monkeypatch.setattr("time.sleep", lambda _: None)
     yield call
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def refusing() -> Api:
@@ -88,7 +90,8 @@ def test_a_dry_run_of_what_is_possible_changes_nothing(run: Run) -> None:
     api = Api(SETTINGS, node("n1"), node("n2", ready="Unknown"), agent("n1"))
     result = run(api, "--dry-run", "--ignore-nodes", "n2")
     assert (result.exit_code, mode(api)) == (0, "install")
-    assert result.stdout.endswith("Nothing keeps Genie from being removed. Nothing was changed.\n")
+    ending = 'Nothing keeps Genie from being removed. Nothing was changed. The mode is "install".'
+    assert result.stdout.splitlines()[-1] == ending
 
 
 def test_progress_is_on_standard_error_and_the_end_on_standard_output(run: Run) -> None:
@@ -106,6 +109,30 @@ def test_a_node_that_does_not_follow_is_exit_code_3(run: Run) -> None:
     result = run(api, "--timeout", "0")
     assert (result.exit_code, mode(api)) == (3, "install")
     assert 'n1: no answer in time: its agent has not applied the mode "disable"' in result.stdout
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_restores_the_mode_and_a_second_does_not_prevent_it(
+    run: Run, number: signal.Signals
+) -> None:
+    """SIGHUP comes when an SSH session ends, from the kernel and from the shell."""
+    api = Api(SETTINGS, node("n1"), agent("n1"))
+
+    def interrupt(method: str, _path: str) -> None:
+        if method == "PATCH":
+            signal.raise_signal(number)
+
+    api.after = interrupt
+    assert run(api).exit_code != 0
+    assert mode(api) == "install"
+
+
+def test_a_signal_that_is_ignored_stays_so(run: Run) -> None:
+    """With nohup the run goes on when the terminal is gone."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    api = Api(SETTINGS, node("n1", ""))
+    api.after = lambda _method, _path: signal.raise_signal(signal.SIGHUP)
+    assert (run(api).exit_code, mode(api)) == (0, "remove")
 
 
 def test_the_help_documents_exit_codes_and_has_examples(run: Run) -> None:

@@ -87,13 +87,17 @@ class SimulatedCluster:
         self.now = 0.0
         self.changed_at = 0.0
         self.on_read: Callable[[], None] = lambda: None
+        self.calls = 0
+        self.on_call: Callable[[str], None] = lambda _name: None
 
     def settings(self) -> Settings | None:
         """Return the modes."""
+        self._count("settings")
         return self.current
 
     def nodes(self) -> list[NodeSituation]:
         """Return the nodes as the mode in force makes them."""
+        self._count("nodes")
         self.on_read()
         if not self.modes:
             return self.before
@@ -101,9 +105,14 @@ class SimulatedCluster:
 
     def set_mode(self, mode: str, original: str) -> None:
         """Remember the modes that were set."""
+        self._count("set_mode")
         self.modes.append(mode)
         self.current = Settings(mode, original)
         self.changed_at = self.now
+
+    def _count(self, name: str) -> None:
+        self.calls += 1
+        self.on_call(name)
 
     def sleep(self, seconds: float) -> None:
         """Let time pass."""

@@ -103,7 +103,7 @@ def test_the_hook_refuses_and_names_pods_and_nodes(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("n1: Genie is needed by shop/web")
     assert lines[2].startswith("n2: the node is not ready")
-    assert lines[-1] == "Genie is not removed. Nothing was changed."
+    assert lines[-1] == 'Genie is not removed. Nothing was changed. The mode is "install".'
     assert api.objects[SETTINGS]["data"]["mode"] == "install"
 
 
@@ -115,6 +115,9 @@ def test_a_refusal_says_how_to_keep_helms_release(
     rollback = f"    helm rollback net 7 --namespace {NAMESPACE}"
     refusing = Api(settings("install"), node("n1"))
     assert hook(refusing, *UNINSTALL, *release) == 1
+    assert rollback in capsys.readouterr().out.splitlines()
+    refusing.before = fail(KubeError(FORBIDDEN, "Forbidden", "no right"))
+    assert hook(refusing, *UNINSTALL, *release) == 2
     assert rollback in capsys.readouterr().out.splitlines()
     assert hook(Api(settings("install"), node("n1", "")), *UNINSTALL, *release) == 0
     assert "rollback" not in capsys.readouterr().out
