@@ -69,7 +69,7 @@ class AttachTest:
         default = (self._kube.get(path).get("data") or {}).get("default-network", "")
         nodes = list_objects(self._kube, "/api/v1/nodes")
         try:
-            pods = trial.plan(nodes, default, has_webhook=self._options.has_webhook)
+            pods, skipped = trial.plan(nodes, default, has_webhook=self._options.has_webhook)
         except trial.TrialError as error:
             self._report(f"failed  {error}")
             return False
@@ -79,6 +79,8 @@ class AttachTest:
         attached = [pod for pod in pods if pod.attachments]
         created = [pod for pod in attached if self._create(pod)]
         passed = [self._wait(pod) for pod in created]
+        if skipped:
+            self._report(f"skipped {trial.TWO_NETWORKS}: {skipped}")
         refused = [self._is_refused(pod) for pod in pods if not pod.attachments]
         return len(created) == len(attached) and all(passed) and all(refused)
 

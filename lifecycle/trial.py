@@ -1,7 +1,12 @@
 """The pods that test an installation, and what is expected of each (pure).
 
-One pod is on the default network, one on another network with the default as its secondary, if a
-node has both. The webhook, or a policy without it, has to refuse a third.
+One pod is on the default network, one on another network with the default as its secondary, if the
+nodes with both can attach them together. The webhook, or a policy without it, has to refuse a
+third.
+
+A network has several names where its file's name and the ``name`` inside differ, and each is a
+label of the node: ``10-calico.conflist`` is often ``k8s-pod-network``, too. Such a name is not
+paired with the default. What tells them apart are the plugin types, which the agents publish.
 """
 
 from __future__ import annotations
@@ -9,10 +14,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dispatcher import keys
+from dispatcher import keys, plugin_rules, plugin_types
+from dispatcher.nad.configuration import DELEGATING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    _Networks = Mapping[str, Sequence[str]]
 
 READY = "true"
 
@@ -21,6 +29,12 @@ SECONDARY = "net1"
 UNKNOWN_NETWORK = "genie-test-no-such-network"
 INVALID_VALUE = "@"
 """What is refused: with the webhook a network that no node has; without it a malformed value."""
+
+TWO_NETWORKS = "genie-test-two"
+"""The pod with two networks."""
+
+TWICE_IN_ONE_POD = "bridge"
+"""The first plugin of chains that attach a pod twice, as tests show (docs/networks.md)."""
 
 LIFE_SECONDS = 600
 """The API server ends a pod of the test after this time, whatever becomes of the test."""
@@ -38,6 +52,13 @@ class TrialPod(NamedTuple):
     attachments: Mapping[str, str]
 
 
+class TrialPlan(NamedTuple):
+    """The pods of a test; ``skipped`` is why none of them has two networks, "": one has."""
+
+    pods: list[TrialPod]
+    skipped: str
+
+
 class Attached(NamedTuple):
     """What a pod got; ``problem`` is why that is not what was expected, "": it is."""
 
@@ -46,7 +67,7 @@ class Attached(NamedTuple):
     problem: str
 
 
-def plan(nodes: Iterable[Mapping[str, Any]], default: str, *, has_webhook: bool) -> list[TrialPod]:
+def plan(nodes: Iterable[Mapping[str, Any]], default: str, *, has_webhook: bool) -> TrialPlan:
     """Return the pods for *nodes* (Node objects) and the network *default*.
 
     Raises :class:`TrialError` if no pod could be attached.
@@ -62,12 +83,41 @@ def plan(nodes: Iterable[Mapping[str, Any]], default: str, *, has_webhook: bool)
 
     pods = [TrialPod("genie-test-default", default, {keys.PRIMARY_INTERFACE: default})]
     others = sorted({name for networks in available for name in networks} - {default})
-    if others:
-        value = f"{others[0]},{default}@{SECONDARY}"
-        attachments = {keys.PRIMARY_INTERFACE: others[0], SECONDARY: default}
-        pods.append(TrialPod("genie-test-two", value, attachments))
+    reasons = {name: _hindrance(name, default, available) for name in others}
+    second = next((name for name in others if not reasons[name]), "")
+    if second:
+        value = f"{second},{default}@{SECONDARY}"
+        attachments = {keys.PRIMARY_INTERFACE: second, SECONDARY: default}
+        pods.append(TrialPod(TWO_NETWORKS, value, attachments))
     refused = UNKNOWN_NETWORK if has_webhook else INVALID_VALUE
-    return [*pods, TrialPod("genie-test-refused", refused, {})]
+    pods.append(TrialPod("genie-test-refused", refused, {}))
+    return TrialPlan(pods, "" if second else _skipped(default, reasons))
+
+
+def _hindrance(network: str, default: str, available: Iterable[_Networks]) -> str:
+    """Return why *network* is not tested together with *default*; "": every node attaches both."""
+    pairs = [(each[default], each[network]) for each in available if network in each]
+    return next(filter(None, (_conflict(*pair, default) for pair in pairs)), "")
+
+
+def _conflict(default_types: Sequence[str], types: Sequence[str], default: str) -> str:
+    if not (default_types and types):
+        return "its plugins are not known"
+    for plugin_type in types:
+        if plugin_type in DELEGATING:
+            return f'its plugin "{plugin_type}" attaches networks of its own choice'
+    for *_, plugin_type in plugin_rules.conflicts([default_types, types]):
+        return f'both have the plugin "{plugin_type}", which can attach a pod only once'
+    if types == default_types and types[0] != TWICE_IN_ONE_POD:
+        return f'it has the same plugins, and may be another name of "{default}"'
+    return ""
+
+
+def _skipped(default: str, reasons: Mapping[str, str]) -> str:
+    if not reasons:
+        return f'no node has another network besides "{default}"'
+    listed = "; ".join(f'"{name}": {reason}' for name, reason in reasons.items())
+    return f'no network can be tested together with "{default}": {listed}'
 
 
 def manifest(pod: TrialPod, image: str, pull_policy: str, secrets: Sequence[str]) -> dict[str, Any]:
@@ -134,16 +184,18 @@ def read(pod: TrialPod, found: Mapping[str, Any]) -> Attached:
     return Attached(node, addresses, "")
 
 
-def _networks(node: Mapping[str, Any]) -> set[str]:
-    """Return the networks that a pod can have on *node* now."""
-    labels = node["metadata"].get("labels") or {}
+def _networks(node: Mapping[str, Any]) -> _Networks:
+    """Return the networks that a pod can have on *node* now, each with its plugin types."""
+    metadata = node["metadata"]
     taints = (node.get("spec") or {}).get("taints") or ()
     if any(taint.get("effect") in {"NoSchedule", "NoExecute"} for taint in taints):
-        return set()
+        return {}
+    types = plugin_types.decode((metadata.get("annotations") or {}).get(keys.PLUGIN_TYPES) or "")
     return {
-        key.removeprefix(keys.NETWORK_LABEL)
-        for key, value in labels.items()
+        name: types.get(name, ())
+        for key, value in (metadata.get("labels") or {}).items()
         if key.startswith(keys.NETWORK_LABEL) and value == READY
+        for name in [key.removeprefix(keys.NETWORK_LABEL)]
     }
 
 

@@ -14,16 +14,23 @@ from tests.unit.apiserver import Api
 OPTIONS = TrialOptions(
     "genie-system", "default", "cni-genie:1", "Never", ("pull",), has_webhook=True, timeout=20
 )
+TYPES = "canal=calico,portmap;weave=weave-net;xen=bridge"
 PODS = "/api/v1/namespaces/default/pods"
 
 
-def node(name: str, *networks: str, taint: str = "", **absent: str) -> dict[str, Any]:
+def node(
+    name: str, *networks: str, taint: str = "", types: str = TYPES, **absent: str
+) -> dict[str, Any]:
     labels = dict.fromkeys(map(keys.network_label, networks), "true")
     labels |= {keys.network_label(key): value for key, value in absent.items()}
     taints = [{"key": "x", "effect": taint}] if taint else []
     return {
         "kind": "Node",
-        "metadata": {"name": name, "labels": {**labels, "other": "true"}},
+        "metadata": {
+            "name": name,
+            "labels": {**labels, "other": "true"},
+            "annotations": {keys.PLUGIN_TYPES: types},
+        },
         "spec": {"taints": taints},
     }
 
@@ -54,9 +61,88 @@ def test_pods_are_on_networks_that_a_node_has(
     nodes: list[dict[str, Any]], expected: list[str]
 ) -> None:
     """The last pod is the one to be refused."""
-    pods = plan(nodes, "canal", has_webhook=True)
+    pods, skipped = plan(nodes, "canal", has_webhook=True)
     assert [pod.value for pod in pods] == [*expected, "genie-test-no-such-network"]
-    assert plan(nodes, "canal", has_webhook=False)[-1].value == "@"
+    assert (skipped == "") == (len(expected) > 1)
+    assert plan(nodes, "canal", has_webhook=False).pods[-1].value == "@"
+
+
+CALICO = "calico,bandwidth,portmap"
+
+
+@pytest.mark.parametrize(
+    ("default", "others", "types", "second", "reason"),
+    [
+        pytest.param(
+            "calico",
+            ["k8s-pod-network"],
+            f"calico={CALICO};k8s-pod-network={CALICO}",
+            "",
+            'both have the plugin "calico", which can attach a pod only once',
+            id="Calico, whose file and network have two names",
+        ),
+        pytest.param(
+            "flannel",
+            ["cbr0"],
+            "cbr0=flannel,portmap;flannel=flannel,portmap",
+            "",
+            'both have the plugin "flannel"',
+            id="Flannel, likewise",
+        ),
+        pytest.param(
+            "calico",
+            ["k8s-pod-network", "weave"],
+            f"calico={CALICO};k8s-pod-network={CALICO};weave=weave-net",
+            "weave",
+            "",
+            id="Calico and a second network",
+        ),
+        pytest.param(
+            "gke-ptp",
+            ["gke-pod-network"],
+            "gke-pod-network=ptp,portmap;gke-ptp=ptp,portmap",
+            "",
+            'it has the same plugins, and may be another name of "gke-ptp"',
+            id="another plugin, with two names",
+        ),
+        pytest.param(
+            "canal",
+            ["weave"],
+            "canal=bridge,portmap;weave=bridge,portmap",
+            "weave",
+            "",
+            id="bridges, which attach a pod twice",
+        ),
+        pytest.param(
+            "canal",
+            ["a-multus"],
+            "a-multus=multus;canal=calico",
+            "",
+            'its plugin "multus" attaches networks of its own choice',
+            id="Multus, whose default may be the same network",
+        ),
+        pytest.param(
+            "canal", ["weave"], "canal=calico", "", "not known", id="an agent that is starting"
+        ),
+        pytest.param("canal", [], "canal=calico", "", "no node has another", id="no other"),
+    ],
+)
+def test_the_second_network_is_one_that_every_node_attaches_with_the_default(
+    default: str, others: list[str], types: str, second: str, reason: str
+) -> None:
+    """A network has several names, and some plugins attach a pod only once."""
+    nodes = [node("a", default, *others, types=types)]
+    pods, skipped = plan(nodes, default, has_webhook=True)
+    expected = [default, *([f"{second},{default}@net1"] if second else [])]
+    assert [pod.value for pod in pods[:-1]] == expected
+    assert reason in skipped
+    assert bool(skipped) != bool(second)
+
+
+def test_a_second_network_that_one_node_cannot_attach_is_not_tested() -> None:
+    """The scheduler may choose that node."""
+    nodes = [node("a", "canal", "weave"), node("b", "canal", "weave", types="canal=x;weave=x")]
+    assert len(plan(nodes, "canal", has_webhook=True).pods) == 2
 
 
 @pytest.mark.parametrize(
@@ -77,7 +163,7 @@ def test_an_installation_that_attaches_nothing_is_a_sentence(
 
 def test_the_pods_meet_the_profile_restricted() -> None:
     """The namespace of the test may enforce it; without a token they can do nothing."""
-    [pod, _] = plan([node("a", "canal")], "canal", has_webhook=True)
+    [pod, _] = plan([node("a", "canal")], "canal", has_webhook=True).pods
     spec = manifest(pod, "i", "Always", ("pull",))["spec"]
     [container] = spec["containers"]
     assert spec["securityContext"]["runAsNonRoot"] is True
@@ -163,6 +249,13 @@ def test_every_pod_is_created_reported_and_deleted() -> None:
         f'ok      genie-test-refused: {unknown}: refused: The Pod "x" is invalid (422 Invalid)',
     ]
     assert rig.pods() == []
+
+
+def test_a_test_without_a_second_network_says_so_and_passes() -> None:
+    """As on every cluster of one network."""
+    rig = Rig(node("a", "canal", "k8s-pod-network", types="canal=calico;k8s-pod-network=calico"))
+    assert rig.run()
+    assert rig.lines[1].startswith("skipped genie-test-two: no network can be tested together")
 
 
 def test_pods_of_an_earlier_test_are_deleted_first(monkeypatch: pytest.MonkeyPatch) -> None:
