@@ -13,7 +13,7 @@ from cli.pod_selections import DefinitionContext, definition_name, ignored_attac
 from dispatcher import keys
 from dispatcher.annotation import InvalidAnnotationError, parse
 from dispatcher.nad.plan import plan_pod
-from webhook.annotation_check import networks_of
+from webhook.annotation_check import names_in
 from webhook.decision import NoDecisionError
 from webhook.limits import CLUSTER
 from webhook.network_choice import DEFAULT_MINIMUM, resolve_choice
@@ -120,8 +120,8 @@ def explain(  # noqa: PLR0917 - what a cluster has, in one call
 
 def _named_networks(pod: Pod, namespace: Namespace) -> ClusterNetworks:
     """Return every network that the pod or its namespace names, as if a node had it."""
-    own = networks_of(pod.annotations.get(keys.ANNOTATION, ""))
-    return all_present({*own, *networks_of(namespace.default), *namespace.choices})
+    own = names_in(pod.annotations.get(keys.ANNOTATION, ""))
+    return all_present({*own, *names_in(namespace.default), *namespace.choices})
 
 
 def _with_refusals(

@@ -16,7 +16,7 @@ from cli.pod_selections import DefinitionContext, known_definitions
 from dispatcher import keys
 from dispatcher.nad import definition as definitions
 from dispatcher.nad.validation import check, scheduling_faults
-from webhook.annotation_check import networks_of
+from webhook.annotation_check import names_in
 from webhook.decision import ALLOWED
 from webhook.limits import Limits
 from webhook.namespaces import admit_namespace
@@ -244,7 +244,7 @@ def _named_networks(document: Document, context: LintContext, namespace_name: st
     own = document.name if document.kind == "Namespace" else namespace_name
     namespace = context.namespaces.get(own)
     if namespace is not None:
-        yield from networks_of(namespace.default)
+        yield from names_in(namespace.default)
         yield from namespace.choices
         yield from namespace.allowed or ()
 
@@ -258,4 +258,4 @@ def _named_networks(document: Document, context: LintContext, namespace_name: st
         rest += value.values()
         annotation = value.get(keys.ANNOTATION)
         if isinstance(annotation, str):
-            yield from networks_of(annotation)
+            yield from names_in(annotation)

@@ -107,6 +107,11 @@ def networks_of(value: str) -> tuple[str, ...]:
     return _parse(value).networks
 
 
+def names_in(value: str) -> tuple[str, ...]:
+    """Return the distinct valid names in *value*, in order, also those of an invalid value."""
+    return tuple(name for _, name in _parse(value).items)
+
+
 def combination_of(value: str, networks: ClusterNetworks) -> Combination:
     """Return the conflicts between the networks of *value* on the nodes."""
     return combine(_parse(value).selections, networks)

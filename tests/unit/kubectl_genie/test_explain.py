@@ -133,3 +133,5 @@ def test_where_nodes_are_not_known_every_well_formed_name_counts() -> None:
     assert (result.refusals, result.nodes) == ((), None)
     assert [each.network for each in result.attachments] == ["cannal", "weave"]
     assert explain("Pod shop/web", pod("@"), SHOP, None, None, "canal").refusals
+    [refusal] = explain("Pod shop/web", pod("canal@net1"), SHOP, None, None, "canal").refusals
+    assert "one network must be attached" in refusal

@@ -118,6 +118,15 @@ def test_without_networks_every_well_formed_name_counts() -> None:
     assert run(namespace, offline) == []
 
 
+def test_without_networks_the_names_of_an_invalid_value_are_no_fault() -> None:
+    """The namespace names another network, so some are known."""
+    web = pod("weave@net1")
+    web["metadata"]["namespace"] = "shop"
+    shop = {"kind": "Namespace", "metadata": {"name": "shop", "annotations": {"cni": "wave"}}}
+    [finding] = errors(run([shop, web], LintContext()))
+    assert finding.message.startswith('Required value: one network must be attached to "eth0"')
+
+
 @given(st.text(alphabet="cnalwe@,. 1", max_size=40) | st.text(max_size=20))
 def test_lint_says_what_the_webhook_says(value: str) -> None:
     """For any value: the same fields and sentences, or nothing."""
