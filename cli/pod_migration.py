@@ -79,7 +79,10 @@ class PodMigration:
             if is_blank:
                 yield self._logical_networks(annotations[LOGICAL], namespace, changes)
             else:
-                yield Verdict.GONE, "networks: is not read, and was not beside a value of cni"
+                text = (
+                    'networks: is not read; CNI-Genie read it only beside an empty "cni"; remove it'
+                )
+                yield Verdict.GONE, text
         if annotations.keys() & _MULTUS and not self._context.attaches_definitions:
             yield self._multus(annotations, namespace, changes)
         if MULTI_IP in annotations:

@@ -99,8 +99,15 @@ PODS = [
         pod(cni="canal", networks="net1"),
         "gone",
         {"networks": None},
-        "was not beside a value",
-        id="logical networks that CNI-Genie did not read either",
+        'CNI-Genie read it only beside an empty "cni"; remove it',
+        id="logical networks beside a value of cni",
+    ),
+    pytest.param(
+        pod(networks="net1"),
+        "gone",
+        {"networks": None},
+        'CNI-Genie read it only beside an empty "cni"; remove it',
+        id="logical networks without cni",
     ),
     pytest.param(
         pod(cni="canal", multi_ip="{}"),
