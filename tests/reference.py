@@ -170,7 +170,9 @@ def client_commands() -> str:
     for name, entry in COMMANDS.items():
         parameters = [each for each in load_command(name).params if not each.hidden]
         arguments = [
-            f"[{each.name.upper()}]" for each in parameters if each.param_type_name == "argument"
+            each.name.upper() if each.required else f"[{each.name.upper()}]"
+            for each in parameters
+            if each.param_type_name == "argument"
         ]
         options = {
             max(each.opts, key=len) for each in parameters if each.param_type_name == "option"
