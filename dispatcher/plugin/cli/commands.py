@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from dispatcher import jsontext
+from dispatcher import jsontext, keys
 from dispatcher.cni_errors import CNIError
 from dispatcher.plugin.cli import views
 from dispatcher.plugin.cli.output import (
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from dispatcher.plugin.cli.genie_conflist import GenieConflist
     from dispatcher.plugin.cli.manifest import PodManifest
+    from dispatcher.plugin.genie_conf import PluginSettings
     from dispatcher.state.record import Record
 
 
@@ -40,8 +41,11 @@ def explain(arguments: argparse.Namespace, conflist: GenieConflist) -> int:
     except PodManifestError as error:
         raise CNIError(0, f"{arguments.manifest}: {error}") from None
 
-    default = conflist.settings.default if arguments.default is None else arguments.default
-    answers = [_explain_pod(pod, arguments, default) for pod in pods]
+    settings = conflist.settings
+    settings.conf_dirs = arguments.conf_dirs
+    if arguments.default is not None:
+        settings.default = arguments.default
+    answers = [_explain_pod(pod, settings, arguments.cni_path) for pod in pods]
     if arguments.output == "json":
         print_json(answers)
     else:
@@ -57,12 +61,13 @@ def _contents(name: str) -> bytes:
         return file.read()
 
 
-def _explain_pod(pod: PodManifest, arguments: argparse.Namespace, default: str) -> dict[str, Any]:
+def _explain_pod(pod: PodManifest, settings: PluginSettings, cni_path: list[str]) -> dict[str, Any]:
     answer: dict[str, Any] = {
         "kind": pod.kind,
         "namespace": pod.namespace,
         "name": pod.name,
         "annotation": pod.annotation,
+        "selections": pod.selections if settings.attaches_definitions else {},
         "passedOver": pod.skip_reason,
         "attachments": [],
         "warnings": [],
@@ -71,9 +76,7 @@ def _explain_pod(pod: PodManifest, arguments: argparse.Namespace, default: str) 
         return answer
 
     try:
-        answer["attachments"], answer["warnings"] = views.explain(
-            pod, arguments.conf_dirs, default, arguments.cni_path
-        )
+        answer["attachments"], answer["warnings"] = views.explain(pod, settings, cni_path)
     except CNIError as error:
         answer["error"] = {"code": error.code, "msg": error.msg, "details": error.details}
     return answer
@@ -85,11 +88,7 @@ def _print_answer(answer: dict[str, Any]) -> None:
         print_line(f"{pod}: {answer['passedOver']}")
         return
 
-    annotation = answer["annotation"]
-    if annotation is None:
-        print_line(f"{pod}, no annotation cni: default network of this node")
-    else:
-        print_line(f"{pod}, annotation cni: {jsontext.dump(annotation).decode()}")
+    print_line(f"{pod}, {_choice(answer)}")
     if "error" in answer:
         print_error(answer["error"]["msg"], answer["error"]["details"])
         return
@@ -103,6 +102,18 @@ def _print_answer(answer: dict[str, Any]) -> None:
     )
     for sentence in answer["warnings"]:
         print_line(sentence, label="warning: ")
+
+
+def _choice(answer: dict[str, Any]) -> str:
+    """Return the annotations that choose networks, as a person reads them."""
+    annotations = dict(answer["selections"])
+    if answer["annotation"] is not None:
+        annotations = {keys.ANNOTATION: answer["annotation"], **annotations}
+    if not annotations:
+        return "no annotation cni: default network of this node"
+    plural = "s" if len(annotations) > 1 else ""
+    listed = (f"{key}: {jsontext.dump(value).decode()}" for key, value in annotations.items())
+    return f"annotation{plural} {', '.join(listed)}"
 
 
 def _interface(row: dict[str, Any]) -> str:

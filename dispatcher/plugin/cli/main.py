@@ -43,9 +43,11 @@ examples:
   kubectl create --dry-run=client -o json -f pod.yaml | genie explain -
   genie explain pod.json --default weave
 
-The exit code is 1 if the annotation is refused. Executables that are missing on this machine are
-listed, but do not change the exit code, so that a manifest can be checked anywhere. On a node, ADD
-fails without them.""",
+The exit code is 1 if an annotation is refused. NetworkAttachmentDefinitions count if this node
+attaches pods to them; otherwise a warning says that their annotations are not considered.
+
+Executables that are missing on this machine are listed, but do not change the exit code, so that a
+manifest can be checked anywhere. On a node, ADD fails without them.""",
     "list": """\
 examples:
   genie list

@@ -1,4 +1,4 @@
-"""Read the pods of a Kubernetes manifest: name, namespace and the annotation ``cni``.
+"""Read the pods of a Kubernetes manifest: name, namespace and annotations.
 
 Only JSON is read: the node has no YAML library, and the annotation must not be guessed. ``kubectl``
 prints every object as JSON. The pod template of a workload counts as its pod.
@@ -27,12 +27,13 @@ class PodManifestError(ValueError):
 
 
 class PodManifest:
-    """The pod of one object. ``annotation`` is the value of ``cni``, None if there is none.
+    """The pod of one object, with its ``annotations``.
 
-    ``skip_reason`` says why Genie attaches nothing whatever the annotation is; "" if it does.
+    ``is_stored`` tells whether it is a pod of the API server, so that the webhook has seen it.
+    ``skip_reason`` says why Genie attaches nothing whatever the annotations are; "" if it does.
     """
 
-    __slots__ = ("annotation", "kind", "name", "namespace", "skip_reason")
+    __slots__ = ("annotations", "is_stored", "kind", "name", "namespace", "skip_reason")
 
     def __init__(self, manifest: dict[str, Any], kind: str) -> None:
         metadata = _mapping(manifest, "metadata")
@@ -42,12 +43,25 @@ class PodManifest:
 
         pod = manifest if kind == "Pod" else _template(manifest)
         annotations = _mapping(_mapping(pod, "metadata"), "annotations")
-        self.annotation: Any = annotations.get(keys.ANNOTATION)
+        self.annotations = {key: value for key, value in annotations.items() if value is not None}
+        self.is_stored = kind == "Pod" and bool(metadata.get("uid"))
         self.skip_reason = ""
         if not pod:
             self.skip_reason = "nothing to attach: the object has no pods"
         elif _mapping(pod, "spec").get("hostNetwork") is True:
             self.skip_reason = "nothing to attach: a pod with hostNetwork uses the node's network"
+
+    @property
+    def annotation(self) -> Any:
+        """The value of ``cni``, None if there is none."""
+        return self.annotations.get(keys.ANNOTATION)
+
+    @property
+    def selections(self) -> dict[str, Any]:
+        """The annotations that select NetworkAttachmentDefinitions."""
+        return {
+            key: self.annotations[key] for key in keys.SELECTION_KEYS if key in self.annotations
+        }
 
 
 def read(data: bytes) -> list[PodManifest]:

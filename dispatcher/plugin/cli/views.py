@@ -6,9 +6,16 @@ which ``commands`` prints as a table or as JSON. Their keys are public.
 
 from __future__ import annotations
 
+import time
+
 from dispatcher import keys, networks
 from dispatcher.cni_errors import CNIError
+from dispatcher.conf import VERSIONS
 from dispatcher.plugin import plan
+from dispatcher.plugin.call import Call, Effects
+from dispatcher.plugin.deadline import Deadline
+from dispatcher.plugin.genie_conf import GenieConf
+from dispatcher.plugin.request import Request
 from dispatcher.state import store
 from dispatcher.state.record import CorruptRecordError, NewerRecordError
 
@@ -18,21 +25,15 @@ if TYPE_CHECKING:
     from typing import Any
 
     from dispatcher.plugin.cli.manifest import PodManifest
+    from dispatcher.plugin.genie_conf import PluginSettings
     from dispatcher.state.record import Attachment, Record
 
 
 def explain(
-    pod: PodManifest, conf_dirs: Sequence[str], default: str, cni_path: Sequence[str]
+    pod: PodManifest, settings: PluginSettings, cni_path: Sequence[str]
 ) -> tuple[list[Any], list[str]]:
     """Return what this node would attach to *pod*, in order, and warnings. Raises CNIError."""
-    annotations = {} if pod.annotation is None else {keys.ANNOTATION: pod.annotation}
-    attachments = plan.attachments(
-        plan.select(annotations, default),
-        interface=keys.PRIMARY_INTERFACE,
-        args="",
-        runtime_config={},
-        find=lambda name: networks.find(name, conf_dirs),
-    )
+    attachments = plan.plan_call(_call(pod, settings))
     plan.refuse_conflicts(attachments)
 
     rows = [
@@ -48,7 +49,50 @@ def explain(
         }
         for each in attachments
     ]
-    return rows, plan.warnings(attachments)
+    return rows, [*plan.warnings(attachments), *_selection_warnings(pod, settings)]
+
+
+class _PlanEffects(Effects):
+    """The effects that a plan needs; no plugin is run."""
+
+    __slots__ = ()
+
+    def __init__(self, conf_dirs: Sequence[str]) -> None:
+        self.find_network = lambda name: networks.find(name, conf_dirs)
+        self.now = time.time
+        self.sleep = time.sleep
+
+
+def _call(pod: PodManifest, settings: PluginSettings) -> Call:
+    """Return an ADD for *pod*, to be planned; it does not wait for copies of definitions."""
+    conf = GenieConf({}, VERSIONS[-1])
+    conf.settings = settings
+    conf.annotations = dict(pod.annotations)
+    if _is_before_admission(pod):
+        # As for a static pod, nothing has to be permitted: the webhook will do it.
+        conf.annotations[keys.CONFIG_SOURCE] = "file"
+    args = f"K8S_POD_NAMESPACE={pod.namespace};K8S_POD_NAME={pod.name}"
+    request = Request({"CNI_IFNAME": keys.PRIMARY_INTERFACE, "CNI_ARGS": args})
+    deadline = Deadline(0, time.monotonic(), time.monotonic)
+    return Call(request, conf, _PlanEffects(settings.conf_dirs), deadline)
+
+
+def _is_before_admission(pod: PodManifest) -> bool:
+    return not pod.is_stored and keys.ATTACHMENTS not in pod.annotations
+
+
+def _selection_warnings(pod: PodManifest, settings: PluginSettings) -> Iterator[str]:
+    if not settings.attaches_definitions:
+        for key in pod.selections:
+            yield (
+                f'annotation "{key}" is not considered: on this node, Genie does not attach pods '
+                "to NetworkAttachmentDefinitions"
+            )
+    elif pod.selections and _is_before_admission(pod):
+        yield (
+            "the webhook has not seen this pod yet: it may refuse the NetworkAttachmentDefinitions "
+            "that the pod selects"
+        )
 
 
 def networks_of_node(conf_dirs: Sequence[str], cni_path: Sequence[str]) -> list[Any]:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
+from dispatcher import cni_errors, keys
+from dispatcher.nad import definition_copy
+from dispatcher.nad.attachments import PermittedAttachment, format_attachments
+from dispatcher.nad.definition import Definition
+from dispatcher.nad.definition_copy import SyncState
 from tests.unit.cli.builders import CommandLine, manifest, workload, write
 from tests.unit.plugin.rig import error_of
 
@@ -100,6 +106,94 @@ def test_explain_of_a_pod_that_names_no_network(node: Rig, genie: CommandLine) -
     assert genie("explain", pod, "--default", "").code == 1
     [row] = genie.json("explain", pod, "--default", "")
     assert row["error"]["code"] == 7
+
+
+SELECTING = {
+    keys.DEFAULT_NETWORK: "shop/blue",
+    keys.NETWORKS: "blue,blue@data",
+}
+
+
+def attach_definitions(node: Rig, mode: str = "enforce") -> str:
+    """Set the node's mode, and copy shop/blue to it; return what admission writes for SELECTING."""
+    file = node.folder / "net.d" / "00-genie.conflist"
+    conflist = json.loads(file.read_text())
+    conflist["plugins"][0]["args"] = {keys.CONF_ARGS: {"attachmentDefinitions": mode}}
+    file.write_text(json.dumps(conflist))
+
+    config = {"cniVersion": "1.0.0", "name": "blue-net", "type": "w1"}
+    definition = Definition("shop", "blue", uid="u", config=json.dumps(config))
+    folder = node.state / definition_copy.DIRECTORY
+    (folder / "shop").mkdir(parents=True)
+    (folder / "shop" / "blue").write_bytes(definition_copy.encode(definition, "", None))
+    state = SyncState(time.time(), is_complete=True)
+    (folder / definition_copy.SYNCED).write_bytes(definition_copy.encode_sync(state))
+    permitted = [PermittedAttachment("shop", "blue", definition.short_hash, is_default=True)]
+    permitted += [PermittedAttachment("shop", "blue", definition.short_hash)] * 2
+    return format_attachments(permitted)
+
+
+def selecting(**metadata: Any) -> dict[str, Any]:
+    """Return a pod of the namespace shop that selects definitions."""
+    more = metadata.pop("annotations", {})
+    return manifest(namespace="shop", annotations={**SELECTING, **more}, **metadata)
+
+
+def test_explain_plans_the_definitions_that_a_pod_selects(node: Rig, genie: CommandLine) -> None:
+    """As ADD would: from the copies on the node, if admission has permitted them."""
+    permitted = attach_definitions(node)
+    stored = selecting(uid="1", annotations={keys.ATTACHMENTS: permitted})
+    pod = write(node.folder / "pod.json", stored)
+    answer = genie("explain", pod)
+    assert (answer.code, answer.err) == (0, "")
+    listed = f'{keys.NETWORKS}: "blue,blue@data", {keys.DEFAULT_NETWORK}: "shop/blue"'
+    assert answer.out.splitlines()[0] == f"Pod shop/web, annotations {listed}"
+    [row] = genie.json("explain", pod)
+    planned = [(each["network"], each["interface"]) for each in row["attachments"]]
+    assert planned == [("shop/blue", "eth0"), ("shop/blue", "net1"), ("shop/blue", "data")]
+    assert (row["selections"], row["warnings"]) == (SELECTING, [])
+
+
+def test_explain_refuses_definitions_that_admission_has_not_permitted(
+    node: Rig, genie: CommandLine
+) -> None:
+    """A pod of the API server without the webhook's annotation; a manifest gets a warning."""
+    attach_definitions(node)
+    answer = genie("explain", write(node.folder / "pod.json", selecting(uid="1")))
+    assert (answer.code, "but was not validated" in answer.err) == (1, True)
+    answer = genie("explain", write(node.folder / "pod.json", selecting()))
+    assert answer.code == 0
+    assert "warning: the webhook has not seen this pod yet" in answer.out
+
+
+def test_explain_refuses_a_definition_of_which_the_node_has_no_copy(
+    node: Rig, genie: CommandLine
+) -> None:
+    """With the code that lets the kubelet try again; it does not wait."""
+    attach_definitions(node)
+    pod = manifest(namespace="shop", annotations={keys.NETWORKS: "red"})
+    [row] = genie.json("explain", write(node.folder / "pod.json", pod))
+    assert row["error"]["code"] == cni_errors.TRY_AGAIN
+    assert 'no copy of NetworkAttachmentDefinition "shop/red"' in row["error"]["msg"]
+
+
+@pytest.mark.parametrize("mode", ["off", "observe"])
+def test_explain_says_that_definitions_are_not_considered(
+    node: Rig, genie: CommandLine, mode: str
+) -> None:
+    """The node attaches the default network then, whatever the annotations say."""
+    attach_definitions(node, mode)
+    pod = write(node.folder / "pod.json", selecting())
+    answer = genie("explain", pod)
+    assert answer.code == 0
+    assert "no annotation cni: default network of this node" in answer.out
+    [row] = genie.json("explain", pod)
+    assert [each["network"] for each in row["attachments"]] == ["canal"]
+    assert row["warnings"] == [
+        f'annotation "{key}" is not considered: on this node, Genie does not attach pods to '
+        "NetworkAttachmentDefinitions"
+        for key in keys.SELECTION_KEYS
+    ]
 
 
 FILES = {
