@@ -3,7 +3,7 @@
     value     := item ("," item)*            at most 16 items and 1024 bytes, as written
     item      := network ["@" interface]     blanks (space, tab, CR, LF) around any part are dropped
     network   := [A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?
-    interface := [A-Za-z0-9][A-Za-z0-9._-]{0,14}, not "lo"
+    interface := [A-Za-z0-9][A-Za-z0-9._-]{0,14}, not "lo", "all" or "default"
 
 A blank value means "choose for me": :func:`parse` returns the empty tuple. Otherwise it returns one
 :class:`Selection` for each item. Items that name no interface get the lowest free ``eth0``,
@@ -28,6 +28,12 @@ MAX_ITEMS = 16
 
 MAX_INTERFACE = 15
 """The kernel's limit of an interface name, in bytes (IFNAMSIZ without the final NUL)."""
+
+RESERVED_INTERFACES = frozenset({"lo", "all", "default"})
+"""Names that no attachment can have: every pod has a loopback, and the kernel refuses the others.
+
+``all`` and ``default`` stand beside the interfaces in ``/proc/sys/net/ipv4/conf``.
+"""
 
 MAX_NETWORK = 63
 """Limit of a network's name: it becomes the name part of a label key, whose limit is 63."""
@@ -187,7 +193,7 @@ def is_interface_name(text: str) -> bool:
         0 < len(text) <= MAX_INTERFACE
         and text[0] in _ALNUM
         and _INNER.issuperset(text)
-        and text != "lo"
+        and text not in RESERVED_INTERFACES
     )
 
 
@@ -213,7 +219,7 @@ NETWORK_RULE = (
 )
 INTERFACE_RULE = (
     "an interface name must consist of at most 15 letters, digits, '.', '_' or '-', "
-    'must start with a letter or digit, and must not be "lo"'
+    'must start with a letter or digit, and must not be "lo", "all" or "default"'
 )
 EMPTY_ITEM = "the network name is missing: add one, or remove the extra comma"
 _NO_NETWORK = 'a network name must come before "@"'

@@ -218,6 +218,7 @@ HOSTILE_ANNOTATIONS = {
     "too many": ",".join(["weave"] * 17),
     "an interface that is a path": "weave@../lo",
     "the loopback": "weave,canal@lo",
+    "an interface that the kernel refuses": "weave,canal@all",
     "no primary": "weave@net1",
     "an option": "--help",
     "a shell's": "$(touch /tmp/x);weave",

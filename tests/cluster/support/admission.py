@@ -38,7 +38,9 @@ SPACES: Mapping[str, Mapping[str, str]] = {
 NAMES = st.sampled_from(
     ["weave", "canal", "a/b", "", "-x", "w" * 63, "w" * 64, "é", "A.b_c-d", "x"]
 )
-INTERFACES = st.sampled_from(["", "@eth0", "@eth1", "@lo", "@", "@a/b", "@" + "n" * 15, "@x@y"])
+INTERFACES = st.sampled_from(
+    ["", "@eth0", "@eth1", "@lo", "@all", "@", "@a/b", "@" + "n" * 15, "@x@y"]
+)
 BLANKS = st.sampled_from([""] * 12 + [" ", "\t", "\n", "\r\n"] + ["\v", "\x1c", "\u2003"])
 ITEMS = st.builds("{}{}{}{}".format, BLANKS, NAMES, INTERFACES, BLANKS)
 VALUES = st.lists(ITEMS, min_size=1, max_size=17).map(",".join) | st.text(

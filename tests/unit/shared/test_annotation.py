@@ -85,6 +85,10 @@ def test_a_value_selects(value: str, expected: list[str]) -> None:
         pytest.param("a" * 64, annotation.INVALID, 1, "63 letters", id="64 characters"),
         pytest.param("a,b@" + "i" * 16, annotation.INVALID, 2, "15 letters", id="long interface"),
         pytest.param("a,b@lo", annotation.INVALID, 2, '"lo"', id="loopback"),
+        pytest.param("a,b@all", annotation.INVALID, 2, '"all"', id="refused by the kernel"),
+        pytest.param(
+            "a,b@default", annotation.INVALID, 2, '"default"', id="refused by the kernel, too"
+        ),
         pytest.param("a,b@.x", annotation.INVALID, 2, '".x"', id="interface with leading dot"),
         pytest.param("a@b@c", annotation.INVALID, 1, '"b@c"', id="two @"),
         pytest.param("a@eth0,b@eth0", annotation.DUPLICATE, 2, '"eth0"', id="one interface twice"),
@@ -125,7 +129,9 @@ def test_too_many_items_are_not_each_judged() -> None:
 
 
 networks = st.from_regex(r"\A[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?\Z")
-interfaces = st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,14}\Z").filter(lambda i: i != "lo")
+interfaces = st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,14}\Z").filter(
+    lambda i: i not in annotation.RESERVED_INTERFACES
+)
 blanks = st.text(annotation.BLANKS, max_size=2)
 
 

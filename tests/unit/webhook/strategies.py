@@ -13,7 +13,9 @@ NAMES = ("weave", "canal", "Flannel.v2", "x")
 WORLD = ClusterNetworks(known=frozenset(NAMES), present=frozenset(NAMES))
 
 blanks = st.sampled_from(["", " ", "\t ", "\n", "\r\n"])
-interfaces = st.sampled_from(["", "@eth0", "@net1", " @ eth1", "@eth0 ", "@lo", "@", "@a/b"])
+interfaces = st.sampled_from(
+    ["", "@eth0", "@net1", " @ eth1", "@eth0 ", "@lo", "@all", "@", "@a/b"]
+)
 items = st.builds(
     "{}{}{}{}".format,
     blanks,

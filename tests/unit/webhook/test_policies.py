@@ -309,7 +309,18 @@ def test_the_policys_pattern_is_the_grammars(value: str) -> None:
         value == ""
         or all(
             annotation.is_network_name(network)
-            and (not at or (annotation.is_interface_name(interface) or interface == "lo"))
+            and (
+                not at
+                or annotation.is_interface_name(interface)
+                or interface in annotation.RESERVED_INTERFACES
+            )
             for network, at, interface in items
         )
     )
+
+
+def test_the_policy_refuses_the_interfaces_that_the_grammar_reserves() -> None:
+    """Its pattern takes them, so a rule of its own names each."""
+    rules = [each["expression"] for each in policy("cni-genie-pod-networks")["validations"]]
+    [listed] = re.findall(r"interfaces\.exists\(one, one in \[(.*)\]\)", "\n".join(rules))
+    assert {name.strip(" '") for name in listed.split(",")} == annotation.RESERVED_INTERFACES
