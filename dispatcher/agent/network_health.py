@@ -11,13 +11,18 @@ Two sources, of which the first counts where it answers:
         open   ── the backoff is over ──▶ closed; if it opens again without a success between,
                                           the backoff is twice as long
 
-While the circuit is open, the label is "false". Failures of one pod never open it: its own
-configuration may be the reason. Attachments of NetworkAttachmentDefinitions do not count: pod
-authors choose arguments of their plugins.
+While the circuit is open, the label is "false" for all pods. So failures do not open it whose
+reason may be what the author of the pods chose:
+
+- failures of one pod: its own configuration may be the reason;
+- an interface with a name that Genie gives to none (:data:`OWN_INTERFACE`): it may be in use, as
+  ``tunl0`` is in each pod of some nodes, or the network's plugin may refuse it;
+- attachments of NetworkAttachmentDefinitions: pod authors choose arguments of their plugins.
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from dispatcher import cni_errors
@@ -27,7 +32,7 @@ from dispatcher.node.status_answers import NO_ANSWERS, READY
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from dispatcher.agent.journal_reader import JournalEntry
+    from dispatcher.agent.journal_reader import JournalEntry, JournalStep
     from dispatcher.node.status_answers import StatusAnswer, StatusAnswers
 
 FAILURES = 3
@@ -54,6 +59,9 @@ FAULTS_OF_THE_CALL = frozenset(
     }
 )
 """Codes that say nothing about the network: the pod has ended meanwhile, or asks for the wrong."""
+
+OWN_INTERFACE = re.compile("(eth|net)[0-9]{1,2}")
+"""Names that Genie itself gives to interfaces; authors may write them too, as in ``weave@net1``."""
 
 
 class HealthProblem(NamedTuple):
@@ -119,7 +127,7 @@ class NetworkHealth:
                     continue
                 if step.code == 0:
                     self._circuits.pop(step.network, None)
-                elif "/" not in step.network and step.code not in FAULTS_OF_THE_CALL:
+                elif _may_be_the_networks_fault(step):
                     circuit = self._circuits.setdefault(step.network, AddCircuit())
                     circuit.fail(entry.time, pod, step.code)
 
@@ -157,3 +165,12 @@ class NetworkHealth:
         if reason.startswith(sentence):
             return since, reason
         return since, f"{sentence}: {answer.msg}" if answer.msg else sentence
+
+
+def _may_be_the_networks_fault(failed: JournalStep) -> bool:
+    is_definition = "/" in failed.network
+    return (
+        not is_definition
+        and failed.code not in FAULTS_OF_THE_CALL
+        and OWN_INTERFACE.fullmatch(failed.interface) is not None
+    )

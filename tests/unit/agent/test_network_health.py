@@ -16,9 +16,11 @@ from dispatcher.node.status_answers import StatusAnswer, StatusAnswers
 GONE = 60.0
 
 
-def add(time: float, pod: str, code: int = 999, network: str = "weave") -> JournalEntry:
+def add(
+    time: float, pod: str, code: int = 999, network: str = "weave", interface: str = "eth0"
+) -> JournalEntry:
     """Return an ADD; one that failed rolls back, so that its last step succeeds."""
-    steps = [JournalStep(network, 0.1, each, "eth0") for each in ((code, 0) if code else (0,))]
+    steps = [JournalStep(network, 0.1, each, interface) for each in ((code, 0) if code else (0,))]
     return JournalEntry(time, "ADD", "c1", 0.1, code, "", ("ns", "p", pod), tuple(steps))
 
 
@@ -56,6 +58,10 @@ class TestAdds:
             pytest.param([add(0, "a"), add(40, "b"), add(61, "c")], id="in more than a minute"),
             pytest.param([add(t, str(t), 100) for t in range(9)], id="faults of the call"),
             pytest.param([add(t, str(t), network="shop/a") for t in range(9)], id="definitions"),
+            *(
+                pytest.param([add(t, str(t), interface=name) for t in range(9)], id=name)
+                for name in ("all", "tunl0", "data", "eth100", "eth", "veth0", "eth0.1")
+            ),
             pytest.param(
                 [add(t, str(t))._replace(command="DEL") for t in range(9)], id="failed DELs"
             ),
@@ -65,6 +71,16 @@ class TestAdds:
         """At no time."""
         health = after(*entries)
         assert [health.problems(now) for now in range(9)] == [{}] * 9
+
+    @pytest.mark.parametrize("interface", ["eth0", "eth1", "eth15", "net1", "net32"])
+    def test_secondaries_count_where_genie_could_have_named_them(self, interface: str) -> None:
+        """Also if the author wrote the name: every example names ``net1``."""
+        assert after(*(add(t, str(t), interface=interface) for t in range(3))).problems(2)
+
+    def test_a_success_on_any_interface_closes_the_circuit(self) -> None:
+        """The network works, whatever the name."""
+        health = after(*(add(t, str(t)) for t in range(3)), add(3, "d", 0, interface="data"))
+        assert health.problems(3) == {}
 
     def test_pods_without_uid_are_told_apart_by_their_containers(self) -> None:
         """A runtime that passes no CNI_ARGS."""
