@@ -131,9 +131,18 @@ class InvalidAnnotationError(ValueError):
 
 
 def quote(text: str, limit: int = 64) -> str:
-    """Return *text* in double quotes, as printable ASCII, cut after *limit* characters."""
+    """Return *text* in double quotes, escaped as by :func:`escape`."""
+    return f'"{escape(text, limit)}"'
+
+
+def escape(text: str, limit: int = 64) -> str:
+    """Return *text* as printable ASCII, cut after *limit* characters.
+
+    JSON can hold lone surrogates, which cannot be encoded in UTF-8. So no part of a user's JSON
+    enters a message without this.
+    """
     shown = "".join(c if " " <= c <= "~" and c not in '"\\' else _escape(c) for c in text[:limit])
-    return f'"{shown}{"…" if len(text) > limit else ""}"'
+    return f"{shown}…" if len(text) > limit else shown
 
 
 def _escape(char: str) -> str:

@@ -13,7 +13,7 @@ a double, and nesting deeper than :data:`MAX_DEPTH` or the caller's limit.
 
 from __future__ import annotations
 
-from _json import encode_basestring, make_encoder, make_scanner
+from _json import encode_basestring, encode_basestring_ascii, make_encoder, make_scanner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(value) != len(pairs):
         twice = _first_repeated(key for key, _ in pairs)
         raise InvalidJSONError(
-            f"the key {encode_basestring(twice[:64])} stands twice in one object"
+            f"the key {encode_basestring_ascii(twice[:64])} stands twice in one object"
         )
     return value
 

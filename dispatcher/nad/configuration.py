@@ -18,7 +18,7 @@ Rules of this file: pure. Any text gives a configuration or at least one fault, 
 from __future__ import annotations
 
 from dispatcher import conf
-from dispatcher.annotation import quote
+from dispatcher.annotation import escape, quote
 from dispatcher.jsontext import InvalidJSONError, parse
 from dispatcher.nad.definition import DefinitionFault, type_name
 
@@ -183,7 +183,7 @@ def _case_faults(position: str, value: dict[str, Any]) -> Iterator[tuple[str, st
     for key in value:
         meant = _BY_FOLDED.get(key.casefold())
         if meant not in {None, key}:
-            yield _join(position, key[:64]), f"write {quote(str(meant))}: letter case counts"
+            yield _join(position, escape(key)), f"write {quote(str(meant))}: letter case counts"
 
 
 def _executables(plugin: dict[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -27,6 +27,7 @@ from dispatcher.annotation import (
     NO_INTERFACE,
     TOO_LONG,
     TOO_MANY,
+    escape,
     is_interface_name,
     quote,
 )
@@ -235,8 +236,8 @@ def _fault(value: str, placed: PlacedJSON, problem: Problem) -> SelectionFault:
 
 
 def _field(keys: list[str | int]) -> str:
-    """Return *keys* as ``portMappings[0].hostPort``."""
+    """Return *keys* as ``portMappings[0].hostPort``, with escapes as in a quoted text."""
     field = ""
     for key in keys:
-        field += f"[{key}]" if isinstance(key, int) else f".{key[:64]}"
+        field += f"[{key}]" if isinstance(key, int) else f".{escape(key)}"
     return field.removeprefix(".")

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import ipaddress
 
-from dispatcher.annotation import quote
+from dispatcher.annotation import escape, quote
 from dispatcher.jsontext import dump
 from dispatcher.nad.definition import DefinitionFault
 from dispatcher.nad.template_rules import ANY
@@ -141,7 +141,7 @@ def _faults(
     is_list = "plugins" in config.value
     if is_list:
         for key in sorted(config.value.keys() - CONFIG_KEYS - {"plugins"}):
-            yield _fault(key[:_MAX_TEXT], "the template does not permit this key")
+            yield _fault(escape(key), "the template does not permit this key")
     for index, (plugin, permitted) in enumerate(
         zip(config.conf.plugins, template.plugins, strict=True)
     ):
@@ -162,7 +162,7 @@ def _plugin_faults(
     others = plugin.keys() - permitted.fixed.keys() - {"type", "ipam", "capabilities"}
     for key in sorted(others):
         if key not in permitted.free:
-            yield key[:_MAX_TEXT], "the template does not permit this key"
+            yield escape(key), "the template does not permit this key"
         elif isinstance(plugin[key], (dict, list)):
             yield key, "must be a text, a number or a boolean"
         elif isinstance(plugin[key], str) and len(plugin[key]) > _MAX_TEXT:
@@ -186,7 +186,7 @@ def _ipam_faults(
         return
 
     for key in sorted(ipam.keys() - RANGE_KEYS - {"type", "ranges"}):
-        yield f"ipam.{key[:_MAX_TEXT]}", "the template does not permit this key"
+        yield f"ipam.{escape(key)}", "the template does not permit this key"
     yield from _range_faults("ipam", {k: v for k, v in ipam.items() if k in RANGE_KEYS}, subnets)
     sets = ipam.get("ranges", [])
     if not isinstance(sets, list) or not all(isinstance(each, list) for each in sets):
@@ -204,7 +204,7 @@ def _range_faults(
         yield position, "must be an object"
         return
     for key, text in value.items():
-        where = f"{position}.{key[:_MAX_TEXT]}"
+        where = f"{position}.{escape(key)}"
         if key not in RANGE_KEYS:
             yield where, "the template does not permit this key"
         elif not _is_inside(text, subnets, is_range=key == "subnet"):

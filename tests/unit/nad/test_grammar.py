@@ -167,6 +167,8 @@ CLAIM = "ipam-claim-reference"
 KEYS = {
     "a misspelt key": ({"names": 1}, "names", 'unknown key (did you mean "name"?)'),
     "a key unlike any": ({LONG: 1}, "x", "unknown key; keys of other programs contain a dot"),
+    "a lone surrogate as key": ({"\ud800": 1}, r"\ud800", "unknown key"),
+    "an escape in a key": ({"bandwidth": {"\x1b": 1}}, r"bandwidth.\x1b", "unknown key"),
     "a device": ({"deviceID": "0000:00:1f"}, "deviceID", "may not name a device of the node"),
     "a namespace in upper case": ({"namespace": "A"}, "namespace", "a namespace must"),
     "a namespace that is null": ({"namespace": None}, "namespace", "a namespace must"),

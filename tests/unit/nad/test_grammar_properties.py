@@ -118,6 +118,28 @@ def test_any_text_is_parsed_or_refused_with_faults_in_it(value: str) -> None:
         assert fault.line - 1 == value.count("\n", 0, fault.offset)
 
 
+odd_texts = st.text(st.sampled_from('a.\ud800\udfff"\\\n\x1bé😀'), max_size=3)
+odd_keys = odd_texts | st.sampled_from(["name", "ips", "bandwidth", "portMappings", "deviceID"])
+odd_values = st.recursive(
+    st.none() | st.integers() | odd_texts,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(odd_keys, inner, max_size=2),
+    max_leaves=4,
+)
+odd_members = st.lists(st.tuples(odd_keys, odd_values), max_size=4)
+
+
+@given(st.lists(odd_members, max_size=2))
+def test_every_fault_can_be_encoded(elements: list[list[tuple[str, object]]]) -> None:
+    """In UTF-8, whatever the keys, also one that stands twice: the webhook answers in JSON."""
+    objects = (
+        ",".join(f"{json.dumps(key)}:{json.dumps(value)}" for key, value in members)
+        for members in elements
+    )
+    _, faults = outcome(f"[{','.join(f'{{{each}}}' for each in objects)}]")
+    for fault in faults:
+        str(fault).encode()
+
+
 def test_equality_and_text_of_a_selection() -> None:
     """Two are equal if they ask for the same; the text is for failures of tests."""
     one = NetworkSelection("a", mac="02:00:00:00:00:01")

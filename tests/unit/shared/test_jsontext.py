@@ -98,6 +98,9 @@ def test_text_is_written_as_it_was_read(text: str) -> None:
         pytest.param(b"[1e400]", "1e400 is too large", id="beyond a double"),
         pytest.param(b'{"a":1,"a":1}', '"a" stands twice', id="a key twice"),
         pytest.param(b'[{"x":{"a":1,"b":2,"a":3}}]', '"a" stands twice', id="a key twice, deep"),
+        pytest.param(
+            b'{"\\ud800":1,"\\ud800":1}', r'"\ud800" stands twice', id="a surrogate twice"
+        ),
         pytest.param(b"[" * 101 + b"]" * 101, "nested deeper", id="a little too deep"),
         pytest.param(b'{"a":' * 150 + b"1" + b"}" * 150, "nested deeper", id="objects too deep"),
         pytest.param(b"[" * 200_000, "nested deeper", id="far too deep, and open"),

@@ -22,6 +22,7 @@ from tests.unit.webhook.definition_cases import (
 from webhook.definition_snapshot import Definitions, KnownDefinition, parse_definition
 from webhook.limits import CLUSTER
 from webhook.pods import PodRules
+from webhook.review import encode_response
 from webhook.selections import read_selections
 from webhook.snapshot import ClusterNetworks, Namespace
 from webhook.templates import TemplateRules
@@ -120,6 +121,19 @@ def test_a_text_with_many_faults_gives_a_refusal_of_limited_length() -> None:
         assert not decision.allowed
         assert 1 <= len(decision.causes) <= 33
         assert all(len(each) < 1024 for each in messages(decision))
+
+
+@pytest.mark.parametrize("key", [r"\ud800", r"\"\udfff", "x" * 65 + r"\ud800"])
+def test_the_response_to_any_key_can_be_encoded(key: str) -> None:
+    """Without a response the API server would admit the pod unchecked."""
+    for value in (
+        f'[{{"name":"blue","{key}":1}}]',
+        f'[{{"name":"blue","bandwidth":{{"{key}":1}}}}]',
+    ):
+        manifest = pod(metadata={"annotations": {NETWORKS: value}})
+        decision = decide(manifest, RULES)
+        assert not decision.allowed
+        encode_response(review(manifest), decision)
 
 
 def test_port_mappings_need_the_permission_of_the_namespace() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,18 +18,22 @@ from cli.pod_migration import MigrationContext
 from dispatcher.jsontext import dump
 from dispatcher.nad import definition
 from dispatcher.nad.tenant_templates import TenantRules, read_templates
-from tests.tenants import TEMPLATES, TRUSTED, attacks
+from tests.tenants import TEMPLATES, TRUSTED, attacks, network
 from tests.unit.webhook.builders import UNSYNCED, review
 from webhook.definition_cache import DefinitionCache
+from webhook.definitions import admit_definition
 from webhook.handlers import Handlers
+from webhook.review import encode_response
 from webhook.settings import WebhookSettings
 
 if TYPE_CHECKING:
     from webhook.definition_snapshot import KnownDefinition
+    from webhook.settings import DefinitionsMode
 
 TEMPLATE_TEXT = dump(TEMPLATES).decode()
 SETTINGS = WebhookSettings(trusted_namespaces=(TRUSTED,), tenant_templates=TEMPLATE_TEXT)
 RULES = TenantRules(frozenset({TRUSTED}), read_templates(TEMPLATE_TEXT))
+MODES: tuple[DefinitionsMode, ...] = ("observe", "enforce")
 SECONDS = 1.0
 """Limit for one definition; the slowest takes a hundredth of it."""
 
@@ -71,6 +76,28 @@ def test_an_attack_is_refused_by_all_and_crashes_none(name: str) -> None:
     lint(documents, LintContext())
     migrate(documents, MigrationContext())
     assert time.monotonic() - start < SECONDS
+
+
+ODD_KEYS = st.sampled_from(
+    ["\ud800", "x\udfff", "Type", "\u017f", "type", "ipam", "plugins", "subnet", "ranges"]
+)
+ODD_CONFIGS = st.recursive(
+    st.none() | st.integers() | st.sampled_from(["bridge", "portmap", "host-local", "\ud800"]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(ODD_KEYS, inner, max_size=4),
+    max_leaves=6,
+)
+
+
+@given(ODD_CONFIGS, ODD_CONFIGS, st.sampled_from(["shop", TRUSTED]), st.sampled_from(MODES))
+def test_the_response_to_any_config_can_be_encoded(
+    plugin: Any, more: Any, namespace: str, mode: DefinitionsMode
+) -> None:
+    """Whatever its keys: without a response the definition would be stored unchecked."""
+    bridge = network(namespace, **more) if isinstance(more, dict) else network(namespace)
+    twice = f'{{"type":"bridge","\\ud800":{json.dumps(plugin)},"\\ud800":1}}'
+    for config in (json.dumps(plugin), json.dumps(bridge), twice):
+        own = review(manifest({"config": config}, {"namespace": namespace, "name": "blue"}))
+        encode_response(own, admit_definition(own, RULES, mode))
 
 
 JSON = st.recursive(
