@@ -92,6 +92,11 @@ def requires(pod: Pod, required: Sequence[Expression]) -> bool:
     return _all_have(_terms(pod), required)
 
 
+def prefers(pod: Pod, networks: Sequence[str]) -> bool:
+    """Tell whether *pod* has the preference that the webhook adds for *networks*."""
+    return _preference(networks) in object_list(pod.node_affinity, PREFERRED)
+
+
 def _all_have(terms: Sequence[Term], required: Sequence[Expression]) -> bool:
     terms = [term for term in terms if _matches_some(term)]
     return bool(terms) and all(
@@ -121,7 +126,7 @@ def _mode_of(stored: Pod, own: Sequence[Term], networks: Sequence[str]) -> str:
     # The webhook adds to every term. If only some have the requirement, the author wrote it.
     if _all_have(own, expressions(networks)):
         return "required"
-    if _preference(networks) in object_list(stored.node_affinity, PREFERRED):
+    if prefers(stored, networks):
         return "preferred"
     return "off"
 
@@ -154,8 +159,8 @@ def _merge(
         patch += _add_to_terms(terms, required)
 
     preferences = object_list(pod.node_affinity, PREFERRED)
-    preference = _preference(networks)
-    if mode == "preferred" and networks and preference not in preferences:
+    if mode == "preferred" and networks and not prefers(pod, networks):
+        preference = _preference(networks)
         if preferences:
             patch.append(json_patch.add(f"{_NODE_AFFINITY}/{PREFERRED}/-", preference))
         else:

@@ -19,6 +19,7 @@ from webhook.definition_check import DefinitionRules, check_definitions
 from webhook.definition_snapshot import NO_DEFINITIONS
 from webhook.ignored_keys import pod_warnings
 from webhook.limits import CLUSTER, OVER_LIMIT, pod_cause, pod_excesses, pod_warning
+from webhook.network_choice import SCHEDULING as CHOICE_SCHEDULING
 from webhook.objects import parse_pod
 from webhook.pod_definitions import enforce_definitions, keep_attachments, observe_definitions
 from webhook.selections import NO_SELECTIONS, chooses_primary
@@ -133,8 +134,8 @@ def _create(
     if choice is None:
         return _without_choice(pod, required, reads_selections=reads_selections)
 
-    scheduling = namespace.scheduling_or(rules.scheduling)
     result = validate_annotation(choice.value, namespace, networks, FIELD)
+    scheduling = _scheduling_mode(pod, result, namespace, rules.scheduling)
     causes = list(_causes(result, choice, namespace_name))
     has_reader = reads_selections or networks.have_multus(result.networks)
     warnings = list(pod_warnings(pod, has_reader=has_reader))
@@ -197,6 +198,19 @@ def choose(pod: Pod, namespace: Namespace, *, reads_selections: bool) -> Choice 
     if namespace.default and not has_primary:
         return Choice(namespace.default, "choice" if namespace.is_choice else "namespace")
     return None if written is None else Choice("", "node")
+
+
+def _scheduling_mode(
+    pod: Pod, result: ValidationResult, namespace: Namespace, setting: Scheduling
+) -> str:
+    """Return the scheduling mode of a new pod with the value of *result*.
+
+    A network that was chosen for the pod is preferred. The API server calls again if another
+    webhook changes the pod after this one. The choice then looks like a value of the pod's author,
+    but the pod has the preference already.
+    """
+    was_chosen = result.normal in namespace.choices and affinity.prefers(pod, result.networks)
+    return namespace.scheduling_or(CHOICE_SCHEDULING if was_chosen else setting)
 
 
 def _reason(choice: Choice, *, changed: bool, patched: bool) -> str:

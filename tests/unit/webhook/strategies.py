@@ -82,4 +82,5 @@ namespaces = st.builds(
     default=st.sampled_from(["", "weave", " weave ,\n canal@net1\n", "wave", "a/b"]),
     allowed=st.none() | st.just(("weave", "canal")),
     scheduling=st.sampled_from(["", "required", "preferred", "off"]),
+    choose=st.sampled_from(["", "weave", " canal,\tweave", "wave"]),
 )

@@ -45,7 +45,12 @@ def create(
     scheduling: str = "required",
 ) -> tuple[Decision, Any]:
     """Admit a new pod; return the decision and the stored pod, None if it is refused."""
-    manifest = pod(written)
+    return admit_new(pod(written), namespace, networks, scheduling)
+
+
+def admit_new(
+    manifest: dict[str, Any], namespace: Namespace, networks: ClusterNetworks, scheduling: str
+) -> tuple[Decision, Any]:
     annotations = manifest["metadata"].get("annotations", {})
     resolved = resolve_choice(namespace, annotations, networks)
     decision = admit(manifest, resolved, networks, scheduling)
@@ -179,6 +184,31 @@ def test_the_affinity_is_preferred_unless_the_namespace_says_otherwise(
     _, stored = create("weave", CHOOSING, scheduling="required")
     affinity = stored["spec"]["affinity"]["nodeAffinity"]
     assert list(affinity) == ["requiredDuringSchedulingIgnoredDuringExecution"]
+
+
+@pytest.mark.parametrize("mode", ["", "required", "off", "always"])
+@pytest.mark.parametrize("networks", [BOTH, WEAVE_DOWN], ids=["as before", "less available"])
+def test_a_pod_that_is_reviewed_again_keeps_what_was_chosen(
+    networks: ClusterNetworks, mode: str
+) -> None:
+    """The API server calls again if another webhook changes the pod, here its containers."""
+    namespace = CHOOSING._replace(scheduling=mode)
+    _, stored = create("", namespace, BOTH)
+    stored["spec"]["containers"] *= 2
+    again, same = admit_new(stored, namespace, networks, "required")
+    assert same == stored
+    assert not again.patch
+
+
+def test_the_preference_of_another_network_is_the_authors_own() -> None:
+    """And so is one of the namespace's networks if the namespace chooses none."""
+    _, stored = create("")
+    required = "requiredDuringSchedulingIgnoredDuringExecution"
+    _, same = admit_new(stored, Namespace("team-a"), BOTH, "required")
+    assert required in same["spec"]["affinity"]["nodeAffinity"]
+    stored["metadata"]["annotations"]["cni"] = "canal"
+    _, same = admit_new(stored, CHOOSING, BOTH, "required")
+    assert required in same["spec"]["affinity"]["nodeAffinity"]
 
 
 def test_an_unknown_network_that_was_chosen_is_refused_with_its_origin() -> None:

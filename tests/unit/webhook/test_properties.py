@@ -12,6 +12,7 @@ from tests.unit.webhook.builders import admit, patched, pod
 from tests.unit.webhook.strategies import NAMES, WORLD, modes, namespaces, pods, values
 from webhook.affinity import PREFERRED, REQUIRED
 from webhook.limits import CLUSTER, excesses
+from webhook.network_choice import resolve_choice
 from webhook.snapshot import Namespace
 
 if TYPE_CHECKING:
@@ -19,7 +20,12 @@ if TYPE_CHECKING:
 
 
 def decide(manifest: dict[str, Any], namespace: Namespace, mode: str) -> Decision:
-    return admit(manifest, namespace, WORLD, mode)
+    return admit(manifest, resolved(namespace, manifest), WORLD, mode)
+
+
+def resolved(namespace: Namespace, manifest: dict[str, Any]) -> Namespace:
+    """Return *namespace* with the network that is chosen for a new pod, as the handlers do."""
+    return resolve_choice(namespace, manifest["metadata"].get("annotations", {}), WORLD)
 
 
 def value_of(manifest: dict[str, Any]) -> str | None:
@@ -53,8 +59,9 @@ def test_the_patch_touches_only_the_annotation_and_the_affinity(
 
 
 def expected(manifest: dict[str, Any], namespace: Namespace, mode: str) -> dict[str, Any]:
-    """Return the pod that *found*, which is right, is to become; no patch, only the object."""
+    """Return what *manifest*, which is valid, is to become; no patch, only the object."""
     written = value_of(manifest)
+    namespace = resolved(namespace, manifest)
     value = written if written and written.strip(BLANKS) else namespace.default or written
     wanted: dict[str, Any] = copy.deepcopy(manifest)
     if value is None:
@@ -107,7 +114,7 @@ def test_what_passes_is_what_the_plugin_reads(
         return
     stored = value_of(patched(manifest, decision))
     if stored is None:
-        assert not namespace.default
+        assert not namespace.fills_in
         return
     assert normalise(stored) == stored
     named = {selection.network for selection in parse(stored)}
