@@ -1,14 +1,18 @@
 """Copies the cluster's NetworkAttachmentDefinitions to this node while a setting says so.
 
 :mod:`dispatcher.kube.definition_reflector` follows them. While the cluster does not have the kind,
-the copies stay as they are.
+the copies stay as they are. If another program removes or changes a copy, all definitions are
+listed again, at most once in :data:`RELIST_SECONDS`: a list costs the API server more than a watch.
 """
 
 from __future__ import annotations
 
 import random
 import threading
+import time
 from typing import TYPE_CHECKING
+
+import structlog
 
 from dispatcher import networks
 from dispatcher.agent.definition_copies import DefinitionCopies
@@ -17,19 +21,37 @@ from dispatcher.nad import definition_copy
 from dispatcher.nad.tenant_templates import TenantRules
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dispatcher.kube.client import KubeClient
     from dispatcher.node.settings import NodeSettings
 
+RELIST_SECONDS = 60.0
+"""Shortest time between two lists because of lost copies."""
+
+log = structlog.get_logger("definitions")
+
 
 class DefinitionCopier:
-    """Keeps the copies of one node; :meth:`refresh` is called every few seconds."""
+    """Keeps the copies of one node; :meth:`refresh` is called every few seconds.
 
-    def __init__(self, kube: KubeClient, settings: NodeSettings) -> None:
+    *clock* is monotonic.
+    """
+
+    def __init__(
+        self,
+        kube: KubeClient,
+        settings: NodeSettings,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._kube = kube
         self._settings = settings
+        self._clock = clock
         self._lock = threading.Lock()
         self._copies = self._new_copies()
         self._reflector: DefinitionReflector | None = None
+        self._relist_at = clock()
+        """When the next list because of a lost copy may begin."""
 
     @property
     def is_complete(self) -> bool:
@@ -49,13 +71,31 @@ class DefinitionCopier:
 
     def _copy(self) -> None:
         if self._reflector is None:
-            self._copies = self._new_copies()
-            self._copies.open()
-            delay = random.uniform(0, self._settings.attachment_definitions_delay_seconds)  # noqa: S311 - jitter
-            self._reflector = DefinitionReflector(self._kube, self._copies, delay)
-            self._reflector.start()
-        if (age := self._reflector.age) is not None:
+            most = self._settings.attachment_definitions_delay_seconds
+            self._start(random.uniform(0, most))  # noqa: S311 - jitter
+        elif path := self._copies.find_loss():
+            now = self._clock()
+            delay = max(0.0, self._relist_at - now)
+            self._relist_at = now + delay + RELIST_SECONDS
+            log.warning("copy lost; listing definitions again", path=path, seconds=round(delay))
+            self._restart(delay)
+
+        if self._reflector is not None and (age := self._reflector.age) is not None:
             self._copies.sign(age)
+
+    def _start(self, delay: float) -> None:
+        """Read which copies there are, and follow the definitions after *delay* seconds."""
+        self._copies = self._new_copies()
+        self._copies.open()
+        self._reflector = DefinitionReflector(self._kube, self._copies, delay)
+        self._reflector.start()
+
+    def _restart(self, delay: float) -> None:
+        """Start anew: whether the copies are complete is what ``.synced`` says now."""
+        self.stop()
+        self._copies.close()
+        self._reflector = None  # if the copies cannot be read now, the next refresh starts
+        self._start(delay)
 
     def stop(self) -> None:
         """Stop copying; the copies stay."""

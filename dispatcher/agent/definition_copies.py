@@ -2,25 +2,28 @@
 
 :mod:`dispatcher.nad.definition_copy` has the layout. A file is replaced by one rename and is synced
 before, so a crash between any two steps leaves whole files, and the next complete list corrects
-what is missing or left over.
+what is missing or left over. It also writes again what another program removed or changed
+meanwhile: :meth:`DefinitionCopies.find_loss` says when such a list is needed.
 
 Rules:
 
 - A file is removed only for a definition that was deleted, or was missing in a complete list: while
   the API server does not answer, pods start with the copies that there are.
 - What the validator refuses is copied without its config, with the reason.
-- Memory has one digest for each file, and no config. On the disk, configs take at most
-  :data:`MAX_TOTAL`; a definition beyond that is copied as refused until a later list has room.
+- Memory has a digest and a signature for each file, and no config. On the disk, configs take at
+  most :data:`MAX_TOTAL`; a definition beyond that is copied as refused until a later list has room.
 - Names are validated again, although Kubernetes validates them, because they become paths.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import threading
 import time
 from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,23 +43,31 @@ if TYPE_CHECKING:
     FileKey = tuple[str, str]
     """Namespace and name: the folder and the name of a file."""
 
+    Signature = tuple[int, int, int]
+    """Size, time of the last change, and inode: other programs change one of them."""
+
 MAX_TOTAL = 256 << 20
 """Limit of all copies together, in bytes: 4,000 definitions of the greatest size."""
 
 SIGN_SECONDS = 10.0
 """How much later the API server must have answered for ``.synced`` to be written again."""
 
+CHECKED_FILES = 500
+"""Files that one :meth:`DefinitionCopies.find_loss` looks at. It is called every few seconds, and
+500 files take a millisecond."""
+
 log = structlog.get_logger("definitions")
 
 
 class _File:
-    """What is known of a file that was written or read."""
+    """What is known of a file that was written or read, with *signature* afterwards."""
 
-    __slots__ = ("digest", "size")
+    __slots__ = ("digest", "signature", "size")
 
-    def __init__(self, data: bytes) -> None:
-        self.digest = blake2b(data, digest_size=16).digest()
+    def __init__(self, data: bytes, signature: Signature | None) -> None:
+        self.digest = _digest(data)
         self.size = len(data)
+        self.signature = signature
 
 
 class DefinitionCopies:
@@ -83,7 +94,10 @@ class DefinitionCopies:
         self._listed: set[FileKey] | None = None
         self._names_of_list: Mapping[str, str] | None = None
         self._state = self._read_state()
-        self._is_withdrawn = False
+        self._state_signature: Signature | None = None
+        """That of ``.synced`` when this process wrote it last; None: it has not written it."""
+        self._unchecked: Iterator[FileKey] = iter(())
+        self._is_closed = False
 
     @property
     def is_complete(self) -> bool:
@@ -143,10 +157,35 @@ class DefinitionCopies:
             if abs(alive - self._state.alive) >= SIGN_SECONDS:  # the clock may also go back
                 self._write_state(alive, is_complete=self._state.is_complete)
 
-    def withdraw(self) -> None:
-        """Remove everything, and write nothing any more: a thread may still be at work."""
+    def find_loss(self) -> str:
+        """Return a file that another program has removed or changed, or "".
+
+        One call looks at ``.synced`` and at :data:`CHECKED_FILES` others, the next call at those
+        after them. Only a list can restore a file, since no config is in memory.
+        """
         with self._lock:
-            self._is_withdrawn = True
+            synced = self._directory / definition_copy.SYNCED
+            if self._state_signature not in {None, _signature(synced)}:
+                return str(synced)
+
+            checked = list(islice(self._unchecked, CHECKED_FILES))
+            if not checked:
+                self._unchecked = iter([*self._files])
+                checked = list(islice(self._unchecked, CHECKED_FILES))
+            for key in checked:
+                if key in self._files and not self._is_in_place(key):
+                    return str(self._path(key))
+        return ""
+
+    def close(self) -> None:
+        """Write nothing any more: a thread may still be at work. The files stay."""
+        with self._lock:
+            self._is_closed = True
+
+    def withdraw(self) -> None:
+        """Remove everything, and write nothing any more."""
+        self.close()
+        with self._lock:
             self._files, self._total, self._state = {}, 0, SyncState()
             shutil.rmtree(self._directory, ignore_errors=True)
 
@@ -172,40 +211,64 @@ class DefinitionCopies:
         for folder in [each for each in self._directory.iterdir() if each.is_dir()]:
             atomic_file.sweep(folder)
             for path in filter(Path.is_file, list(folder.iterdir())):
-                yield (folder.name, path.name), _File(path.read_bytes())
+                # The signature first: a change after it shows.
+                signature = _signature(path)
+                yield (folder.name, path.name), _File(path.read_bytes(), signature)
             _remove_if_empty(folder)
 
     def _size(self, key: FileKey) -> int:
         return self._files[key].size if key in self._files else 0
 
+    def _path(self, key: FileKey) -> Path:
+        return self._directory / key[0] / key[1]
+
+    def _is_in_place(self, key: FileKey) -> bool:
+        # Text, not Path: this is looked at for each file, again and again.
+        present = _signature(f"{self._directory}/{key[0]}/{key[1]}")
+        return present is not None and present == self._files[key].signature
+
     def _write(self, key: FileKey, data: bytes) -> bool:
         """Write the file unless it has this content; return whether it was written."""
-        file = _File(data)
         known = self._files.get(key)
-        if self._is_withdrawn or (known is not None and known.digest == file.digest):
+        is_known = known is not None and known.digest == _digest(data)
+        if self._is_closed or (is_known and self._is_in_place(key)):
             return False
-        folder = self._directory / key[0]
-        folder.mkdir(mode=0o700, exist_ok=True)
-        atomic_file.replace(folder / key[1], data, 0o600)
-        self._total += file.size - self._size(key)
-        self._files[key] = file
+        path = self._path(key)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        atomic_file.replace(path, data, 0o600)
+        self._total += len(data) - self._size(key)
+        self._files[key] = _File(data, _signature(path))
         return True
 
     def _unlink(self, key: FileKey) -> None:
-        if key not in self._files:  # of a name that was never copied
+        if self._is_closed or key not in self._files:  # of a name that was never copied
             return
-        folder = self._directory / key[0]
-        (folder / key[1]).unlink(missing_ok=True)
+        path = self._path(key)
+        path.unlink(missing_ok=True)
         self._total -= self._files.pop(key).size
-        _remove_if_empty(folder)
+        _remove_if_empty(path.parent)
 
     def _write_state(self, alive: float, *, is_complete: bool) -> None:
-        if self._is_withdrawn:
+        if self._is_closed:
             return
         state = SyncState(alive, is_complete=is_complete)
         path = self._directory / definition_copy.SYNCED
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         atomic_file.replace(path, definition_copy.encode_sync(state), 0o600)
-        self._state = state
+        self._state, self._state_signature = state, _signature(path)
+
+
+def _digest(data: bytes) -> bytes:
+    return blake2b(data, digest_size=16).digest()
+
+
+def _signature(path: Path | str) -> Signature | None:
+    """Return the signature of the file *path*, or None if there is none."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns, status.st_ino
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -121,6 +121,10 @@ def test_definitions_are_copied_while_they_change(cluster: Cluster, namespace: s
         assert reason in read(folder / namespace / name)["refused"]
         assert read(folder / namespace / name)["config"] == ""
 
+    # Another program removes the copy: it is written again while nothing else changes.
+    blue.unlink()
+    within(SOON, blue.exists, "the restored copy")
+
     # The agent is restarted, and a definition deleted meanwhile: no other file is written again.
     written = blue.stat().st_mtime_ns
     cluster.kubectl("delete", "pod", agent_pod(cluster, NODE), "-n", NAMESPACE)

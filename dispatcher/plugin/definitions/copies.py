@@ -129,11 +129,14 @@ class DefinitionReader:
         fault = self._fault()
         if copy is not None and not fault:
             return copy
+        fault = fault or (
+            "the definition does not exist in the cluster, or the agent has not copied it yet"
+        )
         has = "no copy" if copy is None else "only an older copy"
         raise CNIError(
             TRY_AGAIN,
             f"this node has {has} of NetworkAttachmentDefinition {quote(f'{namespace}/{name}')}: "
-            f"{fault or 'the definition does not exist in the cluster, or was only just created'}",
+            f"{fault}",
             "the kubelet tries again",
         )
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,7 @@ from structlog.testing import capture_logs
 
 from dispatcher import networks
 from dispatcher.agent.agent import Agent
-from dispatcher.agent.definition_copier import DefinitionCopier
+from dispatcher.agent.definition_copier import RELIST_SECONDS, DefinitionCopier
 from dispatcher.kube.definition_reflector import DefinitionReflector
 from dispatcher.kube.errors import KubeError
 from dispatcher.nad.definition import COLLECTION
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.unit.host import Host
+    from tests.unit.host import Clock, Host
 
 BRIDGE = '{"type":"bridge"}'
 LABEL = "node.cni-genie.io/attachments"
@@ -53,8 +55,9 @@ def start(host: Host, api: Api) -> Iterator[Callable[..., DefinitionCopier]]:
     """Return a function that starts a copier with settings; all of them end with the test."""
     copiers = []
 
-    def begin(**settings: Any) -> DefinitionCopier:
-        copier = DefinitionCopier(api.client(), host.settings(**{**OBSERVE, **settings}))
+    def begin(clock: Callable[[], float] = time.monotonic, **settings: Any) -> DefinitionCopier:
+        node_settings = host.settings(**{**OBSERVE, **settings})
+        copier = DefinitionCopier(api.client(), node_settings, clock)
         copier.refresh(is_leaving=False)
         copiers.append(copier)
         return copier
@@ -180,6 +183,48 @@ def test_the_sign_of_life_is_written(
     state = json.loads((host.state / "nad" / ".synced").read_bytes())
     assert state["complete"] is True
     assert state["alive"] > 0
+
+
+def test_a_copy_that_another_program_removes_comes_back_while_the_agent_runs(
+    host: Host, api: Api, start: Callable[..., DefinitionCopier], clock: Clock
+) -> None:
+    """By a new list, but not by one list after the other if that program goes on."""
+    api.add(definition_object("shop", "blue", BRIDGE))
+    copier = start(clock)
+    eventually(lambda: copier.is_complete)
+    copier.refresh(is_leaving=False)
+    assert len(api.calls) == 1
+
+    with capture_logs() as logs:
+        (host.state / "nad/shop/blue").unlink()
+        copier.refresh(is_leaving=False)
+        eventually(lambda: config(host.state / "nad/shop/blue") == BRIDGE)
+    [log] = [each for each in logs if each["event"].startswith("copy lost")]
+    assert log["path"] == str(host.state / "nad/shop/blue")
+
+    eventually(lambda: copier.is_complete)
+    shutil.rmtree(host.state / "nad")
+    copier.refresh(is_leaving=False)
+    assert not copier.is_complete, "no pod may be scheduled here without its definitions"
+    lists = [call for call in api.calls if call.method == "WATCH"]
+    copier.refresh(is_leaving=False)
+    assert copier._reflector is not None
+    assert copier._reflector._start_delay == RELIST_SECONDS
+    assert len(lists) == 2
+
+
+def test_after_a_minute_lost_copies_are_listed_again_at_once(
+    host: Host, api: Api, start: Callable[..., DefinitionCopier], clock: Clock
+) -> None:
+    """Also the whole folder."""
+    api.add(definition_object("shop", "blue", BRIDGE))
+    copier = start(clock)
+    for _ in range(2):
+        eventually(lambda: copier.is_complete)
+        shutil.rmtree(host.state / "nad")
+        copier.refresh(is_leaving=False)
+        eventually(lambda: names(host) == {"shop/blue"})
+        clock.now += RELIST_SECONDS
 
 
 def test_a_node_that_genie_leaves_loses_the_copies(

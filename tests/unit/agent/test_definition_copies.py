@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import stat
 import tempfile
 import threading
@@ -108,6 +109,67 @@ def test_only_what_differs_is_written(tmp_path: Path) -> None:
     assert file.stat().st_ino == written
     copies.put(blue('{"type":"macvlan"}'))
     assert file.stat().st_ino != written
+
+
+LOSSES: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "a file is removed": ("shop/blue", Path.unlink),
+    "a file is truncated": ("shop/blue", lambda path: path.write_bytes(b"")),
+    "a file is changed": ("shop/blue", lambda path: path.write_bytes(path.read_bytes()[::-1])),
+    "a folder is removed": ("shop", shutil.rmtree),
+    "everything is removed": (".", shutil.rmtree),
+    "the sign of life is removed": (".synced", Path.unlink),
+}
+
+
+@pytest.mark.parametrize(("place", "lose"), LOSSES.values(), ids=LOSSES)
+def test_a_list_restores_what_another_program_removed_or_changed(
+    tmp_path: Path, place: str, lose: Callable[[Path], object]
+) -> None:
+    """Memory alone would call the copy in place for as long as the agent runs."""
+    copies = make(tmp_path)
+
+    def list_all() -> None:
+        copies.begin_list()
+        copies.put(blue())
+        copies.end_list()
+
+    list_all()
+    assert copies.find_loss() == ""
+    lose(tmp_path / "nad" / place)
+    assert copies.find_loss().startswith(str(tmp_path / "nad" / place))
+    list_all()
+    assert content(tmp_path)["shop/blue"]["config"] == BRIDGE
+    assert decode_sync((tmp_path / "nad" / ".synced").read_bytes()).is_complete
+    assert copies.find_loss() == ""
+
+
+def test_a_loss_among_many_files_is_found_in_turns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An idle agent looks at a bounded number of files every few seconds."""
+    monkeypatch.setattr(definition_copies, "CHECKED_FILES", 2)
+    copies = make(tmp_path)
+    for name in "abcde":
+        copies.put(blue(name=name))
+    lost = tmp_path / "nad" / "shop" / "e"
+    lost.unlink()
+    assert [copies.find_loss() for _ in range(3)] == ["", "", str(lost)]
+    copies.put(blue(name="e"))
+    copies.remove("shop", "a")
+    assert [copies.find_loss() for _ in range(6)] == [""] * 6
+
+
+def test_closed_copies_stay_as_they_are(tmp_path: Path) -> None:
+    """A thread of an earlier watch must not undo what the next one writes."""
+    copies = make(tmp_path)
+    copies.put(blue())
+    copies.close()
+    copies.put(blue('{"type":"macvlan"}'))
+    copies.remove("shop", "blue")
+    copies.begin_list()
+    copies.end_list()
+    assert content(tmp_path)["shop/blue"]["config"] == BRIDGE
+    assert not (tmp_path / "nad" / ".synced").exists()
 
 
 def test_a_list_removes_what_it_did_not_have(tmp_path: Path) -> None:
@@ -338,6 +400,16 @@ class Copying(RuleBasedStateMachine):
         """Delete a definition, if there is one."""
         if self._stored.pop(key, None) is not None:
             self._event(lambda: self._copies.remove(*key), steps, is_seen=is_seen)
+
+    @rule(place=st.sampled_from(["shop/blue", "shop", "."]))
+    def lose(self, place: str) -> None:
+        """Let another program remove files."""
+        path = self._root / "nad" / place
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+        self._is_current = False
 
     @rule(steps=st.none() | st.integers(0, 40))
     def list_all(self, steps: int | None) -> None:
