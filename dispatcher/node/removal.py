@@ -159,14 +159,14 @@ def purge(state_dir: Path) -> None:
     """Remove the plugin's files, except records, those kept as ``.json.left`` included.
 
     The reaper hands a record over later. Until then everything with the container's id stays, too:
-    the last synced record, and the lock that the reaper holds meanwhile.
+    the last synced record, and the lock that the reaper holds meanwhile. So do the accepted
+    settings, without which a reaper that restarts would hand over nothing.
     """
     with_record = tuple(f"{each}." for each in store.container_ids(str(state_dir)))
+    needed = (*with_record, store.ACCEPTED_SETTINGS) if with_record else ()
     for path in state_dir.glob("*"):
-        is_kept = path.name.startswith(with_record) or path.name.endswith(
-            (LEFT_SUFFIX, store.SUFFIX)
-        )
-        if not is_kept and not path.is_dir():
+        is_record = path.name.endswith((store.SUFFIX, LEFT_SUFFIX))
+        if not is_record and not path.name.startswith(needed) and not path.is_dir():
             path.unlink(missing_ok=True)  # the reaper removes files here, too
 
 

@@ -2,8 +2,8 @@
 
 The agent writes what is in force to a file of ``stateDir``
 (:mod:`dispatcher.node.accepted_settings`). Before the first such file the reaper does nothing. When
-the agent removes the file, because Genie has left the node, the last content counts: the reaper may
-still have records to hand over.
+Genie leaves the node, the agent removes the file after the last record, and its last content counts
+from then on.
 
 The mode "remove --force" releases the networks of running pods, so it needs more than that file:
 the ConfigMap, which the reaper mounts as well, must still contain the settings that the agent

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dispatcher.node import accepted_settings
+from dispatcher.node.accepted_settings import AcceptedSettings
 from dispatcher.node.conf_dir import successor
 from dispatcher.node.record_cache import CachedRecord
 from dispatcher.node.removal import (
@@ -15,6 +17,7 @@ from dispatcher.node.removal import (
     purge,
 )
 from dispatcher.reaper.give_up import keep_as_left
+from dispatcher.reaper.settings_reader import SettingsReader
 from dispatcher.state import lock, store
 from dispatcher.state.record import PARKED, Record
 from tests.unit.builders import ARGS, ReaperRig, make_canal_record, make_record, write_cache_entry
@@ -302,6 +305,21 @@ def test_purge_keeps_folders_records_and_what_belongs_to_them(host: Host) -> Non
     (host.state / "c.json").unlink()
     purge(host.state)
     assert sorted(path.name for path in host.state.iterdir()) == ["left.json.left", "lost+found"]
+
+
+def test_a_reaper_that_restarts_after_the_purge_still_hands_over(host: Host) -> None:
+    """The settings that it acts on stay until the last record is gone."""
+    settings = host.settings(mode="remove")
+    accepted_settings.write(host.state, AcceptedSettings(settings.live, settings.live))
+    (host.state / "c1.json").touch()
+    purge(host.state)
+    read = SettingsReader(settings).read()
+    assert read is not None
+    assert read.mode == "remove"
+
+    (host.state / "c1.json").unlink()
+    purge(host.state)
+    assert list(host.state.iterdir()) == []
 
 
 def test_a_runtime_without_a_configuration_directory_has_no_successor(host: Host) -> None:

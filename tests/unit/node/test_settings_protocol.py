@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from dispatcher.agent.settings_follower import SettingsFollower
 from dispatcher.kube.errors import InvalidSettingsError
-from dispatcher.node import accepted_settings, settings_dir
+from dispatcher.node import accepted_settings, removal, settings_dir
 from dispatcher.node.mode import Mode
 from dispatcher.node.settings import LiveSettings, NodeSettings
 from dispatcher.reaper.settings_reader import SettingsReader
@@ -35,6 +35,7 @@ MOUNTED = st.fixed_dictionaries(
     }
 )
 DELAY = 30.0
+RECORD = "c1.json"
 
 
 class CrashError(Exception):
@@ -149,16 +150,31 @@ class SettingsProtocol(RuleBasedStateMachine):
             self.dies_at = ""
 
     @rule()
+    def attach(self) -> None:
+        """Start a pod, which an agent must have made possible; it has a record."""
+        if self._is_stored():
+            (self.node.state_dir / RECORD).touch()
+
+    @rule()
+    def release(self) -> None:
+        """Release the pod's networks, or hand them over."""
+        (self.node.state_dir / RECORD).unlink(missing_ok=True)
+
+    @rule()
     def purge(self) -> None:
-        """Remove the file, as the agent does when Genie has left the node."""
+        """Remove the files that are not needed any more, when Genie has left the node."""
         if self.written and self.written.in_force.mode.is_leaving:
-            (self.node.state_dir / ACCEPTED_SETTINGS).unlink(missing_ok=True)
+            removal.purge(self.node.state_dir)
 
     @rule()
     def run_reaper(self) -> None:
-        """Begin a pass of the reaper: it acts on what the agent accepted last, or waits."""
+        """Begin a pass of the reaper: it acts on what the agent accepted last, or waits.
+
+        It may wait only before the first settings, and when no record is left to hand over.
+        """
         acted_on = self.reader.read()
-        if self._is_stored() or acted_on is not None:
+        has_record = (self.node.state_dir / RECORD).exists()
+        if self._is_stored() or has_record or acted_on is not None:
             assert self.written is not None
             assert acted_on is not None
             assert acted_on.live == self.written.in_force
