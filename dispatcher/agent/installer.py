@@ -6,7 +6,9 @@ folder. A new version is written under a temporary name and renamed once it is c
 launcher is replaced by ``rename``. A call that runs keeps the folder that it started from.
 
 Rules: a file called ``genie`` that Genie did not write is never touched. A file of ours that was
-changed or removed is restored and reported.
+changed or removed is restored and reported. A copy that fails leaves nothing behind, and none
+begins that would fill the disk: records are often on the same one, and without room for them no pod
+starts.
 """
 
 from __future__ import annotations
@@ -15,11 +17,18 @@ import errno
 import os
 import shutil
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from dispatcher import keys
 from dispatcher.node import atomic_file
 from dispatcher.node.plugin_layout import LAUNCHER_MARK, LOADER_PLACEHOLDER, VERSIONS_FOLDER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+SPARE_BYTES = 16 << 20
+"""What an installation leaves free on its file system: room for thousands of records."""
 
 
 class InstallError(Exception):
@@ -161,23 +170,39 @@ class PluginInstaller:
 
     def _copy(self) -> list[str]:
         is_lost = self._installed_signatures is not None
+        self._raise_if_disk_would_fill(self._files, SPARE_BYTES)
         scratch = atomic_file.temporary_path(self._bin_dir / VERSIONS_FOLDER)
-        for file in self._files:
-            target = scratch / file
-            target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            atomic_file.write(target, self._content(file), self._mode(file))
-        for folder in [scratch, *(path for path in scratch.rglob("*") if path.is_dir())]:
-            folder.chmod(0o755)
-            atomic_file.sync(folder)
-
         try:
+            self._write_files(scratch)
             scratch.rename(self.folder)
         except OSError as error:
+            shutil.rmtree(scratch, ignore_errors=True)
             if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
                 raise
-            shutil.rmtree(scratch)  # another agent was first; its files are verified next
+            # Another agent was first; its files are verified next.
         atomic_file.sync(self._bin_dir / VERSIONS_FOLDER)
         return [f"{self.folder} was deleted; restored"] if is_lost else []
+
+    def _write_files(self, folder: Path) -> None:
+        """Write every file of this version into the new *folder*, and sync them."""
+        for file in self._files:
+            target = folder / file
+            target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            atomic_file.write(target, self._content(file), self._mode(file))
+        for each in [folder, *(path for path in folder.rglob("*") if path.is_dir())]:
+            each.chmod(0o755)
+            atomic_file.sync(each)
+
+    def _raise_if_disk_would_fill(self, files: Iterable[Path], spare: int) -> None:
+        """Raise :class:`InstallError` if *files* would not leave *spare* bytes free."""
+        disk = os.statvfs(self._bin_dir)
+        free = disk.f_bavail * disk.f_frsize
+        needed = sum((self._payload / each).stat().st_size for each in files) + spare
+        if free < needed:
+            raise InstallError(
+                f"the agent cannot install {self.folder}: its file system has {free >> 20} MiB "
+                f"free, and {-(-needed >> 20)} MiB are needed; free space on this node"
+            )
 
     def _restore_files(self) -> list[str]:
         restored = []
@@ -185,6 +210,8 @@ class PluginInstaller:
             target = self.folder / file
             reason = self._difference(target, self._content(file), self._mode(file))
             if reason:
+                # No pod starts without this file, so it may take the last space.
+                self._raise_if_disk_would_fill([file], spare=0)
                 target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
                 atomic_file.replace(target, self._content(file), self._mode(file))
                 restored.append(f"{target} {reason}; restored")

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import errno
 import itertools
 import os
+import re
 import shutil
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from dispatcher.agent.installer import InstallError, PluginInstaller
+from dispatcher.agent.installer import SPARE_BYTES, InstallError, PluginInstaller
 from dispatcher.node.plugin_layout import LOADER_PLACEHOLDER
 
 if TYPE_CHECKING:
@@ -197,6 +200,64 @@ def test_removing_leaves_a_foreign_launcher(host: Host) -> None:
     host.plugin().remove()
     assert (host.bin / "genie").read_text() == "somebody else's"
     assert not (host.bin / ".genie").exists()
+
+
+def fail_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the write number *step* find the disk full."""
+    steps = itertools.count()
+
+    def fsync(_descriptor: int) -> None:
+        if next(steps) == step:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("dispatcher.node.atomic_file.os.fsync", fsync)
+
+
+def test_an_upgrade_that_fills_the_disk_gives_the_space_back(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Records may be on the same disk, and the former version needs room for them."""
+    host.plugin().install()
+    host.image("v2")
+    for step in range(2):
+        with monkeypatch.context() as patched:
+            fail_at(step, patched)
+            with pytest.raises(InstallError, match="No space left"):
+                host.plugin("v2").install()
+        assert [path.name for path in (host.bin / ".genie").iterdir()] == ["v1"]
+        assert host.plugin("v2").runs
+    host.plugin("v2").install()
+
+
+def statvfs(free: int) -> Callable[..., SimpleNamespace]:
+    return lambda _path: SimpleNamespace(f_bavail=free // 4096, f_frsize=4096)
+
+
+def test_no_upgrade_begins_that_would_fill_the_disk(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would do so again every few seconds. The former version stays in place."""
+    host.plugin().install()
+    host.image("v2")
+    before = files(host.bin)
+    monkeypatch.setattr("dispatcher.agent.installer.os.statvfs", statvfs(SPARE_BYTES))
+    problem = f"cannot install {host.bin}/.genie/v2: its file system has 16 MiB free, and 17 MiB"
+    with pytest.raises(InstallError, match=re.escape(problem)):
+        host.plugin("v2").install()
+    assert files(host.bin) == before
+
+
+def test_a_lost_file_may_take_the_last_space(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it no pod starts."""
+    plugin = host.plugin()
+    plugin.install()
+    code = plugin.folder / "lib/code"
+    code.unlink()
+    monkeypatch.setattr("dispatcher.agent.installer.os.statvfs", statvfs(0))
+    with pytest.raises(InstallError, match="0 MiB free, and 1 MiB are needed"):
+        plugin.install()
+    monkeypatch.setattr("dispatcher.agent.installer.os.statvfs", statvfs(4096))
+    assert plugin.install() == [f"{code} was deleted; restored"]
 
 
 class Cut(BaseException):
