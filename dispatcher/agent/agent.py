@@ -105,7 +105,19 @@ class Agent:
             self.loops += (Loop("definitions", self._copy_definitions, period),)
 
     def start(self) -> ThreadingHTTPServer:
-        """Start every thread; return the server of probes and metrics."""
+        """Start every thread; return the server of probes and metrics.
+
+        Raises OSError, and :class:`dispatcher.node.startup.StartError` for a port in use.
+        """
+        # First: an agent that cannot serve must not change the node or its labels.
+        self._http_server = http_endpoints.start(
+            (self._settings.listen, self._settings.port),
+            health=self.health,
+            readiness=self.readiness,
+            registry=self.metrics.registry,
+        )
+        log.info("serving", port=self._http_server.server_address[1])
+
         state_dir = self._settings.state_dir
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         state_dir.chmod(0o700)
@@ -120,14 +132,6 @@ class Agent:
         threading.Thread(target=self.events.run, name="events", daemon=True).start()
         for loop in self.loops:
             loop.start()
-
-        self._http_server = http_endpoints.start(
-            (self._settings.listen, self._settings.port),
-            health=self.health,
-            readiness=self.readiness,
-            registry=self.metrics.registry,
-        )
-        log.info("serving", port=self._http_server.server_address[1])
         return self._http_server
 
     def stop(self) -> None:

@@ -7,6 +7,7 @@ changes anything. A client that leaves before its answer is ordinary, and no lin
 
 from __future__ import annotations
 
+import errno
 import io
 import socket
 import sys
@@ -18,6 +19,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 from prometheus_client import CollectorRegistry, generate_latest
+
+from dispatcher.node.startup import StartError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +41,10 @@ def start(
     readiness: Callable[[], str],
     registry: CollectorRegistry,
 ) -> ThreadingHTTPServer:
-    """Serve on *address*, in threads. *health* and *readiness* return a problem or ""."""
+    """Serve on *address*, in threads. *health* and *readiness* return a problem or "".
+
+    Raises :class:`dispatcher.node.startup.StartError`.
+    """
 
     class EndpointHandler(_TextHandler):
         def do_GET(self) -> None:
@@ -63,9 +69,23 @@ def start(
             if not isinstance(error, (ConnectionError, TimeoutError)):
                 log.error("HTTP request failed", client=client_address, exc_info=error)
 
-    server = EndpointServer(address, EndpointHandler)
+    try:
+        server = EndpointServer(address, EndpointHandler)
+    except OSError as error:
+        raise StartError(_listen_problem(address, error)) from None
     threading.Thread(target=server.serve_forever, name="web", daemon=True).start()
     return server
+
+
+def _listen_problem(address: tuple[str, int], error: OSError) -> str:
+    host, port = address
+    fix = ""
+    if error.errno == errno.EADDRINUSE:
+        fix = "; another program on this node uses the port: configure another one there"
+    return (
+        f"settings --listen and --port (GENIE_LISTEN, GENIE_PORT): cannot listen on {host}, port "
+        f"{port}: {error.strerror}{fix}"
+    )
 
 
 class _TextHandler(BaseHTTPRequestHandler):

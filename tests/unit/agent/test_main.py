@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -384,6 +385,26 @@ def test_a_start_that_fails_says_why_and_exits_1(
     assert "node-name" in capsys.readouterr().err
     assert main(["--node-name=n", f"--plugin-source={host.root}/none"]) == 1
     assert "one version of the plugin" in capsys.readouterr().err
+
+
+def test_an_agent_whose_port_is_in_use_says_so_and_changes_nothing(
+    host: Host, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The kubelet starts it again and again: it must not write to the Node each time."""
+    api = node_api()
+    monkeypatch.setattr(Kube, "load", lambda *_: api.client())
+    host.executable("bridge")
+    host.network("canal")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        assert main([*host.options(), f"--port={port}"]) == 1
+    assert capsys.readouterr().err == (
+        "the agent cannot start: settings --listen and --port (GENIE_LISTEN, GENIE_PORT): cannot "
+        f"listen on 127.0.0.1, port {port}: Address already in use; another program on this node "
+        "uses the port: configure another one there\n"
+    )
+    assert api.calls == []
+    assert not (host.bin / "genie").exists()
 
 
 @pytest.mark.usefixtures("signals")
