@@ -135,7 +135,15 @@ def owners(
 
 
 def left_records_problem(state_dir: Path) -> str:
-    """Return which pods' networks were not released, and what to do; "" if there are none."""
+    """Return which networks were not released, or may not be, and what to do; "" if there are none.
+
+    These are of the pods whose records are left, and of the containers whose corrupt records were
+    set aside.
+    """
+    return "; ".join(filter(None, (_left_problem(state_dir), _corrupt_problem(state_dir))))
+
+
+def _left_problem(state_dir: Path) -> str:
     files = sorted(state_dir.glob(f"*{LEFT_SUFFIX}"))
     if not files:
         return ""
@@ -155,8 +163,21 @@ def left_records_problem(state_dir: Path) -> str:
     )
 
 
+def _corrupt_problem(state_dir: Path) -> str:
+    files = sorted(state_dir.glob(f"*{store.CORRUPT}"))
+    if not files:
+        return ""
+    containers = _shortened([path.name.partition(".")[0] for path in files])
+    return (
+        f"the records of the containers {containers} could not be read, so their networks were "
+        "released by the annotations of their pods, and other addresses may still be allocated. "
+        f"The files {state_dir}/*{store.CORRUPT} have what is left of these records: free the "
+        "addresses in each network's own store, then remove the files"
+    )
+
+
 def purge(state_dir: Path) -> None:
-    """Remove the plugin's files, except records, those kept as ``.json.left`` included.
+    """Remove the plugin's files, except records, also those that were left or are corrupt.
 
     The reaper hands a record over later. Until then everything with the container's id stays, too:
     the last synced record, and the lock that the reaper holds meanwhile. So do the accepted
@@ -165,7 +186,7 @@ def purge(state_dir: Path) -> None:
     with_record = tuple(f"{each}." for each in store.container_ids(str(state_dir)))
     needed = (*with_record, store.ACCEPTED_SETTINGS) if with_record else ()
     for path in state_dir.glob("*"):
-        is_record = path.name.endswith((store.SUFFIX, LEFT_SUFFIX))
+        is_record = path.name.endswith((store.SUFFIX, store.CORRUPT, LEFT_SUFFIX))
         if not is_record and not path.name.startswith(needed) and not path.is_dir():
             path.unlink(missing_ok=True)  # the reaper removes files here, too
 

@@ -289,22 +289,43 @@ def test_a_conflist_that_comes_back_starts_the_wait_for_calls_again(
 
 
 def test_purge_keeps_folders_records_and_what_belongs_to_them(host: Host) -> None:
-    """A file system has a lost+found; an admin needs the ``.json.left`` files.
+    """A file system has a lost+found; an admin needs ``.json.left`` and ``.json.corrupt`` files.
 
     A record stays until the reaper has handed it over, with the other files of its container.
     """
     (host.state / "lost+found").mkdir()
-    beside = ("c.json", "c.json.corrupt", "c.json.synced", "c.json.tmp", "c.lock")
-    removed = ("journal", ".gc.lock", "cc.lock", "d.json.corrupt", "d.json.synced")
-    for name in (*beside, *removed, "left.json.left"):
+    beside = {".settings", "c.json", "c.json.synced", "c.json.tmp", "c.lock"}
+    removed = {"journal", ".gc.lock", "cc.lock", "d.json.synced"}
+    kept = {"c.json.corrupt", "d.json.corrupt", "left.json.left"}
+    for name in beside | removed | kept:
         (host.state / name).touch()
+    kept.add("lost+found")
     purge(host.state)
     purge(host.state / "never")
-    remaining = [*beside, "left.json.left", "lost+found"]
-    assert sorted(path.name for path in host.state.iterdir()) == remaining
+    assert {path.name for path in host.state.iterdir()} == beside | kept
     (host.state / "c.json").unlink()
     purge(host.state)
-    assert sorted(path.name for path in host.state.iterdir()) == ["left.json.left", "lost+found"]
+    assert {path.name for path in host.state.iterdir()} == kept
+
+
+def test_the_event_names_what_is_left_and_what_is_corrupt(
+    host: Host, make_reconciler: Callable[..., NodeReconciler], events: RecordedEvents
+) -> None:
+    """Both are all that says which addresses may still be allocated."""
+    ready(host)
+    (host.state / "c9.json.corrupt").write_text("{")
+    assert make_reconciler(mode="remove").reconcile().conflist_removed
+    [(_, reason, sentence)] = events.emitted
+    assert reason == "NotFreed"
+    assert sentence.startswith("the records of the containers c9 could not be read")
+    assert f"{host.state}/*.corrupt" in sentence
+
+    store.write_synced(str(host.state), make_record())
+    assert keep_as_left(host.state, "c1")
+    make_reconciler(mode="remove").reconcile()
+    sentence = events.emitted[-1][2]
+    assert "the networks of ns/p were not released" in sentence
+    assert "remove the files; the records of the containers c9" in sentence
 
 
 def test_a_reaper_that_restarts_after_the_purge_still_hands_over(host: Host) -> None:
