@@ -120,12 +120,26 @@ class ConflistFile:
 
         It may be of an earlier setting. A file that is not there, or not ours, attaches none.
         """
+        return self._option("args", keys.CONF_ARGS, "attachmentDefinitions") == "enforce"
+
+    @property
+    def offers_choice(self) -> bool:
+        """Whether new pods get the networks that they name by the file that there is.
+
+        It may be of an earlier mode. A file that is not there, or not ours, offers no choice.
+        """
+        return self._option("capabilities", keys.POD_ANNOTATIONS) is True
+
+    def _option(self, *path: str) -> object:
+        """Return the option of the plugin at *path* in the file, or None."""
         content = self._read()
         try:
-            [plugin] = json.loads(content or b"")["plugins"]
-            return bool(plugin["args"][keys.CONF_ARGS]["attachmentDefinitions"] == "enforce")
+            [option] = json.loads(content or b"")["plugins"]
+            for key in path:
+                option = option[key]
         except (ValueError, LookupError, TypeError):
-            return False
+            return None
+        return option
 
     @property
     def loaded(self) -> bool:
@@ -164,11 +178,15 @@ class ConflistFile:
         return [f"{self.path} {change}; restored"] if is_lost else []
 
     def remove(self) -> None:
-        """Remove our conflist, if it is there."""
+        """Remove our conflist, if it is there. Raises :class:`ConflistError`."""
         self._written = None
-        if self._is_ours(self._read()):
-            self.path.unlink()
+        if not self._is_ours(self._read()):
+            return
+        try:
+            self.path.unlink(missing_ok=True)
             atomic_file.sync(self.path.parent)
+        except OSError as error:
+            raise ConflistError(f"the agent cannot remove {self.path}: {error.strerror}") from None
 
     def _read(self) -> bytes | None:
         try:

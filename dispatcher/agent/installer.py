@@ -132,11 +132,21 @@ class PluginInstaller:
             return False
 
     def remove(self) -> None:
-        """Remove the launcher and all versions; files of other programs stay."""
+        """Remove the launcher and all versions; files of other programs stay.
+
+        Raises :class:`InstallError`.
+        """
         self._installed_signatures = None
-        if self.launcher.is_file() and LAUNCHER_MARK in self.launcher.read_bytes()[:512]:
-            self.launcher.unlink()
-        shutil.rmtree(self._bin_dir / VERSIONS_FOLDER, ignore_errors=True)
+        versions = self._bin_dir / VERSIONS_FOLDER
+        try:
+            if self.launcher.is_file() and LAUNCHER_MARK in self.launcher.read_bytes()[:512]:
+                self.launcher.unlink()
+            if versions.exists():
+                shutil.rmtree(versions)
+        except OSError as error:
+            path = error.filename or versions
+            reason = error.strerror or error
+            raise InstallError(f"the agent cannot remove {path}: {reason}") from None
 
     def launcher_content(self) -> bytes:
         """Return the launcher of this node: its first line names the interpreter's path here."""

@@ -53,6 +53,7 @@ from dispatcher.agent.node_state import NodeState, serving_state, unserved_state
 from dispatcher.agent.problem_file import ProblemFile
 from dispatcher.kube import removal_report
 from dispatcher.node import conf_dir, ended_list, removal
+from dispatcher.node.mode import Mode
 from dispatcher.node.record_cache import RecordCache
 from dispatcher.state import store
 
@@ -137,7 +138,10 @@ class NodeReconciler:
         problem = self._removal_problem = ""
         try:
             if self._settings.mode.is_leaving and self._remove():
-                self._problem_file.forget()
+                if self._plugin_removed:
+                    self._problem_file.forget()  # it is removed with the plugin's files
+                else:
+                    self._write_problems(self._removal_problem, unmet, refused)
                 is_complete = self._plugin_removed and not self._records.read()
                 return NodeState(
                     {},
@@ -154,11 +158,13 @@ class NodeReconciler:
             problem = str(error)
             self._emit("NotInstalled", problem)
 
-        sentences = (problem, self._removal_problem, unmet, refused)
-        self._problem_file.write("\n".join(filter(None, sentences)))
+        self._write_problems(problem, self._removal_problem, unmet, refused)
         self._emit_moves(scan)
         state = self._state(scan, problem)
         return state._replace(problem=problem or unmet)
+
+    def _write_problems(self, *sentences: str) -> None:
+        self._problem_file.write("\n".join(filter(None, sentences)))
 
     def absence_reason(self, name: str) -> str:
         """Return why the network *name* has no configuration."""
@@ -239,7 +245,7 @@ class NodeReconciler:
         """Remove what no pod needs any more; return whether the conflist is removed.
 
         An Event names the pods that still need it. The plugin and the records stay as long as there
-        are such pods, and as long as a call that has begun may take.
+        are such pods, and as long as a call that has begun may take. Raises :class:`ConflistError`.
         """
         has_blocking_pods = self._emit_blocking_pods()
 
@@ -257,13 +263,22 @@ class NodeReconciler:
         if self._conflist_removed_at is None:
             self._conflist_removed_at = now
         has_running_calls = now - self._conflist_removed_at <= self._settings.deadline_seconds
-        self._plugin_removed = not has_blocking_pods and not has_running_calls
-        if self._plugin_removed:
-            self._plugin.remove()
+        is_needed = has_blocking_pods or has_running_calls
+        self._plugin_removed = not is_needed and self._remove_plugin()
 
         left = removal.left_records_problem(self._settings.state_dir)
         if left:
             self._emit("NotFreed", left)
+        return True
+
+    def _remove_plugin(self) -> bool:
+        """Remove the plugin; return whether it is removed. An Event says why it is not."""
+        try:
+            self._plugin.remove()
+        except InstallError as error:
+            self._removal_problem = str(error)
+            self._emit("NotInstalled", self._removal_problem)
+            return False
         return True
 
     def _emit_blocking_pods(self) -> bool:
@@ -295,15 +310,34 @@ class NodeReconciler:
         It names the pods that need Genie in the modes that remove it only: it would be written
         again for every pod otherwise.
         """
-        mode = self._settings.mode
         successor = conf_dir.successor(self._settings.cni_conf_dir)
         names = availability.names_of_file(scan, successor)
-        report = removal_report.RemovalReport(mode, names, plugin=self._plugin.version_in_place)
-        if mode.is_leaving:
+        version = self._plugin.version_in_place
+        report = removal_report.RemovalReport(self._applied_mode(), names, plugin=version)
+        if self._settings.mode.is_leaving:
             blocking, _, ended_containers = self._blocking()
             pods, ended = removal.owners(blocking, ended_containers)
             report = report._replace(pods=tuple(pods), ended_containers=ended)
         return removal_report.encode(report)
+
+    def _applied_mode(self) -> Mode:
+        """Return the mode by which new pods get networks.
+
+        It is the former one while the agent cannot write or remove the conflist.
+        """
+        mode = self._settings.mode
+        if mode.offers_choice:
+            return mode
+        try:
+            if not self._conflist.in_place:
+                return mode
+            if self._conflist.offers_choice:
+                return Mode.INSTALL
+        except ConflistError:
+            return mode
+        # While pods block the removal, "remove" does what "disable" does.
+        has_failed = mode.is_leaving and not self._removal_problem
+        return Mode.DISABLE if has_failed else mode
 
     def _state(self, scan: Networks, problem: str) -> NodeState:
         """Return the state of the node; *problem* is that of installing."""
