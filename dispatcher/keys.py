@@ -109,8 +109,11 @@ CONFLIST = "00-genie.conflist"
 MODE_BEFORE = "cni-genie.io/mode-before-uninstall"
 """On the ConfigMap ``genie`` during an uninstall: the mode to restore if it cannot be completed."""
 
+LIBCNI_CACHE = "/var/lib/cni/results"
+"""The libcni cache of every host: one file for each attachment, until its DEL."""
+
 LIBCNI_CACHE_KIND = "cniCacheV1"
-"""The ``kind`` of a file in the libcni cache, which has one for each attachment."""
+"""The ``kind`` of a file in the libcni cache."""
 
 PRIMARY_INTERFACE = "eth0"
 """In an annotation: the interface that the runtime asked for (CNI_IFNAME), whatever its name."""

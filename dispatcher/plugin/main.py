@@ -14,7 +14,7 @@ import posix
 import sys
 import time
 
-from dispatcher import cni_errors, networks
+from dispatcher import cni_errors, keys, networks
 from dispatcher.cni_errors import CNIError
 from dispatcher.conf import VERSIONS, Conf
 from dispatcher.jsontext import dump
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 16  # a larger one costs a mapping of memory
 _MAX_INPUT = 16 << 20
 _OWN_NETNS = "/proc/self/ns/net"
-_LIBCNI_CACHE = "/var/lib/cni/results"
 
 
 def main(launcher: str) -> NoReturn:
@@ -303,5 +302,5 @@ def _effects(
         sleep=time.sleep,
         timings=Timings(clock.monotonic),
         warn=warn,
-        cache_dir=_LIBCNI_CACHE,
+        cache_dir=keys.LIBCNI_CACHE,
     )

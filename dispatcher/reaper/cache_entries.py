@@ -24,7 +24,7 @@ from dispatcher.state import store
 if TYPE_CHECKING:
     from dispatcher.state.record import Attachment, Record
 
-RESULTS_DIR = Path("/var/lib/cni/results")
+RESULTS_DIR = Path(keys.LIBCNI_CACHE)
 """Where the cache is on every host."""
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from tests.node.calls import LONG, Answer, wait_for
 from tests.node.harness import Left
+from tests.node.runtime import id_given_by_cnitool, libcni
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,3 +85,29 @@ def test_a_pod_without_its_network_namespace_is_released(
     node.reboot(pod)
     assert free(pod).code == 0
     assert (node.addresses("weave"), node.addresses("canal"), node.records()) == ([], [], {})
+
+
+# DEL fails by a configuration that names the old place.
+MOVED = """conf=$(cat)
+case "$CNI_COMMAND $conf" in DEL*/old*) echo '{"code": 7, "msg": "no kubeconfig"}'; exit 1;; esac
+echo "$conf" | exec $REAL/bridge"""
+
+
+def test_a_pod_from_before_genie_is_released_with_the_current_configuration(
+    node: Node, free: Callable[..., Answer], cnitool: Path
+) -> None:
+    """For good: with its entry in libcni's cache, which has the configuration that fails."""
+    node.delegate("moved", MOVED)
+    conf = node.bridge_conf("weave", "10.32.0.0/16", kind="moved")
+    node.network("weave", {**conf, "kubeconfig": "/old"})
+    pod = node.container("pod")
+    libcni(node, cnitool, "add", "weave", pod)
+    known = id_given_by_cnitool(node, pod)
+    assert "no kubeconfig" in node.delete(known, default="canal").failed()["msg"]
+
+    node.network("weave", {**conf, "kubeconfig": "/new"})
+    done = free(known, "--current-config")
+    assert (done.code, done.err) == (0, "")
+    node.delete(known, default="canal").succeeded()  # the runtime's own DEL
+    assert (node.addresses("weave"), node.links(pod), node.records()) == ([], [], {})
+    assert list(node.cache.iterdir()) == []

@@ -251,7 +251,9 @@ def free(arguments: argparse.Namespace, conflist: GenieConflist) -> int:
         return 1
 
     if arguments.current_config:
-        release.record_current_confs(state_dir, record.container_id, arguments.conf_dirs)
+        release.record_current_confs(
+            state_dir, record.container_id, arguments.conf_dirs, keys.LIBCNI_CACHE
+        )
     launcher = arguments.installation.launcher
     answer = release.release(
         record,

@@ -53,10 +53,12 @@ def find_record(state_dir: str, text: str) -> Record:
     return record
 
 
-def record_current_confs(state_dir: str, container_id: str, conf_dirs: Sequence[str]) -> None:
+def record_current_confs(
+    state_dir: str, container_id: str, conf_dirs: Sequence[str], cache_dir: str
+) -> None:
     """Replace the configurations in a record by those that its networks have now.
 
-    Those of NetworkAttachmentDefinitions stay.
+    Those of NetworkAttachmentDefinitions stay. *cache_dir* is libcni's cache.
 
     Raises :class:`CNIError`, also if a call for this container runs, and OSError. The record is as
     it was then.
@@ -67,9 +69,14 @@ def record_current_confs(state_dir: str, container_id: str, conf_dirs: Sequence[
             return  # its DEL has just ended
         of_node = [each for each in record.attachments if "/" not in each.network]
         for attachment in of_node:
+            recorded_path = attachment.conf.path
             attachment.conf = plan.look_up(
                 attachment.network, lambda name: networks.find(name, conf_dirs)
             )
+            # By this path DEL removes the cache's entry of a pod from before Genie. If the entry
+            # stayed, the next DEL would use the configuration in it again.
+            if recorded_path.startswith(f"{cache_dir}/"):
+                attachment.conf.path = recorded_path
         store.write_synced(state_dir, record)
 
 

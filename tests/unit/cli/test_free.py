@@ -11,6 +11,7 @@ import pytest
 from dispatcher.plugin.cli.release import record_current_confs
 from dispatcher.state import store
 from tests.unit.cli.builders import CommandLine, in_this_process
+from tests.unit.plugin.rig import add_cache_entry, error_of, failure
 from tests.unit.plugin.shell_plugin import script
 
 if TYPE_CHECKING:
@@ -230,7 +231,22 @@ def test_a_network_without_a_configuration_leaves_the_record_as_it_was(
 def test_a_record_that_goes_before_its_configurations_are_replaced(node: Rig) -> None:
     """The runtime's own DEL was faster: there is nothing left to do."""
     node.state.mkdir()
-    record_current_confs(str(node.state), "c1", [str(node.conf)])
+    record_current_confs(str(node.state), "c1", [str(node.conf)], str(node.cache))
+    assert node.records == []
+
+
+def test_a_pod_from_before_genie_is_released_for_good(node: Rig) -> None:
+    """Its entry in libcni's cache goes as well: a later DEL would use the old configuration."""
+    add_cache_entry(node, ["kube"])
+    node.delegates.faults["DEL", "kube"] = failure(msg="no kubeconfig")
+    error_of(node, "DEL")
+    conf = {"cniVersion": "0.4.0", "name": "cbr0", "plugins": [{"type": "kube2"}]}
+    (node.conf / "10-cbr0.conflist").write_text(json.dumps(conf))
+    record_current_confs(str(node.state), "c1", [str(node.conf)], str(node.cache))
+    node.run("DEL", netns="")
+    assert (node.records, list(node.cache.iterdir())) == ([], [])
+    for netns in ("", "/ns"):
+        node.run("DEL", netns=netns)
     assert node.records == []
 
 

@@ -330,7 +330,7 @@ def test_the_configuration_of_a_definition_is_not_replaced_by_todays(rig: Defini
     """``genie free --current-config`` looks up the networks of the node alone."""
     rig.attach("blue", "ns/blue")
     rig.network("canal", "c1", "c2")
-    record_current_confs(str(rig.state), "c1", [str(rig.conf)])
+    record_current_confs(str(rig.state), "c1", [str(rig.conf)], str(rig.cache))
     types = [
         [plugin["type"] for plugin in each["conf"]["plugins"]]
         for each in rig.record()["attachments"]
