@@ -13,9 +13,9 @@ Protocol, over the unix socket ``agentSocket`` of the conflist (default
 
        {"annotations": {"cni": "canal,weave@net1"}}
 
-   with those that the pod has of the annotations that choose networks (:data:`SENT`; others are
-   never sent), or an error, whose members are those of the CNI specification; the plugin returns
-   it unchanged::
+   with those that the pod has of the annotations that choose networks (:data:`SENT`), and for a
+   static pod its source; others are never sent. Or an error, whose members are those of the CNI
+   specification; the plugin returns it unchanged::
 
        {"error": {"code": 11, "msg": "…", "details": "…"}}
 
@@ -62,7 +62,7 @@ DEADLINE = 4.0
 """Seconds within which the agent answers a request."""
 
 SENT = frozenset({keys.ANNOTATION, keys.ATTACHMENTS, *keys.SELECTION_KEYS})
-"""The annotations that are sent."""
+"""The annotations that are sent of every pod."""
 
 MAX_REQUEST = 4096
 
@@ -141,7 +141,12 @@ def _annotations(pod: Mapping[str, Any], uid: str, namespace: str, name: str) ->
         raise LookupRefusedError(
             OTHER_POD, message, f"UID on the node {uid}, in the API {metadata['uid']}"
         )
-    return {key: value for key, value in annotations.items() if key in SENT}
+    sent = SENT
+    # Only of a mirror pod, which never runs itself, is the source that of the kubelet. An author
+    # could write it into another pod, and so pass for a static pod, which needs no permission.
+    if keys.MIRROR in annotations and uid != metadata["uid"]:
+        sent = SENT | {keys.CONFIG_SOURCE}
+    return {key: value for key, value in annotations.items() if key in sent}
 
 
 def start(kube: KubeClient, path: Path, user: int = 0) -> socketserver.BaseServer:

@@ -25,13 +25,12 @@ if TYPE_CHECKING:
     from dispatcher.plugin.call import Call
 
 
-def plan_call(call: Call) -> list[Attachment]:
+def plan_call(call: Call, annotations: Mapping[str, Any]) -> list[Attachment]:
     """Return all attachments of the call's pod, in the order in which they are attached.
 
-    Raises :class:`CNIError` as :func:`pod_annotations`, :func:`select` and :func:`attachments` do,
-    and for a pod that selects NetworkAttachmentDefinitions with code 11, too.
+    *annotations* are the pod's. Raises :class:`CNIError` as :func:`select` and :func:`attachments`
+    do, and for a pod that selects NetworkAttachmentDefinitions with code 11, too.
     """
-    annotations = pod_annotations(call)
     if selects_definitions(call, annotations):
         from dispatcher.plugin.definitions import pod_plan
 
@@ -50,6 +49,11 @@ def pod_annotations(call: Call) -> Mapping[str, Any]:
         address = call.conf.settings.agent_socket
         annotations = call.effects.ask_agent(address, call.request.args) if address else {}
     return annotations
+
+
+def is_static(annotations: Mapping[str, Any]) -> bool:
+    """Tell whether *annotations* are those of a static pod, which passes no admission."""
+    return bool(annotations.get(keys.CONFIG_SOURCE, "api") != "api")
 
 
 def selects_definitions(call: Call, annotations: Mapping[str, Any]) -> bool:

@@ -33,7 +33,8 @@ def explain(
     pod: PodManifest, settings: PluginSettings, cni_path: Sequence[str]
 ) -> tuple[list[Any], list[str]]:
     """Return what this node would attach to *pod*, in order, and warnings. Raises CNIError."""
-    attachments = plan.plan_call(_call(pod, settings))
+    call = _call(pod, settings)
+    attachments = plan.plan_call(call, plan.pod_annotations(call))
     plan.refuse_conflicts(attachments)
 
     rows = [

@@ -20,7 +20,7 @@ A container with one network needs the steps 1 to 4 and 8 only. See
 
 from __future__ import annotations
 
-from dispatcher import cni_errors, cni_result, keys
+from dispatcher import cni_errors, cni_result
 from dispatcher.annotation import quote
 from dispatcher.cni_errors import CNIError
 from dispatcher.plugin import plan
@@ -32,7 +32,7 @@ from dispatcher.state.record import ATTACHED, ATTACHING, Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from dispatcher.plugin.call import Call
@@ -42,14 +42,16 @@ if TYPE_CHECKING:
 
 def add(call: Call) -> dict[str, Any]:
     """Carry out ADD and return the result to print. Raises CNIError and OSError."""
-    planned = plan.plan_call(call)
+    annotations = plan.pod_annotations(call)
+    planned = plan.plan_call(call, annotations)
     plan.refuse_conflicts(planned)
     _check_executables(call, planned)
 
     with ContainerLock(call):
         record = read_or_rebuild(call)
         if record is None:
-            _check_limits(call, planned)  # a container with a record keeps what it was given
+            # A container with a record keeps what it was given.
+            _check_limits(call, annotations, planned)
             record = Record(call.request.container_id, "", [])
         else:
             _release_killed_add(call, record)
@@ -125,13 +127,12 @@ def _refuse_default_route(record: Record, planned: list[Attachment]) -> None:
             )
 
 
-def _check_limits(call: Call, planned: list[Attachment]) -> None:
+def _check_limits(call: Call, annotations: Mapping[str, Any], planned: list[Attachment]) -> None:
     """Refuse a static pod that is over the cluster's limits. Raises :class:`CNIError`.
 
     The API server admits every other pod, within the limits of its namespace.
     """
-    source = (call.conf.annotations or {}).get(keys.CONFIG_SOURCE, "api")
-    if source != "api":
+    if plan.is_static(annotations):
         settings = call.conf.settings
         plan.refuse_excess(
             planned,

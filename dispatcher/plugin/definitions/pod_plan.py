@@ -132,8 +132,9 @@ class _Pod:
     @property
     def _is_validated(self) -> bool:
         """Whether admission validates pods like this one."""
-        is_static = self._annotations.get(keys.CONFIG_SOURCE, "api") != "api"
-        return not is_static and self._namespace not in self._call.conf.settings.excluded_namespaces
+        if plan.is_static(self._annotations):
+            return False
+        return self._namespace not in self._call.conf.settings.excluded_namespaces
 
     def _selected(self, planned: PlannedAttachment) -> SelectedDefinition:
         selection: NetworkSelection = planned.selection  # type: ignore[assignment]

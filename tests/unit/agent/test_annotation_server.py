@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dispatcher import keys
 from dispatcher.agent import annotation_server
 from dispatcher.kube.errors import KubeError
 from tests.unit.apiserver import Api, fail, pod_object
@@ -49,6 +50,29 @@ def test_what_selects_definitions_is_answered_too() -> None:
     api = Api(pod_object("ns", "p", "u1", annotations={**annotations, "other": "y"}))
     assert len(annotations) == 4
     assert asked(api) == {"annotations": annotations}
+
+
+@pytest.mark.parametrize(
+    ("uid", "mirror", "is_sent"),
+    [
+        pytest.param("m1", "m1", True, id="a static pod"),
+        pytest.param("", "m1", True, id="a static pod, of a runtime without UIDs"),
+        pytest.param("u1", "m1", False, id="the mirror pod itself"),
+        pytest.param("u1", None, False, id="a pod of the API"),
+        pytest.param("", None, False, id="a pod of the API, of a runtime without UIDs"),
+    ],
+)
+def test_the_source_is_answered_for_static_pods_alone(
+    uid: str, mirror: str | None, *, is_sent: bool
+) -> None:
+    """The author of another pod could write it, to pass for one that needs no permission."""
+    annotations = {"cni": "weave", keys.CONFIG_SOURCE: "file"}
+    if mirror is not None:
+        annotations[keys.MIRROR] = mirror
+    expected = {"cni": "weave", **({keys.CONFIG_SOURCE: "file"} if is_sent else {})}
+    assert asked(Api(pod_object("ns", "p", "u1", annotations)), uid=uid) == {
+        "annotations": expected
+    }
 
 
 def test_a_pod_without_the_annotation_has_none() -> None:

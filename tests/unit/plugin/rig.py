@@ -137,6 +137,8 @@ class Rig:
         self.agent = ""
         self.agent_annotations: dict[str, str] = {}
         self.agent_error: CNIError | None = None
+        self.questions = 0
+        """How often the agent was asked."""
         self.options: dict[str, Any] = {}
         self.version = "1.1.0"
         self.timings: list[dict[str, Any]] = []
@@ -211,6 +213,7 @@ class Rig:
         return self.pod.open(netns)
 
     def _ask_agent(self, _address: str, _args: str) -> dict[str, str]:
+        self.questions += 1
         if self.agent_error is not None:
             raise self.agent_error
         return {keys.ANNOTATION: self.agent, **self.agent_annotations}

@@ -56,6 +56,18 @@ def test_a_static_pod_over_a_limit_is_refused_before_anything_is_attached(
     assert (rig.delegates.calls, rig.records) == ([], [])
 
 
+def test_a_static_pod_over_a_limit_is_refused_by_the_agents_answer_too(rig: Rig) -> None:
+    """Of a runtime that passes no annotations; the agent is asked once."""
+    old: dict[str, Any] = {"args": LIMITS, "runtimeConfig": {}, "agentSocket": "/run/x.sock"}
+    rig.agent, rig.agent_annotations = "canal,canal,canal", {keys.CONFIG_SOURCE: "file"}
+    with pytest.raises(CNIError, match="a static pod may have at most 2 attachments"):
+        rig.run("ADD", **old)
+    assert (rig.delegates.calls, rig.records, rig.questions) == ([], [], 1)
+    rig.agent_annotations.clear()
+    rig.run("ADD", **old)
+    assert len(rig.record()["attachments"]) == 3
+
+
 @pytest.mark.parametrize(
     ("cni", "source", "args"),
     [

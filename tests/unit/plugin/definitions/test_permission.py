@@ -120,6 +120,9 @@ def test_a_runtime_that_passes_no_annotations(rig: DefinitionRig) -> None:
     del rig.agent_annotations[keys.ATTACHMENTS]
     with pytest.raises(CNIError, match="was not validated"):
         rig.run("ADD", **old)
+    rig.agent_annotations[keys.CONFIG_SOURCE] = "file"
+    rig.run("ADD", **old)
+    assert len(rig.record()["attachments"]) == 2
 
 
 names = st.sampled_from(["a", "b"])
