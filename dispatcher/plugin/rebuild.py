@@ -1,12 +1,14 @@
 """Read a container's record, and rebuild one that is corrupt.
 
-A corrupt record is replaced by what the call's own annotations ask for. A network that has no
-configuration on the node counts as one whose delegate cannot run, and each DEL looks it up again.
-When the annotations are unknown too, the corrupt record stays and the command fails.
+A corrupt record is replaced by what the call's own annotations ask for, in whichever mode of
+``attachmentDefinitions`` the node was at the pod's ADD. A network that has no configuration on the
+node counts as one whose delegate cannot run, and each DEL looks it up again. When the annotations
+are unknown too, the corrupt record stays and the command fails.
 """
 
 from __future__ import annotations
 
+from dispatcher import keys
 from dispatcher.cni_errors import INVALID_ANNOTATION, INVALID_CONF, TRY_AGAIN, CNIError
 from dispatcher.conf import VERSIONS, Conf
 from dispatcher.plugin import plan
@@ -21,11 +23,14 @@ from dispatcher.state.record import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
     from dispatcher.annotation import Selection
     from dispatcher.plugin.call import Call
 
 _NEVER_ATTACHED = (INVALID_ANNOTATION, INVALID_CONF)
-"""Codes for a pod that ADD refused: an invalid annotation, or none without a default network.
+"""Codes for a pod that every mode refuses: an invalid ``cni``, or none without a default network.
 
 Any other code means that the annotation is unknown now, and says nothing about ADD.
 """
@@ -90,7 +95,7 @@ def _attachments(call: Call) -> list[Attachment]:
 
 def _planned(call: Call) -> list[Attachment]:
     annotations = plan.pod_annotations(call)
-    if plan.selects_definitions(call, annotations):
+    if _may_have_definitions(call, annotations):
         from dispatcher.plugin.definitions import pod_plan
 
         return pod_plan.rebuilt_attachments(call, annotations)
@@ -102,6 +107,18 @@ def _planned(call: Call) -> list[Attachment]:
         except CNIError:
             attachments.append(_without_conf(call, selection))
     return attachments
+
+
+def _may_have_definitions(call: Call, annotations: Mapping[str, Any]) -> bool:
+    """Tell whether the pod may be attached to definitions, now or by the mode of its ADD.
+
+    Where this node attaches none now, it may never have attached any. There only a pod counts that
+    an earlier mode may have attached: the webhook has permitted its definitions, or it is static.
+    """
+    if plan.selects_definitions(call, annotations):
+        return True
+    is_permitted = bool(annotations.get(keys.ATTACHMENTS)) or plan.is_static(annotations)
+    return is_permitted and not annotations.keys().isdisjoint(keys.SELECTION_KEYS)
 
 
 def _without_conf(call: Call, selection: Selection) -> Attachment:

@@ -16,7 +16,7 @@ from dispatcher.cni_errors import INVALID_ANNOTATION, CNIError
 from dispatcher.conf import VERSIONS, Conf
 from dispatcher.nad.configuration import DELEGATING
 from dispatcher.nad.names import is_label
-from dispatcher.nad.plan import InvalidPlanError, plan_pod
+from dispatcher.nad.plan import InvalidPlanError, PlannedAttachment, plan_pod
 from dispatcher.plugin import plan
 from dispatcher.plugin.definitions import delegate_input
 from dispatcher.plugin.definitions.copies import WAIT_SECONDS, DefinitionReader
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from dispatcher.nad.attachments import PermittedAttachment
-    from dispatcher.nad.plan import PlannedAttachment
     from dispatcher.nad.selection import NetworkSelection
     from dispatcher.plugin.call import Call
 
@@ -41,20 +40,20 @@ def attachments_for_call(call: Call, annotations: Mapping[str, Any]) -> list[Att
     Raises :class:`CNIError` with code 7, 11, 100, 101 or 102.
     """
     pod = _Pod(call, annotations, WAIT_SECONDS)
-    return pod.delegating or [pod.attachment(each) for each in pod.planned()]
+    if pod.is_delegating:
+        return pod.own_attachments()
+    return [pod.attachment(each) for each in pod.permitted_plan()]
 
 
 def rebuilt_attachments(call: Call, annotations: Mapping[str, Any]) -> list[Attachment]:
-    """Return the attachments of a pod whose record is unreadable, for their DEL.
+    """Return what a pod whose record is unreadable may be attached to, for its DEL.
 
     One whose configuration is unknown now has no plugins. Raises :class:`CNIError` with code 7 or
     100 for a pod that ADD has refused.
     """
     pod = _Pod(call, annotations, 0)
-    if pod.delegating:
-        return pod.delegating
     attachments = []
-    for planned in pod.planned():
+    for planned in pod.possible_plan():
         try:
             attachments.append(pod.attachment(planned))
         except CNIError:
@@ -81,18 +80,20 @@ class _Pod:
         self._copies = DefinitionReader(call, seconds)
         self._permitted: dict[str, PermittedAttachment] = {}
         """By interface of the plan."""
+        self._selections: tuple[Selection, ...] = ()
+        """The networks of ``cni`` or the default."""
         self._own: dict[str, Attachment] = {}
-        """By interface of the plan: the networks of ``cni`` or the default."""
+        """By interface of the plan: those of them that can be attached."""
         self._errors: dict[str, CNIError] = {}
-        """By interface of the plan: why such a network cannot be attached."""
+        """By interface of the plan: why one of them cannot be attached."""
 
         # An error is of no consequence if the pod selects another primary.
         try:
-            selections = plan.select(self._annotations, call.conf.settings.default)
+            self._selections = plan.select(self._annotations, call.conf.settings.default)
         except CNIError as error:
             self._errors[keys.PRIMARY_INTERFACE] = error
             return
-        for selection in selections:
+        for selection in self._selections:
             try:
                 [attachment] = plan.attachments_for_call(call, (selection,))
                 self._own[selection.interface] = attachment
@@ -100,22 +101,21 @@ class _Pod:
                 self._errors[selection.interface] = error
 
     @property
-    def delegating(self) -> list[Attachment]:
-        """All attachments, if one of them has a plugin that attaches definitions itself."""
-        attachments = list(self._own.values())
-        types = {plugin_type for each in attachments for plugin_type in each.conf.types}
-        return [] if types.isdisjoint(DELEGATING) else attachments
+    def is_delegating(self) -> bool:
+        """Whether a network of ``cni`` or the default attaches definitions itself."""
+        types = {each for attachment in self._own.values() for each in attachment.conf.types}
+        return not types.isdisjoint(DELEGATING)
 
-    def planned(self) -> list[PlannedAttachment]:
+    def own_attachments(self) -> list[Attachment]:
+        """Return the networks of ``cni`` or the default that can be attached."""
+        return list(self._own.values())
+
+    def permitted_plan(self) -> list[PlannedAttachment]:
         """Return what the annotations ask for, and admission has permitted.
 
         Raises :class:`CNIError` with code 7 or 100.
         """
-        try:
-            planned = plan_pod(self._annotations, self._call.conf.settings.default)
-        except InvalidPlanError as error:
-            message = f"cannot apply the pod's annotations: {error}"
-            raise CNIError(INVALID_ANNOTATION, message) from None
+        planned = self._plan()
         if not any(each.is_primary for each in planned):
             raise self._errors[keys.PRIMARY_INTERFACE]  # there is no default
 
@@ -128,6 +128,38 @@ class _Pod:
         interfaces = (each.interface for each in of_definitions)
         self._permitted = dict(zip(interfaces, permitted, strict=True))
         return planned
+
+    def possible_plan(self) -> list[PlannedAttachment]:
+        """Return what the pod may be attached to, in whichever mode this node was at its ADD.
+
+        A mode that ignores definitions attaches the networks of ``cni`` or the default, also of a
+        pod that the mode ``enforce`` refuses, or gives another primary. Raises :class:`CNIError`
+        with code 7 or 100 if every mode refuses the pod.
+        """
+        own = [
+            PlannedAttachment(keys.ANNOTATION, each.interface, each) for each in self._selections
+        ]
+        if self.is_delegating:
+            return own
+        try:
+            definitions = [each for each in self._plan() if each.source != keys.ANNOTATION]
+            permitted = {each.interface: self._selected(each).permitted() for each in definitions}
+        except CNIError:
+            if not own:
+                raise
+            return own  # the mode "enforce" refuses the pod, whatever its permission
+
+        self._permitted = permitted
+        if not own and not definitions:
+            raise self._errors[keys.PRIMARY_INTERFACE]
+        return own + definitions
+
+    def _plan(self) -> list[PlannedAttachment]:
+        try:
+            return plan_pod(self._annotations, self._call.conf.settings.default)
+        except InvalidPlanError as error:
+            message = f"cannot apply the pod's annotations: {error}"
+            raise CNIError(INVALID_ANNOTATION, message) from None
 
     @property
     def _is_validated(self) -> bool:
@@ -159,9 +191,7 @@ class _Pod:
         """Return one attachment of the plan. Raises :class:`CNIError`."""
         selection = planned.selection
         if isinstance(selection, Selection):
-            if planned.interface in self._errors:
-                raise self._errors[planned.interface]
-            return self._own[planned.interface]
+            return self._own_attachment(planned)
 
         sentence = f"NetworkAttachmentDefinition {quote(self._network(planned))}"
         if planned.interface == self._call.request.interface and not planned.is_primary:
@@ -194,6 +224,11 @@ class _Pod:
         attachment.args = ";".join(filter(None, (attachment.args, variables)))
         attachment.default_route = list(selection.default_route or ())
         return attachment
+
+    def _own_attachment(self, planned: PlannedAttachment) -> Attachment:
+        if planned.interface in self._errors:
+            raise self._errors[planned.interface]
+        return self._own[planned.interface]
 
     def without_conf(self, planned: PlannedAttachment) -> Attachment:
         """Return one attachment of the plan whose configuration is unknown: it has no plugins."""

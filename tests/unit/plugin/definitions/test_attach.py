@@ -9,10 +9,15 @@ import pytest
 from dispatcher import cni_errors, keys
 from dispatcher.cni_errors import CNIError
 from dispatcher.plugin.cli.release import record_current_confs
+from tests.unit.plugin.definitions.rig import ENFORCE
 from tests.unit.plugin.rig import failure
 
 if TYPE_CHECKING:
     from tests.unit.plugin.definitions.rig import DefinitionRig
+
+
+ENFORCED: dict[str, Any] = {"args": {keys.CONF_ARGS: ENFORCE}}
+OBSERVED: dict[str, Any] = {"args": {keys.CONF_ARGS: {"attachmentDefinitions": "observe"}}}
 
 
 def attached(rig: DefinitionRig) -> list[str]:
@@ -324,6 +329,72 @@ def test_a_corrupt_record_of_a_pod_of_multus(rig: DefinitionRig) -> None:
     (rig.state / "c1.json").write_bytes(b"{")
     rig.ask("DEL", "blue", cni="multus")
     assert rig.delegates.held == set()
+
+
+def test_a_corrupt_record_of_a_pod_of_multus_and_a_network_that_is_not_configured_now(
+    rig: DefinitionRig,
+) -> None:
+    """Its DEL fails until the configuration is back, as without a definition."""
+    rig.network("multus", "multus")
+    rig.ask("ADD", "blue", cni="multus,weave")
+    (rig.state / "c1.json").write_bytes(b"{")
+    (rig.conf / "10-weave.conflist").unlink()
+    with pytest.raises(CNIError) as caught:
+        rig.ask("DEL", "blue", cni="multus,weave")
+    assert caught.value.code == cni_errors.CANNOT_RUN
+    assert {held[2] for held in rig.delegates.held} == {"weave-net"}
+    rig.network("weave", "w1", "w2")
+    rig.ask("DEL", "blue", cni="multus,weave")
+    assert rig.delegates.held == set()
+
+
+OTHER_MODES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
+    "off, then enforce": ({}, ENFORCED, {"networks": "blue", "cni": "weave"}),
+    "off, then enforce, with an invalid annotation": (
+        {}, ENFORCED, {"networks": "blue@@", "cni": "weave"}),
+    "off, then enforce, with another primary": ({}, ENFORCED, {"default": "blue"}),
+    "off, then enforce, with two primaries": ({}, ENFORCED, {"default": "blue", "cni": "weave"}),
+    "observe, then enforce": (
+        OBSERVED, ENFORCED, {"default": "blue", "permitted": "=ns/blue:000000", "cni": "weave"}),
+    "enforce, then off": (ENFORCED, {}, {"networks": "blue", "permitted": "ns/blue:000000"}),
+    "enforce, then off, with another primary": (
+        ENFORCED, {}, {"default": "blue", "permitted": "=ns/blue:000000"}),
+    "enforce, then off, of a static pod": (ENFORCED, {}, {"networks": "blue", "source": "file"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("before", "after", "pod"), OTHER_MODES.values(), ids=OTHER_MODES)
+def test_a_corrupt_record_of_a_pod_from_another_mode(
+    rig: DefinitionRig, before: dict[str, Any], after: dict[str, Any], pod: dict[str, Any]
+) -> None:
+    """DEL releases what either of the modes attaches."""
+    rig.options = before
+    rig.ask("ADD", **pod)
+    assert rig.delegates.held
+    (rig.state / "c1.json").write_bytes(b"{")
+    rig.options = after
+    rig.ask("DEL", **pod)
+    assert (rig.delegates.held, rig.left()) == (set(), ["c1.json.corrupt", "nad"])
+
+
+def test_a_corrupt_record_where_definitions_were_never_attached(rig: DefinitionRig) -> None:
+    """Annotations of Multus without effect do not keep the pod from being released."""
+    rig.options = {}
+    rig.ask("ADD", "missing", cni="weave")
+    (rig.state / "c1.json").write_bytes(b"{")
+    rig.ask("DEL", "missing", cni="weave")
+    assert (rig.delegates.held, rig.records) == (set(), [])
+
+
+def test_a_corrupt_record_of_a_pod_that_every_mode_refuses(rig: DefinitionRig) -> None:
+    """Only the DEL of the default network is left to run."""
+    rig.state.mkdir(exist_ok=True)
+    for pod in ({"networks": "blue", "cni": "bad@@"}, {"networks": " "}):
+        rig.options["default"] = "" if pod["networks"] == " " else "canal"
+        (rig.state / "c1.json").write_bytes(b"{")
+        rig.ask("DEL", **pod)
+        assert rig.records == []
+    assert rig.delegates.calls == ["DEL c1 canal-net eth0"]
 
 
 def test_the_configuration_of_a_definition_is_not_replaced_by_todays(rig: DefinitionRig) -> None:
