@@ -107,17 +107,24 @@ class _Pod:
         return not types.isdisjoint(DELEGATING)
 
     def own_attachments(self) -> list[Attachment]:
-        """Return the networks of ``cni`` or the default that can be attached."""
+        """Return all networks of ``cni`` or the default. Raises :class:`CNIError`."""
+        if self._errors:
+            raise next(iter(self._errors.values()))
         return list(self._own.values())
 
     def permitted_plan(self) -> list[PlannedAttachment]:
         """Return what the annotations ask for, and admission has permitted.
 
-        Raises :class:`CNIError` with code 7 or 100.
+        Raises :class:`CNIError` with code 7, 100, 101 or 102.
         """
         planned = self._plan()
         if not any(each.is_primary for each in planned):
             raise self._errors[keys.PRIMARY_INTERFACE]  # there is no default
+        for each in planned:
+            # Before the permission: if this is a network of Multus, admission has permitted no
+            # definition, and the error would name the webhook.
+            if each.source == keys.ANNOTATION:
+                self._own_attachment(each)
 
         of_definitions = [each for each in planned if each.source != keys.ANNOTATION]
         permitted = permitted_items(

@@ -246,6 +246,37 @@ def test_a_pod_of_multus_is_left_to_it(rig: DefinitionRig) -> None:
         rig.run("DEL")
 
 
+INCOMPLETE: dict[str, tuple[str, str, int]] = {
+    "a secondary without a file": ("multus,weave", "", cni_errors.UNKNOWN_NETWORK),
+    "a primary without a file": ("weave,multus@net1", "", cni_errors.UNKNOWN_NETWORK),
+    "a file half written": ("multus,weave", '{"cniVersion": "1.0', cni_errors.BROKEN_NETWORK),
+    "the primary's interface": ("multus,canal@ens5", "", cni_errors.INVALID_ANNOTATION),
+}
+
+
+@pytest.mark.parametrize("networks", [None, "blue"], ids=["no definition", "a definition"])
+@pytest.mark.parametrize(("cni", "content", "code"), INCOMPLETE.values(), ids=INCOMPLETE)
+def test_a_pod_of_multus_gets_all_its_networks_or_an_error(
+    rig: DefinitionRig, networks: str | None, cni: str, content: str, code: int
+) -> None:
+    """The same one with and without a definition, and nothing is attached."""
+    rig.network("multus", "multus")
+    file = rig.conf / "10-weave.conflist"
+    file.write_text(content) if content else file.unlink()
+    with pytest.raises(CNIError) as caught:
+        rig.ask("ADD", networks, cni=cni, interface="ens5")
+    assert caught.value.code == code, caught.value
+    assert (rig.delegates.calls, rig.records) == ([], [])
+
+
+@pytest.mark.parametrize("cni", ["multus", "canal,multus@net1"])
+def test_a_network_of_multus_that_is_not_ready_is_named(rig: DefinitionRig, cni: str) -> None:
+    """Admission has permitted no definition of such a pod; the error does not speak of that."""
+    with pytest.raises(CNIError, match='for the network "multus"') as caught:
+        rig.ask("ADD", "blue", "", cni=cni)
+    assert caught.value.code == cni_errors.UNKNOWN_NETWORK
+
+
 def test_what_the_node_cannot_attach_is_refused_before_anything_is_attached(
     rig: DefinitionRig,
 ) -> None:
