@@ -18,7 +18,7 @@ import yaml
 from dispatcher import keys
 from dispatcher.nad.tenant_templates import read_templates
 from dispatcher.node.settings import NodeSettings
-from tests.cluster.support.chart_values import TENANTS
+from tests.cluster.support.chart_values import COMBINATIONS, TENANTS
 from tests.devcluster import helm
 from tests.devcluster.build.imagebuild import PROJECT
 from tests.devcluster.commands import run
@@ -420,6 +420,17 @@ def test_a_changed_setting_makes_new_pods_of_the_webhook() -> None:
     assert checksum(IMAGE) == checksum({**IMAGE, "defaultNetwork": "canal"})
     assert checksum(IMAGE) != checksum(changed)
     assert checksum(IMAGE) != checksum({**IMAGE, "limits": "warn"})
+
+
+@pytest.mark.parametrize("values", COMBINATIONS)
+def test_every_setting_is_a_string(values: dict[str, Any]) -> None:
+    """Kubernetes refuses others, and YAML reads an unquoted off as false."""
+    for (kind, name), each in by_name(render({**IMAGE, **values})).items():
+        settings = list(each["data"].values()) if kind == "ConfigMap" else []
+        if kind in {"DaemonSet", "Deployment"}:
+            for container in each["spec"]["template"]["spec"]["containers"]:
+                settings += [one["value"] for one in container["env"] if "value" in one]
+        assert [one for one in settings if not isinstance(one, str)] == [], (kind, name)
 
 
 def test_only_where_it_is_allowed_may_genie_replace_multus() -> None:

@@ -38,7 +38,7 @@
 {{/* The webhook's settings, as a ConfigMap's data. */}}
 {{- define "genie.webhookSettings" -}}
 GENIE_NETWORKS: {{ join "," .Values.webhook.networks | quote }}
-GENIE_SCHEDULING: {{ .Values.webhook.scheduling }}
+GENIE_SCHEDULING: {{ .Values.webhook.scheduling | quote }}
 GENIE_CHOOSE_MINIMUM: {{ .Values.webhook.chooseMinimum | quote }}
 {{- if .Values.webhook.hostNetwork }}
 GENIE_PORT: "10443"

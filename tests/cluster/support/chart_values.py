@@ -69,9 +69,13 @@ COMBINATIONS: list[Any] = [
         {
             "imagePullSecrets": [{"name": "registry"}],
             "agent": {"nodeSelector": {"rollout": "first"}},
-            "webhook": {"nodeSelector": {"kubernetes.io/arch": "amd64"}, "networks": ["later"]},
+            "webhook": {
+                "nodeSelector": {"kubernetes.io/arch": "amd64"},
+                "networks": ["later"],
+                "scheduling": "off",
+            },
         },
-        id="pull secrets, node selectors and later networks",
+        id="pull secrets, node selectors, later networks and no scheduling",
     ),
     pytest.param(
         {
