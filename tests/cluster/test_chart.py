@@ -433,6 +433,16 @@ def test_every_setting_is_a_string(values: dict[str, Any]) -> None:
         assert [one for one in settings if not isinstance(one, str)] == [], (kind, name)
 
 
+@pytest.mark.parametrize(
+    ("limits", "actions"), [("enforce", ["Deny"]), ("warn", ["Warn", "Audit"])]
+)
+def test_limits_that_only_warn_are_in_the_audit_log(limits: str, actions: list[str]) -> None:
+    """Without a webhook nothing else shows who exceeds them; docs/namespaces.md says so."""
+    objects = by_name(render({**IMAGE, "limits": limits}))
+    binding = objects["ValidatingAdmissionPolicyBinding", "cni-genie-pod-limits"]["spec"]
+    assert binding["validationActions"] == actions
+
+
 def test_only_where_it_is_allowed_may_genie_replace_multus() -> None:
     """As a setting of the agent; by default it is not set."""
     name = "GENIE_ALLOW_REPLACING_MULTUS"
