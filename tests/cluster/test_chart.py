@@ -443,6 +443,22 @@ def test_limits_that_only_warn_are_in_the_audit_log(limits: str, actions: list[s
     assert binding["validationActions"] == actions
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (33554432, "33554432"),
+        (10**15, "1" + "0" * 15),
+        (0.5, "0.5"),
+        (True, "true"),
+        ("1e3", "1e3"),
+    ],
+)
+def test_a_setting_of_the_webhook_is_what_the_values_say(value: object, text: str) -> None:
+    """Helm reads the numbers of a file as floats, and would write the first as 3.3554432e+07."""
+    objects = by_name(render({**IMAGE, "webhook": {"settings": {"GENIE_ANY": value}}}))
+    assert objects["ConfigMap", "genie-webhook"]["data"]["GENIE_ANY"] == text
+
+
 def test_only_where_it_is_allowed_may_genie_replace_multus() -> None:
     """As a setting of the agent; by default it is not set."""
     name = "GENIE_ALLOW_REPLACING_MULTUS"

@@ -45,6 +45,8 @@ GENIE_PORT: "10443"
 GENIE_PROBE_PORT: "10080"
 {{- end }}
 {{- range $name, $value := .Values.webhook.settings }}
+{{- /* Helm reads every number of a file as a float, and would write 1000000 as 1e+06. */}}
+{{- if and (kindIs "float64" $value) (eq (floor $value) $value) }}{{ $value = int64 $value }}{{ end }}
 {{ $name }}: {{ $value | quote }}
 {{- end }}
 {{- end -}}
