@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from release.archives import normalise_zip
 from release.lockfile import LockedPackage, read_lock, write_lock
 from release.project import ReleaseError
 from tests.devcluster.build.cache import cached, digest
@@ -67,10 +68,12 @@ def build_zipapp(project: Project, wheel: Path, output: Path) -> Path:
         run(
             [_program("shiv"), "--site-packages", cached_libraries(project), "--site-packages", own,
              "--entry-point", "cli.app:main", "--preamble", Path(__file__).with_name("preamble.py"),
-             "--reproducible", "--compressed", "--python", "/usr/bin/env python3",
-             "--output-file", zipapp],
+             "--reproducible", "--python", "/usr/bin/env python3", "--output-file", zipapp],
             env={"SOURCE_DATE_EPOCH": str(project.epoch)},
         )  # fmt: skip
+    # shiv packs its own modules in the order of the file system, and all files with their modes,
+    # which follow the umask under which they were installed.
+    normalise_zip(zipapp)
     return zipapp
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +16,7 @@ import pytest
 import yaml
 
 from release import __main__ as release
-from release import chart, sums
+from release import chart, client, sums
 from release.archives import read_tar_gz
 from release.image import image_labels
 from release.project import Project, read_project
@@ -178,13 +181,38 @@ def test_the_wheel_installs_the_command(wheel_program: Path) -> None:
     assert 'did you mean "weave"?' in result.stdout
 
 
+@pytest.fixture
+def _private_libraries(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Build the zipapp from libraries that were installed under another umask."""
+    libraries = tmp_path / "libraries"
+    shutil.copytree(client.cached_libraries(project), libraries)
+    for file in libraries.rglob("*"):
+        file.chmod(0o700 if file.is_dir() else 0o600)
+    monkeypatch.setattr(client, "cached_libraries", lambda _project: libraries)
+
+
+@contextlib.contextmanager
+def umask(mask: int) -> Iterator[None]:
+    """Let this process and its programs create files with another umask."""
+    previous = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(previous)
+
+
 @pytest.mark.repeats
+@pytest.mark.usefixtures("_private_libraries")
 def test_two_builds_are_identical(
     dist: Path, project: Project, tmp_path: Path, *, full: bool
 ) -> None:
-    """In full, the image is built without a cache; in short, the second one is the first."""
+    """Also where files get other modes, as with another user's umask.
+
+    In full, the image is built without a cache; in short, the second one is the first.
+    """
     again = tmp_path / "again"
-    assert release.main(["--output", str(again)]) == 0
+    with umask(0o077):
+        assert release.main(["--output", str(again)]) == 0
     assert (again / sums.FILE).read_text() == (dist / sums.FILE).read_text()
     if full:
         (tmp_path / "image").mkdir()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import subprocess
+import sys
 import tarfile
+import zipfile
 from importlib.machinery import EXTENSION_SUFFIXES
 from typing import TYPE_CHECKING
 
@@ -120,6 +122,38 @@ def test_an_archive_depends_on_its_content_only(tmp_path: Path) -> None:
     assert archives.read_tar_gz(tmp_path / "one.tgz") == entries
     with tarfile.open(tmp_path / "one.tgz") as tar:
         assert {(member.mtime, member.uid, member.uname) for member in tar} == {(5, 0, "")}
+
+
+def write_zipapp(file: Path, modes: dict[str, int]) -> None:
+    """Write a zipapp as shiv does: a line in front, and entries with modes in any order."""
+    with file.open("wb") as out:
+        out.write(b"#!/usr/bin/env python3\n")
+        with zipfile.ZipFile(out, "w") as packed:
+            for name, mode in modes.items():
+                entry = zipfile.ZipInfo(name, (2026, 1, 1, 0, 0, 0))
+                entry.external_attr = mode << 16
+                packed.writestr(entry, f"print({name!r})")
+    file.chmod(0o755)
+
+
+def test_a_zipapp_depends_on_its_content_only(tmp_path: Path) -> None:
+    """Not on the order in which its files were packed, and not on their modes; it still runs."""
+    one, two = tmp_path / "one.pyz", tmp_path / "two.pyz"
+    write_zipapp(one, {"b.py": 0o100600, "__main__.py": 0, "a/c.py": 0o100644})
+    write_zipapp(two, {"a/c.py": 0o100755, "b.py": 0o100640, "__main__.py": 0o100600})
+    for file in (one, two):
+        archives.normalise_zip(file)
+    assert one.read_bytes() == two.read_bytes()
+
+    with zipfile.ZipFile(one) as packed:
+        assert packed.testzip() is None
+        headers = {each.filename: each for each in packed.infolist()}
+    assert list(headers) == ["__main__.py", "a/c.py", "b.py"]
+    assert {each.external_attr >> 16 for each in headers.values()} == {0o100644}
+    assert {each.date_time for each in headers.values()} == {(2026, 1, 1, 0, 0, 0)}
+    assert one.read_bytes().startswith(b"#!/usr/bin/env python3\nPK")
+    result = subprocess.run([sys.executable, one], capture_output=True, text=True, check=True)
+    assert result.stdout == "__main__.py\n"
 
 
 def test_every_line_of_the_projects_lock_files_is_read() -> None:
