@@ -250,7 +250,10 @@ def test_an_image_is_called_as_nodes_call_it(repository: str, name: str) -> None
 
 
 def test_a_project_is_a_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its time is that of the commit, unless SOURCE_DATE_EPOCH is set; changes are named."""
+    """Its time is that of the commit, unless SOURCE_DATE_EPOCH is set; changes are named.
+
+    A new file is a change: it would be in the wheel and in the image. An ignored one is not.
+    """
     monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
     (tmp_path / "pyproject.toml").write_text('[project]\nversion = "3.4.5"\n')
     identity = ["-c", "user.name=x", "-c", "user.email=x@x.test"]
@@ -266,9 +269,21 @@ def test_a_project_is_a_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     subprocess.run(["git", "-C", tmp_path, "tag", "v3.4.5"], check=True)
     read_project(tmp_path).check_final()
 
+    (tmp_path / "new.py").touch()
+    with pytest.raises(ReleaseError, match="new files that are not committed"):
+        read_project(tmp_path).check_final()
+    (tmp_path / ".gitignore").write_text("/new.py\n/.gitignore\n")
+    read_project(tmp_path).check_final()
+
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "7")
     (tmp_path / "pyproject.toml").write_text('[project]\nversion = "3.4.6"\n')
     changed = read_project(tmp_path)
     assert (changed.revision, changed.epoch) == (f"{project.revision}-dirty", 7)
     with pytest.raises(ReleaseError, match="not committed"):
         changed.check_final()
+
+
+def test_a_project_may_belong_to_another_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As that of a root who builds in somebody's clone. The variable is of git's own tests."""
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    assert len(read_project(PROJECT).revision.removesuffix("-dirty")) == 40
