@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ def test_kubectl_keeps_its_cache_with_the_cluster(new_state: state.State) -> Non
 
 def test_a_cluster_is_used_by_one_run_at_a_time() -> None:
     """A second process gets an error; other names, and later runs, are free."""
-    name = "genie-unit-test"
+    name = f"genie-unit-test-{os.getpid()}"
     with cluster.reserved(name):
         with pytest.raises(ClusterError, match=f"cluster {name} is in use by another"):
             cluster.reserved(name).__enter__()

@@ -5,6 +5,7 @@ Where all is well, the real demo shows more than a test could.
 
 from __future__ import annotations
 
+import os
 import subprocess
 from typing import Any
 from unittest import mock
@@ -20,7 +21,8 @@ from tests.devcluster.commands import ClusterError
 def parts(monkeypatch: pytest.MonkeyPatch) -> mock.Mock:
     """Replace what touches the machine; `calls` tells in which order it was used."""
     fakes = mock.Mock()
-    monkeypatch.setattr(demo, "NAME", "genie-unit-demo")
+    # The reservation of a name holds against other processes, which may run these tests as well.
+    monkeypatch.setattr(demo, "NAME", f"genie-unit-demo-{os.getpid()}")
     monkeypatch.setattr(demo, "Cluster", fakes.Cluster)
     for name in ("install_genie", "show_pods", "show_refusal", "take_down"):
         monkeypatch.setattr(demo, name, getattr(fakes, name))
