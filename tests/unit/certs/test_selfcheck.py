@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 
 from certs.authority import issue_ca
 from certs.leaf import make_leaf
@@ -112,7 +113,9 @@ def test_an_unexpected_error_of_the_service_dial_sets_a_metric_only(
         raise ValueError("a label of the name is too long")
 
     dials.service = fail
-    check.check_service()
+    with capture_logs() as logged:
+        check.check_service()
+    assert [line["event"] for line in logged] == ["dial through the Service failed"]
     assert service_dial() == 0
     assert check.check()
     assert check.reason() == ""

@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from dispatcher import keys
 from dispatcher.kube.client import KubeError
@@ -143,9 +144,13 @@ def test_an_error_that_nobody_thought_of_does_not_end_the_loop(
 
     rig = Kept({})
     rig.reconciler = LabelReconciler(rig.api.client(), namespaces, rig.results.append)
-    rig.reconciler.start()
-    until(lambda: len(rig.results) == 2)
-    rig.reconciler.stop()
+    with capture_logs() as logged:
+        rig.reconciler.start()
+        until(lambda: len(rig.results) == 2)
+        rig.reconciler.stop()
+    assert [line["event"] for line in logged if line["log_level"] == "error"] == [
+        "reconciliation failed"
+    ]
 
 
 def test_the_loop_looks_without_being_told(monkeypatch: pytest.MonkeyPatch) -> None:

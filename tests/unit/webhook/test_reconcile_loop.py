@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 
+from structlog.testing import capture_logs
+
 from webhook.reconcile_loop import ReconcileLoop
 
 NEVER = (60.0, 60.0)
@@ -42,10 +44,15 @@ def test_an_unexpected_error_does_not_end_it() -> None:
         raise RuntimeError("dictionary changed size")
 
     loop = ReconcileLoop("test", reconcile, interval=OFTEN)
-    loop.start()
-    assert all(rounds.acquire(timeout=5) for _ in range(3))
-    loop.stop()
-    loop.join(5)
+    with capture_logs() as logged:
+        loop.start()
+        assert all(rounds.acquire(timeout=5) for _ in range(3))
+        loop.stop()
+        loop.join(5)
+    assert len(logged) >= 3
+    for line in logged:
+        assert (line["log_level"], line["event"]) == ("error", "reconciliation failed")
+        assert (line["loop"], line["exc_info"]) == ("test", True)
 
 
 def test_it_does_not_reconcile_once_it_is_stopped() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trustme
 import uvloop
+from structlog.testing import capture_logs
 
 from tests.unit.webhook.running_server import (
     BODY,
@@ -147,7 +148,7 @@ def test_a_body_that_drips_is_told_so(authority: trustme.CA) -> None:
 
 
 def test_a_client_that_leaves_in_the_middle_of_a_body_harms_nobody(authority: trustme.CA) -> None:
-    """Nothing is logged as a fault, and the next client is served."""
+    """It is logged as a refusal, not as a fault, and the next client is served."""
 
     async def scene() -> None:
         async with running(authority) as one:
@@ -158,7 +159,10 @@ def test_a_client_that_leaves_in_the_middle_of_a_body_harms_nobody(authority: tr
             writer.transport.abort()
             assert b"200" in await one.ask()
 
-    uvloop.run(scene())
+    with capture_logs() as logged:
+        uvloop.run(scene())
+    lines = [(line["log_level"], line["event"], line.get("status")) for line in logged]
+    assert lines == [("warning", "no decision", 400)]
 
 
 def test_connections_that_never_asked_make_room_for_those_that_do(authority: trustme.CA) -> None:
