@@ -96,13 +96,23 @@ def test_every_setting_that_may_change_is_in_the_table() -> None:
     assert f"{keys.CONFIRM_REMOVE}={keys.CONFIRM_FORCE}" in (DOCS / "uninstall.md").read_text()
 
 
+def options() -> dict[str, set[str]]:
+    """Return the options of each command of `genie`."""
+    parser = _parser(PluginInstallation("/opt/cni/bin/genie"))
+    [commands] = [each.choices for each in parser._actions if isinstance(each.choices, dict)]
+    return {name: {*each._option_string_actions} for name, each in commands.items()}
+
+
 def test_every_command_that_the_page_shows_is_one() -> None:
-    """With its options."""
-    usage = _parser(PluginInstallation("/opt/cni/bin/genie")).format_help()
-    shown = set(
-        re.findall(
-            r"genie ([a-z]+)", PAGE.partition("## See what a node has")[2].partition("\n##")[0]
-        )
-    )
-    assert shown == {"doctor", "list", "attachments", "explain", "free", "version"}
-    assert all(command in usage for command in shown)
+    """With its options: those on a command's line are its own."""
+    section = PAGE.partition("## See what a node has")[2].partition("\n## ")[0]
+    ours = re.sub(r"kubectl [^`|\n]*", "", section)
+    shown = re.findall(r"genie ([a-z]+)(.*)", ours)
+    assert {command for command, _ in shown} == options().keys()
+
+    option = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+    for command, line in shown:
+        own = options()[command] if "# " in line else set().union(*options().values())
+        assert set(option.findall(line)) <= own, command
+    assert "--current-config" in option.findall(ours)
+    assert set(option.findall(ours)) <= set().union(*options().values())
