@@ -19,7 +19,13 @@ PAGES = sorted(
     )
 )
 LINK = re.compile(r"\]\((?!https?://)([^)#\s]*)(?:#([^)\s]+))?\)")
-FOLDERS = "certs|cli|dispatcher|docs|manifests|requirements|tests|webhook"
+FOLDERS = "|".join(
+    re.escape(folder.name)
+    for folder in sorted(TREE.iterdir())
+    if folder.is_dir()
+    and folder.name not in BUILT
+    and (folder.name[0] not in "._" or folder.name in {".ci", ".github"})
+)
 FENCE = re.compile(r"^(```|~~~).*?^\1\s*$", re.MULTILINE | re.DOTALL)
 
 
@@ -50,6 +56,7 @@ def test_the_pages_are_found() -> None:
     """A search in the wrong folder would leave this file without anything to check."""
     names = {str(page.relative_to(TREE)) for page in PAGES}
     assert {"README.md", "docs/operators.md", "docs/adr/README.md"} <= names
+    assert {"lifecycle", "release", r"\.ci", r"\.github"} <= set(FOLDERS.split("|"))
 
 
 def test_a_page_has_the_anchors_of_its_headings(tmp_path: Path) -> None:
