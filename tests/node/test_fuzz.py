@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given, settings
 
 from tests.unit.plugin.fuzz import CONF, SEED, SEQUENCES, Case, verify
-from tests.unit.plugin.test_fuzz import calls
+from tests.unit.plugin.fuzz_calls import calls
 
 if TYPE_CHECKING:
     from tests.node.harness import Node

@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import pytest
 
 from dispatcher.kube.client import Kube
+from tests.unit.kube.logins import KUBECONFIG
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-KUBECONFIG = """
-apiVersion: v1
-kind: Config
-current-context: test
-contexts: [{{name: test, context: {{cluster: test, user: test}}}}]
-clusters: [{{name: test, cluster: {{server: "{url}"}}}}]
-users: [{{name: test, user: {{token: a-token-for-tests}}}}]
-"""
-
-
-class LogIn(Protocol):
-    """Return a client for the API server at *url*."""
-
-    def __call__(self, url: str) -> Kube:
-        """Log in at *url*."""
-        ...
+    from tests.unit.kube.logins import LogIn
 
 
 @pytest.fixture

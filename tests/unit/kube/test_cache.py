@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from threading import Event
 
-    from tests.unit.kube.conftest import LogIn
+    from tests.unit.kube.logins import LogIn
 
 PATH = "/api/v1/namespaces"
 

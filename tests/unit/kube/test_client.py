@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.unit.kube.conftest import LogIn
+    from tests.unit.kube.logins import LogIn
 
 NODES = "/api/v1/nodes"
 

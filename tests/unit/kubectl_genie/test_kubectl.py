@@ -11,7 +11,7 @@ from cli.on_node import Ran
 from cli.session import Access
 from dispatcher.kube.errors import KubeError
 from tests.unit.apiserver import HttpAnswer, serve
-from tests.unit.kube.conftest import KUBECONFIG
+from tests.unit.kube.logins import KUBECONFIG
 
 if TYPE_CHECKING:
     from pathlib import Path
