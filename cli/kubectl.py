@@ -46,8 +46,8 @@ def execute(
     api: client.CoreV1Api, namespace: str, pod: str, container: str, command: Sequence[str]
 ) -> Ran:
     """Run *command* in a container, as ``kubectl exec`` does. Raises KubeError."""
-    from kubernetes.client import ApiException  # noqa: PLC0415
-    from kubernetes.stream import stream  # noqa: PLC0415
+    from kubernetes.client import ApiException  # noqa: PLC0415 - see the module
+    from kubernetes.stream import stream  # noqa: PLC0415 - see the module
 
     try:
         running = stream(

@@ -61,7 +61,7 @@ def console() -> Console:
 
 def print_line(*parts: str | tuple[str, str]) -> None:
     """Print one line; a part that is a pair has a style, which a terminal alone shows."""
-    from rich.text import Text  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415 - --help does without
 
     console().print(Text.assemble(*parts), soft_wrap=True)
 

@@ -130,7 +130,7 @@ def address_family(address: str) -> int | None:
     """Return 4 or 6 for an address, None for any other text."""
     if ":" not in address:
         octets = address.split(".")
-        return 4 if len(octets) == 4 and all(map(_is_octet, octets)) else None  # noqa: PLR2004
+        return 4 if len(octets) == 4 and all(map(_is_octet, octets)) else None  # noqa: PLR2004 - four octets; 4 is the family, too
     from _socket import (
         AF_INET6,
         inet_pton,

@@ -118,14 +118,14 @@ class Genie:
         """Let the agent run; afterwards the runtime's configuration is the one from before."""
         select_node(cluster)
         conflist = cluster.node(NODE).path(CONFLIST)
-        ready = lambda: conflist.exists() and _has_agent(cluster)  # noqa: E731
+        ready = lambda: conflist.exists() and _has_agent(cluster)  # noqa: E731 - shorter than a function
         cluster.wait_for(ready, _TIMEOUT, f"the agent to be ready on {NODE}")
         try:
             yield
         finally:
             cluster.kubectl("label", "node", NODE, f"{_SELECTOR}-")
             agents = ("pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/name=genie-agent")
-            gone = lambda: not cluster.get(*agents)["items"]  # noqa: E731
+            gone = lambda: not cluster.get(*agents)["items"]  # noqa: E731 - shorter than a function
             cluster.wait_for(gone, _TIMEOUT, f"the agent to leave {NODE}")
             conflist.unlink()
 

@@ -38,7 +38,7 @@ def api_server(request: pytest.FixtureRequest) -> Iterator[Cluster]:
         yield cluster
 
 
-def accepted(cluster: Cluster, *source: str, input: str | None = None) -> list[tuple[str, str]]:  # noqa: A002
+def accepted(cluster: Cluster, *source: str, input: str | None = None) -> list[tuple[str, str]]:  # noqa: A002 - as in commands.run
     """Return kind and name of the objects that `kubectl apply` would write, without a warning."""
     result = cluster.kubectl("apply", *source, *DRY_RUN, input=input)
     assert "Warning" not in result.stderr

@@ -267,7 +267,7 @@ def _finish_flannel(cluster: Cluster, node: Node, objects: list[dict[str, Any]])
 def _finish_kube_router(cluster: Cluster, node: Node) -> None:
     conflist = node.path(f"{_CONFS}/{KUBE_ROUTER.file}")
     subnet = KUBE_ROUTER.subnet_on(node.layout.number)
-    has_subnet = lambda: subnet in conflist.read_text()  # noqa: E731
+    has_subnet = lambda: subnet in conflist.read_text()  # noqa: E731 - shorter than a function
     _wait_for(cluster, node, "kube-router", has_subnet, "to write the node's range")
     _wait_for_routes(cluster, node, "kube-router", KUBE_ROUTER)
 
@@ -276,7 +276,7 @@ def _wait_for_routes(cluster: Cluster, node: Node, service: str, product: Produc
     for other in _others(cluster, node):
         subnet = product.subnet_on(other.layout.number)
         routes = functools.partial(node.run, ["ip", "route", "show", subnet])
-        has_route = lambda routes=routes: routes().stdout.strip()  # noqa: E731
+        has_route = lambda routes=routes: routes().stdout.strip()  # noqa: E731 - shorter than a function
         _wait_for(cluster, node, service, has_route, f"to route {subnet}")
 
 

@@ -162,7 +162,7 @@ def test_what_a_new_leaf_waits_for_is_logged_once(mounted: Mounted) -> None:
 def test_while_the_api_server_does_not_answer(
     mounted: Mounted,
     day: float,
-    taken: bool,  # noqa: FBT001
+    taken: bool,  # noqa: FBT001 - a column of the table
 ) -> None:
     mounted.day = day
     mounted.put(renewed(OLD))

@@ -32,7 +32,7 @@ metadata:
 """
 
 
-def run(text: str, context: LintContext = LintContext()) -> list[LintFinding]:  # noqa: B008
+def run(text: str, context: LintContext = LintContext()) -> list[LintFinding]:  # noqa: B008 - immutable
     """Return the findings besides the one that the annotation is ignored."""
     findings = lint(read_documents(text, "f.yaml"), context)
     assert {each.severity for each in findings} <= {WARNING}
@@ -160,7 +160,7 @@ def test_every_format_has_line_and_column(form: LintFormat) -> None:
         assert part in text
 
 
-def explained(annotations: dict[str, str], namespace: Namespace = Namespace("shop")) -> Any:  # noqa: B008
+def explained(annotations: dict[str, str], namespace: Namespace = Namespace("shop")) -> Any:  # noqa: B008 - immutable
     networks = ClusterNetworks(known=frozenset({"canal"}), present=frozenset({"canal"}))
     pod = {"metadata": {"annotations": annotations}, "spec": {}}
     return explain("Pod shop/web", pod, namespace, [], networks, "canal")

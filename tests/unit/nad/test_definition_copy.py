@@ -44,7 +44,7 @@ def test_what_a_pod_may_ask_of_a_tenant_is_read_as_it_was_written(
 
 
 @given(st.integers(0, 1 << 40), st.booleans())
-def test_the_state_of_all_copies_is_read_as_it_was_written(alive: int, is_complete: bool) -> None:  # noqa: FBT001
+def test_the_state_of_all_copies_is_read_as_it_was_written(alive: int, is_complete: bool) -> None:  # noqa: FBT001 - hypothesis passes it by position
     """In whole seconds."""
     state = decode_sync(encode_sync(SyncState(alive + 0.7, is_complete=is_complete)))
     assert (state.alive, state.is_complete) == (alive, is_complete)

@@ -94,7 +94,7 @@ def test_plugin_types_are_those_of_most_nodes() -> None:
 
 def test_the_status_as_json() -> None:
     """The columns are for kubectl, which prints one field in each."""
-    assert NetworkStatus(1, 2, 3, True, ("weave-net", "portmap")).to_json() == {  # noqa: FBT003
+    assert NetworkStatus(1, 2, 3, True, ("weave-net", "portmap")).to_json() == {  # noqa: FBT003 - the order of the columns
         "readyNodes": 1,
         "configuredNodes": 2,
         "totalNodes": 3,
