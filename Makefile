@@ -116,8 +116,9 @@ plugin: venv  ## build the CNI plugin for this machine's /usr/bin/python3: build
 images: venv  ## build the container image with buildah (root; BASE_IMAGE=… for another base)
 	@$(RUN) -m tests.devcluster image $(if $(BASE_IMAGE),--build-arg 'BASE_IMAGE=$(BASE_IMAGE)')
 
+# Without --quiet, which hides warnings from --strict, too: then a broken link is no error.
 docs: venv  ## build the pages of docs/ as a site in build/site; broken links are errors
-	@NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --quiet
+	@output=$$(NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict 2>&1) || { echo "$$output" >&2; exit 1; }
 
 release:  ## build dist/: image, chart, YAML, kubectl-genie, SBOM, sums, notes (root)
 	@$(NEW_PYTHON)
