@@ -73,6 +73,22 @@ def test_a_path_of_the_tree_exists(page: Path) -> None:
     assert [path for path in sorted(named) if not (TREE / path).exists()] == []
 
 
+def test_the_one_test_that_the_pages_run_exists() -> None:
+    """By its node id, because -k takes no name with blanks."""
+    commands = [
+        command
+        for page in PAGES
+        for command in re.findall(
+            r"pytest (?:--\w+ )*\"?(tests/.+?)\"?$", page.read_text(), re.MULTILINE
+        )
+    ]
+    ids = [re.fullmatch(r"(\S+)::(\w+)\[(.+)\]", command) for command in commands]
+    [(file, test, case)] = [each.groups() for each in ids if each]
+    text = (TREE / file).read_text()
+    assert f"def {test}(" in text
+    assert f'id="{case}"' in text
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(TREE)))
 def test_a_make_command_has_its_target(page: Path) -> None:
     """In code only: "make" is a word of English, too."""
