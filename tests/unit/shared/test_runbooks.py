@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,29 @@ def index() -> str:
 def test_an_alert_leads_to_its_page(name: str) -> None:
     """The chart makes the path, or the address, of the name."""
     assert alerts()[name]["annotations"]["runbook_url"] == name
+
+
+def test_pages_search_logs_for_what_is_logged() -> None:
+    """A pattern that matches no event would show nothing, whatever is wrong."""
+    events = {
+        node.value
+        for program in ("webhook", "dispatcher/agent", "dispatcher/reaper")
+        for file in (TREE / program).rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_bytes()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    searches = [
+        pattern.strip('"')
+        for page in PAGES.glob("*.md")
+        for patterns in re.findall(
+            r"^kubectl [^\n]*? logs .*?\| grep (?:-E )?'(.+?)'$",
+            page.read_text().replace("\\\n", ""),
+            re.MULTILINE,
+        )
+        for pattern in patterns.split("|")
+    ]
+    assert {"no decision", "review failed"} <= set(searches)
+    assert [each for each in searches if not any(event.startswith(each) for event in events)] == []
 
 
 @pytest.mark.parametrize("name", alerts())
