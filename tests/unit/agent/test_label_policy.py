@@ -113,6 +113,14 @@ def test_a_label_that_somebody_changed_is_put_right() -> None:
     }
 
 
+def test_a_removed_label_returns_only_with_a_configuration() -> None:
+    """So the page of GenieNetworksDropped says: first the configuration, then the label."""
+    publication = LabelPlan(60, not_before=0)
+    assert publication.changes({"weave": "no binary"}, {}, 0) == {KEY + "weave": "false"}
+    assert publication.changes({}, {KEY + "weave": "false"}, 1) == {}
+    assert publication.changes({}, {}, 2) == {}
+
+
 def test_as_shipped_that_is_60_seconds_and_5_minutes_after_a_start() -> None:
     """The settings' defaults, with the agent's own arithmetic."""
     settings = NodeSettings(node_name="n1")
