@@ -31,6 +31,10 @@ def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         project = read_project(TREE)
+        if args.check:
+            check_commit(project)
+            print(f"v{project.version}")
+            return 0
         if args.final:
             check_final(project, args)
         build(project, args)
@@ -38,6 +42,18 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def check_commit(project: Project) -> None:
+    """Raise ReleaseError if the tree is not a commit to release: with a tag and release notes."""
+    project.check_final()
+    read_notes(project, final=True)
+
+
+def read_notes(project: Project, *, final: bool) -> str:
+    """Return the release notes; raise ReleaseError if there are none."""
+    changelog = (project.tree / "CHANGELOG.md").read_text()
+    return notes.release_notes(changelog, project.version, final=final)
 
 
 def check_final(project: Project, args: argparse.Namespace) -> None:
@@ -56,8 +72,7 @@ def build(project: Project, args: argparse.Namespace) -> None:
     image.check_base(base)
     if args.digest:
         chart.check_digest(args.digest)
-    changelog = (project.tree / "CHANGELOG.md").read_text()
-    text = notes.release_notes(changelog, project.version, final=args.final)
+    text = read_notes(project, final=args.final)
 
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
@@ -119,6 +134,11 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="refuse what must not be published: changes without a commit, no tag of the version, "
         "no section of it in CHANGELOG.md, a base image or digest of this machine",
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="check the commit as --final does, print the tag of the version, and build nothing",
     )
     parser.add_argument("--output", type=Path, default=TREE / "dist", help=argparse.SUPPRESS)
     return parser

@@ -61,6 +61,29 @@ def test_it_ends_with_1_and_the_former_files_stay(
     assert former.exists()
 
 
+def check(tree: Path, monkeypatch: pytest.MonkeyPatch, *tags: str) -> int:
+    """Check a commit with these tags; return the exit code."""
+    project = Project(tree, "9.9.9", "abc", 1_700_000_000, tags)
+    monkeypatch.setattr(release, "read_project", lambda _tree: project)
+    return release.main(["--check", "--output", str(tree / "dist")])
+
+
+def test_a_commit_is_checked_before_anything_is_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The workflow compares the tag that is printed with the one that was pushed."""
+    (tmp_path / "CHANGELOG.md").write_text("## Unreleased\n\n- Something.\n")
+    assert check(tmp_path, monkeypatch) == 1
+    assert "has no tag v9.9.9" in capsys.readouterr().err
+    assert check(tmp_path, monkeypatch, "v9.9.9") == 1
+    assert 'no changes under "## 9.9.9"' in capsys.readouterr().err
+
+    (tmp_path / "CHANGELOG.md").write_text("## 9.9.9 - 2026-01-01\n\n- Something.\n")
+    assert check(tmp_path, monkeypatch, "v9.9.9", "v9.9.10") == 0
+    assert capsys.readouterr() == ("v9.9.9\n", "")
+    assert not (tmp_path / "dist").exists()
+
+
 def test_its_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
     """As `make release` takes them."""
     with pytest.raises(SystemExit, match="0"):
