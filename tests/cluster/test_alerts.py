@@ -238,8 +238,19 @@ def test_every_panel_shows_something(node: str, network: str) -> None:
     evaluate({"interval": f"{INTERVAL}s", "input_series": both(), "promql_expr_test": checks})
 
 
+def has_network(expression: str) -> bool:
+    """Return whether an expression reads series that were recorded with the label "network"."""
+    names = {
+        series.partition("{")[0]
+        for name in ("healthy", "faulty")
+        for series in recorded(name)
+        if "network" in labels_of(series)
+    }
+    return not names.isdisjoint(re.findall(r"\w+", expression))
+
+
 def test_the_variables_choose_node_and_network() -> None:
-    """Of the dashboard of nodes; every panel that has these labels follows them."""
+    """Of the dashboard of nodes; every panel that has these labels follows each of them."""
     [board] = [each for each in dashboards() if each["uid"] == "cni-genie-nodes"]
     variables = {each["name"]: each for each in board["templating"]["list"]}
     assert list(variables) == ["datasource", "node", "network"]
@@ -248,13 +259,19 @@ def test_the_variables_choose_node_and_network() -> None:
         assert variable["query"]["query"].startswith("label_values(genie_agent_")
         assert variable["includeAll"] is variable["multi"] is True
         assert variable["allValue"] == ".*"
-    nothing = {
+    of_nodes = {
         title: expression
-        for title, expression in expressions("no-such-node", "no-such-network").items()
+        for title, expression in expressions("no-such-node", ".*").items()
         if title.startswith(board["title"])
     }
+    of_networks = {
+        title: expression
+        for title, expression in expressions(".*", "no-such-network").items()
+        if title in of_nodes and has_network(expression)
+    }
+    assert len(of_networks) > 5
     checks = [
         {"expr": expression, "eval_time": "2m", "exp_samples": []}
-        for expression in nothing.values()
+        for expression in (*of_nodes.values(), *of_networks.values())
     ]
     evaluate({"interval": f"{INTERVAL}s", "input_series": both(), "promql_expr_test": checks})
