@@ -23,6 +23,7 @@ SCRAPED = {
         "pod": "genie-webhook-a",
     },
     "apiserver": {"job": "apiserver"},
+    "kubelet": {"job": "kubelet", "node": "n1"},
 }
 SCRAPED["up"] = SCRAPED["genie_agent"]
 SCRAPED["genie_certificate"] = SCRAPED["genie_webhook"]
@@ -32,7 +33,10 @@ Series = dict[str, str]
 
 @dataclass(frozen=True, slots=True)
 class AlertCase:
-    """One alert: it fires ``at`` this time with the first series, and never with the others."""
+    """One alert: it fires ``at`` this time with the first series, and never with the others.
+
+    An alert with several reasons has several cases.
+    """
 
     alert: str
     firing: Series
@@ -47,6 +51,7 @@ NODE = {"node": "n1"}
 WEAVE = {**NODE, "network": "weave"}
 POD = {"pod": "genie-webhook-a"}
 AGENT = SCRAPED["genie_agent"]
+MISSING_AGENT = {key: AGENT[key] for key in ("job", "namespace", "node")}
 COUNT = "genie_agent_attachment_duration_seconds_count"
 BUCKET = "genie_agent_attachment_duration_seconds_bucket"
 INVALID = "max-attachments: many"
@@ -76,6 +81,20 @@ CASES = (
         {"up": "0x8 1x60"},
         "The Genie agent on n1 does not answer",
         AGENT,
+    ),
+    AlertCase(  # the pod is missing, so Prometheus has no target
+        "GenieAgentDown",
+        {"up": "1x5 stale", "kubelet_node_name": "1x60"},
+        {"up": "1x5 stale", 'up{pod="genie-agent-y"}': "_x8 1x60", "kubelet_node_name": "1x60"},
+        "The Genie agent on n1 does not answer",
+        MISSING_AGENT,
+    ),
+    AlertCase(  # the pod is missing; silent: so is its node
+        "GenieAgentDown",
+        {"up": "0x5 stale", "kubelet_node_name": "1x60"},
+        {"up": "1x5 stale", "kubelet_node_name": "1x5 stale"},
+        "The Genie agent on n1 does not answer",
+        MISSING_AGENT,
     ),
     AlertCase(
         "GenieNodeNotInstalled",

@@ -1,4 +1,4 @@
-"""Record what agent, webhook and API server answer at ``/metrics``, for the tests of alerts.
+"""Record what agent, webhook, API server and kubelet answer at ``/metrics``, to test alerts.
 
     python -m tests.devcluster up --name mine
     python -m tests.cluster.support.record_metrics mine
@@ -53,6 +53,7 @@ OF_THE_API_SERVER = (
     "apiserver_admission_match_condition_evaluation_errors_total",
     "apiserver_validating_admission_policy_check_total",
 )
+OF_THE_KUBELET = ("kubelet_node_name",)
 BROKEN = {
     "apiVersion": "admissionregistration.k8s.io/v1",
     "kind": "ValidatingAdmissionPolicy",
@@ -244,6 +245,9 @@ def scrape(cluster: Cluster) -> Iterator[tuple[str, str]]:
     for series, value in _samples(text, {"job": "apiserver"}, OF_THE_API_SERVER):
         if "cni-genie" in series:
             yield series, value
+
+    text = cluster.kubectl("get", "--raw", f"/api/v1/nodes/{NODE}/proxy/metrics").stdout
+    yield from _samples(text, {"job": "kubelet", "node": NODE}, OF_THE_KUBELET)
 
 
 def _samples(
