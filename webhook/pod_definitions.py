@@ -1,8 +1,9 @@
 """Pods that select definitions: faults, and the annotation ``cni-genie.io/attachments``.
 
 The annotation says which definitions were validated. It is written over whatever the author wrote
-there, and removed where nothing was validated. The author's own annotations are never changed:
-other programs compare them with what they wrote.
+there, and removed where nothing was validated, as in the mode ``off``: the nodes believe it after a
+change to ``enforce``. The author's own annotations are never changed: other programs compare them
+with what they wrote.
 
 In the mode ``observe`` every fault is a warning, with the words of the refusal in ``enforce``.
 A pod on a network of Multus gets an empty ``cni-genie.io/attachments``: Genie attaches none of its
@@ -49,7 +50,7 @@ def observe_definitions(
     if not decision.allowed:
         return decision
     warned = finding_warnings(result.findings, "metadata.")
-    decision = _with_patch(decision, _value_patch(pod, _value(selections, result), decision))
+    decision = set_attachments(decision, pod, _value(selections, result))
     return decision._replace(warnings=(*decision.warnings, *warned))
 
 
@@ -69,7 +70,7 @@ def enforce_definitions(
         decision = decision._replace(
             audit={**decision.audit, "attachments": result.attachments[:MAX_AUDITED]}
         )
-    decision = _with_patch(decision, _value_patch(pod, _value(selections, result), decision))
+    decision = set_attachments(decision, pod, _value(selections, result))
     warned = finding_warnings(result.findings, "metadata.")
     return decision._replace(warnings=(*decision.warnings, *warned))
 
@@ -91,8 +92,7 @@ def keep_attachments(decision: Decision, pod: Pod, stored: Pod, *, is_enforced: 
     if not decision.allowed:
         return decision
 
-    old = stored.annotations.get(keys.ATTACHMENTS)
-    decision = _with_patch(decision, _value_patch(pod, old, decision))
+    decision = set_attachments(decision, pod, stored.annotations.get(keys.ATTACHMENTS))
     warned = (
         warning(
             f"{_field(key)}: a change has no effect on a pod that exists; "
@@ -101,6 +101,18 @@ def keep_attachments(decision: Decision, pod: Pod, stored: Pod, *, is_enforced: 
         for key in changed
     )
     return decision._replace(warnings=(*decision.warnings, *warned))
+
+
+def set_attachments(decision: Decision, pod: Pod, value: str | None) -> Decision:
+    """Return *decision* with a patch that makes *value* the pod's annotation; None removes it.
+
+    A refusal stays as it is.
+    """
+    patch = _value_patch(pod, value, decision) if decision.allowed else []
+    if not patch:
+        return decision
+    reason = "attachments" if decision.outcome == "allowed" else decision.reason
+    return decision._replace(reason=reason, patch=[*decision.patch, *patch])
 
 
 def finding_warnings(findings: Iterable[SelectionFinding], path: str) -> Iterator[str]:
@@ -135,13 +147,6 @@ def _immutable(stored: Pod, key: str) -> str:
 
 def _field(key: str) -> str:
     return f"metadata.annotations[{key}]"
-
-
-def _with_patch(decision: Decision, patch: Patch) -> Decision:
-    if not patch:
-        return decision
-    reason = "attachments" if decision.outcome == "allowed" else decision.reason
-    return decision._replace(reason=reason, patch=[*decision.patch, *patch])
 
 
 def _value(selections: PodSelections, result: DefinitionResult) -> str | None:

@@ -21,7 +21,12 @@ from webhook.ignored_keys import pod_warnings
 from webhook.limits import CLUSTER, OVER_LIMIT, pod_cause, pod_excesses, pod_warning
 from webhook.network_choice import SCHEDULING as CHOICE_SCHEDULING
 from webhook.objects import parse_pod
-from webhook.pod_definitions import enforce_definitions, keep_attachments, observe_definitions
+from webhook.pod_definitions import (
+    enforce_definitions,
+    keep_attachments,
+    observe_definitions,
+    set_attachments,
+)
 from webhook.selections import NO_SELECTIONS, chooses_primary
 
 if TYPE_CHECKING:
@@ -97,10 +102,11 @@ def admit_pod(
         stored = parse_pod(review.old_object)
         decision = _update(pod, stored, namespace)
         if rules.definitions == "off":
-            return decision
+            return set_attachments(decision, pod, stored.annotations.get(keys.ATTACHMENTS))
         return keep_attachments(decision, pod, stored, is_enforced=rules.definitions == "enforce")
     if rules.definitions == "off":
-        return _create(review.namespace, pod, namespace, networks, rules)
+        decision = _create(review.namespace, pod, namespace, networks, rules)
+        return set_attachments(decision, pod, None)
 
     result = check_definitions(selections, namespace, networks, definitions, rules.of_definitions)
     if rules.definitions == "enforce":

@@ -39,11 +39,15 @@ def component(*names: str) -> list[dict[str, Any]]:
     ]
 
 
+def helper(name: str) -> str:
+    """Return the text of a named template of the chart."""
+    helpers = (CHART / "templates" / "_helpers.tpl").read_text()
+    return helpers.partition(f'{{{{- define "{name}" -}}}}\n')[2].partition("\n{{- end -}}")[0]
+
+
 def attached(variable: str) -> str:
     """Return the expression of the pods that Genie attaches, for the pod in *variable*."""
-    helpers = (CHART / "templates" / "_helpers.tpl").read_text()
-    start = '{{- define "genie.attached" -}}\n'
-    return helpers.partition(start)[2].partition("\n{{- end -}}")[0].replace("{{ . }}", variable)
+    return helper("genie.attached").replace("{{ . }}", variable)
 
 
 def template(path: Path) -> list[dict[str, Any]]:

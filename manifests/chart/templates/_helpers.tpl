@@ -63,6 +63,11 @@ the other must not refuse.
       && {{ . }}.spec.?nodeSelector[?'kubernetes.io/os'].orValue('') != 'windows'
 {{- end -}}
 
+{{/* The form of cni-genie.io/attachments (dispatcher/nad/attachments.py), as a regular expression in CEL. */}}
+{{- define "genie.attachmentsForm" -}}
+'^(=?[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?/[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*:[0-9a-f]{6}([+]nodeNetwork)?([+]hostPort)?(,[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?/[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*:[0-9a-f]{6}([+]nodeNetwork)?([+]hostPort)?)*)?$'
+{{- end -}}
+
 {{/* The Secret with the certificate's files; empty where Genie manages its own. */}}
 {{- define "genie.certificateSecret" -}}
 {{- if eq .Values.certificates "cert-manager" -}}

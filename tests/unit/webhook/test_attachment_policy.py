@@ -1,4 +1,4 @@
-"""The policy of the mode ``enforce`` reads ``cni-genie.io/attachments`` as the plugin does."""
+"""The policies read ``cni-genie.io/attachments`` as the plugin does, in every mode."""
 
 from __future__ import annotations
 
@@ -13,15 +13,20 @@ from dispatcher.nad import attachments, grammar
 from dispatcher.nad.attachments import InvalidAttachmentsError, parse_attachments
 from dispatcher.nad.faults import InvalidSelectionsError
 from dispatcher.nad.names import MAX_NAME
-from tests.unit.manifests import CHART
+from tests.unit.manifests import CHART, helper
+from tests.unit.webhook.manifests import policy
 from webhook import namespaces
 from webhook.snapshot import parse_namespace
 
 POLICIES = CHART / "templates" / "policies"
 LIMITS = (POLICIES / "pod-limits.yaml").read_text()
 
-# Its actions are a condition around the file, and names in lists.
-TEXT = re.sub(r"\{\{.*?\}\}", "", (POLICIES / "pod-attachments.yaml").read_text())
+FORM = helper("genie.attachmentsForm")
+INCLUDED = '{{ include "genie.attachmentsForm" . }}'
+
+# Its other actions are a condition around the file, and names in lists.
+TEXT = (POLICIES / "pod-attachments.yaml").read_text().replace(INCLUDED, FORM)
+TEXT = re.sub(r"\{\{.*?\}\}", "", TEXT)
 POLICY = next(yaml.safe_load_all(TEXT))["spec"]
 
 
@@ -46,8 +51,8 @@ def accepts(name: str, value: str) -> bool:
 def test_its_limits_are_those_of_the_grammars() -> None:
     """Bytes of each annotation, items, and the length of a name and an allow-list."""
     assert f"size(bytes(variables.value)) <= {attachments.MAX_BYTES}" in expression("spelled")
-    assert f"size(bytes(variables.attachments)) <= {attachments.MAX_BYTES}" in LIMITS
-    assert f"size(variables.permitted) > {grammar.MAX_ITEMS} ?" in LIMITS
+    assert f"size(bytes(variables.attachments)) > {attachments.MAX_BYTES} ||" in LIMITS
+    assert f"size(variables.attachments.split(',', 33)) > {grammar.MAX_ITEMS} ?" in LIMITS
     assert expression("few") == f"size(variables.items) <= {grammar.MAX_ITEMS}"
     assert f"> {grammar.MAX_BYTES})" in expression("long")
     assert f"size(name.split('/')[1]) <= {MAX_NAME}" in TEXT
@@ -60,6 +65,17 @@ def test_its_keys_are_those_that_select_definitions() -> None:
     sent = re.findall(r"'([^']+)' in object\.metadata", expression("selects-definitions"))
     assert sent == [*keys.SELECTION_KEYS, keys.ATTACHMENTS]
     assert expression("selections").startswith(f"[{selecting}].filter(")
+
+
+def test_in_the_other_modes_the_policy_of_networks_has_the_same_rules() -> None:
+    """The mode ``enforce`` trusts pods that were created in these: form, sizes and permissions."""
+    rule = " ".join(policy("cni-genie-pod-networks")["validations"][-1]["expression"].split())
+    assert f"variables.attachments.matches({FORM})" in rule
+    assert f"size(bytes(variables.attachments)) <= {attachments.MAX_BYTES}" in rule
+    assert f"size(variables.attachments.split(',', 33)) <= {grammar.MAX_ITEMS}" in rule
+    assert f"size(parts[0].split('/')[1]) <= {MAX_NAME}" in rule
+    for part in expression("allowsHostPorts").split(" && "):
+        assert part.replace("variables.hostPorts", expression("hostPorts")) in rule
 
 
 words = st.sampled_from([*"=/:,+.-a0 \n", "a/b:3f9c2a", "3f9c2a", "+nodeNetwork", "+hostPort"])

@@ -160,12 +160,14 @@ def test_a_pod_on_multus_passes_the_policy_of_enforce_before_the_last_replica_en
         assert after == {**own, ATTACHMENTS: ""}
 
 
-def test_with_the_mode_off_nothing_is_written_or_removed() -> None:
-    """As before there was a mode."""
+def test_with_the_mode_off_nothing_is_written_and_only_a_forgery_is_removed() -> None:
+    """Selections are not read, and a changed one gives no warning."""
     for old in (None, {NETWORKS: "red"}):
-        before = {NETWORKS: "blue", ATTACHMENTS: "x"}
-        decision, after = admit(before, rules=PodRules("off"), old=old)
-        assert (after, sentences(decision), list(decision.patch)) == (before, [], [])
+        forged = {NETWORKS: "blue", ATTACHMENTS: "x"}
+        for before in (forged, {NETWORKS: "blue"}):
+            decision, after = admit(before, rules=PodRules("off"), old=old)
+            assert (after, sentences(decision)) == ({NETWORKS: "blue"}, [])
+            assert bool(decision.patch) is (before == forged)
 
 
 UPDATES: dict[str, tuple[dict[str, str], dict[str, str], dict[str, str], int]] = {

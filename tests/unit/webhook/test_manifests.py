@@ -108,7 +108,7 @@ def test_ignored_keys_are_those_that_the_webhook_warns_of() -> None:
     """A key in one list and not in the other would be a call without a warning."""
     sent = conditions(ENTRIES["pods.cni-genie.io"])["names-networks"]
     searched = re.findall(r"'([^']+)' in object\.metadata\.annotations", sent)
-    assert searched == [keys.ANNOTATION, *ignored_keys.IGNORED_ON_PODS]
+    assert searched == [keys.ANNOTATION, *ignored_keys.IGNORED_ON_PODS, keys.ATTACHMENTS]
     for name in ("templates", "cronjobs"):
         condition = conditions(ENTRIES[f"{name}.cni-genie.io"])["names-networks"]
         assert listed(ignored_keys.IGNORED_ON_PODS) in condition

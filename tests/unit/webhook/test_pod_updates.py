@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dispatcher import keys
 from tests.unit.webhook.builders import (
     NETWORKS,
     PLAIN,
@@ -55,6 +56,20 @@ def test_the_same_manifest_can_be_applied_again(
     decision, stored = updated(new, old, namespace)
     assert decision.allowed
     assert stored["metadata"].get("annotations", {}).get("cni") == old
+
+
+@pytest.mark.parametrize("new", [None, "bank/gold:000000", "shop/a:3f9c2a"])
+@pytest.mark.parametrize("old", [None, "shop/a:3f9c2a", ""])
+def test_a_pod_keeps_what_the_webhook_wrote_at_its_creation(
+    new: str | None, old: str | None
+) -> None:
+    """In the mode ``off``, too, of a pod that another mode has admitted."""
+    manifest, stored = (
+        pod(metadata={"annotations": {"a": "b"} if each is None else {keys.ATTACHMENTS: each}})
+        for each in (new, old)
+    )
+    after = patched(manifest, admit(manifest, old=stored))["metadata"]["annotations"]
+    assert after.get(keys.ATTACHMENTS) == old
 
 
 @pytest.mark.parametrize(

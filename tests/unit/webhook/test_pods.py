@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
+from dispatcher import keys
 from tests.unit.webhook.builders import (
     NOTHING_KNOWN,
     PLAIN,
     admit,
+    annotated,
     messages,
     patched,
     pod,
@@ -82,6 +84,15 @@ def test_a_new_pod_is_stored_with(
     assert patched(manifest, decision)["metadata"].get("annotations", {}).get("cni") == stored
     assert decision.audit.get("source") == source
     assert decision.audit.get("networks", stored) == stored
+
+
+@pytest.mark.parametrize("cni", [None, " weave ", "weave"])
+def test_what_an_author_writes_in_place_of_the_webhook_is_removed(cni: str | None) -> None:
+    """In the mode ``off``, too: after a change to ``enforce`` the nodes would believe it."""
+    forged = {keys.NETWORKS: "bank/gold", keys.ATTACHMENTS: "bank/gold:000000+hostPort"}
+    manifest = pod(metadata={"annotations": annotated(cni, **forged)})
+    stored = patched(manifest, admit(manifest))["metadata"]["annotations"]
+    assert stored == annotated(cni and cni.strip(), **{keys.NETWORKS: "bank/gold"})
 
 
 @pytest.mark.parametrize(

@@ -275,20 +275,29 @@ def test_no_write_pays_for_the_namespaces_of_a_policy_that_is_not_for_it() -> No
         assert spec["matchConstraints"].keys() == {"resourceRules"}
 
 
-def test_what_the_kubelet_writes_pays_for_one_comparison() -> None:
-    """The networks are compared before anything else."""
+def test_what_the_kubelet_writes_pays_for_two_comparisons() -> None:
+    """The networks, and what the webhook wrote, are compared before anything else."""
     [changed] = conditions(policy("cni-genie-pod-networks-immutable")).values()
-    key = f"metadata.?annotations[?'{keys.ANNOTATION}']"
-    assert changed.startswith(f"(object.{key} != oldObject.{key}) && ")
+    compared = [f"metadata.?annotations[?'{key}']" for key in keys.POD_KEYS]
+    differ = " || ".join(f"object.{each} != oldObject.{each}" for each in compared)
+    assert changed.startswith(f"({differ}) && ")
+
+
+def test_after_the_creation_nobody_writes_what_the_webhook_permitted() -> None:
+    """In the modes in which nodes do not read it: they do after a change to ``enforce``."""
+    written = f"object.metadata.?annotations[?'{keys.ATTACHMENTS}']"
+    rule = policy("cni-genie-pod-networks-immutable")["validations"][-1]["expression"]
+    assert rule == f"!{written}.hasValue() || {written} == {written.replace('o', 'oldO', 1)}"
 
 
 def test_each_new_pod_is_held_by_one_of_two_policies() -> None:
-    """That of pods with networks, or that of pods without: they differ in one character."""
+    """That of pods with networks, or that of pods without; a forged annotation by the first."""
     [names] = conditions(policy("cni-genie-pod-networks")).values()
     [names_none] = conditions(policy("cni-genie-pod-defaults")).values()
     value = "object.metadata.?annotations[?'cni'].orValue('')"
-    assert names.startswith(f"{value} != '' && ")
-    assert names_none == names.replace("!= ''", "== ''", 1)
+    forged = f"object.metadata.?annotations[?'{keys.ATTACHMENTS}'].hasValue()"
+    assert names.startswith(f"({value} != '' || {forged}) && ")
+    assert names_none == names.replace(f"({value} != '' || {forged})", f"{value} == ''")
 
 
 def test_the_two_ways_to_add_affinity_without_a_webhook_are_one() -> None:
