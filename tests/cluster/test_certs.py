@@ -90,6 +90,7 @@ def test_a_whole_rotation_costs_no_call(site: CertificateSite) -> None:
         apply_chart(site.cluster, *WITHOUT_PODS)
         site.wait_steady()
         site.cluster.wait_for(lambda: load.calls >= ENOUGH, 120, f"{ENOUGH} calls")
+        strict.catch_up()
     assert site.secret()["ca.crt"] != old
     assert load.faults == []
     assert strict.faults == []
@@ -106,6 +107,7 @@ def test_the_secret_may_be_deleted_under_load(site: CertificateSite) -> None:
             site.wait_for_key("ca.crt")
         calls = load.calls
         site.cluster.wait_for(lambda: load.calls >= calls + 100, 120, "the load to go on")
+        strict.catch_up()
     assert site.secret()["ca.crt"] == before["ca.crt"]
     assert load.faults == []
     assert strict.faults == []
@@ -114,19 +116,24 @@ def test_the_secret_may_be_deleted_under_load(site: CertificateSite) -> None:
 def test_both_replicas_may_be_killed_in_a_rotation(site: CertificateSite) -> None:
     """Killed in PUBLISH and again in PROMOTE, they finish the rotation without a failed call."""
     old = site.secret()["ca.crt"]
+    handshakes = []
     with StrictClient(site) as strict:
         site.certs("rotate")
         for key in ("next.crt", "previous.crt"):
             site.wait_for_key(key)
+            handshakes.append(strict.handshakes)
             for replica in site.replicas:
                 replica.kill()
             site.start()
         with Load(site.cluster, clients=1, pause=PAUSE) as load:
             site.wait_steady()
             site.cluster.wait_for(lambda: load.calls >= 100, 120, "some calls")
+        strict.catch_up()
+        handshakes.append(strict.handshakes)
     assert site.secret()["ca.crt"] != old
     assert load.faults == []
     assert strict.faults == []
+    assert handshakes == sorted(set(handshakes)), "no handshake in one of the phases"
 
 
 def empty(site: CertificateSite) -> float:

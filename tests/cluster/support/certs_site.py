@@ -48,6 +48,9 @@ SHORTENED = {f"GENIE_CERTS_{name.upper()}": str(value) for name, value in TIMES.
 LAG = 3.0
 """The strict client trusts the bundles of so many seconds ago, as an API server that lags does."""
 
+SOME = 20
+"""Handshakes of the strict client that a test waits for: some with each replica."""
+
 WITHOUT_PODS: list[dict[str, Any]] = [
     {
         "apiVersion": version,
@@ -193,18 +196,36 @@ class CertificateSite:
 
 
 class StrictClient(Workers):
-    """Opens TLS connections to each replica, and trusts the bundles of :data:`LAG` seconds ago."""
+    """Opens TLS connections to each replica, and trusts the bundles of :data:`LAG` seconds ago.
+
+    On a busy machine it may lag more than the replicas wait for: such a connection proves nothing,
+    and is neither a handshake nor a fault.
+    """
 
     def __init__(self, site: CertificateSite) -> None:
         super().__init__(self._observe, self._call)
-        self.handshakes = 0
         self.faults: list[str] = []
         self._site = site
         self._views: list[tuple[float, dict[str, bytes]]] = []
+        self._handshakes: list[float] = []  # of each, when the bundle that it trusts was read
 
     def __enter__(self) -> Self:
-        self._views = [(time.monotonic() - LAG, bundles(self._site.admin))]
+        self._views = [(time.monotonic(), bundles(self._site.admin))]
         return super().__enter__()
+
+    @property
+    def handshakes(self) -> int:
+        """How many handshakes have proved that a replica is trusted, or is not."""
+        return len(self._handshakes)
+
+    def catch_up(self) -> None:
+        """Return after some handshakes that trust the present bundles."""
+        now = time.monotonic()
+        self._site.cluster.wait_for(
+            lambda: sum(read_at >= now for read_at in self._handshakes) >= SOME,
+            120,
+            "the strict client to trust the present bundles",
+        )
 
     def _observe(self, stopping: threading.Event) -> None:
         kube = api(self._site.cluster)
@@ -215,7 +236,8 @@ class StrictClient(Workers):
     def _call(self, stopping: threading.Event) -> None:
         while not stopping.wait(0.02):
             now = time.monotonic()
-            read_at, view = [each for each in self._views if each[0] <= now - LAG][-1]
+            past = [each for each in self._views if each[0] <= now - LAG]
+            read_at, view = past[-1] if past else self._views[0]
             for bundle in set(view.values()):
                 for replica in self._site.replicas:
                     self._connect(replica, bundle, read_at)
@@ -223,16 +245,16 @@ class StrictClient(Workers):
     def _connect(self, replica: ReplicaProcess, bundle: bytes, read_at: float) -> None:
         address = self._site.cluster.layout.host_ipv4, replica.port
         context = ssl.create_default_context(cadata=bundle.decode())
+        faults = []
         try:
-            with connect(context, *address, DNS_NAME):
-                self.handshakes += 1
+            connect(context, *address, DNS_NAME).close()
         except ssl.SSLCertVerificationError as error:
-            # On a busy machine this client may lag more than the replicas wait for.
-            if time.monotonic() - read_at < TIMES["propagation"]:
-                self.handshakes += 1
-                self.faults.append(f"replica {replica.number}: {error}")
+            faults.append(f"replica {replica.number}: {error}")
         except OSError:
             return  # the replica was killed or is starting: it presented no certificate
+        if time.monotonic() - read_at < TIMES["propagation"]:
+            self._handshakes.append(read_at)
+            self.faults += faults
 
 
 def bundles(kube: Kube) -> dict[str, bytes]:
