@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import shutil
 from typing import TYPE_CHECKING
@@ -30,35 +31,10 @@ if TYPE_CHECKING:
     from tests.devcluster.cluster import Cluster
     from tests.devcluster.node.node import Node
 
-CLUSTER_KINDS = (
-    "validatingadmissionpolicies",
-    "validatingadmissionpolicybindings",
-    "mutatingwebhookconfigurations",
-    "validatingwebhookconfigurations",
-    "clusterroles",
-    "clusterrolebindings",
-    "customresourcedefinitions",
-)
-NAMESPACED_KINDS = (
-    "configmaps",
-    "controllerrevisions",
-    "daemonsets",
-    "deployments",
-    "endpointslices",
-    "jobs",
-    "leases",
-    "networkpolicies",
-    "poddisruptionbudgets",
-    "pods",
-    "replicasets",
-    "resourcequotas",
-    "rolebindings",
-    "roles",
-    "secrets",
-    "serviceaccounts",
-    "services",
-)
-KUBERNETES_OWN = ("configmaps/kube-root-ca.crt", "serviceaccounts/default")
+CREATED_KINDS = ("controllerrevision", "endpointslice", "pod", "replicaset")
+"""What controllers create in the release's namespace, besides the chart's kinds."""
+
+KUBERNETES_OWN = ("configmap/kube-root-ca.crt", "serviceaccount/default")
 """What Kubernetes itself puts into every namespace."""
 
 NEXT_VERSION = "99.0.0"
@@ -156,19 +132,32 @@ def pods_on(cluster: Cluster, node: str) -> list[str]:
 
 
 def left_in(cluster: Cluster) -> list[str]:
-    """Return the objects of Genie's that the cluster has."""
-    of_cluster = [
+    """Return the objects of Genie's that the cluster has, of the chart, its hooks and others."""
+    places = chart_places() | {(kind, NAMESPACE) for kind in CREATED_KINDS}
+    return [
         f"{kind}/{name}"
-        for kind in CLUSTER_KINDS
-        for name in _names(cluster, kind)
-        if "genie" in name
+        for kind, namespace in sorted(places)
+        for name in _names(cluster, kind, namespace)
+        # The release has its namespace for itself; elsewhere are objects of others, too.
+        if ("genie" in name if namespace != NAMESPACE else f"{kind}/{name}" not in KUBERNETES_OWN)
     ]
-    in_namespace = [
-        f"{kind}/{name}" for kind in NAMESPACED_KINDS for name in _names(cluster, kind, NAMESPACE)
-    ]
-    return of_cluster + [each for each in in_namespace if each not in KUBERNETES_OWN]
 
 
-def _names(cluster: Cluster, kind: str, namespace: str = "") -> list[str]:
+@functools.cache
+def chart_places() -> frozenset[tuple[str, str]]:
+    """Return the kinds of the chart's objects and their namespaces; "": of the cluster.
+
+    Hooks have objects as well, and in another namespace than the release's.
+    """
+    return frozenset(
+        (each["kind"].lower(), each["metadata"].get("namespace", ""))
+        for webhook in (True, False)
+        for each in helm.render(
+            {"image": {"repository": "cni-genie"}, "webhook": {"enabled": webhook}}
+        )
+    )
+
+
+def _names(cluster: Cluster, kind: str, namespace: str) -> list[str]:
     place = ("-n", namespace) if namespace else ()
     return [each["metadata"]["name"] for each in cluster.get(kind, *place)["items"]]
