@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from cli.facts import NodeFacts
     from cli.pod_selections import IgnoredAttachment
+    from dispatcher.nad.plan import PlannedAttachment
     from webhook.decision import Decision
     from webhook.limits import Limits
     from webhook.objects import Pod
@@ -108,7 +109,9 @@ def explain(  # noqa: PLR0917 - what a cluster has, in one call
     value = decision.audit.get("networks", "") or default
     has_definitions = definitions.is_enforced and bool(selections.items)
     if has_definitions:
-        explanation = explanation._replace(attachments=_whole_plan(facts, namespace, value))
+        explanation = explanation._replace(
+            attachments=_whole_plan(facts, namespace, value, definitions)
+        )
         if any(each.source == keys.DEFAULT_NETWORK for each in selections.items):
             explanation = explanation._replace(chosen_by=BY_ANNOTATION)
     else:
@@ -168,10 +171,16 @@ def _sentence(finding: SelectionFinding) -> str:
     return f"metadata.annotations[{finding.key}]: {finding.message}"
 
 
-def _whole_plan(pod: Pod, namespace: Namespace, value: str) -> tuple[Planned, ...]:
+def _whole_plan(
+    pod: Pod, namespace: Namespace, value: str, definitions: DefinitionContext
+) -> tuple[Planned, ...]:
     """Return what the pod is attached to, with its definitions by their full names."""
+
+    def name(each: PlannedAttachment) -> str:
+        return definition_name(each, namespace.name, definitions.multus_namespace)
+
     return tuple(
-        Planned(each.interface, definition_name(each, namespace.name), each.is_primary)
+        Planned(each.interface, name(each), each.is_primary)
         for each in plan_pod(pod.annotations, value)
     )
 

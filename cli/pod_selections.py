@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from dispatcher import keys
 from dispatcher.annotation import Selection
 from dispatcher.nad import definition
-from dispatcher.nad.plan import InvalidPlanError, plan_pod
+from dispatcher.nad.plan import InvalidPlanError, namespace_of, plan_pod
 from dispatcher.nad.tenants import TRUST_ALL
 from webhook.definition_check import DefinitionRules, check_definitions
 from webhook.definition_snapshot import Definitions, parse_definition
@@ -41,7 +42,8 @@ class DefinitionContext(NamedTuple):
     """What the cluster says of NetworkAttachmentDefinitions.
 
     ``known`` has them by ``namespace/name``; None: unknown, so that only the text is checked.
-    ``cluster_default`` is the network of pods that choose none.
+    ``cluster_default`` is the network of pods that choose none, ``multus_namespace`` that of a
+    default network of Multus that is named without one.
     """
 
     mode: DefinitionsMode = "off"
@@ -49,6 +51,7 @@ class DefinitionContext(NamedTuple):
     rules: DefinitionRules = DefinitionRules()
     tenants: TenantRules = TRUST_ALL
     cluster_default: str = ""
+    multus_namespace: str = keys.MULTUS_NAMESPACE
 
     @property
     def is_enforced(self) -> bool:
@@ -60,7 +63,13 @@ class DefinitionContext(NamedTuple):
     ) -> tuple[PodSelections, tuple[SelectionFinding, ...]]:
         """Return what a pod of *namespace* selects, and what is to be reported of it."""
         default = self.cluster_default if self.is_enforced else ""
-        selections = read_selections(annotations, namespace, networks, cluster_default=default)
+        selections = read_selections(
+            annotations,
+            namespace,
+            networks,
+            cluster_default=default,
+            multus_namespace=self.multus_namespace,
+        )
         if not self.is_enforced or self.known is None:
             return selections, selections.findings
 
@@ -82,12 +91,17 @@ def known_definitions(
     return {each.full_name: parse_definition(each, rules) for each in definitions}
 
 
-def definition_name(planned: PlannedAttachment, namespace: str = "") -> str:
-    """Return the definition as ``namespace/name``; *namespace* is the pod's, "" to leave it out."""
+def definition_name(
+    planned: PlannedAttachment, namespace: str = "", multus_namespace: str = ""
+) -> str:
+    """Return the definition as ``namespace/name``.
+
+    *namespace* is the pod's, *multus_namespace* that of default networks, "" to leave them out.
+    """
     selection = planned.selection
     if isinstance(selection, Selection):
         return selection.network
-    prefix = selection.namespace or namespace
+    prefix = namespace_of(planned, namespace, multus_namespace)
     return f"{prefix}/{selection.name}" if prefix else selection.name
 
 

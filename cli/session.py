@@ -291,7 +291,13 @@ class Session:
         limits, default_network = self.limits, self.default_network
         allows_cni_args = settings.get("GENIE_MISSING_CAPABILITY") == "cni-args"
         rules = DefinitionRules(names("GENIE_SHARED_NAMESPACES"), limits, allows_cni_args)
-        unknown = DefinitionContext(mode, None, rules, cluster_default=default_network)
+        unknown = DefinitionContext(
+            mode,
+            None,
+            rules,
+            cluster_default=default_network,
+            multus_namespace=settings.get("GENIE_MULTUS_NAMESPACE", keys.MULTUS_NAMESPACE),
+        )
         objects = self.reader.list_all(RESOURCE, GROUP, is_optional=True)
         try:
             templates = read_templates(settings.get("GENIE_TENANT_TEMPLATES", "[]"))

@@ -75,11 +75,14 @@ NETWORKS_RESOURCE = f"networks.{NETWORKS_GROUP}"
 """The custom resource by which people see the networks, as kubectl names it."""
 
 NETWORKS = "k8s.v1.cni.cncf.io/networks"
-"""On a pod: NetworkAttachmentDefinitions, in the format of the NPWG's specification, v1.3. For now,
-Genie validates this annotation and the next one, and attaches nothing by them."""
+"""On a pod: NetworkAttachmentDefinitions, in the format of the NPWG's specification, v1.3."""
 
 DEFAULT_NETWORK = "v1.multus-cni.io/default-network"
 """On a pod: the NetworkAttachmentDefinition on its primary interface, in the same format."""
+
+MULTUS_NAMESPACE = "kube-system"
+"""The namespace of what :data:`DEFAULT_NETWORK` names without one, unless a setting says another;
+``multusNamespace`` in Multus' configuration, with the same default."""
 
 SELECTION_KEYS = (NETWORKS, DEFAULT_NETWORK)
 """On a pod: the annotations that select NetworkAttachmentDefinitions."""

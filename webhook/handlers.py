@@ -85,6 +85,7 @@ class Handlers:
         self._template_rules = TemplateRules(
             settings.templates_invalid, settings.templates_doubtful, self._pod_rules
         )
+        self._multus_namespace = settings.multus_namespace
         self._choose_minimum = settings.choose_minimum
         self._tenant_rules = settings.tenant_rules
         self._finder = finder
@@ -186,7 +187,13 @@ class Handlers:
         default = self._cluster_default() if is_enforced else ""
         if is_enforced and chooses_primary(pod.annotations):
             namespace = namespace._replace(default="")  # which is not filled in then
-        selections = read_selections(pod.annotations, namespace, networks, cluster_default=default)
+        selections = read_selections(
+            pod.annotations,
+            namespace,
+            networks,
+            cluster_default=default,
+            multus_namespace=self._multus_namespace,
+        )
         return selections, await self._finder.find(selections, namespace)
 
     def _require_caches(self) -> None:

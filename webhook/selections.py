@@ -15,7 +15,7 @@ from dispatcher import keys
 from dispatcher.annotation import BLANKS, Selection
 from dispatcher.nad import grammar
 from dispatcher.nad.faults import InvalidSelectionsError, SelectionFault
-from dispatcher.nad.plan import InvalidPlanError, plan_pod
+from dispatcher.nad.plan import InvalidPlanError, namespace_of, plan_pod
 from webhook.annotation_check import networks_of
 
 if TYPE_CHECKING:
@@ -89,10 +89,12 @@ def read_selections(
     networks: ClusterNetworks,
     *,
     cluster_default: str = "",
+    multus_namespace: str = keys.MULTUS_NAMESPACE,
 ) -> PodSelections:
     """Return what a pod of *namespace* with these annotations selects.
 
     *cluster_default* is the network of pods that choose none, if its plugin matters.
+    *multus_namespace* is that of a default network that is named without one.
     """
     selecting = {key: annotations[key] for key in keys.SELECTION_KEYS if key in annotations}
     if not any(map(_is_selecting, selecting.values())):
@@ -113,7 +115,7 @@ def read_selections(
     plan, faults = _plan(own, namespace.default)
     return PodSelections(
         tuple(plan),
-        tuple(_items(plan, namespace)),
+        tuple(_items(plan, namespace.name, multus_namespace)),
         (*faults, *others),
         has_default=not written.strip(BLANKS),
     )
@@ -147,14 +149,16 @@ def _plan(
         ]
 
 
-def _items(plan: Sequence[PlannedAttachment], namespace: Namespace) -> Iterator[SelectedItem]:
+def _items(
+    plan: Sequence[PlannedAttachment], own: str, multus_namespace: str
+) -> Iterator[SelectedItem]:
     positions = dict.fromkeys(keys.SELECTION_KEYS, 0)
     for each in plan:
         if not isinstance(each.selection, Selection):
             positions[each.source] += 1
-            own = each.selection.namespace or namespace.name
             position = positions[each.source]
-            yield SelectedItem(each.source, position, own, each.selection, each.interface)
+            namespace = namespace_of(each, own, multus_namespace)
+            yield SelectedItem(each.source, position, namespace, each.selection, each.interface)
 
 
 def _npwg_findings(selecting: Mapping[str, str]) -> Iterator[SelectionFinding]:

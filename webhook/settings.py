@@ -7,8 +7,10 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from dispatcher import keys
 from dispatcher.annotation import split_list
 from dispatcher.kube.settings import Names, ServiceSettings
+from dispatcher.nad.names import is_label
 from dispatcher.nad.template_rules import ANY
 from dispatcher.nad.tenant_templates import TenantRules, read_templates
 from webhook.limits import CLUSTER, MAX_LIMIT
@@ -28,6 +30,12 @@ def _split(value: object) -> object:
 
 def _validate_templates(text: str) -> str:
     read_templates(text)
+    return text
+
+
+def _validate_namespace(text: str) -> str:
+    if not is_label(text):
+        raise ValueError("it must be the name of one namespace")
     return text
 
 
@@ -88,6 +96,10 @@ class WebhookSettings(ServiceSettings):
     """what to do with addresses and MACs of a selection that no plugin of its chain declares. deny:
     refuse the pod. cni-args: pass them as IP and MAC in CNI_ARGS, with a warning. The agents must
     have the same value"""
+
+    multus_namespace: Annotated[str, AfterValidator(_validate_namespace)] = keys.MULTUS_NAMESPACE
+    """namespace of the definition that v1.multus-cni.io/default-network names without one, as in
+    Multus' configuration. The agents must have the same value"""
 
     trusted_namespaces: Namespaces = (ANY,)
     """namespaces whose definitions may be any CNI configuration, separated by commas; *: all. The

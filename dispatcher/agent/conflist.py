@@ -93,6 +93,7 @@ def _own_args(settings: NodeSettings) -> dict[str, object]:
         options["attachmentDefinitions"] = "enforce"
         options["missingCapability"] = settings.missing_capability
         options["excludedNamespaces"] = list(settings.excluded_namespaces)
+        options["multusNamespace"] = settings.multus_namespace
     return options
 
 

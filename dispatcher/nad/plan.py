@@ -9,6 +9,9 @@ place of the default, with all its items. While the webhook observes, it fills i
 the same, because nodes attach that one then. So a ``cni`` counts as blank beside a primary that
 ``cni-genie.io/attachments`` names: the mode ``enforce`` would refuse the pod otherwise.
 
+A selection without a namespace means a definition of the pod's own namespace; that of
+``default-network`` means one of Multus' namespace, as it does there (:func:`namespace_of`).
+
 An item of ``networks`` without an interface gets ``net<position>``, or the next free ``net<n>``
 above the last position if the plan has that name elsewhere. In the whole plan an interface stands
 once, one item has ``default-route``, and there are at most
@@ -95,6 +98,16 @@ def plan_pod(annotations: Mapping[str, str], default: str) -> list[PlannedAttach
     if faults:
         raise InvalidPlanError(faults)
     return plan
+
+
+def namespace_of(planned: PlannedAttachment, own: str, multus_namespace: str) -> str:
+    """Return the namespace of the definition that *planned* selects, for a pod of namespace *own*.
+
+    *multus_namespace* is that of Multus' default networks.
+    """
+    selection: NetworkSelection = planned.selection  # type: ignore[assignment]
+    is_default = planned.source == keys.DEFAULT_NETWORK
+    return selection.namespace or (multus_namespace if is_default else own)
 
 
 def _selections(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from dispatcher.annotation import is_network_name, quote, split_list
+from dispatcher.nad.names import is_label
 from dispatcher.nad.tenant_templates import read_templates
 from dispatcher.node.mode import Mode
 
@@ -108,6 +109,17 @@ def networks() -> SettingType:
         return names
 
     return SettingType("names of networks, separated by commas", parse)
+
+
+def namespace() -> SettingType:
+    """Return the type of the name of one namespace."""
+
+    def parse(value: str) -> str:
+        if not is_label(value):
+            raise ValueError
+        return value
+
+    return SettingType("the name of one namespace", parse)
 
 
 def texts() -> SettingType:

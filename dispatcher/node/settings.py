@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dispatcher import networks
+from dispatcher import keys, networks
 from dispatcher.node import setting_types as types
 from dispatcher.node.mode import Mode
 
@@ -125,6 +125,14 @@ class NodeSettings(LiveSettings):
             "what to do with addresses and MACs of a selection that no plugin of its chain "
             "declares. deny: the pod is not attached. cni-args: they are passed as IP and MAC in "
             "CNI_ARGS. The webhook must have the same value",
+        ),
+    )
+    multus_namespace: str = field(
+        default=keys.MULTUS_NAMESPACE,
+        metadata=_about(
+            types.namespace(),
+            "namespace of the definition that v1.multus-cni.io/default-network names without one, "
+            "as in Multus' configuration. The webhook must have the same value",
         ),
     )
     excluded_namespaces: tuple[str, ...] = field(

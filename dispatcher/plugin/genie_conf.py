@@ -33,6 +33,7 @@ class PluginSettings:
     ``attaches_definitions``: whether pods are attached to NetworkAttachmentDefinitions.
     ``allows_cni_args``: whether ``ips`` and ``mac`` of a definition may be passed in CNI_ARGS.
     ``excluded_namespaces``: the namespaces whose pods admission does not validate.
+    ``multus_namespace``: the namespace of the definitions that are Multus' default networks.
     """
 
     __slots__ = (
@@ -45,6 +46,7 @@ class PluginSettings:
         "excluded_namespaces",
         "max_attachments",
         "max_per_network",
+        "multus_namespace",
         "park_after",
         "state_dir",
     )
@@ -62,6 +64,7 @@ class PluginSettings:
         self.attaches_definitions: bool = args.get("attachmentDefinitions") == "enforce"
         self.allows_cni_args: bool = args.get("missingCapability") == "cni-args"
         self.excluded_namespaces: list[str] = args.get("excludedNamespaces", [])
+        self.multus_namespace: str = args.get("multusNamespace", keys.MULTUS_NAMESPACE)
 
 
 def _own_args(conf: Mapping[str, Any]) -> dict[str, Any]:
@@ -109,6 +112,7 @@ _ARGS: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda value: isinstance(value, list) and all(isinstance(each, str) for each in value),
         "a list of namespaces",
     ),
+    "multusNamespace": (lambda value: isinstance(value, str), "a namespace"),
 }
 """Options in Genie's part of ``args``."""
 

@@ -106,7 +106,7 @@ ATTACKS: Mapping[str, tuple[str, dict[str, str], str]] = {
     "no form": ("shop", {NETWORKS: "infra/a", ATTACHMENTS: "a" * 20_000}, r"infra/a:\w{6}"),
     "a primary instead of the default": (
         "defaulted",
-        {DEFAULT_NETWORK: "a", ATTACHMENTS: items("defaulted/a")},
+        {DEFAULT_NETWORK: "defaulted/a", ATTACHMENTS: items("defaulted/a")},
         r"=defaulted/a:\w{6}",
     ),
 }
@@ -133,6 +133,11 @@ def test_webhook_and_policies_store_what_is_permitted_in_place_of(
 REFUSED: Mapping[str, tuple[str, dict[str, str], str]] = {
     "another namespace": ("shop", {NETWORKS: "bank/a", ATTACHMENTS: items("shop/a")}, FOREIGN),
     "another namespace as the primary": ("shop", {DEFAULT_NETWORK: "bank/a"}, FOREIGN),
+    "Multus' namespace as the primary": (
+        "shop",
+        {DEFAULT_NETWORK: "a", ATTACHMENTS: items("=shop/a")},
+        '"kube-system/a" is in another namespace than the pod, "shop"',
+    ),
     "the empty definition own/weave": (
         "bank",
         {NETWORKS: "weave", ATTACHMENTS: items("bank/weave")},

@@ -262,7 +262,8 @@ def test_only_in_a_mode_do_agents_read_definitions(mode: object) -> None:
 
     [webhook] = observe["Deployment", "genie-webhook"]["spec"]["template"]["spec"]["containers"]
     assert {"name": "GENIE_ATTACHMENT_DEFINITIONS_MODE", "value": "observe"} in webhook["env"]
-    shared = ("GENIE_MISSING_CAPABILITY", "GENIE_TRUSTED_NAMESPACES", "GENIE_TENANT_TEMPLATES")
+    names = ("MISSING_CAPABILITY", "MULTUS_NAMESPACE", "TRUSTED_NAMESPACES", "TENANT_TEMPLATES")
+    shared = [f"GENIE_{name}" for name in names]
     for name in shared:  # agent and webhook decide alike
         assert {"name": name, "value": texts[name]} in webhook["env"]
     assert not [each for each in shared if each in json.dumps([*off.values()])]
@@ -270,13 +271,14 @@ def test_only_in_a_mode_do_agents_read_definitions(mode: object) -> None:
 
 def test_agent_and_webhook_get_the_mode_and_what_to_do_without_a_capability() -> None:
     """Both are variables of their pods, so that a changed value makes new ones."""
-    values = {"mode": "enforce", "missingCapability": "cni-args"}
+    values = {"mode": "enforce", "missingCapability": "cni-args", "multusNamespace": "multus"}
     objects = by_name(render({**IMAGE, "attachmentDefinitions": values}))
     for kind, name in (("DaemonSet", "genie-agent"), ("Deployment", "genie-webhook")):
         container = objects[kind, name]["spec"]["template"]["spec"]["containers"][0]
         texts = {each["name"]: each.get("value") for each in container["env"]}
         assert texts["GENIE_ATTACHMENT_DEFINITIONS_MODE"] == "enforce"
         assert texts["GENIE_MISSING_CAPABILITY"] == "cni-args"
+        assert texts["GENIE_MULTUS_NAMESPACE"] == "multus"
 
 
 def test_the_node_takes_those_pods_as_not_validated_that_the_webhook_does_not_see() -> None:

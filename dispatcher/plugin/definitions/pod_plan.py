@@ -16,7 +16,7 @@ from dispatcher.cni_errors import INVALID_ANNOTATION, CNIError
 from dispatcher.conf import VERSIONS, Conf
 from dispatcher.nad.configuration import DELEGATING
 from dispatcher.nad.names import is_label
-from dispatcher.nad.plan import InvalidPlanError, PlannedAttachment, plan_pod
+from dispatcher.nad.plan import InvalidPlanError, PlannedAttachment, namespace_of, plan_pod
 from dispatcher.plugin import plan
 from dispatcher.plugin.definitions import delegate_input
 from dispatcher.plugin.definitions.copies import WAIT_SECONDS, DefinitionReader
@@ -178,14 +178,15 @@ class _Pod:
     def _selected(self, planned: PlannedAttachment) -> SelectedDefinition:
         selection: NetworkSelection = planned.selection  # type: ignore[assignment]
         return SelectedDefinition(
-            self._namespace_of(selection),
+            self._namespace_of(planned),
             selection.name,
             is_default=planned.source == keys.DEFAULT_NETWORK,
             has_port_mappings=bool(selection.port_mappings),
         )
 
-    def _namespace_of(self, selection: NetworkSelection) -> str:
-        namespace = selection.namespace or self._namespace
+    def _namespace_of(self, planned: PlannedAttachment) -> str:
+        settings = self._call.conf.settings
+        namespace = namespace_of(planned, self._namespace, settings.multus_namespace)
         if not is_label(namespace):  # it becomes a part of a path
             raise CNIError(
                 INVALID_ANNOTATION,
@@ -207,7 +208,7 @@ class _Pod:
                 f"{sentence} cannot use interface {quote(planned.interface)}: this interface "
                 "belongs to the primary; choose another interface",
             )
-        namespace, permitted = self._namespace_of(selection), self._permitted[planned.interface]
+        namespace, permitted = self._namespace_of(planned), self._permitted[planned.interface]
         definition = self._copies.load(
             namespace,
             selection.name,
@@ -245,7 +246,7 @@ class _Pod:
         selection = planned.selection
         if isinstance(selection, Selection):
             return selection.network
-        return f"{self._namespace_of(selection)}/{selection.name}"
+        return f"{self._namespace_of(planned)}/{selection.name}"
 
     def _attachment(
         self, planned: PlannedAttachment, conf: Conf, capability_args: dict[str, Any]

@@ -28,6 +28,7 @@
 {{- define "genie.definitionSettings" -}}
 {{- with .Values.attachmentDefinitions -}}
 - {name: GENIE_MISSING_CAPABILITY, value: {{ .missingCapability }}}
+- {name: GENIE_MULTUS_NAMESPACE, value: {{ .multusNamespace | quote }}}
 - {name: GENIE_TRUSTED_NAMESPACES, value: {{ join "," .trustedNamespaces | default "," | quote }}}
 {{- with .tenantTemplates }}
 - {name: GENIE_TENANT_TEMPLATES, value: {{ toJson . | quote }}}

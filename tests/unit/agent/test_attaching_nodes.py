@@ -56,10 +56,16 @@ def test_the_plugin_attaches_definitions_in_one_mode_only(host: Host) -> None:
     settings = of_plugin(host, **ENFORCE, limits="warn")
     assert (settings.attaches_definitions, settings.allows_cni_args) == (True, False)
     assert settings.excluded_namespaces == ["kube-system", "genie-system"]
+    assert settings.multus_namespace == "kube-system"
     settings = of_plugin(
-        host, **ENFORCE, missing_capability="cni-args", excluded_namespaces=("kube-system", "cni")
+        host,
+        **ENFORCE,
+        missing_capability="cni-args",
+        excluded_namespaces=("kube-system", "cni"),
+        multus_namespace="multus",
     )
     assert settings.allows_cni_args
+    assert settings.multus_namespace == "multus"
     assert settings.excluded_namespaces == ["kube-system", "cni"]
     assert (settings.max_attachments, settings.max_per_network) == (4, 2)
     assert not of_plugin(host, **ENFORCE, mode="disable").attaches_definitions

@@ -274,14 +274,18 @@ def test_the_mode_of_definitions_and_what_there_is_come_from_the_cluster() -> No
         return cluster_session(objects).definitions
 
     assert read() == read(ATTACHMENT_DEFINITIONS_MODE="off") == DefinitionContext()
-    trusting = read(ATTACHMENT_DEFINITIONS_MODE="enforce", SHARED_NAMESPACES="a,b")
+    trusting = read(
+        ATTACHMENT_DEFINITIONS_MODE="enforce", SHARED_NAMESPACES="a,b", MULTUS_NAMESPACE="multus"
+    )
     assert (trusting.mode, trusting.cluster_default) == ("enforce", "canal")
+    assert trusting.multus_namespace == "multus"
     assert trusting.rules.shared == {"a", "b"}
     assert trusting.known is not None
     assert trusting.known["shop/blue"].refused == ""
     narrow = {"TRUSTED_NAMESPACES": ",", "MISSING_CAPABILITY": "cni-args"}
     strict = read(ATTACHMENT_DEFINITIONS_MODE="observe", **narrow)
     assert (strict.mode, strict.rules.allows_cni_args) == ("observe", True)
+    assert strict.multus_namespace == "kube-system"
     assert strict.known is not None
     assert "is not trusted" in strict.known["shop/blue"].refused
     # Such a webhook does not start; the text of manifests can be checked all the same.

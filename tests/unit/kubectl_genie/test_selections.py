@@ -278,7 +278,7 @@ def test_explain_shows_what_a_cluster_that_enforces_attaches() -> None:
     ]
     assert (result.nodes, result.other_nodes) == (("n1", "n2"), ("n3",))
     assert (result.ignored, result.warnings, result.refusals) == ((), (), ())
-    result = explained_enforced({NETWORKS: "weave", DEFAULT_NETWORK: "blue"})
+    result = explained_enforced({NETWORKS: "weave", DEFAULT_NETWORK: "shop/blue"})
     assert result.attachments[0].network == "shop/blue"
     assert result.nodes == ("n2",)
     assert "annotation" in result.chosen_by

@@ -72,6 +72,7 @@ def test_with_a_directory_the_settings_that_may_change_come_from_it_alone() -> N
 
 INVALID = {
     "--attachment-definitions-mode=on": 'one of "off", "observe", "enforce"',
+    "--multus-namespace=kube_system": "the name of one namespace",
     "--missing-capability=allow": 'one of "deny", "cni-args"',
     "--default-network=a/b": "the name of one network",
     "--mode=destroy": 'one of "install", "disable", "remove", "remove --force"',

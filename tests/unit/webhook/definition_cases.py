@@ -31,6 +31,8 @@ DEFINITIONS = Definitions(
         "shop/gone": KnownDefinition(HASH, refers_to_node_network=True),
         "bank/gold": KnownDefinition(HASH),
         "common/lan": KnownDefinition(HASH),
+        "kube-system/lan": KnownDefinition(HASH),
+        "kube-system/blue": None,
     },
     {"shop": frozenset({"blue", "red"})},
 )
@@ -70,6 +72,10 @@ VALID = {
         {DEFAULT_NETWORK: "common/lan", NETWORKS: "red"},
         f"=common/lan:{HASH},shop/red:b01d77",
     ),
+    "the primary, one of Multus' namespace": (
+        {DEFAULT_NETWORK: "lan", NETWORKS: "red"},
+        f"=kube-system/lan:{HASH},shop/red:b01d77",
+    ),
     "JSON, with addresses": (
         {NETWORKS: '[{"name": "blue", "ips": ["10.0.0.2/24"]}]'},
         f"shop/blue:{HASH}",
@@ -106,6 +112,11 @@ FAULTY: dict[str, tuple[dict[str, str], Namespace, list[str]]] = {
         {DEFAULT_NETWORK: "bank/gold"},
         SHOP,
         ['Forbidden: item 1: "bank/gold" is in another namespace'],
+    ),
+    "a primary without a namespace, which is one of Multus' namespace": (
+        {DEFAULT_NETWORK: "blue"},
+        SHOP,
+        ['Not found: "kube-system/blue": item 1: no NetworkAttachmentDefinition has this name'],
     ),
     "refused by the validator": (
         {NETWORKS: "bad"},

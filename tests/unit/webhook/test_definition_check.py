@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from webhook.decision import Decision
     from webhook.definition_snapshot import Definitions
 
-RULES = PodRules("off", definitions="observe", shared_namespaces=frozenset({"common"}))
+RULES = PodRules(
+    "off", definitions="observe", shared_namespaces=frozenset({"common", "kube-system"})
+)
 
 
 def admit(
@@ -132,7 +134,7 @@ def test_a_default_beside_another_primary_is_kept_for_the_mode_enforce(mode: Any
     An author who writes both is told so.
     """
     namespace = Namespace("shop", default="canal,weave@net1")
-    selecting = {DEFAULT_NETWORK: "red", NETWORKS: "blue@net1"}
+    selecting = {DEFAULT_NETWORK: "shop/red", NETWORKS: "blue@net1"}
     decision, after = admit(selecting, namespace)
     assert sentences(decision) == []
     assert after["cni"] == "canal,weave@net1"
@@ -209,7 +211,7 @@ names = st.sampled_from(["blue", "red", "bleu", "bad", "weave", "later", "bank/g
 
 @given(
     networks=st.lists(names, max_size=5),
-    default=st.sampled_from(["", "red", "bank/gold"]),
+    default=st.sampled_from(["", "shop/red", "bank/gold"]),
     cni=st.sampled_from(["", "weave", "canal,weave@data"]),
     allowed=st.sampled_from([None, (), ("canal", "weave"), ("bank/*", "canal", "weave")]),
 )

@@ -99,6 +99,34 @@ def test_the_clusters_default_may_be_a_network_of_multus(
         caches.stop()
 
 
+def test_a_default_network_without_a_namespace_is_one_of_multus(api: Api) -> None:
+    """As with Multus itself, whose configuration says which namespace that is."""
+    settings = WebhookSettings(
+        attachment_definitions_mode="enforce",
+        networks=("weave",),
+        multus_namespace="multus",
+        shared_namespaces=("multus",),
+    )
+    api.add(definition_object("multus", "blue", BRIDGE))
+    api.add(definition_object("shop", "blue", BRIDGE))
+    api.add(namespace_object("shop", {}))
+    caches = InformerCaches(api.client(), settings.networks)
+    handlers = Handlers(api.client(), caches, settings, DefinitionFinder(api.client(), settings))
+    caches.start()
+    try:
+        eventually(lambda: caches.synced)
+        selecting = {DEFAULT_NETWORK: "blue", NETWORKS: "blue"}
+        manifest = pod(metadata={"namespace": "shop", "annotations": selecting})
+        decision = asyncio.run(handlers.pods(review(manifest)))
+        written = patched(manifest, decision)["metadata"]["annotations"][ATTACHMENTS]
+        assert [each.partition(":")[0] for each in written.split(",")] == [
+            "=multus/blue",
+            "shop/blue",
+        ]
+    finally:
+        caches.stop()
+
+
 def test_what_the_cache_has_costs_no_request(rig: FinderRig) -> None:
     """And follows the API server: created, changed, deleted."""
     rig.api.add(definition_object("shop", "blue", BRIDGE))

@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from webhook.decision import Decision
     from webhook.settings import Severity
 
-RULES = PodRules("off", definitions="enforce", shared_namespaces=frozenset({"common"}))
+RULES = PodRules(
+    "off", definitions="enforce", shared_namespaces=frozenset({"common", "kube-system"})
+)
 LABEL = "node.cni-genie.io/attachments"
 COPIED = {"key": LABEL, "operator": "In", "values": ["true"]}
 WEAVE = {"key": "network.cni-genie.io/weave", "operator": "In", "values": ["true"]}
@@ -164,7 +166,7 @@ def test_a_definition_on_the_primary_takes_the_place_of_the_default() -> None:
     """It is not filled in, and its own networks do not count."""
     defaulted = Namespace("shop", default="canal,weave@net1")
     for own in ({}, {"cni": " "}):
-        _, stored = admit({DEFAULT_NETWORK: "red", NETWORKS: "blue@net1", **own}, defaulted)
+        _, stored = admit({DEFAULT_NETWORK: "shop/red", NETWORKS: "blue@net1", **own}, defaulted)
         assert stored["metadata"]["annotations"].get("cni", "") == ""
         assert stored["metadata"]["annotations"][ATTACHMENTS].startswith("=shop/red:")
     _, stored = admit({NETWORKS: "blue"}, defaulted)
@@ -381,7 +383,7 @@ def test_the_settings_for_templates_count_for_definitions_too() -> None:
 def test_a_template_with_a_primary_does_not_get_the_default() -> None:
     """So its interfaces and networks are free."""
     namespace = Namespace("shop", default="canal,weave@net1")
-    annotations = {DEFAULT_NETWORK: "red", NETWORKS: "blue@net1"}
+    annotations = {DEFAULT_NETWORK: "shop/red", NETWORKS: "blue@net1"}
     assert of_template(annotations, namespace=namespace).warnings == ()
 
 

@@ -71,9 +71,10 @@ def test_networks_are_names_with_commas(
         (["--port", "0"], r"--port \(GENIE_PORT\): .*greater than or equal to 1, got \"0\""),
         (["--networks", "a/b"], r"--networks .*\"a/b\" is not the name of a network"),
         (["--scheduling", "maybe"], r"--scheduling \(GENIE_SCHEDULING\): .*'required'.*\"maybe\""),
+        (["--multus-namespace", "a/b"], r"--multus-namespace .*the name of one namespace"),
         (["--keep-alive-seconds", "5"], r"--keep-alive-seconds .*greater than or equal to 91"),
     ],
-    ids=["port", "networks", "scheduling", "keep-alive"],
+    ids=["port", "networks", "scheduling", "multus-namespace", "keep-alive"],
 )
 def test_a_bad_setting_is_one_line_that_names_it(arguments: list[str], sentence: str) -> None:
     """And says what was given."""

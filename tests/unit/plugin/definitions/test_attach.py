@@ -33,7 +33,7 @@ PLANS: dict[str, tuple[str | None, tuple[str, ...], dict[str, Any], str]] = {
                             "weave@eth0 canal@net1 ns/red@net2"),
     "one definition twice": ("blue,blue", ("ns/blue", "ns/blue"), {},
                              "canal@eth0 ns/blue@net1 ns/blue@net2"),
-    "another primary": (None, ("=ns/blue",), {"default": "blue"}, "ns/blue@eth0"),
+    "another primary": (None, ("=ns/blue",), {"default": "ns/blue"}, "ns/blue@eth0"),
     "another primary and networks": ("red", ("=ns/blue", "ns/red"), {"default": "ns/blue"},
                                      "ns/blue@eth0 ns/red@net1"),
     "blank annotations": (" ", (), {}, "canal@eth0"),
@@ -58,6 +58,19 @@ def test_a_pod_is_attached_to_its_plan(
     rig.run("CHECK")
     rig.run("DEL")
     assert (rig.delegates.held, rig.records) == (set(), [])
+
+
+def test_a_default_network_without_a_namespace_is_one_of_multus(rig: DefinitionRig) -> None:
+    """As with Multus itself. Its namespace is an option of the conflist, kube-system by default."""
+    own = rig.options["args"][keys.CONF_ARGS]
+    for namespace, option in (("kube-system", {}), ("multus", {"multusNamespace": "multus"})):
+        rig.define(f"{namespace}/blue", {"plugins": [{"type": "b1"}]})
+        rig.options["args"] = {keys.CONF_ARGS: {**own, **option}}
+        rig.attach("blue", f"={namespace}/blue", "ns/blue", default="blue")
+        assert attached(rig) == [f"{namespace}/blue@eth0", "ns/blue@net1"]
+        rig.run("DEL")
+    with pytest.raises(CNIError, match='but the pod selects "=multus/blue"'):
+        rig.attach(None, "=ns/blue", default="blue")
 
 
 def test_without_the_option_the_annotations_are_ignored(rig: DefinitionRig) -> None:
@@ -155,7 +168,7 @@ def test_the_arguments_of_the_runtime_go_to_the_primary_alone(rig: DefinitionRig
     config = {"type": "b1", "capabilities": {"portMappings": True, "ips": True}}
     rig.define("ns/blue", config)
     runtime = {"portMappings": [{"HostPort": 1}], "ips": ["10.0.0.1/24"], "mac": "x"}
-    selection = '[{"name": "blue", "ips": ["10.0.0.7/24"]}]'
+    selection = '[{"name": "blue", "namespace": "ns", "ips": ["10.0.0.7/24"]}]'
     rig.attach("blue", "=ns/blue", "ns/blue", default=selection, runtime=runtime)
     primary, secondary = rig.delegates.confs
     expected = {"portMappings": [{"hostPort": 1}], "ips": ["10.0.0.7/24"]}
@@ -303,17 +316,17 @@ def test_a_node_without_a_default_needs_a_primary(rig: DefinitionRig) -> None:
     with pytest.raises(CNIError) as caught:
         rig.attach("blue", "ns/blue")
     assert caught.value.code == cni_errors.INVALID_CONF
-    rig.attach(None, "=ns/blue", default="blue")
+    rig.attach(None, "=ns/blue", default="ns/blue")
     rig.run("DEL")
     rig.options["default"] = "wave"
-    rig.attach(None, "=ns/blue", default="blue")
+    rig.attach(None, "=ns/blue", default="ns/blue")
 
 
 def test_a_permitted_primary_takes_the_place_of_the_default_that_observe_filled_in(
     rig: DefinitionRig,
 ) -> None:
     """With all its networks; the author of a pod cannot have both, nor a static pod."""
-    filled_in = {"cni": "canal,weave@net1", "default": "blue"}
+    filled_in = {"cni": "canal,weave@net1", "default": "ns/blue"}
     rig.attach("red", "=ns/blue", "ns/red", **filled_in)
     assert attached(rig) == ["ns/blue@eth0", "ns/red@net1"]
     rig.run("DEL")
@@ -383,13 +396,13 @@ OTHER_MODES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = 
     "off, then enforce": ({}, ENFORCED, {"networks": "blue", "cni": "weave"}),
     "off, then enforce, with an invalid annotation": (
         {}, ENFORCED, {"networks": "blue@@", "cni": "weave"}),
-    "off, then enforce, with another primary": ({}, ENFORCED, {"default": "blue"}),
-    "off, then enforce, with two primaries": ({}, ENFORCED, {"default": "blue", "cni": "weave"}),
+    "off, then enforce, with another primary": ({}, ENFORCED, {"default": "ns/blue"}),
+    "off, then enforce, with two primaries": ({}, ENFORCED, {"default": "ns/blue", "cni": "weave"}),
     "observe, then enforce": (
-        OBSERVED, ENFORCED, {"default": "blue", "permitted": "=ns/blue:000000", "cni": "weave"}),
+        OBSERVED, ENFORCED, {"default": "ns/blue", "permitted": "=ns/blue:000000", "cni": "weave"}),
     "enforce, then off": (ENFORCED, {}, {"networks": "blue", "permitted": "ns/blue:000000"}),
     "enforce, then off, with another primary": (
-        ENFORCED, {}, {"default": "blue", "permitted": "=ns/blue:000000"}),
+        ENFORCED, {}, {"default": "ns/blue", "permitted": "=ns/blue:000000"}),
     "enforce, then off, of a static pod": (ENFORCED, {}, {"networks": "blue", "source": "file"}),
 }  # fmt: skip
 

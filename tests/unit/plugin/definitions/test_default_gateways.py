@@ -86,7 +86,7 @@ def test_an_empty_list_changes_nothing(rig: DefinitionRig) -> None:
 
 def test_the_primary_may_have_gateways_of_its_own(rig: DefinitionRig) -> None:
     """It is the only attachment, or has secondaries behind it."""
-    primary = f'[{{"name": "blue", "default-route": ["{V4}"]}}]'
+    primary = f'[{{"name": "blue", "namespace": "ns", "default-route": ["{V4}"]}}]'
     for networks, marks in ((None, ()), ("red", ("ns/red",))):
         rig.attach(networks, "=ns/blue", *marks, default=primary)
         assert rig.pod.ways_out == ["eth0"]
@@ -101,7 +101,7 @@ def test_a_kernel_that_refuses_makes_add_fail(
 ) -> None:
     """All is rolled back. The only attachment is the primary, so no other step asks the kernel."""
     monkeypatch.setitem(rig.pod.faults, method, OSError(101, "Network is unreachable"))
-    primary = f'[{{"name": "blue", "default-route": ["{V4}"]}}]'
+    primary = f'[{{"name": "blue", "namespace": "ns", "default-route": ["{V4}"]}}]'
     with pytest.raises(CNIError, match="Network is unreachable") as caught:
         rig.attach(None, "=ns/blue", default=primary)
     assert caught.value.code == cni_errors.IO_FAILURE

@@ -30,7 +30,7 @@ FORGED: dict[str, tuple[Any, str | None, dict[str, Any], str]] = {
     "one more": ("blue", "ns/blue:000000,ns/red:000000", {}, "the value has 2 items"),
     "for no networks": (" ", "ns/blue:000000", {}, "the value has 1 items"),
     "a default network as a secondary": ("blue", "=ns/blue:000000", {}, 'item 1 is "=ns/blue"'),
-    "a secondary as default network": (None, "ns/blue:000000", {"default": "blue"}, '"=ns/blue"'),
+    "a secondary as default network": (None, "ns/blue:000000", {"default": "ns/blue"}, "=ns/blue"),
     "port mappings": (PORTS, "ns/blue:000000", {}, 'does not permit the "portMappings"'),
     "port mappings in escapes": (ESCAPED, "ns/blue:000000", {}, 'not permit the "portMappings"'),
     "a path": ("blue", "ns/../blue:000000", {}, "item 1 is"),
