@@ -7,6 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from tests.unit.webhook.builders import pod
+from webhook.limits import MAX_LIMIT
 from webhook.snapshot import ClusterNetworks, Namespace
 
 NAMES = ("weave", "canal", "Flannel.v2", "x")
@@ -76,11 +77,16 @@ def pods(draw: st.DrawFn) -> dict[str, Any]:
     )
 
 
+limits = st.none() | st.integers(1, MAX_LIMIT)
 namespaces = st.builds(
     Namespace,
     name=st.just("team-a"),
     default=st.sampled_from(["", "weave", " weave ,\n canal@net1\n", "wave", "a/b"]),
     allowed=st.none() | st.just(("weave", "canal")),
     scheduling=st.sampled_from(["", "required", "preferred", "off"]),
+    max_attachments=limits,
+    max_per_network=limits,
     choose=st.sampled_from(["", "weave", " canal,\tweave", "wave"]),
+    is_choice=st.sampled_from([False]),  # only webhook.network_choice sets these two
+    choice_warning=st.just(""),
 )
