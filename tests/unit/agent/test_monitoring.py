@@ -44,7 +44,8 @@ def test_an_expression_names_metrics_and_labels_that_exist(expression: str) -> N
         used = set(re.findall(r"([a-z_]+)(?:=|!=|=~|!~)\"", selectors))
         assert used <= known[name] | {"node"}  # the monitor adds it
     grouped = {part for by in re.findall(r"by \(([^)]*)\)", expression) for part in by.split(", ")}
-    named = set().union({"le", "node"}, *(known[name] for name, _ in OURS.findall(expression)))
+    added = {"le", "job", "namespace", "node"}  # by histograms and by Prometheus
+    named = set().union(added, *(known[name] for name, _ in OURS.findall(expression)))
     assert grouped <= named
     for states in re.findall(r'state=~?"([a-z|]+)"', expression):
         assert set(states.split("|")) <= set(STATES)
