@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -27,8 +27,8 @@ STATES = ("attached", "incomplete", "failed", "parked", "unreadable")
 class CachedRecord:
     """One record file: its ``record``, or the ``fault`` for which it cannot be read.
 
-    ``written_at`` is the file's modification time, in seconds of the epoch, or the time when it was
-    first read here, if the clock that wrote the file was ahead. What follows from the record is
+    ``written_at`` is the file's modification time, in seconds of the epoch. If the clock was ahead
+    then, it is the time of the first reading after the correction. What follows from the record is
     computed once, because all records are looked through several times for each pod.
     """
 
@@ -65,6 +65,7 @@ class RecordCache:
     def read(self) -> dict[str, CachedRecord]:
         """Return every record by container id. Raises OSError if the directory is unreadable."""
         known: dict[str, tuple[tuple[int, int], CachedRecord]] = {}
+        now = self._clock()
 
         for container_id in store.container_ids(self._state_dir):
             try:
@@ -75,11 +76,14 @@ class RecordCache:
             file_version = (stat.st_mtime_ns, stat.st_ino)
             before = self._known.get(container_id)
             if before is not None and before[0] == file_version:
-                known[container_id] = before
+                cached = before[1]
+                # Only after a correction of the clock: callers recognise a record by its identity.
+                if cached.written_at > now:
+                    cached = replace(cached, written_at=now)
+                known[container_id] = (file_version, cached)
                 continue
 
-            written_at = min(stat.st_mtime, self._clock())
-            if (current := self._load(container_id, written_at)) is not None:
+            if (current := self._load(container_id, min(stat.st_mtime, now))) is not None:
                 known[container_id] = (file_version, current)
 
         self._known = known

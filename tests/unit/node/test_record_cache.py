@@ -44,11 +44,24 @@ def test_a_record_of_a_clock_that_was_ahead_ages_from_its_first_reading(tmp_path
     """Otherwise the reaper would take it for a young one until that time comes."""
     store.write_synced(str(tmp_path), make_record("a"))
     os.utime(tmp_path / "a.json", (5000, 5000))
-    times = iter([1000.0, 1060.0])
+    times = iter([1000.0, 1060.0, 1120.0])
     cache = RecordCache(tmp_path, lambda: next(times))
     assert [cache.read()["a"].written_at for _ in range(2)] == [1000.0, 1000.0]
     os.utime(tmp_path / "a.json", (900, 900))
     assert cache.read()["a"].written_at == 900
+
+
+def test_a_record_read_before_a_clock_is_corrected_ages_from_the_correction(
+    tmp_path: Path,
+) -> None:
+    """It is a new object once, since the reaper compares records by identity."""
+    store.write_synced(str(tmp_path), make_record("a"))
+    os.utime(tmp_path / "a.json", (5000, 5000))
+    times = iter([6000.0, 1000.0, 1060.0])
+    cache = RecordCache(tmp_path, lambda: next(times))
+    ahead, corrected, later = (cache.read()["a"] for _ in range(3))
+    assert (ahead.written_at, corrected.written_at) == (5000.0, 1000.0)
+    assert later is corrected
 
 
 def test_a_record_that_cannot_be_read_has_a_fault(tmp_path: Path) -> None:

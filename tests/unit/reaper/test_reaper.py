@@ -158,6 +158,20 @@ def test_a_record_of_a_clock_that_was_ahead_waits_no_longer_than_a_new_one(
     assert rig.reaper.release_orphans() == ["c1"]
 
 
+def test_a_record_of_a_clock_that_is_corrected_while_the_reaper_runs(rig: ReaperRig) -> None:
+    """Its age counts from the correction, also if a pass has read it before."""
+    rig.clock.now += 86_400
+    rig.write("c1", age=0)
+    rig.listed = {"c1"}
+    rig.reaper.release_orphans()
+    rig.clock.now -= 86_400
+    rig.listed = set()
+    for _ in range(2):
+        assert rig.reaper.release_orphans() == []
+    rig.clock.now += 600
+    assert rig.reaper.release_orphans() == ["c1"]
+
+
 def test_a_locked_record_waits(rig: ReaperRig) -> None:
     """A delegate that outlived its plugin holds the lock, too."""
     rig.write("c1")
