@@ -17,15 +17,11 @@ import errno
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from dispatcher import keys
 from dispatcher.node import atomic_file
 from dispatcher.node.plugin_layout import LAUNCHER_MARK, LOADER_PLACEHOLDER, VERSIONS_FOLDER
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
 
 SPARE_BYTES = 16 << 20
 """What an installation leaves free on its file system: room for thousands of records."""
@@ -180,7 +176,7 @@ class PluginInstaller:
 
     def _copy(self) -> list[str]:
         is_lost = self._installed_signatures is not None
-        self._raise_if_disk_would_fill(self._files, SPARE_BYTES)
+        self._raise_if_disk_would_fill()
         scratch = atomic_file.temporary_path(self._bin_dir / VERSIONS_FOLDER)
         try:
             self._write_files(scratch)
@@ -203,11 +199,15 @@ class PluginInstaller:
             each.chmod(0o755)
             atomic_file.sync(each)
 
-    def _raise_if_disk_would_fill(self, files: Iterable[Path], spare: int) -> None:
-        """Raise :class:`InstallError` if *files* would not leave *spare* bytes free."""
+    def _raise_if_disk_would_fill(self) -> None:
+        """Raise :class:`InstallError` if a copy would leave less than :data:`SPARE_BYTES` free."""
         disk = os.statvfs(self._bin_dir)
-        free = disk.f_bavail * disk.f_frsize
-        needed = sum((self._payload / each).stat().st_size for each in files) + spare
+        if not disk.f_blocks:  # no limit: ramfs, or the root of a node without a disk
+            return
+        # Not f_bavail: agent and plugin run as root, so root's reserve is room for them.
+        free = disk.f_bfree * disk.f_frsize
+        copy = sum((self._payload / each).stat().st_size for each in self._files)
+        needed = copy + SPARE_BYTES
         if free < needed:
             raise InstallError(
                 f"the agent cannot install {self.folder}: its file system has {free >> 20} MiB "
@@ -220,8 +220,7 @@ class PluginInstaller:
             target = self.folder / file
             reason = self._difference(target, self._content(file), self._mode(file))
             if reason:
-                # No pod starts without this file, so it may take the last space.
-                self._raise_if_disk_would_fill([file], spare=0)
+                # No pod starts without this file, so it may take the last space: no check for it.
                 target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
                 atomic_file.replace(target, self._content(file), self._mode(file))
                 restored.append(f"{target} {reason}; restored")

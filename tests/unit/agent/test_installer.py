@@ -229,8 +229,10 @@ def test_an_upgrade_that_fills_the_disk_gives_the_space_back(
     host.plugin("v2").install()
 
 
-def statvfs(free: int) -> Callable[..., SimpleNamespace]:
-    return lambda _path: SimpleNamespace(f_bavail=free // 4096, f_frsize=4096)
+def statvfs(free: int, available: int = 0, size: int = 1 << 40) -> Callable[..., SimpleNamespace]:
+    """Return a disk with *free* bytes, of which others than root have *available*."""
+    blocks = {"f_blocks": size // 4096, "f_bfree": free // 4096, "f_bavail": available // 4096}
+    return lambda _path: SimpleNamespace(f_frsize=4096, **blocks)
 
 
 def test_no_upgrade_begins_that_would_fill_the_disk(
@@ -240,7 +242,8 @@ def test_no_upgrade_begins_that_would_fill_the_disk(
     host.plugin().install()
     host.image("v2")
     before = files(host.bin)
-    monkeypatch.setattr("dispatcher.agent.installer.os.statvfs", statvfs(SPARE_BYTES))
+    disk = statvfs(SPARE_BYTES, SPARE_BYTES)
+    monkeypatch.setattr("dispatcher.agent.installer.os.statvfs", disk)
     problem = f"cannot install {host.bin}/.genie/v2: its file system has 16 MiB free, and 17 MiB"
     with pytest.raises(InstallError, match=re.escape(problem)):
         host.plugin("v2").install()
@@ -248,16 +251,34 @@ def test_no_upgrade_begins_that_would_fill_the_disk(
 
 
 def test_a_lost_file_may_take_the_last_space(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without it no pod starts."""
+    """Without it no pod starts. If there is none, the error is the file system's."""
     plugin = host.plugin()
     plugin.install()
     code = plugin.folder / "lib/code"
     code.unlink()
     monkeypatch.setattr("dispatcher.agent.installer.os.statvfs", statvfs(0))
-    with pytest.raises(InstallError, match="0 MiB free, and 1 MiB are needed"):
-        plugin.install()
-    monkeypatch.setattr("dispatcher.agent.installer.os.statvfs", statvfs(4096))
+    with monkeypatch.context() as patched:
+        fail_at(0, patched)
+        with pytest.raises(InstallError, match="No space left"):
+            plugin.install()
     assert plugin.install() == [f"{code} was deleted; restored"]
+
+
+@pytest.mark.parametrize(
+    "disk",
+    [
+        pytest.param(statvfs(SPARE_BYTES + (1 << 20)), id="root's reserve is left"),
+        pytest.param(statvfs(0, size=0), id="no limit"),
+    ],
+)
+def test_the_plugin_is_installed_wherever_root_can_write(
+    host: Host, monkeypatch: pytest.MonkeyPatch, disk: Callable[..., SimpleNamespace]
+) -> None:
+    """A file system without a limit, such as ramfs, says that it has no blocks at all."""
+    monkeypatch.setattr("dispatcher.agent.installer.os.statvfs", disk)
+    plugin = host.plugin()
+    plugin.install()
+    assert plugin.runs
 
 
 class Cut(BaseException):
