@@ -110,7 +110,8 @@ CONFLIST = "00-genie.conflist"
 """The file name of our conflist: first in lexical order, so that the runtime loads it."""
 
 MODE_BEFORE = "cni-genie.io/mode-before-uninstall"
-"""On the ConfigMap ``genie`` during an uninstall: the mode to restore if it cannot be completed."""
+"""On the ConfigMap ``genie`` during an uninstall: the mode to restore if it cannot be completed.
+Ignored once anyone else has changed the mode."""
 
 LIBCNI_CACHE = "/var/lib/cni/results"
 """The libcni cache of every host: one file for each attachment, until its DEL."""

@@ -1,6 +1,10 @@
 """Reads the situation of an uninstall from the API server, and writes the mode.
 
 Its rights: list nodes and pods, get and patch the ConfigMap ``genie``.
+
+The mode from before an uninstall stays on the ConfigMap when a run is killed, and also when the
+administrator then sets another mode. So it counts only while an uninstall was the last to change
+the mode, which the API server records in ``managedFields``.
 """
 
 from __future__ import annotations
@@ -14,12 +18,15 @@ from lifecycle.situation import NodeSituation, read_nodes
 from lifecycle.uninstall import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from dispatcher.kube.client import KubeClient
 
 PAGE = 500
 """Objects of one answer."""
+
+FIELD_MANAGER = "genie-uninstall"
+"""The name under which an uninstall changes the mode; older versions had another."""
 
 AGENT = "app.kubernetes.io/name"
 AGENT_NAME = "genie-agent"
@@ -42,6 +49,8 @@ class KubeCluster:
                 return None
             raise
         mode = (config_map.get("data") or {}).get("mode") or "install"
+        if not _is_set_by_uninstall(config_map["metadata"]):
+            return Settings(mode, mode)
         annotations = config_map["metadata"].get("annotations") or {}
         return Settings(mode, annotations.get(keys.MODE_BEFORE) or mode)
 
@@ -56,7 +65,8 @@ class KubeCluster:
         kept = None if mode == original else original
         metadata = {"annotations": {keys.MODE_BEFORE: kept}}
         patch = {"metadata": metadata, "data": {"mode": mode}}
-        self._kube.patch(self._settings_path, patch, MERGE_PATCH)
+        path = f"{self._settings_path}?fieldManager={FIELD_MANAGER}"
+        self._kube.patch(path, patch, MERGE_PATCH)
 
     def _pods(self, agents: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         """Yield every pod, and add those of the agents to *agents*; no more than a page is kept."""
@@ -68,6 +78,19 @@ class KubeCluster:
     def _is_agent(self, metadata: dict[str, Any]) -> bool:
         labels = metadata.get("labels") or {}
         return metadata.get("namespace") == self._namespace and labels.get(AGENT) == AGENT_NAME
+
+
+def _is_set_by_uninstall(metadata: Mapping[str, Any]) -> bool:
+    """Return whether the mode is what an uninstall set: then no other program manages this field.
+
+    Who applies the same mode (server-side apply) manages it, too, and has chosen it.
+    """
+    managers = {
+        entry.get("manager")
+        for entry in metadata.get("managedFields") or []
+        if "f:mode" in ((entry.get("fieldsV1") or {}).get("f:data") or {})
+    }
+    return managers == {FIELD_MANAGER}
 
 
 def list_objects(kube: KubeClient, path: str) -> Iterator[dict[str, Any]]:

@@ -11,8 +11,9 @@ Genie again on nodes that have lost it. So an uninstall is idempotent.
 
 The mode that was in force before is kept on the ConfigMap until the run has ended, so that a run
 that was killed does not count as the administrator's choice: the next run completes it, or restores
-the mode if it is refused in step 1. After success the mode stays "remove", and the objects of the
-cluster can be deleted.
+the mode if it is refused in step 1. :mod:`lifecycle.cluster` ignores it once anyone else has
+changed the mode. After success the mode stays "remove", and the objects of the cluster can be
+deleted.
 
 While an API server does not answer, a step is repeated until the time is over, and the restoring
 for a minute.

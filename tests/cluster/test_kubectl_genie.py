@@ -15,6 +15,8 @@ import pytest
 import yaml
 
 from cli.app import COMMANDS
+from cli.commands.removal import connect
+from lifecycle.uninstall import Settings
 from tests.cluster.support.admission import replicas
 from tests.cluster.support.node_networks import node_networks
 from tests.cluster.support.pods import pod_manifest, wait_until_ready
@@ -220,6 +222,41 @@ def webhook_logs(cluster: Cluster) -> str:
     """Return what the replicas of the webhook have logged."""
     pods = [pod["metadata"]["name"] for pod in replicas(cluster)]
     return "".join(cluster.kubectl("logs", "-n", "genie-system", pod).stdout for pod in pods)
+
+
+def test_an_uninstall_knows_the_mode_that_it_set_itself(
+    cluster: Cluster, admin: Path, namespace: str
+) -> None:
+    """The API server records who changed the mode last, in each way to change it."""
+    name = ("configmap", "genie", "-n", namespace)
+    cluster.kubectl("create", *name, "--from-literal=mode=install")
+    access = connect(os.fspath(admin), "", namespace)
+
+    def choose(mode: str) -> None:
+        patch = json.dumps({"data": {"mode": mode}})
+        cluster.kubectl("patch", *name, "--type=merge", "-p", patch)
+
+    for restore in (choose, lambda mode: apply_mode(cluster, namespace, mode)):
+        access.set_mode("disable", "install")
+        assert access.settings() == Settings("disable", "install")
+        restore("install")
+        choose("disable")
+        assert access.settings() == Settings("disable", "disable")
+        choose("install")
+
+    access.set_mode("remove", "install")
+    apply_mode(cluster, namespace, "remove")
+    assert access.settings() == Settings("remove", "remove")
+    access.set_mode("disable", "remove")
+    assert access.settings() == Settings("disable", "remove")
+
+
+def apply_mode(cluster: Cluster, namespace: str, mode: str) -> None:
+    """Set the mode as Flux and Argo CD may do: by a server-side apply."""
+    metadata = {"name": "genie", "namespace": namespace}
+    manifest = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
+    flags = ("--server-side", "--force-conflicts", "--field-manager=flux")
+    cluster.apply({**manifest, "data": {"mode": mode}}, *flags)
 
 
 def test_a_bundle_has_logs_and_reports_and_none_of_the_planted_secrets(

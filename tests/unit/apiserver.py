@@ -2,8 +2,9 @@
 
 :class:`Api` holds objects in memory. Its clients do what the product relies on: optimistic locking,
 generations, JSON patches with ``test`` (applied by an independent library), merge patches with a
-UID as precondition, label selectors, and the ``Date`` of each answer. Several API servers in front
-of it may lag: each sees configurations as they were a while ago.
+UID as precondition, the manager of data that a merge patch changes, label selectors, and the
+``Date`` of each answer. Several API servers in front of it may lag: each sees configurations as
+they were a while ago.
 
 :func:`serve` is an HTTP server with scripted answers, for tests of the client itself.
 
@@ -207,6 +208,7 @@ class FakeClient:
         """Apply a JSON patch (422 where a test fails) or a merge patch (409: another UID)."""
         del timeout
         call = self._begin("PATCH", path, body)
+        path, _, manager = path.partition("?fieldManager=")
         path = path.removesuffix("/status")
         stored = copy.deepcopy(self._existing("PATCH", path))
         if media_type == JSON_PATCH:
@@ -216,6 +218,8 @@ class FakeClient:
             if uid != stored["metadata"]["uid"]:
                 raise KubeError(CONFLICT, "Conflict", f"PATCH {path}: the UID is not {uid}")
             patched = _merged(stored, body)
+            if manager:
+                _manage(patched, stored["data"], manager)
         return self._end(call, path, self._api.store(path, patched))
 
     def delete(self, path: str, *, timeout: float = TIMEOUT) -> dict[str, Any]:
@@ -321,6 +325,15 @@ def _merged(found: Any, patch: Any) -> Any:
         else:
             merged[key] = _merged(merged.get(key), value)
     return merged
+
+
+def _manage(patched: dict[str, Any], before: Mapping[str, Any], manager: str) -> None:
+    """Let *manager*, and no other, own the data that a patch has changed, in ``managedFields``."""
+    changed = {f"f:{key}" for key, value in patched["data"].items() if before.get(key) != value}
+    fields = patched["metadata"].get("managedFields", [])
+    fields = [each for each in fields if changed.isdisjoint(each["fieldsV1"]["f:data"])]
+    entry = {"manager": manager, "fieldsV1": {"f:data": {field: {} for field in changed}}}
+    patched["metadata"]["managedFields"] = [*fields, entry]
 
 
 def fail(error: KubeError, *methods: str, path: str = "/") -> Hook:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dispatcher import keys
-from dispatcher.kube.client import Kube
+from dispatcher.kube.client import MERGE_PATCH, Kube
 from dispatcher.kube.errors import FORBIDDEN, KubeError
 from lifecycle import __main__ as hooks
 from lifecycle.cluster import KubeCluster, list_objects
@@ -56,6 +56,54 @@ def test_the_mode_and_what_it_was_before_are_one_object() -> None:
     cluster.set_mode("install", "install")
     assert cluster.settings() == Settings("install", "install")
     assert keys.MODE_BEFORE not in api.objects[SETTINGS]["metadata"]["annotations"]
+
+
+@pytest.mark.parametrize("left", ["disable", "remove"])
+def test_after_a_run_that_was_killed_a_refusal_restores_the_mode(
+    hook: Callable[..., int], left: str
+) -> None:
+    """The annotation alone proves no killed run; that the mode is the run's own does."""
+    api = Api(settings("install"), node("n1", ready="Unknown"))
+    KubeCluster(api.client(), NAMESPACE).set_mode(left, "install")
+    assert hook(api, *UNINSTALL) == 3
+    assert api.objects[SETTINGS]["data"]["mode"] == "install"
+
+
+@pytest.mark.parametrize("chosen", ["disable", "remove"])
+def test_after_a_killed_run_the_administrators_next_mode_is_not_undone(
+    hook: Callable[..., int], chosen: str
+) -> None:
+    """`helm rollback` sets the mode back and leaves the annotation; later another mode is set."""
+    api = Api(settings("install"), node("n1", ready="Unknown"))
+    KubeCluster(api.client(), NAMESPACE).set_mode("disable", "install")
+    for mode in ("install", chosen):
+        api.client().patch(f"{SETTINGS}?fieldManager=helm", {"data": {"mode": mode}}, MERGE_PATCH)
+    assert hook(api, *UNINSTALL) == 1
+    assert api.objects[SETTINGS]["data"]["mode"] == chosen
+
+
+def test_a_removal_by_an_older_version_is_not_undone(hook: Callable[..., int]) -> None:
+    """Its annotation is left; a node that joins before the objects are deleted is not ready."""
+    removed = settings("remove")
+    removed["metadata"]["annotations"] = {keys.MODE_BEFORE: "install"}
+    removed["metadata"]["managedFields"] = [
+        {"manager": "cni-genie-lifecycle", "fieldsV1": {"f:data": {"f:mode": {}}}}
+    ]
+    api = Api(removed, node("n1", ""), node("n2", ready="Unknown"))
+    assert hook(api, *UNINSTALL) == 1
+    assert api.objects[SETTINGS]["data"]["mode"] == "remove"
+    assert hook(api, *UNINSTALL, "--ignore-nodes", "n2") == 0
+    assert keys.MODE_BEFORE not in api.objects[SETTINGS]["metadata"]["annotations"]
+
+
+def test_who_applies_the_mode_of_a_killed_run_has_chosen_it() -> None:
+    """Server-side apply of the same value: both manage the field then."""
+    api = Api(settings("install"))
+    cluster = KubeCluster(api.client(), NAMESPACE)
+    cluster.set_mode("disable", "install")
+    managers = api.objects[SETTINGS]["metadata"]["managedFields"]
+    managers.append({**managers[0], "manager": "flux"})
+    assert cluster.settings() == Settings("disable", "disable")
 
 
 def test_a_cluster_without_the_configmap_has_no_settings() -> None:
