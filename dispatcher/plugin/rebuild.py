@@ -2,8 +2,9 @@
 
 A corrupt record is replaced by what the call's own annotations ask for, in whichever mode of
 ``attachmentDefinitions`` the node was at the pod's ADD. A network that has no configuration on the
-node counts as one whose delegate cannot run, and each DEL looks it up again. When the annotations
-are unknown too, the corrupt record stays and the command fails.
+node counts as one whose delegate cannot run, and each DEL looks it up again. But where the node
+attaches no definitions, those without a copy are left out. When the annotations are unknown too,
+the corrupt record stays and the command fails.
 """
 
 from __future__ import annotations

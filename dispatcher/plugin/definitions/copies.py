@@ -100,6 +100,10 @@ class DefinitionReader:
             raise CNIError(BROKEN_NETWORK, f"{sentence} cannot be attached: {reasons}")
         return LocalDefinition(checked.conf, copy.cni_args, is_reference=False)
 
+    def has_copy(self, namespace: str, name: str) -> bool:
+        """Return whether this node has a copy of the definition, current or not."""
+        return _read(f"{self._directory}/{namespace}/{name}") is not None
+
     def _node_network(self, name: str, sentence: str) -> Conf:
         try:
             conf = plan.look_up(name, self._call.effects.find_network)

@@ -48,12 +48,17 @@ def attachments_for_call(call: Call, annotations: Mapping[str, Any]) -> list[Att
 def rebuilt_attachments(call: Call, annotations: Mapping[str, Any]) -> list[Attachment]:
     """Return what a pod whose record is unreadable may be attached to, for its DEL.
 
-    One whose configuration is unknown now has no plugins. Raises :class:`CNIError` with code 7 or
-    100 for a pod that ADD has refused.
+    One whose configuration is unknown now has no plugins. Where this node attaches no definitions,
+    one without a copy is left out: the webhook permits definitions in the mode ``observe``, too,
+    which attaches none, and without a copy no DEL could ever release it. Raises :class:`CNIError`
+    with code 7 or 100 for a pod that ADD has refused.
     """
     pod = _Pod(call, annotations, 0)
     attachments = []
     for planned in pod.possible_plan():
+        if not (call.conf.settings.attaches_definitions or pod.has_copy(planned)):
+            call.effects.warn(f"{pod.sentence(planned)} is left out: this node has no copy of it")
+            continue
         try:
             attachments.append(pod.attachment(planned))
         except CNIError:
@@ -201,7 +206,7 @@ class _Pod:
         if isinstance(selection, Selection):
             return self._own_attachment(planned)
 
-        sentence = f"NetworkAttachmentDefinition {quote(self._network(planned))}"
+        sentence = self.sentence(planned)
         if planned.interface == self._call.request.interface and not planned.is_primary:
             raise CNIError(
                 INVALID_ANNOTATION,
@@ -237,6 +242,17 @@ class _Pod:
         if planned.interface in self._errors:
             raise self._errors[planned.interface]
         return self._own[planned.interface]
+
+    def has_copy(self, planned: PlannedAttachment) -> bool:
+        """Return whether this node has a copy of a definition; a network needs none."""
+        selection = planned.selection
+        if isinstance(selection, Selection):
+            return True
+        return self._copies.has_copy(self._namespace_of(planned), selection.name)
+
+    def sentence(self, planned: PlannedAttachment) -> str:
+        """Return how a message begins that is about a definition of the plan."""
+        return f"NetworkAttachmentDefinition {quote(self._network(planned))}"
 
     def without_conf(self, planned: PlannedAttachment) -> Attachment:
         """Return one attachment of the plan whose configuration is unknown: it has no plugins."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -428,6 +429,23 @@ def test_a_corrupt_record_where_definitions_were_never_attached(rig: DefinitionR
     (rig.state / "c1.json").write_bytes(b"{")
     rig.ask("DEL", "missing", cni="weave")
     assert (rig.delegates.held, rig.records) == (set(), [])
+
+
+@pytest.mark.parametrize("own", [{"cni": "weave"}, {}], ids=["cni", "default network"])
+def test_a_corrupt_record_of_a_pod_from_observe_after_the_copies_are_gone(
+    rig: DefinitionRig, own: dict[str, str]
+) -> None:
+    """The webhook permitted its definitions, which nothing has attached or could release."""
+    pod = {"networks": "blue", "permitted": "ns/blue:000000", **own}
+    rig.options = OBSERVED
+    rig.ask("ADD", **pod)
+    assert rig.delegates.held
+    (rig.state / "c1.json").write_bytes(b"{")
+    rig.options = {}
+    shutil.rmtree(rig.definitions)
+    rig.ask("DEL", **pod)
+    assert (rig.delegates.held, rig.left()) == (set(), ["c1.json.corrupt"])
+    assert any('"ns/blue" is left out' in warning for warning in rig.warnings)
 
 
 def test_a_corrupt_record_of_a_pod_that_every_mode_refuses(rig: DefinitionRig) -> None:
