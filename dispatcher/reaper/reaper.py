@@ -278,6 +278,8 @@ class Reaper:
             log.warning("DEL failed", container=container_id, pod=pod, error=error)
             return False
         if store.exists(str(self._state_dir), container_id):
+            # Its delegates may never run again, although no executable that it names is missing.
+            self._retries.record_failure(container_id, started_at)
             log.warning("DEL left attachments parked", container=container_id, pod=pod)
             return False
         log.info("released all attachments", container=container_id, pod=pod)

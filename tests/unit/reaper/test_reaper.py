@@ -306,12 +306,15 @@ def test_the_reason_to_wait_is_logged_once(rig: ReaperRig) -> None:
 
 
 def test_a_record_that_del_parks_is_not_released(rig: ReaperRig) -> None:
-    """The plugin's DEL succeeds, but the record stays."""
+    """The plugin's DEL succeeds, but the record stays. The next one waits as after a failure."""
     rig.write("c1")
     rig.parks = True
-    for _ in range(3):
+    for _ in range(5):
         assert rig.reaper.release_orphans() == []
-    assert rig.released == ["c1", "c1"]
+    assert rig.released == ["c1"]
+    rig.clock.now += 600
+    rig.parks = False
+    assert rig.reaper.release_orphans() == ["c1"]
 
 
 def test_an_unreadable_record_is_not_released(rig: ReaperRig) -> None:
