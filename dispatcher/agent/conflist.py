@@ -6,7 +6,8 @@ off for ten minutes and reports the other program, because two programs that und
 harm every pod.
 
 Rules: only the reconciler decides on :meth:`ConflistFile.install` and :meth:`ConflistFile.remove`,
-and it installs only if Genie can work. A file of this name that Genie did not write is not touched.
+and it installs only if Genie can work. Until then it changes in the file only whether new pods have
+a choice of networks. A file of this name that Genie did not write is not touched.
 """
 
 from __future__ import annotations
@@ -79,6 +80,21 @@ def render(settings: NodeSettings) -> bytes:
     return json.dumps(conflist, indent=2).encode() + b"\n"
 
 
+def with_choice(content: bytes, settings: NodeSettings) -> bytes | None:
+    """Return the conflist *content* with the choice of networks that *settings* offer, or None.
+
+    The rest of it stays, such as the default network. None: it cannot be read.
+    """
+    [rendered] = json.loads(render(settings))["plugins"]
+    try:
+        conflist = json.loads(content)
+        [plugin] = conflist["plugins"]
+        plugin.update({key: rendered[key] for key in ("capabilities", "agentSocket")})
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return None
+    return json.dumps(conflist, indent=2).encode() + b"\n"
+
+
 def _own_args(settings: NodeSettings) -> dict[str, object]:
     """Return the options in ``args``.
 
@@ -114,6 +130,11 @@ class ConflistFile:
     def holds(self, content: bytes) -> bool:
         """Return whether the file has this *content*."""
         return self._read() == content
+
+    def with_choice(self, settings: NodeSettings) -> bytes | None:
+        """Return :func:`with_choice` of the file; None if it is not there, or not ours."""
+        content = self._read()
+        return with_choice(content, settings) if content and self._is_ours(content) else None
 
     @property
     def attaches_definitions(self) -> bool:

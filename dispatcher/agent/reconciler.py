@@ -7,7 +7,8 @@ Rules:
 
 - The conflist is written only when the plugin is complete and the default network is ready: its
   configuration is valid and every executable of its chain is there. Until then the node keeps the
-  conflist that it had.
+  conflist that it had. Only the choice of networks in it follows the mode: an uninstall waits for
+  that on every node, also where the default network never becomes ready.
 - Genie does not replace Multus, unless a setting allows it, nor while Multus may be about to start.
   A conflist that is installed stays.
 - If the mode gives new pods the default network only, the labels of the node are updated first.
@@ -171,10 +172,18 @@ class NodeReconciler:
         return availability.absence_reason(name, self._settings, self._ignored)
 
     def _install(self, scan: Networks) -> None:
-        """Install plugin and conflist, in this order.
+        """Install plugin and conflist, or apply at least the mode to the conflist in place.
 
         Raises :class:`InstallError`, :class:`ConflistError` or :class:`LabelsPendingError`.
         """
+        try:
+            self._install_plugin_and_conflist(scan)
+        except InstallError:
+            self._apply_choice()
+            raise
+
+    def _install_plugin_and_conflist(self, scan: Networks) -> None:
+        """Install plugin and conflist, in this order. Raises as :meth:`_install` does."""
         default = self._settings.default_network
         if not default and not self._conflist.in_place:
             raise InstallError(_no_default_problem(scan))
@@ -189,7 +198,21 @@ class NodeReconciler:
         if reason:
             raise InstallError(f'default network "{default}" is not ready on this node: {reason}')
 
-        conflist = conflists.render(self._settings)
+        self._write_conflist(conflists.render(self._settings))
+
+    def _apply_choice(self) -> None:
+        """Let the conflist in place offer the choice of networks that the mode offers.
+
+        Both ways: the labels of the node follow the mode, and a conflist without a choice would
+        give a pod the default network instead of the one that it names.
+        """
+        if self._conflist.offers_choice == self._settings.mode.offers_choice:
+            return
+        conflist = self._conflist.with_choice(self._settings)
+        if conflist is not None:
+            self._write_conflist(conflist)
+
+    def _write_conflist(self, conflist: bytes) -> None:
         if self._takes_from_new_pods(conflist) and self._wait_for_labels():
             raise LabelsPendingError(self._labels_problem())
 

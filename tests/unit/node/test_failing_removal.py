@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+import shutil
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dispatcher import keys
 from dispatcher.state import store
 from tests.unit.builders import make_record
 
@@ -24,6 +28,13 @@ def _ready(host: Host) -> None:
     """Let the node have its default network."""
     host.network("canal", file="10-canal.conflist")
     host.executable("bridge")
+
+
+def plugin_of(host: Host) -> dict[str, Any]:
+    """Return the plugin in the conflist of Genie."""
+    conflist = json.loads((host.conf / "00-genie.conflist").read_text())
+    [plugin] = conflist["plugins"]
+    return dict(plugin)
 
 
 def read_only(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,6 +73,77 @@ def test_a_conflist_that_cannot_be_removed_is_a_problem_of_the_node(
     assert make_reconciler(mode="disable").reconcile().removal.startswith("mode=disable;")
     read_only(host.conf, monkeypatch)
     assert make_reconciler(mode="remove").reconcile().removal.startswith("mode=disable;")
+
+
+def executable_missing(host: Host, _monkeypatch: pytest.MonkeyPatch) -> None:
+    (host.bin / "bridge").unlink()
+
+
+def configuration_missing(host: Host, _monkeypatch: pytest.MonkeyPatch) -> None:
+    (host.conf / "10-canal.conflist").rename(host.conf / "10-canal.away")
+
+
+def disk_full(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.rmtree(host.bin / ".genie")
+    disk = SimpleNamespace(f_blocks=1000, f_bfree=0, f_frsize=4096)
+    monkeypatch.setattr("dispatcher.agent.installer.os.statvfs", lambda _: disk)
+
+
+@pytest.mark.parametrize("default", ["canal", "other"])
+@pytest.mark.parametrize("obstacle", [executable_missing, configuration_missing, disk_full])
+def test_a_node_that_cannot_install_genie_takes_the_choice_from_new_pods(
+    host: Host,
+    make_reconciler: Callable[..., NodeReconciler],
+    monkeypatch: pytest.MonkeyPatch,
+    obstacle: Callable[[Host, pytest.MonkeyPatch], None],
+    default: str,
+) -> None:
+    """Otherwise no uninstall could go on. The node keeps the rest of its conflist."""
+    make_reconciler().reconcile()
+    before = plugin_of(host)
+    obstacle(host, monkeypatch)
+    store.write_synced(str(host.state), make_record())  # it blocks the mode "remove"
+    reports = []
+    for mode in ("disable", "remove"):
+        state = make_reconciler(mode=mode, default_network=default).reconcile()
+        assert state.problem
+        reports.append(state.removal.partition(";")[0])
+    assert reports == ["mode=disable", "mode=remove"]
+
+    after = plugin_of(host)
+    assert keys.POD_ANNOTATIONS not in after["capabilities"]
+    assert after["agentSocket"] == ""
+    assert after["default"] == "canal"
+    assert make_reconciler().reconcile().problem
+    assert plugin_of(host) == before  # the labels say so, too
+
+
+def test_the_labels_are_updated_before_such_a_node_takes_the_choice(
+    host: Host, make_reconciler: Callable[..., NodeReconciler], clock: Clock
+) -> None:
+    """The mode is reported only when no new pod can have a choice any more."""
+    make_reconciler().reconcile()
+    (host.bin / "bridge").unlink()
+    leaving = make_reconciler(mode="disable", labels_published=False)
+    state = leaving.reconcile()
+    assert "waits up to 60 s for the node labels" in state.problem
+    assert state.removal.startswith("mode=install;")
+    clock.now += 60
+    state = leaving.reconcile()
+    assert "no executable bridge" in state.problem
+    assert state.removal.startswith("mode=disable;")
+
+
+def test_a_conflist_that_cannot_be_parsed_is_kept_until_genie_can_be_installed(
+    host: Host, make_reconciler: Callable[..., NodeReconciler]
+) -> None:
+    """No runtime loads it, so no pod has a choice by it."""
+    conflist = host.conf / "00-genie.conflist"
+    for content in ('{"genie"', '["genie"]', '{"plugins": ["genie"]}'):
+        conflist.write_text(content)
+        (host.bin / "bridge").unlink(missing_ok=True)
+        assert "no executable bridge" in make_reconciler().reconcile().problem
+        assert conflist.read_text() == content
 
 
 def test_a_plugin_that_cannot_be_removed_is_reported_and_tried_again(
