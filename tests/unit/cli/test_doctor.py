@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -80,15 +81,18 @@ def test_doctor_finds_what_is_wrong(node: Rig, genie: CommandLine) -> None:
 def test_doctor_knows_the_state_directory(
     genie: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Unwritable, and full."""
-    assert problems(genie, "--state-dir", "/proc/none") != {}
-
-    class Full:
-        f_flag = 0
-        f_bavail = 0
-
-    monkeypatch.setattr("os.statvfs", lambda _: Full())
-    assert "full" in problems(genie)["state"]
+    """Unwritable, and full: not if root's reserve is left, or if there is no limit (ramfs)."""
+    for flag, blocks, free, problem in (
+        (os.ST_RDONLY, 9, 9, "not writable"),
+        (0, 9, 0, "full"),
+        (0, 9, 1, ""),
+        (0, 0, 0, ""),
+    ):
+        disk = SimpleNamespace(f_flag=flag, f_blocks=blocks, f_bfree=free, f_bavail=0)
+        monkeypatch.setattr("os.statvfs", lambda _, disk=disk: disk)
+        found = problems(genie).get("state", "")
+        assert problem in found
+        assert bool(found) is bool(problem)
 
 
 @in_this_process
@@ -183,7 +187,7 @@ def test_doctor_of_a_default_that_lacks_its_plugin_and_of_a_full_disk(
     access = os.access
     monkeypatch.setattr("os.access", lambda place, mode: not mode & os.W_OK or access(place, mode))
     real = os.statvfs(node.state)
-    full = os.statvfs_result((*real[:4], 0, *real[5:]))
+    full = os.statvfs_result((*real[:3], 0, 0, *real[5:]))
     monkeypatch.setattr("os.statvfs", lambda _: full)
     done = genie("doctor")
     assert done.code == 1
