@@ -112,7 +112,12 @@ def pod_excesses(normal: str, namespace: Namespace, limits: Limits) -> list[Exce
     A default is validated when it is written: no pod is refused for what its namespace gave it.
     """
     exceeded = list(excesses(normal, limits.of(namespace)))
-    return [] if exceeded and normal == _normal(namespace.default) else exceeded
+    return [] if exceeded and is_default(normal, namespace) else exceeded
+
+
+def is_default(normal: str, namespace: Namespace) -> bool:
+    """Tell whether *normal*, a value in normal form, is what the namespace gives its pods."""
+    return normal == _normal(namespace.default)
 
 
 def pod_cause(excess: Excess, namespace_name: str, field: str) -> Cause:

@@ -17,6 +17,7 @@ from dispatcher.nad import grammar
 from dispatcher.nad.faults import InvalidSelectionsError, SelectionFault
 from dispatcher.nad.plan import InvalidPlanError, namespace_of, plan_pod
 from webhook.annotation_check import networks_of
+from webhook.limits import is_default
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -67,7 +68,8 @@ class PodSelections(NamedTuple):
 
     ``plan`` has all attachments, ``items`` those that are definitions. Both are empty if the
     annotations give no plan; ``findings`` says why. ``has_default``: the networks of ``cni`` are
-    those of a default. ``is_multus``: Multus reads the annotations.
+    those of a default, also of one that is filled in already. ``is_multus``: Multus reads the
+    annotations.
     """
 
     plan: tuple[PlannedAttachment, ...] = ()
@@ -117,7 +119,7 @@ def read_selections(
         tuple(plan),
         tuple(_items(plan, namespace.name, multus_namespace)),
         (*faults, *others),
-        has_default=not written.strip(BLANKS),
+        has_default=not written.strip(BLANKS) or is_default(written, namespace),
     )
 
 

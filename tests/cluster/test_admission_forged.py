@@ -44,6 +44,7 @@ MODES = {
 SPACES: Mapping[str, Mapping[str, str]] = {
     "default": {},
     "shop": {},
+    "defaulted": {"cni": "w,x@net1,y@net2,z@net3"},
     "bank": {"cni-genie.io/allowed": "canal, partner/gold, open/*"},
     "crowded": {
         "cni-genie.io/allowed": ",".join(["a/b"] * 2048),
@@ -74,6 +75,7 @@ def admin(policies: Cluster) -> Kube:
     return api(policies)
 
 
+SIXTEEN = ",".join(["weave", *(f"weave@net{each}" for each in range(1, 16))])
 FORGED = f"[{ATTACHMENTS}]: Forbidden: only the Genie webhook writes this annotation"
 
 CREATED: Mapping[str, tuple[str, dict[str, str], str]] = {
@@ -96,6 +98,17 @@ CREATED: Mapping[str, tuple[str, dict[str, str], str]] = {
         {"cni": "x,y,z", NETWORKS: "a,b", ATTACHMENTS: items("shop/a", "shop/b")},
         f"[{NETWORKS}]: Too many: must have at most 4 networks",
     ),
+    # No such primary takes the place of what the node attaches.
+    "sixteen times a network, behind a primary": (
+        "shop",
+        {"cni": SIXTEEN, ATTACHMENTS: items("=shop/x")},
+        "[cni]: Too many: must have at most 4 networks",
+    ),
+    "sixteen times a network, behind a selected primary": (
+        "shop",
+        {"cni": SIXTEEN, DEFAULT_NETWORK: "shop/x", ATTACHMENTS: items("=shop/x")},
+        f"[{DEFAULT_NETWORK}]: Too many: must have at most 4 networks",
+    ),
     "one definition three times": (
         "shop",
         {ATTACHMENTS: items(*["shop/a"] * 3)},
@@ -110,8 +123,12 @@ CREATED: Mapping[str, tuple[str, dict[str, str], str]] = {
     "a listed network": ("bank", {ATTACHMENTS: items("bank/canal", marks="+nodeNetwork")}, ""),
     "permitted ports": ("ports", {ATTACHMENTS: items("ports/a", marks="+hostPort")}, ""),
     "a primary in place of the default": (
-        "shop",
-        {"cni": "w,x,y,z", DEFAULT_NETWORK: "a", ATTACHMENTS: items("=shop/a")},
+        "defaulted",
+        {
+            "cni": "w,x@net1,y@net2,z@net3",
+            DEFAULT_NETWORK: "defaulted/a",
+            ATTACHMENTS: items("=defaulted/a"),
+        },
         "",
     ),
 }

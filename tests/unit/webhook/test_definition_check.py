@@ -146,6 +146,16 @@ def test_a_default_beside_another_primary_is_kept_for_the_mode_enforce(mode: Any
     assert 'cannot be combined with "cni"' in fault
 
 
+def test_a_default_over_the_limits_and_a_definition_are_judged_alike_twice() -> None:
+    """The API server may ask again, with the default filled in: the policy would refuse the pod."""
+    namespace = Namespace("shop", default="canal,weave@net1", max_attachments=1)
+    decision, after = admit({NETWORKS: "blue"}, namespace)
+    assert ["over the limit: 3 networks" in each for each in sentences(decision)] == [True]
+    assert after == {"cni": "canal,weave@net1", NETWORKS: "blue"}
+    again, same = admit(after, namespace)
+    assert (sentences(again), same) == (sentences(decision), after)
+
+
 def test_a_forged_annotation_is_removed_from_a_pod_that_selects_nothing() -> None:
     """Also beside a blank selection."""
     for own in ({}, {NETWORKS: " "}):
