@@ -18,7 +18,7 @@ import yaml
 from dispatcher import keys
 from dispatcher.nad.tenant_templates import read_templates
 from dispatcher.node.settings import NodeSettings
-from tests.cluster.support.chart_values import COMBINATIONS, TENANTS
+from tests.cluster.support.chart_values import TENANTS
 from tests.devcluster import helm
 from tests.devcluster.build.imagebuild import PROJECT
 from tests.devcluster.commands import run
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 IMAGE = {"image": {"repository": "cni-genie"}}
 METRICS = {"podMonitor": True, "serviceMonitor": True, "rules": True, "dashboards": True}
-CHECKSUM = "checksum/settings"
 
 
 def by_name(objects: list[dict[str, Any]]) -> dict[tuple[str, str], dict[str, Any]]:
@@ -405,56 +404,6 @@ def test_networks_are_published_with_a_webhook_and_readable_unless_switched_off(
     assert of_networks() == {definition, role, "ClusterRoleBinding/genie-networks-view"}
     assert of_networks(networksVisible=False) == {definition, role}
     assert of_networks(enabled=False) == set()
-
-
-def test_a_changed_setting_makes_new_pods_of_the_webhook() -> None:
-    """It reads its settings when it starts."""
-
-    def checksum(values: dict[str, Any]) -> str:
-        [pod] = [o["spec"]["template"] for o in render(values) if o["kind"] == "Deployment"]
-        return str(pod["metadata"]["annotations"][CHECKSUM])
-
-    changed = {**IMAGE, "webhook": {"scheduling": "off"}}
-    assert checksum(IMAGE) == checksum({**IMAGE, "defaultNetwork": "canal"})
-    assert checksum(IMAGE) != checksum(changed)
-    assert checksum(IMAGE) != checksum({**IMAGE, "limits": "warn"})
-
-
-@pytest.mark.parametrize("values", COMBINATIONS)
-def test_every_setting_is_a_string(values: dict[str, Any]) -> None:
-    """Kubernetes refuses others, and YAML reads an unquoted off as false."""
-    for (kind, name), each in by_name(render({**IMAGE, **values})).items():
-        settings = list(each["data"].values()) if kind == "ConfigMap" else []
-        if kind in {"DaemonSet", "Deployment"}:
-            for container in each["spec"]["template"]["spec"]["containers"]:
-                settings += [one["value"] for one in container["env"] if "value" in one]
-        assert [one for one in settings if not isinstance(one, str)] == [], (kind, name)
-
-
-@pytest.mark.parametrize(
-    ("limits", "actions"), [("enforce", ["Deny"]), ("warn", ["Warn", "Audit"])]
-)
-def test_limits_that_only_warn_are_in_the_audit_log(limits: str, actions: list[str]) -> None:
-    """Without a webhook nothing else shows who exceeds them; docs/namespaces.md says so."""
-    objects = by_name(render({**IMAGE, "limits": limits}))
-    binding = objects["ValidatingAdmissionPolicyBinding", "cni-genie-pod-limits"]["spec"]
-    assert binding["validationActions"] == actions
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (33554432, "33554432"),
-        (10**15, "1" + "0" * 15),
-        (0.5, "0.5"),
-        (True, "true"),
-        ("1e3", "1e3"),
-    ],
-)
-def test_a_setting_of_the_webhook_is_what_the_values_say(value: object, text: str) -> None:
-    """Helm reads the numbers of a file as floats, and would write the first as 3.3554432e+07."""
-    objects = by_name(render({**IMAGE, "webhook": {"settings": {"GENIE_ANY": value}}}))
-    assert objects["ConfigMap", "genie-webhook"]["data"]["GENIE_ANY"] == text
 
 
 def test_only_where_it_is_allowed_may_genie_replace_multus() -> None:
