@@ -99,11 +99,11 @@ GREEN = {
 PLANS = {
     "short": Plan("blue, red@data", {"eth0": "canal0", "net1": "blue0", "data": "red0"}),
     "json": Plan([GREEN, {"name": "blue"}], {"eth0": "canal0", "g0": "green0", "net2": "blue0"}),
-    "primary": Plan("red", {"eth0": "blue0", "net1": "red0"}, {keys.DEFAULT_NETWORK: "blue"}),
+    "primary": Plan("red", {"eth0": "blue0", "net1": "red0"}, {keys.DEFAULT_NETWORK: "shop/blue"}),
     "observed": Plan(
         "red",
         {"eth0": "blue0", "net1": "red0"},
-        {keys.DEFAULT_NETWORK: "blue", "cni": "weave", keys.ATTACHMENTS: "=shop/blue:3f9c2a"},
+        {keys.DEFAULT_NETWORK: "shop/blue", "cni": "weave", keys.ATTACHMENTS: "=shop/blue:3f9c2a"},
     ),
     "both": Plan(
         "blue", {"eth0": "weave0", "net1": "canal0", "net2": "blue0"}, {"cni": "weave,canal@net1"}

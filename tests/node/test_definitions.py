@@ -110,7 +110,7 @@ PLANS: dict[str, tuple[dict[str, Any], tuple[str, ...], dict[str, str]]] = {
         {"eth0": "10.32", "net1": "10.61", "net2": "10.61"},
     ),
     "another primary and a network of the node": (
-        {"networks": "weave", "default": "blue"},
+        {"networks": "weave", "default": "ns/blue"},
         ("=blue", "weave+nodeNetwork"),
         {"eth0": "10.60", "net1": "10.32"},
     ),
@@ -223,7 +223,7 @@ def test_a_gateway_that_the_network_does_not_reach_is_rolled_back(
     assert 'default gateways 192.0.2.1 of network "ns/blue" on interface net1' in error["msg"]
     assert _left(node, pod) == before
 
-    primary = '[{"name": "blue", "default-route": ["10.60.0.1"]}]'
+    primary = '[{"name": "blue", "namespace": "ns", "default-route": ["10.60.0.1"]}]'
     node.add(pod, **asks(permitted=permit_copies(node, "=blue"), default=primary)).succeeded()
     assert _default_routes(node, pod) == ["10.60.0.1 eth0 0"]
 
@@ -236,7 +236,7 @@ def test_a_forged_annotation_attaches_nothing(definitions: Node, pod: Container)
         ("blue,red", permit("red", "blue"), None),
         ("other/blue", permit("blue"), None),
         ("blue", permit("=blue"), None),
-        (None, permit("blue"), "blue"),
+        (None, permit("blue"), "ns/blue"),
     ):
         request = asks(networks, permitted, default=default)
         node.add(pod, **request).failed(cni_errors.INVALID_ANNOTATION)
