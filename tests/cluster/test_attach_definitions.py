@@ -99,11 +99,11 @@ GREEN = {
 PLANS = {
     "short": Plan("blue, red@data", {"eth0": "canal0", "net1": "blue0", "data": "red0"}),
     "json": Plan([GREEN, {"name": "blue"}], {"eth0": "canal0", "g0": "green0", "net2": "blue0"}),
-    "primary": Plan("red", {"eth0": "blue0", "net1": "red0"}, {keys.DEFAULT_NETWORK: "shop/blue"}),
+    "primary": Plan("red", {"eth0": "blue0", "net1": "red0"}, {keys.DEFAULT_NETWORK: "{}/blue"}),
     "observed": Plan(
         "red",
         {"eth0": "blue0", "net1": "red0"},
-        {keys.DEFAULT_NETWORK: "shop/blue", "cni": "weave", keys.ATTACHMENTS: "=shop/blue:3f9c2a"},
+        {keys.DEFAULT_NETWORK: "{}/blue", "cni": "weave", keys.ATTACHMENTS: "={}/blue:3f9c2a"},
     ),
     "both": Plan(
         "blue", {"eth0": "weave0", "net1": "canal0", "net2": "blue0"}, {"cni": "weave,canal@net1"}
@@ -111,9 +111,10 @@ PLANS = {
     "twice": Plan("red,red", {"eth0": "canal0", "net1": "red0", "net2": "red0"}),
     "of-the-node": Plan("weave", {"eth0": "canal0", "net1": "weave0"}),
 }
-"""By pod. ``blue`` is a list of plugins, ``red`` one plugin without a name, and ``weave`` has no
-configuration: it stands for the node's network of that name. ``observed`` has what the webhook
-writes in the mode observe, where it fills in the namespace's default beside another primary."""
+"""By pod; ``{}`` is its namespace. ``blue`` is a list of plugins, and ``red`` one plugin without a
+name. ``weave`` has no configuration: it stands for the node's network of that name. ``observed``
+has what the webhook writes in the mode observe, where it fills in the namespace's default beside
+another primary."""
 
 
 def test_pods_get_what_they_select(cluster: Cluster, node: Node, namespace: str) -> None:
@@ -128,13 +129,17 @@ def test_pods_get_what_they_select(cluster: Cluster, node: Node, namespace: str)
     }
     weave = definition(namespace, "weave", {})
     del weave["spec"]["config"]
+
+    def others(plan: Plan) -> dict[str, str]:
+        return {key: value.format(namespace) for key, value in plan.others.items()}
+
     apply(
         cluster,
         definition(namespace, "blue", {"name": "blue", "plugins": [bridge("blue0", 77)]}),
         definition(namespace, "red", bridge("red0", 78)),
         definition(namespace, "green", green),
         weave,
-        *(selecting(name, plan.networks, **plan.others) for name, plan in PLANS.items()),
+        *(selecting(name, plan.networks, **others(plan)) for name, plan in PLANS.items()),
         namespace=namespace,
     )
     wait_until_ready(cluster, namespace, *PLANS)

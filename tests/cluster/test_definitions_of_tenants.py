@@ -1,8 +1,8 @@
 """A tenant who may write NetworkAttachmentDefinitions in one namespace gains nothing on the nodes.
 
 The tenant is a service account with a Role for definitions and pods in its namespace. The webhook
-ignores definitions here, and the pods carry the annotation that it would write for a definition
-without faults: what is tested is that the nodes refuse, whatever admission has let through.
+is down here, since it would remove the annotation that the pods carry: the one that it writes for a
+definition without faults. What is tested is that the nodes refuse, whatever admission let through.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dispatcher import keys
+from tests.cluster.support.admission import scale
 from tests.cluster.support.agents import agent_settings, granted, pod_events, restarts
 from tests.cluster.support.definitions import CRD, define, definitions_rights
 from tests.cluster.support.observe import interfaces
@@ -39,7 +40,7 @@ NAME = CRD["metadata"]["name"]
 
 @pytest.fixture(scope="module")
 def enforcing(cluster: Cluster) -> Iterator[None]:
-    """Let the nodes attach definitions, and trust those of one namespace only."""
+    """Let the nodes attach definitions, trust those of one namespace only, and stop the webhook."""
     define(cluster)
     settings = {
         "attachment_definitions_mode": "enforce",
@@ -49,7 +50,11 @@ def enforcing(cluster: Cluster) -> Iterator[None]:
     }
     try:
         with granted(cluster, definitions_rights()), agent_settings(cluster, **settings):
-            yield
+            scale(cluster, 0)
+            try:
+                yield
+            finally:
+                scale(cluster, 2)
     finally:
         cluster.kubectl("delete", "crd", NAME, "--ignore-not-found")
         cluster.node(NODE).run(["ip", "link", "delete", BRIDGE], check=False)

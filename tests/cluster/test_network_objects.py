@@ -59,7 +59,8 @@ def test_anybody_who_is_logged_in_can_list_the_networks(networks: Cluster) -> No
     by_name = {row[0]: row[1:] for row in cells}
     assert by_name["canal"][:3] == ["canal", "1/1", "true"]
     assert by_name["weave"][:3] == ["weave", "1/1", "false"]
-    assert all(plugins for *_, plugins, _ in by_name.values())
+    # A network of another test may be gone from the nodes, and has no plugins then.
+    assert all(by_name[name][3] for name in ("canal", "weave"))
     refused = networks.kubectl("get", "nodes", *ANYBODY, check=False)
     assert "forbidden" in refused.stderr
 
