@@ -91,7 +91,7 @@ class DefinitionCopier:
         self._reflector.start()
 
     def _restart(self, delay: float) -> None:
-        """Start anew: whether the copies are complete is what ``.synced`` says now."""
+        """Start anew; ``.synced`` now says whether the copies are complete."""
         self.stop()
         self._copies.close()
         self._reflector = None  # if the copies cannot be read now, the next refresh starts

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dispatcher.kube.client import KubeError
-from tests.cluster.support.admission import api, make_spaces, own_cluster
+from tests.cluster.support.admission import api
 from tests.cluster.support.attachments import (
     ATTACHMENTS,
     CHANGES,
+    CROWDED,
     DEFAULT_NETWORK,
     ESCAPED,
     FOREIGN,
@@ -27,11 +28,11 @@ from tests.cluster.support.attachments import (
     SHARED,
     items,
     patched,
+    policies_alone,
     refusal,
     replaced,
     selecting,
 )
-from tests.cluster.support.outside_webhook import apply_chart
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -45,11 +46,7 @@ SPACES: Mapping[str, Mapping[str, str]] = {
     "bank": {"cni-genie.io/allowed": " canal, partner/gold,\nopen/*"},
     "closed": {"cni-genie.io/allowed": ""},
     "endless": {"cni-genie.io/allowed": "x/y," * 2100},
-    "crowded": {
-        "cni-genie.io/allowed": ",".join(["a/b"] * 2048),
-        "cni-genie.io/max-attachments": "32",
-        "cni-genie.io/max-per-network": "32",
-    },
+    "crowded": CROWDED,
     "ports": {"cni-genie.io/host-ports": " allow\n"},
     "no-ports": {"cni-genie.io/host-ports": "allowed"},
     "default": {},
@@ -64,14 +61,7 @@ SPACES: Mapping[str, Mapping[str, str]] = {
 @pytest.fixture(scope="module", params=["current", "oldest"])
 def policies(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """Give an API server with the policies of the mode enforce, and no webhook."""
-    with own_cluster(f"selects-{request.param}", api_server=request.param) as cluster:
-        apply_chart(cluster, values=SHARED)
-        make_spaces(cluster, SPACES)
-        cluster.wait_for(
-            lambda: refusal(api(cluster), "shop", {NETWORKS: "a"}),
-            120,
-            "the policies to be in force",
-        )
+    with policies_alone("selects", request.param, SHARED, SPACES, {NETWORKS: "a"}) as cluster:
         yield cluster
 
 

@@ -14,18 +14,20 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dispatcher.kube.client import KubeError
-from tests.cluster.support.admission import api, make_spaces, own_cluster
+from tests.cluster.support.admission import api
 from tests.cluster.support.attachments import (
     ATTACHMENTS,
+    CROWDED,
     DEFAULT_NETWORK,
     NETWORKS,
     items,
     patched,
+    policies_alone,
     refusal,
     replaced,
     selecting,
 )
-from tests.cluster.support.outside_webhook import apply_chart, running_webhook
+from tests.cluster.support.outside_webhook import running_webhook
 from tests.devcluster.commands import run
 from tests.shell_blocks import DOCS, section, to_run
 
@@ -46,11 +48,7 @@ SPACES: Mapping[str, Mapping[str, str]] = {
     "shop": {},
     "defaulted": {"cni": "w,x@net1,y@net2,z@net3"},
     "bank": {"cni-genie.io/allowed": "canal, partner/gold, open/*"},
-    "crowded": {
-        "cni-genie.io/allowed": ",".join(["a/b"] * 2048),
-        "cni-genie.io/max-attachments": "32",
-        "cni-genie.io/max-per-network": "32",
-    },
+    "crowded": CROWDED,
     "ports": {"cni-genie.io/host-ports": "allow"},
 }
 
@@ -58,14 +56,8 @@ SPACES: Mapping[str, Mapping[str, str]] = {
 @pytest.fixture(scope="module", params=["current", "oldest"])
 def policies(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """Give an API server with the policies of the mode off, and no webhook."""
-    with own_cluster(f"forged-{request.param}", api_server=request.param) as cluster:
-        apply_chart(cluster, values=MODES["off"])
-        make_spaces(cluster, SPACES)
-        cluster.wait_for(
-            lambda: refusal(api(cluster), "shop", {ATTACHMENTS: items("bank/gold")}),
-            120,
-            "the policies to be in force",
-        )
+    foreign = {ATTACHMENTS: items("bank/gold")}
+    with policies_alone("forged", request.param, MODES["off"], SPACES, foreign) as cluster:
         yield cluster
 
 

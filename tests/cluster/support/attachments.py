@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from dispatcher.kube.client import MERGE_PATCH, KubeError
-from tests.cluster.support.admission import pod
+from tests.cluster.support.admission import api, make_spaces, own_cluster, pod
+from tests.cluster.support.outside_webhook import apply_chart
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from dispatcher.kube.client import Kube
+    from tests.devcluster.cluster import Cluster
 
 NETWORKS = "k8s.v1.cni.cncf.io/networks"
 DEFAULT_NETWORK = "v1.multus-cni.io/default-network"
@@ -21,8 +24,37 @@ SHARED = {"attachmentDefinitions": {"mode": "enforce", "sharedNamespaces": ["com
 ESCAPED = r'[{"name":"a","port\u004dappings":[{"hostPort":80,"containerPort":80}]}]'
 """A selection that asks for a port of the node, with a key that only a JSON parser recognises."""
 
+CROWDED = {
+    "cni-genie.io/allowed": ",".join(["a/b"] * 2048),
+    "cni-genie.io/max-attachments": "32",
+    "cni-genie.io/max-per-network": "32",
+}
+"""A namespace in which the policies have most to compare."""
+
 FOREIGN = "is in another namespace than the pod"
 PORTS = "may not take ports of the node"
+
+
+@contextlib.contextmanager
+def policies_alone(
+    name: str,
+    api_server: str,
+    values: Mapping[str, Any],
+    spaces: Mapping[str, Mapping[str, str]],
+    refused: Mapping[str, str],
+) -> Iterator[Cluster]:
+    """Yield an API server with the chart's policies and the namespaces *spaces*, and no webhook.
+
+    *values* are the chart's; the policies are in force when a pod of ``shop`` with the annotations
+    *refused* is refused.
+    """
+    with own_cluster(f"{name}-{api_server}", api_server=api_server) as cluster:
+        apply_chart(cluster, values=values)
+        make_spaces(cluster, spaces)
+        cluster.wait_for(
+            lambda: refusal(api(cluster), "shop", refused), 120, "the policies to be in force"
+        )
+        yield cluster
 
 
 def selecting(annotations: Mapping[str, str], **spec: Any) -> dict[str, Any]:
